@@ -1,0 +1,138 @@
+"""The step: the one joint between models, which know no trie, and searches, which know no network.
+
+A model turns histories into a context (`encode`) and pushes nodes of a search tree through its
+backbone (`extend`); both answer with a `StepOutput`. `log_probs` is the only softmax over codes.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+NO_ITEM = -1
+"""Padding where an item index could stand."""
+
+ROOT_SLOT = 0
+"""Slot of the root of every search tree: the last position of the prompt."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HistoryBatch:
+    """The past items of some users, oldest first, padded at the end.
+
+    items: item indices (rows of the catalog); `NO_ITEM` from `lengths` on.
+    lengths: past items per user; zero is legal and means that nothing is known.
+    """
+
+    items: Int[Tensor, "users items"]
+    lengths: Int[Tensor, " users"]
+
+    def to(self, device: torch.device | str) -> "HistoryBatch":
+        """The same batch on `device`."""
+        return HistoryBatch(items=self.items.to(device), lengths=self.lengths.to(device))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepOutput:
+    """What a model says of the nodes it was just shown.
+
+    logits: raw scores of the codes one level below each node; -inf past the end of that level's
+        codebook, and everywhere below a node at the last level.
+    hidden: the backbone's final state at each node.
+    """
+
+    logits: Float[Tensor, "users width codes"]
+    hidden: Float[Tensor, "users width dim"]
+
+
+class Context(Protocol):
+    """An encoded history and the nodes extended so far; opaque to a search but for its cost.
+
+    Extending an older context again is allowed under `torch.no_grad()`: it reuses the slots,
+    so contexts that came after it become invalid.
+    """
+
+    @property
+    def tokens(self) -> Int[Tensor, " users"]:
+        """Backbone positions spent after the prompt, the root included."""
+        ...
+
+
+C = TypeVar("C", bound=Context)
+
+
+class StepModel(Protocol[C]):
+    """What a search needs of a model."""
+
+    @property
+    def codebook_sizes(self) -> tuple[int, ...]:
+        """Codes per level; their number is the number of levels."""
+        ...
+
+    def encode(self, histories: HistoryBatch, *, capacity: int) -> tuple[StepOutput, C]:
+        """Encodes the histories and evaluates the root, which costs one token.
+
+        Args:
+            histories: the users to encode.
+            capacity: how many nodes will be extended at most, per user.
+
+        Returns:
+            The output at the root (width 1), and a context with room for `capacity` nodes.
+        """
+        ...
+
+    def extend(
+        self,
+        context: C,
+        codes: Int[Tensor, "users width"],
+        parents: Int[Tensor, "users width"],
+        depths: Int[Tensor, "users width"],
+        *,
+        is_node: Bool[Tensor, "users width"],
+        visible: Int[Tensor, "users width"] | None = None,
+    ) -> tuple[StepOutput, C]:
+        """Pushes nodes through the backbone; each costs a token and takes the next slot.
+
+        Args:
+            context: what `encode` or the last `extend` returned.
+            codes: the code each node adds to its parent's prefix.
+            parents: the slot of each node's parent, `ROOT_SLOT` for the root. Parents may lie in
+                the same call: column j of a call takes the slot `1 + nodes before the call + j`.
+            depths: codes decided at each node, from 1.
+            is_node: False where a column is padding; it takes a slot and costs nothing.
+            visible: how many tokens of its user's prompt each node may see; None means all.
+
+        Returns:
+            The output at each node (arbitrary at padding), and the context that holds them.
+        """
+        ...
+
+
+def log_probs(
+    step: StepOutput,
+    legal: Bool[Tensor, "users width codes"] | None,
+    temperature: float = 1.0,
+) -> Float[Tensor, "users width codes"]:
+    """Log-probabilities of the next code: the only softmax over codes in the code base.
+
+    Args:
+        step: the nodes to read.
+        legal: codes that may follow; the rest get -inf, and the legal ones sum to one. None
+            normalises over the whole codebook instead.
+        temperature: divides the logits; above 1 flattens.
+
+    Returns:
+        Logs; -inf at every code where none is legal, never NaN.
+    """
+    if temperature <= 0:
+        raise ValueError(f"temperature must be above 0, got {temperature}.")
+    logits = step.logits.float() / temperature
+    if legal is not None:
+        logits = logits.masked_fill(~legal, -torch.inf)
+    # A row without a finite logit would give NaN, also in the gradient: -inf is safe in
+    # argmax, not in softmax.
+    is_empty = torch.isneginf(logits).all(dim=-1, keepdim=True)
+    logs = logits.masked_fill(is_empty, 0.0).log_softmax(dim=-1)
+    return logs.masked_fill(is_empty, -torch.inf)

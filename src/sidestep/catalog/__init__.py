@@ -1,0 +1,1 @@
+"""Catalog: items, their semantic IDs, and the trie of all legal prefixes."""

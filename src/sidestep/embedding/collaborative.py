@@ -1,0 +1,106 @@
+"""Collaborative vectors: items that stand near each other in users' training sequences are near.
+
+Give this the training part alone: a pair that holds a target would leak it into the codes.
+"""
+
+import numpy as np
+import scipy.sparse
+from jaxtyping import Float, Int
+from pydantic import BaseModel, ConfigDict, Field
+from sklearn.utils.extmath import randomized_svd
+
+from sidestep.embedding.vectors import unit_length
+
+
+class CollaborativeConfig(BaseModel):
+    """How co-occurrence in users' sequences becomes vectors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    dim: int = Field(64, ge=1)
+    """Width of the vectors."""
+
+    window: int = Field(5, ge=1)
+    """The largest distance, in positions, at which two items of one user co-occur."""
+
+    shift: float = Field(1.0, ge=1.0)
+    """Pairs must co-occur this many times more often than by chance; log(shift) is subtracted."""
+
+    smoothing: float = Field(0.75, gt=0, le=1)
+    """Exponent on the item counts: below 1 it keeps rare items from having extreme scores."""
+
+
+def cooccurrence_svd(
+    items: Int[np.ndarray, " interactions"],
+    offsets: Int[np.ndarray, " bounds"],
+    config: CollaborativeConfig,
+    *,
+    num_items: int,
+    seed: int,
+) -> Float[np.ndarray, "{num_items} dim"]:
+    """Factorises the shifted positive pointwise mutual information of items within a window.
+
+        PMI[i, j] = log(c[i, j] · Σ_k c[k]^s / (c[i] · c[j]^s)),  M = max(0, PMI - log(shift)),
+        vectors = U · S^(1/2) of the truncated SVD of M
+
+    Source: Levy and Goldberg 2014; the smoothing s and the square root from Levy et al. 2015.
+    Our choices: a pair at distance d counts 1/d, an item does not co-occur with itself, and rows
+    are brought to unit length.
+
+    Args:
+        items: item indices of all users one after the other, each user's oldest first.
+        offsets: user u owns `items[offsets[u]:offsets[u + 1]]`.
+        config: how.
+        num_items: rows of the result.
+        seed: of the randomised SVD.
+
+    Returns:
+        float32; zeros for items that co-occur with none.
+
+    Raises:
+        ValueError: an index is out of range, no two items co-occur, or `dim` is too large.
+    """
+    if config.dim > num_items:
+        raise ValueError(f"dim is {config.dim}, but there are only {num_items} items; lower dim.")
+    if len(items) and (items.min() < 0 or items.max() >= num_items):
+        raise ValueError(
+            f"item indices must lie in 0..{num_items - 1}, got {items.min()}..{items.max()}."
+        )
+    counts = _cooccurrence(items, offsets, config.window, num_items)
+    if counts.nnz == 0:
+        raise ValueError(
+            "no two items stand in the same user's training sequence; collaborative vectors need "
+            "users with at least two training interactions."
+        )
+    left = np.asarray(counts.sum(axis=1)).ravel()
+    right = left**config.smoothing
+    rows, columns = counts.nonzero()
+    pmi = np.log(counts.data * right.sum() / (left[rows] * right[columns])) - np.log(config.shift)
+    is_positive = pmi > 0
+    matrix = scipy.sparse.csr_matrix(
+        (pmi[is_positive], (rows[is_positive], columns[is_positive])), shape=counts.shape
+    )
+    if matrix.nnz == 0:
+        raise ValueError(f"no pair of items exceeds shift = {config.shift}; lower it.")
+    U, S, _ = randomized_svd(matrix, config.dim, n_iter=7, random_state=seed)
+    return unit_length((U * np.sqrt(S)).astype(np.float32))
+
+
+def _cooccurrence(
+    items: Int[np.ndarray, " interactions"],
+    offsets: Int[np.ndarray, " bounds"],
+    window: int,
+    num_items: int,
+) -> scipy.sparse.csr_matrix:
+    """Symmetric co-occurrence counts, weighted by 1/distance, with an empty diagonal."""
+    users = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+    total = scipy.sparse.csr_matrix((num_items, num_items), dtype=np.float64)
+    for distance in range(1, window + 1):
+        first, second = items[:-distance], items[distance:]
+        is_pair = (users[:-distance] == users[distance:]) & (first != second)
+        first, second = first[is_pair], second[is_pair]
+        weights = np.full(len(first), 1 / distance)
+        total = total + scipy.sparse.csr_matrix((weights, (first, second)), shape=total.shape)
+    symmetric = (total + total.T).tocsr()
+    symmetric.sum_duplicates()
+    return symmetric

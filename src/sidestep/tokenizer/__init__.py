@@ -1,0 +1,1 @@
+"""Tokenizer: item vectors to semantic IDs; collisions; published semantic IDs."""

@@ -1,0 +1,38 @@
+"""The objective: what the training loop lowers. A network and its loss in one module."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from sidestep.data.windows import WindowBatch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loss:
+    """What one forward pass says of one batch.
+
+    loss: what is lowered: a mean over the targets of the batch, so that batches of different
+        size can be added up by weight.
+    num_targets: how many targets that mean is over; the batch's own count.
+    parts: terms worth a line in the log, by name, each a mean over the same targets, detached.
+        The same names at every step.
+    """
+
+    loss: Float[Tensor, ""]
+    num_targets: int
+    parts: dict[str, Float[Tensor, ""]]
+
+
+class Objective(nn.Module, ABC):
+    """A module whose forward is a loss. The loop calls nothing else of it.
+
+    Everything that is trained lies in here, so that Accelerate can wrap the whole: gradients of
+    several devices meet in `forward` and nowhere else.
+    """
+
+    @abstractmethod
+    def forward(self, batch: WindowBatch) -> Loss:
+        """The loss of one batch that lies on the objective's device."""
+        ...

@@ -1,7 +1,7 @@
 """Recommenders: what turns histories into ranked items, whatever stands behind it."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -36,6 +36,7 @@ class Recommendations:
     evaluated: Int[Tensor, "users nodes levels"] | None = None
 
 
+@runtime_checkable
 class Recommender(Protocol):
     """What evaluation needs of a recommender."""
 

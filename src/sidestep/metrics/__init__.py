@@ -1,0 +1,1 @@
+"""Measures of ranked lists and what they are worth: pure functions of arrays."""

@@ -1,0 +1,439 @@
+"""The trie of all legal prefixes: what may follow a prefix, and which items a leaf holds.
+
+Everything here is batched and stays on the device of the trie. A state is a node's number; see
+`flat` for the numbering. Building the arrays is `flat`, not here.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Int, Integer
+from torch import Tensor
+
+from sidestep.catalog.availability import Availability
+from sidestep.catalog.flat import FlatTrie, build_flat, first_out_of_range
+from sidestep.step import NO_ITEM
+
+NO_STATE = -1
+"""The state of a walk that left the trie; it has no legal codes, no children and no items."""
+
+NO_CODE = -1
+"""The last code of the root, and padding after the end of a path."""
+
+_DENSE_BYTES = 64 * 2**20
+_DENSE_SPARSITY = 32
+_CELL_BYTES = 3  # one for `legal`, two for `ranks`
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class DenseRows:
+    """One cell per code for the nodes near the root, which have many children.
+
+    legal: whether the node has such a child; the row past the last node is all False.
+    ranks: position of that child among its siblings, -1 where there is none.
+    """
+
+    legal: Bool[Tensor, "dense_plus_one codes"]
+    ranks: Int[Tensor, "dense_plus_one codes"]
+
+    @property
+    def num_nodes(self) -> int:
+        """Nodes that have a row: all with a smaller number than this."""
+        return len(self.legal) - 1
+
+
+class Trie:
+    """All prefixes of a catalog's semantic IDs.
+
+    Attributes:
+        codebook_sizes: codes per level.
+        depth_starts: first node of each depth, and the number of nodes at the end.
+        codes, child_start, bucket_start, bucket_items, leaf_of: as in `FlatTrie`.
+        dense: rows for the nodes with many children; a cache, made from the arrays.
+    """
+
+    def __init__(
+        self,
+        *,
+        codebook_sizes: tuple[int, ...],
+        depth_starts: tuple[int, ...],
+        codes: Integer[Tensor, " nodes"],
+        child_start: Int[Tensor, " inner_plus_one"],
+        bucket_start: Int[Tensor, " leaves_plus_one"],
+        bucket_items: Int[Tensor, " items"],
+        leaf_of: Int[Tensor, " items"],
+        dense: DenseRows | None = None,
+    ) -> None:
+        """Takes arrays that belong together; use `build` to make them from semantic IDs."""
+        self.codebook_sizes = codebook_sizes
+        self.depth_starts = depth_starts
+        self.codes = codes
+        self.child_start = child_start
+        self.bucket_start = bucket_start
+        self.bucket_items = bucket_items
+        self._leaf_of = leaf_of
+        self.dense = self._make_dense() if dense is None else dense
+        self.max_bucket = int(bucket_start.diff().max())
+        self._search_steps = self._max_children_outside_dense().bit_length()
+
+    @staticmethod
+    def build(
+        semantic_ids: Int[np.ndarray, "items levels"] | Int[Tensor, "items levels"],
+        codebook_sizes: tuple[int, ...],
+        *,
+        popularity: Int[np.ndarray, " items"] | None = None,
+    ) -> "Trie":
+        """Builds the trie on the CPU by one sort of the semantic IDs.
+
+        Args:
+            semantic_ids: row i is item i; items may share a semantic ID.
+            codebook_sizes: codes per level.
+            popularity: orders the items of a bucket, descending, ties by index.
+
+        Raises:
+            ValueError: no items, a wrong number of levels, or a code outside its codebook.
+        """
+        ids = semantic_ids.cpu().numpy() if isinstance(semantic_ids, Tensor) else semantic_ids
+        if len(ids) == 0:
+            raise ValueError("a trie needs at least one item, got none.")
+        if ids.shape[1] != len(codebook_sizes):
+            raise ValueError(
+                f"semantic IDs have {ids.shape[1]} levels, but codebook_sizes is {codebook_sizes}."
+            )
+        bad = first_out_of_range(ids, codebook_sizes)
+        if bad is not None:
+            item, level = bad
+            raise ValueError(
+                f"item {item} has code {int(ids[item, level])} at level {level + 1}, outside "
+                f"0..{codebook_sizes[level] - 1}; mend the codes or the codebook size."
+            )
+        return Trie.from_flat(build_flat(ids, codebook_sizes, popularity), codebook_sizes)
+
+    @staticmethod
+    def from_flat(flat: FlatTrie, codebook_sizes: tuple[int, ...]) -> "Trie":
+        """Wraps arrays without copying them."""
+        return Trie(
+            codebook_sizes=codebook_sizes,
+            depth_starts=flat.depth_starts,
+            codes=torch.from_numpy(flat.codes),
+            child_start=torch.from_numpy(flat.child_start),
+            bucket_start=torch.from_numpy(flat.bucket_start),
+            bucket_items=torch.from_numpy(flat.bucket_items),
+            leaf_of=torch.from_numpy(flat.leaf_of),
+        )
+
+    def to(self, device: torch.device | str) -> "Trie":
+        """The same trie on `device`."""
+        return Trie(
+            codebook_sizes=self.codebook_sizes,
+            depth_starts=self.depth_starts,
+            codes=self.codes.to(device),
+            child_start=self.child_start.to(device),
+            bucket_start=self.bucket_start.to(device),
+            bucket_items=self.bucket_items.to(device),
+            leaf_of=self._leaf_of.to(device),
+            dense=DenseRows(legal=self.dense.legal.to(device), ranks=self.dense.ranks.to(device)),
+        )
+
+    @property
+    def device(self) -> torch.device:
+        """Where the arrays lie."""
+        return self.codes.device
+
+    @property
+    def num_levels(self) -> int:
+        """Codes of a semantic ID, and the depth of the leaves."""
+        return len(self.codebook_sizes)
+
+    @property
+    def max_codes(self) -> int:
+        """Size of the largest codebook: the width of `legal`."""
+        return max(self.codebook_sizes)
+
+    @property
+    def num_items(self) -> int:
+        """Items, available or not."""
+        return len(self.bucket_items)
+
+    @property
+    def num_leaves(self) -> int:
+        """Different semantic IDs."""
+        return len(self.bucket_start) - 1
+
+    @property
+    def first_leaf(self) -> int:
+        """The smallest state that is a leaf."""
+        return self.depth_starts[-2]
+
+    @property
+    def memory_bytes(self) -> int:
+        """Bytes of all arrays, the dense rows included."""
+        arrays = (self.codes, self.child_start, self.bucket_start, self.bucket_items, self._leaf_of)
+        return sum(array.nbytes for array in (*arrays, self.dense.legal, self.dense.ranks))
+
+    def nodes_at(self, depth: int) -> range:
+        """The states of `depth` codes, in the lexicographic order of their paths."""
+        if not 0 <= depth <= self.num_levels:
+            raise ValueError(f"depth must lie in 0..{self.num_levels}, got {depth}.")
+        return range(self.depth_starts[depth], self.depth_starts[depth + 1])
+
+    def num_nodes(self, depth: int | None = None) -> int:
+        """How many states there are, at `depth` or at all depths together."""
+        return self.depth_starts[-1] if depth is None else len(self.nodes_at(depth))
+
+    def legal(
+        self, states: Int[Tensor, "users width"], available: Availability | None = None
+    ) -> Bool[Tensor, "users width codes"]:
+        """Which codes may follow; all False for leaves and for `NO_STATE`.
+
+        Args:
+            states: nodes of any depths.
+            available: leaves out every code that leads to no available item.
+        """
+        flat = states.reshape(-1)
+        if self._all_dense(flat):
+            rows = self.dense.legal if available is None else available.dense_legal
+            legal = rows.index_select(0, self._dense_row(flat))
+        else:
+            legal = self._sparse_legal(flat, available)
+        return legal.view(*states.shape, self.max_codes)
+
+    def child(
+        self, states: Int[Tensor, "users width"], codes: Int[Tensor, "users width"]
+    ) -> Int[Tensor, "users width"]:
+        """The state after one more code; `NO_STATE` where no item has such a prefix."""
+        flat, code = states.reshape(-1), codes.reshape(-1)
+        if self._all_dense(flat):
+            children = self._dense_child(flat, code)
+        else:
+            children = self._sparse_child(flat, code)
+        return children.view(states.shape)
+
+    def items(
+        self, leaves: Int[Tensor, "users width"], available: Availability | None = None
+    ) -> Int[Tensor, "users width bucket"]:
+        """The items of each leaf in the order of its bucket, padded with `NO_ITEM`.
+
+        The last axis is as long as the largest bucket among `leaves`, and at least 1. States that
+        are no leaves hold no items.
+        """
+        start, stop = self._bucket_bounds(leaves.reshape(-1), available)
+        items = self.bucket_items if available is None else available.bucket_items
+        length = 1
+        if self.max_bucket > 1 and len(start):
+            length = max(1, int((stop - start).max()))
+        if len(items) == 0:
+            return torch.full((*leaves.shape, length), NO_ITEM, device=self.device)
+        positions = start[:, None] + torch.arange(length, device=self.device)
+        is_item = positions < stop[:, None]
+        found = items[positions.clamp_(max=len(items) - 1)].long()
+        return found.masked_fill_(~is_item, NO_ITEM).view(*leaves.shape, length)
+
+    def bucket_sizes(
+        self, leaves: Int[Tensor, "users width"], available: Availability | None = None
+    ) -> Int[Tensor, "users width"]:
+        """How many (available) items each leaf holds; 0 for states that are no leaves."""
+        start, stop = self._bucket_bounds(leaves.reshape(-1), available)
+        return (stop - start).long().view(leaves.shape)
+
+    def leaf_of(self, items: Int[Tensor, "*shape"]) -> Int[Tensor, "*shape"]:
+        """The leaf of each item; `NO_STATE` for `NO_ITEM`."""
+        leaves = self._leaf_of[items.clamp(min=0)].long()
+        return leaves.masked_fill_(items < 0, NO_STATE)
+
+    def depth(self, states: Int[Tensor, "*shape"]) -> Int[Tensor, "*shape"]:
+        """How many codes each state has decided; -1 for `NO_STATE`."""
+        firsts = torch.tensor(self.depth_starts[:-1], device=self.device)
+        return torch.bucketize(states.long().contiguous(), firsts, right=True) - 1
+
+    def codes_of(self, states: Int[Tensor, "*shape"]) -> Int[Tensor, "*shape"]:
+        """The last code of each state; `NO_CODE` for the root and for `NO_STATE`."""
+        return self.codes[states.clamp(min=0)].long().masked_fill_(states <= 0, NO_CODE)
+
+    def parent(self, states: Int[Tensor, "*shape"]) -> Int[Tensor, "*shape"]:
+        """The state one code shorter; `NO_STATE` for the root and for `NO_STATE`."""
+        nodes = states.to(self.child_start.dtype).contiguous()
+        return torch.searchsorted(self.child_start, nodes, right=True) - 1
+
+    def ancestor(self, states: Int[Tensor, "*shape"], depth: int) -> Int[Tensor, "*shape"]:
+        """The prefix of `depth` codes of each state; `NO_STATE` for states above that depth."""
+        end = self.nodes_at(depth).stop
+        states = states.long()
+        for _ in range(self.num_levels - depth):
+            states = torch.where(states >= end, self.parent(states), states)
+        return states.masked_fill(states < self.depth_starts[depth], NO_STATE)
+
+    def path(self, states: Int[Tensor, "*shape"]) -> Int[Tensor, "*shape levels"]:
+        """The codes from the root to each state, padded with `NO_CODE` at the end."""
+        steps = [self.ancestor(states, depth) for depth in range(1, self.num_levels + 1)]
+        return self.codes_of(torch.stack(steps, dim=-1))
+
+    def leaf_range(
+        self, states: Int[Tensor, "*shape"]
+    ) -> tuple[Int[Tensor, "*shape"], Int[Tensor, "*shape"]]:
+        """First leaf below each state, and the one after the last; equal for `NO_STATE`."""
+        start, stop = states.long().clamp(min=0), states.long() + 1
+        for _ in range(self.num_levels):
+            start = torch.where(
+                start < self.first_leaf, self.child_start[start.clamp(max=self.first_leaf)], start
+            )
+            stop = torch.where(
+                stop <= self.first_leaf, self.child_start[stop.clamp(max=self.first_leaf)], stop
+            )
+        return start, torch.where(states < 0, start, stop)
+
+    def availability(self, is_available: Bool[Tensor, " items"]) -> Availability:
+        """The trie as if the items that are False did not exist.
+
+        Raises:
+            ValueError: not one entry per item.
+        """
+        if len(is_available) != self.num_items:
+            raise ValueError(
+                f"is_available has {len(is_available)} entries for {self.num_items} items."
+            )
+        is_live = is_available.to(self.device)[self.bucket_items]
+        bucket_start = _prefix_sums(is_live)[self.bucket_start]
+        counts = [bucket_start.diff() > 0]
+        live_leaves = [counts[0].to(bucket_start.dtype)]
+        for depth in range(self.num_levels - 1, -1, -1):
+            nodes = self.nodes_at(depth)
+            bounds = self.child_start[nodes.start : nodes.stop + 1] - nodes.stop
+            live_leaves.append(_prefix_sums(live_leaves[-1])[bounds].diff())
+        live = torch.cat(live_leaves[::-1])
+        return Availability(
+            live_leaves=live,
+            bucket_start=bucket_start,
+            bucket_items=self.bucket_items[is_live],
+            dense_legal=self._dense_legal(self.dense.num_nodes, live > 0),
+        )
+
+    def _all_dense(self, states: Int[Tensor, " n"]) -> bool:
+        """Whether dense rows answer for all of `states`, leaves apart."""
+        if self.dense.num_nodes == self.first_leaf or len(states) == 0:
+            return True
+        return int(states.max()) < self.dense.num_nodes
+
+    def _dense_row(self, states: Int[Tensor, " n"]) -> Int[Tensor, " n"]:
+        """The row of each state; leaves and `NO_STATE` get the row of nothing."""
+        last = self.dense.num_nodes
+        return states.clamp(max=last).masked_fill_(states < 0, last)
+
+    def _dense_child(
+        self, states: Int[Tensor, " n"], codes: Int[Tensor, " n"]
+    ) -> Int[Tensor, " n"]:
+        row = self._dense_row(states)
+        column = codes.clamp(0, self.max_codes - 1)
+        ranks = self.dense.ranks.view(-1)[row * self.max_codes + column]
+        children = self.child_start[row] + ranks.long()
+        return children.masked_fill_((ranks < 0) | (column != codes), NO_STATE)
+
+    def _child_bounds(
+        self, states: Int[Tensor, " n"]
+    ) -> tuple[Int[Tensor, " n"], Int[Tensor, " n"]]:
+        """Where each state's children start and stop; equal for leaves and for `NO_STATE`."""
+        last = self.first_leaf
+        start = self.child_start[states.clamp(0, last)]
+        return start.long(), self.child_start[(states + 1).clamp_(0, last)].long()
+
+    def _sparse_child(
+        self, states: Int[Tensor, " n"], codes: Int[Tensor, " n"]
+    ) -> Int[Tensor, " n"]:
+        """Binary search among each state's children, which ascend by code."""
+        position, stop = self._child_bounds(states)
+        last = len(self.codes) - 1
+        steps = self._search_steps
+        if self.dense.num_nodes and bool((states < self.dense.num_nodes).any()):
+            steps = self.max_codes.bit_length()
+        for step in (1 << bit for bit in range(steps - 1, -1, -1)):
+            probe = position + (step - 1)
+            is_before = (self.codes[probe.clamp(max=last)] < codes) & (probe < stop)
+            position = torch.where(is_before, probe + 1, position)
+        is_child = (self.codes[position.clamp(max=last)] == codes) & (position < stop)
+        return position.masked_fill_(~is_child, NO_STATE)
+
+    def _sparse_legal(
+        self, states: Int[Tensor, " n"], available: Availability | None
+    ) -> Bool[Tensor, "n codes"]:
+        """One cell set per child; costs as much as there are children."""
+        start, stop = self._child_bounds(states)
+        rows, children = _ranges(start, stop)
+        if available is not None:
+            is_live = available.live_leaves[children] > 0
+            rows, children = rows[is_live], children[is_live]
+        legal = torch.zeros(len(states) * self.max_codes, dtype=torch.bool, device=self.device)
+        legal[rows * self.max_codes + self.codes[children]] = True
+        return legal.view(-1, self.max_codes)
+
+    def _bucket_bounds(
+        self, states: Int[Tensor, " n"], available: Availability | None
+    ) -> tuple[Int[Tensor, " n"], Int[Tensor, " n"]]:
+        """Where each leaf's items start and stop; equal for states that are no leaves."""
+        starts = self.bucket_start if available is None else available.bucket_start
+        leaf = (states - self.first_leaf).clamp_(min=-1)
+        stop = starts[leaf + 1]
+        return torch.where(leaf < 0, stop, starts[leaf.clamp(min=0)]), stop
+
+    def _max_children_outside_dense(self) -> int:
+        counts = self.child_start[self.dense.num_nodes :].diff()
+        return int(counts.max()) if len(counts) else 0
+
+    def _num_dense(self) -> int:
+        """Nodes that get dense rows: whole depths, from the root down.
+
+        A depth gets them while its rows are filled to at least 1/32, where they are faster than
+        walking the children, and while they fit in a fixed amount of memory.
+        """
+        num_dense = 0
+        for depth in range(self.num_levels):
+            cells = self.num_nodes(depth) * self.max_codes
+            is_filled = cells <= _DENSE_SPARSITY * self.num_nodes(depth + 1)
+            end = self.depth_starts[depth + 1]
+            if not is_filled or end * self.max_codes * _CELL_BYTES > _DENSE_BYTES:
+                break
+            num_dense = end
+        return num_dense
+
+    def _make_dense(self) -> DenseRows:
+        num_dense = self._num_dense()
+        rows, children = self._dense_children(num_dense)
+        dtype = torch.int16 if self.max_codes <= 2**15 else torch.int32
+        ranks = torch.full((num_dense + 1, self.max_codes), -1, dtype=dtype, device=self.device)
+        rank = (children - self.child_start[rows]).to(dtype)
+        ranks.view(-1)[rows * self.max_codes + self.codes[children]] = rank
+        return DenseRows(legal=ranks >= 0, ranks=ranks)
+
+    def _dense_children(self, num_dense: int) -> tuple[Int[Tensor, " n"], Int[Tensor, " n"]]:
+        """All children of the first `num_dense` nodes, with their parents."""
+        bounds = self.child_start[: num_dense + 1].long()
+        rows = torch.arange(num_dense, device=self.device).repeat_interleave(bounds.diff())
+        return rows, torch.arange(1, len(rows) + 1, device=self.device)
+
+    def _dense_legal(
+        self, num_dense: int, is_live: Bool[Tensor, " nodes"]
+    ) -> Bool[Tensor, "dense_plus_one codes"]:
+        rows, children = self._dense_children(num_dense)
+        legal = torch.zeros((num_dense + 1, self.max_codes), dtype=torch.bool, device=self.device)
+        legal.view(-1)[rows * self.max_codes + self.codes[children]] = is_live[children]
+        return legal
+
+
+def _prefix_sums(values: Tensor) -> Tensor:
+    """Sums of the first 0, 1, ..., n values, as int32 where the number of values allows it."""
+    dtype = torch.int32 if len(values) < 2**31 else torch.int64
+    sums = torch.zeros(len(values) + 1, dtype=dtype, device=values.device)
+    torch.cumsum(values, dim=0, dtype=dtype, out=sums[1:])
+    return sums
+
+
+def _ranges(
+    start: Int[Tensor, " n"], stop: Int[Tensor, " n"]
+) -> tuple[Int[Tensor, " total"], Int[Tensor, " total"]]:
+    """All integers from start to stop of every row, with the row they belong to."""
+    counts = stop - start
+    ends = counts.cumsum(0)
+    total = int(ends[-1]) if len(ends) else 0
+    rows = torch.arange(len(start), device=start.device)
+    rows = rows.repeat_interleave(counts, output_size=total)
+    return rows, torch.arange(total, device=start.device) + (stop - ends)[rows]

@@ -5,7 +5,7 @@ backbone (`extend`); both answer with a `StepOutput`. `log_probs` is the only so
 """
 
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -47,6 +47,7 @@ class StepOutput:
     hidden: Float[Tensor, "users width dim"]
 
 
+@runtime_checkable
 class Context(Protocol):
     """An encoded history and the nodes extended so far; opaque to a search but for its cost.
 
@@ -63,6 +64,7 @@ class Context(Protocol):
 C = TypeVar("C", bound=Context)
 
 
+@runtime_checkable
 class StepModel(Protocol[C]):
     """What a search needs of a model."""
 

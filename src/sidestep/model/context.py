@@ -1,0 +1,187 @@
+"""The context: what a model remembers of its histories and of the nodes extended so far."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from sidestep.step import ROOT_SLOT
+
+NO_SLOT = -1
+"""Where a node has no ancestor at a depth."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyValues:
+    """Keys and values of one attention layer, column by column: [prompt | nodes]."""
+
+    keys: Float[Tensor, "users kv_heads columns head_dim"]
+    values: Float[Tensor, "users kv_heads columns head_dim"]
+
+    def with_room(self, num_columns: int) -> "KeyValues":
+        """The same columns at the start of a buffer of `num_columns`."""
+
+        def padded(columns: Tensor) -> Tensor:
+            users, heads, width, dim = columns.shape
+            buffer = columns.new_empty(users, heads, num_columns, dim)
+            buffer[:, :, :width] = columns
+            return buffer
+
+        return KeyValues(keys=padded(self.keys), values=padded(self.values))
+
+    def appended(
+        self,
+        start: int,
+        keys: Float[Tensor, "users kv_heads width head_dim"],
+        values: Float[Tensor, "users kv_heads width head_dim"],
+    ) -> tuple["KeyValues", Tensor, Tensor]:
+        """Puts columns at `start`; returns what to keep, and the columns up to their end.
+
+        Without grad they are written in place. Under grad they are concatenated: autograd still
+        needs the columns that the layer read before.
+        """
+        end = start + keys.shape[2]
+        if torch.is_grad_enabled():
+            joined = KeyValues(
+                keys=torch.cat([self.keys[:, :, :start], keys], dim=2),
+                values=torch.cat([self.values[:, :, :start], values], dim=2),
+            )
+            return joined, joined.keys, joined.values
+        self.keys[:, :, start:end] = keys
+        self.values[:, :, start:end] = values
+        return self, self.keys[:, :, :end], self.values[:, :, :end]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Memory:
+    """What an encoder made of the histories, for cross-attention: one entry per layer."""
+
+    layers: tuple[KeyValues, ...]
+    is_visible: Bool[Tensor, "users prompt"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TreeContext:
+    """An encoded prompt and the nodes extended so far, shared by all models of this package.
+
+    layers: keys and values per layer; columns are [prompt | nodes], slot s > 0 in column
+        `prompt_width + s - 1`. The root is the last visible position of the prompt.
+    prompt_lengths: visible prompt positions per user, at least 1.
+    prompt_width: columns of the prompt, padding included.
+    capacity: nodes there is room for.
+    ancestor_slots: per slot its ancestors by depth, itself included; `NO_SLOT` elsewhere.
+    tokens: backbone positions spent after the prompt, the root included.
+    memory: the encoder's side of an encoder-decoder, else None.
+    """
+
+    layers: tuple[KeyValues, ...]
+    prompt_lengths: Int[Tensor, " users"]
+    prompt_width: int
+    capacity: int
+    ancestor_slots: Int[Tensor, "users slots depths"]
+    tokens: Int[Tensor, " users"]
+    memory: Memory | None = None
+
+    @property
+    def num_nodes(self) -> int:
+        """Nodes extended so far, padding included; the root does not count."""
+        return self.ancestor_slots.shape[1] - 1
+
+    @property
+    def next_column(self) -> int:
+        """The column that the next node takes."""
+        return self.prompt_width + self.num_nodes
+
+    def placed(
+        self,
+        parents: Int[Tensor, "users width"],
+        depths: Int[Tensor, "users width"],
+        is_node: Bool[Tensor, "users width"],
+    ) -> "TreeContext":
+        """The context with slots for new nodes, whose keys and values are still to be written.
+
+        Raises:
+            ValueError: if the nodes exceed the capacity or the number of levels.
+        """
+        width = parents.shape[1]
+        if self.num_nodes + width > self.capacity:
+            raise ValueError(
+                f"{self.num_nodes} nodes + {width} exceed the context's capacity of "
+                f"{self.capacity}; encode with a larger capacity."
+            )
+        users, slots, num_depths = self.ancestor_slots.shape
+        own_slots = torch.arange(slots, slots + width, device=parents.device).expand(users, width)
+        by_depth = torch.arange(num_depths, device=parents.device)
+        own = torch.where(by_depth == depths[..., None], own_slots[..., None], NO_SLOT)
+        lines = torch.cat([self.ancestor_slots, own], dim=1)
+        # A parent may lie in the same call, so a line is only complete once its parent's is:
+        # each pass copies every parent's line, and after the deepest chain of this call all are.
+        index = parents.clamp(min=ROOT_SLOT)[..., None].expand(users, width, num_depths)
+        passes = num_depths - 1 if width > 1 else 1
+        for _ in range(passes):
+            lines[:, slots:] = torch.maximum(lines.gather(1, index), own)
+        return replace(
+            self, ancestor_slots=lines, tokens=self.tokens + is_node.sum(dim=1, dtype=torch.long)
+        )
+
+    def with_layers(self, layers: Sequence[KeyValues]) -> "TreeContext":
+        """The context with the columns of its newest nodes filled in."""
+        return replace(self, layers=tuple(layers))
+
+    def node_mask(
+        self, width: int, visible: Int[Tensor, "users width"] | None
+    ) -> Bool[Tensor, "users width columns"]:
+        """What the last `width` nodes attend to: their visible prompt, ancestors and themselves."""
+        users = self.prompt_lengths.shape[0]
+        device = self.prompt_lengths.device
+        mask = torch.zeros(users, width, self.next_column + 1, dtype=torch.bool, device=device)
+        if visible is None:
+            visible = self.prompt_lengths[:, None].expand(users, width)
+        positions = torch.arange(self.prompt_width, device=device)
+        mask[..., : self.prompt_width] = positions < visible[..., None]
+        # Slot s > 0 stands in column prompt_width + s - 1; the root is part of the prompt. A
+        # missing ancestor marks the spare last column, which is cut off.
+        slots = self.ancestor_slots[:, -width:, 1:]
+        columns = torch.where(slots == NO_SLOT, self.next_column, self.prompt_width + slots - 1)
+        mask.scatter_(2, columns, True)
+        return mask[..., :-1]
+
+
+def root_context(
+    *,
+    layers: Sequence[KeyValues],
+    prompt_lengths: Int[Tensor, " users"],
+    num_levels: int,
+    capacity: int,
+    memory: Memory | None = None,
+) -> TreeContext:
+    """A context that holds an encoded prompt and no node but the root.
+
+    Args:
+        layers: keys and values of the prompt, per layer.
+        prompt_lengths: visible prompt positions per user.
+        num_levels: codes per semantic ID.
+        capacity: nodes that may be extended.
+        memory: the encoder's side, if there is one.
+    """
+    prompt_width = layers[0].keys.shape[2]
+    # Under grad nothing is written in place, so room would only be copied along.
+    room = prompt_width if torch.is_grad_enabled() else prompt_width + capacity
+    ancestors = torch.full(
+        (prompt_lengths.shape[0], 1, num_levels + 1),
+        NO_SLOT,
+        dtype=torch.long,
+        device=prompt_lengths.device,
+    )
+    ancestors[:, :, 0] = ROOT_SLOT
+    return TreeContext(
+        layers=tuple(layer.with_room(room) for layer in layers) if capacity else tuple(layers),
+        prompt_lengths=prompt_lengths,
+        prompt_width=prompt_width,
+        capacity=capacity,
+        ancestor_slots=ancestors,
+        tokens=torch.ones_like(prompt_lengths),
+        memory=memory,
+    )

@@ -1,0 +1,91 @@
+"""Layers that several networks are made of: rotary positions, grouped attention, SwiGLU blocks."""
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+def rotary_angles(
+    positions: Int[Tensor, "*batch width"], head_dim: int, theta: float
+) -> tuple[Float[Tensor, "*batch width head_dim"], Float[Tensor, "*batch width head_dim"]]:
+    """Cosines and sines of rotary position embedding, in float32.
+
+    Source: RoFormer (arXiv:2104.09864), with the two halves of a head as the pairs (the layout of
+    Llama and Qwen2).
+    """
+    exponents = torch.arange(0, head_dim, 2, device=positions.device, dtype=torch.float32)
+    angles = positions[..., None].float() / theta ** (exponents / head_dim)
+    angles = torch.cat([angles, angles], dim=-1)
+    return angles.cos(), angles.sin()
+
+
+def rotated(
+    heads: Float[Tensor, "users heads width head_dim"],
+    cosines: Float[Tensor, "#users 1 width head_dim"],
+    sines: Float[Tensor, "#users 1 width head_dim"],
+) -> Float[Tensor, "users heads width head_dim"]:
+    """Queries or keys turned by their positions."""
+    first, second = heads.chunk(2, dim=-1)
+    turned = torch.cat([-second, first], dim=-1)
+    return heads * cosines.to(heads.dtype) + turned * sines.to(heads.dtype)
+
+
+def attend(
+    queries: Float[Tensor, "users heads width head_dim"],
+    keys: Float[Tensor, "users kv_heads columns head_dim"],
+    values: Float[Tensor, "users kv_heads columns head_dim"],
+    mask: Bool[Tensor, "#users width columns"] | Float[Tensor, "#users heads width columns"] | None,
+    *,
+    scale: float | None = None,
+) -> Float[Tensor, "users width channels"]:
+    """Grouped-query attention; heads of a group share keys, which are never repeated.
+
+    Args:
+        queries: heads ordered so that the heads of one group are neighbours.
+        keys: of the columns.
+        values: of the columns.
+        mask: True where a query sees a column, or an additive bias per head; None is causal over
+            equal widths.
+        scale: factor of the scores; None divides by the root of `head_dim`.
+    """
+    if queries.dtype == torch.bfloat16 and queries.device.type == "cpu":
+        # The CPU's bfloat16 attention takes 9 times as long backwards as the float32 one.
+        with torch.autocast("cpu", enabled=False):
+            mixed = attend(queries.float(), keys.float(), values.float(), mask, scale=scale)
+        return mixed.to(queries.dtype)
+    users, heads, width, head_dim = queries.shape
+    kv_heads = keys.shape[1]
+    group = heads // kv_heads
+    if mask is None:
+        mixed = functional.scaled_dot_product_attention(
+            queries, keys, values, is_causal=True, scale=scale, enable_gqa=group > 1
+        )
+    else:
+        mask = mask[:, None] if mask.ndim == 3 else mask
+        if group > 1:
+            queries = queries.reshape(users, kv_heads, group * width, head_dim)
+            if mask.shape[1] == 1:
+                mask = mask.repeat(1, 1, group, 1)
+            else:
+                mask = mask.reshape(mask.shape[0], kv_heads, group * width, mask.shape[-1])
+        mixed = functional.scaled_dot_product_attention(
+            queries, keys, values, attn_mask=mask, scale=scale
+        )
+        mixed = mixed.reshape(users, heads, width, head_dim)
+    return mixed.transpose(1, 2).reshape(users, width, heads * head_dim)
+
+
+class SwiGLU(nn.Module):
+    """A gated feed-forward layer. Source: GLU variants (arXiv:2002.05202)."""
+
+    def __init__(self, dim: int, ffn_dim: int) -> None:
+        super().__init__()
+        self.gate = nn.Linear(dim, ffn_dim, bias=False)
+        self.up = nn.Linear(dim, ffn_dim, bias=False)
+        self.down = nn.Linear(ffn_dim, dim, bias=False)
+
+    def forward(self, states: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch dim"]:
+        """Maps each state on its own."""
+        mapped: Tensor = self.down(functional.silu(self.gate(states)) * self.up(states))
+        return mapped

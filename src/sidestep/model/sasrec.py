@@ -1,0 +1,96 @@
+"""SASRec: a causal Transformer over item ids that scores the whole catalog at once."""
+
+import torch
+from jaxtyping import Float
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from torch import Tensor, nn
+
+from sidestep.step import HistoryBatch
+
+
+class SasRecConfig(BaseModel):
+    """Shape of SASRec."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    dim: int = Field(128, ge=2)
+    num_layers: int = Field(2, ge=1)
+    num_heads: int = Field(2, ge=1)
+    ffn_dim: int | None = Field(None, ge=1)
+    """Width of the feed-forward layer; None means four times `dim`."""
+
+    dropout: float = Field(0.5, ge=0, lt=1)
+    """On embeddings, attention weights and the output of every sublayer, while training."""
+
+    max_items: int = Field(50, ge=1)
+    """Longest history; there is a learned position for each of its items."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> "SasRecConfig":
+        if self.dim % self.num_heads:
+            raise ValueError(f"dim {self.dim} must be a multiple of num_heads {self.num_heads}.")
+        return self
+
+
+class SasRec(nn.Module):
+    """Self-attentive sequential recommendation, scored by the product with the item embeddings.
+
+    Source: SASRec (arXiv:1808.09781). Our departures: pre-norm layers with GELU and a feed-forward
+    layer four times as wide; a start token, so that an empty history is legal; trained with the
+    full cross-entropy over the catalog, which is what makes it strong (arXiv:2309.07602).
+    """
+
+    def __init__(self, config: SasRecConfig, num_items: int) -> None:
+        super().__init__()
+        self.config = config
+        self.item_embedding = nn.Embedding(num_items, config.dim)
+        self.position_embedding = nn.Embedding(config.max_items + 1, config.dim)
+        self.start = nn.Parameter(torch.empty(config.dim))
+        layer = nn.TransformerEncoderLayer(
+            config.dim,
+            config.num_heads,
+            config.ffn_dim or 4 * config.dim,
+            config.dropout,
+            activation="gelu",
+            batch_first=True,
+            norm_first=True,
+        )
+        self.layers = nn.TransformerEncoder(
+            layer, config.num_layers, norm=nn.LayerNorm(config.dim), enable_nested_tensor=False
+        )
+        self.dropout = nn.Dropout(config.dropout)
+        for parameter in (self.item_embedding.weight, self.position_embedding.weight, self.start):
+            nn.init.normal_(parameter, std=0.02)
+
+    @property
+    def num_items(self) -> int:
+        """Items of the catalog."""
+        return self.item_embedding.num_embeddings
+
+    def states(self, histories: HistoryBatch) -> Float[Tensor, "users positions dim"]:
+        """States after the start token and after each item; position p has seen p items.
+
+        Raises:
+            ValueError: if a history is longer than `max_items`.
+        """
+        num_items = histories.items.shape[1]
+        if num_items > self.config.max_items:
+            raise ValueError(
+                f"histories of {num_items} items; SASRec was built for {self.config.max_items}. "
+                "Cut them to the most recent ones."
+            )
+        vectors = self.item_embedding(histories.items.clamp(min=0))
+        start = self.start.expand(vectors.shape[0], 1, -1)
+        vectors = torch.cat([start, vectors], dim=1)
+        width = num_items + 1
+        causal = nn.Transformer.generate_square_subsequent_mask(width, device=vectors.device)
+        states: Tensor = self.layers(
+            self.dropout(vectors + self.position_embedding.weight[:width]),
+            mask=causal,
+            is_causal=True,
+        )
+        return states
+
+    def scores(self, states: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch items"]:
+        """Unnormalised scores of all items."""
+        return states @ self.item_embedding.weight.T

@@ -1,0 +1,138 @@
+"""What every network over semantic IDs can do, whatever its backbone."""
+
+from abc import ABC, abstractmethod
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from torch.nn import functional
+
+from sidestep.model.context import TreeContext
+from sidestep.step import NO_ITEM, HistoryBatch, StepOutput
+
+
+class SemanticIdModel(nn.Module, ABC):
+    """A network that writes the next item code by code; a `StepModel`, and trainable.
+
+    Holds the semantic IDs of the items that histories may name. Flat code ids count through the
+    levels: code c of level l is `level_starts[l] + c`.
+    """
+
+    semantic_ids: Tensor
+    level_starts: Tensor
+
+    def __init__(
+        self, semantic_ids: Int[Tensor, "items levels"], codebook_sizes: tuple[int, ...]
+    ) -> None:
+        super().__init__()
+        num_levels = semantic_ids.shape[1]
+        if len(codebook_sizes) != num_levels:
+            raise ValueError(
+                f"{len(codebook_sizes)} codebook sizes for semantic IDs of {num_levels} levels."
+            )
+        largest = semantic_ids.max(dim=0).values.tolist()
+        if semantic_ids.min() < 0 or any(
+            code >= size for code, size in zip(largest, codebook_sizes, strict=True)
+        ):
+            raise ValueError(
+                f"semantic IDs reach {largest}, outside codebooks of sizes {list(codebook_sizes)}."
+            )
+        self.codebook_sizes = tuple(codebook_sizes)
+        starts = [sum(codebook_sizes[:level]) for level in range(num_levels)]
+        self.register_buffer("semantic_ids", semantic_ids.long(), persistent=False)
+        self.register_buffer("level_starts", torch.tensor(starts), persistent=False)
+
+    @property
+    def num_levels(self) -> int:
+        """Codes per semantic ID."""
+        return len(self.codebook_sizes)
+
+    @property
+    def num_codes(self) -> int:
+        """Codes of all levels together."""
+        return sum(self.codebook_sizes)
+
+    @property
+    def num_items(self) -> int:
+        """Items that histories may name."""
+        return self.semantic_ids.shape[0]
+
+    @abstractmethod
+    def encode(self, histories: HistoryBatch, *, capacity: int) -> tuple[StepOutput, TreeContext]:
+        """See `StepModel.encode`."""
+
+    @abstractmethod
+    def extend(
+        self,
+        context: TreeContext,
+        codes: Int[Tensor, "users width"],
+        parents: Int[Tensor, "users width"],
+        depths: Int[Tensor, "users width"],
+        *,
+        is_node: Bool[Tensor, "users width"],
+        visible: Int[Tensor, "users width"] | None = None,
+    ) -> tuple[StepOutput, TreeContext]:
+        """See `StepModel.extend`."""
+
+    @abstractmethod
+    def next_item_states(self, histories: HistoryBatch) -> Float[Tensor, "users items levels dim"]:
+        """Teacher-forced states at every position of every history, in one pass.
+
+        `states[u, p, l]` is the state from which code l of item p is predicted, given the items
+        before p and the first l codes of item p: what `encode` on the items before p and `extend`
+        along the path of item p give as `hidden`. Arbitrary at padding.
+        """
+
+    @property
+    @abstractmethod
+    def head_weight(self) -> Float[Tensor, "codes dim"]:
+        """What states are multiplied with to give logits: one row per flat code id."""
+
+    def level_logits(
+        self, states: Float[Tensor, "*batch levels dim"]
+    ) -> Float[Tensor, "*batch levels widest"]:
+        """Logits at states ordered by level; -inf past the end of a level's codebook."""
+        widest = max(self.codebook_sizes)
+        logits = [
+            functional.pad(
+                states[..., level, :] @ weight.T, (0, widest - weight.shape[0]), value=-torch.inf
+            )
+            for level, weight in enumerate(self._head_weights())
+        ]
+        return torch.stack(logits, dim=-2)
+
+    def node_logits(
+        self, hidden: Float[Tensor, "users width dim"], depths: Int[Tensor, "users width"]
+    ) -> Float[Tensor, "users width widest"]:
+        """Logits of each node's next level; a node at the last level has none: all -inf."""
+        widest = max(self.codebook_sizes)
+        logits = hidden.new_full((*hidden.shape[:2], widest), -torch.inf)
+        for level, weight in enumerate(self._head_weights()):
+            here = depths == level
+            if here.all():  # a whole level at once, as in beam search
+                scores = hidden @ weight.T
+                return functional.pad(scores, (0, widest - weight.shape[0]), value=-torch.inf)
+            if here.any():
+                scores = hidden[here] @ weight.T
+                logits = logits.to(scores.dtype)
+                logits[here] = functional.pad(
+                    scores, (0, widest - weight.shape[0]), value=-torch.inf
+                )
+        return logits
+
+    def _head_weights(self) -> tuple[Tensor, ...]:
+        """The rows of the head, level by level."""
+        return torch.split(self.head_weight, list(self.codebook_sizes))
+
+    def item_codes(self, items: Int[Tensor, "*batch"]) -> Int[Tensor, "*batch levels"]:
+        """Codes of items; those of item 0 where there is `NO_ITEM`."""
+        return self.semantic_ids[items.clamp(min=0)]
+
+    def flat_codes(self, items: Int[Tensor, "*batch"]) -> Int[Tensor, "*batch levels"]:
+        """Flat code ids of items; those of item 0 where there is `NO_ITEM`."""
+        return self.item_codes(items) + self.level_starts
+
+
+def history_of(items: Int[Tensor, "users items"]) -> HistoryBatch:
+    """A batch from padded rows of item indices."""
+    return HistoryBatch(items=items, lengths=(items != NO_ITEM).sum(dim=1))

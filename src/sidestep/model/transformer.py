@@ -1,0 +1,284 @@
+"""The native decoder-only Transformer over semantic IDs: the history is its prompt."""
+
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Float, Int
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from torch import Tensor, nn
+
+from sidestep.model.context import KeyValues, TreeContext, root_context
+from sidestep.model.layers import SwiGLU, attend, rotary_angles, rotated
+from sidestep.model.semantic_id_model import SemanticIdModel
+from sidestep.step import HistoryBatch, StepOutput
+
+
+class TransformerConfig(BaseModel):
+    """Shape of the native Transformer."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    dim: int = Field(128, ge=2)
+    """Width of the residual stream."""
+
+    num_layers: int = Field(4, ge=1)
+
+    num_heads: int = Field(4, ge=1)
+
+    num_kv_heads: int | None = Field(None, ge=1)
+    """Key and value heads; None means as many as query heads."""
+
+    ffn_dim: int | None = Field(None, ge=1)
+    """Width of the feed-forward layer; None means 8/3 of `dim`, rounded up to a multiple of 32."""
+
+    history: Literal["codes", "items"] = "codes"
+    """`codes` writes each past item as its codes, `items` as one vector."""
+
+    item_embedding: bool = False
+    """With history `items`: add a vector of the item's own to the sum of its codes' vectors."""
+
+    item_head: bool = False
+    """Also score items directly from the root state; an auxiliary task in training."""
+
+    dropout: float = Field(0.2, ge=0, lt=1)
+    """On embeddings and on the output of every sublayer, while training."""
+
+    attention_bias: bool = False
+    """Biases on queries, keys and values (Qwen2 has them, Llama does not)."""
+
+    rope_theta: float = Field(10_000.0, gt=0)
+
+    norm_epsilon: float = Field(1e-6, gt=0)
+
+    @model_validator(mode="after")
+    def _fits(self) -> "TransformerConfig":
+        if self.dim % self.num_heads or (self.dim // self.num_heads) % 2:
+            raise ValueError(
+                f"dim {self.dim} must be num_heads {self.num_heads} times an even number."
+            )
+        if self.num_heads % self.kv_heads:
+            raise ValueError(
+                f"num_heads {self.num_heads} must be a multiple of num_kv_heads {self.kv_heads}."
+            )
+        if self.item_embedding and self.history != "items":
+            raise ValueError("item_embedding needs history: items.")
+        return self
+
+    @property
+    def kv_heads(self) -> int:
+        """Key and value heads."""
+        return self.num_kv_heads or self.num_heads
+
+    @property
+    def head_dim(self) -> int:
+        """Width of a head."""
+        return self.dim // self.num_heads
+
+    @property
+    def hidden_ffn_dim(self) -> int:
+        """Width of the feed-forward layer."""
+        return self.ffn_dim or -(-self.dim * 8 // (3 * 32)) * 32
+
+
+class Attention(nn.Module):
+    """Self-attention with rotary positions and grouped keys."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        self.head_dim = config.head_dim
+        kv_dim = config.kv_heads * config.head_dim
+        self.widths = (config.dim, kv_dim, kv_dim)
+        # One matrix for the three: a third of the calls, and the small ones are the slow ones.
+        self.qkv = nn.Linear(config.dim, sum(self.widths), bias=config.attention_bias)
+        self.out = nn.Linear(config.dim, config.dim, bias=False)
+
+    def project(
+        self,
+        states: Float[Tensor, "users width dim"],
+        cosines: Float[Tensor, "#users 1 width head_dim"],
+        sines: Float[Tensor, "#users 1 width head_dim"],
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values, each [users, heads, width, head_dim]."""
+        users, width, _ = states.shape
+        queries, keys, values = (
+            part.view(users, width, -1, self.head_dim).transpose(1, 2)
+            for part in self.qkv(states).split(self.widths, dim=-1)
+        )
+        return rotated(queries, cosines, sines), rotated(keys, cosines, sines), values
+
+
+class Block(nn.Module):
+    """One pre-norm layer: attention, then SwiGLU."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        self.attention_norm = nn.RMSNorm(config.dim, eps=config.norm_epsilon)
+        self.attention = Attention(config)
+        self.ffn_norm = nn.RMSNorm(config.dim, eps=config.norm_epsilon)
+        self.ffn = SwiGLU(config.dim, config.hidden_ffn_dim)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def mix(
+        self, states: Float[Tensor, "users width dim"], mixed: Float[Tensor, "users width dim"]
+    ) -> Float[Tensor, "users width dim"]:
+        """Adds what attention gathered, and the feed-forward layer, to the residual stream."""
+        states = states + self.dropout(self.attention.out(mixed))
+        mapped: Tensor = self.dropout(self.ffn(self.ffn_norm(states)))
+        return states + mapped
+
+
+class Transformer(SemanticIdModel):
+    """Decoder-only Transformer: RMSNorm, SwiGLU, rotary positions, grouped-query attention.
+
+    The prompt is a start token and the history; the nodes of a search tree continue it. Logits of
+    level l are the product of the final state with that level's rows of the head.
+    """
+
+    def __init__(
+        self,
+        config: TransformerConfig,
+        semantic_ids: Int[Tensor, "items levels"],
+        codebook_sizes: tuple[int, ...],
+    ) -> None:
+        super().__init__(semantic_ids, codebook_sizes)
+        self.config = config
+        self.start = nn.Parameter(torch.empty(config.dim))
+        self.code_embedding = nn.Embedding(self.num_codes, config.dim)
+        self.item_embedding = (
+            nn.Embedding(self.num_items, config.dim) if config.item_embedding else None
+        )
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_layers))
+        self.norm = nn.RMSNorm(config.dim, eps=config.norm_epsilon)
+        self.head = nn.Linear(config.dim, self.num_codes, bias=False)
+        self.item_head = (
+            nn.Linear(config.dim, self.num_items, bias=False) if config.item_head else None
+        )
+        self.dropout = nn.Dropout(config.dropout)
+        self.apply(_initialise)
+        nn.init.normal_(self.start, std=0.02)
+
+    def encode(self, histories: HistoryBatch, *, capacity: int) -> tuple[StepOutput, TreeContext]:
+        """See `StepModel.encode`."""
+        tokens, lengths = self._prompt(histories)
+        users, width, _ = tokens.shape
+        angles = self._angles(torch.arange(width, device=tokens.device)[None])
+        states, layers = tokens, []
+        for block in self.blocks:
+            assert isinstance(block, Block)
+            queries, keys, values = block.attention.project(block.attention_norm(states), *angles)
+            layers.append(KeyValues(keys=keys, values=values))
+            # Padding stands at the end, so causal order alone hides it.
+            states = block.mix(states, attend(queries, keys, values, None))
+        last = states[torch.arange(users, device=states.device), lengths - 1]
+        hidden = self.norm(last)[:, None]
+        context = root_context(
+            layers=layers,
+            prompt_lengths=lengths,
+            num_levels=self.num_levels,
+            capacity=capacity,
+        )
+        root_depth = torch.zeros(users, 1, dtype=torch.long, device=states.device)
+        return StepOutput(logits=self.node_logits(hidden, root_depth), hidden=hidden), context
+
+    def extend(
+        self,
+        context: TreeContext,
+        codes: Int[Tensor, "users width"],
+        parents: Int[Tensor, "users width"],
+        depths: Int[Tensor, "users width"],
+        *,
+        is_node: Bool[Tensor, "users width"],
+        visible: Int[Tensor, "users width"] | None = None,
+    ) -> tuple[StepOutput, TreeContext]:
+        """See `StepModel.extend`."""
+        start = context.next_column
+        context = context.placed(parents, depths, is_node)
+        mask = context.node_mask(codes.shape[1], visible)
+        prompt = context.prompt_lengths[:, None] if visible is None else visible
+        angles = self._angles(prompt + depths - 1)
+        levels = (depths - 1).clamp(0, self.num_levels - 1)
+        states = self.dropout(self.code_embedding(self.level_starts[levels] + codes.clamp(min=0)))
+        layers = []
+        for block, layer in zip(self.blocks, context.layers, strict=True):
+            assert isinstance(block, Block)
+            queries, keys, values = block.attention.project(block.attention_norm(states), *angles)
+            kept, keys, values = layer.appended(start, keys, values)
+            layers.append(kept)
+            states = block.mix(states, attend(queries, keys, values, mask))
+        hidden = self.norm(states)
+        step = StepOutput(logits=self.node_logits(hidden, depths), hidden=hidden)
+        return step, context.with_layers(layers)
+
+    def next_item_states(self, histories: HistoryBatch) -> Float[Tensor, "users items levels dim"]:
+        """See `SemanticIdModel.next_item_states`."""
+        users, num_items = histories.items.shape
+        width = num_items * self.num_levels
+        before, _ = self._prompt(
+            HistoryBatch(items=histories.items[:, :-1], lengths=histories.lengths)
+        )
+        positions = torch.arange(width, device=before.device)
+        if self.config.history == "codes":
+            # The last item's own codes but the last one continue the prompt as any others do.
+            tail = self.code_embedding(self.flat_codes(histories.items[:, -1:])[..., :-1])
+            states = torch.cat([before, self.dropout(tail.flatten(1, 2))], dim=1)
+            mask = None
+        else:
+            # Position p is followed by the branch of item p: its codes but the last one. The
+            # trunk sees the trunk; a branch sees the trunk up to its position, and itself.
+            own = self.code_embedding(self.flat_codes(histories.items)[..., :-1])
+            states = torch.cat([before[:, :, None], self.dropout(own)], dim=2).flatten(1, 2)
+            item, level = positions // self.num_levels, positions % self.num_levels
+            is_past = positions[:, None] >= positions
+            mask = (is_past & ((level == 0) | (item == item[:, None])))[None]
+            positions = item + level
+        angles = self._angles(positions[None])
+        for block in self.blocks:
+            assert isinstance(block, Block)
+            queries, keys, values = block.attention.project(block.attention_norm(states), *angles)
+            states = block.mix(states, attend(queries, keys, values, mask))
+        hidden: Tensor = self.norm(states)
+        return hidden.view(users, num_items, self.num_levels, self.config.dim)
+
+    @property
+    def head_weight(self) -> Float[Tensor, "codes dim"]:
+        """See `SemanticIdModel.head_weight`."""
+        return self.head.weight
+
+    def item_logits(self, states: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch items"]:
+        """Scores of all items at root states, by the auxiliary head.
+
+        Raises:
+            ValueError: if the model has no item head.
+        """
+        if self.item_head is None:
+            raise ValueError("the model has no item head; build it with item_head: true.")
+        scores: Tensor = self.item_head(states)
+        return scores
+
+    def _prompt(
+        self, histories: HistoryBatch
+    ) -> tuple[Float[Tensor, "users prompt dim"], Int[Tensor, " users"]]:
+        """The start token and the history as vectors, and their number per user."""
+        vectors = self.code_embedding(self.flat_codes(histories.items))
+        if self.config.history == "codes":
+            vectors = vectors.flatten(1, 2)
+            lengths = 1 + histories.lengths * self.num_levels
+        else:
+            vectors = vectors.sum(dim=2)
+            if self.item_embedding is not None:
+                vectors = vectors + self.item_embedding(histories.items.clamp(min=0))
+            lengths = 1 + histories.lengths
+        start = self.start.to(vectors.dtype).expand(vectors.shape[0], 1, -1)
+        return self.dropout(torch.cat([start, vectors], dim=1)), lengths
+
+    def _angles(self, positions: Int[Tensor, "rows width"]) -> tuple[Tensor, Tensor]:
+        cosines, sines = rotary_angles(positions, self.config.head_dim, self.config.rope_theta)
+        return cosines[:, None], sines[:, None]
+
+
+def _initialise(module: nn.Module) -> None:
+    """Small normal weights, as usual for Transformers; norms stay at one."""
+    if isinstance(module, (nn.Linear, nn.Embedding)):
+        nn.init.normal_(module.weight, std=0.02)
+    if isinstance(module, nn.Linear) and module.bias is not None:
+        nn.init.zeros_(module.bias)

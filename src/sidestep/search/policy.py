@@ -1,0 +1,58 @@
+"""What every search over the trie has in common: its settings, its question and its answer."""
+
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from sidestep.catalog.availability import Availability
+from sidestep.catalog.trie import Trie
+from sidestep.search.exclusion import Exclusion
+from sidestep.search.tree import Candidates
+from sidestep.step import HistoryBatch, StepModel, StepOutput, log_probs
+
+Normaliser = Literal["legal", "codebook"]
+"""Over which codes a policy sums to one: those that lead to an item, or the whole codebook."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scope:
+    """The items a search may return: the catalog's trie, less what is out of stock or excluded."""
+
+    trie: Trie
+    available: Availability | None = None
+    excluded: Exclusion | None = None
+
+    def legal(
+        self, states: Int[Tensor, "users width"], depth: int
+    ) -> Bool[Tensor, "users width codes"]:
+        """The codes that lead from states of one depth to an item in scope."""
+        legal = self.trie.legal(states, self.available)
+        if self.excluded is not None:
+            legal = self.excluded.open_codes(legal, states, depth)
+        return legal
+
+
+@runtime_checkable
+class SearchPolicy(Protocol):
+    """A way to find leaves; a user's own class may be one."""
+
+    @property
+    def name(self) -> str:
+        """What tables call it."""
+        ...
+
+    def search(self, model: StepModel[Any], histories: HistoryBatch, scope: Scope) -> Candidates:
+        """Finds each user's best leaves in `scope`; fewer items give fewer leaves, none illegal."""
+        ...
+
+
+def code_log_probs(
+    step: StepOutput, legal: Bool[Tensor, "users width codes"], normaliser: Normaliser
+) -> Float[Tensor, "users width codes"]:
+    """Log-probabilities of the next code, -inf where it is not legal."""
+    if normaliser == "legal":
+        return log_probs(step, legal)
+    return log_probs(step, None).masked_fill(~legal, -torch.inf)

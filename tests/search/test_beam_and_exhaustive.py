@@ -1,0 +1,174 @@
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sidestep.catalog.trie import NO_STATE, Trie
+from sidestep.search.beam import BeamSearch
+from sidestep.search.exclusion import Exclusion
+from sidestep.search.exhaustive import ExhaustiveSearch
+from sidestep.search.policy import Scope
+from sidestep.search.tree import evaluated_prefixes
+from sidestep.step import NO_ITEM, HistoryBatch, log_probs
+
+from .fakes import PrefixTable, histories_of
+
+
+@st.composite
+def catalogs(draw):
+    sizes = tuple(draw(st.lists(st.integers(1, 5), min_size=1, max_size=4)))
+    every = list(itertools.product(*map(range, sizes)))
+    ids = draw(st.lists(st.sampled_from(every), min_size=1, max_size=20))
+    return np.array(ids), sizes
+
+
+def brute_force(model, histories, ids, normaliser="legal"):
+    """Log-probability of each distinct semantic ID, one step at a time in plain Python."""
+    distinct = sorted(set(map(tuple, ids.tolist())))
+    rows = []
+    for user in range(len(histories.lengths)):
+        one = HistoryBatch(
+            items=histories.items[user : user + 1], lengths=histories.lengths[user : user + 1]
+        )
+        scores = {}
+        for semantic_id in distinct:
+            step, context = model.encode(one, capacity=len(semantic_id))
+            total, slot = 0.0, 0
+            for depth, code in enumerate(semantic_id):
+                siblings = {
+                    other[depth] for other in distinct if other[:depth] == semantic_id[:depth]
+                }
+                legal = torch.zeros(step.logits.shape, dtype=torch.bool)
+                legal[..., sorted(siblings)] = True
+                total += float(
+                    log_probs(step, legal if normaliser == "legal" else None)[0, 0, code]
+                )
+                if depth + 1 < len(semantic_id):
+                    step, context = model.extend(
+                        context,
+                        torch.tensor([[code]]),
+                        torch.tensor([[slot]]),
+                        torch.tensor([[depth + 1]]),
+                        is_node=torch.tensor([[True]]),
+                    )
+                    slot += 1
+            scores[semantic_id] = total
+        rows.append(scores)
+    return rows
+
+
+def found(candidates, trie, user):
+    leaves = candidates.leaves[user]
+    leaves = leaves[leaves != NO_STATE]
+    paths = [tuple(path) for path in trie.path(leaves).tolist()]
+    return dict(zip(paths, candidates.log_probs[user, : len(leaves)].tolist(), strict=True))
+
+
+@settings(max_examples=25)
+@given(catalogs(), st.sampled_from(["legal", "codebook"]))
+def test_a_beam_as_wide_as_the_catalog_equals_exhaustive_ranking_and_brute_force(
+    catalog, normaliser
+):
+    ids, sizes = catalog
+    trie, model = Trie.build(ids, sizes), PrefixTable(sizes)
+    histories = histories_of(3, 8)
+    beam = BeamSearch(num_beams=len(ids), normaliser=normaliser)
+    exhaustive = ExhaustiveSearch(num_leaves=len(ids), normaliser=normaliser, chunk_size=3)
+    by_beam = beam.search(model, histories, Scope(trie=trie))
+    by_all = exhaustive.search(model, histories, Scope(trie=trie))
+    for user, expected in enumerate(brute_force(model, histories, ids, normaliser)):
+        assert found(by_beam, trie, user) == pytest.approx(expected, abs=1e-4)
+        assert found(by_all, trie, user) == pytest.approx(expected, abs=1e-4)
+        assert by_all.log_probs[user].tolist() == sorted(by_all.log_probs[user], reverse=True)
+
+
+@settings(max_examples=25)
+@given(catalogs(), st.integers(1, 6))
+def test_a_beam_returns_distinct_legal_leaves_and_counts_its_tokens(catalog, num_beams):
+    ids, sizes = catalog
+    trie, model = Trie.build(ids, sizes), PrefixTable(sizes)
+    candidates = BeamSearch(num_beams=num_beams).search(model, histories_of(1), Scope(trie=trie))
+    leaves = candidates.leaves[0][candidates.leaves[0] != NO_STATE].tolist()
+    assert len(leaves) == len(set(leaves)) == min(num_beams, trie.num_leaves)
+    assert all(leaf >= trie.first_leaf for leaf in leaves)
+    kept = 1
+    expected = 1
+    for depth in range(1, len(sizes)):
+        kept = min(num_beams, trie.num_nodes(depth))
+        expected += kept
+    # A level may hold fewer than both: the beams above it may have few children.
+    assert int(candidates.tokens[0]) <= expected
+    assert int(candidates.tokens[0]) == int(candidates.tree.is_node.sum())
+
+
+def test_a_beam_costs_one_token_and_its_width_per_inner_level():
+    ids = np.array(list(itertools.product(range(4), repeat=3)))
+    trie = Trie.build(ids, (4, 4, 4))
+    candidates = BeamSearch(num_beams=3).search(
+        PrefixTable((4, 4, 4)), histories_of(1, 2), Scope(trie=trie)
+    )
+    assert candidates.tokens.tolist() == [7, 7]  # 1 + (3 - 1) · 3
+
+
+def test_a_user_gets_the_same_list_alone_in_any_batch_and_in_any_order():
+    ids = np.array(list(itertools.product(range(3), repeat=3)))
+    trie, model = Trie.build(ids, (3, 3, 3)), PrefixTable((3, 3, 3))
+    policy = BeamSearch(num_beams=4)
+    together = policy.search(model, histories_of(5, 2, 9), Scope(trie=trie))
+    turned = policy.search(model, histories_of(9, 5), Scope(trie=trie))
+    alone = policy.search(model, histories_of(5), Scope(trie=trie))
+    assert together.leaves[0].tolist() == alone.leaves[0].tolist() == turned.leaves[1].tolist()
+    assert together.leaves[2].tolist() == turned.leaves[0].tolist()
+
+
+def test_a_narrow_beam_can_miss_what_the_exhaustive_scorer_finds():
+    ids = np.array(list(itertools.product(range(5), repeat=3)))
+    trie, model = Trie.build(ids, (5, 5, 5)), PrefixTable((5, 5, 5))
+    histories = histories_of(*range(20))
+    greedy = BeamSearch(num_beams=1).search(model, histories, Scope(trie=trie))
+    best = ExhaustiveSearch(num_leaves=1).search(model, histories, Scope(trie=trie))
+    assert (best.log_probs >= greedy.log_probs - 1e-5).all()
+    assert (best.leaves != greedy.leaves).any()
+
+
+@settings(max_examples=25)
+@given(catalogs(), st.data())
+def test_excluded_and_unavailable_items_are_left_out_as_if_they_did_not_exist(catalog, data):
+    ids, sizes = catalog
+    trie, model = Trie.build(ids, sizes), PrefixTable(sizes)
+    everything = range(len(ids))
+    gone = data.draw(st.lists(st.sampled_from(everything), max_size=len(ids)))
+    missing = data.draw(st.lists(st.sampled_from(everything), max_size=len(ids)))
+    is_available = torch.ones(len(ids), dtype=torch.bool)
+    is_available[missing] = False
+    available = trie.availability(is_available)
+    items = torch.tensor([[*gone, NO_ITEM]])
+    scope = Scope(trie=trie, available=available, excluded=Exclusion.of(items, trie, available))
+    left = sorted(set(everything) - set(gone) - set(missing))
+    rest = ids[left]
+    expected = {} if not left else brute_force(model, histories_of(4), rest)[0]
+    for policy in (BeamSearch(num_beams=len(ids)), ExhaustiveSearch(num_leaves=len(ids))):
+        candidates = policy.search(model, histories_of(4), scope)
+        assert found(candidates, trie, 0) == pytest.approx(expected, abs=1e-4)
+
+
+def test_evaluated_prefixes_are_the_codes_of_every_node():
+    ids = np.array([[0, 0], [0, 1], [1, 1]])
+    trie = Trie.build(ids, (2, 2))
+    tree = (
+        BeamSearch(num_beams=3).search(PrefixTable((2, 2)), histories_of(1), Scope(trie=trie)).tree
+    )
+    prefixes = evaluated_prefixes(tree, trie)[0].tolist()
+    assert sorted(prefixes) == [[-1, -1], [0, -1], [1, -1]] or sorted(prefixes) == [
+        [0, -1],
+        [1, -1],
+    ]
+
+
+@pytest.mark.parametrize("policy", [BeamSearch, ExhaustiveSearch])
+def test_a_width_below_one_is_refused(policy):
+    with pytest.raises(ValueError, match="at least 1"):
+        policy(**{"num_beams" if policy is BeamSearch else "num_leaves": 0})

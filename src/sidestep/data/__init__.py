@@ -1,0 +1,1 @@
+"""Interactions, item texts, histories, splits and batches: everything before the first model."""

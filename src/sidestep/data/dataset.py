@@ -1,0 +1,147 @@
+"""Dataset: interactions and items that belong together, and the folder that keeps them."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from sidestep.data.frames import load_frames, save_frames
+from sidestep.data.histories import Histories
+from sidestep.data.interactions import (
+    Duplicates,
+    Interactions,
+    Ties,
+    chronological,
+    deduplicated,
+    k_core,
+)
+from sidestep.data.items import ItemTable
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatasetStats:
+    """The size of a dataset.
+
+    items: items of the table, also those nobody has interacted with.
+    density: interactions divided by users times items.
+    mean_length: interactions per user.
+    """
+
+    users: int
+    items: int
+    interactions: int
+    density: float
+    mean_length: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Dataset:
+    """Interactions whose items are all in the item table.
+
+    name: for results files and titles.
+    sources: the SHA-256 of every file it was made from, by file name.
+
+    Raises:
+        ValueError: on construction, if an interaction's item is not in the table.
+    """
+
+    interactions: Interactions
+    items: ItemTable
+    name: str
+    sources: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuses interactions with items nobody knows."""
+        used = self.interactions.frame["item_id"]
+        is_unknown = ~used.is_in(self.items.frame["item_id"].to_list())
+        if is_unknown.any():
+            unknown = used.filter(is_unknown).unique(maintain_order=True)
+            raise ValueError(
+                f"{len(unknown)} items of the interactions are not in the item table, "
+                f"{unknown[0]!r} in row {is_unknown.arg_max()} for example; "
+                "add them to the table or drop their interactions."
+            )
+
+    @property
+    def item_index(self) -> dict[str, int]:
+        """The index of each item, by ID."""
+        return self.items.index_of
+
+    def stats(self) -> DatasetStats:
+        """How large it is."""
+        num_users = self.interactions.frame["user_id"].n_unique()
+        num_cells = num_users * len(self.items)
+        return DatasetStats(
+            users=num_users,
+            items=len(self.items),
+            interactions=len(self.interactions),
+            density=len(self.interactions) / num_cells if num_cells else 0.0,
+            mean_length=len(self.interactions) / num_users if num_users else 0.0,
+        )
+
+    def histories(self, ties: Ties = "file") -> Histories:
+        """Every user's items, oldest first; users in the order in which they first appear.
+
+        Args:
+            ties: what decides between equal timestamps.
+        """
+        frame = chronological(self.interactions, ties).frame
+        users = frame["user_id"].rle()  # chronological: each user is one run
+        lengths = users.struct.field("len").to_numpy()
+        is_timed = frame["timestamp"].null_count() == 0
+        has_events = frame["event"].null_count() < frame.height
+        catalog = pl.Enum(self.items.frame["item_id"])
+        return Histories(
+            items=frame["item_id"].cast(catalog).to_physical().to_numpy().astype(np.int32),
+            offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+            user_ids=tuple(users.struct.field("value")),
+            timestamps=frame["timestamp"].to_numpy() if is_timed else None,
+            events=frame["event"].fill_null("").to_numpy().astype(np.str_) if has_events else None,
+        )
+
+    def deduplicated(self, policy: Duplicates) -> "Dataset":
+        """The same dataset with at most one interaction per user and item."""
+        return replace(self, interactions=deduplicated(self.interactions, policy))
+
+    def k_core(self, k: int) -> "Dataset":
+        """The part in which every user and item has at least `k` interactions.
+
+        Items outside it leave the table as well, also those that never had an interaction.
+
+        Raises:
+            ValueError: if nothing is left.
+        """
+        interactions = k_core(self.interactions, k)
+        if not len(interactions):
+            raise ValueError(f"{self.name} has no {k}-core; choose a smaller k.")
+        kept = interactions.frame["item_id"].unique()
+        return replace(self, interactions=interactions, items=self.items.restricted_to(kept))
+
+    def save(self, path: Path) -> None:
+        """Writes interactions.parquet, items.parquet and dataset.json, whole or not at all."""
+        frames = {"interactions": self.interactions.frame, "items": self.items.frame}
+        description = {
+            "name": self.name,
+            "stats": asdict(self.stats()),
+            "sources": dict(self.sources),
+        }
+        save_frames(path, "dataset", frames, description)
+
+    @classmethod
+    def load(cls, path: Path) -> "Dataset":
+        """Reads what `save` wrote.
+
+        Raises:
+            ValueError: if a file is damaged, or does not belong to the others.
+        """
+        frames, description = load_frames(
+            path, "dataset", ("interactions", "items"), ("name", "sources")
+        )
+        return cls(
+            interactions=Interactions(frames["interactions"]),
+            items=ItemTable(frames["items"]),
+            name=description["name"],
+            sources=description["sources"],
+        )

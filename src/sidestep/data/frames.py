@@ -1,0 +1,101 @@
+"""Frames on disk: folders of parquet files that can tell damage from content."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet
+
+from sidestep.files import read_json, whole_folder, write_json
+
+FORMAT_VERSION = 1
+ROWS_AT_ONCE = 1_000_000
+
+
+def read_parquet(path: Path) -> pl.DataFrame:
+    """Reads a parquet file.
+
+    Raises:
+        ValueError: if it is not a readable parquet file, truncated for example.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: there is no such file.")
+    # pyarrow and the full validation, because polars panics on some damaged files.
+    try:
+        table = pyarrow.parquet.read_table(path)
+        table.validate(full=True)
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise ValueError(
+            f"{path}: not a readable parquet file ({error}); it may be cut off, copy it again."
+        ) from error
+    frame = pl.from_arrow(table)
+    assert isinstance(frame, pl.DataFrame)
+    return frame
+
+
+def content_sha256(frame: pl.DataFrame) -> str:
+    """A hash of the names, values and order of a frame, however it is stored."""
+    digest = hashlib.sha256(",".join(frame.columns).encode())
+    for chunk in frame.iter_slices(ROWS_AT_ONCE):
+        digest.update(chunk.write_ndjson().encode())
+    return digest.hexdigest()
+
+
+def save_frames(
+    path: Path, kind: str, frames: Mapping[str, pl.DataFrame], description: Mapping[str, Any]
+) -> None:
+    """Writes a folder, whole or not at all.
+
+    Args:
+        path: the folder; an older one is replaced.
+        kind: what the folder holds; `<kind>.json` gets `description`, row counts and hashes.
+        frames: by file name without ".parquet".
+        description: whatever JSON can hold.
+    """
+    with whole_folder(path) as folder:
+        for name, frame in frames.items():
+            frame.write_parquet(folder / f"{name}.parquet")
+        write_json(
+            folder / f"{kind}.json",
+            {
+                "format_version": FORMAT_VERSION,
+                **description,
+                "num_rows": {name: frame.height for name, frame in frames.items()},
+                "sha256": {name: content_sha256(frame) for name, frame in frames.items()},
+            },
+        )
+
+
+def load_frames(
+    path: Path, kind: str, names: Sequence[str], keys: Sequence[str]
+) -> tuple[dict[str, pl.DataFrame], dict[str, Any]]:
+    """Reads what `save_frames` wrote: the frames `names`, and a description that has `keys`.
+
+    Raises:
+        ValueError: if a file is damaged, or is not the one that was saved.
+    """
+    file = path / f"{kind}.json"
+    if not file.is_file():
+        raise FileNotFoundError(f"{path} is not a saved {kind}: there is no {file.name} in it.")
+    description = read_json(file)
+    if not isinstance(description, dict) or "format_version" not in description:
+        raise ValueError(f"{file}: this does not describe a saved {kind}.")
+    if description["format_version"] != FORMAT_VERSION:
+        raise ValueError(
+            f"{file}: format version {description['format_version']!r} is not {FORMAT_VERSION}; "
+            f"make the {kind} again with this version of Sidestep."
+        )
+    missing = [key for key in (*keys, "sha256") if key not in description]
+    if missing:
+        raise ValueError(f"{file}: {missing} are missing; make the {kind} again.")
+    frames = {name: read_parquet(path / f"{name}.parquet") for name in names}
+    for name, frame in frames.items():
+        if content_sha256(frame) != description["sha256"].get(name):
+            raise ValueError(
+                f"{path / name}.parquet: not the content that {file.name} describes; "
+                f"make the {kind} again."
+            )
+    return frames, description

@@ -1,0 +1,140 @@
+"""Histories: what each user has interacted with, oldest first, as two flat arrays."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from jaxtyping import Int, Shaped
+
+from sidestep.step import NO_ITEM, HistoryBatch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Histories:
+    """The past items of some users, laid end to end.
+
+    items: item indices, user after user, each user's oldest first.
+    offsets: user `row` owns `items[offsets[row]:offsets[row + 1]]`, which may be empty.
+    user_ids: one ID per user.
+    timestamps: one per entry of `items`, never falling within a user; None if unknown.
+    events: the kind of each interaction as text, "" where unknown; None if unknown everywhere.
+    """
+
+    items: Int[np.ndarray, " interactions"]
+    offsets: Int[np.ndarray, " users_plus_one"]
+    user_ids: tuple[str, ...]
+    timestamps: Int[np.ndarray, " interactions"] | None = None
+    events: Shaped[np.ndarray, " interactions"] | None = None
+
+    def __post_init__(self) -> None:
+        """Refuses offsets that do not divide `items` among the users."""
+        if len(self.offsets) != len(self.user_ids) + 1:
+            raise ValueError(
+                f"{len(self.user_ids)} users need {len(self.user_ids) + 1} offsets, "
+                f"got {len(self.offsets)}."
+            )
+        if self.offsets[0] != 0 or self.offsets[-1] != len(self.items):
+            raise ValueError(
+                f"offsets must run from 0 to the {len(self.items)} items, "
+                f"got {self.offsets[0]} to {self.offsets[-1]}."
+            )
+        if (np.diff(self.offsets) < 0).any():
+            raise ValueError("offsets must never fall.")
+        if len(self.items) and self.items.min() < 0:
+            raise ValueError(f"item indices start at 0, got {self.items.min()}.")
+
+    @classmethod
+    def from_item_ids(
+        cls, item_ids: Mapping[str, Sequence[str]], index_of: Mapping[str, int]
+    ) -> tuple["Histories", int]:
+        """Histories from item IDs, as a service receives them.
+
+        Args:
+            item_ids: per user ID the IDs of past items, oldest first.
+            index_of: the index of every item the catalog knows.
+
+        Returns:
+            The histories, and how many items were dropped because the catalog does not know them.
+        """
+        known = [[index_of[i] for i in ids if i in index_of] for ids in item_ids.values()]
+        lengths = [len(items) for items in known]
+        histories = cls(
+            items=np.array([item for items in known for item in items], dtype=np.int64),
+            offsets=np.cumsum([0, *lengths], dtype=np.int64),
+            user_ids=tuple(item_ids),
+        )
+        return histories, sum(len(ids) for ids in item_ids.values()) - sum(lengths)
+
+    def __len__(self) -> int:
+        return len(self.user_ids)
+
+    @property
+    def lengths(self) -> Int[np.ndarray, " users"]:
+        """Past items per user."""
+        return np.diff(self.offsets)
+
+    def of(self, row: int) -> Int[np.ndarray, " items"]:
+        """The items of user `row`, oldest first; a view."""
+        if not 0 <= row < len(self):
+            raise IndexError(f"row must be from 0 to {len(self) - 1}, got {row}.")
+        return self.items[self.offsets[row] : self.offsets[row + 1]]
+
+    def cut(self, num_items: int) -> "Histories":
+        """The most recent `num_items` of each user."""
+        if num_items < 0:
+            raise ValueError(f"num_items must not be negative, got {num_items}.")
+        return self.slices(np.maximum(self.offsets[:-1], self.offsets[1:] - num_items))
+
+    def select(self, rows: Int[np.ndarray, " selected"]) -> "Histories":
+        """The users `rows`, in that order."""
+        rows = np.arange(len(self))[rows]  # refuses rows out of range, resolves negative ones
+        chosen = replace(self, user_ids=tuple(self.user_ids[row] for row in rows))
+        return chosen.slices(self.offsets[:-1][rows], self.offsets[1:][rows])
+
+    def slices(
+        self,
+        starts: Int[np.ndarray, " users"],
+        ends: Int[np.ndarray, " users"] | None = None,
+    ) -> "Histories":
+        """The interactions from `starts` to before `ends`, places in `items`, of each user."""
+        ends = self.offsets[1:] if ends is None else ends
+        lengths = ends - starts
+        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        places = np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], lengths)
+        return replace(
+            self,
+            items=self.items[places],
+            offsets=offsets,
+            timestamps=None if self.timestamps is None else self.timestamps[places],
+            events=None if self.events is None else self.events[places],
+        )
+
+    def batch(self, rows: Int[np.ndarray, " selected"] | None = None) -> HistoryBatch:
+        """The users `rows` (None: all) as a padded batch on the CPU.
+
+        It is as wide as its longest history, and at least one wide, so that no network meets a
+        tensor without columns.
+        """
+        starts, ends = self.offsets[:-1], self.offsets[1:]
+        if rows is not None:
+            starts, ends = starts[rows], ends[rows]
+        return HistoryBatch(
+            items=torch.from_numpy(padded(self.items, starts, ends - starts)),
+            lengths=torch.from_numpy((ends - starts).astype(np.int64)),
+        )
+
+
+def padded(
+    items: Int[np.ndarray, " interactions"],
+    starts: Int[np.ndarray, " rows"],
+    lengths: Int[np.ndarray, " rows"],
+) -> Int[np.ndarray, "rows width"]:
+    """Slices of `items` side by side, `NO_ITEM` after their ends; at least one column wide."""
+    width = max(1, int(lengths.max(initial=0)))
+    columns = np.arange(width)
+    is_item = columns < lengths[:, None]  # [rows, width]
+    matrix = np.full((len(starts), width), NO_ITEM, dtype=np.int64)
+    # True entries are filled row by row, which is the order in which the slices are laid out.
+    matrix[is_item] = items[(starts[:, None] + columns)[is_item]]
+    return matrix

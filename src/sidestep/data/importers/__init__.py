@@ -1,0 +1,1 @@
+"""Importers: other formats in, a `Dataset` out, or an error that says which line is wrong."""

@@ -1,0 +1,79 @@
+"""Item texts as JSON: item -> {field: text}, or item -> [term, ...]."""
+
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from sidestep.data.importers.sources import JsonObject, read_json_object
+from sidestep.data.items import ItemTable
+
+
+def read_item_texts(path: Path) -> ItemTable:
+    """Reads `*.item.json` or `*.terms.json`; which of the two, its values say.
+
+    Fields become columns in the order in which they first appear; an item without a field has
+    null there. Terms become the one column "terms", joined by ", ". Items whose IDs are all whole
+    numbers are ordered by number, so that an item's index follows its ID; else as in the file.
+
+    Raises:
+        ValueError: if an entry is neither, or if the file mixes the two.
+    """
+    source = read_json_object(path)
+    first = next(iter(source.value.values()))
+    if not isinstance(first, dict | list):
+        raise ValueError(
+            f"{source.place(next(iter(source.value)))}: must be an object of texts or a list of "
+            f"terms, got {type(first).__name__}."
+        )
+    rows = [
+        _row(source, item_id, entry, type(first))
+        for item_id, entry in in_catalog_order(source.value).items()
+    ]
+    columns = dict.fromkeys(name for row in rows for name in row)
+    frame = pl.DataFrame(
+        {name: pl.Series([row.get(name) for row in rows], dtype=pl.String) for name in columns}
+    )
+    return ItemTable(frame)
+
+
+def in_catalog_order(entries: dict[str, Any]) -> dict[str, Any]:
+    """The same entries by number, if every key is a whole number; else in the given order."""
+    if not all(key.isascii() and key.isdecimal() for key in entries):
+        return entries
+    return {key: entries[key] for key in sorted(entries, key=lambda key: (len(key), key))}
+
+
+def as_text(value: Any) -> str | None:
+    """A text, a number or a list of such as one text; None for null.
+
+    Raises:
+        TypeError: for anything else.
+    """
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return str(value)
+    if isinstance(value, list):
+        return ", ".join(text for text in map(as_text, value) if text)
+    raise TypeError(f"must be text or a list of texts, got {type(value).__name__}")
+
+
+def _row(source: JsonObject, item_id: str, entry: Any, kind: type) -> dict[str, str | None]:
+    if not item_id:
+        raise ValueError(f"{source.place(item_id)}: the item ID is empty.")
+    if not isinstance(entry, kind):
+        raise ValueError(
+            f"{source.place(item_id)}: a {type(entry).__name__}, where the entries before it are "
+            f"each a {kind.__name__}; one file holds either fields or terms."
+        )
+    fields = entry if isinstance(entry, dict) else {"terms": entry}
+    if "item_id" in fields:
+        raise ValueError(f"{source.place(item_id)}: rename the field 'item_id'; the key says it.")
+    row: dict[str, str | None] = {"item_id": item_id}
+    for name, value in fields.items():
+        try:
+            row[name] = as_text(value)
+        except TypeError as error:
+            raise ValueError(f"{source.place(item_id)}: {name!r} {error}.") from error
+    return row

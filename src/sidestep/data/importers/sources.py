@@ -1,0 +1,144 @@
+"""Sources: files from elsewhere, read so that every error names the file and the line."""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+
+def sha256_of(*paths: Path | None) -> dict[str, str]:
+    """The SHA-256 of every file, by file name; None is skipped."""
+    digests = {}
+    for path in paths:
+        if path is not None:
+            with path.open("rb") as file:
+                digests[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return digests
+
+
+def read_text(path: Path) -> str:
+    """Reads UTF-8 text, with or without a byte order mark.
+
+    Raises:
+        ValueError: if the file is empty or in another encoding.
+    """
+    data = path.read_bytes()
+    if not data.strip():
+        raise ValueError(f"{path}: the file is empty; get it again from its source.")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ValueError(
+            f"{path}, line {line}: not UTF-8 text ({error.reason}); convert the file, "
+            f"for example with iconv -f latin1 -t utf-8."
+        ) from error
+
+
+class JsonKey(NamedTuple):
+    """A key of a JSON text; `depth` counts the brackets around it."""
+
+    name: str
+    depth: int
+    line: int
+    is_repeated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class JsonObject:
+    """A JSON file that holds one object.
+
+    value: the object.
+    text: what it was parsed from, for the lines in errors.
+    """
+
+    path: Path
+    value: dict[str, Any]
+    text: str
+
+    def place(self, name: str) -> str:
+        """Where the entry `name` of the object stands, for errors; searches the text."""
+        for key in _keys(self.text):
+            if key.depth == 1 and key.name == name:
+                return f"{self.path}, line {key.line}, entry {name!r}"
+        return f"{self.path}, entry {name!r}"
+
+
+def read_json_object(path: Path) -> JsonObject:
+    """Reads a JSON file whose outermost value is an object with at least one entry.
+
+    Raises:
+        ValueError: if it is anything else, or if any object in it has a key twice; JSON readers
+            would keep the second and lose the first in silence.
+    """
+    text = read_text(path)
+    value = parse_json(text, path, first_line=1)
+    if not isinstance(value, dict):
+        raise ValueError(f"{path}: must hold a JSON object, not a {type(value).__name__}.")
+    if not value:
+        raise ValueError(f"{path}: the object in it is empty; get the file again.")
+    return JsonObject(path, value, text)
+
+
+def parse_json(text: str, path: Path, *, first_line: int) -> Any:
+    """Parses JSON strictly: no key twice, no NaN.
+
+    Raises:
+        ValueError: with the file and the line.
+    """
+    has_repeated_key = False
+
+    def checked(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        nonlocal has_repeated_key
+        entries = dict(pairs)
+        has_repeated_key |= len(entries) < len(pairs)
+        return entries
+
+    def refused(constant: str) -> Any:
+        raise ValueError(f"{constant} is not JSON")
+
+    try:
+        value = json.loads(text, object_pairs_hook=checked, parse_constant=refused)
+    except json.JSONDecodeError as error:
+        line = first_line + error.lineno - 1
+        is_cut = error.pos >= len(text.rstrip()) or error.msg.startswith("Unterminated")
+        remedy = "it seems to be cut off, get it again" if is_cut else "correct that line"
+        raise ValueError(
+            f"{path}, line {line}, column {error.colno}: not valid JSON ({error.msg}); {remedy}."
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}, from line {first_line}: not valid JSON ({error}).") from error
+    if has_repeated_key:
+        key = next(key for key in _keys(text) if key.is_repeated)
+        raise ValueError(
+            f"{path}, line {first_line + key.line - 1}: the key {key.name!r} stands twice in one "
+            "object; remove or rename one of them."
+        )
+    return value
+
+
+_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]:\n]')
+
+
+def _keys(text: str) -> Iterator[JsonKey]:
+    """The keys of a valid JSON text with their lines; slow, for errors only."""
+    line = 1
+    scopes: list[set[str]] = []
+    string = ""
+    for match in _TOKEN.finditer(text):
+        token = match.group()
+        if token == "\n":
+            line += 1
+        elif token in "{[":
+            scopes.append(set())
+        elif token in "}]":
+            scopes.pop()
+        elif token == ":":
+            name = json.loads(string)
+            yield JsonKey(name, len(scopes), line, name in scopes[-1])
+            scopes[-1].add(name)
+        else:
+            string = token

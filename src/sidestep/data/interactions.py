@@ -1,0 +1,182 @@
+"""Interactions: who did something with which item, when.
+
+The order of the rows counts: it is the order of events wherever timestamps do not decide.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import polars as pl
+
+SCHEMA = pl.Schema(
+    {
+        "user_id": pl.String(),
+        "item_id": pl.String(),
+        "timestamp": pl.Int64(),
+        "event": pl.String(),
+        "value": pl.Float64(),
+    }
+)
+"""Columns of `Interactions.frame`. The unit of a timestamp is its source's: only order counts."""
+
+Ties = Literal["file", "item"]
+"""What orders interactions of one user with the same timestamp.
+
+"file": the order of the rows, kept as it is. "item": item IDs as text, so that the result does not
+depend on the rows. Amazon's timestamps are whole days, so ties are common there, and the choice
+moves test items.
+"""
+
+Duplicates = Literal["keep", "first", "last"]
+"""Which of several interactions of one user with one item stay: all, the oldest, the newest."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Interactions:
+    """A validated table of interactions.
+
+    frame: the columns of `SCHEMA`, in that order. IDs are never null or empty; `timestamp` is
+        known everywhere or nowhere; `event` and `value` may be null anywhere.
+
+    Raises:
+        ValueError: on construction, if `frame` is anything else; says which column and row.
+    """
+
+    frame: pl.DataFrame
+
+    def __post_init__(self) -> None:
+        """Refuses a frame that does not follow the schema."""
+        missing = [name for name in SCHEMA if name not in self.frame.columns]
+        if missing:
+            raise ValueError(
+                f"interactions lack the columns {missing}; there are {self.frame.columns}. "
+                "Interactions.from_columns fills the optional ones."
+            )
+        if self.frame.columns != list(SCHEMA):
+            raise ValueError(
+                f"interactions must have the columns {list(SCHEMA)} in this order, "
+                f"got {self.frame.columns}."
+            )
+        for name, dtype in SCHEMA.items():
+            if self.frame.schema[name] != dtype:
+                raise ValueError(
+                    f"column {name!r} of interactions must be {dtype}, "
+                    f"got {self.frame.schema[name]}; cast it first."
+                )
+        for name in ("user_id", "item_id"):
+            is_absent = self.frame[name].is_null() | (self.frame[name] == "")
+            if is_absent.any():
+                raise ValueError(f"{name} is missing in row {is_absent.arg_max()}; drop that row.")
+        num_unknown = self.frame["timestamp"].null_count()
+        if 0 < num_unknown < self.frame.height:
+            row = self.frame["timestamp"].is_null().arg_max()
+            raise ValueError(
+                f"timestamp is missing in {num_unknown} of {self.frame.height} rows, first in row "
+                f"{row}; give every row one, or none."
+            )
+        if not self.frame["value"].is_finite().all():
+            row = (~self.frame["value"].is_finite()).fill_null(False).arg_max()
+            raise ValueError(f"value is not a finite number in row {row}; use null if unknown.")
+
+    def __len__(self) -> int:
+        return self.frame.height
+
+    @classmethod
+    def from_columns(
+        cls,
+        *,
+        user_ids: Sequence[str] | pl.Series,
+        item_ids: Sequence[str] | pl.Series,
+        timestamps: Sequence[int | None] | pl.Series | None = None,
+        events: Sequence[str | None] | pl.Series | None = None,
+        values: Sequence[float | None] | pl.Series | None = None,
+    ) -> "Interactions":
+        """Interactions from equally long columns; absent ones are filled with nulls.
+
+        Raises:
+            ValueError: if a column mixes types or has another type than `SCHEMA` says, or if the
+                columns differ in length.
+        """
+        given = {
+            "user_id": user_ids,
+            "item_id": item_ids,
+            "timestamp": timestamps,
+            "event": events,
+            "value": values,
+        }
+        columns = []
+        for name, dtype in SCHEMA.items():
+            column = given[name]
+            if column is None:
+                columns.append(pl.Series(name, [None] * len(user_ids), dtype=dtype))
+            elif isinstance(column, pl.Series):
+                columns.append(column.alias(name))
+            else:
+                try:
+                    columns.append(pl.Series(name, column, dtype=dtype, strict=True))
+                except (TypeError, pl.exceptions.PolarsError) as error:
+                    raise ValueError(f"column {name!r} must be all {dtype}: {error}") from error
+        lengths = {column.name: len(column) for column in columns}
+        if len(set(lengths.values())) > 1:
+            raise ValueError(f"columns of interactions differ in length: {lengths}.")
+        return cls(pl.DataFrame(columns))
+
+
+def chronological(interactions: Interactions, ties: Ties = "file") -> Interactions:
+    """The same interactions, user by user, each user's oldest first.
+
+    Users stand in the order in which they first appear. Without timestamps the order of the rows
+    is the order of events, whatever `ties` says.
+    """
+    is_timed = interactions.frame["timestamp"].null_count() == 0
+    row = pl.int_range(pl.len(), dtype=pl.Int64)
+    keys = [row.min().over("user_id")]
+    if is_timed:
+        keys.append(pl.col("timestamp"))
+        if ties == "item":
+            keys.append(pl.col("item_id"))
+    return Interactions(interactions.frame.sort([*keys, row]))
+
+
+def deduplicated(interactions: Interactions, policy: Duplicates) -> Interactions:
+    """Keeps one interaction per user and item, in the order of the rows.
+
+    Args:
+        interactions: what to thin out.
+        policy: "keep" changes nothing; "first" keeps the oldest, "last" the newest. Of two with
+            the same timestamp, or without one, the earlier row is the older.
+    """
+    if policy == "keep":
+        return interactions
+    numbered = interactions.frame.with_row_index("row")
+    by_time = ["timestamp", "row"] if numbered["timestamp"].null_count() == 0 else ["row"]
+    kept = (
+        numbered.sort(by_time)
+        .unique(["user_id", "item_id"], keep=policy, maintain_order=True)
+        .sort("row")
+        .drop("row")
+    )
+    return Interactions(kept)
+
+
+def k_core(interactions: Interactions, k: int) -> Interactions:
+    """The largest part in which every user and every item has at least `k` interactions.
+
+    Repeats until nothing changes, because dropping an item shortens users and dropping a user
+    makes items rarer. Repeated interactions of a user with an item count each time; deduplicate
+    first where they should not. The result may be empty.
+    """
+    if k < 1:
+        raise ValueError(f"k must be at least 1, got {k}.")
+    users = interactions.frame["user_id"].rank("dense").to_numpy().astype(np.int64) - 1
+    items = interactions.frame["item_id"].rank("dense").to_numpy().astype(np.int64) - 1
+    rows = np.arange(len(interactions))
+    while True:
+        num_by_user = np.bincount(users[rows])
+        num_by_item = np.bincount(items[rows])
+        is_kept = (num_by_user[users[rows]] >= k) & (num_by_item[items[rows]] >= k)
+        if is_kept.all():
+            return Interactions(interactions.frame[rows])
+        rows = rows[is_kept]

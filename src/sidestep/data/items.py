@@ -1,0 +1,81 @@
+"""Items: what the catalog offers, and the texts that describe it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import polars as pl
+
+
+@dataclass(frozen=True, eq=False)
+class ItemTable:
+    """The items of a dataset; an item's index is its row.
+
+    frame: `item_id`, unique and never null or empty, and any number of text columns, whose null
+        means that the source says nothing.
+
+    Raises:
+        ValueError: on construction, if `frame` is anything else.
+    """
+
+    frame: pl.DataFrame
+
+    def __post_init__(self) -> None:
+        """Refuses a frame with other than text, or with items that cannot be told apart."""
+        if "item_id" not in self.frame.columns:
+            raise ValueError(f"items lack the column 'item_id'; there are {self.frame.columns}.")
+        for name, dtype in self.frame.schema.items():
+            if dtype != pl.String:
+                raise ValueError(f"column {name!r} of items must be text, got {dtype}.")
+        ids = self.frame["item_id"]
+        is_absent = ids.is_null() | (ids == "")
+        if is_absent.any():
+            raise ValueError(f"item_id is missing in row {is_absent.arg_max()} of items.")
+        is_repeated = ~ids.is_first_distinct()
+        if is_repeated.any():
+            row = is_repeated.to_list().index(True)
+            raise ValueError(f"item {ids[row]!r} stands twice in items, again in row {row}.")
+
+    @classmethod
+    def from_ids(cls, item_ids: Sequence[str]) -> "ItemTable":
+        """Items of which nothing but the ID is known."""
+        return cls(pl.DataFrame({"item_id": pl.Series(item_ids, dtype=pl.String)}))
+
+    def __len__(self) -> int:
+        return self.frame.height
+
+    @cached_property
+    def item_ids(self) -> tuple[str, ...]:
+        """The ID of each item, by index."""
+        return tuple(self.frame["item_id"])
+
+    @cached_property
+    def index_of(self) -> dict[str, int]:
+        """The index of each item, by ID."""
+        return {item_id: row for row, item_id in enumerate(self.item_ids)}
+
+    @property
+    def text_columns(self) -> tuple[str, ...]:
+        """The columns that describe the items."""
+        return tuple(name for name in self.frame.columns if name != "item_id")
+
+    def texts(self, columns: Sequence[str]) -> list[str]:
+        """One text per item: its non-empty `columns` in the given order, one per line.
+
+        Raises:
+            KeyError: if a column does not exist.
+        """
+        unknown = [name for name in columns if name not in self.text_columns]
+        if unknown:
+            raise KeyError(f"items have no text columns {unknown}; there are {self.text_columns}.")
+        if not columns:
+            return [""] * len(self)
+        # An empty text would leave an empty line: concat_str skips nulls only.
+        parts = [pl.when(pl.col(name) != "").then(pl.col(name)) for name in columns]
+        return self.frame.select(pl.concat_str(parts, separator="\n", ignore_nulls=True))[
+            :, 0
+        ].to_list()
+
+    def restricted_to(self, item_ids: Sequence[str] | pl.Series) -> "ItemTable":
+        """The items among `item_ids`, in the order of this table, so with new indices."""
+        return ItemTable(self.frame.filter(pl.col("item_id").is_in(list(item_ids))))

@@ -1,0 +1,238 @@
+"""Splits: which interactions train, which choose and which judge a recommender.
+
+A split is explicit: every evaluated row is a history and the one item that follows it. How it
+came about is the strategy; nothing downstream asks.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+from jaxtyping import Int
+
+from sidestep.data.frames import load_frames, save_frames
+from sidestep.data.histories import Histories
+from sidestep.step import HistoryBatch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Rows:
+    """Questions with known answers: after this history, the user took this item.
+
+    targets: the item index that followed each history.
+    """
+
+    histories: Histories
+    targets: Int[np.ndarray, " users"]
+
+    def __post_init__(self) -> None:
+        """Refuses targets that do not belong to the histories."""
+        if len(self.targets) != len(self.histories):
+            raise ValueError(
+                f"{len(self.histories)} histories need as many targets, got {len(self.targets)}."
+            )
+        if len(self.targets) and self.targets.min() < 0:
+            raise ValueError(f"targets are item indices from 0 on, got {self.targets.min()}.")
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def cut(self, num_items: int) -> "Rows":
+        """The same rows with the most recent `num_items` of each history."""
+        return replace(self, histories=self.histories.cut(num_items))
+
+    def select(self, rows: Int[np.ndarray, " selected"]) -> "Rows":
+        """The given rows, in that order."""
+        return Rows(histories=self.histories.select(rows), targets=self.targets[rows])
+
+    def batch(self, rows: Int[np.ndarray, " selected"] | None = None) -> HistoryBatch:
+        """The histories of `rows` (None: all), padded, without their targets."""
+        return self.histories.batch(rows)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class TrainingPart:
+    """Everything a recommender may learn from.
+
+    first_target: per user the first position of its sequence to be predicted; the ones before
+        are context only. Equal to the length where nothing is to be predicted.
+    """
+
+    histories: Histories
+    first_target: Int[np.ndarray, " users"]
+
+    def __post_init__(self) -> None:
+        """Refuses first targets outside the sequences."""
+        if len(self.first_target) != len(self.histories):
+            raise ValueError(
+                f"{len(self.histories)} sequences need as many first targets, "
+                f"got {len(self.first_target)}."
+            )
+        lengths = self.histories.lengths
+        is_wrong = (self.first_target < 0) | (self.first_target > lengths)
+        if is_wrong.any():
+            row = int(is_wrong.argmax())
+            raise ValueError(
+                f"first target {self.first_target[row]} of row {row} lies outside its sequence of "
+                f"{lengths[row]} items."
+            )
+
+    def __len__(self) -> int:
+        return len(self.histories)
+
+    @property
+    def num_targets(self) -> int:
+        """Positions to be predicted."""
+        return int((self.histories.lengths - self.first_target).sum())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Split:
+    """A training part, rows to choose by and rows to judge by.
+
+    strategy: how the split came about, for results files.
+    num_training_only: users that are in no evaluated row because they have too few interactions.
+    """
+
+    train: TrainingPart
+    validation: Rows
+    test: Rows
+    strategy: str
+    num_training_only: int = 0
+
+    def save(self, path: Path) -> None:
+        """Writes the split as a folder of parquet files, whole or not at all."""
+        frames = {
+            "train": _frame(self.train.histories, "first_target", self.train.first_target),
+            "validation": _frame(self.validation.histories, "target", self.validation.targets),
+            "test": _frame(self.test.histories, "target", self.test.targets),
+        }
+        description = {"strategy": self.strategy, "num_training_only": self.num_training_only}
+        save_frames(path, "split", frames, description)
+
+    @classmethod
+    def load(cls, path: Path) -> "Split":
+        """Reads what `save` wrote.
+
+        Raises:
+            ValueError: if a file is damaged, or does not belong to the others.
+        """
+        frames, description = load_frames(
+            path, "split", ("train", "validation", "test"), ("strategy", "num_training_only")
+        )
+        train, validation, test = frames["train"], frames["validation"], frames["test"]
+        return cls(
+            train=TrainingPart(
+                histories=_histories(train), first_target=train["first_target"].to_numpy()
+            ),
+            validation=Rows(
+                histories=_histories(validation), targets=validation["target"].to_numpy()
+            ),
+            test=Rows(histories=_histories(test), targets=test["target"].to_numpy()),
+            strategy=description["strategy"],
+            num_training_only=description["num_training_only"],
+        )
+
+
+def leave_one_out(histories: Histories, *, min_context: int = 1) -> Split:
+    """Each user's last item is for testing, the one before for validation, the rest for training.
+
+    A row's history is everything before its target, uncut. Users with fewer than three
+    interactions are for training only; they are counted. The test history contains the validation
+    target, as is the custom (SASRec, arXiv:1808.09781, section IV.B).
+
+    Args:
+        histories: complete sequences, oldest first.
+        min_context: items that must precede a training position for it to be predicted. One, the
+            custom, leaves out each user's first item; zero also trains the empty history.
+    """
+    if min_context < 0:
+        raise ValueError(f"min_context must not be negative, got {min_context}.")
+    lengths = histories.lengths
+    is_evaluated = lengths >= 3
+    starts, ends = histories.offsets[:-1], histories.offsets[1:]
+    train = histories.slices(starts, np.where(is_evaluated, ends - 2, ends))
+    evaluated = histories.select(np.flatnonzero(is_evaluated))
+    last = evaluated.offsets[1:] - 1
+    return Split(
+        train=TrainingPart(
+            histories=train, first_target=np.minimum(min_context, train.lengths).astype(np.int64)
+        ),
+        validation=Rows(
+            histories=evaluated.slices(evaluated.offsets[:-1], last - 1),
+            targets=evaluated.items[last - 1],
+        ),
+        test=Rows(
+            histories=evaluated.slices(evaluated.offsets[:-1], last), targets=evaluated.items[last]
+        ),
+        strategy="leave-one-out",
+        num_training_only=int((~is_evaluated).sum()),
+    )
+
+
+def from_given_rows(
+    *,
+    training: Histories,
+    validation: Rows,
+    test: Rows,
+    first_target: Int[np.ndarray, " users"] | None = None,
+) -> Split:
+    """A split that someone else has made, taken as it is.
+
+    Args:
+        training: sequences to learn from.
+        validation: rows to choose by.
+        test: rows to judge by.
+        first_target: see `TrainingPart`; None predicts all but each sequence's first item.
+    """
+    if first_target is None:
+        first_target = np.minimum(1, training.lengths).astype(np.int64)
+    evaluated = {*validation.histories.user_ids, *test.histories.user_ids}
+    return Split(
+        train=TrainingPart(histories=training, first_target=first_target),
+        validation=validation,
+        test=test,
+        strategy="given",
+        num_training_only=len(set(training.user_ids) - evaluated),
+    )
+
+
+def _frame(histories: Histories, extra_name: str, extra: Int[np.ndarray, " users"]) -> pl.DataFrame:
+    """One row per user, with its sequence as a list."""
+    columns = {
+        "user_id": pl.Series(histories.user_ids, dtype=pl.String),
+        "items": _lists(histories.items.astype(np.int64), histories.offsets),
+    }
+    if histories.timestamps is not None:
+        columns["timestamps"] = _lists(histories.timestamps.astype(np.int64), histories.offsets)
+    if histories.events is not None:
+        columns["events"] = _lists(histories.events, histories.offsets)
+    return pl.DataFrame({**columns, extra_name: extra.astype(np.int64)})
+
+
+def _lists(flat: np.ndarray, offsets: Int[np.ndarray, " users_plus_one"]) -> pl.Series:
+    values = pa.array(flat) if flat.dtype.kind == "i" else pa.array(flat.tolist(), pa.string())
+    return pl.Series(pa.LargeListArray.from_arrays(pa.array(offsets), values))
+
+
+def _histories(frame: pl.DataFrame) -> Histories:
+    def flat(name: str) -> np.ndarray | None:
+        if name not in frame.columns:
+            return None
+        # An empty list would explode into a null.
+        return frame[name].filter(frame[name].list.len() > 0).explode().to_numpy()
+
+    items = flat("items")
+    assert items is not None
+    events = flat("events")
+    return Histories(
+        items=items,
+        offsets=np.concatenate([[0], frame["items"].list.len().to_numpy().cumsum()]).astype(
+            np.int64
+        ),
+        user_ids=tuple(frame["user_id"]),
+        timestamps=flat("timestamps"),
+        events=None if events is None else events.astype(np.str_),
+    )

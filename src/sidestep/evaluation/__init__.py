@@ -1,0 +1,1 @@
+"""Runs recommenders over a split, keeps what came out, compares it and shows it."""

@@ -1,0 +1,358 @@
+"""The evaluator: one recommender, some rows, every metric of the results file.
+
+It ranks the whole catalog of the recommender. It does not know how a list came about; what a list
+is worth is `sidestep.metrics.ranking`, how sure that is `sidestep.metrics.statistics`.
+"""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from sidestep.data.splits import Rows
+from sidestep.metrics import ranking
+from sidestep.recommender import NO_CODE, Recommendations, Recommender
+from sidestep.step import NO_ITEM, HistoryBatch
+
+HIT_RATE_CUTOFFS = (1, 5, 10, 50)
+NDCG_CUTOFFS = (5, 10)
+COVERAGE_CUTOFF = 10
+"""Coverage counts what users would see, the list that the main metrics judge."""
+
+_FIXED_USERS_SEED = 20_000
+"""Never to change: rows of results files that were measured on fewer users share it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Evaluation:
+    """What one recommender did on some rows, in the order of the rows.
+
+    user_ids: one per row.
+    targets: the item that followed each history.
+    rank_before: items listed before the target's bucket, or `ranking.NOT_LISTED`.
+    bucket_size: items in the target's bucket, the target included.
+    items: the first k items, `NO_ITEM` where a list is shorter.
+    metrics: means over the rows, by the names of the results file.
+    ms_per_user: wall-clock time of `recommend`, with the way to the CPU and back.
+    tokens_per_user: backbone positions spent after the prompt, on average.
+    """
+
+    user_ids: tuple[str, ...]
+    targets: Int[Tensor, " users"]
+    rank_before: Int[Tensor, " users"]
+    bucket_size: Int[Tensor, " users"]
+    items: Int[Tensor, "users k"]
+    metrics: dict[str, float]
+    ms_per_user: float
+    tokens_per_user: float
+
+
+def evaluate(
+    recommender: Recommender,
+    rows: Rows,
+    *,
+    k: int = 50,
+    batch_size: int = 64,
+    max_history: int | None = None,
+    exclude_seen: bool = False,
+    semantic_ids: Int[Tensor, "items levels"] | None = None,
+    device: torch.device | str = "cpu",
+    progress: Callable[[int, int], None] | None = None,
+) -> Evaluation:
+    """Asks for `k` items for every row and measures the lists.
+
+    Rows of similar length share a batch; no result depends on that. Metrics, besides those of one
+    target, which are expectations over the order of its bucket (`sidestep.metrics.ranking`):
+
+    - `HRecall@b@k`: share of rows with the target's first b codes among the k best leaves;
+      `HRecall@b@evaluated`: among all prefixes that a tree search evaluated.
+    - `coverage`: share of the catalog in the first ten items of at least one list.
+    - `diversity`: mean over rows of 1 - LCP/L over pairs of the k best leaves.
+    - `invalid_rate`: share of listed entries that are no item, repeated, or excluded.
+
+    Args:
+        recommender: what to evaluate.
+        rows: histories and targets; targets are items of the recommender.
+        k: length of the lists; metrics at larger cut-offs are left out.
+        batch_size: rows asked for at once.
+        max_history: only so many most recent items of a history are shown; None shows all.
+        exclude_seen: lists leave out the items of the history shown.
+        semantic_ids: of every item, for HRecall and diversity, which are left out without.
+        device: where the histories are put.
+        progress: called after each batch with the rows done and their number.
+
+    Raises:
+        ValueError: if there are no rows, or rows, recommender and IDs do not fit each other.
+    """
+    _check(recommender, rows, k=k, batch_size=batch_size, semantic_ids=semantic_ids)
+    shown = rows if max_history is None else rows.cut(max_history)
+    leaf_of = recommender.leaf_of.cpu()
+    targets = torch.from_numpy(rows.targets).long()
+    lists = _Lists.empty(len(rows), k, None if semantic_ids is None else semantic_ids.shape[1])
+    seconds = 0.0
+    num_done = 0
+    for chosen in _batches(shown.histories.lengths, batch_size):
+        histories = shown.batch(chosen)
+        start = time.perf_counter()
+        with torch.no_grad():
+            answer = recommender.recommend(histories.to(device), k, exclude_seen=exclude_seen)
+        answer = _on_cpu(answer)
+        seconds += time.perf_counter() - start
+        _check_answer(answer, recommender, num_users=len(chosen), k=k)
+        lists.record(
+            torch.from_numpy(chosen),
+            answer,
+            histories,
+            targets[chosen],
+            leaf_of,
+            semantic_ids,
+            exclude_seen=exclude_seen,
+        )
+        num_done += len(chosen)
+        if progress is not None:
+            progress(num_done, len(rows))
+    return Evaluation(
+        user_ids=tuple(rows.histories.user_ids),
+        targets=targets,
+        rank_before=lists.rank_before,
+        bucket_size=lists.bucket_size,
+        items=lists.items,
+        metrics={
+            **target_metrics(lists.rank_before, lists.bucket_size, k),
+            **lists.metrics(recommender.num_items, k),
+        },
+        ms_per_user=1000.0 * seconds / len(rows),
+        tokens_per_user=float(lists.tokens.double().mean()),
+    )
+
+
+def per_user_metrics(
+    rank_before: Int[Tensor, " users"], bucket_size: Int[Tensor, " users"], k: int
+) -> dict[str, Float[Tensor, " users"]]:
+    """Every metric of one target, per user, for lists of `k` items; MRR counts those k."""
+    values = {
+        f"HR@{cutoff}": ranking.hit_rate(rank_before, bucket_size, cutoff)
+        for cutoff in HIT_RATE_CUTOFFS
+        if cutoff <= k
+    }
+    for cutoff in NDCG_CUTOFFS:
+        if cutoff <= k:
+            values[f"NDCG@{cutoff}"] = ranking.ndcg(rank_before, bucket_size, cutoff)
+    values["MRR"] = ranking.reciprocal_rank(rank_before, bucket_size, k)
+    return values
+
+
+def target_metrics(
+    rank_before: Int[Tensor, " users"], bucket_size: Int[Tensor, " users"], k: int
+) -> dict[str, float]:
+    """The means of `per_user_metrics`."""
+    per_user = per_user_metrics(rank_before, bucket_size, k)
+    return {name: float(values.mean()) for name, values in per_user.items()}
+
+
+def fixed_users(num_rows: int, num_users: int = 2000) -> Int[np.ndarray, " users"]:
+    """The random rows, in ascending order, on which expensive settings are measured.
+
+    They depend on `num_rows` and `num_users` alone, so that such results can be paired.
+    """
+    if num_users < 1:
+        raise ValueError(f"num_users must be at least 1, got {num_users}.")
+    if num_rows <= num_users:
+        return np.arange(num_rows)
+    generator = np.random.default_rng(_FIXED_USERS_SEED)
+    return np.sort(generator.choice(num_rows, size=num_users, replace=False))
+
+
+def target_ranks(
+    items: Int[Tensor, "users k"],
+    targets: Int[Tensor, " users"],
+    leaf_of: Int[Tensor, " items"],
+) -> Int[Tensor, " users"]:
+    """How many entries precede the first of the target's bucket; `NOT_LISTED` if none is listed.
+
+    An entry that is no item takes its place in the list and is no hit.
+    """
+    is_item = (items >= 0) & (items < len(leaf_of))
+    in_bucket = is_item & (leaf_of[items.where(is_item, 0)] == leaf_of[targets][:, None])
+    first = in_bucket.int().argmax(dim=1)
+    return first.masked_fill(~in_bucket.any(dim=1), ranking.NOT_LISTED)
+
+
+def target_bucket_sizes(
+    targets: Int[Tensor, " users"],
+    leaf_of: Int[Tensor, " items"],
+    *,
+    excluded: Int[Tensor, "users excluded"] | None = None,
+) -> Int[Tensor, " users"]:
+    """Items of the target's bucket that may be listed; at least 1.
+
+    Args:
+        targets: one item per user.
+        leaf_of: the leaf of every item.
+        excluded: items that may not be listed, padded with `NO_ITEM`, repeated ones counted once.
+            The target itself counts even so: with it excluded there is nothing to hit.
+    """
+    sizes = torch.bincount(leaf_of)[leaf_of[targets]]
+    if excluded is None:
+        return sizes
+    ordered = excluded.sort(dim=1).values
+    is_first = torch.ones_like(ordered, dtype=torch.bool)
+    is_first[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
+    is_gone = is_first & (ordered != NO_ITEM) & (ordered != targets[:, None])
+    leaves = leaf_of[ordered.clamp(min=0)]
+    return sizes - (is_gone & (leaves == leaf_of[targets][:, None])).sum(dim=1)
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class _Lists:
+    """The measured lists, filled batch by batch and read when all are there."""
+
+    rank_before: Int[Tensor, " users"]
+    bucket_size: Int[Tensor, " users"]
+    items: Int[Tensor, "users k"]
+    tokens: Int[Tensor, " users"]
+    is_invalid: Bool[Tensor, "users k"]
+    leaf_hits: Bool[Tensor, "users levels"] | None
+    evaluated_hits: Bool[Tensor, "users levels"] | None
+    diversity: Float[Tensor, " users"] | None
+
+    @classmethod
+    def empty(cls, num_rows: int, k: int, num_levels: int | None) -> "_Lists":
+        hits = None if num_levels is None else torch.zeros(num_rows, num_levels, dtype=torch.bool)
+        return cls(
+            rank_before=torch.full((num_rows,), ranking.NOT_LISTED),
+            bucket_size=torch.ones(num_rows, dtype=torch.long),
+            items=torch.full((num_rows, k), NO_ITEM),
+            tokens=torch.zeros(num_rows, dtype=torch.long),
+            is_invalid=torch.zeros(num_rows, k, dtype=torch.bool),
+            leaf_hits=hits,
+            evaluated_hits=None,
+            diversity=None if num_levels is None else torch.zeros(num_rows, dtype=torch.float64),
+        )
+
+    def record(
+        self,
+        rows: Int[Tensor, " batch"],
+        answer: Recommendations,
+        histories: HistoryBatch,
+        targets: Int[Tensor, " batch"],
+        leaf_of: Int[Tensor, " items"],
+        semantic_ids: Int[Tensor, "items levels"] | None,
+        *,
+        exclude_seen: bool,
+    ) -> None:
+        seen = histories.items if exclude_seen else None
+        width = answer.items.shape[1]
+        self.items[rows, :width] = answer.items
+        self.tokens[rows] = answer.tokens
+        self.is_invalid[rows, :width] = ranking.invalid_entries(
+            answer.items, len(leaf_of), forbidden=seen
+        )
+        self.rank_before[rows] = target_ranks(answer.items, targets, leaf_of)
+        self.bucket_size[rows] = target_bucket_sizes(targets, leaf_of, excluded=seen)
+        if seen is not None:
+            # No list may name it, although another item of its bucket may be listed.
+            is_seen = (seen == targets[:, None]).any(dim=1)
+            self.rank_before[rows[is_seen]] = ranking.NOT_LISTED
+        if semantic_ids is not None:
+            self._record_prefixes(rows, answer, semantic_ids.cpu(), targets)
+
+    def _record_prefixes(
+        self,
+        rows: Int[Tensor, " batch"],
+        answer: Recommendations,
+        semantic_ids: Int[Tensor, "items levels"],
+        targets: Int[Tensor, " batch"],
+    ) -> None:
+        assert self.leaf_hits is not None
+        assert self.diversity is not None
+        leaves = answer.leaves[:, : self.items.shape[1]]
+        is_leaf = (leaves >= 0) & (leaves < len(semantic_ids))
+        codes = semantic_ids[leaves.where(is_leaf, 0)]  # [batch, leaves, levels]
+        codes = codes.masked_fill(~is_leaf[:, :, None], NO_CODE)
+        self.leaf_hits[rows] = ranking.prefix_hits(codes, semantic_ids[targets])
+        self.diversity[rows] = ranking.diversity(codes, is_leaf)
+        if answer.evaluated is not None:
+            if self.evaluated_hits is None:
+                self.evaluated_hits = torch.zeros_like(self.leaf_hits)
+            self.evaluated_hits[rows] = ranking.prefix_hits(answer.evaluated, semantic_ids[targets])
+
+    def metrics(self, num_items: int, k: int) -> dict[str, float]:
+        """What only the whole of the lists can tell."""
+        metrics = {}
+        for hits, among in ((self.leaf_hits, str(k)), (self.evaluated_hits, "evaluated")):
+            if hits is not None:
+                for depth, share in enumerate(hits.double().mean(dim=0).tolist(), start=1):
+                    metrics[f"HRecall@{depth}@{among}"] = share
+        metrics["coverage"] = ranking.coverage(self.items[:, :COVERAGE_CUTOFF], num_items)
+        if self.diversity is not None:
+            diversity = float(self.diversity.nanmean())
+            # Without a single pair of leaves there is nothing to tell.
+            if not math.isnan(diversity):
+                metrics["diversity"] = diversity
+        num_entries = int((self.items != NO_ITEM).sum())
+        metrics["invalid_rate"] = int(self.is_invalid.sum()) / max(num_entries, 1)
+        return metrics
+
+
+def _batches(
+    lengths: Int[np.ndarray, " users"], batch_size: int
+) -> list[Int[np.ndarray, " batch"]]:
+    """Rows in batches of similar length; the longest first, so that too little memory shows now."""
+    order = np.argsort(-lengths, kind="stable")
+    return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+
+
+def _on_cpu(answer: Recommendations) -> Recommendations:
+    return Recommendations(
+        items=answer.items.cpu().long(),
+        scores=answer.scores.cpu(),
+        score_kind=answer.score_kind,
+        tokens=answer.tokens.cpu().long(),
+        leaves=answer.leaves.cpu().long(),
+        evaluated=None if answer.evaluated is None else answer.evaluated.cpu().long(),
+    )
+
+
+def _check(
+    recommender: Recommender,
+    rows: Rows,
+    *,
+    k: int,
+    batch_size: int,
+    semantic_ids: Int[Tensor, "items levels"] | None,
+) -> None:
+    if len(rows) == 0:
+        raise ValueError("there are no rows to evaluate: the split is empty.")
+    if k < 1 or batch_size < 1:
+        raise ValueError(f"k and batch_size must be at least 1, got {k} and {batch_size}.")
+    if rows.targets.max() >= recommender.num_items:
+        raise ValueError(
+            f"the target {rows.targets.max()} is no item of {recommender.name}, which has "
+            f"{recommender.num_items}: rows and recommender stem from different datasets."
+        )
+    if len(recommender.leaf_of) != recommender.num_items:
+        raise ValueError(
+            f"{recommender.name} has {recommender.num_items} items and leaves for "
+            f"{len(recommender.leaf_of)}."
+        )
+    if semantic_ids is not None and len(semantic_ids) != recommender.num_items:
+        raise ValueError(
+            f"{recommender.name} has {recommender.num_items} items and there are semantic IDs for "
+            f"{len(semantic_ids)}."
+        )
+
+
+def _check_answer(
+    answer: Recommendations, recommender: Recommender, *, num_users: int, k: int
+) -> None:
+    if len(answer.items) != num_users or answer.items.shape[1] > k:
+        raise ValueError(
+            f"{recommender.name} was asked for {k} items for {num_users} users and answered with "
+            f"the shape {tuple(answer.items.shape)}."
+        )

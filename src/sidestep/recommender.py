@@ -1,12 +1,18 @@
 """Recommenders: what turns histories into ranked items, whatever stands behind it."""
 
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
-from jaxtyping import Float, Int
+import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sidestep.step import HistoryBatch
+from sidestep.catalog.availability import Availability
+from sidestep.catalog.trie import Trie
+from sidestep.search.exclusion import Exclusion
+from sidestep.search.policy import Scope, SearchPolicy
+from sidestep.search.tree import evaluated_prefixes
+from sidestep.step import NO_ITEM, HistoryBatch, StepModel
 
 NO_CODE = -1
 """Padding where a code could stand: a prefix is shorter than a semantic ID."""
@@ -69,3 +75,85 @@ class Recommender(Protocol):
             exclude_seen: leaves out the items of the user's history, before the list is cut to k.
         """
         ...
+
+
+class GenerativeRecommender:
+    """A model of semantic IDs, the catalog's trie, and a search: the next item, code by code."""
+
+    def __init__(self, model: StepModel[Any], trie: Trie, policy: SearchPolicy) -> None:
+        if model.codebook_sizes != trie.codebook_sizes:
+            raise ValueError(
+                f"the model writes codes of codebooks {model.codebook_sizes}, but the catalog's "
+                f"have {trie.codebook_sizes}; use the catalog that the model was trained on."
+            )
+        self.model = model
+        self.trie = trie
+        self.policy = policy
+
+    @property
+    def name(self) -> str:
+        """The search's name."""
+        return self.policy.name
+
+    @property
+    def num_items(self) -> int:
+        """Items of the catalog."""
+        return self.trie.num_items
+
+    @property
+    def leaf_of(self) -> Int[Tensor, " items"]:
+        """The leaf of each item."""
+        return self.trie.leaf_of(torch.arange(self.num_items, device=self.trie.device))
+
+    def recommend(
+        self,
+        histories: HistoryBatch,
+        k: int,
+        *,
+        exclude_seen: bool = False,
+        available: Availability | None = None,
+    ) -> Recommendations:
+        """See `Recommender.recommend`; unavailable items never take a place in the search.
+
+        A list is shorter than `k` when the search finds fewer items; widen it to get more.
+        """
+        histories = histories.to(self.trie.device)
+        excluded = None
+        if exclude_seen:
+            excluded = Exclusion.of(histories.items, self.trie, available)
+        scope = Scope(trie=self.trie, available=available, excluded=excluded)
+        candidates = self.policy.search(self.model, histories, scope)
+        buckets = self.trie.items(candidates.leaves, available)  # [users, leaves, bucket]
+        leaves = buckets[..., 0]
+        items = buckets.flatten(1)
+        scores = candidates.log_probs.repeat_interleave(buckets.shape[2], dim=1)
+        is_wanted = items != NO_ITEM
+        if excluded is not None:
+            is_wanted &= ~excluded.is_excluded(items)
+        items, scores = _first_wanted(items, scores, is_wanted, k)
+        tree = candidates.tree
+        return Recommendations(
+            items=items,
+            scores=scores,
+            score_kind="log_prob",
+            tokens=candidates.tokens,
+            leaves=leaves,
+            evaluated=None if tree is None else evaluated_prefixes(tree, self.trie),
+        )
+
+
+def _first_wanted(
+    items: Int[Tensor, "users n"],
+    scores: Float[Tensor, "users n"],
+    is_wanted: Bool[Tensor, "users n"],
+    k: int,
+) -> tuple[Int[Tensor, "users k"], Float[Tensor, "users k"]]:
+    """The first `k` wanted items of each user in their order, padded with `NO_ITEM`."""
+    order = (~is_wanted).long().argsort(dim=1, stable=True)
+    items = items.masked_fill(~is_wanted, NO_ITEM).gather(1, order)[:, :k]
+    scores = scores.masked_fill(~is_wanted, -torch.inf).gather(1, order)[:, :k]
+    missing = (0, k - items.shape[1])
+    return (
+        torch.nn.functional.pad(items, missing, value=NO_ITEM),
+        torch.nn.functional.pad(scores, missing, value=-torch.inf),
+    )

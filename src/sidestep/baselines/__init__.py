@@ -1,0 +1,1 @@
+"""Recommenders over item ids, the ones that semantic IDs are judged by."""

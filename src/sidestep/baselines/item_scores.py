@@ -1,0 +1,106 @@
+"""Recommenders that score every item of the catalog at once: popularity and SASRec."""
+
+from abc import ABC, abstractmethod
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from sidestep.model.sasrec import SasRec
+from sidestep.recommender import Recommendations
+from sidestep.step import NO_ITEM, HistoryBatch
+
+
+class ItemScoreRecommender(ABC):
+    """Ranks the catalog by one score per item; each item is a leaf of its own."""
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """What tables call it."""
+
+    @property
+    @abstractmethod
+    def num_items(self) -> int:
+        """Items of the catalog."""
+
+    @property
+    @abstractmethod
+    def score_kind(self) -> str:
+        """What a score is."""
+
+    @abstractmethod
+    def scores(self, histories: HistoryBatch) -> Float[Tensor, "users items"]:
+        """A score per user and item; higher is better."""
+
+    @property
+    def leaf_of(self) -> Int[Tensor, " items"]:
+        """Every item is its own leaf."""
+        return torch.arange(self.num_items)
+
+    @torch.no_grad()
+    def recommend(
+        self, histories: HistoryBatch, k: int, *, exclude_seen: bool = False
+    ) -> Recommendations:
+        """See `Recommender.recommend`; costs no tokens. Equal scores are ordered by item index."""
+        scores = self.scores(histories)
+        if exclude_seen:
+            # Padding points at a spare last column, which is cut off.
+            seen = histories.items.masked_fill(histories.items == NO_ITEM, self.num_items)
+            padded = torch.nn.functional.pad(scores, (0, 1))
+            scores = padded.scatter(1, seen.to(scores.device), -torch.inf)[:, :-1]
+        # A stable sort, since topk leaves open which of two equal scores comes first.
+        best, items = scores.sort(dim=1, descending=True, stable=True)
+        best, items = best[:, :k], items[:, :k]
+        items = items.masked_fill(best == -torch.inf, NO_ITEM)
+        missing = (0, k - items.shape[1])
+        items = torch.nn.functional.pad(items, missing, value=NO_ITEM)
+        return Recommendations(
+            items=items,
+            scores=torch.nn.functional.pad(best, missing, value=-torch.inf),
+            score_kind=self.score_kind,
+            tokens=torch.zeros(len(items), dtype=torch.long, device=items.device),
+            leaves=items,
+        )
+
+
+class PopularityRecommender(ItemScoreRecommender):
+    """The same list for everyone: items by their count in the training part."""
+
+    name = "popularity"
+    score_kind = "count"
+
+    def __init__(self, counts: Int[np.ndarray, " items"]) -> None:
+        self.counts = torch.from_numpy(counts).float()
+
+    @property
+    def num_items(self) -> int:
+        """Items of the catalog."""
+        return len(self.counts)
+
+    def scores(self, histories: HistoryBatch) -> Float[Tensor, "users items"]:
+        """The counts, for every user."""
+        return self.counts.expand(len(histories.lengths), -1)
+
+
+class SasRecRecommender(ItemScoreRecommender):
+    """SASRec's scores."""
+
+    name = "sasrec"
+    score_kind = "logit"
+
+    def __init__(self, network: SasRec) -> None:
+        self.network = network
+
+    @property
+    def num_items(self) -> int:
+        """Items of the catalog."""
+        return self.network.num_items
+
+    def scores(self, histories: HistoryBatch) -> Float[Tensor, "users items"]:
+        """Products of the last state with the item embeddings."""
+        histories = histories.to(self.network.start.device)
+        states = self.network.states(histories)
+        rows = torch.arange(len(states), device=states.device)
+        return self.network.scores(states[rows, histories.lengths])

@@ -1,0 +1,39 @@
+"""Supervised training of networks over item ids: the next item, at every position."""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from sidestep.data.windows import WindowBatch
+from sidestep.model.sasrec import SasRec
+from sidestep.objectives.cross_entropy import next_item_cross_entropy
+from sidestep.step import HistoryBatch
+from sidestep.training.objective import Loss, Objective
+
+
+class NextItemConfig(BaseModel):
+    """What supervised training of an item-ID network lowers."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    """Share of the probability spread over the catalog."""
+
+
+class NextItemObjective(Objective):
+    """Full cross-entropy over the catalog at every position."""
+
+    def __init__(self, network: SasRec, config: NextItemConfig) -> None:
+        super().__init__()
+        self.network = network
+        self.config = config
+
+    def forward(self, batch: WindowBatch) -> Loss:
+        """See `Objective.forward`."""
+        # The state after p items predicts item p, so the last item is only a target.
+        histories = HistoryBatch(items=batch.items[:, :-1], lengths=batch.lengths - 1)
+        states = self.network.states(histories)[batch.is_target]
+        loss = next_item_cross_entropy(
+            self.network.scores(states),
+            batch.items[batch.is_target],
+            label_smoothing=self.config.label_smoothing,
+        )
+        return Loss(loss=loss, num_targets=batch.num_targets, parts={"item": loss.detach()})

@@ -1,0 +1,132 @@
+"""Checkpoints: all a run needs to continue as if it had never stopped, in numbered folders.
+
+A folder `checkpoint-000012` exists or does not: it is written under another name, flushed to the
+disk and then renamed. A number is used once, so no checkpoint is ever replaced, and a process
+killed at any moment leaves the newest or the one before. Nothing in it is unpickled.
+"""
+
+import os
+import pickle
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from sidestep.files import read_json, whole_folder, write_json
+from sidestep.training.random_state import RandomState
+
+NUM_KEPT = 2
+"""Checkpoints kept: the newest, and the one before in case a disk lost the newest."""
+
+Weights = dict[str, Tensor]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """A run at one moment.
+
+    run: what makes the run this one, as JSON; a run of another kind must not continue it.
+    state: position, early stopping and counters, as JSON.
+    weights: of the objective.
+    best_weights: those of the best validation; None before the first one.
+    optimizer: the state dict of the optimizer.
+    random_states: one per process.
+    """
+
+    run: dict[str, Any]
+    state: dict[str, Any]
+    weights: Weights
+    best_weights: Weights | None
+    optimizer: dict[str, Any]
+    random_states: list[RandomState]
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """The whole checkpoints of a run's folder, oldest first."""
+    if not folder.is_dir():
+        return []
+    numbered = [path for path in folder.iterdir() if re.fullmatch(r"checkpoint-\d+", path.name)]
+    return sorted(numbered, key=_number)
+
+
+def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
+    """Writes a checkpoint with the next number, then deletes all but the last `NUM_KEPT`."""
+    existing = checkpoints(folder)
+    number = _number(existing[-1]) + 1 if existing else 0
+    path = folder / f"checkpoint-{number:06d}"
+    with whole_folder(path) as temporary:
+        write_json(temporary / "run.json", checkpoint.run)
+        write_json(temporary / "state.json", checkpoint.state)
+        save_file(checkpoint.weights, temporary / "weights.safetensors")
+        if checkpoint.best_weights is not None:
+            save_file(checkpoint.best_weights, temporary / "best.safetensors")
+        torch.save(checkpoint.optimizer, temporary / "optimizer.pt")
+        torch.save(checkpoint.random_states, temporary / "random_states.pt")
+        for file in temporary.iterdir():
+            with file.open("rb") as written:
+                os.fsync(written.fileno())
+    for old in existing[: len(existing) + 1 - NUM_KEPT]:
+        shutil.rmtree(old)
+    # What a killed process was writing.
+    for abandoned in folder.glob(".checkpoint-*"):
+        shutil.rmtree(abandoned, ignore_errors=True)
+    return path
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Reads one checkpoint, its tensors on the CPU.
+
+    Raises:
+        ValueError: if a file is missing or damaged.
+    """
+    best = path / "best.safetensors"
+    try:
+        return Checkpoint(
+            run=read_json(path / "run.json"),
+            state=read_json(path / "state.json"),
+            weights=load_file(path / "weights.safetensors"),
+            best_weights=load_file(best) if best.exists() else None,
+            optimizer=torch.load(path / "optimizer.pt", map_location="cpu", weights_only=True),
+            random_states=torch.load(
+                path / "random_states.pt", map_location="cpu", weights_only=True
+            ),
+        )
+    # torch.load raises RuntimeError or EOFError on a cut file, UnpicklingError on a strange one.
+    except (OSError, RuntimeError, EOFError, SafetensorError, pickle.PickleError) as error:
+        raise ValueError(
+            f"{path} is damaged ({error}); delete it to resume from the checkpoint before."
+        ) from error
+
+
+def refuse_other_run(path: Path, saved: Mapping[str, Any], current: Mapping[str, Any]) -> None:
+    """Raises a `ValueError` that names every difference between two runs, if there is one."""
+    differences = _differences(saved, current)
+    if differences:
+        raise ValueError(
+            f"{path} belongs to another run: {'; '.join(differences)}. Set these back to resume "
+            f"it, train into another folder, or delete {path.parent} to start anew."
+        )
+
+
+def _differences(saved: Any, current: Any, name: str = "") -> list[str]:
+    if isinstance(saved, Mapping) and isinstance(current, Mapping):
+        keys = sorted(saved.keys() | current.keys())
+        return [
+            difference
+            for key in keys
+            for difference in _differences(
+                saved.get(key), current.get(key), f"{name}.{key}" if name else key
+            )
+        ]
+    return [] if saved == current else [f"{name} was {saved!r} and is {current!r}"]
+
+
+def _number(path: Path) -> int:
+    return int(path.name.removeprefix("checkpoint-"))

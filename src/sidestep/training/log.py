@@ -1,0 +1,35 @@
+"""The training log: one JSON object per line, without lines from a future that was undone."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+
+class TrainingLog:
+    """Appends lines to a JSONL file."""
+
+    def __init__(self, path: Path, *, size_bytes: int = 0) -> None:
+        """Opens the log and drops what lies behind `size_bytes`.
+
+        Args:
+            path: of the file; made if it is missing.
+            size_bytes: the size to continue from, as `size_bytes` gave it earlier.
+        """
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = path.open("ab")
+        if self._file.tell() > size_bytes:
+            self._file.truncate(size_bytes)
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes that are written, down to the operating system."""
+        return self._file.seek(0, 2)
+
+    def write(self, line: dict[str, Any]) -> None:
+        """Appends one line, readable by others at once."""
+        self._file.write(json.dumps(line).encode() + b"\n")
+        self._file.flush()
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._file.close()

@@ -1,0 +1,347 @@
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import training_toy
+from safetensors.torch import load_file
+from training_toy import RUN, NextInRing, ring_windows, run_together, run_toy
+
+from sidestep.training.checkpoint import checkpoints
+from sidestep.training.loop import Progress, TrainingConfig, train
+from sidestep.training.objective import Loss
+
+
+def lines_of(folder, kind):
+    lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    return [line for line in lines if line["kind"] == kind]
+
+
+def state_of(folder):
+    return json.loads((checkpoints(folder)[-1] / "state.json").read_text())
+
+
+def without_times(folder):
+    lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    times = {"seconds", "training_s", "targets_per_s"}
+    return [{name: line[name] for name in line.keys() - times} for line in lines]
+
+
+def assert_same_weights(one, other):
+    for (name, weights), (_, others) in zip(
+        one.state_dict().items(), other.state_dict().items(), strict=True
+    ):
+        assert torch.equal(weights, others), name
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    return folder, *run_toy(folder)
+
+
+def stop_at(step, how):
+    def report(progress: Progress):
+        if progress.step == step:
+            how()
+
+    return report
+
+
+def run_with(folder, report, *, resume=False, config=RUN, seed=7, windows=None, **others):
+    objective = NextInRing(dropout=0.5)
+    result = train(
+        objective,
+        ring_windows(24) if windows is None else windows,
+        config,
+        folder=folder,
+        seed=seed,
+        validate=training_toy.Head(objective),
+        resume=resume,
+        report=report,
+        **others,
+    )
+    return objective, result
+
+
+def test_a_killed_process_resumes_to_the_same_bits(tmp_path, uninterrupted):
+    whole_folder, whole, whole_result = uninterrupted
+    process = subprocess.Popen([sys.executable, training_toy.__file__, "killed", str(tmp_path)])
+    try:
+        while len(checkpoints(tmp_path)) == 0 or checkpoints(tmp_path)[-1].name < (
+            "checkpoint-000008"  # one or two steps into the second epoch
+        ):
+            assert process.poll() is None, "the process ended before it could be killed"
+            time.sleep(0.002)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == -signal.SIGKILL
+    assert 6 < state_of(tmp_path)["step"] < 12  # within the second epoch
+
+    resumed, result = run_toy(tmp_path, resume=True)
+    assert_same_weights(resumed, whole)
+    assert result.best_score == whole_result.best_score
+    assert result.best_epoch == whole_result.best_epoch
+    assert result.step == whole_result.step == 18
+    assert without_times(tmp_path) == without_times(whole_folder)
+
+
+def test_ctrl_c_finishes_the_step_and_saves(tmp_path, uninterrupted):
+    press = stop_at(8, lambda: os.kill(os.getpid(), signal.SIGINT))
+    _, result = run_with(tmp_path, press)
+    assert result.stopped == "interrupted"
+    assert result.step == state_of(tmp_path)["step"] == 8
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+    resumed, result = run_with(tmp_path, None, resume=True)
+    assert result.stopped == "finished"
+    assert_same_weights(resumed, uninterrupted[1])
+    assert without_times(tmp_path) == without_times(uninterrupted[0])
+
+
+def test_sigterm_after_the_last_step_of_an_epoch_validates_after_the_resume(
+    tmp_path, uninterrupted
+):
+    _, result = run_with(tmp_path, stop_at(6, lambda: os.kill(os.getpid(), signal.SIGTERM)))
+    assert (result.stopped, result.step, result.best_epoch) == ("interrupted", 6, None)
+    resumed, result = run_with(tmp_path, None, resume=True)
+    assert_same_weights(resumed, uninterrupted[1])
+    assert without_times(tmp_path) == without_times(uninterrupted[0])
+
+
+def test_the_second_ctrl_c_aborts_at_once(tmp_path):
+    def press_twice():
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        run_with(tmp_path, stop_at(2, press_twice))
+
+
+def test_a_half_written_checkpoint_is_ignored_and_cleared(tmp_path, uninterrupted):
+    run_with(tmp_path, stop_at(8, lambda: os.kill(os.getpid(), signal.SIGINT)))
+    half = tmp_path / ".checkpoint-000099.abc"
+    half.mkdir()
+    (half / "state.json").write_text("{")
+    resumed, _ = run_with(tmp_path, None, resume=True)
+    assert_same_weights(resumed, uninterrupted[1])
+    assert not half.exists()
+    assert len(checkpoints(tmp_path)) == 2
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path):
+    run_with(tmp_path, stop_at(8, lambda: os.kill(os.getpid(), signal.SIGINT)))
+    newest = checkpoints(tmp_path)[-1]
+    optimizer = newest / "optimizer.pt"
+    optimizer.write_bytes(optimizer.read_bytes()[:100])
+    with pytest.raises(ValueError, match=rf"{newest.name} is damaged.*delete it"):
+        run_with(tmp_path, None, resume=True)
+
+
+def test_a_finished_run_resumes_to_its_end(tmp_path, uninterrupted):
+    first, _ = run_toy(tmp_path)
+    again, result = run_toy(tmp_path, resume=True)
+    assert result.stopped == "finished"
+    assert_same_weights(again, first)
+    assert without_times(tmp_path) == without_times(uninterrupted[0])
+    assert_same_weights(first, uninterrupted[1])  # and the same seed gives the same weights
+
+
+def test_another_seed_gives_other_weights(tmp_path, uninterrupted):
+    other, _ = run_with(tmp_path, None, seed=8)
+    assert not torch.equal(other.head.weight, uninterrupted[1].head.weight)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"seed": 8}, "seed was 7 and is 8"),
+        ({"config": RUN.model_copy(update={"weight_decay": 0.3})}, "config.weight_decay was 0.1"),
+        ({"windows": ring_windows(23)}, "windows was"),
+        ({"about": {"model": {"dim": 9}}}, "about.model.dim was 8 and is 9"),
+    ],
+)
+def test_a_checkpoint_of_another_run_is_refused(tmp_path, change, named):
+    about = {"model": {"dim": 8}}
+    press = stop_at(2, lambda: os.kill(os.getpid(), signal.SIGINT))
+    run_with(tmp_path, press, about=about)
+    with pytest.raises(ValueError, match=rf"belongs to another run.*{named}.*to start anew"):
+        run_with(tmp_path, None, resume=True, **{"about": about, **change})
+
+
+def test_an_earlier_run_is_not_overwritten(tmp_path):
+    run_with(tmp_path, stop_at(2, lambda: os.kill(os.getpid(), signal.SIGINT)))
+    with pytest.raises(ValueError, match="resume it, train into another folder, or delete"):
+        run_with(tmp_path, None)
+
+
+def test_a_used_up_budget_stops_cleanly_and_a_larger_one_goes_on(tmp_path, uninterrupted):
+    short = RUN.model_copy(update={"max_seconds": 1e-6})
+    _, result = run_with(tmp_path, None, config=short)
+    assert (result.stopped, result.step) == ("budget", 0)
+    long = RUN.model_copy(update={"max_seconds": 1e6})
+    resumed, longer = run_with(tmp_path, None, config=long, resume=True)
+    assert longer.stopped == "finished"
+    assert longer.seconds > result.seconds
+    assert_same_weights(resumed, uninterrupted[1])
+
+
+def test_patience_stops_and_the_best_weights_come_back(tmp_path):
+    objective = NextInRing()
+    scores = iter([0.1, 0.3, 0.2, 0.3, 0.9])
+    kept = []
+
+    def validate():
+        kept.append(objective.head.weight.detach().clone())
+        return next(scores)
+
+    config = TrainingConfig(epochs=9, batch_size=8, patience=2)
+    result = train(objective, ring_windows(16), config, folder=tmp_path, seed=0, validate=validate)
+    assert (result.stopped, result.best_score, result.best_epoch) == ("patience", 0.3, 2)
+    assert torch.equal(objective.head.weight, kept[1])
+    assert torch.equal(load_file(result.weights)["head.weight"], kept[1])
+    assert [line["validation"] for line in lines_of(tmp_path, "epoch")] == [0.1, 0.3, 0.2, 0.3]
+
+
+def test_validation_comes_every_few_epochs_and_after_the_last(tmp_path):
+    config = TrainingConfig(epochs=5, batch_size=8, validate_every=2)
+    train(NextInRing(), ring_windows(8), config, folder=tmp_path, seed=0, validate=lambda: 1.0)
+    validations = [line["validation"] for line in lines_of(tmp_path, "epoch")]
+    assert validations == [None, 1.0, None, 1.0, 1.0]
+
+
+def test_the_ring_is_learned(tmp_path):
+    config = TrainingConfig(epochs=25, batch_size=8, learning_rate=0.05)
+    train(NextInRing(), ring_windows(32), config, folder=tmp_path, seed=0)
+    epochs = lines_of(tmp_path, "epoch")
+    assert epochs[0]["loss"] > 1.5
+    assert epochs[-1]["loss"] < 0.1
+    assert epochs[-1]["parts"]["hits"] == 1.0
+
+
+class Recorded(NextInRing):
+    """Counts how long its gradient is when the optimizer is about to step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = 1.0
+
+    def forward(self, batch):
+        loss = super().forward(batch)
+        return Loss(loss=loss.loss * self.scale, num_targets=loss.num_targets, parts={})
+
+
+def first_step(folder, **settings):
+    """The change of the weights in one step, and the logged norm."""
+    objective = Recorded()
+    before = objective.head.weight.detach().clone()
+    config = TrainingConfig(
+        epochs=1, batch_size=8, warmup_share=0, weight_decay=0, learning_rate=0.01, **settings
+    )
+    train(objective, ring_windows(8), config, folder=folder, seed=0)
+    norm = lines_of(folder, "step")[0]["grad_norm"]
+    return (objective.head.weight.detach() - before).abs().mean().item(), norm
+
+
+def test_gradients_are_clipped_and_logged_before_clipping(tmp_path):
+    free, norm = first_step(tmp_path / "free", max_grad_norm=None)
+    # Adam forgets the scale of its gradients, except against its epsilon of 1e-8: clipped to a
+    # norm of 1e-9 they hardly move the weights.
+    clipped, same_norm = first_step(tmp_path / "clipped", max_grad_norm=1e-9)
+    assert norm == same_norm > 0.1
+    assert free == pytest.approx(0.01, rel=0.2)
+    assert clipped < 0.05 * free
+
+
+def test_the_log_holds_the_learning_rates_of_the_schedule(tmp_path):
+    config = TrainingConfig(
+        epochs=2, batch_size=2, learning_rate=1.0, warmup_share=0.25, log_every=1
+    )
+    train(NextInRing(), ring_windows(8), config, folder=tmp_path, seed=0)
+    rates = [line["learning_rate"] for line in lines_of(tmp_path, "step")]
+    # Eight steps, two of warm-up, then cosine from 1 to .1 over six; cos(pi/3) = 1/2.
+    assert rates[:3] == pytest.approx([0.5, 1.0, 1.0])
+    assert rates[4] == pytest.approx(0.1 + 0.9 * 0.75)
+    assert rates[5] == pytest.approx(0.55)
+    assert rates[6] == pytest.approx(0.1 + 0.9 * 0.25)
+
+
+def test_accumulation_equals_the_larger_batch(tmp_path):
+    # Batches of 4, 4 and 4 windows hold different numbers of targets.
+    small = run_together(tmp_path / "small", batch_size=4, accumulation_steps=3)
+    large = run_together(tmp_path / "large", batch_size=12, accumulation_steps=1)
+    for weights, others in zip(small.parameters(), large.parameters(), strict=True):
+        torch.testing.assert_close(weights, others, atol=1e-6, rtol=1e-5)
+    losses = [
+        [line["loss"] for line in lines_of(tmp_path / name, "epoch")] for name in ("small", "large")
+    ]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+def test_two_processes_equal_one_on_the_union(tmp_path):
+    # Three batches for two processes: one of them runs out and keeps company.
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    processes = [
+        subprocess.Popen(
+            [sys.executable, training_toy.__file__, "together", str(tmp_path / "two")],
+            env=os.environ
+            | {
+                "ACCELERATE_USE_CPU": "true",
+                "RANK": str(rank),
+                "LOCAL_RANK": str(rank),
+                "WORLD_SIZE": "2",
+                "LOCAL_WORLD_SIZE": "2",
+                "MASTER_ADDR": "127.0.0.1",
+                "MASTER_PORT": str(port),
+                "OMP_NUM_THREADS": "1",
+            },
+        )
+        for rank in range(2)
+    ]
+    assert [process.wait(timeout=60) for process in processes] == [0, 0]
+    one = run_together(tmp_path / "one", batch_size=12, accumulation_steps=1)
+    two = load_file(tmp_path / "two" / "weights.safetensors")
+    for name, weights in one.state_dict().items():
+        torch.testing.assert_close(two[name], weights, atol=1e-6, rtol=1e-5)
+    for name in ("loss", "grad_norm"):
+        values = [
+            [line[name] for line in lines_of(tmp_path / which, "epoch")] for which in ("one", "two")
+        ]
+        assert values[0] == pytest.approx(values[1], rel=1e-5)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
+    objective = Recorded()
+    objective.scale = float("nan")
+    config = TrainingConfig(epochs=2, batch_size=8)
+    with pytest.raises(FloatingPointError, match="lower learning_rate"):
+        train(objective, ring_windows(8), config, folder=tmp_path, seed=0)
+    assert not checkpoints(tmp_path)
+
+
+def test_bf16_runs_where_it_is_asked_for(tmp_path):
+    config = TrainingConfig(epochs=25, batch_size=8, learning_rate=0.05, precision="bf16")
+    train(NextInRing(), ring_windows(32), config, folder=tmp_path, seed=0)
+    assert lines_of(tmp_path, "epoch")[-1]["loss"] < 0.1
+
+
+def test_no_windows_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="no training windows"):
+        train(NextInRing(), ring_windows(0), RUN, folder=tmp_path, seed=0)
+
+
+def test_training_leaves_the_callers_random_streams_alone(tmp_path):
+    torch.manual_seed(3)
+    expected = torch.rand(4)
+    torch.manual_seed(3)
+    run_toy(Path(tmp_path))
+    assert torch.equal(torch.rand(4), expected)

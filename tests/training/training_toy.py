@@ -1,0 +1,109 @@
+"""A shop of ten items in a ring: everybody buys the next one. Run as a script, it trains."""
+
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from sidestep.data.windows import WindowBatch, Windows
+from sidestep.training.loop import Progress, TrainingConfig, TrainingResult, train
+from sidestep.training.objective import Loss, Objective
+
+NUM_ITEMS = 10
+
+
+class NextInRing(Objective):
+    """Predicts an item from the one before it."""
+
+    def __init__(self, dropout: float = 0.0) -> None:
+        super().__init__()
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            self.embedding = nn.Embedding(NUM_ITEMS, 8)
+            self.norm = nn.LayerNorm(8)
+            self.head = nn.Linear(8, NUM_ITEMS)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, batch: WindowBatch) -> Loss:
+        states = self.norm(self.dropout(self.embedding(batch.items[:, :-1].clamp(min=0))))
+        logits = self.head(states)[batch.is_target[:, 1:]]
+        targets = batch.items[:, 1:][batch.is_target[:, 1:]]
+        loss = functional.cross_entropy(logits, targets)
+        hits = (logits.argmax(dim=-1) == targets).float().mean()
+        return Loss(loss=loss, num_targets=batch.num_targets, parts={"hits": hits})
+
+
+def ring_windows(num_windows: int) -> Windows:
+    """Walks of two to six items around the ring."""
+    lengths = np.arange(num_windows) % 5 + 2
+    starts = np.cumsum(lengths) - lengths
+    items = [(start + step) % NUM_ITEMS for start, n in enumerate(lengths) for step in range(n)]
+    return Windows(
+        items=np.array(items, dtype=np.int64),
+        starts=starts,
+        lengths=lengths,
+        first_target=np.ones(num_windows, dtype=np.int64),
+    )
+
+
+class Head:
+    """A score that depends on the weights, so that the best epoch does too."""
+
+    def __init__(self, objective: NextInRing) -> None:
+        self.objective = objective
+
+    def __call__(self) -> float:
+        torch.rand(3)  # a validation that draws must not shift the training
+        assert not self.objective.training
+        return -float(self.objective.head.weight.detach().abs().sum())
+
+
+RUN = TrainingConfig(epochs=3, batch_size=4, learning_rate=0.05, log_every=4, device="cpu")
+"""Six steps an epoch on 24 windows; lines in the log that span the middle of an epoch."""
+
+
+def run_toy(
+    folder: Path,
+    *,
+    resume: bool = False,
+    seconds_per_step: float = 0.0,
+    checkpoint_every_s: float = 1e9,
+) -> tuple[NextInRing, TrainingResult]:
+    """The run that is killed, interrupted and resumed."""
+
+    def slow_down(progress: Progress) -> None:
+        time.sleep(seconds_per_step)
+
+    objective = NextInRing(dropout=0.5)
+    result = train(
+        objective,
+        ring_windows(24),
+        RUN.model_copy(update={"checkpoint_every_s": checkpoint_every_s}),
+        folder=folder,
+        seed=7,
+        validate=Head(objective),
+        resume=resume,
+        report=slow_down,
+    )
+    return objective, result
+
+
+def run_together(folder: Path, *, batch_size: int, accumulation_steps: int) -> NextInRing:
+    """Twelve windows, one step an epoch, without dropout."""
+    objective = NextInRing()
+    config = TrainingConfig(
+        epochs=3, batch_size=batch_size, accumulation_steps=accumulation_steps, learning_rate=0.05
+    )
+    train(objective, ring_windows(12), config, folder=folder, seed=1)
+    return objective
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "together":
+        run_together(Path(sys.argv[2]), batch_size=4, accumulation_steps=2)
+    else:
+        run_toy(Path(sys.argv[2]), seconds_per_step=0.03, checkpoint_every_s=1e-9)

@@ -1,0 +1,204 @@
+"""Times constrained beam search against Hugging Face `generate` and against the physical floor.
+
+Both sides decode the same histories with the same weights, beams and normaliser; equal beams and
+scores are asserted. The floor is one native prompt forward with logits at the last position, plus
+one forward of beams · (levels - 1) tokens per user that attend to the prompt: what the network
+costs if searching costs nothing. The last line is one JSON object; times are medians per user.
+
+    python benchmarks/decoding.py
+    python benchmarks/decoding.py --beams 20 --repeats 7 --skip-hf
+"""
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sidestep.catalog.trie import Trie
+from sidestep.model.llama_weights import llama_from_transformer
+from sidestep.model.transformer import Transformer, TransformerConfig
+from sidestep.search.beam import BeamSearch
+from sidestep.search.policy import Scope
+from sidestep.search.tree import Candidates
+from sidestep.step import ROOT_SLOT, HistoryBatch
+
+
+def main() -> None:
+    """Runs the benchmark with the sizes of the command line."""
+    arguments = parsed()
+    torch.set_num_threads(arguments.threads)
+    generator = torch.Generator().manual_seed(arguments.seed)
+    torch.manual_seed(arguments.seed)
+    sizes = (arguments.codebook_size,) * arguments.levels
+    ids = torch.randint(
+        arguments.codebook_size, (arguments.items, arguments.levels), generator=generator
+    ).unique(dim=0)
+    config = TransformerConfig(
+        dim=arguments.dim, num_layers=arguments.layers, num_heads=arguments.heads, dropout=0.0
+    )
+    model = Transformer(config, ids, sizes).eval()
+    with torch.no_grad():  # peaked as a trained model is, so that the beams are far apart
+        model.head.weight.mul_(20)
+    trie = Trie.build(ids, sizes)
+    histories = HistoryBatch(
+        items=torch.randint(len(ids), (arguments.batch, arguments.history), generator=generator),
+        lengths=torch.full((arguments.batch,), arguments.history),
+    )
+    policy = BeamSearch(num_beams=arguments.beams)
+    scope = Scope(trie=trie)
+
+    ours, candidates = timed(lambda: policy.search(model, histories, scope), arguments.repeats)
+    floor, _ = timed(lambda: forward_floor(model, histories, arguments.beams), arguments.repeats)
+    users = arguments.batch
+    result: dict[str, Any] = {
+        "benchmark": "decoding",
+        "sizes": {name: value for name, value in vars(arguments).items() if name != "skip_hf"},
+        "device": "cpu",
+        "torch": torch.__version__,
+        "ours_ms_per_user": statistics.median(ours) * 1000 / users,
+        "floor_ms_per_user": statistics.median(floor) * 1000 / users,
+        "ratio_to_floor": statistics.median(ours) / statistics.median(floor),
+        "ours_s": ours,
+        "floor_s": floor,
+        "hf_ms_per_user": None,
+        "speedup_vs_hf": None,
+        "max_score_difference": None,
+    }
+    if not arguments.skip_hf:
+        theirs, output = timed(
+            hf_generate(model, trie, histories, arguments.beams), arguments.hf_repeats
+        )
+        result["hf_s"] = theirs
+        result["hf_ms_per_user"] = statistics.median(theirs) * 1000 / users
+        result["speedup_vs_hf"] = statistics.median(theirs) / statistics.median(ours)
+        result["max_score_difference"] = score_difference(candidates, output, trie)
+    print(json.dumps(result))
+
+
+def parsed() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    for name, default, what in (
+        ("batch", 32, "users decoded together"),
+        ("history", 20, "past items per user"),
+        ("levels", 4, "codes per item"),
+        ("codebook-size", 256, "codes per level"),
+        ("items", 10_000, "items of the catalog"),
+        ("beams", 50, "beams"),
+        ("dim", 128, "width of the network"),
+        ("layers", 4, "layers of the network"),
+        ("heads", 4, "heads of the network"),
+        ("threads", torch.get_num_threads(), "threads of torch"),
+        ("repeats", 7, "timed runs of ours and of the floor, after a warm-up"),
+        ("hf-repeats", 5, "timed runs of Hugging Face's generate, after a warm-up"),
+        ("seed", 0, "seed of weights, catalog and histories"),
+    ):
+        parser.add_argument(f"--{name}", type=int, default=default, help=f"{what} [{default}]")
+    parser.add_argument("--skip-hf", action="store_true", help="time ours and the floor alone")
+    return parser.parse_args()
+
+
+def timed(call: Callable[[], Any], repeats: int) -> tuple[list[float], Any]:
+    """Seconds of each run after a warm-up, and what the last run returned."""
+    result = call()
+    seconds = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        result = call()
+        seconds.append(time.perf_counter() - start)
+    return seconds, result
+
+
+@torch.no_grad()
+def forward_floor(model: Transformer, histories: HistoryBatch, num_beams: int) -> Tensor:
+    """The network alone: the prompt, then all beams of all inner levels at once.
+
+    The beams attend to the prompt and, as a causal sequence would, to nothing less than a beam's
+    own ancestors: each to itself alone, the cheapest mask there is.
+    """
+    users = len(histories.lengths)
+    num_nodes = num_beams * (model.num_levels - 1)
+    _, context = model.encode(histories, capacity=num_nodes)
+    shape = (users, num_nodes)
+    nodes = torch.zeros(shape, dtype=torch.long)
+    step, _ = model.extend(
+        context,
+        nodes,
+        torch.full(shape, ROOT_SLOT),
+        torch.ones(shape, dtype=torch.long),
+        is_node=torch.ones(shape, dtype=torch.bool),
+    )
+    return step.logits
+
+
+def hf_generate(
+    model: Transformer, trie: Trie, histories: HistoryBatch, num_beams: int
+) -> Callable[[], Any]:
+    """A call of `generate` on the same weights, constrained by a Python dictionary of prefixes."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    export = llama_from_transformer(model)
+    theirs = LlamaForCausalLM(LlamaConfig(**export.config)).eval()
+    theirs.load_state_dict(export.weights)
+    tokens = export.code_tokens[model.flat_codes(histories.items)].flatten(1)
+    start = torch.full((len(tokens), 1), export.start_token)
+    prompt = torch.cat([start, tokens], dim=1)
+    legal: dict[tuple[int, ...], list[int]] = {}
+    for row in export.code_tokens[model.flat_codes(torch.arange(trie.num_items))].tolist():
+        for depth, token in enumerate(row):
+            legal.setdefault(tuple(row[:depth]), []).append(token)
+    allowed = {prefix: sorted(set(codes)) for prefix, codes in legal.items()}
+
+    def allowed_tokens(_batch: int, ids: Tensor) -> list[int]:
+        return allowed.get(tuple(ids[prompt.shape[1] :].tolist()), [export.start_token])
+
+    def call() -> Any:
+        with torch.no_grad():
+            return theirs.generate(
+                prompt,
+                attention_mask=torch.ones_like(prompt),
+                max_new_tokens=model.num_levels,
+                min_new_tokens=model.num_levels,
+                num_beams=num_beams,
+                num_return_sequences=num_beams,
+                prefix_allowed_tokens_fn=allowed_tokens,
+                renormalize_logits=True,
+                do_sample=False,
+                length_penalty=0.0,
+                early_stopping=True,
+                pad_token_id=export.start_token,
+                eos_token_id=None,
+                output_scores=True,
+                return_dict_in_generate=True,
+            )
+
+    return call
+
+
+def score_difference(candidates: Candidates, output: Any, trie: Trie) -> float:
+    """Largest difference of scores; asserts that both sides found the same beams in order."""
+    users, beams = candidates.leaves.shape
+    levels = trie.num_levels
+    starts = torch.tensor([sum(trie.codebook_sizes[:level]) for level in range(levels)])
+    # Token 0 is the start token, so a code's token is one more than its flat code id.
+    theirs = output.sequences[:, -levels:].view(users, beams, levels) - 1 - starts
+    scores = output.sequences_scores.view(users, beams)
+    difference = float((scores - candidates.log_probs).abs().max())
+    ours = trie.path(candidates.leaves)
+    is_same = (ours == theirs).all(dim=-1)
+    # Where the order differs, the scores must be equal to the last digits.
+    gap = (candidates.log_probs - scores).abs()
+    assert bool((is_same | (gap < 1e-4)).all()), "the two sides found different beams"
+    assert float(is_same.float().mean()) > 0.99, f"only {is_same.float().mean():.3f} beams agree"
+    return difference
+
+
+if __name__ == "__main__":
+    main()

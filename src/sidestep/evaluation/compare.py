@@ -1,0 +1,198 @@
+"""Comparing runs: means over seeds, how sure they are, and whether methods differ.
+
+Runs are paired by user, so they must have answered the same questions.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from statistics import stdev
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from sidestep.evaluation.evaluator import per_user_metrics
+from sidestep.evaluation.results import PerUser, Setting
+from sidestep.metrics.statistics import (
+    Interval,
+    PairedTest,
+    bootstrap_interval,
+    paired_permutation_test,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """A metric of a method.
+
+    mean: over users and seeds.
+    interval: a bootstrap interval over users of the mean over seeds.
+    seed_std: standard deviation of the mean over users between seeds; None with one seed.
+    """
+
+    mean: float
+    interval: Interval
+    seed_std: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComparedMethod:
+    """One method and setting, over all its seeds.
+
+    label: the method, and what tells its setting from its other settings in this comparison.
+    estimates: by metric.
+    tests: by metric, against the reference; empty for the reference itself and without one.
+    """
+
+    label: str
+    method: str
+    setting: Setting
+    seeds: tuple[int, ...]
+    num_users: int
+    estimates: dict[str, Estimate]
+    tests: dict[str, PairedTest]
+
+    def as_json(self) -> dict[str, Any]:
+        """The same as plain dictionaries and numbers."""
+        return {
+            "label": self.label,
+            "method": self.method,
+            "setting": self.setting.model_dump(mode="json"),
+            "seeds": list(self.seeds),
+            "num_users": self.num_users,
+            "estimates": {name: asdict(estimate) for name, estimate in self.estimates.items()},
+            "tests": {name: asdict(test) for name, test in self.tests.items()},
+        }
+
+
+def compare(
+    runs: Sequence[PerUser],
+    *,
+    reference: str | None = None,
+    metrics: Sequence[str] | None = None,
+    seed: int = 0,
+    num_resamples: int = 10_000,
+) -> list[ComparedMethod]:
+    """Compares runs on the same users; runs that differ in their seed alone are one method.
+
+    Tests are two-sided and paired, on each user's mean over seeds; p-values are not corrected for
+    the number of methods.
+
+    Args:
+        runs: in the order in which methods should appear.
+        reference: the label of the method that the others are tested against; None tests nothing.
+        metrics: names as in the results file; None takes all that the lists allow.
+        seed: of the resampling.
+        num_resamples: of the tests.
+
+    Raises:
+        ValueError: if the runs differ in dataset, split, users, targets, list length or in
+            whether seen items are excluded; if a seed stands twice; if a name is unknown.
+    """
+    _check_comparable(runs)
+    groups = _grouped(runs)
+    labels = _labels([group[0] for group in groups])
+    if reference is not None and reference not in labels:
+        raise ValueError(f"no run of the reference {reference!r}; there are {', '.join(labels)}.")
+    values = [_means_over_seeds(group) for group in groups]
+    known = list(values[0])
+    unknown = [name for name in metrics or () if name not in known]
+    if unknown:
+        raise ValueError(f"unknown metrics {unknown}; these runs have {', '.join(known)}.")
+    names = known if metrics is None else list(metrics)
+    against = None if reference is None else values[labels.index(reference)]
+    return [
+        ComparedMethod(
+            label=label,
+            method=group[0].method,
+            setting=group[0].setting,
+            seeds=tuple(run.seed for run in group),
+            num_users=len(group[0].user_ids),
+            estimates={name: _estimate(own[name], seed=seed) for name in names},
+            tests={
+                name: paired_permutation_test(
+                    own[name].mean(axis=0),
+                    against[name].mean(axis=0),
+                    seed=seed,
+                    num_resamples=num_resamples,
+                )
+                for name in names
+                if against is not None and label != reference
+            },
+        )
+        for label, group, own in zip(labels, groups, values, strict=True)
+    ]
+
+
+def _means_over_seeds(group: Sequence[PerUser]) -> dict[str, Float[np.ndarray, "seeds users"]]:
+    """Every metric of one target by seed and user."""
+    by_seed = [per_user_metrics(run.rank_before, run.bucket_size, run.k) for run in group]
+    return {name: torch.stack([values[name] for values in by_seed]).numpy() for name in by_seed[0]}
+
+
+def _estimate(values: Float[np.ndarray, "seeds users"], *, seed: int) -> Estimate:
+    per_user = values.mean(axis=0)
+    return Estimate(
+        mean=float(per_user.mean()),
+        interval=bootstrap_interval(per_user, seed=seed),
+        seed_std=stdev(values.mean(axis=1).tolist()) if len(values) > 1 else None,
+    )
+
+
+def _check_comparable(runs: Sequence[PerUser]) -> None:
+    if not runs:
+        raise ValueError("there are no runs to compare.")
+    first = runs[0]
+    for run in runs[1:]:
+        what = _first_difference(first, run)
+        if what is not None:
+            raise ValueError(
+                f"cannot compare {_described(first)} with {_described(run)}: they differ in {what}."
+            )
+
+
+def _first_difference(first: PerUser, other: PerUser) -> str | None:
+    if first.dataset != other.dataset:
+        return f"the dataset ({first.dataset}, {other.dataset})"
+    if first.split != other.split:
+        return f"the split ({first.split}, {other.split})"
+    if first.user_ids != other.user_ids:
+        return f"the users ({len(first.user_ids)} and {len(other.user_ids)} rows)"
+    if not torch.equal(first.targets, other.targets):
+        return "the targets"
+    if first.k != other.k:
+        return f"the length of the lists ({first.k}, {other.k})"
+    if first.setting.exclude_seen != other.setting.exclude_seen:
+        return "whether seen items are excluded"
+    return None
+
+
+def _described(run: PerUser) -> str:
+    return f"{run.method} (seed {run.seed})"
+
+
+def _grouped(runs: Sequence[PerUser]) -> list[list[PerUser]]:
+    """Runs by method and setting, in order of their first appearance, seeds ascending."""
+    groups: dict[tuple[str, Setting], list[PerUser]] = {}
+    for run in runs:
+        group = groups.setdefault((run.method, run.setting), [])
+        if any(other.seed == run.seed for other in group):
+            raise ValueError(f"{_described(run)} is given twice with the same setting.")
+        group.append(run)
+    return [sorted(group, key=lambda run: run.seed) for group in groups.values()]
+
+
+def _labels(firsts: Sequence[PerUser]) -> list[str]:
+    """The method where it has one setting, else the method and the fields that differ."""
+    labels = []
+    for run in firsts:
+        settings = [other.setting.model_dump() for other in firsts if other.method == run.method]
+        varying = {
+            name: value
+            for name, value in run.setting.model_dump().items()
+            if any(other[name] != value for other in settings)
+        }
+        details = ", ".join(f"{name} {value}" for name, value in varying.items())
+        labels.append(f"{run.method} ({details})" if details else run.method)
+    return labels

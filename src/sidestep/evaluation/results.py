@@ -1,0 +1,384 @@
+"""Results: the lines of a quality file, and what each user got, on disk.
+
+A quality file is JSON Lines, one line per evaluated setting and seed, and only ever grows. What a
+metric over users cannot tell, such as a paired test, is read from the per-user file of a run.
+"""
+
+import os
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from statistics import fmean
+from typing import Annotated, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from jaxtyping import Int
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from torch import Tensor
+
+from sidestep.evaluation.evaluator import Evaluation
+from sidestep.files import whole_file
+from sidestep.metrics.ranking import NOT_LISTED
+from sidestep.step import NO_ITEM
+
+METHODS = (
+    "popularity",
+    "sasrec",
+    "beam",
+    "sampling",
+    "exhaustive",
+    "prm-beam",
+    "item-beam",
+    "value-beam",
+    "ved",
+    "exhaustive-prm",
+    "sft",
+    "sft-continued",
+    "grpo-beam",
+    "grpo-ved",
+    "sibling-ved",
+    "vstar",
+    "sdpo",
+    "reg4rec",
+)
+"""Every method a line may report; an ablation adds a suffix, as in "reg4rec-no-corp"."""
+
+REQUIRED_METRICS = (
+    "HR@1",
+    "HR@5",
+    "HR@10",
+    "HR@50",
+    "NDCG@5",
+    "NDCG@10",
+    "MRR",
+    "coverage",
+    "invalid_rate",
+)
+
+_METHOD = re.compile(rf"(?:{'|'.join(METHODS)})(?:-[a-z0-9]+)*(?:\+sasrec)?")
+_METRIC = re.compile(
+    r"HR@\d+|NDCG@\d+|MRR|HRecall@\d+@(?:\d+|evaluated)|coverage|diversity|invalid_rate"
+)
+_PER_USER_KEY = b"sidestep"
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Split = Literal["validation", "test"]
+
+
+def _checked_method(method: str) -> str:
+    if _METHOD.fullmatch(method) is None:
+        raise ValueError(
+            f"{method!r} is no known method: use one of {', '.join(METHODS)}, with a suffix for an "
+            "ablation (beam-no-text) and +sasrec where SASRec has a part in it."
+        )
+    return method
+
+
+class Setting(BaseModel):
+    """How a method was run, as far as all its seeds share it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    search: str | None = Field(min_length=1)
+    """The search policy; None where there is no tree to search."""
+
+    beams: int | None = Field(ge=1)
+    """Prefixes kept per level."""
+
+    k_plus: int | None = Field(ge=1)
+    """Prefixes per level that a scorer sees before they are cut to `beams`."""
+
+    budget: float | None = Field(gt=0)
+    """Tokens as a multiple of what a beam of this width spends; None where a beam is the search."""
+
+    history: str | None = Field(pattern=r"^(codes|items|item-ids)@\d+$")
+    """How the past is read, and the longest past: "codes@20"; None where it is not read."""
+
+    codes: str | None = Field(min_length=1)
+    """The semantic IDs, by a name that tells them apart; None where there are none."""
+
+    exclude_seen: bool
+    """Whether lists leave out the items of the history."""
+
+    users: int | Literal["all"]
+    """The rows measured: all of the split, or so many fixed random ones."""
+
+    @field_validator("users")
+    @classmethod
+    def _some_users(cls, users: int | str) -> int | str:
+        if isinstance(users, int) and users < 1:
+            raise ValueError(f"must be 'all' or at least 1, got {users}.")
+        return users
+
+
+class QualityLine(BaseModel):
+    """One evaluated setting and seed: one line of a quality file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    dataset: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
+    method: str
+    split: Split
+    seed: int = Field(ge=0)
+    setting: Setting
+    selected: bool
+    """Whether the mean over seeds on validation chose this setting; only then it sees the test."""
+
+    metrics: dict[str, Share]
+    trials: int | None = Field(default=None, ge=1)
+    """Validation trials this method was given; None for a method that learns nothing."""
+
+    train_s: float = Field(ge=0)
+    ms_per_user: float = Field(ge=0)
+    tokens_per_user: float = Field(ge=0)
+    commit: str = Field(pattern=r"^[0-9a-f]{7,40}(-dirty)?$")
+    command: str = Field(min_length=1)
+    date: date
+    machine: str = Field(min_length=1)
+
+    _known_method = field_validator("method")(_checked_method)
+
+    @field_validator("metrics")
+    @classmethod
+    def _known_metrics(cls, metrics: dict[str, float]) -> dict[str, float]:
+        unknown = [name for name in metrics if _METRIC.fullmatch(name) is None]
+        missing = [name for name in REQUIRED_METRICS if name not in metrics]
+        if unknown or missing:
+            raise ValueError(f"unknown metrics {unknown}, missing metrics {missing}.")
+        return metrics
+
+    @model_validator(mode="after")
+    def _only_the_selected_sees_the_test(self) -> "QualityLine":
+        if self.split == "test" and not self.selected:
+            raise ValueError("a setting that was not selected on validation must not see the test.")
+        return self
+
+
+def append(path: Path, line: QualityLine) -> None:
+    """Adds one line to a quality file, whole or not at all; the file is made if it is missing.
+
+    Several processes may append at once: each line is one write at the end of the file.
+
+    Raises:
+        ValueError: if the file ends in the middle of a line; it is left as it is.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    data = line.model_dump_json().encode() + b"\n"
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+    try:
+        size = os.lseek(descriptor, 0, os.SEEK_END)
+        if size:
+            os.lseek(descriptor, size - 1, os.SEEK_SET)
+            if os.read(descriptor, 1) != b"\n":
+                raise ValueError(f"{path}: the last line has no end; repair or remove it first.")
+        num_written = os.write(descriptor, data)
+        if num_written < len(data):  # the disk is full
+            os.ftruncate(descriptor, os.lseek(descriptor, 0, os.SEEK_END) - num_written)
+            raise OSError(f"{path}: wrote {num_written} of {len(data)} bytes; is the disk full?")
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def read(path: Path) -> list[QualityLine]:
+    """Every line of a quality file; line n is element n - 1.
+
+    Raises:
+        ValueError: for the first line that is none, naming file, line and field.
+    """
+    lines = []
+    texts = path.read_bytes().removesuffix(b"\n").split(b"\n")
+    for number, text in enumerate(texts if texts != [b""] else [], start=1):
+        try:
+            lines.append(QualityLine.model_validate_json(text))
+        except ValidationError as error:
+            first = error.errors()[0]
+            field = ".".join(map(str, first["loc"]))
+            raise ValueError(
+                f"{path}, line {number}{field and ', ' + field}: {first['msg']}."
+            ) from error
+    return lines
+
+
+def check_selection(lines: Sequence[QualityLine]) -> None:
+    """Refuses lines that break the rules of selection, which no line can see alone.
+
+    Raises:
+        ValueError: if a run stands twice, or a method has two selected settings on one dataset
+            (the number of users aside: the selected setting may be measured on fewer).
+    """
+    seen: dict[tuple[object, ...], int] = {}
+    chosen: dict[tuple[str, str], tuple[int, Setting]] = {}
+    for number, line in enumerate(lines, start=1):
+        run = (line.dataset, line.method, line.split, line.seed, line.setting, line.selected)
+        if run in seen:
+            raise ValueError(
+                f"lines {seen[run]} and {number} report the same run of {line.method} on "
+                f"{line.dataset}."
+            )
+        seen[run] = number
+        if not line.selected:
+            continue
+        setting = line.setting.model_copy(update={"users": "all"})
+        first, other = chosen.setdefault((line.dataset, line.method), (number, setting))
+        if setting != other:
+            raise ValueError(
+                f"lines {first} and {number} select different settings of {line.method} on "
+                f"{line.dataset}."
+            )
+
+
+def best_setting(
+    lines: Iterable[QualityLine], *, dataset: str, method: str, metric: str = "NDCG@10"
+) -> Setting:
+    """The setting with the highest mean over seeds on validation; the first of equal ones.
+
+    Raises:
+        ValueError: if there is no validation line of that method on that dataset, or the settings
+            were measured on different seeds or users, so that their means cannot be compared.
+    """
+    values: dict[Setting, dict[int, float]] = defaultdict(dict)
+    for line in lines:
+        if (line.dataset, line.method, line.split) == (dataset, method, "validation"):
+            values[line.setting][line.seed] = line.metrics[metric]
+    if not values:
+        raise ValueError(f"no validation line of {method} on {dataset} to choose from.")
+    if len({frozenset(seeds) for seeds in values.values()}) > 1:
+        raise ValueError(f"the settings of {method} on {dataset} were run with different seeds.")
+    if len({setting.users for setting in values}) > 1:
+        raise ValueError(f"the settings of {method} on {dataset} were measured on different users.")
+    return max(values, key=lambda setting: fmean(values[setting].values()))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class PerUser:
+    """What every user got in one run: what paired tests need.
+
+    k: the length of the lists asked for.
+    user_ids, targets, rank_before, bucket_size, items: as in `Evaluation`.
+    """
+
+    dataset: str
+    method: str
+    split: Split
+    seed: int
+    setting: Setting
+    k: int
+    user_ids: tuple[str, ...]
+    targets: Int[Tensor, " users"]
+    rank_before: Int[Tensor, " users"]
+    bucket_size: Int[Tensor, " users"]
+    items: Int[Tensor, "users k"]
+
+    @classmethod
+    def of(
+        cls,
+        evaluation: Evaluation,
+        *,
+        dataset: str,
+        method: str,
+        split: Split,
+        seed: int,
+        setting: Setting,
+    ) -> "PerUser":
+        """The per-user part of an evaluation, and which run it was."""
+        return cls(
+            dataset=dataset,
+            method=_checked_method(method),
+            split=split,
+            seed=seed,
+            setting=setting,
+            k=evaluation.items.shape[1],
+            user_ids=evaluation.user_ids,
+            targets=evaluation.targets,
+            rank_before=evaluation.rank_before,
+            bucket_size=evaluation.bucket_size,
+            items=evaluation.items,
+        )
+
+
+class _PerUserHeader(BaseModel):
+    """The metadata of a per-user file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format_version: Literal[1] = 1
+    dataset: str
+    method: str
+    split: Split
+    seed: int
+    setting: Setting
+    k: int
+
+
+def write_per_user(path: Path, run: PerUser) -> None:
+    """Writes a parquet file with one row per user, whole or not at all.
+
+    Columns: user_id, target, rank_before (null where not listed), bucket_size, items (the list,
+    without padding). The run is described in the file's metadata.
+    """
+    header = _PerUserHeader(
+        dataset=run.dataset,
+        method=run.method,
+        split=run.split,
+        seed=run.seed,
+        setting=run.setting,
+        k=run.k,
+    )
+    is_entry = run.items != NO_ITEM
+    offsets = np.concatenate([[0], is_entry.sum(dim=1).cumsum(dim=0).numpy()])
+    rank_before = run.rank_before.numpy()
+    table = pa.table(
+        {
+            "user_id": pa.array(run.user_ids, pa.string()),
+            "target": pa.array(run.targets.numpy(), pa.int64()),
+            "rank_before": pa.array(rank_before, pa.int64(), mask=rank_before == NOT_LISTED),
+            "bucket_size": pa.array(run.bucket_size.numpy(), pa.int64()),
+            "items": pa.ListArray.from_arrays(
+                pa.array(offsets, pa.int32()), pa.array(run.items[is_entry].numpy(), pa.int64())
+            ),
+        },
+        metadata={_PER_USER_KEY: header.model_dump_json()},
+    )
+    with whole_file(path) as temporary:
+        pq.write_table(table, temporary, compression="zstd")
+
+
+def read_per_user(path: Path) -> PerUser:
+    """Reads what `write_per_user` wrote.
+
+    Raises:
+        ValueError: if the file is no parquet file, or not one of these.
+    """
+    try:
+        table = pq.read_table(path)
+        header = _PerUserHeader.model_validate_json(table.schema.metadata[_PER_USER_KEY])
+        columns = {name: table[name].combine_chunks() for name in table.column_names}
+        lists = columns["items"]
+        lengths = torch.from_numpy(np.diff(lists.offsets.to_numpy()))
+        items = torch.full((len(table), header.k), NO_ITEM)
+        items[torch.arange(header.k) < lengths[:, None]] = _integers(lists.flatten())
+        return PerUser(
+            **header.model_dump(exclude={"format_version", "setting"}),
+            setting=header.setting,
+            user_ids=tuple(columns["user_id"].to_pylist()),
+            targets=_integers(columns["target"]),
+            rank_before=_integers(columns["rank_before"].fill_null(NOT_LISTED)),
+            bucket_size=_integers(columns["bucket_size"]),
+            items=items,
+        )
+    except (pa.ArrowInvalid, ValidationError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{path}: not a per-user file of this version; evaluate the run again ({error})."
+        ) from error
+
+
+def _integers(column: pa.Array) -> Int[Tensor, " entries"]:
+    # A copy, because arrow's memory cannot be written to, which torch would not respect.
+    return torch.from_numpy(column.to_numpy(zero_copy_only=False).astype(np.int64, copy=True))

@@ -46,6 +46,13 @@ def uninterrupted(tmp_path_factory):
     return folder, *run_toy(folder)
 
 
+@pytest.fixture(autouse=True)
+def sigint_is_as_in_a_terminal():
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def stop_at(step, how):
     def report(progress: Progress):
         if progress.step == step:
@@ -123,6 +130,12 @@ def test_the_second_ctrl_c_aborts_at_once(tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         run_with(tmp_path, stop_at(2, press_twice))
+
+
+def test_a_signal_that_is_ignored_stays_ignored(tmp_path):
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # as in a shell's background job
+    press = stop_at(2, lambda: os.kill(os.getpid(), signal.SIGINT))
+    assert run_with(tmp_path, press)[1].stopped == "finished"
 
 
 def test_a_half_written_checkpoint_is_ignored_and_cleared(tmp_path, uninterrupted):

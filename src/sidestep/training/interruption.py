@@ -18,13 +18,18 @@ class Interruption:
 def interruption() -> Iterator[Interruption]:
     """Catches the first SIGINT or SIGTERM of the block; the second acts as it always did.
 
-    Only the main thread receives signals; in any other the block runs as if nothing were caught.
+    A signal that the process ignores (SIGINT, in a shell's background job) stays ignored. Only the
+    main thread receives signals; in any other the block runs as if nothing were caught.
     """
     asked = Interruption()
     if threading.current_thread() is not threading.main_thread():
         yield asked
         return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {
+        number: signal.getsignal(number)
+        for number in (signal.SIGINT, signal.SIGTERM)
+        if signal.getsignal(number) is not signal.SIG_IGN
+    }
 
     def restore() -> None:
         for number, handler in before.items():

@@ -1,6 +1,5 @@
 """AdamW as the loop builds it: what decays and what does not."""
 
-import torch
 from torch import nn
 from torch.optim import AdamW
 

@@ -1,0 +1,136 @@
+"""How much of a network's bare forward + backward rate the training loop keeps.
+
+Both sides see the same batches of the same network: `train()` builds them, moves them, clips,
+steps AdamW, logs and writes its checkpoint; the floor only runs forward and backward on batches
+built before. Windows are synthetic and as long as those of the Amazon Scientific data (five items
+on average, some of them twenty and one target more), or all of full length with --full.
+
+    python benchmarks/training.py [--full] [--rounds 5] [--batches 64] [--device cpu]
+
+The last line is one JSON object. Goal: `ratio_to_floor` of at least 0.70.
+"""
+
+import argparse
+import json
+import platform
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from sidestep.data.windows import WindowBatch, Windows, batches
+from sidestep.model.transformer import Transformer, TransformerConfig
+from sidestep.training.loop import TrainingConfig, train
+from sidestep.training.next_code import NextCodeConfig, NextCodeObjective
+
+NUM_ITEMS = 4344
+CODEBOOK_SIZES = (256, 256, 256, 256)
+MAX_HISTORY = 20
+BATCH_SIZE = 64
+
+
+def windows_like_scientific(num_windows: int, *, is_full: bool) -> Windows:
+    """Windows of random items, at most `MAX_HISTORY` and one target long."""
+    generator = np.random.default_rng(0)
+    size = MAX_HISTORY + 1
+    # Five-core users keep three or more items for training; a geometric tail gives a mean of 5.
+    lengths = np.minimum(2 + generator.geometric(1 / 3, num_windows), size)
+    if is_full:
+        lengths = np.full(num_windows, size)
+    return Windows(
+        items=generator.integers(0, NUM_ITEMS, int(lengths.sum())),
+        starts=np.cumsum(lengths) - lengths,
+        lengths=lengths,
+        first_target=np.ones(num_windows, dtype=np.int64),
+    )
+
+
+def new_objective() -> NextCodeObjective:
+    """The network of the decoding benchmark, always with the same weights."""
+    torch.manual_seed(0)
+    semantic_ids = torch.stack([torch.randint(0, k, (NUM_ITEMS,)) for k in CODEBOOK_SIZES], dim=1)
+    config = TransformerConfig(dim=128, num_layers=4, history="codes")
+    return NextCodeObjective(Transformer(config, semantic_ids, CODEBOOK_SIZES), NextCodeConfig())
+
+
+def seconds_of_loop(windows: Windows, device: str) -> float:
+    """One epoch of the real loop, from the call to the weights on the disk."""
+    objective = new_objective()
+    config = TrainingConfig(epochs=1, batch_size=BATCH_SIZE, device=device)
+    with tempfile.TemporaryDirectory() as folder:
+        start = time.perf_counter()
+        train(objective, windows, config, folder=Path(folder), seed=0)
+        return time.perf_counter() - start
+
+
+def seconds_of_floor(built: list[WindowBatch], device: torch.device) -> float:
+    """Forward and backward over the same batches, and nothing else."""
+    objective = new_objective().to(device).train()
+    is_bf16 = device.type == "cuda"
+    _wait(device)
+    start = time.perf_counter()
+    for batch in built:
+        with torch.autocast(device.type, torch.bfloat16, is_bf16):
+            loss = objective(batch).loss
+        loss.backward()
+        objective.zero_grad()
+    _wait(device)
+    return time.perf_counter() - start
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def main() -> None:
+    """Measures both sides in turns, so that a busy moment of the machine meets both."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--full", action="store_true", help="windows of full length only")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--batches", type=int, default=64)
+    parser.add_argument("--device", choices=["auto", "cpu"], default="auto")
+    arguments = parser.parse_args()
+
+    has_gpu = arguments.device == "auto" and torch.cuda.is_available()
+    device = torch.device("cuda" if has_gpu else "cpu")
+    windows = windows_like_scientific(arguments.batches * BATCH_SIZE, is_full=arguments.full)
+    built = [batch.to(device) for batch in batches(windows, BATCH_SIZE, seed=0, epoch=0)]
+    tokens = int(windows.lengths.sum()) * len(CODEBOOK_SIZES)
+
+    loop_s, floor_s = [], []
+    for number in range(arguments.rounds + 1):
+        floor, loop = seconds_of_floor(built, device), seconds_of_loop(windows, arguments.device)
+        print(f"round {number}: floor {floor:.2f} s, loop {loop:.2f} s, ratio {floor / loop:.3f}")
+        if number:  # the first round is the warm-up
+            floor_s.append(floor)
+            loop_s.append(loop)
+    ratios = [floor / loop for floor, loop in zip(floor_s, loop_s, strict=True)]
+    result = {
+        "benchmark": "training",
+        "ratio_to_floor": statistics.median(ratios),
+        "loop_tokens_per_s": tokens / statistics.median(loop_s),
+        "floor_tokens_per_s": tokens / statistics.median(floor_s),
+        "loop_s": loop_s,
+        "floor_s": floor_s,
+        "tokens": tokens,
+        "windows": "full" if arguments.full else "scientific",
+        "batches": arguments.batches,
+        "batch_size": BATCH_SIZE,
+        "max_history": MAX_HISTORY,
+        "dim": 128,
+        "num_layers": 4,
+        "codebook_sizes": CODEBOOK_SIZES,
+        "history": "codes",
+        "threads": torch.get_num_threads(),
+        "device": torch.cuda.get_device_name(device) if has_gpu else platform.processor(),
+        "torch": torch.__version__,
+    }
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()

@@ -49,7 +49,8 @@ class Trie:
     Attributes:
         codebook_sizes: codes per level.
         depth_starts: first node of each depth, and the number of nodes at the end.
-        codes, child_start, bucket_start, bucket_items, leaf_of: as in `FlatTrie`.
+        codes, child_start, bucket_start, bucket_items: as in `FlatTrie`.
+        item_leaves: the leaf of each item.
         dense: rows for the nodes with many children; a cache, made from the arrays.
     """
 
@@ -72,7 +73,7 @@ class Trie:
         self.child_start = child_start
         self.bucket_start = bucket_start
         self.bucket_items = bucket_items
-        self._leaf_of = leaf_of
+        self.item_leaves = leaf_of
         self.dense = self._make_dense() if dense is None else dense
         self.max_bucket = int(bucket_start.diff().max())
         self._search_steps = self._max_children_outside_dense().bit_length()
@@ -132,7 +133,7 @@ class Trie:
             child_start=self.child_start.to(device),
             bucket_start=self.bucket_start.to(device),
             bucket_items=self.bucket_items.to(device),
-            leaf_of=self._leaf_of.to(device),
+            leaf_of=self.item_leaves.to(device),
             dense=DenseRows(legal=self.dense.legal.to(device), ranks=self.dense.ranks.to(device)),
         )
 
@@ -169,7 +170,13 @@ class Trie:
     @property
     def memory_bytes(self) -> int:
         """Bytes of all arrays, the dense rows included."""
-        arrays = (self.codes, self.child_start, self.bucket_start, self.bucket_items, self._leaf_of)
+        arrays = (
+            self.codes,
+            self.child_start,
+            self.bucket_start,
+            self.bucket_items,
+            self.item_leaves,
+        )
         return sum(array.nbytes for array in (*arrays, self.dense.legal, self.dense.ranks))
 
     def nodes_at(self, depth: int) -> range:
@@ -239,7 +246,7 @@ class Trie:
 
     def leaf_of(self, items: Int[Tensor, "*shape"]) -> Int[Tensor, "*shape"]:
         """The leaf of each item; `NO_STATE` for `NO_ITEM`."""
-        leaves = self._leaf_of[items.clamp(min=0)].long()
+        leaves = self.item_leaves[items.clamp(min=0)].long()
         return leaves.masked_fill_(items < 0, NO_STATE)
 
     def depth(self, states: Int[Tensor, "*shape"]) -> Int[Tensor, "*shape"]:

@@ -1,0 +1,371 @@
+"""The catalog: items, their semantic IDs and the trie, under one version.
+
+In a folder it is a manifest, Arrow and `.npy` files that are memory-mapped when loaded, and
+optionally the items' texts as parquet.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from sidestep.catalog.flat import FlatTrie, first_out_of_range
+from sidestep.catalog.trie import Trie
+from sidestep.files import read_json, whole_folder, write_json
+from sidestep.step import NO_ITEM
+
+SCHEMA_VERSION = 1
+
+_FORMAT = "sidestep.catalog"
+_MANIFEST = "manifest.json"
+_ITEM_IDS = "item_ids.arrow"
+_TEXTS = "texts.parquet"
+_TRIE_ARRAYS = ("codes", "child_start", "bucket_start", "bucket_items", "leaf_of")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Catalog:
+    """Everything that can be recommended; make it with `build` or `load`.
+
+    item_ids: the user's names of the items, an Arrow array of strings; row i is item i everywhere.
+    id_order: item indices in the order of their ids, to look ids up.
+    semantic_ids: codes of each item, int32.
+    trie: all legal prefixes, with the items of every leaf.
+    popularity: interactions per item in training, which order the items of a bucket.
+    texts: one row per item, to show; no computation reads it.
+    version: sha256 of the ids, the codes and the codebook sizes: equal catalogs, equal versions.
+    """
+
+    item_ids: pa.LargeStringArray
+    id_order: Int[np.ndarray, " items"]
+    semantic_ids: Int[Tensor, "items levels"]
+    trie: Trie
+    popularity: Int[np.ndarray, " items"] | None
+    texts: pl.LazyFrame | None
+    version: str
+
+    @staticmethod
+    def build(
+        item_ids: Sequence[str] | pa.Array,
+        semantic_ids: Int[np.ndarray, "items levels"] | Int[Tensor, "items levels"],
+        codebook_sizes: tuple[int, ...],
+        *,
+        popularity: Int[np.ndarray, " items"] | None = None,
+        texts: pl.DataFrame | None = None,
+    ) -> "Catalog":
+        """Checks that the parts belong together, and builds the trie.
+
+        Raises:
+            TypeError: an item id is not a string.
+            ValueError: ids that repeat, parts of different lengths, or codes out of range.
+        """
+        ids = _as_strings(item_ids)
+        codes = semantic_ids.cpu().numpy() if isinstance(semantic_ids, Tensor) else semantic_ids
+        _check_lengths(len(ids), codes, popularity, texts)
+        if len(ids) == 0:
+            raise ValueError("a catalog needs at least one item, got none.")
+        if codes.shape[1] == len(codebook_sizes):  # the trie refuses the contrary
+            _check_codes(ids, codes, codebook_sizes)
+        codes = np.ascontiguousarray(codes, dtype=np.int32)
+        return Catalog(
+            item_ids=ids,
+            id_order=_distinct_order(ids),
+            semantic_ids=torch.from_numpy(codes),
+            trie=Trie.build(codes, codebook_sizes, popularity=popularity),
+            popularity=popularity,
+            texts=None if texts is None else texts.lazy(),
+            version=_version(ids, codes, codebook_sizes),
+        )
+
+    @property
+    def num_items(self) -> int:
+        """Items, available or not."""
+        return len(self.item_ids)
+
+    @property
+    def codebook_sizes(self) -> tuple[int, ...]:
+        """Codes per level."""
+        return self.trie.codebook_sizes
+
+    @property
+    def num_levels(self) -> int:
+        """Codes of a semantic ID."""
+        return self.trie.num_levels
+
+    def to(self, device: torch.device | str) -> "Catalog":
+        """The same catalog with its semantic IDs and trie on `device`."""
+        return replace(self, semantic_ids=self.semantic_ids.to(device), trie=self.trie.to(device))
+
+    def index_of(self, item_id: str) -> int:
+        """The index of an item.
+
+        Raises:
+            KeyError: the catalog has no such item.
+        """
+        index = self._find(item_id)
+        if index == NO_ITEM:
+            raise KeyError(
+                f"no item {item_id!r} among the {self.num_items} items of the catalog (version "
+                f"{self.version[:12]}); ids are strings such as {self.item_ids[0].as_py()!r}."
+            )
+        return index
+
+    def indices_of(self, item_ids: Sequence[str]) -> Int[np.ndarray, " ids"]:
+        """The index of each item; `NO_ITEM` for items that are not in the catalog."""
+        # A hash table over the catalog pays off from about here on.
+        if len(item_ids) * 64 < self.num_items:
+            return np.array([self._find(item_id) for item_id in item_ids], dtype=np.int64)
+        wanted = _as_strings(item_ids)
+        found = pc.index_in(wanted, value_set=self.item_ids).fill_null(NO_ITEM)
+        return np.asarray(found.to_numpy(zero_copy_only=False), dtype=np.int64)
+
+    def ids_of(self, indices: Int[np.ndarray, " n"]) -> list[str]:
+        """The ids of items by index."""
+        return [self.item_ids[int(index)].as_py() for index in indices]
+
+    def texts_of(self, indices: Int[np.ndarray, " n"]) -> pl.DataFrame:
+        """The texts of items by index, in that order.
+
+        Raises:
+            ValueError: the catalog was built without texts.
+        """
+        if self.texts is None:
+            raise ValueError("this catalog has no item texts; build it with `texts`.")
+        rows = pl.LazyFrame({"_row": indices}, schema={"_row": pl.UInt32})
+        indexed = self.texts.with_row_index("_row")
+        return (
+            rows.join(indexed, on="_row", how="left", maintain_order="left").drop("_row").collect()
+        )
+
+    def save(self, path: Path) -> None:
+        """Writes the catalog as a folder, whole or not at all; replaces an older catalog there.
+
+        Raises:
+            ValueError: `path` holds something else than a catalog.
+        """
+        _check_replaceable(path)
+        with whole_folder(path) as folder:
+            table = pa.table({"item_id": self.item_ids})
+            with pa.ipc.new_file(str(folder / _ITEM_IDS), table.schema) as writer:
+                writer.write_table(table)
+            for name, array in self._arrays().items():
+                np.save(folder / f"{name}.npy", array, allow_pickle=False)
+            if self.texts is not None:
+                self.texts.collect().write_parquet(folder / _TEXTS)
+            files = {
+                file.name: {"bytes": file.stat().st_size, "sha256": _sha256(file)}
+                for file in sorted(folder.iterdir())
+            }
+            manifest = {
+                "format": _FORMAT,
+                "schema_version": SCHEMA_VERSION,
+                "version": self.version,
+                "num_items": self.num_items,
+                "codebook_sizes": list(self.codebook_sizes),
+                "files": files,
+            }
+            write_json(folder / _MANIFEST, manifest)
+
+    @staticmethod
+    def load(path: Path, *, verify: bool = False) -> "Catalog":
+        """Maps a saved catalog into memory; pages are read when they are touched.
+
+        Args:
+            path: the folder.
+            verify: also reads every file and compares its hash, and the version.
+
+        Raises:
+            FileNotFoundError: there is no catalog at `path`, or one of its files is gone.
+            ValueError: the catalog has another schema version, or is damaged.
+        """
+        manifest = _read_manifest(path)
+        _check_files(path, manifest["files"], verify=verify)
+        arrays = {
+            file.stem: np.load(file, mmap_mode="c", allow_pickle=False)
+            for file in (path / name for name in manifest["files"])
+            if file.suffix == ".npy"
+        }
+        with pa.memory_map(str(path / _ITEM_IDS)) as source:
+            item_ids = pa.ipc.open_file(source).read_all()["item_id"].combine_chunks()
+        flat = FlatTrie(
+            depth_starts=tuple(arrays["depth_starts"].tolist()),
+            **{name: arrays[name] for name in _TRIE_ARRAYS},
+        )
+        catalog = Catalog(
+            item_ids=item_ids,
+            id_order=arrays["id_order"],
+            semantic_ids=torch.from_numpy(arrays["semantic_ids"]),
+            trie=Trie.from_flat(flat, tuple(manifest["codebook_sizes"])),
+            popularity=arrays.get("popularity"),
+            texts=pl.scan_parquet(path / _TEXTS) if _TEXTS in manifest["files"] else None,
+            version=manifest["version"],
+        )
+        if verify:
+            codes = catalog.semantic_ids.numpy()
+            actual = _version(catalog.item_ids, codes, catalog.codebook_sizes)
+            if actual != catalog.version or catalog.num_items != manifest["num_items"]:
+                raise ValueError(
+                    f"{path / _MANIFEST}: does not describe its files; tokenize again."
+                )
+        return catalog
+
+    def _find(self, item_id: str) -> int:
+        """Binary search over the sorted ids; `NO_ITEM` when there is none."""
+        low, high = 0, self.num_items
+        while low < high:
+            middle = (low + high) // 2
+            # Python orders strings by code point, which is the byte order of UTF-8.
+            if self.item_ids[int(self.id_order[middle])].as_py() < item_id:
+                low = middle + 1
+            else:
+                high = middle
+        if low == self.num_items:
+            return NO_ITEM
+        index = int(self.id_order[low])
+        return index if self.item_ids[index].as_py() == item_id else NO_ITEM
+
+    def _arrays(self) -> dict[str, np.ndarray]:
+        """Every array that is stored as `.npy`, by the name of its file."""
+        trie = self.trie.to("cpu")
+        arrays = {
+            "semantic_ids": self.semantic_ids.cpu().numpy(),
+            "id_order": self.id_order,
+            "codes": trie.codes.numpy(),
+            "child_start": trie.child_start.numpy(),
+            "bucket_start": trie.bucket_start.numpy(),
+            "bucket_items": trie.bucket_items.numpy(),
+            "leaf_of": trie.item_leaves.numpy(),
+            "depth_starts": np.array(trie.depth_starts, dtype=np.int64),
+        }
+        if self.popularity is not None:
+            arrays["popularity"] = self.popularity
+        return arrays
+
+
+def _as_strings(item_ids: Sequence[str] | pa.Array) -> pa.LargeStringArray:
+    try:
+        array = pa.array(item_ids) if not isinstance(item_ids, pa.Array) else item_ids
+        is_text = pa.types.is_string(array.type) or pa.types.is_large_string(array.type)
+        if not (is_text or len(array) == 0) or array.null_count:
+            raise pa.ArrowTypeError(f"got {'nulls' if is_text else array.type}")
+    except (pa.ArrowTypeError, pa.ArrowInvalid) as error:
+        raise TypeError(
+            f"item ids must be strings without exception ({error}); convert them with str()."
+        ) from error
+    return array.cast(pa.large_string())
+
+
+def _check_lengths(
+    num_items: int,
+    semantic_ids: Int[np.ndarray, "rows levels"],
+    popularity: Int[np.ndarray, " entries"] | None,
+    texts: pl.DataFrame | None,
+) -> None:
+    for name, part in (
+        ("semantic_ids", semantic_ids),
+        ("popularity", popularity),
+        ("texts", texts),
+    ):
+        if part is not None and len(part) != num_items:
+            raise ValueError(
+                f"{name} has {len(part)} rows for {num_items} items; give one row per item, in the "
+                "order of item_ids."
+            )
+
+
+def _check_codes(
+    ids: pa.LargeStringArray,
+    semantic_ids: Int[np.ndarray, "items levels"],
+    codebook_sizes: tuple[int, ...],
+) -> None:
+    bad = first_out_of_range(semantic_ids, codebook_sizes)
+    if bad is not None:
+        item, level = bad
+        raise ValueError(
+            f"item {ids[item].as_py()!r} (row {item}) has code {int(semantic_ids[item, level])} at "
+            f"level {level + 1}, outside 0..{codebook_sizes[level] - 1}; mend the codes or the "
+            "codebook size."
+        )
+
+
+def _distinct_order(ids: pa.LargeStringArray) -> Int[np.ndarray, " items"]:
+    """Item indices in the order of their ids, which must all differ."""
+    series = pl.Series(ids)
+    order = series.arg_sort()
+    ordered = series.gather(order)
+    is_repeat = (ordered == ordered.shift(1)).fill_null(value=False)
+    if is_repeat.any():
+        first = int(is_repeat.arg_true()[0])
+        rows = sorted((int(order[first - 1]), int(order[first])))
+        raise ValueError(
+            f"item id {ordered[first]!r} stands in rows {rows[0]} and {rows[1]}, "
+            f"{int(is_repeat.sum())} ids too many in all; an item may be in a catalog once."
+        )
+    return order.to_numpy().astype(np.int64 if len(ids) >= 2**31 else np.int32)
+
+
+def _version(
+    ids: pa.LargeStringArray,
+    semantic_ids: Int[np.ndarray, "items levels"],
+    codebook_sizes: tuple[int, ...],
+) -> str:
+    """A hash of what the catalog means, not of how Arrow or numpy lay it out."""
+    _, offsets_buffer, data = ids.buffers()
+    offsets = np.frombuffer(offsets_buffer, dtype="<i8")[ids.offset : ids.offset + len(ids) + 1]
+    digest = hashlib.sha256(f"{_FORMAT} {codebook_sizes} {len(ids)}\n".encode())
+    digest.update(np.ascontiguousarray(np.diff(offsets)).data)
+    if data is not None:
+        digest.update(memoryview(data)[int(offsets[0]) : int(offsets[-1])])
+    digest.update(np.ascontiguousarray(semantic_ids, dtype="<i4").data)
+    return digest.hexdigest()
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _check_replaceable(path: Path) -> None:
+    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
+        return
+    if not (path / _MANIFEST).is_file() or read_json(path / _MANIFEST).get("format") != _FORMAT:
+        raise ValueError(f"{path}: exists and is not a catalog; choose another folder.")
+
+
+def _read_manifest(path: Path) -> dict[str, Any]:
+    file = path / _MANIFEST
+    if not file.is_file():
+        raise FileNotFoundError(f"{path}: no catalog here, {_MANIFEST} is missing; tokenize first.")
+    manifest = read_json(file)
+    if not isinstance(manifest, dict) or manifest.get("format") != _FORMAT:
+        raise ValueError(f"{file}: not the manifest of a catalog.")
+    if manifest.get("schema_version") != SCHEMA_VERSION:
+        raise ValueError(
+            f"{file}: schema version {manifest.get('schema_version')}, this version of sidestep "
+            f"reads {SCHEMA_VERSION}; tokenize again."
+        )
+    return manifest
+
+
+def _check_files(path: Path, files: dict[str, dict[str, Any]], *, verify: bool) -> None:
+    for name, expected in files.items():
+        file = path / name
+        if not file.is_file():
+            raise FileNotFoundError(f"{file}: missing from the catalog; tokenize again.")
+        size = file.stat().st_size
+        if size != expected["bytes"]:
+            raise ValueError(
+                f"{file}: {size} bytes instead of {expected['bytes']}, the file is damaged; "
+                "tokenize again."
+            )
+        if verify and _sha256(file) != expected["sha256"]:
+            raise ValueError(f"{file}: its hash has changed, the file is damaged; tokenize again.")

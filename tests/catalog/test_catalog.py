@@ -1,0 +1,199 @@
+import json
+import string
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sidestep.catalog.catalog import Catalog
+from sidestep.step import NO_ITEM
+
+IDS = ["B07", "a", "Ω", "10", "9"]
+CODES = np.array([[0, 1], [2, 0], [0, 1], [1, 1], [0, 0]], dtype=np.int32)
+SIZES = (3, 2)
+
+
+def small(**changes):
+    parts = {
+        "item_ids": IDS,
+        "semantic_ids": CODES,
+        "codebook_sizes": SIZES,
+        "popularity": np.array([1, 0, 5, 0, 0]),
+        "texts": pl.DataFrame({"title": ["drill", "saw", "glue", "tape", "file"]}),
+    }
+    return Catalog.build(**{**parts, **changes})
+
+
+@st.composite
+def parts(draw):
+    """What a catalog is built of."""
+    ids = draw(st.lists(st.text(max_size=4), min_size=1, max_size=12, unique=True))
+    sizes = tuple(draw(st.lists(st.integers(1, 4), min_size=1, max_size=3)))
+    rows = st.tuples(*(st.integers(0, size - 1) for size in sizes))
+    codes = draw(st.lists(rows, min_size=len(ids), max_size=len(ids)))
+    counts = st.lists(st.integers(0, 9), min_size=len(ids), max_size=len(ids)).map(np.array)
+    return {
+        "item_ids": ids,
+        "semantic_ids": np.array(codes, dtype=np.int64),
+        "codebook_sizes": sizes,
+        "popularity": draw(st.none() | counts),
+        "texts": draw(st.none() | st.just(pl.DataFrame({"title": ids}))),
+    }
+
+
+@given(parts())
+@settings(max_examples=30)
+def test_an_item_is_found_by_its_id_and_leads_through_its_leaf_back_to_itself(parts):
+    catalog = Catalog.build(**parts)
+    for index, item_id in enumerate(catalog.ids_of(np.arange(catalog.num_items))):
+        assert catalog.index_of(item_id) == index
+        leaf = catalog.trie.leaf_of(torch.tensor([[index]]))
+        assert torch.equal(catalog.trie.path(leaf)[0, 0], catalog.semantic_ids[index].long())
+        assert index in catalog.trie.items(leaf)[0, 0]
+
+
+@given(parts())
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_saved_catalog_is_loaded_the_same(tmp_path, parts):
+    catalog = Catalog.build(**parts)
+    catalog.save(tmp_path / "catalog")
+    loaded = Catalog.load(tmp_path / "catalog", verify=True)
+    assert loaded.version == catalog.version
+    assert loaded.item_ids == catalog.item_ids
+    assert loaded.codebook_sizes == catalog.codebook_sizes
+    assert torch.equal(loaded.semantic_ids, catalog.semantic_ids)
+    assert loaded.trie.depth_starts == catalog.trie.depth_starts
+    for name in ("codes", "child_start", "bucket_start", "bucket_items", "item_leaves"):
+        assert torch.equal(getattr(loaded.trie, name), getattr(catalog.trie, name)), name
+    assert torch.equal(loaded.trie.dense.ranks, catalog.trie.dense.ranks)
+    if catalog.popularity is None:
+        assert loaded.popularity is None
+    else:
+        assert np.array_equal(loaded.popularity, catalog.popularity)
+    if catalog.texts is None:
+        assert loaded.texts is None
+    else:
+        assert loaded.texts.collect().equals(catalog.texts.collect())
+
+
+@given(st.lists(st.text(string.ascii_letters, max_size=2), max_size=30))
+@settings(max_examples=20)
+def test_many_ids_are_looked_up_as_one_by_one(wanted):
+    ids = sorted(set(string.ascii_letters) | {a + "x" for a in string.ascii_letters})
+    catalog = Catalog.build(ids, np.zeros((len(ids), 1), dtype=np.int32), (1,))
+    expected = [ids.index(item_id) if item_id in ids else NO_ITEM for item_id in wanted]
+    assert catalog.indices_of(wanted).tolist() == expected
+    assert [int(catalog.indices_of([item_id])[0]) for item_id in wanted] == expected
+
+
+def test_the_version_changes_with_ids_codes_and_sizes_alone():
+    version = small().version
+    assert small(popularity=None, texts=None).version == version
+    assert small(item_ids=pa.array(["x", *IDS])[1:]).version == version
+    assert small(semantic_ids=torch.from_numpy(CODES)).version == version
+    assert small(item_ids=["B07a", "", "Ω", "10", "9"]).version != version
+    assert small(semantic_ids=CODES[::-1]).version != version
+    assert small(codebook_sizes=(3, 3)).version != version
+
+
+def test_buckets_are_ordered_by_training_popularity():
+    catalog = small()
+    assert catalog.trie.items(catalog.trie.leaf_of(torch.tensor([[0]])))[0, 0].tolist() == [2, 0]
+
+
+def test_texts_are_shown_in_the_order_asked_for():
+    assert small().texts_of(np.array([3, 0, 3]))["title"].to_list() == ["tape", "drill", "tape"]
+    with pytest.raises(ValueError, match="no item texts"):
+        small(texts=None).texts_of(np.array([0]))
+
+
+def test_an_unknown_id_is_refused_by_name():
+    with pytest.raises(KeyError, match="no item 'b' among the 5 items"):
+        small().index_of("b")
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "words"),
+    [
+        ({"item_ids": ["a", "b", "a", "c", "a"]}, ValueError, "'a' stands in rows 0 and 2, 2 ids"),
+        ({"item_ids": pa.array([1, 2, 3, 4, 5])}, TypeError, "must be strings"),
+        ({"item_ids": pa.array(["a", None, "b", "c", "d"])}, TypeError, "nulls"),
+        ({"item_ids": IDS[:4]}, ValueError, "semantic_ids has 5 rows for 4 items"),
+        ({"popularity": np.array([1])}, ValueError, "popularity has 1 rows for 5 items"),
+        ({"texts": pl.DataFrame({"title": ["x"]})}, ValueError, "texts has 1 rows"),
+        ({"codebook_sizes": (2, 2)}, ValueError, r"item 'a' \(row 1\) has code 2 at level 1"),
+        ({"codebook_sizes": (3, 2, 2)}, ValueError, "2 levels"),
+    ],
+)
+def test_parts_that_do_not_fit_are_refused(changes, error, words):
+    with pytest.raises(error, match=words):
+        small(**{"popularity": None, "texts": None, **changes})
+
+
+def test_an_empty_catalog_is_refused():
+    with pytest.raises(ValueError, match="at least one item"):
+        Catalog.build([], np.zeros((0, 2), dtype=np.int32), (2, 2))
+
+
+def test_any_changed_byte_is_found_by_verification(tmp_path):
+    path = tmp_path / "catalog"
+    small().save(path)
+    for file in sorted(path.iterdir()):
+        original = file.read_bytes()
+        damaged = bytearray(original)
+        damaged[len(damaged) // 2] ^= 1
+        if file.name == "manifest.json":
+            text = original.decode()
+            damaged = text.replace('"num_items": 5', '"num_items": 6').encode()
+        file.write_bytes(bytes(damaged))
+        with pytest.raises(ValueError, match=file.name):
+            Catalog.load(path, verify=True)
+        file.write_bytes(original)
+    assert Catalog.load(path, verify=True).num_items == 5
+
+
+def test_a_file_cut_short_or_gone_is_found_without_verification(tmp_path):
+    path = tmp_path / "catalog"
+    small().save(path)
+    file = path / "bucket_items.npy"
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(ValueError, match=r"bucket_items\.npy: \d+ bytes instead of"):
+        Catalog.load(path)
+    file.unlink()
+    with pytest.raises(FileNotFoundError, match="bucket_items"):
+        Catalog.load(path)
+    with pytest.raises(FileNotFoundError, match="no catalog here"):
+        Catalog.load(tmp_path)
+
+
+def test_a_catalog_of_another_schema_is_refused(tmp_path):
+    path = tmp_path / "catalog"
+    small().save(path)
+    manifest = json.loads((path / "manifest.json").read_text())
+    (path / "manifest.json").write_text(json.dumps({**manifest, "schema_version": 99}))
+    with pytest.raises(ValueError, match="schema version 99"):
+        Catalog.load(path)
+
+
+def test_saving_replaces_a_catalog_but_nothing_else(tmp_path):
+    path = tmp_path / "catalog"
+    small().save(path)
+    small(semantic_ids=CODES[::-1]).save(path)
+    assert Catalog.load(path).version == small(semantic_ids=CODES[::-1]).version
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter.txt").write_text("years of work")
+    with pytest.raises(ValueError, match="is not a catalog"):
+        small().save(tmp_path / "thesis")
+    assert (tmp_path / "thesis" / "chapter.txt").exists()
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["catalog", "thesis"]
+
+
+def test_a_loaded_catalog_may_be_saved_over_itself(tmp_path):
+    path = tmp_path / "catalog"
+    small().save(path)
+    Catalog.load(path).save(path)
+    assert Catalog.load(path, verify=True).version == small().version

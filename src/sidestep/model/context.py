@@ -40,10 +40,11 @@ class KeyValues:
         """Puts columns at `start`; returns what to keep, and the columns up to their end.
 
         Without grad they are written in place. Under grad they are concatenated: autograd still
-        needs the columns that the layer read before.
+        needs the columns that the layer read before. So they are where a context that was made
+        under grad, and therefore without room, is extended without.
         """
         end = start + keys.shape[2]
-        if torch.is_grad_enabled():
+        if torch.is_grad_enabled() or end > self.keys.shape[2]:
             joined = KeyValues(
                 keys=torch.cat([self.keys[:, :, :start], keys], dim=2),
                 values=torch.cat([self.values[:, :, :start], values], dim=2),

@@ -54,6 +54,8 @@ def attend(
         with torch.autocast("cpu", enabled=False):
             mixed = attend(queries.float(), keys.float(), values.float(), mask, scale=scale)
         return mixed.to(queries.dtype)
+    if mask is not None and mask.is_floating_point():
+        mask = mask.to(queries.dtype)
     users, heads, width, head_dim = queries.shape
     kv_heads = keys.shape[1]
     group = heads // kv_heads

@@ -132,6 +132,13 @@ class SemanticIdModel(nn.Module, ABC):
         """Flat code ids of items; those of item 0 where there is `NO_ITEM`."""
         return self.item_codes(items) + self.level_starts
 
+    def node_codes(
+        self, codes: Int[Tensor, "users width"], depths: Int[Tensor, "users width"]
+    ) -> Int[Tensor, "users width"]:
+        """Flat code ids of nodes; of some code at padding, where anything may stand."""
+        levels = (depths - 1).clamp(0, self.num_levels - 1)
+        return (self.level_starts[levels] + codes).clamp(0, self.num_codes - 1)
+
 
 def history_of(items: Int[Tensor, "users items"]) -> HistoryBatch:
     """A batch from padded rows of item indices."""

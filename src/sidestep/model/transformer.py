@@ -196,8 +196,7 @@ class Transformer(SemanticIdModel):
         mask = context.node_mask(codes.shape[1], visible)
         prompt = context.prompt_lengths[:, None] if visible is None else visible
         angles = self._angles(prompt + depths - 1)
-        levels = (depths - 1).clamp(0, self.num_levels - 1)
-        states = self.dropout(self.code_embedding(self.level_starts[levels] + codes.clamp(min=0)))
+        states = self.dropout(self.code_embedding(self.node_codes(codes, depths)))
         layers = []
         for block, layer in zip(self.blocks, context.layers, strict=True):
             assert isinstance(block, Block)

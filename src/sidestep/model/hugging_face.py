@@ -1,0 +1,294 @@
+"""Any Hugging Face causal language model as a model over semantic IDs. Needs the extra `hf`.
+
+The tree lives in a cache of our own and in a four-dimensional mask; the backbone runs as it is.
+A Llama or Qwen2 runs faster in the native form, see `llama_weights`; T5 has its own, see `t5`.
+"""
+
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from sidestep.model.context import KeyValues, TreeContext, root_context
+from sidestep.model.layers import attend
+from sidestep.model.semantic_id_model import SemanticIdModel
+from sidestep.step import ROOT_SLOT, HistoryBatch, StepOutput
+
+try:
+    from transformers import AttentionInterface, AttentionMaskInterface, Cache, PreTrainedModel
+    from transformers.integrations.sdpa_attention import sdpa_attention_forward
+    from transformers.masking_utils import sdpa_mask
+except ImportError as error:
+    raise ImportError(
+        "Hugging Face models need the extra `hf` (transformers 5 or later): "
+        "pip install 'sidestep[hf]'."
+    ) from error
+
+ATTENTION = "sidestep"
+"""Name under which our attention is registered: PyTorch's, but masked groups share their keys."""
+
+
+class SlottedCache(Cache):
+    """A cache whose new columns go where the tree has them, and not always at the end."""
+
+    def __init__(self, columns: tuple[KeyValues, ...], start: int) -> None:
+        """Holds the columns before `start`, per layer; none at all for a prompt."""
+        super().__init__(layers=[])
+        self.columns = columns
+        self.start = start
+        self.written: dict[int, KeyValues] = {}
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: Any, **kwargs: Any
+    ) -> tuple[Tensor, Tensor]:
+        """Puts the columns of one layer; returns all that its queries may see."""
+        if not self.columns:
+            self.written[layer_idx] = KeyValues(keys=key_states, values=value_states)
+            return key_states, value_states
+        kept, keys, values = self.columns[layer_idx].appended(self.start, key_states, value_states)
+        self.written[layer_idx] = kept
+        return keys, values
+
+    def get_seq_length(self, layer_idx: int = 0) -> int:
+        """Columns before those of this call."""
+        return self.start
+
+    def get_mask_sizes(self, query_length: int, layer_idx: int = 0) -> tuple[int, int]:
+        """Columns after this call, and the first of them."""
+        return self.start + query_length, 0
+
+    def get_query_offset(self, layer_idx: int = 0) -> int:
+        """Columns before those of this call."""
+        return self.start
+
+    def layers_written(self, num_layers: int) -> tuple[KeyValues, ...]:
+        """What each layer has put.
+
+        Raises:
+            ValueError: if not every layer has.
+        """
+        if sorted(self.written) != list(range(num_layers)):
+            raise ValueError(
+                f"{len(self.written)} of {num_layers} layers wrote their keys and values to the "
+                "cache. Only models that attend in every layer can hold a tree; switch gradient "
+                "checkpointing off."
+            )
+        return tuple(self.written[layer] for layer in range(num_layers))
+
+
+class HuggingFaceModel(SemanticIdModel):
+    """A causal language model whose vocabulary holds a start token and the codes.
+
+    Histories are written as codes behind the start token. The head is cut to the codes; the rest
+    of the vocabulary is never scored. The model is changed in one way: its attention is set to
+    `ATTENTION`, which computes the same.
+    """
+
+    code_tokens: Tensor
+
+    def __init__(
+        self,
+        language_model: PreTrainedModel,
+        semantic_ids: Int[Tensor, "items levels"],
+        codebook_sizes: tuple[int, ...],
+        *,
+        start_token: int,
+        code_tokens: Int[Tensor, " codes"],
+    ) -> None:
+        """Wraps a model.
+
+        Args:
+            language_model: used, not copied.
+            semantic_ids: codes of the items that histories may name.
+            codebook_sizes: codes per level.
+            start_token: token id that stands before every history.
+            code_tokens: token id of each flat code id.
+
+        Raises:
+            ValueError: if the model cannot hold a tree: an encoder-decoder, sliding windows,
+                recurrent layers, a head that is more than a matrix.
+        """
+        super().__init__(semantic_ids, codebook_sizes)
+        if code_tokens.shape[0] != self.num_codes:
+            raise ValueError(f"{code_tokens.shape[0]} code_tokens for {self.num_codes} codes.")
+        self.text_config = language_model.config.get_text_config()
+        _refuse_what_cannot_hold_a_tree(language_model)
+        language_model.set_attn_implementation(ATTENTION)
+        self.language_model = language_model
+        self.start_token = start_token
+        self.register_buffer("code_tokens", code_tokens.long(), persistent=False)
+        self._refuse_what_computes_otherwise()
+
+    @property
+    def head_weight(self) -> Float[Tensor, "codes dim"]:
+        """See `SemanticIdModel.head_weight`."""
+        weight: Tensor = _head(self.language_model).weight
+        return weight[self.code_tokens]
+
+    def encode(self, histories: HistoryBatch, *, capacity: int) -> tuple[StepOutput, TreeContext]:
+        """See `StepModel.encode`."""
+        tokens = self._prompt(histories)
+        lengths = 1 + histories.lengths * self.num_levels
+        users = tokens.shape[0]
+        states, layers = self._cached(tokens, SlottedCache((), 0))
+        hidden = states[torch.arange(users, device=states.device), lengths - 1][:, None]
+        context = root_context(
+            layers=layers,
+            prompt_lengths=lengths,
+            num_levels=self.num_levels,
+            capacity=capacity,
+        )
+        root_depth = torch.zeros(users, 1, dtype=torch.long, device=states.device)
+        return StepOutput(logits=self.node_logits(hidden, root_depth), hidden=hidden), context
+
+    def extend(
+        self,
+        context: TreeContext,
+        codes: Int[Tensor, "users width"],
+        parents: Int[Tensor, "users width"],
+        depths: Int[Tensor, "users width"],
+        *,
+        is_node: Bool[Tensor, "users width"],
+        visible: Int[Tensor, "users width"] | None = None,
+    ) -> tuple[StepOutput, TreeContext]:
+        """See `StepModel.extend`."""
+        cache = SlottedCache(context.layers, context.next_column)
+        context = context.placed(parents, depths, is_node)
+        prompt = context.prompt_lengths[:, None] if visible is None else visible
+        hidden, layers = self._cached(
+            self.code_tokens[self.node_codes(codes, depths)],
+            cache,
+            mask=context.node_mask(codes.shape[1], visible),
+            positions=(prompt + depths - 1).clamp(min=0),
+        )
+        step = StepOutput(logits=self.node_logits(hidden, depths), hidden=hidden)
+        return step, context.with_layers(layers)
+
+    def next_item_states(self, histories: HistoryBatch) -> Float[Tensor, "users items levels dim"]:
+        """See `SemanticIdModel.next_item_states`."""
+        users, num_items = histories.items.shape
+        # The last code of all predicts nothing.
+        tokens = self._prompt(histories)[:, :-1]
+        states = self.language_model.base_model(
+            input_ids=tokens, use_cache=False, return_dict=True
+        ).last_hidden_state
+        hidden: Tensor = states.view(users, num_items, self.num_levels, -1)
+        return hidden
+
+    def _prompt(self, histories: HistoryBatch) -> Int[Tensor, "users prompt"]:
+        """The start token and the codes of the history as token ids."""
+        tokens = self.code_tokens[self.flat_codes(histories.items)].flatten(1, 2)
+        longest = getattr(self.text_config, "max_position_embeddings", None)
+        if longest is not None and tokens.shape[1] + 1 + self.num_levels > longest:
+            raise ValueError(
+                f"{histories.items.shape[1]} items of {self.num_levels} codes and a new one exceed "
+                f"the {longest} positions of the language model; cut the histories."
+            )
+        return torch.cat([tokens.new_full((tokens.shape[0], 1), self.start_token), tokens], dim=1)
+
+    def _cached(
+        self,
+        tokens: Int[Tensor, "users width"],
+        cache: SlottedCache,
+        *,
+        mask: Bool[Tensor, "users width columns"] | None = None,
+        positions: Int[Tensor, "users width"] | None = None,
+    ) -> tuple[Float[Tensor, "users width dim"], tuple[KeyValues, ...]]:
+        """Final states of some columns, and all layers with these columns put. None is causal."""
+        states: Tensor = self.language_model.base_model(
+            input_ids=tokens,
+            attention_mask=None if mask is None else mask[:, None],
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=True,
+            return_dict=True,
+        ).last_hidden_state
+        return states, cache.layers_written(self.text_config.num_hidden_layers)
+
+    @torch.no_grad()
+    def _refuse_what_computes_otherwise(self) -> None:
+        """Compares one code after a tiny prompt with the whole model on the same tokens.
+
+        Catches logits that are scaled after the head, positions that are not told, and layers
+        that mix columns without looking at the mask; silently wrong scores otherwise.
+        """
+        model, device = self.language_model, self.code_tokens.device
+        was_training = model.training
+        model.train(False)
+        try:
+            prompt = HistoryBatch(
+                items=torch.zeros(1, 1, dtype=torch.long, device=device),
+                lengths=torch.ones(1, dtype=torch.long, device=device),
+            )
+            first = torch.zeros(1, 2, dtype=torch.long, device=device)
+            _, context = self.encode(prompt, capacity=2)
+            # The second column: the first is a sibling, which must not be seen.
+            step, _ = self.extend(context, first, first + ROOT_SLOT, first + 1, is_node=first == 0)
+            ours = step.hidden[0, 1] @ self.head_weight.T
+            tokens = torch.cat([self._prompt(prompt), self.code_tokens[:1][None]], dim=1)
+            theirs = model(input_ids=tokens, use_cache=False).logits[0, -1, self.code_tokens]
+        finally:
+            model.train(was_training)
+        difference = (ours - theirs).abs().max()
+        if difference > 0.02 * theirs.abs().max():
+            raise ValueError(
+                f"{type(model).__name__} scores codes in a tree otherwise than in a sequence (by "
+                f"{float(difference):.3g}): its logits are more than head times state, or its "
+                "layers do more than attend through the mask."
+            )
+
+
+def _refuse_what_cannot_hold_a_tree(model: PreTrainedModel) -> None:
+    """Raises ValueError with the reason and the way out."""
+    name, config = type(model).__name__, model.config.get_text_config()
+    if config.is_encoder_decoder:
+        raise ValueError(f"{name} is an encoder-decoder; for T5 use sidestep.model.t5.")
+    kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
+    if kinds != {"full_attention"}:
+        raise ValueError(
+            f"{name} has layers of the types {sorted(kinds)}; a tree needs full attention in "
+            "every layer: a sliding or recurrent layer sees neighbours by place, not by path."
+        )
+    if getattr(config, "sliding_window", None) is not None:
+        raise ValueError(
+            f"{name} attends within a sliding window of {config.sliding_window}; a tree needs "
+            "full attention. Where histories are shorter, load it with sliding_window=None."
+        )
+    if getattr(config, "final_logit_softcapping", None) is not None:
+        raise ValueError(f"{name} caps its logits after the head, which is not supported.")
+    head = _head(model)
+    if not isinstance(head, torch.nn.Linear) or getattr(head, "bias", None) is not None:
+        raise ValueError(f"{name} has no language-model head that is one matrix without a bias.")
+    if not model._can_set_attn_implementation():
+        raise ValueError(f"{name} does not let its attention be replaced, so it cannot be masked.")
+
+
+def _head(model: Any) -> Any:
+    """The language-model head; transformers leaves it untyped."""
+    return model.get_output_embeddings()
+
+
+def _attention(
+    module: torch.nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    **kwargs: Any,
+) -> tuple[Tensor, None]:
+    """Attention as Hugging Face calls it, in its own words; differs from sdpa in speed only."""
+    if attention_mask is None or attention_mask.dtype != torch.bool or dropout > 0:
+        mixed: tuple[Tensor, None] = sdpa_attention_forward(
+            module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
+        )
+        return mixed
+    users, heads, width, _ = query.shape
+    gathered = attend(query, key, value, attention_mask[:, 0], scale=scaling)
+    return gathered.view(users, width, heads, -1), None
+
+
+AttentionInterface.register(ATTENTION, _attention)
+AttentionMaskInterface.register(ATTENTION, sdpa_mask)

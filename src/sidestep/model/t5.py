@@ -1,0 +1,511 @@
+"""The native T5 form: an encoder-decoder whose prompt is the encoder's.
+
+Hugging Face's T5 computes relative positions by cache slot, which gives the nodes of a tree wrong
+ones; here they are computed by depth, and weights are copied from there.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Bool, Float, Int
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from torch import Tensor, nn
+from torch.nn import functional
+
+from sidestep.model.context import KeyValues, Memory, TreeContext, root_context
+from sidestep.model.layers import attend
+from sidestep.model.semantic_id_model import SemanticIdModel
+from sidestep.step import NO_ITEM, HistoryBatch, StepOutput
+
+
+class T5Config(BaseModel):
+    """Shape of the native T5."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    dim: int = Field(128, ge=2)
+    """Width of the residual streams."""
+
+    num_layers: int = Field(4, ge=1)
+    """Layers of the encoder."""
+
+    num_decoder_layers: int | None = Field(None, ge=1)
+    """Layers of the decoder; None means as many as the encoder has."""
+
+    num_heads: int = Field(4, ge=1)
+
+    head_dim: int | None = Field(None, ge=1)
+    """Width of a head; None means `dim` divided by `num_heads`."""
+
+    ffn_dim: int | None = Field(None, ge=1)
+    """Width of the feed-forward layers; None means four times `dim`."""
+
+    ffn: Literal["relu", "gated-gelu"] = "relu"
+    """`relu` as in the first T5, `gated-gelu` as in version 1.1."""
+
+    tied_head: bool = True
+    """Logits from the code embedding, states scaled by `dim ** -0.5`; else from a head's own."""
+
+    num_buckets: int = Field(32, ge=4, multiple_of=4)
+    """Relative distances told apart."""
+
+    max_distance: int = Field(128, ge=2)
+    """From here on all distances are the same to the model."""
+
+    dropout: float = Field(0.1, ge=0, lt=1)
+    """On embeddings and on the output of every sublayer, while training."""
+
+    norm_epsilon: float = Field(1e-6, gt=0)
+
+    @model_validator(mode="after")
+    def _fits(self) -> "T5Config":
+        if self.head_dim is None and self.dim % self.num_heads:
+            raise ValueError(
+                f"dim {self.dim} must be a multiple of num_heads {self.num_heads}, or set head_dim."
+            )
+        if self.max_distance <= self.num_buckets // 2:
+            raise ValueError(
+                f"max_distance {self.max_distance} must be above half of num_buckets "
+                f"{self.num_buckets}."
+            )
+        return self
+
+    @property
+    def decoder_layers(self) -> int:
+        """Layers of the decoder."""
+        return self.num_decoder_layers or self.num_layers
+
+    @property
+    def width_of_head(self) -> int:
+        """Width of a head."""
+        return self.head_dim or self.dim // self.num_heads
+
+    @property
+    def hidden_ffn_dim(self) -> int:
+        """Width of the feed-forward layers."""
+        return self.ffn_dim or 4 * self.dim
+
+
+class RelativeBias(nn.Module):
+    """What attention adds to a score by the distance between two positions, per head.
+
+    Source: T5 (arXiv:1910.10683). Half of the buckets tell small distances apart exactly, half
+    hold logarithmically growing ranges up to `max_distance`.
+    """
+
+    def __init__(self, config: T5Config, *, is_bidirectional: bool) -> None:
+        super().__init__()
+        self.is_bidirectional = is_bidirectional
+        self.max_distance = config.max_distance
+        self.table = nn.Embedding(config.num_buckets, config.num_heads)
+
+    def forward(self, offsets: Int[Tensor, "*shape"]) -> Float[Tensor, "*shape heads"]:
+        """Biases of columns that stand `offsets` after their query; negative is before."""
+        biases: Tensor = self.table(self.buckets(offsets))
+        return biases
+
+    def buckets(self, offsets: Int[Tensor, "*shape"]) -> Int[Tensor, "*shape"]:
+        """The bucket of each offset; without directions, what comes later counts as here."""
+        num_buckets, side = self.table.num_embeddings, torch.zeros_like(offsets)
+        if self.is_bidirectional:
+            num_buckets //= 2
+            side = (offsets > 0) * num_buckets
+            distances = offsets.abs()
+        else:
+            distances = (-offsets).clamp(min=0)
+        num_exact = num_buckets // 2
+        growth = torch.log(distances.clamp(min=1).float() / num_exact)
+        growth = growth / math.log(self.max_distance / num_exact)
+        far = num_exact + (growth * (num_buckets - num_exact)).long()
+        return side + torch.where(distances < num_exact, distances, far.clamp(max=num_buckets - 1))
+
+
+class T5Attention(nn.Module):
+    """Multi-head attention whose scores are not scaled; the weights carry the scale."""
+
+    def __init__(self, config: T5Config) -> None:
+        super().__init__()
+        self.head_dim = config.width_of_head
+        inner = config.num_heads * self.head_dim
+        self.query = nn.Linear(config.dim, inner, bias=False)
+        self.key = nn.Linear(config.dim, inner, bias=False)
+        self.value = nn.Linear(config.dim, inner, bias=False)
+        self.out = nn.Linear(inner, config.dim, bias=False)
+
+    def key_values(self, states: Float[Tensor, "users columns dim"]) -> KeyValues:
+        """Keys and values of columns."""
+        return KeyValues(keys=self._heads(self.key(states)), values=self._heads(self.value(states)))
+
+    def forward(
+        self,
+        states: Float[Tensor, "users width dim"],
+        keys: Float[Tensor, "users heads columns head_dim"],
+        values: Float[Tensor, "users heads columns head_dim"],
+        mask: Bool[Tensor, "#users width columns"] | Float[Tensor, "#users heads width columns"],
+    ) -> Float[Tensor, "users width dim"]:
+        """What states gather from columns; the mask is boolean, or a bias that is -inf."""
+        queries = self._heads(self.query(states))
+        mixed: Tensor = self.out(attend(queries, keys, values, mask, scale=1.0))
+        return mixed
+
+    def _heads(self, projected: Tensor) -> Tensor:
+        users, width, _ = projected.shape
+        return projected.view(users, width, -1, self.head_dim).transpose(1, 2)
+
+
+class T5FeedForward(nn.Module):
+    """ReLU, or GELU (its tanh form) with a gate."""
+
+    def __init__(self, config: T5Config) -> None:
+        super().__init__()
+        is_gated = config.ffn == "gated-gelu"
+        self.up = nn.Linear(config.dim, config.hidden_ffn_dim, bias=False)
+        self.gate = nn.Linear(config.dim, config.hidden_ffn_dim, bias=False) if is_gated else None
+        self.down = nn.Linear(config.hidden_ffn_dim, config.dim, bias=False)
+
+    def forward(self, states: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch dim"]:
+        """Maps each state on its own."""
+        if self.gate is None:
+            inner = functional.relu(self.up(states))
+        else:
+            inner = functional.gelu(self.gate(states), approximate="tanh") * self.up(states)
+        mapped: Tensor = self.down(inner)
+        return mapped
+
+
+class T5Block(nn.Module):
+    """One pre-norm layer: self-attention, in a decoder cross-attention, feed-forward."""
+
+    def __init__(self, config: T5Config, *, is_decoder: bool) -> None:
+        super().__init__()
+        self.attention_norm = nn.RMSNorm(config.dim, eps=config.norm_epsilon)
+        self.attention = T5Attention(config)
+        self.cross_norm = nn.RMSNorm(config.dim, eps=config.norm_epsilon) if is_decoder else None
+        self.cross_attention = T5Attention(config) if is_decoder else None
+        self.ffn_norm = nn.RMSNorm(config.dim, eps=config.norm_epsilon)
+        self.ffn = T5FeedForward(config)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(
+        self,
+        states: Float[Tensor, "users width dim"],
+        bias: Float[Tensor, "#users heads width columns"],
+        *,
+        earlier: tuple[KeyValues, int] | None = None,
+        memory: tuple[KeyValues, Bool[Tensor, "users width prompt"]] | None = None,
+    ) -> tuple[Float[Tensor, "users width dim"], KeyValues]:
+        """States after the layer, and the columns that self-attention has seen.
+
+        Args:
+            states: of the newest columns.
+            bias: -inf where a query does not see a column.
+            earlier: columns from earlier calls, and where the newest ones start.
+            memory: what cross-attention reads, and what of it each state sees.
+        """
+        normed = self.attention_norm(states)
+        kept = self.attention.key_values(normed)
+        keys, values = kept.keys, kept.values
+        if earlier is not None:
+            kept, keys, values = earlier[0].appended(earlier[1], keys, values)
+        states = states + self.dropout(self.attention(normed, keys, values, bias))
+        if memory is not None:
+            assert self.cross_norm is not None
+            assert self.cross_attention is not None
+            read, is_visible = memory
+            mixed = self.cross_attention(
+                self.cross_norm(states), read.keys, read.values, is_visible
+            )
+            states = states + self.dropout(mixed)
+        states = states + self.dropout(self.ffn(self.ffn_norm(states)))
+        return states, kept
+
+
+class T5(SemanticIdModel):
+    """Encoder-decoder over semantic IDs, as generative retrieval began (TIGER, arXiv:2305.05065).
+
+    The encoder reads a start token and the codes of the history, the decoder a start token of its
+    own, which is the root, and the nodes. `visible` counts tokens of the encoder's prompt, as in
+    a decoder-only model: 1 + levels * items. Because the encoder reads both ways, a part of the
+    prompt is not what the same items alone would give, so that only the whole is accepted.
+    """
+
+    def __init__(
+        self,
+        config: T5Config,
+        semantic_ids: Int[Tensor, "items levels"],
+        codebook_sizes: tuple[int, ...],
+    ) -> None:
+        super().__init__(semantic_ids, codebook_sizes)
+        self.config = config
+        self.start = nn.Parameter(torch.empty(config.dim))
+        self.decoder_start = nn.Parameter(torch.empty(config.dim))
+        self.code_embedding = nn.Embedding(self.num_codes, config.dim)
+        self.encoder_bias = RelativeBias(config, is_bidirectional=True)
+        self.encoder_blocks = nn.ModuleList(
+            T5Block(config, is_decoder=False) for _ in range(config.num_layers)
+        )
+        self.encoder_norm = nn.RMSNorm(config.dim, eps=config.norm_epsilon)
+        self.decoder_bias = RelativeBias(config, is_bidirectional=False)
+        self.decoder_blocks = nn.ModuleList(
+            T5Block(config, is_decoder=True) for _ in range(config.decoder_layers)
+        )
+        self.decoder_norm = nn.RMSNorm(config.dim, eps=config.norm_epsilon)
+        self.head = None if config.tied_head else nn.Linear(config.dim, self.num_codes, bias=False)
+        self.dropout = nn.Dropout(config.dropout)
+        self._initialise()
+
+    @classmethod
+    def from_hugging_face(
+        cls,
+        config: Mapping[str, Any],
+        weights: Mapping[str, Tensor],
+        semantic_ids: Int[Tensor, "items levels"],
+        codebook_sizes: tuple[int, ...],
+        *,
+        start_token: int,
+        decoder_start_token: int,
+        code_tokens: Int[Tensor, " codes"],
+        dropout: float = 0.1,
+    ) -> "T5":
+        """A native T5 with the weights of a Hugging Face one; its vocabulary cut to the codes.
+
+        Args:
+            config: `config.to_dict()` of a `T5ForConditionalGeneration`, or its config.json.
+            weights: its state dict.
+            semantic_ids: codes of the items that histories may name.
+            codebook_sizes: codes per level.
+            start_token: token id that stands before every history.
+            decoder_start_token: token id the decoder starts with.
+            code_tokens: token id of each flat code id.
+            dropout: of the native model, while training.
+
+        Raises:
+            ValueError: if the architecture has a part that the native T5 lacks.
+        """
+        remaining = {name: weight for name, weight in weights.items() if "embed_tokens" not in name}
+        embeddings = remaining.pop("shared.weight")
+        head = remaining.pop("lm_head.weight", embeddings)[code_tokens]
+        # Checkpoints of version 1.1 do not tie, and only those that tie scale.
+        is_scaled = config.get("scale_decoder_outputs", config.get("tie_word_embeddings", True))
+        is_tied = bool(is_scaled) and torch.equal(head, embeddings[code_tokens])
+        ffn = config.get("feed_forward_proj", "relu")
+        if ffn not in ("relu", "gated-gelu"):
+            raise ValueError(f"the native T5 knows relu and gated-gelu, not {ffn!r}.")
+        dim = config["d_model"]
+        native = T5Config(
+            dim=dim,
+            num_layers=config["num_layers"],
+            num_decoder_layers=config.get("num_decoder_layers"),
+            num_heads=config["num_heads"],
+            head_dim=config["d_kv"],
+            ffn_dim=config["d_ff"],
+            ffn=ffn,
+            tied_head=is_tied,
+            num_buckets=config.get("relative_attention_num_buckets", 32),
+            max_distance=config.get("relative_attention_max_distance", 128),
+            dropout=dropout,
+            norm_epsilon=config.get("layer_norm_epsilon", 1e-6),
+        )
+        model = cls(native, semantic_ids, codebook_sizes)
+        if code_tokens.shape[0] != model.num_codes:
+            raise ValueError(f"{code_tokens.shape[0]} code_tokens for {model.num_codes} codes.")
+        state = {
+            "start": embeddings[start_token],
+            "decoder_start": embeddings[decoder_start_token],
+            "code_embedding.weight": embeddings[code_tokens],
+        }
+        if not is_tied:
+            state["head.weight"] = head * dim**-0.5 if is_scaled else head
+        missing = object()
+        for name in model.state_dict():
+            if name not in state:
+                theirs = _hugging_face_name(name, is_gated=ffn == "gated-gelu")
+                weight = remaining.pop(theirs, missing)
+                if not isinstance(weight, Tensor):
+                    raise ValueError(f"the state dict has no {theirs}; is it that of a T5?")
+                state[name] = weight
+        if remaining:
+            raise ValueError(f"the native T5 has no place for {sorted(remaining)[0]}.")
+        model.load_state_dict(state)
+        return model
+
+    @property
+    def head_weight(self) -> Float[Tensor, "codes dim"]:
+        """See `SemanticIdModel.head_weight`."""
+        if self.head is not None:
+            return self.head.weight
+        scaled: Tensor = self.code_embedding.weight * self.config.dim**-0.5
+        return scaled
+
+    def encode(self, histories: HistoryBatch, *, capacity: int) -> tuple[StepOutput, TreeContext]:
+        """See `StepModel.encode`."""
+        memory = self._memory(histories)
+        users = histories.lengths.shape[0]
+        start = self.dropout(self.decoder_start.expand(users, 1, -1))
+        depth = torch.zeros(users, 1, dtype=torch.long, device=start.device)
+        bias = self._biased(depth, depth, torch.ones_like(depth, dtype=torch.bool)[..., None])
+        hidden, layers = self._decode(start, bias, memory)
+        context = root_context(
+            layers=layers,
+            prompt_lengths=torch.ones_like(histories.lengths),
+            num_levels=self.num_levels,
+            capacity=capacity,
+            memory=memory,
+        )
+        return StepOutput(logits=self.node_logits(hidden, depth), hidden=hidden), context
+
+    def extend(
+        self,
+        context: TreeContext,
+        codes: Int[Tensor, "users width"],
+        parents: Int[Tensor, "users width"],
+        depths: Int[Tensor, "users width"],
+        *,
+        is_node: Bool[Tensor, "users width"],
+        visible: Int[Tensor, "users width"] | None = None,
+    ) -> tuple[StepOutput, TreeContext]:
+        """See `StepModel.extend`.
+
+        Raises:
+            ValueError: also if `visible` is less than the whole prompt.
+        """
+        memory = context.memory
+        assert memory is not None
+        whole = memory.is_visible.sum(dim=1, keepdim=True)
+        if visible is not None and ((visible != whole) & is_node).any():
+            raise ValueError(
+                "T5's encoder reads its prompt both ways, so a node cannot see a part of it: pass "
+                "visible=None, or encode the shorter history on its own."
+            )
+        start = context.next_column
+        context = context.placed(parents, depths, is_node)
+        # Column s holds slot s: the decoder's prompt is one token, the root.
+        column_depths = (context.ancestor_slots >= 0).sum(dim=2) - 1
+        mask = context.node_mask(codes.shape[1], None)
+        hidden, layers = self._decode(
+            self.dropout(self.code_embedding(self.node_codes(codes, depths))),
+            self._biased(depths, column_depths, mask),
+            memory,
+            earlier=[(layer, start) for layer in context.layers],
+        )
+        step = StepOutput(logits=self.node_logits(hidden, depths), hidden=hidden)
+        return step, context.with_layers(layers)
+
+    def next_item_states(self, histories: HistoryBatch) -> Float[Tensor, "users items levels dim"]:
+        """See `SemanticIdModel.next_item_states`.
+
+        Every position is encoded as a row of its own, because the encoder reads both ways: a
+        history of n items costs n encoder passes, quadratic in n where a decoder-only model is
+        linear.
+        """
+        users, num_items = histories.items.shape
+        before = torch.arange(num_items, device=histories.items.device)
+        rows = histories.items.repeat_interleave(num_items, dim=0)
+        lengths = before.repeat(users)
+        memory = self._memory(
+            HistoryBatch(
+                items=rows.masked_fill(before >= lengths[:, None], NO_ITEM), lengths=lengths
+            )
+        )
+        own = self.code_embedding(self.flat_codes(histories.items)[..., :-1]).flatten(0, 1)
+        start = self.decoder_start.expand(own.shape[0], 1, -1)
+        depths = torch.arange(self.num_levels, device=own.device)[None]
+        bias = self._biased(depths, depths, (depths[..., None] >= depths[:, None]))
+        hidden, _ = self._decode(self.dropout(torch.cat([start, own], dim=1)), bias, memory)
+        return hidden.view(users, num_items, self.num_levels, -1)
+
+    def _memory(self, histories: HistoryBatch) -> Memory:
+        """What the encoder makes of histories, as keys and values for each decoder layer."""
+        codes = self.code_embedding(self.flat_codes(histories.items)).flatten(1, 2)
+        states = torch.cat([self.start.expand(codes.shape[0], 1, -1), codes], dim=1)
+        states = self.dropout(states)
+        positions = torch.arange(states.shape[1], device=states.device)
+        is_visible = positions < (1 + histories.lengths * self.num_levels)[:, None]
+        biases = self.encoder_bias(positions - positions[:, None]).permute(2, 0, 1)[None]
+        bias = biases.masked_fill(~is_visible[:, None, None], -torch.inf)
+        for block in self.encoder_blocks:
+            states, _ = block(states, bias)
+        states = self.dropout(self.encoder_norm(states))
+        layers = []
+        for block in self.decoder_blocks:
+            assert isinstance(block, T5Block)
+            assert block.cross_attention is not None
+            layers.append(block.cross_attention.key_values(states))
+        return Memory(layers=tuple(layers), is_visible=is_visible)
+
+    def _decode(
+        self,
+        states: Float[Tensor, "users width dim"],
+        bias: Float[Tensor, "#users heads width columns"],
+        memory: Memory,
+        *,
+        earlier: Sequence[tuple[KeyValues, int]] | None = None,
+    ) -> tuple[Float[Tensor, "users width dim"], list[KeyValues]]:
+        """Final states of the newest columns, and all layers with these columns put."""
+        users, width, _ = states.shape
+        seen = memory.is_visible[:, None].expand(users, width, memory.is_visible.shape[1])
+        layers = []
+        for index, (block, read) in enumerate(zip(self.decoder_blocks, memory.layers, strict=True)):
+            states, kept = block(
+                states, bias, earlier=earlier[index] if earlier else None, memory=(read, seen)
+            )
+            layers.append(kept)
+        return self.dropout(self.decoder_norm(states)), layers
+
+    def _biased(
+        self,
+        query_depths: Int[Tensor, "users width"],
+        column_depths: Int[Tensor, "users columns"],
+        mask: Bool[Tensor, "users width columns"],
+    ) -> Float[Tensor, "users heads width columns"]:
+        """Biases by depth, not by slot: a beam's tenth node is one step below its parent."""
+        biases = self.decoder_bias(column_depths[:, None] - query_depths[..., None])
+        by_head: Tensor = biases.permute(0, 3, 1, 2)
+        return by_head.masked_fill(~mask[:, None], -torch.inf)
+
+    def _initialise(self) -> None:
+        """T5's own: linear maps keep the variance, queries carry the scale of the scores."""
+        dim, inner = self.config.dim, self.config.num_heads * self.config.width_of_head
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.normal_(module.weight, std=module.in_features**-0.5)
+            elif isinstance(module, RelativeBias):
+                nn.init.normal_(module.table.weight, std=dim**-0.5)
+        for module in self.modules():
+            if isinstance(module, T5Attention):
+                head_dim = self.config.width_of_head
+                nn.init.normal_(module.query.weight, std=(dim * head_dim) ** -0.5)
+                nn.init.normal_(module.out.weight, std=inner**-0.5)
+        for parameter in (self.start, self.decoder_start, self.code_embedding.weight):
+            nn.init.normal_(parameter)
+
+
+def _hugging_face_name(name: str, *, is_gated: bool) -> str:
+    """The name of one of our weights, but the embeddings and the head, in a Hugging Face T5."""
+    whole = {
+        "encoder_norm.weight": "encoder.final_layer_norm.weight",
+        "decoder_norm.weight": "decoder.final_layer_norm.weight",
+    }
+    for side in ("encoder", "decoder"):
+        first = f"{side}.block.0.layer.0.SelfAttention.relative_attention_bias.weight"
+        whole[f"{side}_bias.table.weight"] = first
+    if name in whole:
+        return whole[name]
+    blocks, index, part = name.split(".", 2)
+    side = blocks.removesuffix("_blocks")
+    ffn_layer = 1 if side == "encoder" else 2
+    dense = f"layer.{ffn_layer}.DenseReluDense"
+    parts = {
+        "attention_norm.weight": "layer.0.layer_norm.weight",
+        "cross_norm.weight": "layer.1.layer_norm.weight",
+        "ffn_norm.weight": f"layer.{ffn_layer}.layer_norm.weight",
+        "ffn.gate.weight": f"{dense}.wi_0.weight",
+        "ffn.up.weight": f"{dense}.wi_1.weight" if is_gated else f"{dense}.wi.weight",
+        "ffn.down.weight": f"{dense}.wo.weight",
+    }
+    for theirs, ours in (("q", "query"), ("k", "key"), ("v", "value"), ("o", "out")):
+        parts[f"attention.{ours}.weight"] = f"layer.0.SelfAttention.{theirs}.weight"
+        parts[f"cross_attention.{ours}.weight"] = f"layer.1.EncDecAttention.{theirs}.weight"
+    return f"{side}.block.{index}.{parts[part]}"

@@ -1,0 +1,387 @@
+"""The laws every model over semantic IDs must pass, whatever its backbone.
+
+A test module makes a subclass per model and says how to build a tiny one.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from sidestep.model.context import TreeContext
+from sidestep.model.semantic_id_model import SemanticIdModel, history_of
+from sidestep.step import NO_ITEM, ROOT_SLOT, HistoryBatch, StepOutput
+
+CODEBOOK_SIZES = (4, 3, 5)
+SEMANTIC_IDS = torch.tensor([[0, 0, 0], [0, 2, 4], [3, 1, 2], [1, 0, 3], [2, 2, 1], [3, 1, 4]])
+HISTORIES = history_of(
+    torch.tensor([[2, 0, 5, 1], [4, NO_ITEM, NO_ITEM, NO_ITEM], [NO_ITEM] * 4, [1, 1, 3, NO_ITEM]])
+)
+"""Four users; one has no history."""
+
+NUM_USERS, NUM_LEVELS = 4, len(CODEBOOK_SIZES)
+
+# The laws are inherited, so one law runs on the instances of many classes, which is the point.
+laws = settings(
+    max_examples=5, derandomize=True, suppress_health_check=[HealthCheck.differing_executors]
+)
+
+
+@dataclass(frozen=True)
+class Tree:
+    """Columns of one call of `extend`, for all users."""
+
+    codes: Tensor
+    parents: Tensor
+    depths: Tensor
+    is_node: Tensor
+
+    def path(self, user: int, column: int) -> list[int]:
+        """The codes from the root to a node."""
+        slot, path = column + 1, []
+        while slot != ROOT_SLOT:
+            path.append(int(self.codes[user, slot - 1]))
+            slot = int(self.parents[user, slot - 1])
+        return path[::-1]
+
+    def nodes(self) -> list[tuple[int, int]]:
+        """(user, column) of every node."""
+        return [(int(user), int(column)) for user, column in self.is_node.nonzero()]
+
+
+@st.composite
+def trees(draw: st.DrawFn, width: int = 7) -> Tree:
+    """Random trees with columns in any order, a parent possibly after its child, and padding."""
+    codes = torch.zeros(NUM_USERS, width, dtype=torch.long)
+    parents, depths = torch.zeros_like(codes), torch.full_like(codes, 1)
+    is_node = torch.zeros_like(codes, dtype=torch.bool)
+    for user in range(NUM_USERS):
+        order = draw(st.permutations(range(width)))
+        inner = [(ROOT_SLOT, 0)]  # slots that may have children, with their depths
+        for column in order[: draw(st.integers(0, width))]:
+            parent, depth = draw(st.sampled_from(inner))
+            codes[user, column] = draw(st.integers(0, CODEBOOK_SIZES[depth] - 1))
+            parents[user, column], depths[user, column] = parent, depth + 1
+            is_node[user, column] = True
+            if depth + 1 < NUM_LEVELS:
+                inner.append((column + 1, depth + 1))
+    # What stands at padding must not matter.
+    noise = draw(st.integers(0, 2))
+    codes[~is_node] = noise
+    depths[~is_node] = noise
+    return Tree(codes, parents, depths, is_node)
+
+
+def extend(model: SemanticIdModel, context: TreeContext, tree: Tree, **more: Tensor):
+    return model.extend(
+        context, tree.codes, tree.parents, tree.depths, is_node=tree.is_node, **more
+    )
+
+
+def users_of(histories: HistoryBatch, users: list[int]) -> HistoryBatch:
+    return HistoryBatch(items=histories.items[users], lengths=histories.lengths[users])
+
+
+def trimmed(histories: HistoryBatch) -> HistoryBatch:
+    """Without columns that are padding for all."""
+    return HistoryBatch(
+        items=histories.items[:, : int(histories.lengths.max())], lengths=histories.lengths
+    )
+
+
+def along(model: SemanticIdModel, histories: HistoryBatch, paths: list[list[int]]) -> StepOutput:
+    """What a node says that is scored on its own: one row and one chain per path."""
+    step, context = model.encode(histories, capacity=NUM_LEVELS)
+    logits, hidden = [step.logits], [step.hidden]
+    for level in range(max(map(len, paths))):
+        codes = torch.tensor([[path[level] if level < len(path) else 0] for path in paths])
+        parents = torch.full_like(codes, level)
+        is_node = torch.tensor([[level < len(path)] for path in paths])
+        step, context = model.extend(context, codes, parents, parents + 1, is_node=is_node)
+        logits.append(step.logits)
+        hidden.append(step.hidden)
+    rows, depths = torch.arange(len(paths)), torch.tensor([len(path) for path in paths])
+    return StepOutput(
+        logits=torch.cat(logits, dim=1)[rows, depths][:, None],
+        hidden=torch.cat(hidden, dim=1)[rows, depths][:, None],
+    )
+
+
+def each_alone(model: SemanticIdModel, histories: HistoryBatch, tree: Tree) -> StepOutput:
+    """Every node of a tree scored on its own, in the order of `Tree.nodes`."""
+    nodes = tree.nodes()
+    rows = users_of(histories, [user for user, _ in nodes])
+    return along(model, rows, [tree.path(*node) for node in nodes])
+
+
+class ModelContract(ABC):
+    """Subclass as `Test…` and build a tiny model of `SEMANTIC_IDS` and `CODEBOOK_SIZES`."""
+
+    sees_part_of_prompt = True
+    """Whether `visible` may be less than the prompt."""
+
+    tokens_per_item = NUM_LEVELS
+    """Tokens of the prompt that an item takes; one more starts it."""
+
+    tolerance = 1e-9
+    """Models run in float64, so that what differs is wrong and not rounded."""
+
+    @abstractmethod
+    def build(self) -> SemanticIdModel:
+        """A new model with fixed random weights."""
+
+    _built: SemanticIdModel | None = None
+
+    @property
+    def model(self) -> SemanticIdModel:
+        if type(self)._built is None:
+            type(self)._built = self.build().double().eval()
+        return type(self)._built
+
+    def assert_same(self, actual: Tensor, expected: Tensor) -> None:
+        torch.testing.assert_close(actual, expected, atol=self.tolerance, rtol=self.tolerance)
+
+    @laws
+    @given(trees())
+    @torch.no_grad()
+    def test_a_tree_in_one_call_scores_each_node_as_if_alone(self, tree):
+        _, context = self.model.encode(HISTORIES, capacity=7)
+        step, _ = extend(self.model, context, tree)
+        if tree.nodes():
+            alone = each_alone(self.model, HISTORIES, tree)
+            self.assert_same(step.hidden[tree.is_node], alone.hidden[:, 0])
+            self.assert_same(step.logits[tree.is_node], alone.logits[:, 0])
+
+    @laws
+    @given(trees())
+    @torch.no_grad()
+    def test_a_tree_in_one_call_equals_level_by_level(self, tree):
+        _, context = self.model.encode(HISTORIES, capacity=40)
+        step, together = extend(self.model, context, tree)
+        expected = step.hidden.clone()
+        _, context = self.model.encode(HISTORIES, capacity=40)
+        slots = torch.zeros(NUM_USERS, 8, dtype=torch.long)  # of each column + 1, in `context`
+        for depth in range(1, NUM_LEVELS + 1):
+            here = tree.is_node & (tree.depths == depth)
+            parents = slots.gather(1, tree.parents)
+            slots[:, 1:][here] = context.num_nodes + 1 + torch.arange(7).expand(4, 7)[here]
+            # All columns of other depths are padding of this call.
+            step, context = extend(
+                self.model, context, Tree(tree.codes, parents, tree.depths, here)
+            )
+            self.assert_same(step.hidden[here], expected[here])
+        assert context.tokens.tolist() == together.tokens.tolist()
+
+    @pytest.mark.parametrize("users", [[0], [1], [2], [3], [3, 2, 1, 0], [2, 0]])
+    @torch.no_grad()
+    def test_a_user_alone_equals_the_user_in_any_batch(self, users):
+        tree = _FULL_TREE
+        root, context = self.model.encode(HISTORIES, capacity=7)
+        step, _ = extend(self.model, context, tree)
+        part = Tree(*(x[users] for x in (tree.codes, tree.parents, tree.depths, tree.is_node)))
+        batch = trimmed(users_of(HISTORIES, users))
+        other_root, context = self.model.encode(batch, capacity=7)
+        other, _ = extend(self.model, context, part)
+        self.assert_same(other_root.logits, root.logits[users])
+        self.assert_same(other_root.hidden, root.hidden[users])
+        self.assert_same(other.logits[part.is_node], step.logits[users][part.is_node])
+
+    @torch.no_grad()
+    def test_next_item_states_equal_encode_and_extend_at_every_position(self):
+        states = self.model.next_item_states(HISTORIES)
+        assert states.shape[:3] == (NUM_USERS, 4, NUM_LEVELS)
+        logits = self.model.level_logits(states)
+        places = (HISTORIES.items != NO_ITEM).nonzero().tolist()
+        before = torch.stack(
+            [
+                HISTORIES.items[user].masked_fill(torch.arange(4) >= position, NO_ITEM)
+                for user, position in places
+            ]
+        )
+        for level in range(NUM_LEVELS):
+            paths = [
+                SEMANTIC_IDS[HISTORIES.items[user, position], :level].tolist()
+                for user, position in places
+            ]
+            alone = along(self.model, history_of(before), paths)
+            for row, (user, position) in enumerate(places):
+                self.assert_same(states[user, position, level], alone.hidden[row, 0])
+                self.assert_same(logits[user, position, level], alone.logits[row, 0])
+
+    @laws
+    @given(trees())
+    def test_gradients_equal_those_of_candidates_scored_on_their_own(self, tree):
+        if not tree.nodes():
+            return
+        _, context = self.model.encode(HISTORIES, capacity=7)
+        step, _ = extend(self.model, context, tree)
+        together = self._gradients(step.hidden[tree.is_node], step.logits[tree.is_node])
+        alone = each_alone(self.model, HISTORIES, tree)
+        apart = self._gradients(alone.hidden[:, 0], alone.logits[:, 0])
+        assert any(gradient.any() for gradient in apart.values())
+        for name, gradient in apart.items():
+            self.assert_same(together[name], gradient)
+
+    def _gradients(self, hidden: Tensor, logits: Tensor) -> dict[str, Tensor]:
+        """Of a loss that weighs every node and every output differently."""
+        self.model.zero_grad()
+        finite = logits.masked_fill(torch.isneginf(logits), 0.0)
+        loss = sum(
+            (outputs * torch.linspace(-1, 1, outputs.numel()).view_as(outputs)).sum()
+            for outputs in (hidden, finite)
+        )
+        loss.backward()
+        return {
+            name: torch.zeros_like(parameter) if parameter.grad is None else parameter.grad.clone()
+            for name, parameter in self.model.named_parameters()
+        }
+
+    def test_grad_does_not_change_what_is_computed(self):
+        step, context = self.model.encode(HISTORIES, capacity=14)
+        first, _ = extend(self.model, context, _FULL_TREE)
+        with torch.no_grad():
+            unrecorded, _ = extend(self.model, context, _FULL_TREE)  # no room was made for it
+            root, fresh = self.model.encode(HISTORIES, capacity=14)
+            expected, _ = extend(self.model, fresh, _FULL_TREE)
+        recorded, _ = extend(self.model, fresh, _FULL_TREE)
+        self.assert_same(step.hidden, root.hidden)
+        for other in (first, unrecorded, recorded):
+            self.assert_same(other.hidden, expected.hidden)
+
+    @torch.no_grad()
+    def test_an_older_context_may_be_extended_again(self):
+        _, context = self.model.encode(HISTORIES, capacity=14)
+        expected, after = extend(self.model, context, _FULL_TREE)
+        extend(self.model, after, _FULL_TREE)
+        changed = Tree(
+            (_FULL_TREE.codes + 1) % 3, _FULL_TREE.parents, _FULL_TREE.depths, _FULL_TREE.is_node
+        )
+        extend(self.model, context, changed)
+        again, after = extend(self.model, context, _FULL_TREE)
+        self.assert_same(again.hidden, expected.hidden)
+        assert after.num_nodes == 7
+
+    @laws
+    @given(trees())
+    @torch.no_grad()
+    def test_a_node_costs_one_token_and_padding_none(self, tree):
+        _, context = self.model.encode(HISTORIES, capacity=14)
+        assert context.tokens.tolist() == [1] * NUM_USERS
+        _, context = extend(self.model, context, tree)
+        _, context = extend(self.model, context, _FULL_TREE)
+        assert context.tokens.tolist() == (1 + tree.is_node.sum(dim=1) + 7).tolist()
+
+    @torch.no_grad()
+    def test_more_nodes_than_the_capacity_are_refused(self):
+        _, context = self.model.encode(HISTORIES, capacity=13)
+        _, context = extend(self.model, context, _FULL_TREE)
+        with pytest.raises(ValueError, match="capacity of 13"):
+            extend(self.model, context, _FULL_TREE)
+
+    @torch.no_grad()
+    def test_there_are_logits_up_to_the_end_of_the_next_codebook_and_none_below_a_leaf(self):
+        root, context = self.model.encode(HISTORIES, capacity=7)
+        step, _ = extend(self.model, context, _FULL_TREE)
+        assert root.logits.shape == (NUM_USERS, 1, max(CODEBOOK_SIZES))
+        is_finite = torch.cat([root.logits, step.logits], dim=1).isfinite()
+        depths = torch.cat([torch.zeros(NUM_USERS, 1, dtype=torch.long), _FULL_TREE.depths], dim=1)
+        sizes = torch.tensor([*CODEBOOK_SIZES, 0])[depths]
+        assert is_finite.equal(torch.arange(max(CODEBOOK_SIZES)) < sizes[..., None])
+
+    @torch.no_grad()
+    def test_a_node_sees_no_sibling_and_no_other_user(self):
+        _, context = self.model.encode(HISTORIES, capacity=7)
+        expected, _ = extend(self.model, context, _FULL_TREE)
+        # Columns 0, 2, 4 of user 0 are one path; all else is changed.
+        codes = (_FULL_TREE.codes + 1) % 3
+        codes[0, [0, 2, 4]] = _FULL_TREE.codes[0, [0, 2, 4]]
+        items = (HISTORIES.items + 1) % 6
+        items[0] = HISTORIES.items[0]
+        others = HistoryBatch(items=items, lengths=torch.tensor([4, 4, 2, 0]))
+        _, context = self.model.encode(others, capacity=7)
+        step, _ = extend(
+            self.model,
+            context,
+            Tree(codes, _FULL_TREE.parents, _FULL_TREE.depths, _FULL_TREE.is_node),
+        )
+        self.assert_same(step.hidden[0, [0, 2, 4]], expected.hidden[0, [0, 2, 4]])
+        moved = (step.hidden - expected.hidden).abs().amax(dim=2) > 1e-4
+        assert moved[0].tolist() == [False, True, False, True, False, True, True]
+        assert moved[1:].all()
+
+    @laws
+    @given(trees(), st.lists(st.integers(0, 4), min_size=28, max_size=28))
+    @torch.no_grad()
+    def test_a_node_that_sees_a_part_of_the_prompt_is_one_of_that_history_or_is_refused(
+        self, tree, numbers
+    ):
+        # A branch lies on one position of the trunk, so all its nodes see the same.
+        by_column = torch.tensor(numbers).view(NUM_USERS, 7)
+        num_items = torch.empty_like(by_column)
+        for user in range(NUM_USERS):
+            for column in range(7):
+                top = column
+                while tree.is_node[user, column] and tree.parents[user, top] != ROOT_SLOT:
+                    top = int(tree.parents[user, top]) - 1
+                num_items[user, column] = by_column[user, top]
+        num_items = torch.minimum(num_items, HISTORIES.lengths[:, None])
+        _, context = self.model.encode(HISTORIES, capacity=7)
+        visible = 1 + num_items * self.tokens_per_item
+        sees_all = (num_items == HISTORIES.lengths[:, None]) | ~tree.is_node
+        if not self.sees_part_of_prompt and not sees_all.all():
+            with pytest.raises(ValueError, match="part of it"):
+                extend(self.model, context, tree, visible=visible)
+            return
+        step, _ = extend(self.model, context, tree, visible=visible)
+        nodes = tree.nodes()
+        if not nodes:
+            return
+        rows = [
+            HISTORIES.items[user].masked_fill(torch.arange(4) >= num_items[user, column], NO_ITEM)
+            for user, column in nodes
+        ]
+        paths = [tree.path(*node) for node in nodes]
+        alone = along(self.model, history_of(torch.stack(rows)), paths)
+        self.assert_same(step.hidden[tree.is_node], alone.hidden[:, 0])
+
+    @torch.no_grad()
+    def test_seeing_the_whole_prompt_is_the_default(self):
+        _, context = self.model.encode(HISTORIES, capacity=7)
+        expected, _ = extend(self.model, context, _FULL_TREE)
+        whole = (1 + HISTORIES.lengths * self.tokens_per_item)[:, None].expand(NUM_USERS, 7)
+        step, _ = extend(self.model, context, _FULL_TREE, visible=whole)
+        self.assert_same(step.hidden, expected.hidden)
+
+
+class CausalCodesContract(ModelContract):
+    """Further laws of decoder-only models that write the history as codes."""
+
+    @torch.no_grad()
+    def test_a_leaf_is_the_root_after_one_more_item(self):
+        rows, paths, longer = [], [], []
+        for user, length in enumerate(HISTORIES.lengths.tolist()):
+            for item, path in enumerate(SEMANTIC_IDS.tolist()):
+                rows.append(user)
+                paths.append(path)
+                longer.append([*HISTORIES.items[user, :length].tolist(), item])
+        longer = [items + [NO_ITEM] * (5 - len(items)) for items in longer]
+        root, _ = self.model.encode(history_of(torch.tensor(longer)), capacity=0)
+        leaf = along(self.model, users_of(HISTORIES, rows), paths)
+        self.assert_same(leaf.hidden, root.hidden)
+
+
+def _rows(row: list[int]) -> Tensor:
+    return torch.tensor(row).expand(NUM_USERS, len(row)).clone()
+
+
+# Two children of the root, each with children; columns 0, 2, 4 are a path to a leaf.
+_FULL_TREE = Tree(
+    codes=_rows([1, 2, 0, 1, 1, 2, 2]),
+    parents=_rows([0, 0, 1, 1, 3, 3, 2]),
+    depths=_rows([1, 1, 2, 2, 3, 3, 2]),
+    is_node=torch.ones(NUM_USERS, 7, dtype=torch.bool),
+)

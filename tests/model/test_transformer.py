@@ -1,0 +1,83 @@
+import pytest
+import torch
+from tests.model.contract import (
+    CODEBOOK_SIZES,
+    SEMANTIC_IDS,
+    CausalCodesContract,
+    ModelContract,
+)
+
+from sidestep.model.semantic_id_model import history_of
+from sidestep.model.transformer import Transformer, TransformerConfig
+
+
+def tiny(**changes) -> Transformer:
+    torch.manual_seed(0)
+    config = TransformerConfig(**{"dim": 16, "num_layers": 2, "ffn_dim": 24, **changes})
+    model = Transformer(config, SEMANTIC_IDS, CODEBOOK_SIZES)
+    for parameter in model.parameters():  # large enough that what a node sees moves it
+        torch.nn.init.normal_(parameter, std=0.4)
+    return model
+
+
+class TestHistoryOfCodes(CausalCodesContract):
+    def build(self):
+        return tiny()
+
+
+class TestGroupedQueriesWithBiases(CausalCodesContract):
+    def build(self):
+        return tiny(num_kv_heads=2, attention_bias=True)
+
+
+class TestHistoryOfItems(ModelContract):
+    tokens_per_item = 1
+
+    def build(self):
+        return tiny(history="items", num_heads=2)
+
+
+class TestHistoryOfItemsWithTheirOwnEmbeddings(ModelContract):
+    tokens_per_item = 1
+
+    def build(self):
+        return tiny(history="items", item_embedding=True, num_heads=2, num_kv_heads=1)
+
+
+def test_an_items_own_embedding_tells_items_of_equal_codes_apart():
+    torch.manual_seed(0)
+    config = TransformerConfig(dim=8, num_heads=2, history="items", item_embedding=True, dropout=0)
+    model = Transformer(config, torch.zeros(2, 2, dtype=torch.long), (1, 1))
+    from_codes = model.code_embedding.weight.sum(dim=0)
+    model.eval()
+    vectors, _ = model._prompt(history_of(torch.tensor([[0, 1]])))
+    own = vectors[0, 1:] - from_codes
+    torch.testing.assert_close(own, model.item_embedding.weight)
+
+
+def test_the_item_head_scores_every_item_and_its_absence_is_an_error():
+    assert tiny(item_head=True).item_logits(torch.zeros(3, 16)).shape == (3, 6)
+    with pytest.raises(ValueError, match="item_head: true"):
+        tiny().item_logits(torch.zeros(3, 16))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"dim": 18}, "dim 18"),
+        ({"num_kv_heads": 3}, "num_kv_heads 3"),
+        ({"item_embedding": True}, "history: items"),
+        ({"widht": 3}, "widht"),
+    ],
+)
+def test_a_shape_that_cannot_be_built_is_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        TransformerConfig(**changes)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"), [((4, 3), "2 codebook sizes"), ((4, 2, 5), r"reach \[3, 2, 4\]")]
+)
+def test_semantic_ids_outside_the_codebooks_are_refused(sizes, message):
+    with pytest.raises(ValueError, match=message):
+        Transformer(TransformerConfig(dim=16), SEMANTIC_IDS, sizes)

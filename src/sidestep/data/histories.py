@@ -1,7 +1,7 @@
 """Histories: what each user has interacted with, oldest first, as two flat arrays."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -84,28 +84,37 @@ class Histories:
         """The most recent `num_items` of each user."""
         if num_items < 0:
             raise ValueError(f"num_items must not be negative, got {num_items}.")
-        return self.slices(np.maximum(self.offsets[:-1], self.offsets[1:] - num_items))
+        return self.between(np.maximum(0, self.lengths - num_items), self.lengths)
 
     def select(self, rows: Int[np.ndarray, " selected"]) -> "Histories":
         """The users `rows`, in that order."""
         rows = np.arange(len(self))[rows]  # refuses rows out of range, resolves negative ones
-        chosen = replace(self, user_ids=tuple(self.user_ids[row] for row in rows))
-        return chosen.slices(self.offsets[:-1][rows], self.offsets[1:][rows])
+        user_ids = tuple(self.user_ids[row] for row in rows)
+        return self._slices(self.offsets[:-1][rows], self.offsets[1:][rows], user_ids)
 
-    def slices(
-        self,
-        starts: Int[np.ndarray, " users"],
-        ends: Int[np.ndarray, " users"] | None = None,
+    def between(
+        self, starts: Int[np.ndarray, " users"], ends: Int[np.ndarray, " users"]
     ) -> "Histories":
-        """The interactions from `starts` to before `ends`, places in `items`, of each user."""
-        ends = self.offsets[1:] if ends is None else ends
+        """The interactions from position `starts` to before `ends` of each user."""
+        if (starts < 0).any() or (starts > ends).any() or (ends > self.lengths).any():
+            raise ValueError("starts and ends must lie within each history, and not cross.")
+        begins = self.offsets[:-1]
+        return self._slices(begins + starts, begins + ends, self.user_ids)
+
+    def _slices(
+        self,
+        starts: Int[np.ndarray, " selected"],
+        ends: Int[np.ndarray, " selected"],
+        user_ids: tuple[str, ...],
+    ) -> "Histories":
+        """Histories made of slices of the flat arrays."""
         lengths = ends - starts
         offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
         places = np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], lengths)
-        return replace(
-            self,
+        return Histories(
             items=self.items[places],
             offsets=offsets,
+            user_ids=user_ids,
             timestamps=None if self.timestamps is None else self.timestamps[places],
             events=None if self.events is None else self.events[places],
         )

@@ -130,14 +130,13 @@ def chronological(interactions: Interactions, ties: Ties = "file") -> Interactio
     Users stand in the order in which they first appear. Without timestamps the order of the rows
     is the order of events, whatever `ties` says.
     """
-    is_timed = interactions.frame["timestamp"].null_count() == 0
-    row = pl.int_range(pl.len(), dtype=pl.Int64)
-    keys = [row.min().over("user_id")]
-    if is_timed:
+    rows = interactions.frame.with_row_index("row")
+    keys = [pl.col("row").min().over("user_id")]
+    if not rows["timestamp"].has_nulls():
         keys.append(pl.col("timestamp"))
         if ties == "item":
             keys.append(pl.col("item_id"))
-    return Interactions(interactions.frame.sort([*keys, row]))
+    return Interactions(rows.sort([*keys, pl.col("row")]).drop("row"))
 
 
 def deduplicated(interactions: Interactions, policy: Duplicates) -> Interactions:
@@ -151,7 +150,7 @@ def deduplicated(interactions: Interactions, policy: Duplicates) -> Interactions
     if policy == "keep":
         return interactions
     numbered = interactions.frame.with_row_index("row")
-    by_time = ["timestamp", "row"] if numbered["timestamp"].null_count() == 0 else ["row"]
+    by_time = ["row"] if numbered["timestamp"].has_nulls() else ["timestamp", "row"]
     kept = (
         numbered.sort(by_time)
         .unique(["user_id", "item_id"], keep=policy, maintain_order=True)

@@ -150,22 +150,23 @@ def leave_one_out(histories: Histories, *, min_context: int = 1) -> Split:
     """
     if min_context < 0:
         raise ValueError(f"min_context must not be negative, got {min_context}.")
-    lengths = histories.lengths
-    is_evaluated = lengths >= 3
-    starts, ends = histories.offsets[:-1], histories.offsets[1:]
-    train = histories.slices(starts, np.where(is_evaluated, ends - 2, ends))
+    is_evaluated = histories.lengths >= 3
+    nothing = np.zeros(len(histories), dtype=np.int64)
+    train = histories.between(nothing, histories.lengths - 2 * is_evaluated)
     evaluated = histories.select(np.flatnonzero(is_evaluated))
+    from_start = np.zeros(len(evaluated), dtype=np.int64)
     last = evaluated.offsets[1:] - 1
     return Split(
         train=TrainingPart(
             histories=train, first_target=np.minimum(min_context, train.lengths).astype(np.int64)
         ),
         validation=Rows(
-            histories=evaluated.slices(evaluated.offsets[:-1], last - 1),
+            histories=evaluated.between(from_start, evaluated.lengths - 2),
             targets=evaluated.items[last - 1],
         ),
         test=Rows(
-            histories=evaluated.slices(evaluated.offsets[:-1], last), targets=evaluated.items[last]
+            histories=evaluated.between(from_start, evaluated.lengths - 1),
+            targets=evaluated.items[last],
         ),
         strategy="leave-one-out",
         num_training_only=int((~is_evaluated).sum()),

@@ -1,0 +1,51 @@
+import numpy as np
+import torch
+
+from sidestep.baselines.item_scores import PopularityRecommender, SasRecRecommender
+from sidestep.model.sasrec import SasRec, SasRecConfig
+from sidestep.recommender import Recommender
+from sidestep.step import NO_ITEM, HistoryBatch
+
+HISTORIES = HistoryBatch(
+    items=torch.tensor([[2, 0], [1, NO_ITEM], [NO_ITEM, NO_ITEM]]), lengths=torch.tensor([2, 1, 0])
+)
+
+
+def test_popularity_gives_everyone_the_most_frequent_items_and_breaks_ties_by_index():
+    recommender = PopularityRecommender(np.array([3, 5, 3, 9]))
+    answer = recommender.recommend(HISTORIES, 3)
+    assert answer.items.tolist() == [[3, 1, 0]] * 3
+    assert answer.scores.tolist() == [[9.0, 5.0, 3.0]] * 3
+    assert answer.tokens.tolist() == [0, 0, 0]
+
+
+def test_seen_items_are_left_out_and_short_lists_padded():
+    recommender = PopularityRecommender(np.array([3, 5, 3, 9]))
+    answer = recommender.recommend(HISTORIES, 5, exclude_seen=True)
+    assert answer.items.tolist() == [
+        [3, 1, NO_ITEM, NO_ITEM, NO_ITEM],
+        [3, 0, 2, NO_ITEM, NO_ITEM],
+        [3, 1, 0, 2, NO_ITEM],
+    ]
+    assert torch.isneginf(answer.scores[0, 2:]).all()
+
+
+def test_sasrec_ranks_by_the_product_with_the_item_embeddings_whatever_the_batch():
+    torch.manual_seed(0)
+    network = SasRec(SasRecConfig(dim=8, num_layers=1, num_heads=2, max_items=5), 6).eval()
+    recommender = SasRecRecommender(network)
+    answer = recommender.recommend(HISTORIES, 6)
+    for user in range(3):
+        length = int(HISTORIES.lengths[user])
+        alone = HistoryBatch(
+            items=HISTORIES.items[user : user + 1, :length], lengths=torch.tensor([length])
+        )
+        expected = network.scores(network.states(alone)[:, -1])[0]
+        assert answer.items[user].tolist() == expected.argsort(descending=True).tolist()
+        torch.testing.assert_close(answer.scores[user], expected.sort(descending=True).values)
+
+
+def test_both_are_recommenders():
+    network = SasRec(SasRecConfig(dim=8, num_heads=2), 3)
+    assert isinstance(SasRecRecommender(network), Recommender)
+    assert isinstance(PopularityRecommender(np.array([1, 2])), Recommender)

@@ -1,0 +1,117 @@
+"""The whole chain with a real, tiny network: model, search, recommender."""
+
+import numpy as np
+import pytest
+import torch
+
+from sidestep.catalog.trie import NO_STATE, Trie
+from sidestep.model.transformer import Transformer, TransformerConfig
+from sidestep.recommender import GenerativeRecommender
+from sidestep.search.beam import BeamSearch
+from sidestep.search.exhaustive import ExhaustiveSearch
+from sidestep.search.policy import Scope
+from sidestep.step import NO_ITEM, HistoryBatch
+
+SIZES = (5, 4, 6)
+
+
+def catalog_and_model(history: str, num_items: int = 40):
+    rng = np.random.default_rng(0)
+    ids = np.stack([rng.integers(size, size=num_items) for size in SIZES], axis=1)
+    torch.manual_seed(1)
+    config = TransformerConfig(
+        dim=16,
+        num_layers=2,
+        num_heads=4,
+        num_kv_heads=2,
+        history=history,
+        item_embedding=history == "items",
+    )
+    model = Transformer(config, torch.from_numpy(ids), SIZES).eval()
+    with torch.no_grad():
+        model.head.weight.mul_(50)  # so that no two leaves score alike
+    return ids, Trie.build(ids, SIZES), model
+
+
+def batch(*rows: list[int]) -> HistoryBatch:
+    width = max(map(len, rows))
+    items = torch.tensor([row + [NO_ITEM] * (width - len(row)) for row in rows], dtype=torch.long)
+    return HistoryBatch(
+        items=items.view(len(rows), width), lengths=torch.tensor([len(row) for row in rows])
+    )
+
+
+ROWS = ([3, 7, 1, 30], [], [12], [5, 5, 39, 2, 8, 9])
+
+
+@pytest.mark.parametrize("history", ["codes", "items"])
+@pytest.mark.parametrize("normaliser", ["legal", "codebook"])
+def test_a_beam_as_wide_as_the_catalog_equals_exhaustive_ranking(history, normaliser):
+    _, trie, model = catalog_and_model(history)
+    scope = Scope(trie=trie)
+    wide = BeamSearch(num_beams=trie.num_leaves, normaliser=normaliser)
+    full = ExhaustiveSearch(num_leaves=trie.num_leaves, normaliser=normaliser, chunk_size=7)
+    by_beam = wide.search(model, batch(*ROWS), scope)
+    by_all = full.search(model, batch(*ROWS), scope)
+    torch.testing.assert_close(by_beam.log_probs, by_all.log_probs, atol=1e-4, rtol=1e-4)
+    assert torch.equal(by_beam.leaves, by_all.leaves)
+    if normaliser == "legal":  # the leaves are all there is
+        torch.testing.assert_close(by_all.log_probs.exp().sum(1), torch.ones(len(ROWS)))
+
+
+@pytest.mark.parametrize("history", ["codes", "items"])
+def test_a_user_gets_the_same_list_alone_in_any_batch_and_in_any_order(history):
+    _, trie, model = catalog_and_model(history)
+    recommender = GenerativeRecommender(model, trie, BeamSearch(num_beams=6))
+    together = recommender.recommend(batch(*ROWS), 10)
+    backwards = recommender.recommend(batch(*ROWS[::-1]), 10)
+    for user, row in enumerate(ROWS):
+        alone = recommender.recommend(batch(row), 10)
+        assert torch.equal(alone.items[0], together.items[user])
+        assert torch.equal(alone.items[0], backwards.items[len(ROWS) - 1 - user])
+        torch.testing.assert_close(alone.scores[0], together.scores[user], atol=1e-4, rtol=1e-4)
+
+
+def test_seen_and_unavailable_items_are_not_recommended_and_cost_no_place():
+    _, trie, model = catalog_and_model("items")
+    recommender = GenerativeRecommender(model, trie, BeamSearch(num_beams=trie.num_leaves))
+    is_available = torch.ones(40, dtype=torch.bool)
+    is_available[::3] = False
+    answer = recommender.recommend(
+        batch(*ROWS), 40, exclude_seen=True, available=trie.availability(is_available)
+    )
+    for row, items in zip(ROWS, answer.items.tolist(), strict=True):
+        found = {item for item in items if item != NO_ITEM}
+        assert found == {item for item in range(40) if item % 3} - set(row)
+
+
+def test_items_of_a_bucket_share_a_score_and_stand_together():
+    ids = np.array([[0, 0], [0, 0], [1, 1], [0, 1]])
+    trie = Trie.build(ids, (2, 2), popularity=np.array([1, 5, 2, 2]))
+    torch.manual_seed(0)
+    model = Transformer(
+        TransformerConfig(dim=8, num_layers=1, num_heads=2), torch.from_numpy(ids), (2, 2)
+    ).eval()
+    answer = GenerativeRecommender(model, trie, BeamSearch(num_beams=4)).recommend(batch([2]), 10)
+    items = answer.items[0].tolist()
+    assert sorted(items) == [NO_ITEM] * 6 + [0, 1, 2, 3]
+    place = items.index(1)  # the more popular of the two comes first
+    assert items[place + 1] == 0
+    assert answer.scores[0, place] == answer.scores[0, place + 1]
+    assert (answer.leaves[0] != NO_ITEM).sum() == 3
+
+
+def test_a_catalog_of_other_codebooks_is_refused():
+    _, _, model = catalog_and_model("codes")
+    other = Trie.build(np.array([[0, 0, 0]]), (1, 1, 1))
+    with pytest.raises(ValueError, match="the catalog that the model was trained on"):
+        GenerativeRecommender(model, other, BeamSearch())
+
+
+def test_a_search_never_returns_a_leaf_that_is_not_there():
+    _, trie, model = catalog_and_model("codes", num_items=3)
+    users = batch([0, 2, 1], [], [1])
+    candidates = BeamSearch(num_beams=50).search(model, users, Scope(trie=trie))
+    found = candidates.leaves[candidates.leaves != NO_STATE]
+    assert len(found) == 3 * trie.num_leaves
+    assert bool(((found >= trie.first_leaf) & (found < trie.num_nodes())).all())

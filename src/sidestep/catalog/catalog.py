@@ -59,7 +59,7 @@ class Catalog:
         semantic_ids: Int[np.ndarray, "items levels"] | Int[Tensor, "items levels"],
         codebook_sizes: tuple[int, ...],
         *,
-        popularity: Int[np.ndarray, " items"] | None = None,
+        popularity: Int[np.ndarray, " counts"] | None = None,
         texts: pl.DataFrame | None = None,
     ) -> "Catalog":
         """Checks that the parts belong together, and builds the trie.

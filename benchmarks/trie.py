@@ -1,0 +1,173 @@
+"""What the trie costs: building it, holding it, and asking it, for catalogs of several sizes.
+
+Semantic IDs are random, the worst case for memory: hardly any prefix is shared. Each size runs in
+a process of its own, so that its peak of memory is its own. The last line printed is one JSON
+object.
+"""
+
+import argparse
+import json
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from sidestep.catalog.trie import Trie
+
+USERS, BEAMS = 32, 50
+BATCHES = 16
+"""Different states that are asked for in turn, so that none stays in the cache by repetition."""
+
+
+def main() -> None:
+    """Measures every size and prints the result."""
+    arguments = parsed()
+    if arguments.one_size is not None:
+        print(json.dumps(measured(arguments.one_size, arguments)))
+        return
+    sizes = []
+    for size in arguments.sizes:
+        command = [sys.executable, __file__, *sys.argv[1:], "--one-size", str(size)]
+        answer = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+        sizes.append(json.loads(answer.splitlines()[-1]))
+        print(summary(sizes[-1]), flush=True)
+    result = {
+        "benchmark": "trie",
+        "users": USERS,
+        "beams": BEAMS,
+        "num_levels": arguments.levels,
+        "codebook_size": arguments.codebook_size,
+        "repeats": arguments.repeats,
+        "threads": arguments.threads,
+        "step_ms": arguments.step_ms,
+        "device": arguments.device,
+        "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores",
+        "torch": torch.__version__,
+        "sizes": sizes,
+    }
+    print(json.dumps(result))
+
+
+def parsed() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--sizes",
+        type=lambda text: int(float(text)),
+        nargs="+",
+        default=[10**4, 10**5, 10**6, 10**7],
+        help="numbers of items, such as 1e4 1e7 (default: 1e4 1e5 1e6 1e7)",
+    )
+    parser.add_argument("--levels", type=int, default=4, help="codes per item (default: 4)")
+    parser.add_argument("--codebook-size", type=int, default=256, help="per level (default: 256)")
+    parser.add_argument("--repeats", type=int, default=30, help="timed calls each (default: 30)")
+    parser.add_argument("--threads", type=int, default=1, help="torch threads (default: 1)")
+    parser.add_argument("--device", default="cpu", help="where the trie answers (default: cpu)")
+    parser.add_argument(
+        "--step-ms",
+        type=float,
+        default=25.0,
+        help="one decoding step of 32 users and 50 beams at d = 128 on this machine, which the "
+        "trie's share is taken of; decoding.py measures it (default: 25)",
+    )
+    parser.add_argument("--one-size", type=int, help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def measured(num_items: int, arguments: argparse.Namespace) -> dict[str, Any]:
+    """All figures for one size of catalog."""
+    torch.set_num_threads(arguments.threads)
+    generator = np.random.default_rng(0)
+    shape = (num_items, arguments.levels)
+    semantic_ids = generator.integers(0, arguments.codebook_size, shape, dtype=np.int32)
+    before_bytes = peak_bytes()
+    start = time.perf_counter()
+    trie = Trie.build(semantic_ids, (arguments.codebook_size,) * arguments.levels)
+    build_s = time.perf_counter() - start
+    after_bytes = peak_bytes()
+    trie = trie.to(arguments.device)
+    available = trie.availability(torch.from_numpy(generator.random(num_items) < 0.5))
+    depths = []
+    for depth in range(arguments.levels):
+        nodes = trie.nodes_at(depth)
+        states = torch.from_numpy(
+            generator.integers(nodes.start, nodes.stop, (BATCHES, USERS, BEAMS))
+        )
+        codes = generator.integers(0, arguments.codebook_size, (BATCHES, USERS, BEAMS))
+        batches = list(
+            zip(states.to(trie.device), torch.from_numpy(codes).to(trie.device), strict=True)
+        )
+        depths.append(
+            {
+                "depth": depth,
+                "num_nodes": len(nodes),
+                "legal_ms": timed(lambda s, _: trie.legal(s), batches, arguments.repeats),
+                "available_legal_ms": timed(
+                    lambda s, _: trie.legal(s, available), batches, arguments.repeats
+                ),
+                "child_ms": timed(trie.child, batches, arguments.repeats),
+            }
+        )
+    step_ms = [median(depth["legal_ms"]) + median(depth["child_ms"]) for depth in depths]
+    return {
+        "num_items": num_items,
+        "num_leaves": trie.num_leaves,
+        "build_s": round(build_s, 3),
+        "bytes_per_item": round(trie.memory_bytes / num_items, 2),
+        "peak_before_build_mb": round(before_bytes / 1e6, 1),
+        "peak_after_build_mb": round(after_bytes / 1e6, 1),
+        "legal_and_child_ms": [round(ms, 4) for ms in step_ms],
+        "mean_share_of_step": round(statistics.mean(step_ms) / arguments.step_ms, 5),
+        "max_share_of_step": round(max(step_ms) / arguments.step_ms, 5),
+        "depths": depths,
+    }
+
+
+def timed(
+    call: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+    batches: list[tuple[torch.Tensor, torch.Tensor]],
+    repeats: int,
+) -> list[float]:
+    """Milliseconds of each call after a warm-up over other states."""
+    is_gpu = batches[0][0].is_cuda
+    times = []
+    for turn in range(repeats + 5):
+        states, codes = batches[turn % len(batches)]
+        start = time.perf_counter()
+        call(states, codes)
+        if is_gpu:
+            torch.cuda.synchronize()
+        times.append(round(1e3 * (time.perf_counter() - start), 4))
+    return times[5:]
+
+
+def median(times: list[float]) -> float:
+    """The middle of the raw times."""
+    return statistics.median(times)
+
+
+def peak_bytes() -> int:
+    """The largest memory this process has held so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def summary(size: dict[str, Any]) -> str:
+    """One size for people."""
+    return (
+        f"{size['num_items']:>11,} items: built in {size['build_s']:.2f} s, "
+        f"{size['bytes_per_item']:.1f} bytes per item, peak {size['peak_after_build_mb']:.0f} MB, "
+        f"legal + child by depth {size['legal_and_child_ms']} ms "
+        f"({100 * size['mean_share_of_step']:.2f}% of a step)"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -104,7 +104,8 @@ class TreeContext:
         """The context with slots for new nodes, whose keys and values are still to be written.
 
         Raises:
-            ValueError: if the nodes exceed the capacity or the number of levels.
+            ValueError: if the nodes exceed the capacity or the number of levels, or a parent is
+                in no slot.
         """
         width = parents.shape[1]
         if self.num_nodes + width > self.capacity:
@@ -113,13 +114,22 @@ class TreeContext:
                 f"{self.capacity}; encode with a larger capacity."
             )
         users, slots, num_depths = self.ancestor_slots.shape
+        has_place = (depths >= 1) & (depths < num_depths)
+        has_parent = (parents >= ROOT_SLOT) & (parents < slots + width)
+        if (is_node & ~(has_place & has_parent)).any():
+            raise ValueError(
+                f"a node needs a depth from 1 to {num_depths - 1} and a parent in one of the "
+                f"{slots + width} slots."
+            )
         own_slots = torch.arange(slots, slots + width, device=parents.device).expand(users, width)
         by_depth = torch.arange(num_depths, device=parents.device)
         own = torch.where(by_depth == depths[..., None], own_slots[..., None], NO_SLOT)
         lines = torch.cat([self.ancestor_slots, own], dim=1)
         # A parent may lie in the same call, so a line is only complete once its parent's is:
         # each pass copies every parent's line, and after the deepest chain of this call all are.
-        index = parents.clamp(min=ROOT_SLOT)[..., None].expand(users, width, num_depths)
+        index = parents.clamp(ROOT_SLOT, slots + width - 1)[..., None].expand(
+            users, width, num_depths
+        )
         passes = num_depths - 1 if width > 1 else 1
         for _ in range(passes):
             lines[:, slots:] = torch.maximum(lines.gather(1, index), own)

@@ -1,0 +1,80 @@
+import pytest
+import torch
+
+from sidestep.model.sasrec import SasRec, SasRecConfig
+from sidestep.model.semantic_id_model import history_of
+from sidestep.step import NO_ITEM
+
+
+def tiny(**changes):
+    torch.manual_seed(0)
+    config = SasRecConfig(**{"dim": 16, "max_items": 6, **changes})
+    model = SasRec(config, num_items=9)
+    for parameter in model.parameters():
+        if parameter.ndim > 1:
+            torch.nn.init.normal_(parameter, std=0.4)
+    return model.eval()
+
+
+def states(model, *rows):
+    return model.states(history_of(torch.tensor(rows)))
+
+
+@torch.no_grad()
+def test_later_items_do_not_change_earlier_states():
+    model = tiny()
+    first, second = states(model, [1, 2, 3, 4, 5]), states(model, [1, 2, 3, 8, 0])
+    torch.testing.assert_close(first[:, :4], second[:, :4])
+    assert not first[:, 4].allclose(second[:, 4], atol=1e-2)
+    assert not first[:, 5].allclose(second[:, 5], atol=1e-2)
+
+
+@torch.no_grad()
+def test_padding_and_other_users_change_nothing():
+    model = tiny()
+    alone = states(model, [4, 7])
+    padded = states(model, [4, 7, NO_ITEM, NO_ITEM], [1, 2, 3, 4])
+    torch.testing.assert_close(padded[:1, :3], alone)
+
+
+@torch.no_grad()
+def test_order_matters():
+    model = tiny()
+    first, second = states(model, [1, 2, 3]), states(model, [2, 1, 3])
+    assert not first[:, 3].allclose(second[:, 3], atol=1e-2)
+
+
+@torch.no_grad()
+def test_an_empty_history_has_the_state_of_the_start():
+    model = tiny()
+    nothing = model.states(history_of(torch.zeros(2, 0, dtype=torch.long)))
+    assert nothing.shape == (2, 1, 16)
+    torch.testing.assert_close(states(model, [5, 1])[:, :1], nothing[:1])
+    padded = states(model, [NO_ITEM, NO_ITEM])
+    torch.testing.assert_close(padded[:, :1], nothing[:1])
+
+
+def test_what_is_computed_does_not_depend_on_grad():
+    model = tiny()
+    recorded = states(model, [1, 2, 3])
+    with torch.no_grad():
+        torch.testing.assert_close(states(model, [1, 2, 3]), recorded, atol=1e-5, rtol=1e-5)
+
+
+def test_scores_are_products_with_the_item_embeddings():
+    model = tiny()
+    scores = model.scores(torch.eye(16)[None])
+    assert scores.shape == (1, 16, model.num_items)
+    torch.testing.assert_close(scores[0], model.item_embedding.weight.T)
+
+
+def test_a_history_beyond_the_positions_is_refused():
+    model = tiny()
+    assert states(model, [1, 2, 3, 4, 5, 6]).shape == (1, 7, 16)
+    with pytest.raises(ValueError, match="histories of 7 items; SASRec was built for 6"):
+        states(model, [1, 2, 3, 4, 5, 6, 7])
+
+
+def test_heads_that_do_not_divide_the_width_are_refused():
+    with pytest.raises(ValueError, match="dim 10 must be a multiple of num_heads 4"):
+        SasRecConfig(dim=10, num_heads=4)

@@ -1,0 +1,70 @@
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sidestep.step import HistoryBatch, StepOutput, log_probs
+
+finite = st.floats(-1e4, 1e4, width=32)
+
+
+def step_of(*rows):
+    logits = torch.tensor([rows])
+    return StepOutput(logits=logits, hidden=torch.zeros(1, len(rows), 1))
+
+
+@given(st.lists(st.tuples(finite, st.booleans()), min_size=1, max_size=8), st.floats(0.1, 10))
+def test_legal_codes_sum_to_one_and_the_rest_are_impossible(codes, temperature):
+    logits, legal = zip(*codes, strict=True)
+    legal = torch.tensor([[legal]])
+    logs = log_probs(step_of(logits), legal, temperature)
+    assert torch.isneginf(logs[~legal]).all()
+    assert not logs.isnan().any()
+    if legal.any():
+        torch.testing.assert_close(logs.exp().sum(), torch.tensor(1.0))
+        best = logs[legal].max()
+        chosen = torch.tensor([[logits]])[legal].argmax()
+        assert logs[legal][chosen] == best
+
+
+def test_worked_example():
+    # exp gives 1, 2, 4, 8; codes 1 and 3 are legal: 2 / 10 and 8 / 10.
+    logits = [math.log(x) for x in (1, 2, 4, 8)]
+    legal = torch.tensor([[[False, True, False, True]]])
+    probs = log_probs(step_of(logits), legal).exp()
+    torch.testing.assert_close(probs, torch.tensor([[[0.0, 0.2, 0.0, 0.8]]]))
+    probs = log_probs(step_of(logits), None).exp()
+    torch.testing.assert_close(probs, torch.tensor([[[1.0, 2.0, 4.0, 8.0]]]) / 15)
+    # Temperature 1/2 squares what exp gives: 4 / 68 and 64 / 68.
+    probs = log_probs(step_of(logits), legal, 0.5).exp()
+    torch.testing.assert_close(probs, torch.tensor([[[0.0, 4.0, 0.0, 64.0]]]) / 68)
+
+
+def test_rows_without_a_legal_code_are_impossible_and_leave_gradients_whole():
+    logits = torch.tensor(
+        [[[1.0, 2.0, 0.0], [3.0, 4.0, 5.0], [-torch.inf] * 3]], requires_grad=True
+    )
+    step = StepOutput(logits=logits, hidden=torch.zeros(1, 3, 1))
+    legal = torch.tensor([[[True, True, False], [False, False, False], [True, True, True]]])
+    logs = log_probs(step, legal)
+    assert torch.isneginf(logs[0, 1:]).all()
+    logs[torch.isfinite(logs)].sum().backward()
+    # d(log p0 + log p1) / dx0 = 1 - 2 p0, with p0 = 1 / (1 + e).
+    expected = 1 - 2 / (1 + math.e)
+    torch.testing.assert_close(
+        logits.grad, torch.tensor([[[expected, -expected, 0.0], [0.0] * 3, [0.0] * 3]])
+    )
+
+
+@pytest.mark.parametrize("temperature", [0.0, -1.0])
+def test_temperatures_that_are_not_positive_are_refused(temperature):
+    with pytest.raises(ValueError, match="temperature must be above 0"):
+        log_probs(step_of([0.0]), None, temperature)
+
+
+def test_a_batch_of_histories_moves_as_a_whole():
+    batch = HistoryBatch(items=torch.zeros(1, 2, dtype=torch.long), lengths=torch.tensor([2]))
+    moved = batch.to("meta")
+    assert (moved.items.device.type, moved.lengths.device.type) == ("meta", "meta")

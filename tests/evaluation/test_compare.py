@@ -55,6 +55,15 @@ def test_seeds_are_averaged_and_methods_tested_against_the_reference():
     assert test.interval.low < test.difference < test.interval.high
 
 
+def test_what_is_tested_is_the_mean_over_seeds():
+    beam, _ = compare(
+        [run([0] * 8, seed=0), run([0] * 4, seed=1), run([0] * 20, method="sasrec")],
+        reference="sasrec",
+        num_resamples=9,
+    )
+    assert beam.tests["HR@10"].difference == pytest.approx((6 - 20) / NUM_USERS)
+
+
 def test_lists_of_ten_have_no_metrics_at_fifty():
     (row,) = compare([run([0])])
     assert set(row.estimates) == {"HR@1", "HR@5", "HR@10", "NDCG@5", "NDCG@10", "MRR"}

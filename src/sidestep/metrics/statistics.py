@@ -59,7 +59,8 @@ def bootstrap_interval(
     generator = np.random.default_rng(seed)
     means = np.empty(num_resamples)
     for rows in _chunks(num_resamples, len(values)):
-        drawn = generator.integers(len(values), size=(rows.stop - rows.start, len(values)))
+        size = (rows.stop - rows.start, len(values))
+        drawn = generator.integers(len(values), size=size, dtype=np.int32)
         means[rows] = values[drawn].mean(axis=1)
     low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
     return Interval(low=float(low), high=float(high))

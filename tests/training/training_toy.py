@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -70,13 +71,10 @@ def run_toy(
     folder: Path,
     *,
     resume: bool = False,
-    seconds_per_step: float = 0.0,
+    slow_down: Callable[[Progress], None] | None = None,
     checkpoint_every_s: float = 1e9,
 ) -> tuple[NextInRing, TrainingResult]:
     """The run that is killed, interrupted and resumed."""
-
-    def slow_down(progress: Progress) -> None:
-        time.sleep(seconds_per_step)
 
     objective = NextInRing(dropout=0.5)
     result = train(
@@ -106,4 +104,9 @@ if __name__ == "__main__":
     if sys.argv[1] == "together":
         run_together(Path(sys.argv[2]), batch_size=4, accumulation_steps=2)
     else:
-        run_toy(Path(sys.argv[2]), seconds_per_step=0.03, checkpoint_every_s=1e-9)
+        # Step ten is within the second epoch, and waits there to be killed.
+        run_toy(
+            Path(sys.argv[2]),
+            slow_down=lambda progress: time.sleep(600 if progress.step == 10 else 0.03),
+            checkpoint_every_s=1e-9,
+        )

@@ -25,6 +25,9 @@ from sidestep.training.random_state import RandomState
 NUM_KEPT = 2
 """Checkpoints kept: the newest, and the one before in case a disk lost the newest."""
 
+NUM_NAMED = 5
+"""Differences between two runs that an error names; another network differs everywhere."""
+
 Weights = dict[str, Tensor]
 
 
@@ -106,12 +109,14 @@ def load_checkpoint(path: Path) -> Checkpoint:
 
 
 def refuse_other_run(path: Path, saved: Mapping[str, Any], current: Mapping[str, Any]) -> None:
-    """Raises a `ValueError` that names every difference between two runs, if there is one."""
+    """Raises a `ValueError` that names the differences between two runs, if there are any."""
     differences = _differences(saved, current)
     if differences:
+        named = "; ".join(differences[:NUM_NAMED])
+        more = f"; and {len(differences) - NUM_NAMED} more" if len(differences) > NUM_NAMED else ""
         raise ValueError(
-            f"{path} belongs to another run: {'; '.join(differences)}. Set these back to resume "
-            f"it, train into another folder, or delete {path.parent} to start anew."
+            f"{path} belongs to another run: {named}{more}. Set this back to resume it, train "
+            f"into another folder, or delete {path.parent} to start anew."
         )
 
 

@@ -160,9 +160,10 @@ def train(
 
     Batches, dropout and steps follow from `seed` alone: on a CPU with the same number of threads,
     a run that was killed and resumed ends with the very bits of one that was not. Validation draws
-    from no random stream of the training. The first Ctrl-C (or SIGTERM) finishes the step, saves a
-    checkpoint and returns with `stopped="interrupted"`; the second aborts at once. Every process
-    of a launch by `accelerate` calls this function; each takes its share of the batches.
+    from no random stream of the training. The first Ctrl-C (or SIGTERM) finishes the step or the
+    validation, saves a checkpoint and returns with `stopped="interrupted"`; the second aborts at
+    once. Every process of a launch by `accelerate` calls this function and takes its share of the
+    batches.
 
     Args:
         objective: trained in place; ends on the training device, in `eval` mode.

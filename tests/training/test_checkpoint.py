@@ -1,0 +1,61 @@
+from dataclasses import replace
+
+import pytest
+import torch
+
+from sidestep.training.checkpoint import (
+    Checkpoint,
+    checkpoints,
+    load_checkpoint,
+    refuse_other_run,
+    save_checkpoint,
+)
+from sidestep.training.random_state import random_state
+
+
+@pytest.fixture
+def moment():
+    return Checkpoint(
+        run={"seed": 1},
+        state={"step": 3, "score": 0.1 + 0.2},
+        weights={"w": torch.randn(3)},
+        best_weights=None,
+        optimizer={"state": {0: {"step": torch.tensor(3.0)}}, "param_groups": [{"betas": (0, 1)}]},
+        random_states=[random_state()],
+    )
+
+
+def test_what_is_loaded_is_what_was_saved(tmp_path, moment):
+    moment = replace(moment, best_weights={"w": torch.randn(3)})
+    loaded = load_checkpoint(save_checkpoint(tmp_path, moment))
+    assert loaded.run == moment.run
+    assert loaded.state == moment.state
+    assert torch.equal(loaded.weights["w"], moment.weights["w"])
+    assert torch.equal(loaded.best_weights["w"], moment.best_weights["w"])
+    assert loaded.optimizer == moment.optimizer
+    assert loaded.random_states[0]["python"] == moment.random_states[0]["python"]
+
+
+def test_numbers_go_on_and_the_last_two_stay(tmp_path, moment):
+    # As text, 1000000 would come before 999999.
+    (tmp_path / "checkpoint-999999").mkdir()
+    for _ in range(2):
+        save_checkpoint(tmp_path, moment)
+    names = [path.name for path in checkpoints(tmp_path)]
+    assert names == ["checkpoint-1000000", "checkpoint-1000001"]
+
+
+def test_a_failed_save_leaves_what_was_there(tmp_path, moment):
+    first = save_checkpoint(tmp_path, moment)
+    with pytest.raises(TypeError):
+        save_checkpoint(tmp_path, replace(moment, state={"step": object()}))
+    assert list(tmp_path.iterdir()) == [first]
+    assert load_checkpoint(first).state == moment.state
+
+
+def test_many_differences_are_counted(tmp_path):
+    saved = {"weights": {str(index): [1] for index in range(8)}, "seed": 1}
+    current = {"weights": {str(index): [2] for index in range(8)}, "seed": 1}
+    with pytest.raises(ValueError, match=r"weights\.0 was \[1\] and is \[2\].*; and 3 more\. Set"):
+        refuse_other_run(tmp_path, saved, current)
+    refuse_other_run(tmp_path, saved, saved)

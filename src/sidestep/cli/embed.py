@@ -1,0 +1,150 @@
+"""`sidestep embed`: one vector per item."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from jaxtyping import Float
+
+from sidestep.cli.console import ERR, print_json
+from sidestep.cli.importing import AsJson, split_names
+from sidestep.cli.inputs import load_dataset, split_of
+from sidestep.data.dataset import Dataset
+from sidestep.embedding.collaborative import CollaborativeConfig, cooccurrence_svd
+from sidestep.embedding.tfidf import TfidfConfig, tfidf_svd
+from sidestep.embedding.vectors import concatenated, load_vectors, save_vectors
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sources:
+    """What vectors are made of.
+
+    columns: text columns; empty for none.
+    text: how texts become vectors.
+    given: a file of the user's own vectors.
+    collaborative_weight: of vectors from the training part; None for none. Texts and given
+        vectors weigh 1.
+    collaborative: how the training part becomes vectors.
+    """
+
+    columns: Sequence[str]
+    text: TfidfConfig
+    given: Path | None = None
+    collaborative_weight: float | None = None
+    collaborative: CollaborativeConfig = CollaborativeConfig()
+
+
+def item_vectors(
+    dataset: Dataset, sources: Sources, *, seed: int
+) -> Float[np.ndarray, "items dim"]:
+    """Vectors of all items of a dataset, in the order of its items.
+
+    Raises:
+        ValueError: nothing to embed, or given vectors of another number of items.
+        KeyError: an unknown text column.
+    """
+    parts, weights = [], []
+    if sources.columns:
+        unknown = [name for name in sources.columns if name not in dataset.items.text_columns]
+        if unknown:
+            raise KeyError(
+                f"{dataset.name} has no text columns {unknown}; there are "
+                f"{list(dataset.items.text_columns)}."
+            )
+        texts = {name: dataset.items.frame[name].to_list() for name in sources.columns}
+        parts.append(tfidf_svd(texts, sources.text, seed=seed))
+        weights.append(1.0)
+    if sources.given is not None:
+        given = load_vectors(sources.given)
+        if len(given) != len(dataset.items):
+            raise ValueError(
+                f"{sources.given}: {len(given)} vectors for {len(dataset.items)} items; row i must "
+                "be item i of the dataset's items.parquet."
+            )
+        parts.append(given.astype(np.float32))
+        weights.append(1.0)
+    if sources.collaborative_weight is not None:
+        # The training part alone: the targets of validation and test must not shape the codes.
+        train = split_of(dataset).train.histories
+        vectors = cooccurrence_svd(
+            train.items,
+            train.offsets,
+            sources.collaborative,
+            num_items=len(dataset.items),
+            seed=seed,
+        )
+        parts.append(vectors)
+        weights.append(sources.collaborative_weight)
+    if not parts:
+        raise ValueError(
+            f"{dataset.name} has no text columns; give --collaborative-weight or --given FILE."
+        )
+    # Vectors of one's own alone are left as they are, lengths included.
+    return parts[0] if len(parts) == 1 else concatenated(parts, weights=weights)
+
+
+def embed(
+    dataset: Annotated[Path, typer.Argument(help="The dataset folder.")],
+    out: Annotated[Path, typer.Option("--out", help="The .npy file to write.")],
+    columns: Annotated[
+        str | None,
+        typer.Option(help="Text columns, comma-separated; default: all. '' for none."),
+    ] = None,
+    dim: Annotated[int, typer.Option(min=1, help="Width of the text vectors.")] = 128,
+    collaborative_weight: Annotated[
+        float | None,
+        typer.Option(help="Add vectors from co-occurrence in training, with this weight."),
+    ] = None,
+    collaborative_dim: Annotated[int, typer.Option(min=1, help="Width of those vectors.")] = 64,
+    given: Annotated[
+        Path | None, typer.Option(help="Your own vectors, .npy, in the order of the items.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    json: AsJson = False,
+) -> None:
+    """Turn item texts (and co-occurrence, or your own vectors) into one vector per item.
+
+    Examples:
+
+      sidestep embed runs/scientific/dataset --out runs/scientific/vectors.npy
+
+      sidestep embed runs/beauty/dataset --collaborative-weight 1 --out runs/beauty/vectors.npy
+
+      sidestep embed runs/my/dataset --given sentence-vectors.npy --out runs/my/vectors.npy
+    """
+    loaded = load_dataset(dataset)
+    if columns is None:
+        # Own vectors stand for the texts unless texts are asked for as well.
+        names = [] if given is not None else list(loaded.items.text_columns)
+    else:
+        names = split_names(columns)
+    sources = Sources(
+        columns=names,
+        text=TfidfConfig(dim=dim),
+        given=given,
+        collaborative_weight=collaborative_weight,
+        collaborative=CollaborativeConfig(dim=collaborative_dim),
+    )
+    vectors = item_vectors(loaded, sources, seed=seed)
+    save_vectors(out, vectors)
+    num_empty = int((~vectors.any(axis=1)).sum())
+    if json:
+        print_json(
+            {
+                "path": str(out),
+                "items": len(vectors),
+                "dim": vectors.shape[1],
+                "items_without_vector": num_empty,
+                "columns": names,
+            }
+        )
+        return
+    ERR.print(
+        f"Wrote {out}: {len(vectors):,} items, {vectors.shape[1]} dimensions, {num_empty:,} items "
+        f"of which nothing is known. Next: sidestep tokenize {dataset} --vectors {out} "
+        "--out CATALOG",
+        highlight=False,
+    )

@@ -1,0 +1,55 @@
+"""Where a command runs: commit, machine and command line, for lines of results files."""
+
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+
+
+def git_commit(folder: Path | None = None) -> str | None:
+    """The commit of the working tree, with "-dirty" if it is changed; None outside of git."""
+    try:
+        commit = _git(["rev-parse", "--short=12", "HEAD"], folder)
+        is_dirty = bool(_git(["status", "--porcelain", "--untracked-files=no"], folder))
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return f"{commit}-dirty" if is_dirty else commit
+
+
+def machine() -> str:
+    """The processor, its cores that this process may use, the GPU if any, and torch."""
+    parts = [_processor(), f"{_num_cores()} cores"]
+    if torch.cuda.is_available():
+        parts.append(torch.cuda.get_device_name())
+    return ", ".join([*parts, f"torch {torch.__version__}"])
+
+
+def command_line() -> str:
+    """The command as it was typed, as far as a shell lets one know."""
+    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+
+
+def _git(arguments: list[str], folder: Path | None) -> str:
+    done = subprocess.run(
+        ["git", *arguments], cwd=folder, capture_output=True, text=True, check=True
+    )
+    return done.stdout.strip()
+
+
+def _num_cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

@@ -1,0 +1,179 @@
+"""A run on disk: what it was asked for, what came out, and how commands find it again."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from sidestep.bundle import save_bundle
+from sidestep.catalog.catalog import Catalog
+from sidestep.cli.config import AnyRun, PopularityRun, SasRecRun, TransformerRun, write_yaml
+from sidestep.cli.inputs import (
+    fingerprint,
+    flat_catalog,
+    popularity_of,
+    refuse_other_items,
+    split_of,
+)
+from sidestep.data.dataset import Dataset
+from sidestep.data.splits import Split
+from sidestep.files import read_json, write_json
+from sidestep.model.sasrec import SasRec
+from sidestep.model.transformer import Transformer
+from sidestep.training.loop import Progress, TrainingResult
+from sidestep.training.stages import Trained, train_sasrec, train_semantic_id_model
+
+
+class RunInfo(BaseModel):
+    """Beside the configuration, what makes a run; `run.json` in its folder.
+
+    dataset, catalog: the folders, as they were given; None where there was no catalog.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    dataset: str
+    catalog: str | None
+    seed: int = Field(ge=0)
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """Names within a run's folder; the training loop adds `log.jsonl` and checkpoints."""
+
+    path: Path
+
+    @property
+    def bundle(self) -> Path:
+        """The trained recommender."""
+        return self.path / "bundle"
+
+    @property
+    def log(self) -> Path:
+        """The training log."""
+        return self.path / "log.jsonl"
+
+    def evaluation(self, name: str) -> Path:
+        """The folder of one evaluation."""
+        return self.path / "evaluations" / name
+
+    def write(self, config: AnyRun, info: RunInfo) -> None:
+        """Keeps what the run was asked for; `config.yaml` can be trained from again."""
+        write_yaml(self.path / "config.yaml", config.model_dump(mode="json"))
+        write_json(self.path / "run.json", info.model_dump(mode="json"))
+
+    def info(self) -> RunInfo:
+        """What `write` kept.
+
+        Raises:
+            FileNotFoundError: this is no run's folder.
+        """
+        file = self.path / "run.json"
+        if not file.is_file():
+            raise FileNotFoundError(
+                f"{self.path}: no run here, run.json is missing; make one with 'sidestep train'."
+            )
+        try:
+            return RunInfo.model_validate(read_json(file))
+        except ValidationError as error:
+            raise ValueError(f"{file}: not the description of a run; train again.") from error
+
+
+def train_run(
+    config: AnyRun,
+    dataset: Dataset,
+    catalog: Catalog | None,
+    *,
+    folder: RunFolder,
+    info: RunInfo,
+    resume: bool = True,
+    report: Callable[[Progress], None] | None = None,
+) -> TrainingResult | None:
+    """Trains what a configuration asks for and leaves the bundle in the run's folder.
+
+    An interrupted run leaves no bundle, but checkpoints: calling this again continues it.
+
+    Returns:
+        How the training ended; None where nothing is trained.
+
+    Raises:
+        ValueError: configuration, dataset and catalog do not fit, or the folder holds another run.
+    """
+    if catalog is not None:
+        refuse_other_items(catalog, dataset)
+    elif isinstance(config, TransformerRun):
+        raise ValueError(
+            "a transformer needs semantic IDs: give --catalog, from 'sidestep tokenize'."
+        )
+    split = split_of(dataset, min_context=config.min_context)
+    catalog = catalog or flat_catalog(dataset, split)
+    network: Transformer | SasRec | None = None
+    result: TrainingResult | None = None
+    if not isinstance(config, PopularityRun):
+        trained = _trained(config, split, catalog, folder, info.seed, resume, report)
+        network, result = trained.network, trained.result
+        if result.stopped == "interrupted":
+            return result
+    folder.write(config, info)
+    save_bundle(
+        folder.bundle,
+        network=network,
+        counts=popularity_of(split, len(dataset.items)) if network is None else None,
+        catalog=catalog,
+        max_history=config.max_history,
+        seed=info.seed,
+        training={} if result is None else _summary(result),
+        data=fingerprint(dataset),
+    )
+    return result
+
+
+def _trained(
+    config: TransformerRun | SasRecRun,
+    split: Split,
+    catalog: Catalog,
+    folder: RunFolder,
+    seed: int,
+    resume: bool,
+    report: Callable[[Progress], None] | None,
+) -> Trained[Transformer] | Trained[SasRec]:
+    if isinstance(config, SasRecRun):
+        return train_sasrec(
+            split,
+            catalog.num_items,
+            model=config.model,
+            objective=config.objective,
+            training=config.training,
+            max_history=config.max_history,
+            folder=folder.path,
+            seed=seed,
+            validation=config.validation,
+            resume=resume,
+            report=report,
+        )
+    return train_semantic_id_model(
+        split,
+        catalog,
+        model=config.model,
+        objective=config.objective,
+        training=config.training,
+        max_history=config.max_history,
+        folder=folder.path,
+        seed=seed,
+        validation=config.validation,
+        resume=resume,
+        report=report,
+    )
+
+
+def _summary(result: TrainingResult) -> dict[str, Any]:
+    """What the bundle says of its training."""
+    return {
+        "validation": result.best_score,
+        "best_epoch": result.best_epoch,
+        "steps": result.step,
+        "seconds": result.seconds,
+        "stopped": result.stopped,
+    }

@@ -1,0 +1,125 @@
+"""`sidestep train`: a configuration, a dataset and a catalog to a run with a bundle."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as ProgressBar
+
+from sidestep.cli.config import read_config
+from sidestep.cli.console import ERR, print_json
+from sidestep.cli.importing import AsJson
+from sidestep.cli.inputs import load_catalog, load_dataset
+from sidestep.cli.runs import RunFolder, RunInfo, train_run
+from sidestep.training.loop import Progress
+from sidestep.training.stages import VALIDATION_METRIC
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C."""
+
+
+def train(
+    config: Annotated[Path, typer.Option("--config", help="The YAML file.")],
+    dataset: Annotated[Path, typer.Option(help="The dataset folder.")],
+    out: Annotated[Path, typer.Option("--out", help="The run's folder.")],
+    catalog: Annotated[
+        Path | None,
+        typer.Option(help="The catalog folder; sasrec and popularity do without."),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="A setting over the file, key=value; may be repeated."),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of weights, shuffling and dropout.")] = 0,
+    resume: Annotated[
+        bool,
+        typer.Option(help="Continue the run in --out if there is one; else refuse to overwrite."),
+    ] = True,
+    json: AsJson = False,
+) -> None:
+    """Train a recommender. The same command again continues where it was interrupted.
+
+    Examples:
+
+      sidestep train --config configs/scientific-transformer.yaml --dataset runs/scientific/dataset
+      --catalog runs/scientific/catalog --out runs/scientific/transformer-0 --seed 0
+
+      sidestep train --config configs/scientific-sasrec.yaml --dataset runs/scientific/dataset
+      --out runs/scientific/sasrec-0 --set model.dropout=0.3 --set training.epochs=10
+    """
+    run = read_config(config, settings or [])
+    loaded = load_dataset(dataset)
+    folder = RunFolder(out)
+    with progress_bar(run.kind) as report:
+        result = train_run(
+            run,
+            loaded,
+            None if catalog is None else load_catalog(catalog),
+            folder=folder,
+            info=RunInfo(
+                dataset=str(dataset), catalog=None if catalog is None else str(catalog), seed=seed
+            ),
+            resume=resume,
+            report=report,
+        )
+    if result is not None and result.stopped == "interrupted":
+        ERR.print(
+            f"Interrupted at step {result.step}; a checkpoint is in {out}. "
+            "Run the same command again to continue.",
+            highlight=False,
+        )
+        raise typer.Exit(INTERRUPTED)
+    if json:
+        summary = {} if result is None else {**asdict(result), "weights": str(result.weights)}
+        print_json({"path": str(out), "kind": run.kind, "seed": seed, **summary})
+        return
+    if result is not None and result.best_score is not None:
+        ERR.print(
+            f"Trained {result.step} steps in {result.seconds:.0f} s ({result.stopped}); best "
+            f"validation {VALIDATION_METRIC} {result.best_score:.4f} after epoch "
+            f"{result.best_epoch}.",
+            highlight=False,
+        )
+    ERR.print(f"Wrote {folder.bundle}. Next: sidestep evaluate {out}", highlight=False)
+
+
+@contextmanager
+def progress_bar(title: str) -> Iterator[Callable[[Progress], None]]:
+    """Shows a bar on the standard error while training; what it yields moves it."""
+    bar = ProgressBar(
+        TextColumn("[bold]{task.fields[title]}"),
+        BarColumn(bar_width=24),
+        TaskProgressColumn(),
+        TextColumn("{task.description}"),
+        TimeRemainingColumn(),
+        console=ERR,
+        refresh_per_second=4,
+    )
+    with bar:
+        task = bar.add_task("", total=None, title=title, visible=False)
+
+        def report(progress: Progress) -> None:
+            bar.update(
+                task,
+                total=progress.num_steps,
+                completed=progress.step,
+                description=_described(progress),
+                visible=True,
+            )
+
+        yield report
+
+
+def _described(progress: Progress) -> str:
+    parts = [f"epoch {progress.epoch}/{progress.num_epochs}"]
+    if progress.loss is not None:
+        parts.append(f"loss {progress.loss:.3f}")
+    if progress.targets_per_s is not None:
+        parts.append(f"{progress.targets_per_s:,.0f} targets/s")
+    if progress.score is not None:
+        parts.append(f"{VALIDATION_METRIC} {progress.score:.4f} (best {progress.best_score:.4f})")
+    return " · ".join(parts)

@@ -1,0 +1,236 @@
+"""Stages: from a split and a catalog to a trained network, one function per kind.
+
+Each builds the network, its objective, the windows and the validation, and hands them to the one
+loop; there is no second loop here.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import nn
+
+from sidestep.baselines.item_scores import SasRecRecommender
+from sidestep.catalog.catalog import Catalog
+from sidestep.data.splits import Rows, Split
+from sidestep.data.windows import training_windows
+from sidestep.evaluation.evaluator import evaluate, fixed_users
+from sidestep.model.sasrec import SasRec, SasRecConfig
+from sidestep.model.transformer import Transformer, TransformerConfig
+from sidestep.recommender import GenerativeRecommender, Recommender
+from sidestep.search.beam import BeamSearch
+from sidestep.training.loop import Progress, TrainingConfig, TrainingResult, train
+from sidestep.training.next_code import NextCodeConfig, NextCodeObjective
+from sidestep.training.next_item import NextItemConfig, NextItemObjective
+from sidestep.training.objective import Objective
+from sidestep.training.random_state import seed_everything, unchanged_random_state
+
+N = TypeVar("N", bound=nn.Module)
+
+VALIDATION_METRIC = "NDCG@10"
+_VALIDATION_CUTOFF = 10
+
+
+class ValidationConfig(BaseModel):
+    """How a network is judged while it is trained: NDCG@10 on the validation rows."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    num_users: int | None = Field(2000, ge=1)
+    """Validation rows, a fixed random choice; None takes all."""
+
+    num_beams: int = Field(20, ge=1)
+    """Width of the beam search; networks that score items need none."""
+
+    batch_size: int = Field(64, ge=1)
+    """Users per batch."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trained(Generic[N]):
+    """A network with its best weights, in `eval` mode on the training device."""
+
+    network: N
+    result: TrainingResult
+
+
+def train_semantic_id_model(
+    split: Split,
+    catalog: Catalog,
+    *,
+    model: TransformerConfig,
+    objective: NextCodeConfig,
+    training: TrainingConfig,
+    max_history: int,
+    folder: Path,
+    seed: int,
+    validation: ValidationConfig | None = None,
+    resume: bool = False,
+    report: Callable[[Progress], None] | None = None,
+) -> Trained[Transformer]:
+    """Trains a Transformer to write the next item's semantic ID; validates by beam search.
+
+    Args:
+        split: its training part is learned from, its validation rows choose the weights.
+        catalog: the semantic IDs; its item indices are those of the split.
+        model: shape of the network.
+        objective: what is lowered.
+        training: how.
+        max_history: most recent items shown, in training and in validation.
+        folder: of the run, see `loop.train`.
+        seed: of initial weights, shuffling and dropout.
+        validation: how to validate; None takes the defaults.
+        resume: continue an interrupted run in `folder`.
+        report: called after every step, see `loop.train`.
+
+    Raises:
+        ValueError: see `loop.train`; also where split, catalog and configurations do not fit.
+    """
+    _check_items(split, catalog)
+    with unchanged_random_state():
+        seed_everything(seed)
+        network = Transformer(model, catalog.semantic_ids, catalog.codebook_sizes)
+        lowered = NextCodeObjective(network, objective)
+    validation = validation or ValidationConfig()
+    policy = BeamSearch(num_beams=validation.num_beams)
+
+    def recommender(device: torch.device) -> Recommender:
+        return GenerativeRecommender(network, catalog.trie.to(device), policy)
+
+    result = _train(
+        lowered,
+        recommender,
+        split,
+        training,
+        validation,
+        max_history=max_history,
+        folder=folder,
+        seed=seed,
+        resume=resume,
+        report=report,
+        about={
+            "kind": "semantic-id-transformer",
+            "catalog": catalog.version,
+            "model": model.model_dump(mode="json"),
+            "objective": objective.model_dump(mode="json"),
+        },
+    )
+    return Trained(network=network, result=result)
+
+
+def train_sasrec(
+    split: Split,
+    num_items: int,
+    *,
+    model: SasRecConfig,
+    objective: NextItemConfig,
+    training: TrainingConfig,
+    max_history: int,
+    folder: Path,
+    seed: int,
+    validation: ValidationConfig | None = None,
+    resume: bool = False,
+    report: Callable[[Progress], None] | None = None,
+) -> Trained[SasRec]:
+    """Trains SASRec with the full cross-entropy; validates by its ranking of the whole catalog.
+
+    Args:
+        split, model, objective, training, max_history, folder, seed, validation, resume, report:
+            as in `train_semantic_id_model`.
+        num_items: items of the catalog.
+
+    Raises:
+        ValueError: see `loop.train`; also if `max_history` is more than the network can see.
+    """
+    if max_history > model.max_items:
+        raise ValueError(
+            f"max_history is {max_history}, but the network sees at most {model.max_items} items; "
+            "raise model.max_items or lower max_history."
+        )
+    with unchanged_random_state():
+        seed_everything(seed)
+        network = SasRec(model, num_items)
+        lowered = NextItemObjective(network, objective)
+
+    def recommender(device: torch.device) -> Recommender:
+        return SasRecRecommender(network)
+
+    result = _train(
+        lowered,
+        recommender,
+        split,
+        training,
+        validation or ValidationConfig(),
+        max_history=max_history,
+        folder=folder,
+        seed=seed,
+        resume=resume,
+        report=report,
+        about={
+            "kind": "sasrec",
+            "model": model.model_dump(mode="json"),
+            "objective": objective.model_dump(mode="json"),
+        },
+    )
+    return Trained(network=network, result=result)
+
+
+def _train(
+    objective: Objective,
+    recommender: Callable[[torch.device], Recommender],
+    split: Split,
+    training: TrainingConfig,
+    validation: ValidationConfig,
+    *,
+    max_history: int,
+    folder: Path,
+    seed: int,
+    resume: bool,
+    report: Callable[[Progress], None] | None,
+    about: dict[str, Any],
+) -> TrainingResult:
+    """What all kinds share: windows, validation by the recommender itself, and the loop."""
+    rows = _validation_rows(split, validation)
+
+    def validate() -> float:
+        device = next(objective.parameters()).device
+        evaluation = evaluate(
+            recommender(device),
+            rows,
+            k=_VALIDATION_CUTOFF,
+            batch_size=validation.batch_size,
+            max_history=max_history,
+            device=device,
+        )
+        return evaluation.metrics[VALIDATION_METRIC]
+
+    return train(
+        objective,
+        training_windows(split.train, max_history),
+        training,
+        folder=folder,
+        seed=seed,
+        # Without validation rows the last weights are kept.
+        validate=validate if len(rows) else None,
+        resume=resume,
+        report=report,
+        about={**about, "validation": validation.model_dump(mode="json")},
+    )
+
+
+def _validation_rows(split: Split, validation: ValidationConfig) -> Rows:
+    if validation.num_users is None or not len(split.validation):
+        return split.validation
+    return split.validation.select(fixed_users(len(split.validation), validation.num_users))
+
+
+def _check_items(split: Split, catalog: Catalog) -> None:
+    items = split.train.histories.items
+    if len(items) and items.max() >= catalog.num_items:
+        raise ValueError(
+            f"the split names item {items.max()}, but the catalog has {catalog.num_items} items: "
+            "they stem from different datasets; tokenize this dataset."
+        )

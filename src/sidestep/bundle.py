@@ -368,7 +368,7 @@ def _ranked(
 
 
 def _batch(rows: Sequence[np.ndarray]) -> HistoryBatch:
-    width = max(1, max(len(row) for row in rows))
+    width = max([1, *map(len, rows)])
     items = np.full((len(rows), width), NO_ITEM, dtype=np.int64)
     for index, row in enumerate(rows):
         items[index, : len(row)] = row

@@ -1,7 +1,7 @@
 """`sidestep embed`: one vector per item."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
@@ -34,7 +34,7 @@ class Sources:
     text: TfidfConfig
     given: Path | None = None
     collaborative_weight: float | None = None
-    collaborative: CollaborativeConfig = CollaborativeConfig()
+    collaborative: CollaborativeConfig = field(default_factory=CollaborativeConfig)
 
 
 def item_vectors(

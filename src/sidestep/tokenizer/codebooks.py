@@ -23,7 +23,7 @@ class ResidualCodebooks:
     levels: the codewords of each level; float32, all of the same width.
     """
 
-    levels: tuple[Float[np.ndarray, "codes dim"], ...]
+    levels: tuple[Float[np.ndarray, "_ dim"], ...]
 
     @property
     def codebook_sizes(self) -> tuple[int, ...]:

@@ -100,10 +100,10 @@ def test_a_killed_process_resumes_to_the_same_bits(tmp_path, uninterrupted):
 
 
 def test_ctrl_c_finishes_the_step_and_saves(tmp_path, uninterrupted):
-    press = stop_at(8, lambda: os.kill(os.getpid(), signal.SIGINT))
+    press = stop_at(9, lambda: os.kill(os.getpid(), signal.SIGINT))
     _, result = run_with(tmp_path, press)
     assert result.stopped == "interrupted"
-    assert result.step == state_of(tmp_path)["step"] == 8
+    assert result.step == state_of(tmp_path)["step"] == 9  # the line of step 12 spans this
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
     resumed, result = run_with(tmp_path, None, resume=True)

@@ -83,7 +83,10 @@ def cooccurrence_svd(
     if matrix.nnz == 0:
         raise ValueError(f"no pair of items exceeds shift = {config.shift}; lower it.")
     U, S, _ = randomized_svd(matrix, config.dim, n_iter=7, random_state=seed)
-    return unit_length((U * np.sqrt(S)).astype(np.float32))
+    vectors = (U * np.sqrt(S)).astype(np.float32)
+    # Rounding leaves 1e-17 in the rows of items without a pair; unit length would blow it up.
+    vectors[np.diff(matrix.indptr) == 0] = 0
+    return unit_length(vectors)
 
 
 def _cooccurrence(

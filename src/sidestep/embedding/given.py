@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
@@ -50,15 +51,19 @@ def read_given(
     return vectors
 
 
-def _load_numpy(path: Path) -> np.ndarray:
-    """An array, or for `.npz` the archive of arrays."""
+def _load_numpy(path: Path) -> Any:
+    """The array of a `.npy` file, or the archive of arrays of an `.npz` file."""
     try:
-        loaded: np.ndarray = np.load(path, allow_pickle=False)
+        loaded = np.load(path, allow_pickle=False)
     except (ValueError, EOFError, OSError, BadZipFile) as error:
         raise ValueError(
             f"{path}: not a {path.suffix} file of plain arrays ({error}); write it with "
             "numpy.save or numpy.savez, without Python objects."
         ) from error
+    if isinstance(loaded, np.ndarray) != (path.suffix == ".npy"):
+        raise ValueError(
+            f"{path}: the suffix is {path.suffix}, the content is another's; rename it."
+        )
     return loaded
 
 

@@ -76,6 +76,7 @@ def tfidf_svd(
             f"no item has any text in the columns {list(columns)}; name other text columns, or "
             "give item vectors of your own or collaborative vectors."
         )
+    # Runs of words that span two columns enter the vocabulary here, but are never counted below.
     vectorizer = CountVectorizer(
         strip_accents="unicode",
         ngram_range=(1, config.max_words),
@@ -102,4 +103,7 @@ def tfidf_svd(
     )
     weighted = TfidfTransformer(sublinear_tf=True).fit_transform(counts)
     svd = TruncatedSVD(n_components=config.dim, random_state=seed)
-    return unit_length(svd.fit_transform(weighted).astype(np.float32))
+    vectors = svd.fit_transform(weighted).astype(np.float32)
+    # Rounding leaves 1e-17 in the rows of items without a term; unit length would blow it up.
+    vectors[np.diff(weighted.indptr) == 0] = 0
+    return unit_length(vectors)

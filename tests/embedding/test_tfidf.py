@@ -1,0 +1,77 @@
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from sidestep.embedding.tfidf import TfidfConfig, tfidf_svd
+
+TITLES = ["steel drill", "cordless drill", "red lipstick", "pink lipstick", "drill bits steel"]
+BRANDS = ["Acme", "Acme", "Rouge", "Rouge", "Acme"]
+SMALL = TfidfConfig(dim=2, min_items=1)
+
+
+def test_items_of_like_words_are_near_and_others_far():
+    vectors = tfidf_svd({"title": TITLES, "brand": BRANDS}, SMALL, seed=0)
+    similarity = vectors @ vectors.T
+    tools = np.array([0, 1, 4])
+    assert similarity[np.ix_(tools, tools)].min() > 0.9
+    assert similarity[2, 3] > 0.9
+    assert abs(similarity[np.ix_(tools, [2, 3])]).max() < 0.1
+
+
+def test_vectors_are_unit_float32_but_zero_for_an_item_without_known_terms():
+    vectors = tfidf_svd({"title": [*TITLES, "", None]}, SMALL, seed=0)
+    assert vectors.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), [1] * 5 + [0] * 2, atol=1e-6)
+
+
+def test_in_all_dimensions_similarity_is_that_of_sublinear_tf_idf():
+    # Terms a (in both items) and b (in the second alone). idf = ln((1 + 2) / (1 + df)) + 1.
+    vectors = tfidf_svd(
+        {"text": ["aa aa", "aa bb"]}, TfidfConfig(dim=2, min_items=1, max_words=1), seed=0
+    )
+    idf_b = np.log(3 / 2) + 1
+    assert vectors[0] @ vectors[1] == pytest.approx(1 / np.sqrt(1 + idf_b**2), abs=1e-6)
+
+
+def test_a_columns_weight_counts_its_words_so_many_times():
+    config = TfidfConfig(dim=3, min_items=1, max_words=1, column_weights={"title": 3})
+    weighted = tfidf_svd({"title": TITLES, "brand": BRANDS}, config, seed=0)
+    repeated = [
+        f"{title} {title} {title} {brand}" for title, brand in zip(TITLES, BRANDS, strict=True)
+    ]
+    plain = tfidf_svd({"text": repeated}, TfidfConfig(dim=3, min_items=1, max_words=1), seed=0)
+    np.testing.assert_allclose(weighted @ weighted.T, plain @ plain.T, atol=1e-5)
+
+
+def test_the_same_seed_gives_the_same_vectors():
+    first = tfidf_svd({"title": TITLES}, SMALL, seed=1)
+    assert np.array_equal(first, tfidf_svd({"title": TITLES}, SMALL, seed=1))
+
+
+@pytest.mark.parametrize(
+    ("columns", "config", "error", "words"),
+    [
+        ({"title": ["", " "]}, {}, ValueError, r"no item has any text in the columns \['title'\]"),
+        ({"title": []}, {}, ValueError, "no item has any text"),
+        ({}, {}, ValueError, "no item has any text"),
+        ({"title": ["x", "y"]}, {}, ValueError, "no term is found"),
+        ({"title": ["aa", "bb"]}, {}, ValueError, "no term is found in 2 or more of 2 items"),
+        (
+            {"title": TITLES},
+            {"dim": 6, "min_items": 1},
+            ValueError,
+            "5 items with .* at most 5 dimensions",
+        ),
+        ({"title": TITLES, "brand": ["x"]}, {}, ValueError, "one row per item"),
+        ({"title": TITLES}, {"column_weights": {"tilte": 2}}, KeyError, "tilte"),
+    ],
+)
+def test_texts_that_give_no_vectors_are_refused(columns, config, error, words):
+    with pytest.raises(error, match=words):
+        tfidf_svd(columns, TfidfConfig(**{"dim": 2, **config}), seed=0)
+
+
+@pytest.mark.parametrize("config", [{"column_weights": {"title": 0.5}}, {"dim": 0}, {"dims": 3}])
+def test_configurations_that_mean_nothing_are_refused(config):
+    with pytest.raises(ValidationError):
+        TfidfConfig(**config)

@@ -257,13 +257,12 @@ def _lines(path: Path) -> list[dict[str, Any]]:
 
 
 def _number(value: float) -> str:
-    """Four decimals for shares, fewer for what is large; never "-0"."""
+    """Four decimals for shares, fewer for what is large, none for nothing."""
     if abs(value) >= 100:
         return f"{value:,.0f}"
     if abs(value) >= 1.5:
         return f"{value:.2f}"
-    text = f"{value:.4f}"
-    return text.removeprefix("-") if float(text) == 0 else text
+    return "0" if abs(value) < 0.00005 else f"{value:.4f}"
 
 
 def _svg(chart: Chart, index: int) -> Markup:

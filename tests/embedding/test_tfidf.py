@@ -25,12 +25,12 @@ def test_vectors_are_unit_float32_but_zero_for_an_item_without_known_terms():
 
 
 def test_in_all_dimensions_similarity_is_that_of_sublinear_tf_idf():
-    # Terms a (in both items) and b (in the second alone). idf = ln((1 + 2) / (1 + df)) + 1.
-    vectors = tfidf_svd(
-        {"text": ["aa aa", "aa bb"]}, TfidfConfig(dim=2, min_items=1, max_words=1), seed=0
-    )
-    idf_b = np.log(3 / 2) + 1
-    assert vectors[0] @ vectors[1] == pytest.approx(1 / np.sqrt(1 + idf_b**2), abs=1e-6)
+    # aa is in both items, once in the first and three times in the second, so its idf is
+    # ln(3 / 3) + 1 = 1 and its weights are 1 and 1 + ln 3; bb is in the second alone, once.
+    config = TfidfConfig(dim=2, min_items=1, max_words=1)
+    vectors = tfidf_svd({"text": ["aa", "aa bb aa aa"]}, config, seed=0)
+    aa, bb = 1 + np.log(3), np.log(3 / 2) + 1
+    assert vectors[0] @ vectors[1] == pytest.approx(aa / np.hypot(aa, bb), abs=1e-6)
 
 
 def test_a_columns_weight_counts_its_words_so_many_times():

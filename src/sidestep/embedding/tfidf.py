@@ -103,7 +103,7 @@ def tfidf_svd(
     )
     weighted = TfidfTransformer(sublinear_tf=True).fit_transform(counts)
     svd = TruncatedSVD(n_components=config.dim, random_state=seed)
-    vectors = svd.fit_transform(weighted).astype(np.float32)
-    # Rounding leaves 1e-17 in the rows of items without a term; unit length would blow it up.
-    vectors[np.diff(weighted.indptr) == 0] = 0
+    # A projection, unlike U · S, leaves the row of an item without a term exactly zero; rounding
+    # errors there would become directions of length 1.
+    vectors = svd.fit(weighted).transform(weighted).astype(np.float32)
     return unit_length(vectors)

@@ -87,13 +87,15 @@ class Interactions:
     def from_columns(
         cls,
         *,
-        user_ids: Sequence[str] | pl.Series,
-        item_ids: Sequence[str] | pl.Series,
-        timestamps: Sequence[int | None] | pl.Series | None = None,
-        events: Sequence[str | None] | pl.Series | None = None,
-        values: Sequence[float | None] | pl.Series | None = None,
+        user_ids: Sequence[object] | pl.Series,
+        item_ids: Sequence[object] | pl.Series,
+        timestamps: Sequence[object] | pl.Series | None = None,
+        events: Sequence[object] | pl.Series | None = None,
+        values: Sequence[object] | pl.Series | None = None,
     ) -> "Interactions":
         """Interactions from equally long columns; absent ones are filled with nulls.
+
+        The element types are those of `SCHEMA`; they are checked here and not left to the caller.
 
         Raises:
             ValueError: if a column mixes types or has another type than `SCHEMA` says, or if the

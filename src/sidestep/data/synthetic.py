@@ -49,15 +49,15 @@ class SyntheticShopConfig(BaseModel):
     mean_length: float = Field(9.0, ge=1)
     """Interactions per user on average, but for what `max_length` cuts off."""
     max_length: int = Field(40, ge=1)
-    complement_share: float = Field(0.4, ge=0, lt=1)
+    complement_share: float = Field(0.25, ge=0, lt=1)
     """c: how often the complement of the last item decides."""
-    taste_share: float = Field(0.4, ge=0, lt=1)
+    taste_share: float = Field(0.65, ge=0, lt=1)
     """t: how often taste decides; the rest is popularity."""
-    taste_decay: float = Field(0.7, gt=0, le=1)
+    taste_decay: float = Field(0.8, gt=0, le=1)
     """What a purchase still weighs in a user's taste after the next one."""
-    sibling_share: float = Field(0.25, ge=0, le=1)
+    sibling_share: float = Field(0.1, ge=0, le=1)
     """How much of a purchase's weight goes to the other kinds of its department."""
-    zipf_exponent: float = Field(0.8, ge=0)
+    zipf_exponent: float = Field(0.9, ge=0)
     """Popularity is proportional to rank to the power of minus this."""
 
     @property

@@ -167,7 +167,7 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> Table:
 
 
 def _only(table: Table, columns: Sequence[str]) -> Table:
-    frame = table.frame.select(dict.fromkeys(columns))
+    frame = table.frame.select(list(dict.fromkeys(columns)))
     return Table(path=table.path, frame=frame, place_of=table.place_of)
 
 

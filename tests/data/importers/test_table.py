@@ -1,0 +1,215 @@
+import json
+from datetime import date, datetime
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+
+from sidestep.data.importers.table import import_table
+
+from .broken import breakages, broken, message_of
+
+ROWS = [
+    {"reviewer": "ann", "asin": "B1", "day": 20, "kind": "buy", "stars": 5.0},
+    {"reviewer": "bob", "asin": "B2", "day": 11, "kind": "view", "stars": None},
+    {"reviewer": "ann", "asin": "B2", "day": 10, "kind": None, "stars": 3.5},
+]
+ITEMS = [
+    {"asin": "B2", "title": 'A 5" pipe, long', "price": 3},
+    {"asin": "B1", "title": None, "price": 4},
+]
+NAMES = {"user": "reviewer", "item": "asin", "time": "day", "event": "kind", "value": "stars"}
+SUFFIXES = ["csv", "tsv", "jsonl", "parquet"]
+
+
+def write(path, rows):
+    frame = pl.DataFrame(rows)
+    if path.suffix in (".csv", ".tsv"):
+        frame.write_csv(path, separator="\t" if path.suffix == ".tsv" else ",")
+    elif path.suffix == ".parquet":
+        frame.write_parquet(path)
+    else:
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def csv(tmp_path, text):
+    path = tmp_path / "log.csv"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_every_format_gives_the_same_dataset(tmp_path, suffix):
+    dataset = import_table(
+        write(tmp_path / f"log.{suffix}", ROWS),
+        **NAMES,
+        items_path=write(tmp_path / f"items.{suffix}", ITEMS),
+    )
+    assert dataset.interactions.frame.rows() == [
+        ("ann", "B1", 20, "buy", 5.0),
+        ("bob", "B2", 11, "view", None),
+        ("ann", "B2", 10, None, 3.5),
+    ]
+    assert dataset.items.frame.rows() == [("B2", 'A 5" pipe, long', "3"), ("B1", None, "4")]
+    assert dataset.histories().of(0).tolist() == [0, 1]
+    assert dataset.name == "log"
+    assert sorted(dataset.sources) == [f"items.{suffix}", f"log.{suffix}"]
+
+
+def test_only_users_and_items_are_needed(tmp_path):
+    dataset = import_table(csv(tmp_path, "user_id,item_id\n7,30\n7,4\n"))
+    assert dataset.items.item_ids == ("30", "4")
+    assert dataset.interactions.frame["timestamp"].null_count() == 2
+
+
+def test_items_may_name_their_ids_otherwise_and_texts_be_chosen(tmp_path):
+    path = csv(tmp_path, "user_id,item_id\na,x\n")
+    rows = [{"sku": "x", "title": "X", "details": {"weight": 1}, "tags": ["a", "b"]}]
+    items_path = write(tmp_path / "items.jsonl", rows)
+    dataset = import_table(
+        path, items_path=items_path, items_item="sku", text_columns=["tags", "title"]
+    )
+    assert dataset.items.frame.to_dicts() == [{"item_id": "x", "tags": "a, b", "title": "X"}]
+    with pytest.raises(ValueError, match=r"items\.jsonl, line 1: details must be text"):
+        import_table(path, items_path=items_path, items_item="sku")
+
+
+@pytest.mark.parametrize(
+    ("times", "expected"),
+    [
+        (["5", "-3"], [5, -3]),
+        (["964982703.0", "1e3"], [964982703, 1000]),
+        (["1970-01-02", "1970-01-01T00:00:01.5"], [86_400_000, 1_500]),
+        (["1970-01-01 01:00:00+01:00", "1970-01-01T00:00:02Z"], [0, 2_000]),
+        ([date(1970, 1, 2), date(1970, 1, 1)], [86_400_000, 0]),
+        ([datetime(1970, 1, 1, 1), datetime(1970, 1, 2)], [3_600_000, 86_400_000]),
+        ([3.0, 4.0], [3, 4]),
+    ],
+)  # fmt: skip
+def test_times_are_numbers_or_dates(tmp_path, times, expected):
+    path = tmp_path / "log.parquet"
+    pl.DataFrame({"user_id": ["a", "b"], "item_id": ["x", "y"], "t": times}).write_parquet(path)
+    assert import_table(path, time="t").interactions.frame["timestamp"].to_list() == expected
+
+
+CSV_FAULTS = [
+    ("", "log.csv: the file is empty"),
+    ("\n\n", "log.csv: the file is empty"),
+    ("u,i,t,v\n", "log.csv: there are no rows"),
+    ("u,i,v\na,x,1\n", r"log.csv: there is no column 't'; there are \['u', 'i', 'v'\]"),
+    ("u,i,t,u\na,x,1,2\n", "line 1: the header names the column 'u' twice"),
+    ("u,i,t,\na,x,1,2\n", "line 1: the header leaves a column without a name"),
+    ("u,i,t,v\na,x,1,2\nb,y\n", "line 3: 2 fields, the header has 4"),
+    ("u,i,t,v\na,x,1,2\nb,y,3,4,5\n", "line 3: 5 fields, the header has 4"),
+    ("u,i,t,v\na,x,1,2\n,y,3,4\n", "line 3: u is missing"),
+    ("u,i,t,v\na,,1,2\n", "line 2: i is missing"),
+    ("u,i,t,v\na,x,1,2\nb,y,,4\n", "line 3: t is missing"),
+    ("u,i,t,v\na,x,1,2\nb,y,soon,4\nc,z,late,4\n", "line 3: t 'soon' is not.*'1'.*.1 more"),
+    ("u,i,t,v\na,x,1.5,2\n", "line 2: t '1.5' is not a whole number of 64 bits"),
+    ("u,i,t,v\na,x,1e30,2\n", "line 2: t '1e30' is not a whole number of 64 bits"),
+    ("u,i,t,v\na,x,2024-01-01,2\nb,y,01/02/2024,2\n", "line 3: t '01/02/2024' is neither"),
+    ('u,i,t,v\n"a\n\nb",x,1,2\n\nb,y,3,"4,5"\n', "line 6: v '4,5' is not a number"),
+    ("u,i,t,v\na,x,1,inf\n", "line 2: v 'inf' is not a number"),
+    ('u,i,t,v\na,x,1,2\nb,y,3,"4\n', "after line 2: a quoted text does not end"),
+    ('u,i,t,v\na,"x,1,2\nb,y,3,4\n', "after line 1: a quoted text does not end"),
+    (b"u,i,t,v\na,x,1,2\n\xe9,y,3,4\n", "line 3: not UTF-8"),
+    ("u,i,t,v\na,x,1,2\n".encode("utf-16"), "line 1: not UTF-8"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "message"), CSV_FAULTS)
+def test_bad_csv_is_refused_with_its_line(tmp_path, text, message):
+    path = csv(tmp_path, text)
+    with pytest.raises(ValueError, match=message) as refusal:
+        import_table(path, user="u", item="i", time="t", value="v")
+    assert str(path) in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (['{"u": "a", "i": "x"}', '{"u": "b", "i": 3}'], "line 2: i 3 is a int.*have a str"),
+        (['{"u": 1, "i": "x"}', "", '{"u": true, "i": "y"}'], "line 3: u True is a bool"),
+        (['{"u": "a", "i": "x"}', '{"u": "b"'], "line 2, column .*: not valid JSON.*cut off"),
+        (['{"u": "a", "i": "x"}', '{"u": "b", "u": "c"}'], "line 2: the key 'u' stands twice"),
+        (['{"u": "a", "i": "x"}', "[1]"], "line 2: must hold one JSON object"),
+        (['{"u": "a", "i": "x"}', '{"u": "b", "i": null}'], "line 2: i is missing"),
+        (['{"u": "a", "i": "x"}', '{"u": "b"}'], "line 2: i is missing"),
+        (['{"u": "a", "j": "x"}'], r"no column 'i'; there are \['u', 'j'\]"),
+        (['{"u": 1.5, "i": "x"}'], "column 'u' is Float64; IDs must be"),
+        ([f'{{"u": {10**60}, "i": "x"}}'], "the values of u do not fit"),
+    ],
+)  # fmt: skip
+def test_bad_json_lines_are_refused_with_their_number(tmp_path, lines, message):
+    path = tmp_path / "log.jsonl"
+    path.write_text("\n".join(lines))
+    with pytest.raises(ValueError, match=message) as refusal:
+        import_table(path, user="u", item="i")
+    assert str(path) in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"u": [1.5], "i": ["x"]}, "column 'u' is Float64; IDs must be"),
+        ({"u": ["a", None], "i": ["x", "y"]}, "row 2: u is missing"),
+        ({"u": ["a"], "j": ["x"]}, r"no column 'i'; there are \['u', 'j'\]"),
+        ({"u": [], "i": []}, "there are no rows"),
+    ],
+)
+def test_bad_parquet_is_refused_with_its_row(tmp_path, columns, message):
+    path = tmp_path / "log.parquet"
+    pl.DataFrame(columns).write_parquet(path)
+    with pytest.raises(ValueError, match=message):
+        import_table(path, user="u", item="i")
+
+
+def test_times_and_values_of_another_kind_are_refused(tmp_path):
+    path = tmp_path / "log.parquet"
+    columns = {"user_id": ["a"], "item_id": ["x"], "t": [[1]], "n": [1]}
+    pl.DataFrame(columns).write_parquet(path)
+    for name in ("time", "value", "event"):
+        with pytest.raises(ValueError, match="column 't' is List"):
+            import_table(path, **{name: "t"})
+
+
+def test_a_table_of_an_unknown_kind_is_refused(tmp_path):
+    path = tmp_path / "log.xlsx"
+    path.write_bytes(b"PK")
+    with pytest.raises(ValueError, match=r"log\.xlsx: .*known are \.csv"):
+        import_table(path)
+
+
+def test_bad_item_tables_are_refused(tmp_path):
+    path = csv(tmp_path, "user_id,item_id\na,x\nb,y\nb,z\n")
+    items_path = tmp_path / "items.csv"
+    items_path.write_text("item_id,title\nx,X\n")
+    with pytest.raises(ValueError, match=r"log\.csv, line 3: item 'y' has no row in .*\(2 such"):
+        import_table(path, items_path=items_path)
+    items_path.write_text("item_id,title\nx,X\ny,Y\nz,Z\nx,X\n")
+    with pytest.raises(ValueError, match=r"items\.csv, line 5: item 'x' stands in an earlier row"):
+        import_table(path, items_path=items_path)
+    items_path.write_text("sku,item_id\nx,1\ny,2\nz,3\n")
+    with pytest.raises(ValueError, match="column 'item_id' is not the one of the IDs, 'sku'"):
+        import_table(path, items_path=items_path, items_item="sku")
+    with pytest.raises(ValueError, match=r"items\.csv: there is no column 'title'"):
+        import_table(path, items_path=items_path, items_item="sku", text_columns=["title"])
+
+
+@settings(max_examples=20)
+@given(breakages)
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_broken_files_leave_nothing_behind(tmp_path_factory, suffix, breakage):
+    folder = tmp_path_factory.mktemp("table")
+    for index in range(2):
+        path = write(folder / f"log.{suffix}", ROWS)
+        items_path = write(folder / f"items.{suffix}", ITEMS)
+        file = (path, items_path)[index]
+        file.write_bytes(broken(file.read_bytes(), breakage))
+        message_of(
+            lambda path=path, items_path=items_path: import_table(
+                path, **NAMES, items_path=items_path
+            ),
+            file,
+        )

@@ -1,0 +1,108 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sidestep.data.histories import Histories
+from sidestep.step import NO_ITEM
+
+SEQUENCES = st.lists(st.lists(st.integers(0, 9), max_size=6), min_size=1, max_size=6)
+
+
+def histories_of(sequences, **extra):
+    return Histories(
+        items=np.array([item for sequence in sequences for item in sequence], dtype=np.int32),
+        offsets=np.cumsum([0, *map(len, sequences)]),
+        user_ids=tuple(f"u{row}" for row in range(len(sequences))),
+        **extra,
+    )
+
+
+def lists(histories):
+    return [histories.of(row).tolist() for row in range(len(histories))]
+
+
+@given(SEQUENCES, st.integers(0, 7))
+def test_a_cut_keeps_the_most_recent(sequences, num_items):
+    histories = histories_of(sequences)
+    assert lists(histories.cut(num_items)) == [
+        sequence[max(0, len(sequence) - num_items) :] for sequence in sequences
+    ]
+    assert histories.lengths.tolist() == list(map(len, sequences))
+
+
+@given(SEQUENCES, st.data())
+def test_a_selection_is_those_users_in_that_order(sequences, data):
+    rows = data.draw(st.lists(st.integers(0, len(sequences) - 1), max_size=8))
+    chosen = histories_of(sequences).select(np.array(rows, dtype=np.int64))
+    assert lists(chosen) == [sequences[row] for row in rows]
+    assert chosen.user_ids == tuple(f"u{row}" for row in rows)
+
+
+@given(SEQUENCES, st.data())
+def test_a_batch_is_padded_at_the_end(sequences, data):
+    rows = data.draw(st.lists(st.integers(0, len(sequences) - 1), max_size=8))
+    batch = histories_of(sequences).batch(np.array(rows, dtype=np.int64))
+    chosen = [sequences[row] for row in rows]
+    width = max([1, *map(len, chosen)])
+    expected = [sequence + [NO_ITEM] * (width - len(sequence)) for sequence in chosen]
+    assert batch.items.tolist() == expected
+    assert batch.items.dtype == batch.lengths.dtype == torch.int64
+    assert batch.lengths.tolist() == list(map(len, chosen))
+
+
+def test_a_batch_of_all_is_the_batch_of_every_row():
+    histories = histories_of([[1, 2], [], [3]])
+    torch.testing.assert_close(histories.batch().items, torch.tensor([[1, 2], [-1, -1], [3, -1]]))
+
+
+def test_timestamps_and_events_stay_with_their_items():
+    histories = histories_of(
+        [[1, 2, 3], [4]], timestamps=np.array([5, 6, 7, 8]), events=np.array(["a", "b", "c", "d"])
+    )
+    cut = histories.cut(2).select(np.array([1, 0]))
+    assert cut.timestamps.tolist() == [8, 6, 7]
+    assert cut.events.tolist() == ["d", "b", "c"]
+
+
+def test_unknown_items_are_dropped_and_counted():
+    histories, num_unknown = Histories.from_item_ids(
+        {"ann": ["x", "gone", "y"], "bob": ["gone"], "cem": []}, {"x": 7, "y": 2}
+    )
+    assert (lists(histories), num_unknown) == ([[7, 2], [], []], 2)
+    assert histories.user_ids == ("ann", "bob", "cem")
+
+
+def test_nobody_is_a_legal_set_of_users():
+    histories, _ = Histories.from_item_ids({}, {})
+    assert len(histories) == len(histories.cut(3)) == 0
+    assert histories.batch().items.shape == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"offsets": np.array([0, 2])}, "need 3 offsets"),
+        ({"offsets": np.array([0, 1, 2])}, "from 0 to the 3 items"),
+        ({"offsets": np.array([0, 4, 3])}, "never fall"),
+        ({"items": np.array([1, NO_ITEM, 3])}, "start at 0"),
+    ],
+)
+def test_arrays_that_contradict_each_other_are_refused(change, message):
+    good = {"items": np.array([1, 2, 3]), "offsets": np.array([0, 2, 3]), "user_ids": ("a", "b")}
+    Histories(**good)
+    with pytest.raises(ValueError, match=message):
+        Histories(**{**good, **change})
+
+
+def test_rows_and_positions_out_of_range_are_refused():
+    histories = histories_of([[1], [2]])
+    with pytest.raises(IndexError):
+        histories.of(-1)
+    with pytest.raises(IndexError):
+        histories.select(np.array([2]))
+    with pytest.raises(ValueError, match="lie within"):
+        histories.between(np.array([0, 0]), np.array([1, 2]))
+    with pytest.raises(ValueError, match="not be negative"):
+        histories.cut(-1)

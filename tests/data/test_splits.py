@@ -1,0 +1,110 @@
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sidestep.data.histories import Histories
+from sidestep.data.splits import Rows, Split, TrainingPart, from_given_rows, leave_one_out
+
+SEQUENCES = st.lists(st.lists(st.integers(0, 9), max_size=6), max_size=6)
+
+
+def histories_of(sequences, **extra):
+    return Histories(
+        items=np.array([item for sequence in sequences for item in sequence], dtype=np.int64),
+        offsets=np.cumsum([0, *map(len, sequences)]),
+        user_ids=tuple(f"u{row}" for row in range(len(sequences))),
+        **extra,
+    )
+
+
+def lists(histories):
+    return [histories.of(row).tolist() for row in range(len(histories))]
+
+
+@given(SEQUENCES)
+def test_the_last_item_tests_and_the_one_before_validates(sequences):
+    split = leave_one_out(histories_of(sequences))
+    evaluated = [sequence for sequence in sequences if len(sequence) >= 3]
+    assert lists(split.test.histories) == [sequence[:-1] for sequence in evaluated]
+    assert split.test.targets.tolist() == [sequence[-1] for sequence in evaluated]
+    assert lists(split.validation.histories) == [sequence[:-2] for sequence in evaluated]
+    assert split.validation.targets.tolist() == [sequence[-2] for sequence in evaluated]
+    assert lists(split.train.histories) == [
+        sequence[:-2] if len(sequence) >= 3 else sequence for sequence in sequences
+    ]
+    assert split.num_training_only == len(sequences) - len(evaluated)
+
+
+def test_only_items_with_enough_context_are_trained():
+    histories = histories_of([[1, 2, 3, 4, 5], [6], []])  # training keeps 1 2 3; 6; nothing
+    assert leave_one_out(histories).train.first_target.tolist() == [1, 1, 0]
+    assert leave_one_out(histories).train.num_targets == 2
+    assert leave_one_out(histories, min_context=0).train.num_targets == 4
+    assert leave_one_out(histories, min_context=2).train.num_targets == 1
+
+
+def test_rows_are_cut_and_chosen_with_their_targets():
+    rows = Rows(histories=histories_of([[1, 2, 3], [4]]), targets=np.array([8, 9]))
+    chosen = rows.cut(2).select(np.array([1, 0]))
+    assert (lists(chosen.histories), chosen.targets.tolist()) == ([[4], [2, 3]], [9, 8])
+    assert chosen.batch().items.tolist() == [[4, -1], [2, 3]]
+
+
+def test_given_rows_are_taken_as_they_are():
+    training = histories_of([[1, 2], [3], []])
+    rows = Rows(histories=histories_of([[5, 6]]), targets=np.array([7]))
+    split = from_given_rows(training=training, validation=rows, test=rows)
+    assert split.train.first_target.tolist() == [1, 1, 0]
+    assert (split.strategy, split.num_training_only) == ("given", 2)
+
+
+@settings(max_examples=25)
+@given(SEQUENCES, st.booleans())
+def test_a_saved_split_loads_as_it_was(tmp_path_factory, sequences, is_timed):
+    size = sum(map(len, sequences))
+    extra = {"timestamps": np.arange(size), "events": np.array(["é"] * size, dtype=np.str_)}
+    split = leave_one_out(histories_of(sequences, **(extra if is_timed else {})))
+    path = tmp_path_factory.mktemp("split") / "split"
+    split.save(path)
+    loaded = Split.load(path)
+    assert (loaded.strategy, loaded.num_training_only) == ("leave-one-out", split.num_training_only)
+    np.testing.assert_array_equal(loaded.train.first_target, split.train.first_target)
+    for part in ("validation", "test"):
+        np.testing.assert_array_equal(getattr(loaded, part).targets, getattr(split, part).targets)
+    for part in ("train", "validation", "test"):
+        before, after = getattr(split, part).histories, getattr(loaded, part).histories
+        assert lists(after) == lists(before)
+        assert after.user_ids == before.user_ids
+        for name in ("timestamps", "events"):
+            np.testing.assert_array_equal(getattr(after, name), getattr(before, name))
+
+
+def test_a_damaged_or_foreign_split_is_refused(tmp_path):
+    split = leave_one_out(histories_of([[1, 2, 3, 4]]))
+    split.save(tmp_path / "a")
+    leave_one_out(histories_of([[1, 2, 3, 5]])).save(tmp_path / "b")
+    (tmp_path / "b" / "test.parquet").replace(tmp_path / "a" / "test.parquet")
+    with pytest.raises(ValueError, match=r"test\.parquet: not the content"):
+        Split.load(tmp_path / "a")
+    split.save(tmp_path / "a")
+    description = json.loads((tmp_path / "a" / "split.json").read_text())
+    (tmp_path / "a" / "split.json").write_text(json.dumps({**description, "format_version": 99}))
+    with pytest.raises(ValueError, match=r"split\.json: format version 99"):
+        Split.load(tmp_path / "a")
+    with pytest.raises(FileNotFoundError, match="not a saved split"):
+        Split.load(tmp_path / "nowhere")
+
+
+def test_targets_that_belong_to_no_history_are_refused():
+    histories = histories_of([[1, 2]])
+    with pytest.raises(ValueError, match="as many targets"):
+        Rows(histories=histories, targets=np.array([1, 2]))
+    with pytest.raises(ValueError, match="from 0 on"):
+        Rows(histories=histories, targets=np.array([-1]))
+    with pytest.raises(ValueError, match="outside its sequence of 2 items"):
+        TrainingPart(histories=histories, first_target=np.array([3]))
+    with pytest.raises(ValueError, match="as many first targets"):
+        TrainingPart(histories=histories, first_target=np.array([0, 0]))

@@ -1,0 +1,139 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sidestep.data.histories import Histories
+from sidestep.data.splits import TrainingPart
+from sidestep.data.windows import batches, num_batches, training_windows, window_batch
+from sidestep.step import NO_ITEM
+
+
+@st.composite
+def lengths_and_first_targets(draw, max_length=40):
+    lengths = draw(st.lists(st.integers(0, max_length), max_size=8))
+    first_target = [draw(st.integers(0, length)) for length in lengths]
+    return lengths, first_target
+
+
+def part_of(lengths, first_target):
+    """A training part whose items are all different: 0, 1, 2, …"""
+    histories = Histories(
+        items=np.arange(sum(lengths)),
+        offsets=np.cumsum([0, *lengths]),
+        user_ids=tuple(map(str, range(len(lengths)))),
+    )
+    return TrainingPart(histories=histories, first_target=np.array(first_target, dtype=np.int64))
+
+
+def shown(part, max_history):
+    """Each window as (items, positions to be predicted)."""
+    windows = training_windows(part, max_history)
+    return [
+        (windows.items[start : start + length].tolist(), list(range(first, length)))
+        for start, length, first in zip(
+            windows.starts, windows.lengths, windows.first_target, strict=True
+        )
+    ]
+
+
+def test_a_short_sequence_is_one_window():
+    assert shown(part_of([5], [1]), max_history=4) == [([0, 1, 2, 3, 4], [1, 2, 3, 4])]
+
+
+def test_a_long_sequence_is_cut_with_a_stride_of_half_the_history():
+    # Windows of 5 that end at 8, 6 and 4; each but the first predicts its last two.
+    assert shown(part_of([8], [1]), max_history=4) == [
+        ([0, 1, 2, 3], [1, 2, 3]),
+        ([1, 2, 3, 4, 5], [3, 4]),
+        ([3, 4, 5, 6, 7], [3, 4]),
+    ]
+
+
+def test_context_far_before_the_first_target_is_left_out():
+    assert shown(part_of([8], [7]), max_history=3) == [([4, 5, 6, 7], [3])]
+
+
+def test_a_sequence_without_targets_has_no_window():
+    assert shown(part_of([0, 1, 3], [0, 1, 3]), max_history=4) == []
+
+
+@given(lengths_and_first_targets(), st.integers(1, 12))
+def test_every_target_stands_in_one_window_with_enough_history(drawn, max_history):
+    part = part_of(*drawn)
+    sequence_of = np.repeat(np.arange(len(part)), part.histories.lengths)
+    position_of = np.arange(len(sequence_of)) - part.histories.offsets[:-1][sequence_of]
+    predicted = []
+    for items, targets in shown(part, max_history):
+        assert len(items) <= max_history + 1
+        assert targets
+        assert len(set(sequence_of[items])) == 1
+        for target in targets:
+            item = items[target]
+            predicted.append(item)
+            half = max_history + 1 - max(1, max_history // 2)
+            assert target >= min(position_of[item], half)
+    expected = np.flatnonzero(position_of >= part.first_target[sequence_of])
+    assert sorted(predicted) == expected.tolist()
+
+
+@given(lengths_and_first_targets(max_length=9), st.integers(1, 4), st.integers(0, 3))
+def test_an_epoch_holds_every_window_once(drawn, batch_size, epoch):
+    part = part_of(*drawn)
+    windows = training_windows(part, 4)
+    epoch_batches = list(batches(windows, batch_size, seed=1, epoch=epoch))
+    assert len(epoch_batches) == num_batches(windows, batch_size)
+    targets = [item for batch in epoch_batches for item in batch.items[batch.is_target].tolist()]
+    expected = [items[target] for items, found in shown(part, 4) for target in found]
+    assert sorted(targets) == sorted(expected)
+    for batch in epoch_batches:
+        assert batch.num_targets == batch.is_target.sum()
+        is_item = torch.arange(batch.items.shape[1]) < batch.lengths[:, None]
+        assert torch.equal(batch.items != NO_ITEM, is_item)
+
+
+def test_a_batch_is_padded_at_the_end():
+    windows = training_windows(part_of([3, 1, 2], [1, 0, 2]), 4)
+    batch = window_batch(windows, np.array([1, 0])).to("cpu")
+    assert batch.items.tolist() == [[3, -1, -1], [0, 1, 2]]
+    assert batch.lengths.tolist() == [1, 3]
+    assert batch.is_target.tolist() == [[True, False, False], [False, True, True]]
+    assert batch.num_targets == 3
+
+
+MANY = training_windows(part_of([2 + row % 7 for row in range(300)], [1] * 300), 10)
+
+
+def order(**arguments):
+    return [batch.items[:, 0].tolist() for batch in batches(MANY, 8, **arguments)]
+
+
+def test_the_order_depends_on_seed_and_epoch_alone():
+    assert order(seed=3, epoch=1) == order(seed=3, epoch=1)
+    assert order(seed=3, epoch=1) != order(seed=3, epoch=2)
+    assert order(seed=3, epoch=1) != order(seed=4, epoch=1)
+
+
+def test_a_resumed_epoch_continues_where_it_was():
+    for first_batch in (0, 5, num_batches(MANY, 8)):
+        rest = order(seed=3, epoch=1, first_batch=first_batch)
+        assert rest == order(seed=3, epoch=1)[first_batch:]
+
+
+def test_windows_of_like_length_share_a_batch():
+    padding = sum(
+        int((batch.items == NO_ITEM).sum()) for batch in batches(MANY, 8, seed=0, epoch=0)
+    )
+    assert padding < 0.05 * MANY.lengths.sum()
+
+
+def test_arguments_out_of_range_are_refused():
+    with pytest.raises(ValueError, match="max_history"):
+        training_windows(part_of([2], [1]), 0)
+    with pytest.raises(ValueError, match="batch_size"):
+        next(batches(MANY, 0, seed=0, epoch=0))
+    with pytest.raises(ValueError, match="seed and epoch"):
+        next(batches(MANY, 8, seed=-1, epoch=0))
+    with pytest.raises(ValueError, match="first_batch"):
+        next(batches(MANY, 8, seed=0, epoch=0, first_batch=1000))

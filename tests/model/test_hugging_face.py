@@ -96,11 +96,22 @@ def test_the_wrapped_model_still_works_by_itself():
 @torch.no_grad()
 def test_attention_dropout_is_at_work_while_training_and_only_then():
     model = wrapped(language_model(attention_dropout=0.5)).eval()
-    first, _ = model.encode(HISTORIES, capacity=0)
-    second, _ = model.encode(HISTORIES, capacity=0)
-    assert first.hidden.equal(second.hidden)
-    third, _ = model.train().encode(HISTORIES, capacity=0)
-    assert not third.hidden.allclose(first.hidden)
+    one = torch.ones(4, 1, dtype=torch.long)
+
+    def hidden_states():
+        root, _ = model.encode(HISTORIES, capacity=1)
+        node, _ = model.extend(evaluated, one, 0 * one, one, is_node=one == 1)
+        return root.hidden, node.hidden
+
+    _, evaluated = model.encode(HISTORIES, capacity=1)
+    root, node = hidden_states()
+    again_root, again_node = hidden_states()
+    assert again_root.equal(root)
+    assert again_node.equal(node)
+    model.train()
+    trained_root, trained_node = hidden_states()
+    assert not trained_root.allclose(root)
+    assert not trained_node.allclose(node)
 
 
 @pytest.mark.parametrize(

@@ -109,7 +109,8 @@ class HuggingFaceModel(SemanticIdModel):
             ValueError: if the model cannot hold a tree: an encoder-decoder, sliding windows,
                 recurrent layers, a head that is more than a matrix.
         """
-        super().__init__(semantic_ids, codebook_sizes)
+        device = language_model.device
+        super().__init__(semantic_ids.to(device), codebook_sizes)
         if code_tokens.shape[0] != self.num_codes:
             raise ValueError(f"{code_tokens.shape[0]} code_tokens for {self.num_codes} codes.")
         self.text_config = language_model.config.get_text_config()
@@ -117,7 +118,7 @@ class HuggingFaceModel(SemanticIdModel):
         language_model.set_attn_implementation(ATTENTION)
         self.language_model = language_model
         self.start_token = start_token
-        self.register_buffer("code_tokens", code_tokens.long(), persistent=False)
+        self.register_buffer("code_tokens", code_tokens.long().to(device), persistent=False)
         self._refuse_what_computes_otherwise()
 
     @property

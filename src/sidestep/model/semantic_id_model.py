@@ -40,7 +40,8 @@ class SemanticIdModel(nn.Module, ABC):
         self.codebook_sizes = tuple(codebook_sizes)
         starts = [sum(codebook_sizes[:level]) for level in range(num_levels)]
         self.register_buffer("semantic_ids", semantic_ids.long(), persistent=False)
-        self.register_buffer("level_starts", torch.tensor(starts), persistent=False)
+        level_starts = torch.tensor(starts, device=semantic_ids.device)
+        self.register_buffer("level_starts", level_starts, persistent=False)
 
     @property
     def num_levels(self) -> int:

@@ -55,17 +55,17 @@ class PopularityRun(_RunConfig):
     kind: Literal["popularity"]
 
 
-RunConfig = Annotated[TransformerRun | SasRecRun | PopularityRun, Field(discriminator="kind")]
+AnyRun = TransformerRun | SasRecRun | PopularityRun
 
 _KINDS: dict[str, type[_RunConfig]] = {
     "transformer": TransformerRun,
     "sasrec": SasRecRun,
     "popularity": PopularityRun,
 }
-_ADAPTER: TypeAdapter[TransformerRun | SasRecRun | PopularityRun] = TypeAdapter(RunConfig)
+_ADAPTER: TypeAdapter[AnyRun] = TypeAdapter(Annotated[AnyRun, Field(discriminator="kind")])
 
 
-def read_config(path: Path, settings: Sequence[str] = ()) -> "AnyRun":
+def read_config(path: Path, settings: Sequence[str] = ()) -> AnyRun:
     """Reads a YAML file and lays settings over it.
 
     Args:
@@ -93,7 +93,7 @@ def read_config(path: Path, settings: Sequence[str] = ()) -> "AnyRun":
     return checked_config(content, str(path))
 
 
-def checked_config(content: dict[str, Any], source: str) -> "AnyRun":
+def checked_config(content: dict[str, Any], source: str) -> AnyRun:
     """A configuration from plain values.
 
     Raises:
@@ -117,9 +117,6 @@ def write_yaml(path: Path, content: dict[str, Any]) -> None:
         )
 
 
-AnyRun = TransformerRun | SasRecRun | PopularityRun
-
-
 def _apply(content: dict[str, Any], setting: str) -> None:
     """Lays one setting over nested values."""
     name, separator, text = setting.partition("=")
@@ -132,19 +129,9 @@ def _apply(content: dict[str, Any], setting: str) -> None:
         if not isinstance(part, dict):
             raise ValueError(f"--set {setting!r}: {key!r} holds a value and no further keys.")
     try:
-        part[keys[-1]] = _number_or_value(yaml.safe_load(text))
+        part[keys[-1]] = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise ValueError(f"--set {setting!r}: the value is not valid YAML.") from error
-
-
-def _number_or_value(value: Any) -> Any:
-    """YAML takes 1e-3 for a text; nobody who types it means one."""
-    if isinstance(value, str):
-        try:
-            return float(value)
-        except ValueError:
-            return value
-    return value
 
 
 def _told(problem: Any, kind: type[BaseModel]) -> str:

@@ -1,11 +1,14 @@
 """What commands print: tables for people, JSON for scripts, one red line for mistakes."""
 
 import json
+import re
 from collections.abc import Sequence
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from sidestep.evaluation.compare import ComparedMethod
 
@@ -15,7 +18,9 @@ OUT = Console()
 ERR = Console(stderr=True)
 """Progress and errors, so that results can be piped."""
 
-SHOWN_METRICS = ("HR@5", "HR@10", "NDCG@5", "NDCG@10", "MRR")
+_NUMBER = re.compile(r"[-+]?[\d.,e]*(?: ?– ?[\d.]+)?")
+
+SHOWN_METRICS = ("HR@1", "HR@10", "NDCG@10")
 
 
 def print_json(value: Any) -> None:
@@ -24,39 +29,38 @@ def print_json(value: Any) -> None:
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    """A table whose first column is text and whose others are numbers."""
-    made = Table(title=title, title_justify="left", header_style="bold")
+    """A table whose numbers stand to the right."""
+    made = Table(
+        title=title, title_justify="left", header_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1)
+    )
     for index, column in enumerate(columns):
-        made.add_column(column, justify="left" if index == 0 else "right", no_wrap=index == 0)
+        cells = [row[index] for row in rows]
+        is_numbers = index > 0 and all(_NUMBER.fullmatch(cell) for cell in cells)
+        made.add_column(
+            Text(column),
+            justify="right" if is_numbers else "left",
+            no_wrap=is_numbers or index == 0,
+        )
     for row in rows:
-        made.add_row(*row)
+        made.add_row(*map(Text, row))
     return made
 
 
 def comparison_table(title: str, methods: Sequence[ComparedMethod], metric: str) -> Table:
-    """Means of every metric, and of one its interval, seeds and test against the reference."""
-    metrics = [name for name in SHOWN_METRICS if name in methods[0].estimates]
+    """Means of the main metrics, and of one its interval and the test against the reference."""
+    shown = [name for name in SHOWN_METRICS if name in methods[0].estimates]
+    shown = [name for name in shown if name != metric]
     rows = []
     for method in methods:
-        estimate = method.estimates[metric]
-        test = method.tests.get(metric)
-        interval = f"{estimate.interval.low:.4f} – {estimate.interval.high:.4f}"
+        estimate, test = method.estimates[metric], method.tests.get(metric)
         rows.append(
             [
                 method.label,
-                *(f"{method.estimates[name].mean:.4f}" for name in metrics),
-                interval,
-                str(len(method.seeds)),
+                *(f"{method.estimates[name].mean:.4f}" for name in shown),
+                f"{estimate.mean:.4f}",
+                f"{estimate.interval.low:.4f}–{estimate.interval.high:.4f}",
                 "" if test is None else f"{test.difference:+.4f}",
                 "" if test is None else f"{test.p_value:.4f}",
             ]
         )
-    columns = [
-        "method",
-        *metrics,
-        f"{metric}, 95 %",
-        "seeds",
-        f"Δ {metric}",
-        "p",
-    ]
-    return table(title, columns, rows)
+    return table(title, ["method", *shown, metric, "95 %", "Δ", "p"], rows)

@@ -224,7 +224,7 @@ def evaluate(
 @contextmanager
 def evaluation_bar(title: str) -> Iterator[Callable[[int, int], None]]:
     """Shows a bar on the standard error; what it yields moves it."""
-    with ProgressBar(console=ERR, transient=True) as bar:
+    with ProgressBar(console=ERR, transient=True, disable=not ERR.is_terminal) as bar:
         task = bar.add_task(title, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 

@@ -13,9 +13,12 @@ from typer.core import TyperGroup
 
 from sidestep import __version__
 from sidestep.cli import importing
+from sidestep.cli.compare import compare
 from sidestep.cli.console import ERR
+from sidestep.cli.demo import demo
 from sidestep.cli.embed import embed
 from sidestep.cli.evaluate import evaluate
+from sidestep.cli.recommend import recommend
 from sidestep.cli.tokenize import tokenize
 from sidestep.cli.train import INTERRUPTED, train
 
@@ -72,6 +75,9 @@ app.command()(embed)
 app.command()(tokenize)
 app.command()(train)
 app.command()(evaluate)
+app.command()(compare)
+app.command()(recommend)
+app.command()(demo)
 
 
 def main() -> None:

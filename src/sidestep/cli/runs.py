@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from accelerate import PartialState
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sidestep.bundle import save_bundle
@@ -46,6 +47,11 @@ class RunFolder:
     path: Path
 
     @property
+    def config(self) -> Path:
+        """The configuration, which can be trained from again."""
+        return self.path / "config.yaml"
+
+    @property
     def bundle(self) -> Path:
         """The trained recommender."""
         return self.path / "bundle"
@@ -60,8 +66,8 @@ class RunFolder:
         return self.path / "evaluations" / name
 
     def write(self, config: AnyRun, info: RunInfo) -> None:
-        """Keeps what the run was asked for; `config.yaml` can be trained from again."""
-        write_yaml(self.path / "config.yaml", config.model_dump(mode="json"))
+        """Keeps what the run was asked for."""
+        write_yaml(self.config, config.model_dump(mode="json"))
         write_json(self.path / "run.json", info.model_dump(mode="json"))
 
     def info(self) -> RunInfo:
@@ -111,11 +117,14 @@ def train_run(
     catalog = catalog or flat_catalog(dataset, split)
     network: Transformer | SasRec | None = None
     result: TrainingResult | None = None
+    if not folder.config.exists():
+        folder.write(config, info)
     if not isinstance(config, PopularityRun):
         trained = _trained(config, split, catalog, folder, info.seed, resume, report)
         network, result = trained.network, trained.result
-        if result.stopped == "interrupted":
+        if result.stopped == "interrupted" or not PartialState().is_main_process:
             return result
+    # Again, because a resumed run may have other settings where they change no step.
     folder.write(config, info)
     save_bundle(
         folder.bundle,

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from accelerate import PartialState
+from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as ProgressBar
 
 from sidestep.cli.config import read_config
@@ -92,12 +93,12 @@ def progress_bar(title: str) -> Iterator[Callable[[Progress], None]]:
     """Shows a bar on the standard error while training; what it yields moves it."""
     bar = ProgressBar(
         TextColumn("[bold]{task.fields[title]}"),
-        BarColumn(bar_width=24),
-        TaskProgressColumn(),
+        BarColumn(bar_width=8),
         TextColumn("{task.description}"),
-        TimeRemainingColumn(),
+        TimeRemainingColumn(compact=True),
         console=ERR,
         refresh_per_second=4,
+        disable=not PartialState().is_main_process,
     )
     with bar:
         task = bar.add_task("", total=None, title=title, visible=False)
@@ -115,11 +116,11 @@ def progress_bar(title: str) -> Iterator[Callable[[Progress], None]]:
 
 
 def _described(progress: Progress) -> str:
-    parts = [f"epoch {progress.epoch}/{progress.num_epochs}"]
+    parts = [f"{progress.epoch}/{progress.num_epochs}"]
     if progress.loss is not None:
         parts.append(f"loss {progress.loss:.3f}")
     if progress.targets_per_s is not None:
         parts.append(f"{progress.targets_per_s:,.0f} targets/s")
     if progress.score is not None:
-        parts.append(f"{VALIDATION_METRIC} {progress.score:.4f} (best {progress.best_score:.4f})")
+        parts.append(f"{VALIDATION_METRIC} {progress.score:.4f}")
     return " · ".join(parts)

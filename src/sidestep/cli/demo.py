@@ -1,0 +1,358 @@
+"""`sidestep demo`: the whole pipeline on an invented shop whose best possible result is known."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import torch
+import typer
+from jaxtyping import Float
+from torch import Tensor
+
+from sidestep import __version__
+from sidestep.baselines.item_scores import ItemScoreRecommender
+from sidestep.bundle import load
+from sidestep.catalog.catalog import Catalog
+from sidestep.cli.config import AnyRun, PopularityRun, SasRecRun, TransformerRun
+from sidestep.cli.console import ERR, OUT, comparison_table, print_json
+from sidestep.cli.embed import Sources, item_vectors
+from sidestep.cli.environment import machine
+from sidestep.cli.evaluate import (
+    LIST_LENGTH,
+    Asked,
+    evaluate_run,
+    evaluation_bar,
+    save_evaluation,
+)
+from sidestep.cli.importing import AsJson
+from sidestep.cli.inputs import split_of
+from sidestep.cli.runs import RunFolder, RunInfo, train_run
+from sidestep.cli.tokenize import learned_catalog
+from sidestep.cli.train import INTERRUPTED, progress_bar
+from sidestep.data.dataset import Dataset
+from sidestep.data.synthetic import GroundTruth, SyntheticShopConfig, synthetic_shop
+from sidestep.embedding.tfidf import TfidfConfig
+from sidestep.embedding.vectors import save_vectors
+from sidestep.evaluation.compare import ComparedMethod, compare
+from sidestep.evaluation.evaluator import Evaluation, evaluate, fixed_users
+from sidestep.evaluation.report import (
+    Report,
+    hit_rate_chart,
+    prefix_recall_chart,
+    training_chart,
+    worded_users,
+    write_report,
+)
+from sidestep.evaluation.results import PerUser, Setting
+from sidestep.model.sasrec import SasRecConfig
+from sidestep.model.transformer import TransformerConfig
+from sidestep.step import HistoryBatch
+from sidestep.tokenizer.residual_kmeans import ResidualKMeansConfig
+from sidestep.training.loop import TrainingConfig
+from sidestep.training.next_code import NextCodeConfig
+from sidestep.training.stages import VALIDATION_METRIC, ValidationConfig
+
+BEST_POSSIBLE = "best possible"
+METRIC = VALIDATION_METRIC
+NUM_SHOWN_USERS = 5
+
+SEED = 0
+MAX_HISTORY = 20
+
+
+class BestPossible(ItemScoreRecommender):
+    """Ranks by the probabilities that made the data: nothing can be better on average."""
+
+    name = BEST_POSSIBLE
+    score_kind = "prob"
+
+    def __init__(self, truth: GroundTruth) -> None:
+        self.truth = truth
+
+    @property
+    def num_items(self) -> int:
+        """Items of the shop."""
+        return len(self.truth.popularity)
+
+    def scores(self, histories: HistoryBatch) -> Float[Tensor, "users items"]:
+        """The true probability of every item to be the next one."""
+        return torch.from_numpy(self.truth.next_item_probs(histories))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Size:
+    """How large a demo is."""
+
+    shop: SyntheticShopConfig
+    text_dim: int
+    codebook_sizes: tuple[int, ...]
+    runs: Mapping[str, AnyRun]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What a demo came to."""
+
+    methods: list[ComparedMethod]
+    report: Path
+    seconds: float
+
+
+def demo(
+    out: Annotated[Path, typer.Option("--out", help="The folder to write.")] = Path("demo"),
+    quick: Annotated[
+        bool, typer.Option("--quick", help="A tiny shop, hardly trained: only to see it run.")
+    ] = False,
+    json: AsJson = False,
+) -> None:
+    """Run everything on an invented shop: embed, tokenize, train, evaluate, compare, report.
+
+    The same command again continues an interrupted demo.
+
+    Example: sidestep demo --out demo
+    """
+    outcome = run_demo(QUICK if quick else FULL, out)
+    if json:
+        print_json(
+            {
+                "methods": [method.as_json() for method in outcome.methods],
+                "report": str(outcome.report),
+                "seconds": outcome.seconds,
+            }
+        )
+        return
+    OUT.print(comparison_table("Synthetic shop, test", outcome.methods, METRIC))
+    OUT.print(
+        f"Δ and p: against sasrec, paired by user. Took {outcome.seconds:.0f} s.", highlight=False
+    )
+    OUT.print(f"Report: {outcome.report.resolve()}", highlight=False, soft_wrap=True)
+
+
+def run_demo(size: Size, out: Path) -> Outcome:
+    """Runs the pipeline, or what is left of it, in a folder."""
+    start = time.perf_counter()
+    _say("Inventing a shop")
+    dataset, truth = synthetic_shop(size.shop, SEED)
+    dataset.save(out / "dataset")
+    stats = dataset.stats()
+    _say(f"{stats.users:,} users, {stats.items:,} items, {stats.interactions:,} purchases", 1)
+    catalog = _catalog(size, dataset, out)
+    folders = {name: RunFolder(out / name) for name in size.runs}
+    for name, config in size.runs.items():
+        _train(config, dataset, catalog, folders[name], out)
+    _say("Evaluating on the test purchases: the whole catalog is ranked, past items left out")
+    evaluations = _evaluate(dataset, truth, folders)
+    runs = {label: per_user for label, (_, per_user) in evaluations.items()}
+    methods = compare(list(runs.values()), reference="sasrec")
+    report = out / "report.html"
+    seconds = time.perf_counter() - start
+    write_report(report, _report(dataset, evaluations, methods, folders, seconds))
+    return Outcome(methods=methods, report=report, seconds=seconds)
+
+
+def _catalog(size: Size, dataset: Dataset, out: Path) -> Catalog:
+    """Embeds and tokenizes, unless an earlier call has."""
+    path = out / "catalog"
+    if path.is_dir():
+        return Catalog.load(path)
+    _say("Turning texts into vectors, and vectors into semantic IDs")
+    sources = Sources(columns=dataset.items.text_columns, text=TfidfConfig(dim=size.text_dim))
+    vectors = item_vectors(dataset, sources, seed=SEED)
+    save_vectors(out / "vectors.npy", vectors)
+    catalog, _ = learned_catalog(
+        dataset,
+        vectors,
+        ResidualKMeansConfig(codebook_sizes=size.codebook_sizes),
+        collisions="reassign",
+        seed=SEED,
+    )
+    catalog.save(path)
+    first = catalog.semantic_ids[0].tolist()
+    _say(f"{catalog.texts_of(np.arange(1))['title'][0]} is {tuple(first)}", 1)
+    return catalog
+
+
+def _train(
+    config: AnyRun, dataset: Dataset, catalog: Catalog, folder: RunFolder, out: Path
+) -> None:
+    _say(f"Training {folder.path.name}")
+    info = RunInfo(dataset=str(out / "dataset"), catalog=str(out / "catalog"), seed=SEED)
+    with progress_bar(folder.path.name) as report:
+        result = train_run(config, dataset, catalog, folder=folder, info=info, report=report)
+    if result is not None and result.stopped == "interrupted":
+        _say("Interrupted; run the same command again to continue.")
+        raise typer.Exit(INTERRUPTED)
+
+
+def _evaluate(
+    dataset: Dataset, truth: GroundTruth, folders: Mapping[str, RunFolder]
+) -> dict[str, tuple[Evaluation, PerUser]]:
+    """Every method on all test rows, by label."""
+    # Nobody buys an item twice in this shop.
+    asked = {
+        "popularity": Asked(split="test", exclude_seen=True),
+        "sasrec": Asked(split="test", exclude_seen=True),
+        "transformer": Asked(split="test", exclude_seen=True),
+        "transformer, exhaustive": Asked(split="test", search="exhaustive", exclude_seen=True),
+    }
+    evaluations = {}
+    for label, how in asked.items():
+        folder = folders[label.partition(",")[0]]
+        with evaluation_bar(label) as progress:
+            evaluation, per_user = evaluate_run(
+                load(folder.path), dataset, how, catalog_name="catalog", progress=progress
+            )
+        save_evaluation(folder, evaluation, per_user, how)
+        evaluations[per_user.method] = (evaluation, per_user)
+    best = evaluate(BestPossible(truth), split_of(dataset).test, k=LIST_LENGTH, exclude_seen=True)
+    evaluations[BEST_POSSIBLE] = (best, _best_per_user(best, dataset))
+    return evaluations
+
+
+def _best_per_user(best: Evaluation, dataset: Dataset) -> PerUser:
+    """The best possible as a run, although no results file knows such a method."""
+    return PerUser(
+        dataset=dataset.name,
+        method=BEST_POSSIBLE,
+        split="test",
+        seed=SEED,
+        setting=Setting(
+            search=None,
+            beams=None,
+            k_plus=None,
+            budget=None,
+            history=None,
+            codes=None,
+            exclude_seen=True,
+            users="all",
+        ),
+        k=best.items.shape[1],
+        user_ids=best.user_ids,
+        targets=best.targets,
+        rank_before=best.rank_before,
+        bucket_size=best.bucket_size,
+        items=best.items,
+    )
+
+
+def _report(
+    dataset: Dataset,
+    evaluations: Mapping[str, tuple[Evaluation, PerUser]],
+    methods: list[ComparedMethod],
+    folders: Mapping[str, RunFolder],
+    seconds: float,
+) -> Report:
+    runs = {label: per_user for label, (_, per_user) in evaluations.items()}
+    metrics = {label: evaluation.metrics for label, (evaluation, _) in evaluations.items()}
+    logs = {name: folder.log for name, folder in folders.items() if folder.log.is_file()}
+    stats = dataset.stats()
+    charts = [
+        hit_rate_chart(runs),
+        training_chart(
+            logs,
+            y="validation",
+            title="Learning",
+            caption=f"{VALIDATION_METRIC} on validation after each epoch.",
+        ),
+        prefix_recall_chart({label: metrics[label] for label in ("sasrec", "beam")}),
+    ]
+    test = split_of(dataset).test
+    return Report(
+        title="Sidestep: a synthetic shop from texts to recommendations",
+        facts={
+            "Shop": f"{stats.users:,} users, {stats.items:,} items, "
+            f"{stats.interactions:,} purchases",
+            "Split": "leave one out; results are on test, past items left out",
+            "Beam, exhaustive": "one Transformer over semantic IDs, searched in two ways",
+            "Best possible": "ranks by the probabilities that made the data",
+            "Machine": machine(),
+            "Time": f"{seconds:.0f} s",
+            "Version": __version__,
+        },
+        methods=methods,
+        reference="sasrec",
+        beyond={
+            label: {
+                **{
+                    name: value
+                    for name, value in evaluation.metrics.items()
+                    if name in {"coverage", "diversity", "invalid_rate"}
+                },
+                "ms_per_user": evaluation.ms_per_user,
+                "tokens_per_user": evaluation.tokens_per_user,
+            }
+            for label, (evaluation, _) in evaluations.items()
+        },
+        charts=[chart for chart in charts if chart is not None],
+        users=worded_users(
+            {label: runs[label] for label in ("sasrec", "beam", BEST_POSSIBLE)},
+            test.histories,
+            dataset.items.frame["title"].to_list(),
+            fixed_users(len(test), NUM_SHOWN_USERS),
+        ),
+    )
+
+
+def _say(text: str, level: int = 0) -> None:
+    ERR.print(("  " if level else "[bold]•[/] ") + text, highlight=False)
+
+
+FULL = Size(
+    shop=SyntheticShopConfig(),
+    text_dim=64,
+    codebook_sizes=(32, 32, 32),
+    runs={
+        "popularity": PopularityRun(kind="popularity", max_history=MAX_HISTORY),
+        "sasrec": SasRecRun(
+            kind="sasrec",
+            max_history=MAX_HISTORY,
+            model=SasRecConfig(dim=64, max_items=MAX_HISTORY),
+            training=TrainingConfig(
+                epochs=30, batch_size=64, learning_rate=2e-3, weight_decay=0.01, validate_every=3
+            ),
+        ),
+        "transformer": TransformerRun(
+            kind="transformer",
+            max_history=MAX_HISTORY,
+            model=TransformerConfig(
+                dim=64,
+                num_layers=2,
+                history="items",
+                item_embedding=True,
+                item_head=True,
+                dropout=0.3,
+            ),
+            objective=NextCodeConfig(item_weight=0.5),
+            training=TrainingConfig(
+                epochs=30, batch_size=64, learning_rate=3e-3, weight_decay=0.01, validate_every=3
+            ),
+        ),
+    },
+)
+"""About two minutes on two cores."""
+
+QUICK = Size(
+    shop=SyntheticShopConfig(num_users=150, num_departments=2, items_per_kind=8),
+    text_dim=16,
+    codebook_sizes=(8, 8, 8),
+    runs={
+        "popularity": PopularityRun(kind="popularity", max_history=MAX_HISTORY),
+        "sasrec": SasRecRun(
+            kind="sasrec",
+            max_history=MAX_HISTORY,
+            model=SasRecConfig(dim=16, num_layers=1, max_items=MAX_HISTORY),
+            training=TrainingConfig(epochs=2, batch_size=64),
+        ),
+        "transformer": TransformerRun(
+            kind="transformer",
+            max_history=MAX_HISTORY,
+            model=TransformerConfig(dim=16, num_layers=1, num_heads=2, history="items"),
+            training=TrainingConfig(epochs=2, batch_size=64),
+            validation=ValidationConfig(num_users=50, num_beams=10),
+        ),
+    },
+)
+"""A few seconds."""

@@ -1,0 +1,112 @@
+"""`sidestep recommend`: a run answers for one user, in words where there are titles."""
+
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+
+from sidestep.bundle import LoadedRecommender, RecommendedItems, load
+from sidestep.cli.console import ERR, OUT, print_json, table
+from sidestep.cli.importing import AsJson, split_names
+from sidestep.cli.inputs import load_dataset
+from sidestep.model.transformer import Transformer
+from sidestep.search.beam import BeamSearch
+
+
+def recommend(
+    run: Annotated[Path, typer.Argument(help="The run's folder, or a bundle.")],
+    history: Annotated[
+        str | None, typer.Option(help="IDs of past items, oldest first, comma-separated.")
+    ] = None,
+    user: Annotated[str | None, typer.Option(help="A user of --dataset, instead.")] = None,
+    dataset: Annotated[Path | None, typer.Option(help="The dataset folder, for --user.")] = None,
+    k: Annotated[int, typer.Option("--k", "-k", min=1, help="Length of the list.")] = 10,
+    beams: Annotated[
+        int | None, typer.Option(min=1, help="Prefixes kept per level. [default: 50, at least k]")
+    ] = None,
+    exclude_seen: Annotated[
+        bool, typer.Option("--exclude-seen", help="Leave out items of the history.")
+    ] = False,
+    json: AsJson = False,
+) -> None:
+    """Recommend items after a history.
+
+    Examples:
+
+      sidestep recommend runs/scientific/transformer-0 --history 12,873,44 --k 5
+
+      sidestep recommend runs/scientific/transformer-0 --user 17 --dataset runs/scientific/dataset
+    """
+    item_ids = _item_ids(history, user, dataset)
+    loaded = load(run)
+    is_searched = beams is not None and isinstance(loaded.network, Transformer)
+    answer = loaded.recommend(
+        [item_ids],
+        k,
+        exclude_seen=exclude_seen,
+        search=BeamSearch(num_beams=beams) if beams is not None and is_searched else None,
+    )
+    if json:
+        print_json(_as_json(item_ids, answer))
+        return
+    if answer.num_unknown:
+        ERR.print(
+            f"Note: {answer.num_unknown} of {len(item_ids)} items of the history are not in the "
+            "catalog and were dropped.",
+            highlight=False,
+        )
+    _print(loaded, item_ids, answer)
+
+
+def _item_ids(history: str | None, user: str | None, dataset: Path | None) -> list[str]:
+    if (history is None) == (user is None):
+        raise ValueError("give either --history ITEM,ITEM or --user ID with --dataset.")
+    if history is not None:
+        return split_names(history)
+    if dataset is None:
+        raise ValueError("--user needs --dataset, the folder that knows the user.")
+    loaded = load_dataset(dataset)
+    histories = loaded.histories()
+    if user not in histories.user_ids:
+        raise KeyError(
+            f"{dataset}: no user {user!r}; users are such as {', '.join(histories.user_ids[:3])}."
+        )
+    items = histories.of(histories.user_ids.index(user))
+    return [loaded.items.item_ids[item] for item in items]
+
+
+def _as_json(item_ids: list[str], answer: RecommendedItems) -> dict[str, object]:
+    titles = [None] * len(answer.item_ids[0]) if answer.titles is None else answer.titles[0]
+    return {
+        "history": item_ids,
+        "unknown_items": answer.num_unknown,
+        "score_kind": answer.score_kind,
+        "tokens": answer.tokens[0],
+        "items": [
+            {"item_id": item_id, "score": score, "title": title}
+            for item_id, score, title in zip(
+                answer.item_ids[0], answer.scores[0], titles, strict=True
+            )
+        ],
+    }
+
+
+def _print(loaded: LoadedRecommender, item_ids: list[str], answer: RecommendedItems) -> None:
+    indices = loaded.catalog.indices_of(item_ids)
+    known: np.ndarray = indices[indices >= 0][-loaded.max_history :]
+    past = loaded.catalog.ids_of(known)
+    past_titles = loaded.titles(known) if answer.titles is not None and len(known) else past
+    OUT.print(
+        table(
+            "History, oldest first",
+            ["item", "title"],
+            [[item_id, title] for item_id, title in zip(past, past_titles, strict=True)],
+        )
+    )
+    titles = answer.item_ids[0] if answer.titles is None else answer.titles[0]
+    rows = [
+        [item_id, title, f"{score:.3f}"]
+        for item_id, title, score in zip(answer.item_ids[0], titles, answer.scores[0], strict=True)
+    ]
+    OUT.print(table("Recommended", ["item", "title", answer.score_kind], rows))

@@ -1,0 +1,93 @@
+"""Distillation: what a distribution over items says of each next code."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class PrefixRanges:
+    """Where the items below each prefix lie when items are sorted by semantic ID.
+
+    order: item indices in lexicographic order of their semantic IDs.
+    starts: per level, row r of width codes + 1: the items below the r-th prefix of that many
+        codes and code c stand at `starts[r, c]` to `starts[r, c + 1]` of `order`.
+    prefixes: per level, the row of each item's prefix of that many codes.
+    """
+
+    order: Int[Tensor, " items"]
+    starts: tuple[Int[Tensor, "_prefixes bounds"], ...]
+    prefixes: tuple[Int[Tensor, " items"], ...]
+
+    @staticmethod
+    def of(
+        semantic_ids: Int[Tensor, "items levels"], codebook_sizes: tuple[int, ...]
+    ) -> "PrefixRanges":
+        """Sorts the items once; memory grows with prefixes × codes of the deepest level."""
+        widest = max(codebook_sizes)
+        num_items = semantic_ids.shape[0]
+        prefix = torch.zeros(num_items, dtype=torch.long, device=semantic_ids.device)
+        prefixes, keys = [], []
+        for level in range(semantic_ids.shape[1]):
+            prefixes.append(prefix)
+            keys.append(prefix * widest + semantic_ids[:, level].long())
+            # Ranks of distinct keys ascend in lexicographic order of the prefixes.
+            prefix = torch.unique(keys[-1], return_inverse=True)[1]
+        order = prefix.argsort(stable=True)
+        starts = []
+        for row, key in zip(prefixes, keys, strict=True):
+            num_prefixes = int(row.max()) + 1
+            bounds = torch.arange(num_prefixes, device=key.device)[:, None] * widest
+            bounds = bounds + torch.arange(widest + 1, device=key.device)
+            starts.append(torch.searchsorted(key[order], bounds))
+        return PrefixRanges(order=order, starts=tuple(starts), prefixes=tuple(prefixes))
+
+    def to(self, device: torch.device | str) -> "PrefixRanges":
+        """The same ranges on `device`."""
+        return PrefixRanges(
+            order=self.order.to(device),
+            starts=tuple(starts.to(device) for starts in self.starts),
+            prefixes=tuple(prefixes.to(device) for prefixes in self.prefixes),
+        )
+
+
+def next_code_probs(
+    item_probs: Float[Tensor, "targets items"], targets: Int[Tensor, " targets"], at: PrefixRanges
+) -> Float[Tensor, "targets levels codes"]:
+    """Probability of each code after the target's prefix, under a distribution over items.
+
+        q(c | y_1..y_l) = Σ_{items i below y_1..y_l c} p(i) / Σ_{items i below y_1..y_l} p(i)
+
+    Args:
+        item_probs: rows sum to one.
+        targets: items whose prefixes are followed.
+        at: the prefixes of the catalog.
+
+    Returns:
+        Rows sum to one; 0 at codes that follow no such prefix.
+    """
+    # In float64: a mass is a difference of sums, and unlikely prefixes have little of it.
+    sums = item_probs[:, at.order].double().cumsum(dim=1)
+    sums = torch.nn.functional.pad(sums, (1, 0))
+    levels = []
+    for starts, prefixes in zip(at.starts, at.prefixes, strict=True):
+        masses = sums.gather(1, starts[prefixes[targets]]).diff(dim=1)
+        total = masses.sum(dim=1, keepdim=True)
+        levels.append((masses / total.clamp(min=torch.finfo(masses.dtype).tiny)).float())
+    return torch.stack(levels, dim=1)
+
+
+def soft_cross_entropy(
+    logits: Float[Tensor, "targets levels codes"], probs: Float[Tensor, "targets levels codes"]
+) -> Float[Tensor, " levels"]:
+    """Mean cross-entropy -Σ_c q(c) log softmax(logits)_c of each level, in nats.
+
+    Args:
+        logits: -inf past the end of a codebook, where `probs` must be 0.
+        probs: the soft targets q.
+    """
+    logs = logits.float().log_softmax(dim=-1)
+    # 0 · -inf is NaN, also in the gradient.
+    return -(probs * logs.masked_fill(probs == 0, 0.0)).sum(dim=-1).mean(dim=0)

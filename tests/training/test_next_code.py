@@ -1,0 +1,79 @@
+import pytest
+import torch
+
+from sidestep.data.windows import WindowBatch
+from sidestep.model.transformer import Transformer, TransformerConfig
+from sidestep.step import NO_ITEM, HistoryBatch
+from sidestep.training.next_code import NextCodeConfig, NextCodeObjective
+
+IDS = torch.tensor([[0, 1], [1, 1], [1, 0], [0, 0]])
+BATCH = WindowBatch(
+    items=torch.tensor([[0, 2, 1], [3, 1, NO_ITEM]]),
+    lengths=torch.tensor([3, 2]),
+    is_target=torch.tensor([[False, True, True], [True, True, False]]),
+    num_targets=4,
+)
+
+
+def objective(**config) -> NextCodeObjective:
+    torch.manual_seed(0)
+    shape = TransformerConfig(
+        dim=8,
+        num_layers=1,
+        num_heads=2,
+        history="items",
+        dropout=0.0,
+        item_head="item_weight" in config,
+    )
+    return NextCodeObjective(Transformer(shape, IDS, (2, 2)), NextCodeConfig(**config))
+
+
+def test_the_loss_is_the_mean_over_targets_of_the_semantic_ids_log_probability():
+    lowered = objective()
+    loss = lowered(BATCH)
+    assert loss.num_targets == 4
+    total = 0.0
+    for user, position in BATCH.is_target.nonzero().tolist():
+        item = int(BATCH.items[user, position])
+        before = BATCH.items[user : user + 1, :position]
+        step, context = lowered.model.encode(
+            HistoryBatch(items=before, lengths=torch.tensor([position])), capacity=1
+        )
+        first, second = IDS[item].tolist()
+        total -= step.logits[0, 0].log_softmax(-1)[first].item()
+        step, _ = lowered.model.extend(
+            context,
+            torch.tensor([[first]]),
+            torch.tensor([[0]]),
+            torch.tensor([[1]]),
+            is_node=torch.tensor([[True]]),
+        )
+        total -= step.logits[0, 0].log_softmax(-1)[second].item()
+    assert float(loss.loss) == pytest.approx(total / 4, abs=1e-5)
+    assert set(loss.parts) == {"code_1", "code_2"}
+
+
+def test_parts_add_up_by_their_weights():
+    loss = objective(item_weight=0.5, distillation_weight=2.0)(BATCH)
+    parts = {name: float(part) for name, part in loss.parts.items()}
+    expected = parts["code_1"] + parts["code_2"] + 0.5 * parts["item"] + 2 * parts["distillation"]
+    assert float(loss.loss) == pytest.approx(expected, abs=1e-5)
+
+
+def test_distillation_teaches_the_codes_and_not_the_item_head():
+    lowered = objective(item_weight=1.0, distillation_weight=1.0)
+    plain = objective(item_weight=1.0)
+    lowered(BATCH).loss.backward()
+    plain(BATCH).loss.backward()
+    torch.testing.assert_close(
+        lowered.model.item_head.weight.grad, plain.model.item_head.weight.grad
+    )
+    assert not torch.allclose(lowered.model.head.weight.grad, plain.model.head.weight.grad)
+
+
+def test_an_item_weight_without_an_item_head_is_refused_and_so_is_a_missing_teacher():
+    shape = TransformerConfig(dim=8, num_layers=1, num_heads=2)
+    with pytest.raises(ValueError, match="set both or neither"):
+        NextCodeObjective(Transformer(shape, IDS, (2, 2)), NextCodeConfig(item_weight=1.0))
+    with pytest.raises(ValueError, match="set item_weight"):
+        NextCodeConfig(distillation_weight=1.0)

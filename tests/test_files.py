@@ -1,0 +1,57 @@
+import json
+
+import pytest
+
+from sidestep.files import read_json, whole_file, whole_folder, write_json
+
+
+def test_a_file_that_fails_half_way_leaves_the_old_one_and_nothing_else(tmp_path):
+    path = tmp_path / "kept.txt"
+    path.write_text("old")
+    with pytest.raises(RuntimeError, match="half"), whole_file(path) as temporary:
+        temporary.write_text("ne")
+        raise RuntimeError("half way")
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_appears_under_its_name_only_when_it_is_whole(tmp_path):
+    path = tmp_path / "deep" / "new.txt"
+    with whole_file(path) as temporary:
+        temporary.write_text("new")
+        assert not path.exists()
+    assert path.read_text() == "new"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_folder_that_fails_half_way_leaves_the_old_one_and_nothing_else(tmp_path):
+    path = tmp_path / "folder"
+    path.mkdir()
+    (path / "a").write_text("old")
+    with pytest.raises(RuntimeError, match="half"), whole_folder(path) as temporary:
+        (temporary / "a").write_text("ne")
+        raise RuntimeError("half way")
+    assert (path / "a").read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_replaces_an_older_one_whole(tmp_path):
+    path = tmp_path / "folder"
+    path.mkdir()
+    (path / "gone").write_text("old")
+    with whole_folder(path) as temporary:
+        (temporary / "here").write_text("new")
+    assert [file.name for file in path.iterdir()] == ["here"]
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_json_goes_round_and_its_errors_name_file_line_and_column(tmp_path):
+    path = tmp_path / "value.json"
+    write_json(path, {"ü": [1, None]})
+    assert read_json(path) == {"ü": [1, None]} == json.loads(path.read_text(encoding="utf-8"))
+    path.write_text('{\n  "a": 1,\n  b\n}')
+    with pytest.raises(ValueError, match=r"value\.json, line 3, column 3"):
+        read_json(path)
+    path.write_bytes(b'"\xff"')
+    with pytest.raises(ValueError, match="not UTF-8"):
+        read_json(path)

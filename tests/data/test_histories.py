@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sidestep.data.histories import Histories
@@ -23,6 +23,7 @@ def lists(histories):
     return [histories.of(row).tolist() for row in range(len(histories))]
 
 
+@settings(max_examples=40)
 @given(SEQUENCES, st.integers(0, 7))
 def test_a_cut_keeps_the_most_recent(sequences, num_items):
     histories = histories_of(sequences)
@@ -32,6 +33,7 @@ def test_a_cut_keeps_the_most_recent(sequences, num_items):
     assert histories.lengths.tolist() == list(map(len, sequences))
 
 
+@settings(max_examples=40)
 @given(SEQUENCES, st.data())
 def test_a_selection_is_those_users_in_that_order(sequences, data):
     rows = data.draw(st.lists(st.integers(0, len(sequences) - 1), max_size=8))
@@ -40,6 +42,7 @@ def test_a_selection_is_those_users_in_that_order(sequences, data):
     assert chosen.user_ids == tuple(f"u{row}" for row in rows)
 
 
+@settings(max_examples=40)
 @given(SEQUENCES, st.data())
 def test_a_batch_is_padded_at_the_end(sequences, data):
     rows = data.draw(st.lists(st.integers(0, len(sequences) - 1), max_size=8))

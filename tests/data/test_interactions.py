@@ -1,6 +1,6 @@
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sidestep.data.interactions import (
@@ -95,6 +95,19 @@ def test_among_simultaneous_duplicates_the_earlier_row_is_the_older():
     assert deduplicated(rows, "last").frame["event"].to_list() == ["buy"]
 
 
+def test_many_simultaneous_interactions_stay_in_order():
+    rows = [("a", str(index), index % 2) for index in range(500)]
+    expected = [(user, item) for user, item, stamp in sorted(rows, key=lambda row: row[2])]
+    assert pairs(chronological(table(*rows))) == expected
+    twice = Interactions.from_columns(
+        user_ids=["a"] * 500,
+        item_ids=[str(index % 250) for index in range(500)],
+        timestamps=[index % 2 for index in range(500)],
+        values=list(map(float, range(500))),
+    )
+    assert deduplicated(twice, "last").frame["value"].to_list() == list(range(250, 500))
+
+
 def test_the_core_is_found_by_repetition():
     # Item z has one interaction; without it user c falls below two, and without c item y.
     rows = table(
@@ -103,6 +116,7 @@ def test_the_core_is_found_by_repetition():
     assert pairs(k_core(rows, 2)) == [("a", "x"), ("b", "x"), ("a", "w"), ("b", "w")]
 
 
+@settings(max_examples=40)
 @given(PAIRS, st.integers(1, 4))
 def test_the_core_is_the_largest_part_with_enough_of_both(rows, k):
     kept = rows

@@ -24,6 +24,7 @@ def lists(histories):
     return [histories.of(row).tolist() for row in range(len(histories))]
 
 
+@settings(max_examples=40)
 @given(SEQUENCES)
 def test_the_last_item_tests_and_the_one_before_validates(sequences):
     split = leave_one_out(histories_of(sequences))

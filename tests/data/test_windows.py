@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sidestep.data.histories import Histories
@@ -59,6 +59,7 @@ def test_a_sequence_without_targets_has_no_window():
     assert shown(part_of([0, 1, 3], [0, 1, 3]), max_history=4) == []
 
 
+@settings(max_examples=40)
 @given(lengths_and_first_targets(), st.integers(1, 12))
 def test_every_target_stands_in_one_window_with_enough_history(drawn, max_history):
     part = part_of(*drawn)
@@ -78,6 +79,7 @@ def test_every_target_stands_in_one_window_with_enough_history(drawn, max_histor
     assert sorted(predicted) == expected.tolist()
 
 
+@settings(max_examples=40)
 @given(lengths_and_first_targets(max_length=9), st.integers(1, 4), st.integers(0, 3))
 def test_an_epoch_holds_every_window_once(drawn, batch_size, epoch):
     part = part_of(*drawn)

@@ -222,7 +222,7 @@ def _histories(frame: pl.DataFrame) -> Histories:
     def flat(name: str) -> np.ndarray | None:
         if name not in frame.columns:
             return None
-        # An empty list would explode into a null.
+        # polars 1 explodes an empty list into a null, polars 2 into nothing.
         return frame[name].filter(frame[name].list.len() > 0).explode().to_numpy()
 
     items = flat("items")

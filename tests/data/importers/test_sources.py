@@ -2,7 +2,7 @@ import hashlib
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sidestep.data.importers.sources import read_json_object, read_text, sha256_of
@@ -22,6 +22,7 @@ def written(tmp_path, text):
     return path
 
 
+@settings(max_examples=40)
 @given(st.dictionaries(st.text(max_size=4), JSON, min_size=1, max_size=5), st.booleans())
 def test_json_reads_as_itself_and_every_key_has_its_line(tmp_path_factory, value, is_indented):
     text = json.dumps(value, indent=1 if is_indented else None)

@@ -115,3 +115,13 @@ def test_a_search_never_returns_a_leaf_that_is_not_there():
     found = candidates.leaves[candidates.leaves != NO_STATE]
     assert len(found) == 3 * trie.num_leaves
     assert bool(((found >= trie.first_leaf) & (found < trie.num_nodes())).all())
+
+
+def test_evaluated_prefixes_hold_every_depth_of_the_leaves_that_were_returned():
+    ids, trie, model = catalog_and_model("items")
+    answer = GenerativeRecommender(model, trie, BeamSearch(num_beams=5)).recommend(batch(*ROWS), 5)
+    for user in range(len(ROWS)):
+        prefixes = set(map(tuple, answer.evaluated[user].tolist()))
+        for item in answer.leaves[user].tolist():
+            path = tuple(ids[item].tolist())
+            assert {path[:1] + (-1, -1), path[:2] + (-1,), path} <= prefixes

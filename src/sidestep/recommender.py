@@ -30,8 +30,8 @@ class Recommendations:
     leaves: the best leaves, best first, each named by any one item of its bucket; `NO_ITEM` where
         there are fewer. They may be more than the items stem from. A recommender that ranks items
         and no leaves repeats `items`.
-    evaluated: every prefix that a tree search showed to its backbone, as codes, `NO_CODE` from
-        its depth on; None where no tree was searched.
+    evaluated: every prefix that a tree search weighed, as codes, `NO_CODE` from its depth on: those
+        it showed to its backbone, and the leaves it returned; None where no tree was searched.
     """
 
     items: Int[Tensor, "users k"]
@@ -131,14 +131,17 @@ class GenerativeRecommender:
         if excluded is not None:
             is_wanted &= ~excluded.is_excluded(items)
         items, scores = _first_wanted(items, scores, is_wanted, k)
-        tree = candidates.tree
+        evaluated = None
+        if candidates.tree is not None:
+            inner = evaluated_prefixes(candidates.tree, self.trie)
+            evaluated = torch.cat([inner, self.trie.path(candidates.leaves)], dim=1)
         return Recommendations(
             items=items,
             scores=scores,
             score_kind="log_prob",
             tokens=candidates.tokens,
             leaves=leaves,
-            evaluated=None if tree is None else evaluated_prefixes(tree, self.trie),
+            evaluated=evaluated,
         )
 
 

@@ -20,7 +20,7 @@ class Tied(nn.Module):
 
 def test_only_matrices_that_are_no_embedding_decay():
     module = Tied()
-    decaying, others = adamw(module, weight_decay=0.1).param_groups
+    decaying, others = adamw(module, weight_decay=0.1, betas=(0.9, 0.98)).param_groups
     assert decaying["weight_decay"] == 0.1
     assert [id(weights) for weights in decaying["params"]] == [id(module.free.weight)]
     assert others["weight_decay"] == 0.0
@@ -35,7 +35,7 @@ def test_only_matrices_that_are_no_embedding_decay():
 def test_frozen_weights_are_left_out_and_a_frozen_module_is_refused():
     module = Tied()
     module.free.requires_grad_(False)
-    decaying, _ = adamw(module, weight_decay=0.1).param_groups
+    decaying, _ = adamw(module, weight_decay=0.1, betas=(0.9, 0.98)).param_groups
     assert not decaying["params"]
     with pytest.raises(ValueError, match="nothing to train"):
-        adamw(module.requires_grad_(False), weight_decay=0.1)
+        adamw(module.requires_grad_(False), weight_decay=0.1, betas=(0.9, 0.98))

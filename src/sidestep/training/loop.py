@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -72,6 +72,13 @@ class TrainingConfig(BaseModel):
 
     weight_decay: float = Field(0.1, ge=0)
     """Of matrices only; norms, biases and embeddings do not decay."""
+
+    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (
+        0.9,
+        0.98,
+    )
+    """How much AdamW remembers of gradients and of their squares. Rows of large embedding tables see
+    a gradient rarely: where they matter most, as in SASRec, remember squares longer (0.999)."""
 
     max_grad_norm: float | None = Field(1.0, gt=0)
     """Gradients longer than this are shortened to it; None never does."""
@@ -242,7 +249,7 @@ class _Run:
         self.raw_objective = objective.to(self.device)
         self.objective, self.optimizer = self.accelerator.prepare(
             objective,
-            adamw(objective, weight_decay=config.weight_decay),
+            adamw(objective, weight_decay=config.weight_decay, betas=config.betas),
             device_placement=[False, False],
         )
         self.parameters = [weights for weights in objective.parameters() if weights.requires_grad]

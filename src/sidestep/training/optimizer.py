@@ -4,12 +4,12 @@ from torch import nn
 from torch.optim import AdamW
 
 
-def adamw(module: nn.Module, *, weight_decay: float) -> AdamW:
+def adamw(module: nn.Module, *, weight_decay: float, betas: tuple[float, float]) -> AdamW:
     """AdamW over the trainable parameters of a module; the loop sets the learning rate.
 
     Matrices decay. Vectors (norms, biases, start tokens) and the tables of `nn.Embedding` do not:
     a row that no batch names would shrink for nothing. A matrix that is also an embedding (a tied
-    head) counts as the embedding. Betas are (0.9, 0.95), as usual for decoders.
+    head) counts as the embedding.
 
     Source: AdamW (arXiv:1711.05101).
     """
@@ -36,4 +36,4 @@ def adamw(module: nn.Module, *, weight_decay: float) -> AdamW:
     ]
     # One fused pass over the parameters: the loop of small calls costs more than the arithmetic.
     is_fused = all(weights.device.type in {"cpu", "cuda"} for weights in trainable)
-    return AdamW(groups, lr=0.0, betas=(0.9, 0.95), fused=is_fused)
+    return AdamW(groups, lr=0.0, betas=betas, fused=is_fused)

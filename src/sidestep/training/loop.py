@@ -77,8 +77,8 @@ class TrainingConfig(BaseModel):
         0.9,
         0.98,
     )
-    """How much AdamW remembers of gradients and of their squares. Rows of large embedding tables see
-    a gradient rarely: where they matter most, as in SASRec, remember squares longer (0.999)."""
+    """How much AdamW remembers of gradients and of their squares. Rows of large embedding tables
+    rarely see a gradient: where they matter most, as in SASRec, remember squares longer (0.999)."""
 
     max_grad_norm: float | None = Field(1.0, gt=0)
     """Gradients longer than this are shortened to it; None never does."""

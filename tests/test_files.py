@@ -5,12 +5,18 @@ import pytest
 from sidestep.files import read_json, whole_file, whole_folder, write_json
 
 
+def interrupted(whole, path, name: str = "") -> None:
+    """Writes half of something and fails."""
+    with whole(path) as temporary:
+        (temporary / name if name else temporary).write_text("ne")
+        raise RuntimeError("half way")
+
+
 def test_a_file_that_fails_half_way_leaves_the_old_one_and_nothing_else(tmp_path):
     path = tmp_path / "kept.txt"
     path.write_text("old")
-    with pytest.raises(RuntimeError, match="half"), whole_file(path) as temporary:
-        temporary.write_text("ne")
-        raise RuntimeError("half way")
+    with pytest.raises(RuntimeError, match="half"):
+        interrupted(whole_file, path)
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
 
@@ -28,9 +34,8 @@ def test_a_folder_that_fails_half_way_leaves_the_old_one_and_nothing_else(tmp_pa
     path = tmp_path / "folder"
     path.mkdir()
     (path / "a").write_text("old")
-    with pytest.raises(RuntimeError, match="half"), whole_folder(path) as temporary:
-        (temporary / "a").write_text("ne")
-        raise RuntimeError("half way")
+    with pytest.raises(RuntimeError, match="half"):
+        interrupted(whole_folder, path, "a")
     assert (path / "a").read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
 

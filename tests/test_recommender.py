@@ -124,4 +124,4 @@ def test_evaluated_prefixes_hold_every_depth_of_the_leaves_that_were_returned():
         prefixes = set(map(tuple, answer.evaluated[user].tolist()))
         for item in answer.leaves[user].tolist():
             path = tuple(ids[item].tolist())
-            assert {path[:1] + (-1, -1), path[:2] + (-1,), path} <= prefixes
+            assert {(path[0], -1, -1), (path[0], path[1], -1), path} <= prefixes

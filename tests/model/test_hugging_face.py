@@ -1,8 +1,8 @@
 import pytest
 import torch
-from tests.model.contract import CODEBOOK_SIZES, HISTORIES, SEMANTIC_IDS, CausalCodesContract
 
 from sidestep.model.semantic_id_model import history_of
+from tests.model.contract import CODEBOOK_SIZES, HISTORIES, SEMANTIC_IDS, CausalCodesContract
 
 transformers = pytest.importorskip("transformers")
 hugging_face = pytest.importorskip("sidestep.model.hugging_face")

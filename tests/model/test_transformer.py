@@ -1,14 +1,14 @@
 import pytest
 import torch
+
+from sidestep.model.semantic_id_model import history_of
+from sidestep.model.transformer import Transformer, TransformerConfig
 from tests.model.contract import (
     CODEBOOK_SIZES,
     SEMANTIC_IDS,
     CausalCodesContract,
     ModelContract,
 )
-
-from sidestep.model.semantic_id_model import history_of
-from sidestep.model.transformer import Transformer, TransformerConfig
 
 
 def tiny(**changes) -> Transformer:

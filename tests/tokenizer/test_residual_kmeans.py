@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 from pydantic import ValidationError
-from tests.tokenizer.contract import TokenizerContract, checkerboard
 
 from sidestep.tokenizer.codebooks import ResidualCodebooks, nearest
 from sidestep.tokenizer.residual_kmeans import ResidualKMeans, ResidualKMeansConfig
+from tests.tokenizer.contract import TokenizerContract, checkerboard
 
 
 def fit(vectors, codebook_sizes, seed=0, **config):

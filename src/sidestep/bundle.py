@@ -69,20 +69,20 @@ class Manifest(BaseModel):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RecommendedItems:
-    """Ranked items, best first, one list per user, as plain Python values.
+class RankedItems:
+    """What one user is recommended, best first, as plain Python values.
 
-    scores: one per item; their unit is `score_kind`.
-    tokens: backbone positions spent after the prompt, per user.
-    titles: of the items; None where the catalog has no texts.
-    num_unknown: items of the histories that were dropped because the catalog lacks them.
+    scores: one per item; their unit is `score_kind`, such as "log_prob".
+    titles: one per item; None where the catalog has no texts.
+    tokens: backbone positions spent after the prompt.
+    num_unknown: items of the history that were dropped because the catalog lacks them.
     """
 
-    item_ids: list[list[str]]
-    scores: list[list[float]]
+    item_ids: list[str]
+    scores: list[float]
     score_kind: str
-    tokens: list[int]
-    titles: list[list[str]] | None
+    titles: list[str] | None
+    tokens: int
     num_unknown: int
 
 
@@ -136,7 +136,7 @@ class LoadedRecommender:
         exclude_seen: bool = False,
         search: SearchPolicy | None = None,
         available: Collection[str] | None = None,
-    ) -> RecommendedItems:
+    ) -> list[RankedItems]:
         """Ranks items for each user.
 
         Args:
@@ -148,7 +148,11 @@ class LoadedRecommender:
             search: see `recommender`; None is a beam search of at least 50 and `k` beams.
             available: IDs of the items that may be recommended; None means all.
 
+        Returns:
+            One answer per user, in their order.
+
         Raises:
+            KeyError: `available` names an item that the catalog lacks.
             TypeError: a history is one text instead of a sequence of IDs.
             ValueError: `k` is not positive, or a search is given where there is none.
         """
@@ -159,27 +163,33 @@ class LoadedRecommender:
             search = BeamSearch(num_beams=max(_DEFAULT_BEAMS, k))
         recommender = self.recommender(search)
         is_available = None if available is None else self._is_available(available)
-        items, scores, tokens = [], [], []
-        score_kind = ""
+        ranked: list[RankedItems] = []
         for start in range(0, len(rows), _USERS_AT_ONCE):
             batch = _batch(rows[start : start + _USERS_AT_ONCE]).to(self.device)
             answer = _ranked(
                 recommender, batch, k, exclude_seen=exclude_seen, is_available=is_available
             )
-            score_kind = answer.score_kind
-            tokens += answer.tokens.tolist()
-            for row, row_scores in zip(answer.items.cpu(), answer.scores.cpu(), strict=True):
-                is_item = row != NO_ITEM
-                items.append(row[is_item].numpy())
-                scores.append(row_scores[is_item].tolist())
-        return RecommendedItems(
-            item_ids=[self.catalog.ids_of(row) for row in items],
-            scores=scores,
-            score_kind=score_kind,
-            tokens=tokens,
-            titles=None if self.catalog.texts is None else [self.titles(row) for row in items],
-            num_unknown=num_unknown,
-        )
+            ranked += self._named(answer, num_unknown[start : start + _USERS_AT_ONCE])
+        return ranked
+
+    def _named(self, answer: Recommendations, num_unknown: Sequence[int]) -> list[RankedItems]:
+        """Indices as IDs and titles, without padding."""
+        items, scores = answer.items.cpu(), answer.scores.cpu()
+        named = []
+        for row, unknown in enumerate(num_unknown):
+            is_item = items[row] != NO_ITEM
+            indices = items[row][is_item].numpy()
+            named.append(
+                RankedItems(
+                    item_ids=self.catalog.ids_of(indices),
+                    scores=scores[row][is_item].tolist(),
+                    score_kind=answer.score_kind,
+                    titles=None if self.catalog.texts is None else self.titles(indices),
+                    tokens=int(answer.tokens[row]),
+                    num_unknown=unknown,
+                )
+            )
+        return named
 
     def titles(self, items: np.ndarray) -> list[str]:
         """What to call items of these indices: their title, name or terms, else their first text.
@@ -197,13 +207,13 @@ class LoadedRecommender:
 
     def _indices(
         self, histories: Sequence[Sequence[str]] | HistoryBatch
-    ) -> tuple[list[np.ndarray], int]:
-        """The most recent known items of each user, and how many items are not known."""
+    ) -> tuple[list[np.ndarray], list[int]]:
+        """The most recent known items of each user, and how many were not known."""
         if isinstance(histories, HistoryBatch):
             items = histories.items.cpu().numpy()
             lengths = histories.lengths.tolist()
             known = [row[:length] for row, length in zip(items, lengths, strict=True)]
-            num_unknown = 0
+            num_unknown = [0] * len(known)
         else:
             if isinstance(histories, str) or any(isinstance(row, str) for row in histories):
                 raise TypeError(
@@ -212,7 +222,7 @@ class LoadedRecommender:
                 )
             found = [self.catalog.indices_of(list(history)) for history in histories]
             known = [row[row != NO_ITEM] for row in found]
-            num_unknown = sum(map(len, found)) - sum(map(len, known))
+            num_unknown = [len(row) - len(kept) for row, kept in zip(found, known, strict=True)]
         return [row[max(0, len(row) - self.max_history) :] for row in known], num_unknown
 
     def _is_available(self, item_ids: Collection[str]) -> Tensor:

@@ -91,7 +91,7 @@ def from_table(
     event: Annotated[str | None, typer.Option(help="Column of the kind of event.")] = None,
     value: Annotated[str | None, typer.Option(help="Column of a number such as a rating.")] = None,
     items: Items = None,
-    items_item: Annotated[
+    items_id: Annotated[
         str | None, typer.Option(help="Column of item IDs in --items; default: as --item.")
     ] = None,
     columns: Annotated[
@@ -115,7 +115,7 @@ def from_table(
         event=event,
         value=value,
         items_path=items,
-        items_item=items_item,
+        items_item=items_id,
         text_columns=None if columns is None else split_names(columns),
         name=name,
     )

@@ -4,7 +4,7 @@ Exit codes: 0 done, 1 a bug of ours (with its traceback), 2 a mistake that the m
 130 stopped by Ctrl-C.
 """
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from pydantic import ValidationError
@@ -29,7 +29,7 @@ MISTAKE = 2
 class _Commands(TyperGroup):
     """Turns the mistakes of users into one message, for every command in one place."""
 
-    def invoke(self, ctx: typer.Context) -> object:  # type: ignore[override]
+    def invoke(self, ctx: Any) -> Any:
         """Runs the command."""
         try:
             return super().invoke(ctx)

@@ -6,7 +6,7 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from sidestep.bundle import LoadedRecommender, RecommendedItems, load
+from sidestep.bundle import LoadedRecommender, RankedItems, load
 from sidestep.cli.console import ERR, OUT, print_json, table
 from sidestep.cli.importing import AsJson, split_names
 from sidestep.cli.inputs import load_dataset
@@ -41,7 +41,7 @@ def recommend(
     item_ids = _item_ids(history, user, dataset)
     loaded = load(run)
     is_searched = beams is not None and isinstance(loaded.network, Transformer)
-    answer = loaded.recommend(
+    [answer] = loaded.recommend(
         [item_ids],
         k,
         exclude_seen=exclude_seen,
@@ -76,23 +76,21 @@ def _item_ids(history: str | None, user: str | None, dataset: Path | None) -> li
     return [loaded.items.item_ids[item] for item in items]
 
 
-def _as_json(item_ids: list[str], answer: RecommendedItems) -> dict[str, object]:
-    titles = [None] * len(answer.item_ids[0]) if answer.titles is None else answer.titles[0]
+def _as_json(item_ids: list[str], answer: RankedItems) -> dict[str, object]:
+    titles = [None] * len(answer.item_ids) if answer.titles is None else answer.titles
     return {
         "history": item_ids,
         "unknown_items": answer.num_unknown,
         "score_kind": answer.score_kind,
-        "tokens": answer.tokens[0],
+        "tokens": answer.tokens,
         "items": [
             {"item_id": item_id, "score": score, "title": title}
-            for item_id, score, title in zip(
-                answer.item_ids[0], answer.scores[0], titles, strict=True
-            )
+            for item_id, score, title in zip(answer.item_ids, answer.scores, titles, strict=True)
         ],
     }
 
 
-def _print(loaded: LoadedRecommender, item_ids: list[str], answer: RecommendedItems) -> None:
+def _print(loaded: LoadedRecommender, item_ids: list[str], answer: RankedItems) -> None:
     indices = loaded.catalog.indices_of(item_ids)
     known: np.ndarray = indices[indices >= 0][-loaded.max_history :]
     past = loaded.catalog.ids_of(known)
@@ -104,9 +102,9 @@ def _print(loaded: LoadedRecommender, item_ids: list[str], answer: RecommendedIt
             [[item_id, title] for item_id, title in zip(past, past_titles, strict=True)],
         )
     )
-    titles = answer.item_ids[0] if answer.titles is None else answer.titles[0]
+    titles = answer.item_ids if answer.titles is None else answer.titles
     rows = [
         [item_id, title, f"{score:.3f}"]
-        for item_id, title, score in zip(answer.item_ids[0], titles, answer.scores[0], strict=True)
+        for item_id, title, score in zip(answer.item_ids, titles, answer.scores, strict=True)
     ]
     OUT.print(table("Recommended", ["item", "title", answer.score_kind], rows))

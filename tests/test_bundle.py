@@ -1,0 +1,227 @@
+import json
+import subprocess
+import sys
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+import sidestep
+from sidestep.bundle import load, save_bundle
+from sidestep.catalog.catalog import Catalog
+from sidestep.model.sasrec import SasRec, SasRecConfig
+from sidestep.model.transformer import Transformer, TransformerConfig
+from sidestep.search.beam import BeamSearch
+from sidestep.search.exhaustive import ExhaustiveSearch
+from sidestep.step import NO_ITEM, HistoryBatch
+
+NUM_ITEMS = 12
+ITEM_IDS = [f"id-{index}" for index in range(NUM_ITEMS)]
+MAX_HISTORY = 4
+
+
+def catalog(texts=True):
+    semantic_ids = np.array([[index // 4, index % 4] for index in range(NUM_ITEMS)])
+    frame = pl.DataFrame({"brand": ["b"] * NUM_ITEMS, "title": [f"Thing {i}" for i in ITEM_IDS]})
+    return Catalog.build(ITEM_IDS, semantic_ids, (3, 4), texts=frame if texts else None)
+
+
+def network(kind):
+    torch.manual_seed(0)
+    if kind == "semantic-id-transformer":
+        config = TransformerConfig(dim=8, num_layers=1, num_heads=2, history="items")
+        return Transformer(config, catalog().semantic_ids, (3, 4))
+    if kind == "sasrec":
+        config = SasRecConfig(dim=8, num_layers=1, num_heads=1, max_items=MAX_HISTORY)
+        return SasRec(config, NUM_ITEMS)
+    return None
+
+
+KINDS = ("semantic-id-transformer", "sasrec", "popularity")
+
+
+def saved(path, kind="semantic-id-transformer", *, texts=True):
+    save_bundle(
+        path,
+        network=network(kind),
+        counts=np.arange(NUM_ITEMS)[::-1].copy() if kind == "popularity" else None,
+        catalog=catalog(texts),
+        max_history=MAX_HISTORY,
+        seed=3,
+        training={"seconds": 1.5},
+        data={"name": "things"},
+    )
+    return path
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_loaded_bundle_recommends_what_the_saved_network_would(tmp_path, kind):
+    loaded = load(saved(tmp_path / "bundle", kind), device="cpu")
+    assert loaded.kind == kind
+    assert loaded.manifest.seed == 3
+    original = network(kind)
+    if original is not None:
+        for name, weights in original.state_dict().items():
+            assert torch.equal(loaded.network.state_dict()[name], weights)
+        assert not loaded.network.training
+    [answer] = loaded.recommend([["id-1", "id-2"]], k=5)
+    assert len(answer.item_ids) == len(answer.scores) == 5
+    assert answer.scores == sorted(answer.scores, reverse=True)
+    assert answer.titles == [f"Thing {item_id}" for item_id in answer.item_ids]
+
+
+def test_popularity_counts(tmp_path):
+    loaded = load(saved(tmp_path / "bundle", "popularity"))
+    [answer] = loaded.recommend([["id-1"]], k=3)
+    assert answer.item_ids == ["id-0", "id-1", "id-2"]
+    assert answer.scores == [11, 10, 9]
+    assert answer.score_kind == "count"
+    assert answer.tokens == 0
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_unknown_items_are_dropped_and_counted(tmp_path, kind):
+    loaded = load(saved(tmp_path / "bundle", kind))
+    first, second, third = loaded.recommend(
+        [["id-1", "gone", "id-2", "gone"], ["id-1", "id-2"], []]
+    )
+    assert first.item_ids == second.item_ids
+    assert first.scores == pytest.approx(second.scores)
+    assert [first.num_unknown, second.num_unknown, third.num_unknown] == [2, 0, 0]
+    assert third.item_ids
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_only_the_most_recent_items_are_looked_at(tmp_path, kind):
+    loaded = load(saved(tmp_path / "bundle", kind))
+    long, short = loaded.recommend([ITEM_IDS[:8], ITEM_IDS[4:8]])
+    assert long.item_ids == short.item_ids
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_seen_or_not_available_is_left_out_before_the_cut(tmp_path, kind):
+    loaded = load(saved(tmp_path / "bundle", kind))
+    [answer] = loaded.recommend(
+        [["id-2", "id-5"]], k=12, exclude_seen=True, available=["id-5", "id-7", "id-9"]
+    )
+    assert sorted(answer.item_ids) == ["id-7", "id-9"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_indices_answer_as_ids_do(tmp_path, kind):
+    loaded = load(saved(tmp_path / "bundle", kind))
+    batch = HistoryBatch(items=torch.tensor([[1, 2], [3, NO_ITEM]]), lengths=torch.tensor([2, 1]))
+    assert loaded.recommend(batch) == loaded.recommend([["id-1", "id-2"], ["id-3"]])
+
+
+def test_the_search_may_be_chosen(tmp_path):
+    loaded = load(saved(tmp_path / "bundle"))
+    [exact] = loaded.recommend([["id-1"]], k=12, search=ExhaustiveSearch(num_leaves=12))
+    [wide] = loaded.recommend([["id-1"]], k=12)
+    [narrow] = loaded.recommend([["id-1"]], k=12, search=BeamSearch(num_beams=2))
+    assert exact.item_ids == wide.item_ids
+    assert len(narrow.item_ids) == 2
+    assert narrow.tokens == 3
+
+
+def test_what_searches_nothing_refuses_a_search(tmp_path):
+    loaded = load(saved(tmp_path / "bundle", "sasrec"))
+    with pytest.raises(ValueError, match="omit search"):
+        loaded.recommend([["id-1"]], search=BeamSearch())
+
+
+def test_one_flat_list_is_not_taken_for_many_users(tmp_path):
+    loaded = load(saved(tmp_path / "bundle"))
+    with pytest.raises(TypeError, match="one list of item IDs per user"):
+        loaded.recommend(["id-1", "id-2"])
+
+
+def test_unknown_available_items_are_refused(tmp_path):
+    loaded = load(saved(tmp_path / "bundle"))
+    with pytest.raises(KeyError, match="gone"):
+        loaded.recommend([["id-1"]], available=["id-1", "gone"])
+
+
+def test_a_catalog_without_texts_gives_no_titles(tmp_path):
+    [answer] = load(saved(tmp_path / "bundle", texts=False)).recommend([["id-1"]])
+    assert answer.titles is None
+
+
+def test_loading_draws_no_random_number(tmp_path):
+    saved(tmp_path / "bundle")
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    load(tmp_path / "bundle")
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_run_folder_stands_for_its_bundle(tmp_path):
+    saved(tmp_path / "run" / "bundle")
+    assert load(tmp_path / "run").kind == "semantic-id-transformer"
+
+
+def changed(path, **values):
+    file = path / "manifest.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **values}))
+
+
+def test_a_newer_schema_is_refused_with_a_remedy(tmp_path):
+    changed(saved(tmp_path / "bundle"), schema_version=2, something="new")
+    with pytest.raises(ValueError, match="Install a newer Sidestep"):
+        load(tmp_path / "bundle")
+
+
+def test_a_manifest_with_a_wrong_field_is_refused(tmp_path):
+    changed(saved(tmp_path / "bundle"), kind="bert")
+    with pytest.raises(ValueError, match="kind"):
+        load(tmp_path / "bundle")
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "catalog/semantic_ids.npy"])
+def test_a_changed_file_is_refused(tmp_path, name):
+    file = saved(tmp_path / "bundle") / name
+    data = bytearray(file.read_bytes())
+    data[-1] ^= 1
+    file.write_bytes(data)
+    with pytest.raises(ValueError, match="copy or train it again"):
+        load(tmp_path / "bundle")
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "catalog/codes.npy"])
+def test_a_missing_file_is_refused(tmp_path, name):
+    (saved(tmp_path / "bundle") / name).unlink()
+    with pytest.raises(FileNotFoundError, match="missing from the bundle"):
+        load(tmp_path / "bundle")
+
+
+def test_weights_of_another_network_are_refused(tmp_path):
+    path = saved(tmp_path / "bundle")
+    manifest = json.loads((path / "manifest.json").read_text())
+    changed(path, model={**manifest["model"], "dim": 16})
+    with pytest.raises(ValueError, match="do not fit"):
+        load(path)
+
+
+def test_no_bundle_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no bundle here"):
+        load(tmp_path)
+
+
+def test_a_bundle_holds_a_network_or_counts(tmp_path):
+    with pytest.raises(ValueError, match="either a network or counts"):
+        save_bundle(
+            tmp_path / "b", network=None, catalog=catalog(), max_history=MAX_HISTORY, seed=0
+        )
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_package_offers_load_and_nothing_it_does_not_have():
+    assert sidestep.load is load
+    with pytest.raises(AttributeError, match="nothing"):
+        _ = sidestep.nothing
+
+
+def test_importing_the_package_does_not_import_torch():
+    code = "import sys, sidestep; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

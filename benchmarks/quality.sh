@@ -14,7 +14,7 @@ sidestep=${SIDESTEP:-.venv/bin/sidestep}
 home=runs/$dataset
 results=benchmarks/results/quality.jsonl
 # Trials on validation that each method was given; see docs/experiments.md.
-declare -A trials=([transformer]=8 [sasrec]=8 [popularity]=1)
+declare -A trials=([transformer]=7 [sasrec]=7 [popularity]=1)
 # Beauty has five terms per item and no titles, so co-occurrence in training stands beside them.
 collaborative=(); [[ $dataset == beauty ]] && collaborative=(--collaborative-weight 1)
 

@@ -1,0 +1,145 @@
+import json
+import signal
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import sidestep
+from sidestep.cli.demo import QUICK, run_demo
+from sidestep.evaluation.results import read as read_lines
+from sidestep.training.checkpoint import checkpoints
+from tests.cli.commands import call, refused, run
+
+
+def trained(shop, files, out, *more):
+    return (
+        *("train", "--config", files / "config.yaml", "--dataset", shop / "dataset"),
+        *("--catalog", shop / "catalog", "--out", out, *more),
+    )
+
+
+def test_a_table_comes_through_import_as_a_dataset(shop):
+    description = json.loads((shop / "dataset" / "dataset.json").read_text())
+    assert description["name"] == "shop"
+    assert description["stats"]["users"] == 80
+
+
+def test_a_run_folder_holds_what_was_asked_and_what_came_out(shop):
+    names = {path.name for path in (shop / "beam").iterdir()}
+    assert {"config.yaml", "run.json", "log.jsonl", "bundle", "evaluations"} <= names
+
+
+def test_the_kept_configuration_trains_the_same_network(shop, files, tmp_path):
+    run(
+        *("train", "--config", shop / "beam" / "config.yaml", "--dataset", shop / "dataset"),
+        *("--catalog", shop / "catalog", "--out", tmp_path / "again"),
+    )
+    name = "bundle/model.safetensors"
+    first, second = load_file(shop / "beam" / name), load_file(tmp_path / "again" / name)
+    assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+def test_another_seed_trains_another_network(shop, files, tmp_path):
+    run(*trained(shop, files, tmp_path / "seed-1", "--seed", 1))
+    name = "bundle/model.safetensors"
+    first, second = load_file(shop / "beam" / name), load_file(tmp_path / "seed-1" / name)
+    assert not torch.equal(first["head.weight"], second["head.weight"])
+
+
+def test_every_kind_is_trained_evaluated_and_compared(shop, files, tmp_path):
+    for kind in ("sasrec", "popularity"):
+        config = tmp_path / f"{kind}.yaml"
+        config.write_text(f"kind: {kind}\nmax_history: 10\n")
+        small = ("--set", "model.dim=8", "--set", "training.epochs=1") if kind == "sasrec" else ()
+        out = tmp_path / kind
+        run("train", "--config", config, "--dataset", shop / "dataset", "--out", out, *small)
+        run("evaluate", out, "--split", "test")
+    runs = (tmp_path / "popularity", tmp_path / "sasrec", shop / "beam")
+    methods = json.loads(run("compare", *runs, "--reference", "sasrec", "--json"))
+    assert [method["label"] for method in methods] == ["popularity", "sasrec", "beam"]
+    assert 0 < methods[2]["tests"]["NDCG@10"]["p_value"] <= 1
+    assert "popularity" in run("compare", *runs)
+
+
+def test_evaluate_writes_one_line_of_the_results_file(shop, tmp_path):
+    results = tmp_path / "quality.jsonl"
+    arguments = ("evaluate", shop / "beam", "--users", 40, "--beams", 20, "--results", results)
+    done = call(*arguments, "--json")
+    assert done.exit_code == 0, done.output
+    [line] = read_lines(results)
+    assert (line.method, line.split, line.seed) == ("beam", "validation", 0)
+    assert (line.setting.history, line.setting.codes) == ("items@10", "catalog")
+    assert (line.setting.beams, line.setting.users) == (20, 40)
+    assert line.metrics["invalid_rate"] == 0
+    assert json.loads(done.stdout)["metrics"] == line.metrics
+
+
+def test_a_wide_beam_finds_what_the_exhaustive_search_finds(shop):
+    found = [
+        json.loads(run("evaluate", shop / "beam", *how, "--json"))["metrics"]["NDCG@10"]
+        for how in (("--beams", 64), ("--search", "exhaustive"))
+    ]
+    assert found[0] == pytest.approx(found[1])
+
+
+def test_only_the_selected_setting_sees_the_test_rows(shop, tmp_path):
+    message = refused(
+        "evaluate", shop / "beam", "--split", "test", "--results", tmp_path / "q.jsonl"
+    )
+    assert "--selected" in message
+    assert not (tmp_path / "q.jsonl").exists()
+
+
+def test_recommend_speaks_in_words_and_in_json(shop):
+    words = run("recommend", shop / "beam", "--user", "user-3", "--dataset", shop / "dataset")
+    assert "Recommended" in words
+    answer = json.loads(
+        run("recommend", shop / "beam", "--history", "item-1,nothing,item-2", "--k", 4, "--json")
+    )
+    assert len(answer["items"]) == 4
+    assert answer["unknown_items"] == 1
+    assert answer["score_kind"] == "log_prob"
+    [same] = sidestep.load(shop / "beam").recommend([["item-1", "item-2"]], k=4)
+    assert [item["item_id"] for item in answer["items"]] == same.item_ids
+
+
+def test_the_same_command_after_an_interruption_continues_and_ends_the_same(
+    shop, files, tmp_path, monkeypatch
+):
+    longer = ("--set", "training.epochs=2", "--set", "training.batch_size=16")
+    run(*trained(shop, files, tmp_path / "whole", *longer))
+
+    # Ctrl-C arrives while the third step is reported.
+    def interrupting(progress):
+        if progress.step == 3:
+            signal.raise_signal(signal.SIGINT)
+        return "working"
+
+    with monkeypatch.context() as patch:
+        patch.setattr("sidestep.cli.train._described", interrupting)
+        stopped = call(*trained(shop, files, tmp_path / "parts", *longer))
+    assert stopped.exit_code == 130, stopped.output
+    assert "same command again" in " ".join(stopped.stderr.split())
+    assert checkpoints(tmp_path / "parts")
+    assert not (tmp_path / "parts" / "bundle").exists()
+    run(*trained(shop, files, tmp_path / "parts", *longer))
+    name = "bundle/model.safetensors"
+    whole, parts = load_file(tmp_path / "whole" / name), load_file(tmp_path / "parts" / name)
+    assert all(torch.equal(whole[key], parts[key]) for key in whole)
+
+
+def test_a_folder_with_another_run_is_refused(shop, files):
+    message = refused(*trained(shop, files, shop / "beam", "--set", "model.dim=32"))
+    assert "another run" in message
+    assert "already" in message or "resume" in message
+
+
+def test_the_demo_ends_with_a_table_and_a_report(tmp_path):
+    outcome = run_demo(QUICK, tmp_path)
+    means = {method.label: method.estimates["NDCG@10"].mean for method in outcome.methods}
+    assert set(means) == {"popularity", "sasrec", "beam", "exhaustive", "best possible"}
+    assert max(means, key=lambda label: means[label]) == "best possible"
+    page = outcome.report.read_text()
+    assert "best possible" in page
+    assert "<svg" in page

@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,8 @@ def whole_file(path: Path) -> Iterator[Path]:
 def whole_folder(path: Path) -> Iterator[Path]:
     """Yields a temporary folder beside `path`; moves it to `path` if the block succeeds.
 
-    An older folder at `path` is replaced at that moment and not before.
+    An older folder at `path` is replaced at that moment and not before, whatever it holds; see
+    `check_replaceable`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
@@ -50,6 +51,22 @@ def whole_folder(path: Path) -> Iterator[Path]:
         if replaced.exists() and not path.exists():
             replaced.rename(path)
         shutil.rmtree(replaced, ignore_errors=True)
+
+
+def check_replaceable(path: Path, what: str, is_own: Callable[[Path], bool]) -> None:
+    """Refuses to put a folder where something of somebody else stands, such as a mistyped path.
+
+    Args:
+        path: where the folder is to go; it may be absent or empty.
+        what: the folder holds, for the error: "a catalog".
+        is_own: whether an older folder is one of these, and may be replaced.
+
+    Raises:
+        ValueError: a file or another folder stands there; it stays as it is.
+    """
+    if not path.exists() or (path.is_dir() and (is_own(path) or not any(path.iterdir()))):
+        return
+    raise ValueError(f"{path}: exists and is not {what}; choose another folder.")
 
 
 def write_json(path: Path, value: Any) -> None:

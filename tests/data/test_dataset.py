@@ -99,6 +99,16 @@ def test_a_saved_dataset_loads_as_it_was(tmp_path):
     assert description["stats"]["interactions"] == 4
 
 
+def test_saving_replaces_a_dataset_but_nothing_else(tmp_path):
+    small_dataset().save(tmp_path / "old")
+    small_dataset().k_core(1).save(tmp_path / "old")
+    (tmp_path / "letters").mkdir()
+    (tmp_path / "letters" / "dear.txt").write_text("Dear")
+    with pytest.raises(ValueError, match=r"letters: exists and is not a saved dataset; choose"):
+        small_dataset().save(tmp_path / "letters")
+    assert (tmp_path / "letters" / "dear.txt").read_text() == "Dear"
+
+
 def test_the_hash_is_of_the_content(tmp_path):
     def digest(dataset, name):
         dataset.save(tmp_path / name)

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from sidestep.catalog.flat import FlatTrie, first_out_of_range
 from sidestep.catalog.trie import Trie
-from sidestep.files import read_json, whole_folder, write_json
+from sidestep.files import check_replaceable, read_json, whole_folder, write_json
 from sidestep.step import NO_ITEM
 
 SCHEMA_VERSION = 1
@@ -152,7 +152,7 @@ class Catalog:
         Raises:
             ValueError: `path` holds something else than a catalog.
         """
-        _check_replaceable(path)
+        check_replaceable(path, "a catalog", _is_catalog)
         with whole_folder(path) as folder:
             table = pa.table({"item_id": self.item_ids})
             with pa.ipc.new_file(str(folder / _ITEM_IDS), table.schema) as writer:
@@ -334,11 +334,10 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _check_replaceable(path: Path) -> None:
-    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
-        return
-    if not (path / _MANIFEST).is_file() or read_json(path / _MANIFEST).get("format") != _FORMAT:
-        raise ValueError(f"{path}: exists and is not a catalog; choose another folder.")
+def _is_catalog(folder: Path) -> bool:
+    file = folder / _MANIFEST
+    manifest = read_json(file) if file.is_file() else None
+    return isinstance(manifest, dict) and manifest.get("format") == _FORMAT
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:

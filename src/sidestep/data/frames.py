@@ -9,7 +9,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet
 
-from sidestep.files import read_json, whole_folder, write_json
+from sidestep.files import check_replaceable, read_json, whole_folder, write_json
 
 FORMAT_VERSION = 1
 ROWS_AT_ONCE = 1_000_000
@@ -50,11 +50,15 @@ def save_frames(
     """Writes a folder, whole or not at all.
 
     Args:
-        path: the folder; an older one is replaced.
+        path: the folder; an older one of the same kind is replaced.
         kind: what the folder holds; `<kind>.json` gets `description`, row counts and hashes.
         frames: by file name without ".parquet".
         description: whatever JSON can hold.
+
+    Raises:
+        ValueError: if `path` holds something else than a saved `kind`; it stays as it is.
     """
+    check_replaceable(path, f"a saved {kind}", lambda folder: (folder / f"{kind}.json").is_file())
     with whole_folder(path) as folder:
         for name, frame in frames.items():
             frame.write_parquet(folder / f"{name}.parquet")

@@ -62,7 +62,7 @@ def tokenize(
     ] = None,
     codebook_sizes: Annotated[
         str | None,
-        typer.Option(help="Codes per level, comma-separated. [default: 256,256,256,256]"),
+        typer.Option(help="Codes per level, comma-separated. [default: 256,256,256]"),
     ] = None,
     collisions: Annotated[
         CollisionPolicy,

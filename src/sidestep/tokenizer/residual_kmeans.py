@@ -16,7 +16,7 @@ class ResidualKMeansConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    codebook_sizes: tuple[int, ...] = Field((256, 256, 256, 256), min_length=1)
+    codebook_sizes: tuple[int, ...] = Field((256, 256, 256), min_length=1)
     """Codes per level, from the first to the last."""
 
     max_iterations: int = Field(100, ge=1)

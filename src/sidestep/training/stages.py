@@ -89,7 +89,7 @@ def train_semantic_id_model(
     Raises:
         ValueError: see `loop.train`; also where split, catalog and configurations do not fit.
     """
-    _check_items(split, catalog)
+    _check_items(split, catalog.num_items)
     with unchanged_random_state():
         seed_everything(seed)
         network = Transformer(model, catalog.semantic_ids, catalog.codebook_sizes)
@@ -143,8 +143,10 @@ def train_sasrec(
         num_items: items of the catalog.
 
     Raises:
-        ValueError: see `loop.train`; also if `max_history` is more than the network can see.
+        ValueError: see `loop.train`; also if `max_history` is more than the network can see, or
+            the split names an item outside the catalog.
     """
+    _check_items(split, num_items)
     if max_history > model.max_items:
         raise ValueError(
             f"max_history is {max_history}, but the network sees at most {model.max_items} items; "
@@ -227,10 +229,11 @@ def _validation_rows(split: Split, validation: ValidationConfig) -> Rows:
     return split.validation.select(fixed_users(len(split.validation), validation.num_users))
 
 
-def _check_items(split: Split, catalog: Catalog) -> None:
-    items = split.train.histories.items
-    if len(items) and items.max() >= catalog.num_items:
-        raise ValueError(
-            f"the split names item {items.max()}, but the catalog has {catalog.num_items} items: "
-            "they stem from different datasets; tokenize this dataset."
-        )
+def _check_items(split: Split, num_items: int) -> None:
+    for rows in (split.train, split.validation):
+        items = rows.histories.items
+        if len(items) and items.max() >= num_items:
+            raise ValueError(
+                f"the split names item {items.max()}, but the catalog has {num_items} items: they "
+                "stem from different datasets; tokenize this dataset."
+            )

@@ -1,0 +1,110 @@
+"""The stages, on a shop of a dozen items: from the split to the best weights."""
+
+import numpy as np
+import pytest
+import torch
+
+from sidestep.catalog.catalog import Catalog
+from sidestep.data.histories import Histories
+from sidestep.data.splits import Split, leave_one_out
+from sidestep.model.sasrec import SasRecConfig
+from sidestep.model.transformer import TransformerConfig
+from sidestep.training.loop import TrainingConfig
+from sidestep.training.next_code import NextCodeConfig
+from sidestep.training.next_item import NextItemConfig
+from sidestep.training.stages import ValidationConfig, train_sasrec, train_semantic_id_model
+
+NUM_ITEMS = 12
+SIZES = (3, 4)
+TRAINING = TrainingConfig(epochs=2, batch_size=8, device="cpu")
+
+
+def a_split(num_items: int = NUM_ITEMS) -> Split:
+    """Users who go round the items in steps of one."""
+    rows = [(np.arange(5) + start) % num_items for start in range(num_items)]
+    histories = Histories(
+        items=np.concatenate(rows),
+        offsets=np.arange(0, 5 * num_items + 1, 5),
+        user_ids=tuple(map(str, range(num_items))),
+    )
+    return leave_one_out(histories, min_context=0)
+
+
+def a_catalog() -> Catalog:
+    codes = np.stack(np.unravel_index(np.arange(NUM_ITEMS), SIZES), axis=1)
+    return Catalog.build([f"i{item}" for item in range(NUM_ITEMS)], codes, SIZES)
+
+
+def trained(folder, *, model: TransformerConfig, objective: NextCodeConfig, seed: int = 3):
+    return train_semantic_id_model(
+        a_split(),
+        a_catalog(),
+        model=model,
+        objective=objective,
+        training=TRAINING,
+        max_history=4,
+        folder=folder,
+        seed=seed,
+        validation=ValidationConfig(num_users=6, num_beams=4),
+    )
+
+
+@pytest.mark.parametrize(
+    ("model", "objective"),
+    [
+        ({}, {"label_smoothing": 0.1}),
+        (
+            {"history": "items", "item_embedding": True, "item_head": True},
+            {"item_weight": 0.5, "distillation_weight": 1.0},
+        ),
+    ],
+)
+def test_a_transformer_ends_with_the_weights_of_its_best_validation(tmp_path, model, objective):
+    shape = TransformerConfig(dim=8, num_layers=1, num_heads=2, **model)
+    first = trained(tmp_path / "a", model=shape, objective=NextCodeConfig(**objective))
+    again = trained(tmp_path / "b", model=shape, objective=NextCodeConfig(**objective))
+    assert first.result.stopped == "finished"
+    assert 0 <= first.result.best_score <= 1
+    assert not first.network.training
+    for name, weights in first.network.state_dict().items():
+        assert torch.equal(weights, again.network.state_dict()[name])
+
+
+def sasrec(folder, *, num_items: int = NUM_ITEMS, max_history: int = 4):
+    return train_sasrec(
+        a_split(),
+        num_items,
+        model=SasRecConfig(dim=8, num_layers=1, num_heads=2, max_items=4),
+        objective=NextItemConfig(),
+        training=TRAINING,
+        max_history=max_history,
+        folder=folder,
+        seed=0,
+    )
+
+
+def test_sasrec_is_trained_by_the_same_loop(tmp_path):
+    result = sasrec(tmp_path).result
+    assert result.stopped == "finished"
+    assert result.best_epoch in (1, 2)
+
+
+def test_a_split_of_another_catalog_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="names item 11, but the catalog has 11 items"):
+        sasrec(tmp_path, num_items=11)
+    with pytest.raises(ValueError, match="names item 12, but the catalog has 12 items"):
+        train_semantic_id_model(
+            a_split(13),
+            a_catalog(),
+            model=TransformerConfig(dim=8, num_layers=1, num_heads=2),
+            objective=NextCodeConfig(),
+            training=TRAINING,
+            max_history=4,
+            folder=tmp_path,
+            seed=0,
+        )
+
+
+def test_a_history_longer_than_sasrec_sees_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"max_history is 5, .* at most 4 items"):
+        sasrec(tmp_path, max_history=5)

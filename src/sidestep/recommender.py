@@ -14,9 +14,6 @@ from sidestep.search.policy import Scope, SearchPolicy
 from sidestep.search.tree import evaluated_prefixes
 from sidestep.step import NO_ITEM, HistoryBatch, StepModel
 
-NO_CODE = -1
-"""Padding where a code could stand: a prefix is shorter than a semantic ID."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recommendations:
@@ -30,8 +27,8 @@ class Recommendations:
     leaves: the best leaves, best first, each named by any one item of its bucket; `NO_ITEM` where
         there are fewer. They may be more than the items stem from. A recommender that ranks items
         and no leaves repeats `items`.
-    evaluated: every prefix that a tree search weighed, as codes, `NO_CODE` from its depth on: those
-        it showed to its backbone, and the leaves it returned; None where no tree was searched.
+    evaluated: every prefix that a tree search weighed, as codes, the trie's `NO_CODE` past its end:
+        those it showed to its backbone, and the leaves it returned; None where no tree was searched.
     """
 
     items: Int[Tensor, "users k"]
@@ -78,7 +75,10 @@ class Recommender(Protocol):
 
 
 class GenerativeRecommender:
-    """A model of semantic IDs, the catalog's trie, and a search: the next item, code by code."""
+    """A model of semantic IDs, the catalog's trie, and a search: the next item, code by code.
+
+    The model lies on the device of the trie, in `eval` mode; histories are brought there.
+    """
 
     def __init__(self, model: StepModel[Any], trie: Trie, policy: SearchPolicy) -> None:
         if model.codebook_sizes != trie.codebook_sizes:

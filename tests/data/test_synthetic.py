@@ -84,7 +84,7 @@ def test_stamps_are_whole_days_in_the_true_order():
     frame = SHOP.interactions.frame
     assert (frame["timestamp"] % 86_400 == 0).all()
     histories = SHOP.histories()
-    in_file = frame["item_id"].replace_strict(SHOP.item_index).to_list()
+    in_file = frame["item_id"].replace_strict(SHOP.items.index_of).to_list()
     assert histories.items.tolist() == in_file
 
 

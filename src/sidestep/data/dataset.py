@@ -64,11 +64,6 @@ class Dataset:
                 "add them to the table or drop their interactions."
             )
 
-    @property
-    def item_index(self) -> dict[str, int]:
-        """The index of each item, by ID."""
-        return self.items.index_of
-
     def stats(self) -> DatasetStats:
         """How large it is."""
         num_users = self.interactions.frame["user_id"].n_unique()

@@ -14,9 +14,10 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from sidestep.catalog.trie import NO_CODE
 from sidestep.data.splits import Rows
 from sidestep.metrics import ranking
-from sidestep.recommender import NO_CODE, Recommendations, Recommender
+from sidestep.recommender import Recommendations, Recommender
 from sidestep.step import NO_ITEM, HistoryBatch
 
 HIT_RATE_CUTOFFS = (1, 5, 10, 50)
@@ -93,6 +94,8 @@ def evaluate(
     shown = rows if max_history is None else rows.cut(max_history)
     leaf_of = recommender.leaf_of.cpu()
     targets = torch.from_numpy(rows.targets).long()
+    if semantic_ids is not None:
+        semantic_ids = semantic_ids.cpu()
     lists = _Lists.empty(len(rows), k, None if semantic_ids is None else semantic_ids.shape[1])
     seconds = 0.0
     num_done = 0
@@ -260,7 +263,7 @@ class _Lists:
             is_seen = (seen == targets[:, None]).any(dim=1)
             self.rank_before[rows[is_seen]] = ranking.NOT_LISTED
         if semantic_ids is not None:
-            self._record_prefixes(rows, answer, semantic_ids.cpu(), targets)
+            self._record_prefixes(rows, answer, semantic_ids, targets)
 
     def _record_prefixes(
         self,

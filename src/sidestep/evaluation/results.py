@@ -68,7 +68,7 @@ _METRIC = re.compile(
 _PER_USER_KEY = b"sidestep"
 
 Share = Annotated[float, Field(ge=0, le=1)]
-Split = Literal["validation", "test"]
+SplitName = Literal["validation", "test"]
 
 
 def _checked_method(method: str) -> str:
@@ -124,7 +124,7 @@ class QualityLine(BaseModel):
 
     dataset: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
     method: str
-    split: Split
+    split: SplitName
     seed: int = Field(ge=0)
     setting: Setting
     selected: bool
@@ -266,7 +266,7 @@ class PerUser:
 
     dataset: str
     method: str
-    split: Split
+    split: SplitName
     seed: int
     setting: Setting
     k: int
@@ -283,7 +283,7 @@ class PerUser:
         *,
         dataset: str,
         method: str,
-        split: Split,
+        split: SplitName,
         seed: int,
         setting: Setting,
     ) -> "PerUser":
@@ -311,7 +311,7 @@ class _PerUserHeader(BaseModel):
     format_version: Literal[1] = 1
     dataset: str
     method: str
-    split: Split
+    split: SplitName
     seed: int
     setting: Setting
     k: int

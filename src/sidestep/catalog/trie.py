@@ -303,8 +303,7 @@ class Trie:
             )
         is_live = is_available.to(self.device)[self.bucket_items]
         bucket_start = _prefix_sums(is_live)[self.bucket_start]
-        counts = [bucket_start.diff() > 0]
-        live_leaves = [counts[0].to(bucket_start.dtype)]
+        live_leaves = [(bucket_start.diff() > 0).to(bucket_start.dtype)]
         for depth in range(self.num_levels - 1, -1, -1):
             nodes = self.nodes_at(depth)
             bounds = self.child_start[nodes.start : nodes.stop + 1] - nodes.stop

@@ -285,6 +285,8 @@ class T5(SemanticIdModel):
             ValueError: if the architecture has a part that the native T5 lacks.
         """
         remaining = {name: weight for name, weight in weights.items() if "embed_tokens" not in name}
+        if "shared.weight" not in remaining:
+            raise ValueError("the state dict has no shared.weight; is it that of a T5?")
         embeddings = remaining.pop("shared.weight")
         head = remaining.pop("lm_head.weight", embeddings)[code_tokens]
         # Checkpoints of version 1.1 do not tie, and only those that tie scale.

@@ -14,9 +14,11 @@ from sidestep.step import ROOT_SLOT, HistoryBatch, StepModel
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BeamSearch:
-    """Beam search over the trie; costs 1 + Σ_{l<L} min(num_beams, prefixes of length l) tokens.
+    """Beam search over the trie; costs 1 + Σ_{l<L} (prefixes kept of length l) tokens.
 
-    num_beams: prefixes kept per level, and leaves returned.
+    At most `num_beams` are kept, and fewer where the ones above have fewer legal children.
+
+    num_beams: prefixes kept per level, and leaves returned, at most.
     normaliser: of the code probabilities.
     """
 

@@ -18,7 +18,8 @@ class NextCodeConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     label_smoothing: float = Field(0.0, ge=0, lt=1)
-    """Share of the probability spread over a level's codebook."""
+    """Share of the probability spread over a level's codebook, and in the item head over the
+    catalog."""
 
     item_weight: float | None = Field(None, gt=0)
     """Weight of the auxiliary item head's cross-entropy; None trains without it."""

@@ -41,14 +41,15 @@ def main() -> None:
     config = TransformerConfig(
         dim=arguments.dim, num_layers=arguments.layers, num_heads=arguments.heads, dropout=0.0
     )
-    model = Transformer(config, ids, sizes).eval()
+    device = torch.device(arguments.device)
+    model = Transformer(config, ids, sizes).eval().to(device)
     with torch.no_grad():  # peaked as a trained model is, so that the beams are far apart
         model.head.weight.mul_(20)
-    trie = Trie.build(ids, sizes)
+    trie = Trie.build(ids, sizes).to(device)
     histories = HistoryBatch(
         items=torch.randint(len(ids), (arguments.batch, arguments.history), generator=generator),
         lengths=torch.full((arguments.batch,), arguments.history),
-    )
+    ).to(device)
     policy = BeamSearch(num_beams=arguments.beams)
     scope = Scope(trie=trie)
 
@@ -58,7 +59,7 @@ def main() -> None:
     result: dict[str, Any] = {
         "benchmark": "decoding",
         "sizes": {name: value for name, value in vars(arguments).items() if name != "skip_hf"},
-        "device": "cpu",
+        "device": device.type if device.type == "cpu" else torch.cuda.get_device_name(device),
         "torch": torch.__version__,
         "ours_ms_per_user": statistics.median(ours) * 1000 / users,
         "floor_ms_per_user": statistics.median(floor) * 1000 / users,
@@ -101,6 +102,11 @@ def parsed() -> argparse.Namespace:
         ("seed", 0, "seed of weights, catalog and histories"),
     ):
         parser.add_argument(f"--{name}", type=int, default=default, help=f"{what} [{default}]")
+    parser.add_argument(
+        "--device",
+        default="cuda" if torch.cuda.is_available() else "cpu",
+        help="of both sides [the GPU, if there is one]",
+    )
     parser.add_argument("--skip-hf", action="store_true", help="time ours and the floor alone")
     return parser.parse_args()
 
@@ -110,30 +116,36 @@ def timed(call: Callable[[], Any], repeats: int) -> tuple[list[float], Any]:
     result = call()
     seconds = []
     for _ in range(repeats):
+        wait_for_gpu()
         start = time.perf_counter()
         result = call()
+        wait_for_gpu()
         seconds.append(time.perf_counter() - start)
     return seconds, result
+
+
+def wait_for_gpu() -> None:
+    """Until all that was asked of it is done; a CPU has nothing left to do."""
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
 
 
 @torch.no_grad()
 def forward_floor(model: Transformer, histories: HistoryBatch, num_beams: int) -> Tensor:
     """The network alone: the prompt, then all beams of all inner levels at once.
 
-    The beams attend to the prompt and, as a causal sequence would, to nothing less than a beam's
-    own ancestors: each to itself alone, the cheapest mask there is.
+    Every beam hangs on the root, attending to the prompt and to itself: the cheapest tree there is.
     """
     users = len(histories.lengths)
     num_nodes = num_beams * (model.num_levels - 1)
     _, context = model.encode(histories, capacity=num_nodes)
-    shape = (users, num_nodes)
-    nodes = torch.zeros(shape, dtype=torch.long)
+    nodes = torch.zeros(users, num_nodes, dtype=torch.long, device=histories.items.device)
     step, _ = model.extend(
         context,
         nodes,
-        torch.full(shape, ROOT_SLOT),
-        torch.ones(shape, dtype=torch.long),
-        is_node=torch.ones(shape, dtype=torch.bool),
+        torch.full_like(nodes, ROOT_SLOT),
+        torch.ones_like(nodes),
+        is_node=torch.ones_like(nodes, dtype=torch.bool),
     )
     return step.logits
 
@@ -147,11 +159,15 @@ def hf_generate(
     export = llama_from_transformer(model)
     theirs = LlamaForCausalLM(LlamaConfig(**export.config)).eval()
     theirs.load_state_dict(export.weights)
-    tokens = export.code_tokens[model.flat_codes(histories.items)].flatten(1)
-    start = torch.full((len(tokens), 1), export.start_token)
+    device = histories.items.device
+    theirs = theirs.to(device)
+    code_tokens = export.code_tokens.to(device)
+    tokens = code_tokens[model.flat_codes(histories.items)].flatten(1)
+    start = torch.full((len(tokens), 1), export.start_token, device=device)
     prompt = torch.cat([start, tokens], dim=1)
     legal: dict[tuple[int, ...], list[int]] = {}
-    for row in export.code_tokens[model.flat_codes(torch.arange(trie.num_items))].tolist():
+    every_item = torch.arange(trie.num_items, device=device)
+    for row in code_tokens[model.flat_codes(every_item)].tolist():
         for depth, token in enumerate(row):
             legal.setdefault(tuple(row[:depth]), []).append(token)
     allowed = {prefix: sorted(set(codes)) for prefix, codes in legal.items()}
@@ -186,7 +202,9 @@ def score_difference(candidates: Candidates, output: Any, trie: Trie) -> float:
     """Largest difference of scores; asserts that both sides found the same beams in order."""
     users, beams = candidates.leaves.shape
     levels = trie.num_levels
-    starts = torch.tensor([sum(trie.codebook_sizes[:level]) for level in range(levels)])
+    starts = torch.tensor(
+        [sum(trie.codebook_sizes[:level]) for level in range(levels)], device=trie.device
+    )
     # Token 0 is the start token, so a code's token is one more than its flat code id.
     theirs = output.sequences[:, -levels:].view(users, beams, levels) - 1 - starts
     scores = output.sequences_scores.view(users, beams)

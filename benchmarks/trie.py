@@ -1,8 +1,11 @@
 """What the trie costs: building it, holding it, and asking it, for catalogs of several sizes.
 
 Semantic IDs are random, the worst case for memory: hardly any prefix is shared. Each size runs in
-a process of its own, so that its peak of memory is its own. The last line printed is one JSON
-object.
+a process of its own, so that its peak of memory is its own. What the trie's share is taken of, one
+decoding step of the network, is timed in the same run. The last line printed is one JSON object.
+
+    python benchmarks/trie.py
+    python benchmarks/trie.py --sizes 1e4 1e6 --device cuda
 """
 
 import argparse
@@ -21,8 +24,12 @@ import numpy as np
 import torch
 
 from sidestep.catalog.trie import Trie
+from sidestep.model.transformer import Transformer, TransformerConfig
+from sidestep.step import ROOT_SLOT, HistoryBatch
 
 USERS, BEAMS = 32, 50
+HISTORY = 20
+DIM, NUM_LAYERS = 128, 4
 BATCHES = 16
 """Different states that are asked for in turn, so that none stays in the cache by repetition."""
 
@@ -33,9 +40,12 @@ def main() -> None:
     if arguments.one_size is not None:
         print(json.dumps(measured(arguments.one_size, arguments)))
         return
+    step_times = step_ms(arguments)
+    print(f"one decoding step of the network: {median(step_times):.2f} ms", flush=True)
     sizes = []
     for size in arguments.sizes:
         command = [sys.executable, __file__, *sys.argv[1:], "--one-size", str(size)]
+        command += ["--step-ms", str(median(step_times))]
         answer = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
         sizes.append(json.loads(answer.splitlines()[-1]))
         print(summary(sizes[-1]), flush=True)
@@ -47,7 +57,11 @@ def main() -> None:
         "codebook_size": arguments.codebook_size,
         "repeats": arguments.repeats,
         "threads": arguments.threads,
-        "step_ms": arguments.step_ms,
+        "step_ms": median(step_times),
+        "step_times_ms": step_times,
+        "history": HISTORY,
+        "dim": DIM,
+        "num_layers": NUM_LAYERS,
         "device": arguments.device,
         "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores",
         "torch": torch.__version__,
@@ -71,15 +85,37 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, default=30, help="timed calls each (default: 30)")
     parser.add_argument("--threads", type=int, default=1, help="torch threads (default: 1)")
     parser.add_argument("--device", default="cpu", help="where the trie answers (default: cpu)")
-    parser.add_argument(
-        "--step-ms",
-        type=float,
-        default=25.0,
-        help="one decoding step of 32 users and 50 beams at d = 128 on this machine, which the "
-        "trie's share is taken of; decoding.py measures it (default: 25)",
-    )
+    # What the parent process tells the ones it starts.
     parser.add_argument("--one-size", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--step-ms", type=float, help=argparse.SUPPRESS)
     return parser.parse_args()
+
+
+@torch.no_grad()
+def step_ms(arguments: argparse.Namespace) -> list[float]:
+    """Milliseconds in which the network extends all beams of all users by one node each."""
+    torch.set_num_threads(arguments.threads)
+    torch.manual_seed(0)
+    sizes = (arguments.codebook_size,) * arguments.levels
+    semantic_ids = torch.randint(arguments.codebook_size, (1000, arguments.levels))
+    config = TransformerConfig(dim=DIM, num_layers=NUM_LAYERS, dropout=0.0)
+    model = Transformer(config, semantic_ids, sizes).eval().to(arguments.device)
+    histories = HistoryBatch(
+        items=torch.randint(len(semantic_ids), (USERS, HISTORY)),
+        lengths=torch.full((USERS,), HISTORY),
+    )
+    _, context = model.encode(histories.to(arguments.device), capacity=BEAMS)
+    shape = (USERS, BEAMS)
+    parents = torch.full(shape, ROOT_SLOT, device=arguments.device)
+    is_node = torch.ones(shape, dtype=torch.bool, device=arguments.device)
+
+    def step(codes: torch.Tensor, depths: torch.Tensor) -> torch.Tensor:
+        # The same context each time, which takes its slots again.
+        return model.extend(context, codes, parents, depths, is_node=is_node)[0].logits
+
+    codes = torch.randint(arguments.codebook_size, (BATCHES, *shape), device=arguments.device)
+    batches = [(some, torch.ones_like(some)) for some in codes]
+    return timed(step, batches, arguments.repeats)
 
 
 def measured(num_items: int, arguments: argparse.Namespace) -> dict[str, Any]:
@@ -116,7 +152,7 @@ def measured(num_items: int, arguments: argparse.Namespace) -> dict[str, Any]:
                 "child_ms": timed(trie.child, batches, arguments.repeats),
             }
         )
-    step_ms = [median(depth["legal_ms"]) + median(depth["child_ms"]) for depth in depths]
+    trie_ms = [median(depth["legal_ms"]) + median(depth["child_ms"]) for depth in depths]
     return {
         "num_items": num_items,
         "num_leaves": trie.num_leaves,
@@ -124,9 +160,9 @@ def measured(num_items: int, arguments: argparse.Namespace) -> dict[str, Any]:
         "bytes_per_item": round(trie.memory_bytes / num_items, 2),
         "peak_before_build_mb": round(before_bytes / 1e6, 1),
         "peak_after_build_mb": round(after_bytes / 1e6, 1),
-        "legal_and_child_ms": [round(ms, 4) for ms in step_ms],
-        "mean_share_of_step": round(statistics.mean(step_ms) / arguments.step_ms, 5),
-        "max_share_of_step": round(max(step_ms) / arguments.step_ms, 5),
+        "legal_and_child_ms": [round(ms, 4) for ms in trie_ms],
+        "mean_share_of_step": round(statistics.mean(trie_ms) / arguments.step_ms, 5),
+        "max_share_of_step": round(max(trie_ms) / arguments.step_ms, 5),
         "depths": depths,
     }
 

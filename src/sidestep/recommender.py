@@ -28,7 +28,7 @@ class Recommendations:
         there are fewer. They may be more than the items stem from. A recommender that ranks items
         and no leaves repeats `items`.
     evaluated: every prefix that a tree search weighed, as codes, the trie's `NO_CODE` past its end:
-        those it showed to its backbone, and the leaves it returned; None where no tree was searched.
+        those it showed to its backbone, and the leaves it returned; None without a tree.
     """
 
     items: Int[Tensor, "users k"]

@@ -60,6 +60,11 @@ def test_every_kind_is_trained_evaluated_and_compared(shop, files, tmp_path):
     assert [method["label"] for method in methods] == ["popularity", "sasrec", "beam"]
     assert 0 < methods[2]["tests"]["NDCG@10"]["p_value"] <= 1
     assert "popularity" in run("compare", *runs)
+    # An evaluation on fewer users stands aside unless it is asked for.
+    run("evaluate", tmp_path / "sasrec", "--split", "test", "--users", 20)
+    assert len(json.loads(run("compare", *runs, "--json"))) == 3
+    [few] = json.loads(run("compare", tmp_path / "sasrec", "--users", 20, "--json"))
+    assert few["num_users"] == 20
 
 
 def test_evaluate_writes_one_line_of_the_results_file(shop, tmp_path):

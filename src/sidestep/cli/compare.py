@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from sidestep.cli.console import OUT, comparison_table, print_json
-from sidestep.cli.evaluate import SplitName
+from sidestep.cli.evaluate import SplitName, num_users
 from sidestep.cli.importing import AsJson
 from sidestep.evaluation import compare as comparing
 from sidestep.evaluation.results import PerUser, read_per_user
@@ -21,6 +21,9 @@ def compare(
         typer.Argument(help="Runs' folders, folders of single evaluations, or per_user.parquet."),
     ],
     split: Annotated[SplitName, typer.Option(help="Which evaluations of a run to take.")] = "test",
+    users: Annotated[
+        str, typer.Option(help="And on which users: 'all', or so many fixed random ones.")
+    ] = "all",
     reference: Annotated[
         str | None,
         typer.Option(help="The method to test the others against; default: the first."),
@@ -31,7 +34,7 @@ def compare(
     """Compare evaluated runs: means, 95 % intervals over users, paired permutation tests.
 
     Runs that differ in their seed alone are one method. All must have been evaluated on the same
-    users.
+    users, so of each run only the evaluations on --users are taken.
 
     Examples:
 
@@ -39,7 +42,8 @@ def compare(
 
       sidestep compare runs/scientific/*-? --split validation --json
     """
-    per_user = [read_per_user(path) for run in runs for path in _per_user_files(run, split)]
+    wanted: int | Literal["all"] = num_users(users) or "all"
+    per_user = [run for path in runs for run in _evaluations(path, split, wanted)]
     methods = comparing.compare(per_user, reference=reference or _first_label(per_user))
     if metric not in methods[0].estimates:
         raise ValueError(
@@ -56,16 +60,17 @@ def _first_label(per_user: Sequence[PerUser]) -> str:
     return comparing.compare(per_user, metrics=["MRR"])[0].label
 
 
-def _per_user_files(path: Path, split: SplitName) -> list[Path]:
-    """The evaluations to take: the file named, or all of a run on the split."""
+def _evaluations(path: Path, split: SplitName, users: int | Literal["all"]) -> list[PerUser]:
+    """The evaluation named, or all of a run on the split and the users."""
     if path.is_file():
-        return [path]
+        return [read_per_user(path)]
     if (path / "per_user.parquet").is_file():
-        return [path / "per_user.parquet"]
-    found = sorted((path / "evaluations").glob(f"{split}-*/per_user.parquet"))
+        return [read_per_user(path / "per_user.parquet")]
+    files = sorted((path / "evaluations").glob(f"{split}-*/per_user.parquet"))
+    found = [run for run in map(read_per_user, files) if run.setting.users == users]
     if not found:
         raise FileNotFoundError(
-            f"{path}: no evaluation on {split} here; run 'sidestep evaluate {path} "
-            f"--split {split}'."
+            f"{path}: no evaluation on {split} and the users {users!r} here; run 'sidestep "
+            f"evaluate {path} --split {split} --users {users}'."
         )
     return found

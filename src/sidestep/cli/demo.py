@@ -325,7 +325,7 @@ FULL = Size(
                 item_head=True,
                 dropout=0.3,
             ),
-            objective=NextCodeConfig(item_weight=0.5),
+            objective=NextCodeConfig(item_weight=0.5, distillation_weight=1.0),
             training=TrainingConfig(
                 epochs=30, batch_size=64, learning_rate=3e-3, weight_decay=0.01, validate_every=3
             ),

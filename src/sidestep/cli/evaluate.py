@@ -179,7 +179,7 @@ def evaluate(
         split=split,
         search=search,
         beams=beams,
-        num_users=_num_users(users),
+        num_users=num_users(users),
         exclude_seen=exclude_seen,
         batch_size=batch_size,
         method=method,
@@ -279,7 +279,12 @@ def _name(per_user: PerUser, asked: Asked) -> str:
     return "-".join(parts)
 
 
-def _num_users(text: str) -> int | None:
+def num_users(text: str) -> int | None:
+    """The number of users an option names; None for all.
+
+    Raises:
+        ValueError: for anything else.
+    """
     if text == "all":
         return None
     if not text.isdecimal() or int(text) < 1:

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -121,6 +123,15 @@ def test_a_resumed_epoch_continues_where_it_was():
     for first_batch in (0, 5, num_batches(MANY, 8)):
         rest = order(seed=3, epoch=1, first_batch=first_batch)
         assert rest == order(seed=3, epoch=1)[first_batch:]
+
+
+def test_equal_windows_have_equal_fingerprints_and_others_do_not():
+    narrow = replace(MANY, items=MANY.items.astype(np.int32))
+    assert narrow.fingerprint() == MANY.fingerprint()
+    for name in ("items", "starts", "lengths", "first_target"):
+        changed = getattr(MANY, name).copy()
+        changed[-1] += 1
+        assert replace(MANY, **{name: changed}).fingerprint() != MANY.fingerprint()
 
 
 def test_windows_of_like_length_share_a_batch():

@@ -4,6 +4,7 @@ This is only for training, where every position of a user is predicted in one pa
 takes whole rows, see `splits`.
 """
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -41,6 +42,14 @@ class Windows:
     def num_targets(self) -> int:
         """Positions to be predicted, all windows together."""
         return int((self.lengths - self.first_target).sum())
+
+    def fingerprint(self) -> str:
+        """Names the windows with their items: equal ones alike, however they are stored."""
+        digest = hashlib.sha256()
+        for array in (self.items, self.starts, self.lengths, self.first_target):
+            digest.update(np.ascontiguousarray(array, dtype=np.int64).tobytes())
+            digest.update(b"|")
+        return digest.hexdigest()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,7 +1,6 @@
 """The training loop, one for every recommender: it knows no network, no loss and no metric."""
 
 import contextlib
-import hashlib
 import itertools
 import json
 import math
@@ -11,10 +10,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedType, broadcast_object_list, gather_object
+from accelerate.utils import broadcast_object_list, gather_object
 from pydantic import BaseModel, ConfigDict, Field
 from safetensors.torch import save_file
 
@@ -32,6 +30,7 @@ from sidestep.training.interruption import Interruption, interruption
 from sidestep.training.log import TrainingLog
 from sidestep.training.objective import Objective
 from sidestep.training.optimizer import adamw
+from sidestep.training.placement import forward_precision, training_device
 from sidestep.training.random_state import (
     random_state,
     seed_everything,
@@ -245,7 +244,7 @@ class _Run:
         about: Mapping[str, Any],
     ) -> None:
         self.accelerator = Accelerator()
-        self.device = _device(self.accelerator, config)
+        self.device = training_device(self.accelerator, config.device)
         self.raw_objective = objective.to(self.device)
         self.objective, self.optimizer = self.accelerator.prepare(
             objective,
@@ -253,7 +252,7 @@ class _Run:
             device_placement=[False, False],
         )
         self.parameters = [weights for weights in objective.parameters() if weights.requires_grad]
-        self.precision = _precision(self.device, config)
+        self.precision = forward_precision(self.device, config.precision)
         self.windows, self.config, self.folder, self.seed = windows, config, folder, seed
         self.validate, self.report, self.asked = validate, report, asked
 
@@ -269,7 +268,7 @@ class _Run:
         self.identity = {
             "config": config.model_dump(mode="json", exclude=set(RESUMABLE)),
             "seed": seed,
-            "windows": _fingerprint(windows),
+            "windows": windows.fingerprint(),
             "weights": {name: list(w.shape) for name, w in objective.state_dict().items()},
             "processes": self.accelerator.num_processes,
             "about": json.loads(json.dumps(about)),
@@ -592,41 +591,3 @@ class _Run:
         self.seconds_before = self.state.seconds
         set_random_state(saved.random_states[self.accelerator.process_index])
         self._open_log()
-
-
-def _device(accelerator: Accelerator, config: TrainingConfig) -> torch.device:
-    """Where to train.
-
-    Raises:
-        ValueError: if the launch of several processes cannot be served.
-    """
-    device = accelerator.device if config.device == "auto" else torch.device(config.device)
-    assert isinstance(device, torch.device)
-    if accelerator.num_processes > 1 and device.type != accelerator.device.type:
-        raise ValueError(
-            f"device: {config.device} with {accelerator.num_processes} processes on "
-            f"{accelerator.device.type}: launch them with `accelerate launch --cpu`."
-        )
-    sharded = {DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM}
-    if accelerator.distributed_type in sharded:
-        raise ValueError(
-            f"{accelerator.distributed_type.value}: checkpoints of sharded weights are not "
-            "supported; launch plain data parallel (MULTI_GPU or MULTI_CPU)."
-        )
-    return device
-
-
-def _fingerprint(windows: Windows) -> str:
-    """Names the training data: equal windows give equal texts."""
-    digest = hashlib.sha256()
-    for array in (windows.items, windows.starts, windows.lengths, windows.first_target):
-        digest.update(np.ascontiguousarray(array, dtype=np.int64).tobytes())
-        digest.update(b"|")
-    return digest.hexdigest()
-
-
-def _precision(device: torch.device, config: TrainingConfig) -> Literal["fp32", "bf16"]:
-    if config.precision != "auto":
-        return config.precision
-    has_bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported()
-    return "bf16" if has_bf16 else "fp32"

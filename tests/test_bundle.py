@@ -14,7 +14,6 @@ from sidestep.model.sasrec import SasRec, SasRecConfig
 from sidestep.model.transformer import Transformer, TransformerConfig
 from sidestep.search.beam import BeamSearch
 from sidestep.search.exhaustive import ExhaustiveSearch
-from sidestep.step import NO_ITEM, HistoryBatch
 
 NUM_ITEMS = 12
 ITEM_IDS = [f"id-{index}" for index in range(NUM_ITEMS)]
@@ -109,10 +108,23 @@ def test_what_is_seen_or_not_available_is_left_out_before_the_cut(tmp_path, kind
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_indices_answer_as_ids_do(tmp_path, kind):
+def test_a_user_gets_the_same_answer_alone_and_among_others(tmp_path, kind):
     loaded = load(saved(tmp_path / "bundle", kind))
-    batch = HistoryBatch(items=torch.tensor([[1, 2], [3, NO_ITEM]]), lengths=torch.tensor([2, 1]))
-    assert loaded.recommend(batch) == loaded.recommend([["id-1", "id-2"], ["id-3"]])
+    together = loaded.recommend([["id-1", "id-2"], [], ["id-3", "gone"]])
+    for answer, history in zip(
+        together, ([["id-1", "id-2"]], [[]], [["id-3", "gone"]]), strict=True
+    ):
+        [alone] = loaded.recommend(history)
+        assert alone.item_ids == answer.item_ids
+        assert alone.num_unknown == answer.num_unknown
+
+
+def test_a_folder_of_something_else_is_not_replaced(tmp_path):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "me.png").write_text("precious")
+    with pytest.raises(ValueError, match="is not a bundle"):
+        saved(tmp_path / "photos")
+    assert (tmp_path / "photos" / "me.png").read_text() == "precious"
 
 
 def test_the_search_may_be_chosen(tmp_path):

@@ -20,7 +20,8 @@ from torch import Tensor, nn
 
 from sidestep.baselines.item_scores import PopularityRecommender, SasRecRecommender
 from sidestep.catalog.catalog import Catalog
-from sidestep.files import read_json, whole_folder, write_json
+from sidestep.data.histories import Histories
+from sidestep.files import check_replaceable, read_json, whole_folder, write_json
 from sidestep.model.sasrec import SasRec, SasRecConfig
 from sidestep.model.transformer import Transformer, TransformerConfig
 from sidestep.recommender import GenerativeRecommender, Recommendations, Recommender
@@ -130,7 +131,7 @@ class LoadedRecommender:
 
     def recommend(
         self,
-        histories: Sequence[Sequence[str]] | HistoryBatch,
+        histories: Sequence[Sequence[str]],
         k: int = 10,
         *,
         exclude_seen: bool = False,
@@ -140,9 +141,8 @@ class LoadedRecommender:
         """Ranks items for each user.
 
         Args:
-            histories: per user the IDs of past items, oldest first, or indices as a batch. IDs
-                that the catalog lacks are dropped and counted; only the most recent `max_history`
-                of the rest are looked at.
+            histories: per user the IDs of past items, oldest first. IDs that the catalog lacks are
+                dropped and counted; only the most recent `max_history` of the rest are looked at.
             k: the longest list wanted. A search may find fewer.
             exclude_seen: leaves out the items of the history looked at.
             search: see `recommender`; None is a beam search of at least 50 and `k` beams.
@@ -158,18 +158,28 @@ class LoadedRecommender:
         """
         if k < 1:
             raise ValueError(f"k must be at least 1, got {k}.")
-        rows, num_unknown = self._indices(histories)
+        if isinstance(histories, str) or any(isinstance(row, str) for row in histories):
+            raise TypeError(
+                "histories must be one list of item IDs per user, got a text; for one user "
+                'pass [["id-1", "id-2"]].'
+            )
+        known, num_unknown = Histories.from_item_ids(
+            {str(row): list(history) for row, history in enumerate(histories)},
+            self.catalog.indices_of,
+        )
+        known = known.cut(self.max_history)
         if search is None and isinstance(self.network, Transformer):
             search = BeamSearch(num_beams=max(_DEFAULT_BEAMS, k))
         recommender = self.recommender(search)
         is_available = None if available is None else self._is_available(available)
         ranked: list[RankedItems] = []
-        for start in range(0, len(rows), _USERS_AT_ONCE):
-            batch = _batch(rows[start : start + _USERS_AT_ONCE]).to(self.device)
+        for start in range(0, len(known), _USERS_AT_ONCE):
+            rows = np.arange(start, min(start + _USERS_AT_ONCE, len(known)))
+            batch = known.batch(rows).to(self.device)
             answer = _ranked(
                 recommender, batch, k, exclude_seen=exclude_seen, is_available=is_available
             )
-            ranked += self._named(answer, num_unknown[start : start + _USERS_AT_ONCE])
+            ranked += self._named(answer, num_unknown[rows].tolist())
         return ranked
 
     def _named(self, answer: Recommendations, num_unknown: Sequence[int]) -> list[RankedItems]:
@@ -204,26 +214,6 @@ class LoadedRecommender:
         column: pl.Series = texts[(named or texts.columns)[0]]
         ids = self.catalog.ids_of(items)
         return [text or item_id for text, item_id in zip(column, ids, strict=True)]
-
-    def _indices(
-        self, histories: Sequence[Sequence[str]] | HistoryBatch
-    ) -> tuple[list[np.ndarray], list[int]]:
-        """The most recent known items of each user, and how many were not known."""
-        if isinstance(histories, HistoryBatch):
-            items = histories.items.cpu().numpy()
-            lengths = histories.lengths.tolist()
-            known = [row[:length] for row, length in zip(items, lengths, strict=True)]
-            num_unknown = [0] * len(known)
-        else:
-            if isinstance(histories, str) or any(isinstance(row, str) for row in histories):
-                raise TypeError(
-                    "histories must be one list of item IDs per user, got a text; for one user "
-                    'pass [["id-1", "id-2"]].'
-                )
-            found = [self.catalog.indices_of(list(history)) for history in histories]
-            known = [row[row != NO_ITEM] for row in found]
-            num_unknown = [len(row) - len(kept) for row, kept in zip(found, known, strict=True)]
-        return [row[max(0, len(row) - self.max_history) :] for row in known], num_unknown
 
     def _is_available(self, item_ids: Collection[str]) -> Tensor:
         indices = self.catalog.indices_of(list(item_ids))
@@ -261,6 +251,7 @@ def save_bundle(
     """
     if (network is None) == (counts is None):
         raise ValueError("a bundle holds either a network or counts; give one of the two.")
+    check_replaceable(path, "a bundle", lambda folder: (folder / _MANIFEST).is_file())
     with whole_folder(path) as folder:
         weights = _state(network) if counts is None else {_COUNTS: torch.from_numpy(counts)}
         save_file(weights, folder / _WEIGHTS)
@@ -374,16 +365,6 @@ def _ranked(
         score_kind=answer.score_kind,
         tokens=answer.tokens,
         leaves=answer.leaves,
-    )
-
-
-def _batch(rows: Sequence[np.ndarray]) -> HistoryBatch:
-    width = max([1, *map(len, rows)])
-    items = np.full((len(rows), width), NO_ITEM, dtype=np.int64)
-    for index, row in enumerate(rows):
-        items[index, : len(row)] = row
-    return HistoryBatch(
-        items=torch.from_numpy(items), lengths=torch.tensor([len(row) for row in rows])
     )
 
 

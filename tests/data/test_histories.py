@@ -69,17 +69,23 @@ def test_timestamps_and_events_stay_with_their_items():
     assert cut.events.tolist() == ["d", "b", "c"]
 
 
+def index_of(known: dict[str, int]):
+    """A catalog as small as a dictionary."""
+    return lambda item_ids: np.array([known.get(item_id, NO_ITEM) for item_id in item_ids])
+
+
 def test_unknown_items_are_dropped_and_counted():
     histories, num_unknown = Histories.from_item_ids(
-        {"ann": ["x", "gone", "y"], "bob": ["gone"], "cem": []}, {"x": 7, "y": 2}
+        {"ann": ["x", "gone", "y"], "bob": ["gone"], "cem": []}, index_of({"x": 7, "y": 2})
     )
-    assert (lists(histories), num_unknown) == ([[7, 2], [], []], 2)
+    assert lists(histories) == [[7, 2], [], []]
+    assert num_unknown.tolist() == [1, 1, 0]
     assert histories.user_ids == ("ann", "bob", "cem")
 
 
 def test_nobody_is_a_legal_set_of_users():
-    histories, _ = Histories.from_item_ids({}, {})
-    assert len(histories) == len(histories.cut(3)) == 0
+    histories, num_unknown = Histories.from_item_ids({}, index_of({}))
+    assert len(histories) == len(histories.cut(3)) == len(num_unknown) == 0
     assert histories.batch().items.shape == (0, 1)
 
 

@@ -7,10 +7,10 @@ from typing import Annotated, Literal
 import typer
 
 from sidestep.cli.console import OUT, comparison_table, print_json
-from sidestep.cli.evaluate import SplitName, num_users
+from sidestep.cli.evaluate import num_users
 from sidestep.cli.importing import AsJson
 from sidestep.evaluation import compare as comparing
-from sidestep.evaluation.results import PerUser, read_per_user
+from sidestep.evaluation.results import PerUser, SplitName, read_per_user
 
 METRIC = "NDCG@10"
 

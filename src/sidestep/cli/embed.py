@@ -14,8 +14,9 @@ from sidestep.cli.importing import AsJson, split_names
 from sidestep.cli.inputs import load_dataset, split_of
 from sidestep.data.dataset import Dataset
 from sidestep.embedding.collaborative import CollaborativeConfig, cooccurrence_svd
+from sidestep.embedding.given import read_given
 from sidestep.embedding.tfidf import TfidfConfig, tfidf_svd
-from sidestep.embedding.vectors import concatenated, load_vectors, save_vectors
+from sidestep.embedding.vectors import concatenated, save_vectors
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,8 +44,8 @@ def item_vectors(
     """Vectors of all items of a dataset, in the order of its items.
 
     Raises:
-        ValueError: nothing to embed, or given vectors of another number of items.
-        KeyError: an unknown text column.
+        ValueError: nothing to embed, or given vectors that do not fit, see `read_given`.
+        KeyError: an unknown text column, or an item without a given vector.
     """
     parts, weights = [], []
     if sources.columns:
@@ -58,13 +59,7 @@ def item_vectors(
         parts.append(tfidf_svd(texts, sources.text, seed=seed))
         weights.append(1.0)
     if sources.given is not None:
-        given = load_vectors(sources.given)
-        if len(given) != len(dataset.items):
-            raise ValueError(
-                f"{sources.given}: {len(given)} vectors for {len(dataset.items)} items; row i must "
-                "be item i of the dataset's items.parquet."
-            )
-        parts.append(given.astype(np.float32))
+        parts.append(read_given(sources.given, dataset.items.item_ids))
         weights.append(1.0)
     if sources.collaborative_weight is not None:
         # The training part alone: the targets of validation and test must not shape the codes.
@@ -100,7 +95,11 @@ def embed(
     ] = None,
     collaborative_dim: Annotated[int, typer.Option(min=1, help="Width of those vectors.")] = 64,
     given: Annotated[
-        Path | None, typer.Option(help="Your own vectors, .npy, in the order of the items.")
+        Path | None,
+        typer.Option(
+            help="Your own vectors: .npy in the order of the items, or .npz or .parquet with "
+            "item_id and vector."
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     json: AsJson = False,

@@ -19,7 +19,7 @@ from sidestep.cli.runs import RunFolder
 from sidestep.data.dataset import Dataset
 from sidestep.evaluation import evaluator, results
 from sidestep.evaluation.evaluator import Evaluation
-from sidestep.evaluation.results import PerUser, QualityLine, Setting
+from sidestep.evaluation.results import PerUser, QualityLine, Setting, SplitName
 from sidestep.files import write_json
 from sidestep.metrics.statistics import bootstrap_interval
 from sidestep.model.transformer import Transformer
@@ -28,7 +28,6 @@ from sidestep.search.exhaustive import ExhaustiveSearch
 from sidestep.search.policy import SearchPolicy
 
 SearchName = Literal["beam", "exhaustive"]
-SplitName = Literal["validation", "test"]
 
 LIST_LENGTH = 50
 

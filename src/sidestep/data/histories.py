@@ -1,6 +1,6 @@
 """Histories: what each user has interacted with, oldest first, as two flat arrays."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,25 +46,30 @@ class Histories:
 
     @classmethod
     def from_item_ids(
-        cls, item_ids: Mapping[str, Sequence[str]], index_of: Mapping[str, int]
-    ) -> tuple["Histories", int]:
+        cls,
+        item_ids: Mapping[str, Sequence[str]],
+        indices_of: Callable[[Sequence[str]], Int[np.ndarray, " ids"]],
+    ) -> tuple["Histories", Int[np.ndarray, " users"]]:
         """Histories from item IDs, as a service receives them.
 
         Args:
             item_ids: per user ID the IDs of past items, oldest first.
-            index_of: the index of every item the catalog knows.
+            indices_of: the index of each item, `NO_ITEM` for those that the catalog does not know.
 
         Returns:
-            The histories, and how many items were dropped because the catalog does not know them.
+            The histories, and how many items of each user were dropped because they are unknown.
         """
-        known = [[index_of[i] for i in ids if i in index_of] for ids in item_ids.values()]
-        lengths = [len(items) for items in known]
+        every = [item_id for ids in item_ids.values() for item_id in ids]
+        found = indices_of(every) if every else np.zeros(0, dtype=np.int64)
+        users = np.repeat(np.arange(len(item_ids)), [len(ids) for ids in item_ids.values()])
+        is_known = found != NO_ITEM
+        lengths = np.bincount(users[is_known], minlength=len(item_ids))
         histories = cls(
-            items=np.array([item for items in known for item in items], dtype=np.int64),
-            offsets=np.cumsum([0, *lengths], dtype=np.int64),
+            items=found[is_known],
+            offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
             user_ids=tuple(item_ids),
         )
-        return histories, sum(len(ids) for ids in item_ids.values()) - sum(lengths)
+        return histories, np.bincount(users[~is_known], minlength=len(item_ids))
 
     def __len__(self) -> int:
         return len(self.user_ids)

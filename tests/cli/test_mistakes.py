@@ -122,7 +122,7 @@ def test_what_is_missing_is_named_with_the_command_that_makes_it(
 def test_vectors_of_another_number_of_items_are_refused(shop, tmp_path):
     np.save(tmp_path / "v.npy", np.ones((3, 4), dtype=np.float32))
     given = ("embed", shop / "dataset", "--given", tmp_path / "v.npy", "--out", tmp_path / "w.npy")
-    assert "3 vectors for 60 items" in refused(*given)
+    assert "3 rows for 60 items" in refused(*given)
     vectors = ("--vectors", tmp_path / "v.npy")
     assert "3 vectors" in refused("tokenize", shop / "dataset", *vectors, "--out", tmp_path / "c")
 

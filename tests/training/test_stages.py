@@ -70,7 +70,7 @@ def test_a_transformer_ends_with_the_weights_of_its_best_validation(tmp_path, mo
         assert torch.equal(weights, again.network.state_dict()[name])
 
 
-def sasrec(folder, *, num_items: int = NUM_ITEMS, max_history: int = 4):
+def sasrec(folder, *, num_items: int = NUM_ITEMS, max_history: int = 4, resume: bool = False):
     return train_sasrec(
         a_split(),
         num_items,
@@ -78,6 +78,7 @@ def sasrec(folder, *, num_items: int = NUM_ITEMS, max_history: int = 4):
         objective=NextItemConfig(),
         training=TRAINING,
         max_history=max_history,
+        resume=resume,
         folder=folder,
         seed=0,
     )
@@ -108,3 +109,9 @@ def test_a_split_of_another_catalog_is_refused(tmp_path):
 def test_a_history_longer_than_sasrec_sees_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"max_history is 5, .* at most 4 items"):
         sasrec(tmp_path, max_history=5)
+
+
+def test_a_run_is_not_resumed_with_another_length_of_history(tmp_path):
+    sasrec(tmp_path, max_history=4)
+    with pytest.raises(ValueError, match="max_history"):
+        sasrec(tmp_path, max_history=3, resume=True)

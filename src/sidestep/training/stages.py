@@ -219,7 +219,11 @@ def _train(
         validate=validate if len(rows) else None,
         resume=resume,
         report=report,
-        about={**about, "validation": validation.model_dump(mode="json")},
+        about={
+            **about,
+            "max_history": max_history,
+            "validation": validation.model_dump(mode="json"),
+        },
     )
 
 

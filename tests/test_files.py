@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from sidestep.files import read_json, whole_file, whole_folder, write_json
+from sidestep.files import check_replaceable, read_json, whole_file, whole_folder, write_json
 
 
 def interrupted(whole, path, name: str = "") -> None:
@@ -60,3 +60,26 @@ def test_json_goes_round_and_its_errors_name_file_line_and_column(tmp_path):
     path.write_bytes(b'"\xff"')
     with pytest.raises(ValueError, match="not UTF-8"):
         read_json(path)
+
+
+def test_a_folder_is_replaced_only_if_nothing_of_the_user_lies_in_it(tmp_path):
+    path = tmp_path / "kept"
+
+    def check() -> None:
+        check_replaceable(
+            path, "a thing", lambda folder: (folder / "mark").is_file(), ("mark", "*.x")
+        )
+
+    check()
+    path.mkdir()
+    check()
+    (path / "a.x").write_text("")
+    with pytest.raises(ValueError, match="is not a thing"):
+        check()
+    (path / "mark").write_text("")
+    check()
+    (path / "photos").mkdir()
+    with pytest.raises(ValueError, match="holds photos, which is no part of a thing"):
+        check()
+    with pytest.raises(ValueError, match="is a file"):
+        check_replaceable(path / "mark", "a thing", lambda _: True, ())

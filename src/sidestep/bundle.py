@@ -251,7 +251,12 @@ def save_bundle(
     """
     if (network is None) == (counts is None):
         raise ValueError("a bundle holds either a network or counts; give one of the two.")
-    check_replaceable(path, "a bundle", lambda folder: (folder / _MANIFEST).is_file())
+    check_replaceable(
+        path,
+        "a bundle",
+        lambda folder: (folder / _MANIFEST).is_file(),
+        (_MANIFEST, _WEIGHTS, _CATALOG),
+    )
     with whole_folder(path) as folder:
         weights = _state(network) if counts is None else {_COUNTS: torch.from_numpy(counts)}
         save_file(weights, folder / _WEIGHTS)

@@ -1,10 +1,11 @@
 """Files that are whole or absent: everything is written beside its place and then moved there."""
 
+import fnmatch
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -53,20 +54,34 @@ def whole_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(replaced, ignore_errors=True)
 
 
-def check_replaceable(path: Path, what: str, is_own: Callable[[Path], bool]) -> None:
+def check_replaceable(
+    path: Path, what: str, is_own: Callable[[Path], bool], contents: Sequence[str]
+) -> None:
     """Refuses to put a folder where something of somebody else stands, such as a mistyped path.
 
     Args:
         path: where the folder is to go; it may be absent or empty.
         what: the folder holds, for the error: "a catalog".
-        is_own: whether an older folder is one of these, and may be replaced.
+        is_own: whether an older folder is one of these.
+        contents: patterns of the names that such a folder holds; whatever else lies in it was put
+            there by the user and would be lost.
 
     Raises:
-        ValueError: a file or another folder stands there; it stays as it is.
+        ValueError: a file, another folder or something more stands there; it stays as it is.
     """
-    if not path.exists() or (path.is_dir() and (is_own(path) or not any(path.iterdir()))):
+    if not path.exists():
         return
-    raise ValueError(f"{path}: exists and is not {what}; choose another folder.")
+    if not path.is_dir():
+        raise ValueError(f"{path}: exists and is a file; choose another folder.")
+    entries = sorted(entry.name for entry in path.iterdir())
+    if entries and not is_own(path):
+        raise ValueError(f"{path}: exists and is not {what}; choose another folder.")
+    for name in entries:
+        if not any(fnmatch.fnmatchcase(name, pattern) for pattern in contents):
+            raise ValueError(
+                f"{path}: holds {name}, which is no part of {what} and would be lost; move it away "
+                "or choose another folder."
+            )
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -3,7 +3,11 @@ import pytest
 from pydantic import ValidationError
 
 from sidestep.tokenizer.codebooks import ResidualCodebooks, nearest
-from sidestep.tokenizer.residual_kmeans import ResidualKMeans, ResidualKMeansConfig
+from sidestep.tokenizer.residual_kmeans import (
+    ResidualKMeans,
+    ResidualKMeansConfig,
+    suggested_codebook_sizes,
+)
 from tests.tokenizer.contract import TokenizerContract, checkerboard
 
 
@@ -91,3 +95,11 @@ def test_damaged_and_foreign_files_are_refused(tmp_path):
     path.write_bytes(whole.replace(rb"schema_version\": \"1", rb"schema_version\": \"9"))
     with pytest.raises(ValueError, match="schema version 9"):
         ResidualCodebooks.load(path)
+
+
+@pytest.mark.parametrize(
+    ("num_distinct", "size"), [(5000, 256), (1024, 256), (1023, 128), (300, 64), (3, 2)]
+)
+def test_suggested_codebooks_fit_the_catalog(num_distinct, size):
+    vectors = np.repeat(np.arange(num_distinct, dtype=np.float32)[:, None], 2, axis=0)
+    assert suggested_codebook_sizes(vectors) == (size,) * 3

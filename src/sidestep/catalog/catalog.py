@@ -27,6 +27,8 @@ SCHEMA_VERSION = 1
 
 _FORMAT = "sidestep.catalog"
 _MANIFEST = "manifest.json"
+_CONTENTS = (_MANIFEST, "*.npy", "*.arrow", "*.parquet", "codebooks.safetensors")
+"""A tokenizer may leave its codebooks beside the IDs that it made."""
 _ITEM_IDS = "item_ids.arrow"
 _TEXTS = "texts.parquet"
 _TRIE_ARRAYS = ("codes", "child_start", "bucket_start", "bucket_items", "leaf_of")
@@ -152,7 +154,7 @@ class Catalog:
         Raises:
             ValueError: `path` holds something else than a catalog.
         """
-        check_replaceable(path, "a catalog", _is_catalog)
+        check_replaceable(path, "a catalog", _is_catalog, _CONTENTS)
         with whole_folder(path) as folder:
             table = pa.table({"item_id": self.item_ids})
             with pa.ipc.new_file(str(folder / _ITEM_IDS), table.schema) as writer:

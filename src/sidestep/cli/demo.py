@@ -28,7 +28,7 @@ from sidestep.cli.evaluate import (
     save_evaluation,
 )
 from sidestep.cli.importing import AsJson
-from sidestep.cli.inputs import split_of
+from sidestep.cli.inputs import fingerprint, split_of
 from sidestep.cli.runs import RunFolder, RunInfo, train_run
 from sidestep.cli.tokenize import learned_catalog
 from sidestep.cli.train import INTERRUPTED, progress_bar
@@ -102,7 +102,10 @@ class Outcome:
 
 
 def demo(
-    out: Annotated[Path, typer.Option("--out", help="The folder to write.")] = Path("demo"),
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="The folder to write; default: demo, or demo-quick."),
+    ] = None,
     quick: Annotated[
         bool, typer.Option("--quick", help="A tiny shop, hardly trained: only to see it run.")
     ] = False,
@@ -114,7 +117,8 @@ def demo(
 
     Example: sidestep demo --out demo
     """
-    outcome = run_demo(QUICK if quick else FULL, out)
+    folder = out or Path("demo-quick" if quick else "demo")
+    outcome = run_demo(QUICK if quick else FULL, folder)
     if json:
         print_json(
             {
@@ -136,6 +140,7 @@ def run_demo(size: Size, out: Path) -> Outcome:
     start = time.perf_counter()
     _say("Inventing a shop")
     dataset, truth = synthetic_shop(size.shop, SEED)
+    _refuse_other_contents(out, dataset)
     dataset.save(out / "dataset")
     stats = dataset.stats()
     _say(f"{stats.users:,} users, {stats.items:,} items, {stats.interactions:,} purchases", 1)
@@ -151,6 +156,20 @@ def run_demo(size: Size, out: Path) -> Outcome:
     seconds = time.perf_counter() - start
     write_report(report, _report(dataset, evaluations, methods, folders, seconds))
     return Outcome(methods=methods, report=report, seconds=seconds)
+
+
+def _refuse_other_contents(out: Path, dataset: Dataset) -> None:
+    """Raises a `ValueError` unless `out` is new, or holds this very demo."""
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    held = out / "dataset"
+    if not (held / "dataset.json").is_file():
+        raise ValueError(f"{out}: exists and is not a demo's folder; choose another with --out.")
+    if fingerprint(Dataset.load(held)) != fingerprint(dataset):
+        raise ValueError(
+            f"{out}: holds a demo of another size or version; choose another folder with --out, or "
+            "delete this one."
+        )
 
 
 def _catalog(size: Size, dataset: Dataset, out: Path) -> Catalog:

@@ -31,7 +31,8 @@ def load_catalog(path: Path) -> Catalog:
     """
     if not path.is_dir():
         raise FileNotFoundError(f"{path}: no catalog here; make one with 'sidestep tokenize'.")
-    return Catalog.load(path)
+    # It is about to be trained on: a code that changed on disk must not pass.
+    return Catalog.load(path, verify=True)
 
 
 def split_of(dataset: Dataset, *, min_context: int = 1) -> Split:

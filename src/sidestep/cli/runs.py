@@ -23,6 +23,7 @@ from sidestep.data.splits import Split
 from sidestep.files import read_json, write_json
 from sidestep.model.sasrec import SasRec
 from sidestep.model.transformer import Transformer
+from sidestep.training.checkpoint import checkpoints
 from sidestep.training.loop import Progress, TrainingResult
 from sidestep.training.stages import Trained, train_sasrec, train_semantic_id_model
 
@@ -65,10 +66,25 @@ class RunFolder:
         """The folder of one evaluation."""
         return self.path / "evaluations" / name
 
+    def refuse_other_contents(self) -> None:
+        """Raises a `ValueError` where training would write into a folder of something else."""
+        if not self.path.exists():
+            return
+        if not self.path.is_dir():
+            raise ValueError(f"{self.path}: is a file; choose another folder for --out.")
+        is_run = (self.path / "run.json").is_file()
+        strangers = [entry.name for entry in self.path.iterdir()]
+        if strangers and not is_run:
+            raise ValueError(
+                f"{self.path}: exists and is not a run's folder (it holds {min(strangers)}); "
+                "choose another folder for --out."
+            )
+
     def write(self, config: AnyRun, info: RunInfo) -> None:
         """Keeps what the run was asked for."""
-        write_yaml(self.config, config.model_dump(mode="json"))
+        # First what says that this folder is a run's: a start that is killed can be repeated.
         write_json(self.path / "run.json", info.model_dump(mode="json"))
+        write_yaml(self.config, config.model_dump(mode="json"))
 
     def info(self) -> RunInfo:
         """What `write` kept.
@@ -117,7 +133,8 @@ def train_run(
     catalog = catalog or flat_catalog(dataset, split)
     network: Transformer | SasRec | None = None
     result: TrainingResult | None = None
-    if not folder.config.exists():
+    folder.refuse_other_contents()
+    if not checkpoints(folder.path):
         folder.write(config, info)
     if not isinstance(config, PopularityRun):
         trained = _trained(config, split, catalog, folder, info.seed, resume, report)

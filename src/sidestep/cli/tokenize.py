@@ -16,7 +16,11 @@ from sidestep.embedding.vectors import load_vectors
 from sidestep.tokenizer.codebooks import ResidualCodebooks
 from sidestep.tokenizer.collisions import CollisionPolicy, num_distinct, resolve_collisions
 from sidestep.tokenizer.published import read_published
-from sidestep.tokenizer.residual_kmeans import ResidualKMeans, ResidualKMeansConfig
+from sidestep.tokenizer.residual_kmeans import (
+    ResidualKMeans,
+    ResidualKMeansConfig,
+    suggested_codebook_sizes,
+)
 
 CODEBOOKS_FILE = "codebooks.safetensors"
 
@@ -62,11 +66,16 @@ def tokenize(
     ] = None,
     codebook_sizes: Annotated[
         str | None,
-        typer.Option(help="Codes per level, comma-separated. [default: 256,256,256]"),
+        typer.Option(
+            help="Codes per level, comma-separated; default: 256,256,256, less for small catalogs."
+        ),
     ] = None,
     collisions: Annotated[
         CollisionPolicy,
-        typer.Option(help="Give items of one semantic ID another last code, or keep buckets."),
+        typer.Option(
+            help="'reassign' gives items of one semantic ID another last code; 'none' lets them "
+            "share it."
+        ),
     ] = "reassign",
     seed: Annotated[int, typer.Option(min=0, help="Of the clustering.")] = 0,
     json: AsJson = False,
@@ -91,11 +100,13 @@ def tokenize(
         catalog = make_catalog(loaded, split_of(loaded), ids.semantic_ids, ids.codebook_sizes)
     else:
         assert vectors is not None
-        config = (
-            ResidualKMeansConfig() if sizes is None else ResidualKMeansConfig(codebook_sizes=sizes)
-        )
+        given = load_vectors(vectors)
         catalog, codebooks = learned_catalog(
-            loaded, load_vectors(vectors), config, collisions=collisions, seed=seed
+            loaded,
+            given,
+            ResidualKMeansConfig(codebook_sizes=sizes or suggested_codebook_sizes(given)),
+            collisions=collisions,
+            seed=seed,
         )
     catalog.save(out)
     if codebooks is not None:
@@ -118,6 +129,7 @@ def tokenize(
         f"--config configs/scientific-transformer.yaml --dataset {dataset} --catalog {out} "
         "--out RUN",
         highlight=False,
+        soft_wrap=True,
     )
 
 

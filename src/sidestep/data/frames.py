@@ -58,7 +58,12 @@ def save_frames(
     Raises:
         ValueError: if `path` holds something else than a saved `kind`; it stays as it is.
     """
-    check_replaceable(path, f"a saved {kind}", lambda folder: (folder / f"{kind}.json").is_file())
+    check_replaceable(
+        path,
+        f"a saved {kind}",
+        lambda folder: (folder / f"{kind}.json").is_file(),
+        (f"{kind}.json", *(f"{name}.parquet" for name in frames)),
+    )
     with whole_folder(path) as folder:
         for name, frame in frames.items():
             frame.write_parquet(folder / f"{name}.parquet")

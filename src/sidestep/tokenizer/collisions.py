@@ -100,6 +100,7 @@ def _check_room(
         f"{int((sizes > num_codes).sum())} prefix groups have more items than the last codebook "
         f"has codes; the largest, {tuple(int(code) for code in prefixes[largest])}, has "
         f"{int(sizes[largest])} items for {num_codes} codes. Raise the last codebook size to "
-        f"{int(sizes[largest])}, add a level, enlarge the codebooks before it, or keep buckets "
-        'with the collision policy "none".'
+        f"{int(sizes[largest])}, add a level, enlarge the codebooks before it, or let items share "
+        'semantic IDs (collisions "none"). Items with equal vectors, such as items of which '
+        "nothing is known, share all codes but the last."
     )

@@ -36,6 +36,18 @@ class ResidualKMeansConfig(BaseModel):
         return sizes
 
 
+def suggested_codebook_sizes(vectors: Float[np.ndarray, "items dim"]) -> tuple[int, ...]:
+    """Three equal codebooks that fit a catalog: 256 codes each, fewer below 1,024 distinct vectors.
+
+    Four items per first code on average are few enough to tell apart and enough to share.
+    """
+    num_distinct = len(np.unique(vectors, axis=0))
+    size = 256
+    while size > 2 and 4 * size > num_distinct:
+        size //= 2
+    return (size,) * 3
+
+
 class ResidualKMeans:
     """Learns residual codebooks by k-means, level by level.
 

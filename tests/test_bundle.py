@@ -1,3 +1,4 @@
+import inspect
 import json
 import subprocess
 import sys
@@ -8,7 +9,7 @@ import pytest
 import torch
 
 import sidestep
-from sidestep.bundle import load, save_bundle
+from sidestep.bundle import LoadedRecommender, load, save_bundle
 from sidestep.catalog.catalog import Catalog
 from sidestep.model.sasrec import SasRec, SasRecConfig
 from sidestep.model.transformer import Transformer, TransformerConfig
@@ -147,6 +148,33 @@ def test_one_flat_list_is_not_taken_for_many_users(tmp_path):
     loaded = load(saved(tmp_path / "bundle"))
     with pytest.raises(TypeError, match="one list of item IDs per user"):
         loaded.recommend(["id-1", "id-2"])
+
+
+@pytest.mark.parametrize(
+    ("request_", "words"),
+    [
+        ({"histories": [[1, 2]]}, "item IDs are text, got int 1; pass '1'"),
+        ({"histories": [["id-1", None]]}, "item IDs are text, got NoneType None; leave it out"),
+        ({"histories": [None]}, "one list of item IDs per user"),
+        ({"histories": None}, "one list of item IDs per user"),
+        ({"histories": [["id-1"]], "available": "id-1"}, r'available is .* pass \["id-1"\]'),
+        ({"histories": [["id-1"]], "available": [1]}, "item IDs are text"),
+        ({"histories": [["id-1"]], "k": 2.0}, "k is an integer, got float 2.0"),
+        ({"histories": [["id-1"]], "k": True}, "k is an integer"),
+    ],
+)
+def test_values_of_another_type_are_refused(tmp_path, request_, words):
+    loaded = load(saved(tmp_path / "bundle"))
+    # Without the type checks of the tests, which users do not have.
+    recommend = inspect.unwrap(LoadedRecommender.recommend)
+    with pytest.raises(TypeError, match=words):
+        recommend(loaded, **request_)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_refused_with_a_remedy(tmp_path):
+    with pytest.raises(ValueError, match='pass device="cpu"'):
+        load(saved(tmp_path / "bundle"), device="cuda")
 
 
 def test_unknown_available_items_are_refused(tmp_path):

@@ -5,7 +5,7 @@ A bundle holds `manifest.json`, the weights and the catalog, and nothing that ha
 
 import hashlib
 import importlib.metadata
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 import polars as pl
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -60,7 +60,7 @@ class Manifest(BaseModel):
     schema_version: Literal[1]
     kind: Kind
     model: dict[str, Any]
-    max_history: int
+    max_history: int = Field(ge=1)
     seed: int
     training: dict[str, Any]
     data: dict[str, Any]
@@ -153,16 +153,11 @@ class LoadedRecommender:
 
         Raises:
             KeyError: `available` names an item that the catalog lacks.
-            TypeError: a history is one text instead of a sequence of IDs.
+            TypeError: a history or `available` is one text instead of a sequence of IDs, an ID is
+                no text, or `k` no integer.
             ValueError: `k` is not positive, or a search is given where there is none.
         """
-        if k < 1:
-            raise ValueError(f"k must be at least 1, got {k}.")
-        if isinstance(histories, str) or any(isinstance(row, str) for row in histories):
-            raise TypeError(
-                "histories must be one list of item IDs per user, got a text; for one user "
-                'pass [["id-1", "id-2"]].'
-            )
+        _check_request(histories, k, available)
         known, num_unknown = Histories.from_item_ids(
             {str(row): list(history) for row, history in enumerate(histories)},
             self.catalog.indices_of,
@@ -293,8 +288,9 @@ def load(
 
     Raises:
         FileNotFoundError: there is no bundle, or one of its files is gone.
-        ValueError: it was written by a newer version, or it is damaged.
+        ValueError: it was written by a newer version, it is damaged, or there is no such device.
     """
+    chosen = _chosen_device(device)
     folder = bundle_folder(Path(path))
     manifest = _read_manifest(folder / _MANIFEST)
     for name, sha256 in manifest.files.items():
@@ -305,7 +301,6 @@ def load(
             raise ValueError(
                 f"{file}: not the file that {_MANIFEST} describes; copy or train it again."
             )
-    chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     catalog = Catalog.load(folder / _CATALOG)
     if catalog.version != manifest.catalog_version:
         raise ValueError(
@@ -344,6 +339,46 @@ def bundle_folder(path: Path) -> Path:
         f"{path}: no bundle here, {_MANIFEST} is missing; train first, or name the folder of a "
         "finished run."
     )
+
+
+def _check_request(histories: Any, k: Any, available: Any) -> None:
+    """Refuses what untyped callers mix up, before any of it is taken for something else."""
+    if isinstance(k, bool) or not isinstance(k, int | np.integer):
+        raise TypeError(f"k is an integer, got {type(k).__name__} {k!r}.")
+    if k < 1:
+        raise ValueError(f"k must be at least 1, got {k}.")
+    if not isinstance(histories, Iterable):
+        raise TypeError(f"histories must be one list of item IDs per user, got {histories!r}.")
+    if isinstance(histories, str) or any(isinstance(row, str) for row in histories):
+        raise TypeError(
+            "histories must be one list of item IDs per user, got a text; for one user "
+            'pass [["id-1", "id-2"]].'
+        )
+    if isinstance(available, str):
+        raise TypeError(f'available is a collection of item IDs, got a text; pass ["{available}"].')
+    for row in [*histories, () if available is None else available]:
+        if not isinstance(row, Iterable):
+            raise TypeError(
+                "histories must be one list of item IDs per user, got "
+                f"{type(row).__name__} {row!r}; for a user without a history pass []."
+            )
+        for item_id in row:
+            if not isinstance(item_id, str):
+                remedy = "leave it out" if item_id is None else f"pass {str(item_id)!r}"
+                raise TypeError(
+                    f"item IDs are text, got {type(item_id).__name__} {item_id}; {remedy}."
+                )
+
+
+def _chosen_device(device: torch.device | str | None) -> torch.device:
+    has_gpu = torch.cuda.is_available()
+    chosen = torch.device(device or ("cuda" if has_gpu else "cpu"))
+    if chosen.type == "cuda" and not has_gpu:
+        raise ValueError(
+            f'device is "{chosen}", but there is no usable GPU here; pass device="cpu" or omit it, '
+            "or install a build of PyTorch for your GPU."
+        )
+    return chosen
 
 
 def _ranked(

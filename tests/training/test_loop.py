@@ -148,11 +148,12 @@ def test_a_half_written_checkpoint_is_ignored_and_cleared(tmp_path, uninterrupte
     assert len(checkpoints(tmp_path)) == 2
 
 
-def test_a_damaged_checkpoint_is_named(tmp_path):
+@pytest.mark.parametrize("name", ["optimizer.pt", "state.json", "weights.safetensors"])
+def test_a_damaged_checkpoint_is_named(tmp_path, name):
     run_with(tmp_path, stop_at(8, lambda: os.kill(os.getpid(), signal.SIGINT)))
     newest = checkpoints(tmp_path)[-1]
-    optimizer = newest / "optimizer.pt"
-    optimizer.write_bytes(optimizer.read_bytes()[:100])
+    damaged = newest / name
+    damaged.write_bytes(damaged.read_bytes()[:100])
     with pytest.raises(ValueError, match=rf"{newest.name} is damaged.*delete it"):
         run_with(tmp_path, None, resume=True)
 

@@ -91,20 +91,30 @@ def load_checkpoint(path: Path) -> Checkpoint:
     """
     best = path / "best.safetensors"
     try:
+        run, state = read_json(path / "run.json"), read_json(path / "state.json")
+        if not isinstance(run, dict) or not isinstance(state, dict):
+            raise ValueError("run.json or state.json is no JSON object")
+        is_best_expected = state.get("best_score") is not None
         return Checkpoint(
-            run=read_json(path / "run.json"),
-            state=read_json(path / "state.json"),
+            run=run,
+            state=state,
             weights=load_file(path / "weights.safetensors"),
-            best_weights=load_file(best) if best.exists() else None,
+            best_weights=load_file(best) if best.exists() or is_best_expected else None,
             optimizer=torch.load(path / "optimizer.pt", map_location="cpu", weights_only=True),
             random_states=torch.load(
                 path / "random_states.pt", map_location="cpu", weights_only=True
             ),
         )
-    # torch.load raises RuntimeError or EOFError on a cut file, UnpicklingError on a strange one.
-    except (OSError, RuntimeError, EOFError, SafetensorError, pickle.PickleError) as error:
+    # torch.load raises RuntimeError or EOFError on a cut file, UnpicklingError on a strange one,
+    # and read_json ValueError.
+    except (
+        *(OSError, RuntimeError, EOFError, ValueError),
+        *(SafetensorError, pickle.PickleError),
+    ) as error:
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise ValueError(
-            f"{path} is damaged ({error}); delete it to resume from the checkpoint before."
+            f"the checkpoint {path} is damaged ({reason}); delete it, the whole folder, and the "
+            "same command continues from the checkpoint before."
         ) from error
 
 

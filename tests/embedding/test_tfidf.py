@@ -75,3 +75,13 @@ def test_texts_that_give_no_vectors_are_refused(columns, config, error, words):
 def test_configurations_that_mean_nothing_are_refused(config):
     with pytest.raises(ValidationError):
         TfidfConfig(**config)
+
+
+def test_vectors_are_as_narrow_as_the_texts_where_they_may_be():
+    vectors = tfidf_svd(
+        {"title": ["red mug", "blue mug", "red cup"]},
+        TfidfConfig(dim=128, min_items=1, max_words=1),
+        seed=0,
+        may_be_narrower=True,
+    )
+    assert vectors.shape == (3, 3)

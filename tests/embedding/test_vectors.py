@@ -47,3 +47,29 @@ def test_files_that_hold_no_vectors_are_refused(tmp_path, content):
         path.write_bytes(content)
     with pytest.raises(ValueError, match=r"vectors\.npy: not .* embed again"):
         load_vectors(path)
+
+
+@pytest.mark.parametrize("weight", [float("nan"), float("inf")])
+def test_a_weight_that_is_no_number_is_refused(weight):
+    with pytest.raises(ValueError, match="finite and above 0"):
+        concatenated([np.ones((2, 1)), np.ones((2, 1))], weights=[1.0, weight])
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e300])
+def test_values_that_float32_cannot_hold_are_not_saved(tmp_path, value):
+    with pytest.raises(ValueError, match="1 items hold NaN or infinity, the first is in row 1"):
+        save_vectors(tmp_path / "v.npy", np.array([[1.0], [value]]))
+    assert not list(tmp_path.iterdir())
+
+
+def test_vectors_replace_vectors_and_nothing_else(tmp_path):
+    save_vectors(tmp_path / "v.npy", np.ones((2, 1)))
+    save_vectors(tmp_path / "v.npy", np.zeros((3, 1)))
+    assert len(load_vectors(tmp_path / "v.npy")) == 3
+    notes = tmp_path / "notes.npy"
+    notes.write_text("dear diary")
+    with pytest.raises(ValueError, match="not overwritten"):
+        save_vectors(notes, np.ones((2, 1)))
+    assert notes.read_text() == "dear diary"
+    with pytest.raises(ValueError, match=r"a \.npy file"):
+        save_vectors(tmp_path / "thesis.txt", np.ones((2, 1)))

@@ -45,7 +45,11 @@ class TfidfConfig(BaseModel):
 
 
 def tfidf_svd(
-    columns: Mapping[str, Sequence[str | None]], config: TfidfConfig, *, seed: int
+    columns: Mapping[str, Sequence[str | None]],
+    config: TfidfConfig,
+    *,
+    seed: int,
+    may_be_narrower: bool = False,
 ) -> Float[np.ndarray, "items dim"]:
     """Turns texts into unit vectors: sublinear TF-IDF, then a randomised truncated SVD.
 
@@ -55,13 +59,14 @@ def tfidf_svd(
         columns: texts per column, all of the same items in the same order; None is no text.
         config: how; its weights name some of the columns.
         seed: of the randomised SVD.
+        may_be_narrower: take what the texts allow where that is less than `dim`.
 
     Returns:
         float32; rows of length 1, but zeros for an item without a single known term.
 
     Raises:
         KeyError: a weight names a column that is not there.
-        ValueError: there is no text, or less of it than `dim` needs.
+        ValueError: there is no text, or less of it than `dim` needs and it may not be narrower.
     """
     unknown = sorted(set(config.column_weights) - set(columns))
     if unknown:
@@ -92,7 +97,7 @@ def tfidf_svd(
         ) from error
     num_terms = len(vectorizer.vocabulary_)
     limit = min(num_terms, len(joined))
-    if config.dim > limit:
+    if config.dim > limit and not may_be_narrower:
         raise ValueError(
             f"dim is {config.dim}, but {len(joined)} items with {num_terms} distinct terms give "
             f"at most {limit} dimensions; lower dim."
@@ -102,7 +107,7 @@ def tfidf_svd(
         for name, column in texts.items()
     )
     weighted = TfidfTransformer(sublinear_tf=True).fit_transform(counts)
-    svd = TruncatedSVD(n_components=config.dim, random_state=seed)
+    svd = TruncatedSVD(n_components=min(config.dim, limit), random_state=seed)
     # A projection, unlike U · S, leaves the row of an item without a term exactly zero; rounding
     # errors there would become directions of length 1.
     vectors = svd.fit(weighted).transform(weighted).astype(np.float32)

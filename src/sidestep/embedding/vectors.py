@@ -1,5 +1,6 @@
 """Vectors: what can be done with one vector per item, whatever the vectors came from."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -7,6 +8,8 @@ import numpy as np
 from jaxtyping import Float
 
 from sidestep.files import whole_file
+
+_MAGIC = b"\x93NUMPY"
 
 
 def unit_length(vectors: Float[np.ndarray, "items dim"]) -> Float[np.ndarray, "items dim"]:
@@ -26,7 +29,7 @@ def concatenated(
 
     Args:
         parts: rows are the same items in the same order; widths may differ.
-        weights: one number above 0 per part.
+        weights: one finite number above 0 per part.
     """
     if not parts:
         raise ValueError("need at least one array of vectors to concatenate.")
@@ -34,8 +37,10 @@ def concatenated(
         raise ValueError(
             f"{len(parts)} arrays of vectors need as many weights, got {len(weights)}."
         )
-    if min(weights) <= 0:
-        raise ValueError(f"weights must be above 0, got {list(weights)}; leave the part out.")
+    if not all(0 < weight < math.inf for weight in weights):
+        raise ValueError(
+            f"weights must be finite and above 0, got {list(weights)}; leave the part out."
+        )
     num_items = {len(part) for part in parts}
     if len(num_items) != 1:
         raise ValueError(f"all parts must have the same items, got {sorted(num_items)} rows.")
@@ -44,9 +49,42 @@ def concatenated(
 
 
 def save_vectors(path: Path, vectors: Float[np.ndarray, "items dim"]) -> None:
-    """Writes the vectors as float32 `.npy`, whole or not at all."""
+    """Writes the vectors as float32 `.npy`, whole or not at all.
+
+    Raises:
+        ValueError: a value is NaN or infinite, or see `check_vectors_file`.
+    """
+    check_vectors_file(path)
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite
+        written = vectors.astype(np.float32, copy=False)
+    is_bad = ~np.isfinite(written).all(axis=1)
+    if is_bad.any():
+        raise ValueError(
+            f"{path}: the vectors of {int(is_bad.sum())} items hold NaN or infinity, the first is "
+            f"in row {int(is_bad.argmax())}; nothing was written."
+        )
     with whole_file(path) as temporary, temporary.open("wb") as file:
-        np.save(file, vectors.astype(np.float32, copy=False), allow_pickle=False)
+        np.save(file, written, allow_pickle=False)
+
+
+def check_vectors_file(path: Path) -> None:
+    """Refuses a place where vectors would not be found again, or something else would be lost.
+
+    Raises:
+        ValueError: the suffix is not .npy, or what stands there is no .npy file.
+    """
+    if path.suffix != ".npy":
+        raise ValueError(f"{path}: vectors are a .npy file; name one, such as vectors.npy.")
+    if path.is_dir():
+        raise ValueError(f"{path}: is a folder; name a .npy file.")
+    if path.exists():
+        with path.open("rb") as file:
+            start = file.read(len(_MAGIC))
+        if start != _MAGIC:
+            raise ValueError(
+                f"{path}: is there and is no .npy file, and so is not overwritten; name another "
+                "or delete it."
+            )
 
 
 def load_vectors(path: Path) -> Float[np.ndarray, "items dim"]:

@@ -134,6 +134,68 @@ def test_the_same_command_after_an_interruption_continues_and_ends_the_same(
     assert all(torch.equal(whole[key], parts[key]) for key in whole)
 
 
+def test_without_a_terminal_each_epoch_is_a_line(shop, files, tmp_path):
+    done = call(*trained(shop, files, tmp_path / "run", "--set", "training.epochs=2"))
+    lines = [line for line in done.stderr.splitlines() if line.startswith("transformer: epoch")]
+    assert len(lines) == 2
+    assert "epoch 2/2 · loss" in lines[1]
+    assert "NDCG@10" in lines[1]
+
+
+def test_lines_that_may_be_copied_are_left_whole(shop, files, tmp_path):
+    out = tmp_path / ("long-" * 30)
+    done = call(*trained(shop, files, out))
+    assert f"Wrote {out / 'bundle'}. Next: sidestep evaluate {out}" in done.stderr.splitlines()
+    message = call("evaluate", out / "nowhere").stderr.splitlines()
+    assert len(message) == 1
+
+
+def test_a_user_is_looked_up_in_the_dataset_of_the_run(shop):
+    asked = ("recommend", shop / "beam", "--user", "user-3", "--json")
+    assert run(*asked) == run(*asked, "--dataset", shop / "dataset")
+
+
+def test_recommend_says_when_it_gives_less_than_was_asked_for(shop):
+    done = call("recommend", shop / "beam", "--history", "nothing", "--k", 9, "--beams", 2)
+    assert done.exit_code == 0, done.output
+    assert "nothing of the history is known" in done.stderr
+    assert "of 9 items were found; more --beams" in done.stderr
+
+
+def test_training_warns_of_rows_to_validate_that_are_not_there(tmp_path):
+    (tmp_path / "events.csv").write_text(
+        "user_id,item_id\n" + "".join(f"u{user},i{user % 3}\nu{user},i9\n" for user in range(9))
+    )
+    run("import", "table", tmp_path / "events.csv", "--out", tmp_path / "dataset")
+    (tmp_path / "config.yaml").write_text("kind: sasrec\ntraining: {epochs: 1}\nmodel: {dim: 8}\n")
+    done = call(
+        *("train", "--config", tmp_path / "config.yaml", "--dataset", tmp_path / "dataset"),
+        *("--out", tmp_path / "run"),
+    )
+    assert "no validation rows" in done.stderr
+
+
+def test_embed_takes_what_the_texts_allow(shop, tmp_path):
+    done = call("embed", shop / "dataset", "--out", tmp_path / "v.npy", "--json")
+    assert done.exit_code == 0, done.output
+    width = json.loads(done.stdout)["dim"]
+    assert width < 128
+    assert f"Note: the texts allow {width} dimensions" in done.stderr
+
+
+def test_columns_without_any_text_are_left_out(files, tmp_path):
+    events = tmp_path / "events.csv"
+    events.write_text("user_id,item_id\n" + "".join(f"u{i // 4},i{i % 4}\n" for i in range(16)))
+    (tmp_path / "items.csv").write_text("item_id,title\n" + "".join(f"i{i},\n" for i in range(4)))
+    dataset = tmp_path / "dataset"
+    run("import", "table", events, "--items", tmp_path / "items.csv", "--out", dataset)
+    embed = ("embed", dataset, "--columns", "title", "--out", tmp_path / "v.npy")
+    done = call(*embed, "--collaborative-weight", 1, "--collaborative-dim", 2)
+    assert done.exit_code == 0, done.output
+    assert "texts are left out" in done.stderr
+    assert "no item has any text" in refused(*embed)
+
+
 def test_a_folder_with_another_run_is_refused(shop, files):
     message = refused(*trained(shop, files, shop / "beam", "--set", "model.dim=32"))
     assert "another run" in message

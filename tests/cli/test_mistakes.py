@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import sidestep
 from tests.cli.commands import call, refused, run
 
 
@@ -145,3 +146,55 @@ def test_debug_shows_the_traceback(shop):
 
 def test_a_number_of_users_must_be_one(shop):
     assert "--users 'many'" in refused("evaluate", shop / "beam", "--users", "many")
+
+
+def test_the_version_needs_no_command():
+    assert run("--version") == f"sidestep {sidestep.__version__}\n"
+
+
+def test_embed_overwrites_nothing_but_vectors(shop, tmp_path):
+    notes = tmp_path / "notes.npy"
+    notes.write_text("dear diary")
+    assert "not overwritten" in refused("embed", shop / "dataset", "--out", notes)
+    assert "vectors.npy" in refused("embed", shop / "dataset", "--out", tmp_path / "thesis.tex")
+    assert notes.read_text() == "dear diary"
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (("--collaborative-weight", "nan"), "--collaborative-weight must be finite"),
+        (("--columns", ""), "give --columns, --collaborative-weight or --given"),
+        (("--dim", 5000), "--dim"),
+    ],
+)
+def test_what_cannot_be_embedded_is_refused(shop, tmp_path, options, expected):
+    assert expected in refused("embed", shop / "dataset", "--out", tmp_path / "v.npy", *options)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_configuration_that_is_not_utf_8_is_named(shop, tmp_path):
+    config = tmp_path / "config.yaml"
+    config.write_bytes("kind: sasrec # größer".encode("latin-1"))
+    train = ("train", "--dataset", shop / "dataset", "--out", tmp_path / "run", "--config", config)
+    assert "config.yaml: not UTF-8" in refused(*train)
+
+
+def test_a_rule_of_the_configuration_is_told_without_its_values(shop, tmp_path):
+    config = tmp_path / "config.yaml"
+    config.write_text("kind: transformer\nmodel: {dim: 3}")
+    train = ("train", "--dataset", shop / "dataset", "--out", tmp_path / "run", "--config", config)
+    message = refused(*train)
+    assert "Value error" not in message
+    assert "{" not in message
+
+
+def test_what_searches_nothing_refuses_options_of_a_search(shop, tmp_path):
+    (tmp_path / "config.yaml").write_text("kind: popularity\n")
+    out = tmp_path / "run"
+    run(
+        *("train", "--config", tmp_path / "config.yaml"),
+        *("--dataset", shop / "dataset", "--out", out),
+    )
+    assert "searches nothing" in refused("recommend", out, "--history", "item-1", "--beams", 3)
+    assert "searches nothing" in refused("evaluate", out, "--search", "exhaustive")

@@ -86,6 +86,10 @@ def read_config(path: Path, settings: Sequence[str] = ()) -> AnyRun:
         line = f", line {mark.line + 1}" if mark is not None else ""
         problem = getattr(error, "problem", None) or "cannot be read"
         raise ValueError(f"{path}{line}: not valid YAML ({problem}).") from error
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{path}: not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8."
+        ) from error
     if not isinstance(content, dict):
         raise ValueError(f"{path}: must hold keys and values, such as 'kind: transformer'.")
     for setting in settings:
@@ -107,6 +111,12 @@ def checked_config(content: dict[str, Any], source: str) -> AnyRun:
     except ValidationError as error:
         problems = [_told(problem, _KINDS[kind]) for problem in error.errors()]
         raise ValueError(f"{source}: {'; '.join(problems)}") from error
+
+
+def plain_problem(problem: Any) -> str:
+    """What pydantic says of one problem, in our words alone."""
+    message: str = problem["msg"]
+    return message.removeprefix("Value error, ").removesuffix(".")
 
 
 def write_yaml(path: Path, content: dict[str, Any]) -> None:
@@ -139,7 +149,10 @@ def _told(problem: Any, kind: type[BaseModel]) -> str:
     keys = [str(key) for key in problem["loc"][1:]]  # the first is the kind
     name = ".".join(keys)
     if problem["type"] != "extra_forbidden":
-        return f"{name}: {problem['msg']}, got {problem['input']!r}." if name else problem["msg"]
+        # The rule of a whole part names what it is about; its input would be the part itself.
+        is_part = isinstance(problem["input"], dict)
+        got = "" if is_part else f", got {problem['input']!r}"
+        return f"{name or kind.__name__}: {plain_problem(problem)}{got}."
     owner: type[BaseModel] = kind
     for key in keys[:-1]:
         annotation = owner.model_fields[key].annotation

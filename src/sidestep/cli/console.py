@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,8 +13,10 @@ from rich.text import Text
 
 from sidestep.evaluation.compare import ComparedMethod
 
-OUT = Console()
-"""Results."""
+_PIPED_WIDTH = 160
+
+OUT = Console(width=None if sys.stdout.isatty() else _PIPED_WIDTH)
+"""Results; in a file or a pipe no table is squeezed into the 80 columns of a terminal."""
 
 ERR = Console(stderr=True)
 """Progress and errors, so that results can be piped."""
@@ -23,13 +26,18 @@ _NUMBER = re.compile(r"[-+]?[\d.,e]*(?: ?– ?[\d.]+)?")
 SHOWN_METRICS = ("HR@1", "HR@10", "NDCG@10")
 
 
+def say(sentence: str | Text) -> None:
+    """One line on the standard error, left whole so that its paths and commands can be copied."""
+    ERR.print(sentence, highlight=False, markup=False, soft_wrap=True)
+
+
 def print_json(value: Any) -> None:
     """One JSON document, and nothing else, on the standard output."""
     print(json.dumps(value, indent=2, ensure_ascii=False))
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    """A table whose numbers stand to the right."""
+    """A table whose numbers stand to the right and stay whole; words give way."""
     made = Table(
         title=title, title_justify="left", header_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1)
     )
@@ -39,7 +47,9 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> 
         made.add_column(
             Text(column),
             justify="right" if is_numbers else "left",
-            no_wrap=is_numbers or index == 0,
+            no_wrap=is_numbers,
+            min_width=max(map(len, [column, *cells])) if is_numbers else None,
+            overflow="fold",
         )
     for row in rows:
         made.add_row(*map(Text, row))

@@ -1,5 +1,6 @@
 """`sidestep embed`: one vector per item."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,14 +10,17 @@ import numpy as np
 import typer
 from jaxtyping import Float
 
-from sidestep.cli.console import ERR, print_json
+from sidestep.cli.console import print_json, say
 from sidestep.cli.importing import AsJson, split_names
 from sidestep.cli.inputs import load_dataset, split_of
 from sidestep.data.dataset import Dataset
 from sidestep.embedding.collaborative import CollaborativeConfig, cooccurrence_svd
 from sidestep.embedding.given import read_given
 from sidestep.embedding.tfidf import TfidfConfig, tfidf_svd
-from sidestep.embedding.vectors import concatenated, save_vectors
+from sidestep.embedding.vectors import check_vectors_file, concatenated, save_vectors
+
+DIM = 128
+"""Width of text vectors, unless another is asked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +29,7 @@ class Sources:
 
     columns: text columns; empty for none.
     text: how texts become vectors.
+    may_be_narrower: of text vectors, where the texts allow less than `text.dim`.
     given: a file of the user's own vectors.
     collaborative_weight: of vectors from the training part; None for none. Texts and given
         vectors weigh 1.
@@ -33,6 +38,7 @@ class Sources:
 
     columns: Sequence[str]
     text: TfidfConfig
+    may_be_narrower: bool = False
     given: Path | None = None
     collaborative_weight: float | None = None
     collaborative: CollaborativeConfig = field(default_factory=CollaborativeConfig)
@@ -48,15 +54,17 @@ def item_vectors(
         KeyError: an unknown text column, or an item without a given vector.
     """
     parts, weights = [], []
-    if sources.columns:
-        unknown = [name for name in sources.columns if name not in dataset.items.text_columns]
-        if unknown:
-            raise KeyError(
-                f"{dataset.name} has no text columns {unknown}; there are "
-                f"{list(dataset.items.text_columns)}."
-            )
+    if _has_text(dataset, sources):
         texts = {name: dataset.items.frame[name].to_list() for name in sources.columns}
-        parts.append(tfidf_svd(texts, sources.text, seed=seed))
+        parts.append(tfidf_svd(texts, sources.text, seed=seed, may_be_narrower=True))
+        width = parts[0].shape[1]
+        if width < sources.text.dim and not sources.may_be_narrower:
+            raise ValueError(
+                f"--dim {sources.text.dim}: the texts of {dataset.name} allow at most {width} "
+                "dimensions; lower it or leave it out."
+            )
+        if width < sources.text.dim:
+            say(f"Note: the texts allow {width} dimensions, not {sources.text.dim}.")
         weights.append(1.0)
     if sources.given is not None:
         parts.append(read_given(sources.given, dataset.items.item_ids))
@@ -74,11 +82,31 @@ def item_vectors(
         parts.append(vectors)
         weights.append(sources.collaborative_weight)
     if not parts:
+        known = ", ".join(dataset.items.text_columns) or "none"
         raise ValueError(
-            f"{dataset.name} has no text columns; give --collaborative-weight or --given FILE."
+            "nothing to embed: give --columns, --collaborative-weight or --given; text columns of "
+            f"{dataset.name}: {known}."
         )
     # Vectors of one's own alone are left as they are, lengths included.
     return parts[0] if len(parts) == 1 else concatenated(parts, weights=weights)
+
+
+def _has_text(dataset: Dataset, sources: Sources) -> bool:
+    """Whether texts are asked for and there are any, or nothing else that could stand for them."""
+    unknown = [name for name in sources.columns if name not in dataset.items.text_columns]
+    if unknown:
+        raise KeyError(
+            f"{dataset.name} has no text columns {unknown}; there are "
+            f"{list(dataset.items.text_columns)}."
+        )
+    has_others = sources.given is not None or sources.collaborative_weight is not None
+    is_empty = not any(
+        text and text.strip() for name in sources.columns for text in dataset.items.frame[name]
+    )
+    if sources.columns and is_empty and has_others:
+        say(f"Note: no item has any text in {', '.join(sources.columns)}; texts are left out.")
+        return False
+    return bool(sources.columns)
 
 
 def embed(
@@ -88,7 +116,12 @@ def embed(
         str | None,
         typer.Option(help="Text columns, comma-separated; default: all. '' for none."),
     ] = None,
-    dim: Annotated[int, typer.Option(min=1, help="Width of the text vectors.")] = 128,
+    dim: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help=f"Width of the text vectors. [default: {DIM}, or what the texts allow]"
+        ),
+    ] = None,
     collaborative_weight: Annotated[
         float | None,
         typer.Option(help="Add vectors from co-occurrence in training, with this weight."),
@@ -114,6 +147,12 @@ def embed(
 
       sidestep embed runs/my/dataset --given sentence-vectors.npy --out runs/my/vectors.npy
     """
+    check_vectors_file(out)
+    if collaborative_weight is not None and not 0 < collaborative_weight < math.inf:
+        raise ValueError(
+            f"--collaborative-weight must be finite and above 0, got {collaborative_weight}; "
+            "leave it out for no such vectors."
+        )
     loaded = load_dataset(dataset)
     if columns is None:
         # Own vectors stand for the texts unless texts are asked for as well.
@@ -122,7 +161,8 @@ def embed(
         names = split_names(columns)
     sources = Sources(
         columns=names,
-        text=TfidfConfig(dim=dim),
+        text=TfidfConfig(dim=dim or DIM),
+        may_be_narrower=dim is None,
         given=given,
         collaborative_weight=collaborative_weight,
         collaborative=CollaborativeConfig(dim=collaborative_dim),
@@ -141,9 +181,8 @@ def embed(
             }
         )
         return
-    ERR.print(
+    say(
         f"Wrote {out}: {len(vectors):,} items, {vectors.shape[1]} dimensions, {num_empty:,} items "
         f"of which nothing is known. Next: sidestep tokenize {dataset} --vectors {out} "
-        "--out CATALOG",
-        highlight=False,
+        "--out CATALOG"
     )

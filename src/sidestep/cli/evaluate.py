@@ -11,7 +11,7 @@ import typer
 from rich.progress import Progress as ProgressBar
 
 from sidestep.bundle import LoadedRecommender, load
-from sidestep.cli.console import ERR, OUT, print_json, table
+from sidestep.cli.console import ERR, OUT, print_json, say, table
 from sidestep.cli.environment import command_line, git_commit, machine
 from sidestep.cli.importing import AsJson
 from sidestep.cli.inputs import fingerprint, load_dataset, split_of
@@ -185,6 +185,11 @@ def evaluate(
         codes=codes,
     )
     loaded = load(folder.path)
+    if search == "exhaustive" and not isinstance(loaded.network, Transformer):
+        raise ValueError(
+            f"--search exhaustive: {run} is {loaded.kind}, which scores every item and searches "
+            "nothing; leave the option out."
+        )
     with evaluation_bar(f"{folder.path.name}, {split}") as progress:
         evaluation, per_user = evaluate_run(
             loaded,
@@ -217,7 +222,7 @@ def evaluate(
         print_json({**_plain(line), "per_user": str(path / "per_user.parquet")})
         return
     _print(evaluation, per_user)
-    ERR.print(f"Wrote {path}.", highlight=False)
+    say(f"Wrote {path}.")
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from sidestep.cli.console import ERR, OUT, print_json, table
+from sidestep.cli.console import OUT, print_json, say, table
 from sidestep.data.dataset import Dataset
 from sidestep.data.importers.lcrec import import_lcrec, lcrec_files
 from sidestep.data.importers.p5 import import_p5
@@ -157,7 +157,7 @@ def _finish(
         for key, number in stats.items()
     ]
     OUT.print(table(dataset.name, ["", ""], rows))
-    ERR.print(f"Wrote {out}. Next: sidestep embed {out} --out vectors.npy", highlight=False)
+    say(f"Wrote {out}. Next: sidestep embed {out} --out vectors.npy")
 
 
 def _plain_name(name: str) -> str:

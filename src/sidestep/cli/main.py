@@ -14,7 +14,8 @@ from typer.core import TyperGroup
 from sidestep import __version__
 from sidestep.cli import importing
 from sidestep.cli.compare import compare
-from sidestep.cli.console import ERR
+from sidestep.cli.config import plain_problem
+from sidestep.cli.console import say
 from sidestep.cli.demo import demo
 from sidestep.cli.embed import embed
 from sidestep.cli.evaluate import evaluate
@@ -36,9 +37,9 @@ class _Commands(TyperGroup):
         except (ValueError, KeyError, OSError, FloatingPointError) as error:
             if ctx.params.get("debug"):
                 raise
-            ERR.print(Text("Error: ", style="bold red") + Text(_message(error), style="red"))
+            say(Text("Error: ", style="bold red") + Text(_message(error), style="red"))
         except KeyboardInterrupt:
-            ERR.print("Stopped.")
+            say("Stopped.")
             raise typer.Exit(INTERRUPTED) from None
         raise typer.Exit(MISTAKE)
 
@@ -58,16 +59,26 @@ app = typer.Typer(
 )
 
 
-@app.callback()
-def _options(
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of mistakes.")] = False,
-    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
-) -> None:
-    """Options of all commands."""
-    del debug  # read where errors are shown
-    if version:
+def _print_version(is_asked: bool) -> bool:
+    if is_asked:
         typer.echo(f"sidestep {__version__}")
         raise typer.Exit
+    return is_asked
+
+
+@app.callback()
+def _options(
+    *,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of mistakes.")] = False,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Print the version.", callback=_print_version, is_eager=True
+        ),
+    ] = False,
+) -> None:
+    """Options of all commands."""
+    del debug, version  # read where errors are shown, and called back
 
 
 app.add_typer(importing.app, name="import")
@@ -89,7 +100,7 @@ def _message(error: BaseException) -> str:
     """What an exception says, in one line."""
     if isinstance(error, ValidationError):
         problems = (
-            f"{'.'.join(map(str, problem['loc'])) or error.title}: {problem['msg']}"
+            f"{'.'.join(map(str, problem['loc'])) or error.title}: {plain_problem(problem)}"
             for problem in error.errors()
         )
         return "; ".join(problems)

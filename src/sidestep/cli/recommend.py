@@ -7,9 +7,10 @@ import numpy as np
 import typer
 
 from sidestep.bundle import LoadedRecommender, RankedItems, load
-from sidestep.cli.console import ERR, OUT, print_json, table
+from sidestep.cli.console import OUT, print_json, say, table
 from sidestep.cli.importing import AsJson, split_names
 from sidestep.cli.inputs import load_dataset
+from sidestep.cli.runs import RunFolder
 from sidestep.model.transformer import Transformer
 from sidestep.search.beam import BeamSearch
 
@@ -19,8 +20,11 @@ def recommend(
     history: Annotated[
         str | None, typer.Option(help="IDs of past items, oldest first, comma-separated.")
     ] = None,
-    user: Annotated[str | None, typer.Option(help="A user of --dataset, instead.")] = None,
-    dataset: Annotated[Path | None, typer.Option(help="The dataset folder, for --user.")] = None,
+    user: Annotated[str | None, typer.Option(help="A user of the dataset, instead.")] = None,
+    dataset: Annotated[
+        Path | None,
+        typer.Option(help="The dataset folder, for --user; default: the one of the run."),
+    ] = None,
     k: Annotated[int, typer.Option("--k", "-k", min=1, help="Length of the list.")] = 10,
     beams: Annotated[
         int | None, typer.Option(min=1, help="Prefixes kept per level. [default: 50, at least k]")
@@ -36,36 +40,57 @@ def recommend(
 
       sidestep recommend runs/scientific/transformer-0 --history 12,873,44 --k 5
 
-      sidestep recommend runs/scientific/transformer-0 --user 17 --dataset runs/scientific/dataset
+      sidestep recommend runs/scientific/transformer-0 --user 17
     """
-    item_ids = _item_ids(history, user, dataset)
+    item_ids = _item_ids(run, history, user, dataset)
     loaded = load(run)
-    is_searched = beams is not None and isinstance(loaded.network, Transformer)
+    is_searched = isinstance(loaded.network, Transformer)
+    if beams is not None and not is_searched:
+        raise ValueError(
+            f"--beams {beams}: {run} is {loaded.kind}, which scores every item and searches "
+            "nothing; leave the option out."
+        )
     [answer] = loaded.recommend(
         [item_ids],
         k,
         exclude_seen=exclude_seen,
-        search=BeamSearch(num_beams=beams) if beams is not None and is_searched else None,
+        search=BeamSearch(num_beams=beams) if beams is not None else None,
     )
+    _tell_what_is_missing(answer, item_ids, k, is_searched=is_searched)
     if json:
         print_json(_as_json(item_ids, answer))
         return
-    if answer.num_unknown:
-        ERR.print(
-            f"Note: {answer.num_unknown} of {len(item_ids)} items of the history are not in the "
-            "catalog and were dropped.",
-            highlight=False,
-        )
     _print(loaded, item_ids, answer)
 
 
-def _item_ids(history: str | None, user: str | None, dataset: Path | None) -> list[str]:
+def _tell_what_is_missing(
+    answer: RankedItems, item_ids: list[str], k: int, *, is_searched: bool
+) -> None:
+    """Notes on the standard error where the answer is less than was asked for."""
+    if answer.num_unknown == len(item_ids):
+        say("Note: nothing of the history is known, so these are items for anyone.")
+    elif answer.num_unknown:
+        say(
+            f"Note: {answer.num_unknown} of {len(item_ids)} items of the history are not in the "
+            "catalog and were dropped."
+        )
+    if len(answer.item_ids) < k:
+        remedy = "; more --beams may find more" if is_searched else ", which is all there are"
+        say(f"Note: {len(answer.item_ids)} of {k} items were found{remedy}.")
+
+
+def _item_ids(run: Path, history: str | None, user: str | None, dataset: Path | None) -> list[str]:
     if (history is None) == (user is None):
-        raise ValueError("give either --history ITEM,ITEM or --user ID with --dataset.")
+        raise ValueError("give either --history ITEM,ITEM or --user ID.")
     if history is not None:
         return split_names(history)
     if dataset is None:
-        raise ValueError("--user needs --dataset, the folder that knows the user.")
+        if not (run / "run.json").is_file():
+            raise ValueError(
+                f"--user needs --dataset, the folder that knows the user: {run} is no run that "
+                "says which it was trained on."
+            )
+        dataset = Path(RunFolder(run).info().dataset)
     loaded = load_dataset(dataset)
     histories = loaded.histories()
     if user not in histories.user_ids:

@@ -11,10 +11,10 @@ from accelerate import PartialState
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as ProgressBar
 
-from sidestep.cli.config import read_config
-from sidestep.cli.console import ERR, print_json
+from sidestep.cli.config import PopularityRun, read_config
+from sidestep.cli.console import ERR, print_json, say
 from sidestep.cli.importing import AsJson
-from sidestep.cli.inputs import load_catalog, load_dataset
+from sidestep.cli.inputs import load_catalog, load_dataset, split_of
 from sidestep.cli.runs import RunFolder, RunInfo, train_run
 from sidestep.training.loop import Progress
 from sidestep.training.stages import VALIDATION_METRIC
@@ -55,6 +55,12 @@ def train(
     run = read_config(config, settings or [])
     loaded = load_dataset(dataset)
     folder = RunFolder(out)
+    is_learned = not isinstance(run, PopularityRun)
+    if is_learned and len(split_of(loaded, min_context=run.min_context).validation) == 0:
+        say(
+            f"Warning: {dataset} has no validation rows, as no user has enough interactions; "
+            "training runs to its last epoch and keeps the last weights."
+        )
     with progress_bar(run.kind) as report:
         result = train_run(
             run,
@@ -68,10 +74,9 @@ def train(
             report=report,
         )
     if result is not None and result.stopped == "interrupted":
-        ERR.print(
+        say(
             f"Interrupted at step {result.step}; a checkpoint is in {out}. "
-            "Run the same command again to continue.",
-            highlight=False,
+            "Run the same command again to continue."
         )
         raise typer.Exit(INTERRUPTED)
     if json:
@@ -79,18 +84,23 @@ def train(
         print_json({"path": str(out), "kind": run.kind, "seed": seed, **summary})
         return
     if result is not None and result.best_score is not None:
-        ERR.print(
+        say(
             f"Trained {result.step} steps in {result.seconds:.0f} s ({result.stopped}); best "
             f"validation {VALIDATION_METRIC} {result.best_score:.4f} after epoch "
-            f"{result.best_epoch}.",
-            highlight=False,
+            f"{result.best_epoch}."
         )
-    ERR.print(f"Wrote {folder.bundle}. Next: sidestep evaluate {out}", highlight=False)
+    say(f"Wrote {folder.bundle}. Next: sidestep evaluate {out}")
 
 
 @contextmanager
 def progress_bar(title: str) -> Iterator[Callable[[Progress], None]]:
-    """Shows a bar on the standard error while training; what it yields moves it."""
+    """Shows a bar on the standard error while training; what it yields moves it.
+
+    Where the standard error is no terminal, one plain line per epoch stands for the bar.
+    """
+    if not ERR.is_terminal:
+        yield _epoch_lines(title)
+        return
     bar = ProgressBar(
         TextColumn("[bold]{task.fields[title]}"),
         BarColumn(bar_width=8),
@@ -113,6 +123,21 @@ def progress_bar(title: str) -> Iterator[Callable[[Progress], None]]:
             )
 
         yield report
+
+
+def _epoch_lines(title: str) -> Callable[[Progress], None]:
+    """Prints a line at the end of each epoch."""
+    last_step: int | None = None
+
+    def report(progress: Progress) -> None:
+        nonlocal last_step
+        described = _described(progress)
+        # A step is told once, and the end of an epoch again after its validation.
+        if progress.step == last_step and PartialState().is_main_process:
+            say(f"{title}: epoch {described} · {progress.seconds:.0f} s")
+        last_step = progress.step
+
+    return report
 
 
 def _described(progress: Progress) -> str:

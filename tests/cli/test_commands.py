@@ -190,7 +190,8 @@ def test_columns_without_any_text_are_left_out(files, tmp_path):
     dataset = tmp_path / "dataset"
     run("import", "table", events, "--items", tmp_path / "items.csv", "--out", dataset)
     embed = ("embed", dataset, "--columns", "title", "--out", tmp_path / "v.npy")
-    done = call(*embed, "--collaborative-weight", 1, "--collaborative-dim", 2)
+    assert "only 4 items" in refused(*embed, "--collaborative-weight", 1, "--collaborative-dim", 5)
+    done = call(*embed, "--collaborative-weight", 1)
     assert done.exit_code == 0, done.output
     assert "texts are left out" in done.stderr
     assert "no item has any text" in refused(*embed)

@@ -22,6 +22,9 @@ from sidestep.embedding.vectors import check_vectors_file, concatenated, save_ve
 DIM = 128
 """Width of text vectors, unless another is asked for."""
 
+COLLABORATIVE_DIM = 64
+"""Width of collaborative vectors, unless another is asked for."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sources:
@@ -109,6 +112,16 @@ def _has_text(dataset: Dataset, sources: Sources) -> bool:
     return bool(sources.columns)
 
 
+def _collaborative_dim(dataset: Dataset, asked: int | None) -> int:
+    num_items = len(dataset.items)
+    if asked is not None and asked > num_items:
+        raise ValueError(
+            f"--collaborative-dim {asked}: {dataset.name} has only {num_items} items; lower it or "
+            "leave it out."
+        )
+    return asked or min(COLLABORATIVE_DIM, num_items)
+
+
 def embed(
     dataset: Annotated[Path, typer.Argument(help="The dataset folder.")],
     out: Annotated[Path, typer.Option("--out", help="The .npy file to write.")],
@@ -126,7 +139,13 @@ def embed(
         float | None,
         typer.Option(help="Add vectors from co-occurrence in training, with this weight."),
     ] = None,
-    collaborative_dim: Annotated[int, typer.Option(min=1, help="Width of those vectors.")] = 64,
+    collaborative_dim: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help=f"Width of those vectors. [default: {COLLABORATIVE_DIM}, at most one per item]",
+        ),
+    ] = None,
     given: Annotated[
         Path | None,
         typer.Option(
@@ -165,7 +184,7 @@ def embed(
         may_be_narrower=dim is None,
         given=given,
         collaborative_weight=collaborative_weight,
-        collaborative=CollaborativeConfig(dim=collaborative_dim),
+        collaborative=CollaborativeConfig(dim=_collaborative_dim(loaded, collaborative_dim)),
     )
     vectors = item_vectors(loaded, sources, seed=seed)
     save_vectors(out, vectors)

@@ -8,7 +8,7 @@ import typer
 from jaxtyping import Float
 
 from sidestep.catalog.catalog import Catalog
-from sidestep.cli.console import ERR, print_json
+from sidestep.cli.console import print_json, say
 from sidestep.cli.importing import AsJson
 from sidestep.cli.inputs import load_dataset, make_catalog, split_of
 from sidestep.data.dataset import Dataset
@@ -123,13 +123,11 @@ def tokenize(
             }
         )
         return
-    ERR.print(
+    say(
         f"Wrote {out}: {catalog.num_items:,} items, {distinct:,} distinct semantic IDs of "
         f"{catalog.num_levels} codes from {catalog.codebook_sizes}. Next: sidestep train "
         f"--config configs/scientific-transformer.yaml --dataset {dataset} --catalog {out} "
         "--out RUN",
-        highlight=False,
-        soft_wrap=True,
     )
 
 

@@ -109,6 +109,15 @@ def test_recommend_speaks_in_words_and_in_json(shop):
     assert [item["item_id"] for item in answer["items"]] == same.item_ids
 
 
+@pytest.fixture
+def interruptible():
+    """A process started in the background may ignore Ctrl-C, and training respects that."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_the_same_command_after_an_interruption_continues_and_ends_the_same(
     shop, files, tmp_path, monkeypatch
 ):

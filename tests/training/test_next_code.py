@@ -49,7 +49,7 @@ def test_the_loss_is_the_mean_over_targets_of_the_semantic_ids_log_probability()
             is_node=torch.tensor([[True]]),
         )
         total -= step.logits[0, 0].log_softmax(-1)[second].item()
-    assert float(loss.loss) == pytest.approx(total / 4, abs=1e-5)
+    assert loss.loss.item() == pytest.approx(total / 4, abs=1e-5)
     assert set(loss.parts) == {"code_1", "code_2"}
 
 
@@ -57,7 +57,7 @@ def test_parts_add_up_by_their_weights():
     loss = objective(item_weight=0.5, distillation_weight=2.0)(BATCH)
     parts = {name: float(part) for name, part in loss.parts.items()}
     expected = parts["code_1"] + parts["code_2"] + 0.5 * parts["item"] + 2 * parts["distillation"]
-    assert float(loss.loss) == pytest.approx(expected, abs=1e-5)
+    assert loss.loss.item() == pytest.approx(expected, abs=1e-5)
 
 
 def test_distillation_teaches_the_codes_and_not_the_item_head():

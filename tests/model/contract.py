@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from sidestep.model.context import TreeContext
-from sidestep.model.semantic_id_model import SemanticIdModel, history_of
+from sidestep.model.semantic_id_model import SemanticIdModel
 from sidestep.step import NO_ITEM, ROOT_SLOT, HistoryBatch, StepOutput
+from tests.model.batches import history_of
 
 CODEBOOK_SIZES = (4, 3, 5)
 SEMANTIC_IDS = torch.tensor([[0, 0, 0], [0, 2, 4], [3, 1, 2], [1, 0, 3], [2, 2, 1], [3, 1, 4]])

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from sidestep.model.semantic_id_model import history_of
+from tests.model.batches import history_of
 from tests.model.contract import CODEBOOK_SIZES, HISTORIES, SEMANTIC_IDS, CausalCodesContract
 
 transformers = pytest.importorskip("transformers")

@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from sidestep.model.llama_weights import llama_from_transformer, transformer_from_llama
-from sidestep.model.semantic_id_model import history_of
 from sidestep.model.transformer import Transformer, TransformerConfig
+from tests.model.batches import history_of
 from tests.model.contract import CODEBOOK_SIZES, HISTORIES, SEMANTIC_IDS
 
 transformers = pytest.importorskip("transformers")

@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from sidestep.model.sasrec import SasRec, SasRecConfig
-from sidestep.model.semantic_id_model import history_of
 from sidestep.step import NO_ITEM
+from tests.model.batches import history_of
 
 
 def tiny(**changes):

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from sidestep.model.semantic_id_model import history_of
 from sidestep.model.t5 import T5, RelativeBias, T5Config
+from tests.model.batches import history_of
 from tests.model.contract import CODEBOOK_SIZES, HISTORIES, SEMANTIC_IDS, ModelContract
 
 CODE_TOKENS = torch.tensor([17, 4, 9, 11, 5, 6, 7, 2, 12, 13, 14, 15])

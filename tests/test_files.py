@@ -2,7 +2,14 @@ import json
 
 import pytest
 
-from sidestep.files import check_replaceable, read_json, whole_file, whole_folder, write_json
+from sidestep.files import (
+    check_replaceable,
+    file_sha256,
+    read_json,
+    whole_file,
+    whole_folder,
+    write_json,
+)
 
 
 def interrupted(whole, path, name: str = "") -> None:
@@ -83,3 +90,10 @@ def test_a_folder_is_replaced_only_if_nothing_of_the_user_lies_in_it(tmp_path):
         check()
     with pytest.raises(ValueError, match="is a file"):
         check_replaceable(path / "mark", "a thing", lambda _: True, ())
+
+
+def test_the_hash_of_a_file_is_that_of_the_standard(tmp_path):
+    (tmp_path / "file").write_bytes(b"abc")
+    # FIPS 180-4, the example of one block.
+    expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert file_sha256(tmp_path / "file") == expected

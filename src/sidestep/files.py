@@ -1,6 +1,7 @@
 """Files that are whole or absent: everything is written beside its place and then moved there."""
 
 import fnmatch
+import hashlib
 import json
 import os
 import shutil
@@ -82,6 +83,12 @@ def check_replaceable(
                 f"{path}: holds {name}, which is no part of {what} and would be lost; move it away "
                 "or choose another folder."
             )
+
+
+def file_sha256(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -1,4 +1,6 @@
 import json
+import shutil
+from dataclasses import replace
 
 import polars as pl
 import pytest
@@ -6,6 +8,7 @@ import pytest
 from sidestep.data.dataset import Dataset
 from sidestep.data.interactions import Interactions
 from sidestep.data.items import ItemTable
+from sidestep.data.splits import leave_one_out
 
 
 def small_dataset():
@@ -107,6 +110,43 @@ def test_saving_replaces_a_dataset_but_nothing_else(tmp_path):
     with pytest.raises(ValueError, match=r"letters: exists and is not a saved dataset; choose"):
         small_dataset().save(tmp_path / "letters")
     assert (tmp_path / "letters" / "dear.txt").read_text() == "Dear"
+
+
+def with_split(dataset):
+    return replace(dataset, split=leave_one_out(dataset.histories(), min_context=0))
+
+
+def test_a_split_is_kept_with_its_dataset(tmp_path):
+    dataset = with_split(small_dataset())
+    dataset.save(tmp_path / "small")
+    loaded = Dataset.load(tmp_path / "small")
+    assert loaded.split.fingerprint() == dataset.split.fingerprint()
+    assert loaded.split.test.targets.tolist() == [0]
+    # Saved again without one, the folder has none either.
+    small_dataset().save(tmp_path / "small")
+    assert Dataset.load(tmp_path / "small").split is None
+
+
+def test_the_split_of_another_dataset_is_refused(tmp_path):
+    with_split(small_dataset()).save(tmp_path / "small")
+    with_split(small_dataset().k_core(1)).save(tmp_path / "other")
+    shutil.rmtree(tmp_path / "small" / "split")
+    (tmp_path / "other" / "split").rename(tmp_path / "small" / "split")
+    with pytest.raises(ValueError, match=r"split of another dataset.*sidestep data split"):
+        Dataset.load(tmp_path / "small")
+    with pytest.raises(ValueError, match=r"the split names item 2, but there are 1"):
+        replace(
+            with_split(small_dataset()),
+            interactions=Interactions.from_columns(user_ids=[], item_ids=[]),
+            items=ItemTable.from_ids(["x"]),
+        )
+
+
+def test_a_thinned_dataset_leaves_its_split_behind():
+    dataset = with_split(small_dataset())
+    assert dataset.deduplicated("keep").split is not None
+    assert dataset.deduplicated("first").split is None
+    assert dataset.k_core(1).split is None
 
 
 def test_the_hash_is_of_the_content(tmp_path):

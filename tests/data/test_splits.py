@@ -47,6 +47,14 @@ def test_only_items_with_enough_context_are_trained():
     assert leave_one_out(histories, min_context=2).train.num_targets == 1
 
 
+def test_a_training_part_can_ask_for_more_context_but_for_no_new_targets():
+    part = TrainingPart(
+        histories=histories_of([[1, 2, 3], [4], [5, 6]]), first_target=np.array([0, 1, 2])
+    )
+    assert part.after(0).first_target.tolist() == [0, 1, 2]
+    assert part.after(2).first_target.tolist() == [2, 1, 2]
+
+
 def test_rows_are_cut_and_chosen_with_their_targets():
     rows = Rows(histories=histories_of([[1, 2, 3], [4]]), targets=np.array([8, 9]))
     chosen = rows.cut(2).select(np.array([1, 0]))

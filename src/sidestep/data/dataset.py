@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from sidestep.data.frames import load_frames, save_frames
+from sidestep.data.frames import check_place, load_frames, save_frames
 from sidestep.data.histories import Histories
 from sidestep.data.interactions import (
     Duplicates,
@@ -18,6 +18,10 @@ from sidestep.data.interactions import (
     k_core,
 )
 from sidestep.data.items import ItemTable
+from sidestep.data.splits import Split
+
+SPLIT_FOLDER = "split"
+"""Where a dataset's folder keeps its split, if it has one of its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,18 +46,22 @@ class Dataset:
 
     name: for results files and titles.
     sources: the SHA-256 of every file it was made from, by file name.
+    split: its own split, for all that is learned from it; None leaves it to the custom. Every
+        position that may be predicted in training is one, however little precedes it, see
+        `TrainingPart.after`.
 
     Raises:
-        ValueError: on construction, if an interaction's item is not in the table.
+        ValueError: on construction, if an interaction's or the split's item is not in the table.
     """
 
     interactions: Interactions
     items: ItemTable
     name: str
     sources: Mapping[str, str] = field(default_factory=dict)
+    split: Split | None = None
 
     def __post_init__(self) -> None:
-        """Refuses interactions with items nobody knows."""
+        """Refuses interactions and splits with items nobody knows."""
         used = self.interactions.frame["item_id"]
         is_unknown = ~used.is_in(self.items.frame["item_id"].to_list())
         if is_unknown.any():
@@ -62,6 +70,11 @@ class Dataset:
                 f"{len(unknown)} items of the interactions are not in the item table, "
                 f"{unknown[0]!r} in row {is_unknown.arg_max()} for example; "
                 "add them to the table or drop their interactions."
+            )
+        if self.split is not None and self.split.max_item >= len(self.items):
+            raise ValueError(
+                f"the split names item {self.split.max_item}, but there are {len(self.items)} "
+                "items: it belongs to another dataset."
             )
 
     def stats(self) -> DatasetStats:
@@ -97,13 +110,19 @@ class Dataset:
         )
 
     def deduplicated(self, policy: Duplicates) -> "Dataset":
-        """The same dataset with at most one interaction per user and item."""
-        return replace(self, interactions=deduplicated(self.interactions, policy))
+        """The same dataset with at most one interaction per user and item, and without its split.
+
+        "keep" changes nothing.
+        """
+        if policy == "keep":
+            return self
+        return replace(self, interactions=deduplicated(self.interactions, policy), split=None)
 
     def k_core(self, k: int) -> "Dataset":
         """The part in which every user and item has at least `k` interactions.
 
-        Items outside it leave the table as well, also those that never had an interaction.
+        Items outside it leave the table as well, also those that never had an interaction. The
+        split does not come along.
 
         Raises:
             ValueError: if nothing is left.
@@ -112,17 +131,29 @@ class Dataset:
         if not len(interactions):
             raise ValueError(f"{self.name} has no {k}-core; choose a smaller k.")
         kept = interactions.frame["item_id"].unique()
-        return replace(self, interactions=interactions, items=self.items.restricted_to(kept))
+        return replace(
+            self, interactions=interactions, items=self.items.restricted_to(kept), split=None
+        )
 
     def save(self, path: Path) -> None:
-        """Writes interactions.parquet, items.parquet and dataset.json, whole or not at all."""
+        """Writes interactions.parquet, items.parquet, dataset.json and the split, if there is one.
+
+        Whole or not at all: an older dataset in the folder leaves it with its split.
+        """
         frames = {"interactions": self.interactions.frame, "items": self.items.frame}
         description = {
             "name": self.name,
             "stats": asdict(self.stats()),
             "sources": dict(self.sources),
         }
-        save_frames(path, "dataset", frames, description)
+        split = self.split
+        save_split = None if split is None else lambda folder, hashes: split.save(folder, of=hashes)
+        save_frames(path, "dataset", frames, description, {SPLIT_FOLDER: save_split})
+
+    @staticmethod
+    def check_place(path: Path) -> None:
+        """Raises a `ValueError` where `save` would not write: something else stands there."""
+        check_place(path, "dataset", ("interactions", "items"), (SPLIT_FOLDER,))
 
     @classmethod
     def load(cls, path: Path) -> "Dataset":
@@ -134,9 +165,11 @@ class Dataset:
         frames, description = load_frames(
             path, "dataset", ("interactions", "items"), ("name", "sources")
         )
+        folder = path / SPLIT_FOLDER
         return cls(
             interactions=Interactions(frames["interactions"]),
             items=ItemTable(frames["items"]),
             name=description["name"],
             sources=description["sources"],
+            split=Split.load(folder, of=description["sha256"]) if folder.exists() else None,
         )

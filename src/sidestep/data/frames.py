@@ -1,7 +1,7 @@
 """Frames on disk: folders of parquet files that can tell damage from content."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +23,15 @@ def read_parquet(path: Path) -> pl.DataFrame:
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: there is no such file.")
-    # pyarrow and the full validation, because polars panics on some damaged files.
+    # pyarrow and the full validation, and no metadata, because polars panics on damage in them.
     try:
         table = pyarrow.parquet.read_table(path)
         table.validate(full=True)
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        frame = pl.from_arrow(pa.Table.from_arrays(table.columns, names=table.column_names))
+    except (pa.ArrowException, OSError, UnicodeDecodeError, pl.exceptions.PanicException) as error:
         raise ValueError(
             f"{path}: not a readable parquet file ({error}); it may be cut off, copy it again."
         ) from error
-    frame = pl.from_arrow(table)
     assert isinstance(frame, pl.DataFrame)
     return frame
 
@@ -45,7 +45,11 @@ def content_sha256(frame: pl.DataFrame) -> str:
 
 
 def save_frames(
-    path: Path, kind: str, frames: Mapping[str, pl.DataFrame], description: Mapping[str, Any]
+    path: Path,
+    kind: str,
+    frames: Mapping[str, pl.DataFrame],
+    description: Mapping[str, Any],
+    folders: Mapping[str, Callable[[Path, Mapping[str, str]], None] | None] | None = None,
 ) -> None:
     """Writes a folder, whole or not at all.
 
@@ -54,28 +58,40 @@ def save_frames(
         kind: what the folder holds; `<kind>.json` gets `description`, row counts and hashes.
         frames: by file name without ".parquet".
         description: whatever JSON can hold.
+        folders: what may stand in it besides, by name, and how it is written: given the path and
+            the hashes of the frames; None leaves it out.
 
     Raises:
         ValueError: if `path` holds something else than a saved `kind`; it stays as it is.
     """
-    check_replaceable(
-        path,
-        f"a saved {kind}",
-        lambda folder: (folder / f"{kind}.json").is_file(),
-        (f"{kind}.json", *(f"{name}.parquet" for name in frames)),
-    )
+    folders = folders or {}
+    check_place(path, kind, (*frames,), (*folders,))
+    hashes = {name: content_sha256(frame) for name, frame in frames.items()}
     with whole_folder(path) as folder:
         for name, frame in frames.items():
             frame.write_parquet(folder / f"{name}.parquet")
+        for name, write in folders.items():
+            if write is not None:
+                write(folder / name, hashes)
         write_json(
             folder / f"{kind}.json",
             {
                 "format_version": FORMAT_VERSION,
                 **description,
                 "num_rows": {name: frame.height for name, frame in frames.items()},
-                "sha256": {name: content_sha256(frame) for name, frame in frames.items()},
+                "sha256": hashes,
             },
         )
+
+
+def check_place(path: Path, kind: str, frames: Sequence[str], folders: Sequence[str] = ()) -> None:
+    """Raises a `ValueError` where `save_frames` would not write: something else stands there."""
+    check_replaceable(
+        path,
+        f"a saved {kind}",
+        lambda folder: (folder / f"{kind}.json").is_file(),
+        (f"{kind}.json", *(f"{name}.parquet" for name in frames), *folders),
+    )
 
 
 def load_frames(

@@ -9,6 +9,9 @@ from typing import Literal
 
 import numpy as np
 import polars as pl
+from jaxtyping import Int
+
+from sidestep.data.rows import chronological_rows, distinct_rows, k_core_rows, numbered
 
 SCHEMA = pl.Schema(
     {
@@ -112,7 +115,7 @@ class Interactions:
         for name, dtype in SCHEMA.items():
             column = given[name]
             if column is None:
-                columns.append(pl.Series(name, [None] * len(user_ids), dtype=dtype))
+                columns.append(pl.repeat(None, len(user_ids), dtype=dtype, eager=True).alias(name))
             elif isinstance(column, pl.Series):
                 columns.append(column.alias(name))
             else:
@@ -132,13 +135,10 @@ def chronological(interactions: Interactions, ties: Ties = "file") -> Interactio
     Users stand in the order in which they first appear. Without timestamps the order of the rows
     is the order of events, whatever `ties` says.
     """
-    rows = interactions.frame.with_row_index("row")
-    keys = [pl.col("row").min().over("user_id")]
-    if not rows["timestamp"].has_nulls():
-        keys.append(pl.col("timestamp"))
-        if ties == "item":
-            keys.append(pl.col("item_id"))
-    return Interactions(rows.sort([*keys, pl.col("row")]).drop("row"))
+    frame = interactions.frame
+    by_item = frame["item_id"].rank("dense").to_numpy() if ties == "item" else None
+    rows = chronological_rows(numbered(frame["user_id"]), _timestamps(frame), by_item)
+    return Interactions(frame[rows])
 
 
 def deduplicated(interactions: Interactions, policy: Duplicates) -> Interactions:
@@ -151,33 +151,21 @@ def deduplicated(interactions: Interactions, policy: Duplicates) -> Interactions
     """
     if policy == "keep":
         return interactions
-    numbered = interactions.frame.with_row_index("row")
-    by_time = ["row"] if numbered["timestamp"].has_nulls() else ["timestamp", "row"]
-    kept = (
-        numbered.sort(by_time)
-        .unique(["user_id", "item_id"], keep=policy, maintain_order=True)
-        .sort("row")
-        .drop("row")
-    )
-    return Interactions(kept)
+    frame = interactions.frame
+    users, items = numbered(frame["user_id"]), numbered(frame["item_id"])
+    return Interactions(frame[distinct_rows(users, items, _timestamps(frame), policy)])
 
 
 def k_core(interactions: Interactions, k: int) -> Interactions:
     """The largest part in which every user and every item has at least `k` interactions.
 
-    Repeats until nothing changes, because dropping an item shortens users and dropping a user
-    makes items rarer. Repeated interactions of a user with an item count each time; deduplicate
-    first where they should not. The result may be empty.
+    Repeated interactions of a user with an item count each time; deduplicate first where they
+    should not. The result may be empty.
     """
-    if k < 1:
-        raise ValueError(f"k must be at least 1, got {k}.")
-    users = interactions.frame["user_id"].rank("dense").to_numpy().astype(np.int64) - 1
-    items = interactions.frame["item_id"].rank("dense").to_numpy().astype(np.int64) - 1
-    rows = np.arange(len(interactions))
-    while True:
-        num_by_user = np.bincount(users[rows])
-        num_by_item = np.bincount(items[rows])
-        is_kept = (num_by_user[users[rows]] >= k) & (num_by_item[items[rows]] >= k)
-        if is_kept.all():
-            return Interactions(interactions.frame[rows])
-        rows = rows[is_kept]
+    frame = interactions.frame
+    rows = k_core_rows(numbered(frame["user_id"]), numbered(frame["item_id"]), k)
+    return Interactions(frame[rows])
+
+
+def _timestamps(frame: pl.DataFrame) -> Int[np.ndarray, " rows"] | None:
+    return None if frame["timestamp"].has_nulls() else frame["timestamp"].to_numpy()

@@ -1,9 +1,12 @@
 """Splits: which interactions train, which choose and which judge a recommender.
 
 A split is explicit: every evaluated row is a history and the one item that follows it. How it
-came about is the strategy; nothing downstream asks.
+came about is the strategy; nothing downstream asks. Splits by the clock are made in `global_time`,
+splits of rows that a file gives in `given_rows`.
 """
 
+import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,9 +15,15 @@ import polars as pl
 import pyarrow as pa
 from jaxtyping import Int
 
-from sidestep.data.frames import load_frames, save_frames
+from sidestep.data.frames import content_sha256, load_frames, save_frames
 from sidestep.data.histories import Histories
 from sidestep.step import HistoryBatch
+
+LEAVE_ONE_OUT = "leave-one-out"
+"""The strategy of data sets that carry no split of their own."""
+
+GIVEN = "given"
+"""The strategy of a split that came with the data."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -22,10 +31,12 @@ class Rows:
     """Questions with known answers: after this history, the user took this item.
 
     targets: the item index that followed each history.
+    times: when it followed, in the unit of the timestamps; None if unknown.
     """
 
     histories: Histories
     targets: Int[np.ndarray, " users"]
+    times: Int[np.ndarray, " users"] | None = None
 
     def __post_init__(self) -> None:
         """Refuses targets that do not belong to the histories."""
@@ -45,7 +56,11 @@ class Rows:
 
     def select(self, rows: Int[np.ndarray, " selected"]) -> "Rows":
         """The given rows, in that order."""
-        return Rows(histories=self.histories.select(rows), targets=self.targets[rows])
+        return Rows(
+            histories=self.histories.select(rows),
+            targets=self.targets[rows],
+            times=None if self.times is None else self.times[rows],
+        )
 
     def batch(self, rows: Int[np.ndarray, " selected"] | None = None) -> HistoryBatch:
         """The histories of `rows` (None: all), padded, without their targets."""
@@ -87,13 +102,21 @@ class TrainingPart:
         """Positions to be predicted."""
         return int((self.histories.lengths - self.first_target).sum())
 
+    def after(self, min_context: int) -> "TrainingPart":
+        """The same part without targets that fewer than `min_context` items precede."""
+        if min_context < 0:
+            raise ValueError(f"min_context must not be negative, got {min_context}.")
+        enough = np.minimum(min_context, self.histories.lengths)
+        return replace(self, first_target=np.maximum(self.first_target, enough))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Split:
     """A training part, rows to choose by and rows to judge by.
 
-    strategy: how the split came about, for results files.
-    num_training_only: users that are in no evaluated row because they have too few interactions.
+    strategy: how the split came about, for results files: two splits of one dataset that differ
+        in their rows differ in their strategy.
+    num_training_only: users that are in no evaluated row.
     """
 
     train: TrainingPart
@@ -102,38 +125,75 @@ class Split:
     strategy: str
     num_training_only: int = 0
 
-    def save(self, path: Path) -> None:
-        """Writes the split as a folder of parquet files, whole or not at all."""
-        frames = {
-            "train": _frame(self.train.histories, "first_target", self.train.first_target),
-            "validation": _frame(self.validation.histories, "target", self.validation.targets),
-            "test": _frame(self.test.histories, "target", self.test.targets),
+    @property
+    def max_item(self) -> int:
+        """The highest item index in any part, -1 where there is none."""
+        parts = (self.train.histories, self.validation.histories, self.test.histories)
+        arrays = [part.items for part in parts] + [self.validation.targets, self.test.targets]
+        return max(int(array.max(initial=-1)) for array in arrays)
+
+    def fingerprint(self) -> str:
+        """Names the split: equal ones alike, however they are stored."""
+        digest = hashlib.sha256(self.strategy.encode())
+        for frame in self._frames().values():
+            digest.update(content_sha256(frame).encode())
+        return digest.hexdigest()
+
+    def save(self, path: Path, *, of: Mapping[str, str] | None = None) -> None:
+        """Writes the split as a folder of parquet files, whole or not at all.
+
+        Args:
+            path: the folder.
+            of: what tells the dataset that is split from all others, such as its hashes.
+        """
+        description = {
+            "strategy": self.strategy,
+            "num_training_only": self.num_training_only,
+            "of": None if of is None else dict(of),
         }
-        description = {"strategy": self.strategy, "num_training_only": self.num_training_only}
-        save_frames(path, "split", frames, description)
+        save_frames(path, "split", self._frames(), description)
 
     @classmethod
-    def load(cls, path: Path) -> "Split":
+    def load(cls, path: Path, *, of: Mapping[str, str] | None = None) -> "Split":
         """Reads what `save` wrote.
 
+        Args:
+            path: the folder.
+            of: what `save` was given; None takes the split of any dataset.
+
         Raises:
-            ValueError: if a file is damaged, or does not belong to the others.
+            ValueError: if a file is damaged, or does not belong to the others, or to the dataset.
         """
         frames, description = load_frames(
             path, "split", ("train", "validation", "test"), ("strategy", "num_training_only")
         )
+        if of is not None and description.get("of") != dict(of):
+            raise ValueError(
+                f"{path}: this is the split of another dataset, or of an older state of this one; "
+                "make it again with 'sidestep data split', or delete the folder."
+            )
         train, validation, test = frames["train"], frames["validation"], frames["test"]
         return cls(
             train=TrainingPart(
-                histories=_histories(train), first_target=train["first_target"].to_numpy()
+                histories=_histories(train),
+                first_target=train["first_target"].to_numpy(writable=True),
             ),
-            validation=Rows(
-                histories=_histories(validation), targets=validation["target"].to_numpy()
-            ),
-            test=Rows(histories=_histories(test), targets=test["target"].to_numpy()),
+            validation=_rows(validation),
+            test=_rows(test),
             strategy=description["strategy"],
             num_training_only=description["num_training_only"],
         )
+
+    def _frames(self) -> dict[str, pl.DataFrame]:
+        return {
+            "train": _frame(self.train.histories, first_target=self.train.first_target),
+            "validation": _frame(
+                self.validation.histories,
+                target=self.validation.targets,
+                time=self.validation.times,
+            ),
+            "test": _frame(self.test.histories, target=self.test.targets, time=self.test.times),
+        }
 
 
 def leave_one_out(histories: Histories, *, min_context: int = 1) -> Split:
@@ -143,33 +203,34 @@ def leave_one_out(histories: Histories, *, min_context: int = 1) -> Split:
     interactions are for training only; they are counted. The test history contains the validation
     target, as is the custom (SASRec, arXiv:1808.09781, section IV.B).
 
+    It leaks time: what some users did after the test target of another is learned from, see
+    `time_leak`; `global_time` does not.
+
     Args:
         histories: complete sequences, oldest first.
         min_context: items that must precede a training position for it to be predicted. One, the
             custom, leaves out each user's first item; zero also trains the empty history.
     """
-    if min_context < 0:
-        raise ValueError(f"min_context must not be negative, got {min_context}.")
     is_evaluated = histories.lengths >= 3
     nothing = np.zeros(len(histories), dtype=np.int64)
     train = histories.between(nothing, histories.lengths - 2 * is_evaluated)
     evaluated = histories.select(np.flatnonzero(is_evaluated))
-    from_start = np.zeros(len(evaluated), dtype=np.int64)
-    last = evaluated.offsets[1:] - 1
     return Split(
-        train=TrainingPart(
-            histories=train, first_target=np.minimum(min_context, train.lengths).astype(np.int64)
-        ),
-        validation=Rows(
-            histories=evaluated.between(from_start, evaluated.lengths - 2),
-            targets=evaluated.items[last - 1],
-        ),
-        test=Rows(
-            histories=evaluated.between(from_start, evaluated.lengths - 1),
-            targets=evaluated.items[last],
-        ),
-        strategy="leave-one-out",
+        train=TrainingPart(histories=train, first_target=nothing).after(min_context),
+        validation=rows_at(evaluated, evaluated.lengths - 2),
+        test=rows_at(evaluated, evaluated.lengths - 1),
+        strategy=LEAVE_ONE_OUT,
         num_training_only=int((~is_evaluated).sum()),
+    )
+
+
+def rows_at(histories: Histories, positions: Int[np.ndarray, " users"]) -> Rows:
+    """The rows whose target is each user's item at `positions`, and all before it its history."""
+    places = histories.offsets[:-1] + positions
+    return Rows(
+        histories=histories.between(np.zeros(len(histories), dtype=np.int64), positions),
+        targets=histories.items[places],
+        times=None if histories.timestamps is None else histories.timestamps[places],
     )
 
 
@@ -195,13 +256,13 @@ def from_given_rows(
         train=TrainingPart(histories=training, first_target=first_target),
         validation=validation,
         test=test,
-        strategy="given",
+        strategy=GIVEN,
         num_training_only=len(set(training.user_ids) - evaluated),
     )
 
 
-def _frame(histories: Histories, extra_name: str, extra: Int[np.ndarray, " users"]) -> pl.DataFrame:
-    """One row per user, with its sequence as a list."""
+def _frame(histories: Histories, **extra: Int[np.ndarray, " users"] | None) -> pl.DataFrame:
+    """One row per user, with its sequence as a list; None in `extra` is left out."""
     columns = {
         "user_id": pl.Series(histories.user_ids, dtype=pl.String),
         "items": _lists(histories.items.astype(np.int64), histories.offsets),
@@ -210,7 +271,10 @@ def _frame(histories: Histories, extra_name: str, extra: Int[np.ndarray, " users
         columns["timestamps"] = _lists(histories.timestamps.astype(np.int64), histories.offsets)
     if histories.events is not None:
         columns["events"] = _lists(histories.events, histories.offsets)
-    return pl.DataFrame({**columns, extra_name: extra.astype(np.int64)})
+    known = {name: column for name, column in extra.items() if column is not None}
+    return pl.DataFrame(
+        {**columns, **{name: column.astype(np.int64) for name, column in known.items()}}
+    )
 
 
 def _lists(flat: np.ndarray, offsets: Int[np.ndarray, " users_plus_one"]) -> pl.Series:
@@ -218,12 +282,20 @@ def _lists(flat: np.ndarray, offsets: Int[np.ndarray, " users_plus_one"]) -> pl.
     return pl.Series(pa.LargeListArray.from_arrays(pa.array(offsets), values))
 
 
+def _rows(frame: pl.DataFrame) -> Rows:
+    return Rows(
+        histories=_histories(frame),
+        targets=frame["target"].to_numpy(writable=True),
+        times=frame["time"].to_numpy(writable=True) if "time" in frame.columns else None,
+    )
+
+
 def _histories(frame: pl.DataFrame) -> Histories:
     def flat(name: str) -> np.ndarray | None:
         if name not in frame.columns:
             return None
         # polars 1 explodes an empty list into a null, polars 2 into nothing.
-        return frame[name].filter(frame[name].list.len() > 0).explode().to_numpy()
+        return frame[name].filter(frame[name].list.len() > 0).explode().to_numpy(writable=True)
 
     items = flat("items")
     assert items is not None

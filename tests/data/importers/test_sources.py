@@ -50,6 +50,7 @@ def test_json_reads_as_itself_and_every_key_has_its_line(tmp_path_factory, value
         ('{"a": 1,\n"b": 2,\n"a": 3}', "source.json, line 3: the key 'a' stands twice"),
         ('{"a": {"x": 1},\n"b": {"x": 1, "y": "{\\"y\\":",\n"y": 3}}', "line 3: the key 'y'"),
         ('{"a": 1,\n"\\u0061": 2}', "line 2: the key 'a' stands twice"),
+        ('{"a": "\\ud800"}', "source.json, from line 1: a text holds half of a character"),
         ("[" * 100_000, "source.json, from line 1: not valid JSON"),
         (b'{"a": 1,\n"b": "caf\xe9"}', "source.json, line 2: not UTF-8.*iconv"),
         ('{"a": 1}'.encode("utf-16"), "source.json, line 1: not UTF-8"),

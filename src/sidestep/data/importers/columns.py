@@ -5,6 +5,7 @@ found. Counting lines is slow and done only for errors.
 """
 
 import csv
+import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,10 +18,12 @@ import pyarrow.csv
 
 from sidestep.data.frames import read_parquet
 from sidestep.data.importers.item_texts import as_text
-from sidestep.data.importers.sources import parse_json, read_text
+from sidestep.data.importers.sources import listed, parse_json, read_text
 
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
 JSON_LINES = (".jsonl", ".ndjson")
+_LONGEST_ROW = 1 << 24
+"""Bytes of a row in CSV; pyarrow gives up on a longer one."""
 _TEMPORAL = (pl.Date, pl.Datetime)
 
 
@@ -47,7 +50,8 @@ class Table:
         """
         if name not in self.frame.columns:
             raise ValueError(
-                f"{self.path}: there is no column {name!r}; there are {self.frame.columns}."
+                f"{self.path}: there is no column {name!r:.60}; there are "
+                f"{listed(self.frame.columns)}."
             )
         return self.frame[name]
 
@@ -58,7 +62,7 @@ class Table:
             column = column.cast(pl.String)
         if column.dtype != pl.String:
             raise ValueError(
-                f"{self.path}: column {name!r} is {column.dtype}; IDs must be text or whole "
+                f"{self.path}: column {name!r:.60} is {column.dtype}; IDs must be text or whole "
                 "numbers, convert it first."
             )
         self._refuse(name, column, column.is_null() | (column == ""), "is missing; drop the row")
@@ -78,8 +82,19 @@ class Table:
         if isinstance(column.dtype, _TEMPORAL):
             return column.dt.epoch("ms")
         if not column.dtype.is_numeric():
-            raise ValueError(f"{self.path}: column {name!r} is {column.dtype}, which is no time.")
+            raise ValueError(
+                f"{self.path}: column {name!r:.60} is {column.dtype}, which is no time."
+            )
         return self._whole(name, column)
+
+    def moments(self, name: str) -> pl.Series:
+        """A column of times as Int64, or as Float64 if some have decimals; null where missing."""
+        column = self.column(name)
+        if column.dtype == pl.String:
+            whole = _null_if_empty(column).cast(pl.Int64, strict=False)
+            if whole.null_count() == _null_if_empty(column).null_count():
+                return whole
+        return self.numbers(name)
 
     def numbers(self, name: str) -> pl.Series:
         """A column of finite numbers as Float64, null where missing."""
@@ -87,7 +102,7 @@ class Table:
         if column.dtype == pl.String:
             column = _null_if_empty(column)
         elif not (column.dtype.is_numeric() or column.dtype == pl.Null):
-            raise ValueError(f"{self.path}: column {name!r} is {column.dtype}, not numbers.")
+            raise ValueError(f"{self.path}: column {name!r:.60} is {column.dtype}, not numbers.")
         numbers = column.cast(pl.Float64, strict=False)
         is_wrong = column.is_not_null() & ~numbers.is_finite().fill_null(False)
         self._refuse(name, column, is_wrong, "is not a number; leave it empty or correct it")
@@ -101,7 +116,8 @@ class Table:
             return _null_if_empty(column.list.join(", ", ignore_nulls=True))
         if dtype.is_nested() or dtype in (pl.Binary, pl.Object):
             raise ValueError(
-                f"{self.path}: column {name!r} is {dtype}, which is no text; name the columns to "
+                f"{self.path}: column {name!r:.60} is {dtype}, which is no text; name the "
+                "columns to "
                 "read, without this one."
             )
         return _null_if_empty(column.cast(pl.String))
@@ -111,7 +127,7 @@ class Table:
         if not whole.has_nulls():
             return whole
         if len(whole) and whole[0] is not None:
-            remedy = f"is not a whole number, while the first one, {column[0]!r}, is"
+            remedy = f"is not a whole number, while the first one, {column[0]!r:.60}, is"
             self._refuse(name, column, whole.is_null(), remedy)
         numbers = column.cast(pl.Float64, strict=False)
         if numbers[0] is not None:
@@ -133,18 +149,21 @@ class Table:
         if is_wrong.any():
             row = is_wrong.arg_max()
             assert row is not None
-            shown = "" if column[row] is None or column[row] == "" else f" {column[row]!r}"
+            shown = "" if column[row] is None or column[row] == "" else f" {column[row]!r:.60}"
             num_more = int(is_wrong.sum()) - 1
             more = f" ({num_more} more rows like this)" if num_more else ""
-            raise ValueError(f"{self.place(row)}: {name}{shown} {why}.{more}")
+            raise ValueError(f"{self.place(row)}: {name:.60}{shown} {why}.{more}")
 
 
-def read_table(path: Path, columns: Sequence[str] | None = None) -> Table:
+def read_table(
+    path: Path, columns: Sequence[str] | None = None, *, lists: Sequence[str] = ()
+) -> Table:
     """Reads a table by the kind its suffix says; CSV and TSV are UTF-8 with a header.
 
     Args:
         path: a .csv, .tsv, .parquet, .jsonl or .ndjson file.
         columns: the ones needed; None reads all.
+        lists: those whose lists in JSON lines stay JSON, where others become one readable text.
 
     Raises:
         ValueError: if the file is damaged, empty or lacks a column, with the line where possible.
@@ -153,7 +172,7 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> Table:
     if suffix in SEPARATORS:
         table = _read_csv(path, SEPARATORS[suffix], columns)
     elif suffix in JSON_LINES:
-        table = _read_json_lines(path, columns)
+        table = _read_json_lines(path, columns, lists)
     elif suffix == ".parquet":
         table = Table(path=path, frame=read_parquet(path), place_of=lambda row: f"row {row + 1}")
     else:
@@ -189,11 +208,14 @@ def _read_csv(path: Path, separator: str, columns: Sequence[str] | None) -> Tabl
     needed = header if columns is None else [name for name in header if name in columns]
     missing = [name for name in columns or () if name not in header]
     if missing:
-        raise ValueError(f"{path}: there is no column {missing[0]!r}; there are {header}.")
+        raise ValueError(
+            f"{path}: there is no column {missing[0]!r:.60}; there are {listed(header)}."
+        )
     try:
         _refuse_open_quote(path, separator)
         arrow = pyarrow.csv.read_csv(
             path,
+            read_options=pyarrow.csv.ReadOptions(block_size=_LONGEST_ROW),
             parse_options=pyarrow.csv.ParseOptions(delimiter=separator, newlines_in_values=True),
             convert_options=pyarrow.csv.ConvertOptions(
                 column_types=dict.fromkeys(header, pa.string()),
@@ -213,12 +235,18 @@ def _csv_header(path: Path, separator: str) -> list[str]:
         header = next((fields for _, fields in _csv_records(path, separator)), None)
     except UnicodeDecodeError:
         header = None
+    except csv.Error as error:
+        raise ValueError(
+            f"{path}, line 1: no readable header ({error}); the first line must name the columns."
+        ) from error
     if header is None:
         read_text(path)  # says whether it is empty or of another encoding, and in which line
         raise ValueError(f"{path}: there is no header; the first line must name the columns.")
     for name in header:
         if not name or header.count(name) > 1:
-            what = f"names the column {name!r} twice" if name else "leaves a column without a name"
+            what = (
+                f"names the column {name!r:.50} twice" if name else "leaves a column without a name"
+            )
             raise ValueError(f"{path}, line 1: the header {what}; rename it.")
     return header
 
@@ -282,7 +310,7 @@ def _explained(path: Path, separator: str, num_columns: int, error: Exception) -
     return ValueError(f"{path}: not a readable table ({error}).")
 
 
-def _read_json_lines(path: Path, columns: Sequence[str] | None) -> Table:
+def _read_json_lines(path: Path, columns: Sequence[str] | None, lists: Sequence[str]) -> Table:
     rows: list[dict[str, Any]] = []
     lines: list[int] = []
     for line, text in enumerate(read_text(path).split("\n"), start=1):
@@ -291,6 +319,9 @@ def _read_json_lines(path: Path, columns: Sequence[str] | None) -> Table:
         row = parse_json(text, path, first_line=line)
         if not isinstance(row, dict):
             raise ValueError(f"{path}, line {line}: must hold one JSON object, got {row!r:.50}.")
+        for name in lists:
+            if isinstance(row.get(name), list):
+                row[name] = json.dumps(row[name])
         rows.append(row)
         lines.append(line)
     names = list(dict.fromkeys(name for row in rows for name in row))
@@ -299,7 +330,9 @@ def _read_json_lines(path: Path, columns: Sequence[str] | None) -> Table:
     if columns is not None:
         missing = [name for name in columns if name not in names]
         if missing:
-            raise ValueError(f"{path}: there is no column {missing[0]!r}; there are {names}.")
+            raise ValueError(
+                f"{path}: there is no column {missing[0]!r:.60}; there are {listed(names)}."
+            )
     return Table(path=path, frame=frame, place_of=lambda row: f"line {lines[row]}")
 
 
@@ -314,7 +347,8 @@ def _json_column(path: Path, name: str, rows: list[dict[str, Any]], lines: list[
         first = next(kind for kind in kinds if kind is not type(None))
         row = next(i for i, kind in enumerate(kinds) if kind not in (first, type(None)))
         raise ValueError(
-            f"{path}, line {lines[row]}: {name} {values[row]!r:.50} is a {kinds[row].__name__}, "
+            f"{path}, line {lines[row]}: {name:.60} {values[row]!r:.50} is a "
+            f"{kinds[row].__name__}, "
             f"while the lines before have a {first.__name__}; a column must have one type."
         )
     if known <= {list, dict}:
@@ -322,8 +356,10 @@ def _json_column(path: Path, name: str, rows: list[dict[str, Any]], lines: list[
             try:
                 values[row] = as_text(value)
             except TypeError as error:
-                raise ValueError(f"{path}, line {lines[row]}: {name} {error}.") from error
+                raise ValueError(f"{path}, line {lines[row]}: {name:.60} {error}.") from error
     try:
         return pl.Series(name, values, strict=True)
     except (OverflowError, TypeError, pl.exceptions.PolarsError) as error:
-        raise ValueError(f"{path}: the values of {name} do not fit a column ({error}).") from error
+        raise ValueError(
+            f"{path}: the values of {name:.60} do not fit a column ({error})."
+        ) from error

@@ -1,5 +1,7 @@
-"""Item texts as JSON: item -> {field: text}, or item -> [term, ...]."""
+"""Item texts: as JSON, item -> {field: text} or item -> [term, ...]; and what cleans web texts."""
 
+import html
+import re
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +61,31 @@ def as_text(value: Any) -> str | None:
     raise TypeError(f"must be text or a list of texts, got {type(value).__name__}")
 
 
+def refuse_repeated(path: Path, item_ids: pl.Series) -> None:
+    """Refuses texts of which one could not say whether the first or the second of them holds."""
+    is_repeated = ~item_ids.is_first_distinct()
+    if is_repeated.any():
+        item_id = item_ids.filter(is_repeated)[0]
+        raise ValueError(f"{path}: item {item_id!r:.60} stands twice; remove one of the two lines.")
+
+
+_SCRIPT = re.compile(r"<(script|style)\b.*?</\1\s*>", re.IGNORECASE | re.DOTALL)
+_TAG = re.compile(r"</?[a-zA-Z][^<>]*>|<!--.*?-->", re.DOTALL)
+
+
+def plain_text(text: str) -> str | None:
+    """A text from a web page as people read it there; None if nothing is left.
+
+    HTML entities are characters again (shops escape them once or twice), tags are gone, and every
+    run of blanks or line ends is one blank.
+    """
+    if "&" in text:
+        text = html.unescape(html.unescape(text))
+    if "<" in text:
+        text = _TAG.sub(" ", _SCRIPT.sub(" ", text))
+    return " ".join(text.replace("\0", " ").split()) or None
+
+
 def _row(source: JsonObject, item_id: str, entry: Any, kind: type) -> dict[str, str | None]:
     if not item_id:
         raise ValueError(f"{source.place(item_id)}: the item ID is empty.")
@@ -75,5 +102,5 @@ def _row(source: JsonObject, item_id: str, entry: Any, kind: type) -> dict[str, 
         try:
             row[name] = as_text(value)
         except TypeError as error:
-            raise ValueError(f"{source.place(item_id)}: {name!r} {error}.") from error
+            raise ValueError(f"{source.place(item_id)}: {name!r:.60} {error}.") from error
     return row

@@ -72,12 +72,12 @@ def _items(source: JsonObject, user_id: str, kind: type) -> list[str]:
         # type() and not isinstance(): True would pass for an int.
         if type(item) is not kind:
             raise ValueError(
-                f"{source.place(user_id)}: item {item!r} is a {type(item).__name__}, while the "
+                f"{source.place(user_id)}: item {item!r:.60} is a {type(item).__name__}, while the "
                 f"first item of the file is a {kind.__name__}; all must be whole numbers, or all "
                 "text."
             )
         if item == "" or (isinstance(item, int) and item < 0):
             raise ValueError(
-                f"{source.place(user_id)}: {item!r} cannot be an item; remove or correct it."
+                f"{source.place(user_id)}: {item!r:.60} cannot be an item; remove or correct it."
             )
     return [str(item) for item in items]

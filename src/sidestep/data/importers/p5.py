@@ -30,17 +30,19 @@ def import_p5(
         for word in (user_id, *items):
             if not (word.isascii() and word.isdecimal()):
                 raise ValueError(
-                    f"{sequences_path}, line {line}: {word!r} is not a whole number; P5 numbers "
+                    f"{sequences_path}, line {line}: {word!r:.60} is not a whole number; P5 "
+                    "numbers "
                     "its users and items. Import tables with IDs of text by column names."
                 )
         if user_id in line_of:
             raise ValueError(
-                f"{sequences_path}, line {line}: user {user_id} stands already in line "
+                f"{sequences_path}, line {line}: user {user_id:.60} stands already in line "
                 f"{line_of[user_id]}; join the two lines."
             )
         if not items:
             raise ValueError(
-                f"{sequences_path}, line {line}: user {user_id} has no items; remove the line, or "
+                f"{sequences_path}, line {line}: user {user_id:.60} has no items; remove the "
+                "line, or "
                 "get the file again if it is cut off there."
             )
         line_of[user_id] = line

@@ -60,7 +60,7 @@ def _refuse_unknown(
     if unknown.height:
         user_id, item_id = unknown.row(0)
         raise ValueError(
-            f"{sequences.place(user_id)}: item {item_id!r} has no entry in {items_path} "
+            f"{sequences.place(user_id)}: item {item_id!r:.60} has no entry in {items_path} "
             f"({unknown['item_id'].n_unique()} such items in all); the two files may belong to "
             "different datasets, or one of them may be cut off."
         )

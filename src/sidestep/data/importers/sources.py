@@ -1,22 +1,24 @@
 """Sources: files from elsewhere, read so that every error names the file and the line."""
 
-import hashlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from sidestep.files import file_sha256
+
 
 def sha256_of(*paths: Path | None) -> dict[str, str]:
     """The SHA-256 of every file, by file name; None is skipped."""
-    digests = {}
-    for path in paths:
-        if path is not None:
-            with path.open("rb") as file:
-                digests[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
-    return digests
+    return {path.name: file_sha256(path) for path in paths if path is not None}
+
+
+def listed(names: Iterable[str]) -> str:
+    """Names for an error, however many and long a damaged file has them."""
+    short = [name if len(name) <= 40 else f"{name[:40]}…" for name in names]
+    return f"{short}" if len(short) <= 30 else f"{short[:30]} and {len(short) - 30} more"
 
 
 def read_text(path: Path) -> str:
@@ -63,8 +65,8 @@ class JsonObject:
         """Where the entry `name` of the object stands, for errors; searches the text."""
         for key in _keys(self.text):
             if key.depth == 1 and key.name == name:
-                return f"{self.path}, line {key.line}, entry {name!r}"
-        return f"{self.path}, entry {name!r}"
+                return f"{self.path}, line {key.line}, entry {name!r:.60}"
+        return f"{self.path}, entry {name!r:.60}"
 
 
 def read_json_object(path: Path) -> JsonObject:
@@ -111,10 +113,19 @@ def parse_json(text: str, path: Path, *, first_line: int) -> Any:
         ) from error
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}, from line {first_line}: not valid JSON ({error}).") from error
+    if "\\ud" in text.lower():
+        try:
+            json.dumps(value, ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:
+            raise ValueError(
+                f"{path}, from line {first_line}: a text holds half of a character ({error.reason})"
+                "; correct or remove the \\ud... in it."
+            ) from error
     if has_repeated_key:
         key = next(key for key in _keys(text) if key.is_repeated)
         raise ValueError(
-            f"{path}, line {first_line + key.line - 1}: the key {key.name!r} stands twice in one "
+            f"{path}, line {first_line + key.line - 1}: the key {key.name!r:.60} stands "
+            "twice in one "
             "object; remove or rename one of them."
         )
     return value

@@ -57,7 +57,7 @@ def import_table(
     if items_path is None:
         items = ItemTable.from_ids(item_ids.unique(maintain_order=True).to_list())
     else:
-        items = _read_items(items_path, items_item or item, text_columns)
+        items = read_items(items_path, items_item or item, text_columns)
         _refuse_unknown(table, item_ids, items, items_path)
     return Dataset(
         interactions=interactions,
@@ -67,7 +67,17 @@ def import_table(
     )
 
 
-def _read_items(path: Path, item: str, text_columns: Sequence[str] | None) -> ItemTable:
+def read_items(path: Path, item: str, text_columns: Sequence[str] | None = None) -> ItemTable:
+    """Reads a table of items.
+
+    Args:
+        path: one row per item.
+        item: the column of item IDs.
+        text_columns: the columns to keep; None keeps all.
+
+    Raises:
+        ValueError: if the file is not what it should be, with the line where there is one.
+    """
     table = read_table(path, None if text_columns is None else [item, *text_columns])
     item_ids = table.ids(item)
     is_repeated = ~item_ids.is_first_distinct()
@@ -75,13 +85,14 @@ def _read_items(path: Path, item: str, text_columns: Sequence[str] | None) -> It
         row = is_repeated.arg_max()
         assert row is not None
         raise ValueError(
-            f"{table.place(row)}: item {item_ids[row]!r} stands in an earlier row as well; "
+            f"{table.place(row)}: item {item_ids[row]!r:.60} stands in an earlier row as well; "
             "keep one of the two."
         )
     texts = [table.texts(name) for name in table.frame.columns if name != item]
     if any(text.name == "item_id" for text in texts):
         raise ValueError(
-            f"{path}: the column 'item_id' is not the one of the IDs, {item!r}; rename or leave "
+            f"{path}: the column 'item_id' is not the one of the IDs, {item!r:.60}; "
+            "rename or leave "
             "it out."
         )
     return ItemTable(pl.DataFrame([item_ids.alias("item_id"), *texts]))
@@ -94,6 +105,6 @@ def _refuse_unknown(table: Table, item_ids: pl.Series, items: ItemTable, items_p
         assert row is not None
         num_unknown = item_ids.filter(is_unknown).n_unique()
         raise ValueError(
-            f"{table.place(row)}: item {item_ids[row]!r} has no row in {items_path} "
+            f"{table.place(row)}: item {item_ids[row]!r:.60} has no row in {items_path} "
             f"({num_unknown} such items in all); add them there, or drop their interactions."
         )

@@ -1,0 +1,103 @@
+"""Thousands of broken inputs over all importers and configurations: no crash, nothing half-written.
+
+Each input is a valid file with one to three things done to it: bytes flipped, cut off, lines
+doubled, values of other types, fields of 140,000 characters, other encodings, damaged gzip. It must
+be imported, or be refused with a message that names its file. The first input that is neither is
+printed with its seed and ends the run. The last line printed is one JSON object, which is also
+appended to --results. The same checks run in the test suite, on fewer inputs.
+
+    python benchmarks/robustness.py --inputs 10000
+"""
+
+import argparse
+import json
+import random
+import sys
+import tempfile
+import traceback
+from collections import Counter
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from sidestep.cli.config import read_config
+from tests.cli.broken_configs import broken_config
+from tests.data.importers.broken_files import check_broken
+from tests.data.importers.formats import FORMATS
+
+CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
+
+Check = Callable[[Path, int], str | None]
+"""Breaks something in a folder by a seed; the message of the refusal, None if it was legal."""
+
+
+def main() -> None:
+    """Checks every family in turn and prints the result."""
+    arguments = parsed()
+    families = families_of_inputs()
+    done: Counter[str] = Counter()
+    refused: Counter[str] = Counter()
+    for index in range(arguments.inputs):
+        family = list(families)[index % len(families)]
+        seed = arguments.seed + index
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                message = families[family](Path(folder), seed)
+            except Exception:
+                traceback.print_exc(limit=-6)
+                sys.exit(f"{family}, seed {seed}: neither legal nor refused by name")
+        done[family] += 1
+        refused[family] += message is not None
+        if (index + 1) % 500 == 0:
+            print(f"{index + 1} inputs, {refused.total()} refused", flush=True)
+    result = {
+        "benchmark": "robustness",
+        "inputs": done.total(),
+        "refused": refused.total(),
+        "crashed": 0,
+        "seed": arguments.seed,
+        "families": {name: [done[name], refused[name]] for name in done},
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    if arguments.results is not None:
+        with arguments.results.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(result) + "\n")
+    print(json.dumps(result))
+
+
+def parsed() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--inputs", type=int, default=10_000, help="(default: 10000)")
+    parser.add_argument("--seed", type=int, default=0, help="of the first input (default: 0)")
+    parser.add_argument("--results", type=Path, help="a file of results to append to")
+    return parser.parse_args()
+
+
+def families_of_inputs() -> dict[str, Check]:
+    """One check per importer and per example of a configuration."""
+    families: dict[str, Check] = {source.name: partial(check_broken, source) for source in FORMATS}
+    for path in CONFIGS:
+        families[f"config {path.stem}"] = partial(check_broken_config, path)
+    return families
+
+
+def check_broken_config(example: Path, folder: Path, seed: int) -> str | None:
+    """A configuration is read, or refused with its name; reading writes nothing."""
+    file = folder / "config.yaml"
+    file.write_bytes(broken_config(example.read_text(), random.Random(seed)))
+    message = None
+    try:
+        read_config(file, ())
+    except ValueError as error:
+        message = str(error)
+    assert message is None or message.startswith(str(file)), message
+    assert list(folder.iterdir()) == [file]
+    return message
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,171 @@
+"""The split by the clock: everything before one moment trains, for all users alike.
+
+Nothing is learned from what happened after the questions were asked, which leave-one-out allows,
+see `time_leak`.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Bool, Int
+
+from sidestep.data.histories import Histories
+from sidestep.data.splits import Rows, Split, TrainingPart, rows_at
+
+Targets = Literal["last", "first", "every"]
+"""Which of a user's interactions in a period are asked for.
+
+"last" and "first" give one row per user and period, so rows are independent, as intervals and
+paired tests want them. "every" asks for each in turn, with all before it as its history: the most
+like a service, but users who do much weigh much.
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Periods:
+    """Where training ends, and validation.
+
+    validation_from: the first moment that is not trained on, in the unit of the timestamps.
+    test_from: the first moment after validation.
+    """
+
+    validation_from: int
+    test_from: int
+
+    def __post_init__(self) -> None:
+        """Refuses periods that are empty or in the wrong order."""
+        if self.validation_from >= self.test_from:
+            raise ValueError(
+                f"validation must begin before the test, but {self.validation_from} is not before "
+                f"{self.test_from}."
+            )
+
+
+def periods_by_share(
+    timestamps: Int[np.ndarray, " interactions"], *, validation: float, test: float
+) -> Periods:
+    """The periods that hold the given shares of all interactions, as nearly as ties allow.
+
+    Interactions of one moment are never parted: they all fall into the later period.
+
+    Raises:
+        ValueError: the shares leave nothing to train on or cannot be told apart.
+    """
+    if not (0 < validation < 1 and 0 < test < 1 and validation + test < 1):
+        raise ValueError(
+            f"the shares of validation and test must be above 0 and leave some for training, got "
+            f"{validation} and {test}."
+        )
+    if not len(timestamps):
+        raise ValueError("there are no interactions to split.")
+    ordered = np.sort(timestamps)
+    # Of n interactions in order, those from place n - round(n · share) on are the last share.
+    num = len(ordered)
+    test_from = int(ordered[num - max(1, round(num * test))])
+    validation_from = int(ordered[num - max(1, round(num * (validation + test)))])
+    if not ordered[0] < validation_from < test_from:
+        raise ValueError(
+            f"the timestamps fall on too few moments ({len(np.unique(ordered))}) for shares of "
+            f"{validation} and {test}; choose the moments yourself, or larger shares."
+        )
+    return Periods(validation_from=validation_from, test_from=test_from)
+
+
+def global_time(
+    histories: Histories, periods: Periods, *, targets: Targets = "last", min_context: int = 1
+) -> Split:
+    """What came before `validation_from` trains; what users did after it is asked for.
+
+    A row's history is everything the user did before its target, also within its period. Targets
+    before which a user did nothing are left out, as leave-one-out does; so are, with "last" and
+    "first", the other interactions of a period, which may be history of a row but are no target.
+    Items that nobody had met in training stay in the catalog, and may be targets.
+
+    Sources: the single timeline, Ji et al. 2023 (arXiv:2010.11060) and Meng et al. 2020
+    (arXiv:2007.13237); the choice of targets, Gusak et al. 2025 (arXiv:2507.16289), who find that
+    asking for the first target agrees least with asking for each in turn, because a first target
+    follows a longer pause, and that the last one agrees well.
+
+    Args:
+        histories: complete sequences, oldest first.
+        periods: where training ends, and validation.
+        targets: which interactions of a period are asked for.
+        min_context: as in `leave_one_out`.
+
+    Raises:
+        ValueError: the histories have no timestamps, or a part of the split would be empty.
+    """
+    times = histories.timestamps
+    if times is None:
+        raise ValueError(
+            "the interactions have no timestamps, so they cannot be split by time; import them "
+            "with their times, or split with leave-one-out."
+        )
+    is_trained = times < periods.validation_from
+    is_tested = times >= periods.test_from
+    # Timestamps never fall within a user, so each part is one stretch of a sequence.
+    num_trained = _count(is_trained, histories)
+    num_asked = _count(~is_tested, histories)
+    train = histories.between(np.zeros(len(histories), dtype=np.int64), num_trained)
+    train = train.select(np.flatnonzero(num_trained > 0))
+    validation = _rows(histories, num_trained, num_asked, targets)
+    test = _rows(histories, num_asked, histories.lengths, targets)
+    _refuse_empty(train, validation, test, periods, times)
+    evaluated = {*validation.histories.user_ids, *test.histories.user_ids}
+    return Split(
+        train=TrainingPart(
+            histories=train, first_target=np.zeros(len(train), dtype=np.int64)
+        ).after(min_context),
+        validation=validation,
+        test=test,
+        strategy=f"global-time@{periods.validation_from},{periods.test_from},{targets}",
+        num_training_only=len(histories) - len(evaluated),
+    )
+
+
+def _count(
+    is_counted: Bool[np.ndarray, " interactions"], histories: Histories
+) -> Int[np.ndarray, " users"]:
+    """How many interactions of each user are counted."""
+    before = np.concatenate([[0], np.cumsum(is_counted)]).astype(np.int64)
+    return np.diff(before[histories.offsets])
+
+
+def _rows(
+    histories: Histories,
+    starts: Int[np.ndarray, " users"],
+    ends: Int[np.ndarray, " users"],
+    targets: Targets,
+) -> Rows:
+    """The rows with targets from position `starts` to before `ends` of each user."""
+    starts = np.maximum(starts, 1)  # something must precede
+    if targets == "last":
+        starts = np.maximum(starts, ends - 1)
+    elif targets == "first":
+        ends = np.minimum(ends, starts + 1)
+    num_targets = np.maximum(ends - starts, 0)
+    users = np.repeat(np.arange(len(histories)), num_targets)
+    nth = np.arange(len(users)) - np.repeat(np.cumsum(num_targets) - num_targets, num_targets)
+    return rows_at(histories.select(users), starts[users] + nth)
+
+
+def _refuse_empty(
+    train: Histories,
+    validation: Rows,
+    test: Rows,
+    periods: Periods,
+    times: Int[np.ndarray, " interactions"],
+) -> None:
+    empty = {
+        "nothing before validation to train on": not len(train.items),
+        "no validation row": not len(validation),
+        "no test row": not len(test),
+    }
+    problems = [problem for problem, is_so in empty.items() if is_so]
+    if problems:
+        known = f"the timestamps run from {times.min()} to {times.max()}" if len(times) else ""
+        raise ValueError(
+            f"validation from {periods.validation_from} and test from {periods.test_from} leave "
+            f"{' and '.join(problems)}; {known or 'there are no interactions'}."
+        )

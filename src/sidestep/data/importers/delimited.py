@@ -1,0 +1,101 @@
+"""Delimited: large files of one row per line and no quotes, read as tables of texts, in blocks."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from sidestep.data.importers.columns import Table
+from sidestep.data.importers.lines import OnProgress, not_utf8, read_blocks
+from sidestep.data.importers.sources import listed
+
+
+def first_fields(path: Path, separator: str) -> list[str]:
+    """The fields of the first line that is not blank, such as the names of the columns.
+
+    Raises:
+        ValueError: if there is none, or if it is not UTF-8.
+    """
+    for block in read_blocks(path):
+        for line, data in block.lines():
+            try:
+                return data.decode("utf-8").rstrip("\r").split(separator)
+            except UnicodeDecodeError as error:
+                raise not_utf8(block.place(line), error.reason) from None
+    raise ValueError(f"{path}: the file is empty; get it again from its source.")
+
+
+def read_delimited(
+    path: Path,
+    separator: str,
+    names: Sequence[str],
+    *,
+    has_header: bool,
+    encoding: str = "utf-8",
+    on_progress: OnProgress | None = None,
+) -> Iterator[Table]:
+    """Reads a file some megabytes at a time; blank lines are passed over.
+
+    Args:
+        path: the file, plain or gzipped.
+        separator: between fields, of any length; quotes mean nothing.
+        names: of the columns, in the order of the file.
+        has_header: whether the first line that is not blank is no row.
+        encoding: of the texts.
+        on_progress: see `read_blocks`.
+
+    Raises:
+        ValueError: if there are no rows, if a line has another number of fields, or if it is not
+            in `encoding`, with the line.
+    """
+    num_lines = 0
+    for block in read_blocks(path, on_progress):
+        numbered = list(block.lines())
+        if num_lines == 0 and has_header:
+            numbered, num_lines = numbered[1:], min(1, len(numbered))
+        if not numbered:
+            continue
+        num_lines += len(numbered)
+        places = [line for line, _ in numbered]
+        texts = _decoded(path, numbered, encoding)
+        fields = pl.Series(texts, dtype=pl.String).str.split(separator)
+        lengths = fields.list.len()
+        is_wrong = lengths != len(names)
+        if is_wrong.any():
+            row = is_wrong.arg_max()
+            assert row is not None
+            raise ValueError(
+                f"{path}, line {places[row]}: {lengths[row]} fields where {len(names)} are "
+                f"expected ({listed(names)}); the line may be cut off."
+            )
+        frame = pl.DataFrame([fields.list.get(i).alias(name) for i, name in enumerate(names)])
+        yield Table(path=path, frame=frame, place_of=_Places(tuple(places)))
+    if num_lines <= has_header:
+        raise ValueError(f"{path}: there are no rows in it; get it again from its source.")
+
+
+@dataclass(frozen=True, slots=True)
+class _Places:
+    """Where the rows of one block stand; a closure would name the lines of the next one."""
+
+    lines: tuple[int, ...]
+
+    def __call__(self, row: int) -> str:
+        return f"line {self.lines[row]}"
+
+
+def _decoded(path: Path, numbered: list[tuple[int, bytes]], encoding: str) -> list[str]:
+    try:
+        return (
+            b"\n".join(data.removesuffix(b"\r") for _, data in numbered)
+            .decode(encoding)
+            .split("\n")
+        )
+    except UnicodeDecodeError:
+        for line, data in numbered:
+            try:
+                data.decode(encoding)
+            except UnicodeDecodeError as error:
+                raise not_utf8(f"{path}, line {line}", error.reason) from None
+        raise

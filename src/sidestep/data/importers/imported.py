@@ -1,0 +1,87 @@
+"""Imported: a dataset, and what of its source is not in it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import polars as pl
+
+from sidestep.data.dataset import Dataset
+from sidestep.data.importers.log import Log, too_low
+from sidestep.data.importers.sources import sha256_of
+from sidestep.data.interactions import Interactions
+from sidestep.data.items import ItemTable
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Imported:
+    """What came of an import; every row of the source is in the dataset or counted here.
+
+    left_out: interactions of the source that are not in the dataset, by reason: the reason
+        completes the sentence "12 interactions ...".
+    remarks: whatever else a user should know, in sentences.
+    """
+
+    dataset: Dataset
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    remarks: Sequence[str] = ()
+
+
+def imported(
+    log: Log, texts: pl.DataFrame | None, *, paths: Sequence[Path | None], name: str
+) -> Imported:
+    """Joins a log with item texts; the items are those that occur.
+
+    Args:
+        log: the interactions, thinned and in order.
+        texts: `item_id` and text columns, in the order of the items; None if none are known.
+        paths: the files read: interactions first, then those of the texts.
+        name: of the dataset.
+
+    Raises:
+        ValueError: if no item that occurs has a text.
+    """
+    items = pl.DataFrame({"item_id": log.used_items()})
+    remarks = []
+    if texts is not None:
+        is_known = items["item_id"].is_in(texts["item_id"].implode())
+        if not is_known.any():
+            raise ValueError(
+                f"{paths[1]}: none of the {len(items)} items of {paths[0]} is in it, for example "
+                f"not {items['item_id'][0]!r:.60}; the two files belong to different datasets."
+            )
+        num_unused = int((~texts["item_id"].is_in(items["item_id"].implode())).sum())
+        if num_unused:
+            remarks.append(f"{num_unused} items with texts but without interactions are left out.")
+        if not is_known.all():
+            remarks.append(f"{int((~is_known).sum())} items have no text.")
+        items = items.join(texts, on="item_id", how="left", maintain_order="left")
+    dataset = Dataset(
+        interactions=log.interactions(),
+        items=ItemTable(items),
+        name=name,
+        sources=sha256_of(*paths),
+    )
+    return Imported(dataset=dataset, left_out=log.left_out, remarks=tuple(remarks))
+
+
+def with_min_value(dataset: Dataset, minimum: float) -> Imported:
+    """The interactions of a dataset whose value is at least `minimum`.
+
+    Items of which nothing but the ID is known leave with the last of their interactions.
+
+    Raises:
+        ValueError: if there are none.
+    """
+    frame = dataset.interactions.frame
+    kept = frame.filter(pl.col("value") >= minimum)
+    if not kept.height:
+        raise ValueError(f"{dataset.name} has no value of {minimum:g} or more; choose less.")
+    items = dataset.items
+    if not items.text_columns:
+        items = items.restricted_to(kept["item_id"].unique())
+    num_left = frame.height - kept.height
+    return Imported(
+        dataset=replace(dataset, interactions=Interactions(kept), items=items, split=None),
+        left_out={too_low(minimum): num_left} if num_left else {},
+    )

@@ -1,0 +1,226 @@
+"""Log: interactions as arrays of numbers, the form in which tens of millions of them fit in memory.
+
+Users and items are numbered while the source is read; their IDs are kept once each.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from jaxtyping import Bool, Float, Int
+
+from sidestep.data.interactions import Duplicates, Interactions, Ties
+from sidestep.data.rows import chronological_rows, distinct_rows, k_core_rows, numbered
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Thinning:
+    """What of a log is kept, applied in the order of the fields, and how it is ordered.
+
+    min_value: interactions with a smaller value, or without one, leave; None keeps all.
+    duplicates: which of a user's interactions with one item stay.
+    k_core: users and items with fewer interactions leave; None keeps all.
+    ties: the order of equal timestamps, as in the file or by item ID.
+    """
+
+    min_value: float | None = None
+    duplicates: Duplicates = "keep"
+    k_core: int | None = None
+    ties: Ties = "file"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Log:
+    """Interactions in the order of their source.
+
+    users, items: rows of `user_ids` and `item_ids`, in the order of first appearance.
+    timestamps: None if the order of the rows is the order of events.
+    values: NaN where unknown; None if unknown everywhere.
+    left_out: how many rows of the source are no longer here, by reason, in words.
+    """
+
+    users: Int[np.ndarray, " rows"]
+    items: Int[np.ndarray, " rows"]
+    timestamps: Int[np.ndarray, " rows"] | None
+    values: Float[np.ndarray, " rows"] | None
+    user_ids: pl.Series
+    item_ids: pl.Series
+    left_out: Mapping[str, int] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.users)
+
+    def thinned(self, how: Thinning, name: str) -> "Log":
+        """What is kept of it, user by user, oldest first.
+
+        Args:
+            how: what to keep.
+            name: of the log, for errors.
+
+        Raises:
+            ValueError: if nothing is left, or if there are no values to compare.
+        """
+        log = self
+        if not len(log):
+            why = ", ".join(f"{number} {why}" for why, number in log.left_out.items())
+            raise ValueError(f"{name} has no interaction with user, item and time: {why}.")
+        if how.min_value is not None:
+            if log.values is None:
+                raise ValueError(f"{name} has no values that could be at least {how.min_value:g}.")
+            rows = np.flatnonzero(log.values >= how.min_value)
+            log = log._kept(rows, too_low(how.min_value))
+            if not len(log):
+                raise ValueError(f"{name} has no value of {how.min_value:g} or more; choose less.")
+        if how.duplicates != "keep":
+            rows = distinct_rows(log.users, log.items, log.timestamps, how.duplicates)
+            log = log._kept(rows, REPEATED)
+        if how.k_core is not None:
+            rows = k_core_rows(log.users, log.items, how.k_core)
+            if not len(rows):
+                raise ValueError(f"{name} has no {how.k_core}-core; choose a smaller k.")
+            log = log._kept(rows, outside_core(how.k_core))
+        by_item = log.item_ids.rank("ordinal").to_numpy() if how.ties == "item" else None
+        order = chronological_rows(
+            log.users, log.timestamps, None if by_item is None else by_item[log.items]
+        )
+        return log._taken(order)
+
+    def used_items(self) -> pl.Series:
+        """The IDs of the items that occur, in the order in which the source named them first."""
+        return self.item_ids.filter(pl.Series(_occurs(self.items, len(self.item_ids))))
+
+    def interactions(self) -> Interactions:
+        """The same as a table of IDs."""
+        values = None
+        if self.values is not None:
+            values = pl.Series(self.values, dtype=pl.Float64, nan_to_null=True)
+        return Interactions.from_columns(
+            user_ids=self.user_ids.gather(pl.Series(self.users)),
+            item_ids=self.item_ids.gather(pl.Series(self.items)),
+            timestamps=None if self.timestamps is None else pl.Series(self.timestamps),
+            values=values,
+        )
+
+    def _kept(self, rows: Int[np.ndarray, " kept"], why: str) -> "Log":
+        num_left = len(self) - len(rows)
+        if not num_left:
+            return self
+        return replace(self._taken(rows), left_out={**self.left_out, why: num_left})
+
+    def _taken(self, rows: Int[np.ndarray, " kept"]) -> "Log":
+        return replace(
+            self,
+            users=self.users[rows],
+            items=self.items[rows],
+            timestamps=None if self.timestamps is None else self.timestamps[rows],
+            values=None if self.values is None else self.values[rows],
+        )
+
+
+REPEATED = "repeat an item of their user"
+"""Why duplicates leave, as `left_out` says it."""
+
+
+def outside_core(k: int) -> str:
+    """Why interactions leave that are not in the k-core, as `left_out` says it."""
+    return f"are not in the {k}-core"
+
+
+def too_low(minimum: float) -> str:
+    """Why interactions leave that have a smaller value, as `left_out` says it."""
+    return f"have a value below {minimum:g} or none"
+
+
+class GrowingLog:
+    """Takes columns of IDs a block at a time and numbers them; `log` is what has come together.
+
+    Args:
+        path: the file they are read from, for errors.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        # As categories a block takes four bytes a row. Each needs a set of categories of its own:
+        # the global one would grow with every file that is ever read.
+        self._ids = {
+            name: pl.Series(name, [], dtype=pl.Categorical(pl.Categories.random()))
+            for name in ("user", "item")
+        }
+        self._timestamps: list[np.ndarray] = []
+        self._values: list[np.ndarray] = []
+        self._left_out: dict[str, int] = {}
+
+    def append(
+        self,
+        user_ids: pl.Series,
+        item_ids: pl.Series,
+        timestamps: pl.Series | None = None,
+        values: pl.Series | None = None,
+    ) -> None:
+        """Adds rows; those without a user, an item or a time are left out and counted.
+
+        Args:
+            user_ids: texts, null where missing.
+            item_ids: likewise.
+            timestamps: numbers, null where missing; in every block or in none.
+            values: numbers, null where missing; likewise.
+        """
+        columns = {"user": user_ids, "item": item_ids}
+        if timestamps is not None:
+            columns["time"] = timestamps
+        frame = pl.DataFrame([column.alias(name) for name, column in columns.items()])
+        is_kept = pl.repeat(True, frame.height, eager=True)
+        for name in columns:
+            is_absent = frame[name].is_null() & is_kept
+            if num_absent := int(is_absent.sum()):
+                article = "an" if name == "item" else "a"
+                why = f"lack {article} {name}"
+                self._left_out[why] = self._left_out.get(why, 0) + num_absent
+                is_kept &= ~is_absent
+        frame = frame.filter(is_kept)
+        for name, ids in self._ids.items():
+            self._ids[name] = ids.append(frame[name].cast(ids.dtype))
+        if timestamps is not None:
+            self._timestamps.append(frame["time"].to_numpy())
+        if values is not None:
+            self._values.append(values.filter(is_kept).fill_null(np.nan).to_numpy())
+
+    def log(self) -> Log:
+        """Everything so far, as a log."""
+        users, user_ids = _numbered(self._ids["user"])
+        items, item_ids = _numbered(self._ids["item"])
+        values = np.concatenate(self._values) if self._values else None
+        return Log(
+            users=users,
+            items=items,
+            timestamps=_whole(self._path, self._timestamps) if self._timestamps else None,
+            values=None if values is None or np.isnan(values).all() else values,
+            user_ids=user_ids,
+            item_ids=item_ids,
+            left_out=dict(self._left_out),
+        )
+
+
+def _numbered(ids: pl.Series) -> tuple[Int[np.ndarray, " rows"], pl.Series]:
+    """Numbers in the order of first appearance, and the ID of each number."""
+    return numbered(ids), ids.unique(maintain_order=True).cast(pl.String)
+
+
+def _whole(path: Path, blocks: list[np.ndarray]) -> Int[np.ndarray, " rows"]:
+    """Times as whole numbers; where any of them has decimals, all become thousandths."""
+    is_whole = all(block.dtype == np.int64 or (block == np.floor(block)).all() for block in blocks)
+    if not is_whole:
+        blocks = [np.round(1000.0 * block) for block in blocks]
+    times = np.concatenate(blocks)
+    if times.dtype != np.int64 and len(times) and np.abs(times).max() >= 2**63:
+        largest = times[np.abs(times).argmax()]
+        raise ValueError(f"{path}: the time {largest:g} does not fit into 64 bits; correct it.")
+    return times.astype(np.int64)
+
+
+def _occurs(rows: Int[np.ndarray, " rows"], size: int) -> Bool[np.ndarray, " size"]:
+    occurs = np.zeros(size, dtype=bool)
+    occurs[rows] = True
+    return occurs

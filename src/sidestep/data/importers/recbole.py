@@ -1,0 +1,150 @@
+"""RecBole's atomic files: `name.inter` and `name.item`, tab-separated, with typed headers.
+
+Zhao et al., "RecBole: towards a unified, comprehensive and efficient framework for recommendation
+algorithms", CIKM 2021. A header names a field and its type, `item_id:token`; of the types only
+`token` and `float` and their sequences exist.
+"""
+
+from pathlib import Path
+
+import polars as pl
+
+from sidestep.data.importers.delimited import first_fields, read_delimited
+from sidestep.data.importers.imported import Imported, imported
+from sidestep.data.importers.item_texts import plain_text, refuse_repeated
+from sidestep.data.importers.lines import OnProgress
+from sidestep.data.importers.log import GrowingLog, Log, Thinning
+from sidestep.data.importers.sources import listed
+
+TYPES = ("token", "token_seq", "float", "float_seq")
+
+
+def import_recbole(
+    path: Path,
+    *,
+    user: str = "user_id",
+    item: str = "item_id",
+    time: str | None = "timestamp",
+    value: str | None = "rating",
+    thinning: Thinning = Thinning(),  # noqa: B008 - frozen
+    name: str | None = None,
+    on_progress: OnProgress | None = None,
+) -> Imported:
+    """Imports interactions, and the texts of a `.item` beside them.
+
+    Args:
+        path: `name.inter`, or the folder that holds it.
+        user: the field of users.
+        item: the field of items, in both files.
+        time: the field of times. Seconds with decimals become milliseconds. Where the default is
+            no field of the file, the rows are in order; any other name must be one.
+        value: the field of a number; likewise.
+        thinning: what is kept.
+        name: of the dataset; None takes the file's.
+        on_progress: called now and then with how far the interactions were read.
+
+    Raises:
+        ValueError: if a file is not what it should be, with the file and, where there is one, the
+            line.
+    """
+    if path.is_dir():
+        path = _inter_of(path)
+    types = _types(path)
+    for wanted in (user, item):
+        _check_field(path, types, wanted)
+    time = _optional(path, types, time, "timestamp")
+    value = _optional(path, types, value, "rating")
+    log = _read_interactions(path, types, user, item, time, value, on_progress)
+    log = log.thinned(thinning, str(path))
+    items_path = path.with_suffix(".item")
+    has_items = items_path.is_file()
+    return imported(
+        log,
+        _read_items(items_path, item) if has_items else None,
+        paths=(path, items_path if has_items else None),
+        name=name or path.stem,
+    )
+
+
+def _inter_of(folder: Path) -> Path:
+    found = sorted(folder.glob("*.inter"))
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise ValueError(f"{folder}: there is no *.inter in it.")
+    names = [path.name for path in found]
+    raise ValueError(f"{folder}: several *.inter: {names}; name the one you mean.")
+
+
+def _types(path: Path) -> dict[str, str]:
+    """The fields of a file in their order, with their types."""
+    types: dict[str, str] = {}
+    for field in first_fields(path, "\t"):
+        name, colon, kind = field.rpartition(":")
+        if not colon or kind not in TYPES:
+            raise ValueError(
+                f"{path}, line 1: {field!r:.50} is not name:type with one of the types "
+                f"{', '.join(TYPES)}; atomic files start with such a header."
+            )
+        if not name or name in types:
+            raise ValueError(f"{path}, line 1: two fields are called {name!r:.50}; rename one.")
+        types[name] = kind
+    return types
+
+
+def _check_field(path: Path, types: dict[str, str], name: str) -> None:
+    if name not in types:
+        raise ValueError(f"{path}: there is no field {name!r:.60}; there are {listed(types)}.")
+    if types[name].endswith("_seq"):
+        raise ValueError(
+            f"{path}: the field {name!r:.60} is a {types[name]}, a whole sequence per "
+            "row; import the "
+            "file whose rows are single interactions."
+        )
+
+
+def _optional(path: Path, types: dict[str, str], name: str | None, default: str) -> str | None:
+    if name is None or (name == default and name not in types):
+        return None
+    _check_field(path, types, name)
+    return name
+
+
+def _read_interactions(
+    path: Path,
+    types: dict[str, str],
+    user: str,
+    item: str,
+    time: str | None,
+    value: str | None,
+    on_progress: OnProgress | None,
+) -> Log:
+    growing = GrowingLog(path)
+    for table in read_delimited(path, "\t", list(types), has_header=True, on_progress=on_progress):
+        growing.append(
+            table.texts(user),
+            table.texts(item),
+            None if time is None else table.moments(time),
+            None if value is None else table.numbers(value),
+        )
+    return growing.log()
+
+
+def _read_items(path: Path, item: str) -> pl.DataFrame:
+    types = _types(path)
+    _check_field(path, types, item)
+    names = [name for name in types if name != item]
+    if "item_id" in names:
+        raise ValueError(
+            f"{path}: the field 'item_id' is not the one of the IDs, {item!r:.60}; rename it."
+        )
+    frames = []
+    for table in read_delimited(path, "\t", list(types), has_header=True):
+        texts = {
+            name: [None if text is None else plain_text(text) for text in table.texts(name)]
+            for name in names
+        }
+        frames.append(pl.DataFrame({"item_id": table.ids(item), **texts}))
+    frame = pl.concat(frames)
+    refuse_repeated(path, frame["item_id"])
+    return frame

@@ -1,0 +1,156 @@
+"""The profile of a dataset: what a paper's table says of it, and what decides how hard it is."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+from jaxtyping import Int
+
+from sidestep.data.dataset import Dataset
+from sidestep.data.histories import Histories
+from sidestep.data.items import ItemTable
+from sidestep.data.splits import Split, leave_one_out
+from sidestep.data.time_leak import TimeLeak, time_leak
+from sidestep.metrics.distribution import gini
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lengths:
+    """Interactions per user."""
+
+    mean: float
+    median: float
+    max: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Times:
+    """When interactions happened, in the unit of their source.
+
+    equal_share: share of the interactions that have their moment in common with another one of
+        the same user, so that time does not say which came first.
+    """
+
+    first: int
+    last: int
+    equal_share: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextCoverage:
+    """What one text column says.
+
+    item_share: share of the items of which it says something.
+    mean_words: words per item of which it does, separated by blanks; 0 if there is none.
+    """
+
+    item_share: float
+    mean_words: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profile:
+    """A dataset in numbers.
+
+    density: interactions divided by users times items.
+    untouched_items: items nobody has interacted with.
+    repeat_share: share of the interactions with an item that their user had met before.
+    popularity_gini: Gini coefficient of the interactions per item, over all items.
+    times: None if no times are known.
+    texts: by column.
+    strategy: how it is split.
+    evaluated_users: users in at least one validation or test row.
+    validation_rows, test_rows: questions asked.
+    leave_one_out_leak: of the custom, whatever the split is; None if no times are known.
+    """
+
+    users: int
+    items: int
+    interactions: int
+    density: float
+    lengths: Lengths
+    untouched_items: int
+    repeat_share: float
+    popularity_gini: float
+    times: Times | None
+    texts: Mapping[str, TextCoverage]
+    strategy: str
+    evaluated_users: int
+    validation_rows: int
+    test_rows: int
+    leave_one_out_leak: TimeLeak | None
+
+
+def profile(dataset: Dataset, split: Split) -> Profile:
+    """Measures a dataset.
+
+    Args:
+        dataset: what is measured.
+        split: of it, as it is used.
+    """
+    histories = dataset.histories()
+    counts = item_counts(histories, len(dataset.items))
+    num_cells = len(histories) * len(dataset.items)
+    lengths = histories.lengths
+    return Profile(
+        users=len(histories),
+        items=len(dataset.items),
+        interactions=len(histories.items),
+        density=len(histories.items) / num_cells if num_cells else 0.0,
+        lengths=Lengths(
+            mean=float(lengths.mean()) if len(lengths) else 0.0,
+            median=float(np.median(lengths)) if len(lengths) else 0.0,
+            max=int(lengths.max(initial=0)),
+        ),
+        untouched_items=int((counts == 0).sum()),
+        repeat_share=repeat_share(histories),
+        popularity_gini=gini(counts),
+        times=_times(histories),
+        texts=text_coverage(dataset.items),
+        strategy=split.strategy,
+        evaluated_users=len({*split.validation.histories.user_ids, *split.test.histories.user_ids}),
+        validation_rows=len(split.validation),
+        test_rows=len(split.test),
+        leave_one_out_leak=time_leak(leave_one_out(histories)),
+    )
+
+
+def item_counts(histories: Histories, num_items: int) -> Int[np.ndarray, " items"]:
+    """Interactions per item."""
+    return np.bincount(histories.items, minlength=num_items).astype(np.int64)
+
+
+def repeat_share(histories: Histories) -> float:
+    """Share of the interactions with an item that their user had met before."""
+    num = len(histories.items)
+    if not num:
+        return 0.0
+    users = np.repeat(np.arange(len(histories)), histories.lengths)
+    pairs = pl.DataFrame({"user": users, "item": histories.items})
+    return 1 - pairs.n_unique() / num
+
+
+def text_coverage(items: ItemTable) -> dict[str, TextCoverage]:
+    """What each text column says of the items."""
+    coverage = {}
+    for name in items.text_columns:
+        words = items.frame[name].fill_null("").str.count_matches(r"\S+")
+        said = words.filter(words > 0)
+        mean = said.mean()
+        coverage[name] = TextCoverage(
+            item_share=len(said) / len(items) if len(items) else 0.0,
+            mean_words=float(mean) if isinstance(mean, int | float) else 0.0,
+        )
+    return coverage
+
+
+def _times(histories: Histories) -> Times | None:
+    times = histories.timestamps
+    if times is None or not len(times):
+        return None
+    # Timestamps never fall within a user, so equal ones are neighbours.
+    users = np.repeat(np.arange(len(histories)), histories.lengths)
+    is_as_before = (times[1:] == times[:-1]) & (users[1:] == users[:-1])
+    is_equal = np.append(is_as_before, False) | np.append(False, is_as_before)
+    return Times(first=int(times.min()), last=int(times.max()), equal_share=float(is_equal.mean()))

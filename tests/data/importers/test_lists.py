@@ -1,0 +1,149 @@
+import json
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sidestep.data.importers.lists import import_lists
+
+from .formats import FORMATS
+
+by_name = {source.name: source for source in FORMATS}
+
+
+def written(tmp_path, cells, *, name="lists.tsv"):
+    path = tmp_path / name
+    lines = [f"u{row}\t{cell}" for row, cell in enumerate(cells)]
+    path.write_text("\n".join(["user_id\titem_ids", *lines]) + "\n", encoding="utf-8")
+    return path
+
+
+def lists_of(done):
+    frame = done.dataset.interactions.frame
+    return frame.group_by("user_id", maintain_order=True).agg("item_id")["item_id"].to_list()
+
+
+def rows_of(done):
+    return done.dataset.interactions.frame.select("user_id", "item_id", "timestamp").rows()
+
+
+def test_a_time_may_be_of_the_row_and_a_user_have_several(tmp_path):
+    done = import_lists(by_name["lists-csv"].write(tmp_path) / "lists.csv", time="timestamp")
+    assert rows_of(done) == [
+        *(("u1", "c", 1), ("u1", "a", 1), ("u1", "a", 3), ("u1", "b", 3)),
+        ("u2", "b", 2),
+    ]
+
+
+@pytest.mark.parametrize("name", ["lists.tsv", "lists.jsonl", "lists.parquet"])
+def test_a_time_may_be_of_each_item(tmp_path, name):
+    path = by_name[name.replace(".", "-")].write(tmp_path) / name
+    done = import_lists(path, time="timestamp")
+    assert rows_of(done) == [("u1", "a", 3), ("u1", "b", 4), ("u2", "b", 2)]
+
+
+@pytest.mark.parametrize(
+    ("cells", "expected"),
+    [
+        (["a b", "c"], [["a", "b"], ["c"]]),
+        (["a, b", "c d"], [["a", "b"], ["c d"]]),
+        (["a|b", "c"], [["a", "b"], ["c"]]),
+        (["1 2", "3"], [["1", "2"], ["3"]]),
+        (["[1, 2]", "[3]"], [["1", "2"], ["3"]]),
+        (["['a', 'b, c']", "[]", "['it\\'s']"], [["a", "b, c"], ["it's"]]),
+        (["('a', \"b\")", "('c',)"], [["a", "b"], ["c"]]),
+        (["['a' 'b c']", "['d']"], [["a", "b c"], ["d"]]),
+        (["[ 1 22  3 ]"], [["1", "22", "3"]]),
+        (["", "a"], [["a"]]),
+    ],
+)
+def test_a_list_is_written_in_many_ways(tmp_path, cells, expected):
+    assert lists_of(import_lists(written(tmp_path, cells))) == expected
+
+
+def test_rows_with_an_empty_list_are_counted(tmp_path):
+    done = import_lists(written(tmp_path, ["", "a", "[]"]))
+    assert done.remarks == ("2 rows have an empty list and are passed over.",)
+
+
+def test_items_may_have_texts_and_dates(tmp_path):
+    path = tmp_path / "lists.csv"
+    path.write_text(
+        'who,what,at\nann,"[""x"", ""y""]","[""2024-01-02"", ""2024-01-01""]"\n', encoding="utf-8"
+    )
+    items = tmp_path / "items.csv"
+    items.write_text("sku,title\ny,Y\nx,X\nz,Z\n")
+    done = import_lists(
+        path, user="who", items_column="what", time="at", items_path=items, items_item="sku"
+    )
+    assert [item for _, item, _ in rows_of(done)] == ["y", "x"]
+    assert done.dataset.items.frame.rows() == [("x", "X"), ("y", "Y")]
+
+
+def test_a_date_with_a_blank_is_one_time(tmp_path):
+    path = tmp_path / "lists.csv"
+    path.write_text("user_id,item_ids,t\nu,a b,1970-01-01 00:00:01\n")
+    assert rows_of(import_lists(path, time="t")) == [("u", "a", 1000), ("u", "b", 1000)]
+
+
+@pytest.mark.parametrize(
+    ("cells", "message"),
+    [
+        (["a", "['b', 'c'"], r"line 3: item_ids \"\['b', 'c'\" is no list"),
+        (["a", "['b', f()]"], "line 3: item_ids .* is no list"),
+        (["a", "['b' 'c', 'd']"], "line 3: item_ids .* is no list"),
+        (["(1 2]"], "line 2: item_ids .* is no list"),
+        (["['a' ... 'z']"], "line 2: item_ids .* is no list"),
+        (["a,b", "c,,d"], "line 3: item_ids is missing"),
+        (["['a']", "[1]"], "line 3: item_ids holds 1, a int; all elements must be texts"),
+        (["[1.0]"], "line 2: item_ids holds 1.0, a float"),
+        (["[true]"], "line 2: item_ids holds True, a bool"),
+        (["[null]"], "line 2: item_ids is missing"),
+        (["[[1]]"], r"line 2: item_ids holds \[1\], a list"),
+        (["", "[]"], "every list in 'item_ids' is empty"),
+        (["[" * 5000], "line 2: item_ids .* is no list"),
+    ],
+)  # fmt: skip
+def test_bad_lists_are_refused_with_their_line(tmp_path, cells, message):
+    path = written(tmp_path, cells)
+    with pytest.raises(ValueError, match=message) as refusal:
+        import_lists(path)
+    assert str(path) in str(refusal.value)
+
+
+def test_as_many_times_as_items(tmp_path):
+    path = tmp_path / "lists.csv"
+    path.write_text("user_id,item_ids,t\nu,a b,1 2\nu,a b,3\n")
+    with pytest.raises(ValueError, match=r"lists\.csv, line 3: 2 items but 1 times"):
+        import_lists(path, time="t")
+
+
+def test_columns_of_another_kind_are_refused(tmp_path):
+    path = tmp_path / "lists.parquet"
+    pl.DataFrame({"user_id": ["u"], "item_ids": [[1.5]]}).write_parquet(path)
+    with pytest.raises(ValueError, match=r"column 'item_ids' is List\(Float64\); it must hold"):
+        import_lists(path)
+
+
+ids = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=4)
+
+
+@settings(max_examples=40)
+@given(st.lists(st.lists(ids, min_size=1, max_size=4), min_size=1, max_size=4))
+@pytest.mark.parametrize("kind", ["jsonl", "json", "python", "parquet"])
+def test_no_element_is_lost_or_changed(tmp_path_factory, kind, lists):
+    folder = tmp_path_factory.mktemp("lists")
+    users = [f"u{row}" for row in range(len(lists))]
+    if kind == "jsonl":
+        path = folder / "l.jsonl"
+        rows = [{"user_id": u, "item_ids": items} for u, items in zip(users, lists, strict=True)]
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    elif kind == "parquet":
+        path = folder / "l.parquet"
+        pl.DataFrame({"user_id": users, "item_ids": lists}).write_parquet(path)
+    else:
+        path = folder / "l.csv"
+        cells = [json.dumps(items) if kind == "json" else repr(items) for items in lists]
+        pl.DataFrame({"user_id": users, "item_ids": cells}).write_csv(path)
+    assert lists_of(import_lists(path)) == lists

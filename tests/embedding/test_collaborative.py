@@ -3,7 +3,11 @@ import json
 import numpy as np
 import pytest
 
-from sidestep.embedding.collaborative import CollaborativeConfig, cooccurrence_svd
+from sidestep.embedding.collaborative import (
+    CollaborativeConfig,
+    cooccurrence_svd,
+    item_table_vectors,
+)
 
 
 def flat(*sequences):
@@ -77,3 +81,9 @@ def test_vectors_of_the_training_part_know_nothing_of_the_targets(real_data):
     vectors = vectors_of(*training, num_items=4344, dim=16)
     seen = {item for items in training for item in items}
     assert {int(item) for item in np.flatnonzero(vectors.any(axis=1))} <= seen
+
+
+def test_an_item_table_is_unit_length_but_zero_for_items_nobody_took_in_training():
+    table = np.array([[3, 4], [0.01, -0.02], [0, -2]], dtype=np.float32)
+    vectors = item_table_vectors(table, np.array([5, 0, 1]))
+    np.testing.assert_allclose(vectors, [[0.6, 0.8], [0, 0], [0, -1]], rtol=1e-6)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from sidestep.embedding.tfidf import TfidfConfig, tfidf_svd
+from sidestep.embedding.tfidf import FittedTfidf, TfidfConfig, fit_tfidf, tfidf_svd
 
 TITLES = ["steel drill", "cordless drill", "red lipstick", "pink lipstick", "drill bits steel"]
 BRANDS = ["Acme", "Acme", "Rouge", "Rouge", "Acme"]
@@ -85,3 +85,27 @@ def test_vectors_are_as_narrow_as_the_texts_where_they_may_be():
         may_be_narrower=True,
     )
     assert vectors.shape == (3, 3)
+
+
+def test_what_was_fitted_embeds_further_texts_in_the_same_space(tmp_path):
+    columns = {"title": TITLES, "brand": BRANDS}
+    fitted = fit_tfidf(columns, SMALL, seed=0)
+    np.testing.assert_array_equal(fitted.encode(columns), tfidf_svd(columns, SMALL, seed=0))
+    fitted.save(tmp_path / "tfidf.safetensors")
+    loaded = FittedTfidf.load(tmp_path / "tfidf.safetensors")
+    new = {"brand": ["Rouge", None], "title": ["pink lipstick", "unheard of"], "price": ["1", "2"]}
+    vectors = loaded.encode(new)
+    np.testing.assert_array_equal(vectors, fitted.encode(new))
+    np.testing.assert_allclose(vectors[0], fitted.encode(columns)[3], atol=1e-6)
+    assert not vectors[1].any()
+
+
+def test_texts_without_a_column_and_files_of_something_else_are_refused(tmp_path):
+    fitted = fit_tfidf({"title": TITLES, "brand": BRANDS}, SMALL, seed=0)
+    with pytest.raises(KeyError, match=r"\['brand'\] are missing"):
+        fitted.encode({"title": ["drill"]})
+    file = tmp_path / "tfidf.safetensors"
+    fitted.save(file)
+    file.write_bytes(file.read_bytes()[:-8])
+    with pytest.raises(ValueError, match="damaged"):
+        FittedTfidf.load(file)

@@ -1,6 +1,7 @@
-"""Collaborative vectors: items that stand near each other in users' training sequences are near.
+"""Collaborative vectors: items that the same users take are near, whatever their texts say.
 
-Give this the training part alone: a pair that holds a target would leak it into the codes.
+They come from co-occurrence in users' sequences, or from the item table of a trained network. Give
+this the training part alone: a pair that holds a target would leak it into the codes.
 """
 
 import numpy as np
@@ -87,6 +88,22 @@ def cooccurrence_svd(
     # Rounding leaves 1e-17 in the rows of items without a pair; unit length would blow it up.
     vectors[np.diff(matrix.indptr) == 0] = 0
     return unit_length(vectors)
+
+
+def item_table_vectors(
+    table: Float[np.ndarray, "items dim"], counts: Int[np.ndarray, " items"]
+) -> Float[np.ndarray, "items dim"]:
+    """The item table of a network that was trained on the training part, such as SASRec's.
+
+    Args:
+        table: the network's vector of each item.
+        counts: how often each item stands in the training part.
+
+    Returns:
+        float32; rows of length 1, but zeros for items that were never seen in training: theirs are
+        what the initialisation drew.
+    """
+    return unit_length(np.where(counts[:, None] > 0, table, 0).astype(np.float32))
 
 
 def _cooccurrence(

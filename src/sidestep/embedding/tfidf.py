@@ -1,14 +1,26 @@
 """TF-IDF and truncated SVD: item texts to vectors offline, without any downloaded model."""
 
+import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import scipy.sparse
 from jaxtyping import Float
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
 from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import CountVectorizer, TfidfTransformer
 
 from sidestep.embedding.vectors import unit_length
+from sidestep.files import whole_file
+
+SCHEMA_VERSION = 1
+
+_FORMAT = "sidestep.tfidf"
 
 
 class TfidfConfig(BaseModel):
@@ -44,6 +56,93 @@ class TfidfConfig(BaseModel):
         return self
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class FittedTfidf:
+    """TF-IDF and an SVD that know their terms: they embed texts of further items in the same space.
+
+    config: how it was fitted.
+    columns: the text columns, in the order in which they were given.
+    terms: the vocabulary.
+    idf: how much a term says, one per term.
+    directions: of the SVD.
+    """
+
+    config: TfidfConfig
+    columns: tuple[str, ...]
+    terms: tuple[str, ...]
+    idf: Float[np.ndarray, " terms"]
+    directions: Float[np.ndarray, "dim terms"]
+
+    def encode(self, columns: Mapping[str, Sequence[str | None]]) -> Float[np.ndarray, "items dim"]:
+        """Unit vectors of texts; the items it was fitted on get the vectors of the fit.
+
+        Args:
+            columns: the texts of the columns it was fitted on; more are not read.
+
+        Returns:
+            float32; zeros for an item without a single known term.
+
+        Raises:
+            KeyError: a column is missing.
+            ValueError: columns of different lengths.
+        """
+        missing = [name for name in self.columns if name not in columns]
+        if missing:
+            raise KeyError(
+                f"the vectors were made of the text columns {list(self.columns)}, but {missing} "
+                f"are missing among {list(columns)}."
+            )
+        # A projection, unlike U · S, leaves the row of an item without a term exactly zero;
+        # rounding errors there would become directions of length 1.
+        weighted = _weighted(self.config, self.terms, self.idf, _texts(columns, self.columns))
+        return unit_length((weighted @ self.directions.T).astype(np.float32))
+
+    def save(self, path: Path) -> None:
+        """Writes one safetensors file, whole or not at all."""
+        header = {
+            "format": _FORMAT,
+            "schema_version": SCHEMA_VERSION,
+            "config": self.config.model_dump(mode="json"),
+            "columns": self.columns,
+        }
+        arrays = {
+            # No term holds a line break: terms are words, and runs of words with blanks between.
+            "terms": np.frombuffer("\n".join(self.terms).encode(), dtype=np.uint8),
+            "idf": self.idf,
+            "directions": np.ascontiguousarray(self.directions),
+        }
+        with whole_file(path) as temporary:
+            temporary.write_bytes(save(arrays, metadata={"sidestep": json.dumps(header)}))
+
+    @staticmethod
+    def load(path: Path) -> "FittedTfidf":
+        """Reads what `save` wrote.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: the file is damaged, of another kind, or of another schema version.
+        """
+        try:
+            with safe_open(path, framework="numpy") as file:
+                header: Any = json.loads((file.metadata() or {}).get("sidestep", "{}"))
+                if header.get("format") != _FORMAT:
+                    raise ValueError(f"{path}: not a file of fitted TF-IDF; embed again.")
+                if header["schema_version"] != SCHEMA_VERSION:
+                    raise ValueError(
+                        f"{path}: schema version {header['schema_version']}; this version of "
+                        f"Sidestep reads {SCHEMA_VERSION}. Install a newer one, or embed again."
+                    )
+                return FittedTfidf(
+                    config=TfidfConfig(**header["config"]),
+                    columns=tuple(header["columns"]),
+                    terms=tuple(file.get_tensor("terms").tobytes().decode().split("\n")),
+                    idf=file.get_tensor("idf"),
+                    directions=file.get_tensor("directions"),
+                )
+        except (SafetensorError, ValidationError, KeyError) as error:
+            raise ValueError(f"{path}: damaged ({error}); embed again.") from error
+
+
 def tfidf_svd(
     columns: Mapping[str, Sequence[str | None]],
     config: TfidfConfig,
@@ -51,7 +150,19 @@ def tfidf_svd(
     seed: int,
     may_be_narrower: bool = False,
 ) -> Float[np.ndarray, "items dim"]:
-    """Turns texts into unit vectors: sublinear TF-IDF, then a randomised truncated SVD.
+    """The vectors of `fit_tfidf` of the items it is fitted on; see there."""
+    fitted = fit_tfidf(columns, config, seed=seed, may_be_narrower=may_be_narrower)
+    return fitted.encode(columns)
+
+
+def fit_tfidf(
+    columns: Mapping[str, Sequence[str | None]],
+    config: TfidfConfig,
+    *,
+    seed: int,
+    may_be_narrower: bool = False,
+) -> FittedTfidf:
+    """Learns to turn texts into unit vectors: sublinear TF-IDF, then a randomised truncated SVD.
 
     All columns share one vocabulary. Source: latent semantic analysis, Deerwester et al. 1990.
 
@@ -61,9 +172,6 @@ def tfidf_svd(
         seed: of the randomised SVD.
         may_be_narrower: take what the texts allow where that is less than `dim`.
 
-    Returns:
-        float32; rows of length 1, but zeros for an item without a single known term.
-
     Raises:
         KeyError: a weight names a column that is not there.
         ValueError: there is no text, or less of it than `dim` needs and it may not be narrower.
@@ -71,10 +179,7 @@ def tfidf_svd(
     unknown = sorted(set(config.column_weights) - set(columns))
     if unknown:
         raise KeyError(f"column_weights names {unknown}, but the text columns are {list(columns)}.")
-    lengths = {name: len(texts) for name, texts in columns.items()}
-    if len(set(lengths.values())) > 1:
-        raise ValueError(f"all text columns must have one row per item, got rows {lengths}.")
-    texts = {name: [text or "" for text in column] for name, column in columns.items()}
+    texts = _texts(columns, tuple(columns))
     joined = ["\n".join(row) for row in zip(*texts.values(), strict=True)]
     if not any(text.strip() for text in joined):
         raise ValueError(
@@ -102,13 +207,52 @@ def tfidf_svd(
             f"dim is {config.dim}, but {len(joined)} items with {num_terms} distinct terms give "
             f"at most {limit} dimensions; lower dim."
         )
-    counts = sum(
-        vectorizer.transform(column).astype(np.float32) * config.column_weights.get(name, 1.0)
+    terms = tuple(vectorizer.get_feature_names_out())
+    counts = _counts(config, terms, texts)
+    idf = TfidfTransformer().fit(counts).idf_
+    svd = TruncatedSVD(n_components=min(config.dim, limit), random_state=seed)
+    svd.fit(_weighted(config, terms, idf, texts))
+    return FittedTfidf(
+        config=config,
+        columns=tuple(columns),
+        terms=terms,
+        idf=idf,
+        directions=svd.components_,
+    )
+
+
+def _texts(
+    columns: Mapping[str, Sequence[str | None]], names: Sequence[str]
+) -> dict[str, list[str]]:
+    """The texts of some columns, which must be of the same items."""
+    lengths = {name: len(columns[name]) for name in names}
+    if len(set(lengths.values())) > 1:
+        raise ValueError(f"all text columns must have one row per item, got rows {lengths}.")
+    return {name: [text or "" for text in columns[name]] for name in names}
+
+
+def _counts(
+    config: TfidfConfig, terms: Sequence[str], texts: Mapping[str, list[str]]
+) -> scipy.sparse.csr_matrix:
+    """How often each term stands in each item, weighted by column."""
+    counter = CountVectorizer(
+        strip_accents="unicode", ngram_range=(1, config.max_words), vocabulary=terms
+    )
+    counts: scipy.sparse.csr_matrix = sum(
+        counter.transform(column).astype(np.float32) * config.column_weights.get(name, 1.0)
         for name, column in texts.items()
     )
-    weighted = TfidfTransformer(sublinear_tf=True).fit_transform(counts)
-    svd = TruncatedSVD(n_components=min(config.dim, limit), random_state=seed)
-    # A projection, unlike U · S, leaves the row of an item without a term exactly zero; rounding
-    # errors there would become directions of length 1.
-    vectors = svd.fit(weighted).transform(weighted).astype(np.float32)
-    return unit_length(vectors)
+    return counts
+
+
+def _weighted(
+    config: TfidfConfig,
+    terms: Sequence[str],
+    idf: Float[np.ndarray, " terms"],
+    texts: Mapping[str, list[str]],
+) -> scipy.sparse.csr_matrix:
+    """Sublinear TF-IDF of each item, of length 1."""
+    transformer = TfidfTransformer(sublinear_tf=True)
+    transformer.idf_ = idf
+    weighted: scipy.sparse.csr_matrix = transformer.transform(_counts(config, terms, texts))
+    return weighted

@@ -1,15 +1,57 @@
-"""Vectors: what can be done with one vector per item, whatever the vectors came from."""
+"""Vectors: what can be done with one vector per item, whatever the vectors came from.
 
+On disk they are a `.npy` file and, beside it, a `.json` that says of which items they are and what
+they were made of: anybody can read the first, and no catalog is made of another's by mistake.
+"""
+
+import hashlib
+import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from sidestep.files import whole_file
+from sidestep.files import read_json, whole_file, write_json
 
+_FORMAT = "sidestep.vectors"
 _MAGIC = b"\x93NUMPY"
+
+
+class VectorsInfo(BaseModel):
+    """What vectors are, and where they came from.
+
+    items_sha256: of the item IDs in the order of the rows, see `items_sha256`.
+    vectors_sha256: of the numbers.
+    made_of: whatever their maker knows of sources, weights, models, seeds and data, as JSON.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: Literal["sidestep.vectors"]
+    schema_version: Literal[1]
+    num_items: int = Field(ge=0)
+    dim: int = Field(ge=0)
+    items_sha256: str
+    vectors_sha256: str
+    made_of: dict[str, Any]
+
+
+def items_sha256(item_ids: Sequence[str]) -> str:
+    """A hash of the number, names and order of items."""
+    digest = hashlib.sha256()
+    for item_id in item_ids:
+        # As JSON an ID has no line breaks: where one ends cannot be mistaken.
+        digest.update(json.dumps(item_id).encode() + b"\n")
+    return digest.hexdigest()
+
+
+def info_file(path: Path) -> Path:
+    """Where the description of the vectors at `path` stands."""
+    return path.with_suffix(".json")
 
 
 def unit_length(vectors: Float[np.ndarray, "items dim"]) -> Float[np.ndarray, "items dim"]:
@@ -48,30 +90,56 @@ def concatenated(
     return np.concatenate(scaled, axis=1, dtype=np.float32)
 
 
-def save_vectors(path: Path, vectors: Float[np.ndarray, "items dim"]) -> None:
-    """Writes the vectors as float32 `.npy`, whole or not at all.
+def save_vectors(
+    path: Path,
+    vectors: Float[np.ndarray, "items dim"],
+    *,
+    item_ids: Sequence[str],
+    made_of: Mapping[str, Any],
+) -> None:
+    """Writes the vectors as float32 `.npy`, whole or not at all, and what they are beside them.
+
+    Args:
+        path: the `.npy` file.
+        vectors: one row per item.
+        item_ids: the items of the rows.
+        made_of: see `VectorsInfo`.
 
     Raises:
         ValueError: a value is NaN or infinite, or see `check_vectors_file`.
     """
     check_vectors_file(path)
+    if len(vectors) != len(item_ids):
+        raise ValueError(f"{len(vectors)} vectors need as many item IDs, got {len(item_ids)}.")
     with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite
-        written = vectors.astype(np.float32, copy=False)
+        written = np.ascontiguousarray(vectors, dtype=np.float32)
     is_bad = ~np.isfinite(written).all(axis=1)
     if is_bad.any():
         raise ValueError(
             f"{path}: the vectors of {int(is_bad.sum())} items hold NaN or infinity, the first is "
             f"in row {int(is_bad.argmax())}; nothing was written."
         )
+    info = VectorsInfo(
+        format=_FORMAT,
+        schema_version=1,
+        num_items=len(written),
+        dim=written.shape[1],
+        items_sha256=items_sha256(item_ids),
+        vectors_sha256=_sha256(written),
+        made_of=dict(made_of),
+    )
     with whole_file(path) as temporary, temporary.open("wb") as file:
         np.save(file, written, allow_pickle=False)
+    # Whoever is stopped here leaves a description of other vectors, which `load_vectors` refuses.
+    write_json(info_file(path), info.model_dump(mode="json"))
 
 
 def check_vectors_file(path: Path) -> None:
     """Refuses a place where vectors would not be found again, or something else would be lost.
 
     Raises:
-        ValueError: the suffix is not .npy, or what stands there is no .npy file.
+        ValueError: the suffix is not .npy, what stands there is no .npy file, or what stands where
+            the description goes is none.
     """
     if path.suffix != ".npy":
         raise ValueError(f"{path}: vectors are a .npy file; name one, such as vectors.npy.")
@@ -85,19 +153,77 @@ def check_vectors_file(path: Path) -> None:
                 f"{path}: is there and is no .npy file, and so is not overwritten; name another "
                 "or delete it."
             )
+    beside = info_file(path)
+    if beside.exists() and not _describes_vectors(beside):
+        raise ValueError(
+            f"{beside}: is there and describes no vectors, and so is not overwritten; give {path} "
+            "another name or delete it."
+        )
 
 
-def load_vectors(path: Path) -> Float[np.ndarray, "items dim"]:
-    """Reads what `save_vectors` wrote.
+def load_vectors(path: Path, *, item_ids: Sequence[str]) -> Float[np.ndarray, "items dim"]:
+    """Reads what `save_vectors` wrote, of these items in this order.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is not an array of vectors.
+        ValueError: it is no array of vectors, its description is missing or of other vectors, or
+            they are those of other items.
     """
     try:
         vectors = np.load(path, allow_pickle=False)
     except (ValueError, EOFError) as error:
-        raise ValueError(f"{path}: not a .npy file of vectors ({error}); embed again.") from error
+        # Not numpy's own words: of any other file it says that it could be unpickled.
+        raise ValueError(f"{path}: not a whole .npy file of vectors; embed again.") from error
     if not isinstance(vectors, np.ndarray) or vectors.ndim != 2 or vectors.dtype.kind != "f":
         raise ValueError(f"{path}: not one row of decimal numbers per item; embed again.")
+    info = vectors_info(path)
+    if info.vectors_sha256 != _sha256(vectors):
+        raise ValueError(
+            f"{path}: not the vectors that {info_file(path).name} describes; embed again."
+        )
+    if info.num_items != len(item_ids):
+        raise ValueError(
+            f"{path}: vectors of {info.num_items} items, but there are {len(item_ids)} in this "
+            "dataset; run 'sidestep embed' on it."
+        )
+    if info.items_sha256 != items_sha256(item_ids):
+        raise ValueError(
+            f"{path}: vectors of {info.num_items} other items, or of these in another order; run "
+            "'sidestep embed' on this dataset."
+        )
     return vectors
+
+
+def vectors_info(path: Path) -> VectorsInfo:
+    """What the description beside the vectors at `path` says.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: it is damaged, or describes something else.
+    """
+    beside = info_file(path)
+    if not beside.is_file():
+        raise FileNotFoundError(
+            f"{path}: {beside.name} is missing beside it, which says of which items these vectors "
+            f"are; embed again, or take them in with 'sidestep embed DATASET --given {path}'."
+        )
+    try:
+        return VectorsInfo.model_validate(read_json(beside))
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ValueError(
+            f"{beside}: {'.'.join(map(str, first['loc']))}: {first['msg']}; embed again with this "
+            "version of Sidestep."
+        ) from error
+
+
+def _describes_vectors(file: Path) -> bool:
+    try:
+        content = read_json(file)
+    except (ValueError, OSError):
+        return False
+    return isinstance(content, dict) and content.get("format") == _FORMAT
+
+
+def _sha256(vectors: np.ndarray) -> str:
+    return hashlib.sha256(np.ascontiguousarray(vectors).data).hexdigest()

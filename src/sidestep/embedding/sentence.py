@@ -1,0 +1,190 @@
+"""Sentence encoders: pretrained networks of sentence-transformers. Needs the extra `hf`.
+
+A model is named as on the Hugging Face hub, or is a folder on this machine.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from pydantic import BaseModel, ConfigDict, Field
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+_DEFAULT_OWNER = "sentence-transformers"
+_TIMEOUT_S = 10.0
+
+
+class SentenceConfig(BaseModel):
+    """Which encoder reads the texts, and how."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: str = Field(min_length=1)
+    """A folder, or a name such as sentence-transformers/all-MiniLM-L6-v2."""
+
+    batch_size: int = Field(32, ge=1)
+    """Texts that go through the network together; they are padded to the longest."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class SentenceEncoder:
+    """A loaded sentence encoder; `load_sentence_encoder` makes it.
+
+    sha256: of the weights, the vocabulary, the settings of every module and the batch size.
+    """
+
+    network: "SentenceTransformer"
+    config: SentenceConfig
+    sha256: str
+
+    def encode(self, texts: Sequence[str]) -> Float[np.ndarray, "texts dim"]:
+        """One vector per text, as the model gives it; texts that are too long are cut by it."""
+        vectors: np.ndarray = self.network.encode(
+            list(texts),
+            batch_size=self.config.batch_size,
+            show_progress_bar=False,
+            convert_to_numpy=True,
+        )
+        return np.asarray(vectors, dtype=np.float32)
+
+
+def load_sentence_encoder(config: SentenceConfig, *, device: str | None = None) -> SentenceEncoder:
+    """Loads an encoder: from a folder, else from the hub's cache, else from the hub.
+
+    Args:
+        config: which.
+        device: where it computes; None takes the GPU if there is one.
+
+    Raises:
+        ImportError: sentence-transformers is not installed.
+        FileNotFoundError: the folder does not exist.
+        ConnectionError: the name is not in the cache, and the hub cannot be reached.
+        ValueError: the hub knows no such model, or it cannot be loaded.
+    """
+    sentence_transformer = _sentence_transformer()
+    folder = Path(config.model).expanduser()
+    if folder.is_dir():
+        if not any((folder / name).is_file() for name in ("modules.json", "config.json")):
+            raise ValueError(
+                f"{folder}: no sentence-transformers model here, modules.json is missing; give the "
+                "folder that SentenceTransformer.save wrote."
+            )
+        source, is_here = str(folder), True
+    else:
+        source = _hub_name(config.model)
+        is_here = _is_cached(source)
+        if not is_here:
+            _refuse_unreachable(source)
+    try:
+        network = sentence_transformer(source, device=device, local_files_only=is_here)
+    # Whatever is wrong with a folder of another's making: libraries below raise what they like.
+    except Exception as error:
+        raise ValueError(
+            f"{config.model}: cannot be loaded as a sentence encoder "
+            f"({type(error).__name__}: {error}); try SentenceTransformer({config.model!r}) in "
+            "Python, or name another model."
+        ) from error
+    network.eval()
+    return SentenceEncoder(
+        network=network, config=config, sha256=_sha256(network, config.batch_size)
+    )
+
+
+def check_sentence_encoder(config: SentenceConfig) -> None:
+    """Raises what `load_sentence_encoder` would; asks the hub, but takes nothing from it."""
+    _sentence_transformer()
+    if Path(config.model).expanduser().is_dir() or _is_cached(_hub_name(config.model)):
+        load_sentence_encoder(config)
+    else:
+        _refuse_unreachable(_hub_name(config.model))
+
+
+def _sentence_transformer() -> "type[SentenceTransformer]":
+    """The class, which comes with an extra."""
+    try:
+        from sentence_transformers import SentenceTransformer
+    except ImportError as error:
+        raise ImportError(
+            "sentence encoders need the extra `hf` (sentence-transformers): "
+            "pip install 'sidestep[hf]'."
+        ) from error
+    return SentenceTransformer
+
+
+def _hub_name(model: str) -> str:
+    """The full name on the hub.
+
+    Raises:
+        FileNotFoundError: it can only be meant as a folder, and there is none.
+    """
+    if model.startswith((".", "/", "~")) or "\\" in model or model.count("/") > 1:
+        raise FileNotFoundError(
+            f"{model}: no folder here; give the folder of a sentence-transformers model, or a name "
+            "such as sentence-transformers/all-MiniLM-L6-v2."
+        )
+    return model if "/" in model else f"{_DEFAULT_OWNER}/{model}"
+
+
+def _is_cached(name: str) -> bool:
+    from huggingface_hub import try_to_load_from_cache
+
+    return any(
+        isinstance(try_to_load_from_cache(name, file), str)
+        for file in ("modules.json", "config.json")
+    )
+
+
+def _refuse_unreachable(name: str) -> None:
+    """Asks the hub once, since the loading itself would try again and again for minutes."""
+    from huggingface_hub import model_info
+    from huggingface_hub.errors import RepositoryNotFoundError
+
+    try:
+        model_info(name, timeout=_TIMEOUT_S)
+    except RepositoryNotFoundError as error:
+        raise ValueError(
+            f"{name}: the Hugging Face hub knows no such model, and there is no folder of this "
+            "name here; check the spelling."
+        ) from error
+    # Which error says that there is no network depends on the HTTP library of the hub's client.
+    except Exception as error:
+        raise ConnectionError(
+            f"{name}: not on this machine, and the Hugging Face hub cannot be reached "
+            f"({type(error).__name__}: {error}). Where there is a network, run "
+            f"SentenceTransformer({name!r}).save('encoder'); copy the folder here and give its "
+            "path instead of the name."
+        ) from error
+
+
+def _sha256(network: "SentenceTransformer", batch_size: int) -> str:
+    """Of all that decides the vectors, whether it came from a folder or from the hub."""
+    digest = hashlib.sha256()
+    settings = {
+        "modules": repr(network),
+        "max_tokens": network.max_seq_length,
+        "prompts": network.prompts,
+        "default_prompt": network.default_prompt_name,
+        "batch_size": batch_size,
+        "vocabulary": _vocabulary(network.tokenizer),
+    }
+    digest.update(json.dumps(settings, sort_keys=True, default=str).encode())
+    for name, weights in sorted(network.state_dict().items()):
+        digest.update(f"{name} {weights.dtype} {tuple(weights.shape)}".encode())
+        digest.update(weights.cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _vocabulary(tokenizer: Any) -> Any:
+    """How texts become tokens, as far as the tokenizer says."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is not None:
+        return backend.to_str()
+    return tokenizer.get_vocab() if hasattr(tokenizer, "get_vocab") else repr(tokenizer)

@@ -5,8 +5,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sidestep.tokenizer.collisions import num_distinct, reassign_last_codes, resolve_collisions
+from sidestep.tokenizer.codebooks import ResidualCodebooks
+from sidestep.tokenizer.collisions import (
+    num_distinct,
+    reassign_last_codes,
+    resolve_collisions,
+    with_numbers,
+)
 from sidestep.tokenizer.published import read_published
+from sidestep.tokenizer.tokenizer import Fit
 
 
 @st.composite
@@ -87,12 +94,33 @@ def test_with_one_level_all_items_are_one_group():
     assert resolved.tolist() == [[0], [1], [2]]
 
 
+def two_of_three():
+    """A fit in which items 0 and 2 collide."""
+    codebooks = ResidualCodebooks((np.zeros((2, 1), np.float32), np.eye(2, 1, dtype=np.float32)))
+    return Fit(tokenizer=codebooks, semantic_ids=np.array([[0, 0], [0, 1], [0, 0]]))
+
+
 def test_without_a_policy_buckets_stay():
-    semantic_ids = np.array([[0, 0], [0, 0]])
-    zeros = np.zeros((2, 1))
-    assert resolve_collisions(semantic_ids, zeros, zeros, policy="none") is semantic_ids
-    resolved = resolve_collisions(semantic_ids, zeros, zeros, policy="reassign")
-    assert num_distinct(resolved) == 2
+    resolved = resolve_collisions(two_of_three(), np.zeros((3, 1)), policy="none")
+    assert resolved.semantic_ids.tolist() == [[0, 0], [0, 1], [0, 0]]
+    assert resolved.codebook_sizes == (2, 2)
+
+
+def test_an_extra_level_is_as_large_as_the_largest_bucket():
+    resolved = resolve_collisions(two_of_three(), np.zeros((3, 1)), policy="extra")
+    assert resolved.semantic_ids.tolist() == [[0, 0, 0], [0, 1, 0], [0, 0, 1]]
+    assert resolved.codebook_sizes == (2, 2, 2)
+
+
+@given(colliding())
+@settings(max_examples=20)
+def test_extra_codes_number_the_items_of_each_bucket_in_their_order(case):
+    semantic_ids, _, _ = case
+    numbered = with_numbers(semantic_ids)
+    assert np.array_equal(numbered[:, :-1], semantic_ids)
+    rows = [tuple(row) for row in semantic_ids.tolist()]
+    assert numbered[:, -1].tolist() == [rows[:i].count(row) for i, row in enumerate(rows)]
+    assert num_distinct(numbered) == len(rows)
 
 
 def test_a_group_larger_than_the_codebook_is_named():

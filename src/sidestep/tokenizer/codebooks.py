@@ -1,17 +1,15 @@
 """Residual codebooks: one set of vectors per level, each quantising what the levels before left."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, Int
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
 
-from sidestep.files import whole_file
+from sidestep.tokenizer.storage import Stored, read_tokenizer, write_tokenizer
+from sidestep.tokenizer.vectors import check_encodable
 
-SCHEMA_VERSION = 1
+KIND = "residual"
 
 _CHUNK_BYTES = 64 * 2**20
 
@@ -21,9 +19,12 @@ class ResidualCodebooks:
     """A fitted residual quantiser: an item's vector is about the sum of its codes' vectors.
 
     levels: the codewords of each level; float32, all of the same width.
+    prices: what each code costs on top of the squared distance, per level; None: nothing. A code
+        that many items are near to has a high price, so that new items fill the codes evenly.
     """
 
     levels: tuple[Float[np.ndarray, "_ dim"], ...]
+    prices: tuple[Float[np.ndarray, " _"], ...] | None = None
 
     @property
     def codebook_sizes(self) -> tuple[int, ...]:
@@ -36,12 +37,16 @@ class ResidualCodebooks:
         return int(self.levels[0].shape[1])
 
     def encode(self, vectors: Float[np.ndarray, "items dim"]) -> Int[np.ndarray, "items levels"]:
-        """Nearest codeword of the remaining residual, level by level; the lower code wins ties."""
-        self._check_width(vectors)
+        """Nearest codeword of the remaining residual, level by level; the lower code wins ties.
+
+        With prices, nearest means the smallest sum of squared distance and price.
+        """
+        check_encodable(vectors, self.dim)
         residuals = vectors.astype(np.float32)
         semantic_ids = np.empty((len(vectors), len(self.levels)), dtype=np.int32)
         for level, codewords in enumerate(self.levels):
-            semantic_ids[:, level] = nearest(residuals, codewords)
+            prices = None if self.prices is None else self.prices[level]
+            semantic_ids[:, level] = nearest(residuals, codewords, prices)
             residuals -= codewords[semantic_ids[:, level]]
         return semantic_ids
 
@@ -58,59 +63,55 @@ class ResidualCodebooks:
         self, vectors: Float[np.ndarray, "items dim"], semantic_ids: Int[np.ndarray, "items levels"]
     ) -> Float[np.ndarray, "items dim"]:
         """What is left of each vector for the last level to quantise."""
-        self._check_width(vectors)
+        check_encodable(vectors, self.dim)
         residuals = vectors.astype(np.float32)
         for level, codewords in enumerate(self.levels[:-1]):
             residuals -= codewords[semantic_ids[:, level]]
         return residuals
 
+    @property
+    def last_codewords(self) -> Float[np.ndarray, "codes dim"]:
+        """The codebook of the last level."""
+        return self.levels[-1]
+
     def save(self, path: Path) -> None:
         """Writes the codebooks as safetensors, whole or not at all."""
-        tensors = {f"level_{level}": codewords for level, codewords in enumerate(self.levels)}
-        header = {"format": "sidestep.codebooks", "schema_version": str(SCHEMA_VERSION)}
-        with whole_file(path) as temporary:
-            temporary.write_bytes(save(tensors, metadata={"sidestep": json.dumps(header)}))
+        arrays = {f"level_{level}": codewords for level, codewords in enumerate(self.levels)}
+        for level, prices in enumerate(self.prices or ()):
+            arrays[f"prices_{level}"] = prices
+        settings = {"num_levels": len(self.levels), "has_prices": self.prices is not None}
+        write_tokenizer(path, KIND, Stored(arrays=arrays, settings=settings))
 
-    @staticmethod
-    def load(path: Path) -> "ResidualCodebooks":
-        """Reads what `save` wrote.
-
-        Raises:
-            FileNotFoundError: there is no such file.
-            ValueError: the file is damaged, of another kind, or of another schema version.
-        """
-        try:
-            with safe_open(path, framework="numpy") as file:
-                header = json.loads((file.metadata() or {}).get("sidestep", "{}"))
-                if header.get("format") != "sidestep.codebooks":
-                    raise ValueError(f"{path}: not a file of codebooks; run tokenize again.")
-                if header["schema_version"] != str(SCHEMA_VERSION):
-                    raise ValueError(
-                        f"{path}: written with schema version {header['schema_version']}, this "
-                        f"version of sidestep reads {SCHEMA_VERSION}; run tokenize again."
-                    )
-                names = [f"level_{level}" for level in range(len(file.keys()))]
-                return ResidualCodebooks(tuple(file.get_tensor(name) for name in names))
-        except SafetensorError as error:
-            raise ValueError(f"{path}: damaged ({error}); run tokenize again.") from error
-
-    def _check_width(self, vectors: Float[np.ndarray, "items dim"]) -> None:
-        if vectors.shape[1] != self.dim:
-            raise ValueError(
-                f"the codebooks were fitted on vectors of width {self.dim}, got width "
-                f"{vectors.shape[1]}; encode vectors of the same embedding."
-            )
+    @classmethod
+    def load(cls, path: Path) -> "ResidualCodebooks":
+        """Reads what `save` wrote; the errors are those of `read_tokenizer`."""
+        stored = read_tokenizer(path, KIND)
+        levels = range(stored.settings["num_levels"])
+        prices = None
+        if stored.settings["has_prices"]:
+            prices = tuple(stored.arrays[f"prices_{level}"] for level in levels)
+        return cls(tuple(stored.arrays[f"level_{level}"] for level in levels), prices)
 
 
 def nearest(
-    vectors: Float[np.ndarray, "items dim"], codewords: Float[np.ndarray, "codes dim"]
+    vectors: Float[np.ndarray, "items dim"],
+    codewords: Float[np.ndarray, "codes dim"],
+    prices: Float[np.ndarray, " codes"] | None = None,
 ) -> Int[np.ndarray, " items"]:
-    """Index of the nearest codeword of each vector; the lower index wins ties."""
-    half_squares = 0.5 * np.square(codewords).sum(axis=1)
-    chunk = max(1, _CHUNK_BYTES // (4 * len(codewords)))
+    """Index of the codeword of least squared distance plus price; the lower index wins ties."""
+    offsets = 0.5 * np.square(codewords).sum(axis=1)
+    if prices is not None:
+        offsets = offsets + 0.5 * prices.astype(np.float32)
     codes = np.empty(len(vectors), dtype=np.int32)
-    for start in range(0, len(vectors), chunk):
-        part = slice(start, start + chunk)
+    for part in chunks(len(vectors), len(codewords)):
         # |v - c|² = |v|² - 2 (v·c - |c|²/2): the largest bracket is the nearest codeword.
-        codes[part] = np.argmax(vectors[part] @ codewords.T - half_squares, axis=1)
+        scores = vectors[part] @ codewords.T
+        scores -= offsets
+        codes[part] = np.argmax(scores, axis=1)
     return codes
+
+
+def chunks(num_items: int, num_codes: int) -> list[slice]:
+    """Parts of the items, so small that a matrix of one part's items and all codes fits memory."""
+    size = max(1, _CHUNK_BYTES // (4 * num_codes))
+    return [slice(start, start + size) for start in range(0, num_items, size)]

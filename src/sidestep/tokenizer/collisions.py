@@ -1,26 +1,73 @@
 """Collisions: several items with one semantic ID, and how the last code can tell them apart."""
 
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from jaxtyping import Float, Int
 from scipy.optimize import linear_sum_assignment
 
-CollisionPolicy = Literal["reassign", "none"]
-"""`reassign` gives every item a semantic ID of its own; `none` keeps buckets."""
+from sidestep.tokenizer.tokenizer import Fit
+
+CollisionPolicy = Literal["reassign", "extra", "none"]
+"""What becomes of items with one semantic ID. `reassign` gives them other last codes, so that every
+item has a semantic ID of its own; `extra` appends a level that numbers the items of each bucket;
+`none` keeps buckets."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resolved:
+    """Semantic IDs after a policy.
+
+    semantic_ids: one row per item.
+    codebook_sizes: codes per level, of which `extra` has one level more than the tokenizer.
+    """
+
+    semantic_ids: Int[np.ndarray, "items levels"]
+    codebook_sizes: tuple[int, ...]
 
 
 def resolve_collisions(
+    fit: Fit, vectors: Float[np.ndarray, "items dim"], *, policy: CollisionPolicy
+) -> Resolved:
+    """The semantic IDs of the fitted items after `policy`.
+
+    Raises:
+        ValueError: `reassign` finds no room, see `reassign_last_codes`.
+    """
+    semantic_ids, sizes = fit.semantic_ids, fit.tokenizer.codebook_sizes
+    if policy == "extra":
+        numbered = with_numbers(semantic_ids)
+        sizes = (*sizes, int(numbered[:, -1].max(initial=0)) + 1)
+        return Resolved(semantic_ids=numbered, codebook_sizes=sizes)
+    if policy == "reassign":
+        semantic_ids = reassign_last_codes(
+            semantic_ids,
+            fit.tokenizer.last_residuals(vectors, semantic_ids),
+            fit.tokenizer.last_codewords,
+        )
+    return Resolved(semantic_ids=semantic_ids, codebook_sizes=sizes)
+
+
+def has_room(fit: Fit) -> bool:
+    """Whether the last level has codes enough for `reassign` to tell all fitted items apart."""
+    order, starts = _groups(fit.semantic_ids[:, :-1])
+    sizes = np.diff(np.append(starts, len(order)))
+    return int(sizes.max(initial=0)) <= fit.tokenizer.codebook_sizes[-1]
+
+
+def with_numbers(
     semantic_ids: Int[np.ndarray, "items levels"],
-    last_residuals: Float[np.ndarray, "items dim"],
-    last_codewords: Float[np.ndarray, "codes dim"],
-    *,
-    policy: CollisionPolicy,
-) -> Int[np.ndarray, "items levels"]:
-    """The semantic IDs after `policy`; the arguments are those of `reassign_last_codes`."""
-    if policy == "none":
-        return semantic_ids
-    return reassign_last_codes(semantic_ids, last_residuals, last_codewords)
+) -> Int[np.ndarray, "items levels_plus_one"]:
+    """Appends a code that numbers the items of each bucket from 0, in the order of their rows.
+
+    Source: TIGER (arXiv:2305.05065), section 3.1.
+    """
+    order, starts = _groups(semantic_ids)
+    sizes = np.diff(np.append(starts, len(order)))
+    numbers = np.empty(len(semantic_ids), dtype=semantic_ids.dtype)
+    numbers[order] = np.arange(len(order)) - np.repeat(starts, sizes)
+    return np.concatenate([semantic_ids, numbers[:, None]], axis=1)
 
 
 def reassign_last_codes(
@@ -49,9 +96,12 @@ def reassign_last_codes(
     ends = np.append(starts[1:], len(order))
     _check_room(semantic_ids[order[starts], :-1], ends - starts, len(last_codewords))
     resolved = semantic_ids.copy()
+    # float64: what |v - c|² = |v|² - 2 v·c + |c|² loses must not decide between two codes.
+    codewords = last_codewords.astype(np.float64)
+    half_squares = 0.5 * np.square(codewords).sum(axis=1)
     for group in _colliding_groups(semantic_ids[:, -1], order, starts, ends):
-        differences = last_residuals[group, None, :] - last_codewords[None, :, :]
-        costs = np.square(differences, dtype=np.float64).sum(axis=2)  # [group, codes]
+        # Half the squared distances, less |v|²/2, which is the same for all codes of an item.
+        costs = half_squares - last_residuals[group].astype(np.float64) @ codewords.T
         # The items of a group are its rows in ascending order, so codes[i] belongs to row i.
         _, codes = linear_sum_assignment(costs)
         resolved[group, -1] = codes
@@ -101,6 +151,6 @@ def _check_room(
         f"has codes; the largest, {tuple(int(code) for code in prefixes[largest])}, has "
         f"{int(sizes[largest])} items for {num_codes} codes. Raise the last codebook size to "
         f"{int(sizes[largest])}, add a level, enlarge the codebooks before it, or let items share "
-        'semantic IDs (collisions "none"). Items with equal vectors, such as items of which '
-        "nothing is known, share all codes but the last."
+        'semantic IDs (collisions "none" or "extra"). Items with equal vectors, such as items '
+        "of which nothing is known, share all codes but the last."
     )

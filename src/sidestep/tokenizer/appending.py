@@ -1,0 +1,104 @@
+"""Appending: last codes for items that are new to a catalog whose semantic IDs must not move."""
+
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float, Int
+from scipy.optimize import linear_sum_assignment
+
+FullGroupPolicy = Literal["refuse", "share"]
+"""Where a prefix has no free last code left: an error, or the nearest code, shared."""
+
+
+def append_last_codes(
+    existing: Int[np.ndarray, "old levels"],
+    semantic_ids: Int[np.ndarray, "new levels"],
+    last_residuals: Float[np.ndarray, "new dim"],
+    last_codewords: Float[np.ndarray, "codes dim"],
+    *,
+    full_groups: FullGroupPolicy = "refuse",
+) -> Int[np.ndarray, "new levels"]:
+    """Gives new items semantic IDs that no other item has, at the least squared distance.
+
+    The new items under one prefix of L-1 codes are a group. Where their nearest last codes are
+    free and distinct they keep them; else the group gets distinct ones among the last codes that
+    no existing item under the prefix holds, which minimise the sum of |residual - codeword|² (a
+    linear assignment, solved exactly). So the result does not depend on the order of the items,
+    equal distances apart.
+
+    Args:
+        existing: of the catalog; they are read and never changed.
+        semantic_ids: the new items' nearest codes.
+        last_residuals: what the first L-1 codes leave of each new item's vector.
+        last_codewords: the codebook of the last level.
+        full_groups: what to do with a group of more items than free codes. `share` gives the free
+            codes away at the least total distance, and leaves the items that got none at their
+            nearest code, in a bucket with others.
+
+    Returns:
+        The semantic IDs of the new items; the first L-1 codes are those given.
+
+    Raises:
+        ValueError: a group has more items than free codes, and may not share.
+    """
+    appended = semantic_ids.copy()
+    groups = _groups(semantic_ids[:, :-1])
+    taken = _taken_codes(existing, groups)
+    crowded = {
+        prefix: (len(items), len(last_codewords) - len(taken[prefix]))
+        for prefix, items in groups.items()
+        if len(items) > len(last_codewords) - len(taken[prefix])
+    }
+    if crowded and full_groups == "refuse":
+        raise ValueError(_full_message(crowded, len(last_codewords)))
+    for prefix, items in groups.items():
+        codes = semantic_ids[items, -1]
+        if len(np.unique(codes)) == len(codes) and not np.isin(codes, taken[prefix]).any():
+            continue
+        free = np.setdiff1d(np.arange(len(last_codewords)), taken[prefix])
+        differences = last_residuals[items, None, :] - last_codewords[None, free, :]
+        costs = np.square(differences, dtype=np.float64).sum(axis=2)  # [group, free]
+        rows, columns = linear_sum_assignment(costs)
+        appended[items[rows], -1] = free[columns]
+    return appended
+
+
+Prefix = tuple[int, ...]
+
+
+def _groups(prefixes: Int[np.ndarray, "new codes"]) -> dict[Prefix, Int[np.ndarray, " group"]]:
+    """New items by prefix, in the order in which the prefixes first appear."""
+    groups: dict[Prefix, list[int]] = {}
+    for item, prefix in enumerate(map(tuple, prefixes.tolist())):
+        groups.setdefault(prefix, []).append(item)
+    return {prefix: np.array(items) for prefix, items in groups.items()}
+
+
+def _taken_codes(
+    existing: Int[np.ndarray, "old levels"], groups: dict[Prefix, Int[np.ndarray, " group"]]
+) -> dict[Prefix, Int[np.ndarray, " codes"]]:
+    """The last codes that existing items hold under each of the prefixes."""
+    taken: dict[Prefix, set[int]] = {prefix: set() for prefix in groups}
+    # Few prefixes are asked for, many items exist: the first codes rule most of them out.
+    first_codes = np.array([prefix[:1] for prefix in groups], dtype=existing.dtype)
+    near = existing
+    if first_codes.shape[1]:
+        near = existing[np.isin(existing[:, 0], first_codes)]
+    for row in near.tolist():
+        prefix = tuple(row[:-1])
+        if prefix in taken:
+            taken[prefix].add(row[-1])
+    return {prefix: np.array(sorted(codes), dtype=np.int64) for prefix, codes in taken.items()}
+
+
+def _full_message(crowded: dict[Prefix, tuple[int, int]], num_codes: int) -> str:
+    prefix, (num_items, num_free) = max(
+        crowded.items(), key=lambda entry: entry[1][0] - entry[1][1]
+    )
+    return (
+        f"{len(crowded)} prefix groups have fewer free last codes than new items; under {prefix} "
+        f"{num_free} of {num_codes} codes are free for {num_items} items. Let the items that find "
+        'none share a semantic ID with their nearest (full groups "share"), or tokenize and train '
+        "again with larger codebooks. Items with equal vectors, such as items of which nothing is "
+        "known, share all codes but the last."
+    )

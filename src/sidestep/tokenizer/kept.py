@@ -1,0 +1,157 @@
+"""What a catalog keeps of its tokenizer, so that items can be encoded that come later."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Float
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from sidestep.files import read_json, write_json
+from sidestep.tokenizer.collisions import CollisionPolicy
+from sidestep.tokenizer.methods import kind_of, load_fitted
+from sidestep.tokenizer.tokenizer import FittedTokenizer
+
+SCHEMA_VERSION = 1
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer.safetensors")
+
+_RECORD, _TOKENIZER = TOKENIZER_FILES
+
+
+class VectorsFingerprint(BaseModel):
+    """Which vectors a tokenizer was fitted on."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    num_items: int
+    dim: int
+
+    sha256: str
+    """Of the values as little-endian float32, row by row."""
+
+    @staticmethod
+    def of(vectors: Float[np.ndarray, "items dim"]) -> "VectorsFingerprint":
+        """The fingerprint of these vectors."""
+        values = np.ascontiguousarray(vectors, dtype="<f4")
+        return VectorsFingerprint(
+            num_items=len(vectors),
+            dim=vectors.shape[1],
+            sha256=hashlib.sha256(values.data).hexdigest(),
+        )
+
+
+class TokenizerRecord(BaseModel):
+    """How the semantic IDs of a catalog came about."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: Literal["sidestep.tokenizer"] = "sidestep.tokenizer"
+    schema_version: int = SCHEMA_VERSION
+    method: str
+    """Name or import path of the tokenizer."""
+
+    config: dict[str, Any]
+    seed: int
+    kind: str
+    """Of the fitted tokenizer, see `methods.kind_of`."""
+
+    collisions: CollisionPolicy
+    vectors: VectorsFingerprint
+    made_of: dict[str, Any]
+    """What the vectors were made of, as far as it was known."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptTokenizer:
+    """A fitted tokenizer in the folder of the catalog that it made.
+
+    tokenizer: encodes vectors of the same embedding.
+    record: how the catalog's semantic IDs came about.
+    """
+
+    tokenizer: FittedTokenizer
+    record: TokenizerRecord
+
+    @staticmethod
+    def of(
+        tokenizer: FittedTokenizer,
+        vectors: Float[np.ndarray, "items dim"],
+        *,
+        method: str,
+        config: BaseModel,
+        seed: int,
+        collisions: CollisionPolicy,
+        made_of: Mapping[str, Any],
+    ) -> "KeptTokenizer":
+        """The tokenizer with the record of how it was fitted, which the arguments tell."""
+        record = TokenizerRecord(
+            method=method,
+            config=config.model_dump(mode="json"),
+            seed=seed,
+            kind=kind_of(tokenizer),
+            collisions=collisions,
+            vectors=VectorsFingerprint.of(vectors),
+            made_of=dict(made_of),
+        )
+        return KeptTokenizer(tokenizer=tokenizer, record=record)
+
+    def save(self, folder: Path) -> None:
+        """Writes `TOKENIZER_FILES` into the folder of a catalog."""
+        self.tokenizer.save(folder / _TOKENIZER)
+        write_json(folder / _RECORD, self.record.model_dump(mode="json"))
+
+    @staticmethod
+    def load(folder: Path) -> "KeptTokenizer":
+        """Reads what `save` wrote. The class of a user's own tokenizer is imported.
+
+        Raises:
+            FileNotFoundError: the catalog keeps no tokenizer, as its semantic IDs are published
+                ones or older than this; or one of the files is gone.
+            ValueError: a file is damaged, of another schema version, or its class is unknown.
+        """
+        path = folder / _RECORD
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"{path}: this catalog keeps no tokenizer, so it cannot encode further items; make "
+                "it with 'sidestep tokenize DATASET --vectors FILE'."
+            )
+        content = read_json(path)
+        version = content.get("schema_version") if isinstance(content, dict) else None
+        if isinstance(version, int) and version != SCHEMA_VERSION:
+            raise ValueError(
+                f"{path}: schema version {version}, this version of sidestep reads "
+                f"{SCHEMA_VERSION}; run tokenize again."
+            )
+        try:
+            record = TokenizerRecord.model_validate(content)
+        except ValidationError as error:
+            where = ".".join(map(str, error.errors()[0]["loc"]))
+            raise ValueError(
+                f"{path}: not the record of a tokenizer ({where}: {error.errors()[0]['msg']}); run "
+                "tokenize again."
+            ) from error
+        tokenizer = load_fitted(record.kind, folder / _TOKENIZER)
+        return KeptTokenizer(tokenizer=tokenizer, record=record)
+
+    def check_same_embedding(self, vectors: Float[np.ndarray, "items dim"]) -> None:
+        """Refuses vectors whose first rows are not those that the tokenizer was fitted on.
+
+        Args:
+            vectors: of the fitted items, in their order, and of any number of items after them.
+
+        Raises:
+            ValueError: they stem from another embedding, or from other items.
+        """
+        known = self.record.vectors
+        # A prefix that is too short or too narrow has another fingerprint.
+        if VectorsFingerprint.of(vectors[: known.num_items]) != known:
+            raise ValueError(
+                f"the first {known.num_items:,} of {len(vectors):,} vectors of width "
+                f"{vectors.shape[1]} are not the ones of width {known.dim} that the catalog was "
+                "tokenized from; vectors of another embedding, even of the same width, would be "
+                "encoded as nonsense. Give the vectors of the old items followed by those of the "
+                "new ones, made in the same way."
+            )

@@ -1,0 +1,106 @@
+"""The tokenizers by name: the built-in ones, and a user's own by import path."""
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from sidestep.tokenizer.balanced_kmeans import BalancedKMeans
+from sidestep.tokenizer.codebooks import KIND as RESIDUAL
+from sidestep.tokenizer.codebooks import ResidualCodebooks
+from sidestep.tokenizer.opq import KIND as PRODUCT
+from sidestep.tokenizer.opq import Opq, ProductCodebooks
+from sidestep.tokenizer.residual_kmeans import ResidualKMeans
+from sidestep.tokenizer.rq_vae import KIND as RQ_VAE
+from sidestep.tokenizer.rq_vae import FittedRqVae, RqVae
+from sidestep.tokenizer.tokenizer import FittedTokenizer, Tokenizer
+
+METHODS: dict[str, type[Tokenizer]] = {
+    "residual-kmeans": ResidualKMeans,
+    "balanced": BalancedKMeans,
+    "rq-vae": RqVae,
+    "opq": Opq,
+}
+
+_FITTED: dict[str, type[FittedTokenizer]] = {
+    RESIDUAL: ResidualCodebooks,
+    RQ_VAE: FittedRqVae,
+    PRODUCT: ProductCodebooks,
+}
+
+
+def config_class(method: str) -> type[BaseModel]:
+    """What the tokenizer of a method is configured by; see `make_tokenizer`."""
+    found: type[BaseModel] = _class_of(method).Config
+    return found
+
+
+def make_tokenizer(method: str, config: BaseModel) -> Tokenizer:
+    """The tokenizer that a method names.
+
+    Args:
+        method: a key of `METHODS`, or the import path of a class, such as
+            "my_package.my_module:MyTokenizer".
+        config: of the class `config_class(method)`.
+
+    Raises:
+        ValueError: there is no such method, or the class is no tokenizer.
+    """
+    made: Tokenizer = _class_of(method)(config)
+    return made
+
+
+def kind_of(tokenizer: FittedTokenizer) -> str:
+    """By which name `load_fitted` finds the class again."""
+    for kind, known in _FITTED.items():
+        if type(tokenizer) is known:
+            return kind
+    return f"{type(tokenizer).__module__}:{type(tokenizer).__qualname__}"
+
+
+def load_fitted(kind: str, path: Path) -> FittedTokenizer:
+    """Reads a fitted tokenizer of the class that `kind_of` named, see `FittedTokenizer.load`.
+
+    Raises:
+        ValueError: also when there is no such class.
+    """
+    if kind not in _FITTED and ":" not in kind:
+        raise ValueError(
+            f"no fitted tokenizer of the kind {kind!r}; there are {', '.join(_FITTED)}."
+        )
+    found: type[FittedTokenizer] = _FITTED[kind] if kind in _FITTED else _imported(kind)
+    return found.load(path)
+
+
+def _class_of(method: str) -> Any:
+    if ":" not in method:
+        if method not in METHODS:
+            raise ValueError(
+                f"no tokenizer {method!r}; there are {', '.join(METHODS)}, and your own by import "
+                "path, such as my_package.my_module:MyTokenizer."
+            )
+        return METHODS[method]
+    found = _imported(method)
+    if not (hasattr(found, "Config") and callable(getattr(found, "fit", None))):
+        raise ValueError(
+            f"{method}: is no tokenizer; it needs a Config and a fit, see "
+            "sidestep.tokenizer.tokenizer.Tokenizer."
+        )
+    return found
+
+
+def _imported(path: str) -> Any:
+    module_name, _, name = path.partition(":")
+    try:
+        found: Any = importlib.import_module(module_name)
+        for part in name.split("."):
+            found = getattr(found, part)
+    except (ImportError, ValueError, AttributeError) as error:
+        raise ValueError(
+            f"{path}: cannot be imported ({error}); install the package, or put its folder on "
+            "PYTHONPATH."
+        ) from error
+    if not isinstance(found, type):
+        raise ValueError(f"{path}: is no class; name one as my_package.my_module:MyTokenizer.")
+    return found

@@ -1,0 +1,79 @@
+import sys
+
+import numpy as np
+import pytest
+
+from sidestep.tokenizer.collisions import resolve_collisions
+from sidestep.tokenizer.opq import Opq, OpqConfig
+from tests.tokenizer.contract import TokenizerContract, scattered
+
+pytest.importorskip("faiss", reason="the extra faiss is not installed")
+
+
+def fit(vectors, codebook_sizes, seed=0, **config):
+    return Opq(OpqConfig(codebook_sizes=codebook_sizes, **config)).fit(vectors, seed=seed)
+
+
+class TestOpq(TokenizerContract):
+    board_sizes = (8, 8)  # a level that sees one direction only may see two clusters in one place
+
+    def fit(self, vectors, codebook_sizes, seed):
+        return fit(vectors, codebook_sizes, seed, num_starts=3)
+
+
+class TestProductQuantisation(TokenizerContract):
+    def fit(self, vectors, codebook_sizes, seed):
+        return fit(vectors, codebook_sizes, seed, num_starts=3, rotate=False)
+
+
+def test_a_rotation_keeps_distances():
+    rotation = fit(scattered(200), (8, 8, 8)).tokenizer.rotation
+    np.testing.assert_allclose(rotation @ rotation.T, np.eye(6), atol=1e-5)
+
+
+def test_a_rotation_pays_where_dimensions_vary_together():
+    generator = np.random.default_rng(0)
+    mixed = generator.normal(size=(400, 4)) * [4, 2, 0.2, 0.1] @ generator.normal(size=(4, 8))
+    errors = []
+    for rotate in (True, False):
+        done = fit(mixed.astype(np.float32), (16, 16), rotate=rotate)
+        errors.append(np.square(mixed - done.tokenizer.reconstruct(done.semantic_ids)).sum())
+    assert errors[0] < 0.8 * errors[1]
+
+
+def test_levels_share_out_the_dimensions_and_zeros_fill_them_up():
+    vectors = scattered(200, 5)
+    tokenizer = fit(vectors, (8, 4), rotate=False).tokenizer
+    assert [codewords.shape for codewords in tokenizer.levels] == [(8, 3), (4, 3)]
+    semantic_ids = tokenizer.encode(vectors)
+    np.testing.assert_array_equal(
+        tokenizer.last_residuals(vectors, semantic_ids),
+        np.pad(vectors[:, 3:], ((0, 0), (0, 1))),
+    )
+
+
+def test_reassignment_moves_items_by_the_dimensions_of_the_last_level_alone():
+    # Two heaps by the first dimension; the last one tells apart the items of a heap.
+    vectors = np.array([[0, 1], [0, 1.2], [9, 5], [9, 1.1]], dtype=np.float32)
+    done = fit(vectors, (2, 3), rotate=False, num_starts=5)
+    # Codewords of the last level: 1.1 of three items, and twice 5 or a split of them.
+    before = done.semantic_ids
+    after = resolve_collisions(done, vectors, policy="reassign").semantic_ids
+    assert after[:, 0].tolist() == before[:, 0].tolist()
+    assert len(set(after[:2, 1].tolist())) == 2
+    codewords = done.tokenizer.last_codewords[:, 0]
+    moved = np.square(codewords[after[:, 1]] - vectors[:, 1])
+    best = np.sort(codewords)
+    assert moved[:2].sum() == pytest.approx((best[0] - 1) ** 2 + (best[1] - 1.2) ** 2, abs=1e-6)
+    assert after[2:].tolist() == before[2:].tolist()
+
+
+def test_more_levels_than_dimensions_are_refused():
+    with pytest.raises(ValueError, match="2 for 3 levels; use wider vectors"):
+        fit(scattered(60, 2), (4, 4, 4))
+
+
+def test_without_faiss_the_extra_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    with pytest.raises(ModuleNotFoundError, match=r"pip install 'sidestep\[faiss\]'"):
+        fit(scattered(), (4, 4))

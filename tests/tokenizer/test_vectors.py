@@ -1,0 +1,39 @@
+import numpy as np
+import pytest
+
+from sidestep.tokenizer.vectors import advice, suggested_codebook_sizes
+
+
+def numbers(num_distinct, copies=1):
+    return np.repeat(np.arange(num_distinct, dtype=np.float32)[:, None], copies, axis=0)
+
+
+@pytest.mark.parametrize(
+    ("num_distinct", "size"), [(5000, 256), (1024, 256), (1023, 128), (300, 64), (3, 2)]
+)
+def test_suggested_codebooks_fit_the_catalog(num_distinct, size):
+    assert suggested_codebook_sizes(numbers(num_distinct, copies=2)) == (size,) * 3
+
+
+def test_codebooks_that_fit_need_no_advice():
+    assert advice(numbers(1000), (64, 64, 64), must_be_distinct=True) == []
+
+
+@pytest.mark.parametrize(
+    ("vectors", "sizes", "words"),
+    [
+        # 1,000 items want 4,000 semantic IDs, and 16³ = 4,096 is the next cube.
+        (numbers(1000), (10, 10, 10), "1,000 semantic IDs for 1,000 items, .* about 16 codes each"),
+        (numbers(100), (50, 50), "first level has 50 codes for 100 items, .* 25 or fewer"),
+        (numbers(500, copies=9), (64, 64, 8), "9 items have the same vector .* size to 9"),
+    ],
+)
+def test_codebooks_that_do_not_suit_the_catalog_are_told_with_the_remedy(vectors, sizes, words):
+    with pytest.raises(AssertionError, match=words):
+        raise AssertionError(*advice(vectors, sizes, must_be_distinct=True))
+
+
+def test_fewer_semantic_ids_than_items_that_need_one_are_refused():
+    with pytest.raises(ValueError, match=r"only 100 semantic IDs for 1,001 items; .* about 32"):
+        advice(numbers(1001), (10, 10), must_be_distinct=True)
+    assert len(advice(numbers(1001), (10, 10), must_be_distinct=False)) == 1

@@ -72,17 +72,43 @@ def test_a_user_gets_the_same_list_alone_in_any_batch_and_in_any_order(history):
         torch.testing.assert_close(alone.scores[0], together.scores[user], atol=1e-4, rtol=1e-4)
 
 
-def test_seen_and_unavailable_items_are_not_recommended_and_cost_no_place():
+def test_seen_excluded_and_unavailable_items_are_not_recommended_and_cost_no_place():
     _, trie, model = catalog_and_model("items")
-    recommender = GenerativeRecommender(model, trie, BeamSearch(num_beams=trie.num_leaves))
     is_available = torch.ones(40, dtype=torch.bool)
     is_available[::3] = False
-    answer = recommender.recommend(
-        batch(*ROWS), 40, exclude_seen=True, available=trie.availability(is_available)
+    recommender = GenerativeRecommender(
+        model,
+        trie,
+        BeamSearch(num_beams=trie.num_leaves),
+        available=trie.availability(is_available),
     )
-    for row, items in zip(ROWS, answer.items.tolist(), strict=True):
+    excluded = torch.tensor([[4, 5], [NO_ITEM, NO_ITEM], [12, 31], [7, NO_ITEM]])
+    answer = recommender.recommend(batch(*ROWS), 40, exclude_seen=True, excluded=excluded)
+    for row, own, items in zip(ROWS, excluded.tolist(), answer.items.tolist(), strict=True):
         found = {item for item in items if item != NO_ITEM}
-        assert found == {item for item in range(40) if item % 3} - set(row)
+        assert found == {item for item in range(40) if item % 3} - set(row) - set(own)
+
+
+@pytest.mark.parametrize("policy", [BeamSearch(num_beams=4), ExhaustiveSearch(num_leaves=4)])
+def test_a_narrow_search_of_what_is_left_is_the_search_of_a_catalog_that_has_no_more(policy):
+    ids, trie, model = catalog_and_model("items")
+    left = [item for item in range(40) if item % 3]
+    alone = GenerativeRecommender(model, Trie.build(ids[left], SIZES), policy)
+    is_available = torch.zeros(40, dtype=torch.bool)
+    is_available[left] = True
+    gone = torch.tensor([[item for item in range(40) if not item % 3]]).expand(len(ROWS), -1)
+    by_stock = GenerativeRecommender(
+        model, trie, policy, available=trie.availability(is_available)
+    ).recommend(batch(*ROWS), 4)
+    by_user = GenerativeRecommender(model, trie, policy).recommend(batch(*ROWS), 4, excluded=gone)
+    expected = alone.recommend(batch(*ROWS), 4)
+    named = torch.tensor(left)[expected.items]
+    assert torch.equal(by_stock.items, named)
+    assert torch.equal(by_user.items, named)
+    torch.testing.assert_close(by_stock.scores, expected.scores)
+    torch.testing.assert_close(by_user.scores, expected.scores)
+    if isinstance(policy, BeamSearch):
+        assert torch.equal(by_user.tokens, expected.tokens)
 
 
 def test_items_of_a_bucket_share_a_score_and_stand_together():

@@ -80,7 +80,25 @@ class GenerativeRecommender:
     The model lies on the device of the trie, in `eval` mode; histories are brought there.
     """
 
-    def __init__(self, model: StepModel[Any], trie: Trie, policy: SearchPolicy) -> None:
+    def __init__(
+        self,
+        model: StepModel[Any],
+        trie: Trie,
+        policy: SearchPolicy,
+        *,
+        available: Availability | None = None,
+    ) -> None:
+        """Puts the parts together.
+
+        Args:
+            model: writes codes of the trie's codebooks.
+            trie: of the catalog.
+            policy: the search.
+            available: of that trie; the other items are as if they did not exist. None means all.
+
+        Raises:
+            ValueError: the model has other codebooks than the trie.
+        """
         if model.codebook_sizes != trie.codebook_sizes:
             raise ValueError(
                 f"the model writes codes of codebooks {model.codebook_sizes}, but the catalog's "
@@ -89,6 +107,7 @@ class GenerativeRecommender:
         self.model = model
         self.trie = trie
         self.policy = policy
+        self.available = available
 
     @property
     def name(self) -> str:
@@ -111,25 +130,32 @@ class GenerativeRecommender:
         k: int,
         *,
         exclude_seen: bool = False,
-        available: Availability | None = None,
+        excluded: Int[Tensor, "users items"] | None = None,
     ) -> Recommendations:
-        """See `Recommender.recommend`; unavailable items never take a place in the search.
+        """See `Recommender.recommend`; what is left out never takes a place in the search.
 
         A list is shorter than `k` when the search finds fewer items; widen it to get more.
+
+        Args:
+            histories: see there.
+            k: see there.
+            exclude_seen: see there.
+            excluded: more items that each user must not get; `NO_ITEM` is padding.
         """
         histories = histories.to(self.trie.device)
-        excluded = None
-        if exclude_seen:
-            excluded = Exclusion.of(histories.items, self.trie, available)
-        scope = Scope(trie=self.trie, available=available, excluded=excluded)
+        unwanted = unwanted_items(histories, exclude_seen=exclude_seen, excluded=excluded)
+        exclusion = None
+        if unwanted is not None:
+            exclusion = Exclusion.of(unwanted, self.trie, self.available)
+        scope = Scope(trie=self.trie, available=self.available, excluded=exclusion)
         candidates = self.policy.search(self.model, histories, scope)
-        buckets = self.trie.items(candidates.leaves, available)  # [users, leaves, bucket]
+        buckets = self.trie.items(candidates.leaves, self.available)  # [users, leaves, bucket]
         leaves = buckets[..., 0]
         items = buckets.flatten(1)
         scores = candidates.log_probs.repeat_interleave(buckets.shape[2], dim=1)
         is_wanted = items != NO_ITEM
-        if excluded is not None:
-            is_wanted &= ~excluded.is_excluded(items)
+        if exclusion is not None:
+            is_wanted &= ~exclusion.is_excluded(items)
         items, scores = _first_wanted(items, scores, is_wanted, k)
         evaluated = None
         if candidates.tree is not None:
@@ -143,6 +169,16 @@ class GenerativeRecommender:
             leaves=leaves,
             evaluated=evaluated,
         )
+
+
+def unwanted_items(
+    histories: HistoryBatch, *, exclude_seen: bool, excluded: Int[Tensor, "users items"] | None
+) -> Int[Tensor, "users unwanted"] | None:
+    """What each user must not get, padded with `NO_ITEM`; None where there is no such thing."""
+    parts = [histories.items] if exclude_seen else []
+    if excluded is not None:
+        parts.append(excluded.to(histories.items.device))
+    return torch.cat(parts, dim=1) if parts else None
 
 
 def _first_wanted(

@@ -49,3 +49,12 @@ def test_both_are_recommenders():
     network = SasRec(SasRecConfig(dim=8, num_heads=2), 3)
     assert isinstance(SasRecRecommender(network), Recommender)
     assert isinstance(PopularityRecommender(np.array([1, 2])), Recommender)
+
+
+def test_what_is_left_out_gives_the_ranking_of_a_catalog_without_it():
+    is_available = torch.tensor([True, True, False, True, True])
+    recommender = PopularityRecommender(np.array([3, 5, 9, 7, 1]), is_available=is_available)
+    histories = HistoryBatch(items=torch.tensor([[0], [NO_ITEM]]), lengths=torch.tensor([1, 0]))
+    excluded = torch.tensor([[NO_ITEM, 3], [1, 4]])
+    answer = recommender.recommend(histories, 4, exclude_seen=True, excluded=excluded)
+    assert answer.items.tolist() == [[1, 4, NO_ITEM, NO_ITEM], [3, 0, NO_ITEM, NO_ITEM]]

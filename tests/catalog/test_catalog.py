@@ -197,3 +197,117 @@ def test_a_loaded_catalog_may_be_saved_over_itself(tmp_path):
     small().save(path)
     Catalog.load(path).save(path)
     assert Catalog.load(path, verify=True).version == small().version
+
+
+def test_an_older_schema_is_read_and_a_newer_one_refused_with_a_remedy(tmp_path):
+    path = tmp_path / "catalog"
+    small().save(path)
+    file = path / "manifest.json"
+    manifest = json.loads(file.read_text())
+    del manifest["parent_version"]
+    file.write_text(json.dumps({**manifest, "schema_version": 1}))
+    old = Catalog.load(path, verify=True)
+    assert old.version == small().version
+    assert old.parent_version is None
+    file.write_text(json.dumps({**manifest, "schema_version": 3}))
+    with pytest.raises(ValueError, match=r"reads 1 to 2\. Install a newer Sidestep"):
+        Catalog.load(path)
+
+
+NEW = np.array([[2, 1], [0, 1]], dtype=np.int32)
+
+
+@given(parts(), st.integers(0, 11))
+@settings(max_examples=20)
+def test_appending_moves_no_item_and_gives_the_catalog_built_at_once(parts, num_old):
+    whole = Catalog.build(**parts)
+    num_old = min(num_old, whole.num_items)
+    if num_old in (0, whole.num_items):
+        return
+    old, new = slice(num_old), slice(num_old, None)
+    first = Catalog.build(
+        parts["item_ids"][old],
+        parts["semantic_ids"][old],
+        parts["codebook_sizes"],
+        texts=None if parts["texts"] is None else parts["texts"][old],
+    )
+    both = first.appended(
+        parts["item_ids"][new],
+        parts["semantic_ids"][new],
+        texts=None if parts["texts"] is None else parts["texts"][new],
+    )
+    assert both.version == whole.version
+    assert both.parent_version == first.version != both.version
+    assert torch.equal(both.semantic_ids[:num_old], first.semantic_ids)
+    assert both.ids_of(np.arange(num_old)) == first.ids_of(np.arange(num_old))
+    assert torch.equal(both.trie.codes, whole.trie.codes)
+    if parts["texts"] is not None:
+        assert both.texts.collect().equals(whole.texts.collect())
+
+
+def test_new_items_are_last_in_their_bucket_and_lack_the_texts_that_nobody_gave():
+    catalog = small().appended(["new", "x"], NEW, texts=pl.DataFrame({"color": ["red", "blue"]}))
+    bucket = catalog.trie.items(catalog.trie.leaf_of(torch.tensor([[0]])))[0, 0].tolist()
+    assert bucket == [2, 0, 6]
+    assert catalog.popularity.tolist() == [1, 0, 5, 0, 0, 0, 0]
+    assert catalog.texts_of(np.array([6, 1])).to_dict(as_series=False) == {"title": [None, "saw"]}
+
+
+@pytest.mark.parametrize(
+    ("item_ids", "words"),
+    [([], "no new items"), (["x", "10"], "1 of 2 .* '10'; .* keeps"), (["x", "x"], "'x' stands")],
+)
+def test_items_that_are_not_new_are_refused(item_ids, words):
+    with pytest.raises(ValueError, match=words):
+        small().appended(item_ids, NEW[: len(item_ids)])
+
+
+def test_a_tombstone_is_kept_and_lifted_and_changes_no_version(tmp_path):
+    catalog = small().retired(["a", "9"])
+    catalog.save(tmp_path / "catalog")
+    loaded = Catalog.load(tmp_path / "catalog", verify=True)
+    assert loaded.version == small().version
+    assert loaded.is_retired.tolist() == [False, True, False, False, True]
+    assert loaded.retired(["10"]).num_retired == 3
+    assert loaded.restored(["10", "9"]).is_retired.sum() == 1
+    assert loaded.restored(["a", "9"]).is_retired is None
+    assert loaded.num_retired == 2
+    grown = loaded.appended(["new", "x"], NEW)
+    assert grown.is_retired.tolist() == [False, True, False, False, True, False, False]
+    grown.save(tmp_path / "grown")
+    assert Catalog.load(tmp_path / "grown").parent_version == small().version
+
+
+def test_items_that_cannot_be_retired_or_restored_are_refused():
+    with pytest.raises(KeyError, match="no item 'gone'"):
+        small().restored(["a", "gone"])
+    with pytest.raises(KeyError, match="no item 'gone'"):
+        small().retired(["a", "gone"])
+    with pytest.raises(ValueError, match="nothing left to recommend"):
+        small().retired(IDS)
+
+
+def test_what_the_tokenizer_left_beside_a_catalog_goes_where_the_catalog_goes(tmp_path):
+    small().save(tmp_path / "catalog")
+    (tmp_path / "catalog" / "codebooks.safetensors").write_bytes(b"codewords")
+    loaded = Catalog.load(tmp_path / "catalog")
+    loaded.appended(["new", "x"], NEW).save(tmp_path / "copy")
+    assert (tmp_path / "copy" / "codebooks.safetensors").read_bytes() == b"codewords"
+    loaded.save(tmp_path / "catalog")
+    assert (tmp_path / "catalog" / "codebooks.safetensors").read_bytes() == b"codewords"
+
+
+def test_what_goes_beside_a_catalog_is_saved_with_it_or_nothing_is(tmp_path):
+    def keep(folder):
+        (folder / "tokenizer.json").write_text("kept")
+
+    def fail(folder):
+        keep(folder)
+        raise OSError("the disk is full")
+
+    with pytest.raises(OSError, match="disk is full"):
+        small().save(tmp_path / "catalog", write_companions=fail)
+    assert not list(tmp_path.iterdir())
+    small().save(tmp_path / "catalog", write_companions=keep)
+    (kept,) = Catalog.load(tmp_path / "catalog", verify=True).companions
+    assert kept.read_text() == "kept"

@@ -155,6 +155,31 @@ def test_excluded_and_unavailable_items_are_left_out_as_if_they_did_not_exist(ca
         assert found(candidates, trie, 0) == pytest.approx(expected, abs=1e-4)
 
 
+@settings(max_examples=25)
+@given(catalogs(), st.data())
+def test_each_user_is_closed_their_own_codes_however_often_a_state_is_asked_for(catalog, data):
+    ids, sizes = catalog
+    trie = Trie.build(ids, sizes)
+    items = st.lists(st.sampled_from([NO_ITEM, *range(len(ids))]), min_size=6, max_size=6)
+    gone = [data.draw(items), data.draw(items)]
+    excluded = Exclusion.of(torch.tensor(gone), trie)
+    for depth in range(len(sizes)):
+        nodes = list(trie.nodes_at(depth))
+        states = torch.tensor([[*nodes, NO_STATE, nodes[0]], [nodes[-1], *nodes, nodes[-1]]])
+        left = Scope(trie=trie, excluded=excluded).legal(states, depth)
+        for user, out in enumerate(gone):
+            kept = {tuple(ids[item]) for item in range(len(ids)) if item not in out}
+            for column, state in enumerate(states[user].tolist()):
+                prefix = tuple(trie.path(torch.tensor(state))[:depth].tolist())
+                below = {path[depth] for path in kept if path[:depth] == prefix}
+                expected = set() if state == NO_STATE else below
+                assert set(left[user, column].nonzero().flatten().tolist()) == expected
+    assert torch.equal(
+        excluded.is_excluded(torch.tensor([[NO_ITEM, *range(len(ids))]] * 2)),
+        torch.tensor([[False, *(item in out for item in range(len(ids)))] for out in gone]),
+    )
+
+
 def test_evaluated_prefixes_are_the_codes_of_every_node():
     ids = np.array([[0, 0], [0, 1], [1, 1]])
     trie = Trie.build(ids, (2, 2))

@@ -4,16 +4,21 @@ from abc import ABC, abstractmethod
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sidestep.model.sasrec import SasRec
-from sidestep.recommender import Recommendations
+from sidestep.recommender import Recommendations, unwanted_items
 from sidestep.step import NO_ITEM, HistoryBatch
 
 
 class ItemScoreRecommender(ABC):
-    """Ranks the catalog by one score per item; each item is a leaf of its own."""
+    """Ranks the catalog by one score per item; each item is a leaf of its own.
+
+    is_available: items that may be recommended; None means all.
+    """
+
+    is_available: Bool[Tensor, " items"] | None = None
 
     @property
     @abstractmethod
@@ -41,15 +46,30 @@ class ItemScoreRecommender(ABC):
 
     @torch.no_grad()
     def recommend(
-        self, histories: HistoryBatch, k: int, *, exclude_seen: bool = False
+        self,
+        histories: HistoryBatch,
+        k: int,
+        *,
+        exclude_seen: bool = False,
+        excluded: Int[Tensor, "users items"] | None = None,
     ) -> Recommendations:
-        """See `Recommender.recommend`; costs no tokens. Equal scores are ordered by item index."""
+        """See `Recommender.recommend`; costs no tokens. Equal scores are ordered by item index.
+
+        Args:
+            histories: see there.
+            k: see there.
+            exclude_seen: see there.
+            excluded: more items that each user must not get; `NO_ITEM` is padding.
+        """
         scores = self.scores(histories)
-        if exclude_seen:
+        if self.is_available is not None:
+            scores = scores.masked_fill(~self.is_available.to(scores.device), -torch.inf)
+        unwanted = unwanted_items(histories, exclude_seen=exclude_seen, excluded=excluded)
+        if unwanted is not None:
             # Padding points at a spare last column, which is cut off.
-            seen = histories.items.masked_fill(histories.items == NO_ITEM, self.num_items)
+            unwanted = unwanted.masked_fill(unwanted == NO_ITEM, self.num_items)
             padded = torch.nn.functional.pad(scores, (0, 1))
-            scores = padded.scatter(1, seen.to(scores.device), -torch.inf)[:, :-1]
+            scores = padded.scatter(1, unwanted.to(scores.device), -torch.inf)[:, :-1]
         # A stable sort, since topk leaves open which of two equal scores comes first.
         best, items = scores.sort(dim=1, descending=True, stable=True)
         best, items = best[:, :k], items[:, :k]
@@ -71,7 +91,13 @@ class PopularityRecommender(ItemScoreRecommender):
     name = "popularity"
     score_kind = "count"
 
-    def __init__(self, counts: Int[np.ndarray, " items"]) -> None:
+    def __init__(
+        self,
+        counts: Int[np.ndarray, " items"],
+        *,
+        is_available: Bool[Tensor, " items"] | None = None,
+    ) -> None:
+        self.is_available = is_available
         self.counts = torch.from_numpy(counts).float()
 
     @property
@@ -90,7 +116,10 @@ class SasRecRecommender(ItemScoreRecommender):
     name = "sasrec"
     score_kind = "logit"
 
-    def __init__(self, network: SasRec) -> None:
+    def __init__(
+        self, network: SasRec, *, is_available: Bool[Tensor, " items"] | None = None
+    ) -> None:
+        self.is_available = is_available
         self.network = network
 
     @property

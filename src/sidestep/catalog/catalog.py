@@ -5,8 +5,9 @@ optionally the items' texts as parquet.
 """
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,22 +16,32 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 from torch import Tensor
 
 from sidestep.catalog.flat import FlatTrie, first_out_of_range
 from sidestep.catalog.trie import Trie
-from sidestep.files import check_replaceable, read_json, whole_folder, write_json
+from sidestep.files import check_replaceable, file_sha256, read_json, whole_folder, write_json
 from sidestep.step import NO_ITEM
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""Version 2 added tombstones and the parent; version 1 is read as a catalog without them."""
+
+COMPANIONS = (
+    "tokenizer.json",
+    "tokenizer.safetensors",
+    "codebooks.safetensors",  # of earlier versions
+    "tfidf.safetensors",
+)
+"""Files that the tokenizer and the embedding leave beside the IDs that came of them: with them
+items can be appended. They belong to their owners; a catalog carries them along."""
 
 _FORMAT = "sidestep.catalog"
 _MANIFEST = "manifest.json"
-_CONTENTS = (_MANIFEST, "*.npy", "*.arrow", "*.parquet", "codebooks.safetensors")
-"""A tokenizer may leave its codebooks beside the IDs that it made."""
+_CONTENTS = (_MANIFEST, "*.npy", "*.arrow", "*.parquet", *COMPANIONS)
 _ITEM_IDS = "item_ids.arrow"
 _TEXTS = "texts.parquet"
+_TITLE_COLUMNS = ("title", "name", "terms")
 _TRIE_ARRAYS = ("codes", "child_start", "bucket_start", "bucket_items", "leaf_of")
 
 
@@ -45,6 +56,11 @@ class Catalog:
     popularity: interactions per item in training, which order the items of a bucket.
     texts: one row per item, to show; no computation reads it.
     version: sha256 of the ids, the codes and the codebook sizes: equal catalogs, equal versions.
+        It is what weights fit; a tombstone changes neither.
+    parent_version: of the catalog that this one was appended to; None where it is the first.
+    is_retired: tombstones: items that keep their place and may stand in histories, but are never
+        recommended; None where there are none.
+    companions: files of `COMPANIONS` beside the saved catalog; `save` copies them.
     """
 
     item_ids: pa.LargeStringArray
@@ -54,6 +70,9 @@ class Catalog:
     popularity: Int[np.ndarray, " items"] | None
     texts: pl.LazyFrame | None
     version: str
+    parent_version: str | None = None
+    is_retired: Bool[np.ndarray, " items"] | None = None
+    companions: tuple[Path, ...] = field(default=(), repr=False)
 
     @staticmethod
     def build(
@@ -88,10 +107,93 @@ class Catalog:
             version=_version(ids, codes, codebook_sizes),
         )
 
+    def appended(
+        self,
+        item_ids: Sequence[str] | pa.Array,
+        semantic_ids: Int[np.ndarray, "new levels"],
+        *,
+        texts: pl.DataFrame | None = None,
+        codebook_sizes: tuple[int, ...] | None = None,
+    ) -> "Catalog":
+        """A catalog with more items behind the old ones, which keep their indices and codes.
+
+        New items have no popularity; a text column that `texts` lacks is empty for them, and one
+        that only `texts` has is left out.
+
+        Args:
+            item_ids: of the new items.
+            semantic_ids: their codes; see `sidestep.tokenizer.appending`.
+            texts: one row per new item.
+            codebook_sizes: larger codebooks, where a code is an item; None keeps the old ones.
+
+        Raises:
+            TypeError: an item id is not a string.
+            ValueError: no new items, ids that the catalog has or that repeat, or codes out of
+                range.
+        """
+        new_ids = _as_strings(item_ids)
+        self.refuse_known(new_ids.to_pylist())
+        old_texts = None if self.texts is None else self.texts.collect()
+        grown = Catalog.build(
+            pa.concat_arrays([self.item_ids, new_ids]),
+            np.concatenate([self.semantic_ids.cpu().numpy(), semantic_ids.astype(np.int32)]),
+            codebook_sizes or self.codebook_sizes,
+            popularity=_extended(self.popularity, len(new_ids)),
+            texts=None if old_texts is None else _more_texts(old_texts, texts, len(new_ids)),
+        )
+        return replace(
+            grown.to(self.semantic_ids.device),
+            parent_version=self.version,
+            is_retired=_extended(self.is_retired, len(new_ids)),
+            companions=self.companions,
+        )
+
+    def refuse_known(self, item_ids: Sequence[str]) -> None:
+        """Raises a `ValueError` unless there are items and all of them are new."""
+        if not len(item_ids):
+            raise ValueError("there are no new items to append.")
+        is_known = self.indices_of(item_ids) != NO_ITEM
+        if is_known.any():
+            raise ValueError(
+                f"{int(is_known.sum())} of {len(item_ids)} new items are in the catalog already, "
+                f"the first is {item_ids[int(is_known.argmax())]!r}; leave them out: an item keeps "
+                "its semantic ID."
+            )
+
+    def retired(self, item_ids: Sequence[str]) -> "Catalog":
+        """The same catalog with tombstones on items.
+
+        Raises:
+            KeyError: the catalog has no such item.
+            ValueError: every item would be retired.
+        """
+        is_retired = self._tombstones()
+        is_retired[self._indices_of_known(item_ids)] = True
+        if is_retired.all():
+            raise ValueError(
+                f"all {self.num_items} items would be retired, and nothing left to recommend."
+            )
+        return replace(self, is_retired=is_retired if is_retired.any() else None)
+
+    def restored(self, item_ids: Sequence[str]) -> "Catalog":
+        """The same catalog without the tombstones of items; those that have none stay as they are.
+
+        Raises:
+            KeyError: the catalog has no such item.
+        """
+        is_retired = self._tombstones()
+        is_retired[self._indices_of_known(item_ids)] = False
+        return replace(self, is_retired=is_retired if is_retired.any() else None)
+
     @property
     def num_items(self) -> int:
         """Items, available or not."""
         return len(self.item_ids)
+
+    @property
+    def num_retired(self) -> int:
+        """Items with a tombstone."""
+        return 0 if self.is_retired is None else int(self.is_retired.sum())
 
     @property
     def codebook_sizes(self) -> tuple[int, ...]:
@@ -148,13 +250,36 @@ class Catalog:
             rows.join(indexed, on="_row", how="left", maintain_order="left").drop("_row").collect()
         )
 
-    def save(self, path: Path) -> None:
+    def titles_of(self, indices: Int[np.ndarray, " n"]) -> list[str]:
+        """What to call items: their title, name or terms, else their first text.
+
+        The ID stands in where an item has no such text.
+
+        Raises:
+            ValueError: the catalog was built without texts.
+        """
+        texts = self.texts_of(indices)
+        named = [name for name in _TITLE_COLUMNS if name in texts.columns]
+        column: pl.Series = texts[(named or texts.columns)[0]]
+        return [text or item for text, item in zip(column, self.ids_of(indices), strict=True)]
+
+    @staticmethod
+    def check_place(path: Path) -> None:
+        """Raises a `ValueError` where `save` would not write: something else stands there."""
+        check_replaceable(path, "a catalog", _is_catalog, _CONTENTS)
+
+    def save(self, path: Path, *, write_companions: Callable[[Path], None] | None = None) -> None:
         """Writes the catalog as a folder, whole or not at all; replaces an older catalog there.
+
+        Args:
+            path: of the folder.
+            write_companions: writes files of `COMPANIONS` into the folder that it is given, where
+                they are not on disk yet.
 
         Raises:
             ValueError: `path` holds something else than a catalog.
         """
-        check_replaceable(path, "a catalog", _is_catalog, _CONTENTS)
+        self.check_place(path)
         with whole_folder(path) as folder:
             table = pa.table({"item_id": self.item_ids})
             with pa.ipc.new_file(str(folder / _ITEM_IDS), table.schema) as writer:
@@ -164,13 +289,18 @@ class Catalog:
             if self.texts is not None:
                 self.texts.collect().write_parquet(folder / _TEXTS)
             files = {
-                file.name: {"bytes": file.stat().st_size, "sha256": _sha256(file)}
+                file.name: {"bytes": file.stat().st_size, "sha256": file_sha256(file)}
                 for file in sorted(folder.iterdir())
             }
+            for companion in self.companions:
+                shutil.copyfile(companion, folder / companion.name)
+            if write_companions is not None:
+                write_companions(folder)
             manifest = {
                 "format": _FORMAT,
                 "schema_version": SCHEMA_VERSION,
                 "version": self.version,
+                "parent_version": self.parent_version,
                 "num_items": self.num_items,
                 "codebook_sizes": list(self.codebook_sizes),
                 "files": files,
@@ -210,6 +340,9 @@ class Catalog:
             popularity=arrays.get("popularity"),
             texts=pl.scan_parquet(path / _TEXTS) if _TEXTS in manifest["files"] else None,
             version=manifest["version"],
+            parent_version=manifest.get("parent_version"),
+            is_retired=arrays.get("is_retired"),
+            companions=tuple(path / name for name in COMPANIONS if (path / name).is_file()),
         )
         if verify:
             codes = catalog.semantic_ids.numpy()
@@ -219,6 +352,19 @@ class Catalog:
                     f"{path / _MANIFEST}: does not describe its files; tokenize again."
                 )
         return catalog
+
+    def _tombstones(self) -> Bool[np.ndarray, " items"]:
+        """A copy of the tombstones, to be changed."""
+        if self.is_retired is None:
+            return np.zeros(self.num_items, dtype=bool)
+        return np.array(self.is_retired)
+
+    def _indices_of_known(self, item_ids: Sequence[str]) -> Int[np.ndarray, " ids"]:
+        """The index of each item; a `KeyError` names the first that the catalog lacks."""
+        indices = self.indices_of(item_ids)
+        if (indices == NO_ITEM).any():
+            self.index_of(item_ids[int((indices == NO_ITEM).argmax())])  # raises
+        return indices
 
     def _find(self, item_id: str) -> int:
         """Binary search over the sorted ids; `NO_ITEM` when there is none."""
@@ -250,6 +396,8 @@ class Catalog:
         }
         if self.popularity is not None:
             arrays["popularity"] = self.popularity
+        if self.is_retired is not None:
+            arrays["is_retired"] = self.is_retired
         return arrays
 
 
@@ -264,6 +412,21 @@ def _as_strings(item_ids: Sequence[str] | pa.Array) -> pa.LargeStringArray:
             f"item ids must be strings without exception ({error}); convert them with str()."
         ) from error
     return array.cast(pa.large_string())
+
+
+def _extended(values: np.ndarray | None, num_new: int) -> np.ndarray | None:
+    """The values with zeros behind them."""
+    return None if values is None else np.concatenate([values, np.zeros(num_new, values.dtype)])
+
+
+def _more_texts(old: pl.DataFrame, new: pl.DataFrame | None, num_new: int) -> pl.DataFrame:
+    """The columns of `old`, with rows for new items."""
+    given = {} if new is None else new.to_dict()
+    rows = {
+        name: given.get(name, pl.Series([None] * num_new)).cast(dtype)
+        for name, dtype in old.schema.items()
+    }
+    return pl.concat([old, pl.DataFrame(rows)])
 
 
 def _check_lengths(
@@ -331,11 +494,6 @@ def _version(
     return digest.hexdigest()
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _is_catalog(folder: Path) -> bool:
     file = folder / _MANIFEST
     manifest = read_json(file) if file.is_file() else None
@@ -349,10 +507,11 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     manifest = read_json(file)
     if not isinstance(manifest, dict) or manifest.get("format") != _FORMAT:
         raise ValueError(f"{file}: not the manifest of a catalog.")
-    if manifest.get("schema_version") != SCHEMA_VERSION:
+    version = manifest.get("schema_version")
+    if version not in range(1, SCHEMA_VERSION + 1):
         raise ValueError(
-            f"{file}: schema version {manifest.get('schema_version')}, this version of sidestep "
-            f"reads {SCHEMA_VERSION}; tokenize again."
+            f"{file}: schema version {version}; this version of Sidestep reads 1 to "
+            f"{SCHEMA_VERSION}. Install a newer Sidestep, or tokenize again."
         )
     return manifest
 
@@ -368,5 +527,5 @@ def _check_files(path: Path, files: dict[str, dict[str, Any]], *, verify: bool) 
                 f"{file}: {size} bytes instead of {expected['bytes']}, the file is damaged; "
                 "tokenize again."
             )
-        if verify and _sha256(file) != expected["sha256"]:
+        if verify and file_sha256(file) != expected["sha256"]:
             raise ValueError(f"{file}: its hash has changed, the file is damaged; tokenize again.")

@@ -17,8 +17,8 @@ class Exclusion:
 
     What all users lack belongs into an `Availability`, which costs nothing per user.
 
-    items: the excluded items of each user; `NO_ITEM` is padding.
-    parents: by depth, the state above each closed edge; `NO_STATE` is padding.
+    items: the excluded items of each user, ascending and each once; `NO_ITEM` is padding.
+    parents: by depth, the state above each closed edge, ascending; `NO_STATE` is padding.
     codes: by depth, the code of each closed edge.
     """
 
@@ -37,29 +37,28 @@ class Exclusion:
             trie: of the catalog.
             available: items outside it are closed for everyone already.
         """
-        items = _first_of_each(items)
+        items = _distinct(items)
         leaves = trie.leaf_of(items)
         if available is not None:
             is_live = (trie.items(leaves, available) == items[..., None]).any(-1)
             leaves = leaves.masked_fill(~is_live, NO_STATE)
         # A leaf is closed when its whole bucket is excluded; a node when all its live leaves are.
-        num_same = ((leaves[:, :, None] == leaves[:, None]) & (leaves != NO_STATE)[:, None]).sum(2)
-        is_closed = (num_same > 0) & (num_same == trie.bucket_sizes(leaves, available))
-        states = leaves.masked_fill(~is_closed, NO_STATE)
-        is_first_leaf = _first_of_each(states) != NO_STATE
+        states, num_closed = _counted(leaves)
+        is_shut = num_closed == trie.bucket_sizes(states, available)
+        states = states.masked_fill((states == NO_STATE) | ~is_shut, NO_STATE)
         parents, codes = [], []
         for depth in range(trie.num_levels, 0, -1):
-            nodes = trie.ancestor(states, depth)
-            num_closed = ((nodes[:, :, None] == nodes[:, None]) & is_first_leaf[:, None]).sum(2)
+            # Every state here is a closed leaf of its own, so counting states counts leaves.
+            nodes, num_closed = _counted(trie.ancestor(states, depth))
             if available is None:
                 first, last = trie.leaf_range(nodes)
                 num_open = last - first
             else:
                 num_open = available.live_leaves[nodes.clamp(min=0)].long()
             is_shut = (nodes != NO_STATE) & (num_closed == num_open)
-            nodes = nodes.masked_fill(~is_shut, NO_STATE)
-            parents.append(trie.parent(nodes).masked_fill(~is_shut, NO_STATE))
-            codes.append(trie.codes_of(nodes).clamp(min=0))
+            above, order = trie.parent(nodes).masked_fill(~is_shut, NO_STATE).sort(dim=1)
+            parents.append(above)
+            codes.append(trie.codes_of(nodes).clamp(min=0).gather(1, order))
         return Exclusion(
             items=items,
             parents=torch.stack(parents[::-1], dim=1),
@@ -73,20 +72,38 @@ class Exclusion:
         depth: int,
     ) -> Bool[Tensor, "users width codes"]:
         """`legal` without the closed edges below `states`, which are all of `depth`."""
-        parents, codes = self.parents[:, depth], self.codes[:, depth]
-        is_here = (parents[:, :, None] == states[:, None]) & (parents != NO_STATE)[:, :, None]
-        user, edge, column = is_here.nonzero(as_tuple=True)
+        parents, codes = self.parents[:, depth].contiguous(), self.codes[:, depth]
+        wanted = states.masked_fill(states == NO_STATE, NO_STATE - 1).contiguous()
+        first = torch.searchsorted(parents, wanted)
+        counts = (torch.searchsorted(parents, wanted, right=True) - first).flatten()
+        column = torch.arange(counts.numel(), device=states.device).repeat_interleave(counts)
+        before = counts.cumsum(0) - counts
+        rank = torch.arange(len(column), device=states.device) - before[column]
+        edge = first.flatten()[column] + rank
         legal = legal.clone()
-        legal[user, column, codes[user, edge]] = False
+        legal.flatten(0, 1)[column, codes[column // states.shape[1], edge]] = False
         return legal
 
     def is_excluded(self, items: Int[Tensor, "users width"]) -> Bool[Tensor, "users width"]:
         """Which of `items` their user must not get."""
-        return ((items[:, :, None] == self.items[:, None]) & (items != NO_ITEM)[:, :, None]).any(2)
+        ordered = self.items.sort(dim=1).values.contiguous()
+        place = torch.searchsorted(ordered, items.contiguous()).clamp(max=ordered.shape[1] - 1)
+        return (ordered.gather(1, place) == items) & (items != NO_ITEM)
 
 
-def _first_of_each(values: Int[Tensor, "users n"]) -> Int[Tensor, "users n"]:
-    """Each user's values with repetitions turned into -1, the padding of items and states."""
-    order = torch.arange(values.shape[1], device=values.device)
-    is_repeated = ((values[:, :, None] == values[:, None]) & (order < order[:, None])).any(2)
-    return values.masked_fill(is_repeated, -1)
+def _distinct(values: Int[Tensor, "users n"]) -> Int[Tensor, "users n"]:
+    """Each user's values in ascending order, repetitions turned into -1, which is padding."""
+    ordered = values.long().sort(dim=1).values
+    is_repeated = torch.zeros_like(ordered, dtype=torch.bool)
+    is_repeated[:, 1:] = ordered[:, 1:] == ordered[:, :-1]
+    return ordered.masked_fill(is_repeated, -1)
+
+
+def _counted(
+    states: Int[Tensor, "users n"],
+) -> tuple[Int[Tensor, "users n"], Int[Tensor, "users n"]]:
+    """Each user's different states, padded with `NO_STATE`, and how often each stood there."""
+    ordered = states.sort(dim=1).values.contiguous()
+    ends = torch.searchsorted(ordered, ordered, right=True)
+    starts = torch.searchsorted(ordered, ordered)
+    return _distinct(ordered), ends - starts

@@ -68,6 +68,18 @@ def test_scores_are_products_with_the_item_embeddings():
     torch.testing.assert_close(scores[0], model.item_embedding.weight.T)
 
 
+@torch.no_grad()
+def test_a_temperature_scores_by_the_cosine():
+    model = tiny(temperature=0.5)
+    found = states(model, [1, 2])[:, -1]
+    scores = model.scores(found)
+    items = model.item_embedding.weight
+    expected = torch.nn.functional.cosine_similarity(found[:, None], items[None], dim=-1) / 0.5
+    torch.testing.assert_close(scores, expected)
+    items.mul_(torch.arange(1, 10)[:, None])  # lengths say nothing
+    torch.testing.assert_close(model.scores(found), scores)
+
+
 def test_a_history_beyond_the_positions_is_refused():
     model = tiny()
     assert states(model, [1, 2, 3, 4, 5, 6]).shape == (1, 7, 16)

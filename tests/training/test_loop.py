@@ -158,6 +158,16 @@ def test_a_damaged_checkpoint_is_named(tmp_path, name):
         run_with(tmp_path, None, resume=True)
 
 
+def test_a_checkpoint_without_a_part_of_its_state_is_named(tmp_path):
+    run_with(tmp_path, stop_at(8, lambda: os.kill(os.getpid(), signal.SIGINT)))
+    newest = checkpoints(tmp_path)[-1]
+    state = json.loads((newest / "state.json").read_text())
+    del state["line"]
+    (newest / "state.json").write_text(json.dumps(state))
+    with pytest.raises(ValueError, match=rf"{newest.name} is damaged.*'line'.*delete it"):
+        run_with(tmp_path, None, resume=True)
+
+
 def test_a_finished_run_resumes_to_its_end(tmp_path, uninterrupted):
     first, _ = run_toy(tmp_path)
     again, result = run_toy(tmp_path, resume=True)

@@ -4,6 +4,8 @@ The tree lives in a cache of our own and in a four-dimensional mask; the backbon
 A Llama or Qwen2 runs faster in the native form, see `llama_weights`; T5 has its own, see `t5`.
 """
 
+import json
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -16,7 +18,14 @@ from sidestep.model.semantic_id_model import SemanticIdModel
 from sidestep.step import ROOT_SLOT, HistoryBatch, StepOutput
 
 try:
-    from transformers import AttentionInterface, AttentionMaskInterface, Cache, PreTrainedModel
+    from transformers import (
+        AttentionInterface,
+        AttentionMaskInterface,
+        AutoConfig,
+        AutoModelForCausalLM,
+        Cache,
+        PreTrainedModel,
+    )
     from transformers.integrations.sdpa_attention import sdpa_attention_forward
     from transformers.masking_utils import sdpa_mask
 except ImportError as error:
@@ -120,6 +129,43 @@ class HuggingFaceModel(SemanticIdModel):
         self.start_token = start_token
         self.register_buffer("code_tokens", code_tokens.long().to(device), persistent=False)
         self._refuse_what_computes_otherwise()
+
+    @classmethod
+    def from_description(
+        cls,
+        description: Mapping[str, Any],
+        semantic_ids: Int[Tensor, "items levels"],
+        codebook_sizes: tuple[int, ...],
+    ) -> "HuggingFaceModel":
+        """The model that `description` describes, with new weights.
+
+        Raises:
+            ValueError: it describes no model that the installed transformers knows.
+        """
+        try:
+            settings = dict(description["config"])
+            config = AutoConfig.for_model(settings.pop("model_type"), **settings)
+            models: Any = AutoModelForCausalLM  # transformers leaves it untyped
+            language_model = models.from_config(config)
+            code_tokens = torch.tensor(description["code_tokens"])
+            start_token = description["start_token"]
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"not the description of a Hugging Face model: {error!r}.") from error
+        return cls(
+            language_model,
+            semantic_ids,
+            codebook_sizes,
+            start_token=start_token,
+            code_tokens=code_tokens,
+        )
+
+    def description(self) -> dict[str, Any]:
+        """What makes this model again, but for its weights and its items, as JSON."""
+        return {
+            "config": json.loads(self.language_model.config.to_json_string(use_diff=True)),
+            "start_token": self.start_token,
+            "code_tokens": self.code_tokens.tolist(),
+        }
 
     @property
     def head_weight(self) -> Float[Tensor, "codes dim"]:

@@ -111,11 +111,17 @@ def load_checkpoint(path: Path) -> Checkpoint:
         *(OSError, RuntimeError, EOFError, ValueError),
         *(SafetensorError, pickle.PickleError),
     ) as error:
-        reason = str(error).strip().partition("\n")[0] or type(error).__name__
-        raise ValueError(
-            f"the checkpoint {path} is damaged ({reason}); delete it, the whole folder, and the "
-            "same command continues from the checkpoint before."
+        raise damaged(
+            path, str(error).strip().partition("\n")[0] or type(error).__name__
         ) from error
+
+
+def damaged(path: Path, reason: str) -> ValueError:
+    """The error that a checkpoint cannot be used, and what to do about it."""
+    return ValueError(
+        f"the checkpoint {path} is damaged ({reason}); delete it, the whole folder, and the same "
+        "command continues from the checkpoint before."
+    )
 
 
 def refuse_other_run(path: Path, saved: Mapping[str, Any], current: Mapping[str, Any]) -> None:

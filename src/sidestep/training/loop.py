@@ -22,6 +22,7 @@ from sidestep.training.checkpoint import (
     Checkpoint,
     Weights,
     checkpoints,
+    damaged,
     load_checkpoint,
     refuse_other_run,
     save_checkpoint,
@@ -39,6 +40,7 @@ from sidestep.training.random_state import (
 )
 from sidestep.training.schedule import learning_rate_at
 from sidestep.training.tally import Sums, Tally
+from sidestep.training.trackers import TrackerName, Trackers, refuse_missing_trackers
 
 T = TypeVar("T")
 
@@ -103,8 +105,11 @@ class TrainingConfig(BaseModel):
     log_every: int = Field(50, ge=1)
     """Optimizer steps between two lines in the log."""
 
+    trackers: tuple[TrackerName, ...] = ()
+    """Who else is told what the log says: tensorboard, mlflow, wandb. Needs the extra `track`."""
 
-RESUMABLE = frozenset({"max_seconds", "checkpoint_every_s"})
+
+RESUMABLE = frozenset({"max_seconds", "checkpoint_every_s", "trackers"})
 """Settings that change no step, so a resumed run may have others."""
 
 
@@ -191,12 +196,11 @@ def train(
         ValueError: if there is nothing to train on, if `folder` holds checkpoints and `resume` is
             off, or if they belong to another run.
         FloatingPointError: if the loss or a gradient stops being finite.
+        ImportError: if the package of a tracker is missing; before anything is done.
     """
-    if not resume and checkpoints(folder):
-        raise ValueError(
-            f"{folder} holds checkpoints of an earlier run: resume it, train into another folder, "
-            f"or delete {folder} to start anew."
-        )
+    refuse_missing_trackers(config.trackers)
+    if not resume:
+        refuse_checkpoints(folder)
     with interruption() as asked, unchanged_random_state():
         run = _Run(objective, windows, config, folder, seed, validate, report, asked, about or {})
         try:
@@ -205,6 +209,29 @@ def train(
             return run.result(run.advance())
         finally:
             run.close()
+
+
+def refuse_checkpoints(folder: Path) -> None:
+    """Raises a `ValueError` where a run that does not resume another would write over it."""
+    if checkpoints(folder):
+        raise ValueError(
+            f"{folder} holds checkpoints of an earlier run: resume it, train into another folder, "
+            f"or delete {folder} to start anew."
+        )
+
+
+def steps_per_epoch(windows: Windows, config: TrainingConfig, *, num_processes: int = 1) -> int:
+    """Steps of the optimizer in a pass over the windows.
+
+    Raises:
+        ValueError: there are no windows.
+    """
+    num_steps = math.ceil(
+        num_batches(windows, config.batch_size) / (config.accumulation_steps * num_processes)
+    )
+    if not num_steps:
+        raise ValueError("no training windows: every history is too short to learn from.")
+    return num_steps
 
 
 @dataclass(slots=True, kw_only=True)
@@ -257,12 +284,10 @@ class _Run:
         self.validate, self.report, self.asked = validate, report, asked
 
         self.group_size: int = config.accumulation_steps * self.accelerator.num_processes
-        self.steps_per_epoch: int = math.ceil(
-            num_batches(windows, config.batch_size) / self.group_size
+        self.steps_per_epoch = steps_per_epoch(
+            windows, config, num_processes=self.accelerator.num_processes
         )
         self.num_steps = config.epochs * self.steps_per_epoch
-        if not self.num_steps:
-            raise ValueError("no training windows: every history is too short to learn from.")
 
         # What a resumed run must have in common with the one before.
         self.identity = {
@@ -278,6 +303,7 @@ class _Run:
         self.best_weights: Weights | None = None
         self.last_line: dict[str, Any] = {}
         self.log: TrainingLog | None = None
+        self.trackers: Trackers | None = None
         seed_everything(seed + self.accelerator.process_index)
 
         self.began = self.saved_at = self.mark = time.perf_counter()
@@ -331,6 +357,8 @@ class _Run:
         """Closes the log."""
         if self.log is not None:
             self.log.close()
+        if self.trackers is not None:
+            self.trackers.close()
 
     # Steps
 
@@ -540,10 +568,19 @@ class _Run:
     def _open_log(self) -> None:
         if self.accelerator.is_main_process:
             self.log = TrainingLog(self.folder / "log.jsonl", size_bytes=self.state.log_bytes)
+            if self.config.trackers:
+                self.trackers = Trackers(
+                    self.config.trackers,
+                    self.folder,
+                    step=self.state.step,
+                    about={key: self.identity[key] for key in ("config", "seed", "about")},
+                )
 
     def _write_line(self, line: dict[str, Any]) -> None:
         if self.log is not None:
             self.log.write(line)
+        if self.trackers is not None:
+            self.trackers.write(line)
 
     def _weights(self) -> Weights:
         """A copy on the CPU; tied tensors are stored twice, which safetensors wants."""
@@ -577,13 +614,16 @@ class _Run:
         """Puts everything back to where the checkpoint left it."""
         saved = load_checkpoint(path)
         refuse_other_run(path, saved.run, self.identity)
-        self.state = _State(
-            **{
-                **saved.state,
-                "line": Sums(**saved.state["line"]),
-                "whole_epoch": Sums(**saved.state["whole_epoch"]),
-            }
-        )
+        try:
+            self.state = _State(
+                **{
+                    **saved.state,
+                    "line": Sums(**saved.state["line"]),
+                    "whole_epoch": Sums(**saved.state["whole_epoch"]),
+                }
+            )
+        except (KeyError, TypeError) as error:
+            raise damaged(path, f"state.json: {error}") from error
         self.raw_objective.load_state_dict(saved.weights)
         self.best_weights = saved.best_weights
         self.optimizer.load_state_dict(saved.optimizer)

@@ -90,10 +90,7 @@ def train_semantic_id_model(
         ValueError: see `loop.train`; also where split, catalog and configurations do not fit.
     """
     _check_items(split, catalog.num_items)
-    with unchanged_random_state():
-        seed_everything(seed)
-        network = Transformer(model, catalog.semantic_ids, catalog.codebook_sizes)
-        lowered = NextCodeObjective(network, objective)
+    network, lowered = new_transformer(catalog, model, objective, seed=seed)
     validation = validation or ValidationConfig()
     policy = BeamSearch(num_beams=validation.num_beams)
 
@@ -137,9 +134,9 @@ def train_sasrec(
 ) -> Trained[SasRec]:
     """Trains SASRec with the full cross-entropy; validates by its ranking of the whole catalog.
 
+    What is not said of an argument is as in `train_semantic_id_model`.
+
     Args:
-        split, model, objective, training, max_history, folder, seed, validation, resume, report:
-            as in `train_semantic_id_model`.
         num_items: items of the catalog.
 
     Raises:
@@ -147,15 +144,7 @@ def train_sasrec(
             the split names an item outside the catalog.
     """
     _check_items(split, num_items)
-    if max_history > model.max_items:
-        raise ValueError(
-            f"max_history is {max_history}, but the network sees at most {model.max_items} items; "
-            "raise model.max_items or lower max_history."
-        )
-    with unchanged_random_state():
-        seed_everything(seed)
-        network = SasRec(model, num_items)
-        lowered = NextItemObjective(network, objective)
+    network, lowered = new_sasrec(num_items, model, objective, max_history=max_history, seed=seed)
 
     def recommender(device: torch.device) -> Recommender:
         return SasRecRecommender(network)
@@ -178,6 +167,44 @@ def train_sasrec(
         },
     )
     return Trained(network=network, result=result)
+
+
+def new_transformer(
+    catalog: Catalog, model: TransformerConfig, objective: NextCodeConfig, *, seed: int
+) -> tuple[Transformer, NextCodeObjective]:
+    """An untrained Transformer over semantic IDs, and what will be lowered.
+
+    Raises:
+        ValueError: the configurations do not fit each other.
+    """
+    with unchanged_random_state():
+        seed_everything(seed)
+        network = Transformer(model, catalog.semantic_ids, catalog.codebook_sizes)
+        return network, NextCodeObjective(network, objective)
+
+
+def new_sasrec(
+    num_items: int,
+    model: SasRecConfig,
+    objective: NextItemConfig,
+    *,
+    max_history: int,
+    seed: int,
+) -> tuple[SasRec, NextItemObjective]:
+    """An untrained SASRec, and what will be lowered.
+
+    Raises:
+        ValueError: `max_history` is more than the network can see.
+    """
+    if max_history > model.max_items:
+        raise ValueError(
+            f"max_history is {max_history}, but the network sees at most {model.max_items} items; "
+            "raise model.max_items or lower max_history."
+        )
+    with unchanged_random_state():
+        seed_everything(seed)
+        network = SasRec(model, num_items)
+        return network, NextItemObjective(network, objective)
 
 
 def _train(

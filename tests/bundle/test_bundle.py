@@ -9,12 +9,17 @@ import pytest
 import torch
 
 import sidestep
-from sidestep.bundle import LoadedRecommender, load, save_bundle
+from sidestep.bundle.folder import load, save_bundle
+from sidestep.bundle.loaded import LoadedRecommender
 from sidestep.catalog.catalog import Catalog
 from sidestep.model.sasrec import SasRec, SasRecConfig
+from sidestep.model.t5 import T5, T5Config
 from sidestep.model.transformer import Transformer, TransformerConfig
 from sidestep.search.beam import BeamSearch
 from sidestep.search.exhaustive import ExhaustiveSearch
+
+hugging_face = pytest.importorskip("sidestep.model.hugging_face")
+transformers = pytest.importorskip("transformers")
 
 NUM_ITEMS = 12
 ITEM_IDS = [f"id-{index}" for index in range(NUM_ITEMS)]
@@ -35,10 +40,30 @@ def network(kind):
     if kind == "sasrec":
         config = SasRecConfig(dim=8, num_layers=1, num_heads=1, max_items=MAX_HISTORY)
         return SasRec(config, NUM_ITEMS)
+    if kind == "semantic-id-t5":
+        config = T5Config(dim=8, num_layers=1, num_heads=2)
+        return T5(config, catalog().semantic_ids, (3, 4))
+    if kind == "hugging-face":
+        config = transformers.LlamaConfig(
+            vocab_size=12,
+            hidden_size=8,
+            intermediate_size=8,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            tie_word_embeddings=True,
+            pad_token_id=0,
+        )
+        return hugging_face.HuggingFaceModel(
+            transformers.LlamaForCausalLM(config),
+            catalog().semantic_ids,
+            (3, 4),
+            start_token=2,
+            code_tokens=torch.tensor([5, 3, 4, 11, 7, 9, 8]),
+        )
     return None
 
 
-KINDS = ("semantic-id-transformer", "sasrec", "popularity")
+KINDS = ("semantic-id-transformer", "semantic-id-t5", "hugging-face", "sasrec", "popularity")
 
 
 def saved(path, kind="semantic-id-transformer", *, texts=True):
@@ -109,6 +134,25 @@ def test_what_is_seen_or_not_available_is_left_out_before_the_cut(tmp_path, kind
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_what_one_user_must_not_get_another_may(tmp_path, kind):
+    loaded = load(saved(tmp_path / "bundle", kind))
+    first, second = loaded.recommend(
+        [["id-2"], ["id-2"]], k=12, excluded=[["id-1", "id-2", "gone"], []]
+    )
+    assert set(second.item_ids) == set(ITEM_IDS)
+    left = [item_id for item_id in ITEM_IDS if item_id not in ("id-1", "id-2")]
+    [expected] = loaded.recommend([["id-2"]], k=12, available=left)
+    assert first.item_ids == expected.item_ids
+    assert first.scores == pytest.approx(expected.scores, abs=1e-5)
+
+
+def test_seen_items_are_left_out_also_where_they_are_too_old_to_be_looked_at(tmp_path):
+    loaded = load(saved(tmp_path / "bundle"))
+    [answer] = loaded.recommend([ITEM_IDS[:8]], k=12, exclude_seen=True)
+    assert sorted(answer.item_ids) == sorted(ITEM_IDS[8:])
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_user_gets_the_same_answer_alone_and_among_others(tmp_path, kind):
     loaded = load(saved(tmp_path / "bundle", kind))
     together = loaded.recommend([["id-1", "id-2"], [], ["id-3", "gone"]])
@@ -159,6 +203,8 @@ def test_one_flat_list_is_not_taken_for_many_users(tmp_path):
         ({"histories": None}, "one list of item IDs per user"),
         ({"histories": [["id-1"]], "available": "id-1"}, r'available is .* pass \["id-1"\]'),
         ({"histories": [["id-1"]], "available": [1]}, "item IDs are text"),
+        ({"histories": [["id-1"]], "excluded": ["id-1"]}, "excluded must be one list"),
+        ({"histories": [["id-1"]], "excluded": [[1]]}, "item IDs are text"),
         ({"histories": [["id-1"]], "k": 2.0}, "k is an integer, got float 2.0"),
         ({"histories": [["id-1"]], "k": True}, "k is an integer"),
     ],
@@ -206,8 +252,13 @@ def changed(path, **values):
     file.write_text(json.dumps({**json.loads(file.read_text()), **values}))
 
 
+def test_an_older_schema_is_read(tmp_path):
+    changed(saved(tmp_path / "bundle"), schema_version=1)
+    assert load(tmp_path / "bundle").recommend([["id-1"]])[0].item_ids
+
+
 def test_a_newer_schema_is_refused_with_a_remedy(tmp_path):
-    changed(saved(tmp_path / "bundle"), schema_version=2, something="new")
+    changed(saved(tmp_path / "bundle"), schema_version=3, something="new")
     with pytest.raises(ValueError, match="Install a newer Sidestep"):
         load(tmp_path / "bundle")
 

@@ -1,0 +1,143 @@
+"""Appending: new items in a trained recommender, whose old IDs and weights stay as they are.
+
+A network of semantic IDs knows a new item by its codes, which it has learned from others. What it
+keeps per item has to be invented: the mean of what the item's siblings have, the old items that
+share the longest prefix with it. SASRec knows items by nothing else, so that it only takes new ones
+with a catalog whose semantic IDs say which items are siblings. Popularity counts them as zero.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Literal
+
+import numpy as np
+import polars as pl
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from sidestep.bundle.loaded import LoadedRecommender
+from sidestep.bundle.networks import Network, build_network, description_of, weights_of
+from sidestep.catalog.catalog import Catalog
+
+NewRows = Literal["siblings", "zeros"]
+"""What a network keeps of a new item: the mean of its siblings' rows, or zeros."""
+
+_ROWS_PER_ITEM = ("item_embedding.weight", "item_head.weight")
+
+
+def append_items(
+    loaded: LoadedRecommender,
+    item_ids: Sequence[str],
+    semantic_ids: Int[np.ndarray, "new levels"] | None,
+    *,
+    texts: pl.DataFrame | None = None,
+    new_rows: NewRows = "siblings",
+) -> LoadedRecommender:
+    """The same recommender with more items; those it has keep their indices, codes and weights.
+
+    Args:
+        loaded: is not changed.
+        item_ids: of the new items.
+        semantic_ids: their codes, see `sidestep.tokenizer.appending`. None where the catalog's
+            only code is the item itself, as that of popularity without a tokenizer.
+        texts: one row per new item, with columns of the catalog's texts.
+        new_rows: what the network keeps of them, where it keeps anything per item.
+
+    Raises:
+        TypeError: an item id is not a string.
+        ValueError: ids that the catalog has or that repeat, codes that are missing or out of range,
+            or a network that cannot know new items.
+    """
+    old = loaded.catalog.to("cpu")
+    sizes = old.codebook_sizes
+    if semantic_ids is None:
+        semantic_ids, sizes = _next_codes(loaded, len(item_ids))
+    catalog = old.appended(item_ids, semantic_ids, texts=texts, codebook_sizes=sizes)
+    counts = loaded.counts
+    if counts is not None:
+        counts = np.concatenate([counts, np.zeros(len(item_ids), counts.dtype)])
+    network = loaded.network
+    if network is not None:
+        network = _grown(loaded, network, catalog, new_rows).to(loaded.device)
+    return replace(
+        loaded,
+        manifest=loaded.manifest.model_copy(update={"catalog_version": catalog.version}),
+        catalog=catalog.to(loaded.device),
+        network=network,
+        counts=counts,
+    )
+
+
+def retire_items(loaded: LoadedRecommender, item_ids: Sequence[str]) -> LoadedRecommender:
+    """The same recommender that never recommends some items.
+
+    Raises:
+        KeyError: the catalog has no such item.
+        ValueError: nothing would be left to recommend.
+    """
+    return replace(loaded, catalog=loaded.catalog.retired(item_ids))
+
+
+def restore_items(loaded: LoadedRecommender, item_ids: Sequence[str]) -> LoadedRecommender:
+    """The same recommender that may recommend retired items again.
+
+    Raises:
+        KeyError: the catalog has no such item.
+    """
+    return replace(loaded, catalog=loaded.catalog.restored(item_ids))
+
+
+def has_item_codes(catalog: Catalog) -> bool:
+    """Whether the only code of an item is the item itself, so that no item is near another."""
+    return catalog.num_levels == 1 and catalog.codebook_sizes == (catalog.num_items,)
+
+
+def _next_codes(
+    loaded: LoadedRecommender, num_new: int
+) -> tuple[Int[np.ndarray, "new 1"], tuple[int, ...]]:
+    if not has_item_codes(loaded.catalog):
+        raise ValueError(
+            "the catalog has semantic IDs, so new items need theirs; encode their vectors with "
+            "the catalog's tokenizer."
+        )
+    if loaded.network is not None:
+        raise ValueError(
+            f"{loaded.kind} knows an item only by a vector that it learned for it, and this "
+            "catalog has no semantic IDs that say which items are near a new one. Train it with "
+            "--catalog, append to a network of semantic IDs, or train again with the new items."
+        )
+    first = loaded.catalog.num_items
+    codes = np.arange(first, first + num_new, dtype=np.int32)[:, None]
+    return codes, (first + num_new,)
+
+
+def _grown(
+    loaded: LoadedRecommender, network: Network, catalog: Catalog, new_rows: NewRows
+) -> Network:
+    num_old = loaded.catalog.num_items
+    weights = weights_of(network)
+    for name in _ROWS_PER_ITEM:
+        if name in weights:
+            rows = _sibling_means(weights[name], catalog.semantic_ids.numpy(), num_old)
+            if new_rows == "zeros":
+                rows = torch.zeros_like(rows)
+            weights[name] = torch.cat([weights[name], rows])
+    grown = build_network(loaded.kind, description_of(network), catalog, weights)
+    assert grown is not None
+    return grown
+
+
+def _sibling_means(
+    rows: Float[Tensor, "old dim"], semantic_ids: Int[np.ndarray, "items levels"], num_old: int
+) -> Float[Tensor, "new dim"]:
+    """For each new item the mean row of the old items that share its longest prefix.
+
+    An item without a relative, not even in the first code, gets the mean of all.
+    """
+    old = semantic_ids[:num_old]
+    means = []
+    for codes in semantic_ids[num_old:]:
+        shared = np.logical_and.accumulate(old == codes, axis=1).sum(axis=1)
+        means.append(rows[torch.from_numpy(shared == shared.max())].mean(dim=0))
+    return torch.stack(means)

@@ -1,0 +1,186 @@
+"""The folder of a bundle: how it is written, and how it is loaded.
+
+It holds `manifest.json`, the weights and the catalog, and nothing that has to be unpickled.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from sidestep.bundle.loaded import LoadedRecommender
+from sidestep.bundle.manifest import (
+    FORMAT,
+    MANIFEST,
+    SCHEMA_VERSION,
+    Manifest,
+    library_versions,
+    read_manifest,
+)
+from sidestep.bundle.networks import (
+    Network,
+    build_network,
+    description_of,
+    kind_of,
+    weights_of,
+)
+from sidestep.catalog.catalog import Catalog
+from sidestep.files import check_replaceable, file_sha256, whole_folder, write_json
+
+_WEIGHTS = "model.safetensors"
+CATALOG = "catalog"
+_COUNTS = "counts"
+
+
+def save_bundle(
+    path: Path,
+    *,
+    network: Network | None,
+    catalog: Catalog,
+    max_history: int,
+    seed: int,
+    counts: np.ndarray | None = None,
+    training: Mapping[str, Any] | None = None,
+    data: Mapping[str, Any] | None = None,
+) -> None:
+    """Writes a bundle, whole or not at all; an older bundle at `path` is replaced.
+
+    Args:
+        path: the folder.
+        network: what recommends; None makes a popularity bundle of `counts`.
+        catalog: item IDs, semantic IDs and texts; the one the network was trained on.
+        max_history: see `Manifest`.
+        seed: of the training.
+        counts: interactions per item in training, for popularity.
+        training: a summary, as JSON.
+        data: name and hashes of the dataset, as JSON.
+    """
+    if (network is None) == (counts is None):
+        raise ValueError("a bundle holds either a network or counts; give one of the two.")
+    check_replaceable(
+        path,
+        "a bundle",
+        lambda folder: (folder / MANIFEST).is_file(),
+        (MANIFEST, _WEIGHTS, CATALOG),
+    )
+    kind = kind_of(network)
+    with whole_folder(path) as folder:
+        if network is not None:
+            save_file(weights_of(network), folder / _WEIGHTS)
+        else:
+            assert counts is not None
+            save_file({_COUNTS: torch.from_numpy(np.ascontiguousarray(counts))}, folder / _WEIGHTS)
+        catalog.save(folder / CATALOG)
+        manifest = Manifest(
+            format=FORMAT,
+            schema_version=SCHEMA_VERSION,
+            kind=kind,
+            model=description_of(network),
+            max_history=max_history,
+            seed=seed,
+            training=dict(training or {}),
+            data=dict(data or {}),
+            catalog_version=catalog.version,
+            libraries=library_versions(kind),
+            files={
+                file.relative_to(folder).as_posix(): file_sha256(file)
+                for file in sorted(folder.rglob("*"))
+                if file.is_file()
+            },
+        )
+        write_json(folder / MANIFEST, manifest.model_dump(mode="json"))
+
+
+def save_loaded(path: Path, loaded: LoadedRecommender) -> None:
+    """Writes a recommender as a bundle again, for example after items were appended or retired."""
+    save_bundle(
+        path,
+        network=loaded.network,
+        catalog=loaded.catalog.to("cpu"),
+        max_history=loaded.max_history,
+        seed=loaded.manifest.seed,
+        counts=loaded.counts,
+        training=loaded.manifest.training,
+        data=loaded.manifest.data,
+    )
+
+
+def load(
+    path: Path | str, *, device: torch.device | str | None = None, verify: bool = True
+) -> LoadedRecommender:
+    """Loads a bundle, or the bundle of a training run.
+
+    Args:
+        path: the folder that `save_bundle` wrote, or one that holds it as `bundle`.
+        device: where to compute; None takes the GPU if there is one.
+        verify: compare the hash of every file; without it, large catalogs load at once.
+
+    Raises:
+        FileNotFoundError: there is no bundle, or one of its files is gone.
+        ValueError: it was written by a newer version, it is damaged, or there is no such device.
+        ImportError: it holds a Hugging Face model, and the extra `hf` is not installed.
+    """
+    chosen = _chosen_device(device)
+    folder = bundle_folder(Path(path))
+    manifest = read_manifest(folder / MANIFEST)
+    for name, sha256 in manifest.files.items():
+        file = folder / name
+        if not file.is_file():
+            raise FileNotFoundError(f"{file}: missing from the bundle; copy or train it again.")
+        if verify and file_sha256(file) != sha256:
+            raise ValueError(
+                f"{file}: not the file that {MANIFEST} describes; copy or train it again."
+            )
+    catalog = Catalog.load(folder / CATALOG)
+    if catalog.version != manifest.catalog_version:
+        raise ValueError(
+            f"{folder / CATALOG}: version {catalog.version[:12]}, but the bundle was trained on "
+            f"{manifest.catalog_version[:12]}; copy or train it again."
+        )
+    try:
+        weights = load_file(folder / _WEIGHTS)
+        network = build_network(manifest.kind, manifest.model, catalog, weights)
+    except (SafetensorError, RuntimeError, ValidationError) as error:
+        raise ValueError(
+            f"{folder / _WEIGHTS}: its weights do not fit {MANIFEST} ({error}); train it again."
+        ) from error
+    if network is not None:
+        network.to(chosen)
+    return LoadedRecommender(
+        manifest=manifest,
+        catalog=catalog.to(chosen),
+        network=network,
+        counts=weights[_COUNTS].numpy() if network is None else None,
+        device=chosen,
+    )
+
+
+def bundle_folder(path: Path) -> Path:
+    """Where the bundle lies: `path`, or the folder `bundle` of a run.
+
+    Raises:
+        FileNotFoundError: neither is one.
+    """
+    for folder in (path, path / "bundle"):
+        if (folder / MANIFEST).is_file():
+            return folder
+    raise FileNotFoundError(
+        f"{path}: no bundle here, {MANIFEST} is missing; train first, or name the folder of a "
+        "finished run."
+    )
+
+
+def _chosen_device(device: torch.device | str | None) -> torch.device:
+    has_gpu = torch.cuda.is_available()
+    chosen = torch.device(device or ("cuda" if has_gpu else "cpu"))
+    if chosen.type == "cuda" and not has_gpu:
+        raise ValueError(
+            f'device is "{chosen}", but there is no usable GPU here; pass device="cpu" or omit it, '
+            "or install a build of PyTorch for your GPU."
+        )
+    return chosen

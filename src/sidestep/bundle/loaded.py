@@ -1,0 +1,267 @@
+"""A bundle in memory: histories of item IDs in, ranked item IDs out."""
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from sidestep.baselines.item_scores import (
+    ItemScoreRecommender,
+    PopularityRecommender,
+    SasRecRecommender,
+)
+from sidestep.bundle.manifest import Kind, Manifest
+from sidestep.bundle.networks import Network
+from sidestep.catalog.availability import Availability
+from sidestep.catalog.catalog import Catalog
+from sidestep.data.histories import Histories
+from sidestep.model.sasrec import SasRec
+from sidestep.model.semantic_id_model import SemanticIdModel
+from sidestep.recommender import GenerativeRecommender, Recommendations
+from sidestep.search.beam import BeamSearch
+from sidestep.search.policy import SearchPolicy
+from sidestep.step import NO_ITEM
+
+_DEFAULT_BEAMS = 50
+_USERS_AT_ONCE = 128
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RankedItems:
+    """What one user is recommended, best first, as plain Python values.
+
+    scores: one per item; their unit is `score_kind`, such as "log_prob".
+    titles: one per item; None where the catalog has no texts.
+    tokens: backbone positions spent after the prompt.
+    num_unknown: items of the history that were dropped because the catalog lacks them.
+    """
+
+    item_ids: list[str]
+    scores: list[float]
+    score_kind: str
+    titles: list[str] | None
+    tokens: int
+    num_unknown: int
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LoadedRecommender:
+    """A bundle in memory; `load` makes it. Items with a tombstone are never recommended.
+
+    network: in `eval` mode on `device`; None for popularity.
+    counts: interactions per item in training, for popularity.
+    """
+
+    manifest: Manifest
+    catalog: Catalog
+    network: Network | None
+    counts: np.ndarray | None = field(repr=False)
+    device: torch.device
+
+    @property
+    def kind(self) -> Kind:
+        """What stands behind it."""
+        return self.manifest.kind
+
+    @property
+    def max_history(self) -> int:
+        """The most recent items of a history that count."""
+        return self.manifest.max_history
+
+    @property
+    def is_searched(self) -> bool:
+        """Whether it writes semantic IDs, among which is searched, instead of scoring all items."""
+        return isinstance(self.network, SemanticIdModel)
+
+    def recommender(
+        self,
+        search: SearchPolicy | None = None,
+        *,
+        available: Collection[str] | None = None,
+    ) -> GenerativeRecommender | ItemScoreRecommender:
+        """The recommender itself, which speaks of item indices, as evaluation wants it.
+
+        Args:
+            search: of the semantic IDs; None is a beam search of 50. Only for kinds that search.
+            available: IDs of the items that may be recommended; None means all. Whatever has a
+                tombstone is left out of them.
+
+        Raises:
+            KeyError: `available` names an item that the catalog lacks.
+            ValueError: a search is given, and there is nothing to search.
+        """
+        if isinstance(self.network, SemanticIdModel):
+            policy = search or BeamSearch(num_beams=_DEFAULT_BEAMS)
+            trie = self.catalog.trie
+            live = self._availability
+            if available is not None:
+                live = trie.availability(self._is_live(available))
+            return GenerativeRecommender(self.network, trie, policy, available=live)
+        if search is not None:
+            raise ValueError(f"{self.kind} scores every item and searches nothing; omit search.")
+        is_limited = available is not None or self.catalog.is_retired is not None
+        is_available = self._is_live(available) if is_limited else None
+        if isinstance(self.network, SasRec):
+            return SasRecRecommender(self.network, is_available=is_available)
+        assert self.counts is not None
+        return PopularityRecommender(self.counts, is_available=is_available)
+
+    def recommend(
+        self,
+        histories: Sequence[Sequence[str]],
+        k: int = 10,
+        *,
+        exclude_seen: bool = False,
+        search: SearchPolicy | None = None,
+        available: Collection[str] | None = None,
+        excluded: Sequence[Collection[str]] | None = None,
+    ) -> list[RankedItems]:
+        """Ranks items for each user.
+
+        What must not be recommended takes no place in a search: a list is that of a catalog
+        without it.
+
+        Args:
+            histories: per user the IDs of past items, oldest first. IDs that the catalog lacks are
+                dropped and counted; only the most recent `max_history` of the rest are looked at.
+            k: the longest list wanted. A search may find fewer.
+            exclude_seen: leaves out all items of the user's history, also those not looked at.
+            search: see `recommender`; None is a beam search of at least 50 and `k` beams.
+            available: IDs of the items that may be recommended to anyone; None means all.
+            excluded: per user the IDs of further items that this user must not get; IDs that the
+                catalog lacks do no harm.
+
+        Returns:
+            One answer per user, in their order.
+
+        Raises:
+            KeyError: `available` names an item that the catalog lacks.
+            TypeError: a history, `available` or what a user must not get is one text instead of a
+                sequence of IDs, an ID is no text, or `k` no integer.
+            ValueError: `k` is not positive, a search is given where there is none, or `excluded`
+                has not one entry per user.
+        """
+        _check_request(histories, k, available, excluded)
+        every, num_unknown = self._histories(histories)
+        known = every.cut(self.max_history)
+        unwanted = [] if excluded is None else [self._histories(excluded)[0]]
+        if exclude_seen:
+            unwanted.append(every)
+        if search is None and self.is_searched:
+            search = BeamSearch(num_beams=max(_DEFAULT_BEAMS, k))
+        recommender = self.recommender(search, available=available)
+        ranked: list[RankedItems] = []
+        for start in range(0, len(known), _USERS_AT_ONCE):
+            rows = np.arange(start, min(start + _USERS_AT_ONCE, len(known)))
+            answer = recommender.recommend(
+                known.batch(rows).to(self.device), k, excluded=self._padded(unwanted, rows)
+            )
+            ranked += self._named(answer, num_unknown[rows].tolist())
+        return ranked
+
+    @cached_property
+    def _availability(self) -> Availability | None:
+        """The trie without tombstones; None where there are none."""
+        if self.catalog.is_retired is None:
+            return None
+        return self.catalog.trie.availability(self._is_live(None))
+
+    def _is_live(self, available: Collection[str] | None) -> Bool[Tensor, " items"]:
+        """Which items are available and without a tombstone."""
+        is_live = torch.ones(self.catalog.num_items, dtype=torch.bool)
+        if available is not None:
+            indices = self.catalog.indices_of(list(available))
+            unknown = indices == NO_ITEM
+            if unknown.any():
+                missing = list(available)[int(unknown.argmax())]
+                raise KeyError(f"available names {missing!r}, which is no item of the catalog.")
+            is_live[:] = False
+            is_live[torch.from_numpy(indices)] = True
+        if self.catalog.is_retired is not None:
+            is_live &= ~torch.from_numpy(self.catalog.is_retired)
+        return is_live
+
+    def _histories(
+        self, rows: Sequence[Collection[str]]
+    ) -> tuple[Histories, Int[np.ndarray, " users"]]:
+        """Items as indices, and how many of each row the catalog lacks."""
+        return Histories.from_item_ids(
+            {str(row): list(item_ids) for row, item_ids in enumerate(rows)},
+            self.catalog.indices_of,
+        )
+
+    def _padded(
+        self, unwanted: Sequence[Histories], rows: Int[np.ndarray, " users"]
+    ) -> Int[Tensor, "users items"] | None:
+        if not unwanted:
+            return None
+        parts = [items.batch(rows).items for items in unwanted]
+        return torch.cat(parts, dim=1).to(self.device)
+
+    def _named(self, answer: Recommendations, num_unknown: Sequence[int]) -> list[RankedItems]:
+        """Indices as IDs and titles, without padding."""
+        items, scores = answer.items.cpu(), answer.scores.cpu()
+        named = []
+        for row, unknown in enumerate(num_unknown):
+            is_item = items[row] != NO_ITEM
+            indices = items[row][is_item].numpy()
+            named.append(
+                RankedItems(
+                    item_ids=self.catalog.ids_of(indices),
+                    scores=scores[row][is_item].tolist(),
+                    score_kind=answer.score_kind,
+                    titles=None if self.catalog.texts is None else self.catalog.titles_of(indices),
+                    tokens=int(answer.tokens[row]),
+                    num_unknown=unknown,
+                )
+            )
+        return named
+
+
+def _check_request(histories: Any, k: Any, available: Any, excluded: Any) -> None:
+    """Refuses what untyped callers mix up, before any of it is taken for something else."""
+    if isinstance(k, bool) or not isinstance(k, int | np.integer):
+        raise TypeError(f"k is an integer, got {type(k).__name__} {k!r}.")
+    if k < 1:
+        raise ValueError(f"k must be at least 1, got {k}.")
+    _check_rows("histories", histories)
+    if isinstance(available, str):
+        raise TypeError(f'available is a collection of item IDs, got a text; pass ["{available}"].')
+    if available is not None:
+        _check_ids(available)
+    if excluded is not None:
+        _check_rows("excluded", excluded)
+        if len(excluded) != len(histories):
+            raise ValueError(
+                f"excluded has {len(excluded)} entries for {len(histories)} histories; give one "
+                "per user, [] where nothing is excluded."
+            )
+
+
+def _check_rows(name: str, rows: Any) -> None:
+    if not isinstance(rows, Iterable):
+        raise TypeError(f"{name} must be one list of item IDs per user, got {rows!r}.")
+    if isinstance(rows, str) or any(isinstance(row, str) for row in rows):
+        raise TypeError(
+            f"{name} must be one list of item IDs per user, got a text; for one user "
+            'pass [["id-1", "id-2"]].'
+        )
+    for row in rows:
+        if not isinstance(row, Iterable):
+            raise TypeError(
+                f"{name} must be one list of item IDs per user, got "
+                f"{type(row).__name__} {row!r}; for a user without any pass []."
+            )
+        _check_ids(row)
+
+
+def _check_ids(item_ids: Iterable[Any]) -> None:
+    for item_id in item_ids:
+        if not isinstance(item_id, str):
+            remedy = "leave it out" if item_id is None else f"pass {str(item_id)!r}"
+            raise TypeError(f"item IDs are text, got {type(item_id).__name__} {item_id}; {remedy}.")

@@ -1,0 +1,81 @@
+"""The manifest: what a bundle is and where it came from, and which versions of it can be read."""
+
+import importlib.metadata
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from sidestep.files import read_json
+
+SCHEMA_VERSION = 2
+"""Version 2 added T5 and Hugging Face networks, and tombstones in the catalog; 1 is read too."""
+
+MANIFEST = "manifest.json"
+FORMAT = "sidestep.bundle"
+
+Kind = Literal["semantic-id-transformer", "semantic-id-t5", "hugging-face", "sasrec", "popularity"]
+
+_LIBRARIES = ("sidestep", "torch", "numpy", "safetensors")
+
+
+class Manifest(BaseModel):
+    """What a bundle is and where it came from.
+
+    model: configuration of the network, empty for popularity.
+    training: a summary, for people and results files.
+    data: name and hashes of what it was trained on.
+    files: SHA-256 by path within the bundle.
+    max_history: most recent items that are shown to the network.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: Literal["sidestep.bundle"]
+    schema_version: Literal[1, 2]
+    kind: Kind
+    model: dict[str, Any]
+    max_history: int = Field(ge=1)
+    seed: int
+    training: dict[str, Any]
+    data: dict[str, Any]
+    catalog_version: str
+    libraries: dict[str, str]
+    files: dict[str, str]
+
+
+def read_manifest(file: Path) -> Manifest:
+    """Reads a manifest.
+
+    Raises:
+        ValueError: it is of a newer Sidestep, or damaged; says what to do.
+    """
+    content = read_json(file)
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise ValueError(f"{file}: this does not describe a bundle.")
+    version = content.get("schema_version")
+    if isinstance(version, int) and version > SCHEMA_VERSION:
+        raise ValueError(
+            f"{file}: schema version {version}; this version of Sidestep reads up to "
+            f"{SCHEMA_VERSION}. Install a newer Sidestep, or train the bundle again."
+        )
+    try:
+        return Manifest.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ValueError(
+            f"{file}: {'.'.join(map(str, first['loc']))}: {first['msg']}; train the bundle again."
+        ) from error
+
+
+def library_versions(kind: Kind) -> dict[str, str]:
+    """What a bundle of this kind rests on, for people who have to find it again."""
+    more = ("transformers",) if kind == "hugging-face" else ()
+    return {name: _installed_version(name) for name in (*_LIBRARIES, *more)}
+
+
+def _installed_version(library: str) -> str:
+    try:
+        return importlib.metadata.version(library)
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown"

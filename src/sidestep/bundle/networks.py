@@ -1,0 +1,92 @@
+"""Networks of bundles: from a manifest to a network, and from a network to what a bundle keeps."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sidestep.bundle.manifest import Kind
+from sidestep.catalog.catalog import Catalog
+from sidestep.model.sasrec import SasRec, SasRecConfig
+from sidestep.model.semantic_id_model import SemanticIdModel
+from sidestep.model.t5 import T5, T5Config
+from sidestep.model.transformer import Transformer, TransformerConfig
+
+Network = SemanticIdModel | SasRec
+
+
+def kind_of(network: Network | None) -> Kind:
+    """What a bundle of this network is called.
+
+    Raises:
+        TypeError: a bundle cannot keep such a network.
+    """
+    if network is None:
+        return "popularity"
+    if isinstance(network, Transformer):
+        return "semantic-id-transformer"
+    if isinstance(network, T5):
+        return "semantic-id-t5"
+    if isinstance(network, SasRec):
+        return "sasrec"
+    if hasattr(network, "language_model"):
+        return "hugging-face"
+    raise TypeError(f"a bundle cannot keep a {type(network).__name__}.")
+
+
+def description_of(network: Network | None) -> dict[str, Any]:
+    """What makes the network again but for its weights, as JSON; nothing for popularity."""
+    if network is None:
+        return {}
+    if isinstance(network, Transformer | T5 | SasRec):
+        return network.config.model_dump(mode="json")
+    adapter: Any = network  # its class needs the extra `hf`
+    description: dict[str, Any] = adapter.description()
+    return description
+
+
+def build_network(
+    kind: Kind, description: Mapping[str, Any], catalog: Catalog, weights: Mapping[str, Tensor]
+) -> Network | None:
+    """The network of a bundle, in `eval` mode and frozen; None for popularity.
+
+    Raises:
+        RuntimeError: the weights are another network's.
+        ValueError: the description is none of this kind.
+    """
+    if kind == "popularity":
+        return None
+    # The weights are loaded at once: what the initialisation draws must not disturb the caller.
+    with torch.random.fork_rng(devices=[]):
+        network = _initialised(kind, description, catalog)
+    loaded: nn.Module = network
+    if kind == "hugging-face":
+        assert isinstance(network.language_model, nn.Module)
+        loaded = network.language_model
+    loaded.load_state_dict(weights)
+    network.requires_grad_(requires_grad=False).eval()
+    return network
+
+
+def weights_of(network: Network) -> dict[str, Tensor]:
+    """The weights as a bundle keeps them: on the CPU, each with memory of its own."""
+    kept: Any = network.language_model if kind_of(network) == "hugging-face" else network
+    return {
+        name: weights.detach().cpu().clone().contiguous()
+        for name, weights in kept.state_dict().items()
+    }
+
+
+def _initialised(kind: Kind, description: Mapping[str, Any], catalog: Catalog) -> Network:
+    if kind == "sasrec":
+        return SasRec(SasRecConfig(**description), catalog.num_items)
+    ids, sizes = catalog.semantic_ids, catalog.codebook_sizes
+    if kind == "semantic-id-transformer":
+        return Transformer(TransformerConfig(**description), ids, sizes)
+    if kind == "semantic-id-t5":
+        return T5(T5Config(**description), ids, sizes)
+    # Only here is the extra `hf` needed.
+    from sidestep.model.hugging_face import HuggingFaceModel
+
+    return HuggingFaceModel.from_description(description, ids, sizes)

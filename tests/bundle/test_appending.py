@@ -1,0 +1,158 @@
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+from sidestep.bundle.appending import append_items, restore_items, retire_items
+from sidestep.bundle.folder import load, save_bundle, save_loaded
+from sidestep.catalog.catalog import Catalog
+from sidestep.model.sasrec import SasRec, SasRecConfig
+from sidestep.model.transformer import Transformer, TransformerConfig
+from sidestep.search.exhaustive import ExhaustiveSearch
+
+ITEM_IDS = [f"id-{index}" for index in range(12)]
+NEW_IDS = ["new-a", "new-b"]
+NEW_CODES = np.array([[1, 3], [2, 3]], dtype=np.int32)
+KINDS = ("transformer", "sasrec", "popularity")
+
+
+def catalog():
+    semantic_ids = np.array([[index // 3, index % 3] for index in range(12)])
+    return Catalog.build(ITEM_IDS, semantic_ids, (4, 4), texts=pl.DataFrame({"title": [*ITEM_IDS]}))
+
+
+def loaded(folder, kind, known=None, *, dim=8):
+    torch.manual_seed(0)
+    known = known or catalog()
+    network, counts = None, None
+    if kind == "transformer":
+        config = TransformerConfig(
+            dim=dim, num_layers=1, num_heads=2, history="items", item_embedding=True, item_head=True
+        )
+        network = Transformer(config, known.semantic_ids, known.codebook_sizes)
+        torch.nn.init.normal_(network.head.weight)  # so that no two leaves score alike
+    elif kind == "sasrec":
+        network = SasRec(SasRecConfig(dim=dim, num_layers=1, max_items=4), known.num_items)
+    else:
+        counts = np.arange(known.num_items)[::-1].copy()
+    save_bundle(folder, network=network, counts=counts, catalog=known, max_history=4, seed=0)
+    return load(folder, device="cpu")
+
+
+def appended(old):
+    texts = pl.DataFrame({"title": ["New A", "New B"]})
+    return append_items(old, NEW_IDS, NEW_CODES, texts=texts)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_appending_changes_no_old_id_and_no_old_weight_and_survives_the_folder(tmp_path, kind):
+    old = loaded(tmp_path / "old", kind)
+    new = appended(old)
+    save_loaded(tmp_path / "new", new)
+    for grown in (new, load(tmp_path / "new", device="cpu")):
+        assert grown.catalog.parent_version == old.catalog.version
+        assert torch.equal(grown.catalog.semantic_ids[:12], old.catalog.semantic_ids)
+        assert grown.catalog.ids_of(np.arange(12, 14)) == NEW_IDS
+        if old.network is not None:
+            for name, weights in old.network.state_dict().items():
+                mine = grown.network.state_dict()[name]
+                assert torch.equal(mine[: len(weights)], weights), name
+                assert len(mine) == len(weights) + 2 * (name.split(".")[0].startswith("item_"))
+    assert old.catalog.num_items == 12
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_new_items_are_recommended_and_may_stand_in_histories(tmp_path, kind):
+    new = appended(loaded(tmp_path / "old", kind))
+    [answer] = new.recommend([["id-3", "new-a"]], k=14)
+    assert answer.num_unknown == 0
+    assert set(answer.item_ids) == {*ITEM_IDS, *NEW_IDS}
+    assert "New A" in answer.titles
+    if kind == "popularity":
+        assert answer.item_ids[-2:] == NEW_IDS
+        assert answer.scores[-2:] == [0, 0]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_lists_without_new_items_keep_their_order(tmp_path, kind):
+    old = loaded(tmp_path / "old", kind)
+    new = appended(old)
+    histories = [["id-3", "id-7"], [], ["id-1"]]
+    available = [*ITEM_IDS]
+    for before, after in zip(
+        old.recommend(histories, k=12),
+        new.recommend(histories, k=12, available=available),
+        strict=True,
+    ):
+        assert after.item_ids == before.item_ids
+        assert after.scores == pytest.approx(before.scores, abs=1e-5)
+
+
+def test_a_new_row_is_the_mean_of_the_siblings(tmp_path):
+    old = loaded(tmp_path / "old", "transformer")
+    rows = old.network.item_embedding.weight
+    grown = appended(old).network
+    torch.testing.assert_close(grown.item_embedding.weight[12], rows[3:6].mean(0))
+    torch.testing.assert_close(grown.item_embedding.weight[13], rows[6:9].mean(0))
+    torch.testing.assert_close(
+        grown.item_head.weight[12], old.network.item_head.weight[3:6].mean(0)
+    )
+    without = append_items(old, NEW_IDS, NEW_CODES, new_rows="zeros").network
+    assert not without.item_embedding.weight[12:].any()
+
+
+def test_an_item_without_a_relative_gets_the_mean_of_all(tmp_path):
+    known = Catalog.build(["a", "b"], np.array([[0, 0], [1, 0]]), (3, 2))
+    grown = append_items(
+        loaded(tmp_path / "old", "sasrec", known), ["c"], np.array([[2, 1]], dtype=np.int32)
+    )
+    rows = grown.network.item_embedding.weight
+    torch.testing.assert_close(rows[2], rows[:2].mean(0))
+
+
+def flat():
+    return Catalog.build(["a", "b", "c"], np.arange(3)[:, None], (3,))
+
+
+def test_popularity_without_semantic_ids_takes_new_items(tmp_path):
+    grown = append_items(loaded(tmp_path / "old", "popularity", flat()), ["d"], None)
+    [answer] = grown.recommend([[]], k=4)
+    assert answer.item_ids == ["a", "b", "c", "d"]
+    save_loaded(tmp_path / "new", grown)
+    assert load(tmp_path / "new").catalog.codebook_sizes == (4,)
+
+
+def test_what_cannot_know_new_items_refuses_them_with_the_remedy(tmp_path):
+    with pytest.raises(ValueError, match="Train it with --catalog"):
+        append_items(loaded(tmp_path / "a", "sasrec", flat()), ["d"], None)
+    with pytest.raises(ValueError, match="new items need theirs"):
+        append_items(loaded(tmp_path / "b", "transformer"), ["d"], None)
+    with pytest.raises(ValueError, match="in the catalog already"):
+        append_items(loaded(tmp_path / "c", "transformer"), ["id-1"], NEW_CODES[:1])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_retired_items_are_not_recommended_but_may_stand_in_histories(tmp_path, kind):
+    old = loaded(tmp_path / "old", kind)
+    gone = ["id-3", "id-0", "id-7"]
+    save_loaded(tmp_path / "new", retire_items(old, gone))
+    retired = load(tmp_path / "new", device="cpu")
+    histories = [["id-3", "id-1"], ["id-8"]]
+    search = ExhaustiveSearch(num_leaves=12) if kind == "transformer" else None
+    for chosen in (None, search):
+        found = retired.recommend(histories, k=12, search=chosen)
+        left = [item_id for item_id in ITEM_IDS if item_id not in gone]
+        limited = old.recommend(histories, k=12, search=chosen, available=left)
+        for answer, expected in zip(found, limited, strict=True):
+            assert answer.num_unknown == 0
+            assert answer.item_ids == expected.item_ids
+            assert sorted(answer.item_ids) == sorted(left)
+    [answer] = retired.recommend([[]], k=12, available=["id-0", "id-2"])
+    assert answer.item_ids == ["id-2"]
+    again = restore_items(retired, ["id-0"])
+    assert "id-0" in again.recommend([[]], k=12)[0].item_ids
+    if old.network is not None:
+        assert all(
+            torch.equal(weights, old.network.state_dict()[name])
+            for name, weights in retired.network.state_dict().items()
+        )

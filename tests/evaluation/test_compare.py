@@ -106,6 +106,7 @@ def test_a_comparison_is_plain_json():
         ({"targets": torch.zeros(NUM_USERS, dtype=torch.long)}, "the targets"),
         ({"k": 9, "items": torch.zeros(NUM_USERS, 9, dtype=torch.long)}, "length of the lists"),
         ({"setting": setting(exclude_seen=True)}, "seen items"),
+        ({"setting": setting(strategy="given")}, r"how the data was split \(leave-one-out, given"),
     ],
 )
 def test_runs_that_answered_other_questions_are_refused(changes, named):

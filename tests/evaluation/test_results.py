@@ -15,7 +15,6 @@ from sidestep.evaluation.results import (
     QualityLine,
     Setting,
     append,
-    best_setting,
     check_selection,
     read,
     read_per_user,
@@ -154,23 +153,52 @@ def test_two_selected_settings_of_a_method_are_refused():
         )
 
 
+BY_TIME = "global-time@1534377600,1536969600,last"
+
+
+def test_lines_of_another_split_are_chosen_apart():
+    by_time = setting(strategy=BY_TIME, beams=20)
+    better = dict.fromkeys(REQUIRED_METRICS, 0.5)
+    lines = [line(selected=True), line(setting=by_time, selected=True, metrics=better)]
+    check_selection(lines)
+    with pytest.raises(ValueError, match="select that one"):
+        check_selection([*lines, line(setting=setting(beams=20), metrics=better)])
+
+
+def test_leave_one_out_is_not_written_and_other_splits_are():
+    assert "strategy" not in line().model_dump_json()
+    assert BY_TIME in line(setting=setting(strategy=BY_TIME)).model_dump_json()
+    for wrong in ("leave-one-out", "random", "global-time@1,2"):
+        with pytest.raises(ValidationError):
+            setting(strategy=wrong)
+
+
 def test_a_run_that_stands_twice_is_refused():
     with pytest.raises(ValueError, match="lines 1 and 2 report the same run"):
         check_selection([line(), line()])
 
 
-def test_the_best_setting_has_the_best_mean_over_seeds():
-    def with_ndcg(value: float, seed: int, beams: int) -> QualityLine:
-        metrics = dict.fromkeys(REQUIRED_METRICS, 0.0) | {"NDCG@10": value}
-        return line(metrics=metrics, seed=seed, setting=setting(beams=beams))
+def with_ndcg(value: float, seed: int, **changes) -> QualityLine:
+    metrics = dict.fromkeys(REQUIRED_METRICS, 0.0) | {"NDCG@10": value}
+    return line(metrics=metrics, seed=seed, **changes)
 
-    lines = [with_ndcg(0.9, 0, 10), with_ndcg(0.1, 1, 10), with_ndcg(0.6, 0, 50)]
-    with pytest.raises(ValueError, match="different seeds"):
-        best_setting(lines, dataset="scientific", method="beam")
-    lines.append(with_ndcg(0.6, 1, 50))
-    assert best_setting(lines, dataset="scientific", method="beam").beams == 50
-    with pytest.raises(ValueError, match="no validation line of sasrec"):
-        best_setting(lines, dataset="scientific", method="sasrec")
+
+def test_a_selected_setting_must_be_the_best_on_validation_over_shared_seeds():
+    twenty = {"setting": setting(beams=20)}
+    lines = [
+        with_ndcg(0.1, 0, selected=True),
+        with_ndcg(0.9, 1, selected=True),
+        with_ndcg(0.6, 0, **twenty),
+        with_ndcg(0.2, 1, **twenty),
+    ]
+    check_selection(lines)  # means .5 and .4; on seed 0 alone the other is better
+    with pytest.raises(ValueError, match=r"line 1 selects .* 0\.5000 on validation.* 0\.7500"):
+        check_selection([*lines[:3], with_ndcg(0.9, 1, **twenty)])
+
+
+def test_settings_without_a_shared_seed_or_all_users_are_not_compared():
+    few = {"setting": setting(beams=20, users=2000)}
+    check_selection([with_ndcg(0.1, 0, selected=True), with_ndcg(0.6, 1), with_ndcg(0.6, 0, **few)])
 
 
 def per_user(**changes) -> PerUser:

@@ -87,8 +87,9 @@ def compare(
         num_resamples: of the tests.
 
     Raises:
-        ValueError: if the runs differ in dataset, split, users, targets, list length or in
-            whether seen items are excluded; if a seed stands twice; if a name is unknown.
+        ValueError: if the runs differ in dataset, split, how that was made, users, targets, list
+            length or in whether seen items are excluded; if a seed stands twice; if a name is
+            unknown.
     """
     _check_comparable(runs)
     groups = _grouped(runs)
@@ -125,6 +126,20 @@ def compare(
     ]
 
 
+def labels_of(runs: Sequence[PerUser]) -> list[str]:
+    """What `compare` calls the method of each run; runs that differ in their seed alone share it.
+
+    Raises:
+        ValueError: a seed stands twice.
+    """
+    groups = _grouped(runs)
+    labels = _labels([group[0] for group in groups])
+    return [
+        next(label for label, group in zip(labels, groups, strict=True) if run in group)
+        for run in runs
+    ]
+
+
 def _means_over_seeds(group: Sequence[PerUser]) -> dict[str, Float[np.ndarray, "seeds users"]]:
     """Every metric of one target by seed and user."""
     by_seed = [per_user_metrics(run.rank_before, run.bucket_size, run.k) for run in group]
@@ -157,6 +172,9 @@ def _first_difference(first: PerUser, other: PerUser) -> str | None:
         return f"the dataset ({first.dataset}, {other.dataset})"
     if first.split != other.split:
         return f"the split ({first.split}, {other.split})"
+    if first.setting.strategy != other.setting.strategy:
+        ways = [run.setting.strategy or "leave-one-out" for run in (first, other)]
+        return f"how the data was split ({ways[0]}, {ways[1]})"
     if first.user_ids != other.user_ids:
         return f"the users ({len(first.user_ids)} and {len(other.user_ids)} rows)"
     if not torch.equal(first.targets, other.targets):

@@ -67,6 +67,9 @@ _METRIC = re.compile(
 )
 _PER_USER_KEY = b"sidestep"
 
+STRATEGY = r"^(given|global-time@-?\d+,-?\d+,[a-z]+)$"
+"""What makes other rows than leave-one-out, with what tells such splits of one dataset apart."""
+
 Share = Annotated[float, Field(ge=0, le=1)]
 SplitName = Literal["validation", "test"]
 
@@ -108,6 +111,11 @@ class Setting(BaseModel):
 
     users: int | Literal["all"]
     """The rows measured: all of the split, or so many fixed random ones."""
+
+    strategy: str | None = Field(
+        default=None, pattern=STRATEGY, exclude_if=lambda value: value is None
+    )
+    """How the rows came about, such as "given"; None, left out of files, is leave-one-out."""
 
     @field_validator("users")
     @classmethod
@@ -210,11 +218,12 @@ def check_selection(lines: Sequence[QualityLine]) -> None:
     """Refuses lines that break the rules of selection, which no line can see alone.
 
     Raises:
-        ValueError: if a run stands twice, or a method has two selected settings on one dataset
-            (the number of users aside: the selected setting may be measured on fewer).
+        ValueError: if a run stands twice, a method has two selected settings on one dataset and
+            way of splitting it (the number of users aside: the selected setting may be measured on
+            fewer), or another setting of the file was better on validation than the selected one.
     """
     seen: dict[tuple[object, ...], int] = {}
-    chosen: dict[tuple[str, str], tuple[int, Setting]] = {}
+    chosen: dict[tuple[str, str, str | None], tuple[int, Setting]] = {}
     for number, line in enumerate(lines, start=1):
         run = (line.dataset, line.method, line.split, line.seed, line.setting, line.selected)
         if run in seen:
@@ -226,34 +235,52 @@ def check_selection(lines: Sequence[QualityLine]) -> None:
         if not line.selected:
             continue
         setting = line.setting.model_copy(update={"users": "all"})
-        first, other = chosen.setdefault((line.dataset, line.method), (number, setting))
+        place = (line.dataset, line.method, setting.strategy)
+        first, other = chosen.setdefault(place, (number, setting))
         if setting != other:
             raise ValueError(
                 f"lines {first} and {number} select different settings of {line.method} on "
                 f"{line.dataset}."
             )
+    for (dataset, method, strategy), (number, setting) in chosen.items():
+        of_method = [
+            line
+            for line in lines
+            if (line.dataset, line.method, line.setting.strategy) == (dataset, method, strategy)
+        ]
+        better = _better_on_validation(of_method, setting)
+        if better is not None:
+            raise ValueError(
+                f"line {number} selects a setting of {method} on {dataset} with NDCG@10 "
+                f"{better[2]:.4f} on validation, but {better[0].model_dump_json()} has "
+                f"{better[1]:.4f}; select that one."
+            )
 
 
-def best_setting(
-    lines: Iterable[QualityLine], *, dataset: str, method: str, metric: str = "NDCG@10"
-) -> Setting:
-    """The setting with the highest mean over seeds on validation; the first of equal ones.
+def _better_on_validation(
+    lines: Iterable[QualityLine], selected: Setting, *, metric: str = "NDCG@10"
+) -> tuple[Setting, float, float] | None:
+    """A setting that beats the selected one on validation, over the seeds that both were run with.
 
-    Raises:
-        ValueError: if there is no validation line of that method on that dataset, or the settings
-            were measured on different seeds or users, so that their means cannot be compared.
+    Args:
+        lines: of one method on one dataset.
+        selected: the setting that was selected, for all users.
+
+    Returns:
+        The first such setting, its mean and that of the selected one; None if there is none.
     """
     values: dict[Setting, dict[int, float]] = defaultdict(dict)
     for line in lines:
-        if (line.dataset, line.method, line.split) == (dataset, method, "validation"):
+        if line.split == "validation" and line.setting.users == "all":
             values[line.setting][line.seed] = line.metrics[metric]
-    if not values:
-        raise ValueError(f"no validation line of {method} on {dataset} to choose from.")
-    if len({frozenset(seeds) for seeds in values.values()}) > 1:
-        raise ValueError(f"the settings of {method} on {dataset} were run with different seeds.")
-    if len({setting.users for setting in values}) > 1:
-        raise ValueError(f"the settings of {method} on {dataset} were measured on different users.")
-    return max(values, key=lambda setting: fmean(values[setting].values()))
+    own = values.pop(selected, {})
+    for setting, by_seed in values.items():
+        seeds = own.keys() & by_seed.keys()
+        if seeds:
+            theirs, ours = (fmean(run[seed] for seed in seeds) for run in (by_seed, own))
+            if theirs > ours:
+                return setting, theirs, ours
+    return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -1,0 +1,102 @@
+"""Collisions: items that share their whole semantic ID, and what that is worth to a wrong count.
+
+How they are avoided when IDs are made is in the tokenizer.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Int
+
+from sidestep.metrics import ranking
+
+_CUTOFFS = (1, 10)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ceiling:
+    """What a recommender could reach that always names the target's ID first.
+
+    With a shared ID counted as one hit it reaches 1; what the items of a bucket, which nobody can
+    tell apart, leave of that is `honest`, and `inflation` is 1 / honest.
+    """
+
+    metric: str
+    honest: float
+    inflation: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Collisions:
+    """Items that share their whole ID with others.
+
+    distinct: different IDs.
+    buckets: number of IDs by how many items have them.
+    largest: items of the largest bucket.
+    shared_items: share of the items that are not alone in their bucket.
+    shared_interactions: share of training interactions with such items; None without training.
+    random_inflation: of hit rates of a random ranking of IDs, counting a shared ID as one hit:
+        items per ID.
+    ceilings: targets drawn as in training, or evenly without a training part.
+    """
+
+    items: int
+    distinct: int
+    buckets: dict[int, int]
+    largest: int
+    shared_items: float
+    shared_interactions: float | None
+    random_inflation: float
+    ceilings: tuple[Ceiling, ...]
+
+    def in_words(self) -> str:
+        """What the collisions are worth when they are counted wrongly."""
+        if self.distinct == self.items:
+            return "Every item has an ID of its own: nothing is inflated."
+        first = self.ceilings[0]
+        return (
+            f"{self.items - self.distinct:,} items too many for their IDs. If a shared ID counted "
+            f"as one hit, a recommender that always names the right ID would be credited with "
+            f"{first.metric} 1.000 for {first.honest:.3f} (× {first.inflation:.3f}), and a random "
+            f"ranking with hit rates × {self.random_inflation:.3f}."
+        )
+
+
+def collisions(
+    leaf_of: Int[np.ndarray, " items"], interactions: Int[np.ndarray, " items"] | None = None
+) -> Collisions:
+    """How items share IDs, and what that is worth to a metric that counts a shared ID as one hit.
+
+    Args:
+        leaf_of: the leaf of each item, numbered from 0 without gaps.
+        interactions: per item; None draws targets evenly.
+    """
+    sizes = np.bincount(leaf_of)
+    bucket_size = sizes[leaf_of]
+    weights = np.ones(len(leaf_of), dtype=np.int64) if interactions is None else interactions
+    tensor = torch.from_numpy(bucket_size)
+    first = torch.zeros_like(tensor)
+    ceilings = []
+    for name, metric in (("HR", ranking.hit_rate), ("NDCG", ranking.ndcg)):
+        for cutoff in _CUTOFFS:
+            if (name, cutoff) != ("NDCG", 1):  # the same as HR@1
+                values = metric(first, tensor, cutoff).numpy()
+                honest = float(np.average(values, weights=weights))
+                ceilings.append(
+                    Ceiling(metric=f"{name}@{cutoff}", honest=honest, inflation=1 / honest)
+                )
+    is_shared = bucket_size > 1
+    counted = np.bincount(sizes)
+    return Collisions(
+        items=len(leaf_of),
+        distinct=len(sizes),
+        buckets={int(size): int(counted[size]) for size in np.flatnonzero(counted)},
+        largest=int(sizes.max()),
+        shared_items=float(is_shared.mean()),
+        shared_interactions=(
+            None if interactions is None else float(np.average(is_shared, weights=interactions))
+        ),
+        random_inflation=len(leaf_of) / len(sizes),
+        ceilings=tuple(ceilings),
+    )

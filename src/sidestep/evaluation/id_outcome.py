@@ -1,0 +1,82 @@
+"""What a trained model made of its semantic IDs, read off the lists that it gave each user."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from sidestep.evaluation.results import PerUser
+from sidestep.metrics import ranking
+from sidestep.step import NO_ITEM
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inflation:
+    """A metric of one run, by expectation over buckets and with each shared ID as one hit."""
+
+    honest: float
+    as_one_hit: float
+
+
+def one_hit_inflation(
+    run: PerUser, semantic_ids: Int[np.ndarray, "items levels"], *, k: int = 10
+) -> dict[str, Inflation]:
+    """What HR@k and NDCG@k of a run would be if the target's whole bucket counted as one hit.
+
+    That is how IDs with collisions are often reported: a list of k IDs hits if the target's is
+    among them, however many items have it. A list here holds items, so where its items stand for
+    fewer than k IDs the inflated number is a lower bound.
+
+    Args:
+        run: any searched run.
+        semantic_ids: of its catalog.
+        k: the cut-off, at most the length of the lists.
+    """
+    _check(run, k)
+    places = _leaf_places(run, torch.from_numpy(semantic_ids))
+    rank = places.gather(1, run.rank_before.clamp(min=0)[:, None])[:, 0]
+    rank = rank.masked_fill(run.rank_before == ranking.NOT_LISTED, ranking.NOT_LISTED)
+    alone = torch.ones_like(run.bucket_size)
+    return {
+        f"{name}@{k}": Inflation(
+            honest=float(metric(run.rank_before, run.bucket_size, k).mean()),
+            as_one_hit=float(metric(rank, alone, k).mean()),
+        )
+        for name, metric in (("HR", ranking.hit_rate), ("NDCG", ranking.ndcg))
+    }
+
+
+def prefix_recall(
+    run: PerUser, semantic_ids: Int[np.ndarray, "items levels"], *, k: int = 10
+) -> list[float]:
+    """HRecall@b@k of a run, by depth b: the target's first b codes are among its k best leaves.
+
+    The same as the evaluator's, for other k than the length of the lists. The leaves are read off
+    the items, so a list whose items stand for fewer than k leaves has only those.
+
+    Args:
+        run: any searched run.
+        semantic_ids: of its catalog.
+        k: leaves that count, at most the length of the lists.
+    """
+    _check(run, k)
+    codes = torch.from_numpy(semantic_ids)
+    is_counted = (run.items != NO_ITEM) & (_leaf_places(run, codes) < k)
+    listed = codes[run.items.clamp(min=0)].masked_fill(~is_counted[:, :, None], -1)
+    hits = ranking.prefix_hits(listed, codes[run.targets])
+    return [float(share) for share in hits.double().mean(dim=0)]
+
+
+def _leaf_places(run: PerUser, semantic_ids: Int[Tensor, "items levels"]) -> Int[Tensor, "users k"]:
+    """For every entry how many leaves stand before its own; a bucket's items stand together."""
+    listed = semantic_ids[run.items.clamp(min=0)]  # [users, k, levels]
+    is_next = torch.zeros_like(run.items)
+    is_next[:, 1:] = (listed[:, 1:] != listed[:, :-1]).any(dim=2)
+    return is_next.cumsum(dim=1)
+
+
+def _check(run: PerUser, k: int) -> None:
+    if not 1 <= k <= run.k:
+        raise ValueError(f"k must be from 1 to {run.k}, the length of the run's lists, got {k}.")

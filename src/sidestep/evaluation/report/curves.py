@@ -1,0 +1,180 @@
+"""Curves: metrics against the length of the list, the depth of the search, the epoch of training.
+
+A method's curve is the mean over its seeds.
+"""
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from sidestep.evaluation.report.chart import Chart, Curve
+from sidestep.evaluation.results import PerUser
+from sidestep.metrics.ranking import hit_rate, ndcg
+
+ALL_EVALUATED = ", all evaluated"
+"""What a curve over all prefixes that a search looked at is called, after its label."""
+
+Metric = Callable[[Int[Tensor, " users"], Int[Tensor, " users"], int], Float[Tensor, " users"]]
+
+
+def hit_rate_chart(runs: Mapping[str, Sequence[PerUser]]) -> Chart:
+    """HR@K against K, per label."""
+    return _by_length(
+        runs,
+        hit_rate,
+        title="Hit rate by length of the list",
+        caption="Share of users whose next item is among the first K.",
+        y_label="HR@K",
+    )
+
+
+def ndcg_chart(runs: Mapping[str, Sequence[PerUser]]) -> Chart:
+    """NDCG@K against K, per label."""
+    return _by_length(
+        runs,
+        ndcg,
+        title="NDCG by length of the list",
+        caption="As the hit rate, but a hit counts less the lower it stands.",
+        y_label="NDCG@K",
+    )
+
+
+def prefix_recall_chart(metrics: Mapping[str, Sequence[Mapping[str, float]]]) -> Chart | None:
+    """HRecall against depth, per label, from each seed's metrics; None if no label has it."""
+    curves: list[Curve] = []
+    evaluated: list[Curve] = []
+    for label, seeds in metrics.items():
+        if not seeds:
+            continue
+        among = dict.fromkeys(
+            found[1] for name in seeds[0] if (found := re.fullmatch(r"HRecall@1@(\w+)", name))
+        )
+        for kind in among:
+            names = [name for name in seeds[0] if re.fullmatch(rf"HRecall@\d+@{kind}", name)]
+            by_depth = {
+                float(name.split("@")[1]): fmean(seed[name] for seed in seeds) for name in names
+            }
+            depths = tuple(sorted(by_depth))
+            curve = Curve(
+                label=f"{label}{ALL_EVALUATED}" if kind == "evaluated" else label,
+                x=depths,
+                y=tuple(by_depth[depth] for depth in depths),
+            )
+            (evaluated if kind == "evaluated" else curves).append(curve)
+    if not curves:
+        return None
+    return Chart(
+        title="Where the search loses the target",
+        caption="Share of users whose target's first codes are among the leaves found, by depth; "
+        "“all evaluated”: among all prefixes that the search looked at.",
+        x_label="depth (codes)",
+        y_label="HRecall",
+        curves=(*curves, *evaluated),
+        from_zero=True,
+    )
+
+
+def training_chart(
+    logs: Mapping[str, Sequence[Path]], *, y: str, title: str, caption: str, y_label: str
+) -> Chart | None:
+    """One value of JSONL training logs against the epoch, per label; None if no log has it.
+
+    Args:
+        logs: a file per seed, by label; lines of another kind than "epoch" are skipped, and so are
+            epochs that not every seed has. With several seeds the band is their range.
+        y: the field to draw, such as "loss" or "validation"; "parts.item" is within "parts".
+        title: of the chart.
+        caption: of the chart.
+        y_label: the value's name and unit.
+
+    Raises:
+        ValueError: if a line is no JSON object, naming file and line.
+    """
+    curves = [curve for label, paths in logs.items() if (curve := _curve(label, paths, y))]
+    if not curves:
+        return None
+    return Chart(
+        title=title, caption=caption, x_label="epoch", y_label=y_label, curves=tuple(curves)
+    )
+
+
+def part_names(path: Path) -> list[str]:
+    """The terms of the loss in a training log, as its first epoch names them."""
+    for line in _lines(path):
+        if line.get("kind") == "epoch":
+            return list(line.get("parts") or ())
+    return []
+
+
+def _by_length(
+    runs: Mapping[str, Sequence[PerUser]], metric: Metric, *, title: str, caption: str, y_label: str
+) -> Chart:
+    lengths = range(1, next(iter(runs.values()))[0].k + 1)
+
+    def mean(run: PerUser, k: int) -> float:
+        return float(metric(run.rank_before, run.bucket_size, k).mean())
+
+    curves = [
+        Curve(
+            label=label,
+            x=tuple(map(float, lengths)),
+            y=tuple(fmean(mean(run, k) for run in seeds) for k in lengths),
+        )
+        for label, seeds in runs.items()
+    ]
+    return Chart(
+        title=title,
+        caption=caption,
+        x_label="K",
+        y_label=y_label,
+        log_x=True,
+        from_zero=True,
+        curves=tuple(curves),
+    )
+
+
+def _curve(label: str, paths: Sequence[Path], field: str) -> Curve | None:
+    seeds = [_values(path, field) for path in paths]
+    epochs = sorted(set.intersection(*map(set, seeds))) if seeds else []
+    if not epochs:
+        return None
+    by_epoch = [[seed[epoch] for seed in seeds] for epoch in epochs]
+    has_range = len(seeds) > 1
+    return Curve(
+        label=label,
+        x=tuple(epochs),
+        y=tuple(map(fmean, by_epoch)),
+        low=tuple(map(min, by_epoch)) if has_range else None,
+        high=tuple(map(max, by_epoch)) if has_range else None,
+    )
+
+
+def _values(path: Path, field: str) -> dict[float, float]:
+    """The value of each epoch that has one."""
+    values = {}
+    for line in _lines(path):
+        value: Any = line if line.get("kind") == "epoch" else None
+        for name in field.split("."):
+            value = value.get(name) if isinstance(value, dict) else None
+        if value is not None:
+            values[float(line["epoch"])] = float(value)
+    return values
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    lines = []
+    for number, text in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        try:
+            line = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{path}, line {number}: not valid JSON ({error.msg}).") from error
+        if not isinstance(line, dict):
+            raise ValueError(f"{path}, line {number}: not a JSON object.")
+        lines.append(line)
+    return lines

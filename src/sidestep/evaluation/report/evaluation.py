@@ -1,0 +1,310 @@
+"""The page of an evaluation, or of a comparison of several."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int
+
+from sidestep.data.histories import Histories
+from sidestep.evaluation.compare import ComparedMethod, labels_of
+from sidestep.evaluation.report.chart import Chart
+from sidestep.evaluation.report.cost import Cost, cost_section
+from sidestep.evaluation.report.curves import (
+    ALL_EVALUATED,
+    hit_rate_chart,
+    ndcg_chart,
+    part_names,
+    prefix_recall_chart,
+    training_chart,
+)
+from sidestep.evaluation.report.page import Page, Section
+from sidestep.evaluation.report.popularity import popularity_section
+from sidestep.evaluation.report.quality import headline, quality_section
+from sidestep.evaluation.report.table import Table
+from sidestep.evaluation.report.users import Titles, users_section
+from sidestep.evaluation.results import PerUser
+
+_MAX_LOSS_CHARTS = 4
+_MAX_WORDED = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class EvaluatedRun:
+    """One seed's run: what each user got, and what was written down of how it came about.
+
+    metrics: by the names of results files; empty if not kept.
+    cost: of this run.
+    log: of its training, or None.
+    settings: what the run was asked for, as flat names and values.
+    """
+
+    per_user: PerUser
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    cost: Cost = field(default_factory=Cost)
+    log: Path | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Shop:
+    """What the runs were asked about.
+
+    popularity: interactions per item in training, or None if not known.
+    histories: of the rows that the runs answered, or None.
+    titles: what to call items.
+    """
+
+    popularity: Int[np.ndarray, " items"] | None
+    histories: Histories | None
+    titles: Titles
+
+
+def evaluation_page(
+    runs: Sequence[EvaluatedRun],
+    methods: Sequence[ComparedMethod],
+    *,
+    reference: str | None,
+    metric: str,
+    validation_metric: str,
+    shop: Shop | None = None,
+    worded: Sequence[str] | None = None,
+    more: Sequence[Section] = (),
+    title: str | None = None,
+    facts: Mapping[str, str],
+) -> Page:
+    """Everything that is known of some runs; what is not known is left out.
+
+    Args:
+        runs: in the order in which `compare` was given their lists.
+        methods: what `compare` said.
+        reference: the label that the others were tested against.
+        metric: of the headline, and of quality against cost.
+        validation_metric: what the "validation" of training logs is.
+        shop: items and histories.
+        worded: labels of the methods whose lists to show in words; None takes the first few.
+        more: sections to stand before the settings.
+        title: of the page; None names the methods and the dataset.
+        facts: how the page was made.
+    """
+    by_label: dict[str, list[EvaluatedRun]] = {}
+    for label, run in zip(labels_of([run.per_user for run in runs]), runs, strict=True):
+        by_label.setdefault(label, []).append(run)
+    lists = {label: [run.per_user for run in seeds] for label, seeds in by_label.items()}
+    first = runs[0].per_user
+    sections = [
+        quality_section(methods, reference=reference),
+        Section(title="Length of the list", parts=[hit_rate_chart(lists), ndcg_chart(lists)]),
+        _search_section(by_label),
+    ]
+    if shop is not None and shop.popularity is not None:
+        sections.append(popularity_section(lists, shop.popularity))
+    sections += [
+        cost_section(_costs(by_label), methods, metric=metric),
+        _training_section(by_label, validation_metric),
+    ]
+    if shop is not None and shop.histories is not None:
+        chosen = list(lists)[:_MAX_WORDED] if worded is None else worded
+        firsts = {label: lists[label][0] for label in chosen}
+        sections.append(users_section(firsts, shop.histories, shop.titles))
+    sections += [*more, _settings_section(by_label)]
+    *others, last = by_label
+    names = f"{', '.join(others)} and {last}" if others else last
+    if len(by_label) > _MAX_WORDED:
+        names = f"{len(by_label)} methods"
+    return Page(
+        title=title or f"{names} on {first.dataset}, {first.split}",
+        summary=headline(methods, reference=reference, metric=metric),
+        sections=[_coloured(section, list(by_label)) for section in sections],
+        facts={
+            "Dataset": first.dataset,
+            "Rows": f"{first.split}, {len(first.user_ids):,} users",
+            "Items of the history": "left out" if first.setting.exclude_seen else "may be listed",
+            **facts,
+        },
+    )
+
+
+def _coloured(section: Section, labels: Sequence[str]) -> Section:
+    """The same charts, with the same colour for a method in each of them."""
+    parts = [
+        replace(
+            part,
+            curves=tuple(
+                replace(curve, colour=labels.index(name)) if name in labels else curve
+                for curve in part.curves
+                for name in [curve.label.removesuffix(ALL_EVALUATED)]
+            ),
+        )
+        if isinstance(part, Chart)
+        else part
+        for part in section.parts
+    ]
+    return replace(section, parts=parts)
+
+
+def _search_section(by_label: Mapping[str, Sequence[EvaluatedRun]]) -> Section:
+    metrics = {
+        label: kept
+        for label, seeds in by_label.items()
+        if (kept := [run.metrics for run in seeds if run.metrics])
+    }
+    chart = prefix_recall_chart(metrics)
+    return Section(title="Search", parts=[] if chart is None else [chart, _found(metrics)])
+
+
+def _found(metrics: Mapping[str, Sequence[Mapping[str, float]]]) -> Table:
+    names = [
+        name
+        for name in ("diversity", "invalid_rate")
+        if any(name in seed for seeds in metrics.values() for seed in seeds)
+    ]
+    return Table(
+        caption="Diversity: how early the semantic IDs of a list part, from 0 (all equal) to 1. "
+        "Invalid: share of entries that are no item, repeated, or excluded.",
+        columns=("method", *(name.removesuffix("_rate") for name in names)),
+        rows=tuple(
+            (
+                label,
+                *(
+                    fmean(seed[name] for seed in seeds)
+                    if all(name in seed for seed in seeds)
+                    else None
+                    for name in names
+                ),
+            )
+            for label, seeds in metrics.items()
+        ),
+    )
+
+
+def _training_section(
+    by_label: Mapping[str, Sequence[EvaluatedRun]], validation_metric: str
+) -> Section:
+    kept = {
+        label: [run.log for run in seeds if run.log is not None]
+        for label, seeds in by_label.items()
+    }
+    logs = _distinct({label: paths for label, paths in kept.items() if paths})
+    has_band = any(len(paths) > 1 for paths in logs.values())
+    band = " Mean over seeds; the band is their range." if has_band else ""
+    charts = [
+        training_chart(
+            logs,
+            y="validation",
+            title="Validation",
+            caption=f"{validation_metric} on the rows that training was judged by.{band}",
+            y_label=validation_metric,
+        ),
+        *(
+            _loss_chart(label, paths, band)
+            for label, paths in list(logs.items())[:_MAX_LOSS_CHARTS]
+        ),
+    ]
+    return Section(title="Training", parts=[chart for chart in charts if chart is not None])
+
+
+def _distinct(logs: Mapping[str, Sequence[Path]]) -> dict[str, Sequence[Path]]:
+    """Without methods that only search the very networks of an earlier one differently."""
+    found: dict[str, Sequence[Path]] = {}
+    for label, paths in logs.items():
+        if not any(set(paths) <= set(earlier) for earlier in found.values()):
+            found[label] = paths
+    return found
+
+
+def _loss_chart(label: str, paths: Sequence[Path], band: str) -> Chart | None:
+    """The loss, and its terms where it has several."""
+    terms = [name for name in part_names(paths[0]) if name != "loss"]
+    fields = {label: "loss"}
+    if len(terms) > 1:
+        fields = {
+            "whole loss": "loss",
+            **{name.replace("_", " "): f"parts.{name}" for name in terms},
+        }
+    drawn = [
+        training_chart({name: paths}, y=value, title="", caption="", y_label="")
+        for name, value in fields.items()
+    ]
+    curves = tuple(curve for chart in drawn if chart is not None for curve in chart.curves)
+    if not curves:
+        return None
+    what = " and its terms, before their weights" if len(curves) > 1 else ""
+    return Chart(
+        title=f"Training loss of {label}",
+        caption=f"Mean per target over the epoch{what}. Losses of different methods do not compare."
+        f"{band}",
+        x_label="epoch",
+        y_label="nats per target",
+        curves=curves,
+    )
+
+
+def _costs(by_label: Mapping[str, Sequence[EvaluatedRun]]) -> dict[str, Cost]:
+    def mean(seeds: Sequence[EvaluatedRun], name: str) -> float | None:
+        values = [getattr(run.cost, name) for run in seeds]
+        known = [value for value in values if value is not None]
+        return fmean(known) if known else None
+
+    return {
+        label: Cost(
+            train_s=mean(seeds, "train_s"),
+            ms_per_user=mean(seeds, "ms_per_user"),
+            tokens_per_user=mean(seeds, "tokens_per_user"),
+        )
+        for label, seeds in by_label.items()
+    }
+
+
+def _settings_section(by_label: Mapping[str, Sequence[EvaluatedRun]]) -> Section:
+    """What each method was asked for; a value that differs between seeds names all of them."""
+    columns = {
+        label: [
+            {
+                **run.per_user.setting.model_dump(exclude={"exclude_seen", "users"}),
+                "seed": run.per_user.seed,
+                **run.settings,
+            }
+            for run in seeds
+        ]
+        for label, seeds in by_label.items()
+    }
+    names = list(
+        dict.fromkeys(name for seeds in columns.values() for seed in seeds for name in seed)
+    )
+    groups = list(dict.fromkeys(_group(name) for name in names))
+    names.sort(key=lambda name: groups.index(_group(name)))
+    rows = []
+    for name in names:
+        values = [
+            ", ".join(
+                dict.fromkeys(_text(seed[name]) for seed in seeds if seed.get(name) is not None)
+            )
+            for seeds in columns.values()
+        ]
+        if any(values):
+            rows.append((name, *values))
+    return Section(
+        title="Settings",
+        parts=[
+            Table(
+                caption="What each method was asked for; empty where it has no such setting.",
+                columns=("setting", *columns),
+                rows=tuple(rows),
+            )
+        ],
+    )
+
+
+def _group(name: str) -> str:
+    """Names of one part of a configuration share what stands before the dot."""
+    return name.partition(".")[0] if "." in name else ""
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,221 @@
+"""The numbers of semantic IDs as tables, side by side; one set of IDs is a comparison of one."""
+
+from collections.abc import Mapping, Sequence
+
+from sidestep.evaluation.id_collisions import Collisions
+from sidestep.evaluation.id_quality import (
+    Agreement,
+    Balance,
+    FanOut,
+    FirstCode,
+    IdQuality,
+    LevelUse,
+    Reconstruction,
+)
+from sidestep.evaluation.report.page import Section
+from sidestep.evaluation.report.table import Entry, Table, number
+
+_Row = tuple[Entry, ...]
+
+
+def id_tables(qualities: Mapping[str, IdQuality]) -> list[Section]:
+    """One section per table; each fits 80 columns, and has the sets' names if there are several.
+
+    Tables without any number, for want of vectors or interactions, are left out.
+    """
+    sections = [
+        _levels(qualities),
+        _collisions(qualities),
+        _prefixes(qualities),
+        _vectors(qualities),
+        _interactions(qualities),
+        _first_codes(qualities),
+    ]
+    return [section for section in sections if section is not None]
+
+
+def _section(
+    title: str,
+    lead: str,
+    caption: str,
+    columns: tuple[str, ...],
+    rows: Mapping[str, Sequence[_Row]],
+) -> Section | None:
+    """A section of one table; None if nothing was measured.
+
+    Args:
+        title: of the section.
+        lead: what the columns mean.
+        caption: of the table.
+        columns: without the sets' names.
+        rows: by the name of their set.
+    """
+    if all(entry is None for of_set in rows.values() for row in of_set for entry in row[1:]):
+        return None
+    if len(rows) == 1:
+        # A set alone needs no name; the depth, or whatever comes first, heads the row instead.
+        [of_set] = rows.values()
+        shown = tuple((_header(row[0]), *row[1:]) for row in of_set)
+    else:
+        columns = ("IDs", *columns)
+        shown = tuple((name, *row) for name, of_set in rows.items() for row in of_set)
+    table = Table(caption=caption, columns=columns, rows=shown)
+    return Section(title=title, lead=lead, parts=[table])
+
+
+def _header(entry: Entry) -> str:
+    return number(entry) if isinstance(entry, int | float) else str(entry)
+
+
+def _levels(qualities: Mapping[str, IdQuality]) -> Section | None:
+    return _section(
+        "Codes by level",
+        "Used: share of the codebook that some item has. Perplexity: so many codes in equal use "
+        "would be as hard to guess; even: its share of the codebook. Largest: share of the items "
+        "with the most common code. Gini: of training interactions over the codebook, 0 if all "
+        "codes have as many.",
+        "How each level uses its codebook",
+        ("level", "codes", "used", "perplexity", "even", "largest", "Gini"),
+        {name: [_level(level) for level in ids.levels] for name, ids in qualities.items()},
+    )
+
+
+def _level(found: LevelUse) -> _Row:
+    return (
+        found.level,
+        found.codebook_size,
+        found.utilisation,
+        found.perplexity,
+        found.evenness,
+        found.largest_share,
+        found.gini,
+    )
+
+
+def _collisions(qualities: Mapping[str, IdQuality]) -> Section | None:
+    worst = max(qualities, key=lambda name: qualities[name].collisions.ceilings[0].inflation)
+    found = qualities[worst].collisions
+    words = found.in_words()
+    return _section(
+        "Collisions",
+        "Shared: share of items whose ID others have too; by use: of training interactions with "
+        "such items. HR and NDCG: the most that can be earned if nobody can tell the items of one "
+        "ID apart. " + (words if len(qualities) == 1 else f"The most, {worst}: {words}"),
+        "Distinct IDs, items of the largest bucket, and what buckets cost",
+        (
+            *("distinct", "largest", "shared", "by use"),
+            *(ceiling.metric for ceiling in found.ceilings),
+        ),
+        {name: [_collision(ids.collisions)] for name, ids in qualities.items()},
+    )
+
+
+def _collision(found: Collisions) -> _Row:
+    return (
+        found.distinct,
+        found.largest,
+        found.shared_items,
+        found.shared_interactions,
+        *(ceiling.honest for ceiling in found.ceilings),
+    )
+
+
+def _prefixes(qualities: Mapping[str, IdQuality]) -> Section | None:
+    return _section(
+        "Prefixes by depth",
+        "Items per prefix: the median, the ninth decile, the largest. Children: codes that may "
+        "follow, on average and at most. Forced: share of prefixes that only one code may follow.",
+        "The trie at each depth",
+        ("depth", "prefixes", "median", "90%", "max", "children", "most", "forced"),
+        {
+            name: [(at.depth, *_fan_out(at.fan_out)) for at in ids.depths]
+            for name, ids in qualities.items()
+        },
+    )
+
+
+def _fan_out(found: FanOut) -> _Row:
+    _, _, median, _, most, largest = map(round, found.items)
+    return (
+        found.prefixes,
+        median,
+        most,
+        largest,
+        found.mean_children,
+        found.max_children,
+        found.forced,
+    )
+
+
+def _vectors(qualities: Mapping[str, IdQuality]) -> Section | None:
+    return _section(
+        "What prefixes know of the vectors",
+        "Variance: share of the vectors' variance between prefixes, and by chance, for the same "
+        "IDs dealt at random; error: squared error of the tokenizer's own reconstruction, relative "
+        "to the variance. Near: share of the nearest neighbours by cosine that have the same "
+        "prefix, and of any two items, by chance; lift: near by chance.",
+        "Agreement with the items' vectors at each depth",
+        ("depth", "variance", "chance", "error", "near", "chance", "lift"),
+        {
+            name: [
+                (at.depth, *_reconstruction(at.reconstruction), *_agreement(at.neighbours))
+                for at in ids.depths
+            ]
+            for name, ids in qualities.items()
+        },
+    )
+
+
+def _interactions(qualities: Mapping[str, IdQuality]) -> Section | None:
+    return _section(
+        "What prefixes know of training",
+        "Next: share of items that follow each other and have the same prefix, and of any two "
+        "interactions, by chance; lift: next by chance. Gini of interactions over prefixes: 0 if "
+        "all have as many. Perplexity: so many prefixes with equally many would be as hard to "
+        "guess; even: its share of the prefixes.",
+        "Agreement with, and balance of, training interactions at each depth",
+        ("depth", "next", "chance", "lift", "Gini", "perplexity", "even"),
+        {
+            name: [
+                (at.depth, *_agreement(at.next_items), *_balance(at.balance)) for at in ids.depths
+            ]
+            for name, ids in qualities.items()
+        },
+    )
+
+
+def _first_codes(qualities: Mapping[str, IdQuality]) -> Section | None:
+    return _section(
+        "The first code of the next item",
+        "Entropy: flat ones, near that of a uniform code, are hard to predict, peaked ones say "
+        "little. After: once the first code of the item before is known. Told: what that tells, "
+        "less what it would seem to tell by chance.",
+        "Entropy in training, in bits",
+        ("uniform", "entropy", "after", "told"),
+        {name: [_first_code(ids.first_code)] for name, ids in qualities.items()},
+    )
+
+
+def _first_code(found: FirstCode | None) -> _Row:
+    if found is None:
+        return (None,) * 4
+    return (
+        found.uniform,
+        found.entropy,
+        found.conditional_entropy,
+        found.information - found.information_by_chance,
+    )
+
+
+def _reconstruction(found: Reconstruction | None) -> _Row:
+    if found is None:
+        return (None,) * 3
+    return (found.explained, found.by_chance, found.codebook_error)
+
+
+def _agreement(found: Agreement | None) -> _Row:
+    return (None,) * 3 if found is None else (found.share, found.chance, found.lift)
+
+
+def _balance(found: Balance | None) -> _Row:
+    return (None,) * 3 if found is None else (found.gini, found.perplexity, found.evenness)

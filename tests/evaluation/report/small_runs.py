@@ -1,0 +1,39 @@
+"""Two methods and two users, small enough to work out by hand."""
+
+import numpy as np
+import torch
+
+from sidestep.data.histories import Histories
+from sidestep.evaluation.results import PerUser, Setting
+from sidestep.metrics.ranking import NOT_LISTED
+from sidestep.step import NO_ITEM
+
+WORDS = ("tea", "cups", "a <b>kettle</b>", "biscuits")
+
+
+def titles(items):
+    return [WORDS[item] for item in items]
+
+
+def per_user(method: str, items: list[list[int]], ranks: list[int], seed: int = 0) -> PerUser:
+    fields = dict.fromkeys(Setting.model_fields) | {"exclude_seen": False, "users": "all"}
+    return PerUser(
+        dataset="shop",
+        method=method,
+        split="test",
+        seed=seed,
+        setting=Setting(**fields),
+        k=3,
+        user_ids=("ann", "bob"),
+        targets=torch.tensor([1, 2]),
+        rank_before=torch.tensor(ranks),
+        bucket_size=torch.ones(2, dtype=torch.long),
+        items=torch.tensor(items),
+    )
+
+
+BEAM = per_user("beam", [[3, 1, 0], [0, 1, NO_ITEM]], [1, NOT_LISTED])
+SASREC = per_user("sasrec", [[1, 0, 2], [2, 0, 1]], [0, 0])
+HISTORIES = Histories(
+    items=np.array([0, 3, 0]), offsets=np.array([0, 3, 3]), user_ids=("ann", "bob")
+)

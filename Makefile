@@ -3,8 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+DOCS_VENV := .venv-docs
+DOCS_INSTALLED := $(DOCS_VENV)/.installed
 
-.PHONY: help demo test check format benchmarks clean
+.PHONY: help demo test check format docs benchmarks clean
 
 help:  ## Lists the targets.
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -15,6 +17,12 @@ $(INSTALLED): requirements.txt pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	@touch $(INSTALLED)
+
+# The pages are made by reading the code, not by importing it: no torch is needed.
+$(DOCS_INSTALLED): docs/requirements.txt
+	$(PYTHON) -m venv $(DOCS_VENV)
+	$(DOCS_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r docs/requirements.txt
+	@touch $(DOCS_INSTALLED)
 
 demo: $(INSTALLED)  ## The synthetic shop through the whole pipeline, with a report at the end.
 	$(BIN)/sidestep demo
@@ -32,10 +40,14 @@ format: $(INSTALLED)  ## Formats the code.
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+docs: $(DOCS_INSTALLED)  ## These documents and a reference of all modules as pages, in site/.
+	PATH="$(CURDIR)/$(DOCS_VENV)/bin:$$PATH" NO_MKDOCS_2_WARNING=1 mkdocs build --strict --quiet
+	@echo "Open site/index.html."
+
 benchmarks: $(INSTALLED)  ## The three speed benchmarks; run them alone on the machine.
 	$(BIN)/python benchmarks/decoding.py
 	$(BIN)/python benchmarks/trie.py
 	$(BIN)/python benchmarks/training.py
 
 clean:  ## Removes the environment and all caches; keeps runs and data.
-	rm -rf $(VENV) build dist *.egg-info src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(DOCS_VENV) site build dist *.egg-info src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

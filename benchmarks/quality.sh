@@ -14,13 +14,14 @@ sidestep=${SIDESTEP:-.venv/bin/sidestep}
 home=runs/$dataset
 results=benchmarks/results/quality.jsonl
 # Trials on validation that each method was given; see docs/experiments.md.
-declare -A trials=([transformer]=7 [sasrec]=7 [popularity]=1)
+declare -A trials=([scientific-transformer]=8 [scientific-sasrec]=8 [scientific-popularity]=1
+    [beauty-transformer]=2 [beauty-sasrec]=7 [beauty-popularity]=1)
 # Beauty has five terms per item and no titles, so co-occurrence in training stands beside them.
-collaborative=(); [[ $dataset == beauty ]] && collaborative=(--collaborative-weight 1)
+sources=(--text); [[ $dataset == beauty ]] && sources+=(--collaborative)
 
 [[ -d $home/dataset ]] || $sidestep import lcrec "$data/$dataset" --out "$home/dataset"
 [[ -f $home/vectors.npy ]] ||
-    $sidestep embed "$home/dataset" "${collaborative[@]}" --out "$home/vectors.npy"
+    $sidestep embed "$home/dataset" "${sources[@]}" --out "$home/vectors.npy"
 [[ -d $home/text-3x256 ]] || $sidestep tokenize "$home/dataset" --vectors "$home/vectors.npy" \
     --codebook-sizes 256,256,256 --seed 0 --out "$home/text-3x256"
 
@@ -41,9 +42,9 @@ for seed in $seeds; do
         [[ -d $run/bundle ]] || $sidestep train --config "$config" --dataset "$home/dataset" \
             --catalog "$home/text-3x256" --out "$run" --seed "$seed"
         for split in validation test; do
-            measure "$run" "$split" --split "$split" --selected --trials "${trials[$kind]}"
+            measure "$run" "$split" --split "$split" --selected --trials "${trials[$dataset-$kind]}"
         done
         [[ $kind != transformer ]] || measure "$run" oracle --split test --search exhaustive \
-            --users 2000 --selected --trials "${trials[$kind]}"
+            --users 2000 --selected --trials "${trials[$dataset-$kind]}"
     done
 done

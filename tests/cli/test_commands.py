@@ -184,28 +184,6 @@ def test_training_warns_of_rows_to_validate_that_are_not_there(tmp_path):
     assert "no validation rows" in done.stderr
 
 
-def test_embed_takes_what_the_texts_allow(shop, tmp_path):
-    done = call("embed", shop / "dataset", "--out", tmp_path / "v.npy", "--json")
-    assert done.exit_code == 0, done.output
-    width = json.loads(done.stdout)["dim"]
-    assert width < 128
-    assert f"Note: the texts allow {width} dimensions" in done.stderr
-
-
-def test_columns_without_any_text_are_left_out(files, tmp_path):
-    events = tmp_path / "events.csv"
-    events.write_text("user_id,item_id\n" + "".join(f"u{i // 4},i{i % 4}\n" for i in range(16)))
-    (tmp_path / "items.csv").write_text("item_id,title\n" + "".join(f"i{i},\n" for i in range(4)))
-    dataset = tmp_path / "dataset"
-    run("import", "table", events, "--items", tmp_path / "items.csv", "--out", dataset)
-    embed = ("embed", dataset, "--columns", "title", "--out", tmp_path / "v.npy")
-    assert "only 4 items" in refused(*embed, "--collaborative-weight", 1, "--collaborative-dim", 5)
-    done = call(*embed, "--collaborative-weight", 1)
-    assert done.exit_code == 0, done.output
-    assert "texts are left out" in done.stderr
-    assert "no item has any text" in refused(*embed)
-
-
 def test_a_folder_with_another_run_is_refused(shop, files):
     message = refused(*trained(shop, files, shop / "beam", "--set", "model.dim=32"))
     assert "another run" in message

@@ -1,18 +1,24 @@
 """`sidestep compare`: runs side by side, how sure their means are, and whether they differ."""
 
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
+from rich.table import Table
 
-from sidestep.cli.console import OUT, comparison_table, print_json
-from sidestep.cli.evaluate import num_users
+from sidestep.cli.console import OUT, print_json, say, table
+from sidestep.cli.evaluations import found_evaluations, num_users
 from sidestep.cli.importing import AsJson
+from sidestep.cli.reports import METRIC, refuse_report_at, write_report
 from sidestep.evaluation import compare as comparing
-from sidestep.evaluation.results import PerUser, SplitName, read_per_user
+from sidestep.evaluation.compare import ComparedMethod
+from sidestep.evaluation.results import SplitName
 
-METRIC = "NDCG@10"
+_WIDE = 1000
+
+SHOWN_METRICS = ("HR@1", "HR@10", METRIC)
 
 
 def compare(
@@ -29,6 +35,9 @@ def compare(
         typer.Option(help="The method to test the others against; default: the first."),
     ] = None,
     metric: Annotated[str, typer.Option(help="Of intervals and tests in the table.")] = METRIC,
+    report: Annotated[
+        Path | None, typer.Option(help="Write an HTML page of the comparison to this file.")
+    ] = None,
     json: AsJson = False,
 ) -> None:
     """Compare evaluated runs: means, 95 % intervals over users, paired permutation tests.
@@ -40,37 +49,62 @@ def compare(
 
       sidestep compare runs/scientific/transformer-0 runs/scientific/sasrec-0 --reference sasrec
 
+      sidestep compare runs/scientific/*-? --report comparison.html
+
       sidestep compare runs/scientific/*-? --split validation --json
     """
+    if report is not None:
+        refuse_report_at(report)
     wanted: int | Literal["all"] = num_users(users) or "all"
-    per_user = [run for path in runs for run in _evaluations(path, split, wanted)]
-    methods = comparing.compare(per_user, reference=reference or _first_label(per_user))
+    found = [one for path in runs for one in found_evaluations(path, split, wanted)]
+    per_user = [run for _, run in found]
+    reference = reference or comparing.labels_of(per_user)[0]
+    methods = comparing.compare(per_user, reference=reference)
     if metric not in methods[0].estimates:
         raise ValueError(
             f"--metric {metric!r} is unknown; there are {', '.join(methods[0].estimates)}."
         )
+    if report is not None:
+        write_report(report, found, methods, reference=reference, metric=metric)
     if json:
         print_json([method.as_json() for method in methods])
         return
     title = f"{per_user[0].dataset}, {per_user[0].split}, {methods[0].num_users:,} users"
-    OUT.print(comparison_table(title, methods, metric))
+    print_comparison(title, methods, metric)
+    if report is not None:
+        say(f"Wrote {report}.")
 
 
-def _first_label(per_user: Sequence[PerUser]) -> str:
-    return comparing.compare(per_user, metrics=["MRR"])[0].label
+def print_comparison(title: str, methods: Sequence[ComparedMethod], metric: str) -> None:
+    """Means of the main metrics, and of one its interval and the test against the reference.
+
+    In two tables where the terminal is too narrow for one.
+    """
+    shown = [name for name in SHOWN_METRICS if name in methods[0].estimates and name != metric]
+    labels = [[method.label] for method in methods]
+    means = [[f"{method.estimates[name].mean:.4f}" for name in shown] for method in methods]
+    sure = [_how_sure(method, metric) for method in methods]
+    columns = [metric, "95 %", "Δ", "p"]
+    whole = _joined(title, ["method", *shown, *columns], labels, means, sure)
+    wide = OUT.options.update(width=_WIDE)  # or it would be measured as it is squeezed
+    if OUT.measure(whole, options=wide).minimum <= OUT.width:
+        OUT.print(whole)
+        return
+    OUT.print(_joined(title, ["method", *shown], labels, means))
+    OUT.print(_joined(metric, ["method", *columns], labels, sure))
 
 
-def _evaluations(path: Path, split: SplitName, users: int | Literal["all"]) -> list[PerUser]:
-    """The evaluation named, or all of a run on the split and the users."""
-    if path.is_file():
-        return [read_per_user(path)]
-    if (path / "per_user.parquet").is_file():
-        return [read_per_user(path / "per_user.parquet")]
-    files = sorted((path / "evaluations").glob(f"{split}-*/per_user.parquet"))
-    found = [run for run in map(read_per_user, files) if run.setting.users == users]
-    if not found:
-        raise FileNotFoundError(
-            f"{path}: no evaluation on {split} and the users {users!r} here; run 'sidestep "
-            f"evaluate {path} --split {split} --users {users}'."
-        )
-    return found
+def _how_sure(method: ComparedMethod, metric: str) -> list[str]:
+    """The mean of a metric, its interval, and the difference from the reference with its p."""
+    estimate, test = method.estimates[metric], method.tests.get(metric)
+    return [
+        f"{estimate.mean:.4f}",
+        f"{estimate.interval.low:.4f}–{estimate.interval.high:.4f}",
+        "" if test is None else f"{test.difference:+.4f}",
+        "" if test is None else f"{test.p_value:.4f}",
+    ]
+
+
+def _joined(title: str, columns: list[str], *parts: list[list[str]]) -> Table:
+    """One table of parts that stand beside each other."""
+    return table(title, columns, [list(chain(*row)) for row in zip(*parts, strict=True)])

@@ -1,20 +1,29 @@
 """The configuration of a training run: YAML, with settings from the command line over it."""
 
 import difflib
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal, TypeVar, get_args
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from sidestep.files import whole_file
+from sidestep.cli.console import plain_problem
+from sidestep.cli.plain_yaml import parse_yaml, read_yaml
 from sidestep.model.sasrec import SasRecConfig
 from sidestep.model.transformer import TransformerConfig
 from sidestep.training.loop import TrainingConfig
 from sidestep.training.next_code import NextCodeConfig
 from sidestep.training.next_item import NextItemConfig
 from sidestep.training.stages import ValidationConfig
+
+C = TypeVar("C", bound=BaseModel)
+
+LARGEST = 10**9
+"""No setting is meant to be larger; a larger one is a slip of the hand."""
+
+_NUM_TOLD = 5
+"""Problems that one error names."""
 
 
 class _RunConfig(BaseModel):
@@ -57,12 +66,11 @@ class PopularityRun(_RunConfig):
 
 AnyRun = TransformerRun | SasRecRun | PopularityRun
 
-_KINDS: dict[str, type[_RunConfig]] = {
+_KINDS: dict[str, type[AnyRun]] = {
     "transformer": TransformerRun,
     "sasrec": SasRecRun,
     "popularity": PopularityRun,
 }
-_ADAPTER: TypeAdapter[AnyRun] = TypeAdapter(Annotated[AnyRun, Field(discriminator="kind")])
 
 
 def read_config(path: Path, settings: Sequence[str] = ()) -> AnyRun:
@@ -77,89 +85,107 @@ def read_config(path: Path, settings: Sequence[str] = ()) -> AnyRun:
         ValueError: the file is no YAML, a key is unknown, or a value is not valid; names the file
             or the setting, the key, and what to do.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: there is no such configuration file.")
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f", line {mark.line + 1}" if mark is not None else ""
-        problem = getattr(error, "problem", None) or "cannot be read"
-        raise ValueError(f"{path}{line}: not valid YAML ({problem}).") from error
-    except UnicodeDecodeError as error:
-        raise ValueError(
-            f"{path}: not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8."
-        ) from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path}: must hold keys and values, such as 'kind: transformer'.")
-    for setting in settings:
-        _apply(content, setting)
-    return checked_config(content, str(path))
+    return checked_run(with_settings(read_yaml(path), settings), str(path))
 
 
-def checked_config(content: dict[str, Any], source: str) -> AnyRun:
-    """A configuration from plain values.
+def checked_run(content: dict[str, Any], source: str) -> AnyRun:
+    """The configuration of a run from plain values.
 
     Raises:
         ValueError: see `read_config`; `source` says where the values come from.
     """
     kind = content.get("kind")
-    if kind not in _KINDS:
-        raise ValueError(f"{source}: kind must be one of {', '.join(_KINDS)}, got {kind!r}.")
+    if not isinstance(kind, str) or kind not in _KINDS:
+        raise ValueError(f"{source}: kind must be one of {', '.join(_KINDS)}, got {shown(kind)}.")
+    return checked(_KINDS[kind], content, source)
+
+
+def checked(kind: type[C], content: dict[str, Any], source: str) -> C:
+    """A configuration of any kind from plain values.
+
+    Raises:
+        ValueError: a key is unknown or a value not valid; names `source`, the key and what to do.
+    """
     try:
-        return _ADAPTER.validate_python(content)
+        made = kind.model_validate(content)
     except ValidationError as error:
-        problems = [_told(problem, _KINDS[kind]) for problem in error.errors()]
+        problems = [_told(problem, kind) for problem in error.errors()]
+        if len(problems) > _NUM_TOLD:
+            problems[_NUM_TOLD:] = [f"and {len(problems) - _NUM_TOLD} more."]
         raise ValueError(f"{source}: {'; '.join(problems)}") from error
+    for name, number in _numbers(made.model_dump()):
+        if not math.isfinite(number) or abs(number) > LARGEST:
+            raise ValueError(f"{source}: {name}: {shown(number)} is out of all proportion.")
+    return made
 
 
-def plain_problem(problem: Any) -> str:
-    """What pydantic says of one problem, in our words alone."""
-    message: str = problem["msg"]
-    return message.removeprefix("Value error, ").removesuffix(".")
+def with_settings(content: dict[str, Any], settings: Sequence[str]) -> dict[str, Any]:
+    """Lays settings over plain values, in place.
+
+    Args:
+        content: as a file has it.
+        settings: "key.of.a.part=value"; the value is YAML.
+
+    Raises:
+        ValueError: a setting is none, with what it should look like.
+    """
+    for setting in settings:
+        _apply(content, setting)
+    return content
 
 
-def write_yaml(path: Path, content: dict[str, Any]) -> None:
-    """Writes plain values as YAML, whole or not at all."""
-    with whole_file(path) as temporary:
-        temporary.write_text(
-            yaml.safe_dump(content, sort_keys=False, allow_unicode=True), encoding="utf-8"
-        )
+def shown(value: Any) -> str:
+    """A value in an error, cut where it is long."""
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def _apply(content: dict[str, Any], setting: str) -> None:
-    """Lays one setting over nested values."""
     name, separator, text = setting.partition("=")
     keys = name.strip().split(".")
+    told = f"--set {shown(setting)}"
     if not separator or not all(keys):
-        raise ValueError(f"--set {setting!r}: write it as key=value, such as model.dim=64.")
+        raise ValueError(f"{told}: write it as key=value, such as model.dim=64.")
     part = content
     for key in keys[:-1]:
-        part = part.setdefault(key, {})
+        if part.get(key) is None:  # also where only comments stand below the key
+            part[key] = {}
+        part = part[key]
         if not isinstance(part, dict):
-            raise ValueError(f"--set {setting!r}: {key!r} holds a value and no further keys.")
-    try:
-        part[keys[-1]] = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ValueError(f"--set {setting!r}: the value is not valid YAML.") from error
+            raise ValueError(f"{told}: {key!r} holds a value and no further keys.")
+    part[keys[-1]] = parse_yaml(text, told)
+
+
+def _numbers(value: Any, name: str = "") -> Iterator[tuple[str, float]]:
+    """All numbers within nested values, with the keys that lead there."""
+    if isinstance(value, dict):
+        for key, part in value.items():
+            yield from _numbers(part, f"{name}.{key}" if name else key)
+    elif isinstance(value, list | tuple):
+        for part in value:
+            yield from _numbers(part, name)
+    elif isinstance(value, int | float):
+        yield name, value
 
 
 def _told(problem: Any, kind: type[BaseModel]) -> str:
     """One problem in a sentence, with the nearest valid key where a key is unknown."""
-    keys = [str(key) for key in problem["loc"][1:]]  # the first is the kind
-    name = ".".join(keys)
+    keys = [str(key) for key in problem["loc"]]
+    name = shown(".".join(keys))[1:-1]
     if problem["type"] != "extra_forbidden":
         # The rule of a whole part names what it is about; its input would be the part itself.
         is_part = isinstance(problem["input"], dict)
-        got = "" if is_part else f", got {problem['input']!r}"
+        got = "" if is_part else f", got {shown(problem['input'])}"
         return f"{name or kind.__name__}: {plain_problem(problem)}{got}."
     owner: type[BaseModel] = kind
     for key in keys[:-1]:
-        annotation = owner.model_fields[key].annotation
-        assert isinstance(annotation, type)
-        assert issubclass(annotation, BaseModel)
-        owner = annotation
+        field = owner.model_fields.get(key)
+        parts = () if field is None else (field.annotation, *get_args(field.annotation))
+        owner = next(
+            (part for part in parts if isinstance(part, type) and issubclass(part, BaseModel)),
+            owner,
+        )
     valid = list(owner.model_fields)
     near = difflib.get_close_matches(keys[-1], valid, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}?" if near else f"valid keys: {', '.join(valid)}."
-    return f"unknown key {name!r}; {hint}"
+    return f"unknown key '{name}'; {hint}"

@@ -3,15 +3,15 @@
 import json
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
-
-from sidestep.evaluation.compare import ComparedMethod
 
 _PIPED_WIDTH = 160
 
@@ -21,14 +21,29 @@ OUT = Console(width=None if sys.stdout.isatty() else _PIPED_WIDTH)
 ERR = Console(stderr=True)
 """Progress and errors, so that results can be piped."""
 
-_NUMBER = re.compile(r"[-+]?[\d.,e]*(?: ?– ?[\d.]+)?")
+_SHOWS_HINTS = ContextVar("_SHOWS_HINTS", default=True)
 
-SHOWN_METRICS = ("HR@1", "HR@10", "NDCG@10")
+_WORDS_WIDTH = 10
+"""Words give way to numbers down to this many columns; less could not be read."""
+
+_NUMBER = re.compile(r"[-+]?[\d.,e]*(?: ?– ?[\d.]+)?")
 
 
 def say(sentence: str | Text) -> None:
     """One line on the standard error, left whole so that its paths and commands can be copied."""
+    if isinstance(sentence, str) and not _SHOWS_HINTS.get():
+        sentence = sentence.partition(" Next: ")[0]
     ERR.print(sentence, highlight=False, markup=False, soft_wrap=True)
+
+
+@contextmanager
+def without_hints() -> Iterator[None]:
+    """Leaves out what to do next, where a pipeline does it already."""
+    before = _SHOWS_HINTS.set(False)
+    try:
+        yield
+    finally:
+        _SHOWS_HINTS.reset(before)
 
 
 def print_json(value: Any) -> None:
@@ -39,16 +54,23 @@ def print_json(value: Any) -> None:
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
     """A table whose numbers stand to the right and stay whole; words give way."""
     made = Table(
-        title=title, title_justify="left", header_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1)
+        title=title,
+        title_justify="left",
+        header_style="bold",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1),
+        collapse_padding=True,
+        pad_edge=False,
     )
     for index, column in enumerate(columns):
         cells = [row[index] for row in rows]
+        longest = max(map(len, [column, *cells]))
         is_numbers = index > 0 and all(_NUMBER.fullmatch(cell) for cell in cells)
         made.add_column(
             Text(column),
             justify="right" if is_numbers else "left",
             no_wrap=is_numbers,
-            min_width=max(map(len, [column, *cells])) if is_numbers else None,
+            min_width=longest if is_numbers else min(longest, _WORDS_WIDTH),
             overflow="fold",
         )
     for row in rows:
@@ -56,21 +78,7 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> 
     return made
 
 
-def comparison_table(title: str, methods: Sequence[ComparedMethod], metric: str) -> Table:
-    """Means of the main metrics, and of one its interval and the test against the reference."""
-    shown = [name for name in SHOWN_METRICS if name in methods[0].estimates]
-    shown = [name for name in shown if name != metric]
-    rows = []
-    for method in methods:
-        estimate, test = method.estimates[metric], method.tests.get(metric)
-        rows.append(
-            [
-                method.label,
-                *(f"{method.estimates[name].mean:.4f}" for name in shown),
-                f"{estimate.mean:.4f}",
-                f"{estimate.interval.low:.4f}–{estimate.interval.high:.4f}",
-                "" if test is None else f"{test.difference:+.4f}",
-                "" if test is None else f"{test.p_value:.4f}",
-            ]
-        )
-    return table(title, ["method", *shown, metric, "95 %", "Δ", "p"], rows)
+def plain_problem(problem: Any) -> str:
+    """What pydantic says of one problem, in our words alone."""
+    message: str = problem["msg"]
+    return message.removeprefix("Value error, ").removesuffix(".")

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -12,15 +12,14 @@ import typer
 from jaxtyping import Float
 from torch import Tensor
 
-from sidestep import __version__
 from sidestep.baselines.item_scores import ItemScoreRecommender
-from sidestep.bundle import load
+from sidestep.bundle.folder import load
 from sidestep.catalog.catalog import Catalog
+from sidestep.cli.compare import print_comparison
 from sidestep.cli.config import AnyRun, PopularityRun, SasRecRun, TransformerRun
-from sidestep.cli.console import ERR, OUT, comparison_table, print_json
-from sidestep.cli.embed import Sources, item_vectors
-from sidestep.cli.environment import machine
-from sidestep.cli.evaluate import (
+from sidestep.cli.console import ERR, OUT, print_json
+from sidestep.cli.entry import INTERRUPTED
+from sidestep.cli.evaluations import (
     LIST_LENGTH,
     Asked,
     evaluate_run,
@@ -28,36 +27,28 @@ from sidestep.cli.evaluate import (
     save_evaluation,
 )
 from sidestep.cli.importing import AsJson
-from sidestep.cli.inputs import fingerprint, split_of
+from sidestep.cli.inputs import fingerprint, split_of, strategy_of
+from sidestep.cli.reports import METRIC, write_report
 from sidestep.cli.runs import RunFolder, RunInfo, train_run
+from sidestep.cli.sources import Sources, item_vectors
 from sidestep.cli.tokenize import learned_catalog
-from sidestep.cli.train import INTERRUPTED, progress_bar
+from sidestep.cli.train import progress_bar
 from sidestep.data.dataset import Dataset
 from sidestep.data.synthetic import GroundTruth, SyntheticShopConfig, synthetic_shop
 from sidestep.embedding.tfidf import TfidfConfig
 from sidestep.embedding.vectors import save_vectors
 from sidestep.evaluation.compare import ComparedMethod, compare
-from sidestep.evaluation.evaluator import Evaluation, evaluate, fixed_users
-from sidestep.evaluation.report import (
-    Report,
-    hit_rate_chart,
-    prefix_recall_chart,
-    training_chart,
-    worded_users,
-    write_report,
-)
-from sidestep.evaluation.results import PerUser, Setting
+from sidestep.evaluation.evaluator import Evaluation, evaluate
+from sidestep.evaluation.results import PerUser, Setting, write_per_user
 from sidestep.model.sasrec import SasRecConfig
 from sidestep.model.transformer import TransformerConfig
 from sidestep.step import HistoryBatch
 from sidestep.tokenizer.residual_kmeans import ResidualKMeansConfig
 from sidestep.training.loop import TrainingConfig
 from sidestep.training.next_code import NextCodeConfig
-from sidestep.training.stages import VALIDATION_METRIC, ValidationConfig
+from sidestep.training.stages import ValidationConfig
 
 BEST_POSSIBLE = "best possible"
-METRIC = VALIDATION_METRIC
-NUM_SHOWN_USERS = 5
 
 SEED = 0
 MAX_HISTORY = 20
@@ -128,7 +119,7 @@ def demo(
             }
         )
         return
-    OUT.print(comparison_table("Synthetic shop, test", outcome.methods, METRIC))
+    print_comparison("Synthetic shop, test", outcome.methods, METRIC)
     OUT.print(
         f"Δ and p: against sasrec, paired by user. Took {outcome.seconds:.0f} s.", highlight=False
     )
@@ -141,7 +132,7 @@ def run_demo(size: Size, out: Path) -> Outcome:
     _say("Inventing a shop")
     dataset, truth = synthetic_shop(size.shop, SEED)
     _refuse_other_contents(out, dataset)
-    dataset.save(out / "dataset")
+    dataset = _kept(out / "dataset", dataset)
     stats = dataset.stats()
     _say(f"{stats.users:,} users, {stats.items:,} items, {stats.interactions:,} purchases", 1)
     catalog = _catalog(size, dataset, out)
@@ -149,13 +140,35 @@ def run_demo(size: Size, out: Path) -> Outcome:
     for name, config in size.runs.items():
         _train(config, dataset, catalog, folders[name], out)
     _say("Evaluating on the test purchases: the whole catalog is ranked, past items left out")
-    evaluations = _evaluate(dataset, truth, folders)
-    runs = {label: per_user for label, (_, per_user) in evaluations.items()}
-    methods = compare(list(runs.values()), reference="sasrec")
+    evaluations = _evaluate(dataset, truth, folders, out)
+    methods = compare([per_user for _, per_user in evaluations], reference="sasrec")
     report = out / "report.html"
     seconds = time.perf_counter() - start
-    write_report(report, _report(dataset, evaluations, methods, folders, seconds))
+    write_report(
+        report,
+        evaluations,
+        methods,
+        reference="sasrec",
+        dataset=dataset,
+        worded=("sasrec", "beam", BEST_POSSIBLE),
+        title="Sidestep: a synthetic shop from texts to recommendations",
+        facts={
+            "Shop": f"{stats.users:,} users, {stats.items:,} items, "
+            f"{stats.interactions:,} purchases",
+            "Split": split_of(dataset).strategy,
+            "Beam, exhaustive": "one Transformer over semantic IDs, searched in two ways",
+            "Best possible": "ranks by the probabilities that made the data",
+            "Time": f"{seconds:.0f} s",
+        },
+    )
     return Outcome(methods=methods, report=report, seconds=seconds)
+
+
+def _kept(folder: Path, dataset: Dataset) -> Dataset:
+    """The dataset of the demo's folder, with the split that it may have been given; saved once."""
+    if not folder.is_dir():
+        dataset.save(folder)
+    return Dataset.load(folder)
 
 
 def _refuse_other_contents(out: Path, dataset: Dataset) -> None:
@@ -165,7 +178,7 @@ def _refuse_other_contents(out: Path, dataset: Dataset) -> None:
     held = out / "dataset"
     if not (held / "dataset.json").is_file():
         raise ValueError(f"{out}: exists and is not a demo's folder; choose another with --out.")
-    if fingerprint(Dataset.load(held)) != fingerprint(dataset):
+    if fingerprint(replace(Dataset.load(held), split=None)) != fingerprint(dataset):
         raise ValueError(
             f"{out}: holds a demo of another size or version; choose another folder with --out, or "
             "delete this one."
@@ -179,16 +192,22 @@ def _catalog(size: Size, dataset: Dataset, out: Path) -> Catalog:
         return Catalog.load(path)
     _say("Turning texts into vectors, and vectors into semantic IDs")
     sources = Sources(columns=dataset.items.text_columns, text=TfidfConfig(dim=size.text_dim))
-    vectors = item_vectors(dataset, sources, seed=SEED)
-    save_vectors(out / "vectors.npy", vectors)
-    catalog, _ = learned_catalog(
+    made = item_vectors(dataset, sources, seed=SEED)
+    save_vectors(
+        out / "vectors.npy", made.vectors, item_ids=dataset.items.item_ids, made_of=made.made_of
+    )
+    config = ResidualKMeansConfig(codebook_sizes=size.codebook_sizes)
+    learned = learned_catalog(
         dataset,
-        vectors,
-        ResidualKMeansConfig(codebook_sizes=size.codebook_sizes),
+        made.vectors,
+        "residual-kmeans",
+        config,
         collisions="reassign",
         seed=SEED,
+        made_of=made.made_of,
     )
-    catalog.save(path)
+    learned.save(path)
+    catalog = learned.catalog
     first = catalog.semantic_ids[0].tolist()
     _say(f"{catalog.texts_of(np.arange(1))['title'][0]} is {tuple(first)}", 1)
     return catalog
@@ -207,9 +226,9 @@ def _train(
 
 
 def _evaluate(
-    dataset: Dataset, truth: GroundTruth, folders: Mapping[str, RunFolder]
-) -> dict[str, tuple[Evaluation, PerUser]]:
-    """Every method on all test rows, by label."""
+    dataset: Dataset, truth: GroundTruth, folders: Mapping[str, RunFolder], out: Path
+) -> list[tuple[Path, PerUser]]:
+    """Every method on all test rows: its per-user file, and what it holds."""
     # Nobody buys an item twice in this shop.
     asked = {
         "popularity": Asked(split="test", exclude_seen=True),
@@ -217,18 +236,20 @@ def _evaluate(
         "transformer": Asked(split="test", exclude_seen=True),
         "transformer, exhaustive": Asked(split="test", search="exhaustive", exclude_seen=True),
     }
-    evaluations = {}
+    evaluations = []
     for label, how in asked.items():
         folder = folders[label.partition(",")[0]]
         with evaluation_bar(label) as progress:
             evaluation, per_user = evaluate_run(
                 load(folder.path), dataset, how, catalog_name="catalog", progress=progress
             )
-        save_evaluation(folder, evaluation, per_user, how)
-        evaluations[per_user.method] = (evaluation, per_user)
-    best = evaluate(BestPossible(truth), split_of(dataset).test, k=LIST_LENGTH, exclude_seen=True)
-    evaluations[BEST_POSSIBLE] = (best, _best_per_user(best, dataset))
-    return evaluations
+        file = save_evaluation(folder, evaluation, per_user)
+        evaluations.append((file, per_user))
+    test = split_of(dataset).test
+    best = evaluate(BestPossible(truth), test, k=LIST_LENGTH, exclude_seen=True)
+    file, per_user = out / "best-possible.parquet", _best_per_user(best, dataset)
+    write_per_user(file, per_user)
+    return [*evaluations, (file, per_user)]
 
 
 def _best_per_user(best: Evaluation, dataset: Dataset) -> PerUser:
@@ -247,6 +268,7 @@ def _best_per_user(best: Evaluation, dataset: Dataset) -> PerUser:
             codes=None,
             exclude_seen=True,
             users="all",
+            strategy=strategy_of(split_of(dataset)),
         ),
         k=best.items.shape[1],
         user_ids=best.user_ids,
@@ -254,64 +276,6 @@ def _best_per_user(best: Evaluation, dataset: Dataset) -> PerUser:
         rank_before=best.rank_before,
         bucket_size=best.bucket_size,
         items=best.items,
-    )
-
-
-def _report(
-    dataset: Dataset,
-    evaluations: Mapping[str, tuple[Evaluation, PerUser]],
-    methods: list[ComparedMethod],
-    folders: Mapping[str, RunFolder],
-    seconds: float,
-) -> Report:
-    runs = {label: per_user for label, (_, per_user) in evaluations.items()}
-    metrics = {label: evaluation.metrics for label, (evaluation, _) in evaluations.items()}
-    logs = {name: folder.log for name, folder in folders.items() if folder.log.is_file()}
-    stats = dataset.stats()
-    charts = [
-        hit_rate_chart(runs),
-        training_chart(
-            logs,
-            y="validation",
-            title="Learning",
-            caption=f"{VALIDATION_METRIC} on validation after each epoch.",
-        ),
-        prefix_recall_chart({label: metrics[label] for label in ("sasrec", "beam")}),
-    ]
-    test = split_of(dataset).test
-    return Report(
-        title="Sidestep: a synthetic shop from texts to recommendations",
-        facts={
-            "Shop": f"{stats.users:,} users, {stats.items:,} items, "
-            f"{stats.interactions:,} purchases",
-            "Split": "leave one out; results are on test, past items left out",
-            "Beam, exhaustive": "one Transformer over semantic IDs, searched in two ways",
-            "Best possible": "ranks by the probabilities that made the data",
-            "Machine": machine(),
-            "Time": f"{seconds:.0f} s",
-            "Version": __version__,
-        },
-        methods=methods,
-        reference="sasrec",
-        beyond={
-            label: {
-                **{
-                    name: value
-                    for name, value in evaluation.metrics.items()
-                    if name in {"coverage", "diversity", "invalid_rate"}
-                },
-                "ms_per_user": evaluation.ms_per_user,
-                "tokens_per_user": evaluation.tokens_per_user,
-            }
-            for label, (evaluation, _) in evaluations.items()
-        },
-        charts=[chart for chart in charts if chart is not None],
-        users=worded_users(
-            {label: runs[label] for label in ("sasrec", "beam", BEST_POSSIBLE)},
-            test.histories,
-            dataset.items.frame["title"].to_list(),
-            fixed_users(len(test), NUM_SHOWN_USERS),
-        ),
     )
 
 

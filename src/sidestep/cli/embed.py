@@ -1,23 +1,28 @@
 """`sidestep embed`: one vector per item."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import typer
-from jaxtyping import Float
+from rich.progress import Progress
 
-from sidestep.cli.console import print_json, say
+from sidestep.cli.console import ERR, print_json, say
+from sidestep.cli.dry_run import DryRun, tell_plan
 from sidestep.cli.importing import AsJson, split_names
-from sidestep.cli.inputs import load_dataset, split_of
+from sidestep.cli.inputs import load_dataset
+from sidestep.cli.sources import NAMES, Sources, check_sources, item_vectors
+from sidestep.cli.text_embedding import save_text_embedding
 from sidestep.data.dataset import Dataset
-from sidestep.embedding.collaborative import CollaborativeConfig, cooccurrence_svd
-from sidestep.embedding.given import read_given
-from sidestep.embedding.tfidf import TfidfConfig, tfidf_svd
-from sidestep.embedding.vectors import check_vectors_file, concatenated, save_vectors
+from sidestep.embedding.collaborative import CollaborativeConfig
+from sidestep.embedding.encoding import Report
+from sidestep.embedding.sentence import SentenceConfig
+from sidestep.embedding.tfidf import TfidfConfig
+from sidestep.embedding.vectors import check_vectors_file, info_file, save_vectors
 
 DIM = 128
 """Width of text vectors, unless another is asked for."""
@@ -25,183 +30,211 @@ DIM = 128
 COLLABORATIVE_DIM = 64
 """Width of collaborative vectors, unless another is asked for."""
 
+LINES_S = 30.0
+"""Between two lines of progress, where there is no terminal to draw a bar on."""
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sources:
-    """What vectors are made of.
 
-    columns: text columns; empty for none.
-    text: how texts become vectors.
-    may_be_narrower: of text vectors, where the texts allow less than `text.dim`.
-    given: a file of the user's own vectors.
-    collaborative_weight: of vectors from the training part; None for none. Texts and given
-        vectors weigh 1.
-    collaborative: how the training part becomes vectors.
+def embed(
+    dataset: Annotated[Path, typer.Argument(help="The dataset folder.")],
+    out: Annotated[Path, typer.Option("--out", help="The .npy file to write.")],
+    text: Annotated[
+        bool, typer.Option("--text", help="Source: TF-IDF of the texts; taken if none is named.")
+    ] = False,
+    sentence: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL",
+            help="Source: the texts, read by a sentence-transformers model; a folder or a name.",
+        ),
+    ] = None,
+    given: Annotated[
+        Path | None,
+        typer.Option(
+            help="Source: your own vectors, .npy in the order of the items, or .npz or .parquet "
+            "with item_id and vector."
+        ),
+    ] = None,
+    collaborative: Annotated[
+        bool, typer.Option("--collaborative", help="Source: co-occurrence in the training part.")
+    ] = False,
+    sasrec: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="RUN", help="Source: the item table of a SASRec trained on this dataset."
+        ),
+    ] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SOURCE=NUMBER,...",
+            help="Weights of sources beside each other, 1 where not named: text=1,sasrec=0.5",
+        ),
+    ] = None,
+    columns: Annotated[
+        str | None,
+        typer.Option(help="Text columns, comma-separated, in the order to read; default: all."),
+    ] = None,
+    dim: Annotated[
+        int | None,
+        typer.Option(min=1, help=f"Width of --text. [default: {DIM}, or what the texts allow]"),
+    ] = None,
+    collaborative_dim: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help=f"Width of --collaborative. [default: {COLLABORATIVE_DIM}, at most one per item]",
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the factorisations.")] = 0,
+    dry_run: DryRun = False,
+    json: AsJson = False,
+) -> None:
+    """Turn item texts, co-occurrence or your own vectors into one vector per item.
+
+    Several sources stand side by side, each brought to length 1 and multiplied by its weight.
+    A sentence encoder reads an item's columns one per line, empty ones left out. Its work is kept
+    in OUT.unfinished until OUT is written: the same command again continues it.
+
+    Examples:
+
+      sidestep embed runs/scientific/dataset --out runs/scientific/vectors.npy
+
+      sidestep embed runs/beauty/dataset --text --collaborative --out runs/beauty/vectors.npy
+
+      sidestep embed DATASET --sentence models/all-MiniLM-L6-v2 --sasrec runs/my/sasrec
+      --weights sentence=1,sasrec=0.5 --out vectors.npy
+
+      sidestep embed runs/my/dataset --given sentence-vectors.npy --out runs/my/vectors.npy
     """
+    check_vectors_file(out)
+    parsed = {} if weights is None else parse_weights(weights)
+    loaded = load_dataset(dataset)
+    text = text or not (sentence or given or collaborative or sasrec)
+    names = list(loaded.items.text_columns) if columns is None else split_names(columns)
+    _refuse_idle(
+        {"--columns": columns, "--dim": dim, "--collaborative-dim": collaborative_dim},
+        {
+            "--columns": text or sentence is not None,
+            "--dim": text,
+            "--collaborative-dim": collaborative,
+        },
+    )
+    unfinished = out.with_name(f"{out.name}.unfinished")
+    sources = Sources(
+        columns=names,
+        text=TfidfConfig(dim=dim or DIM) if text else None,
+        may_be_narrower=dim is None,
+        sentence=None if sentence is None else SentenceConfig(model=sentence),
+        given=given,
+        collaborative=_collaborative_config(loaded, collaborative_dim) if collaborative else None,
+        sasrec=sasrec,
+        weights=parsed,
+    )
+    if dry_run:
+        check_sources(loaded, sources)
+        used = ", ".join(sources.used)
+        kept = f"in {unfinished}, to be continued" if unfinished.is_dir() else "nothing"
+        tell_plan(
+            out, {"items": len(loaded.items), "sources": used, "encoded_before": kept}, json=json
+        )
+        return
+    try:
+        with encoding_bar() as report:
+            made = item_vectors(
+                loaded,
+                sources,
+                seed=seed,
+                unfinished=unfinished,
+                report=report,
+            )
+    except KeyboardInterrupt:
+        if unfinished.is_dir():
+            say(f"What is encoded is kept in {unfinished}; the same command again continues.")
+        raise
+    save_text_embedding(out, made.tfidf)
+    save_vectors(out, made.vectors, item_ids=loaded.items.item_ids, made_of=made.made_of)
+    shutil.rmtree(unfinished, ignore_errors=True)
+    num_items, width = made.vectors.shape
+    num_empty = int((~made.vectors.any(axis=1)).sum())
+    if json:
+        print_json(
+            {
+                "path": str(out),
+                "items": num_items,
+                "dim": width,
+                "items_without_vector": num_empty,
+                **made.made_of,
+            }
+        )
+        return
+    say(
+        f"Wrote {out} and {info_file(out).name}: {num_items:,} items, {width} dimensions, "
+        f"{num_empty:,} items of which nothing is known. Next: sidestep tokenize {dataset} "
+        f"--vectors {out} --out CATALOG"
+    )
 
-    columns: Sequence[str]
-    text: TfidfConfig
-    may_be_narrower: bool = False
-    given: Path | None = None
-    collaborative_weight: float | None = None
-    collaborative: CollaborativeConfig = field(default_factory=CollaborativeConfig)
+
+@contextmanager
+def encoding_bar() -> Iterator[Report]:
+    """Shows a bar on the standard error while texts are encoded; what it yields moves it.
+
+    Where the standard error is no terminal, a plain line now and then stands for the bar.
+    """
+    if not ERR.is_terminal:
+        yield _lines()
+        return
+    with Progress(console=ERR, transient=True) as bar:
+        task = bar.add_task("encoding", total=None, visible=False)
+        yield lambda done, total: bar.update(task, completed=done, total=total, visible=True)
 
 
-def item_vectors(
-    dataset: Dataset, sources: Sources, *, seed: int
-) -> Float[np.ndarray, "items dim"]:
-    """Vectors of all items of a dataset, in the order of its items.
+def _lines() -> Report:
+    """Prints how far the encoding is, at most every `LINES_S` seconds."""
+    told = time.monotonic()
+
+    def report(done: int, total: int) -> None:
+        nonlocal told
+        if time.monotonic() - told >= LINES_S:
+            told = time.monotonic()
+            say(f"Encoded {done:,} of {total:,} texts.")
+
+    return report
+
+
+def parse_weights(text: str) -> dict[str, float]:
+    """Weights of sources, such as text=1,sasrec=0.5.
 
     Raises:
-        ValueError: nothing to embed, or given vectors that do not fit, see `read_given`.
-        KeyError: an unknown text column, or an item without a given vector.
+        ValueError: for anything else.
     """
-    parts, weights = [], []
-    if _has_text(dataset, sources):
-        texts = {name: dataset.items.frame[name].to_list() for name in sources.columns}
-        parts.append(tfidf_svd(texts, sources.text, seed=seed, may_be_narrower=True))
-        width = parts[0].shape[1]
-        if width < sources.text.dim and not sources.may_be_narrower:
+    weights: dict[str, float] = {}
+    for part in split_names(text):
+        name, _, number = part.partition("=")
+        try:
+            weight = float(number)
+        except ValueError:
+            weight = math.nan
+        if name not in NAMES or name in weights or not 0 < weight < math.inf:
             raise ValueError(
-                f"--dim {sources.text.dim}: the texts of {dataset.name} allow at most {width} "
-                "dimensions; lower it or leave it out."
+                f"--weights {text!r}: {part!r} is no weight; write each source once, with a finite "
+                f"number above 0, such as text=1,sasrec=0.5. Sources: {', '.join(NAMES)}."
             )
-        if width < sources.text.dim:
-            say(f"Note: the texts allow {width} dimensions, not {sources.text.dim}.")
-        weights.append(1.0)
-    if sources.given is not None:
-        parts.append(read_given(sources.given, dataset.items.item_ids))
-        weights.append(1.0)
-    if sources.collaborative_weight is not None:
-        # The training part alone: the targets of validation and test must not shape the codes.
-        train = split_of(dataset).train.histories
-        vectors = cooccurrence_svd(
-            train.items,
-            train.offsets,
-            sources.collaborative,
-            num_items=len(dataset.items),
-            seed=seed,
-        )
-        parts.append(vectors)
-        weights.append(sources.collaborative_weight)
-    if not parts:
-        known = ", ".join(dataset.items.text_columns) or "none"
-        raise ValueError(
-            "nothing to embed: give --columns, --collaborative-weight or --given; text columns of "
-            f"{dataset.name}: {known}."
-        )
-    # Vectors of one's own alone are left as they are, lengths included.
-    return parts[0] if len(parts) == 1 else concatenated(parts, weights=weights)
+        weights[name] = weight
+    return weights
 
 
-def _has_text(dataset: Dataset, sources: Sources) -> bool:
-    """Whether texts are asked for and there are any, or nothing else that could stand for them."""
-    unknown = [name for name in sources.columns if name not in dataset.items.text_columns]
-    if unknown:
-        raise KeyError(
-            f"{dataset.name} has no text columns {unknown}; there are "
-            f"{list(dataset.items.text_columns)}."
-        )
-    has_others = sources.given is not None or sources.collaborative_weight is not None
-    is_empty = not any(
-        text and text.strip() for name in sources.columns for text in dataset.items.frame[name]
-    )
-    if sources.columns and is_empty and has_others:
-        say(f"Note: no item has any text in {', '.join(sources.columns)}; texts are left out.")
-        return False
-    return bool(sources.columns)
-
-
-def _collaborative_dim(dataset: Dataset, asked: int | None) -> int:
+def _collaborative_config(dataset: Dataset, asked: int | None) -> CollaborativeConfig:
     num_items = len(dataset.items)
     if asked is not None and asked > num_items:
         raise ValueError(
             f"--collaborative-dim {asked}: {dataset.name} has only {num_items} items; lower it or "
             "leave it out."
         )
-    return asked or min(COLLABORATIVE_DIM, num_items)
+    return CollaborativeConfig(dim=asked or min(COLLABORATIVE_DIM, num_items))
 
 
-def embed(
-    dataset: Annotated[Path, typer.Argument(help="The dataset folder.")],
-    out: Annotated[Path, typer.Option("--out", help="The .npy file to write.")],
-    columns: Annotated[
-        str | None,
-        typer.Option(help="Text columns, comma-separated; default: all. '' for none."),
-    ] = None,
-    dim: Annotated[
-        int | None,
-        typer.Option(
-            min=1, help=f"Width of the text vectors. [default: {DIM}, or what the texts allow]"
-        ),
-    ] = None,
-    collaborative_weight: Annotated[
-        float | None,
-        typer.Option(help="Add vectors from co-occurrence in training, with this weight."),
-    ] = None,
-    collaborative_dim: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help=f"Width of those vectors. [default: {COLLABORATIVE_DIM}, at most one per item]",
-        ),
-    ] = None,
-    given: Annotated[
-        Path | None,
-        typer.Option(
-            help="Your own vectors: .npy in the order of the items, or .npz or .parquet with "
-            "item_id and vector."
-        ),
-    ] = None,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
-    json: AsJson = False,
-) -> None:
-    """Turn item texts (and co-occurrence, or your own vectors) into one vector per item.
-
-    Examples:
-
-      sidestep embed runs/scientific/dataset --out runs/scientific/vectors.npy
-
-      sidestep embed runs/beauty/dataset --collaborative-weight 1 --out runs/beauty/vectors.npy
-
-      sidestep embed runs/my/dataset --given sentence-vectors.npy --out runs/my/vectors.npy
-    """
-    check_vectors_file(out)
-    if collaborative_weight is not None and not 0 < collaborative_weight < math.inf:
-        raise ValueError(
-            f"--collaborative-weight must be finite and above 0, got {collaborative_weight}; "
-            "leave it out for no such vectors."
-        )
-    loaded = load_dataset(dataset)
-    if columns is None:
-        # Own vectors stand for the texts unless texts are asked for as well.
-        names = [] if given is not None else list(loaded.items.text_columns)
-    else:
-        names = split_names(columns)
-    sources = Sources(
-        columns=names,
-        text=TfidfConfig(dim=dim or DIM),
-        may_be_narrower=dim is None,
-        given=given,
-        collaborative_weight=collaborative_weight,
-        collaborative=CollaborativeConfig(dim=_collaborative_dim(loaded, collaborative_dim)),
-    )
-    vectors = item_vectors(loaded, sources, seed=seed)
-    save_vectors(out, vectors)
-    num_empty = int((~vectors.any(axis=1)).sum())
-    if json:
-        print_json(
-            {
-                "path": str(out),
-                "items": len(vectors),
-                "dim": vectors.shape[1],
-                "items_without_vector": num_empty,
-                "columns": names,
-            }
-        )
-        return
-    say(
-        f"Wrote {out}: {len(vectors):,} items, {vectors.shape[1]} dimensions, {num_empty:,} items "
-        f"of which nothing is known. Next: sidestep tokenize {dataset} --vectors {out} "
-        "--out CATALOG"
-    )
+def _refuse_idle(given: Mapping[str, object], is_read: Mapping[str, bool]) -> None:
+    """Refuses options that no source of this call would read."""
+    for name, value in given.items():
+        if value is not None and not is_read[name]:
+            raise ValueError(f"{name} says nothing here: no source that is named reads it.")

@@ -28,6 +28,13 @@ def machine() -> str:
     return ", ".join([*parts, f"torch {torch.__version__}"])
 
 
+def memory_bytes() -> int:
+    """Memory of the GPU if there is one, else of the machine."""
+    if torch.cuda.is_available():
+        return int(torch.cuda.get_device_properties(0).total_memory)
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
 def command_line() -> str:
     """The command as it was typed, as far as a shell lets one know."""
     return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])

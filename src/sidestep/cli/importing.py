@@ -1,16 +1,30 @@
 """`sidestep import`: other people's files to a dataset folder."""
 
 import re
+import time as clock
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as ProgressBar
 
-from sidestep.cli.console import OUT, print_json, say, table
+from sidestep.cli.console import ERR, OUT, print_json, say, table
+from sidestep.cli.dry_run import DryRun, tell_plan
 from sidestep.data.dataset import Dataset
+from sidestep.data.importers.amazon import Year, import_amazon
+from sidestep.data.importers.imported import Imported, with_min_value
 from sidestep.data.importers.lcrec import import_lcrec, lcrec_files
+from sidestep.data.importers.lines import OnProgress, Reading
+from sidestep.data.importers.lists import import_lists
+from sidestep.data.importers.log import REPEATED, Thinning, outside_core
+from sidestep.data.importers.minionerec import import_minionerec, minionerec_files
+from sidestep.data.importers.movielens import import_movielens
 from sidestep.data.importers.p5 import import_p5
+from sidestep.data.importers.recbole import import_recbole
 from sidestep.data.importers.table import import_table
 from sidestep.data.interactions import Duplicates, Ties, chronological
 
@@ -33,6 +47,10 @@ DuplicatePolicy = Annotated[
 TiePolicy = Annotated[
     Ties, typer.Option(help="Order of equal timestamps: as in the file, or by item ID.")
 ]
+MinValue = Annotated[
+    float | None,
+    typer.Option("--min-value", help="Drop interactions with a smaller value, such as a rating."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -45,6 +63,7 @@ def lcrec(
     k_core: Core = None,
     duplicates: DuplicatePolicy = "keep",
     ties: TiePolicy = "file",
+    dry_run: DryRun = False,
     json: AsJson = False,
 ) -> None:
     """Import LC-Rec JSON: *.inter.json with *.item.json or *.terms.json.
@@ -54,7 +73,8 @@ def lcrec(
     if path.is_dir():
         path, found = lcrec_files(path)
         items = items or found
-    _finish(import_lcrec(path, items, name=name), out, name, k_core, duplicates, ties, json=json)
+    dataset = import_lcrec(path, items, name=name)
+    _finish(dataset, out, name, k_core, duplicates, ties, dry_run=dry_run, json=json)
 
 
 @app.command("p5")
@@ -66,6 +86,7 @@ def p5(
     k_core: Core = None,
     duplicates: DuplicatePolicy = "keep",
     ties: TiePolicy = "file",
+    dry_run: DryRun = False,
     json: AsJson = False,
 ) -> None:
     """Import P5 text: a user and their items per line.
@@ -76,7 +97,28 @@ def p5(
         texts = path / "item_terms.json"
         items = items or (texts if texts.is_file() else None)
         path = path / "sequential_data.txt"
-    _finish(import_p5(path, items, name=name), out, name, k_core, duplicates, ties, json=json)
+    dataset = import_p5(path, items, name=name)
+    _finish(dataset, out, name, k_core, duplicates, ties, dry_run=dry_run, json=json)
+
+
+@app.command("minionerec")
+def minionerec(
+    folder: Annotated[Path, typer.Argument(help="The folder that holds train, valid and test.")],
+    out: Out,
+    category: Annotated[
+        str | None, typer.Option(help="Beginning of the files' names, where there are several.")
+    ] = None,
+    name: Name = None,
+    dry_run: DryRun = False,
+    json: AsJson = False,
+) -> None:
+    """Import MiniOneRec's CSVs: rows of a history and its target, with the split they make.
+
+    Example: sidestep import minionerec data/Amazon --category Office --out runs/office/dataset
+    """
+    dataset = import_minionerec(minionerec_files(folder, category))
+    # A given split is not thinned: its rows would no longer be those that others have.
+    _finish(dataset, out, name, None, "keep", "file", dry_run=dry_run, json=json)
 
 
 @app.command("table")
@@ -98,15 +140,21 @@ def from_table(
         str | None, typer.Option(help="Text columns of --items to keep, comma-separated.")
     ] = None,
     name: Name = None,
+    min_value: MinValue = None,
     k_core: Core = None,
     duplicates: DuplicatePolicy = "keep",
     ties: TiePolicy = "file",
+    dry_run: DryRun = False,
     json: AsJson = False,
 ) -> None:
     """Import any table of interactions by the names of its columns.
 
+    --min-value compares the column --value.
+
     Example: sidestep import table events.csv --user user --item sku --time at --out runs/my/dataset
     """
+    if min_value is not None and value is None:
+        raise ValueError("--min-value needs --value, the column that it compares.")
     dataset = import_table(
         path,
         user=user,
@@ -119,7 +167,132 @@ def from_table(
         text_columns=None if columns is None else split_names(columns),
         name=name,
     )
-    _finish(dataset, out, name, k_core, duplicates, ties, json=json)
+    whole = Imported(dataset=dataset) if min_value is None else with_min_value(dataset, min_value)
+    _finish(whole, out, name, k_core, duplicates, ties, dry_run=dry_run, json=json)
+
+
+@app.command("amazon")
+def amazon(
+    path: Annotated[Path, typer.Argument(help="Reviews: one JSON object per line, or gzipped.")],
+    out: Out,
+    meta: Annotated[
+        Path | None, typer.Option("--meta", help="Metadata: titles, brands, categories.")
+    ] = None,
+    year: Annotated[Year, typer.Option(help="Whose form the files have.")] = "auto",
+    name: Name = None,
+    min_value: MinValue = None,
+    k_core: Core = None,
+    duplicates: DuplicatePolicy = "keep",
+    ties: TiePolicy = "file",
+    dry_run: DryRun = False,
+    json: AsJson = False,
+) -> None:
+    """Import Amazon review dumps of 2014, 2018 or 2023, larger than memory.
+
+    Their times are whole days before 2023, so that ties are common: --ties decides them.
+
+    Example: sidestep import amazon Toys.json.gz --meta meta_Toys.json.gz --k-core 5 --out toys
+
+    Example: sidestep import amazon All_Beauty.jsonl.gz --min-value 4 --out runs/beauty/dataset
+    """
+    thinning = Thinning(min_value=min_value, duplicates=duplicates, k_core=k_core, ties=ties)
+    with _reading_bar() as on_progress:
+        done = import_amazon(
+            path, meta, year=year, thinning=thinning, name=name, on_progress=on_progress
+        )
+    _write(done, out, name, dry_run=dry_run, json=json)
+
+
+@app.command("recbole")
+def recbole(
+    path: Annotated[Path, typer.Argument(help="A *.inter, or the folder that holds it.")],
+    out: Out,
+    user: Annotated[str, typer.Option(help="Field of users, without its type.")] = "user_id",
+    item: Annotated[str, typer.Option(help="Field of items, in both files.")] = "item_id",
+    time: Annotated[str, typer.Option(help="Field of times, if there is one.")] = "timestamp",
+    value: Annotated[str, typer.Option(help="Field of a number, if there is one.")] = "rating",
+    name: Name = None,
+    min_value: MinValue = None,
+    k_core: Core = None,
+    duplicates: DuplicatePolicy = "keep",
+    ties: TiePolicy = "file",
+    dry_run: DryRun = False,
+    json: AsJson = False,
+) -> None:
+    """Import RecBole's atomic files: *.inter, and the *.item beside it.
+
+    Example: sidestep import recbole dataset/ml-100k --min-value 4 --out runs/ml-100k/dataset
+    """
+    with _reading_bar() as on_progress:
+        done = import_recbole(
+            path,
+            user=user,
+            item=item,
+            time=time,
+            value=value,
+            thinning=Thinning(min_value=min_value, duplicates=duplicates, k_core=k_core, ties=ties),
+            name=name,
+            on_progress=on_progress,
+        )
+    _write(done, out, name, dry_run=dry_run, json=json)
+
+
+@app.command("movielens")
+def movielens(
+    path: Annotated[Path, typer.Argument(help="The unpacked folder of any release.")],
+    out: Out,
+    name: Name = None,
+    min_value: MinValue = None,
+    k_core: Core = None,
+    duplicates: DuplicatePolicy = "keep",
+    ties: TiePolicy = "file",
+    dry_run: DryRun = False,
+    json: AsJson = False,
+) -> None:
+    """Import MovieLens: u.data, ratings.dat or ratings.csv, with titles and genres.
+
+    Example: sidestep import movielens ml-1m --min-value 4 --k-core 5 --out runs/ml-1m/dataset
+    """
+    thinning = Thinning(min_value=min_value, duplicates=duplicates, k_core=k_core, ties=ties)
+    with _reading_bar() as on_progress:
+        done = import_movielens(path, thinning=thinning, name=name, on_progress=on_progress)
+    _write(done, out, name, dry_run=dry_run, json=json)
+
+
+@app.command("lists")
+def lists(
+    path: Annotated[Path, typer.Argument(help="CSV, TSV, Parquet or JSON lines, a list a row.")],
+    out: Out,
+    user: Annotated[str, typer.Option(help="Column of user IDs.")] = "user_id",
+    items_column: Annotated[str, typer.Option(help="Column of lists of items.")] = "item_ids",
+    time: Annotated[
+        str | None, typer.Option(help="Column of times, of whole rows or lists of them.")
+    ] = None,
+    items: Items = None,
+    items_id: Annotated[str, typer.Option(help="Column of item IDs in --items.")] = "item_id",
+    name: Name = None,
+    k_core: Core = None,
+    duplicates: DuplicatePolicy = "keep",
+    ties: TiePolicy = "file",
+    dry_run: DryRun = False,
+    json: AsJson = False,
+) -> None:
+    """Import a table with a list of items in a cell, oldest first: a row per user or session.
+
+    Example: sidestep import lists sessions.csv --user visitor --items-column skus --time start
+    --out runs/my/dataset
+    """
+    done = import_lists(
+        path,
+        user=user,
+        items_column=items_column,
+        time=time,
+        items_path=items,
+        items_item=items_id,
+        thinning=Thinning(duplicates=duplicates, k_core=k_core, ties=ties),
+        name=name,
+    )
+    _write(done, out, name, dry_run=dry_run, json=json)
 
 
 def split_names(text: str) -> list[str]:
@@ -127,39 +300,90 @@ def split_names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
+@contextmanager
+def _reading_bar() -> Iterator[OnProgress]:
+    """A bar of the bytes read of each file, and its lines per second."""
+    bar = ProgressBar(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TextColumn("{task.fields[rate]} lines/s"),
+        TimeRemainingColumn(),
+        console=ERR,
+        transient=True,
+        disable=not ERR.is_terminal,
+    )
+    tasks = {}
+    started = {}
+    with bar:
+
+        def report(reading: Reading) -> None:
+            path = reading.path
+            if path not in tasks:
+                started[path] = clock.perf_counter()
+                tasks[path] = bar.add_task(path.name, total=reading.bytes_total, rate="…")
+            elapsed = clock.perf_counter() - started[path]
+            rate = f"{reading.num_lines / elapsed:,.0f}" if elapsed > 0 else "…"
+            bar.update(tasks[path], completed=reading.bytes_read, rate=rate)
+
+        yield report
+
+
 def _finish(
-    dataset: Dataset,
+    done: Dataset | Imported,
     out: Path,
     name: str | None,
     k_core: int | None,
     duplicates: Duplicates,
     ties: Ties,
     *,
+    dry_run: bool,
     json: bool,
 ) -> None:
     """Thins, orders and saves a dataset, and says how large it is."""
-    dataset = dataset.deduplicated(duplicates)
+    done = done if isinstance(done, Imported) else Imported(dataset=done)
+    dataset = done.dataset.deduplicated(duplicates)
+    left = {REPEATED: len(done.dataset.interactions) - len(dataset.interactions)}
     if k_core is not None:
+        num_before = len(dataset.interactions)
         dataset = dataset.k_core(k_core)
+        left[outside_core(k_core)] = num_before - len(dataset.interactions)
+    counted = {why: number for why, number in left.items() if number}
     # The order of events is settled here, once: from now on the order of the rows says it.
-    dataset = replace(
-        dataset,
-        interactions=chronological(dataset.interactions, ties),
-        name=name or _plain_name(dataset.name),
-    )
-    dataset.save(out)
+    dataset = replace(dataset, interactions=chronological(dataset.interactions, ties))
+    done = replace(done, dataset=dataset, left_out={**done.left_out, **counted})
+    _write(done, out, name, dry_run=dry_run, json=json)
+
+
+def _write(done: Imported, out: Path, name: str | None, *, dry_run: bool, json: bool) -> None:
+    """Saves a dataset, and says how large it is and what of its source is not in it.
+
+    A dry run has read and checked all of the source too: there is no other way to know of a
+    broken line in it.
+    """
+    dataset = replace(done.dataset, name=name or plain_name(done.dataset.name))
     stats = asdict(dataset.stats())
+    if dry_run:
+        Dataset.check_place(out)
+        tell_plan(out, {"name": dataset.name, **stats, **done.left_out}, json=json)
+        return
+    dataset.save(out)
     if json:
-        print_json({"name": dataset.name, "path": str(out), **stats})
+        left = {"left_out": dict(done.left_out), "remarks": list(done.remarks)}
+        print_json({"name": dataset.name, "path": str(out), **stats, **left})
         return
     rows = [
         [key.replace("_", " "), f"{number:,}" if isinstance(number, int) else f"{number:.4g}"]
         for key, number in stats.items()
     ]
     OUT.print(table(dataset.name, ["", ""], rows))
+    for why, number in done.left_out.items():
+        say(f"Left out because they {why}: {number:,} interactions.")
+    for remark in done.remarks:
+        say(remark)
     say(f"Wrote {out}. Next: sidestep embed {out} --out vectors.npy")
 
 
-def _plain_name(name: str) -> str:
+def plain_name(name: str) -> str:
     """A name as results files want it: lower case, without blanks."""
     return re.sub(r"[^a-z0-9_-]+", "-", name.lower()).strip("-_") or "dataset"

@@ -1,59 +1,137 @@
 """The entry point: all commands, and what happens when something goes wrong.
 
-Exit codes: 0 done, 1 a bug of ours (with its traceback), 2 a mistake that the message explains,
-130 stopped by Ctrl-C.
+Exit codes: 0 done, 1 a bug of ours, 2 a mistake that the message explains, 130 stopped by Ctrl-C.
 """
 
+import traceback
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from pydantic import ValidationError
+from pydantic_core import ValidationError
 from rich.text import Text
 from typer.core import TyperGroup
+from typer.exceptions import TyperException
 
 from sidestep import __version__
-from sidestep.cli import importing
-from sidestep.cli.compare import compare
-from sidestep.cli.config import plain_problem
-from sidestep.cli.console import say
-from sidestep.cli.demo import demo
-from sidestep.cli.embed import embed
-from sidestep.cli.evaluate import evaluate
-from sidestep.cli.recommend import recommend
-from sidestep.cli.tokenize import tokenize
-from sidestep.cli.train import INTERRUPTED, train
+from sidestep.cli.console import plain_problem, say
+from sidestep.cli.entry import INTERRUPTED
+from sidestep.cli.lazy import LazyCommand
+
+BUG = 1
+"""Exit code of what should never happen."""
 
 MISTAKE = 2
 """Exit code of a mistake that the message explains."""
 
+_COMMANDS = [
+    ("import", "importing:app", "Import interactions and item texts into a dataset folder."),
+    ("data", "data:app", "Split a dataset, and describe it."),
+    (
+        "embed",
+        "embed:embed",
+        "Turn item texts, co-occurrence or your own vectors into one vector per item.",
+    ),
+    ("tokenize", "tokenize:tokenize", "Give every item a semantic ID and write the catalog."),
+    (
+        "inspect",
+        "inspect:inspect",
+        "Report the quality of semantic IDs: use of codes, collisions, prefixes, agreement, "
+        "balance.",
+    ),
+    (
+        "train",
+        "train:train",
+        "Train a recommender. The same command again continues where it was interrupted.",
+    ),
+    (
+        "evaluate",
+        "evaluate:evaluate",
+        "Measure a run on validation or test rows, by ranking the whole catalog.",
+    ),
+    (
+        "compare",
+        "compare:compare",
+        "Compare evaluated runs: means, 95 % intervals over users, paired permutation tests.",
+    ),
+    (
+        "new",
+        "new:new",
+        "Write a commented pipeline for your tables, which 'sidestep run' then runs.",
+    ),
+    (
+        "run",
+        "pipeline:run",
+        "Run a pipeline: import, embed, tokenize, train, evaluate, compare, recommend.",
+    ),
+    ("recommend", "recommend:recommend", "Recommend items after a history."),
+    (
+        "append",
+        "append:append",
+        "Add new items to a trained bundle; nothing that it knows changes, and nothing is trained.",
+    ),
+    (
+        "retire",
+        "retire:retire",
+        "Put tombstones on items: never recommended, but known where a history holds them.",
+    ),
+    (
+        "export",
+        "export:export",
+        "Write a bundle as a Hugging Face causal language model, its tokenizer and the catalog.",
+    ),
+    (
+        "adopt",
+        "export:adopt",
+        "Make a bundle of a Hugging Face causal language model that writes semantic IDs.",
+    ),
+    (
+        "demo",
+        "demo:demo",
+        "Run everything on an invented shop: embed, tokenize, train, evaluate, compare, report.",
+    ),
+]
+"""Name, place within `sidestep.cli`, and the first line of its docstring."""
+
 
 class _Commands(TyperGroup):
-    """Turns the mistakes of users into one message, for every command in one place."""
+    """Lists all commands, loads the one that is called, and explains what went wrong in it."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        for name, place, summary in _COMMANDS:
+            self.add_command(LazyCommand(name, f"sidestep.cli.{place}", summary))
 
     def invoke(self, ctx: Any) -> Any:
         """Runs the command."""
         try:
             return super().invoke(ctx)
-        except (ValueError, KeyError, OSError, FloatingPointError) as error:
-            if ctx.params.get("debug"):
-                raise
-            say(Text("Error: ", style="bold red") + Text(_message(error), style="red"))
         except KeyboardInterrupt:
             say("Stopped.")
             raise typer.Exit(INTERRUPTED) from None
-        raise typer.Exit(MISTAKE)
+        except (typer.Exit, typer.Abort, TyperException, BrokenPipeError):
+            raise  # typer's own ways out; the last one: who reads our output has left
+        except Exception as error:
+            if ctx.params.get("debug"):
+                raise
+            if _is_mistake(error):
+                say(Text("Error: ", style="bold red") + Text(_message(error), style="red"))
+                raise typer.Exit(MISTAKE) from None
+            say(Text("Bug: ", style="bold red") + Text(_bug(error), style="red"))
+            raise typer.Exit(BUG) from None
 
 
 app = typer.Typer(
     cls=_Commands,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help=(
         "Generative recommendation with semantic IDs, searched step by step.\n\n"
         "The way of a dataset: import, embed, tokenize, train, evaluate, compare, recommend. "
+        "For a whole dataset in one command: sidestep new, then sidestep run. "
         "To see all of it on a small invented shop: sidestep demo.\n\n"
+        "Whatever was interrupted goes on when the same command is given again.\n\n"
         "Exit codes: 0 done, 1 a bug, 2 a mistake that the message explains, 130 interrupted."
     ),
 )
@@ -69,7 +147,9 @@ def _print_version(is_asked: bool) -> bool:
 @app.callback()
 def _options(
     *,
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of mistakes.")] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show tracebacks; goes before the command.")
+    ] = False,
     version: Annotated[
         bool,
         typer.Option(
@@ -81,22 +161,43 @@ def _options(
     del debug, version  # read where errors are shown, and called back
 
 
-app.add_typer(importing.app, name="import")
-app.command()(embed)
-app.command()(tokenize)
-app.command()(train)
-app.command()(evaluate)
-app.command()(compare)
-app.command()(recommend)
-app.command()(demo)
+def command_named(*names: str) -> Any:
+    """A command of the command line, loaded: "import", "table" is that of 'sidestep import table'.
+
+    Raises:
+        KeyError: there is none; lists those there are.
+    """
+    found: Any = typer.main.get_command(app)
+    for name in names:
+        if name not in found.commands:
+            raise KeyError(f"{name!r} is none of {', '.join(found.commands)}.")
+        found = found.commands[name]
+        found = found.loaded() if isinstance(found, LazyCommand) else found
+    return found
 
 
 def main() -> None:
     """Runs the command line."""
-    app()
+    app(prog_name="sidestep")
 
 
-def _message(error: BaseException) -> str:
+def _is_mistake(error: Exception) -> bool:
+    """Whether the message of an exception is written for users."""
+    if isinstance(error, ImportError):
+        return error.name is None  # ours name an extra; Python's own name a module
+    known = (ValueError, KeyError, OSError, FloatingPointError)
+    return isinstance(error, known) or _is_out_of_memory(error)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    # torch has no exception of its own for the CPU's memory.
+    words = ("allocate memory", "out of memory")
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and any(word in str(error) for word in words)
+    )
+
+
+def _message(error: Exception) -> str:
     """What an exception says, in one line."""
     if isinstance(error, ValidationError):
         problems = (
@@ -104,6 +205,22 @@ def _message(error: BaseException) -> str:
             for problem in error.errors()
         )
         return "; ".join(problems)
+    if _is_out_of_memory(error):
+        reason = str(error).partition("\n")[0]
+        return f"out of memory; lower the batch size or the size of the model ({reason})."
     if isinstance(error, KeyError) and error.args:
         return str(error.args[0])  # str() of a KeyError is its repr
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{error.filename}: {error.strerror.lower()}; check the path."
     return str(error) or type(error).__name__
+
+
+def _bug(error: Exception) -> str:
+    """Where an exception came from, and what to do about it."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    message = str(error).partition("\n")[0]
+    return (
+        f"{type(error).__name__}: {message or 'no message'} ({Path(frame.filename).name}, line "
+        f"{frame.lineno}). This should not happen: run it again as 'sidestep --debug …' and report "
+        "what it prints."
+    )

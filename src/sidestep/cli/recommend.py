@@ -6,12 +6,12 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from sidestep.bundle import LoadedRecommender, RankedItems, load
+from sidestep.bundle.folder import load
+from sidestep.bundle.loaded import LoadedRecommender, RankedItems
 from sidestep.cli.console import OUT, print_json, say, table
 from sidestep.cli.importing import AsJson, split_names
-from sidestep.cli.inputs import load_dataset
+from sidestep.cli.inputs import load_dataset, read_ids
 from sidestep.cli.runs import RunFolder
-from sidestep.model.transformer import Transformer
 from sidestep.search.beam import BeamSearch
 
 
@@ -32,6 +32,13 @@ def recommend(
     exclude_seen: Annotated[
         bool, typer.Option("--exclude-seen", help="Leave out items of the history.")
     ] = False,
+    exclude: Annotated[
+        str | None, typer.Option(help="IDs of further items to leave out, comma-separated.")
+    ] = None,
+    available: Annotated[
+        Path | None,
+        typer.Option(help="Recommend only these items: a text file with an ID per line."),
+    ] = None,
     json: AsJson = False,
 ) -> None:
     """Recommend items after a history.
@@ -41,10 +48,12 @@ def recommend(
       sidestep recommend runs/scientific/transformer-0 --history 12,873,44 --k 5
 
       sidestep recommend runs/scientific/transformer-0 --user 17
+
+      sidestep recommend runs/my/transformer --user u7 --exclude-seen --available in-stock.txt
     """
     item_ids = _item_ids(run, history, user, dataset)
     loaded = load(run)
-    is_searched = isinstance(loaded.network, Transformer)
+    is_searched = loaded.is_searched
     if beams is not None and not is_searched:
         raise ValueError(
             f"--beams {beams}: {run} is {loaded.kind}, which scores every item and searches "
@@ -54,6 +63,8 @@ def recommend(
         [item_ids],
         k,
         exclude_seen=exclude_seen,
+        excluded=None if exclude is None else [split_names(exclude)],
+        available=None if available is None else read_ids(available),
         search=BeamSearch(num_beams=beams) if beams is not None else None,
     )
     _tell_what_is_missing(answer, item_ids, k, is_searched=is_searched)
@@ -119,7 +130,9 @@ def _print(loaded: LoadedRecommender, item_ids: list[str], answer: RankedItems) 
     indices = loaded.catalog.indices_of(item_ids)
     known: np.ndarray = indices[indices >= 0][-loaded.max_history :]
     past = loaded.catalog.ids_of(known)
-    past_titles = loaded.titles(known) if answer.titles is not None and len(known) else past
+    past_titles = (
+        loaded.catalog.titles_of(known) if answer.titles is not None and len(known) else past
+    )
     OUT.print(
         table(
             "History, oldest first",

@@ -8,24 +8,44 @@ from typing import Any
 from accelerate import PartialState
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from sidestep.bundle import save_bundle
+from sidestep.bundle.folder import save_bundle
 from sidestep.catalog.catalog import Catalog
-from sidestep.cli.config import AnyRun, PopularityRun, SasRecRun, TransformerRun, write_yaml
+from sidestep.cli.config import AnyRun, PopularityRun, SasRecRun, TransformerRun
+from sidestep.cli.environment import memory_bytes
 from sidestep.cli.inputs import (
     fingerprint,
     flat_catalog,
     popularity_of,
     refuse_other_items,
     split_of,
+    warn_of_other_split,
 )
+from sidestep.cli.plain_yaml import read_yaml, write_yaml
 from sidestep.data.dataset import Dataset
 from sidestep.data.splits import Split
+from sidestep.data.windows import training_windows
 from sidestep.files import read_json, write_json
 from sidestep.model.sasrec import SasRec
 from sidestep.model.transformer import Transformer
-from sidestep.training.checkpoint import checkpoints
-from sidestep.training.loop import Progress, TrainingResult
-from sidestep.training.stages import Trained, train_sasrec, train_semantic_id_model
+from sidestep.training.checkpoint import checkpoints, refuse_other_run
+from sidestep.training.loop import (
+    RESUMABLE,
+    Progress,
+    TrainingResult,
+    refuse_checkpoints,
+    steps_per_epoch,
+)
+from sidestep.training.stages import (
+    Trained,
+    new_sasrec,
+    new_transformer,
+    train_sasrec,
+    train_semantic_id_model,
+)
+from sidestep.training.trackers import refuse_missing_trackers
+
+_BYTES_PER_WEIGHT = 16
+"""In training: a weight, its gradient, and two moments of AdamW, in float32."""
 
 
 class RunInfo(BaseModel):
@@ -121,19 +141,12 @@ def train_run(
         How the training ended; None where nothing is trained.
 
     Raises:
-        ValueError: configuration, dataset and catalog do not fit, or the folder holds another run.
+        ValueError: configuration, dataset and catalog do not fit, the network is larger than the
+            memory, or the folder holds another run.
     """
-    if catalog is not None:
-        refuse_other_items(catalog, dataset)
-    elif isinstance(config, TransformerRun):
-        raise ValueError(
-            "a transformer needs semantic IDs: give --catalog, from 'sidestep tokenize'."
-        )
-    split = split_of(dataset, min_context=config.min_context)
-    catalog = catalog or flat_catalog(dataset, split)
+    split, catalog = _checked(config, dataset, catalog, folder)
     network: Transformer | SasRec | None = None
     result: TrainingResult | None = None
-    folder.refuse_other_contents()
     if not checkpoints(folder.path):
         folder.write(config, info)
     if not isinstance(config, PopularityRun):
@@ -154,6 +167,100 @@ def train_run(
         data=fingerprint(dataset),
     )
     return result
+
+
+def plan_run(
+    config: AnyRun,
+    dataset: Dataset,
+    catalog: Catalog | None,
+    *,
+    folder: RunFolder,
+    seed: int,
+    resume: bool = True,
+) -> dict[str, int | float | str]:
+    """Checks what `train_run` would, as far as that takes no training; returns sizes by name.
+
+    Raises:
+        ValueError: see there.
+    """
+    split, catalog = _checked(config, dataset, catalog, folder)
+    sizes: dict[str, int | float | str] = {
+        "users": len(split.train),
+        "items": catalog.num_items,
+        "validation_rows": len(split.validation),
+    }
+    if isinstance(config, PopularityRun):
+        return sizes
+    network: Transformer | SasRec
+    if isinstance(config, SasRecRun):
+        network, _ = new_sasrec(
+            catalog.num_items,
+            config.model,
+            config.objective,
+            max_history=config.max_history,
+            seed=seed,
+        )
+    else:
+        network, _ = new_transformer(catalog, config.model, config.objective, seed=seed)
+    windows = training_windows(split.train, config.max_history)
+    num_steps = steps_per_epoch(windows, config.training)
+    if not resume:
+        refuse_checkpoints(folder.path)
+    for checkpoint in checkpoints(folder.path)[-1:]:
+        kept = _common(read_yaml(folder.config), folder.info().seed)
+        refuse_other_run(checkpoint, kept, _common(config.model_dump(mode="json"), seed))
+    return {
+        **sizes,
+        "parameters": sum(weights.numel() for weights in network.parameters()),
+        "windows": len(windows),
+        "targets": windows.num_targets,
+        "epochs": config.training.epochs,
+        "steps": config.training.epochs * num_steps,
+    }
+
+
+def _common(config: dict[str, Any], seed: int) -> dict[str, Any]:
+    """What of a configuration a resumed run must have in common with the one before."""
+    training = {
+        name: value for name, value in config.get("training", {}).items() if name not in RESUMABLE
+    }
+    return {"config": {**config, "training": training}, "seed": seed}
+
+
+def _checked(
+    config: AnyRun, dataset: Dataset, catalog: Catalog | None, folder: RunFolder
+) -> tuple[Split, Catalog]:
+    """The rows and the catalog to train with; refuses what could not end well."""
+    if catalog is not None:
+        refuse_other_items(catalog, dataset)
+    elif isinstance(config, TransformerRun):
+        raise ValueError(
+            "a transformer needs semantic IDs: give --catalog, from 'sidestep tokenize'."
+        )
+    split = split_of(dataset, min_context=config.min_context)
+    if catalog is not None:
+        warn_of_other_split(catalog, dataset, split)
+    if not isinstance(config, PopularityRun):
+        refuse_beyond_memory(config, len(dataset.items))
+        refuse_missing_trackers(config.training.trackers)
+    folder.refuse_other_contents()
+    return split, catalog or flat_catalog(dataset, split)
+
+
+def refuse_beyond_memory(config: TransformerRun | SasRecRun, num_items: int) -> None:
+    """Raises a `ValueError` for a network whose training cannot fit this machine."""
+    model = config.model
+    # Not less than this: attention and feed-forward of each layer, and a vector per item.
+    num_weights = model.num_layers * 12 * model.dim**2
+    if isinstance(config, SasRecRun) or config.model.item_embedding:
+        num_weights += num_items * model.dim
+    needed = num_weights * _BYTES_PER_WEIGHT
+    if needed > memory_bytes():
+        raise ValueError(
+            f"model.dim {model.dim} with {model.num_layers} layers and {num_items:,} items takes "
+            f"{needed / 1e9:,.0f} GB to train, and this machine has {memory_bytes() / 1e9:,.0f}; "
+            "lower model.dim or model.num_layers."
+        )
 
 
 def _trained(

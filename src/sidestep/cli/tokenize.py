@@ -1,83 +1,176 @@
 """`sidestep tokenize`: vectors, or published semantic IDs, to a catalog."""
 
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import typer
-from jaxtyping import Float
+from jaxtyping import Float, Int
+from pydantic import BaseModel
+from rich.progress import Progress as ProgressBar
 
 from sidestep.catalog.catalog import Catalog
-from sidestep.cli.console import print_json, say
+from sidestep.cli.config import checked, with_settings
+from sidestep.cli.console import ERR, print_json, say
+from sidestep.cli.dry_run import DryRun, tell_plan
 from sidestep.cli.importing import AsJson
 from sidestep.cli.inputs import load_dataset, make_catalog, split_of
+from sidestep.cli.plain_yaml import read_yaml
+from sidestep.cli.text_embedding import keep_with_catalog
 from sidestep.data.dataset import Dataset
-from sidestep.embedding.vectors import load_vectors
-from sidestep.tokenizer.codebooks import ResidualCodebooks
-from sidestep.tokenizer.collisions import CollisionPolicy, num_distinct, resolve_collisions
-from sidestep.tokenizer.published import read_published
-from sidestep.tokenizer.residual_kmeans import (
-    ResidualKMeans,
-    ResidualKMeansConfig,
-    suggested_codebook_sizes,
+from sidestep.embedding.vectors import load_vectors, vectors_info
+from sidestep.tokenizer.collisions import (
+    CollisionPolicy,
+    has_room,
+    num_distinct,
+    resolve_collisions,
+    with_numbers,
 )
+from sidestep.tokenizer.kept import KeptTokenizer
+from sidestep.tokenizer.methods import METHODS, config_class, make_tokenizer
+from sidestep.tokenizer.published import PublishedIds, read_published
+from sidestep.tokenizer.quality import FitQuality
+from sidestep.tokenizer.tokenizer import Report
+from sidestep.tokenizer.vectors import advice, check_fittable, suggested_codebook_sizes
 
-CODEBOOKS_FILE = "codebooks.safetensors"
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Learned:
+    """A catalog with the tokenizer that made it.
+
+    catalog: the items with their semantic IDs.
+    kept: what goes beside them.
+    quality: of the codes before collisions were resolved.
+    """
+
+    catalog: Catalog
+    kept: KeptTokenizer
+    quality: FitQuality
+
+    def save(self, path: Path, *, vectors: Path | None = None) -> None:
+        """Writes the catalog with what encodes further items, all of it or nothing.
+
+        Args:
+            path: of the catalog's folder.
+            vectors: the file they were read from; what embeds texts is taken from beside it.
+        """
+
+        def write_companions(folder: Path) -> None:
+            self.kept.save(folder)
+            if vectors is not None:
+                keep_with_catalog(vectors, folder)
+
+        self.catalog.save(path, write_companions=write_companions)
 
 
 def learned_catalog(
     dataset: Dataset,
     vectors: Float[np.ndarray, "items dim"],
-    config: ResidualKMeansConfig,
+    method: str,
+    config: BaseModel,
     *,
-    collisions: CollisionPolicy,
+    collisions: CollisionPolicy | None,
     seed: int,
-) -> tuple[Catalog, ResidualCodebooks]:
-    """Residual k-means over the vectors, and the catalog of its codes.
+    made_of: Mapping[str, Any] | None = None,
+    report: Report | None = None,
+) -> Learned:
+    """Fits a tokenizer on the vectors and makes the catalog of its codes.
+
+    Args:
+        dataset: whose items the vectors are.
+        vectors: one per item.
+        method: name or import path of the tokenizer.
+        config: of that tokenizer.
+        collisions: what becomes of items with equal codes; None: `reassign` where the last codes
+            suffice for it, else `extra`.
+        seed: of the fit.
+        made_of: what the vectors were made of, for the record.
+        report: of progress.
 
     Raises:
-        ValueError: vectors of another number of items, or see `ResidualKMeans.fit`.
+        ValueError: vectors of another number of items, or see `Tokenizer.fit`.
     """
-    if len(vectors) != len(dataset.items):
-        raise ValueError(
-            f"{len(vectors)} vectors for the {len(dataset.items)} items of {dataset.name}; run "
-            "'sidestep embed' on this dataset."
-        )
-    codebooks = ResidualKMeans(config).fit(vectors, seed=seed)
-    semantic_ids = codebooks.encode(vectors)
-    semantic_ids = resolve_collisions(
-        semantic_ids,
-        codebooks.last_residuals(vectors, semantic_ids),
-        codebooks.levels[-1],
-        policy=collisions,
+    _check_items(dataset, vectors)
+    fit = make_tokenizer(method, config).fit(vectors, seed=seed, report=report)
+    quality = FitQuality.of(fit, vectors)
+    if collisions is None:
+        collisions = "reassign" if has_room(fit) else "extra"
+    resolved = resolve_collisions(fit, vectors, policy=collisions)
+    catalog = make_catalog(
+        dataset, split_of(dataset), resolved.semantic_ids, resolved.codebook_sizes
     )
-    catalog = make_catalog(dataset, split_of(dataset), semantic_ids, codebooks.codebook_sizes)
-    return catalog, codebooks
+    kept = KeptTokenizer.of(
+        fit.tokenizer,
+        vectors,
+        method=method,
+        config=config,
+        seed=seed,
+        collisions=collisions,
+        made_of=made_of or {},
+    )
+    return Learned(catalog=catalog, kept=kept, quality=quality)
+
+
+def tokenizer_config(
+    method: str,
+    values: dict[str, Any],
+    vectors: Float[np.ndarray, "items dim"],
+) -> BaseModel:
+    """The configuration of a method; codebook sizes that nobody gave are chosen for the catalog.
+
+    Raises:
+        ValueError: an unknown key, or a value that is not valid.
+    """
+    kind = config_class(method)
+    if "codebook_sizes" in kind.model_fields and "codebook_sizes" not in values:
+        values = {**values, "codebook_sizes": suggested_codebook_sizes(vectors)}
+    return checked(kind, values, method)
 
 
 def tokenize(
     dataset: Annotated[Path, typer.Argument(help="The dataset folder.")],
     out: Annotated[Path, typer.Option("--out", help="The catalog folder to write.")],
     vectors: Annotated[
-        Path | None, typer.Option(help="Item vectors, from 'sidestep embed'.")
+        Path | None, typer.Option(help="Vectors of these very items, from 'sidestep embed'.")
     ] = None,
     published: Annotated[
         Path | None, typer.Option(help="Semantic IDs of others: a *.index.json.")
     ] = None,
+    method: Annotated[
+        str,
+        typer.Option(
+            help=f"{', '.join(METHODS)}, or your own class as my_package.my_module:MyTokenizer."
+        ),
+    ] = "residual-kmeans",
     codebook_sizes: Annotated[
         str | None,
         typer.Option(
             help="Codes per level, comma-separated; default: 256,256,256, less for small catalogs."
         ),
     ] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="A YAML file with settings of the method.")
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="One setting of the method, over the file: key=value."),
+    ] = None,
     collisions: Annotated[
-        CollisionPolicy,
+        CollisionPolicy | None,
         typer.Option(
-            help="'reassign' gives items of one semantic ID another last code; 'none' lets them "
-            "share it."
+            help="'reassign' gives items of one semantic ID another last code; 'extra' appends a "
+            "level that numbers them; 'none' lets them share it. "
+            "[default: reassign, or extra where the default codebooks are too small for it; none "
+            "for published semantic IDs]"
         ),
-    ] = "reassign",
-    seed: Annotated[int, typer.Option(min=0, help="Of the clustering.")] = 0,
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the tokenizer.")] = 0,
+    dry_run: DryRun = False,
     json: AsJson = False,
 ) -> None:
     """Give every item a semantic ID and write the catalog.
@@ -88,29 +181,61 @@ def tokenize(
 
       sidestep tokenize DATASET --vectors V.npy --codebook-sizes 64,64,128 --out CATALOG
 
+      sidestep tokenize DATASET --vectors V.npy --method rq-vae --set latent_dim=64 --out CATALOG
+
       sidestep tokenize DATASET --published Scientific.rkmeans_zcr.index.json --out CATALOG
     """
     if (vectors is None) == (published is None):
         raise ValueError("give either --vectors FILE or --published FILE.")
+    Catalog.check_place(out)
     loaded = load_dataset(dataset)
     sizes = None if codebook_sizes is None else parse_sizes(codebook_sizes)
-    codebooks: ResidualCodebooks | None = None
     if published is not None:
+        _refuse_settings(method, config, settings)
         ids = read_published(published, loaded.items.item_ids, codebook_sizes=sizes)
-        catalog = make_catalog(loaded, split_of(loaded), ids.semantic_ids, ids.codebook_sizes)
+        catalog = _published_catalog(loaded, ids, collisions or "none")
+        before = num_distinct(ids.semantic_ids)
+        if dry_run:
+            ids_of = {"items": catalog.num_items, "distinct": before}
+            tell_plan(out, {**ids_of, "codebook_sizes": str(catalog.codebook_sizes)}, json=json)
+            return
+        catalog.save(out)
+        quality: dict[str, Any] = {}
     else:
         assert vectors is not None
-        given = load_vectors(vectors)
-        catalog, codebooks = learned_catalog(
-            loaded,
-            given,
-            ResidualKMeansConfig(codebook_sizes=sizes or suggested_codebook_sizes(given)),
-            collisions=collisions,
-            seed=seed,
-        )
-    catalog.save(out)
-    if codebooks is not None:
-        codebooks.save(out / CODEBOOKS_FILE)
+        with _import_path_from_here():
+            given = load_vectors(vectors, item_ids=loaded.items.item_ids)
+            values = _values(config, settings or [], sizes)
+            made = tokenizer_config(method, values, given)
+            # Who chose neither the codebooks nor the policy gets what works for any vectors.
+            is_chosen = collisions is not None or "codebook_sizes" in values
+            policy = (collisions or "reassign") if is_chosen else None
+            if policy is not None:
+                _advise(made, given, policy)
+            make_tokenizer(method, made)
+            if dry_run:
+                tell_plan(out, _sizes(method, made, given), json=json)
+                return
+            with _bar(method) as report:
+                learned = learned_catalog(
+                    loaded,
+                    given,
+                    method,
+                    made,
+                    collisions=policy,
+                    seed=seed,
+                    made_of=vectors_info(vectors).made_of,
+                    report=report,
+                )
+        learned.save(out, vectors=vectors)
+        catalog, before = learned.catalog, learned.quality.num_distinct
+        if policy is None and learned.kept.record.collisions == "extra":
+            say(
+                "Note: more items are alike than the last level has codes to tell them apart, so "
+                "another level numbers them (collisions 'extra'); to do without, embed more text "
+                "or choose --codebook-sizes."
+            )
+        quality = learned.quality.as_json()
     distinct = num_distinct(catalog.semantic_ids.numpy())
     if json:
         print_json(
@@ -118,14 +243,17 @@ def tokenize(
                 "path": str(out),
                 "items": catalog.num_items,
                 "distinct": distinct,
+                "distinct_before": before,
                 "codebook_sizes": list(catalog.codebook_sizes),
                 "version": catalog.version,
+                **quality,
             }
         )
         return
     say(
-        f"Wrote {out}: {catalog.num_items:,} items, {distinct:,} distinct semantic IDs of "
-        f"{catalog.num_levels} codes from {catalog.codebook_sizes}. Next: sidestep train "
+        f"Wrote {out}: {catalog.num_items:,} items, {distinct:,} distinct semantic IDs "
+        f"({before:,} before collisions were resolved) of {catalog.num_levels} codes from "
+        f"{catalog.codebook_sizes}. Next: sidestep train "
         f"--config configs/scientific-transformer.yaml --dataset {dataset} --catalog {out} "
         "--out RUN",
     )
@@ -143,3 +271,85 @@ def parse_sizes(text: str) -> tuple[int, ...]:
         raise ValueError(
             f"--codebook-sizes {text!r}: write whole numbers with commas, such as 256,256,256."
         ) from error
+
+
+def _values(
+    config: Path | None, settings: Sequence[str], sizes: tuple[int, ...] | None
+) -> dict[str, Any]:
+    """The settings of the method: the file, then `--set`, then the option of its own."""
+    values = with_settings({} if config is None else read_yaml(config), settings)
+    return values if sizes is None else {**values, "codebook_sizes": sizes}
+
+
+def _refuse_settings(method: str, config: Path | None, settings: Sequence[str] | None) -> None:
+    if method != "residual-kmeans" or config is not None or settings:
+        raise ValueError(
+            "--published takes semantic IDs as they are; --method, --config and --set are for "
+            "--vectors."
+        )
+
+
+def _check_items(dataset: Dataset, vectors: Float[np.ndarray, "items dim"]) -> None:
+    if len(vectors) != len(dataset.items):
+        raise ValueError(
+            f"{len(vectors)} vectors for the {len(dataset.items)} items of {dataset.name}; run "
+            "'sidestep embed' on this dataset."
+        )
+
+
+def _advise(
+    config: BaseModel, vectors: Float[np.ndarray, "items dim"], policy: CollisionPolicy
+) -> None:
+    """Says what is likely to go wrong, before the work."""
+    sizes = getattr(config, "codebook_sizes", None)
+    if isinstance(sizes, tuple):
+        for sentence in advice(vectors, sizes, must_be_distinct=policy == "reassign"):
+            say(f"Note: {sentence}")
+
+
+def _sizes(
+    method: str, config: BaseModel, vectors: Float[np.ndarray, "items dim"]
+) -> dict[str, int | float | str]:
+    """What a dry run says of a fit, after the checks that every method of ours makes first."""
+    sizes = getattr(config, "codebook_sizes", None)
+    if isinstance(sizes, tuple):
+        check_fittable(vectors, sizes)
+    num_items, dim = vectors.shape
+    codes = "decided by the method" if sizes is None else str(sizes)
+    return {"items": num_items, "dimensions": dim, "method": method, "codebook_sizes": codes}
+
+
+def _published_catalog(dataset: Dataset, ids: PublishedIds, policy: CollisionPolicy) -> Catalog:
+    if policy == "reassign":
+        raise ValueError(
+            "--collisions reassign needs the vectors behind the codes, which published semantic "
+            "IDs come without; take 'extra' or 'none'."
+        )
+    semantic_ids: Int[np.ndarray, "items levels"] = ids.semantic_ids
+    sizes = ids.codebook_sizes
+    if policy == "extra":
+        semantic_ids = with_numbers(semantic_ids)
+        sizes = (*sizes, int(semantic_ids[:, -1].max(initial=0)) + 1)
+    return make_catalog(dataset, split_of(dataset), semantic_ids, sizes)
+
+
+@contextmanager
+def _import_path_from_here() -> Iterator[None]:
+    """Lets a tokenizer of the user's own lie in the folder that the command is called from."""
+    sys.path.insert(0, os.getcwd())
+    try:
+        yield
+    finally:
+        sys.path.remove(os.getcwd())
+
+
+@contextmanager
+def _bar(method: str) -> Iterator[Report]:
+    """Shows a bar on the standard error; what it yields moves it."""
+    with ProgressBar(console=ERR, transient=True, disable=not ERR.is_terminal) as bar:
+        task = bar.add_task(method, total=None)
+
+        def report(what: str, done: int, total: int) -> None:
+            bar.update(task, description=f"{method}: {what}", completed=done, total=total)
+
+        yield report

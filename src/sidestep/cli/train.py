@@ -13,14 +13,13 @@ from rich.progress import Progress as ProgressBar
 
 from sidestep.cli.config import PopularityRun, read_config
 from sidestep.cli.console import ERR, print_json, say
+from sidestep.cli.dry_run import DryRun, tell_plan
+from sidestep.cli.entry import INTERRUPTED
 from sidestep.cli.importing import AsJson
-from sidestep.cli.inputs import load_catalog, load_dataset, split_of
-from sidestep.cli.runs import RunFolder, RunInfo, train_run
+from sidestep.cli.inputs import load_catalog, load_dataset, split_of, warn_of_leak
+from sidestep.cli.runs import RunFolder, RunInfo, plan_run, train_run
 from sidestep.training.loop import Progress
 from sidestep.training.stages import VALIDATION_METRIC
-
-INTERRUPTED = 130
-"""Exit code after Ctrl-C."""
 
 
 def train(
@@ -40,6 +39,7 @@ def train(
         bool,
         typer.Option(help="Continue the run in --out if there is one; else refuse to overwrite."),
     ] = True,
+    dry_run: DryRun = False,
     json: AsJson = False,
 ) -> None:
     """Train a recommender. The same command again continues where it was interrupted.
@@ -56,16 +56,23 @@ def train(
     loaded = load_dataset(dataset)
     folder = RunFolder(out)
     is_learned = not isinstance(run, PopularityRun)
-    if is_learned and len(split_of(loaded, min_context=run.min_context).validation) == 0:
+    split = split_of(loaded, min_context=run.min_context)
+    warn_of_leak(split)
+    if is_learned and len(split.validation) == 0:
         say(
             f"Warning: {dataset} has no validation rows, as no user has enough interactions; "
             "training runs to its last epoch and keeps the last weights."
         )
+    coded = None if catalog is None else load_catalog(catalog)
+    if dry_run:
+        sizes = plan_run(run, loaded, coded, folder=folder, seed=seed, resume=resume)
+        tell_plan(folder.bundle, sizes, json=json)
+        return
     with progress_bar(run.kind) as report:
         result = train_run(
             run,
             loaded,
-            None if catalog is None else load_catalog(catalog),
+            coded,
             folder=folder,
             info=RunInfo(
                 dataset=str(dataset), catalog=None if catalog is None else str(catalog), seed=seed

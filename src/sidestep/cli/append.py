@@ -1,0 +1,126 @@
+"""`sidestep append`: new items in a trained bundle, whose IDs and weights stay as they are."""
+
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from jaxtyping import Float, Int
+
+from sidestep.bundle.appending import append_items, has_item_codes
+from sidestep.bundle.folder import bundle_folder, load, save_loaded
+from sidestep.catalog.catalog import Catalog
+from sidestep.cli.console import print_json, say
+from sidestep.cli.importing import AsJson
+from sidestep.cli.text_embedding import new_vectors
+from sidestep.data.importers.table import read_items
+from sidestep.embedding.given import read_given
+from sidestep.tokenizer.appending import FullGroupPolicy, append_last_codes
+from sidestep.tokenizer.collisions import num_distinct
+from sidestep.tokenizer.kept import KeptTokenizer
+
+
+def append(
+    bundle: Annotated[Path, typer.Argument(help="The bundle, or the run that holds it.")],
+    items: Annotated[
+        Path, typer.Option("--items", help="The new items: CSV, TSV, Parquet or JSON lines.")
+    ],
+    out: Annotated[Path, typer.Option("--out", help="The bundle to write.")],
+    item: Annotated[str, typer.Option("--item", help="Column of item IDs.")] = "item_id",
+    vectors: Annotated[
+        Path | None,
+        typer.Option(
+            help="Vectors of the new items from the embedding of the old ones, .npy in the order "
+            "of --items, or .npz or .parquet with item_id and vector; default: made of the texts."
+        ),
+    ] = None,
+    full_groups: Annotated[
+        FullGroupPolicy,
+        typer.Option(
+            help="Where the items that share all codes but the last leave no last code free: "
+            "'refuse', or 'share' the semantic ID of the nearest."
+        ),
+    ] = "refuse",
+    json: AsJson = False,
+) -> None:
+    """Add new items to a trained bundle; nothing that it knows changes, and nothing is trained.
+
+    Each new item gets the semantic ID nearest to its vector that is still free. A network of
+    semantic IDs recommends it by what it has learned of these codes; SASRec, which knows no codes,
+    by the items that share most of them; popularity counts it as zero.
+
+    Examples:
+
+      sidestep append runs/my/transformer --items new-products.csv --item sku --out runs/my/bundle-2
+
+      sidestep append BUNDLE --items new.csv --vectors new-vectors.npy --out BUNDLE-2
+    """
+    loaded = load(bundle, device="cpu")
+    table = read_items(items, item)
+    loaded.catalog.refuse_known(table.item_ids)
+    made_by = bundle_folder(bundle) / "catalog"
+    semantic_ids = nearest = None
+    num_empty = 0
+    if not has_item_codes(loaded.catalog):
+        kept = KeptTokenizer.load(made_by)
+        if vectors is None:
+            embedded = new_vectors(made_by, kept.record.made_of, table)
+        else:
+            embedded = read_given(vectors, table.item_ids, dim=kept.tokenizer.dim)
+        num_empty = int((~embedded.any(axis=1)).sum())
+        nearest = kept.tokenizer.encode(embedded)
+        semantic_ids = _free_ids(loaded.catalog, kept, embedded, nearest, full_groups)
+    texts = table.frame.drop("item_id")
+    grown = append_items(loaded, table.item_ids, semantic_ids, texts=texts)
+    save_loaded(out, grown)
+    num_moved = 0
+    if semantic_ids is not None and nearest is not None:
+        num_moved = int((semantic_ids[:, : nearest.shape[1]] != nearest).any(axis=1).sum())
+    num_shared = grown.catalog.num_items - num_distinct(grown.catalog.semantic_ids.numpy())
+    if json:
+        print_json(
+            {
+                "path": str(out),
+                "appended": len(table),
+                "items": grown.catalog.num_items,
+                "moved": num_moved,
+                "shared": num_shared,
+                "items_without_vector": num_empty,
+                "version": grown.catalog.version,
+                "parent_version": grown.catalog.parent_version,
+            }
+        )
+        return
+    if num_empty:
+        say(f"Note: nothing is known of {num_empty:,} new items; they get the codes of no text.")
+    say(
+        f"Wrote {out}: {len(table):,} new items beside {loaded.catalog.num_items:,}, of which "
+        f"{num_moved:,} got another last code than their nearest. Next: sidestep recommend {out} "
+        f"--history {table.item_ids[0]}"
+    )
+
+
+def _free_ids(
+    catalog: Catalog,
+    kept: KeptTokenizer,
+    vectors: Float[np.ndarray, "new dim"],
+    nearest: Int[np.ndarray, "new levels"],
+    full_groups: FullGroupPolicy,
+) -> Int[np.ndarray, "new all_levels"]:
+    """Semantic IDs beside those of the catalog, by the policy that it was made with."""
+    old = catalog.semantic_ids.numpy()
+    if kept.record.collisions == "none":
+        return nearest
+    if kept.record.collisions == "extra":
+        # The last code numbers the items of a bucket: the lowest free number is the nearest.
+        numbers = np.arange(catalog.codebook_sizes[-1], dtype=np.float32)[:, None]
+        zeros = np.zeros((len(nearest), 1), dtype=np.float32)
+        first = np.concatenate([nearest, zeros.astype(nearest.dtype)], axis=1)
+        return append_last_codes(old, first, zeros, numbers, full_groups=full_groups)
+    return append_last_codes(
+        old,
+        nearest,
+        kept.tokenizer.last_residuals(vectors, nearest),
+        kept.tokenizer.last_codewords,
+        full_groups=full_groups,
+    )

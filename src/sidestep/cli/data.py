@@ -1,0 +1,272 @@
+"""`sidestep data`: how a dataset is split, and what a paper's table says of it."""
+
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+import typer
+from jaxtyping import Int
+
+from sidestep.cli.console import OUT, print_json, say, table
+from sidestep.cli.importing import AsJson
+from sidestep.cli.inputs import load_dataset, popularity_of, split_of, warn_of_leak
+from sidestep.data.clock import moment, timestamp_of, unit_of
+from sidestep.data.dataset import Dataset
+from sidestep.data.global_time import Periods, Targets, global_time, periods_by_share
+from sidestep.data.histories import Histories
+from sidestep.data.splits import Split, leave_one_out
+from sidestep.data.time_leak import time_leak
+from sidestep.evaluation.data_figure import write_data_figure
+from sidestep.evaluation.data_profile import Profile, item_counts, profile
+from sidestep.files import check_replaceable, whole_folder, write_json
+
+SHARE = 0.1
+"""Of the interactions, for validation and for the test, unless others are asked for."""
+
+Strategy = Literal["leave-one-out", "global-time"]
+
+FIGURE = "figure.png"
+STATS = "stats.json"
+
+app = typer.Typer(no_args_is_help=True, help="Split a dataset, and describe it.")
+
+
+@app.command("stats")
+def stats(
+    dataset: Annotated[Path, typer.Argument(help="The dataset folder.")],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help=f"A folder to write: {STATS}, and {FIGURE} with three panels."),
+    ] = None,
+    json: AsJson = False,
+) -> None:
+    """Print what a paper's table says of a dataset; plot lengths, popularity and time.
+
+    Examples:
+
+      sidestep data stats runs/scientific/dataset
+
+      sidestep data stats runs/scientific/dataset --out runs/scientific/stats --json
+    """
+    if out is not None:
+        check_replaceable(
+            out, "statistics", lambda folder: (folder / STATS).is_file(), (STATS, FIGURE)
+        )
+    loaded = load_dataset(dataset)
+    used = split_of(loaded)
+    measured = profile(loaded, used)
+    told = {"name": loaded.name, **asdict(measured)}
+    if out is not None:
+        histories = loaded.histories()
+        with whole_folder(out) as folder:
+            write_json(folder / STATS, told)
+            write_data_figure(
+                folder / FIGURE,
+                lengths=histories.lengths,
+                item_counts=item_counts(histories, len(loaded.items)),
+                timestamps=histories.timestamps,
+                title=loaded.name,
+                marks=_marks(used),
+            )
+    if json:
+        print_json(told)
+    else:
+        OUT.print(table(loaded.name, ["", ""], _table_rows(measured, loaded.histories())))
+    if out is not None:
+        say(f"Wrote {out / FIGURE} and {out / STATS}.")
+    elif not json:
+        say(f"Next: sidestep embed {dataset} --out vectors.npy; --out FOLDER draws it.")
+
+
+@app.command("split")
+def split(
+    dataset: Annotated[Path, typer.Argument(help="The dataset folder.")],
+    strategy: Annotated[
+        Strategy,
+        typer.Option(help="Each user's last items, or everything after a moment, is held out."),
+    ],
+    validation_from: Annotated[
+        str | None,
+        typer.Option(help="First moment that is not trained on: a date, or a number in its unit."),
+    ] = None,
+    test_from: Annotated[str | None, typer.Option(help="First moment after validation.")] = None,
+    validation_share: Annotated[
+        float | None,
+        typer.Option(help=f"Instead: share of all interactions. [default: {SHARE}]"),
+    ] = None,
+    test_share: Annotated[
+        float | None, typer.Option(help=f"The same of the test. [default: {SHARE}]")
+    ] = None,
+    targets: Annotated[
+        Targets,
+        typer.Option(help="Which of a user's interactions in a period are asked for."),
+    ] = "last",
+    json: AsJson = False,
+) -> None:
+    """Write a split into a dataset folder; every later command then uses it.
+
+    What was made before from another split, such as a catalog, has to be made again.
+
+    Examples:
+
+      sidestep data split runs/shop/dataset --strategy global-time
+
+      sidestep data split runs/shop/dataset --strategy global-time --validation-from 2018-07-01
+      --test-from 2018-10-01 --targets every
+
+      sidestep data split runs/shop/dataset --strategy leave-one-out
+    """
+    loaded = load_dataset(dataset)
+    histories = loaded.histories()
+    moments = (validation_from, test_from)
+    shares = (validation_share, test_share)
+    # Every position is kept as a target: how much context they need is the model's matter.
+    if strategy == "leave-one-out":
+        if any(option is not None for option in (*moments, *shares)) or targets != "last":
+            raise ValueError(
+                "--strategy leave-one-out holds out each user's last two items; leave out the "
+                "options of moments, shares and targets."
+            )
+        made = leave_one_out(histories, min_context=0)
+    else:
+        periods = _periods(histories, moments, shares)
+        made = global_time(histories, periods, targets=targets, min_context=0)
+    replace(loaded, split=made).save(dataset)
+    warn_of_leak(made)
+    counts = _counts(loaded, histories, made)
+    if json:
+        leak = time_leak(made)
+        print_json(
+            {
+                "path": str(dataset),
+                "strategy": made.strategy,
+                **counts,
+                "leak": None if leak is None else asdict(leak),
+            }
+        )
+        return
+    rows = [
+        *_moments(made, histories),
+        *([name.replace("_", " "), f"{count:,}"] for name, count in counts.items()),
+    ]
+    OUT.print(table(f"{loaded.name}, {made.strategy}", ["", ""], rows))
+    say(
+        f"Wrote the split into {dataset}. Next: sidestep embed {dataset} --out vectors.npy; "
+        "catalogs and runs made from another split have to be made again."
+    )
+
+
+def _periods(
+    histories: Histories,
+    moments: tuple[str | None, str | None],
+    shares: tuple[float | None, float | None],
+) -> Periods:
+    times = _times(histories)
+    if moments == (None, None):
+        validation, test = (SHARE if share is None else share for share in shares)
+        return periods_by_share(times, validation=validation, test=test)
+    if shares != (None, None):
+        raise ValueError("give either moments (--validation-from, --test-from) or shares.")
+    validation_from, test_from = moments
+    if validation_from is None or test_from is None:
+        raise ValueError("give both --validation-from and --test-from, or neither.")
+    unit = unit_of(times)
+    return Periods(
+        validation_from=timestamp_of(validation_from, unit),
+        test_from=timestamp_of(test_from, unit),
+    )
+
+
+def _times(histories: Histories) -> Int[np.ndarray, " interactions"]:
+    if histories.timestamps is None:
+        raise ValueError(
+            "--strategy global-time: the interactions have no timestamps; import them with their "
+            "times, or split with --strategy leave-one-out."
+        )
+    return histories.timestamps
+
+
+def _counts(dataset: Dataset, histories: Histories, split: Split) -> dict[str, int]:
+    """Where every interaction went, and what the rows ask for that training never saw."""
+    targets = len(split.validation) + len(split.test)
+    learned = len(split.train.histories.items)
+    is_unseen = popularity_of(split, len(dataset.items)) == 0
+    return {
+        "interactions": len(dataset.interactions),
+        "training_interactions": learned,
+        "validation_targets": len(split.validation),
+        "test_targets": len(split.test),
+        "held_out_as_context_only": len(dataset.interactions) - learned - targets,
+        "users": len(histories),
+        "users_in_training_only": split.num_training_only,
+        "items_unseen_in_training": int(is_unseen.sum()),
+        "validation_targets_unseen_in_training": int(is_unseen[split.validation.targets].sum()),
+        "test_targets_unseen_in_training": int(is_unseen[split.test.targets].sum()),
+    }
+
+
+def _table_rows(measured: Profile, histories: Histories) -> list[list[str]]:
+    """The rows of the printed table; what is not known is left out."""
+    lengths, leak = measured.lengths, measured.leave_one_out_leak
+    rows = [
+        ["users", f"{measured.users:,}"],
+        ["items", f"{measured.items:,}"],
+        ["interactions", f"{measured.interactions:,}"],
+        ["density", f"{measured.density:.4%}"],
+        ["interactions per user, mean", f"{lengths.mean:.2f}"],
+        ["interactions per user, median", f"{lengths.median:g}"],
+        ["interactions per user, most", f"{lengths.max:,}"],
+        ["items never interacted with", f"{measured.untouched_items:,}"],
+        ["repeated interactions", f"{measured.repeat_share:.1%}"],
+        ["Gini of item popularity", f"{measured.popularity_gini:.3f}"],
+    ]
+    if measured.times is not None:
+        unit = unit_of(_times(histories))
+        first, last = (
+            f"{at:,}" if unit is None else moment(at, unit).date().isoformat()
+            for at in (measured.times.first, measured.times.last)
+        )
+        rows += [
+            ["time", f"{first} – {last}"],
+            ["interactions at equal times of a user", f"{measured.times.equal_share:.1%}"],
+        ]
+    rows += [
+        [f"text {name}", f"{text.item_share:.1%} of items, {text.mean_words:.1f} words on average"]
+        for name, text in measured.texts.items()
+    ]
+    rows += [
+        ["split", measured.strategy],
+        ["evaluated users", f"{measured.evaluated_users:,}"],
+        ["validation rows", f"{measured.validation_rows:,}"],
+        ["test rows", f"{measured.test_rows:,}"],
+    ]
+    if leak is not None:
+        rows.append(
+            [
+                "time leak of leave-one-out",
+                f"{leak.rows:.1%} of test rows, {leak.interactions:.1%} of training after them",
+            ]
+        )
+    return rows
+
+
+def _marks(split: Split) -> dict[str, int]:
+    """The moments at which a split by time begins its parts."""
+    strategy, _, details = split.strategy.partition("@")
+    if strategy != "global-time":
+        return {}
+    validation_from, test_from, _ = details.split(",")
+    return {"validation": int(validation_from), "test": int(test_from)}
+
+
+def _moments(split: Split, histories: Histories) -> list[list[str]]:
+    """Rows of the moments at which a split begins its parts, as dates where they are some."""
+    unit = unit_of(histories.timestamps) if histories.timestamps is not None else None
+    return [
+        [
+            f"{part} from",
+            moment(at, unit).isoformat(sep=" ").removesuffix("+00:00") if unit else f"{at:,}",
+        ]
+        for part, at in _marks(split).items()
+    ]

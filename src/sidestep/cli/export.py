@@ -1,0 +1,94 @@
+"""`sidestep export` and `sidestep adopt`: bundles to the layout of Hugging Face, and back."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sidestep.bundle.folder import load, save_bundle
+from sidestep.bundle.hugging_face import (
+    CATALOG_FOLDER,
+    export_hugging_face,
+    network_from_hugging_face,
+    read_token_map,
+)
+from sidestep.bundle.networks import kind_of
+from sidestep.cli.console import print_json, say
+from sidestep.cli.importing import AsJson
+from sidestep.cli.inputs import load_catalog
+
+
+def export(
+    bundle: Annotated[Path, typer.Argument(help="The bundle, or the run that holds it.")],
+    out: Annotated[Path, typer.Option("--out", help="The folder to write.")],
+    json: AsJson = False,
+) -> None:
+    """Write a bundle as a Hugging Face causal language model, its tokenizer and the catalog.
+
+    For transformers' AutoModelForCausalLM and AutoTokenizer; an item reads "<a_12><b_3><c_200>".
+    Only networks that read histories as codes can be exported.
+
+    Example: sidestep export runs/my/transformer --out runs/my/llama
+    """
+    loaded = load(bundle, device="cpu")
+    export_hugging_face(out, loaded)
+    if json:
+        print_json({"path": str(out), "kind": loaded.kind, "items": loaded.catalog.num_items})
+        return
+    say(
+        f"Wrote {out}, a Hugging Face language model over {loaded.catalog.num_items:,} items. "
+        f"Back to a bundle: sidestep adopt {out} --out BUNDLE"
+    )
+
+
+def adopt(
+    folder: Annotated[
+        Path, typer.Argument(help="A Hugging Face folder: config.json and *.safetensors.")
+    ],
+    out: Annotated[Path, typer.Option("--out", help="The bundle to write.")],
+    catalog: Annotated[
+        Path | None,
+        typer.Option(help="The catalog folder; default: the one beside an exported model."),
+    ] = None,
+    max_history: Annotated[
+        int | None,
+        typer.Option(min=1, help="Most recent items to show; default: as exported, else 20."),
+    ] = None,
+    native: Annotated[
+        bool | None,
+        typer.Option(
+            help="Run it as the native Transformer, or as it is; default: native for Llama and "
+            "Qwen2."
+        ),
+    ] = None,
+    json: AsJson = False,
+) -> None:
+    """Make a bundle of a Hugging Face causal language model that writes semantic IDs.
+
+    Which token is which code says sidestep_tokens.json in the folder, else the tokenizer, whose
+    tokens <a_0>, <a_1>, ..., <b_0>, ... are the codes level by level.
+
+    Examples:
+
+      sidestep adopt runs/my/llama --out runs/my/bundle
+
+      sidestep adopt models/qwen-on-ids --catalog runs/my/catalog --out runs/my/bundle
+    """
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder}: no folder of a language model here.")
+    known = load_catalog(catalog or folder / CATALOG_FOLDER)
+    tokens = read_token_map(folder, known, max_history=max_history or 20)
+    network = network_from_hugging_face(folder, known, tokens, native=native)
+    save_bundle(
+        out,
+        network=network,
+        catalog=known,
+        max_history=max_history or tokens.max_history,
+        seed=0,
+        training={"adopted_from": str(folder)},
+    )
+    kind = kind_of(network)
+    if json:
+        print_json({"path": str(out), "kind": kind, "items": known.num_items})
+        return
+    say(f"Wrote {out}, a {kind}. Next: sidestep recommend {out} --history ID,ID")

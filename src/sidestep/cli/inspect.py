@@ -1,0 +1,260 @@
+"""`sidestep inspect`: what semantic IDs are worth, before a model is trained on them."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from jaxtyping import Float
+from rich.text import Text
+from rich.tree import Tree
+
+from sidestep.catalog.catalog import Catalog
+from sidestep.cli.console import ERR, OUT, print_json, say, table
+from sidestep.cli.importing import AsJson
+from sidestep.cli.inputs import load_catalog, load_dataset, refuse_other_items, split_of
+from sidestep.data.splits import TrainingPart
+from sidestep.embedding.vectors import load_vectors
+from sidestep.evaluation.id_examples import Step, id_examples
+from sidestep.evaluation.id_quality import NUM_NEIGHBOURS, id_quality
+from sidestep.evaluation.report.id_tables import id_tables
+from sidestep.evaluation.report.ids import (
+    InspectedIds,
+    branches_in_words,
+    id_examples_in_words,
+    id_page,
+)
+from sidestep.evaluation.report.page import write_page
+from sidestep.evaluation.report.table import Entry, Table, number
+from sidestep.tokenizer.codebooks import ResidualCodebooks
+from sidestep.tokenizer.kept import TOKENIZER_FILES, KeptTokenizer
+
+
+def inspect(
+    catalog: Annotated[Path, typer.Argument(help="The catalog folder.")],
+    dataset: Annotated[Path, typer.Option(help="The dataset folder.")],
+    vectors: Annotated[
+        Path | None,
+        typer.Option(help="Item vectors, from 'sidestep embed', to compare the IDs with."),
+    ] = None,
+    against: Annotated[
+        list[Path] | None,
+        typer.Option(help="Another catalog of the same items; may be given several times."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Also write an HTML page, with curves.")
+    ] = None,
+    window: Annotated[
+        int, typer.Option(min=1, help="Items so far apart in training belong together.")
+    ] = 1,
+    neighbours: Annotated[
+        int, typer.Option(min=1, help="Nearest neighbours of each item.")
+    ] = NUM_NEIGHBOURS,
+    item: Annotated[
+        str | None, typer.Option(help="The item whose way is shown; default: the most popular.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the random examples.")] = 0,
+    json: AsJson = False,
+) -> None:
+    """Report the quality of semantic IDs: use of codes, collisions, prefixes, agreement, balance.
+
+    Only the training part of the dataset is read. All IDs are compared as they are, whatever made
+    them; the vectors need not be those that they were made from.
+
+    Examples:
+
+      sidestep inspect runs/scientific/text-3x256 --dataset runs/scientific/dataset
+
+      sidestep inspect runs/my/catalog --dataset runs/my/dataset --vectors runs/my/vectors.npy
+      --against runs/my/published --out ids.html
+    """
+    loaded = load_dataset(dataset)
+    training = split_of(loaded).train
+    given = None
+    if vectors is not None:
+        given = load_vectors(vectors, item_ids=loaded.items.item_ids)
+    catalogs = {
+        name: (path, load_catalog(path)) for name, path in _named([catalog, *(against or ())])
+    }
+    inspected = {}
+    for name, (path, each) in catalogs.items():
+        refuse_other_items(each, loaded)
+        with ERR.status(f"Measuring {name} …"):
+            inspected[name] = _inspected(
+                path,
+                each,
+                training,
+                given,
+                window=window,
+                num_neighbours=neighbours,
+                item=item,
+                seed=seed,
+            )
+    if out is not None:
+        facts = {
+            "Dataset": loaded.name,
+            "Items": f"{len(loaded.items):,}",
+            "Training interactions": f"{len(training.histories.items):,}",
+            "Vectors": "none" if vectors is None else str(vectors),
+        }
+        write_page(out, id_page(f"Semantic IDs of {loaded.name}", facts, inspected))
+    if json:
+        print_json(
+            {
+                "dataset": loaded.name,
+                "report": None if out is None else str(out),
+                "ids": {
+                    name: {"catalog": str(catalogs[name][0]), **ids.quality.as_json()}
+                    for name, ids in inspected.items()
+                },
+            }
+        )
+        return
+    _print(loaded.name, inspected)
+    if out is not None:
+        say(f"Wrote {out}.")
+    say(_next_step(catalog, dataset, vectors, out))
+
+
+def _named(paths: list[Path]) -> list[tuple[str, Path]]:
+    """The name of each folder, or its path where names repeat.
+
+    Raises:
+        ValueError: a folder stands there twice.
+    """
+    names = [path.resolve().name for path in paths]
+    if len({path.resolve() for path in paths}) < len(paths):
+        raise ValueError("--against names a catalog twice; leave one out.")
+    return [
+        (name if names.count(name) == 1 else str(path), path)
+        for name, path in zip(names, paths, strict=True)
+    ]
+
+
+def _inspected(
+    path: Path,
+    catalog: Catalog,
+    training: TrainingPart,
+    vectors: Float[np.ndarray, "items dim"] | None,
+    *,
+    window: int,
+    num_neighbours: int,
+    item: str | None,
+    seed: int,
+) -> InspectedIds:
+    semantic_ids = catalog.semantic_ids.numpy()
+    every = np.arange(catalog.num_items)
+    words = catalog.ids_of(every) if catalog.texts is None else catalog.titles_of(every)
+    interactions = np.bincount(training.histories.items, minlength=catalog.num_items)
+    return InspectedIds(
+        quality=id_quality(
+            semantic_ids,
+            catalog.codebook_sizes,
+            training=training,
+            vectors=vectors,
+            reconstructions=_reconstructions(path, catalog, vectors),
+            window=window,
+            num_neighbours=num_neighbours,
+        ),
+        examples=id_examples(
+            semantic_ids,
+            words,
+            interactions,
+            item=None if item is None else catalog.index_of(item),
+            seed=seed,
+        ),
+        first_codes=semantic_ids[:, 0],
+        interactions=interactions,
+    )
+
+
+def _reconstructions(
+    path: Path, catalog: Catalog, vectors: Float[np.ndarray, "items dim"] | None
+) -> Iterator[Float[np.ndarray, "items dim"]]:
+    """What the codebooks beside a catalog make of the first b codes, for every b.
+
+    Only the codewords of residual codebooks stand for vectors when later ones are missing.
+    """
+    if vectors is None or not (path / TOKENIZER_FILES[0]).is_file():
+        return
+    codebooks = KeptTokenizer.load(path).tokenizer
+    if not isinstance(codebooks, ResidualCodebooks):
+        return
+    if codebooks.dim != vectors.shape[1]:
+        say(
+            f"Note: the codebooks of {path} were fitted on other vectors (of width "
+            f"{codebooks.dim}, not {vectors.shape[1]}); their error is left out."
+        )
+        return
+    if codebooks.codebook_sizes != catalog.codebook_sizes:  # of items numbered by an extra code
+        return
+    semantic_ids = catalog.semantic_ids.numpy()
+    for depth in range(1, len(codebooks.levels) + 1):
+        first = ResidualCodebooks(codebooks.levels[:depth])
+        yield first.reconstruct(semantic_ids[:, :depth])
+
+
+def _print(dataset: str, inspected: dict[str, InspectedIds]) -> None:
+    for section in id_tables({name: ids.quality for name, ids in inspected.items()}):
+        for made in section.parts:
+            assert isinstance(made, Table)
+            rows = [[_cell(entry) for entry in row] for row in made.rows]
+            if len(inspected) > 1:
+                rows = _named_once(rows)
+            OUT.print(table(section.title, made.columns, rows))
+        OUT.print(Text(section.lead, style="dim"), end="\n\n")
+    name, ids = next(iter(inspected.items()))
+    OUT.print(Text(f"Examples of {name} on {dataset}", style="bold"))
+    *kinds, way = id_examples_in_words(ids.examples)
+    for example in kinds:
+        OUT.print()
+        _print_line(example.title, style="italic")
+        for prefix in example.lists:
+            _print_line(f"  {prefix.heading}")
+            for words in prefix.items:
+                _print_line(f"    {words}")
+    OUT.print()
+    _print_line(way.title, style="italic")
+    OUT.print(_tree(ids.examples.way))
+
+
+def _cell(entry: Entry) -> str:
+    if entry is None:
+        return ""
+    return number(entry) if isinstance(entry, int | float) else str(entry)
+
+
+def _named_once(rows: list[list[str]]) -> list[list[str]]:
+    """The rows with their set's name in the first row of each set alone."""
+    before = ["", *(row[0] for row in rows)]
+    return [
+        ["" if row[0] == name else row[0], *row[1:]]
+        for name, row in zip(before, rows, strict=False)
+    ]
+
+
+def _tree(way: Sequence[Step]) -> Tree:
+    """The item's own branch open to its end, the others closed."""
+    root = Tree("", guide_style="dim", hide_root=True)
+    parent = root
+    for step in way:
+        parent, *_ = [
+            parent.add(Text(words.replace("\n", " "), no_wrap=True, overflow="ellipsis"))
+            for words in branches_in_words(step)
+        ]
+    return root
+
+
+def _print_line(words: str, style: str = "") -> None:
+    """One line, cut where the terminal ends."""
+    OUT.print(Text(words.replace("\n", " "), style), no_wrap=True, overflow="ellipsis")
+
+
+def _next_step(catalog: Path, dataset: Path, vectors: Path | None, out: Path | None) -> str:
+    again = f"sidestep inspect {catalog} --dataset {dataset}"
+    if vectors is None:
+        return f"Next: {again} --vectors VECTORS, for what only vectors can tell."
+    if out is None:
+        return f"Next: {again} --vectors {vectors} --out ids.html, for the curves."
+    return f"Next: sidestep train --config CONFIG --dataset {dataset} --catalog {catalog} --out RUN"

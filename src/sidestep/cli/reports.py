@@ -1,0 +1,238 @@
+"""Reports: what commands write as a page, from what was kept of the runs that it shows."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from sidestep import __version__
+from sidestep.bundle.folder import CATALOG
+from sidestep.bundle.manifest import MANIFEST, Manifest, read_manifest
+from sidestep.catalog.catalog import Catalog
+from sidestep.cli.console import say
+from sidestep.cli.environment import command_line, git_commit, machine
+from sidestep.cli.evaluations import METRICS_FILE, evaluated_rows
+from sidestep.cli.inputs import fingerprint, split_of
+from sidestep.cli.plain_yaml import read_yaml
+from sidestep.cli.runs import RunFolder
+from sidestep.data.dataset import Dataset
+from sidestep.data.splits import Split
+from sidestep.evaluation.compare import ComparedMethod
+from sidestep.evaluation.id_quality import id_quality
+from sidestep.evaluation.report.cost import Cost
+from sidestep.evaluation.report.evaluation import EvaluatedRun, Shop, evaluation_page
+from sidestep.evaluation.report.id_tables import id_tables
+from sidestep.evaluation.report.page import Section, write_page
+from sidestep.evaluation.report.table import Table
+from sidestep.evaluation.results import PerUser
+from sidestep.files import read_json
+from sidestep.training.stages import VALIDATION_METRIC
+
+METRIC = VALIDATION_METRIC
+"""What headlines and tests are about, unless a command says otherwise."""
+
+
+_IDS = "Semantic IDs"
+
+
+def refuse_report_at(path: Path) -> None:
+    """Raises a `ValueError` where no page can be written, before the work is done."""
+    if path.is_dir():
+        raise ValueError(f"--report {path}: is a folder; name a file, such as {path}/report.html.")
+
+
+def write_report(
+    path: Path,
+    evaluations: Sequence[tuple[Path, PerUser]],
+    methods: Sequence[ComparedMethod],
+    *,
+    reference: str | None = None,
+    metric: str = METRIC,
+    dataset: Dataset | None = None,
+    worded: Sequence[str] | None = None,
+    title: str | None = None,
+    facts: Mapping[str, str] | None = None,
+) -> None:
+    """Writes the page of evaluations, with everything that was kept of their runs.
+
+    Args:
+        path: of the page.
+        evaluations: per-user files and what they hold, as `compare` was given them.
+        methods: what `compare` said.
+        reference: the label of the method that the others were tested against.
+        metric: of the headline.
+        dataset: what the runs were trained on; None looks for it where the first run says it is.
+        worded: labels of the methods whose lists to show in words; None shows a few.
+        title: of the page; None names the methods and the dataset.
+        facts: more of them.
+    """
+    runs = [_evaluated(file, per_user) for file, per_user in evaluations]
+    first = next((run for file, _ in evaluations if (run := _run_of(file))), None)
+    data = None if first is None else _data(first, evaluations[0][1], dataset)
+    write_page(
+        path,
+        evaluation_page(
+            runs,
+            methods,
+            reference=reference,
+            metric=metric,
+            validation_metric=VALIDATION_METRIC,
+            shop=None if first is None else _shop(first, evaluations[0][1], data),
+            worded=worded,
+            more=[_ids(evaluations, data)],
+            title=title,
+            facts={
+                **(facts or {}),
+                **({} if first is None else _data_facts(_manifest(first))),
+                **_made_by(evaluations),
+                "Report by": command_line(),
+                "Version": f"sidestep {__version__}, commit {git_commit() or 'unknown'}",
+                "Machine of the report": machine(),
+            },
+        ),
+    )
+
+
+def _evaluated(file: Path, per_user: PerUser) -> EvaluatedRun:
+    """An evaluation with what was kept of it and of its run."""
+    kept = _kept(file)
+    folder = _run_of(file)
+    manifest = None if folder is None else _manifest(folder)
+    return EvaluatedRun(
+        per_user=per_user,
+        metrics=kept.get("metrics", {}),
+        cost=Cost(
+            train_s=None if manifest is None else manifest.training.get("seconds"),
+            ms_per_user=kept.get("ms_per_user"),
+            tokens_per_user=kept.get("tokens_per_user"),
+        ),
+        log=folder.log if folder is not None and folder.log.is_file() else None,
+        settings={}
+        if folder is None or manifest is None
+        else {**_flat(read_yaml(folder.config)), **_outcome(manifest)},
+    )
+
+
+def _kept(file: Path) -> dict[str, Any]:
+    """What `save_evaluation` wrote beside the per-user file."""
+    metrics = file.with_name(METRICS_FILE)
+    content = read_json(metrics) if metrics.is_file() else {}
+    return content if isinstance(content, dict) else {}
+
+
+def _run_of(file: Path) -> RunFolder | None:
+    """The run in whose folder an evaluation lies; None for a file that was carried elsewhere."""
+    folders = file.resolve().parents
+    folder = RunFolder(folders[2]) if len(folders) > 2 else None
+    is_run = folder is not None and (folder.path / "run.json").is_file()
+    return folder if is_run and folder is not None and folder.bundle.is_dir() else None
+
+
+def _manifest(folder: RunFolder) -> Manifest:
+    return read_manifest(folder.bundle / MANIFEST)
+
+
+def _data(folder: RunFolder, per_user: PerUser, dataset: Dataset | None) -> Split | None:
+    """The rows that were evaluated, and those trained on; None, and a note, where they are gone."""
+    path = Path(folder.info().dataset)
+    if dataset is None:
+        if not path.is_dir():
+            say(f"Note: no dataset at {path}, so the report shows no users in words.")
+            return None
+        dataset = Dataset.load(path)
+    trained_on = _manifest(folder).data  # empty where a network came from elsewhere
+    if trained_on and trained_on != fingerprint(dataset):
+        say(f"Note: {path} is not what was trained on; the report shows no users in words.")
+        return None
+    return split_of(dataset)
+
+
+def _shop(folder: RunFolder, per_user: PerUser, data: Split | None) -> Shop:
+    catalog = Catalog.load(folder.bundle / CATALOG)
+    histories = None
+    if data is not None:
+        users = per_user.setting.users
+        rows, _ = evaluated_rows(data, per_user.split, None if users == "all" else users)
+        if rows.histories.user_ids == per_user.user_ids:
+            histories = rows.histories
+    return Shop(
+        popularity=catalog.popularity,
+        histories=histories,
+        titles=catalog.ids_of if catalog.texts is None else catalog.titles_of,
+    )
+
+
+def _ids(evaluations: Sequence[tuple[Path, PerUser]], data: Split | None) -> Section:
+    """The quality of every set of semantic IDs that was searched."""
+    catalogs: dict[str, Catalog] = {}
+    for file, per_user in evaluations:
+        folder, name = _run_of(file), per_user.setting.codes
+        if folder is not None and name is not None and name not in catalogs:
+            catalogs[name] = Catalog.load(folder.bundle / CATALOG)
+    if not catalogs:
+        return Section(title=_IDS, parts=[])
+    training = None if data is None else data.train
+    sections = id_tables(
+        {
+            name: id_quality(
+                catalog.semantic_ids.numpy(), catalog.codebook_sizes, training=training
+            )
+            for name, catalog in catalogs.items()
+        }
+    )
+    return Section(
+        title=_IDS,
+        parts=[
+            replace(part, caption=f"{section.title}. {section.lead}")
+            for section in sections
+            for part in section.parts
+            if isinstance(part, Table)
+        ],
+    )
+
+
+def _data_facts(manifest: Manifest) -> dict[str, str]:
+    """What tells this state of the data from others."""
+    return {
+        f"SHA-256 of {name}": value
+        for name, value in manifest.data.items()
+        if name != "name" and isinstance(value, str)
+    }
+
+
+def _made_by(evaluations: Sequence[tuple[Path, PerUser]]) -> dict[str, str]:
+    """Where the evaluations came from, as far as they say."""
+    kept = [_kept(file) for file, _ in evaluations]
+    facts = {}
+    for title, name in (
+        ("Evaluated by", "command"),
+        ("Evaluated at commit", "commit"),
+        ("Evaluated on", "machine"),
+        ("Evaluated at", "date"),
+    ):
+        values = dict.fromkeys(str(content[name]) for content in kept if content.get(name))
+        if values:
+            facts[title] = "; ".join(values)
+    facts["Evaluations"] = "; ".join(str(file.parent) for file, _ in evaluations)
+    return facts
+
+
+def _outcome(manifest: Manifest) -> dict[str, Any]:
+    """What training came to."""
+    shown = ("steps", "best_epoch", "stopped", "validation")
+    return {
+        **{f"trained: {name}": manifest.training.get(name) for name in shown},
+        "catalog version": manifest.catalog_version[:12],
+        "trained with": ", ".join(f"{name} {value}" for name, value in manifest.libraries.items()),
+    }
+
+
+def _flat(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings under dotted names."""
+    flat: dict[str, Any] = {}
+    for name, value in content.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{name}.")
+        else:
+            flat[f"{prefix}{name}"] = value
+    return flat

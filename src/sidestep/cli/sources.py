@@ -1,0 +1,270 @@
+"""What item vectors are made of: texts, others' vectors and co-occurrence, side by side."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from sidestep import __version__
+from sidestep.bundle.folder import load
+from sidestep.cli.console import say
+from sidestep.cli.inputs import fingerprint, popularity_of, refuse_other_items, split_of
+from sidestep.data.dataset import Dataset
+from sidestep.data.importers.sources import sha256_of
+from sidestep.embedding.collaborative import (
+    CollaborativeConfig,
+    cooccurrence_svd,
+    item_table_vectors,
+)
+from sidestep.embedding.encoding import Report, encode_texts
+from sidestep.embedding.given import read_given
+from sidestep.embedding.sentence import (
+    SentenceConfig,
+    check_sentence_encoder,
+    load_sentence_encoder,
+)
+from sidestep.embedding.tfidf import FittedTfidf, TfidfConfig, fit_tfidf
+from sidestep.embedding.vectors import concatenated, unit_length
+from sidestep.model.sasrec import SasRec
+
+NAMES = ("text", "sentence", "given", "collaborative", "sasrec")
+"""The sources, in the order in which their vectors stand side by side."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sources:
+    """What vectors are made of; None is a source left out.
+
+    columns: text columns, read by `text` and `sentence`.
+    text: TF-IDF of the texts.
+    may_be_narrower: of text vectors, where the texts allow less than `text.dim`.
+    sentence: a pretrained encoder of the texts.
+    given: a file of the user's own vectors.
+    collaborative: co-occurrence in the training part.
+    sasrec: the run or bundle of a SASRec that was trained on the dataset.
+    weights: of sources, 1 where not named; only a source beside others has a weight.
+    """
+
+    columns: Sequence[str] = ()
+    text: TfidfConfig | None = None
+    may_be_narrower: bool = False
+    sentence: SentenceConfig | None = None
+    given: Path | None = None
+    collaborative: CollaborativeConfig | None = None
+    sasrec: Path | None = None
+    weights: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def used(self) -> tuple[str, ...]:
+        """The names of the sources that are not left out."""
+        return tuple(name for name in NAMES if getattr(self, name) is not None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ItemVectors:
+    """Vectors of all items of a dataset, in their order.
+
+    made_of: sources, weights, models, seed and data, as JSON.
+    tfidf: what embeds the texts of further items, where `text` is a source.
+    """
+
+    vectors: Float[np.ndarray, "items dim"]
+    made_of: dict[str, Any]
+    tfidf: FittedTfidf | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """The vectors of one source, and what is to be said of them."""
+
+    vectors: Float[np.ndarray, "items dim"]
+    about: dict[str, Any]
+    tfidf: FittedTfidf | None = None
+
+
+def item_vectors(
+    dataset: Dataset,
+    sources: Sources,
+    *,
+    seed: int,
+    unfinished: Path | None = None,
+    report: Report | None = None,
+) -> ItemVectors:
+    """Vectors of all items of a dataset.
+
+    Args:
+        dataset: whose items.
+        sources: at least one.
+        seed: of the factorisations.
+        unfinished: a folder for finished parts of long work, see `encode_texts`.
+        report: is told how many of how many texts are encoded.
+
+    Raises:
+        ValueError: no source, weights of sources that are not used or stand alone, or a source
+            that does not fit the dataset.
+        KeyError: an unknown text column, or an item without a given vector.
+    """
+    _check_weights(sources)
+    makers: dict[str, Callable[[], _Part]] = {
+        "text": lambda: _text(dataset, sources, seed),
+        "sentence": lambda: _sentence(dataset, sources, unfinished, report),
+        "given": lambda: _given(dataset, sources),
+        "collaborative": lambda: _collaborative(dataset, sources, seed),
+        "sasrec": lambda: _sasrec(dataset, sources),
+    }
+    # The slowest comes last: whatever else is wrong is known before it starts.
+    order = sorted(sources.used, key=lambda name: name == "sentence")
+    parts = {name: makers[name]() for name in order}
+    weights = {name: sources.weights.get(name, 1.0) for name in sources.used}
+    if len(parts) == 1:
+        # Vectors of one's own alone are left as they are, lengths included.
+        vectors = parts[sources.used[0]].vectors
+    else:
+        vectors = concatenated(
+            [parts[name].vectors for name in sources.used], weights=list(weights.values())
+        )
+    return ItemVectors(
+        vectors=vectors,
+        tfidf=parts["text"].tfidf if "text" in parts else None,
+        made_of={
+            "dataset": fingerprint(dataset),
+            "sources": [
+                {
+                    "source": name,
+                    "weight": weights[name],
+                    "dim": parts[name].vectors.shape[1],
+                    **parts[name].about,
+                }
+                for name in sources.used
+            ],
+            "seed": seed,
+            "sidestep": __version__,
+        },
+    )
+
+
+def check_sources(dataset: Dataset, sources: Sources) -> None:
+    """Raises what `item_vectors` would, as far as that is known without the long work."""
+    _check_weights(sources)
+    if sources.text is not None or sources.sentence is not None:
+        _check_columns(dataset, sources.columns)
+    if sources.given is not None:
+        _given(dataset, sources)
+    if sources.sasrec is not None:
+        _sasrec(dataset, sources)
+    if sources.sentence is not None:
+        check_sentence_encoder(sources.sentence)
+
+
+def _check_weights(sources: Sources) -> None:
+    if not sources.used:
+        raise ValueError(f"nothing to embed: name a source, one or more of {', '.join(NAMES)}.")
+    strangers = [name for name in sources.weights if name not in sources.used]
+    if strangers:
+        raise ValueError(
+            f"a weight for {', '.join(strangers)}, but the vectors are made of "
+            f"{', '.join(sources.used)}; leave the weight out, or add the source."
+        )
+    if sources.weights and len(sources.used) == 1:
+        raise ValueError(
+            f"a weight for {sources.used[0]}, which stands alone; weights are between sources."
+        )
+
+
+def _text(dataset: Dataset, sources: Sources, seed: int) -> _Part:
+    config = sources.text
+    assert config is not None
+    _check_columns(dataset, sources.columns)
+    texts = {name: dataset.items.frame[name].to_list() for name in sources.columns}
+    fitted = fit_tfidf(texts, config, seed=seed, may_be_narrower=True)
+    vectors = fitted.encode(texts)
+    width = vectors.shape[1]
+    if width < config.dim and not sources.may_be_narrower:
+        raise ValueError(
+            f"--dim {config.dim}: the texts of {dataset.name} allow at most {width} "
+            "dimensions; lower it or leave it out."
+        )
+    if width < config.dim:
+        say(f"Note: the texts allow {width} dimensions, not {config.dim}.")
+    about = {"columns": list(sources.columns), "config": config.model_dump(mode="json")}
+    return _Part(vectors, about, fitted)
+
+
+def _sentence(
+    dataset: Dataset, sources: Sources, unfinished: Path | None, report: Report | None
+) -> _Part:
+    assert sources.sentence is not None
+    _check_columns(dataset, sources.columns)
+    texts = dataset.items.texts(sources.columns)
+    encoder = load_sentence_encoder(sources.sentence)
+    encoded = encode_texts(encoder, texts, unfinished=unfinished, report=report)
+    if encoded.num_resumed:
+        say(f"Continued: {encoded.num_resumed:,} texts had been encoded before.")
+    if encoded.num_empty:
+        say(f"Note: {encoded.num_empty:,} items have no text; their vectors are zero.")
+    return _Part(
+        unit_length(encoded.vectors),
+        {
+            "columns": list(sources.columns),
+            "empty_texts": encoded.num_empty,
+            "model_sha256": encoder.sha256,
+            "config": sources.sentence.model_dump(mode="json"),
+        },
+    )
+
+
+def _given(dataset: Dataset, sources: Sources) -> _Part:
+    assert sources.given is not None
+    vectors = read_given(sources.given, dataset.items.item_ids)
+    return _Part(vectors, {"sha256": sha256_of(sources.given)})
+
+
+def _collaborative(dataset: Dataset, sources: Sources, seed: int) -> _Part:
+    config = sources.collaborative
+    assert config is not None
+    # The training part alone: the targets of validation and test must not shape the codes.
+    train = split_of(dataset).train.histories
+    vectors = cooccurrence_svd(
+        train.items, train.offsets, config, num_items=len(dataset.items), seed=seed
+    )
+    return _Part(vectors, {"config": config.model_dump(mode="json")})
+
+
+def _sasrec(dataset: Dataset, sources: Sources) -> _Part:
+    assert sources.sasrec is not None
+    loaded = load(sources.sasrec, device="cpu")
+    if not isinstance(loaded.network, SasRec):
+        raise ValueError(
+            f"{sources.sasrec}: holds a {loaded.kind}, not a SASRec; train one with kind: sasrec."
+        )
+    # The fingerprint knows the split: a table that was trained on targets stops here.
+    if loaded.manifest.data != fingerprint(dataset):
+        raise ValueError(
+            f"{sources.sasrec}: trained on another dataset or split than this {dataset.name} "
+            f"({loaded.manifest.data.get('name')!r}, or another state of it), so its items are "
+            "others, or it has seen what must not be known; train SASRec on this dataset."
+        )
+    refuse_other_items(loaded.catalog, dataset)
+    counts = popularity_of(split_of(dataset), len(dataset.items))
+    table = loaded.network.item_embedding.weight.numpy()
+    about = {
+        "run": str(sources.sasrec),
+        "weights_sha256": loaded.manifest.files["model.safetensors"],
+        "run_seed": loaded.manifest.seed,
+    }
+    return _Part(item_table_vectors(table, counts), about)
+
+
+def _check_columns(dataset: Dataset, columns: Sequence[str]) -> None:
+    known = list(dataset.items.text_columns)
+    unknown = [name for name in columns if name not in known]
+    if unknown:
+        raise KeyError(f"{dataset.name} has no text columns {unknown}; there are {known}.")
+    if not columns:
+        raise ValueError(
+            f"no text column to read; those of {dataset.name} are {known}. Name them with "
+            f"--columns, or another source: {', '.join(NAMES)}."
+        )

@@ -1,0 +1,139 @@
+"""New items by commands: from a CSV of new products to recommendations, and tombstones."""
+
+import json
+import shutil
+
+import numpy as np
+import polars as pl
+import pytest
+
+import sidestep
+from sidestep.catalog.catalog import Catalog
+from tests.cli.commands import refused, run
+
+
+@pytest.fixture(scope="module")
+def products(files, shop):
+    """New products: copies of known ones under other names, where last codes are free."""
+    known = pl.read_csv(files / "products.csv", infer_schema=False)
+    codes = Catalog.load(shop / "catalog").semantic_ids[:, :-1].tolist()
+    is_free = [codes.count(prefix) < 12 for prefix in codes]
+    new = known.filter(is_free).head(3).with_columns(sku=pl.format("new-{}", "sku"))
+    path = files / "new-products.csv"
+    new.write_csv(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def appended(shop, products):
+    out = shop / "appended"
+    said = run(
+        "append", shop / "beam", "--items", products, "--item", "sku", "--out", out, "--json"
+    )
+    return out, json.loads(said)
+
+
+def test_from_a_csv_of_new_items_to_recommendations(shop, products, appended):
+    path, said = appended
+    old, new = sidestep.load(shop / "beam"), sidestep.load(path)
+    assert said["appended"] == 3
+    assert said["items"] == old.catalog.num_items + 3
+    assert said["parent_version"] == old.catalog.version
+    assert said["shared"] == said["items_without_vector"] == 0
+    first = pl.read_csv(products, infer_schema=False)["sku"][0]
+    answer = json.loads(run("recommend", path, "--history", first, "--k", said["items"], "--json"))
+    assert answer["unknown_items"] == 0
+    assert {entry["item_id"] for entry in answer["items"]} == set(new.catalog.item_ids.to_pylist())
+    assert all(entry["title"] for entry in answer["items"])
+
+
+def test_a_new_item_is_put_beside_the_one_of_the_same_text(shop, products, appended):
+    new = sidestep.load(appended[0]).catalog
+    for sku in pl.read_csv(products, infer_schema=False)["sku"]:
+        mine = new.semantic_ids[new.index_of(sku)].tolist()
+        twin = new.semantic_ids[new.index_of(sku.removeprefix("new-"))].tolist()
+        assert mine[:-1] == twin[:-1]
+        assert mine != twin
+
+
+def test_given_vectors_stand_for_the_texts(shop, products, appended):
+    skus = pl.read_csv(products, infer_schema=False)["sku"].str.strip_prefix("new-").to_list()
+    rows = Catalog.load(shop / "catalog").indices_of(skus)
+    vectors = np.load(shop / "vectors.npy")[rows]
+    np.save(shop / "new-vectors.npy", vectors)
+    said = json.loads(
+        run(
+            *("append", shop / "beam", "--items", products, "--item", "sku", "--json"),
+            *("--vectors", shop / "new-vectors.npy", "--out", shop / "by-vectors"),
+        )
+    )
+    assert said["version"] == appended[1]["version"]
+    np.save(shop / "narrow.npy", vectors[:, :3])
+    message = refused(
+        *("append", shop / "beam", "--items", products, "--item", "sku"),
+        *("--vectors", shop / "narrow.npy", "--out", shop / "nowhere"),
+    )
+    assert "width 3, expected 8" in message
+    assert not (shop / "nowhere").exists()
+
+
+def test_more_items_than_free_codes_are_refused_or_share(shop, products, tmp_path):
+    one = pl.read_csv(products, infer_schema=False).head(1)
+    many = pl.concat([one.with_columns(sku=pl.lit(f"copy-{number}")) for number in range(20)])
+    many.write_csv(tmp_path / "many.csv")
+    asked = ("append", shop / "beam", "--items", tmp_path / "many.csv", "--item", "sku")
+    message = refused(*asked, "--out", tmp_path / "out")
+    assert "of 16 codes are free for 20 items" in message
+    said = json.loads(run(*asked, "--full-groups", "share", "--out", tmp_path / "out", "--json"))
+    assert said["shared"] > 4
+
+
+def test_items_that_are_known_and_bundles_that_cannot_encode_are_refused(shop, files, appended):
+    message = refused(
+        *("append", shop / "beam", "--items", files / "products.csv", "--item", "sku"),
+        *("--out", shop / "nowhere"),
+    )
+    assert "in the catalog already" in message
+    bare = shop / "bare"
+    shutil.copytree(shop / "beam" / "bundle", bare)
+    manifest = json.loads((bare / "manifest.json").read_text())
+    for name in ("tfidf.safetensors", "tokenizer.json"):
+        (bare / "catalog" / name).unlink()
+        del manifest["files"][f"catalog/{name}"]
+        (bare / "manifest.json").write_text(json.dumps(manifest))
+        message = refused(
+            *("append", bare, "--items", files / "new-products.csv", "--item", "sku"),
+            *("--out", shop / "nowhere"),
+        )
+        expected = "keeps no tokenizer" if name.startswith("tok") else "give --vectors"
+        assert expected in message
+
+
+def test_retired_items_are_recommended_no_more_and_can_come_back(shop, appended):
+    catalog = sidestep.load(appended[0]).catalog
+    gone, kept = catalog.item_ids[0].as_py(), catalog.item_ids[1].as_py()
+    out = shop / "retired"
+    said = json.loads(run("retire", appended[0], "--items", gone, "--out", out, "--json"))
+    assert said["retired"] == 1
+
+    def recommended(*options):
+        asked = ("recommend", out, "--history", gone, "--k", catalog.num_items, "--json")
+        answer = json.loads(run(*asked, *options))
+        assert answer["unknown_items"] == 0
+        return {entry["item_id"] for entry in answer["items"]}
+
+    assert recommended() == set(catalog.item_ids.to_pylist()) - {gone}
+    (shop / "stock.txt").write_text(f"{gone}\n\n{kept}\n")
+    assert recommended("--available", shop / "stock.txt") == {kept}
+    assert recommended("--available", shop / "stock.txt", "--exclude", f"{kept},other") == set()
+    run("retire", out, "--file", shop / "stock.txt", "--restore", "--out", out)
+    assert recommended("--available", shop / "stock.txt") == {gone, kept}
+
+
+def test_wrong_requests_to_retire_are_refused(shop, tmp_path):
+    out = ("--out", tmp_path / "x")
+    assert "either --items" in refused("retire", shop / "beam", *out)
+    assert "names no item" in refused("retire", shop / "beam", "--items", ",", *out)
+    assert "no item 'gone'" in refused("retire", shop / "beam", "--items", "gone", *out)
+    (tmp_path / "ids.txt").write_text("\n")
+    assert "one per line" in refused("retire", shop / "beam", "--file", tmp_path / "ids.txt", *out)

@@ -1,0 +1,121 @@
+"""Configurations: whatever stands in one is understood, or refused with file and key."""
+
+import random
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sidestep.cli.config import PopularityRun, SasRecRun, TransformerRun, read_config
+from sidestep.cli.plain_yaml import read_yaml, write_yaml
+from tests.cli.broken_configs import broken_config, strange_setting
+from tests.cli.commands import refused
+
+EXAMPLES = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    return tmp_path_factory.mktemp("configs") / "config.yaml"
+
+
+def read_or_refused(file, settings, *starts):
+    """What was read; None where it was refused in one line, with the place in front."""
+    try:
+        return read_config(file, settings)
+    except ValueError as error:
+        message = str(error)
+    assert message.startswith(starts)
+    assert len(message.splitlines()) == 1
+    assert len(message) < 2000
+    return None
+
+
+@given(st.sampled_from(EXAMPLES), st.integers(0, 2**32))
+@settings(max_examples=400)
+def test_a_broken_configuration_is_refused_with_its_name_or_is_valid_after_all(file, example, seed):
+    file.write_bytes(broken_config(example.read_text(), random.Random(seed)))
+    made = read_or_refused(file, (), str(file))
+    if made is not None:
+        # What is accepted is plain: it survives being written and read.
+        write_yaml(file, made.model_dump(mode="json"))
+        assert read_config(file) == made
+
+
+@given(st.sampled_from(EXAMPLES), st.integers(0, 2**32))
+@settings(max_examples=200)
+def test_a_strange_setting_is_refused_or_valid(example, seed):
+    setting = strange_setting(example.read_text(), random.Random(seed))
+    read_or_refused(example, [setting], "--set", str(example))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("kind: sasrec\nkind: transformer", "line 2: not valid YAML (the key 'kind' stands twice"),
+        ("model: &m {dim: 8}\nkind: *m", "line 2: not valid YAML (aliases are not understood"),
+        ("kind: sasrec\n7: 8", "line 2: not valid YAML (a key must be text"),
+        ("kind: sasrec\ntraining: {learning_rate: .nan}", "line 2: not valid YAML (.nan is no fin"),
+        ("kind: sasrec\ntraining: {learning_rate: inf}", "training.learning_rate: inf is out of"),
+        ("kind: sasrec\nmodel: {dim: 8000000000}", "model.dim: 8000000000 is out of all proport"),
+        (
+            "kind: sasrec\nmodel: " + "[" * 50,
+            "line 2: not valid YAML (nested deeper than 20 levels",
+        ),
+        ("kind: sasrec\nmax_history: " + "9" * 5000, "a number of more than 30 digits"),
+        ("kind: [sasrec]", "kind must be one of transformer, sasrec, popularity, got ['sasrec']"),
+        ("kind: sasrec\nmax_history: 2024-02-31", "'2024-02-31' is no value"),
+        ("kind: sasrec\nmodel: 7\nobjective: {x: 1}", "model: Input should be"),
+        ("kind: !!python/name:os.system x", "line 1: not valid YAML (could not determine"),
+        ("kind: sasrec\x00", "not valid YAML (unacceptable character #x0000"),
+        ("", "must hold keys and values"),
+    ],
+)
+def test_what_is_wrong_is_said_with_its_line_or_key(tmp_path, text, expected):
+    file = tmp_path / "config.yaml"
+    file.write_text(text)
+    with pytest.raises(ValueError, match=r"config\.yaml") as caught:
+        read_config(file)
+    assert expected in str(caught.value)
+
+
+def test_many_problems_are_counted_beyond_the_first_ones(tmp_path):
+    file = tmp_path / "config.yaml"
+    file.write_text("kind: popularity\n" + "".join(f"k{i}: 1\n" for i in range(30)))
+    with pytest.raises(ValueError, match="and 25 more"):
+        read_config(file)
+
+
+def test_data_is_not_taken_for_a_configuration(tmp_path):
+    file = tmp_path / "events.csv"
+    file.write_text("user,item\n" * 200_000)
+    with pytest.raises(ValueError, match="is it data"):
+        read_yaml(file)
+
+
+def test_the_kinds_are_read_as_what_they_are():
+    kinds = {type(read_config(example)) for example in EXAMPLES}
+    assert kinds == {TransformerRun, SasRecRun, PopularityRun}
+
+
+def test_a_byte_order_mark_is_no_mistake(tmp_path):
+    file = tmp_path / "config.yaml"
+    file.write_bytes(b"\xef\xbb\xbfkind: popularity")
+    assert read_config(file) == PopularityRun(kind="popularity")
+
+
+def test_a_model_beyond_the_memory_is_refused_before_anything_is_written(shop, files, tmp_path):
+    message = refused(
+        *("train", "--config", files / "config.yaml", "--dataset", shop / "dataset"),
+        *("--catalog", shop / "catalog", "--out", tmp_path / "run", "--set", "model.dim=4000000"),
+    )
+    assert "model.dim 4000000" in message
+    assert not (tmp_path / "run").exists()
+
+
+def test_trackers_are_named_in_the_configuration_or_on_the_command_line():
+    made = read_config(EXAMPLES[0], ["training.trackers=[tensorboard, mlflow]"])
+    assert made.training.trackers == ("tensorboard", "mlflow")
+    with pytest.raises(ValueError, match=r"training\.trackers\.0: .*'tensorboard', 'mlflow'"):
+        read_config(EXAMPLES[0], ["training.trackers=[tensorbord]"])

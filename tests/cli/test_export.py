@@ -1,0 +1,47 @@
+"""A bundle goes to the layout of Hugging Face and back by commands."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+import sidestep
+from sidestep.bundle.folder import save_bundle
+from sidestep.model.transformer import Transformer, TransformerConfig
+from tests.cli.commands import refused, run
+
+pytest.importorskip("transformers")
+
+
+def test_there_and_back_recommends_the_same(shop, tmp_path):
+    catalog = sidestep.load(shop / "beam", device="cpu").catalog
+    torch.manual_seed(0)
+    network = Transformer(
+        TransformerConfig(dim=8, num_layers=1, num_heads=2),
+        catalog.semantic_ids,
+        catalog.codebook_sizes,
+    )
+    torch.nn.init.normal_(network.head.weight)
+    save_bundle(tmp_path / "bundle", network=network, catalog=catalog, max_history=7, seed=0)
+    said = json.loads(run("export", tmp_path / "bundle", "--out", tmp_path / "hf", "--json"))
+    assert said["items"] == catalog.num_items
+    run("adopt", tmp_path / "hf", "--out", tmp_path / "back")
+    assert sidestep.load(tmp_path / "back").max_history == 7
+    history = ",".join(catalog.ids_of(np.array([0, 5])))
+    answers = [
+        json.loads(run("recommend", tmp_path / name, "--history", history, "--json"))
+        for name in ("bundle", "back")
+    ]
+    assert [item["item_id"] for item in answers[0]["items"]] == [
+        item["item_id"] for item in answers[1]["items"]
+    ]
+
+
+def test_what_cannot_be_exported_or_adopted_is_refused(shop, tmp_path):
+    message = refused("export", shop / "beam", "--out", tmp_path / "hf")
+    assert "model.history: codes" in message
+    message = refused("adopt", shop / "gone", "--out", tmp_path / "back")
+    assert "no folder of a language model" in message
+    message = refused("adopt", shop / "catalog", "--catalog", shop / "catalog", "--out", tmp_path)
+    assert "start token" in message or "neither sidestep_tokens.json" in message

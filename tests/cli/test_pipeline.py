@@ -1,0 +1,232 @@
+"""One configuration from tables to recommendations; nothing is done twice, nothing is lost."""
+
+import json
+import shutil
+import signal
+
+import polars as pl
+import pytest
+
+from sidestep.cli.plain_yaml import read_yaml, write_yaml
+from tests.cli.commands import call, refused, run
+
+TINY = {
+    "popularity": {"kind": "popularity"},
+    "transformer": {
+        "kind": "transformer",
+        "max_history": 10,
+        "model": {"dim": 16, "num_layers": 1, "num_heads": 2, "history": "items"},
+        "training": {"epochs": 1, "batch_size": 16},
+        "validation": {"num_users": 30, "num_beams": 10},
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def done(files, tmp_path_factory):
+    """A folder where `sidestep new` and `sidestep run` have been; with what they printed."""
+    folder = tmp_path_factory.mktemp("pipeline") / "My Shop"
+    tables = ("--interactions", files / "events.csv", "--items", files / "products.csv")
+    told = call("new", folder, *tables)
+    assert told.exit_code == 0, (told.output, told.exception)
+    config = read_yaml(folder / "sidestep.yaml")
+    write_yaml(folder / "sidestep.yaml", {**config, "train": TINY, "tokenize": {"seed": 3}})
+    return folder, told, call("run", folder)
+
+
+def states(*arguments):
+    """What each step of a run did."""
+    told = json.loads(run("run", *arguments, "--json"))
+    return {step["step"]: step["state"] for step in told["steps"]}
+
+
+def contents(folder):
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+
+
+def test_new_says_which_columns_it_took_and_why(done):
+    _, told, _ = done
+    assert "user" in told.stdout
+    assert "100% of its values stand in 'sku' of the items" in told.stdout
+    assert "If a column is wrong, correct it there. Next: sidestep run" in told.stderr
+
+
+def test_a_run_ends_with_a_table_and_recommendations_in_words(done):
+    folder, _, outcome = done
+    assert outcome.exit_code == 0, (outcome.output, outcome.exception)
+    assert "beam" in outcome.stdout
+    assert outcome.stdout.count("Recommended") == 3
+    assert "Next:" not in outcome.stderr
+    assert "my-shop, test, 80 users" in outcome.stdout
+    names = {path.name for path in folder.iterdir()}
+    assert {"dataset", "catalog", "vectors.npy", "popularity", "transformer"} <= names
+
+
+def test_a_run_ends_with_a_page(done):
+    folder, _, outcome = done
+    page = (folder / "report.html").read_text()
+    assert "popularity" in page
+    assert "beam" in page
+    assert "report.html" in outcome.stderr
+
+
+def test_the_commands_it_shows_can_be_given_by_hand(done):
+    _, _, outcome = done
+    shown = [line for line in outcome.stderr.splitlines() if line.startswith("• tokenize: ")]
+    assert "--vectors" in shown[0]
+    assert shown[0].endswith("--seed 3")
+
+
+def test_nothing_is_done_twice_but_the_comparison(done):
+    folder, _, _ = done
+    before = contents(folder)
+    assert set(states(folder).values()) == {"unchanged"}
+    after = contents(folder)
+    page = folder / "report.html"
+    assert before.pop(page) < after.pop(page)
+    assert after == before
+
+
+def test_only_what_depends_on_a_change_is_done_again(done):
+    folder, _, _ = done
+    told = json.loads(
+        run("run", folder, "--set", "train.transformer.model.dim=8", "--dry-run", "--json")
+    )
+    to_do = {step["step"]: step["reasons"] for step in told["steps"] if step["state"] == "to do"}
+    assert to_do == {
+        "train transformer": ["model.dim was 16 and is 8"],
+        "evaluate transformer": ["train transformer changed"],
+    }
+
+
+def test_a_dry_run_writes_nothing(done, files, tmp_path):
+    folder, _, _ = done
+    before = contents(folder)
+    outcome = call("run", folder, "--set", "seed=1", "--dry-run")
+    assert outcome.exit_code == 0, outcome.output
+    assert "• embed: to do (seed was 0 and is 1): sidestep embed" in outcome.stderr
+    assert "Nothing was written." in outcome.stderr
+    assert contents(folder) == before
+    new = ("new", tmp_path / "other", "--interactions", files / "events.csv", "--dry-run")
+    assert "sku" in run(*new)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_dry_run_asks_the_training_too(done):
+    folder, _, _ = done
+    before = contents(folder)
+    dry = ("run", folder, "--dry-run", "--set")
+    assert "steps" in call(*dry, "train.transformer.model.dim=8").stdout
+    headed = "train.transformer.objective={item_weight: 1.0}"
+    assert "item_weight is 1.0, but the model has no item head" in refused(*dry, headed)
+    assert contents(folder) == before
+
+
+def test_other_interactions_are_imported_anew_and_the_old_run_is_kept(done, files, tmp_path):
+    copy = tmp_path / "shop"
+    shutil.copytree(done[0], copy)
+    events = pl.read_csv(files / "events.csv", infer_schema=False)
+    events.head(-5).write_csv(copy / "events.csv")
+    assert set(states(copy, "--set", "import.path=events.csv").values()) == {"done"}
+    assert (copy / "replaced" / "transformer-1" / "bundle").is_dir()
+    assert (copy / "transformer" / "bundle").is_dir()
+
+
+def test_the_same_bytes_elsewhere_are_the_same_input(done, files, tmp_path):
+    copy = tmp_path / "shop"
+    shutil.copytree(done[0], copy)
+    shutil.copy(files / "events.csv", copy)
+    shutil.copy(files / "products.csv", copy)
+    moved = ("--set", "import.path=events.csv", "--set", "import.items=products.csv")
+    assert set(states(copy, *moved).values()) == {"unchanged"}
+
+
+def test_what_is_gone_is_made_again(done, files, tmp_path):
+    copy = tmp_path / "shop"
+    shutil.copytree(done[0], copy)
+    shutil.rmtree(copy / "popularity" / "evaluations")
+    here = (
+        *("--set", f"import.path={files / 'events.csv'}"),
+        *("--set", f"import.items={files / 'products.csv'}"),
+    )
+    told = states(copy, *here)
+    assert [step for step, state in told.items() if state == "done"] == ["evaluate popularity"]
+
+
+def test_another_split_of_the_dataset_is_learned_and_judged_anew(done, files, tmp_path):
+    copy = tmp_path / "shop"
+    shutil.copytree(done[0], copy)
+    run("data", "split", copy / "dataset", "--strategy", "global-time")
+    here = (
+        *("--set", f"import.path={files / 'events.csv'}"),
+        *("--set", f"import.items={files / 'products.csv'}"),
+    )
+    told = json.loads(run("run", copy, *here, "--dry-run", "--json"))
+    why = {step["step"]: step.get("reasons") for step in told["steps"]}
+    assert why.pop("import") == []
+    assert all("dataset changed" in reasons for reasons in why.values()), why
+
+
+def test_an_interrupted_run_continues_with_the_same_command(done, files, tmp_path, monkeypatch):
+    copy = tmp_path / "shop"
+    shutil.copytree(done[0], copy)
+    again = (
+        *("run", copy, "--set", f"import.path={files / 'events.csv'}"),
+        *("--set", f"import.items={files / 'products.csv'}"),
+        *("--set", "train.transformer.training.epochs=2"),
+    )
+
+    def interrupting(progress):
+        if progress.step == 3:
+            signal.raise_signal(signal.SIGINT)
+        return "working"
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    with monkeypatch.context() as patch:
+        patch.setattr("sidestep.cli.train._described", interrupting)
+        stopped = call(*again)
+    signal.signal(signal.SIGINT, before)
+    assert stopped.exit_code == 130, stopped.output
+    told = json.loads(run(*again, "--dry-run", "--json"))
+    reasons = {step["step"]: step.get("reasons") for step in told["steps"]}
+    assert reasons["train transformer"] == ["interrupted"]
+    run(*again)
+    assert [path.name for path in (copy / "replaced").iterdir()] == ["transformer-1"]
+    lines = (copy / "transformer" / "log.jsonl").read_text().splitlines()
+    assert sum('"kind": "stop"' in line for line in lines) == 1
+
+
+@pytest.mark.parametrize(
+    ("setting", "expected"),
+    [
+        ("embed.dimm=3", "embed: there is no 'dimm'; there are text, sentence,"),
+        ("embed.dim=three", "embed: dim: Input should be a valid integer"),
+        ("embed.given=nowhere.npy", "nowhere.npy does not exist"),
+        ("embed.out=v.npy", "embed: the pipeline itself decides 'out'"),
+        ("import.from=floppy", "import: 'floppy' is none of"),
+        ("evaluate.split=tests", "evaluate: split: 'tests' is not one of"),
+        ("train.transformer.model.dims=3", "train.transformer: unknown key 'model.dims'"),
+        ("train.dataset.kind=popularity", "'dataset' is no name for a run"),
+        ("train={}", "train: Dictionary should have at least 1 item"),
+        ("trains.x=1", "unknown key 'trains'; did you mean 'train'?"),
+        ("import.columns={a: b}", "import: columns: {'a': 'b'} is no value"),
+    ],
+)
+def test_a_wrong_pipeline_is_refused_with_section_and_option(done, setting, expected):
+    folder, _, _ = done
+    before = contents(folder)
+    message = refused("run", folder, "--set", setting)
+    assert expected in message
+    assert "sidestep.yaml" in message
+    assert contents(folder) == before
+
+
+def test_new_never_replaces_a_configuration(done, files):
+    folder, _, _ = done
+    assert "exists; edit it" in refused("new", folder, "--interactions", files / "events.csv")
+
+
+def test_new_without_tables_writes_names_to_replace(tmp_path):
+    run("new", tmp_path / "shop")
+    assert "put in the names of your files" in (tmp_path / "shop" / "sidestep.yaml").read_text()
+    assert "events.csv" in refused("run", tmp_path / "shop")

@@ -11,7 +11,7 @@ from sidestep.bundle.appending import append_items, has_item_codes
 from sidestep.bundle.folder import bundle_folder, load, save_loaded
 from sidestep.catalog.catalog import Catalog
 from sidestep.cli.console import print_json, say
-from sidestep.cli.importing import AsJson
+from sidestep.cli.options import AsJson
 from sidestep.cli.text_embedding import new_vectors
 from sidestep.data.importers.table import read_items
 from sidestep.embedding.given import read_given

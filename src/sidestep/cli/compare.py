@@ -10,7 +10,7 @@ from rich.table import Table
 
 from sidestep.cli.console import OUT, print_json, say, table
 from sidestep.cli.evaluations import found_evaluations, num_users
-from sidestep.cli.importing import AsJson
+from sidestep.cli.options import AsJson
 from sidestep.cli.reports import METRIC, refuse_report_at, write_report
 from sidestep.evaluation import compare as comparing
 from sidestep.evaluation.compare import ComparedMethod

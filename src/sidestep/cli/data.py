@@ -9,8 +9,8 @@ import typer
 from jaxtyping import Int
 
 from sidestep.cli.console import OUT, print_json, say, table
-from sidestep.cli.importing import AsJson
 from sidestep.cli.inputs import load_dataset, popularity_of, split_of, warn_of_leak
+from sidestep.cli.options import AsJson
 from sidestep.data.clock import moment, timestamp_of, unit_of
 from sidestep.data.dataset import Dataset
 from sidestep.data.global_time import Periods, Targets, global_time, periods_by_share

@@ -26,8 +26,8 @@ from sidestep.cli.evaluations import (
     evaluation_bar,
     save_evaluation,
 )
-from sidestep.cli.importing import AsJson
 from sidestep.cli.inputs import fingerprint, split_of, strategy_of
+from sidestep.cli.options import AsJson
 from sidestep.cli.reports import METRIC, write_report
 from sidestep.cli.runs import RunFolder, RunInfo, train_run
 from sidestep.cli.sources import Sources, item_vectors

@@ -13,8 +13,8 @@ from rich.progress import Progress
 
 from sidestep.cli.console import ERR, print_json, say
 from sidestep.cli.dry_run import DryRun, tell_plan
-from sidestep.cli.importing import AsJson, split_names
 from sidestep.cli.inputs import load_dataset
+from sidestep.cli.options import AsJson, split_names
 from sidestep.cli.sources import NAMES, Sources, check_sources, item_vectors
 from sidestep.cli.text_embedding import save_text_embedding
 from sidestep.data.dataset import Dataset

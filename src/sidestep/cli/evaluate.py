@@ -21,8 +21,8 @@ from sidestep.cli.evaluations import (
     plan_evaluation,
     save_evaluation,
 )
-from sidestep.cli.importing import AsJson
 from sidestep.cli.inputs import load_dataset
+from sidestep.cli.options import AsJson
 from sidestep.cli.reports import refuse_report_at, write_report
 from sidestep.cli.runs import RunFolder
 from sidestep.evaluation import evaluator, results

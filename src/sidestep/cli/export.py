@@ -14,8 +14,8 @@ from sidestep.bundle.hugging_face import (
 )
 from sidestep.bundle.networks import kind_of
 from sidestep.cli.console import print_json, say
-from sidestep.cli.importing import AsJson
 from sidestep.cli.inputs import load_catalog
+from sidestep.cli.options import AsJson
 
 
 def export(

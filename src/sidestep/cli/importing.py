@@ -1,6 +1,5 @@
 """`sidestep import`: other people's files to a dataset folder."""
 
-import re
 import time as clock
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,19 +13,20 @@ from rich.progress import Progress as ProgressBar
 
 from sidestep.cli.console import ERR, OUT, print_json, say, table
 from sidestep.cli.dry_run import DryRun, tell_plan
+from sidestep.cli.options import AsJson, plain_name, split_names
 from sidestep.data.dataset import Dataset
 from sidestep.data.importers.amazon import Year, import_amazon
-from sidestep.data.importers.imported import Imported, with_min_value
+from sidestep.data.importers.imported import Imported, thinned
 from sidestep.data.importers.lcrec import import_lcrec, lcrec_files
 from sidestep.data.importers.lines import OnProgress, Reading
 from sidestep.data.importers.lists import import_lists
-from sidestep.data.importers.log import REPEATED, Thinning, outside_core
+from sidestep.data.importers.log import Thinning
 from sidestep.data.importers.minionerec import import_minionerec, minionerec_files
 from sidestep.data.importers.movielens import import_movielens
 from sidestep.data.importers.p5 import import_p5
 from sidestep.data.importers.recbole import import_recbole
 from sidestep.data.importers.table import import_table
-from sidestep.data.interactions import Duplicates, Ties, chronological
+from sidestep.data.interactions import Duplicates, Ties
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -51,7 +51,6 @@ MinValue = Annotated[
     float | None,
     typer.Option("--min-value", help="Drop interactions with a smaller value, such as a rating."),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @app.command("lcrec")
@@ -74,7 +73,8 @@ def lcrec(
         path, found = lcrec_files(path)
         items = items or found
     dataset = import_lcrec(path, items, name=name)
-    _finish(dataset, out, name, k_core, duplicates, ties, dry_run=dry_run, json=json)
+    done = thinned(dataset, Thinning(duplicates=duplicates, k_core=k_core, ties=ties))
+    _write(done, out, name, dry_run=dry_run, json=json)
 
 
 @app.command("p5")
@@ -98,7 +98,8 @@ def p5(
         items = items or (texts if texts.is_file() else None)
         path = path / "sequential_data.txt"
     dataset = import_p5(path, items, name=name)
-    _finish(dataset, out, name, k_core, duplicates, ties, dry_run=dry_run, json=json)
+    done = thinned(dataset, Thinning(duplicates=duplicates, k_core=k_core, ties=ties))
+    _write(done, out, name, dry_run=dry_run, json=json)
 
 
 @app.command("minionerec")
@@ -117,8 +118,8 @@ def minionerec(
     Example: sidestep import minionerec data/Amazon --category Office --out runs/office/dataset
     """
     dataset = import_minionerec(minionerec_files(folder, category))
-    # A given split is not thinned: its rows would no longer be those that others have.
-    _finish(dataset, out, name, None, "keep", "file", dry_run=dry_run, json=json)
+    # Only ordered: a given split that is thinned would no longer be the one that others have.
+    _write(thinned(dataset, Thinning()), out, name, dry_run=dry_run, json=json)
 
 
 @app.command("table")
@@ -167,8 +168,8 @@ def from_table(
         text_columns=None if columns is None else split_names(columns),
         name=name,
     )
-    whole = Imported(dataset=dataset) if min_value is None else with_min_value(dataset, min_value)
-    _finish(whole, out, name, k_core, duplicates, ties, dry_run=dry_run, json=json)
+    thinning = Thinning(min_value=min_value, duplicates=duplicates, k_core=k_core, ties=ties)
+    _write(thinned(dataset, thinning), out, name, dry_run=dry_run, json=json)
 
 
 @app.command("amazon")
@@ -295,11 +296,6 @@ def lists(
     _write(done, out, name, dry_run=dry_run, json=json)
 
 
-def split_names(text: str) -> list[str]:
-    """The names of a comma-separated list."""
-    return [name.strip() for name in text.split(",") if name.strip()]
-
-
 @contextmanager
 def _reading_bar() -> Iterator[OnProgress]:
     """A bar of the bytes read of each file, and its lines per second."""
@@ -329,32 +325,6 @@ def _reading_bar() -> Iterator[OnProgress]:
         yield report
 
 
-def _finish(
-    done: Dataset | Imported,
-    out: Path,
-    name: str | None,
-    k_core: int | None,
-    duplicates: Duplicates,
-    ties: Ties,
-    *,
-    dry_run: bool,
-    json: bool,
-) -> None:
-    """Thins, orders and saves a dataset, and says how large it is."""
-    done = done if isinstance(done, Imported) else Imported(dataset=done)
-    dataset = done.dataset.deduplicated(duplicates)
-    left = {REPEATED: len(done.dataset.interactions) - len(dataset.interactions)}
-    if k_core is not None:
-        num_before = len(dataset.interactions)
-        dataset = dataset.k_core(k_core)
-        left[outside_core(k_core)] = num_before - len(dataset.interactions)
-    counted = {why: number for why, number in left.items() if number}
-    # The order of events is settled here, once: from now on the order of the rows says it.
-    dataset = replace(dataset, interactions=chronological(dataset.interactions, ties))
-    done = replace(done, dataset=dataset, left_out={**done.left_out, **counted})
-    _write(done, out, name, dry_run=dry_run, json=json)
-
-
 def _write(done: Imported, out: Path, name: str | None, *, dry_run: bool, json: bool) -> None:
     """Saves a dataset, and says how large it is and what of its source is not in it.
 
@@ -382,8 +352,3 @@ def _write(done: Imported, out: Path, name: str | None, *, dry_run: bool, json: 
     for remark in done.remarks:
         say(remark)
     say(f"Wrote {out}. Next: sidestep embed {out} --out vectors.npy")
-
-
-def plain_name(name: str) -> str:
-    """A name as results files want it: lower case, without blanks."""
-    return re.sub(r"[^a-z0-9_-]+", "-", name.lower()).strip("-_") or "dataset"

@@ -12,8 +12,8 @@ from rich.tree import Tree
 
 from sidestep.catalog.catalog import Catalog
 from sidestep.cli.console import ERR, OUT, print_json, say, table
-from sidestep.cli.importing import AsJson
 from sidestep.cli.inputs import load_catalog, load_dataset, refuse_other_items, split_of
+from sidestep.cli.options import AsJson
 from sidestep.data.splits import TrainingPart
 from sidestep.embedding.vectors import load_vectors
 from sidestep.evaluation.id_examples import Step, id_examples

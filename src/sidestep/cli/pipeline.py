@@ -31,9 +31,9 @@ from sidestep.cli.config import (
     with_settings,
 )
 from sidestep.cli.console import print_json, say, without_hints
-from sidestep.cli.importing import AsJson
 from sidestep.cli.inputs import load_dataset
 from sidestep.cli.main import command_named
+from sidestep.cli.options import AsJson
 from sidestep.cli.plain_yaml import read_yaml, write_yaml
 from sidestep.cli.steps import Memory, Settings, Step, arguments_of
 from sidestep.training.loop import RESUMABLE

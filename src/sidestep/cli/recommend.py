@@ -9,8 +9,8 @@ import typer
 from sidestep.bundle.folder import load
 from sidestep.bundle.loaded import LoadedRecommender, RankedItems
 from sidestep.cli.console import OUT, print_json, say, table
-from sidestep.cli.importing import AsJson, split_names
 from sidestep.cli.inputs import load_dataset, read_ids
+from sidestep.cli.options import AsJson, split_names
 from sidestep.cli.runs import RunFolder
 from sidestep.search.beam import BeamSearch
 

@@ -8,8 +8,8 @@ import typer
 from sidestep.bundle.appending import restore_items, retire_items
 from sidestep.bundle.folder import load, save_loaded
 from sidestep.cli.console import print_json, say
-from sidestep.cli.importing import AsJson, split_names
 from sidestep.cli.inputs import read_ids
+from sidestep.cli.options import AsJson, split_names
 
 
 def retire(

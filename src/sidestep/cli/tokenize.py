@@ -18,8 +18,8 @@ from sidestep.catalog.catalog import Catalog
 from sidestep.cli.config import checked, with_settings
 from sidestep.cli.console import ERR, print_json, say
 from sidestep.cli.dry_run import DryRun, tell_plan
-from sidestep.cli.importing import AsJson
 from sidestep.cli.inputs import load_dataset, make_catalog, split_of
+from sidestep.cli.options import AsJson
 from sidestep.cli.plain_yaml import read_yaml
 from sidestep.cli.text_embedding import keep_with_catalog
 from sidestep.data.dataset import Dataset

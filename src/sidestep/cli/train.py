@@ -15,8 +15,8 @@ from sidestep.cli.config import PopularityRun, read_config
 from sidestep.cli.console import ERR, print_json, say
 from sidestep.cli.dry_run import DryRun, tell_plan
 from sidestep.cli.entry import INTERRUPTED
-from sidestep.cli.importing import AsJson
 from sidestep.cli.inputs import load_catalog, load_dataset, split_of, warn_of_leak
+from sidestep.cli.options import AsJson
 from sidestep.cli.runs import RunFolder, RunInfo, plan_run, train_run
 from sidestep.training.loop import Progress
 from sidestep.training.stages import VALIDATION_METRIC

@@ -7,9 +7,9 @@ from pathlib import Path
 import polars as pl
 
 from sidestep.data.dataset import Dataset
-from sidestep.data.importers.log import Log, too_low
+from sidestep.data.importers.log import REPEATED, Log, Thinning, outside_core, too_low
 from sidestep.data.importers.sources import sha256_of
-from sidestep.data.interactions import Interactions
+from sidestep.data.interactions import Interactions, chronological
 from sidestep.data.items import ItemTable
 
 
@@ -65,23 +65,40 @@ def imported(
     return Imported(dataset=dataset, left_out=log.left_out, remarks=tuple(remarks))
 
 
-def with_min_value(dataset: Dataset, minimum: float) -> Imported:
-    """The interactions of a dataset whose value is at least `minimum`.
+def thinned(dataset: Dataset, how: Thinning) -> Imported:
+    """What is kept of a dataset that was read whole, user by user, oldest first.
 
-    Items of which nothing but the ID is known leave with the last of their interactions.
+    Items of which nothing but the ID is known leave with the last of their interactions. A split
+    stays only where every interaction does.
 
     Raises:
-        ValueError: if there are none.
+        ValueError: if nothing is left.
     """
-    frame = dataset.interactions.frame
-    kept = frame.filter(pl.col("value") >= minimum)
+    left_out = {}
+    if how.min_value is not None:
+        left_out[too_low(how.min_value)] = len(dataset.interactions)
+        dataset = _at_least(dataset, how.min_value)
+        left_out[too_low(how.min_value)] -= len(dataset.interactions)
+    left_out[REPEATED] = len(dataset.interactions)
+    dataset = dataset.deduplicated(how.duplicates)
+    left_out[REPEATED] -= len(dataset.interactions)
+    if how.k_core is not None:
+        left_out[outside_core(how.k_core)] = len(dataset.interactions)
+        dataset = dataset.k_core(how.k_core)
+        left_out[outside_core(how.k_core)] -= len(dataset.interactions)
+    ordered = chronological(dataset.interactions, how.ties)
+    return Imported(
+        dataset=replace(dataset, interactions=ordered),
+        left_out={why: number for why, number in left_out.items() if number},
+    )
+
+
+def _at_least(dataset: Dataset, minimum: float) -> Dataset:
+    """The interactions whose value is at least `minimum`."""
+    kept = dataset.interactions.frame.filter(pl.col("value") >= minimum)
     if not kept.height:
         raise ValueError(f"{dataset.name} has no value of {minimum:g} or more; choose less.")
     items = dataset.items
     if not items.text_columns:
         items = items.restricted_to(kept["item_id"].unique())
-    num_left = frame.height - kept.height
-    return Imported(
-        dataset=replace(dataset, interactions=Interactions(kept), items=items, split=None),
-        left_out={too_low(minimum): num_left} if num_left else {},
-    )
+    return replace(dataset, interactions=Interactions(kept), items=items, split=None)

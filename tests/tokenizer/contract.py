@@ -130,8 +130,8 @@ class TokenizerContract:
         whole = path.read_bytes()
         for content, words in (
             (whole[:-4], r"tokenizer\.safetensors: damaged"),
-            (whole.replace(b"sidestep.tokenizer", b"elsewhere.tokenize"), "not the file of a tok"),
-            (whole.replace(rb"schema_version\": 2", rb"schema_version\": 9"), "schema version 9"),
+            (whole.replace(b" tokenizer", b" something"), r"something, not an? \S+ tokenizer"),
+            (whole.replace(rb"schema_version\": 3", rb"schema_version\": 9"), "schema version 9"),
         ):
             path.write_bytes(content)
             with pytest.raises(ValueError, match=words):

@@ -66,7 +66,7 @@ def test_catalogs_without_a_tokenizer_say_how_to_get_one(tmp_path):
         ({"kind": "mystery"}, "no fitted tokenizer of the kind 'mystery'"),
         ({"kind": "nowhere.at_all:Thing"}, "nowhere.at_all:Thing: cannot be imported"),
         ({"seed": None}, r"not the record of a tokenizer \(seed"),
-        ({"kind": "product"}, "a tokenizer of the kind 'residual', expected 'product'"),
+        ({"kind": "product"}, "a residual tokenizer, not a product tokenizer"),
     ],
 )
 def test_records_that_do_not_fit_are_refused(tmp_path, change, words):

@@ -1,26 +1,20 @@
 """TF-IDF and truncated SVD: item texts to vectors offline, without any downloaded model."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import scipy.sparse
 from jaxtyping import Float
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import CountVectorizer, TfidfTransformer
 
+from sidestep.array_files import ArrayFormat, Stored
 from sidestep.embedding.vectors import unit_length
-from sidestep.files import whole_file
 
-SCHEMA_VERSION = 1
-
-_FORMAT = "sidestep.tfidf"
+_FORMAT = ArrayFormat(name="fitted TF-IDF", version=2, remedy="embed again")
 
 
 class TfidfConfig(BaseModel):
@@ -99,48 +93,26 @@ class FittedTfidf:
 
     def save(self, path: Path) -> None:
         """Writes one safetensors file, whole or not at all."""
-        header = {
-            "format": _FORMAT,
-            "schema_version": SCHEMA_VERSION,
-            "config": self.config.model_dump(mode="json"),
-            "columns": self.columns,
-        }
+        settings = {"config": self.config.model_dump(mode="json"), "columns": self.columns}
         arrays = {
             # No term holds a line break: terms are words, and runs of words with blanks between.
             "terms": np.frombuffer("\n".join(self.terms).encode(), dtype=np.uint8),
             "idf": self.idf,
-            "directions": np.ascontiguousarray(self.directions),
+            "directions": self.directions,
         }
-        with whole_file(path) as temporary:
-            temporary.write_bytes(save(arrays, metadata={"sidestep": json.dumps(header)}))
+        _FORMAT.write(path, Stored(arrays=arrays, settings=settings))
 
     @staticmethod
     def load(path: Path) -> "FittedTfidf":
-        """Reads what `save` wrote.
-
-        Raises:
-            FileNotFoundError: there is no such file.
-            ValueError: the file is damaged, of another kind, or of another schema version.
-        """
-        try:
-            with safe_open(path, framework="numpy") as file:
-                header: Any = json.loads((file.metadata() or {}).get("sidestep", "{}"))
-                if header.get("format") != _FORMAT:
-                    raise ValueError(f"{path}: not a file of fitted TF-IDF; embed again.")
-                if header["schema_version"] != SCHEMA_VERSION:
-                    raise ValueError(
-                        f"{path}: schema version {header['schema_version']}; this version of "
-                        f"Sidestep reads {SCHEMA_VERSION}. Install a newer one, or embed again."
-                    )
-                return FittedTfidf(
-                    config=TfidfConfig(**header["config"]),
-                    columns=tuple(header["columns"]),
-                    terms=tuple(file.get_tensor("terms").tobytes().decode().split("\n")),
-                    idf=file.get_tensor("idf"),
-                    directions=file.get_tensor("directions"),
-                )
-        except (SafetensorError, ValidationError, KeyError) as error:
-            raise ValueError(f"{path}: damaged ({error}); embed again.") from error
+        """Reads what `save` wrote; the errors are those of `ArrayFormat.read`."""
+        stored = _FORMAT.read(path)
+        return FittedTfidf(
+            config=TfidfConfig(**stored.settings["config"]),
+            columns=tuple(stored.settings["columns"]),
+            terms=tuple(stored.arrays["terms"].tobytes().decode().split("\n")),
+            idf=stored.arrays["idf"],
+            directions=stored.arrays["directions"],
+        )
 
 
 def tfidf_svd(

@@ -6,10 +6,12 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Int
 
-from sidestep.tokenizer.storage import Stored, read_tokenizer, write_tokenizer
+from sidestep.array_files import ArrayFormat, Stored
 from sidestep.tokenizer.vectors import check_encodable
 
 KIND = "residual"
+
+_FORMAT = ArrayFormat(name="a residual tokenizer", version=3, remedy="run tokenize again")
 
 _CHUNK_BYTES = 64 * 2**20
 
@@ -80,12 +82,12 @@ class ResidualCodebooks:
         for level, prices in enumerate(self.prices or ()):
             arrays[f"prices_{level}"] = prices
         settings = {"num_levels": len(self.levels), "has_prices": self.prices is not None}
-        write_tokenizer(path, KIND, Stored(arrays=arrays, settings=settings))
+        _FORMAT.write(path, Stored(arrays=arrays, settings=settings))
 
     @classmethod
     def load(cls, path: Path) -> "ResidualCodebooks":
-        """Reads what `save` wrote; the errors are those of `read_tokenizer`."""
-        stored = read_tokenizer(path, KIND)
+        """Reads what `save` wrote; the errors are those of `ArrayFormat.read`."""
+        stored = _FORMAT.read(path)
         levels = range(stored.settings["num_levels"])
         prices = None
         if stored.settings["has_prices"]:

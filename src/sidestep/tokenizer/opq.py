@@ -10,13 +10,15 @@ import numpy as np
 from jaxtyping import Float, Int
 from pydantic import BaseModel, Field
 
+from sidestep.array_files import ArrayFormat, Stored
 from sidestep.tokenizer.clustering import ClusteringConfig, clustered
 from sidestep.tokenizer.codebooks import nearest
-from sidestep.tokenizer.storage import Stored, read_tokenizer, write_tokenizer
 from sidestep.tokenizer.tokenizer import Fit, Report
 from sidestep.tokenizer.vectors import check_encodable, check_fittable
 
 KIND = "product"
+
+_FORMAT = ArrayFormat(name="a product tokenizer", version=3, remedy="run tokenize again")
 
 
 class OpqConfig(ClusteringConfig):
@@ -85,12 +87,12 @@ class ProductCodebooks:
         arrays = {f"level_{level}": codewords for level, codewords in enumerate(self.levels)}
         arrays["rotation"] = self.rotation
         settings = {"num_levels": len(self.levels)}
-        write_tokenizer(path, KIND, Stored(arrays=arrays, settings=settings))
+        _FORMAT.write(path, Stored(arrays=arrays, settings=settings))
 
     @classmethod
     def load(cls, path: Path) -> "ProductCodebooks":
-        """Reads what `save` wrote; the errors are those of `read_tokenizer`."""
-        stored = read_tokenizer(path, KIND)
+        """Reads what `save` wrote; the errors are those of `ArrayFormat.read`."""
+        stored = _FORMAT.read(path)
         levels = range(stored.settings["num_levels"])
         return cls(
             stored.arrays["rotation"], tuple(stored.arrays[f"level_{level}"] for level in levels)

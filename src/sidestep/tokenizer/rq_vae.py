@@ -12,13 +12,15 @@ from jaxtyping import Float, Int
 from pydantic import BaseModel, Field
 from torch import Tensor, nn
 
+from sidestep.array_files import ArrayFormat, Stored
 from sidestep.tokenizer.codebooks import ResidualCodebooks
 from sidestep.tokenizer.residual_kmeans import ResidualKMeans, ResidualKMeansConfig
-from sidestep.tokenizer.storage import Stored, read_tokenizer, write_tokenizer
 from sidestep.tokenizer.tokenizer import Fit, Report, TokenizerConfig
 from sidestep.tokenizer.vectors import check_encodable, check_fittable
 
 KIND = "rq-vae"
+
+_FORMAT = ArrayFormat(name="an RQ-VAE tokenizer", version=3, remedy="run tokenize again")
 
 _ROWS = 16_384
 """Items that pass through the network at once after training."""
@@ -124,12 +126,12 @@ class FittedRqVae:
             "num_levels": len(self.codebooks.levels),
             "scale": self.scale,
         }
-        write_tokenizer(path, KIND, Stored(arrays=arrays, settings=settings))
+        _FORMAT.write(path, Stored(arrays=arrays, settings=settings))
 
     @classmethod
     def load(cls, path: Path) -> "FittedRqVae":
-        """Reads what `save` wrote; the errors are those of `read_tokenizer`."""
-        stored = read_tokenizer(path, KIND)
+        """Reads what `save` wrote; the errors are those of `ArrayFormat.read`."""
+        stored = _FORMAT.read(path)
         widths = stored.settings["widths"]
         networks = {"encoder": _layers(widths), "decoder": _layers(widths[::-1])}
         for name, network in networks.items():

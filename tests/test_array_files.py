@@ -20,8 +20,8 @@ def test_what_goes_in_comes_out(tmp_path):
 @pytest.mark.parametrize(
     ("written_by", "words"),
     [
-        (ArrayFormat(name="a poem", version=2, remedy=""), "x: a poem, not a sample; make it ag"),
-        (ArrayFormat(name="a sample", version=3, remedy=""), "schema version 3, .* reads 2; make"),
+        (ArrayFormat(name="a poem", version=2, remedy=""), r"x: a poem, not a sample; make it ag"),
+        (ArrayFormat(name="a sample", version=3, remedy=""), r"schema version 3, .* reads 2; make"),
     ],
 )
 def test_other_formats_are_refused(tmp_path, written_by, words):
@@ -42,7 +42,7 @@ def test_damaged_files_are_refused(tmp_path):
     whole = (tmp_path / "x").read_bytes()
     for content in (whole[:-1], whole.replace(b"format", b"f\\rmat"), b"", b"{}"):
         (tmp_path / "x").write_bytes(content)
-        with pytest.raises(ValueError, match="x: damaged .*; make it again|x: not a sample"):
+        with pytest.raises(ValueError, match=r"x: damaged .*; make it again|x: not a sample"):
             FORMAT.read(tmp_path / "x")
     with pytest.raises(FileNotFoundError):
         FORMAT.read(tmp_path / "y")

@@ -9,23 +9,28 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
-import pyarrow.compute as pc
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
 from sidestep.catalog.flat import FlatTrie, first_out_of_range
+from sidestep.catalog.item_ids import ItemIds, as_strings
+from sidestep.catalog.manifest import (
+    FORMAT,
+    MANIFEST,
+    SCHEMA_VERSION,
+    check_files,
+    described_files,
+    is_catalog,
+    read_manifest,
+)
 from sidestep.catalog.trie import Trie
-from sidestep.files import check_replaceable, file_sha256, read_json, whole_folder, write_json
+from sidestep.files import check_replaceable, whole_folder, write_json
 from sidestep.step import NO_ITEM
-
-SCHEMA_VERSION = 2
-"""Version 2 added tombstones and the parent; version 1 is read as a catalog without them."""
 
 COMPANIONS = (
     "tokenizer.json",
@@ -36,9 +41,7 @@ COMPANIONS = (
 """Files that the tokenizer and the embedding leave beside the IDs that came of them: with them
 items can be appended. They belong to their owners; a catalog carries them along."""
 
-_FORMAT = "sidestep.catalog"
-_MANIFEST = "manifest.json"
-_CONTENTS = (_MANIFEST, "*.npy", "*.arrow", "*.parquet", *COMPANIONS)
+_CONTENTS = (MANIFEST, "*.npy", "*.arrow", "*.parquet", *COMPANIONS)
 _ITEM_IDS = "item_ids.arrow"
 _TEXTS = "texts.parquet"
 _TITLE_COLUMNS = ("title", "name", "terms")
@@ -49,8 +52,7 @@ _TRIE_ARRAYS = ("codes", "child_start", "bucket_start", "bucket_items", "leaf_of
 class Catalog:
     """Everything that can be recommended; make it with `build` or `load`.
 
-    item_ids: the user's names of the items, an Arrow array of strings; row i is item i everywhere.
-    id_order: item indices in the order of their ids, to look ids up.
+    ids: the user's names of the items.
     semantic_ids: codes of each item, int32.
     trie: all legal prefixes, with the items of every leaf.
     popularity: interactions per item in training, which order the items of a bucket.
@@ -63,8 +65,7 @@ class Catalog:
     companions: files of `COMPANIONS` beside the saved catalog; `save` copies them.
     """
 
-    item_ids: pa.LargeStringArray
-    id_order: Int[np.ndarray, " items"]
+    ids: ItemIds
     semantic_ids: Int[Tensor, "items levels"]
     trie: Trie
     popularity: Int[np.ndarray, " items"] | None
@@ -89,17 +90,17 @@ class Catalog:
             TypeError: an item id is not a string.
             ValueError: ids that repeat, parts of different lengths, or codes out of range.
         """
-        ids = _as_strings(item_ids)
+        strings = as_strings(item_ids)
         codes = semantic_ids.cpu().numpy() if isinstance(semantic_ids, Tensor) else semantic_ids
-        _check_lengths(len(ids), codes, popularity, texts)
-        if len(ids) == 0:
+        _check_lengths(len(strings), codes, popularity, texts)
+        if len(strings) == 0:
             raise ValueError("a catalog needs at least one item, got none.")
         if codes.shape[1] == len(codebook_sizes):  # the trie refuses the contrary
-            _check_codes(ids, codes, codebook_sizes)
+            _check_codes(strings, codes, codebook_sizes)
         codes = np.ascontiguousarray(codes, dtype=np.int32)
+        ids = ItemIds.build(strings)
         return Catalog(
-            item_ids=ids,
-            id_order=_distinct_order(ids),
+            ids=ids,
             semantic_ids=torch.from_numpy(codes),
             trie=Trie.build(codes, codebook_sizes, popularity=popularity),
             popularity=popularity,
@@ -131,7 +132,7 @@ class Catalog:
             ValueError: no new items, ids that the catalog has or that repeat, or codes out of
                 range.
         """
-        new_ids = _as_strings(item_ids)
+        new_ids = as_strings(item_ids)
         self.refuse_known(new_ids.to_pylist())
         old_texts = None if self.texts is None else self.texts.collect()
         grown = Catalog.build(
@@ -186,9 +187,14 @@ class Catalog:
         return replace(self, is_retired=is_retired if is_retired.any() else None)
 
     @property
+    def item_ids(self) -> pa.LargeStringArray:
+        """The user's names of the items; row i is item i everywhere."""
+        return self.ids.strings
+
+    @property
     def num_items(self) -> int:
         """Items, available or not."""
-        return len(self.item_ids)
+        return len(self.ids)
 
     @property
     def num_retired(self) -> int:
@@ -215,7 +221,7 @@ class Catalog:
         Raises:
             KeyError: the catalog has no such item.
         """
-        index = self._find(item_id)
+        index = self.ids.index_of(item_id)
         if index == NO_ITEM:
             raise KeyError(
                 f"no item {item_id!r} among the {self.num_items} items of the catalog (version "
@@ -225,16 +231,11 @@ class Catalog:
 
     def indices_of(self, item_ids: Sequence[str]) -> Int[np.ndarray, " ids"]:
         """The index of each item; `NO_ITEM` for items that are not in the catalog."""
-        # A hash table over the catalog pays off from about here on.
-        if len(item_ids) * 64 < self.num_items:
-            return np.array([self._find(item_id) for item_id in item_ids], dtype=np.int64)
-        wanted = _as_strings(item_ids)
-        found = pc.index_in(wanted, value_set=self.item_ids).fill_null(NO_ITEM)
-        return np.asarray(found.to_numpy(zero_copy_only=False), dtype=np.int64)
+        return self.ids.indices_of(item_ids)
 
     def ids_of(self, indices: Int[np.ndarray, " n"]) -> list[str]:
         """The ids of items by index."""
-        return [self.item_ids[int(index)].as_py() for index in indices]
+        return self.ids.of(indices)
 
     def texts_of(self, indices: Int[np.ndarray, " n"]) -> pl.DataFrame:
         """The texts of items by index, in that order.
@@ -266,7 +267,7 @@ class Catalog:
     @staticmethod
     def check_place(path: Path) -> None:
         """Raises a `ValueError` where `save` would not write: something else stands there."""
-        check_replaceable(path, "a catalog", _is_catalog, _CONTENTS)
+        check_replaceable(path, "a catalog", is_catalog, _CONTENTS)
 
     def save(self, path: Path, *, write_companions: Callable[[Path], None] | None = None) -> None:
         """Writes the catalog as a folder, whole or not at all; replaces an older catalog there.
@@ -288,16 +289,13 @@ class Catalog:
                 np.save(folder / f"{name}.npy", array, allow_pickle=False)
             if self.texts is not None:
                 self.texts.collect().write_parquet(folder / _TEXTS)
-            files = {
-                file.name: {"bytes": file.stat().st_size, "sha256": file_sha256(file)}
-                for file in sorted(folder.iterdir())
-            }
+            files = described_files(folder)
             for companion in self.companions:
                 shutil.copyfile(companion, folder / companion.name)
             if write_companions is not None:
                 write_companions(folder)
             manifest = {
-                "format": _FORMAT,
+                "format": FORMAT,
                 "schema_version": SCHEMA_VERSION,
                 "version": self.version,
                 "parent_version": self.parent_version,
@@ -305,7 +303,7 @@ class Catalog:
                 "codebook_sizes": list(self.codebook_sizes),
                 "files": files,
             }
-            write_json(folder / _MANIFEST, manifest)
+            write_json(folder / MANIFEST, manifest)
 
     @staticmethod
     def load(path: Path, *, verify: bool = False) -> "Catalog":
@@ -319,8 +317,8 @@ class Catalog:
             FileNotFoundError: there is no catalog at `path`, or one of its files is gone.
             ValueError: the catalog has another schema version, or is damaged.
         """
-        manifest = _read_manifest(path)
-        _check_files(path, manifest["files"], verify=verify)
+        manifest = read_manifest(path)
+        check_files(path, manifest["files"], verify=verify)
         arrays = {
             file.stem: np.load(file, mmap_mode="c", allow_pickle=False)
             for file in (path / name for name in manifest["files"])
@@ -333,8 +331,7 @@ class Catalog:
             **{name: arrays[name] for name in _TRIE_ARRAYS},
         )
         catalog = Catalog(
-            item_ids=item_ids,
-            id_order=arrays["id_order"],
+            ids=ItemIds(strings=item_ids, order=arrays["id_order"]),
             semantic_ids=torch.from_numpy(arrays["semantic_ids"]),
             trie=Trie.from_flat(flat, tuple(manifest["codebook_sizes"])),
             popularity=arrays.get("popularity"),
@@ -346,11 +343,9 @@ class Catalog:
         )
         if verify:
             codes = catalog.semantic_ids.numpy()
-            actual = _version(catalog.item_ids, codes, catalog.codebook_sizes)
+            actual = _version(catalog.ids, codes, catalog.codebook_sizes)
             if actual != catalog.version or catalog.num_items != manifest["num_items"]:
-                raise ValueError(
-                    f"{path / _MANIFEST}: does not describe its files; tokenize again."
-                )
+                raise ValueError(f"{path / MANIFEST}: does not describe its files; tokenize again.")
         return catalog
 
     def _tombstones(self) -> Bool[np.ndarray, " items"]:
@@ -366,27 +361,12 @@ class Catalog:
             self.index_of(item_ids[int((indices == NO_ITEM).argmax())])  # raises
         return indices
 
-    def _find(self, item_id: str) -> int:
-        """Binary search over the sorted ids; `NO_ITEM` when there is none."""
-        low, high = 0, self.num_items
-        while low < high:
-            middle = (low + high) // 2
-            # Python orders strings by code point, which is the byte order of UTF-8.
-            if self.item_ids[int(self.id_order[middle])].as_py() < item_id:
-                low = middle + 1
-            else:
-                high = middle
-        if low == self.num_items:
-            return NO_ITEM
-        index = int(self.id_order[low])
-        return index if self.item_ids[index].as_py() == item_id else NO_ITEM
-
     def _arrays(self) -> dict[str, np.ndarray]:
         """Every array that is stored as `.npy`, by the name of its file."""
         trie = self.trie.to("cpu")
         arrays = {
             "semantic_ids": self.semantic_ids.cpu().numpy(),
-            "id_order": self.id_order,
+            "id_order": self.ids.order,
             "codes": trie.codes.numpy(),
             "child_start": trie.child_start.numpy(),
             "bucket_start": trie.bucket_start.numpy(),
@@ -399,19 +379,6 @@ class Catalog:
         if self.is_retired is not None:
             arrays["is_retired"] = self.is_retired
         return arrays
-
-
-def _as_strings(item_ids: Sequence[str] | pa.Array) -> pa.LargeStringArray:
-    try:
-        array = pa.array(item_ids) if not isinstance(item_ids, pa.Array) else item_ids
-        is_text = pa.types.is_string(array.type) or pa.types.is_large_string(array.type)
-        if not (is_text or len(array) == 0) or array.null_count:
-            raise pa.ArrowTypeError(f"got {'nulls' if is_text else array.type}")
-    except (pa.ArrowTypeError, pa.ArrowInvalid) as error:
-        raise TypeError(
-            f"item ids must be strings without exception ({error}); convert them with str()."
-        ) from error
-    return array.cast(pa.large_string())
 
 
 def _extended(values: np.ndarray | None, num_new: int) -> np.ndarray | None:
@@ -462,70 +429,14 @@ def _check_codes(
         )
 
 
-def _distinct_order(ids: pa.LargeStringArray) -> Int[np.ndarray, " items"]:
-    """Item indices in the order of their ids, which must all differ."""
-    series = pl.Series(ids)
-    order = series.arg_sort()
-    ordered = series.gather(order)
-    is_repeat = (ordered == ordered.shift(1)).fill_null(value=False)
-    if is_repeat.any():
-        first = int(is_repeat.arg_true()[0])
-        rows = sorted((int(order[first - 1]), int(order[first])))
-        raise ValueError(
-            f"item id {ordered[first]!r} stands in rows {rows[0]} and {rows[1]}, "
-            f"{int(is_repeat.sum())} ids too many in all; an item may be in a catalog once."
-        )
-    return order.to_numpy().astype(np.int64 if len(ids) >= 2**31 else np.int32)
-
-
 def _version(
-    ids: pa.LargeStringArray,
+    ids: ItemIds,
     semantic_ids: Int[np.ndarray, "items levels"],
     codebook_sizes: tuple[int, ...],
 ) -> str:
     """A hash of what the catalog means, not of how Arrow or numpy lay it out."""
-    _, offsets_buffer, data = ids.buffers()
-    offsets = np.frombuffer(offsets_buffer, dtype="<i8")[ids.offset : ids.offset + len(ids) + 1]
-    digest = hashlib.sha256(f"{_FORMAT} {codebook_sizes} {len(ids)}\n".encode())
-    digest.update(np.ascontiguousarray(np.diff(offsets)).data)
-    if data is not None:
-        digest.update(memoryview(data)[int(offsets[0]) : int(offsets[-1])])
+    digest = hashlib.sha256(f"{FORMAT} {codebook_sizes} {len(ids)}\n".encode())
+    for part in ids.content():
+        digest.update(part)
     digest.update(np.ascontiguousarray(semantic_ids, dtype="<i4").data)
     return digest.hexdigest()
-
-
-def _is_catalog(folder: Path) -> bool:
-    file = folder / _MANIFEST
-    manifest = read_json(file) if file.is_file() else None
-    return isinstance(manifest, dict) and manifest.get("format") == _FORMAT
-
-
-def _read_manifest(path: Path) -> dict[str, Any]:
-    file = path / _MANIFEST
-    if not file.is_file():
-        raise FileNotFoundError(f"{path}: no catalog here, {_MANIFEST} is missing; tokenize first.")
-    manifest = read_json(file)
-    if not isinstance(manifest, dict) or manifest.get("format") != _FORMAT:
-        raise ValueError(f"{file}: not the manifest of a catalog.")
-    version = manifest.get("schema_version")
-    if version not in range(1, SCHEMA_VERSION + 1):
-        raise ValueError(
-            f"{file}: schema version {version}; this version of Sidestep reads 1 to "
-            f"{SCHEMA_VERSION}. Install a newer Sidestep, or tokenize again."
-        )
-    return manifest
-
-
-def _check_files(path: Path, files: dict[str, dict[str, Any]], *, verify: bool) -> None:
-    for name, expected in files.items():
-        file = path / name
-        if not file.is_file():
-            raise FileNotFoundError(f"{file}: missing from the catalog; tokenize again.")
-        size = file.stat().st_size
-        if size != expected["bytes"]:
-            raise ValueError(
-                f"{file}: {size} bytes instead of {expected['bytes']}, the file is damaged; "
-                "tokenize again."
-            )
-        if verify and file_sha256(file) != expected["sha256"]:
-            raise ValueError(f"{file}: its hash has changed, the file is damaged; tokenize again.")

@@ -1,0 +1,75 @@
+"""The manifest of a saved catalog: what the folder holds, and which versions of it can be read."""
+
+from pathlib import Path
+from typing import Any, TypeGuard
+
+from sidestep.files import file_sha256, read_json
+
+SCHEMA_VERSION = 2
+"""Version 2 added tombstones and the parent; version 1 is read as a catalog without them."""
+
+FORMAT = "sidestep.catalog"
+MANIFEST = "manifest.json"
+
+
+def is_catalog(folder: Path) -> bool:
+    """Whether a catalog, of whatever version, was saved there."""
+    file = folder / MANIFEST
+    return file.is_file() and _has_format(read_json(file))
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """What `Catalog.save` wrote of a catalog.
+
+    Raises:
+        FileNotFoundError: there is no catalog.
+        ValueError: it is none that this version can read.
+    """
+    file = folder / MANIFEST
+    if not file.is_file():
+        raise FileNotFoundError(
+            f"{folder}: no catalog here, {MANIFEST} is missing; tokenize first."
+        )
+    manifest = read_json(file)
+    if not _has_format(manifest):
+        raise ValueError(f"{file}: not the manifest of a catalog.")
+    version = manifest.get("schema_version")
+    if version not in range(1, SCHEMA_VERSION + 1):
+        raise ValueError(
+            f"{file}: schema version {version}; this version of Sidestep reads 1 to "
+            f"{SCHEMA_VERSION}. Install a newer Sidestep, or tokenize again."
+        )
+    return manifest
+
+
+def described_files(folder: Path) -> dict[str, dict[str, Any]]:
+    """Size and hash of every file of a folder, for its manifest."""
+    return {
+        file.name: {"bytes": file.stat().st_size, "sha256": file_sha256(file)}
+        for file in sorted(folder.iterdir())
+    }
+
+
+def check_files(folder: Path, files: dict[str, dict[str, Any]], *, verify: bool) -> None:
+    """Compares files with their description; the hashes only if `verify`.
+
+    Raises:
+        FileNotFoundError: one is gone.
+        ValueError: one has changed.
+    """
+    for name, expected in files.items():
+        file = folder / name
+        if not file.is_file():
+            raise FileNotFoundError(f"{file}: missing from the catalog; tokenize again.")
+        size = file.stat().st_size
+        if size != expected["bytes"]:
+            raise ValueError(
+                f"{file}: {size} bytes instead of {expected['bytes']}, the file is damaged; "
+                "tokenize again."
+            )
+        if verify and file_sha256(file) != expected["sha256"]:
+            raise ValueError(f"{file}: its hash has changed, the file is damaged; tokenize again.")
+
+
+def _has_format(manifest: Any) -> TypeGuard[dict[str, Any]]:
+    return isinstance(manifest, dict) and manifest.get("format") == FORMAT

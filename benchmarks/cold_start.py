@@ -11,7 +11,8 @@ one, so no test target is trained on.
 The last line is one JSON object; --results appends it to a file. Rows with a cold target are
 judged in four ways: among all items, among the cold ones, by popularity, which never finds them,
 and by the nearest texts of the history, which needs no model. Warm rows are judged before and
-after. A killed run continues when the same command is given again.
+after, and both kinds with some of ten places reserved for the cold items. A killed run continues
+when the same command is given again.
 """
 
 import argparse
@@ -49,6 +50,7 @@ from sidestep.tokenizer.tokenizer import FittedTokenizer
 
 K = 50
 CUTOFFS = (10, 50)
+NEW_PLACES = (0, 1, 2, 3, 5)
 
 
 class NearestTexts(ItemScoreRecommender):
@@ -120,6 +122,16 @@ def hit_rates(recommender: Recommender, rows: Rows, max_history: int) -> dict[st
     """HR at the cut-offs."""
     metrics = evaluated(recommender, rows, max_history).metrics
     return {f"HR@{k}": metrics[f"HR@{k}"] for k in CUTOFFS}
+
+
+def with_places(loaded: LoadedRecommender, rows: Rows, max_history: int) -> dict[str, float]:
+    """HR@10 of lists of ten, by the places that the cold items get."""
+    rates = {}
+    for num_places in NEW_PLACES:
+        recommender = loaded.recommender(num_new_places=num_places)
+        metrics = evaluate(recommender, rows, k=10, max_history=max_history).metrics
+        rates[str(num_places)] = metrics["HR@10"]
+    return rates
 
 
 def evaluated(recommender: Recommender, rows: Rows, max_history: int) -> Evaluation:
@@ -208,6 +220,10 @@ def measure(
             "before": hit_rates(old.recommender(), before.select(with_cold), depth),
             "siblings": hit_rates(new.recommender(), after.select(with_cold), depth),
             "zeros": hit_rates(by_row["zeros"].recommender(), after.select(with_cold), depth),
+        },
+        "HR@10 by places for cold items": {
+            "cold": with_places(new, cold_rows, depth),
+            "warm": with_places(new, after, depth),
         },
         "share_of_cold_items_in_warm_lists": float(
             (lists_after >= old.catalog.num_items).float().mean()

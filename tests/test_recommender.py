@@ -3,10 +3,17 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sidestep.catalog.trie import NO_STATE, Trie
 from sidestep.model.transformer import Transformer, TransformerConfig
-from sidestep.recommender import GenerativeRecommender
+from sidestep.recommender import (
+    GenerativeRecommender,
+    Recommendations,
+    ReservedPlaces,
+    with_reserved,
+)
 from sidestep.search.beam import BeamSearch
 from sidestep.search.exhaustive import ExhaustiveSearch
 from sidestep.search.policy import Scope
@@ -151,3 +158,96 @@ def test_evaluated_prefixes_hold_every_depth_of_the_leaves_that_were_returned():
         for item in answer.leaves[user].tolist():
             path = tuple(ids[item].tolist())
             assert {(path[0], -1, -1), (path[0], path[1], -1), path} <= prefixes
+
+
+NUM_ITEMS = 8
+
+
+@st.composite
+def reservations(draw):
+    """Lists of k from all items, lists of the even ones, and places reserved for the latter."""
+    k = draw(st.integers(1, 6))
+    ordinary = draw(st.lists(st.integers(0, NUM_ITEMS - 1), unique=True, max_size=k))
+    even = st.integers(0, NUM_ITEMS // 2 - 1).map(lambda half: 2 * half)
+    reserved = draw(st.lists(even, unique=True, max_size=k))
+    return k, ordinary, reserved, draw(st.integers(0, k))
+
+
+def answer_of(found: list[int], k: int, *, best: float) -> Recommendations:
+    missing = k - len(found)
+    items = torch.tensor([found + [NO_ITEM] * missing], dtype=torch.long)
+    scores = [best - place for place in range(len(found))] + [-torch.inf] * missing
+    return Recommendations(
+        items=items,
+        scores=torch.tensor([scores]),
+        score_kind="log_prob",
+        tokens=torch.tensor([3]),
+        leaves=items,
+        evaluated=torch.full((1, 2, 1), int(best)),
+    )
+
+
+@given(reservations())
+def test_reserved_places_are_those_of_a_loop_over_the_lists(case):
+    k, ordinary, reserved, num_places = case
+    answer = with_reserved(
+        answer_of(ordinary, k, best=-1.0),
+        answer_of(reserved, k, best=-101.0),
+        num_places=num_places,
+        leaf_of=torch.arange(NUM_ITEMS) // 3,
+    )
+    head = ordinary[: k - num_places]
+    fresh = [item for item in reserved if item not in head][:num_places]
+    expected = head + fresh + [item for item in ordinary if item not in head + fresh]
+    found = [item for item in answer.items[0].tolist() if item != NO_ITEM]
+    assert answer.items.shape == answer.scores.shape == (1, k)
+    assert found == expected[:k]
+    assert len(set(found)) == len(found) >= len(ordinary)
+    assert set(answer.items[0, len(found) :].tolist()) <= {NO_ITEM}
+    for item, score in zip(found, answer.scores[0].tolist(), strict=False):
+        at = -101.0 - reserved.index(item) if item in fresh else -1.0 - ordinary.index(item)
+        assert score == at
+    assert (answer.scores[0, len(found) :] == -torch.inf).all()
+    leaves = [item // 3 for item in answer.leaves[0].tolist() if item != NO_ITEM]
+    assert leaves == list(dict.fromkeys(item // 3 for item in found))
+    assert answer.tokens.tolist() == [6]
+    assert sorted(answer.evaluated.flatten().tolist()) == [-101, -101, -1, -1]
+
+
+@given(reservations())
+def test_no_reserved_place_and_nothing_to_put_there_change_no_list(case):
+    k, ordinary, reserved, num_places = case
+    usual = answer_of(ordinary, k, best=-1.0)
+    leaf_of = torch.arange(NUM_ITEMS)
+    for other, places in ((reserved, 0), ([], num_places), (ordinary, num_places)):
+        given_other = answer_of(other, k, best=-1.0)
+        answer = with_reserved(usual, given_other, num_places=places, leaf_of=leaf_of)
+        assert torch.equal(answer.items, usual.items)
+        assert torch.equal(answer.scores, usual.scores)
+
+
+def test_more_reserved_places_than_the_list_has_are_refused():
+    empty = answer_of([], 3, best=-1.0)
+    with pytest.raises(ValueError, match="4 places are reserved in a list of 3"):
+        with_reserved(empty, empty, num_places=4, leaf_of=torch.arange(NUM_ITEMS))
+
+
+@pytest.mark.parametrize("policy", [BeamSearch(num_beams=6), ExhaustiveSearch(num_leaves=6)])
+def test_reserved_places_hold_what_a_search_among_the_reserved_items_finds(policy):
+    _, trie, model = catalog_and_model("items")
+    is_reserved = torch.arange(40) >= 35
+    ordinary = GenerativeRecommender(model, trie, policy)
+    reserved = GenerativeRecommender(model, trie, policy, available=trie.availability(is_reserved))
+    both = ReservedPlaces(ordinary, reserved, num_places=2)
+    answer = both.recommend(batch(*ROWS), 6, exclude_seen=True)
+    usual = ordinary.recommend(batch(*ROWS), 6, exclude_seen=True)
+    among = reserved.recommend(batch(*ROWS), 6, exclude_seen=True)
+    assert torch.equal(answer.items[:, :4], usual.items[:, :4])
+    for user, items in enumerate(answer.items.tolist()):
+        fresh = [item for item in among.items[user].tolist() if item not in items[:4]]
+        assert items[4:] == fresh[:2]
+    assert torch.equal(answer.tokens, usual.tokens + among.tokens)
+    assert both.name == f"{policy.name}, 2 reserved"
+    assert torch.equal(both.leaf_of, ordinary.leaf_of)
+    with pytest.raises(ValueError, match="must not be negative, got -1"):
+        ReservedPlaces(ordinary, reserved, num_places=-1)

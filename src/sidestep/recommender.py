@@ -74,6 +74,29 @@ class Recommender(Protocol):
         ...
 
 
+@runtime_checkable
+class ExcludingRecommender(Recommender, Protocol):
+    """A recommender that can also leave out what a user has not seen."""
+
+    def recommend(
+        self,
+        histories: HistoryBatch,
+        k: int,
+        *,
+        exclude_seen: bool = False,
+        excluded: Int[Tensor, "users items"] | None = None,
+    ) -> Recommendations:
+        """See `Recommender.recommend`.
+
+        Args:
+            histories: see there.
+            k: see there.
+            exclude_seen: see there.
+            excluded: more items that each user must not get; `NO_ITEM` is padding.
+        """
+        ...
+
+
 class GenerativeRecommender:
     """A model of semantic IDs, the catalog's trie, and a search: the next item, code by code.
 
@@ -169,6 +192,139 @@ class GenerativeRecommender:
             leaves=leaves,
             evaluated=evaluated,
         )
+
+
+class ReservedPlaces:
+    """Lists of which some places go to items that are ranked among themselves, see `with_reserved`.
+
+    For items that the model ranks well and that would get no place all the same: those that were
+    appended after the training lose to every item whose codes the model has seen follow.
+    """
+
+    def __init__(
+        self, ordinary: ExcludingRecommender, reserved: ExcludingRecommender, *, num_places: int
+    ) -> None:
+        """Puts the parts together.
+
+        Args:
+            ordinary: fills the other places.
+            reserved: of the same catalog; recommends nothing but the items that places are for.
+            num_places: how many of them.
+
+        Raises:
+            ValueError: a negative number of places.
+        """
+        if num_places < 0:
+            raise ValueError(f"num_places must not be negative, got {num_places}.")
+        self.ordinary = ordinary
+        self.reserved = reserved
+        self.num_places = num_places
+
+    @property
+    def name(self) -> str:
+        """The name of what fills the other places, and how many are reserved."""
+        return f"{self.ordinary.name}, {self.num_places} reserved"
+
+    @property
+    def num_items(self) -> int:
+        """Items of the catalog."""
+        return self.ordinary.num_items
+
+    @property
+    def leaf_of(self) -> Int[Tensor, " items"]:
+        """The leaf of each item. A bucket may stand apart: its reserved items, and the others."""
+        return self.ordinary.leaf_of
+
+    def recommend(
+        self,
+        histories: HistoryBatch,
+        k: int,
+        *,
+        exclude_seen: bool = False,
+        excluded: Int[Tensor, "users items"] | None = None,
+    ) -> Recommendations:
+        """See `ExcludingRecommender.recommend`; costs the tokens of both parts.
+
+        Raises:
+            ValueError: the list has fewer places than are reserved.
+        """
+        ordinary, reserved = (
+            part.recommend(histories, k, exclude_seen=exclude_seen, excluded=excluded)
+            for part in (self.ordinary, self.reserved)
+        )
+        return with_reserved(ordinary, reserved, num_places=self.num_places, leaf_of=self.leaf_of)
+
+
+def with_reserved(
+    ordinary: Recommendations,
+    reserved: Recommendations,
+    *,
+    num_places: int,
+    leaf_of: Int[Tensor, " items"],
+) -> Recommendations:
+    """Gives the last places of each list to other items.
+
+    The first `k - num_places` items are those of `ordinary`. The best of `reserved` that are not
+    among them follow, at most `num_places`, and where they are fewer, `ordinary` goes on. No item
+    stands twice, and no list is shorter than before.
+
+    Args:
+        ordinary: lists of k.
+        reserved: of the same users, at least k items where there are as many: some may be among
+            those of `ordinary`.
+        num_places: how many places are reserved.
+        leaf_of: of every item.
+
+    Returns:
+        Lists of k. An item keeps the score of the list that it was taken from, so scores need not
+        fall where `reserved` begins, nor be comparable: probabilities of either part sum to one.
+        `leaves` are those of the items.
+
+    Raises:
+        ValueError: more places are reserved than the lists have.
+    """
+    k = ordinary.items.shape[1]
+    if num_places > k:
+        raise ValueError(f"{num_places} places are reserved in a list of {k}; reserve at most {k}.")
+    first = k - num_places
+    is_new = ~_is_among(reserved.items, ordinary.items[:, :first])
+    new, new_scores = _first_wanted(reserved.items, reserved.scores, is_new, num_places)
+    rest = ordinary.items[:, first:]
+    rest = rest.masked_fill(_is_among(rest, new), NO_ITEM)
+    items = torch.cat([ordinary.items[:, :first], new, rest], dim=1)
+    scores = torch.cat([ordinary.scores[:, :first], new_scores, ordinary.scores[:, first:]], dim=1)
+    items, scores = _first_wanted(items, scores, items != NO_ITEM, k)
+    evaluated = None
+    if ordinary.evaluated is not None and reserved.evaluated is not None:
+        evaluated = torch.cat([ordinary.evaluated, reserved.evaluated], dim=1)
+    return Recommendations(
+        items=items,
+        scores=scores,
+        score_kind=ordinary.score_kind,
+        tokens=ordinary.tokens + reserved.tokens,
+        leaves=_one_per_leaf(items, leaf_of),
+        evaluated=evaluated,
+    )
+
+
+def _is_among(
+    items: Int[Tensor, "users n"], others: Int[Tensor, "users m"]
+) -> Bool[Tensor, "users n"]:
+    """Which items are among the others of their user; padding is."""
+    is_same = items[:, :, None] == others[:, None, :]
+    return is_same.any(dim=2) | (items == NO_ITEM)
+
+
+def _one_per_leaf(
+    items: Int[Tensor, "users k"], leaf_of: Int[Tensor, " items"]
+) -> Int[Tensor, "users k"]:
+    """The first item of every leaf, in their order, padded with `NO_ITEM`."""
+    leaves = leaf_of.to(items.device)[items.clamp(min=0)]
+    is_same = leaves[:, :, None] == leaves[:, None, :]
+    is_first = ~is_same.tril(diagonal=-1).any(dim=2)
+    is_wanted = is_first & (items != NO_ITEM)
+    order = (~is_wanted).long().argsort(dim=1, stable=True)
+    return items.masked_fill(~is_wanted, NO_ITEM).gather(1, order)
 
 
 def unwanted_items(

@@ -50,6 +50,8 @@ def test_appending_changes_no_old_id_and_no_old_weight_and_survives_the_folder(t
     new = appended(old)
     save_loaded(tmp_path / "new", new)
     for grown in (new, load(tmp_path / "new", device="cpu")):
+        assert (old.num_new_items, grown.num_new_items) == (0, 2)
+        assert grown.new_item_ids == NEW_IDS
         assert grown.catalog.parent_version == old.catalog.version
         assert torch.equal(grown.catalog.semantic_ids[:12], old.catalog.semantic_ids)
         assert grown.catalog.ids_of(np.arange(12, 14)) == NEW_IDS
@@ -86,6 +88,67 @@ def test_lists_without_new_items_keep_their_order(tmp_path, kind):
     ):
         assert after.item_ids == before.item_ids
         assert after.scores == pytest.approx(before.scores, abs=1e-5)
+
+
+HISTORIES = [["id-3", "id-7"], [], ["id-1", "new-b"]]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("num_new_places", [0, 1, 2, 4, 5])
+def test_the_last_places_go_to_the_best_new_items(tmp_path, kind, num_new_places):
+    new = appended(loaded(tmp_path / "old", kind))
+    ordinary = new.recommend(HISTORIES, k=5)
+    among_new = new.recommend(HISTORIES, k=5, available=NEW_IDS)
+    lists = new.recommend(HISTORIES, k=5, num_new_places=num_new_places)
+    for answer, usual, newest in zip(lists, ordinary, among_new, strict=True):
+        scores = dict(zip(usual.item_ids, usual.scores, strict=True))
+        head = usual.item_ids[: 5 - num_new_places]
+        fresh = [item for item in newest.item_ids if item not in head][:num_new_places]
+        rest = [item for item in usual.item_ids if item not in [*head, *fresh]]
+        assert answer.item_ids == [*head, *fresh, *rest][:5]
+        assert answer.is_new == [item in NEW_IDS for item in answer.item_ids]
+        scores |= {item: newest.scores[newest.item_ids.index(item)] for item in fresh}
+        assert answer.scores == pytest.approx([scores[item] for item in answer.item_ids])
+    assert new.recommend([[]], 2, num_new_places=2)[0].item_ids == among_new[1].item_ids
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_place_for_a_new_item_that_nobody_may_get_goes_to_the_next_old_one(tmp_path, kind):
+    new = appended(loaded(tmp_path / "old", kind))
+    usual = new.recommend([["id-3"]], k=5, available=ITEM_IDS)[0].item_ids
+    without = (
+        new.recommend([["id-3"]], k=5, available=ITEM_IDS, num_new_places=2),
+        new.recommend([["id-3"]], k=5, excluded=[NEW_IDS], num_new_places=2),
+        new.recommend([["id-3", *NEW_IDS]], k=5, exclude_seen=True, num_new_places=2),
+        retire_items(new, NEW_IDS).recommend([["id-3"]], k=5, num_new_places=2),
+    )
+    for [answer] in without:
+        assert not any(answer.is_new)
+        assert len(answer.item_ids) == 5
+    assert without[0][0].item_ids == without[3][0].item_ids == usual
+    [answer] = new.recommend([["id-3"]], k=5, excluded=[["new-a"]], num_new_places=2)
+    assert answer.item_ids[3] == "new-b"
+    assert sum(answer.is_new) == 1
+
+
+def test_places_for_new_items_that_cannot_be_filled_are_refused(tmp_path):
+    old = loaded(tmp_path / "old", "transformer")
+    with pytest.raises(ValueError, match="no item was appended to this bundle"):
+        old.recommend([[]], k=3, num_new_places=1)
+    new = appended(old)
+    for wrong in (4, -1):
+        with pytest.raises(
+            ValueError, match=f"between 0 and the length of the list, 3, got {wrong}"
+        ):
+            new.recommend([[]], k=3, num_new_places=wrong)
+    with pytest.raises(TypeError, match="num_new_places is an integer, got bool True"):
+        new.recommend([[]], k=3, num_new_places=True)
+
+
+def test_what_is_appended_twice_is_new_twice(tmp_path):
+    new = appended(loaded(tmp_path / "old", "transformer"))
+    again = append_items(new, ["new-c"], np.array([[3, 3]], dtype=np.int32))
+    assert again.new_item_ids == [*NEW_IDS, "new-c"]
 
 
 def test_a_new_row_is_the_mean_of_the_siblings(tmp_path):

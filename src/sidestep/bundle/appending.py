@@ -60,9 +60,13 @@ def append_items(
     network = loaded.network
     if network is not None:
         network = _grown(loaded, network, catalog, new_rows).to(loaded.device)
+    known = {
+        "catalog_version": catalog.version,
+        "num_new_items": loaded.manifest.num_new_items + len(item_ids),
+    }
     return replace(
         loaded,
-        manifest=loaded.manifest.model_copy(update={"catalog_version": catalog.version}),
+        manifest=loaded.manifest.model_copy(update=known),
         catalog=catalog.to(loaded.device),
         network=network,
         counts=counts,

@@ -47,6 +47,7 @@ def save_bundle(
     counts: np.ndarray | None = None,
     training: Mapping[str, Any] | None = None,
     data: Mapping[str, Any] | None = None,
+    num_new_items: int = 0,
 ) -> None:
     """Writes a bundle, whole or not at all; an older bundle at `path` is replaced.
 
@@ -59,6 +60,7 @@ def save_bundle(
         counts: interactions per item in training, for popularity.
         training: a summary, as JSON.
         data: name and hashes of the dataset, as JSON.
+        num_new_items: see `Manifest`.
     """
     if (network is None) == (counts is None):
         raise ValueError("a bundle holds either a network or counts; give one of the two.")
@@ -82,6 +84,7 @@ def save_bundle(
             kind=kind,
             model=description_of(network),
             max_history=max_history,
+            num_new_items=num_new_items,
             seed=seed,
             training=dict(training or {}),
             data=dict(data or {}),
@@ -107,6 +110,7 @@ def save_loaded(path: Path, loaded: LoadedRecommender) -> None:
         counts=loaded.counts,
         training=loaded.manifest.training,
         data=loaded.manifest.data,
+        num_new_items=loaded.manifest.num_new_items,
     )
 
 

@@ -22,7 +22,7 @@ from sidestep.catalog.catalog import Catalog
 from sidestep.data.histories import Histories
 from sidestep.model.sasrec import SasRec
 from sidestep.model.semantic_id_model import SemanticIdModel
-from sidestep.recommender import GenerativeRecommender, Recommendations
+from sidestep.recommender import GenerativeRecommender, Recommendations, ReservedPlaces
 from sidestep.search.beam import BeamSearch
 from sidestep.search.policy import SearchPolicy
 from sidestep.step import NO_ITEM
@@ -35,7 +35,9 @@ _USERS_AT_ONCE = 128
 class RankedItems:
     """What one user is recommended, best first, as plain Python values.
 
-    scores: one per item; their unit is `score_kind`, such as "log_prob".
+    scores: one per item; their unit is `score_kind`, such as "log_prob". They fall from first to
+        last, but that those in places for new items are scores among the new items alone.
+    is_new: one per item: whether it was appended after the training.
     titles: one per item; None where the catalog has no texts.
     tokens: backbone positions spent after the prompt.
     num_unknown: items of the history that were dropped because the catalog lacks them.
@@ -43,6 +45,7 @@ class RankedItems:
 
     item_ids: list[str]
     scores: list[float]
+    is_new: list[bool]
     score_kind: str
     titles: list[str] | None
     tokens: int
@@ -74,6 +77,17 @@ class LoadedRecommender:
         return self.manifest.max_history
 
     @property
+    def num_new_items(self) -> int:
+        """Items that were appended after the training: the last ones of the catalog."""
+        return self.manifest.num_new_items
+
+    @property
+    def new_item_ids(self) -> list[str]:
+        """The IDs of the new items. As `available` they are asked for on their own."""
+        num_items = self.catalog.num_items
+        return self.catalog.ids_of(np.arange(num_items - self.num_new_items, num_items))
+
+    @property
     def is_searched(self) -> bool:
         """Whether it writes semantic IDs, among which is searched, instead of scoring all items."""
         return isinstance(self.network, SemanticIdModel)
@@ -83,18 +97,42 @@ class LoadedRecommender:
         search: SearchPolicy | None = None,
         *,
         available: Collection[str] | None = None,
-    ) -> GenerativeRecommender | ItemScoreRecommender:
+        num_new_places: int = 0,
+    ) -> GenerativeRecommender | ItemScoreRecommender | ReservedPlaces:
         """The recommender itself, which speaks of item indices, as evaluation wants it.
 
         Args:
             search: of the semantic IDs; None is a beam search of 50. Only for kinds that search.
             available: IDs of the items that may be recommended; None means all. Whatever has a
                 tombstone is left out of them.
+            num_new_places: see `recommend`.
 
         Raises:
             KeyError: `available` names an item that the catalog lacks.
-            ValueError: a search is given, and there is nothing to search.
+            ValueError: a search is given, and there is nothing to search; or places for new items,
+                and there are none.
         """
+        if not num_new_places:
+            return self._recommender(search, available)
+        if not self.num_new_items:
+            raise ValueError(
+                f"num_new_places is {num_new_places}, but no item was appended to this bundle "
+                "after its training; leave it out, or append items with 'sidestep append'."
+            )
+        new = self.new_item_ids
+        if available is not None:
+            wanted = set(available)
+            new = [item_id for item_id in new if item_id in wanted]
+        return ReservedPlaces(
+            self._recommender(search, available),
+            self._recommender(search, new),
+            num_places=num_new_places,
+        )
+
+    def _recommender(
+        self, search: SearchPolicy | None, available: Collection[str] | None
+    ) -> GenerativeRecommender | ItemScoreRecommender:
+        """See `recommender`."""
         if isinstance(self.network, SemanticIdModel):
             policy = search or BeamSearch(num_beams=_DEFAULT_BEAMS)
             trie = self.catalog.trie
@@ -120,6 +158,7 @@ class LoadedRecommender:
         search: SearchPolicy | None = None,
         available: Collection[str] | None = None,
         excluded: Sequence[Collection[str]] | None = None,
+        num_new_places: int = 0,
     ) -> list[RankedItems]:
         """Ranks items for each user.
 
@@ -135,6 +174,10 @@ class LoadedRecommender:
             available: IDs of the items that may be recommended to anyone; None means all.
             excluded: per user the IDs of further items that this user must not get; IDs that the
                 catalog lacks do no harm.
+            num_new_places: how many of the `k` places go to items that were appended after the
+                training, and to which the model would otherwise give none: the last ones, filled
+                with the best of the new items, which are ranked among themselves. Where they are
+                fewer, the ordinary list goes on. With `k` the list is that of the new items.
 
         Returns:
             One answer per user, in their order.
@@ -143,10 +186,12 @@ class LoadedRecommender:
             KeyError: `available` names an item that the catalog lacks.
             TypeError: a history, `available` or what a user must not get is one text instead of a
                 sequence of IDs, an ID is no text, or `k` no integer.
-            ValueError: `k` is not positive, a search is given where there is none, or `excluded`
-                has not one entry per user.
+            ValueError: `k` is not positive, a search is given where there is none, `excluded` has
+                not one entry per user, or places for new items that do not fit into `k` or that
+                no new item could take.
         """
         _check_request(histories, k, available, excluded)
+        _check_new_places(num_new_places, k)
         every, num_unknown = self._histories(histories)
         known = every.cut(self.max_history)
         unwanted = [] if excluded is None else [self._histories(excluded)[0]]
@@ -154,7 +199,7 @@ class LoadedRecommender:
             unwanted.append(every)
         if search is None and self.is_searched:
             search = BeamSearch(num_beams=max(_DEFAULT_BEAMS, k))
-        recommender = self.recommender(search, available=available)
+        recommender = self.recommender(search, available=available, num_new_places=num_new_places)
         ranked: list[RankedItems] = []
         for start in range(0, len(known), _USERS_AT_ONCE):
             rows = np.arange(start, min(start + _USERS_AT_ONCE, len(known)))
@@ -206,6 +251,7 @@ class LoadedRecommender:
     def _named(self, answer: Recommendations, num_unknown: Sequence[int]) -> list[RankedItems]:
         """Indices as IDs and titles, without padding."""
         items, scores = answer.items.cpu(), answer.scores.cpu()
+        first_new = self.catalog.num_items - self.num_new_items
         named = []
         for row, unknown in enumerate(num_unknown):
             is_item = items[row] != NO_ITEM
@@ -214,6 +260,7 @@ class LoadedRecommender:
                 RankedItems(
                     item_ids=self.catalog.ids_of(indices),
                     scores=scores[row][is_item].tolist(),
+                    is_new=(indices >= first_new).tolist(),
                     score_kind=answer.score_kind,
                     titles=None if self.catalog.texts is None else self.catalog.titles_of(indices),
                     tokens=int(answer.tokens[row]),
@@ -241,6 +288,17 @@ def _check_request(histories: Any, k: Any, available: Any, excluded: Any) -> Non
                 f"excluded has {len(excluded)} entries for {len(histories)} histories; give one "
                 "per user, [] where nothing is excluded."
             )
+
+
+def _check_new_places(num_new_places: Any, k: int) -> None:
+    if isinstance(num_new_places, bool) or not isinstance(num_new_places, int | np.integer):
+        kind = type(num_new_places).__name__
+        raise TypeError(f"num_new_places is an integer, got {kind} {num_new_places!r}.")
+    if not 0 <= num_new_places <= k:
+        raise ValueError(
+            f"num_new_places must lie between 0 and the length of the list, {k}, got "
+            f"{num_new_places}."
+        )
 
 
 def _check_rows(name: str, rows: Any) -> None:

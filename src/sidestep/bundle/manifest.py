@@ -8,8 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sidestep.files import read_json
 
-SCHEMA_VERSION = 2
-"""Version 2 added T5 and Hugging Face networks, and tombstones in the catalog; 1 is read too."""
+SCHEMA_VERSION = 3
+"""Version 2 added T5 and Hugging Face networks, and tombstones in the catalog; version 3 the number
+of new items, of which a bundle of version 1 or 2 is taken to have none."""
 
 MANIFEST = "manifest.json"
 FORMAT = "sidestep.bundle"
@@ -27,15 +28,17 @@ class Manifest(BaseModel):
     data: name and hashes of what it was trained on.
     files: SHA-256 by path within the bundle.
     max_history: most recent items that are shown to the network.
+    num_new_items: items that were appended after the training: the last ones of the catalog.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     format: Literal["sidestep.bundle"]
-    schema_version: Literal[1, 2]
+    schema_version: Literal[1, 2, 3]
     kind: Kind
     model: dict[str, Any]
     max_history: int = Field(ge=1)
+    num_new_items: int = Field(0, ge=0)
     seed: int
     training: dict[str, Any]
     data: dict[str, Any]

@@ -39,6 +39,14 @@ def recommend(
         Path | None,
         typer.Option(help="Recommend only these items: a text file with an ID per line."),
     ] = None,
+    new_places: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="How many of the places, the last ones, go to items that were appended after the "
+            "training, ranked among themselves.",
+        ),
+    ] = 0,
     json: AsJson = False,
 ) -> None:
     """Recommend items after a history.
@@ -50,6 +58,8 @@ def recommend(
       sidestep recommend runs/scientific/transformer-0 --user 17
 
       sidestep recommend runs/my/transformer --user u7 --exclude-seen --available in-stock.txt
+
+      sidestep recommend runs/my/bundle-2 --user u7 --dataset runs/my/dataset --k 10 --new-places 2
     """
     item_ids = _item_ids(run, history, user, dataset)
     loaded = load(run)
@@ -59,6 +69,15 @@ def recommend(
             f"--beams {beams}: {run} is {loaded.kind}, which scores every item and searches "
             "nothing; leave the option out."
         )
+    if new_places > k:
+        raise ValueError(
+            f"--new-places {new_places}: the list has {k} places; lower it or raise -k."
+        )
+    if new_places and not loaded.num_new_items:
+        raise ValueError(
+            f"--new-places {new_places}: no item was appended to {run} after its training; leave "
+            "the option out, or append items with 'sidestep append'."
+        )
     [answer] = loaded.recommend(
         [item_ids],
         k,
@@ -66,8 +85,12 @@ def recommend(
         excluded=None if exclude is None else [split_names(exclude)],
         available=None if available is None else read_ids(available),
         search=BeamSearch(num_beams=beams) if beams is not None else None,
+        num_new_places=new_places,
     )
     _tell_what_is_missing(answer, item_ids, k, is_searched=is_searched)
+    num_new = sum(answer.is_new)
+    if num_new < new_places:
+        say(f"Note: {num_new} of {new_places} places went to new items; there are no more.")
     if json:
         print_json(_as_json(item_ids, answer))
         return
@@ -120,8 +143,10 @@ def _as_json(item_ids: list[str], answer: RankedItems) -> dict[str, object]:
         "score_kind": answer.score_kind,
         "tokens": answer.tokens,
         "items": [
-            {"item_id": item_id, "score": score, "title": title}
-            for item_id, score, title in zip(answer.item_ids, answer.scores, titles, strict=True)
+            {"item_id": item_id, "score": score, "is_new": is_new, "title": title}
+            for item_id, score, is_new, title in zip(
+                answer.item_ids, answer.scores, answer.is_new, titles, strict=True
+            )
         ],
     }
 
@@ -142,7 +167,9 @@ def _print(loaded: LoadedRecommender, item_ids: list[str], answer: RankedItems) 
     )
     titles = answer.item_ids if answer.titles is None else answer.titles
     rows = [
-        [item_id, title, f"{score:.3f}"]
-        for item_id, title, score in zip(answer.item_ids, titles, answer.scores, strict=True)
+        [item_id, f"{title} (new)" if is_new else title, f"{score:.3f}"]
+        for item_id, title, is_new, score in zip(
+            answer.item_ids, titles, answer.is_new, answer.scores, strict=True
+        )
     ]
     OUT.print(table("Recommended", ["item", "title", answer.score_kind], rows))

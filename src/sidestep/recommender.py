@@ -175,7 +175,7 @@ class GenerativeRecommender:
         buckets = self.trie.items(candidates.leaves, self.available)  # [users, leaves, bucket]
         leaves = buckets[..., 0]
         items = buckets.flatten(1)
-        scores = candidates.log_probs.repeat_interleave(buckets.shape[2], dim=1)
+        scores = candidates.scores.repeat_interleave(buckets.shape[2], dim=1)
         is_wanted = items != NO_ITEM
         if exclusion is not None:
             is_wanted &= ~exclusion.is_excluded(items)
@@ -187,7 +187,7 @@ class GenerativeRecommender:
         return Recommendations(
             items=items,
             scores=scores,
-            score_kind="log_prob",
+            score_kind=candidates.score_kind,
             tokens=candidates.tokens,
             leaves=leaves,
             evaluated=evaluated,

@@ -1,12 +1,16 @@
 """Ten-line models whose answers are known: a search must not need a network."""
 
+import itertools
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from hypothesis import strategies as st
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from sidestep.step import HistoryBatch, StepOutput
+from sidestep.catalog.trie import NO_STATE
+from sidestep.step import HistoryBatch, StepOutput, log_probs
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,70 @@ class PrefixTable:
         return StepOutput(logits=logits.float(), hidden=prefixes[..., None].float())
 
 
+class ItemTable:
+    """Item logits that depend on the state alone, by a fixed hash."""
+
+    def __init__(self, num_items: int) -> None:
+        self.num_items = num_items
+
+    def item_logits(self, states: Tensor) -> Tensor:
+        items = torch.arange(self.num_items)
+        return torch.sin(states[..., :1] * 3.7 + items * 5.1) * 2
+
+
 def histories_of(*first_items: int) -> HistoryBatch:
     """One-item histories."""
     items = torch.tensor(first_items)[:, None]
     return HistoryBatch(items=items, lengths=torch.ones(len(first_items), dtype=torch.long))
+
+
+@st.composite
+def catalogs(draw):
+    """Semantic IDs of a few items, some of them shared, and codebook sizes."""
+    sizes = tuple(draw(st.lists(st.integers(1, 5), min_size=1, max_size=4)))
+    every = list(itertools.product(*map(range, sizes)))
+    ids = draw(st.lists(st.sampled_from(every), min_size=1, max_size=20))
+    return np.array(ids), sizes
+
+
+def brute_force(model, histories, ids, normaliser="legal"):
+    """Log-probability of each distinct semantic ID, one step at a time in plain Python."""
+    distinct = sorted(set(map(tuple, ids.tolist())))
+    rows = []
+    for user in range(len(histories.lengths)):
+        one = HistoryBatch(
+            items=histories.items[user : user + 1], lengths=histories.lengths[user : user + 1]
+        )
+        scores = {}
+        for semantic_id in distinct:
+            step, context = model.encode(one, capacity=len(semantic_id))
+            total, slot = 0.0, 0
+            for depth, code in enumerate(semantic_id):
+                siblings = {
+                    other[depth] for other in distinct if other[:depth] == semantic_id[:depth]
+                }
+                legal = torch.zeros(step.logits.shape, dtype=torch.bool)
+                legal[..., sorted(siblings)] = True
+                total += float(
+                    log_probs(step, legal if normaliser == "legal" else None)[0, 0, code]
+                )
+                if depth + 1 < len(semantic_id):
+                    step, context = model.extend(
+                        context,
+                        torch.tensor([[code]]),
+                        torch.tensor([[slot]]),
+                        torch.tensor([[depth + 1]]),
+                        is_node=torch.tensor([[True]]),
+                    )
+                    slot += 1
+            scores[semantic_id] = total
+        rows.append(scores)
+    return rows
+
+
+def found(candidates, trie, user):
+    """The log-probability of each leaf of a user, by its codes."""
+    leaves = candidates.leaves[user]
+    leaves = leaves[leaves != NO_STATE]
+    paths = [tuple(path) for path in trie.path(leaves).tolist()]
+    return dict(zip(paths, candidates.log_probs[user, : len(leaves)].tolist(), strict=True))

@@ -12,59 +12,9 @@ from sidestep.search.exclusion import Exclusion
 from sidestep.search.exhaustive import ExhaustiveSearch
 from sidestep.search.policy import Scope
 from sidestep.search.tree import evaluated_prefixes
-from sidestep.step import NO_ITEM, HistoryBatch, log_probs
+from sidestep.step import NO_ITEM
 
-from .fakes import PrefixTable, histories_of
-
-
-@st.composite
-def catalogs(draw):
-    sizes = tuple(draw(st.lists(st.integers(1, 5), min_size=1, max_size=4)))
-    every = list(itertools.product(*map(range, sizes)))
-    ids = draw(st.lists(st.sampled_from(every), min_size=1, max_size=20))
-    return np.array(ids), sizes
-
-
-def brute_force(model, histories, ids, normaliser="legal"):
-    """Log-probability of each distinct semantic ID, one step at a time in plain Python."""
-    distinct = sorted(set(map(tuple, ids.tolist())))
-    rows = []
-    for user in range(len(histories.lengths)):
-        one = HistoryBatch(
-            items=histories.items[user : user + 1], lengths=histories.lengths[user : user + 1]
-        )
-        scores = {}
-        for semantic_id in distinct:
-            step, context = model.encode(one, capacity=len(semantic_id))
-            total, slot = 0.0, 0
-            for depth, code in enumerate(semantic_id):
-                siblings = {
-                    other[depth] for other in distinct if other[:depth] == semantic_id[:depth]
-                }
-                legal = torch.zeros(step.logits.shape, dtype=torch.bool)
-                legal[..., sorted(siblings)] = True
-                total += float(
-                    log_probs(step, legal if normaliser == "legal" else None)[0, 0, code]
-                )
-                if depth + 1 < len(semantic_id):
-                    step, context = model.extend(
-                        context,
-                        torch.tensor([[code]]),
-                        torch.tensor([[slot]]),
-                        torch.tensor([[depth + 1]]),
-                        is_node=torch.tensor([[True]]),
-                    )
-                    slot += 1
-            scores[semantic_id] = total
-        rows.append(scores)
-    return rows
-
-
-def found(candidates, trie, user):
-    leaves = candidates.leaves[user]
-    leaves = leaves[leaves != NO_STATE]
-    paths = [tuple(path) for path in trie.path(leaves).tolist()]
-    return dict(zip(paths, candidates.log_probs[user, : len(leaves)].tolist(), strict=True))
+from .fakes import PrefixTable, brute_force, catalogs, found, histories_of
 
 
 @settings(max_examples=25)

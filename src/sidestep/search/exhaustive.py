@@ -1,6 +1,6 @@
 """The exhaustive scorer: every leaf of the catalog, exactly; what no search can beat."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,21 +10,24 @@ from torch import Tensor
 
 from sidestep.catalog.trie import NO_STATE, Trie
 from sidestep.search.policy import Normaliser, Scope, code_log_probs
-from sidestep.search.tree import Candidates
+from sidestep.search.scorer import Guidance
+from sidestep.search.tree import LOG_PROB, Candidates
 from sidestep.step import ROOT_SLOT, HistoryBatch, StepModel, StepOutput
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExhaustiveSearch:
-    """Ranks the whole catalog by log-probability, a chunk of the trie at a time.
+    """Ranks the whole catalog, a chunk of the trie at a time.
 
     num_leaves: leaves returned.
+    guidance: what ranks the leaves; None: log-probability. The ceiling of a search so guided.
     normaliser: of the code probabilities.
     chunk_size: prefixes of the last depth but one that are pushed through the model together;
         memory grows with users × chunk_size × codes.
     """
 
     num_leaves: int = 50
+    guidance: Guidance | None = None
     normaliser: Normaliser = "legal"
     chunk_size: int = 256
     name: str = "exhaustive"
@@ -39,24 +42,48 @@ class ExhaustiveSearch:
     @torch.no_grad()
     def search(self, model: StepModel[Any], histories: HistoryBatch, scope: Scope) -> Candidates:
         """See `SearchPolicy.search`; no leaf in scope is missed."""
-        scores, tokens = self.leaf_log_probs(model, histories, scope)
-        best, index = scores.topk(min(self.num_leaves, scores.shape[1]), dim=1)
-        leaves = (index + scope.trie.first_leaf).masked_fill(best == -torch.inf, NO_STATE)
-        return Candidates(leaves=leaves, log_probs=best, tokens=tokens)
-
-    @torch.no_grad()
-    def leaf_log_probs(
-        self, model: StepModel[Any], histories: HistoryBatch, scope: Scope
-    ) -> tuple[Float[Tensor, "users leaves"], Int[Tensor, " users"]]:
-        """Log-probability of every leaf in the order of the trie, and the tokens it took.
-
-        Leaves out of scope get -inf.
-        """
         trie = scope.trie
         chunks = list(_chunks(trie, self.chunk_size))
         widest = max((sum(len(level) for level in chunk) for chunk in chunks), default=0)
         step, root = model.encode(histories, capacity=widest)
-        num_users, device = len(histories.lengths), step.logits.device
+        scores_of = None if self.guidance is None else self.guidance.begin(step, root, scope)
+        log_probs, tokens = self._leaf_log_probs(model, step, root, chunks, scope)
+        scores, score_kind = log_probs, LOG_PROB
+        if self.guidance is not None and scores_of is not None:
+            leaves = torch.arange(trie.first_leaf, trie.num_nodes(), device=log_probs.device)
+            own = scores_of(leaves.expand(log_probs.shape), trie.num_levels)
+            scores = self.guidance.ranked_by(own, log_probs, trie.num_levels)
+            score_kind = self.guidance.score_kind
+        best, index = scores.topk(min(self.num_leaves, scores.shape[1]), dim=1)
+        return Candidates(
+            leaves=(index + trie.first_leaf).masked_fill(best == -torch.inf, NO_STATE),
+            log_probs=log_probs.gather(1, index),
+            scores=best,
+            score_kind=score_kind,
+            tokens=tokens,
+        )
+
+    def _leaf_log_probs(
+        self,
+        model: StepModel[Any],
+        step: StepOutput,
+        root: Any,
+        chunks: Sequence[list[Int[Tensor, " _"]]],
+        scope: Scope,
+    ) -> tuple[Float[Tensor, "users leaves"], Int[Tensor, " users"]]:
+        """Log-probability of every leaf in the order of the trie, and the tokens it took.
+
+        Leaves out of scope get -inf.
+
+        Args:
+            model: the policy.
+            step: its output at the root.
+            root: the encoded histories.
+            chunks: of the trie, see `_chunks`.
+            scope: the items that may be returned.
+        """
+        trie = scope.trie
+        num_users, device = len(step.logits), step.logits.device
         zeros = torch.zeros(num_users, 1, dtype=torch.long, device=device)
         root_scores = code_log_probs(step, scope.legal(zeros, 0), self.normaliser)
         scores = torch.full((num_users, trie.num_leaves), -torch.inf, device=device)

@@ -8,6 +8,9 @@ from torch import Tensor
 
 from sidestep.catalog.trie import Trie
 
+LOG_PROB = "log_prob"
+"""What leaves are ranked by where likelihood alone decides."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tree:
@@ -17,6 +20,7 @@ class Tree:
     parents: slots; the root is its own.
     depths: codes decided.
     log_probs: of the whole prefix.
+    scores: what the search chose it by; `log_probs` where likelihood alone decides.
     is_node: False in columns that a user did not need.
     """
 
@@ -24,6 +28,7 @@ class Tree:
     parents: Int[Tensor, "users slots"]
     depths: Int[Tensor, "users slots"]
     log_probs: Float[Tensor, "users slots"]
+    scores: Float[Tensor, "users slots"]
     is_node: Bool[Tensor, "users slots"]
 
     @staticmethod
@@ -35,6 +40,7 @@ class Tree:
             parents=zeros,
             depths=zeros,
             log_probs=torch.zeros(num_users, 1, device=device),
+            scores=torch.zeros(num_users, 1, device=device),
             is_node=torch.ones(num_users, 1, dtype=torch.bool, device=device),
         )
 
@@ -49,6 +55,7 @@ class Tree:
             parents=joined(self.parents, nodes.parents),
             depths=joined(self.depths, nodes.depths),
             log_probs=joined(self.log_probs, nodes.log_probs),
+            scores=joined(self.scores, nodes.scores),
             is_node=joined(self.is_node, nodes.is_node),
         )
 
@@ -59,12 +66,16 @@ class Candidates:
 
     leaves: `NO_STATE` where a user has fewer.
     log_probs: of the leaves; -inf at `NO_STATE`.
+    scores: what they are ranked by; -inf at `NO_STATE`.
+    score_kind: what a score is: `LOG_PROB`, or what guided the search.
     tokens: backbone positions spent after the prompt, the root included.
     tree: the nodes behind the leaves; None if the search kept none.
     """
 
     leaves: Int[Tensor, "users leaves"]
     log_probs: Float[Tensor, "users leaves"]
+    scores: Float[Tensor, "users leaves"]
+    score_kind: str
     tokens: Int[Tensor, " users"]
     tree: Tree | None = None
 

@@ -1,0 +1,99 @@
+"""Item support: what a distribution over items says of every prefix, exactly."""
+
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from sidestep.catalog.trie import NO_STATE, Trie
+from sidestep.search.policy import Scope
+from sidestep.search.scorer import PrefixScores
+from sidestep.step import NO_ITEM, Context, StepOutput
+
+
+@runtime_checkable
+class ItemHead(Protocol):
+    """Scores every item at the state of a history, as a Transformer with an item head does."""
+
+    def item_logits(self, states: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch items"]:
+        """Unnormalised log-probabilities of all items of the catalog, in its order."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ItemSupport:
+    """Scores a prefix by the log of the probability of all items below it.
+
+        y(prefix) = log Σ_{items i below} exp(z_i) - log Σ_{items i in scope} exp(z_i)
+
+    with z the item logits at the root. A leaf's score is that of its item, so that a search with
+    it can return the item head's own ranking, and, mixed with log π, any product of the two.
+    Memory grows with users × nodes of the trie.
+
+    head: gives z.
+    """
+
+    head: ItemHead
+    name: str = "item-support"
+
+    def begin(self, root: StepOutput, context: Context, scope: Scope) -> PrefixScores:
+        """See `PrefixScorer.begin`."""
+        logits = self.head.item_logits(root.hidden[:, 0]).float()
+        logits = _in_scope(logits, scope)
+        by_node = node_log_sums(logits, scope.trie)
+        whole = by_node[:, :1]
+        by_node = by_node - whole.masked_fill(whole == -torch.inf, 0.0)  # -inf - -inf is NaN
+
+        def scores(states: Int[Tensor, "users width"], depth: int) -> Float[Tensor, "users width"]:
+            found = by_node.gather(1, states.clamp(min=0))
+            return found.masked_fill(states == NO_STATE, -torch.inf)
+
+        return scores
+
+
+def node_log_sums(logits: Float[Tensor, "users items"], trie: Trie) -> Float[Tensor, "users nodes"]:
+    """log Σ exp of the logits of the items below every node of a trie, in the order of states.
+
+    Level by level from the leaves, each a reduction over runs of siblings; what is far below the
+    largest logit keeps its digits. -inf where every item has -inf.
+    """
+    sums = _log_sums(logits[:, trie.bucket_items.long()], trie.bucket_start.long())
+    levels = [sums]
+    for depth in range(trie.num_levels - 1, -1, -1):
+        nodes = trie.nodes_at(depth)
+        bounds = trie.child_start[nodes.start : nodes.stop + 1].long()
+        levels.append(_log_sums(levels[-1], bounds - bounds[0]))
+    return torch.cat(levels[::-1], dim=1)
+
+
+def _log_sums(
+    values: Float[Tensor, "users values"], bounds: Int[Tensor, " runs_plus_one"]
+) -> Float[Tensor, "users runs"]:
+    """log Σ exp of each run of values; run r goes from `bounds[r]` up to `bounds[r + 1]`."""
+    runs = len(bounds) - 1
+    run = torch.repeat_interleave(torch.arange(runs, device=bounds.device), bounds.diff())
+    index = run.expand(len(values), -1)
+    empty = values.new_full((len(values), runs), -torch.inf)
+    largest = empty.scatter_reduce(1, index, values, "amax")
+    # A run of -inf alone would give NaN.
+    shift = largest.masked_fill(largest == -torch.inf, 0.0)
+    sums = torch.zeros_like(empty).index_add_(1, run, (values - shift[:, run]).exp())
+    return sums.log() + shift
+
+
+def _in_scope(logits: Float[Tensor, "users items"], scope: Scope) -> Float[Tensor, "users items"]:
+    """The logits, -inf at items that must not be returned."""
+    if scope.available is not None:
+        is_available = torch.zeros(logits.shape[1], dtype=torch.bool, device=logits.device)
+        is_available[scope.available.bucket_items.long()] = True
+        logits = logits.masked_fill(~is_available, -torch.inf)
+    if scope.excluded is not None:
+        # Padding gets a column of its own, past the last item.
+        items = scope.excluded.items
+        items = items.masked_fill(items == NO_ITEM, logits.shape[1])
+        is_out = logits.new_zeros(len(logits), logits.shape[1] + 1, dtype=torch.bool)
+        is_out.scatter_(1, items, True)
+        logits = logits.masked_fill(is_out[:, :-1], -torch.inf)
+    return logits

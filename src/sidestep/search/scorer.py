@@ -1,0 +1,98 @@
+"""Prefix scorers: what says how good a half-built item is, before it costs a token."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from sidestep.search.policy import Scope
+from sidestep.step import Context, StepOutput
+
+PrefixScores = Callable[[Int[Tensor, "users width"], int], Float[Tensor, "users width"]]
+"""Scores of some states of each user, all of one depth; whatever at `NO_STATE`. The higher the
+better, and comparable within one user and depth only."""
+
+
+@runtime_checkable
+class PrefixScorer(Protocol):
+    """A process reward model, an item head, popularity, a rule of the shop; a user's own class.
+
+    Called once per batch of users and then once per level, with all candidates together. It sees
+    the history, never the nodes, so that scoring costs no token.
+    """
+
+    @property
+    def name(self) -> str:
+        """What tables call it."""
+        ...
+
+    def begin(self, root: StepOutput, context: Context, scope: Scope) -> PrefixScores:
+        """Reads the histories of a batch.
+
+        Args:
+            root: what the model says at the root, width 1.
+            context: the encoded histories.
+            scope: the items that may be returned.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Guidance:
+    """How a search ranks the prefixes of one depth: y(prefix) + λ · log π(prefix).
+
+    PROMISE ranks by y alone, λ = 0 (arXiv:2601.04674, Alg. 1); the mixture is ours.
+
+    scorer: y.
+    likelihood_weight: λ, of all depths or one for each; log π is of the whole prefix.
+    """
+
+    scorer: PrefixScorer
+    likelihood_weight: float | tuple[float, ...] = 0.0
+
+    def __post_init__(self) -> None:
+        weights = self._weights()
+        if not weights or min(weights) < 0:
+            raise ValueError(
+                f"likelihood_weight must be 0 or more, got {self.likelihood_weight}; 0 ranks by "
+                "the scorer alone."
+            )
+
+    def begin(self, root: StepOutput, context: Context, scope: Scope) -> PrefixScores:
+        """The scorer's reading of a batch.
+
+        Raises:
+            ValueError: there is a weight for each depth of another catalog.
+        """
+        num_weights, num_levels = len(self._weights()), scope.trie.num_levels
+        if num_weights not in (1, num_levels):
+            raise ValueError(
+                f"likelihood_weight has {num_weights} entries, but semantic IDs have {num_levels} "
+                "codes; give one weight, or one per level."
+            )
+        return self.scorer.begin(root, context, scope)
+
+    @property
+    def score_kind(self) -> str:
+        """What the scores are: the scorer's, or a mixture."""
+        return f"{self.scorer.name} + log_prob" if any(self._weights()) else self.scorer.name
+
+    def ranked_by(
+        self,
+        scores: Float[Tensor, "users width"],
+        log_probs: Float[Tensor, "users width"],
+        depth: int,
+    ) -> Float[Tensor, "users width"]:
+        """What prefixes of `depth` codes are ranked by; -inf where `log_probs` is."""
+        weights = self._weights()
+        weight = weights[0] if len(weights) == 1 else weights[depth - 1]
+        is_prefix = log_probs > -torch.inf
+        mixed = scores + weight * log_probs.masked_fill(~is_prefix, 0.0)
+        return mixed.masked_fill(~is_prefix, -torch.inf)
+
+    def _weights(self) -> tuple[float, ...]:
+        given = self.likelihood_weight
+        return given if isinstance(given, tuple) else (given,)

@@ -1,0 +1,173 @@
+"""Guided beam search against plain beam search, the guided oracle and plain Python."""
+
+import itertools
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sidestep.catalog.trie import NO_STATE, Trie
+from sidestep.search.beam import BeamSearch
+from sidestep.search.exhaustive import ExhaustiveSearch
+from sidestep.search.guided_beam import GuidedBeamSearch
+from sidestep.search.item_support import ItemSupport
+from sidestep.search.policy import Scope
+from sidestep.search.scorer import Guidance
+
+from .fakes import ItemTable, PrefixTable, brute_force, catalogs, found, histories_of
+
+
+@dataclass(frozen=True)
+class StateTable:
+    """Scores that depend on the state and the user's first item, by a fixed hash."""
+
+    name: str = "table"
+
+    def begin(self, root, context, scope):
+        user = root.hidden[:, 0, :1]
+        return lambda states, depth: torch.sin(states * 4.3 + user + depth)
+
+
+SCORER = StateTable()
+GUIDANCE = Guidance(scorer=SCORER)
+
+
+@settings(max_examples=25)
+@given(catalogs(), st.integers(1, 6))
+def test_without_candidates_to_choose_from_it_keeps_the_beams(catalog, num_beams):
+    ids, sizes = catalog
+    trie, model = Trie.build(ids, sizes), PrefixTable(sizes)
+    histories, scope = histories_of(1, 7), Scope(trie=trie)
+    plain = BeamSearch(num_beams=num_beams).search(model, histories, scope)
+    same = GuidedBeamSearch(guidance=GUIDANCE, num_beams=num_beams, candidates=num_beams)
+    guided = same.search(model, histories, scope)
+    for user in range(2):
+        assert found(guided, trie, user) == pytest.approx(found(plain, trie, user), abs=1e-5)
+    assert guided.tokens.tolist() == plain.tokens.tolist()
+
+
+@settings(max_examples=25)
+@given(catalogs(), st.sampled_from([0.0, 0.3, 2.0]))
+def test_as_wide_as_the_catalog_it_equals_the_guided_oracle(catalog, weight):
+    ids, sizes = catalog
+    trie, model = Trie.build(ids, sizes), PrefixTable(sizes)
+    guidance = Guidance(scorer=SCORER, likelihood_weight=weight)
+    histories, scope = histories_of(3, 8), Scope(trie=trie)
+    width = len(ids)
+    policy = GuidedBeamSearch(guidance=guidance, num_beams=width, candidates=width)
+    guided = policy.search(model, histories, scope)
+    oracle = ExhaustiveSearch(num_leaves=width, guidance=guidance, chunk_size=3)
+    best = oracle.search(model, histories, scope)
+    scores_of = guidance.begin(*model.encode(histories, capacity=0), scope)
+    for user, log_probs in enumerate(brute_force(model, histories, ids)):
+        assert found(guided, trie, user) == pytest.approx(log_probs, abs=1e-4)
+        assert found(best, trie, user) == pytest.approx(log_probs, abs=1e-4)
+        leaves = guided.leaves[user][guided.leaves[user] != NO_STATE]
+        own = scores_of(leaves.expand(2, -1), len(sizes))[user]
+        expected = own + weight * guided.log_probs[user, : len(leaves)]
+        for answer in (guided, best):
+            scores = answer.scores[user, : len(leaves)]
+            assert scores.tolist() == pytest.approx(sorted(expected.tolist(), reverse=True), 1e-4)
+
+
+@settings(max_examples=25)
+@given(catalogs(), st.integers(1, 4), st.integers(0, 5))
+def test_it_chooses_as_plain_python_does(catalog, num_beams, more):
+    ids, sizes = catalog
+    trie, model = Trie.build(ids, sizes), PrefixTable(sizes)
+    histories, scope = histories_of(5), Scope(trie=trie)
+    number = num_beams + more
+    policy = GuidedBeamSearch(guidance=GUIDANCE, num_beams=num_beams, candidates=number)
+    answer = policy.search(model, histories, scope)
+    scores_of = GUIDANCE.begin(*model.encode(histories, capacity=0), scope)
+    beams = [()]
+    for depth in range(1, len(sizes) + 1):
+        prefixes = sorted({tuple(row[:depth]) for row in ids.tolist()})
+        reached = [prefix for prefix in prefixes if prefix[:-1] in beams]
+        log_probs = prefix_log_probs(model, histories, ids, depth)
+        likely = sorted(reached, key=lambda prefix: -log_probs[prefix])[:number]
+        states = {
+            tuple(trie.path(torch.tensor(s))[:depth].tolist()): s for s in trie.nodes_at(depth)
+        }
+        score = {p: float(scores_of(torch.tensor([[states[p]]]), depth)) for p in likely}
+        beams = sorted(likely, key=lambda prefix: -score[prefix])[:num_beams]
+    leaves = answer.leaves[0][answer.leaves[0] != NO_STATE]
+    assert [tuple(path) for path in trie.path(leaves).tolist()] == beams
+
+
+def prefix_log_probs(model, histories, ids, depth):
+    """Log-probability of every prefix: the sum over the semantic IDs below it."""
+    whole = brute_force(model, histories, ids)[0]
+    sums = {}
+    for semantic_id, log_prob in whole.items():
+        prefix = semantic_id[:depth]
+        sums[prefix] = np.logaddexp(sums.get(prefix, -np.inf), log_prob)
+    return sums
+
+
+def test_levels_without_candidates_are_plain():
+    ids = np.array(list(itertools.product(range(4), repeat=3)))
+    trie, model = Trie.build(ids, (4, 4, 4)), PrefixTable((4, 4, 4))
+    histories, scope = histories_of(1, 2), Scope(trie=trie)
+    plain = BeamSearch(num_beams=3).search(model, histories, scope)
+    last = GuidedBeamSearch(guidance=GUIDANCE, num_beams=3, candidates=(None, None, 12))
+    first = GuidedBeamSearch(guidance=GUIDANCE, num_beams=3, candidates=(4, None, None))
+    assert last.search(model, histories, scope).tree.states.equal(plain.tree.states)
+    assert last.search(model, histories, scope).score_kind == "table"
+    assert not first.search(model, histories, scope).tree.states.equal(plain.tree.states)
+    assert first.search(model, histories, scope).score_kind == "log_prob"
+
+
+def test_wide_item_support_returns_the_ranking_of_the_item_head():
+    ids = np.array(list(itertools.product(range(3), repeat=3)))
+    trie, model, head = Trie.build(ids, (3, 3, 3)), PrefixTable((3, 3, 3)), ItemTable(27)
+    guidance = Guidance(scorer=ItemSupport(head=head))
+    policy = GuidedBeamSearch(guidance=guidance, num_beams=27, candidates=27)
+    histories = histories_of(1, 6)
+    answer = policy.search(model, histories, Scope(trie=trie))
+    root, _ = model.encode(histories, capacity=0)
+    ranking = head.item_logits(root.hidden[:, 0]).argsort(dim=1, descending=True)
+    assert trie.items(answer.leaves)[..., 0].tolist() == ranking.tolist()
+    assert answer.score_kind == "item-support"
+
+
+def test_a_user_gets_the_same_list_alone_in_any_batch_and_in_any_order():
+    ids = np.array(list(itertools.product(range(3), repeat=3)))
+    trie, model = Trie.build(ids, (3, 3, 3)), PrefixTable((3, 3, 3))
+    guidance = Guidance(scorer=ItemSupport(head=ItemTable(27)), likelihood_weight=(1.0, 0.5, 0.2))
+    policy = GuidedBeamSearch(guidance=guidance, num_beams=3, candidates=6)
+    together = policy.search(model, histories_of(5, 2, 9), Scope(trie=trie))
+    turned = policy.search(model, histories_of(9, 5), Scope(trie=trie))
+    alone = policy.search(model, histories_of(5), Scope(trie=trie))
+    assert together.leaves[0].tolist() == alone.leaves[0].tolist() == turned.leaves[1].tolist()
+    assert together.leaves[2].tolist() == turned.leaves[0].tolist()
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"num_beams": 0}, "num_beams must be at least 1, got 0"),
+        ({"candidates": 2}, "candidates must be at least num_beams, got 2 for 3"),
+        ({"candidates": (8, 2)}, "candidates must be at least num_beams"),
+        ({"candidates": (None, None)}, "that is a plain beam search"),
+    ],
+)
+def test_settings_that_mean_nothing_are_refused(changes, words):
+    with pytest.raises(ValueError, match=words):
+        GuidedBeamSearch(**{"guidance": GUIDANCE, "num_beams": 3, "candidates": 4, **changes})
+
+
+def test_settings_of_another_catalog_are_refused():
+    trie, model = Trie.build(np.array([[0, 0], [1, 1]]), (2, 2)), PrefixTable((2, 2))
+    with pytest.raises(ValueError, match="likelihood_weight must be 0 or more"):
+        Guidance(scorer=SCORER, likelihood_weight=-1.0)
+    three = Guidance(scorer=SCORER, likelihood_weight=(1.0, 1.0, 1.0))
+    for policy, words in (
+        (GuidedBeamSearch(guidance=three, num_beams=1, candidates=2), "has 3 entries, but .* 2 co"),
+        (GuidedBeamSearch(guidance=GUIDANCE, num_beams=1, candidates=(2,) * 3), "candidates has 3"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            policy.search(model, histories_of(1), Scope(trie=trie))

@@ -3,9 +3,10 @@
 import pytest
 import torch
 
-from sidestep.evaluation.compare import compare
+from sidestep.evaluation.compare import compare, rows_in_words
 from sidestep.evaluation.results import PerUser, Setting
 from sidestep.metrics.ranking import NOT_LISTED
+from sidestep.metrics.statistics import Interval
 from sidestep.step import NO_ITEM
 
 NUM_USERS = 40
@@ -62,6 +63,31 @@ def test_what_is_tested_is_the_mean_over_seeds():
         num_resamples=9,
     )
     assert beam.tests["HR@10"].difference == pytest.approx((6 - 20) / NUM_USERS)
+
+
+def test_rows_of_one_user_are_drawn_and_flipped_together():
+    def both(user_ids):
+        ids = tuple(user_ids)
+        return compare(
+            [run([0] * 4, user_ids=ids), run([0] * 20, method="sasrec", user_ids=ids)],
+            reference="beam",
+            metrics=["HR@10"],
+            num_resamples=999,
+        )[1]
+
+    alone = both(map(str, range(NUM_USERS)))
+    shared = both(str(row // 10) for row in range(NUM_USERS))
+    assert (alone.num_rows, alone.num_users) == (NUM_USERS, NUM_USERS)
+    assert (shared.num_rows, shared.num_users) == (NUM_USERS, 4)
+    assert shared.estimates["HR@10"].mean == alone.estimates["HR@10"].mean == 0.5
+    # Two of four users have all the hits, 20 of 40 rows: means with stds of 1/4 and of 0.08.
+    assert shared.estimates["HR@10"].interval == Interval(low=0.0, high=1.0)
+    assert alone.estimates["HR@10"].interval.low > 0.3
+    # Two users moved, both up: half of all flips are as extreme.
+    assert shared.tests["HR@10"].p_value == pytest.approx(0.5, abs=0.06)
+    assert alone.tests["HR@10"].p_value == 1 / 1000
+    assert rows_in_words(40, 4) == "40 rows of 4 users"
+    assert rows_in_words(2000, 2000) == "2,000 users"
 
 
 def test_lists_of_ten_have_no_metrics_at_fifty():

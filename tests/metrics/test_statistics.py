@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sidestep.metrics import statistics
-from sidestep.metrics.statistics import bootstrap_interval, paired_permutation_test
+from sidestep.metrics.statistics import bootstrap_interval, numbered, paired_permutation_test
 
 
 def sample(num_users: int = 400, seed: int = 0) -> np.ndarray:
@@ -84,6 +84,51 @@ def test_p_values_are_uniform_when_nothing_differs():
     ]
     assert 0.4 < np.mean(p_values) < 0.6
     assert np.mean(np.array(p_values) <= 0.1) < 0.2
+
+
+def test_users_with_one_row_each_change_no_bit():
+    first, second, users = sample(60, 1), sample(60, 2), np.arange(60)[::-1].copy()
+    assert bootstrap_interval(first, users=users, seed=3) == bootstrap_interval(first, seed=3)
+    assert paired_permutation_test(
+        first, second, users=users, seed=3, num_resamples=99
+    ) == paired_permutation_test(first, second, seed=3, num_resamples=99)
+
+
+def test_saying_everything_twice_makes_nothing_surer():
+    first, second = sample(60, 1), sample(60, 2)
+    twice = numbered([f"user {row // 2}" for row in range(120)])
+    once = paired_permutation_test(first, second, seed=3, num_resamples=999)
+    again = paired_permutation_test(
+        first.repeat(2), second.repeat(2), users=twice, seed=3, num_resamples=999
+    )
+    assert again.p_value == once.p_value
+    assert again.difference == pytest.approx(once.difference)
+    assert (again.interval.low, again.interval.high) == pytest.approx(
+        (once.interval.low, once.interval.high)
+    )
+    unaware = bootstrap_interval((first - second).repeat(2), seed=3)
+    width = once.interval.high - once.interval.low
+    assert (unaware.high - unaware.low) / width == pytest.approx(0.5**0.5, rel=0.1)
+
+
+def test_a_user_with_more_rows_weighs_more():
+    # Of two users one has three hits, the other one miss: drawn twice, once each or never, the
+    # mean over rows is 1, 3/4 or 0 with chances 1/4, 1/2 and 1/4.
+    values, users = np.array([1.0, 0.0, 1.0, 1.0]), np.array([7, 4, 7, 7])
+    half = bootstrap_interval(values, users=users, seed=0, confidence=0.4)
+    assert (half.low, half.high) == (0.75, 0.75)
+    most = bootstrap_interval(values, users=users, seed=0)
+    assert (most.low, most.high) == (0.0, 1.0)
+
+
+def test_the_rows_of_a_user_are_flipped_together():
+    # Rows of two users that all moved up: of 4 flips, the two with equal signs are as extreme.
+    up, down = np.ones(5), np.zeros(5)
+    users = numbered(["a", "b", "a", "b", "b"])
+    result = paired_permutation_test(up, down, users=users, seed=0, num_resamples=20_000)
+    assert result.p_value == pytest.approx(2 / 4, abs=0.012)
+    with pytest.raises(ValueError, match="5 rows need as many users, got 4"):
+        paired_permutation_test(up, down, users=users[:4], seed=0)
 
 
 @pytest.mark.parametrize(("values", "named"), [([], "no users"), ([0.1, float("nan")], "finite")])

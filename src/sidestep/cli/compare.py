@@ -69,7 +69,8 @@ def compare(
     if json:
         print_json([method.as_json() for method in methods])
         return
-    title = f"{per_user[0].dataset}, {per_user[0].split}, {methods[0].num_users:,} users"
+    asked = comparing.rows_in_words(methods[0].num_rows, methods[0].num_users)
+    title = f"{per_user[0].dataset}, {per_user[0].split}, {asked}"
     print_comparison(title, methods, metric)
     if report is not None:
         say(f"Wrote {report}.")

@@ -26,10 +26,10 @@ from sidestep.cli.options import AsJson
 from sidestep.cli.reports import refuse_report_at, write_report
 from sidestep.cli.runs import RunFolder
 from sidestep.evaluation import evaluator, results
-from sidestep.evaluation.compare import compare
+from sidestep.evaluation.compare import compare, rows_in_words
 from sidestep.evaluation.evaluator import Evaluation
 from sidestep.evaluation.results import PerUser, QualityLine, SplitName
-from sidestep.metrics.statistics import bootstrap_interval
+from sidestep.metrics.statistics import bootstrap_interval, numbered
 
 
 def evaluate(
@@ -185,17 +185,18 @@ def _print(evaluation: Evaluation, per_user: PerUser) -> None:
     values = evaluator.per_user_metrics(
         evaluation.rank_before, evaluation.bucket_size, evaluation.items.shape[1]
     )
+    users = numbered(per_user.user_ids)
     rows = []
     for name, mean in evaluation.metrics.items():
         interval = ""
         if name in values:
-            bounds = bootstrap_interval(values[name].double().numpy(), seed=0)
+            bounds = bootstrap_interval(values[name].double().numpy(), users=users, seed=0)
             interval = f"{bounds.low:.4f} – {bounds.high:.4f}"
         rows.append([name, f"{mean:.4f}", interval])
     rows.append(["ms per user", f"{evaluation.ms_per_user:.2f}", ""])
     rows.append(["tokens per user", f"{evaluation.tokens_per_user:.1f}", ""])
     title = (
         f"{per_user.method} on {per_user.dataset}, {per_user.split}, "
-        f"{len(per_user.user_ids):,} users, seed {per_user.seed}"
+        f"{rows_in_words(len(users), len(set(per_user.user_ids)))}, seed {per_user.seed}"
     )
     OUT.print(table(title, ["metric", "mean", "95 %"], rows))

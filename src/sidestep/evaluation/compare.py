@@ -1,6 +1,7 @@
 """Comparing runs: means over seeds, how sure they are, and whether methods differ.
 
-Runs are paired by user, so they must have answered the same questions.
+Runs are paired by row, so they must have answered the same questions. Where a user has several
+rows, these are drawn and flipped together, as `sidestep.metrics.statistics` does.
 """
 
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from sidestep.evaluation.evaluator import per_user_metrics
 from sidestep.evaluation.results import PerUser, Setting
@@ -18,6 +19,7 @@ from sidestep.metrics.statistics import (
     Interval,
     PairedTest,
     bootstrap_interval,
+    numbered,
     paired_permutation_test,
 )
 
@@ -26,9 +28,9 @@ from sidestep.metrics.statistics import (
 class Estimate:
     """A metric of a method.
 
-    mean: over users and seeds.
+    mean: over rows and seeds.
     interval: a bootstrap interval over users of the mean over seeds.
-    seed_std: standard deviation of the mean over users between seeds; None with one seed.
+    seed_std: standard deviation of the mean over rows between seeds; None with one seed.
     """
 
     mean: float
@@ -41,6 +43,7 @@ class ComparedMethod:
     """One method and setting, over all its seeds.
 
     label: the method, and what tells its setting from its other settings in this comparison.
+    num_users: different users; fewer than `num_rows` where some were asked about several times.
     estimates: by metric.
     tests: by metric, against the reference; empty for the reference itself and without one.
     """
@@ -49,6 +52,7 @@ class ComparedMethod:
     method: str
     setting: Setting
     seeds: tuple[int, ...]
+    num_rows: int
     num_users: int
     estimates: dict[str, Estimate]
     tests: dict[str, PairedTest]
@@ -60,6 +64,7 @@ class ComparedMethod:
             "method": self.method,
             "setting": self.setting.model_dump(mode="json"),
             "seeds": list(self.seeds),
+            "num_rows": self.num_rows,
             "num_users": self.num_users,
             "estimates": {name: asdict(estimate) for name, estimate in self.estimates.items()},
             "tests": {name: asdict(test) for name, test in self.tests.items()},
@@ -76,7 +81,7 @@ def compare(
 ) -> list[ComparedMethod]:
     """Compares runs on the same users; runs that differ in their seed alone are one method.
 
-    Tests are two-sided and paired, on each user's mean over seeds; p-values are not corrected for
+    Tests are two-sided and paired, on each row's mean over seeds; p-values are not corrected for
     the number of methods.
 
     Args:
@@ -96,12 +101,13 @@ def compare(
     labels = _labels([group[0] for group in groups])
     if reference is not None and reference not in labels:
         raise ValueError(f"no run of the reference {reference!r}; there are {', '.join(labels)}.")
-    values = [_means_over_seeds(group) for group in groups]
+    values = [metrics_by_seed(group) for group in groups]
     known = list(values[0])
     unknown = [name for name in metrics or () if name not in known]
     if unknown:
         raise ValueError(f"unknown metrics {unknown}; these runs have {', '.join(known)}.")
     names = known if metrics is None else list(metrics)
+    users = numbered(runs[0].user_ids)
     against = None if reference is None else values[labels.index(reference)]
     return [
         ComparedMethod(
@@ -109,12 +115,14 @@ def compare(
             method=group[0].method,
             setting=group[0].setting,
             seeds=tuple(run.seed for run in group),
-            num_users=len(group[0].user_ids),
-            estimates={name: _estimate(own[name], seed=seed) for name in names},
+            num_rows=len(users),
+            num_users=len(set(group[0].user_ids)),
+            estimates={name: estimate(own[name], users, seed=seed) for name in names},
             tests={
                 name: paired_permutation_test(
                     own[name].mean(axis=0),
                     against[name].mean(axis=0),
+                    users=users,
                     seed=seed,
                     num_resamples=num_resamples,
                 )
@@ -140,19 +148,28 @@ def labels_of(runs: Sequence[PerUser]) -> list[str]:
     ]
 
 
-def _means_over_seeds(group: Sequence[PerUser]) -> dict[str, Float[np.ndarray, "seeds users"]]:
-    """Every metric of one target by seed and user."""
-    by_seed = [per_user_metrics(run.rank_before, run.bucket_size, run.k) for run in group]
-    return {name: torch.stack([values[name] for values in by_seed]).numpy() for name in by_seed[0]}
+def metrics_by_seed(seeds: Sequence[PerUser]) -> dict[str, Float[np.ndarray, "seeds rows"]]:
+    """Every metric of one target by seed and row, of runs that differ in their seed alone."""
+    runs = [per_user_metrics(run.rank_before, run.bucket_size, run.k) for run in seeds]
+    return {name: torch.stack([values[name] for values in runs]).numpy() for name in runs[0]}
 
 
-def _estimate(values: Float[np.ndarray, "seeds users"], *, seed: int) -> Estimate:
-    per_user = values.mean(axis=0)
+def estimate(
+    values: Float[np.ndarray, "seeds rows"], users: Int[np.ndarray, " rows"], *, seed: int
+) -> Estimate:
+    """How good a method is on some rows, of which `users` are the users."""
+    per_row = values.mean(axis=0)
     return Estimate(
-        mean=float(per_user.mean()),
-        interval=bootstrap_interval(per_user, seed=seed),
+        mean=float(per_row.mean()),
+        interval=bootstrap_interval(per_row, users=users, seed=seed),
         seed_std=stdev(values.mean(axis=1).tolist()) if len(values) > 1 else None,
     )
+
+
+def rows_in_words(num_rows: int, num_users: int) -> str:
+    """ "2,000 users", or "5,000 rows of 2,000 users" where some have several."""
+    users = f"{num_users:,} users"
+    return users if num_rows == num_users else f"{num_rows:,} rows of {users}"
 
 
 def _check_comparable(runs: Sequence[PerUser]) -> None:

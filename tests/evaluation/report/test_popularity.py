@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
+import torch
 
 from sidestep.evaluation.report.popularity import popularity_section
+from sidestep.metrics.ranking import NOT_LISTED
 from tests.evaluation.report.small_runs import BEAM, SASREC, per_user
 
 # Items tea, cups, kettle, biscuits: 6 of 12 interactions are the head's, 4 the middle's.
@@ -60,6 +62,26 @@ def test_groups_without_users_are_left_out_and_one_group_is_no_comparison():
     assert texts(by_group.rows[0])[1:3] == ["1.0000", "1.0000"]
     alone = parts(long, np.ones(10, dtype=int))
     assert len(alone) == 2  # the groups and the lists
+
+
+def test_the_interval_of_a_group_knows_whose_rows_it_has():
+    def interval(user_ids):
+        changes = {
+            "k": 10,
+            "user_ids": tuple(user_ids),
+            "rank_before": torch.tensor([0, NOT_LISTED] * 20),
+            "items": torch.full((40, 10), 1),
+            "targets": torch.tensor([1] * 38 + [2] * 2),
+            "bucket_size": torch.ones(40, dtype=torch.long),
+        }
+        run = type(BEAM)(**{**_fields(BEAM), **changes})
+        return table({"beam": [run]}, "By the popularity").rows[0][1]
+
+    alone, shared = (interval(str(row // size) for row in range(40)) for size in (1, 2))
+    assert alone.text == shared.text == "0.5000"
+    # Each user has one hit and one miss: whoever is drawn, the mean is the same.
+    assert shared.notes == ("0.5000–0.5000",)
+    assert alone.notes != shared.notes
 
 
 def _fields(run):

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Int
 
 from sidestep.data.histories import Histories
-from sidestep.evaluation.compare import ComparedMethod, labels_of
+from sidestep.evaluation.compare import ComparedMethod, labels_of, rows_in_words
 from sidestep.evaluation.report.chart import Chart
 from sidestep.evaluation.report.cost import Cost, cost_section
 from sidestep.evaluation.report.curves import (
@@ -111,6 +111,7 @@ def evaluation_page(
         firsts = {label: lists[label][0] for label in chosen}
         sections.append(users_section(firsts, shop.histories, shop.titles))
     sections += [*more, _settings_section(by_label)]
+    asked = rows_in_words(methods[0].num_rows, methods[0].num_users)
     *others, last = by_label
     names = f"{', '.join(others)} and {last}" if others else last
     if len(by_label) > _MAX_WORDED:
@@ -121,7 +122,7 @@ def evaluation_page(
         sections=[_coloured(section, list(by_label)) for section in sections],
         facts={
             "Dataset": first.dataset,
-            "Rows": f"{first.split}, {len(first.user_ids):,} users",
+            "Rows": f"{first.split}, {asked}",
             "Items of the history": "left out" if first.setting.exclude_seen else "may be listed",
             **facts,
         },

@@ -4,20 +4,23 @@ from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
 
 import numpy as np
-import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 
-from sidestep.evaluation.evaluator import COVERAGE_CUTOFF, per_user_metrics
+from sidestep.evaluation.compare import Estimate, estimate, metrics_by_seed
+from sidestep.evaluation.evaluator import COVERAGE_CUTOFF
 from sidestep.evaluation.report.chart import Chart, Curve
 from sidestep.evaluation.report.page import Section
-from sidestep.evaluation.report.table import Cell, Entry, Table, number
+from sidestep.evaluation.report.table import Cell, Entry, Table, number, number_range
 from sidestep.evaluation.results import PerUser
 from sidestep.metrics.popularity import GROUPS, concentration, popularity_groups
 from sidestep.metrics.ranking import coverage
-from sidestep.metrics.statistics import bootstrap_interval
+from sidestep.metrics.statistics import numbered
 from sidestep.step import NO_ITEM
 
 _METRICS = ("HR@10", "NDCG@10")
+
+_Estimates = Mapping[str, Sequence[Estimate]]
+"""By metric, one per group."""
 
 
 def popularity_section(
@@ -33,13 +36,15 @@ def popularity_section(
     targets = next(iter(runs.values()))[0].targets
     group_of_target = groups[targets.numpy()]
     present = [group for group in range(len(GROUPS)) if (group_of_target == group).any()]
-    metrics = [name for name in _METRICS if name in _per_user(next(iter(runs.values())))]
     parts: list[Table | Chart] = [_groups(groups, popularity, group_of_target)]
     if len(present) > 1:
-        for metric in metrics:
-            values = {label: _per_user(seeds)[metric] for label, seeds in runs.items()}
-            parts.append(_chart(metric, values, group_of_target, present))
-        parts.append(_by_group(runs, metrics, group_of_target, present))
+        estimates = {
+            label: _estimates(seeds, group_of_target, present) for label, seeds in runs.items()
+        }
+        names = tuple(GROUPS[group] for group in present)
+        metrics = list(next(iter(estimates.values())))
+        parts += [_chart(metric, estimates, names) for metric in metrics]
+        parts.append(_by_group(estimates, metrics, names))
     parts.append(_lists(runs, groups, group_of_target))
     return Section(
         title="Popular and rare items",
@@ -50,12 +55,19 @@ def popularity_section(
     )
 
 
-def _per_user(seeds: Sequence[PerUser]) -> dict[str, Float[np.ndarray, " users"]]:
-    """Every metric per user, as the mean over seeds."""
-    by_seed = [per_user_metrics(run.rank_before, run.bucket_size, run.k) for run in seeds]
+def _estimates(
+    seeds: Sequence[PerUser], group_of_target: Int[np.ndarray, " rows"], present: Sequence[int]
+) -> _Estimates:
+    """Of every metric that the lists are long enough for."""
+    users = numbered(seeds[0].user_ids)
+    values = metrics_by_seed(seeds)
     return {
-        name: torch.stack([values[name] for values in by_seed]).mean(dim=0).numpy()
-        for name in by_seed[0]
+        metric: [
+            estimate(values[metric][:, is_in], users[is_in], seed=0)
+            for is_in in (group_of_target == group for group in present)
+        ]
+        for metric in _METRICS
+        if metric in values
     }
 
 
@@ -89,68 +101,44 @@ def _groups(
     )
 
 
-def _chart(
-    metric: str,
-    values: Mapping[str, Float[np.ndarray, " users"]],
-    group_of_target: Int[np.ndarray, " users"],
-    present: Sequence[int],
-) -> Chart:
-    curves = []
-    for label, per_user in values.items():
-        own = [per_user[group_of_target == group] for group in present]
-        intervals = [bootstrap_interval(value, seed=0) for value in own]
-        curves.append(
-            Curve(
-                label=label,
-                x=tuple(map(float, range(len(present)))),
-                y=tuple(float(value.mean()) for value in own),
-                low=tuple(interval.low for interval in intervals),
-                high=tuple(interval.high for interval in intervals),
-            )
-        )
+def _chart(metric: str, estimates: Mapping[str, _Estimates], names: tuple[str, ...]) -> Chart:
     return Chart(
         title=f"{metric} by the target's popularity",
         caption="Mean over the users whose next item is in the group, with its 95% interval.",
         x_label="group of the target",
         y_label=metric,
-        x_names=tuple(GROUPS[group] for group in present),
-        curves=tuple(curves),
+        x_names=names,
+        curves=tuple(
+            Curve(
+                label=label,
+                x=tuple(map(float, range(len(names)))),
+                y=tuple(each.mean for each in of_label[metric]),
+                low=tuple(each.interval.low for each in of_label[metric]),
+                high=tuple(each.interval.high for each in of_label[metric]),
+            )
+            for label, of_label in estimates.items()
+        ),
         from_zero=True,
     )
 
 
 def _by_group(
-    runs: Mapping[str, Sequence[PerUser]],
-    metrics: Sequence[str],
-    group_of_target: Int[np.ndarray, " users"],
-    present: Sequence[int],
+    estimates: Mapping[str, _Estimates], metrics: Sequence[str], names: tuple[str, ...]
 ) -> Table:
-    def cell(values: Float[np.ndarray, " users"]) -> Cell:
-        interval = bootstrap_interval(values, seed=0)
-        return Cell(
-            text=number(float(values.mean())),
-            notes=(f"{number(interval.low)}–{number(interval.high)}",),
-        )
-
-    rows: list[tuple[Entry, ...]] = []
-    for label, seeds in runs.items():
-        values = _per_user(seeds)
-        rows.append(
-            (
-                label,
-                *(
-                    cell(values[metric][group_of_target == group])
-                    for metric in metrics
-                    for group in present
-                ),
-            )
-        )
     return Table(
         caption="By the popularity of what came next: mean over users and seeds, and its 95% "
         "bootstrap interval.",
-        columns=("method", *(f"{name}, {GROUPS[group]}" for name in metrics for group in present)),
-        rows=tuple(rows),
+        columns=("method", *(f"{metric}, {name}" for metric in metrics for name in names)),
+        rows=tuple(
+            (label, *(_cell(each) for metric in metrics for each in of_label[metric]))
+            for label, of_label in estimates.items()
+        ),
     )
+
+
+def _cell(found: Estimate) -> Cell:
+    low, high = found.interval.low, found.interval.high
+    return Cell(text=number(found.mean), notes=(number_range(low, high),))
 
 
 def _lists(

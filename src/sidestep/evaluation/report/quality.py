@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from sidestep.evaluation.compare import ComparedMethod, Estimate
+from sidestep.evaluation.compare import ComparedMethod, Estimate, rows_in_words
 from sidestep.evaluation.report.page import Section
-from sidestep.evaluation.report.table import Cell, Entry, Table, number, p_value
+from sidestep.evaluation.report.table import Cell, Entry, Table, number, number_range, p_value
 from sidestep.metrics.statistics import Interval, PairedTest
 
 _MAX_SENTENCES = 4
@@ -12,13 +12,14 @@ _MAX_SENTENCES = 4
 
 def quality_section(methods: Sequence[ComparedMethod], *, reference: str | None) -> Section:
     """Means with intervals, and the tests against the reference if there are any."""
+    asked = rows_in_words(methods[0].num_rows, methods[0].num_users)
     parts = [_one_method(methods[0]) if len(methods) == 1 else _many_methods(methods)]
     tested = [method for method in methods if method.tests]
     if reference is not None and tested:
         parts.append(_tests(tested, reference))
     return Section(
         title="Quality",
-        lead=f"{methods[0].num_users:,} users; the whole catalog is ranked for each.",
+        lead=f"{asked}; the whole catalog is ranked for each.",
         parts=parts,
     )
 
@@ -110,7 +111,7 @@ def _difference(test: PairedTest) -> Cell:
 
 
 def _interval(interval: Interval) -> str:
-    return f"{number(interval.low)}–{number(interval.high)}"
+    return number_range(interval.low, interval.high)
 
 
 def signed(value: float) -> str:

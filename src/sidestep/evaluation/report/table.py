@@ -62,6 +62,11 @@ def number(value: float | int) -> str:
     return "0" if abs(value) < 0.00005 else f"{value:.4f}"
 
 
+def number_range(low: float, high: float) -> str:
+    """From one number to another, such as the bounds of an interval."""
+    return f"{number(low)}–{number(high)}"
+
+
 def p_value(value: float) -> str:
     """A p-value to three decimals, or that it is smaller."""
     return "p < .001" if value < 0.001 else f"p = {value:.3f}".replace("0.", ".", 1)

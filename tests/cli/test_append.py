@@ -137,3 +137,82 @@ def test_wrong_requests_to_retire_are_refused(shop, tmp_path):
     assert "no item 'gone'" in refused("retire", shop / "beam", "--items", "gone", *out)
     (tmp_path / "ids.txt").write_text("\n")
     assert "one per line" in refused("retire", shop / "beam", "--file", tmp_path / "ids.txt", *out)
+
+
+@pytest.fixture(scope="module")
+def encoder(minilm, tmp_path_factory):
+    """A sentence encoder in a place of its own, which may move."""
+    folder = tmp_path_factory.mktemp("models") / "encoder"
+    shutil.copytree(minilm, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def of_sentences(shop, files, encoder, tmp_path_factory):
+    """A run on a catalog of titles, read by an encoder and by TF-IDF, and its vectors."""
+    folder = tmp_path_factory.mktemp("sentences")
+    vectors, catalog, trained = folder / "vectors.npy", folder / "catalog", folder / "run"
+    run(
+        *("embed", shop / "dataset", "--sentence", encoder, "--text", "--columns", "title"),
+        *("--dim", 8, "--weights", "sentence=2", "--out", vectors),
+    )
+    run(
+        *("tokenize", shop / "dataset", "--vectors", vectors),
+        *("--codebook-sizes", "4,4,32", "--out", catalog),
+    )
+    train = ("train", "--config", files / "config.yaml", "--dataset", shop / "dataset")
+    run(*train, "--catalog", catalog, "--out", trained)
+    return trained, np.load(vectors)
+
+
+def test_a_sentence_encoder_reads_new_items_as_it_read_the_old_ones(
+    shop, files, products, of_sentences, tmp_path
+):
+    trained, vectors = of_sentences
+    asked = ("append", trained, "--items", products, "--item", "sku", "--json")
+    said = json.loads(run(*asked, "--out", tmp_path / "by-texts"))
+    assert said["items_without_vector"] == 0
+    skus = pl.read_csv(products, infer_schema=False)["sku"].str.strip_prefix("new-").to_list()
+    np.save(tmp_path / "v.npy", vectors[Catalog.load(shop / "catalog").indices_of(skus)])
+    given = json.loads(run(*asked, "--vectors", tmp_path / "v.npy", "--out", tmp_path / "by-v"))
+    assert said["version"] == given["version"]
+
+
+def test_new_items_without_any_text_get_the_codes_of_no_text(of_sentences, tmp_path):
+    (tmp_path / "bare.csv").write_text("sku,title\nbare-1,\nbare-2,\n")
+    asked = ("append", of_sentences[0], "--items", tmp_path / "bare.csv", "--item", "sku")
+    said = json.loads(run(*asked, "--out", tmp_path / "out", "--json"))
+    assert said["items_without_vector"] == 2
+    (tmp_path / "bare.csv").write_text("sku,words\nbare-1,drill\n")
+    message = refused(*asked, "--out", tmp_path / "other")
+    assert "made of the text columns ['title'], but ['title'] are missing" in message
+
+
+def test_a_sentence_encoder_that_is_gone_moved_or_another_is_named_with_the_remedy(
+    shop, products, encoder, of_sentences, tmp_path
+):
+    asked = ("append", of_sentences[0], "--items", products, "--item", "sku")
+    assert "give one of the two" in refused(
+        *(*asked, "--sentence", encoder, "--vectors", "v.npy", "--out", tmp_path / "out")
+    )
+    idle = ("append", shop / "beam", "--items", products, "--item", "sku")
+    message = refused(*idle, "--sentence", encoder, "--out", tmp_path / "out")
+    assert "the catalog's vectors are made of text; leave it out" in message
+    moved = encoder.rename(tmp_path / "moved")
+    try:
+        message = refused(*asked, "--out", tmp_path / "out")
+        assert f"made by the sentence encoder {encoder}, which is needed for new items" in message
+        assert "no folder here" in message
+        assert "name its place now with --sentence, or give --vectors" in message
+        assert not (tmp_path / "out").exists()
+        run(*asked, "--sentence", moved, "--out", tmp_path / "out")
+        pooling = moved / "1_Pooling" / "config.json"
+        changed = {"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False}
+        before = pooling.read_text()
+        pooling.write_text(json.dumps({**json.loads(before), **changed}))
+        message = refused(*asked, "--sentence", moved, "--out", tmp_path / "other")
+        assert f"{moved}: not the sentence encoder that made the catalog's vectors" in message
+        assert "where the old one still is, name its place now" in message
+        pooling.write_text(before)
+    finally:
+        moved.rename(encoder)

@@ -11,6 +11,7 @@ from sidestep.bundle.appending import append_items, has_item_codes
 from sidestep.bundle.folder import bundle_folder, load, save_loaded
 from sidestep.catalog.catalog import Catalog
 from sidestep.cli.console import print_json, say
+from sidestep.cli.embed import encoding_bar
 from sidestep.cli.options import AsJson
 from sidestep.cli.text_embedding import new_vectors
 from sidestep.data.importers.table import read_items
@@ -34,6 +35,13 @@ def append(
             "of --items, or .npz or .parquet with item_id and vector; default: made of the texts."
         ),
     ] = None,
+    sentence: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL",
+            help="Where the sentence encoder of the old vectors is now; default: where it was.",
+        ),
+    ] = None,
     full_groups: Annotated[
         FullGroupPolicy,
         typer.Option(
@@ -45,9 +53,10 @@ def append(
 ) -> None:
     """Add new items to a trained bundle; nothing that it knows changes, and nothing is trained.
 
-    Each new item gets the semantic ID nearest to its vector that is still free. A network of
-    semantic IDs recommends it by what it has learned of these codes; SASRec, which knows no codes,
-    by the items that share most of them; popularity counts it as zero.
+    New items are embedded as the old ones were: by the TF-IDF that lies in the bundle, or by the
+    sentence encoder that it names. Each gets the semantic ID nearest to its vector that is still
+    free. A network of semantic IDs recommends it by what it has learned of these codes; SASRec,
+    which knows no codes, by the items that share most of them; popularity counts it as zero.
 
     Examples:
 
@@ -55,6 +64,10 @@ def append(
 
       sidestep append BUNDLE --items new.csv --vectors new-vectors.npy --out BUNDLE-2
     """
+    if vectors is not None and sentence is not None:
+        raise ValueError(
+            "--sentence reads texts, and --vectors stand for them; give one of the two."
+        )
     loaded = load(bundle, device="cpu")
     table = read_items(items, item)
     loaded.catalog.refuse_known(table.item_ids)
@@ -64,7 +77,10 @@ def append(
     if not has_item_codes(loaded.catalog):
         kept = KeptTokenizer.load(made_by)
         if vectors is None:
-            embedded = new_vectors(made_by, kept.record.made_of, table)
+            with encoding_bar() as report:
+                embedded = new_vectors(
+                    made_by, kept.record.made_of, table, sentence=sentence, report=report
+                )
         else:
             embedded = read_given(vectors, table.item_ids, dim=kept.tokenizer.dim)
         num_empty = int((~embedded.any(axis=1)).sum())

@@ -11,8 +11,10 @@ import numpy as np
 from jaxtyping import Float
 
 from sidestep.data.items import ItemTable
+from sidestep.embedding.encoding import Report, encode_texts
+from sidestep.embedding.sentence import SentenceConfig, load_sentence_encoder
 from sidestep.embedding.tfidf import FittedTfidf
-from sidestep.embedding.vectors import concatenated
+from sidestep.embedding.vectors import concatenated, unit_length
 
 TFIDF_FILE = "tfidf.safetensors"
 """Its name in a catalog's folder."""
@@ -35,7 +37,12 @@ def keep_with_catalog(vectors: Path, catalog: Path) -> None:
 
 
 def new_vectors(
-    catalog: Path, made_of: Mapping[str, Any], items: ItemTable
+    catalog: Path,
+    made_of: Mapping[str, Any],
+    items: ItemTable,
+    *,
+    sentence: str | None = None,
+    report: Report | None = None,
 ) -> Float[np.ndarray, "items dim"]:
     """Vectors of new items in the space of the catalog's, from their texts.
 
@@ -45,10 +52,15 @@ def new_vectors(
         catalog: its folder.
         made_of: what its vectors were made of, see `VectorsInfo`.
         items: the new ones.
+        sentence: where the sentence encoder is now; None: where it was when the old items were
+            embedded.
+        report: is told how many of how many texts a sentence encoder has read.
 
     Raises:
         KeyError: the items lack a text column.
-        ValueError: the vectors have a source that cannot be asked for new items.
+        ImportError: a sentence encoder is needed, and sentence-transformers is not installed.
+        ValueError: the vectors have a source that cannot be asked for new items, or the sentence
+            encoder is not there, or another.
     """
     sources: Sequence[dict[str, Any]] = made_of.get("sources", ())
     if not sources:
@@ -56,7 +68,17 @@ def new_vectors(
             f"{catalog}: does not say what its vectors were made of; give --vectors, made as the "
             "old ones were."
         )
-    parts = [_part(catalog, source, items) for source in sources]
+    if sentence is not None and not any(source["source"] == "sentence" for source in sources):
+        raise ValueError(
+            f"a sentence encoder is named, {sentence}, but the catalog's vectors are made of "
+            f"{', '.join(source['source'] for source in sources)}; leave it out."
+        )
+    parts = [
+        _of_sentences(source, items, sentence, report)
+        if source["source"] == "sentence"
+        else _part(catalog, source, items)
+        for source in sources
+    ]
     if len(parts) == 1:
         return parts[0]
     return concatenated(parts, weights=[source["weight"] for source in sources])
@@ -75,6 +97,42 @@ def _part(
         )
     fitted = FittedTfidf.load(catalog / TFIDF_FILE)
     return fitted.encode({name: items.frame[name].to_list() for name in items.text_columns})
+
+
+def _of_sentences(
+    source: dict[str, Any], items: ItemTable, moved_to: str | None, report: Report | None
+) -> Float[np.ndarray, "items dim"]:
+    """What the recorded encoder makes of the recorded columns, as for the old items."""
+    columns = source["columns"]
+    missing = [name for name in columns if name not in items.text_columns]
+    if missing:
+        raise KeyError(
+            f"the vectors were made of the text columns {columns}, but {missing} are missing among "
+            f"{list(items.text_columns)}."
+        )
+    config = SentenceConfig.model_validate(source["config"])
+    recorded = config.model
+    if moved_to is not None:
+        config = config.model_copy(update={"model": moved_to})
+    remedy = "name its place now with --sentence, or give --vectors, made as the old ones were."
+    try:
+        encoder = load_sentence_encoder(config)
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"the catalog's vectors were made by the sentence encoder {recorded}, which is needed "
+            f"for new items and cannot be loaded ({error}); {remedy}"
+        ) from error
+    if encoder.sha256 != source["model_sha256"]:
+        raise ValueError(
+            f"{config.model}: not the sentence encoder that made the catalog's vectors, which was "
+            f"{recorded} with the hash {source['model_sha256'][:12]}, but another one or another "
+            f"version of it ({encoder.sha256[:12]}), whose vectors would be encoded as nonsense; "
+            f"where the old one still is, {remedy}"
+        )
+    texts = items.texts(columns)
+    if not any(text.strip() for text in texts):
+        return np.zeros((len(items), source["dim"]), dtype=np.float32)
+    return unit_length(encode_texts(encoder, texts, report=report).vectors)
 
 
 def _beside(vectors: Path) -> Path:

@@ -1,6 +1,8 @@
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from sidestep.evaluation.report.users import users_section
+from sidestep.evaluation.report.users import shortened, users_section
 from tests.evaluation.report.small_runs import BEAM, HISTORIES, SASREC, titles
 
 
@@ -49,6 +51,34 @@ def test_endless_titles_are_cut_between_words():
     title = section.parts[0].lists[0].items[0]
     assert title.endswith("words …")
     assert len(title) <= 90
+
+
+@given(st.text(alphabet="ab 漢字", max_size=40), st.integers(4, 20))
+def test_a_shortened_title_is_the_start_of_the_title(title, num_characters):
+    whole = " ".join(title.split())
+    short = shortened(title, num_characters)
+    if len(whole) <= num_characters:
+        assert short == whole
+        return
+    start = short.removesuffix("…").rstrip()
+    assert short.endswith("…")
+    assert whole.startswith(start)
+    assert num_characters / 2 <= len(start) < len(short) <= num_characters
+
+
+@pytest.mark.parametrize(
+    ("title", "short"),
+    [
+        ("日本語の題名は空白なしで続く", "日本語の題名は空白…"),
+        ("Donaudampfschiff", "Donaudamp…"),
+        ("for Donaudampfschiff", "for Donau…"),
+        ("eight or so", "eight or …"),
+        ("eight or s", "eight or s"),
+        ("the cup of tea", "the cup …"),
+    ],
+)
+def test_titles_are_cut_within_a_word_only_where_little_else_would_be_left(title, short):
+    assert shortened(title, 10) == short
 
 
 @pytest.mark.parametrize("num_items", [1, 2, 3])

@@ -4,7 +4,6 @@ Users are drawn at random, one from each way in which the methods agree or diffe
 shows no luckier users than there are.
 """
 
-import textwrap
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -121,5 +120,18 @@ def _recommended(label: str, run: PerUser, row: int, titles: Titles, num_items: 
 
 
 def _short(titles: Sequence[str]) -> tuple[str, ...]:
-    """Titles of shops go on and on."""
-    return tuple(textwrap.shorten(title, _TITLE_CHARACTERS, placeholder=" …") for title in titles)
+    return tuple(shortened(title, _TITLE_CHARACTERS) for title in titles)
+
+
+def shortened(title: str, num_characters: int) -> str:
+    """Titles of shops go on and on: at most so many characters, on one line.
+
+    Cut between words where there is a space in the second half, else within the word: some
+    languages write none, and some titles are one endless word.
+    """
+    title = " ".join(title.split())
+    if len(title) <= num_characters:
+        return title
+    start = title[: num_characters - 1]
+    words = start.rpartition(" ")[0]
+    return f"{words} …" if 2 * len(words) >= num_characters else f"{start.rstrip()}…"

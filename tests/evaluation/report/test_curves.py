@@ -4,8 +4,7 @@ import pytest
 
 from sidestep.evaluation.report.chart import Curve
 from sidestep.evaluation.report.curves import (
-    hit_rate_chart,
-    ndcg_chart,
+    length_charts,
     prefix_recall_chart,
     training_chart,
 )
@@ -15,7 +14,8 @@ RUNS = {"beam": [BEAM], "sasrec": [SASREC]}
 
 
 def test_hit_rates_by_length_of_the_list():
-    chart = hit_rate_chart(RUNS)
+    chart, _ = length_charts(RUNS)
+    assert chart.y_label == "HR@K"
     assert [(curve.label, curve.y) for curve in chart.curves] == [
         ("beam", (0.0, 0.5, 0.5)),
         ("sasrec", (1.0, 1.0, 1.0)),
@@ -23,13 +23,15 @@ def test_hit_rates_by_length_of_the_list():
 
 
 def test_ndcg_counts_a_second_place_less():
-    beam, _ = ndcg_chart(RUNS).curves
+    _, chart = length_charts(RUNS)
+    beam, _ = chart.curves
     assert beam.y == pytest.approx((0.0, 0.5 / 1.584962500721156, 0.5 / 1.584962500721156))
 
 
 def test_a_curve_is_the_mean_over_seeds():
     second = per_user("beam", [[1, 0, 3], [2, 0, 1]], [0, 0], seed=1)
-    [curve] = hit_rate_chart({"beam": [BEAM, second]}).curves
+    chart, _ = length_charts({"beam": [BEAM, second]})
+    [curve] = chart.curves
     assert curve.y == (0.5, 0.75, 0.75)
 
 

@@ -23,26 +23,24 @@ ALL_EVALUATED = ", all evaluated"
 Metric = Callable[[Int[Tensor, " users"], Int[Tensor, " users"], int], Float[Tensor, " users"]]
 
 
-def hit_rate_chart(runs: Mapping[str, Sequence[PerUser]]) -> Chart:
-    """HR@K against K, per label."""
-    return _by_length(
-        runs,
-        hit_rate,
-        title="Hit rate by length of the list",
-        caption="Share of users whose next item is among the first K.",
-        y_label="HR@K",
-    )
-
-
-def ndcg_chart(runs: Mapping[str, Sequence[PerUser]]) -> Chart:
-    """NDCG@K against K, per label."""
-    return _by_length(
-        runs,
-        ndcg,
-        title="NDCG by length of the list",
-        caption="As the hit rate, but a hit counts less the lower it stands.",
-        y_label="NDCG@K",
-    )
+def length_charts(runs: Mapping[str, Sequence[PerUser]]) -> list[Chart]:
+    """HR@K and NDCG@K against K, per label."""
+    return [
+        _by_length(
+            runs,
+            hit_rate,
+            "HR@K",
+            title="Hit rate by length of the list",
+            caption="Share of users whose next item is among the first K.",
+        ),
+        _by_length(
+            runs,
+            ndcg,
+            "NDCG@K",
+            title="NDCG by length of the list",
+            caption="As the hit rate, but a hit counts less the lower it stands.",
+        ),
+    ]
 
 
 def prefix_recall_chart(metrics: Mapping[str, Sequence[Mapping[str, float]]]) -> Chart | None:
@@ -88,7 +86,7 @@ def training_chart(
     Args:
         logs: a file per seed, by label; lines of another kind than "epoch" are skipped, and so are
             epochs that not every seed has. With several seeds the band is their range.
-        y: the field to draw, such as "loss" or "validation"; "parts.item" is within "parts".
+        y: the field to draw, see `training_curve`.
         title: of the chart.
         caption: of the chart.
         y_label: the value's name and unit.
@@ -96,11 +94,37 @@ def training_chart(
     Raises:
         ValueError: if a line is no JSON object, naming file and line.
     """
-    curves = [curve for label, paths in logs.items() if (curve := _curve(label, paths, y))]
+    curves = [curve for label, paths in logs.items() if (curve := training_curve(label, paths, y))]
     if not curves:
         return None
     return Chart(
         title=title, caption=caption, x_label="epoch", y_label=y_label, curves=tuple(curves)
+    )
+
+
+def training_curve(label: str, paths: Sequence[Path], field: str) -> Curve | None:
+    """A field of training logs against the epoch, over seeds; None if no epoch has it in all.
+
+    Args:
+        label: of the curve.
+        paths: a log per seed.
+        field: such as "loss" or "validation"; "parts.item" is within "parts".
+
+    Raises:
+        ValueError: if a line is no JSON object, naming file and line.
+    """
+    seeds = [_values(path, field) for path in paths]
+    epochs = sorted(set.intersection(*map(set, seeds))) if seeds else []
+    if not epochs:
+        return None
+    by_epoch = [[seed[epoch] for seed in seeds] for epoch in epochs]
+    has_range = len(seeds) > 1
+    return Curve(
+        label=label,
+        x=tuple(epochs),
+        y=tuple(map(fmean, by_epoch)),
+        low=tuple(map(min, by_epoch)) if has_range else None,
+        high=tuple(map(max, by_epoch)) if has_range else None,
     )
 
 
@@ -113,7 +137,7 @@ def part_names(path: Path) -> list[str]:
 
 
 def _by_length(
-    runs: Mapping[str, Sequence[PerUser]], metric: Metric, *, title: str, caption: str, y_label: str
+    runs: Mapping[str, Sequence[PerUser]], metric: Metric, y_label: str, *, title: str, caption: str
 ) -> Chart:
     lengths = range(1, next(iter(runs.values()))[0].k + 1)
 
@@ -136,22 +160,6 @@ def _by_length(
         log_x=True,
         from_zero=True,
         curves=tuple(curves),
-    )
-
-
-def _curve(label: str, paths: Sequence[Path], field: str) -> Curve | None:
-    seeds = [_values(path, field) for path in paths]
-    epochs = sorted(set.intersection(*map(set, seeds))) if seeds else []
-    if not epochs:
-        return None
-    by_epoch = [[seed[epoch] for seed in seeds] for epoch in epochs]
-    has_range = len(seeds) > 1
-    return Curve(
-        label=label,
-        x=tuple(epochs),
-        y=tuple(map(fmean, by_epoch)),
-        low=tuple(map(min, by_epoch)) if has_range else None,
-        high=tuple(map(max, by_epoch)) if has_range else None,
     )
 
 

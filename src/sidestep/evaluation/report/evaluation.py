@@ -15,11 +15,11 @@ from sidestep.evaluation.report.chart import Chart
 from sidestep.evaluation.report.cost import Cost, cost_section
 from sidestep.evaluation.report.curves import (
     ALL_EVALUATED,
-    hit_rate_chart,
-    ndcg_chart,
+    length_charts,
     part_names,
     prefix_recall_chart,
     training_chart,
+    training_curve,
 )
 from sidestep.evaluation.report.page import Page, Section
 from sidestep.evaluation.report.popularity import popularity_section
@@ -97,7 +97,7 @@ def evaluation_page(
     first = runs[0].per_user
     sections = [
         quality_section(methods, reference=reference),
-        Section(title="Length of the list", parts=[hit_rate_chart(lists), ndcg_chart(lists)]),
+        Section(title="Length of the list", parts=length_charts(lists)),
         _search_section(by_label),
     ]
     if shop is not None and shop.popularity is not None:
@@ -112,12 +112,8 @@ def evaluation_page(
         sections.append(users_section(firsts, shop.histories, shop.titles))
     sections += [*more, _settings_section(by_label)]
     asked = rows_in_words(methods[0].num_rows, methods[0].num_users)
-    *others, last = by_label
-    names = f"{', '.join(others)} and {last}" if others else last
-    if len(by_label) > _MAX_WORDED:
-        names = f"{len(by_label)} methods"
     return Page(
-        title=title or f"{names} on {first.dataset}, {first.split}",
+        title=title or f"{_named(list(by_label))} on {first.dataset}, {first.split}",
         summary=headline(methods, reference=reference, metric=metric),
         sections=[_coloured(section, list(by_label)) for section in sections],
         facts={
@@ -127,6 +123,14 @@ def evaluation_page(
             **facts,
         },
     )
+
+
+def _named(labels: Sequence[str]) -> str:
+    """The methods in a title, or how many where that would go on and on."""
+    if len(labels) > _MAX_WORDED:
+        return f"{len(labels)} methods"
+    *others, last = labels
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 def _coloured(section: Section, labels: Sequence[str]) -> Section:
@@ -226,11 +230,11 @@ def _loss_chart(label: str, paths: Sequence[Path], band: str) -> Chart | None:
             "whole loss": "loss",
             **{name.replace("_", " "): f"parts.{name}" for name in terms},
         }
-    drawn = [
-        training_chart({name: paths}, y=value, title="", caption="", y_label="")
+    curves = tuple(
+        curve
         for name, value in fields.items()
-    ]
-    curves = tuple(curve for chart in drawn if chart is not None for curve in chart.curves)
+        if (curve := training_curve(name, paths, value)) is not None
+    )
     if not curves:
         return None
     what = " and its terms, before their weights" if len(curves) > 1 else ""

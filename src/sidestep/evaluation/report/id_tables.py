@@ -1,6 +1,6 @@
 """The numbers of semantic IDs as tables, side by side; one set of IDs is a comparison of one."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from sidestep.evaluation.id_collisions import Collisions
 from sidestep.evaluation.id_quality import (
@@ -10,6 +10,7 @@ from sidestep.evaluation.id_quality import (
     FirstCode,
     IdQuality,
     LevelUse,
+    PrefixDepth,
     Reconstruction,
 )
 from sidestep.evaluation.report.page import Section
@@ -61,6 +62,13 @@ def _section(
         shown = tuple((name, *row) for name, of_set in rows.items() for row in of_set)
     table = Table(caption=caption, columns=columns, rows=shown)
     return Section(title=title, lead=lead, parts=[table])
+
+
+def _by_depth(
+    qualities: Mapping[str, IdQuality], values: Callable[[PrefixDepth], _Row]
+) -> dict[str, list[_Row]]:
+    """A row per depth, which heads it, by the name of the set."""
+    return {name: [(at.depth, *values(at)) for at in ids.depths] for name, ids in qualities.items()}
 
 
 def _header(entry: Entry) -> str:
@@ -127,10 +135,7 @@ def _prefixes(qualities: Mapping[str, IdQuality]) -> Section | None:
         "follow, on average and at most. Forced: share of prefixes that only one code may follow.",
         "The trie at each depth",
         ("depth", "prefixes", "median", "90%", "max", "children", "most", "forced"),
-        {
-            name: [(at.depth, *_fan_out(at.fan_out)) for at in ids.depths]
-            for name, ids in qualities.items()
-        },
+        _by_depth(qualities, lambda at: _fan_out(at.fan_out)),
     )
 
 
@@ -156,13 +161,10 @@ def _vectors(qualities: Mapping[str, IdQuality]) -> Section | None:
         "prefix, and of any two items, by chance; lift: near by chance.",
         "Agreement with the items' vectors at each depth",
         ("depth", "variance", "chance", "error", "near", "chance", "lift"),
-        {
-            name: [
-                (at.depth, *_reconstruction(at.reconstruction), *_agreement(at.neighbours))
-                for at in ids.depths
-            ]
-            for name, ids in qualities.items()
-        },
+        _by_depth(
+            qualities,
+            lambda at: (*_reconstruction(at.reconstruction), *_agreement(at.neighbours)),
+        ),
     )
 
 
@@ -175,12 +177,7 @@ def _interactions(qualities: Mapping[str, IdQuality]) -> Section | None:
         "guess; even: its share of the prefixes.",
         "Agreement with, and balance of, training interactions at each depth",
         ("depth", "next", "chance", "lift", "Gini", "perplexity", "even"),
-        {
-            name: [
-                (at.depth, *_agreement(at.next_items), *_balance(at.balance)) for at in ids.depths
-            ]
-            for name, ids in qualities.items()
-        },
+        _by_depth(qualities, lambda at: (*_agreement(at.next_items), *_balance(at.balance))),
     )
 
 

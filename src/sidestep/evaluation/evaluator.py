@@ -18,7 +18,7 @@ from sidestep.catalog.trie import NO_CODE
 from sidestep.data.splits import Rows
 from sidestep.metrics import ranking
 from sidestep.recommender import Recommendations, Recommender
-from sidestep.step import NO_ITEM, HistoryBatch
+from sidestep.step import NO_ITEM
 
 HIT_RATE_CUTOFFS = (1, 5, 10, 50)
 NDCG_CUTOFFS = (5, 10)
@@ -92,11 +92,8 @@ def evaluate(
     """
     _check(recommender, rows, k=k, batch_size=batch_size, semantic_ids=semantic_ids)
     shown = rows if max_history is None else rows.cut(max_history)
-    leaf_of = recommender.leaf_of.cpu()
     targets = torch.from_numpy(rows.targets).long()
-    if semantic_ids is not None:
-        semantic_ids = semantic_ids.cpu()
-    lists = _Lists.empty(len(rows), k, None if semantic_ids is None else semantic_ids.shape[1])
+    lists = _Lists.empty(len(rows), k, leaf_of=recommender.leaf_of, semantic_ids=semantic_ids)
     seconds = 0.0
     num_done = 0
     for chosen in _batches(shown.histories.lengths, batch_size):
@@ -107,15 +104,8 @@ def evaluate(
         answer = _on_cpu(answer)
         seconds += time.perf_counter() - start
         _check_answer(answer, recommender, num_users=len(chosen), k=k)
-        lists.record(
-            torch.from_numpy(chosen),
-            answer,
-            histories,
-            targets[chosen],
-            leaf_of,
-            semantic_ids,
-            exclude_seen=exclude_seen,
-        )
+        seen = histories.items if exclude_seen else None
+        lists.record(torch.from_numpy(chosen), answer, targets[chosen], excluded=seen)
         num_done += len(chosen)
         if progress is not None:
             progress(num_done, len(rows))
@@ -213,8 +203,13 @@ def target_bucket_sizes(
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class _Lists:
-    """The measured lists, filled batch by batch and read when all are there."""
+    """The measured lists, filled batch by batch and read when all are there.
 
+    leaf_of, semantic_ids: of every item, as in `evaluate`; the rest is of the rows.
+    """
+
+    leaf_of: Int[Tensor, " items"]
+    semantic_ids: Int[Tensor, "items levels"] | None
     rank_before: Int[Tensor, " users"]
     bucket_size: Int[Tensor, " users"]
     items: Int[Tensor, "users k"]
@@ -225,9 +220,21 @@ class _Lists:
     diversity: Float[Tensor, " users"] | None
 
     @classmethod
-    def empty(cls, num_rows: int, k: int, num_levels: int | None) -> "_Lists":
-        hits = None if num_levels is None else torch.zeros(num_rows, num_levels, dtype=torch.bool)
+    def empty(
+        cls,
+        num_rows: int,
+        k: int,
+        *,
+        leaf_of: Int[Tensor, " items"],
+        semantic_ids: Int[Tensor, "items levels"] | None,
+    ) -> "_Lists":
+        hits = diversity = None
+        if semantic_ids is not None:
+            hits = torch.zeros(num_rows, semantic_ids.shape[1], dtype=torch.bool)
+            diversity = torch.zeros(num_rows, dtype=torch.float64)
         return cls(
+            leaf_of=leaf_of.cpu(),
+            semantic_ids=None if semantic_ids is None else semantic_ids.cpu(),
             rank_before=torch.full((num_rows,), ranking.NOT_LISTED),
             bucket_size=torch.ones(num_rows, dtype=torch.long),
             items=torch.full((num_rows, k), NO_ITEM),
@@ -235,35 +242,31 @@ class _Lists:
             is_invalid=torch.zeros(num_rows, k, dtype=torch.bool),
             leaf_hits=hits,
             evaluated_hits=None,
-            diversity=None if num_levels is None else torch.zeros(num_rows, dtype=torch.float64),
+            diversity=diversity,
         )
 
     def record(
         self,
         rows: Int[Tensor, " batch"],
         answer: Recommendations,
-        histories: HistoryBatch,
         targets: Int[Tensor, " batch"],
-        leaf_of: Int[Tensor, " items"],
-        semantic_ids: Int[Tensor, "items levels"] | None,
         *,
-        exclude_seen: bool,
+        excluded: Int[Tensor, "batch excluded"] | None,
     ) -> None:
-        seen = histories.items if exclude_seen else None
         width = answer.items.shape[1]
         self.items[rows, :width] = answer.items
         self.tokens[rows] = answer.tokens
         self.is_invalid[rows, :width] = ranking.invalid_entries(
-            answer.items, len(leaf_of), forbidden=seen
+            answer.items, len(self.leaf_of), forbidden=excluded
         )
-        self.rank_before[rows] = target_ranks(answer.items, targets, leaf_of)
-        self.bucket_size[rows] = target_bucket_sizes(targets, leaf_of, excluded=seen)
-        if seen is not None:
+        self.rank_before[rows] = target_ranks(answer.items, targets, self.leaf_of)
+        self.bucket_size[rows] = target_bucket_sizes(targets, self.leaf_of, excluded=excluded)
+        if excluded is not None:
             # No list may name it, although another item of its bucket may be listed.
-            is_seen = (seen == targets[:, None]).any(dim=1)
-            self.rank_before[rows[is_seen]] = ranking.NOT_LISTED
-        if semantic_ids is not None:
-            self._record_prefixes(rows, answer, semantic_ids, targets)
+            is_excluded = (excluded == targets[:, None]).any(dim=1)
+            self.rank_before[rows[is_excluded]] = ranking.NOT_LISTED
+        if self.semantic_ids is not None:
+            self._record_prefixes(rows, answer, self.semantic_ids, targets)
 
     def _record_prefixes(
         self,

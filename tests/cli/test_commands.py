@@ -171,6 +171,16 @@ def test_recommend_says_when_it_gives_less_than_was_asked_for(shop):
     assert "of 9 items were found; more --beams" in done.stderr
 
 
+def test_recommend_says_so_where_a_short_list_is_all_there_can_be(shop, tmp_path):
+    (tmp_path / "stock.txt").write_text("item-1\nitem-2\nitem-5\n")
+    asked = ("recommend", shop / "beam", "--history", "item-5", "--available")
+    few = call(*asked, tmp_path / "stock.txt", "--exclude-seen").stderr
+    assert "2 of 10 items were found, which are all that may be recommended." in few
+    none = call(*asked, tmp_path / "stock.txt", "--exclude", "item-1,item-2,item-5").stderr
+    assert "every item of the catalog is left out, so there is none to recommend." in none
+    assert "--beams" not in few + none
+
+
 def test_training_warns_of_rows_to_validate_that_are_not_there(tmp_path):
     (tmp_path / "events.csv").write_text(
         "user_id,item_id\n" + "".join(f"u{user},i{user % 3}\nu{user},i9\n" for user in range(9))

@@ -8,11 +8,13 @@ import typer
 
 from sidestep.bundle.folder import load
 from sidestep.bundle.loaded import LoadedRecommender, RankedItems
+from sidestep.catalog.catalog import Catalog
 from sidestep.cli.console import OUT, print_json, say, table
 from sidestep.cli.inputs import load_dataset, read_ids
 from sidestep.cli.options import AsJson, split_names
 from sidestep.cli.runs import RunFolder
 from sidestep.search.beam import BeamSearch
+from sidestep.step import NO_ITEM
 
 
 def recommend(
@@ -63,8 +65,7 @@ def recommend(
     """
     item_ids = _item_ids(run, history, user, dataset)
     loaded = load(run)
-    is_searched = loaded.is_searched
-    if beams is not None and not is_searched:
+    if beams is not None and not loaded.is_searched:
         raise ValueError(
             f"--beams {beams}: {run} is {loaded.kind}, which scores every item and searches "
             "nothing; leave the option out."
@@ -78,16 +79,23 @@ def recommend(
             f"--new-places {new_places}: no item was appended to {run} after its training; leave "
             "the option out, or append items with 'sidestep append'."
         )
+    unwanted = [] if exclude is None else split_names(exclude)
+    allowed = None if available is None else read_ids(available)
     [answer] = loaded.recommend(
         [item_ids],
         k,
         exclude_seen=exclude_seen,
-        excluded=None if exclude is None else [split_names(exclude)],
-        available=None if available is None else read_ids(available),
+        excluded=[unwanted] if unwanted else None,
+        available=allowed,
         search=BeamSearch(num_beams=beams) if beams is not None else None,
         num_new_places=new_places,
     )
-    _tell_what_is_missing(answer, item_ids, k, is_searched=is_searched)
+    _tell_of_history(answer, item_ids)
+    if len(answer.item_ids) < k:
+        left_out = [*unwanted, *item_ids] if exclude_seen else unwanted
+        _tell_of_length(
+            answer, k, num_candidates=_num_candidates(loaded.catalog, allowed, left_out)
+        )
     num_new = sum(answer.is_new)
     if num_new < new_places:
         say(f"Note: {num_new} of {new_places} places went to new items; there are no more.")
@@ -97,10 +105,8 @@ def recommend(
     _print(loaded, item_ids, answer)
 
 
-def _tell_what_is_missing(
-    answer: RankedItems, item_ids: list[str], k: int, *, is_searched: bool
-) -> None:
-    """Notes on the standard error where the answer is less than was asked for."""
+def _tell_of_history(answer: RankedItems, item_ids: list[str]) -> None:
+    """Notes on the standard error where not all of the history was understood."""
     if answer.num_unknown == len(item_ids):
         say("Note: nothing of the history is known, so these are items for anyone.")
     elif answer.num_unknown:
@@ -108,9 +114,35 @@ def _tell_what_is_missing(
             f"Note: {answer.num_unknown} of {len(item_ids)} items of the history are not in the "
             "catalog and were dropped."
         )
-    if len(answer.item_ids) < k:
-        remedy = "; more --beams may find more" if is_searched else ", which is all there are"
-        say(f"Note: {len(answer.item_ids)} of {k} items were found{remedy}.")
+
+
+def _tell_of_length(answer: RankedItems, k: int, *, num_candidates: int) -> None:
+    """Says why a list is shorter than was asked for."""
+    num_found = len(answer.item_ids)
+    if num_candidates == 0:
+        say("Note: every item of the catalog is left out, so there is none to recommend.")
+    elif num_found == num_candidates:
+        say(f"Note: {num_found} of {k} items were found, which are all that may be recommended.")
+    else:  # only a search leaves items unseen
+        say(f"Note: {num_found} of {k} items were found; more --beams may find more.")
+
+
+def _num_candidates(catalog: Catalog, available: list[str] | None, left_out: list[str]) -> int:
+    """The items that a list could hold.
+
+    Args:
+        catalog: its tombstones are no candidates.
+        available: IDs of the only candidates; None for all.
+        left_out: IDs of items that are none, known to the catalog or not.
+    """
+    is_candidate = np.full(catalog.num_items, available is None)
+    if available is not None:
+        is_candidate[catalog.indices_of(available)] = True
+    unwanted = catalog.indices_of(left_out)
+    is_candidate[unwanted[unwanted != NO_ITEM]] = False
+    if catalog.is_retired is not None:
+        is_candidate &= ~catalog.is_retired
+    return int(is_candidate.sum())
 
 
 def _item_ids(run: Path, history: str | None, user: str | None, dataset: Path | None) -> list[str]:

@@ -55,6 +55,25 @@ def test_a_transformer_without_catalog_is_told_where_to_get_one(shop, files, tmp
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        (("objective.item_weight=1.0",), "the model has no item head"),
+        (("kind=sasrec", "max_history=60", "model={}", "validation={}"), "max_history is 60"),
+    ],
+)
+def test_parts_that_do_not_fit_are_refused_before_anything_is_written(
+    shop, files, tmp_path, settings, expected
+):
+    message = refused(
+        *("train", "--config", files / "config.yaml", "--dataset", shop / "dataset"),
+        *("--catalog", shop / "catalog", "--out", tmp_path / "run"),
+        *(word for setting in settings for word in ("--set", setting)),
+    )
+    assert expected in message
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_catalog_of_other_items_is_refused(shop, files, tmp_path):
     small = tmp_path / "dataset"
     run(

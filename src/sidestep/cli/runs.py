@@ -1,7 +1,7 @@
 """A run on disk: what it was asked for, what came out, and how commands find it again."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -144,9 +144,11 @@ def train_run(
         ValueError: configuration, dataset and catalog do not fit, the network is larger than the
             memory, or the folder holds another run.
     """
-    split, catalog = _checked(config, dataset, catalog, folder)
+    ready = _ready(config, dataset, catalog, folder, seed=info.seed, resume=resume)
+    split, catalog = ready.split, ready.catalog
     network: Transformer | SasRec | None = None
     result: TrainingResult | None = None
+    # Not before everything was checked: a folder that says what it holds should hold it.
     if not checkpoints(folder.path):
         folder.write(config, info)
     if not isinstance(config, PopularityRun):
@@ -183,40 +185,18 @@ def plan_run(
     Raises:
         ValueError: see there.
     """
-    split, catalog = _checked(config, dataset, catalog, folder)
+    ready = _ready(config, dataset, catalog, folder, seed=seed, resume=resume)
     sizes: dict[str, int | float | str] = {
-        "users": len(split.train),
-        "items": catalog.num_items,
-        "validation_rows": len(split.validation),
+        "users": len(ready.split.train),
+        "items": ready.catalog.num_items,
+        "validation_rows": len(ready.split.validation),
     }
-    if isinstance(config, PopularityRun):
+    if ready.work is None:
         return sizes
-    network: Transformer | SasRec
-    if isinstance(config, SasRecRun):
-        network, _ = new_sasrec(
-            catalog.num_items,
-            config.model,
-            config.objective,
-            max_history=config.max_history,
-            seed=seed,
-        )
-    else:
-        network, _ = new_transformer(catalog, config.model, config.objective, seed=seed)
-    windows = training_windows(split.train, config.max_history)
-    num_steps = steps_per_epoch(windows, config.training)
-    if not resume:
-        refuse_checkpoints(folder.path)
     for checkpoint in checkpoints(folder.path)[-1:]:
         kept = _common(read_yaml(folder.config), folder.info().seed)
         refuse_other_run(checkpoint, kept, _common(config.model_dump(mode="json"), seed))
-    return {
-        **sizes,
-        "parameters": sum(weights.numel() for weights in network.parameters()),
-        "windows": len(windows),
-        "targets": windows.num_targets,
-        "epochs": config.training.epochs,
-        "steps": config.training.epochs * num_steps,
-    }
+    return {**sizes, **asdict(ready.work)}
 
 
 def _common(config: dict[str, Any], seed: int) -> dict[str, Any]:
@@ -227,10 +207,44 @@ def _common(config: dict[str, Any], seed: int) -> dict[str, Any]:
     return {"config": {**config, "training": training}, "seed": seed}
 
 
-def _checked(
-    config: AnyRun, dataset: Dataset, catalog: Catalog | None, folder: RunFolder
-) -> tuple[Split, Catalog]:
-    """The rows and the catalog to train with; refuses what could not end well."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Work:
+    """How much there is to train.
+
+    parameters: weights of the network.
+    windows, targets: of the training part, in one epoch.
+    steps: of the optimizer, in all epochs.
+    """
+
+    parameters: int
+    windows: int
+    targets: int
+    epochs: int
+    steps: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Ready:
+    """What a run trains with, after every check that takes no training.
+
+    work: None where nothing is trained.
+    """
+
+    split: Split
+    catalog: Catalog
+    work: _Work | None
+
+
+def _ready(
+    config: AnyRun,
+    dataset: Dataset,
+    catalog: Catalog | None,
+    folder: RunFolder,
+    *,
+    seed: int,
+    resume: bool,
+) -> _Ready:
+    """The rows and the catalog to train with; refuses what could not end well, writes nothing."""
     if catalog is not None:
         refuse_other_items(catalog, dataset)
     elif isinstance(config, TransformerRun):
@@ -244,7 +258,36 @@ def _checked(
         refuse_beyond_memory(config, len(dataset.items))
         refuse_missing_trackers(config.training.trackers)
     folder.refuse_other_contents()
-    return split, catalog or flat_catalog(dataset, split)
+    catalog = catalog or flat_catalog(dataset, split)
+    if isinstance(config, PopularityRun):
+        return _Ready(split=split, catalog=catalog, work=None)
+    work = _work(config, split, catalog, seed)
+    if not resume:
+        refuse_checkpoints(folder.path)
+    return _Ready(split=split, catalog=catalog, work=work)
+
+
+def _work(config: TransformerRun | SasRecRun, split: Split, catalog: Catalog, seed: int) -> _Work:
+    """The size of a training, by building its network, which finds what does not fit."""
+    network: Transformer | SasRec
+    if isinstance(config, SasRecRun):
+        network, _ = new_sasrec(
+            catalog.num_items,
+            config.model,
+            config.objective,
+            max_history=config.max_history,
+            seed=seed,
+        )
+    else:
+        network, _ = new_transformer(catalog, config.model, config.objective, seed=seed)
+    windows = training_windows(split.train, config.max_history)
+    return _Work(
+        parameters=sum(weights.numel() for weights in network.parameters()),
+        windows=len(windows),
+        targets=windows.num_targets,
+        epochs=config.training.epochs,
+        steps=config.training.epochs * steps_per_epoch(windows, config.training),
+    )
 
 
 def refuse_beyond_memory(config: TransformerRun | SasRecRun, num_items: int) -> None:

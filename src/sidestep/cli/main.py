@@ -61,7 +61,7 @@ _COMMANDS = [
     ),
     (
         "run",
-        "pipeline:run",
+        "run_pipeline:run",
         "Run a pipeline: import, embed, tokenize, train, evaluate, compare, recommend.",
     ),
     ("recommend", "recommend:recommend", "Recommend items after a history."),

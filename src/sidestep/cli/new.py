@@ -12,7 +12,8 @@ from sidestep.cli.config import checked
 from sidestep.cli.console import OUT, print_json, say, table
 from sidestep.cli.guess import Columns, Guess, guess_columns, sample_of, table_size
 from sidestep.cli.options import AsJson, plain_name
-from sidestep.cli.pipeline import CONFIG_FILE, PipelineConfig, pipeline_of
+from sidestep.cli.pipeline import pipeline_of
+from sidestep.cli.pipeline_config import CONFIG_FILE, PipelineConfig
 from sidestep.cli.plain_yaml import parse_yaml
 from sidestep.files import whole_file
 

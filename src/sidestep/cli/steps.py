@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any, get_args, get_type_hints
 
 from typer.exceptions import TyperException
 
+from sidestep.cli.training_step import NEVER_RUN, Training
 from sidestep.files import file_sha256, read_json, write_json
 
 _OURS = ("--help", "--json", "--dry-run")
@@ -27,6 +29,7 @@ class Step:
     arguments: of the command, checked.
     product: what it makes; None where it only prints.
     made_from: all that its product depends on, as JSON.
+    training: what is to be done beside the command, where that trains.
     """
 
     name: str
@@ -35,6 +38,12 @@ class Step:
     arguments: tuple[str, ...]
     product: Path | None
     made_from: dict[str, Any]
+    training: Training | None = None
+
+    @property
+    def line(self) -> str:
+        """The command as a shell has it."""
+        return shlex.join([*self.words, *self.arguments])
 
     @property
     def digest(self) -> str:
@@ -52,6 +61,23 @@ class Step:
         arguments = [*self.arguments, *more]
         with self.command.make_context(self.words[-1], arguments) as context:
             self.command.invoke(context)
+
+    def prepare(self, changes: Sequence[str]) -> None:
+        """Makes ready what the command finds when it runs.
+
+        Args:
+            changes: since the step last began, see `Memory.changes`.
+        """
+        if self.training is not None:
+            self.training.prepare(changes)
+
+    def rehearse(self, changes: Sequence[str]) -> None:
+        """Lets the command check its inputs, as they will be when it runs; nothing is written."""
+        if self.training is None:
+            self.run("--dry-run")
+            return
+        with self.training.rehearsal(changes) as instead:
+            self.run(*instead, "--dry-run")
 
 
 def arguments_of(
@@ -157,7 +183,7 @@ class Memory:
         """What is different since the step last began; empty if nothing is."""
         last = self._known["steps"].get(step.name)
         if last is None:
-            return ["never run"]
+            return [NEVER_RUN]
         return list(_differences(last["made_from"], step.made_from))
 
     def is_finished(self, step: Step) -> bool:

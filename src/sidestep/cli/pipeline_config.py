@@ -1,0 +1,49 @@
+"""The file of a pipeline: sections that hold options of the commands of the same name."""
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+CONFIG_FILE = "sidestep.yaml"
+"""Its name in a pipeline's folder."""
+
+
+class Sampled(BaseModel):
+    """Whom to answer at the end."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    users: int = Field(3, ge=0)
+    """Users of the dataset, spread evenly; none with zero."""
+
+
+class PipelineConfig(BaseModel):
+    """What a pipeline does; the sections hold options of the commands of the same name."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    out: Path = Path()
+    """The folder to work in, seen from the configuration's."""
+
+    seed: int = Field(0, ge=0, le=2**32 - 1)
+    """Of every step that draws."""
+
+    importing: dict[str, Any] = Field(alias="import")
+    """`from` says which kind of files, as in 'sidestep import KIND'."""
+
+    embed: dict[str, Any] = Field(default_factory=dict)
+    tokenize: dict[str, Any] = Field(default_factory=dict)
+
+    train: dict[str, dict[str, Any]] = Field(min_length=1)
+    """By name, runs as in configs/*.yaml."""
+
+    evaluate: dict[str, Any] = Field(default_factory=dict)
+    compare: dict[str, Any] = Field(default_factory=dict)
+    recommend: Sampled = Sampled()
+
+    @field_validator("embed", "tokenize", "evaluate", "compare", "recommend", mode="before")
+    @classmethod
+    def _nothing_is_empty(cls, section: Any) -> Any:
+        """A section of comments alone, which YAML calls null."""
+        return {} if section is None else section

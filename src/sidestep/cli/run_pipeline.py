@@ -1,0 +1,98 @@
+"""`sidestep run`: does what a pipeline's configuration, or a change of it, makes necessary."""
+
+import contextlib
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from sidestep.cli.console import print_json, say, without_hints
+from sidestep.cli.options import AsJson
+from sidestep.cli.pipeline import Pipeline, read_pipeline
+from sidestep.cli.steps import Step
+
+
+def run(
+    config: Annotated[
+        Path, typer.Argument(help="The pipeline's YAML file, or the folder that holds it.")
+    ],
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="A setting over the file, key=value; may be repeated."),
+    ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Check everything and say what would be done; do nothing."),
+    ] = False,
+    json: AsJson = False,
+) -> None:
+    """Run a pipeline: import, embed, tokenize, train, evaluate, compare, recommend.
+
+    What has been done with the same settings and inputs is not done again, so the same command
+    continues where it was interrupted. 'sidestep new' writes a configuration for your tables.
+
+    Examples:
+
+      sidestep run shop
+
+      sidestep run shop/sidestep.yaml --set train.transformer.training.epochs=40 --dry-run
+    """
+    pipeline = read_pipeline(config, settings or [])
+    with contextlib.redirect_stdout(sys.stderr) if json else contextlib.nullcontext():
+        told = _tell(pipeline) if dry_run else _work(pipeline)
+    if json:
+        print_json(told)
+
+
+def _work(pipeline: Pipeline) -> dict[str, Any]:
+    """Runs what has to be run; returns what was done."""
+    began = time.perf_counter()
+    told = []
+    with without_hints():
+        for step in map(pipeline.as_found, pipeline.makers):
+            start = time.perf_counter()
+            reasons = pipeline.reasons(step)
+            if reasons:
+                _announce(step)
+                step.prepare(pipeline.memory.changes(step))
+                pipeline.memory.begin(step)
+                step.run()
+                pipeline.memory.finish(step)
+            else:
+                say(f"• {step.name}: unchanged")
+            seconds = round(time.perf_counter() - start, 1)
+            told.append(_told(step, "done" if reasons else "unchanged", seconds=seconds))
+        for step in (pipeline.comparison, *pipeline.samples()):
+            _announce(step)
+            step.run()
+    seconds = time.perf_counter() - began
+    say(f"Done in {seconds:,.0f} s. More: {pipeline.sample.line}")
+    return {"out": str(pipeline.out), "steps": told, "seconds": round(seconds, 1)}
+
+
+def _tell(pipeline: Pipeline) -> dict[str, Any]:
+    """Says what would be run and why, and lets commands check their inputs."""
+    told: list[dict[str, Any]] = []
+    stale: set[str] = set()
+    for step in map(pipeline.as_found, pipeline.makers):
+        reasons = pipeline.reasons(step)
+        told.append(_told(step, "to do" if reasons else "unchanged", reasons=reasons))
+        if not reasons:
+            say(f"• {step.name}: unchanged")
+            continue
+        say(f"• {step.name}: to do ({'; '.join(reasons)}): {step.line}")
+        if step.can_be_dry and not stale.intersection(step.made_from["after"]):
+            step.rehearse(pipeline.memory.changes(step))
+        stale.add(step.name)
+    say("Nothing was written.")
+    return {"out": str(pipeline.out), "steps": told}
+
+
+def _announce(step: Step) -> None:
+    say(f"• {step.name}: {step.line}")
+
+
+def _told(step: Step, state: str, **more: Any) -> dict[str, Any]:
+    return {"step": step.name, "command": step.line, "state": state, **more}

@@ -65,6 +65,10 @@ def test_every_kind_is_trained_evaluated_and_compared(shop, files, tmp_path):
     assert len(json.loads(run("compare", *runs, "--json"))) == 3
     [few] = json.loads(run("compare", tmp_path / "sasrec", "--users", 20, "--json"))
     assert few["num_users"] == 20
+    # More users than there are is all of them, for the comparison as for the evaluation.
+    run("evaluate", tmp_path / "sasrec", "--split", "test", "--users", 500)
+    [every] = json.loads(run("compare", tmp_path / "sasrec", "--users", 500, "--json"))
+    assert every["num_users"] == 80
 
 
 def test_evaluate_writes_one_line_of_the_results_file(shop, tmp_path):

@@ -210,6 +210,8 @@ def test_an_interrupted_run_continues_with_the_same_command(done, files, tmp_pat
         ("train={}", "train: Dictionary should have at least 1 item"),
         ("trains.x=1", "unknown key 'trains'; did you mean 'train'?"),
         ("import.columns={a: b}", "import: columns: {'a': 'b'} is no value"),
+        ("evaluate.users=20", "evaluate.users is 20 and compare.users is all"),
+        ("compare.users=20", "evaluate.users is all and compare.users is 20"),
     ],
 )
 def test_a_wrong_pipeline_is_refused_with_section_and_option(done, setting, expected):

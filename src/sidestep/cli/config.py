@@ -176,7 +176,7 @@ def _told(problem: Any, kind: type[BaseModel]) -> str:
         # The rule of a whole part names what it is about; its input would be the part itself.
         is_part = isinstance(problem["input"], dict)
         got = "" if is_part else f", got {shown(problem['input'])}"
-        return f"{name or kind.__name__}: {plain_problem(problem)}{got}."
+        return f"{name}{': ' if name else ''}{plain_problem(problem)}{got}."
     owner: type[BaseModel] = kind
     for key in keys[:-1]:
         field = owner.model_fields.get(key)

@@ -187,13 +187,20 @@ def found_evaluations(
     if (path / _PER_USER).is_file():
         return [(path / _PER_USER, read_per_user(path / _PER_USER))]
     files = sorted((path / "evaluations").glob(f"{split}-*/{_PER_USER}"))
-    found = [(file, run) for file in files if (run := read_per_user(file)).setting.users == users]
+    found = [(file, run) for file in files if _is_on(run := read_per_user(file), users)]
     if not found:
         raise FileNotFoundError(
             f"{path}: no evaluation on {split} and the users {users!r} here; run 'sidestep "
             f"evaluate {path} --split {split} --users {users}'."
         )
     return found
+
+
+def _is_on(run: PerUser, users: int | Literal["all"]) -> bool:
+    """Whether an evaluation is the one on `users`: so many of fewer are all of them."""
+    if run.setting.users == "all" and users != "all":
+        return len(run.user_ids) <= users
+    return run.setting.users == users
 
 
 def num_users(text: str) -> int | None:

@@ -1,9 +1,11 @@
 """The file of a pipeline: sections that hold options of the commands of the same name."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from sidestep.cli.evaluations import num_users
 
 CONFIG_FILE = "sidestep.yaml"
 """Its name in a pipeline's folder."""
@@ -42,8 +44,24 @@ class PipelineConfig(BaseModel):
     compare: dict[str, Any] = Field(default_factory=dict)
     recommend: Sampled = Sampled()
 
+    @model_validator(mode="after")
+    def _compares_what_it_evaluates(self) -> "PipelineConfig":
+        """The comparison takes evaluations on its own users alone, and comes after all the work."""
+        evaluated, compared = _users(self.evaluate), _users(self.compare)
+        if evaluated != compared:
+            raise ValueError(
+                f"evaluate.users is {evaluated} and compare.users is {compared}, so there would be "
+                "nothing to compare; write the same number under both, or leave both out"
+            )
+        return self
+
     @field_validator("embed", "tokenize", "evaluate", "compare", "recommend", mode="before")
     @classmethod
     def _nothing_is_empty(cls, section: Any) -> Any:
         """A section of comments alone, which YAML calls null."""
         return {} if section is None else section
+
+
+def _users(section: dict[str, Any]) -> int | Literal["all"]:
+    users = section.get("users")
+    return num_users("all" if users is None else str(users)) or "all"

@@ -1,6 +1,7 @@
 """One configuration from tables to recommendations; nothing is done twice, nothing is lost."""
 
 import json
+import os
 import shutil
 import signal
 
@@ -60,6 +61,12 @@ def test_a_run_ends_with_a_table_and_recommendations_in_words(done):
     assert "my-shop, test, 80 users" in outcome.stdout
     names = {path.name for path in folder.iterdir()}
     assert {"dataset", "catalog", "vectors.npy", "popularity", "transformer"} <= names
+
+
+def test_a_warning_is_said_once_and_its_remedy_can_be_copied(done):
+    folder, _, outcome = done
+    assert outcome.stderr.count("leaks time") == 1
+    assert f"sidestep data split {os.path.relpath(folder / 'dataset')} --strategy" in outcome.stderr
 
 
 def test_a_run_ends_with_a_page(done):

@@ -21,7 +21,8 @@ OUT = Console(width=None if sys.stdout.isatty() else _PIPED_WIDTH)
 ERR = Console(stderr=True)
 """Progress and errors, so that results can be piped."""
 
-_SHOWS_HINTS = ContextVar("_SHOWS_HINTS", default=True)
+_SAID = ContextVar[set[str] | None]("_SAID", default=None)
+"""The warnings that a pipeline has said; None outside of pipelines."""
 
 _WORDS_WIDTH = 10
 """Words give way to numbers down to this many columns; less could not be read."""
@@ -31,19 +32,29 @@ _NUMBER = re.compile(r"[-+]?[\d.,e]*(?: ?– ?[\d.]+)?")
 
 def say(sentence: str | Text) -> None:
     """One line on the standard error, left whole so that its paths and commands can be copied."""
-    if isinstance(sentence, str) and not _SHOWS_HINTS.get():
+    if isinstance(sentence, str) and _SAID.get() is not None:
         sentence = sentence.partition(" Next: ")[0]
     ERR.print(sentence, highlight=False, markup=False, soft_wrap=True)
 
 
+def warn(sentence: str) -> None:
+    """Says what a user should know; within a pipeline once, however many of its steps say it."""
+    said = _SAID.get()
+    if said is not None and sentence in said:
+        return
+    say(f"Warning: {sentence}")
+    if said is not None:
+        said.add(sentence)
+
+
 @contextmanager
-def without_hints() -> Iterator[None]:
-    """Leaves out what to do next, where a pipeline does it already."""
-    before = _SHOWS_HINTS.set(False)
+def within_pipeline() -> Iterator[None]:
+    """Leaves out what to do next, which a pipeline does already, and what it has warned of."""
+    before = _SAID.set(set())
     try:
         yield
     finally:
-        _SHOWS_HINTS.reset(before)
+        _SAID.reset(before)
 
 
 def print_json(value: Any) -> None:

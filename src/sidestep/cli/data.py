@@ -133,7 +133,7 @@ def split(
         periods = _periods(histories, moments, shares)
         made = global_time(histories, periods, targets=targets, min_context=0)
     replace(loaded, split=made).save(dataset)
-    warn_of_leak(made)
+    warn_of_leak(made, dataset)
     counts = _counts(loaded, histories, made)
     if json:
         leak = time_leak(made)

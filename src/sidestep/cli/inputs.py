@@ -9,7 +9,7 @@ from jaxtyping import Int
 
 from sidestep.bundle.loaded import LoadedRecommender
 from sidestep.catalog.catalog import Catalog
-from sidestep.cli.console import say
+from sidestep.cli.console import warn
 from sidestep.data.dataset import Dataset
 from sidestep.data.frames import content_sha256
 from sidestep.data.splits import LEAVE_ONE_OUT, Split, leave_one_out
@@ -56,15 +56,20 @@ def strategy_of(split: Split) -> str | None:
     return None if split.strategy == LEAVE_ONE_OUT else split.strategy
 
 
-def warn_of_leak(split: Split) -> None:
-    """Says how far a split learns from what happened after its test targets, if it does."""
+def warn_of_leak(split: Split, dataset: Path) -> None:
+    """Says how far a split learns from what happened after its test targets, if it does.
+
+    Args:
+        split: of the dataset.
+        dataset: its folder, for the remedy.
+    """
     leak = time_leak(split)
     if leak is not None and leak.rows > 0:
-        say(
-            f"Warning: {split.strategy} leaks time: for {leak.rows:.1%} of the test rows there is "
+        warn(
+            f"{split.strategy} leaks time: for {leak.rows:.1%} of the test rows there is "
             f"training data from after the target, on average {leak.interactions:.1%} of it, so "
             "results may not hold in use. To learn from the past alone: sidestep data split "
-            "DATASET --strategy global-time"
+            f"{dataset} --strategy global-time"
         )
 
 
@@ -135,8 +140,8 @@ def warn_of_other_split(catalog: Catalog, dataset: Dataset, split: Split) -> Non
     """
     counts = popularity_of(split, len(dataset.items))
     if catalog.popularity is not None and not np.array_equal(catalog.popularity, counts):
-        say(
-            f"Warning: the catalog was made from another training part of {dataset.name} than "
+        warn(
+            f"the catalog was made from another training part of {dataset.name} than "
             f"{split.strategy} has; run 'sidestep tokenize' again (and 'sidestep embed', where "
             "vectors are collaborative), or targets may have shaped its codes."
         )

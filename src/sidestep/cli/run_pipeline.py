@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from sidestep.cli.console import print_json, say, without_hints
+from sidestep.cli.console import print_json, say, within_pipeline
 from sidestep.cli.options import AsJson
 from sidestep.cli.pipeline import Pipeline, read_pipeline
 from sidestep.cli.steps import Step
@@ -40,7 +40,10 @@ def run(
       sidestep run shop/sidestep.yaml --set train.transformer.training.epochs=40 --dry-run
     """
     pipeline = read_pipeline(config, settings or [])
-    with contextlib.redirect_stdout(sys.stderr) if json else contextlib.nullcontext():
+    with (
+        contextlib.redirect_stdout(sys.stderr) if json else contextlib.nullcontext(),
+        within_pipeline(),
+    ):
         told = _tell(pipeline) if dry_run else _work(pipeline)
     if json:
         print_json(told)
@@ -50,23 +53,22 @@ def _work(pipeline: Pipeline) -> dict[str, Any]:
     """Runs what has to be run; returns what was done."""
     began = time.perf_counter()
     told = []
-    with without_hints():
-        for step in map(pipeline.as_found, pipeline.makers):
-            start = time.perf_counter()
-            reasons = pipeline.reasons(step)
-            if reasons:
-                _announce(step)
-                step.prepare(pipeline.memory.changes(step))
-                pipeline.memory.begin(step)
-                step.run()
-                pipeline.memory.finish(step)
-            else:
-                say(f"• {step.name}: unchanged")
-            seconds = round(time.perf_counter() - start, 1)
-            told.append(_told(step, "done" if reasons else "unchanged", seconds=seconds))
-        for step in (pipeline.comparison, *pipeline.samples()):
+    for step in map(pipeline.as_found, pipeline.makers):
+        start = time.perf_counter()
+        reasons = pipeline.reasons(step)
+        if reasons:
             _announce(step)
+            step.prepare(pipeline.memory.changes(step))
+            pipeline.memory.begin(step)
             step.run()
+            pipeline.memory.finish(step)
+        else:
+            say(f"• {step.name}: unchanged")
+        seconds = round(time.perf_counter() - start, 1)
+        told.append(_told(step, "done" if reasons else "unchanged", seconds=seconds))
+    for step in (pipeline.comparison, *pipeline.samples()):
+        _announce(step)
+        step.run()
     seconds = time.perf_counter() - began
     say(f"Done in {seconds:,.0f} s. More: {pipeline.sample.line}")
     return {"out": str(pipeline.out), "steps": told, "seconds": round(seconds, 1)}

@@ -12,7 +12,7 @@ from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as ProgressBar
 
 from sidestep.cli.config import PopularityRun, read_config
-from sidestep.cli.console import ERR, print_json, say
+from sidestep.cli.console import ERR, print_json, say, warn
 from sidestep.cli.dry_run import DryRun, tell_plan
 from sidestep.cli.entry import INTERRUPTED
 from sidestep.cli.inputs import load_catalog, load_dataset, split_of, warn_of_leak
@@ -57,10 +57,10 @@ def train(
     folder = RunFolder(out)
     is_learned = not isinstance(run, PopularityRun)
     split = split_of(loaded, min_context=run.min_context)
-    warn_of_leak(split)
+    warn_of_leak(split, dataset)
     if is_learned and len(split.validation) == 0:
-        say(
-            f"Warning: {dataset} has no validation rows, as no user has enough interactions; "
+        warn(
+            f"{dataset} has no validation rows, as no user has enough interactions; "
             "training runs to its last epoch and keeps the last weights."
         )
     coded = None if catalog is None else load_catalog(catalog)

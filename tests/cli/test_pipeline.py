@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 
 from sidestep.cli.plain_yaml import read_yaml, write_yaml
+from sidestep.data.dataset import Dataset
 from tests.cli.commands import call, refused, run
 
 TINY = {
@@ -174,6 +175,58 @@ def test_another_split_of_the_dataset_is_learned_and_judged_anew(done, files, tm
     assert all("dataset changed" in reasons for reasons in why.values()), why
 
 
+def test_a_section_splits_the_dataset_and_keeps_it_split_so(done, files, tmp_path):
+    copy = tmp_path / "shop"
+    shutil.copytree(done[0], copy)
+    content = read_yaml(copy / "sidestep.yaml")
+    tables = {"path": str(files / "events.csv"), "items": str(files / "products.csv")}
+    content |= {"import": content["import"] | tables}
+    content |= {"train": {"popularity": TINY["popularity"]}}
+    timed = {"strategy": "global-time", "test-share": 0.2}
+    write_yaml(copy / "sidestep.yaml", {**content, "split": timed})
+    why = {
+        step["step"]: step["reasons"]
+        for step in json.loads(run("run", copy, "--dry-run", "--json"))["steps"]
+    }
+    assert why["import"] == []
+    assert why["split"] == ["never run"]
+    assert why["train popularity"] == ["split changed"]
+
+    first = call("run", copy)
+    assert first.exit_code == 0, first.output
+    assert "leaks time" not in first.stderr
+    split = Dataset.load(copy / "dataset").split
+    assert split.strategy.startswith("global-time@")
+    assert f"test, {len(split.test)} users" in first.stdout
+    assert set(states(copy).values()) == {"unchanged"}
+
+    # The file decides: what a command has changed is split anew, as is what is imported anew.
+    run("data", "split", copy / "dataset", "--strategy", "leave-one-out")
+    told = json.loads(run("run", copy, "--json"))
+    assert {step["step"] for step in told["steps"] if step["state"] == "done"} == {"split"}
+    assert Dataset.load(copy / "dataset").split.strategy == split.strategy
+    shutil.rmtree(copy / "dataset")
+    told = states(copy)
+    assert [step for step, state in told.items() if state == "done"] == ["import", "split"]
+
+    # Without the section the dataset is as it was imported.
+    write_yaml(copy / "sidestep.yaml", content)
+    told = states(copy)
+    assert "split" not in told
+    assert set(told.values()) == {"done"}
+    assert Dataset.load(copy / "dataset").split is None
+    assert set(states(copy).values()) == {"unchanged"}
+
+
+def test_dates_of_a_split_are_read_as_they_are_written(done):
+    folder, _, _ = done
+    dry = call(
+        *("run", folder, "--dry-run"),
+        *("--set", "split={strategy: global-time, validation-from: 2024-07-01, test-from: 99}"),
+    )
+    assert "--validation-from 2024-07-01 --test-from 99" in dry.stderr, dry.output
+
+
 def test_an_interrupted_run_continues_with_the_same_command(done, files, tmp_path, monkeypatch):
     copy = tmp_path / "shop"
     shutil.copytree(done[0], copy)
@@ -217,6 +270,9 @@ def test_an_interrupted_run_continues_with_the_same_command(done, files, tmp_pat
         ("train={}", "train: Dictionary should have at least 1 item"),
         ("trains.x=1", "unknown key 'trains'; did you mean 'train'?"),
         ("import.columns={a: b}", "import: columns: {'a': 'b'} is no value"),
+        ("split.strategy=by-luck", "split: strategy: 'by-luck' is not one of"),
+        ("split.from=2020", "split: there is no 'from'; there are strategy, validation-from,"),
+        ("split.validation-share=0.1", "split: strategy: must be given."),
         ("evaluate.users=20", "evaluate.users is 20 and compare.users is all"),
         ("compare.users=20", "evaluate.users is all and compare.users is 20"),
     ],

@@ -204,6 +204,11 @@ import:
 {about_items}
   # k-core: 5   # leave out users and items with fewer interactions
 
+# split:   # without it, each user's last two items are held out: training sees what came later
+#   strategy: global-time   # holds out the latest interactions and trains on the past alone
+#   validation-share: 0.1   # or moments, as in validation-from: 2024-07-01
+#   test-share: 0.1         # and test-from: 2024-10-01
+
 embed:
   {embed}
 

@@ -8,22 +8,30 @@ can do, and each step can be repeated by hand. What to do with the steps says `r
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from datetime import date
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from sidestep import __version__
-from sidestep.cli.config import TransformerRun, checked, checked_run, with_settings
+from sidestep.cli.config import AnyRun, TransformerRun, checked, checked_run, with_settings
 from sidestep.cli.inputs import load_dataset
 from sidestep.cli.main import command_named
 from sidestep.cli.pipeline_config import CONFIG_FILE, PipelineConfig
 from sidestep.cli.plain_yaml import read_yaml
 from sidestep.cli.steps import Memory, Settings, Step, arguments_of
 from sidestep.cli.training_step import Training
+from sidestep.data.dataset import SPLIT_FOLDER
 
 _DATASET, _VECTORS, _CATALOG = "dataset", "vectors.npy", "catalog"
 _REPORT, _REPLACED = "report.html", "replaced"
 _TAKEN = {_DATASET, _CATALOG, _REPLACED}
+
+_SPLIT = "split"
+
+_JUDGED = "test"
+"""The rows that are evaluated and compared, unless the file says otherwise."""
 
 _ANY_USER = "USER"
 """Stands in the command that recommends, until it is asked for someone."""
@@ -34,7 +42,7 @@ class Pipeline:
     """The steps of a configuration, in order.
 
     out: the folder they work in.
-    makers: steps that make something.
+    makers: steps that make something; the first imports the dataset.
     comparison: of what was evaluated; cheap, so it is always made, with its page.
     sample: the step that recommends, for any user.
     num_users: how many users are answered.
@@ -53,7 +61,7 @@ class Pipeline:
 
         Where there is none, the import must run and makes what the step was last made from.
         """
-        if step is self.makers[0]:
+        if step is self.makers[0] or step.is_only_maker:
             return step
         path = self.out / _DATASET
         found = self.memory.sha256(path) if path.is_dir() else self.memory.input_of(step, _DATASET)
@@ -68,6 +76,8 @@ class Pipeline:
             return ["interrupted"]
         if step.product is not None and not step.product.exists():
             return [f"{step.product} is gone"]
+        if step.product is not None and self.memory.was_product_changed(step):
+            return [f"{step.product} was changed by another command"]
         return []
 
     def samples(self) -> Iterator[Step]:
@@ -100,8 +110,7 @@ def pipeline_of(config: PipelineConfig, file: Path) -> Pipeline:
         ValueError: see `read_pipeline`.
     """
     out = Path(os.path.relpath(file.parent / config.out))
-    memory = Memory(out / "steps.json")
-    build = _Builder(file=file, seed=config.seed, memory=memory)
+    build = _Builder(file=file, out=out, seed=config.seed, memory=Memory(out / "steps.json"))
     runs = {
         name: checked_run(content, f"{file}: train.{name}")
         for name, content in config.train.items()
@@ -109,95 +118,131 @@ def pipeline_of(config: PipelineConfig, file: Path) -> Pipeline:
     for name in runs:
         if name in _TAKEN or not name.replace("-", "").replace("_", "").isalnum():
             raise ValueError(f"{file}: train: {name!r} is no name for a run; choose another.")
+    coded = [name for name, run in runs.items() if isinstance(run, TransformerRun)]
 
-    sources = dict(config.importing)
-    kind = str(sources.pop("from", "table"))
-    dataset = build.step(
-        "import", ("import", kind), sources, ["--out", out / _DATASET], out / _DATASET
-    )
-    makers = [dataset]
-    catalog = dataset
-    if any(isinstance(run, TransformerRun) for run in runs.values()):
-        read = [out / _DATASET, "--out", out / _CATALOG]
-        if "published" not in config.tokenize:
-            wired = [out / _DATASET, "--out", out / _VECTORS]
-            makers.append(
-                build.step("embed", ("embed",), config.embed, wired, out / _VECTORS, [dataset])
-            )
-            read += ["--vectors", out / _VECTORS]
-        catalog = build.step(
-            "tokenize", ("tokenize",), config.tokenize, read, out / _CATALOG, [makers[-1]]
-        )
-        makers.append(catalog)
-
-    evaluated = []
+    dataset = build.dataset(config)
+    catalog = build.catalog(config, dataset) if coded else []
+    makers = [*dataset, *catalog]
+    evaluated: list[Step] = []
     for name, run in runs.items():
-        is_coded = isinstance(run, TransformerRun)
-        read = ["--dataset", out / _DATASET, *(["--catalog", out / _CATALOG] if is_coded else [])]
-        trained = build.training(
-            Training(
-                run=run, config=out / f"{name}.yaml", folder=out / name, replaced=out / _REPLACED
-            ),
-            read,
-            catalog if is_coded else dataset,
-        )
-        wired = [out / name] if "split" in config.evaluate else [out / name, "--split", "test"]
-        evaluated.append(
-            build.step(
-                f"evaluate {name}",
-                ("evaluate",),
-                config.evaluate,
-                wired,
-                out / name / "evaluations",
-                [trained],
-            )
-        )
+        trained = build.training(name, run, after=catalog[-1:] if name in coded else dataset)
+        evaluated.append(build.evaluation(name, config, trained))
         makers += [trained, evaluated[-1]]
-    split = str(config.evaluate.get("split", "test"))
-    best = next((n for n, run in runs.items() if isinstance(run, TransformerRun)), [*runs][-1])
+    split = str(config.evaluate.get("split", _JUDGED))
+    answering = coded[0] if coded else [*runs][-1]
     return Pipeline(
         out=out,
         makers=makers,
         comparison=build.step(
             "compare",
-            ("compare",),
             config.compare,
             [*(out / name for name in runs), "--split", split, "--report", out / _REPORT],
-            None,
-            evaluated,
+            after=evaluated,
         ),
         sample=build.step(
             "recommend",
-            ("recommend",),
             config.recommend.model_extra or {},
-            [out / best, "--user", _ANY_USER],
-            None,
-            evaluated,
+            [out / answering, "--user", _ANY_USER],
+            after=evaluated,
         ),
         num_users=config.recommend.users,
-        memory=memory,
+        memory=build.memory,
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Builder:
-    """Makes steps of the sections of a file."""
+    """Makes steps of the sections of a file, which work in `out`."""
 
     file: Path
+    out: Path
     seed: int
     memory: Memory
 
+    def dataset(self, config: PipelineConfig) -> list[Step]:
+        """The steps that import the dataset and, where that is asked for, split it."""
+        path = self.out / _DATASET
+        sources = dict(config.importing)
+        words = ("import", str(sources.pop("from", "table")))
+        imported = self.step("import", sources, ["--out", path], words=words, product=path)
+        if config.split:
+            words, product = ("data", "split"), path / SPLIT_FOLDER
+            split = self.step(
+                _SPLIT, config.split, [path], words=words, product=product, after=[imported]
+            )
+            return [imported, replace(split, is_only_maker=True)]
+        if self.memory.has_begun(_SPLIT):
+            # The section is gone, but not what it made: only an import leaves no split behind.
+            after = {**imported.made_from["after"], _SPLIT: "no longer"}
+            imported = replace(imported, made_from={**imported.made_from, "after": after})
+        return [imported]
+
+    def catalog(self, config: PipelineConfig, dataset: Sequence[Step]) -> list[Step]:
+        """The steps that give the dataset's items semantic IDs; the last makes the catalog."""
+        path, vectors = self.out / _CATALOG, self.out / _VECTORS
+        read: list[object] = [self.out / _DATASET, "--out", path]
+        if "published" in config.tokenize:
+            return [self.step("tokenize", config.tokenize, read, product=path, after=dataset)]
+        wired = [self.out / _DATASET, "--out", vectors]
+        embedded = self.step("embed", config.embed, wired, product=vectors, after=dataset)
+        read += ["--vectors", vectors]
+        return [
+            embedded,
+            self.step("tokenize", config.tokenize, read, product=path, after=[embedded]),
+        ]
+
+    def training(self, name: str, run: AnyRun, *, after: Sequence[Step]) -> Step:
+        """A step whose settings are the configuration of a run."""
+        training = Training(
+            run=run,
+            config=self.out / f"{name}.yaml",
+            folder=self.out / name,
+            replaced=self.out / _REPLACED,
+        )
+        wired: list[object] = ["--config", training.config, "--dataset", self.out / _DATASET]
+        if isinstance(run, TransformerRun):
+            wired += ["--catalog", self.out / _CATALOG]
+        wired += ["--out", training.folder]
+        step = self.step(
+            "train", {}, wired, of=name, product=training.folder / "bundle", after=after
+        )
+        made_from = {**step.made_from, **training.made_from(self.seed)}
+        return replace(step, made_from=made_from, training=training)
+
+    def evaluation(self, name: str, config: PipelineConfig, trained: Step) -> Step:
+        """The step that measures a run."""
+        folder = self.out / name
+        wired = [folder] if "split" in config.evaluate else [folder, "--split", _JUDGED]
+        product = folder / "evaluations"
+        return self.step(
+            "evaluate", config.evaluate, wired, of=name, product=product, after=[trained]
+        )
+
     def step(
         self,
-        name: str,
-        words: tuple[str, ...],
+        section: str,
         settings: Settings,
         wired: Sequence[object],
-        product: Path | None,
+        *,
+        words: tuple[str, ...] = (),
+        of: str = "",
+        product: Path | None = None,
         after: Sequence[Step] = (),
     ) -> Step:
-        """A step whose settings are options of its command."""
-        where = f"{self.file}: {words[0]}"
+        """A step whose settings are options of its command.
+
+        Args:
+            section: of the file, where the settings stand.
+            settings: by option.
+            wired: arguments that the pipeline itself decides.
+            words: of the command, where it is not called like the section.
+            of: the run, where the section is for several.
+            product: what the command makes, if anything.
+            after: the steps whose products it reads.
+        """
+        where = f"{self.file}: {section}"
+        words = words or (section,)
+        settings = {key: _plain(value) for key, value in settings.items()}
         try:
             command = command_named(*words)
         except KeyError as error:
@@ -212,7 +257,7 @@ class _Builder:
         # Where a file lies changes nothing; what it is called may.
         values = {key: value for key, value in settings.items() if key not in inputs}
         return Step(
-            name=name,
+            name=f"{section} {of}".strip(),
             words=("sidestep", *words),
             command=command,
             arguments=tuple(arguments),
@@ -227,15 +272,7 @@ class _Builder:
             },
         )
 
-    def training(self, training: Training, wired: Sequence[object], after: Step) -> Step:
-        """A step whose settings are the configuration of a run."""
-        step = self.step(
-            f"train {training.folder.name}",
-            ("train",),
-            {},
-            ["--config", training.config, *wired, "--out", training.folder],
-            training.folder / "bundle",
-            [after],
-        )
-        made_from = {**step.made_from, **training.made_from(self.seed)}
-        return replace(step, made_from=made_from, training=training)
+
+def _plain(value: Any) -> Any:
+    """A setting as commands and JSON have it: YAML alone makes a date of 2018-07-01."""
+    return value.isoformat() if isinstance(value, date) else value

@@ -34,6 +34,9 @@ class PipelineConfig(BaseModel):
     importing: dict[str, Any] = Field(alias="import")
     """`from` says which kind of files, as in 'sidestep import KIND'."""
 
+    split: dict[str, Any] = Field(default_factory=dict)
+    """Options of 'sidestep data split'; without any, the dataset keeps the split that it has."""
+
     embed: dict[str, Any] = Field(default_factory=dict)
     tokenize: dict[str, Any] = Field(default_factory=dict)
 
@@ -55,7 +58,9 @@ class PipelineConfig(BaseModel):
             )
         return self
 
-    @field_validator("embed", "tokenize", "evaluate", "compare", "recommend", mode="before")
+    @field_validator(
+        "split", "embed", "tokenize", "evaluate", "compare", "recommend", mode="before"
+    )
     @classmethod
     def _nothing_is_empty(cls, section: Any) -> Any:
         """A section of comments alone, which YAML calls null."""

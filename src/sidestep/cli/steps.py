@@ -28,6 +28,8 @@ class Step:
     command: the loaded command.
     arguments: of the command, checked.
     product: what it makes; None where it only prints.
+    is_only_maker: whether nobody else may change the product, so that it is made again where
+        someone has.
     made_from: all that its product depends on, as JSON.
     training: what is to be done beside the command, where that trains.
     """
@@ -37,6 +39,7 @@ class Step:
     command: Any = field(repr=False)
     arguments: tuple[str, ...]
     product: Path | None
+    is_only_maker: bool = False
     made_from: dict[str, Any]
     training: Training | None = None
 
@@ -127,7 +130,9 @@ def arguments_of(
     try:
         command.make_context(command.name, list(arguments))
     except TyperException as error:
-        message = str(getattr(error, "message", error)).removeprefix("Value error, ")
+        # What is missing has no message, only a parameter.
+        message = str(getattr(error, "message", error)) or "must be given."
+        message = message.removeprefix("Value error, ")
         about = getattr(getattr(error, "param", None), "name", None)
         key = f"{about.replace('_', '-')}: " if about else ""
         raise ValueError(f"{where}: {key}{message}") from error
@@ -190,6 +195,16 @@ class Memory:
         """Whether the step ended the last time it began."""
         return bool(self._known["steps"].get(step.name, {}).get("finished"))
 
+    def has_begun(self, name: str) -> bool:
+        """Whether a step of that name ever began."""
+        return name in self._known["steps"]
+
+    def was_product_changed(self, step: Step) -> bool:
+        """Whether someone else has changed what only the step may make; it is there."""
+        assert step.product is not None
+        made = self._known["steps"].get(step.name, {}).get("product")
+        return step.is_only_maker and made != self.sha256(step.product)
+
     def input_of(self, step: Step, key: str) -> str | None:
         """What an input was when the step last began."""
         last = self._known["steps"].get(step.name, {"made_from": step.made_from})
@@ -203,7 +218,10 @@ class Memory:
 
     def finish(self, step: Step) -> None:
         """Remembers that the step is over."""
-        self._known["steps"][step.name]["finished"] = True
+        entry = self._known["steps"][step.name]
+        entry["finished"] = True
+        if step.is_only_maker and step.product is not None:
+            entry["product"] = self.sha256(step.product)
         write_json(self._file, self._known)
 
     def sha256(self, path: Path) -> str:

@@ -1,5 +1,6 @@
 """`sidestep append`: new items in a trained bundle, whose IDs and weights stay as they are."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +16,7 @@ from sidestep.cli.embed import encoding_bar
 from sidestep.cli.options import AsJson
 from sidestep.cli.text_embedding import new_vectors
 from sidestep.data.importers.table import read_items
+from sidestep.data.items import ItemTable
 from sidestep.embedding.given import read_given
 from sidestep.tokenizer.appending import FullGroupPolicy, append_last_codes
 from sidestep.tokenizer.collisions import num_distinct
@@ -71,27 +73,18 @@ def append(
     loaded = load(bundle, device="cpu")
     table = read_items(items, item)
     loaded.catalog.refuse_known(table.item_ids)
-    made_by = bundle_folder(bundle) / "catalog"
-    semantic_ids = nearest = None
-    num_empty = 0
+    coded = None
     if not has_item_codes(loaded.catalog):
-        kept = KeptTokenizer.load(made_by)
-        if vectors is None:
-            with encoding_bar() as report:
-                embedded = new_vectors(
-                    made_by, kept.record.made_of, table, sentence=sentence, report=report
-                )
-        else:
-            embedded = read_given(vectors, table.item_ids, dim=kept.tokenizer.dim)
-        num_empty = int((~embedded.any(axis=1)).sum())
-        nearest = kept.tokenizer.encode(embedded)
-        semantic_ids = _free_ids(loaded.catalog, kept, embedded, nearest, full_groups)
+        folder = bundle_folder(bundle) / "catalog"
+        kept = KeptTokenizer.load(folder)
+        embedded = _embedded(folder, kept, table, vectors=vectors, sentence=sentence)
+        coded = _coded(loaded.catalog, kept, embedded, full_groups)
     texts = table.frame.drop("item_id")
+    semantic_ids = None if coded is None else coded.semantic_ids
     grown = append_items(loaded, table.item_ids, semantic_ids, texts=texts)
     save_loaded(out, grown)
-    num_moved = 0
-    if semantic_ids is not None and nearest is not None:
-        num_moved = int((semantic_ids[:, : nearest.shape[1]] != nearest).any(axis=1).sum())
+    num_moved = 0 if coded is None else coded.num_moved
+    num_empty = 0 if coded is None else coded.num_empty
     num_shared = grown.catalog.num_items - num_distinct(grown.catalog.semantic_ids.numpy())
     if json:
         print_json(
@@ -113,6 +106,50 @@ def append(
         f"Wrote {out}: {len(table):,} new items beside {loaded.catalog.num_items:,}, of which "
         f"{num_moved:,} got another last code than their nearest. Next: sidestep recommend {out} "
         f"--history {table.item_ids[0]}"
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Coded:
+    """New items with their semantic IDs.
+
+    num_moved: of them, those with another ID than the one nearest to their vector.
+    num_empty: of them, those of which nothing is known.
+    """
+
+    semantic_ids: Int[np.ndarray, "new all_levels"]
+    num_moved: int
+    num_empty: int
+
+
+def _embedded(
+    folder: Path,
+    kept: KeptTokenizer,
+    items: ItemTable,
+    *,
+    vectors: Path | None,
+    sentence: str | None,
+) -> Float[np.ndarray, "new dim"]:
+    """Vectors of new items, from a file or made as those of the catalog in `folder` were."""
+    if vectors is not None:
+        return read_given(vectors, items.item_ids, dim=kept.tokenizer.dim)
+    with encoding_bar() as report:
+        return new_vectors(folder, kept.record.made_of, items, sentence=sentence, report=report)
+
+
+def _coded(
+    catalog: Catalog,
+    kept: KeptTokenizer,
+    vectors: Float[np.ndarray, "new dim"],
+    full_groups: FullGroupPolicy,
+) -> _Coded:
+    """Semantic IDs that are free in a catalog, as near to the vectors as may be."""
+    nearest = kept.tokenizer.encode(vectors)
+    semantic_ids = _free_ids(catalog, kept, vectors, nearest, full_groups)
+    return _Coded(
+        semantic_ids=semantic_ids,
+        num_moved=int((semantic_ids[:, : nearest.shape[1]] != nearest).any(axis=1).sum()),
+        num_empty=int((~vectors.any(axis=1)).sum()),
     )
 
 

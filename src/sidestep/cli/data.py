@@ -119,19 +119,13 @@ def split(
     """
     loaded = load_dataset(dataset)
     histories = loaded.histories()
-    moments = (validation_from, test_from)
-    shares = (validation_share, test_share)
-    # Every position is kept as a target: how much context they need is the model's matter.
-    if strategy == "leave-one-out":
-        if any(option is not None for option in (*moments, *shares)) or targets != "last":
-            raise ValueError(
-                "--strategy leave-one-out holds out each user's last two items; leave out the "
-                "options of moments, shares and targets."
-            )
-        made = leave_one_out(histories, min_context=0)
-    else:
-        periods = _periods(histories, moments, shares)
-        made = global_time(histories, periods, targets=targets, min_context=0)
+    made = _made(
+        histories,
+        strategy,
+        moments=(validation_from, test_from),
+        shares=(validation_share, test_share),
+        targets=targets,
+    )
     replace(loaded, split=made).save(dataset)
     warn_of_leak(made, dataset)
     counts = _counts(loaded, histories, made)
@@ -155,6 +149,27 @@ def split(
         f"Wrote the split into {dataset}. Next: sidestep embed {dataset} --out vectors.npy; "
         "catalogs and runs made from another split have to be made again."
     )
+
+
+def _made(
+    histories: Histories,
+    strategy: Strategy,
+    *,
+    moments: tuple[str | None, str | None],
+    shares: tuple[float | None, float | None],
+    targets: Targets,
+) -> Split:
+    """The split that options ask for; moments and shares are those of validation and test."""
+    # Every position is kept as a target: how much context they need is the model's matter.
+    if strategy == "leave-one-out":
+        if any(option is not None for option in (*moments, *shares)) or targets != "last":
+            raise ValueError(
+                "--strategy leave-one-out holds out each user's last two items; leave out the "
+                "options of moments, shares and targets."
+            )
+        return leave_one_out(histories, min_context=0)
+    periods = _periods(histories, moments, shares)
+    return global_time(histories, periods, targets=targets, min_context=0)
 
 
 def _periods(

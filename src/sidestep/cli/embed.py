@@ -15,14 +15,13 @@ from sidestep.cli.console import ERR, print_json, say
 from sidestep.cli.dry_run import DryRun, tell_plan
 from sidestep.cli.inputs import load_dataset
 from sidestep.cli.options import AsJson, split_names
-from sidestep.cli.sources import NAMES, Sources, check_sources, item_vectors
-from sidestep.cli.text_embedding import save_text_embedding
+from sidestep.cli.sources import NAMES, ItemVectors, Sources, check_sources, item_vectors
 from sidestep.data.dataset import Dataset
 from sidestep.embedding.collaborative import CollaborativeConfig
 from sidestep.embedding.encoding import Report
 from sidestep.embedding.sentence import SentenceConfig
 from sidestep.embedding.tfidf import TfidfConfig
-from sidestep.embedding.vectors import check_vectors_file, info_file, save_vectors
+from sidestep.embedding.vectors import check_vectors_file, info_file
 
 DIM = 128
 """Width of text vectors, unless another is asked for."""
@@ -132,46 +131,43 @@ def embed(
     )
     if dry_run:
         check_sources(loaded, sources)
-        used = ", ".join(sources.used)
         kept = f"in {unfinished}, to be continued" if unfinished.is_dir() else "nothing"
+        used = ", ".join(sources.used)
         tell_plan(
             out, {"items": len(loaded.items), "sources": used, "encoded_before": kept}, json=json
         )
         return
-    try:
-        with encoding_bar() as report:
-            made = item_vectors(
-                loaded,
-                sources,
-                seed=seed,
-                unfinished=unfinished,
-                report=report,
-            )
-    except KeyboardInterrupt:
-        if unfinished.is_dir():
-            say(f"What is encoded is kept in {unfinished}; the same command again continues.")
-        raise
-    save_text_embedding(out, made.tfidf)
-    save_vectors(out, made.vectors, item_ids=loaded.items.item_ids, made_of=made.made_of)
+    made = _made(loaded, sources, seed=seed, unfinished=unfinished)
+    made.save(out, loaded.items.item_ids)
     shutil.rmtree(unfinished, ignore_errors=True)
     num_items, width = made.vectors.shape
-    num_empty = int((~made.vectors.any(axis=1)).sum())
     if json:
         print_json(
             {
                 "path": str(out),
                 "items": num_items,
                 "dim": width,
-                "items_without_vector": num_empty,
+                "items_without_vector": made.num_empty,
                 **made.made_of,
             }
         )
         return
     say(
         f"Wrote {out} and {info_file(out).name}: {num_items:,} items, {width} dimensions, "
-        f"{num_empty:,} items of which nothing is known. Next: sidestep tokenize {dataset} "
+        f"{made.num_empty:,} items of which nothing is known. Next: sidestep tokenize {dataset} "
         f"--vectors {out} --out CATALOG"
     )
+
+
+def _made(dataset: Dataset, sources: Sources, *, seed: int, unfinished: Path) -> ItemVectors:
+    """The vectors; says on Ctrl-C what is kept of the work."""
+    try:
+        with encoding_bar() as report:
+            return item_vectors(dataset, sources, seed=seed, unfinished=unfinished, report=report)
+    except KeyboardInterrupt:
+        if unfinished.is_dir():
+            say(f"What is encoded is kept in {unfinished}; the same command again continues.")
+        raise
 
 
 @contextmanager

@@ -152,37 +152,14 @@ def _text(
     folder: Path, interactions: Path | None, items: Path | None, columns: Columns, seen: _Seen
 ) -> str:
     """The configuration as text, because YAML writers know no comments."""
-    size = Size.of(seen.num_interactions)
-    mean_length = seen.num_interactions / max(seen.num_users, 1)
-    history = 50 if seen.num_users and mean_length > 30 else 20
     has_items = items is not None or interactions is None
-    events = "events.csv" if interactions is None else os.path.relpath(interactions, folder)
-    products = "items.csv" if items is None else os.path.relpath(items, folder)
     about = (
         f"{seen.num_interactions:,} interactions of {seen.num_users:,} users with "
         f"{seen.num_items:,} items"
         if seen.num_users
         else "nothing was looked at yet: put in the names of your files and columns"
     )
-    id_of_items = columns.items_id.column if columns.items_id else None
-    about_items = (
-        f"""\
-  items: {_plain(products)}
-  items-id: {_plain(id_of_items)}   # the item IDs in that file
-  columns: {_plain(columns.texts)}   # its words; the first column is what items are called"""
-        if has_items
-        else "  # items: items.csv   # texts about the items, if you have any"
-    )
-    embed = (
-        """\
-text: true   # what the items' texts say
-  # collaborative: true   # and beside it who took what, in the training part"""
-        if has_items and columns.texts
-        else "collaborative: true   # who took what, in the training part, as there are no texts"
-    )
     unseen = _plain(seen.share_repeated < _MANY)
-    every = max(1, size.epochs // 6)
-    sasrec_every = max(1, size.sasrec_epochs // 6)
     return f"""\
 # A pipeline: sidestep run {folder}
 # ({about})
@@ -197,11 +174,11 @@ seed: 0
 import:
   from: table   # or another kind, see 'sidestep import --help'
   name: {_plain(plain_name(folder.resolve().name))}   # in results
-  path: {_plain(events)}
+  path: {_plain("events.csv" if interactions is None else os.path.relpath(interactions, folder))}
   user: {_plain(columns.user.column)}
   item: {_plain(columns.item.column)}
   time: {_plain(columns.time.column)}   # null: the rows stand in the order of events
-{about_items}
+{_import_of_items(folder, items, columns) if has_items else _NO_ITEMS}
   # k-core: 5   # leave out users and items with fewer interactions
 
 # split:   # without it, each user's last two items are held out: training sees what came later
@@ -210,11 +187,53 @@ import:
 #   test-share: 0.1         # and test-from: 2024-10-01
 
 embed:
-  {embed}
+  {_EMBED_TEXT if has_items and columns.texts else _EMBED_BEHAVIOUR}
 
 tokenize: {{}}   # codebook-sizes: 256,256,256 unless the catalog is small
 
 train:
+{_train(seen)}
+
+evaluate:
+  split: test
+  exclude-seen: {unseen}   # true where nobody takes an item twice
+
+compare: {{}}
+
+recommend:
+  users: 3   # so many are answered at the end
+  k: 10
+  exclude-seen: {unseen}
+"""
+
+
+_NO_ITEMS = "  # items: items.csv   # texts about the items, if you have any"
+
+_EMBED_TEXT = """\
+text: true   # what the items' texts say
+  # collaborative: true   # and beside it who took what, in the training part"""
+
+_EMBED_BEHAVIOUR = (
+    "collaborative: true   # who took what, in the training part, as there are no texts"
+)
+
+
+def _import_of_items(folder: Path, items: Path | None, columns: Columns) -> str:
+    """The part of the import that reads the items' texts."""
+    path = "items.csv" if items is None else os.path.relpath(items, folder)
+    item_id = columns.items_id.column if columns.items_id else None
+    return f"""\
+  items: {_plain(path)}
+  items-id: {_plain(item_id)}   # the item IDs in that file
+  columns: {_plain(columns.texts)}   # its words; the first column is what items are called"""
+
+
+def _train(seen: _Seen) -> str:
+    """The runs, as large and as long as the interactions allow."""
+    size = Size.of(seen.num_interactions)
+    mean_length = seen.num_interactions / max(seen.num_users, 1)
+    history = 50 if seen.num_users and mean_length > 30 else 20
+    return f"""\
   popularity: {{kind: popularity}}
 
   sasrec:   # the baseline to beat
@@ -228,7 +247,7 @@ train:
       learning_rate: 0.001
       weight_decay: 0.01
       betas: [0.9, 0.999]
-      validate_every: {sasrec_every}
+      validate_every: {max(1, size.sasrec_epochs // 6)}
 
   transformer:   # writes semantic IDs
     kind: transformer
@@ -247,20 +266,8 @@ train:
       batch_size: 64
       learning_rate: 0.002
       weight_decay: 0.01
-      validate_every: {every}
-      # trackers: [tensorboard]   # needs pip install 'sidestep[track]'
-
-evaluate:
-  split: test
-  exclude-seen: {unseen}   # true where nobody takes an item twice
-
-compare: {{}}
-
-recommend:
-  users: 3   # so many are answered at the end
-  k: 10
-  exclude-seen: {unseen}
-"""
+      validate_every: {max(1, size.epochs // 6)}
+      # trackers: [tensorboard]   # needs pip install 'sidestep[track]'"""
 
 
 def _plain(value: Any) -> str:

@@ -12,6 +12,7 @@ from sidestep import __version__
 from sidestep.bundle.folder import load
 from sidestep.cli.console import say
 from sidestep.cli.inputs import fingerprint, popularity_of, refuse_other_items, split_of
+from sidestep.cli.text_embedding import save_text_embedding
 from sidestep.data.dataset import Dataset
 from sidestep.data.importers.sources import sha256_of
 from sidestep.embedding.collaborative import (
@@ -27,7 +28,7 @@ from sidestep.embedding.sentence import (
     load_sentence_encoder,
 )
 from sidestep.embedding.tfidf import FittedTfidf, TfidfConfig, fit_tfidf
-from sidestep.embedding.vectors import concatenated, unit_length
+from sidestep.embedding.vectors import concatenated, save_vectors, unit_length
 from sidestep.model.sasrec import SasRec
 
 NAMES = ("text", "sentence", "given", "collaborative", "sasrec")
@@ -74,6 +75,21 @@ class ItemVectors:
     vectors: Float[np.ndarray, "items dim"]
     made_of: dict[str, Any]
     tfidf: FittedTfidf | None = None
+
+    @property
+    def num_empty(self) -> int:
+        """Items of which nothing is known."""
+        return int((~self.vectors.any(axis=1)).sum())
+
+    def save(self, path: Path, item_ids: Sequence[str]) -> None:
+        """Writes the vectors, with what they were made of and what embeds further items.
+
+        Args:
+            path: of the .npy file; the others lie beside it.
+            item_ids: of the dataset.
+        """
+        save_text_embedding(path, self.tfidf)
+        save_vectors(path, self.vectors, item_ids=item_ids, made_of=self.made_of)
 
 
 @dataclass(frozen=True, slots=True)

@@ -206,36 +206,30 @@ def tokenize(
         with _import_path_from_here():
             given = load_vectors(vectors, item_ids=loaded.items.item_ids)
             values = _values(config, settings or [], sizes)
-            made = tokenizer_config(method, values, given)
-            # Who chose neither the codebooks nor the policy gets what works for any vectors.
-            is_chosen = collisions is not None or "codebook_sizes" in values
-            policy = (collisions or "reassign") if is_chosen else None
-            if policy is not None:
-                _advise(made, given, policy)
-            make_tokenizer(method, made)
+            task = _Task.of(method, values, given, collisions)
             if dry_run:
-                tell_plan(out, _sizes(method, made, given), json=json)
+                tell_plan(out, task.sizes(), json=json)
                 return
             with _bar(method) as report:
                 learned = learned_catalog(
                     loaded,
                     given,
                     method,
-                    made,
-                    collisions=policy,
+                    task.config,
+                    collisions=task.collisions,
                     seed=seed,
                     made_of=vectors_info(vectors).made_of,
                     report=report,
                 )
         learned.save(out, vectors=vectors)
         catalog, before = learned.catalog, learned.quality.num_distinct
-        if policy is None and learned.kept.record.collisions == "extra":
+        quality = learned.quality.as_json()
+        if task.collisions is None and learned.kept.record.collisions == "extra":
             say(
                 "Note: more items are alike than the last level has codes to tell them apart, so "
                 "another level numbers them (collisions 'extra'); to do without, embed more text "
                 "or choose --codebook-sizes."
             )
-        quality = learned.quality.as_json()
     distinct = num_distinct(catalog.semantic_ids.numpy())
     if json:
         print_json(
@@ -257,6 +251,63 @@ def tokenize(
         f"--config configs/scientific-transformer.yaml --dataset {dataset} --catalog {out} "
         "--out RUN",
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Task:
+    """What is to be learned, checked before the work.
+
+    collisions: what becomes of items with equal codes; None, as for `learned_catalog`, where
+        neither that nor the codebooks were chosen: then it must work for any vectors.
+    """
+
+    method: str
+    config: BaseModel
+    vectors: Float[np.ndarray, "items dim"]
+    collisions: CollisionPolicy | None
+
+    @classmethod
+    def of(
+        cls,
+        method: str,
+        values: dict[str, Any],
+        vectors: Float[np.ndarray, "items dim"],
+        collisions: CollisionPolicy | None,
+    ) -> "_Task":
+        """The task that settings ask for; says what is likely to go wrong with it."""
+        config = tokenizer_config(method, values, vectors)
+        is_chosen = collisions is not None or "codebook_sizes" in values
+        task = cls(
+            method=method,
+            config=config,
+            vectors=vectors,
+            collisions=(collisions or "reassign") if is_chosen else None,
+        )
+        if task.collisions is not None and task.codebook_sizes is not None:
+            must_be_distinct = task.collisions == "reassign"
+            for sentence in advice(vectors, task.codebook_sizes, must_be_distinct=must_be_distinct):
+                say(f"Note: {sentence}")
+        make_tokenizer(method, config)
+        return task
+
+    @property
+    def codebook_sizes(self) -> tuple[int, ...] | None:
+        """Codes per level; None where only the method knows."""
+        sizes = getattr(self.config, "codebook_sizes", None)
+        return sizes if isinstance(sizes, tuple) else None
+
+    def sizes(self) -> dict[str, int | float | str]:
+        """What a dry run says, after the checks that every method of ours makes first."""
+        if self.codebook_sizes is not None:
+            check_fittable(self.vectors, self.codebook_sizes)
+        num_items, dim = self.vectors.shape
+        sizes = getattr(self.config, "codebook_sizes", None)
+        return {
+            "items": num_items,
+            "dimensions": dim,
+            "method": self.method,
+            "codebook_sizes": "decided by the method" if sizes is None else str(sizes),
+        }
 
 
 def parse_sizes(text: str) -> tuple[int, ...]:
@@ -295,28 +346,6 @@ def _check_items(dataset: Dataset, vectors: Float[np.ndarray, "items dim"]) -> N
             f"{len(vectors)} vectors for the {len(dataset.items)} items of {dataset.name}; run "
             "'sidestep embed' on this dataset."
         )
-
-
-def _advise(
-    config: BaseModel, vectors: Float[np.ndarray, "items dim"], policy: CollisionPolicy
-) -> None:
-    """Says what is likely to go wrong, before the work."""
-    sizes = getattr(config, "codebook_sizes", None)
-    if isinstance(sizes, tuple):
-        for sentence in advice(vectors, sizes, must_be_distinct=policy == "reassign"):
-            say(f"Note: {sentence}")
-
-
-def _sizes(
-    method: str, config: BaseModel, vectors: Float[np.ndarray, "items dim"]
-) -> dict[str, int | float | str]:
-    """What a dry run says of a fit, after the checks that every method of ours makes first."""
-    sizes = getattr(config, "codebook_sizes", None)
-    if isinstance(sizes, tuple):
-        check_fittable(vectors, sizes)
-    num_items, dim = vectors.shape
-    codes = "decided by the method" if sizes is None else str(sizes)
-    return {"items": num_items, "dimensions": dim, "method": method, "codebook_sizes": codes}
 
 
 def _published_catalog(dataset: Dataset, ids: PublishedIds, policy: CollisionPolicy) -> Catalog:

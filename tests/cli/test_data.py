@@ -62,6 +62,16 @@ def test_what_is_split_by_time_is_trained_and_evaluated_so(shop, timed, tmp_path
     assert "another split" in message
 
 
+def test_a_dry_run_tells_the_split_and_leaves_the_dataset_as_it_is(shop):
+    arguments = ("data", "split", shop / "dataset", "--strategy", "global-time", "--dry-run")
+    told = json.loads(run(*arguments, "--json"))
+    assert told["dry_run"] is True
+    assert told["test_targets"] > 0
+    assert "Nothing was written." in call(*arguments).stderr
+    assert Dataset.load(shop / "dataset").split is None
+    assert "the shares of validation and test" in refused(*arguments, "--test-share", 2)
+
+
 def test_leave_one_out_is_told_to_leak(shop, tmp_path):
     dataset = tmp_path / "dataset"
     shutil.copytree(shop / "dataset", dataset)

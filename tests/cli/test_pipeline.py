@@ -218,13 +218,26 @@ def test_a_section_splits_the_dataset_and_keeps_it_split_so(done, files, tmp_pat
     assert set(states(copy).values()) == {"unchanged"}
 
 
+def test_a_dry_run_asks_the_split_too(done):
+    folder, _, _ = done
+    before = contents(folder)
+    message = refused(
+        *("run", folder, "--dry-run"),
+        *("--set", "split={strategy: global-time, test-share: 2}"),
+    )
+    assert "the shares of validation and test" in message
+    assert contents(folder) == before
+
+
 def test_dates_of_a_split_are_read_as_they_are_written(done):
     folder, _, _ = done
     dry = call(
         *("run", folder, "--dry-run"),
         *("--set", "split={strategy: global-time, validation-from: 2024-07-01, test-from: 99}"),
     )
-    assert "--validation-from 2024-07-01 --test-from 99" in dry.stderr, dry.output
+    assert "--validation-from 2024-07-01 --test-from 99" in dry.stderr
+    # The tables count their events from 0, so that no date names a moment.
+    assert "'2024-07-01' is a date, but the timestamps are no seconds" in dry.stderr
 
 
 def test_an_interrupted_run_continues_with_the_same_command(done, files, tmp_path, monkeypatch):

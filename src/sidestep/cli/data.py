@@ -9,6 +9,7 @@ import typer
 from jaxtyping import Int
 
 from sidestep.cli.console import OUT, print_json, say, table
+from sidestep.cli.dry_run import DryRun
 from sidestep.cli.inputs import load_dataset, popularity_of, split_of, warn_of_leak
 from sidestep.cli.options import AsJson
 from sidestep.data.clock import moment, timestamp_of, unit_of
@@ -102,6 +103,7 @@ def split(
         Targets,
         typer.Option(help="Which of a user's interactions in a period are asked for."),
     ] = "last",
+    dry_run: DryRun = False,
     json: AsJson = False,
 ) -> None:
     """Write a split into a dataset folder; every later command then uses it.
@@ -126,7 +128,8 @@ def split(
         shares=(validation_share, test_share),
         targets=targets,
     )
-    replace(loaded, split=made).save(dataset)
+    if not dry_run:
+        replace(loaded, split=made).save(dataset)
     warn_of_leak(made, dataset)
     counts = _counts(loaded, histories, made)
     if json:
@@ -137,6 +140,7 @@ def split(
                 "strategy": made.strategy,
                 **counts,
                 "leak": None if leak is None else asdict(leak),
+                **({"dry_run": True} if dry_run else {}),
             }
         )
         return
@@ -145,6 +149,9 @@ def split(
         *([name.replace("_", " "), f"{count:,}"] for name, count in counts.items()),
     ]
     OUT.print(table(f"{loaded.name}, {made.strategy}", ["", ""], rows))
+    if dry_run:
+        say("Nothing was written.")
+        return
     say(
         f"Wrote the split into {dataset}. Next: sidestep embed {dataset} --out vectors.npy; "
         "catalogs and runs made from another split have to be made again."

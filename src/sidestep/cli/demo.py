@@ -1,4 +1,9 @@
-"""`sidestep demo`: the whole pipeline on an invented shop whose best possible result is known."""
+"""`sidestep demo`: everything on an invented shop whose best possible result is known.
+
+Not a pipeline as `sidestep run` has them, though its steps are the same: it compares with the
+probabilities that made the data, searches one network in two ways, and explains itself on its page.
+A pipeline would have to learn all three for the demo alone.
+"""
 
 import time
 from collections.abc import Mapping

@@ -16,8 +16,8 @@ when the same command is given again.
 """
 
 import argparse
-import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from result_line import add_results_option, finish
 from sidestep.baselines.item_scores import ItemScoreRecommender, PopularityRecommender
 from sidestep.bundle.appending import append_items
 from sidestep.bundle.folder import load
@@ -139,7 +140,24 @@ def evaluated(recommender: Recommender, rows: Rows, max_history: int) -> Evaluat
     return evaluate(recommender, rows, k=K, max_history=max_history)
 
 
-def measure(
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grown:
+    """A model before and after the cold items were appended.
+
+    siblings, zeros: after, by what the rows of new codes start from.
+    nearest_texts: what needs no model, over the same items.
+    num_moved: cold items that did not get the codes next to their vectors.
+    """
+
+    cold_ids: list[str]
+    old: LoadedRecommender
+    siblings: LoadedRecommender
+    zeros: LoadedRecommender
+    nearest_texts: NearestTexts
+    num_moved: int
+
+
+def grown(
     dataset: Dataset,
     run: TransformerRun,
     *,
@@ -148,9 +166,8 @@ def measure(
     dim: int,
     folder: Path,
     seed: int,
-    num_users: int,
-) -> dict[str, Any]:
-    """All numbers of one data set."""
+) -> Grown:
+    """Trains without a random share of the items, and appends them."""
     ids = np.array(dataset.items.item_ids, dtype=object)
     num_cold = round(share * len(ids))
     chosen = np.random.default_rng(seed).choice(len(ids), num_cold, replace=False)
@@ -168,66 +185,104 @@ def measure(
         codebooks.last_codewords,
     )
     new_ids = new_items["item_id"].to_list()
-    by_row = {
-        kind: append_items(old, new_ids, codes, texts=new_items.drop("item_id"), new_rows=kind)
+    siblings, zeros = (
+        append_items(old, new_ids, codes, texts=new_items.drop("item_id"), new_rows=kind)
         for kind in ("siblings", "zeros")
-    }
-    new = by_row["siblings"]
-
-    test = split_of(dataset).test
-    is_cold = np.isin(ids[test.targets], cold)
-    cold_rows = rows_of(new, dataset, test.select(np.flatnonzero(is_cold)))
-    warm_test = test.select(np.flatnonzero(~is_cold))
-    warm_test = warm_test.select(fixed_users(len(warm_test), min(num_users, len(warm_test))))
-    before, after = rows_of(old, dataset, warm_test), rows_of(new, dataset, warm_test)
-    has_cold = before.histories.lengths != after.histories.lengths
-    untouched = np.flatnonzero(~has_cold)
-    depth = run.max_history
-
-    texts = NearestTexts(
-        tfidf.encode({name: new.catalog.texts.collect()[name].to_list() for name in tfidf.columns})
     )
-    counts = np.concatenate([old.catalog.popularity, np.zeros(num_cold, dtype=np.int64)])
-    warm_ids = new.catalog.ids_of(np.arange(old.catalog.num_items))
-    lists_before = evaluated(old.recommender(), before, depth).items
-    lists_after = evaluated(new.recommender(), after, depth).items
-    limited = evaluated(new.recommender(available=warm_ids), after.select(untouched), depth).items
-    is_free = (lists_after < old.catalog.num_items).all(1).numpy() & ~has_cold
-    with_cold = np.flatnonzero(has_cold)
+    texts = siblings.catalog.texts.collect()
+    return Grown(
+        cold_ids=new_ids,
+        old=old,
+        siblings=siblings,
+        zeros=zeros,
+        nearest_texts=NearestTexts(
+            tfidf.encode({name: texts[name].to_list() for name in tfidf.columns})
+        ),
+        num_moved=int((codes != nearest).any(axis=1).sum()),
+    )
+
+
+def measured(
+    dataset: Dataset, models: Grown, *, max_history: int, num_users: int
+) -> dict[str, Any]:
+    """All numbers of one data set, over test rows with cold and with warm targets."""
+    ids = np.array(dataset.items.item_ids, dtype=object)
+    test = split_of(dataset).test
+    is_cold = np.isin(ids[test.targets], models.cold_ids)
+    cold = rows_of(models.siblings, dataset, test.select(np.flatnonzero(is_cold)))
+    warm = test.select(np.flatnonzero(~is_cold))
+    warm = warm.select(fixed_users(len(warm), min(num_users, len(warm))))
+    before, after = (rows_of(model, dataset, warm) for model in (models.old, models.siblings))
+    has_cold = before.histories.lengths != after.histories.lengths
     return {
         "items": len(ids),
-        "cold_items": num_cold,
-        "moved_codes": int((codes != nearest).any(axis=1).sum()),
-        "cold_rows": len(cold_rows),
-        "warm_rows": len(warm_test),
-        "warm_rows_with_cold_history": len(with_cold),
+        "cold_items": len(models.cold_ids),
+        "moved_codes": models.num_moved,
+        "cold_rows": len(cold),
+        "warm_rows": len(warm),
+        "warm_rows_with_cold_history": int(has_cold.sum()),
+        **of_cold_targets(models, cold, max_history),
+        **of_warm_targets(models, before, after, np.flatnonzero(has_cold), max_history),
+        "HR@10 by places for cold items": {
+            "cold": with_places(models.siblings, cold, max_history),
+            "warm": with_places(models.siblings, after, max_history),
+        },
+        **same_lists(models, before, after, has_cold, max_history),
+    }
+
+
+def of_cold_targets(models: Grown, rows: Rows, max_history: int) -> dict[str, Any]:
+    """Hit rates among all items and among the cold ones."""
+    num_items, num_cold = models.siblings.catalog.num_items, len(models.cold_ids)
+    counts = np.concatenate([models.old.catalog.popularity, np.zeros(num_cold, dtype=np.int64)])
+    among_cold = models.siblings.recommender(available=models.cold_ids)
+    return {
         "cold": {
-            "model": hit_rates(new.recommender(), cold_rows, depth),
-            "model, zero rows": hit_rates(by_row["zeros"].recommender(), cold_rows, depth),
-            "nearest texts": hit_rates(texts, cold_rows, depth),
-            "popularity": hit_rates(PopularityRecommender(counts), cold_rows, depth),
-            "chance": {f"HR@{k}": k / len(ids) for k in CUTOFFS},
+            "model": hit_rates(models.siblings.recommender(), rows, max_history),
+            "model, zero rows": hit_rates(models.zeros.recommender(), rows, max_history),
+            "nearest texts": hit_rates(models.nearest_texts, rows, max_history),
+            "popularity": hit_rates(PopularityRecommender(counts), rows, max_history),
+            "chance": {f"HR@{k}": k / num_items for k in CUTOFFS},
         },
         "cold, among the cold items": {
-            "model": hit_rates(new.recommender(available=new_ids), cold_rows, depth),
+            "model": hit_rates(among_cold, rows, max_history),
             "chance": {f"HR@{k}": min(1.0, k / num_cold) for k in CUTOFFS},
         },
+    }
+
+
+def of_warm_targets(
+    models: Grown, before: Rows, after: Rows, with_cold: np.ndarray, max_history: int
+) -> dict[str, Any]:
+    """Hit rates before and after, over all rows and over those with cold items in the history."""
+    old, new, zeros = (model.recommender() for model in (models.old, models.siblings, models.zeros))
+    return {
         "warm": {
-            "before": hit_rates(old.recommender(), before, depth),
-            "after": hit_rates(new.recommender(), after, depth),
+            "before": hit_rates(old, before, max_history),
+            "after": hit_rates(new, after, max_history),
         },
         "warm, cold items in the history": {
-            "before": hit_rates(old.recommender(), before.select(with_cold), depth),
-            "siblings": hit_rates(new.recommender(), after.select(with_cold), depth),
-            "zeros": hit_rates(by_row["zeros"].recommender(), after.select(with_cold), depth),
+            "before": hit_rates(old, before.select(with_cold), max_history),
+            "siblings": hit_rates(new, after.select(with_cold), max_history),
+            "zeros": hit_rates(zeros, after.select(with_cold), max_history),
         },
-        "HR@10 by places for cold items": {
-            "cold": with_places(new, cold_rows, depth),
-            "warm": with_places(new, after, depth),
-        },
-        "share_of_cold_items_in_warm_lists": float(
-            (lists_after >= old.catalog.num_items).float().mean()
-        ),
+    }
+
+
+def same_lists(
+    models: Grown, before: Rows, after: Rows, has_cold: np.ndarray, max_history: int
+) -> dict[str, Any]:
+    """What becomes of the lists of warm rows: equal ones but for the cold items in them."""
+    num_warm = models.old.catalog.num_items
+    untouched = np.flatnonzero(~has_cold)
+    warm_ids = models.siblings.catalog.ids_of(np.arange(num_warm))
+    among_warm = models.siblings.recommender(available=warm_ids)
+    lists_before = evaluated(models.old.recommender(), before, max_history).items
+    lists_after = evaluated(models.siblings.recommender(), after, max_history).items
+    limited = evaluated(among_warm, after.select(untouched), max_history).items
+    is_free = (lists_after < num_warm).all(1).numpy() & ~has_cold
+    return {
+        "share_of_cold_items_in_warm_lists": float((lists_after >= num_warm).float().mean()),
         "same_lists_among_warm_items": float(
             (limited == lists_before[untouched]).all(1).float().mean()
         ),
@@ -253,7 +308,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--users", type=int, default=2000, help="Fixed warm test rows.")
     parser.add_argument("--work", type=Path, required=True, help="The run's folder.")
-    parser.add_argument("--results", type=Path)
+    add_results_option(parser)
     asked = parser.parse_args()
     run = read_config(asked.config, asked.settings)
     assert isinstance(run, TransformerRun)
@@ -261,7 +316,7 @@ def main() -> None:
         dataset = import_lcrec(*lcrec_files(asked.data))
     else:
         dataset, _ = synthetic_shop(SyntheticShopConfig(), asked.seed)
-    result = measure(
+    models = grown(
         dataset,
         run,
         share=asked.share,
@@ -269,8 +324,8 @@ def main() -> None:
         dim=asked.dim,
         folder=asked.work,
         seed=asked.seed,
-        num_users=asked.users,
     )
+    result = measured(dataset, models, max_history=run.max_history, num_users=asked.users)
     line = {
         "benchmark": "cold_start",
         "dataset": dataset.name,
@@ -283,10 +338,7 @@ def main() -> None:
         "date": date.today().isoformat(),
         "machine": machine(),
     }
-    if asked.results is not None:
-        with asked.results.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
-    print(json.dumps(line))
+    finish(line, asked.results)
 
 
 if __name__ == "__main__":

@@ -14,18 +14,18 @@ import argparse
 import gzip
 import json
 import os
-import platform
 import resource
 import subprocess
 import sys
 import tempfile
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
+
+from result_line import add_results_option, finish, now, processor
 
 ROWS_AT_ONCE = 500_000
 WORDS = ["this", "product", "works", "great", "and", "loves", "it", "quality &amp; price", "again"]
@@ -56,14 +56,11 @@ def main() -> None:
         "reviews_gz_bytes": sizes["reviews"],
         "metadata_gz_bytes": sizes["metadata"],
         "load_before": round(os.getloadavg()[0], 2),
-        "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores",
+        "machine": processor(),
         "polars": pl.__version__,
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "date": now(),
     }
-    if arguments.results is not None:
-        with arguments.results.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(result) + "\n")
-    print(json.dumps(result))
+    finish(result, arguments.results)
 
 
 def parsed() -> argparse.Namespace:
@@ -77,7 +74,7 @@ def parsed() -> argparse.Namespace:
     )
     parser.add_argument("--k-core", type=int, help="as of `sidestep import` (default: keep all)")
     parser.add_argument("--folder", type=Path, help="where the temporary folder goes")
-    parser.add_argument("--results", type=Path, help="a file of results to append to")
+    add_results_option(parser)
     # What this process tells the ones it starts.
     parser.add_argument("--generate", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--measure", type=Path, help=argparse.SUPPRESS)

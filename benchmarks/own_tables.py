@@ -20,10 +20,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from result_line import add_results_option, finish, now
 from sidestep.data.importers.lcrec import lcrec_files
 
 COLUMNS = ["title", "brand", "categories", "description"]
@@ -37,14 +37,11 @@ def main() -> None:
     parser.add_argument(
         "--folder", type=Path, help="Where to work and leave all; default: nowhere."
     )
-    parser.add_argument("--results", type=Path, help="A file to append the result to.")
+    add_results_option(parser)
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         result = measured(asked.data, asked.folder or Path(name))
-    if asked.results is not None:
-        with asked.results.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(result) + "\n")
-    print(json.dumps(result))
+    finish(result, asked.results)
 
 
 def measured(data: Path, folder: Path) -> dict[str, Any]:
@@ -63,7 +60,7 @@ def measured(data: Path, folder: Path) -> dict[str, Any]:
         "load_after": round(os.getloadavg()[0], 1),
         "cores": len(os.sched_getaffinity(0)),
         "machine": platform.processor() or platform.machine(),
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "date": now(),
     }
 
 

@@ -10,16 +10,16 @@ appended to --results. The same checks run in the test suite, on fewer inputs.
 """
 
 import argparse
-import json
 import random
 import sys
 import tempfile
 import traceback
 from collections import Counter
 from collections.abc import Callable
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+
+from result_line import add_results_option, finish, now
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -60,12 +60,9 @@ def main() -> None:
         "crashed": 0,
         "seed": arguments.seed,
         "families": {name: [done[name], refused[name]] for name in done},
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "date": now(),
     }
-    if arguments.results is not None:
-        with arguments.results.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(result) + "\n")
-    print(json.dumps(result))
+    finish(result, arguments.results)
 
 
 def parsed() -> argparse.Namespace:
@@ -73,7 +70,7 @@ def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--inputs", type=int, default=10_000, help="(default: 10000)")
     parser.add_argument("--seed", type=int, default=0, help="of the first input (default: 0)")
-    parser.add_argument("--results", type=Path, help="a file of results to append to")
+    add_results_option(parser)
     return parser.parse_args()
 
 

@@ -13,8 +13,6 @@ under 20 minutes and 8 GB on two cores.
 
 import argparse
 import json
-import os
-import platform
 import resource
 import tempfile
 import time
@@ -24,6 +22,7 @@ import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 
+from result_line import processor
 from sidestep.tokenizer.collisions import num_distinct, resolve_collisions
 from sidestep.tokenizer.methods import METHODS, config_class, kind_of, load_fitted, make_tokenizer
 from sidestep.tokenizer.quality import FitQuality
@@ -112,7 +111,7 @@ def measured(arguments: argparse.Namespace) -> dict[str, object]:
         "resolved_sizes": list(resolved.codebook_sizes),
         **quality.as_json(),
         "threads": arguments.threads,
-        "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores",
+        "machine": processor(),
         "note": arguments.note,
     }
 

@@ -10,8 +10,6 @@ decoding step of the network, is timed in the same run. The last line printed is
 
 import argparse
 import json
-import os
-import platform
 import resource
 import statistics
 import subprocess
@@ -23,6 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from result_line import processor
 from sidestep.catalog.trie import Trie
 from sidestep.model.transformer import Transformer, TransformerConfig
 from sidestep.step import ROOT_SLOT, HistoryBatch
@@ -63,7 +62,7 @@ def main() -> None:
         "dim": DIM,
         "num_layers": NUM_LAYERS,
         "device": arguments.device,
-        "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores",
+        "machine": processor(),
         "torch": torch.__version__,
         "sizes": sizes,
     }

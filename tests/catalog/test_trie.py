@@ -6,7 +6,8 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sidestep.catalog import trie as trie_module
+from sidestep.catalog import dense_rows
+from sidestep.catalog.flat import build_flat
 from sidestep.catalog.trie import NO_CODE, NO_STATE, Trie
 from sidestep.step import NO_ITEM
 
@@ -26,7 +27,7 @@ def catalogs(draw):
 @pytest.fixture(params=[2**26, 40, 0], ids=["dense rows", "a dense root", "no dense rows"])
 def rows(request, monkeypatch):
     """Small catalogs have dense rows everywhere; with less memory for them the rest is tested."""
-    monkeypatch.setattr(trie_module, "_DENSE_BYTES", request.param)
+    monkeypatch.setattr(dense_rows, "_MAX_BYTES", request.param)
     return request.param
 
 
@@ -174,7 +175,7 @@ def test_semantic_ids_too_wide_for_one_integer_give_the_same_trie(catalog, size)
     ids, sizes, popularity = catalog
     narrow = Trie.build(ids, sizes, popularity=popularity)
     # The size of a codebook decides how it is sorted; the codes in use decide the nodes.
-    flat = trie_module.build_flat(ids, (size,) * len(sizes), popularity)
+    flat = build_flat(ids, (size,) * len(sizes), popularity)
     assert flat.codes.tolist() == narrow.codes.tolist()
     assert flat.child_start.tolist() == narrow.child_start.tolist()
     assert flat.bucket_items.tolist() == narrow.bucket_items.tolist()

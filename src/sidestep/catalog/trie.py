@@ -1,11 +1,10 @@
 """The trie of all legal prefixes: what may follow a prefix, and which items a leaf holds.
 
 Everything here is batched and stays on the device of the trie. A state is a node's number; see
-`flat` for the numbering. Building the arrays is `flat`, not here. On the way of a search, arrays
-are read by `index_select`: indexing by brackets takes four times as long on a CPU.
+`flat` for the numbering and the building of the arrays, and `dense_rows` for what answers faster
+near the root. On the way of a search, arrays are read by `index_select`: indexing by brackets takes
+four times as long on a CPU.
 """
-
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -13,6 +12,7 @@ from jaxtyping import Bool, Int, Integer
 from torch import Tensor
 
 from sidestep.catalog.availability import Availability
+from sidestep.catalog.dense_rows import DenseRows
 from sidestep.catalog.flat import FlatTrie, build_flat, first_out_of_range
 from sidestep.step import NO_ITEM
 
@@ -21,27 +21,6 @@ NO_STATE = -1
 
 NO_CODE = -1
 """The last code of the root, and padding after the end of a path."""
-
-_DENSE_BYTES = 64 * 2**20
-_DENSE_SPARSITY = 32
-_CELL_BYTES = 3  # one for `legal`, two for `ranks`
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class DenseRows:
-    """One cell per code for the nodes near the root, which have many children.
-
-    legal: whether the node has such a child; the row past the last node is all False.
-    ranks: position of that child among its siblings, -1 where there is none.
-    """
-
-    legal: Bool[Tensor, "dense_plus_one codes"]
-    ranks: Int[Tensor, "dense_plus_one codes"]
-
-    @property
-    def num_nodes(self) -> int:
-        """Nodes that have a row: all with a smaller number than this."""
-        return len(self.legal) - 1
 
 
 class Trie:
@@ -75,7 +54,11 @@ class Trie:
         self.bucket_start = bucket_start
         self.bucket_items = bucket_items
         self.item_leaves = leaf_of
-        self.dense = self._make_dense() if dense is None else dense
+        self.dense = (
+            DenseRows.build(codes, child_start, depth_starts=depth_starts, max_codes=self.max_codes)
+            if dense is None
+            else dense
+        )
         self.max_bucket = int(bucket_start.diff().max())
         self._search_steps = self._max_children_outside_dense().bit_length()
 
@@ -135,7 +118,7 @@ class Trie:
             bucket_start=self.bucket_start.to(device),
             bucket_items=self.bucket_items.to(device),
             leaf_of=self.item_leaves.to(device),
-            dense=DenseRows(legal=self.dense.legal.to(device), ranks=self.dense.ranks.to(device)),
+            dense=self.dense.to(device),
         )
 
     @property
@@ -178,7 +161,7 @@ class Trie:
             self.bucket_items,
             self.item_leaves,
         )
-        return sum(array.nbytes for array in (*arrays, self.dense.legal, self.dense.ranks))
+        return sum(array.nbytes for array in arrays) + self.dense.memory_bytes
 
     def nodes_at(self, depth: int) -> range:
         """The states of `depth` codes, in the lexicographic order of their paths."""
@@ -202,7 +185,7 @@ class Trie:
         flat = states.reshape(-1)
         if self._all_dense(flat):
             rows = self.dense.legal if available is None else available.dense_legal
-            legal = rows.index_select(0, self._dense_row(flat))
+            legal = rows.index_select(0, self.dense.row_of(flat))
         else:
             legal = self._sparse_legal(flat, available)
         return legal.view(*states.shape, self.max_codes)
@@ -313,7 +296,7 @@ class Trie:
             live_leaves=live,
             bucket_start=bucket_start,
             bucket_items=self.bucket_items[is_live],
-            dense_legal=self._dense_legal(self.dense.num_nodes, live > 0),
+            dense_legal=self.dense.legal_among(live > 0, self.codes, self.child_start),
         )
 
     def _all_dense(self, states: Int[Tensor, " n"]) -> bool:
@@ -322,19 +305,13 @@ class Trie:
             return True
         return int(states.max()) < self.dense.num_nodes
 
-    def _dense_row(self, states: Int[Tensor, " n"]) -> Int[Tensor, " n"]:
-        """The row of each state; leaves and `NO_STATE` get the row of nothing."""
-        last = self.dense.num_nodes
-        return states.clamp(max=last).masked_fill_(states < 0, last)
-
     def _dense_child(
         self, states: Int[Tensor, " n"], codes: Int[Tensor, " n"]
     ) -> Int[Tensor, " n"]:
-        row = self._dense_row(states)
-        column = codes.clamp(0, self.max_codes - 1)
-        ranks = self.dense.ranks.view(-1).index_select(0, row * self.max_codes + column)
+        row = self.dense.row_of(states)
+        ranks = self.dense.ranks_of(row, codes)
         children = self.child_start.index_select(0, row).long() + ranks
-        return children.masked_fill_((ranks < 0) | (column != codes), NO_STATE)
+        return children.masked_fill_(ranks < 0, NO_STATE)
 
     def _child_bounds(
         self, states: Int[Tensor, " n"]
@@ -390,45 +367,6 @@ class Trie:
     def _max_children_outside_dense(self) -> int:
         counts = self.child_start[self.dense.num_nodes :].diff()
         return int(counts.max()) if len(counts) else 0
-
-    def _num_dense(self) -> int:
-        """Nodes that get dense rows: whole depths, from the root down.
-
-        A depth gets them while its rows are filled to at least 1/32, where they are faster than
-        walking the children, and while they fit in a fixed amount of memory.
-        """
-        num_dense = 0
-        for depth in range(self.num_levels):
-            cells = self.num_nodes(depth) * self.max_codes
-            is_filled = cells <= _DENSE_SPARSITY * self.num_nodes(depth + 1)
-            end = self.depth_starts[depth + 1]
-            if not is_filled or end * self.max_codes * _CELL_BYTES > _DENSE_BYTES:
-                break
-            num_dense = end
-        return num_dense
-
-    def _make_dense(self) -> DenseRows:
-        num_dense = self._num_dense()
-        rows, children = self._dense_children(num_dense)
-        dtype = torch.int16 if self.max_codes <= 2**15 else torch.int32
-        ranks = torch.full((num_dense + 1, self.max_codes), -1, dtype=dtype, device=self.device)
-        rank = (children - self.child_start[rows]).to(dtype)
-        ranks.view(-1)[rows * self.max_codes + self.codes[children]] = rank
-        return DenseRows(legal=ranks >= 0, ranks=ranks)
-
-    def _dense_children(self, num_dense: int) -> tuple[Int[Tensor, " n"], Int[Tensor, " n"]]:
-        """All children of the first `num_dense` nodes, with their parents."""
-        bounds = self.child_start[: num_dense + 1].long()
-        rows = torch.arange(num_dense, device=self.device).repeat_interleave(bounds.diff())
-        return rows, torch.arange(1, len(rows) + 1, device=self.device)
-
-    def _dense_legal(
-        self, num_dense: int, is_live: Bool[Tensor, " nodes"]
-    ) -> Bool[Tensor, "dense_plus_one codes"]:
-        rows, children = self._dense_children(num_dense)
-        legal = torch.zeros((num_dense + 1, self.max_codes), dtype=torch.bool, device=self.device)
-        legal.view(-1)[rows * self.max_codes + self.codes[children]] = is_live[children]
-        return legal
 
 
 def _prefix_sums(values: Tensor) -> Tensor:

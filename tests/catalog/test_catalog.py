@@ -179,6 +179,23 @@ def test_a_catalog_of_another_schema_is_refused(tmp_path):
         Catalog.load(path)
 
 
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"files": None}, "files: Input should be"),
+        ({"version": 7}, "version: "),
+        ({"files": {"codes.npy": {"bytes": 9}}}, r"files\.codes\.npy\.sha256: Field required"),
+    ],
+)
+def test_a_damaged_manifest_is_told_by_file_and_field(tmp_path, changes, named):
+    path = tmp_path / "catalog"
+    small().save(path)
+    file = path / "manifest.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
+    with pytest.raises(ValueError, match=rf"manifest\.json: {named}.*; tokenize again"):
+        Catalog.load(path)
+
+
 def test_saving_replaces_a_catalog_but_nothing_else(tmp_path):
     path = tmp_path / "catalog"
     small().save(path)

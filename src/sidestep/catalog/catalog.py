@@ -22,7 +22,7 @@ from sidestep.catalog.item_ids import ItemIds, as_strings
 from sidestep.catalog.manifest import (
     FORMAT,
     MANIFEST,
-    SCHEMA_VERSION,
+    CatalogManifest,
     check_files,
     described_files,
     is_catalog,
@@ -294,16 +294,14 @@ class Catalog:
                 shutil.copyfile(companion, folder / companion.name)
             if write_companions is not None:
                 write_companions(folder)
-            manifest = {
-                "format": FORMAT,
-                "schema_version": SCHEMA_VERSION,
-                "version": self.version,
-                "parent_version": self.parent_version,
-                "num_items": self.num_items,
-                "codebook_sizes": list(self.codebook_sizes),
-                "files": files,
-            }
-            write_json(folder / MANIFEST, manifest)
+            manifest = CatalogManifest(
+                version=self.version,
+                parent_version=self.parent_version,
+                num_items=self.num_items,
+                codebook_sizes=self.codebook_sizes,
+                files=files,
+            )
+            write_json(folder / MANIFEST, manifest.model_dump(mode="json"))
 
     @staticmethod
     def load(path: Path, *, verify: bool = False) -> "Catalog":
@@ -318,10 +316,10 @@ class Catalog:
             ValueError: the catalog has another schema version, or is damaged.
         """
         manifest = read_manifest(path)
-        check_files(path, manifest["files"], verify=verify)
+        check_files(path, manifest.files, verify=verify)
         arrays = {
             file.stem: np.load(file, mmap_mode="c", allow_pickle=False)
-            for file in (path / name for name in manifest["files"])
+            for file in (path / name for name in manifest.files)
             if file.suffix == ".npy"
         }
         with pa.memory_map(str(path / _ITEM_IDS)) as source:
@@ -333,18 +331,18 @@ class Catalog:
         catalog = Catalog(
             ids=ItemIds(strings=item_ids, order=arrays["id_order"]),
             semantic_ids=torch.from_numpy(arrays["semantic_ids"]),
-            trie=Trie.from_flat(flat, tuple(manifest["codebook_sizes"])),
+            trie=Trie.from_flat(flat, manifest.codebook_sizes),
             popularity=arrays.get("popularity"),
-            texts=pl.scan_parquet(path / _TEXTS) if _TEXTS in manifest["files"] else None,
-            version=manifest["version"],
-            parent_version=manifest.get("parent_version"),
+            texts=pl.scan_parquet(path / _TEXTS) if _TEXTS in manifest.files else None,
+            version=manifest.version,
+            parent_version=manifest.parent_version,
             is_retired=arrays.get("is_retired"),
             companions=tuple(path / name for name in COMPANIONS if (path / name).is_file()),
         )
         if verify:
             codes = catalog.semantic_ids.numpy()
             actual = _version(catalog.ids, codes, catalog.codebook_sizes)
-            if actual != catalog.version or catalog.num_items != manifest["num_items"]:
+            if actual != catalog.version or catalog.num_items != manifest.num_items:
                 raise ValueError(f"{path / MANIFEST}: does not describe its files; tokenize again.")
         return catalog
 

@@ -1,15 +1,44 @@
 """The manifest of a saved catalog: what the folder holds, and which versions of it can be read."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any, Literal, TypeGuard
+
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from sidestep.files import file_sha256, read_json
 
 SCHEMA_VERSION = 2
 """Version 2 added tombstones and the parent; version 1 is read as a catalog without them."""
 
-FORMAT = "sidestep.catalog"
+FORMAT: Literal["sidestep.catalog"] = "sidestep.catalog"
 MANIFEST = "manifest.json"
+
+
+class StoredFile(BaseModel):
+    """What a file was like when it was written."""
+
+    model_config = ConfigDict(frozen=True)
+
+    bytes: int
+    sha256: str
+
+
+class CatalogManifest(BaseModel):
+    """What a saved catalog is; see `Catalog` for the fields that have the same name.
+
+    files: those of the catalog itself by name, its companions left out.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    format: Literal["sidestep.catalog"] = FORMAT
+    schema_version: int = SCHEMA_VERSION
+    version: str
+    parent_version: str | None = None
+    num_items: int
+    codebook_sizes: tuple[int, ...]
+    files: dict[str, StoredFile]
 
 
 def is_catalog(folder: Path) -> bool:
@@ -18,12 +47,12 @@ def is_catalog(folder: Path) -> bool:
     return file.is_file() and _has_format(read_json(file))
 
 
-def read_manifest(folder: Path) -> dict[str, Any]:
+def read_manifest(folder: Path) -> CatalogManifest:
     """What `Catalog.save` wrote of a catalog.
 
     Raises:
         FileNotFoundError: there is no catalog.
-        ValueError: it is none that this version can read.
+        ValueError: it is none that this version can read, or its manifest is damaged.
     """
     file = folder / MANIFEST
     if not file.is_file():
@@ -39,18 +68,24 @@ def read_manifest(folder: Path) -> dict[str, Any]:
             f"{file}: schema version {version}; this version of Sidestep reads 1 to "
             f"{SCHEMA_VERSION}. Install a newer Sidestep, or tokenize again."
         )
-    return manifest
+    try:
+        return CatalogManifest.model_validate(manifest)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ValueError(
+            f"{file}: {'.'.join(map(str, first['loc']))}: {first['msg']}; tokenize again."
+        ) from error
 
 
-def described_files(folder: Path) -> dict[str, dict[str, Any]]:
+def described_files(folder: Path) -> dict[str, StoredFile]:
     """Size and hash of every file of a folder, for its manifest."""
     return {
-        file.name: {"bytes": file.stat().st_size, "sha256": file_sha256(file)}
+        file.name: StoredFile(bytes=file.stat().st_size, sha256=file_sha256(file))
         for file in sorted(folder.iterdir())
     }
 
 
-def check_files(folder: Path, files: dict[str, dict[str, Any]], *, verify: bool) -> None:
+def check_files(folder: Path, files: Mapping[str, StoredFile], *, verify: bool) -> None:
     """Compares files with their description; the hashes only if `verify`.
 
     Raises:
@@ -62,12 +97,12 @@ def check_files(folder: Path, files: dict[str, dict[str, Any]], *, verify: bool)
         if not file.is_file():
             raise FileNotFoundError(f"{file}: missing from the catalog; tokenize again.")
         size = file.stat().st_size
-        if size != expected["bytes"]:
+        if size != expected.bytes:
             raise ValueError(
-                f"{file}: {size} bytes instead of {expected['bytes']}, the file is damaged; "
+                f"{file}: {size} bytes instead of {expected.bytes}, the file is damaged; "
                 "tokenize again."
             )
-        if verify and file_sha256(file) != expected["sha256"]:
+        if verify and file_sha256(file) != expected.sha256:
             raise ValueError(f"{file}: its hash has changed, the file is damaged; tokenize again.")
 
 

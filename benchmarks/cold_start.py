@@ -144,7 +144,7 @@ def evaluated(recommender: Recommender, rows: Rows, max_history: int) -> Evaluat
 class Grown:
     """A model before and after the cold items were appended.
 
-    siblings, zeros: after, by what the rows of new codes start from.
+    siblings, zeros: after, by what the network keeps of the new items.
     nearest_texts: what needs no model, over the same items.
     num_moved: cold items that did not get the codes next to their vectors.
     """

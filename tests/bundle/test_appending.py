@@ -7,6 +7,7 @@ from sidestep.bundle.appending import append_items, restore_items, retire_items
 from sidestep.bundle.folder import load, save_bundle, save_loaded
 from sidestep.catalog.catalog import Catalog
 from sidestep.model.sasrec import SasRec, SasRecConfig
+from sidestep.model.t5 import T5, T5Config
 from sidestep.model.transformer import Transformer, TransformerConfig
 from sidestep.search.exhaustive import ExhaustiveSearch
 
@@ -31,6 +32,10 @@ def loaded(folder, kind, known=None, *, dim=8):
         )
         network = Transformer(config, known.semantic_ids, known.codebook_sizes)
         torch.nn.init.normal_(network.head.weight)  # so that no two leaves score alike
+    elif kind in ("t5", "tied t5"):
+        config = T5Config(dim=dim, num_layers=1, num_heads=2, tied_head=kind == "tied t5")
+        network = T5(config, known.semantic_ids, known.codebook_sizes)
+        torch.nn.init.normal_(network.head_weight)
     elif kind == "sasrec":
         network = SasRec(SasRecConfig(dim=dim, num_layers=1, max_items=4), known.num_items)
     else:
@@ -183,6 +188,44 @@ def test_popularity_without_semantic_ids_takes_new_items(tmp_path):
     assert answer.item_ids == ["a", "b", "c", "d"]
     save_loaded(tmp_path / "new", grown)
     assert load(tmp_path / "new").catalog.codebook_sizes == (4,)
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "t5", "tied t5"])
+def test_a_last_codebook_that_grows_changes_no_old_weight_and_no_old_score(tmp_path, kind):
+    old = loaded(tmp_path / "old", kind)
+    codes = np.array([[1, 3], [1, 4], [1, 5]], dtype=np.int32)  # codes 4 and 5 are new
+    new_ids = ["new-a", "new-b", "new-c"]
+    save_loaded(tmp_path / "new", append_items(old, new_ids, codes, last_codebook_size=6))
+    grown = load(tmp_path / "new", device="cpu")
+    assert grown.catalog.codebook_sizes == (4, 6)
+    assert torch.equal(grown.catalog.semantic_ids[:12], old.catalog.semantic_ids)
+    is_searched = kind not in ("sasrec", "popularity")
+    if old.network is not None:
+        num_grown = 0
+        for name, weights in old.network.state_dict().items():
+            mine = grown.network.state_dict()[name]
+            assert torch.equal(mine[: len(weights)], weights), name
+            if name in ("code_embedding.weight", "head.weight") and is_searched:
+                assert torch.equal(mine[8:], weights[7:].expand(2, -1))
+                num_grown += 1
+        assert num_grown == {"transformer": 2, "t5": 2, "tied t5": 1, "sasrec": 0}[kind]
+    histories = [["id-3", "id-7"], [], ["id-1"]]
+    for before, after in zip(
+        old.recommend(histories, k=12),
+        grown.recommend(histories, k=12, available=ITEM_IDS),
+        strict=True,
+    ):
+        assert after.item_ids == before.item_ids
+        assert after.scores == pytest.approx(before.scores, abs=1e-5)
+    [answer] = grown.recommend([["new-c", "id-3"]], k=15)
+    assert set(answer.item_ids) == {*ITEM_IDS, *new_ids}
+    if is_searched:
+        scores = dict(zip(answer.item_ids, answer.scores, strict=True))
+        assert scores["new-b"] == pytest.approx(scores["new-c"], abs=1e-5)
+    with pytest.raises(ValueError, match="3, but the last level has 4 codes"):
+        append_items(old, new_ids, codes, last_codebook_size=3)
+    with pytest.raises(ValueError, match="has code 4 at level 2"):
+        append_items(old, new_ids, codes)
 
 
 def test_what_cannot_know_new_items_refuses_them_with_the_remedy(tmp_path):

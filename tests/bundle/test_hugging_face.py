@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from sidestep.bundle.appending import append_items
 from sidestep.bundle.folder import load, save_bundle
 from sidestep.catalog.catalog import Catalog
 from sidestep.model.transformer import Transformer, TransformerConfig
@@ -151,3 +152,11 @@ def test_a_map_of_other_codebooks_or_beyond_the_vocabulary_is_refused(tmp_path):
     tokens = layout.TokenMap(start_token=0, code_tokens=[[1], [99]], max_history=1)
     with pytest.raises(ValueError, match="token 99 of the token map is outside"):
         layout.network_from_hugging_face(tmp_path / "hf", other, tokens)
+
+
+def test_a_language_model_takes_new_items_but_no_new_codes(tmp_path):
+    bundle = loaded(tmp_path / "bundle", "adapter")
+    new, beyond = np.array([[0, 3]], dtype=np.int32), np.array([[0, 4]], dtype=np.int32)
+    assert append_items(bundle, ["new"], new, last_codebook_size=4).catalog.num_items == 13
+    with pytest.raises(ValueError, match="whose vocabulary stays; tokenize and train again"):
+        append_items(bundle, ["new"], beyond, last_codebook_size=5)

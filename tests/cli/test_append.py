@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import polars as pl
 import pytest
+import torch
 
 import sidestep
 from sidestep.catalog.catalog import Catalog
@@ -86,6 +87,32 @@ def test_more_items_than_free_codes_are_refused_or_share(shop, products, tmp_pat
     assert "of 16 codes are free for 20 items" in message
     said = json.loads(run(*asked, "--full-groups", "share", "--out", tmp_path / "out", "--json"))
     assert said["shared"] > 4
+
+
+def test_where_items_of_a_bucket_are_numbered_there_is_a_number_for_every_new_one(
+    shop, files, tmp_path
+):
+    old, new = tmp_path / "old", tmp_path / "new"
+    run(
+        *("tokenize", shop / "dataset", "--vectors", shop / "vectors.npy"),
+        *("--codebook-sizes", "2,2", "--collisions", "extra", "--out", tmp_path / "catalog"),
+    )
+    train = ("train", "--config", files / "config.yaml", "--dataset", shop / "dataset")
+    run(*train, "--catalog", tmp_path / "catalog", "--out", old)
+    known = pl.read_csv(files / "products.csv", infer_schema=False)
+    known.with_columns(sku=pl.format("new-{}", "sku")).write_csv(tmp_path / "new.csv")
+    asked = ("append", old, "--items", tmp_path / "new.csv", "--item", "sku", "--out", new)
+    said = json.loads(run(*asked, "--json"))
+    before, after = sidestep.load(old), sidestep.load(new)
+    *sizes, largest = before.catalog.codebook_sizes
+    assert said["codebook_sizes"] == [*sizes, 2 * largest]  # every bucket is twice as large
+    assert (said["appended"], said["shared"], said["moved"]) == (60, 0, 0)
+    assert torch.equal(after.catalog.semantic_ids[:60], before.catalog.semantic_ids)
+    [usual] = before.recommend([[known["sku"][0]]], k=10)
+    old_ids = before.catalog.item_ids.to_pylist()
+    [limited] = after.recommend([[known["sku"][0]]], k=10, available=old_ids)
+    assert limited.item_ids == usual.item_ids
+    assert limited.scores == pytest.approx(usual.scores, abs=1e-5)
 
 
 def test_items_that_are_known_and_bundles_that_cannot_encode_are_refused(shop, files, appended):

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidestep.tokenizer.appending import append_last_codes
+from sidestep.tokenizer.appending import append_last_codes, append_numbers
 
 SIZES = (2, 3, 4)
 CODEWORDS = np.array([[0.0], [1.0], [2.0], [3.0]], dtype=np.float32)
@@ -82,3 +82,30 @@ def test_a_full_group_may_share_and_gives_the_free_codes_to_the_nearest():
 
 def test_codes_of_one_level_are_one_group():
     assert append([[0], [2]], [[2], [0]], [2.0, 0.4]) == [[3], [1]]
+
+
+def test_new_items_of_a_bucket_get_its_lowest_free_numbers():
+    # Bucket (0, 1) has numbers 0 and 2, so 1 is free, then 3; bucket (1, 1) has none.
+    old = np.array([[0, 1, 0], [0, 1, 2], [0, 2, 0]], dtype=np.int32)
+    new = np.array([[0, 1], [1, 1], [0, 1], [1, 1]], dtype=np.int32)
+    expected = [[0, 1, 1], [1, 1, 0], [0, 1, 3], [1, 1, 1]]
+    assert append_numbers(old, new).tolist() == expected
+
+
+BUCKETS = st.tuples(st.integers(0, 1), st.integers(0, 1))
+
+
+@given(
+    st.sets(st.tuples(st.integers(0, 1), st.integers(0, 1), st.integers(0, 3)), max_size=12),
+    st.lists(BUCKETS, min_size=1, max_size=12),
+)
+def test_numbers_are_distinct_and_leave_no_lower_one_free(old, new):
+    existing = np.array(sorted(old), dtype=np.int32).reshape(-1, 3)
+    appended = append_numbers(existing, np.array(new, dtype=np.int32))
+    assert [tuple(row) for row in appended[:, :-1].tolist()] == new
+    assert len({tuple(row) for row in appended.tolist()} | old) == len(old) + len(new)
+    for bucket in set(new):
+        mine = [number for *codes, number in appended.tolist() if tuple(codes) == bucket]
+        theirs = {number for *codes, number in old if tuple(codes) == bucket}
+        assert mine == sorted(mine)
+        assert set(range(max(mine))) <= theirs | set(mine)

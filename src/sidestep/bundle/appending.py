@@ -2,8 +2,9 @@
 
 A network of semantic IDs knows a new item by its codes, which it has learned from others. What it
 keeps per item has to be invented: the mean of what the item's siblings have, the old items that
-share the longest prefix with it. SASRec knows items by nothing else, so that it only takes new ones
-with a catalog whose semantic IDs say which items are siblings. Popularity counts them as zero.
+share the longest prefix with it. So has what it keeps of a number that no bucket has needed before:
+the row of the highest one. SASRec knows items by nothing but their rows, so that it only takes new
+ones with a catalog whose semantic IDs say which items are siblings. Popularity counts them as zero.
 """
 
 from collections.abc import Sequence
@@ -19,11 +20,13 @@ from torch import Tensor
 from sidestep.bundle.loaded import LoadedRecommender
 from sidestep.bundle.networks import Network, build_network, description_of, weights_of
 from sidestep.catalog.catalog import Catalog
+from sidestep.model.semantic_id_model import SemanticIdModel
 
 NewRows = Literal["siblings", "zeros"]
 """What a network keeps of a new item: the mean of its siblings' rows, or zeros."""
 
 _ROWS_PER_ITEM = ("item_embedding.weight", "item_head.weight")
+_ROWS_PER_CODE = {"code_embedding.weight", "head.weight"}
 
 
 def append_items(
@@ -33,6 +36,7 @@ def append_items(
     *,
     texts: pl.DataFrame | None = None,
     new_rows: NewRows = "siblings",
+    last_codebook_size: int | None = None,
 ) -> LoadedRecommender:
     """The same recommender with more items; those it has keep their indices, codes and weights.
 
@@ -43,16 +47,22 @@ def append_items(
             only code is the item itself, as that of popularity without a tokenizer.
         texts: one row per new item, with columns of the catalog's texts.
         new_rows: what the network keeps of them, where it keeps anything per item.
+        last_codebook_size: a larger one, where the last code numbers the items of a bucket and the
+            largest bucket grows. A new number is taken for the highest old one. None keeps the
+            codebooks. Scores normalised over the whole codebook, not over the legal codes, share
+            their probability with the new numbers.
 
     Raises:
         TypeError: an item id is not a string.
         ValueError: ids that the catalog has or that repeat, codes that are missing or out of range,
-            or a network that cannot know new items.
+            a codebook that shrinks, or a network that cannot know new items or codes.
     """
     old = loaded.catalog.to("cpu")
     sizes = old.codebook_sizes
     if semantic_ids is None:
         semantic_ids, sizes = _next_codes(loaded, len(item_ids))
+    elif last_codebook_size is not None:
+        sizes = _with_last(loaded, last_codebook_size)
     catalog = old.appended(item_ids, semantic_ids, texts=texts, codebook_sizes=sizes)
     counts = loaded.counts
     if counts is not None:
@@ -97,6 +107,22 @@ def has_item_codes(catalog: Catalog) -> bool:
     return catalog.num_levels == 1 and catalog.codebook_sizes == (catalog.num_items,)
 
 
+def _with_last(loaded: LoadedRecommender, size: int) -> tuple[int, ...]:
+    old = loaded.catalog.codebook_sizes
+    if size < old[-1]:
+        raise ValueError(
+            f"last_codebook_size is {size}, but the last level has {old[-1]} codes; a codebook "
+            "can only grow."
+        )
+    if size > old[-1] and loaded.kind == "hugging-face":
+        raise ValueError(
+            f"the new items need {size} codes at the last level, which has {old[-1]}, and codes "
+            "are tokens of a language model here, whose vocabulary stays; tokenize and train again "
+            "with the new items."
+        )
+    return (*old[:-1], size)
+
+
 def _next_codes(
     loaded: LoadedRecommender, num_new: int
 ) -> tuple[Int[np.ndarray, "new 1"], tuple[int, ...]]:
@@ -127,6 +153,12 @@ def _grown(
             if new_rows == "zeros":
                 rows = torch.zeros_like(rows)
             weights[name] = torch.cat([weights[name], rows])
+    num_new_codes = sum(catalog.codebook_sizes) - sum(loaded.catalog.codebook_sizes)
+    if isinstance(network, SemanticIdModel) and num_new_codes:
+        # Flat code ids count through the levels: those of the last level are the last rows.
+        for name in _ROWS_PER_CODE.intersection(weights):
+            highest = weights[name][-1:].expand(num_new_codes, -1)
+            weights[name] = torch.cat([weights[name], highest])
     grown = build_network(loaded.kind, description_of(network), catalog, weights)
     assert grown is not None
     return grown

@@ -18,7 +18,7 @@ from sidestep.cli.text_embedding import new_vectors
 from sidestep.data.importers.table import read_items
 from sidestep.data.items import ItemTable
 from sidestep.embedding.given import read_given
-from sidestep.tokenizer.appending import FullGroupPolicy, append_last_codes
+from sidestep.tokenizer.appending import FullGroupPolicy, append_last_codes, append_numbers
 from sidestep.tokenizer.collisions import num_distinct
 from sidestep.tokenizer.kept import KeptTokenizer
 
@@ -57,7 +57,8 @@ def append(
 
     New items are embedded as the old ones were: by the TF-IDF that lies in the bundle, or by the
     sentence encoder that it names. Each gets the semantic ID nearest to its vector that is still
-    free. A network of semantic IDs recommends it by what it has learned of these codes; SASRec,
+    free; where the last code numbers the items of a bucket, the next number, and there is always
+    one. A network of semantic IDs recommends it by what it has learned of these codes; SASRec,
     which knows no codes, by the items that share most of them; popularity counts it as zero.
 
     Examples:
@@ -80,8 +81,13 @@ def append(
         embedded = _embedded(folder, kept, table, vectors=vectors, sentence=sentence)
         coded = _coded(loaded.catalog, kept, embedded, full_groups)
     texts = table.frame.drop("item_id")
-    semantic_ids = None if coded is None else coded.semantic_ids
-    grown = append_items(loaded, table.item_ids, semantic_ids, texts=texts)
+    grown = append_items(
+        loaded,
+        table.item_ids,
+        None if coded is None else coded.semantic_ids,
+        texts=texts,
+        last_codebook_size=None if coded is None else coded.last_codebook_size,
+    )
     save_loaded(out, grown)
     num_moved = 0 if coded is None else coded.num_moved
     num_empty = 0 if coded is None else coded.num_empty
@@ -95,6 +101,7 @@ def append(
                 "moved": num_moved,
                 "shared": num_shared,
                 "items_without_vector": num_empty,
+                "codebook_sizes": list(grown.catalog.codebook_sizes),
                 "version": grown.catalog.version,
                 "parent_version": grown.catalog.parent_version,
             }
@@ -113,11 +120,13 @@ def append(
 class _Coded:
     """New items with their semantic IDs.
 
+    last_codebook_size: what they need, and no less than the catalog has.
     num_moved: of them, those with another ID than the one nearest to their vector.
     num_empty: of them, those of which nothing is known.
     """
 
     semantic_ids: Int[np.ndarray, "new all_levels"]
+    last_codebook_size: int
     num_moved: int
     num_empty: int
 
@@ -145,31 +154,27 @@ def _coded(
 ) -> _Coded:
     """Semantic IDs that are free in a catalog, as near to the vectors as may be."""
     nearest = kept.tokenizer.encode(vectors)
-    semantic_ids = _free_ids(catalog, kept, vectors, nearest, full_groups)
+    semantic_ids = _free_ids(catalog.semantic_ids.numpy(), kept, vectors, nearest, full_groups)
     return _Coded(
         semantic_ids=semantic_ids,
+        last_codebook_size=max(catalog.codebook_sizes[-1], int(semantic_ids[:, -1].max()) + 1),
         num_moved=int((semantic_ids[:, : nearest.shape[1]] != nearest).any(axis=1).sum()),
         num_empty=int((~vectors.any(axis=1)).sum()),
     )
 
 
 def _free_ids(
-    catalog: Catalog,
+    old: Int[np.ndarray, "old all_levels"],
     kept: KeptTokenizer,
     vectors: Float[np.ndarray, "new dim"],
     nearest: Int[np.ndarray, "new levels"],
     full_groups: FullGroupPolicy,
 ) -> Int[np.ndarray, "new all_levels"]:
     """Semantic IDs beside those of the catalog, by the policy that it was made with."""
-    old = catalog.semantic_ids.numpy()
     if kept.record.collisions == "none":
         return nearest
     if kept.record.collisions == "extra":
-        # The last code numbers the items of a bucket: the lowest free number is the nearest.
-        numbers = np.arange(catalog.codebook_sizes[-1], dtype=np.float32)[:, None]
-        zeros = np.zeros((len(nearest), 1), dtype=np.float32)
-        first = np.concatenate([nearest, zeros.astype(nearest.dtype)], axis=1)
-        return append_last_codes(old, first, zeros, numbers, full_groups=full_groups)
+        return append_numbers(old, nearest)
     return append_last_codes(
         old,
         nearest,

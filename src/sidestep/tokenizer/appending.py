@@ -63,6 +63,28 @@ def append_last_codes(
     return appended
 
 
+def append_numbers(
+    existing: Int[np.ndarray, "old levels_plus_one"], semantic_ids: Int[np.ndarray, "new levels"]
+) -> Int[np.ndarray, "new levels_plus_one"]:
+    """Gives new items a last code that numbers the items of each bucket, see `with_numbers`.
+
+    The new items of a bucket get its lowest free numbers, in the order of their rows. There is no
+    highest number: where a bucket becomes the largest, the last codebook has to grow.
+
+    Args:
+        existing: of the catalog, numbers included; they are read and never changed.
+        semantic_ids: the new items' codes, without numbers.
+    """
+    groups = _groups(semantic_ids)
+    taken = _taken_codes(existing, groups)
+    numbers = np.empty(len(semantic_ids), dtype=semantic_ids.dtype)
+    for bucket, items in groups.items():
+        # Among so many numbers at least len(items) are free.
+        candidates = np.arange(len(taken[bucket]) + len(items))
+        numbers[items] = np.setdiff1d(candidates, taken[bucket])[: len(items)]
+    return np.concatenate([semantic_ids, numbers[:, None]], axis=1)
+
+
 Prefix = tuple[int, ...]
 
 

@@ -47,6 +47,18 @@ class StepOutput:
     hidden: Float[Tensor, "users width dim"]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HistoryStates:
+    """What a backbone makes of histories: its final state before any past item and after each.
+
+    states: oldest first; arbitrary from `counts` on.
+    counts: past items and one.
+    """
+
+    states: Float[Tensor, "users states dim"]
+    counts: Int[Tensor, " users"]
+
+
 @runtime_checkable
 class Context(Protocol):
     """An encoded history and the nodes extended so far; opaque to a search but for its cost.
@@ -58,6 +70,11 @@ class Context(Protocol):
     @property
     def tokens(self) -> Int[Tensor, " users"]:
         """Backbone positions spent after the prompt, the root included."""
+        ...
+
+    @property
+    def history_states(self) -> HistoryStates | None:
+        """What prefix scorers may read; None where the model has no state per item."""
         ...
 
 

@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from sidestep.model.transformer import Transformer, TransformerConfig
+from sidestep.step import NO_ITEM
 from tests.model.batches import history_of
 from tests.model.contract import (
     CODEBOOK_SIZES,
@@ -81,3 +82,16 @@ def test_a_shape_that_cannot_be_built_is_refused(changes, message):
 def test_semantic_ids_outside_the_codebooks_are_refused(sizes, message):
     with pytest.raises(ValueError, match=message):
         Transformer(TransformerConfig(dim=16), SEMANTIC_IDS, sizes)
+
+
+@pytest.mark.parametrize("history", ["codes", "items"])
+def test_history_states_are_the_root_states_of_every_shorter_history(history):
+    model = tiny(history=history).eval()
+    items = torch.tensor([[3, 1, 4], [2, NO_ITEM, NO_ITEM]])
+    _, context = model.encode(history_of(items), capacity=0)
+    found = context.history_states
+    assert found.counts.tolist() == [4, 2]
+    for user, count in enumerate(found.counts.tolist()):
+        for past in range(count):
+            root, _ = model.encode(history_of(items[user : user + 1, :past]), capacity=0)
+            assert torch.allclose(found.states[user, past], root.hidden[0, 0], atol=1e-5)

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from sidestep.catalog.trie import NO_STATE
-from sidestep.step import HistoryBatch, StepOutput, log_probs
+from sidestep.step import HistoryBatch, HistoryStates, StepOutput, log_probs
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,7 @@ class CountingContext:
 
     prefixes: Tensor  # [users, slots]
     tokens: Tensor
+    history_states: HistoryStates | None = None
 
 
 class PrefixTable:

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sidestep.step import ROOT_SLOT
+from sidestep.step import ROOT_SLOT, HistoryStates
 
 NO_SLOT = -1
 """Where a node has no ancestor at a depth."""
@@ -75,6 +75,7 @@ class TreeContext:
     ancestor_slots: per slot its ancestors by depth, itself included; `NO_SLOT` elsewhere.
     tokens: backbone positions spent after the prompt, the root included.
     memory: the encoder's side of an encoder-decoder, else None.
+    history_states: see `Context`.
     """
 
     layers: tuple[KeyValues, ...]
@@ -84,6 +85,7 @@ class TreeContext:
     ancestor_slots: Int[Tensor, "users slots depths"]
     tokens: Int[Tensor, " users"]
     memory: Memory | None = None
+    history_states: HistoryStates | None = None
 
     @property
     def num_nodes(self) -> int:
@@ -167,6 +169,7 @@ def root_context(
     num_levels: int,
     capacity: int,
     memory: Memory | None = None,
+    history_states: HistoryStates | None = None,
 ) -> TreeContext:
     """A context that holds an encoded prompt and no node but the root.
 
@@ -176,6 +179,7 @@ def root_context(
         num_levels: codes per semantic ID.
         capacity: nodes that may be extended.
         memory: the encoder's side, if there is one.
+        history_states: for prefix scorers, if there are any.
     """
     prompt_width = layers[0].keys.shape[2]
     # Under grad nothing is written in place, so room would only be copied along.
@@ -195,4 +199,5 @@ def root_context(
         ancestor_slots=ancestors,
         tokens=torch.ones_like(prompt_lengths),
         memory=memory,
+        history_states=history_states,
     )

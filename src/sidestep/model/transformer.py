@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from sidestep.model.context import KeyValues, TreeContext, root_context
 from sidestep.model.layers import SwiGLU, attend, rotary_angles, rotated
 from sidestep.model.semantic_id_model import SemanticIdModel
-from sidestep.step import HistoryBatch, StepOutput
+from sidestep.step import HistoryBatch, HistoryStates, StepOutput
 
 
 class TransformerConfig(BaseModel):
@@ -169,13 +169,17 @@ class Transformer(SemanticIdModel):
             layers.append(KeyValues(keys=keys, values=values))
             # Padding stands at the end, so causal order alone hides it.
             states = block.mix(states, attend(queries, keys, values, None))
-        last = states[torch.arange(users, device=states.device), lengths - 1]
-        hidden = self.norm(last)[:, None]
+        # Every position's, of which the last token of an item stands for the item.
+        per_item = self.num_levels if self.config.history == "codes" else 1
+        final = self.norm(states[:, ::per_item])
+        counts = histories.lengths + 1
+        hidden = final[torch.arange(users, device=states.device), counts - 1][:, None]
         context = root_context(
             layers=layers,
             prompt_lengths=lengths,
             num_levels=self.num_levels,
             capacity=capacity,
+            history_states=HistoryStates(states=final, counts=counts),
         )
         root_depth = torch.zeros(users, 1, dtype=torch.long, device=states.device)
         return StepOutput(logits=self.node_logits(hidden, root_depth), hidden=hidden), context

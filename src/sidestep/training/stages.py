@@ -18,14 +18,23 @@ from sidestep.catalog.catalog import Catalog
 from sidestep.data.splits import Rows, Split
 from sidestep.data.windows import training_windows
 from sidestep.evaluation.evaluator import evaluate, fixed_users
+from sidestep.model.process_reward import ProcessRewardConfig, ProcessRewardModel
 from sidestep.model.sasrec import SasRec, SasRecConfig
+from sidestep.model.semantic_id_model import SemanticIdModel
 from sidestep.model.transformer import Transformer, TransformerConfig
 from sidestep.recommender import GenerativeRecommender, Recommender
 from sidestep.search.beam import BeamSearch
+from sidestep.search.guided_beam import GuidedBeamSearch
+from sidestep.search.process_reward import ProcessReward
+from sidestep.search.scorer import Guidance
 from sidestep.training.loop import Progress, TrainingConfig, TrainingResult, train
 from sidestep.training.next_code import NextCodeConfig, NextCodeObjective
 from sidestep.training.next_item import NextItemConfig, NextItemObjective
 from sidestep.training.objective import Objective
+from sidestep.training.process_reward import (
+    ProcessRewardObjective,
+    ProcessRewardTrainingConfig,
+)
 from sidestep.training.random_state import seed_everything, unchanged_random_state
 
 N = TypeVar("N", bound=nn.Module)
@@ -47,6 +56,18 @@ class ValidationConfig(BaseModel):
 
     batch_size: int = Field(64, ge=1)
     """Users per batch."""
+
+
+class GuidanceConfig(BaseModel):
+    """How a prefix scorer is used where weights are chosen by guided beam search."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    likelihood_weight: float = Field(1.0, ge=0)
+    """λ of y + λ · log π; 0 is the scorer alone, as published."""
+
+    candidates_per_beam: int = Field(4, ge=1)
+    """K+ / K."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,6 +185,75 @@ def train_sasrec(
             "kind": "sasrec",
             "model": model.model_dump(mode="json"),
             "objective": objective.model_dump(mode="json"),
+        },
+    )
+    return Trained(network=network, result=result)
+
+
+def train_process_reward(
+    split: Split,
+    catalog: Catalog,
+    backbone: SemanticIdModel,
+    *,
+    model: ProcessRewardConfig,
+    objective: ProcessRewardTrainingConfig,
+    guidance: GuidanceConfig,
+    training: TrainingConfig,
+    max_history: int,
+    folder: Path,
+    seed: int,
+    validation: ValidationConfig | None = None,
+    resume: bool = False,
+    report: Callable[[Progress], None] | None = None,
+) -> Trained[ProcessRewardModel]:
+    """Trains a process reward model beside a network that stays as it is.
+
+    What is not said of an argument is as in `train_semantic_id_model`.
+
+    Args:
+        backbone: a trained Transformer on that catalog.
+        guidance: of the search by which the weights are chosen.
+
+    Raises:
+        ValueError: see `loop.train`; also where split, catalog and configurations do not fit.
+    """
+    _check_items(split, catalog.num_items)
+    validation = validation or ValidationConfig()
+    with unchanged_random_state():
+        seed_everything(seed)
+        network = ProcessRewardModel(
+            model,
+            num_prefixes=catalog.trie.num_nodes(),
+            memory_dim=backbone.head_weight.shape[1],
+        )
+    policy = GuidedBeamSearch(
+        guidance=Guidance(
+            scorer=ProcessReward(network=network), likelihood_weight=guidance.likelihood_weight
+        ),
+        num_beams=validation.num_beams,
+        candidates=guidance.candidates_per_beam * validation.num_beams,
+    )
+
+    def recommender(device: torch.device) -> Recommender:
+        return GenerativeRecommender(backbone.to(device), catalog.trie.to(device), policy)
+
+    result = _train(
+        ProcessRewardObjective(network, backbone, catalog.trie, objective),
+        recommender,
+        split,
+        training,
+        validation,
+        max_history=max_history,
+        folder=folder,
+        seed=seed,
+        resume=resume,
+        report=report,
+        about={
+            "kind": "process-reward",
+            "catalog": catalog.version,
+            "model": model.model_dump(mode="json"),
+            "objective": objective.model_dump(mode="json"),
+            "guidance": guidance.model_dump(mode="json"),
         },
     )
     return Trained(network=network, result=result)

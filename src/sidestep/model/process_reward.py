@@ -1,0 +1,159 @@
+"""The process reward model: how good a prefix is for a history, every prefix on its own.
+
+Source: PROMISE (arXiv:2601.04674), sec. 3.2, eq. 10-12.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from torch import Tensor, nn
+from torch.nn import functional
+
+from sidestep.model.layers import attend
+from sidestep.step import HistoryStates
+
+_HASH = 0x9E3779B97F4A7C15 >> 1  # Fibonacci hashing; the largest odd number of its kind in 63 bits
+
+
+class ProcessRewardConfig(BaseModel):
+    """Shape of a process reward model."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    dim: int = Field(64, ge=1)
+    """Width of a prefix's embedding and of the blocks."""
+
+    num_blocks: int = Field(1, ge=1)
+
+    num_heads: int = Field(1, ge=1)
+    """Of the cross-attention; the paper takes a quarter of the backbone's."""
+
+    ffn_dim: int | None = Field(None, ge=1)
+    """Width of the feed-forward layer; None is twice `dim`."""
+
+    dropout: float = Field(0.0, ge=0, lt=1)
+
+    hashed_rows: int | None = Field(None, ge=1)
+    """Rows of the table that prefixes share by a hash, for catalogs whose prefixes do not fit
+    memory; None gives each its own."""
+
+    @model_validator(mode="after")
+    def _check_heads(self) -> "ProcessRewardConfig":
+        if self.dim % self.num_heads:
+            raise ValueError(f"dim {self.dim} must be a multiple of num_heads {self.num_heads}.")
+        return self
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RewardMemory:
+    """Histories as keys and values, block by block.
+
+    is_visible: False at padding.
+    """
+
+    keys: tuple[Float[Tensor, "users heads states head_dim"], ...]
+    values: tuple[Float[Tensor, "users heads states head_dim"], ...]
+    is_visible: Bool[Tensor, "users states"]
+
+    def of(
+        self, users: Int[Tensor, " rows"], is_visible: Bool[Tensor, "rows states"]
+    ) -> "RewardMemory":
+        """A row for each of some users, who may repeat, each with what it may see."""
+        return RewardMemory(
+            keys=tuple(keys[users] for keys in self.keys),
+            values=tuple(values[users] for values in self.values),
+            is_visible=is_visible,
+        )
+
+
+class _Block(nn.Module):
+    """Cross-attention onto the history, then a feed-forward layer, each added to what comes in.
+
+    Departure from eq. 11: its first line adds P^(i), which is what the line defines; P^(i-1) is
+    meant.
+    """
+
+    def __init__(self, config: ProcessRewardConfig, memory_dim: int) -> None:
+        super().__init__()
+        self.num_heads = config.num_heads
+        self.queries = nn.Linear(config.dim, config.dim, bias=False)
+        self.keys = nn.Linear(memory_dim, config.dim, bias=False)
+        self.values = nn.Linear(memory_dim, config.dim, bias=False)
+        self.out = nn.Linear(config.dim, config.dim, bias=False)
+        self.norm = nn.RMSNorm(config.dim)
+        ffn_dim = config.ffn_dim or 2 * config.dim
+        self.up = nn.Linear(config.dim, ffn_dim)
+        self.down = nn.Linear(ffn_dim, config.dim)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def heads(self, states: Float[Tensor, "users width dim"]) -> Tensor:
+        """[users, heads, width, head_dim]."""
+        users, width, _ = states.shape
+        return states.view(users, width, self.num_heads, -1).transpose(1, 2)
+
+    def forward(
+        self,
+        prefixes: Float[Tensor, "users width dim"],
+        keys: Float[Tensor, "users heads states head_dim"],
+        values: Float[Tensor, "users heads states head_dim"],
+        is_visible: Bool[Tensor, "users states"],
+    ) -> Float[Tensor, "users width dim"]:
+        """Prefixes do not see one another."""
+        users, width, _ = prefixes.shape
+        mask = is_visible[:, None].expand(users, width, -1)
+        mixed = attend(self.heads(self.queries(prefixes)), keys, values, mask)
+        prefixes = prefixes + self.dropout(self.out(mixed))
+        mapped = self.down(functional.gelu(self.up(self.norm(prefixes))))
+        passed_on: Tensor = prefixes + self.dropout(mapped)
+        return passed_on
+
+
+class ProcessRewardModel(nn.Module):
+    """Scores prefixes from one embedding each and the states of a history.
+
+    Prefixes are the nodes of one trie, by number: after a change of the catalog the rows are
+    others' and the model must be trained again. Scores of one depth are comparable, as it is
+    trained depth by depth.
+    """
+
+    def __init__(self, config: ProcessRewardConfig, *, num_prefixes: int, memory_dim: int) -> None:
+        """Fresh weights.
+
+        Args:
+            config: the shape.
+            num_prefixes: nodes of the trie, the root included.
+            memory_dim: width of the backbone's states.
+        """
+        super().__init__()
+        self.config = config
+        self.num_prefixes = num_prefixes
+        self.embedding = nn.Embedding(config.hashed_rows or num_prefixes, config.dim)
+        self.blocks = nn.ModuleList(_Block(config, memory_dim) for _ in range(config.num_blocks))
+        self.hidden = nn.Linear(config.dim, config.dim)
+        self.out = nn.Linear(config.dim, 1)
+        nn.init.normal_(self.embedding.weight, std=0.02)
+
+    def remember(self, history: HistoryStates) -> RewardMemory:
+        """Reads histories, once for all prefixes."""
+        positions = torch.arange(history.states.shape[1], device=history.states.device)
+        blocks = [block for block in self.blocks if isinstance(block, _Block)]
+        return RewardMemory(
+            keys=tuple(block.heads(block.keys(history.states)) for block in blocks),
+            values=tuple(block.heads(block.values(history.states)) for block in blocks),
+            is_visible=positions < history.counts[:, None],
+        )
+
+    def forward(
+        self, memory: RewardMemory, states: Int[Tensor, "users width"]
+    ) -> Float[Tensor, "users width"]:
+        """A score for every prefix; arbitrary where a state is negative."""
+        rows = states.clamp(min=0)
+        if self.config.hashed_rows is not None:
+            rows = ((rows * _HASH) >> 20).remainder(self.config.hashed_rows)
+        prefixes = self.embedding(rows)
+        for block, keys, values in zip(self.blocks, memory.keys, memory.values, strict=True):
+            prefixes = block(prefixes, keys, values, memory.is_visible)
+        scores: Tensor = self.out(functional.gelu(self.hidden(prefixes)))
+        return scores[..., 0]

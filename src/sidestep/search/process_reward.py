@@ -1,0 +1,58 @@
+"""Process rewards as prefix scores: a trained network asked by a search."""
+
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from sidestep.search.policy import Scope
+from sidestep.search.scorer import PrefixScores
+from sidestep.step import Context, HistoryStates, StepOutput
+
+
+@runtime_checkable
+class RewardNetwork(Protocol):
+    """Scores prefixes of histories, as `sidestep.model.process_reward` does."""
+
+    @property
+    def num_prefixes(self) -> int:
+        """Nodes of the trie it knows."""
+        ...
+
+    def remember(self, history: HistoryStates) -> Any:
+        """Reads histories, once for all prefixes."""
+        ...
+
+    def __call__(
+        self, memory: Any, states: Int[Tensor, "users width"]
+    ) -> Float[Tensor, "users width"]:
+        """A score for every state."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessReward:
+    """A prefix scorer that asks a network; see `PrefixScorer`."""
+
+    network: RewardNetwork
+    name: str = "prm"
+
+    def begin(self, root: StepOutput, context: Context, scope: Scope) -> PrefixScores:
+        """See `PrefixScorer.begin`.
+
+        Raises:
+            ValueError: the network knows another trie, or the model has no states of histories.
+        """
+        if self.network.num_prefixes != scope.trie.num_nodes():
+            raise ValueError(
+                f"the process reward model knows {self.network.num_prefixes} prefixes, but the "
+                f"catalog has {scope.trie.num_nodes()}; train it again on this catalog."
+            )
+        if context.history_states is None:
+            raise ValueError(
+                "the model gives no state per past item, which a process reward model reads; use "
+                "the native Transformer."
+            )
+        memory = self.network.remember(context.history_states)
+        return lambda states, depth: self.network(memory, states)

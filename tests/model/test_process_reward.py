@@ -1,0 +1,64 @@
+import pytest
+import torch
+
+from sidestep.model.process_reward import ProcessRewardConfig, ProcessRewardModel
+from sidestep.step import HistoryStates
+
+
+def network_of(**config):
+    torch.manual_seed(0)
+    shape = ProcessRewardConfig(dim=8, num_heads=2, num_blocks=2, **config)
+    return ProcessRewardModel(shape, num_prefixes=30, memory_dim=6).eval()
+
+
+def history_of(*counts, width=5):
+    torch.manual_seed(1)
+    states = torch.randn(len(counts), width, 6)
+    return HistoryStates(states=states, counts=torch.tensor(counts))
+
+
+PREFIXES = torch.tensor([[3, 7, 29, 3], [1, 2, 4, 5]])
+
+
+def test_a_prefix_is_scored_alike_alone_and_among_others():
+    network = network_of()
+    memory = network.remember(history_of(2, 5))
+    together = network(memory, PREFIXES)
+    assert together[0, 0] == together[0, 3]
+    for column in range(4):
+        alone = network(memory, PREFIXES[:, column : column + 1])
+        assert alone[:, 0].tolist() == pytest.approx(together[:, column].tolist(), abs=1e-6)
+
+
+def test_only_the_history_is_seen_not_its_padding():
+    network = network_of()
+    history = history_of(2, 5)
+    changed = history.states.clone()
+    changed[0, 2:] = 100.0
+    same = HistoryStates(states=changed, counts=history.counts)
+    other = HistoryStates(states=changed, counts=history.counts + 1)
+    scores = network(network.remember(history), PREFIXES)
+    assert torch.equal(network(network.remember(same), PREFIXES), scores)
+    assert not torch.allclose(network(network.remember(other), PREFIXES)[0], scores[0])
+
+
+def test_a_row_of_memory_is_that_of_a_user_who_sees_less():
+    network = network_of()
+    whole, short = history_of(5, 5), history_of(3, 3)
+    is_visible = (torch.arange(5) < 3).expand(2, -1)
+    rows = network.remember(whole).of(torch.tensor([1, 0]), is_visible)
+    expected = network(network.remember(short), PREFIXES.flip(0)).flip(0)
+    assert torch.allclose(network(rows, PREFIXES), expected, atol=1e-6)
+
+
+def test_hashed_prefixes_share_rows_and_all_rows_are_used():
+    network = network_of(hashed_rows=4)
+    assert network.embedding.weight.shape == (4, 8)
+    memory = network.remember(history_of(3))
+    scores = network(memory, torch.arange(30)[None])[0]
+    assert len({round(score, 5) for score in scores.tolist()}) == 4
+
+
+def test_heads_that_do_not_divide_the_width_are_refused():
+    with pytest.raises(ValueError, match="dim 8 must be a multiple of num_heads 3"):
+        ProcessRewardConfig(dim=8, num_heads=3)

@@ -175,6 +175,29 @@ def test_another_split_of_the_dataset_is_learned_and_judged_anew(done, files, tm
     assert all("dataset changed" in reasons for reasons in why.values()), why
 
 
+def test_runs_of_one_kind_are_compared_under_their_own_names(done, files, tmp_path):
+    copy = tmp_path / "shop"
+    shutil.copytree(done[0], copy)
+    content = read_yaml(copy / "sidestep.yaml")
+    tables = {"path": str(files / "events.csv"), "items": str(files / "products.csv")}
+    content |= {"import": content["import"] | tables, "recommend": {"users": 0}}
+    twins = {"first": TINY["popularity"], "Second": {"kind": "popularity", "min_context": 0}}
+    write_yaml(copy / "sidestep.yaml", {**content, "train": twins})
+    told = run("run", copy)
+    assert "popularity-first" in told
+    assert "popularity-second" in told
+    message = refused("run", copy, "--set", "evaluate.method=mine")
+    assert "evaluate: method: 'mine' would be the name of several runs" in message
+
+
+def test_options_of_a_search_are_for_the_runs_that_search(done):
+    folder, _, _ = done
+    told = json.loads(run("run", folder, "--set", "evaluate.beams=7", "--dry-run", "--json"))
+    commands = {step["step"]: step["command"] for step in told["steps"]}
+    assert "--beams 7" in commands["evaluate transformer"]
+    assert "--beams" not in commands["evaluate popularity"]
+
+
 def test_a_section_splits_the_dataset_and_keeps_it_split_so(done, files, tmp_path):
     copy = tmp_path / "shop"
     shutil.copytree(done[0], copy)

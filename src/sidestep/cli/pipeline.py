@@ -6,7 +6,8 @@ can do, and each step can be repeated by hand. What to do with the steps says `r
 """
 
 import os
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
@@ -32,6 +33,11 @@ _SPLIT = "split"
 
 _JUDGED = "test"
 """The rows that are evaluated and compared, unless the file says otherwise."""
+
+_OF_SEARCHES = ("search", "beams", "codes")
+"""Options of an evaluation that only runs with semantic IDs have a use for."""
+
+Runs = Mapping[str, AnyRun]
 
 _ANY_USER = "USER"
 """Stands in the command that recommends, until it is asked for someone."""
@@ -126,7 +132,7 @@ def pipeline_of(config: PipelineConfig, file: Path) -> Pipeline:
     evaluated: list[Step] = []
     for name, run in runs.items():
         trained = build.training(name, run, after=catalog[-1:] if name in coded else dataset)
-        evaluated.append(build.evaluation(name, config, trained))
+        evaluated.append(build.evaluation(name, config, runs, trained))
         makers += [trained, evaluated[-1]]
     split = str(config.evaluate.get("split", _JUDGED))
     answering = coded[0] if coded else [*runs][-1]
@@ -209,14 +215,26 @@ class _Builder:
         made_from = {**step.made_from, **training.made_from(self.seed)}
         return replace(step, made_from=made_from, training=training)
 
-    def evaluation(self, name: str, config: PipelineConfig, trained: Step) -> Step:
-        """The step that measures a run."""
+    def evaluation(self, name: str, config: PipelineConfig, runs: Runs, trained: Step) -> Step:
+        """The step that measures a run, with what of the section has a meaning for it."""
+        settings = dict(config.evaluate)
+        is_coded = isinstance(runs[name], TransformerRun)
+        if not is_coded:
+            settings = {key: settings[key] for key in settings if key not in _OF_SEARCHES}
+        if sum(run.kind == runs[name].kind for run in runs.values()) > 1:
+            # Results know runs by their method, and these would have the same.
+            if "method" in settings:
+                raise ValueError(
+                    f"{self.file}: evaluate: method: {settings['method']!r} would be the name of "
+                    "several runs; leave it out, and each has its own after its name under train."
+                )
+            found_by = settings.get("search") or "beam"
+            method = str(found_by) if is_coded else runs[name].kind
+            settings["method"] = f"{method}-{re.sub('[^a-z0-9]+', '-', name.lower()).strip('-')}"
         folder = self.out / name
-        wired = [folder] if "split" in config.evaluate else [folder, "--split", _JUDGED]
+        wired = [folder] if "split" in settings else [folder, "--split", _JUDGED]
         product = folder / "evaluations"
-        return self.step(
-            "evaluate", config.evaluate, wired, of=name, product=product, after=[trained]
-        )
+        return self.step("evaluate", settings, wired, of=name, product=product, after=[trained])
 
     def step(
         self,

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 from sidestep.evaluation.compare import compare
 from sidestep.evaluation.report.quality import quality_section, signed
 from tests.evaluation.report.small_runs import BEAM, SASREC, per_user
@@ -26,6 +28,16 @@ def test_one_method_has_its_metrics_below_each_other():
     seeds = compare([BEAM, per_user("beam", [[1, 0, 3], [2, 0, 1]], [0, 0], seed=1)])
     [table] = quality_section(seeds, reference=None).parts
     assert table.columns[-1] == "std of seeds"
+
+
+def test_rows_are_not_called_users_where_a_user_has_several():
+    assert BEAM.user_ids == ("ann", "bob")
+    section = quality_section(compare([BEAM]), reference=None)
+    assert section.lead.startswith("2 users; ")
+    assert section.parts[0].caption.startswith("Mean over users, ")
+    section = quality_section(compare([replace(BEAM, user_ids=("ann", "ann"))]), reference=None)
+    assert section.lead.startswith("2 rows of 1 users; ")
+    assert section.parts[0].caption.startswith("Mean over rows, ")
 
 
 def test_signs_are_those_of_print():

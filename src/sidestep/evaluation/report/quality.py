@@ -51,7 +51,7 @@ def _one_method(method: ComparedMethod) -> Table:
         rows.append((*row, estimate.seed_std) if has_seeds else row)
     columns = ("metric", "mean", "95% interval")
     return Table(
-        caption=f"{_over(has_seeds)}, and its 95% bootstrap interval over users.",
+        caption=f"{_over(method, has_seeds)}, and its 95% bootstrap interval over users.",
         columns=(*columns, "std of seeds") if has_seeds else columns,
         rows=tuple(rows),
     )
@@ -62,8 +62,8 @@ def _many_methods(methods: Sequence[ComparedMethod]) -> Table:
     best = {name: max(method.estimates[name].mean for method in methods) for name in names}
     has_seeds = any(len(method.seeds) > 1 for method in methods)
     return Table(
-        caption=f"{_over(has_seeds)}; below each its 95% bootstrap interval over users. Bold: the "
-        "highest mean, whether or not the difference is significant.",
+        caption=f"{_over(methods[0], has_seeds)}; below each its 95% bootstrap interval over "
+        "users. Bold: the highest mean, whether or not the difference is significant.",
         columns=("method", *names),
         rows=tuple(
             (
@@ -85,8 +85,9 @@ def _tests(methods: Sequence[ComparedMethod], reference: str) -> Table:
     )
 
 
-def _over(has_seeds: bool) -> str:
-    return "Mean over users and seeds" if has_seeds else "Mean over users"
+def _over(method: ComparedMethod, has_seeds: bool) -> str:
+    what = "users" if method.num_rows == method.num_users else "rows"
+    return f"Mean over {what} and seeds" if has_seeds else f"Mean over {what}"
 
 
 def _seeds(method: ComparedMethod) -> str:

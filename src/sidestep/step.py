@@ -1,7 +1,7 @@
 """The step: the one joint between models, which know no trie, and searches, which know no network.
 
 A model turns histories into a context (`encode`) and pushes nodes of a search tree through its
-backbone (`extend`); both answer with a `StepOutput`. `log_probs` is the only softmax over codes.
+backbone (`extend`); both answer with a `StepOutput`. The only softmax over codes is here.
 """
 
 from dataclasses import dataclass
@@ -134,7 +134,7 @@ def log_probs(
     legal: Bool[Tensor, "users width codes"] | None,
     temperature: float = 1.0,
 ) -> Float[Tensor, "users width codes"]:
-    """Log-probabilities of the next code: the only softmax over codes in the code base.
+    """Log-probabilities of the next code; with `normalised` the only softmax over codes here.
 
     Args:
         step: the nodes to read.
@@ -145,11 +145,17 @@ def log_probs(
     Returns:
         Logs; -inf at every code where none is legal, never NaN.
     """
+    logits = step.logits if legal is None else step.logits.masked_fill(~legal, -torch.inf)
+    return normalised(logits, temperature)
+
+
+def normalised(
+    logits: Float[Tensor, "*batch codes"], temperature: float = 1.0
+) -> Float[Tensor, "*batch codes"]:
+    """Logs that sum to one over the last axis, in float32; rows of -inf stay so, never NaN."""
     if temperature <= 0:
         raise ValueError(f"temperature must be above 0, got {temperature}.")
-    logits = step.logits.float() / temperature
-    if legal is not None:
-        logits = logits.masked_fill(~legal, -torch.inf)
+    logits = logits.float() / temperature
     # A row without a finite logit would give NaN, also in the gradient: -inf is safe in
     # argmax, not in softmax.
     is_empty = torch.isneginf(logits).all(dim=-1, keepdim=True)

@@ -35,6 +35,7 @@ from sidestep.cli.inputs import fingerprint, split_of, strategy_of
 from sidestep.cli.options import AsJson
 from sidestep.cli.reports import METRIC, write_report
 from sidestep.cli.runs import RunFolder, RunInfo, train_run
+from sidestep.cli.searches import AskedSearch
 from sidestep.cli.sources import Sources, item_vectors
 from sidestep.cli.tokenize import learned_catalog
 from sidestep.cli.train import progress_bar
@@ -239,7 +240,9 @@ def _evaluate(
         "popularity": Asked(split="test", exclude_seen=True),
         "sasrec": Asked(split="test", exclude_seen=True),
         "transformer": Asked(split="test", exclude_seen=True),
-        "transformer, exhaustive": Asked(split="test", search="exhaustive", exclude_seen=True),
+        "transformer, exhaustive": Asked(
+            split="test", search=AskedSearch(name="exhaustive"), exclude_seen=True
+        ),
     }
     evaluations = []
     for label, how in asked.items():

@@ -12,9 +12,7 @@ from sidestep.cli.console import OUT, print_json, say, table
 from sidestep.cli.dry_run import DryRun, tell_plan
 from sidestep.cli.environment import command_line, git_commit, machine
 from sidestep.cli.evaluations import (
-    NUM_BEAMS,
     Asked,
-    SearchName,
     evaluate_run,
     evaluation_bar,
     num_users,
@@ -25,6 +23,7 @@ from sidestep.cli.inputs import load_dataset
 from sidestep.cli.options import AsJson
 from sidestep.cli.reports import refuse_report_at, write_report
 from sidestep.cli.runs import RunFolder
+from sidestep.cli.searches import NUM_BEAMS, AskedSearch, Candidates, LikelihoodWeight, Search
 from sidestep.evaluation import evaluator, results
 from sidestep.evaluation.compare import compare, rows_in_words
 from sidestep.evaluation.evaluator import Evaluation
@@ -38,13 +37,13 @@ def evaluate(
         Path | None, typer.Option(help="The dataset folder; default: the one it was trained on.")
     ] = None,
     split: Annotated[SplitName, typer.Option(help="The rows to judge by.")] = "validation",
-    search: Annotated[
-        SearchName | None, typer.Option(help="How semantic IDs are searched; default: beam.")
-    ] = None,
+    search: Search = None,
     beams: Annotated[
         int | None,
         typer.Option(min=1, help=f"Prefixes a beam search keeps per level; default: {NUM_BEAMS}."),
     ] = None,
+    candidates: Candidates = None,
+    likelihood_weight: LikelihoodWeight = None,
     users: Annotated[str, typer.Option(help="'all', or so many fixed random users.")] = "all",
     exclude_seen: Annotated[
         bool, typer.Option("--exclude-seen", help="Leave out items of the history.")
@@ -84,6 +83,8 @@ def evaluate(
       --results benchmarks/results/quality.jsonl --selected
 
       sidestep evaluate runs/scientific/transformer-0 --search exhaustive --users 2000 --json
+
+      sidestep evaluate runs/scientific/transformer-0 --search item-beam --candidates 200
     """
     folder = RunFolder(run)
     info = folder.info()
@@ -92,8 +93,12 @@ def evaluate(
         refuse_report_at(report)
     asked = Asked(
         split=split,
-        search=search,
-        beams=beams,
+        search=AskedSearch(
+            name=search,
+            beams=beams,
+            candidates=candidates,
+            likelihood_weight=likelihood_weight,
+        ),
         num_users=num_users(users),
         exclude_seen=exclude_seen,
         batch_size=batch_size,

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 from typing import Literal
@@ -14,6 +14,7 @@ from sidestep.cli.console import ERR
 from sidestep.cli.environment import command_line, git_commit, machine
 from sidestep.cli.inputs import refuse_other_data, split_of, strategy_of
 from sidestep.cli.runs import RunFolder
+from sidestep.cli.searches import AskedSearch
 from sidestep.data.dataset import Dataset
 from sidestep.data.splits import Rows, Split
 from sidestep.evaluation import evaluator, results
@@ -21,16 +22,8 @@ from sidestep.evaluation.evaluator import Evaluation
 from sidestep.evaluation.results import PerUser, Setting, SplitName, read_per_user
 from sidestep.files import write_json
 from sidestep.model.transformer import Transformer
-from sidestep.search.beam import BeamSearch
-from sidestep.search.exhaustive import ExhaustiveSearch
-from sidestep.search.policy import SearchPolicy
-
-SearchName = Literal["beam", "exhaustive"]
 
 LIST_LENGTH = 50
-
-NUM_BEAMS = 50
-"""Prefixes per level, unless a command says otherwise."""
 
 _PER_USER = "per_user.parquet"
 
@@ -42,16 +35,14 @@ METRICS_FILE = "metrics.json"
 class Asked:
     """How to evaluate.
 
-    search: of the semantic IDs; None is a beam search where there are any.
-    beams: prefixes per level of a beam search; None is `NUM_BEAMS`.
+    search: of the semantic IDs, where there are any.
     num_users: so many fixed random rows; None for all.
     method: what results files call it; None derives it.
     codes: what they call the semantic IDs; None derives it from the catalog.
     """
 
     split: SplitName = "validation"
-    search: SearchName | None = None
-    beams: int | None = None
+    search: AskedSearch = field(default_factory=AskedSearch)
     num_users: int | None = None
     exclude_seen: bool = False
     batch_size: int = 64
@@ -88,7 +79,7 @@ def evaluate_run(
     """
     planned = plan_evaluation(loaded, dataset, asked, catalog_name=catalog_name)
     evaluation = evaluator.evaluate(
-        loaded.recommender(_policy(loaded, asked)),
+        loaded.recommender(asked.search.policy(loaded, num_leaves=LIST_LENGTH)),
         planned.rows,
         k=LIST_LENGTH,
         batch_size=asked.batch_size,
@@ -226,34 +217,16 @@ def evaluation_bar(title: str) -> Iterator[Callable[[int, int], None]]:
 
 def _refuse_unused(loaded: LoadedRecommender, asked: Asked) -> None:
     """Raises a `ValueError` for what would change nothing: it was meant to."""
-    if asked.search == "exhaustive" and asked.beams is not None:
-        raise ValueError("--beams: an exhaustive search has none; leave one of the two out.")
-    if loaded.is_searched:
-        return
-    given = {"--search": asked.search, "--beams": asked.beams, "--codes": asked.codes}
-    for option, value in given.items():
-        if value is not None:
-            raise ValueError(
-                f"{option} {value}: this run is {loaded.kind}, which scores every item and "
-                "searches nothing; leave the option out."
-            )
-
-
-def _policy(loaded: LoadedRecommender, asked: Asked) -> SearchPolicy | None:
-    if not loaded.is_searched:
-        return None
-    if asked.search == "exhaustive":
-        return ExhaustiveSearch(num_leaves=LIST_LENGTH)
-    return BeamSearch(num_beams=asked.beams or NUM_BEAMS)
-
-
-def _search(loaded: LoadedRecommender, asked: Asked) -> SearchName | None:
-    """What searches the semantic IDs; None where there are none."""
-    return (asked.search or "beam") if loaded.is_searched else None
+    asked.search.refuse_unused(loaded)
+    if asked.codes is not None and not loaded.is_searched:
+        raise ValueError(
+            f"--codes {asked.codes}: this run is {loaded.kind}, which has no semantic IDs; leave "
+            "the option out."
+        )
 
 
 def _method(loaded: LoadedRecommender, asked: Asked) -> str:
-    return _search(loaded, asked) or loaded.kind
+    return asked.search.chosen if loaded.is_searched else loaded.kind
 
 
 def _setting(
@@ -270,15 +243,12 @@ def _setting(
         if isinstance(network, Transformer):
             read = network.config.history
         history = f"{read}@{loaded.max_history}"
-    search = _search(loaded, asked)
     derived = catalog_name or loaded.catalog.version[:12]
     return Setting(
-        search=search,
-        beams=(asked.beams or NUM_BEAMS) if search == "beam" else None,
-        k_plus=None,
+        **asked.search.settings(loaded),
         budget=None,
         history=history,
-        codes=(asked.codes or derived) if search is not None else None,
+        codes=(asked.codes or derived) if loaded.is_searched else None,
         exclude_seen=asked.exclude_seen,
         users=users,
         strategy=strategy,
@@ -290,6 +260,10 @@ def _name(split: SplitName, method: str, setting: Setting) -> str:
     parts = [split, method]
     if setting.beams is not None:
         parts.append(str(setting.beams))
+    if setting.k_plus is not None:
+        parts.append(f"of-{setting.k_plus}")
+    if setting.likelihood_weight is not None:
+        parts.append(f"weight-{setting.likelihood_weight:g}")
     if setting.users != "all":
         parts.append(f"{setting.users}-users")
     if setting.exclude_seen:

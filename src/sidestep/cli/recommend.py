@@ -13,7 +13,14 @@ from sidestep.cli.console import OUT, print_json, say, table
 from sidestep.cli.inputs import load_dataset, read_ids
 from sidestep.cli.options import AsJson, split_names
 from sidestep.cli.runs import RunFolder
-from sidestep.search.beam import BeamSearch
+from sidestep.cli.searches import (
+    NUM_BEAMS,
+    WITH_BEAMS,
+    AskedSearch,
+    Candidates,
+    LikelihoodWeight,
+    Search,
+)
 from sidestep.step import NO_ITEM
 
 
@@ -28,9 +35,12 @@ def recommend(
         typer.Option(help="The dataset folder, for --user; default: the one of the run."),
     ] = None,
     k: Annotated[int, typer.Option("--k", "-k", min=1, help="Length of the list.")] = 10,
+    search: Search = None,
     beams: Annotated[
         int | None, typer.Option(min=1, help="Prefixes kept per level. [default: 50, at least k]")
     ] = None,
+    candidates: Candidates = None,
+    likelihood_weight: LikelihoodWeight = None,
     exclude_seen: Annotated[
         bool, typer.Option("--exclude-seen", help="Leave out items of the history.")
     ] = False,
@@ -65,11 +75,13 @@ def recommend(
     """
     item_ids = _item_ids(run, history, user, dataset)
     loaded = load(run)
-    if beams is not None and not loaded.is_searched:
-        raise ValueError(
-            f"--beams {beams}: {run} is {loaded.kind}, which scores every item and searches "
-            "nothing; leave the option out."
-        )
+    asked = AskedSearch(
+        name=search,
+        beams=beams or (max(k, NUM_BEAMS) if search in WITH_BEAMS else None),
+        candidates=candidates,
+        likelihood_weight=likelihood_weight,
+    )
+    asked.refuse_unused(loaded)
     if new_places > k:
         raise ValueError(
             f"--new-places {new_places}: the list has {k} places; lower it or raise -k."
@@ -87,7 +99,7 @@ def recommend(
         exclude_seen=exclude_seen,
         excluded=[unwanted] if unwanted else None,
         available=allowed,
-        search=BeamSearch(num_beams=beams) if beams is not None else None,
+        search=None if asked == AskedSearch() else asked.policy(loaded, num_leaves=k),
         num_new_places=new_places,
     )
     _tell_of_history(answer, item_ids)

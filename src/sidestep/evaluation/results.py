@@ -97,6 +97,11 @@ class Setting(BaseModel):
     k_plus: int | None = Field(ge=1)
     """Prefixes per level that a scorer sees before they are cut to `beams`."""
 
+    likelihood_weight: float | None = Field(
+        default=None, ge=0, exclude_if=lambda value: value is None
+    )
+    """λ, the weight of log π beside a scorer; None, left out of files, where there is no scorer."""
+
     budget: float | None = Field(gt=0)
     """Tokens as a multiple of what a beam of this width spends; None where a beam is the search."""
 

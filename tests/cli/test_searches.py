@@ -1,0 +1,79 @@
+"""Searches asked for on the command line."""
+
+import json
+
+import pytest
+
+from sidestep.evaluation.results import read as read_lines
+
+from .commands import refused, run
+
+
+@pytest.fixture(scope="module")
+def headed(shop, files, tmp_path_factory):
+    """A run whose network has an item head."""
+    folder = tmp_path_factory.mktemp("headed") / "run"
+    run(
+        *("train", "--config", files / "config.yaml", "--dataset", shop / "dataset"),
+        *("--catalog", shop / "catalog", "--out", folder, "--set", "model.item_head=true"),
+        *("--set", "objective.item_weight=1"),
+    )
+    return folder
+
+
+def measured(folder, *how):
+    return json.loads(run("evaluate", folder, *how, "--json"))
+
+
+def test_a_wide_guided_beam_finds_what_its_oracle_finds(headed):
+    wide = ("--search", "item-beam", "--beams", 64, "--candidates", 64)
+    for weight in (0, 0.5):
+        how = ("--likelihood-weight", weight)
+        guided = measured(headed, *wide, *how)
+        oracle = measured(headed, "--search", "exhaustive-item", *how)
+        assert guided["metrics"]["NDCG@10"] == pytest.approx(oracle["metrics"]["NDCG@10"])
+    plain = measured(headed, "--beams", 64)
+    assert guided["metrics"]["NDCG@10"] != plain["metrics"]["NDCG@10"]
+    assert guided["tokens_per_user"] == plain["tokens_per_user"]
+
+
+def test_results_files_say_how_it_was_guided(headed, tmp_path):
+    results = tmp_path / "quality.jsonl"
+    guided = ("--search", "item-beam", "--beams", 5, "--likelihood-weight", 0.25)
+    measured(headed, *guided, "--results", results)
+    measured(headed, "--results", results)
+    first, second = read_lines(results)
+    assert first.method == "item-beam"
+    assert (first.setting.beams, first.setting.k_plus) == (5, 20)
+    assert first.setting.likelihood_weight == 0.25
+    assert "likelihood_weight" not in results.read_text().splitlines()[1]
+    assert second.setting.likelihood_weight is None
+
+
+def test_recommend_is_guided_too(headed):
+    asked = ("recommend", headed, "--history", "item-1,item-2", "-k", 3, "--json")
+    guided = json.loads(run(*asked, "--search", "item-beam", "--likelihood-weight", 0))
+    best = json.loads(run(*asked, "--search", "exhaustive-item", "--likelihood-weight", 0))
+    assert guided["score_kind"] == best["score_kind"] == "item-support"
+    assert guided["items"][0] == best["items"][0]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--candidates", 9), "--candidates 9: the search beam has no use for it, only item-beam"),
+        (("--search", "exhaustive", "--beams", 9), "only beam and item-beam; leave the option out"),
+        (
+            ("--search", "exhaustive", "--likelihood-weight", 1),
+            "only item-beam and exhaustive-item",
+        ),
+        (("--search", "item-beam", "--candidates", 9), "at least num_beams, got 9 for 50"),
+    ],
+)
+def test_options_without_use_are_refused(headed, options, words):
+    assert words in refused("evaluate", headed, *options)
+
+
+def test_a_network_without_an_item_head_guides_nothing(shop):
+    message = refused("evaluate", shop / "beam", "--search", "item-beam")
+    assert "train a transformer with model.item_head: true" in message

@@ -41,10 +41,13 @@ class StepOutput:
     logits: raw scores of the codes one level below each node; -inf past the end of that level's
         codebook, and everywhere below a node at the last level.
     hidden: the backbone's final state at each node.
+    value: expected discounted reward of each node's prefix and what follows it; None where the
+        model has no value head.
     """
 
     logits: Float[Tensor, "users width codes"]
     hidden: Float[Tensor, "users width dim"]
+    value: Float[Tensor, "users width"] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,13 +5,15 @@ loop; there is no second loop here.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+import numpy as np
 import torch
+from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict, Field
-from torch import nn
+from torch import Tensor, nn
 
 from sidestep.baselines.item_scores import SasRecRecommender
 from sidestep.catalog.catalog import Catalog
@@ -22,9 +24,11 @@ from sidestep.model.process_reward import ProcessRewardConfig, ProcessRewardMode
 from sidestep.model.sasrec import SasRec, SasRecConfig
 from sidestep.model.semantic_id_model import SemanticIdModel
 from sidestep.model.transformer import Transformer, TransformerConfig
+from sidestep.model.value_head import ValueHead, ValueHeadConfig
 from sidestep.recommender import GenerativeRecommender, Recommender
 from sidestep.search.beam import BeamSearch
 from sidestep.search.guided_beam import GuidedBeamSearch
+from sidestep.search.policy import SearchPolicy
 from sidestep.search.process_reward import ProcessReward
 from sidestep.search.scorer import Guidance
 from sidestep.training.loop import Progress, TrainingConfig, TrainingResult, train
@@ -36,6 +40,7 @@ from sidestep.training.process_reward import (
     ProcessRewardTrainingConfig,
 )
 from sidestep.training.random_state import seed_everything, unchanged_random_state
+from sidestep.training.value import ValueObjective, ValueTrainingConfig
 
 N = TypeVar("N", bound=nn.Module)
 
@@ -257,6 +262,65 @@ def train_process_reward(
         },
     )
     return Trained(network=network, result=result)
+
+
+def train_value(
+    split: Split,
+    catalog: Catalog,
+    backbone: SemanticIdModel,
+    embeddings: Float[Tensor, "items dim"],
+    *,
+    model: ValueHeadConfig,
+    objective: ValueTrainingConfig,
+    policy: SearchPolicy,
+    training: TrainingConfig,
+    max_history: int,
+    folder: Path,
+    seed: int,
+    resume: bool = False,
+    report: Callable[[Progress], None] | None = None,
+) -> Trained[ValueHead]:
+    """Trains a value head on what a search finds, beside a network that stays as it is.
+
+    The last weights are kept: a TD error judges values by themselves, so no epoch's is the best.
+    What is not said of an argument is as in `train_semantic_id_model`.
+
+    Args:
+        backbone: a trained network on that catalog.
+        embeddings: of every item of the catalog, from a frozen encoder.
+        policy: the search; it may read the values that are being learned.
+
+    Raises:
+        ValueError: see `loop.train`; also where split, catalog and configurations do not fit.
+    """
+    _check_items(split, catalog.num_items)
+    with unchanged_random_state():
+        seed_everything(seed)
+        head = ValueHead(
+            model, dim=backbone.head_weight.shape[1], num_levels=catalog.trie.num_levels
+        )
+    windows = training_windows(split.train, max_history)
+    if objective.targets_per_window is not None:
+        first = np.maximum(windows.first_target, windows.lengths - objective.targets_per_window)
+        windows = replace(windows, first_target=first)
+    result = train(
+        ValueObjective(head, backbone, catalog.trie, embeddings, policy, objective),
+        windows,
+        training,
+        folder=folder,
+        seed=seed,
+        resume=resume,
+        report=report,
+        about={
+            "kind": "value",
+            "catalog": catalog.version,
+            "model": model.model_dump(mode="json"),
+            "objective": objective.model_dump(mode="json"),
+            "policy": repr(policy),
+            "max_history": max_history,
+        },
+    )
+    return Trained(network=head, result=result)
 
 
 def new_transformer(

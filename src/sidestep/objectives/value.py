@@ -1,0 +1,158 @@
+"""Values: what the prefixes of a candidate set are worth, and how a value function learns it.
+
+Source: V-STAR (arXiv:2602.10699), sec. 4.1, eq. 5-9. A state is a distinct prefix of one user's
+candidates. Arrays are per candidate, and candidates that share a prefix repeat what is said of it:
+users never mix, because each is a row of its own. A candidate is an item or a bucket of items.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torch.nn import functional
+
+_PUBLISHED_WEIGHTS = (0.3, 0.5, 1.0)  # of three levels
+
+
+def level_weights(num_levels: int) -> tuple[float, ...]:
+    """How much each level's reward counts: the published weights of three levels, interpolated.
+
+    Our choice for other numbers of levels: linear at the relative depths (l - 1) / (L - 1); one
+    level weighs 1.
+    """
+    if num_levels == 1:
+        return (_PUBLISHED_WEIGHTS[-1],)
+    weights = []
+    for level in range(num_levels):
+        place = level / (num_levels - 1) * (len(_PUBLISHED_WEIGHTS) - 1)
+        left = min(int(place), len(_PUBLISHED_WEIGHTS) - 2)
+        share = place - left
+        weights.append(
+            (1 - share) * _PUBLISHED_WEIGHTS[left] + share * _PUBLISHED_WEIGHTS[left + 1]
+        )
+    return tuple(weights)
+
+
+def shared_prefixes(
+    prefixes: Int[Tensor, "users candidates levels"],
+    is_candidate: Bool[Tensor, "users candidates"],
+) -> Bool[Tensor, "users levels candidates candidates"]:
+    """Which candidates of a user share their prefix, level by level: the buckets of eq. 6.
+
+    Args:
+        prefixes: of each length, from 1; any numbers that are equal where the prefixes are, as
+            states of a trie.
+        is_candidate: False at padding, which shares nothing, not even with itself.
+    """
+    by_level = prefixes.movedim(2, 1)
+    both = is_candidate[:, :, None] & is_candidate[:, None]
+    return (by_level[..., None] == by_level[..., None, :]) & both[:, None]
+
+
+def is_first_of_prefix(
+    shared: Bool[Tensor, "users levels candidates candidates"],
+) -> Bool[Tensor, "users candidates levels"]:
+    """True at one candidate of each distinct prefix: that of the first column."""
+    columns = torch.arange(shared.shape[-1], device=shared.device)
+    first = shared.long().argmax(dim=-1)
+    return ((first == columns) & shared.any(dim=-1)).movedim(1, 2)
+
+
+def step_rewards(
+    embeddings: Float[Tensor, "users candidates dim"],
+    target: Float[Tensor, "users dim"],
+    is_on_path: Bool[Tensor, "users candidates levels"],
+    shared: Bool[Tensor, "users levels candidates candidates"],
+    weights: Sequence[float],
+) -> Float[Tensor, "users candidates levels"]:
+    """Dense semantic reward of each candidate's prefixes, eq. 7-8.
+
+        r_l = w_l where the prefix is the target's, else -w_l (1 - cos(ē(prefix), e(target)))
+
+    with ē the mean embedding of the candidates below the prefix.
+
+    Args:
+        embeddings: of the candidates.
+        target: embedding of the item that came next.
+        is_on_path: whether the prefix is one of the target's.
+        shared: see `shared_prefixes`.
+        weights: w_l, one per level.
+    """
+    if len(weights) != shared.shape[1]:
+        raise ValueError(f"{len(weights)} weights for semantic IDs of {shared.shape[1]} codes.")
+    levels = []
+    for level, weight in enumerate(weights):
+        means = _bucket_means(embeddings, shared[:, level])
+        cosines = functional.cosine_similarity(means, target[:, None], dim=2)
+        on_path = torch.full_like(cosines, weight)
+        levels.append(torch.where(is_on_path[..., level], on_path, -weight * (1 - cosines)))
+    return torch.stack(levels, dim=2)
+
+
+def td_targets(
+    rewards: Float[Tensor, "users candidates levels"],
+    values: Float[Tensor, "users candidates levels"],
+    shared: Bool[Tensor, "users levels candidates candidates"],
+    *,
+    gamma: float,
+) -> Float[Tensor, "users candidates levels"]:
+    """What the value of each candidate's prefixes should be, after one step; eq. 9, detached.
+
+        r_l + γ · mean over the candidates below the prefix of V(their prefix of length l + 1)
+
+    and r_L for whole semantic IDs. The mean over candidates is our choice: a child counts by the
+    candidates below it.
+    """
+    after = [
+        _bucket_means(values[..., level + 1 : level + 2], shared[:, level])[..., 0]
+        for level in range(values.shape[2] - 1)
+    ]
+    after.append(torch.zeros_like(values[..., 0]))
+    return (rewards + gamma * torch.stack(after, dim=2)).detach()
+
+
+def root_targets(
+    values: Float[Tensor, "users candidates levels"],
+    is_candidate: Bool[Tensor, "users candidates"],
+    *,
+    gamma: float,
+) -> Float[Tensor, " users"]:
+    """What the value of the roots should be, detached: γ · mean V of the candidates' first prefix.
+
+    The paper leaves the root untrained; our choice gives it no reward of its own.
+    """
+    counts = is_candidate.sum(dim=1).clamp(min=1)
+    first = values[..., 0].masked_fill(~is_candidate, 0.0)
+    return (gamma * first.sum(dim=1) / counts).detach()
+
+
+def td_loss(
+    errors: Float[Tensor, "users candidates levels"],
+    root_errors: Float[Tensor, " users"],
+    is_state: Bool[Tensor, "users candidates levels"],
+) -> Float[Tensor, " depths"]:
+    """Mean squared error of the values by depth, the root's first.
+
+    The mean is over the distinct prefixes of a user, then over the users that have one: however
+    many candidates pass through a prefix, it counts once.
+
+    Args:
+        errors: value minus target of each candidate's prefixes.
+        root_errors: the same of the roots.
+        is_state: see `is_first_of_prefix`.
+    """
+    counts = is_state.sum(dim=1)  # [users, levels]
+    squares = errors.square().masked_fill(~is_state, 0.0).sum(dim=1) / counts.clamp(min=1)
+    has_states = counts[:, :1] > 0  # a candidate has a prefix of every length
+    by_user = torch.cat([root_errors.square()[:, None], squares], dim=1)
+    return by_user.masked_fill(~has_states, 0.0).sum(dim=0) / has_states.sum().clamp(min=1)
+
+
+def _bucket_means(
+    values: Float[Tensor, "users candidates dim"],
+    shared: Bool[Tensor, "users candidates candidates"],
+) -> Float[Tensor, "users candidates dim"]:
+    """Mean over the candidates that share each candidate's prefix; 0 at padding."""
+    counts = shared.sum(dim=2, keepdim=True).clamp(min=1)
+    return shared.to(values.dtype) @ values / counts

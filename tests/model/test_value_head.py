@@ -1,0 +1,108 @@
+"""The value head: what it may see, and that a search reads the value that the loss trains."""
+
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sidestep.model.transformer import Transformer, TransformerConfig
+from sidestep.model.value_head import ValuedModel, ValueHead, ValueHeadConfig
+from sidestep.step import NO_ITEM
+
+from .batches import history_of
+
+IDS = torch.tensor([[a, b, c] for a in range(3) for b in range(3) for c in range(3)])
+HISTORIES = history_of(torch.tensor([[1, 5, 7], [3, NO_ITEM, NO_ITEM]]))
+
+
+def valued(**options) -> ValuedModel:
+    torch.manual_seed(0)
+    shape = TransformerConfig(dim=8, num_layers=1, num_heads=2, dropout=0.0)
+    backbone = Transformer(shape, IDS, (3, 3, 3))
+    torch.nn.init.normal_(backbone.code_embedding.weight)
+    head = ValueHead(ValueHeadConfig(num_heads=2), dim=8, num_levels=3)
+    for weights in head.parameters():
+        torch.nn.init.normal_(weights, std=0.5)
+    return ValuedModel(backbone.double().eval(), head.double(), **options)
+
+
+def chain(model, histories, codes, **options):
+    """Values of the root and of a path, one level at a time."""
+    step, context = model.encode(histories, capacity=len(codes))
+    values = [step.value]
+    for level, code in enumerate(codes):
+        rows = (len(histories.lengths), 1)
+        step, context = model.extend(
+            context,
+            torch.full(rows, code),
+            torch.full(rows, level),
+            torch.full(rows, level + 1),
+            is_node=torch.ones(rows, dtype=torch.bool),
+        )
+        values.append(step.value)
+    return torch.cat(values, dim=1)
+
+
+@settings(max_examples=20)
+@given(st.lists(st.integers(0, 2), min_size=3, max_size=3))
+@torch.no_grad()
+def test_a_path_in_one_pass_equals_level_by_level_and_each_user_alone(codes):
+    model = valued()
+    by_level = chain(model, HISTORIES, codes)
+    step, context = model.encode(HISTORIES, capacity=3)
+    rows = torch.tensor([codes, codes])
+    together, context = model.extend(
+        context,
+        rows,
+        torch.arange(3).expand(2, 3),
+        torch.arange(1, 4).expand(2, 3),
+        is_node=torch.ones(2, 3, dtype=torch.bool),
+    )
+    torch.testing.assert_close(torch.cat([step.value, together.value], dim=1), by_level)
+    assert context.tokens.tolist() == [4, 4]
+    alone = chain(model, history_of(torch.tensor([[3]])), codes)
+    torch.testing.assert_close(alone[0], by_level[1])
+
+
+@torch.no_grad()
+def test_values_do_not_change_when_later_codes_do_and_siblings_differ():
+    model = valued()
+    first, second = chain(model, HISTORIES, [1, 2, 0]), chain(model, HISTORIES, [1, 0, 0])
+    torch.testing.assert_close(first[:, :2], second[:, :2])
+    # Siblings share every ancestor; only their own state tells them apart.
+    assert ((first[:, 2] - second[:, 2]).abs() > 1e-4).all()
+    assert ((first[:, 3] - second[:, 3]).abs() > 1e-4).all()
+
+
+@torch.no_grad()
+def test_a_value_knows_its_ancestors_beyond_the_state_of_its_own():
+    head = valued().head
+    root, _ = valued().backbone.encode(HISTORIES, capacity=0)
+    parents = torch.zeros(2, 2, dtype=torch.long)
+    _, context = head.begin(root.hidden, capacity=3)
+    _, context = head.extend(
+        context,
+        torch.cat([root.hidden * 2, root.hidden.flip(2)], dim=1),
+        parents,
+        parents + 1,
+        is_node=torch.ones(2, 2, dtype=torch.bool),
+    )
+    below = [
+        head.extend(
+            context,
+            root.hidden,
+            torch.full((2, 1), parent),
+            torch.full((2, 1), 2),
+            is_node=torch.ones(2, 1, dtype=torch.bool),
+        )[0]
+        for parent in (1, 2)
+    ]
+    assert ((below[0] - below[1]).abs() > 1e-6).all()
+
+
+def test_values_move_the_backbone_only_where_that_is_wanted():
+    for detach in (True, False):
+        model = valued(detach_backbone=detach)
+        chain(model, HISTORIES, [0, 1, 2]).sum().backward()
+        moved = [weights.grad is not None for weights in model.backbone.parameters()]
+        assert any(moved) != detach
+        assert all(weights.grad is not None for weights in model.head.parameters())

@@ -1,0 +1,199 @@
+"""Training of a value head: what the loss sees is what a search sees, and it learns."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from sidestep.catalog.catalog import Catalog
+from sidestep.catalog.trie import NO_STATE, Trie
+from sidestep.data.splits import leave_one_out
+from sidestep.data.synthetic import SyntheticShopConfig, synthetic_shop
+from sidestep.data.windows import WindowBatch, training_windows, window_batch
+from sidestep.model.transformer import Transformer, TransformerConfig
+from sidestep.model.value_head import ValuedModel, ValueHead, ValueHeadConfig
+from sidestep.objectives.value import is_first_of_prefix, shared_prefixes
+from sidestep.search.beam import BeamSearch
+from sidestep.search.sampling import Sampling
+from sidestep.step import NO_ITEM, HistoryBatch
+from sidestep.training.loop import TrainingConfig
+from sidestep.training.next_code import NextCodeConfig
+from sidestep.training.stages import ValidationConfig, train_semantic_id_model, train_value
+from sidestep.training.value import (
+    ValueObjective,
+    ValueTrainingConfig,
+    ValueTree,
+    tree_values,
+)
+
+IDS = torch.tensor([[0, 0], [0, 1], [1, 0], [1, 1], [1, 1]])
+TRIE = Trie.build(IDS, (2, 2))
+LEAVES = TRIE.leaf_of(torch.arange(5))
+BATCH = WindowBatch(
+    items=torch.tensor([[0, 2, 1], [3, 1, NO_ITEM]]),
+    lengths=torch.tensor([3, 2]),
+    is_target=torch.tensor([[False, True, True], [True, True, False]]),
+    num_targets=4,
+)
+
+
+def objective_of(num_beams=2, embeddings=None, **config) -> ValueObjective:
+    torch.manual_seed(0)
+    shape = TransformerConfig(dim=8, num_layers=1, num_heads=2, dropout=0.5)
+    backbone = Transformer(shape, IDS, (2, 2))
+    torch.nn.init.normal_(backbone.code_embedding.weight)
+    head = ValueHead(ValueHeadConfig(num_heads=2), dim=8, num_levels=2)
+    embeddings = torch.eye(5) if embeddings is None else embeddings
+    policy = BeamSearch(num_beams=num_beams)
+    return ValueObjective(head, backbone, TRIE, embeddings, policy, ValueTrainingConfig(**config))
+
+
+def test_a_missed_target_joins_the_tree_and_a_found_one_is_there_once():
+    found = torch.stack([LEAVES[[0, 1]], LEAVES[[2, 3]], torch.tensor([int(LEAVES[1]), NO_STATE])])
+    tree = ValueTree.of(found, LEAVES[[1, 1, 1]], TRIE)
+    assert tree.is_candidate.tolist() == [
+        [True, True, False],
+        [True, True, True],
+        [True, False, False],
+    ]
+    assert tree.leaves[1].tolist() == LEAVES[[2, 3, 1]].tolist()
+    assert tree.codes[1].tolist() == [[1, 0], [1, 1], [0, 1]]
+    assert ValueTree.of(found, None, TRIE).leaves.equal(found)
+
+
+@torch.no_grad()
+def test_the_values_that_are_trained_are_those_that_a_search_reads():
+    lowered = objective_of()
+    histories = HistoryBatch(
+        items=torch.tensor([[0, 2], [3, NO_ITEM]]), lengths=torch.tensor([2, 1])
+    )
+    tree = ValueTree.of(LEAVES[torch.tensor([[0, 1, 2], [2, 3, 0]])], None, TRIE)
+    shared = shared_prefixes(tree.states, tree.is_candidate)
+    roots, values = tree_values(lowered.backbone.eval(), lowered.head, histories, tree, shared)
+    model = ValuedModel(lowered.backbone, lowered.head)
+    for candidate in range(3):
+        step, context = model.encode(histories, capacity=2)
+        torch.testing.assert_close(step.value[:, 0], roots)
+        for level in range(2):
+            place = torch.full((2, 1), level)
+            step, context = model.extend(
+                context,
+                tree.codes[:, candidate, level : level + 1],
+                place,
+                place + 1,
+                is_node=torch.ones(2, 1, dtype=torch.bool),
+            )
+            torch.testing.assert_close(step.value[:, 0], values[:, candidate, level])
+
+
+def test_every_target_is_searched_from_its_own_history_and_only_the_head_learns():
+    lowered = objective_of()
+    lowered.train()
+    loss = lowered(BATCH)
+    assert loss.num_targets == 4
+    assert set(loss.parts) == {"depth_0", "depth_1", "depth_2", "reward", "missed"}
+    assert loss.parts["missed"] > 0
+    depths = torch.stack([loss.parts[f"depth_{depth}"] for depth in range(3)])
+    torch.testing.assert_close(loss.loss.detach(), depths.mean())
+    by_target = []
+    for user, position in BATCH.is_target.nonzero().tolist():
+        items = BATCH.items[user : user + 1, : position + 1]
+        is_target = (torch.arange(position + 1) == position)[None]
+        alone = WindowBatch(
+            items=items, lengths=torch.tensor([position + 1]), is_target=is_target, num_targets=1
+        )
+        by_target.append(lowered(alone).loss)
+    torch.testing.assert_close(torch.stack(by_target).mean(), loss.loss)
+    loss.loss.backward()
+    assert all(weights.grad is None for weights in lowered.backbone.parameters())
+    assert all(weights.grad is not None for weights in lowered.head.parameters())
+
+
+def test_without_the_target_a_search_that_misses_it_sees_no_right_leaf():
+    found_all = objective_of(num_beams=4, include_target=False)(BATCH)
+    assert found_all.parts["missed"] == 0
+    with_target = objective_of(num_beams=4, include_target=True)(BATCH)
+    torch.testing.assert_close(found_all.loss, with_target.loss)
+    narrow = objective_of(num_beams=1, include_target=False)(BATCH)
+    wide = objective_of(num_beams=1, include_target=True)(BATCH)
+    assert wide.parts["reward"] > narrow.parts["reward"]
+
+
+def test_items_and_weights_that_do_not_fit_are_refused():
+    with pytest.raises(ValueError, match="3 embeddings for a catalog of 5 items"):
+        objective_of(embeddings=torch.eye(3))
+    with pytest.raises(ValueError, match="weights has 1 entries, but semantic IDs have 2 codes"):
+        objective_of(weights=(1.0,))
+
+
+def test_on_a_shop_the_loss_falls_and_right_prefixes_are_worth_more(tmp_path):
+    dataset, truth = synthetic_shop(
+        SyntheticShopConfig(
+            num_users=150,
+            num_departments=2,
+            kinds_per_department=2,
+            items_per_kind=6,
+            max_length=20,
+        ),
+        seed=0,
+    )
+    split = leave_one_out(dataset.histories())
+    kinds = truth.kind_of
+    series = np.array([(kinds[:item] == kind).sum() for item, kind in enumerate(kinds)])
+    catalog = Catalog.build(
+        [str(item) for item in range(len(kinds))], np.stack([kinds, series], axis=1), (4, 6)
+    )
+    training = TrainingConfig(epochs=6, batch_size=32, device="cpu", log_every=5)
+    policy = train_semantic_id_model(
+        split,
+        catalog,
+        model=TransformerConfig(dim=16, num_layers=1, num_heads=2, history="items"),
+        objective=NextCodeConfig(),
+        training=training,
+        max_history=8,
+        folder=tmp_path / "policy",
+        seed=0,
+        validation=ValidationConfig(num_users=10),
+    ).network
+    before = {name: weights.clone() for name, weights in policy.state_dict().items()}
+    embeddings = torch.nn.functional.one_hot(torch.from_numpy(kinds)).float()
+    head = train_value(
+        split,
+        catalog,
+        policy,
+        embeddings,
+        model=ValueHeadConfig(num_heads=2),
+        objective=ValueTrainingConfig(targets_per_window=3),
+        # A narrow beam would show unlikely prefixes only where they are right.
+        policy=Sampling(num_samples=12, temperature=2.0),
+        training=training.model_copy(update={"learning_rate": 5e-3}),
+        max_history=8,
+        folder=tmp_path / "value",
+        seed=0,
+    ).network
+    lines = [json.loads(line) for line in (tmp_path / "value" / "log.jsonl").open()]
+    losses = [line["loss"] for line in lines if line["kind"] == "step"]
+    assert losses[-1] < 0.7 * losses[0]
+    for name, weights in policy.state_dict().items():
+        assert torch.equal(weights, before[name])
+    windows = training_windows(split.train, 8)
+    batch = window_batch(windows, np.arange(len(windows)))
+    last = batch.lengths - 1
+    rows = torch.arange(len(last))
+    items = batch.items.masked_fill(torch.arange(batch.items.shape[1]) >= last[:, None], NO_ITEM)
+    everything = catalog.trie.leaf_of(torch.arange(len(kinds))).expand(len(last), -1)
+    tree = ValueTree.of(everything, None, catalog.trie)
+    shared = shared_prefixes(tree.states, tree.is_candidate)
+    with torch.no_grad():
+        histories = HistoryBatch(items=items, lengths=last)
+        _, values = tree_values(policy, head, histories, tree, shared)
+    targets = batch.items[rows, last]
+    is_state = is_first_of_prefix(shared)
+    for level in range(2):
+        right = values[rows, targets, level]
+        is_other = is_state[..., level] & (
+            tree.states[..., level] != tree.states[rows, targets, level, None]
+        )
+        below = (values[..., level] < right[:, None]) & is_other
+        assert below.sum() / is_other.sum() > 0.6

@@ -1,7 +1,7 @@
 """Ten-line models whose answers are known: a search must not need a network."""
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -65,6 +65,14 @@ class PrefixTable:
         sizes = torch.tensor([*self.codebook_sizes, 0])
         logits = logits.masked_fill(codes >= sizes[depths][..., None], -torch.inf)
         return StepOutput(logits=logits.float(), hidden=prefixes[..., None].float())
+
+
+class ValueTable(PrefixTable):
+    """A prefix table that also says a value of each prefix, by another fixed hash."""
+
+    def _output(self, prefixes: Tensor, depths: Tensor) -> StepOutput:
+        step = super()._output(prefixes, depths)
+        return replace(step, value=torch.sin(prefixes * 4.17 + 1).float())
 
 
 class ItemTable:

@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sidestep.catalog.availability import Availability
-from sidestep.catalog.trie import Trie
+from sidestep.catalog.trie import NO_STATE, Trie
 from sidestep.search.exclusion import Exclusion
 from sidestep.search.tree import Candidates
 from sidestep.step import HistoryBatch, StepModel, StepOutput, log_probs
@@ -34,6 +34,17 @@ class Scope:
             legal = self.excluded.open_codes(legal, states, depth)
         return legal
 
+    def legal_at(
+        self, states: Int[Tensor, "users width"], depths: Int[Tensor, "users width"]
+    ) -> Bool[Tensor, "users width codes"]:
+        """As `legal`, of states of any depths; whatever at the depth of a `NO_STATE`."""
+        legal = self.trie.legal(states, self.available)
+        if self.excluded is not None:
+            for depth in range(self.trie.num_levels):
+                here = states.masked_fill(depths != depth, NO_STATE)
+                legal = self.excluded.open_codes(legal, here, depth)
+        return legal
+
 
 @runtime_checkable
 class SearchPolicy(Protocol):
@@ -56,3 +67,14 @@ def code_log_probs(
     if normaliser == "legal":
         return log_probs(step, legal)
     return log_probs(step, None).masked_fill(~legal, -torch.inf)
+
+
+def node_values(step: StepOutput) -> Float[Tensor, "users width"]:
+    """What a model says its nodes are worth.
+
+    Raises:
+        ValueError: it says nothing of that.
+    """
+    if step.value is None:
+        raise ValueError("the model gives no values; put a value head onto it (`ValuedModel`).")
+    return step.value

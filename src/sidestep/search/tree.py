@@ -6,10 +6,13 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sidestep.catalog.trie import Trie
+from sidestep.catalog.trie import NO_STATE, Trie
 
 LOG_PROB = "log_prob"
 """What leaves are ranked by where likelihood alone decides."""
+
+VALUE = "value"
+"""What leaves are ranked by where values alone decide."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +62,17 @@ class Tree:
             is_node=joined(self.is_node, nodes.is_node),
         )
 
+    def at(self, columns: Int[Tensor, "users width"]) -> "Tree":
+        """Some of the nodes, whose parents stay the slots they were."""
+        return Tree(
+            states=self.states.gather(1, columns),
+            parents=self.parents.gather(1, columns),
+            depths=self.depths.gather(1, columns),
+            log_probs=self.log_probs.gather(1, columns),
+            scores=self.scores.gather(1, columns),
+            is_node=self.is_node.gather(1, columns),
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidates:
@@ -84,3 +98,19 @@ def evaluated_prefixes(tree: Tree, trie: Trie) -> Int[Tensor, "users nodes level
     """The codes of every node below the root; `NO_CODE` past its depth and where there is none."""
     states = tree.states[:, 1:].masked_fill(~tree.is_node[:, 1:], 0)
     return trie.path(states)
+
+
+def nodes_per_depth(tree: Tree, num_levels: int) -> Int[Tensor, "users depths"]:
+    """How many nodes of each depth from 0 to L were pushed through the model."""
+    depths = tree.depths.clamp(0, num_levels)  # padding may say anything
+    counts = torch.zeros(len(depths), num_levels + 1, dtype=torch.long, device=depths.device)
+    return counts.scatter_add_(1, depths, tree.is_node.long())
+
+
+def num_unevaluated(candidates: Candidates) -> Int[Tensor, " users"]:
+    """How many leaves of an answer are not in its tree: judged without a token of their own."""
+    assert candidates.tree is not None, "the search kept no tree"
+    nodes = candidates.tree.states.masked_fill(~candidates.tree.is_node, NO_STATE)
+    leaves = candidates.leaves
+    is_in_tree = (leaves[..., None] == nodes[:, None]).any(dim=2)
+    return ((leaves != NO_STATE) & ~is_in_tree).sum(dim=1)

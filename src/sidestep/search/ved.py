@@ -1,0 +1,455 @@
+"""Value-guided decoding: a tree that grows where values and doubt are high, within a budget.
+
+Source: V-STAR (arXiv:2602.10699), sec. 4.2, eq. 10-14. The rules come first, each a function of
+arrays; `_Growth` applies them to the trees of a batch in lock-step. What the paper leaves open, and
+what we chose, stands at `ValueGuidedDecoding` and at each rule.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from sidestep.catalog.trie import NO_STATE
+from sidestep.search.budget import Budget
+from sidestep.search.levels import Continuations
+from sidestep.search.noise import edge_gumbels, user_keys
+from sidestep.search.policy import Normaliser, Scope, code_log_probs, node_values
+from sidestep.search.tree import VALUE, Candidates, Tree
+from sidestep.step import ROOT_SLOT, HistoryBatch, StepModel, StepOutput, normalised
+
+RootGate = Literal["priority", "always", "never"]
+"""When the root may expand: if its priority is at least the mean of its children's; at every
+traversal, as the paper reads literally, which spends most of a budget there; or only where nothing
+else on the path can. V(root) follows from its children, so that the first compares entropies and
+little else: a root that is less sure than its children passes as if always."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ValueGuidedDecoding:
+    """VED: warm start, then selection by upper bounds, gated expansion, and visits.
+
+    A beam search of `warm_width` begins each user's tree; its leaves are extended too, for their
+    value. Then traversals go down from the root to the child with the largest
+
+        U(s) = G(s) + β √(ln(N_root + 1) / (N(s) + 1)),   G(s) = v · V(s) + λ · H(s)
+
+    (no H at leaves), and every node on the way that still has codes to try and whose G is at least
+    the mean of its depth gets one child more, drawn from what is left by the policy's
+    probabilities. Last, the leaves of the highest V are returned.
+
+    Our choices: subtrees in which nothing can be expanded are not entered; gates are judged before
+    the traversal; the nodes that pass expand deepest first while tokens last; where none passes,
+    the open node that lacks least expands. So tokens are used up exactly unless the trie is
+    exhausted. Warm-start nodes begin unvisited. V(root) is γ times the mean V of its children.
+    H is the entropy over legal codes, in nats. If there are too few leaves, the most likely
+    children below the most valued prefixes of length L - 1 fill the list without a token.
+
+    budget: tokens in all, the root included; exact, or in units of a beam.
+    num_leaves: |C|, leaves returned, at most.
+    warm_width: of the beam search at the start.
+    exploration: β; the paper gives none.
+    entropy_weight: λ.
+    value_weight: v; 0 grows the tree by entropy alone. The answer is ranked by V all the same.
+    gamma: γ, what a value is worth one code earlier.
+    root_gate: when the root may expand.
+    paths_per_round: m, traversals of each user between two calls of the model. They see each
+        other's visits, not each other's children; 1 is the sequential algorithm.
+    seed: of the draws; users of equal histories draw alike.
+    normaliser: of the log-probabilities that are reported, and that the warm start goes by.
+    """
+
+    budget: Budget | int = field(default_factory=Budget)
+    num_leaves: int = 16
+    warm_width: int = 8
+    exploration: float = 0.1
+    entropy_weight: float = 0.1
+    value_weight: float = 1.0
+    gamma: float = 0.99
+    root_gate: RootGate = "priority"
+    paths_per_round: int = 1
+    seed: int = 0
+    normaliser: Normaliser = "legal"
+    name: str = "ved"
+
+    def __post_init__(self) -> None:
+        for name in ("num_leaves", "warm_width", "paths_per_round"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
+        for name in ("exploration", "entropy_weight", "value_weight"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must be 0 or more, got {getattr(self, name)}.")
+        if not 0 <= self.gamma <= 1:
+            raise ValueError(f"gamma must lie in 0..1, got {self.gamma}.")
+
+    @torch.no_grad()
+    def search(self, model: StepModel[Any], histories: HistoryBatch, scope: Scope) -> Candidates:
+        """See `SearchPolicy.search`; leaves come in order of value, completed ones last.
+
+        A completed leaf was never evaluated. Its score only says its place: the lowest value of
+        the user's leaves, less its rank among the completed ones.
+
+        Raises:
+            ValueError: the warm start would take the whole budget, or the model has no values.
+        """
+        num_levels = scope.trie.num_levels
+        tokens = self.budget if isinstance(self.budget, int) else self.budget.tokens(num_levels)
+        warm_tokens = 1 + self.warm_width * num_levels
+        if tokens <= warm_tokens:
+            raise ValueError(
+                f"the warm start alone takes up to {warm_tokens} of {tokens} tokens, so that "
+                "nothing would be left to search with; lower warm_width or raise the budget."
+            )
+        growth = _Growth(self, model, histories, scope, tokens=tokens)
+        growth.warm_up()
+        while growth.advance():
+            pass
+        return growth.candidates()
+
+
+# Rules
+
+
+def priorities(
+    values: Float[Tensor, "users nodes"],
+    entropies: Float[Tensor, "users nodes"],
+    *,
+    value_weight: float,
+    entropy_weight: float,
+) -> Float[Tensor, "users nodes"]:
+    """G(s) = v · V(s) + λ · H(s), eq. 11; leaves have no entropy, which is 0."""
+    return value_weight * values + entropy_weight * entropies
+
+
+def upper_bounds(
+    priorities: Float[Tensor, "users nodes"],
+    visits: Int[Tensor, "users nodes"],
+    traversals: Int[Tensor, " users"],
+    exploration: float,
+) -> Float[Tensor, "users nodes"]:
+    """U(s) = G(s) + β √(ln(N_root + 1) / (N(s) + 1)), eq. 13."""
+    doubt = ((traversals.double()[:, None] + 1).log() / (visits + 1)).sqrt()
+    return priorities + exploration * doubt
+
+
+def depth_means(
+    priorities: Float[Tensor, "users nodes"],
+    depths: Int[Tensor, "users nodes"],
+    is_node: Bool[Tensor, "users nodes"],
+    num_levels: int,
+) -> Float[Tensor, "users depths"]:
+    """Ḡ_l: the mean of the nodes of each depth from 0 to L; 0 where there is none."""
+    rows = (len(priorities), num_levels + 1)
+    sums = priorities.new_zeros(rows).scatter_add_(1, depths, priorities * is_node)
+    counts = priorities.new_zeros(rows).scatter_add_(1, depths, is_node.to(priorities.dtype))
+    return sums / counts.clamp(min=1)
+
+
+def gate_margins(
+    priorities: Float[Tensor, "users nodes"],
+    depths: Int[Tensor, "users nodes"],
+    is_node: Bool[Tensor, "users nodes"],
+    num_levels: int,
+    root_gate: RootGate,
+) -> Float[Tensor, "users nodes"]:
+    """G(s) - Ḡ_l: a node passes its gate, eq. 14, where this is not negative.
+
+    The root, alone at its depth, is held against the mean of depth 1, or passes always or never.
+    """
+    means = depth_means(priorities, depths, is_node, num_levels)
+    margins = priorities - means.gather(1, depths)
+    if root_gate == "priority":
+        margins[:, ROOT_SLOT] = priorities[:, ROOT_SLOT] - means[:, 1]
+    else:
+        # Finite, so that a root that never passes still comes before a node that is closed.
+        largest = torch.finfo(margins.dtype).max
+        margins[:, ROOT_SLOT] = largest if root_gate == "always" else -largest
+    return margins
+
+
+def leads_to_open(
+    is_open: Bool[Tensor, "users nodes"],
+    parents: Int[Tensor, "users nodes"],
+    depths: Int[Tensor, "users nodes"],
+    num_levels: int,
+) -> Bool[Tensor, "users nodes"]:
+    """Which nodes are open or have an open one below."""
+    leads = is_open.clone()
+    for depth in range(num_levels - 1, 0, -1):
+        here = (leads & (depths == depth)).long()
+        leads |= torch.zeros_like(parents).scatter_add_(1, parents, here) > 0
+    return leads
+
+
+def best_path(
+    bounds: Float[Tensor, "users nodes"],
+    leads: Bool[Tensor, "users nodes"],
+    parents: Int[Tensor, "users nodes"],
+    num_levels: int,
+) -> Int[Tensor, "users levels"]:
+    """From the root down to the child with the largest bound that leads to an open node.
+
+    Of equal ones the first is taken. By depth, from 0 to L - 1; -1 below the end of a path, and
+    throughout where not even the root leads to an open node.
+    """
+    columns = torch.arange(bounds.shape[1], device=bounds.device)
+    current = torch.where(leads[:, ROOT_SLOT], ROOT_SLOT, -1)
+    path = [current]
+    for _ in range(1, num_levels):
+        is_child = leads & (parents == current[:, None]) & (columns != ROOT_SLOT)
+        best = bounds.masked_fill(~is_child, -torch.inf).argmax(dim=1)
+        current = torch.where(is_child.any(dim=1), best, -1)
+        path.append(current)
+    return torch.stack(path, dim=1)
+
+
+def expanding(
+    margins: Float[Tensor, "users levels"],
+    is_open: Bool[Tensor, "users levels"],
+    tokens_left: Int[Tensor, " users"],
+) -> Bool[Tensor, "users levels"]:
+    """Which nodes of a path get a child: those that pass, deepest first, while tokens last.
+
+    Where no open node passes its gate, the one with the largest margin expands.
+
+    Args:
+        margins: G - Ḡ, from the root down.
+        is_open: whether the node has a code left to try; False past the end of the path.
+        tokens_left: a child costs one.
+    """
+    passes = is_open & (margins >= 0)
+    best = margins.masked_fill(~is_open, -torch.inf).argmax(dim=1, keepdim=True)
+    lacks_least = torch.zeros_like(is_open).scatter_(1, best, True) & is_open
+    passes |= lacks_least & ~passes.any(dim=1, keepdim=True)
+    place = passes.flip(1).cumsum(dim=1).flip(1)  # 1 at the deepest
+    return passes & (place <= tokens_left[:, None])
+
+
+# The search
+
+
+class _Growth:
+    """The trees of a batch while they grow; a node's column is its slot."""
+
+    def __init__(
+        self,
+        policy: ValueGuidedDecoding,
+        model: StepModel[Any],
+        histories: HistoryBatch,
+        scope: Scope,
+        *,
+        tokens: int,
+    ) -> None:
+        self.policy, self.model, self.scope = policy, model, scope
+        self.num_levels = scope.trie.num_levels
+        # A path makes at least one child and at most L, so rounds and their widths are bounded.
+        capacity = policy.warm_width * self.num_levels
+        capacity += (tokens + policy.paths_per_round) * self.num_levels
+        root, self.context = model.encode(histories, capacity=capacity)
+        device = root.logits.device
+        self.keys = user_keys(histories, policy.seed).to(device)
+        shape = (len(histories.lengths), 1 + capacity)
+        self.states = torch.full(shape, NO_STATE, device=device)
+        self.parents = torch.zeros(shape, dtype=torch.long, device=device)
+        self.depths = torch.zeros(shape, dtype=torch.long, device=device)
+        self.log_probs = torch.zeros(shape, device=device)
+        # Sums and comparisons of these decide, and must not depend on how they are batched.
+        self.values = torch.zeros(shape, dtype=torch.float64, device=device)
+        self.entropies = torch.zeros(shape, dtype=torch.float64, device=device)
+        self.visits = torch.zeros(shape, dtype=torch.long, device=device)
+        self.is_node = torch.zeros(shape, dtype=torch.bool, device=device)
+        # Log-probabilities of the codes that were not tried yet, and how many there are.
+        codes = (*shape, root.logits.shape[2])
+        self.untried = torch.full(codes, -torch.inf, device=device)
+        self.num_untried = torch.zeros(shape, dtype=torch.long, device=device)
+        self.traversals = torch.zeros(shape[0], dtype=torch.long, device=device)
+        self.tokens_left = torch.full((shape[0],), tokens - 1, device=device)
+        self.size = 0
+        is_node = torch.ones(shape[0], 1, dtype=torch.bool, device=device)
+        self._put(torch.zeros_like(self.states[:, :1]), self.depths[:, :1], is_node, root)
+
+    def warm_up(self) -> None:
+        """A beam search, level by level, all of whose nodes stay."""
+        beams = torch.zeros_like(self.parents[:, :1])
+        for depth in range(1, self.num_levels + 1):
+            longer = Continuations(
+                states=self.states.gather(1, beams),
+                log_probs=_rows(self.untried, beams) + self.log_probs.gather(1, beams)[..., None],
+                depth=depth,
+            )
+            likely = longer.likeliest(self.policy.warm_width)
+            is_new = likely.log_probs > -torch.inf
+            parents = beams.gather(1, likely.beams)
+            self._try(parents, likely.codes, is_new)
+            first = self.size
+            self._extend(parents, likely.codes, likely.log_probs, is_new)
+            beams = torch.arange(first, self.size, device=beams.device).expand(len(beams), -1)
+
+    def advance(self) -> bool:
+        """One round: paths, expansions, one call of the model; False if nothing could grow."""
+        _, ranked_by = self._ranked()
+        margins = gate_margins(
+            ranked_by,
+            self.depths[:, : self.size],
+            self.is_node[:, : self.size],
+            self.num_levels,
+            self.policy.root_gate,
+        )
+        paths = [self._walk(ranked_by, margins) for _ in range(self.policy.paths_per_round)]
+        parents, codes, log_probs, is_new = (
+            torch.cat(parts, dim=1) for parts in zip(*paths, strict=True)
+        )
+        width = int(is_new.sum(dim=1).max())
+        # Every user's children to the front, in the order in which they were made.
+        order = (~is_new).byte().argsort(dim=1, stable=True)[:, :width]
+        if width:
+            self._extend(*(x.gather(1, order) for x in (parents, codes, log_probs, is_new)))
+        return width > 0
+
+    def candidates(self) -> Candidates:
+        """The leaves of the highest value, then completed ones."""
+        number, size = self.policy.num_leaves, self.size
+        values, ranked_by = self._ranked()
+        is_leaf = self.is_node[:, :size] & (self.depths[:, :size] == self.num_levels)
+        scores = values.masked_fill(~is_leaf, -torch.inf)
+        scores, column = scores.topk(min(number, size), dim=1)
+        leaves = self.states.gather(1, column).masked_fill(scores == -torch.inf, NO_STATE)
+        log_probs = self.log_probs.gather(1, column)
+        lowest = scores.masked_fill(scores == -torch.inf, torch.inf).amin(dim=1, keepdim=True)
+        lowest = lowest.masked_fill(lowest == torch.inf, 0.0)
+        if (leaves == NO_STATE).any() or leaves.shape[1] < number:
+            more, their_log_probs = self._completed(values)
+            rank = torch.arange(1, more.shape[1] + 1, device=more.device)
+            leaves = torch.cat([leaves, more], dim=1)
+            scores = torch.cat([scores, lowest - rank], dim=1)
+            log_probs = torch.cat([log_probs, their_log_probs], dim=1)
+            order = (leaves == NO_STATE).byte().argsort(dim=1, stable=True)[:, :number]
+            leaves, scores = leaves.gather(1, order), scores.gather(1, order)
+            log_probs = log_probs.gather(1, order)
+        is_missing = leaves == NO_STATE
+        return Candidates(
+            leaves=leaves,
+            log_probs=log_probs.masked_fill(is_missing, -torch.inf),
+            scores=scores.masked_fill(is_missing, -torch.inf).float(),
+            score_kind=VALUE,
+            tokens=self.context.tokens,
+            tree=Tree(
+                states=self.states[:, :size],
+                parents=self.parents[:, :size],
+                depths=self.depths[:, :size],
+                log_probs=self.log_probs[:, :size],
+                scores=ranked_by.float(),
+                is_node=self.is_node[:, :size],
+            ),
+        )
+
+    def _completed(self, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Leaves that were not tried, with log π: by V of the prefix above, then by probability."""
+        number = self.policy.num_leaves
+        is_above = self.is_node[:, : self.size] & (
+            self.depths[:, : self.size] == self.num_levels - 1
+        )
+        num_above = int(is_above.sum(dim=1).max())
+        by_value, above = values.masked_fill(~is_above, -torch.inf).sort(
+            dim=1, descending=True, stable=True
+        )
+        by_value, above = by_value[:, :num_above], above[:, :num_above]
+        untried = _rows(self.untried, above)
+        untried = untried.masked_fill((by_value == -torch.inf)[..., None], -torch.inf)
+        likely, codes = untried.topk(min(number, untried.shape[2]), dim=2)
+        above = above[..., None].expand(codes.shape).flatten(1)
+        likely, codes = likely.flatten(1), codes.flatten(1)
+        order = (likely == -torch.inf).byte().argsort(dim=1, stable=True)[:, :number]
+        above, codes, likely = (x.gather(1, order) for x in (above, codes, likely))
+        leaves = self.scope.trie.child(self.states.gather(1, above), codes)
+        leaves = leaves.masked_fill(likely == -torch.inf, NO_STATE)
+        return leaves, self.log_probs.gather(1, above) + likely
+
+    # Parts of a round
+
+    def _ranked(self) -> tuple[Tensor, Tensor]:
+        """V and G of all nodes, the root's V from its children."""
+        values, depths = self.values[:, : self.size].clone(), self.depths[:, : self.size]
+        means = depth_means(values, depths, self.is_node[:, : self.size], self.num_levels)
+        values[:, ROOT_SLOT] = self.policy.gamma * means[:, 1]
+        ranked_by = priorities(
+            values,
+            self.entropies[:, : self.size],
+            value_weight=self.policy.value_weight,
+            entropy_weight=self.policy.entropy_weight,
+        )
+        return values, ranked_by
+
+    def _walk(self, ranked_by: Tensor, margins: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """One traversal: its visits, and the children it makes: parents, codes, log π, is_new.
+
+        Children stand in the order in which they are made, deepest first.
+        """
+        parents, depths = self.parents[:, : self.size], self.depths[:, : self.size]
+        is_open = self.num_untried[:, : self.size] > 0
+        is_open &= (self.tokens_left > 0)[:, None]
+        leads = leads_to_open(is_open, parents, depths, self.num_levels)
+        bounds = upper_bounds(
+            ranked_by, self.visits[:, : self.size], self.traversals, self.policy.exploration
+        )
+        path = best_path(bounds, leads, parents, self.num_levels)
+        nodes, is_on_path = path.clamp(min=0), path >= 0
+        self.visits.scatter_add_(1, nodes, is_on_path.long())
+        self.traversals += is_on_path[:, 0]
+        is_new = expanding(
+            margins.gather(1, nodes), is_open.gather(1, nodes) & is_on_path, self.tokens_left
+        ).flip(1)
+        nodes = nodes.flip(1)
+        codes = torch.zeros_like(nodes)
+        user, level = is_new.nonzero(as_tuple=True)
+        node = nodes[user, level]
+        untried = self.untried[user, node]
+        noise = edge_gumbels(self.keys[user], self.states[user, node][:, None], untried.shape[1])
+        codes[user, level] = (untried + noise[:, 0]).argmax(dim=1)
+        own = _rows(self.untried, nodes).gather(2, codes[..., None])[..., 0]
+        log_probs = self.log_probs.gather(1, nodes) + own
+        self._try(nodes, codes, is_new)
+        return nodes, codes, log_probs, is_new
+
+    def _try(self, nodes: Tensor, codes: Tensor, is_new: Tensor) -> None:
+        """Takes codes off those that are left to try, and tokens for them off the budget."""
+        user, place = is_new.nonzero(as_tuple=True)
+        node = nodes[user, place]
+        self.untried[user, node, codes[user, place]] = -torch.inf
+        self.num_untried.scatter_add_(1, nodes, -is_new.long())
+        self.tokens_left -= is_new.sum(dim=1)
+
+    def _extend(self, parents: Tensor, codes: Tensor, log_probs: Tensor, is_new: Tensor) -> None:
+        """Shows children to the model, in the next columns."""
+        depths = self.depths.gather(1, parents) + 1
+        states = self.scope.trie.child(self.states.gather(1, parents), codes)
+        step, self.context = self.model.extend(self.context, codes, parents, depths, is_node=is_new)
+        end = self.size + codes.shape[1]
+        self.parents[:, self.size : end] = parents
+        self.log_probs[:, self.size : end] = log_probs
+        self._put(states.masked_fill(~is_new, NO_STATE), depths, is_new, step)
+
+    def _put(self, states: Tensor, depths: Tensor, is_node: Tensor, step: StepOutput) -> None:
+        """Keeps what the model says of new nodes."""
+        legal = self.scope.legal_at(states, depths)
+        columns = slice(self.size, self.size + states.shape[1])
+        log_probs = code_log_probs(step, legal, self.policy.normaliser)
+        logs = normalised(log_probs).double()
+        terms = logs.exp() * logs.masked_fill(~legal, 0.0)  # 0 · -inf is NaN
+        self.states[:, columns] = states
+        self.depths[:, columns] = depths
+        self.is_node[:, columns] = is_node
+        self.values[:, columns] = node_values(step).double().masked_fill(~is_node, 0.0)
+        self.entropies[:, columns] = -terms.sum(dim=2)
+        self.untried[:, columns] = log_probs
+        self.num_untried[:, columns] = legal.sum(dim=2)
+        self.size = columns.stop
+
+
+def _rows(
+    values: Float[Tensor, "users nodes codes"], nodes: Int[Tensor, "users width"]
+) -> Float[Tensor, "users width codes"]:
+    """What stands at some nodes of each user."""
+    return values[torch.arange(len(nodes), device=nodes.device)[:, None], nodes]

@@ -1,0 +1,290 @@
+"""Value-guided decoding against plain Python, by hand, and against how others' code fails."""
+
+import itertools
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sidestep.catalog.trie import NO_STATE, Trie
+from sidestep.model.transformer import Transformer, TransformerConfig
+from sidestep.model.value_head import ValuedModel, ValueHead, ValueHeadConfig
+from sidestep.search.beam import BeamSearch
+from sidestep.search.budget import Budget
+from sidestep.search.exclusion import Exclusion
+from sidestep.search.policy import Scope
+from sidestep.search.tree import nodes_per_depth, num_unevaluated
+from sidestep.search.ved import (
+    ValueGuidedDecoding,
+    best_path,
+    depth_means,
+    expanding,
+    gate_margins,
+    leads_to_open,
+    upper_bounds,
+)
+from sidestep.step import NO_ITEM, HistoryBatch
+
+from .fakes import PrefixTable, ValueTable, brute_force, catalogs, found, histories_of
+from .ved_reference import Reference
+
+CUBE = np.array(list(itertools.product(range(4), repeat=3)))
+
+
+def paths_of(tree, trie, user):
+    """The prefixes of a user's tree in the order in which they were made."""
+    states = tree.states[user][tree.is_node[user]]
+    return [tuple(code for code in path if code >= 0) for path in trie.path(states).tolist()]
+
+
+@settings(max_examples=60)
+@given(
+    catalogs(),
+    st.integers(1, 3),
+    st.integers(1, 30),
+    st.sampled_from(["priority", "always", "never"]),
+    st.sampled_from([(0.1, 0.1, 1.0), (2.0, 0.0, 1.0), (0.0, 1.0, 0.0)]),
+    st.integers(0, 9),
+)
+def test_one_path_a_round_is_the_sequential_algorithm_node_for_node(
+    catalog, warm_width, more, root_gate, weights, seed
+):
+    ids, sizes = catalog
+    trie, model = Trie.build(ids, sizes), ValueTable(sizes)
+    tokens = 1 + warm_width * len(sizes) + more
+    policy = ValueGuidedDecoding(
+        budget=tokens,
+        num_leaves=5,
+        warm_width=warm_width,
+        exploration=weights[0],
+        entropy_weight=weights[1],
+        value_weight=weights[2],
+        root_gate=root_gate,
+        seed=seed,
+    )
+    users = (3, 8, 5)
+    answer = policy.search(model, histories_of(*users), Scope(trie=trie))
+    for user, first in enumerate(users):
+        reference = Reference(policy, model, histories_of(first), trie, tokens=tokens)
+        made = [node.prefix for node in reference.created]
+        assert paths_of(answer.tree, trie, user) == made
+        leaves = answer.leaves[user][answer.leaves[user] != NO_STATE]
+        assert [tuple(path) for path in trie.path(leaves).tolist()] == reference.answer()
+        # Exactly the budget, unless every prefix of the trie is in the tree.
+        assert int(answer.tokens[user]) == len(made) == min(tokens, trie.num_nodes())
+
+
+@settings(max_examples=30)
+@given(catalogs(), st.integers(1, 3), st.integers(1, 30), st.integers(1, 5))
+def test_laws_with_many_paths_a_round(catalog, warm_width, more, paths):
+    ids, sizes = catalog
+    trie, model = Trie.build(ids, sizes), ValueTable(sizes)
+    tokens = 1 + warm_width * len(sizes) + more
+    policy = ValueGuidedDecoding(
+        budget=tokens, num_leaves=6, warm_width=warm_width, paths_per_round=paths
+    )
+    histories = histories_of(3, 8)
+    answer = policy.search(model, histories, Scope(trie=trie))
+    assert answer.tokens.tolist() == [min(tokens, trie.num_nodes())] * 2
+    log_probs = brute_force(model, histories, ids)
+    for user in range(2):
+        made = paths_of(answer.tree, trie, user)
+        assert len(made) == len(set(made))
+        leaves = answer.leaves[user][answer.leaves[user] != NO_STATE].tolist()
+        assert len(leaves) == len(set(leaves))
+        assert all(leaf >= trie.first_leaf for leaf in leaves)
+        own = found(answer, trie, user)
+        assert own == pytest.approx({path: log_probs[user][path] for path in own}, abs=1e-4)
+        scores = answer.scores[user].tolist()
+        assert scores == sorted(scores, reverse=True)
+    counts = nodes_per_depth(answer.tree, len(sizes))
+    assert counts.sum(dim=1).tolist() == answer.tokens.tolist()
+    assert (counts[:, 0] == 1).all()
+
+
+@pytest.mark.parametrize("paths", [1, 3])
+def test_a_user_gets_the_same_list_alone_in_any_batch_and_in_any_order(paths):
+    trie, model = Trie.build(CUBE, (4, 4, 4)), ValueTable((4, 4, 4))
+    policy = ValueGuidedDecoding(budget=30, num_leaves=6, warm_width=2, paths_per_round=paths)
+    together = policy.search(model, histories_of(5, 2, 9), Scope(trie=trie))
+    turned = policy.search(model, histories_of(9, 5), Scope(trie=trie))
+    alone = policy.search(model, histories_of(5), Scope(trie=trie))
+    assert together.leaves[0].tolist() == alone.leaves[0].tolist() == turned.leaves[1].tolist()
+    assert together.leaves[2].tolist() == turned.leaves[0].tolist()
+    assert paths_of(together.tree, trie, 0) == paths_of(alone.tree, trie, 0)
+    other = replace(policy, seed=1).search(model, histories_of(5, 2, 9), Scope(trie=trie))
+    assert not other.leaves.equal(together.leaves)
+
+
+def test_a_short_history_in_a_padded_batch_of_a_real_network_gets_its_own_answer():
+    torch.manual_seed(0)
+    shape = TransformerConfig(dim=8, num_layers=1, num_heads=2)
+    ids = torch.from_numpy(CUBE)
+    backbone = Transformer(shape, ids, (4, 4, 4)).eval()
+    torch.nn.init.normal_(backbone.code_embedding.weight)
+    head = ValueHead(ValueHeadConfig(num_heads=2), dim=8, num_levels=3)
+    model, trie = ValuedModel(backbone, head), Trie.build(CUBE, (4, 4, 4))
+    policy = ValueGuidedDecoding(budget=30, num_leaves=6, warm_width=2)
+    items = torch.tensor([[3, NO_ITEM, NO_ITEM], [1, 2, 60]])
+    both = HistoryBatch(items=items, lengths=torch.tensor([1, 3]))
+    one = HistoryBatch(items=items[:1, :1], lengths=torch.tensor([1]))
+    together = policy.search(model, both, Scope(trie=trie))
+    alone = policy.search(model, one, Scope(trie=trie))
+    assert together.leaves[0].tolist() == alone.leaves[0].tolist()
+    assert together.tokens.tolist() == [30, 30]
+    # Siblings are scored by their own state: no two nodes of the tree tie.
+    scores = together.tree.scores[0][together.tree.is_node[0]].tolist()
+    assert len(set(scores)) == len(scores)
+
+
+@pytest.mark.parametrize("root_gate", ["priority", "never"])
+def test_it_goes_on_beyond_its_warm_start_and_inner_nodes_grow(root_gate):
+    trie, model = Trie.build(CUBE, (4, 4, 4)), ValueTable((4, 4, 4))
+    policy = ValueGuidedDecoding(budget=40, warm_width=2, root_gate=root_gate)
+    answer = policy.search(model, histories_of(*range(6)), Scope(trie=trie))
+    counts = nodes_per_depth(answer.tree, 3)
+    assert counts.sum(dim=1).tolist() == [40] * 6
+    assert (counts[:, 3] > 2).all()  # leaves beyond those of the warm start
+    assert (counts[:, 1:3] > 2).any(dim=1).all()  # and prefixes
+
+
+def test_a_root_that_always_passes_takes_a_token_of_every_traversal_while_it_can():
+    ids = np.array(list(itertools.product(range(12), range(6), range(6))))
+    trie, model = Trie.build(ids, (12, 6, 6)), ValueTable((12, 6, 6))
+    made = {}
+    for gate in ("always", "priority", "never"):
+        # Without entropies the root passes its gate where its children are worth nothing or less.
+        policy = ValueGuidedDecoding(budget=30, warm_width=2, root_gate=gate, entropy_weight=0.0)
+        answer = policy.search(model, histories_of(*range(20)), Scope(trie=trie))
+        made[gate] = int(nodes_per_depth(answer.tree, 3)[:, 1].sum())
+    assert made["always"] > made["priority"] > made["never"]
+
+
+def test_a_warm_start_that_would_take_the_whole_budget_is_refused():
+    trie, model = Trie.build(CUBE, (4, 4, 4)), ValueTable((4, 4, 4))
+    policy = ValueGuidedDecoding(budget=25, warm_width=8)
+    with pytest.raises(ValueError, match="takes up to 25 of 25 tokens"):
+        policy.search(model, histories_of(1), Scope(trie=trie))
+    assert Budget().tokens(3) == 33  # published: 1 + 2B, 1 + 4B, 1 + 8B
+    assert Budget(times=2).tokens(3) == 65
+    assert Budget(times=4).tokens(3) == 129
+    answer = ValueGuidedDecoding().search(model, histories_of(1), Scope(trie=trie))
+    assert answer.tokens.tolist() == [33]
+
+
+def test_too_few_leaves_are_completed_below_the_most_valued_prefixes_and_counted():
+    trie, model = Trie.build(CUBE, (4, 4, 4)), ValueTable((4, 4, 4))
+    policy = ValueGuidedDecoding(budget=8, num_leaves=9, warm_width=2)
+    answer = policy.search(model, histories_of(1, 2), Scope(trie=trie))
+    num_leaves = nodes_per_depth(answer.tree, 3)[:, 3]
+    num_above = nodes_per_depth(answer.tree, 3)[:, 2]
+    expected = torch.minimum(4 * num_above, torch.tensor(9))
+    assert (answer.leaves != NO_STATE).sum(dim=1).tolist() == expected.tolist()
+    assert num_unevaluated(answer).tolist() == (expected - num_leaves).tolist()
+    assert answer.tokens.tolist() == [8, 8]
+
+
+def test_what_is_excluded_or_unavailable_does_not_exist():
+    trie, model = Trie.build(CUBE, (4, 4, 4)), ValueTable((4, 4, 4))
+    gone = torch.tensor([list(range(0, 20)), list(range(30, 50))])
+    is_available = torch.arange(64) % 3 > 0
+    available = trie.availability(is_available)
+    scope = Scope(trie=trie, available=available, excluded=Exclusion.of(gone, trie, available))
+    policy = ValueGuidedDecoding(budget=200, num_leaves=64, warm_width=2)
+    answer = policy.search(model, histories_of(1, 2), scope)
+    for user in range(2):
+        leaves = answer.leaves[user][answer.leaves[user] != NO_STATE]
+        items = set(trie.items(leaves[None])[0, :, 0].tolist())
+        left = {item for item in range(64) if item % 3 and item not in gone[user].tolist()}
+        assert items == left
+    some = trie.availability(torch.zeros(64, dtype=torch.bool))
+    nothing = policy.search(model, histories_of(1), Scope(trie=trie, available=some))
+    assert (nothing.leaves == NO_STATE).all()
+    assert nothing.tokens.tolist() == [1]
+
+
+def test_with_all_of_the_trie_in_the_tree_the_answer_is_the_ranking_by_value():
+    trie, model = Trie.build(CUBE, (4, 4, 4)), ValueTable((4, 4, 4))
+    policy = ValueGuidedDecoding(budget=200, num_leaves=64, warm_width=2)
+    answer = policy.search(model, histories_of(1), Scope(trie=trie))
+    best = answer.scores[0].tolist()
+    assert best == sorted(best, reverse=True)
+    assert answer.score_kind == "value"
+    beam = BeamSearch(num_beams=64).search(model, histories_of(1), Scope(trie=trie))
+    assert set(answer.leaves[0].tolist()) == set(beam.leaves[0].tolist())
+
+
+def test_a_model_without_values_is_refused():
+    trie = Trie.build(CUBE, (4, 4, 4))
+    with pytest.raises(ValueError, match="put a value head onto it"):
+        ValueGuidedDecoding().search(PrefixTable((4, 4, 4)), histories_of(1), Scope(trie=trie))
+
+
+# A tree by hand: the root (0), its children 1 and 2, and 3 below 1.
+PARENTS = torch.tensor([[0, 0, 0, 1]])
+DEPTHS = torch.tensor([[0, 1, 1, 2]])
+G = torch.tensor([[0.5, 0.2, 0.6, 0.9]], dtype=torch.float64)
+IS_NODE = torch.ones(1, 4, dtype=torch.bool)
+
+
+def test_upper_bounds_by_hand():
+    visits = torch.tensor([[7, 3, 0, 1]])
+    bounds = upper_bounds(G, visits, torch.tensor([7]), 0.5)[0].tolist()
+    log = math.log(8)  # 2.0794
+    assert bounds == pytest.approx(
+        [0.5 + 0.5 * math.sqrt(log / 8), 0.5605, 1.3210, 0.9 + 0.5 * math.sqrt(log / 2)], abs=1e-4
+    )
+    assert upper_bounds(G, visits * 0, torch.tensor([0]), 0.5).equal(G)  # ln 1 = 0
+
+
+def test_gates_by_hand():
+    assert depth_means(G, DEPTHS, IS_NODE, 3)[0].tolist() == pytest.approx([0.5, 0.4, 0.9, 0.0])
+    margins = gate_margins(G, DEPTHS, IS_NODE, 3, "priority")[0].tolist()
+    assert margins == pytest.approx([0.1, -0.2, 0.2, 0.0])
+    assert float(gate_margins(G, DEPTHS, IS_NODE, 3, "always")[0, 0]) > 1e9
+    assert -math.inf < float(gate_margins(G, DEPTHS, IS_NODE, 3, "never")[0, 0]) < -1e9
+    without = torch.tensor([[True, True, False, True]])
+    assert depth_means(G, DEPTHS, without, 3)[0, 1] == pytest.approx(0.2)
+
+
+def test_paths_by_hand():
+    is_open = torch.tensor([[False, False, False, True]])
+    leads = leads_to_open(is_open, PARENTS, DEPTHS, 3)
+    assert leads.tolist() == [[True, True, False, True]]
+    # Node 2 has the larger bound, and nothing to expand at it or below.
+    assert best_path(G, leads, PARENTS, 3).tolist() == [[0, 1, 3]]
+    assert best_path(G, IS_NODE, PARENTS, 3).tolist() == [[0, 2, -1]]
+    assert best_path(G, ~IS_NODE, PARENTS, 3).tolist() == [[-1, -1, -1]]
+
+
+def test_expansions_by_hand():
+    margins = torch.tensor([[0.1, -0.2, 0.3]]).expand(5, -1)
+    is_open = torch.tensor(
+        [[True, True, True], [True, True, True], [True, True, True], [0, 1, 0], [0, 0, 0]]
+    ).bool()
+    left = torch.tensor([5, 1, 0, 5, 5])
+    assert expanding(margins, is_open, left).tolist() == [
+        [True, False, True],
+        [False, False, True],  # the deepest first
+        [False, False, False],
+        [False, True, False],  # none passes: the one that lacks least
+        [False, False, False],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"warm_width": 0}, "warm_width must be at least 1, got 0"),
+        ({"paths_per_round": 0}, "paths_per_round must be at least 1"),
+        ({"exploration": -1.0}, "exploration must be 0 or more, got -1.0"),
+        ({"gamma": 1.5}, "gamma must lie in 0..1, got 1.5"),
+    ],
+)
+def test_settings_that_mean_nothing_are_refused(changes, words):
+    with pytest.raises(ValueError, match=words):
+        ValueGuidedDecoding(**changes)

@@ -1,0 +1,134 @@
+"""Value-guided decoding of one user in plain Python: slow, sequential, and easy to check."""
+
+import math
+from dataclasses import dataclass, field
+
+import torch
+
+from sidestep.search.noise import edge_gumbels, user_keys
+from sidestep.step import normalised
+
+
+@dataclass
+class Node:
+    """A prefix in the tree; `untried` holds log π of the codes that have no child yet."""
+
+    prefix: tuple
+    log_prob: float
+    value: float
+    entropy: float
+    untried: dict
+    children: list = field(default_factory=list)
+    visits: int = 0
+
+
+class Reference:
+    """Grows one user's tree, one traversal after the other."""
+
+    def __init__(self, policy, model, history, trie, *, tokens):
+        self.policy, self.model, self.trie = policy, model, trie
+        self.levels = trie.num_levels
+        self.key = user_keys(history, policy.seed)
+        self.step, self.context = model.encode(history, capacity=tokens + 1)
+        self.slots, self.states = {(): 0}, {(): 0}
+        self.traversals, self.tokens = 0, tokens - 1
+        self.root = self.node((), 0.0)
+        self.created = [self.root]
+        self.warm_up()
+        while self.tokens and self.leads(self.root):
+            self.traverse()
+
+    def node(self, prefix, log_prob):
+        """A node from what the model just said."""
+        legal = self.trie.legal(torch.tensor([[self.states[prefix]]]))[0, 0]
+        logs = normalised(self.step.logits[0, 0].masked_fill(~legal, -torch.inf)).tolist()
+        untried = {code: logs[code] for code in legal.nonzero().flatten().tolist()}
+        entropy = -sum(math.exp(log) * log for log in untried.values())
+        return Node(prefix, log_prob, float(self.step.value[0, 0]), entropy, untried)
+
+    def expand(self, parent, code):
+        """A child of its own token."""
+        prefix = (*parent.prefix, code)
+        log_prob = parent.log_prob + parent.untried.pop(code)
+        parents = torch.tensor([[self.slots[parent.prefix]]])
+        codes, depth = torch.tensor([[code]]), torch.tensor([[len(prefix)]])
+        is_node = torch.tensor([[True]])
+        self.step, self.context = self.model.extend(
+            self.context, codes, parents, depth, is_node=is_node
+        )
+        state = self.trie.child(torch.tensor([[self.states[parent.prefix]]]), codes)
+        self.slots[prefix], self.states[prefix] = len(self.slots), int(state)
+        child = self.node(prefix, log_prob)
+        parent.children.append(child)
+        self.created.append(child)
+        self.tokens -= 1
+
+    def warm_up(self):
+        beams = [self.root]
+        for _ in range(self.levels):
+            longer = [
+                (node.log_prob + log, node, code)
+                for node in beams
+                for code, log in node.untried.items()
+            ]
+            longer = sorted(longer, key=lambda found: -found[0])[: self.policy.warm_width]
+            first = len(self.created)
+            for _, node, code in longer:
+                self.expand(node, code)
+            beams = self.created[first:]
+
+    def priority(self, node):
+        value = node.value
+        if not node.prefix:
+            value = self.policy.gamma * mean([child.value for child in node.children])
+        return self.policy.value_weight * value + self.policy.entropy_weight * node.entropy
+
+    def margin(self, node):
+        at = len(node.prefix)
+        if not at:
+            if self.policy.root_gate != "priority":
+                return math.inf if self.policy.root_gate == "always" else -math.inf
+            at = 1
+        peers = [self.priority(other) for other in self.created if len(other.prefix) == at]
+        return self.priority(node) - mean(peers)
+
+    def leads(self, node):
+        return bool(node.untried) or any(map(self.leads, node.children))
+
+    def bound(self, node):
+        doubt = math.sqrt(math.log(self.traversals + 1) / (node.visits + 1))
+        return self.priority(node) + self.policy.exploration * doubt
+
+    def traverse(self):
+        path = [self.root]
+        while ways := [child for child in path[-1].children if self.leads(child)]:
+            path.append(max(ways, key=self.bound))
+        margins = {node.prefix: self.margin(node) for node in path}
+        for node in path:
+            node.visits += 1
+        self.traversals += 1
+        is_open = [node for node in path if node.untried]
+        passing = [node for node in is_open if margins[node.prefix] >= 0]
+        passing = passing or [max(is_open, key=lambda node: margins[node.prefix])]
+        for node in reversed(passing):
+            if self.tokens:
+                self.expand(node, self.draw(node))
+
+    def draw(self, node):
+        state = torch.tensor([[self.states[node.prefix]]])
+        noise = edge_gumbels(self.key, state, max(self.trie.codebook_sizes))[0, 0].tolist()
+        return max(node.untried, key=lambda code: node.untried[code] + noise[code])
+
+    def answer(self):
+        """The best leaves by value, then completed ones."""
+        leaves = [node for node in self.created if len(node.prefix) == self.levels]
+        best = [node.prefix for node in sorted(leaves, key=lambda node: -node.value)]
+        above = [node for node in self.created if len(node.prefix) == self.levels - 1]
+        for node in sorted(above, key=lambda node: -node.value):
+            likely = sorted(node.untried, key=lambda code: -node.untried[code])
+            best += [(*node.prefix, code) for code in likely]
+        return best[: self.policy.num_leaves]
+
+
+def mean(values):
+    return sum(values) / len(values) if values else 0.0

@@ -98,6 +98,13 @@ def test_a_user_without_candidates_counts_nowhere():
     assert td_loss(errors, torch.ones(2), nobody).tolist() == [0, 0, 0]
 
 
+def test_targets_keep_their_digits_where_networks_run_in_half_precision():
+    expected = td_targets(rewards(), VALUES, SHARED, gamma=0.99)
+    with torch.autocast("cpu", torch.bfloat16):
+        got = td_targets(rewards(), VALUES, SHARED, gamma=0.99)
+    torch.testing.assert_close(got, expected)
+
+
 def test_no_gradient_goes_through_a_target():
     values = VALUES.clone().requires_grad_()
     assert not td_targets(rewards(), values, SHARED, gamma=0.9).requires_grad

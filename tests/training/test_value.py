@@ -110,6 +110,23 @@ def test_every_target_is_searched_from_its_own_history_and_only_the_head_learns(
     assert all(weights.grad is not None for weights in lowered.head.parameters())
 
 
+def test_rewards_are_those_of_the_leaves_that_items_share():
+    embeddings = torch.eye(5)
+    embeddings[4] = embeddings[0]  # items 3 and 4 share the leaf 11
+    lowered = objective_of(num_beams=4, embeddings=7 * embeddings)
+    window = WindowBatch(
+        items=torch.tensor([[2, 0]]),
+        lengths=torch.tensor([2]),
+        is_target=torch.tensor([[False, True]]),
+        num_targets=1,
+    )
+    # Below the first code 1 lie e2 and (e3 + e0) / 2, whose mean has cosine 1/4 / √(3/8) with e0.
+    first = [0.3, -0.3 * (1 - 0.25 / 0.375**0.5)]
+    second = [1.0, -1.0, -1.0, -(1 - 0.5**0.5)]
+    reward = float(lowered(window).parts["reward"])
+    assert reward == pytest.approx(sum(first + second) / 6, abs=1e-6)
+
+
 def test_without_the_target_a_search_that_misses_it_sees_no_right_leaf():
     found_all = objective_of(num_beams=4, include_target=False)(BATCH)
     assert found_all.parts["missed"] == 0

@@ -155,4 +155,5 @@ def _bucket_means(
 ) -> Float[Tensor, "users candidates dim"]:
     """Mean over the candidates that share each candidate's prefix; 0 at padding."""
     counts = shared.sum(dim=2, keepdim=True).clamp(min=1)
-    return shared.to(values.dtype) @ values / counts
+    with torch.autocast(values.device.type, enabled=False):  # a target keeps its digits
+        return shared.to(values.dtype) @ values / counts

@@ -260,9 +260,10 @@ class _Growth:
         self.entropies = torch.zeros(shape, dtype=torch.float64, device=device)
         self.visits = torch.zeros(shape, dtype=torch.long, device=device)
         self.is_node = torch.zeros(shape, dtype=torch.bool, device=device)
-        # Log-probabilities of the codes that were not tried yet, and how many there are.
+        # Log-probabilities of the codes that were not tried yet, and how many there are. Nothing
+        # reads a column before it is written, and most stay so: empty ones take no memory.
         codes = (*shape, root.logits.shape[2])
-        self.untried = torch.full(codes, -torch.inf, device=device)
+        self.untried = torch.empty(codes, device=device)
         self.num_untried = torch.zeros(shape, dtype=torch.long, device=device)
         self.traversals = torch.zeros(shape[0], dtype=torch.long, device=device)
         self.tokens_left = torch.full((shape[0],), tokens - 1, device=device)

@@ -11,11 +11,11 @@ from sidestep.recommender import GenerativeRecommender
 from sidestep.search.guided_beam import GuidedBeamSearch
 from sidestep.search.policy import Scope
 from sidestep.search.process_reward import ProcessReward
-from sidestep.search.scorer import Guidance
+from sidestep.search.scorer import Guidance, GuidanceConfig
 from sidestep.step import NO_ITEM, HistoryBatch
 from sidestep.training.loop import TrainingConfig
 from sidestep.training.process_reward import ProcessRewardObjective, ProcessRewardTrainingConfig
-from sidestep.training.stages import GuidanceConfig, ValidationConfig, train_process_reward
+from sidestep.training.stages import ValidationConfig, train_process_reward
 
 from .test_stages import a_catalog, a_split
 
@@ -105,6 +105,34 @@ def test_trained_it_tells_the_next_items_prefixes_from_others(tmp_path):
     hits = int((found == (items[:, -1] + 1) % 12).sum())
     assert trained.result.best_score > 0.4
     assert hits >= 9
+
+
+def test_a_run_is_not_continued_beside_another_backbone(tmp_path):
+    catalog = a_catalog()
+    backbone = backbone_of(catalog.semantic_ids, catalog.codebook_sizes)
+
+    def trained():
+        return train_process_reward(
+            a_split(),
+            catalog,
+            backbone,
+            model=ProcessRewardConfig(dim=4),
+            objective=ProcessRewardTrainingConfig(num_negatives=2),
+            guidance=GuidanceConfig(),
+            training=TrainingConfig(epochs=1, batch_size=12, device="cpu"),
+            max_history=4,
+            folder=tmp_path,
+            seed=0,
+            validation=ValidationConfig(num_beams=4),
+            resume=True,
+        )
+
+    first = trained().network.embedding.weight
+    assert torch.equal(trained().network.embedding.weight, first)
+    with torch.no_grad():
+        backbone.start += 1
+    with pytest.raises(ValueError, match=r"another run: about\.backbone was"):
+        trained()
 
 
 def test_a_network_of_another_trie_is_refused():

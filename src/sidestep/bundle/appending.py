@@ -5,6 +5,7 @@ keeps per item has to be invented: the mean of what the item's siblings have, th
 share the longest prefix with it. So has what it keeps of a number that no bucket has needed before:
 the row of the highest one. SASRec knows items by nothing but their rows, so that it only takes new
 ones with a catalog whose semantic IDs say which items are siblings. Popularity counts them as zero.
+A process reward model keeps the scores of old prefixes and invents the rows of new ones likewise.
 """
 
 from collections.abc import Sequence
@@ -19,7 +20,9 @@ from torch import Tensor
 
 from sidestep.bundle.loaded import LoadedRecommender
 from sidestep.bundle.networks import Network, build_network, description_of, weights_of
+from sidestep.bundle.process_rewards import carried_over
 from sidestep.catalog.catalog import Catalog
+from sidestep.model.process_reward import ProcessRewardModel
 from sidestep.model.semantic_id_model import SemanticIdModel
 
 NewRows = Literal["siblings", "zeros"]
@@ -55,7 +58,8 @@ def append_items(
     Raises:
         TypeError: an item id is not a string.
         ValueError: ids that the catalog has or that repeat, codes that are missing or out of range,
-            a codebook that shrinks, or a network that cannot know new items or codes.
+            a codebook that shrinks, a network that cannot know new items or codes, or a process
+            reward model whose prefixes share rows.
     """
     old = loaded.catalog.to("cpu")
     sizes = old.codebook_sizes
@@ -67,7 +71,9 @@ def append_items(
     counts = loaded.counts
     if counts is not None:
         counts = np.concatenate([counts, np.zeros(len(item_ids), counts.dtype)])
-    network = loaded.network
+    network, process_reward = loaded.network, loaded.process_reward
+    if process_reward is not None:
+        process_reward = _carried_over(loaded, process_reward, catalog)
     if network is not None:
         network = _grown(loaded, network, catalog, new_rows).to(loaded.device)
     known = {
@@ -79,6 +85,7 @@ def append_items(
         manifest=loaded.manifest.model_copy(update=known),
         catalog=catalog.to(loaded.device),
         network=network,
+        process_reward=process_reward,
         counts=counts,
     )
 
@@ -162,6 +169,14 @@ def _grown(
     grown = build_network(loaded.kind, description_of(network), catalog, weights)
     assert grown is not None
     return grown
+
+
+def _carried_over(
+    loaded: LoadedRecommender, process_reward: ProcessRewardModel, catalog: Catalog
+) -> ProcessRewardModel:
+    assert isinstance(loaded.network, SemanticIdModel)
+    old = loaded.catalog.trie.to("cpu")
+    return carried_over(process_reward, loaded.network, old, catalog.trie).to(loaded.device)
 
 
 def _sibling_means(

@@ -3,7 +3,8 @@
 It holds `manifest.json`, the weights and the catalog, and nothing that has to be unpickled.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from sidestep.bundle.manifest import (
     FORMAT,
     MANIFEST,
     SCHEMA_VERSION,
+    KeptProcessReward,
     Manifest,
     library_versions,
     read_manifest,
@@ -27,12 +29,18 @@ from sidestep.bundle.networks import (
     build_network,
     description_of,
     kind_of,
+    plain_weights,
     weights_of,
 )
+from sidestep.bundle.process_rewards import build_process_reward, refuse_other_prefixes
 from sidestep.catalog.catalog import Catalog
 from sidestep.files import check_replaceable, file_sha256, whole_folder, write_json
+from sidestep.model.process_reward import ProcessRewardModel
+from sidestep.model.semantic_id_model import SemanticIdModel
+from sidestep.search.scorer import GuidanceConfig
 
 _WEIGHTS = "model.safetensors"
+_PROCESS_REWARD = "process_reward.safetensors"
 CATALOG = "catalog"
 _COUNTS = "counts"
 
@@ -48,6 +56,8 @@ def save_bundle(
     training: Mapping[str, Any] | None = None,
     data: Mapping[str, Any] | None = None,
     num_new_items: int = 0,
+    process_reward: ProcessRewardModel | None = None,
+    guidance: GuidanceConfig | None = None,
 ) -> None:
     """Writes a bundle, whole or not at all; an older bundle at `path` is replaced.
 
@@ -61,14 +71,24 @@ def save_bundle(
         training: a summary, as JSON.
         data: name and hashes of the dataset, as JSON.
         num_new_items: see `Manifest`.
+        process_reward: what can guide the search of the network.
+        guidance: of the search by which its weights were chosen; None is the default.
+
+    Raises:
+        ValueError: a network and counts or neither, a process reward model of another catalog, or
+            something else stands at `path`.
     """
     if (network is None) == (counts is None):
         raise ValueError("a bundle holds either a network or counts; give one of the two.")
+    kept = None
+    if process_reward is not None:
+        refuse_other_prefixes(process_reward, network, catalog.trie)
+        kept = KeptProcessReward(model=process_reward.config, guidance=guidance or GuidanceConfig())
     check_replaceable(
         path,
         "a bundle",
         lambda folder: (folder / MANIFEST).is_file(),
-        (MANIFEST, _WEIGHTS, CATALOG),
+        (MANIFEST, _WEIGHTS, _PROCESS_REWARD, CATALOG),
     )
     kind = kind_of(network)
     with whole_folder(path) as folder:
@@ -77,6 +97,8 @@ def save_bundle(
         else:
             assert counts is not None
             save_file({_COUNTS: torch.from_numpy(np.ascontiguousarray(counts))}, folder / _WEIGHTS)
+        if process_reward is not None:
+            save_file(plain_weights(process_reward), folder / _PROCESS_REWARD)
         catalog.save(folder / CATALOG)
         manifest = Manifest(
             format=FORMAT,
@@ -85,6 +107,7 @@ def save_bundle(
             model=description_of(network),
             max_history=max_history,
             num_new_items=num_new_items,
+            process_reward=kept,
             seed=seed,
             training=dict(training or {}),
             data=dict(data or {}),
@@ -111,6 +134,8 @@ def save_loaded(path: Path, loaded: LoadedRecommender) -> None:
         training=loaded.manifest.training,
         data=loaded.manifest.data,
         num_new_items=loaded.manifest.num_new_items,
+        process_reward=loaded.process_reward,
+        guidance=loaded.guidance,
     )
 
 
@@ -146,22 +171,49 @@ def load(
             f"{folder / CATALOG}: version {catalog.version[:12]}, but the bundle was trained on "
             f"{manifest.catalog_version[:12]}; copy or train it again."
         )
-    try:
+    with _must_fit(folder / _WEIGHTS):
         weights = load_file(folder / _WEIGHTS)
         network = build_network(manifest.kind, manifest.model, catalog, weights)
-    except (SafetensorError, RuntimeError, ValidationError) as error:
-        raise ValueError(
-            f"{folder / _WEIGHTS}: its weights do not fit {MANIFEST} ({error}); train it again."
-        ) from error
-    if network is not None:
-        network.to(chosen)
+    process_reward = _process_reward(folder, manifest, catalog, network)
+    for module in (network, process_reward):
+        if module is not None:
+            module.to(chosen)
     return LoadedRecommender(
         manifest=manifest,
         catalog=catalog.to(chosen),
         network=network,
+        process_reward=process_reward,
         counts=weights[_COUNTS].numpy() if network is None else None,
         device=chosen,
     )
+
+
+def _process_reward(
+    folder: Path, manifest: Manifest, catalog: Catalog, network: Network | None
+) -> ProcessRewardModel | None:
+    if manifest.process_reward is None:
+        return None
+    file = folder / _PROCESS_REWARD
+    if not isinstance(network, SemanticIdModel):
+        raise ValueError(
+            f"{file}: a {manifest.kind} has no states that a process reward model could read; "
+            "train it again."
+        )
+    with _must_fit(file):
+        return build_process_reward(
+            manifest.process_reward.model, network, catalog.trie, load_file(file)
+        )
+
+
+@contextmanager
+def _must_fit(file: Path) -> Iterator[None]:
+    """Says of which file the weights are that do not fit."""
+    try:
+        yield
+    except (SafetensorError, RuntimeError, ValidationError) as error:
+        raise ValueError(
+            f"{file}: its weights do not fit {MANIFEST} ({error}); train it again."
+        ) from error
 
 
 def bundle_folder(path: Path) -> Path:

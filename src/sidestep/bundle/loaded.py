@@ -20,11 +20,13 @@ from sidestep.bundle.networks import Network
 from sidestep.catalog.availability import Availability
 from sidestep.catalog.catalog import Catalog
 from sidestep.data.histories import Histories
+from sidestep.model.process_reward import ProcessRewardModel
 from sidestep.model.sasrec import SasRec
 from sidestep.model.semantic_id_model import SemanticIdModel
 from sidestep.recommender import GenerativeRecommender, Recommendations, ReservedPlaces
 from sidestep.search.beam import BeamSearch
 from sidestep.search.policy import SearchPolicy
+from sidestep.search.scorer import GuidanceConfig
 from sidestep.step import NO_ITEM
 
 _DEFAULT_BEAMS = 50
@@ -57,12 +59,14 @@ class LoadedRecommender:
     """A bundle in memory; `load` makes it. Items with a tombstone are never recommended.
 
     network: in `eval` mode on `device`; None for popularity.
+    process_reward: likewise; None where the bundle has none.
     counts: interactions per item in training, for popularity.
     """
 
     manifest: Manifest
     catalog: Catalog
     network: Network | None
+    process_reward: ProcessRewardModel | None = None
     counts: np.ndarray | None = field(repr=False)
     device: torch.device
 
@@ -75,6 +79,12 @@ class LoadedRecommender:
     def max_history(self) -> int:
         """The most recent items of a history that count."""
         return self.manifest.max_history
+
+    @property
+    def guidance(self) -> GuidanceConfig | None:
+        """How the process reward model guided the search by which it was chosen."""
+        kept = self.manifest.process_reward
+        return None if kept is None else kept.guidance
 
     @property
     def num_new_items(self) -> int:

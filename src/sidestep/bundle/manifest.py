@@ -7,10 +7,12 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sidestep.files import read_json
+from sidestep.model.process_reward import ProcessRewardConfig
+from sidestep.search.scorer import GuidanceConfig
 
 SCHEMA_VERSION = 3
 """Version 2 added T5 and Hugging Face networks, and tombstones in the catalog; version 3 the number
-of new items, of which a bundle of version 1 or 2 is taken to have none."""
+of new items and the process reward model: a bundle of version 1 or 2 is taken to have none."""
 
 MANIFEST = "manifest.json"
 FORMAT = "sidestep.bundle"
@@ -18,6 +20,19 @@ FORMAT = "sidestep.bundle"
 Kind = Literal["semantic-id-transformer", "semantic-id-t5", "hugging-face", "sasrec", "popularity"]
 
 _LIBRARIES = ("sidestep", "torch", "numpy", "safetensors")
+
+
+class KeptProcessReward(BaseModel):
+    """What a manifest says of a process reward model; its weights have a file of their own.
+
+    model: its shape.
+    guidance: of the search by which its weights were chosen.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: ProcessRewardConfig
+    guidance: GuidanceConfig
 
 
 class Manifest(BaseModel):
@@ -29,6 +44,7 @@ class Manifest(BaseModel):
     files: SHA-256 by path within the bundle.
     max_history: most recent items that are shown to the network.
     num_new_items: items that were appended after the training: the last ones of the catalog.
+    process_reward: what can guide the search; None where there is none.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -39,6 +55,7 @@ class Manifest(BaseModel):
     model: dict[str, Any]
     max_history: int = Field(ge=1)
     num_new_items: int = Field(0, ge=0)
+    process_reward: KeptProcessReward | None = None
     seed: int
     training: dict[str, Any]
     data: dict[str, Any]

@@ -72,9 +72,14 @@ def build_network(
 def weights_of(network: Network) -> dict[str, Tensor]:
     """The weights as a bundle keeps them: on the CPU, each with memory of its own."""
     kept: Any = network.language_model if kind_of(network) == "hugging-face" else network
+    return plain_weights(kept)
+
+
+def plain_weights(module: nn.Module) -> dict[str, Tensor]:
+    """The weights of any module, on the CPU, each with memory of its own."""
     return {
         name: weights.detach().cpu().clone().contiguous()
-        for name, weights in kept.state_dict().items()
+        for name, weights in module.state_dict().items()
     }
 
 

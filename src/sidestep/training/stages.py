@@ -4,6 +4,7 @@ Each builds the network, its objective, the windows and the validation, and hand
 loop; there is no second loop here.
 """
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,7 +31,7 @@ from sidestep.search.beam import BeamSearch
 from sidestep.search.guided_beam import GuidedBeamSearch
 from sidestep.search.policy import SearchPolicy
 from sidestep.search.process_reward import ProcessReward
-from sidestep.search.scorer import Guidance
+from sidestep.search.scorer import Guidance, GuidanceConfig
 from sidestep.training.loop import Progress, TrainingConfig, TrainingResult, train
 from sidestep.training.next_code import NextCodeConfig, NextCodeObjective
 from sidestep.training.next_item import NextItemConfig, NextItemObjective
@@ -61,18 +62,6 @@ class ValidationConfig(BaseModel):
 
     batch_size: int = Field(64, ge=1)
     """Users per batch."""
-
-
-class GuidanceConfig(BaseModel):
-    """How a prefix scorer is used where weights are chosen by guided beam search."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    likelihood_weight: float = Field(1.0, ge=0)
-    """λ of y + λ · log π; 0 is the scorer alone, as published."""
-
-    candidates_per_beam: int = Field(4, ge=1)
-    """K+ / K."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -224,13 +213,7 @@ def train_process_reward(
     """
     _check_items(split, catalog.num_items)
     validation = validation or ValidationConfig()
-    with unchanged_random_state():
-        seed_everything(seed)
-        network = ProcessRewardModel(
-            model,
-            num_prefixes=catalog.trie.num_nodes(),
-            memory_dim=backbone.head_weight.shape[1],
-        )
+    network = new_process_reward(catalog, backbone, model, seed=seed)
     policy = GuidedBeamSearch(
         guidance=Guidance(
             scorer=ProcessReward(network=network), likelihood_weight=guidance.likelihood_weight
@@ -256,6 +239,7 @@ def train_process_reward(
         about={
             "kind": "process-reward",
             "catalog": catalog.version,
+            "backbone": _weights_sha256(backbone),
             "model": model.model_dump(mode="json"),
             "objective": objective.model_dump(mode="json"),
             "guidance": guidance.model_dump(mode="json"),
@@ -359,6 +343,28 @@ def new_sasrec(
         seed_everything(seed)
         network = SasRec(model, num_items)
         return network, NextItemObjective(network, objective)
+
+
+def new_process_reward(
+    catalog: Catalog, backbone: SemanticIdModel, model: ProcessRewardConfig, *, seed: int
+) -> ProcessRewardModel:
+    """An untrained process reward model of the prefixes of a catalog."""
+    with unchanged_random_state():
+        seed_everything(seed)
+        return ProcessRewardModel(
+            model,
+            num_prefixes=catalog.trie.num_nodes(),
+            memory_dim=backbone.head_weight.shape[1],
+        )
+
+
+def _weights_sha256(network: nn.Module) -> str:
+    """What tells a network that is read, but not trained, from another of its shape."""
+    digest = hashlib.sha256()
+    for name, weights in sorted(network.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(weights.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _train(

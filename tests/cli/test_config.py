@@ -7,7 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sidestep.cli.config import PopularityRun, SasRecRun, TransformerRun, read_config
+from sidestep.cli.config import (
+    PopularityRun,
+    ProcessRewardRun,
+    SasRecRun,
+    TransformerRun,
+    read_config,
+)
 from sidestep.cli.plain_yaml import read_yaml, write_yaml
 from tests.cli.broken_configs import broken_config, strange_setting
 from tests.cli.commands import refused
@@ -64,9 +70,14 @@ def test_a_strange_setting_is_refused_or_valid(example, seed):
             "line 2: not valid YAML (nested deeper than 20 levels",
         ),
         ("kind: sasrec\nmax_history: " + "9" * 5000, "a number of more than 30 digits"),
-        ("kind: [sasrec]", "kind must be one of transformer, sasrec, popularity, got ['sasrec']"),
+        (
+            "kind: [sasrec]",
+            "one of transformer, sasrec, popularity, process-reward, got ['sasrec']",
+        ),
         ("kind: sasrec\nmax_history: 2024-02-31", "'2024-02-31' is no value"),
         ("kind: sasrec\nmodel: 7\nobjective: {x: 1}", "model: Input should be"),
+        ("kind: process-reward", "backbone: Field required"),
+        ("kind: process-reward\nbackbone: r\nmax_history: 5", "unknown key 'max_history'"),
         ("kind: !!python/name:os.system x", "line 1: not valid YAML (could not determine"),
         ("kind: sasrec\x00", "not valid YAML (unacceptable character #x0000"),
         ("", "must hold keys and values"),
@@ -96,7 +107,7 @@ def test_data_is_not_taken_for_a_configuration(tmp_path):
 
 def test_the_kinds_are_read_as_what_they_are():
     kinds = {type(read_config(example)) for example in EXAMPLES}
-    assert kinds == {TransformerRun, SasRecRun, PopularityRun}
+    assert kinds == {TransformerRun, SasRecRun, PopularityRun, ProcessRewardRun}
 
 
 def test_a_byte_order_mark_is_no_mistake(tmp_path):

@@ -50,6 +50,18 @@ def test_results_files_say_how_it_was_guided(headed, tmp_path):
     assert second.setting.likelihood_weight is None
 
 
+def test_every_level_may_have_a_weight_of_its_own(headed, tmp_path):
+    results = tmp_path / "quality.jsonl"
+    guided = ("--search", "item-beam", "--beams", 5)
+    for weights in ("0.5", "0.5,0.5,0.5", "0,0,0.5"):
+        measured(headed, *guided, "--likelihood-weight", weights, "--results", results)
+    same, again, other = read_lines(results)
+    assert same.metrics == again.metrics != other.metrics
+    assert other.setting.likelihood_weight == (0, 0, 0.5)
+    names = {path.name for path in (headed / "evaluations").iterdir()}
+    assert "validation-item-beam-5-of-20-weight-0,0,0.5" in names
+
+
 def test_recommend_is_guided_too(headed):
     asked = ("recommend", headed, "--history", "item-1,item-2", "-k", 3, "--json")
     guided = json.loads(run(*asked, "--search", "item-beam", "--likelihood-weight", 0))
@@ -61,11 +73,21 @@ def test_recommend_is_guided_too(headed):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (("--candidates", 9), "--candidates 9: the search beam has no use for it, only item-beam"),
-        (("--search", "exhaustive", "--beams", 9), "only beam and item-beam; leave the option out"),
+        (
+            ("--candidates", 9),
+            "--candidates 9: the search beam has no use for it, only item-beam and prm-beam",
+        ),
+        (("--search", "exhaustive", "--beams", 9), "only beam, item-beam and prm-beam; leave the"),
         (
             ("--search", "exhaustive", "--likelihood-weight", 1),
-            "only item-beam and exhaustive-item",
+            "only item-beam, exhaustive-item, prm-beam and exhaustive-prm",
+        ),
+        (("--search", "item-beam", "--likelihood-weight", "1,x"), "'1,x': write a number from 0"),
+        (("--search", "item-beam", "--likelihood-weight", -1), "'-1': write a number from 0"),
+        (("--search", "item-beam", "--likelihood-weight", "nan"), "'nan': write a number from 0"),
+        (
+            ("--search", "item-beam", "--likelihood-weight", "1,0.5"),
+            "likelihood_weight has 2 entries, but semantic IDs have 3 codes",
         ),
         (("--search", "item-beam", "--candidates", 9), "at least num_beams, got 9 for 50"),
     ],

@@ -10,11 +10,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sidestep.cli.console import plain_problem
 from sidestep.cli.plain_yaml import parse_yaml, read_yaml
+from sidestep.model.process_reward import ProcessRewardConfig
 from sidestep.model.sasrec import SasRecConfig
 from sidestep.model.transformer import TransformerConfig
+from sidestep.search.scorer import GuidanceConfig
 from sidestep.training.loop import TrainingConfig
 from sidestep.training.next_code import NextCodeConfig
 from sidestep.training.next_item import NextItemConfig
+from sidestep.training.process_reward import ProcessRewardTrainingConfig
 from sidestep.training.stages import ValidationConfig
 
 C = TypeVar("C", bound=BaseModel)
@@ -31,14 +34,18 @@ class _RunConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    max_history: int = Field(20, ge=1)
-    """Most recent items of a history that are looked at."""
-
     min_context: int = Field(1, ge=0)
     """Items that precede every position that is learned; zero also learns the first one."""
 
 
-class TransformerRun(_RunConfig):
+class _ReadingRun(_RunConfig):
+    """What every kind of run has that does not go by another one."""
+
+    max_history: int = Field(20, ge=1)
+    """Most recent items of a history that are looked at."""
+
+
+class TransformerRun(_ReadingRun):
     """A Transformer over semantic IDs."""
 
     kind: Literal["transformer"]
@@ -48,7 +55,7 @@ class TransformerRun(_RunConfig):
     validation: ValidationConfig = ValidationConfig()
 
 
-class SasRecRun(_RunConfig):
+class SasRecRun(_ReadingRun):
     """SASRec over item IDs."""
 
     kind: Literal["sasrec"]
@@ -58,18 +65,36 @@ class SasRecRun(_RunConfig):
     validation: ValidationConfig = ValidationConfig()
 
 
-class PopularityRun(_RunConfig):
+class PopularityRun(_ReadingRun):
     """Items by their count in the training part; nothing is learned."""
 
     kind: Literal["popularity"]
 
 
-AnyRun = TransformerRun | SasRecRun | PopularityRun
+class ProcessRewardRun(_RunConfig):
+    """A process reward model beside a trained Transformer, which stays as it is."""
+
+    kind: Literal["process-reward"]
+
+    backbone: str = Field(min_length=1)
+    """The Transformer: a run or a bundle. The catalog and `max_history` are its own."""
+
+    model: ProcessRewardConfig = ProcessRewardConfig()
+    objective: ProcessRewardTrainingConfig = ProcessRewardTrainingConfig()
+    guidance: GuidanceConfig = GuidanceConfig()
+    training: TrainingConfig = TrainingConfig()
+    validation: ValidationConfig = ValidationConfig()
+
+
+LearnedRun = TransformerRun | SasRecRun | ProcessRewardRun
+
+AnyRun = LearnedRun | PopularityRun
 
 _KINDS: dict[str, type[AnyRun]] = {
     "transformer": TransformerRun,
     "sasrec": SasRecRun,
     "popularity": PopularityRun,
+    "process-reward": ProcessRewardRun,
 }
 
 

@@ -23,7 +23,14 @@ from sidestep.cli.inputs import load_dataset
 from sidestep.cli.options import AsJson
 from sidestep.cli.reports import refuse_report_at, write_report
 from sidestep.cli.runs import RunFolder
-from sidestep.cli.searches import NUM_BEAMS, AskedSearch, Candidates, LikelihoodWeight, Search
+from sidestep.cli.searches import (
+    NUM_BEAMS,
+    AskedSearch,
+    Candidates,
+    LikelihoodWeight,
+    Search,
+    read_weights,
+)
 from sidestep.evaluation import evaluator, results
 from sidestep.evaluation.compare import compare, rows_in_words
 from sidestep.evaluation.evaluator import Evaluation
@@ -85,6 +92,8 @@ def evaluate(
       sidestep evaluate runs/scientific/transformer-0 --search exhaustive --users 2000 --json
 
       sidestep evaluate runs/scientific/transformer-0 --search item-beam --candidates 200
+
+      sidestep evaluate runs/scientific/prm-0 --search prm-beam --likelihood-weight 1,0.5,0.5
     """
     folder = RunFolder(run)
     info = folder.info()
@@ -97,7 +106,9 @@ def evaluate(
             name=search,
             beams=beams,
             candidates=candidates,
-            likelihood_weight=likelihood_weight,
+            likelihood_weight=None
+            if likelihood_weight is None
+            else read_weights(likelihood_weight),
         ),
         num_users=num_users(users),
         exclude_seen=exclude_seen,

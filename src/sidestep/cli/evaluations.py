@@ -14,7 +14,7 @@ from sidestep.cli.console import ERR
 from sidestep.cli.environment import command_line, git_commit, machine
 from sidestep.cli.inputs import refuse_other_data, split_of, strategy_of
 from sidestep.cli.runs import RunFolder
-from sidestep.cli.searches import AskedSearch
+from sidestep.cli.searches import AskedSearch, weights_in_words
 from sidestep.data.dataset import Dataset
 from sidestep.data.splits import Rows, Split
 from sidestep.evaluation import evaluator, results
@@ -110,6 +110,7 @@ def plan_evaluation(
         ValueError: see there.
     """
     _refuse_unused(loaded, asked)
+    asked.search.policy(loaded, num_leaves=LIST_LENGTH)  # refuses what cannot be searched
     refuse_other_data(loaded, dataset)
     split = split_of(dataset)
     rows, users = evaluated_rows(split, asked.split, asked.num_users)
@@ -263,7 +264,7 @@ def _name(split: SplitName, method: str, setting: Setting) -> str:
     if setting.k_plus is not None:
         parts.append(f"of-{setting.k_plus}")
     if setting.likelihood_weight is not None:
-        parts.append(f"weight-{setting.likelihood_weight:g}")
+        parts.append(f"weight-{weights_in_words(setting.likelihood_weight)}")
     if setting.users != "all":
         parts.append(f"{setting.users}-users")
     if setting.exclude_seen:

@@ -16,7 +16,14 @@ from typing import Any
 import numpy as np
 
 from sidestep import __version__
-from sidestep.cli.config import AnyRun, TransformerRun, checked, checked_run, with_settings
+from sidestep.cli.config import (
+    AnyRun,
+    ProcessRewardRun,
+    TransformerRun,
+    checked,
+    checked_run,
+    with_settings,
+)
 from sidestep.cli.inputs import load_dataset
 from sidestep.cli.main import command_named
 from sidestep.cli.pipeline_config import CONFIG_FILE, PipelineConfig
@@ -34,7 +41,7 @@ _SPLIT = "split"
 _JUDGED = "test"
 """The rows that are evaluated and compared, unless the file says otherwise."""
 
-_OF_SEARCHES = ("search", "beams", "codes")
+_OF_SEARCHES = ("search", "beams", "candidates", "likelihood-weight", "codes")
 """Options of an evaluation that only runs with semantic IDs have a use for."""
 
 Runs = Mapping[str, AnyRun]
@@ -124,6 +131,11 @@ def pipeline_of(config: PipelineConfig, file: Path) -> Pipeline:
     for name in runs:
         if name in _TAKEN or not name.replace("-", "").replace("_", "").isalnum():
             raise ValueError(f"{file}: train: {name!r} is no name for a run; choose another.")
+        if isinstance(runs[name], ProcessRewardRun):
+            raise ValueError(
+                f"{file}: train.{name}: a process reward model is trained on a finished run, which "
+                "a pipeline does not wait for; train it with 'sidestep train' afterwards."
+            )
     coded = [name for name, run in runs.items() if isinstance(run, TransformerRun)]
 
     dataset = build.dataset(config)

@@ -20,6 +20,7 @@ from sidestep.cli.searches import (
     Candidates,
     LikelihoodWeight,
     Search,
+    read_weights,
 )
 from sidestep.step import NO_ITEM
 
@@ -71,6 +72,8 @@ def recommend(
 
       sidestep recommend runs/my/transformer --user u7 --exclude-seen --available in-stock.txt
 
+      sidestep recommend runs/my/prm --user u7 --search prm-beam
+
       sidestep recommend runs/my/bundle-2 --user u7 --dataset runs/my/dataset --k 10 --new-places 2
     """
     item_ids = _item_ids(run, history, user, dataset)
@@ -79,7 +82,7 @@ def recommend(
         name=search,
         beams=beams or (max(k, NUM_BEAMS) if search in WITH_BEAMS else None),
         candidates=candidates,
-        likelihood_weight=likelihood_weight,
+        likelihood_weight=None if likelihood_weight is None else read_weights(likelihood_weight),
     )
     asked.refuse_unused(loaded)
     if new_places > k:

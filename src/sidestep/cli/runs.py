@@ -1,16 +1,26 @@
 """A run on disk: what it was asked for, what came out, and how commands find it again."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from accelerate import PartialState
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from torch import nn
 
 from sidestep.bundle.folder import save_bundle
+from sidestep.bundle.loaded import LoadedRecommender
 from sidestep.catalog.catalog import Catalog
-from sidestep.cli.config import AnyRun, PopularityRun, SasRecRun, TransformerRun
+from sidestep.cli.backbones import load_backbone
+from sidestep.cli.config import (
+    AnyRun,
+    LearnedRun,
+    PopularityRun,
+    ProcessRewardRun,
+    SasRecRun,
+    TransformerRun,
+)
 from sidestep.cli.environment import memory_bytes
 from sidestep.cli.inputs import (
     fingerprint,
@@ -25,6 +35,7 @@ from sidestep.data.dataset import Dataset
 from sidestep.data.splits import Split
 from sidestep.data.windows import training_windows
 from sidestep.files import read_json, write_json
+from sidestep.model.process_reward import ProcessRewardModel
 from sidestep.model.sasrec import SasRec
 from sidestep.model.transformer import Transformer
 from sidestep.training.checkpoint import checkpoints, refuse_other_run
@@ -37,12 +48,16 @@ from sidestep.training.loop import (
 )
 from sidestep.training.stages import (
     Trained,
+    new_process_reward,
     new_sasrec,
     new_transformer,
+    train_process_reward,
     train_sasrec,
     train_semantic_id_model,
 )
 from sidestep.training.trackers import refuse_missing_trackers
+
+_Network = Transformer | SasRec | ProcessRewardModel
 
 _BYTES_PER_WEIGHT = 16
 """In training: a weight, its gradient, and two moments of AdamW, in float32."""
@@ -145,29 +160,19 @@ def train_run(
             memory, or the folder holds another run.
     """
     ready = _ready(config, dataset, catalog, folder, seed=info.seed, resume=resume)
-    split, catalog = ready.split, ready.catalog
-    network: Transformer | SasRec | None = None
+    network: _Network | None = None
     result: TrainingResult | None = None
     # Not before everything was checked: a folder that says what it holds should hold it.
     if not checkpoints(folder.path):
         folder.write(config, info)
     if not isinstance(config, PopularityRun):
-        trained = _trained(config, split, catalog, folder, info.seed, resume, report)
+        trained = _trained(config, ready, folder, info.seed, resume, report)
         network, result = trained.network, trained.result
         if result.stopped == "interrupted" or not PartialState().is_main_process:
             return result
     # Again, because a resumed run may have other settings where they change no step.
     folder.write(config, info)
-    save_bundle(
-        folder.bundle,
-        network=network,
-        counts=popularity_of(split, len(dataset.items)) if network is None else None,
-        catalog=catalog,
-        max_history=config.max_history,
-        seed=info.seed,
-        training={} if result is None else _summary(result),
-        data=fingerprint(dataset),
-    )
+    _save(config, ready, dataset, folder, info.seed, network, result)
     return result
 
 
@@ -227,12 +232,22 @@ class _Work:
 class _Ready:
     """What a run trains with, after every check that takes no training.
 
+    backbone: None where no other network is read.
     work: None where nothing is trained.
     """
 
     split: Split
     catalog: Catalog
-    work: _Work | None
+    max_history: int
+    backbone: LoadedRecommender | None = None
+    work: _Work | None = None
+
+    @property
+    def transformer(self) -> Transformer:
+        """The network of the backbone."""
+        assert self.backbone is not None
+        assert isinstance(self.backbone.network, Transformer)
+        return self.backbone.network
 
 
 def _ready(
@@ -245,32 +260,56 @@ def _ready(
     resume: bool,
 ) -> _Ready:
     """The rows and the catalog to train with; refuses what could not end well, writes nothing."""
+    split = split_of(dataset, min_context=config.min_context)
+    if isinstance(config, ProcessRewardRun):
+        backbone = load_backbone(config, dataset, catalog, out=folder.path)
+        refuse_prefixes_beyond_memory(config, backbone.catalog.trie.num_nodes())
+        ready = _Ready(
+            split=split,
+            catalog=backbone.catalog,
+            max_history=backbone.max_history,
+            backbone=backbone,
+        )
+    else:
+        coded = _checked_catalog(config, dataset, catalog, split)
+        ready = _Ready(split=split, catalog=coded, max_history=config.max_history)
+    if not isinstance(config, PopularityRun):
+        refuse_missing_trackers(config.training.trackers)
+    folder.refuse_other_contents()
+    if isinstance(config, PopularityRun):
+        return ready
+    ready = replace(ready, work=_work(config, ready, seed))
+    if not resume:
+        refuse_checkpoints(folder.path)
+    return ready
+
+
+def _checked_catalog(
+    config: TransformerRun | SasRecRun | PopularityRun,
+    dataset: Dataset,
+    catalog: Catalog | None,
+    split: Split,
+) -> Catalog:
+    """The catalog that was given, or one without semantic IDs where none are needed."""
     if catalog is not None:
         refuse_other_items(catalog, dataset)
+        warn_of_other_split(catalog, dataset, split)
     elif isinstance(config, TransformerRun):
         raise ValueError(
             "a transformer needs semantic IDs: give --catalog, from 'sidestep tokenize'."
         )
-    split = split_of(dataset, min_context=config.min_context)
-    if catalog is not None:
-        warn_of_other_split(catalog, dataset, split)
     if not isinstance(config, PopularityRun):
         refuse_beyond_memory(config, len(dataset.items))
-        refuse_missing_trackers(config.training.trackers)
-    folder.refuse_other_contents()
-    catalog = catalog or flat_catalog(dataset, split)
-    if isinstance(config, PopularityRun):
-        return _Ready(split=split, catalog=catalog, work=None)
-    work = _work(config, split, catalog, seed)
-    if not resume:
-        refuse_checkpoints(folder.path)
-    return _Ready(split=split, catalog=catalog, work=work)
+    return catalog or flat_catalog(dataset, split)
 
 
-def _work(config: TransformerRun | SasRecRun, split: Split, catalog: Catalog, seed: int) -> _Work:
+def _work(config: LearnedRun, ready: _Ready, seed: int) -> _Work:
     """The size of a training, by building its network, which finds what does not fit."""
-    network: Transformer | SasRec
-    if isinstance(config, SasRecRun):
+    catalog = ready.catalog
+    network: nn.Module
+    if isinstance(config, ProcessRewardRun):
+        network = new_process_reward(catalog, ready.transformer, config.model, seed=seed)
+    elif isinstance(config, SasRecRun):
         network, _ = new_sasrec(
             catalog.num_items,
             config.model,
@@ -280,7 +319,7 @@ def _work(config: TransformerRun | SasRecRun, split: Split, catalog: Catalog, se
         )
     else:
         network, _ = new_transformer(catalog, config.model, config.objective, seed=seed)
-    windows = training_windows(split.train, config.max_history)
+    windows = training_windows(ready.split.train, ready.max_history)
     return _Work(
         parameters=sum(weights.numel() for weights in network.parameters()),
         windows=len(windows),
@@ -306,15 +345,45 @@ def refuse_beyond_memory(config: TransformerRun | SasRecRun, num_items: int) -> 
         )
 
 
+def refuse_prefixes_beyond_memory(config: ProcessRewardRun, num_prefixes: int) -> None:
+    """Raises a `ValueError` for a process reward model whose training cannot fit this machine."""
+    model = config.model
+    # Not less than this: a vector per row, and what is square in the width in each block.
+    num_weights = (model.hashed_rows or num_prefixes) * model.dim + model.num_blocks * model.dim**2
+    needed = num_weights * _BYTES_PER_WEIGHT
+    if needed > memory_bytes():
+        raise ValueError(
+            f"model.dim {model.dim} with {num_prefixes:,} prefixes takes {needed / 1e9:,.0f} GB to "
+            f"train, and this machine has {memory_bytes() / 1e9:,.0f}; lower model.dim, or let "
+            "prefixes share model.hashed_rows."
+        )
+
+
 def _trained(
-    config: TransformerRun | SasRecRun,
-    split: Split,
-    catalog: Catalog,
+    config: LearnedRun,
+    ready: _Ready,
     folder: RunFolder,
     seed: int,
     resume: bool,
     report: Callable[[Progress], None] | None,
-) -> Trained[Transformer] | Trained[SasRec]:
+) -> Trained[Transformer] | Trained[SasRec] | Trained[ProcessRewardModel]:
+    split, catalog = ready.split, ready.catalog
+    if isinstance(config, ProcessRewardRun):
+        return train_process_reward(
+            split,
+            catalog,
+            ready.transformer,
+            model=config.model,
+            objective=config.objective,
+            guidance=config.guidance,
+            training=config.training,
+            max_history=ready.max_history,
+            folder=folder.path,
+            seed=seed,
+            validation=config.validation,
+            resume=resume,
+            report=report,
+        )
     if isinstance(config, SasRecRun):
         return train_sasrec(
             split,
@@ -341,6 +410,50 @@ def _trained(
         validation=config.validation,
         resume=resume,
         report=report,
+    )
+
+
+def _save(
+    config: AnyRun,
+    ready: _Ready,
+    dataset: Dataset,
+    folder: RunFolder,
+    seed: int,
+    network: _Network | None,
+    result: TrainingResult | None,
+) -> None:
+    """Leaves the bundle; that of a process reward model recommends by itself."""
+    summary = {} if result is None else _summary(result)
+    backbone = ready.backbone
+    if isinstance(config, ProcessRewardRun):
+        assert backbone is not None
+        assert isinstance(network, ProcessRewardModel)
+        before = backbone.manifest.training
+        # What answers took both trainings.
+        summary["seconds"] += before.get("seconds", 0.0)
+        save_bundle(
+            folder.bundle,
+            network=backbone.network,
+            catalog=ready.catalog,
+            max_history=ready.max_history,
+            seed=seed,
+            training={**summary, "backbone": {"seed": backbone.manifest.seed, **before}},
+            data=fingerprint(dataset),
+            num_new_items=backbone.num_new_items,
+            process_reward=network,
+            guidance=config.guidance,
+        )
+        return
+    assert not isinstance(network, ProcessRewardModel)
+    save_bundle(
+        folder.bundle,
+        network=network,
+        counts=popularity_of(ready.split, len(dataset.items)) if network is None else None,
+        catalog=ready.catalog,
+        max_history=ready.max_history,
+        seed=seed,
+        training=summary,
+        data=fingerprint(dataset),
     )
 
 

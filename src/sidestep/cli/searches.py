@@ -1,5 +1,6 @@
 """Searches by name: how one is asked for, and what results files say of it."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -13,23 +14,54 @@ from sidestep.search.exhaustive import ExhaustiveSearch
 from sidestep.search.guided_beam import GuidedBeamSearch
 from sidestep.search.item_support import ItemSupport
 from sidestep.search.policy import SearchPolicy
-from sidestep.search.scorer import Guidance
+from sidestep.search.process_reward import ProcessReward
+from sidestep.search.scorer import Guidance, GuidanceConfig, PrefixScorer
 
-SearchName = Literal["beam", "item-beam", "exhaustive", "exhaustive-item"]
-"""`item-beam` is guided by the item head of the network itself; `exhaustive` and `exhaustive-item`
-rank every item by what the two rank by."""
+SearchName = Literal[
+    "beam", "item-beam", "prm-beam", "exhaustive", "exhaustive-item", "exhaustive-prm"
+]
+"""`item-beam` is guided by the item head of the network itself, `prm-beam` by a process reward
+model; `exhaustive`, `exhaustive-item` and `exhaustive-prm` rank every item by what the beams rank
+by."""
 
 NUM_BEAMS = 50
 """Prefixes per level, unless something else is said."""
 
-CANDIDATES_PER_BEAM = 4
-"""K+ / K, likewise."""
+GUIDANCE = GuidanceConfig()
+"""By an item head, likewise; a process reward model has its own."""
 
-LIKELIHOOD_WEIGHT = 1.0
-"""λ, likewise."""
+WITH_BEAMS: Sequence[SearchName] = ("beam", "item-beam", "prm-beam")
+_GUIDED_BEAMS: Sequence[SearchName] = ("item-beam", "prm-beam")
+_BY_PROCESS_REWARD: Sequence[SearchName] = ("prm-beam", "exhaustive-prm")
+_GUIDED: Sequence[SearchName] = ("item-beam", "exhaustive-item", *_BY_PROCESS_REWARD)
 
-WITH_BEAMS: Sequence[SearchName] = ("beam", "item-beam")
-_GUIDED: Sequence[SearchName] = ("item-beam", "exhaustive-item")
+Weights = float | tuple[float, ...]
+"""λ of all levels, or one for each."""
+
+
+def read_weights(text: str) -> Weights:
+    """λ as it is written on the command line.
+
+    Raises:
+        ValueError: it is no number from 0, and no such numbers with commas between them.
+    """
+    try:
+        weights = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        weights = ()
+    if not weights or not all(0 <= weight < math.inf for weight in weights):
+        raise ValueError(
+            f"--likelihood-weight {text!r}: write a number from 0, or one per level with commas "
+            "between them, such as 1,0.5,0."
+        )
+    return weights[0] if len(weights) == 1 else weights
+
+
+def weights_in_words(weights: Weights) -> str:
+    """λ as `read_weights` reads it."""
+    given = weights if isinstance(weights, tuple) else (weights,)
+    return ",".join(f"{weight:g}" for weight in given)
+
 
 Search = Annotated[
     SearchName | None, typer.Option(help="How semantic IDs are searched; default: beam.")
@@ -39,16 +71,17 @@ Candidates = Annotated[
     typer.Option(
         "--candidates",
         min=1,
-        help="K+: prefixes per level that item-beam chooses among; default: "
-        f"{CANDIDATES_PER_BEAM} per beam.",
+        help="K+: prefixes per level that item-beam and prm-beam choose among; default: "
+        f"{GUIDANCE.candidates_per_beam} per beam, or as the process reward model was chosen by.",
     ),
 ]
 LikelihoodWeight = Annotated[
-    float | None,
+    str | None,
     typer.Option(
-        min=0,
-        help="λ: weight of log π beside what guides the search; default: "
-        f"{LIKELIHOOD_WEIGHT:g}, and 0 leaves it out.",
+        metavar="λ[,λ...]",
+        help="Weight of log π beside what guides the search, one for all levels or one for each; 0 "
+        f"leaves it out. Default: {GUIDANCE.likelihood_weight:g}, or as the process reward model "
+        "was chosen by: its guidance.likelihood_weight.",
     ),
 ]
 
@@ -65,7 +98,7 @@ class AskedSearch:
     name: SearchName | None = None
     beams: int | None = None
     candidates: int | None = None
-    likelihood_weight: float | None = None
+    likelihood_weight: Weights | None = None
 
     @property
     def chosen(self) -> SearchName:
@@ -78,7 +111,9 @@ class AskedSearch:
             "--search": self.name,
             "--beams": self.beams,
             "--candidates": self.candidates,
-            "--likelihood-weight": self.likelihood_weight,
+            "--likelihood-weight": None
+            if self.likelihood_weight is None
+            else weights_in_words(self.likelihood_weight),
         }
         for option, value in given.items():
             if value is not None and not loaded.is_searched:
@@ -88,14 +123,14 @@ class AskedSearch:
                 )
         users: dict[str, Sequence[SearchName]] = {
             "--beams": WITH_BEAMS,
-            "--candidates": ("item-beam",),
+            "--candidates": _GUIDED_BEAMS,
             "--likelihood-weight": _GUIDED,
         }
         for option, names in users.items():
             if given[option] is not None and self.chosen not in names:
                 raise ValueError(
                     f"{option} {given[option]}: the search {self.chosen} has no use for it, only "
-                    f"{' and '.join(names)}; leave the option out."
+                    f"{', '.join(names[:-1])} and {names[-1]}; leave the option out."
                 )
 
     def policy(self, loaded: LoadedRecommender, *, num_leaves: int) -> SearchPolicy | None:
@@ -106,24 +141,21 @@ class AskedSearch:
             num_leaves: leaves that an exhaustive search returns.
 
         Raises:
-            ValueError: the network has no item head to guide the search.
+            ValueError: there is nothing to guide the search.
         """
         if not loaded.is_searched:
             return None
-        if self.chosen == "exhaustive":
-            return ExhaustiveSearch(num_leaves=num_leaves)
-        if self.chosen == "exhaustive-item":
-            return ExhaustiveSearch(
-                num_leaves=num_leaves, guidance=self._guidance(loaded), name=self.chosen
-            )
-        if self.chosen == "item-beam":
+        if self.chosen == "beam":
+            return BeamSearch(num_beams=self._beams)
+        if self.chosen in _GUIDED_BEAMS:
             return GuidedBeamSearch(
                 guidance=self._guidance(loaded),
                 num_beams=self._beams,
-                candidates=self._candidates,
+                candidates=self._candidates(loaded),
                 name=self.chosen,
             )
-        return BeamSearch(num_beams=self._beams)
+        guidance = self._guidance(loaded) if self.chosen in _GUIDED else None
+        return ExhaustiveSearch(num_leaves=num_leaves, guidance=guidance, name=self.chosen)
 
     def settings(self, loaded: LoadedRecommender) -> dict[str, Any]:
         """The fields of `Setting` that tell this search from others."""
@@ -131,27 +163,43 @@ class AskedSearch:
         return {
             "search": name,
             "beams": self._beams if name in WITH_BEAMS else None,
-            "k_plus": self._candidates if name == "item-beam" else None,
-            "likelihood_weight": self._weight if name in _GUIDED else None,
+            "k_plus": self._candidates(loaded) if name in _GUIDED_BEAMS else None,
+            "likelihood_weight": self._weight(loaded) if name in _GUIDED else None,
         }
 
     @property
     def _beams(self) -> int:
         return self.beams or NUM_BEAMS
 
-    @property
-    def _candidates(self) -> int:
-        return self.candidates or CANDIDATES_PER_BEAM * self._beams
+    def _candidates(self, loaded: LoadedRecommender) -> int:
+        return self.candidates or self._defaults(loaded).candidates_per_beam * self._beams
 
-    @property
-    def _weight(self) -> float:
-        return LIKELIHOOD_WEIGHT if self.likelihood_weight is None else self.likelihood_weight
+    def _weight(self, loaded: LoadedRecommender) -> Weights:
+        if self.likelihood_weight is None:
+            return self._defaults(loaded).likelihood_weight
+        return self.likelihood_weight
+
+    def _defaults(self, loaded: LoadedRecommender) -> GuidanceConfig:
+        """A process reward model is asked as it was where its weights were chosen."""
+        own = loaded.guidance if self.chosen in _BY_PROCESS_REWARD else None
+        return own or GUIDANCE
 
     def _guidance(self, loaded: LoadedRecommender) -> Guidance:
+        return Guidance(scorer=self._scorer(loaded), likelihood_weight=self._weight(loaded))
+
+    def _scorer(self, loaded: LoadedRecommender) -> PrefixScorer:
+        if self.chosen in _BY_PROCESS_REWARD:
+            if loaded.process_reward is None:
+                raise ValueError(
+                    f"the search {self.chosen} is guided by a process reward model, and this "
+                    "bundle has none; train one beside it, with a configuration of kind "
+                    "process-reward, and name that run."
+                )
+            return ProcessReward(network=loaded.process_reward)
         network = loaded.network
         if not isinstance(network, Transformer) or network.item_head is None:
             raise ValueError(
                 f"the search {self.chosen} is guided by an item head, and this {loaded.kind} has "
                 "none; train a transformer with model.item_head: true and objective.item_weight."
             )
-        return Guidance(scorer=ItemSupport(head=network), likelihood_weight=self._weight)
+        return ItemSupport(head=network)

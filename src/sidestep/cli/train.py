@@ -11,7 +11,8 @@ from accelerate import PartialState
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as ProgressBar
 
-from sidestep.cli.config import PopularityRun, read_config
+from sidestep.cli.backbones import catalog_of_backbone
+from sidestep.cli.config import PopularityRun, ProcessRewardRun, read_config
 from sidestep.cli.console import ERR, print_json, say, warn
 from sidestep.cli.dry_run import DryRun, tell_plan
 from sidestep.cli.entry import INTERRUPTED
@@ -28,7 +29,10 @@ def train(
     out: Annotated[Path, typer.Option("--out", help="The run's folder.")],
     catalog: Annotated[
         Path | None,
-        typer.Option(help="The catalog folder; sasrec and popularity do without."),
+        typer.Option(
+            help="The catalog folder; sasrec and popularity do without, process-reward has it from "
+            "its backbone."
+        ),
     ] = None,
     settings: Annotated[
         list[str] | None,
@@ -51,6 +55,9 @@ def train(
 
       sidestep train --config configs/scientific-sasrec.yaml --dataset runs/scientific/dataset
       --out runs/scientific/sasrec-0 --set model.dropout=0.3 --set training.epochs=10
+
+      sidestep train --config configs/process-reward.yaml --dataset runs/scientific/dataset
+      --out runs/scientific/prm-0 --set backbone=runs/scientific/transformer-0
     """
     run = read_config(config, settings or [])
     loaded = load_dataset(dataset)
@@ -64,6 +71,9 @@ def train(
             "training runs to its last epoch and keeps the last weights."
         )
     coded = None if catalog is None else load_catalog(catalog)
+    catalog_name = None if catalog is None else str(catalog)
+    if isinstance(run, ProcessRewardRun):
+        catalog_name = catalog_name or catalog_of_backbone(run)
     if dry_run:
         sizes = plan_run(run, loaded, coded, folder=folder, seed=seed, resume=resume)
         tell_plan(folder.bundle, sizes, json=json)
@@ -74,9 +84,7 @@ def train(
             loaded,
             coded,
             folder=folder,
-            info=RunInfo(
-                dataset=str(dataset), catalog=None if catalog is None else str(catalog), seed=seed
-            ),
+            info=RunInfo(dataset=str(dataset), catalog=catalog_name, seed=seed),
             resume=resume,
             report=report,
         )

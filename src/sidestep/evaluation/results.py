@@ -71,6 +71,7 @@ STRATEGY = r"^(given|global-time@-?\d+,-?\d+,[a-z]+)$"
 """What makes other rows than leave-one-out, with what tells such splits of one dataset apart."""
 
 Share = Annotated[float, Field(ge=0, le=1)]
+Weight = Annotated[float, Field(ge=0)]
 SplitName = Literal["validation", "test"]
 
 
@@ -97,10 +98,11 @@ class Setting(BaseModel):
     k_plus: int | None = Field(ge=1)
     """Prefixes per level that a scorer sees before they are cut to `beams`."""
 
-    likelihood_weight: float | None = Field(
-        default=None, ge=0, exclude_if=lambda value: value is None
+    likelihood_weight: Weight | tuple[Weight, ...] | None = Field(
+        default=None, exclude_if=lambda value: value is None
     )
-    """λ, the weight of log π beside a scorer; None, left out of files, where there is no scorer."""
+    """λ, the weight of log π beside a scorer, of all levels or one for each; None, left out of
+    files, where there is no scorer."""
 
     budget: float | None = Field(gt=0)
     """Tokens as a multiple of what a beam of this width spends; None where a beam is the search."""

@@ -1,0 +1,56 @@
+"""Backbones: trained networks, found by a configuration, beside which something is trained."""
+
+from pathlib import Path
+
+from sidestep.bundle.folder import load
+from sidestep.bundle.loaded import LoadedRecommender
+from sidestep.catalog.catalog import Catalog
+from sidestep.cli.config import ProcessRewardRun
+from sidestep.cli.inputs import refuse_other_data
+from sidestep.data.dataset import Dataset
+from sidestep.files import read_json
+from sidestep.model.transformer import Transformer
+
+
+def load_backbone(
+    config: ProcessRewardRun, dataset: Dataset, catalog: Catalog | None, *, out: Path
+) -> LoadedRecommender:
+    """The bundle that a configuration names, on the CPU.
+
+    Args:
+        config: names it.
+        dataset: must be the one it was trained on.
+        catalog: must be its own, where one is given.
+        out: the folder of the run that is to be trained.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: it does not fit, or would be overwritten; says what to do.
+    """
+    path = Path(config.backbone)
+    if out.resolve() in (path.resolve(), path.resolve().parent):
+        raise ValueError(f"{out}: is the backbone's own folder; choose another one for --out.")
+    try:
+        loaded = load(path, device="cpu")
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"backbone: {error}") from error
+    if not isinstance(loaded.network, Transformer):
+        raise ValueError(
+            f"backbone: {path} is {loaded.kind}, and a process reward model reads the state after "
+            "each past item, which only the native Transformer gives; name a run of kind "
+            "transformer."
+        )
+    refuse_other_data(loaded, dataset)
+    if catalog is not None and catalog.version != loaded.catalog.version:
+        raise ValueError(
+            f"--catalog is version {catalog.version[:12]}, but the backbone {path} was trained on "
+            f"{loaded.catalog.version[:12]}; leave the option out."
+        )
+    return loaded
+
+
+def catalog_of_backbone(config: ProcessRewardRun) -> str | None:
+    """The catalog's folder as the run of the backbone was given it; None for a mere bundle."""
+    file = Path(config.backbone) / "run.json"
+    given = read_json(file).get("catalog") if file.is_file() else None
+    return given if isinstance(given, str) else None

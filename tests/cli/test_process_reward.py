@@ -1,0 +1,200 @@
+"""A process reward model from its configuration to guided searches, by commands."""
+
+import json
+import shutil
+import signal
+
+import polars as pl
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import sidestep
+from sidestep.cli.inputs import load_catalog
+from sidestep.evaluation.results import read as read_lines
+
+from .commands import call, refused, run
+
+CONFIG = """\
+kind: process-reward
+backbone: {backbone}
+model: {{dim: 8}}
+objective: {{num_negatives: 8}}
+guidance: {{likelihood_weight: 0.5, candidates_per_beam: 3}}
+training: {{epochs: 2, batch_size: 16}}
+validation: {{num_users: 20, num_beams: 5}}
+"""
+
+
+@pytest.fixture(scope="module")
+def config(shop, tmp_path_factory):
+    file = tmp_path_factory.mktemp("configs") / "process-reward.yaml"
+    file.write_text(CONFIG.format(backbone=shop / "beam"))
+    return file
+
+
+def training(shop, config, out, *more):
+    return ("train", "--config", config, "--dataset", shop / "dataset", "--out", out, *more)
+
+
+@pytest.fixture(scope="module")
+def rewarded(shop, config, tmp_path_factory):
+    """A run with a process reward model beside the network of `beam`."""
+    out = tmp_path_factory.mktemp("rewarded") / "prm"
+    run(*training(shop, config, out, "--seed", 4))
+    return out
+
+
+def measured(folder, *how):
+    return json.loads(run("evaluate", folder, *how, "--json"))
+
+
+def test_the_run_recommends_by_itself_as_its_backbone_does(shop, rewarded):
+    ours, before = (
+        load_file(run_ / "bundle/model.safetensors") for run_ in (rewarded, shop / "beam")
+    )
+    assert all(torch.equal(ours[name], before[name]) for name in before)
+    plain = [measured(folder, "--beams", 20) for folder in (rewarded, shop / "beam")]
+    assert plain[0]["metrics"] == plain[1]["metrics"]
+    assert plain[0]["setting"] == plain[1]["setting"]
+    assert plain[0]["train_s"] > plain[1]["train_s"]
+    assert [line["seed"] for line in plain] == [4, 0]
+    described = sidestep.load(rewarded).manifest
+    assert described.training["backbone"]["seed"] == 0
+    assert described.process_reward.model.dim == 8
+
+
+def test_a_wide_guided_beam_finds_what_its_oracle_finds(rewarded):
+    plain = measured(rewarded, "--beams", 64)
+    found = {}
+    for weight in (0, 0.5):
+        how = ("--likelihood-weight", weight)
+        wide = ("--search", "prm-beam", "--beams", 64, "--candidates", 64)
+        guided, oracle = (
+            measured(rewarded, *wide, *how),
+            measured(rewarded, "--search", "exhaustive-prm", *how),
+        )
+        found[weight] = guided["metrics"]["NDCG@10"]
+        assert found[weight] == pytest.approx(oracle["metrics"]["NDCG@10"])
+        assert guided["tokens_per_user"] == plain["tokens_per_user"]
+        assert (guided["method"], oracle["method"]) == ("prm-beam", "exhaustive-prm")
+    assert found[0] not in (found[0.5], plain["metrics"]["NDCG@10"])
+
+
+def test_unless_said_otherwise_it_is_asked_as_it_was_chosen(rewarded, tmp_path):
+    results = tmp_path / "quality.jsonl"
+    beam = ("--search", "prm-beam", "--beams", 5)
+    measured(rewarded, *beam, "--results", results)
+    same = ("--candidates", 15, "--likelihood-weight", 0.5)
+    measured(rewarded, *beam, *same, "--results", results)
+    measured(rewarded, *beam, "--likelihood-weight", "0,0.5,2", "--results", results)
+    first, second, third = read_lines(results)
+    assert (first.setting.k_plus, first.setting.likelihood_weight) == (15, 0.5)
+    assert (first.setting, first.metrics) == (second.setting, second.metrics)
+    assert third.setting.likelihood_weight == (0, 0.5, 2)
+
+
+def test_recommend_is_guided_too(rewarded):
+    asked = ("recommend", rewarded, "--history", "item-1,item-2", "-k", 3, "--json")
+    guided = json.loads(run(*asked, "--search", "prm-beam"))
+    assert guided["score_kind"] == "prm + log_prob"
+    alone = json.loads(run(*asked, "--search", "prm-beam", "--likelihood-weight", 0))
+    assert alone["score_kind"] == "prm"
+    assert alone["items"] != guided["items"]
+
+
+def test_new_items_may_be_appended_and_found(shop, files, rewarded, tmp_path):
+    codes = load_catalog(shop / "catalog").semantic_ids[:, :-1].tolist()
+    products = pl.read_csv(files / "products.csv", infer_schema=False)
+    new = products.filter([codes.count(prefix) < 12 for prefix in codes]).head(2)
+    new.with_columns(sku=pl.format("new-{}", "sku")).write_csv(tmp_path / "new.csv")
+    bundle = tmp_path / "bundle"
+    run("append", rewarded, "--items", tmp_path / "new.csv", "--item", "sku", "--out", bundle)
+    # By the scores alone: likelihood is shared with the new items.
+    wide = ("--search", "prm-beam", "--beams", 99, "--candidates", 99, "--likelihood-weight", 0)
+    asked = ("--history", "item-1", "-k", 99, *wide, "--json")
+    before, after = (
+        json.loads(run("recommend", folder, *asked))["items"] for folder in (rewarded, bundle)
+    )
+    assert sum(item["is_new"] for item in after) == 2
+    kept = {item["item_id"]: item["score"] for item in after if not item["is_new"]}
+    assert kept == pytest.approx({item["item_id"]: item["score"] for item in before})
+    assert len(after) == len(before) + 2
+
+
+@pytest.fixture
+def interruptible():
+    """A process started in the background may ignore Ctrl-C, and training respects that."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
+def test_the_same_command_after_an_interruption_continues_and_ends_the_same(
+    shop, config, rewarded, tmp_path, monkeypatch
+):
+    def interrupting(progress):
+        if progress.step == 3:
+            signal.raise_signal(signal.SIGINT)
+        return "working"
+
+    command = training(shop, config, tmp_path / "parts", "--seed", 4)
+    with monkeypatch.context() as patch:
+        patch.setattr("sidestep.cli.train._described", interrupting)
+        assert call(*command).exit_code == 130
+    assert not (tmp_path / "parts" / "bundle").exists()
+    run(*command)
+    name = "bundle/process_reward.safetensors"
+    whole, parts = load_file(rewarded / name), load_file(tmp_path / "parts" / name)
+    assert all(torch.equal(whole[key], parts[key]) for key in whole)
+
+
+def test_a_dry_run_tells_the_sizes_and_writes_nothing(shop, config, rewarded, tmp_path):
+    told = json.loads(run(*training(shop, config, tmp_path / "run"), "--dry-run", "--json"))
+    weights = load_file(rewarded / "bundle/process_reward.safetensors")
+    assert told["parameters"] == sum(tensor.numel() for tensor in weights.values())
+    lines = [json.loads(line) for line in (rewarded / "log.jsonl").read_text().splitlines()]
+    assert told["steps"] == max(line.get("step", 0) for line in lines)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (("--set", "backbone=nowhere"), "backbone: nowhere: no bundle here"),
+        (("--set", "backbone=popularity"), "is popularity, and a process reward model reads the"),
+        (("--catalog", "other"), "leave the option out"),
+        (("--dataset", "elsewhere"), "the bundle was trained on another dataset"),
+        (("--out", "beam"), "is the backbone's own folder; choose another one for --out"),
+        (("--set", "model.dim=900000000"), "lower model.dim, or let prefixes share"),
+        (("--set", "model.num_heads=3"), "must be a multiple of num_heads"),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_anything_is_written(
+    shop, config, tmp_path, monkeypatch, more, words
+):
+    shutil.copytree(shop, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "popularity.yaml").write_text("kind: popularity")
+    if "backbone=popularity" in more:
+        dataset = ("--dataset", "dataset", "--out", "popularity")
+        run("train", "--config", "popularity.yaml", *dataset)
+    if "other" in more:
+        codes = ("--codebook-sizes", "4,4,17", "--out", "other")
+        run("tokenize", "dataset", "--vectors", "vectors.npy", *codes)
+    if "elsewhere" in more:
+        shutil.copytree("dataset", "elsewhere")
+        run("data", "split", "elsewhere", "--strategy", "global-time")
+    before = sorted(tmp_path.rglob("*"))
+    local = ("--set", f"backbone={tmp_path / 'beam'}")
+    message = refused(*training(tmp_path, config, tmp_path / "run"), *local, *more)
+    assert words in message
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("search", ["prm-beam", "exhaustive-prm"])
+def test_a_bundle_without_one_guides_nothing(shop, search):
+    for more in ((), ("--dry-run",)):
+        message = refused("evaluate", shop / "beam", "--search", search, *more)
+        assert f"{search} is guided by a process reward model, and this bundle has none" in message

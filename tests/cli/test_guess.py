@@ -3,7 +3,7 @@
 import polars as pl
 import pytest
 
-from sidestep.cli.guess import guess_columns, sample_of, table_size
+from sidestep.cli.guess import SAMPLED_ROWS, guess_columns, sample_of, table_size
 
 EVENTS = pl.DataFrame(
     {
@@ -117,9 +117,18 @@ def test_every_kind_of_table_is_looked_at(tmp_path, suffix):
         ("x.docx", "a", "no known kind"),
         ("x.csv", "", "not a readable"),
         ("x.parquet", "a", "not a"),
+        ("x.csv", "u,i\na,b\na,b,c\n", "x.csv: not a readable table .* export it again"),
+        ("x.jsonl", '{"u": 1}\n' * 200 + '{"u":\n', "x.jsonl: not a readable table"),
     ],
 )
 def test_what_is_no_table_is_refused(tmp_path, name, text, expected):
     (tmp_path / name).write_text(text)
     with pytest.raises(ValueError, match=expected):
         sample_of(tmp_path / name)
+
+
+def test_damage_behind_the_sample_is_told_when_the_table_is_counted(tmp_path):
+    path = tmp_path / "x.csv"
+    path.write_text("u,i\n" + "a,b\n" * SAMPLED_ROWS + "a,b,c\n")
+    with pytest.raises(ValueError, match=r"x\.csv: not a readable table"):
+        table_size(path, "u", "i")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import polars as pl
 
-from sidestep.data.importers.columns import JSON_LINES, SEPARATORS
+from sidestep.data.importers.columns import JSON_LINES, SEPARATORS, unknown_suffix
 
 SAMPLED_ROWS = 20_000
 """Rows at the start of a table that guesses are made from."""
@@ -18,7 +18,7 @@ _USER = (
 )
 _ITEM = ("item", "product", "sku", "asin", "article", "movie", "book", "track", "song", "video")
 _TIME = ("timestamp", "time", "datetime", "date", "ts", "at", "created", "when")
-_NO_TEXT = re.compile(r"^(https?://|www\.|data:)")
+_ADDRESS = r"^(https?://|www\.|data:)"
 _MIN_SHARE = 0.5
 """Share of sampled item IDs that must stand in a column for it to hold the IDs of items."""
 _MIN_DISTINCT = 0.9
@@ -56,16 +56,23 @@ def sample_of(path: Path) -> pl.DataFrame:
         FileNotFoundError: there is no such file.
         ValueError: it is no table that 'sidestep import table' reads.
     """
-    return _scan(path).head(SAMPLED_ROWS).collect()
+    return _read(path, lambda rows: rows.head(SAMPLED_ROWS))
 
 
 def table_size(path: Path, user: str, item: str) -> tuple[int, int, int]:
-    """Rows of a table, and distinct users and items in it."""
-    counts = _scan(path).select(
-        rows=pl.len(), users=pl.col(user).n_unique(), items=pl.col(item).n_unique()
+    """Rows of a table, and distinct users and items in it; it is read to its end.
+
+    Raises:
+        ValueError: see `sample_of`, of any row.
+    """
+    counts = _read(
+        path,
+        lambda rows: rows.select(
+            rows=pl.len(), users=pl.col(user).n_unique(), items=pl.col(item).n_unique()
+        ),
     )
-    rows, users, items = counts.collect().row(0)
-    return rows, users, items
+    num_rows, num_users, num_items = counts.row(0)
+    return num_rows, num_users, num_items
 
 
 def guess_columns(
@@ -104,7 +111,8 @@ def guess_columns(
     texts = []
     if items is not None:
         assert items_id_guess is not None
-        texts = [c for c in items.columns if c != items_id_guess.column and _is_text(items[c])]
+        rest = [name for name in items.columns if name != items_id_guess.column]
+        texts = [name for name in rest if _is_text(items[name])]
     return Columns(
         user=user_guess, item=item_guess, time=time_guess, items_id=items_id_guess, texts=texts
     )
@@ -196,11 +204,11 @@ def _is_text(column: pl.Series) -> bool:
         return True
     if column.dtype != pl.String:
         return False
-    filled = column.drop_nulls().filter(column.drop_nulls() != "")
+    filled = column.filter(column != "")
     if filled.is_empty():
         return False
     is_number = filled.cast(pl.Float64, strict=False).is_not_null()
-    is_address = filled.str.contains(_NO_TEXT.pattern)
+    is_address = filled.str.contains(_ADDRESS)
     return int((is_number | is_address).sum()) < len(filled) / 2
 
 
@@ -217,22 +225,25 @@ def _check(option: str, column: str | None, frame: pl.DataFrame) -> None:
         raise KeyError(f"{option} {column!r}: the columns are {', '.join(frame.columns)}.")
 
 
-def _scan(path: Path) -> pl.LazyFrame:
+def _read(path: Path, query: Callable[[pl.LazyFrame], pl.LazyFrame]) -> pl.DataFrame:
+    """What a query says of a table; polars tells of damage only when it gets there."""
     if not path.is_file():
         raise FileNotFoundError(f"{path}: there is no such file.")
-    suffix = path.suffix.lower()
     try:
-        if suffix == ".parquet":
-            frame = pl.scan_parquet(path)
-        elif suffix in JSON_LINES:
-            frame = pl.scan_ndjson(path)
-        elif suffix in SEPARATORS:
-            frame = pl.scan_csv(path, separator=SEPARATORS[suffix], infer_schema=False)
-        else:
-            known = ", ".join([*SEPARATORS, *JSON_LINES, ".parquet"])
-            raise ValueError(f"{path}: the suffix says no known kind of table; known are {known}.")
-        frame.collect_schema()
+        return query(_scan(path)).collect()
     except pl.exceptions.PolarsError as error:
         reason = str(error).partition("\n")[0]
-        raise ValueError(f"{path}: not a readable table ({reason}).") from error
-    return frame
+        raise ValueError(
+            f"{path}: not a readable table ({reason}); correct it, or export it again."
+        ) from error
+
+
+def _scan(path: Path) -> pl.LazyFrame:
+    suffix = path.suffix.lower()
+    if suffix == ".parquet":
+        return pl.scan_parquet(path)
+    if suffix in JSON_LINES:
+        return pl.scan_ndjson(path)
+    if suffix in SEPARATORS:
+        return pl.scan_csv(path, separator=SEPARATORS[suffix], infer_schema=False)
+    raise unknown_suffix(path)

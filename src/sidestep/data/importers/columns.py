@@ -117,8 +117,7 @@ class Table:
         if dtype.is_nested() or dtype in (pl.Binary, pl.Object):
             raise ValueError(
                 f"{self.path}: column {name!r:.60} is {dtype}, which is no text; name the "
-                "columns to "
-                "read, without this one."
+                "columns to read, without this one."
             )
         return _null_if_empty(column.cast(pl.String))
 
@@ -176,13 +175,18 @@ def read_table(
     elif suffix == ".parquet":
         table = Table(path=path, frame=read_parquet(path), place_of=lambda row: f"row {row + 1}")
     else:
-        known = ", ".join([*SEPARATORS, *JSON_LINES, ".parquet"])
-        raise ValueError(f"{path}: the suffix says no known kind of table; known are {known}.")
+        raise unknown_suffix(path)
     for name in columns or ():
         table.column(name)
     if not table.frame.height:
         raise ValueError(f"{path}: there are no rows in it; get it again from its source.")
     return table if columns is None else _only(table, columns)
+
+
+def unknown_suffix(path: Path) -> ValueError:
+    """The error of a table whose suffix says of no known kind of file."""
+    known = ", ".join([*SEPARATORS, *JSON_LINES, ".parquet"])
+    return ValueError(f"{path}: the suffix says no known kind of table; known are {known}.")
 
 
 def _only(table: Table, columns: Sequence[str]) -> Table:

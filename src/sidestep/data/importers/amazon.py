@@ -27,9 +27,6 @@ from sidestep.data.importers.sources import listed
 
 Year = Literal["auto", "2014", "2018", "2023"]
 
-TEXT_COLUMNS = ("title", "brand", "categories", "features", "description")
-"""What is kept of the metadata, under one name for all years; `brand` is the store of 2023."""
-
 _KEYS_OF = {
     "title": ("title",),
     "brand": ("brand", "store"),
@@ -37,6 +34,8 @@ _KEYS_OF = {
     "features": ("features", "feature"),
     "description": ("description",),
 }
+"""What is kept of the metadata, under one name for all years; `brand` is the store of 2023."""
+
 _SEPARATOR_OF = {"categories": ", "}
 _DEEPEST = 3
 """Lists within lists: those of 2014 hold one path of categories each."""
@@ -150,7 +149,7 @@ def _read_metadata(
 ) -> tuple[pl.DataFrame, list[str]]:
     """The texts of some items, and remarks on what was odd."""
     row_of = {item_id: row for row, item_id in enumerate(item_ids)}
-    texts: dict[str, list[str | None]] = {name: [None] * len(row_of) for name in TEXT_COLUMNS}
+    texts: dict[str, list[str | None]] = {name: [None] * len(row_of) for name in _KEYS_OF}
     is_read = np.zeros(len(row_of), dtype=bool)
     odd: Counter[str] = Counter()
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import polars as pl
 
 from sidestep.data.importers.columns import Table
-from sidestep.data.importers.lines import OnProgress, not_utf8, read_blocks
-from sidestep.data.importers.sources import listed
+from sidestep.data.importers.lines import OnProgress, read_blocks
+from sidestep.data.importers.sources import empty_file, listed, not_utf8
 
 
 def first_fields(path: Path, separator: str) -> list[str]:
@@ -23,7 +23,7 @@ def first_fields(path: Path, separator: str) -> list[str]:
                 return data.decode("utf-8").rstrip("\r").split(separator)
             except UnicodeDecodeError as error:
                 raise not_utf8(block.place(line), error.reason) from None
-    raise ValueError(f"{path}: the file is empty; get it again from its source.")
+    raise empty_file(path)
 
 
 def read_delimited(
@@ -49,14 +49,14 @@ def read_delimited(
         ValueError: if there are no rows, if a line has another number of fields, or if it is not
             in `encoding`, with the line.
     """
-    num_lines = 0
+    is_header_next, has_rows = has_header, False
     for block in read_blocks(path, on_progress):
         numbered = list(block.lines())
-        if num_lines == 0 and has_header:
-            numbered, num_lines = numbered[1:], min(1, len(numbered))
+        if is_header_next and numbered:
+            numbered, is_header_next = numbered[1:], False
         if not numbered:
             continue
-        num_lines += len(numbered)
+        has_rows = True
         places = [line for line, _ in numbered]
         texts = _decoded(path, numbered, encoding)
         fields = pl.Series(texts, dtype=pl.String).str.split(separator)
@@ -71,7 +71,7 @@ def read_delimited(
             )
         frame = pl.DataFrame([fields.list.get(i).alias(name) for i, name in enumerate(names)])
         yield Table(path=path, frame=frame, place_of=_Places(tuple(places)))
-    if num_lines <= has_header:
+    if not has_rows:
         raise ValueError(f"{path}: there are no rows in it; get it again from its source.")
 
 

@@ -74,23 +74,21 @@ def thinned(dataset: Dataset, how: Thinning) -> Imported:
     Raises:
         ValueError: if nothing is left.
     """
-    left_out = {}
+    done = Imported(dataset=dataset)
     if how.min_value is not None:
-        left_out[too_low(how.min_value)] = len(dataset.interactions)
-        dataset = _at_least(dataset, how.min_value)
-        left_out[too_low(how.min_value)] -= len(dataset.interactions)
-    left_out[REPEATED] = len(dataset.interactions)
-    dataset = dataset.deduplicated(how.duplicates)
-    left_out[REPEATED] -= len(dataset.interactions)
+        done = _kept(done, _at_least(done.dataset, how.min_value), too_low(how.min_value))
+    done = _kept(done, done.dataset.deduplicated(how.duplicates), REPEATED)
     if how.k_core is not None:
-        left_out[outside_core(how.k_core)] = len(dataset.interactions)
-        dataset = dataset.k_core(how.k_core)
-        left_out[outside_core(how.k_core)] -= len(dataset.interactions)
-    ordered = chronological(dataset.interactions, how.ties)
-    return Imported(
-        dataset=replace(dataset, interactions=ordered),
-        left_out={why: number for why, number in left_out.items() if number},
-    )
+        done = _kept(done, done.dataset.k_core(how.k_core), outside_core(how.k_core))
+    ordered = chronological(done.dataset.interactions, how.ties)
+    return replace(done, dataset=replace(done.dataset, interactions=ordered))
+
+
+def _kept(done: Imported, kept: Dataset, why: str) -> Imported:
+    """The same with a smaller dataset; `why` the interactions leave that are not in it."""
+    num_left = len(done.dataset.interactions) - len(kept.interactions)
+    left_out = {**done.left_out, why: num_left} if num_left else done.left_out
+    return replace(done, dataset=kept, left_out=left_out)
 
 
 def _at_least(dataset: Dataset, minimum: float) -> Dataset:

@@ -11,7 +11,8 @@ from typing import Any
 import orjson
 import polars as pl
 
-from sidestep.data.importers.lines import OnProgress, not_utf8, read_blocks
+from sidestep.data.importers.lines import OnProgress, read_blocks
+from sidestep.data.importers.sources import empty_file, not_utf8
 
 _LITERAL = re.compile(rb"\s*\{\s*(?:u?'|\})")
 """How a line starts that Python wrote with repr() instead of JSON, as the metadata of 2014 do."""
@@ -47,7 +48,11 @@ class Objects:
         return column.set(column == "", None)
 
     def whole_numbers(self, key: str) -> pl.Series:
-        """A column of whole numbers as Int64, null where it is absent or null."""
+        """A column of whole numbers as Int64, null where it is absent or null.
+
+        Raises:
+            ValueError: if a value is anything else, or does not fit into 64 bits.
+        """
         found = [value.get(key) for value in self.values]
         if not {type(value) for value in found} <= {int, type(None)}:
             for row, value in enumerate(found):
@@ -64,7 +69,11 @@ class Objects:
             raise self._wrong(row, key, "a number of 64 bits") from None
 
     def numbers(self, key: str) -> pl.Series:
-        """A column of numbers as Float64, null where it is absent or null."""
+        """A column of numbers as Float64, null where it is absent or null.
+
+        Raises:
+            ValueError: if a value is anything else.
+        """
         found = [value.get(key) for value in self.values]
         for row, value in enumerate(found):
             if type(value) not in (float, int, type(None)):
@@ -116,7 +125,7 @@ def read_objects(
         if values:
             yield Objects(path, lines, values)
     if not num_lines:
-        raise ValueError(f"{path}: the file is empty; get it again from its source.")
+        raise empty_file(path)
 
 
 def _literal(place: str, data: bytes, json_error: orjson.JSONDecodeError) -> Any:

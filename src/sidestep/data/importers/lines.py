@@ -8,7 +8,10 @@ from io import BufferedIOBase
 from pathlib import Path
 from typing import NoReturn
 
+from sidestep.data.importers.sources import empty_file
+
 BLOCK_SIZE = 1 << 23
+"""Bytes, unpacked, that are read at a time."""
 LONGEST_LINE = 1 << 27
 """Bytes; a longer line is taken for damage and not for data."""
 
@@ -97,17 +100,9 @@ def read_blocks(path: Path, on_progress: OnProgress | None = None) -> Iterator[B
         yield Block(path, line, rest)
         line += 1
     if line == 1:
-        raise ValueError(f"{path}: the file is empty; get it again from its source.")
+        raise empty_file(path)
     if on_progress is not None:
         on_progress(Reading(path, bytes_total, bytes_total, line - 1))
-
-
-def not_utf8(place: str, reason: str) -> ValueError:
-    """The error of a text in another encoding."""
-    return ValueError(
-        f"{place}: not UTF-8 text ({reason}); convert the file, for example with iconv -f latin1 "
-        "-t utf-8."
-    )
 
 
 def _unpacked(path: Path, raw: BufferedIOBase) -> BufferedIOBase:

@@ -50,7 +50,7 @@ def import_lists(
     cells = _cells(table, items_column)
     is_filled = pl.Series([bool(cell) for cell in cells], dtype=pl.Boolean)
     if not is_filled.any():
-        raise ValueError(f"{path}: every list in {items_column!r} is empty.")
+        raise ValueError(f"{path}: every list in {items_column!r} is empty; name another column.")
     rows = _exploded(table, items_column, cells)
     timestamps = None
     if time is not None:

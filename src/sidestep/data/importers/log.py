@@ -68,7 +68,10 @@ class Log:
             raise ValueError(f"{name} has no interaction with user, item and time: {why}.")
         if how.min_value is not None:
             if log.values is None:
-                raise ValueError(f"{name} has no values that could be at least {how.min_value:g}.")
+                raise ValueError(
+                    f"{name} has no values that could be at least {how.min_value:g}; name their "
+                    "column, or keep all interactions."
+                )
             rows = np.flatnonzero(log.values >= how.min_value)
             log = log._kept(rows, too_low(how.min_value))
             if not len(log):
@@ -81,11 +84,10 @@ class Log:
             if not len(rows):
                 raise ValueError(f"{name} has no {how.k_core}-core; choose a smaller k.")
             log = log._kept(rows, outside_core(how.k_core))
-        by_item = log.item_ids.rank("ordinal").to_numpy() if how.ties == "item" else None
-        order = chronological_rows(
-            log.users, log.timestamps, None if by_item is None else by_item[log.items]
-        )
-        return log._taken(order)
+        by_item = None
+        if how.ties == "item":
+            by_item = log.item_ids.rank("ordinal").to_numpy()[log.items]
+        return log._taken(chronological_rows(log.users, log.timestamps, by_item))
 
     def used_items(self) -> pl.Series:
         """The IDs of the items that occur, in the order in which the source named them first."""

@@ -109,7 +109,8 @@ def _part(folder: Path, part: str, category: str | None) -> Path:
     found = sorted((folder / part).glob(f"{category or ''}*.csv"))
     if not found:
         raise ValueError(
-            f"{folder}: there is no {part}.csv and no {part}/{category or ''}*.csv in it."
+            f"{folder}: there is no {part}.csv and no {part}/{category or ''}*.csv in it; name "
+            "the folder that holds train, valid and test."
         )
     if len(found) > 1:
         known = ", ".join(path.stem.partition(_CATEGORY_END)[0] for path in found)
@@ -202,7 +203,8 @@ def _info(path: Path) -> ItemTable:
             )
         if item_id in titles:
             raise ValueError(
-                f"{path}, line {line}: item {item_id!r:.60} stands in an earlier line."
+                f"{path}, line {line}: item {item_id!r:.60} stands in an earlier line; keep one "
+                "of the two."
             )
         titles[item_id] = title or None
     return _table(titles)
@@ -241,6 +243,5 @@ def _rows(part: _Part, items: ItemTable, items_path: Path | None) -> list[GivenR
         )
         raise ValueError(
             f"{part.table.place(row)}: item {unknown!r:.60} has no entry in "
-            f"{items_path}; the files "
-            "belong to different datasets, or one of them is cut off."
+            f"{items_path}; the files belong to different datasets, or one of them is cut off."
         ) from error

@@ -80,7 +80,7 @@ def import_movielens(
         ValueError: if a file is not what it should be, with the file and, where there is one, the
             line; if the folder holds no ratings.
     """
-    path, release = _ratings(path)
+    path, release = _ratings_file(path)
     log = _read_ratings(path, release, on_progress).thinned(thinning, str(path))
     movies_path = path.parent / release.movies
     has_movies = movies_path.is_file()
@@ -92,11 +92,13 @@ def import_movielens(
     )
 
 
-def _ratings(path: Path) -> tuple[Path, _Release]:
+def _ratings_file(path: Path) -> tuple[Path, _Release]:
+    """The ratings in a folder, or the file itself, and the release that names them so."""
     for release in _RELEASES:
-        file = path / release.ratings if path.is_dir() else path
-        if file.name == release.ratings and (file.exists() or not path.is_dir()):
-            return file, release
+        if path.is_dir() and (path / release.ratings).exists():
+            return path / release.ratings, release
+        if not path.is_dir() and path.name == release.ratings:
+            return path, release
     known = ", ".join(release.ratings for release in _RELEASES)
     where = "there is none of them in this folder" if path.is_dir() else "this is none of them"
     raise ValueError(f"{path}: ratings of MovieLens are called {known}; {where}.")
@@ -115,8 +117,8 @@ def _read_ratings(path: Path, release: _Release, on_progress: OnProgress | None)
         path, release.separator, RATING_COLUMNS, has_header=has_header, on_progress=on_progress
     ):
         growing.append(
-            _numbers(table, "userId"),
-            _numbers(table, "movieId"),
+            _whole_ids(table, "userId"),
+            _whole_ids(table, "movieId"),
             table.times("timestamp"),
             table.numbers("rating"),
         )
@@ -160,14 +162,14 @@ def _u_item(path: Path) -> pl.DataFrame:
 def _movies(table: Table, genres: list[str | None]) -> pl.DataFrame:
     return pl.DataFrame(
         [
-            _numbers(table, "movieId").alias("item_id"),
+            _whole_ids(table, "movieId").alias("item_id"),
             table.texts("title").alias("title"),
             pl.Series("genres", genres, dtype=pl.String),
         ]
     )
 
 
-def _numbers(table: Table, name: str) -> pl.Series:
+def _whole_ids(table: Table, name: str) -> pl.Series:
     """A column of IDs, which are whole numbers everywhere in MovieLens."""
     ids = table.ids(name)
     is_wrong = ~ids.str.contains(r"^[0-9]+$")

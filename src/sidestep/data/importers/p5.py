@@ -31,8 +31,7 @@ def import_p5(
             if not (word.isascii() and word.isdecimal()):
                 raise ValueError(
                     f"{sequences_path}, line {line}: {word!r:.60} is not a whole number; P5 "
-                    "numbers "
-                    "its users and items. Import tables with IDs of text by column names."
+                    "numbers its users and items. Import tables with IDs of text by column names."
                 )
         if user_id in line_of:
             raise ValueError(
@@ -42,8 +41,7 @@ def import_p5(
         if not items:
             raise ValueError(
                 f"{sequences_path}, line {line}: user {user_id:.60} has no items; remove the "
-                "line, or "
-                "get the file again if it is cut off there."
+                "line, or get the file again if it is cut off there."
             )
         line_of[user_id] = line
         item_ids.append(items)

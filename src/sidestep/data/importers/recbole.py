@@ -71,7 +71,7 @@ def _inter_of(folder: Path) -> Path:
     if len(found) == 1:
         return found[0]
     if not found:
-        raise ValueError(f"{folder}: there is no *.inter in it.")
+        raise ValueError(f"{folder}: there is no *.inter in it; name the folder that holds one.")
     names = [path.name for path in found]
     raise ValueError(f"{folder}: several *.inter: {names}; name the one you mean.")
 
@@ -98,8 +98,7 @@ def _check_field(path: Path, types: dict[str, str], name: str) -> None:
     if types[name].endswith("_seq"):
         raise ValueError(
             f"{path}: the field {name!r:.60} is a {types[name]}, a whole sequence per "
-            "row; import the "
-            "file whose rows are single interactions."
+            "row; import the file whose rows are single interactions."
         )
 
 

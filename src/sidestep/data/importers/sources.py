@@ -21,6 +21,19 @@ def listed(names: Iterable[str]) -> str:
     return f"{short}" if len(short) <= 30 else f"{short[:30]} and {len(short) - 30} more"
 
 
+def empty_file(path: Path) -> ValueError:
+    """The error of a file without anything but blank lines."""
+    return ValueError(f"{path}: the file is empty; get it again from its source.")
+
+
+def not_utf8(place: str, reason: str) -> ValueError:
+    """The error of a text in another encoding."""
+    return ValueError(
+        f"{place}: not UTF-8 text ({reason}); convert the file, for example with iconv -f latin1 "
+        "-t utf-8."
+    )
+
+
 def read_text(path: Path) -> str:
     """Reads UTF-8 text, with or without a byte order mark.
 
@@ -29,15 +42,12 @@ def read_text(path: Path) -> str:
     """
     data = path.read_bytes()
     if not data.strip():
-        raise ValueError(f"{path}: the file is empty; get it again from its source.")
+        raise empty_file(path)
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise ValueError(
-            f"{path}, line {line}: not UTF-8 text ({error.reason}); convert the file, "
-            f"for example with iconv -f latin1 -t utf-8."
-        ) from error
+        raise not_utf8(f"{path}, line {line}", error.reason) from error
 
 
 class JsonKey(NamedTuple):
@@ -125,8 +135,7 @@ def parse_json(text: str, path: Path, *, first_line: int) -> Any:
         key = next(key for key in _keys(text) if key.is_repeated)
         raise ValueError(
             f"{path}, line {first_line + key.line - 1}: the key {key.name!r:.60} stands "
-            "twice in one "
-            "object; remove or rename one of them."
+            "twice in one object; remove or rename one of them."
         )
     return value
 

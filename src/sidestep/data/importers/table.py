@@ -92,8 +92,7 @@ def read_items(path: Path, item: str, text_columns: Sequence[str] | None = None)
     if any(text.name == "item_id" for text in texts):
         raise ValueError(
             f"{path}: the column 'item_id' is not the one of the IDs, {item!r:.60}; "
-            "rename or leave "
-            "it out."
+            "rename or leave it out."
         )
     return ItemTable(pl.DataFrame([item_ids.alias("item_id"), *texts]))
 

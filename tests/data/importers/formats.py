@@ -184,12 +184,15 @@ LISTS_TSV = b"user_id\titem_ids\ttimestamp\nu1\ta b\t3 4\nu2\tb\t2\n"
 
 TABLE_CSV = b'user_id,item_id,t,v\nann,x,3,5\nbob,"y, z",1,2.5\nann,x,2,\n'
 TABLE_ITEMS_CSV = b'item_id,title\nx,"A 5"" pipe"\n"y, z",Y\n'
+TABLE_TSV = b'user_id\titem_id\tt\tv\nann\tx\t3\t5\nbob\t"y\tz"\t1\t2.5\n'
+TABLE_ITEMS_TSV = b'item_id\ttitle\nx\tA, B\n"y\tz"\tY\n'
 TABLE_JSONL = json_lines(
     [
         {"user_id": "ann", "item_id": "x", "t": 3, "v": 5.0},
         {"user_id": "bob", "item_id": "y", "t": 1, "v": None},
     ]
 )
+TABLE_ITEMS_JSONL = json_lines([{"item_id": "x", "title": None}, {"item_id": "y", "title": "Y"}])
 
 
 MINIONEREC_CSV = (
@@ -210,6 +213,7 @@ LISTS_PARQUET = _parquet(
     {"user_id": ["u1", "u2"], "item_ids": [["a", "b"], ["b"]], "timestamp": [[3, 4], [2]]}
 )
 TABLE_PARQUET = _parquet({"user_id": ["a", "b"], "item_id": [1, 2], "t": [1, 2], "v": [1.0, None]})
+TABLE_ITEMS_PARQUET = _parquet({"item_id": [2, 1], "title": ["Y", None]})
 
 
 def _amazon(reviews: str, meta: str) -> Callable[[Path], Imported]:
@@ -218,9 +222,9 @@ def _amazon(reviews: str, meta: str) -> Callable[[Path], Imported]:
     )
 
 
-def _table(name: str, items: str | None = None) -> Callable[[Path], Dataset]:
+def _table(suffix: str) -> Callable[[Path], Dataset]:
     return lambda folder: import_table(
-        folder / name, time="t", value="v", items_path=None if items is None else folder / items
+        folder / f"log.{suffix}", time="t", value="v", items_path=folder / f"items.{suffix}"
     )
 
 
@@ -267,13 +271,18 @@ FORMATS = [
     Format("lists-tsv", {"lists.tsv": LISTS_TSV}, _lists("lists.tsv")),
     Format("lists-jsonl", {"lists.jsonl": LISTS_JSONL}, _lists("lists.jsonl")),
     Format("lists-parquet", {"lists.parquet": LISTS_PARQUET}, _lists("lists.parquet")),
+    Format("table-csv", {"log.csv": TABLE_CSV, "items.csv": TABLE_ITEMS_CSV}, _table("csv")),
+    Format("table-tsv", {"log.tsv": TABLE_TSV, "items.tsv": TABLE_ITEMS_TSV}, _table("tsv")),
     Format(
-        "table-csv",
-        {"log.csv": TABLE_CSV, "items.csv": TABLE_ITEMS_CSV},
-        _table("log.csv", "items.csv"),
+        "table-jsonl",
+        {"log.jsonl": TABLE_JSONL, "items.jsonl": TABLE_ITEMS_JSONL},
+        _table("jsonl"),
     ),
-    Format("table-jsonl", {"log.jsonl": TABLE_JSONL}, _table("log.jsonl")),
-    Format("table-parquet", {"log.parquet": TABLE_PARQUET}, _table("log.parquet")),
+    Format(
+        "table-parquet",
+        {"log.parquet": TABLE_PARQUET, "items.parquet": TABLE_ITEMS_PARQUET},
+        _table("parquet"),
+    ),
     Format(
         "lcrec",
         {

@@ -3,12 +3,9 @@ import io
 import json
 
 import pytest
-from hypothesis import given, settings
 
 from sidestep.data.dataset import Dataset
 from sidestep.data.importers.minionerec import import_minionerec, minionerec_files
-
-from .broken import breakages, broken, message_of
 
 COLUMNS = (
     "user_id", "history_item_title", "item_title", "history_item_id", "item_id",
@@ -173,14 +170,3 @@ def test_a_title_may_hold_tabs_and_lines_end_in_any_way(tmp_path):
     lines = (f"{SIDS[i]}\tA\ttitle {i}\t{i}\r\n" for i in range(5))
     (tmp_path / "info" / f"{NAME}.txt").write_text("".join(lines), newline="")
     assert imported(tmp_path).items.frame["title"][3] == "A\ttitle 3"
-
-
-@settings(max_examples=120)
-@given(breakages)
-def test_broken_files_are_told_and_leave_nothing(tmp_path_factory, breakage):
-    folder = shop(tmp_path_factory.mktemp("minionerec"))
-    for file in (folder / "train" / f"{NAME}.csv", folder / "info" / f"{NAME}.txt"):
-        whole = file.read_bytes()
-        file.write_bytes(broken(whole, breakage))
-        message_of(lambda: imported(folder), file)
-        file.write_bytes(whole)

@@ -1,9 +1,6 @@
 import pytest
-from hypothesis import given, settings
 
 from sidestep.data.importers.p5 import import_p5
-
-from .broken import breakages, broken, message_of
 
 SEQUENCES = "1 1 2 3\n2 3 1\n3 2 3 1 3\n"
 TERMS = '{"1":["road-bike","55psi"],"2":["saddle"],"3":["brake-lever","cable"]}'
@@ -48,16 +45,6 @@ def test_bad_lines_are_refused_with_their_number(tmp_path, sequences, message):
     with pytest.raises(ValueError, match=message) as refusal:
         import_p5(*paths)
     assert str(paths[0]) in str(refusal.value)
-
-
-@settings(max_examples=20)
-@given(breakages)
-def test_broken_files_leave_nothing_behind(tmp_path_factory, breakage):
-    folder = tmp_path_factory.mktemp("p5")
-    for index in range(2):
-        paths = shop(folder)
-        paths[index].write_bytes(broken(paths[index].read_bytes(), breakage))
-        message_of(lambda paths=paths: import_p5(*paths), paths[index])
 
 
 @pytest.mark.parametrize(

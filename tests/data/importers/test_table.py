@@ -3,11 +3,8 @@ from datetime import date, datetime
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
 
 from sidestep.data.importers.table import import_table
-
-from .broken import breakages, broken, message_of
 
 ROWS = [
     {"reviewer": "ann", "asin": "B1", "day": 20, "kind": "buy", "stars": 5.0},
@@ -195,21 +192,3 @@ def test_bad_item_tables_are_refused(tmp_path):
         import_table(path, items_path=items_path, items_item="sku")
     with pytest.raises(ValueError, match=r"items\.csv: there is no column 'title'"):
         import_table(path, items_path=items_path, items_item="sku", text_columns=["title"])
-
-
-@settings(max_examples=20)
-@given(breakages)
-@pytest.mark.parametrize("suffix", SUFFIXES)
-def test_broken_files_leave_nothing_behind(tmp_path_factory, suffix, breakage):
-    folder = tmp_path_factory.mktemp("table")
-    for index in range(2):
-        path = write(folder / f"log.{suffix}", ROWS)
-        items_path = write(folder / f"items.{suffix}", ITEMS)
-        file = (path, items_path)[index]
-        file.write_bytes(broken(file.read_bytes(), breakage))
-        message_of(
-            lambda path=path, items_path=items_path: import_table(
-                path, **NAMES, items_path=items_path
-            ),
-            file,
-        )

@@ -211,15 +211,16 @@ def _times(histories: Histories) -> Int[np.ndarray, " interactions"]:
 
 def _counts(dataset: Dataset, histories: Histories, split: Split) -> dict[str, int]:
     """Where every interaction went, and what the rows ask for that training never saw."""
-    targets = len(split.validation) + len(split.test)
-    learned = len(split.train.histories.items)
+    num_interactions = len(dataset.interactions)
+    num_learned = len(split.train.histories.items)
+    num_targets = len(split.validation) + len(split.test)
     is_unseen = popularity_of(split, len(dataset.items)) == 0
     return {
-        "interactions": len(dataset.interactions),
-        "training_interactions": learned,
+        "interactions": num_interactions,
+        "training_interactions": num_learned,
         "validation_targets": len(split.validation),
         "test_targets": len(split.test),
-        "held_out_as_context_only": len(dataset.interactions) - learned - targets,
+        "held_out_as_context_only": num_interactions - num_learned - num_targets,
         "users": len(histories),
         "users_in_training_only": split.num_training_only,
         "items_unseen_in_training": int(is_unseen.sum()),

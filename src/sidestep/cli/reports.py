@@ -31,7 +31,6 @@ from sidestep.training.stages import VALIDATION_METRIC
 METRIC = VALIDATION_METRIC
 """What headlines and tests are about, unless a command says otherwise."""
 
-
 _IDS = "Semantic IDs"
 
 
@@ -68,7 +67,7 @@ def write_report(
     """
     runs = [_evaluated(file, per_user) for file, per_user in evaluations]
     first = next((run for file, _ in evaluations if (run := _run_of(file))), None)
-    data = None if first is None else _data(first, evaluations[0][1], dataset)
+    data = None if first is None else _data(first, dataset)
     write_page(
         path,
         evaluation_page(
@@ -122,17 +121,18 @@ def _kept(file: Path) -> dict[str, Any]:
 
 def _run_of(file: Path) -> RunFolder | None:
     """The run in whose folder an evaluation lies; None for a file that was carried elsewhere."""
-    folders = file.resolve().parents
-    folder = RunFolder(folders[2]) if len(folders) > 2 else None
-    is_run = folder is not None and (folder.path / "run.json").is_file()
-    return folder if is_run and folder is not None and folder.bundle.is_dir() else None
+    folders = file.resolve().parents  # RUN/evaluations/NAME/file
+    if len(folders) < 3:
+        return None
+    run = RunFolder(folders[2])
+    return run if (run.path / "run.json").is_file() and run.bundle.is_dir() else None
 
 
 def _manifest(folder: RunFolder) -> Manifest:
     return read_manifest(folder.bundle / MANIFEST)
 
 
-def _data(folder: RunFolder, per_user: PerUser, dataset: Dataset | None) -> Split | None:
+def _data(folder: RunFolder, dataset: Dataset | None) -> Split | None:
     """The rows that were evaluated, and those trained on; None, and a note, where they are gone."""
     path = Path(folder.info().dataset)
     if dataset is None:

@@ -59,8 +59,7 @@ def node_log_sums(logits: Float[Tensor, "users items"], trie: Trie) -> Float[Ten
     Level by level from the leaves, each a reduction over runs of siblings; what is far below the
     largest logit keeps its digits. -inf where every item has -inf.
     """
-    sums = _log_sums(logits[:, trie.bucket_items.long()], trie.bucket_start.long())
-    levels = [sums]
+    levels = [_log_sums(logits[:, trie.bucket_items.long()], trie.bucket_start.long())]
     for depth in range(trie.num_levels - 1, -1, -1):
         nodes = trie.nodes_at(depth)
         bounds = trie.child_start[nodes.start : nodes.stop + 1].long()
@@ -72,10 +71,10 @@ def _log_sums(
     values: Float[Tensor, "users values"], bounds: Int[Tensor, " runs_plus_one"]
 ) -> Float[Tensor, "users runs"]:
     """log Σ exp of each run of values; run r goes from `bounds[r]` up to `bounds[r + 1]`."""
-    runs = len(bounds) - 1
-    run = torch.repeat_interleave(torch.arange(runs, device=bounds.device), bounds.diff())
+    num_runs = len(bounds) - 1
+    run = torch.repeat_interleave(torch.arange(num_runs, device=bounds.device), bounds.diff())
     index = run.expand(len(values), -1)
-    empty = values.new_full((len(values), runs), -torch.inf)
+    empty = values.new_full((len(values), num_runs), -torch.inf)
     largest = empty.scatter_reduce(1, index, values, "amax")
     # A run of -inf alone would give NaN.
     shift = largest.masked_fill(largest == -torch.inf, 0.0)

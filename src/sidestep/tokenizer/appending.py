@@ -44,10 +44,11 @@ def append_last_codes(
     appended = semantic_ids.copy()
     groups = _groups(semantic_ids[:, :-1])
     taken = _taken_codes(existing, groups)
+    num_free = {prefix: len(last_codewords) - len(codes) for prefix, codes in taken.items()}
     crowded = {
-        prefix: (len(items), len(last_codewords) - len(taken[prefix]))
+        prefix: (len(items), num_free[prefix])
         for prefix, items in groups.items()
-        if len(items) > len(last_codewords) - len(taken[prefix])
+        if len(items) > num_free[prefix]
     }
     if crowded and full_groups == "refuse":
         raise ValueError(_full_message(crowded, len(last_codewords)))

@@ -7,7 +7,7 @@ code: with the right prices every item simply takes the code of least squared di
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from scipy.optimize import linear_sum_assignment
 
 from sidestep.tokenizer.codebooks import chunks
@@ -98,7 +98,7 @@ def _two_best(
     vectors: Float[np.ndarray, "items dim"],
     codewords: Float[np.ndarray, "codes dim"],
     prices: Float[np.ndarray, " codes"],
-    is_open: np.ndarray,
+    is_open: Bool[np.ndarray, " codes"],
 ) -> tuple[Int[np.ndarray, " items"], Float[np.ndarray, " items"]]:
     """The best open code of each item, and how much worse the second best is."""
     open_codes = np.flatnonzero(is_open)

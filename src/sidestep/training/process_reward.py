@@ -1,6 +1,7 @@
 """Training a process reward model: at every target, at every depth, the prefix among others."""
 
 import torch
+from jaxtyping import Int
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
@@ -69,7 +70,12 @@ class ProcessRewardObjective(Objective):
                 parts[f"auc_{depth}"] = share_below(scores[:, 0], scores[:, 1:]).mean().detach()
         return Loss(loss=torch.stack(losses).sum(), num_targets=len(items), parts=parts)
 
-    def _memory(self, batch: WindowBatch, users: Tensor, positions: Tensor) -> RewardMemory:
+    def _memory(
+        self,
+        batch: WindowBatch,
+        users: Int[Tensor, " targets"],
+        positions: Int[Tensor, " targets"],
+    ) -> RewardMemory:
         """What each target may be told from: the states before any item and after each past one."""
         histories = HistoryBatch(items=batch.items, lengths=batch.lengths)
         backbone = self.backbone.to(batch.items.device).eval()

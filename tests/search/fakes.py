@@ -136,9 +136,23 @@ def brute_force(model, histories, ids, normaliser="legal"):
     return rows
 
 
+def prefix_log_probs(model, histories, ids, depth):
+    """Log-probability of every prefix of the first user: the sum over the semantic IDs below it."""
+    whole = brute_force(model, histories, ids)[0]
+    sums = {}
+    for semantic_id, log_prob in whole.items():
+        prefix = semantic_id[:depth]
+        sums[prefix] = np.logaddexp(sums.get(prefix, -np.inf), log_prob)
+    return sums
+
+
+def leaf_paths(candidates, trie, user):
+    """The codes of each leaf of a user, best first."""
+    leaves = candidates.leaves[user]
+    return [tuple(path) for path in trie.path(leaves[leaves != NO_STATE]).tolist()]
+
+
 def found(candidates, trie, user):
     """The log-probability of each leaf of a user, by its codes."""
-    leaves = candidates.leaves[user]
-    leaves = leaves[leaves != NO_STATE]
-    paths = [tuple(path) for path in trie.path(leaves).tolist()]
-    return dict(zip(paths, candidates.log_probs[user, : len(leaves)].tolist(), strict=True))
+    paths = leaf_paths(candidates, trie, user)
+    return dict(zip(paths, candidates.log_probs[user, : len(paths)].tolist(), strict=True))

@@ -17,7 +17,16 @@ from sidestep.search.item_support import ItemSupport
 from sidestep.search.policy import Scope
 from sidestep.search.scorer import Guidance
 
-from .fakes import ItemTable, PrefixTable, brute_force, catalogs, found, histories_of
+from .fakes import (
+    ItemTable,
+    PrefixTable,
+    brute_force,
+    catalogs,
+    found,
+    histories_of,
+    leaf_paths,
+    prefix_log_probs,
+)
 
 
 @dataclass(frozen=True)
@@ -94,18 +103,7 @@ def test_it_chooses_as_plain_python_does(catalog, num_beams, more):
         }
         score = {p: float(scores_of(torch.tensor([[states[p]]]), depth)) for p in likely}
         beams = sorted(likely, key=lambda prefix: -score[prefix])[:num_beams]
-    leaves = answer.leaves[0][answer.leaves[0] != NO_STATE]
-    assert [tuple(path) for path in trie.path(leaves).tolist()] == beams
-
-
-def prefix_log_probs(model, histories, ids, depth):
-    """Log-probability of every prefix: the sum over the semantic IDs below it."""
-    whole = brute_force(model, histories, ids)[0]
-    sums = {}
-    for semantic_id, log_prob in whole.items():
-        prefix = semantic_id[:depth]
-        sums[prefix] = np.logaddexp(sums.get(prefix, -np.inf), log_prob)
-    return sums
+    assert leaf_paths(answer, trie, 0) == beams
 
 
 def test_levels_without_candidates_are_plain():
@@ -132,18 +130,6 @@ def test_wide_item_support_returns_the_ranking_of_the_item_head():
     ranking = head.item_logits(root.hidden[:, 0]).argsort(dim=1, descending=True)
     assert trie.items(answer.leaves)[..., 0].tolist() == ranking.tolist()
     assert answer.score_kind == "item-support"
-
-
-def test_a_user_gets_the_same_list_alone_in_any_batch_and_in_any_order():
-    ids = np.array(list(itertools.product(range(3), repeat=3)))
-    trie, model = Trie.build(ids, (3, 3, 3)), PrefixTable((3, 3, 3))
-    guidance = Guidance(scorer=ItemSupport(head=ItemTable(27)), likelihood_weight=(1.0, 0.5, 0.2))
-    policy = GuidedBeamSearch(guidance=guidance, num_beams=3, candidates=6)
-    together = policy.search(model, histories_of(5, 2, 9), Scope(trie=trie))
-    turned = policy.search(model, histories_of(9, 5), Scope(trie=trie))
-    alone = policy.search(model, histories_of(5), Scope(trie=trie))
-    assert together.leaves[0].tolist() == alone.leaves[0].tolist() == turned.leaves[1].tolist()
-    assert together.leaves[2].tolist() == turned.leaves[0].tolist()
 
 
 @pytest.mark.parametrize(

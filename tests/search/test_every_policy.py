@@ -1,0 +1,85 @@
+"""The laws every search policy must pass, whatever it ranks by."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sidestep.catalog.trie import NO_STATE, Trie
+from sidestep.search.beam import BeamSearch
+from sidestep.search.exclusion import Exclusion
+from sidestep.search.exhaustive import ExhaustiveSearch
+from sidestep.search.guided_beam import GuidedBeamSearch
+from sidestep.search.item_support import ItemSupport
+from sidestep.search.policy import Scope
+from sidestep.search.sampling import Sampling
+from sidestep.search.scorer import Guidance
+from sidestep.search.value_beam import ValueBeamSearch
+from sidestep.search.ved import ValueGuidedDecoding
+from sidestep.step import NO_ITEM
+
+from .fakes import ItemTable, ValueTable, brute_force, catalogs, found, histories_of
+
+
+def guided(num_items):
+    guidance = Guidance(scorer=ItemSupport(head=ItemTable(num_items)), likelihood_weight=0.5)
+    return GuidedBeamSearch(guidance=guidance, num_beams=4, candidates=6)
+
+
+POLICIES = {
+    "beam": lambda num_items: BeamSearch(num_beams=4),
+    "guided-beam": guided,
+    "value-beam": lambda num_items: ValueBeamSearch(num_beams=4, candidates=6),
+    "sampling": lambda num_items: Sampling(num_samples=4),
+    "hot-sampling": lambda num_items: Sampling(num_samples=4, temperature=2.0, top_p=0.9),
+    "value-guided": lambda num_items: ValueGuidedDecoding(budget=30, num_leaves=4, warm_width=2),
+    "exhaustive": lambda num_items: ExhaustiveSearch(num_leaves=4, chunk_size=3),
+}
+"""A policy of each kind that returns four leaves, by the number of items."""
+
+each_policy = pytest.mark.parametrize("policy_for", POLICIES.values(), ids=POLICIES.keys())
+
+
+@each_policy
+def test_a_user_gets_the_same_list_alone_in_any_batch_and_in_any_order(policy_for):
+    ids = np.array(list(itertools.product(range(3), repeat=3)))
+    scope, model = Scope(trie=Trie.build(ids, (3, 3, 3))), ValueTable((3, 3, 3))
+    policy = policy_for(len(ids))
+    together = policy.search(model, histories_of(5, 2, 9), scope)
+    turned = policy.search(model, histories_of(9, 5), scope)
+    alone = policy.search(model, histories_of(5), scope)
+    assert together.leaves[0].tolist() == alone.leaves[0].tolist() == turned.leaves[1].tolist()
+    assert together.leaves[2].tolist() == turned.leaves[0].tolist()
+    assert not together.leaves[0].equal(together.leaves[1])
+
+
+@each_policy
+@settings(max_examples=15)
+@given(catalogs(), st.data())
+def test_leaves_are_distinct_in_scope_and_ranked_with_the_models_log_probabilities(
+    policy_for, catalog, data
+):
+    ids, sizes = catalog
+    trie, model, histories = Trie.build(ids, sizes), ValueTable(sizes), histories_of(4, 7)
+    some = st.lists(st.sampled_from(range(len(ids))), max_size=len(ids))
+    gone, missing = data.draw(some), data.draw(some)
+    is_available = torch.ones(len(ids), dtype=torch.bool)
+    is_available[missing] = False
+    available = trie.availability(is_available)
+    items = torch.tensor([[*gone, NO_ITEM]] * 2)
+    scope = Scope(trie=trie, available=available, excluded=Exclusion.of(items, trie, available))
+    answer = policy_for(len(ids)).search(model, histories, scope)
+    is_left = ~np.isin(np.arange(len(ids)), [*gone, *missing])
+    assert answer.leaves.shape[1] <= 4
+    for user, expected in enumerate(brute_force(model, histories, ids[is_left])):
+        own = found(answer, trie, user)
+        assert own == pytest.approx({path: expected[path] for path in own}, abs=1e-4)
+        is_leaf = answer.leaves[user] != NO_STATE
+        assert len(own) == int(is_leaf.sum())  # no leaf twice
+        scores = answer.scores[user].tolist()
+        assert scores == sorted(scores, reverse=True)
+        for padded in (answer.log_probs, answer.scores):
+            assert (padded[user, ~is_leaf] == -torch.inf).all()

@@ -77,13 +77,14 @@ def test_a_folder_is_no_place_for_a_page(runs, tmp_path):
 def test_what_would_change_nothing_is_refused(runs, option):
     message = refused("evaluate", runs[1], *option)
     assert " ".join(map(str, option)) in message
-    assert "searches nothing" in message
+    assert "this run is popularity" in message
+    assert "leave the option out" in message
 
 
 def test_an_exhaustive_search_has_no_beams(runs):
-    assert "leave one of the two out" in refused(
-        "evaluate", runs[0], "--search", "exhaustive", "--beams", 7
-    )
+    message = refused("evaluate", runs[0], "--search", "exhaustive", "--beams", 7)
+    assert "--beams 7: the search exhaustive has no use for it" in message
+    assert "leave the option out" in message
 
 
 @pytest.mark.parametrize("width", [58, 69, 80])

@@ -69,6 +69,15 @@ def test_the_loss_is_what_the_search_will_see_at_every_target_and_depth():
     assert 0 <= float(loss.parts["auc_2"]) <= 1
 
 
+@pytest.mark.parametrize(("num_negatives", "beam_negatives"), [(1, 4), (64, 2), (64, 4)])
+def test_drawn_and_found_prefixes_count_once_together(num_negatives, beam_negatives):
+    # Together they are all prefixes of each depth, 2 and then 4: a full softmax.
+    lowered = objective_of(num_negatives=num_negatives, beam_negatives=beam_negatives)
+    loss = lowered(BATCH)
+    torch.testing.assert_close(loss.loss, objective_of()(BATCH).loss)
+    assert 0 <= float(loss.parts["beam_auc_2"]) <= 1
+
+
 def test_the_backbone_is_neither_trained_nor_kept():
     lowered = objective_of(num_negatives=1)
     lowered.train()

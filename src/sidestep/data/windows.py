@@ -15,6 +15,7 @@ from torch import Tensor
 
 from sidestep.data.histories import padded
 from sidestep.data.splits import TrainingPart
+from sidestep.step import NO_ITEM, HistoryBatch
 
 BATCHES_PER_BUCKET = 64
 """Batches sorted by length together; more pad less and mix worse."""
@@ -75,6 +76,15 @@ class WindowBatch:
             is_target=self.is_target.to(device, non_blocking=True),
             num_targets=self.num_targets,
         )
+
+    def before(
+        self, users: Int[Tensor, " targets"], positions: Int[Tensor, " targets"]
+    ) -> HistoryBatch:
+        """What each of some positions comes after: one history per position."""
+        width = int(positions.max())
+        items = self.items[users, :width]
+        is_past = torch.arange(width, device=items.device) < positions[:, None]
+        return HistoryBatch(items=items.masked_fill(~is_past, NO_ITEM), lengths=positions)
 
 
 def training_windows(part: TrainingPart, max_history: int) -> Windows:

@@ -41,6 +41,10 @@ def distinct_others(own: Int[Tensor, " rows"], size: int, number: int) -> Int[Te
 def share_below(
     positives: Float[Tensor, " targets"], negatives: Float[Tensor, "targets negatives"]
 ) -> Float[Tensor, " targets"]:
-    """The share of the negatives that score less, ties half: the area under each ROC curve."""
+    """The share of the negatives that score less, ties half: the area under each ROC curve.
+
+    A negative of -inf is none; NaN where there are no others.
+    """
     below = (negatives < positives[:, None]).float() + 0.5 * (negatives == positives[:, None])
-    return below.mean(dim=1)
+    is_one = negatives > -torch.inf
+    return (below * is_one).sum(dim=1) / is_one.sum(dim=1)

@@ -5,11 +5,13 @@ from jaxtyping import Int
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from sidestep.catalog.trie import Trie
+from sidestep.catalog.trie import NO_STATE, Trie
 from sidestep.data.windows import WindowBatch
 from sidestep.model.process_reward import ProcessRewardModel, RewardMemory
 from sidestep.model.semantic_id_model import SemanticIdModel
 from sidestep.objectives.contrastive import distinct_others, info_nce, share_below
+from sidestep.search.beam import BeamSearch
+from sidestep.search.policy import Scope
 from sidestep.step import HistoryBatch, HistoryStates
 from sidestep.training.objective import Loss, Objective
 
@@ -21,7 +23,11 @@ class ProcessRewardTrainingConfig(BaseModel):
 
     num_negatives: int = Field(64, ge=1)
     """Other prefixes per target and depth, drawn uniformly among the catalog's; as many as there
-    are where that is fewer."""
+    are where that is fewer: a full softmax."""
+
+    beam_negatives: int = Field(0, ge=0)
+    """Other prefixes per target and depth that a beam search of this width keeps, beside those
+    drawn: what a guided search has to choose among. Every training step then searches."""
 
 
 class ProcessRewardObjective(Objective):
@@ -51,24 +57,52 @@ class ProcessRewardObjective(Objective):
         return self._frozen[0]
 
     def forward(self, batch: WindowBatch) -> Loss:
-        """See `Objective.forward`; parts: each depth's loss and AUC."""
+        """See `Objective.forward`; parts: each depth's loss, AUC and AUC among beams."""
         users, positions = batch.is_target.nonzero(as_tuple=True)
         items = batch.items[users, positions]
         memory = self._memory(batch, users, positions)
         trie = self._trie(items.device)
         leaves = trie.leaf_of(items)
+        beams = self._beams(batch, users, positions)
         losses, parts = [], {}
         for depth in range(1, trie.num_levels + 1):
             nodes = trie.nodes_at(depth)
-            own = trie.ancestor(leaves, depth) - nodes.start
-            others = distinct_others(own, len(nodes), self.config.num_negatives)
-            prefixes = torch.cat([own[:, None], others], dim=1) + nodes.start
+            own = trie.ancestor(leaves, depth)
+            others = distinct_others(own - nodes.start, len(nodes), self.config.num_negatives)
+            others = others + nodes.start
+            rivals = beams[depth - 1]
+            rivals = rivals.masked_fill(rivals == own[:, None], NO_STATE)
+            is_rival = (others[:, :, None] == rivals[:, None]).any(dim=2)
+            prefixes = torch.cat([own[:, None], others.masked_fill(is_rival, NO_STATE), rivals], 1)
             scores = self.network(memory, prefixes).float()
-            losses.append(info_nce(scores[:, 0], scores[:, 1:]).mean())
+            positives = scores[:, 0]
+            negatives = scores[:, 1:].masked_fill(prefixes[:, 1:] == NO_STATE, -torch.inf)
+            losses.append(info_nce(positives, negatives).mean())
             parts[f"prefix_{depth}"] = losses[-1].detach()
-            if others.shape[1]:
-                parts[f"auc_{depth}"] = share_below(scores[:, 0], scores[:, 1:]).mean().detach()
+            drawn, searched = negatives.detach().split([others.shape[1], rivals.shape[1]], dim=1)
+            for name, among in (("auc", drawn), ("beam_auc", searched)):
+                if among.shape[1]:
+                    below = share_below(positives.detach(), among)
+                    parts[f"{name}_{depth}"] = below.nanmean().nan_to_num(0.5)
         return Loss(loss=torch.stack(losses).sum(), num_targets=len(items), parts=parts)
+
+    def _beams(
+        self,
+        batch: WindowBatch,
+        users: Int[Tensor, " targets"],
+        positions: Int[Tensor, " targets"],
+    ) -> list[Int[Tensor, "targets beams"]]:
+        """By depth, the prefixes that a beam search keeps; `NO_STATE` where there are fewer."""
+        trie, width = self._trie(batch.items.device), self.config.beam_negatives
+        if not width:
+            none = torch.full((len(users), 0), NO_STATE, device=batch.items.device)
+            return [none] * trie.num_levels
+        backbone = self.backbone.to(batch.items.device).eval()
+        histories = batch.before(users, positions)
+        found = BeamSearch(num_beams=width).search(backbone, histories, Scope(trie=trie))
+        depths = found.tree.depths[0]
+        inner = [found.tree.states[:, depths == depth] for depth in range(1, trie.num_levels)]
+        return [*inner, found.leaves]
 
     def _memory(
         self,

@@ -22,7 +22,7 @@ from sidestep.objectives.value import (
     td_targets,
 )
 from sidestep.search.policy import Scope, SearchPolicy
-from sidestep.step import NO_ITEM, ROOT_SLOT, HistoryBatch
+from sidestep.step import ROOT_SLOT, HistoryBatch
 from sidestep.training.objective import Loss, Objective
 
 
@@ -152,7 +152,7 @@ class ValueObjective(Objective):
         """
         users, positions = batch.is_target.nonzero(as_tuple=True)
         targets = batch.items[users, positions]
-        histories = _before(batch, users, positions)
+        histories = batch.before(users, positions)
         trie, backbone = self._placed(targets.device)
         leaves = trie.leaf_of(targets)
         valued = ValuedModel(backbone, self.head)
@@ -225,11 +225,3 @@ def _prefixes(leaves: Int[Tensor, "*batch"], trie: Trie) -> Int[Tensor, "*batch 
     """The states on the way to each leaf, from 1 code to all."""
     by_depth = [trie.ancestor(leaves, depth) for depth in range(1, trie.num_levels + 1)]
     return torch.stack(by_depth, dim=-1)
-
-
-def _before(batch: WindowBatch, users: Tensor, positions: Tensor) -> HistoryBatch:
-    """What each target comes after: one history per target."""
-    width = int(positions.max())
-    items = batch.items[users, :width]
-    is_past = torch.arange(width, device=items.device) < positions[:, None]
-    return HistoryBatch(items=items.masked_fill(~is_past, NO_ITEM), lengths=positions)

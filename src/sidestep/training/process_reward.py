@@ -100,6 +100,7 @@ class ProcessRewardObjective(Objective):
         backbone = self.backbone.to(batch.items.device).eval()
         histories = batch.before(users, positions)
         found = BeamSearch(num_beams=width).search(backbone, histories, Scope(trie=trie))
+        assert found.tree is not None, "a beam search keeps its tree"
         depths = found.tree.depths[0]
         inner = [found.tree.states[:, depths == depth] for depth in range(1, trie.num_levels)]
         return [*inner, found.leaves]

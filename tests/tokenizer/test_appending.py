@@ -80,6 +80,13 @@ def test_a_full_group_may_share_and_gives_the_free_codes_to_the_nearest():
     assert append(old, [[0, 1], [0, 2]], [1.0, 2.4], full_groups="share") == [[0, 1], [0, 3]]
 
 
+def test_no_new_items_need_no_codes():
+    none = np.zeros((0, 2), dtype=np.int64)
+    old = np.array([[0, 1]])
+    assert append_last_codes(old, none, np.zeros((0, 3)), np.zeros((4, 3))).shape == (0, 2)
+    assert append_numbers(old, none[:, :1]).shape == (0, 2)
+
+
 def test_codes_of_one_level_are_one_group():
     assert append([[0], [2]], [[2], [0]], [2.0, 0.4]) == [[3], [1]]
 

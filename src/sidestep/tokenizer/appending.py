@@ -103,10 +103,9 @@ def _taken_codes(
     """The last codes that existing items hold under each of the prefixes."""
     taken: dict[Prefix, set[int]] = {prefix: set() for prefix in groups}
     # Few prefixes are asked for, many items exist: the first codes rule most of them out.
-    first_codes = np.array([prefix[:1] for prefix in groups], dtype=existing.dtype)
     near = existing
-    if first_codes.shape[1]:
-        near = existing[np.isin(existing[:, 0], first_codes)]
+    if existing.shape[1] > 1:
+        near = existing[np.isin(existing[:, 0], [prefix[0] for prefix in groups])]
     for row in near.tolist():
         prefix = tuple(row[:-1])
         if prefix in taken:

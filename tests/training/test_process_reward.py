@@ -78,6 +78,13 @@ def test_drawn_and_found_prefixes_count_once_together(num_negatives, beam_negati
     assert 0 <= float(loss.parts["beam_auc_2"]) <= 1
 
 
+def test_states_come_with_dropout_only_where_it_is_asked_for():
+    plain, noisy = objective_of(), objective_of(backbone_dropout=True)  # the backbone drops half
+    assert torch.equal(plain(BATCH).loss, plain(BATCH).loss)
+    assert not torch.equal(noisy(BATCH).loss, noisy(BATCH).loss)
+    assert not noisy.backbone.training
+
+
 def test_the_backbone_is_neither_trained_nor_kept():
     lowered = objective_of(num_negatives=1)
     lowered.train()

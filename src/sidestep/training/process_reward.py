@@ -29,6 +29,11 @@ class ProcessRewardTrainingConfig(BaseModel):
     """Other prefixes per target and depth that a beam search of this width keeps, beside those
     drawn: what a guided search has to choose among. Every training step then searches."""
 
+    backbone_dropout: bool = False
+    """Whether the states that are learned from come with the backbone's own dropout. It was trained
+    on the same targets, and without dropout its states know them better than they will know any
+    target that is new."""
+
 
 class ProcessRewardObjective(Objective):
     """InfoNCE at every depth, summed; the backbone is read and not moved.
@@ -113,9 +118,10 @@ class ProcessRewardObjective(Objective):
     ) -> RewardMemory:
         """What each target may be told from: the states before any item and after each past one."""
         histories = HistoryBatch(items=batch.items, lengths=batch.lengths)
-        backbone = self.backbone.to(batch.items.device).eval()
+        backbone = self.backbone.to(batch.items.device).train(self.config.backbone_dropout)
         with torch.no_grad():
             states = backbone.next_item_states(histories)[:, :, 0]
+        backbone.eval()
         memory = self.network.remember(HistoryStates(states=states, counts=batch.lengths))
         columns = torch.arange(states.shape[1], device=states.device)
         return memory.of(users, columns <= positions[:, None])

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -20,8 +22,9 @@ def history_of(*counts, width=5):
 PREFIXES = torch.tensor([[3, 7, 29, 3], [1, 2, 4, 5]])
 
 
-def test_a_prefix_is_scored_alike_alone_and_among_others():
-    network = network_of()
+@pytest.mark.parametrize("dot_product", [False, True])
+def test_a_prefix_is_scored_alike_alone_and_among_others(dot_product):
+    network = network_of(dot_product=dot_product)
     memory = network.remember(history_of(2, 5))
     together = network(memory, PREFIXES)
     assert together[0, 0] == together[0, 3]
@@ -30,8 +33,9 @@ def test_a_prefix_is_scored_alike_alone_and_among_others():
         assert alone[:, 0].tolist() == pytest.approx(together[:, column].tolist(), abs=1e-6)
 
 
-def test_only_the_history_is_seen_not_its_padding():
-    network = network_of()
+@pytest.mark.parametrize("dot_product", [False, True])
+def test_only_the_history_is_seen_not_its_padding(dot_product):
+    network = network_of(dot_product=dot_product)
     history = history_of(2, 5)
     changed = history.states.clone()
     changed[0, 2:] = 100.0
@@ -42,13 +46,26 @@ def test_only_the_history_is_seen_not_its_padding():
     assert not torch.allclose(network(network.remember(other), PREFIXES)[0], scores[0])
 
 
-def test_a_row_of_memory_is_that_of_a_user_who_sees_less():
-    network = network_of()
+@pytest.mark.parametrize("dot_product", [False, True])
+def test_a_row_of_memory_is_that_of_a_user_who_sees_less(dot_product):
+    network = network_of(dot_product=dot_product)
     whole, short = history_of(5, 5), history_of(3, 3)
     is_visible = (torch.arange(5) < 3).expand(2, -1)
     rows = network.remember(whole).of(torch.tensor([1, 0]), is_visible)
     expected = network(network.remember(short), PREFIXES.flip(0)).flip(0)
     assert torch.allclose(network(rows, PREFIXES), expected, atol=1e-6)
+
+
+def test_the_inner_product_is_that_of_the_prefix_and_the_last_state_seen():
+    network, history = network_of(dot_product=True), history_of(2, 5)
+    memory = network.remember(history)
+    added = network(memory, PREFIXES) - network(replace(memory, states=None), PREFIXES)
+    for user, last in ((0, 1), (1, 4)):
+        state = network.last(history.states[user, last])
+        for column in range(4):
+            embedded = network.embedding.weight[PREFIXES[user, column]]
+            expected = float((embedded @ state).detach())
+            assert float(added[user, column]) == pytest.approx(expected, abs=1e-6)
 
 
 def test_hashed_prefixes_share_rows_and_all_rows_are_used():

@@ -35,6 +35,11 @@ class ProcessRewardConfig(BaseModel):
 
     dropout: float = Field(0.0, ge=0, lt=1)
 
+    dot_product: bool = False
+    """Whether the inner product of a prefix's embedding and the last state of the history is added
+    to the score. An MLP learns an inner product badly from few data (Rendle et al., 2020,
+    arXiv:2005.09683); the published model has none."""
+
     hashed_rows: int | None = Field(None, ge=1)
     """Rows of the table that prefixes share by a hash, for catalogs whose prefixes do not fit
     memory; None gives each its own."""
@@ -50,11 +55,13 @@ class ProcessRewardConfig(BaseModel):
 class RewardMemory:
     """Histories as keys and values, block by block.
 
+    states: the histories, projected; None where no inner product is taken.
     is_visible: False at padding.
     """
 
     keys: tuple[Float[Tensor, "users heads states head_dim"], ...]
     values: tuple[Float[Tensor, "users heads states head_dim"], ...]
+    states: Float[Tensor, "users states dim"] | None
     is_visible: Bool[Tensor, "users states"]
 
     def of(
@@ -64,6 +71,7 @@ class RewardMemory:
         return RewardMemory(
             keys=tuple(keys[users] for keys in self.keys),
             values=tuple(values[users] for values in self.values),
+            states=None if self.states is None else self.states[users],
             is_visible=is_visible,
         )
 
@@ -133,6 +141,7 @@ class ProcessRewardModel(nn.Module):
         self.blocks = nn.ModuleList(_Block(config, memory_dim) for _ in range(config.num_blocks))
         self.hidden = nn.Linear(config.dim, config.dim)
         self.out = nn.Linear(config.dim, 1)
+        self.last = nn.Linear(memory_dim, config.dim, bias=False) if config.dot_product else None
         nn.init.normal_(self.embedding.weight, std=0.02)
 
     def remember(self, history: HistoryStates) -> RewardMemory:
@@ -142,6 +151,7 @@ class ProcessRewardModel(nn.Module):
         return RewardMemory(
             keys=tuple(block.heads(block.keys(history.states)) for block in blocks),
             values=tuple(block.heads(block.values(history.states)) for block in blocks),
+            states=None if self.last is None else self.last(history.states),
             is_visible=positions < history.counts[:, None],
         )
 
@@ -152,8 +162,13 @@ class ProcessRewardModel(nn.Module):
         rows = states.clamp(min=0)
         if self.config.hashed_rows is not None:
             rows = ((rows * _HASH) >> 20).remainder(self.config.hashed_rows)
-        prefixes = self.embedding(rows)
+        embedded = self.embedding(rows)
+        prefixes = embedded
         for block, keys, values in zip(self.blocks, memory.keys, memory.values, strict=True):
             prefixes = block(prefixes, keys, values, memory.is_visible)
-        scores: Tensor = self.out(functional.gelu(self.hidden(prefixes)))
-        return scores[..., 0]
+        scores: Tensor = self.out(functional.gelu(self.hidden(prefixes)))[..., 0]
+        if memory.states is not None:
+            last = memory.is_visible.sum(dim=1) - 1
+            last_states = memory.states[torch.arange(len(last), device=last.device), last]
+            scores = scores + torch.einsum("uwd,ud->uw", embedded, last_states)
+        return scores

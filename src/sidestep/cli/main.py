@@ -55,6 +55,11 @@ _COMMANDS = [
         "Compare evaluated runs: means, 95 % intervals over users, paired permutation tests.",
     ),
     (
+        "diagnose",
+        "diagnose:diagnose",
+        "Look behind the lists of runs: what scores of prefixes are worth, where targets are lost.",
+    ),
+    (
         "new",
         "new:new",
         "Write a commented pipeline for your tables, which 'sidestep run' then runs.",

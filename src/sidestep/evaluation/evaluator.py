@@ -96,7 +96,7 @@ def evaluate(
     lists = _Lists.empty(len(rows), k, leaf_of=recommender.leaf_of, semantic_ids=semantic_ids)
     seconds = 0.0
     num_done = 0
-    for chosen in _batches(shown.histories.lengths, batch_size):
+    for chosen in batches_by_length(shown.histories.lengths, batch_size):
         histories = shown.batch(chosen)
         start = time.perf_counter()
         with torch.no_grad():
@@ -306,7 +306,7 @@ class _Lists:
         return metrics
 
 
-def _batches(
+def batches_by_length(
     lengths: Int[np.ndarray, " users"], batch_size: int
 ) -> list[Int[np.ndarray, " batch"]]:
     """Rows in batches of similar length; the longest first, so that too little memory shows now."""

@@ -1,0 +1,204 @@
+"""What searches do with the target: how far they keep it, where they lose it, and what they return.
+
+The evaluator measures the lists that users get; this looks behind them.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from sidestep.catalog.trie import NO_STATE
+from sidestep.data.splits import Rows
+from sidestep.evaluation.evaluator import batches_by_length
+from sidestep.evaluation.measured import Measured, measured
+from sidestep.evaluation.prefix_quality import SemanticRewards
+from sidestep.metrics.prefixes import best_in_set, losses
+from sidestep.metrics.ranking import diversity
+from sidestep.metrics.statistics import numbered
+from sidestep.search.policy import Scope, SearchPolicy
+from sidestep.search.proposals import watched
+from sidestep.step import HistoryBatch, StepModel
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchAtDepth:
+    """What became of the targets at one depth, as shares of the rows.
+
+    kept: the search went on from the target's prefix; at the last depth, it returned the leaf.
+        HRecall@b@k of PROMISE (arXiv:2601.04674, eq. 13) where k are kept.
+    recalled: the target's first b codes are those of a returned leaf; HRecall@b@k of our results.
+    dropped: here the target was lost first, although the search looked at its prefix.
+    unproposed: here it was lost first, because the search never looked at its prefix.
+    """
+
+    depth: int
+    kept: Measured
+    recalled: Measured
+    dropped: Measured
+    unproposed: Measured
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CandidateSet:
+    """What the leaves are worth that a search returns, as means over rows.
+
+    size: leaves.
+    diversity: mean over pairs of 1 - LCP / L, see `sidestep.metrics.ranking.diversity`.
+    has_target: whether the target's leaf is among them: the best reward, if that is exact match.
+    best_cosine: the best reward, if that is the cosine of embeddings; None without embeddings.
+    tokens: backbone positions spent after the prompt.
+    """
+
+    size: Measured | None
+    diversity: Measured | None
+    has_target: Measured | None
+    best_cosine: Measured | None
+    tokens: Measured | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchQuality:
+    """One search on some rows."""
+
+    name: str
+    num_rows: int
+    depths: tuple[SearchAtDepth, ...]
+    candidates: CandidateSet
+
+    def as_json(self) -> dict[str, Any]:
+        """The same as plain dictionaries and numbers."""
+        return asdict(self)
+
+
+def search_quality(
+    model: StepModel[Any],
+    rows: Rows,
+    scope: Scope,
+    policies: Sequence[SearchPolicy],
+    *,
+    embeddings: Float[Tensor, "items dim"] | None = None,
+    batch_size: int = 32,
+    max_history: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[SearchQuality, ...]:
+    """Watches searches on rows, in the order of the policies.
+
+    Args:
+        model: what is searched.
+        rows: histories and targets.
+        scope: the items that may be recommended; it lies where the model does.
+        policies: the searches.
+        embeddings: see `prefix_quality`.
+        batch_size: rows searched for at once.
+        max_history: only so many most recent items of a history are shown; None shows all.
+        progress: called after each batch with the rows done and their number.
+
+    Raises:
+        ValueError: there are no rows, or not one embedding per item.
+    """
+    if len(rows) == 0:
+        raise ValueError("there are no rows to search for: the split is empty.")
+    rewards = None if embeddings is None else SemanticRewards.of(embeddings, scope.trie)
+    shown = rows if max_history is None else rows.cut(max_history)
+    targets = torch.from_numpy(rows.targets).long()
+    device = scope.trie.device
+    found: list[dict[str, Float[np.ndarray, "rows columns"]]] = [{} for _ in policies]
+    num_done = 0
+    for chosen in batches_by_length(shown.histories.lengths, batch_size):
+        histories = shown.batch(chosen).to(device)
+        for policy, of_policy in zip(policies, found, strict=True):
+            seen = _seen(policy, model, histories, scope, targets[chosen].to(device), rewards)
+            for name, values in seen.items():
+                whole = of_policy.setdefault(name, np.full((len(rows), values.shape[1]), np.nan))
+                whole[chosen] = values.double().cpu().numpy()
+        num_done += len(chosen)
+        if progress is not None:
+            progress(num_done, len(rows))
+    users = numbered(rows.histories.user_ids)
+    return tuple(
+        _summary(policy.name, of_policy, users, scope.trie.num_levels)
+        for policy, of_policy in zip(policies, found, strict=True)
+    )
+
+
+def _seen(
+    policy: SearchPolicy,
+    model: StepModel[Any],
+    histories: HistoryBatch,
+    scope: Scope,
+    targets: Int[Tensor, " users"],
+    rewards: SemanticRewards | None,
+) -> dict[str, Float[Tensor, "users _"]]:
+    """Numbers of each user, one or one per depth, by what they are."""
+    trie = scope.trie
+    own = trie.leaf_of(targets)
+    on_way = torch.stack([trie.ancestor(own, depth + 1) for depth in range(trie.num_levels)], dim=1)
+    with torch.no_grad():
+        proposals = watched(policy, model, histories, scope)
+    leaves, tokens = proposals.candidates.leaves, proposals.candidates.tokens
+    is_leaf = leaves != NO_STATE
+    returned = torch.cat([trie.ancestor(leaves, depth + 1) for depth in range(trie.num_levels)], 1)
+    is_kept = _holds(proposals.kept, on_way)
+    lost = losses(_holds(proposals.proposed, on_way), is_kept)
+    numbers = {
+        "kept": is_kept,
+        "recalled": _holds(returned, on_way),
+        "dropped": lost.dropped,
+        "unproposed": lost.unproposed,
+        "size": is_leaf.sum(dim=1)[:, None],
+        "diversity": diversity(trie.path(leaves), is_leaf)[:, None],
+        "has_target": _holds(leaves, own[:, None]),
+        "tokens": tokens[:, None],
+    }
+    if rewards is not None:
+        numbers["best_cosine"] = best_in_set(rewards(leaves, targets), is_leaf)[:, None]
+    return {name: values.double() for name, values in numbers.items()}
+
+
+def _holds(states: Tensor, wanted: Tensor) -> Tensor:
+    """Which of the wanted states are there, for each user."""
+    ordered = states.sort(dim=1).values.contiguous()
+    place = torch.searchsorted(ordered, wanted.contiguous()).clamp(max=ordered.shape[1] - 1)
+    return ordered.gather(1, place) == wanted
+
+
+def _summary(
+    name: str,
+    found: dict[str, Float[np.ndarray, "rows columns"]],
+    users: Int[np.ndarray, " rows"],
+    num_levels: int,
+) -> SearchQuality:
+    def mean(kind: str, column: int = 0) -> Measured | None:
+        return measured(found[kind][:, column], users) if kind in found else None
+
+    def share(kind: str, level: int) -> Measured:
+        known = mean(kind, level)
+        assert known is not None, f"every row has {kind}"
+        return known
+
+    return SearchQuality(
+        name=name,
+        num_rows=len(users),
+        depths=tuple(
+            SearchAtDepth(
+                depth=level + 1,
+                kept=share("kept", level),
+                recalled=share("recalled", level),
+                dropped=share("dropped", level),
+                unproposed=share("unproposed", level),
+            )
+            for level in range(num_levels)
+        ),
+        candidates=CandidateSet(
+            size=mean("size"),
+            diversity=mean("diversity"),
+            has_target=mean("has_target"),
+            best_cosine=mean("best_cosine"),
+            tokens=mean("tokens"),
+        ),
+    )

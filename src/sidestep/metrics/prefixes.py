@@ -1,0 +1,103 @@
+"""What scores of prefixes are worth, per user: do they lift the target's own above the others?
+
+The target's prefix of a depth is the start of the semantic ID of the item that came next. What a
+score is, and which others it is held against, is the caller's business.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from scipy.stats import rankdata
+from torch import Tensor
+
+
+def auc(
+    target_scores: Float[Tensor, " users"],
+    scores: Float[Tensor, "users prefixes"],
+    is_other: Bool[Tensor, "users prefixes"],
+) -> Float[Tensor, " users"]:
+    """Share of the other prefixes that score below the target's own; ties count half.
+
+    The area under the ROC curve of one right prefix among wrong ones (Hanley & McNeil 1982):
+    the probability that a random wrong prefix is ranked behind the right one. 0.5 is chance.
+
+    Args:
+        target_scores: of each user's right prefix.
+        scores: of some prefixes.
+        is_other: the wrong ones among them that count.
+
+    Returns:
+        NaN where a user has no other prefix.
+    """
+    own = target_scores[:, None]
+    below = ((scores < own) & is_other).sum(dim=1).double()
+    ties = ((scores == own) & is_other).sum(dim=1)
+    return (below + 0.5 * ties) / is_other.sum(dim=1)
+
+
+def rank_correlation(
+    first: Float[Tensor, "users prefixes"],
+    second: Float[Tensor, "users prefixes"],
+    is_in: Bool[Tensor, "users prefixes"],
+) -> Float[Tensor, " users"]:
+    """Spearman's ρ of two scores over each user's prefixes; equal scores share their mean rank.
+
+    Args:
+        first: a score.
+        second: another one of the same prefixes.
+        is_in: the prefixes that count.
+
+    Returns:
+        From -1 to 1; NaN where either score is the same at all prefixes, and so orders nothing.
+    """
+    found = torch.full((len(first),), torch.nan, dtype=torch.float64)
+    rows = zip(first.cpu().numpy(), second.cpu().numpy(), is_in.cpu().numpy(), strict=True)
+    for user, (one, other, chosen) in enumerate(rows):
+        if not chosen.any():
+            continue
+        ranks = [rankdata(values[chosen]) for values in (one, other)]
+        left, right = (values - values.mean() for values in ranks)
+        scale = ((left**2).sum() * (right**2).sum()) ** 0.5
+        if scale > 0:  # ranks are multiples of a half, so that equal ones are exactly equal
+            found[user] = float(left @ right) / scale
+    return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Losses:
+    """Where a search lost the target, by depth from 1; a user has at most one True in both.
+
+    dropped: its prefix was looked at, and something else was kept.
+    unproposed: its prefix was not even looked at, although the one before it had been kept.
+    """
+
+    dropped: Bool[Tensor, "users levels"]
+    unproposed: Bool[Tensor, "users levels"]
+
+
+def losses(
+    is_proposed: Bool[Tensor, "users levels"], is_kept: Bool[Tensor, "users levels"]
+) -> Losses:
+    """The first depth at which the target's prefix was not kept, and why.
+
+    Args:
+        is_proposed: whether the search looked at the target's prefix of each depth.
+        is_kept: whether it went on from it or, at the last depth, returned it.
+    """
+    is_lost = ~is_kept
+    is_first = is_lost & (is_lost.cumsum(dim=1) == 1)
+    return Losses(dropped=is_first & is_proposed, unproposed=is_first & ~is_proposed)
+
+
+def best_in_set(
+    rewards: Float[Tensor, "users candidates"], is_candidate: Bool[Tensor, "users candidates"]
+) -> Float[Tensor, " users"]:
+    """The largest reward of each user's candidate set; NaN where it is empty.
+
+    Source: V-STAR (arXiv:2602.10699), Table 6, which leaves open what the reward is.
+    """
+    if rewards.shape[1] == 0:
+        return rewards.new_full((len(rewards),), torch.nan)
+    best = rewards.masked_fill(~is_candidate, -torch.inf).amax(dim=1)
+    return best.masked_fill(~is_candidate.any(dim=1), torch.nan)

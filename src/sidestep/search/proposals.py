@@ -1,0 +1,135 @@
+"""Proposals: what a search looked at and what it went on from, to see where it lost an item."""
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from sidestep.catalog.trie import NO_STATE
+from sidestep.search.guided_beam import GuidedBeamSearch
+from sidestep.search.policy import Scope, SearchPolicy
+from sidestep.search.scorer import Guidance, PrefixScorer, PrefixScores
+from sidestep.search.tree import Candidates, Tree
+from sidestep.search.value_beam import ValueBeamSearch
+from sidestep.step import Context, HistoryBatch, StepModel, StepOutput
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proposals:
+    """A search's answer, and the prefixes behind it: states of any depth, `NO_STATE` as padding.
+
+    proposed: what it looked at: of a guided beam the K+ most likely of each level, else what went
+        through the model; whole semantic IDs too, if they were returned.
+    kept: what it went on from, and the leaves that it returned.
+    """
+
+    candidates: Candidates
+    proposed: Int[Tensor, "users proposed"]
+    kept: Int[Tensor, "users kept"]
+
+
+def watched(
+    policy: SearchPolicy, model: StepModel[Any], histories: HistoryBatch, scope: Scope
+) -> Proposals:
+    """Searches as the policy does, and tells what it saw on the way.
+
+    A search that keeps no tree, as the exhaustive one, looked at everything.
+    """
+    trie = scope.trie
+    if isinstance(policy, GuidedBeamSearch):
+        recorder = _Recorder(scorer=policy.guidance.scorer)
+        guidance = replace(policy.guidance, scorer=recorder)
+        candidates = replace(policy, guidance=guidance).search(model, histories, scope)
+        kept = torch.cat([_inner(candidates, trie.num_levels), candidates.leaves], dim=1)
+        return Proposals(
+            candidates=candidates,
+            # A level that nothing scores keeps what it proposes.
+            proposed=torch.cat([*recorder.asked, kept], dim=1),
+            kept=kept,
+        )
+    candidates = policy.search(model, histories, scope)
+    if candidates.tree is None:
+        depths = range(1, trie.num_levels + 1)
+        kept = torch.cat([trie.ancestor(candidates.leaves, depth) for depth in depths], dim=1)
+        every = torch.arange(1, trie.num_nodes(), device=kept.device)
+        return Proposals(candidates=candidates, proposed=every.expand(len(kept), -1), kept=kept)
+    tree = candidates.tree
+    seen = tree.states.masked_fill(~tree.is_node, NO_STATE)[:, 1:]
+    inner = _inner(candidates, trie.num_levels)
+    if isinstance(policy, ValueBeamSearch):
+        inner = _best_of_each_depth(tree, trie.num_levels, policy.num_beams)
+    return Proposals(
+        candidates=candidates,
+        proposed=torch.cat([seen, candidates.leaves], dim=1),
+        kept=torch.cat([inner, candidates.leaves], dim=1),
+    )
+
+
+def plain_beam(*, num_beams: int, candidates: int, name: str = "beam") -> GuidedBeamSearch:
+    """A beam search that can be watched as a guided one: of its proposals it keeps the likeliest.
+
+    Args:
+        num_beams: kept, as of a `BeamSearch`, whose answer it gives.
+        candidates: K+, proposals per level: what a guided beam would have chosen from.
+        name: see `SearchPolicy.name`.
+    """
+    guidance = Guidance(scorer=_Indifferent(), likelihood_weight=1.0)
+    return GuidedBeamSearch(
+        guidance=guidance, num_beams=num_beams, candidates=candidates, name=name
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Recorder:
+    """A scorer that remembers what it was asked about."""
+
+    scorer: PrefixScorer
+    asked: list[Tensor] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        """See `PrefixScorer.name`."""
+        return self.scorer.name
+
+    def begin(self, root: StepOutput, context: Context, scope: Scope) -> PrefixScores:
+        """See `PrefixScorer.begin`."""
+        scores_of = self.scorer.begin(root, context, scope)
+
+        def scores(states: Int[Tensor, "users width"], depth: int) -> Float[Tensor, "users width"]:
+            self.asked.append(states)
+            return scores_of(states, depth)
+
+        return scores
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Indifferent:
+    """Scores every prefix alike."""
+
+    name: str = "nothing"
+
+    def begin(self, root: StepOutput, context: Context, scope: Scope) -> PrefixScores:
+        """See `PrefixScorer.begin`."""
+        return lambda states, depth: torch.zeros_like(states, dtype=torch.float32)
+
+
+def _inner(candidates: Candidates, num_levels: int) -> Int[Tensor, "users nodes"]:
+    """The nodes between root and leaves; `NO_STATE` elsewhere."""
+    tree = candidates.tree
+    assert tree is not None, "the search kept no tree"
+    is_inner = tree.is_node & (tree.depths > 0) & (tree.depths < num_levels)
+    return tree.states.masked_fill(~is_inner, NO_STATE)
+
+
+def _best_of_each_depth(tree: Tree, num_levels: int, number: int) -> Int[Tensor, "users kept"]:
+    """The nodes of the largest scores between root and leaves, so many of each depth."""
+    kept = []
+    for depth in range(1, num_levels):
+        is_here = tree.is_node & (tree.depths == depth)
+        scores, at = tree.scores.masked_fill(~is_here, -torch.inf).topk(
+            min(number, tree.scores.shape[1]), dim=1
+        )
+        kept.append(tree.states.gather(1, at).masked_fill(scores == -torch.inf, NO_STATE))
+    return torch.cat([tree.states[:, :0], *kept], dim=1)

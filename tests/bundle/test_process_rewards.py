@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sidestep.bundle.appending import append_items, retire_items
+from sidestep.bundle.beside import carried_over
 from sidestep.bundle.folder import load, save_bundle, save_loaded
-from sidestep.bundle.process_rewards import carried_over
 from sidestep.catalog.catalog import Catalog
 from sidestep.catalog.trie import NO_CODE, Trie
 from sidestep.model.process_reward import ProcessRewardConfig, ProcessRewardModel

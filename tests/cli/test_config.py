@@ -12,11 +12,14 @@ from sidestep.cli.config import (
     ProcessRewardRun,
     SasRecRun,
     TransformerRun,
+    ValueRun,
     read_config,
 )
 from sidestep.cli.plain_yaml import read_yaml, write_yaml
 from tests.cli.broken_configs import broken_config, strange_setting
 from tests.cli.commands import refused
+
+VALUE = "kind: value\nbackbone: r\nembeddings: v\ncandidates: "
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
 
@@ -72,12 +75,29 @@ def test_a_strange_setting_is_refused_or_valid(example, seed):
         ("kind: sasrec\nmax_history: " + "9" * 5000, "a number of more than 30 digits"),
         (
             "kind: [sasrec]",
-            "one of transformer, sasrec, popularity, process-reward, got ['sasrec']",
+            "one of transformer, sasrec, popularity, process-reward, value, got ['sasrec']",
         ),
         ("kind: sasrec\nmax_history: 2024-02-31", "'2024-02-31' is no value"),
         ("kind: sasrec\nmodel: 7\nobjective: {x: 1}", "model: Input should be"),
         ("kind: process-reward", "backbone: Field required"),
         ("kind: process-reward\nbackbone: r\nmax_history: 5", "unknown key 'max_history'"),
+        ("kind: value\nbackbone: r", "embeddings: Field required"),
+        (
+            f"{VALUE}{{search: ved, temperature: 2}}",
+            "candidates: unknown setting 'temperature'; there are budget, num_leaves, warm_width",
+        ),
+        (
+            f"{VALUE}{{search: sampling, temprature: 2}}",
+            "candidates: unknown setting 'temprature'; perhaps 'temperature' is meant",
+        ),
+        (
+            f"{VALUE}{{search: sampling, top_k: few}}",
+            "candidates: top_k: Input should be a valid integer",
+        ),
+        (
+            f"{VALUE}{{search: beam, num_beams: 0}}",
+            "candidates: num_beams must be at least 1, got 0",
+        ),
         ("kind: !!python/name:os.system x", "line 1: not valid YAML (could not determine"),
         ("kind: sasrec\x00", "not valid YAML (unacceptable character #x0000"),
         ("", "must hold keys and values"),
@@ -107,7 +127,7 @@ def test_data_is_not_taken_for_a_configuration(tmp_path):
 
 def test_the_kinds_are_read_as_what_they_are():
     kinds = {type(read_config(example)) for example in EXAMPLES}
-    assert kinds == {TransformerRun, SasRecRun, PopularityRun, ProcessRewardRun}
+    assert kinds == {TransformerRun, SasRecRun, PopularityRun, ProcessRewardRun, ValueRun}
 
 
 def test_a_byte_order_mark_is_no_mistake(tmp_path):

@@ -8,8 +8,10 @@ import torch
 
 import sidestep
 from sidestep.bundle.folder import save_bundle
+from sidestep.model.process_reward import ProcessRewardConfig, ProcessRewardModel
 from sidestep.model.transformer import Transformer, TransformerConfig
-from tests.cli.commands import refused, run
+from sidestep.model.value_head import ValueHead, ValueHeadConfig
+from tests.cli.commands import call, refused, run
 
 pytest.importorskip("transformers")
 
@@ -36,6 +38,32 @@ def test_there_and_back_recommends_the_same(shop, tmp_path):
     assert [item["item_id"] for item in answers[0]["items"]] == [
         item["item_id"] for item in answers[1]["items"]
     ]
+
+
+def test_what_has_no_place_in_the_layout_is_said_to_stay_behind(shop, tmp_path):
+    catalog = sidestep.load(shop / "beam", device="cpu").catalog
+    network = Transformer(
+        TransformerConfig(dim=8, num_layers=1, num_heads=2),
+        catalog.semantic_ids,
+        catalog.codebook_sizes,
+    )
+    reward = ProcessRewardModel(
+        ProcessRewardConfig(dim=4), num_prefixes=catalog.trie.num_nodes(), memory_dim=8
+    )
+    head = ValueHead(ValueHeadConfig(num_heads=2), dim=8, num_levels=catalog.num_levels)
+    beside = {"process_reward": reward, "value_head": head}
+    whole = {"network": network, "catalog": catalog, "max_history": 7, "seed": 0}
+    save_bundle(tmp_path / "both", **whole, **beside)
+    save_bundle(tmp_path / "head", **whole, value_head=head)
+    save_bundle(tmp_path / "none", **whole)
+    said = {
+        name: " ".join(call("export", tmp_path / name, "--out", tmp_path / "hf").stderr.split())
+        for name in ("both", "head", "none")
+    }
+    assert "Warning: the process reward model and the value head of" in said["both"]
+    assert "Warning: the value head of" in said["head"]
+    assert "stayed behind" in said["head"]
+    assert "stayed behind" not in said["none"]
 
 
 def test_what_cannot_be_exported_or_adopted_is_refused(shop, tmp_path):

@@ -1,19 +1,26 @@
 """A process reward model from its configuration to guided searches, by commands."""
 
 import json
-import shutil
-import signal
 
 import polars as pl
 import pytest
-import torch
-from safetensors.torch import load_file
 
 import sidestep
 from sidestep.cli.inputs import load_catalog
 from sidestep.evaluation.results import read as read_lines
 
-from .commands import call, refused, run
+from .beside import (
+    MISFITS,
+    ends_the_same_after_an_interruption,
+    measured,
+    recommends_as_its_backbone_does,
+    refuses_before_anything_is_written,
+    tells_sizes_in_a_dry_run,
+    training,
+)
+from .commands import refused, run
+
+WEIGHTS = "process_reward.safetensors"
 
 CONFIG = """\
 kind: process-reward
@@ -33,10 +40,6 @@ def config(shop, tmp_path_factory):
     return file
 
 
-def training(shop, config, out, *more):
-    return ("train", "--config", config, "--dataset", shop / "dataset", "--out", out, *more)
-
-
 @pytest.fixture(scope="module")
 def rewarded(shop, config, tmp_path_factory):
     """A run with a process reward model beside the network of `beam`."""
@@ -45,23 +48,9 @@ def rewarded(shop, config, tmp_path_factory):
     return out
 
 
-def measured(folder, *how):
-    return json.loads(run("evaluate", folder, *how, "--json"))
-
-
 def test_the_run_recommends_by_itself_as_its_backbone_does(shop, rewarded):
-    ours, before = (
-        load_file(run_ / "bundle/model.safetensors") for run_ in (rewarded, shop / "beam")
-    )
-    assert all(torch.equal(ours[name], before[name]) for name in before)
-    plain = [measured(folder, "--beams", 20) for folder in (rewarded, shop / "beam")]
-    assert plain[0]["metrics"] == plain[1]["metrics"]
-    assert plain[0]["setting"] == plain[1]["setting"]
-    assert plain[0]["train_s"] > plain[1]["train_s"]
-    assert [line["seed"] for line in plain] == [4, 0]
-    described = sidestep.load(rewarded).manifest
-    assert described.training["backbone"]["seed"] == 0
-    assert described.process_reward.model.dim == 8
+    recommends_as_its_backbone_does(shop, rewarded, seed=4)
+    assert sidestep.load(rewarded).manifest.process_reward.model.dim == 8
 
 
 def test_a_wide_guided_beam_finds_what_its_oracle_finds(rewarded):
@@ -122,51 +111,23 @@ def test_new_items_may_be_appended_and_found(shop, files, rewarded, tmp_path):
     assert len(after) == len(before) + 2
 
 
-@pytest.fixture
-def interruptible():
-    """A process started in the background may ignore Ctrl-C, and training respects that."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-@pytest.mark.usefixtures("interruptible")
 def test_the_same_command_after_an_interruption_continues_and_ends_the_same(
     shop, config, rewarded, tmp_path, monkeypatch
 ):
-    def interrupting(progress):
-        if progress.step == 3:
-            signal.raise_signal(signal.SIGINT)
-        return "working"
-
     command = training(shop, config, tmp_path / "parts", "--seed", 4)
-    with monkeypatch.context() as patch:
-        patch.setattr("sidestep.cli.train._described", interrupting)
-        assert call(*command).exit_code == 130
-    assert not (tmp_path / "parts" / "bundle").exists()
-    run(*command)
-    name = "bundle/process_reward.safetensors"
-    whole, parts = load_file(rewarded / name), load_file(tmp_path / "parts" / name)
-    assert all(torch.equal(whole[key], parts[key]) for key in whole)
+    parts = tmp_path / "parts"
+    ends_the_same_after_an_interruption(command, rewarded, parts, WEIGHTS, monkeypatch)
 
 
 def test_a_dry_run_tells_the_sizes_and_writes_nothing(shop, config, rewarded, tmp_path):
-    told = json.loads(run(*training(shop, config, tmp_path / "run"), "--dry-run", "--json"))
-    weights = load_file(rewarded / "bundle/process_reward.safetensors")
-    assert told["parameters"] == sum(tensor.numel() for tensor in weights.values())
-    lines = [json.loads(line) for line in (rewarded / "log.jsonl").read_text().splitlines()]
-    assert told["steps"] == max(line.get("step", 0) for line in lines)
-    assert not (tmp_path / "run").exists()
+    tells_sizes_in_a_dry_run(training(shop, config, tmp_path / "run"), rewarded, WEIGHTS)
 
 
 @pytest.mark.parametrize(
     ("more", "words"),
     [
-        (("--set", "backbone=nowhere"), "backbone: nowhere: no bundle here"),
+        *MISFITS,
         (("--set", "backbone=popularity"), "is popularity, and a process reward model reads the"),
-        (("--catalog", "other"), "leave the option out"),
-        (("--dataset", "elsewhere"), "the bundle was trained on another dataset"),
-        (("--out", "beam"), "is the backbone's own folder; choose another one for --out"),
         (("--set", "model.dim=900000000"), "lower model.dim, or let prefixes share"),
         (("--set", "model.num_heads=3"), "must be a multiple of num_heads"),
     ],
@@ -174,23 +135,7 @@ def test_a_dry_run_tells_the_sizes_and_writes_nothing(shop, config, rewarded, tm
 def test_what_does_not_fit_is_refused_before_anything_is_written(
     shop, config, tmp_path, monkeypatch, more, words
 ):
-    shutil.copytree(shop, tmp_path, dirs_exist_ok=True)
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "popularity.yaml").write_text("kind: popularity")
-    if "backbone=popularity" in more:
-        dataset = ("--dataset", "dataset", "--out", "popularity")
-        run("train", "--config", "popularity.yaml", *dataset)
-    if "other" in more:
-        codes = ("--codebook-sizes", "4,4,17", "--out", "other")
-        run("tokenize", "dataset", "--vectors", "vectors.npy", *codes)
-    if "elsewhere" in more:
-        shutil.copytree("dataset", "elsewhere")
-        run("data", "split", "elsewhere", "--strategy", "global-time")
-    before = sorted(tmp_path.rglob("*"))
-    local = ("--set", f"backbone={tmp_path / 'beam'}")
-    message = refused(*training(tmp_path, config, tmp_path / "run"), *local, *more)
-    assert words in message
-    assert sorted(tmp_path.rglob("*")) == before
+    refuses_before_anything_is_written(shop, config, tmp_path, monkeypatch, more, words)
 
 
 @pytest.mark.parametrize("search", ["prm-beam", "exhaustive-prm"])

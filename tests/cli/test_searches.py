@@ -70,17 +70,41 @@ def test_recommend_is_guided_too(headed):
     assert guided["items"][0] == best["items"][0]
 
 
+def test_what_is_sampled_depends_on_how_and_is_told_in_results(shop, tmp_path):
+    results = tmp_path / "quality.jsonl"
+    sample = ("--search", "sampling", "--beams", 5, "--results", results)
+    hot = ("--search-option", "temperature=9")
+    for options in (
+        (),
+        ("--search-option", "temperature=1.0"),
+        (*hot, "--search-option", "seed=2"),
+    ):
+        measured(shop / "beam", *sample, *options)
+    plain, same, other = read_lines(results)
+    assert (plain.method, plain.setting.beams) == ("sampling", 5)
+    assert (plain.setting, plain.metrics) == (same.setting, same.metrics)
+    assert plain.setting.search_options is None
+    assert other.setting.search_options == "seed=2,temperature=9"
+    assert other.metrics != plain.metrics
+    assert other.tokens_per_user == plain.tokens_per_user
+    names = {path.name for path in (shop / "beam" / "evaluations").iterdir()}
+    assert {"validation-sampling-5", "validation-sampling-5-seed=2,temperature=9"} <= names
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
         (
             ("--candidates", 9),
-            "--candidates 9: the search beam has no use for it, only item-beam and prm-beam",
+            "--candidates 9: the search beam has no use for it, only item-beam, prm-beam and",
         ),
-        (("--search", "exhaustive", "--beams", 9), "only beam, item-beam and prm-beam; leave the"),
+        (
+            ("--search", "exhaustive", "--beams", 9),
+            "only beam, item-beam, prm-beam, value-beam, ved and sampling; leave the option out",
+        ),
         (
             ("--search", "exhaustive", "--likelihood-weight", 1),
-            "only item-beam, exhaustive-item, prm-beam and exhaustive-prm",
+            "only item-beam, exhaustive-item, prm-beam, exhaustive-prm and value-beam; leave",
         ),
         (("--search", "item-beam", "--likelihood-weight", "1,x"), "'1,x': write a number from 0"),
         (("--search", "item-beam", "--likelihood-weight", -1), "'-1': write a number from 0"),
@@ -90,6 +114,30 @@ def test_recommend_is_guided_too(headed):
             "likelihood_weight has 2 entries, but semantic IDs have 3 codes",
         ),
         (("--search", "item-beam", "--candidates", 9), "at least num_beams, got 9 for 50"),
+        (("--search", "sampling", "--budget", 2), "--budget 2: the search sampling has no use for"),
+        (
+            ("--search", "sampling", "--search-option", "temprature=2"),
+            "the search sampling: unknown setting 'temprature'; perhaps 'temperature' is meant",
+        ),
+        (
+            ("--search-option", "temperature=2"),
+            "--search-option: the search beam: unknown setting 'temperature'; there are normaliser",
+        ),
+        (
+            ("--search", "sampling", "--search-option", "num_samples=9"),
+            "unknown setting",
+        ),
+        (
+            ("--search", "sampling", "--search-option", "top_p=2"),
+            "top_p must be above 0 and",
+        ),
+        (
+            ("--search", "sampling", "--search-option", "top_k=few"),
+            "top_k: Input should be",
+        ),
+        (("--search", "sampling", "--search-option", "top_k"), "write each once, as name=value"),
+        (("--search", "sampling", "--search-option", "top_k=[1]"), "a setting of a search is one"),
+        (("--search", "sampling", "--search-option", "seed=9999999999999"), "out of all pro"),
     ],
 )
 def test_options_without_use_are_refused(headed, options, words):

@@ -112,6 +112,9 @@ def test_settings_of_one_method_are_told_apart_by_what_differs():
         ]
     )
     assert [row.label for row in rows] == ["beam (beams 20)", "beam (beams 50)", "popularity"]
+    hot = run([0], setting=setting(search_options="temperature=2"))
+    rows = compare([run([0, 1]), hot])  # one file says nothing of what the other names
+    assert [row.label for row in rows] == ["beam", "beam (search_options temperature=2)"]
 
 
 def test_a_comparison_is_plain_json():

@@ -5,7 +5,8 @@ keeps per item has to be invented: the mean of what the item's siblings have, th
 share the longest prefix with it. So has what it keeps of a number that no bucket has needed before:
 the row of the highest one. SASRec knows items by nothing but their rows, so that it only takes new
 ones with a catalog whose semantic IDs say which items are siblings. Popularity counts them as zero.
-A process reward model keeps the scores of old prefixes and invents the rows of new ones likewise.
+A process reward model keeps the scores of old prefixes and invents the rows of new ones likewise. A
+value head keeps nothing of either, and stays.
 """
 
 from collections.abc import Sequence
@@ -18,9 +19,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from sidestep.bundle.beside import carried_over
 from sidestep.bundle.loaded import LoadedRecommender
 from sidestep.bundle.networks import Network, build_network, description_of, weights_of
-from sidestep.bundle.process_rewards import carried_over
 from sidestep.catalog.catalog import Catalog
 from sidestep.model.process_reward import ProcessRewardModel
 from sidestep.model.semantic_id_model import SemanticIdModel

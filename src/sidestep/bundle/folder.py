@@ -13,14 +13,18 @@ import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
+from sidestep.bundle.beside import build_process_reward, build_value_head, refuse_misfit
 from sidestep.bundle.loaded import LoadedRecommender
 from sidestep.bundle.manifest import (
     FORMAT,
     MANIFEST,
     SCHEMA_VERSION,
     KeptProcessReward,
+    KeptValueHead,
     Manifest,
+    ValueUse,
     library_versions,
     read_manifest,
 )
@@ -32,15 +36,16 @@ from sidestep.bundle.networks import (
     plain_weights,
     weights_of,
 )
-from sidestep.bundle.process_rewards import build_process_reward, refuse_other_prefixes
 from sidestep.catalog.catalog import Catalog
 from sidestep.files import check_replaceable, file_sha256, whole_folder, write_json
 from sidestep.model.process_reward import ProcessRewardModel
 from sidestep.model.semantic_id_model import SemanticIdModel
+from sidestep.model.value_head import ValueHead
 from sidestep.search.scorer import GuidanceConfig
 
 _WEIGHTS = "model.safetensors"
 _PROCESS_REWARD = "process_reward.safetensors"
+_VALUE_HEAD = "value_head.safetensors"
 CATALOG = "catalog"
 _COUNTS = "counts"
 
@@ -58,6 +63,8 @@ def save_bundle(
     num_new_items: int = 0,
     process_reward: ProcessRewardModel | None = None,
     guidance: GuidanceConfig | None = None,
+    value_head: ValueHead | None = None,
+    value_use: ValueUse | None = None,
 ) -> None:
     """Writes a bundle, whole or not at all; an older bundle at `path` is replaced.
 
@@ -73,22 +80,21 @@ def save_bundle(
         num_new_items: see `Manifest`.
         process_reward: what can guide the search of the network.
         guidance: of the search by which its weights were chosen; None is the default.
+        value_head: what says what prefixes of the network promise.
+        value_use: how it is meant to be used; None is the default.
 
     Raises:
-        ValueError: a network and counts or neither, a process reward model of another catalog, or
-            something else stands at `path`.
+        ValueError: a network and counts or neither, a process reward model or a value head of
+            another catalog, or something else stands at `path`.
     """
     if (network is None) == (counts is None):
         raise ValueError("a bundle holds either a network or counts; give one of the two.")
-    kept = None
-    if process_reward is not None:
-        refuse_other_prefixes(process_reward, network, catalog.trie)
-        kept = KeptProcessReward(model=process_reward.config, guidance=guidance or GuidanceConfig())
+    refuse_misfit(network, catalog.trie, process_reward=process_reward, value_head=value_head)
     check_replaceable(
         path,
         "a bundle",
         lambda folder: (folder / MANIFEST).is_file(),
-        (MANIFEST, _WEIGHTS, _PROCESS_REWARD, CATALOG),
+        (MANIFEST, _WEIGHTS, _PROCESS_REWARD, _VALUE_HEAD, CATALOG),
     )
     kind = kind_of(network)
     with whole_folder(path) as folder:
@@ -97,8 +103,9 @@ def save_bundle(
         else:
             assert counts is not None
             save_file({_COUNTS: torch.from_numpy(np.ascontiguousarray(counts))}, folder / _WEIGHTS)
-        if process_reward is not None:
-            save_file(plain_weights(process_reward), folder / _PROCESS_REWARD)
+        for file, module in ((_PROCESS_REWARD, process_reward), (_VALUE_HEAD, value_head)):
+            if module is not None:
+                save_file(plain_weights(module), folder / file)
         catalog.save(folder / CATALOG)
         manifest = Manifest(
             format=FORMAT,
@@ -107,7 +114,8 @@ def save_bundle(
             model=description_of(network),
             max_history=max_history,
             num_new_items=num_new_items,
-            process_reward=kept,
+            process_reward=_kept_process_reward(process_reward, guidance),
+            value_head=_kept_value_head(value_head, value_use),
             seed=seed,
             training=dict(training or {}),
             data=dict(data or {}),
@@ -136,7 +144,24 @@ def save_loaded(path: Path, loaded: LoadedRecommender) -> None:
         num_new_items=loaded.manifest.num_new_items,
         process_reward=loaded.process_reward,
         guidance=loaded.guidance,
+        value_head=loaded.value_head,
+        value_use=loaded.value_use,
     )
+
+
+def _kept_process_reward(
+    network: ProcessRewardModel | None, guidance: GuidanceConfig | None
+) -> KeptProcessReward | None:
+    if network is None:
+        return None
+    return KeptProcessReward(model=network.config, guidance=guidance or GuidanceConfig())
+
+
+def _kept_value_head(head: ValueHead | None, use: ValueUse | None) -> KeptValueHead | None:
+    if head is None:
+        return None
+    use = use or ValueUse()
+    return KeptValueHead(model=head.config, guidance=use.guidance, gamma=use.gamma)
 
 
 def load(
@@ -174,8 +199,15 @@ def load(
     with _must_fit(folder / _WEIGHTS):
         weights = load_file(folder / _WEIGHTS)
         network = build_network(manifest.kind, manifest.model, catalog, weights)
-    process_reward = _process_reward(folder, manifest, catalog, network)
-    for module in (network, process_reward):
+    process_reward = value_head = None
+    if manifest.process_reward is not None:
+        with _read_beside(folder / _PROCESS_REWARD, network) as (backbone, own):
+            shape = manifest.process_reward.model
+            process_reward = build_process_reward(shape, backbone, catalog.trie, own)
+    if manifest.value_head is not None:
+        with _read_beside(folder / _VALUE_HEAD, network) as (backbone, own):
+            value_head = build_value_head(manifest.value_head.model, backbone, catalog.trie, own)
+    for module in (network, process_reward, value_head):
         if module is not None:
             module.to(chosen)
     return LoadedRecommender(
@@ -183,26 +215,23 @@ def load(
         catalog=catalog.to(chosen),
         network=network,
         process_reward=process_reward,
+        value_head=value_head,
         counts=weights[_COUNTS].numpy() if network is None else None,
         device=chosen,
     )
 
 
-def _process_reward(
-    folder: Path, manifest: Manifest, catalog: Catalog, network: Network | None
-) -> ProcessRewardModel | None:
-    if manifest.process_reward is None:
-        return None
-    file = folder / _PROCESS_REWARD
+@contextmanager
+def _read_beside(
+    file: Path, network: Network | None
+) -> Iterator[tuple[SemanticIdModel, dict[str, Tensor]]]:
+    """The network and the weights of what was trained beside it, which must fit each other."""
     if not isinstance(network, SemanticIdModel):
         raise ValueError(
-            f"{file}: a {manifest.kind} has no states that a process reward model could read; "
-            "train it again."
+            f"{file}: the network of this bundle has no states that it could read; train it again."
         )
     with _must_fit(file):
-        return build_process_reward(
-            manifest.process_reward.model, network, catalog.trie, load_file(file)
-        )
+        yield network, load_file(file)
 
 
 @contextmanager

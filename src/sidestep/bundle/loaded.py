@@ -15,7 +15,7 @@ from sidestep.baselines.item_scores import (
     PopularityRecommender,
     SasRecRecommender,
 )
-from sidestep.bundle.manifest import Kind, Manifest
+from sidestep.bundle.manifest import Kind, Manifest, ValueUse
 from sidestep.bundle.networks import Network
 from sidestep.catalog.availability import Availability
 from sidestep.catalog.catalog import Catalog
@@ -23,9 +23,10 @@ from sidestep.data.histories import Histories
 from sidestep.model.process_reward import ProcessRewardModel
 from sidestep.model.sasrec import SasRec
 from sidestep.model.semantic_id_model import SemanticIdModel
+from sidestep.model.value_head import ValuedModel, ValueHead
 from sidestep.recommender import GenerativeRecommender, Recommendations, ReservedPlaces
 from sidestep.search.beam import BeamSearch
-from sidestep.search.policy import SearchPolicy
+from sidestep.search.policy import SearchPolicy, reads_values
 from sidestep.search.scorer import GuidanceConfig
 from sidestep.step import NO_ITEM
 
@@ -59,7 +60,7 @@ class LoadedRecommender:
     """A bundle in memory; `load` makes it. Items with a tombstone are never recommended.
 
     network: in `eval` mode on `device`; None for popularity.
-    process_reward: likewise; None where the bundle has none.
+    process_reward, value_head: likewise; None where the bundle has none.
     counts: interactions per item in training, for popularity.
     """
 
@@ -67,6 +68,7 @@ class LoadedRecommender:
     catalog: Catalog
     network: Network | None
     process_reward: ProcessRewardModel | None = None
+    value_head: ValueHead | None = None
     counts: np.ndarray | None = field(repr=False)
     device: torch.device
 
@@ -85,6 +87,11 @@ class LoadedRecommender:
         """How the process reward model guided the search by which it was chosen."""
         kept = self.manifest.process_reward
         return None if kept is None else kept.guidance
+
+    @property
+    def value_use(self) -> ValueUse | None:
+        """How the value head is meant to be used."""
+        return self.manifest.value_head
 
     @property
     def num_new_items(self) -> int:
@@ -149,6 +156,9 @@ class LoadedRecommender:
             live = self._availability
             if available is not None:
                 live = trie.availability(self._is_live(available))
+            if self.value_head is not None and reads_values(policy):
+                valued = ValuedModel(self.network, self.value_head)
+                return GenerativeRecommender(valued, trie, policy, available=live)
             return GenerativeRecommender(self.network, trie, policy, available=live)
         if search is not None:
             raise ValueError(f"{self.kind} scores every item and searches nothing; omit search.")

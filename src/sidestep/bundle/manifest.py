@@ -8,11 +8,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sidestep.files import read_json
 from sidestep.model.process_reward import ProcessRewardConfig
+from sidestep.model.value_head import ValueHeadConfig
 from sidestep.search.scorer import GuidanceConfig
 
 SCHEMA_VERSION = 3
 """Version 2 added T5 and Hugging Face networks, and tombstones in the catalog; version 3 the number
-of new items and the process reward model: a bundle of version 1 or 2 is taken to have none."""
+of new items, the process reward model and the value head: a bundle of version 1 or 2 is taken to
+have none."""
 
 MANIFEST = "manifest.json"
 FORMAT = "sidestep.bundle"
@@ -35,6 +37,28 @@ class KeptProcessReward(BaseModel):
     guidance: GuidanceConfig
 
 
+class ValueUse(BaseModel):
+    """How values are meant to be used.
+
+    guidance: of the search by which the weights of the head were chosen.
+    gamma: what a reward was worth one code earlier when they were learned.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    guidance: GuidanceConfig = GuidanceConfig()
+    gamma: float = Field(0.99, ge=0, le=1)
+
+
+class KeptValueHead(ValueUse):
+    """What a manifest says of a value head; its weights have a file of their own.
+
+    model: its shape.
+    """
+
+    model: ValueHeadConfig
+
+
 class Manifest(BaseModel):
     """What a bundle is and where it came from.
 
@@ -45,6 +69,7 @@ class Manifest(BaseModel):
     max_history: most recent items that are shown to the network.
     num_new_items: items that were appended after the training: the last ones of the catalog.
     process_reward: what can guide the search; None where there is none.
+    value_head: what says what prefixes promise; None where there is none.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -56,6 +81,7 @@ class Manifest(BaseModel):
     max_history: int = Field(ge=1)
     num_new_items: int = Field(0, ge=0)
     process_reward: KeptProcessReward | None = None
+    value_head: KeptValueHead | None = None
     seed: int
     training: dict[str, Any]
     data: dict[str, Any]

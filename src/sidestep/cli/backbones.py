@@ -5,7 +5,7 @@ from pathlib import Path
 from sidestep.bundle.folder import load
 from sidestep.bundle.loaded import LoadedRecommender
 from sidestep.catalog.catalog import Catalog
-from sidestep.cli.config import ProcessRewardRun
+from sidestep.cli.config import BesideRun, ProcessRewardRun
 from sidestep.cli.inputs import refuse_other_data
 from sidestep.data.dataset import Dataset
 from sidestep.files import read_json
@@ -13,7 +13,7 @@ from sidestep.model.transformer import Transformer
 
 
 def load_backbone(
-    config: ProcessRewardRun, dataset: Dataset, catalog: Catalog | None, *, out: Path
+    config: BesideRun, dataset: Dataset, catalog: Catalog | None, *, out: Path
 ) -> LoadedRecommender:
     """The bundle that a configuration names, on the CPU.
 
@@ -34,11 +34,16 @@ def load_backbone(
         loaded = load(path, device="cpu")
     except FileNotFoundError as error:
         raise FileNotFoundError(f"backbone: {error}") from error
-    if not isinstance(loaded.network, Transformer):
+    if isinstance(config, ProcessRewardRun) and not isinstance(loaded.network, Transformer):
         raise ValueError(
             f"backbone: {path} is {loaded.kind}, and a process reward model reads the state after "
             "each past item, which only the native Transformer gives; name a run of kind "
             "transformer."
+        )
+    if not loaded.is_searched:
+        raise ValueError(
+            f"backbone: {path} is {loaded.kind}, and a value head reads the states of prefixes of "
+            "semantic IDs, which it has none of; name a run of kind transformer."
         )
     refuse_other_data(loaded, dataset)
     if catalog is not None and catalog.version != loaded.catalog.version:
@@ -49,7 +54,7 @@ def load_backbone(
     return loaded
 
 
-def catalog_of_backbone(config: ProcessRewardRun) -> str | None:
+def catalog_of_backbone(config: BesideRun) -> str | None:
     """The catalog's folder as the run of the backbone was given it; None for a mere bundle."""
     file = Path(config.backbone) / "run.json"
     given = read_json(file).get("catalog") if file.is_file() else None

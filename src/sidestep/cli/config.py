@@ -13,12 +13,15 @@ from sidestep.cli.plain_yaml import parse_yaml, read_yaml
 from sidestep.model.process_reward import ProcessRewardConfig
 from sidestep.model.sasrec import SasRecConfig
 from sidestep.model.transformer import TransformerConfig
+from sidestep.model.value_head import ValueHeadConfig
+from sidestep.search.named import NamedSearch
 from sidestep.search.scorer import GuidanceConfig
 from sidestep.training.loop import TrainingConfig
 from sidestep.training.next_code import NextCodeConfig
 from sidestep.training.next_item import NextItemConfig
 from sidestep.training.process_reward import ProcessRewardTrainingConfig
 from sidestep.training.stages import ValidationConfig
+from sidestep.training.value import ValueTrainingConfig
 
 C = TypeVar("C", bound=BaseModel)
 
@@ -71,22 +74,46 @@ class PopularityRun(_ReadingRun):
     kind: Literal["popularity"]
 
 
-class ProcessRewardRun(_RunConfig):
-    """A process reward model beside a trained Transformer, which stays as it is."""
-
-    kind: Literal["process-reward"]
+class _BesideRun(_RunConfig):
+    """What is trained beside a trained network, which stays as it is."""
 
     backbone: str = Field(min_length=1)
-    """The Transformer: a run or a bundle. The catalog and `max_history` are its own."""
+    """The network: a run or a bundle. The catalog and `max_history` are its own."""
 
-    model: ProcessRewardConfig = ProcessRewardConfig()
-    objective: ProcessRewardTrainingConfig = ProcessRewardTrainingConfig()
     guidance: GuidanceConfig = GuidanceConfig()
     training: TrainingConfig = TrainingConfig()
     validation: ValidationConfig = ValidationConfig()
 
 
-LearnedRun = TransformerRun | SasRecRun | ProcessRewardRun
+class ProcessRewardRun(_BesideRun):
+    """A process reward model beside a Transformer."""
+
+    kind: Literal["process-reward"]
+    model: ProcessRewardConfig = ProcessRewardConfig()
+    objective: ProcessRewardTrainingConfig = ProcessRewardTrainingConfig()
+
+
+class ValueRun(_BesideRun):
+    """A value head beside a network of semantic IDs."""
+
+    kind: Literal["value"]
+
+    embeddings: str = Field(min_length=1)
+    """What rewards compare items by: the `.npy` file of `sidestep embed`, of the same dataset."""
+
+    model: ValueHeadConfig = ValueHeadConfig()
+    objective: ValueTrainingConfig = ValueTrainingConfig()
+
+    candidates: NamedSearch = NamedSearch.model_validate(
+        {"search": "sampling", "num_samples": 12, "temperature": 2.0}
+    )
+    """The search that finds what values are learned on. A hot policy draws unlikely prefixes that
+    are wrong, too: where only targets are unlikely, V learns to prefer the unlikely."""
+
+
+BesideRun = ProcessRewardRun | ValueRun
+
+LearnedRun = TransformerRun | SasRecRun | BesideRun
 
 AnyRun = LearnedRun | PopularityRun
 
@@ -95,6 +122,7 @@ _KINDS: dict[str, type[AnyRun]] = {
     "sasrec": SasRecRun,
     "popularity": PopularityRun,
     "process-reward": ProcessRewardRun,
+    "value": ValueRun,
 }
 
 

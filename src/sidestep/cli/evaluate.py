@@ -26,10 +26,11 @@ from sidestep.cli.runs import RunFolder
 from sidestep.cli.searches import (
     NUM_BEAMS,
     AskedSearch,
+    BudgetTimes,
     Candidates,
     LikelihoodWeight,
     Search,
-    read_weights,
+    SearchOptions,
 )
 from sidestep.evaluation import evaluator, results
 from sidestep.evaluation.compare import compare, rows_in_words
@@ -47,10 +48,12 @@ def evaluate(
     search: Search = None,
     beams: Annotated[
         int | None,
-        typer.Option(min=1, help=f"Prefixes a beam search keeps per level; default: {NUM_BEAMS}."),
+        typer.Option(min=1, help=f"Prefixes kept per level; default: {NUM_BEAMS}."),
     ] = None,
     candidates: Candidates = None,
     likelihood_weight: LikelihoodWeight = None,
+    budget: BudgetTimes = None,
+    search_options: SearchOptions = None,
     users: Annotated[str, typer.Option(help="'all', or so many fixed random users.")] = "all",
     exclude_seen: Annotated[
         bool, typer.Option("--exclude-seen", help="Leave out items of the history.")
@@ -94,6 +97,9 @@ def evaluate(
       sidestep evaluate runs/scientific/transformer-0 --search item-beam --candidates 200
 
       sidestep evaluate runs/scientific/prm-0 --search prm-beam --likelihood-weight 1,0.5,0.5
+
+      sidestep evaluate runs/scientific/value-0 --search ved --beams 16 --budget 4
+      --search-option exploration=0.2
     """
     folder = RunFolder(run)
     info = folder.info()
@@ -102,13 +108,13 @@ def evaluate(
         refuse_report_at(report)
     asked = Asked(
         split=split,
-        search=AskedSearch(
-            name=search,
+        search=AskedSearch.of_options(
+            search,
             beams=beams,
             candidates=candidates,
-            likelihood_weight=None
-            if likelihood_weight is None
-            else read_weights(likelihood_weight),
+            likelihood_weight=likelihood_weight,
+            budget=budget,
+            options=search_options,
         ),
         num_users=num_users(users),
         exclude_seen=exclude_seen,

@@ -247,7 +247,6 @@ def _setting(
     derived = catalog_name or loaded.catalog.version[:12]
     return Setting(
         **asked.search.settings(loaded),
-        budget=None,
         history=history,
         codes=(asked.codes or derived) if loaded.is_searched else None,
         exclude_seen=asked.exclude_seen,
@@ -265,6 +264,10 @@ def _name(split: SplitName, method: str, setting: Setting) -> str:
         parts.append(f"of-{setting.k_plus}")
     if setting.likelihood_weight is not None:
         parts.append(f"weight-{weights_in_words(setting.likelihood_weight)}")
+    if setting.budget is not None:
+        parts.append(f"{setting.budget:g}x")
+    if setting.search_options is not None:
+        parts.append(setting.search_options)
     if setting.users != "all":
         parts.append(f"{setting.users}-users")
     if setting.exclude_seen:

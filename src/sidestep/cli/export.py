@@ -13,7 +13,7 @@ from sidestep.bundle.hugging_face import (
     read_token_map,
 )
 from sidestep.bundle.networks import kind_of
-from sidestep.cli.console import print_json, say
+from sidestep.cli.console import print_json, say, warn
 from sidestep.cli.inputs import load_catalog
 from sidestep.cli.options import AsJson
 
@@ -26,12 +26,25 @@ def export(
     """Write a bundle as a Hugging Face causal language model, its tokenizer and the catalog.
 
     For transformers' AutoModelForCausalLM and AutoTokenizer; an item reads "<a_12><b_3><c_200>".
-    Only networks that read histories as codes can be exported.
+    Only networks that read histories as codes can be exported; what was trained beside them stays.
 
     Example: sidestep export runs/my/transformer --out runs/my/llama
     """
     loaded = load(bundle, device="cpu")
     export_hugging_face(out, loaded)
+    left_out = [
+        name
+        for name, network in (
+            ("process reward model", loaded.process_reward),
+            ("value head", loaded.value_head),
+        )
+        if network is not None
+    ]
+    if left_out:
+        warn(
+            f"the {' and the '.join(left_out)} of {bundle} stayed behind: the layout of Hugging "
+            "Face has no place for what was trained beside a language model."
+        )
     if json:
         print_json({"path": str(out), "kind": loaded.kind, "items": loaded.catalog.num_items})
         return

@@ -17,10 +17,11 @@ from sidestep.cli.searches import (
     NUM_BEAMS,
     WITH_BEAMS,
     AskedSearch,
+    BudgetTimes,
     Candidates,
     LikelihoodWeight,
     Search,
-    read_weights,
+    SearchOptions,
 )
 from sidestep.step import NO_ITEM
 
@@ -42,6 +43,8 @@ def recommend(
     ] = None,
     candidates: Candidates = None,
     likelihood_weight: LikelihoodWeight = None,
+    budget: BudgetTimes = None,
+    search_options: SearchOptions = None,
     exclude_seen: Annotated[
         bool, typer.Option("--exclude-seen", help="Leave out items of the history.")
     ] = False,
@@ -74,15 +77,19 @@ def recommend(
 
       sidestep recommend runs/my/prm --user u7 --search prm-beam
 
+      sidestep recommend runs/my/value --user u7 --search ved --budget 2
+
       sidestep recommend runs/my/bundle-2 --user u7 --dataset runs/my/dataset --k 10 --new-places 2
     """
     item_ids = _item_ids(run, history, user, dataset)
     loaded = load(run)
-    asked = AskedSearch(
-        name=search,
+    asked = AskedSearch.of_options(
+        search,
         beams=beams or (max(k, NUM_BEAMS) if search in WITH_BEAMS else None),
         candidates=candidates,
-        likelihood_weight=None if likelihood_weight is None else read_weights(likelihood_weight),
+        likelihood_weight=likelihood_weight,
+        budget=budget,
+        options=search_options,
     )
     asked.refuse_unused(loaded)
     if new_places > k:

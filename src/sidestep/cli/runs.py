@@ -5,21 +5,25 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from accelerate import PartialState
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from torch import nn
+from torch import Tensor, nn
 
-from sidestep.bundle.folder import save_bundle
+from sidestep.bundle.folder import save_bundle, save_loaded
 from sidestep.bundle.loaded import LoadedRecommender
+from sidestep.bundle.manifest import KeptProcessReward, KeptValueHead
 from sidestep.catalog.catalog import Catalog
 from sidestep.cli.backbones import load_backbone
 from sidestep.cli.config import (
     AnyRun,
+    BesideRun,
     LearnedRun,
     PopularityRun,
     ProcessRewardRun,
     SasRecRun,
     TransformerRun,
+    ValueRun,
 )
 from sidestep.cli.environment import memory_bytes
 from sidestep.cli.inputs import (
@@ -33,11 +37,14 @@ from sidestep.cli.inputs import (
 from sidestep.cli.plain_yaml import read_yaml, write_yaml
 from sidestep.data.dataset import Dataset
 from sidestep.data.splits import Split
-from sidestep.data.windows import training_windows
+from sidestep.data.windows import Windows, training_windows
+from sidestep.embedding.vectors import load_vectors
 from sidestep.files import read_json, write_json
 from sidestep.model.process_reward import ProcessRewardModel
 from sidestep.model.sasrec import SasRec
+from sidestep.model.semantic_id_model import SemanticIdModel
 from sidestep.model.transformer import Transformer
+from sidestep.model.value_head import ValueHead
 from sidestep.training.checkpoint import checkpoints, refuse_other_run
 from sidestep.training.loop import (
     RESUMABLE,
@@ -51,13 +58,16 @@ from sidestep.training.stages import (
     new_process_reward,
     new_sasrec,
     new_transformer,
+    new_value_head,
     train_process_reward,
     train_sasrec,
     train_semantic_id_model,
+    train_value,
+    value_windows,
 )
 from sidestep.training.trackers import refuse_missing_trackers
 
-_Network = Transformer | SasRec | ProcessRewardModel
+_Network = Transformer | SasRec | ProcessRewardModel | ValueHead
 
 _BYTES_PER_WEIGHT = 16
 """In training: a weight, its gradient, and two moments of AdamW, in float32."""
@@ -233,6 +243,7 @@ class _Ready:
     """What a run trains with, after every check that takes no training.
 
     backbone: None where no other network is read.
+    embeddings: of every item; None where nothing compares items.
     work: None where nothing is trained.
     """
 
@@ -240,13 +251,14 @@ class _Ready:
     catalog: Catalog
     max_history: int
     backbone: LoadedRecommender | None = None
+    embeddings: Tensor | None = None
     work: _Work | None = None
 
     @property
-    def transformer(self) -> Transformer:
-        """The network of the backbone."""
+    def network(self) -> SemanticIdModel:
+        """That of the backbone."""
         assert self.backbone is not None
-        assert isinstance(self.backbone.network, Transformer)
+        assert isinstance(self.backbone.network, SemanticIdModel)
         return self.backbone.network
 
 
@@ -261,15 +273,18 @@ def _ready(
 ) -> _Ready:
     """The rows and the catalog to train with; refuses what could not end well, writes nothing."""
     split = split_of(dataset, min_context=config.min_context)
-    if isinstance(config, ProcessRewardRun):
+    if isinstance(config, BesideRun):
         backbone = load_backbone(config, dataset, catalog, out=folder.path)
-        refuse_prefixes_beyond_memory(config, backbone.catalog.trie.num_nodes())
         ready = _Ready(
             split=split,
             catalog=backbone.catalog,
             max_history=backbone.max_history,
             backbone=backbone,
         )
+        if isinstance(config, ValueRun):
+            ready = replace(ready, embeddings=_embeddings(config, backbone.catalog))
+        else:
+            refuse_prefixes_beyond_memory(config, backbone.catalog.trie.num_nodes())
     else:
         coded = _checked_catalog(config, dataset, catalog, split)
         ready = _Ready(split=split, catalog=coded, max_history=config.max_history)
@@ -303,12 +318,33 @@ def _checked_catalog(
     return catalog or flat_catalog(dataset, split)
 
 
+def _embeddings(config: ValueRun, catalog: Catalog) -> Tensor:
+    """What rewards compare the items of the catalog by."""
+    path = Path(config.embeddings)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"embeddings: {path}: no vectors here; make them with 'sidestep embed'."
+        )
+    return torch.from_numpy(load_vectors(path, item_ids=catalog.item_ids.to_pylist()))
+
+
 def _work(config: LearnedRun, ready: _Ready, seed: int) -> _Work:
     """The size of a training, by building its network, which finds what does not fit."""
     catalog = ready.catalog
     network: nn.Module
     if isinstance(config, ProcessRewardRun):
-        network = new_process_reward(catalog, ready.transformer, config.model, seed=seed)
+        network = new_process_reward(catalog, ready.network, config.model, seed=seed)
+    elif isinstance(config, ValueRun):
+        assert ready.embeddings is not None
+        network, _ = new_value_head(
+            catalog,
+            ready.network,
+            ready.embeddings,
+            config.model,
+            config.objective,
+            config.candidates.policy(),
+            seed=seed,
+        )
     elif isinstance(config, SasRecRun):
         network, _ = new_sasrec(
             catalog.num_items,
@@ -319,7 +355,7 @@ def _work(config: LearnedRun, ready: _Ready, seed: int) -> _Work:
         )
     else:
         network, _ = new_transformer(catalog, config.model, config.objective, seed=seed)
-    windows = training_windows(ready.split.train, ready.max_history)
+    windows = _windows(config, ready)
     return _Work(
         parameters=sum(weights.numel() for weights in network.parameters()),
         windows=len(windows),
@@ -327,6 +363,12 @@ def _work(config: LearnedRun, ready: _Ready, seed: int) -> _Work:
         epochs=config.training.epochs,
         steps=config.training.epochs * steps_per_epoch(windows, config.training),
     )
+
+
+def _windows(config: LearnedRun, ready: _Ready) -> Windows:
+    if isinstance(config, ValueRun):
+        return value_windows(ready.split, config.objective, max_history=ready.max_history)
+    return training_windows(ready.split.train, ready.max_history)
 
 
 def refuse_beyond_memory(config: TransformerRun | SasRecRun, num_items: int) -> None:
@@ -366,13 +408,32 @@ def _trained(
     seed: int,
     resume: bool,
     report: Callable[[Progress], None] | None,
-) -> Trained[Transformer] | Trained[SasRec] | Trained[ProcessRewardModel]:
+) -> Trained[Transformer] | Trained[SasRec] | Trained[ProcessRewardModel] | Trained[ValueHead]:
     split, catalog = ready.split, ready.catalog
+    if isinstance(config, ValueRun):
+        assert ready.embeddings is not None
+        return train_value(
+            split,
+            catalog,
+            ready.network,
+            ready.embeddings,
+            model=config.model,
+            objective=config.objective,
+            policy=config.candidates.policy(),
+            guidance=config.guidance,
+            training=config.training,
+            max_history=ready.max_history,
+            folder=folder.path,
+            seed=seed,
+            validation=config.validation,
+            resume=resume,
+            report=report,
+        )
     if isinstance(config, ProcessRewardRun):
         return train_process_reward(
             split,
             catalog,
-            ready.transformer,
+            ready.network,
             model=config.model,
             objective=config.objective,
             guidance=config.guidance,
@@ -422,29 +483,20 @@ def _save(
     network: _Network | None,
     result: TrainingResult | None,
 ) -> None:
-    """Leaves the bundle; that of a process reward model recommends by itself."""
+    """Leaves the bundle; one of what was trained beside a network recommends by itself."""
     summary = {} if result is None else _summary(result)
-    backbone = ready.backbone
-    if isinstance(config, ProcessRewardRun):
-        assert backbone is not None
-        assert isinstance(network, ProcessRewardModel)
-        before = backbone.manifest.training
+    if isinstance(config, BesideRun):
+        assert ready.backbone is not None
+        before = ready.backbone.manifest
         # What answers took both trainings.
-        summary["seconds"] += before.get("seconds", 0.0)
-        save_bundle(
-            folder.bundle,
-            network=backbone.network,
-            catalog=ready.catalog,
-            max_history=ready.max_history,
-            seed=seed,
-            training={**summary, "backbone": {"seed": backbone.manifest.seed, **before}},
-            data=fingerprint(dataset),
-            num_new_items=backbone.num_new_items,
-            process_reward=network,
-            guidance=config.guidance,
-        )
+        summary["seconds"] += before.training.get("seconds", 0.0)
+        summary["backbone"] = {"seed": before.seed, **before.training}
+        made = _with_beside(config, ready.backbone, network)
+        known = {"seed": seed, "training": summary, "data": fingerprint(dataset)}
+        manifest = made.manifest.model_copy(update=known)
+        save_loaded(folder.bundle, replace(made, manifest=manifest))
         return
-    assert not isinstance(network, ProcessRewardModel)
+    assert isinstance(network, Transformer | SasRec | None)
     save_bundle(
         folder.bundle,
         network=network,
@@ -455,6 +507,23 @@ def _save(
         training=summary,
         data=fingerprint(dataset),
     )
+
+
+def _with_beside(
+    config: BesideRun, backbone: LoadedRecommender, network: _Network | None
+) -> LoadedRecommender:
+    """A backbone with what was trained beside it, and with what it had before."""
+    if isinstance(config, ProcessRewardRun):
+        assert isinstance(network, ProcessRewardModel)
+        scored = KeptProcessReward(model=config.model, guidance=config.guidance)
+        manifest = backbone.manifest.model_copy(update={"process_reward": scored})
+        return replace(backbone, manifest=manifest, process_reward=network)
+    assert isinstance(network, ValueHead)
+    valued = KeptValueHead(
+        model=config.model, guidance=config.guidance, gamma=config.objective.gamma
+    )
+    manifest = backbone.manifest.model_copy(update={"value_head": valued})
+    return replace(backbone, manifest=manifest, value_head=network)
 
 
 def _summary(result: TrainingResult) -> dict[str, Any]:

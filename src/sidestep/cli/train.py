@@ -12,7 +12,7 @@ from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as ProgressBar
 
 from sidestep.cli.backbones import catalog_of_backbone
-from sidestep.cli.config import PopularityRun, ProcessRewardRun, read_config
+from sidestep.cli.config import BesideRun, PopularityRun, read_config
 from sidestep.cli.console import ERR, print_json, say, warn
 from sidestep.cli.dry_run import DryRun, tell_plan
 from sidestep.cli.entry import INTERRUPTED
@@ -30,8 +30,8 @@ def train(
     catalog: Annotated[
         Path | None,
         typer.Option(
-            help="The catalog folder; sasrec and popularity do without, process-reward has it from "
-            "its backbone."
+            help="The catalog folder; sasrec and popularity do without, process-reward and value "
+            "have it from their backbone."
         ),
     ] = None,
     settings: Annotated[
@@ -58,6 +58,10 @@ def train(
 
       sidestep train --config configs/process-reward.yaml --dataset runs/scientific/dataset
       --out runs/scientific/prm-0 --set backbone=runs/scientific/transformer-0
+
+      sidestep train --config configs/value.yaml --dataset runs/scientific/dataset
+      --out runs/scientific/value-0 --set backbone=runs/scientific/transformer-0
+      --set embeddings=runs/scientific/vectors.npy
     """
     run = read_config(config, settings or [])
     loaded = load_dataset(dataset)
@@ -72,7 +76,7 @@ def train(
         )
     coded = None if catalog is None else load_catalog(catalog)
     catalog_name = None if catalog is None else str(catalog)
-    if isinstance(run, ProcessRewardRun):
+    if isinstance(run, BesideRun):
         catalog_name = catalog_name or catalog_of_backbone(run)
     if dry_run:
         sizes = plan_run(run, loaded, coded, folder=folder, seed=seed, resume=resume)

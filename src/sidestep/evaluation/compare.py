@@ -226,7 +226,7 @@ def _labels(firsts: Sequence[PerUser]) -> list[str]:
         varying = {
             name: value
             for name, value in run.setting.model_dump().items()
-            if any(other[name] != value for other in settings)
+            if any(other.get(name) != value for other in settings)
         }
         details = ", ".join(f"{name} {value}" for name, value in varying.items())
         labels.append(f"{run.method} ({details})" if details else run.method)

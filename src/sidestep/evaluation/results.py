@@ -107,6 +107,12 @@ class Setting(BaseModel):
     budget: float | None = Field(gt=0)
     """Tokens as a multiple of what a beam of this width spends; None where a beam is the search."""
 
+    search_options: str | None = Field(
+        default=None, min_length=1, exclude_if=lambda value: value is None
+    )
+    """Further settings of the search that are not its defaults: "temperature=2,top_k=5"; None, left
+    out of files, where there are none."""
+
     history: str | None = Field(pattern=r"^(codes|items|item-ids)@\d+$")
     """How the past is read, and the longest past: "codes@20"; None where it is not read."""
 

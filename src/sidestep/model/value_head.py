@@ -46,8 +46,17 @@ class ValueHead(nn.Module):
             config: its shape.
             dim: of the backbone's states.
             num_levels: codes of a semantic ID.
+
+        Raises:
+            ValueError: so many heads do not fit into the states.
         """
         super().__init__()
+        self.config = config
+        if dim % config.num_heads or (dim // config.num_heads) % 2:
+            raise ValueError(
+                f"num_heads {config.num_heads} does not fit the backbone's states of width {dim}: "
+                "that must be num_heads times an even number."
+            )
         self.shape = TransformerConfig(
             dim=dim, num_layers=1, num_heads=config.num_heads, ffn_dim=config.ffn_dim, dropout=0.0
         )

@@ -1,7 +1,7 @@
 """Constrained beam search: level by level, the most likely prefixes survive."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from sidestep.search.levels import search_by_levels
 from sidestep.search.policy import Normaliser, Scope
@@ -22,6 +22,7 @@ class BeamSearch:
     num_beams: int = 50
     normaliser: Normaliser = "legal"
     name: str = "beam"
+    reads_values: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if self.num_beams < 1:

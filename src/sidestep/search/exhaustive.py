@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float, Int
@@ -31,6 +31,7 @@ class ExhaustiveSearch:
     normaliser: Normaliser = "legal"
     chunk_size: int = 256
     name: str = "exhaustive"
+    reads_values: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if self.num_leaves < 1 or self.chunk_size < 1:

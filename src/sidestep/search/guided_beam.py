@@ -4,7 +4,7 @@ PROMISE's PRM-guided beam search (arXiv:2601.04674, Alg. 1), with any scorer.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from sidestep.search.levels import Continuations, Keep, Prefixes, search_by_levels
 from sidestep.search.policy import Normaliser, Scope
@@ -33,6 +33,7 @@ class GuidedBeamSearch:
     candidates: int | tuple[int | None, ...] = 200
     normaliser: Normaliser = "legal"
     name: str = "prm-beam"
+    reads_values: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if self.num_beams < 1:

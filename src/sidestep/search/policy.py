@@ -60,6 +60,14 @@ class SearchPolicy(Protocol):
         ...
 
 
+def reads_values(policy: SearchPolicy) -> bool:
+    """Whether a search asks what prefixes are worth; one that says nothing of it might.
+
+    Values cost time: a policy that has no use for them sets `reads_values` to False.
+    """
+    return bool(getattr(policy, "reads_values", True))
+
+
 def code_log_probs(
     step: StepOutput, legal: Bool[Tensor, "users width codes"], normaliser: Normaliser
 ) -> Float[Tensor, "users width codes"]:

@@ -8,7 +8,7 @@ width does but for temperature -> 0.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float, Int
@@ -44,6 +44,7 @@ class Sampling:
     top_p: float | None = None
     normaliser: Normaliser = "legal"
     name: str = "sampling"
+    reads_values: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if self.num_samples < 1:

@@ -5,7 +5,7 @@ loop; there is no second loop here.
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -19,19 +19,20 @@ from torch import Tensor, nn
 from sidestep.baselines.item_scores import SasRecRecommender
 from sidestep.catalog.catalog import Catalog
 from sidestep.data.splits import Rows, Split
-from sidestep.data.windows import training_windows
+from sidestep.data.windows import Windows, training_windows
 from sidestep.evaluation.evaluator import evaluate, fixed_users
 from sidestep.model.process_reward import ProcessRewardConfig, ProcessRewardModel
 from sidestep.model.sasrec import SasRec, SasRecConfig
 from sidestep.model.semantic_id_model import SemanticIdModel
 from sidestep.model.transformer import Transformer, TransformerConfig
-from sidestep.model.value_head import ValueHead, ValueHeadConfig
+from sidestep.model.value_head import ValuedModel, ValueHead, ValueHeadConfig
 from sidestep.recommender import GenerativeRecommender, Recommender
 from sidestep.search.beam import BeamSearch
 from sidestep.search.guided_beam import GuidedBeamSearch
 from sidestep.search.policy import SearchPolicy
 from sidestep.search.process_reward import ProcessReward
 from sidestep.search.scorer import Guidance, GuidanceConfig
+from sidestep.search.value_beam import ValueBeamSearch
 from sidestep.training.loop import Progress, TrainingConfig, TrainingResult, train
 from sidestep.training.next_code import NextCodeConfig, NextCodeObjective
 from sidestep.training.next_item import NextItemConfig, NextItemObjective
@@ -239,7 +240,7 @@ def train_process_reward(
         about={
             "kind": "process-reward",
             "catalog": catalog.version,
-            "backbone": _weights_sha256(backbone),
+            "backbone": _weights_sha256(backbone.state_dict()),
             "model": model.model_dump(mode="json"),
             "objective": objective.model_dump(mode="json"),
             "guidance": guidance.model_dump(mode="json"),
@@ -257,40 +258,51 @@ def train_value(
     model: ValueHeadConfig,
     objective: ValueTrainingConfig,
     policy: SearchPolicy,
+    guidance: GuidanceConfig,
     training: TrainingConfig,
     max_history: int,
     folder: Path,
     seed: int,
+    validation: ValidationConfig | None = None,
     resume: bool = False,
     report: Callable[[Progress], None] | None = None,
 ) -> Trained[ValueHead]:
     """Trains a value head on what a search finds, beside a network that stays as it is.
 
-    The last weights are kept: a TD error judges values by themselves, so no epoch's is the best.
-    What is not said of an argument is as in `train_semantic_id_model`.
+    A TD error judges values by themselves, so the weights are chosen by what a beam search finds
+    that goes by them. What is not said of an argument is as in `train_semantic_id_model`.
 
     Args:
         backbone: a trained network on that catalog.
         embeddings: of every item of the catalog, from a frozen encoder.
-        policy: the search; it may read the values that are being learned.
+        policy: finds the candidates; it may read the values that are being learned.
+        guidance: of the search by which the weights are chosen.
 
     Raises:
         ValueError: see `loop.train`; also where split, catalog and configurations do not fit.
     """
     _check_items(split, catalog.num_items)
-    with unchanged_random_state():
-        seed_everything(seed)
-        head = ValueHead(
-            model, dim=backbone.head_weight.shape[1], num_levels=catalog.trie.num_levels
-        )
-    windows = training_windows(split.train, max_history)
-    if objective.targets_per_window is not None:
-        first = np.maximum(windows.first_target, windows.lengths - objective.targets_per_window)
-        windows = replace(windows, first_target=first)
-    result = train(
-        ValueObjective(head, backbone, catalog.trie, embeddings, policy, objective),
-        windows,
+    validation = validation or ValidationConfig()
+    head, lowered = new_value_head(
+        catalog, backbone, embeddings, model, objective, policy, seed=seed
+    )
+    search = ValueBeamSearch(
+        num_beams=validation.num_beams,
+        candidates=guidance.candidates_per_beam * validation.num_beams,
+        likelihood_weight=guidance.likelihood_weight,
+    )
+
+    def recommender(device: torch.device) -> Recommender:
+        valued = ValuedModel(backbone.to(device), head)
+        return GenerativeRecommender(valued, catalog.trie.to(device), search)
+
+    result = _train(
+        lowered,
+        recommender,
+        split,
         training,
+        validation,
+        max_history=max_history,
         folder=folder,
         seed=seed,
         resume=resume,
@@ -298,13 +310,25 @@ def train_value(
         about={
             "kind": "value",
             "catalog": catalog.version,
+            "backbone": _weights_sha256(backbone.state_dict()),
+            "embeddings": _weights_sha256({"": embeddings}),
             "model": model.model_dump(mode="json"),
             "objective": objective.model_dump(mode="json"),
             "policy": repr(policy),
-            "max_history": max_history,
+            "guidance": guidance.model_dump(mode="json"),
         },
+        windows=value_windows(split, objective, max_history=max_history),
     )
     return Trained(network=head, result=result)
+
+
+def value_windows(split: Split, objective: ValueTrainingConfig, *, max_history: int) -> Windows:
+    """The windows of a split with the targets that values are learned from."""
+    windows = training_windows(split.train, max_history)
+    if objective.targets_per_window is None:
+        return windows
+    latest = windows.lengths - objective.targets_per_window
+    return replace(windows, first_target=np.maximum(windows.first_target, latest))
 
 
 def new_transformer(
@@ -358,10 +382,32 @@ def new_process_reward(
         )
 
 
-def _weights_sha256(network: nn.Module) -> str:
-    """What tells a network that is read, but not trained, from another of its shape."""
+def new_value_head(
+    catalog: Catalog,
+    backbone: SemanticIdModel,
+    embeddings: Float[Tensor, "items dim"],
+    model: ValueHeadConfig,
+    objective: ValueTrainingConfig,
+    policy: SearchPolicy,
+    *,
+    seed: int,
+) -> tuple[ValueHead, ValueObjective]:
+    """An untrained value head, and what will be lowered.
+
+    Raises:
+        ValueError: the configurations do not fit each other, the catalog or the backbone.
+    """
+    with unchanged_random_state():
+        seed_everything(seed)
+        dim = backbone.head_weight.shape[1]
+        head = ValueHead(model, dim=dim, num_levels=catalog.trie.num_levels)
+        return head, ValueObjective(head, backbone, catalog.trie, embeddings, policy, objective)
+
+
+def _weights_sha256(weights_by_name: Mapping[str, Tensor]) -> str:
+    """What tells tensors that are read, but not trained, from others of their shape."""
     digest = hashlib.sha256()
-    for name, weights in sorted(network.state_dict().items()):
+    for name, weights in sorted(weights_by_name.items()):
         digest.update(name.encode())
         digest.update(weights.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
@@ -380,8 +426,13 @@ def _train(
     resume: bool,
     report: Callable[[Progress], None] | None,
     about: dict[str, Any],
+    windows: Windows | None = None,
 ) -> TrainingResult:
-    """What all kinds share: windows, validation by the recommender itself, and the loop."""
+    """What all kinds share: windows, validation by the recommender itself, and the loop.
+
+    Args:
+        windows: None takes all targets of the training part.
+    """
     rows = _validation_rows(split, validation)
 
     def validate() -> float:
@@ -398,7 +449,7 @@ def _train(
 
     return train(
         objective,
-        training_windows(split.train, max_history),
+        training_windows(split.train, max_history) if windows is None else windows,
         training,
         folder=folder,
         seed=seed,

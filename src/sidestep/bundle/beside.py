@@ -1,30 +1,48 @@
-"""Process reward models of bundles: how one is made again, and what appending items makes of it."""
+"""What was trained beside a network: how it is made again, and what appending does to it.
+
+A process reward model scores prefixes that are not extended yet, a value head says what extended
+ones promise. Both read the states of the network, which recommends as without them.
+"""
 
 from collections.abc import Mapping
+from typing import TypeVar
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from sidestep.bundle.networks import Network, plain_weights
 from sidestep.catalog.trie import Trie
 from sidestep.model.process_reward import ProcessRewardConfig, ProcessRewardModel
 from sidestep.model.semantic_id_model import SemanticIdModel
+from sidestep.model.value_head import ValueHead, ValueHeadConfig
+
+N = TypeVar("N", bound=nn.Module)
 
 
-def refuse_other_prefixes(
-    network: ProcessRewardModel, backbone: Network | None, trie: Trie
+def refuse_misfit(
+    backbone: Network | None,
+    trie: Trie,
+    *,
+    process_reward: ProcessRewardModel | None,
+    value_head: ValueHead | None,
 ) -> None:
-    """Raises a `ValueError` unless a process reward model is one of this backbone and trie."""
-    if not isinstance(backbone, SemanticIdModel):
+    """Raises a `ValueError` unless what was trained beside a network is of it and of this trie."""
+    for name, network in (("process reward model", process_reward), ("value head", value_head)):
+        if network is not None and not isinstance(backbone, SemanticIdModel):
+            raise ValueError(
+                f"a {name} reads the states of a network of semantic IDs, and the bundle has none; "
+                "leave it out."
+            )
+    if process_reward is not None and process_reward.num_prefixes != trie.num_nodes():
         raise ValueError(
-            "a process reward model reads the states of a network of semantic IDs, and the bundle "
-            "has none; leave it out."
+            f"the process reward model knows {process_reward.num_prefixes} prefixes, but the "
+            f"catalog has {trie.num_nodes()}; train it again on this catalog."
         )
-    if network.num_prefixes != trie.num_nodes():
+    if value_head is not None and value_head.num_levels != trie.num_levels:
         raise ValueError(
-            f"the process reward model knows {network.num_prefixes} prefixes, but the catalog has "
-            f"{trie.num_nodes()}; train it again on this catalog."
+            f"the value head is of semantic IDs of {value_head.num_levels} codes, but those of the "
+            f"catalog have {trie.num_levels}; train it again on this catalog."
         )
 
 
@@ -44,6 +62,27 @@ def build_process_reward(
         network = ProcessRewardModel(
             config, num_prefixes=trie.num_nodes(), memory_dim=backbone.head_weight.shape[1]
         )
+    return _trained(network, weights)
+
+
+def build_value_head(
+    config: ValueHeadConfig,
+    backbone: SemanticIdModel,
+    trie: Trie,
+    weights: Mapping[str, Tensor],
+) -> ValueHead:
+    """The value head of a bundle, in `eval` mode and frozen.
+
+    Raises:
+        RuntimeError: the weights are another network's.
+    """
+    with torch.random.fork_rng(devices=[]):
+        dim = backbone.head_weight.shape[1]
+        head = ValueHead(config, dim=dim, num_levels=trie.num_levels)
+    return _trained(head, weights)
+
+
+def _trained(network: N, weights: Mapping[str, Tensor]) -> N:
     network.load_state_dict(weights)
     network.requires_grad_(requires_grad=False).eval()
     return network

@@ -1,0 +1,84 @@
+"""Searches by name: what a file or a command line says of one becomes a policy, or is refused.
+
+Here are those that need nothing but settings; a search that is guided by something is made by who
+has that.
+"""
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any, Literal, get_type_hints
+
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, model_validator
+
+from sidestep.search.beam import BeamSearch
+from sidestep.search.policy import SearchPolicy
+from sidestep.search.sampling import Sampling
+from sidestep.search.value_beam import ValueBeamSearch
+from sidestep.search.ved import ValueGuidedDecoding
+
+_POLICIES: dict[str, type[SearchPolicy]] = {
+    "beam": BeamSearch,
+    "sampling": Sampling,
+    "value-beam": ValueBeamSearch,
+    "ved": ValueGuidedDecoding,
+}
+
+
+class NamedSearch(BaseModel):
+    """A search and, beside its name, its settings as the fields of the policy are called.
+
+    Whatever is not said is as the policy has it by default.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    search: Literal["beam", "sampling", "value-beam", "ved"]
+    """The policy."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> "NamedSearch":
+        self.policy()
+        return self
+
+    def policy(self) -> SearchPolicy:
+        """The search itself.
+
+        Raises:
+            ValueError: a setting is unknown or has no such value.
+        """
+        policy = _POLICIES[self.search]
+        settings = checked_settings(policy, self.model_extra or {}, settings_of(policy))
+        return policy(**settings)
+
+
+def settings_of(policy: type[Any]) -> dict[str, Any]:
+    """The settings of a policy with their defaults, `MISSING` where it makes or demands them."""
+    return {field.name: field.default for field in fields(policy) if field.name != "name"}
+
+
+def checked_settings(
+    policy: type[Any], given: Mapping[str, Any], known: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Settings of a policy, brought to the types of its fields.
+
+    Args:
+        policy: a dataclass; what values it accepts of a type, it says itself when it is made.
+        given: by name, as a file has them.
+        known: the settings that may be given.
+
+    Raises:
+        ValueError: a setting is not known, or of another type; names it, and what there is.
+    """
+    hints = get_type_hints(policy)
+    checked = {}
+    for name, value in given.items():
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+            hint = f"perhaps {near[0]!r} is meant." if near else f"there are {', '.join(known)}."
+            raise ValueError(f"unknown setting {name!r:.80}; {hint}")
+        try:
+            checked[name] = TypeAdapter(hints[name]).validate_python(value)
+        except ValidationError as error:
+            raise ValueError(f"{name}: {error.errors()[0]['msg']}, got {value!r:.80}.") from error
+    return checked

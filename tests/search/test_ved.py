@@ -24,7 +24,7 @@ from sidestep.search.ved import (
     depth_means,
     expanding,
     gate_margins,
-    leads_to_open,
+    num_open_below,
     upper_bounds,
 )
 from sidestep.step import NO_ITEM, HistoryBatch
@@ -118,6 +118,15 @@ def test_a_user_gets_the_same_list_alone_in_any_batch_and_in_any_order(paths):
     assert paths_of(together.tree, trie, 0) == paths_of(alone.tree, trie, 0)
     other = replace(policy, seed=1).search(model, histories_of(5, 2, 9), Scope(trie=trie))
     assert not other.leaves.equal(together.leaves)
+
+
+@pytest.mark.parametrize("paths", [1, 3, 7])
+def test_no_call_is_padded_while_every_user_has_something_to_grow(paths):
+    trie, model = Trie.build(CUBE, (4, 4, 4)), ValueTable((4, 4, 4))
+    policy = ValueGuidedDecoding(budget=50, num_leaves=6, warm_width=2, paths_per_round=paths)
+    answer = policy.search(model, histories_of(*range(6)), Scope(trie=trie))
+    assert answer.tree.is_node.shape == (6, 50)
+    assert answer.tree.is_node.all()
 
 
 def test_a_short_history_in_a_padded_batch_of_a_real_network_gets_its_own_answer():
@@ -253,8 +262,9 @@ def test_gates_by_hand():
 
 def test_paths_by_hand():
     is_open = torch.tensor([[False, False, False, True]])
-    leads = leads_to_open(is_open, PARENTS, DEPTHS, 3)
-    assert leads.tolist() == [[True, True, False, True]]
+    num_open = num_open_below(is_open, PARENTS, DEPTHS, 3)
+    assert num_open.tolist() == [[1, 1, 0, 1]]
+    leads = num_open > 0
     # Node 2 has the larger bound, and nothing to expand at it or below.
     assert best_path(G, leads, PARENTS, 3).tolist() == [[0, 1, 3]]
     assert best_path(G, IS_NODE, PARENTS, 3).tolist() == [[0, 2, -1]]

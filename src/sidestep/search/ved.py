@@ -55,8 +55,10 @@ class ValueGuidedDecoding:
     value_weight: v; 0 grows the tree by entropy alone. The answer is ranked by V all the same.
     gamma: γ, what a value is worth one code earlier.
     root_gate: when the root may expand.
-    paths_per_round: m, traversals of each user between two calls of the model. They see each
-        other's visits, not each other's children; 1 is the sequential algorithm.
+    paths_per_round: m, traversals of each user between two calls of the model, at most. They stop
+        once m children wait, which is what a call shows of each user, so that none is padded to
+        the width of another; what the last one made beyond that waits for the next call. They see
+        each other's visits, not each other's children; 1 is the sequential algorithm.
     seed: of the draws; users of equal histories draw alike.
     normaliser: of the log-probabilities that are reported, and that the warm start goes by.
     """
@@ -169,18 +171,17 @@ def gate_margins(
     return margins
 
 
-def leads_to_open(
+def num_open_below(
     is_open: Bool[Tensor, "users nodes"],
     parents: Int[Tensor, "users nodes"],
     depths: Int[Tensor, "users nodes"],
     num_levels: int,
-) -> Bool[Tensor, "users nodes"]:
-    """Which nodes are open or have an open one below."""
-    leads = is_open.clone()
+) -> Int[Tensor, "users nodes"]:
+    """How many nodes are open among each node and those below; one with none leads nowhere."""
+    counts = is_open.long()
     for depth in range(num_levels - 1, 0, -1):
-        here = (leads & (depths == depth)).long()
-        leads |= torch.zeros_like(parents).scatter_add_(1, parents, here) > 0
-    return leads
+        counts.scatter_add_(1, parents, counts.masked_fill(depths != depth, 0))
+    return counts
 
 
 def best_path(
@@ -194,13 +195,14 @@ def best_path(
     Of equal ones the first is taken. By depth, from 0 to L - 1; -1 below the end of a path, and
     throughout where not even the root leads to an open node.
     """
-    columns = torch.arange(bounds.shape[1], device=bounds.device)
+    nowhere = bounds.new_full((), -torch.inf)
+    bounds = torch.where(leads, bounds, nowhere)
+    bounds[:, ROOT_SLOT] = -torch.inf  # its own parent, and no child
     current = torch.where(leads[:, ROOT_SLOT], ROOT_SLOT, -1)
     path = [current]
     for _ in range(1, num_levels):
-        is_child = leads & (parents == current[:, None]) & (columns != ROOT_SLOT)
-        best = bounds.masked_fill(~is_child, -torch.inf).argmax(dim=1)
-        current = torch.where(is_child.any(dim=1), best, -1)
+        largest, best = torch.where(parents == current[:, None], bounds, nowhere).max(dim=1)
+        current = torch.where(largest > -torch.inf, best, -1)
         path.append(current)
     return torch.stack(path, dim=1)
 
@@ -244,9 +246,10 @@ class _Growth:
     ) -> None:
         self.policy, self.model, self.scope = policy, model, scope
         self.num_levels = scope.trie.num_levels
-        # A path makes at least one child and at most L, so rounds and their widths are bounded.
-        capacity = policy.warm_width * self.num_levels
-        capacity += (tokens + policy.paths_per_round) * self.num_levels
+        # A call shows m children of a user that is not yet done, but for its last one and those
+        # before which it had nothing open left. Of these each leaves open only what is one code
+        # longer than anything open before, so that there are at most L.
+        capacity = tokens + (policy.warm_width + policy.paths_per_round) * (self.num_levels + 2)
         root, self.context = model.encode(histories, capacity=capacity)
         device = root.logits.device
         self.keys = user_keys(histories, policy.seed).to(device)
@@ -267,6 +270,9 @@ class _Growth:
         self.num_untried = torch.zeros(shape, dtype=torch.long, device=device)
         self.traversals = torch.zeros(shape[0], dtype=torch.long, device=device)
         self.tokens_left = torch.full((shape[0],), tokens - 1, device=device)
+        # Parents of the children that are paid for and not yet shown to the model, oldest first.
+        self.waiting = torch.zeros(shape[0], 0, dtype=torch.long, device=device)
+        self.is_waiting = torch.zeros(shape[0], 0, dtype=torch.bool, device=device)
         self.size = 0
         is_node = torch.ones(shape[0], 1, dtype=torch.bool, device=device)
         self._put(torch.zeros_like(self.states[:, :1]), self.depths[:, :1], is_node, root)
@@ -283,31 +289,46 @@ class _Growth:
             likely = longer.likeliest(self.policy.warm_width)
             is_new = likely.log_probs > -torch.inf
             parents = beams.gather(1, likely.beams)
-            self._try(parents, likely.codes, is_new)
+            self._spend(parents, is_new)
+            self._cross_off(parents, likely.codes, is_new)
             first = self.size
             self._extend(parents, likely.codes, likely.log_probs, is_new)
             beams = torch.arange(first, self.size, device=beams.device).expand(len(beams), -1)
 
     def advance(self) -> bool:
         """One round: paths, expansions, one call of the model; False if nothing could grow."""
+        at_once = self.policy.paths_per_round
         _, ranked_by = self._ranked()
+        depths = self.depths[:, : self.size]
         margins = gate_margins(
             ranked_by,
-            self.depths[:, : self.size],
+            depths,
             self.is_node[:, : self.size],
             self.num_levels,
             self.policy.root_gate,
         )
-        paths = [self._walk(ranked_by, margins) for _ in range(self.policy.paths_per_round)]
-        parents, codes, log_probs, is_new = (
-            torch.cat(parts, dim=1) for parts in zip(*paths, strict=True)
+        num_open = num_open_below(
+            self.num_untried[:, : self.size] > 0,
+            self.parents[:, : self.size],
+            depths,
+            self.num_levels,
         )
-        width = int(is_new.sum(dim=1).max())
+        made = [(self.waiting, self.is_waiting)]
+        num_waiting = self.is_waiting.sum(dim=1)
+        while (may_walk := (num_waiting < at_once) & (self.tokens_left > 0)).any():
+            path, is_new = self._walk(ranked_by, margins, num_open, may_walk)
+            if not is_new.any():
+                break
+            made.append((path, is_new))
+            num_waiting = num_waiting + is_new.sum(dim=1)
+        parents, is_new = (torch.cat(parts, dim=1) for parts in zip(*made, strict=True))
         # Every user's children to the front, in the order in which they were made.
-        order = (~is_new).byte().argsort(dim=1, stable=True)[:, :width]
-        if width:
-            self._extend(*(x.gather(1, order) for x in (parents, codes, log_probs, is_new)))
-        return width > 0
+        order = (~is_new).byte().argsort(dim=1, stable=True)[:, : int(num_waiting.max())]
+        parents, is_new = parents.gather(1, order), is_new.gather(1, order)
+        self.waiting, self.is_waiting = parents[:, at_once:], is_new[:, at_once:]
+        if parents.shape[1]:
+            self._expand(parents[:, :at_once], is_new[:, :at_once])
+        return parents.shape[1] > 0
 
     def candidates(self) -> Candidates:
         """The leaves of the highest value, then completed ones."""
@@ -383,44 +404,61 @@ class _Growth:
         )
         return values, ranked_by
 
-    def _walk(self, ranked_by: Tensor, margins: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """One traversal: its visits, and the children it makes: parents, codes, log π, is_new.
+    def _walk(
+        self, ranked_by: Tensor, margins: Tensor, num_open: Tensor, may_walk: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """One traversal of some users: its visits, and its path, of which some nodes get a child.
 
-        Children stand in the order in which they are made, deepest first.
+        Deepest first, as children are made. `num_open` is kept up to date.
         """
-        parents, depths = self.parents[:, : self.size], self.depths[:, : self.size]
-        is_open = self.num_untried[:, : self.size] > 0
-        is_open &= (self.tokens_left > 0)[:, None]
-        leads = leads_to_open(is_open, parents, depths, self.num_levels)
+        leads = (num_open > 0) & may_walk[:, None]
         bounds = upper_bounds(
             ranked_by, self.visits[:, : self.size], self.traversals, self.policy.exploration
         )
-        path = best_path(bounds, leads, parents, self.num_levels)
+        path = best_path(bounds, leads, self.parents[:, : self.size], self.num_levels)
         nodes, is_on_path = path.clamp(min=0), path >= 0
         self.visits.scatter_add_(1, nodes, is_on_path.long())
         self.traversals += is_on_path[:, 0]
+        num_untried = self.num_untried.gather(1, nodes)
         is_new = expanding(
-            margins.gather(1, nodes), is_open.gather(1, nodes) & is_on_path, self.tokens_left
-        ).flip(1)
-        nodes = nodes.flip(1)
-        codes = torch.zeros_like(nodes)
-        user, level = is_new.nonzero(as_tuple=True)
-        node = nodes[user, level]
-        untried = self.untried[user, node]
-        noise = edge_gumbels(self.keys[user], self.states[user, node][:, None], untried.shape[1])
-        codes[user, level] = (untried + noise[:, 0]).argmax(dim=1)
-        own = _rows(self.untried, nodes).gather(2, codes[..., None])[..., 0]
-        log_probs = self.log_probs.gather(1, nodes) + own
-        self._try(nodes, codes, is_new)
-        return nodes, codes, log_probs, is_new
+            margins.gather(1, nodes), (num_untried > 0) & is_on_path, self.tokens_left
+        )
+        self._spend(nodes, is_new)
+        # What closes here was open below every node above it.
+        closes = is_new & (num_untried == 1)
+        num_open.scatter_add_(1, nodes, -closes.flip(1).cumsum(dim=1).flip(1))
+        return nodes.flip(1), is_new.flip(1)
 
-    def _try(self, nodes: Tensor, codes: Tensor, is_new: Tensor) -> None:
-        """Takes codes off those that are left to try, and tokens for them off the budget."""
-        user, place = is_new.nonzero(as_tuple=True)
-        node = nodes[user, place]
-        self.untried[user, node, codes[user, place]] = -torch.inf
+    def _expand(self, parents: Tensor, is_new: Tensor) -> None:
+        """Draws a code for each new child, and shows them to the model.
+
+        The draws of one node, one after the other, are its codes by log π plus noise; see
+        `edge_gumbels`. So a node is read once for all its children of a round.
+        """
+        is_same = (parents[:, :, None] == parents[:, None, :]) & is_new[:, None, :]
+        rank = is_same.tril(-1).sum(dim=2).masked_fill(~is_new, 0)
+        is_first = is_new & (rank == 0)
+        user, place = is_first.nonzero(as_tuple=True)
+        node = parents[user, place]
+        untried = self.untried[user, node]  # [drawn from, codes]
+        noise = edge_gumbels(self.keys[user], self.states[user, node][:, None], untried.shape[1])
+        drawn = (untried + noise[:, 0]).topk(int(rank.max()) + 1, dim=1).indices
+        row = (is_first.flatten().cumsum(0) - 1).view_as(parents)
+        row = row.gather(1, is_same.byte().argmax(dim=2)).clamp(min=0)  # -1 only at padding
+        codes = drawn[row, rank]
+        log_probs = self.log_probs.gather(1, parents) + untried[row, codes]
+        self._cross_off(parents, codes, is_new)
+        self._extend(parents, codes, log_probs, is_new)
+
+    def _spend(self, nodes: Tensor, is_new: Tensor) -> None:
+        """A code less to try at each node that gets a child, and a token less."""
         self.num_untried.scatter_add_(1, nodes, -is_new.long())
         self.tokens_left -= is_new.sum(dim=1)
+
+    def _cross_off(self, nodes: Tensor, codes: Tensor, is_new: Tensor) -> None:
+        """Takes codes off those that are left to try."""
+        user, place = is_new.nonzero(as_tuple=True)
+        self.untried[user, nodes[user, place], codes[user, place]] = -torch.inf
 
     def _extend(self, parents: Tensor, codes: Tensor, log_probs: Tensor, is_new: Tensor) -> None:
         """Shows children to the model, in the next columns."""
@@ -437,8 +475,10 @@ class _Growth:
         legal = self.scope.legal_at(states, depths)
         columns = slice(self.size, self.size + states.shape[1])
         log_probs = code_log_probs(step, legal, self.policy.normaliser)
-        logs = normalised(log_probs).double()
-        terms = logs.exp() * logs.masked_fill(~legal, 0.0)  # 0 · -inf is NaN
+        # The entropy is over legal codes, whatever the log-probabilities sum to.
+        logs = log_probs if self.policy.normaliser == "legal" else normalised(log_probs)
+        logs = logs.double()
+        terms = logs.exp().mul_(logs.masked_fill(~legal, 0.0))  # 0 · -inf is NaN
         self.states[:, columns] = states
         self.depths[:, columns] = depths
         self.is_node[:, columns] = is_node

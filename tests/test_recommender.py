@@ -182,6 +182,8 @@ def answer_of(found: list[int], k: int, *, best: float) -> Recommendations:
         scores=torch.tensor([scores]),
         score_kind="log_prob",
         tokens=torch.tensor([3]),
+        scored=torch.tensor([20]),
+        flops=torch.tensor([500]),
         leaves=items,
         evaluated=torch.full((1, 2, 1), int(best)),
     )
@@ -211,6 +213,8 @@ def test_reserved_places_are_those_of_a_loop_over_the_lists(case):
     leaves = [item // 3 for item in answer.leaves[0].tolist() if item != NO_ITEM]
     assert leaves == list(dict.fromkeys(item // 3 for item in found))
     assert answer.tokens.tolist() == [6]
+    assert answer.scored.tolist() == [40]
+    assert answer.flops.tolist() == [1000]
     assert sorted(answer.evaluated.flatten().tolist()) == [-101, -101, -1, -1]
 
 

@@ -11,7 +11,7 @@ from sidestep.catalog.availability import Availability
 from sidestep.catalog.trie import Trie
 from sidestep.search.exclusion import Exclusion
 from sidestep.search.policy import Scope, SearchPolicy
-from sidestep.search.tree import evaluated_prefixes
+from sidestep.search.tree import both_flops, evaluated_prefixes
 from sidestep.step import NO_ITEM, HistoryBatch, StepModel
 
 
@@ -24,19 +24,24 @@ class Recommendations:
     scores: the unit is `score_kind`; items of one bucket share it; -inf at `NO_ITEM`.
     score_kind: what a score is, for example "log_prob".
     tokens: backbone positions spent after the prompt, per user.
+    scored: prefixes whose score was asked of what guides a search, per user; they cost no token.
     leaves: the best leaves, best first, each named by any one item of its bucket; `NO_ITEM` where
         there are fewer. They may be more than the items stem from. A recommender that ranks items
         and no leaves repeats `items`.
     evaluated: every prefix that a tree search weighed, as codes, the trie's `NO_CODE` past its end:
         those it showed to its backbone, and the leaves it returned; None without a tree.
+    flops: floating-point operations of matrix products per user, two per multiplication and
+        addition, the reading of the history included; None where not known.
     """
 
     items: Int[Tensor, "users k"]
     scores: Float[Tensor, "users k"]
     score_kind: str
     tokens: Int[Tensor, " users"]
+    scored: Int[Tensor, " users"]
     leaves: Int[Tensor, "users leaves"]
     evaluated: Int[Tensor, "users nodes levels"] | None = None
+    flops: Int[Tensor, " users"] | None = None
 
 
 @runtime_checkable
@@ -189,8 +194,10 @@ class GenerativeRecommender:
             scores=scores,
             score_kind=candidates.score_kind,
             tokens=candidates.tokens,
+            scored=candidates.scored,
             leaves=leaves,
             evaluated=evaluated,
+            flops=candidates.flops,
         )
 
 
@@ -302,8 +309,10 @@ def with_reserved(
         scores=scores,
         score_kind=ordinary.score_kind,
         tokens=ordinary.tokens + reserved.tokens,
+        scored=ordinary.scored + reserved.scored,
         leaves=_one_per_leaf(items, leaf_of),
         evaluated=evaluated,
+        flops=both_flops(ordinary.flops, reserved.flops),
     )
 
 

@@ -76,6 +76,15 @@ class Context(Protocol):
         ...
 
     @property
+    def flops(self) -> Int[Tensor, " users"] | None:
+        """Floating-point operations of matrix products, two per multiplication and addition.
+
+        Of the prompt, the root and the nodes, heads included; what hides behind a mask does not
+        count. None where the model does not tell.
+        """
+        ...
+
+    @property
     def history_states(self) -> HistoryStates | None:
         """What prefix scorers may read; None where the model has no state per item."""
         ...

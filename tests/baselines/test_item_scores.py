@@ -17,6 +17,7 @@ def test_popularity_gives_everyone_the_most_frequent_items_and_breaks_ties_by_in
     assert answer.items.tolist() == [[3, 1, 0]] * 3
     assert answer.scores.tolist() == [[9.0, 5.0, 3.0]] * 3
     assert answer.tokens.tolist() == [0, 0, 0]
+    assert answer.scored.tolist() == [0, 0, 0]
 
 
 def test_seen_items_are_left_out_and_short_lists_padded():

@@ -55,6 +55,8 @@ class FixedOrder:
             scores=torch.where(items == NO_ITEM, -math.inf, 0.0),
             score_kind="none",
             tokens=histories.lengths + 1,
+            scored=histories.lengths * 10,
+            flops=histories.lengths * 100,
             leaves=rectangle(leaves),
         )
 
@@ -104,6 +106,8 @@ def test_every_metric_of_a_small_evaluation_is_the_one_worked_by_hand():
         }
     )
     assert evaluation.tokens_per_user == (2 + 3 + 1 + 3) / 4  # history cut to 2, plus one
+    assert evaluation.scored_per_user == (1 + 2 + 0 + 2) / 4 * 10
+    assert evaluation.flops_per_user == (1 + 2 + 0 + 2) / 4 * 100
     assert evaluation.ms_per_user > 0
 
 

@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from sidestep.model.context import TreeContext
+from sidestep.model.flops import attention_flops
 from sidestep.model.semantic_id_model import SemanticIdModel
 from sidestep.step import NO_ITEM, ROOT_SLOT, HistoryBatch, StepOutput
 from tests.model.batches import history_of
+from tests.model.counted_flops import counted_flops
 
 CODEBOOK_SIZES = (4, 3, 5)
 SEMANTIC_IDS = torch.tensor([[0, 0, 0], [0, 2, 4], [3, 1, 2], [1, 0, 3], [2, 2, 1], [3, 1, 4]])
@@ -275,6 +277,59 @@ class ModelContract(ABC):
         _, context = extend(self.model, context, tree)
         _, context = extend(self.model, context, _FULL_TREE)
         assert context.tokens.tolist() == (1 + tree.is_node.sum(dim=1) + 7).tolist()
+
+    @torch.no_grad()
+    def test_the_flops_of_a_path_are_those_that_pytorch_counts_but_for_masked_columns(self):
+        model, empty = self.model, trimmed(users_of(HISTORIES, [2]))
+        flops, (_, context) = counted_flops(lambda: model.encode(empty, capacity=3))
+        assert context.flops.tolist() == [flops]
+        # Node by node, so that there is no column that a node does not see.
+        for depth, code in enumerate(SEMANTIC_IDS[2].tolist(), start=1):
+            node = torch.tensor([[depth]])
+            arguments = (context, torch.full_like(node, code), node - 1, node)
+            before = context.flops
+            flops, (_, context) = counted_flops(
+                lambda given=arguments: model.extend(*given, is_node=given[3] > 0)
+            )
+            assert (context.flops - before).tolist() == [flops]
+
+    @torch.no_grad()
+    def test_the_flops_of_a_prompt_are_those_that_pytorch_counts_but_for_masked_columns(self):
+        model, one = self.model, users_of(HISTORIES, [0])
+        counted, (_, context) = counted_flops(lambda: model.encode(one, capacity=0))
+        width = 1 + 4 * self.tokens_per_item
+        assert context.flops.tolist() == [counted - self.masked_flops(width)]
+
+    def masked_flops(self, width: int) -> int:
+        """What a mask hides in a prompt of `width` positions, in all layers: what is later."""
+        hidden = torch.tensor(width * (width - 1) // 2)
+        return int(attention_flops(self.model.backbone_flops.channels, hidden))
+
+    @laws
+    @given(trees())
+    @torch.no_grad()
+    def test_flops_of_a_user_do_not_depend_on_the_batch_nor_on_what_stands_at_padding(self, tree):
+        _, context = self.model.encode(HISTORIES, capacity=7)
+        _, context = extend(self.model, context, tree)
+        for user in range(NUM_USERS):
+            alone = users_of(HISTORIES, [user])
+            _, own = self.model.encode(trimmed(alone), capacity=7)
+            here = tree.is_node[user]
+            expected = own.flops.clone()
+            by_depth = self._flops_by_depth(alone)
+            expected += sum(by_depth[int(depth)] for depth in tree.depths[user][here])
+            assert context.flops[user] == expected
+
+    def _flops_by_depth(self, user: HistoryBatch) -> list[int]:
+        """What a node of each depth takes; the root is in the prompt."""
+        _, context = self.model.encode(trimmed(user), capacity=NUM_LEVELS)
+        found = [0]
+        for depth in range(1, NUM_LEVELS + 1):
+            node = torch.tensor([[depth]])
+            before = context.flops
+            _, context = self.model.extend(context, node * 0, node - 1, node, is_node=node > 0)
+            found.append(int(context.flops - before))
+        return found
 
     @torch.no_grad()
     def test_more_nodes_than_the_capacity_are_refused(self):

@@ -5,6 +5,7 @@ import torch
 
 from sidestep.model.process_reward import ProcessRewardConfig, ProcessRewardModel
 from sidestep.step import HistoryStates
+from tests.model.counted_flops import counted_flops
 
 
 def network_of(**config):
@@ -79,3 +80,15 @@ def test_hashed_prefixes_share_rows_and_all_rows_are_used():
 def test_heads_that_do_not_divide_the_width_are_refused():
     with pytest.raises(ValueError, match="dim 8 must be a multiple of num_heads 3"):
         ProcessRewardConfig(dim=8, num_heads=3)
+
+
+@pytest.mark.parametrize("dot_product", [False, True])
+def test_its_flops_are_those_that_pytorch_counts(dot_product):
+    network, history = network_of(dot_product=dot_product), history_of(5, 5)
+    counted, _ = counted_flops(lambda: network(network.remember(history), PREFIXES))
+    of_users = network.flops(history.counts, torch.tensor([4, 4]))
+    assert of_users.sum() == counted
+    # Padding is neither history nor scored.
+    assert network.flops(torch.tensor([5, 2]), torch.tensor([4, 0]))[0] == of_users[0]
+    half = network.flops(torch.tensor([2]), torch.tensor([0]))
+    assert half * 2 == network.flops(torch.tensor([4]), torch.tensor([0]))

@@ -4,6 +4,7 @@ import torch
 from sidestep.model.sasrec import SasRec, SasRecConfig
 from sidestep.step import NO_ITEM
 from tests.model.batches import history_of
+from tests.model.counted_flops import counted_flops
 
 
 def tiny(**changes):
@@ -90,3 +91,10 @@ def test_a_history_beyond_the_positions_is_refused():
 def test_heads_that_do_not_divide_the_width_are_refused():
     with pytest.raises(ValueError, match="dim 10 must be a multiple of num_heads 4"):
         SasRecConfig(dim=10, num_heads=4)
+
+
+def test_its_flops_are_those_that_pytorch_counts_but_for_masked_columns():
+    model = tiny(num_layers=2)
+    counted, _ = counted_flops(lambda: model.scores(states(model, [1, 2, 3])[:, -1]))
+    # Four positions in two layers of width 16: 6 of 16 columns are later than their query.
+    assert model.flops(torch.tensor([3])).tolist() == [counted - 2 * 4 * 16 * 6]

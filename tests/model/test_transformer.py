@@ -10,6 +10,7 @@ from tests.model.contract import (
     CausalCodesContract,
     ModelContract,
 )
+from tests.model.counted_flops import counted_flops
 
 
 def tiny(**changes) -> Transformer:
@@ -57,7 +58,10 @@ def test_an_items_own_embedding_tells_items_of_equal_codes_apart():
 
 
 def test_the_item_head_scores_every_item_and_its_absence_is_an_error():
-    assert tiny(item_head=True).item_logits(torch.zeros(3, 16)).shape == (3, 6)
+    model = tiny(item_head=True)
+    counted, logits = counted_flops(lambda: model.item_logits(torch.zeros(3, 16)))
+    assert logits.shape == (3, 6)
+    assert 3 * model.item_head_flops == counted
     with pytest.raises(ValueError, match="item_head: true"):
         tiny().item_logits(torch.zeros(3, 16))
 

@@ -9,6 +9,7 @@ from sidestep.model.value_head import ValuedModel, ValueHead, ValueHeadConfig
 from sidestep.step import NO_ITEM
 
 from .batches import history_of
+from .counted_flops import counted_flops
 
 IDS = torch.tensor([[a, b, c] for a in range(3) for b in range(3) for c in range(3)])
 HISTORIES = history_of(torch.tensor([[1, 5, 7], [3, NO_ITEM, NO_ITEM]]))
@@ -106,3 +107,15 @@ def test_values_move_the_backbone_only_where_that_is_wanted():
         moved = [weights.grad is not None for weights in model.backbone.parameters()]
         assert any(moved) != detach
         assert all(weights.grad is not None for weights in model.head.parameters())
+
+
+def test_the_flops_of_a_path_are_those_that_pytorch_counts():
+    model, empty = valued(), history_of(torch.full((1, 0), NO_ITEM))
+    counted, (_, context) = counted_flops(lambda: model.encode(empty, capacity=3))
+    assert context.flops.tolist() == [counted]
+    assert context.flops > context.backbone.flops
+    node = torch.tensor([[1]])
+    counted, (_, longer) = counted_flops(
+        lambda: model.extend(context, node, node - 1, node, is_node=node > 0)
+    )
+    assert (longer.flops - context.flops).tolist() == [counted]

@@ -19,6 +19,7 @@ class CountingContext:
 
     prefixes: Tensor  # [users, slots]
     tokens: Tensor
+    flops: Tensor | None = None
     history_states: HistoryStates | None = None
 
 
@@ -65,6 +66,18 @@ class PrefixTable:
         sizes = torch.tensor([*self.codebook_sizes, 0])
         logits = logits.masked_fill(codes >= sizes[depths][..., None], -torch.inf)
         return StepOutput(logits=logits.float(), hidden=prefixes[..., None].float())
+
+
+class CountedTable(PrefixTable):
+    """A prefix table that takes 100 FLOPs for a history, and 7 for a node."""
+
+    def encode(self, histories, *, capacity):
+        step, context = super().encode(histories, capacity=capacity)
+        return step, replace(context, flops=100 * context.tokens)
+
+    def extend(self, context, codes, parents, depths, *, is_node, visible=None):
+        step, longer = super().extend(context, codes, parents, depths, is_node=is_node)
+        return step, replace(longer, flops=context.flops + 7 * is_node.sum(1))
 
 
 class ValueTable(PrefixTable):

@@ -18,6 +18,7 @@ from sidestep.search.policy import Scope
 from sidestep.search.scorer import Guidance
 
 from .fakes import (
+    CountedTable,
     ItemTable,
     PrefixTable,
     brute_force,
@@ -38,6 +39,14 @@ class StateTable:
     def begin(self, root, context, scope):
         user = root.hidden[:, 0, :1]
         return lambda states, depth: torch.sin(states * 4.3 + user + depth)
+
+
+@dataclass(frozen=True)
+class CountedStateTable(StateTable):
+    """The same, at 1000 FLOPs per past item and 10 per prefix."""
+
+    def flops(self, history_lengths, scored):
+        return 1000 * history_lengths + 10 * scored
 
 
 SCORER = StateTable()
@@ -104,6 +113,51 @@ def test_it_chooses_as_plain_python_does(catalog, num_beams, more):
         score = {p: float(scores_of(torch.tensor([[states[p]]]), depth)) for p in likely}
         beams = sorted(likely, key=lambda prefix: -score[prefix])[:num_beams]
     assert leaf_paths(answer, trie, 0) == beams
+
+
+@settings(max_examples=25)
+@given(catalogs(), st.integers(1, 4), st.integers(0, 5))
+def test_what_is_scored_and_what_it_takes_are_counted(catalog, num_beams, more):
+    ids, sizes = catalog
+    trie, model, histories = Trie.build(ids, sizes), CountedTable(sizes), histories_of(5, 2)
+    guidance = Guidance(scorer=CountedStateTable())
+    number = num_beams + more
+    policy = GuidedBeamSearch(guidance=guidance, num_beams=num_beams, candidates=number)
+    answer = policy.search(model, histories, Scope(trie=trie))
+    # Prefixes that there were to choose from, level by level: the children of those kept.
+    kept = [
+        {tuple(path[path >= 0].tolist()) for path in paths}
+        for paths in trie.path(answer.tree.states.masked_fill(~answer.tree.is_node, 0))
+    ]
+    for user, prefixes in enumerate(kept):
+        expected = 0
+        for depth in range(1, len(sizes) + 1):
+            longer = {tuple(row[:depth]) for row in ids.tolist()}
+            expected += min(number, sum(prefix[:-1] in prefixes for prefix in longer))
+        assert answer.scored[user] == expected
+    inner = answer.tokens - 1
+    assert answer.flops.tolist() == (100 + 7 * inner + 1000 + 10 * answer.scored).tolist()
+    oracle = ExhaustiveSearch(guidance=guidance, chunk_size=3).search(
+        model, histories, Scope(trie=trie)
+    )
+    assert oracle.scored.tolist() == [trie.num_leaves] * 2
+    inner = oracle.tokens - 1
+    assert oracle.flops.tolist() == (100 + 7 * inner + 1000 + 10 * oracle.scored).tolist()
+
+
+def test_a_plain_search_scores_nothing_and_a_scorer_that_tells_no_cost_leaves_it_unknown():
+    trie, model = Trie.build(np.array([[0, 0], [1, 1]]), (2, 2)), CountedTable((2, 2))
+    histories, scope = histories_of(1), Scope(trie=trie)
+    plain = BeamSearch(num_beams=2).search(model, histories, scope)
+    assert plain.scored.tolist() == [0]
+    assert plain.flops.tolist() == [100 + 7 * 2]
+    every = ExhaustiveSearch().search(model, histories, scope)
+    assert (every.scored.tolist(), every.flops.tolist()) == ([0], [100 + 7 * 2])
+    untold = GuidedBeamSearch(guidance=GUIDANCE, num_beams=2, candidates=2)
+    assert untold.search(model, histories, scope).flops is None
+    head = Guidance(scorer=ItemSupport(head=ItemTable(2)))
+    untold = GuidedBeamSearch(guidance=head, num_beams=2, candidates=2)
+    assert untold.search(model, histories, scope).flops is None
 
 
 def test_levels_without_candidates_are_plain():

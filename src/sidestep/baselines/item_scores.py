@@ -39,6 +39,10 @@ class ItemScoreRecommender(ABC):
     def scores(self, histories: HistoryBatch) -> Float[Tensor, "users items"]:
         """A score per user and item; higher is better."""
 
+    def flops(self, histories: HistoryBatch) -> Int[Tensor, " users"] | None:
+        """Of the matrix products behind the scores; None where not known."""
+        return None
+
     @property
     def leaf_of(self) -> Int[Tensor, " items"]:
         """Every item is its own leaf."""
@@ -81,7 +85,9 @@ class ItemScoreRecommender(ABC):
             scores=torch.nn.functional.pad(best, missing, value=-torch.inf),
             score_kind=self.score_kind,
             tokens=torch.zeros(len(items), dtype=torch.long, device=items.device),
+            scored=torch.zeros(len(items), dtype=torch.long, device=items.device),
             leaves=items,
+            flops=self.flops(histories),
         )
 
 
@@ -105,6 +111,10 @@ class PopularityRecommender(ItemScoreRecommender):
         """Items of the catalog."""
         return len(self.counts)
 
+    def flops(self, histories: HistoryBatch) -> Int[Tensor, " users"]:
+        """None at all."""
+        return torch.zeros_like(histories.lengths)
+
     def scores(self, histories: HistoryBatch) -> Float[Tensor, "users items"]:
         """The counts, for every user."""
         return self.counts.expand(len(histories.lengths), -1)
@@ -126,6 +136,10 @@ class SasRecRecommender(ItemScoreRecommender):
     def num_items(self) -> int:
         """Items of the catalog."""
         return self.network.num_items
+
+    def flops(self, histories: HistoryBatch) -> Int[Tensor, " users"]:
+        """Of the network."""
+        return self.network.flops(histories.lengths)
 
     def scores(self, histories: HistoryBatch) -> Float[Tensor, "users items"]:
         """Products of the last state with the item embeddings."""

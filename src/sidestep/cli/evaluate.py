@@ -174,6 +174,8 @@ def _line(
         "train_s": loaded.manifest.training.get("seconds", 0.0),
         "ms_per_user": evaluation.ms_per_user,
         "tokens_per_user": evaluation.tokens_per_user,
+        "scored_per_user": evaluation.scored_per_user,
+        "flops_per_user": evaluation.flops_per_user,
         "command": command_line(),
         "date": date.today(),
         "machine": machine(),
@@ -217,6 +219,10 @@ def _print(evaluation: Evaluation, per_user: PerUser) -> None:
         rows.append([name, f"{mean:.4f}", interval])
     rows.append(["ms per user", f"{evaluation.ms_per_user:.2f}", ""])
     rows.append(["tokens per user", f"{evaluation.tokens_per_user:.1f}", ""])
+    if evaluation.scored_per_user:
+        rows.append(["prefixes scored per user", f"{evaluation.scored_per_user:.1f}", ""])
+    if evaluation.flops_per_user:
+        rows.append(["MFLOPs per user", f"{evaluation.flops_per_user / 1e6:.2f}", ""])
     title = (
         f"{per_user.method} on {per_user.dataset}, {per_user.split}, "
         f"{rows_in_words(len(users), len(set(per_user.user_ids)))}, seed {per_user.seed}"

@@ -149,6 +149,8 @@ def save_evaluation(folder: RunFolder, evaluation: Evaluation, per_user: PerUser
             "metrics": evaluation.metrics,
             "ms_per_user": evaluation.ms_per_user,
             "tokens_per_user": evaluation.tokens_per_user,
+            "scored_per_user": evaluation.scored_per_user,
+            "flops_per_user": evaluation.flops_per_user,
             "commit": git_commit(),
             "command": command_line(),
             "date": date.today().isoformat(),

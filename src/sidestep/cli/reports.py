@@ -104,6 +104,8 @@ def _evaluated(file: Path, per_user: PerUser) -> EvaluatedRun:
             train_s=None if manifest is None else manifest.training.get("seconds"),
             ms_per_user=kept.get("ms_per_user"),
             tokens_per_user=kept.get("tokens_per_user"),
+            scored_per_user=kept.get("scored_per_user"),
+            flops_per_user=kept.get("flops_per_user"),
         ),
         log=folder.log if folder is not None and folder.log.is_file() else None,
         settings={}

@@ -41,6 +41,9 @@ class Evaluation:
     metrics: means over the rows, by the names of the results file.
     ms_per_user: wall-clock time of `recommend`, with the way to the CPU and back.
     tokens_per_user: backbone positions spent after the prompt, on average.
+    scored_per_user: prefixes whose score was asked of what guides the search, on average.
+    flops_per_user: floating-point operations, on average, see `Recommendations`; None where not
+        known.
     """
 
     user_ids: tuple[str, ...]
@@ -51,6 +54,8 @@ class Evaluation:
     metrics: dict[str, float]
     ms_per_user: float
     tokens_per_user: float
+    scored_per_user: float
+    flops_per_user: float | None
 
 
 def evaluate(
@@ -121,6 +126,8 @@ def evaluate(
         },
         ms_per_user=1000.0 * seconds / len(rows),
         tokens_per_user=float(lists.tokens.double().mean()),
+        scored_per_user=float(lists.scored.double().mean()),
+        flops_per_user=None if lists.flops is None else float(lists.flops.double().mean()),
     )
 
 
@@ -214,6 +221,8 @@ class _Lists:
     bucket_size: Int[Tensor, " users"]
     items: Int[Tensor, "users k"]
     tokens: Int[Tensor, " users"]
+    scored: Int[Tensor, " users"]
+    flops: Int[Tensor, " users"] | None
     is_invalid: Bool[Tensor, "users k"]
     leaf_hits: Bool[Tensor, "users levels"] | None
     evaluated_hits: Bool[Tensor, "users levels"] | None
@@ -239,6 +248,8 @@ class _Lists:
             bucket_size=torch.ones(num_rows, dtype=torch.long),
             items=torch.full((num_rows, k), NO_ITEM),
             tokens=torch.zeros(num_rows, dtype=torch.long),
+            scored=torch.zeros(num_rows, dtype=torch.long),
+            flops=torch.zeros(num_rows, dtype=torch.long),
             is_invalid=torch.zeros(num_rows, k, dtype=torch.bool),
             leaf_hits=hits,
             evaluated_hits=None,
@@ -256,6 +267,11 @@ class _Lists:
         width = answer.items.shape[1]
         self.items[rows, :width] = answer.items
         self.tokens[rows] = answer.tokens
+        self.scored[rows] = answer.scored
+        if answer.flops is None:
+            self.flops = None
+        elif self.flops is not None:
+            self.flops[rows] = answer.flops
         self.is_invalid[rows, :width] = ranking.invalid_entries(
             answer.items, len(self.leaf_of), forbidden=excluded
         )
@@ -320,8 +336,10 @@ def _on_cpu(answer: Recommendations) -> Recommendations:
         scores=answer.scores.cpu(),
         score_kind=answer.score_kind,
         tokens=answer.tokens.cpu().long(),
+        scored=answer.scored.cpu().long(),
         leaves=answer.leaves.cpu().long(),
         evaluated=None if answer.evaluated is None else answer.evaluated.cpu().long(),
+        flops=None if answer.flops is None else answer.flops.cpu().long(),
     )
 
 

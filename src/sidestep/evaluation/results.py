@@ -158,6 +158,14 @@ class QualityLine(BaseModel):
     train_s: float = Field(ge=0)
     ms_per_user: float = Field(ge=0)
     tokens_per_user: float = Field(ge=0)
+    scored_per_user: float | None = Field(
+        default=None, ge=0, exclude_if=lambda value: value is None
+    )
+    """Prefixes whose score was asked of what guides the search; None where nobody counted."""
+
+    flops_per_user: float | None = Field(default=None, ge=0, exclude_if=lambda value: value is None)
+    """Floating-point operations of matrix products; None where they are not known."""
+
     commit: str = Field(pattern=r"^[0-9a-f]{7,40}(-dirty)?$")
     command: str = Field(min_length=1)
     date: date

@@ -74,6 +74,7 @@ class TreeContext:
     capacity: nodes there is room for.
     ancestor_slots: per slot its ancestors by depth, itself included; `NO_SLOT` elsewhere.
     tokens: backbone positions spent after the prompt, the root included.
+    flops: see `Context`.
     memory: the encoder's side of an encoder-decoder, else None.
     history_states: see `Context`.
     """
@@ -84,6 +85,7 @@ class TreeContext:
     capacity: int
     ancestor_slots: Int[Tensor, "users slots depths"]
     tokens: Int[Tensor, " users"]
+    flops: Int[Tensor, " users"]
     memory: Memory | None = None
     history_states: HistoryStates | None = None
 
@@ -102,8 +104,16 @@ class TreeContext:
         parents: Int[Tensor, "users width"],
         depths: Int[Tensor, "users width"],
         is_node: Bool[Tensor, "users width"],
+        *,
+        flops: Int[Tensor, "users width"],
     ) -> "TreeContext":
         """The context with slots for new nodes, whose keys and values are still to be written.
+
+        Args:
+            parents: see `StepModel.extend`.
+            depths: see there.
+            is_node: see there.
+            flops: what each node takes; whatever at padding.
 
         Raises:
             ValueError: if the nodes exceed the capacity or the number of levels, or a parent is
@@ -136,7 +146,10 @@ class TreeContext:
         for _ in range(passes):
             lines[:, slots:] = torch.maximum(lines.gather(1, index), own)
         return replace(
-            self, ancestor_slots=lines, tokens=self.tokens + is_node.sum(dim=1, dtype=torch.long)
+            self,
+            ancestor_slots=lines,
+            tokens=self.tokens + is_node.sum(dim=1, dtype=torch.long),
+            flops=self.flops + (flops * is_node).sum(dim=1),
         )
 
     def with_layers(self, layers: Sequence[KeyValues]) -> "TreeContext":
@@ -168,6 +181,7 @@ def root_context(
     prompt_lengths: Int[Tensor, " users"],
     num_levels: int,
     capacity: int,
+    flops: Int[Tensor, " users"],
     memory: Memory | None = None,
     history_states: HistoryStates | None = None,
 ) -> TreeContext:
@@ -178,6 +192,7 @@ def root_context(
         prompt_lengths: visible prompt positions per user.
         num_levels: codes per semantic ID.
         capacity: nodes that may be extended.
+        flops: of the prompt and the root.
         memory: the encoder's side, if there is one.
         history_states: for prefix scorers, if there are any.
     """
@@ -198,6 +213,7 @@ def root_context(
         capacity=capacity,
         ancestor_slots=ancestors,
         tokens=torch.ones_like(prompt_lengths),
+        flops=flops,
         memory=memory,
         history_states=history_states,
     )

@@ -6,6 +6,7 @@ A Llama or Qwen2 runs faster in the native form, see `llama_weights`; T5 has its
 
 import json
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sidestep.model.context import KeyValues, TreeContext, root_context
+from sidestep.model.flops import CausalFlops, matrix_flops
 from sidestep.model.layers import attend
 from sidestep.model.semantic_id_model import SemanticIdModel
 from sidestep.step import ROOT_SLOT, HistoryBatch, StepOutput
@@ -167,6 +169,17 @@ class HuggingFaceModel(SemanticIdModel):
             "code_tokens": self.code_tokens.tolist(),
         }
 
+    @cached_property
+    def backbone_flops(self) -> CausalFlops:
+        """What positions take, the head aside; more than that in a mixture of experts."""
+        config = self.text_config
+        head_dim = getattr(config, "head_dim", None)
+        width = config.hidden_size if head_dim is None else config.num_attention_heads * head_dim
+        return CausalFlops(
+            matrices=matrix_flops(self.language_model.base_model),
+            channels=config.num_hidden_layers * width,
+        )
+
     @property
     def head_weight(self) -> Float[Tensor, "codes dim"]:
         """See `SemanticIdModel.head_weight`."""
@@ -180,13 +193,15 @@ class HuggingFaceModel(SemanticIdModel):
         users = tokens.shape[0]
         states, layers = self._cached(tokens, SlottedCache((), 0))
         hidden = states[torch.arange(users, device=states.device), lengths - 1][:, None]
+        root_depth = torch.zeros(users, 1, dtype=torch.long, device=states.device)
+        head_flops = self.head_flops(root_depth[:, 0], states.shape[2])
         context = root_context(
             layers=layers,
             prompt_lengths=lengths,
             num_levels=self.num_levels,
             capacity=capacity,
+            flops=self.backbone_flops.of_prompt(lengths) + head_flops,
         )
-        root_depth = torch.zeros(users, 1, dtype=torch.long, device=states.device)
         return StepOutput(logits=self.node_logits(hidden, root_depth), hidden=hidden), context
 
     def extend(
@@ -201,8 +216,10 @@ class HuggingFaceModel(SemanticIdModel):
     ) -> tuple[StepOutput, TreeContext]:
         """See `StepModel.extend`."""
         cache = SlottedCache(context.layers, context.next_column)
-        context = context.placed(parents, depths, is_node)
         prompt = context.prompt_lengths[:, None] if visible is None else visible
+        flops = self.backbone_flops.of_position(prompt + depths)
+        flops = flops + self.head_flops(depths, self.text_config.hidden_size)
+        context = context.placed(parents, depths, is_node, flops=flops)
         hidden, layers = self._cached(
             self.code_tokens[self.node_codes(codes, depths)],
             cache,

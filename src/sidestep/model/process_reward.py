@@ -4,6 +4,7 @@ Source: PROMISE (arXiv:2601.04674), sec. 3.2, eq. 10-12.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -11,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional
 
+from sidestep.model.flops import attention_flops, matrix_flops
 from sidestep.model.layers import attend
 from sidestep.step import HistoryStates
 
@@ -154,6 +156,27 @@ class ProcessRewardModel(nn.Module):
             states=None if self.last is None else self.last(history.states),
             is_visible=positions < history.counts[:, None],
         )
+
+    def flops(
+        self, num_states: Int[Tensor, " users"], num_prefixes: Int[Tensor, " users"]
+    ) -> Int[Tensor, " users"]:
+        """Of reading so many states of each history, and of scoring so many prefixes after it."""
+        channels = self.config.num_blocks * self.config.dim
+        per_prefix = self._score_flops + attention_flops(channels, num_states)
+        return num_states * self._read_flops + num_prefixes * per_prefix
+
+    @cached_property
+    def _read_flops(self) -> int:
+        """Of one state, as keys and values of all blocks, and for the inner product."""
+        blocks = [block for block in self.blocks if isinstance(block, _Block)]
+        read = sum(matrix_flops(block.keys, block.values) for block in blocks)
+        return read if self.last is None else read + matrix_flops(self.last)
+
+    @cached_property
+    def _score_flops(self) -> int:
+        """Of one prefix, attention aside."""
+        inner_product = 0 if self.last is None else 2 * self.config.dim
+        return matrix_flops(self) - self._read_flops + inner_product
 
     def forward(
         self, memory: RewardMemory, states: Int[Tensor, "users width"]

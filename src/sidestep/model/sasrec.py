@@ -1,11 +1,12 @@
 """SASRec: a causal Transformer over item ids that scores the whole catalog at once."""
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional
 
+from sidestep.model.flops import CausalFlops, matrix_flops
 from sidestep.step import HistoryBatch
 
 
@@ -99,6 +100,14 @@ class SasRec(nn.Module):
             is_causal=True,
         )
         return states
+
+    def flops(self, lengths: Int[Tensor, " users"]) -> Int[Tensor, " users"]:
+        """Of the states of histories, and of the scores of all items at the last one."""
+        backbone = CausalFlops(
+            matrices=matrix_flops(self.layers),
+            channels=self.config.num_layers * self.config.dim,
+        )
+        return backbone.of_prompt(lengths + 1) + 2 * self.config.dim * self.num_items
 
     def scores(self, states: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch items"]:
         """Unnormalised scores of all items."""

@@ -20,6 +20,7 @@ class SemanticIdModel(nn.Module, ABC):
 
     semantic_ids: Tensor
     level_starts: Tensor
+    num_next_codes: Tensor
 
     def __init__(
         self, semantic_ids: Int[Tensor, "items levels"], codebook_sizes: tuple[int, ...]
@@ -42,6 +43,9 @@ class SemanticIdModel(nn.Module, ABC):
         self.register_buffer("semantic_ids", semantic_ids.long(), persistent=False)
         level_starts = torch.tensor(starts, device=semantic_ids.device)
         self.register_buffer("level_starts", level_starts, persistent=False)
+        # By depth: the codes that may follow before any is known to be illegal.
+        num_next = torch.tensor([*codebook_sizes, 0], device=semantic_ids.device)
+        self.register_buffer("num_next_codes", num_next, persistent=False)
 
     @property
     def num_levels(self) -> int:
@@ -120,6 +124,13 @@ class SemanticIdModel(nn.Module, ABC):
                     scores, (0, widest - weight.shape[0]), value=-torch.inf
                 )
         return logits
+
+    def head_flops(self, depths: Int[Tensor, "*batch"], dim: int) -> Int[Tensor, "*batch"]:
+        """Of the logits of nodes: a product of a state of `dim` with each code that may follow.
+
+        Whatever at a depth that no node has.
+        """
+        return 2 * dim * self.num_next_codes[depths.clamp(0, self.num_levels)]
 
     def _head_weights(self) -> tuple[Tensor, ...]:
         """The rows of the head, level by level."""

@@ -6,6 +6,7 @@ ones; here they are computed by depth. Weights from there are read by `t5_weight
 
 import math
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Literal
 
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sidestep.model.context import KeyValues, Memory, TreeContext, root_context
+from sidestep.model.flops import attention_flops, matrix_flops
 from sidestep.model.layers import attend
 from sidestep.model.semantic_id_model import SemanticIdModel
 from sidestep.step import NO_ITEM, HistoryBatch, StepOutput
@@ -272,11 +274,13 @@ class T5(SemanticIdModel):
         depth = torch.zeros(users, 1, dtype=torch.long, device=start.device)
         bias = self._biased(depth, depth, torch.ones_like(depth, dtype=torch.bool)[..., None])
         hidden, layers = self._decode(start, bias, memory)
+        prompt = memory.is_visible.sum(dim=1)
         context = root_context(
             layers=layers,
             prompt_lengths=torch.ones_like(histories.lengths),
             num_levels=self.num_levels,
             capacity=capacity,
+            flops=self._encoder_flops(prompt) + self._decoder_flops(depth[:, 0], prompt),
             memory=memory,
         )
         return StepOutput(logits=self.node_logits(hidden, depth), hidden=hidden), context
@@ -305,7 +309,7 @@ class T5(SemanticIdModel):
                 "visible=None, or encode the shorter history on its own."
             )
         start = context.next_column
-        context = context.placed(parents, depths, is_node)
+        context = context.placed(parents, depths, is_node, flops=self._decoder_flops(depths, whole))
         # Column s holds slot s: the decoder's prompt is one token, the root.
         column_depths = (context.ancestor_slots >= 0).sum(dim=2) - 1
         mask = context.node_mask(codes.shape[1], None)
@@ -340,6 +344,33 @@ class T5(SemanticIdModel):
         bias = self._biased(depths, depths, (depths[..., None] >= depths[:, None]))
         hidden, _ = self._decode(self.dropout(torch.cat([start, own], dim=1)), bias, memory)
         return hidden.view(users, num_items, self.num_levels, -1)
+
+    def _encoder_flops(self, lengths: Int[Tensor, " users"]) -> Int[Tensor, " users"]:
+        """Of a prompt, whose positions all see each other, and of what the decoder reads of it."""
+        config = self.config
+        channels = config.num_layers * config.num_heads * config.width_of_head
+        matrices = matrix_flops(self.encoder_blocks) + self._read_flops
+        return lengths * (matrices + attention_flops(channels, lengths))
+
+    def _decoder_flops(
+        self, depths: Int[Tensor, "*batch"], prompt: Int[Tensor, "*#batch"]
+    ) -> Int[Tensor, "*batch"]:
+        """Of nodes that see the path to them and the whole prompt, heads included."""
+        config = self.config
+        channels = config.decoder_layers * config.num_heads * config.width_of_head
+        matrices = matrix_flops(self.decoder_blocks) - self._read_flops
+        seen = attention_flops(channels, depths + 1 + prompt)
+        return matrices + seen + self.head_flops(depths, config.dim)
+
+    @cached_property
+    def _read_flops(self) -> int:
+        """Of one prompt position, as keys and values of cross-attention, which are made once."""
+        crossed = [
+            block.cross_attention
+            for block in self.decoder_blocks
+            if isinstance(block, T5Block) and block.cross_attention is not None
+        ]
+        return sum(matrix_flops(attention.key, attention.value) for attention in crossed)
 
     def _memory(self, histories: HistoryBatch) -> Memory:
         """What the encoder makes of histories, as keys and values for each decoder layer."""

@@ -1,5 +1,6 @@
 """The native decoder-only Transformer over semantic IDs: the history is its prompt."""
 
+from functools import cached_property
 from typing import Literal
 
 import torch
@@ -8,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
 from sidestep.model.context import KeyValues, TreeContext, root_context
+from sidestep.model.flops import CausalFlops, matrix_flops
 from sidestep.model.layers import SwiGLU, attend, rotary_angles, rotated
 from sidestep.model.semantic_id_model import SemanticIdModel
 from sidestep.step import HistoryBatch, HistoryStates, StepOutput
@@ -174,14 +176,16 @@ class Transformer(SemanticIdModel):
         final = self.norm(states[:, ::per_item])
         counts = histories.lengths + 1
         hidden = final[torch.arange(users, device=states.device), counts - 1][:, None]
+        root_depth = torch.zeros(users, 1, dtype=torch.long, device=states.device)
+        head_flops = self.head_flops(root_depth[:, 0], self.config.dim)
         context = root_context(
             layers=layers,
             prompt_lengths=lengths,
             num_levels=self.num_levels,
             capacity=capacity,
+            flops=self.backbone_flops.of_prompt(lengths) + head_flops,
             history_states=HistoryStates(states=final, counts=counts),
         )
-        root_depth = torch.zeros(users, 1, dtype=torch.long, device=states.device)
         return StepOutput(logits=self.node_logits(hidden, root_depth), hidden=hidden), context
 
     def extend(
@@ -196,9 +200,11 @@ class Transformer(SemanticIdModel):
     ) -> tuple[StepOutput, TreeContext]:
         """See `StepModel.extend`."""
         start = context.next_column
-        context = context.placed(parents, depths, is_node)
-        mask = context.node_mask(codes.shape[1], visible)
         prompt = context.prompt_lengths[:, None] if visible is None else visible
+        flops = self.backbone_flops.of_position(prompt + depths)
+        flops = flops + self.head_flops(depths, self.config.dim)
+        context = context.placed(parents, depths, is_node, flops=flops)
+        mask = context.node_mask(codes.shape[1], visible)
         angles = self._angles(prompt + depths - 1)
         states = self.dropout(self.code_embedding(self.node_codes(codes, depths)))
         layers = []
@@ -241,6 +247,18 @@ class Transformer(SemanticIdModel):
             states = block.mix(states, attend(queries, keys, values, mask))
         hidden: Tensor = self.norm(states)
         return hidden.view(users, num_items, self.num_levels, self.config.dim)
+
+    @cached_property
+    def backbone_flops(self) -> CausalFlops:
+        """What positions take, the head aside."""
+        return CausalFlops(
+            matrices=matrix_flops(self.blocks), channels=self.config.num_layers * self.config.dim
+        )
+
+    @property
+    def item_head_flops(self) -> int:
+        """Of `item_logits` at one state."""
+        return 2 * self.config.dim * self.num_items
 
     @property
     def head_weight(self) -> Float[Tensor, "codes dim"]:

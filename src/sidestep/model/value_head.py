@@ -6,6 +6,7 @@ path, nothing else; the MLP is Linear-GELU-Linear; there is no dropout.
 """
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from sidestep.model.context import KeyValues, TreeContext, root_context
+from sidestep.model.flops import CausalFlops, matrix_flops
 from sidestep.model.layers import attend, rotary_angles
 from sidestep.model.transformer import Block, TransformerConfig
 from sidestep.step import Context, HistoryBatch, HistoryStates, StepModel, StepOutput
@@ -76,6 +78,7 @@ class ValueHead(nn.Module):
             prompt_lengths=torch.ones(len(root), dtype=torch.long, device=root.device),
             num_levels=self.num_levels,
             capacity=capacity,
+            flops=self.flops.of_position(depths[:, 0] + 1),
         )
         return self._values(root, attend(queries, keys, values, None)), context
 
@@ -98,12 +101,18 @@ class ValueHead(nn.Module):
             is_node: False where a column is padding.
         """
         start = context.next_column
-        context = context.placed(parents, depths, is_node)
+        flops = self.flops.of_position(depths + 1)
+        context = context.placed(parents, depths, is_node, flops=flops)
         mask = context.node_mask(hidden.shape[1], None)
         queries, keys, values = self._projected(hidden, depths)
         kept, keys, values = context.layers[0].appended(start, keys, values)
         mixed = attend(queries, keys, values, mask)
         return self._values(hidden, mixed), context.with_layers([kept])
+
+    @cached_property
+    def flops(self) -> CausalFlops:
+        """What values take: every node sees the path to it, the root and itself included."""
+        return CausalFlops(matrices=matrix_flops(self), channels=self.shape.dim)
 
     def _projected(
         self, hidden: Float[Tensor, "users width dim"], depths: Int[Tensor, "users width"]
@@ -131,6 +140,12 @@ class ValuedContext:
         """See `Context.tokens`; the head costs none."""
         context: Context = self.backbone
         return context.tokens
+
+    @property
+    def flops(self) -> Int[Tensor, " users"] | None:
+        """See `Context.flops`; of the backbone and the head."""
+        context: Context = self.backbone
+        return None if context.flops is None else context.flops + self.head.flops
 
     @property
     def history_states(self) -> HistoryStates | None:

@@ -11,7 +11,7 @@ from torch import Tensor
 from sidestep.catalog.trie import NO_STATE, Trie
 from sidestep.search.policy import Normaliser, Scope, code_log_probs
 from sidestep.search.scorer import Guidance
-from sidestep.search.tree import LOG_PROB, Candidates
+from sidestep.search.tree import LOG_PROB, Candidates, both_flops
 from sidestep.step import ROOT_SLOT, HistoryBatch, StepModel, StepOutput
 
 
@@ -48,13 +48,15 @@ class ExhaustiveSearch:
         widest = max((sum(len(level) for level in chunk) for chunk in chunks), default=0)
         step, root = model.encode(histories, capacity=widest)
         scores_of = None if self.guidance is None else self.guidance.begin(step, root, scope)
-        log_probs, tokens = self._leaf_log_probs(model, step, root, chunks, scope)
-        scores, score_kind = log_probs, LOG_PROB
+        log_probs, tokens, flops = self._leaf_log_probs(model, step, root, chunks, scope)
+        scores, score_kind, scored = log_probs, LOG_PROB, torch.zeros_like(tokens)
         if self.guidance is not None and scores_of is not None:
             leaves = torch.arange(trie.first_leaf, trie.num_nodes(), device=log_probs.device)
             own = scores_of(leaves.expand(log_probs.shape), trie.num_levels)
             scores = self.guidance.ranked_by(own, log_probs, trie.num_levels)
             score_kind = self.guidance.score_kind
+            scored = torch.full_like(tokens, trie.num_leaves)
+            flops = both_flops(flops, self.guidance.flops(histories.lengths, scored))
         best, index = scores.topk(min(self.num_leaves, scores.shape[1]), dim=1)
         return Candidates(
             leaves=(index + trie.first_leaf).masked_fill(best == -torch.inf, NO_STATE),
@@ -62,6 +64,8 @@ class ExhaustiveSearch:
             scores=best,
             score_kind=score_kind,
             tokens=tokens,
+            scored=scored,
+            flops=flops,
         )
 
     def _leaf_log_probs(
@@ -71,8 +75,8 @@ class ExhaustiveSearch:
         root: Any,
         chunks: Sequence[list[Int[Tensor, " _"]]],
         scope: Scope,
-    ) -> tuple[Float[Tensor, "users leaves"], Int[Tensor, " users"]]:
-        """Log-probability of every leaf in the order of the trie, and the tokens it took.
+    ) -> tuple[Float[Tensor, "users leaves"], Int[Tensor, " users"], Int[Tensor, " users"] | None]:
+        """Log-probability of every leaf in the order of the trie, and the tokens and FLOPs it took.
 
         Leaves out of scope get -inf.
 
@@ -88,10 +92,10 @@ class ExhaustiveSearch:
         zeros = torch.zeros(num_users, 1, dtype=torch.long, device=device)
         root_scores = code_log_probs(step, scope.legal(zeros, 0), self.normaliser)
         scores = torch.full((num_users, trie.num_leaves), -torch.inf, device=device)
-        tokens = root.tokens
+        tokens, flops = root.tokens, root.flops
         if not chunks:  # one level: the root's children are the leaves
             leaves = torch.arange(trie.first_leaf, trie.num_nodes(), device=device)
-            return root_scores[:, 0, trie.codes_of(leaves)], tokens
+            return root_scores[:, 0, trie.codes_of(leaves)], tokens, flops
         for chunk in chunks:
             nodes = torch.cat(chunk)
             depths = trie.depth(nodes)
@@ -107,6 +111,8 @@ class ExhaustiveSearch:
                 is_node=torch.ones(rows, dtype=torch.bool, device=device),
             )
             tokens = tokens + context.tokens - root.tokens
+            if flops is not None and context.flops is not None:
+                flops = flops + context.flops - root.flops
             edges = self._edge_log_probs(step, nodes, depths, scope)
             by_slot = torch.cat([root_scores, edges], dim=1)  # [users, 1 + nodes, codes]
             totals = torch.zeros(num_users, 1 + len(nodes), device=device)
@@ -119,7 +125,7 @@ class ExhaustiveSearch:
             above = torch.searchsorted(nodes, trie.parent(leaves)) + 1
             own = by_slot[:, above, trie.codes_of(leaves)]
             scores[:, leaves - trie.first_leaf] = totals[:, above] + own
-        return scores, tokens
+        return scores, tokens, flops
 
     def _edge_log_probs(
         self, step: StepOutput, nodes: Tensor, depths: Tensor, scope: Scope

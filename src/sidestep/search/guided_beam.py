@@ -3,13 +3,15 @@
 PROMISE's PRM-guided beam search (arXiv:2601.04674, Alg. 1), with any scorer.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
+
+import torch
 
 from sidestep.search.levels import Continuations, Keep, Prefixes, search_by_levels
 from sidestep.search.policy import Normaliser, Scope
 from sidestep.search.scorer import Guidance
-from sidestep.search.tree import LOG_PROB, Candidates
+from sidestep.search.tree import LOG_PROB, Candidates, both_flops
 from sidestep.step import Context, HistoryBatch, StepModel, StepOutput
 
 
@@ -61,6 +63,8 @@ class GuidedBeamSearch:
             )
         per_level = candidates * num_levels if len(candidates) == 1 else candidates
 
+        scored = torch.zeros_like(histories.lengths)
+
         def begin(root: StepOutput, context: Context) -> Keep:
             scores_of = self.guidance.begin(root, context, scope)
 
@@ -71,12 +75,13 @@ class GuidedBeamSearch:
                 likely = longer.likeliest(number)
                 states = scope.trie.child(longer.states.gather(1, likely.beams), likely.codes)
                 scores = scores_of(states, longer.depth)
+                scored.add_((likely.log_probs > -torch.inf).sum(dim=1))
                 ranked_by = self.guidance.ranked_by(scores, likely.log_probs, longer.depth)
                 return likely.best(ranked_by, self.num_beams)
 
             return keep
 
-        return search_by_levels(
+        found = search_by_levels(
             model,
             histories,
             scope,
@@ -85,6 +90,8 @@ class GuidedBeamSearch:
             begin=begin,
             score_kind=LOG_PROB if per_level[-1] is None else self.guidance.score_kind,
         )
+        flops = both_flops(found.flops, self.guidance.flops(histories.lengths, scored))
+        return replace(found, scored=scored, flops=flops)
 
     def _candidates(self) -> tuple[int | None, ...]:
         return self.candidates if isinstance(self.candidates, tuple) else (self.candidates,)

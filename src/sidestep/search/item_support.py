@@ -22,6 +22,16 @@ class ItemHead(Protocol):
         ...
 
 
+@runtime_checkable
+class CountedItemHead(ItemHead, Protocol):
+    """An item head that tells what it takes."""
+
+    @property
+    def item_head_flops(self) -> int:
+        """Of the matrix products of `item_logits` at one state."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ItemSupport:
     """Scores a prefix by the log of the probability of all items below it.
@@ -37,6 +47,14 @@ class ItemSupport:
 
     head: ItemHead
     name: str = "item-support"
+
+    def flops(
+        self, history_lengths: Int[Tensor, " users"], scored: Int[Tensor, " users"]
+    ) -> Int[Tensor, " users"] | None:
+        """See `CountedScorer.flops`: of the item logits, which serve all prefixes."""
+        if not isinstance(self.head, CountedItemHead):
+            return None
+        return torch.full_like(history_lengths, self.head.item_head_flops)
 
     def begin(self, root: StepOutput, context: Context, scope: Scope) -> PrefixScores:
         """See `PrefixScorer.begin`."""

@@ -123,5 +123,7 @@ def search_by_levels(
         scores=beams.scores,
         score_kind=score_kind,
         tokens=context.tokens,
+        scored=torch.zeros_like(context.tokens),
+        flops=context.flops,
         tree=tree,
     )

@@ -24,6 +24,12 @@ class RewardNetwork(Protocol):
         """Reads histories, once for all prefixes."""
         ...
 
+    def flops(
+        self, num_states: Int[Tensor, " users"], num_prefixes: Int[Tensor, " users"]
+    ) -> Int[Tensor, " users"]:
+        """Of reading so many states of each history, and of scoring so many prefixes."""
+        ...
+
     def __call__(
         self, memory: Any, states: Int[Tensor, "users width"]
     ) -> Float[Tensor, "users width"]:
@@ -37,6 +43,12 @@ class ProcessReward:
 
     network: RewardNetwork
     name: str = "prm"
+
+    def flops(
+        self, history_lengths: Int[Tensor, " users"], scored: Int[Tensor, " users"]
+    ) -> Int[Tensor, " users"]:
+        """See `CountedScorer.flops`; a history has a state before any item and one after each."""
+        return self.network.flops(history_lengths + 1, scored)
 
     def begin(self, root: StepOutput, context: Context, scope: Scope) -> PrefixScores:
         """See `PrefixScorer.begin`.

@@ -41,6 +41,22 @@ class PrefixScorer(Protocol):
         ...
 
 
+@runtime_checkable
+class CountedScorer(PrefixScorer, Protocol):
+    """A prefix scorer that tells what its matrix products take, so that searches can."""
+
+    def flops(
+        self, history_lengths: Int[Tensor, " users"], scored: Int[Tensor, " users"]
+    ) -> Int[Tensor, " users"] | None:
+        """Of reading the histories and of scoring so many prefixes; None where it is not known.
+
+        Args:
+            history_lengths: past items.
+            scored: prefixes, of all depths together.
+        """
+        ...
+
+
 class GuidanceConfig(BaseModel):
     """How a prefix scorer guides a beam search, unless something else is said."""
 
@@ -87,6 +103,13 @@ class Guidance:
                 "codes; give one weight, or one per level."
             )
         return self.scorer.begin(root, context, scope)
+
+    def flops(
+        self, history_lengths: Int[Tensor, " users"], scored: Int[Tensor, " users"]
+    ) -> Int[Tensor, " users"] | None:
+        """See `CountedScorer.flops`; None for a scorer that is none."""
+        scorer = self.scorer
+        return scorer.flops(history_lengths, scored) if isinstance(scorer, CountedScorer) else None
 
     @property
     def score_kind(self) -> str:

@@ -83,6 +83,10 @@ class Candidates:
     scores: what they are ranked by; -inf at `NO_STATE`.
     score_kind: what a score is: `LOG_PROB`, or what guided the search.
     tokens: backbone positions spent after the prompt, the root included.
+    scored: prefixes whose score was asked of a prefix scorer; 0 where none guides the search. They
+        cost no token, and neither does a value, which is read from a token that was paid for.
+    flops: floating-point operations of matrix products, the prompt and the scoring included, see
+        `Context.flops`; None where model or scorer does not tell.
     tree: the nodes behind the leaves; None if the search kept none.
     """
 
@@ -91,7 +95,16 @@ class Candidates:
     scores: Float[Tensor, "users leaves"]
     score_kind: str
     tokens: Int[Tensor, " users"]
+    scored: Int[Tensor, " users"]
+    flops: Int[Tensor, " users"] | None = None
     tree: Tree | None = None
+
+
+def both_flops(
+    ours: Int[Tensor, " users"] | None, theirs: Int[Tensor, " users"] | None
+) -> Int[Tensor, " users"] | None:
+    """What two parts of a search took together; not known where one of them is not."""
+    return None if ours is None or theirs is None else ours + theirs
 
 
 def evaluated_prefixes(tree: Tree, trie: Trie) -> Int[Tensor, "users nodes levels"]:

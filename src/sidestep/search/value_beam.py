@@ -88,6 +88,8 @@ class ValueBeamSearch:
             scores=beams.scores,
             score_kind=VALUE if not self.likelihood_weight else f"{VALUE} + log_prob",
             tokens=context.tokens,
+            scored=torch.zeros_like(context.tokens),
+            flops=context.flops,
             tree=tree,
         )
 

@@ -357,6 +357,8 @@ class _Growth:
             scores=scores.masked_fill(is_missing, -torch.inf).float(),
             score_kind=VALUE,
             tokens=self.context.tokens,
+            scored=torch.zeros_like(self.context.tokens),
+            flops=self.context.flops,
             tree=Tree(
                 states=self.states[:, :size],
                 parents=self.parents[:, :size],

@@ -16,18 +16,36 @@ class Cost:
     train_s: wall-clock seconds of training, with its validation.
     ms_per_user: wall-clock milliseconds of `recommend` per user.
     tokens_per_user: backbone positions spent after the prompt.
+    scored_per_user: prefixes whose score was asked of what guides the search.
+    flops_per_user: floating-point operations of matrix products.
     """
 
     train_s: float | None = None
     ms_per_user: float | None = None
     tokens_per_user: float | None = None
+    scored_per_user: float | None = None
+    flops_per_user: float | None = None
+
+    @property
+    def mflops_per_user(self) -> float | None:
+        """Millions of `flops_per_user`."""
+        return None if self.flops_per_user is None else self.flops_per_user / 1e6
 
 
 _COLUMNS = {
     "train_s": "training (s)",
     "ms_per_user": "ms per user",
     "tokens_per_user": "tokens per user",
+    "scored_per_user": "prefixes scored per user",
+    "mflops_per_user": "MFLOPs per user",
 }
+
+_AGAINST = {
+    "ms_per_user": "time to answer",
+    "mflops_per_user": "computation",
+    "train_s": "training time",
+}
+"""What quality is drawn against, in the words of a title."""
 
 
 def cost_section(
@@ -46,11 +64,12 @@ def cost_section(
     ]
     table = Table(
         caption="Means over seeds, as measured when the runs were trained and evaluated. A token "
-        "is one position of the backbone after the prompt.",
+        "is one position of the backbone after the prompt; a scored prefix one whose score was "
+        "asked of what guides the search. FLOPs: of matrix products, the history included.",
         columns=("method", *(_COLUMNS[name] for name in names)),
         rows=tuple(rows),
     )
-    charts = [_against(name, costs, methods, metric) for name in ("ms_per_user", "train_s")]
+    charts = [_against(name, costs, methods, metric) for name in _AGAINST]
     return Section(title="Cost", parts=[table, *(chart for chart in charts if chart is not None)])
 
 
@@ -79,7 +98,7 @@ def _against(
     if len(curves) < 2:
         return None
     return Chart(
-        title=f"Quality against {'time to answer' if name == 'ms_per_user' else 'training time'}",
+        title=f"Quality against {_AGAINST[name]}",
         caption=f"{metric} with its 95% interval. Up and to the left is better.",
         x_label=f"{_COLUMNS[name]}, log scale",
         y_label=metric,

@@ -258,6 +258,8 @@ def _costs(by_label: Mapping[str, Sequence[EvaluatedRun]]) -> dict[str, Cost]:
         label: Cost(
             train_s=mean(seeds, "train_s"),
             ms_per_user=mean(seeds, "ms_per_user"),
+            scored_per_user=mean(seeds, "scored_per_user"),
+            flops_per_user=mean(seeds, "flops_per_user"),
             tokens_per_user=mean(seeds, "tokens_per_user"),
         )
         for label, seeds in by_label.items()

@@ -251,7 +251,7 @@ def _evaluate(
             evaluation, per_user = evaluate_run(
                 load(folder.path), dataset, how, catalog_name="catalog", progress=progress
             )
-        file = save_evaluation(folder, evaluation, per_user)
+        file = save_evaluation(folder, evaluation, per_user, batch_size=how.batch_size)
         evaluations.append((file, per_user))
     test = split_of(dataset).test
     best = evaluate(BestPossible(truth), test, k=LIST_LENGTH, exclude_seen=True)

@@ -137,7 +137,7 @@ def evaluate(
         evaluation, per_user = evaluate_run(
             loaded, data, asked, catalog_name=catalog_name, progress=progress
         )
-    path = save_evaluation(folder, evaluation, per_user)
+    path = save_evaluation(folder, evaluation, per_user, batch_size=batch_size)
     line = _line(loaded, evaluation, per_user, selected=selected, trials=trials)
     if results_file is not None:
         assert commit is not None

@@ -10,6 +10,7 @@ from typing import Literal
 from rich.progress import Progress as ProgressBar
 
 from sidestep.bundle.loaded import LoadedRecommender
+from sidestep.bundle.manifest import MANIFEST
 from sidestep.cli.console import ERR
 from sidestep.cli.environment import command_line, git_commit, machine
 from sidestep.cli.inputs import refuse_other_data, split_of, strategy_of
@@ -20,7 +21,7 @@ from sidestep.data.splits import Rows, Split
 from sidestep.evaluation import evaluator, results
 from sidestep.evaluation.evaluator import Evaluation
 from sidestep.evaluation.results import PerUser, Setting, SplitName, read_per_user
-from sidestep.files import write_json
+from sidestep.files import file_sha256, read_json, write_json
 from sidestep.model.transformer import Transformer
 
 LIST_LENGTH = 50
@@ -132,7 +133,9 @@ def evaluated_rows(
     return rows.select(evaluator.fixed_users(len(rows), num_users)), num_users
 
 
-def save_evaluation(folder: RunFolder, evaluation: Evaluation, per_user: PerUser) -> Path:
+def save_evaluation(
+    folder: RunFolder, evaluation: Evaluation, per_user: PerUser, *, batch_size: int
+) -> Path:
     """Keeps an evaluation in its run's folder; returns its per-user file.
 
     An older evaluation with the same settings is replaced.
@@ -155,9 +158,31 @@ def save_evaluation(folder: RunFolder, evaluation: Evaluation, per_user: PerUser
             "command": command_line(),
             "date": date.today().isoformat(),
             "machine": machine(),
+            "batch_size": batch_size,
+            "bundle": file_sha256(folder.bundle / MANIFEST),
         },
     )
     return path / _PER_USER
+
+
+def kept_evaluation(folder: RunFolder, planned: Planned, *, batch_size: int) -> Path | None:
+    """The per-user file of an evaluation that need not be made again; None where there is none.
+
+    Of the same bundle and setting, and by the same machine and batch size, for times depend on
+    these; what was kept before costs were counted is made again.
+    """
+    path = planned.folder(folder)
+    if not ((path / _PER_USER).is_file() and (path / METRICS_FILE).is_file()):
+        return None
+    kept = read_json(path / METRICS_FILE)
+    expected = {
+        "setting": planned.setting.model_dump(mode="json"),
+        "machine": machine(),
+        "batch_size": batch_size,
+        "bundle": file_sha256(folder.bundle / MANIFEST),
+    }
+    is_same = all(kept.get(name) == value for name, value in expected.items())
+    return path / _PER_USER if is_same and "scored_per_user" in kept else None
 
 
 def found_evaluations(

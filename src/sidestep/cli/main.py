@@ -60,6 +60,11 @@ _COMMANDS = [
         "Look behind the lists of runs: what scores of prefixes are worth, where targets are lost.",
     ),
     (
+        "scale",
+        "scale:scale",
+        "Measure what a run's searches make of a larger budget, and what they could make of any.",
+    ),
+    (
         "new",
         "new:new",
         "Write a commented pipeline for your tables, which 'sidestep run' then runs.",

@@ -4,6 +4,7 @@ import io
 import math
 import re
 import textwrap
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Annotation
 from matplotlib.ticker import MaxNLocator
 
-from sidestep.evaluation.report.table import Table
+from sidestep.evaluation.report.table import Entry, Table
 
 NUM_COLOURS = 6
 """The page's stylesheet has as many, named --series-1 and so on, light and dark."""
@@ -24,6 +25,7 @@ _INK = "#123456"
 _SERIES = tuple(f"#a0000{number}" for number in range(1, NUM_COLOURS + 1))
 
 _DASHES = ("-", (0, (6, 2)), (0, (2, 1.5)), (0, (6, 2, 1.5, 2)))
+_LEVEL_DASHES = (0, (4, 3))
 _SIZE_INCHES = (5.0, 3.1)
 _FONT_POINTS = 10.0
 _LABEL_CHARACTERS = 18
@@ -33,7 +35,7 @@ _MAX_ROWS = 30
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Curve:
-    """One line of a chart, or one point; x ascends.
+    """One line of a chart, or one point; x ascends, or stays where it is.
 
     low, high: an interval around every y, or None.
     colour: which of the page's colours, from 0, so that a thing has the same in all charts; None
@@ -49,6 +51,18 @@ class Curve:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Level:
+    """A height that a chart marks by a dashed line from side to side, such as a ceiling.
+
+    colour: that of the curve it belongs to; see `Curve`.
+    """
+
+    label: str
+    y: float
+    colour: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Chart:
     """Curves that share their axes.
 
@@ -57,6 +71,7 @@ class Chart:
     log_x: whether equal ratios of x are equally far apart.
     from_zero: whether the y axis starts at 0, as it should for shares and counts.
     x_names: what to write at x = 0, 1, ... instead of numbers; empty for numbers.
+    levels: heights to hold the curves against.
     """
 
     title: str
@@ -67,21 +82,47 @@ class Chart:
     log_x: bool = False
     from_zero: bool = False
     x_names: tuple[str, ...] = ()
+    levels: tuple[Level, ...] = ()
 
     def table(self) -> Table:
         """The same numbers, for those who cannot see the drawing or want to copy them."""
-        values = [dict(zip(curve.x, curve.y, strict=True)) for curve in self.curves]
-        xs = sorted({x for of_curve in values for x in of_curve})
-        step = -(-len(xs) // _MAX_ROWS)
-        shown = [x for index, x in enumerate(xs) if index % step == 0 or index == len(xs) - 1]
+        values = [_by_place(curve) for curve in self.curves]
+        places = sorted({place for of_curve in values for place in of_curve})
+        step = -(-len(places) // _MAX_ROWS)
+        shown = [
+            place
+            for index, place in enumerate(places)
+            if index % step == 0 or index == len(places) - 1
+        ]
+        rows: list[tuple[Entry, ...]] = [
+            (self._x_text(place[0]), *(of_curve.get(place) for of_curve in values))
+            for place in shown
+        ]
+        rows += [
+            (
+                level.label,
+                *(level.y if curve.colour == level.colour else None for curve in self.curves),
+            )
+            for level in self.levels
+        ]
         return Table(
             caption=f"{self.title}: {self.y_label}",
             columns=(self.x_label or "group", *(curve.label for curve in self.curves)),
-            rows=tuple((self._x_text(x), *(of_curve.get(x) for of_curve in values)) for x in shown),
+            rows=tuple(rows),
         )
 
     def _x_text(self, x: float) -> str:
         return self.x_names[int(x)] if self.x_names else f"{x:,.6g}"
+
+
+def _by_place(curve: Curve) -> dict[tuple[float, int], float]:
+    """The heights of a curve by x, and by how many of its points stood there before."""
+    seen: Counter[float] = Counter()
+    by_place = {}
+    for x, y in zip(curve.x, curve.y, strict=True):
+        by_place[x, seen[x]] = y
+        seen[x] += 1
+    return by_place
 
 
 def drawn(chart: Chart, name: str) -> Markup:
@@ -111,6 +152,7 @@ def drawn(chart: Chart, name: str) -> Markup:
             _draw(axes, curve, index, _shift(chart, index), _shift(chart, len(chart.curves) - 1))
             for index, curve in enumerate(chart.curves)
         ]
+        labels += [_draw_level(axes, level) for level in chart.levels]
         _set_axes(axes, chart)
         _part(figure, labels)
         buffer = io.StringIO()
@@ -146,6 +188,23 @@ def _draw(axes: Axes, curve: Curve, index: int, shift: float, largest_shift: flo
     return axes.annotate(
         textwrap.fill(curve.label, _LABEL_CHARACTERS),
         (curve.x[-1] + largest_shift, curve.y[-1]),
+        xytext=(7, 0),
+        textcoords="offset points",
+        verticalalignment="center",
+        color=colour,
+        fontsize=_FONT_POINTS - 0.5,
+        annotation_clip=False,
+    )
+
+
+def _draw_level(axes: Axes, level: Level) -> Annotation:
+    """Draws a level, and its label right of the axes, to be moved by `_part`."""
+    colour = _SERIES[level.colour % NUM_COLOURS]
+    axes.axhline(level.y, color=colour, linestyle=_LEVEL_DASHES, linewidth=1.3)
+    return axes.annotate(
+        textwrap.fill(level.label, _LABEL_CHARACTERS),
+        (1.0, level.y),
+        xycoords=axes.get_yaxis_transform(),
         xytext=(7, 0),
         textcoords="offset points",
         verticalalignment="center",

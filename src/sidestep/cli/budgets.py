@@ -1,0 +1,121 @@
+"""Budgets by the name of a search: what it gets more of, and which ceiling it is held against.
+
+The one place that a new search joins to be swept by `sidestep scale`.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from sidestep.bundle.loaded import LoadedRecommender
+from sidestep.cli.searches import NUM_BEAMS, AskedSearch, SearchName, Weights
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BudgetAxis:
+    """How a search grows.
+
+    at: the search with so many times the smallest budget, which is that of a beam as wide.
+    words: what it was given, such as "K = 100".
+    ceiling: the search that ranks every item by what this one ranks by; None where there is none.
+    has_weight: whether it weighs log π against something else.
+    """
+
+    at: Callable[[AskedSearch, int], AskedSearch]
+    words: Callable[[AskedSearch], str]
+    ceiling: SearchName | None
+    has_weight: bool
+
+
+def _wider(asked: AskedSearch, times: int) -> AskedSearch:
+    return replace(asked, beams=times * (asked.beams or NUM_BEAMS))
+
+
+def _more_candidates(asked: AskedSearch, times: int) -> AskedSearch:
+    beams = asked.beams or NUM_BEAMS
+    return replace(asked, beams=beams, candidates=times * beams)
+
+
+def _guided(ceiling: SearchName | None) -> BudgetAxis:
+    """K+ grows while K stays, as in PROMISE (arXiv:2601.04674), Fig. 4."""
+    return BudgetAxis(
+        at=_more_candidates,
+        words=lambda asked: f"K+ = {asked.candidates}",
+        ceiling=ceiling,
+        has_weight=True,
+    )
+
+
+def _more_tokens(asked: AskedSearch, times: int) -> AskedSearch:
+    return replace(asked, budget=times)
+
+
+AXES: Mapping[SearchName, BudgetAxis] = {
+    "beam": BudgetAxis(
+        at=_wider,
+        words=lambda asked: f"K = {asked.beams}",
+        ceiling="exhaustive",
+        has_weight=False,
+    ),
+    "item-beam": _guided("exhaustive-item"),
+    "prm-beam": _guided("exhaustive-prm"),
+    "value-beam": _guided(None),
+    "ved": BudgetAxis(
+        at=_more_tokens,
+        words=lambda asked: f"{asked.budget} × tokens of K = {asked.beams}",
+        ceiling=None,
+        has_weight=False,
+    ),
+    "sampling": BudgetAxis(
+        at=_wider,
+        words=lambda asked: f"K = {asked.beams}",
+        ceiling="exhaustive",
+        has_weight=False,
+    ),
+}
+"""The searches that have a budget."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BudgetedSearch:
+    """A search at one budget; the ceiling of some, if it has none."""
+
+    asked: AskedSearch
+    words: str
+
+
+def searches_of(loaded: LoadedRecommender) -> list[SearchName]:
+    """The searches with a budget that a bundle has all parts for."""
+    return [name for name in AXES if _can_search(loaded, name)]
+
+
+def budgeted(name: SearchName, times: int, *, beams: int, weight: Weights | None) -> BudgetedSearch:
+    """A search at so many times its smallest budget.
+
+    Args:
+        name: of the search.
+        times: the factor.
+        beams: K, of the smallest.
+        weight: λ where the search has one; None is its default.
+    """
+    axis = AXES[name]
+    smallest = AskedSearch(
+        name=name, beams=beams, likelihood_weight=weight if axis.has_weight else None
+    )
+    asked = axis.at(smallest, times)
+    return BudgetedSearch(asked=asked, words=axis.words(asked))
+
+
+def ceiling_of(name: SearchName, *, weight: Weights | None) -> BudgetedSearch | None:
+    """What ranks every item by what the search ranks by."""
+    axis = AXES[name]
+    if axis.ceiling is None:
+        return None
+    asked = AskedSearch(name=axis.ceiling, likelihood_weight=weight if axis.has_weight else None)
+    return BudgetedSearch(asked=asked, words="every item")
+
+
+def _can_search(loaded: LoadedRecommender, name: SearchName) -> bool:
+    try:
+        return AskedSearch(name=name).policy(loaded, num_leaves=1) is not None
+    except ValueError:  # it lacks what guides the search
+        return False

@@ -1,0 +1,355 @@
+"""`sidestep scale`: the searches of a run at growing budgets, below what no budget exceeds."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from sidestep import __version__
+from sidestep.bundle.folder import load
+from sidestep.bundle.loaded import LoadedRecommender
+from sidestep.cli.budgets import AXES, BudgetedSearch, budgeted, ceiling_of, searches_of
+from sidestep.cli.console import OUT, print_json, say, table
+from sidestep.cli.dry_run import DryRun, tell_plan
+from sidestep.cli.environment import command_line, git_commit, machine
+from sidestep.cli.evaluations import (
+    LIST_LENGTH,
+    METRICS_FILE,
+    Asked,
+    Planned,
+    evaluate_run,
+    evaluation_bar,
+    kept_evaluation,
+    num_users,
+    plan_evaluation,
+    save_evaluation,
+)
+from sidestep.cli.inputs import load_dataset
+from sidestep.cli.options import AsJson, split_names
+from sidestep.cli.reports import refuse_report_at
+from sidestep.cli.runs import RunFolder
+from sidestep.cli.searches import NUM_BEAMS, LikelihoodWeight, SearchName, Weights, read_weights
+from sidestep.data.dataset import Dataset
+from sidestep.evaluation import results
+from sidestep.evaluation.compare import rows_in_words
+from sidestep.evaluation.report.page import write_page
+from sidestep.evaluation.report.scaling import scaling_page
+from sidestep.evaluation.results import PerUser, QualityLine, SplitName, read_per_user
+from sidestep.evaluation.scaling import Scaling, ScalingPoint, scaling_point
+from sidestep.files import read_json
+
+TIMES = "1,2,3,4,6"
+
+
+def scale(
+    run: Annotated[Path, typer.Argument(help="The run's folder.")],
+    dataset: Annotated[
+        Path | None, typer.Option(help="The dataset folder; default: the one it was trained on.")
+    ] = None,
+    split: Annotated[SplitName, typer.Option(help="The rows to judge by.")] = "validation",
+    searches: Annotated[
+        str | None,
+        typer.Option(
+            help=f"Searches to grow, of {', '.join(AXES)}, with commas between them; default: all "
+            "that the run can do."
+        ),
+    ] = None,
+    beams: Annotated[
+        int, typer.Option(min=1, help="K: prefixes a beam keeps per level, at the smallest budget.")
+    ] = NUM_BEAMS,
+    times: Annotated[
+        str,
+        typer.Option(
+            help="Budgets, as multiples of the smallest: of K for beam and sampling, of tokens for "
+            "ved, else K+ / K."
+        ),
+    ] = TIMES,
+    likelihood_weight: LikelihoodWeight = None,
+    users: Annotated[str, typer.Option(help="'all', or so many fixed random users.")] = "2000",
+    ceiling: Annotated[
+        bool, typer.Option(help="Also rank every item, by what each search ranks by: slow.")
+    ] = True,
+    exclude_seen: Annotated[
+        bool, typer.Option("--exclude-seen", help="Leave out items of the history.")
+    ] = False,
+    batch_size: Annotated[int, typer.Option(min=1, help="Users at once.")] = 64,
+    results_file: Annotated[
+        Path | None,
+        typer.Option("--results", help="Append a line per budget to this quality file."),
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="The HTML page; default: scaling.html in the run's folder.")
+    ] = None,
+    dry_run: DryRun = False,
+    json: AsJson = False,
+) -> None:
+    """Measure what a run's searches make of a larger budget, and what they could make of any.
+
+    Tokens, prefixes scored, FLOPs and wall time of every budget, with its quality, as a table and
+    as a page of charts. What was measured before is not measured again, unless the bundle, the
+    batch size or the machine is another.
+
+    Examples:
+
+      sidestep scale runs/scientific/transformer-0
+
+      sidestep scale runs/scientific/prm-0 --searches beam,prm-beam --times 1,2,3,4,6
+
+      sidestep scale runs/scientific/prm-0 --likelihood-weight 1,0.5,0.5 --users all --no-ceiling
+
+      sidestep scale runs/scientific/transformer-0 --beams 16 --users 500 --json
+    """
+    folder = RunFolder(run)
+    info = folder.info()
+    page = report or folder.path / "scaling.html"
+    refuse_report_at(page)
+    factors = read_times(times)
+    if results_file is not None:
+        _checked_for_results(split)
+    data = load_dataset(dataset or Path(info.dataset))
+    loaded = load(folder.path)
+    sweep = _Sweep(
+        folder=folder,
+        loaded=loaded,
+        data=data,
+        asked=Asked(
+            split=split,
+            num_users=num_users(users),
+            exclude_seen=exclude_seen,
+            batch_size=batch_size,
+        ),
+        catalog_name=None if info.catalog is None else Path(info.catalog).name,
+    )
+    weight = None if likelihood_weight is None else read_weights(likelihood_weight)
+    names = _checked_searches(loaded, searches, weight)
+    planned = [
+        (name, budgeted(name, factor, beams=beams, weight=weight))
+        for name in names
+        for factor in factors
+    ]
+    above = {name: ceiling_of(name, weight=weight) if ceiling else None for name in names}
+    wanted = [one for _, one in planned] + [one for one in above.values() if one is not None]
+    for one in wanted:  # refuses what cannot be searched before the first long search
+        one.asked.policy(loaded, num_leaves=LIST_LENGTH)
+    if dry_run:
+        tell_plan(
+            page,
+            {
+                "rows": sweep.num_rows,
+                "searches": ", ".join(names),
+                "evaluations": len(wanted),
+                "measured before": sum(sweep.kept(one) is not None for one in wanted),
+            },
+            json=json,
+        )
+        return
+    scaling = Scaling(
+        points=[sweep.point(one) for _, one in planned],
+        ceilings={name: sweep.point(one) for name, one in above.items() if one is not None},
+    )
+    if results_file is not None:
+        sweep.append_to(results_file)
+    first = read_per_user(sweep.files[0])
+    rows = rows_in_words(len(first.user_ids), len(set(first.user_ids)))
+    title = f"Search budgets of {folder.path.name} on {first.dataset}, {first.split}"
+    write_page(page, scaling_page(scaling, title=title, facts=_facts(first, rows, sweep.files)))
+    if json:
+        print_json(
+            {
+                "path": str(page),
+                "points": [point.as_json() for point in scaling.points],
+                "ceilings": {name: point.as_json() for name, point in scaling.ceilings.items()},
+            }
+        )
+        return
+    _print(scaling, f"{title}, {rows}, seed {first.seed}")
+    say(f"Wrote {page}.")
+
+
+def read_times(text: str) -> list[int]:
+    """Multiples of the smallest budget, ascending.
+
+    Raises:
+        ValueError: one is no number from 1, stands twice, or there is none.
+    """
+    parts = split_names(text)
+    if not parts or not all(part.isdecimal() and int(part) >= 1 for part in parts):
+        raise ValueError(f"--times {text!r}: write whole numbers from 1, such as {TIMES}.")
+    factors = sorted(map(int, parts))
+    if len(set(factors)) < len(factors):
+        raise ValueError(f"--times {text!r}: a number stands twice; write each once.")
+    return factors
+
+
+def read_searches(text: str) -> list[SearchName]:
+    """Searches that have a budget, in the order in which they are named.
+
+    Raises:
+        ValueError: one has none or stands twice, or none is named.
+    """
+    asked = split_names(text)
+    known: dict[str, SearchName] = {name: name for name in AXES}
+    unknown = [name for name in asked if name not in known]
+    if unknown or not asked or len(set(asked)) < len(asked):
+        raise ValueError(
+            f"--searches {text!r}: name searches that have a budget to grow, each once: "
+            f"{', '.join(AXES)}."
+        )
+    return [known[name] for name in asked]
+
+
+def _checked_searches(
+    loaded: LoadedRecommender, asked: str | None, weight: Weights | None
+) -> list[SearchName]:
+    """What to sweep; refuses what has no budget, and a weight that none would read."""
+    if not loaded.is_searched:
+        raise ValueError(
+            f"this run is {loaded.kind}, which scores every item and searches nothing: there is no "
+            "budget to grow."
+        )
+    names = searches_of(loaded) if asked is None else read_searches(asked)
+    if weight is not None and not any(AXES[name].has_weight for name in names):
+        raise ValueError(
+            f"--likelihood-weight: {', '.join(names)} ranks by likelihood alone; leave it out."
+        )
+    return names
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Sweep:
+    """Evaluations of one run that differ in their search alone.
+
+    files: the per-user files of those that were asked for so far.
+    """
+
+    folder: RunFolder
+    loaded: LoadedRecommender
+    data: Dataset
+    asked: Asked
+    catalog_name: str | None
+    files: list[Path] = field(default_factory=list)
+
+    @property
+    def num_rows(self) -> int:
+        """Rows that every search is measured on."""
+        return len(self._planned(self.asked).rows)
+
+    def kept(self, search: BudgetedSearch) -> Path | None:
+        """The per-user file of a search that was measured before."""
+        planned = self._planned(replace(self.asked, search=search.asked))
+        return kept_evaluation(self.folder, planned, batch_size=self.asked.batch_size)
+
+    def point(self, search: BudgetedSearch) -> ScalingPoint:
+        """A search measured, now or before."""
+        file = self.kept(search)
+        name = search.asked.chosen
+        if file is None:
+            asked = replace(self.asked, search=search.asked)
+            with evaluation_bar(f"{name}, {search.words}") as progress:
+                evaluation, per_user = evaluate_run(
+                    self.loaded,
+                    self.data,
+                    asked,
+                    catalog_name=self.catalog_name,
+                    progress=progress,
+                )
+            file = save_evaluation(self.folder, evaluation, per_user, batch_size=asked.batch_size)
+        self.files.append(file)
+        costs = _metrics_of(file)
+        return scaling_point(
+            read_per_user(file),
+            search=name,
+            budget=search.words,
+            metrics=costs["metrics"],
+            tokens=costs["tokens_per_user"],
+            scored=costs["scored_per_user"],
+            flops=costs["flops_per_user"],
+            ms=costs["ms_per_user"],
+        )
+
+    def append_to(self, path: Path) -> None:
+        """Appends a line per evaluation to a quality file, but for those that it has."""
+        there = {_place(line) for line in results.read(path)} if path.is_file() else set()
+        for file in dict.fromkeys(self.files):
+            line = self._line(file)
+            if _place(line) not in there:
+                results.append(path, line)
+
+    def _line(self, file: Path) -> QualityLine:
+        per_user, costs = read_per_user(file), _metrics_of(file)
+        kept = ("metrics", "ms_per_user", "tokens_per_user", "scored_per_user", "flops_per_user")
+        made = ("commit", "command", "date", "machine")
+        return QualityLine(
+            dataset=per_user.dataset,
+            method=per_user.method,
+            split=per_user.split,
+            seed=per_user.seed,
+            setting=per_user.setting,
+            selected=False,
+            train_s=self.loaded.manifest.training.get("seconds", 0.0),
+            **{name: costs[name] for name in (*kept, *made)},
+        )
+
+    def _planned(self, asked: Asked) -> Planned:
+        return plan_evaluation(self.loaded, self.data, asked, catalog_name=self.catalog_name)
+
+
+def _place(line: QualityLine) -> tuple[object, ...]:
+    """What no two lines of one run may share."""
+    return line.dataset, line.method, line.split, line.seed, line.setting
+
+
+def _metrics_of(file: Path) -> dict[str, Any]:
+    """What was kept beside a per-user file."""
+    content: dict[str, Any] = read_json(file.with_name(METRICS_FILE))
+    return content
+
+
+def _checked_for_results(split: SplitName) -> None:
+    """Refuses what the results file would refuse, before the work is done."""
+    if split == "test":
+        raise ValueError(
+            "--results with --split test: only the setting that validation chose may see the test "
+            "rows; measure that one with 'sidestep evaluate --selected'."
+        )
+    if git_commit() is None:
+        raise ValueError(
+            "--results needs the commit, but this folder is in no git repository; run it there."
+        )
+
+
+def _facts(first: PerUser, rows: str, files: Sequence[Path]) -> dict[str, str]:
+    """How the page was made."""
+    made = [_metrics_of(file) for file in files]
+    return {
+        "Dataset": first.dataset,
+        "Rows": f"{first.split}, {rows}",
+        "Items of the history": "left out" if first.setting.exclude_seen else "may be listed",
+        "Semantic IDs": str(first.setting.codes),
+        "Users at once": "; ".join(dict.fromkeys(str(kept["batch_size"]) for kept in made)),
+        "Evaluated at commit": "; ".join(dict.fromkeys(str(kept["commit"]) for kept in made)),
+        "Evaluated on": machine(),
+        "Page by": command_line(),
+        "Version": f"sidestep {__version__}",
+    }
+
+
+def _print(scaling: Scaling, title: str) -> None:
+    """One line per point, the ceilings last."""
+    ceilings = {point.search: point for point in scaling.ceilings.values()}
+    rows = [
+        [
+            point.search,
+            point.budget,
+            *(f"{point.metrics[name]:.4f}" for name in scaling.metrics),
+            f"{point.tokens:.1f}",
+            f"{point.scored:.1f}",
+            "" if point.flops is None else f"{point.flops / 1e6:.2f}",
+            f"{point.ms:.2f}",
+        ]
+        for point in [*scaling.points, *ceilings.values()]
+    ]
+    columns = ["search", "budget", *scaling.metrics, "tokens", "scored", "MFLOPs", "ms"]
+    OUT.print(table(title, columns, rows))

@@ -77,6 +77,22 @@ def test_fewer_prefixes_tell_about_the_same_without_an_oracle(headed):
             assert at["correlation"] is None
 
 
+def test_the_page_shows_the_search_trees_of_a_user(shop, headed, tmp_path):
+    page = tmp_path / "page.html"
+    how = ("--users", 20, "--beams", 5, "--report", page)
+    run("diagnose", headed, *how, "--user", "user-3", "--json")
+    text = page.read_text()
+    assert "User user-3, who last took" in text
+    for title in ("beam", "item-beam"):
+        assert f"<h3>{title}</h3>" in text
+    assert text.count("✓ the target") == 2
+    some = tmp_path / "some.html"
+    run("diagnose", headed, *how[:-1], some)
+    assert "User user-" in some.read_text()
+    assert "no such user" in refused("diagnose", headed, *how, "--user", "nobody")
+    assert "only a page shows search trees" in refused("diagnose", headed, "--user", "user-3")
+
+
 def test_tables_say_it_in_words_and_what_is_missing(shop, headed):
     done = call("diagnose", headed, shop / "beam", "--users", 30, "--beams", 5)
     assert done.exit_code == 0

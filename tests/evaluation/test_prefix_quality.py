@@ -10,8 +10,6 @@ from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
 from sidestep.catalog.trie import NO_STATE, Trie
-from sidestep.data.histories import Histories
-from sidestep.data.splits import Rows
 from sidestep.evaluation.prefix_quality import (
     PrefixSettings,
     SemanticRewards,
@@ -25,6 +23,7 @@ from sidestep.search.paths import paths_to
 from sidestep.search.policy import Scope
 from sidestep.search.sampling import Sampling
 from sidestep.search.scorer import Guidance
+from tests.evaluation.rows import rows_of
 from tests.search.fakes import (
     ItemTable,
     ValueTable,
@@ -36,18 +35,6 @@ from tests.search.fakes import (
 
 IDS = np.array(list(itertools.product(range(3), repeat=3)))
 TRIE = Trie.build(IDS, (3, 3, 3))
-
-
-def rows_of(*pairs):
-    """Rows of one past item and a target each."""
-    return Rows(
-        histories=Histories(
-            items=np.array([past for past, _ in pairs]),
-            offsets=np.arange(len(pairs) + 1),
-            user_ids=tuple(f"user-{row}" for row in range(len(pairs))),
-        ),
-        targets=np.array([target for _, target in pairs]),
-    )
 
 
 def judged(model, rows, scope, *, embeddings=None, guidances=None, batch_size=32, **how):

@@ -67,7 +67,8 @@ class ScoreAtDepth:
     correlation: Spearman's ρ with the mean reward of the candidates below, over the distinct
         prefixes of a pool; pools in which one of the two is constant tell nothing.
     oracle: share of rows with the target's prefix among those of the k best leaves of the catalog
-        by this score: the ceiling of every search that it guides. None unless all are scored.
+        by this score: of what a search that it guides would return if it missed nothing. None
+        unless all are scored.
     """
 
     depth: int
@@ -244,7 +245,7 @@ class _Judge:
         own = trie.leaf_of(targets)
         wanted = _Wanted.of(own, starts, trie, self.settings.num_prefixes)
         proposed = watched(self.beam, self.model, histories, self.scope).proposed
-        scores = _Scores.begin(self.model, histories, self.scope, self.guidances)
+        scores = BatchScores.begin(self.model, histories, self.scope, self.guidances)
         paths = paths_to(wanted.states_with(proposed), trie)
         by_name = scores.along(paths)
         found: dict[tuple[str, str], Tensor] = {}
@@ -298,7 +299,7 @@ class _Judge:
         return (kept == on_way[:, None]).any(dim=1).double()
 
     def _correlations(
-        self, scores: "_Scores", histories: HistoryBatch, targets: Int[Tensor, " users"]
+        self, scores: "BatchScores", histories: HistoryBatch, targets: Int[Tensor, " users"]
     ) -> dict[str, Float[Tensor, "users levels"]]:
         """Spearman's ρ of every score with the mean reward below, on a pool per user."""
         assert self.rewards is not None
@@ -342,7 +343,7 @@ def mean_below(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Scores:
+class BatchScores:
     """The scores of one batch of histories."""
 
     model: StepModel[Any]
@@ -358,10 +359,10 @@ class _Scores:
         histories: HistoryBatch,
         scope: Scope,
         guidances: Mapping[str, Guidance],
-    ) -> "_Scores":
+    ) -> "BatchScores":
         """Reads the histories, once for all scores."""
         root, context = model.encode(histories, capacity=_CHUNK_SIZE * scope.trie.num_levels)
-        return _Scores(
+        return BatchScores(
             model=model,
             scope=scope,
             root=root,

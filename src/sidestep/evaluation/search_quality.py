@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sidestep.catalog.trie import NO_STATE
+from sidestep.catalog.trie import NO_STATE, Trie
 from sidestep.data.splits import Rows
 from sidestep.evaluation.evaluator import batches_by_length
 from sidestep.evaluation.measured import Measured, measured
@@ -21,8 +21,8 @@ from sidestep.metrics.prefixes import best_in_set, losses
 from sidestep.metrics.ranking import diversity
 from sidestep.metrics.statistics import numbered
 from sidestep.search.policy import Scope, SearchPolicy
-from sidestep.search.proposals import watched
-from sidestep.step import HistoryBatch, StepModel
+from sidestep.search.proposals import Proposals, watched
+from sidestep.step import StepModel
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,9 +63,13 @@ class CandidateSet:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchQuality:
-    """One search on some rows."""
+    """One search on some rows.
+
+    score_kind: what it ranks by.
+    """
 
     name: str
+    score_kind: str
     num_rows: int
     depths: tuple[SearchAtDepth, ...]
     candidates: CandidateSet
@@ -108,11 +112,15 @@ def search_quality(
     targets = torch.from_numpy(rows.targets).long()
     device = scope.trie.device
     found: list[dict[str, Float[np.ndarray, "rows columns"]]] = [{} for _ in policies]
+    score_kinds = [""] * len(policies)
     num_done = 0
     for chosen in batches_by_length(shown.histories.lengths, batch_size):
         histories = shown.batch(chosen).to(device)
-        for policy, of_policy in zip(policies, found, strict=True):
-            seen = _seen(policy, model, histories, scope, targets[chosen].to(device), rewards)
+        for place, (policy, of_policy) in enumerate(zip(policies, found, strict=True)):
+            with torch.no_grad():
+                proposals = watched(policy, model, histories, scope)
+            score_kinds[place] = proposals.candidates.score_kind
+            seen = _seen(proposals, scope.trie, targets[chosen].to(device), rewards)
             for name, values in seen.items():
                 whole = of_policy.setdefault(name, np.full((len(rows), values.shape[1]), np.nan))
                 whole[chosen] = values.double().cpu().numpy()
@@ -121,25 +129,20 @@ def search_quality(
             progress(num_done, len(rows))
     users = numbered(rows.histories.user_ids)
     return tuple(
-        _summary(policy.name, of_policy, users, scope.trie.num_levels)
-        for policy, of_policy in zip(policies, found, strict=True)
+        _summary(policy.name, score_kind, of_policy, users, scope.trie.num_levels)
+        for policy, score_kind, of_policy in zip(policies, score_kinds, found, strict=True)
     )
 
 
 def _seen(
-    policy: SearchPolicy,
-    model: StepModel[Any],
-    histories: HistoryBatch,
-    scope: Scope,
+    proposals: Proposals,
+    trie: Trie,
     targets: Int[Tensor, " users"],
     rewards: SemanticRewards | None,
 ) -> dict[str, Float[Tensor, "users _"]]:
     """Numbers of each user, one or one per depth, by what they are."""
-    trie = scope.trie
     own = trie.leaf_of(targets)
     on_way = torch.stack([trie.ancestor(own, depth + 1) for depth in range(trie.num_levels)], dim=1)
-    with torch.no_grad():
-        proposals = watched(policy, model, histories, scope)
     leaves, tokens = proposals.candidates.leaves, proposals.candidates.tokens
     is_leaf = leaves != NO_STATE
     returned = torch.cat([trie.ancestor(leaves, depth + 1) for depth in range(trie.num_levels)], 1)
@@ -169,6 +172,7 @@ def _holds(states: Tensor, wanted: Tensor) -> Tensor:
 
 def _summary(
     name: str,
+    score_kind: str,
     found: dict[str, Float[np.ndarray, "rows columns"]],
     users: Int[np.ndarray, " rows"],
     num_levels: int,
@@ -183,6 +187,7 @@ def _summary(
 
     return SearchQuality(
         name=name,
+        score_kind=score_kind,
         num_rows=len(users),
         depths=tuple(
             SearchAtDepth(

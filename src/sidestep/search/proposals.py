@@ -11,7 +11,7 @@ from sidestep.catalog.trie import NO_STATE
 from sidestep.search.guided_beam import GuidedBeamSearch
 from sidestep.search.policy import Scope, SearchPolicy
 from sidestep.search.scorer import Guidance, PrefixScorer, PrefixScores
-from sidestep.search.tree import Candidates, Tree
+from sidestep.search.tree import LOG_PROB, Candidates, Tree
 from sidestep.search.value_beam import ValueBeamSearch
 from sidestep.step import Context, HistoryBatch, StepModel, StepOutput
 
@@ -42,6 +42,8 @@ def watched(
         recorder = _Recorder(scorer=policy.guidance.scorer)
         guidance = replace(policy.guidance, scorer=recorder)
         candidates = replace(policy, guidance=guidance).search(model, histories, scope)
+        if policy.guidance.scorer == Indifferent():
+            candidates = replace(candidates, score_kind=LOG_PROB)
         kept = torch.cat([_inner(candidates, trie.num_levels), candidates.leaves], dim=1)
         return Proposals(
             candidates=candidates,
@@ -75,7 +77,7 @@ def plain_beam(*, num_beams: int, candidates: int, name: str = "beam") -> Guided
         candidates: K+, proposals per level: what a guided beam would have chosen from.
         name: see `SearchPolicy.name`.
     """
-    guidance = Guidance(scorer=_Indifferent(), likelihood_weight=1.0)
+    guidance = Guidance(scorer=Indifferent(), likelihood_weight=1.0)
     return GuidedBeamSearch(
         guidance=guidance, num_beams=num_beams, candidates=candidates, name=name
     )
@@ -105,7 +107,7 @@ class _Recorder:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Indifferent:
+class Indifferent:
     """Scores every prefix alike."""
 
     name: str = "nothing"

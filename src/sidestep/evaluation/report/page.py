@@ -11,11 +11,12 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from sidestep.evaluation.report.chart import Chart, drawn
+from sidestep.evaluation.report.drawing import Drawing
 from sidestep.evaluation.report.examples import Example
 from sidestep.evaluation.report.table import Cell, Table, number
 from sidestep.files import whole_file
 
-Part = Table | Chart | Example
+Part = Table | Chart | Drawing | Example
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

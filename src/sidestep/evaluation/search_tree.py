@@ -1,0 +1,202 @@
+"""One user's search as a tree of prefixes: what was proposed, kept, gone on from; and the target.
+
+What is drawn of it is chosen here too: a search looks at hundreds of prefixes, a reader at dozens.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+
+from sidestep.catalog.trie import NO_STATE
+from sidestep.evaluation.prefix_quality import BatchScores
+from sidestep.search.guided_beam import GuidedBeamSearch
+from sidestep.search.paths import is_first_on_paths, paths_to
+from sidestep.search.policy import Scope, SearchPolicy
+from sidestep.search.proposals import Indifferent, watched
+from sidestep.search.tree import LOG_PROB, VALUE
+from sidestep.search.value_beam import ValueBeamSearch
+from sidestep.search.ved import ValueGuidedDecoding
+from sidestep.step import HistoryBatch, StepModel
+
+Fate = Literal["expanded", "kept", "pruned", "unproposed"]
+"""Of a prefix: the search went on from it; it was kept to the end, as a leaf that is returned; it
+was looked at and dropped; or it was never looked at."""
+
+_OWN = "own"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchNode:
+    """A prefix in one user's search.
+
+    state: in the trie.
+    parent: its state; that of the root is `NO_STATE`.
+    score: what the search ranks by; comparable within a depth.
+    rank: place among the proposals of its depth, from 1 for the best; None where it is none.
+    is_target: whether the item that came next is below.
+    """
+
+    state: int
+    parent: int
+    depth: int
+    code: int
+    score: float
+    log_prob: float
+    rank: int | None
+    fate: Fate
+    is_target: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchTree:
+    """All nodes by state, the root too, parents before children.
+
+    name: of the search.
+    score_kind: what scores are.
+    num_levels: codes of a semantic ID.
+    """
+
+    name: str
+    score_kind: str
+    num_levels: int
+    nodes: Mapping[int, SearchNode]
+
+    def count(self, depth: int, *fates: Fate) -> int:
+        """How many nodes of a depth met one of these fates."""
+        return sum(node.depth == depth and node.fate in fates for node in self.nodes.values())
+
+    def thinned(self, *, num_leaves: int = 6, num_pruned: int = 2) -> "SearchTree":
+        """The nodes worth drawing, with all that is above them.
+
+        The way to the target, the best leaves of the answer, and below every node that is drawn for
+        these the best of what was dropped there.
+
+        Args:
+            num_leaves: of the answer.
+            num_pruned: below each node.
+        """
+        returned = [
+            node
+            for node in self.nodes.values()
+            if node.depth == self.num_levels and node.fate == "kept"
+        ]
+        best = sorted(returned, key=lambda node: -node.score)[:num_leaves]
+        shown: set[int] = {node.state for node in self.nodes.values() if node.is_target}
+        for node in best:
+            state = node.state
+            while state != NO_STATE:
+                shown.add(state)
+                state = self.nodes[state].parent
+        dropped: dict[int, list[SearchNode]] = {}
+        for node in self.nodes.values():
+            if node.fate == "pruned" and node.parent in shown:
+                dropped.setdefault(node.parent, []).append(node)
+        for below in dropped.values():
+            below.sort(key=lambda node: -node.score)
+            shown |= {node.state for node in below[:num_pruned]}
+        return SearchTree(
+            name=self.name,
+            score_kind=self.score_kind,
+            num_levels=self.num_levels,
+            nodes={state: node for state, node in self.nodes.items() if state in shown},
+        )
+
+
+def search_tree(
+    policy: SearchPolicy,
+    model: StepModel[Any],
+    history: HistoryBatch,
+    scope: Scope,
+    *,
+    target: int,
+) -> SearchTree:
+    """Searches for one user, and scores what the search saw and the way to the target.
+
+    Args:
+        policy: the search.
+        model: what is searched.
+        history: of one user.
+        scope: the items that may be recommended.
+        target: the item that came next.
+    """
+    trie = scope.trie
+    own = trie.leaf_of(torch.tensor([target], device=trie.device))
+    way = {int(trie.ancestor(own, depth)) for depth in range(trie.num_levels + 1)}
+    with torch.no_grad():
+        seen = watched(policy, model, history, scope)
+        guidances = {}
+        if isinstance(policy, GuidedBeamSearch) and policy.guidance.scorer != Indifferent():
+            guidances[_OWN] = policy.guidance
+        paths = paths_to(torch.cat([seen.proposed, own[None]], dim=1), trie)
+        by_name = BatchScores.begin(model, history, scope, guidances).along(paths)
+    name = _OWN if guidances else LOG_PROB
+    if isinstance(policy, ValueBeamSearch | ValueGuidedDecoding):
+        name = VALUE
+    is_node = is_first_on_paths(paths)[0]
+    depths = torch.arange(1, trie.num_levels + 1, device=trie.device).expand(is_node.shape)
+    states = paths[0][is_node]
+    kept = {state for state in seen.kept[0].tolist() if state != NO_STATE}
+    columns = (
+        states,
+        trie.parent(states),
+        depths[is_node],
+        trie.codes_of(states),
+        by_name[name][0][is_node],
+        by_name[LOG_PROB][0][is_node],
+    )
+    rows = sorted(zip(*(column.tolist() for column in columns), strict=True))
+    proposed = {
+        state
+        for state, _, _, _, _, log_prob in rows
+        if state in set(seen.proposed[0].tolist()) and log_prob > -torch.inf
+    }
+    ranks = _ranks([(depth, score, state) for state, _, depth, _, score, _ in rows], proposed)
+    above = {parent for state, parent, *_ in rows if state in proposed}
+    root = SearchNode(
+        state=0,
+        parent=NO_STATE,
+        depth=0,
+        code=NO_STATE,
+        score=0.0,
+        log_prob=0.0,
+        rank=None,
+        fate="expanded",
+        is_target=True,
+    )
+    nodes = {0: root}
+    for state, parent, depth, code, score, log_prob in rows:
+        fate: Fate = "unproposed"
+        if state in kept:
+            fate = "expanded" if state in above else "kept"
+        elif state in proposed:
+            fate = "pruned"
+        nodes[state] = SearchNode(
+            state=state,
+            parent=parent,
+            depth=depth,
+            code=code,
+            score=score,
+            log_prob=log_prob,
+            rank=ranks.get(state),
+            fate=fate,
+            is_target=state in way,
+        )
+    return SearchTree(
+        name=policy.name,
+        score_kind=seen.candidates.score_kind,
+        num_levels=trie.num_levels,
+        nodes=nodes,
+    )
+
+
+def _ranks(scored: list[tuple[int, float, int]], proposed: set[int]) -> dict[int, int]:
+    """Places among the proposals of each depth, by state."""
+    ranks: dict[int, int] = {}
+    places: dict[int, int] = {}
+    for depth, _, state in sorted(scored, key=lambda one: (one[0], -one[1])):
+        if state in proposed:
+            places[depth] = places.get(depth, 0) + 1
+            ranks[state] = places[depth]
+    return ranks

@@ -173,3 +173,17 @@ def test_a_bundle_without_one_has_no_values(shop, search):
 )
 def test_what_a_search_cannot_use_is_refused(valued, options, words):
     assert words in refused("evaluate", valued, *options)
+
+
+def test_a_diagnosis_judges_the_values_and_draws_the_searches_that_go_by_them(valued, tmp_path):
+    page = tmp_path / "page.html"
+    how = ("--users", 10, "--beams", 4, "--set-size", 6, "--report", page, "--json")
+    [found] = json.loads(run("diagnose", valued, *how))
+    assert list(found["prefixes"]["scores"]) == ["log_prob", "value"]
+    values = found["prefixes"]["scores"]["value"]
+    assert all(0 <= at["auc"]["mean"] <= 1 for at in values)
+    assert [search["name"] for search in found["searches"]] == ["beam", "value-beam", "ved"]
+    tokens = {one["name"]: one["candidates"]["tokens"]["mean"] for one in found["searches"]}
+    assert tokens["beam"] < tokens["ved"] == 1 + 2 * 4 * 4
+    for name in ("beam", "value-beam", "ved"):
+        assert f"<h3>{name}</h3>" in page.read_text()

@@ -21,8 +21,8 @@ from sidestep.search.ved import ValueGuidedDecoding
 from sidestep.step import HistoryBatch, StepModel
 
 Fate = Literal["expanded", "kept", "pruned", "unproposed"]
-"""Of a prefix: the search went on from it; it was kept to the end, as a leaf that is returned; it
-was looked at and dropped; or it was never looked at."""
+"""Of a prefix: the search went on from it; it was kept, as a leaf that is returned or as a node
+where a growing tree ended; it was looked at and dropped; or it was never looked at."""
 
 _OWN = "own"
 

@@ -4,6 +4,8 @@ import json
 
 import polars as pl
 import pytest
+import torch
+from safetensors.torch import load_file
 
 import sidestep
 from sidestep.cli.inputs import load_catalog
@@ -90,6 +92,18 @@ def test_recommend_is_guided_too(rewarded):
     alone = json.loads(run(*asked, "--search", "prm-beam", "--likelihood-weight", 0))
     assert alone["score_kind"] == "prm"
     assert alone["items"] != guided["items"]
+
+
+def test_joint_training_leaves_a_network_of_its_own_and_the_backbone_as_it_was(
+    shop, config, tmp_path
+):
+    before = load_file(shop / "beam/bundle/model.safetensors")
+    run(*training(shop, config, tmp_path / "joint", "--set", "objective.joint={}"))
+    after = load_file(tmp_path / "joint/bundle/model.safetensors")
+    untouched = load_file(shop / "beam/bundle/model.safetensors")
+    assert all(torch.equal(untouched[name], before[name]) for name in before)
+    assert not all(torch.equal(after[name], before[name]) for name in before)
+    assert measured(tmp_path / "joint", "--search", "prm-beam", "--beams", 5)
 
 
 def test_new_items_may_be_appended_and_found(shop, files, rewarded, tmp_path):

@@ -14,6 +14,7 @@ from sidestep.search.process_reward import ProcessReward
 from sidestep.search.scorer import Guidance, GuidanceConfig
 from sidestep.step import NO_ITEM, HistoryBatch
 from sidestep.training.loop import TrainingConfig
+from sidestep.training.next_code import NextCodeConfig, NextCodeObjective
 from sidestep.training.process_reward import ProcessRewardObjective, ProcessRewardTrainingConfig
 from sidestep.training.stages import ValidationConfig, train_process_reward
 
@@ -29,16 +30,16 @@ BATCH = WindowBatch(
 )
 
 
-def backbone_of(ids=IDS, sizes=(2, 2)) -> Transformer:
+def backbone_of(ids=IDS, sizes=(2, 2), *, dropout=0.5) -> Transformer:
     torch.manual_seed(0)
-    shape = TransformerConfig(dim=8, num_layers=1, num_heads=2, history="items", dropout=0.5)
+    shape = TransformerConfig(dim=8, num_layers=1, num_heads=2, history="items", dropout=dropout)
     network = Transformer(shape, ids, sizes)
     torch.nn.init.normal_(network.code_embedding.weight)  # so that untrained states differ
     return network
 
 
-def objective_of(**config) -> ProcessRewardObjective:
-    backbone = backbone_of()
+def objective_of(*, dropout=0.5, **config) -> ProcessRewardObjective:
+    backbone = backbone_of(dropout=dropout)
     network = ProcessRewardModel(
         ProcessRewardConfig(dim=4), num_prefixes=TRIE.num_nodes(), memory_dim=8
     )
@@ -93,6 +94,29 @@ def test_the_backbone_is_neither_trained_nor_kept():
     assert all(weights.grad is not None for weights in lowered.network.parameters())
     assert not any("backbone" in name for name in lowered.state_dict())
     assert not lowered.backbone.training
+
+
+def test_joint_training_lowers_the_sum_of_both_losses():
+    alone, joint = objective_of(), objective_of(joint=NextCodeConfig())
+    codes = NextCodeObjective(joint.backbone, NextCodeConfig())
+    for lowered in (alone, joint, codes):
+        lowered.eval()  # no dropout, so that the sum is exact
+    both = joint(BATCH)
+    torch.testing.assert_close(both.loss, alone(BATCH).loss + codes(BATCH).loss)
+    assert {"prefix_1", "code_1"} <= set(both.parts)
+
+
+@pytest.mark.parametrize("beam_negatives", [0, 1])
+def test_the_scores_of_joint_training_move_the_backbone(beam_negatives):
+    joint = objective_of(dropout=0.0, beam_negatives=beam_negatives, joint=NextCodeConfig())
+    joint.train()
+    weights = joint.backbone.code_embedding.weight
+    (of_both,) = torch.autograd.grad(joint(BATCH).loss, weights)
+    (of_codes,) = torch.autograd.grad(joint.next_code(BATCH).loss, weights)
+    assert joint.backbone.training
+    assert not torch.allclose(of_both, of_codes, atol=1e-4)
+    assert all(parameter.requires_grad for parameter in joint.backbone.parameters())
+    assert any("next_code" in name for name in joint.state_dict())
 
 
 def test_trained_it_tells_the_next_items_prefixes_from_others(tmp_path):

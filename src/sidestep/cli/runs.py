@@ -517,6 +517,9 @@ def _with_beside(
         assert isinstance(network, ProcessRewardModel)
         scored = KeptProcessReward(model=config.model, guidance=config.guidance)
         manifest = backbone.manifest.model_copy(update={"process_reward": scored})
+        if config.objective.joint is not None:  # values were learned on the states of before
+            manifest = manifest.model_copy(update={"value_head": None})
+            backbone = replace(backbone, value_head=None)
         return replace(backbone, manifest=manifest, process_reward=network)
     assert isinstance(network, ValueHead)
     valued = KeptValueHead(

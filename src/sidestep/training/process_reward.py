@@ -13,6 +13,7 @@ from sidestep.objectives.contrastive import distinct_others, info_nce, share_bel
 from sidestep.search.beam import BeamSearch
 from sidestep.search.policy import Scope
 from sidestep.step import HistoryBatch, HistoryStates
+from sidestep.training.next_code import NextCodeConfig, NextCodeObjective
 from sidestep.training.objective import Loss, Objective
 
 
@@ -34,12 +35,17 @@ class ProcessRewardTrainingConfig(BaseModel):
     on the same targets, and without dropout its states know them better than they will know any
     target that is new."""
 
+    joint: NextCodeConfig | None = None
+    """What the backbone goes on lowering beside, as published; the scores' gradients then reach it
+    too, and dropout is on. None leaves it as it is."""
+
 
 class ProcessRewardObjective(Objective):
-    """InfoNCE at every depth, summed; the backbone is read and not moved.
+    """InfoNCE at every depth, summed; the backbone is read and, unless trained jointly, not moved.
 
-    Source: PROMISE (arXiv:2601.04674), eq. 4-9. Departure: the backbone is trained before and
-    stays as it is, so that likelihood is the same with and without guidance.
+    Source: PROMISE (arXiv:2601.04674), eq. 4-9, which trains jointly. Departure: the backbone is
+    trained before and stays as it is by default, so that likelihood is the same with and without
+    guidance.
     """
 
     def __init__(
@@ -51,18 +57,23 @@ class ProcessRewardObjective(Objective):
     ) -> None:
         super().__init__()
         self.network = network
-        # In a list: `parameters`, `state_dict` and `train` are the trained network's alone.
-        self._frozen = [backbone]
+        self.next_code = None
+        if config.joint is not None:
+            backbone.requires_grad_()  # what is loaded from a bundle is frozen
+            self.next_code = NextCodeObjective(backbone, config.joint)
+        # In a list: `parameters`, `state_dict` and `train` reach it through `next_code` or not.
+        self._backbone = [backbone]
         self.trie = trie
         self.config = config
 
     @property
     def backbone(self) -> SemanticIdModel:
         """Where the states of the histories come from."""
-        return self._frozen[0]
+        return self._backbone[0]
 
     def forward(self, batch: WindowBatch) -> Loss:
-        """See `Objective.forward`; parts: each depth's loss, AUC and AUC among beams."""
+        """See `Objective.forward`; parts: each depth's loss, AUC and AUC among beams, and those of
+        the next codes if they are learned too."""
         users, positions = batch.is_target.nonzero(as_tuple=True)
         items = batch.items[users, positions]
         memory = self._memory(batch, users, positions)
@@ -89,7 +100,11 @@ class ProcessRewardObjective(Objective):
                 if among.shape[1]:
                     below = share_below(positives.detach(), among)
                     parts[f"{name}_{depth}"] = below.nanmean().nan_to_num(0.5)
-        return Loss(loss=torch.stack(losses).sum(), num_targets=len(items), parts=parts)
+        loss = torch.stack(losses).sum()
+        if self.next_code is not None:
+            beside = self.next_code(batch)
+            loss, parts = loss + beside.loss, parts | beside.parts
+        return Loss(loss=loss, num_targets=len(items), parts=parts)
 
     def _beams(
         self,
@@ -105,6 +120,7 @@ class ProcessRewardObjective(Objective):
         backbone = self.backbone.to(batch.items.device).eval()
         histories = batch.before(users, positions)
         found = BeamSearch(num_beams=width).search(backbone, histories, Scope(trie=trie))
+        backbone.train(self._is_backbone_trained)
         assert found.tree is not None, "a beam search keeps its tree"
         depths = found.tree.depths[0]
         inner = [found.tree.states[:, depths == depth] for depth in range(1, trie.num_levels)]
@@ -118,13 +134,21 @@ class ProcessRewardObjective(Objective):
     ) -> RewardMemory:
         """What each target may be told from: the states before any item and after each past one."""
         histories = HistoryBatch(items=batch.items, lengths=batch.lengths)
-        backbone = self.backbone.to(batch.items.device).train(self.config.backbone_dropout)
-        with torch.no_grad():
+        backbone = self.backbone.to(batch.items.device)
+        if self._is_backbone_trained:
             states = backbone.next_item_states(histories)[:, :, 0]
-        backbone.eval()
+        else:
+            backbone.train(self.config.backbone_dropout)
+            with torch.no_grad():
+                states = backbone.next_item_states(histories)[:, :, 0]
+            backbone.eval()
         memory = self.network.remember(HistoryStates(states=states, counts=batch.lengths))
         columns = torch.arange(states.shape[1], device=states.device)
         return memory.of(users, columns <= positions[:, None])
+
+    @property
+    def _is_backbone_trained(self) -> bool:
+        return self.next_code is not None and self.training
 
     def _trie(self, device: torch.device) -> Trie:
         if self.trie.device != device:

@@ -201,12 +201,12 @@ def train_process_reward(
     resume: bool = False,
     report: Callable[[Progress], None] | None = None,
 ) -> Trained[ProcessRewardModel]:
-    """Trains a process reward model beside a network that stays as it is.
+    """Trains a process reward model beside a network that stays as it is, or learns jointly.
 
     What is not said of an argument is as in `train_semantic_id_model`.
 
     Args:
-        backbone: a trained Transformer on that catalog.
+        backbone: a trained Transformer on that catalog; with `objective.joint` its weights change.
         guidance: of the search by which the weights are chosen.
 
     Raises:

@@ -12,6 +12,7 @@ from sidestep.catalog.trie import Trie
 from sidestep.evaluation.diagnosis import Diagnosis
 from sidestep.evaluation.prefix_quality import PrefixSettings, prefix_quality
 from sidestep.evaluation.report.diagnosis import diagnosis_page
+from sidestep.evaluation.report.drawing import Drawing
 from sidestep.evaluation.report.loss_bars import loss_bars
 from sidestep.evaluation.report.page import write_page
 from sidestep.evaluation.report.tree import tree_drawing
@@ -105,10 +106,9 @@ def test_every_user_has_a_part_of_the_bar(found):
 
 def test_without_an_oracle_the_page_says_how_to_get_one(found):
     inexact = replace(found, prefixes=replace(found.prefixes, is_exact=False))
-    parts = [
-        part for section in diagnosis_page({"run": inexact}, []).sections for part in section.parts
-    ]
-    [recall] = [part for part in parts if part.title == "Targets recalled by depth"][:1]
+    sections = diagnosis_page({"run": inexact}, []).sections
+    charts = [part for section in sections for part in section.parts if isinstance(part, Drawing)]
+    [recall] = [chart for chart in charts if chart.title == "Targets recalled by depth"][:1]
     assert "--prefixes all" in recall.caption
 
 

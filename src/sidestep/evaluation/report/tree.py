@@ -198,7 +198,7 @@ def _legend(score_kind: str) -> Markup:
             )
         )
     parts.append(
-        _text(_LEFT + 74, 36, f"place among its depth by {score_kind}, from last to first")
+        _text(_LEFT + 74, 36.0, f"place among its depth by {score_kind}, from last to first")
     )
     return Markup().join(parts)
 

@@ -11,8 +11,8 @@ import torch
 from sidestep.catalog.trie import Trie
 from sidestep.evaluation.diagnosis import Diagnosis
 from sidestep.evaluation.prefix_quality import PrefixSettings, prefix_quality
+from sidestep.evaluation.report.chart import Chart
 from sidestep.evaluation.report.diagnosis import diagnosis_page
-from sidestep.evaluation.report.drawing import Drawing
 from sidestep.evaluation.report.loss_bars import loss_bars
 from sidestep.evaluation.report.page import write_page
 from sidestep.evaluation.report.tree import tree_drawing
@@ -107,7 +107,7 @@ def test_every_user_has_a_part_of_the_bar(found):
 def test_without_an_oracle_the_page_says_how_to_get_one(found):
     inexact = replace(found, prefixes=replace(found.prefixes, is_exact=False))
     sections = diagnosis_page({"run": inexact}, []).sections
-    charts = [part for section in sections for part in section.parts if isinstance(part, Drawing)]
+    charts = [part for section in sections for part in section.parts if isinstance(part, Chart)]
     [recall] = [chart for chart in charts if chart.title == "Targets recalled by depth"][:1]
     assert "--prefixes all" in recall.caption
 

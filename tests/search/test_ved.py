@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from sidestep.catalog.trie import NO_STATE, Trie
 from sidestep.model.transformer import Transformer, TransformerConfig
 from sidestep.model.value_head import ValuedModel, ValueHead, ValueHeadConfig
-from sidestep.search.beam import BeamSearch
 from sidestep.search.budget import Budget
 from sidestep.search.exclusion import Exclusion
 from sidestep.search.policy import Scope
 from sidestep.search.tree import nodes_per_depth, num_unevaluated
+from sidestep.search.value_beam import ValueBeamSearch
 from sidestep.search.ved import (
     ValueGuidedDecoding,
     best_path,
@@ -216,15 +216,19 @@ def test_what_is_excluded_or_unavailable_does_not_exist():
     assert nothing.tokens.tolist() == [1]
 
 
-def test_with_all_of_the_trie_in_the_tree_the_answer_is_the_ranking_by_value():
+@pytest.mark.parametrize(("weight", "kind"), [(0.0, "value"), (0.3, "value + log_prob")])
+def test_with_all_of_the_trie_in_the_tree_the_answer_is_the_ranking_by_value(weight, kind):
     trie, model = Trie.build(CUBE, (4, 4, 4)), ValueTable((4, 4, 4))
-    policy = ValueGuidedDecoding(budget=200, num_leaves=64, warm_width=2)
-    answer = policy.search(model, histories_of(1), Scope(trie=trie))
-    best = answer.scores[0].tolist()
-    assert best == sorted(best, reverse=True)
-    assert answer.score_kind == "value"
-    beam = BeamSearch(num_beams=64).search(model, histories_of(1), Scope(trie=trie))
-    assert set(answer.leaves[0].tolist()) == set(beam.leaves[0].tolist())
+    policy = ValueGuidedDecoding(
+        budget=200, num_leaves=64, warm_width=2, answer_likelihood_weight=weight
+    )
+    whole = ValueBeamSearch(num_beams=64, candidates=64, likelihood_weight=weight)
+    answer, expected = (
+        search.search(model, histories_of(1), Scope(trie=trie)) for search in (policy, whole)
+    )
+    assert answer.score_kind == kind
+    assert answer.leaves.tolist() == expected.leaves.tolist()
+    torch.testing.assert_close(answer.scores, expected.scores)
 
 
 def test_a_model_without_values_is_refused():
@@ -292,6 +296,7 @@ def test_expansions_by_hand():
         ({"warm_width": 0}, "warm_width must be at least 1, got 0"),
         ({"paths_per_round": 0}, "paths_per_round must be at least 1"),
         ({"exploration": -1.0}, "exploration must be 0 or more, got -1.0"),
+        ({"answer_likelihood_weight": -0.1}, "answer_likelihood_weight must be 0 or more"),
         ({"gamma": 1.5}, "gamma must lie in 0..1, got 1.5"),
     ],
 )

@@ -52,8 +52,10 @@ class ValueGuidedDecoding:
     warm_width: of the beam search at the start.
     exploration: β; the paper gives none.
     entropy_weight: λ.
-    value_weight: v; 0 grows the tree by entropy alone. The answer is ranked by V all the same.
+    value_weight: v; 0 grows the tree by entropy alone. The answer's ranking is not touched by it.
     gamma: γ, what a value is worth one code earlier.
+    answer_likelihood_weight: w of V + w · log π, by which the leaves are ranked and chosen at last;
+        0, V alone, is as published.
     root_gate: when the root may expand.
     paths_per_round: m, traversals of each user between two calls of the model, at most. They stop
         once m children wait, which is what a call shows of each user, so that none is padded to
@@ -70,6 +72,7 @@ class ValueGuidedDecoding:
     entropy_weight: float = 0.1
     value_weight: float = 1.0
     gamma: float = 0.99
+    answer_likelihood_weight: float = 0.0
     root_gate: RootGate = "priority"
     paths_per_round: int = 1
     seed: int = 0
@@ -80,7 +83,8 @@ class ValueGuidedDecoding:
         for name in ("num_leaves", "warm_width", "paths_per_round"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
-        for name in ("exploration", "entropy_weight", "value_weight"):
+        weights = ("exploration", "entropy_weight", "value_weight", "answer_likelihood_weight")
+        for name in weights:
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must be 0 or more, got {getattr(self, name)}.")
         if not 0 <= self.gamma <= 1:
@@ -331,11 +335,13 @@ class _Growth:
         return parents.shape[1] > 0
 
     def candidates(self) -> Candidates:
-        """The leaves of the highest value, then completed ones."""
+        """The leaves of the highest value, or what else they are ranked by, then completed ones."""
         number, size = self.policy.num_leaves, self.size
         values, ranked_by = self._ranked()
         is_leaf = self.is_node[:, :size] & (self.depths[:, :size] == self.num_levels)
-        scores = values.masked_fill(~is_leaf, -torch.inf)
+        weight = self.policy.answer_likelihood_weight
+        scores = values + weight * self.log_probs[:, :size]
+        scores = scores.masked_fill(~is_leaf, -torch.inf)
         scores, column = scores.topk(min(number, size), dim=1)
         leaves = self.states.gather(1, column).masked_fill(scores == -torch.inf, NO_STATE)
         log_probs = self.log_probs.gather(1, column)
@@ -355,7 +361,7 @@ class _Growth:
             leaves=leaves,
             log_probs=log_probs.masked_fill(is_missing, -torch.inf),
             scores=scores.masked_fill(is_missing, -torch.inf).float(),
-            score_kind=VALUE,
+            score_kind=f"{VALUE} + log_prob" if weight else VALUE,
             tokens=self.context.tokens,
             scored=torch.zeros_like(self.context.tokens),
             flops=self.context.flops,

@@ -109,6 +109,11 @@ def test_what_is_sampled_depends_on_how_and_is_told_in_results(shop, tmp_path):
         (("--search", "item-beam", "--likelihood-weight", "1,x"), "'1,x': write a number from 0"),
         (("--search", "item-beam", "--likelihood-weight", -1), "'-1': write a number from 0"),
         (("--search", "item-beam", "--likelihood-weight", "nan"), "'nan': write a number from 0"),
+        (("--search", "item-beam", "--likelihood-weight", "1e30"), "number from 0 to 1000000000"),
+        (("--beams", 10**20), f"--beams {10**20}: out of all proportion"),
+        (("--search", "item-beam", "--candidates", 10**20), "out of all proportion; at most"),
+        (("--search", "ved", "--budget", 10**20), f"--budget {10**20}: out of all proportion"),
+        (("--search", "sampling", "--search-option", "temperature=nan"), "is no finite number"),
         (
             ("--search", "item-beam", "--likelihood-weight", "1,0.5"),
             "likelihood_weight has 2 entries, but semantic IDs have 3 codes",

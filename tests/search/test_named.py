@@ -38,6 +38,8 @@ def test_what_is_said_is_meant_and_survives_being_written(said, meant):
         ({"search": "beam", "name": "mine"}, "unknown setting 'name'"),
         ({"search": "sampling", "seed": 1.5}, "seed: Input should be a valid integer"),
         ({"search": "ved", "root_gate": "open"}, "root_gate: Input should be 'priority'"),
+        ({"search": "sampling", "temperature": "nan"}, "temperature: 'nan' is no finite number"),
+        ({"search": "ved", "exploration": "inf"}, "exploration: 'inf' is no finite number"),
         ({"search": "ved", "exploration": -1}, "exploration must be 0 or more, got -1"),
     ],
 )

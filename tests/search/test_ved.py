@@ -185,6 +185,14 @@ def test_a_warm_start_that_would_take_the_whole_budget_is_refused():
     assert answer.tokens.tolist() == [33]
 
 
+def test_a_budget_beyond_all_prefixes_takes_no_memory_beyond_theirs():
+    sizes = (2, 3)
+    trie = Trie.build(torch.tensor([[0, 0], [0, 1], [1, 2]]), sizes)
+    policy = ValueGuidedDecoding(budget=10**15, num_leaves=3, warm_width=2)
+    answer = policy.search(ValueTable(sizes), histories_of(3), Scope(trie=trie))
+    assert answer.tokens.tolist() == [trie.num_nodes()]
+
+
 def test_too_few_leaves_are_completed_below_the_most_valued_prefixes_and_counted():
     trie, model = Trie.build(CUBE, (4, 4, 4)), ValueTable((4, 4, 4))
     policy = ValueGuidedDecoding(budget=8, num_leaves=9, warm_width=2)

@@ -14,6 +14,7 @@ from torch import Tensor
 from sidestep import __version__
 from sidestep.bundle.folder import load
 from sidestep.bundle.loaded import LoadedRecommender
+from sidestep.cli.config import LARGEST
 from sidestep.cli.console import OUT, print_json, say, table
 from sidestep.cli.environment import command_line, git_commit, machine
 from sidestep.cli.evaluations import evaluated_rows, evaluation_bar, num_users
@@ -70,18 +71,22 @@ def diagnose(
         ),
     ] = "256",
     beams: Annotated[
-        int, typer.Option(min=1, help="Prefixes that searches keep per level.")
+        int, typer.Option(min=1, max=LARGEST, help="Prefixes that searches keep per level.")
     ] = NUM_BEAMS,
     candidates: Annotated[
         int | None,
         typer.Option(
             min=1,
+            max=LARGEST,
             help="K+: prefixes per level that guided searches choose among; default: "
             f"{_CANDIDATES_PER_BEAM} per beam.",
         ),
     ] = None,
     set_size: Annotated[
-        int, typer.Option(min=1, help="Leaves of the candidate sets, and of the pools of ρ.")
+        int,
+        typer.Option(
+            min=1, max=LARGEST, help="Leaves of the candidate sets, and of the pools of ρ."
+        ),
     ] = 64,
     vectors: Annotated[
         Path | None,

@@ -217,7 +217,10 @@ def _message(error: Exception) -> str:
         return "; ".join(problems)
     if _is_out_of_memory(error):
         reason = str(error).partition("\n")[0]
-        return f"out of memory; lower the batch size or the size of the model ({reason})."
+        return (
+            "out of memory; lower the batch size, the beams or the budget of a search, or the size "
+            f"of the model ({reason})."
+        )
     if isinstance(error, KeyError) and error.args:
         return str(error.args[0])  # str() of a KeyError is its repr
     if isinstance(error, OSError) and error.filename is not None and error.strerror:

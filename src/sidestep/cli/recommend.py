@@ -9,6 +9,7 @@ import typer
 from sidestep.bundle.folder import load
 from sidestep.bundle.loaded import LoadedRecommender, RankedItems
 from sidestep.catalog.catalog import Catalog
+from sidestep.cli.config import LARGEST
 from sidestep.cli.console import OUT, print_json, say, table
 from sidestep.cli.inputs import load_dataset, read_ids
 from sidestep.cli.options import AsJson, split_names
@@ -36,7 +37,9 @@ def recommend(
         Path | None,
         typer.Option(help="The dataset folder, for --user; default: the one of the run."),
     ] = None,
-    k: Annotated[int, typer.Option("--k", "-k", min=1, help="Length of the list.")] = 10,
+    k: Annotated[
+        int, typer.Option("--k", "-k", min=1, max=LARGEST, help="Length of the list.")
+    ] = 10,
     search: Search = None,
     beams: Annotated[
         int | None, typer.Option(min=1, help="Prefixes kept per level. [default: 50, at least k]")

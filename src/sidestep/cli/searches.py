@@ -1,6 +1,5 @@
 """Searches by name: how one is asked for, and what results files say of it."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
@@ -88,16 +87,17 @@ def read_weights(text: str) -> Weights:
     """λ as it is written on the command line.
 
     Raises:
-        ValueError: it is no number from 0, and no such numbers with commas between them.
+        ValueError: it is no number from 0, and no such numbers with commas between them, or one
+            is so large that nothing but itself would be left of a sum.
     """
     try:
         weights = tuple(float(part) for part in text.split(","))
     except ValueError:
         weights = ()
-    if not weights or not all(0 <= weight < math.inf for weight in weights):
+    if not weights or not all(0 <= weight <= LARGEST for weight in weights):
         raise ValueError(
-            f"--likelihood-weight {text!r}: write a number from 0, or one per level with commas "
-            "between them, such as 1,0.5,0."
+            f"--likelihood-weight {text!r:.80}: write a number from 0 to {LARGEST}, or one per "
+            "level with commas between them, such as 1,0.5,0."
         )
     return weights[0] if len(weights) == 1 else weights
 
@@ -217,6 +217,12 @@ class AskedSearch:
     likelihood_weight: Weights | None = None
     budget: int | None = None
     options: Mapping[str, Value] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        sizes = {"--beams": self.beams, "--candidates": self.candidates, "--budget": self.budget}
+        for option, size in sizes.items():
+            if size is not None and size > LARGEST:
+                raise ValueError(f"{option} {size}: out of all proportion; at most {LARGEST}.")
 
     @staticmethod
     def of_options(

@@ -5,6 +5,7 @@ has that.
 """
 
 import difflib
+import math
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any, Literal, get_type_hints
@@ -81,4 +82,7 @@ def checked_settings(
             checked[name] = TypeAdapter(hints[name]).validate_python(value)
         except ValidationError as error:
             raise ValueError(f"{name}: {error.errors()[0]['msg']}, got {value!r:.80}.") from error
+        # pydantic reads the text "nan" as a number, which no comparison in a policy refuses.
+        if isinstance(checked[name], float) and not math.isfinite(checked[name]):
+            raise ValueError(f"{name}: {value!r:.80} is no finite number.")
     return checked

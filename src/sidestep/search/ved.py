@@ -108,6 +108,8 @@ class ValueGuidedDecoding:
                 f"the warm start alone takes up to {warm_tokens} of {tokens} tokens, so that "
                 "nothing would be left to search with; lower warm_width or raise the budget."
             )
+        # No tree has more nodes than the trie, and memory is set aside for as many as tokens.
+        tokens = min(tokens, scope.trie.num_nodes())
         growth = _Growth(self, model, histories, scope, tokens=tokens)
         growth.warm_up()
         while growth.advance():

@@ -71,6 +71,18 @@ def test_a_folder_is_no_place_for_a_page(runs, tmp_path):
     assert "is a folder" in refused("evaluate", runs[0], "--report", tmp_path)
 
 
+def test_only_a_page_is_replaced_by_a_page(runs, tmp_path):
+    table = tmp_path / "clicks.csv"
+    table.write_text("user,item\n")
+    for command in (("compare", *runs), ("evaluate", runs[0]), ("scale", runs[0])):
+        message = refused(*command, "--report", table)
+        assert "there is a file that is no page, and it would be lost" in message
+    assert table.read_text() == "user,item\n"
+    page = tmp_path / "page.html"
+    for _ in range(2):
+        run("compare", *runs, "--report", page)
+
+
 @pytest.mark.parametrize(
     "option", [("--beams", 50), ("--search", "beam"), ("--codes", "text"), ("--beams", 7)]
 )

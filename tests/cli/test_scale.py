@@ -42,13 +42,27 @@ def test_what_the_run_has_the_parts_for_is_swept(headed):
 
 
 def test_a_value_head_would_be_asked_at_more_candidates_and_more_tokens():
-    few = budgeted("value-beam", 2, beams=5, weight=0.5)
+    few = budgeted("value-beam", 2, beams=5, weight=0.5, num_levels=3)
     assert (few.asked.beams, few.asked.candidates, few.words) == (5, 10, "K+ = 10")
     assert few.asked.likelihood_weight == 0.5
-    tokens = budgeted("ved", 3, beams=5, weight=0.5)
+    tokens = budgeted("ved", 3, beams=5, weight=0.5, num_levels=3)
     assert (tokens.asked.beams, tokens.asked.budget) == (5, 3)
     assert (tokens.asked.likelihood_weight, tokens.words) == (None, "3 × tokens of K = 5")
     assert ceiling_of("ved", weight=None) is None
+
+
+def test_the_warm_start_of_every_budget_fits_the_smallest():
+    for beams, num_levels in [(2, 3), (3, 2), (5, 4), (16, 3), (50, 3)]:
+        searches = [
+            budgeted("ved", times, beams=beams, weight=None, num_levels=num_levels).asked
+            for times in (1, 4)
+        ]
+        small, large = (search.options.get("warm_width", 8) for search in searches)
+        assert small == large <= 8
+        spent = 1 + small * num_levels
+        assert spent < 1 + (num_levels - 1) * beams <= spent + num_levels or small == 8
+    with pytest.raises(ValueError, match="--beams 1: ved needs at least 5 tokens of 3 codes, and"):
+        budgeted("ved", 4, beams=1, weight=None, num_levels=3)
 
 
 def test_every_search_grows_by_its_own_budget(swept):
@@ -151,6 +165,7 @@ def test_multiples_ascend():
         ),
         (("--split", "test", "--results", "x.jsonl"), "only the setting that validation chose"),
         (("--users", "0"), "--users '0'"),
+        (("--times", f"1,{10**20}"), "out of all proportion; at most"),
     ],
 )
 def test_sweeps_that_mean_nothing_are_refused(headed, options, words):

@@ -7,7 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from sidestep.bundle.loaded import LoadedRecommender
-from sidestep.cli.searches import NUM_BEAMS, AskedSearch, SearchName, Weights
+from sidestep.cli.searches import NUM_BEAMS, AskedSearch, SearchName, Value, Weights
+from sidestep.search.budget import Budget
+from sidestep.search.ved import ValueGuidedDecoding
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +90,9 @@ def searches_of(loaded: LoadedRecommender) -> list[SearchName]:
     return [name for name in AXES if _can_search(loaded, name)]
 
 
-def budgeted(name: SearchName, times: int, *, beams: int, weight: Weights | None) -> BudgetedSearch:
+def budgeted(
+    name: SearchName, times: int, *, beams: int, weight: Weights | None, num_levels: int
+) -> BudgetedSearch:
     """A search at so many times its smallest budget.
 
     Args:
@@ -96,13 +100,35 @@ def budgeted(name: SearchName, times: int, *, beams: int, weight: Weights | None
         times: the factor.
         beams: K, of the smallest.
         weight: λ where the search has one; None is its default.
+        num_levels: of the semantic IDs.
+
+    Raises:
+        ValueError: the smallest budget is too small for the search.
     """
     axis = AXES[name]
     smallest = AskedSearch(
-        name=name, beams=beams, likelihood_weight=weight if axis.has_weight else None
+        name=name,
+        beams=beams,
+        likelihood_weight=weight if axis.has_weight else None,
+        options=_warm_start(beams, num_levels) if name == "ved" else {},
     )
     asked = axis.at(smallest, times)
     return BudgetedSearch(asked=asked, words=axis.words(asked))
+
+
+def _warm_start(beams: int, num_levels: int) -> dict[str, Value]:
+    """What makes the warm start of value-guided decoding fit the smallest budget, if anything.
+
+    The same at all budgets, so that nothing but the budget grows along the curve.
+    """
+    tokens = Budget(num_beams=beams).tokens(num_levels)
+    widest = (tokens - 2) // num_levels  # one token must be left to search with
+    if widest < 1:
+        raise ValueError(
+            f"--beams {beams}: ved needs at least {num_levels + 2} tokens of {num_levels} codes, "
+            f"and a beam as wide spends {tokens}; raise it, or leave ved out of --searches."
+        )
+    return {"warm_width": widest} if widest < ValueGuidedDecoding().warm_width else {}
 
 
 def ceiling_of(name: SearchName, *, weight: Weights | None) -> BudgetedSearch | None:

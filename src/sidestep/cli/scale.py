@@ -124,8 +124,9 @@ def scale(
     )
     weight = None if likelihood_weight is None else read_weights(likelihood_weight)
     names = _checked_searches(loaded, searches, weight)
+    num_levels = loaded.catalog.num_levels
     planned = [
-        (name, budgeted(name, factor, beams=beams, weight=weight))
+        (name, budgeted(name, factor, beams=beams, weight=weight, num_levels=num_levels))
         for name in names
         for factor in factors
     ]

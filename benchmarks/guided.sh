@@ -37,6 +37,6 @@ for seed in $seeds; do
     for split in validation test; do
         measure "$run" "$split" --split "$split" --search item-beam --likelihood-weight 0.5 \
             --selected --trials 6
-        measure "$prm" "$split" --split "$split" --search prm-beam --selected --trials 4
+        measure "$prm" "$split" --split "$split" --search prm-beam --selected --trials 5
     done
 done

@@ -106,6 +106,11 @@ def test_joint_training_lowers_the_sum_of_both_losses():
     assert {"prefix_1", "code_1"} <= set(both.parts)
 
 
+def test_a_joint_loss_that_does_not_fit_the_backbone_is_refused_by_name():
+    with pytest.raises(ValueError, match="joint: item_weight is 1.0, but the model has no item"):
+        objective_of(joint=NextCodeConfig(item_weight=1.0))
+
+
 @pytest.mark.parametrize("beam_negatives", [0, 1])
 def test_the_scores_of_joint_training_move_the_backbone(beam_negatives):
     joint = objective_of(dropout=0.0, beam_negatives=beam_negatives, joint=NextCodeConfig())

@@ -60,7 +60,10 @@ class ProcessRewardObjective(Objective):
         self.next_code = None
         if config.joint is not None:
             backbone.requires_grad_()  # what is loaded from a bundle is frozen
-            self.next_code = NextCodeObjective(backbone, config.joint)
+            try:
+                self.next_code = NextCodeObjective(backbone, config.joint)
+            except ValueError as error:
+                raise ValueError(f"joint: {error}") from error
         # In a list: `parameters`, `state_dict` and `train` reach it through `next_code` or not.
         self._backbone = [backbone]
         self.trie = trie

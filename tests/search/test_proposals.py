@@ -8,10 +8,12 @@ from sidestep.search.beam import BeamSearch
 from sidestep.search.guided_beam import GuidedBeamSearch
 from sidestep.search.policy import Scope
 from sidestep.search.proposals import plain_beam, watched
+from sidestep.search.scorer import Guidance
 from sidestep.search.value_beam import ValueBeamSearch
 
-from .fakes import ValueTable, histories_of
+from .fakes import CountedTable, ValueTable, histories_of
 from .test_every_policy import each_policy, guided
+from .test_guided_beam import CountedStateTable
 
 IDS = np.array(list(itertools.product(range(3), repeat=3)))
 SCOPE = Scope(trie=Trie.build(IDS, (3, 3, 3)))
@@ -30,6 +32,8 @@ def test_watching_changes_no_answer_and_what_is_kept_was_looked_at(policy_for):
     assert seen.candidates.leaves.equal(alone.leaves)
     assert seen.candidates.scores.equal(alone.scores)
     assert seen.candidates.score_kind == alone.score_kind
+    assert seen.candidates.tokens.equal(alone.tokens)
+    assert seen.candidates.scored.equal(alone.scored)
     for user in range(2):
         kept, proposed = states_of(seen.kept[user]), states_of(seen.proposed[user])
         assert kept <= proposed
@@ -51,6 +55,18 @@ def test_the_plain_beam_is_the_beam_and_its_proposals_are_the_likeliest():
     depth = SCOPE.trie.depth(seen.proposed[0])
     assert states_of(seen.proposed[0][depth == 1]) == states_of(first)
     assert len(states_of(seen.proposed[0][depth == 2])) == 7
+
+
+def test_watching_changes_no_costs():
+    model, histories = CountedTable((3, 3, 3)), histories_of(4, 7)
+    guidance = Guidance(scorer=CountedStateTable())
+    policy = GuidedBeamSearch(guidance=guidance, num_beams=3, candidates=7)
+    alone = policy.search(model, histories, SCOPE)
+    seen = watched(policy, model, histories, SCOPE).candidates
+    assert seen.flops.equal(alone.flops)
+    beam = BeamSearch(num_beams=3).search(model, histories, SCOPE)
+    seen = watched(plain_beam(num_beams=3, candidates=7), model, histories, SCOPE).candidates
+    assert (seen.scored.tolist(), seen.flops.tolist()) == ([0, 0], beam.flops.tolist())
 
 
 def test_a_level_without_scores_proposes_what_it_keeps():

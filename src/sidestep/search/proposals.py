@@ -22,7 +22,7 @@ class Proposals:
 
     proposed: what it looked at: of a guided beam the K+ most likely of each level, else what went
         through the model; whole semantic IDs too, if they were returned.
-    kept: what it went on from, and the leaves that it returned.
+    kept: what it went on from, or still might where a tree ended, and the leaves that it returned.
     """
 
     candidates: Candidates
@@ -43,7 +43,8 @@ def watched(
         guidance = replace(policy.guidance, scorer=recorder)
         candidates = replace(policy, guidance=guidance).search(model, histories, scope)
         if policy.guidance.scorer == Indifferent():
-            candidates = replace(candidates, score_kind=LOG_PROB)
+            unscored = torch.zeros_like(candidates.scored)
+            candidates = replace(candidates, score_kind=LOG_PROB, scored=unscored)
         kept = torch.cat([_inner(candidates, trie.num_levels), candidates.leaves], dim=1)
         return Proposals(
             candidates=candidates,
@@ -95,6 +96,12 @@ class _Recorder:
         """See `PrefixScorer.name`."""
         return self.scorer.name
 
+    def flops(
+        self, history_lengths: Int[Tensor, " users"], scored: Int[Tensor, " users"]
+    ) -> Int[Tensor, " users"] | None:
+        """See `CountedScorer.flops`; remembering takes none."""
+        return Guidance(scorer=self.scorer).flops(history_lengths, scored)
+
     def begin(self, root: StepOutput, context: Context, scope: Scope) -> PrefixScores:
         """See `PrefixScorer.begin`."""
         scores_of = self.scorer.begin(root, context, scope)
@@ -111,6 +118,12 @@ class Indifferent:
     """Scores every prefix alike."""
 
     name: str = "nothing"
+
+    def flops(
+        self, history_lengths: Int[Tensor, " users"], scored: Int[Tensor, " users"]
+    ) -> Int[Tensor, " users"]:
+        """See `CountedScorer.flops`; nothing is multiplied."""
+        return torch.zeros_like(scored)
 
     def begin(self, root: StepOutput, context: Context, scope: Scope) -> PrefixScores:
         """See `PrefixScorer.begin`."""

@@ -33,7 +33,8 @@ class SearchNode:
 
     state: in the trie.
     parent: its state; that of the root is `NO_STATE`.
-    score: what the search ranks by; comparable within a depth.
+    score: what the search ranks the prefixes of a depth by, and comparable there alone; of
+        value-guided decoding, which grows by more than that, the value.
     rank: place among the proposals of its depth, from 1 for the best; None where it is none.
     is_target: whether the item that came next is below.
     """
@@ -131,9 +132,13 @@ def search_tree(
             guidances[_OWN] = policy.guidance
         paths = paths_to(torch.cat([seen.proposed, own[None]], dim=1), trie)
         by_name = BatchScores.begin(model, history, scope, guidances).along(paths)
-    name = _OWN if guidances else LOG_PROB
-    if isinstance(policy, ValueBeamSearch | ValueGuidedDecoding):
-        name = VALUE
+    log_probs = by_name[LOG_PROB][0]
+    if isinstance(policy, ValueBeamSearch):
+        scores = policy.ranked_by(by_name[VALUE][0], log_probs)
+    elif isinstance(policy, ValueGuidedDecoding):
+        scores = by_name[VALUE][0]
+    else:
+        scores = by_name.get(_OWN, by_name[LOG_PROB])[0]
     is_node = is_first_on_paths(paths)[0]
     depths = torch.arange(1, trie.num_levels + 1, device=trie.device).expand(is_node.shape)
     states = paths[0][is_node]
@@ -143,14 +148,15 @@ def search_tree(
         trie.parent(states),
         depths[is_node],
         trie.codes_of(states),
-        by_name[name][0][is_node],
-        by_name[LOG_PROB][0][is_node],
+        scores[is_node],
+        log_probs[is_node],
     )
     rows = sorted(zip(*(column.tolist() for column in columns), strict=True))
+    looked_at = set(seen.proposed[0].tolist())
     proposed = {
         state
         for state, _, _, _, _, log_prob in rows
-        if state in set(seen.proposed[0].tolist()) and log_prob > -torch.inf
+        if state in looked_at and log_prob > -torch.inf
     }
     ranks = _ranks([(depth, score, state) for state, _, depth, _, score, _ in rows], proposed)
     above = {parent for state, parent, *_ in rows if state in proposed}

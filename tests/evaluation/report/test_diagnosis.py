@@ -23,6 +23,7 @@ from sidestep.search.item_support import ItemSupport
 from sidestep.search.policy import Scope
 from sidestep.search.proposals import plain_beam
 from sidestep.search.scorer import Guidance
+from sidestep.search.value_beam import ValueBeamSearch
 from tests.browser import SCHEMES, WIDTHS, problems
 from tests.evaluation.rows import rows_of
 from tests.search.fakes import ItemTable, ValueTable, histories_of
@@ -112,6 +113,18 @@ def test_without_an_oracle_the_page_says_how_to_get_one(found):
     assert "--prefixes all" in recall.caption
 
 
+@pytest.mark.parametrize("weight", [0.0, 1.0])
+def test_a_value_beam_keeps_what_its_tree_ranks_first(weight):
+    policy = ValueBeamSearch(num_beams=8, candidates=24, likelihood_weight=weight)
+    tree = search_tree(policy, MODEL, histories_of(4), SCOPE, target=1295)
+    assert tree.score_kind == ("value + log_prob" if weight else "value")
+    kept = [node for node in tree.nodes.values() if node.fate in ("expanded", "kept")]
+    assert {node.rank for node in kept if node.depth > 1} == set(range(1, 9))
+    found = policy.search(MODEL, histories_of(4), SCOPE)
+    best = [tree.nodes[state].score for state in found.leaves[0].tolist()]
+    assert best == pytest.approx(found.scores[0].tolist(), abs=1e-5)
+
+
 def test_a_node_has_the_fate_that_the_search_gave_it():
     for policy in SEARCHES:
         tree = search_tree(policy, MODEL, histories_of(4), SCOPE, target=1295)
@@ -132,9 +145,7 @@ def test_a_node_has_the_fate_that_the_search_gave_it():
         for depth in range(1, 5):
             assert tree.count(depth, "expanded", "kept") == (6 if depth == 1 else 8)
             at = [node for node in tree.nodes.values() if node.depth == depth]
-            assert tree.count(depth, "expanded", "kept", "pruned") == min(
-                24, 6 if depth == 1 else 24
-            )
+            assert tree.count(depth, "expanded", "kept", "pruned") == (6 if depth == 1 else 24)
             assert sum(node.is_target for node in at) == 1
             ranked = sorted((node for node in at if node.rank), key=lambda node: node.rank)
             scores = [node.score for node in ranked]

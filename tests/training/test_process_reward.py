@@ -84,6 +84,8 @@ def test_states_come_with_dropout_only_where_it_is_asked_for():
     assert torch.equal(plain(BATCH).loss, plain(BATCH).loss)
     assert not torch.equal(noisy(BATCH).loss, noisy(BATCH).loss)
     assert not noisy.backbone.training
+    noisy.eval()
+    assert torch.equal(noisy(BATCH).loss, plain(BATCH).loss)
 
 
 def test_the_backbone_is_neither_trained_nor_kept():

@@ -37,7 +37,7 @@ class ProcessRewardTrainingConfig(BaseModel):
 
     joint: NextCodeConfig | None = None
     """What the backbone goes on lowering beside, as published; the scores' gradients then reach it
-    too, and dropout is on. None leaves it as it is."""
+    too, and its dropout is on whatever `backbone_dropout` says. None leaves it as it is."""
 
 
 class ProcessRewardObjective(Objective):
@@ -141,7 +141,7 @@ class ProcessRewardObjective(Objective):
         if self._is_backbone_trained:
             states = backbone.next_item_states(histories)[:, :, 0]
         else:
-            backbone.train(self.config.backbone_dropout)
+            backbone.train(self.config.backbone_dropout and self.training)
             with torch.no_grad():
                 states = backbone.next_item_states(histories)[:, :, 0]
             backbone.eval()

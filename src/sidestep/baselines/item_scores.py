@@ -112,7 +112,7 @@ class PopularityRecommender(ItemScoreRecommender):
         return len(self.counts)
 
     def flops(self, histories: HistoryBatch) -> Int[Tensor, " users"]:
-        """None at all."""
+        """0: nothing is multiplied."""
         return torch.zeros_like(histories.lengths)
 
     def scores(self, histories: HistoryBatch) -> Float[Tensor, "users items"]:

@@ -16,7 +16,8 @@ def matrix_flops(*modules: nn.Module) -> int:
     """Of one position that passes every matrix of the modules once: two per weight.
 
     Matrices are the weights of two dimensions, tables of embeddings aside. Where a router chooses
-    among experts, all of them count, which is more than is done.
+    among experts that have a matrix each, all count, which is more than is done; experts in one
+    tensor of three dimensions do not count.
     """
     return sum(
         2 * weight.numel()

@@ -171,7 +171,7 @@ class HuggingFaceModel(SemanticIdModel):
 
     @cached_property
     def backbone_flops(self) -> CausalFlops:
-        """What positions take, the head aside; more than that in a mixture of experts."""
+        """What positions take, the head aside; of experts see `matrix_flops`."""
         config = self.text_config
         head_dim = getattr(config, "head_dim", None)
         width = config.hidden_size if head_dim is None else config.num_attention_heads * head_dim

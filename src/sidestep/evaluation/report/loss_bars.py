@@ -41,8 +41,8 @@ def loss_bars(searches: Sequence[SearchQuality], *, title: str) -> Drawing:
     parts.append(Markup("</g>"))
     caption = (
         "Every user's target is lost at one depth or kept to the end. Dropped: the search looked "
-        "at its prefix and kept others. Never proposed: it kept the prefix before, but likelihood "
-        "did not put the next one among those it looked at."
+        "at its prefix and kept others. Never proposed: it kept the prefix before, but never "
+        "looked at the next one."
     )
     return Drawing(
         title=title,

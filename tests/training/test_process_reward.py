@@ -109,7 +109,7 @@ def test_joint_training_lowers_the_sum_of_both_losses():
 
 
 def test_a_joint_loss_that_does_not_fit_the_backbone_is_refused_by_name():
-    with pytest.raises(ValueError, match="joint: item_weight is 1.0, but the model has no item"):
+    with pytest.raises(ValueError, match="joint: item_weight is 1"):
         objective_of(joint=NextCodeConfig(item_weight=1.0))
 
 

@@ -46,15 +46,9 @@ def process_reward(trie, **shape):
 
 def saved(path, **shape):
     known = Catalog.build(ITEM_IDS, IDS, SIZES)
-    save_bundle(
-        path,
-        network=backbone(),
-        catalog=known,
-        max_history=4,
-        seed=0,
-        process_reward=process_reward(known.trie, **shape),
-        guidance=GUIDANCE,
-    )
+    save_bundle(path, network=backbone(), catalog=known, max_history=4, seed=0)
+    plain = load(path, device="cpu")
+    save_loaded(path, plain.with_process_reward(process_reward(known.trie, **shape), GUIDANCE))
     return path
 
 
@@ -128,13 +122,18 @@ def test_damaged_and_foreign_weights_are_refused(tmp_path):
 
 def test_one_of_another_catalog_or_without_a_backbone_is_not_saved(tmp_path):
     known, other = (Catalog.build(ITEM_IDS[:n], IDS[:n], SIZES) for n in (5, 4))
-    foreign = {"max_history": 4, "seed": 0, "process_reward": process_reward(other.trie)}
+    foreign = process_reward(other.trie)
+    for name, of, network in (
+        ("coded", known, backbone()),
+        ("scored", other, SasRec(SasRecConfig(dim=8, num_layers=1, max_items=4), 4)),
+    ):
+        save_bundle(tmp_path / name, network=network, catalog=of, max_history=4, seed=0)
+    coded, scored = (load(tmp_path / name, device="cpu") for name in ("coded", "scored"))
     with pytest.raises(ValueError, match="knows 7 prefixes, but the catalog has 9"):
-        save_bundle(tmp_path / "a", network=backbone(), catalog=known, **foreign)
-    sasrec = SasRec(SasRecConfig(dim=8, num_layers=1, max_items=4), 4)
+        save_loaded(tmp_path / "a", coded.with_process_reward(foreign))
     with pytest.raises(ValueError, match="reads the states of a network of semantic IDs"):
-        save_bundle(tmp_path / "a", network=sasrec, catalog=other, **foreign)
-    assert not list(tmp_path.iterdir())
+        save_loaded(tmp_path / "a", scored.with_process_reward(foreign))
+    assert not (tmp_path / "a").exists()
 
 
 def test_appending_keeps_the_scores_of_old_prefixes_and_survives_the_folder(tmp_path):

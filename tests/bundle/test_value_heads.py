@@ -38,8 +38,8 @@ def saved(path):
     network = Transformer(shape, torch.from_numpy(IDS), SIZES)
     torch.nn.init.normal_(network.code_embedding.weight)
     catalog = Catalog.build(ITEM_IDS, IDS, SIZES)
-    held = {"value_head": a_head(), "value_use": USE}
-    save_bundle(path, network=network, catalog=catalog, max_history=4, seed=0, **held)
+    save_bundle(path, network=network, catalog=catalog, max_history=4, seed=0)
+    save_loaded(path, load(path, device="cpu").with_value_head(a_head(), USE))
     return path
 
 
@@ -97,10 +97,11 @@ def test_appending_leaves_old_items_their_values_and_gives_new_ones_some(tmp_pat
 
 def test_one_of_other_semantic_ids_or_without_a_network_of_them_is_not_saved(tmp_path):
     loaded = load(saved(tmp_path / "good"), device="cpu")
-    whole = {"catalog": loaded.catalog, "max_history": 4, "seed": 0}
     with pytest.raises(ValueError, match="of semantic IDs of 3 codes, but those of the catalog"):
-        save_bundle(tmp_path / "bad", network=loaded.network, value_head=a_head(3), **whole)
+        save_loaded(tmp_path / "bad", loaded.with_value_head(a_head(3)))
     sasrec = SasRec(SasRecConfig(dim=8, num_layers=1, max_items=4), 5)
+    save_bundle(tmp_path / "sasrec", network=sasrec, catalog=loaded.catalog, max_history=4, seed=0)
+    scored = load(tmp_path / "sasrec", device="cpu")
     with pytest.raises(ValueError, match="a value head reads the states of a network of semantic"):
-        save_bundle(tmp_path / "bad", network=sasrec, value_head=a_head(), **whole)
+        save_loaded(tmp_path / "bad", scored.with_value_head(a_head()))
     assert not (tmp_path / "bad").exists()

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import sidestep
-from sidestep.bundle.folder import save_bundle
+from sidestep.bundle.folder import save_bundle, save_loaded
 from sidestep.model.process_reward import ProcessRewardConfig, ProcessRewardModel
 from sidestep.model.transformer import Transformer, TransformerConfig
 from sidestep.model.value_head import ValueHead, ValueHeadConfig
@@ -51,11 +51,11 @@ def test_what_has_no_place_in_the_layout_is_said_to_stay_behind(shop, tmp_path):
         ProcessRewardConfig(dim=4), num_prefixes=catalog.trie.num_nodes(), memory_dim=8
     )
     head = ValueHead(ValueHeadConfig(num_heads=2), dim=8, num_levels=catalog.num_levels)
-    beside = {"process_reward": reward, "value_head": head}
-    whole = {"network": network, "catalog": catalog, "max_history": 7, "seed": 0}
-    save_bundle(tmp_path / "both", **whole, **beside)
-    save_bundle(tmp_path / "head", **whole, value_head=head)
-    save_bundle(tmp_path / "none", **whole)
+    none = tmp_path / "none"
+    save_bundle(none, network=network, catalog=catalog, max_history=7, seed=0)
+    with_head = sidestep.load(none, device="cpu").with_value_head(head)
+    save_loaded(tmp_path / "head", with_head)
+    save_loaded(tmp_path / "both", with_head.with_process_reward(reward))
     said = {
         name: " ".join(call("export", tmp_path / name, "--out", tmp_path / "hf").stderr.split())
         for name in ("both", "head", "none")

@@ -4,7 +4,7 @@ A process reward model scores prefixes that are not extended yet, a value head s
 ones promise. Both read the states of the network, which recommends as without them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 import torch
@@ -57,12 +57,11 @@ def build_process_reward(
     Raises:
         RuntimeError: the weights are another network's.
     """
-    # As `build_network`: what the initialisation draws must not disturb the caller.
-    with torch.random.fork_rng(devices=[]):
-        network = ProcessRewardModel(
-            config, num_prefixes=trie.num_nodes(), memory_dim=backbone.head_weight.shape[1]
-        )
-    return _trained(network, weights)
+    dim = backbone.head_weight.shape[1]
+    num_prefixes = trie.num_nodes()
+    return _made(
+        lambda: ProcessRewardModel(config, num_prefixes=num_prefixes, memory_dim=dim), weights
+    )
 
 
 def build_value_head(
@@ -76,13 +75,14 @@ def build_value_head(
     Raises:
         RuntimeError: the weights are another network's.
     """
+    dim = backbone.head_weight.shape[1]
+    return _made(lambda: ValueHead(config, dim=dim, num_levels=trie.num_levels), weights)
+
+
+def _made(make: Callable[[], N], weights: Mapping[str, Tensor]) -> N:
+    # As `build_network`: what the initialisation draws must not disturb the caller.
     with torch.random.fork_rng(devices=[]):
-        dim = backbone.head_weight.shape[1]
-        head = ValueHead(config, dim=dim, num_levels=trie.num_levels)
-    return _trained(head, weights)
-
-
-def _trained(network: N, weights: Mapping[str, Tensor]) -> N:
+        network = make()
     network.load_state_dict(weights)
     network.requires_grad_(requires_grad=False).eval()
     return network

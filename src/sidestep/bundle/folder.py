@@ -21,10 +21,7 @@ from sidestep.bundle.manifest import (
     FORMAT,
     MANIFEST,
     SCHEMA_VERSION,
-    KeptProcessReward,
-    KeptValueHead,
     Manifest,
-    ValueUse,
     library_versions,
     read_manifest,
 )
@@ -38,10 +35,7 @@ from sidestep.bundle.networks import (
 )
 from sidestep.catalog.catalog import Catalog
 from sidestep.files import check_replaceable, file_sha256, whole_folder, write_json
-from sidestep.model.process_reward import ProcessRewardModel
 from sidestep.model.semantic_id_model import SemanticIdModel
-from sidestep.model.value_head import ValueHead
-from sidestep.search.scorer import GuidanceConfig
 
 _WEIGHTS = "model.safetensors"
 _PROCESS_REWARD = "process_reward.safetensors"
@@ -60,13 +54,8 @@ def save_bundle(
     counts: np.ndarray | None = None,
     training: Mapping[str, Any] | None = None,
     data: Mapping[str, Any] | None = None,
-    num_new_items: int = 0,
-    process_reward: ProcessRewardModel | None = None,
-    guidance: GuidanceConfig | None = None,
-    value_head: ValueHead | None = None,
-    value_use: ValueUse | None = None,
 ) -> None:
-    """Writes a bundle, whole or not at all; an older bundle at `path` is replaced.
+    """Writes a new bundle, whole or not at all; an older bundle at `path` is replaced.
 
     Args:
         path: the folder.
@@ -77,18 +66,48 @@ def save_bundle(
         counts: interactions per item in training, for popularity.
         training: a summary, as JSON.
         data: name and hashes of the dataset, as JSON.
-        num_new_items: see `Manifest`.
-        process_reward: what can guide the search of the network.
-        guidance: of the search by which its weights were chosen; None is the default.
-        value_head: what says what prefixes of the network promise.
-        value_use: how it is meant to be used; None is the default.
 
     Raises:
-        ValueError: a network and counts or neither, a process reward model or a value head of
-            another catalog, or something else stands at `path`.
+        ValueError: a network and counts or neither, or something else stands at `path`.
     """
     if (network is None) == (counts is None):
         raise ValueError("a bundle holds either a network or counts; give one of the two.")
+    manifest = Manifest(
+        format=FORMAT,
+        schema_version=SCHEMA_VERSION,
+        kind=kind_of(network),
+        model=description_of(network),
+        max_history=max_history,
+        seed=seed,
+        training=dict(training or {}),
+        data=dict(data or {}),
+        catalog_version=catalog.version,
+        libraries={},
+        files={},
+    )
+    save_loaded(
+        path,
+        LoadedRecommender(
+            manifest=manifest,
+            catalog=catalog,
+            network=network,
+            counts=counts,
+            device=torch.device("cpu"),
+        ),
+    )
+
+
+def save_loaded(path: Path, loaded: LoadedRecommender) -> None:
+    """Writes a recommender as a bundle, for example after items were appended or retired.
+
+    Whole or not at all; an older bundle at `path` is replaced.
+
+    Raises:
+        ValueError: a process reward model or a value head does not fit network and catalog, or
+            something else stands at `path`.
+    """
+    network, catalog = loaded.network, loaded.catalog.to("cpu")
+    process_reward, value_head = loaded.process_reward, loaded.value_head
     refuse_misfit(network, catalog.trie, process_reward=process_reward, value_head=value_head)
     check_replaceable(
         path,
@@ -96,72 +115,30 @@ def save_bundle(
         lambda folder: (folder / MANIFEST).is_file(),
         (MANIFEST, _WEIGHTS, _PROCESS_REWARD, _VALUE_HEAD, CATALOG),
     )
-    kind = kind_of(network)
     with whole_folder(path) as folder:
         if network is not None:
             save_file(weights_of(network), folder / _WEIGHTS)
         else:
-            assert counts is not None
-            save_file({_COUNTS: torch.from_numpy(np.ascontiguousarray(counts))}, folder / _WEIGHTS)
+            counts = np.ascontiguousarray(loaded.counts)
+            save_file({_COUNTS: torch.from_numpy(counts)}, folder / _WEIGHTS)
         for file, module in ((_PROCESS_REWARD, process_reward), (_VALUE_HEAD, value_head)):
             if module is not None:
                 save_file(plain_weights(module), folder / file)
         catalog.save(folder / CATALOG)
-        manifest = Manifest(
-            format=FORMAT,
-            schema_version=SCHEMA_VERSION,
-            kind=kind,
-            model=description_of(network),
-            max_history=max_history,
-            num_new_items=num_new_items,
-            process_reward=_kept_process_reward(process_reward, guidance),
-            value_head=_kept_value_head(value_head, value_use),
-            seed=seed,
-            training=dict(training or {}),
-            data=dict(data or {}),
-            catalog_version=catalog.version,
-            libraries=library_versions(kind),
-            files={
+        # What was loaded may be of an older schema, and may have grown since.
+        of_today = {
+            "schema_version": SCHEMA_VERSION,
+            "model": description_of(network),
+            "catalog_version": catalog.version,
+            "libraries": library_versions(loaded.kind),
+            "files": {
                 file.relative_to(folder).as_posix(): file_sha256(file)
                 for file in sorted(folder.rglob("*"))
                 if file.is_file()
             },
-        )
+        }
+        manifest = loaded.manifest.model_copy(update=of_today)
         write_json(folder / MANIFEST, manifest.model_dump(mode="json"))
-
-
-def save_loaded(path: Path, loaded: LoadedRecommender) -> None:
-    """Writes a recommender as a bundle again, for example after items were appended or retired."""
-    save_bundle(
-        path,
-        network=loaded.network,
-        catalog=loaded.catalog.to("cpu"),
-        max_history=loaded.max_history,
-        seed=loaded.manifest.seed,
-        counts=loaded.counts,
-        training=loaded.manifest.training,
-        data=loaded.manifest.data,
-        num_new_items=loaded.manifest.num_new_items,
-        process_reward=loaded.process_reward,
-        guidance=loaded.guidance,
-        value_head=loaded.value_head,
-        value_use=loaded.value_use,
-    )
-
-
-def _kept_process_reward(
-    network: ProcessRewardModel | None, guidance: GuidanceConfig | None
-) -> KeptProcessReward | None:
-    if network is None:
-        return None
-    return KeptProcessReward(model=network.config, guidance=guidance or GuidanceConfig())
-
-
-def _kept_value_head(head: ValueHead | None, use: ValueUse | None) -> KeptValueHead | None:
-    if head is None:
-        return None
-    use = use or ValueUse()
-    return KeptValueHead(model=head.config, guidance=use.guidance, gamma=use.gamma)
 
 
 def load(

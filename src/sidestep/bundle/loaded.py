@@ -1,7 +1,7 @@
 """A bundle in memory: histories of item IDs in, ranked item IDs out."""
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -15,7 +15,7 @@ from sidestep.baselines.item_scores import (
     PopularityRecommender,
     SasRecRecommender,
 )
-from sidestep.bundle.manifest import Kind, Manifest, ValueUse
+from sidestep.bundle.manifest import KeptProcessReward, KeptValueHead, Kind, Manifest, ValueUse
 from sidestep.bundle.networks import Network
 from sidestep.catalog.availability import Availability
 from sidestep.catalog.catalog import Catalog
@@ -71,6 +71,36 @@ class LoadedRecommender:
     value_head: ValueHead | None = None
     counts: np.ndarray | None = field(repr=False)
     device: torch.device
+
+    def with_process_reward(
+        self, network: ProcessRewardModel, guidance: GuidanceConfig | None = None
+    ) -> "LoadedRecommender":
+        """The same with a process reward model beside its network.
+
+        Args:
+            network: trained on this network and catalog.
+            guidance: of the search by which its weights were chosen; None is the default.
+        """
+        kept = KeptProcessReward(model=network.config, guidance=guidance or GuidanceConfig())
+        manifest = self.manifest.model_copy(update={"process_reward": kept})
+        return replace(self, manifest=manifest, process_reward=network)
+
+    def with_value_head(self, head: ValueHead, use: ValueUse | None = None) -> "LoadedRecommender":
+        """The same with a value head beside its network.
+
+        Args:
+            head: trained on this network.
+            use: how it is meant to be used; None is the default.
+        """
+        use = use or ValueUse()
+        kept = KeptValueHead(model=head.config, guidance=use.guidance, gamma=use.gamma)
+        manifest = self.manifest.model_copy(update={"value_head": kept})
+        return replace(self, manifest=manifest, value_head=head)
+
+    def without_value_head(self) -> "LoadedRecommender":
+        """The same without what was learned on states that its network no longer has."""
+        manifest = self.manifest.model_copy(update={"value_head": None})
+        return replace(self, manifest=manifest, value_head=None)
 
     @property
     def kind(self) -> Kind:

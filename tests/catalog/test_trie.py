@@ -169,6 +169,18 @@ def test_the_ancestor_at_a_depth_is_the_prefix_of_the_path(catalog):
         assert torch.equal(trie.path(ancestors[is_deep]), paths)
 
 
+@given(catalogs())
+@settings(max_examples=10)
+def test_the_prefixes_of_a_state_are_its_ancestors_from_one_code_on(catalog):
+    ids, sizes, _ = catalog
+    trie = Trie.build(ids, sizes)
+    states = every_state(trie)
+    by_depth = [trie.ancestor(states, depth) for depth in range(1, len(sizes) + 1)]
+    prefixes = trie.prefixes(states)
+    assert prefixes.equal(torch.stack(by_depth, dim=-1))
+    assert prefixes[:, :2].eq(NO_STATE).all()  # of `NO_STATE` and of the root
+
+
 @given(catalogs(), st.integers(2**20, 2**40))
 @settings(max_examples=10)
 def test_semantic_ids_too_wide_for_one_integer_give_the_same_trie(catalog, size):

@@ -255,10 +255,22 @@ class Trie:
             states = torch.where(states >= end, self.parent(states), states)
         return states.masked_fill(states < self.depth_starts[depth], NO_STATE)
 
+    def prefixes(self, states: Int[Tensor, "*shape"]) -> Int[Tensor, "*shape levels"]:
+        """The states on the way from the root to each state, of 1 code to all, itself the last.
+
+        `NO_STATE` past the end of the way, and so everywhere for the root and for `NO_STATE`.
+        """
+        states = states.long()
+        by_depth = []
+        for first in self.depth_starts[-2:0:-1]:
+            is_here = states >= first
+            by_depth.append(states.masked_fill(~is_here, NO_STATE))
+            states = torch.where(is_here, self.parent(states), states)
+        return torch.stack(by_depth[::-1], dim=-1)
+
     def path(self, states: Int[Tensor, "*shape"]) -> Int[Tensor, "*shape levels"]:
         """The codes from the root to each state, padded with `NO_CODE` at the end."""
-        steps = [self.ancestor(states, depth) for depth in range(1, self.num_levels + 1)]
-        return self.codes_of(torch.stack(steps, dim=-1))
+        return self.codes_of(self.prefixes(states))
 
     def leaf_range(
         self, states: Int[Tensor, "*shape"]

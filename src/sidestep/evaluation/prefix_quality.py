@@ -250,7 +250,7 @@ class _Judge:
         by_name = scores.along(paths)
         found: dict[tuple[str, str], Tensor] = {}
         is_prefix = is_first_on_paths(paths) & (by_name[LOG_PROB] > -torch.inf)
-        on_way = torch.stack([trie.ancestor(own, level + 1) for level in range(trie.num_levels)], 1)
+        on_way = trie.prefixes(own)
         is_own = paths == on_way[:, None]
         is_other = is_prefix & ~is_own
         others = {

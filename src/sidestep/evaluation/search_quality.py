@@ -142,15 +142,14 @@ def _seen(
 ) -> dict[str, Float[Tensor, "users _"]]:
     """Numbers of each user, one or one per depth, by what they are."""
     own = trie.leaf_of(targets)
-    on_way = torch.stack([trie.ancestor(own, depth + 1) for depth in range(trie.num_levels)], dim=1)
+    on_way = trie.prefixes(own)
     leaves, tokens = proposals.candidates.leaves, proposals.candidates.tokens
     is_leaf = leaves != NO_STATE
-    returned = torch.cat([trie.ancestor(leaves, depth + 1) for depth in range(trie.num_levels)], 1)
     is_kept = _holds(proposals.kept, on_way)
     lost = losses(_holds(proposals.proposed, on_way), is_kept)
     numbers = {
         "kept": is_kept,
-        "recalled": _holds(returned, on_way),
+        "recalled": _holds(trie.prefixes(leaves).flatten(1), on_way),
         "dropped": lost.dropped,
         "unproposed": lost.unproposed,
         "size": is_leaf.sum(dim=1)[:, None],

@@ -124,7 +124,7 @@ def search_tree(
     """
     trie = scope.trie
     own = trie.leaf_of(torch.tensor([target], device=trie.device))
-    way = {int(trie.ancestor(own, depth)) for depth in range(trie.num_levels + 1)}
+    way = set(trie.prefixes(own)[0].tolist())
     with torch.no_grad():
         seen = watched(policy, model, history, scope)
         guidances = {}

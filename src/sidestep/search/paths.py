@@ -47,8 +47,7 @@ def paths_to(
     keys = keys.masked_fill(ordered == NO_STATE, torch.iinfo(torch.long).max)
     num_paths = int((ordered != NO_STATE).sum(dim=1).max())
     ordered = ordered.gather(1, keys.argsort(dim=1, stable=True)[:, :num_paths])
-    by_depth = [trie.ancestor(ordered, depth) for depth in range(1, trie.num_levels + 1)]
-    return torch.stack(by_depth, dim=2)
+    return trie.prefixes(ordered)
 
 
 def is_first_on_paths(

@@ -54,8 +54,7 @@ def watched(
         )
     candidates = policy.search(model, histories, scope)
     if candidates.tree is None:
-        depths = range(1, trie.num_levels + 1)
-        kept = torch.cat([trie.ancestor(candidates.leaves, depth) for depth in depths], dim=1)
+        kept = trie.prefixes(candidates.leaves).flatten(1)
         every = torch.arange(1, trie.num_nodes(), device=kept.device)
         return Proposals(candidates=candidates, proposed=every.expand(len(kept), -1), kept=kept)
     tree = candidates.tree

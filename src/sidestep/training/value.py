@@ -77,7 +77,7 @@ class ValueTree:
             is_found = (found == targets[:, None]).any(dim=1)
             missed = targets.masked_fill(is_found, NO_STATE)
             leaves = torch.cat([found, missed[:, None]], dim=1)
-        states = _prefixes(leaves, trie)
+        states = trie.prefixes(leaves)
         return ValueTree(
             leaves=leaves,
             states=states,
@@ -164,7 +164,7 @@ class ValueObjective(Objective):
         rewards = step_rewards(
             self._leaf_embeddings(tree.leaves, trie),
             self.embeddings[targets],
-            tree.states == _prefixes(leaves, trie)[:, None],
+            tree.states == trie.prefixes(leaves)[:, None],
             shared,
             self.weights,
         )
@@ -219,9 +219,3 @@ def tree_values(
     roots, below = head.begin(root.hidden, capacity=candidates * levels)
     values, _ = head.extend(below, step.hidden, parents, depths, is_node=is_node)
     return roots[:, 0], values.gather(1, columns.flatten(1)).view(users, candidates, levels)
-
-
-def _prefixes(leaves: Int[Tensor, "*batch"], trie: Trie) -> Int[Tensor, "*batch levels"]:
-    """The states on the way to each leaf, from 1 code to all."""
-    by_depth = [trie.ancestor(leaves, depth) for depth in range(1, trie.num_levels + 1)]
-    return torch.stack(by_depth, dim=-1)

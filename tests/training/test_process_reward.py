@@ -16,7 +16,7 @@ from sidestep.step import NO_ITEM, HistoryBatch
 from sidestep.training.loop import TrainingConfig
 from sidestep.training.next_code import NextCodeConfig, NextCodeObjective
 from sidestep.training.process_reward import ProcessRewardObjective, ProcessRewardTrainingConfig
-from sidestep.training.stages import ValidationConfig, train_process_reward
+from sidestep.training.stages import Course, ValidationConfig, train_process_reward
 
 from .test_stages import a_catalog, a_split
 
@@ -136,11 +136,13 @@ def test_trained_it_tells_the_next_items_prefixes_from_others(tmp_path):
         model=ProcessRewardConfig(dim=16),
         objective=ProcessRewardTrainingConfig(num_negatives=8),
         guidance=GuidanceConfig(likelihood_weight=0.0),
-        training=TrainingConfig(epochs=60, batch_size=12, learning_rate=0.02, device="cpu"),
-        max_history=4,
-        folder=tmp_path,
-        seed=0,
-        validation=ValidationConfig(num_beams=4),
+        course=Course(
+            training=TrainingConfig(epochs=60, batch_size=12, learning_rate=0.02, device="cpu"),
+            max_history=4,
+            folder=tmp_path,
+            seed=0,
+            validation=ValidationConfig(num_beams=4),
+        ),
     )
     # Who goes round the items in steps of one can be foretold from the last one; asked as trained.
     guidance = Guidance(scorer=ProcessReward(network=trained.network))
@@ -166,12 +168,14 @@ def test_a_run_is_not_continued_beside_another_backbone(tmp_path):
             model=ProcessRewardConfig(dim=4),
             objective=ProcessRewardTrainingConfig(num_negatives=2),
             guidance=GuidanceConfig(),
-            training=TrainingConfig(epochs=1, batch_size=12, device="cpu"),
-            max_history=4,
-            folder=tmp_path,
-            seed=0,
-            validation=ValidationConfig(num_beams=4),
-            resume=True,
+            course=Course(
+                training=TrainingConfig(epochs=1, batch_size=12, device="cpu"),
+                max_history=4,
+                folder=tmp_path,
+                seed=0,
+                validation=ValidationConfig(num_beams=4),
+                resume=True,
+            ),
         )
 
     first = trained().network.embedding.weight

@@ -12,7 +12,7 @@ from sidestep.model.transformer import TransformerConfig
 from sidestep.training.loop import TrainingConfig
 from sidestep.training.next_code import NextCodeConfig
 from sidestep.training.next_item import NextItemConfig
-from sidestep.training.stages import ValidationConfig, train_sasrec, train_semantic_id_model
+from sidestep.training.stages import Course, ValidationConfig, train_sasrec, train_semantic_id_model
 
 NUM_ITEMS = 12
 SIZES = (3, 4)
@@ -41,11 +41,13 @@ def trained(folder, *, model: TransformerConfig, objective: NextCodeConfig, seed
         a_catalog(),
         model=model,
         objective=objective,
-        training=TRAINING,
-        max_history=4,
-        folder=folder,
-        seed=seed,
-        validation=ValidationConfig(num_users=6, num_beams=4),
+        course=Course(
+            training=TRAINING,
+            max_history=4,
+            folder=folder,
+            seed=seed,
+            validation=ValidationConfig(num_users=6, num_beams=4),
+        ),
     )
 
 
@@ -76,11 +78,9 @@ def sasrec(folder, *, num_items: int = NUM_ITEMS, max_history: int = 4, resume: 
         num_items,
         model=SasRecConfig(dim=8, num_layers=1, num_heads=2, max_items=4),
         objective=NextItemConfig(),
-        training=TRAINING,
-        max_history=max_history,
-        resume=resume,
-        folder=folder,
-        seed=0,
+        course=Course(
+            training=TRAINING, max_history=max_history, folder=folder, seed=0, resume=resume
+        ),
     )
 
 
@@ -99,10 +99,7 @@ def test_a_split_of_another_catalog_is_refused(tmp_path):
             a_catalog(),
             model=TransformerConfig(dim=8, num_layers=1, num_heads=2),
             objective=NextCodeConfig(),
-            training=TRAINING,
-            max_history=4,
-            folder=tmp_path,
-            seed=0,
+            course=Course(training=TRAINING, max_history=4, folder=tmp_path, seed=0),
         )
 
 

@@ -20,7 +20,7 @@ from sidestep.search.scorer import GuidanceConfig
 from sidestep.step import NO_ITEM, HistoryBatch
 from sidestep.training.loop import TrainingConfig
 from sidestep.training.next_code import NextCodeConfig
-from sidestep.training.stages import ValidationConfig, train_semantic_id_model, train_value
+from sidestep.training.stages import Course, ValidationConfig, train_semantic_id_model, train_value
 from sidestep.training.value import (
     ValueObjective,
     ValueTrainingConfig,
@@ -168,11 +168,13 @@ def test_on_a_shop_the_loss_falls_and_right_prefixes_are_worth_more(tmp_path):
         catalog,
         model=TransformerConfig(dim=16, num_layers=1, num_heads=2, history="items"),
         objective=NextCodeConfig(),
-        training=training,
-        max_history=8,
-        folder=tmp_path / "policy",
-        seed=0,
-        validation=ValidationConfig(num_users=10),
+        course=Course(
+            training=training,
+            max_history=8,
+            folder=tmp_path / "policy",
+            seed=0,
+            validation=ValidationConfig(num_users=10),
+        ),
     ).network
     before = {name: weights.clone() for name, weights in policy.state_dict().items()}
     embeddings = torch.nn.functional.one_hot(torch.from_numpy(kinds)).float()
@@ -186,11 +188,13 @@ def test_on_a_shop_the_loss_falls_and_right_prefixes_are_worth_more(tmp_path):
         # A narrow beam would show unlikely prefixes only where they are right.
         policy=Sampling(num_samples=12, temperature=2.0),
         guidance=GuidanceConfig(likelihood_weight=0.0),
-        training=training.model_copy(update={"learning_rate": 5e-3, "validate_every": 6}),
-        max_history=8,
-        folder=tmp_path / "value",
-        seed=0,
-        validation=ValidationConfig(num_beams=4),
+        course=Course(
+            training=training.model_copy(update={"learning_rate": 5e-3, "validate_every": 6}),
+            max_history=8,
+            folder=tmp_path / "value",
+            seed=0,
+            validation=ValidationConfig(num_beams=4),
+        ),
     )
     assert trained.result.best_epoch == 6  # the one epoch that was judged by a search
     head = trained.network

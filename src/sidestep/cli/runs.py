@@ -54,6 +54,7 @@ from sidestep.training.loop import (
     steps_per_epoch,
 )
 from sidestep.training.stages import (
+    Course,
     Trained,
     new_process_reward,
     new_sasrec,
@@ -410,6 +411,15 @@ def _trained(
     report: Callable[[Progress], None] | None,
 ) -> Trained[Transformer] | Trained[SasRec] | Trained[ProcessRewardModel] | Trained[ValueHead]:
     split, catalog = ready.split, ready.catalog
+    course = Course(
+        training=config.training,
+        max_history=ready.max_history,
+        folder=folder.path,
+        seed=seed,
+        validation=config.validation,
+        resume=resume,
+        report=report,
+    )
     if isinstance(config, ValueRun):
         assert ready.embeddings is not None
         return train_value(
@@ -421,13 +431,7 @@ def _trained(
             objective=config.objective,
             policy=config.candidates.policy(),
             guidance=config.guidance,
-            training=config.training,
-            max_history=ready.max_history,
-            folder=folder.path,
-            seed=seed,
-            validation=config.validation,
-            resume=resume,
-            report=report,
+            course=course,
         )
     if isinstance(config, ProcessRewardRun):
         return train_process_reward(
@@ -437,13 +441,7 @@ def _trained(
             model=config.model,
             objective=config.objective,
             guidance=config.guidance,
-            training=config.training,
-            max_history=ready.max_history,
-            folder=folder.path,
-            seed=seed,
-            validation=config.validation,
-            resume=resume,
-            report=report,
+            course=course,
         )
     if isinstance(config, SasRecRun):
         return train_sasrec(
@@ -451,26 +449,14 @@ def _trained(
             catalog.num_items,
             model=config.model,
             objective=config.objective,
-            training=config.training,
-            max_history=config.max_history,
-            folder=folder.path,
-            seed=seed,
-            validation=config.validation,
-            resume=resume,
-            report=report,
+            course=course,
         )
     return train_semantic_id_model(
         split,
         catalog,
         model=config.model,
         objective=config.objective,
-        training=config.training,
-        max_history=config.max_history,
-        folder=folder.path,
-        seed=seed,
-        validation=config.validation,
-        resume=resume,
-        report=report,
+        course=course,
     )
 
 

@@ -6,7 +6,7 @@ loop; there is no second loop here.
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -66,6 +66,28 @@ class ValidationConfig(BaseModel):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Course:
+    """How a training goes, whatever is trained.
+
+    training: by which steps.
+    max_history: most recent items shown, in training and in validation.
+    folder: of the run, see `loop.train`.
+    seed: of initial weights, shuffling and dropout.
+    validation: how the weights are chosen.
+    resume: continue an interrupted run in `folder`.
+    report: called after every step, see `loop.train`.
+    """
+
+    training: TrainingConfig
+    max_history: int
+    folder: Path
+    seed: int
+    validation: ValidationConfig = field(default_factory=ValidationConfig)
+    resume: bool = False
+    report: Callable[[Progress], None] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Trained(Generic[N]):
     """A network with its best weights, in `eval` mode on the training device."""
 
@@ -79,13 +101,7 @@ def train_semantic_id_model(
     *,
     model: TransformerConfig,
     objective: NextCodeConfig,
-    training: TrainingConfig,
-    max_history: int,
-    folder: Path,
-    seed: int,
-    validation: ValidationConfig | None = None,
-    resume: bool = False,
-    report: Callable[[Progress], None] | None = None,
+    course: Course,
 ) -> Trained[Transformer]:
     """Trains a Transformer to write the next item's semantic ID; validates by beam search.
 
@@ -94,21 +110,14 @@ def train_semantic_id_model(
         catalog: the semantic IDs; its item indices are those of the split.
         model: shape of the network.
         objective: what is lowered.
-        training: how.
-        max_history: most recent items shown, in training and in validation.
-        folder: of the run, see `loop.train`.
-        seed: of initial weights, shuffling and dropout.
-        validation: how to validate; None takes the defaults.
-        resume: continue an interrupted run in `folder`.
-        report: called after every step, see `loop.train`.
+        course: how the training goes.
 
     Raises:
         ValueError: see `loop.train`; also where split, catalog and configurations do not fit.
     """
     _check_items(split, catalog.num_items)
-    network, lowered = new_transformer(catalog, model, objective, seed=seed)
-    validation = validation or ValidationConfig()
-    policy = BeamSearch(num_beams=validation.num_beams)
+    network, lowered = new_transformer(catalog, model, objective, seed=course.seed)
+    policy = BeamSearch(num_beams=course.validation.num_beams)
 
     def recommender(device: torch.device) -> Recommender:
         return GenerativeRecommender(network, catalog.trie.to(device), policy)
@@ -117,13 +126,7 @@ def train_semantic_id_model(
         lowered,
         recommender,
         split,
-        training,
-        validation,
-        max_history=max_history,
-        folder=folder,
-        seed=seed,
-        resume=resume,
-        report=report,
+        course,
         about={
             "kind": "semantic-id-transformer",
             "catalog": catalog.version,
@@ -140,13 +143,7 @@ def train_sasrec(
     *,
     model: SasRecConfig,
     objective: NextItemConfig,
-    training: TrainingConfig,
-    max_history: int,
-    folder: Path,
-    seed: int,
-    validation: ValidationConfig | None = None,
-    resume: bool = False,
-    report: Callable[[Progress], None] | None = None,
+    course: Course,
 ) -> Trained[SasRec]:
     """Trains SASRec with the full cross-entropy; validates by its ranking of the whole catalog.
 
@@ -160,7 +157,9 @@ def train_sasrec(
             the split names an item outside the catalog.
     """
     _check_items(split, num_items)
-    network, lowered = new_sasrec(num_items, model, objective, max_history=max_history, seed=seed)
+    network, lowered = new_sasrec(
+        num_items, model, objective, max_history=course.max_history, seed=course.seed
+    )
 
     def recommender(device: torch.device) -> Recommender:
         return SasRecRecommender(network)
@@ -169,13 +168,7 @@ def train_sasrec(
         lowered,
         recommender,
         split,
-        training,
-        validation or ValidationConfig(),
-        max_history=max_history,
-        folder=folder,
-        seed=seed,
-        resume=resume,
-        report=report,
+        course,
         about={
             "kind": "sasrec",
             "model": model.model_dump(mode="json"),
@@ -193,13 +186,7 @@ def train_process_reward(
     model: ProcessRewardConfig,
     objective: ProcessRewardTrainingConfig,
     guidance: GuidanceConfig,
-    training: TrainingConfig,
-    max_history: int,
-    folder: Path,
-    seed: int,
-    validation: ValidationConfig | None = None,
-    resume: bool = False,
-    report: Callable[[Progress], None] | None = None,
+    course: Course,
 ) -> Trained[ProcessRewardModel]:
     """Trains a process reward model beside a network that stays as it is, or learns jointly.
 
@@ -213,14 +200,13 @@ def train_process_reward(
         ValueError: see `loop.train`; also where split, catalog and configurations do not fit.
     """
     _check_items(split, catalog.num_items)
-    validation = validation or ValidationConfig()
-    network = new_process_reward(catalog, backbone, model, seed=seed)
+    network = new_process_reward(catalog, backbone, model, seed=course.seed)
     policy = GuidedBeamSearch(
         guidance=Guidance(
             scorer=ProcessReward(network=network), likelihood_weight=guidance.likelihood_weight
         ),
-        num_beams=validation.num_beams,
-        candidates=guidance.candidates_per_beam * validation.num_beams,
+        num_beams=course.validation.num_beams,
+        candidates=guidance.candidates_per_beam * course.validation.num_beams,
     )
 
     def recommender(device: torch.device) -> Recommender:
@@ -230,13 +216,7 @@ def train_process_reward(
         ProcessRewardObjective(network, backbone, catalog.trie, objective),
         recommender,
         split,
-        training,
-        validation,
-        max_history=max_history,
-        folder=folder,
-        seed=seed,
-        resume=resume,
-        report=report,
+        course,
         about={
             "kind": "process-reward",
             "catalog": catalog.version,
@@ -259,13 +239,7 @@ def train_value(
     objective: ValueTrainingConfig,
     policy: SearchPolicy,
     guidance: GuidanceConfig,
-    training: TrainingConfig,
-    max_history: int,
-    folder: Path,
-    seed: int,
-    validation: ValidationConfig | None = None,
-    resume: bool = False,
-    report: Callable[[Progress], None] | None = None,
+    course: Course,
 ) -> Trained[ValueHead]:
     """Trains a value head on what a search finds, beside a network that stays as it is.
 
@@ -282,13 +256,12 @@ def train_value(
         ValueError: see `loop.train`; also where split, catalog and configurations do not fit.
     """
     _check_items(split, catalog.num_items)
-    validation = validation or ValidationConfig()
     head, lowered = new_value_head(
-        catalog, backbone, embeddings, model, objective, policy, seed=seed
+        catalog, backbone, embeddings, model, objective, policy, seed=course.seed
     )
     search = ValueBeamSearch(
-        num_beams=validation.num_beams,
-        candidates=guidance.candidates_per_beam * validation.num_beams,
+        num_beams=course.validation.num_beams,
+        candidates=guidance.candidates_per_beam * course.validation.num_beams,
         likelihood_weight=guidance.likelihood_weight,
     )
 
@@ -300,13 +273,7 @@ def train_value(
         lowered,
         recommender,
         split,
-        training,
-        validation,
-        max_history=max_history,
-        folder=folder,
-        seed=seed,
-        resume=resume,
-        report=report,
+        course,
         about={
             "kind": "value",
             "catalog": catalog.version,
@@ -317,7 +284,7 @@ def train_value(
             "policy": repr(policy),
             "guidance": guidance.model_dump(mode="json"),
         },
-        windows=value_windows(split, objective, max_history=max_history),
+        windows=value_windows(split, objective, max_history=course.max_history),
     )
     return Trained(network=head, result=result)
 
@@ -417,14 +384,8 @@ def _train(
     objective: Objective,
     recommender: Callable[[torch.device], Recommender],
     split: Split,
-    training: TrainingConfig,
-    validation: ValidationConfig,
+    course: Course,
     *,
-    max_history: int,
-    folder: Path,
-    seed: int,
-    resume: bool,
-    report: Callable[[Progress], None] | None,
     about: dict[str, Any],
     windows: Windows | None = None,
 ) -> TrainingResult:
@@ -433,7 +394,7 @@ def _train(
     Args:
         windows: None takes all targets of the training part.
     """
-    rows = _validation_rows(split, validation)
+    rows = _validation_rows(split, course.validation)
 
     def validate() -> float:
         device = next(objective.parameters()).device
@@ -441,26 +402,26 @@ def _train(
             recommender(device),
             rows,
             k=_VALIDATION_CUTOFF,
-            batch_size=validation.batch_size,
-            max_history=max_history,
+            batch_size=course.validation.batch_size,
+            max_history=course.max_history,
             device=device,
         )
         return evaluation.metrics[VALIDATION_METRIC]
 
     return train(
         objective,
-        training_windows(split.train, max_history) if windows is None else windows,
-        training,
-        folder=folder,
-        seed=seed,
+        training_windows(split.train, course.max_history) if windows is None else windows,
+        course.training,
+        folder=course.folder,
+        seed=course.seed,
         # Without validation rows the last weights are kept.
         validate=validate if len(rows) else None,
-        resume=resume,
-        report=report,
+        resume=course.resume,
+        report=course.report,
         about={
             **about,
-            "max_history": max_history,
-            "validation": validation.model_dump(mode="json"),
+            "max_history": course.max_history,
+            "validation": course.validation.model_dump(mode="json"),
         },
     )
 

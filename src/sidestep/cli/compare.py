@@ -9,7 +9,8 @@ import typer
 from rich.table import Table
 
 from sidestep.cli.console import OUT, print_json, say, table
-from sidestep.cli.evaluations import found_evaluations, num_users
+from sidestep.cli.evaluations import num_users
+from sidestep.cli.kept_evaluations import found_evaluations
 from sidestep.cli.options import AsJson
 from sidestep.cli.reports import METRIC, refuse_report_at, write_report
 from sidestep.evaluation import compare as comparing

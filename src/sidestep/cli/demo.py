@@ -29,9 +29,9 @@ from sidestep.cli.evaluations import (
     Asked,
     evaluate_run,
     evaluation_bar,
-    save_evaluation,
 )
 from sidestep.cli.inputs import fingerprint, split_of, strategy_of
+from sidestep.cli.kept_evaluations import save_evaluation
 from sidestep.cli.options import AsJson
 from sidestep.cli.reports import METRIC, write_report
 from sidestep.cli.runs import RunFolder, RunInfo, train_run

@@ -1,25 +1,22 @@
 """`sidestep evaluate`: a run on a split, measured in the one way."""
 
-from datetime import date
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from sidestep.bundle.folder import load
-from sidestep.bundle.loaded import LoadedRecommender
 from sidestep.cli.console import OUT, print_json, say, table
 from sidestep.cli.dry_run import DryRun, tell_plan
-from sidestep.cli.environment import command_line, git_commit, machine
 from sidestep.cli.evaluations import (
     Asked,
     evaluate_run,
     evaluation_bar,
     num_users,
     plan_evaluation,
-    save_evaluation,
 )
 from sidestep.cli.inputs import load_dataset
+from sidestep.cli.kept_evaluations import quality_fields, refuse_for_results, save_evaluation
 from sidestep.cli.options import AsJson
 from sidestep.cli.reports import refuse_report_at, write_report
 from sidestep.cli.runs import RunFolder
@@ -103,7 +100,8 @@ def evaluate(
     """
     folder = RunFolder(run)
     info = folder.info()
-    commit = None if results_file is None else _checked_for_results(split, selected=selected)
+    if results_file is not None:
+        refuse_for_results(split, selected=selected)
     if report is not None:
         refuse_report_at(report)
     asked = Asked(
@@ -138,71 +136,18 @@ def evaluate(
             loaded, data, asked, catalog_name=catalog_name, progress=progress
         )
     path = save_evaluation(folder, evaluation, per_user, batch_size=batch_size)
-    line = _line(loaded, evaluation, per_user, selected=selected, trials=trials)
+    line = quality_fields(path, selected=selected, trials=trials)
     if results_file is not None:
-        assert commit is not None
-        results.append(results_file, QualityLine(**line, commit=commit))
+        results.append(results_file, QualityLine.model_validate(line))
     if report is not None:
         write_report(report, [(path, per_user)], compare([per_user]), dataset=data)
     if json:
-        print_json({**_plain(line), "per_user": str(path)})
+        print_json({**line, "per_user": str(path)})
         return
     _print(evaluation, per_user)
     say(f"Wrote {path.parent}.")
     if report is not None:
         say(f"Wrote {report}.")
-
-
-def _line(
-    loaded: LoadedRecommender,
-    evaluation: Evaluation,
-    per_user: PerUser,
-    *,
-    selected: bool,
-    trials: int | None,
-) -> dict[str, Any]:
-    """What a quality file says of the evaluation, but for the commit."""
-    return {
-        "dataset": per_user.dataset,
-        "method": per_user.method,
-        "split": per_user.split,
-        "seed": per_user.seed,
-        "setting": per_user.setting,
-        "selected": selected,
-        "metrics": evaluation.metrics,
-        "trials": trials,
-        "train_s": loaded.manifest.training.get("seconds", 0.0),
-        "ms_per_user": evaluation.ms_per_user,
-        "tokens_per_user": evaluation.tokens_per_user,
-        "scored_per_user": evaluation.scored_per_user,
-        "flops_per_user": evaluation.flops_per_user,
-        "command": command_line(),
-        "date": date.today(),
-        "machine": machine(),
-    }
-
-
-def _checked_for_results(split: SplitName, *, selected: bool) -> str:
-    """The commit; refuses what the results file would refuse, before the work is done."""
-    if split == "test" and not selected:
-        raise ValueError(
-            "--results with --split test needs --selected: only the setting that validation chose "
-            "may see the test rows."
-        )
-    commit = git_commit()
-    if commit is None:
-        raise ValueError(
-            "--results needs the commit, but this folder is in no git repository; run it there."
-        )
-    return commit
-
-
-def _plain(line: dict[str, Any]) -> dict[str, Any]:
-    return {
-        **line,
-        "setting": line["setting"].model_dump(mode="json"),
-        "date": line["date"].isoformat(),
-    }
 
 
 def _print(evaluation: Evaluation, per_user: PerUser) -> None:

@@ -1,35 +1,26 @@
-"""Evaluations: how a run's is made, kept in its folder, and found again."""
+"""Evaluations: how a run's is asked for, planned and made; kept ones are in `kept_evaluations`."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import date
 from pathlib import Path
 from typing import Literal
 
 from rich.progress import Progress as ProgressBar
 
 from sidestep.bundle.loaded import LoadedRecommender
-from sidestep.bundle.manifest import MANIFEST
 from sidestep.cli.console import ERR
-from sidestep.cli.environment import command_line, git_commit, machine
 from sidestep.cli.inputs import refuse_other_data, split_of, strategy_of
 from sidestep.cli.runs import RunFolder
 from sidestep.cli.searches import AskedSearch, weights_in_words
 from sidestep.data.dataset import Dataset
 from sidestep.data.splits import Rows, Split
-from sidestep.evaluation import evaluator, results
+from sidestep.evaluation import evaluator
 from sidestep.evaluation.evaluator import Evaluation
-from sidestep.evaluation.results import PerUser, Setting, SplitName, read_per_user
-from sidestep.files import file_sha256, read_json, write_json
+from sidestep.evaluation.results import PerUser, Setting, SplitName
 from sidestep.model.transformer import Transformer
 
 LIST_LENGTH = 50
-
-_PER_USER = "per_user.parquet"
-
-METRICS_FILE = "metrics.json"
-"""Beside the per-user file: what only the whole of the lists could tell, and what it cost."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +53,7 @@ class Planned:
 
     def folder(self, run: RunFolder) -> Path:
         """Where it is kept."""
-        return run.evaluation(_name(self.split, self.method, self.setting))
+        return run.evaluation(evaluation_name(self.split, self.method, self.setting))
 
 
 def evaluate_run(
@@ -133,95 +124,6 @@ def evaluated_rows(
     return rows.select(evaluator.fixed_users(len(rows), num_users)), num_users
 
 
-def save_evaluation(
-    folder: RunFolder, evaluation: Evaluation, per_user: PerUser, *, batch_size: int
-) -> Path:
-    """Keeps an evaluation in its run's folder; returns its per-user file.
-
-    An older evaluation with the same settings is replaced.
-    """
-    path = folder.evaluation(_name(per_user.split, per_user.method, per_user.setting))
-    results.write_per_user(path / _PER_USER, per_user)
-    write_json(
-        path / METRICS_FILE,
-        {
-            "method": per_user.method,
-            "split": per_user.split,
-            "seed": per_user.seed,
-            "setting": per_user.setting.model_dump(mode="json"),
-            "metrics": evaluation.metrics,
-            "ms_per_user": evaluation.ms_per_user,
-            "tokens_per_user": evaluation.tokens_per_user,
-            "scored_per_user": evaluation.scored_per_user,
-            "flops_per_user": evaluation.flops_per_user,
-            "commit": git_commit(),
-            "command": command_line(),
-            "date": date.today().isoformat(),
-            "machine": machine(),
-            "batch_size": batch_size,
-            "bundle": file_sha256(folder.bundle / MANIFEST),
-        },
-    )
-    return path / _PER_USER
-
-
-def kept_evaluation(folder: RunFolder, planned: Planned, *, batch_size: int) -> Path | None:
-    """The per-user file of an evaluation that need not be made again; None where there is none.
-
-    Of the same bundle and setting, and by the same machine and batch size, for times depend on
-    these; what was kept before costs were counted is made again.
-    """
-    path = planned.folder(folder)
-    if not ((path / _PER_USER).is_file() and (path / METRICS_FILE).is_file()):
-        return None
-    kept = read_json(path / METRICS_FILE)
-    expected = {
-        "setting": planned.setting.model_dump(mode="json"),
-        "machine": machine(),
-        "batch_size": batch_size,
-        "bundle": file_sha256(folder.bundle / MANIFEST),
-    }
-    is_same = all(kept.get(name) == value for name, value in expected.items())
-    return path / _PER_USER if is_same and "scored_per_user" in kept else None
-
-
-def found_evaluations(
-    path: Path, split: SplitName, users: int | Literal["all"]
-) -> list[tuple[Path, PerUser]]:
-    """The evaluation that a path names, or all of a run on the split and the users.
-
-    Args:
-        path: a run's folder, the folder of one evaluation, or its file.
-        split: for a run's folder.
-        users: for a run's folder; "all", or so many fixed random ones.
-
-    Returns:
-        The per-user files and what they hold.
-
-    Raises:
-        FileNotFoundError: there is none; says which command makes it.
-    """
-    if path.is_file():
-        return [(path, read_per_user(path))]
-    if (path / _PER_USER).is_file():
-        return [(path / _PER_USER, read_per_user(path / _PER_USER))]
-    files = sorted((path / "evaluations").glob(f"{split}-*/{_PER_USER}"))
-    found = [(file, run) for file in files if _is_on(run := read_per_user(file), users)]
-    if not found:
-        raise FileNotFoundError(
-            f"{path}: no evaluation on {split} and the users {users!r} here; run 'sidestep "
-            f"evaluate {path} --split {split} --users {users}'."
-        )
-    return found
-
-
-def _is_on(run: PerUser, users: int | Literal["all"]) -> bool:
-    """Whether an evaluation is the one on `users`: so many of fewer are all of them."""
-    if run.setting.users == "all" and users != "all":
-        return len(run.user_ids) <= users
-    return run.setting.users == users
-
-
 def num_users(text: str) -> int | None:
     """The number of users an option names; None for all.
 
@@ -282,7 +184,7 @@ def _setting(
     )
 
 
-def _name(split: SplitName, method: str, setting: Setting) -> str:
+def evaluation_name(split: SplitName, method: str, setting: Setting) -> str:
     """Tells apart the evaluations of one run."""
     parts = [split, method]
     if setting.beams is not None:

@@ -11,8 +11,9 @@ from sidestep.bundle.manifest import MANIFEST, Manifest, read_manifest
 from sidestep.catalog.catalog import Catalog
 from sidestep.cli.console import say
 from sidestep.cli.environment import command_line, git_commit, machine
-from sidestep.cli.evaluations import METRICS_FILE, evaluated_rows
+from sidestep.cli.evaluations import evaluated_rows
 from sidestep.cli.inputs import fingerprint, split_of
+from sidestep.cli.kept_evaluations import kept_beside
 from sidestep.cli.plain_yaml import read_yaml
 from sidestep.cli.runs import RunFolder
 from sidestep.data.dataset import Dataset
@@ -25,7 +26,6 @@ from sidestep.evaluation.report.id_tables import id_tables
 from sidestep.evaluation.report.page import Section, write_page
 from sidestep.evaluation.report.table import Table
 from sidestep.evaluation.results import PerUser
-from sidestep.files import read_json
 from sidestep.training.stages import VALIDATION_METRIC
 
 METRIC = VALIDATION_METRIC
@@ -106,7 +106,7 @@ def write_report(
 
 def _evaluated(file: Path, per_user: PerUser) -> EvaluatedRun:
     """An evaluation with what was kept of it and of its run."""
-    kept = _kept(file)
+    kept = kept_beside(file)
     folder = _run_of(file)
     manifest = None if folder is None else _manifest(folder)
     return EvaluatedRun(
@@ -124,13 +124,6 @@ def _evaluated(file: Path, per_user: PerUser) -> EvaluatedRun:
         if folder is None or manifest is None
         else {**_flat(read_yaml(folder.config)), **_outcome(manifest)},
     )
-
-
-def _kept(file: Path) -> dict[str, Any]:
-    """What `save_evaluation` wrote beside the per-user file."""
-    metrics = file.with_name(METRICS_FILE)
-    content = read_json(metrics) if metrics.is_file() else {}
-    return content if isinstance(content, dict) else {}
 
 
 def _run_of(file: Path) -> RunFolder | None:
@@ -216,7 +209,7 @@ def _data_facts(manifest: Manifest) -> dict[str, str]:
 
 def _made_by(evaluations: Sequence[tuple[Path, PerUser]]) -> dict[str, str]:
     """Where the evaluations came from, as far as they say."""
-    kept = [_kept(file) for file, _ in evaluations]
+    kept = [kept_beside(file) for file, _ in evaluations]
     facts = {}
     for title, name in (
         ("Evaluated by", "command"),

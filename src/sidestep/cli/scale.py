@@ -1,44 +1,31 @@
 """`sidestep scale`: the searches of a run at growing budgets, below what no budget exceeds."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from sidestep import __version__
 from sidestep.bundle.folder import load
 from sidestep.bundle.loaded import LoadedRecommender
-from sidestep.cli.budgets import AXES, BudgetedSearch, budgeted, ceiling_of, searches_of
+from sidestep.cli.budgets import AXES, budgeted, ceiling_of, searches_of
 from sidestep.cli.console import OUT, print_json, say, table
 from sidestep.cli.dry_run import DryRun, tell_plan
-from sidestep.cli.environment import command_line, git_commit, machine
-from sidestep.cli.evaluations import (
-    LIST_LENGTH,
-    METRICS_FILE,
-    Asked,
-    Planned,
-    evaluate_run,
-    evaluation_bar,
-    kept_evaluation,
-    num_users,
-    plan_evaluation,
-    save_evaluation,
-)
+from sidestep.cli.environment import command_line, machine
+from sidestep.cli.evaluations import LIST_LENGTH, Asked, num_users
 from sidestep.cli.inputs import load_dataset
+from sidestep.cli.kept_evaluations import kept_beside, refuse_for_results
 from sidestep.cli.options import AsJson, split_names
 from sidestep.cli.reports import refuse_report_at
 from sidestep.cli.runs import RunFolder
 from sidestep.cli.searches import NUM_BEAMS, LikelihoodWeight, SearchName, Weights, read_weights
-from sidestep.data.dataset import Dataset
-from sidestep.evaluation import results
+from sidestep.cli.sweep import Sweep
 from sidestep.evaluation.compare import rows_in_words
 from sidestep.evaluation.report.page import write_page
 from sidestep.evaluation.report.scaling import scaling_page
-from sidestep.evaluation.results import PerUser, QualityLine, SplitName, read_per_user
-from sidestep.evaluation.scaling import Scaling, ScalingPoint, scaling_point
-from sidestep.files import read_json
+from sidestep.evaluation.results import PerUser, SplitName, read_per_user
+from sidestep.evaluation.scaling import Scaling
 
 TIMES = "1,2,3,4,6"
 
@@ -107,10 +94,10 @@ def scale(
     refuse_report_at(page)
     factors = read_times(times)
     if results_file is not None:
-        _checked_for_results(split)
+        refuse_for_results(split, selected=False)
     data = load_dataset(dataset or Path(info.dataset))
     loaded = load(folder.path)
-    sweep = _Sweep(
+    sweep = Sweep(
         folder=folder,
         loaded=loaded,
         data=data,
@@ -124,31 +111,28 @@ def scale(
     )
     weight = None if likelihood_weight is None else read_weights(likelihood_weight)
     names = _checked_searches(loaded, searches, weight)
-    num_levels = loaded.catalog.num_levels
-    planned = [
-        (name, budgeted(name, factor, beams=beams, weight=weight, num_levels=num_levels))
+    grown = [
+        budgeted(name, factor, beams=beams, weight=weight, num_levels=loaded.catalog.num_levels)
         for name in names
         for factor in factors
     ]
-    above = {name: ceiling_of(name, weight=weight) if ceiling else None for name in names}
-    wanted = [one for _, one in planned] + [one for one in above.values() if one is not None]
-    for one in wanted:  # refuses what cannot be searched before the first long search
-        one.asked.policy(loaded, num_leaves=LIST_LENGTH)
+    above = {name: ceiling_of(name, weight=weight) for name in names if ceiling}
+    ceilings = {name: search for name, search in above.items() if search is not None}
+    wanted = [*grown, *ceilings.values()]
+    for search in wanted:  # refuses what cannot be searched before the first long search
+        search.asked.policy(loaded, num_leaves=LIST_LENGTH)
     if dry_run:
-        tell_plan(
-            page,
-            {
-                "rows": sweep.num_rows,
-                "searches": ", ".join(names),
-                "evaluations": len(wanted),
-                "measured before": sum(sweep.kept(one) is not None for one in wanted),
-            },
-            json=json,
-        )
+        plan: dict[str, int | float | str] = {
+            "rows": sweep.num_rows,
+            "searches": ", ".join(names),
+            "evaluations": len(wanted),
+            "measured before": sum(sweep.kept(search) is not None for search in wanted),
+        }
+        tell_plan(page, plan, json=json)
         return
     scaling = Scaling(
-        points=[sweep.point(one) for _, one in planned],
-        ceilings={name: sweep.point(one) for name, one in above.items() if one is not None},
+        points=[sweep.point(search) for search in grown],
+        ceilings={name: sweep.point(search) for name, search in ceilings.items()},
     )
     if results_file is not None:
         sweep.append_to(results_file)
@@ -157,13 +141,7 @@ def scale(
     title = f"Search budgets of {folder.path.name} on {first.dataset}, {first.split}"
     write_page(page, scaling_page(scaling, title=title, facts=_facts(first, rows, sweep.files)))
     if json:
-        print_json(
-            {
-                "path": str(page),
-                "points": [point.as_json() for point in scaling.points],
-                "ceilings": {name: point.as_json() for name, point in scaling.ceilings.items()},
-            }
-        )
+        print_json({"path": str(page), **scaling.as_json()})
         return
     _print(scaling, f"{title}, {rows}, seed {first.seed}")
     say(f"Wrote {page}.")
@@ -218,112 +196,9 @@ def _checked_searches(
     return names
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Sweep:
-    """Evaluations of one run that differ in their search alone.
-
-    files: the per-user files of those that were asked for so far.
-    """
-
-    folder: RunFolder
-    loaded: LoadedRecommender
-    data: Dataset
-    asked: Asked
-    catalog_name: str | None
-    files: list[Path] = field(default_factory=list)
-
-    @property
-    def num_rows(self) -> int:
-        """Rows that every search is measured on."""
-        return len(self._planned(self.asked).rows)
-
-    def kept(self, search: BudgetedSearch) -> Path | None:
-        """The per-user file of a search that was measured before."""
-        planned = self._planned(replace(self.asked, search=search.asked))
-        return kept_evaluation(self.folder, planned, batch_size=self.asked.batch_size)
-
-    def point(self, search: BudgetedSearch) -> ScalingPoint:
-        """A search measured, now or before."""
-        file = self.kept(search)
-        name = search.asked.chosen
-        if file is None:
-            asked = replace(self.asked, search=search.asked)
-            with evaluation_bar(f"{name}, {search.words}") as progress:
-                evaluation, per_user = evaluate_run(
-                    self.loaded,
-                    self.data,
-                    asked,
-                    catalog_name=self.catalog_name,
-                    progress=progress,
-                )
-            file = save_evaluation(self.folder, evaluation, per_user, batch_size=asked.batch_size)
-        self.files.append(file)
-        costs = _metrics_of(file)
-        return scaling_point(
-            read_per_user(file),
-            search=name,
-            budget=search.words,
-            metrics=costs["metrics"],
-            tokens=costs["tokens_per_user"],
-            scored=costs["scored_per_user"],
-            flops=costs["flops_per_user"],
-            ms=costs["ms_per_user"],
-        )
-
-    def append_to(self, path: Path) -> None:
-        """Appends a line per evaluation to a quality file, but for those that it has."""
-        there = {_place(line) for line in results.read(path)} if path.is_file() else set()
-        for file in dict.fromkeys(self.files):
-            line = self._line(file)
-            if _place(line) not in there:
-                results.append(path, line)
-
-    def _line(self, file: Path) -> QualityLine:
-        per_user, costs = read_per_user(file), _metrics_of(file)
-        kept = ("metrics", "ms_per_user", "tokens_per_user", "scored_per_user", "flops_per_user")
-        made = ("commit", "command", "date", "machine")
-        return QualityLine(
-            dataset=per_user.dataset,
-            method=per_user.method,
-            split=per_user.split,
-            seed=per_user.seed,
-            setting=per_user.setting,
-            selected=False,
-            train_s=self.loaded.manifest.training.get("seconds", 0.0),
-            **{name: costs[name] for name in (*kept, *made)},
-        )
-
-    def _planned(self, asked: Asked) -> Planned:
-        return plan_evaluation(self.loaded, self.data, asked, catalog_name=self.catalog_name)
-
-
-def _place(line: QualityLine) -> tuple[object, ...]:
-    """What no two lines of one run may share."""
-    return line.dataset, line.method, line.split, line.seed, line.setting
-
-
-def _metrics_of(file: Path) -> dict[str, Any]:
-    """What was kept beside a per-user file."""
-    content: dict[str, Any] = read_json(file.with_name(METRICS_FILE))
-    return content
-
-
-def _checked_for_results(split: SplitName) -> None:
-    """Refuses what the results file would refuse, before the work is done."""
-    if split == "test":
-        raise ValueError(
-            "--results with --split test: only the setting that validation chose may see the test "
-            "rows; measure that one with 'sidestep evaluate --selected'."
-        )
-    if git_commit() is None:
-        raise ValueError(
-            "--results needs the commit, but this folder is in no git repository; run it there."
-        )
-
-
 def _facts(first: PerUser, rows: str, files: Sequence[Path]) -> dict[str, str]:
     """How the page was made."""
-    made = [_metrics_of(file) for file in files]
+    made = [kept_beside(file) for file in files]
     return {
         "Dataset": first.dataset,
         "Rows": f"{first.split}, {rows}",

@@ -93,6 +93,13 @@ class Scaling:
         found = [name for name in self.points[0].metrics if re.fullmatch(r"HRecall@\d+@\d+", name)]
         return [*(name for name in METRICS if name in self.points[0].metrics), *found]
 
+    def as_json(self) -> dict[str, Any]:
+        """The same as plain lists, dictionaries and numbers."""
+        return {
+            "points": [point.as_json() for point in self.points],
+            "ceilings": {name: point.as_json() for name, point in self.ceilings.items()},
+        }
+
 
 def scaling_point(
     per_user: PerUser,

@@ -1,0 +1,145 @@
+"""Evaluations on disk: how they are kept in a run's folder, found again, and put into files."""
+
+from datetime import date
+from pathlib import Path
+from typing import Any, Literal
+
+from sidestep.bundle.manifest import MANIFEST, read_manifest
+from sidestep.cli.environment import command_line, git_commit, machine
+from sidestep.cli.evaluations import Planned, evaluation_name
+from sidestep.cli.runs import RunFolder
+from sidestep.evaluation import results
+from sidestep.evaluation.evaluator import Evaluation
+from sidestep.evaluation.results import PerUser, QualityLine, SplitName, read_per_user
+from sidestep.files import file_sha256, read_json, write_json
+
+_PER_USER = "per_user.parquet"
+
+_METRICS = "metrics.json"
+"""Beside the per-user file: what only the whole of the lists could tell, and what it cost."""
+
+
+def save_evaluation(
+    folder: RunFolder, evaluation: Evaluation, per_user: PerUser, *, batch_size: int
+) -> Path:
+    """Keeps an evaluation in its run's folder; returns its per-user file.
+
+    An older evaluation with the same settings is replaced.
+    """
+    name = evaluation_name(per_user.split, per_user.method, per_user.setting)
+    path = folder.evaluation(name)
+    manifest = folder.bundle / MANIFEST
+    results.write_per_user(path / _PER_USER, per_user)
+    write_json(
+        path / _METRICS,
+        {
+            "dataset": per_user.dataset,
+            "method": per_user.method,
+            "split": per_user.split,
+            "seed": per_user.seed,
+            "setting": per_user.setting.model_dump(mode="json"),
+            "metrics": evaluation.metrics,
+            "train_s": read_manifest(manifest).training.get("seconds", 0.0),
+            "ms_per_user": evaluation.ms_per_user,
+            "tokens_per_user": evaluation.tokens_per_user,
+            "scored_per_user": evaluation.scored_per_user,
+            "flops_per_user": evaluation.flops_per_user,
+            "commit": git_commit(),
+            "command": command_line(),
+            "date": date.today().isoformat(),
+            "machine": machine(),
+            "batch_size": batch_size,
+            "bundle": file_sha256(manifest),
+        },
+    )
+    return path / _PER_USER
+
+
+def kept_beside(file: Path) -> dict[str, Any]:
+    """What `save_evaluation` wrote beside a per-user file; empty where it lies alone."""
+    metrics = file.with_name(_METRICS)
+    content = read_json(metrics) if metrics.is_file() else {}
+    return content if isinstance(content, dict) else {}
+
+
+def quality_fields(
+    file: Path, *, selected: bool = False, trials: int | None = None
+) -> dict[str, Any]:
+    """What a quality file says of a kept evaluation, as JSON; a file also needs the commit.
+
+    Args:
+        file: its per-user file.
+        selected, trials: see `QualityLine`.
+    """
+    kept = {**kept_beside(file), "selected": selected, "trials": trials}
+    return {name: kept[name] for name in QualityLine.model_fields if name in kept}
+
+
+def refuse_for_results(split: SplitName, *, selected: bool) -> None:
+    """Raises a `ValueError` for what a quality file would refuse, before the work is done."""
+    if split == "test" and not selected:
+        raise ValueError(
+            "--results with --split test needs 'sidestep evaluate --selected': only the setting "
+            "that validation chose may see the test rows."
+        )
+    if git_commit() is None:
+        raise ValueError(
+            "--results needs the commit, but this folder is in no git repository; run it there."
+        )
+
+
+def kept_evaluation(folder: RunFolder, planned: Planned, *, batch_size: int) -> Path | None:
+    """The per-user file of an evaluation that need not be made again; None where there is none.
+
+    Of the same bundle and setting, and by the same machine and batch size, for times depend on
+    these; what was kept before costs were counted is made again.
+    """
+    path = planned.folder(folder)
+    kept = kept_beside(path / _PER_USER)
+    if not (path / _PER_USER).is_file():
+        return None
+    expected = {
+        "setting": planned.setting.model_dump(mode="json"),
+        "machine": machine(),
+        "batch_size": batch_size,
+        "bundle": file_sha256(folder.bundle / MANIFEST),
+    }
+    is_same = all(kept.get(name) == value for name, value in expected.items())
+    return path / _PER_USER if is_same and "train_s" in kept else None
+
+
+def found_evaluations(
+    path: Path, split: SplitName, users: int | Literal["all"]
+) -> list[tuple[Path, PerUser]]:
+    """The evaluation that a path names, or all of a run on the split and the users.
+
+    Args:
+        path: a run's folder, the folder of one evaluation, or its file.
+        split: for a run's folder.
+        users: for a run's folder; "all", or so many fixed random ones.
+
+    Returns:
+        The per-user files and what they hold.
+
+    Raises:
+        FileNotFoundError: there is none; says which command makes it.
+    """
+    if path.is_file():
+        return [(path, read_per_user(path))]
+    if (path / _PER_USER).is_file():
+        return [(path / _PER_USER, read_per_user(path / _PER_USER))]
+    files = sorted((path / "evaluations").glob(f"{split}-*/{_PER_USER}"))
+    found = [(file, run) for file in files if _is_on(run := read_per_user(file), users)]
+    if not found:
+        raise FileNotFoundError(
+            f"{path}: no evaluation on {split} and the users {users!r} here; run 'sidestep "
+            f"evaluate {path} --split {split} --users {users}'."
+        )
+    return found
+
+
+def _is_on(run: PerUser, users: int | Literal["all"]) -> bool:
+    """Whether an evaluation is the one on `users`: so many of fewer are all of them."""
+    if run.setting.users == "all" and users != "all":
+        return len(run.user_ids) <= users
+    return run.setting.users == users

@@ -1,0 +1,96 @@
+"""Sweeps: evaluations of one run that differ in their search alone."""
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from sidestep.bundle.loaded import LoadedRecommender
+from sidestep.cli.budgets import BudgetedSearch
+from sidestep.cli.evaluations import (
+    Asked,
+    Planned,
+    evaluate_run,
+    evaluation_bar,
+    plan_evaluation,
+)
+from sidestep.cli.kept_evaluations import (
+    kept_beside,
+    kept_evaluation,
+    quality_fields,
+    save_evaluation,
+)
+from sidestep.cli.runs import RunFolder
+from sidestep.data.dataset import Dataset
+from sidestep.evaluation import results
+from sidestep.evaluation.results import QualityLine, read_per_user
+from sidestep.evaluation.scaling import ScalingPoint, scaling_point
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Sweep:
+    """A run, how it is evaluated, and what was measured of it.
+
+    asked: of every evaluation, but for the search.
+    catalog_name: what results files call the semantic IDs, if that is known.
+    files: the per-user files of those that were asked for so far.
+    """
+
+    folder: RunFolder
+    loaded: LoadedRecommender
+    data: Dataset
+    asked: Asked
+    catalog_name: str | None
+    files: list[Path] = field(default_factory=list)
+
+    @property
+    def num_rows(self) -> int:
+        """Rows that every search is measured on."""
+        return len(self._planned(self.asked).rows)
+
+    def kept(self, search: BudgetedSearch) -> Path | None:
+        """The per-user file of a search that was measured before."""
+        planned = self._planned(replace(self.asked, search=search.asked))
+        return kept_evaluation(self.folder, planned, batch_size=self.asked.batch_size)
+
+    def point(self, search: BudgetedSearch) -> ScalingPoint:
+        """A search measured, now or before."""
+        file = self.kept(search)
+        name = search.asked.chosen
+        if file is None:
+            asked = replace(self.asked, search=search.asked)
+            with evaluation_bar(f"{name}, {search.words}") as progress:
+                evaluation, per_user = evaluate_run(
+                    self.loaded,
+                    self.data,
+                    asked,
+                    catalog_name=self.catalog_name,
+                    progress=progress,
+                )
+            file = save_evaluation(self.folder, evaluation, per_user, batch_size=asked.batch_size)
+        self.files.append(file)
+        costs = kept_beside(file)
+        return scaling_point(
+            read_per_user(file),
+            search=name,
+            budget=search.words,
+            metrics=costs["metrics"],
+            tokens=costs["tokens_per_user"],
+            scored=costs["scored_per_user"],
+            flops=costs["flops_per_user"],
+            ms=costs["ms_per_user"],
+        )
+
+    def append_to(self, path: Path) -> None:
+        """Appends a line per evaluation to a quality file, but for those that it has."""
+        there = {_place(line) for line in results.read(path)} if path.is_file() else set()
+        for file in dict.fromkeys(self.files):
+            line = QualityLine.model_validate(quality_fields(file))
+            if _place(line) not in there:
+                results.append(path, line)
+
+    def _planned(self, asked: Asked) -> Planned:
+        return plan_evaluation(self.loaded, self.data, asked, catalog_name=self.catalog_name)
+
+
+def _place(line: QualityLine) -> tuple[object, ...]:
+    """What no two lines of one run may share."""
+    return line.dataset, line.method, line.split, line.seed, line.setting

@@ -33,7 +33,8 @@ from sidestep.bundle.loaded import LoadedRecommender
 from sidestep.cli.config import TransformerRun, read_config
 from sidestep.cli.environment import command_line, git_commit, machine
 from sidestep.cli.inputs import make_catalog, split_of
-from sidestep.cli.runs import RunFolder, RunInfo, train_run
+from sidestep.cli.run_training import train_run
+from sidestep.cli.runs import RunFolder, RunInfo
 from sidestep.data.dataset import Dataset
 from sidestep.data.histories import Histories
 from sidestep.data.importers.lcrec import import_lcrec, lcrec_files

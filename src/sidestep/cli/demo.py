@@ -34,7 +34,8 @@ from sidestep.cli.inputs import fingerprint, split_of, strategy_of
 from sidestep.cli.kept_evaluations import save_evaluation
 from sidestep.cli.options import AsJson
 from sidestep.cli.reports import METRIC, write_report
-from sidestep.cli.runs import RunFolder, RunInfo, train_run
+from sidestep.cli.run_training import train_run
+from sidestep.cli.runs import RunFolder, RunInfo
 from sidestep.cli.searches import AskedSearch
 from sidestep.cli.sources import Sources, item_vectors
 from sidestep.cli.tokenize import learned_catalog

@@ -18,7 +18,8 @@ from sidestep.cli.dry_run import DryRun, tell_plan
 from sidestep.cli.entry import INTERRUPTED
 from sidestep.cli.inputs import load_catalog, load_dataset, split_of, warn_of_leak
 from sidestep.cli.options import AsJson
-from sidestep.cli.runs import RunFolder, RunInfo, plan_run, train_run
+from sidestep.cli.run_training import plan_run, train_run
+from sidestep.cli.runs import RunFolder, RunInfo
 from sidestep.training.loop import Progress
 from sidestep.training.stages import VALIDATION_METRIC
 

@@ -1,0 +1,37 @@
+"""Whether a training fits the memory of this machine."""
+
+from sidestep.cli.config import ProcessRewardRun, SasRecRun, TransformerRun
+from sidestep.cli.environment import memory_bytes
+
+_BYTES_PER_WEIGHT = 16
+"""In training: a weight, its gradient, and two moments of AdamW, in float32."""
+
+
+def refuse_beyond_memory(config: TransformerRun | SasRecRun, num_items: int) -> None:
+    """Raises a `ValueError` for a network whose training cannot fit this machine."""
+    model = config.model
+    # Not less than this: attention and feed-forward of each layer, and a vector per item.
+    num_weights = model.num_layers * 12 * model.dim**2
+    if isinstance(config, SasRecRun) or config.model.item_embedding:
+        num_weights += num_items * model.dim
+    needed = num_weights * _BYTES_PER_WEIGHT
+    if needed > memory_bytes():
+        raise ValueError(
+            f"model.dim {model.dim} with {model.num_layers} layers and {num_items:,} items takes "
+            f"{needed / 1e9:,.0f} GB to train, and this machine has {memory_bytes() / 1e9:,.0f}; "
+            "lower model.dim or model.num_layers."
+        )
+
+
+def refuse_prefixes_beyond_memory(config: ProcessRewardRun, num_prefixes: int) -> None:
+    """Raises a `ValueError` for a process reward model whose training cannot fit this machine."""
+    model = config.model
+    # Not less than this: a vector per row, and what is square in the width in each block.
+    num_weights = (model.hashed_rows or num_prefixes) * model.dim + model.num_blocks * model.dim**2
+    needed = num_weights * _BYTES_PER_WEIGHT
+    if needed > memory_bytes():
+        raise ValueError(
+            f"model.dim {model.dim} with {num_prefixes:,} prefixes takes {needed / 1e9:,.0f} GB to "
+            f"train, and this machine has {memory_bytes() / 1e9:,.0f}; lower model.dim, or let "
+            "prefixes share model.hashed_rows."
+        )

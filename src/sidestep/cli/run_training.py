@@ -1,0 +1,178 @@
+"""How a run is trained, whatever its kind: checks, the training, and the bundle it leaves.
+
+What the kinds are stands in `run_kinds`.
+"""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from accelerate import PartialState
+
+from sidestep.catalog.catalog import Catalog
+from sidestep.cli.config import AnyRun, PopularityRun
+from sidestep.cli.inputs import fingerprint
+from sidestep.cli.plain_yaml import read_yaml
+from sidestep.cli.run_kinds import Counting, Origin, RunTraining, prepared
+from sidestep.cli.runs import RunFolder, RunInfo
+from sidestep.data.dataset import Dataset
+from sidestep.training.checkpoint import checkpoints, refuse_other_run
+from sidestep.training.loop import (
+    RESUMABLE,
+    Progress,
+    TrainingConfig,
+    TrainingResult,
+    refuse_checkpoints,
+    steps_per_epoch,
+)
+from sidestep.training.stages import Course
+from sidestep.training.trackers import refuse_missing_trackers
+
+
+def train_run(
+    config: AnyRun,
+    dataset: Dataset,
+    catalog: Catalog | None,
+    *,
+    folder: RunFolder,
+    info: RunInfo,
+    resume: bool = True,
+    report: Callable[[Progress], None] | None = None,
+) -> TrainingResult | None:
+    """Trains what a configuration asks for and leaves the bundle in the run's folder.
+
+    An interrupted run leaves no bundle, but checkpoints: calling this again continues it.
+
+    Returns:
+        How the training ended; None where nothing is trained.
+
+    Raises:
+        ValueError: configuration, dataset and catalog do not fit, the network is larger than the
+            memory, or the folder holds another run.
+    """
+    run, _ = _checked(config, dataset, catalog, folder, seed=info.seed, resume=resume)
+    # Not before everything was checked: a folder that says what it holds should hold it.
+    if isinstance(run, Counting):
+        folder.write(config, info)
+        run.save(folder.bundle, Origin(seed=info.seed, training={}, data=fingerprint(dataset)))
+        return None
+    assert not isinstance(config, PopularityRun)
+    if not checkpoints(folder.path):
+        folder.write(config, info)
+    trained = run.train(
+        Course(
+            training=config.training,
+            max_history=run.material.max_history,
+            folder=folder.path,
+            seed=info.seed,
+            validation=config.validation,
+            resume=resume,
+            report=report,
+        )
+    )
+    result = trained.result
+    if result.stopped == "interrupted" or not PartialState().is_main_process:
+        return result
+    # Again, because a resumed run may have other settings where they change no step.
+    folder.write(config, info)
+    origin = Origin(seed=info.seed, training=_summary(result), data=fingerprint(dataset))
+    run.save(folder.bundle, trained.network, origin)
+    return result
+
+
+def plan_run(
+    config: AnyRun,
+    dataset: Dataset,
+    catalog: Catalog | None,
+    *,
+    folder: RunFolder,
+    seed: int,
+    resume: bool = True,
+) -> dict[str, int | float | str]:
+    """Checks what `train_run` would, as far as that takes no training; returns sizes by name.
+
+    Raises:
+        ValueError: see there.
+    """
+    run, work = _checked(config, dataset, catalog, folder, seed=seed, resume=resume)
+    sizes: dict[str, int | float | str] = {
+        "users": len(run.material.split.train),
+        "items": run.material.catalog.num_items,
+        "validation_rows": len(run.material.split.validation),
+    }
+    if work is None:
+        return sizes
+    for checkpoint in checkpoints(folder.path)[-1:]:
+        kept = _common(read_yaml(folder.config), folder.info().seed)
+        refuse_other_run(checkpoint, kept, _common(config.model_dump(mode="json"), seed))
+    return {**sizes, **asdict(work)}
+
+
+def _common(config: dict[str, Any], seed: int) -> dict[str, Any]:
+    """What of a configuration a resumed run must have in common with the one before."""
+    training = {
+        name: value for name, value in config.get("training", {}).items() if name not in RESUMABLE
+    }
+    return {"config": {**config, "training": training}, "seed": seed}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Work:
+    """How much there is to train.
+
+    parameters: weights of the network.
+    windows, targets: of the training part, in one epoch.
+    steps: of the optimizer, in all epochs.
+    """
+
+    parameters: int
+    windows: int
+    targets: int
+    epochs: int
+    steps: int
+
+
+def _checked(
+    config: AnyRun,
+    dataset: Dataset,
+    catalog: Catalog | None,
+    folder: RunFolder,
+    *,
+    seed: int,
+    resume: bool,
+) -> tuple[RunTraining[Any] | Counting, _Work | None]:
+    """Refuses what could not end well, and writes nothing; without work nothing is trained."""
+    run = prepared(config, dataset, catalog, out=folder.path)
+    if isinstance(config, PopularityRun):
+        folder.refuse_other_contents()
+        return run, None
+    assert isinstance(run, RunTraining)
+    refuse_missing_trackers(config.training.trackers)
+    folder.refuse_other_contents()
+    work = _work(run, config.training, seed)
+    if not resume:
+        refuse_checkpoints(folder.path)
+    return run, work
+
+
+def _work(run: RunTraining[Any], config: TrainingConfig, seed: int) -> _Work:
+    """The size of a training, by building its network, which finds what does not fit."""
+    network, windows = run.untrained(seed)
+    return _Work(
+        parameters=sum(weights.numel() for weights in network.parameters()),
+        windows=len(windows),
+        targets=windows.num_targets,
+        epochs=config.epochs,
+        steps=config.epochs * steps_per_epoch(windows, config),
+    )
+
+
+def _summary(result: TrainingResult) -> dict[str, Any]:
+    """What the bundle says of its training."""
+    return {
+        "validation": result.best_score,
+        "best_epoch": result.best_epoch,
+        "steps": result.step,
+        "seconds": result.seconds,
+        "stopped": result.stopped,
+    }

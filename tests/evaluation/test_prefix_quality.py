@@ -12,14 +12,11 @@ from scipy.stats import spearmanr
 from sidestep.catalog.trie import NO_STATE, Trie
 from sidestep.evaluation.prefix_quality import (
     PrefixSettings,
-    SemanticRewards,
     evenly_spread,
-    mean_below,
     prefix_quality,
 )
 from sidestep.search.exhaustive import ExhaustiveSearch
 from sidestep.search.item_support import ItemSupport
-from sidestep.search.paths import paths_to
 from sidestep.search.policy import Scope
 from sidestep.search.sampling import Sampling
 from sidestep.search.scorer import Guidance
@@ -196,24 +193,6 @@ def test_correlations_are_those_of_the_pool_by_scipy():
     values = result.scores["value"][2].correlation.mean
     expected = spearmanr([value_of(model, 4, path) for path in rewards], list(rewards.values()))
     assert values == pytest.approx(expected.statistic, abs=1e-6)
-
-
-def test_mean_rewards_by_hand():
-    leaves = torch.tensor([[0, 1, 9]]) + TRIE.first_leaf  # 000, 001 and 100
-    paths = paths_to(leaves, TRIE)
-    means = mean_below(torch.tensor([[0.2, 0.6, 0.5]]), paths)
-    expected = torch.tensor([[[0.4, 0.4, 0.2], [0.4, 0.4, 0.6], [0.5, 0.5, 0.5]]])
-    torch.testing.assert_close(means, expected)
-
-
-def test_a_shared_leaf_is_as_near_as_the_mean_of_its_items():
-    trie = Trie.build(np.array([[0], [0], [1]]), (2,))
-    rewards = SemanticRewards.of(torch.tensor([[2.0, 0.0], [0.0, 5.0], [-1.0, 0.0]]), trie)
-    leaves = torch.tensor([[trie.first_leaf, trie.first_leaf + 1]])
-    near = rewards(leaves, torch.tensor([0]))
-    assert near[0].tolist() == pytest.approx([0.5**0.5, -1.0])
-    with pytest.raises(ValueError, match="2 embeddings for a catalog of 3 items"):
-        SemanticRewards.of(torch.ones(2, 2), trie)
 
 
 def test_targets_out_of_stock_tell_nothing():

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from sidestep.objectives.value import (
     is_first_of_prefix,
     level_weights,
+    mean_below,
     root_targets,
     shared_prefixes,
     step_rewards,
@@ -46,6 +47,12 @@ def test_published_weights_are_interpolated_at_relative_depths():
     assert level_weights(4) == pytest.approx((0.3, 0.4333, 0.6667, 1.0), abs=1e-4)
     expected = (0.3, 0.357, 0.414, 0.471, 0.571, 0.714, 0.857, 1.0)
     assert level_weights(8) == pytest.approx(expected, abs=5e-4)
+
+
+def test_mean_rewards_by_hand():
+    means = mean_below(torch.tensor([[0.2, 0.6, 0.5], [0.3, 9.0, 9.0]]), SHARED)
+    torch.testing.assert_close(means[0], torch.tensor([[0.4, 0.2], [0.4, 0.6], [0.5, 0.5]]))
+    torch.testing.assert_close(means[1], torch.tensor([[0.3, 0.3], [0.0, 0.0], [0.0, 0.0]]))
 
 
 def test_rewards_by_hand():

@@ -12,14 +12,16 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from torch.nn import functional
 
+from sidestep.catalog.leaf_embeddings import LeafEmbeddings
 from sidestep.catalog.trie import NO_STATE, Trie
 from sidestep.data.splits import Rows
 from sidestep.evaluation.evaluator import batches_by_length
 from sidestep.evaluation.measured import Measured, measured
 from sidestep.metrics.prefixes import auc, rank_correlation
 from sidestep.metrics.statistics import numbered
+from sidestep.objectives.semantic_reward import target_cosines
+from sidestep.objectives.value import mean_below, shared_prefixes
 from sidestep.search.paths import is_first_on_paths, paths_to, score_paths
 from sidestep.search.policy import Scope
 from sidestep.search.proposals import plain_beam, watched
@@ -131,8 +133,8 @@ def prefix_quality(
     settings = settings or PrefixSettings()
     if len(rows) == 0:
         raise ValueError("there are no rows to judge on: the split is empty.")
-    rewards = None if embeddings is None else SemanticRewards.of(embeddings, scope.trie)
-    judge = _Judge(model, scope, guidances, settings, rewards)
+    vectors = None if embeddings is None else LeafEmbeddings.of(embeddings, scope.trie)
+    judge = _Judge(model, scope, guidances, settings, vectors)
     shown = rows if max_history is None else rows.cut(max_history)
     starts = torch.from_numpy(np.random.default_rng(settings.seed).random(len(rows)))
     targets = torch.from_numpy(rows.targets).long()
@@ -177,47 +179,6 @@ def prefix_quality(
 _KINDS = ("auc", "hard_auc", "sibling_auc", "correlation", "oracle")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SemanticRewards:
-    """How near candidates are to what came next, in the vectors of a text encoder.
-
-    leaves: mean embedding of the items that share each leaf, in the order of the trie; the
-        embeddings have length 1.
-    items: the embeddings.
-    """
-
-    leaves: Float[Tensor, "leaves dim"]
-    items: Float[Tensor, "items dim"]
-    first_leaf: int
-
-    @staticmethod
-    def of(embeddings: Float[Tensor, "items dim"], trie: Trie) -> "SemanticRewards":
-        """The rewards of a catalog.
-
-        Raises:
-            ValueError: there is not one embedding per item.
-        """
-        if len(embeddings) != trie.num_items:
-            raise ValueError(
-                f"{len(embeddings)} embeddings for a catalog of {trie.num_items} items; embed the "
-                "items of this catalog."
-            )
-        items = functional.normalize(embeddings.float().to(trie.device), dim=1)
-        leaf = trie.leaf_of(torch.arange(trie.num_items, device=trie.device)) - trie.first_leaf
-        sums = items.new_zeros(trie.num_leaves, items.shape[1]).index_add_(0, leaf, items)
-        counts = torch.bincount(leaf, minlength=trie.num_leaves)
-        return SemanticRewards(
-            leaves=sums / counts[:, None], items=items, first_leaf=trie.first_leaf
-        )
-
-    def __call__(
-        self, leaves: Int[Tensor, "users candidates"], targets: Int[Tensor, " users"]
-    ) -> Float[Tensor, "users candidates"]:
-        """The cosine of each leaf with the target item; whatever at states that are no leaves."""
-        own = self.leaves[(leaves - self.first_leaf).clamp(min=0)]
-        return functional.cosine_similarity(own, self.items[targets][:, None], dim=2)
-
-
 class _Judge:
     """Judges batches; what it gives is a number per row and depth, NaN where there is none."""
 
@@ -227,10 +188,10 @@ class _Judge:
         scope: Scope,
         guidances: Mapping[str, Guidance],
         settings: PrefixSettings,
-        rewards: SemanticRewards | None,
+        embeddings: LeafEmbeddings | None,
     ) -> None:
         self.model, self.scope, self.guidances = model, scope, guidances
-        self.settings, self.rewards = settings, rewards
+        self.settings, self.embeddings = settings, embeddings
         self.beam = plain_beam(num_beams=settings.num_beams, candidates=settings.candidates)
 
     @torch.no_grad()
@@ -278,7 +239,7 @@ class _Judge:
         is_in_scope = (is_own[..., -1] & is_prefix[..., -1]).any(dim=1, keepdim=True)
         for values in found.values():
             values.masked_fill_(~is_in_scope, torch.nan)
-        if self.rewards is not None:
+        if self.embeddings is not None:
             for name, values in self._correlations(scores, histories, targets).items():
                 found[name, "correlation"] = values
         return found
@@ -302,7 +263,7 @@ class _Judge:
         self, scores: "BatchScores", histories: HistoryBatch, targets: Int[Tensor, " users"]
     ) -> dict[str, Float[Tensor, "users levels"]]:
         """Spearman's ρ of every score with the mean reward below, on a pool per user."""
-        assert self.rewards is not None
+        assert self.embeddings is not None
         sampling = Sampling(
             num_samples=self.settings.pool_size,
             temperature=self.settings.temperature,
@@ -311,7 +272,9 @@ class _Judge:
         leaves = sampling.search(self.model, histories, self.scope).leaves
         paths = paths_to(leaves, self.scope.trie)
         is_state = is_first_on_paths(paths)
-        rewards = mean_below(self.rewards(paths[..., -1], targets), paths)
+        leaves = paths[..., -1]
+        cosines = target_cosines(self.embeddings.at(leaves), self.embeddings.items[targets])
+        rewards = mean_below(cosines, shared_prefixes(paths, leaves != NO_STATE))
         return {
             name: torch.stack(
                 [
@@ -324,22 +287,6 @@ class _Judge:
             )
             for name, of_paths in scores.along(paths).items()
         }
-
-
-def mean_below(
-    rewards: Float[Tensor, "users candidates"], paths: Int[Tensor, "users candidates levels"]
-) -> Float[Tensor, "users candidates levels"]:
-    """R(x, y_<=l) of V-STAR, Fig. 3: mean reward of the candidates that share each prefix.
-
-    Args:
-        rewards: of the candidates.
-        paths: to them, all of full length; whatever is at padding, whose states are `NO_STATE`.
-    """
-    means = []
-    for states in paths.unbind(dim=2):
-        shared = (states[:, :, None] == states[:, None]).to(rewards.dtype)
-        means.append((shared @ rewards[..., None])[..., 0] / shared.sum(dim=2))
-    return torch.stack(means, dim=2)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

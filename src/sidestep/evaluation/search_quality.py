@@ -12,14 +12,15 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from sidestep.catalog.leaf_embeddings import LeafEmbeddings
 from sidestep.catalog.trie import NO_STATE, Trie
 from sidestep.data.splits import Rows
 from sidestep.evaluation.evaluator import batches_by_length
 from sidestep.evaluation.measured import Measured, measured
-from sidestep.evaluation.prefix_quality import SemanticRewards
 from sidestep.metrics.prefixes import best_in_set, losses
 from sidestep.metrics.ranking import diversity
 from sidestep.metrics.statistics import numbered
+from sidestep.objectives.semantic_reward import target_cosines
 from sidestep.search.policy import Scope, SearchPolicy
 from sidestep.search.proposals import Proposals, watched
 from sidestep.step import StepModel
@@ -107,7 +108,7 @@ def search_quality(
     """
     if len(rows) == 0:
         raise ValueError("there are no rows to search for: the split is empty.")
-    rewards = None if embeddings is None else SemanticRewards.of(embeddings, scope.trie)
+    vectors = None if embeddings is None else LeafEmbeddings.of(embeddings, scope.trie)
     shown = rows if max_history is None else rows.cut(max_history)
     targets = torch.from_numpy(rows.targets).long()
     device = scope.trie.device
@@ -120,7 +121,7 @@ def search_quality(
             with torch.no_grad():
                 proposals = watched(policy, model, histories, scope)
             score_kinds[place] = proposals.candidates.score_kind
-            seen = _seen(proposals, scope.trie, targets[chosen].to(device), rewards)
+            seen = _seen(proposals, scope.trie, targets[chosen].to(device), vectors)
             for name, values in seen.items():
                 whole = of_policy.setdefault(name, np.full((len(rows), values.shape[1]), np.nan))
                 whole[chosen] = values.double().cpu().numpy()
@@ -138,7 +139,7 @@ def _seen(
     proposals: Proposals,
     trie: Trie,
     targets: Int[Tensor, " users"],
-    rewards: SemanticRewards | None,
+    embeddings: LeafEmbeddings | None,
 ) -> dict[str, Float[Tensor, "users _"]]:
     """Numbers of each user, one or one per depth, by what they are."""
     own = trie.leaf_of(targets)
@@ -157,8 +158,9 @@ def _seen(
         "has_target": _holds(leaves, own[:, None]),
         "tokens": tokens[:, None],
     }
-    if rewards is not None:
-        numbers["best_cosine"] = best_in_set(rewards(leaves, targets), is_leaf)[:, None]
+    if embeddings is not None:
+        cosines = target_cosines(embeddings.at(leaves), embeddings.items[targets])
+        numbers["best_cosine"] = best_in_set(cosines, is_leaf)[:, None]
     return {name: values.double() for name, values in numbers.items()}
 
 

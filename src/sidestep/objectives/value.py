@@ -10,7 +10,8 @@ from collections.abc import Sequence
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from torch.nn import functional
+
+from sidestep.objectives.semantic_reward import target_cosines
 
 _PUBLISHED_WEIGHTS = (0.3, 0.5, 1.0)  # of three levels
 
@@ -59,6 +60,20 @@ def is_first_of_prefix(
     return ((first == columns) & shared.any(dim=-1)).movedim(1, 2)
 
 
+def mean_below(
+    rewards: Float[Tensor, "users candidates"],
+    shared: Bool[Tensor, "users levels candidates candidates"],
+) -> Float[Tensor, "users candidates levels"]:
+    """R(x, y_<=l) of V-STAR, Fig. 3: mean reward of the candidates below each prefix; 0 at padding.
+
+    Args:
+        rewards: of the candidates.
+        shared: see `shared_prefixes`.
+    """
+    by_level = [_bucket_means(rewards[..., None], of_level) for of_level in shared.unbind(dim=1)]
+    return torch.cat(by_level, dim=2)
+
+
 def step_rewards(
     embeddings: Float[Tensor, "users candidates dim"],
     target: Float[Tensor, "users dim"],
@@ -84,7 +99,7 @@ def step_rewards(
     levels = []
     for level, weight in enumerate(weights):
         means = _bucket_means(embeddings, shared[:, level])
-        cosines = functional.cosine_similarity(means, target[:, None], dim=2)
+        cosines = target_cosines(means, target)
         on_path = torch.full_like(cosines, weight)
         levels.append(torch.where(is_on_path[..., level], on_path, -weight * (1 - cosines)))
     return torch.stack(levels, dim=2)

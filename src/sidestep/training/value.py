@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 from torch.nn import functional
 
+from sidestep.catalog.leaf_embeddings import LeafEmbeddings
 from sidestep.catalog.trie import NO_STATE, Trie
 from sidestep.data.windows import WindowBatch
 from sidestep.model.semantic_id_model import SemanticIdModel
@@ -94,8 +95,6 @@ class ValueObjective(Objective):
     and the values below it. Source: V-STAR (arXiv:2602.10699), sec. 4.1; see `objectives.value`.
     """
 
-    embeddings: Tensor
-
     def __init__(
         self,
         head: ValueHead,
@@ -119,11 +118,6 @@ class ValueObjective(Objective):
             ValueError: there is not one embedding per item, or not one weight per level.
         """
         super().__init__()
-        if len(embeddings) != trie.num_items:
-            raise ValueError(
-                f"{len(embeddings)} embeddings for a catalog of {trie.num_items} items; embed the "
-                "items of this catalog."
-            )
         self.weights = level_weights(trie.num_levels) if config.weights is None else config.weights
         if len(self.weights) != trie.num_levels:
             raise ValueError(
@@ -134,11 +128,9 @@ class ValueObjective(Objective):
         # In a list: `parameters`, `state_dict` and `train` are the trained network's alone.
         self._frozen = [backbone]
         self.trie = trie
+        self.embeddings = LeafEmbeddings.of(embeddings, trie)
         self.policy = policy
         self.config = config
-        self.register_buffer(
-            "embeddings", functional.normalize(embeddings.float(), dim=1), persistent=False
-        )
 
     @property
     def backbone(self) -> SemanticIdModel:
@@ -153,7 +145,7 @@ class ValueObjective(Objective):
         users, positions = batch.is_target.nonzero(as_tuple=True)
         targets = batch.items[users, positions]
         histories = batch.before(users, positions)
-        trie, backbone = self._placed(targets.device)
+        trie, embeddings, backbone = self._placed(targets.device)
         leaves = trie.leaf_of(targets)
         valued = ValuedModel(backbone, self.head)
         with torch.no_grad():
@@ -162,8 +154,8 @@ class ValueObjective(Objective):
         shared = shared_prefixes(tree.states, tree.is_candidate)
         is_state = is_first_of_prefix(shared)
         rewards = step_rewards(
-            self._leaf_embeddings(tree.leaves, trie),
-            self.embeddings[targets],
+            embeddings.at(tree.leaves),
+            embeddings.items[targets],
             tree.states == trie.prefixes(leaves)[:, None],
             shared,
             self.weights,
@@ -178,20 +170,12 @@ class ValueObjective(Objective):
         parts["missed"] = (found != leaves[:, None]).all(dim=1).float().mean()
         return Loss(loss=by_depth.mean(), num_targets=len(targets), parts=parts)
 
-    def _placed(self, device: torch.device) -> tuple[Trie, SemanticIdModel]:
-        """Trie and backbone on the device of a batch."""
+    def _placed(self, device: torch.device) -> tuple[Trie, LeafEmbeddings, SemanticIdModel]:
+        """Trie, embeddings and backbone on the device of a batch."""
         if self.trie.device != device:
             self.trie = self.trie.to(device)
-        return self.trie, self.backbone.to(device).eval()
-
-    def _leaf_embeddings(
-        self, leaves: Int[Tensor, "users candidates"], trie: Trie
-    ) -> Float[Tensor, "users candidates dim"]:
-        """Mean embedding of the items that share each leaf; 0 at padding."""
-        items = trie.items(leaves)  # [users, candidates, bucket]
-        is_item = (items >= 0)[..., None]
-        total = (self.embeddings[items.clamp(min=0)] * is_item).sum(dim=2)
-        return total / is_item.sum(dim=2).clamp(min=1)
+            self.embeddings = self.embeddings.to(device)
+        return self.trie, self.embeddings, self.backbone.to(device).eval()
 
 
 def tree_values(

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from sidestep.catalog.availability import Availability
 from sidestep.catalog.trie import Trie
+from sidestep.catalog.user_sets import is_among
 from sidestep.search.exclusion import Exclusion
 from sidestep.search.policy import Scope, SearchPolicy
 from sidestep.search.tree import both_flops, evaluated_prefixes
@@ -294,10 +295,10 @@ def with_reserved(
     if num_places > k:
         raise ValueError(f"{num_places} places are reserved in a list of {k}; reserve at most {k}.")
     first = k - num_places
-    is_new = ~_is_among(reserved.items, ordinary.items[:, :first])
+    is_new = (reserved.items != NO_ITEM) & ~is_among(reserved.items, ordinary.items[:, :first])
     new, new_scores = _first_wanted(reserved.items, reserved.scores, is_new, num_places)
     rest = ordinary.items[:, first:]
-    rest = rest.masked_fill(_is_among(rest, new), NO_ITEM)
+    rest = rest.masked_fill(is_among(rest, new), NO_ITEM)
     items = torch.cat([ordinary.items[:, :first], new, rest], dim=1)
     scores = torch.cat([ordinary.scores[:, :first], new_scores, ordinary.scores[:, first:]], dim=1)
     items, scores = _first_wanted(items, scores, items != NO_ITEM, k)
@@ -314,14 +315,6 @@ def with_reserved(
         evaluated=evaluated,
         flops=both_flops(ordinary.flops, reserved.flops),
     )
-
-
-def _is_among(
-    items: Int[Tensor, "users n"], others: Int[Tensor, "users m"]
-) -> Bool[Tensor, "users n"]:
-    """Which items are among the others of their user; padding is."""
-    is_same = items[:, :, None] == others[:, None, :]
-    return is_same.any(dim=2) | (items == NO_ITEM)
 
 
 def _one_per_leaf(

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from sidestep.catalog.leaf_embeddings import LeafEmbeddings
 from sidestep.catalog.trie import NO_STATE, Trie
+from sidestep.catalog.user_sets import is_among
 from sidestep.data.splits import Rows
 from sidestep.evaluation.evaluator import batches_by_length
 from sidestep.evaluation.measured import Measured, measured
@@ -215,11 +216,13 @@ class _Judge:
         is_own = paths == on_way[:, None]
         is_other = is_prefix & ~is_own
         others = {
-            "auc": is_other & _is_among(paths, wanted.spread),
-            "hard_auc": is_other & _is_among(paths, proposed),
-            "sibling_auc": is_other & _is_among(paths, wanted.siblings),
+            "auc": is_other,
+            "hard_auc": is_other & is_among(paths, proposed),
+            "sibling_auc": is_other & is_among(paths, wanted.siblings),
         }
-        is_proposed = (proposed[:, :, None] == on_way[:, None]).any(dim=1)
+        if wanted.spread is not None:
+            others["auc"] = is_other & is_among(paths, wanted.spread)
+        is_proposed = is_among(on_way, proposed)
         for name, of_paths in by_name.items():
             # Whatever path goes through it says the same of it.
             at = is_own.byte().argmax(dim=1, keepdim=True)
@@ -257,7 +260,7 @@ class _Judge:
         kept = paths.take_along_dim(at[..., None], dim=1).masked_fill(
             (best == -torch.inf)[..., None], NO_STATE
         )
-        return (kept == on_way[:, None]).any(dim=1).double()
+        return is_among(on_way, kept.flatten(1)).double()
 
     def _correlations(
         self, scores: "BatchScores", histories: HistoryBatch, targets: Int[Tensor, " users"]
@@ -423,15 +426,3 @@ def evenly_spread(
     chosen = ((steps + starts.double()[:, None]) * step).floor().long()
     chosen = torch.where((counts <= width)[:, None], steps, chosen)
     return (first[:, None] + chosen).masked_fill(chosen >= counts[:, None], NO_STATE)
-
-
-def _is_among(
-    paths: Int[Tensor, "users paths levels"], chosen: Int[Tensor, "users chosen"] | None
-) -> Bool[Tensor, "users paths levels"]:
-    """Which states are among the chosen ones of their user; None means all."""
-    if chosen is None:
-        return torch.ones_like(paths, dtype=torch.bool)
-    ordered = chosen.sort(dim=1).values.contiguous()
-    flat = paths.flatten(1).contiguous()
-    place = torch.searchsorted(ordered, flat).clamp(max=ordered.shape[1] - 1)
-    return (ordered.gather(1, place) == flat).view(paths.shape)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from sidestep.catalog.leaf_embeddings import LeafEmbeddings
 from sidestep.catalog.trie import NO_STATE, Trie
+from sidestep.catalog.user_sets import is_among
 from sidestep.data.splits import Rows
 from sidestep.evaluation.evaluator import batches_by_length
 from sidestep.evaluation.measured import Measured, measured
@@ -146,29 +147,22 @@ def _seen(
     on_way = trie.prefixes(own)
     leaves, tokens = proposals.candidates.leaves, proposals.candidates.tokens
     is_leaf = leaves != NO_STATE
-    is_kept = _holds(proposals.kept, on_way)
-    lost = losses(_holds(proposals.proposed, on_way), is_kept)
+    is_kept = is_among(on_way, proposals.kept)
+    lost = losses(is_among(on_way, proposals.proposed), is_kept)
     numbers = {
         "kept": is_kept,
-        "recalled": _holds(trie.prefixes(leaves).flatten(1), on_way),
+        "recalled": is_among(on_way, trie.prefixes(leaves).flatten(1)),
         "dropped": lost.dropped,
         "unproposed": lost.unproposed,
         "size": is_leaf.sum(dim=1)[:, None],
         "diversity": diversity(trie.path(leaves), is_leaf)[:, None],
-        "has_target": _holds(leaves, own[:, None]),
+        "has_target": is_among(own[:, None], leaves),
         "tokens": tokens[:, None],
     }
     if embeddings is not None:
         cosines = target_cosines(embeddings.at(leaves), embeddings.items[targets])
         numbers["best_cosine"] = best_in_set(cosines, is_leaf)[:, None]
     return {name: values.double() for name, values in numbers.items()}
-
-
-def _holds(states: Tensor, wanted: Tensor) -> Tensor:
-    """Which of the wanted states are there, for each user."""
-    ordered = states.sort(dim=1).values.contiguous()
-    place = torch.searchsorted(ordered, wanted.contiguous()).clamp(max=ordered.shape[1] - 1)
-    return ordered.gather(1, place) == wanted
 
 
 def _summary(

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from sidestep.catalog.availability import Availability
 from sidestep.catalog.trie import NO_STATE, Trie
-from sidestep.step import NO_ITEM
+from sidestep.catalog.user_sets import distinct, is_among
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +37,7 @@ class Exclusion:
             trie: of the catalog.
             available: items outside it are closed for everyone already.
         """
-        items = _distinct(items)
+        items = distinct(items)
         leaves = trie.leaf_of(items)
         if available is not None:
             is_live = (trie.items(leaves, available) == items[..., None]).any(-1)
@@ -86,17 +86,7 @@ class Exclusion:
 
     def is_excluded(self, items: Int[Tensor, "users width"]) -> Bool[Tensor, "users width"]:
         """Which of `items` their user must not get."""
-        ordered = self.items.sort(dim=1).values.contiguous()
-        place = torch.searchsorted(ordered, items.contiguous()).clamp(max=ordered.shape[1] - 1)
-        return (ordered.gather(1, place) == items) & (items != NO_ITEM)
-
-
-def _distinct(values: Int[Tensor, "users n"]) -> Int[Tensor, "users n"]:
-    """Each user's values in ascending order, repetitions turned into -1, which is padding."""
-    ordered = values.long().sort(dim=1).values
-    is_repeated = torch.zeros_like(ordered, dtype=torch.bool)
-    is_repeated[:, 1:] = ordered[:, 1:] == ordered[:, :-1]
-    return ordered.masked_fill(is_repeated, -1)
+        return is_among(items, self.items)
 
 
 def _counted(
@@ -106,4 +96,4 @@ def _counted(
     ordered = states.sort(dim=1).values.contiguous()
     ends = torch.searchsorted(ordered, ordered, right=True)
     starts = torch.searchsorted(ordered, ordered)
-    return _distinct(ordered), ends - starts
+    return distinct(ordered), ends - starts

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from sidestep.catalog.trie import NO_STATE, Trie
+from sidestep.catalog.user_sets import distinct
 from sidestep.search.policy import Normaliser, Scope, code_log_probs, node_values
 from sidestep.step import ROOT_SLOT, StepModel, StepOutput
 
@@ -38,10 +39,7 @@ def paths_to(
     Paths stand in the order of the trie and padding last, so that those that share a prefix are
     neighbours; whatever the order and the depths of `prefixes`, in which `NO_STATE` is padding.
     """
-    ordered = prefixes.long().sort(dim=1).values
-    is_repeated = torch.zeros_like(ordered, dtype=torch.bool)
-    is_repeated[:, 1:] = ordered[:, 1:] == ordered[:, :-1]
-    ordered = ordered.masked_fill(is_repeated, NO_STATE)
+    ordered = distinct(prefixes)
     first_leaf, _ = trie.leaf_range(ordered)
     keys = first_leaf * (trie.num_levels + 1) + trie.depth(ordered)
     keys = keys.masked_fill(ordered == NO_STATE, torch.iinfo(torch.long).max)

@@ -7,26 +7,21 @@ import pytest
 import torch
 
 from sidestep.catalog.catalog import Catalog
-from sidestep.catalog.trie import NO_STATE, Trie
+from sidestep.catalog.trie import Trie
 from sidestep.data.splits import leave_one_out
 from sidestep.data.synthetic import SyntheticShopConfig, synthetic_shop
 from sidestep.data.windows import WindowBatch, training_windows, window_batch
 from sidestep.model.transformer import Transformer, TransformerConfig
 from sidestep.model.value_head import ValuedModel, ValueHead, ValueHeadConfig
-from sidestep.objectives.value import is_first_of_prefix, shared_prefixes
 from sidestep.search.beam import BeamSearch
 from sidestep.search.sampling import Sampling
 from sidestep.search.scorer import GuidanceConfig
 from sidestep.step import NO_ITEM, HistoryBatch
+from sidestep.training.candidate_tree import CandidateTree
 from sidestep.training.loop import TrainingConfig
 from sidestep.training.next_code import NextCodeConfig
 from sidestep.training.stages import Course, ValidationConfig, train_semantic_id_model, train_value
-from sidestep.training.value import (
-    ValueObjective,
-    ValueTrainingConfig,
-    ValueTree,
-    tree_values,
-)
+from sidestep.training.value import ValueObjective, ValueTrainingConfig
 
 IDS = torch.tensor([[0, 0], [0, 1], [1, 0], [1, 1], [1, 1]])
 TRIE = Trie.build(IDS, (2, 2))
@@ -50,28 +45,14 @@ def objective_of(num_beams=2, embeddings=None, **config) -> ValueObjective:
     return ValueObjective(head, backbone, TRIE, embeddings, policy, ValueTrainingConfig(**config))
 
 
-def test_a_missed_target_joins_the_tree_and_a_found_one_is_there_once():
-    found = torch.stack([LEAVES[[0, 1]], LEAVES[[2, 3]], torch.tensor([int(LEAVES[1]), NO_STATE])])
-    tree = ValueTree.of(found, LEAVES[[1, 1, 1]], TRIE)
-    assert tree.is_candidate.tolist() == [
-        [True, True, False],
-        [True, True, True],
-        [True, False, False],
-    ]
-    assert tree.leaves[1].tolist() == LEAVES[[2, 3, 1]].tolist()
-    assert tree.codes[1].tolist() == [[1, 0], [1, 1], [0, 1]]
-    assert ValueTree.of(found, None, TRIE).leaves.equal(found)
-
-
 @torch.no_grad()
 def test_the_values_that_are_trained_are_those_that_a_search_reads():
     lowered = objective_of()
     histories = HistoryBatch(
         items=torch.tensor([[0, 2], [3, NO_ITEM]]), lengths=torch.tensor([2, 1])
     )
-    tree = ValueTree.of(LEAVES[torch.tensor([[0, 1, 2], [2, 3, 0]])], None, TRIE)
-    shared = shared_prefixes(tree.states, tree.is_candidate)
-    roots, values = tree_values(lowered.backbone.eval(), lowered.head, histories, tree, shared)
+    tree = CandidateTree.of(LEAVES[torch.tensor([[0, 1, 2], [2, 3, 0]])], None, TRIE)
+    roots, values = tree.values(lowered.head, tree.read(lowered.backbone.eval(), histories).hidden)
     model = ValuedModel(lowered.backbone, lowered.head)
     for candidate in range(3):
         step, context = model.encode(histories, capacity=2)
@@ -209,16 +190,14 @@ def test_on_a_shop_the_loss_falls_and_right_prefixes_are_worth_more(tmp_path):
     rows = torch.arange(len(last))
     items = batch.items.masked_fill(torch.arange(batch.items.shape[1]) >= last[:, None], NO_ITEM)
     everything = catalog.trie.leaf_of(torch.arange(len(kinds))).expand(len(last), -1)
-    tree = ValueTree.of(everything, None, catalog.trie)
-    shared = shared_prefixes(tree.states, tree.is_candidate)
+    tree = CandidateTree.of(everything, None, catalog.trie)
     with torch.no_grad():
         histories = HistoryBatch(items=items, lengths=last)
-        _, values = tree_values(policy, head, histories, tree, shared)
+        _, values = tree.values(head, tree.read(policy, histories).hidden)
     targets = batch.items[rows, last]
-    is_state = is_first_of_prefix(shared)
     for level in range(2):
         right = values[rows, targets, level]
-        is_other = is_state[..., level] & (
+        is_other = tree.is_first[..., level] & (
             tree.states[..., level] != tree.states[rows, targets, level, None]
         )
         below = (values[..., level] < right[:, None]) & is_other

@@ -1,29 +1,24 @@
 """Training a value head: on the prefixes that a search finds with the values of now."""
 
-from dataclasses import dataclass
-
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
-from torch.nn import functional
 
 from sidestep.catalog.leaf_embeddings import LeafEmbeddings
-from sidestep.catalog.trie import NO_STATE, Trie
+from sidestep.catalog.trie import Trie
 from sidestep.data.windows import WindowBatch
 from sidestep.model.semantic_id_model import SemanticIdModel
 from sidestep.model.value_head import ValuedModel, ValueHead
 from sidestep.objectives.value import (
-    is_first_of_prefix,
     level_weights,
     root_targets,
-    shared_prefixes,
     step_rewards,
     td_loss,
     td_targets,
 )
 from sidestep.search.policy import Scope, SearchPolicy
-from sidestep.step import ROOT_SLOT, HistoryBatch
+from sidestep.training.candidate_tree import CandidateTree
 from sidestep.training.objective import Loss, Objective
 
 
@@ -45,46 +40,6 @@ class ValueTrainingConfig(BaseModel):
 
     targets_per_window: int | None = Field(1, ge=1)
     """The latest positions of each window that are searched for; None takes all."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ValueTree:
-    """The prefixes of one candidate set per target; a leaf's path is told by its states.
-
-    leaves: the candidates, and the target last if it is learned from too.
-    states: of each candidate's prefixes of 1 to L codes.
-    codes: the last one of each of them; some code at padding.
-    is_candidate: False at padding.
-    """
-
-    leaves: Int[Tensor, "users candidates"]
-    states: Int[Tensor, "users candidates levels"]
-    codes: Int[Tensor, "users candidates levels"]
-    is_candidate: Bool[Tensor, "users candidates"]
-
-    @staticmethod
-    def of(
-        found: Int[Tensor, "users found"], targets: Int[Tensor, " users"] | None, trie: Trie
-    ) -> "ValueTree":
-        """The tree of what a search found, and of the target leaves if they are given.
-
-        Args:
-            found: distinct leaves of each user; `NO_STATE` is padding.
-            targets: leaves to be there once, found or not.
-            trie: of the catalog.
-        """
-        leaves = found
-        if targets is not None:
-            is_found = (found == targets[:, None]).any(dim=1)
-            missed = targets.masked_fill(is_found, NO_STATE)
-            leaves = torch.cat([found, missed[:, None]], dim=1)
-        states = trie.prefixes(leaves)
-        return ValueTree(
-            leaves=leaves,
-            states=states,
-            codes=trie.codes_of(states).clamp(min=0),
-            is_candidate=leaves != NO_STATE,
-        )
 
 
 class ValueObjective(Objective):
@@ -150,23 +105,23 @@ class ValueObjective(Objective):
         valued = ValuedModel(backbone, self.head)
         with torch.no_grad():
             found = self.policy.search(valued, histories, Scope(trie=trie)).leaves
-        tree = ValueTree.of(found, leaves if self.config.include_target else None, trie)
-        shared = shared_prefixes(tree.states, tree.is_candidate)
-        is_state = is_first_of_prefix(shared)
+        tree = CandidateTree.of(found, leaves if self.config.include_target else None, trie)
         rewards = step_rewards(
             embeddings.at(tree.leaves),
             embeddings.items[targets],
             tree.states == trie.prefixes(leaves)[:, None],
-            shared,
+            tree.shared,
             self.weights,
         )
-        roots, values = tree_values(backbone, self.head, histories, tree, shared)
+        with torch.no_grad():
+            hidden = tree.read(backbone, histories).hidden
+        roots, values = tree.values(self.head, hidden)
         gamma = self.config.gamma
-        errors = values - td_targets(rewards, values, shared, gamma=gamma)
+        errors = values - td_targets(rewards, values, tree.shared, gamma=gamma)
         root_errors = roots - root_targets(values, tree.is_candidate, gamma=gamma)
-        by_depth = td_loss(errors, root_errors, is_state)
+        by_depth = td_loss(errors, root_errors, tree.is_first)
         parts = {f"depth_{depth}": part.detach() for depth, part in enumerate(by_depth)}
-        parts["reward"] = (rewards * is_state).sum() / is_state.sum().clamp(min=1)
+        parts["reward"] = (rewards * tree.is_first).sum() / tree.is_first.sum().clamp(min=1)
         parts["missed"] = (found != leaves[:, None]).all(dim=1).float().mean()
         return Loss(loss=by_depth.mean(), num_targets=len(targets), parts=parts)
 
@@ -176,30 +131,3 @@ class ValueObjective(Objective):
             self.trie = self.trie.to(device)
             self.embeddings = self.embeddings.to(device)
         return self.trie, self.embeddings, self.backbone.to(device).eval()
-
-
-def tree_values(
-    backbone: SemanticIdModel,
-    head: ValueHead,
-    histories: HistoryBatch,
-    tree: ValueTree,
-    shared: Bool[Tensor, "users levels candidates candidates"],
-) -> tuple[Float[Tensor, " users"], Float[Tensor, "users candidates levels"]]:
-    """Values of the roots and of every candidate's prefixes; each distinct prefix is shown once.
-
-    Gradients reach the head alone.
-    """
-    users, candidates, levels = tree.states.shape
-    # One column per candidate and level; those of a prefix seen before are padding.
-    is_node = is_first_of_prefix(shared).flatten(1)
-    first = shared.long().argmax(dim=-1).movedim(1, 2)  # [users, candidates, levels]
-    columns = first * levels + torch.arange(levels, device=first.device)
-    parents = functional.pad(1 + columns[..., :-1], (1, 0), value=ROOT_SLOT).flatten(1)
-    depths = torch.arange(1, levels + 1, device=first.device)
-    depths = depths.expand(users, candidates, levels).flatten(1)
-    with torch.no_grad():
-        root, context = backbone.encode(histories, capacity=candidates * levels)
-        step, _ = backbone.extend(context, tree.codes.flatten(1), parents, depths, is_node=is_node)
-    roots, below = head.begin(root.hidden, capacity=candidates * levels)
-    values, _ = head.extend(below, step.hidden, parents, depths, is_node=is_node)
-    return roots[:, 0], values.gather(1, columns.flatten(1)).view(users, candidates, levels)

@@ -1,0 +1,129 @@
+"""Advantages: how much better a candidate, or one of its codes, was than its peers.
+
+Everything inside is float64: in float32 the mean of equal rewards is off by a few millionths, which
+a small divisor would blow up. Nothing here carries a gradient.
+"""
+
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+EPSILON = 1e-6
+"""The smallest divisor, in the unit of the rewards."""
+
+Scaling = Literal["std", "mean-only", "leave-one-out"]
+"""Against the mean of the group in its standard deviations (GRPO), against the mean alone
+(Dr. GRPO, arXiv:2503.20783), or against the mean of the others (RLOO, arXiv:2402.14740)."""
+
+
+def group_advantages(
+    rewards: Float[Tensor, "users candidates"],
+    is_candidate: Bool[Tensor, "users candidates"],
+    *,
+    scaling: Scaling = "std",
+    epsilon: float = EPSILON,
+) -> Float[Tensor, "users candidates"]:
+    """Each candidate against the other candidates of its user; 0 at padding and in groups of one.
+
+        A = (R - mean R) / (std R + ε)
+
+    Source: GRPO with outcome rewards (DeepSeekMath, arXiv:2402.03300; V-STAR, arXiv:2602.10699,
+    eq. 2). Our choices: the population's standard deviation, and one ε here and among siblings.
+    """
+    counts = is_candidate.sum(dim=1, keepdim=True).double()
+    centred, std = _standing(rewards.detach().double()[:, None, :], is_candidate[:, None, :])
+    advantages = _scaled(centred, std, counts[:, None], scaling, epsilon)[:, 0]
+    return advantages.masked_fill(~is_candidate, 0.0).to(rewards.dtype)
+
+
+def node_means(
+    rewards: Float[Tensor, "users candidates"],
+    shared: Bool[Tensor, "users levels candidates candidates"],
+) -> Float[Tensor, "users candidates levels"]:
+    """R̄ of V-STAR, eq. 17: mean reward of the candidates that share each prefix; 0 at padding.
+
+    Args:
+        rewards: of the candidates.
+        shared: which candidates share their prefix of each length, see `value.shared_prefixes`.
+    """
+    counts = shared.sum(dim=3).clamp(min=1)
+    # Not a product of matrices: at padding rewards may be anything, NaN too.
+    below = torch.where(shared, rewards.detach().double()[:, None, None], 0.0)
+    return (below.sum(dim=3) / counts).movedim(1, 2).to(rewards.dtype)
+
+
+def sibling_advantages(
+    scores: Float[Tensor, "users candidates levels"],
+    shared: Bool[Tensor, "users levels candidates candidates"],
+    is_first: Bool[Tensor, "users candidates levels"],
+    *,
+    scaling: Scaling = "std",
+    epsilon: float = EPSILON,
+) -> Float[Tensor, "users candidates levels"]:
+    """Each prefix against the other prefixes below its parent, in one user's candidate set.
+
+        A(h, v) = (R̄(h, v) - mean_h) / (std_h + ε)
+
+    over the distinct codes v that follow the prefix h: however many candidates pass through a
+    node, it counts once. A parent with one child tells nothing: 0, as at padding. Candidates that
+    share a prefix repeat its advantage. Source: V-STAR (arXiv:2602.10699), eq. 15-18.
+
+    Args:
+        scores: R̄ of each candidate's prefixes, see `node_means`.
+        shared: which candidates share their prefix of each length.
+        is_first: True at one candidate of each distinct prefix.
+    """
+    is_any = shared.any(dim=3)  # [users, levels, candidates]
+    parents = torch.cat([is_any[:, :1, :, None] & is_any[:, :1, None], shared[:, :-1]], dim=1)
+    # From each candidate's prefix to the first ones of all prefixes below the same parent.
+    is_sibling = parents & is_first.movedim(2, 1)[:, :, None]
+    by_level = scores.detach().double().movedim(2, 1)
+    mean = _mean(by_level[:, :, None], is_sibling)
+    counts = is_sibling.sum(dim=3).double()
+    squares = (by_level[:, :, None] - mean[..., None]).square()
+    std = _mean(squares, is_sibling).sqrt()
+    advantages = _scaled(by_level - mean, std, counts, scaling, epsilon)
+    return advantages.masked_fill(~is_any, 0.0).movedim(1, 2).to(scores.dtype)
+
+
+def is_informative(
+    rewards: Float[Tensor, "users candidates"],
+    is_candidate: Bool[Tensor, "users candidates"],
+    *,
+    tolerance: float = EPSILON,
+) -> Bool[Tensor, " users"]:
+    """Which groups hold candidates of different reward: the others have no advantage to learn."""
+    highest = rewards.masked_fill(~is_candidate, -torch.inf).amax(dim=1)
+    lowest = rewards.masked_fill(~is_candidate, torch.inf).amin(dim=1)
+    return (highest - lowest) > tolerance
+
+
+def _standing(
+    values: Float[Tensor, "users 1 candidates"], is_there: Bool[Tensor, "users 1 candidates"]
+) -> tuple[Tensor, Tensor]:
+    """Values less their mean, and their standard deviation, which a group has one of."""
+    centred = values - _mean(values, is_there)[..., None]
+    return centred, _mean(centred.square(), is_there).sqrt()[..., None]
+
+
+def _mean(
+    values: Float[Tensor, "*batch candidates"], is_there: Bool[Tensor, "*others candidates"]
+) -> Tensor:
+    """Over the last axis; 0 where nothing is there."""
+    return torch.where(is_there, values, 0.0).sum(dim=-1) / is_there.sum(dim=-1).clamp(min=1)
+
+
+def _scaled(
+    centred: Tensor, std: Tensor, counts: Tensor, scaling: Scaling, epsilon: float
+) -> Tensor:
+    """The advantage of values that are off their group's mean by so much; 0 in groups of one."""
+    if scaling == "std":
+        advantages = centred / (std + epsilon)
+    elif scaling == "leave-one-out":
+        # Against the mean of the others: the own share of the mean is taken out.
+        advantages = centred * (counts / (counts - 1).clamp(min=1))
+    else:
+        advantages = centred
+    return advantages.masked_fill(counts < 2, 0.0)

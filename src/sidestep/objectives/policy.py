@@ -1,0 +1,122 @@
+"""Policy losses: how advantages move the probabilities of codes.
+
+Arrays are per candidate and level; candidates that share a prefix repeat it, and a mask says what
+counts. Probabilities are over legal codes. What is lowered is a mean over users of sums of terms,
+each divided by |C| · L, so that losses over candidates and over nodes have one scale.
+"""
+
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+Ratio = Literal["token", "sequence"]
+"""Of π to the policy that made the rollouts: of each code, or one for a whole semantic ID."""
+
+
+def log_ratios(
+    log_probs: Float[Tensor, "users candidates levels"],
+    old_log_probs: Float[Tensor, "users candidates levels"],
+    ratio: Ratio,
+) -> Float[Tensor, "users candidates levels"]:
+    """log ρ of every code.
+
+    A sequence's ratio is the geometric mean over its codes, GSPO (arXiv:2507.18071, eq. 7).
+    """
+    logs = log_probs - old_log_probs.detach()
+    return logs if ratio == "token" else logs.mean(dim=2, keepdim=True).expand_as(logs)
+
+
+def clipped_terms(
+    log_ratio: Float[Tensor, "*batch"],
+    advantages: Float[Tensor, "*batch"],
+    *,
+    clip_low: float | None = 0.2,
+    clip_high: float | None = 0.2,
+) -> Float[Tensor, "*batch"]:
+    """What each code adds to the objective that is raised.
+
+        min(ρ A, clip(ρ, 1 - clip_low, 1 + clip_high) A)
+
+    Source: PPO (arXiv:1707.06347, eq. 7); with clip_high above clip_low, DAPO (arXiv:2503.14476).
+    Without bounds at ρ = 1 its gradient is that of REINFORCE, A ∇ log π.
+
+    Args:
+        log_ratio: log ρ.
+        advantages: A, without gradient.
+        clip_low, clip_high: how far ρ may fall and rise before it is no longer rewarded; None is
+            without bound.
+    """
+    ratios = log_ratio.exp()
+    low = None if clip_low is None else 1 - clip_low
+    high = None if clip_high is None else 1 + clip_high
+    if low is None and high is None:
+        return ratios * advantages
+    return torch.minimum(ratios * advantages, ratios.clamp(low, high) * advantages)
+
+
+def is_clipped(
+    log_ratio: Float[Tensor, "*batch"],
+    advantages: Float[Tensor, "*batch"],
+    *,
+    clip_low: float | None,
+    clip_high: float | None,
+) -> Bool[Tensor, "*batch"]:
+    """Where the bounds take the gradient away."""
+    ratios = log_ratio.detach().exp()
+    over = torch.zeros_like(ratios, dtype=torch.bool)
+    if clip_high is not None:
+        over = over | ((advantages > 0) & (ratios > 1 + clip_high))
+    if clip_low is not None:
+        over = over | ((advantages < 0) & (ratios < 1 - clip_low))
+    return over
+
+
+def mean_per_group(
+    terms: Float[Tensor, "users candidates levels"],
+    counts: Bool[Tensor, "users candidates levels"],
+    is_candidate: Bool[Tensor, "users candidates"],
+) -> Float[Tensor, " users"]:
+    """1 / (|C| L) Σ of the terms that count, user by user.
+
+    With every candidate counted it is GRPO's objective; with each distinct prefix counted once it
+    is that of Sibling-GRPO (V-STAR, arXiv:2602.10699, eq. 19; the common scale is our choice).
+    """
+    num_candidates = is_candidate.sum(dim=1).clamp(min=1)
+    total = torch.where(counts, terms, 0.0).sum(dim=(1, 2))
+    return total / (num_candidates * terms.shape[2])
+
+
+def exact_kl(
+    log_probs: Float[Tensor, "*batch codes"], reference: Float[Tensor, "*batch codes"]
+) -> Float[Tensor, "*batch"]:
+    """KL(π || π_ref) of the next code at each node, in nats; 0 where no code is legal.
+
+    Args:
+        log_probs: -inf at illegal codes.
+        reference: of the reference policy at the same nodes, without gradient.
+    """
+    is_legal = log_probs > -torch.inf
+    # -inf minus -inf is NaN, also in the gradient of a branch that is not taken.
+    ours, theirs = log_probs.masked_fill(~is_legal, 0.0), reference.masked_fill(~is_legal, 0.0)
+    return torch.where(is_legal, ours.exp() * (ours - theirs), 0.0).sum(dim=-1)
+
+
+def k3_kl(
+    log_probs: Float[Tensor, "*batch"], reference: Float[Tensor, "*batch"]
+) -> Float[Tensor, "*batch"]:
+    """The estimator r - log r - 1 with r = π_ref / π, of one code drawn from π.
+
+    Source: Schulman, "Approximating KL divergence" (2020). Biased on candidates that a search
+    chose, which are no draws from π.
+    """
+    logs = reference.detach() - log_probs
+    return logs.exp() - logs - 1
+
+
+def entropy(log_probs: Float[Tensor, "*batch codes"]) -> Float[Tensor, "*batch"]:
+    """Of the next code at each node, in nats; 0 where no code is legal."""
+    is_legal = log_probs > -torch.inf
+    logs = log_probs.masked_fill(~is_legal, 0.0)
+    return -torch.where(is_legal, logs.exp() * logs, 0.0).sum(dim=-1)

@@ -1,0 +1,33 @@
+"""Preference losses: the item that came next against candidates that did not."""
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.nn import functional
+
+
+def softmax_dpo_loss(
+    chosen: Float[Tensor, " users"],
+    rejected: Float[Tensor, "users candidates"],
+    is_rejected: Bool[Tensor, "users candidates"],
+    *,
+    beta: float,
+) -> Float[Tensor, " users"]:
+    """How far the chosen item is from being preferred to every rejected one.
+
+        -log σ(-log Σ_d exp(β (r_d - r_c)))
+
+    with r = log π / π_ref of a whole semantic ID. Source: S-DPO (arXiv:2406.09215, eq. 8); with one
+    rejected candidate it is DPO (arXiv:2305.18290, eq. 7). 0 for a user without any.
+
+    Args:
+        chosen: r of the item that came next.
+        rejected: r of the others.
+        is_rejected: False at padding.
+        beta: how much a log-ratio counts.
+    """
+    gaps = (beta * (rejected - chosen[:, None])).masked_fill(~is_rejected, -torch.inf)
+    has_any = is_rejected.any(dim=1)
+    gaps = torch.where(has_any[:, None], gaps, 0.0)  # a row of -inf has no gradient but NaN
+    losses = -functional.logsigmoid(-gaps.logsumexp(dim=1))
+    return torch.where(has_any, losses, 0.0)

@@ -1,0 +1,98 @@
+"""Rewards of candidates, once it is known what came next.
+
+Pure functions of arrays, one number per candidate of each user; what stands at padding is
+arbitrary. A candidate is a leaf of the trie: an item, or the bucket of items that share it.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+
+def exact_match(
+    leaves: Int[Tensor, "users candidates"], targets: Int[Tensor, " users"]
+) -> Float[Tensor, "users candidates"]:
+    """1 for the target's leaf, 0 for others."""
+    return (leaves == targets[:, None]).float()
+
+
+def rank_penalty(
+    is_target: Bool[Tensor, "users candidates"],
+    log_probs: Float[Tensor, "users candidates"],
+    is_candidate: Bool[Tensor, "users candidates"],
+) -> Float[Tensor, "users candidates"]:
+    """What wrong candidates pay in a group that holds the right one: the likelier, the more.
+
+        -(1 / log2(k + 2)) / Σ_j 1 / log2(j + 2)
+
+    for the candidate at rank k = 0, 1, ... by log-probability, the sum over the whole group; 0 for
+    the right one, and in groups without it. Source: the ranking reward of MiniOneRec
+    (arXiv:2510.24431). Together with `exact_match` it is the rank-aware reward.
+    """
+    ordered = log_probs.masked_fill(~is_candidate, -torch.inf).argsort(
+        dim=1, descending=True, stable=True
+    )
+    ranks = torch.empty_like(ordered).scatter_(
+        1, ordered, torch.arange(ordered.shape[1], device=ordered.device).expand_as(ordered)
+    )
+    discounts = (1 / (ranks + 2).float().log2()).masked_fill(~is_candidate, 0.0)
+    penalties = -discounts / discounts.sum(dim=1, keepdim=True).clamp(min=1e-12)
+    has_target = (is_target & is_candidate).any(dim=1, keepdim=True)
+    return penalties.masked_fill(is_target | ~has_target, 0.0)
+
+
+def prefix_match(
+    is_on_path: Bool[Tensor, "users candidates levels"], weights: Sequence[float]
+) -> Float[Tensor, "users candidates"]:
+    """The weights of the levels that a candidate shares with the target, from the first on.
+
+    Args:
+        is_on_path: whether each prefix is one of the target's.
+        weights: one per level.
+
+    Raises:
+        ValueError: there is not one weight per level.
+    """
+    if len(weights) != is_on_path.shape[2]:
+        raise ValueError(f"{len(weights)} weights for semantic IDs of {is_on_path.shape[2]} codes.")
+    return is_on_path.float() @ torch.tensor(weights, device=is_on_path.device)
+
+
+def likeliness(
+    log_probs: Float[Tensor, "users candidates"], num_items: int
+) -> Float[Tensor, "users candidates"]:
+    """How likely somebody else finds each candidate: 1 where it is certain, 0 at chance or below.
+
+        max(0, 1 + log p / log N)
+
+    Our choice of scale: probabilities themselves are nearly all 0, and their logs have no floor.
+
+    Args:
+        log_probs: of a distribution over the catalog.
+        num_items: N, of the catalog.
+    """
+    return (1 + log_probs / math.log(max(num_items, 2))).clamp(min=0.0)
+
+
+def category_match(
+    categories: Int[Tensor, "users candidates"], targets: Int[Tensor, " users"]
+) -> Float[Tensor, "users candidates"]:
+    """1 for candidates of the target's category, 0 for others; -1 is none and matches none."""
+    return ((categories == targets[:, None]) & (targets[:, None] >= 0)).float()
+
+
+def novelty(
+    counts: Int[Tensor, "users candidates"], most: int
+) -> Float[Tensor, "users candidates"]:
+    """How seldom a candidate was met in training: 1 for never, 0 for the most popular.
+
+        1 - log(1 + count) / log(1 + most)
+
+    Args:
+        counts: interactions with each candidate in the training part.
+        most: of all items.
+    """
+    return 1 - counts.clamp(max=most).float().log1p() / math.log1p(max(most, 1))

@@ -1,0 +1,162 @@
+"""Candidate trees: the prefixes of candidate sets, each of which goes through a network once.
+
+Policy and value learn from the very tree that a search found, in one differentiable pass.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torch.nn import functional
+
+from sidestep.catalog.trie import NO_STATE, Trie
+from sidestep.model.semantic_id_model import SemanticIdModel
+from sidestep.model.value_head import ValueHead
+from sidestep.objectives.value import is_first_of_prefix, shared_prefixes
+from sidestep.step import ROOT_SLOT, HistoryBatch, StepOutput, log_probs
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CandidateTree:
+    """The distinct prefixes of one candidate set per user; the root has slot 0.
+
+    leaves: the candidates, and the target last if it was to be there and was missed.
+    states: of each candidate's prefixes of 1 to L codes.
+    codes: the last one of each of them; some code at padding.
+    is_candidate: False at padding.
+    is_found: True at the candidates that the search itself returned.
+    shared: which candidates share their prefix, see `objectives.value.shared_prefixes`.
+    is_first: True at one candidate of each distinct prefix.
+    slots: of each candidate's prefixes; arbitrary at padding.
+    node_states, node_codes, parents, depths: of the nodes in slots 1, 2, ...
+    is_node: False at columns that a user does not need.
+    """
+
+    leaves: Int[Tensor, "users candidates"]
+    states: Int[Tensor, "users candidates levels"]
+    codes: Int[Tensor, "users candidates levels"]
+    is_candidate: Bool[Tensor, "users candidates"]
+    is_found: Bool[Tensor, "users candidates"]
+    shared: Bool[Tensor, "users levels candidates candidates"]
+    is_first: Bool[Tensor, "users candidates levels"]
+    slots: Int[Tensor, "users candidates levels"]
+    node_states: Int[Tensor, "users nodes"]
+    node_codes: Int[Tensor, "users nodes"]
+    parents: Int[Tensor, "users nodes"]
+    depths: Int[Tensor, "users nodes"]
+    is_node: Bool[Tensor, "users nodes"]
+
+    @staticmethod
+    def of(
+        found: Int[Tensor, "users found"], targets: Int[Tensor, " users"] | None, trie: Trie
+    ) -> "CandidateTree":
+        """The tree of what a search found, and of the target leaves if they are given.
+
+        Args:
+            found: distinct leaves of each user; `NO_STATE` is padding.
+            targets: leaves to be there once, found or not.
+            trie: of the catalog.
+        """
+        leaves = found
+        if targets is not None:
+            is_found = (found == targets[:, None]).any(dim=1)
+            missed = targets.masked_fill(is_found, NO_STATE)
+            leaves = torch.cat([found, missed[:, None]], dim=1)
+        states = trie.prefixes(leaves)
+        codes = trie.codes_of(states).clamp(min=0)
+        is_candidate = leaves != NO_STATE
+        shared = shared_prefixes(states, is_candidate)
+        is_first = is_first_of_prefix(shared)
+        users, candidates, levels = states.shape
+        # A node per distinct prefix, in the order of candidates: parents come before children.
+        is_wanted = is_first.flatten(1)
+        width = int(is_wanted.sum(dim=1).max()) if is_wanted.numel() else 0
+        columns = (~is_wanted).byte().argsort(dim=1, stable=True)[:, :width]
+        first = shared.long().argmax(dim=-1).movedim(1, 2)  # [users, candidates, levels]
+        by_level = torch.arange(levels, device=leaves.device)
+        slots = is_wanted.cumsum(dim=1).gather(1, (first * levels + by_level).flatten(1))
+        slots = slots.view(users, candidates, levels)
+        parents = functional.pad(slots[..., :-1], (1, 0), value=ROOT_SLOT)
+        depths = (1 + by_level).expand_as(states)
+        is_own = torch.arange(candidates, device=leaves.device) < found.shape[1]
+        return CandidateTree(
+            leaves=leaves,
+            states=states,
+            codes=codes,
+            is_candidate=is_candidate,
+            is_found=is_candidate
+            & (torch.arange(candidates, device=leaves.device) < found.shape[1]),
+            shared=shared,
+            is_first=is_first,
+            slots=slots,
+            node_states=states.flatten(1).gather(1, columns),
+            node_codes=codes.flatten(1).gather(1, columns),
+            parents=parents.flatten(1).gather(1, columns),
+            depths=depths.flatten(1).gather(1, columns),
+            is_node=is_wanted.gather(1, columns),
+        )
+
+    @property
+    def parent_slots(self) -> Int[Tensor, "users candidates levels"]:
+        """Where each candidate's codes are chosen: the slot of the prefix one code shorter."""
+        return functional.pad(self.slots[..., :-1], (1, 0), value=ROOT_SLOT)
+
+    @property
+    def slot_states(self) -> Int[Tensor, "users slots"]:
+        """The state in each slot, the root's first; `NO_STATE` where there is none."""
+        nodes = self.node_states.masked_fill(~self.is_node, NO_STATE)
+        return functional.pad(nodes, (1, 0), value=0)
+
+    @property
+    def slot_depths(self) -> Int[Tensor, "users slots"]:
+        """Codes decided in each slot; whatever where there is no node."""
+        return functional.pad(self.depths, (1, 0), value=0)
+
+    def read(self, model: SemanticIdModel, histories: HistoryBatch) -> StepOutput:
+        """What a network says of every slot, in one pass and with gradients where they are on."""
+        root, context = model.encode(histories, capacity=max(self.node_codes.shape[1], 1))
+        step, _ = model.extend(
+            context, self.node_codes, self.parents, self.depths, is_node=self.is_node
+        )
+        return StepOutput(
+            logits=torch.cat([root.logits, step.logits.to(root.logits.dtype)], dim=1),
+            hidden=torch.cat([root.hidden, step.hidden], dim=1),
+        )
+
+    def node_log_probs(
+        self, step: StepOutput, trie: Trie, *, temperature: float = 1.0
+    ) -> Float[Tensor, "users slots codes"]:
+        """Log-probabilities over the legal codes that may follow each slot; -inf elsewhere."""
+        return log_probs(step, trie.legal(self.slot_states), temperature)
+
+    def code_log_probs(
+        self, by_slot: Float[Tensor, "users slots codes"]
+    ) -> Float[Tensor, "users candidates levels"]:
+        """The log-probability of every candidate's codes; 0 at padding.
+
+        Args:
+            by_slot: see `node_log_probs`.
+        """
+        users, candidates, levels = self.codes.shape
+        flat = self.parent_slots.flatten(1) * by_slot.shape[2] + self.codes.flatten(1)
+        chosen = by_slot.flatten(1).gather(1, flat).view(users, candidates, levels)
+        return chosen.masked_fill(~self.is_candidate[..., None], 0.0)
+
+    def values(
+        self, head: ValueHead, hidden: Float[Tensor, "users slots dim"]
+    ) -> tuple[Float[Tensor, " users"], Float[Tensor, "users candidates levels"]]:
+        """Values of the roots and of every candidate's prefixes.
+
+        Args:
+            head: reads the states.
+            hidden: of the slots, see `read`; detached or not.
+        """
+        users, candidates, levels = self.states.shape
+        roots, below = head.begin(hidden[:, :1], capacity=max(self.node_codes.shape[1], 1))
+        values, _ = head.extend(
+            below, hidden[:, 1:], self.parents, self.depths, is_node=self.is_node
+        )
+        by_slot = torch.cat([roots, values], dim=1)
+        found = by_slot.gather(1, self.slots.flatten(1)).view(users, candidates, levels)
+        return roots[:, 0], found

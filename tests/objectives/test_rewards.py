@@ -1,0 +1,62 @@
+import math
+
+import pytest
+import torch
+
+from sidestep.objectives.rewards import (
+    category_match,
+    exact_match,
+    likeliness,
+    novelty,
+    prefix_match,
+    rank_penalty,
+)
+
+
+def test_the_targets_leaf_alone_is_a_match():
+    assert exact_match(torch.tensor([[4, 7, -1]]), torch.tensor([7])).tolist() == [[0.0, 1.0, 0.0]]
+
+
+def test_the_likelier_a_wrong_candidate_the_more_it_pays():
+    """Three candidates: the discounts are 1, 1 / log2 3 and 1 / 2; the right one is the second."""
+    log_probs = torch.tensor([[-3.0, -1.0, -2.0]])  # ranks 2, 0, 1
+    penalties = rank_penalty(
+        torch.tensor([[False, False, True]]), log_probs, torch.ones(1, 3, dtype=torch.bool)
+    )
+    total = 1 + 1 / math.log2(3) + 1 / 2
+    expected = torch.tensor([[-0.5 / total, -1 / total, 0.0]])
+    torch.testing.assert_close(penalties, expected)
+
+
+def test_without_the_target_nobody_pays_and_padding_has_no_share():
+    log_probs = torch.tensor([[-1.0, -2.0, 5.0], [-1.0, -2.0, 5.0]])
+    is_candidate = torch.tensor([[True, True, False]]).expand(2, -1)
+    is_target = torch.tensor([[False, True, False], [False, False, False]])
+    penalties = rank_penalty(is_target, log_probs, is_candidate)
+    assert penalties[1].eq(0).all()
+    # The likeliest of the two wrong ones is the first: padding, though likelier, has no rank.
+    torch.testing.assert_close(penalties[0, 0].item(), -1 / (1 + 1 / math.log2(3)))
+
+
+def test_a_shared_prefix_earns_the_weights_of_its_levels():
+    is_on_path = torch.tensor([[[True, True, True], [True, False, False], [False, False, False]]])
+    earned = prefix_match(is_on_path, (0.25, 0.5, 1.0))
+    assert earned.tolist() == [[1.75, 0.25, 0.0]]
+    with pytest.raises(ValueError, match="2 weights for semantic IDs of 3 codes"):
+        prefix_match(is_on_path, (0.5, 1.0))
+
+
+def test_likeliness_is_1_for_the_certain_and_0_at_chance_and_below():
+    log_probs = torch.tensor([[1.0, 0.1, 0.01, 1e-9]]).log()
+    earned = likeliness(log_probs, num_items=100)
+    torch.testing.assert_close(earned, torch.tensor([[1.0, 0.5, 0.0, 0.0]]), atol=1e-6, rtol=0)
+
+
+def test_what_has_no_category_matches_none():
+    earned = category_match(torch.tensor([[2, 1, -1], [2, 1, -1]]), torch.tensor([2, -1]))
+    assert earned.tolist() == [[1.0, 0.0, 0.0], [0.0, 0.0, 0.0]]
+
+
+def test_the_never_met_is_new_and_the_most_popular_is_not():
+    earned = novelty(torch.tensor([[0, 9, 99]]), most=99)
+    torch.testing.assert_close(earned, torch.tensor([[1.0, 0.5, 0.0]]))

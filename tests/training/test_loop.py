@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from training_toy import RUN, NextInRing, ring_windows, run_together, run_toy
 
 from sidestep.training.checkpoint import checkpoints
-from sidestep.training.loop import Progress, TrainingConfig, train
+from sidestep.training.loop import Progress, TrainingConfig, Validated, train
 from sidestep.training.objective import Loss
 
 
@@ -223,7 +223,7 @@ def test_patience_stops_and_the_best_weights_come_back(tmp_path):
 
     def validate():
         kept.append(objective.head.weight.detach().clone())
-        return next(scores)
+        return Validated(score=next(scores))
 
     config = TrainingConfig(epochs=9, batch_size=8, patience=2)
     result = train(objective, ring_windows(16), config, folder=tmp_path, seed=0, validate=validate)
@@ -237,7 +237,8 @@ def test_a_validation_that_draws_does_not_shift_the_training(tmp_path):
     rising = iter(range(99))
 
     def validate():
-        return next(rising) + torch.rand(()).item() / 2  # the last is the best
+        # The last is the best.
+        return Validated(score=next(rising) + torch.rand(()).item() / 2)
 
     weights = []
     for name, score in (("with", validate), ("without", None)):
@@ -249,9 +250,15 @@ def test_a_validation_that_draws_does_not_shift_the_training(tmp_path):
 
 def test_validation_comes_every_few_epochs_and_after_the_last(tmp_path):
     config = TrainingConfig(epochs=5, batch_size=8, validate_every=2)
-    train(NextInRing(), ring_windows(8), config, folder=tmp_path, seed=0, validate=lambda: 1.0)
+
+    def always():
+        return Validated(score=1.0, metrics={"HR@50": 0.5})
+
+    train(NextInRing(), ring_windows(8), config, folder=tmp_path, seed=0, validate=always)
     validations = [line["validation"] for line in lines_of(tmp_path, "epoch")]
     assert validations == [None, 1.0, None, 1.0, 1.0]
+    told = [line["metrics"] for line in lines_of(tmp_path, "epoch")]
+    assert told == [{}, {"HR@50": 0.5}, {}, {"HR@50": 0.5}, {"HR@50": 0.5}]
 
 
 def test_the_ring_is_learned(tmp_path):
@@ -387,3 +394,32 @@ def test_training_leaves_the_callers_random_streams_alone(tmp_path):
     torch.manual_seed(3)
     run_toy(Path(tmp_path))
     assert torch.equal(torch.rand(4), expected)
+
+
+def test_an_objective_is_told_of_steps_learns_at_its_own_rates_and_may_end_the_run(tmp_path):
+    class Limited(NextInRing):
+        """Holds some weights still, and has had enough after the second line in the log."""
+
+        steps = lines = 0
+
+        @property
+        def learning_rate_factors(self):
+            return {"embedding": 0.0}
+
+        def after_step(self):
+            self.steps += 1
+
+        def limit_reached(self, parts):
+            assert set(parts) == {"hits"}
+            self.lines += 1
+            return self.lines == 2
+
+    objective = Limited()
+    before = objective.embedding.weight.detach().clone()
+    head = objective.head.weight.detach().clone()
+    result = train(objective, ring_windows(24), RUN, folder=tmp_path, seed=0)
+    assert (result.stopped, result.step, objective.steps) == ("limit", 6, 6)
+    assert torch.equal(objective.embedding.weight, before)
+    assert not torch.equal(objective.head.weight, head)
+    rates = [line["learning_rate"] for line in lines_of(tmp_path, "step")]
+    assert all(rate > 0 for rate in rates)

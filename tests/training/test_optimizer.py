@@ -39,3 +39,18 @@ def test_frozen_weights_are_left_out_and_a_frozen_module_is_refused():
     assert not decaying["params"]
     with pytest.raises(ValueError, match="nothing to train"):
         adamw(module.requires_grad_(False), weight_decay=0.1, betas=(0.9, 0.98))
+
+
+def test_what_learns_at_another_rate_has_groups_of_its_own():
+    module = Tied()
+    groups = adamw(
+        module, weight_decay=0.1, betas=(0.9, 0.98), rate_factors={"free.": 10.0}
+    ).param_groups
+    by_factor = {
+        (group["rate_factor"], group["weight_decay"]): [id(one) for one in group["params"]]
+        for group in groups
+    }
+    assert by_factor[10.0, 0.1] == [id(module.free.weight)]
+    assert by_factor[10.0, 0.0] == [id(module.free.bias)]
+    assert by_factor[1.0, 0.1] == []
+    assert len(by_factor[1.0, 0.0]) == 3

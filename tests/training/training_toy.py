@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional
 
 from sidestep.data.windows import WindowBatch, Windows
-from sidestep.training.loop import Progress, TrainingConfig, TrainingResult, train
+from sidestep.training.loop import Progress, TrainingConfig, TrainingResult, Validated, train
 from sidestep.training.objective import Loss, Objective
 
 NUM_ITEMS = 10
@@ -57,10 +57,10 @@ class Head:
     def __init__(self, objective: NextInRing) -> None:
         self.objective = objective
 
-    def __call__(self) -> float:
+    def __call__(self) -> Validated:
         torch.rand(3)  # a validation that draws must not shift the training
         assert not self.objective.training
-        return -float(self.objective.head.weight.detach().abs().sum())
+        return Validated(score=-float(self.objective.head.weight.detach().abs().sum()))
 
 
 RUN = TrainingConfig(epochs=3, batch_size=4, learning_rate=0.05, log_every=4, device="cpu")

@@ -85,8 +85,7 @@ class CandidateTree:
             states=states,
             codes=codes,
             is_candidate=is_candidate,
-            is_found=is_candidate
-            & (torch.arange(candidates, device=leaves.device) < found.shape[1]),
+            is_found=is_candidate & is_own,
             shared=shared,
             is_first=is_first,
             slots=slots,

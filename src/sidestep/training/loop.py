@@ -6,7 +6,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -44,8 +44,9 @@ from sidestep.training.trackers import TrackerName, Trackers, refuse_missing_tra
 
 T = TypeVar("T")
 
-Stopped = Literal["finished", "patience", "budget", "interrupted"]
-"""Why a run ended: all epochs done, no gain for `patience` validations, time used up, or asked."""
+Stopped = Literal["finished", "patience", "limit", "budget", "interrupted"]
+"""Why a run ended: all epochs done, no gain for `patience` validations, a limit that the objective
+has (`Objective.limit_reached`), time used up, or asked."""
 
 
 class TrainingConfig(BaseModel):
@@ -138,6 +139,22 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Validated:
+    """What a validation says.
+
+    score: by which the best weights are chosen; larger is better.
+    metrics: what else the log keeps of it, by name.
+    """
+
+    score: float
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+Validate = Callable[[], Validated]
+"""Judges the objective as it is now."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingResult:
     """How a run ended.
 
@@ -162,7 +179,7 @@ def train(
     *,
     folder: Path,
     seed: int,
-    validate: Callable[[], float] | None = None,
+    validate: Validate | None = None,
     resume: bool = False,
     report: Callable[[Progress], None] | None = None,
     about: Mapping[str, Any] | None = None,
@@ -182,8 +199,8 @@ def train(
         config: how to train.
         folder: of this run; holds `log.jsonl`, `weights.safetensors` at the end, checkpoints.
         seed: of shuffling and of dropout; the weights were initialised by the caller.
-        validate: the score of the objective as it is now, larger is better; None keeps the last
-            weights. Called in `eval` mode.
+        validate: judges the objective as it is now; None keeps the last weights. Called in `eval`
+            mode.
         resume: continue from the newest checkpoint in `folder`; start anew if there is none.
         report: called after every step and validation; must be quick.
         about: what else makes this run what it is (the network's configuration, say), as JSON; a
@@ -265,7 +282,7 @@ class _Run:
         config: TrainingConfig,
         folder: Path,
         seed: int,
-        validate: Callable[[], float] | None,
+        validate: Validate | None,
         report: Callable[[Progress], None] | None,
         asked: Interruption,
         about: Mapping[str, Any],
@@ -275,7 +292,12 @@ class _Run:
         self.raw_objective = objective.to(self.device)
         self.objective, self.optimizer = self.accelerator.prepare(
             objective,
-            adamw(objective, weight_decay=config.weight_decay, betas=config.betas),
+            adamw(
+                objective,
+                weight_decay=config.weight_decay,
+                betas=config.betas,
+                rate_factors=objective.learning_rate_factors,
+            ),
             device_placement=[False, False],
         )
         self.parameters = [weights for weights in objective.parameters() if weights.requires_grad]
@@ -302,6 +324,8 @@ class _Run:
         self.tally = Tally(self.device, Sums())
         self.best_weights: Weights | None = None
         self.last_line: dict[str, Any] = {}
+        self.learning_rate = 0.0  # of the last step
+        self.is_limit_reached = False
         self.log: TrainingLog | None = None
         self.trackers: Trackers | None = None
         seed_everything(seed + self.accelerator.process_index)
@@ -379,8 +403,9 @@ class _Run:
 
     def _step(self, group: list[WindowBatch]) -> None:
         """One optimizer step: the gradient of the mean over all targets of the group."""
+        self.learning_rate = self._learning_rate()
         for parameters in self.optimizer.param_groups:
-            parameters["lr"] = self._learning_rate()
+            parameters["lr"] = self.learning_rate * parameters["rate_factor"]
         num_targets = sum(batch.num_targets for batch in group)
         processes = self.accelerator.num_processes
         mine = group[self.accelerator.process_index :: processes]
@@ -406,6 +431,7 @@ class _Run:
         )
         self.optimizer.step()
         self.optimizer.zero_grad()
+        self.raw_objective.after_step()
         self.state.step += 1
         now = time.perf_counter()
         self.tally.add_step(grad_norm, num_targets, now - self.mark)
@@ -425,8 +451,9 @@ class _Run:
         state, config = self.state, self.config
         state.epoch += 1
         is_validated = state.epoch % config.validate_every == 0 or state.epoch == config.epochs
+        metrics: Mapping[str, float] = {}
         if self.validate is not None and is_validated:
-            self._validate(self.validate)
+            metrics = self._validate(self.validate)
         self._write_line(
             {
                 "kind": "epoch",
@@ -437,17 +464,20 @@ class _Run:
                 "seconds": self._seconds(),
                 "validation": state.score if self.validate is not None and is_validated else None,
                 "best": state.best_score,
+                "metrics": dict(metrics),
             }
         )
         state.whole_epoch = Sums()
         self._tell()
         self._save()
 
-    def _validate(self, validate: Callable[[], float]) -> None:
+    def _validate(self, validate: Validate) -> Mapping[str, float]:
+        """Remembers the weights if they are the best so far; returns what else was measured."""
         state = self.state
         self.objective.eval()
         with unchanged_random_state():
-            state.score = self._agreed(float(validate()))
+            validated = validate()
+        state.score = self._agreed(float(validated.score))
         self.objective.train()
         if state.best_score is None or state.score > state.best_score:
             state.best_score, state.best_epoch = state.score, state.epoch
@@ -455,6 +485,7 @@ class _Run:
             self.best_weights = self._weights()
         else:
             state.validations_without_gain += 1
+        return validated.metrics
 
     # When to stop
 
@@ -470,6 +501,8 @@ class _Run:
         budget = self.config.max_seconds
         if self.asked.is_requested:
             stopped = "interrupted"
+        elif self.is_limit_reached:
+            stopped = "limit"
         elif budget is not None and self._seconds() >= budget:
             stopped = "budget"
         return self._agreed(stopped)
@@ -526,6 +559,7 @@ class _Run:
         line = line.plus(Sums(seconds=now - self.mark))
         self.mark = now
         self.last_line = line.means()
+        self.is_limit_reached = self.raw_objective.limit_reached(self.last_line["parts"])
         self.state.whole_epoch = self.state.whole_epoch.plus(line)
         self.tally = Tally(self.device, Sums())
         self._write_line(
@@ -533,7 +567,7 @@ class _Run:
                 "kind": "step",
                 "epoch": self._epoch_at_work(),
                 "step": self.state.step,
-                "learning_rate": self.optimizer.param_groups[0]["lr"],
+                "learning_rate": self.learning_rate,
                 **self.last_line,
                 "seconds": self._seconds(),
             }
@@ -553,7 +587,7 @@ class _Run:
                 num_epochs=self.config.epochs,
                 step=state.step,
                 num_steps=self.num_steps,
-                learning_rate=self.optimizer.param_groups[0]["lr"],
+                learning_rate=self.learning_rate,
                 loss=self.last_line.get("loss"),
                 targets_per_s=self.last_line.get("targets_per_s"),
                 score=state.score,

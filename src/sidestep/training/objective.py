@@ -1,6 +1,7 @@
 """The objective: what the training loop lowers. A network and its loss in one module."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from jaxtyping import Float
@@ -26,7 +27,7 @@ class Loss:
 
 
 class Objective(nn.Module, ABC):
-    """A module whose forward is a loss. The loop calls nothing else of it.
+    """A module whose forward is a loss; the rest has a default that most objectives keep.
 
     Everything that is trained lies in here, so that Accelerate can wrap the whole: gradients of
     several devices meet in `forward` and nowhere else.
@@ -36,3 +37,17 @@ class Objective(nn.Module, ABC):
     def forward(self, batch: WindowBatch) -> Loss:
         """The loss of one batch that lies on the objective's device."""
         ...
+
+    @property
+    def learning_rate_factors(self) -> Mapping[str, float]:
+        """What the learning rate is multiplied by, by the start of parameter names; 1 elsewhere."""
+        return {}
+
+    def after_step(self) -> None:
+        """Called once the optimizer has stepped. What changes here belongs into `state_dict`."""
+        return
+
+    def limit_reached(self, parts: Mapping[str, float]) -> bool:
+        """Whether training must end here, by the parts of the last line in the log."""
+        del parts
+        return False

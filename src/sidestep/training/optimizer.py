@@ -1,10 +1,18 @@
-"""AdamW as the loop builds it: what decays and what does not."""
+"""AdamW as the loop builds it: what decays, what does not, and what learns at another rate."""
+
+from collections.abc import Mapping
 
 from torch import nn
 from torch.optim import AdamW
 
 
-def adamw(module: nn.Module, *, weight_decay: float, betas: tuple[float, float]) -> AdamW:
+def adamw(
+    module: nn.Module,
+    *,
+    weight_decay: float,
+    betas: tuple[float, float],
+    rate_factors: Mapping[str, float] | None = None,
+) -> AdamW:
     """AdamW over the trainable parameters of a module; the loop sets the learning rate.
 
     Matrices decay. Vectors (norms, biases, start tokens) and the tables of `nn.Embedding` do not:
@@ -12,28 +20,43 @@ def adamw(module: nn.Module, *, weight_decay: float, betas: tuple[float, float])
     head) counts as the embedding.
 
     Source: AdamW (arXiv:1711.05101).
+
+    Args:
+        module: holds the parameters.
+        weight_decay: of matrices.
+        betas: how much is remembered of gradients and of their squares.
+        rate_factors: by the start of parameter names, what the loop multiplies the rate by; it
+            stands in each group as `rate_factor`.
+
+    Raises:
+        ValueError: nothing is trainable.
     """
+    factors = rate_factors or {}
     tables = {
         id(table.weight)
         for table in module.modules()
         if isinstance(table, (nn.Embedding, nn.EmbeddingBag))
     }
-    trainable = [weights for weights in module.parameters() if weights.requires_grad]
+    trainable = [(name, one) for name, one in module.named_parameters() if one.requires_grad]
     if not trainable:
         raise ValueError("nothing to train: no parameter of the objective requires a gradient.")
-    decays = [weights.ndim >= 2 and id(weights) not in tables for weights in trainable]
+
+    def factor(name: str) -> float:
+        return next((by for start, by in factors.items() if name.startswith(start)), 1.0)
+
     groups = [
         {
-            "params": [weights for weights, does in zip(trainable, decays, strict=True) if does],
-            "weight_decay": weight_decay,
-        },
-        {
             "params": [
-                weights for weights, does in zip(trainable, decays, strict=True) if not does
+                weights
+                for name, weights in trainable
+                if factor(name) == by and (weights.ndim >= 2 and id(weights) not in tables) == does
             ],
-            "weight_decay": 0.0,
-        },
+            "weight_decay": weight_decay if does else 0.0,
+            "rate_factor": by,
+        }
+        for by in sorted({factor(name) for name, _ in trainable})
+        for does in (True, False)
     ]
     # One fused pass over the parameters: the loop of small calls costs more than the arithmetic.
-    is_fused = all(weights.device.type in {"cpu", "cuda"} for weights in trainable)
+    is_fused = all(weights.device.type in {"cpu", "cuda"} for _, weights in trainable)
     return AdamW(groups, lr=0.0, betas=betas, fused=is_fused)

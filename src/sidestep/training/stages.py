@@ -33,7 +33,7 @@ from sidestep.search.policy import SearchPolicy
 from sidestep.search.process_reward import ProcessReward
 from sidestep.search.scorer import Guidance, GuidanceConfig
 from sidestep.search.value_beam import ValueBeamSearch
-from sidestep.training.loop import Progress, TrainingConfig, TrainingResult, train
+from sidestep.training.loop import Progress, TrainingConfig, TrainingResult, Validated, train
 from sidestep.training.next_code import NextCodeConfig, NextCodeObjective
 from sidestep.training.next_item import NextItemConfig, NextItemObjective
 from sidestep.training.objective import Objective
@@ -47,7 +47,9 @@ from sidestep.training.value import ValueObjective, ValueTrainingConfig
 N = TypeVar("N", bound=nn.Module)
 
 VALIDATION_METRIC = "NDCG@10"
-_VALIDATION_CUTOFF = 10
+_CUTOFFS = (10, 50)
+_TOLD = ("HR@1", "HR@10", "HR@50", "NDCG@10", "coverage", "diversity")
+"""Of every validation, in the log: a score that rises may hide a list that narrows."""
 
 
 class ValidationConfig(BaseModel):
@@ -396,17 +398,18 @@ def _train(
     """
     rows = _validation_rows(split, course.validation)
 
-    def validate() -> float:
+    def validate() -> Validated:
         device = next(objective.parameters()).device
         evaluation = evaluate(
             recommender(device),
             rows,
-            k=_VALIDATION_CUTOFF,
+            k=max(k for k in _CUTOFFS if k <= max(course.validation.num_beams, min(_CUTOFFS))),
             batch_size=course.validation.batch_size,
             max_history=course.max_history,
             device=device,
         )
-        return evaluation.metrics[VALIDATION_METRIC]
+        told = {name: evaluation.metrics[name] for name in _TOLD if name in evaluation.metrics}
+        return Validated(score=evaluation.metrics[VALIDATION_METRIC], metrics=told)
 
     return train(
         objective,

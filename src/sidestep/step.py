@@ -33,6 +33,10 @@ class HistoryBatch:
         """The same batch on `device`."""
         return HistoryBatch(items=self.items.to(device), lengths=self.lengths.to(device))
 
+    def select(self, users: Int[Tensor, " chosen"]) -> "HistoryBatch":
+        """Some of the users, in the order in which they are named."""
+        return HistoryBatch(items=self.items[users], lengths=self.lengths[users])
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepOutput:

@@ -44,6 +44,15 @@ class Windows:
         """Positions to be predicted, all windows together."""
         return int((self.lengths - self.first_target).sum())
 
+    def select(self, rows: Int[np.ndarray, " chosen"]) -> "Windows":
+        """Some of the windows."""
+        return Windows(
+            items=self.items,
+            starts=self.starts[rows],
+            lengths=self.lengths[rows],
+            first_target=self.first_target[rows],
+        )
+
     def fingerprint(self) -> str:
         """Names the windows with their items: equal ones alike, however they are stored."""
         digest = hashlib.sha256()

@@ -113,4 +113,9 @@ def _in_scope(logits: Float[Tensor, "users items"], scope: Scope) -> Float[Tenso
         is_out = logits.new_zeros(len(logits), logits.shape[1] + 1, dtype=torch.bool)
         is_out.scatter_(1, items, True)
         logits = logits.masked_fill(is_out[:, :-1], -torch.inf)
+    if scope.below is not None:
+        items = torch.arange(logits.shape[1], device=logits.device)
+        leaves = scope.trie.leaf_of(items)
+        first, last = (end[:, None] for end in scope.trie.leaf_range(scope.below))
+        logits = logits.masked_fill((leaves < first) | (leaves >= last), -torch.inf)
     return logits

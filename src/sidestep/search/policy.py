@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sidestep.catalog.availability import Availability
-from sidestep.catalog.trie import NO_STATE, Trie
+from sidestep.catalog.trie import NO_CODE, NO_STATE, Trie
 from sidestep.search.exclusion import Exclusion
 from sidestep.search.tree import Candidates
 from sidestep.step import HistoryBatch, StepModel, StepOutput, log_probs
@@ -19,11 +19,15 @@ Normaliser = Literal["legal", "codebook"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scope:
-    """The items a search may return: the catalog's trie, less what is out of stock or excluded."""
+    """The items a search may return: the catalog's trie, less what is out of stock or excluded.
+
+    below: per user, a prefix that every item must have, as a state; the root's allows all.
+    """
 
     trie: Trie
     available: Availability | None = None
     excluded: Exclusion | None = None
+    below: Int[Tensor, " users"] | None = None
 
     def legal(
         self, states: Int[Tensor, "users width"], depth: int
@@ -32,6 +36,8 @@ class Scope:
         legal = self.trie.legal(states, self.available)
         if self.excluded is not None:
             legal = self.excluded.open_codes(legal, states, depth)
+        if self.below is not None:
+            legal = legal & self._leads_below(depth, legal.shape[2])[:, None]
         return legal
 
     def legal_at(
@@ -43,7 +49,18 @@ class Scope:
             for depth in range(self.trie.num_levels):
                 here = states.masked_fill(depths != depth, NO_STATE)
                 legal = self.excluded.open_codes(legal, here, depth)
+        if self.below is not None:
+            for depth in range(self.trie.num_levels):
+                leads = self._leads_below(depth, legal.shape[2])[:, None]
+                legal = legal & (leads | (depths != depth)[..., None])
         return legal
+
+    def _leads_below(self, depth: int, num_codes: int) -> Bool[Tensor, "users codes"]:
+        """The codes after `depth` others that keep to each user's prefix; all past its end."""
+        assert self.below is not None
+        own = self.trie.codes_of(self.trie.ancestor(self.below, depth + 1))[:, None]
+        codes = torch.arange(num_codes, device=own.device)
+        return (codes == own) | (own == NO_CODE)
 
 
 @runtime_checkable

@@ -33,10 +33,12 @@ from sidestep.search.policy import SearchPolicy
 from sidestep.search.process_reward import ProcessReward
 from sidestep.search.scorer import Guidance, GuidanceConfig
 from sidestep.search.value_beam import ValueBeamSearch
+from sidestep.training.alignment import AlignmentObjective
 from sidestep.training.loop import Progress, TrainingConfig, TrainingResult, Validated, train
 from sidestep.training.next_code import NextCodeConfig, NextCodeObjective
 from sidestep.training.next_item import NextItemConfig, NextItemObjective
 from sidestep.training.objective import Objective
+from sidestep.training.preference import PreferenceObjective
 from sidestep.training.process_reward import (
     ProcessRewardObjective,
     ProcessRewardTrainingConfig,
@@ -291,13 +293,135 @@ def train_value(
     return Trained(network=head, result=result)
 
 
+def train_alignment(
+    split: Split,
+    catalog: Catalog,
+    objective: AlignmentObjective,
+    *,
+    course: Course,
+) -> Trained[AlignmentObjective]:
+    """Improves a policy on rewards; validates it by beam search, whatever makes the rollouts.
+
+    Returns:
+        The objective, whose policy, and head if it learned too, have the best weights.
+
+    Raises:
+        ValueError: see `loop.train`; also where split and catalog do not fit.
+    """
+    config = objective.config
+    result = _train_policy(
+        split,
+        catalog,
+        objective,
+        objective.policy,
+        course,
+        about={
+            "kind": "alignment",
+            "head": None
+            if objective.head is None
+            else _weights_sha256(objective.head.state_dict()),
+            "config": config.model_dump(mode="json"),
+        },
+        windows=latest_windows(
+            split,
+            targets_per_window=config.targets_per_window,
+            num_windows=config.num_prompts,
+            max_history=course.max_history,
+        ),
+    )
+    return Trained(network=objective, result=result)
+
+
+def train_preference(
+    split: Split,
+    catalog: Catalog,
+    objective: PreferenceObjective,
+    *,
+    course: Course,
+) -> Trained[PreferenceObjective]:
+    """Teaches a policy to prefer what came next; validates it by beam search.
+
+    Raises:
+        ValueError: see `train_alignment`.
+    """
+    config = objective.config
+    result = _train_policy(
+        split,
+        catalog,
+        objective,
+        objective.policy,
+        course,
+        about={"kind": "preference", "config": config.model_dump(mode="json")},
+        windows=latest_windows(
+            split,
+            targets_per_window=config.targets_per_window,
+            num_windows=config.num_prompts,
+            max_history=course.max_history,
+        ),
+    )
+    return Trained(network=objective, result=result)
+
+
+def _train_policy(
+    split: Split,
+    catalog: Catalog,
+    objective: Objective,
+    policy: SemanticIdModel,
+    course: Course,
+    *,
+    about: dict[str, Any],
+    windows: Windows,
+) -> TrainingResult:
+    """Trains what moves a trained policy; the best weights are chosen by plain beam search."""
+    _check_items(split, catalog.num_items)
+    search = BeamSearch(num_beams=course.validation.num_beams)
+
+    def recommender(device: torch.device) -> Recommender:
+        return GenerativeRecommender(policy, catalog.trie.to(device), search)
+
+    return _train(
+        objective,
+        recommender,
+        split,
+        course,
+        about={
+            **about,
+            "catalog": catalog.version,
+            "policy": _weights_sha256(policy.state_dict()),
+        },
+        windows=windows,
+    )
+
+
 def value_windows(split: Split, objective: ValueTrainingConfig, *, max_history: int) -> Windows:
     """The windows of a split with the targets that values are learned from."""
+    return latest_windows(
+        split, targets_per_window=objective.targets_per_window, max_history=max_history
+    )
+
+
+def latest_windows(
+    split: Split,
+    *,
+    targets_per_window: int | None,
+    max_history: int,
+    num_windows: int | None = None,
+) -> Windows:
+    """Windows of a split with their latest targets alone.
+
+    Args:
+        split: of which the training part is taken.
+        targets_per_window: at most; None keeps all.
+        max_history: items that precede a target, at most.
+        num_windows: so many fixed random ones; None keeps all.
+    """
     windows = training_windows(split.train, max_history)
-    if objective.targets_per_window is None:
+    if targets_per_window is not None:
+        latest = windows.lengths - targets_per_window
+        windows = replace(windows, first_target=np.maximum(windows.first_target, latest))
+    if num_windows is None or num_windows >= len(windows):
         return windows
-    latest = windows.lengths - objective.targets_per_window
-    return replace(windows, first_target=np.maximum(windows.first_target, latest))
+    return windows.select(fixed_users(len(windows), num_windows))
 
 
 def new_transformer(

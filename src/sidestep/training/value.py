@@ -1,7 +1,9 @@
 """Training a value head: on the prefixes that a search finds with the values of now."""
 
+from collections.abc import Sequence
+
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
@@ -106,20 +108,10 @@ class ValueObjective(Objective):
         with torch.no_grad():
             found = self.policy.search(valued, histories, Scope(trie=trie)).leaves
         tree = CandidateTree.of(found, leaves if self.config.include_target else None, trie)
-        rewards = step_rewards(
-            embeddings.at(tree.leaves),
-            embeddings.items[targets],
-            tree.states == trie.prefixes(leaves)[:, None],
-            tree.shared,
-            self.weights,
-        )
+        rewards = dense_rewards(tree, targets, embeddings, trie, self.weights)
         with torch.no_grad():
             hidden = tree.read(backbone, histories).hidden
-        roots, values = tree.values(self.head, hidden)
-        gamma = self.config.gamma
-        errors = values - td_targets(rewards, values, tree.shared, gamma=gamma)
-        root_errors = roots - root_targets(values, tree.is_candidate, gamma=gamma)
-        by_depth = td_loss(errors, root_errors, tree.is_first)
+        by_depth = value_loss(self.head, tree, hidden, rewards, gamma=self.config.gamma)
         parts = {f"depth_{depth}": part.detach() for depth, part in enumerate(by_depth)}
         parts["reward"] = (rewards * tree.is_first).sum() / tree.is_first.sum().clamp(min=1)
         parts["missed"] = (found != leaves[:, None]).all(dim=1).float().mean()
@@ -131,3 +123,43 @@ class ValueObjective(Objective):
             self.trie = self.trie.to(device)
             self.embeddings = self.embeddings.to(device)
         return self.trie, self.embeddings, self.backbone.to(device).eval()
+
+
+def dense_rewards(
+    tree: CandidateTree,
+    targets: Int[Tensor, " users"],
+    embeddings: LeafEmbeddings,
+    trie: Trie,
+    weights: Sequence[float],
+) -> Float[Tensor, "users candidates levels"]:
+    """The semantic reward of every candidate's prefixes, see `objectives.value.step_rewards`."""
+    return step_rewards(
+        embeddings.at(tree.leaves),
+        embeddings.items[targets],
+        tree.states == trie.prefixes(trie.leaf_of(targets))[:, None],
+        tree.shared,
+        weights,
+    )
+
+
+def value_loss(
+    head: ValueHead,
+    tree: CandidateTree,
+    hidden: Float[Tensor, "users slots dim"],
+    rewards: Float[Tensor, "users candidates levels"],
+    *,
+    gamma: float,
+) -> Float[Tensor, " depths"]:
+    """Squared TD error of the values of a tree, by depth; the root's first.
+
+    Args:
+        head: gives the values.
+        tree: the states to learn from.
+        hidden: of its slots; detached where values must not move what made them.
+        rewards: of every prefix.
+        gamma: what a reward is worth one code earlier.
+    """
+    roots, values = tree.values(head, hidden)
+    errors = values - td_targets(rewards, values, tree.shared, gamma=gamma)
+    root_errors = roots - root_targets(values, tree.is_candidate, gamma=gamma)
+    return td_loss(errors, root_errors, tree.is_first)

@@ -1,0 +1,121 @@
+"""Preference training: the item that came next is preferred to what a search finds instead."""
+
+import copy
+
+import torch
+from jaxtyping import Bool, Float
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+from sidestep.catalog.trie import Trie
+from sidestep.data.windows import WindowBatch
+from sidestep.model.semantic_id_model import SemanticIdModel
+from sidestep.objectives.preference import softmax_dpo_loss
+from sidestep.search.named import NamedSearch
+from sidestep.search.policy import Scope
+from sidestep.step import HistoryBatch
+from sidestep.training.candidate_tree import CandidateTree
+from sidestep.training.objective import Loss, Objective
+
+
+class PreferenceConfig(BaseModel):
+    """What is preferred to what, and how strongly."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    candidates: NamedSearch = NamedSearch.model_validate({"search": "beam", "num_beams": 16})
+    """The search whose finds are rejected, the target apart; a search that reads values cannot."""
+
+    num_rejected: int = Field(8, ge=1)
+    """The best of the finds; one is DPO, more is S-DPO."""
+
+    beta: float = Field(0.1, gt=0)
+    """How much a log-ratio to the policy of before counts."""
+
+    likelihood_weight: float | None = Field(None, gt=0)
+    """Weight of the negative log-likelihood of what came next; None leaves it out."""
+
+    targets_per_window: int | None = Field(1, ge=1)
+    """The latest positions of each window that are searched for; None takes all."""
+
+    num_prompts: int | None = Field(8000, ge=1)
+    """Windows that are learned from, fixed random ones; None takes all."""
+
+
+class PreferenceObjective(Objective):
+    """S-DPO on pairs mined from the candidate sets of the policy of now, see `softmax_dpo_loss`."""
+
+    def __init__(self, policy: SemanticIdModel, trie: Trie, config: PreferenceConfig) -> None:
+        """Takes what is trained.
+
+        Args:
+            policy: a trained network; it is moved.
+            trie: of the catalog.
+            config: see there.
+        """
+        super().__init__()
+        self.policy = policy.requires_grad_()  # what is loaded from a bundle is frozen
+        # In a list: it never changes, so no checkpoint needs it.
+        self._reference = [copy.deepcopy(policy).requires_grad_(False).eval()]
+        self.trie = trie
+        self.search = config.candidates.policy()
+        self.config = config
+
+    def forward(self, batch: WindowBatch) -> Loss:
+        """See `Objective.forward`.
+
+        Parts: `preferred` is the share of pairs in which the target gained on the rejected one,
+        `margin` the mean of what it gained, `found` the share of targets that the search found,
+        `target_log_prob` the mean log-probability of the targets.
+        """
+        config = self.config
+        if self.trie.device != batch.items.device:
+            self.trie = self.trie.to(batch.items.device)
+        trie, reference = self.trie, self._reference[0].to(batch.items.device)
+        users, positions = batch.is_target.nonzero(as_tuple=True)
+        targets = batch.items[users, positions]
+        histories = batch.before(users, positions)
+        self.policy.eval()  # dropout would tell policy and reference apart at the first step
+        leaves = trie.leaf_of(targets)
+        with torch.no_grad():
+            found = self.search.search(self.policy, histories, Scope(trie=trie)).leaves
+        tree = CandidateTree.of(found, leaves, trie)
+        is_target = tree.leaves == leaves[:, None]
+        is_rejected = tree.is_found & ~is_target
+        is_rejected &= is_rejected.cumsum(dim=1) <= config.num_rejected
+        log_probs = self._log_probs(self.policy, tree, histories)
+        with torch.no_grad():
+            before = self._log_probs(reference, tree, histories)
+        gained = log_probs - before
+        at = is_target.byte().argmax(dim=1, keepdim=True)
+        chosen = gained.gather(1, at)[:, 0]
+        losses = softmax_dpo_loss(chosen, gained, is_rejected, beta=config.beta)
+        own = log_probs.gather(1, at)[:, 0]
+        loss = losses.mean()
+        parts = {"preference": loss.detach(), **_told(gained, chosen, is_rejected)}
+        parts["found"] = (tree.is_found & is_target).any(dim=1).float().mean()
+        parts["target_log_prob"] = own.detach().mean()
+        if config.likelihood_weight is not None:
+            loss = loss - config.likelihood_weight * own.mean()
+        return Loss(loss=loss, num_targets=batch.num_targets, parts=parts)
+
+    def _log_probs(
+        self, model: SemanticIdModel, tree: CandidateTree, histories: HistoryBatch
+    ) -> Float[Tensor, "users candidates"]:
+        """Of whole candidates."""
+        by_slot = tree.node_log_probs(tree.read(model, histories), self.trie)
+        return tree.code_log_probs(by_slot).sum(dim=2)
+
+
+def _told(
+    gained: Float[Tensor, "users candidates"],
+    chosen: Float[Tensor, " users"],
+    is_rejected: Bool[Tensor, "users candidates"],
+) -> dict[str, Tensor]:
+    """How far the chosen ones are ahead, over all pairs."""
+    margins = (chosen[:, None] - gained).detach()
+    num_pairs = is_rejected.sum().clamp(min=1)
+    return {
+        "preferred": ((margins > 0) & is_rejected).sum() / num_pairs,
+        "margin": (margins * is_rejected).sum() / num_pairs,
+    }

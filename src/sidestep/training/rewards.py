@@ -1,0 +1,278 @@
+"""Rewards by name: what a configuration says of them becomes one number per candidate.
+
+A reward is a function of a `RewardScene`; a user's own is named by import path, as
+"package.module:function". Rewards know targets of the training part alone, and know them by row:
+never by looking a history up.
+"""
+
+import difflib
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor
+
+from sidestep.catalog.leaf_embeddings import LeafEmbeddings
+from sidestep.catalog.trie import Trie
+from sidestep.objectives.rewards import (
+    category_match,
+    exact_match,
+    likeliness,
+    novelty,
+    prefix_match,
+    rank_penalty,
+)
+from sidestep.objectives.semantic_reward import target_cosines
+from sidestep.objectives.value import level_weights
+from sidestep.step import HistoryBatch
+
+T = TypeVar("T")
+
+ItemScores = Callable[[HistoryBatch], Float[Tensor, "users items"]]
+"""Unnormalised log-probabilities of all items of the catalog, by somebody who is no policy."""
+
+
+class RewardTerm(BaseModel):
+    """One of the rewards that are added up."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    reward: str
+    """A name (see `REWARDS`), or the import path of a function, "package.module:function"."""
+
+    weight: float = 1.0
+    """What it is multiplied by."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RewardScene:
+    """What a reward may look at: candidates, and what came next.
+
+    histories: before the target.
+    targets: the items that came next.
+    target_leaves: their leaves.
+    leaves: the candidates; `NO_STATE` is padding.
+    states: of each candidate's prefixes of 1 to L codes.
+    log_probs: of the candidates under the policy.
+    is_candidate: False at padding, where a reward may say anything finite or not.
+    trie: of the catalog.
+    """
+
+    histories: HistoryBatch
+    targets: Int[Tensor, " users"]
+    target_leaves: Int[Tensor, " users"]
+    leaves: Int[Tensor, "users candidates"]
+    states: Int[Tensor, "users candidates levels"]
+    log_probs: Float[Tensor, "users candidates"]
+    is_candidate: Bool[Tensor, "users candidates"]
+    trie: Trie
+
+    @property
+    def is_target(self) -> Bool[Tensor, "users candidates"]:
+        """True at the target's leaf."""
+        return self.leaves == self.target_leaves[:, None]
+
+
+Reward = Callable[[RewardScene], Float[Tensor, "users candidates"]]
+"""One number per candidate, finite wherever there is one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RewardSources:
+    """What rewards are made from; None where nobody gave it, which a reward in need of it refuses.
+
+    embeddings: of every item, from an encoder that knows nothing of the policy: `semantic`.
+    collaborative: a recommender trained on the same training part: `collaborative`.
+    item_head: the item head of the policy as it was before: `item-head`.
+    categories: of every item, -1 where it has none: `category`.
+    popularity: interactions with every item in the training part: `novelty`.
+    """
+
+    embeddings: LeafEmbeddings | None = None
+    collaborative: ItemScores | None = None
+    item_head: ItemScores | None = None
+    categories: Int[np.ndarray, " items"] | None = None
+    popularity: Int[np.ndarray, " items"] | None = None
+
+
+class Rewards:
+    """A weighted sum of rewards."""
+
+    def __init__(self, terms: Sequence[RewardTerm], sources: RewardSources) -> None:
+        """Makes every reward.
+
+        Raises:
+            ValueError: there is none, one is unknown, or what it needs is missing.
+        """
+        if not terms:
+            raise ValueError("rewards: name at least one; without any nothing can be learned.")
+        self._terms = [(term, _reward(term.reward, sources)) for term in terms]
+
+    def __call__(self, scene: RewardScene) -> Float[Tensor, "users candidates"]:
+        """The sum; 0 at padding.
+
+        Raises:
+            ValueError: a reward gave another shape, NaN or infinity; names it.
+        """
+        total = torch.zeros(scene.leaves.shape, device=scene.leaves.device)
+        for term, reward in self._terms:
+            given = reward(scene)
+            if not isinstance(given, Tensor) or given.shape != scene.leaves.shape:
+                shape = tuple(given.shape) if isinstance(given, Tensor) else type(given).__name__
+                raise ValueError(
+                    f"reward {term.reward!r} gave {shape} for candidates of shape "
+                    f"{tuple(scene.leaves.shape)}; give one number per user and candidate."
+                )
+            values = given.float().masked_fill(~scene.is_candidate, 0.0)
+            if not values.isfinite().all():
+                raise ValueError(
+                    f"reward {term.reward!r} gave NaN or infinity to "
+                    f"{int((~values.isfinite()).sum())} candidates; give finite numbers."
+                )
+            total = total + term.weight * values
+        return total.detach()
+
+
+def _reward(name: str, sources: RewardSources) -> Reward:
+    """A reward by its name or import path.
+
+    Raises:
+        ValueError: see `Rewards`.
+    """
+    if ":" in name:
+        return _imported(name)
+    if name not in REWARDS:
+        near = difflib.get_close_matches(name, REWARDS, n=1, cutoff=0.5)
+        hint = f"perhaps {near[0]!r} is meant" if near else f"there are {', '.join(REWARDS)}"
+        raise ValueError(
+            f"rewards: unknown reward {name!r:.80}; {hint}, or name your own as "
+            "package.module:function."
+        )
+    return REWARDS[name](sources)
+
+
+def _imported(path: str) -> Reward:
+    module, _, name = path.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(
+            f"rewards: {path!r:.80} cannot be imported ({error}); it must be "
+            "package.module:function, and importable from where you are."
+        ) from error
+    if not callable(found):
+        raise ValueError(f"rewards: {path!r:.80} is a {type(found).__name__}, not a function.")
+    reward: Reward = found
+    return reward
+
+
+def _exact(sources: RewardSources) -> Reward:
+    del sources
+    return lambda scene: exact_match(scene.leaves, scene.target_leaves)
+
+
+def _rank(sources: RewardSources) -> Reward:
+    del sources
+    return lambda scene: rank_penalty(scene.is_target, scene.log_probs, scene.is_candidate)
+
+
+def _rank_aware(sources: RewardSources) -> Reward:
+    exact, rank = _exact(sources), _rank(sources)
+    return lambda scene: exact(scene) + rank(scene)
+
+
+def _prefix(sources: RewardSources) -> Reward:
+    del sources
+
+    def reward(scene: RewardScene) -> Tensor:
+        weights = level_weights(scene.states.shape[2])
+        is_on_path = scene.states == scene.trie.prefixes(scene.target_leaves)[:, None]
+        return prefix_match(is_on_path, [weight / sum(weights) for weight in weights])
+
+    return reward
+
+
+def _semantic(sources: RewardSources) -> Reward:
+    embeddings = _given(sources.embeddings, "semantic", "embeddings, of 'sidestep embed'")
+
+    def reward(scene: RewardScene) -> Tensor:
+        placed = embeddings.to(scene.leaves.device)
+        return target_cosines(placed.at(scene.leaves), placed.items[scene.targets])
+
+    return reward
+
+
+def _collaborative(sources: RewardSources) -> Reward:
+    needed = "collaborative, a run of kind sasrec on the same dataset"
+    return _by_items(_given(sources.collaborative, "collaborative", needed))
+
+
+def _item_head(sources: RewardSources) -> Reward:
+    return _by_items(_given(sources.item_head, "item-head", "a backbone with an item head"))
+
+
+def _by_items(item_scores: ItemScores) -> Reward:
+    """How likely a distribution over items finds each leaf, all of its items together."""
+
+    def reward(scene: RewardScene) -> Tensor:
+        logs = item_scores(scene.histories).float().log_softmax(dim=1)
+        items = scene.trie.items(scene.leaves)  # [users, candidates, bucket]
+        flat = logs.gather(1, items.clamp(min=0).flatten(1)).view(items.shape)
+        by_leaf = flat.masked_fill(items < 0, -torch.inf).logsumexp(dim=2)
+        return likeliness(by_leaf, logs.shape[1])
+
+    return reward
+
+
+def _category(sources: RewardSources) -> Reward:
+    categories = torch.from_numpy(
+        _given(sources.categories, "category", "items with a column 'categories'")
+    ).long()
+
+    def reward(scene: RewardScene) -> Tensor:
+        of_items = categories.to(scene.leaves.device)
+        return category_match(of_items[_first_items(scene)], of_items[scene.targets])
+
+    return reward
+
+
+def _novelty(sources: RewardSources) -> Reward:
+    counts = torch.from_numpy(_given(sources.popularity, "novelty", "counts of the items")).long()
+
+    def reward(scene: RewardScene) -> Tensor:
+        return novelty(counts.to(scene.leaves.device)[_first_items(scene)], int(counts.max()))
+
+    return reward
+
+
+def _first_items(scene: RewardScene) -> Int[Tensor, "users candidates"]:
+    """The item that each leaf recommends first."""
+    return scene.trie.items(scene.leaves)[..., 0].clamp(min=0)
+
+
+def _given(source: T | None, name: str, needed: str) -> T:
+    if source is None:
+        raise ValueError(f"rewards: {name} needs {needed}; give it, or leave the reward out.")
+    return source
+
+
+REWARDS: Mapping[str, Callable[[RewardSources], Reward]] = {
+    "exact": _exact,
+    "rank": _rank,
+    "rank-aware": _rank_aware,
+    "prefix": _prefix,
+    "semantic": _semantic,
+    "collaborative": _collaborative,
+    "item-head": _item_head,
+    "category": _category,
+    "novelty": _novelty,
+}
+"""The rewards that have a name; see `objectives.rewards` for what they are.
+
+`rank-aware` is `exact` plus `rank`; `prefix` weighs levels as values do, 1 in all.
+"""

@@ -37,6 +37,15 @@ class HistoryBatch:
         """Some of the users, in the order in which they are named."""
         return HistoryBatch(items=self.items[users], lengths=self.lengths[users])
 
+    def latest(self, number: int) -> "HistoryBatch":
+        """The same with at most so many most recent items of each history."""
+        if self.items.shape[1] <= number:
+            return self
+        first = (self.lengths - number).clamp(min=0)[:, None]
+        columns = first + torch.arange(number, device=self.items.device)
+        lengths = self.lengths.clamp(max=number)
+        return HistoryBatch(items=self.items.gather(1, columns), lengths=lengths)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepOutput:

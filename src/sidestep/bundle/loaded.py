@@ -102,6 +102,21 @@ class LoadedRecommender:
         manifest = self.manifest.model_copy(update={"value_head": None})
         return replace(self, manifest=manifest, value_head=None)
 
+    def with_moved_network(
+        self, network: SemanticIdModel, head: ValueHead | None
+    ) -> "LoadedRecommender":
+        """The same after its network was trained further.
+
+        Args:
+            network: the one of before, with other weights.
+            head: its value head, if that was there and learned with it. What else was learned on
+                the states of before is left out.
+        """
+        made = replace(self, network=network, process_reward=None)
+        manifest = made.manifest.model_copy(update={"process_reward": None})
+        made = replace(made, manifest=manifest)
+        return made.without_value_head() if head is None else replace(made, value_head=head)
+
     @property
     def kind(self) -> Kind:
         """What stands behind it."""

@@ -5,7 +5,7 @@ from pathlib import Path
 from sidestep.bundle.folder import load
 from sidestep.bundle.loaded import LoadedRecommender
 from sidestep.catalog.catalog import Catalog
-from sidestep.cli.config import BesideRun, ProcessRewardRun
+from sidestep.cli.config import BackboneRun, ProcessRewardRun
 from sidestep.cli.inputs import refuse_other_data
 from sidestep.data.dataset import Dataset
 from sidestep.files import read_json
@@ -13,7 +13,7 @@ from sidestep.model.transformer import Transformer
 
 
 def load_backbone(
-    config: BesideRun, dataset: Dataset, catalog: Catalog | None, *, out: Path
+    config: BackboneRun, dataset: Dataset, catalog: Catalog | None, *, out: Path
 ) -> LoadedRecommender:
     """The bundle that a configuration names, on the CPU.
 
@@ -42,8 +42,8 @@ def load_backbone(
         )
     if not loaded.is_searched:
         raise ValueError(
-            f"backbone: {path} is {loaded.kind}, and a value head reads the states of prefixes of "
-            "semantic IDs, which it has none of; name a run of kind transformer."
+            f"backbone: {path} is {loaded.kind}, which has no prefixes of semantic IDs to learn "
+            "from; name a run of kind transformer."
         )
     refuse_other_data(loaded, dataset)
     if catalog is not None and catalog.version != loaded.catalog.version:
@@ -54,7 +54,7 @@ def load_backbone(
     return loaded
 
 
-def catalog_of_backbone(config: BesideRun) -> str | None:
+def catalog_of_backbone(config: BackboneRun) -> str | None:
     """The catalog's folder as the run of the backbone was given it; None for a mere bundle."""
     file = Path(config.backbone) / "run.json"
     given = read_json(file).get("catalog") if file.is_file() else None

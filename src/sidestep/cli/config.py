@@ -16,9 +16,11 @@ from sidestep.model.transformer import TransformerConfig
 from sidestep.model.value_head import ValueHeadConfig
 from sidestep.search.named import NamedSearch
 from sidestep.search.scorer import GuidanceConfig
+from sidestep.training.alignment import AlignmentConfig
 from sidestep.training.loop import TrainingConfig
 from sidestep.training.next_code import NextCodeConfig
 from sidestep.training.next_item import NextItemConfig
+from sidestep.training.preference import PreferenceConfig
 from sidestep.training.process_reward import ProcessRewardTrainingConfig
 from sidestep.training.stages import ValidationConfig
 from sidestep.training.value import ValueTrainingConfig
@@ -74,15 +76,20 @@ class PopularityRun(_ReadingRun):
     kind: Literal["popularity"]
 
 
-class _BesideRun(_RunConfig):
-    """What is trained beside a trained network, which stays as it is."""
+class _FurtherRun(_RunConfig):
+    """What goes by a trained network."""
 
     backbone: str = Field(min_length=1)
     """The network: a run or a bundle. The catalog and `max_history` are its own."""
 
-    guidance: GuidanceConfig = GuidanceConfig()
     training: TrainingConfig = TrainingConfig()
     validation: ValidationConfig = ValidationConfig()
+
+
+class _BesideRun(_FurtherRun):
+    """What is trained beside a trained network, which stays as it is."""
+
+    guidance: GuidanceConfig = GuidanceConfig()
 
 
 class ProcessRewardRun(_BesideRun):
@@ -111,9 +118,35 @@ class ValueRun(_BesideRun):
     are wrong, too: where only targets are unlikely, V learns to prefer the unlikely."""
 
 
+class AlignRun(_FurtherRun):
+    """A trained network of semantic IDs, improved by reinforcement learning on rewards."""
+
+    kind: Literal["align"]
+
+    embeddings: str | None = None
+    """What the reward `semantic` and values compare items by: the `.npy` of `sidestep embed`."""
+
+    collaborative: str | None = None
+    """What the reward `collaborative` asks: a run or a bundle of kind sasrec."""
+
+    objective: AlignmentConfig = AlignmentConfig()
+
+
+class PreferRun(_FurtherRun):
+    """A trained network of semantic IDs, taught to prefer what came next to what it would say."""
+
+    kind: Literal["prefer"]
+
+    objective: PreferenceConfig = PreferenceConfig()
+
+
 BesideRun = ProcessRewardRun | ValueRun
 
-LearnedRun = TransformerRun | SasRecRun | BesideRun
+PolicyRun = AlignRun | PreferRun
+
+BackboneRun = BesideRun | PolicyRun
+
+LearnedRun = TransformerRun | SasRecRun | BackboneRun
 
 AnyRun = LearnedRun | PopularityRun
 
@@ -123,6 +156,8 @@ _KINDS: dict[str, type[AnyRun]] = {
     "popularity": PopularityRun,
     "process-reward": ProcessRewardRun,
     "value": ValueRun,
+    "align": AlignRun,
+    "prefer": PreferRun,
 }
 
 

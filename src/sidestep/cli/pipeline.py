@@ -18,7 +18,7 @@ import numpy as np
 from sidestep import __version__
 from sidestep.cli.config import (
     AnyRun,
-    BesideRun,
+    BackboneRun,
     TransformerRun,
     checked,
     checked_run,
@@ -131,9 +131,9 @@ def pipeline_of(config: PipelineConfig, file: Path) -> Pipeline:
     for name in runs:
         if name in _TAKEN or not name.replace("-", "").replace("_", "").isalnum():
             raise ValueError(f"{file}: train: {name!r} is no name for a run; choose another.")
-        if isinstance(runs[name], BesideRun):
+        if isinstance(runs[name], BackboneRun):
             raise ValueError(
-                f"{file}: train.{name}: {runs[name].kind} is trained beside a finished run, which "
+                f"{file}: train.{name}: {runs[name].kind} goes by a finished run, which "
                 "a pipeline does not wait for; train it with 'sidestep train' afterwards."
             )
     coded = [name for name, run in runs.items() if isinstance(run, TransformerRun)]

@@ -9,19 +9,26 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+import numpy as np
+import polars as pl
 import torch
 from torch import Tensor, nn
 
-from sidestep.bundle.folder import save_bundle, save_loaded
+from sidestep.baselines.item_scores import SasRecRecommender
+from sidestep.bundle.folder import load, save_bundle, save_loaded
 from sidestep.bundle.loaded import LoadedRecommender
 from sidestep.bundle.manifest import ValueUse
 from sidestep.bundle.networks import Network
 from sidestep.catalog.catalog import Catalog
+from sidestep.catalog.leaf_embeddings import LeafEmbeddings
 from sidestep.cli.backbones import load_backbone
 from sidestep.cli.config import (
+    AlignRun,
     AnyRun,
+    BackboneRun,
     BesideRun,
     PopularityRun,
+    PreferRun,
     ProcessRewardRun,
     SasRecRun,
     TransformerRun,
@@ -30,6 +37,7 @@ from sidestep.cli.config import (
 from sidestep.cli.inputs import (
     flat_catalog,
     popularity_of,
+    refuse_other_data,
     refuse_other_items,
     split_of,
     warn_of_other_split,
@@ -44,13 +52,20 @@ from sidestep.model.sasrec import SasRec
 from sidestep.model.semantic_id_model import SemanticIdModel
 from sidestep.model.transformer import Transformer
 from sidestep.model.value_head import ValueHead
+from sidestep.step import HistoryBatch
+from sidestep.training.alignment import AlignmentConfig, AlignmentObjective
+from sidestep.training.preference import PreferenceConfig, PreferenceObjective
+from sidestep.training.rewards import ItemScores, Rewards, RewardSources, item_head_scores
 from sidestep.training.stages import (
     Course,
     Trained,
+    latest_windows,
     new_process_reward,
     new_sasrec,
     new_transformer,
     new_value_head,
+    train_alignment,
+    train_preference,
     train_process_reward,
     train_sasrec,
     train_semantic_id_model,
@@ -264,6 +279,62 @@ class _ValueTraining(RunTraining[ValueHead]):
         _save_beside(path, self.backbone.with_value_head(network, use), origin)
 
 
+@dataclass(frozen=True, slots=True)
+class _AlignmentTraining(RunTraining[AlignmentObjective]):
+    """Reinforcement learning of a network, and of its value head if that learns too."""
+
+    config: AlignRun
+    backbone: LoadedRecommender
+    objective: AlignmentObjective
+
+    def untrained(self, seed: int) -> tuple[AlignmentObjective, Windows]:
+        del seed  # nothing new is initialised
+        return self.objective, _prompts(self.material, self.config.objective)
+
+    def train(self, course: Course) -> Trained[AlignmentObjective]:
+        return train_alignment(
+            self.material.split, self.material.catalog, self.objective, course=course
+        )
+
+    def save(self, path: Path, network: AlignmentObjective, origin: Origin) -> None:
+        head = network.head if self.config.objective.value is not None else None
+        _save_beside(path, self.backbone.with_moved_network(network.policy, head), origin)
+
+
+@dataclass(frozen=True, slots=True)
+class _PreferenceTraining(RunTraining[PreferenceObjective]):
+    """Preference training of a network."""
+
+    config: PreferRun
+    backbone: LoadedRecommender
+
+    def untrained(self, seed: int) -> tuple[PreferenceObjective, Windows]:
+        del seed  # nothing new is initialised
+        return self._objective(), _prompts(self.material, self.config.objective)
+
+    def train(self, course: Course) -> Trained[PreferenceObjective]:
+        return train_preference(
+            self.material.split, self.material.catalog, self._objective(), course=course
+        )
+
+    def save(self, path: Path, network: PreferenceObjective, origin: Origin) -> None:
+        _save_beside(path, self.backbone.with_moved_network(network.policy, None), origin)
+
+    def _objective(self) -> PreferenceObjective:
+        return PreferenceObjective(
+            _network_of(self.backbone), self.material.catalog.trie, self.config.objective
+        )
+
+
+def _prompts(material: Material, config: AlignmentConfig | PreferenceConfig) -> Windows:
+    return latest_windows(
+        material.split,
+        targets_per_window=config.targets_per_window,
+        num_windows=config.num_prompts,
+        max_history=material.max_history,
+    )
+
+
 def prepared(
     config: AnyRun, dataset: Dataset, catalog: Catalog | None, *, out: Path
 ) -> RunTraining[Any] | Counting:
@@ -280,8 +351,16 @@ def prepared(
         ValueError: they do not fit each other, or the network does not fit the memory.
     """
     split = split_of(dataset, min_context=config.min_context)
-    if isinstance(config, BesideRun):
-        return _prepared_beside(config, split, load_backbone(config, dataset, catalog, out=out))
+    if isinstance(config, BackboneRun):
+        backbone = load_backbone(config, dataset, catalog, out=out)
+        material = Material(split, backbone.catalog, backbone.max_history)
+        if isinstance(config, BesideRun):
+            return _prepared_beside(config, material, backbone)
+        if isinstance(config, PreferRun):
+            return _PreferenceTraining(material, config, backbone)
+        return _AlignmentTraining(
+            material, config, backbone, _alignment(config, dataset, material, backbone)
+        )
     if catalog is not None:
         refuse_other_items(catalog, dataset)
         warn_of_other_split(catalog, dataset, split)
@@ -302,22 +381,84 @@ def prepared(
 
 
 def _prepared_beside(
-    config: BesideRun, split: Split, backbone: LoadedRecommender
+    config: BesideRun, material: Material, backbone: LoadedRecommender
 ) -> RunTraining[Any]:
     """The catalog and the length of histories are those of the backbone."""
     catalog = backbone.catalog
-    material = Material(split, catalog, backbone.max_history)
     match config:
         case ProcessRewardRun():
             refuse_prefixes_beyond_memory(config, catalog.trie.num_nodes())
             return _ProcessRewardTraining(material, config, backbone)
         case ValueRun():
-            return _ValueTraining(material, config, backbone, _embeddings(config, catalog))
+            embeddings = _embeddings(config.embeddings, catalog)
+            return _ValueTraining(material, config, backbone, embeddings)
 
 
-def _embeddings(config: ValueRun, catalog: Catalog) -> Tensor:
+def _alignment(
+    config: AlignRun, dataset: Dataset, material: Material, backbone: LoadedRecommender
+) -> AlignmentObjective:
+    """What is to be trained, with everything that its rewards are made from."""
+    network, catalog = _network_of(backbone), material.catalog
+    search = config.objective.rollouts.search
+    if search in ("ved", "value-beam") and backbone.value_head is None:
+        raise ValueError(
+            f"rollouts: {search} reads values, and the backbone {config.backbone} has no value "
+            "head; train one beside it with a run of kind value, and name that run."
+        )
+    embeddings = None
+    if config.embeddings is not None:
+        embeddings = LeafEmbeddings.of(_embeddings(config.embeddings, catalog), catalog.trie)
+    sources = RewardSources(
+        embeddings=embeddings,
+        collaborative=None if config.collaborative is None else _collaborative(config, dataset),
+        item_head=item_head_scores(network),
+        categories=_categories(dataset),
+        popularity=popularity_of(material.split, catalog.num_items),
+    )
+    return AlignmentObjective(
+        network,
+        catalog.trie,
+        Rewards(config.objective.rewards, sources),
+        config.objective,
+        head=backbone.value_head,
+        embeddings=embeddings,
+    )
+
+
+def _collaborative(config: AlignRun, dataset: Dataset) -> ItemScores:
+    """The scores of the SASRec that a configuration names."""
+    assert config.collaborative is not None
+    try:
+        loaded = load(Path(config.collaborative), device="cpu")
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"collaborative: {error}") from error
+    if not isinstance(loaded.network, SasRec):
+        raise ValueError(
+            f"collaborative: {config.collaborative} is {loaded.kind}; name a run of kind sasrec."
+        )
+    refuse_other_data(loaded, dataset)
+    network = loaded.network
+
+    def scores(histories: HistoryBatch) -> Tensor:
+        network.to(histories.items.device)
+        return SasRecRecommender(network).scores(histories.latest(loaded.max_history))
+
+    return scores
+
+
+def _categories(dataset: Dataset) -> np.ndarray | None:
+    """A number per item and distinct text of the column `categories`, -1 where there is none."""
+    if "categories" not in dataset.items.frame.columns:
+        return None
+    column = dataset.items.frame["categories"]
+    ranks = column.rank("dense").cast(pl.Int64).fill_null(0) - 1
+    found: np.ndarray = ranks.to_numpy()
+    return found
+
+
+def _embeddings(file: str, catalog: Catalog) -> Tensor:
     """What rewards compare the items of the catalog by."""
-    path = Path(config.embeddings)
+    path = Path(file)
     if not path.is_file():
         raise FileNotFoundError(
             f"embeddings: {path}: no vectors here; make them with 'sidestep embed'."

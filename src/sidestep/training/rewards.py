@@ -5,6 +5,7 @@ A reward is a function of a `RewardScene`; a user's own is named by import path,
 never by looking a history up.
 """
 
+import copy
 import difflib
 import importlib
 from collections.abc import Callable, Mapping, Sequence
@@ -19,6 +20,8 @@ from torch import Tensor
 
 from sidestep.catalog.leaf_embeddings import LeafEmbeddings
 from sidestep.catalog.trie import Trie
+from sidestep.model.semantic_id_model import SemanticIdModel
+from sidestep.model.transformer import Transformer
 from sidestep.objectives.rewards import (
     category_match,
     exact_match,
@@ -98,6 +101,19 @@ class RewardSources:
     item_head: ItemScores | None = None
     categories: Int[np.ndarray, " items"] | None = None
     popularity: Int[np.ndarray, " items"] | None = None
+
+
+def item_head_scores(network: SemanticIdModel) -> ItemScores | None:
+    """What the item head of a network says now, whatever becomes of it; None if it has none."""
+    if not isinstance(network, Transformer) or network.item_head is None:
+        return None
+    kept = copy.deepcopy(network).requires_grad_(False).eval()
+
+    def scores(histories: HistoryBatch) -> Tensor:
+        root, _ = kept.to(histories.items.device).encode(histories, capacity=1)
+        return kept.item_logits(root.hidden[:, 0])
+
+    return scores
 
 
 class Rewards:

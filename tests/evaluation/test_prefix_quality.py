@@ -9,12 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
-from sidestep.catalog.trie import NO_STATE, Trie
-from sidestep.evaluation.prefix_quality import (
-    PrefixSettings,
-    evenly_spread,
-    prefix_quality,
-)
+from sidestep.catalog.trie import Trie
+from sidestep.evaluation.prefix_judge import PrefixSettings
+from sidestep.evaluation.prefix_quality import prefix_quality
 from sidestep.search.exhaustive import ExhaustiveSearch
 from sidestep.search.item_support import ItemSupport
 from sidestep.search.policy import Scope
@@ -205,25 +202,6 @@ def test_targets_out_of_stock_tell_nothing():
     assert both.num_rows == 2
     assert both.scores == one.scores
     assert judged(model, rows_of((4, 13)), scope).scores["log_prob"][0].auc is None
-
-
-@given(
-    st.lists(st.tuples(st.integers(0, 30), st.integers(0, 30)), min_size=1, max_size=4),
-    st.integers(1, 40),
-    st.floats(0, 0.999),
-)
-def test_a_spread_lies_within_and_names_nothing_twice(ranges, number, start):
-    first = torch.tensor([low for low, _ in ranges])
-    last = first + torch.tensor([count for _, count in ranges])
-    starts = torch.full((len(ranges),), start, dtype=torch.float64)
-    spread = evenly_spread(first, last, starts, number)
-    for row, (low, count) in zip(spread.tolist(), ranges, strict=True):
-        chosen = [state for state in row if state != NO_STATE]
-        assert len(chosen) == min(number, count)
-        assert len(set(chosen)) == len(chosen)
-        assert all(low <= state < low + count for state in chosen)
-        if chosen:
-            assert max(np.diff(chosen), default=0) <= -(-count // min(number, count))
 
 
 def test_no_rows_are_refused():

@@ -29,7 +29,8 @@ from sidestep.embedding.vectors import load_vectors
 from sidestep.evaluation.compare import rows_in_words
 from sidestep.evaluation.diagnosis import Diagnosis
 from sidestep.evaluation.measured import Measured
-from sidestep.evaluation.prefix_quality import PrefixSettings, prefix_quality
+from sidestep.evaluation.prefix_judge import PrefixSettings
+from sidestep.evaluation.prefix_quality import prefix_quality
 from sidestep.evaluation.report.diagnosis import diagnosis_page
 from sidestep.evaluation.report.drawing import Drawing
 from sidestep.evaluation.report.page import Page, write_page

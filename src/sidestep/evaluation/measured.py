@@ -1,9 +1,11 @@
 """Means over the rows that have a number, and how sure they are."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int
+from torch import Tensor
 
 from sidestep.metrics.statistics import Interval, bootstrap_interval
 
@@ -40,3 +42,28 @@ def measured(
         interval=bootstrap_interval(found, users=users[has_value], seed=seed),
         num_rows=len(found),
     )
+
+
+class RowNumbers:
+    """Numbers of rows, one or one per depth, by what they say; NaN where a row has none."""
+
+    def __init__(self, users: Int[np.ndarray, " rows"]) -> None:
+        """Of these users' rows nothing is known so far; see `numbered`."""
+        self.users = users
+        self._by_kind: dict[str, Float[np.ndarray, "rows columns"]] = {}
+
+    def put(
+        self,
+        rows: Int[np.ndarray, " users"],
+        numbers: Mapping[str, Float[Tensor, "users _"]],
+    ) -> None:
+        """Keeps what was found of some rows."""
+        for kind, values in numbers.items():
+            unknown = np.full((len(self.users), values.shape[1]), np.nan)
+            self._by_kind.setdefault(kind, unknown)[rows] = values.double().cpu().numpy()
+
+    def measured(self, kind: str, column: int = 0) -> Measured | None:
+        """The mean over the rows; None where no row has such a number."""
+        if kind not in self._by_kind:
+            return None
+        return measured(self._by_kind[kind][:, column], self.users)

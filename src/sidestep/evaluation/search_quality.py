@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -16,8 +15,8 @@ from sidestep.catalog.leaf_embeddings import LeafEmbeddings
 from sidestep.catalog.trie import NO_STATE, Trie
 from sidestep.catalog.user_sets import is_among
 from sidestep.data.splits import Rows
-from sidestep.evaluation.evaluator import batches_by_length
-from sidestep.evaluation.measured import Measured, measured
+from sidestep.evaluation.measured import Measured, RowNumbers
+from sidestep.evaluation.row_batches import row_batches
 from sidestep.metrics.prefixes import best_in_set, losses
 from sidestep.metrics.ranking import diversity
 from sidestep.metrics.statistics import numbered
@@ -99,7 +98,7 @@ def search_quality(
         rows: histories and targets.
         scope: the items that may be recommended; it lies where the model does.
         policies: the searches.
-        embeddings: see `prefix_quality`.
+        embeddings: of every item, see `prefix_quality`.
         batch_size: rows searched for at once.
         max_history: only so many most recent items of a history are shown; None shows all.
         progress: called after each batch with the rows done and their number.
@@ -110,28 +109,19 @@ def search_quality(
     if len(rows) == 0:
         raise ValueError("there are no rows to search for: the split is empty.")
     vectors = None if embeddings is None else LeafEmbeddings.of(embeddings, scope.trie)
-    shown = rows if max_history is None else rows.cut(max_history)
-    targets = torch.from_numpy(rows.targets).long()
-    device = scope.trie.device
-    found: list[dict[str, Float[np.ndarray, "rows columns"]]] = [{} for _ in policies]
+    users = numbered(rows.histories.user_ids)
+    found = [RowNumbers(users) for _ in policies]
     score_kinds = [""] * len(policies)
-    num_done = 0
-    for chosen in batches_by_length(shown.histories.lengths, batch_size):
-        histories = shown.batch(chosen).to(device)
+    for batch in row_batches(
+        rows, batch_size, max_history=max_history, device=scope.trie.device, progress=progress
+    ):
         for place, (policy, of_policy) in enumerate(zip(policies, found, strict=True)):
             with torch.no_grad():
-                proposals = watched(policy, model, histories, scope)
+                proposals = watched(policy, model, batch.histories, scope)
             score_kinds[place] = proposals.candidates.score_kind
-            seen = _seen(proposals, scope.trie, targets[chosen].to(device), vectors)
-            for name, values in seen.items():
-                whole = of_policy.setdefault(name, np.full((len(rows), values.shape[1]), np.nan))
-                whole[chosen] = values.double().cpu().numpy()
-        num_done += len(chosen)
-        if progress is not None:
-            progress(num_done, len(rows))
-    users = numbered(rows.histories.user_ids)
+            of_policy.put(batch.rows, _seen(proposals, scope.trie, batch.targets, vectors))
     return tuple(
-        _summary(policy.name, score_kind, of_policy, users, scope.trie.num_levels)
+        _summary(policy.name, score_kind, of_policy, scope.trie.num_levels)
         for policy, score_kind, of_policy in zip(policies, score_kinds, found, strict=True)
     )
 
@@ -165,25 +155,16 @@ def _seen(
     return {name: values.double() for name, values in numbers.items()}
 
 
-def _summary(
-    name: str,
-    score_kind: str,
-    found: dict[str, Float[np.ndarray, "rows columns"]],
-    users: Int[np.ndarray, " rows"],
-    num_levels: int,
-) -> SearchQuality:
-    def mean(kind: str, column: int = 0) -> Measured | None:
-        return measured(found[kind][:, column], users) if kind in found else None
-
+def _summary(name: str, score_kind: str, found: RowNumbers, num_levels: int) -> SearchQuality:
     def share(kind: str, level: int) -> Measured:
-        known = mean(kind, level)
+        known = found.measured(kind, level)
         assert known is not None, f"every row has {kind}"
         return known
 
     return SearchQuality(
         name=name,
         score_kind=score_kind,
-        num_rows=len(users),
+        num_rows=len(found.users),
         depths=tuple(
             SearchAtDepth(
                 depth=level + 1,
@@ -195,10 +176,10 @@ def _summary(
             for level in range(num_levels)
         ),
         candidates=CandidateSet(
-            size=mean("size"),
-            diversity=mean("diversity"),
-            has_target=mean("has_target"),
-            best_cosine=mean("best_cosine"),
-            tokens=mean("tokens"),
+            size=found.measured("size"),
+            diversity=found.measured("diversity"),
+            has_target=found.measured("has_target"),
+            best_cosine=found.measured("best_cosine"),
+            tokens=found.measured("tokens"),
         ),
     )

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 
 from sidestep.catalog.trie import NO_STATE
-from sidestep.evaluation.prefix_quality import BatchScores
+from sidestep.evaluation.batch_scores import BatchScores
 from sidestep.search.guided_beam import GuidedBeamSearch
 from sidestep.search.paths import is_first_on_paths, paths_to
 from sidestep.search.policy import Scope, SearchPolicy

@@ -10,7 +10,8 @@ import torch
 
 from sidestep.catalog.trie import Trie
 from sidestep.evaluation.diagnosis import Diagnosis
-from sidestep.evaluation.prefix_quality import PrefixSettings, prefix_quality
+from sidestep.evaluation.prefix_judge import PrefixSettings
+from sidestep.evaluation.prefix_quality import prefix_quality
 from sidestep.evaluation.report.chart import Chart
 from sidestep.evaluation.report.diagnosis import diagnosis_page
 from sidestep.evaluation.report.loss_bars import loss_bars

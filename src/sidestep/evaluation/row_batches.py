@@ -1,0 +1,57 @@
+"""Batches of rows: histories that are judged together, and what came next."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from sidestep.data.splits import Rows
+from sidestep.evaluation.evaluator import batches_by_length
+from sidestep.step import HistoryBatch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowBatch:
+    """Some rows.
+
+    rows: which ones.
+    targets: the item that came next.
+    """
+
+    rows: Int[np.ndarray, " users"]
+    histories: HistoryBatch
+    targets: Int[Tensor, " users"]
+
+
+def row_batches(
+    rows: Rows,
+    batch_size: int,
+    *,
+    max_history: int | None,
+    device: torch.device,
+    progress: Callable[[int, int], None] | None,
+) -> Iterator[RowBatch]:
+    """All rows, those of similar length together.
+
+    Args:
+        rows: histories and targets.
+        batch_size: rows at once.
+        max_history: only so many most recent items of a history are shown; None shows all.
+        device: where the batches are put.
+        progress: called after each batch with the rows done and their number.
+    """
+    shown = rows if max_history is None else rows.cut(max_history)
+    num_done = 0
+    for chosen in batches_by_length(shown.histories.lengths, batch_size):
+        targets = torch.from_numpy(rows.targets[chosen]).long()
+        yield RowBatch(
+            rows=chosen,
+            histories=shown.batch(chosen).to(device),
+            targets=targets.to(device),
+        )
+        num_done += len(chosen)
+        if progress is not None:
+            progress(num_done, len(rows))

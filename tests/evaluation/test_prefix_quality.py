@@ -25,6 +25,7 @@ from tests.search.fakes import (
     found,
     histories_of,
     prefix_log_probs,
+    value_of,
 )
 
 IDS = np.array(list(itertools.product(range(3), repeat=3)))
@@ -108,16 +109,6 @@ def test_values_and_other_scores_are_judged_as_what_they_say():
 def trie_order(candidates, user):
     """The leaves of a user from the best on, numbered from 0."""
     return (candidates.leaves[user] - TRIE.first_leaf).tolist()
-
-
-def value_of(model, past, path):
-    """What a model says a path is worth, one step at a time."""
-    _, context = model.encode(histories_of(past), capacity=len(path))
-    for depth, code in enumerate(path, start=1):
-        one = torch.tensor([[code]])
-        slot, at = torch.tensor([[depth - 1]]), torch.tensor([[depth]])
-        step, context = model.extend(context, one, slot, at, is_node=one >= 0)
-    return float(step.value)
 
 
 def test_a_sample_of_all_prefixes_is_all_of_them():

@@ -159,6 +159,16 @@ def prefix_log_probs(model, histories, ids, depth):
     return sums
 
 
+def value_of(model, past, path):
+    """What a model says a path is worth, one step at a time."""
+    _, context = model.encode(histories_of(past), capacity=len(path))
+    for depth, code in enumerate(path, start=1):
+        one = torch.tensor([[code]])
+        slot, at = torch.tensor([[depth - 1]]), torch.tensor([[depth]])
+        step, context = model.extend(context, one, slot, at, is_node=one >= 0)
+    return float(step.value)
+
+
 def leaf_paths(candidates, trie, user):
     """The codes of each leaf of a user, best first."""
     leaves = candidates.leaves[user]

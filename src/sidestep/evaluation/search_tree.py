@@ -3,13 +3,16 @@
 What is drawn of it is chosen here too: a search looks at hundreds of prefixes, a reader at dozens.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
+from jaxtyping import Float, Int
+from torch import Tensor
 
-from sidestep.catalog.trie import NO_STATE
+from sidestep.catalog.trie import NO_CODE, NO_STATE, Trie
 from sidestep.evaluation.batch_scores import BatchScores
 from sidestep.search.guided_beam import GuidedBeamSearch
 from sidestep.search.paths import is_first_on_paths, paths_to
@@ -48,6 +51,19 @@ class SearchNode:
     rank: int | None
     fate: Fate
     is_target: bool
+
+
+_ROOT = SearchNode(
+    state=0,
+    parent=NO_STATE,
+    depth=0,
+    code=NO_CODE,
+    score=0.0,
+    log_prob=0.0,
+    rank=None,
+    fate="expanded",
+    is_target=True,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,85 +140,99 @@ def search_tree(
     """
     trie = scope.trie
     own = trie.leaf_of(torch.tensor([target], device=trie.device))
-    way = set(trie.prefixes(own)[0].tolist())
     with torch.no_grad():
         seen = watched(policy, model, history, scope)
-        guidances = {}
-        if isinstance(policy, GuidedBeamSearch) and policy.guidance.scorer != Indifferent():
-            guidances[_OWN] = policy.guidance
         paths = paths_to(torch.cat([seen.proposed, own[None]], dim=1), trie)
-        by_name = BatchScores.begin(model, history, scope, guidances).along(paths)
-    log_probs = by_name[LOG_PROB][0]
+        scores, log_probs = _scores_along(policy, model, history, scope, paths)
+    found = _nodes_on(paths, scores, log_probs, trie, target_leaf=own)
+    looked_at = set(seen.proposed[0].tolist())
+    proposed = {
+        node.state for node in found if node.state in looked_at and node.log_prob > -torch.inf
+    }
+    kept = set(seen.kept[0].tolist()) - {NO_STATE}
+    gone_on_from = {node.parent for node in found if node.state in proposed}
+    ranks = _ranks([node for node in found if node.state in proposed])
+
+    def fate(state: int) -> Fate:
+        if state in kept:
+            return "expanded" if state in gone_on_from else "kept"
+        return "pruned" if state in proposed else "unproposed"
+
+    nodes = {
+        node.state: replace(node, rank=ranks.get(node.state), fate=fate(node.state))
+        for node in found
+    }
+    return SearchTree(
+        name=policy.name,
+        score_kind=seen.candidates.score_kind,
+        num_levels=trie.num_levels,
+        nodes={_ROOT.state: _ROOT, **nodes},
+    )
+
+
+def _scores_along(
+    policy: SearchPolicy,
+    model: StepModel[Any],
+    history: HistoryBatch,
+    scope: Scope,
+    paths: Int[Tensor, "1 paths levels"],
+) -> tuple[Float[Tensor, "paths levels"], Float[Tensor, "paths levels"]]:
+    """What the search ranks the prefixes on the paths by, and their log-probabilities."""
+    guidances = {}
+    if isinstance(policy, GuidedBeamSearch) and policy.guidance.scorer != Indifferent():
+        guidances[_OWN] = policy.guidance
+    scores = BatchScores.begin(model, history, scope, guidances).along(paths)
+    by_name = {name: of_paths[0] for name, of_paths in scores.items()}
+    log_probs = by_name[LOG_PROB]
     if isinstance(policy, ValueBeamSearch):
-        scores = policy.ranked_by(by_name[VALUE][0], log_probs)
-    elif isinstance(policy, ValueGuidedDecoding):
-        scores = by_name[VALUE][0]
-    else:
-        scores = by_name.get(_OWN, by_name[LOG_PROB])[0]
+        return policy.ranked_by(by_name[VALUE], log_probs), log_probs
+    if isinstance(policy, ValueGuidedDecoding):
+        return by_name[VALUE], log_probs
+    return by_name.get(_OWN, log_probs), log_probs
+
+
+def _nodes_on(
+    paths: Int[Tensor, "1 paths levels"],
+    scores: Float[Tensor, "paths levels"],
+    log_probs: Float[Tensor, "paths levels"],
+    trie: Trie,
+    *,
+    target_leaf: Int[Tensor, " 1"],
+) -> list[SearchNode]:
+    """Each different prefix on the paths, by state, as if the search had never looked at it."""
     is_node = is_first_on_paths(paths)[0]
-    depths = torch.arange(1, trie.num_levels + 1, device=trie.device).expand(is_node.shape)
     states = paths[0][is_node]
-    kept = {state for state in seen.kept[0].tolist() if state != NO_STATE}
     columns = (
         states,
         trie.parent(states),
-        depths[is_node],
+        trie.depth(states),
         trie.codes_of(states),
         scores[is_node],
         log_probs[is_node],
     )
     rows = sorted(zip(*(column.tolist() for column in columns), strict=True))
-    looked_at = set(seen.proposed[0].tolist())
-    proposed = {
-        state
-        for state, _, _, _, _, log_prob in rows
-        if state in looked_at and log_prob > -torch.inf
-    }
-    ranks = _ranks([(depth, score, state) for state, _, depth, _, score, _ in rows], proposed)
-    above = {parent for state, parent, *_ in rows if state in proposed}
-    root = SearchNode(
-        state=0,
-        parent=NO_STATE,
-        depth=0,
-        code=NO_STATE,
-        score=0.0,
-        log_prob=0.0,
-        rank=None,
-        fate="expanded",
-        is_target=True,
-    )
-    nodes = {0: root}
-    for state, parent, depth, code, score, log_prob in rows:
-        fate: Fate = "unproposed"
-        if state in kept:
-            fate = "expanded" if state in above else "kept"
-        elif state in proposed:
-            fate = "pruned"
-        nodes[state] = SearchNode(
+    on_way = set(trie.prefixes(target_leaf)[0].tolist())
+    return [
+        SearchNode(
             state=state,
             parent=parent,
             depth=depth,
             code=code,
             score=score,
             log_prob=log_prob,
-            rank=ranks.get(state),
-            fate=fate,
-            is_target=state in way,
+            rank=None,
+            fate="unproposed",
+            is_target=state in on_way,
         )
-    return SearchTree(
-        name=policy.name,
-        score_kind=seen.candidates.score_kind,
-        num_levels=trie.num_levels,
-        nodes=nodes,
-    )
+        for state, parent, depth, code, score, log_prob in rows
+    ]
 
 
-def _ranks(scored: list[tuple[int, float, int]], proposed: set[int]) -> dict[int, int]:
+def _ranks(proposed: Sequence[SearchNode]) -> dict[int, int]:
     """Places among the proposals of each depth, by state."""
     ranks: dict[int, int] = {}
-    places: dict[int, int] = {}
-    for depth, _, state in sorted(scored, key=lambda one: (one[0], -one[1])):
-        if state in proposed:
-            places[depth] = places.get(depth, 0) + 1
-            ranks[state] = places[depth]
+    places: Counter[int] = Counter()
+    for node in sorted(proposed, key=lambda node: (node.depth, -node.score)):
+        places[node.depth] += 1
+        ranks[node.state] = places[node.depth]
     return ranks

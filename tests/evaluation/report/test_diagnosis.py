@@ -24,7 +24,6 @@ from sidestep.search.item_support import ItemSupport
 from sidestep.search.policy import Scope
 from sidestep.search.proposals import plain_beam
 from sidestep.search.scorer import Guidance
-from sidestep.search.value_beam import ValueBeamSearch
 from tests.browser import SCHEMES, WIDTHS, problems
 from tests.evaluation.rows import rows_of
 from tests.search.fakes import ItemTable, ValueTable, histories_of
@@ -112,58 +111,6 @@ def test_without_an_oracle_the_page_says_how_to_get_one(found):
     charts = [part for section in sections for part in section.parts if isinstance(part, Chart)]
     [recall] = [chart for chart in charts if chart.title == "Targets recalled by depth"][:1]
     assert "--prefixes all" in recall.caption
-
-
-@pytest.mark.parametrize("weight", [0.0, 1.0])
-def test_a_value_beam_keeps_what_its_tree_ranks_first(weight):
-    policy = ValueBeamSearch(num_beams=8, candidates=24, likelihood_weight=weight)
-    tree = search_tree(policy, MODEL, histories_of(4), SCOPE, target=1295)
-    assert tree.score_kind == ("value + log_prob" if weight else "value")
-    kept = [node for node in tree.nodes.values() if node.fate in ("expanded", "kept")]
-    assert {node.rank for node in kept if node.depth > 1} == set(range(1, 9))
-    found = policy.search(MODEL, histories_of(4), SCOPE)
-    best = [tree.nodes[state].score for state in found.leaves[0].tolist()]
-    assert best == pytest.approx(found.scores[0].tolist(), abs=1e-5)
-
-
-def test_a_node_has_the_fate_that_the_search_gave_it():
-    for policy in SEARCHES:
-        tree = search_tree(policy, MODEL, histories_of(4), SCOPE, target=1295)
-        found = policy.search(MODEL, histories_of(4), SCOPE)
-        trie = SCOPE.trie
-        returned = set(found.leaves[0].tolist())
-        inner = set(found.tree.states[0, 1:].tolist())
-        for node in tree.nodes.values():
-            if node.depth == 0:
-                continue
-            assert node.parent == int(trie.parent(torch.tensor(node.state)))
-            if node.state in returned:
-                assert node.fate == "kept"
-            elif node.state in inner:
-                assert node.fate in ("expanded", "kept")
-            else:
-                assert node.fate in ("pruned", "unproposed")
-        for depth in range(1, 5):
-            assert tree.count(depth, "expanded", "kept") == (6 if depth == 1 else 8)
-            at = [node for node in tree.nodes.values() if node.depth == depth]
-            assert tree.count(depth, "expanded", "kept", "pruned") == (6 if depth == 1 else 24)
-            assert sum(node.is_target for node in at) == 1
-            ranked = sorted((node for node in at if node.rank), key=lambda node: node.rank)
-            scores = [node.score for node in ranked]
-            assert scores == sorted(scores, reverse=True)
-            kept = [node.state for node in ranked if node.fate in ("expanded", "kept")]
-            assert kept == [node.state for node in ranked[: len(kept)]]
-
-
-def test_what_is_drawn_hangs_together_and_leads_to_the_target():
-    tree = search_tree(SEARCHES[1], MODEL, histories_of(4), SCOPE, target=1295)
-    shown = tree.thinned(num_leaves=3, num_pruned=1)
-    assert len(shown.nodes) < len(tree.nodes) / 2
-    for node in shown.nodes.values():
-        assert node.depth == 0 or node.parent in shown.nodes
-    assert sum(node.is_target for node in shown.nodes.values()) == 5
-    leaves = [node for node in shown.nodes.values() if node.depth == 4 and node.fate == "kept"]
-    assert sorted(node.rank for node in leaves if not node.is_target)[:3] == [1, 2, 3]
 
 
 def test_titles_are_written_as_words_and_not_as_marks():

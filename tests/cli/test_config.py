@@ -4,6 +4,7 @@ import random
 from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -54,9 +55,18 @@ def test_a_broken_configuration_is_refused_with_its_name_or_is_valid_after_all(f
 
 @given(st.sampled_from(EXAMPLES), st.integers(0, 2**32))
 @settings(max_examples=200)
-def test_a_strange_setting_is_refused_or_valid(example, seed):
+def test_a_strange_setting_is_refused_or_valid_and_then_it_holds(file, example, seed):
     setting = strange_setting(example.read_text(), random.Random(seed))
-    read_or_refused(example, [setting], "--set", str(example))
+    made = read_or_refused(example, [setting], "--set", str(example))
+    if made is not None:
+        write_yaml(file, made.model_dump(mode="json"))
+        assert read_config(file) == made
+        name, _, text = setting.partition("=")
+        held, value = made.model_dump(mode="json"), yaml.safe_load(text)
+        for key in name.split("."):
+            held = held[key]
+        # What a part leaves unsaid is as by default.
+        assert value.items() <= held.items() if isinstance(value, dict) else held == value
 
 
 @pytest.mark.parametrize(

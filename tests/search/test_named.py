@@ -40,6 +40,8 @@ def test_what_is_said_is_meant_and_survives_being_written(said, meant):
         ({"search": "ved", "root_gate": "open"}, "root_gate: Input should be 'priority'"),
         ({"search": "sampling", "temperature": "nan"}, "temperature: 'nan' is no finite number"),
         ({"search": "ved", "exploration": "inf"}, "exploration: 'inf' is no finite number"),
+        ({"search": "ved", "seed": True}, "seed: a number is wanted here, got True"),
+        ({"search": "sampling", "temperature": True}, "temperature: a number is wanted here, got"),
         ({"search": "ved", "exploration": -1}, "exploration must be 0 or more, got -1"),
     ],
 )

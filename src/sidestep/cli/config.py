@@ -201,7 +201,10 @@ def checked(kind: type[C], content: dict[str, Any], source: str) -> C:
         if len(problems) > _NUM_TOLD:
             problems[_NUM_TOLD:] = [f"and {len(problems) - _NUM_TOLD} more."]
         raise ValueError(f"{source}: {'; '.join(problems)}") from error
-    for name, number in _numbers(made.model_dump()):
+    dumped = made.model_dump()
+    for name, value in _taken_for_numbers(content, dumped):
+        raise ValueError(f"{source}: {name}: a number is wanted here, got {value}.")
+    for name, number in _numbers(dumped):
         if not math.isfinite(number) or abs(number) > LARGEST:
             raise ValueError(f"{source}: {name}: {shown(number)} is out of all proportion.")
     return made
@@ -254,6 +257,19 @@ def _numbers(value: Any, name: str = "") -> Iterator[tuple[str, float]]:
             yield from _numbers(part, name)
     elif isinstance(value, int | float):
         yield name, value
+
+
+def _taken_for_numbers(given: Any, made: Any, name: str = "") -> Iterator[tuple[str, bool]]:
+    """The truth values of which pydantic made numbers, True being 1, with their keys."""
+    if isinstance(given, dict) and isinstance(made, dict):
+        for key in given.keys() & made.keys():
+            within = f"{name}.{key}" if name else key
+            yield from _taken_for_numbers(given[key], made[key], within)
+    elif isinstance(given, list) and isinstance(made, list | tuple):
+        for part, its in zip(given, made, strict=False):
+            yield from _taken_for_numbers(part, its, name)
+    elif isinstance(given, bool) and not isinstance(made, bool):
+        yield name, given
 
 
 def _told(problem: Any, kind: type[BaseModel]) -> str:

@@ -82,6 +82,9 @@ def checked_settings(
             checked[name] = TypeAdapter(hints[name]).validate_python(value)
         except ValidationError as error:
             raise ValueError(f"{name}: {error.errors()[0]['msg']}, got {value!r:.80}.") from error
+        # pydantic reads True as 1.
+        if isinstance(value, bool) and not isinstance(checked[name], bool):
+            raise ValueError(f"{name}: a number is wanted here, got {value}.")
         # pydantic reads the text "nan" as a number, which no comparison in a policy refuses.
         if isinstance(checked[name], float) and not math.isfinite(checked[name]):
             raise ValueError(f"{name}: {value!r:.80} is no finite number.")

@@ -1,5 +1,7 @@
 """What commands say when they are used wrongly: one message, what to do, exit code 2."""
 
+import shutil
+
 import pytest
 
 from tests.cli.commands import refused, run
@@ -44,6 +46,43 @@ def test_a_bad_setting_is_refused(shop, files, tmp_path, setting):
         *("--out", tmp_path / "run", "--set", setting),
     )
     assert setting in message
+
+
+def test_a_context_that_no_history_has_is_refused_with_one_that_some_have(shop, files, tmp_path):
+    train = (
+        *("train", "--config", files / "config.yaml", "--dataset", shop / "dataset"),
+        *("--catalog", shop / "catalog", "--out", tmp_path / "run", "--dry-run"),
+    )
+    message = refused(*train, "--set", "min_context=500")
+    assert "min_context is 500, but the longest history to train on has" in message
+    least = int(message.partition("at most ")[2].rstrip(".\n"))
+    assert f"has {least + 1} items" in message
+    assert f"min_context is {least + 1}" in refused(*train, "--set", f"min_context={least + 1}")
+    assert "targets" in run(*train, "--set", f"min_context={least}")
+
+
+@pytest.mark.parametrize(
+    ("damaged", "words"),
+    [
+        ("{", "run.json, line 1, column 2: not valid JSON"),
+        ("[]", "run.json: not the description of a run"),
+        ('{"dataset": "d", "catalog": "c"}', "run.json: not the description of a run"),
+    ],
+)
+def test_a_damaged_description_of_a_run_is_told_with_its_remedy(shop, tmp_path, damaged, words):
+    shutil.copytree(shop / "beam", tmp_path / "beam")
+    (tmp_path / "beam/run.json").write_text(damaged)
+    (tmp_path / "value.yaml").write_text(
+        f"kind: value\nbackbone: {tmp_path / 'beam'}\nembeddings: {shop / 'vectors.npy'}\n"
+    )
+    dataset = ("--dataset", shop / "dataset", "--out", tmp_path / "run")
+    for command in (
+        ("evaluate", tmp_path / "beam"),
+        ("train", "--config", tmp_path / "value.yaml", *dataset),
+    ):
+        message = refused(*command)
+        assert words in message
+        assert "restore the file, or repeat the 'sidestep train' of this run" in message
 
 
 def test_a_transformer_without_catalog_is_told_where_to_get_one(shop, files, tmp_path):

@@ -7,8 +7,8 @@ from sidestep.bundle.loaded import LoadedRecommender
 from sidestep.catalog.catalog import Catalog
 from sidestep.cli.config import BackboneRun, ProcessRewardRun
 from sidestep.cli.inputs import refuse_other_data
+from sidestep.cli.runs import RunFolder
 from sidestep.data.dataset import Dataset
-from sidestep.files import read_json
 from sidestep.model.transformer import Transformer
 
 
@@ -55,7 +55,10 @@ def load_backbone(
 
 
 def catalog_of_backbone(config: BackboneRun) -> str | None:
-    """The catalog's folder as the run of the backbone was given it; None for a mere bundle."""
-    file = Path(config.backbone) / "run.json"
-    given = read_json(file).get("catalog") if file.is_file() else None
-    return given if isinstance(given, str) else None
+    """The catalog's folder as the run of the backbone was given it; None for a mere bundle.
+
+    Raises:
+        ValueError: the run's description of itself is damaged; says what to do.
+    """
+    folder = RunFolder(Path(config.backbone))
+    return folder.info().catalog if folder.is_run() else None

@@ -16,6 +16,7 @@ from sidestep.cli.plain_yaml import read_yaml
 from sidestep.cli.run_kinds import Counting, Origin, RunTraining, prepared
 from sidestep.cli.runs import RunFolder, RunInfo
 from sidestep.data.dataset import Dataset
+from sidestep.data.splits import Split
 from sidestep.training.checkpoint import checkpoints, refuse_other_run
 from sidestep.training.loop import (
     RESUMABLE,
@@ -149,10 +150,22 @@ def _checked(
     assert isinstance(run, RunTraining)
     refuse_missing_trackers(config.training.trackers)
     folder.refuse_other_contents()
+    _refuse_too_much_context(run.material.split, config.min_context)
     work = _work(run, config.training, seed)
     if not resume:
         refuse_checkpoints(folder.path)
     return run, work
+
+
+def _refuse_too_much_context(split: Split, min_context: int) -> None:
+    """Raises a `ValueError` where so many items precede no position of the training part."""
+    longest = split.train.histories.lengths.max(initial=0)
+    if 0 < longest <= min_context:
+        raise ValueError(
+            f"min_context is {min_context}, but the longest history to train on has {longest} "
+            "items, so that there is nothing to learn from; lower min_context to at most "
+            f"{longest - 1}."
+        )
 
 
 def _work(run: RunTraining[Any], config: TrainingConfig, seed: int) -> _Work:

@@ -12,6 +12,8 @@ from sidestep.cli.config import AnyRun
 from sidestep.cli.plain_yaml import write_yaml
 from sidestep.files import read_json, write_json
 
+_REMEDY = "restore the file, or repeat the 'sidestep train' of this run, which writes it anew."
+
 
 class RunInfo(BaseModel):
     """Beside the configuration, what makes a run; `run.json` in its folder.
@@ -33,6 +35,11 @@ class RunFolder:
     path: Path
 
     @property
+    def _info(self) -> Path:
+        """What makes the run beside the configuration, a `RunInfo`."""
+        return self.path / "run.json"
+
+    @property
     def config(self) -> Path:
         """The configuration, which can be trained from again."""
         return self.path / "config.yaml"
@@ -51,15 +58,18 @@ class RunFolder:
         """The folder of one evaluation."""
         return self.path / "evaluations" / name
 
+    def is_run(self) -> bool:
+        """Whether a run was begun here."""
+        return self._info.is_file()
+
     def refuse_other_contents(self) -> None:
         """Raises a `ValueError` where training would write into a folder of something else."""
         if not self.path.exists():
             return
         if not self.path.is_dir():
             raise ValueError(f"{self.path}: is a file; choose another folder for --out.")
-        is_run = (self.path / "run.json").is_file()
         strangers = [entry.name for entry in self.path.iterdir()]
-        if strangers and not is_run:
+        if strangers and not self.is_run():
             raise ValueError(
                 f"{self.path}: exists and is not a run's folder (it holds {min(strangers)}); "
                 "choose another folder for --out."
@@ -68,7 +78,7 @@ class RunFolder:
     def write(self, config: AnyRun, info: RunInfo) -> None:
         """Keeps what the run was asked for."""
         # First what says that this folder is a run's: a start that is killed can be repeated.
-        write_json(self.path / "run.json", info.model_dump(mode="json"))
+        write_json(self._info, info.model_dump(mode="json"))
         write_yaml(self.config, config.model_dump(mode="json"))
 
     def info(self) -> RunInfo:
@@ -76,13 +86,16 @@ class RunFolder:
 
         Raises:
             FileNotFoundError: this is no run's folder.
+            ValueError: it is damaged; says what to do.
         """
-        file = self.path / "run.json"
-        if not file.is_file():
+        file = self._info
+        if not self.is_run():
             raise FileNotFoundError(
                 f"{self.path}: no run here, run.json is missing; make one with 'sidestep train'."
             )
         try:
             return RunInfo.model_validate(read_json(file))
         except ValidationError as error:
-            raise ValueError(f"{file}: not the description of a run; train again.") from error
+            raise ValueError(f"{file}: not the description of a run; {_REMEDY}") from error
+        except ValueError as error:
+            raise ValueError(f"{str(error).removesuffix('.')}; {_REMEDY}") from error

@@ -144,6 +144,10 @@ def test_a_dry_run_tells_the_sizes_and_writes_nothing(shop, config, valued, tmp_
         (("--set", "embeddings=nowhere.npy"), "embeddings: nowhere.npy: no vectors here; make the"),
         (("--set", "embeddings=popularity.yaml"), "not a whole .npy file of vectors"),
         (("--set", "model.num_heads=3"), "num_heads 3 does not fit the backbone's states of width"),
+        (
+            ("--set", "objective.weights=[0, 0, 0]"),
+            "weights: no level has a weight above 0",
+        ),
         (("--set", "objective.weights=[1]"), "weights has 1 entries, but semantic IDs have 3"),
     ],
 )
@@ -163,7 +167,11 @@ def test_a_bundle_without_one_has_no_values(shop, search):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (("--search", "ved", "--beams", 8, "--budget", 1), "lower warm_width or raise the budget"),
+        (
+            ("--search", "ved", "--beams", 8, "--budget", 1),
+            "lower warm_width or raise the budget. As options: --search-option warm_width=N, "
+            "which is 8 now, --beams or --budget",
+        ),
         (("--search", "value-beam", "--likelihood-weight", "1,0"), "has one weight for all levels"),
         (
             ("--search", "value-beam", "--budget", 2),

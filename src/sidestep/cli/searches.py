@@ -293,12 +293,15 @@ class AskedSearch:
             num_leaves: leaves that a search returns whose width does not say it.
 
         Raises:
-            ValueError: there is nothing to guide the search, or it has no such setting.
+            ValueError: there is nothing to guide the search, it has no such setting, or its
+                budget is too small.
         """
         if not loaded.is_searched:
             return None
         settings = {**self._settings(loaded, num_leaves=num_leaves), **self._options()}
         made: SearchPolicy = _POLICIES[self.chosen](name=self.chosen, **settings)
+        if isinstance(made, ValueGuidedDecoding):
+            self._refuse_small_budget(made, loaded.catalog.trie.num_levels)
         return made
 
     def settings(self, loaded: LoadedRecommender) -> dict[str, Any]:
@@ -312,6 +315,17 @@ class AskedSearch:
             "budget": self._budget if name == "ved" else None,
             "search_options": self._told_options() if name else None,
         }
+
+    @staticmethod
+    def _refuse_small_budget(policy: ValueGuidedDecoding, num_levels: int) -> None:
+        """Says with which options there is a warm start and something left after it."""
+        try:
+            policy.tokens(num_levels)
+        except ValueError as error:
+            raise ValueError(
+                f"the search {policy.name}: {error} As options: --search-option warm_width=N, "
+                f"which is {policy.warm_width} now, --beams or --budget."
+            ) from error
 
     @property
     def _beams(self) -> int:

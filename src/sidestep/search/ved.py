@@ -104,14 +104,7 @@ class ValueGuidedDecoding:
         Raises:
             ValueError: the warm start would take the whole budget, or the model has no values.
         """
-        num_levels = scope.trie.num_levels
-        tokens = self.budget if isinstance(self.budget, int) else self.budget.tokens(num_levels)
-        warm_tokens = 1 + self.warm_width * num_levels
-        if tokens <= warm_tokens:
-            raise ValueError(
-                f"the warm start alone takes up to {warm_tokens} of {tokens} tokens, so that "
-                "nothing would be left to search with; lower warm_width or raise the budget."
-            )
+        tokens = self.tokens(scope.trie.num_levels)
         # No tree has more nodes than the trie, and memory is set aside for as many as tokens.
         tokens = min(tokens, scope.trie.num_nodes())
         growth = _Growth(self, model, histories, scope, tokens=tokens)
@@ -119,6 +112,21 @@ class ValueGuidedDecoding:
         while growth.advance():
             pass
         return growth.candidates()
+
+    def tokens(self, num_levels: int) -> int:
+        """What is spent on a user, unless the trie is exhausted.
+
+        Raises:
+            ValueError: the warm start would take the whole budget.
+        """
+        tokens = self.budget if isinstance(self.budget, int) else self.budget.tokens(num_levels)
+        warm_tokens = 1 + self.warm_width * num_levels
+        if tokens <= warm_tokens:
+            raise ValueError(
+                f"the warm start alone takes up to {warm_tokens} of {tokens} tokens, so that "
+                "nothing would be left to search with; lower warm_width or raise the budget."
+            )
+        return tokens
 
 
 class _Growth:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float, Int
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from torch import Tensor
 
 from sidestep.catalog.leaf_embeddings import LeafEmbeddings
@@ -42,6 +42,16 @@ class ValueTrainingConfig(BaseModel):
 
     targets_per_window: int | None = Field(1, ge=1)
     """The latest positions of each window that are searched for; None takes all."""
+
+    @field_validator("weights")
+    @classmethod
+    def _one_counts(cls, weights: tuple[float, ...] | None) -> tuple[float, ...] | None:
+        if weights and not any(weight > 0 for weight in weights):
+            raise ValueError(
+                "no level has a weight above 0, so that there is no reward to learn from; give one "
+                "to at least one level"
+            )
+        return weights
 
 
 class ValueObjective(Objective):

@@ -7,7 +7,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from sidestep.bundle.loaded import LoadedRecommender
-from sidestep.cli.searches import NUM_BEAMS, AskedSearch, SearchName, Value, Weights
+from sidestep.cli.searches import (
+    NUM_BEAMS,
+    AskedSearch,
+    SearchName,
+    Value,
+    Weights,
+    can_search,
+)
 from sidestep.search.budget import Budget
 from sidestep.search.ved import ValueGuidedDecoding
 
@@ -87,7 +94,7 @@ class BudgetedSearch:
 
 def searches_of(loaded: LoadedRecommender) -> list[SearchName]:
     """The searches with a budget that a bundle has all parts for."""
-    return [name for name in AXES if _can_search(loaded, name)]
+    return [name for name in AXES if can_search(name, loaded)]
 
 
 def budgeted(
@@ -138,10 +145,3 @@ def ceiling_of(name: SearchName, *, weight: Weights | None) -> BudgetedSearch | 
         return None
     asked = AskedSearch(name=axis.ceiling, likelihood_weight=weight if axis.has_weight else None)
     return BudgetedSearch(asked=asked, words="every item")
-
-
-def _can_search(loaded: LoadedRecommender, name: SearchName) -> bool:
-    try:
-        return AskedSearch(name=name).policy(loaded, num_leaves=1) is not None
-    except ValueError:  # it lacks what guides the search
-        return False

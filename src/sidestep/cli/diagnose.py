@@ -14,6 +14,7 @@ from torch import Tensor
 from sidestep import __version__
 from sidestep.bundle.folder import load
 from sidestep.bundle.loaded import LoadedRecommender
+from sidestep.cli.budgets import searches_of
 from sidestep.cli.config import LARGEST
 from sidestep.cli.console import OUT, print_json, say, table
 from sidestep.cli.environment import command_line, git_commit, machine
@@ -39,7 +40,6 @@ from sidestep.evaluation.report.users import shortened
 from sidestep.evaluation.results import SplitName
 from sidestep.evaluation.search_quality import SearchQuality, search_quality
 from sidestep.evaluation.search_tree import search_tree
-from sidestep.model.transformer import Transformer
 from sidestep.model.value_head import ValuedModel
 from sidestep.recommender import GenerativeRecommender
 from sidestep.search.guided_beam import GuidedBeamSearch
@@ -135,9 +135,7 @@ def diagnose(
     asked = num_users(users)
     opened = [_opened(path, dataset, split) for path in runs]
     drawn = [] if report is None else [_drawn_row(run, user, seed) for run in opened]
-    found = [
-        _diagnosed(run, split, asked, settings, vectors, set_size, batch_size) for run in opened
-    ]
+    found = [_diagnosed(run, split, asked, settings, vectors, batch_size) for run in opened]
     if report is not None:
         page = _page(opened, found, drawn, settings)
         write_page(report, page)
@@ -201,7 +199,6 @@ def _diagnosed(
     asked: int | None,
     settings: PrefixSettings,
     vectors: Path | None,
-    set_size: int,
     batch_size: int,
 ) -> Diagnosis:
     path, loaded = run.path, run.loaded
@@ -209,14 +206,7 @@ def _diagnosed(
     if vectors is not None:
         embeddings = torch.from_numpy(load_vectors(vectors, item_ids=run.data.items.item_ids))
     rows, _ = evaluated_rows(split_of(run.data), split, asked)
-    searches, sets = (
-        _searches(loaded, beams, candidates)
-        for beams, candidates in (
-            (settings.num_beams, settings.candidates),
-            (set_size, settings.candidates * set_size // settings.num_beams),
-        )
-    )
-    sets.append(Sampling(num_samples=set_size, seed=settings.seed))
+    searches, sets = _searches(loaded, settings), _candidate_sets(loaded, settings)
     guided = [search.guidance for search in searches if isinstance(search, GuidedBeamSearch)]
     with evaluation_bar(f"{path.name}: scores of prefixes") as progress:
         prefixes = prefix_quality(
@@ -242,26 +232,36 @@ def _diagnosed(
     )
 
 
-def _searches(loaded: LoadedRecommender, beams: int, candidates: int) -> list[SearchPolicy]:
-    """A plain beam search, and all that the run has guidance for."""
-    searches: list[SearchPolicy] = [plain_beam(num_beams=beams, candidates=candidates)]
-    network = loaded.network
-    names: list[SearchName] = []
-    if isinstance(network, Transformer) and network.item_head is not None:
-        names.append("item-beam")
-    if loaded.process_reward is not None:
-        names.append("prm-beam")
-    if loaded.value_head is not None:
-        names.append("value-beam")
-    asked = [AskedSearch(name=name, beams=beams, candidates=candidates) for name in names]
-    if loaded.value_head is not None:
+def _searches(loaded: LoadedRecommender, settings: PrefixSettings) -> list[SearchPolicy]:
+    """All searches that a run has the parts for, but for the one that only draws."""
+    return [
+        _search(name, loaded, settings, settings.num_beams)
+        for name in searches_of(loaded)
+        if name != "sampling"
+    ]
+
+
+def _candidate_sets(loaded: LoadedRecommender, settings: PrefixSettings) -> list[SearchPolicy]:
+    """All searches that a run has the parts for, as wide as the pools are large."""
+    return [_search(name, loaded, settings, settings.pool_size) for name in searches_of(loaded)]
+
+
+def _search(
+    name: SearchName, loaded: LoadedRecommender, settings: PrefixSettings, beams: int
+) -> SearchPolicy:
+    """A search of so many beams, with candidates in proportion."""
+    candidates = settings.candidates * beams // settings.num_beams
+    if name == "beam":
+        return plain_beam(num_beams=beams, candidates=candidates)
+    if name == "sampling":
+        return Sampling(num_samples=beams, seed=settings.seed)
+    asked = AskedSearch(name=name, beams=beams, candidates=candidates)
+    if name == "ved":
         options = {"warm_width": min(_WARM_WIDTH, beams), "paths_per_round": _PATHS_PER_ROUND}
-        asked.append(AskedSearch(name="ved", beams=beams, budget=_BUDGET, options=options))
-    for one in asked:
-        policy = one.policy(loaded, num_leaves=beams)
-        assert policy is not None, "the run searches"
-        searches.append(policy)
-    return searches
+        asked = AskedSearch(name=name, beams=beams, budget=_BUDGET, options=options)
+    policy = asked.policy(loaded, num_leaves=beams)
+    assert policy is not None, "the run searches"
+    return policy
 
 
 def _guidances(used: Sequence[Guidance]) -> dict[str, Guidance]:
@@ -376,7 +376,7 @@ def _trees(label: str, run: _Opened, row: int, settings: PrefixSettings) -> list
             leaf_in_words,
             title=f"{label}: {policy.name}" if label else policy.name,
         )
-        for policy in _searches(run.loaded, settings.num_beams, settings.candidates)
+        for policy in _searches(run.loaded, settings)
     ]
 
 

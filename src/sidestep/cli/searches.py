@@ -54,9 +54,8 @@ _GUIDED_BEAMS: Sequence[SearchName] = ("item-beam", "prm-beam")
 _CHOOSING_BEAMS: Sequence[SearchName] = (*_GUIDED_BEAMS, "value-beam")
 _BY_PROCESS_REWARD: Sequence[SearchName] = ("prm-beam", "exhaustive-prm")
 _BY_VALUES: Sequence[SearchName] = ("value-beam", "ved")
-_GUIDED: Sequence[SearchName] = (
-    *("item-beam", "exhaustive-item", *_BY_PROCESS_REWARD, "value-beam"),
-)
+_BY_ITEM_HEAD: Sequence[SearchName] = ("item-beam", "exhaustive-item")
+_GUIDED: Sequence[SearchName] = (*_BY_ITEM_HEAD, *_BY_PROCESS_REWARD, "value-beam")
 
 _POLICIES: dict[SearchName, type[Any]] = {
     "beam": BeamSearch,
@@ -298,6 +297,9 @@ class AskedSearch:
         """
         if not loaded.is_searched:
             return None
+        missing = _missing_part(self.chosen, loaded)
+        if missing is not None:
+            raise ValueError(f"the search {self.chosen} {missing}")
         settings = {**self._settings(loaded, num_leaves=num_leaves), **self._options()}
         made: SearchPolicy = _POLICIES[self.chosen](name=self.chosen, **settings)
         if isinstance(made, ValueGuidedDecoding):
@@ -337,11 +339,6 @@ class AskedSearch:
 
     def _settings(self, loaded: LoadedRecommender, *, num_leaves: int) -> dict[str, Any]:
         """What decides the policy beside `options`."""
-        if self.chosen in _BY_VALUES and loaded.value_use is None:
-            raise ValueError(
-                f"the search {self.chosen} goes by values, and this bundle has no value head; "
-                "train one beside it, with a configuration of kind value, and name that run."
-            )
         if self.chosen == "sampling":
             return {"num_samples": self._beams}
         if self.chosen == "ved":
@@ -410,17 +407,39 @@ class AskedSearch:
 
     def _scorer(self, loaded: LoadedRecommender) -> PrefixScorer:
         if self.chosen in _BY_PROCESS_REWARD:
-            if loaded.process_reward is None:
-                raise ValueError(
-                    f"the search {self.chosen} is guided by a process reward model, and this "
-                    "bundle has none; train one beside it, with a configuration of kind "
-                    "process-reward, and name that run."
-                )
+            assert loaded.process_reward is not None
             return ProcessReward(network=loaded.process_reward)
-        network = loaded.network
-        if not isinstance(network, Transformer) or network.item_head is None:
-            raise ValueError(
-                f"the search {self.chosen} is guided by an item head, and this {loaded.kind} has "
-                "none; train a transformer with model.item_head: true and objective.item_weight."
-            )
-        return ItemSupport(head=network)
+        head = _item_head(loaded)
+        assert head is not None
+        return ItemSupport(head=head)
+
+
+def can_search(name: SearchName, loaded: LoadedRecommender) -> bool:
+    """Whether a bundle has all parts for a search."""
+    return loaded.is_searched and _missing_part(name, loaded) is None
+
+
+def _missing_part(name: SearchName, loaded: LoadedRecommender) -> str | None:
+    """What a search does that a bundle has no part for, and where to get it; None if it has all."""
+    if name in _BY_VALUES and loaded.value_use is None:
+        return (
+            "goes by values, and this bundle has no value head; train one beside it, with a "
+            "configuration of kind value, and name that run."
+        )
+    if name in _BY_PROCESS_REWARD and loaded.process_reward is None:
+        return (
+            "is guided by a process reward model, and this bundle has none; train one beside it, "
+            "with a configuration of kind process-reward, and name that run."
+        )
+    if name in _BY_ITEM_HEAD and _item_head(loaded) is None:
+        return (
+            f"is guided by an item head, and this {loaded.kind} has none; train a transformer with "
+            "model.item_head: true and objective.item_weight."
+        )
+    return None
+
+
+def _item_head(loaded: LoadedRecommender) -> Transformer | None:
+    """The network, if it has one."""
+    network = loaded.network
+    return network if isinstance(network, Transformer) and network.item_head is not None else None

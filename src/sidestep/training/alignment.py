@@ -219,7 +219,7 @@ class _Found:
         others = search(rows)
         width = max(self.leaves.shape[1], others.leaves.shape[1])
 
-        def joined(ours: Tensor, theirs: Tensor, padding: float) -> Tensor:
+        def joined(ours: Tensor, theirs: Tensor, padding: int | float) -> Tensor:
             whole = functional.pad(ours, (0, width - ours.shape[1]), value=padding).clone()
             whole[rows] = functional.pad(theirs, (0, width - theirs.shape[1]), value=padding)
             return whole

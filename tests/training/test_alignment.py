@@ -1,0 +1,337 @@
+"""Alignment: every algorithm climbs to what is known to be best, and keeps its laws."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from sidestep.catalog.leaf_embeddings import LeafEmbeddings
+from sidestep.catalog.trie import Trie
+from sidestep.data.windows import WindowBatch, Windows
+from sidestep.model.transformer import Transformer, TransformerConfig
+from sidestep.model.value_head import ValueHead, ValueHeadConfig
+from sidestep.search.beam import BeamSearch
+from sidestep.search.policy import Scope
+from sidestep.step import NO_ITEM, HistoryBatch
+from sidestep.training.alignment import AlignmentConfig, AlignmentObjective, LoopValueConfig
+from sidestep.training.loop import TrainingConfig, train
+from sidestep.training.next_code import NextCodeConfig
+from sidestep.training.rewards import Rewards, RewardSources, RewardTerm
+
+IDS = torch.tensor([[0, 0], [0, 1], [0, 2], [1, 0], [1, 1], [2, 2]])
+SIZES = (3, 3)
+TRIE = Trie.build(IDS, SIZES)
+LEAVES = TRIE.leaf_of(torch.arange(len(IDS)))
+BATCH = WindowBatch(
+    items=torch.tensor([[0, 2, 1], [3, 1, NO_ITEM]]),
+    lengths=torch.tensor([3, 2]),
+    is_target=torch.tensor([[False, True, True], [False, True, False]]),
+    num_targets=3,
+)
+
+
+def a_policy(seed: int = 0, dropout: float = 0.3, **shape) -> Transformer:
+    torch.manual_seed(seed)
+    config = TransformerConfig(
+        dim=8,
+        num_layers=1,
+        num_heads=2,
+        history="items",
+        item_embedding=True,
+        dropout=dropout,
+        **shape,
+    )
+    network = Transformer(config, IDS, SIZES)
+    torch.nn.init.normal_(network.code_embedding.weight)
+    torch.nn.init.normal_(network.item_embedding.weight)
+    return network
+
+
+def an_objective(policy=None, *, rewards=("exact",), value=None, embeddings=None, **config):
+    policy = policy or a_policy()
+    head = None
+    if value is not None:
+        torch.manual_seed(1)
+        head = ValueHead(ValueHeadConfig(num_heads=2), dim=8, num_levels=2)
+        embeddings = LeafEmbeddings.of(torch.eye(len(IDS)), TRIE)
+    terms = tuple(RewardTerm(reward=name) for name in rewards)
+    settings = AlignmentConfig.model_validate({"rewards": terms, "value": value, **config})
+    made = Rewards(terms, RewardSources())
+    return AlignmentObjective(
+        policy, TRIE, made, settings, head=head, embeddings=embeddings
+    ).train()
+
+
+def windows_of(num: int = 24) -> Windows:
+    """Item i is followed by item (i + 1) % 6, so that the best answer is known."""
+    items = np.array([item for start in range(num) for item in (start % 6, (start + 1) % 6)])
+    return Windows(
+        items=items,
+        starts=np.arange(0, 2 * num, 2),
+        lengths=np.full(num, 2),
+        first_target=np.ones(num, dtype=np.int64),
+    )
+
+
+def first_choices(policy: Transformer) -> list[int]:
+    """What the policy recommends first after each item."""
+    histories = HistoryBatch(
+        items=torch.arange(6)[:, None], lengths=torch.ones(6, dtype=torch.long)
+    )
+    found = BeamSearch(num_beams=6).search(policy.eval(), histories, Scope(trie=TRIE)).leaves
+    return [LEAVES.tolist().index(leaf) for leaf in found[:, 0].tolist()]
+
+
+CAUTIOUS = {"kl_weight": 0.1}
+"""Who does not see all items must not forget them before the right one was met."""
+
+RECIPES = {
+    "grpo": {},
+    "gspo": {"ratio": "sequence"},
+    "dapo": {"clip_high": 0.28, "repair": "drop"},
+    "reinforce with a baseline": {"scaling": "leave-one-out", "clip_low": None, "clip_high": None},
+    "dr. grpo": {"scaling": "mean-only"},
+    "sibling": {"group_weight": None, "sibling_weight": 1.0},
+    "joint": {"sibling_weight": 1.0},
+    "off policy": {"sibling_weight": 1.0, "steps_per_rollout_policy": 3},
+    "k3 and a reference that follows": {"kl": "k3", "steps_per_reference": 4},
+    "sampled": {**CAUTIOUS, "rollouts": {"search": "sampling", "num_samples": 4}},
+    "narrow, the target joined": {
+        "rollouts": {"search": "beam", "num_beams": 2},
+        "repair": "target",
+    },
+    "narrow, resampled": {
+        **CAUTIOUS,
+        "rollouts": {"search": "beam", "num_beams": 2},
+        "repair": "resample",
+    },
+    "narrow, hinted": {
+        **CAUTIOUS,
+        "rollouts": {"search": "beam", "num_beams": 2},
+        "repair": "hint",
+    },
+    "vstar": {
+        **CAUTIOUS,
+        "sibling_weight": 1.0,
+        "rollouts": {"search": "ved", "budget": 12, "num_leaves": 4, "warm_width": 2},
+        "value": {},
+    },
+}
+
+
+@pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES.keys())
+def test_every_algorithm_climbs_to_the_known_optimum(tmp_path, recipe):
+    """A bandit of six items: the reward is known, and so is the answer that has all of it."""
+    objective = an_objective(**{"rollouts": {"search": "beam", "num_beams": 6}, **recipe})
+    before = first_choices(objective.policy)
+    assert before != [1, 2, 3, 4, 5, 0]
+    config = TrainingConfig(
+        epochs=40, batch_size=12, learning_rate=0.03, weight_decay=0.0, device="cpu", log_every=2
+    )
+    train(objective, windows_of(), config, folder=tmp_path, seed=0)
+    assert first_choices(objective.policy) == [1, 2, 3, 4, 5, 0]
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    steps = [line["parts"] for line in lines if line["kind"] == "step"]
+    assert steps[-1]["target_log_prob"] > steps[0]["target_log_prob"]
+    assert steps[-1]["entropy_1"] < steps[0]["entropy_1"]
+
+
+def test_the_first_step_is_that_of_reinforce():
+    """At ρ = 1 the gradient is Σ A ∇ log π: dropout is off, or ρ would not be 1."""
+    objective = an_objective(kl_weight=None)
+    loss = objective(BATCH)
+    assert float(loss.loss.detach()) == pytest.approx(0.0, abs=1e-6)  # advantages have mean 0
+    assert float(loss.parts["clipped"]) == 0
+    ours = torch.autograd.grad(loss.loss, objective.policy.code_embedding.weight)[0]
+    plain = an_objective(kl_weight=None, clip_low=None, clip_high=None)
+    theirs = torch.autograd.grad(plain(BATCH).loss, plain.policy.code_embedding.weight)[0]
+    torch.testing.assert_close(ours, theirs)
+    assert ours.abs().sum() > 0
+
+
+def test_the_second_step_on_the_same_rollouts_is_clipped():
+    """The rollout policy is a copy of before: after a long step, ρ is not 1 by construction."""
+    objective = an_objective(steps_per_rollout_policy=2, sibling_weight=1.0, kl_weight=None)
+    optimizer = torch.optim.SGD(objective.policy.parameters(), lr=5.0)
+    first = objective(BATCH)
+    assert float(first.parts["clipped"]) == 0
+    first.loss.backward()
+    optimizer.step()
+    objective.after_step()
+    second = objective(BATCH)
+    assert float(second.parts["clipped"]) > 0
+    assert second.parts["reward"] == first.parts["reward"]  # the same candidates
+    objective.after_step()  # from here on the policy of now makes the rollouts
+    assert float(objective(BATCH).parts["clipped"]) == 0
+
+
+def test_a_reference_follows_only_when_it_is_told_to():
+    for every, expected in ((None, True), (1, False)):
+        objective = an_objective(steps_per_reference=every)
+        with torch.no_grad():
+            objective.policy.code_embedding.weight.mul_(2)
+        assert float(objective(BATCH).parts["kl"]) > 0
+        objective.after_step()
+        assert (float(objective(BATCH).parts["kl"]) > 1e-9) == expected
+
+
+def test_copies_are_in_checkpoints_only_where_they_change():
+    names = {name.partition(".")[0] for name in an_objective().state_dict()}
+    assert names == {"policy", "num_steps"}
+    moving = an_objective(steps_per_reference=5, steps_per_rollout_policy=2).state_dict()
+    assert {name.partition(".")[0] for name in moving} == {
+        "policy",
+        "num_steps",
+        "reference",
+        "rollout_policy",
+    }
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"rollouts": {"search": "sampling", "num_samples": 3}, "sibling_weight": 1.0},
+        {"steps_per_rollout_policy": 3, "steps_per_reference": 4, "repair": "resample"},
+        {"likelihood": {}, "value": {}},
+    ],
+)
+def test_interrupted_and_resumed_it_ends_with_the_same_bits(tmp_path, settings):
+    config = TrainingConfig(epochs=2, batch_size=4, learning_rate=0.01, device="cpu")
+
+    def trained(folder, max_seconds=None, resume=False):
+        objective = an_objective(**settings)
+        limited = config.model_copy(update={"max_seconds": max_seconds})
+        result = train(
+            objective, windows_of(), limited, folder=tmp_path / folder, seed=3, resume=resume
+        )
+        return objective.state_dict(), result
+
+    whole, _ = trained("whole")
+    budget = 1e-6
+    for _ in range(20):
+        _, part = trained("parts", max_seconds=budget, resume=True)
+        if part.step >= 5:
+            break
+        budget = part.seconds + 0.05
+    assert part.stopped == "budget"
+    resumed, result = trained("parts", resume=True)
+    assert result.stopped == "finished"
+    for name, weights in whole.items():
+        assert torch.equal(resumed[name], weights), name
+
+
+def test_groups_without_different_rewards_are_repaired():
+    """A narrow search that misses the target: by each repair something is learned."""
+    narrow = {"rollouts": {"search": "beam", "num_beams": 2}, "kl_weight": None}
+    plain = an_objective(**narrow)(BATCH).parts
+    assert float(plain["zero_advantage"]) > 0
+    joined = an_objective(**narrow, repair="target")(BATCH).parts
+    assert float(joined["zero_advantage"]) == 0
+    assert float(joined["found"]) == 1
+    hinted = an_objective(**narrow, repair="hint")(BATCH).parts
+    assert float(hinted["found"]) > float(plain["found"])
+    assert float(hinted["tokens"]) > float(plain["tokens"])
+
+
+def test_a_dropped_group_does_not_thin_the_others():
+    narrow = {"rollouts": {"search": "beam", "num_beams": 2}, "kl_weight": None}
+    gradients = {}
+    for repair in ("none", "drop"):
+        objective = an_objective(**narrow, repair=repair)
+        loss = objective(BATCH)
+        gradients[repair] = torch.autograd.grad(loss.loss, objective.policy.head.weight)[0]
+        share = 1 - float(loss.parts["zero_advantage"])
+    assert 0 < share < 1
+    torch.testing.assert_close(gradients["none"], gradients["drop"] * share)
+
+
+def test_hinted_codes_are_learned_by_likelihood_and_not_by_advantage():
+    """The group of a hinted user shares its first code, whose advantage would be that of luck."""
+    objective = an_objective(
+        rollouts={"search": "beam", "num_beams": 1}, repair="hint", kl_weight=None
+    )
+    one = WindowBatch(
+        items=torch.tensor([[0, 1]]),
+        lengths=torch.tensor([2]),
+        is_target=torch.tensor([[False, True]]),
+        num_targets=1,
+    )
+    group = objective._rolled_out(
+        one.before(torch.tensor([0]), torch.tensor([1])), one.items[0, 1:]
+    )
+    assert group.first_free.tolist() in ([0], [1])
+    wide = an_objective(rollouts={"search": "beam", "num_beams": 2}, repair="hint", kl_weight=None)
+    target = torch.tensor([5])  # alone below its first code: every hint leaves a group of one
+    group = wide._rolled_out(one.before(torch.tensor([0]), torch.tensor([1])), target)
+    if int(group.first_free) == 1:
+        assert group.tree.leaves[0, 0] == LEAVES[5]
+
+
+def test_likelihood_alone_is_supervised_training():
+    objective = an_objective(
+        a_policy(dropout=0.0), group_weight=None, likelihood=NextCodeConfig(), kl_weight=None
+    )
+    loss = objective(BATCH)
+    assert loss.parts["likelihood"] == loss.loss.detach()
+    assert set(loss.parts) == {"likelihood", "code_1", "code_2"}
+
+
+def test_values_learn_at_their_own_rate_and_leave_the_policy_alone():
+    objective = an_objective(value={"learning_rate_factor": 7.0}, kl_weight=None)
+    assert objective.learning_rate_factors == {"head.": 7.0}
+    assert {name.partition(".")[0] for name, _ in objective.named_parameters()} == {
+        "policy",
+        "head",
+    }
+    with_value = torch.autograd.grad(
+        objective(BATCH).loss, objective.policy.code_embedding.weight, retain_graph=True
+    )[0]
+    alone = an_objective(kl_weight=None)
+    without = torch.autograd.grad(alone(BATCH).loss, alone.policy.code_embedding.weight)[0]
+    torch.testing.assert_close(with_value, without)
+    moving = an_objective(value={"detach_backbone": False}, kl_weight=None)
+    moved = torch.autograd.grad(moving(BATCH).loss, moving.policy.code_embedding.weight)[0]
+    assert not torch.allclose(moved, without)
+
+
+def test_limits_end_the_run(tmp_path):
+    config = TrainingConfig(epochs=9, batch_size=6, learning_rate=0.05, device="cpu", log_every=1)
+    objective = an_objective(max_kl=0.05)
+    result = train(objective, windows_of(), config, folder=tmp_path / "kl", seed=0)
+    assert result.stopped == "limit"
+    sure = an_objective(min_entropy=0.9)
+    assert not sure.limit_reached({"entropy_1": 1.0, "kl": 9.0})
+    assert sure.limit_reached({"entropy_1": 0.8, "kl": 0.0})
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"group_weight": None}, "there is nothing to learn"),
+        ({"kl_weight": None, "max_kl": 0.1}, "max_kl needs the reference policy"),
+        ({"kl_weight": None, "steps_per_reference": 2}, "steps_per_reference needs the reference"),
+        (
+            {"group_weight": None, "likelihood": {}, "min_entropy": 1.0},
+            "min_entropy needs rollouts",
+        ),
+    ],
+)
+def test_settings_that_make_no_sense_together_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        AlignmentConfig.model_validate(settings)
+
+
+def test_what_is_missing_is_named():
+    made = Rewards((RewardTerm(reward="exact"),), RewardSources())
+    with pytest.raises(ValueError, match="the backbone has no value head"):
+        AlignmentObjective(a_policy(), TRIE, made, AlignmentConfig(value=LoopValueConfig()))
+    head = ValueHead(ValueHeadConfig(num_heads=2), dim=8, num_levels=2)
+    with pytest.raises(ValueError, match="name the file of 'sidestep embed' as embeddings"):
+        AlignmentObjective(
+            a_policy(), TRIE, made, AlignmentConfig(value=LoopValueConfig()), head=head
+        )
+    with pytest.raises(ValueError, match="likelihood: item_weight is None, but the model has an"):
+        an_objective(a_policy(item_head=True), likelihood=NextCodeConfig())
+    with pytest.raises(ValueError, match=r"value.weights has 1 entries, but semantic IDs have 2"):
+        an_objective(value={"weights": (1.0,)})

@@ -1,0 +1,140 @@
+"""Rewards by name: each says what it is meant to, and a user's own mistakes are named."""
+
+import sys
+import types
+
+import numpy as np
+import pytest
+import torch
+
+from sidestep.catalog.leaf_embeddings import LeafEmbeddings
+from sidestep.catalog.trie import NO_STATE, Trie
+from sidestep.model.transformer import Transformer, TransformerConfig
+from sidestep.step import HistoryBatch
+from sidestep.training.rewards import (
+    REWARDS,
+    Rewards,
+    RewardScene,
+    RewardSources,
+    RewardTerm,
+    item_head_scores,
+)
+
+IDS = torch.tensor([[0, 0], [0, 1], [1, 0], [1, 1], [1, 1]])
+TRIE = Trie.build(IDS, (2, 2))
+LEAVES = TRIE.leaf_of(torch.arange(5))
+
+
+def scene(leaves=(0, 1, 2, NO_STATE), target=1, log_probs=(-1.0, -2.0, -3.0, -torch.inf)):
+    """One user, whose candidates are named by an item each."""
+    found = torch.tensor([[NO_STATE if item == NO_STATE else int(LEAVES[item]) for item in leaves]])
+    return RewardScene(
+        histories=HistoryBatch(items=torch.tensor([[3]]), lengths=torch.tensor([1])),
+        targets=torch.tensor([target]),
+        target_leaves=LEAVES[target : target + 1],
+        leaves=found,
+        states=TRIE.prefixes(found),
+        log_probs=torch.tensor([log_probs]),
+        is_candidate=found != NO_STATE,
+        trie=TRIE,
+    )
+
+
+def given(*names, sources=None, at=None):
+    terms = [RewardTerm(reward=name) for name in names]
+    return Rewards(terms, sources or RewardSources())(at or scene())[0].tolist()
+
+
+def test_exact_and_prefix():
+    assert given("exact") == [0.0, 1.0, 0.0, 0.0]
+    # Of two levels the weights are .3 and 1: the target earns both, its sibling the first.
+    assert given("prefix") == pytest.approx([0.3 / 1.3, 1.0, 0.0, 0.0])
+
+
+def test_rank_aware_is_exact_and_what_wrong_ones_pay():
+    both = [exact + rank for exact, rank in zip(given("exact"), given("rank"), strict=True)]
+    assert given("rank-aware") == both
+    assert given("rank")[0] < given("rank")[2] < 0  # the likelier wrong one pays more
+
+
+def test_semantic_is_the_cosine_of_what_leaves_mean():
+    embeddings = LeafEmbeddings.of(torch.tensor([[1.0, 0], [0, 2], [0, -1], [1, 0], [0, 1]]), TRIE)
+    sources = RewardSources(embeddings=embeddings)
+    # The last leaf is shared by items of (1, 0) and (0, 1): cosine 1/√2 with the target's (0, 2).
+    earned = given("semantic", sources=sources, at=scene((0, 1, 2, 3), log_probs=(-1.0,) * 4))
+    assert earned == pytest.approx([0.0, 1.0, -1.0, 0.5**0.5])
+
+
+def test_items_of_a_leaf_are_likely_together():
+    logs = torch.tensor([[0.2, 0.2, 0.2, 0.1, 0.3]]).log()
+    sources = RewardSources(collaborative=lambda _: logs + 7.0)  # scores know no scale
+    earned = given("collaborative", sources=sources, at=scene((0, 3), log_probs=(-1.0, -2.0)))
+    assert earned == pytest.approx([0.0, 1 + np.log(0.4) / np.log(5)], abs=1e-6)
+
+
+def test_the_item_head_is_that_of_before():
+    shape = TransformerConfig(dim=8, num_layers=1, num_heads=2, item_head=True)
+    network = Transformer(shape, IDS, (2, 2)).eval()
+    sources = RewardSources(item_head=item_head_scores(network))
+    before = given("item-head", sources=sources)
+    with torch.no_grad():
+        network.item_head.weight.zero_()
+    assert given("item-head", sources=sources) == before
+    assert item_head_scores(Transformer(TransformerConfig(dim=8, num_heads=2), IDS, (2, 2))) is None
+
+
+def test_categories_and_novelty():
+    sources = RewardSources(
+        categories=np.array([4, 2, 2, 2, -1]), popularity=np.array([0, 3, 1, 1, 1])
+    )
+    assert given("category", sources=sources) == [0.0, 1.0, 1.0, 0.0]
+    assert given("novelty", sources=sources) == pytest.approx([1.0, 0.0, 0.5, 0.0])
+
+
+def test_terms_are_weighted_and_padding_gets_nothing():
+    terms = [RewardTerm(reward="exact", weight=2.0), RewardTerm(reward="exact", weight=-0.5)]
+    assert Rewards(terms, RewardSources())(scene())[0].tolist() == [0.0, 1.5, 0.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("reward", "message"),
+    [
+        (
+            lambda scene: torch.zeros(3),
+            r"'mine:reward' gave \(3,\) for candidates of shape \(1, 4\)",
+        ),
+        (lambda scene: [1, 2], "'mine:reward' gave list for candidates"),
+        (
+            lambda scene: torch.tensor([[0.0, torch.nan, 0.0, torch.nan]]),
+            "'mine:reward' gave NaN or infinity to 1 candidates",  # padding may be anything
+        ),
+    ],
+)
+def test_what_a_users_own_reward_does_wrong_is_named(monkeypatch, reward, message):
+    module = types.ModuleType("mine")
+    module.reward = reward
+    monkeypatch.setitem(sys.modules, "mine", module)
+    with pytest.raises(ValueError, match=message):
+        given("mine:reward")
+
+
+def test_a_users_own_reward_is_added_up(monkeypatch):
+    module = types.ModuleType("mine")
+    module.reward = lambda scene: scene.is_target.float() * 10
+    monkeypatch.setitem(sys.modules, "mine", module)
+    assert given("exact", "mine:reward") == [0.0, 11.0, 0.0, 0.0]
+
+
+def test_rewards_that_cannot_be_made_are_refused():
+    with pytest.raises(ValueError, match="unknown reward 'exat'; perhaps 'exact' is meant"):
+        given("exat")
+    with pytest.raises(ValueError, match="'no_such_module:reward' cannot be imported"):
+        given("no_such_module:reward")
+    with pytest.raises(ValueError, match="'math:pi' is a float, not a function"):
+        given("math:pi")
+    with pytest.raises(ValueError, match="name at least one"):
+        Rewards([], RewardSources())
+    lacking = {name for name in REWARDS if name not in {"exact", "rank", "rank-aware", "prefix"}}
+    for name in lacking:
+        with pytest.raises(ValueError, match=f"{name} needs "):
+            given(name)

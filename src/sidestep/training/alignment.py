@@ -112,6 +112,10 @@ class AlignmentConfig(BaseModel):
     temperature: float = Field(1.0, gt=0)
     """Of the policy that is improved."""
 
+    dropout: bool = False
+    """Whether rollouts and update come with the policy's dropout. It was trained on the same
+    targets, and without dropout knows them better than it will know any target that is new."""
+
     kl_weight: float | None = Field(1e-3, gt=0)
     """Weight of the divergence from the policy of before; None does without that policy."""
 
@@ -159,6 +163,11 @@ class AlignmentConfig(BaseModel):
             raise ValueError("max_kl needs the reference policy: set kl_weight.")
         if self.steps_per_reference is not None and self.kl_weight is None:
             raise ValueError("steps_per_reference needs the reference policy: set kl_weight.")
+        if self.dropout and self.steps_per_rollout_policy > 1:
+            raise ValueError(
+                "dropout would part the policy from the copy that makes the rollouts: set "
+                "steps_per_rollout_policy to 1, or dropout to false."
+            )
         if not self.learns_from_rewards:
             for name in ("value", "max_kl", "min_entropy"):
                 if getattr(self, name) is not None:
@@ -234,8 +243,8 @@ class _Found:
 class AlignmentObjective(Objective):
     """GRPO, Sibling-GRPO or both on candidate sets; with them likelihood, KL and values.
 
-    The policy is in `eval` mode for rollouts and update alike: with dropout the ratio would differ
-    from 1 at the first step. What is random in a search is drawn anew at every step, from its seed
+    The policy is in `eval` mode for rollouts and update alike, unless dropout is asked for: then it
+    is on in both, and the update itself says what the ratio is to. What is random in a search is drawn anew at every step, from its seed
     and the number of the step.
     """
 
@@ -351,7 +360,7 @@ class AlignmentObjective(Objective):
         users, positions = batch.is_target.nonzero(as_tuple=True)
         targets = batch.items[users, positions]
         histories = batch.before(users, positions)
-        self.policy.eval()
+        self.policy.train(config.dropout and self.training)
         group = self._rolled_out(histories, targets)
         tree, is_member = group.tree, group.is_member
         step = tree.read(self.policy, histories)

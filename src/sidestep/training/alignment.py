@@ -244,8 +244,8 @@ class AlignmentObjective(Objective):
     """GRPO, Sibling-GRPO or both on candidate sets; with them likelihood, KL and values.
 
     The policy is in `eval` mode for rollouts and update alike, unless dropout is asked for: then it
-    is on in both, and the update itself says what the ratio is to. What is random in a search is drawn anew at every step, from its seed
-    and the number of the step.
+    is on in both, and the update itself says what the ratio is to. What is random in a search is
+    drawn anew at every step, from its seed and the number of the step.
     """
 
     num_steps: Tensor

@@ -140,7 +140,10 @@ def test_a_dry_run_tells_the_sizes_and_writes_nothing(shop, config, valued, tmp_
     ("more", "words"),
     [
         *MISFITS,
-        (("--set", "backbone=popularity"), "is popularity, and a value head reads the states of"),
+        (
+            ("--set", "backbone=popularity"),
+            "is popularity, which has no prefixes of semantic IDs to learn from",
+        ),
         (("--set", "embeddings=nowhere.npy"), "embeddings: nowhere.npy: no vectors here; make the"),
         (("--set", "embeddings=popularity.yaml"), "not a whole .npy file of vectors"),
         (("--set", "model.num_heads=3"), "num_heads 3 does not fit the backbone's states of width"),

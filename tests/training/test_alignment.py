@@ -354,3 +354,38 @@ def test_what_is_missing_is_named():
         an_objective(a_policy(item_head=True), likelihood=NextCodeConfig())
     with pytest.raises(ValueError, match=r"value.weights has 1 entries, but semantic IDs have 2"):
         an_objective(value={"weights": (1.0,)})
+
+
+def test_open_prompts_ask_what_nobody_knows():
+    """The history holds the target, and whatever the target is, nothing else depends on it."""
+    seen = []
+
+    def reward(scene):
+        seen.append(scene.histories)
+        return scene.leaves.float()
+
+    settings = AlignmentConfig(
+        rewards=(RewardTerm(reward="novelty"),), open_prompts=True, kl_weight=None
+    )
+    objective = AlignmentObjective(a_policy(), TRIE, reward, settings, max_history=2).train()
+    loss = objective(BATCH)
+    assert [row[:length].tolist() for row, length in zip(seen[0].items, seen[0].lengths)] == [
+        [0, 2],
+        [2, 1],  # cut to the latest two
+        [3, 1],
+    ]
+    assert {"found", "matched", "target_log_prob"}.isdisjoint(loss.parts)
+    assert torch.autograd.grad(loss.loss, objective.policy.head.weight)[0].abs().sum() > 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({}, "the reward 'rank-aware' asks what came next"),
+        ({"rewards": [{"reward": "novelty"}], "repair": "hint"}, "the repairs 'target' and 'hint'"),
+        ({"rewards": [{"reward": "novelty"}], "value": {}}, "open_prompts: values and"),
+    ],
+)
+def test_open_prompts_refuse_what_needs_a_target(settings, message):
+    with pytest.raises(ValueError, match=message):
+        AlignmentConfig.model_validate({"open_prompts": True, **settings})

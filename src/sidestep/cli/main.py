@@ -45,6 +45,16 @@ _COMMANDS = [
         "Train a recommender. The same command again continues where it was interrupted.",
     ),
     (
+        "align",
+        "align:align",
+        "Improve a trained run by reinforcement learning on what a search finds.",
+    ),
+    (
+        "prefer",
+        "align:prefer",
+        "Teach a trained run to prefer what came next to what it would recommend.",
+    ),
+    (
         "evaluate",
         "evaluate:evaluate",
         "Measure a run on validation or test rows, by ranking the whole catalog.",

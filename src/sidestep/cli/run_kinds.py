@@ -420,6 +420,7 @@ def _alignment(
         catalog.trie,
         Rewards(config.objective.rewards, sources),
         config.objective,
+        max_history=material.max_history,
         head=backbone.value_head,
         embeddings=embeddings,
     )

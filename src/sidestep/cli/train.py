@@ -12,7 +12,7 @@ from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as ProgressBar
 
 from sidestep.cli.backbones import catalog_of_backbone
-from sidestep.cli.config import BesideRun, PopularityRun, read_config
+from sidestep.cli.config import AnyRun, BackboneRun, PopularityRun, read_config
 from sidestep.cli.console import ERR, print_json, say, warn
 from sidestep.cli.dry_run import DryRun, tell_plan
 from sidestep.cli.entry import INTERRUPTED
@@ -31,8 +31,8 @@ def train(
     catalog: Annotated[
         Path | None,
         typer.Option(
-            help="The catalog folder; sasrec and popularity do without, process-reward and value "
-            "have it from their backbone."
+            help="The catalog folder; sasrec and popularity do without, what goes by a backbone "
+            "has it from there."
         ),
     ] = None,
     settings: Annotated[
@@ -64,7 +64,30 @@ def train(
       --out runs/scientific/value-0 --set backbone=runs/scientific/transformer-0
       --set embeddings=runs/scientific/vectors.npy
     """
-    run = read_config(config, settings or [])
+    train_by(
+        read_config(config, settings or []),
+        dataset=dataset,
+        catalog=catalog,
+        out=out,
+        seed=seed,
+        resume=resume,
+        dry_run=dry_run,
+        json=json,
+    )
+
+
+def train_by(
+    run: AnyRun,
+    *,
+    dataset: Path,
+    catalog: Path | None,
+    out: Path,
+    seed: int,
+    resume: bool,
+    dry_run: bool,
+    json: bool,
+) -> None:
+    """What every command that trains does with a configuration, and what it tells; see `train`."""
     loaded = load_dataset(dataset)
     folder = RunFolder(out)
     is_learned = not isinstance(run, PopularityRun)
@@ -77,7 +100,7 @@ def train(
         )
     coded = None if catalog is None else load_catalog(catalog)
     catalog_name = None if catalog is None else str(catalog)
-    if isinstance(run, BesideRun):
+    if isinstance(run, BackboneRun):
         catalog_name = catalog_name or catalog_of_backbone(run)
     if dry_run:
         sizes = plan_run(run, loaded, coded, folder=folder, seed=seed, resume=resume)

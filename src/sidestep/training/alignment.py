@@ -47,7 +47,7 @@ from sidestep.step import HistoryBatch
 from sidestep.training.candidate_tree import CandidateTree
 from sidestep.training.next_code import NextCodeConfig, NextCodeObjective
 from sidestep.training.objective import Loss, Objective
-from sidestep.training.rewards import Rewards, RewardScene, RewardTerm
+from sidestep.training.rewards import NEED_TARGETS, Rewards, RewardScene, RewardTerm
 from sidestep.training.value import dense_rewards, value_loss
 
 Repair = Literal["none", "target", "hint", "resample", "drop"]
@@ -141,6 +141,11 @@ class AlignmentConfig(BaseModel):
     targets_per_window: int | None = Field(1, ge=1)
     """The latest positions of each window that are searched for; None takes all."""
 
+    open_prompts: bool = False
+    """Whether the search asks what comes after these positions, and not what stands there: nobody
+    knows, so that the policy cannot have learned it by heart. Rewards, repair and values must then
+    do without a target."""
+
     num_prompts: int | None = Field(8000, ge=1)
     """Windows that are learned from, fixed random ones; None takes all."""
 
@@ -163,6 +168,8 @@ class AlignmentConfig(BaseModel):
             raise ValueError("max_kl needs the reference policy: set kl_weight.")
         if self.steps_per_reference is not None and self.kl_weight is None:
             raise ValueError("steps_per_reference needs the reference policy: set kl_weight.")
+        if self.open_prompts:
+            self._refuse_targets()
         if self.dropout and self.steps_per_rollout_policy > 1:
             raise ValueError(
                 "dropout would part the policy from the copy that makes the rollouts: set "
@@ -173,6 +180,20 @@ class AlignmentConfig(BaseModel):
                 if getattr(self, name) is not None:
                     raise ValueError(f"{name} needs rollouts: set group_weight or sibling_weight.")
         return self
+
+    def _refuse_targets(self) -> None:
+        """Raises a `ValueError` for what open prompts have no target for."""
+        asking = [term.reward for term in self.rewards if term.reward in NEED_TARGETS]
+        if asking:
+            raise ValueError(
+                f"open_prompts: the reward {asking[0]!r} asks what came next, which nobody knows "
+                "there; name others, such as item-head or collaborative."
+            )
+        if self.value is not None or self.repair in ("target", "hint"):
+            raise ValueError(
+                "open_prompts: values and the repairs 'target' and 'hint' learn from what came "
+                "next, which nobody knows there; leave them out."
+            )
 
     @property
     def learns_from_rewards(self) -> bool:
@@ -257,6 +278,7 @@ class AlignmentObjective(Objective):
         rewards: Rewards,
         config: AlignmentConfig,
         *,
+        max_history: int | None = None,
         head: ValueHead | None = None,
         embeddings: LeafEmbeddings | None = None,
     ) -> None:
@@ -267,6 +289,7 @@ class AlignmentObjective(Objective):
             trie: of the catalog.
             rewards: judge candidates.
             config: see there.
+            max_history: most recent items shown; None shows all of a window.
             head: gives the values that the search reads; trained if `config.value` is set.
             embeddings: what values are rewarded by; needed where they are trained.
 
@@ -274,7 +297,7 @@ class AlignmentObjective(Objective):
             ValueError: something that the configuration needs is missing or does not fit.
         """
         super().__init__()
-        self.config = config
+        self.config, self.max_history = config, max_history
         self.policy = policy.requires_grad_()  # what is loaded from a bundle is frozen
         self.head = head
         self.trie, self.rewards, self.embeddings = trie, rewards, embeddings
@@ -359,7 +382,9 @@ class AlignmentObjective(Objective):
         config, trie = self.config, self.trie
         users, positions = batch.is_target.nonzero(as_tuple=True)
         targets = batch.items[users, positions]
-        histories = batch.before(users, positions)
+        histories = batch.before(users, positions + 1 if config.open_prompts else positions)
+        if self.max_history is not None:
+            histories = histories.latest(self.max_history)
         self.policy.train(config.dropout and self.training)
         group = self._rolled_out(histories, targets)
         tree, is_member = group.tree, group.is_member
@@ -491,12 +516,14 @@ class AlignmentObjective(Objective):
         self, found: "_Found", histories: HistoryBatch, targets: Int[Tensor, " users"]
     ) -> Group:
         """Candidates as a tree with their rewards; the target stands in the tree in any case."""
-        tree = CandidateTree.of(found.leaves, self.trie.leaf_of(targets), self.trie)
+        own = None if self.config.open_prompts else self.trie.leaf_of(targets)
+        tree = CandidateTree.of(found.leaves, own, self.trie)
+        missing = tree.leaves.shape[1] - found.leaves.shape[1]
         group = Group(
             tree=tree,
             is_member=tree.is_found,
             # What the search missed it found less likely than all the others.
-            log_probs=functional.pad(found.log_probs, (0, 1), value=-torch.inf),
+            log_probs=functional.pad(found.log_probs, (0, missing), value=-torch.inf),
             rewards=torch.zeros(tree.leaves.shape, device=tree.leaves.device),
             first_free=torch.zeros_like(targets),
             old_log_probs=None,
@@ -597,23 +624,19 @@ class AlignmentObjective(Objective):
         differ. entropy_l: of code l at the nodes passed. target_log_prob: of what came next.
         """
         tree, is_member, trie = group.tree, group.is_member, self.trie
-        leaves = trie.leaf_of(targets)
         counts = is_member.sum(dim=1).clamp(min=1)
         best = group.rewards.masked_fill(~is_member, -torch.inf).amax(dim=1)
         worst = group.rewards.masked_fill(~is_member, torch.inf).amin(dim=1)
-        on_way = (tree.states == trie.prefixes(leaves)[:, None]) & is_member[..., None]
         shared = shared_prefixes(tree.states, is_member).sum(dim=(2, 3)) - counts[:, None]
         pairs = (counts * (counts - 1)).clamp(min=1)
-        parts = {
+        parts = {} if self.config.open_prompts else self._told_of_targets(group, targets, log_probs)
+        parts |= {
             "reward": (group.rewards.sum(dim=1) / counts).mean(),
             "best_reward": best.mean(),
             "reward_range": (best - worst).mean(),
             "zero_advantage": (~group.learns).float().mean(),
-            "found": on_way[..., -1].any(dim=1).float().mean(),
-            "matched": on_way.any(dim=1).float().sum(dim=1).mean(),
             "diversity": (1 - shared / pairs[:, None]).mean(),
             "tokens": group.tokens.float().mean(),
-            "target_log_prob": self._target_log_probs(tree, log_probs, targets).sum(dim=1).mean(),
         }
         is_passed = _passed_slots(tree, is_member)
         by_node = entropy(by_slot)
@@ -623,6 +646,22 @@ class AlignmentObjective(Objective):
             mean = (by_node * here).sum() / here.sum().clamp(min=1)
             parts[f"entropy_{depth + 1}"] = mean
         return parts
+
+    def _told_of_targets(
+        self,
+        group: Group,
+        targets: Int[Tensor, " users"],
+        log_probs: Float[Tensor, "users candidates levels"],
+    ) -> dict[str, Tensor]:
+        """What is said of the items that came next, see `_told`."""
+        own = self.trie.prefixes(self.trie.leaf_of(targets))
+        on_way = (group.tree.states == own[:, None]) & group.is_member[..., None]
+        of_targets = self._target_log_probs(group.tree, log_probs, targets)
+        return {
+            "found": on_way[..., -1].any(dim=1).float().mean(),
+            "matched": on_way.any(dim=1).float().sum(dim=1).mean(),
+            "target_log_prob": of_targets.sum(dim=1).mean(),
+        }
 
     def _copied(self) -> SemanticIdModel:
         """The policy of now, which stays as it is."""

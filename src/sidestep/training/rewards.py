@@ -292,3 +292,6 @@ REWARDS: Mapping[str, Callable[[RewardSources], Reward]] = {
 
 `rank-aware` is `exact` plus `rank`; `prefix` weighs levels as values do, 1 in all.
 """
+
+NEED_TARGETS = frozenset({"exact", "rank", "rank-aware", "prefix", "semantic", "category"})
+"""Those that ask what came next."""

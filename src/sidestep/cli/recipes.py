@@ -1,0 +1,65 @@
+"""Recipes: the ways to improve a trained policy that have a name, as configurations of a run.
+
+What a recipe says is what `--set` and a file may say over it. Names are those of results files.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+AlignRecipe = Literal["vstar", "grpo-beam", "grpo-ved", "sibling-ved", "sft-continued"]
+
+PreferRecipe = Literal["sdpo", "dpo"]
+
+_TRAINING: Mapping[str, Any] = {
+    "epochs": 1,
+    "batch_size": 64,
+    "learning_rate": 1e-4,
+    "final_learning_rate_share": 0.1,
+    "warmup_share": 0.05,
+    "weight_decay": 0.01,
+    "log_every": 10,
+}
+
+_VALIDATION: Mapping[str, Any] = {"num_users": 2000, "num_beams": 50}
+
+_BEAM = {"search": "beam", "num_beams": 16}
+
+_VED = {"search": "ved", "num_leaves": 16}
+
+_OBJECTIVES: Mapping[AlignRecipe, Mapping[str, Any]] = {
+    "vstar": {"rollouts": _VED, "sibling_weight": 1.0, "value": {}},
+    "grpo-beam": {"rollouts": _BEAM},
+    "grpo-ved": {"rollouts": _VED, "value": {}},
+    "sibling-ved": {"rollouts": _VED, "group_weight": None, "sibling_weight": 1.0, "value": {}},
+    "sft-continued": {
+        "group_weight": None,
+        "kl_weight": None,
+        "num_prompts": None,
+        "targets_per_window": None,
+        "likelihood": {},
+    },
+}
+
+_REJECTED: Mapping[PreferRecipe, int] = {"sdpo": 8, "dpo": 1}
+
+
+def align_recipe(name: AlignRecipe) -> dict[str, Any]:
+    """Reinforcement learning: GRPO on beams as MiniOneRec (arXiv:2510.24431) has it, on VED, on
+    siblings, both with values in the loop as V-STAR (arXiv:2602.10699); and their control, which
+    goes on with likelihood."""
+    return {
+        "kind": "align",
+        "objective": dict(_OBJECTIVES[name]),
+        "training": dict(_TRAINING),
+        "validation": dict(_VALIDATION),
+    }
+
+
+def prefer_recipe(name: PreferRecipe) -> dict[str, Any]:
+    """Preferences: S-DPO (arXiv:2406.09215) against several finds, DPO against the best one."""
+    return {
+        "kind": "prefer",
+        "objective": {"num_rejected": _REJECTED[name]},
+        "training": dict(_TRAINING),
+        "validation": dict(_VALIDATION),
+    }

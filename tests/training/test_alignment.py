@@ -369,11 +369,8 @@ def test_open_prompts_ask_what_nobody_knows():
     )
     objective = AlignmentObjective(a_policy(), TRIE, reward, settings, max_history=2).train()
     loss = objective(BATCH)
-    assert [row[:length].tolist() for row, length in zip(seen[0].items, seen[0].lengths)] == [
-        [0, 2],
-        [2, 1],  # cut to the latest two
-        [3, 1],
-    ]
+    assert seen[0].items.tolist() == [[0, 2], [2, 1], [3, 1]]  # the second cut to the latest two
+    assert seen[0].lengths.tolist() == [2, 2, 2]
     assert {"found", "matched", "target_log_prob"}.isdisjoint(loss.parts)
     assert torch.autograd.grad(loss.loss, objective.policy.head.weight)[0].abs().sum() > 0
 

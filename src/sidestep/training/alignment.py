@@ -47,7 +47,7 @@ from sidestep.step import HistoryBatch
 from sidestep.training.candidate_tree import CandidateTree
 from sidestep.training.next_code import NextCodeConfig, NextCodeObjective
 from sidestep.training.objective import Loss, Objective
-from sidestep.training.rewards import NEED_TARGETS, Rewards, RewardScene, RewardTerm
+from sidestep.training.rewards import NEED_TARGETS, Reward, RewardScene, RewardTerm
 from sidestep.training.value import dense_rewards, value_loss
 
 Repair = Literal["none", "target", "hint", "resample", "drop"]
@@ -275,7 +275,7 @@ class AlignmentObjective(Objective):
         self,
         policy: SemanticIdModel,
         trie: Trie,
-        rewards: Rewards,
+        rewards: Reward,
         config: AlignmentConfig,
         *,
         max_history: int | None = None,

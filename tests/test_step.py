@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidestep.step import HistoryBatch, StepOutput, log_probs
+from sidestep.step import NO_ITEM, HistoryBatch, StepOutput, log_probs
 
 finite = st.floats(-1e4, 1e4, width=32)
 
@@ -68,3 +68,17 @@ def test_a_batch_of_histories_moves_as_a_whole():
     batch = HistoryBatch(items=torch.zeros(1, 2, dtype=torch.long), lengths=torch.tensor([2]))
     moved = batch.to("meta")
     assert (moved.items.device.type, moved.lengths.device.type) == ("meta", "meta")
+
+
+def test_the_latest_items_of_histories_are_their_last_ones():
+    histories = HistoryBatch(
+        items=torch.tensor([[1, 2, 3, 4], [5, 6, NO_ITEM, NO_ITEM], [NO_ITEM] * 4]),
+        lengths=torch.tensor([4, 2, 0]),
+    )
+    latest = histories.latest(3)
+    assert latest.items.tolist() == [[2, 3, 4], [5, 6, NO_ITEM], [NO_ITEM] * 3]
+    assert latest.lengths.tolist() == [3, 2, 0]
+    assert histories.latest(4) is histories
+    chosen = histories.select(torch.tensor([2, 0]))
+    assert chosen.items.equal(histories.items[[2, 0]])
+    assert chosen.lengths.tolist() == [0, 4]

@@ -1,5 +1,7 @@
 """Value heads in bundles: written, read, asked only where values are wanted, kept by appending."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -105,3 +107,22 @@ def test_one_of_other_semantic_ids_or_without_a_network_of_them_is_not_saved(tmp
     with pytest.raises(ValueError, match="a value head reads the states of a network of semantic"):
         save_loaded(tmp_path / "bad", scored.with_value_head(a_head()))
     assert not (tmp_path / "bad").exists()
+
+
+def test_a_network_that_was_trained_further_leaves_behind_what_was_learned_beside_it(tmp_path):
+    loaded = load(saved(tmp_path / "first"), device="cpu")
+    network = copy.deepcopy(loaded.network)
+    with torch.no_grad():
+        network.head.weight.add_(1.0)
+    alone = loaded.with_moved_network(network, None)
+    assert alone.value_head is None
+    assert alone.value_use is None
+    head = a_head()
+    with torch.no_grad():
+        head.mlp[0].weight.mul_(2)
+    both = loaded.with_moved_network(network, head)
+    save_loaded(tmp_path / "second", both)
+    again = load(tmp_path / "second", device="cpu")
+    assert torch.equal(again.network.head.weight, network.head.weight)
+    assert torch.equal(again.value_head.mlp[0].weight, head.mlp[0].weight)
+    assert again.value_use.gamma == USE.gamma

@@ -150,3 +150,15 @@ def test_arguments_out_of_range_are_refused():
         next(batches(MANY, 8, seed=-1, epoch=0))
     with pytest.raises(ValueError, match="first_batch"):
         next(batches(MANY, 8, seed=0, epoch=0, first_batch=1000))
+
+
+def test_selected_windows_are_those_windows():
+    windows = training_windows(part_of([9, 4, 6], [1, 1, 1]), max_history=4)
+    rows = np.array([3, 0])
+    some = windows.select(rows)
+    assert len(some) == 2
+    both = window_batch(windows, rows)
+    again = window_batch(some, np.arange(2))
+    assert both.items.equal(again.items)
+    assert both.is_target.equal(again.is_target)
+    assert some.fingerprint() != windows.fingerprint()

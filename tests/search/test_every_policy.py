@@ -83,3 +83,21 @@ def test_leaves_are_distinct_in_scope_and_ranked_with_the_models_log_probabiliti
         assert scores == sorted(scores, reverse=True)
         for padded in (answer.log_probs, answer.scores):
             assert (padded[user, ~is_leaf] == -torch.inf).all()
+
+
+@each_policy
+@settings(max_examples=15)
+@given(catalogs(), st.data())
+def test_below_a_prefix_nothing_else_is_found(policy_for, catalog, data):
+    """Each user has a prefix of its own; below the root everything is left."""
+    ids, sizes = catalog
+    trie, model, histories = Trie.build(ids, sizes), ValueTable(sizes), histories_of(4, 7)
+    below = torch.tensor([0, data.draw(st.integers(1, trie.num_nodes() - 1))])
+    answer = policy_for(len(ids)).search(model, histories, Scope(trie=trie, below=below))
+    depth = int(trie.depth(below[1:]))
+    prefix = trie.path(below[1:])[0, :depth].tolist()
+    own = found(answer, trie, 1)
+    assert own
+    assert all(list(path[:depth]) == prefix for path in own)
+    free = policy_for(len(ids)).search(model, histories, Scope(trie=trie))
+    assert found(answer, trie, 0) == pytest.approx(found(free, trie, 0), abs=1e-5)

@@ -1,0 +1,74 @@
+"""Preference training: what came next gains on what the policy would have said instead."""
+
+import json
+
+import torch
+
+from sidestep.search.beam import BeamSearch
+from sidestep.search.policy import Scope
+from sidestep.training.loop import TrainingConfig, train
+from sidestep.training.preference import PreferenceConfig, PreferenceObjective
+
+from .test_alignment import BATCH, LEAVES, TRIE, a_policy, first_choices, windows_of
+
+
+def an_objective(policy=None, **config) -> PreferenceObjective:
+    settings = {"candidates": {"search": "beam", "num_beams": 6}, **config}
+    return PreferenceObjective(
+        policy or a_policy(), TRIE, PreferenceConfig.model_validate(settings)
+    ).train()
+
+
+def test_at_the_first_step_nobody_has_gained():
+    """Policy and reference are one, dropout is off: S-DPO of five rejected ones is log(1 + 5)."""
+    parts = an_objective()(BATCH).parts
+    torch.testing.assert_close(parts["preference"], torch.tensor(6.0).log())
+    assert float(parts["margin"]) == 0
+    assert float(parts["found"]) == 1
+
+
+def test_the_best_of_the_others_are_rejected():
+    """With one rejected candidate, only the likeliest wrong one is pushed down."""
+    policy = a_policy()
+    objective = an_objective(policy, num_rejected=1)
+    one = BATCH.items[1:, :2]
+    from_one = type(BATCH)(
+        items=one,
+        lengths=torch.tensor([2]),
+        is_target=torch.tensor([[False, True]]),
+        num_targets=1,
+    )
+    history = from_one.before(torch.tensor([0]), torch.tensor([1]))
+    found = BeamSearch(num_beams=6).search(policy.eval(), history, Scope(trie=TRIE))
+    right = int(LEAVES[int(one[0, 1])])
+    best_wrong = next(leaf for leaf in found.leaves[0].tolist() if leaf != right)
+    optimizer = torch.optim.SGD(policy.parameters(), lr=0.01)
+    objective(from_one).loss.backward()
+    optimizer.step()
+    after = BeamSearch(num_beams=6).search(policy.eval(), history, Scope(trie=TRIE))
+
+    def log_prob(answer, leaf):
+        return float(answer.log_probs[0][answer.leaves[0] == leaf])
+
+    gained = {leaf: log_prob(after, leaf) - log_prob(found, leaf) for leaf in (right, best_wrong)}
+    assert gained[right] > gained[best_wrong]
+
+
+def test_it_climbs_to_the_known_optimum(tmp_path):
+    objective = an_objective(beta=1.0)
+    config = TrainingConfig(
+        epochs=40, batch_size=12, learning_rate=0.03, weight_decay=0.0, device="cpu", log_every=2
+    )
+    train(objective, windows_of(), config, folder=tmp_path, seed=0)
+    assert first_choices(objective.policy) == [1, 2, 3, 4, 5, 0]
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    last = [line["parts"] for line in lines if line["kind"] == "step"][-1]
+    assert last["preferred"] == 1
+    assert last["margin"] > 0
+
+
+def test_likelihood_beside_is_added():
+    plain, both = an_objective(), an_objective(likelihood_weight=2.0)
+    first, second = plain(BATCH), both(BATCH)
+    expected = first.loss - 2 * first.parts["target_log_prob"]
+    torch.testing.assert_close(second.loss, expected)

@@ -85,6 +85,10 @@ def shop(tables, tmp_path_factory):
         run("new", "shop", "--interactions", "clicks.csv", "--items", "products.csv")
         hardly = [f"train.{name}.training.epochs=1" for name in ("transformer", "sasrec")]
         run("run", "shop", "--set", hardly[0], "--set", hardly[1])
+    (folder / "value.yaml").write_text(
+        "kind: value\nbackbone: shop/transformer\nembeddings: shop/vectors.npy\n"
+        "training: {epochs: 1}\nvalidation: {num_users: 20, num_beams: 5}\n"
+    )
     return folder
 
 

@@ -275,13 +275,11 @@ def test_hinted_codes_are_learned_by_likelihood_and_not_by_advantage():
         is_target=torch.tensor([[False, True]]),
         num_targets=1,
     )
-    group = objective._rolled_out(
-        one.before(torch.tensor([0]), torch.tensor([1])), one.items[0, 1:]
-    )
+    group = objective.rolled_out(*objective.prompts(one))
     assert group.first_free.tolist() in ([0], [1])
     wide = an_objective(rollouts={"search": "beam", "num_beams": 2}, repair="hint", kl_weight=None)
     target = torch.tensor([5])  # alone below its first code: every hint leaves a group of one
-    group = wide._rolled_out(one.before(torch.tensor([0]), torch.tensor([1])), target)
+    group = wide.rolled_out(one.before(torch.tensor([0]), torch.tensor([1])), target)
     if int(group.first_free) == 1:
         assert group.tree.leaves[0, 0] == LEAVES[5]
 

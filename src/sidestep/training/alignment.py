@@ -230,6 +230,18 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Credit:
+    """What the losses over a group raise and lower; by the loss, "group" or "sibling".
+
+    advantages: of every code.
+    is_counted: True at the codes that the loss is over.
+    """
+
+    advantages: Mapping[str, Float[Tensor, "users candidates levels"]]
+    is_counted: Mapping[str, Bool[Tensor, "users candidates levels"]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Found:
     """Leaves that a search found, their log-probabilities, and what it spent."""
 
@@ -368,7 +380,9 @@ class AlignmentObjective(Objective):
         parts: dict[str, Tensor] = {}
         losses = []
         if self.config.learns_from_rewards:
-            loss, parts = self._from_rewards(batch)
+            histories, targets = self.prompts(batch)
+            group = self.rolled_out(histories, targets)
+            loss, parts = self.loss(group, self.credit(group), histories, targets)
             losses.append(loss)
         if self._likelihood is not None:
             self.policy.train(self.training)
@@ -377,25 +391,31 @@ class AlignmentObjective(Objective):
             parts |= {"likelihood": beside.loss.detach(), **beside.parts}
         return Loss(loss=torch.stack(losses).sum(), num_targets=batch.num_targets, parts=parts)
 
-    def _from_rewards(self, batch: WindowBatch) -> tuple[Tensor, dict[str, Tensor]]:
-        """Policy, KL and value losses of one round of rollouts."""
-        config, trie = self.config, self.trie
+    def prompts(self, batch: WindowBatch) -> tuple[HistoryBatch, Int[Tensor, " users"]]:
+        """What is searched for: a history per target of some windows, and the target."""
         users, positions = batch.is_target.nonzero(as_tuple=True)
         targets = batch.items[users, positions]
-        histories = batch.before(users, positions + 1 if config.open_prompts else positions)
+        histories = batch.before(users, positions + 1 if self.config.open_prompts else positions)
         if self.max_history is not None:
             histories = histories.latest(self.max_history)
-        self.policy.train(config.dropout and self.training)
-        group = self._rolled_out(histories, targets)
+        return histories, targets
+
+    def loss(
+        self,
+        group: Group,
+        credit: Credit,
+        histories: HistoryBatch,
+        targets: Int[Tensor, " users"],
+    ) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
+        """Policy, KL and value losses of one round of rollouts, and what `_told` says of it."""
+        config, trie = self.config, self.trie
         tree, is_member = group.tree, group.is_member
         step = tree.read(self.policy, histories)
         by_slot = tree.node_log_probs(step, trie, temperature=config.temperature)
         log_probs = tree.code_log_probs(by_slot)
         old = log_probs.detach() if group.old_log_probs is None else group.old_log_probs
         logs = log_ratios(log_probs, old, config.ratio)
-        levels = torch.arange(trie.num_levels, device=logs.device)
-        is_free = (levels >= group.first_free[:, None])[:, None] & is_member[..., None]
-        counted, advantages = self._advantages(group, is_free)
+        counted, advantages = credit.is_counted, credit.advantages
         clip = {"clip_low": config.clip_low, "clip_high": config.clip_high}
         raised = torch.zeros(len(targets), device=logs.device)
         clipped = []
@@ -408,8 +428,9 @@ class AlignmentObjective(Objective):
         learns = group.learns
         counts = learns if config.repair == "drop" else torch.ones_like(learns)
         loss = -(raised * counts).sum() / counts.sum().clamp(min=1)
-        hinted = (levels < group.first_free[:, None]) & learns[:, None]
         if config.repair == "hint":
+            levels = torch.arange(trie.num_levels, device=logs.device)
+            hinted = (levels < group.first_free[:, None]) & learns[:, None]
             own = self._target_log_probs(tree, log_probs, targets)
             loss = loss - (own * hinted).sum() / (len(targets) * trie.num_levels)
         parts = self._told(group, targets, by_slot, log_probs)
@@ -426,28 +447,32 @@ class AlignmentObjective(Objective):
             loss = loss + by_depth.mean()
         return loss, parts
 
-    def _advantages(
-        self, group: Group, is_free: Bool[Tensor, "users candidates levels"]
-    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    def credit(self, group: Group) -> Credit:
         """Which codes count, and their advantages, among candidates and among siblings."""
         scaling, is_member = self.config.scaling, group.is_member
+        levels = torch.arange(self.trie.num_levels, device=is_member.device)
+        is_free = (levels >= group.first_free[:, None])[:, None] & is_member[..., None]
         shared = shared_prefixes(group.tree.states, is_member)
         is_first = is_first_of_prefix(shared)
         whole = group_advantages(group.rewards, is_member, scaling=scaling)
         among = sibling_advantages(
             node_means(group.rewards, shared), shared, is_first, scaling=scaling
         )
-        return (
-            {"group": is_free, "sibling": is_free & is_first},
-            {"group": whole[..., None].expand(among.shape), "sibling": among},
+        return Credit(
+            advantages={"group": whole[..., None].expand(among.shape), "sibling": among},
+            is_counted={"group": is_free, "sibling": is_free & is_first},
         )
 
     # Rollouts
 
     @torch.no_grad()
-    def _rolled_out(self, histories: HistoryBatch, targets: Int[Tensor, " users"]) -> Group:
-        """Candidate sets with rewards, repaired where that is asked for."""
+    def rolled_out(self, histories: HistoryBatch, targets: Int[Tensor, " users"]) -> Group:
+        """Candidate sets with rewards, repaired where that is asked for.
+
+        The policy is left in the mode in which the loss has to meet it.
+        """
         repair = self.config.repair
+        self.policy.train(self.config.dropout and self.training)
         model = self.policy if self.rollout_policy is None else self.rollout_policy.eval()
         found = self._searched(_seeded(self.search, int(self.num_steps)), model, histories)
         group = self._judged(found, histories, targets)

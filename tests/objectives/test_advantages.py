@@ -52,6 +52,20 @@ def test_padding_counts_for_nothing_and_gets_nothing():
     torch.testing.assert_close(advantages, torch.tensor([[1.0, -1.0, 0.0, 0.0]]), atol=1e-5, rtol=0)
 
 
+def test_weights_say_how_much_each_counts():
+    """Rewards 1 and 0 at weights 3 : 1: mean 3/4, deviation √3/4; against the other 1 and -1."""
+    rewards, both = torch.tensor([[1.0, 0.0]]), torch.ones(1, 2, dtype=torch.bool)
+    weights = torch.tensor([[6.0, 2.0]])
+    expected = {
+        "mean-only": [1 / 4, -3 / 4],
+        "std": [1 / 3**0.5, -(3**0.5)],
+        "leave-one-out": [1.0, -1.0],
+    }
+    for scaling, wanted in expected.items():
+        advantages = group_advantages(rewards, both, weights=weights, scaling=scaling)
+        torch.testing.assert_close(advantages, torch.tensor([wanted]), atol=1e-5, rtol=0)
+
+
 def test_a_group_of_one_tells_nothing():
     one = torch.tensor([[True, False, False, False]])
     for scaling in ("std", "mean-only", "leave-one-out"):

@@ -92,6 +92,7 @@ RECIPES = {
     "dapo": {"clip_high": 0.28, "repair": "drop"},
     "reinforce with a baseline": {"scaling": "leave-one-out", "clip_low": None, "clip_high": None},
     "dr. grpo": {"scaling": "mean-only"},
+    "expected reward": {"weighting": "policy", "scaling": "mean-only"},
     "sibling": {"group_weight": None, "sibling_weight": 1.0},
     "joint": {"sibling_weight": 1.0},
     "off policy": {"sibling_weight": 1.0, "steps_per_rollout_policy": 3},
@@ -155,6 +156,22 @@ def test_the_first_step_is_that_of_reinforce():
     theirs = torch.autograd.grad(plain(BATCH).loss, plain.policy.code_embedding.weight)[0]
     torch.testing.assert_close(ours, theirs)
     assert ours.abs().sum() > 0
+
+
+def test_weighed_by_the_policy_it_is_the_gradient_of_the_expected_reward():
+    """E = Σ π_C(c) R(c) over the candidates, divided by the number of levels as all such terms."""
+    objective = an_objective(weighting="policy", scaling="mean-only", kl_weight=None)
+    weights = objective.policy.code_embedding.weight
+    ours = torch.autograd.grad(objective(BATCH).loss, weights)[0]
+    users, positions = BATCH.is_target.nonzero(as_tuple=True)
+    targets, histories = BATCH.items[users, positions], BATCH.before(users, positions)
+    group = objective.rolled_out(histories, targets)
+    step = group.tree.read(objective.policy, histories)
+    whole = group.tree.code_log_probs(group.tree.node_log_probs(step, TRIE)).sum(dim=2)
+    shares = whole.masked_fill(~group.is_member, -torch.inf).softmax(dim=1)
+    expected = (shares * group.rewards).sum(dim=1).mean() / 2
+    theirs = torch.autograd.grad(-expected, weights)[0]
+    torch.testing.assert_close(ours, theirs)
 
 
 def test_the_second_step_on_the_same_rollouts_is_clipped():
@@ -325,6 +342,7 @@ def test_limits_end_the_run(tmp_path):
     ("settings", "message"),
     [
         ({"group_weight": None}, "there is nothing to learn"),
+        ({"weighting": "policy", "sibling_weight": 1.0}, "weighting 'policy' is of whole"),
         ({"kl_weight": None, "max_kl": 0.1}, "max_kl needs the reference policy"),
         ({"dropout": True, "steps_per_rollout_policy": 2}, "dropout would part the policy"),
         ({"kl_weight": None, "steps_per_reference": 2}, "steps_per_reference needs the reference"),

@@ -22,6 +22,7 @@ def group_advantages(
     rewards: Float[Tensor, "users candidates"],
     is_candidate: Bool[Tensor, "users candidates"],
     *,
+    weights: Float[Tensor, "users candidates"] | None = None,
     scaling: Scaling = "std",
     epsilon: float = EPSILON,
 ) -> Float[Tensor, "users candidates"]:
@@ -31,10 +32,29 @@ def group_advantages(
 
     Source: GRPO with outcome rewards (DeepSeekMath, arXiv:2402.03300; V-STAR, arXiv:2602.10699,
     eq. 2). Our choices: the population's standard deviation, and one ε here and among siblings.
+
+    Args:
+        rewards: of the candidates; whatever at padding.
+        is_candidate: False at padding.
+        weights: how much each candidate counts in mean and deviation; None counts all alike. Any
+            positive unit.
+        scaling: see there; leave-one-out takes the weight of the candidate itself out of the mean.
+        epsilon: see `EPSILON`.
     """
-    counts = is_candidate.sum(dim=1, keepdim=True).double()
-    centred, std = _standing(rewards.detach().double()[:, None, :], is_candidate[:, None, :])
-    advantages = _scaled(centred, std, counts[:, None], scaling, epsilon)[:, 0]
+    values = torch.where(is_candidate, rewards.detach().double(), 0.0)
+    own = is_candidate.double() if weights is None else weights.detach().double()
+    shares = torch.where(is_candidate, own, 0.0)
+    shares = shares / shares.sum(dim=1, keepdim=True).clamp(min=1e-300)
+    centred = values - (shares * values).sum(dim=1, keepdim=True)
+    std = (shares * centred.square()).sum(dim=1, keepdim=True).sqrt()
+    if scaling == "std":
+        advantages = centred / (std + epsilon)
+    elif scaling == "leave-one-out":
+        # The mean of the others lies further off, by the share that is not one's own.
+        advantages = centred / (1 - shares).clamp(min=1e-12)
+    else:
+        advantages = centred
+    advantages = advantages.masked_fill(is_candidate.sum(dim=1, keepdim=True) < 2, 0.0)
     return advantages.masked_fill(~is_candidate, 0.0).to(rewards.dtype)
 
 
@@ -98,14 +118,6 @@ def is_informative(
     highest = rewards.masked_fill(~is_candidate, -torch.inf).amax(dim=1)
     lowest = rewards.masked_fill(~is_candidate, torch.inf).amin(dim=1)
     return (highest - lowest) > tolerance
-
-
-def _standing(
-    values: Float[Tensor, "users 1 candidates"], is_there: Bool[Tensor, "users 1 candidates"]
-) -> tuple[Tensor, Tensor]:
-    """Values less their mean, and their standard deviation, which a group has one of."""
-    centred = values - _mean(values, is_there)[..., None]
-    return centred, _mean(centred.square(), is_there).sqrt()[..., None]
 
 
 def _mean(

@@ -59,6 +59,12 @@ the codes that were hinted are learned by likelihood (HCGRec, arXiv:2608.11980).
 drawn again from a hot policy. drop: it does not count at all (DAPO, arXiv:2503.14476).
 """
 
+Weighting = Literal["uniform", "policy"]
+"""All alike, as published; or by their shares of the policy's probability, which makes the gradient
+that of the expected reward within the set (minimum risk training, arXiv:1512.02433). It vanishes
+where nothing is to be won, while with uniform weights what a search found is pushed down for ever.
+"""
+
 _RESAMPLING_TEMPERATURE = 2.0
 
 
@@ -99,6 +105,9 @@ class AlignmentConfig(BaseModel):
 
     scaling: Scaling = "std"
     """How advantages are scaled: std, mean-only or leave-one-out."""
+
+    weighting: Weighting = "uniform"
+    """How much each candidate of a group counts."""
 
     ratio: Ratio = "token"
     """Of π to what made the rollouts, code by code or for whole semantic IDs (GSPO)."""
@@ -168,6 +177,13 @@ class AlignmentConfig(BaseModel):
             raise ValueError("max_kl needs the reference policy: set kl_weight.")
         if self.steps_per_reference is not None and self.kl_weight is None:
             raise ValueError("steps_per_reference needs the reference policy: set kl_weight.")
+        if self.weighting == "policy" and (
+            self.sibling_weight is not None or self.repair == "target"
+        ):
+            raise ValueError(
+                "weighting 'policy' is of whole candidates that the search found: leave "
+                "sibling_weight and the repair 'target' out, or weigh uniformly."
+            )
         if self.open_prompts:
             self._refuse_targets()
         if self.dropout and self.steps_per_rollout_policy > 1:
@@ -454,7 +470,9 @@ class AlignmentObjective(Objective):
         is_free = (levels >= group.first_free[:, None])[:, None] & is_member[..., None]
         shared = shared_prefixes(group.tree.states, is_member)
         is_first = is_first_of_prefix(shared)
-        whole = group_advantages(group.rewards, is_member, scaling=scaling)
+        weights = self._weights(group)
+        whole = group_advantages(group.rewards, is_member, weights=weights, scaling=scaling)
+        whole = whole * weights
         among = sibling_advantages(
             node_means(group.rewards, shared), shared, is_first, scaling=scaling
         )
@@ -462,6 +480,13 @@ class AlignmentObjective(Objective):
             advantages={"group": whole[..., None].expand(among.shape), "sibling": among},
             is_counted={"group": is_free, "sibling": is_free & is_first},
         )
+
+    def _weights(self, group: Group) -> Float[Tensor, "users candidates"]:
+        """How much each candidate of a group counts, 1 on average."""
+        if self.config.weighting == "uniform":
+            return torch.ones_like(group.rewards)
+        shares = group.log_probs.masked_fill(~group.is_member, -torch.inf).softmax(dim=1)
+        return shares * group.is_member.sum(dim=1, keepdim=True)
 
     # Rollouts
 

@@ -6,7 +6,7 @@ What a recipe says is what `--set` and a file may say over it. Names are those o
 from collections.abc import Mapping
 from typing import Any, Literal
 
-AlignRecipe = Literal["vstar", "grpo-beam", "grpo-ved", "sibling-ved", "sft-continued"]
+AlignRecipe = Literal["vstar", "grpo-beam", "grpo-ved", "sibling-ved", "grpo-open", "sft-continued"]
 
 PreferRecipe = Literal["sdpo", "dpo"]
 
@@ -31,6 +31,12 @@ _OBJECTIVES: Mapping[AlignRecipe, Mapping[str, Any]] = {
     "grpo-beam": {"rollouts": _BEAM},
     "grpo-ved": {"rollouts": _VED, "value": {}},
     "sibling-ved": {"rollouts": _VED, "group_weight": None, "sibling_weight": 1.0, "value": {}},
+    "grpo-open": {
+        "rollouts": _BEAM,
+        "open_prompts": True,
+        "rewards": [{"reward": "item-head"}],
+        "scaling": "mean-only",
+    },
     "sft-continued": {
         "group_weight": None,
         "kl_weight": None,
@@ -45,12 +51,16 @@ _REJECTED: Mapping[PreferRecipe, int] = {"sdpo": 8, "dpo": 1}
 
 def align_recipe(name: AlignRecipe) -> dict[str, Any]:
     """Reinforcement learning: GRPO on beams as MiniOneRec (arXiv:2510.24431) has it, on VED, on
-    siblings, both with values in the loop as V-STAR (arXiv:2602.10699); and their control, which
+    siblings, both with values in the loop as V-STAR (arXiv:2602.10699); ours, which asks the
+    policy's own item head about prompts that nobody knows the answer to; and their control, which
     goes on with likelihood."""
+    training = dict(_TRAINING)
+    if name == "grpo-open":
+        training["learning_rate"] = 2e-4
     return {
         "kind": "align",
         "objective": dict(_OBJECTIVES[name]),
-        "training": dict(_TRAINING),
+        "training": training,
         "validation": dict(_VALIDATION),
     }
 

@@ -1,0 +1,61 @@
+"""Recipes: every one is a configuration, and says what its name promises."""
+
+from typing import get_args
+
+import pytest
+
+from sidestep.cli.config import AlignRun, PreferRun, checked_run
+from sidestep.cli.recipes import AlignRecipe, PreferRecipe, align_recipe, prefer_recipe
+from sidestep.evaluation.results import METHODS
+
+
+def aligned(name) -> AlignRun:
+    run = checked_run({**align_recipe(name), "backbone": "run"}, name)
+    assert isinstance(run, AlignRun)
+    return run
+
+
+@pytest.mark.parametrize("name", get_args(AlignRecipe))
+def test_every_recipe_is_a_configuration(name):
+    assert aligned(name).training.learning_rate <= 2e-4  # few and short steps are the default
+
+
+@pytest.mark.parametrize("name", get_args(PreferRecipe))
+def test_every_preference_recipe_is_a_configuration(name):
+    run = checked_run({**prefer_recipe(name), "backbone": "run"}, name)
+    assert isinstance(run, PreferRun)
+    assert run.objective.num_rejected == {"sdpo": 8, "dpo": 1}[name]
+
+
+def test_names_are_those_of_results():
+    ours = {"grpo-open", "dpo"}
+    assert {*get_args(AlignRecipe), *get_args(PreferRecipe)} - ours <= set(METHODS)
+
+
+def test_what_is_raised_and_what_searches():
+    told = {
+        name: (
+            aligned(name).objective.rollouts.search,
+            aligned(name).objective.group_weight,
+            aligned(name).objective.sibling_weight,
+            aligned(name).objective.value is not None,
+        )
+        for name in get_args(AlignRecipe)
+        if name != "sft-continued"
+    }
+    assert told == {
+        "vstar": ("ved", 1.0, 1.0, True),
+        "grpo-beam": ("beam", 1.0, None, False),
+        "grpo-ved": ("ved", 1.0, None, True),
+        "sibling-ved": ("ved", None, 1.0, True),
+        "grpo-open": ("beam", 1.0, None, False),
+    }
+    assert not aligned("sft-continued").objective.learns_from_rewards
+
+
+def test_a_recipe_can_be_changed_without_changing_the_next():
+    first = align_recipe("vstar")
+    first["objective"]["sibling_weight"] = 9.0
+    first["training"]["epochs"] = 9
+    assert align_recipe("vstar")["objective"]["sibling_weight"] == 1.0
+    assert align_recipe("vstar")["training"]["epochs"] == 1

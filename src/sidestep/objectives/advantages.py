@@ -96,9 +96,7 @@ def sibling_advantages(
         is_first: True at one candidate of each distinct prefix.
     """
     is_any = shared.any(dim=3)  # [users, levels, candidates]
-    parents = torch.cat([is_any[:, :1, :, None] & is_any[:, :1, None], shared[:, :-1]], dim=1)
-    # From each candidate's prefix to the first ones of all prefixes below the same parent.
-    is_sibling = parents & is_first.movedim(2, 1)[:, :, None]
+    is_sibling = siblings(shared, is_first)
     by_level = scores.detach().double().movedim(2, 1)
     mean = _mean(by_level[:, :, None], is_sibling)
     counts = is_sibling.sum(dim=3).double()
@@ -106,6 +104,36 @@ def sibling_advantages(
     std = _mean(squares, is_sibling).sqrt()
     advantages = _scaled(by_level - mean, std, counts, scaling, epsilon)
     return advantages.masked_fill(~is_any, 0.0).movedim(1, 2).to(scores.dtype)
+
+
+def below_parents(
+    shared: Bool[Tensor, "users levels candidates candidates"],
+) -> Bool[Tensor, "users levels candidates candidates"]:
+    """Which candidates stand below the parent of each candidate's prefix of each length.
+
+    The sibling groups of V-STAR, eq. 15; below the root stand all.
+
+    Args:
+        shared: which candidates share their prefix of each length.
+    """
+    is_any = shared[:, 0].any(dim=2)
+    below_root = is_any[:, None, :, None] & is_any[:, None, None]
+    return torch.cat([below_root, shared[:, :-1]], dim=1)
+
+
+def siblings(
+    shared: Bool[Tensor, "users levels candidates candidates"],
+    is_first: Bool[Tensor, "users candidates levels"],
+) -> Bool[Tensor, "users levels candidates candidates"]:
+    """From each candidate's prefix to one candidate of every prefix below its parent.
+
+    The sibling nodes of V-STAR, eq. 16, its own among them.
+
+    Args:
+        shared: which candidates share their prefix of each length.
+        is_first: True at one candidate of each distinct prefix.
+    """
+    return below_parents(shared) & is_first.movedim(2, 1)[:, :, None]
 
 
 def is_informative(

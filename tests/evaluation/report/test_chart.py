@@ -1,3 +1,5 @@
+import re
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -73,3 +75,21 @@ def test_a_single_point_can_be_drawn(log_x):
     point = Curve(label="beam", x=(3.5,), y=(0.06,), low=(0.05,), high=(0.07,))
     chart = Chart(title="t", caption="c", x_label="ms", y_label="y", curves=(point,), log_x=log_x)
     assert ">beam<" in str(drawn(chart, "a"))
+
+
+def test_points_that_are_not_joined_are_a_cloud():
+    curve = Curve(label="all", x=tuple(map(float, range(20))), y=(0.5,) * 20)
+    joined, cloud = (
+        drawn(
+            Chart(title="t", caption="c", x_label="x", y_label="y", curves=(shown,)), "name"
+        ).count("<use ")
+        for shown in (curve, replace(curve, is_joined=False))
+    )
+    assert cloud == joined + 20
+
+
+def test_one_epoch_alone_stands_between_whole_numbers():
+    curve = Curve(label="all", x=(1.0,), y=(0.5,))
+    chart = Chart(title="t", caption="c", x_label="epoch", y_label="y", curves=(curve,))
+    below = drawn(chart, "name").partition("matplotlib.axis_2")[0]
+    assert re.findall(r"<text[^>]*>([^<]*)</text>", below) == ["0", "1", "2", "epoch"]

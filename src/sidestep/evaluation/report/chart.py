@@ -40,6 +40,7 @@ class Curve:
     low, high: an interval around every y, or None.
     colour: which of the page's colours, from 0, so that a thing has the same in all charts; None
         takes the curve's place in its chart.
+    is_joined: False draws the points alone, which say by their cloud what a line could not.
     """
 
     label: str
@@ -48,6 +49,7 @@ class Curve:
     low: tuple[float, ...] | None = None
     high: tuple[float, ...] | None = None
     colour: int | None = None
+    is_joined: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,15 +178,18 @@ def _draw(axes: Axes, curve: Curve, index: int, shift: float, largest_shift: flo
             axes.vlines(xs, curve.low, curve.high, color=colour, linewidth=1.2, alpha=0.6)
         else:
             axes.fill_between(xs, curve.low, curve.high, color=colour, alpha=0.14, linewidth=0)
-    axes.plot(
-        xs,
-        curve.y,
-        color=colour,
-        linestyle=_DASHES[index % len(_DASHES)],
-        linewidth=1.8,
-        marker="o" if len(curve.x) <= 12 else None,
-        markersize=6 if len(curve.x) == 1 else 4,
-    )
+    if curve.is_joined:
+        axes.plot(
+            xs,
+            curve.y,
+            color=colour,
+            linestyle=_DASHES[index % len(_DASHES)],
+            linewidth=1.8,
+            marker="o" if len(curve.x) <= 12 else None,
+            markersize=6 if len(curve.x) == 1 else 4,
+        )
+    else:
+        axes.plot(xs, curve.y, "o", color=colour, markersize=4, markeredgewidth=0, alpha=0.35)
     return axes.annotate(
         textwrap.fill(curve.label, _LABEL_CHARACTERS),
         (curve.x[-1] + largest_shift, curve.y[-1]),
@@ -228,8 +233,10 @@ def _set_axes(axes: Axes, chart: Chart) -> None:
             axes.set_xticks(range(len(chart.x_names)), chart.x_names)
         else:
             axes.xaxis.set_major_locator(MaxNLocator(nbins=7, integer=True))
-        # Labels stand right of the axes, where no line crosses them.
-        axes.set_xlim(left - 0.05 * (right - left or 1), right + 0.02 * (right - left or 1))
+        # Labels stand right of the axes, where no line crosses them. One place alone has room for
+        # the whole numbers beside it, or its ticks would be fractions.
+        span = right - left
+        axes.set_xlim(left - (0.05 * span or 1), right + (0.02 * span or 1))
     if chart.from_zero:
         axes.set_ylim(bottom=0)
     axes.yaxis.set_major_locator(MaxNLocator(nbins=5))

@@ -3,7 +3,6 @@
 A method's curve is the mean over its seeds.
 """
 
-import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from sidestep.evaluation.report.chart import Chart, Curve
 from sidestep.evaluation.results import PerUser
+from sidestep.evaluation.training_log import log_lines
 from sidestep.metrics.ranking import hit_rate, ndcg
 
 ALL_EVALUATED = ", all evaluated"
@@ -130,7 +130,7 @@ def training_curve(label: str, paths: Sequence[Path], field: str) -> Curve | Non
 
 def part_names(path: Path) -> list[str]:
     """The terms of the loss in a training log, as its first epoch names them."""
-    for line in _lines(path):
+    for line in log_lines(path):
         if line.get("kind") == "epoch":
             return list(line.get("parts") or ())
     return []
@@ -166,23 +166,10 @@ def _by_length(
 def _values(path: Path, field: str) -> dict[float, float]:
     """The value of each epoch that has one."""
     values = {}
-    for line in _lines(path):
+    for line in log_lines(path):
         value: Any = line if line.get("kind") == "epoch" else None
         for name in field.split("."):
             value = value.get(name) if isinstance(value, dict) else None
         if value is not None:
             values[float(line["epoch"])] = float(value)
     return values
-
-
-def _lines(path: Path) -> list[dict[str, Any]]:
-    lines = []
-    for number, text in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        try:
-            line = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{path}, line {number}: not valid JSON ({error.msg}).") from error
-        if not isinstance(line, dict):
-            raise ValueError(f"{path}, line {number}: not a JSON object.")
-        lines.append(line)
-    return lines

@@ -74,6 +74,23 @@ def test_the_log_tells_of_rollouts_and_of_whole_lists(aligned):
     assert {"HR@1", "HR@10", "NDCG@10", "coverage"} <= set(lines_of(aligned, "epoch")[0]["metrics"])
 
 
+def test_the_run_leaves_a_page_of_itself(shop, aligned):
+    page = (aligned / "alignment.html").read_text()
+    for words in ("Reward", "Entropy by code", "Quality by epoch", "HR@10", "rank-aware"):
+        assert words in page
+    assert "Spread of the advantage by overlap" in page
+    assert "on 94 of its prompts" in page
+    # Given again, the run is over, and the page is written anew.
+    (aligned / "alignment.html").unlink()
+    told = call(*aligning(shop / "beam", aligned, "--seed", 3)).stderr
+    assert f"Wrote {aligned / 'alignment.html'}: rollouts" in told
+    told = json.loads(run(*aligning(shop / "beam", aligned, "--seed", 3, "--json")))
+    assert told["page"] == str(aligned / "alignment.html")
+    again = (aligned / "alignment.html").read_text()
+    figures = [text[text.index("<main>") : text.index("</main>")] for text in (page, again)]
+    assert figures[0] == figures[1]
+
+
 def test_vstar_learns_values_on_what_it_finds(shop, valued, tmp_path):
     out = tmp_path / "vstar"
     ved = "objective.rollouts={search: ved, num_leaves: 6, budget: 14, warm_width: 2}"
@@ -100,6 +117,9 @@ def test_the_control_goes_on_with_the_likelihood_of_before(shop, tmp_path):
     parts = lines_of(out, "step")[0]["parts"]
     assert "likelihood" in parts
     assert "reward" not in parts
+    page = (out / "alignment.html").read_text()
+    assert "Loss: likelihood" in page
+    assert "Spread of the advantage" not in page
 
 
 def test_preferences_raise_what_came_next_over_what_was_found(shop, tmp_path):

@@ -264,6 +264,7 @@ def test_groups_without_different_rewards_are_repaired():
     joined = an_objective(**narrow, repair="target")(BATCH).parts
     assert float(joined["zero_advantage"]) == 0
     assert float(joined["found"]) == 1
+    assert float(plain["candidates"]) == 2 < float(joined["candidates"]) <= 3
     hinted = an_objective(**narrow, repair="hint")(BATCH).parts
     assert float(hinted["found"]) > float(plain["found"])
     assert float(hinted["tokens"]) > float(plain["tokens"])

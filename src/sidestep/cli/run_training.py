@@ -10,7 +10,8 @@ from typing import Any
 from accelerate import PartialState
 
 from sidestep.catalog.catalog import Catalog
-from sidestep.cli.config import AnyRun, PopularityRun
+from sidestep.cli.alignment_page import write_alignment_page
+from sidestep.cli.config import AlignRun, AnyRun, PopularityRun
 from sidestep.cli.inputs import fingerprint
 from sidestep.cli.plain_yaml import read_yaml
 from sidestep.cli.run_kinds import Counting, Origin, RunTraining, prepared
@@ -42,7 +43,8 @@ def train_run(
 ) -> TrainingResult | None:
     """Trains what a configuration asks for and leaves the bundle in the run's folder.
 
-    An interrupted run leaves no bundle, but checkpoints: calling this again continues it.
+    An interrupted run leaves no bundle, but checkpoints: calling this again continues it. A run of
+    kind align leaves a page of itself, too.
 
     Returns:
         How the training ended; None where nothing is trained.
@@ -78,6 +80,9 @@ def train_run(
     folder.write(config, info)
     origin = Origin(seed=info.seed, training=_summary(result), data=fingerprint(dataset))
     run.save(folder.bundle, trained.network, origin)
+    if isinstance(config, AlignRun):
+        _, prompts = run.untrained(info.seed)
+        write_alignment_page(folder, config, info, trained.network, prompts)
     return result
 
 

@@ -54,6 +54,11 @@ class RunFolder:
         """The training log."""
         return self.path / "log.jsonl"
 
+    @property
+    def alignment_page(self) -> Path:
+        """What a run of kind align shows of itself."""
+        return self.path / "alignment.html"
+
     def evaluation(self, name: str) -> Path:
         """The folder of one evaluation."""
         return self.path / "evaluations" / name

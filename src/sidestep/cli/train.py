@@ -12,7 +12,7 @@ from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as ProgressBar
 
 from sidestep.cli.backbones import catalog_of_backbone
-from sidestep.cli.config import AnyRun, BackboneRun, PopularityRun, read_config
+from sidestep.cli.config import AlignRun, AnyRun, BackboneRun, PopularityRun, read_config
 from sidestep.cli.console import ERR, print_json, say, warn
 from sidestep.cli.dry_run import DryRun, tell_plan
 from sidestep.cli.entry import INTERRUPTED
@@ -124,7 +124,8 @@ def train_by(
         raise typer.Exit(INTERRUPTED)
     if json:
         summary = {} if result is None else {**asdict(result), "weights": str(result.weights)}
-        print_json({"path": str(out), "kind": run.kind, "seed": seed, **summary})
+        page = {"page": str(folder.alignment_page)} if isinstance(run, AlignRun) else {}
+        print_json({"path": str(out), "kind": run.kind, "seed": seed, **summary, **page})
         return
     if result is not None and result.best_score is not None:
         say(
@@ -132,6 +133,8 @@ def train_by(
             f"validation {VALIDATION_METRIC} {result.best_score:.4f} after epoch "
             f"{result.best_epoch}."
         )
+    if isinstance(run, AlignRun):
+        say(f"Wrote {folder.alignment_page}: rollouts, policy and validations while it trained.")
     say(f"Wrote {folder.bundle}. Next: sidestep evaluate {out}")
 
 

@@ -390,9 +390,6 @@ class AlignmentObjective(Objective):
 
     def forward(self, batch: WindowBatch) -> Loss:
         """See `Objective.forward`; parts: see `_told`, and those of likelihood and values."""
-        device = batch.items.device
-        if self.trie.device != device:
-            self.trie = self.trie.to(device)
         parts: dict[str, Tensor] = {}
         losses = []
         if self.config.learns_from_rewards:
@@ -409,6 +406,9 @@ class AlignmentObjective(Objective):
 
     def prompts(self, batch: WindowBatch) -> tuple[HistoryBatch, Int[Tensor, " users"]]:
         """What is searched for: a history per target of some windows, and the target."""
+        device = batch.items.device
+        if self.trie.device != device:
+            self.trie = self.trie.to(device)
         users, positions = batch.is_target.nonzero(as_tuple=True)
         targets = batch.items[users, positions]
         histories = batch.before(users, positions + 1 if self.config.open_prompts else positions)
@@ -671,7 +671,8 @@ class AlignmentObjective(Objective):
         reward, best_reward, reward_range: of a group. zero_advantage: share of groups from which
         nothing is learned. found: share that holds the target. matched: codes that the best
         candidate shares with the target. diversity: mean over pairs of the share of levels that
-        differ. entropy_l: of code l at the nodes passed. target_log_prob: of what came next.
+        differ. candidates: of a group. entropy_l: of code l at the nodes passed. target_log_prob:
+        of what came next.
         """
         tree, is_member, trie = group.tree, group.is_member, self.trie
         counts = is_member.sum(dim=1).clamp(min=1)
@@ -686,6 +687,7 @@ class AlignmentObjective(Objective):
             "reward_range": (best - worst).mean(),
             "zero_advantage": (~group.learns).float().mean(),
             "diversity": (1 - shared / pairs[:, None]).mean(),
+            "candidates": counts.float().mean(),
             "tokens": group.tokens.float().mean(),
         }
         is_passed = _passed_slots(tree, is_member)

@@ -1,0 +1,118 @@
+"""The page that a run of kind align leaves: its log drawn, and one look at its last rollouts."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from sidestep import __version__
+from sidestep.cli.config import AlignRun
+from sidestep.cli.environment import command_line, git_commit, machine
+from sidestep.cli.runs import RunFolder, RunInfo
+from sidestep.data.windows import Windows, window_batch
+from sidestep.evaluation.advantage_compression import AdvantageCompression, advantage_compression
+from sidestep.evaluation.alignment_history import alignment_history
+from sidestep.evaluation.evaluator import fixed_users
+from sidestep.evaluation.report.alignment import alignment_page
+from sidestep.evaluation.report.page import write_page
+from sidestep.training.alignment import AlignmentObjective
+from sidestep.training.stages import VALIDATION_METRIC
+
+NUM_PROMPTS = 512
+"""On which the compression of advantages is measured, at most."""
+
+
+def write_alignment_page(
+    folder: RunFolder,
+    config: AlignRun,
+    info: RunInfo,
+    objective: AlignmentObjective,
+    prompts: Windows,
+) -> None:
+    """Writes `alignment.html` into the folder of a run that is over.
+
+    Args:
+        folder: of the run, with its log.
+        config: of the run.
+        info: of the run.
+        objective: with its final weights.
+        prompts: what it learned from.
+    """
+    compression = None
+    if config.objective.learns_from_rewards:
+        compression = final_compression(objective, prompts, batch_size=config.training.batch_size)
+    num_prompts = min(NUM_PROMPTS, len(prompts))
+    write_page(
+        folder.alignment_page,
+        alignment_page(
+            alignment_history(folder.log),
+            title=f"Alignment {folder.path.resolve().name} on {Path(info.dataset).name}",
+            score_name=VALIDATION_METRIC,
+            compression=compression,
+            compression_lead="Where candidates that share a prefix get similar rewards, advantages "
+            "in the whole group hardly part them; those among siblings are scaled anew below every "
+            "prefix. Measured with the final weights and the rollouts and rewards of the training, "
+            f"on {num_prompts:,} of its prompts.",
+            facts=_facts(folder, config, info),
+        ),
+    )
+
+
+def final_compression(
+    objective: AlignmentObjective, prompts: Windows, *, batch_size: int
+) -> AdvantageCompression:
+    """The compression of advantages in the groups that would be learned from next.
+
+    Args:
+        objective: searches and judges.
+        prompts: of which some fixed random ones are taken, each with its latest target.
+        batch_size: prompts at once.
+    """
+    chosen = prompts.select(fixed_users(len(prompts), NUM_PROMPTS))
+    latest = replace(chosen, first_target=chosen.lengths - 1)
+    device = next(objective.parameters()).device
+    parts = []
+    for start in range(0, len(latest), batch_size):
+        rows = np.arange(start, min(start + batch_size, len(latest)))
+        batch = window_batch(latest, rows).to(device)
+        group = objective.rolled_out(*objective.prompts(batch))
+        parts.append(
+            advantage_compression(
+                group.rewards,
+                group.tree.states,
+                group.is_member,
+                scaling=objective.config.scaling,
+            )
+        )
+    return AdvantageCompression.joined(parts)
+
+
+def _facts(folder: RunFolder, config: AlignRun, info: RunInfo) -> dict[str, str]:
+    """How the run was made."""
+    objective = config.objective
+    rollouts = objective.rollouts.model_dump(mode="json")
+    terms = [
+        term.reward if term.weight == 1 else f"{term.weight:g} · {term.reward}"
+        for term in objective.rewards
+    ]
+    losses = {
+        "groups": objective.group_weight,
+        "siblings": objective.sibling_weight,
+        "divergence": objective.kl_weight,
+        "likelihood": None if objective.likelihood is None else objective.likelihood_weight,
+    }
+    return {
+        "Dataset": info.dataset,
+        "Backbone": config.backbone,
+        "Seed": str(info.seed),
+        "Rollouts": ", ".join(f"{name} {value}" for name, value in rollouts.items()),
+        "Rewards": " + ".join(terms),
+        "Advantages": objective.scaling,
+        "Weights of losses": ", ".join(
+            f"{name} {weight:g}" for name, weight in losses.items() if weight is not None
+        ),
+        "All settings": str(folder.config),
+        "Made by": command_line(),
+        "Version": f"sidestep {__version__}, commit {git_commit() or 'unknown'}",
+        "Machine": machine(),
+    }

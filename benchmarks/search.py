@@ -36,6 +36,7 @@ from sidestep.search.scorer import Guidance, PrefixScorer, PrefixScores
 from sidestep.search.tree import Candidates
 from sidestep.search.ved import ValueGuidedDecoding
 from sidestep.step import Context, HistoryBatch, StepModel, StepOutput
+from watch import Watch
 
 BEAM, WIDE = "beam", "beam of equal tokens"
 
@@ -208,30 +209,6 @@ def searches_of(arguments: argparse.Namespace) -> dict[str, "Search"]:
 
 
 # Time
-
-
-class Watch:
-    """Seconds that went into the network and its heads, and how often they were asked."""
-
-    def __init__(self, device: str) -> None:
-        self.device = device
-        self.seconds = 0.0
-        self.calls = 0
-
-    def time(self) -> float:
-        """Processor time on a CPU; on a GPU the wall clock, once all is done that was asked."""
-        if self.device == "cpu":
-            return time.process_time()
-        torch.cuda.synchronize()
-        return time.perf_counter()
-
-    def timed(self, call: Callable[[], Any]) -> Any:
-        """The answer of a call, whose time is added up."""
-        start = self.time()
-        answer = call()
-        self.seconds += self.time() - start
-        self.calls += 1
-        return answer
 
 
 Search = Callable[[Watch], Candidates]

@@ -18,7 +18,7 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -232,8 +232,9 @@ class WatchedStep:
     def __init__(self, objective: AlignmentObjective, batch: WindowBatch, device: str) -> None:
         """Takes over the search of `objective`."""
         self.objective, self.batch, self.device = objective, batch, device
-        self.search = WatchedSearch(search_policy=objective.search, watch=Watch(device))
-        objective.search = self.search
+        rollouts = objective.rollouts
+        self.search = WatchedSearch(search_policy=rollouts.search, watch=Watch(device))
+        objective.rollouts = replace(rollouts, search=self.search)
         self.expected = float(objective(batch).loss.detach())
 
     def __call__(self) -> Step:

@@ -16,7 +16,7 @@ from sidestep.model.transformer import TransformerConfig
 from sidestep.model.value_head import ValueHeadConfig
 from sidestep.search.named import NamedSearch
 from sidestep.search.scorer import GuidanceConfig
-from sidestep.training.alignment import AlignmentConfig
+from sidestep.training.alignment_config import AlignmentConfig
 from sidestep.training.loop import TrainingConfig
 from sidestep.training.next_code import NextCodeConfig
 from sidestep.training.next_item import NextItemConfig

@@ -53,7 +53,8 @@ from sidestep.model.semantic_id_model import SemanticIdModel
 from sidestep.model.transformer import Transformer
 from sidestep.model.value_head import ValueHead
 from sidestep.step import HistoryBatch
-from sidestep.training.alignment import AlignmentConfig, AlignmentObjective
+from sidestep.training.alignment import AlignmentObjective
+from sidestep.training.alignment_config import AlignmentConfig
 from sidestep.training.preference import PreferenceConfig, PreferenceObjective
 from sidestep.training.rewards import ItemScores, Rewards, RewardSources, item_head_scores
 from sidestep.training.stages import (

@@ -7,32 +7,21 @@ network once, for the policy and, where it is trained too, for the value. Source
 """
 
 import copy
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
-from typing import Any, Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float, Int
-from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
-from torch.nn import functional
 
 from sidestep.catalog.leaf_embeddings import LeafEmbeddings
-from sidestep.catalog.trie import NO_STATE, Trie
+from sidestep.catalog.trie import Trie
 from sidestep.data.windows import WindowBatch
 from sidestep.model.semantic_id_model import SemanticIdModel
-from sidestep.model.value_head import ValuedModel, ValueHead
-from sidestep.objectives.advantages import (
-    Scaling,
-    group_advantages,
-    is_informative,
-    node_means,
-    sibling_advantages,
-)
+from sidestep.model.value_head import ValueHead
+from sidestep.objectives.advantages import group_advantages, node_means, sibling_advantages
 from sidestep.objectives.policy import (
-    Ratio,
     clipped_terms,
-    entropy,
     exact_kl,
     is_clipped,
     k3_kl,
@@ -40,209 +29,20 @@ from sidestep.objectives.policy import (
     mean_per_group,
 )
 from sidestep.objectives.value import is_first_of_prefix, level_weights, shared_prefixes
-from sidestep.search.named import NamedSearch
-from sidestep.search.policy import Scope, SearchPolicy
-from sidestep.search.sampling import Sampling
 from sidestep.step import HistoryBatch
+from sidestep.training.alignment_config import AlignmentConfig
 from sidestep.training.candidate_tree import CandidateTree
-from sidestep.training.next_code import NextCodeConfig, NextCodeObjective
+from sidestep.training.next_code import NextCodeObjective
 from sidestep.training.objective import Loss, Objective
-from sidestep.training.rewards import NEED_TARGETS, Reward, RewardScene, RewardTerm
+from sidestep.training.rewards import Reward
+from sidestep.training.rollout_figures import (
+    figures_of_group,
+    figures_of_targets,
+    passed_slots,
+    target_log_probs,
+)
+from sidestep.training.rollouts import Group, Rollouts
 from sidestep.training.value import dense_rewards, value_loss
-
-Repair = Literal["none", "target", "hint", "resample", "drop"]
-"""What becomes of a group whose candidates all have the same reward, from which nothing is learned.
-
-none: it counts as a group of no advantage. target: the item that came next joins it. hint: it is
-searched again below the first codes of the item that came next, as few as give different rewards;
-the codes that were hinted are learned by likelihood (HCGRec, arXiv:2608.11980). resample: it is
-drawn again from a hot policy. drop: it does not count at all (DAPO, arXiv:2503.14476).
-"""
-
-Weighting = Literal["uniform", "policy"]
-"""All alike, as published; or by their shares of the policy's probability, which makes the gradient
-that of the expected reward within the set (minimum risk training, arXiv:1512.02433). It vanishes
-where nothing is to be won, while with uniform weights what a search found is pushed down for ever.
-"""
-
-_RESAMPLING_TEMPERATURE = 2.0
-
-
-class LoopValueConfig(BaseModel):
-    """How values learn while the policy does."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    gamma: float = Field(0.99, ge=0, le=1)
-    """What a reward is worth one code earlier."""
-
-    weights: tuple[float, ...] | None = None
-    """How much each level's reward counts; None interpolates the published ones."""
-
-    learning_rate_factor: float = Field(10.0, gt=0)
-    """The head learns at so many times the rate of the policy."""
-
-    detach_backbone: bool = True
-    """Whether what is learned of values leaves the policy as it is."""
-
-
-class AlignmentConfig(BaseModel):
-    """How a policy is improved on rewards."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    rollouts: NamedSearch = NamedSearch.model_validate({"search": "beam", "num_beams": 16})
-    """The search that finds the candidates; a user's history draws anew at every step."""
-
-    rewards: tuple[RewardTerm, ...] = (RewardTerm(reward="rank-aware"),)
-    """What candidates get, added up."""
-
-    group_weight: float | None = Field(1.0, gt=0)
-    """Weight of the loss over whole candidates (GRPO); None leaves it out."""
-
-    sibling_weight: float | None = Field(None, gt=0)
-    """Weight of the loss over siblings (Sibling-GRPO); None leaves it out."""
-
-    scaling: Scaling = "std"
-    """How advantages are scaled: std, mean-only or leave-one-out."""
-
-    weighting: Weighting = "uniform"
-    """How much each candidate of a group counts."""
-
-    ratio: Ratio = "token"
-    """Of π to what made the rollouts, code by code or for whole semantic IDs (GSPO)."""
-
-    clip_low: float | None = Field(0.2, gt=0, lt=1)
-    """How far the ratio may fall and still be rewarded; None is without bound."""
-
-    clip_high: float | None = Field(0.2, gt=0)
-    """How far it may rise; more than `clip_low` is DAPO's."""
-
-    temperature: float = Field(1.0, gt=0)
-    """Of the policy that is improved."""
-
-    dropout: bool = False
-    """Whether rollouts and update come with the policy's dropout. It was trained on the same
-    targets, and without dropout knows them better than it will know any target that is new."""
-
-    kl_weight: float | None = Field(1e-3, gt=0)
-    """Weight of the divergence from the policy of before; None does without that policy."""
-
-    kl: Literal["exact", "k3"] = "exact"
-    """Over all legal codes of every node, or estimated at the candidates' own codes."""
-
-    likelihood: NextCodeConfig | None = None
-    """What goes on being lowered beside, with dropout as before; None: rewards alone."""
-
-    likelihood_weight: float = Field(1.0, gt=0)
-    """Weight of it."""
-
-    repair: Repair = "none"
-    """What becomes of groups without different rewards."""
-
-    steps_per_rollout_policy: int = Field(1, ge=1)
-    """Optimizer steps for which one copy of the policy makes the rollouts; from the second on the
-    ratio is not 1. One makes them with the policy of now."""
-
-    steps_per_reference: int | None = Field(None, ge=1)
-    """Optimizer steps after which the policy of now becomes the reference; None never."""
-
-    targets_per_window: int | None = Field(1, ge=1)
-    """The latest positions of each window that are searched for; None takes all."""
-
-    open_prompts: bool = False
-    """Whether the search asks what comes after these positions, and not what stands there: nobody
-    knows, so that the policy cannot have learned it by heart. Rewards, repair and values must then
-    do without a target."""
-
-    num_prompts: int | None = Field(8000, ge=1)
-    """Windows that are learned from, fixed random ones; None takes all."""
-
-    value: LoopValueConfig | None = None
-    """How values learn on the same candidates; None leaves them."""
-
-    max_kl: float | None = Field(None, gt=0)
-    """The run ends where the mean divergence since the last line in the log is larger; in nats."""
-
-    min_entropy: float | None = Field(None, gt=0)
-    """The run ends where the mean entropy of the first code is smaller; in nats."""
-
-    @model_validator(mode="after")
-    def _fits(self) -> "AlignmentConfig":
-        if self.group_weight is None and self.sibling_weight is None and self.likelihood is None:
-            raise ValueError(
-                "there is nothing to learn: set group_weight, sibling_weight or likelihood."
-            )
-        if self.max_kl is not None and self.kl_weight is None:
-            raise ValueError("max_kl needs the reference policy: set kl_weight.")
-        if self.steps_per_reference is not None and self.kl_weight is None:
-            raise ValueError("steps_per_reference needs the reference policy: set kl_weight.")
-        if self.weighting == "policy" and (
-            self.sibling_weight is not None or self.repair == "target"
-        ):
-            raise ValueError(
-                "weighting 'policy' is of whole candidates that the search found: leave "
-                "sibling_weight and the repair 'target' out, or weigh uniformly."
-            )
-        if self.open_prompts:
-            self._refuse_targets()
-        if self.dropout and self.steps_per_rollout_policy > 1:
-            raise ValueError(
-                "dropout would part the policy from the copy that makes the rollouts: set "
-                "steps_per_rollout_policy to 1, or dropout to false."
-            )
-        if not self.learns_from_rewards:
-            for name in ("value", "max_kl", "min_entropy"):
-                if getattr(self, name) is not None:
-                    raise ValueError(f"{name} needs rollouts: set group_weight or sibling_weight.")
-        return self
-
-    def _refuse_targets(self) -> None:
-        """Raises a `ValueError` for what open prompts have no target for."""
-        asking = [term.reward for term in self.rewards if term.reward in NEED_TARGETS]
-        if asking:
-            raise ValueError(
-                f"open_prompts: the reward {asking[0]!r} asks what came next, which nobody knows "
-                "there; name others, such as item-head or collaborative."
-            )
-        if self.value is not None or self.repair in ("target", "hint"):
-            raise ValueError(
-                "open_prompts: values and the repairs 'target' and 'hint' learn from what came "
-                "next, which nobody knows there; leave them out."
-            )
-
-    @property
-    def learns_from_rewards(self) -> bool:
-        """Whether candidates are searched for at all."""
-        return self.group_weight is not None or self.sibling_weight is not None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Group:
-    """The candidates that are compared, with what they got.
-
-    tree: holds them, and the target.
-    is_member: True at the candidates of the group.
-    log_probs: of the candidates, as the search found them.
-    rewards: 0 at others.
-    first_free: by user, the first level that the policy chose by itself; those before were hinted.
-    old_log_probs: of the policy that made the rollouts, code by code; None where that is the
-        policy of now.
-    tokens: backbone positions spent on rollouts, per user.
-    """
-
-    tree: CandidateTree
-    is_member: Bool[Tensor, "users candidates"]
-    log_probs: Float[Tensor, "users candidates"]
-    rewards: Float[Tensor, "users candidates"]
-    first_free: Int[Tensor, " users"]
-    old_log_probs: Float[Tensor, "users candidates levels"] | None
-    tokens: Int[Tensor, " users"]
-
-    @property
-    def learns(self) -> Bool[Tensor, " users"]:
-        """Which groups hold different rewards."""
-        return is_informative(self.rewards, self.is_member)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -255,38 +55,6 @@ class Credit:
 
     advantages: Mapping[str, Float[Tensor, "users candidates levels"]]
     is_counted: Mapping[str, Bool[Tensor, "users candidates levels"]]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Found:
-    """Leaves that a search found, their log-probabilities, and what it spent."""
-
-    leaves: Int[Tensor, "users found"]
-    log_probs: Float[Tensor, "users found"]
-    tokens: Int[Tensor, " users"]
-
-    def replaced(
-        self,
-        is_replaced: Bool[Tensor, " users"],
-        search: Callable[[Int[Tensor, " rows"]], "_Found"],
-    ) -> "_Found":
-        """The same with what another search finds for some users, whose tokens add up."""
-        rows = is_replaced.nonzero()[:, 0]
-        if not len(rows):
-            return self
-        others = search(rows)
-        width = max(self.leaves.shape[1], others.leaves.shape[1])
-
-        def joined(ours: Tensor, theirs: Tensor, padding: int | float) -> Tensor:
-            whole = functional.pad(ours, (0, width - ours.shape[1]), value=padding).clone()
-            whole[rows] = functional.pad(theirs, (0, width - theirs.shape[1]), value=padding)
-            return whole
-
-        return _Found(
-            leaves=joined(self.leaves, others.leaves, NO_STATE),
-            log_probs=joined(self.log_probs, others.log_probs, -torch.inf),
-            tokens=self.tokens.index_add(0, rows, others.tokens),
-        )
 
 
 class AlignmentObjective(Objective):
@@ -328,8 +96,14 @@ class AlignmentObjective(Objective):
         self.config, self.max_history = config, max_history
         self.policy = policy.requires_grad_()  # what is loaded from a bundle is frozen
         self.head = head
-        self.trie, self.rewards, self.embeddings = trie, rewards, embeddings
-        self.search = config.rollouts.policy()
+        self.trie, self.embeddings = trie, embeddings
+        self.rollouts = Rollouts(
+            search=config.rollouts.policy(),
+            reward=rewards,
+            repair=config.repair,
+            knows_targets=not config.open_prompts,
+            head=head,
+        )
         self.value_weights: tuple[float, ...] = ()
         if head is not None:
             head.requires_grad_(config.value is not None)
@@ -389,7 +163,7 @@ class AlignmentObjective(Objective):
         )
 
     def forward(self, batch: WindowBatch) -> Loss:
-        """See `Objective.forward`; parts: see `_told`, and those of likelihood and values."""
+        """See `Objective.forward`; parts: `rollout_figures`, and those of likelihood and values."""
         parts: dict[str, Tensor] = {}
         losses = []
         if self.config.learns_from_rewards:
@@ -423,7 +197,7 @@ class AlignmentObjective(Objective):
         histories: HistoryBatch,
         targets: Int[Tensor, " users"],
     ) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
-        """Policy, KL and value losses of one round of rollouts, and what `_told` says of it."""
+        """Policy, KL and value losses of one round of rollouts, and figures of it."""
         config, trie = self.config, self.trie
         tree, is_member = group.tree, group.is_member
         step = tree.read(self.policy, histories)
@@ -447,9 +221,11 @@ class AlignmentObjective(Objective):
         if config.repair == "hint":
             levels = torch.arange(trie.num_levels, device=logs.device)
             hinted = (levels < group.first_free[:, None]) & learns[:, None]
-            own = self._target_log_probs(tree, log_probs, targets)
+            own = target_log_probs(tree, log_probs, trie.leaf_of(targets))
             loss = loss - (own * hinted).sum() / (len(targets) * trie.num_levels)
-        parts = self._told(group, targets, by_slot, log_probs)
+        parts = figures_of_group(group, by_slot, trie.num_levels)
+        if not config.open_prompts:
+            parts |= figures_of_targets(group, targets, log_probs, trie)
         parts["clipped"] = torch.stack(clipped).mean()
         divergence = self._divergence(tree, is_member, histories, by_slot, log_probs)
         if divergence is not None:
@@ -496,110 +272,14 @@ class AlignmentObjective(Objective):
 
         The policy is left in the mode in which the loss has to meet it.
         """
-        repair = self.config.repair
         self.policy.train(self.config.dropout and self.training)
         model = self.policy if self.rollout_policy is None else self.rollout_policy.eval()
-        found = self._searched(_seeded(self.search, int(self.num_steps)), model, histories)
-        group = self._judged(found, histories, targets)
-        if repair == "target":
-            is_own = group.tree.leaves == self.trie.leaf_of(targets)[:, None]
-            missed = is_own & ~group.learns[:, None]
-            group = self._rewarded(group, histories, targets, group.is_member | missed)
-        elif repair == "resample":
-            hot = Sampling(
-                num_samples=found.leaves.shape[1],
-                temperature=_RESAMPLING_TEMPERATURE,
-                seed=int(self.num_steps),
-            )
-            again = found.replaced(
-                ~group.learns, lambda rows: self._searched(hot, model, histories.select(rows))
-            )
-            group = self._judged(again, histories, targets)
-        elif repair == "hint":
-            group = self._hinted(model, histories, targets, found, group)
+        group = self.rollouts(model, histories, targets, self.trie, step=int(self.num_steps))
         if self.rollout_policy is None:
             return group
         step = group.tree.read(model, histories)
         by_slot = group.tree.node_log_probs(step, self.trie, temperature=self.config.temperature)
         return replace(group, old_log_probs=group.tree.code_log_probs(by_slot))
-
-    def _hinted(
-        self,
-        model: SemanticIdModel,
-        histories: HistoryBatch,
-        targets: Int[Tensor, " users"],
-        found: "_Found",
-        group: Group,
-    ) -> Group:
-        """Searches again below ever longer prefixes of the target, until rewards differ."""
-        trie = self.trie
-        first_free = group.first_free
-        for depth in range(1, trie.num_levels):
-            if group.learns.all():
-                break
-            hints = trie.ancestor(trie.leaf_of(targets), depth)
-            first_free = torch.where(group.learns, first_free, depth)
-            found = found.replaced(
-                ~group.learns,
-                lambda rows, hints=hints: self._searched(  # type: ignore[misc]
-                    self.search, model, histories.select(rows), below=hints[rows]
-                ),
-            )
-            group = replace(self._judged(found, histories, targets), first_free=first_free)
-        return group
-
-    def _searched(
-        self,
-        search: SearchPolicy,
-        model: SemanticIdModel,
-        histories: HistoryBatch,
-        below: Int[Tensor, " users"] | None = None,
-    ) -> "_Found":
-        """What a search finds, with the values of now if there are any."""
-        valued = model if self.head is None else ValuedModel(model, self.head)
-        candidates = search.search(valued, histories, Scope(trie=self.trie, below=below))
-        return _Found(
-            leaves=candidates.leaves, log_probs=candidates.log_probs, tokens=candidates.tokens
-        )
-
-    def _judged(
-        self, found: "_Found", histories: HistoryBatch, targets: Int[Tensor, " users"]
-    ) -> Group:
-        """Candidates as a tree with their rewards; the target stands in the tree in any case."""
-        own = None if self.config.open_prompts else self.trie.leaf_of(targets)
-        tree = CandidateTree.of(found.leaves, own, self.trie)
-        missing = tree.leaves.shape[1] - found.leaves.shape[1]
-        group = Group(
-            tree=tree,
-            is_member=tree.is_found,
-            # What the search missed it found less likely than all the others.
-            log_probs=functional.pad(found.log_probs, (0, missing), value=-torch.inf),
-            rewards=torch.zeros(tree.leaves.shape, device=tree.leaves.device),
-            first_free=torch.zeros_like(targets),
-            old_log_probs=None,
-            tokens=found.tokens,
-        )
-        return self._rewarded(group, histories, targets, tree.is_found)
-
-    def _rewarded(
-        self,
-        group: Group,
-        histories: HistoryBatch,
-        targets: Int[Tensor, " users"],
-        is_member: Bool[Tensor, "users candidates"],
-    ) -> Group:
-        """The group with such members, and their rewards."""
-        scene = RewardScene(
-            histories=histories,
-            targets=targets,
-            target_leaves=self.trie.leaf_of(targets),
-            leaves=group.tree.leaves.masked_fill(~is_member, NO_STATE),
-            states=group.tree.states,
-            log_probs=group.log_probs,
-            is_candidate=is_member,
-            trie=self.trie,
-        )
-        return replace(group, is_member=is_member, rewards=self.rewards(scene))
 
     # Losses beside
 
@@ -625,7 +305,7 @@ class AlignmentObjective(Objective):
             return (estimates * is_member[..., None]).sum() / (
                 is_member.sum().clamp(min=1) * estimates.shape[2]
             )
-        is_passed = _passed_slots(tree, is_member)
+        is_passed = passed_slots(tree, is_member)
         by_node = exact_kl(by_slot, theirs)
         return (by_node * is_passed).sum() / is_passed.sum().clamp(min=1)
 
@@ -645,95 +325,6 @@ class AlignmentObjective(Objective):
         read = hidden.detach() if config.detach_backbone else hidden
         return value_loss(self.head, tree, read, rewards, gamma=config.gamma)
 
-    def _target_log_probs(
-        self,
-        tree: CandidateTree,
-        log_probs: Float[Tensor, "users candidates levels"],
-        targets: Int[Tensor, " users"],
-    ) -> Float[Tensor, "users levels"]:
-        """Of the codes of what came next, which is in every tree."""
-        is_own = tree.leaves == self.trie.leaf_of(targets)[:, None]
-        at = is_own.byte().argmax(dim=1)
-        return log_probs[torch.arange(len(at), device=at.device), at]
-
-    # Diagnostics
-
-    @torch.no_grad()
-    def _told(
-        self,
-        group: Group,
-        targets: Int[Tensor, " users"],
-        by_slot: Float[Tensor, "users slots codes"],
-        log_probs: Float[Tensor, "users candidates levels"],
-    ) -> dict[str, Tensor]:
-        """What a line in the log says of the rollouts, all means over groups.
-
-        reward, best_reward, reward_range: of a group. zero_advantage: share of groups from which
-        nothing is learned. found: share that holds the target. matched: codes that the best
-        candidate shares with the target. diversity: mean over pairs of the share of levels that
-        differ. candidates: of a group. entropy_l: of code l at the nodes passed. target_log_prob:
-        of what came next.
-        """
-        tree, is_member, trie = group.tree, group.is_member, self.trie
-        counts = is_member.sum(dim=1).clamp(min=1)
-        best = group.rewards.masked_fill(~is_member, -torch.inf).amax(dim=1)
-        worst = group.rewards.masked_fill(~is_member, torch.inf).amin(dim=1)
-        shared = shared_prefixes(tree.states, is_member).sum(dim=(2, 3)) - counts[:, None]
-        pairs = (counts * (counts - 1)).clamp(min=1)
-        parts = {} if self.config.open_prompts else self._told_of_targets(group, targets, log_probs)
-        parts |= {
-            "reward": (group.rewards.sum(dim=1) / counts).mean(),
-            "best_reward": best.mean(),
-            "reward_range": (best - worst).mean(),
-            "zero_advantage": (~group.learns).float().mean(),
-            "diversity": (1 - shared / pairs[:, None]).mean(),
-            "candidates": counts.float().mean(),
-            "tokens": group.tokens.float().mean(),
-        }
-        is_passed = _passed_slots(tree, is_member)
-        by_node = entropy(by_slot)
-        depths = tree.slot_depths
-        for depth in range(trie.num_levels):
-            here = is_passed & (depths == depth)
-            mean = (by_node * here).sum() / here.sum().clamp(min=1)
-            parts[f"entropy_{depth + 1}"] = mean
-        return parts
-
-    def _told_of_targets(
-        self,
-        group: Group,
-        targets: Int[Tensor, " users"],
-        log_probs: Float[Tensor, "users candidates levels"],
-    ) -> dict[str, Tensor]:
-        """What is said of the items that came next, see `_told`."""
-        own = self.trie.prefixes(self.trie.leaf_of(targets))
-        on_way = (group.tree.states == own[:, None]) & group.is_member[..., None]
-        of_targets = self._target_log_probs(group.tree, log_probs, targets)
-        return {
-            "found": on_way[..., -1].any(dim=1).float().mean(),
-            "matched": on_way.any(dim=1).float().sum(dim=1).mean(),
-            "target_log_prob": of_targets.sum(dim=1).mean(),
-        }
-
     def _copied(self) -> SemanticIdModel:
         """The policy of now, which stays as it is."""
         return copy.deepcopy(self.policy).requires_grad_(False).eval()
-
-
-def _passed_slots(
-    tree: CandidateTree, is_member: Bool[Tensor, "users candidates"]
-) -> Bool[Tensor, "users slots"]:
-    """The slots at which some member of the group chooses a code."""
-    slots = tree.parent_slots.masked_fill(~is_member[..., None], 0).flatten(1)
-    passed = torch.zeros_like(tree.slot_states, dtype=torch.bool)
-    # The root is passed by everybody; a group always has a member.
-    return passed.scatter_(1, slots, True)
-
-
-def _seeded(policy: Any, step: int) -> SearchPolicy:
-    """The search with other draws at every step, if it draws at all."""
-    if not any(field.name == "seed" for field in fields(policy)):
-        found: SearchPolicy = policy
-        return found
-    drawn: SearchPolicy = replace(policy, seed=policy.seed + step)
-    return drawn

@@ -1,0 +1,167 @@
+"""How a policy is improved on rewards: the settings of `alignment`, and which fit together."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from sidestep.objectives.advantages import Scaling
+from sidestep.objectives.policy import Ratio
+from sidestep.search.named import NamedSearch
+from sidestep.training.next_code import NextCodeConfig
+from sidestep.training.rewards import NEED_TARGETS, RewardTerm
+from sidestep.training.rollouts import Repair
+
+Weighting = Literal["uniform", "policy"]
+"""All alike, as published; or by their shares of the policy's probability, which makes the gradient
+that of the expected reward within the set (minimum risk training, arXiv:1512.02433). It vanishes
+where nothing is to be won, while with uniform weights what a search found is pushed down for ever.
+"""
+
+
+class LoopValueConfig(BaseModel):
+    """How values learn while the policy does."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    gamma: float = Field(0.99, ge=0, le=1)
+    """What a reward is worth one code earlier."""
+
+    weights: tuple[float, ...] | None = None
+    """How much each level's reward counts; None interpolates the published ones."""
+
+    learning_rate_factor: float = Field(10.0, gt=0)
+    """The head learns at so many times the rate of the policy."""
+
+    detach_backbone: bool = True
+    """Whether what is learned of values leaves the policy as it is."""
+
+
+class AlignmentConfig(BaseModel):
+    """How a policy is improved on rewards."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rollouts: NamedSearch = NamedSearch.model_validate({"search": "beam", "num_beams": 16})
+    """The search that finds the candidates; a user's history draws anew at every step."""
+
+    rewards: tuple[RewardTerm, ...] = (RewardTerm(reward="rank-aware"),)
+    """What candidates get, added up."""
+
+    group_weight: float | None = Field(1.0, gt=0)
+    """Weight of the loss over whole candidates (GRPO); None leaves it out."""
+
+    sibling_weight: float | None = Field(None, gt=0)
+    """Weight of the loss over siblings (Sibling-GRPO); None leaves it out."""
+
+    scaling: Scaling = "std"
+    """How advantages are scaled: std, mean-only or leave-one-out."""
+
+    weighting: Weighting = "uniform"
+    """How much each candidate of a group counts."""
+
+    ratio: Ratio = "token"
+    """Of π to what made the rollouts, code by code or for whole semantic IDs (GSPO)."""
+
+    clip_low: float | None = Field(0.2, gt=0, lt=1)
+    """How far the ratio may fall and still be rewarded; None is without bound."""
+
+    clip_high: float | None = Field(0.2, gt=0)
+    """How far it may rise; more than `clip_low` is DAPO's."""
+
+    temperature: float = Field(1.0, gt=0)
+    """Of the policy that is improved."""
+
+    dropout: bool = False
+    """Whether rollouts and update come with the policy's dropout. It was trained on the same
+    targets, and without dropout knows them better than it will know any target that is new."""
+
+    kl_weight: float | None = Field(1e-3, gt=0)
+    """Weight of the divergence from the policy of before; None does without that policy."""
+
+    kl: Literal["exact", "k3"] = "exact"
+    """Over all legal codes of every node, or estimated at the candidates' own codes."""
+
+    likelihood: NextCodeConfig | None = None
+    """What goes on being lowered beside, with dropout as before; None: rewards alone."""
+
+    likelihood_weight: float = Field(1.0, gt=0)
+    """Weight of it."""
+
+    repair: Repair = "none"
+    """What becomes of groups without different rewards."""
+
+    steps_per_rollout_policy: int = Field(1, ge=1)
+    """Optimizer steps for which one copy of the policy makes the rollouts; from the second on the
+    ratio is not 1. One makes them with the policy of now."""
+
+    steps_per_reference: int | None = Field(None, ge=1)
+    """Optimizer steps after which the policy of now becomes the reference; None never."""
+
+    targets_per_window: int | None = Field(1, ge=1)
+    """The latest positions of each window that are searched for; None takes all."""
+
+    open_prompts: bool = False
+    """Whether the search asks what comes after these positions, and not what stands there: nobody
+    knows, so that the policy cannot have learned it by heart. Rewards, repair and values must then
+    do without a target."""
+
+    num_prompts: int | None = Field(8000, ge=1)
+    """Windows that are learned from, fixed random ones; None takes all."""
+
+    value: LoopValueConfig | None = None
+    """How values learn on the same candidates; None leaves them."""
+
+    max_kl: float | None = Field(None, gt=0)
+    """The run ends where the mean divergence since the last line in the log is larger; in nats."""
+
+    min_entropy: float | None = Field(None, gt=0)
+    """The run ends where the mean entropy of the first code is smaller; in nats."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> "AlignmentConfig":
+        if self.group_weight is None and self.sibling_weight is None and self.likelihood is None:
+            raise ValueError(
+                "there is nothing to learn: set group_weight, sibling_weight or likelihood."
+            )
+        if self.max_kl is not None and self.kl_weight is None:
+            raise ValueError("max_kl needs the reference policy: set kl_weight.")
+        if self.steps_per_reference is not None and self.kl_weight is None:
+            raise ValueError("steps_per_reference needs the reference policy: set kl_weight.")
+        if self.weighting == "policy" and (
+            self.sibling_weight is not None or self.repair == "target"
+        ):
+            raise ValueError(
+                "weighting 'policy' is of whole candidates that the search found: leave "
+                "sibling_weight and the repair 'target' out, or weigh uniformly."
+            )
+        if self.open_prompts:
+            self._refuse_targets()
+        if self.dropout and self.steps_per_rollout_policy > 1:
+            raise ValueError(
+                "dropout would part the policy from the copy that makes the rollouts: set "
+                "steps_per_rollout_policy to 1, or dropout to false."
+            )
+        if not self.learns_from_rewards:
+            for name in ("value", "max_kl", "min_entropy"):
+                if getattr(self, name) is not None:
+                    raise ValueError(f"{name} needs rollouts: set group_weight or sibling_weight.")
+        return self
+
+    def _refuse_targets(self) -> None:
+        """Raises a `ValueError` for what open prompts have no target for."""
+        asking = [term.reward for term in self.rewards if term.reward in NEED_TARGETS]
+        if asking:
+            raise ValueError(
+                f"open_prompts: the reward {asking[0]!r} asks what came next, which nobody knows "
+                "there; name others, such as item-head or collaborative."
+            )
+        if self.value is not None or self.repair in ("target", "hint"):
+            raise ValueError(
+                "open_prompts: values and the repairs 'target' and 'hint' learn from what came "
+                "next, which nobody knows there; leave them out."
+            )
+
+    @property
+    def learns_from_rewards(self) -> bool:
+        """Whether candidates are searched for at all."""
+        return self.group_weight is not None or self.sibling_weight is not None

@@ -54,19 +54,17 @@ from sidestep.model.transformer import Transformer
 from sidestep.model.value_head import ValueHead
 from sidestep.step import HistoryBatch
 from sidestep.training.alignment import AlignmentObjective
-from sidestep.training.alignment_config import AlignmentConfig
-from sidestep.training.preference import PreferenceConfig, PreferenceObjective
+from sidestep.training.preference import PreferenceObjective
 from sidestep.training.rewards import ItemScores, Rewards, RewardSources, item_head_scores
 from sidestep.training.stages import (
     Course,
     Trained,
-    latest_windows,
     new_process_reward,
     new_sasrec,
     new_transformer,
     new_value_head,
-    train_alignment,
-    train_preference,
+    prompt_windows,
+    train_policy,
     train_process_reward,
     train_sasrec,
     train_semantic_id_model,
@@ -290,12 +288,15 @@ class _AlignmentTraining(RunTraining[AlignmentObjective]):
 
     def untrained(self, seed: int) -> tuple[AlignmentObjective, Windows]:
         del seed  # nothing new is initialised
-        return self.objective, _prompts(self.material, self.config.objective)
+        material = self.material
+        windows = prompt_windows(
+            material.split, self.config.objective, max_history=material.max_history
+        )
+        return self.objective, windows
 
     def train(self, course: Course) -> Trained[AlignmentObjective]:
-        return train_alignment(
-            self.material.split, self.material.catalog, self.objective, course=course
-        )
+        material = self.material
+        return train_policy(material.split, material.catalog, self.objective, course=course)
 
     def save(self, path: Path, network: AlignmentObjective, origin: Origin) -> None:
         head = network.head if self.config.objective.value is not None else None
@@ -311,12 +312,15 @@ class _PreferenceTraining(RunTraining[PreferenceObjective]):
 
     def untrained(self, seed: int) -> tuple[PreferenceObjective, Windows]:
         del seed  # nothing new is initialised
-        return self._objective(), _prompts(self.material, self.config.objective)
+        material = self.material
+        windows = prompt_windows(
+            material.split, self.config.objective, max_history=material.max_history
+        )
+        return self._objective(), windows
 
     def train(self, course: Course) -> Trained[PreferenceObjective]:
-        return train_preference(
-            self.material.split, self.material.catalog, self._objective(), course=course
-        )
+        material = self.material
+        return train_policy(material.split, material.catalog, self._objective(), course=course)
 
     def save(self, path: Path, network: PreferenceObjective, origin: Origin) -> None:
         _save_beside(path, self.backbone.with_moved_network(network.policy, None), origin)
@@ -325,15 +329,6 @@ class _PreferenceTraining(RunTraining[PreferenceObjective]):
         return PreferenceObjective(
             _network_of(self.backbone), self.material.catalog.trie, self.config.objective
         )
-
-
-def _prompts(material: Material, config: AlignmentConfig | PreferenceConfig) -> Windows:
-    return latest_windows(
-        material.split,
-        targets_per_window=config.targets_per_window,
-        num_windows=config.num_prompts,
-        max_history=material.max_history,
-    )
 
 
 def prepared(

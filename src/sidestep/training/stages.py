@@ -34,11 +34,12 @@ from sidestep.search.process_reward import ProcessReward
 from sidestep.search.scorer import Guidance, GuidanceConfig
 from sidestep.search.value_beam import ValueBeamSearch
 from sidestep.training.alignment import AlignmentObjective
+from sidestep.training.alignment_config import AlignmentConfig
 from sidestep.training.loop import Progress, TrainingConfig, TrainingResult, Validated, train
 from sidestep.training.next_code import NextCodeConfig, NextCodeObjective
 from sidestep.training.next_item import NextItemConfig, NextItemObjective
 from sidestep.training.objective import Objective
-from sidestep.training.preference import PreferenceObjective
+from sidestep.training.preference import PreferenceConfig, PreferenceObjective
 from sidestep.training.process_reward import (
     ProcessRewardObjective,
     ProcessRewardTrainingConfig,
@@ -47,6 +48,7 @@ from sidestep.training.random_state import seed_everything, unchanged_random_sta
 from sidestep.training.value import ValueObjective, ValueTrainingConfig
 
 N = TypeVar("N", bound=nn.Module)
+P = TypeVar("P", AlignmentObjective, PreferenceObjective)
 
 VALIDATION_METRIC = "NDCG@10"
 _CUTOFFS = (10, 50)
@@ -293,14 +295,10 @@ def train_value(
     return Trained(network=head, result=result)
 
 
-def train_alignment(
-    split: Split,
-    catalog: Catalog,
-    objective: AlignmentObjective,
-    *,
-    course: Course,
-) -> Trained[AlignmentObjective]:
-    """Improves a policy on rewards; validates it by beam search, whatever makes the rollouts.
+def train_policy(split: Split, catalog: Catalog, objective: P, *, course: Course) -> Trained[P]:
+    """Trains a policy further, on rewards or preferences.
+
+    The best weights are chosen by plain beam search, whatever the objective searches by.
 
     Returns:
         The objective, whose policy, and head if it learned too, have the best weights.
@@ -308,88 +306,39 @@ def train_alignment(
     Raises:
         ValueError: see `loop.train`; also where split and catalog do not fit.
     """
-    config = objective.config
-    result = _train_policy(
-        split,
-        catalog,
-        objective,
-        objective.policy,
-        course,
-        about={
-            "kind": "alignment",
-            "head": None
-            if objective.head is None
-            else _weights_sha256(objective.head.state_dict()),
-            "config": config.model_dump(mode="json"),
-        },
-        windows=latest_windows(
-            split,
-            targets_per_window=config.targets_per_window,
-            num_windows=config.num_prompts,
-            max_history=course.max_history,
-        ),
-    )
-    return Trained(network=objective, result=result)
-
-
-def train_preference(
-    split: Split,
-    catalog: Catalog,
-    objective: PreferenceObjective,
-    *,
-    course: Course,
-) -> Trained[PreferenceObjective]:
-    """Teaches a policy to prefer what came next; validates it by beam search.
-
-    Raises:
-        ValueError: see `train_alignment`.
-    """
-    config = objective.config
-    result = _train_policy(
-        split,
-        catalog,
-        objective,
-        objective.policy,
-        course,
-        about={"kind": "preference", "config": config.model_dump(mode="json")},
-        windows=latest_windows(
-            split,
-            targets_per_window=config.targets_per_window,
-            num_windows=config.num_prompts,
-            max_history=course.max_history,
-        ),
-    )
-    return Trained(network=objective, result=result)
-
-
-def _train_policy(
-    split: Split,
-    catalog: Catalog,
-    objective: Objective,
-    policy: SemanticIdModel,
-    course: Course,
-    *,
-    about: dict[str, Any],
-    windows: Windows,
-) -> TrainingResult:
-    """Trains what moves a trained policy; the best weights are chosen by plain beam search."""
     _check_items(split, catalog.num_items)
-    search = BeamSearch(num_beams=course.validation.num_beams)
+    config, search = objective.config, BeamSearch(num_beams=course.validation.num_beams)
+    head = objective.head if isinstance(objective, AlignmentObjective) else None
 
     def recommender(device: torch.device) -> Recommender:
-        return GenerativeRecommender(policy, catalog.trie.to(device), search)
+        return GenerativeRecommender(objective.policy, catalog.trie.to(device), search)
 
-    return _train(
+    result = _train(
         objective,
         recommender,
         split,
         course,
         about={
-            **about,
+            "kind": type(objective).__name__,
             "catalog": catalog.version,
-            "policy": _weights_sha256(policy.state_dict()),
+            "policy": _weights_sha256(objective.policy.state_dict()),
+            "head": None if head is None else _weights_sha256(head.state_dict()),
+            "config": config.model_dump(mode="json"),
         },
-        windows=windows,
+        windows=prompt_windows(split, config, max_history=course.max_history),
+    )
+    return Trained(network=objective, result=result)
+
+
+def prompt_windows(
+    split: Split, config: AlignmentConfig | PreferenceConfig, *, max_history: int
+) -> Windows:
+    """The windows whose targets a policy is trained further on."""
+    return latest_windows(
+        split,
+        targets_per_window=config.targets_per_window,
+        num_windows=config.num_prompts,
+        max_history=max_history,
     )
 
 

@@ -303,7 +303,10 @@ def test_an_interrupted_run_continues_with_the_same_command(done, files, tmp_pat
         ("evaluate.split=tests", "evaluate: split: 'tests' is not one of"),
         ("train.transformer.model.dims=3", "train.transformer: unknown key 'model.dims'"),
         ("train.dataset.kind=popularity", "'dataset' is no name for a run"),
-        ("train.prm={kind: process-reward, backbone: x}", "train.prm: process-reward goes by a finished"),
+        (
+            "train.prm={kind: process-reward, backbone: x}",
+            "train.prm: process-reward goes by a finished",
+        ),
         ("train={}", "train: Dictionary should have at least 1 item"),
         ("trains.x=1", "unknown key 'trains'; did you mean 'train'?"),
         ("import.columns={a: b}", "import: columns: {'a': 'b'} is no value"),

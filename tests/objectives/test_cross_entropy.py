@@ -5,7 +5,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidestep.objectives.cross_entropy import next_code_cross_entropy, next_item_cross_entropy
+from sidestep.objectives.cross_entropy import (
+    beam_aware_weights,
+    next_code_cross_entropy,
+    next_item_cross_entropy,
+)
 
 
 def test_worked_example_per_level():
@@ -51,3 +55,55 @@ def test_smoothing_agrees_with_torch_where_all_codebooks_are_full(smoothing, see
 def test_the_item_loss_is_the_log_of_the_catalog_size_when_all_scores_are_equal():
     loss = next_item_cross_entropy(torch.zeros(3, 8), torch.tensor([0, 4, 7]))
     assert float(loss) == pytest.approx(math.log(8))
+
+
+def beam_aware(probs, codes, **options):
+    logs = torch.tensor([probs]).log()
+    settings = {"width": 2, "weight": 1.0, "temperature": 1.0, **options}
+    return beam_aware_weights(logs, torch.tensor([codes]), **settings)[0]
+
+
+def test_codes_that_a_beam_keeps_count_more_than_those_it_loses():
+    """A beam of two over .5, .3, .2: the second is the threshold, σ(0) = 1/2.
+
+    Before the mean, the weights are 1 + σ(ln 5/3) = 1 + 5/8, 1 + 1/2 and 1 + σ(ln 2/3) = 1 + 2/5.
+    """
+    rows = [[0.5, 0.3, 0.2]] * 3
+    expected = torch.tensor([1 + 5 / 8, 1.5, 1.4])
+    torch.testing.assert_close(beam_aware(rows, [0, 1, 2]), expected / expected.mean())
+
+
+def test_a_hopeless_code_counts_as_in_plain_likelihood_and_not_more():
+    weights = beam_aware([[0.5, 0.5 - 1e-9, 1e-9]] * 2, [0, 2])
+    assert weights[0] > 1 > weights[1]
+
+
+def test_a_code_without_an_alternative_decides_nothing():
+    weights = beam_aware([[1.0, 0.0, 0.0], [0.5, 0.3, 0.2]], [0, 0])
+    torch.testing.assert_close(weights, torch.ones(2))
+
+
+def test_the_gradient_is_that_of_the_published_regulariser():
+    """CE + λ Σ log σ((log β - log p) / ξ), β held still, up to ξ and the mean of the weights.
+
+    Written for a code p of a row: d/dp of -log p - λ ξ log σ((log β - log p) / ξ) has the factor
+    1 + λ σ((log p - log β) / ξ) with the sign that makes kept codes count more.
+    """
+    own, threshold, weight, temperature = torch.tensor(-1.2), torch.tensor(-0.7), 0.25, 2.75
+    log_p = own.clone().requires_grad_()
+    held = (threshold - log_p) / temperature
+    loss = -log_p + weight * temperature * torch.nn.functional.logsigmoid(held)
+    (gradient,) = torch.autograd.grad(loss, log_p)
+    factor = 1 + weight * torch.sigmoid((own - threshold) / temperature)
+    torch.testing.assert_close(-gradient, factor)
+
+
+def test_weights_multiply_the_losses_of_codes():
+    logits = torch.zeros(2, 1, 4)
+    codes = torch.tensor([[0], [1]])
+    weighted = next_code_cross_entropy(logits, codes, weights=torch.tensor([[2.0], [0.5]]))
+    torch.testing.assert_close(weighted, next_code_cross_entropy(logits, codes) * 1.25)
+    smoothed = next_code_cross_entropy(
+        logits, codes, weights=torch.tensor([[2.0], [0.5]]), label_smoothing=0.1
+    )
+    torch.testing.assert_close(smoothed, weighted)

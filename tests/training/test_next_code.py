@@ -77,3 +77,30 @@ def test_an_item_weight_without_an_item_head_is_refused_and_so_is_a_missing_teac
         NextCodeObjective(Transformer(shape, IDS, (2, 2)), NextCodeConfig(item_weight=1.0))
     with pytest.raises(ValueError, match="set item_weight"):
         NextCodeConfig(distillation_weight=1.0)
+
+
+def test_codes_that_a_beam_loses_anyway_count_less():
+    """With a beam of one: what the policy finds likeliest counts more."""
+    lowered = objective(beam_aware={"width": 1, "weight": 4.0, "temperature": 0.01})
+    items = BATCH.items[BATCH.is_target]
+    logits = torch.zeros(4, 2, 2)
+    logits[:, :, 0] = 5.0  # code 0 is far ahead everywhere
+    weights = lowered._weights(logits, items)
+    is_kept = IDS[items] == 0
+    assert (weights[is_kept].min() > 1) & (weights[~is_kept].max() < 1)
+    torch.testing.assert_close(weights.mean(), torch.tensor(1.0))
+    plain, aware = objective()(BATCH), lowered(BATCH)
+    assert plain.loss != aware.loss
+
+
+def test_only_codes_after_the_same_prefix_compete():
+    """The last item is alone below its first code: its second code has no alternative."""
+    ids = torch.tensor([[0, 1], [0, 0], [1, 1]])
+    shape = TransformerConfig(dim=8, num_layers=1, num_heads=2, history="items")
+    lowered = NextCodeObjective(
+        Transformer(shape, ids, (2, 2)), NextCodeConfig.model_validate({"beam_aware": {}})
+    )
+    logits = torch.tensor([[[0.0, 1.0], [9.0, 0.0]]]).expand(3, -1, -1)
+    weights = lowered._weights(logits, torch.arange(3))
+    assert weights[2, 1] == 1
+    assert weights[0, 1] < weights[1, 1]

@@ -11,6 +11,7 @@ def next_code_cross_entropy(
     codes: Int[Tensor, "targets levels"],
     *,
     label_smoothing: float = 0.0,
+    weights: Float[Tensor, "targets levels"] | None = None,
 ) -> Float[Tensor, " levels"]:
     """Mean negative log-likelihood of the target's codes, level by level, in nats.
 
@@ -24,18 +25,57 @@ def next_code_cross_entropy(
         logits: -inf past the end of a level's codebook of K_l codes.
         codes: the target's.
         label_smoothing: ε, the share of the probability spread over the level's codebook.
+        weights: how much each code counts, 1 on average; None counts all alike.
     """
     levels = logits.shape[1]
     if label_smoothing == 0:
-        losses = functional.cross_entropy(
+        flat = functional.cross_entropy(
             logits.flatten(0, 1).float(), codes.flatten(), reduction="none"
         )
-        return losses.view(-1, levels).mean(dim=0)
+        losses = flat.view(-1, levels)
+        return (losses if weights is None else losses * weights).mean(dim=0)
     is_code = logits > -torch.inf
     logs = logits.float().log_softmax(dim=-1)
     hit = -logs.gather(2, codes[..., None])[..., 0]
     spread = -logs.masked_fill(~is_code, 0.0).sum(dim=-1) / is_code.sum(dim=-1)
-    return ((1 - label_smoothing) * hit + label_smoothing * spread).mean(dim=0)
+    losses = (1 - label_smoothing) * hit + label_smoothing * spread
+    return (losses if weights is None else losses * weights).mean(dim=0)
+
+
+def beam_aware_weights(
+    log_probs: Float[Tensor, "targets levels codes"],
+    codes: Int[Tensor, "targets levels"],
+    *,
+    width: int,
+    weight: float,
+    temperature: float,
+) -> Float[Tensor, "targets levels"]:
+    """How much each code of a target counts, so that more targets survive a beam search.
+
+        1 + λ σ((log p - log β) / ξ), brought to a mean of 1,
+
+    with β the probability of the B-th best code: codes that are kept, or nearly, count more than
+    those that are lost anyway. Without gradient it is that of BEAR (arXiv:2601.22925), which adds
+    λ Σ log σ_ξ(log β - log p) to the loss. A code without an alternative decides nothing: it
+    keeps the weight 1 and does not count in the mean.
+
+    Args:
+        log_probs: of the policy over legal codes; -inf at others.
+        codes: the target's.
+        width: B, of the beam.
+        weight: λ.
+        temperature: ξ, in nats.
+    """
+    logs = log_probs.detach().float()
+    num_legal = (logs > -torch.inf).sum(dim=2)
+    own = logs.gather(2, codes[..., None])[..., 0]
+    # With fewer legal codes than beams every one is kept: the last of them is the threshold.
+    last = (num_legal.clamp(max=width) - 1).clamp(min=0)
+    threshold = logs.sort(dim=2, descending=True).values.gather(2, last[..., None])[..., 0]
+    weights = 1 + weight * torch.sigmoid((own - threshold) / temperature)
+    has_choice = num_legal > 1
+    mean = (weights * has_choice).sum() / has_choice.sum().clamp(min=1)
+    return torch.where(has_choice, weights / mean.clamp(min=1e-12), 1.0)
 
 
 def next_item_cross_entropy(

@@ -1,15 +1,37 @@
 """Supervised training of models over semantic IDs: the next item's codes, at every position."""
 
+import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
+from torch.nn import functional
 
+from sidestep.catalog.trie import Trie
 from sidestep.data.windows import WindowBatch
 from sidestep.model.semantic_id_model import SemanticIdModel
 from sidestep.model.transformer import Transformer
-from sidestep.objectives.cross_entropy import next_code_cross_entropy, next_item_cross_entropy
+from sidestep.objectives.cross_entropy import (
+    beam_aware_weights,
+    next_code_cross_entropy,
+    next_item_cross_entropy,
+)
 from sidestep.objectives.distillation import PrefixRanges, next_code_probs, soft_cross_entropy
-from sidestep.step import HistoryBatch
+from sidestep.step import HistoryBatch, normalised
 from sidestep.training.objective import Loss, Objective
+
+
+class BeamAwareConfig(BaseModel):
+    """How much more codes count that a beam search keeps, or nearly; the defaults are BEAR's."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    width: int = Field(10, ge=1)
+    """Prefixes that the beam keeps."""
+
+    weight: float = Field(0.25, gt=0)
+    """How much more they count at most."""
+
+    temperature: float = Field(2.75, gt=0)
+    """Nats over which a code is nearly kept."""
 
 
 class NextCodeConfig(BaseModel):
@@ -30,6 +52,9 @@ class NextCodeConfig(BaseModel):
     The head ranks better than the codes do. What it says of an item's prefix, summed over the
     items below, is a target for the codes that knows which wrong codes are nearly right.
     """
+
+    beam_aware: BeamAwareConfig | None = None
+    """Codes count more where a beam search keeps them, or nearly (BEAR); None counts all alike."""
 
     @model_validator(mode="after")
     def _has_teacher(self) -> "NextCodeConfig":
@@ -53,6 +78,11 @@ class NextCodeObjective(Objective):
             )
         self.model = model
         self.config = config
+        self._trie = (
+            None
+            if config.beam_aware is None
+            else Trie.build(model.semantic_ids.cpu().numpy(), model.codebook_sizes)
+        )
         self.prefixes = (
             None
             if config.distillation_weight is None
@@ -67,7 +97,10 @@ class NextCodeObjective(Objective):
         items = batch.items[batch.is_target]
         logits = self.model.level_logits(states)
         levels = next_code_cross_entropy(
-            logits, self.model.item_codes(items), label_smoothing=self.config.label_smoothing
+            logits,
+            self.model.item_codes(items),
+            label_smoothing=self.config.label_smoothing,
+            weights=self._weights(logits, items),
         )
         loss = levels.sum()
         parts = {f"code_{level + 1}": part.detach() for level, part in enumerate(levels)}
@@ -84,6 +117,19 @@ class NextCodeObjective(Objective):
                 loss = loss + self.config.distillation_weight * distilled
                 parts["distillation"] = distilled.detach()
         return Loss(loss=loss, num_targets=batch.num_targets, parts=parts)
+
+    def _weights(self, logits: Tensor, items: Tensor) -> Tensor | None:
+        """How much each code of the targets counts; None if all alike."""
+        beams = self.config.beam_aware
+        if beams is None:
+            return None
+        assert self._trie is not None
+        if self._trie.device != items.device:
+            self._trie = self._trie.to(items.device)
+        above = functional.pad(self._trie.prefixes(self._trie.leaf_of(items))[:, :-1], (1, 0))
+        legal = self._trie.legal(above)
+        log_probs = normalised(logits.detach().masked_fill(~legal, -torch.inf))
+        return beam_aware_weights(log_probs, self.model.item_codes(items), **beams.model_dump())
 
     def _distillation(self, logits: Tensor, scores: Tensor, items: Tensor) -> Tensor:
         """Cross-entropy of the codes to what the item head says of them."""

@@ -36,7 +36,8 @@ from sidestep.search.beam import BeamSearch
 from sidestep.search.policy import Scope, SearchPolicy
 from sidestep.search.tree import Candidates
 from sidestep.step import HistoryBatch, StepModel
-from sidestep.training.alignment import AlignmentConfig, AlignmentObjective
+from sidestep.training.alignment import AlignmentObjective
+from sidestep.training.alignment_config import AlignmentConfig
 from sidestep.training.rewards import Rewards, RewardSources, RewardTerm
 from watch import Watch
 

@@ -56,6 +56,10 @@ def test_what_is_raised_and_what_searches():
 def test_a_recipe_can_be_changed_without_changing_the_next():
     first = align_recipe("vstar")
     first["objective"]["sibling_weight"] = 9.0
+    first["objective"]["rollouts"]["num_leaves"] = 3
+    first["objective"]["value"]["gamma"] = 0.5
     first["training"]["epochs"] = 9
     assert align_recipe("vstar")["objective"]["sibling_weight"] == 1.0
     assert align_recipe("vstar")["training"]["epochs"] == 1
+    assert align_recipe("vstar")["objective"]["value"] == {}
+    assert align_recipe("grpo-ved")["objective"]["rollouts"]["num_leaves"] == 16

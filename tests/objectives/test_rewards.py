@@ -38,6 +38,17 @@ def test_without_the_target_nobody_pays_and_padding_has_no_share():
     torch.testing.assert_close(penalties[0, 0].item(), -1 / (1 + 1 / math.log2(3)))
 
 
+def test_a_candidate_of_no_probability_still_comes_before_padding():
+    """A target that joined late: of two wrong ones the second has rank 1, whatever is padding."""
+    log_probs = torch.tensor([[-1.0, -torch.inf, -2.0, -torch.inf]])
+    is_candidate = torch.tensor([[True, False, True, True]])
+    is_target = torch.tensor([[False, False, False, True]])
+    penalties = rank_penalty(is_target, log_probs, is_candidate)
+    total = 1 + 1 / math.log2(3) + 1 / 2
+    expected = torch.tensor([[-1 / total, 0.0, -1 / math.log2(3) / total, 0.0]])
+    torch.testing.assert_close(penalties, expected)
+
+
 def test_a_shared_prefix_earns_the_weights_of_its_levels():
     is_on_path = torch.tensor([[[True, True, True], [True, False, False], [False, False, False]]])
     earned = prefix_match(is_on_path, (0.25, 0.5, 1.0))

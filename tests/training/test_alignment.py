@@ -1,6 +1,7 @@
 """Alignment: every algorithm climbs to what is known to be best, and keeps its laws."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -147,14 +148,22 @@ def test_every_algorithm_climbs_to_the_known_optimum(tmp_path, recipe):
 
 
 def test_the_first_step_is_that_of_reinforce():
-    """At ρ = 1 the gradient is Σ A ∇ log π: dropout is off, or ρ would not be 1."""
+    """At ρ = 1 the gradient is that of Σ A log π; dropout is off, or ρ would not be 1."""
     objective = an_objective(kl_weight=None)
     loss = objective(BATCH)
     assert float(loss.loss.detach()) == pytest.approx(0.0, abs=1e-6)  # advantages have mean 0
     assert float(loss.parts["clipped"]) == 0
-    ours = torch.autograd.grad(loss.loss, objective.policy.code_embedding.weight)[0]
-    plain = an_objective(kl_weight=None, clip_low=None, clip_high=None)
-    theirs = torch.autograd.grad(plain(BATCH).loss, plain.policy.code_embedding.weight)[0]
+    weights = objective.policy.code_embedding.weight
+    ours = torch.autograd.grad(loss.loss, weights)[0]
+    histories, targets = objective.prompts(BATCH)
+    group = objective.rolled_out(histories, targets)
+    step = group.tree.read(objective.policy, histories)
+    whole = group.tree.code_log_probs(group.tree.node_log_probs(step, TRIE)).sum(dim=2)
+    rewards = group.rewards[:, :6]
+    centred = rewards - rewards.mean(dim=1, keepdim=True)
+    advantages = centred / (centred.square().mean(dim=1, keepdim=True).sqrt() + 1e-6)
+    raised = (advantages * whole[:, :6]).sum(dim=1).mean() / (6 * 2)  # |C| and L
+    theirs = torch.autograd.grad(-raised, weights)[0]
     torch.testing.assert_close(ours, theirs)
     assert ours.abs().sum() > 0
 
@@ -284,23 +293,52 @@ def test_a_dropped_group_does_not_thin_the_others():
 
 
 def test_hinted_codes_are_learned_by_likelihood_and_not_by_advantage():
-    """The group of a hinted user shares its first code, whose advantage would be that of luck."""
+    """A beam of two that misses: below the target's first code both candidates share that code."""
     objective = an_objective(
-        rollouts={"search": "beam", "num_beams": 1}, repair="hint", kl_weight=None
+        rollouts={"search": "beam", "num_beams": 2}, repair="hint", kl_weight=None
     )
-    one = WindowBatch(
-        items=torch.tensor([[0, 1]]),
-        lengths=torch.tensor([2]),
-        is_target=torch.tensor([[False, True]]),
-        num_targets=1,
-    )
-    group = objective.rolled_out(*objective.prompts(one))
-    assert group.first_free.tolist() in ([0], [1])
-    wide = an_objective(rollouts={"search": "beam", "num_beams": 2}, repair="hint", kl_weight=None)
-    target = torch.tensor([5])  # alone below its first code: every hint leaves a group of one
-    group = wide.rolled_out(one.before(torch.tensor([0]), torch.tensor([1])), target)
-    if int(group.first_free) == 1:
-        assert group.tree.leaves[0, 0] == LEAVES[5]
+    histories, targets = objective.prompts(BATCH)
+    group = objective.rolled_out(histories, targets)
+    is_hinted = (group.first_free == 1) & group.learns
+    assert is_hinted.any()
+    credit = objective.credit(group)
+    assert not credit.is_counted["group"][is_hinted][..., 0].any()
+    assert credit.is_counted["group"][is_hinted][..., 1].any()
+    # Without advantages only the likelihood of the hinted codes is left.
+    flat = {name: torch.zeros_like(given) for name, given in credit.advantages.items()}
+    loss, _ = objective.loss(group, replace(credit, advantages=flat), histories, targets)
+    tree = group.tree
+    step = tree.read(objective.policy, histories)
+    logs = tree.code_log_probs(tree.node_log_probs(step, TRIE))
+    at = (tree.leaves == TRIE.leaf_of(targets)[:, None]).byte().argmax(dim=1)
+    first = logs[torch.arange(len(at)), at, 0]
+    torch.testing.assert_close(loss, -(first * is_hinted).sum() / (len(targets) * 2))
+
+
+def test_every_search_of_a_step_draws_anew():
+    """Hints draw by the number of the step, and what is drawn again has noise of its own."""
+    for repair in ("hint", "resample"):
+        objective = an_objective(
+            rollouts={"search": "sampling", "num_samples": 2}, repair=repair, kl_weight=None
+        )
+        seeds = []
+        searched = type(objective.rollouts)._searched
+
+        def watched(self, search, *rest, seen=seeds, inner=searched, **more):
+            seen.append(search.seed)
+            return inner(self, search, *rest, **more)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(type(objective.rollouts), "_searched", watched)
+            for _ in range(2):
+                objective(BATCH)
+                objective.after_step()
+        assert {0, 1} <= set(seeds)
+        if repair == "hint":
+            assert set(seeds) == {0, 1}
+            assert seeds.count(1) > 1
+        else:
+            assert len(set(seeds)) == 4
 
 
 def test_likelihood_alone_is_supervised_training():
@@ -335,6 +373,10 @@ def test_limits_end_the_run(tmp_path):
     objective = an_objective(max_kl=0.05)
     result = train(objective, windows_of(), config, folder=tmp_path / "kl", seed=0)
     assert result.stopped == "limit"
+    again = train(
+        an_objective(max_kl=0.05), windows_of(), config, folder=tmp_path / "kl", seed=0, resume=True
+    )
+    assert (again.stopped, again.step) == ("limit", result.step)  # over is over
     sure = an_objective(min_entropy=0.9)
     assert not sure.limit_reached({"entropy_1": 1.0, "kl": 9.0})
     assert sure.limit_reached({"entropy_1": 0.8, "kl": 0.0})
@@ -345,6 +387,8 @@ def test_limits_end_the_run(tmp_path):
     [
         ({"group_weight": None}, "there is nothing to learn"),
         ({"weighting": "policy", "sibling_weight": 1.0}, "weighting 'policy' is of whole"),
+        ({"ratio": "sequence", "sibling_weight": 1.0}, "ratio 'sequence' is of whole"),
+        ({"ratio": "sequence", "repair": "hint"}, "ratio 'sequence' is of whole"),
         ({"kl_weight": None, "max_kl": 0.1}, "max_kl needs the reference policy"),
         ({"dropout": True, "steps_per_rollout_policy": 2}, "dropout would part the policy"),
         ({"kl_weight": None, "steps_per_reference": 2}, "steps_per_reference needs the reference"),
@@ -404,3 +448,20 @@ def test_open_prompts_ask_what_nobody_knows():
 def test_open_prompts_refuse_what_needs_a_target(settings, message):
     with pytest.raises(ValueError, match=message):
         AlignmentConfig.model_validate({"open_prompts": True, **settings})
+
+
+def test_the_item_head_learns_only_where_likelihood_does():
+    """A weight without a gradient would stop a training on several devices."""
+    for settings, learns in (({}, False), ({"likelihood": {"item_weight": 1.0}}, True)):
+        objective = an_objective(a_policy(item_head=True), **settings)
+        objective(BATCH).loss.backward()
+        head = objective.policy.item_head.weight
+        assert head.requires_grad == learns
+        assert all(one.grad is not None for one in objective.parameters() if one.requires_grad)
+
+
+def test_values_are_discounted_in_the_search_as_they_are_learned():
+    ved = {"search": "ved", "budget": 12, "num_leaves": 4, "warm_width": 2}
+    assert an_objective(rollouts=ved, value={"gamma": 0.8}).rollouts.search.gamma == 0.8
+    told = {**ved, "gamma": 0.7}
+    assert an_objective(rollouts=told, value={"gamma": 0.8}).rollouts.search.gamma == 0.7

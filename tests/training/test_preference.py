@@ -2,6 +2,7 @@
 
 import json
 
+import pytest
 import torch
 
 from sidestep.search.beam import BeamSearch
@@ -72,3 +73,8 @@ def test_likelihood_beside_is_added():
     first, second = plain(BATCH), both(BATCH)
     expected = first.loss - 2 * first.parts["target_log_prob"]
     torch.testing.assert_close(second.loss, expected)
+
+
+def test_a_search_by_values_that_would_not_follow_is_refused():
+    with pytest.raises(ValueError, match="ved searches by values"):
+        PreferenceConfig.model_validate({"candidates": {"search": "ved"}})

@@ -2,6 +2,7 @@
 
 import sys
 import types
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -31,7 +32,6 @@ def scene(leaves=(0, 1, 2, NO_STATE), target=1, log_probs=(-1.0, -2.0, -3.0, -to
     return RewardScene(
         histories=HistoryBatch(items=torch.tensor([[3]]), lengths=torch.tensor([1])),
         targets=torch.tensor([target]),
-        target_leaves=LEAVES[target : target + 1],
         leaves=found,
         states=TRIE.prefixes(found),
         log_probs=torch.tensor([log_probs]),
@@ -138,3 +138,24 @@ def test_rewards_that_cannot_be_made_are_refused():
     for name in lacking:
         with pytest.raises(ValueError, match=f"{name} needs "):
             given(name)
+
+
+def test_a_reward_that_fails_is_named(monkeypatch):
+    module = types.ModuleType("mine")
+    module.reward = lambda scene: scene.no_such_thing
+    monkeypatch.setitem(sys.modules, "mine", module)
+    with pytest.raises(ValueError, match="reward 'mine:reward' failed: AttributeError: "):
+        given("mine:reward")
+
+
+def test_who_asks_what_nobody_knows_is_named():
+    open_scene = replace(scene(), targets=None)
+    with pytest.raises(ValueError, match="reward 'exact' failed: ValueError: it asks what came"):
+        given("exact", at=open_scene)
+    assert given("novelty", sources=RewardSources(popularity=np.ones(5, int)), at=open_scene)
+
+
+def test_levels_are_weighed_exactly_under_autocast():
+    with torch.autocast("cpu", torch.bfloat16):
+        earned = given("prefix")
+    assert earned == given("prefix")

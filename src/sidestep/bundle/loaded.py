@@ -110,7 +110,7 @@ class LoadedRecommender:
         Args:
             network: the one of before, with other weights.
             head: its value head, if that was there and learned with it. What else was learned on
-                the states of before is left out.
+                the states of before is left out, but the item head, which is part of the network.
         """
         made = replace(self, network=network, process_reward=None)
         manifest = made.manifest.model_copy(update={"process_reward": None})

@@ -143,11 +143,13 @@ def _likelihood_of(backbone: Path) -> dict[str, Any]:
 
     Nothing where no folder tells; what then does not fit the network is refused in its own words.
     """
-    at = backbone
-    while (file := RunFolder(at).config).is_file():
-        content = read_yaml(file)
+    at: str | None = str(backbone)
+    while at is not None:
+        folder = Path(at)
+        file = RunFolder(folder.parent if folder.name == "bundle" else folder).config
+        content = read_yaml(file) if file.is_file() else {}
         objective = content.get("objective")
         if content.get("kind") == "transformer":
             return objective if isinstance(objective, dict) else {}
-        at = Path(str(content.get("backbone", "")))
+        at = content.get("backbone")
     return {}

@@ -1,8 +1,10 @@
 """Recipes: the ways to improve a trained policy that have a name, as configurations of a run.
 
-What a recipe says is what `--set` and a file may say over it. Names are those of results files.
+What a recipe says is what `--set` and a file may say over it. Names are those of results files,
+where ours is called grpo-beam-open.
 """
 
+import copy
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -59,7 +61,7 @@ def align_recipe(name: AlignRecipe) -> dict[str, Any]:
         training["learning_rate"] = 2e-4
     return {
         "kind": "align",
-        "objective": dict(_OBJECTIVES[name]),
+        "objective": copy.deepcopy(dict(_OBJECTIVES[name])),
         "training": training,
         "validation": dict(_VALIDATION),
     }

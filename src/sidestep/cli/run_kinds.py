@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from sidestep.baselines.item_scores import SasRecRecommender
 from sidestep.bundle.folder import load, save_bundle, save_loaded
 from sidestep.bundle.loaded import LoadedRecommender
-from sidestep.bundle.manifest import ValueUse
+from sidestep.bundle.manifest import MANIFEST, ValueUse
 from sidestep.bundle.networks import Network
 from sidestep.catalog.catalog import Catalog
 from sidestep.catalog.leaf_embeddings import LeafEmbeddings
@@ -47,11 +47,13 @@ from sidestep.data.dataset import Dataset
 from sidestep.data.splits import Split
 from sidestep.data.windows import Windows, training_windows
 from sidestep.embedding.vectors import load_vectors
+from sidestep.files import file_sha256
 from sidestep.model.process_reward import ProcessRewardModel
 from sidestep.model.sasrec import SasRec
 from sidestep.model.semantic_id_model import SemanticIdModel
 from sidestep.model.transformer import Transformer
 from sidestep.model.value_head import ValueHead
+from sidestep.search.ved import ValueGuidedDecoding
 from sidestep.step import HistoryBatch
 from sidestep.training.alignment import AlignmentObjective
 from sidestep.training.preference import PreferenceObjective
@@ -296,11 +298,23 @@ class _AlignmentTraining(RunTraining[AlignmentObjective]):
 
     def train(self, course: Course) -> Trained[AlignmentObjective]:
         material = self.material
-        return train_policy(material.split, material.catalog, self.objective, course=course)
+        return train_policy(
+            material.split,
+            material.catalog,
+            self.objective,
+            course=course,
+            about=_sources_sha256(self.config),
+        )
 
     def save(self, path: Path, network: AlignmentObjective, origin: Origin) -> None:
-        head = network.head if self.config.objective.value is not None else None
-        _save_beside(path, self.backbone.with_moved_network(network.policy, head), origin)
+        value = self.config.objective.value
+        made = self.backbone.with_moved_network(network.policy, None)
+        if value is not None and network.head is not None:
+            before = self.backbone.value_use
+            assert before is not None, "its head was loaded with its use"
+            use = ValueUse(guidance=before.guidance, gamma=value.gamma)
+            made = made.with_value_head(network.head, use)
+        _save_beside(path, made, origin)
 
 
 @dataclass(frozen=True, slots=True)
@@ -401,6 +415,12 @@ def _alignment(
             f"rollouts: {search} reads values, and the backbone {config.backbone} has no value "
             "head; train one beside it with a run of kind value, and name that run."
         )
+    policy = config.objective.rollouts.policy()
+    if isinstance(policy, ValueGuidedDecoding):
+        try:
+            policy.tokens(catalog.num_levels)
+        except ValueError as error:
+            raise ValueError(f"rollouts: {error}") from error
     embeddings = None
     if config.embeddings is not None:
         embeddings = LeafEmbeddings.of(_embeddings(config.embeddings, catalog), catalog.trie)
@@ -420,6 +440,18 @@ def _alignment(
         head=backbone.value_head,
         embeddings=embeddings,
     )
+
+
+def _sources_sha256(config: AlignRun) -> dict[str, str]:
+    """What tells the files that rewards are made from apart, by their keys."""
+    files = {}
+    if config.embeddings is not None:
+        files["embeddings"] = Path(config.embeddings)
+    if config.collaborative is not None:
+        folder = Path(config.collaborative)
+        inner = folder / "bundle"
+        files["collaborative"] = (inner if inner.is_dir() else folder) / MANIFEST
+    return {name: file_sha256(file) for name, file in files.items()}
 
 
 def _collaborative(config: AlignRun, dataset: Dataset) -> ItemScores:

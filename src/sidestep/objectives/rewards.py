@@ -32,9 +32,10 @@ def rank_penalty(
     the right one, and in groups without it. Source: the ranking reward of MiniOneRec
     (arXiv:2510.24431). Together with `exact_match` it is the rank-aware reward.
     """
-    ordered = log_probs.masked_fill(~is_candidate, -torch.inf).argsort(
-        dim=1, descending=True, stable=True
-    )
+    # Two sorts: a candidate of no probability still comes before padding.
+    by_prob = log_probs.argsort(dim=1, descending=True, stable=True)
+    is_last = (~is_candidate).gather(1, by_prob).byte().argsort(dim=1, stable=True)
+    ordered = by_prob.gather(1, is_last)
     ranks = torch.empty_like(ordered).scatter_(
         1, ordered, torch.arange(ordered.shape[1], device=ordered.device).expand_as(ordered)
     )
@@ -58,7 +59,8 @@ def prefix_match(
     """
     if len(weights) != is_on_path.shape[2]:
         raise ValueError(f"{len(weights)} weights for semantic IDs of {is_on_path.shape[2]} codes.")
-    return is_on_path.float() @ torch.tensor(weights, device=is_on_path.device)
+    # Not a product of matrices, which autocast would round.
+    return (is_on_path * torch.tensor(weights, device=is_on_path.device)).sum(dim=2)
 
 
 def likeliness(

@@ -18,6 +18,7 @@ from sidestep.catalog.leaf_embeddings import LeafEmbeddings
 from sidestep.catalog.trie import Trie
 from sidestep.data.windows import WindowBatch
 from sidestep.model.semantic_id_model import SemanticIdModel
+from sidestep.model.transformer import Transformer
 from sidestep.model.value_head import ValueHead
 from sidestep.objectives.advantages import group_advantages, node_means, sibling_advantages
 from sidestep.objectives.policy import (
@@ -29,6 +30,8 @@ from sidestep.objectives.policy import (
     mean_per_group,
 )
 from sidestep.objectives.value import is_first_of_prefix, level_weights, shared_prefixes
+from sidestep.search.named import NamedSearch
+from sidestep.search.policy import SearchPolicy
 from sidestep.step import HistoryBatch
 from sidestep.training.alignment_config import AlignmentConfig
 from sidestep.training.candidate_tree import CandidateTree
@@ -95,10 +98,14 @@ class AlignmentObjective(Objective):
         super().__init__()
         self.config, self.max_history = config, max_history
         self.policy = policy.requires_grad_()  # what is loaded from a bundle is frozen
+        item_head = policy.item_head if isinstance(policy, Transformer) else None
+        if config.likelihood is None and item_head is not None:
+            # Only likelihood would move it, and a weight without a gradient stops several devices.
+            item_head.requires_grad_(False)
         self.head = head
         self.trie, self.embeddings = trie, embeddings
         self.rollouts = Rollouts(
-            search=config.rollouts.policy(),
+            search=_search(config),
             reward=rewards,
             repair=config.repair,
             knows_targets=not config.open_prompts,
@@ -328,3 +335,12 @@ class AlignmentObjective(Objective):
     def _copied(self) -> SemanticIdModel:
         """The policy of now, which stays as it is."""
         return copy.deepcopy(self.policy).requires_grad_(False).eval()
+
+
+def _search(config: AlignmentConfig) -> SearchPolicy:
+    """That of the rollouts; what discounts values does so as these are learned, unless told."""
+    settings = config.rollouts.model_extra or {}
+    if config.value is None or config.rollouts.search != "ved" or "gamma" in settings:
+        return config.rollouts.policy()
+    given = {"search": "ved", **settings, "gamma": config.value.gamma}
+    return NamedSearch.model_validate(given).policy()

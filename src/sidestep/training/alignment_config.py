@@ -12,9 +12,10 @@ from sidestep.training.rewards import NEED_TARGETS, RewardTerm
 from sidestep.training.rollouts import Repair
 
 Weighting = Literal["uniform", "policy"]
-"""All alike, as published; or by their shares of the policy's probability, which makes the gradient
-that of the expected reward within the set (minimum risk training, arXiv:1512.02433). It vanishes
-where nothing is to be won, while with uniform weights what a search found is pushed down for ever.
+"""All alike, as published; or by their shares of the policy's probability within the set. With
+`scaling` mean-only and rollouts by the policy of now the gradient is then that of the expected
+reward within the set (minimum risk training, arXiv:1512.02433). It vanishes where nothing is to be
+won, while with uniform weights what a search found is pushed down for ever.
 """
 
 
@@ -133,6 +134,11 @@ class AlignmentConfig(BaseModel):
             raise ValueError(
                 "weighting 'policy' is of whole candidates that the search found: leave "
                 "sibling_weight and the repair 'target' out, or weigh uniformly."
+            )
+        if self.ratio == "sequence" and (self.sibling_weight is not None or self.repair == "hint"):
+            raise ValueError(
+                "ratio 'sequence' is of whole candidates: leave sibling_weight and the repair "
+                "'hint' out, or take the ratio 'token'."
             )
         if self.open_prompts:
             self._refuse_targets()

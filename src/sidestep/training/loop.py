@@ -268,6 +268,7 @@ class _State:
     validations_without_gain: int = 0
     seconds: float = 0.0
     log_bytes: int = 0
+    is_limit_reached: bool = False
     line: Sums
     whole_epoch: Sums
 
@@ -325,7 +326,6 @@ class _Run:
         self.best_weights: Weights | None = None
         self.last_line: dict[str, Any] = {}
         self.learning_rate = 0.0  # of the last step
-        self.is_limit_reached = False
         self.log: TrainingLog | None = None
         self.trackers: Trackers | None = None
         seed_everything(seed + self.accelerator.process_index)
@@ -501,7 +501,7 @@ class _Run:
         budget = self.config.max_seconds
         if self.asked.is_requested:
             stopped = "interrupted"
-        elif self.is_limit_reached:
+        elif self.state.is_limit_reached:
             stopped = "limit"
         elif budget is not None and self._seconds() >= budget:
             stopped = "budget"
@@ -559,7 +559,7 @@ class _Run:
         line = line.plus(Sums(seconds=now - self.mark))
         self.mark = now
         self.last_line = line.means()
-        self.is_limit_reached = self.raw_objective.limit_reached(self.last_line["parts"])
+        self.state.is_limit_reached = self.raw_objective.limit_reached(self.last_line["parts"])
         self.state.whole_epoch = self.state.whole_epoch.plus(line)
         self.tally = Tally(self.device, Sums())
         self._write_line(

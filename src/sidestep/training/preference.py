@@ -4,12 +4,13 @@ import copy
 
 import torch
 from jaxtyping import Bool, Float
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from torch import Tensor
 
 from sidestep.catalog.trie import Trie
 from sidestep.data.windows import WindowBatch
 from sidestep.model.semantic_id_model import SemanticIdModel
+from sidestep.model.transformer import Transformer
 from sidestep.objectives.preference import softmax_dpo_loss
 from sidestep.search.named import NamedSearch
 from sidestep.search.policy import Scope
@@ -35,6 +36,16 @@ class PreferenceConfig(BaseModel):
     likelihood_weight: float | None = Field(None, gt=0)
     """Weight of the negative log-likelihood of what came next; None leaves it out."""
 
+    @field_validator("candidates")
+    @classmethod
+    def _reads_no_values(cls, candidates: NamedSearch) -> NamedSearch:
+        if candidates.search in ("ved", "value-beam"):
+            raise ValueError(
+                f"{candidates.search} searches by values, which would not follow the policy; take "
+                "beam or sampling"
+            )
+        return candidates
+
     targets_per_window: int | None = Field(1, ge=1)
     """The latest positions of each window that are searched for; None takes all."""
 
@@ -55,6 +66,8 @@ class PreferenceObjective(Objective):
         """
         super().__init__()
         self.policy = policy.requires_grad_()  # what is loaded from a bundle is frozen
+        if isinstance(policy, Transformer) and policy.item_head is not None:
+            policy.item_head.requires_grad_(False)  # nothing here moves it
         # In a list: it never changes, so no checkpoint needs it.
         self._reference = [copy.deepcopy(policy).requires_grad_(False).eval()]
         self.trie = trie

@@ -57,8 +57,7 @@ class RewardScene:
     """What a reward may look at: candidates, and what came next.
 
     histories: before the target.
-    targets: the items that came next.
-    target_leaves: their leaves.
+    targets: the items that came next; None where nobody knows them.
     leaves: the candidates; `NO_STATE` is padding.
     states: of each candidate's prefixes of 1 to L codes.
     log_probs: of the candidates under the policy.
@@ -67,13 +66,28 @@ class RewardScene:
     """
 
     histories: HistoryBatch
-    targets: Int[Tensor, " users"]
-    target_leaves: Int[Tensor, " users"]
+    targets: Int[Tensor, " users"] | None
     leaves: Int[Tensor, "users candidates"]
     states: Int[Tensor, "users candidates levels"]
     log_probs: Float[Tensor, "users candidates"]
     is_candidate: Bool[Tensor, "users candidates"]
     trie: Trie
+
+    @property
+    def known_targets(self) -> Int[Tensor, " users"]:
+        """The items that came next.
+
+        Raises:
+            ValueError: nobody knows them.
+        """
+        if self.targets is None:
+            raise ValueError("it asks what came next, which nobody knows after open prompts.")
+        return self.targets
+
+    @property
+    def target_leaves(self) -> Int[Tensor, " users"]:
+        """The leaves of the items that came next; an error as of `known_targets`."""
+        return self.trie.leaf_of(self.known_targets)
 
     @property
     def is_target(self) -> Bool[Tensor, "users candidates"]:
@@ -133,11 +147,16 @@ class Rewards:
         """The sum; 0 at padding.
 
         Raises:
-            ValueError: a reward gave another shape, NaN or infinity; names it.
+            ValueError: a reward failed, or gave another shape, NaN or infinity; names it.
         """
         total = torch.zeros(scene.leaves.shape, device=scene.leaves.device)
         for term, reward in self._terms:
-            given = reward(scene)
+            try:
+                given = reward(scene)
+            except Exception as error:
+                raise ValueError(
+                    f"reward {term.reward!r} failed: {type(error).__name__}: {error}"
+                ) from error
             if not isinstance(given, Tensor) or given.shape != scene.leaves.shape:
                 shape = tuple(given.shape) if isinstance(given, Tensor) else type(given).__name__
                 raise ValueError(
@@ -214,11 +233,11 @@ def _prefix(sources: RewardSources) -> Reward:
 
 
 def _semantic(sources: RewardSources) -> Reward:
-    embeddings = _given(sources.embeddings, "semantic", "embeddings, of 'sidestep embed'")
+    placed = [_given(sources.embeddings, "semantic", "embeddings, of 'sidestep embed'")]
 
     def reward(scene: RewardScene) -> Tensor:
-        placed = embeddings.to(scene.leaves.device)
-        return target_cosines(placed.at(scene.leaves), placed.items[scene.targets])
+        placed[0] = embeddings = placed[0].to(scene.leaves.device)
+        return target_cosines(embeddings.at(scene.leaves), embeddings.items[scene.known_targets])
 
     return reward
 
@@ -252,7 +271,7 @@ def _category(sources: RewardSources) -> Reward:
 
     def reward(scene: RewardScene) -> Tensor:
         of_items = categories.to(scene.leaves.device)
-        return category_match(of_items[_first_items(scene)], of_items[scene.targets])
+        return category_match(of_items[_first_items(scene)], of_items[scene.known_targets])
 
     return reward
 

@@ -19,8 +19,8 @@ def figures_of_group(
 
     reward, best_reward, reward_range: of a group. zero_advantage: share of groups from which
     nothing is learned. diversity: mean over pairs of candidates of the share of levels at which
-    they have parted. candidates: of a group. tokens: spent on a prompt. entropy_l: of code l at the
-    nodes passed, in nats.
+    they have parted, in groups that have a pair. candidates: of a group. tokens: spent on a
+    prompt. entropy_l: of code l at the nodes passed, in nats.
 
     Args:
         group: see there.
@@ -33,13 +33,14 @@ def figures_of_group(
     worst = group.rewards.masked_fill(~is_member, torch.inf).amin(dim=1)
     # Over ordered pairs of different candidates; the mean over levels of those still shared.
     shared = shared_prefixes(tree.states, is_member).float().mean(dim=1).sum(dim=(1, 2)) - counts
-    pairs = (counts * (counts - 1)).clamp(min=1)
+    pairs = counts * (counts - 1)
+    apart = (1 - shared / pairs.clamp(min=1)) * (pairs > 0)
     figures = {
         "reward": (group.rewards.sum(dim=1) / counts).mean(),
         "best_reward": best.mean(),
         "reward_range": (best - worst).mean(),
         "zero_advantage": (~group.learns).float().mean(),
-        "diversity": (1 - shared / pairs).mean(),
+        "diversity": apart.sum() / (pairs > 0).sum().clamp(min=1),
         "candidates": counts.float().mean(),
         "tokens": group.tokens.float().mean(),
     }

@@ -13,9 +13,9 @@ from sidestep.catalog.trie import NO_STATE, Trie
 from sidestep.model.semantic_id_model import SemanticIdModel
 from sidestep.model.value_head import ValuedModel, ValueHead
 from sidestep.objectives.advantages import is_informative
-from sidestep.search.policy import Scope, SearchPolicy
+from sidestep.search.policy import Scope, SearchPolicy, reads_values
 from sidestep.search.sampling import Sampling
-from sidestep.step import HistoryBatch
+from sidestep.step import HistoryBatch, StepModel
 from sidestep.training.candidate_tree import CandidateTree
 from sidestep.training.rewards import Reward, RewardScene
 
@@ -25,10 +25,14 @@ Repair = Literal["none", "target", "hint", "resample", "drop"]
 none: it counts as a group of no advantage. target: the item that came next joins it. hint: it is
 searched again below the first codes of the item that came next, as few as give different rewards;
 the codes that were hinted are learned by likelihood (HCGRec, arXiv:2608.11980). resample: it is
-drawn again from a hot policy. drop: it does not count at all (DAPO, arXiv:2503.14476).
+drawn again from a hot policy. drop: it does not count at all (DAPO, arXiv:2503.14476), and a batch
+counts by its prompts however few of its groups do.
 """
 
 _RESAMPLING_TEMPERATURE = 2.0
+
+_RESAMPLING_SEED = 1_000_003
+"""Far from the seeds of the search itself: its draws would else come again, only hotter."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,7 +131,8 @@ class Rollouts:
             trie: of the catalog.
             step: number of the round, which random searches draw by.
         """
-        found = self._searched(_seeded(self.search, step), model, histories, trie)
+        search = _seeded(self.search, step)
+        found = self._searched(search, model, histories, trie)
         group = self._judged(found, histories, targets, trie)
         if self.repair == "target":
             is_own = group.tree.leaves == trie.leaf_of(targets)[:, None]
@@ -135,18 +140,21 @@ class Rollouts:
             return self._rewarded(group, histories, targets, group.is_member | missed, trie)
         if self.repair == "resample":
             hot = Sampling(
-                num_samples=found.leaves.shape[1], temperature=_RESAMPLING_TEMPERATURE, seed=step
+                num_samples=found.leaves.shape[1],
+                temperature=_RESAMPLING_TEMPERATURE,
+                seed=_RESAMPLING_SEED + step,
             )
             again = found.replaced(
                 ~group.learns, lambda rows: self._searched(hot, model, histories.select(rows), trie)
             )
             return self._judged(again, histories, targets, trie)
         if self.repair == "hint":
-            return self._hinted(model, histories, targets, trie, found, group)
+            return self._hinted(search, model, histories, targets, trie, found, group)
         return group
 
     def _hinted(
         self,
+        search: SearchPolicy,
         model: SemanticIdModel,
         histories: HistoryBatch,
         targets: Int[Tensor, " users"],
@@ -164,7 +172,7 @@ class Rollouts:
             found = found.replaced(
                 ~group.learns,
                 lambda rows, hints=hints: self._searched(  # type: ignore[misc]
-                    self.search, model, histories.select(rows), trie, below=hints[rows]
+                    search, model, histories.select(rows), trie, below=hints[rows]
                 ),
             )
             group = self._judged(found, histories, targets, trie)
@@ -180,7 +188,9 @@ class Rollouts:
         below: Int[Tensor, " users"] | None = None,
     ) -> _Found:
         """What a search finds, with the values of now if there are any."""
-        valued = model if self.head is None else ValuedModel(model, self.head)
+        valued: StepModel[Any] = model
+        if self.head is not None and reads_values(search):
+            valued = ValuedModel(model, self.head)
         candidates = search.search(valued, histories, Scope(trie=trie, below=below))
         return _Found(
             leaves=candidates.leaves, log_probs=candidates.log_probs, tokens=candidates.tokens
@@ -216,8 +226,7 @@ class Rollouts:
         """The group with such members, and their rewards."""
         scene = RewardScene(
             histories=histories,
-            targets=targets,
-            target_leaves=trie.leaf_of(targets),
+            targets=targets if self.knows_targets else None,
             leaves=group.tree.leaves.masked_fill(~is_member, NO_STATE),
             states=group.tree.states,
             log_probs=group.log_probs,

@@ -295,10 +295,24 @@ def train_value(
     return Trained(network=head, result=result)
 
 
-def train_policy(split: Split, catalog: Catalog, objective: P, *, course: Course) -> Trained[P]:
+def train_policy(
+    split: Split,
+    catalog: Catalog,
+    objective: P,
+    *,
+    course: Course,
+    about: Mapping[str, Any] | None = None,
+) -> Trained[P]:
     """Trains a policy further, on rewards or preferences.
 
     The best weights are chosen by plain beam search, whatever the objective searches by.
+
+    Args:
+        split: the rows to learn from and to choose by.
+        catalog: the semantic IDs; its item indices are those of the split.
+        objective: holds the policy.
+        course: how the training goes.
+        about: what else the rewards are made from, as JSON; a resumed run must have the same.
 
     Returns:
         The objective, whose policy, and head if it learned too, have the best weights.
@@ -324,6 +338,7 @@ def train_policy(split: Split, catalog: Catalog, objective: P, *, course: Course
             "policy": _weights_sha256(objective.policy.state_dict()),
             "head": None if head is None else _weights_sha256(head.state_dict()),
             "config": config.model_dump(mode="json"),
+            "sources": dict(about or {}),
         },
         windows=prompt_windows(split, config, max_history=course.max_history),
     )

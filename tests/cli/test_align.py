@@ -157,7 +157,7 @@ def test_a_dry_run_tells_sizes(shop, aligned, tmp_path):
         (("--recipe", "vstar"), "value: the backbone has no value head; train one beside it"),
         (("--set", "objective.rollouts={search: ved}"), "ved reads values, and the backbone"),
         (("--set", "objective.rewards=[{reward: exat}]"), "perhaps 'exact' is meant"),
-        (("--set", "objective.rewards=[{reward: semantic}]"), "semantic needs embeddings"),
+        (("--set", "objective.rewards=[{reward: semantic}]"), "semantic needs the vectors of"),
         (("--set", "objective.rewards=[{reward: item-head}]"), "item-head needs a backbone with"),
         (("--collaborative", "nowhere"), "collaborative: nowhere: no bundle here"),
         (("--embeddings", "nowhere.npy"), "embeddings: nowhere.npy: no vectors here"),
@@ -170,6 +170,13 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(shop, tmp_path,
     message = refused(*aligning(shop / "beam", tmp_path / "run"), *more)
     assert words in message
     assert not (tmp_path / "run").exists()
+
+
+def test_what_is_not_there_or_would_be_written_into_is_refused(shop, tmp_path):
+    assert "nowhere: does not exist" in refused(*aligning(tmp_path / "nowhere", tmp_path / "run"))
+    inside = shop / "beam" / "inside"
+    assert "lies within the backbone" in refused(*aligning(shop / "beam", inside))
+    assert not inside.exists()
 
 
 def test_a_bundle_alone_needs_the_dataset(shop, tmp_path):

@@ -125,6 +125,14 @@ def test_a_users_own_reward_is_added_up(monkeypatch):
     assert given("exact", "mine:reward") == [0.0, 11.0, 0.0, 0.0]
 
 
+@pytest.mark.parametrize("source", ["x = (", "raise SystemExit(7)", "1 / 0"])
+def test_a_module_that_does_not_even_load_is_named(tmp_path, monkeypatch, source):
+    (tmp_path / "broken_reward.py").write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ValueError, match="'broken_reward:reward' cannot be imported"):
+        given("broken_reward:reward")
+
+
 def test_rewards_that_cannot_be_made_are_refused():
     with pytest.raises(ValueError, match="unknown reward 'exat'; perhaps 'exact' is meant"):
         given("exat")
@@ -132,8 +140,9 @@ def test_rewards_that_cannot_be_made_are_refused():
         given("no_such_module:reward")
     with pytest.raises(ValueError, match="'math:pi' is a float, not a function"):
         given("math:pi")
-    with pytest.raises(ValueError, match="name at least one"):
-        Rewards([], RewardSources())
+    for terms in ([], [RewardTerm(reward="exact", weight=0.0)]):
+        with pytest.raises(ValueError, match="name at least one"):
+            Rewards(terms, RewardSources())
     lacking = {name for name in REWARDS if name not in {"exact", "rank", "rank-aware", "prefix"}}
     for name in lacking:
         with pytest.raises(ValueError, match=f"{name} needs "):

@@ -130,6 +130,8 @@ def _dataset_of(backbone: Path, dataset: Path | None) -> Path:
     """The folder that was given, or that the run says it was trained on."""
     if dataset is not None:
         return dataset
+    if not backbone.exists():
+        raise FileNotFoundError(f"{backbone}: does not exist; name a trained run.")
     if not (backbone / "run.json").is_file():
         raise ValueError(
             f"{backbone}: is no run's folder, which would say what it was trained on; give "

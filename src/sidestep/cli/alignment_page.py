@@ -7,6 +7,7 @@ import numpy as np
 
 from sidestep import __version__
 from sidestep.cli.config import AlignRun
+from sidestep.cli.console import say
 from sidestep.cli.environment import command_line, git_commit, machine
 from sidestep.cli.runs import RunFolder, RunInfo
 from sidestep.data.windows import Windows, window_batch
@@ -40,6 +41,7 @@ def write_alignment_page(
     """
     compression = None
     if config.objective.learns_from_rewards:
+        say(f"Measuring what advantages tell, for {folder.alignment_page}.")
         compression = final_compression(objective, prompts, batch_size=config.training.batch_size)
     num_prompts = min(NUM_PROMPTS, len(prompts))
     write_page(
@@ -51,8 +53,8 @@ def write_alignment_page(
             compression=compression,
             compression_lead="Where candidates that share a prefix get similar rewards, advantages "
             "in the whole group hardly part them; those among siblings are scaled anew below every "
-            "prefix. Measured with the final weights and the rollouts and rewards of the training, "
-            f"on {num_prompts:,} of its prompts.",
+            "prefix. Measured with the final weights, without dropout, and the rollouts and rewards "
+            f"of the training, on {num_prompts:,} of its prompts.",
             facts=_facts(folder, config, info),
         ),
     )

@@ -30,6 +30,11 @@ def load_backbone(
     path = Path(config.backbone)
     if out.resolve() in (path.resolve(), path.resolve().parent):
         raise ValueError(f"{out}: is the backbone's own folder; choose another one for --out.")
+    if path.resolve() in out.resolve().parents:
+        raise ValueError(
+            f"{out}: lies within the backbone {path}, which stays as it is; choose another folder "
+            "for --out."
+        )
     try:
         loaded = load(path, device="cpu")
     except FileNotFoundError as error:

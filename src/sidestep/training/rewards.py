@@ -139,8 +139,10 @@ class Rewards:
         Raises:
             ValueError: there is none, one is unknown, or what it needs is missing.
         """
-        if not terms:
-            raise ValueError("rewards: name at least one; without any nothing can be learned.")
+        if not any(term.weight for term in terms):
+            raise ValueError(
+                "rewards: name at least one of a weight other than 0; else nothing can be learned."
+            )
         self._terms = [(term, _reward(term.reward, sources)) for term in terms]
 
     def __call__(self, scene: RewardScene) -> Float[Tensor, "users candidates"]:
@@ -195,10 +197,10 @@ def _imported(path: str) -> Reward:
     module, _, name = path.partition(":")
     try:
         found = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
+    except (Exception, SystemExit) as error:  # a user's module may do anything
         raise ValueError(
-            f"rewards: {path!r:.80} cannot be imported ({error}); it must be "
-            "package.module:function, and importable from where you are."
+            f"rewards: {path!r:.80} cannot be imported ({type(error).__name__}: {error}); it must "
+            "be package.module:function, and importable from where you are."
         ) from error
     if not callable(found):
         raise ValueError(f"rewards: {path!r:.80} is a {type(found).__name__}, not a function.")
@@ -233,7 +235,9 @@ def _prefix(sources: RewardSources) -> Reward:
 
 
 def _semantic(sources: RewardSources) -> Reward:
-    placed = [_given(sources.embeddings, "semantic", "embeddings, of 'sidestep embed'")]
+    placed = [
+        _given(sources.embeddings, "semantic", "the vectors of 'sidestep embed' (--embeddings)")
+    ]
 
     def reward(scene: RewardScene) -> Tensor:
         placed[0] = embeddings = placed[0].to(scene.leaves.device)
@@ -243,7 +247,7 @@ def _semantic(sources: RewardSources) -> Reward:
 
 
 def _collaborative(sources: RewardSources) -> Reward:
-    needed = "collaborative, a run of kind sasrec on the same dataset"
+    needed = "a run of kind sasrec on the same dataset (--collaborative)"
     return _by_items(_given(sources.collaborative, "collaborative", needed))
 
 

@@ -53,7 +53,7 @@ def write_alignment_page(
             compression=compression,
             compression_lead="Where candidates that share a prefix get similar rewards, advantages "
             "in the whole group hardly part them; those among siblings are scaled anew below every "
-            "prefix. Measured with the final weights, without dropout, and the rollouts and rewards "
+            "prefix. Measured with the final weights, without dropout, the rollouts and rewards "
             f"of the training, on {num_prompts:,} of its prompts.",
             facts=_facts(folder, config, info),
         ),

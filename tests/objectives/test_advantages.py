@@ -6,10 +6,9 @@ from hypothesis import strategies as st
 from sidestep.objectives.advantages import (
     group_advantages,
     is_informative,
-    node_means,
     sibling_advantages,
 )
-from sidestep.objectives.value import is_first_of_prefix, shared_prefixes
+from sidestep.objectives.value import is_first_of_prefix, mean_below, shared_prefixes
 
 ALL = torch.ones(1, 4, dtype=torch.bool)
 
@@ -20,7 +19,7 @@ def siblings(rewards, prefixes, is_candidate=None, **options):
     if is_candidate is None:
         is_candidate = torch.ones(numbers.shape[:2], dtype=torch.bool)
     shared = shared_prefixes(numbers, is_candidate)
-    scores = node_means(torch.tensor([rewards]), shared)
+    scores = mean_below(torch.tensor([rewards]), shared)
     return sibling_advantages(scores, shared, is_first_of_prefix(shared), **options)[0]
 
 
@@ -118,7 +117,7 @@ def test_users_do_not_mix(seed):
 
     def advantages(rows):
         shared = shared_prefixes(prefixes[rows], is_candidate[rows])
-        scores = node_means(rewards[rows], shared)
+        scores = mean_below(rewards[rows], shared)
         return sibling_advantages(scores, shared, is_first_of_prefix(shared))
 
     both = advantages(slice(0, 2))

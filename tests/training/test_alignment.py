@@ -465,3 +465,8 @@ def test_values_are_discounted_in_the_search_as_they_are_learned():
     assert an_objective(rollouts=ved, value={"gamma": 0.8}).rollouts.search.gamma == 0.8
     told = {**ved, "gamma": 0.7}
     assert an_objective(rollouts=told, value={"gamma": 0.8}).rollouts.search.gamma == 0.7
+
+
+def test_values_in_the_loop_refuse_weights_of_which_none_counts():
+    with pytest.raises(ValueError, match="no level has a weight above 0"):
+        AlignmentConfig.model_validate({"value": {"weights": (0.0, 0.0)}})

@@ -77,11 +77,9 @@ def align(
         content["collaborative"] = str(collaborative)
     if recipe == "sft-continued":
         content["objective"]["likelihood"] = _likelihood_of(backbone)
-    run = checked_run(with_settings(content, settings or []), f"--recipe {recipe}")
     train_by(
-        run,
+        checked_run(with_settings(content, settings or []), f"--recipe {recipe}"),
         dataset=_dataset_of(backbone, dataset),
-        catalog=None,
         out=out,
         seed=seed,
         resume=resume,
@@ -113,11 +111,9 @@ def prefer(
       --set objective.beta=0.5
     """
     content = {**prefer_recipe(recipe), "backbone": str(backbone)}
-    run = checked_run(with_settings(content, settings or []), f"--recipe {recipe}")
     train_by(
-        run,
+        checked_run(with_settings(content, settings or []), f"--recipe {recipe}"),
         dataset=_dataset_of(backbone, dataset),
-        catalog=None,
         out=out,
         seed=seed,
         resume=resume,

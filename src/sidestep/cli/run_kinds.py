@@ -9,18 +9,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-import numpy as np
-import polars as pl
-import torch
 from torch import Tensor, nn
 
-from sidestep.baselines.item_scores import SasRecRecommender
-from sidestep.bundle.folder import load, save_bundle, save_loaded
+from sidestep.bundle.folder import save_bundle, save_loaded
 from sidestep.bundle.loaded import LoadedRecommender
-from sidestep.bundle.manifest import MANIFEST, ValueUse
+from sidestep.bundle.manifest import ValueUse
 from sidestep.bundle.networks import Network
 from sidestep.catalog.catalog import Catalog
-from sidestep.catalog.leaf_embeddings import LeafEmbeddings
 from sidestep.cli.backbones import load_backbone
 from sidestep.cli.config import (
     AlignRun,
@@ -37,34 +32,27 @@ from sidestep.cli.config import (
 from sidestep.cli.inputs import (
     flat_catalog,
     popularity_of,
-    refuse_other_data,
     refuse_other_items,
     split_of,
     warn_of_other_split,
 )
 from sidestep.cli.memory import refuse_beyond_memory, refuse_prefixes_beyond_memory
+from sidestep.cli.reward_sources import embeddings_of, reward_sources, sources_sha256
 from sidestep.data.dataset import Dataset
 from sidestep.data.splits import Split
 from sidestep.data.windows import Windows, training_windows
-from sidestep.embedding.vectors import load_vectors
-from sidestep.files import file_sha256
 from sidestep.model.process_reward import ProcessRewardModel
 from sidestep.model.sasrec import SasRec
 from sidestep.model.semantic_id_model import SemanticIdModel
 from sidestep.model.transformer import Transformer
 from sidestep.model.value_head import ValueHead
 from sidestep.search.ved import ValueGuidedDecoding
-from sidestep.step import HistoryBatch
 from sidestep.training.alignment import AlignmentObjective
 from sidestep.training.preference import PreferenceObjective
-from sidestep.training.rewards import ItemScores, Rewards, RewardSources, item_head_scores
+from sidestep.training.rewards import Rewards
 from sidestep.training.stages import (
     Course,
     Trained,
-    new_process_reward,
-    new_sasrec,
-    new_transformer,
-    new_value_head,
     prompt_windows,
     train_policy,
     train_process_reward,
@@ -72,6 +60,12 @@ from sidestep.training.stages import (
     train_semantic_id_model,
     train_value,
     value_windows,
+)
+from sidestep.training.untrained import (
+    new_process_reward,
+    new_sasrec,
+    new_transformer,
+    new_value_head,
 )
 
 N = TypeVar("N", bound=nn.Module)
@@ -303,7 +297,7 @@ class _AlignmentTraining(RunTraining[AlignmentObjective]):
             material.catalog,
             self.objective,
             course=course,
-            about=_sources_sha256(self.config),
+            about=sources_sha256(self.config),
         )
 
     def save(self, path: Path, network: AlignmentObjective, origin: Origin) -> None:
@@ -400,7 +394,7 @@ def _prepared_beside(
             refuse_prefixes_beyond_memory(config, catalog.trie.num_nodes())
             return _ProcessRewardTraining(material, config, backbone)
         case ValueRun():
-            embeddings = _embeddings(config.embeddings, catalog)
+            embeddings = embeddings_of(config.embeddings, catalog)
             return _ValueTraining(material, config, backbone, embeddings)
 
 
@@ -421,16 +415,7 @@ def _alignment(
             policy.tokens(catalog.num_levels)
         except ValueError as error:
             raise ValueError(f"rollouts: {error}") from error
-    embeddings = None
-    if config.embeddings is not None:
-        embeddings = LeafEmbeddings.of(_embeddings(config.embeddings, catalog), catalog.trie)
-    sources = RewardSources(
-        embeddings=embeddings,
-        collaborative=None if config.collaborative is None else _collaborative(config, dataset),
-        item_head=item_head_scores(network),
-        categories=_categories(dataset),
-        popularity=popularity_of(material.split, catalog.num_items),
-    )
+    sources = reward_sources(config, dataset, material.split, catalog, network)
     return AlignmentObjective(
         network,
         catalog.trie,
@@ -438,61 +423,8 @@ def _alignment(
         config.objective,
         max_history=material.max_history,
         head=backbone.value_head,
-        embeddings=embeddings,
+        embeddings=sources.embeddings,
     )
-
-
-def _sources_sha256(config: AlignRun) -> dict[str, str]:
-    """What tells the files that rewards are made from apart, by their keys."""
-    files = {}
-    if config.embeddings is not None:
-        files["embeddings"] = Path(config.embeddings)
-    if config.collaborative is not None:
-        folder = Path(config.collaborative)
-        inner = folder / "bundle"
-        files["collaborative"] = (inner if inner.is_dir() else folder) / MANIFEST
-    return {name: file_sha256(file) for name, file in files.items()}
-
-
-def _collaborative(config: AlignRun, dataset: Dataset) -> ItemScores:
-    """The scores of the SASRec that a configuration names."""
-    assert config.collaborative is not None
-    try:
-        loaded = load(Path(config.collaborative), device="cpu")
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"collaborative: {error}") from error
-    if not isinstance(loaded.network, SasRec):
-        raise ValueError(
-            f"collaborative: {config.collaborative} is {loaded.kind}; name a run of kind sasrec."
-        )
-    refuse_other_data(loaded, dataset)
-    network = loaded.network
-
-    def scores(histories: HistoryBatch) -> Tensor:
-        network.to(histories.items.device)
-        return SasRecRecommender(network).scores(histories.latest(loaded.max_history))
-
-    return scores
-
-
-def _categories(dataset: Dataset) -> np.ndarray | None:
-    """A number per item and distinct text of the column `categories`, -1 where there is none."""
-    if "categories" not in dataset.items.frame.columns:
-        return None
-    column = dataset.items.frame["categories"]
-    ranks = column.rank("dense").cast(pl.Int64).fill_null(0) - 1
-    found: np.ndarray = ranks.to_numpy()
-    return found
-
-
-def _embeddings(file: str, catalog: Catalog) -> Tensor:
-    """What rewards compare the items of the catalog by."""
-    path = Path(file)
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"embeddings: {path}: no vectors here; make them with 'sidestep embed'."
-        )
-    return torch.from_numpy(load_vectors(path, item_ids=catalog.item_ids.to_pylist()))
 
 
 def _network_of(backbone: LoadedRecommender) -> SemanticIdModel:

@@ -80,7 +80,7 @@ def train_by(
     run: AnyRun,
     *,
     dataset: Path,
-    catalog: Path | None,
+    catalog: Path | None = None,
     out: Path,
     seed: int,
     resume: bool,

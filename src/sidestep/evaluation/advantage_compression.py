@@ -18,11 +18,10 @@ from sidestep.objectives.advantages import (
     Scaling,
     below_parents,
     group_advantages,
-    node_means,
     sibling_advantages,
     siblings,
 )
-from sidestep.objectives.value import is_first_of_prefix, shared_prefixes
+from sidestep.objectives.value import is_first_of_prefix, mean_below, shared_prefixes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +109,7 @@ def advantage_compression(
     is_first = is_first_of_prefix(shared)
     below, is_sibling = below_parents(shared), siblings(shared, is_first)
     whole = group_advantages(rewards.double(), is_member, scaling=scaling)
-    scores = node_means(rewards.double(), shared)
+    scores = mean_below(rewards.double(), shared)
     among = sibling_advantages(scores, shared, is_first, scaling=scaling)
     num_levels = states.shape[2]
     # One candidate stands for each parent, as one does for each of its prefixes.
@@ -122,7 +121,7 @@ def advantage_compression(
     return AdvantageCompression(
         depths=levels[chosen].cpu().numpy(),
         overlaps=overlaps[chosen].cpu().numpy(),
-        group_spreads=_spreads(node_means(whole, shared), is_sibling)[chosen].cpu().numpy(),
+        group_spreads=_spreads(mean_below(whole, shared), is_sibling)[chosen].cpu().numpy(),
         sibling_spreads=_spreads(among, is_sibling)[chosen].cpu().numpy(),
     )
 

@@ -47,31 +47,9 @@ def group_advantages(
     shares = shares / shares.sum(dim=1, keepdim=True).clamp(min=1e-300)
     centred = values - (shares * values).sum(dim=1, keepdim=True)
     std = (shares * centred.square()).sum(dim=1, keepdim=True).sqrt()
-    if scaling == "std":
-        advantages = centred / (std + epsilon)
-    elif scaling == "leave-one-out":
-        # The mean of the others lies further off, by the share that is not one's own.
-        advantages = centred / (1 - shares).clamp(min=1e-12)
-    else:
-        advantages = centred
+    advantages = _scaled(centred, std, shares, scaling, epsilon)
     advantages = advantages.masked_fill(is_candidate.sum(dim=1, keepdim=True) < 2, 0.0)
     return advantages.masked_fill(~is_candidate, 0.0).to(rewards.dtype)
-
-
-def node_means(
-    rewards: Float[Tensor, "users candidates"],
-    shared: Bool[Tensor, "users levels candidates candidates"],
-) -> Float[Tensor, "users candidates levels"]:
-    """R̄ of V-STAR, eq. 17: mean reward of the candidates that share each prefix; 0 at padding.
-
-    Args:
-        rewards: of the candidates.
-        shared: which candidates share their prefix of each length, see `value.shared_prefixes`.
-    """
-    counts = shared.sum(dim=3).clamp(min=1)
-    # Not a product of matrices: at padding rewards may be anything, NaN too.
-    below = torch.where(shared, rewards.detach().double()[:, None, None], 0.0)
-    return (below.sum(dim=3) / counts).movedim(1, 2).to(rewards.dtype)
 
 
 def sibling_advantages(
@@ -91,7 +69,7 @@ def sibling_advantages(
     share a prefix repeat its advantage. Source: V-STAR (arXiv:2602.10699), eq. 15-18.
 
     Args:
-        scores: R̄ of each candidate's prefixes, see `node_means`.
+        scores: R̄ of each candidate's prefixes, eq. 17, see `value.mean_below`.
         shared: which candidates share their prefix of each length.
         is_first: True at one candidate of each distinct prefix.
     """
@@ -99,11 +77,13 @@ def sibling_advantages(
     is_sibling = siblings(shared, is_first)
     by_level = scores.detach().double().movedim(2, 1)
     mean = _mean(by_level[:, :, None], is_sibling)
-    counts = is_sibling.sum(dim=3).double()
+    counts = is_sibling.sum(dim=3)
     squares = (by_level[:, :, None] - mean[..., None]).square()
     std = _mean(squares, is_sibling).sqrt()
-    advantages = _scaled(by_level - mean, std, counts, scaling, epsilon)
-    return advantages.masked_fill(~is_any, 0.0).movedim(1, 2).to(scores.dtype)
+    shares = 1 / counts.double().clamp(min=1)
+    advantages = _scaled(by_level - mean, std, shares, scaling, epsilon)
+    advantages = advantages.masked_fill((counts < 2) | ~is_any, 0.0)
+    return advantages.movedim(1, 2).to(scores.dtype)
 
 
 def below_parents(
@@ -156,14 +136,12 @@ def _mean(
 
 
 def _scaled(
-    centred: Tensor, std: Tensor, counts: Tensor, scaling: Scaling, epsilon: float
+    centred: Tensor, std: Tensor, shares: Tensor, scaling: Scaling, epsilon: float
 ) -> Tensor:
-    """The advantage of values that are off their group's mean by so much; 0 in groups of one."""
+    """What values are worth that are off their group's mean, each with a share of it."""
     if scaling == "std":
-        advantages = centred / (std + epsilon)
-    elif scaling == "leave-one-out":
-        # Against the mean of the others: the own share of the mean is taken out.
-        advantages = centred * (counts / (counts - 1).clamp(min=1))
-    else:
-        advantages = centred
-    return advantages.masked_fill(counts < 2, 0.0)
+        return centred / (std + epsilon)
+    if scaling == "leave-one-out":
+        # The mean of the others lies further off, by the share that is not one's own.
+        return centred / (1 - shares).clamp(min=1e-12)
+    return centred

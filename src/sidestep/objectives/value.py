@@ -64,14 +64,17 @@ def mean_below(
     rewards: Float[Tensor, "users candidates"],
     shared: Bool[Tensor, "users levels candidates candidates"],
 ) -> Float[Tensor, "users candidates levels"]:
-    """R(x, y_<=l) of V-STAR, Fig. 3: mean reward of the candidates below each prefix; 0 at padding.
+    """R(x, y_<=l) of V-STAR, Fig. 3, and its R̄, eq. 17: mean reward of the candidates below each
+    prefix; 0 at padding, without gradient.
 
     Args:
-        rewards: of the candidates.
+        rewards: of the candidates; whatever at padding, NaN too.
         shared: see `shared_prefixes`.
     """
-    by_level = [_bucket_means(rewards[..., None], of_level) for of_level in shared.unbind(dim=1)]
-    return torch.cat(by_level, dim=2)
+    counts = shared.sum(dim=3).clamp(min=1)
+    # Not a product of matrices: there NaN at padding would spread, and autocast would round.
+    below = torch.where(shared, rewards.detach().double()[:, None, None], 0.0)
+    return (below.sum(dim=3) / counts).movedim(1, 2).to(rewards.dtype)
 
 
 def step_rewards(

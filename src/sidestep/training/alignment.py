@@ -20,7 +20,7 @@ from sidestep.data.windows import WindowBatch
 from sidestep.model.semantic_id_model import SemanticIdModel
 from sidestep.model.transformer import Transformer
 from sidestep.model.value_head import ValueHead
-from sidestep.objectives.advantages import group_advantages, node_means, sibling_advantages
+from sidestep.objectives.advantages import group_advantages, sibling_advantages
 from sidestep.objectives.policy import (
     clipped_terms,
     exact_kl,
@@ -29,7 +29,7 @@ from sidestep.objectives.policy import (
     log_ratios,
     mean_per_group,
 )
-from sidestep.objectives.value import is_first_of_prefix, level_weights, shared_prefixes
+from sidestep.objectives.value import is_first_of_prefix, mean_below, shared_prefixes
 from sidestep.search.named import NamedSearch
 from sidestep.search.policy import SearchPolicy
 from sidestep.step import HistoryBatch
@@ -45,7 +45,7 @@ from sidestep.training.rollout_figures import (
     target_log_probs,
 )
 from sidestep.training.rollouts import Group, Rollouts
-from sidestep.training.value import dense_rewards, value_loss
+from sidestep.training.value import checked_weights, dense_rewards, value_loss
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,21 +115,10 @@ class AlignmentObjective(Objective):
         if head is not None:
             head.requires_grad_(config.value is not None)
         if config.value is not None:
-            if head is None or embeddings is None:
-                raise ValueError(
-                    "value: the backbone has no value head; train one beside it with a run of kind "
-                    "value, or leave value out."
-                    if head is None
-                    else "value: rewards of prefixes compare items by embeddings; name the file of "
-                    "'sidestep embed' as embeddings."
-                )
-            weights = config.value.weights
-            self.value_weights = level_weights(trie.num_levels) if weights is None else weights
-            if len(self.value_weights) != trie.num_levels:
-                raise ValueError(
-                    f"value.weights has {len(self.value_weights)} entries, but semantic IDs have "
-                    f"{trie.num_levels} codes; give one per level, or None."
-                )
+            _refuse_missing(head, embeddings)
+            self.value_weights = checked_weights(
+                config.value.weights, trie.num_levels, "value.weights"
+            )
         self._likelihood = None
         if config.likelihood is not None:
             try:
@@ -257,7 +246,7 @@ class AlignmentObjective(Objective):
         whole = group_advantages(group.rewards, is_member, weights=weights, scaling=scaling)
         whole = whole * weights
         among = sibling_advantages(
-            node_means(group.rewards, shared), shared, is_first, scaling=scaling
+            mean_below(group.rewards, shared), shared, is_first, scaling=scaling
         )
         return Credit(
             advantages={"group": whole[..., None].expand(among.shape), "sibling": among},
@@ -344,3 +333,17 @@ def _search(config: AlignmentConfig) -> SearchPolicy:
         return config.rollouts.policy()
     given = {"search": "ved", **settings, "gamma": config.value.gamma}
     return NamedSearch.model_validate(given).policy()
+
+
+def _refuse_missing(head: ValueHead | None, embeddings: LeafEmbeddings | None) -> None:
+    """Raises a `ValueError` where there is nothing to learn values with."""
+    if head is None:
+        raise ValueError(
+            "value: the backbone has no value head; train one beside it with a run of kind value, "
+            "or leave value out."
+        )
+    if embeddings is None:
+        raise ValueError(
+            "value: rewards of prefixes compare items by embeddings; name the file of "
+            "'sidestep embed' as embeddings."
+        )

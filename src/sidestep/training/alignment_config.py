@@ -10,6 +10,7 @@ from sidestep.search.named import NamedSearch
 from sidestep.training.next_code import NextCodeConfig
 from sidestep.training.rewards import NEED_TARGETS, RewardTerm
 from sidestep.training.rollouts import Repair
+from sidestep.training.value import ReturnsConfig
 
 Weighting = Literal["uniform", "policy"]
 """All alike, as published; or by their shares of the policy's probability within the set. With
@@ -19,16 +20,8 @@ won, while with uniform weights what a search found is pushed down for ever.
 """
 
 
-class LoopValueConfig(BaseModel):
+class LoopValueConfig(ReturnsConfig):
     """How values learn while the policy does."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    gamma: float = Field(0.99, ge=0, le=1)
-    """What a reward is worth one code earlier."""
-
-    weights: tuple[float, ...] | None = None
-    """How much each level's reward counts; None interpolates the published ones."""
 
     learning_rate_factor: float = Field(10.0, gt=0)
     """The head learns at so many times the rate of the policy."""

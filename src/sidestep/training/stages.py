@@ -36,16 +36,21 @@ from sidestep.search.value_beam import ValueBeamSearch
 from sidestep.training.alignment import AlignmentObjective
 from sidestep.training.alignment_config import AlignmentConfig
 from sidestep.training.loop import Progress, TrainingConfig, TrainingResult, Validated, train
-from sidestep.training.next_code import NextCodeConfig, NextCodeObjective
-from sidestep.training.next_item import NextItemConfig, NextItemObjective
+from sidestep.training.next_code import NextCodeConfig
+from sidestep.training.next_item import NextItemConfig
 from sidestep.training.objective import Objective
 from sidestep.training.preference import PreferenceConfig, PreferenceObjective
 from sidestep.training.process_reward import (
     ProcessRewardObjective,
     ProcessRewardTrainingConfig,
 )
-from sidestep.training.random_state import seed_everything, unchanged_random_state
-from sidestep.training.value import ValueObjective, ValueTrainingConfig
+from sidestep.training.untrained import (
+    new_process_reward,
+    new_sasrec,
+    new_transformer,
+    new_value_head,
+)
+from sidestep.training.value import ValueTrainingConfig
 
 N = TypeVar("N", bound=nn.Module)
 P = TypeVar("P", AlignmentObjective, PreferenceObjective)
@@ -386,79 +391,6 @@ def latest_windows(
     if num_windows is None or num_windows >= len(windows):
         return windows
     return windows.select(fixed_users(len(windows), num_windows))
-
-
-def new_transformer(
-    catalog: Catalog, model: TransformerConfig, objective: NextCodeConfig, *, seed: int
-) -> tuple[Transformer, NextCodeObjective]:
-    """An untrained Transformer over semantic IDs, and what will be lowered.
-
-    Raises:
-        ValueError: the configurations do not fit each other.
-    """
-    with unchanged_random_state():
-        seed_everything(seed)
-        network = Transformer(model, catalog.semantic_ids, catalog.codebook_sizes)
-        return network, NextCodeObjective(network, objective)
-
-
-def new_sasrec(
-    num_items: int,
-    model: SasRecConfig,
-    objective: NextItemConfig,
-    *,
-    max_history: int,
-    seed: int,
-) -> tuple[SasRec, NextItemObjective]:
-    """An untrained SASRec, and what will be lowered.
-
-    Raises:
-        ValueError: `max_history` is more than the network can see.
-    """
-    if max_history > model.max_items:
-        raise ValueError(
-            f"max_history is {max_history}, but the network sees at most {model.max_items} items; "
-            "raise model.max_items or lower max_history."
-        )
-    with unchanged_random_state():
-        seed_everything(seed)
-        network = SasRec(model, num_items)
-        return network, NextItemObjective(network, objective)
-
-
-def new_process_reward(
-    catalog: Catalog, backbone: SemanticIdModel, model: ProcessRewardConfig, *, seed: int
-) -> ProcessRewardModel:
-    """An untrained process reward model of the prefixes of a catalog."""
-    with unchanged_random_state():
-        seed_everything(seed)
-        return ProcessRewardModel(
-            model,
-            num_prefixes=catalog.trie.num_nodes(),
-            memory_dim=backbone.head_weight.shape[1],
-        )
-
-
-def new_value_head(
-    catalog: Catalog,
-    backbone: SemanticIdModel,
-    embeddings: Float[Tensor, "items dim"],
-    model: ValueHeadConfig,
-    objective: ValueTrainingConfig,
-    policy: SearchPolicy,
-    *,
-    seed: int,
-) -> tuple[ValueHead, ValueObjective]:
-    """An untrained value head, and what will be lowered.
-
-    Raises:
-        ValueError: the configurations do not fit each other, the catalog or the backbone.
-    """
-    with unchanged_random_state():
-        seed_everything(seed)
-        dim = backbone.head_weight.shape[1]
-        head = ValueHead(model, dim=dim, num_levels=catalog.trie.num_levels)
-        return head, ValueObjective(head, backbone, catalog.trie, embeddings, policy, objective)
 
 
 def _weights_sha256(weights_by_name: Mapping[str, Tensor]) -> str:

@@ -24,8 +24,8 @@ from sidestep.training.candidate_tree import CandidateTree
 from sidestep.training.objective import Loss, Objective
 
 
-class ValueTrainingConfig(BaseModel):
-    """What a value head is trained on."""
+class ReturnsConfig(BaseModel):
+    """What a prefix is worth."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -34,14 +34,6 @@ class ValueTrainingConfig(BaseModel):
 
     weights: tuple[float, ...] | None = None
     """How much each level's reward counts; None interpolates the published ones."""
-
-    include_target: bool = True
-    """The target's path is learned from even where the search missed it; else V would see few
-    right prefixes. A narrow beam then shows what it finds unlikely only where that is right, and V
-    learns to prefer the unlikely: search wider, or draw from a hot policy (`Sampling`)."""
-
-    targets_per_window: int | None = Field(1, ge=1)
-    """The latest positions of each window that are searched for; None takes all."""
 
     @field_validator("weights")
     @classmethod
@@ -52,6 +44,18 @@ class ValueTrainingConfig(BaseModel):
                 "to at least one level"
             )
         return weights
+
+
+class ValueTrainingConfig(ReturnsConfig):
+    """What a value head is trained on."""
+
+    include_target: bool = True
+    """The target's path is learned from even where the search missed it; else V would see few
+    right prefixes. A narrow beam then shows what it finds unlikely only where that is right, and V
+    learns to prefer the unlikely: search wider, or draw from a hot policy (`Sampling`)."""
+
+    targets_per_window: int | None = Field(1, ge=1)
+    """The latest positions of each window that are searched for; None takes all."""
 
 
 class ValueObjective(Objective):
@@ -85,12 +89,7 @@ class ValueObjective(Objective):
             ValueError: there is not one embedding per item, or not one weight per level.
         """
         super().__init__()
-        self.weights = level_weights(trie.num_levels) if config.weights is None else config.weights
-        if len(self.weights) != trie.num_levels:
-            raise ValueError(
-                f"weights has {len(self.weights)} entries, but semantic IDs have "
-                f"{trie.num_levels} codes; give one per level, or None."
-            )
+        self.weights = checked_weights(config.weights, trie.num_levels, "weights")
         self.head = head
         # In a list: `parameters`, `state_dict` and `train` are the trained network's alone.
         self._frozen = [backbone]
@@ -133,6 +132,24 @@ class ValueObjective(Objective):
             self.trie = self.trie.to(device)
             self.embeddings = self.embeddings.to(device)
         return self.trie, self.embeddings, self.backbone.to(device).eval()
+
+
+def checked_weights(
+    weights: tuple[float, ...] | None, num_levels: int, name: str
+) -> tuple[float, ...]:
+    """One weight per level: those given, or the published ones, interpolated.
+
+    Raises:
+        ValueError: there are more or fewer; calls them by `name`.
+    """
+    if weights is None:
+        return level_weights(num_levels)
+    if len(weights) != num_levels:
+        raise ValueError(
+            f"{name} has {len(weights)} entries, but semantic IDs have {num_levels} codes; give "
+            "one per level, or None."
+        )
+    return weights
 
 
 def dense_rewards(

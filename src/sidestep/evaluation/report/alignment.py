@@ -148,7 +148,7 @@ def _rollouts(history: AlignmentHistory) -> list[Part]:
             {"zero_advantage": "nothing to learn", "found": "target found"},
             title="Groups",
             caption="Share of prompts whose candidates all have the same reward, so that no "
-            "advantage is left, and of those whose target is among the candidates.",
+            "advantage is left, and, where it is known, of those whose target is among them.",
             y_label="share of prompts",
             from_zero=True,
         ),

@@ -1,0 +1,105 @@
+"""What rewards are made from: the files and runs that a configuration names, read and checked."""
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import torch
+from torch import Tensor
+
+from sidestep.baselines.item_scores import SasRecRecommender
+from sidestep.bundle.folder import load
+from sidestep.bundle.manifest import MANIFEST
+from sidestep.catalog.catalog import Catalog
+from sidestep.catalog.leaf_embeddings import LeafEmbeddings
+from sidestep.cli.config import AlignRun
+from sidestep.cli.inputs import popularity_of, refuse_other_data
+from sidestep.data.dataset import Dataset
+from sidestep.data.splits import Split
+from sidestep.embedding.vectors import load_vectors
+from sidestep.files import file_sha256
+from sidestep.model.sasrec import SasRec
+from sidestep.model.semantic_id_model import SemanticIdModel
+from sidestep.step import HistoryBatch
+from sidestep.training.rewards import ItemScores, RewardSources, item_head_scores
+
+
+def reward_sources(
+    config: AlignRun, dataset: Dataset, split: Split, catalog: Catalog, network: SemanticIdModel
+) -> RewardSources:
+    """Everything that a run could make rewards from.
+
+    Args:
+        config: names the files and runs.
+        dataset: the rows.
+        split: of which only the training part is counted.
+        catalog: of the policy.
+        network: the policy, as it is before.
+
+    Raises:
+        FileNotFoundError: what the configuration names is not there.
+        ValueError: it does not fit.
+    """
+    embeddings = None
+    if config.embeddings is not None:
+        embeddings = LeafEmbeddings.of(embeddings_of(config.embeddings, catalog), catalog.trie)
+    return RewardSources(
+        embeddings=embeddings,
+        collaborative=None if config.collaborative is None else _collaborative(config, dataset),
+        item_head=item_head_scores(network),
+        categories=_categories(dataset),
+        popularity=popularity_of(split, catalog.num_items),
+    )
+
+
+def embeddings_of(file: str, catalog: Catalog) -> Tensor:
+    """What rewards compare the items of the catalog by."""
+    path = Path(file)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"embeddings: {path}: no vectors here; make them with 'sidestep embed'."
+        )
+    return torch.from_numpy(load_vectors(path, item_ids=catalog.item_ids.to_pylist()))
+
+
+def sources_sha256(config: AlignRun) -> dict[str, str]:
+    """What tells the files that rewards are made from apart, by their keys."""
+    files = {}
+    if config.embeddings is not None:
+        files["embeddings"] = Path(config.embeddings)
+    if config.collaborative is not None:
+        folder = Path(config.collaborative)
+        inner = folder / "bundle"
+        files["collaborative"] = (inner if inner.is_dir() else folder) / MANIFEST
+    return {name: file_sha256(file) for name, file in files.items()}
+
+
+def _collaborative(config: AlignRun, dataset: Dataset) -> ItemScores:
+    """The scores of the SASRec that a configuration names."""
+    assert config.collaborative is not None
+    try:
+        loaded = load(Path(config.collaborative), device="cpu")
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"collaborative: {error}") from error
+    if not isinstance(loaded.network, SasRec):
+        raise ValueError(
+            f"collaborative: {config.collaborative} is {loaded.kind}; name a run of kind sasrec."
+        )
+    refuse_other_data(loaded, dataset)
+    network = loaded.network
+
+    def scores(histories: HistoryBatch) -> Tensor:
+        network.to(histories.items.device)
+        return SasRecRecommender(network).scores(histories.latest(loaded.max_history))
+
+    return scores
+
+
+def _categories(dataset: Dataset) -> np.ndarray | None:
+    """A number per item and distinct text of the column `categories`, -1 where there is none."""
+    if "categories" not in dataset.items.frame.columns:
+        return None
+    column = dataset.items.frame["categories"]
+    ranks = column.rank("dense").cast(pl.Int64).fill_null(0) - 1
+    found: np.ndarray = ranks.to_numpy()
+    return found

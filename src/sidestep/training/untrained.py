@@ -1,0 +1,89 @@
+"""Untrained networks, initialised from a seed alone, and what will be lowered."""
+
+from jaxtyping import Float
+from torch import Tensor
+
+from sidestep.catalog.catalog import Catalog
+from sidestep.model.process_reward import ProcessRewardConfig, ProcessRewardModel
+from sidestep.model.sasrec import SasRec, SasRecConfig
+from sidestep.model.semantic_id_model import SemanticIdModel
+from sidestep.model.transformer import Transformer, TransformerConfig
+from sidestep.model.value_head import ValueHead, ValueHeadConfig
+from sidestep.search.policy import SearchPolicy
+from sidestep.training.next_code import NextCodeConfig, NextCodeObjective
+from sidestep.training.next_item import NextItemConfig, NextItemObjective
+from sidestep.training.random_state import seed_everything, unchanged_random_state
+from sidestep.training.value import ValueObjective, ValueTrainingConfig
+
+
+def new_transformer(
+    catalog: Catalog, model: TransformerConfig, objective: NextCodeConfig, *, seed: int
+) -> tuple[Transformer, NextCodeObjective]:
+    """An untrained Transformer over semantic IDs, and what will be lowered.
+
+    Raises:
+        ValueError: the configurations do not fit each other.
+    """
+    with unchanged_random_state():
+        seed_everything(seed)
+        network = Transformer(model, catalog.semantic_ids, catalog.codebook_sizes)
+        return network, NextCodeObjective(network, objective)
+
+
+def new_sasrec(
+    num_items: int,
+    model: SasRecConfig,
+    objective: NextItemConfig,
+    *,
+    max_history: int,
+    seed: int,
+) -> tuple[SasRec, NextItemObjective]:
+    """An untrained SASRec, and what will be lowered.
+
+    Raises:
+        ValueError: `max_history` is more than the network can see.
+    """
+    if max_history > model.max_items:
+        raise ValueError(
+            f"max_history is {max_history}, but the network sees at most {model.max_items} items; "
+            "raise model.max_items or lower max_history."
+        )
+    with unchanged_random_state():
+        seed_everything(seed)
+        network = SasRec(model, num_items)
+        return network, NextItemObjective(network, objective)
+
+
+def new_process_reward(
+    catalog: Catalog, backbone: SemanticIdModel, model: ProcessRewardConfig, *, seed: int
+) -> ProcessRewardModel:
+    """An untrained process reward model of the prefixes of a catalog."""
+    with unchanged_random_state():
+        seed_everything(seed)
+        return ProcessRewardModel(
+            model,
+            num_prefixes=catalog.trie.num_nodes(),
+            memory_dim=backbone.head_weight.shape[1],
+        )
+
+
+def new_value_head(
+    catalog: Catalog,
+    backbone: SemanticIdModel,
+    embeddings: Float[Tensor, "items dim"],
+    model: ValueHeadConfig,
+    objective: ValueTrainingConfig,
+    policy: SearchPolicy,
+    *,
+    seed: int,
+) -> tuple[ValueHead, ValueObjective]:
+    """An untrained value head, and what will be lowered.
+
+    Raises:
+        ValueError: the configurations do not fit each other, the catalog or the backbone.
+    """
+    with unchanged_random_state():
+        seed_everything(seed)
+        dim = backbone.head_weight.shape[1]
+        head = ValueHead(model, dim=dim, num_levels=catalog.trie.num_levels)
+        return head, ValueObjective(head, backbone, catalog.trie, embeddings, policy, objective)

@@ -30,6 +30,7 @@ from sidestep.search.beam import BeamSearch
 from sidestep.search.budget import Budget
 from sidestep.search.guided_beam import GuidedBeamSearch
 from sidestep.search.item_support import ItemSupport
+from sidestep.search.live_item_support import LiveItemSupport
 from sidestep.search.policy import Scope
 from sidestep.search.process_reward import ProcessReward
 from sidestep.search.scorer import Guidance, PrefixScorer, PrefixScores
@@ -180,11 +181,16 @@ def searches_of(arguments: argparse.Namespace) -> dict[str, "Search"]:
         policy = BeamSearch(num_beams=num_beams)
         return lambda watch: policy.search(WatchedModel(network, watch), histories, scope)
 
-    def guided(scorer: PrefixScorer) -> Search:
+    def guided(scorer: PrefixScorer, *, from_level: int = 1) -> Search:
+        unguided = from_level - 1
+        guided = (arguments.candidates,) * (arguments.levels - unguided)
+
         def search(watch: Watch) -> Candidates:
             guidance = Guidance(scorer=WatchedScorer(scorer, watch), likelihood_weight=1.0)
             policy = GuidedBeamSearch(
-                guidance=guidance, num_beams=arguments.beams, candidates=arguments.candidates
+                guidance=guidance,
+                num_beams=arguments.beams,
+                candidates=(None,) * unguided + guided,
             )
             return policy.search(WatchedModel(network, watch), histories, scope)
 
@@ -203,6 +209,8 @@ def searches_of(arguments: argparse.Namespace) -> dict[str, "Search"]:
         BEAM: beam(arguments.beams),
         "prm-beam": guided(ProcessReward(network=rewards)),
         "item-beam": guided(ItemSupport(head=network)),
+        "item-beam from level 2": guided(ItemSupport(head=network), from_level=2),
+        "live item-beam from level 2": guided(LiveItemSupport(head=network), from_level=2),
         WIDE: beam(budget.times * budget.num_beams),
         **{f"ved m={paths}": value_guided(paths) for paths in arguments.paths_per_round},
     }

@@ -62,8 +62,15 @@ def test_the_item_head_scores_every_item_and_its_absence_is_an_error():
     counted, logits = counted_flops(lambda: model.item_logits(torch.zeros(3, 16)))
     assert logits.shape == (3, 6)
     assert 3 * model.item_head_flops == counted
+    states = torch.randn(3, 16)
+    items = torch.tensor([5, 0, 3])
+    some = model.some_item_logits(states, items)
+    torch.testing.assert_close(some, model.item_logits(states)[torch.arange(3), items])
+    without = tiny()
     with pytest.raises(ValueError, match="item_head: true"):
-        tiny().item_logits(torch.zeros(3, 16))
+        without.item_logits(states)
+    with pytest.raises(ValueError, match="item_head: true"):
+        without.some_item_logits(states, items)
 
 
 @pytest.mark.parametrize(

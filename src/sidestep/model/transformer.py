@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
+from torch.nn import functional
 
 from sidestep.model.context import KeyValues, TreeContext, root_context
 from sidestep.model.flops import CausalFlops, matrix_flops
@@ -271,10 +272,23 @@ class Transformer(SemanticIdModel):
         Raises:
             ValueError: if the model has no item head.
         """
+        return functional.linear(states, self._item_weight)
+
+    def some_item_logits(
+        self, states: Float[Tensor, "*batch dim"], items: Int[Tensor, "*batch"]
+    ) -> Float[Tensor, "*batch"]:
+        """Scores of one item at each root state, as `item_logits` has them.
+
+        Raises:
+            ValueError: if the model has no item head.
+        """
+        return (states * self._item_weight[items]).sum(dim=-1)
+
+    @property
+    def _item_weight(self) -> Float[Tensor, "items dim"]:
         if self.item_head is None:
             raise ValueError("the model has no item head; build it with item_head: true.")
-        scores: Tensor = self.item_head(states)
-        return scores
+        return self.item_head.weight
 
     def _prompt(
         self, histories: HistoryBatch

@@ -77,18 +77,23 @@ def node_log_sums(logits: Float[Tensor, "users items"], trie: Trie) -> Float[Ten
     Level by level from the leaves, each a reduction over runs of siblings; what is far below the
     largest logit keeps its digits. -inf where every item has -inf.
     """
-    levels = [_log_sums(logits[:, trie.bucket_items.long()], trie.bucket_start.long())]
+    levels = [segment_log_sums(logits[:, trie.bucket_items.long()], trie.bucket_start.long())]
     for depth in range(trie.num_levels - 1, -1, -1):
         nodes = trie.nodes_at(depth)
         bounds = trie.child_start[nodes.start : nodes.stop + 1].long()
-        levels.append(_log_sums(levels[-1], bounds - bounds[0]))
+        levels.append(segment_log_sums(levels[-1], bounds - bounds[0]))
     return torch.cat(levels[::-1], dim=1)
 
 
-def _log_sums(
+def segment_log_sums(
     values: Float[Tensor, "users values"], bounds: Int[Tensor, " runs_plus_one"]
 ) -> Float[Tensor, "users runs"]:
-    """log Σ exp of each run of values; run r goes from `bounds[r]` up to `bounds[r + 1]`."""
+    """log Σ exp of each run of values; -inf where it is empty or all of it is -inf.
+
+    Args:
+        values: the runs, one after the other.
+        bounds: run r goes from `bounds[r]` up to `bounds[r + 1]`.
+    """
     num_runs = len(bounds) - 1
     run = torch.repeat_interleave(torch.arange(num_runs, device=bounds.device), bounds.diff())
     index = run.expand(len(values), -1)

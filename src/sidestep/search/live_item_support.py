@@ -1,0 +1,104 @@
+"""Item support of live subtrees: for catalogs of more items than can be scored for every user."""
+
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from sidestep.search.item_support import segment_log_sums
+from sidestep.search.policy import Scope
+from sidestep.search.scorer import PrefixScores
+from sidestep.step import Context, StepOutput
+
+
+@runtime_checkable
+class PartialItemHead(Protocol):
+    """Scores some items at the state of a history, as a Transformer with an item head does."""
+
+    def some_item_logits(
+        self, states: Float[Tensor, "*batch dim"], items: Int[Tensor, "*batch"]
+    ) -> Float[Tensor, "*batch"]:
+        """What `ItemHead.item_logits` says of one item at each state."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LiveItemSupport:
+    """Scores a prefix by the log of what all items below it weigh.
+
+        y(prefix) = log Σ_{items i below, in scope} exp(z_i)
+
+    with z the item logits at the root. That is `ItemSupport` without what it subtracts, a constant
+    of the user, so both rank alike; but here the head is asked for nothing but the items below
+    the prefixes that are scored. Time grows with those, so let likelihood alone choose among the
+    first levels, which have the whole catalog below them: None in `GuidedBeamSearch.candidates`.
+
+    head: gives z.
+    chunk_items: items whose weights are in memory at once.
+    """
+
+    head: PartialItemHead
+    chunk_items: int = 65_536
+    name: str = "item-support"
+
+    def __post_init__(self) -> None:
+        if self.chunk_items < 1:
+            raise ValueError(f"chunk_items must be at least 1, got {self.chunk_items}.")
+
+    def begin(self, root: StepOutput, context: Context, scope: Scope) -> PrefixScores:
+        """See `PrefixScorer.begin`."""
+        histories = root.hidden[:, 0]
+
+        def scores(states: Int[Tensor, "users width"], depth: int) -> Float[Tensor, "users width"]:
+            first, counts = _items_below(states, scope)
+            ends = counts.flatten().cumsum(0)
+            column = torch.repeat_interleave(counts.flatten())
+            place = torch.arange(len(column), device=column.device)
+            place = place - (ends - counts.flatten())[column] + first.flatten()[column]
+            buckets = scope.trie if scope.available is None else scope.available
+            items, users = buckets.bucket_items[place].long(), column // states.shape[1]
+            logits = [
+                self.head.some_item_logits(histories[users[part]], items[part])
+                for part in _parts(len(items), self.chunk_items)
+            ]
+            weighed = (
+                torch.cat(logits).float().masked_fill(_is_out(items, users, scope), -torch.inf)
+            )
+            bounds = torch.cat([ends.new_zeros(1), ends])
+            return segment_log_sums(weighed[None], bounds).view(states.shape)
+
+        return scores
+
+
+def _parts(number: int, size: int) -> list[slice]:
+    """Slices of at most `size`; an empty one where there is nothing."""
+    return [slice(start, start + size) for start in range(0, max(number, 1), size)]
+
+
+def _items_below(
+    states: Int[Tensor, "users width"], scope: Scope
+) -> tuple[Int[Tensor, "users width"], Int[Tensor, "users width"]]:
+    """Where the items below each state begin among `bucket_items`, and how many they are."""
+    first, last = scope.trie.leaf_range(states)
+    if scope.below is not None:
+        own_first, own_last = (end[:, None] for end in scope.trie.leaf_range(scope.below))
+        first, last = first.maximum(own_first), last.minimum(own_last)
+    buckets = scope.trie if scope.available is None else scope.available
+    leaf = scope.trie.first_leaf
+    start = buckets.bucket_start[first - leaf].long()
+    stop = buckets.bucket_start[last - leaf].long()
+    return start, (stop - start).clamp(min=0)
+
+
+def _is_out(
+    items: Int[Tensor, " scored"], users: Int[Tensor, " scored"], scope: Scope
+) -> Bool[Tensor, " scored"]:
+    """Which items their user must not get."""
+    if scope.excluded is None:
+        return torch.zeros_like(items, dtype=torch.bool)
+    closed, num_items = scope.excluded.items.long(), len(scope.trie.bucket_items)
+    rows = torch.arange(len(closed), device=closed.device)[:, None]
+    keys = (rows * num_items + closed)[closed >= 0]
+    return torch.isin(users * num_items + items, keys)

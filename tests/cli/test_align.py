@@ -1,6 +1,7 @@
 """Reinforcement learning and preference training from commands to bundles that recommend."""
 
 import json
+import re
 
 import pytest
 import torch
@@ -72,6 +73,15 @@ def test_the_log_tells_of_rollouts_and_of_whole_lists(aligned):
     assert told | {"entropy_1", "clipped", "diversity", "tokens"} <= set(parts)
     assert 0 < parts["zero_advantage"] < 1
     assert {"HR@1", "HR@10", "NDCG@10", "coverage"} <= set(lines_of(aligned, "epoch")[0]["metrics"])
+
+
+def test_who_watches_sees_rollouts_and_how_lists_change(shop, tmp_path):
+    told = call(*aligning(shop / "beam", tmp_path / "watched")).stderr
+    line = next(line for line in told.splitlines() if "epoch 1/1" in line)
+    parts = [part.strip() for part in line.split("·")]
+    names = [re.sub(r"\d[\d.,e+-]*", "N", part) for part in parts]
+    for name in ("N rollouts/s", "reward N", "zero advantage N", "kl N", "found N", "HR@N N"):
+        assert name in names
 
 
 def test_the_run_leaves_a_page_of_itself(shop, aligned):

@@ -396,6 +396,30 @@ def test_training_leaves_the_callers_random_streams_alone(tmp_path):
     assert torch.equal(torch.rand(4), expected)
 
 
+def test_who_watches_is_shown_the_parts_that_the_objective_wants_watched(tmp_path):
+    class Watched(NextInRing):
+        """Of its parts, one is worth watching."""
+
+        @property
+        def watched_parts(self):
+            return ("hits", "what is not told in this run")
+
+    told = []
+    train(
+        Watched(),
+        ring_windows(24),
+        RUN,
+        folder=tmp_path,
+        seed=0,
+        validate=lambda: Validated(score=1.0, metrics={"HR@1": 0.5}),
+        report=told.append,
+    )
+    assert told[0].parts == {}
+    assert told[0].metrics == {}
+    assert told[-1].parts == {"hits": lines_of(tmp_path, "step")[-1]["parts"]["hits"]}
+    assert told[-1].metrics == {"HR@1": 0.5}
+
+
 def test_an_objective_is_told_of_steps_learns_at_its_own_rates_and_may_end_the_run(tmp_path):
     class Limited(NextInRing):
         """Holds some weights still, and has had enough after the second line in the log."""

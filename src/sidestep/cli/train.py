@@ -23,6 +23,9 @@ from sidestep.cli.runs import RunFolder, RunInfo
 from sidestep.training.loop import Progress
 from sidestep.training.stages import VALIDATION_METRIC
 
+_DRIFT = ("HR@1", "HR@50")
+"""Beside the metric that decides: training may sharpen the top of a list and ruin the rest."""
+
 
 def train(
     config: Annotated[Path, typer.Option("--config", help="The YAML file.")],
@@ -192,6 +195,12 @@ def _described(progress: Progress) -> str:
         parts.append(f"loss {progress.loss:.3f}")
     if progress.targets_per_s is not None:
         parts.append(f"{progress.targets_per_s:,.0f} targets/s")
+    watched = dict(progress.parts)
+    candidates = watched.pop("candidates", None)
+    if candidates is not None and progress.targets_per_s is not None:
+        parts.append(f"{candidates * progress.targets_per_s:,.0f} rollouts/s")
+    parts += [f"{name.replace('_', ' ')} {value:.3g}" for name, value in watched.items()]
     if progress.score is not None:
         parts.append(f"{VALIDATION_METRIC} {progress.score:.4f}")
+    parts += [f"{name} {progress.metrics[name]:.4f}" for name in _DRIFT if name in progress.metrics]
     return " · ".join(parts)

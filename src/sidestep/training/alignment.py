@@ -7,7 +7,7 @@ network once, for the policy and, where it is trained too, for the value. Source
 """
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -139,6 +139,11 @@ class AlignmentObjective(Objective):
         """See `Objective.learning_rate_factors`: values learn faster than the policy moves."""
         value = self.config.value
         return {} if value is None else {"head.": value.learning_rate_factor}
+
+    @property
+    def watched_parts(self) -> Sequence[str]:
+        """See `Objective.watched_parts`: whether groups teach anything, and how far this led."""
+        return ("reward", "best_reward", "zero_advantage", "candidates", "entropy_1", "kl", "found")
 
     def after_step(self) -> None:
         """See `Objective.after_step`: renews the copies of the policy that are due."""

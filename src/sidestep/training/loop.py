@@ -121,7 +121,9 @@ class Progress:
     epoch: the one at work, from 1.
     step: optimizer steps done, of `num_steps`.
     loss, targets_per_s: of the last line in the log; None before the first.
+    parts: of the same line, those that the objective wants watched.
     score: the last validation; best_score, best_epoch: the best one. None before the first.
+    metrics: what else that validation said; empty before the first one since the run was resumed.
     seconds: spent so far, earlier parts of a resumed run included.
     """
 
@@ -132,9 +134,11 @@ class Progress:
     learning_rate: float
     loss: float | None
     targets_per_s: float | None
+    parts: Mapping[str, float]
     score: float | None
     best_score: float | None
     best_epoch: int | None
+    metrics: Mapping[str, float]
     seconds: float
 
 
@@ -325,6 +329,7 @@ class _Run:
         self.tally = Tally(self.device, Sums())
         self.best_weights: Weights | None = None
         self.last_line: dict[str, Any] = {}
+        self.last_metrics: Mapping[str, float] = {}
         self.learning_rate = 0.0  # of the last step
         self.log: TrainingLog | None = None
         self.trackers: Trackers | None = None
@@ -453,7 +458,7 @@ class _Run:
         is_validated = state.epoch % config.validate_every == 0 or state.epoch == config.epochs
         metrics: Mapping[str, float] = {}
         if self.validate is not None and is_validated:
-            metrics = self._validate(self.validate)
+            metrics = self.last_metrics = self._validate(self.validate)
         self._write_line(
             {
                 "kind": "epoch",
@@ -580,7 +585,7 @@ class _Run:
     def _tell(self) -> None:
         if self.report is None:
             return
-        state = self.state
+        state, parts = self.state, self.last_line.get("parts", {})
         self.report(
             Progress(
                 epoch=self._epoch_at_work(),
@@ -590,9 +595,13 @@ class _Run:
                 learning_rate=self.learning_rate,
                 loss=self.last_line.get("loss"),
                 targets_per_s=self.last_line.get("targets_per_s"),
+                parts={
+                    name: parts[name] for name in self.raw_objective.watched_parts if name in parts
+                },
                 score=state.score,
                 best_score=state.best_score,
                 best_epoch=state.best_epoch,
+                metrics=self.last_metrics,
                 seconds=self._seconds(),
             )
         )

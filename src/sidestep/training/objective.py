@@ -1,7 +1,7 @@
 """The objective: what the training loop lowers. A network and its loss in one module."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from jaxtyping import Float
@@ -42,6 +42,11 @@ class Objective(nn.Module, ABC):
     def learning_rate_factors(self) -> Mapping[str, float]:
         """What the learning rate is multiplied by, by the start of parameter names; 1 elsewhere."""
         return {}
+
+    @property
+    def watched_parts(self) -> Sequence[str]:
+        """The parts that whoever watches the run is shown, in this order."""
+        return ()
 
     def after_step(self) -> None:
         """Called once the optimizer has stepped. What changes here belongs into `state_dict`."""

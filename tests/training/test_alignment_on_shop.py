@@ -30,14 +30,23 @@ CATALOG = Catalog.build(
 )
 WINDOWS = training_windows(leave_one_out(DATASET.histories()).train, 20)
 
+BY_VALUES = {
+    "rollouts": {"search": "ved", "budget": 24, "num_leaves": 12, "warm_width": 4},
+    "value": {},
+}
+
 RECIPES = {
     "grpo": {},
+    "gspo": {"ratio": "sequence"},
+    "dapo": {"clip_high": 0.28, "repair": "drop"},
+    "reinforce with a baseline": {"scaling": "leave-one-out", "clip_low": None, "clip_high": None},
+    "dr. grpo": {"scaling": "mean-only"},
+    "expected reward": {"weighting": "policy", "scaling": "mean-only"},
+    "sibling": {"group_weight": None, "sibling_weight": 1.0},
     "joint": {"sibling_weight": 1.0},
-    "vstar": {
-        "sibling_weight": 1.0,
-        "rollouts": {"search": "ved", "budget": 24, "num_leaves": 12, "warm_width": 4},
-        "value": {},
-    },
+    "grpo-ved": BY_VALUES,
+    "sibling-ved": {**BY_VALUES, "group_weight": None, "sibling_weight": 1.0},
+    "vstar": {**BY_VALUES, "sibling_weight": 1.0},
 }
 
 

@@ -55,6 +55,15 @@ def test_the_best_of_the_others_are_rejected():
     assert gained[right] > gained[best_wrong]
 
 
+def test_every_step_draws_candidates_anew():
+    objective = an_objective(candidates={"search": "sampling", "num_samples": 1, "temperature": 5})
+    found = []
+    for _ in range(12):
+        found.append(float(objective(BATCH).parts["found"]))
+        objective.after_step()
+    assert len(set(found)) > 1
+
+
 def test_it_climbs_to_the_known_optimum(tmp_path):
     objective = an_objective(beta=1.0)
     config = TrainingConfig(

@@ -34,14 +34,14 @@ BATCH = WindowBatch(
 )
 
 
-def objective_of(num_beams=2, embeddings=None, **config) -> ValueObjective:
+def objective_of(num_beams=2, embeddings=None, policy=None, **config) -> ValueObjective:
     torch.manual_seed(0)
     shape = TransformerConfig(dim=8, num_layers=1, num_heads=2, dropout=0.5)
     backbone = Transformer(shape, IDS, (2, 2))
     torch.nn.init.normal_(backbone.code_embedding.weight)
     head = ValueHead(ValueHeadConfig(num_heads=2), dim=8, num_levels=2)
     embeddings = torch.eye(5) if embeddings is None else embeddings
-    policy = BeamSearch(num_beams=num_beams)
+    policy = policy or BeamSearch(num_beams=num_beams)
     return ValueObjective(head, backbone, TRIE, embeddings, policy, ValueTrainingConfig(**config))
 
 
@@ -67,6 +67,23 @@ def test_the_values_that_are_trained_are_those_that_a_search_reads():
                 is_node=torch.ones(2, 1, dtype=torch.bool),
             )
             torch.testing.assert_close(step.value[:, 0], values[:, candidate, level])
+
+
+def test_every_step_draws_candidates_anew_also_after_a_resume():
+    def missed(objective):
+        return float(objective(BATCH).parts["missed"])
+
+    lowered = objective_of(policy=Sampling(num_samples=1, temperature=5.0))
+    drawn = []
+    for _ in range(12):
+        drawn.append(missed(lowered))
+        assert missed(lowered) == drawn[-1]  # within a step nothing changes
+        lowered.after_step()
+    assert len(set(drawn)) > 1
+    resumed = objective_of(policy=Sampling(num_samples=1, temperature=5.0, seed=0))
+    resumed.load_state_dict(lowered.state_dict())
+    assert missed(resumed) == missed(lowered)
+    assert int(resumed.num_steps) == 12
 
 
 def test_every_target_is_searched_from_its_own_history_and_only_the_head_learns():

@@ -1,6 +1,6 @@
 """What every search over the trie has in common: its settings, its question and its answer."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
@@ -83,6 +83,16 @@ def reads_values(policy: SearchPolicy) -> bool:
     Values cost time: a policy that has no use for them sets `reads_values` to False.
     """
     return bool(getattr(policy, "reads_values", True))
+
+
+def redrawn(policy: SearchPolicy, step: int) -> SearchPolicy:
+    """The search with other draws at every step: a dataclass with a seed, moved on by as much."""
+    draws: Any = policy
+    # A user's own may be no dataclass.
+    if "seed" not in getattr(draws, "__dataclass_fields__", ()):
+        return policy
+    drawn: SearchPolicy = replace(draws, seed=draws.seed + step)
+    return drawn
 
 
 def code_log_probs(

@@ -36,7 +36,7 @@ from sidestep.step import HistoryBatch
 from sidestep.training.alignment_config import AlignmentConfig
 from sidestep.training.candidate_tree import CandidateTree
 from sidestep.training.next_code import NextCodeObjective
-from sidestep.training.objective import Loss, Objective
+from sidestep.training.objective import Loss, SearchingObjective
 from sidestep.training.rewards import Reward
 from sidestep.training.rollout_figures import (
     figures_of_group,
@@ -60,15 +60,13 @@ class Credit:
     is_counted: Mapping[str, Bool[Tensor, "users candidates levels"]]
 
 
-class AlignmentObjective(Objective):
+class AlignmentObjective(SearchingObjective):
     """GRPO, Sibling-GRPO or both on candidate sets; with them likelihood, KL and values.
 
     The policy is in `eval` mode for rollouts and update alike, unless dropout is asked for: then it
     is on in both, and the update itself says what the ratio is to. What is random in a search is
     drawn anew at every step, from its seed and the number of the step.
     """
-
-    num_steps: Tensor
 
     def __init__(
         self,
@@ -132,7 +130,6 @@ class AlignmentObjective(Objective):
         # Only what changes belongs into checkpoints.
         self.reference = reference if config.steps_per_reference is not None else None
         self._fixed_reference = [] if reference is None else [reference]
-        self.register_buffer("num_steps", torch.zeros((), dtype=torch.long))
 
     @property
     def learning_rate_factors(self) -> Mapping[str, float]:
@@ -147,7 +144,7 @@ class AlignmentObjective(Objective):
 
     def after_step(self) -> None:
         """See `Objective.after_step`: renews the copies of the policy that are due."""
-        self.num_steps += 1
+        super().after_step()
         steps = int(self.num_steps)
         if self.rollout_policy is not None and steps % self.config.steps_per_rollout_policy == 0:
             self.rollout_policy.load_state_dict(self.policy.state_dict())

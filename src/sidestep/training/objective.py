@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -56,3 +57,21 @@ class Objective(nn.Module, ABC):
         """Whether training must end here, by the parts of the last line in the log."""
         del parts
         return False
+
+
+class SearchingObjective(Objective):
+    """An objective that learns from what a search finds, and draws anew at every step.
+
+    The steps are counted in `state_dict`, so that a resumed run draws what it would have drawn.
+    """
+
+    num_steps: Tensor
+
+    def __init__(self) -> None:
+        """At the first step."""
+        super().__init__()
+        self.register_buffer("num_steps", torch.zeros((), dtype=torch.long))
+
+    def after_step(self) -> None:
+        """See `Objective.after_step`."""
+        self.num_steps += 1

@@ -13,10 +13,10 @@ from sidestep.model.semantic_id_model import SemanticIdModel
 from sidestep.model.transformer import Transformer
 from sidestep.objectives.preference import softmax_dpo_loss
 from sidestep.search.named import NamedSearch
-from sidestep.search.policy import Scope
+from sidestep.search.policy import Scope, redrawn
 from sidestep.step import HistoryBatch
 from sidestep.training.candidate_tree import CandidateTree
-from sidestep.training.objective import Loss, Objective
+from sidestep.training.objective import Loss, SearchingObjective
 
 
 class PreferenceConfig(BaseModel):
@@ -53,7 +53,7 @@ class PreferenceConfig(BaseModel):
     """Windows that are learned from, fixed random ones; None takes all."""
 
 
-class PreferenceObjective(Objective):
+class PreferenceObjective(SearchingObjective):
     """S-DPO on pairs mined from the candidate sets of the policy of now, see `softmax_dpo_loss`."""
 
     def __init__(self, policy: SemanticIdModel, trie: Trie, config: PreferenceConfig) -> None:
@@ -91,7 +91,8 @@ class PreferenceObjective(Objective):
         self.policy.eval()  # dropout would tell policy and reference apart at the first step
         leaves = trie.leaf_of(targets)
         with torch.no_grad():
-            found = self.search.search(self.policy, histories, Scope(trie=trie)).leaves
+            search = redrawn(self.search, int(self.num_steps))
+            found = search.search(self.policy, histories, Scope(trie=trie)).leaves
         tree = CandidateTree.of(found, leaves, trie)
         is_target = tree.leaves == leaves[:, None]
         is_rejected = tree.is_found & ~is_target

@@ -1,7 +1,7 @@
 """Rollouts: what a search finds for prompts, with rewards; repaired where nothing is learned."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -13,7 +13,7 @@ from sidestep.catalog.trie import NO_STATE, Trie
 from sidestep.model.semantic_id_model import SemanticIdModel
 from sidestep.model.value_head import ValuedModel, ValueHead
 from sidestep.objectives.advantages import is_informative
-from sidestep.search.policy import Scope, SearchPolicy, reads_values
+from sidestep.search.policy import Scope, SearchPolicy, reads_values, redrawn
 from sidestep.search.sampling import Sampling
 from sidestep.step import HistoryBatch, StepModel
 from sidestep.training.candidate_tree import CandidateTree
@@ -131,7 +131,7 @@ class Rollouts:
             trie: of the catalog.
             step: number of the round, which random searches draw by.
         """
-        search = _seeded(self.search, step)
+        search = redrawn(self.search, step)
         found = self._searched(search, model, histories, trie)
         group = self._judged(found, histories, targets, trie)
         if self.repair == "target":
@@ -234,12 +234,3 @@ class Rollouts:
             trie=trie,
         )
         return replace(group, is_member=is_member, rewards=self.reward(scene))
-
-
-def _seeded(policy: Any, step: int) -> SearchPolicy:
-    """The search with other draws at every step, if it draws at all."""
-    if not any(field.name == "seed" for field in fields(policy)):
-        found: SearchPolicy = policy
-        return found
-    drawn: SearchPolicy = replace(policy, seed=policy.seed + step)
-    return drawn

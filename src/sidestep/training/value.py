@@ -19,9 +19,9 @@ from sidestep.objectives.value import (
     td_loss,
     td_targets,
 )
-from sidestep.search.policy import Scope, SearchPolicy
+from sidestep.search.policy import Scope, SearchPolicy, redrawn
 from sidestep.training.candidate_tree import CandidateTree
-from sidestep.training.objective import Loss, Objective
+from sidestep.training.objective import Loss, SearchingObjective
 
 
 class ReturnsConfig(BaseModel):
@@ -58,7 +58,7 @@ class ValueTrainingConfig(ReturnsConfig):
     """The latest positions of each window that are searched for; None takes all."""
 
 
-class ValueObjective(Objective):
+class ValueObjective(SearchingObjective):
     """One-step TD on dense semantic returns; the policy is read and not moved.
 
     For every target: the search finds candidates with the values of now, the distinct prefixes of
@@ -115,7 +115,8 @@ class ValueObjective(Objective):
         leaves = trie.leaf_of(targets)
         valued = ValuedModel(backbone, self.head)
         with torch.no_grad():
-            found = self.policy.search(valued, histories, Scope(trie=trie)).leaves
+            search = redrawn(self.policy, int(self.num_steps))
+            found = search.search(valued, histories, Scope(trie=trie)).leaves
         tree = CandidateTree.of(found, leaves if self.config.include_target else None, trie)
         rewards = dense_rewards(tree, targets, embeddings, trie, self.weights)
         with torch.no_grad():

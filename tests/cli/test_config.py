@@ -83,7 +83,12 @@ def test_a_strange_setting_is_refused_or_valid_and_then_it_holds(file, example, 
             "got ['sasrec']",
         ),
         ("kind: sasrec\nmax_history: 2024-02-31", "'2024-02-31' is no value"),
-        ("kind: sasrec\nmodel: 7\nobjective: {x: 1}", "model: Input should be"),
+        ("kind: sasrec\nmodel: 7\nobjective: {x: 1}", "model: settings by name are wanted here"),
+        (
+            "kind: align\nbackbone: r\nobjective: {rewards: exact}",
+            "a list is wanted here, [..], got",
+        ),
+        ("kind: align\nbackbone: r\nobjective: {rewards: [exact]}", "settings by name are wanted"),
         ("kind: sasrec\nmax_history: true", "max_history: a number is wanted here, got True"),
         ("kind: sasrec\nmodel: {dropout: no}", "model.dropout: a number is wanted here, got False"),
         (

@@ -17,7 +17,7 @@ def aligned(name) -> AlignRun:
 
 @pytest.mark.parametrize("name", get_args(AlignRecipe))
 def test_every_recipe_is_a_configuration(name):
-    assert aligned(name).training.learning_rate <= 2e-4  # few and short steps are the default
+    assert aligned(name).training.learning_rate == 1e-4  # few and short steps are the default
 
 
 @pytest.mark.parametrize("name", get_args(PreferRecipe))

@@ -36,6 +36,7 @@ _OBJECTIVES: Mapping[AlignRecipe, Mapping[str, Any]] = {
     "grpo-open": {
         "rollouts": _BEAM,
         "open_prompts": True,
+        "num_prompts": None,
         "rewards": [{"reward": "item-head"}],
         "scaling": "mean-only",
     },
@@ -56,13 +57,10 @@ def align_recipe(name: AlignRecipe) -> dict[str, Any]:
     siblings, both with values in the loop as V-STAR (arXiv:2602.10699); ours, which asks the
     policy's own item head about prompts that nobody knows the answer to; and their control, which
     goes on with likelihood."""
-    training = dict(_TRAINING)
-    if name == "grpo-open":
-        training["learning_rate"] = 2e-4
     return {
         "kind": "align",
         "objective": copy.deepcopy(dict(_OBJECTIVES[name])),
-        "training": training,
+        "training": dict(_TRAINING),
         "validation": dict(_VALIDATION),
     }
 

@@ -155,3 +155,10 @@ def test_memory_that_is_not_there_is_told_as_such(monkeypatch):
     done = call("train")
     assert done.exit_code == MISTAKE
     assert "lower the batch size" in done.stderr
+
+
+def test_the_package_itself_can_be_run():
+    done = subprocess.run(
+        [sys.executable, "-m", "sidestep", "--version"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.startswith("sidestep ")

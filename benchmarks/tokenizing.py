@@ -7,8 +7,8 @@ are timed; with `reassign` it is also counted how many items got another last co
     python benchmarks/tokenizing.py --items 1e6
     python benchmarks/tokenizing.py --items 1e6 --method balanced --note "beside other work"
 
-The last line printed is one JSON object. Goal: 10^6 items and 4 x 1024 codes by residual k-means in
-under 20 minutes and 8 GB on two cores.
+The last line printed is one JSON object. Goal: 10^6 items and 4 x 1024 codes in under 20
+minutes and 8 GB on two cores.
 """
 
 import argparse
@@ -24,7 +24,14 @@ from threadpoolctl import threadpool_limits
 
 from result_line import processor
 from sidestep.tokenizer.collisions import num_distinct, resolve_collisions
-from sidestep.tokenizer.methods import METHODS, config_class, kind_of, load_fitted, make_tokenizer
+from sidestep.tokenizer.methods import (
+    DEFAULT_METHOD,
+    METHODS,
+    config_class,
+    kind_of,
+    load_fitted,
+    make_tokenizer,
+)
 from sidestep.tokenizer.quality import FitQuality
 from sidestep.tokenizer.vectors import advice
 
@@ -47,7 +54,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--dim", type=int, default=64)
     parser.add_argument("--levels", type=int, default=4)
     parser.add_argument("--codebook-size", type=int, default=1024)
-    parser.add_argument("--method", choices=list(METHODS), default="residual-kmeans")
+    parser.add_argument("--method", choices=list(METHODS), default=DEFAULT_METHOD)
     parser.add_argument("--collisions", choices=["reassign", "extra", "none"], default="reassign")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--note", help="what else the machine was doing")

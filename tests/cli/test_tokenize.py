@@ -35,8 +35,6 @@ def learned(shop, out, *options, vectors=None):
     ],
 )
 def test_every_method_makes_a_catalog_that_can_encode_new_items(shop, tmp_path, method, settings):
-    if method == "opq":
-        pytest.importorskip("faiss", reason="the extra faiss is not installed")
     sizes = ("--codebook-sizes", "4,60")
     out = tmp_path / "catalog"
     printed = run(*learned(shop, out, "--method", method, *settings, *sizes, "--json"))
@@ -94,7 +92,7 @@ def test_settings_come_from_a_file_and_from_options(shop, tmp_path):
         (("--method", "kmeans"), "no tokenizer 'kmeans'; there are residual-kmeans"),
         (("--method", "rq-vae", "--set", "latentdim=3"), "did you mean 'latent_dim'?"),
         (("--method", "rq-vae", "--set", "latent_dim=0"), "rq-vae: latent_dim"),
-        (("--set", "latent_dim=3"), "residual-kmeans: unknown key 'latent_dim'; valid keys"),
+        (("--set", "latent_dim=3"), "opq: unknown key 'latent_dim'; valid keys"),
         (("--set", "num_starts"), "write it as key=value"),
         (("--config", "nowhere.yaml"), "nowhere.yaml: there is no such"),
         (("--published", "x.index.json"), "either --vectors FILE or --published FILE"),

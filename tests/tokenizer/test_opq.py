@@ -1,13 +1,9 @@
-import sys
-
 import numpy as np
 import pytest
 
 from sidestep.tokenizer.collisions import resolve_collisions
-from sidestep.tokenizer.opq import Opq, OpqConfig
+from sidestep.tokenizer.opq import Opq, OpqConfig, balanced_axes
 from tests.tokenizer.contract import TokenizerContract, scattered
-
-pytest.importorskip("faiss", reason="the extra faiss is not installed")
 
 
 def fit(vectors, codebook_sizes, seed=0, **config):
@@ -39,6 +35,48 @@ def test_a_rotation_pays_where_dimensions_vary_together():
         done = fit(mixed.astype(np.float32), (16, 16), rotate=rotate)
         errors.append(np.square(mixed - done.tokenizer.reconstruct(done.semantic_ids)).sum())
     assert errors[0] < 0.8 * errors[1]
+
+
+def test_rounds_of_rotating_lower_the_error():
+    # Skewed independent directions of nearly the same variance, of which no principal axis tells.
+    generator = np.random.default_rng(1)
+    turned = np.linalg.qr(generator.normal(size=(4, 4)))[0]
+    vectors = (generator.exponential(size=(400, 4)) ** 2 @ turned).astype(np.float32)
+    errors = []
+    for rounds in (1, 30):
+        done = fit(vectors, (16, 16), rotation_iterations=rounds, num_starts=3)
+        errors.append(np.square(vectors - done.tokenizer.reconstruct(done.semantic_ids)).sum())
+    assert errors[1] < 0.95 * errors[0]
+
+
+def test_axes_are_dealt_out_by_the_product_of_their_variances():
+    # Variances 2^9, 2^7, 2^6 and 1 times the last, along the coordinates: the largest goes to the
+    # first level, and so do 2^7 and 2^6 to the second, whose products are 1 and 2^7 by then.
+    spread = np.sqrt([1.0, 2.0**6, 2.0**9, 2.0**7])
+    vectors = np.concatenate([np.diag(spread), -np.diag(spread)]).astype(np.float32)
+    axes = balanced_axes(vectors, 2)
+    assert np.abs(axes).argmax(axis=0).tolist() == [2, 0, 3, 1]
+    np.testing.assert_allclose(axes.T @ axes, np.eye(4), atol=1e-6)
+
+
+def test_fewer_items_than_dimensions_and_dimensions_that_never_vary_can_be_learned():
+    generator = np.random.default_rng(0)
+    vectors = np.zeros((20, 50), dtype=np.float32)
+    vectors[:, :40] = generator.normal(size=(20, 40))
+    done = fit(vectors, (4, 4, 4))
+    assert np.isfinite(done.tokenizer.rotation).all()
+    assert len(np.unique(done.semantic_ids, axis=0)) > 10
+
+
+def test_a_rotation_may_be_learned_from_a_sample(monkeypatch):
+    monkeypatch.setattr("sidestep.tokenizer.opq._ROTATION_ITEMS", 60)
+    vectors = scattered(200)
+    sampled, again = (fit(vectors, (8, 8), seed=3) for _ in range(2))
+    np.testing.assert_array_equal(sampled.tokenizer.rotation, again.tokenizer.rotation)
+    monkeypatch.undo()
+    whole = fit(vectors, (8, 8), seed=3)
+    assert not np.array_equal(sampled.tokenizer.rotation, whole.tokenizer.rotation)
+    assert len(sampled.semantic_ids) == 200
 
 
 def test_levels_share_out_the_dimensions_and_zeros_fill_them_up():
@@ -73,7 +111,10 @@ def test_more_levels_than_dimensions_are_refused():
         fit(scattered(60, 2), (4, 4, 4))
 
 
-def test_without_faiss_the_extra_is_named(monkeypatch):
-    monkeypatch.setitem(sys.modules, "faiss", None)
-    with pytest.raises(ModuleNotFoundError, match=r"pip install 'sidestep\[faiss\]'"):
-        fit(scattered(), (4, 4))
+def test_the_first_codes_alone_leave_the_other_levels_at_their_mean():
+    vectors = scattered(50, 4)
+    done = fit(vectors, (4, 6), rotate=False)
+    first = done.tokenizer.reconstruct_first(done.semantic_ids, 1)
+    whole = done.tokenizer.reconstruct(done.semantic_ids)
+    np.testing.assert_array_equal(first[:, :2], whole[:, :2])
+    np.testing.assert_allclose(first[:, 2:], np.tile(whole[:, 2:].mean(axis=0), (50, 1)), rtol=1e-5)

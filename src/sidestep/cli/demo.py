@@ -38,7 +38,7 @@ from sidestep.cli.run_training import train_run
 from sidestep.cli.runs import RunFolder, RunInfo
 from sidestep.cli.searches import AskedSearch
 from sidestep.cli.sources import Sources, item_vectors
-from sidestep.cli.tokenize import learned_catalog
+from sidestep.cli.tokenize import learned_catalog, tokenizer_config
 from sidestep.cli.train import progress_bar
 from sidestep.data.dataset import Dataset
 from sidestep.data.synthetic import GroundTruth, SyntheticShopConfig, synthetic_shop
@@ -50,7 +50,7 @@ from sidestep.evaluation.results import PerUser, Setting, write_per_user
 from sidestep.model.sasrec import SasRecConfig
 from sidestep.model.transformer import TransformerConfig
 from sidestep.step import HistoryBatch
-from sidestep.tokenizer.residual_kmeans import ResidualKMeansConfig
+from sidestep.tokenizer.methods import DEFAULT_METHOD
 from sidestep.training.loop import TrainingConfig
 from sidestep.training.next_code import NextCodeConfig
 from sidestep.training.stages import ValidationConfig
@@ -203,12 +203,11 @@ def _catalog(size: Size, dataset: Dataset, out: Path) -> Catalog:
     save_vectors(
         out / "vectors.npy", made.vectors, item_ids=dataset.items.item_ids, made_of=made.made_of
     )
-    config = ResidualKMeansConfig(codebook_sizes=size.codebook_sizes)
     learned = learned_catalog(
         dataset,
         made.vectors,
-        "residual-kmeans",
-        config,
+        DEFAULT_METHOD,
+        tokenizer_config(DEFAULT_METHOD, {"codebook_sizes": size.codebook_sizes}, made.vectors),
         collisions="reassign",
         seed=SEED,
         made_of=made.made_of,

@@ -29,6 +29,7 @@ from sidestep.evaluation.report.page import write_page
 from sidestep.evaluation.report.table import Entry, Table, number
 from sidestep.tokenizer.codebooks import ResidualCodebooks
 from sidestep.tokenizer.kept import TOKENIZER_FILES, KeptTokenizer
+from sidestep.tokenizer.opq import ProductCodebooks
 
 
 def inspect(
@@ -174,12 +175,12 @@ def _reconstructions(
 ) -> Iterator[Float[np.ndarray, "items dim"]]:
     """What the codebooks beside a catalog make of the first b codes, for every b.
 
-    Only the codewords of residual codebooks stand for vectors when later ones are missing.
+    What a latent code stands for without the later ones, no RQ-VAE can say.
     """
     if vectors is None or not (path / TOKENIZER_FILES[0]).is_file():
         return
     codebooks = KeptTokenizer.load(path).tokenizer
-    if not isinstance(codebooks, ResidualCodebooks):
+    if not isinstance(codebooks, ResidualCodebooks | ProductCodebooks):
         return
     if codebooks.dim != vectors.shape[1]:
         say(
@@ -191,8 +192,7 @@ def _reconstructions(
         return
     semantic_ids = catalog.semantic_ids.numpy()
     for depth in range(1, len(codebooks.levels) + 1):
-        first = ResidualCodebooks(codebooks.levels[:depth])
-        yield first.reconstruct(semantic_ids[:, :depth])
+        yield codebooks.reconstruct_first(semantic_ids, depth)
 
 
 def _print(dataset: str, inspected: dict[str, InspectedIds]) -> None:

@@ -32,7 +32,7 @@ from sidestep.tokenizer.collisions import (
     with_numbers,
 )
 from sidestep.tokenizer.kept import KeptTokenizer
-from sidestep.tokenizer.methods import METHODS, config_class, make_tokenizer
+from sidestep.tokenizer.methods import DEFAULT_METHOD, METHODS, config_class, make_tokenizer
 from sidestep.tokenizer.published import PublishedIds, read_published
 from sidestep.tokenizer.quality import FitQuality
 from sidestep.tokenizer.tokenizer import Report
@@ -146,7 +146,7 @@ def tokenize(
         typer.Option(
             help=f"{', '.join(METHODS)}, or your own class as my_package.my_module:MyTokenizer."
         ),
-    ] = "residual-kmeans",
+    ] = DEFAULT_METHOD,
     codebook_sizes: Annotated[
         str | None,
         typer.Option(
@@ -333,7 +333,7 @@ def _values(
 
 
 def _refuse_settings(method: str, config: Path | None, settings: Sequence[str] | None) -> None:
-    if method != "residual-kmeans" or config is not None or settings:
+    if method != DEFAULT_METHOD or config is not None or settings:
         raise ValueError(
             "--published takes semantic IDs as they are; --method, --config and --set are for "
             "--vectors."

@@ -38,6 +38,20 @@ def clustered(
         estimator = MiniBatchKMeans(batch_size=max(16 * size, 4096), **arguments)
     else:
         estimator = KMeans(**arguments)
+    return _centres(estimator, vectors)
+
+
+def moved(
+    vectors: Float[np.ndarray, "items dim"], codewords: Float[np.ndarray, "codes dim"]
+) -> Float[np.ndarray, "codes dim"]:
+    """The codewords after one more round of k-means."""
+    return _centres(KMeans(len(codewords), init=codewords, n_init=1, max_iter=1), vectors)
+
+
+def _centres(
+    estimator: KMeans | MiniBatchKMeans, vectors: Float[np.ndarray, "items dim"]
+) -> Float[np.ndarray, "codes dim"]:
+    """What an estimator makes of vectors."""
     with warnings.catch_warnings():
         # Fewer distinct vectors than codes leave codes unused, which is legal: the
         # reassignment of collisions makes use of them.

@@ -56,8 +56,14 @@ class ResidualCodebooks:
         self, semantic_ids: Int[np.ndarray, "items levels"]
     ) -> Float[np.ndarray, "items dim"]:
         """The sum of each item's codewords."""
+        return self.reconstruct_first(semantic_ids, len(self.levels))
+
+    def reconstruct_first(
+        self, semantic_ids: Int[np.ndarray, "items levels"], depth: int
+    ) -> Float[np.ndarray, "items dim"]:
+        """The sum of the codewords of the first `depth` codes."""
         vectors = np.zeros((len(semantic_ids), self.dim), dtype=np.float32)
-        for level, codewords in enumerate(self.levels):
+        for level, codewords in enumerate(self.levels[:depth]):
             vectors += codewords[semantic_ids[:, level]]
         return vectors
 

@@ -1,17 +1,16 @@
 """Optimised product quantisation: after a rotation, each level quantises dimensions of its own."""
 
-import importlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from jaxtyping import Float, Int
 from pydantic import BaseModel, Field
 
 from sidestep.array_files import ArrayFormat, Stored
-from sidestep.tokenizer.clustering import ClusteringConfig, clustered
+from sidestep.tokenizer.clustering import ClusteringConfig, clustered, moved
 from sidestep.tokenizer.codebooks import nearest
 from sidestep.tokenizer.tokenizer import Fit, Report
 from sidestep.tokenizer.vectors import check_encodable, check_fittable
@@ -19,6 +18,12 @@ from sidestep.tokenizer.vectors import check_encodable, check_fittable
 KIND = "product"
 
 _FORMAT = ArrayFormat(name="a product tokenizer", version=3, remedy="run tokenize again")
+
+_ROTATION_ITEMS = 65_536
+"""Vectors that a rotation is learned from, at most."""
+
+_LEAST_VARIANCE, _TINY = 1e-9, 1e-30
+"""Of the largest; and in itself."""
 
 
 class OpqConfig(ClusteringConfig):
@@ -67,7 +72,15 @@ class ProductCodebooks:
         self, semantic_ids: Int[np.ndarray, "items levels"]
     ) -> Float[np.ndarray, "items dim"]:
         """Each item's codewords side by side, turned back."""
+        return self.reconstruct_first(semantic_ids, len(self.levels))
+
+    def reconstruct_first(
+        self, semantic_ids: Int[np.ndarray, "items levels"], depth: int
+    ) -> Float[np.ndarray, "items dim"]:
+        """With the first `depth` codes alone; the dimensions of the others are at their mean."""
         parts = [codewords[semantic_ids[:, level]] for level, codewords in enumerate(self.levels)]
+        for part in parts[depth:]:
+            part[:] = part.mean(axis=0)
         turned_back: np.ndarray = np.concatenate(parts, axis=1) @ self.rotation.T
         return turned_back
 
@@ -108,15 +121,16 @@ class ProductCodebooks:
     def _parts(
         self, rotated: Float[np.ndarray, "items padded"]
     ) -> list[Float[np.ndarray, "items part"]]:
-        return np.split(rotated, len(self.levels), axis=1)
+        return _parts(rotated, len(self.levels))
 
 
 class Opq:
-    """Learns a rotation, by faiss, and a product quantiser behind it.
+    """Learns a rotation, and a product quantiser behind it.
 
-    Source: Ge, He, Ke and Sun, "Optimized product quantization" (CVPR 2013). The levels are
-    independent: no code depends on the one before it, and prefixes are no finer and finer groups.
-    Where the width is no multiple of the number of levels, zeros are added up to the next one.
+    Source: Ge, He, Ke and Sun, "Optimized product quantization" (CVPR 2013): the start of their
+    parametric solution, then the rounds of their non-parametric one. The levels are independent: no
+    code depends on the one before it, and prefixes are no finer and finer groups. Where the width
+    is no multiple of the number of levels, zeros are added up to the next one.
     """
 
     Config: ClassVar[type[BaseModel]] = OpqConfig
@@ -130,10 +144,8 @@ class Opq:
         """Learns the codebooks, see `Tokenizer.fit`.
 
         Raises:
-            ModuleNotFoundError: faiss is not installed.
             ValueError: also when there are more levels than dimensions.
         """
-        faiss = _faiss()
         sizes = self.config.codebook_sizes
         check_fittable(vectors, sizes)
         dim, num_levels = vectors.shape[1], len(sizes)
@@ -142,50 +154,92 @@ class Opq:
                 f"opq gives every level dimensions of its own, but the vectors have {dim} for "
                 f"{num_levels} levels; use wider vectors, fewer codebook_sizes, or residual-kmeans."
             )
-        steps = num_levels + 1
-        if report is not None:
-            report("rotation and levels", 0, steps)
-        padded = -(-dim // num_levels) * num_levels
-        rotation = np.eye(dim, padded, dtype=np.float32)
-        if self.config.rotate and num_levels > 1:
-            rotation = self._rotation(faiss, vectors.astype(np.float32) @ rotation, sizes)[:dim]
-        rotated = vectors.astype(np.float32) @ rotation
-        seeds = np.random.SeedSequence(seed).generate_state(num_levels)
-        levels = []
-        parts = np.split(rotated, num_levels, axis=1)
-        for level, (part, size) in enumerate(zip(parts, sizes, strict=True)):
+        is_rotated = self.config.rotate and num_levels > 1
+        rounds = self.config.rotation_iterations if is_rotated else 0
+        steps = rounds + num_levels
+
+        def told(done: int) -> None:
             if report is not None:
-                report("rotation and levels", level + 1, steps)
-            part = np.ascontiguousarray(part)
-            levels.append(clustered(part, size, self.config, seed=int(seeds[level])))
-        if report is not None:
-            report("rotation and levels", steps, steps)
-        tokenizer = ProductCodebooks(np.ascontiguousarray(rotation), tuple(levels))
+                report("rotation and levels", done, steps)
+
+        told(0)
+        padded = np.pad(vectors.astype(np.float32), ((0, 0), (0, -dim % num_levels)))
+        rotation = np.eye(padded.shape[1], dtype=np.float32)
+        seeds = np.random.SeedSequence(seed).generate_state(num_levels + 1).tolist()
+        if is_rotated:
+            rotation = self._rotation(_sample(padded, seeds[-1]), seeds[:-1], told)
+        levels = []
+        for level, part in enumerate(_parts(padded @ rotation, num_levels)):
+            levels.append(clustered(part, sizes[level], self.config, seed=seeds[level]))
+            told(rounds + level + 1)
+        tokenizer = ProductCodebooks(np.ascontiguousarray(rotation[:dim]), tuple(levels))
         return Fit(tokenizer=tokenizer, semantic_ids=tokenizer.encode(vectors))
 
     def _rotation(
-        self, faiss: Any, vectors: Float[np.ndarray, "items padded"], sizes: Sequence[int]
+        self,
+        vectors: Float[np.ndarray, "items padded"],
+        seeds: Sequence[int],
+        told: Callable[[int], None],
     ) -> Float[np.ndarray, "padded padded"]:
         """The learned rotation, to be multiplied from the right.
 
-        faiss knows only codebooks of one size, a power of two: the largest one that no level
-        exceeds stands for all of them while the rotation is learned.
+        By turns the codewords move for the rotation, and the rotation becomes the one that brings
+        the vectors closest to their codewords (orthogonal Procrustes).
         """
-        dim = vectors.shape[1]
-        quantizer = faiss.ProductQuantizer(dim, len(sizes), min(sizes).bit_length() - 1)
-        quantizer.cp.min_points_per_centroid = 1
-        learned = faiss.OPQMatrix(dim, len(sizes))
-        learned.niter = self.config.rotation_iterations
-        learned.pq = quantizer
-        learned.train(vectors)
-        rotation: np.ndarray = faiss.vector_to_array(learned.A).reshape(dim, dim).T
+        sizes = self.config.codebook_sizes
+        rotation = balanced_axes(vectors, len(sizes))
+        levels = [
+            clustered(part, size, self.config, seed=seed)
+            for part, size, seed in zip(
+                _parts(vectors @ rotation, len(sizes)), sizes, seeds, strict=True
+            )
+        ]
+        for done in range(self.config.rotation_iterations):
+            parts = _parts(vectors @ rotation, len(sizes))
+            levels = [moved(part, level) for part, level in zip(parts, levels, strict=True)]
+            quantised = [
+                level[nearest(part, level)] for part, level in zip(parts, levels, strict=True)
+            ]
+            left, _, right = np.linalg.svd(vectors.T @ np.concatenate(quantised, axis=1))
+            rotation = (left @ right).astype(np.float32)
+            told(done + 1)
         return rotation
 
 
-def _faiss() -> Any:
-    try:
-        return importlib.import_module("faiss")
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "the tokenizer opq needs faiss; install it with: pip install 'sidestep[faiss]'"
-        ) from error
+def balanced_axes(
+    vectors: Float[np.ndarray, "items dim"], num_levels: int
+) -> Float[np.ndarray, "dim dim"]:
+    """Principal axes, dealt out to the levels so that each gets as much to quantise.
+
+    The error of a level grows with the product of its variances, so the next largest one goes to
+    the level of the smallest product that still has room (section 4 of the paper, Alg. 2).
+
+    Args:
+        vectors: whose width is a multiple of the number of levels.
+        num_levels: each gets as many columns, side by side.
+    """
+    variances, axes = np.linalg.eigh(np.cov(vectors.T.astype(np.float64)))
+    # Products of what is at least one only grow; what does not vary counts as next to nothing.
+    logs = np.log(np.maximum(variances, variances[-1] * _LEAST_VARIANCE + _TINY))
+    logs -= logs.min()
+    room = vectors.shape[1] // num_levels
+    dealt: list[list[int]] = [[] for _ in range(num_levels)]
+    for axis in range(len(logs) - 1, -1, -1):
+        open_levels = [level for level in dealt if len(level) < room]
+        min(open_levels, key=lambda level: logs[level].sum()).append(axis)
+    return axes[:, np.concatenate(dealt)].astype(np.float32)
+
+
+def _parts(
+    rotated: Float[np.ndarray, "items padded"], num_levels: int
+) -> list[Float[np.ndarray, "items part"]]:
+    """The dimensions of each level."""
+    return [np.ascontiguousarray(part) for part in np.split(rotated, num_levels, axis=1)]
+
+
+def _sample(vectors: Float[np.ndarray, "items dim"], seed: int) -> Float[np.ndarray, "some dim"]:
+    """So many of the vectors as say enough of a rotation."""
+    if len(vectors) <= _ROTATION_ITEMS:
+        return vectors
+    chosen = np.random.default_rng(seed).choice(len(vectors), _ROTATION_ITEMS, replace=False)
+    return vectors[np.sort(chosen)]

@@ -1,5 +1,7 @@
 import json
 import signal
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -7,6 +9,7 @@ from safetensors.torch import load_file
 
 import sidestep
 from sidestep.cli.demo import QUICK, run_demo
+from sidestep.cli.main import MISTAKE
 from sidestep.evaluation.results import read as read_lines
 from sidestep.training.checkpoint import checkpoints
 from tests.cli.commands import call, refused, run
@@ -145,6 +148,24 @@ def test_the_same_command_after_an_interruption_continues_and_ends_the_same(
     name = "bundle/model.safetensors"
     whole, parts = load_file(tmp_path / "whole" / name), load_file(tmp_path / "parts" / name)
     assert all(torch.equal(whole[key], parts[key]) for key in whole)
+
+
+def test_a_folder_in_which_another_process_trains_is_refused(shop, files, tmp_path):
+    again = trained(shop, files, tmp_path / "run")
+    second = []
+
+    def beside(progress):
+        if not second:
+            command = [sys.executable, "-m", "sidestep", *map(str, again)]
+            second.append(subprocess.run(command, capture_output=True, text=True, check=False))
+        return "working"
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sidestep.cli.train._described", beside)
+        run(*again)
+    assert second[0].returncode == MISTAKE
+    assert f"{tmp_path / 'run'}: another process is training here" in second[0].stderr
+    run(*again)  # the first one is over
 
 
 def test_without_a_terminal_each_epoch_is_a_line(shop, files, tmp_path):

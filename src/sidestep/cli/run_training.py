@@ -51,9 +51,24 @@ def train_run(
 
     Raises:
         ValueError: configuration, dataset and catalog do not fit, the network is larger than the
-            memory, or the folder holds another run.
+            memory, or the folder holds another run or is being trained in.
     """
     run, _ = _checked(config, dataset, catalog, folder, seed=info.seed, resume=resume)
+    with folder.held():
+        return _trained(run, config, dataset, folder, info, resume=resume, report=report)
+
+
+def _trained(
+    run: RunTraining[Any] | Counting,
+    config: AnyRun,
+    dataset: Dataset,
+    folder: RunFolder,
+    info: RunInfo,
+    *,
+    resume: bool,
+    report: Callable[[Progress], None] | None,
+) -> TrainingResult | None:
+    """See `train_run`, once all is checked and nobody else writes here."""
     # Not before everything was checked: a folder that says what it holds should hold it.
     if isinstance(run, Counting):
         folder.write(config, info)

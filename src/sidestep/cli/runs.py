@@ -3,14 +3,21 @@
 How a run is trained stands in `run_training`.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from accelerate import PartialState
+from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sidestep.cli.config import AnyRun
 from sidestep.cli.plain_yaml import write_yaml
 from sidestep.files import read_json, write_json
+
+_LOCK = ".lock"
+"""Held while somebody trains; the file itself stays, and means nothing."""
 
 _REMEDY = "restore the file, or repeat the 'sidestep train' of this run, which writes it anew."
 
@@ -73,12 +80,36 @@ class RunFolder:
             return
         if not self.path.is_dir():
             raise ValueError(f"{self.path}: is a file; choose another folder for --out.")
-        strangers = [entry.name for entry in self.path.iterdir()]
+        strangers = [entry.name for entry in self.path.iterdir() if entry.name != _LOCK]
         if strangers and not self.is_run():
             raise ValueError(
                 f"{self.path}: exists and is not a run's folder (it holds {min(strangers)}); "
                 "choose another folder for --out."
             )
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keeps others out while this process, or this launch of several, writes here.
+
+        Raises:
+            ValueError: somebody else trains here.
+        """
+        if not PartialState().is_main_process:
+            yield
+            return
+        self.path.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.path / _LOCK)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout as error:
+            raise ValueError(
+                f"{self.path}: another process is training here; wait for its end, or choose "
+                "another folder for --out."
+            ) from error
+        try:
+            yield
+        finally:
+            lock.release()
 
     def write(self, config: AnyRun, info: RunInfo) -> None:
         """Keeps what the run was asked for."""

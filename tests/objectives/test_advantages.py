@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 from hypothesis import given
@@ -6,6 +8,7 @@ from hypothesis import strategies as st
 from sidestep.objectives.advantages import (
     group_advantages,
     is_informative,
+    optimum_advantages,
     sibling_advantages,
 )
 from sidestep.objectives.value import is_first_of_prefix, mean_below, shared_prefixes
@@ -49,6 +52,34 @@ def test_padding_counts_for_nothing_and_gets_nothing():
     is_candidate = torch.tensor([[True, True, False, False]])
     advantages = group_advantages(rewards, is_candidate)
     torch.testing.assert_close(advantages, torch.tensor([[1.0, -1.0, 0.0, 0.0]]), atol=1e-5, rtol=0)
+
+
+def test_what_is_missing_to_the_best_policy_of_the_group():
+    """Equal shares, R = τ ln 3 and 0: π* is 3/4 and 1/4 of two; padding has no share."""
+    logs = torch.tensor([[-5.0, -5.0, torch.nan]])
+    rewards = torch.tensor([[0.2 * math.log(3), 0.0, torch.inf]])
+    there = torch.tensor([[True, True, False]])
+    missing = optimum_advantages(rewards, logs, logs, there, temperature=0.2)
+    torch.testing.assert_close(missing, torch.tensor([[0.5, -0.5, 0.0]]), atol=1e-6, rtol=0)
+
+
+def test_nothing_is_missing_where_the_policy_has_arrived():
+    reference = torch.randn(3, 4)
+    rewards = torch.rand(3, 4)
+    arrived = reference + rewards / 0.3 + torch.randn(3, 1)  # a group may be as likely as it will
+    there = torch.ones(3, 4, dtype=torch.bool)
+    missing = optimum_advantages(rewards, arrived, reference, there, temperature=0.3)
+    torch.testing.assert_close(missing, torch.zeros(3, 4), atol=1e-5, rtol=0)
+
+
+def test_what_is_missing_is_the_gradient_of_the_cross_entropy_from_the_best_policy():
+    logs = torch.randn(2, 4, dtype=torch.float64, requires_grad=True)
+    reference, rewards = (torch.randn(2, 4, dtype=torch.float64) for _ in range(2))
+    best = (reference + rewards / 0.7).softmax(dim=1)
+    (best * logs.log_softmax(dim=1)).sum().backward()
+    there = torch.ones(2, 4, dtype=torch.bool)
+    missing = optimum_advantages(rewards, logs, reference, there, temperature=0.7)
+    torch.testing.assert_close(missing / 4, logs.grad)
 
 
 def test_weights_say_how_much_each_counts():

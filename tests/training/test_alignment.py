@@ -95,6 +95,7 @@ RECIPES = {
     "reinforce with a baseline": {"scaling": "leave-one-out", "clip_low": None, "clip_high": None},
     "dr. grpo": {"scaling": "mean-only"},
     "expected reward": {"weighting": "policy", "scaling": "mean-only"},
+    "towards the best policy of the group": {"optimum_temperature": 0.05},
     "sibling": {"group_weight": None, "sibling_weight": 1.0},
     "joint": {"sibling_weight": 1.0},
     "off policy": {"sibling_weight": 1.0, "steps_per_rollout_policy": 3},
@@ -145,6 +146,30 @@ def test_every_algorithm_climbs_to_the_known_optimum(tmp_path, recipe):
     steps = [line["parts"] for line in lines if line["kind"] == "step"]
     assert steps[-1]["target_log_prob"] > steps[0]["target_log_prob"]
     assert steps[-1]["entropy_1"] < steps[0]["entropy_1"]
+
+
+def test_it_arrives_at_the_best_of_rewards_and_divergence_and_stays(tmp_path):
+    """π* ∝ π_ref exp(R / τ): log-odds of the answer against the others grow by 1 / τ, no more."""
+
+    def log_probs(policy):
+        histories = HistoryBatch(
+            items=torch.arange(6)[:, None], lengths=torch.ones(6, dtype=torch.long)
+        )
+        found = BeamSearch(num_beams=6).search(policy.eval(), histories, Scope(trie=TRIE))
+        return found.log_probs.gather(1, found.leaves.argsort(dim=1))
+
+    beams = {"search": "beam", "num_beams": 6}
+    objective = an_objective(rollouts=beams, optimum_temperature=0.5, kl_weight=1e-9)
+    before = log_probs(objective.policy)
+    config = TrainingConfig(
+        epochs=150, batch_size=24, learning_rate=0.01, weight_decay=0.0, device="cpu"
+    )
+    train(objective, windows_of(), config, folder=tmp_path, seed=0)
+    gained = log_probs(objective.policy) - before
+    answers = (LEAVES.sort().values == LEAVES[(torch.arange(6) + 1) % 6][:, None]).float()
+    expected = answers / 0.5
+    centred = [x - x.mean(dim=1, keepdim=True) for x in (gained, expected)]
+    torch.testing.assert_close(*centred, atol=0.1, rtol=0)
 
 
 def test_the_first_step_is_that_of_reinforce():
@@ -389,6 +414,8 @@ def test_limits_end_the_run(tmp_path):
         ({"weighting": "policy", "sibling_weight": 1.0}, "weighting 'policy' is of whole"),
         ({"ratio": "sequence", "sibling_weight": 1.0}, "ratio 'sequence' is of whole"),
         ({"ratio": "sequence", "repair": "hint"}, "ratio 'sequence' is of whole"),
+        ({"optimum_temperature": 0.1, "kl_weight": None}, "against the policy of before"),
+        ({"optimum_temperature": 0.1, "sibling_weight": 1.0}, "takes the place of advantages"),
         ({"kl_weight": None, "max_kl": 0.1}, "max_kl needs the reference policy"),
         ({"dropout": True, "steps_per_rollout_policy": 2}, "dropout would part the policy"),
         ({"kl_weight": None, "steps_per_reference": 2}, "steps_per_reference needs the reference"),

@@ -42,6 +42,7 @@ RECIPES = {
     "reinforce with a baseline": {"scaling": "leave-one-out", "clip_low": None, "clip_high": None},
     "dr. grpo": {"scaling": "mean-only"},
     "expected reward": {"weighting": "policy", "scaling": "mean-only"},
+    "towards the best policy of the group": {"optimum_temperature": 0.05, "kl_weight": 1e-6},
     "sibling": {"group_weight": None, "sibling_weight": 1.0},
     "joint": {"sibling_weight": 1.0},
     "grpo-ved": BY_VALUES,

@@ -52,6 +52,40 @@ def group_advantages(
     return advantages.masked_fill(~is_candidate, 0.0).to(rewards.dtype)
 
 
+def optimum_advantages(
+    rewards: Float[Tensor, "users candidates"],
+    log_probs: Float[Tensor, "users candidates"],
+    reference_log_probs: Float[Tensor, "users candidates"],
+    is_candidate: Bool[Tensor, "users candidates"],
+    *,
+    temperature: float,
+) -> Float[Tensor, "users candidates"]:
+    """How far each candidate's share is from what is best for rewards and divergence together.
+
+        A = n (π* - π),   π* ∝ π_ref exp(R / τ)
+
+    with all three shares within the group of n. π* is where expected reward less τ times the KL
+    divergence from π_ref is largest (arXiv:2305.18290, eq. 4); A is the gradient by log π of the
+    cross-entropy from π* to π, so that nothing is pushed any more where the policy has arrived.
+    Restricting both to the candidates of a search is our choice. 0 at padding.
+
+    Args:
+        rewards: of the candidates; whatever at padding.
+        log_probs: of whole candidates under the policy; whatever at padding, as the next.
+        reference_log_probs: under the policy of before.
+        is_candidate: False at padding.
+        temperature: τ, in the unit of the rewards.
+    """
+
+    def shares(logs: Tensor) -> Tensor:
+        logs = logs.detach().double().masked_fill(~is_candidate, -torch.inf)
+        return logs.softmax(dim=1).masked_fill(~is_candidate, 0.0)
+
+    best = shares(reference_log_probs.double() + rewards.double() / temperature)
+    count = is_candidate.sum(dim=1, keepdim=True)
+    return (count * (best - shares(log_probs))).to(rewards.dtype)
+
+
 def sibling_advantages(
     scores: Float[Tensor, "users candidates levels"],
     shared: Bool[Tensor, "users levels candidates candidates"],

@@ -20,7 +20,11 @@ from sidestep.data.windows import WindowBatch
 from sidestep.model.semantic_id_model import SemanticIdModel
 from sidestep.model.transformer import Transformer
 from sidestep.model.value_head import ValueHead
-from sidestep.objectives.advantages import group_advantages, sibling_advantages
+from sidestep.objectives.advantages import (
+    group_advantages,
+    optimum_advantages,
+    sibling_advantages,
+)
 from sidestep.objectives.policy import (
     clipped_terms,
     exact_kl,
@@ -203,7 +207,18 @@ class AlignmentObjective(SearchingObjective):
         log_probs = tree.code_log_probs(by_slot)
         old = log_probs.detach() if group.old_log_probs is None else group.old_log_probs
         logs = log_ratios(log_probs, old, config.ratio)
+        theirs = self._reference_log_probs(tree, histories)
         counted, advantages = credit.is_counted, credit.advantages
+        if config.optimum_temperature is not None:
+            assert theirs is not None
+            missing = optimum_advantages(
+                group.rewards,
+                log_probs.sum(dim=2),
+                tree.code_log_probs(theirs).sum(dim=2),
+                is_member,
+                temperature=config.optimum_temperature,
+            )
+            advantages = {**advantages, "group": missing[..., None].expand_as(log_probs)}
         clip = {"clip_low": config.clip_low, "clip_high": config.clip_high}
         raised = torch.zeros(len(targets), device=logs.device)
         clipped = []
@@ -225,9 +240,9 @@ class AlignmentObjective(SearchingObjective):
         if not config.open_prompts:
             parts |= figures_of_targets(group, targets, log_probs, trie)
         parts["clipped"] = torch.stack(clipped).mean()
-        divergence = self._divergence(tree, is_member, histories, by_slot, log_probs)
-        if divergence is not None:
+        if theirs is not None:
             assert config.kl_weight is not None
+            divergence = self._divergence(tree, is_member, by_slot, theirs, log_probs)
             loss = loss + config.kl_weight * divergence
             parts["kl"] = divergence.detach()
         parts["policy"] = loss.detach()
@@ -281,23 +296,28 @@ class AlignmentObjective(SearchingObjective):
 
     # Losses beside
 
-    def _divergence(
-        self,
-        tree: CandidateTree,
-        is_member: Bool[Tensor, "users candidates"],
-        histories: HistoryBatch,
-        by_slot: Float[Tensor, "users slots codes"],
-        log_probs: Float[Tensor, "users candidates levels"],
-    ) -> Float[Tensor, ""] | None:
-        """Mean KL to the reference at the nodes that the group passes; None without a reference."""
+    @torch.no_grad()
+    def _reference_log_probs(
+        self, tree: CandidateTree, histories: HistoryBatch
+    ) -> Float[Tensor, "users slots codes"] | None:
+        """What the policy of before says at the nodes of a tree; None where there is none."""
         reference = self.reference
         if reference is None:
             if not self._fixed_reference:
                 return None
-            reference = self._fixed_reference[0].to(by_slot.device)
-        with torch.no_grad():
-            step = tree.read(reference.eval(), histories)
-            theirs = tree.node_log_probs(step, self.trie, temperature=self.config.temperature)
+            reference = self._fixed_reference[0].to(tree.leaves.device)
+        step = tree.read(reference.eval(), histories)
+        return tree.node_log_probs(step, self.trie, temperature=self.config.temperature)
+
+    def _divergence(
+        self,
+        tree: CandidateTree,
+        is_member: Bool[Tensor, "users candidates"],
+        by_slot: Float[Tensor, "users slots codes"],
+        theirs: Float[Tensor, "users slots codes"],
+        log_probs: Float[Tensor, "users candidates levels"],
+    ) -> Float[Tensor, ""]:
+        """Mean KL to the reference at the nodes that the group passes."""
         if self.config.kl == "k3":
             estimates = k3_kl(log_probs, tree.code_log_probs(theirs))
             return (estimates * is_member[..., None]).sum() / (

@@ -53,6 +53,11 @@ class AlignmentConfig(BaseModel):
     weighting: Weighting = "uniform"
     """How much each candidate of a group counts."""
 
+    optimum_temperature: float | None = Field(None, gt=0)
+    """τ: instead of advantages, what is missing to the group's best policy for rewards and
+    divergence together, see `optimum_advantages`; it takes the place of `scaling`. In the unit of
+    the rewards: the smaller, the more they count. None goes by advantages, which push for ever."""
+
     ratio: Ratio = "token"
     """Of π to what made the rollouts, code by code or for whole semantic IDs (GSPO)."""
 
@@ -121,6 +126,8 @@ class AlignmentConfig(BaseModel):
             raise ValueError("max_kl needs the reference policy: set kl_weight.")
         if self.steps_per_reference is not None and self.kl_weight is None:
             raise ValueError("steps_per_reference needs the reference policy: set kl_weight.")
+        if self.optimum_temperature is not None:
+            self._refuse_other_advantages()
         if self.weighting == "policy" and (
             self.sibling_weight is not None or self.repair == "target"
         ):
@@ -145,6 +152,19 @@ class AlignmentConfig(BaseModel):
                 if getattr(self, name) is not None:
                     raise ValueError(f"{name} needs rollouts: set group_weight or sibling_weight.")
         return self
+
+    def _refuse_other_advantages(self) -> None:
+        """Raises a `ValueError` for what the group's best policy leaves no place for."""
+        if self.kl_weight is None or self.group_weight is None:
+            raise ValueError(
+                "optimum_temperature is of whole candidates, against the policy of before: set "
+                "group_weight and kl_weight."
+            )
+        if self.sibling_weight is not None or self.weighting == "policy":
+            raise ValueError(
+                "optimum_temperature takes the place of advantages: leave sibling_weight and the "
+                "weighting 'policy' out."
+            )
 
     def _refuse_targets(self) -> None:
         """Raises a `ValueError` for what open prompts have no target for."""

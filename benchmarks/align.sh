@@ -42,4 +42,5 @@ for seed in $seeds; do
     improve sft-continued sft-continued --set training.epochs=2
     improve grpo-beam grpo-beam
     improve grpo-beam-open grpo-open
+    improve grpo-beam-optimum optimum
 done

@@ -1,14 +1,16 @@
 """Recipes: the ways to improve a trained policy that have a name, as configurations of a run.
 
 What a recipe says is what `--set` and a file may say over it. Names are those of results files,
-where ours is called grpo-beam-open.
+where ours are called grpo-beam-open and grpo-beam-optimum.
 """
 
 import copy
 from collections.abc import Mapping
 from typing import Any, Literal
 
-AlignRecipe = Literal["vstar", "grpo-beam", "grpo-ved", "sibling-ved", "grpo-open", "sft-continued"]
+AlignRecipe = Literal[
+    "vstar", "grpo-beam", "grpo-ved", "sibling-ved", "grpo-open", "optimum", "sft-continued"
+]
 
 PreferRecipe = Literal["sdpo", "dpo"]
 
@@ -28,17 +30,18 @@ _BEAM = {"search": "beam", "num_beams": 16}
 
 _VED = {"search": "ved", "num_leaves": 16}
 
+_OPEN = {"open_prompts": True, "num_prompts": None, "rewards": [{"reward": "item-head"}]}
+
 _OBJECTIVES: Mapping[AlignRecipe, Mapping[str, Any]] = {
     "vstar": {"rollouts": _VED, "sibling_weight": 1.0, "value": {}},
     "grpo-beam": {"rollouts": _BEAM},
     "grpo-ved": {"rollouts": _VED, "value": {}},
     "sibling-ved": {"rollouts": _VED, "group_weight": None, "sibling_weight": 1.0, "value": {}},
-    "grpo-open": {
-        "rollouts": _BEAM,
-        "open_prompts": True,
-        "num_prompts": None,
-        "rewards": [{"reward": "item-head"}],
-        "scaling": "mean-only",
+    "grpo-open": {**_OPEN, "rollouts": _BEAM, "scaling": "mean-only"},
+    "optimum": {
+        **_OPEN,
+        "rollouts": {"search": "beam", "num_beams": 50},
+        "optimum_temperature": 0.06,
     },
     "sft-continued": {
         "group_weight": None,
@@ -54,13 +57,16 @@ _REJECTED: Mapping[PreferRecipe, int] = {"sdpo": 8, "dpo": 1}
 
 def align_recipe(name: AlignRecipe) -> dict[str, Any]:
     """Reinforcement learning: GRPO on beams as MiniOneRec (arXiv:2510.24431) has it, on VED, on
-    siblings, both with values in the loop as V-STAR (arXiv:2602.10699); ours, which asks the
-    policy's own item head about prompts that nobody knows the answer to; and their control, which
-    goes on with likelihood."""
+    siblings, both with values in the loop as V-STAR (arXiv:2602.10699); two of ours, which ask the
+    policy's own item head about prompts that nobody knows the answer to, by GRPO and towards the
+    best policy of each group; and their control, which goes on with likelihood."""
+    training = dict(_TRAINING)
+    if name == "optimum":
+        training["learning_rate"] = 5e-4  # it can afford to: the push ends where it should
     return {
         "kind": "align",
         "objective": copy.deepcopy(dict(_OBJECTIVES[name])),
-        "training": dict(_TRAINING),
+        "training": training,
         "validation": dict(_VALIDATION),
     }
 

@@ -118,3 +118,8 @@ def test_the_first_codes_alone_leave_the_other_levels_at_their_mean():
     whole = done.tokenizer.reconstruct(done.semantic_ids)
     np.testing.assert_array_equal(first[:, :2], whole[:, :2])
     np.testing.assert_allclose(first[:, 2:], np.tile(whole[:, 2:].mean(axis=0), (50, 1)), rtol=1e-5)
+
+
+def test_more_codes_than_a_rotation_asks_for_items_can_be_learned(monkeypatch):
+    monkeypatch.setattr("sidestep.tokenizer.opq._ROTATION_ITEMS", 10)
+    assert fit(scattered(100), (40, 4)).tokenizer.codebook_sizes == (40, 4)

@@ -161,8 +161,15 @@ def progress_bar(title: str) -> Iterator[Callable[[Progress], None]]:
     )
     with bar:
         task = bar.add_task("", total=None, title=title, visible=False)
+        last_told = ""
 
         def report(progress: Progress) -> None:
+            nonlocal last_told
+            # Above the bar, which has no room for it.
+            watched = _watched(progress)
+            if watched not in ("", last_told):
+                bar.console.print(f"{title}: step {progress.step} · {watched}")
+            last_told = watched
             bar.update(
                 task,
                 total=progress.num_steps,
@@ -180,7 +187,7 @@ def _epoch_lines(title: str) -> Callable[[Progress], None]:
 
     def report(progress: Progress) -> None:
         nonlocal last_step
-        described = _described(progress)
+        described = " · ".join(filter(None, (_described(progress), _watched(progress))))
         # A step is told once, and the end of an epoch again after its validation.
         if progress.step == last_step and PartialState().is_main_process:
             say(f"{title}: epoch {described} · {progress.seconds:.0f} s")
@@ -195,12 +202,20 @@ def _described(progress: Progress) -> str:
         parts.append(f"loss {progress.loss:.3f}")
     if progress.targets_per_s is not None:
         parts.append(f"{progress.targets_per_s:,.0f} targets/s")
+    if progress.score is not None:
+        parts.append(f"{VALIDATION_METRIC} {progress.score:.4f}")
+    return " · ".join(parts)
+
+
+def _watched(progress: Progress) -> str:
+    """What the objective wants watched, and how whole lists change under it; empty for most."""
     watched = dict(progress.parts)
+    if not watched:
+        return ""
+    parts = []
     candidates = watched.pop("candidates", None)
     if candidates is not None and progress.targets_per_s is not None:
         parts.append(f"{candidates * progress.targets_per_s:,.0f} rollouts/s")
     parts += [f"{name.replace('_', ' ')} {value:.3g}" for name, value in watched.items()]
-    if progress.score is not None:
-        parts.append(f"{VALIDATION_METRIC} {progress.score:.4f}")
     parts += [f"{name} {progress.metrics[name]:.4f}" for name in _DRIFT if name in progress.metrics]
     return " · ".join(parts)

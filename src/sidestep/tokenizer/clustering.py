@@ -3,7 +3,7 @@
 import warnings
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from pydantic import Field
 from sklearn.cluster import KMeans, MiniBatchKMeans
 from sklearn.exceptions import ConvergenceWarning
@@ -38,23 +38,23 @@ def clustered(
         estimator = MiniBatchKMeans(batch_size=max(16 * size, 4096), **arguments)
     else:
         estimator = KMeans(**arguments)
-    return _centres(estimator, vectors)
+    _fit(estimator, vectors)
+    return np.ascontiguousarray(estimator.cluster_centers_, dtype=np.float32)
 
 
 def moved(
     vectors: Float[np.ndarray, "items dim"], codewords: Float[np.ndarray, "codes dim"]
-) -> Float[np.ndarray, "codes dim"]:
-    """The codewords after one more round of k-means."""
-    return _centres(KMeans(len(codewords), init=codewords, n_init=1, max_iter=1), vectors)
+) -> tuple[Float[np.ndarray, "codes dim"], Int[np.ndarray, " items"]]:
+    """The codewords after one more round of k-means, and the nearest one of each vector."""
+    estimator = KMeans(len(codewords), init=codewords, n_init=1, max_iter=1)
+    _fit(estimator, vectors)
+    return np.ascontiguousarray(estimator.cluster_centers_, dtype=np.float32), estimator.labels_
 
 
-def _centres(
-    estimator: KMeans | MiniBatchKMeans, vectors: Float[np.ndarray, "items dim"]
-) -> Float[np.ndarray, "codes dim"]:
-    """What an estimator makes of vectors."""
+def _fit(estimator: KMeans | MiniBatchKMeans, vectors: Float[np.ndarray, "items dim"]) -> None:
+    """Fits without a word about codes that stay unused."""
     with warnings.catch_warnings():
         # Fewer distinct vectors than codes leave codes unused, which is legal: the
         # reassignment of collisions makes use of them.
         warnings.simplefilter("ignore", ConvergenceWarning)
         estimator.fit(vectors)
-    return np.ascontiguousarray(estimator.cluster_centers_, dtype=np.float32)

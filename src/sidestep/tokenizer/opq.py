@@ -77,7 +77,7 @@ class ProductCodebooks:
     def reconstruct_first(
         self, semantic_ids: Int[np.ndarray, "items levels"], depth: int
     ) -> Float[np.ndarray, "items dim"]:
-        """With the first `depth` codes alone; the dimensions of the others are at their mean."""
+        """With the first `depth` codes alone; all else is at the mean of these very items."""
         parts = [codewords[semantic_ids[:, level]] for level, codewords in enumerate(self.levels)]
         for part in parts[depth:]:
             part[:] = part.mean(axis=0)
@@ -167,7 +167,9 @@ class Opq:
         rotation = np.eye(padded.shape[1], dtype=np.float32)
         seeds = np.random.SeedSequence(seed).generate_state(num_levels + 1).tolist()
         if is_rotated:
-            rotation = self._rotation(_sample(padded, seeds[-1]), seeds[:-1], told)
+            rotation = self._rotation(
+                _sample(padded, max(_ROTATION_ITEMS, *sizes), seeds[-1]), seeds[:-1], told
+            )
         levels = []
         for level, part in enumerate(_parts(padded @ rotation, num_levels)):
             levels.append(clustered(part, sizes[level], self.config, seed=seeds[level]))
@@ -196,10 +198,11 @@ class Opq:
         ]
         for done in range(self.config.rotation_iterations):
             parts = _parts(vectors @ rotation, len(sizes))
-            levels = [moved(part, level) for part, level in zip(parts, levels, strict=True)]
-            quantised = [
-                level[nearest(part, level)] for part, level in zip(parts, levels, strict=True)
-            ]
+            before, levels, quantised = levels, [], []
+            for part, level in zip(parts, before, strict=True):
+                codewords, codes = moved(part, level)
+                levels.append(codewords)
+                quantised.append(codewords[codes])
             left, _, right = np.linalg.svd(vectors.T @ np.concatenate(quantised, axis=1))
             rotation = (left @ right).astype(np.float32)
             told(done + 1)
@@ -237,9 +240,11 @@ def _parts(
     return [np.ascontiguousarray(part) for part in np.split(rotated, num_levels, axis=1)]
 
 
-def _sample(vectors: Float[np.ndarray, "items dim"], seed: int) -> Float[np.ndarray, "some dim"]:
-    """So many of the vectors as say enough of a rotation."""
-    if len(vectors) <= _ROTATION_ITEMS:
+def _sample(
+    vectors: Float[np.ndarray, "items dim"], number: int, seed: int
+) -> Float[np.ndarray, "some dim"]:
+    """So many of the vectors, or all if there are fewer."""
+    if len(vectors) <= number:
         return vectors
-    chosen = np.random.default_rng(seed).choice(len(vectors), _ROTATION_ITEMS, replace=False)
+    chosen = np.random.default_rng(seed).choice(len(vectors), number, replace=False)
     return vectors[np.sort(chosen)]

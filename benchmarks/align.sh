@@ -40,6 +40,7 @@ for seed in $seeds; do
     }
     measure "$base" sft
     improve sft-continued sft-continued --set training.epochs=2
+    improve sft-continued-longer sft-continued --set training.epochs=5  # as long as 'optimum' takes
     improve grpo-beam grpo-beam
     improve grpo-beam-open grpo-open
     improve grpo-beam-optimum optimum

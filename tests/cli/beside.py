@@ -22,7 +22,7 @@ def measured(folder, *how):
     return json.loads(run("evaluate", folder, *how, "--json"))
 
 
-def recommends_as_its_backbone_does(shop, folder, *, seed):
+def assert_recommends_as_its_backbone_does(shop, folder, *, seed):
     """Without a search that asks for it, what was trained beside the run `beam` changes nothing."""
     ours, before = (load_file(of / "bundle/model.safetensors") for of in (folder, shop / "beam"))
     assert all(torch.equal(ours[name], before[name]) for name in before)
@@ -34,7 +34,7 @@ def recommends_as_its_backbone_does(shop, folder, *, seed):
     assert sidestep.load(folder).manifest.training["backbone"]["seed"] == 0
 
 
-def ends_the_same_after_an_interruption(command, whole, parts, weights, monkeypatch):
+def assert_ends_the_same_after_an_interruption(command, whole, parts, weights, monkeypatch):
     """Ctrl-C leaves no bundle, and the same command again makes that of an uninterrupted run."""
 
     def interrupting(progress):
@@ -56,7 +56,7 @@ def ends_the_same_after_an_interruption(command, whole, parts, weights, monkeypa
     assert all(torch.equal(expected[key], found[key]) for key in expected)
 
 
-def tells_sizes_in_a_dry_run(command, whole, weights):
+def assert_tells_sizes_in_a_dry_run(command, whole, weights):
     """The sizes are those of the run that was really made, and nothing is written."""
     told = json.loads(run(*command, "--dry-run", "--json"))
     kept = load_file(whole / "bundle" / weights)
@@ -75,7 +75,7 @@ MISFITS = [
 """What fits no kind: options in a copy of the shop's folder, and words of the refusal."""
 
 
-def refuses_before_anything_is_written(shop, config, folder, monkeypatch, more, words):
+def assert_refuses_before_anything_is_written(shop, config, folder, monkeypatch, more, words):
     """Options that do not fit, in a copy of the shop with whatever the options name."""
     shutil.copytree(shop, folder, dirs_exist_ok=True)
     monkeypatch.chdir(folder)

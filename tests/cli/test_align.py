@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 
 import sidestep
 
-from .beside import ends_the_same_after_an_interruption, measured
+from .beside import assert_ends_the_same_after_an_interruption, measured
 from .commands import call, refused, run
 
 SMALL = (
@@ -101,6 +101,24 @@ def test_the_run_leaves_a_page_of_itself(shop, aligned):
     assert figures[0] == figures[1]
 
 
+def test_the_optimum_asks_the_item_head_and_goes_by_no_advantages(shop, files, tmp_path):
+    backbone, out = tmp_path / "headed", tmp_path / "optimum"
+    with_head = ("--set", "model.item_head=true", "--set", "objective.item_weight=1.0")
+    run(
+        *("train", "--config", files / "config.yaml", "--dataset", shop / "dataset"),
+        *("--catalog", shop / "catalog", "--out", backbone, *with_head),
+    )
+    few = ("--set", "objective.rollouts={search: beam, num_beams: 6}")
+    run("align", backbone, "--out", out, "--recipe", "optimum", *SMALL, *few)
+    parts = lines_of(out, "step")[0]["parts"]
+    assert "found" not in parts
+    assert 0 < parts["reward"] < 1
+    assert parts["kl"] >= 0
+    page = (out / "alignment.html").read_text()
+    assert "item-head" in page
+    assert "Spread of the advantage by overlap" not in page
+
+
 def test_vstar_learns_values_on_what_it_finds(shop, valued, tmp_path):
     out = tmp_path / "vstar"
     ved = "objective.rollouts={search: ved, num_leaves: 6, budget: 14, warm_width: 2}"
@@ -143,7 +161,7 @@ def test_preferences_raise_what_came_next_over_what_was_found(shop, tmp_path):
 
 def test_interrupted_and_given_again_it_ends_the_same(shop, aligned, tmp_path, monkeypatch):
     parts = tmp_path / "parts"
-    ends_the_same_after_an_interruption(
+    assert_ends_the_same_after_an_interruption(
         aligning(shop / "beam", parts, "--seed", 3),
         aligned,
         parts,

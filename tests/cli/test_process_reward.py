@@ -13,11 +13,11 @@ from sidestep.evaluation.results import read as read_lines
 
 from .beside import (
     MISFITS,
-    ends_the_same_after_an_interruption,
+    assert_ends_the_same_after_an_interruption,
+    assert_recommends_as_its_backbone_does,
+    assert_refuses_before_anything_is_written,
+    assert_tells_sizes_in_a_dry_run,
     measured,
-    recommends_as_its_backbone_does,
-    refuses_before_anything_is_written,
-    tells_sizes_in_a_dry_run,
     training,
 )
 from .commands import refused, run
@@ -51,7 +51,7 @@ def rewarded(shop, config, tmp_path_factory):
 
 
 def test_the_run_recommends_by_itself_as_its_backbone_does(shop, rewarded):
-    recommends_as_its_backbone_does(shop, rewarded, seed=4)
+    assert_recommends_as_its_backbone_does(shop, rewarded, seed=4)
     assert sidestep.load(rewarded).manifest.process_reward.model.dim == 8
 
 
@@ -130,11 +130,11 @@ def test_the_same_command_after_an_interruption_continues_and_ends_the_same(
 ):
     command = training(shop, config, tmp_path / "parts", "--seed", 4)
     parts = tmp_path / "parts"
-    ends_the_same_after_an_interruption(command, rewarded, parts, WEIGHTS, monkeypatch)
+    assert_ends_the_same_after_an_interruption(command, rewarded, parts, WEIGHTS, monkeypatch)
 
 
 def test_a_dry_run_tells_the_sizes_and_writes_nothing(shop, config, rewarded, tmp_path):
-    tells_sizes_in_a_dry_run(training(shop, config, tmp_path / "run"), rewarded, WEIGHTS)
+    assert_tells_sizes_in_a_dry_run(training(shop, config, tmp_path / "run"), rewarded, WEIGHTS)
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_a_dry_run_tells_the_sizes_and_writes_nothing(shop, config, rewarded, tm
 def test_what_does_not_fit_is_refused_before_anything_is_written(
     shop, config, tmp_path, monkeypatch, more, words
 ):
-    refuses_before_anything_is_written(shop, config, tmp_path, monkeypatch, more, words)
+    assert_refuses_before_anything_is_written(shop, config, tmp_path, monkeypatch, more, words)
 
 
 @pytest.mark.parametrize("search", ["prm-beam", "exhaustive-prm"])

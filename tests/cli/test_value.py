@@ -9,11 +9,11 @@ from sidestep.evaluation.results import read as read_lines
 
 from .beside import (
     MISFITS,
-    ends_the_same_after_an_interruption,
+    assert_ends_the_same_after_an_interruption,
+    assert_recommends_as_its_backbone_does,
+    assert_refuses_before_anything_is_written,
+    assert_tells_sizes_in_a_dry_run,
     measured,
-    recommends_as_its_backbone_does,
-    refuses_before_anything_is_written,
-    tells_sizes_in_a_dry_run,
     training,
 )
 from .commands import refused, run
@@ -51,7 +51,7 @@ def valued(shop, config, tmp_path_factory):
 
 
 def test_the_run_recommends_by_itself_as_its_backbone_does(shop, valued):
-    recommends_as_its_backbone_does(shop, valued, seed=4)
+    assert_recommends_as_its_backbone_does(shop, valued, seed=4)
     kept = sidestep.load(valued).manifest.value_head
     assert (kept.model.num_heads, kept.gamma) == (2, 0.9)
     assert kept.guidance.candidates_per_beam == 3
@@ -129,11 +129,11 @@ def test_the_same_command_after_an_interruption_continues_and_ends_the_same(
 ):
     parts = tmp_path / "parts"
     command = training(shop, config, parts, "--seed", 4)
-    ends_the_same_after_an_interruption(command, valued, parts, WEIGHTS, monkeypatch)
+    assert_ends_the_same_after_an_interruption(command, valued, parts, WEIGHTS, monkeypatch)
 
 
 def test_a_dry_run_tells_the_sizes_and_writes_nothing(shop, config, valued, tmp_path):
-    tells_sizes_in_a_dry_run(training(shop, config, tmp_path / "run"), valued, WEIGHTS)
+    assert_tells_sizes_in_a_dry_run(training(shop, config, tmp_path / "run"), valued, WEIGHTS)
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ def test_a_dry_run_tells_the_sizes_and_writes_nothing(shop, config, valued, tmp_
 def test_what_does_not_fit_is_refused_before_anything_is_written(
     shop, config, tmp_path, monkeypatch, more, words
 ):
-    refuses_before_anything_is_written(shop, config, tmp_path, monkeypatch, more, words)
+    assert_refuses_before_anything_is_written(shop, config, tmp_path, monkeypatch, more, words)
 
 
 @pytest.mark.parametrize("search", ["value-beam", "ved"])

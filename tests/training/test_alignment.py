@@ -88,16 +88,20 @@ def first_choices(policy: Transformer) -> list[int]:
 CAUTIOUS = {"kl_weight": 0.3}
 """Who does not see all items must not forget them before the right one was met."""
 
-RECIPES = {
+ALGORITHMS = {
     "grpo": {},
     "gspo": {"ratio": "sequence"},
     "dapo": {"clip_high": 0.28, "repair": "drop"},
     "reinforce with a baseline": {"scaling": "leave-one-out", "clip_low": None, "clip_high": None},
     "dr. grpo": {"scaling": "mean-only"},
     "expected reward": {"weighting": "policy", "scaling": "mean-only"},
-    "towards the best policy of the group": {"optimum_temperature": 0.05},
+    "towards the best policy of the group": {"optimum_temperature": 0.05, "kl_weight": 1e-3},
     "sibling": {"group_weight": None, "sibling_weight": 1.0},
     "joint": {"sibling_weight": 1.0},
+}
+
+RECIPES = {
+    **ALGORITHMS,
     "off policy": {"sibling_weight": 1.0, "steps_per_rollout_policy": 3},
     "k3 and a reference that follows": {"kl": "k3", "steps_per_reference": 4},
     "sampled": {**CAUTIOUS, "rollouts": {"search": "sampling", "num_samples": 4}},

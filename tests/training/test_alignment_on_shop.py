@@ -17,6 +17,8 @@ from sidestep.training.alignment import AlignmentObjective
 from sidestep.training.alignment_config import AlignmentConfig
 from sidestep.training.loop import TrainingConfig, train
 
+from .test_alignment import ALGORITHMS
+
 DATASET, TRUTH = synthetic_shop(
     SyntheticShopConfig(
         num_users=150, num_departments=2, kinds_per_department=2, items_per_kind=6, max_length=20
@@ -36,15 +38,7 @@ BY_VALUES = {
 }
 
 RECIPES = {
-    "grpo": {},
-    "gspo": {"ratio": "sequence"},
-    "dapo": {"clip_high": 0.28, "repair": "drop"},
-    "reinforce with a baseline": {"scaling": "leave-one-out", "clip_low": None, "clip_high": None},
-    "dr. grpo": {"scaling": "mean-only"},
-    "expected reward": {"weighting": "policy", "scaling": "mean-only"},
-    "towards the best policy of the group": {"optimum_temperature": 0.05, "kl_weight": 1e-6},
-    "sibling": {"group_weight": None, "sibling_weight": 1.0},
-    "joint": {"sibling_weight": 1.0},
+    **ALGORITHMS,
     "grpo-ved": BY_VALUES,
     "sibling-ved": {**BY_VALUES, "group_weight": None, "sibling_weight": 1.0},
     "vstar": {**BY_VALUES, "sibling_weight": 1.0},

@@ -40,7 +40,7 @@ def write_alignment_page(
         prompts: what it learned from.
     """
     compression = None
-    if config.objective.learns_from_rewards:
+    if config.objective.goes_by_advantages:
         say(f"Measuring what advantages tell, for {folder.alignment_page}.")
         compression = final_compression(objective, prompts, batch_size=config.training.batch_size)
     num_prompts = min(NUM_PROMPTS, len(prompts))

@@ -34,6 +34,7 @@ class LiveItemSupport:
     of the user, so both rank alike; but here the head is asked for nothing but the items below
     the prefixes that are scored. Time grows with those, so let likelihood alone choose among the
     first levels, which have the whole catalog below them: None in `GuidedBeamSearch.candidates`.
+    It does not tell what it takes, which depends on the items: searches with it know no FLOPs.
 
     head: gives z.
     chunk_items: items whose weights are in memory at once.
@@ -41,7 +42,7 @@ class LiveItemSupport:
 
     head: PartialItemHead
     chunk_items: int = 65_536
-    name: str = "item-support"
+    name: str = "live-item-support"
 
     def __post_init__(self) -> None:
         if self.chunk_items < 1:

@@ -64,7 +64,7 @@ class ProductCodebooks:
         rotated = self._rotated(vectors)
         codes = [
             nearest(part, codewords)
-            for part, codewords in zip(self._parts(rotated), self.levels, strict=True)
+            for part, codewords in zip(_parts(rotated, len(self.levels)), self.levels, strict=True)
         ]
         return np.stack(codes, axis=1)
 
@@ -88,7 +88,7 @@ class ProductCodebooks:
         self, vectors: Float[np.ndarray, "items dim"], semantic_ids: Int[np.ndarray, "items levels"]
     ) -> Float[np.ndarray, "items part"]:
         """The dimensions that the last level quantises; no other level has a share in them."""
-        return self._parts(self._rotated(vectors))[-1]
+        return _parts(self._rotated(vectors), len(self.levels))[-1]
 
     @property
     def last_codewords(self) -> Float[np.ndarray, "codes part"]:
@@ -117,11 +117,6 @@ class ProductCodebooks:
         check_encodable(vectors, self.dim)
         rotated: np.ndarray = vectors.astype(np.float32) @ self.rotation
         return rotated
-
-    def _parts(
-        self, rotated: Float[np.ndarray, "items padded"]
-    ) -> list[Float[np.ndarray, "items part"]]:
-        return _parts(rotated, len(self.levels))
 
 
 class Opq:

@@ -199,7 +199,10 @@ class AlignmentObjective(SearchingObjective):
         histories: HistoryBatch,
         targets: Int[Tensor, " users"],
     ) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
-        """Policy, KL and value losses of one round of rollouts, and figures of it."""
+        """Policy, KL and value losses of one round of rollouts, and figures of it.
+
+        With `optimum_temperature` set, what is missing to the optimum stands for the advantages.
+        """
         config, trie = self.config, self.trie
         tree, is_member = group.tree, group.is_member
         step = tree.read(self.policy, histories)
@@ -211,6 +214,7 @@ class AlignmentObjective(SearchingObjective):
         counted, advantages = credit.is_counted, credit.advantages
         if config.optimum_temperature is not None:
             assert theirs is not None
+            # Not in `credit`: it takes what policy and reference say of the candidates now.
             missing = optimum_advantages(
                 group.rewards,
                 log_probs.sum(dim=2),
@@ -218,7 +222,7 @@ class AlignmentObjective(SearchingObjective):
                 is_member,
                 temperature=config.optimum_temperature,
             )
-            advantages = {**advantages, "group": missing[..., None].expand_as(log_probs)}
+            advantages = {"group": missing[..., None].expand_as(log_probs)}
         clip = {"clip_low": config.clip_low, "clip_high": config.clip_high}
         raised = torch.zeros(len(targets), device=logs.device)
         clipped = []

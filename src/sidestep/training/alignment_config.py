@@ -181,6 +181,11 @@ class AlignmentConfig(BaseModel):
             )
 
     @property
+    def goes_by_advantages(self) -> bool:
+        """Whether candidates are raised and lowered by how they compare with their peers."""
+        return self.learns_from_rewards and self.optimum_temperature is None
+
+    @property
     def learns_from_rewards(self) -> bool:
         """Whether candidates are searched for at all."""
         return self.group_weight is not None or self.sibling_weight is not None

@@ -15,7 +15,7 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -31,7 +31,7 @@ from sidestep.search.budget import Budget
 from sidestep.search.guided_beam import GuidedBeamSearch
 from sidestep.search.item_support import ItemSupport
 from sidestep.search.live_item_support import LiveItemSupport
-from sidestep.search.policy import Scope
+from sidestep.search.policy import Scope, SearchPolicy
 from sidestep.search.process_reward import ProcessReward
 from sidestep.search.scorer import Guidance, PrefixScorer, PrefixScores
 from sidestep.search.tree import Candidates
@@ -122,8 +122,8 @@ def parsed() -> argparse.Namespace:
         "--paths-per-round",
         type=int,
         nargs="+",
-        default=[1, 4, 8, 16],
-        help="m, of value-guided decoding: all are timed, the last is the result [1 4 8 16]",
+        default=[1, 8, 32, 64],
+        help="m, of value-guided decoding: all are timed, the last is the result [1 8 32 64]",
     )
     parser.add_argument(
         "--history-form", choices=("items", "codes"), default="items", help="[items]"
@@ -146,6 +146,51 @@ def searches_of(arguments: argparse.Namespace) -> dict[str, "Search"]:
     sizes = (arguments.codebook_size,) * arguments.levels
     ids = torch.randint(arguments.codebook_size, (arguments.items, arguments.levels))
     trie = Trie.build(ids, sizes)
+    network = network_of(arguments, ids, sizes).to(arguments.device)
+    value_head = ValueHead(
+        ValueHeadConfig(num_heads=arguments.heads), dim=arguments.dim, num_levels=arguments.levels
+    )
+    valued = ValuedModel(network, value_head.to(arguments.device))
+    rewards = ProcessRewardModel(
+        ProcessRewardConfig(dim=arguments.reward_dim),
+        num_prefixes=trie.num_nodes(),
+        memory_dim=arguments.dim,
+    ).eval()
+    process_reward = ProcessReward(network=rewards.to(arguments.device))
+    histories = HistoryBatch(
+        items=torch.randint(arguments.items, (arguments.batch, arguments.history)),
+        lengths=torch.full((arguments.batch,), arguments.history),
+    ).to(arguments.device)
+    scope = Scope(trie=trie.to(arguments.device))
+    budget = Budget(times=arguments.times, num_beams=arguments.budget_beams)
+
+    def by(policy: SearchPolicy, model: StepModel[Any] = network) -> Search:
+        return lambda watch: policy.search(WatchedModel(model, watch), histories, scope)
+
+    def guided(scorer: PrefixScorer, *, from_level: int = 1) -> Search:
+        return lambda watch: guided_beam(
+            arguments, WatchedScorer(scorer, watch), from_level
+        ).search(WatchedModel(network, watch), histories, scope)
+
+    value_guided = ValueGuidedDecoding(
+        budget=budget, num_leaves=arguments.budget_beams, warm_width=arguments.warm_width
+    )
+    return {
+        BEAM: by(BeamSearch(num_beams=arguments.beams)),
+        "prm-beam": guided(process_reward),
+        "item-beam": guided(ItemSupport(head=network)),
+        "item-beam from level 2": guided(ItemSupport(head=network), from_level=2),
+        "live item-beam from level 2": guided(LiveItemSupport(head=network), from_level=2),
+        WIDE: by(BeamSearch(num_beams=budget.times * budget.num_beams)),
+        **{
+            f"ved m={paths}": by(replace(value_guided, paths_per_round=paths), valued)
+            for paths in arguments.paths_per_round
+        },
+    }
+
+
+def network_of(arguments: argparse.Namespace, ids: Tensor, sizes: tuple[int, ...]) -> Transformer:
+    """Random weights, as peaked as a trained network's, so that the beams are far apart."""
     network = Transformer(
         TransformerConfig(
             dim=arguments.dim,
@@ -158,62 +203,22 @@ def searches_of(arguments: argparse.Namespace) -> dict[str, "Search"]:
         ids,
         sizes,
     ).eval()
-    with torch.no_grad():  # peaked as a trained network is, so that the beams are far apart
+    with torch.no_grad():
         network.head.weight.mul_(20)
-    value_head = ValueHead(
-        ValueHeadConfig(num_heads=arguments.heads), dim=arguments.dim, num_levels=arguments.levels
+    return network
+
+
+def guided_beam(
+    arguments: argparse.Namespace, scorer: PrefixScorer, from_level: int
+) -> GuidedBeamSearch:
+    """A beam that a scorer guides from some level on."""
+    unguided = from_level - 1
+    candidates = (arguments.candidates,) * (arguments.levels - unguided)
+    return GuidedBeamSearch(
+        guidance=Guidance(scorer=scorer, likelihood_weight=1.0),
+        num_beams=arguments.beams,
+        candidates=(None,) * unguided + candidates,
     )
-    rewards = ProcessRewardModel(
-        ProcessRewardConfig(dim=arguments.reward_dim),
-        num_prefixes=trie.num_nodes(),
-        memory_dim=arguments.dim,
-    ).eval()
-    histories = HistoryBatch(
-        items=torch.randint(arguments.items, (arguments.batch, arguments.history)),
-        lengths=torch.full((arguments.batch,), arguments.history),
-    ).to(arguments.device)
-    scope = Scope(trie=trie.to(arguments.device))
-    network, rewards = network.to(arguments.device), rewards.to(arguments.device)
-    valued = ValuedModel(network, value_head.to(arguments.device))
-    budget = Budget(times=arguments.times, num_beams=arguments.budget_beams)
-
-    def beam(num_beams: int) -> Search:
-        policy = BeamSearch(num_beams=num_beams)
-        return lambda watch: policy.search(WatchedModel(network, watch), histories, scope)
-
-    def guided(scorer: PrefixScorer, *, from_level: int = 1) -> Search:
-        unguided = from_level - 1
-        guided = (arguments.candidates,) * (arguments.levels - unguided)
-
-        def search(watch: Watch) -> Candidates:
-            guidance = Guidance(scorer=WatchedScorer(scorer, watch), likelihood_weight=1.0)
-            policy = GuidedBeamSearch(
-                guidance=guidance,
-                num_beams=arguments.beams,
-                candidates=(None,) * unguided + guided,
-            )
-            return policy.search(WatchedModel(network, watch), histories, scope)
-
-        return search
-
-    def value_guided(paths_per_round: int) -> Search:
-        policy = ValueGuidedDecoding(
-            budget=budget,
-            num_leaves=arguments.budget_beams,
-            warm_width=arguments.warm_width,
-            paths_per_round=paths_per_round,
-        )
-        return lambda watch: policy.search(WatchedModel(valued, watch), histories, scope)
-
-    return {
-        BEAM: beam(arguments.beams),
-        "prm-beam": guided(ProcessReward(network=rewards)),
-        "item-beam": guided(ItemSupport(head=network)),
-        "item-beam from level 2": guided(ItemSupport(head=network), from_level=2),
-        "live item-beam from level 2": guided(LiveItemSupport(head=network), from_level=2),
-        WIDE: beam(budget.times * budget.num_beams),
-        **{f"ved m={paths}": value_guided(paths) for paths in arguments.paths_per_round},
-    }
 
 
 # Time

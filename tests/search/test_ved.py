@@ -21,7 +21,7 @@ from sidestep.search.ved import ValueGuidedDecoding
 from sidestep.step import NO_ITEM, HistoryBatch
 
 from .fakes import PrefixTable, ValueTable, brute_force, catalogs, found, histories_of
-from .ved_reference import Reference
+from .ved_reference import Reference, RoundsReference
 
 CUBE = np.array(list(itertools.product(range(4), repeat=3)))
 
@@ -67,6 +67,36 @@ def test_one_path_a_round_is_the_sequential_algorithm_node_for_node(
         assert [tuple(path) for path in trie.path(leaves).tolist()] == reference.answer()
         # Exactly the budget, unless every prefix of the trie is in the tree.
         assert int(answer.tokens[user]) == len(made) == min(tokens, trie.num_nodes())
+
+
+@settings(max_examples=60)
+@given(
+    catalogs(),
+    st.integers(1, 3),
+    st.integers(1, 30),
+    st.integers(2, 9),
+    st.sampled_from(["priority", "always", "never"]),
+    st.sampled_from([0.1, 2.0]),
+)
+def test_many_paths_a_round_see_what_those_before_them_took(
+    catalog, warm_width, more, paths, root_gate, exploration
+):
+    ids, sizes = catalog
+    trie, model = Trie.build(ids, sizes), ValueTable(sizes)
+    tokens = 1 + warm_width * len(sizes) + more
+    policy = ValueGuidedDecoding(
+        budget=tokens,
+        num_leaves=5,
+        warm_width=warm_width,
+        exploration=exploration,
+        root_gate=root_gate,
+        paths_per_round=paths,
+    )
+    users = (3, 8, 5)
+    answer = policy.search(model, histories_of(*users), Scope(trie=trie))
+    for user, first in enumerate(users):
+        reference = RoundsReference(policy, model, histories_of(first), trie, tokens=tokens)
+        assert paths_of(answer.tree, trie, user) == [node.prefix for node in reference.created]
 
 
 @settings(max_examples=30)

@@ -35,6 +35,10 @@ class Reference:
         self.root = self.node((), 0.0)
         self.created = [self.root]
         self.warm_up()
+        self.waiting = []
+        self.grow()
+
+    def grow(self):
         while self.tokens and self.leads(self.root):
             self.traverse()
 
@@ -128,6 +132,48 @@ class Reference:
             likely = sorted(node.untried, key=lambda code: -node.untried[code])
             best += [(*node.prefix, code) for code in likely]
         return best[: self.policy.num_leaves]
+
+
+class RoundsReference(Reference):
+    """Several traversals between two calls of the model, whose children are made afterwards."""
+
+    def grow(self):
+        at_once = self.policy.paths_per_round
+        while self.waiting or (self.tokens and self.leads(self.root)):
+            self.begun = self.traversals
+            margins = {node.prefix: self.margin(node) for node in self.created}
+            before = len(self.waiting)
+            affordable = before + self.tokens
+            while len(self.waiting) < min(at_once, affordable) and self.leads(self.root):
+                self.waiting += self.walk(margins)
+            del self.waiting[affordable:]
+            self.tokens -= len(self.waiting) - before
+            for _ in self.waiting[:at_once]:
+                parent = self.waiting.pop(0)
+                self.expand(parent, self.draw(parent))
+                self.tokens += 1  # it was paid for already
+
+    def walk(self, margins):
+        """The parents of one traversal's children, the deepest first."""
+        path = [self.root]
+        while ways := [child for child in path[-1].children if self.leads(child)]:
+            path.append(max(ways, key=self.bound))
+        for node in path:
+            node.visits += 1
+        self.traversals += 1
+        is_open = [node for node in reversed(path) if self.is_open(node)]
+        passing = [node for node in is_open if margins[node.prefix] >= 0]
+        return passing or [max(is_open, key=lambda node: margins[node.prefix])]
+
+    def is_open(self, node):
+        return len(node.untried) > sum(parent is node for parent in self.waiting)
+
+    def leads(self, node):
+        return self.is_open(node) or any(map(self.leads, node.children))
+
+    def bound(self, node):
+        doubt = math.sqrt(math.log(self.begun + 1) / (node.visits + 1))
+        return self.priority(node) + self.policy.exploration * doubt
 
 
 def mean(values):

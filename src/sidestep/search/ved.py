@@ -8,6 +8,7 @@ chose, stands at `ValueGuidedDecoding` and at each rule.
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -18,16 +19,8 @@ from sidestep.search.levels import Continuations
 from sidestep.search.noise import edge_gumbels, user_keys
 from sidestep.search.policy import Normaliser, Scope, code_log_probs, node_values
 from sidestep.search.tree import VALUE, Candidates, Tree
-from sidestep.search.ved_rules import (
-    RootGate,
-    best_path,
-    depth_means,
-    expanding,
-    gate_margins,
-    num_open_below,
-    priorities,
-    upper_bounds,
-)
+from sidestep.search.ved_ledger import Ledger
+from sidestep.search.ved_rules import RootGate
 from sidestep.step import ROOT_SLOT, HistoryBatch, StepModel, StepOutput, normalised
 
 
@@ -64,7 +57,8 @@ class ValueGuidedDecoding:
     paths_per_round: m, traversals of each user between two calls of the model, at most. They stop
         once m children wait, which is what a call shows of each user, so that none is padded to
         the width of another; what the last one made beyond that waits for the next call. They see
-        each other's visits, not each other's children; 1 is the sequential algorithm.
+        each other's visits and which codes were taken, not each other's children, and N_root is
+        that of before the first; 1 is the sequential algorithm.
     seed: of the draws; users of equal histories draw alike.
     normaliser: of the log-probabilities that are reported, and that the warm start goes by.
     """
@@ -151,32 +145,34 @@ class _Growth:
         device = root.logits.device
         self.keys = user_keys(histories, policy.seed).to(device)
         shape = (len(histories.lengths), 1 + capacity)
+        self.ledger = Ledger(
+            users=shape[0],
+            capacity=capacity,
+            tokens=tokens - 1,
+            num_levels=self.num_levels,
+            exploration=policy.exploration,
+            entropy_weight=policy.entropy_weight,
+            value_weight=policy.value_weight,
+            gamma=policy.gamma,
+            root_gate=policy.root_gate,
+        )
         self.states = torch.full(shape, NO_STATE, device=device)
-        self.parents = torch.zeros(shape, dtype=torch.long, device=device)
-        self.depths = torch.zeros(shape, dtype=torch.long, device=device)
         self.log_probs = torch.zeros(shape, device=device)
-        # Sums and comparisons of these decide, and must not depend on how they are batched.
-        self.values = torch.zeros(shape, dtype=torch.float64, device=device)
-        self.entropies = torch.zeros(shape, dtype=torch.float64, device=device)
-        self.visits = torch.zeros(shape, dtype=torch.long, device=device)
-        self.is_node = torch.zeros(shape, dtype=torch.bool, device=device)
-        # Log-probabilities of the codes that were not tried yet, and how many there are. Nothing
-        # reads a column before it is written, and most stay so: empty ones take no memory.
-        codes = (*shape, root.logits.shape[2])
-        self.untried = torch.empty(codes, device=device)
-        self.num_untried = torch.zeros(shape, dtype=torch.long, device=device)
-        self.traversals = torch.zeros(shape[0], dtype=torch.long, device=device)
-        self.tokens_left = torch.full((shape[0],), tokens - 1, device=device)
-        # Parents of the children that are paid for and not yet shown to the model, oldest first.
-        self.waiting = torch.zeros(shape[0], 0, dtype=torch.long, device=device)
-        self.is_waiting = torch.zeros(shape[0], 0, dtype=torch.bool, device=device)
-        self.size = 0
-        is_node = torch.ones(shape[0], 1, dtype=torch.bool, device=device)
-        self._put(torch.zeros_like(self.states[:, :1]), self.depths[:, :1], is_node, root)
+        # Log-probabilities of the codes that were not tried yet. Nothing reads a column before it
+        # is written, and most stay so: empty ones take no memory.
+        self.untried = torch.empty(*shape, root.logits.shape[2], device=device)
+        root_slot = np.full((shape[0], 1), ROOT_SLOT)
+        states = torch.zeros(shape[0], 1, dtype=torch.long, device=device)
+        self._put(states, torch.zeros_like(states), root_slot, root_slot == ROOT_SLOT, root)
+
+    @property
+    def size(self) -> int:
+        """Columns in use."""
+        return self.ledger.size
 
     def warm_up(self) -> None:
         """A beam search, level by level, all of whose nodes stay."""
-        beams = torch.zeros_like(self.parents[:, :1])
+        beams = torch.full_like(self.states[:, :1], ROOT_SLOT)
         for depth in range(1, self.num_levels + 1):
             longer = Continuations(
                 states=self.states.gather(1, beams),
@@ -186,52 +182,28 @@ class _Growth:
             likely = longer.likeliest(self.policy.warm_width)
             is_new = likely.log_probs > -torch.inf
             parents = beams.gather(1, likely.beams)
-            self._spend(parents, is_new)
-            self._cross_off(parents, likely.codes, is_new)
+            self.ledger.spend(parents.cpu().numpy(), is_new.cpu().numpy())
             first = self.size
             self._extend(parents, likely.codes, likely.log_probs, is_new)
             beams = torch.arange(first, self.size, device=beams.device).expand(len(beams), -1)
 
     def advance(self) -> bool:
         """One round: paths, expansions, one call of the model; False if nothing could grow."""
-        at_once = self.policy.paths_per_round
-        _, ranked_by = self._ranked()
-        depths = self.depths[:, : self.size]
-        margins = gate_margins(
-            ranked_by,
-            depths,
-            self.is_node[:, : self.size],
-            self.num_levels,
-            self.policy.root_gate,
-        )
-        num_open = num_open_below(
-            self.num_untried[:, : self.size] > 0,
-            self.parents[:, : self.size],
-            depths,
-            self.num_levels,
-        )
-        made = [(self.waiting, self.is_waiting)]
-        num_waiting = self.is_waiting.sum(dim=1)
-        while (may_walk := (num_waiting < at_once) & (self.tokens_left > 0)).any():
-            path, is_new = self._walk(ranked_by, margins, num_open, may_walk)
-            if not is_new.any():
-                break
-            made.append((path, is_new))
-            num_waiting = num_waiting + is_new.sum(dim=1)
-        parents, is_new = (torch.cat(parts, dim=1) for parts in zip(*made, strict=True))
-        # Every user's children to the front, in the order in which they were made.
-        order = (~is_new).byte().argsort(dim=1, stable=True)[:, : int(num_waiting.max())]
-        parents, is_new = parents.gather(1, order), is_new.gather(1, order)
-        self.waiting, self.is_waiting = parents[:, at_once:], is_new[:, at_once:]
-        if parents.shape[1]:
-            self._expand(parents[:, :at_once], is_new[:, :at_once])
-        return parents.shape[1] > 0
+        parents, is_new = self.ledger.next_children(self.policy.paths_per_round)
+        if parents.size == 0:
+            return False
+        self._expand(self._tensor(parents), self._tensor(is_new))
+        return True
 
     def candidates(self) -> Candidates:
         """The leaves of the highest value, or what else they are ranked by, then completed ones."""
         number, size = self.policy.num_leaves, self.size
-        values, ranked_by = self._ranked()
-        is_leaf = self.is_node[:, :size] & (self.depths[:, :size] == self.num_levels)
+        values, ranked_by = (self._tensor(x) for x in self.ledger.ranked())
+        is_node, depths, parents = (
+            self._tensor(x[:, :size])
+            for x in (self.ledger.is_node, self.ledger.depths, self.ledger.parents)
+        )
+        is_leaf = is_node & (depths == self.num_levels)
         weight = self.policy.answer_likelihood_weight
         scores = values + weight * self.log_probs[:, :size]
         scores = scores.masked_fill(~is_leaf, -torch.inf)
@@ -241,7 +213,9 @@ class _Growth:
         lowest = scores.masked_fill(scores == -torch.inf, torch.inf).amin(dim=1, keepdim=True)
         lowest = lowest.masked_fill(lowest == torch.inf, 0.0)
         if (leaves == NO_STATE).any() or leaves.shape[1] < number:
-            more, their_log_probs = self._completed(values)
+            more, their_log_probs = self._completed(
+                values, is_node & (depths == self.num_levels - 1)
+            )
             rank = torch.arange(1, more.shape[1] + 1, device=more.device)
             leaves = torch.cat([leaves, more], dim=1)
             scores = torch.cat([scores, lowest - rank], dim=1)
@@ -260,20 +234,17 @@ class _Growth:
             flops=self.context.flops,
             tree=Tree(
                 states=self.states[:, :size],
-                parents=self.parents[:, :size],
-                depths=self.depths[:, :size],
+                parents=parents,
+                depths=depths,
                 log_probs=self.log_probs[:, :size],
                 scores=ranked_by.float(),
-                is_node=self.is_node[:, :size],
+                is_node=is_node,
             ),
         )
 
-    def _completed(self, values: Tensor) -> tuple[Tensor, Tensor]:
+    def _completed(self, values: Tensor, is_above: Tensor) -> tuple[Tensor, Tensor]:
         """Leaves that were not tried, with log π: by V of the prefix above, then by probability."""
         number = self.policy.num_leaves
-        is_above = self.is_node[:, : self.size] & (
-            self.depths[:, : self.size] == self.num_levels - 1
-        )
         num_above = int(is_above.sum(dim=1).max())
         by_value, above = values.masked_fill(~is_above, -torch.inf).sort(
             dim=1, descending=True, stable=True
@@ -291,44 +262,6 @@ class _Growth:
         return leaves, self.log_probs.gather(1, above) + likely
 
     # Parts of a round
-
-    def _ranked(self) -> tuple[Tensor, Tensor]:
-        """V and G of all nodes, the root's V from its children."""
-        values, depths = self.values[:, : self.size].clone(), self.depths[:, : self.size]
-        means = depth_means(values, depths, self.is_node[:, : self.size], self.num_levels)
-        values[:, ROOT_SLOT] = self.policy.gamma * means[:, 1]
-        ranked_by = priorities(
-            values,
-            self.entropies[:, : self.size],
-            value_weight=self.policy.value_weight,
-            entropy_weight=self.policy.entropy_weight,
-        )
-        return values, ranked_by
-
-    def _walk(
-        self, ranked_by: Tensor, margins: Tensor, num_open: Tensor, may_walk: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """One traversal of some users: its visits, and its path, of which some nodes get a child.
-
-        Deepest first, as children are made. `num_open` is kept up to date.
-        """
-        leads = (num_open > 0) & may_walk[:, None]
-        bounds = upper_bounds(
-            ranked_by, self.visits[:, : self.size], self.traversals, self.policy.exploration
-        )
-        path = best_path(bounds, leads, self.parents[:, : self.size], self.num_levels)
-        nodes, is_on_path = path.clamp(min=0), path >= 0
-        self.visits.scatter_add_(1, nodes, is_on_path.long())
-        self.traversals += is_on_path[:, 0]
-        num_untried = self.num_untried.gather(1, nodes)
-        is_new = expanding(
-            margins.gather(1, nodes), (num_untried > 0) & is_on_path, self.tokens_left
-        )
-        self._spend(nodes, is_new)
-        # What closes here was open below every node above it.
-        closes = is_new & (num_untried == 1)
-        num_open.scatter_add_(1, nodes, -closes.flip(1).cumsum(dim=1).flip(1))
-        return nodes.flip(1), is_new.flip(1)
 
     def _expand(self, parents: Tensor, is_new: Tensor) -> None:
         """Draws a code for each new child, and shows them to the model.
@@ -348,46 +281,48 @@ class _Growth:
         row = row.gather(1, is_same.byte().argmax(dim=2)).clamp(min=0)  # -1 only at padding
         codes = drawn[row, rank]
         log_probs = self.log_probs.gather(1, parents) + untried[row, codes]
-        self._cross_off(parents, codes, is_new)
         self._extend(parents, codes, log_probs, is_new)
 
-    def _spend(self, nodes: Tensor, is_new: Tensor) -> None:
-        """A code less to try at each node that gets a child, and a token less."""
-        self.num_untried.scatter_add_(1, nodes, -is_new.long())
-        self.tokens_left -= is_new.sum(dim=1)
-
-    def _cross_off(self, nodes: Tensor, codes: Tensor, is_new: Tensor) -> None:
-        """Takes codes off those that are left to try."""
-        user, place = is_new.nonzero(as_tuple=True)
-        self.untried[user, nodes[user, place], codes[user, place]] = -torch.inf
-
     def _extend(self, parents: Tensor, codes: Tensor, log_probs: Tensor, is_new: Tensor) -> None:
-        """Shows children to the model, in the next columns."""
-        depths = self.depths.gather(1, parents) + 1
+        """Shows children to the model, in the next columns; their codes are tried now."""
+        user, place = is_new.nonzero(as_tuple=True)
+        self.untried[user, parents[user, place], codes[user, place]] = -torch.inf
+        parents_there = parents.cpu().numpy()
+        depths = self._tensor(np.take_along_axis(self.ledger.depths, parents_there, axis=1)) + 1
         states = self.scope.trie.child(self.states.gather(1, parents), codes)
+        states = states.masked_fill(~is_new, NO_STATE)
         step, self.context = self.model.extend(self.context, codes, parents, depths, is_node=is_new)
-        end = self.size + codes.shape[1]
-        self.parents[:, self.size : end] = parents
-        self.log_probs[:, self.size : end] = log_probs
-        self._put(states.masked_fill(~is_new, NO_STATE), depths, is_new, step)
+        self.log_probs[:, self.size : self.size + codes.shape[1]] = log_probs
+        self._put(states, depths, parents_there, is_new.cpu().numpy(), step)
 
-    def _put(self, states: Tensor, depths: Tensor, is_node: Tensor, step: StepOutput) -> None:
+    def _put(
+        self,
+        states: Tensor,
+        depths: Tensor,
+        parents: np.ndarray,
+        is_node: np.ndarray,
+        step: StepOutput,
+    ) -> None:
         """Keeps what the model says of new nodes."""
         legal = self.scope.legal_at(states, depths)
         columns = slice(self.size, self.size + states.shape[1])
         log_probs = code_log_probs(step, legal, self.policy.normaliser)
         # The entropy is over legal codes, whatever the log-probabilities sum to.
         logs = log_probs if self.policy.normaliser == "legal" else normalised(log_probs)
-        logs = logs.double()
         terms = logs.exp().mul_(logs.masked_fill(~legal, 0.0))  # 0 · -inf is NaN
         self.states[:, columns] = states
-        self.depths[:, columns] = depths
-        self.is_node[:, columns] = is_node
-        self.values[:, columns] = node_values(step).double().masked_fill(~is_node, 0.0)
-        self.entropies[:, columns] = -terms.sum(dim=2)
         self.untried[:, columns] = log_probs
-        self.num_untried[:, columns] = legal.sum(dim=2)
-        self.size = columns.stop
+        self.ledger.add(
+            parents,
+            is_node,
+            values=node_values(step),
+            entropies=-terms.sum(dim=2, dtype=torch.float64),
+            num_codes=legal.sum(dim=2),
+        )
+
+    def _tensor(self, values: np.ndarray) -> Tensor:
+        """What the ledger says, where the model is."""
+        return torch.from_numpy(values).to(self.states.device)
 
 
 def _rows(

@@ -1,0 +1,148 @@
+"""What value-guided decoding knows of its trees and decides by: visits, values, codes left to try.
+
+It lies on the processor whatever device the model is on, and in float64: its decisions are many,
+small, and must not depend on how users are batched.
+"""
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from sidestep.search.ved_rules import RootGate, depth_means, gate_margins, priorities
+from sidestep.search.ved_walks import walked
+from sidestep.step import ROOT_SLOT
+
+
+class Ledger:
+    """The nodes of a batch of trees by slot, and the children that wait to be shown to the model.
+
+    Of arrays with nodes the columns up to `size` are in use.
+    """
+
+    def __init__(
+        self,
+        *,
+        users: int,
+        capacity: int,
+        tokens: int,
+        num_levels: int,
+        exploration: float,
+        entropy_weight: float,
+        value_weight: float,
+        gamma: float,
+        root_gate: RootGate,
+    ) -> None:
+        """Trees without a node, not even the root.
+
+        Args:
+            users: of the batch.
+            capacity: nodes below the root that there is room for, padding included.
+            tokens: what a user's search may spend, the root included.
+            num_levels: L.
+            exploration: see `ValueGuidedDecoding`, as the rest.
+            entropy_weight: see there.
+            value_weight: see there.
+            gamma: see there.
+            root_gate: see there.
+        """
+        self.num_levels = num_levels
+        self.exploration, self.gamma, self.root_gate = exploration, gamma, root_gate
+        self.weights = {"value_weight": value_weight, "entropy_weight": entropy_weight}
+        self.size = 0
+        shape = (users, 1 + capacity)
+        self.parents = np.zeros(shape, dtype=np.int64)
+        self.depths = np.zeros(shape, dtype=np.int64)
+        self.is_node = np.zeros(shape, dtype=bool)
+        self.values = np.zeros(shape)
+        self.entropies = np.zeros(shape)
+        self.visits = np.zeros(shape, dtype=np.int64)
+        self.num_untried = np.zeros(shape, dtype=np.int64)
+        self.traversals = np.zeros(users, dtype=np.int64)
+        self.tokens_left = np.full(users, tokens)
+        # Parents of the children that are paid for and not yet shown to the model, oldest first.
+        self.waiting = np.zeros((users, 0), dtype=np.int64)
+        self.is_waiting = np.zeros((users, 0), dtype=bool)
+
+    def add(
+        self,
+        parents: Int[np.ndarray, "users width"],
+        is_node: Bool[np.ndarray, "users width"],
+        *,
+        values: Float[Tensor, "users width"],
+        entropies: Float[Tensor, "users width"],
+        num_codes: Int[Tensor, "users width"],
+    ) -> None:
+        """Enters what the model said of new nodes, in the next columns.
+
+        Args:
+            parents: slots; the root is its own.
+            is_node: False at padding.
+            values: V; whatever at padding, as the next.
+            entropies: H, in nats.
+            num_codes: that may follow; 0 at padding.
+        """
+        columns = slice(self.size, self.size + parents.shape[1])
+        depths = np.take_along_axis(self.depths, parents, axis=1)
+        self.parents[:, columns] = parents
+        self.depths[:, columns] = depths + (columns.start > ROOT_SLOT)
+        self.is_node[:, columns] = is_node
+        told = torch.stack([values.double(), entropies.double(), num_codes.double()]).cpu().numpy()
+        self.values[:, columns] = np.where(is_node, told[0], 0.0)
+        self.entropies[:, columns] = told[1]
+        self.num_untried[:, columns] = told[2]
+        self.size = columns.stop
+
+    def spend(
+        self, parents: Int[np.ndarray, "users width"], is_new: Bool[np.ndarray, "users width"]
+    ) -> None:
+        """A token and a code less to try for each child of a warm start."""
+        users, place = is_new.nonzero()
+        np.subtract.at(self.num_untried, (users, parents[users, place]), 1)
+        self.tokens_left -= is_new.sum(axis=1)
+
+    def ranked(self) -> tuple[Float[np.ndarray, "users nodes"], Float[np.ndarray, "users nodes"]]:
+        """V and G of all nodes; the root's V follows from its children."""
+        values, depths = self.values[:, : self.size].copy(), self.depths[:, : self.size]
+        means = depth_means(values, depths, self.is_node[:, : self.size], self.num_levels)
+        values[:, ROOT_SLOT] = self.gamma * means[:, 1]
+        return values, priorities(values, self.entropies[:, : self.size], **self.weights)
+
+    def next_children(
+        self, at_once: int
+    ) -> tuple[Int[np.ndarray, "users width"], Bool[np.ndarray, "users width"]]:
+        """Traverses the trees; the parents of the children that the model is to be shown now.
+
+        At most `at_once` of each user; none of any user once nothing can grow. They are paid for.
+        """
+        ranked_by, inside = self.ranked()[1], slice(self.size)
+        depths = self.depths[:, inside]
+        margins = gate_margins(
+            ranked_by, depths, self.is_node[:, inside], self.num_levels, self.root_gate
+        )
+        num_waiting = self.is_waiting.sum(axis=1)
+        walks = walked(
+            ranked_by,
+            margins,
+            self.parents[:, inside],
+            depths,
+            self.visits[:, inside],
+            self.num_untried[:, inside],
+            self.traversals,
+            wanted=np.minimum(at_once - num_waiting, self.tokens_left),
+            exploration=self.exploration,
+            num_levels=self.num_levels,
+        )
+        self.visits[:, inside] = walks.visits
+        self.num_untried[:, inside] = walks.num_untried
+        self.traversals = walks.traversals
+        is_new = walks.is_new & (walks.is_new.cumsum(axis=1) <= self.tokens_left[:, None])
+        self.tokens_left -= is_new.sum(axis=1)
+        parents = np.concatenate([self.waiting, walks.parents], axis=1)
+        is_new = np.concatenate([self.is_waiting, is_new], axis=1)
+        # Every user's children to the front, in the order in which they were made.
+        order = (~is_new).argsort(axis=1, kind="stable")[:, : int(is_new.sum(axis=1).max())]
+        parents = np.take_along_axis(parents, order, axis=1)
+        is_new = np.take_along_axis(is_new, order, axis=1)
+        self.waiting, self.is_waiting = parents[:, at_once:], is_new[:, at_once:]
+        return parents[:, :at_once], is_new[:, :at_once]

@@ -1,0 +1,69 @@
+"""The traversals of a round on a tree small enough to walk by hand."""
+
+import numpy as np
+
+from sidestep.search.ved_walks import walked
+
+# The root (0), its children 1 and 2, and 3 below 1; codes of three levels.
+TREE = {
+    "parents": np.array([[0, 0, 0, 1]]),
+    "depths": np.array([[0, 1, 1, 2]]),
+    "num_levels": 3,
+}
+
+
+def walk(num_untried, *, wanted, margins=(-1, 0, 0, 0), ranked_by=(0, 0.9, 0.8, 0.5), **changes):
+    """Of one user, without any visit before."""
+    arguments = {
+        "ranked_by": np.array([ranked_by], dtype=float),
+        "margins": np.array([margins], dtype=float),
+        "visits": np.zeros((1, 4), dtype=np.int64),
+        "num_untried": np.array([num_untried]),
+        "traversals": np.array([0]),
+        "wanted": np.array([wanted]),
+        "exploration": 0.0,
+        **TREE,
+        **changes,
+    }
+    walks = walked(**arguments)
+    return walks.parents[walks.is_new].tolist(), walks
+
+
+def test_a_path_makes_children_from_its_end_up_and_counts_as_a_visit_of_all_its_nodes():
+    made, walks = walk((5, 2, 2, 2), wanted=1)
+    # Down to node 1, the best, and its only child; the root does not pass its gate.
+    assert made == [3, 1]
+    assert walks.visits.tolist() == [[1, 1, 0, 1]]
+    assert walks.num_untried.tolist() == [[5, 1, 2, 1]]
+    assert walks.traversals.tolist() == [1]
+
+
+def test_what_is_closed_on_the_way_is_not_entered_again():
+    made, walks = walk((0, 1, 2, 1), wanted=9)
+    # Once 3 and 1 are exhausted, 2 is all that is left, for two traversals.
+    assert made == [3, 1, 2, 2]
+    assert walks.num_untried.tolist() == [[0, 0, 0, 0]]
+    assert walks.traversals.tolist() == [3]
+
+
+def test_a_visit_lowers_the_bound_of_those_after_it():
+    ranked_by = (0, 0.9, 0.89, 0.5)
+    near = walk((0, 9, 9, 0), wanted=3, ranked_by=ranked_by)
+    assert near[0] == [1, 1, 1]
+    # ln 5 = 1.61: node 1 falls below node 2 by its first visit, and the other way round.
+    curious = walk(
+        (0, 9, 9, 0), wanted=3, ranked_by=ranked_by, exploration=0.5, traversals=np.array([4])
+    )
+    assert curious[0] == [1, 2, 1]
+
+
+def test_where_no_gate_is_passed_what_lacks_least_grows():
+    assert walk((3, 3, 0, 3), wanted=1, margins=(-0.5, -0.1, 0, -0.2))[0] == [1]
+
+
+def test_a_user_who_wants_nothing_or_has_nothing_open_stands_still():
+    for untried, wanted in (((5, 2, 2, 2), 0), ((0, 0, 0, 0), 3)):
+        made, walks = walk(untried, wanted=wanted)
+        assert made == []
+        assert not walks.visits.any()
+        assert walks.num_untried.tolist() == [list(untried)]

@@ -38,10 +38,21 @@ for seed in $seeds; do
             --dataset "$home/dataset" --out "$home/$name-$seed" --seed "$seed" "$@"
         measure "$home/$name-$seed" "$name"
     }
+    # values: a head on the base, which the searches by values ask.
+    values() {
+        [[ -d $home/value-$seed/bundle ]] || $sidestep train --config configs/value.yaml \
+            --dataset "$home/dataset" --out "$home/value-$seed" --seed "$seed" \
+            --set backbone="$base" --set embeddings="$home/vectors.npy" \
+            --set training.precision=fp32 --set training.epochs=8
+    }
     measure "$base" sft
     improve sft-continued sft-continued --set training.epochs=2
     improve sft-continued-longer sft-continued --set training.epochs=5  # as long as 'optimum' takes
     improve grpo-beam grpo-beam
     improve grpo-beam-open grpo-open
     improve grpo-beam-optimum optimum
+    values
+    base=$home/value-$seed
+    improve vstar vstar --embeddings "$home/vectors.npy"
+    improve vstar-optimum vstar-optimum
 done

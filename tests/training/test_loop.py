@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 import training_toy
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from training_toy import RUN, NextInRing, ring_windows, run_together, run_toy
 
 from sidestep.training.checkpoint import checkpoints
@@ -165,6 +165,21 @@ def test_a_checkpoint_without_a_part_of_its_state_is_named(tmp_path):
     del state["line"]
     (newest / "state.json").write_text(json.dumps(state))
     with pytest.raises(ValueError, match=rf"{newest.name} is damaged.*'line'.*delete it"):
+        run_with(tmp_path, None, resume=True)
+
+
+def test_a_checkpoint_of_another_version_is_named(tmp_path):
+    run_with(tmp_path, stop_at(8, lambda: os.kill(os.getpid(), signal.SIGINT)))
+    newest = checkpoints(tmp_path)[-1]
+    optimizer = torch.load(newest / "optimizer.pt", weights_only=True)
+    for group in optimizer["param_groups"]:
+        del group["rate_factor"]
+    torch.save(optimizer, newest / "optimizer.pt")
+    with pytest.raises(ValueError, match=r"another version of Sidestep \(.*rate_factor\); resume"):
+        run_with(tmp_path, None, resume=True)
+    weights = load_file(newest / "weights.safetensors")
+    save_file(dict(list(weights.items())[1:]), newest / "weights.safetensors")
+    with pytest.raises(ValueError, match=r"another version of Sidestep \(.*Missing key"):
         run_with(tmp_path, None, resume=True)
 
 

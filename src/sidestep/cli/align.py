@@ -52,9 +52,10 @@ def align(
 ) -> None:
     """Improve a trained run by reinforcement learning on what a search finds.
 
-    The recipes grpo-ved, sibling-ved and vstar search by values: their run needs a value head, and
-    goes on training it. sft-continued is their control: likelihood for as long. Every setting can
-    be read and changed: `--dry-run` checks, `config.yaml` in the new run's folder says them all.
+    The recipes grpo-ved, sibling-ved, vstar and vstar-optimum search by values: their run needs a
+    value head, which all but the last go on training. sft-continued is their control: likelihood
+    for as long. Every setting can be read and changed: `--dry-run` checks, `config.yaml` in the new
+    run's folder says them all.
 
     Examples:
 

@@ -9,7 +9,14 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 AlignRecipe = Literal[
-    "vstar", "grpo-beam", "grpo-ved", "sibling-ved", "grpo-open", "optimum", "sft-continued"
+    "vstar",
+    "grpo-beam",
+    "grpo-ved",
+    "sibling-ved",
+    "grpo-open",
+    "optimum",
+    "vstar-optimum",
+    "sft-continued",
 ]
 
 PreferRecipe = Literal["sdpo", "dpo"]
@@ -30,6 +37,14 @@ _BEAM = {"search": "beam", "num_beams": 16}
 
 _VED = {"search": "ved", "num_leaves": 16}
 
+_WIDE_VED = {
+    "search": "ved",
+    "num_leaves": 50,
+    "warm_width": 24,
+    "paths_per_round": 32,
+    "budget": {"times": 3, "num_beams": 24},
+}
+
 _OPEN = {"open_prompts": True, "num_prompts": None, "rewards": [{"reward": "item-head"}]}
 
 _OBJECTIVES: Mapping[AlignRecipe, Mapping[str, Any]] = {
@@ -43,6 +58,7 @@ _OBJECTIVES: Mapping[AlignRecipe, Mapping[str, Any]] = {
         "rollouts": {"search": "beam", "num_beams": 50},
         "optimum_temperature": 0.06,
     },
+    "vstar-optimum": {**_OPEN, "rollouts": _WIDE_VED, "optimum_temperature": 0.12},
     "sft-continued": {
         "group_weight": None,
         "kl_weight": None,
@@ -57,11 +73,12 @@ _REJECTED: Mapping[PreferRecipe, int] = {"sdpo": 8, "dpo": 1}
 
 def align_recipe(name: AlignRecipe) -> dict[str, Any]:
     """Reinforcement learning: GRPO on beams as MiniOneRec (arXiv:2510.24431) has it, on VED, on
-    siblings, both with values in the loop as V-STAR (arXiv:2602.10699); two of ours, which ask the
-    policy's own item head about prompts that nobody knows the answer to, by GRPO and towards the
-    best policy of each group; and their control, which goes on with likelihood."""
+    siblings, both with values in the loop as V-STAR (arXiv:2602.10699); three of ours, which ask
+    the policy's own item head about prompts that nobody knows the answer to, by GRPO and towards
+    the best policy of each group, found by a beam or by VED; and their control, which goes on with
+    likelihood."""
     training = dict(_TRAINING)
-    if name == "optimum":
+    if "optimum_temperature" in _OBJECTIVES[name]:
         training["learning_rate"] = 5e-4  # it can afford to: the push ends where it should
     return {
         "kind": "align",

@@ -124,6 +124,14 @@ def damaged(path: Path, reason: str) -> ValueError:
     )
 
 
+def of_another_version(path: Path, reason: str) -> ValueError:
+    """The error that a whole checkpoint does not fit this program, and what to do about it."""
+    return ValueError(
+        f"the checkpoint {path} was written by another version of Sidestep ({reason}); resume with "
+        f"that version, train into another folder, or delete {path.parent} to start anew."
+    )
+
+
 def refuse_other_run(path: Path, saved: Mapping[str, Any], current: Mapping[str, Any]) -> None:
     """Raises a `ValueError` that names the differences between two runs, if there are any."""
     differences = _differences(saved, current)

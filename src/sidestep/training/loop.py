@@ -24,13 +24,14 @@ from sidestep.training.checkpoint import (
     checkpoints,
     damaged,
     load_checkpoint,
+    of_another_version,
     refuse_other_run,
     save_checkpoint,
 )
 from sidestep.training.interruption import Interruption, interruption
 from sidestep.training.log import TrainingLog
 from sidestep.training.objective import Objective
-from sidestep.training.optimizer import adamw
+from sidestep.training.optimizer import adamw, load_optimizer
 from sidestep.training.placement import forward_precision, training_device
 from sidestep.training.random_state import (
     random_state,
@@ -667,9 +668,12 @@ class _Run:
             )
         except (KeyError, TypeError) as error:
             raise damaged(path, f"state.json: {error}") from error
-        self.raw_objective.load_state_dict(saved.weights)
+        try:
+            self.raw_objective.load_state_dict(saved.weights)
+            load_optimizer(self.optimizer, saved.optimizer)
+        except (KeyError, RuntimeError, ValueError) as error:
+            raise of_another_version(path, " ".join(str(error).split())[:200]) from error
         self.best_weights = saved.best_weights
-        self.optimizer.load_state_dict(saved.optimizer)
         self.tally = Tally(self.device, self.state.line)
         self.seconds_before = self.state.seconds
         set_random_state(saved.random_states[self.accelerator.process_index])

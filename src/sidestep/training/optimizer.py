@@ -1,9 +1,10 @@
-"""AdamW as the loop builds it: what decays, what does not, and what learns at another rate."""
+"""AdamW as the loop builds it: what decays, what does not, and what learns at its own rate."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from torch import nn
-from torch.optim import AdamW
+from torch.optim import AdamW, Optimizer
 
 
 def adamw(
@@ -60,3 +61,15 @@ def adamw(
     # One fused pass over the parameters: the loop of small calls costs more than the arithmetic.
     is_fused = all(weights.device.type in {"cpu", "cuda"} for _, weights in trainable)
     return AdamW(groups, lr=0.0, betas=betas, fused=is_fused)
+
+
+def load_optimizer(optimizer: Optimizer, state: Mapping[str, Any]) -> None:
+    """Puts an optimizer back to where it was when its state was saved.
+
+    Raises:
+        ValueError: the state is of other parameters, or lacks what a group here goes by.
+    """
+    for own, saved in zip(optimizer.param_groups, state["param_groups"], strict=False):
+        if missing := sorted(own.keys() - saved.keys()):
+            raise ValueError(f"its optimizer says nothing of {', '.join(missing)}")
+    optimizer.load_state_dict(dict(state))

@@ -24,7 +24,8 @@ import torch
 
 from sidestep.data.windows import WindowBatch, Windows, batches
 from sidestep.model.transformer import Transformer, TransformerConfig
-from sidestep.training.loop import TrainingConfig, train
+from sidestep.training.config import TrainingConfig
+from sidestep.training.loop import train
 from sidestep.training.next_code import NextCodeConfig, NextCodeObjective
 
 NUM_ITEMS = 4344

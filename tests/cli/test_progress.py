@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from sidestep.cli import train
-from sidestep.training.loop import Progress
+from sidestep.training.progress import Progress
 
 
 def progress_at(step: int, **changes) -> Progress:

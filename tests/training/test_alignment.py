@@ -17,7 +17,8 @@ from sidestep.search.policy import Scope
 from sidestep.step import NO_ITEM, HistoryBatch
 from sidestep.training.alignment import AlignmentObjective
 from sidestep.training.alignment_config import AlignmentConfig, LoopValueConfig
-from sidestep.training.loop import TrainingConfig, train
+from sidestep.training.config import TrainingConfig
+from sidestep.training.loop import train
 from sidestep.training.next_code import NextCodeConfig
 from sidestep.training.rewards import Rewards, RewardSources, RewardTerm
 

@@ -15,7 +15,8 @@ from sidestep.search.beam import BeamSearch
 from sidestep.search.policy import Scope
 from sidestep.training.alignment import AlignmentObjective
 from sidestep.training.alignment_config import AlignmentConfig
-from sidestep.training.loop import TrainingConfig, train
+from sidestep.training.config import TrainingConfig
+from sidestep.training.loop import train
 
 from .test_alignment import ALGORITHMS
 

@@ -14,8 +14,10 @@ from safetensors.torch import load_file, save_file
 from training_toy import RUN, NextInRing, ring_windows, run_together, run_toy
 
 from sidestep.training.checkpoint import checkpoints
-from sidestep.training.loop import Progress, TrainingConfig, Validated, train
+from sidestep.training.config import TrainingConfig
+from sidestep.training.loop import train
 from sidestep.training.objective import Loss
+from sidestep.training.progress import Progress, Validated
 
 
 def lines_of(folder, kind):

@@ -7,7 +7,8 @@ import torch
 
 from sidestep.search.beam import BeamSearch
 from sidestep.search.policy import Scope
-from sidestep.training.loop import TrainingConfig, train
+from sidestep.training.config import TrainingConfig
+from sidestep.training.loop import train
 from sidestep.training.preference import PreferenceConfig, PreferenceObjective
 
 from .test_alignment import BATCH, LEAVES, TRIE, a_policy, first_choices, windows_of

@@ -13,7 +13,7 @@ from sidestep.search.policy import Scope
 from sidestep.search.process_reward import ProcessReward
 from sidestep.search.scorer import Guidance, GuidanceConfig
 from sidestep.step import NO_ITEM, HistoryBatch
-from sidestep.training.loop import TrainingConfig
+from sidestep.training.config import TrainingConfig
 from sidestep.training.next_code import NextCodeConfig, NextCodeObjective
 from sidestep.training.process_reward import ProcessRewardObjective, ProcessRewardTrainingConfig
 from sidestep.training.stages import Course, ValidationConfig, train_process_reward

@@ -9,7 +9,7 @@ from sidestep.data.histories import Histories
 from sidestep.data.splits import Split, leave_one_out
 from sidestep.model.sasrec import SasRecConfig
 from sidestep.model.transformer import TransformerConfig
-from sidestep.training.loop import TrainingConfig
+from sidestep.training.config import TrainingConfig
 from sidestep.training.next_code import NextCodeConfig
 from sidestep.training.next_item import NextItemConfig
 from sidestep.training.stages import Course, ValidationConfig, train_sasrec, train_semantic_id_model

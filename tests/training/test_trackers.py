@@ -8,7 +8,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from training_toy import Head, NextInRing, ring_windows
 
 from sidestep.training.checkpoint import checkpoints
-from sidestep.training.loop import TrainingConfig, train
+from sidestep.training.config import TrainingConfig
+from sidestep.training.loop import train
 from sidestep.training.trackers import Trackers, mlflow_store, refuse_missing_trackers
 
 

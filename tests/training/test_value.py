@@ -18,7 +18,7 @@ from sidestep.search.sampling import Sampling
 from sidestep.search.scorer import GuidanceConfig
 from sidestep.step import NO_ITEM, HistoryBatch
 from sidestep.training.candidate_tree import CandidateTree
-from sidestep.training.loop import TrainingConfig
+from sidestep.training.config import TrainingConfig
 from sidestep.training.next_code import NextCodeConfig
 from sidestep.training.stages import Course, ValidationConfig, train_semantic_id_model, train_value
 from sidestep.training.value import ValueObjective, ValueTrainingConfig

@@ -11,8 +11,10 @@ from torch import nn
 from torch.nn import functional
 
 from sidestep.data.windows import WindowBatch, Windows
-from sidestep.training.loop import Progress, TrainingConfig, TrainingResult, Validated, train
+from sidestep.training.config import TrainingConfig
+from sidestep.training.loop import train
 from sidestep.training.objective import Loss, Objective
+from sidestep.training.progress import Progress, TrainingResult, Validated
 
 NUM_ITEMS = 10
 

@@ -17,7 +17,7 @@ from sidestep.model.value_head import ValueHeadConfig
 from sidestep.search.named import NamedSearch
 from sidestep.search.scorer import GuidanceConfig
 from sidestep.training.alignment_config import AlignmentConfig
-from sidestep.training.loop import TrainingConfig
+from sidestep.training.config import TrainingConfig
 from sidestep.training.next_code import NextCodeConfig
 from sidestep.training.next_item import NextItemConfig
 from sidestep.training.preference import PreferenceConfig

@@ -51,7 +51,7 @@ from sidestep.model.sasrec import SasRecConfig
 from sidestep.model.transformer import TransformerConfig
 from sidestep.step import HistoryBatch
 from sidestep.tokenizer.methods import DEFAULT_METHOD
-from sidestep.training.loop import TrainingConfig
+from sidestep.training.config import TrainingConfig
 from sidestep.training.next_code import NextCodeConfig
 from sidestep.training.stages import ValidationConfig
 

@@ -19,14 +19,9 @@ from sidestep.cli.runs import RunFolder, RunInfo
 from sidestep.data.dataset import Dataset
 from sidestep.data.splits import Split
 from sidestep.training.checkpoint import checkpoints, refuse_other_run
-from sidestep.training.loop import (
-    RESUMABLE,
-    Progress,
-    TrainingConfig,
-    TrainingResult,
-    refuse_checkpoints,
-    steps_per_epoch,
-)
+from sidestep.training.config import RESUMABLE, TrainingConfig
+from sidestep.training.loop import refuse_checkpoints, steps_per_epoch
+from sidestep.training.progress import Progress, TrainingResult
 from sidestep.training.stages import Course
 from sidestep.training.trackers import refuse_missing_trackers
 

@@ -16,7 +16,7 @@ from typing import Any
 from sidestep.cli.config import AnyRun
 from sidestep.cli.console import say
 from sidestep.cli.plain_yaml import write_yaml
-from sidestep.training.loop import RESUMABLE
+from sidestep.training.config import RESUMABLE
 
 NEVER_RUN = "never run"
 """The one change of a step that has not begun yet."""

@@ -6,14 +6,13 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, gather_object
-from pydantic import BaseModel, ConfigDict, Field
 from safetensors.torch import save_file
 
 from sidestep.data.windows import WindowBatch, Windows, batches, num_batches
@@ -28,11 +27,13 @@ from sidestep.training.checkpoint import (
     refuse_other_run,
     save_checkpoint,
 )
+from sidestep.training.config import RESUMABLE, TrainingConfig
 from sidestep.training.interruption import Interruption, interruption
 from sidestep.training.log import TrainingLog
 from sidestep.training.objective import Objective
 from sidestep.training.optimizer import adamw, load_optimizer
 from sidestep.training.placement import forward_precision, training_device
+from sidestep.training.progress import Progress, Stopped, TrainingResult, Validate
 from sidestep.training.random_state import (
     random_state,
     seed_everything,
@@ -41,140 +42,9 @@ from sidestep.training.random_state import (
 )
 from sidestep.training.schedule import learning_rate_at
 from sidestep.training.tally import Sums, Tally
-from sidestep.training.trackers import TrackerName, Trackers, refuse_missing_trackers
+from sidestep.training.trackers import Trackers, refuse_missing_trackers
 
 T = TypeVar("T")
-
-Stopped = Literal["finished", "patience", "limit", "budget", "interrupted"]
-"""Why a run ended: all epochs done, no gain for `patience` validations, a limit that the objective
-has (`Objective.limit_reached`), time used up, or asked."""
-
-
-class TrainingConfig(BaseModel):
-    """How an objective is trained."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    epochs: int = Field(40, ge=1)
-    """Passes over the windows at most; the learning rate falls over all of them."""
-
-    batch_size: int = Field(64, ge=1)
-    """Users per batch, on each device."""
-
-    accumulation_steps: int = Field(1, ge=1)
-    """Batches whose gradients are added up before the optimizer steps."""
-
-    learning_rate: float = Field(2e-3, gt=0)
-    """The peak, at the end of the warm-up."""
-
-    final_learning_rate_share: float = Field(0.1, ge=0, le=1)
-    """Share of the peak where the cosine ends."""
-
-    warmup_share: float = Field(0.05, ge=0, lt=1)
-    """Share of all steps over which the rate rises."""
-
-    weight_decay: float = Field(0.1, ge=0)
-    """Of matrices only; norms, biases and embeddings do not decay."""
-
-    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (
-        0.9,
-        0.98,
-    )
-    """How much AdamW remembers of gradients and of their squares. Rows of large embedding tables
-    rarely see a gradient: where they matter most, as in SASRec, remember squares longer (0.999)."""
-
-    max_grad_norm: float | None = Field(1.0, gt=0)
-    """Gradients longer than this are shortened to it; None never does."""
-
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Of the forward pass; `auto` is bf16 on a GPU that has it, fp32 elsewhere."""
-
-    device: Literal["auto", "cpu"] = "auto"
-    """`auto` takes the accelerator there is."""
-
-    validate_every: int = Field(1, ge=1)
-    """Epochs between two validations; the last epoch is always validated."""
-
-    patience: int | None = Field(None, ge=1)
-    """Validations without a gain after which training stops; None never stops early."""
-
-    max_seconds: float | None = Field(None, gt=0)
-    """Time budget, earlier parts of a resumed run included; None has none."""
-
-    checkpoint_every_s: float = Field(300.0, gt=0)
-    """Seconds after which a checkpoint is due; one is also written after every epoch."""
-
-    log_every: int = Field(50, ge=1)
-    """Optimizer steps between two lines in the log."""
-
-    trackers: tuple[TrackerName, ...] = ()
-    """Who else is told what the log says: tensorboard, mlflow, wandb. Needs the extra `track`."""
-
-
-RESUMABLE = frozenset({"max_seconds", "checkpoint_every_s", "trackers"})
-"""Settings that change no step, so a resumed run may have others."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
-    """Where a run is.
-
-    epoch: the one at work, from 1.
-    step: optimizer steps done, of `num_steps`.
-    loss, targets_per_s: of the last line in the log; None before the first.
-    parts: of the same line, those that the objective wants watched.
-    score: the last validation; best_score, best_epoch: the best one. None before the first.
-    metrics: what else that validation said; empty before the first one since the run was resumed.
-    seconds: spent so far, earlier parts of a resumed run included.
-    """
-
-    epoch: int
-    num_epochs: int
-    step: int
-    num_steps: int
-    learning_rate: float
-    loss: float | None
-    targets_per_s: float | None
-    parts: Mapping[str, float]
-    score: float | None
-    best_score: float | None
-    best_epoch: int | None
-    metrics: Mapping[str, float]
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Validated:
-    """What a validation says.
-
-    score: by which the best weights are chosen; larger is better.
-    metrics: what else the log keeps of it, by name.
-    """
-
-    score: float
-    metrics: Mapping[str, float] = field(default_factory=dict)
-
-
-Validate = Callable[[], Validated]
-"""Judges the objective as it is now."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainingResult:
-    """How a run ended.
-
-    best_score, best_epoch: of the best validation and after which epoch; None without one.
-    step: optimizer steps done.
-    seconds: spent, earlier parts of a resumed run included, validation included.
-    weights: safetensors of the objective: the best ones, or the last without validation.
-    """
-
-    best_score: float | None
-    best_epoch: int | None
-    step: int
-    seconds: float
-    weights: Path
-    stopped: Stopped
 
 
 def train(

@@ -35,7 +35,8 @@ from sidestep.search.scorer import Guidance, GuidanceConfig
 from sidestep.search.value_beam import ValueBeamSearch
 from sidestep.training.alignment import AlignmentObjective
 from sidestep.training.alignment_config import AlignmentConfig
-from sidestep.training.loop import Progress, TrainingConfig, TrainingResult, Validated, train
+from sidestep.training.config import TrainingConfig
+from sidestep.training.loop import train
 from sidestep.training.next_code import NextCodeConfig
 from sidestep.training.next_item import NextItemConfig
 from sidestep.training.objective import Objective
@@ -44,6 +45,7 @@ from sidestep.training.process_reward import (
     ProcessRewardObjective,
     ProcessRewardTrainingConfig,
 )
+from sidestep.training.progress import Progress, TrainingResult, Validated
 from sidestep.training.untrained import (
     new_process_reward,
     new_sasrec,

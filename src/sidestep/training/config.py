@@ -1,0 +1,72 @@
+"""How a run of the training loop goes: rates, sizes, precision, and when it stops."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from sidestep.training.trackers import TrackerName
+
+
+class TrainingConfig(BaseModel):
+    """How an objective is trained."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    epochs: int = Field(40, ge=1)
+    """Passes over the windows at most; the learning rate falls over all of them."""
+
+    batch_size: int = Field(64, ge=1)
+    """Users per batch, on each device."""
+
+    accumulation_steps: int = Field(1, ge=1)
+    """Batches whose gradients are added up before the optimizer steps."""
+
+    learning_rate: float = Field(2e-3, gt=0)
+    """The peak, at the end of the warm-up."""
+
+    final_learning_rate_share: float = Field(0.1, ge=0, le=1)
+    """Share of the peak where the cosine ends."""
+
+    warmup_share: float = Field(0.05, ge=0, lt=1)
+    """Share of all steps over which the rate rises."""
+
+    weight_decay: float = Field(0.1, ge=0)
+    """Of matrices only; norms, biases and embeddings do not decay."""
+
+    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (
+        0.9,
+        0.98,
+    )
+    """How much AdamW remembers of gradients and of their squares. Rows of large embedding tables
+    rarely see a gradient: where they matter most, as in SASRec, remember squares longer (0.999)."""
+
+    max_grad_norm: float | None = Field(1.0, gt=0)
+    """Gradients longer than this are shortened to it; None never does."""
+
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Of the forward pass; `auto` is bf16 on a GPU that has it, fp32 elsewhere."""
+
+    device: Literal["auto", "cpu"] = "auto"
+    """`auto` takes the accelerator there is."""
+
+    validate_every: int = Field(1, ge=1)
+    """Epochs between two validations; the last epoch is always validated."""
+
+    patience: int | None = Field(None, ge=1)
+    """Validations without a gain after which training stops; None never stops early."""
+
+    max_seconds: float | None = Field(None, gt=0)
+    """Time budget, earlier parts of a resumed run included; None has none."""
+
+    checkpoint_every_s: float = Field(300.0, gt=0)
+    """Seconds after which a checkpoint is due; one is also written after every epoch."""
+
+    log_every: int = Field(50, ge=1)
+    """Optimizer steps between two lines in the log."""
+
+    trackers: tuple[TrackerName, ...] = ()
+    """Who else is told what the log says: tensorboard, mlflow, wandb. Needs the extra `track`."""
+
+
+RESUMABLE = frozenset({"max_seconds", "checkpoint_every_s", "trackers"})
+"""Settings that change no step, so a resumed run may have others."""

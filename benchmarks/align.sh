@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The rows of reinforcement learning in docs/experiments.md: the networks of benchmarks/guided.sh, further
-# trained by likelihood for as long (the control), and on rewards.
+# trained by likelihood (the controls), on rewards and on preferences; what searches by values after a value
+# head was trained beside them. The first seed alone has the rows that the page has one seed of.
 #
 #   benchmarks/align.sh /path/to/research-data "0 1 2"
 #
@@ -28,31 +29,35 @@ measure() {
     done
 }
 
+# improve BASE NAME RECIPE ARGUMENTS...: trains beside the base, and measures.
+improve() {
+    local base=$1 name=$2 recipe=$3
+    shift 3
+    [[ -d $home/$name-$seed/bundle ]] || $sidestep align "$base" --recipe "$recipe" \
+        --dataset "$home/dataset" --out "$home/$name-$seed" --seed "$seed" "$@"
+    measure "$home/$name-$seed" "$name"
+}
+
+first=${seeds%% *}
 for seed in $seeds; do
-    base=$home/short-$seed
-    # improve NAME RECIPE ARGUMENTS...: trains beside the base, and measures.
-    improve() {
-        local name=$1 recipe=$2
-        shift 2
-        [[ -d $home/$name-$seed/bundle ]] || $sidestep align "$base" --recipe "$recipe" \
-            --dataset "$home/dataset" --out "$home/$name-$seed" --seed "$seed" "$@"
-        measure "$home/$name-$seed" "$name"
-    }
-    # values: a head on the base, which the searches by values ask.
-    values() {
-        [[ -d $home/value-$seed/bundle ]] || $sidestep train --config configs/value.yaml \
-            --dataset "$home/dataset" --out "$home/value-$seed" --seed "$seed" \
-            --set backbone="$base" --set embeddings="$home/vectors.npy" \
-            --set training.precision=fp32 --set training.epochs=8
-    }
+    base=$home/short-$seed valued=$home/value-$seed
+    by_values=(--embeddings "$home/vectors.npy")
     measure "$base" sft
-    improve sft-continued sft-continued --set training.epochs=2
-    improve sft-continued-longer sft-continued --set training.epochs=5  # as long as 'optimum' takes
-    improve grpo-beam grpo-beam
-    improve grpo-beam-open grpo-open
-    improve grpo-beam-optimum optimum
-    values
-    base=$home/value-$seed
-    improve vstar vstar --embeddings "$home/vectors.npy"
-    improve vstar-optimum vstar-optimum
+    improve "$base" sft-continued sft-continued --set training.epochs=2
+    improve "$base" sft-continued-longer sft-continued --set training.epochs=5
+    improve "$base" sft-continued-longest sft-continued --set training.epochs=10
+    improve "$base" grpo-beam-open grpo-open
+    improve "$base" grpo-beam-optimum optimum
+    [[ -d $valued/bundle ]] || $sidestep train --config configs/value.yaml --dataset "$home/dataset" \
+        --out "$valued" --seed "$seed" --set backbone="$base" --set embeddings="$home/vectors.npy" \
+        --set training.precision=fp32 --set training.epochs=8
+    improve "$valued" vstar vstar "${by_values[@]}"
+    improve "$valued" vstar-optimum vstar-optimum
+    [[ $seed == "$first" ]] || continue
+    improve "$base" grpo-beam grpo-beam
+    improve "$valued" grpo-ved grpo-ved "${by_values[@]}"
+    improve "$valued" sibling-ved sibling-ved "${by_values[@]}"
+    [[ -d $home/sdpo-$seed/bundle ]] || $sidestep prefer "$base" --recipe sdpo \
+        --dataset "$home/dataset" --out "$home/sdpo-$seed" --seed "$seed"
+    measure "$home/sdpo-$seed" sdpo
 done

@@ -31,23 +31,38 @@ def lines_of(folder, kind):
     return [line for line in lines if line["kind"] == kind]
 
 
-@pytest.fixture(scope="module")
-def valued(shop, tmp_path_factory):
-    """A run with a value head beside the network of `beam`."""
-    out = tmp_path_factory.mktemp("valued")
-    file = out / "value.yaml"
+def with_values(shop, backbone, folder):
+    """A run with a value head beside a network."""
+    file = folder / "value.yaml"
     file.write_text(
         f"""\
 kind: value
-backbone: {shop}/beam
+backbone: {backbone}
 embeddings: {shop}/vectors.npy
 model: {{num_heads: 2}}
 training: {{epochs: 1, batch_size: 64}}
 validation: {{num_users: 20, num_beams: 5}}
 """
     )
-    run("train", "--config", file, "--dataset", shop / "dataset", "--out", out / "value")
-    return out / "value"
+    run("train", "--config", file, "--dataset", shop / "dataset", "--out", folder / "value")
+    return folder / "value"
+
+
+@pytest.fixture(scope="module")
+def valued(shop, tmp_path_factory):
+    return with_values(shop, shop / "beam", tmp_path_factory.mktemp("valued"))
+
+
+@pytest.fixture(scope="module")
+def headed(shop, files, tmp_path_factory):
+    """A run whose network has an item head."""
+    out = tmp_path_factory.mktemp("headed") / "headed"
+    with_head = ("--set", "model.item_head=true", "--set", "objective.item_weight=1.0")
+    run(
+        *("train", "--config", files / "config.yaml", "--dataset", shop / "dataset"),
+        *("--catalog", shop / "catalog", "--out", out, *with_head),
+    )
+    return out
 
 
 @pytest.fixture(scope="module")
@@ -101,15 +116,10 @@ def test_the_run_leaves_a_page_of_itself(shop, aligned):
     assert figures[0] == figures[1]
 
 
-def test_the_optimum_asks_the_item_head_and_goes_by_no_advantages(shop, files, tmp_path):
-    backbone, out = tmp_path / "headed", tmp_path / "optimum"
-    with_head = ("--set", "model.item_head=true", "--set", "objective.item_weight=1.0")
-    run(
-        *("train", "--config", files / "config.yaml", "--dataset", shop / "dataset"),
-        *("--catalog", shop / "catalog", "--out", backbone, *with_head),
-    )
+def test_the_optimum_asks_the_item_head_and_goes_by_no_advantages(headed, tmp_path):
+    out = tmp_path / "optimum"
     few = ("--set", "objective.rollouts={search: beam, num_beams: 6}")
-    run("align", backbone, "--out", out, "--recipe", "optimum", *SMALL, *few)
+    run("align", headed, "--out", out, "--recipe", "optimum", *SMALL, *few)
     parts = lines_of(out, "step")[0]["parts"]
     assert "found" not in parts
     assert 0 < parts["reward"] < 1
@@ -117,6 +127,16 @@ def test_the_optimum_asks_the_item_head_and_goes_by_no_advantages(shop, files, t
     page = (out / "alignment.html").read_text()
     assert "item-head" in page
     assert "Spread of the advantage by overlap" not in page
+
+
+def test_our_update_on_what_ved_finds_leaves_the_values_behind(shop, headed, tmp_path):
+    out = tmp_path / "vstar-optimum"
+    few = "objective.rollouts={search: ved, num_leaves: 6, budget: 14, warm_width: 2}"
+    recipe = ("--out", out, "--recipe", "vstar-optimum", *SMALL, "--set", few)
+    assert "value head" in refused("align", headed, *recipe)
+    run("align", with_values(shop, headed, tmp_path), *recipe)
+    assert lines_of(out, "step")[0]["parts"]["kl"] >= 0
+    assert sidestep.load(out).value_head is None
 
 
 def test_vstar_learns_values_on_what_it_finds(shop, valued, tmp_path):

@@ -56,6 +56,17 @@ def test_what_is_raised_and_what_searches():
     assert not aligned("sft-continued").objective.learns_from_rewards
 
 
+def test_our_update_goes_by_the_settings_that_were_chosen():
+    told = {name: aligned(name).objective for name in ("optimum", "vstar-optimum")}
+    assert {name: own.optimum_temperature for name, own in told.items()} == {
+        "optimum": 0.06,
+        "vstar-optimum": 0.12,
+    }
+    beam, ved = (told[name].rollouts.policy() for name in told)
+    assert beam.num_beams == ved.num_leaves == 50
+    assert (ved.warm_width, ved.paths_per_round, ved.tokens(3)) == (24, 32, 145)
+
+
 def test_a_recipe_can_be_changed_without_changing_the_next():
     first = align_recipe("vstar")
     first["objective"]["sibling_weight"] = 9.0

@@ -1,6 +1,7 @@
 """Value-guided decoding against plain Python, by hand, and against how others' code fails."""
 
 import itertools
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -21,7 +22,7 @@ from sidestep.search.ved import ValueGuidedDecoding
 from sidestep.step import NO_ITEM, HistoryBatch
 
 from .fakes import PrefixTable, ValueTable, brute_force, catalogs, found, histories_of
-from .ved_reference import Reference, RoundsReference
+from .ved_reference import Reference
 
 CUBE = np.array(list(itertools.product(range(4), repeat=3)))
 
@@ -32,8 +33,10 @@ def paths_of(tree, trie, user):
     return [tuple(code for code in path if code >= 0) for path in trie.path(states).tolist()]
 
 
+@pytest.mark.parametrize("paths", [st.just(1), st.integers(2, 9)], ids=["sequential", "rounds"])
 @settings(max_examples=60)
 @given(
+    st.data(),
     catalogs(),
     st.integers(1, 3),
     st.integers(1, 30),
@@ -41,8 +44,8 @@ def paths_of(tree, trie, user):
     st.sampled_from([(0.1, 0.1, 1.0), (2.0, 0.0, 1.0), (0.0, 1.0, 0.0)]),
     st.integers(0, 9),
 )
-def test_one_path_a_round_is_the_sequential_algorithm_node_for_node(
-    catalog, warm_width, more, root_gate, weights, seed
+def test_it_is_the_plain_algorithm_node_for_node(
+    paths, data, catalog, warm_width, more, root_gate, weights, seed
 ):
     ids, sizes = catalog
     trie, model = Trie.build(ids, sizes), ValueTable(sizes)
@@ -55,6 +58,7 @@ def test_one_path_a_round_is_the_sequential_algorithm_node_for_node(
         entropy_weight=weights[1],
         value_weight=weights[2],
         root_gate=root_gate,
+        paths_per_round=data.draw(paths),
         seed=seed,
     )
     users = (3, 8, 5)
@@ -67,36 +71,6 @@ def test_one_path_a_round_is_the_sequential_algorithm_node_for_node(
         assert [tuple(path) for path in trie.path(leaves).tolist()] == reference.answer()
         # Exactly the budget, unless every prefix of the trie is in the tree.
         assert int(answer.tokens[user]) == len(made) == min(tokens, trie.num_nodes())
-
-
-@settings(max_examples=60)
-@given(
-    catalogs(),
-    st.integers(1, 3),
-    st.integers(1, 30),
-    st.integers(2, 9),
-    st.sampled_from(["priority", "always", "never"]),
-    st.sampled_from([0.1, 2.0]),
-)
-def test_many_paths_a_round_see_what_those_before_them_took(
-    catalog, warm_width, more, paths, root_gate, exploration
-):
-    ids, sizes = catalog
-    trie, model = Trie.build(ids, sizes), ValueTable(sizes)
-    tokens = 1 + warm_width * len(sizes) + more
-    policy = ValueGuidedDecoding(
-        budget=tokens,
-        num_leaves=5,
-        warm_width=warm_width,
-        exploration=exploration,
-        root_gate=root_gate,
-        paths_per_round=paths,
-    )
-    users = (3, 8, 5)
-    answer = policy.search(model, histories_of(*users), Scope(trie=trie))
-    for user, first in enumerate(users):
-        reference = RoundsReference(policy, model, histories_of(first), trie, tokens=tokens)
-        assert paths_of(answer.tree, trie, user) == [node.prefix for node in reference.created]
 
 
 @settings(max_examples=30)
@@ -148,6 +122,39 @@ def test_no_call_is_padded_while_every_user_has_something_to_grow(paths):
     answer = policy.search(model, histories_of(*range(6)), Scope(trie=trie))
     assert answer.tree.is_node.shape == (6, 50)
     assert answer.tree.is_node.all()
+
+
+@pytest.mark.parametrize("normaliser", ["legal", "codebook"])
+def test_users_who_run_out_of_items_early_change_nothing_for_the_others(normaliser):
+    trie, model = Trie.build(CUBE, (4, 4, 4)), ValueTable((4, 4, 4))
+    gone = torch.full((3, 62), NO_ITEM)
+    gone[0, :62] = torch.arange(62)
+    gone[1, :40] = torch.arange(20, 60)
+    policy = ValueGuidedDecoding(
+        budget=60, num_leaves=6, warm_width=1, paths_per_round=5, normaliser=normaliser
+    )
+
+    def searched(users):
+        scope = Scope(trie=trie, excluded=Exclusion.of(gone[users], trie))
+        return policy.search(model, histories_of(*users), scope)
+
+    together = searched([0, 1, 2])
+    assert together.tokens.tolist() == [5, 34, 60]  # the first has two items left, below one prefix
+    for user in range(3):
+        alone = searched([user])
+        assert paths_of(together.tree, trie, user) == paths_of(alone.tree, trie, 0)
+        assert together.leaves[user].tolist() == alone.leaves[0].tolist()
+
+
+def test_values_that_are_no_numbers_are_refused():
+    class Broken(ValueTable):
+        def extend(self, *arguments, **options):
+            step, context = super().extend(*arguments, **options)
+            return replace(step, value=step.value * torch.nan), context
+
+    policy = ValueGuidedDecoding(budget=30, num_leaves=6, warm_width=2)
+    with pytest.raises(ValueError, match="not a finite number; train its value head again"):
+        policy.search(Broken((4, 4, 4)), histories_of(1), Scope(trie=Trie.build(CUBE, (4, 4, 4))))
 
 
 def test_a_short_history_in_a_padded_batch_of_a_real_network_gets_its_own_answer():
@@ -272,6 +279,7 @@ def test_a_model_without_values_is_refused():
         ({"warm_width": 0}, "warm_width must be at least 1, got 0"),
         ({"paths_per_round": 0}, "paths_per_round must be at least 1"),
         ({"exploration": -1.0}, "exploration must be 0 or more, got -1.0"),
+        ({"exploration": math.inf}, "exploration must be 0 or more, got inf"),
         ({"answer_likelihood_weight": -0.1}, "answer_likelihood_weight must be 0 or more"),
         ({"gamma": 1.5}, "gamma must lie in 0..1, got 1.5"),
     ],

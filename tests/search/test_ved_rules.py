@@ -65,4 +65,4 @@ def test_expansions_by_hand():
         [False, False, False],
     ]
     equal = np.array([[-0.2, -0.2]])
-    assert expanding(equal, equal < 0).tolist() == [[True, False]]
+    assert expanding(equal, np.ones((1, 2), dtype=bool)).tolist() == [[True, False]]

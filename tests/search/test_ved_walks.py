@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from sidestep.search.ved_walks import walked
+from sidestep.search.ved_walks import traverse
 
 # The root (0), its children 1 and 2, and 3 below 1; codes of three levels.
 TREE = {
@@ -25,7 +25,7 @@ def walk(num_untried, *, wanted, margins=(-1, 0, 0, 0), ranked_by=(0, 0.9, 0.8, 
         **TREE,
         **changes,
     }
-    walks = walked(**arguments)
+    walks = traverse(**arguments)
     return walks.parents[walks.is_new].tolist(), walks
 
 
@@ -61,9 +61,23 @@ def test_where_no_gate_is_passed_what_lacks_least_grows():
     assert walk((3, 3, 0, 3), wanted=1, margins=(-0.5, -0.1, 0, -0.2))[0] == [1]
 
 
-def test_a_user_who_wants_nothing_or_has_nothing_open_stands_still():
-    for untried, wanted in (((5, 2, 2, 2), 0), ((0, 0, 0, 0), 3)):
-        made, walks = walk(untried, wanted=wanted)
-        assert made == []
-        assert not walks.visits.any()
-        assert walks.num_untried.tolist() == [list(untried)]
+def test_users_walk_side_by_side_and_one_who_is_done_stands_still():
+    untried = np.array([[5, 2, 2, 2], [0, 2, 2, 0], [0, 0, 0, 0], [5, 2, 2, 2]])
+    users = len(untried)
+    walks = traverse(
+        ranked_by=np.tile([0, 0.9, 0.8, 0.5], (users, 1)),
+        margins=np.tile([-1.0, 0, 0, 0], (users, 1)),
+        parents=TREE["parents"].repeat(users, axis=0),
+        depths=TREE["depths"].repeat(users, axis=0),
+        visits=np.zeros((users, 4), dtype=np.int64),
+        num_untried=untried,
+        traversals=np.zeros(users, dtype=np.int64),
+        wanted=np.array([3, 2, 9, 0]),
+        exploration=0.0,
+        num_levels=3,
+    )
+    made = [parents[new].tolist() for parents, new in zip(walks.parents, walks.is_new, strict=True)]
+    assert made == [[3, 1, 3, 1], [1, 1], [], []]
+    assert walks.visits.tolist() == [[2, 2, 0, 2], [2, 2, 0, 0], [0] * 4, [0] * 4]
+    assert walks.num_untried.tolist() == [[5, 0, 2, 0], [0, 0, 2, 0], [0] * 4, [5, 2, 2, 2]]
+    assert walks.traversals.tolist() == [2, 2, 0, 0]

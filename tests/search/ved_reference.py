@@ -23,7 +23,7 @@ class Node:
 
 
 class Reference:
-    """Grows one user's tree, one traversal after the other."""
+    """Grows one user's tree: one traversal after the other, or several between two calls."""
 
     def __init__(self, policy, model, history, trie, *, tokens):
         self.policy, self.model, self.trie = policy, model, trie
@@ -31,16 +31,37 @@ class Reference:
         self.key = user_keys(history, policy.seed)
         self.step, self.context = model.encode(history, capacity=tokens + 1)
         self.slots, self.states = {(): 0}, {(): 0}
-        self.traversals, self.tokens = 0, tokens - 1
+        self.traversals = self.begun = 0
+        self.waiting, self.tokens = [], tokens - 1
         self.root = self.node((), 0.0)
         self.created = [self.root]
         self.warm_up()
-        self.waiting = []
-        self.grow()
+        if policy.paths_per_round == 1:
+            self.grow_in_sequence()
+        else:
+            self.grow_in_rounds()
 
-    def grow(self):
+    def grow_in_sequence(self):
+        """As published: the children of a traversal are made before the next one."""
         while self.tokens and self.leads(self.root):
-            self.traverse()
+            self.begun = self.traversals
+            for parent in self.traverse()[: self.tokens]:
+                self.expand(parent, self.draw(parent))
+                self.tokens -= 1
+
+    def grow_in_rounds(self):
+        """As many traversals as it takes; their children are paid for, and made afterwards."""
+        at_once = self.policy.paths_per_round
+        while self.waiting or (self.tokens and self.leads(self.root)):
+            self.begun, before = self.traversals, len(self.waiting)
+            affordable = before + self.tokens
+            while len(self.waiting) < min(at_once, affordable) and self.leads(self.root):
+                self.waiting += self.traverse()
+            del self.waiting[affordable:]
+            self.tokens -= len(self.waiting) - before
+            for _ in self.waiting[:at_once]:
+                parent = self.waiting.pop(0)
+                self.expand(parent, self.draw(parent))
 
     def node(self, prefix, log_prob):
         """A node from what the model just said."""
@@ -65,7 +86,6 @@ class Reference:
         child = self.node(prefix, log_prob)
         parent.children.append(child)
         self.created.append(child)
-        self.tokens -= 1
 
     def warm_up(self):
         beams = [self.root]
@@ -79,6 +99,7 @@ class Reference:
             first = len(self.created)
             for _, node, code in longer:
                 self.expand(node, code)
+                self.tokens -= 1
             beams = self.created[first:]
 
     def priority(self, node):
@@ -96,27 +117,27 @@ class Reference:
         peers = [self.priority(other) for other in self.created if len(other.prefix) == at]
         return self.priority(node) - mean(peers)
 
+    def is_open(self, node):
+        return len(node.untried) > sum(parent is node for parent in self.waiting)
+
     def leads(self, node):
-        return bool(node.untried) or any(map(self.leads, node.children))
+        return self.is_open(node) or any(map(self.leads, node.children))
 
     def bound(self, node):
-        doubt = math.sqrt(math.log(self.traversals + 1) / (node.visits + 1))
+        doubt = math.sqrt(math.log(self.begun + 1) / (node.visits + 1))
         return self.priority(node) + self.policy.exploration * doubt
 
     def traverse(self):
+        """The parents of one traversal's children, the deepest first."""
         path = [self.root]
         while ways := [child for child in path[-1].children if self.leads(child)]:
             path.append(max(ways, key=self.bound))
-        margins = {node.prefix: self.margin(node) for node in path}
         for node in path:
             node.visits += 1
         self.traversals += 1
-        is_open = [node for node in path if node.untried]
-        passing = [node for node in is_open if margins[node.prefix] >= 0]
-        passing = passing or [max(is_open, key=lambda node: margins[node.prefix])]
-        for node in reversed(passing):
-            if self.tokens:
-                self.expand(node, self.draw(node))
+        is_open = [node for node in reversed(path) if self.is_open(node)]
+        passing = [node for node in is_open if self.margin(node) >= 0]
+        return passing or [max(is_open, key=self.margin)]
 
     def draw(self, node):
         state = torch.tensor([[self.states[node.prefix]]])
@@ -132,48 +153,6 @@ class Reference:
             likely = sorted(node.untried, key=lambda code: -node.untried[code])
             best += [(*node.prefix, code) for code in likely]
         return best[: self.policy.num_leaves]
-
-
-class RoundsReference(Reference):
-    """Several traversals between two calls of the model, whose children are made afterwards."""
-
-    def grow(self):
-        at_once = self.policy.paths_per_round
-        while self.waiting or (self.tokens and self.leads(self.root)):
-            self.begun = self.traversals
-            margins = {node.prefix: self.margin(node) for node in self.created}
-            before = len(self.waiting)
-            affordable = before + self.tokens
-            while len(self.waiting) < min(at_once, affordable) and self.leads(self.root):
-                self.waiting += self.walk(margins)
-            del self.waiting[affordable:]
-            self.tokens -= len(self.waiting) - before
-            for _ in self.waiting[:at_once]:
-                parent = self.waiting.pop(0)
-                self.expand(parent, self.draw(parent))
-                self.tokens += 1  # it was paid for already
-
-    def walk(self, margins):
-        """The parents of one traversal's children, the deepest first."""
-        path = [self.root]
-        while ways := [child for child in path[-1].children if self.leads(child)]:
-            path.append(max(ways, key=self.bound))
-        for node in path:
-            node.visits += 1
-        self.traversals += 1
-        is_open = [node for node in reversed(path) if self.is_open(node)]
-        passing = [node for node in is_open if margins[node.prefix] >= 0]
-        return passing or [max(is_open, key=lambda node: margins[node.prefix])]
-
-    def is_open(self, node):
-        return len(node.untried) > sum(parent is node for parent in self.waiting)
-
-    def leads(self, node):
-        return self.is_open(node) or any(map(self.leads, node.children))
-
-    def bound(self, node):
-        doubt = math.sqrt(math.log(self.begun + 1) / (node.visits + 1))
-        return self.priority(node) + self.policy.exploration * doubt
 
 
 def mean(values):

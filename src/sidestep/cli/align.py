@@ -53,9 +53,9 @@ def align(
     """Improve a trained run by reinforcement learning on what a search finds.
 
     The recipes grpo-ved, sibling-ved, vstar and vstar-optimum search by values: their run needs a
-    value head, which all but the last go on training. sft-continued is their control: likelihood
-    for as long. Every setting can be read and changed: `--dry-run` checks, `config.yaml` in the new
-    run's folder says them all.
+    value head, which all but the last go on training; the last leaves it out of the new run.
+    sft-continued is their control: likelihood for as long. Every setting can be read and changed:
+    `--dry-run` checks, `config.yaml` in the new run's folder says them all.
 
     Examples:
 

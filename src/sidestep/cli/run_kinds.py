@@ -423,6 +423,7 @@ def _alignment(
         config.objective,
         max_history=material.max_history,
         head=backbone.value_head,
+        head_gamma=None if backbone.value_use is None else backbone.value_use.gamma,
         embeddings=sources.embeddings,
     )
 

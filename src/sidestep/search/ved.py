@@ -5,6 +5,7 @@ here they are applied to the trees of a batch in lock-step. What the paper leave
 chose, stands at `ValueGuidedDecoding` and at each rule.
 """
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +20,7 @@ from sidestep.search.levels import Continuations
 from sidestep.search.noise import edge_gumbels, user_keys
 from sidestep.search.policy import Normaliser, Scope, code_log_probs, node_values
 from sidestep.search.tree import VALUE, Candidates, Tree
-from sidestep.search.ved_ledger import Ledger
+from sidestep.search.ved_ledger import GrowthRules, Ledger
 from sidestep.search.ved_rules import RootGate
 from sidestep.step import ROOT_SLOT, HistoryBatch, StepModel, StepOutput, normalised
 
@@ -39,10 +40,10 @@ class ValueGuidedDecoding:
 
     Our choices: subtrees in which nothing can be expanded are not entered; gates are judged before
     the traversal; the nodes that pass expand deepest first while tokens last; where none passes,
-    the open node that lacks least expands. So tokens are used up exactly unless the trie is
-    exhausted. Warm-start nodes begin unvisited. V(root) is γ times the mean V of its children.
-    H is the entropy over legal codes, in nats. If there are too few leaves, the most likely
-    children below the most valued prefixes of length L - 1 fill the list without a token.
+    the open node that lacks least expands, the deepest of equal ones. So tokens are used up exactly
+    unless the trie is exhausted. Warm-start nodes begin unvisited. V(root) is γ times the mean V of
+    its children. H is the entropy over legal codes, in nats. If there are too few leaves, the most
+    likely children below the most valued prefixes of length L - 1 fill the list without a token.
 
     budget: tokens in all, the root included; exact, or in units of a beam.
     num_leaves: |C|, leaves returned, at most.
@@ -83,7 +84,7 @@ class ValueGuidedDecoding:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
         weights = ("exploration", "entropy_weight", "value_weight", "answer_likelihood_weight")
         for name in weights:
-            if getattr(self, name) < 0:
+            if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"{name} must be 0 or more, got {getattr(self, name)}.")
         if not 0 <= self.gamma <= 1:
             raise ValueError(f"gamma must lie in 0..1, got {self.gamma}.")
@@ -96,7 +97,8 @@ class ValueGuidedDecoding:
         the user's leaves, less its rank among the completed ones.
 
         Raises:
-            ValueError: the warm start would take the whole budget, or the model has no values.
+            ValueError: the warm start would take the whole budget, or the model has no values, or
+                one that is not finite.
         """
         tokens = self.tokens(scope.trie.num_levels)
         # No tree has more nodes than the trie, and memory is set aside for as many as tokens.
@@ -150,20 +152,23 @@ class _Growth:
             capacity=capacity,
             tokens=tokens - 1,
             num_levels=self.num_levels,
-            exploration=policy.exploration,
-            entropy_weight=policy.entropy_weight,
-            value_weight=policy.value_weight,
-            gamma=policy.gamma,
-            root_gate=policy.root_gate,
+            rules=GrowthRules(
+                exploration=policy.exploration,
+                entropy_weight=policy.entropy_weight,
+                value_weight=policy.value_weight,
+                gamma=policy.gamma,
+                root_gate=policy.root_gate,
+            ),
         )
         self.states = torch.full(shape, NO_STATE, device=device)
         self.log_probs = torch.zeros(shape, device=device)
         # Log-probabilities of the codes that were not tried yet. Nothing reads a column before it
         # is written, and most stay so: empty ones take no memory.
         self.untried = torch.empty(*shape, root.logits.shape[2], device=device)
-        root_slot = np.full((shape[0], 1), ROOT_SLOT)
         states = torch.zeros(shape[0], 1, dtype=torch.long, device=device)
-        self._put(states, torch.zeros_like(states), root_slot, root_slot == ROOT_SLOT, root)
+        own_parent = np.full((shape[0], 1), ROOT_SLOT)
+        is_node = np.ones((shape[0], 1), dtype=bool)
+        self._put(states, np.zeros_like(own_parent), own_parent, is_node, root)
 
     @property
     def size(self) -> int:
@@ -180,11 +185,11 @@ class _Growth:
                 depth=depth,
             )
             likely = longer.likeliest(self.policy.warm_width)
-            is_new = likely.log_probs > -torch.inf
-            parents = beams.gather(1, likely.beams)
-            self.ledger.spend(parents.cpu().numpy(), is_new.cpu().numpy())
+            is_new = (likely.log_probs > -torch.inf).cpu().numpy()
+            parents = beams.gather(1, likely.beams).cpu().numpy()
+            self.ledger.spend(parents, is_new)
             first = self.size
-            self._extend(parents, likely.codes, likely.log_probs, is_new)
+            self._extend(parents, is_new, likely.codes, likely.log_probs)
             beams = torch.arange(first, self.size, device=beams.device).expand(len(beams), -1)
 
     def advance(self) -> bool:
@@ -192,7 +197,7 @@ class _Growth:
         parents, is_new = self.ledger.next_children(self.policy.paths_per_round)
         if parents.size == 0:
             return False
-        self._expand(self._tensor(parents), self._tensor(is_new))
+        self._expand(parents, is_new)
         return True
 
     def candidates(self) -> Candidates:
@@ -263,12 +268,13 @@ class _Growth:
 
     # Parts of a round
 
-    def _expand(self, parents: Tensor, is_new: Tensor) -> None:
+    def _expand(self, parents_here: np.ndarray, is_new_here: np.ndarray) -> None:
         """Draws a code for each new child, and shows them to the model.
 
         The draws of one node, one after the other, are its codes by log π plus noise; see
         `edge_gumbels`. So a node is read once for all its children of a round.
         """
+        parents, is_new = self._tensor(parents_here), self._tensor(is_new_here)
         is_same = (parents[:, :, None] == parents[:, None, :]) & is_new[:, None, :]
         rank = is_same.tril(-1).sum(dim=2).masked_fill(~is_new, 0)
         is_first = is_new & (rank == 0)
@@ -281,30 +287,34 @@ class _Growth:
         row = row.gather(1, is_same.byte().argmax(dim=2)).clamp(min=0)  # -1 only at padding
         codes = drawn[row, rank]
         log_probs = self.log_probs.gather(1, parents) + untried[row, codes]
-        self._extend(parents, codes, log_probs, is_new)
+        self._extend(parents_here, is_new_here, codes, log_probs)
 
-    def _extend(self, parents: Tensor, codes: Tensor, log_probs: Tensor, is_new: Tensor) -> None:
+    def _extend(
+        self, parents_here: np.ndarray, is_new_here: np.ndarray, codes: Tensor, log_probs: Tensor
+    ) -> None:
         """Shows children to the model, in the next columns; their codes are tried now."""
+        parents, is_new = self._tensor(parents_here), self._tensor(is_new_here)
         user, place = is_new.nonzero(as_tuple=True)
         self.untried[user, parents[user, place], codes[user, place]] = -torch.inf
-        parents_there = parents.cpu().numpy()
-        depths = self._tensor(np.take_along_axis(self.ledger.depths, parents_there, axis=1)) + 1
+        depths = self.ledger.child_depths(parents_here)
         states = self.scope.trie.child(self.states.gather(1, parents), codes)
         states = states.masked_fill(~is_new, NO_STATE)
-        step, self.context = self.model.extend(self.context, codes, parents, depths, is_node=is_new)
+        step, self.context = self.model.extend(
+            self.context, codes, parents, self._tensor(depths), is_node=is_new
+        )
         self.log_probs[:, self.size : self.size + codes.shape[1]] = log_probs
-        self._put(states, depths, parents_there, is_new.cpu().numpy(), step)
+        self._put(states, depths, parents_here, is_new_here, step)
 
     def _put(
         self,
         states: Tensor,
-        depths: Tensor,
+        depths: np.ndarray,
         parents: np.ndarray,
         is_node: np.ndarray,
         step: StepOutput,
     ) -> None:
         """Keeps what the model says of new nodes."""
-        legal = self.scope.legal_at(states, depths)
+        legal = self.scope.legal_at(states, self._tensor(depths))
         columns = slice(self.size, self.size + states.shape[1])
         log_probs = code_log_probs(step, legal, self.policy.normaliser)
         # The entropy is over legal codes, whatever the log-probabilities sum to.
@@ -314,6 +324,7 @@ class _Growth:
         self.untried[:, columns] = log_probs
         self.ledger.add(
             parents,
+            depths,
             is_node,
             values=node_values(step),
             entropies=-terms.sum(dim=2, dtype=torch.float64),

@@ -4,14 +4,27 @@ It lies on the processor whatever device the model is on, and in float64: its de
 small, and must not depend on how users are batched.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sidestep.search.ved_rules import RootGate, depth_means, gate_margins, priorities
-from sidestep.search.ved_walks import walked
+from sidestep.search.ved_walks import traverse
 from sidestep.step import ROOT_SLOT
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GrowthRules:
+    """What the growth of a tree goes by; each is described at `ValueGuidedDecoding`."""
+
+    exploration: float
+    entropy_weight: float
+    value_weight: float
+    gamma: float
+    root_gate: RootGate
 
 
 class Ledger:
@@ -27,28 +40,18 @@ class Ledger:
         capacity: int,
         tokens: int,
         num_levels: int,
-        exploration: float,
-        entropy_weight: float,
-        value_weight: float,
-        gamma: float,
-        root_gate: RootGate,
+        rules: GrowthRules,
     ) -> None:
         """Trees without a node, not even the root.
 
         Args:
             users: of the batch.
             capacity: nodes below the root that there is room for, padding included.
-            tokens: what a user's search may spend, the root included.
+            tokens: what a user's search may spend beyond the root.
             num_levels: L.
-            exploration: see `ValueGuidedDecoding`, as the rest.
-            entropy_weight: see there.
-            value_weight: see there.
-            gamma: see there.
-            root_gate: see there.
+            rules: see there.
         """
-        self.num_levels = num_levels
-        self.exploration, self.gamma, self.root_gate = exploration, gamma, root_gate
-        self.weights = {"value_weight": value_weight, "entropy_weight": entropy_weight}
+        self.num_levels, self.rules = num_levels, rules
         self.size = 0
         shape = (users, 1 + capacity)
         self.parents = np.zeros(shape, dtype=np.int64)
@@ -64,9 +67,17 @@ class Ledger:
         self.waiting = np.zeros((users, 0), dtype=np.int64)
         self.is_waiting = np.zeros((users, 0), dtype=bool)
 
+    def child_depths(
+        self, parents: Int[np.ndarray, "users width"]
+    ) -> Int[np.ndarray, "users width"]:
+        """How many codes are decided at children of some nodes."""
+        depths: np.ndarray = np.take_along_axis(self.depths, parents, axis=1) + 1
+        return depths
+
     def add(
         self,
         parents: Int[np.ndarray, "users width"],
+        depths: Int[np.ndarray, "users width"],
         is_node: Bool[np.ndarray, "users width"],
         *,
         values: Float[Tensor, "users width"],
@@ -77,20 +88,30 @@ class Ledger:
 
         Args:
             parents: slots; the root is its own.
+            depths: codes decided.
             is_node: False at padding.
             values: V; whatever at padding, as the next.
             entropies: H, in nats.
             num_codes: that may follow; 0 at padding.
+
+        Raises:
+            ValueError: the value of a node is not finite: no bound could be compared with it.
         """
         columns = slice(self.size, self.size + parents.shape[1])
-        depths = np.take_along_axis(self.depths, parents, axis=1)
+        # One copy from the device for the three.
+        values_here, entropies_here, num_codes_here = (
+            torch.stack([values.double(), entropies.double(), num_codes.double()]).cpu().numpy()
+        )
+        if not np.isfinite(values_here[is_node]).all():
+            raise ValueError(
+                "the model says a value that is not a finite number; train its value head again."
+            )
         self.parents[:, columns] = parents
-        self.depths[:, columns] = depths + (columns.start > ROOT_SLOT)
+        self.depths[:, columns] = depths
         self.is_node[:, columns] = is_node
-        told = torch.stack([values.double(), entropies.double(), num_codes.double()]).cpu().numpy()
-        self.values[:, columns] = np.where(is_node, told[0], 0.0)
-        self.entropies[:, columns] = told[1]
-        self.num_untried[:, columns] = told[2]
+        self.values[:, columns] = np.where(is_node, values_here, 0.0)
+        self.entropies[:, columns] = np.where(is_node, entropies_here, 0.0)
+        self.num_untried[:, columns] = num_codes_here
         self.size = columns.stop
 
     def spend(
@@ -105,8 +126,14 @@ class Ledger:
         """V and G of all nodes; the root's V follows from its children."""
         values, depths = self.values[:, : self.size].copy(), self.depths[:, : self.size]
         means = depth_means(values, depths, self.is_node[:, : self.size], self.num_levels)
-        values[:, ROOT_SLOT] = self.gamma * means[:, 1]
-        return values, priorities(values, self.entropies[:, : self.size], **self.weights)
+        values[:, ROOT_SLOT] = self.rules.gamma * means[:, 1]
+        ranked_by = priorities(
+            values,
+            self.entropies[:, : self.size],
+            value_weight=self.rules.value_weight,
+            entropy_weight=self.rules.entropy_weight,
+        )
+        return values, ranked_by
 
     def next_children(
         self, at_once: int
@@ -118,19 +145,19 @@ class Ledger:
         ranked_by, inside = self.ranked()[1], slice(self.size)
         depths = self.depths[:, inside]
         margins = gate_margins(
-            ranked_by, depths, self.is_node[:, inside], self.num_levels, self.root_gate
+            ranked_by, depths, self.is_node[:, inside], self.num_levels, self.rules.root_gate
         )
         num_waiting = self.is_waiting.sum(axis=1)
-        walks = walked(
-            ranked_by,
-            margins,
-            self.parents[:, inside],
-            depths,
-            self.visits[:, inside],
-            self.num_untried[:, inside],
-            self.traversals,
+        walks = traverse(
+            ranked_by=ranked_by,
+            margins=margins,
+            parents=self.parents[:, inside],
+            depths=depths,
+            visits=self.visits[:, inside],
+            num_untried=self.num_untried[:, inside],
+            traversals=self.traversals,
             wanted=np.minimum(at_once - num_waiting, self.tokens_left),
-            exploration=self.exploration,
+            exploration=self.rules.exploration,
             num_levels=self.num_levels,
         )
         self.visits[:, inside] = walks.visits

@@ -1,8 +1,9 @@
 """The rules of value-guided decoding, each a function of arrays: what to try next, and what grows.
 
 Source: V-STAR (arXiv:2602.10699), sec. 4.2, eq. 10-14. Rows are users, columns the nodes of their
-trees by slot, or the levels of a path. Arrays of numpy: traversals follow one another, each a few
-decisions about a few numbers, which take a processor less time than the call of a device.
+trees by slot, those of one level, or those of a path. Arrays of numpy: traversals follow one
+another, each a few decisions about a few numbers, which take a processor less time than the call of
+a device.
 """
 
 from typing import Literal
@@ -32,25 +33,25 @@ def priorities(
 
 
 def upper_bounds(
-    priorities: Float[np.ndarray, "users nodes"],
+    ranked_by: Float[np.ndarray, "users nodes"],
     visits: Int[np.ndarray, "users nodes"],
     traversals: Int[np.ndarray, " users"],
     exploration: float,
 ) -> Float[np.ndarray, "users nodes"]:
     """U(s) = G(s) + β √(ln(N_root + 1) / (N(s) + 1)), eq. 13."""
     doubt = np.sqrt(np.log(traversals + 1)[:, None] / (visits + 1))
-    bounds: np.ndarray = priorities + exploration * doubt
+    bounds: np.ndarray = ranked_by + exploration * doubt
     return bounds
 
 
 def depth_means(
-    priorities: Float[np.ndarray, "users nodes"],
+    ranked_by: Float[np.ndarray, "users nodes"],
     depths: Int[np.ndarray, "users nodes"],
     is_node: Bool[np.ndarray, "users nodes"],
     num_levels: int,
 ) -> Float[np.ndarray, "users depths"]:
     """Ḡ_l: the mean of the nodes of each depth from 0 to L; 0 where there is none."""
-    users = len(priorities)
+    users = len(ranked_by)
     group = np.arange(users)[:, None] * (num_levels + 1) + depths
 
     def summed(weights: np.ndarray) -> np.ndarray:
@@ -58,12 +59,12 @@ def depth_means(
         sums = np.bincount(group.ravel(), weights.ravel(), minlength=users * (num_levels + 1))
         return sums.reshape(users, num_levels + 1)
 
-    means: np.ndarray = summed(priorities * is_node) / np.maximum(summed(is_node), 1)
+    means: np.ndarray = summed(ranked_by * is_node) / np.maximum(summed(is_node), 1)
     return means
 
 
 def gate_margins(
-    priorities: Float[np.ndarray, "users nodes"],
+    ranked_by: Float[np.ndarray, "users nodes"],
     depths: Int[np.ndarray, "users nodes"],
     is_node: Bool[np.ndarray, "users nodes"],
     num_levels: int,
@@ -73,10 +74,10 @@ def gate_margins(
 
     The root, alone at its depth, is held against the mean of depth 1, or passes always or never.
     """
-    means = depth_means(priorities, depths, is_node, num_levels)
-    margins: np.ndarray = priorities - np.take_along_axis(means, depths, axis=1)
+    means = depth_means(ranked_by, depths, is_node, num_levels)
+    margins: np.ndarray = ranked_by - np.take_along_axis(means, depths, axis=1)
     if root_gate == "priority":
-        margins[:, ROOT_SLOT] = priorities[:, ROOT_SLOT] - means[:, 1]
+        margins[:, ROOT_SLOT] = ranked_by[:, ROOT_SLOT] - means[:, 1]
     else:
         # Finite, so that a root that never passes still comes before a node that is closed.
         largest = np.finfo(margins.dtype).max
@@ -99,8 +100,8 @@ def num_open_below(
 
 
 def best_child(
-    bounds: Float[np.ndarray, "users nodes"],
-    parents: Int[np.ndarray, "users nodes"],
+    bounds: Float[np.ndarray, "users level"],
+    parents: Int[np.ndarray, "users level"],
     of: Int[np.ndarray, " users"],
 ) -> tuple[Int[np.ndarray, " users"], Bool[np.ndarray, " users"]]:
     """The child with the largest bound, of one node per user, and whether it has one.
@@ -108,8 +109,8 @@ def best_child(
     Of equal ones the first is taken.
 
     Args:
-        bounds: U, -inf where a node leads to no open one.
-        parents: of the same nodes.
+        bounds: U of the nodes of a level, -inf where one leads to nothing open.
+        parents: of the same nodes, named as `of` names them.
         of: the parent whose child is wanted.
     """
     own = np.where(parents == of[:, None], bounds, -np.inf)
@@ -123,10 +124,10 @@ def expanding(
     """Which nodes of a path get a child: those that pass their gates.
 
     Where no open node passes its gate, the one with the largest margin expands; of equal ones the
-    first.
+    deepest.
 
     Args:
-        margins: G - Ḡ, along the path.
+        margins: G - Ḡ, from the end of the path up to the root.
         is_open: whether the node has a code left to try; False past the end of the path.
     """
     passes = is_open & (margins >= 0)

@@ -33,7 +33,8 @@ class Walks:
     traversals: Int[np.ndarray, " users"]
 
 
-def walked(
+def traverse(
+    *,
     ranked_by: Float[np.ndarray, "users nodes"],
     margins: Float[np.ndarray, "users nodes"],
     parents: Int[np.ndarray, "users nodes"],
@@ -41,7 +42,6 @@ def walked(
     visits: Int[np.ndarray, "users nodes"],
     num_untried: Int[np.ndarray, "users nodes"],
     traversals: Int[np.ndarray, " users"],
-    *,
     wanted: Int[np.ndarray, " users"],
     exploration: float,
     num_levels: int,
@@ -65,15 +65,15 @@ def walked(
         num_levels: L.
     """
     num_open = num_open_below(num_untried > 0, parents, depths, num_levels)
-    shelves = _Shelves.of(num_open > 0, depths, num_levels)
-    above = shelves.places_of(parents)
-    bounds = shelves.put(upper_bounds(ranked_by, visits, traversals, exploration), empty=-np.inf)
-    priority, gate = (shelves.put(x, empty=-np.inf) for x in (ranked_by, margins))
-    seen, untried, open_below = (shelves.put(x, empty=0) for x in (visits, num_untried, num_open))
+    nodes = _OpenNodes.of(num_open > 0, depths, num_levels)
+    above = nodes.places_of(parents)
+    bounds = nodes.put(upper_bounds(ranked_by, visits, traversals, exploration), empty=-np.inf)
+    priority, gate = (nodes.put(x, empty=-np.inf) for x in (ranked_by, margins))
+    seen, untried, open_below = (nodes.put(x, empty=0) for x in (visits, num_untried, num_open))
     total, count = traversals.copy(), np.zeros_like(wanted)
     made = [(np.empty((len(count), 0), dtype=np.int64), np.empty((len(count), 0), dtype=bool))]
-    while (walks := (count < wanted) & (open_below[shelves.roots] > 0)).any():
-        path = shelves.best_path(bounds, above, walks)
+    while (walks := (count < wanted) & (open_below[nodes.roots] > 0)).any():
+        path = nodes.best_path(bounds, above, walks)
         left = untried[path]
         is_new = expanding(gate[path], left > 0)
         made.append((path, is_new))
@@ -89,16 +89,16 @@ def walked(
         bounds[path] = own
     places, is_new = (np.concatenate(parts, axis=1) for parts in zip(*made, strict=True))
     return Walks(
-        parents=np.where(is_new, shelves.slots[places], ROOT_SLOT),
+        parents=np.where(is_new, nodes.slots[places], ROOT_SLOT),
         is_new=is_new,
-        visits=shelves.put_back(seen, visits),
-        num_untried=shelves.put_back(untried, num_untried),
+        visits=nodes.put_back(seen, visits),
+        num_untried=nodes.put_back(untried, num_untried),
         traversals=total,
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Shelves:
+class _OpenNodes:
     """The nodes that lead to an open one, all users' of a depth side by side.
 
     So a level is a slice, and a place is one number. The last place, `nowhere`, is of no node: it
@@ -123,7 +123,7 @@ class _Shelves:
         leads: Bool[np.ndarray, "users nodes"],
         depths: Int[np.ndarray, "users nodes"],
         num_levels: int,
-    ) -> "_Shelves":
+    ) -> "_OpenNodes":
         """Places for the nodes that lead on, in the order of their slots."""
         rows = np.arange(len(leads))[:, None]
         users, slots, is_taken, ends = [], [], [], [0]

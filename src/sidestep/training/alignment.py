@@ -81,6 +81,7 @@ class AlignmentObjective(SearchingObjective):
         *,
         max_history: int | None = None,
         head: ValueHead | None = None,
+        head_gamma: float | None = None,
         embeddings: LeafEmbeddings | None = None,
     ) -> None:
         """Takes what is trained and what it is trained with.
@@ -92,6 +93,7 @@ class AlignmentObjective(SearchingObjective):
             config: see there.
             max_history: most recent items shown; None shows all of a window.
             head: gives the values that the search reads; trained if `config.value` is set.
+            head_gamma: what it was trained to discount by; None leaves it to the search.
             embeddings: what values are rewarded by; needed where they are trained.
 
         Raises:
@@ -107,7 +109,7 @@ class AlignmentObjective(SearchingObjective):
         self.head = head
         self.trie, self.embeddings = trie, embeddings
         self.rollouts = Rollouts(
-            search=_search(config),
+            search=_search(config, head_gamma),
             reward=rewards,
             repair=config.repair,
             knows_targets=not config.open_prompts,
@@ -352,12 +354,13 @@ class AlignmentObjective(SearchingObjective):
         return copy.deepcopy(self.policy).requires_grad_(False).eval()
 
 
-def _search(config: AlignmentConfig) -> SearchPolicy:
-    """That of the rollouts; what discounts values does so as these are learned, unless told."""
+def _search(config: AlignmentConfig, head_gamma: float | None) -> SearchPolicy:
+    """That of the rollouts; it discounts values as these are or were learned, unless told."""
     settings = config.rollouts.model_extra or {}
-    if config.value is None or config.rollouts.search != "ved" or "gamma" in settings:
+    gamma = head_gamma if config.value is None else config.value.gamma
+    if gamma is None or config.rollouts.search != "ved" or "gamma" in settings:
         return config.rollouts.policy()
-    given = {"search": "ved", **settings, "gamma": config.value.gamma}
+    given = {"search": "ved", **settings, "gamma": gamma}
     return NamedSearch.model_validate(given).policy()
 
 

@@ -124,6 +124,16 @@ def damaged(path: Path, reason: str) -> ValueError:
     )
 
 
+def refuse_other_weights(path: Path, saved: Weights, current: Mapping[str, Tensor]) -> None:
+    """Raises a `ValueError` that names weights which only one side has, or in other shapes."""
+    differences = _differences(
+        {name: list(weights.shape) for name, weights in saved.items()},
+        {name: list(weights.shape) for name, weights in current.items()},
+    )
+    if differences:
+        raise of_another_version(path, "; ".join(differences[:NUM_NAMED]))
+
+
 def of_another_version(path: Path, reason: str) -> ValueError:
     """The error that a whole checkpoint does not fit this program, and what to do about it."""
     return ValueError(

@@ -25,6 +25,7 @@ from sidestep.training.checkpoint import (
     load_checkpoint,
     of_another_version,
     refuse_other_run,
+    refuse_other_weights,
     save_checkpoint,
 )
 from sidestep.training.config import RESUMABLE, TrainingConfig
@@ -86,7 +87,7 @@ def train(
 
     Raises:
         ValueError: if there is nothing to train on, if `folder` holds checkpoints and `resume` is
-            off, or if they belong to another run.
+            off, or if they belong to another run or version, or are damaged.
         FloatingPointError: if the loss or a gradient stops being finite.
         ImportError: if the package of a tracker is missing; before anything is done.
     """
@@ -538,11 +539,12 @@ class _Run:
             )
         except (KeyError, TypeError) as error:
             raise damaged(path, f"state.json: {error}") from error
+        refuse_other_weights(path, saved.weights, self.raw_objective.state_dict())
+        self.raw_objective.load_state_dict(saved.weights)
         try:
-            self.raw_objective.load_state_dict(saved.weights)
             load_optimizer(self.optimizer, saved.optimizer)
-        except (KeyError, RuntimeError, ValueError) as error:
-            raise of_another_version(path, " ".join(str(error).split())[:200]) from error
+        except ValueError as error:
+            raise of_another_version(path, str(error)) from error
         self.best_weights = saved.best_weights
         self.tally = Tally(self.device, self.state.line)
         self.seconds_before = self.state.seconds

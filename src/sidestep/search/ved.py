@@ -319,7 +319,7 @@ class _Growth:
         log_probs = code_log_probs(step, legal, self.policy.normaliser)
         # The entropy is over legal codes, whatever the log-probabilities sum to.
         logs = log_probs if self.policy.normaliser == "legal" else normalised(log_probs)
-        terms = logs.exp().mul_(logs.masked_fill(~legal, 0.0))  # 0 · -inf is NaN
+        terms = logs.exp().mul_(logs.clamp(min=torch.finfo(logs.dtype).min))  # 0 · -inf is NaN
         self.states[:, columns] = states
         self.untried[:, columns] = log_probs
         self.ledger.add(

@@ -7,6 +7,7 @@ little: it looks at those nodes alone that lead to an open one, level by level.
 
 import itertools
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -70,10 +71,11 @@ def traverse(
     bounds = nodes.put(upper_bounds(ranked_by, visits, traversals, exploration), empty=-np.inf)
     priority, gate = (nodes.put(x, empty=-np.inf) for x in (ranked_by, margins))
     seen, untried, open_below = (nodes.put(x, empty=0) for x in (visits, num_untried, num_open))
+    bounds_by_level, above_by_level = nodes.levels(bounds), nodes.levels(above)
     total, count = traversals.copy(), np.zeros_like(wanted)
     made = [(np.empty((len(count), 0), dtype=np.int64), np.empty((len(count), 0), dtype=bool))]
     while (walks := (count < wanted) & (open_below[nodes.roots] > 0)).any():
-        path = nodes.best_path(bounds, above, walks)
+        path = nodes.best_path(bounds_by_level, above_by_level, walks)
         left = untried[path]
         is_new = expanding(gate[path], left > 0)
         made.append((path, is_new))
@@ -97,7 +99,7 @@ def traverse(
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class _OpenNodes:
     """The nodes that lead to an open one, all users' of a depth side by side.
 
@@ -144,6 +146,11 @@ class _OpenNodes:
             shape=leads.shape,
         )
 
+    @cached_property
+    def rows(self) -> Int[np.ndarray, " users"]:
+        """The users, counted."""
+        return np.arange(self.shape[0])
+
     @property
     def nowhere(self) -> int:
         """The place of no node."""
@@ -174,24 +181,34 @@ class _OpenNodes:
         above[self.roots] = self.nowhere
         return above
 
+    def levels(self, values: np.ndarray) -> list[np.ndarray]:
+        """What stands at the places of each depth from 1 on, by user; views, not copies."""
+        return [
+            values[start:end].reshape(self.shape[0], -1)
+            for start, end in itertools.pairwise(self.ends)
+        ]
+
     def best_path(
         self,
-        bounds: Float[np.ndarray, " places"],
-        above: Int[np.ndarray, " places"],
+        bounds: list[np.ndarray],
+        above: list[np.ndarray],
         walks: Bool[np.ndarray, " users"],
     ) -> Int[np.ndarray, "users levels"]:
         """Places from the end of a path up to the root: always the child with the largest bound.
 
         `nowhere` below the end, and throughout for a user that does not walk.
+
+        Args:
+            bounds: U, -inf where a node leads to nothing open; by level, see `levels`.
+            above: places of parents, likewise.
+            walks: whose path is wanted.
         """
-        users = self.shape[0]
-        path = np.empty((users, len(self.ends)), dtype=np.int64)
-        path[:, -1] = at = np.where(walks, np.arange(users), self.nowhere)
-        for depth, (start, end) in enumerate(itertools.pairwise(self.ends), start=1):
-            level = (users, (end - start) // users)
-            best, has_child = best_child(
-                bounds[start:end].reshape(level), above[start:end].reshape(level), at
-            )
-            at = np.where(has_child, np.arange(start, end, level[1]) + best, self.nowhere)
+        path = np.empty((len(walks), len(self.ends)), dtype=np.int64)
+        path[:, -1] = at = np.where(walks, self.rows, self.nowhere)
+        for depth, start in enumerate(self.ends[:-1], start=1):
+            level = bounds[depth - 1]
+            best, has_child = best_child(level, above[depth - 1], at)
+            first = start + self.rows * level.shape[1]
+            at = np.where(has_child, first + best, self.nowhere)
             path[:, -1 - depth] = at
         return path

@@ -46,6 +46,7 @@ for seed in $seeds; do
     improve "$base" sft-continued sft-continued --set training.epochs=2
     improve "$base" sft-continued-longer sft-continued --set training.epochs=5
     improve "$base" sft-continued-longest sft-continued --set training.epochs=10
+    improve "$home/sft-continued-longest-$seed" grpo-beam-optimum-longest optimum
     improve "$base" grpo-beam-open grpo-open
     improve "$base" grpo-beam-optimum optimum
     [[ -d $valued/bundle ]] || $sidestep train --config configs/value.yaml --dataset "$home/dataset" \

@@ -43,6 +43,7 @@ def test_what_is_said_is_meant_and_survives_being_written(said, meant):
         ({"search": "ved", "seed": True}, "seed: a number is wanted here, got True"),
         ({"search": "sampling", "temperature": True}, "temperature: a number is wanted here, got"),
         ({"search": "ved", "exploration": -1}, "exploration must be 0 or more, got -1"),
+        ({"search": "ved", "budget": {"time": 3}}, "budget: Unexpected keyword argument"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(said, words):

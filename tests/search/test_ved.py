@@ -153,7 +153,9 @@ def test_values_that_are_no_numbers_are_refused():
             return replace(step, value=step.value * torch.nan), context
 
     policy = ValueGuidedDecoding(budget=30, num_leaves=6, warm_width=2)
-    with pytest.raises(ValueError, match="not a finite number; train its value head again"):
+    with pytest.raises(
+        ValueError, match="a value that is not a finite number: weights of its network"
+    ):
         policy.search(Broken((4, 4, 4)), histories_of(1), Scope(trie=Trie.build(CUBE, (4, 4, 4))))
 
 

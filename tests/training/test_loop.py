@@ -179,10 +179,22 @@ def test_a_checkpoint_of_another_version_is_named(tmp_path):
     torch.save(optimizer, newest / "optimizer.pt")
     with pytest.raises(ValueError, match=r"another version of Sidestep \(.*rate_factor\); resume"):
         run_with(tmp_path, None, resume=True)
+    for group in optimizer["param_groups"]:
+        group["rate_factor"] = 1.0
+    first = min(optimizer["state"])
+    optimizer["state"][first]["exp_avg"] = torch.zeros(3)
+    torch.save(optimizer, newest / "optimizer.pt")
+    with pytest.raises(
+        ValueError, match=r"another version of Sidestep \(.*exp_avg of another shape"
+    ):
+        run_with(tmp_path, None, resume=True)
+    torch.save({}, newest / "optimizer.pt")
+    with pytest.raises(ValueError, match=rf"{newest.name} is damaged \(optimizer.pt.*delete it"):
+        run_with(tmp_path, None, resume=True)
     weights = load_file(newest / "weights.safetensors")
     name, _ = weights.popitem()
     save_file(weights, newest / "weights.safetensors")
-    with pytest.raises(ValueError, match=rf"another version of Sidestep \({name} was None and is"):
+    with pytest.raises(ValueError, match=rf"another version of Sidestep \({name} is missing in it"):
         run_with(tmp_path, None, resume=True)
 
 

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from pydantic import ConfigDict
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
@@ -10,6 +12,8 @@ class Budget:
     times: k; 1 is the beam itself.
     num_beams: its width.
     """
+
+    __pydantic_config__ = ConfigDict(extra="forbid")  # of a budget in a file
 
     times: int = 1
     num_beams: int = 16

@@ -142,7 +142,8 @@ class _Growth:
         # A call shows m children of a user that is not yet done, but for its last one and those
         # before which it had nothing open left. Of these each leaves open only what is one code
         # longer than anything open before, so that there are at most L.
-        capacity = tokens + (policy.warm_width + policy.paths_per_round) * (self.num_levels + 2)
+        widest = policy.warm_width + min(policy.paths_per_round, tokens)
+        capacity = tokens + widest * (self.num_levels + 2)
         root, self.context = model.encode(histories, capacity=capacity)
         device = root.logits.device
         self.keys = user_keys(histories, policy.seed).to(device)

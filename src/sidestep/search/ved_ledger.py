@@ -104,7 +104,8 @@ class Ledger:
         )
         if not np.isfinite(values_here[is_node]).all():
             raise ValueError(
-                "the model says a value that is not a finite number; train its value head again."
+                "the model says a value that is not a finite number: weights of its network or of "
+                "its value head are none."
             )
         self.parents[:, columns] = parents
         self.depths[:, columns] = depths

@@ -126,10 +126,11 @@ def damaged(path: Path, reason: str) -> ValueError:
 
 def refuse_other_weights(path: Path, saved: Weights, current: Mapping[str, Tensor]) -> None:
     """Raises a `ValueError` that names weights which only one side has, or in other shapes."""
-    differences = _differences(
-        {name: list(weights.shape) for name, weights in saved.items()},
-        {name: list(weights.shape) for name, weights in current.items()},
-    )
+    differences = [
+        f"{name} is {_shape(saved, name)} in it and {_shape(current, name)} here"
+        for name in sorted(saved.keys() | current.keys())
+        if _shape(saved, name) != _shape(current, name)
+    ]
     if differences:
         raise of_another_version(path, "; ".join(differences[:NUM_NAMED]))
 
@@ -165,6 +166,10 @@ def _differences(saved: Any, current: Any, name: str = "") -> list[str]:
             )
         ]
     return [] if saved == current else [f"{name} was {saved!r} and is {current!r}"]
+
+
+def _shape(weights: Mapping[str, Tensor], name: str) -> str:
+    return f"of shape {list(weights[name].shape)}" if name in weights else "missing"
 
 
 def _number(path: Path) -> int:

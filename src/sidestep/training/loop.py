@@ -545,6 +545,8 @@ class _Run:
             load_optimizer(self.optimizer, saved.optimizer)
         except ValueError as error:
             raise of_another_version(path, str(error)) from error
+        except (KeyError, TypeError) as error:
+            raise damaged(path, f"optimizer.pt: {error}") from error
         self.best_weights = saved.best_weights
         self.tally = Tally(self.device, self.state.line)
         self.seconds_before = self.state.seconds

@@ -69,6 +69,13 @@ def load_optimizer(optimizer: Optimizer, state: Mapping[str, Any]) -> None:
     Raises:
         ValueError: the state is of other parameters, or lacks what the loop reads of a group.
     """
-    if any("rate_factor" not in group for group in state["param_groups"]):
+    groups, kept = state["param_groups"], state["state"]
+    if any("rate_factor" not in group for group in groups):
         raise ValueError("its optimizer says nothing of rate_factor")
+    # A fused step reads and writes what it is given, of whatever size.
+    for own, saved in zip(optimizer.param_groups, groups, strict=True):
+        for weights, number in zip(own["params"], saved["params"], strict=True):
+            for name, value in kept.get(number, {}).items():
+                if name != "step" and value.shape != weights.shape:
+                    raise ValueError(f"its optimizer has {name} of another shape")
     optimizer.load_state_dict(dict(state))

@@ -37,8 +37,8 @@ _BEAM = {"search": "beam", "num_beams": 16}
 
 _VED = {"search": "ved", "num_leaves": 16}
 
-# As many candidates as `optimum` has, and a tree that is half beam: a narrower one lost more of the
-# 50 best on validation (docs/experiments.md).
+# As many candidates as `optimum` has, from a tree half of which is a beam; what else was tried
+# stands in docs/experiments.md.
 _WIDE_VED = {
     "search": "ved",
     "num_leaves": 50,

@@ -259,22 +259,22 @@ class AlignmentObjective(SearchingObjective):
         return loss, parts
 
     def credit(self, group: Group) -> Credit:
-        """Which codes count, and their advantages, among candidates and among siblings."""
+        """Which codes count, and their advantages, among candidates and among siblings if asked."""
         scaling, is_member = self.config.scaling, group.is_member
         levels = torch.arange(self.trie.num_levels, device=is_member.device)
         is_free = (levels >= group.first_free[:, None])[:, None] & is_member[..., None]
-        shared = shared_prefixes(group.tree.states, is_member)
-        is_first = is_first_of_prefix(shared)
         weights = self._weights(group)
         whole = group_advantages(group.rewards, is_member, weights=weights, scaling=scaling)
-        whole = whole * weights
-        among = sibling_advantages(
-            mean_below(group.rewards, shared), shared, is_first, scaling=scaling
-        )
-        return Credit(
-            advantages={"group": whole[..., None].expand(among.shape), "sibling": among},
-            is_counted={"group": is_free, "sibling": is_free & is_first},
-        )
+        advantages = {"group": (whole * weights)[..., None].expand(is_free.shape)}
+        is_counted = {"group": is_free}
+        if self.config.sibling_weight is not None:  # it compares all candidates with each other
+            shared = shared_prefixes(group.tree.states, is_member)
+            is_first = is_first_of_prefix(shared)
+            advantages["sibling"] = sibling_advantages(
+                mean_below(group.rewards, shared), shared, is_first, scaling=scaling
+            )
+            is_counted["sibling"] = is_free & is_first
+        return Credit(advantages=advantages, is_counted=is_counted)
 
     def _weights(self, group: Group) -> Float[Tensor, "users candidates"]:
         """How much each candidate of a group counts, 1 on average."""

@@ -539,7 +539,8 @@ class _Run:
             )
         except (KeyError, TypeError) as error:
             raise damaged(path, f"state.json: {error}") from error
-        refuse_other_weights(path, saved.weights, self.raw_objective.state_dict())
+        for weights in filter(None, (saved.weights, saved.best_weights)):
+            refuse_other_weights(path, weights, self.raw_objective.state_dict())
         self.raw_objective.load_state_dict(saved.weights)
         try:
             load_optimizer(self.optimizer, saved.optimizer)

@@ -256,9 +256,13 @@ class WatchedScorer:
         self.scorer, self.watch = scorer, watch
         self.name = scorer.name
 
-    def begin(self, root: StepOutput, context: Context, scope: Scope) -> PrefixScores:
+    def begin(
+        self, histories: HistoryBatch, root: StepOutput, context: Context, scope: Scope
+    ) -> PrefixScores:
         """See `PrefixScorer.begin`."""
-        scores: PrefixScores = self.watch.timed(lambda: self.scorer.begin(root, context, scope))
+        scores: PrefixScores = self.watch.timed(
+            lambda: self.scorer.begin(histories, root, context, scope)
+        )
 
         def watched(states: Tensor, depth: int) -> Tensor:
             answer: Tensor = self.watch.timed(lambda: scores(states, depth))

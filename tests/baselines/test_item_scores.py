@@ -1,7 +1,7 @@
 import numpy as np
 import torch
 
-from sidestep.baselines.item_scores import PopularityRecommender, SasRecRecommender
+from sidestep.baselines.item_scores import PopularityRecommender, SasRecRecommender, SummedScores
 from sidestep.model.sasrec import SasRec, SasRecConfig
 from sidestep.recommender import Recommender
 from sidestep.step import NO_ITEM, HistoryBatch
@@ -59,3 +59,32 @@ def test_what_is_left_out_gives_the_ranking_of_a_catalog_without_it():
     excluded = torch.tensor([[NO_ITEM, 3], [1, 4]])
     answer = recommender.recommend(histories, 4, exclude_seen=True, excluded=excluded)
     assert answer.items.tolist() == [[1, 4, NO_ITEM, NO_ITEM], [3, 0, NO_ITEM, NO_ITEM]]
+
+
+def test_a_sum_is_of_both_scores_and_both_costs():
+    first, second = (
+        PopularityRecommender(np.array([3, 5, 3, 9])),
+        PopularityRecommender(np.array([0, 0, 9, 1])),
+    )
+    both = SummedScores(first, second, weight=0.5)
+    answer = both.recommend(HISTORIES, 2)
+    assert answer.items.tolist() == [[3, 2]] * 3
+    assert answer.scores.tolist() == [[9.5, 7.5]] * 3
+    assert both.flops(HISTORIES).tolist() == [0, 0, 0]
+    network = SasRec(SasRecConfig(dim=8, num_heads=2, max_items=5), 4)
+    counted = SasRecRecommender(network)
+    assert torch.equal(
+        SummedScores(counted, counted, weight=1.0).flops(HISTORIES), 2 * counted.flops(HISTORIES)
+    )
+    assert isinstance(both, Recommender)
+
+
+def test_sasrec_looks_at_no_more_items_than_it_was_shown_in_training():
+    torch.manual_seed(0)
+    network = SasRec(SasRecConfig(dim=8, num_layers=1, num_heads=2, max_items=5), 6).eval()
+    histories = HistoryBatch(items=torch.tensor([[0, 1, 2, 3, 4, 5, 1]]), lengths=torch.tensor([7]))
+    for shown, limits in ((5, {}), (2, {"max_history": 2})):
+        recommender = SasRecRecommender(network, **limits)
+        last = histories.latest(shown)
+        assert torch.equal(recommender.scores(histories), recommender.scores(last))
+        assert torch.equal(recommender.flops(histories), recommender.flops(last))

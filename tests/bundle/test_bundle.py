@@ -11,6 +11,7 @@ import torch
 import sidestep
 from sidestep.bundle.folder import load, save_bundle
 from sidestep.bundle.loaded import LoadedRecommender
+from sidestep.bundle.manifest import SCHEMA_VERSION
 from sidestep.catalog.catalog import Catalog
 from sidestep.model.sasrec import SasRec, SasRecConfig
 from sidestep.model.t5 import T5, T5Config
@@ -263,7 +264,7 @@ def test_an_older_schema_is_read(tmp_path):
 
 
 def test_a_newer_schema_is_refused_with_a_remedy(tmp_path):
-    changed(saved(tmp_path / "bundle"), schema_version=4, something="new")
+    changed(saved(tmp_path / "bundle"), schema_version=SCHEMA_VERSION + 1, something="new")
     with pytest.raises(ValueError, match="Install a newer Sidestep"):
         load(tmp_path / "bundle")
 

@@ -36,7 +36,7 @@ class StateTable:
 
     name: str = "table"
 
-    def begin(self, root, context, scope):
+    def begin(self, histories, root, context, scope):
         user = root.hidden[:, 0, :1]
         return lambda states, depth: torch.sin(states * 4.3 + user + depth)
 
@@ -45,8 +45,8 @@ class StateTable:
 class CountedStateTable(StateTable):
     """The same, at 1000 FLOPs per past item and 10 per prefix."""
 
-    def flops(self, history_lengths, scored):
-        return 1000 * history_lengths + 10 * scored
+    def flops(self, histories, scored):
+        return 1000 * histories.lengths + 10 * scored
 
 
 SCORER = StateTable()
@@ -79,7 +79,7 @@ def test_as_wide_as_the_catalog_it_equals_the_guided_oracle(catalog, weight):
     guided = policy.search(model, histories, scope)
     oracle = ExhaustiveSearch(num_leaves=width, guidance=guidance, chunk_size=3)
     best = oracle.search(model, histories, scope)
-    scores_of = guidance.begin(*model.encode(histories, capacity=0), scope)
+    scores_of = guidance.begin(histories, *model.encode(histories, capacity=0), scope)
     for user, log_probs in enumerate(brute_force(model, histories, ids)):
         assert found(guided, trie, user) == pytest.approx(log_probs, abs=1e-4)
         assert found(best, trie, user) == pytest.approx(log_probs, abs=1e-4)
@@ -100,7 +100,7 @@ def test_it_chooses_as_plain_python_does(catalog, num_beams, more):
     number = num_beams + more
     policy = GuidedBeamSearch(guidance=GUIDANCE, num_beams=num_beams, candidates=number)
     answer = policy.search(model, histories, scope)
-    scores_of = GUIDANCE.begin(*model.encode(histories, capacity=0), scope)
+    scores_of = GUIDANCE.begin(histories, *model.encode(histories, capacity=0), scope)
     beams = [()]
     for depth in range(1, len(sizes) + 1):
         prefixes = sorted({tuple(row[:depth]) for row in ids.tolist()})

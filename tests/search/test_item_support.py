@@ -47,7 +47,7 @@ def test_scores_are_sums_over_the_items_in_scope(catalog, data):
     histories = histories_of(3)
     root, context = model.encode(histories, capacity=0)
     head = ItemTable(len(ids))
-    scores_of = ItemSupport(head=head).begin(root, context, scope)
+    scores_of = ItemSupport(head=head).begin(histories, root, context, scope)
     probs = head.item_logits(root.hidden[:, 0])[0].double().exp()
     probs[sorted({*gone, *missing})] = 0
     for depth in range(len(sizes) + 1):
@@ -59,3 +59,67 @@ def test_scores_are_sums_over_the_items_in_scope(catalog, data):
             below = [row[:depth] == prefix for row in ids.tolist()]
             mass = float(probs[below].sum() / probs.sum().clamp(min=1e-300))
             assert score == pytest.approx(math.log(mass) if mass else -math.inf, abs=1e-4)
+
+
+class Ranker:
+    """Scores that depend on the last item alone, by a fixed hash; 10 FLOPs per past item."""
+
+    def __init__(self, num_items):
+        self.num_items = num_items
+
+    def scores(self, histories):
+        return torch.cos(histories.items[:, :1] * 2.3 + torch.arange(self.num_items) * 1.7)
+
+    def flops(self, histories):
+        return 10 * histories.lengths
+
+
+class CountedHead(ItemTable):
+    item_head_flops = 7
+
+
+@settings(max_examples=25)
+@given(catalogs(), st.sampled_from([0.25, 1.0, 3.0]))
+def test_a_ranker_multiplies_what_the_head_says_of_every_item(catalog, weight):
+    ids, sizes = catalog
+    trie, model = Trie.build(ids, sizes), PrefixTable(sizes)
+    histories, scope = histories_of(3, 5), Scope(trie=trie)
+    root, context = model.encode(histories, capacity=0)
+    head, ranker = ItemTable(len(ids)), Ranker(len(ids))
+    logits = head.item_logits(root.hidden[:, 0])
+    for scorer, probs in (
+        (ItemSupport(ranker=ranker, ranker_weight=weight), weight * ranker.scores(histories)),
+        (
+            ItemSupport(head=head, ranker=ranker, ranker_weight=weight),
+            logits + weight * ranker.scores(histories),
+        ),
+    ):
+        scores_of = scorer.begin(histories, root, context, scope)
+        leaves = trie.leaf_of(torch.arange(len(ids))).expand(2, -1)
+        by_leaf = torch.zeros(2, trie.num_nodes()).scatter_add(1, leaves, probs.softmax(dim=1))
+        expected = by_leaf.gather(1, leaves).log()
+        torch.testing.assert_close(scores_of(leaves, len(sizes)), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_what_a_ranker_takes_counts_beside_the_head():
+    histories, scored = histories_of(3, 5), torch.zeros(2, dtype=torch.long)
+    ranker, head = Ranker(4), CountedHead(4)
+    assert ItemSupport(ranker=ranker).flops(histories, scored).tolist() == [10, 10]
+    assert ItemSupport(head=head, ranker=ranker).flops(histories, scored).tolist() == [17, 17]
+    assert ItemSupport(head=ItemTable(4), ranker=ranker).flops(histories, scored) is None
+
+
+def test_a_ranker_that_does_not_fit_is_refused():
+    trie, model = Trie.build(np.array([[0, 0], [1, 0]]), (2, 2)), PrefixTable((2, 2))
+    histories = histories_of(0)
+    root, context = model.encode(histories, capacity=0)
+    with pytest.raises(ValueError, match=r"shape \[1, 3\] for 1 users and 2 items"):
+        ItemSupport(ranker=Ranker(3)).begin(histories, root, context, Scope(trie=trie))
+    unsound = Ranker(2)
+    unsound.scores = lambda histories: torch.tensor([[0.0, torch.nan]])
+    with pytest.raises(ValueError, match="no numbers"):
+        ItemSupport(ranker=unsound).begin(histories, root, context, Scope(trie=trie))
+    with pytest.raises(ValueError, match="give a head, a ranker or both"):
+        ItemSupport()
+    with pytest.raises(ValueError, match="ranker_weight must be more than 0, got 0"):
+        ItemSupport(ranker=unsound, ranker_weight=0.0)

@@ -38,10 +38,13 @@ def test_differs_from_item_support_by_a_constant_of_each_user(catalog, chunk_ite
         excluded=Exclusion.of(items, trie, available) if data.draw(st.booleans()) else None,
         below=below if data.draw(st.booleans()) else None,
     )
-    root, context = model.encode(histories_of(3, 1), capacity=0)
+    histories = histories_of(3, 1)
+    root, context = model.encode(histories, capacity=0)
     head = ItemTable(len(ids))
-    whole = ItemSupport(head=head).begin(root, context, scope)
-    live = LiveItemSupport(head=head, chunk_items=chunk_items).begin(root, context, scope)
+    whole = ItemSupport(head=head).begin(histories, root, context, scope)
+    live = LiveItemSupport(head=head, chunk_items=chunk_items).begin(
+        histories, root, context, scope
+    )
     everything = torch.zeros(2, 1, dtype=torch.long)
     constants = live(everything, 0)
     for depth in range(len(sizes) + 1):
@@ -58,9 +61,10 @@ def test_asks_the_head_for_nothing_but_the_items_below():
         Trie.build(np.array([[0, 0], [0, 1], [1, 0], [1, 1]]), (2, 2)),
         PrefixTable((2, 2)),
     )
-    root, context = model.encode(histories_of(0, 1), capacity=0)
+    histories = histories_of(0, 1)
+    root, context = model.encode(histories, capacity=0)
     head = ItemTable(4)
-    scores_of = LiveItemSupport(head=head).begin(root, context, Scope(trie=trie))
+    scores_of = LiveItemSupport(head=head).begin(histories, root, context, Scope(trie=trie))
     first, second = trie.nodes_at(1)
     scores_of(torch.tensor([[second, NO_STATE], [NO_STATE, first]]), 1)
     assert head.asked.tolist() == [2, 3, 0, 1]

@@ -57,7 +57,9 @@ def test_the_loss_is_what_the_search_will_see_at_every_target_and_depth():
         before = HistoryBatch(
             items=BATCH.items[user : user + 1, :position], lengths=torch.tensor([position])
         )
-        scores_of = scorer.begin(*lowered.backbone.encode(before, capacity=0), Scope(trie=TRIE))
+        scores_of = scorer.begin(
+            before, *lowered.backbone.encode(before, capacity=0), Scope(trie=TRIE)
+        )
         leaf = TRIE.leaf_of(BATCH.items[user, position])
         for depth in (1, 2):
             nodes = list(TRIE.nodes_at(depth))
@@ -192,4 +194,4 @@ def test_a_network_of_another_trie_is_refused():
     scorer = ProcessReward(network=lowered.network)
     histories = HistoryBatch(items=torch.tensor([[0]]), lengths=torch.tensor([1]))
     with pytest.raises(ValueError, match="knows 7 prefixes, but the catalog has"):
-        scorer.begin(*lowered.backbone.encode(histories, capacity=0), Scope(trie=other))
+        scorer.begin(histories, *lowered.backbone.encode(histories, capacity=0), Scope(trie=other))

@@ -1,4 +1,4 @@
-"""Recommenders that score every item of the catalog at once: popularity and SASRec."""
+"""Recommenders that score every item of the catalog at once: popularity, SASRec, sums of two."""
 
 from abc import ABC, abstractmethod
 
@@ -121,16 +121,24 @@ class PopularityRecommender(ItemScoreRecommender):
 
 
 class SasRecRecommender(ItemScoreRecommender):
-    """SASRec's scores."""
+    """SASRec's scores.
+
+    max_history: most recent items that are looked at; None: as many as the network has places.
+    """
 
     name = "sasrec"
     score_kind = "logit"
 
     def __init__(
-        self, network: SasRec, *, is_available: Bool[Tensor, " items"] | None = None
+        self,
+        network: SasRec,
+        *,
+        max_history: int | None = None,
+        is_available: Bool[Tensor, " items"] | None = None,
     ) -> None:
         self.is_available = is_available
         self.network = network
+        self.max_history = max_history or network.config.max_items
 
     @property
     def num_items(self) -> int:
@@ -139,11 +147,52 @@ class SasRecRecommender(ItemScoreRecommender):
 
     def flops(self, histories: HistoryBatch) -> Int[Tensor, " users"]:
         """Of the network."""
-        return self.network.flops(histories.lengths)
+        return self.network.flops(histories.lengths.clamp(max=self.max_history))
 
     def scores(self, histories: HistoryBatch) -> Float[Tensor, "users items"]:
         """Products of the last state with the item embeddings."""
-        histories = histories.to(self.network.start.device)
+        histories = histories.to(self.network.start.device).latest(self.max_history)
         states = self.network.states(histories)
         rows = torch.arange(len(states), device=states.device)
         return self.network.scores(states[rows, histories.lengths])
+
+
+class SummedScores(ItemScoreRecommender):
+    """The scores of two recommenders together: first + weight × second.
+
+    Scores of networks are unnormalised log-probabilities, so that this is their product of experts.
+    """
+
+    score_kind = "logit"
+
+    def __init__(
+        self,
+        first: ItemScoreRecommender,
+        second: ItemScoreRecommender,
+        *,
+        weight: float,
+        is_available: Bool[Tensor, " items"] | None = None,
+    ) -> None:
+        self.is_available = is_available
+        self.first = first
+        self.second = second
+        self.weight = weight
+
+    @property
+    def name(self) -> str:
+        """The names of both."""
+        return f"{self.first.name}+{self.second.name}"
+
+    @property
+    def num_items(self) -> int:
+        """Items of the catalog."""
+        return self.first.num_items
+
+    def flops(self, histories: HistoryBatch) -> Int[Tensor, " users"] | None:
+        """Of both."""
+        ours, theirs = self.first.flops(histories), self.second.flops(histories)
+        return None if ours is None or theirs is None else ours + theirs
+
+    def scores(self, histories: HistoryBatch) -> Float[Tensor, "users items"]:
+        """Of both."""
+        return self.first.scores(histories) + self.weight * self.second.scores(histories)

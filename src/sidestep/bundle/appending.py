@@ -6,7 +6,7 @@ share the longest prefix with it. So has what it keeps of a number that no bucke
 the row of the highest one. SASRec knows items by nothing but their rows, so that it only takes new
 ones with a catalog whose semantic IDs say which items are siblings. Popularity counts them as zero.
 A process reward model keeps the scores of old prefixes and invents the rows of new ones likewise. A
-value head keeps nothing of either, and stays.
+value head keeps nothing of either, and stays. A ranker gets rows as SASRec does.
 """
 
 from collections.abc import Sequence
@@ -19,11 +19,18 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sidestep.bundle.beside import carried_over
+from sidestep.bundle.beside import build_ranker, carried_over
 from sidestep.bundle.loaded import LoadedRecommender
-from sidestep.bundle.networks import Network, build_network, description_of, weights_of
+from sidestep.bundle.networks import (
+    Network,
+    build_network,
+    description_of,
+    plain_weights,
+    weights_of,
+)
 from sidestep.catalog.catalog import Catalog
 from sidestep.model.process_reward import ProcessRewardModel
+from sidestep.model.sasrec import SasRec
 from sidestep.model.semantic_id_model import SemanticIdModel
 
 NewRows = Literal["siblings", "zeros"]
@@ -72,11 +79,13 @@ def append_items(
     counts = loaded.counts
     if counts is not None:
         counts = np.concatenate([counts, np.zeros(len(item_ids), counts.dtype)])
-    network, process_reward = loaded.network, loaded.process_reward
+    network, process_reward, ranker = loaded.network, loaded.process_reward, loaded.ranker
     if process_reward is not None:
         process_reward = _carried_over(loaded, process_reward, catalog)
     if network is not None:
         network = _grown(loaded, network, catalog, new_rows).to(loaded.device)
+    if ranker is not None:
+        ranker = _grown_ranker(loaded, ranker, catalog, new_rows).to(loaded.device)
     known = {
         "catalog_version": catalog.version,
         "num_new_items": loaded.manifest.num_new_items + len(item_ids),
@@ -87,6 +96,7 @@ def append_items(
         catalog=catalog.to(loaded.device),
         network=network,
         process_reward=process_reward,
+        ranker=ranker,
         counts=counts,
     )
 
@@ -153,14 +163,7 @@ def _next_codes(
 def _grown(
     loaded: LoadedRecommender, network: Network, catalog: Catalog, new_rows: NewRows
 ) -> Network:
-    num_old = loaded.catalog.num_items
-    weights = weights_of(network)
-    for name in _ROWS_PER_ITEM:
-        if name in weights:
-            rows = _sibling_means(weights[name], catalog.semantic_ids.numpy(), num_old)
-            if new_rows == "zeros":
-                rows = torch.zeros_like(rows)
-            weights[name] = torch.cat([weights[name], rows])
+    weights = _with_rows_of_items(loaded, weights_of(network), catalog, new_rows)
     num_new_codes = sum(catalog.codebook_sizes) - sum(loaded.catalog.codebook_sizes)
     if isinstance(network, SemanticIdModel) and num_new_codes:
         # Flat code ids count through the levels: those of the last level are the last rows.
@@ -169,6 +172,28 @@ def _grown(
             weights[name] = torch.cat([weights[name], highest])
     grown = build_network(loaded.kind, description_of(network), catalog, weights)
     assert grown is not None
+    return grown
+
+
+def _grown_ranker(
+    loaded: LoadedRecommender, ranker: SasRec, catalog: Catalog, new_rows: NewRows
+) -> SasRec:
+    weights = _with_rows_of_items(loaded, plain_weights(ranker), catalog, new_rows)
+    return build_ranker(ranker.config, catalog.num_items, weights)
+
+
+def _with_rows_of_items(
+    loaded: LoadedRecommender, weights: dict[str, Tensor], catalog: Catalog, new_rows: NewRows
+) -> dict[str, Tensor]:
+    """The weights with rows for the new items, wherever there is one per item."""
+    num_old = loaded.catalog.num_items
+    grown = dict(weights)
+    for name in _ROWS_PER_ITEM:
+        if name in weights:
+            rows = _sibling_means(weights[name], catalog.semantic_ids.numpy(), num_old)
+            if new_rows == "zeros":
+                rows = torch.zeros_like(rows)
+            grown[name] = torch.cat([weights[name], rows])
     return grown
 
 

@@ -1,7 +1,8 @@
-"""What was trained beside a network: how it is made again, and what appending does to it.
+"""What stands beside a network: how it is made again, and what appending does to it.
 
 A process reward model scores prefixes that are not extended yet, a value head says what extended
-ones promise. Both read the states of the network, which recommends as without them.
+ones promise. Both read the states of the network, which recommends as without them. A ranker scores
+all items from the history alone.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from sidestep.bundle.networks import Network, plain_weights
 from sidestep.catalog.trie import Trie
 from sidestep.model.process_reward import ProcessRewardConfig, ProcessRewardModel
+from sidestep.model.sasrec import SasRec, SasRecConfig
 from sidestep.model.semantic_id_model import SemanticIdModel
 from sidestep.model.value_head import ValueHead, ValueHeadConfig
 
@@ -26,8 +28,16 @@ def refuse_misfit(
     *,
     process_reward: ProcessRewardModel | None,
     value_head: ValueHead | None,
+    ranker: SasRec | None,
 ) -> None:
-    """Raises a `ValueError` unless what was trained beside a network is of it and of this trie."""
+    """Raises a `ValueError` unless what stands beside a network is of it and of this trie."""
+    if ranker is not None and backbone is None:
+        raise ValueError("a ranker stands beside a network, and the bundle has none; leave it out.")
+    if ranker is not None and ranker.num_items != trie.num_items:
+        raise ValueError(
+            f"the ranker knows {ranker.num_items} items, but the catalog has {trie.num_items}; "
+            "train it on the same data."
+        )
     for name, network in (("process reward model", process_reward), ("value head", value_head)):
         if network is not None and not isinstance(backbone, SemanticIdModel):
             raise ValueError(
@@ -77,6 +87,15 @@ def build_value_head(
     """
     dim = backbone.head_weight.shape[1]
     return _made(lambda: ValueHead(config, dim=dim, num_levels=trie.num_levels), weights)
+
+
+def build_ranker(config: SasRecConfig, num_items: int, weights: Mapping[str, Tensor]) -> SasRec:
+    """The ranker of a bundle, in `eval` mode and frozen.
+
+    Raises:
+        RuntimeError: the weights are another network's.
+    """
+    return _made(lambda: SasRec(config, num_items), weights)
 
 
 def _made(make: Callable[[], N], weights: Mapping[str, Tensor]) -> N:

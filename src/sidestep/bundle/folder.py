@@ -15,7 +15,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from sidestep.bundle.beside import build_process_reward, build_value_head, refuse_misfit
+from sidestep.bundle.beside import (
+    build_process_reward,
+    build_ranker,
+    build_value_head,
+    refuse_misfit,
+)
 from sidestep.bundle.loaded import LoadedRecommender
 from sidestep.bundle.manifest import (
     FORMAT,
@@ -40,6 +45,7 @@ from sidestep.model.semantic_id_model import SemanticIdModel
 _WEIGHTS = "model.safetensors"
 _PROCESS_REWARD = "process_reward.safetensors"
 _VALUE_HEAD = "value_head.safetensors"
+_RANKER = "ranker.safetensors"
 CATALOG = "catalog"
 _COUNTS = "counts"
 
@@ -103,17 +109,27 @@ def save_loaded(path: Path, loaded: LoadedRecommender) -> None:
     Whole or not at all; an older bundle at `path` is replaced.
 
     Raises:
-        ValueError: a process reward model or a value head does not fit network and catalog, or
-            something else stands at `path`.
+        ValueError: what stands beside the network does not fit it or the catalog, or something
+            else stands at `path`.
     """
     network, catalog = loaded.network, loaded.catalog.to("cpu")
-    process_reward, value_head = loaded.process_reward, loaded.value_head
-    refuse_misfit(network, catalog.trie, process_reward=process_reward, value_head=value_head)
+    beside = {
+        _PROCESS_REWARD: loaded.process_reward,
+        _VALUE_HEAD: loaded.value_head,
+        _RANKER: loaded.ranker,
+    }
+    refuse_misfit(
+        network,
+        catalog.trie,
+        process_reward=loaded.process_reward,
+        value_head=loaded.value_head,
+        ranker=loaded.ranker,
+    )
     check_replaceable(
         path,
         "a bundle",
         lambda folder: (folder / MANIFEST).is_file(),
-        (MANIFEST, _WEIGHTS, _PROCESS_REWARD, _VALUE_HEAD, CATALOG),
+        (MANIFEST, _WEIGHTS, *beside, CATALOG),
     )
     with whole_folder(path) as folder:
         if network is not None:
@@ -121,7 +137,7 @@ def save_loaded(path: Path, loaded: LoadedRecommender) -> None:
         else:
             counts = np.ascontiguousarray(loaded.counts)
             save_file({_COUNTS: torch.from_numpy(counts)}, folder / _WEIGHTS)
-        for file, module in ((_PROCESS_REWARD, process_reward), (_VALUE_HEAD, value_head)):
+        for file, module in beside.items():
             if module is not None:
                 save_file(plain_weights(module), folder / file)
         catalog.save(folder / CATALOG)
@@ -176,7 +192,7 @@ def load(
     with _must_fit(folder / _WEIGHTS):
         weights = load_file(folder / _WEIGHTS)
         network = build_network(manifest.kind, manifest.model, catalog, weights)
-    process_reward = value_head = None
+    process_reward = value_head = ranker = None
     if manifest.process_reward is not None:
         with _read_beside(folder / _PROCESS_REWARD, network) as (backbone, own):
             shape = manifest.process_reward.model
@@ -184,7 +200,11 @@ def load(
     if manifest.value_head is not None:
         with _read_beside(folder / _VALUE_HEAD, network) as (backbone, own):
             value_head = build_value_head(manifest.value_head.model, backbone, catalog.trie, own)
-    for module in (network, process_reward, value_head):
+    if manifest.ranker is not None:
+        with _must_fit(folder / _RANKER):
+            own = load_file(folder / _RANKER)
+            ranker = build_ranker(manifest.ranker.model, catalog.num_items, own)
+    for module in (network, process_reward, value_head, ranker):
         if module is not None:
             module.to(chosen)
     return LoadedRecommender(
@@ -193,6 +213,7 @@ def load(
         network=network,
         process_reward=process_reward,
         value_head=value_head,
+        ranker=ranker,
         counts=weights[_COUNTS].numpy() if network is None else None,
         device=chosen,
     )

@@ -14,8 +14,16 @@ from sidestep.baselines.item_scores import (
     ItemScoreRecommender,
     PopularityRecommender,
     SasRecRecommender,
+    SummedScores,
 )
-from sidestep.bundle.manifest import KeptProcessReward, KeptValueHead, Kind, Manifest, ValueUse
+from sidestep.bundle.manifest import (
+    KeptProcessReward,
+    KeptRanker,
+    KeptValueHead,
+    Kind,
+    Manifest,
+    ValueUse,
+)
 from sidestep.bundle.networks import Network
 from sidestep.catalog.availability import Availability
 from sidestep.catalog.catalog import Catalog
@@ -60,7 +68,7 @@ class LoadedRecommender:
     """A bundle in memory; `load` makes it. Items with a tombstone are never recommended.
 
     network: in `eval` mode on `device`; None for popularity.
-    process_reward, value_head: likewise; None where the bundle has none.
+    process_reward, value_head, ranker: likewise; None where the bundle has none.
     counts: interactions per item in training, for popularity.
     """
 
@@ -69,6 +77,7 @@ class LoadedRecommender:
     network: Network | None
     process_reward: ProcessRewardModel | None = None
     value_head: ValueHead | None = None
+    ranker: SasRec | None = None
     counts: np.ndarray | None = field(repr=False)
     device: torch.device
 
@@ -96,6 +105,11 @@ class LoadedRecommender:
         kept = KeptValueHead(model=head.config, guidance=use.guidance, gamma=use.gamma)
         manifest = self.manifest.model_copy(update={"value_head": kept})
         return replace(self, manifest=manifest, value_head=head)
+
+    def with_ranker(self, network: SasRec, kept: KeptRanker) -> "LoadedRecommender":
+        """The same with a ranker beside its network; see `sidestep.bundle.attaching`."""
+        manifest = self.manifest.model_copy(update={"ranker": kept})
+        return replace(self, manifest=manifest, ranker=network)
 
     def without_value_head(self) -> "LoadedRecommender":
         """The same without what was learned on states that its network no longer has."""
@@ -137,6 +151,18 @@ class LoadedRecommender:
     def value_use(self) -> ValueUse | None:
         """How the value head is meant to be used."""
         return self.manifest.value_head
+
+    @property
+    def ranking(self) -> KeptRanker | None:
+        """How the ranker is meant to be used."""
+        return self.manifest.ranker
+
+    @property
+    def item_ranker(self) -> SasRecRecommender | None:
+        """The ranker as searches ask it."""
+        if self.ranker is None or self.ranking is None:
+            return None
+        return SasRecRecommender(self.ranker, max_history=self.ranking.max_history)
 
     @property
     def num_new_items(self) -> int:
@@ -210,7 +236,14 @@ class LoadedRecommender:
         is_limited = available is not None or self.catalog.is_retired is not None
         is_available = self._is_live(available) if is_limited else None
         if isinstance(self.network, SasRec):
-            return SasRecRecommender(self.network, is_available=is_available)
+            own = SasRecRecommender(
+                self.network, max_history=self.max_history, is_available=is_available
+            )
+            if self.item_ranker is None or self.ranking is None:
+                return own
+            return SummedScores(
+                own, self.item_ranker, weight=self.ranking.weight, is_available=is_available
+            )
         assert self.counts is not None
         return PopularityRecommender(self.counts, is_available=is_available)
 

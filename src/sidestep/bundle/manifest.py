@@ -8,13 +8,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sidestep.files import read_json
 from sidestep.model.process_reward import ProcessRewardConfig
+from sidestep.model.sasrec import SasRecConfig
 from sidestep.model.value_head import ValueHeadConfig
 from sidestep.search.scorer import GuidanceConfig
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """Version 2 added T5 and Hugging Face networks, and tombstones in the catalog; version 3 the number
-of new items, the process reward model and the value head: a bundle of version 1 or 2 is taken to
-have none."""
+of new items, the process reward model and the value head; version 4 the ranker: older bundles are
+taken to have none."""
 
 MANIFEST = "manifest.json"
 FORMAT = "sidestep.bundle"
@@ -59,6 +60,25 @@ class KeptValueHead(ValueUse):
     model: ValueHeadConfig
 
 
+class KeptRanker(BaseModel):
+    """What a manifest says of a ranker of items; its weights have a file of their own.
+
+    model: its shape; rankers are SASRec.
+    max_history: most recent items that are shown to it, of those that the network is shown.
+    weight: of its scores beside those of the item head, or of the network that scores items.
+    guidance: of the search that both guide, unless something else is said.
+    trained: its seed, and a summary of its training.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: SasRecConfig
+    max_history: int = Field(ge=1)
+    weight: float = Field(gt=0)
+    guidance: GuidanceConfig
+    trained: dict[str, Any]
+
+
 class Manifest(BaseModel):
     """What a bundle is and where it came from.
 
@@ -70,18 +90,20 @@ class Manifest(BaseModel):
     num_new_items: items that were appended after the training: the last ones of the catalog.
     process_reward: what can guide the search; None where there is none.
     value_head: what says what prefixes promise; None where there is none.
+    ranker: what scores all items beside the network; None where there is none.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     format: Literal["sidestep.bundle"]
-    schema_version: Literal[1, 2, 3]
+    schema_version: Literal[1, 2, 3, 4]
     kind: Kind
     model: dict[str, Any]
     max_history: int = Field(ge=1)
     num_new_items: int = Field(0, ge=0)
     process_reward: KeptProcessReward | None = None
     value_head: KeptValueHead | None = None
+    ranker: KeptRanker | None = None
     seed: int
     training: dict[str, Any]
     data: dict[str, Any]

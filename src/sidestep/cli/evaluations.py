@@ -156,7 +156,9 @@ def _refuse_unused(loaded: LoadedRecommender, asked: Asked) -> None:
 
 
 def _method(loaded: LoadedRecommender, asked: Asked) -> str:
-    return asked.search.chosen if loaded.is_searched else loaded.kind
+    name = asked.search.chosen if loaded.is_searched else loaded.kind
+    is_ranked = asked.search.settings(loaded)["ranker"] is not None
+    return f"{name}+sasrec" if is_ranked else name
 
 
 def _setting(
@@ -197,6 +199,8 @@ def evaluation_name(split: SplitName, method: str, setting: Setting) -> str:
         parts.append(f"{setting.budget:g}x")
     if setting.search_options is not None:
         parts.append(setting.search_options)
+    if setting.ranker is not None:
+        parts.append(f"ranker-{setting.ranker:g}")
     if setting.users != "all":
         parts.append(f"{setting.users}-users")
     if setting.exclude_seen:

@@ -26,7 +26,7 @@ def export(
     """Write a bundle as a Hugging Face causal language model, its tokenizer and the catalog.
 
     For transformers' AutoModelForCausalLM and AutoTokenizer; an item reads "<a_12><b_3><c_200>".
-    Only networks that read histories as codes can be exported; what was trained beside them stays.
+    Only networks that read histories as codes can be exported; what stands beside them stays.
 
     Example: sidestep export runs/my/transformer --out runs/my/llama
     """
@@ -37,13 +37,14 @@ def export(
         for name, network in (
             ("process reward model", loaded.process_reward),
             ("value head", loaded.value_head),
+            ("ranker", loaded.ranker),
         )
         if network is not None
     ]
     if left_out:
         warn(
             f"the {' and the '.join(left_out)} of {bundle} stayed behind: the layout of Hugging "
-            "Face has no place for what was trained beside a language model."
+            "Face has no place for what stands beside a language model."
         )
     if json:
         print_json({"path": str(out), "kind": loaded.kind, "items": loaded.catalog.num_items})

@@ -86,6 +86,11 @@ _COMMANDS = [
     ),
     ("recommend", "recommend:recommend", "Recommend items after a history."),
     (
+        "attach",
+        "attach:attach",
+        "Put a SASRec beside a trained recommender, to guide its search; nothing is trained.",
+    ),
+    (
         "append",
         "append:append",
         "Add new items to a trained bundle; nothing that it knows changes, and nothing is trained.",

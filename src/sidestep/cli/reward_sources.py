@@ -86,11 +86,11 @@ def _collaborative(config: AlignRun, dataset: Dataset) -> ItemScores:
             f"collaborative: {config.collaborative} is {loaded.kind}; name a run of kind sasrec."
         )
     refuse_other_data(loaded, dataset)
-    network = loaded.network
+    network, max_history = loaded.network, loaded.max_history
 
     def scores(histories: HistoryBatch) -> Tensor:
         network.to(histories.items.device)
-        return SasRecRecommender(network).scores(histories.latest(loaded.max_history))
+        return SasRecRecommender(network, max_history=max_history).scores(histories)
 
     return scores
 

@@ -42,7 +42,7 @@ class RunFolder:
     path: Path
 
     @property
-    def _info(self) -> Path:
+    def description(self) -> Path:
         """What makes the run beside the configuration, a `RunInfo`."""
         return self.path / "run.json"
 
@@ -72,7 +72,7 @@ class RunFolder:
 
     def is_run(self) -> bool:
         """Whether a run was begun here."""
-        return self._info.is_file()
+        return self.description.is_file()
 
     def refuse_other_contents(self) -> None:
         """Raises a `ValueError` where training would write into a folder of something else."""
@@ -114,7 +114,7 @@ class RunFolder:
     def write(self, config: AnyRun, info: RunInfo) -> None:
         """Keeps what the run was asked for."""
         # First what says that this folder is a run's: a start that is killed can be repeated.
-        write_json(self._info, info.model_dump(mode="json"))
+        write_json(self.description, info.model_dump(mode="json"))
         write_yaml(self.config, config.model_dump(mode="json"))
 
     def info(self) -> RunInfo:
@@ -124,7 +124,7 @@ class RunFolder:
             FileNotFoundError: this is no run's folder.
             ValueError: it is damaged; says what to do.
         """
-        file = self._info
+        file = self.description
         if not self.is_run():
             raise FileNotFoundError(
                 f"{self.path}: no run here, run.json is missing; make one with 'sidestep train'."

@@ -34,15 +34,15 @@ SearchName = Literal[
     "exhaustive-item",
     "exhaustive-prm",
 ]
-"""`item-beam` is guided by the item head of the network itself, `prm-beam` by a process reward
-model, `value-beam` and `ved` by a value head; `exhaustive`, `exhaustive-item` and `exhaustive-prm`
-rank every item by what the beams rank by."""
+"""`item-beam` is guided by scores of items, of the network's own item head, of a ranker beside it
+or of both, `prm-beam` by a process reward model, `value-beam` and `ved` by a value head;
+`exhaustive`, `exhaustive-item` and `exhaustive-prm` rank every item by what the beams rank by."""
 
 NUM_BEAMS = 50
 """Prefixes per level, unless something else is said."""
 
 GUIDANCE = GuidanceConfig()
-"""By an item head, likewise; a process reward model and a value head have their own."""
+"""By an item head, likewise; what stands beside a network has its own."""
 
 BUDGET = 1
 """Of value-guided decoding, likewise, in units of a beam."""
@@ -54,8 +54,8 @@ _GUIDED_BEAMS: Sequence[SearchName] = ("item-beam", "prm-beam")
 _CHOOSING_BEAMS: Sequence[SearchName] = (*_GUIDED_BEAMS, "value-beam")
 _BY_PROCESS_REWARD: Sequence[SearchName] = ("prm-beam", "exhaustive-prm")
 _BY_VALUES: Sequence[SearchName] = ("value-beam", "ved")
-_BY_ITEM_HEAD: Sequence[SearchName] = ("item-beam", "exhaustive-item")
-_GUIDED: Sequence[SearchName] = (*_BY_ITEM_HEAD, *_BY_PROCESS_REWARD, "value-beam")
+_BY_ITEMS: Sequence[SearchName] = ("item-beam", "exhaustive-item")
+_GUIDED: Sequence[SearchName] = (*_BY_ITEMS, *_BY_PROCESS_REWARD, "value-beam")
 
 _POLICIES: dict[SearchName, type[Any]] = {
     "beam": BeamSearch,
@@ -316,7 +316,14 @@ class AskedSearch:
             "likelihood_weight": self._weight(loaded) if name in _GUIDED else None,
             "budget": self._budget if name == "ved" else None,
             "search_options": self._told_options() if name else None,
+            "ranker": self._ranker_weight(loaded),
         }
+
+    def _ranker_weight(self, loaded: LoadedRecommender) -> float | None:
+        """Of the ranker's scores, where they decide anything."""
+        if loaded.ranking is None or (loaded.is_searched and self.chosen not in _BY_ITEMS):
+            return None
+        return loaded.ranking.weight
 
     @staticmethod
     def _refuse_small_budget(policy: ValueGuidedDecoding, num_levels: int) -> None:
@@ -394,9 +401,11 @@ class AskedSearch:
         return weight
 
     def _defaults(self, loaded: LoadedRecommender) -> GuidanceConfig:
-        """What was trained beside the network is asked as it was where its weights were chosen."""
+        """What stands beside the network is asked as it was where its weights were chosen."""
         own = None
-        if self.chosen in _BY_PROCESS_REWARD:
+        if self.chosen in _BY_ITEMS and loaded.ranking is not None:
+            own = loaded.ranking.guidance
+        elif self.chosen in _BY_PROCESS_REWARD:
             own = loaded.guidance
         elif self.chosen in _BY_VALUES and loaded.value_use is not None:
             own = loaded.value_use.guidance
@@ -409,9 +418,10 @@ class AskedSearch:
         if self.chosen in _BY_PROCESS_REWARD:
             assert loaded.process_reward is not None
             return ProcessReward(network=loaded.process_reward)
-        head = _item_head(loaded)
-        assert head is not None
-        return ItemSupport(head=head)
+        head, ranker = _item_head(loaded), loaded.item_ranker
+        if ranker is None or loaded.ranking is None:
+            return ItemSupport(head=head)
+        return ItemSupport(head=head, ranker=ranker, ranker_weight=loaded.ranking.weight)
 
 
 def can_search(name: SearchName, loaded: LoadedRecommender) -> bool:
@@ -431,10 +441,11 @@ def _missing_part(name: SearchName, loaded: LoadedRecommender) -> str | None:
             "is guided by a process reward model, and this bundle has none; train one beside it, "
             "with a configuration of kind process-reward, and name that run."
         )
-    if name in _BY_ITEM_HEAD and _item_head(loaded) is None:
+    if name in _BY_ITEMS and _item_head(loaded) is None and loaded.ranker is None:
         return (
-            f"is guided by an item head, and this {loaded.kind} has none; train a transformer with "
-            "model.item_head: true and objective.item_weight."
+            f"is guided by scores of items, and this {loaded.kind} has neither an item head nor a "
+            "ranker; train a transformer with model.item_head: true and objective.item_weight, or "
+            "put a SASRec beside this one with 'sidestep attach'."
         )
     return None
 

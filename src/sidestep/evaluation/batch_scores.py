@@ -44,7 +44,8 @@ class BatchScores:
             context=context,
             guidances=guidances,
             scores_of={
-                name: guidance.begin(root, context, scope) for name, guidance in guidances.items()
+                name: guidance.begin(histories, root, context, scope)
+                for name, guidance in guidances.items()
             },
         )
 

@@ -113,6 +113,10 @@ class Setting(BaseModel):
     """Further settings of the search that are not its defaults: "temperature=2,top_k=5"; None, left
     out of files, where there are none."""
 
+    ranker: Weight | None = Field(default=None, exclude_if=lambda value: value is None)
+    """Weight of the scores of a ranker beside the network; None, left out of files, where none has
+    a part in the lists."""
+
     history: str | None = Field(pattern=r"^(codes|items|item-ids)@\d+$")
     """How the past is read, and the longest past: "codes@20"; None where it is not read."""
 

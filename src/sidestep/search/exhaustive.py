@@ -47,7 +47,9 @@ class ExhaustiveSearch:
         chunks = list(_chunks(trie, self.chunk_size))
         widest = max((sum(len(level) for level in chunk) for chunk in chunks), default=0)
         step, root = model.encode(histories, capacity=widest)
-        scores_of = None if self.guidance is None else self.guidance.begin(step, root, scope)
+        scores_of = None
+        if self.guidance is not None:
+            scores_of = self.guidance.begin(histories, step, root, scope)
         log_probs, tokens, flops = self._leaf_log_probs(model, step, root, chunks, scope)
         scores, score_kind, scored = log_probs, LOG_PROB, torch.zeros_like(tokens)
         if self.guidance is not None and scores_of is not None:
@@ -56,7 +58,7 @@ class ExhaustiveSearch:
             scores = self.guidance.ranked_by(own, log_probs, trie.num_levels)
             score_kind = self.guidance.score_kind
             scored = torch.full_like(tokens, trie.num_leaves)
-            flops = both_flops(flops, self.guidance.flops(histories.lengths, scored))
+            flops = both_flops(flops, self.guidance.flops(histories, scored))
         best, index = scores.topk(min(self.num_leaves, scores.shape[1]), dim=1)
         return Candidates(
             leaves=(index + trie.first_leaf).masked_fill(best == -torch.inf, NO_STATE),

@@ -66,7 +66,7 @@ class GuidedBeamSearch:
         scored = torch.zeros_like(histories.lengths)
 
         def begin(root: StepOutput, context: Context) -> Keep:
-            scores_of = self.guidance.begin(root, context, scope)
+            scores_of = self.guidance.begin(histories, root, context, scope)
 
             def keep(longer: Continuations) -> Prefixes:
                 number = per_level[longer.depth - 1]
@@ -90,7 +90,7 @@ class GuidedBeamSearch:
             begin=begin,
             score_kind=LOG_PROB if per_level[-1] is None else self.guidance.score_kind,
         )
-        flops = both_flops(found.flops, self.guidance.flops(histories.lengths, scored))
+        flops = both_flops(found.flops, self.guidance.flops(histories, scored))
         return replace(found, scored=scored, flops=flops)
 
     def _candidates(self) -> tuple[int | None, ...]:

@@ -10,7 +10,8 @@ from torch import Tensor
 from sidestep.catalog.trie import NO_STATE, Trie
 from sidestep.search.policy import Scope
 from sidestep.search.scorer import PrefixScores
-from sidestep.step import NO_ITEM, Context, StepOutput
+from sidestep.search.tree import both_flops
+from sidestep.step import NO_ITEM, Context, HistoryBatch, StepOutput
 
 
 @runtime_checkable
@@ -32,34 +33,65 @@ class CountedItemHead(ItemHead, Protocol):
         ...
 
 
+@runtime_checkable
+class ItemRanker(Protocol):
+    """Scores every item after a history by itself, as a network over item IDs does."""
+
+    def scores(self, histories: HistoryBatch) -> Float[Tensor, "users items"]:
+        """Unnormalised log-probabilities of all items of the catalog, in its order."""
+        ...
+
+    def flops(self, histories: HistoryBatch) -> Int[Tensor, " users"] | None:
+        """Of the matrix products behind the scores; None where not known."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ItemSupport:
     """Scores a prefix by the log of the probability of all items below it.
 
         y(prefix) = log Σ_{items i below} exp(z_i) - log Σ_{items i in scope} exp(z_i)
 
-    with z the item logits at the root. A leaf's score is that of its item, so that a search with
-    it can return the item head's own ranking, and, mixed with log π, any product of the two.
-    Memory grows with users × nodes of the trie.
+    with z the item logits at the root, of the model's own item head, of a ranker beside it, or of
+    both: head + weight × ranker. A leaf's score is that of its item, so that a search with it can
+    return the item head's own ranking, and, mixed with log π, any product of the two. Memory grows
+    with users × nodes of the trie.
 
-    head: gives z.
+    head: gives z from the model's state; None leaves it to the ranker.
+    ranker: gives z from the history; None leaves it to the head.
+    ranker_weight: of its scores beside the head's; more than 0.
     """
 
-    head: ItemHead
+    head: ItemHead | None = None
+    ranker: ItemRanker | None = None
+    ranker_weight: float = 1.0
     name: str = "item-support"
 
+    def __post_init__(self) -> None:
+        if self.head is None and self.ranker is None:
+            raise ValueError("nothing scores the items: give a head, a ranker or both.")
+        if not self.ranker_weight > 0:
+            raise ValueError(
+                f"ranker_weight must be more than 0, got {self.ranker_weight}; to do without the "
+                "ranker, give none."
+            )
+
     def flops(
-        self, history_lengths: Int[Tensor, " users"], scored: Int[Tensor, " users"]
+        self, histories: HistoryBatch, scored: Int[Tensor, " users"]
     ) -> Int[Tensor, " users"] | None:
         """See `CountedScorer.flops`: of the item logits, which serve all prefixes."""
-        if not isinstance(self.head, CountedItemHead):
-            return None
-        return torch.full_like(history_lengths, self.head.item_head_flops)
+        flops: Int[Tensor, " users"] | None = torch.zeros_like(histories.lengths)
+        if self.head is not None:
+            if not isinstance(self.head, CountedItemHead):
+                return None
+            flops = torch.full_like(histories.lengths, self.head.item_head_flops)
+        return flops if self.ranker is None else both_flops(flops, self.ranker.flops(histories))
 
-    def begin(self, root: StepOutput, context: Context, scope: Scope) -> PrefixScores:
+    def begin(
+        self, histories: HistoryBatch, root: StepOutput, context: Context, scope: Scope
+    ) -> PrefixScores:
         """See `PrefixScorer.begin`."""
-        logits = self.head.item_logits(root.hidden[:, 0]).float()
-        logits = _in_scope(logits, scope)
+        logits = _in_scope(self._item_logits(histories, root, scope), scope)
         by_node = node_log_sums(logits, scope.trie)
         whole = by_node[:, :1]
         by_node = by_node - whole.masked_fill(whole == -torch.inf, 0.0)  # -inf - -inf is NaN
@@ -69,6 +101,25 @@ class ItemSupport:
             return found.masked_fill(states == NO_STATE, -torch.inf)
 
         return scores
+
+    def _item_logits(
+        self, histories: HistoryBatch, root: StepOutput, scope: Scope
+    ) -> Float[Tensor, "users items"]:
+        parts = []
+        if self.head is not None:
+            parts.append(self.head.item_logits(root.hidden[:, 0]).float())
+        if self.ranker is not None:
+            scores = self.ranker.scores(histories).float()
+            if scores.shape != (len(histories.lengths), scope.trie.num_items):
+                raise ValueError(
+                    f"the ranker gave scores of shape {list(scores.shape)} for "
+                    f"{len(histories.lengths)} users and {scope.trie.num_items} items of the "
+                    "catalog; it must know the same items."
+                )
+            if scores.isnan().any():
+                raise ValueError("the ranker gave scores that are no numbers (NaN).")
+            parts.append(self.ranker_weight * scores.to(root.hidden.device))
+        return torch.stack(parts).sum(dim=0)
 
 
 def node_log_sums(logits: Float[Tensor, "users items"], trie: Trie) -> Float[Tensor, "users nodes"]:

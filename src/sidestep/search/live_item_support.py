@@ -10,7 +10,7 @@ from torch import Tensor
 from sidestep.search.item_support import segment_log_sums
 from sidestep.search.policy import Scope
 from sidestep.search.scorer import PrefixScores
-from sidestep.step import Context, StepOutput
+from sidestep.step import Context, HistoryBatch, StepOutput
 
 
 @runtime_checkable
@@ -48,9 +48,11 @@ class LiveItemSupport:
         if self.chunk_items < 1:
             raise ValueError(f"chunk_items must be at least 1, got {self.chunk_items}.")
 
-    def begin(self, root: StepOutput, context: Context, scope: Scope) -> PrefixScores:
+    def begin(
+        self, histories: HistoryBatch, root: StepOutput, context: Context, scope: Scope
+    ) -> PrefixScores:
         """See `PrefixScorer.begin`."""
-        histories = root.hidden[:, 0]
+        roots = root.hidden[:, 0]
 
         def scores(states: Int[Tensor, "users width"], depth: int) -> Float[Tensor, "users width"]:
             first, counts = _items_below(states, scope)
@@ -61,7 +63,7 @@ class LiveItemSupport:
             buckets = scope.trie if scope.available is None else scope.available
             items, users = buckets.bucket_items[place].long(), column // states.shape[1]
             logits = [
-                self.head.some_item_logits(histories[users[part]], items[part])
+                self.head.some_item_logits(roots[users[part]], items[part])
                 for part in _parts(len(items), self.chunk_items)
             ]
             weighed = (

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from sidestep.search.policy import Scope
 from sidestep.search.scorer import PrefixScores
-from sidestep.step import Context, HistoryStates, StepOutput
+from sidestep.step import Context, HistoryBatch, HistoryStates, StepOutput
 
 
 @runtime_checkable
@@ -45,12 +45,14 @@ class ProcessReward:
     name: str = "prm"
 
     def flops(
-        self, history_lengths: Int[Tensor, " users"], scored: Int[Tensor, " users"]
+        self, histories: HistoryBatch, scored: Int[Tensor, " users"]
     ) -> Int[Tensor, " users"]:
         """See `CountedScorer.flops`; a history has a state before any item and one after each."""
-        return self.network.flops(history_lengths + 1, scored)
+        return self.network.flops(histories.lengths + 1, scored)
 
-    def begin(self, root: StepOutput, context: Context, scope: Scope) -> PrefixScores:
+    def begin(
+        self, histories: HistoryBatch, root: StepOutput, context: Context, scope: Scope
+    ) -> PrefixScores:
         """See `PrefixScorer.begin`.
 
         Raises:

@@ -96,14 +96,16 @@ class _Recorder:
         return self.scorer.name
 
     def flops(
-        self, history_lengths: Int[Tensor, " users"], scored: Int[Tensor, " users"]
+        self, histories: HistoryBatch, scored: Int[Tensor, " users"]
     ) -> Int[Tensor, " users"] | None:
         """See `CountedScorer.flops`; remembering takes none."""
-        return Guidance(scorer=self.scorer).flops(history_lengths, scored)
+        return Guidance(scorer=self.scorer).flops(histories, scored)
 
-    def begin(self, root: StepOutput, context: Context, scope: Scope) -> PrefixScores:
+    def begin(
+        self, histories: HistoryBatch, root: StepOutput, context: Context, scope: Scope
+    ) -> PrefixScores:
         """See `PrefixScorer.begin`."""
-        scores_of = self.scorer.begin(root, context, scope)
+        scores_of = self.scorer.begin(histories, root, context, scope)
 
         def scores(states: Int[Tensor, "users width"], depth: int) -> Float[Tensor, "users width"]:
             self.asked.append(states)
@@ -119,12 +121,14 @@ class Indifferent:
     name: str = "nothing"
 
     def flops(
-        self, history_lengths: Int[Tensor, " users"], scored: Int[Tensor, " users"]
+        self, histories: HistoryBatch, scored: Int[Tensor, " users"]
     ) -> Int[Tensor, " users"]:
         """See `CountedScorer.flops`; nothing is multiplied."""
         return torch.zeros_like(scored)
 
-    def begin(self, root: StepOutput, context: Context, scope: Scope) -> PrefixScores:
+    def begin(
+        self, histories: HistoryBatch, root: StepOutput, context: Context, scope: Scope
+    ) -> PrefixScores:
         """See `PrefixScorer.begin`."""
         return lambda states, depth: torch.zeros_like(states, dtype=torch.float32)
 

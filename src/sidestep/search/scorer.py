@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from sidestep.search.policy import Scope
-from sidestep.step import Context, StepOutput
+from sidestep.step import Context, HistoryBatch, StepOutput
 
 PrefixScores = Callable[[Int[Tensor, "users width"], int], Float[Tensor, "users width"]]
 """Scores of some states of each user, all of one depth; whatever at `NO_STATE`. The higher the
@@ -30,10 +30,13 @@ class PrefixScorer(Protocol):
         """What tables call it."""
         ...
 
-    def begin(self, root: StepOutput, context: Context, scope: Scope) -> PrefixScores:
+    def begin(
+        self, histories: HistoryBatch, root: StepOutput, context: Context, scope: Scope
+    ) -> PrefixScores:
         """Reads the histories of a batch.
 
         Args:
+            histories: the past items.
             root: what the model says at the root, width 1.
             context: the encoded histories.
             scope: the items that may be returned.
@@ -46,12 +49,12 @@ class CountedScorer(PrefixScorer, Protocol):
     """A prefix scorer that tells what its matrix products take, so that searches can."""
 
     def flops(
-        self, history_lengths: Int[Tensor, " users"], scored: Int[Tensor, " users"]
+        self, histories: HistoryBatch, scored: Int[Tensor, " users"]
     ) -> Int[Tensor, " users"] | None:
         """Of reading the histories and of scoring so many prefixes; None where it is not known.
 
         Args:
-            history_lengths: past items.
+            histories: the past items.
             scored: prefixes, of all depths together.
         """
         ...
@@ -90,7 +93,9 @@ class Guidance:
                 "the scorer alone."
             )
 
-    def begin(self, root: StepOutput, context: Context, scope: Scope) -> PrefixScores:
+    def begin(
+        self, histories: HistoryBatch, root: StepOutput, context: Context, scope: Scope
+    ) -> PrefixScores:
         """The scorer's reading of a batch.
 
         Raises:
@@ -102,14 +107,14 @@ class Guidance:
                 f"likelihood_weight has {num_weights} entries, but semantic IDs have {num_levels} "
                 "codes; give one weight, or one per level."
             )
-        return self.scorer.begin(root, context, scope)
+        return self.scorer.begin(histories, root, context, scope)
 
     def flops(
-        self, history_lengths: Int[Tensor, " users"], scored: Int[Tensor, " users"]
+        self, histories: HistoryBatch, scored: Int[Tensor, " users"]
     ) -> Int[Tensor, " users"] | None:
         """See `CountedScorer.flops`; None for a scorer that is none."""
         scorer = self.scorer
-        return scorer.flops(history_lengths, scored) if isinstance(scorer, CountedScorer) else None
+        return scorer.flops(histories, scored) if isinstance(scorer, CountedScorer) else None
 
     @property
     def score_kind(self) -> str:

@@ -1,0 +1,88 @@
+"""Attaching: a ranker of items beside a network, which is trained no further.
+
+A network of semantic IDs and one over item IDs know different things, so that their product ranks
+better than either. The ranker scores all items from the history; a search over semantic IDs sums
+what it says below every prefix (`sidestep.search.item_support`).
+"""
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from sidestep.bundle.beside import build_ranker
+from sidestep.bundle.loaded import LoadedRecommender
+from sidestep.bundle.manifest import KeptRanker
+from sidestep.bundle.networks import plain_weights
+from sidestep.catalog.catalog import Catalog
+from sidestep.model.sasrec import SasRec
+from sidestep.search.scorer import GuidanceConfig
+from sidestep.step import NO_ITEM
+
+
+def attach_ranker(
+    loaded: LoadedRecommender,
+    ranker: LoadedRecommender,
+    *,
+    weight: float,
+    guidance: GuidanceConfig | None = None,
+) -> LoadedRecommender:
+    """The same recommender with a SASRec beside it; a ranker that it has already is replaced.
+
+    Args:
+        loaded: a network of semantic IDs, whose searches by items the ranker guides beside the
+            item head, if there is one; or a SASRec, to whose scores those of the ranker are added.
+        ranker: a bundle of SASRec over the same items; their order does not matter.
+        weight: of the ranker's scores; more than 0.
+        guidance: of the search that the ranker guides, unless something else is said; None is the
+            default.
+
+    Raises:
+        ValueError: the ranker is no SASRec, was trained on another dataset or split, whose
+            targets it may have seen, or knows other items; or there is no network to stand beside.
+    """
+    if not isinstance(ranker.network, SasRec):
+        raise ValueError(f"the ranker is {ranker.kind}; name a run or a bundle of kind sasrec.")
+    if loaded.network is None:
+        raise ValueError(
+            f"a ranker stands beside a network, and this bundle is {loaded.kind}; name a run of "
+            "kind transformer or sasrec."
+        )
+    _refuse_other_data(loaded, ranker)
+    rows = _rows_of_items(loaded.catalog, ranker.catalog)
+    weights = plain_weights(ranker.network)
+    weights["item_embedding.weight"] = weights["item_embedding.weight"][rows].contiguous()
+    kept = KeptRanker(
+        model=ranker.network.config,
+        max_history=ranker.max_history,
+        weight=weight,
+        guidance=guidance or GuidanceConfig(),
+        trained={"seed": ranker.manifest.seed, **ranker.manifest.training},
+    )
+    network = build_ranker(ranker.network.config, loaded.catalog.num_items, weights)
+    return loaded.with_ranker(network.to(loaded.device), kept)
+
+
+def _refuse_other_data(loaded: LoadedRecommender, ranker: LoadedRecommender) -> None:
+    ours, theirs = loaded.manifest.data, ranker.manifest.data
+    if not ours or not theirs:  # a network that came from elsewhere does not know
+        return
+    differing = sorted(name for name in {*ours, *theirs} if ours.get(name) != theirs.get(name))
+    if differing:
+        raise ValueError(
+            f"the ranker was trained on other data ({theirs.get('name')!r}) than the bundle "
+            f"({ours.get('name')!r}): different {' and '.join(differing)}. It may have seen what "
+            "it will be judged by; train both on one dataset and split."
+        )
+
+
+def _rows_of_items(ours: Catalog, theirs: Catalog) -> Int[Tensor, " items"]:
+    """The ranker's row of each of our items."""
+    rows = theirs.indices_of(ours.ids_of(torch.arange(ours.num_items).numpy()))
+    missing = int((rows == NO_ITEM).sum())
+    if missing or theirs.num_items != ours.num_items:
+        raise ValueError(
+            f"the ranker knows {theirs.num_items:,} items and the bundle {ours.num_items:,}, of "
+            f"which the ranker lacks {missing:,}; train both on the same items, and append new "
+            "ones after attaching."
+        )
+    return torch.from_numpy(rows).long()

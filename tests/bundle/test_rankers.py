@@ -1,0 +1,144 @@
+"""Rankers beside networks: attached, written, read, asked by searches over items, appended to."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from sidestep.bundle.appending import append_items
+from sidestep.bundle.attaching import attach_ranker
+from sidestep.bundle.folder import load, save_bundle, save_loaded
+from sidestep.catalog.catalog import Catalog
+from sidestep.model.sasrec import SasRec, SasRecConfig
+from sidestep.model.transformer import Transformer, TransformerConfig
+from sidestep.search.exhaustive import ExhaustiveSearch
+from sidestep.search.item_support import ItemSupport
+from sidestep.search.scorer import Guidance, GuidanceConfig
+
+IDS = np.array([[0, 0], [0, 2], [2, 1], [2, 2], [3, 0]], dtype=np.int32)
+SIZES = (4, 4)
+ITEM_IDS = [f"id-{index}" for index in range(len(IDS))]
+HISTORIES = [["id-3"], ["id-1", "id-4", "id-2"], []]
+GUIDANCE = GuidanceConfig(likelihood_weight=0.5)
+DATA = {"name": "shop", "split": "abc"}
+
+
+def a_sasrec(path, item_ids=ITEM_IDS, data=DATA, max_history=2, seed=3):
+    torch.manual_seed(seed)
+    network = SasRec(SasRecConfig(dim=8, num_layers=1, num_heads=2, max_items=4), len(item_ids))
+    torch.nn.init.normal_(network.item_embedding.weight)
+    codes = np.arange(len(item_ids), dtype=np.int32)[:, None]
+    catalog = Catalog.build(item_ids, codes, (len(item_ids),))
+    save_bundle(
+        path, network=network, catalog=catalog, max_history=max_history, seed=seed, data=data
+    )
+    return load(path, device="cpu")
+
+
+def a_transformer(path):
+    torch.manual_seed(0)
+    shape = TransformerConfig(dim=8, num_layers=1, num_heads=2, history="items", item_head=True)
+    network = Transformer(shape, torch.from_numpy(IDS), SIZES)
+    catalog = Catalog.build(ITEM_IDS, IDS, SIZES)
+    save_bundle(path, network=network, catalog=catalog, max_history=4, seed=0, data=DATA)
+    return load(path, device="cpu")
+
+
+def scores_of(loaded):
+    """Of every item after every history, by item ID, from one that scores items."""
+    answers = loaded.recommend(HISTORIES, 10)
+    return [dict(zip(answer.item_ids, answer.scores, strict=True)) for answer in answers]
+
+
+def by_ranker(loaded):
+    """Log-probabilities of every item after every history, of the ranker alone."""
+    scorer = ItemSupport(ranker=loaded.item_ranker)
+    search = ExhaustiveSearch(guidance=Guidance(scorer=scorer))
+    answers = loaded.recommend(HISTORIES, 10, search=search)
+    return [dict(zip(answer.item_ids, answer.scores, strict=True)) for answer in answers]
+
+
+def normalised(scores):
+    whole = torch.tensor(list(scores.values())).logsumexp(0).item()
+    return {item: score - whole for item, score in scores.items()}
+
+
+@pytest.mark.parametrize(
+    "order", [ITEM_IDS, ITEM_IDS[::-1], ["id-2", "id-0", "id-4", *ITEM_IDS[1::2]]]
+)
+def test_a_ranker_scores_as_it_did_by_itself_whatever_the_order_of_its_items(tmp_path, order):
+    sasrec = a_sasrec(tmp_path / "sasrec", item_ids=order)
+    base = a_transformer(tmp_path / "base")
+    save_loaded(tmp_path / "both", attach_ranker(base, sasrec, weight=0.7, guidance=GUIDANCE))
+    both = load(tmp_path / "both", device="cpu")
+    for own, found in zip(scores_of(sasrec), by_ranker(both), strict=True):
+        assert found == pytest.approx(normalised(own), abs=1e-5)
+    assert both.ranking.weight == 0.7
+    assert both.ranking.guidance == GUIDANCE
+    assert both.ranking.trained["seed"] == 3
+
+
+def test_without_a_search_that_asks_it_nothing_changes(tmp_path):
+    base = a_transformer(tmp_path / "base")
+    both = attach_ranker(base, a_sasrec(tmp_path / "sasrec"), weight=1.0)
+    assert both.recommend(HISTORIES, 5) == base.recommend(HISTORIES, 5)
+
+
+def test_to_a_sasrec_the_scores_of_another_are_added(tmp_path):
+    first, second = a_sasrec(tmp_path / "1"), a_sasrec(tmp_path / "2", max_history=1, seed=5)
+    save_loaded(tmp_path / "both", attach_ranker(first, second, weight=0.25))
+    both = load(tmp_path / "both", device="cpu")
+    for ours, theirs, sums in zip(*map(scores_of, (first, second, both)), strict=True):
+        expected = {item: ours[item] + 0.25 * theirs[item] for item in ours}
+        assert sums == pytest.approx(expected, abs=1e-5)
+        assert list(sums) == sorted(expected, key=lambda item: -expected[item])
+    assert both.recommender().name == "sasrec+sasrec"
+
+
+def test_a_new_item_gets_what_its_siblings_have(tmp_path):
+    base, sasrec = a_transformer(tmp_path / "base"), a_sasrec(tmp_path / "sasrec")
+    both = attach_ranker(base, sasrec, weight=1.0)
+    grown = append_items(both, ["new"], np.array([[2, 3]], dtype=np.int32))
+    rows = grown.ranker.item_embedding.weight
+    assert torch.equal(rows[:5], both.ranker.item_embedding.weight)
+    torch.testing.assert_close(rows[5], rows[2:4].mean(dim=0))
+    save_loaded(tmp_path / "grown", grown)
+    assert "new" in by_ranker(load(tmp_path / "grown", device="cpu"))[0]
+
+
+def test_what_is_no_ranker_of_these_items_is_refused(tmp_path):
+    base, sasrec = a_transformer(tmp_path / "base"), a_sasrec(tmp_path / "sasrec")
+    with pytest.raises(ValueError, match="the ranker is semantic-id-transformer; name a run"):
+        attach_ranker(base, base, weight=1.0)
+    other = a_sasrec(tmp_path / "other", item_ids=[*ITEM_IDS[:4], "id-9"])
+    with pytest.raises(ValueError, match="5 items and the bundle 5, of which the ranker lacks 1"):
+        attach_ranker(base, other, weight=1.0)
+    more = a_sasrec(tmp_path / "more", item_ids=[*ITEM_IDS, "id-9"])
+    with pytest.raises(ValueError, match="6 items and the bundle 5, of which the ranker lacks 0"):
+        attach_ranker(base, more, weight=1.0)
+    leaking = a_sasrec(tmp_path / "leaking", data={**DATA, "split": "later"})
+    with pytest.raises(ValueError, match=r"different split\. It may have seen"):
+        attach_ranker(base, leaking, weight=1.0)
+    unknown = a_sasrec(tmp_path / "unknown", data=None)
+    assert attach_ranker(base, unknown, weight=1.0).ranker is not None
+    save_bundle(
+        tmp_path / "popularity",
+        network=None,
+        counts=np.arange(5),
+        catalog=base.catalog,
+        max_history=4,
+        seed=0,
+    )
+    with pytest.raises(ValueError, match="beside a network, and this bundle is popularity"):
+        attach_ranker(load(tmp_path / "popularity"), sasrec, weight=1.0)
+
+
+def test_a_bundle_whose_ranker_knows_other_items_is_not_written(tmp_path):
+    both = attach_ranker(
+        a_transformer(tmp_path / "base"), a_sasrec(tmp_path / "sasrec"), weight=1.0
+    )
+    small = SasRec(both.ranker.config, 4)
+    with pytest.raises(ValueError, match="the ranker knows 4 items, but the catalog has 5"):
+        save_loaded(tmp_path / "wrong", replace(both, ranker=small))
+    assert not (tmp_path / "wrong").exists()

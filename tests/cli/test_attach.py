@@ -1,0 +1,101 @@
+"""A ranker beside a run by commands: attached, evaluated, compared, recommended with."""
+
+import json
+
+import pytest
+
+from sidestep.data.dataset import Dataset
+from sidestep.evaluation.results import read as read_lines
+
+from .beside import measured
+from .commands import call, refused, run
+
+SASREC = """\
+kind: sasrec
+max_history: 10
+model: {dim: 16, num_layers: 1, num_heads: 2, max_items: 10}
+training: {epochs: 1, batch_size: 64}
+validation: {num_users: 30}
+"""
+
+
+@pytest.fixture(scope="module")
+def sasrec(shop, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sasrec")
+    (folder / "sasrec.yaml").write_text(SASREC)
+    out = folder / "sasrec"
+    run("train", "--config", folder / "sasrec.yaml", "--dataset", shop / "dataset", "--out", out)
+    return out
+
+
+@pytest.fixture(scope="module")
+def guided(shop, sasrec, tmp_path_factory):
+    out = tmp_path_factory.mktemp("guided") / "guided"
+    attach = ("attach", shop / "beam", "--ranker", sasrec, "--out", out, "--weight", 2)
+    said = call(*attach, "--likelihood-weight", 0.25).stderr
+    assert f"sidestep evaluate {out} --search item-beam" in "".join(said.splitlines())
+    return out
+
+
+def test_a_ranker_guides_the_search_of_a_run_without_an_item_head(shop, guided):
+    plain = measured(guided, "--beams", 10)
+    assert plain["metrics"] == measured(shop / "beam", "--beams", 10)["metrics"]
+    assert (plain["method"], "ranker" in plain["setting"]) == ("beam", False)
+    line = measured(guided, "--search", "item-beam", "--beams", 10)
+    assert line["method"] == "item-beam+sasrec"
+    assert line["setting"]["ranker"] == 2
+    assert line["setting"]["likelihood_weight"] == 0.25
+    assert line["metrics"] != plain["metrics"]
+    other = measured(guided, "--search", "item-beam", "--beams", 10, "--likelihood-weight", 1)
+    assert other["setting"]["likelihood_weight"] == 1
+    assert other["per_user"] != line["per_user"]
+
+
+def test_wide_enough_it_ranks_as_the_exhaustive_product(shop, guided):
+    width = len(Dataset.load(shop / "dataset").items)
+    wide = measured(guided, "--search", "item-beam", "--beams", width, "--candidates", width)
+    ceiling = measured(guided, "--search", "exhaustive-item")
+    for name in ("HR@1", "HR@10", "NDCG@10"):
+        assert wide["metrics"][name] == pytest.approx(ceiling["metrics"][name], abs=1e-6)
+
+
+def test_two_sasrecs_are_a_row_of_their_own(sasrec, tmp_path):
+    out, results = tmp_path / "two", tmp_path / "results.jsonl"
+    run("attach", sasrec, "--ranker", sasrec, "--out", out, "--weight", 1)
+    run("evaluate", out, "--results", results)
+    (line,) = read_lines(results)
+    assert (line.method, line.setting.ranker) == ("sasrec+sasrec", 1)
+    # Twice the same scores rank as once.
+    assert line.metrics == measured(sasrec)["metrics"]
+
+
+def test_a_report_shows_the_run_that_was_attached_to(guided, tmp_path):
+    page = tmp_path / "page.html"
+    run("evaluate", guided, "--search", "item-beam", "--beams", 10, "--report", page)
+    assert "item-beam+sasrec" in page.read_text()
+
+
+def test_a_recommendation_may_go_by_it(shop, guided):
+    history = ("--user", "user-3", "--dataset", shop / "dataset")
+    answer = json.loads(run("recommend", guided, *history, "--search", "item-beam", "--json"))
+    assert answer["score_kind"] == "item-support + log_prob"
+    assert len(answer["items"]) == 10
+
+
+def test_what_cannot_be_attached_leaves_nothing_behind(shop, sasrec, guided, tmp_path):
+    out = tmp_path / "out"
+    attach = ("attach", shop / "beam", "--out", out)
+    assert "name a run or a bundle of kind sasrec" in refused(*attach, "--ranker", shop / "beam")
+    assert "no bundle here" in refused(*attach, "--ranker", tmp_path / "nowhere")
+    for weight in (0, -1, "nan", "inf"):
+        said = refused(*attach, "--ranker", sasrec, "--weight", weight)
+        assert "write a number above 0" in said
+    said = refused("attach", shop / "beam", "--ranker", sasrec, "--out", guided)
+    assert "exists; choose another folder" in said
+    assert not out.exists()
+
+
+def test_without_head_and_ranker_the_search_says_where_to_get_one(shop):
+    said = refused("evaluate", shop / "beam", "--search", "item-beam")
+    assert "neither an item head nor a ranker" in said
+    assert "sidestep attach" in said

@@ -20,3 +20,17 @@ def test_a_log_that_was_cleared_goes_on(tmp_path):
     log.write({"step": 3})
     log.close()
     assert (tmp_path / "log.jsonl").read_text() == '{"step": 3}\n'
+
+
+def test_the_half_of_a_line_is_dropped(tmp_path):
+    path = tmp_path / "log.jsonl"
+    log = TrainingLog(path)
+    for step in (1, 2):
+        log.write({"step": step})
+    size = log.size_bytes
+    log.close()
+    path.write_bytes(path.read_bytes()[:-4])
+    again = TrainingLog(path, size_bytes=size)
+    again.write({"step": 3})
+    again.close()
+    assert path.read_text() == '{"step": 1}\n{"step": 3}\n'

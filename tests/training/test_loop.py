@@ -166,7 +166,15 @@ def test_a_checkpoint_without_a_part_of_its_state_is_named(tmp_path):
     state = json.loads((newest / "state.json").read_text())
     del state["line"]
     (newest / "state.json").write_text(json.dumps(state))
-    with pytest.raises(ValueError, match=rf"{newest.name} is damaged.*'line'.*delete it"):
+    with pytest.raises(ValueError, match=rf"{newest.name} is damaged \(state.json lacks 'line'\)"):
+        run_with(tmp_path, None, resume=True)
+
+
+def test_a_checkpoint_without_the_random_state_of_a_process_is_named(tmp_path):
+    run_with(tmp_path, stop_at(8, lambda: os.kill(os.getpid(), signal.SIGINT)))
+    newest = checkpoints(tmp_path)[-1]
+    torch.save([], newest / "random_states.pt")
+    with pytest.raises(ValueError, match=r"damaged \(random_states.pt has none for process 0\)"):
         run_with(tmp_path, None, resume=True)
 
 

@@ -9,7 +9,10 @@ class TrainingLog:
     """Appends lines to a JSONL file."""
 
     def __init__(self, path: Path, *, size_bytes: int = 0) -> None:
-        """Opens the log and drops what lies behind `size_bytes`.
+        """Opens the log and drops what lies behind `size_bytes`, and the half of a last line.
+
+        A machine that lost its power may have kept a checkpoint and not the end of the log before
+        it; the lines that are lost are missing, and the others can be read.
 
         Args:
             path: of the file; made if it is missing.
@@ -17,8 +20,8 @@ class TrainingLog:
         """
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = path.open("ab")
-        if self._file.tell() > size_bytes:
-            self._file.truncate(size_bytes)
+        kept = path.read_bytes()[:size_bytes]
+        self._file.truncate(kept.rfind(b"\n") + 1)
 
     @property
     def size_bytes(self) -> int:

@@ -537,7 +537,9 @@ class _Run:
                     "whole_epoch": Sums(**saved.state["whole_epoch"]),
                 }
             )
-        except (KeyError, TypeError) as error:
+        except KeyError as error:
+            raise damaged(path, f"state.json lacks {error}") from error
+        except TypeError as error:
             raise damaged(path, f"state.json: {error}") from error
         for weights in filter(None, (saved.weights, saved.best_weights)):
             refuse_other_weights(path, weights, self.raw_objective.state_dict())
@@ -551,5 +553,8 @@ class _Run:
         self.best_weights = saved.best_weights
         self.tally = Tally(self.device, self.state.line)
         self.seconds_before = self.state.seconds
-        set_random_state(saved.random_states[self.accelerator.process_index])
+        process = self.accelerator.process_index
+        if process >= len(saved.random_states):
+            raise damaged(path, f"random_states.pt has none for process {process}")
+        set_random_state(saved.random_states[process])
         self._open_log()

@@ -59,18 +59,56 @@ def test_an_items_own_embedding_tells_items_of_equal_codes_apart():
 
 def test_the_item_head_scores_every_item_and_its_absence_is_an_error():
     model = tiny(item_head=True)
-    counted, logits = counted_flops(lambda: model.item_logits(torch.zeros(3, 16)))
+    histories = history_of(torch.tensor([[0, 3], [4, NO_ITEM], [NO_ITEM, NO_ITEM]]))
+    counted, logits = counted_flops(lambda: model.item_logits(torch.zeros(3, 16), histories))
     assert logits.shape == (3, 6)
     assert 3 * model.item_head_flops == counted
-    states = torch.randn(3, 16)
-    items = torch.tensor([5, 0, 3])
-    some = model.some_item_logits(states, items)
-    torch.testing.assert_close(some, model.item_logits(states)[torch.arange(3), items])
     without = tiny()
+    states, items = torch.randn(3, 16), torch.tensor([5, 0, 3])
     with pytest.raises(ValueError, match="item_head: true"):
-        without.item_logits(states)
+        without.item_logits(states, histories)
     with pytest.raises(ValueError, match="item_head: true"):
-        without.some_item_logits(states, items)
+        without.some_item_logits(states, items, histories)
+
+
+@pytest.mark.parametrize("is_tied", [False, True])
+@pytest.mark.parametrize("repeat", [None, -0.3])
+def test_what_the_item_head_multiplies_and_adds(is_tied, repeat):
+    model = tiny(
+        item_head=True,
+        history="items",
+        item_embedding=True,
+        tied_item_head=is_tied,
+        repeat_bias=repeat is not None,
+    ).eval()
+    histories = history_of(torch.tensor([[0, 3], [4, NO_ITEM], [NO_ITEM, NO_ITEM]]))
+    states = torch.randn(3, 16)
+    rows = model.item_head.weight
+    if is_tied:
+        assert rows is None
+        every = history_of(torch.arange(6)[None])
+        rows = model._prompt(every)[0][0, 1:]
+    expected = (states @ rows.T).detach()
+    if repeat is not None:
+        model.item_head.repeat.data.fill_(repeat)
+        held = {(0, 0), (0, 3), (1, 4)}
+        for user, item in held:
+            expected[user, item] += 10 * repeat
+    torch.testing.assert_close(model.item_logits(states, histories), expected)
+    for items in ([5, 4, 3], [3, 4, 0]):
+        some = model.some_item_logits(states, torch.tensor(items), histories)
+        torch.testing.assert_close(some, expected[torch.arange(3), torch.tensor(items)])
+
+
+def test_the_repeat_bias_begins_at_nothing():
+    config = TransformerConfig(dim=16, item_head=True, repeat_bias=True)
+    assert Transformer(config, SEMANTIC_IDS, CODEBOOK_SIZES).item_head.repeat == 0
+
+
+@pytest.mark.parametrize("setting", ["tied_item_head", "repeat_bias"])
+def test_what_shapes_an_item_head_needs_one(setting):
+    with pytest.raises(ValueError, match="need item_head: true"):
+        TransformerConfig(**{setting: True})
 
 
 @pytest.mark.parametrize(

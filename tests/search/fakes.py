@@ -94,11 +94,11 @@ class ItemTable:
     def __init__(self, num_items: int) -> None:
         self.num_items = num_items
 
-    def item_logits(self, states: Tensor) -> Tensor:
+    def item_logits(self, states: Tensor, histories: HistoryBatch) -> Tensor:
         items = torch.arange(self.num_items)
         return torch.sin(states[..., :1] * 3.7 + items * 5.1) * 2
 
-    def some_item_logits(self, states: Tensor, items: Tensor) -> Tensor:
+    def some_item_logits(self, states: Tensor, items: Tensor, histories: HistoryBatch) -> Tensor:
         self.asked = items
         return torch.sin(states[..., 0] * 3.7 + items * 5.1) * 2
 

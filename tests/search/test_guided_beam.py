@@ -181,7 +181,7 @@ def test_wide_item_support_returns_the_ranking_of_the_item_head():
     histories = histories_of(1, 6)
     answer = policy.search(model, histories, Scope(trie=trie))
     root, _ = model.encode(histories, capacity=0)
-    ranking = head.item_logits(root.hidden[:, 0]).argsort(dim=1, descending=True)
+    ranking = head.item_logits(root.hidden[:, 0], histories).argsort(dim=1, descending=True)
     assert trie.items(answer.leaves)[..., 0].tolist() == ranking.tolist()
     assert answer.score_kind == "item-support"
 

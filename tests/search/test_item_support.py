@@ -48,7 +48,7 @@ def test_scores_are_sums_over_the_items_in_scope(catalog, data):
     root, context = model.encode(histories, capacity=0)
     head = ItemTable(len(ids))
     scores_of = ItemSupport(head=head).begin(histories, root, context, scope)
-    probs = head.item_logits(root.hidden[:, 0])[0].double().exp()
+    probs = head.item_logits(root.hidden[:, 0], histories)[0].double().exp()
     probs[sorted({*gone, *missing})] = 0
     for depth in range(len(sizes) + 1):
         nodes = list(trie.nodes_at(depth))
@@ -86,7 +86,7 @@ def test_a_ranker_multiplies_what_the_head_says_of_every_item(catalog, weight):
     histories, scope = histories_of(3, 5), Scope(trie=trie)
     root, context = model.encode(histories, capacity=0)
     head, ranker = ItemTable(len(ids)), Ranker(len(ids))
-    logits = head.item_logits(root.hidden[:, 0])
+    logits = head.item_logits(root.hidden[:, 0], histories)
     for scorer, probs in (
         (ItemSupport(ranker=ranker, ranker_weight=weight), weight * ranker.scores(histories)),
         (

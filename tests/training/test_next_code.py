@@ -104,3 +104,44 @@ def test_only_codes_after_the_same_prefix_compete():
     weights = lowered._weights(logits, torch.arange(3))
     assert weights[2, 1] == 1
     assert weights[0, 1] < weights[1, 1]
+
+
+def test_the_item_head_learns_at_every_target_what_a_search_will_ask_it():
+    shape = TransformerConfig(
+        dim=8,
+        num_layers=1,
+        num_heads=2,
+        history="items",
+        dropout=0,
+        item_head=True,
+        tied_item_head=True,
+        repeat_bias=True,
+    )
+    torch.manual_seed(0)
+    model = Transformer(shape, IDS, (2, 2))
+    model.item_head.repeat.data.fill_(-0.2)
+    loss = NextCodeObjective(model, NextCodeConfig(item_weight=1.0))(BATCH)
+    total = 0.0
+    for user, position in BATCH.is_target.nonzero().tolist():
+        before = HistoryBatch(
+            items=BATCH.items[user : user + 1, :position], lengths=torch.tensor([position])
+        )
+        root, _ = model.encode(before, capacity=0)
+        scores = model.item_logits(root.hidden[:, 0], before)[0].log_softmax(0)
+        total -= float(scores[BATCH.items[user, position]].detach())
+    assert float(loss.parts["item"]) == pytest.approx(total / 4, abs=1e-5)
+
+
+@pytest.mark.parametrize(("items", "is_repeating"), [([0, 0, 0, 0], True), ([0, 1, 2, 3], False)])
+def test_the_repeat_bias_learns_whether_items_are_taken_again(items, is_repeating):
+    ids = torch.tensor([[0, 0], [0, 1], [1, 0], [1, 1]])
+    shape = TransformerConfig(dim=8, num_layers=1, num_heads=2, item_head=True, repeat_bias=True)
+    model = Transformer(shape, ids, (2, 2))
+    batch = WindowBatch(
+        items=torch.tensor([items]),
+        lengths=torch.tensor([4]),
+        is_target=torch.tensor([[False, True, True, True]]),
+        num_targets=3,
+    )
+    NextCodeObjective(model, NextCodeConfig(item_weight=1.0))(batch).loss.backward()
+    assert (model.item_head.repeat.grad < 0) == is_repeating  # a step goes against it

@@ -7,10 +7,10 @@ import torch
 from jaxtyping import Bool, Float, Int
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
-from torch.nn import functional
 
 from sidestep.model.context import KeyValues, TreeContext, root_context
 from sidestep.model.flops import CausalFlops, matrix_flops
+from sidestep.model.item_head import ItemHead
 from sidestep.model.layers import SwiGLU, attend, rotary_angles, rotated
 from sidestep.model.semantic_id_model import SemanticIdModel
 from sidestep.step import HistoryBatch, HistoryStates, StepOutput
@@ -43,6 +43,14 @@ class TransformerConfig(BaseModel):
     item_head: bool = False
     """Also score items directly from the root state; an auxiliary task in training."""
 
+    tied_item_head: bool = False
+    """With an item head: score an item by the vector it is read by in `items` histories, instead
+    of by a row of the head's own. Finds rare items more often."""
+
+    repeat_bias: bool = False
+    """With an item head: learn a number that is added to the scores of items that the history
+    holds. A tied head needs it where people do not take an item twice."""
+
     dropout: float = Field(0.2, ge=0, lt=1)
     """On embeddings and on the output of every sublayer, while training."""
 
@@ -65,6 +73,8 @@ class TransformerConfig(BaseModel):
             )
         if self.item_embedding and self.history != "items":
             raise ValueError("item_embedding needs history: items.")
+        if (self.tied_item_head or self.repeat_bias) and not self.item_head:
+            raise ValueError("tied_item_head and repeat_bias need item_head: true.")
         return self
 
     @property
@@ -153,9 +163,14 @@ class Transformer(SemanticIdModel):
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_layers))
         self.norm = nn.RMSNorm(config.dim, eps=config.norm_epsilon)
         self.head = nn.Linear(config.dim, self.num_codes, bias=False)
-        self.item_head = (
-            nn.Linear(config.dim, self.num_items, bias=False) if config.item_head else None
-        )
+        self.item_head = None
+        if config.item_head:
+            self.item_head = ItemHead(
+                config.dim,
+                self.num_items,
+                is_tied=config.tied_item_head,
+                has_repeat_bias=config.repeat_bias,
+            )
         self.dropout = nn.Dropout(config.dropout)
         self.apply(_initialise)
         nn.init.normal_(self.start, std=0.02)
@@ -266,42 +281,61 @@ class Transformer(SemanticIdModel):
         """See `SemanticIdModel.head_weight`."""
         return self.head.weight
 
-    def item_logits(self, states: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch items"]:
+    def item_logits(
+        self, states: Float[Tensor, "users dim"], histories: HistoryBatch
+    ) -> Float[Tensor, "users items"]:
         """Scores of all items at root states, by the auxiliary head.
+
+        Args:
+            states: after each history.
+            histories: of which the head looks at nothing but which items they hold.
 
         Raises:
             ValueError: if the model has no item head.
         """
-        return functional.linear(states, self._item_weight)
+        head = self._chosen_head
+        items = torch.arange(self.num_items, device=states.device)
+        rows = self._item_vectors(items) if head.weight is None else head.weight
+        logits: Tensor = head(states, rows, histories)
+        return logits
 
     def some_item_logits(
-        self, states: Float[Tensor, "*batch dim"], items: Int[Tensor, "*batch"]
-    ) -> Float[Tensor, "*batch"]:
+        self,
+        states: Float[Tensor, "users dim"],
+        items: Int[Tensor, " users"],
+        histories: HistoryBatch,
+    ) -> Float[Tensor, " users"]:
         """Scores of one item at each root state, as `item_logits` has them.
 
         Raises:
             ValueError: if the model has no item head.
         """
-        return (states * self._item_weight[items]).sum(dim=-1)
+        head = self._chosen_head
+        rows = self._item_vectors(items) if head.weight is None else head.weight[items]
+        return head.some(states, rows, items, histories)
 
     @property
-    def _item_weight(self) -> Float[Tensor, "items dim"]:
+    def _chosen_head(self) -> ItemHead:
         if self.item_head is None:
             raise ValueError("the model has no item head; build it with item_head: true.")
-        return self.item_head.weight
+        return self.item_head
+
+    def _item_vectors(self, items: Int[Tensor, "*batch"]) -> Float[Tensor, "*batch dim"]:
+        """By which items are read in histories of `items`; whatever at `NO_ITEM`."""
+        vectors: Tensor = self.code_embedding(self.flat_codes(items)).sum(dim=-2)
+        if self.item_embedding is not None:
+            vectors = vectors + self.item_embedding(items.clamp(min=0))
+        return vectors
 
     def _prompt(
         self, histories: HistoryBatch
     ) -> tuple[Float[Tensor, "users prompt dim"], Int[Tensor, " users"]]:
         """The start token and the history as vectors, and their number per user."""
-        vectors = self.code_embedding(self.flat_codes(histories.items))
         if self.config.history == "codes":
-            vectors = vectors.flatten(1, 2)
+            vectors = self.code_embedding(self.flat_codes(histories.items)).flatten(1, 2)
             lengths = 1 + histories.lengths * self.num_levels
         else:
-            vectors = vectors.sum(dim=2)
-            if self.item_embedding is not None:
-                vectors = vectors + self.item_embedding(histories.items.clamp(min=0))
+            vectors = self._item_vectors(histories.items)
             lengths = 1 + histories.lengths
         start = self.start.to(vectors.dtype).expand(vectors.shape[0], 1, -1)
         return self.dropout(torch.cat([start, vectors], dim=1)), lengths
@@ -313,7 +347,7 @@ class Transformer(SemanticIdModel):
 
 def _initialise(module: nn.Module) -> None:
     """Small normal weights, as usual for Transformers; norms stay at one."""
-    if isinstance(module, (nn.Linear, nn.Embedding)):
+    if isinstance(module, (nn.Linear, nn.Embedding, ItemHead)) and module.weight is not None:
         nn.init.normal_(module.weight, std=0.02)
     if isinstance(module, nn.Linear) and module.bias is not None:
         nn.init.zeros_(module.bias)

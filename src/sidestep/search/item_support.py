@@ -18,7 +18,9 @@ from sidestep.step import NO_ITEM, Context, HistoryBatch, StepOutput
 class ItemHead(Protocol):
     """Scores every item at the state of a history, as a Transformer with an item head does."""
 
-    def item_logits(self, states: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch items"]:
+    def item_logits(
+        self, states: Float[Tensor, "users dim"], histories: HistoryBatch
+    ) -> Float[Tensor, "users items"]:
         """Unnormalised log-probabilities of all items of the catalog, in its order."""
         ...
 
@@ -107,7 +109,7 @@ class ItemSupport:
     ) -> Float[Tensor, "users items"]:
         parts = []
         if self.head is not None:
-            parts.append(self.head.item_logits(root.hidden[:, 0]).float())
+            parts.append(self.head.item_logits(root.hidden[:, 0], histories).float())
         if self.ranker is not None:
             scores = self.ranker.scores(histories).float()
             if scores.shape != (len(histories.lengths), scope.trie.num_items):

@@ -18,8 +18,11 @@ class PartialItemHead(Protocol):
     """Scores some items at the state of a history, as a Transformer with an item head does."""
 
     def some_item_logits(
-        self, states: Float[Tensor, "*batch dim"], items: Int[Tensor, "*batch"]
-    ) -> Float[Tensor, "*batch"]:
+        self,
+        states: Float[Tensor, "users dim"],
+        items: Int[Tensor, " users"],
+        histories: HistoryBatch,
+    ) -> Float[Tensor, " users"]:
         """What `ItemHead.item_logits` says of one item at each state."""
         ...
 
@@ -63,7 +66,9 @@ class LiveItemSupport:
             buckets = scope.trie if scope.available is None else scope.available
             items, users = buckets.bucket_items[place].long(), column // states.shape[1]
             logits = [
-                self.head.some_item_logits(roots[users[part]], items[part])
+                self.head.some_item_logits(
+                    roots[users[part]], items[part], histories.select(users[part])
+                )
                 for part in _parts(len(items), self.chunk_items)
             ]
             weighed = (

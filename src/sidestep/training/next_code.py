@@ -93,8 +93,9 @@ class NextCodeObjective(Objective):
         """See `Objective.forward`; parts: each level's loss, and the item head's."""
         histories = HistoryBatch(items=batch.items, lengths=batch.lengths)
         # Only targets go through the heads, which cost as much as a layer.
-        states = self.model.next_item_states(histories)[batch.is_target]
-        items = batch.items[batch.is_target]
+        users, positions = batch.is_target.nonzero(as_tuple=True)
+        states = self.model.next_item_states(histories)[users, positions]
+        items = batch.items[users, positions]
         logits = self.model.level_logits(states)
         levels = next_code_cross_entropy(
             logits,
@@ -106,7 +107,7 @@ class NextCodeObjective(Objective):
         parts = {f"code_{level + 1}": part.detach() for level, part in enumerate(levels)}
         if self.config.item_weight is not None:
             assert isinstance(self.model, Transformer)
-            scores = self.model.item_logits(states[:, 0])
+            scores = self.model.item_logits(states[:, 0], batch.before(users, positions))
             item_loss = next_item_cross_entropy(
                 scores, items, label_smoothing=self.config.label_smoothing
             )

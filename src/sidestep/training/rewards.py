@@ -125,7 +125,7 @@ def item_head_scores(network: SemanticIdModel) -> ItemScores | None:
 
     def scores(histories: HistoryBatch) -> Tensor:
         root, _ = kept.to(histories.items.device).encode(histories, capacity=1)
-        return kept.item_logits(root.hidden[:, 0])
+        return kept.item_logits(root.hidden[:, 0], histories)
 
     return scores
 

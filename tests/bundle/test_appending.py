@@ -14,7 +14,7 @@ from sidestep.search.exhaustive import ExhaustiveSearch
 ITEM_IDS = [f"id-{index}" for index in range(12)]
 NEW_IDS = ["new-a", "new-b"]
 NEW_CODES = np.array([[1, 3], [2, 3]], dtype=np.int32)
-KINDS = ("transformer", "sasrec", "popularity")
+KINDS = ("transformer", "tied transformer", "sasrec", "popularity")
 
 
 def catalog():
@@ -26,9 +26,15 @@ def loaded(folder, kind, known=None, *, dim=8):
     torch.manual_seed(0)
     known = known or catalog()
     network, counts = None, None
-    if kind == "transformer":
+    if kind in ("transformer", "tied transformer"):
         config = TransformerConfig(
-            dim=dim, num_layers=1, num_heads=2, history="items", item_embedding=True, item_head=True
+            dim=dim,
+            num_layers=1,
+            num_heads=2,
+            history="items",
+            item_embedding=True,
+            item_head=True,
+            tied_item_head=kind == "tied transformer",
         )
         network = Transformer(config, known.semantic_ids, known.codebook_sizes)
         torch.nn.init.normal_(network.head.weight)  # so that no two leaves score alike
@@ -208,7 +214,8 @@ def test_a_last_codebook_that_grows_changes_no_old_weight_and_no_old_score(tmp_p
             if name in ("code_embedding.weight", "head.weight") and is_searched:
                 assert torch.equal(mine[8:], weights[7:].expand(2, -1))
                 num_grown += 1
-        assert num_grown == {"transformer": 2, "t5": 2, "tied t5": 1, "sasrec": 0}[kind]
+        counts = {"transformer": 2, "tied transformer": 2, "t5": 2, "tied t5": 1, "sasrec": 0}
+        assert num_grown == counts[kind]
     histories = [["id-3", "id-7"], [], ["id-1"]]
     for before, after in zip(
         old.recommend(histories, k=12),

@@ -1,42 +1,71 @@
 #!/usr/bin/env bash
-# The rows of guided search in docs/experiments.md: product codes, a short training, then searches
-# guided by the network's item head and by a process reward model trained beside it.
+# The rows of guided search in docs/experiments.md: product codes, a short training with a tied item head, then
+# beams guided by that head, and by it and a SASRec together. On `scientific` also the same with a head of rows
+# of its own, and a process reward model beside it.
 #
-#   benchmarks/guided.sh /path/to/research-data "0 1 2"
+#   benchmarks/guided.sh scientific /path/to/research-data "0 1 2"
+#   benchmarks/guided.sh beauty     /path/to/research-data "0 1 2"
 #
+# The rows with SASRec need the runs sasrec-SEED of benchmarks/quality.sh, and of two seeds for two SASRecs.
 # Resumable: run the same line again. Appends to benchmarks/results/quality.jsonl.
 set -euo pipefail
-data=$1 seeds=${2:-0}
+dataset=$1 data=$2 seeds=${3:-0}
 cd "$(dirname "$0")/.."
 sidestep=${SIDESTEP:-.venv/bin/sidestep}
-home=runs/scientific
+home=runs/$dataset
 catalog=$home/opq-3x256
+# Beauty has five terms per item and no titles, so co-occurrence in training stands beside them.
+sources=(--text) every=3
+[[ $dataset == beauty ]] && sources+=(--collaborative) every=4
 
-[[ -d $home/dataset ]] || $sidestep import lcrec "$data/scientific" --out "$home/dataset"
-[[ -f $home/vectors.npy ]] || $sidestep embed "$home/dataset" --text --out "$home/vectors.npy"
+[[ -d $home/dataset ]] || $sidestep import lcrec "$data/$dataset" --out "$home/dataset"
+[[ -f $home/vectors.npy ]] ||
+    $sidestep embed "$home/dataset" "${sources[@]}" --out "$home/vectors.npy"
 [[ -d $catalog ]] || $sidestep tokenize "$home/dataset" --vectors "$home/vectors.npy" \
     --method opq --codebook-sizes 256,256,256 --seed 0 --out "$catalog"
 
-# measure RUN NAME ARGUMENTS...: evaluates once; a mark says that it is done.
+# measure RUN ARGUMENTS...: evaluates on both splits, once; a mark says that it is done.
 measure() {
-    local run=$1 name=$2
-    shift 2
-    [[ -f $run/$name.done ]] && return
-    $sidestep evaluate "$run" --results benchmarks/results/quality.jsonl "$@"
-    touch "$run/$name.done"
+    local run=$1 split
+    shift
+    for split in validation test; do
+        [[ -f $run/$split.done ]] && continue
+        $sidestep evaluate "$run" --split "$split" --batch-size 128 --selected --codes opq-3x256 \
+            --results benchmarks/results/quality.jsonl "$@"
+        touch "$run/$split.done"
+    done
+}
+
+# trained RUN SETTINGS...: a Transformer for 12 short epochs.
+trained() {
+    local run=$1
+    shift
+    [[ -d $run/bundle ]] || $sidestep train --config "configs/$dataset-transformer.yaml" \
+        --dataset "$home/dataset" --catalog "$catalog" --out "$run" --seed "$seed" \
+        --set model.dim=128 --set training.learning_rate=0.002 --set training.epochs=12 \
+        --set training.validate_every=$every "$@"
 }
 
 for seed in $seeds; do
+    tied=$home/tied-$seed sasrec=$home/sasrec-$seed
+    trained "$tied" --set model.tied_item_head=true --set model.repeat_bias=true
+    measure "$tied" --search item-beam --likelihood-weight 0.5 --method item-beam-tied --trials 4
+    if [[ -d $sasrec/bundle ]]; then
+        [[ -d $home/guided-$seed ]] || $sidestep attach "$tied" --ranker "$sasrec" \
+            --weight 0.5 --likelihood-weight 0.5 --out "$home/guided-$seed"
+        measure "$home/guided-$seed" --search item-beam --method item-beam-tied+sasrec --trials 4
+    fi
+    next=$home/sasrec-$(((seed + 1) % 3))
+    if [[ -d $sasrec/bundle && -d $next/bundle ]]; then
+        [[ -d $home/two-sasrecs-$seed ]] || $sidestep attach "$sasrec" --ranker "$next" \
+            --weight 1 --out "$home/two-sasrecs-$seed"
+        measure "$home/two-sasrecs-$seed" --trials 8
+    fi
+    [[ $dataset == scientific ]] || continue
     run=$home/short-$seed prm=$home/prm-$seed
-    [[ -d $run/bundle ]] || $sidestep train --config configs/scientific-transformer.yaml \
-        --dataset "$home/dataset" --catalog "$catalog" --out "$run" --seed "$seed" \
-        --set model.dim=128 --set training.learning_rate=0.002 --set training.epochs=12 \
-        --set training.validate_every=3
+    trained "$run"
+    measure "$run" --search item-beam --likelihood-weight 0.5 --trials 6
     [[ -d $prm/bundle ]] || $sidestep train --config configs/process-reward.yaml \
         --dataset "$home/dataset" --out "$prm" --seed "$seed" --set backbone="$run"
-    for split in validation test; do
-        measure "$run" "$split" --split "$split" --search item-beam --likelihood-weight 0.5 \
-            --selected --trials 6
-        measure "$prm" "$split" --split "$split" --search prm-beam --selected --trials 5
-    done
+    measure "$prm" --search prm-beam --trials 5
 done

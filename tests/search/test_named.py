@@ -44,6 +44,10 @@ def test_what_is_said_is_meant_and_survives_being_written(said, meant):
         ({"search": "sampling", "temperature": True}, "temperature: a number is wanted here, got"),
         ({"search": "ved", "exploration": -1}, "exploration must be 0 or more, got -1"),
         ({"search": "ved", "budget": {"time": 3}}, "budget: Unexpected keyword argument"),
+        (
+            {"search": "ved", "budget": {"times": 0}},
+            "budget: times and num_beams must be at least 1, got 0 and 16, got",
+        ),
     ],
 )
 def test_what_cannot_be_meant_is_refused(said, words):

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
+from torch.nn import functional
 
 from sidestep.model.context import KeyValues, TreeContext, root_context
 from sidestep.model.flops import CausalFlops, matrix_flops
@@ -322,7 +323,10 @@ class Transformer(SemanticIdModel):
 
     def _item_vectors(self, items: Int[Tensor, "*batch"]) -> Float[Tensor, "*batch dim"]:
         """By which items are read in histories of `items`; whatever at `NO_ITEM`."""
-        vectors: Tensor = self.code_embedding(self.flat_codes(items)).sum(dim=-2)
+        codes = self.flat_codes(items).flatten(0, -2)
+        # Summed as they are read: a tied head asks for the whole catalog.
+        sums = functional.embedding_bag(codes, self.code_embedding.weight, mode="sum")
+        vectors = sums.view(*items.shape, self.config.dim)
         if self.item_embedding is not None:
             vectors = vectors + self.item_embedding(items.clamp(min=0))
         return vectors

@@ -13,7 +13,7 @@ sidestep=${SIDESTEP:-.venv/bin/sidestep}
 home=runs/scientific
 results=benchmarks/results/quality.jsonl
 
-benchmarks/guided.sh scientific "$data" "$seeds"
+benchmarks/guided.sh scientific "$data" "$seeds" short
 
 # measure RUN METHOD: by plain beams, and by beams that the item head guides, on both splits.
 measure() {

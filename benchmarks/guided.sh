@@ -1,22 +1,22 @@
 #!/usr/bin/env bash
 # The rows of guided search in docs/experiments.md: product codes, a short training with a tied item head, then
-# beams guided by that head, and by it and a SASRec together. On `scientific` also the same with a head of rows
-# of its own, and a process reward model beside it.
+# beams guided by that head, and by it and a SASRec together (`tied`); the same with a head of rows of its own,
+# and a process reward model beside it (`short`).
 #
 #   benchmarks/guided.sh scientific /path/to/research-data "0 1 2"
-#   benchmarks/guided.sh beauty     /path/to/research-data "0 1 2"
+#   benchmarks/guided.sh beauty     /path/to/research-data "0 1 2" tied
 #
 # The rows with SASRec need the runs sasrec-SEED of benchmarks/quality.sh, and of two seeds for two SASRecs.
 # Resumable: run the same line again. Appends to benchmarks/results/quality.jsonl.
 set -euo pipefail
-dataset=$1 data=$2 seeds=${3:-0}
+dataset=$1 data=$2 seeds=${3:-0} rows=${4:-tied short}
 cd "$(dirname "$0")/.."
 sidestep=${SIDESTEP:-.venv/bin/sidestep}
 home=runs/$dataset
 catalog=$home/opq-3x256
 # Beauty has five terms per item and no titles, so co-occurrence in training stands beside them.
-sources=(--text) every=3
-[[ $dataset == beauty ]] && sources+=(--collaborative) every=4
+sources=(--text) epochs=12
+[[ $dataset == beauty ]] && sources+=(--collaborative) epochs=6
 
 [[ -d $home/dataset ]] || $sidestep import lcrec "$data/$dataset" --out "$home/dataset"
 [[ -f $home/vectors.npy ]] ||
@@ -36,18 +36,18 @@ measure() {
     done
 }
 
-# trained RUN SETTINGS...: a Transformer for 12 short epochs.
+# trained RUN SETTINGS...: a narrow Transformer for a few epochs.
 trained() {
     local run=$1
     shift
     [[ -d $run/bundle ]] || $sidestep train --config "configs/$dataset-transformer.yaml" \
         --dataset "$home/dataset" --catalog "$catalog" --out "$run" --seed "$seed" \
-        --set model.dim=128 --set training.learning_rate=0.002 --set training.epochs=12 \
-        --set training.validate_every=$every "$@"
+        --set model.dim=128 --set training.learning_rate=0.002 --set training.epochs=$epochs \
+        --set training.validate_every=3 "$@"
 }
 
-for seed in $seeds; do
-    tied=$home/tied-$seed sasrec=$home/sasrec-$seed
+with_tied_head() {
+    local tied=$home/tied-$seed sasrec=$home/sasrec-$seed
     trained "$tied" --set model.tied_item_head=true --set model.repeat_bias=true
     measure "$tied" --search item-beam --likelihood-weight 0.5 --method item-beam-tied --trials 4
     if [[ -d $sasrec/bundle ]]; then
@@ -55,17 +55,24 @@ for seed in $seeds; do
             --weight 0.5 --likelihood-weight 0.5 --out "$home/guided-$seed"
         measure "$home/guided-$seed" --search item-beam --method item-beam-tied+sasrec --trials 4
     fi
-    next=$home/sasrec-$(((seed + 1) % 3))
+    local next=$home/sasrec-$(((seed + 1) % 3))
     if [[ -d $sasrec/bundle && -d $next/bundle ]]; then
         [[ -d $home/two-sasrecs-$seed ]] || $sidestep attach "$sasrec" --ranker "$next" \
             --weight 1 --out "$home/two-sasrecs-$seed"
         measure "$home/two-sasrecs-$seed" --trials 8
     fi
-    [[ $dataset == scientific ]] || continue
-    run=$home/short-$seed prm=$home/prm-$seed
+}
+
+with_own_head() {
+    local run=$home/short-$seed prm=$home/prm-$seed
     trained "$run"
     measure "$run" --search item-beam --likelihood-weight 0.5 --trials 6
     [[ -d $prm/bundle ]] || $sidestep train --config configs/process-reward.yaml \
         --dataset "$home/dataset" --out "$prm" --seed "$seed" --set backbone="$run"
     measure "$prm" --search prm-beam --trials 5
+}
+
+for seed in $seeds; do
+    [[ $rows != *tied* ]] || with_tied_head
+    [[ $rows != *short* ]] || with_own_head
 done

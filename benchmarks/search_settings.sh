@@ -11,7 +11,7 @@ cd "$(dirname "$0")/.."
 sidestep=${SIDESTEP:-.venv/bin/sidestep}
 home=runs/scientific
 
-benchmarks/guided.sh scientific "$data" 0
+benchmarks/guided.sh scientific "$data" 0 short
 [[ -d $home/value-0/bundle ]] || $sidestep train --config configs/value.yaml \
     --dataset "$home/dataset" --out "$home/value-0" --seed 0 --set backbone="$home/short-0" \
     --set embeddings="$home/vectors.npy" --set training.epochs=8

@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 import torch
 
 from sidestep.baselines.item_scores import PopularityRecommender, SasRecRecommender, SummedScores
@@ -77,6 +78,24 @@ def test_a_sum_is_of_both_scores_and_both_costs():
         SummedScores(counted, counted, weight=1.0).flops(HISTORIES), 2 * counted.flops(HISTORIES)
     )
     assert isinstance(both, Recommender)
+
+
+def test_a_sum_leaves_out_what_is_not_available_or_seen():
+    counts = PopularityRecommender(np.array([3, 5, 3, 9]))
+    is_available = torch.tensor([True, True, True, False])
+    both = SummedScores(counts, counts, weight=1.0, is_available=is_available)
+    answer = both.recommend(HISTORIES, 3, exclude_seen=True)
+    assert answer.items.tolist() == [[1, NO_ITEM, NO_ITEM], [0, 2, NO_ITEM], [1, 0, 2]]
+
+
+def test_what_has_no_sum_is_refused():
+    counts = PopularityRecommender(np.array([3, 5, 3]))
+    for other in (
+        PopularityRecommender(np.array([1, 2])),
+        SasRecRecommender(SasRec(SasRecConfig(dim=8, num_heads=2), 3)),
+    ):
+        with pytest.raises(ValueError, match="there is no sum of them"):
+            SummedScores(counts, other, weight=1.0)
 
 
 def test_sasrec_looks_at_no_more_items_than_it_was_shown_in_training():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from sidestep.bundle.appending import append_items
+from sidestep.bundle.appending import append_items, retire_items
 from sidestep.bundle.attaching import attach_ranker
 from sidestep.bundle.folder import load, save_bundle, save_loaded
 from sidestep.catalog.catalog import Catalog
@@ -74,9 +74,9 @@ def test_a_ranker_scores_as_it_did_by_itself_whatever_the_order_of_its_items(tmp
     both = load(tmp_path / "both", device="cpu")
     for own, found in zip(scores_of(sasrec), by_ranker(both), strict=True):
         assert found == pytest.approx(normalised(own), abs=1e-5)
-    assert both.ranking.weight == 0.7
-    assert both.ranking.guidance == GUIDANCE
-    assert both.ranking.trained["seed"] == 3
+    assert both.ranker_use.weight == 0.7
+    assert both.ranker_use.guidance == GUIDANCE
+    assert both.ranker_use.trained["seed"] == 3
 
 
 def test_without_a_search_that_asks_it_nothing_changes(tmp_path):
@@ -132,6 +132,31 @@ def test_what_is_no_ranker_of_these_items_is_refused(tmp_path):
     )
     with pytest.raises(ValueError, match="beside a network, and this bundle is popularity"):
         attach_ranker(load(tmp_path / "popularity"), sasrec, weight=1.0)
+
+
+def test_a_ranker_with_a_ranker_is_refused_rather_than_halved(tmp_path):
+    first, second = a_sasrec(tmp_path / "1"), a_sasrec(tmp_path / "2", seed=5)
+    with pytest.raises(ValueError, match="has a ranker beside it, which would be left out"):
+        attach_ranker(
+            a_transformer(tmp_path / "base"), attach_ranker(first, second, weight=1.0), weight=1.0
+        )
+
+
+def test_a_network_that_was_trained_further_keeps_its_ranker(tmp_path):
+    both = attach_ranker(a_transformer(tmp_path / "base"), a_sasrec(tmp_path / "s"), weight=1.0)
+    moved = both.with_moved_network(both.network, None)
+    assert moved.ranker is both.ranker
+    assert moved.ranker_use == both.ranker_use
+
+
+def test_what_may_not_be_recommended_is_left_out_by_a_guided_search(tmp_path):
+    both = attach_ranker(a_transformer(tmp_path / "base"), a_sasrec(tmp_path / "s"), weight=1.0)
+    guided = ExhaustiveSearch(guidance=Guidance(scorer=ItemSupport(ranker=both.item_ranker)))
+    left = retire_items(both, ["id-0"])
+    (answer,) = left.recommend(
+        [["id-1"]], 5, search=guided, exclude_seen=True, available=["id-0", "id-1", "id-2", "id-4"]
+    )
+    assert sorted(answer.item_ids) == ["id-2", "id-4"]
 
 
 def test_a_bundle_whose_ranker_knows_other_items_is_not_written(tmp_path):

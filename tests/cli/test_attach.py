@@ -99,3 +99,29 @@ def test_without_head_and_ranker_the_search_says_where_to_get_one(shop):
     said = refused("evaluate", shop / "beam", "--search", "item-beam")
     assert "neither an item head nor a ranker" in said
     assert "sidestep attach" in said
+
+
+def test_training_does_not_replace_what_was_attached(shop, guided, files):
+    train = ("train", "--config", files / "config.yaml", "--dataset", shop / "dataset")
+    said = refused(*train, "--catalog", shop / "catalog", "--out", guided)
+    assert "holds a run with a ranker attached" in said
+
+
+def test_a_weight_of_likelihood_is_refused_where_there_is_none(sasrec, tmp_path):
+    attach = ("attach", sasrec, "--ranker", sasrec, "--out", tmp_path / "out")
+    assert "which has no log π" in refused(*attach, "--likelihood-weight", 1)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_ranker_of_other_data_is_refused_wherever_data_is_named(shop, guided):
+    file = guided / "bundle/manifest.json"
+    kept = file.read_text()
+    manifest = json.loads(kept)
+    manifest["data"] = {}  # as that of a network from elsewhere
+    manifest["ranker"]["data"]["interactions"] = "other"
+    file.write_text(json.dumps(manifest))
+    try:
+        said = refused("evaluate", guided, "--search", "item-beam")
+    finally:
+        file.write_text(kept)
+    assert "the ranker beside this bundle was trained on another dataset" in said

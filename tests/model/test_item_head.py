@@ -35,7 +35,7 @@ def test_one_item_scores_as_it_does_among_all(past, has_repeat_bias, data):
     chosen = st.lists(st.integers(0, NUM_ITEMS - 1), min_size=users, max_size=users)
     items = torch.tensor(data.draw(chosen))
     whole = head(states, rows, past)[torch.arange(users), items]
-    torch.testing.assert_close(head.some(states, rows[items], items, past), whole)
+    torch.testing.assert_close(head.scores_at(states, rows[items], items, past), whole)
 
 
 def test_a_tied_head_has_no_rows_and_a_plain_one_nothing_else():

@@ -108,7 +108,7 @@ def test_the_repeat_bias_begins_at_nothing():
 @pytest.mark.parametrize("setting", ["tied_item_head", "repeat_bias"])
 def test_what_shapes_an_item_head_needs_one(setting):
     with pytest.raises(ValueError, match="need item_head: true"):
-        TransformerConfig(**{setting: True})
+        TransformerConfig(**{setting: True}, history="items")
 
 
 @pytest.mark.parametrize(
@@ -144,3 +144,15 @@ def test_history_states_are_the_root_states_of_every_shorter_history(history):
         for past in range(count):
             root, _ = model.encode(history_of(items[user : user + 1, :past]), capacity=0)
             assert torch.allclose(found.states[user, past], root.hidden[0, 0], atol=1e-5)
+
+
+def test_a_tied_head_needs_items_to_be_read_as_vectors():
+    with pytest.raises(ValueError, match="tied_item_head needs history: items"):
+        TransformerConfig(item_head=True, tied_item_head=True, history="codes")
+
+
+def test_settings_of_item_heads_that_are_not_set_are_not_written():
+    written = TransformerConfig(item_head=True).model_dump(mode="json")
+    assert not {"tied_item_head", "repeat_bias"} & set(written)
+    shape = TransformerConfig(item_head=True, history="items", tied_item_head=True)
+    assert TransformerConfig(**shape.model_dump(mode="json")) == shape

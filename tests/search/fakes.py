@@ -89,18 +89,20 @@ class ValueTable(PrefixTable):
 
 
 class ItemTable:
-    """Item logits that depend on the state alone, by a fixed hash."""
+    """Item logits that depend on the state, by a fixed hash; less where the history holds one."""
 
     def __init__(self, num_items: int) -> None:
         self.num_items = num_items
 
     def item_logits(self, states: Tensor, histories: HistoryBatch) -> Tensor:
         items = torch.arange(self.num_items)
-        return torch.sin(states[..., :1] * 3.7 + items * 5.1) * 2
+        held = (histories.items[..., None] == items).any(dim=1)
+        return torch.sin(states[..., :1] * 3.7 + items * 5.1) * 2 - held.float()
 
     def some_item_logits(self, states: Tensor, items: Tensor, histories: HistoryBatch) -> Tensor:
         self.asked = items
-        return torch.sin(states[..., 0] * 3.7 + items * 5.1) * 2
+        held = (histories.items == items[:, None]).any(dim=1)
+        return torch.sin(states[..., 0] * 3.7 + items * 5.1) * 2 - held.float()
 
 
 def histories_of(*first_items: int) -> HistoryBatch:

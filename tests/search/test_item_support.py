@@ -83,7 +83,7 @@ class CountedHead(ItemTable):
 def test_a_ranker_multiplies_what_the_head_says_of_every_item(catalog, weight):
     ids, sizes = catalog
     trie, model = Trie.build(ids, sizes), PrefixTable(sizes)
-    histories, scope = histories_of(3, 5), Scope(trie=trie)
+    histories, scope = histories_of(0, len(ids) - 1), Scope(trie=trie)
     root, context = model.encode(histories, capacity=0)
     head, ranker = ItemTable(len(ids)), Ranker(len(ids))
     logits = head.item_logits(root.hidden[:, 0], histories)
@@ -121,5 +121,5 @@ def test_a_ranker_that_does_not_fit_is_refused():
         ItemSupport(ranker=unsound).begin(histories, root, context, Scope(trie=trie))
     with pytest.raises(ValueError, match="give a head, a ranker or both"):
         ItemSupport()
-    with pytest.raises(ValueError, match="ranker_weight must be more than 0, got 0"):
+    with pytest.raises(ValueError, match="ranker_weight must be more than 0 and finite, got 0"):
         ItemSupport(ranker=unsound, ranker_weight=0.0)

@@ -38,7 +38,7 @@ def test_differs_from_item_support_by_a_constant_of_each_user(catalog, chunk_ite
         excluded=Exclusion.of(items, trie, available) if data.draw(st.booleans()) else None,
         below=below if data.draw(st.booleans()) else None,
     )
-    histories = histories_of(3, 1)
+    histories = histories_of(0, len(ids) - 1)
     root, context = model.encode(histories, capacity=0)
     head = ItemTable(len(ids))
     whole = ItemSupport(head=head).begin(histories, root, context, scope)

@@ -46,7 +46,7 @@ def test_what_is_said_is_meant_and_survives_being_written(said, meant):
         ({"search": "ved", "budget": {"time": 3}}, "budget: Unexpected keyword argument"),
         (
             {"search": "ved", "budget": {"times": 0}},
-            "budget: times and num_beams must be at least 1, got 0 and 16, got",
+            "budget: times and num_beams must be at least 1, got 0 and 16.",
         ),
     ],
 )

@@ -72,6 +72,15 @@ def test_items_of_a_leaf_are_likely_together():
     assert earned == pytest.approx([0.0, 1 + np.log(0.4) / np.log(5)], abs=1e-6)
 
 
+def test_the_item_head_is_asked_with_each_users_own_history():
+    shape = TransformerConfig(dim=8, num_layers=1, num_heads=2, item_head=True, repeat_bias=True)
+    network = Transformer(shape, IDS, (2, 2)).eval()
+    network.item_head.repeat.data.fill_(-5.0)
+    scores = item_head_scores(network)
+    both = scores(HistoryBatch(items=torch.tensor([[0], [1]]), lengths=torch.tensor([1, 1])))
+    assert (both.argmin(dim=1) == torch.tensor([0, 1])).all()
+
+
 def test_the_item_head_is_that_of_before():
     shape = TransformerConfig(dim=8, num_layers=1, num_heads=2, item_head=True)
     network = Transformer(shape, IDS, (2, 2)).eval()

@@ -138,7 +138,7 @@ class SasRecRecommender(ItemScoreRecommender):
     ) -> None:
         self.is_available = is_available
         self.network = network
-        self.max_history = max_history or network.config.max_items
+        self.max_history = network.config.max_items if max_history is None else max_history
 
     @property
     def num_items(self) -> int:
@@ -160,10 +160,8 @@ class SasRecRecommender(ItemScoreRecommender):
 class SummedScores(ItemScoreRecommender):
     """The scores of two recommenders together: first + weight × second.
 
-    Scores of networks are unnormalised log-probabilities, so that this is their product of experts.
+    Those of two networks are unnormalised log-probabilities, so that this is a product of experts.
     """
-
-    score_kind = "logit"
 
     def __init__(
         self,
@@ -173,10 +171,25 @@ class SummedScores(ItemScoreRecommender):
         weight: float,
         is_available: Bool[Tensor, " items"] | None = None,
     ) -> None:
+        """Puts two recommenders of the same catalog together.
+
+        Raises:
+            ValueError: they have other numbers of items, or scores of other kinds.
+        """
+        if (first.num_items, first.score_kind) != (second.num_items, second.score_kind):
+            raise ValueError(
+                f"{first.name} gives {first.num_items} items a {first.score_kind} each, but "
+                f"{second.name} {second.num_items} a {second.score_kind}: there is no sum of them."
+            )
         self.is_available = is_available
         self.first = first
         self.second = second
         self.weight = weight
+
+    @property
+    def score_kind(self) -> str:
+        """That of both."""
+        return self.first.score_kind
 
     @property
     def name(self) -> str:

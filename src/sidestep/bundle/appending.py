@@ -34,7 +34,8 @@ from sidestep.model.sasrec import SasRec
 from sidestep.model.semantic_id_model import SemanticIdModel
 
 NewRows = Literal["siblings", "zeros"]
-"""What a network keeps of a new item: the mean of its siblings' rows, or zeros."""
+"""What a network keeps of a new item: the mean of its siblings' rows, or zeros. A tied item head
+adds the vectors of its codes to either."""
 
 _ROWS_PER_ITEM = ("item_embedding.weight", "item_head.weight")
 _ROWS_PER_CODE = {"code_embedding.weight", "head.weight"}

@@ -1,8 +1,7 @@
 """Attaching: a ranker of items beside a network, which is trained no further.
 
-A network of semantic IDs and one over item IDs know different things, so that their product ranks
-better than either. The ranker scores all items from the history; a search over semantic IDs sums
-what it says below every prefix (`sidestep.search.item_support`).
+The ranker scores all items from the history; a search over semantic IDs sums what it says below
+every prefix (`sidestep.search.item_support`), beside what an item head says.
 """
 
 import torch
@@ -11,7 +10,7 @@ from torch import Tensor
 
 from sidestep.bundle.beside import build_ranker
 from sidestep.bundle.loaded import LoadedRecommender
-from sidestep.bundle.manifest import KeptRanker
+from sidestep.bundle.manifest import KeptRanker, differing_data
 from sidestep.bundle.networks import plain_weights
 from sidestep.catalog.catalog import Catalog
 from sidestep.model.sasrec import SasRec
@@ -31,17 +30,24 @@ def attach_ranker(
     Args:
         loaded: a network of semantic IDs, whose searches by items the ranker guides beside the
             item head, if there is one; or a SASRec, to whose scores those of the ranker are added.
-        ranker: a bundle of SASRec over the same items; their order does not matter.
+        ranker: a bundle of SASRec over the same items; their order does not matter. It is shown
+            no more of a history than the network is.
         weight: of the ranker's scores; more than 0.
         guidance: of the search that the ranker guides, unless something else is said; None is the
             default.
 
     Raises:
-        ValueError: the ranker is no SASRec, was trained on another dataset or split, whose
-            targets it may have seen, or knows other items; or there is no network to stand beside.
+        ValueError: the ranker is no SASRec, has one itself, was trained on another dataset or
+            split, whose targets it may have seen, or knows other items; or there is no network to
+            stand beside.
     """
     if not isinstance(ranker.network, SasRec):
         raise ValueError(f"the ranker is {ranker.kind}; name a run or a bundle of kind sasrec.")
+    if ranker.ranker is not None:
+        raise ValueError(
+            "the ranker has a ranker beside it, which would be left out; name the run of kind "
+            "sasrec that it was attached to."
+        )
     if loaded.network is None:
         raise ValueError(
             f"a ranker stands beside a network, and this bundle is {loaded.kind}; name a run of "
@@ -57,6 +63,7 @@ def attach_ranker(
         weight=weight,
         guidance=guidance or GuidanceConfig(),
         trained={"seed": ranker.manifest.seed, **ranker.manifest.training},
+        data=ranker.manifest.data,
     )
     network = build_ranker(ranker.network.config, loaded.catalog.num_items, weights)
     return loaded.with_ranker(network.to(loaded.device), kept)
@@ -64,9 +71,7 @@ def attach_ranker(
 
 def _refuse_other_data(loaded: LoadedRecommender, ranker: LoadedRecommender) -> None:
     ours, theirs = loaded.manifest.data, ranker.manifest.data
-    if not ours or not theirs:  # a network that came from elsewhere does not know
-        return
-    differing = sorted(name for name in {*ours, *theirs} if ours.get(name) != theirs.get(name))
+    differing = differing_data(ours, theirs)
     if differing:
         raise ValueError(
             f"the ranker was trained on other data ({theirs.get('name')!r}) than the bundle "

@@ -125,6 +125,7 @@ class LoadedRecommender:
             network: the one of before, with other weights.
             head: its value head, if that was there and learned with it. What else was learned on
                 the states of before is left out, but the item head, which is part of the network.
+                A ranker reads no states, and stays.
         """
         made = replace(self, network=network, process_reward=None)
         manifest = made.manifest.model_copy(update={"process_reward": None})
@@ -153,16 +154,16 @@ class LoadedRecommender:
         return self.manifest.value_head
 
     @property
-    def ranking(self) -> KeptRanker | None:
+    def ranker_use(self) -> KeptRanker | None:
         """How the ranker is meant to be used."""
         return self.manifest.ranker
 
     @property
     def item_ranker(self) -> SasRecRecommender | None:
         """The ranker as searches ask it."""
-        if self.ranker is None or self.ranking is None:
+        if self.ranker is None or self.ranker_use is None:
             return None
-        return SasRecRecommender(self.ranker, max_history=self.ranking.max_history)
+        return SasRecRecommender(self.ranker, max_history=self.ranker_use.max_history)
 
     @property
     def num_new_items(self) -> int:
@@ -239,10 +240,10 @@ class LoadedRecommender:
             own = SasRecRecommender(
                 self.network, max_history=self.max_history, is_available=is_available
             )
-            if self.item_ranker is None or self.ranking is None:
+            if self.item_ranker is None or self.ranker_use is None:
                 return own
             return SummedScores(
-                own, self.item_ranker, weight=self.ranking.weight, is_available=is_available
+                own, self.item_ranker, weight=self.ranker_use.weight, is_available=is_available
             )
         assert self.counts is not None
         return PopularityRecommender(self.counts, is_available=is_available)

@@ -1,6 +1,7 @@
 """The manifest: what a bundle is and where it came from, and which versions of it can be read."""
 
 import importlib.metadata
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -68,15 +69,17 @@ class KeptRanker(BaseModel):
     weight: of its scores beside those of the item head, or of the network that scores items.
     guidance: of the search that both guide, unless something else is said.
     trained: its seed, and a summary of its training.
+    data: name and hashes of what it was trained on; empty where that is not known.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     model: SasRecConfig
     max_history: int = Field(ge=1)
-    weight: float = Field(gt=0)
+    weight: float = Field(gt=0, allow_inf_nan=False)
     guidance: GuidanceConfig
     trained: dict[str, Any]
+    data: dict[str, Any]
 
 
 class Manifest(BaseModel):
@@ -134,6 +137,20 @@ def read_manifest(file: Path) -> Manifest:
         raise ValueError(
             f"{file}: {'.'.join(map(str, first['loc']))}: {first['msg']}; train the bundle again."
         ) from error
+
+
+def differing_data(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
+    """What of two data sets is not the same: their names, items, interactions or splits.
+
+    Args:
+        ours: of a manifest, or a fingerprint; empty where it is not known, which nothing differs
+            from.
+        theirs: likewise.
+    """
+    if not ours or not theirs:
+        return []
+    names = ("interactions", "items", "split", "name")
+    return [name for name in names if ours.get(name) != theirs.get(name)]
 
 
 def library_versions(kind: Kind) -> dict[str, str]:

@@ -1,6 +1,5 @@
 """`sidestep attach`: a ranker of items beside a trained recommender."""
 
-import shutil
 from pathlib import Path
 from typing import Annotated
 
@@ -8,7 +7,9 @@ import typer
 
 from sidestep.bundle.attaching import attach_ranker
 from sidestep.bundle.folder import load, save_loaded
-from sidestep.cli.console import print_json, say
+from sidestep.bundle.loaded import LoadedRecommender
+from sidestep.cli.config import LARGEST
+from sidestep.cli.console import print_json, say, warn
 from sidestep.cli.options import AsJson
 from sidestep.cli.runs import RunFolder
 from sidestep.cli.searches import GUIDANCE
@@ -24,9 +25,14 @@ def attach(
         float, typer.Option(help="Of the ranker's scores beside the network's own; more than 0.")
     ] = 1.0,
     likelihood_weight: Annotated[
-        float,
-        typer.Option(min=0, help="λ, of log π beside both, where a search is not told another."),
-    ] = GUIDANCE.likelihood_weight,
+        float | None,
+        typer.Option(
+            min=0,
+            max=LARGEST,
+            help="λ, of log π beside both, where a search is not told another; default: "
+            f"{GUIDANCE.likelihood_weight:g}.",
+        ),
+    ] = None,
     json: AsJson = False,
 ) -> None:
     """Put a SASRec beside a trained recommender, to guide its search; nothing is trained.
@@ -43,25 +49,52 @@ def attach(
 
       sidestep evaluate runs/my/guided --search item-beam
     """
-    if not 0 < weight < float("inf"):
-        raise ValueError(f"--weight {weight:g}: write a number above 0; 0 is the run as it is.")
+    if not 0 < weight <= LARGEST:
+        raise ValueError(
+            f"--weight {weight:g}: write a number above 0, at most {LARGEST}; 0 is the run as it "
+            "is."
+        )
     _refuse_contents(out)
-    guidance = GuidanceConfig(likelihood_weight=likelihood_weight)
+    loaded, beside = load(run, device="cpu"), load(ranker, device="cpu")
+    if likelihood_weight is not None and not loaded.is_searched:
+        raise ValueError(
+            f"--likelihood-weight {likelihood_weight:g}: {run} is {loaded.kind}, which has no log "
+            "π; leave the option out."
+        )
     made = attach_ranker(
-        load(run, device="cpu"), load(ranker, device="cpu"), weight=weight, guidance=guidance
+        loaded,
+        beside,
+        weight=weight,
+        guidance=None
+        if likelihood_weight is None
+        else GuidanceConfig(likelihood_weight=likelihood_weight),
     )
+    _warn_of_doubts(loaded, beside)
     source = RunFolder(run)
     with whole_folder(out) as folder:
         save_loaded(RunFolder(folder).bundle, made)
         if source.is_run():
-            for name in (source.description, source.config):
-                shutil.copy(name, folder / name.name)
+            RunFolder(folder).copy_description(source, ranker=str(ranker))
     if json:
         print_json({"path": str(out), "kind": made.kind, "ranker": str(ranker), "weight": weight})
         return
     searched = " --search item-beam" if made.is_searched else ""
     follow = f"evaluate {out}{searched}" if source.is_run() else f"recommend {out} --history ID,ID"
     say(f"Wrote {out}: {run} with {ranker} beside it. Next: sidestep {follow}")
+
+
+def _warn_of_doubts(loaded: LoadedRecommender, ranker: LoadedRecommender) -> None:
+    """Says what may make the ranker worth less, or its results worth nothing."""
+    if not loaded.manifest.data or not ranker.manifest.data:
+        warn(
+            "it is not known on what both were trained: if one has seen what the other is judged "
+            "by, results say nothing."
+        )
+    if ranker.max_history > loaded.max_history:
+        warn(
+            f"the ranker was trained on {ranker.max_history} past items, and is shown the "
+            f"{loaded.max_history} that the network beside it reads."
+        )
 
 
 def _refuse_contents(out: Path) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Int
 
 from sidestep.bundle.loaded import LoadedRecommender
+from sidestep.bundle.manifest import differing_data
 from sidestep.catalog.catalog import Catalog
 from sidestep.cli.console import warn
 from sidestep.data.dataset import Dataset
@@ -95,13 +96,19 @@ def refuse_other_data(loaded: LoadedRecommender, dataset: Dataset) -> None:
 
     A bundle that does not know, as its network came from elsewhere, must have the same items.
     """
+    if loaded.ranker_use is not None:
+        differing = differing_data(loaded.ranker_use.data, fingerprint(dataset))
+        if differing:
+            raise ValueError(
+                f"the ranker beside this bundle was trained on another dataset than this "
+                f"{dataset.name}: different {' and '.join(differing)}; attach one that was "
+                "trained on it."
+            )
     trained_on = loaded.manifest.data
     if not trained_on:
         refuse_other_items(loaded.catalog, dataset)
         return
-    given = fingerprint(dataset)
-    names = ("interactions", "items", "split", "name")
-    differing = [name for name in names if trained_on.get(name) != given.get(name)]
+    differing = differing_data(trained_on, fingerprint(dataset))
     if differing:
         raise ValueError(
             f"the bundle was trained on another dataset than this {dataset.name} "

@@ -3,6 +3,7 @@
 How a run is trained stands in `run_training`.
 """
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ class RunInfo(BaseModel):
     """Beside the configuration, what makes a run; `run.json` in its folder.
 
     dataset, catalog: the folders, as they were given; None where there was no catalog.
+    ranker: the run that was attached to it, which leaves nothing to train; None for others.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -33,6 +35,7 @@ class RunInfo(BaseModel):
     dataset: str
     catalog: str | None
     seed: int = Field(ge=0)
+    ranker: str | None = Field(default=None, exclude_if=lambda value: value is None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +45,7 @@ class RunFolder:
     path: Path
 
     @property
-    def description(self) -> Path:
+    def _info(self) -> Path:
         """What makes the run beside the configuration, a `RunInfo`."""
         return self.path / "run.json"
 
@@ -72,7 +75,7 @@ class RunFolder:
 
     def is_run(self) -> bool:
         """Whether a run was begun here."""
-        return self.description.is_file()
+        return self._info.is_file()
 
     def refuse_other_contents(self) -> None:
         """Raises a `ValueError` where training would write into a folder of something else."""
@@ -84,6 +87,11 @@ class RunFolder:
         if strangers and not self.is_run():
             raise ValueError(
                 f"{self.path}: exists and is not a run's folder (it holds {min(strangers)}); "
+                "choose another folder for --out."
+            )
+        if self.is_run() and self.info().ranker is not None:
+            raise ValueError(
+                f"{self.path}: holds a run with a ranker attached, which training would replace; "
                 "choose another folder for --out."
             )
 
@@ -114,8 +122,14 @@ class RunFolder:
     def write(self, config: AnyRun, info: RunInfo) -> None:
         """Keeps what the run was asked for."""
         # First what says that this folder is a run's: a start that is killed can be repeated.
-        write_json(self.description, info.model_dump(mode="json"))
+        write_json(self._info, info.model_dump(mode="json"))
         write_yaml(self.config, config.model_dump(mode="json"))
+
+    def copy_description(self, run: "RunFolder", *, ranker: str) -> None:
+        """Keeps what another run was asked for, which had a ranker attached since."""
+        info = run.info().model_copy(update={"ranker": ranker})
+        write_json(self._info, info.model_dump(mode="json"))
+        shutil.copy(run.config, self.config)
 
     def info(self) -> RunInfo:
         """What `write` kept.
@@ -124,7 +138,7 @@ class RunFolder:
             FileNotFoundError: this is no run's folder.
             ValueError: it is damaged; says what to do.
         """
-        file = self.description
+        file = self._info
         if not self.is_run():
             raise FileNotFoundError(
                 f"{self.path}: no run here, run.json is missing; make one with 'sidestep train'."

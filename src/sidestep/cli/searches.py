@@ -172,7 +172,7 @@ Candidates = Annotated[
         min=1,
         help="K+: prefixes per level that item-beam, prm-beam and value-beam choose among; "
         f"default: {GUIDANCE.candidates_per_beam} per beam, or as the process reward model or the "
-        "value head was chosen by.",
+        "value head was chosen by, or the ranker attached with.",
     ),
 ]
 LikelihoodWeight = Annotated[
@@ -181,7 +181,8 @@ LikelihoodWeight = Annotated[
         metavar="λ[,λ...]",
         help="Weight of log π beside what guides the search, one for all levels or one for each; 0 "
         f"leaves it out. Default: {GUIDANCE.likelihood_weight:g}, or as the process reward model "
-        "or the value head was chosen by: its guidance.likelihood_weight.",
+        "or the value head was chosen by (its guidance.likelihood_weight), or the ranker attached "
+        "with.",
     ),
 ]
 BudgetTimes = Annotated[
@@ -321,9 +322,9 @@ class AskedSearch:
 
     def _ranker_weight(self, loaded: LoadedRecommender) -> float | None:
         """Of the ranker's scores, where they decide anything."""
-        if loaded.ranking is None or (loaded.is_searched and self.chosen not in _BY_ITEMS):
+        if loaded.ranker_use is None or (loaded.is_searched and self.chosen not in _BY_ITEMS):
             return None
-        return loaded.ranking.weight
+        return loaded.ranker_use.weight
 
     @staticmethod
     def _refuse_small_budget(policy: ValueGuidedDecoding, num_levels: int) -> None:
@@ -401,10 +402,10 @@ class AskedSearch:
         return weight
 
     def _defaults(self, loaded: LoadedRecommender) -> GuidanceConfig:
-        """What stands beside the network is asked as it was where its weights were chosen."""
+        """What stands beside the network is asked as its configuration, or `attach`, was told."""
         own = None
-        if self.chosen in _BY_ITEMS and loaded.ranking is not None:
-            own = loaded.ranking.guidance
+        if self.chosen in _BY_ITEMS and loaded.ranker_use is not None:
+            own = loaded.ranker_use.guidance
         elif self.chosen in _BY_PROCESS_REWARD:
             own = loaded.guidance
         elif self.chosen in _BY_VALUES and loaded.value_use is not None:
@@ -419,9 +420,9 @@ class AskedSearch:
             assert loaded.process_reward is not None
             return ProcessReward(network=loaded.process_reward)
         head, ranker = _item_head(loaded), loaded.item_ranker
-        if ranker is None or loaded.ranking is None:
+        if ranker is None or loaded.ranker_use is None:
             return ItemSupport(head=head)
-        return ItemSupport(head=head, ranker=ranker, ranker_weight=loaded.ranking.weight)
+        return ItemSupport(head=head, ranker=ranker, ranker_weight=loaded.ranker_use.weight)
 
 
 def can_search(name: SearchName, loaded: LoadedRecommender) -> bool:

@@ -15,26 +15,26 @@ several units from 0, while the weights of a network move by hundredths."""
 class ItemHead(nn.Module):
     """Products of a state with a row per item, and what having had the item already is worth.
 
-    Rows of the head's own remember which item follows which; those that histories are read by
-    ("tied", as in SASRec) share what is known of an item, so that rare ones are found more often,
-    but make an item look like its own successor. The repeat bias learns from the data whether it
-    is: one number, added to the scores of the items that a history holds.
+    Rows are the head's own, or those that histories are read by ("tied", as in SASRec), which
+    share what is known of an item and make it look like its own successor. The repeat bias learns
+    from the data whether it is: one number, added to the scores of the items that a history holds.
+    What each is worth stands in docs/experiments.md.
 
     Source: tying as in SASRec (arXiv:1808.09781, eq. 6). That repeating an item is a decision of
     its own is RepeatNet's point (arXiv:1812.02646); one learned number for it is ours.
     """
 
     def __init__(self, dim: int, num_items: int, *, is_tied: bool, has_repeat_bias: bool) -> None:
-        """Draws nothing; whoever owns it initialises it.
+        """Makes the parameters; whoever owns it initialises them.
 
         Args:
             dim: width of states.
-            num_items: of the catalog.
+            num_items: of the catalog; a tied head learns it from its rows.
             is_tied: whether rows are given at each call instead of being its own.
             has_repeat_bias: whether scores depend on what the history holds.
         """
         super().__init__()
-        self.weight = None if is_tied else nn.Parameter(torch.empty(num_items, dim))
+        self.weight = None if is_tied else nn.Linear(dim, num_items, bias=False).weight
         self.repeat = nn.Parameter(torch.zeros(())) if has_repeat_bias else None
 
     def forward(
@@ -59,7 +59,7 @@ class ItemHead(nn.Module):
         is_held.scatter_(1, held, True)
         return torch.where(is_held[:, :-1], logits + _REPEAT_SCALE * self.repeat, logits)
 
-    def some(
+    def scores_at(
         self,
         states: Float[Tensor, "users dim"],
         rows: Float[Tensor, "users dim"],

@@ -1,5 +1,6 @@
 """The native decoder-only Transformer over semantic IDs: the history is its prompt."""
 
+import operator
 from functools import cached_property
 from typing import Literal
 
@@ -44,11 +45,12 @@ class TransformerConfig(BaseModel):
     item_head: bool = False
     """Also score items directly from the root state; an auxiliary task in training."""
 
-    tied_item_head: bool = False
-    """With an item head: score an item by the vector it is read by in `items` histories, instead
-    of by a row of the head's own. Finds rare items more often."""
+    # Left out of files where they are not set: runs of before they came go on.
+    tied_item_head: bool = Field(False, exclude_if=operator.not_)
+    """With an item head and history `items`: score an item by the vector it is read by, instead of
+    by a row of the head's own."""
 
-    repeat_bias: bool = False
+    repeat_bias: bool = Field(False, exclude_if=operator.not_)
     """With an item head: learn a number that is added to the scores of items that the history
     holds. A tied head needs it where people do not take an item twice."""
 
@@ -76,6 +78,8 @@ class TransformerConfig(BaseModel):
             raise ValueError("item_embedding needs history: items.")
         if (self.tied_item_head or self.repeat_bias) and not self.item_head:
             raise ValueError("tied_item_head and repeat_bias need item_head: true.")
+        if self.tied_item_head and self.history != "items":
+            raise ValueError("tied_item_head needs history: items, which reads items as vectors.")
         return self
 
     @property
@@ -294,7 +298,7 @@ class Transformer(SemanticIdModel):
         Raises:
             ValueError: if the model has no item head.
         """
-        head = self._chosen_head
+        head = self._required_item_head
         items = torch.arange(self.num_items, device=states.device)
         rows = self._item_vectors(items) if head.weight is None else head.weight
         logits: Tensor = head(states, rows, histories)
@@ -311,12 +315,12 @@ class Transformer(SemanticIdModel):
         Raises:
             ValueError: if the model has no item head.
         """
-        head = self._chosen_head
+        head = self._required_item_head
         rows = self._item_vectors(items) if head.weight is None else head.weight[items]
-        return head.some(states, rows, items, histories)
+        return head.scores_at(states, rows, items, histories)
 
     @property
-    def _chosen_head(self) -> ItemHead:
+    def _required_item_head(self) -> ItemHead:
         if self.item_head is None:
             raise ValueError("the model has no item head; build it with item_head: true.")
         return self.item_head

@@ -1,5 +1,6 @@
 """Item support: what a distribution over items says of every prefix, exactly."""
 
+import math
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -15,8 +16,8 @@ from sidestep.step import NO_ITEM, Context, HistoryBatch, StepOutput
 
 
 @runtime_checkable
-class ItemHead(Protocol):
-    """Scores every item at the state of a history, as a Transformer with an item head does."""
+class HasItemHead(Protocol):
+    """A model that scores every item at the state of a history, as a Transformer can."""
 
     def item_logits(
         self, states: Float[Tensor, "users dim"], histories: HistoryBatch
@@ -26,7 +27,7 @@ class ItemHead(Protocol):
 
 
 @runtime_checkable
-class CountedItemHead(ItemHead, Protocol):
+class CountsItemHead(HasItemHead, Protocol):
     """An item head that tells what it takes."""
 
     @property
@@ -64,7 +65,7 @@ class ItemSupport:
     ranker_weight: of its scores beside the head's; more than 0.
     """
 
-    head: ItemHead | None = None
+    head: HasItemHead | None = None
     ranker: ItemRanker | None = None
     ranker_weight: float = 1.0
     name: str = "item-support"
@@ -72,10 +73,10 @@ class ItemSupport:
     def __post_init__(self) -> None:
         if self.head is None and self.ranker is None:
             raise ValueError("nothing scores the items: give a head, a ranker or both.")
-        if not self.ranker_weight > 0:
+        if not 0 < self.ranker_weight < math.inf:
             raise ValueError(
-                f"ranker_weight must be more than 0, got {self.ranker_weight}; to do without the "
-                "ranker, give none."
+                f"ranker_weight must be more than 0 and finite, got {self.ranker_weight}; to do "
+                "without the ranker, give none."
             )
 
     def flops(
@@ -84,7 +85,7 @@ class ItemSupport:
         """See `CountedScorer.flops`: of the item logits, which serve all prefixes."""
         flops: Int[Tensor, " users"] | None = torch.zeros_like(histories.lengths)
         if self.head is not None:
-            if not isinstance(self.head, CountedItemHead):
+            if not isinstance(self.head, CountsItemHead):
                 return None
             flops = torch.full_like(histories.lengths, self.head.item_head_flops)
         return flops if self.ranker is None else both_flops(flops, self.ranker.flops(histories))

@@ -81,9 +81,10 @@ def checked_settings(
         try:
             checked[name] = TypeAdapter(hints[name]).validate_python(value)
         except ValidationError as error:
-            # A check of our own comes back with words of pydantic's before it.
-            problem = error.errors()[0]["msg"].removeprefix("Value error, ").removesuffix(".")
-            raise ValueError(f"{name}: {problem}, got {value!r:.80}.") from error
+            problem = error.errors()[0]
+            if problem["type"] == "value_error":  # of our own, which say what they got
+                raise ValueError(f"{name}: {problem['ctx']['error']}") from error
+            raise ValueError(f"{name}: {problem['msg']}, got {value!r:.80}.") from error
         # pydantic reads True as 1.
         if isinstance(value, bool) and not isinstance(checked[name], bool):
             raise ValueError(f"{name}: a number is wanted here, got {value}.")

@@ -65,7 +65,7 @@ class GuidanceConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    likelihood_weight: float = Field(1.0, ge=0)
+    likelihood_weight: float = Field(1.0, ge=0, allow_inf_nan=False)
     """λ of y + λ · log π; 0 is the scorer alone, as published."""
 
     candidates_per_beam: int = Field(4, ge=1)

@@ -104,7 +104,8 @@ class AlignmentObjective(SearchingObjective):
         self.policy = policy.requires_grad_()  # what is loaded from a bundle is frozen
         item_head = policy.item_head if isinstance(policy, Transformer) else None
         if config.likelihood is None and item_head is not None:
-            # Only likelihood would move it, and a weight without a gradient stops several devices.
+            # Nothing else asks it, and a weight without a gradient stops several devices. A tied
+            # head still moves with the vectors that histories are read by.
             item_head.requires_grad_(False)
         self.head = head
         self.trie, self.embeddings = trie, embeddings

@@ -67,7 +67,7 @@ class PreferenceObjective(SearchingObjective):
         super().__init__()
         self.policy = policy.requires_grad_()  # what is loaded from a bundle is frozen
         if isinstance(policy, Transformer) and policy.item_head is not None:
-            policy.item_head.requires_grad_(False)  # nothing here moves it
+            policy.item_head.requires_grad_(False)  # nothing here asks it
         # In a list: it never changes, so no checkpoint needs it.
         self._reference = [copy.deepcopy(policy).requires_grad_(False).eval()]
         self.trie = trie

@@ -42,7 +42,7 @@ def test_sasrec_ranks_by_the_product_with_the_item_embeddings_whatever_the_batch
         alone = HistoryBatch(
             items=HISTORIES.items[user : user + 1, :length], lengths=torch.tensor([length])
         )
-        expected = network.scores(network.states(alone)[:, -1])[0]
+        expected = network.scores(network.states(alone)[:, -1], alone)[0]
         assert answer.items[user].tolist() == expected.argsort(descending=True).tolist()
         torch.testing.assert_close(answer.scores[user], expected.sort(descending=True).values)
 

@@ -64,21 +64,36 @@ def test_what_is_computed_does_not_depend_on_grad():
 
 def test_scores_are_products_with_the_item_embeddings():
     model = tiny()
-    scores = model.scores(torch.eye(16)[None])
-    assert scores.shape == (1, 16, model.num_items)
-    torch.testing.assert_close(scores[0], model.item_embedding.weight.T)
+    scores = model.scores(torch.eye(16), history_of(torch.tensor([[1, 2]] * 16)))
+    assert scores.shape == (16, model.num_items)
+    torch.testing.assert_close(scores, model.item_embedding.weight.T)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("temperature", [None, 0.5])
+def test_a_repeat_bias_is_added_to_what_the_history_holds(temperature):
+    plain, model = tiny(temperature=temperature), tiny(temperature=temperature, repeat_bias=True)
+    histories = history_of(torch.tensor([[1, 2], [8, NO_ITEM]]))
+    found = torch.randn(2, 16)
+    before = plain.scores(found, histories)
+    torch.testing.assert_close(model.scores(found, histories), before)  # it begins at 0
+    model.item_head.repeat.fill_(-0.3)
+    for user, item in ((0, 1), (0, 2), (1, 8)):
+        before[user, item] -= 3
+    torch.testing.assert_close(model.scores(found, histories), before)
 
 
 @torch.no_grad()
 def test_a_temperature_scores_by_the_cosine():
     model = tiny(temperature=0.5)
+    histories = history_of(torch.tensor([[1, 2]]))
     found = states(model, [1, 2])[:, -1]
-    scores = model.scores(found)
+    scores = model.scores(found, histories)
     items = model.item_embedding.weight
     expected = torch.nn.functional.cosine_similarity(found[:, None], items[None], dim=-1) / 0.5
     torch.testing.assert_close(scores, expected)
     items.mul_(torch.arange(1, 10)[:, None])  # lengths say nothing
-    torch.testing.assert_close(model.scores(found), scores)
+    torch.testing.assert_close(model.scores(found, histories), scores)
 
 
 def test_a_history_beyond_the_positions_is_refused():
@@ -95,6 +110,7 @@ def test_heads_that_do_not_divide_the_width_are_refused():
 
 def test_its_flops_are_those_that_pytorch_counts_but_for_masked_columns():
     model = tiny(num_layers=2)
-    counted, _ = counted_flops(lambda: model.scores(states(model, [1, 2, 3])[:, -1]))
+    histories = history_of(torch.tensor([[1, 2, 3]]))
+    counted, _ = counted_flops(lambda: model.scores(states(model, [1, 2, 3])[:, -1], histories))
     # Four positions in two layers of width 16: 6 of 16 columns are later than their query.
     assert model.flops(torch.tensor([3])).tolist() == [counted - 2 * 4 * 16 * 6]

@@ -154,7 +154,7 @@ class SasRecRecommender(ItemScoreRecommender):
         histories = histories.to(self.network.start.device).latest(self.max_history)
         states = self.network.states(histories)
         rows = torch.arange(len(states), device=states.device)
-        return self.network.scores(states[rows, histories.lengths])
+        return self.network.scores(states[rows, histories.lengths], histories)
 
 
 class SummedScores(ItemScoreRecommender):

@@ -1,5 +1,7 @@
 """SASRec: a causal Transformer over item ids that scores the whole catalog at once."""
 
+import operator
+
 import torch
 from jaxtyping import Float, Int
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -7,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sidestep.model.flops import CausalFlops, matrix_flops
+from sidestep.model.item_head import ItemHead
 from sidestep.step import HistoryBatch
 
 
@@ -34,6 +37,11 @@ class SasRecConfig(BaseModel):
     faster on sparse data. Values around 0.07 are usual.
     """
 
+    # Left out of files where it is not set: runs of before it came go on.
+    repeat_bias: bool = Field(False, exclude_if=operator.not_)
+    """Learn a number that is added to the scores of items that the history holds, see `ItemHead`;
+    ours."""
+
     @model_validator(mode="after")
     def _fits(self) -> "SasRecConfig":
         if self.dim % self.num_heads:
@@ -47,7 +55,8 @@ class SasRec(nn.Module):
     Source: SASRec (arXiv:1808.09781). Our departures: pre-norm layers with GELU and a feed-forward
     layer four times as wide; a start token, so that an empty history is legal; trained with the
     full cross-entropy over the catalog, which is what makes it strong (arXiv:2309.07602). With a
-    temperature the cosine takes the product's place (as in NT-Xent, arXiv:2002.05709).
+    temperature the cosine takes the product's place (as in NT-Xent, arXiv:2002.05709); with a
+    repeat bias it learns whether people take an item again (see `ItemHead`).
     """
 
     def __init__(self, config: SasRecConfig, num_items: int) -> None:
@@ -56,6 +65,9 @@ class SasRec(nn.Module):
         self.item_embedding = nn.Embedding(num_items, config.dim)
         self.position_embedding = nn.Embedding(config.max_items + 1, config.dim)
         self.start = nn.Parameter(torch.empty(config.dim))
+        self.item_head = ItemHead(
+            config.dim, num_items, is_tied=True, has_repeat_bias=config.repeat_bias
+        )
         layer = nn.TransformerEncoderLayer(
             config.dim,
             config.num_heads,
@@ -109,10 +121,19 @@ class SasRec(nn.Module):
         )
         return backbone.of_prompt(lengths + 1) + 2 * self.config.dim * self.num_items
 
-    def scores(self, states: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch items"]:
-        """Unnormalised scores of all items."""
-        items = self.item_embedding.weight
-        if self.config.temperature is None:
-            return states @ items.T
-        directions = functional.normalize(states, dim=-1) / self.config.temperature
-        return directions @ functional.normalize(items, dim=-1).T
+    def scores(
+        self, states: Float[Tensor, "users dim"], histories: HistoryBatch
+    ) -> Float[Tensor, "users items"]:
+        """Unnormalised scores of all items.
+
+        Args:
+            states: after each history.
+            histories: of which nothing counts but which items they hold, and that only with a
+                repeat bias.
+        """
+        rows = self.item_embedding.weight
+        if self.config.temperature is not None:
+            states = functional.normalize(states, dim=-1) / self.config.temperature
+            rows = functional.normalize(rows, dim=-1)
+        scores: Tensor = self.item_head(states, rows, histories)
+        return scores

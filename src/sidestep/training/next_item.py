@@ -30,10 +30,11 @@ class NextItemObjective(Objective):
         """See `Objective.forward`."""
         # The state after p items predicts item p, so the last item is only a target.
         histories = HistoryBatch(items=batch.items[:, :-1], lengths=batch.lengths - 1)
-        states = self.network.states(histories)[batch.is_target]
+        users, positions = batch.is_target.nonzero(as_tuple=True)
+        states = self.network.states(histories)[users, positions]
         loss = next_item_cross_entropy(
-            self.network.scores(states),
-            batch.items[batch.is_target],
+            self.network.scores(states, batch.before(users, positions)),
+            batch.items[users, positions],
             label_smoothing=self.config.label_smoothing,
         )
         return Loss(loss=loss, num_targets=batch.num_targets, parts={"item": loss.detach()})

@@ -299,8 +299,7 @@ class Transformer(SemanticIdModel):
             ValueError: if the model has no item head.
         """
         head = self._required_item_head
-        items = torch.arange(self.num_items, device=states.device)
-        rows = self._item_vectors(items) if head.weight is None else head.weight
+        rows = self._catalog_vectors() if head.weight is None else head.weight
         logits: Tensor = head(states, rows, histories)
         return logits
 
@@ -327,13 +326,16 @@ class Transformer(SemanticIdModel):
 
     def _item_vectors(self, items: Int[Tensor, "*batch"]) -> Float[Tensor, "*batch dim"]:
         """By which items are read in histories of `items`; whatever at `NO_ITEM`."""
-        codes = self.flat_codes(items).flatten(0, -2)
-        # Summed as they are read: a tied head asks for the whole catalog.
-        sums = functional.embedding_bag(codes, self.code_embedding.weight, mode="sum")
-        vectors = sums.view(*items.shape, self.config.dim)
+        vectors: Tensor = self.code_embedding(self.flat_codes(items)).sum(dim=-2)
         if self.item_embedding is not None:
             vectors = vectors + self.item_embedding(items.clamp(min=0))
         return vectors
+
+    def _catalog_vectors(self) -> Float[Tensor, "items dim"]:
+        """`_item_vectors` of the whole catalog, never all its codes' vectors side by side."""
+        codes = self.flat_codes(torch.arange(self.num_items, device=self.start.device))
+        vectors = functional.embedding_bag(codes, self.code_embedding.weight, mode="sum")
+        return vectors if self.item_embedding is None else vectors + self.item_embedding.weight
 
     def _prompt(
         self, histories: HistoryBatch

@@ -15,8 +15,8 @@ sidestep=${SIDESTEP:-.venv/bin/sidestep}
 home=runs/$dataset
 catalog=$home/opq-3x256
 # Beauty has five terms per item and no titles, so co-occurrence in training stands beside them.
-sources=(--text) epochs=12
-[[ $dataset == beauty ]] && sources+=(--collaborative) epochs=6
+sources=(--text) every=3
+[[ $dataset == beauty ]] && sources+=(--collaborative) every=4
 
 [[ -d $home/dataset ]] || $sidestep import lcrec "$data/$dataset" --out "$home/dataset"
 [[ -f $home/vectors.npy ]] ||
@@ -42,8 +42,8 @@ trained() {
     shift
     [[ -d $run/bundle ]] || $sidestep train --config "configs/$dataset-transformer.yaml" \
         --dataset "$home/dataset" --catalog "$catalog" --out "$run" --seed "$seed" \
-        --set model.dim=128 --set training.learning_rate=0.002 --set training.epochs=$epochs \
-        --set training.validate_every=3 "$@"
+        --set model.dim=128 --set training.learning_rate=0.002 --set training.epochs=12 \
+        --set training.validate_every=$every "$@"
 }
 
 with_tied_head() {

@@ -37,13 +37,15 @@ def guided(shop, sasrec, tmp_path_factory):
     return out
 
 
-def test_a_ranker_guides_the_search_of_a_run_without_an_item_head(shop, guided):
+def test_a_ranker_guides_the_search_of_a_run_without_an_item_head(shop, sasrec, guided):
     plain = measured(guided, "--beams", 10)
     assert plain["metrics"] == measured(shop / "beam", "--beams", 10)["metrics"]
     assert (plain["method"], "ranker" in plain["setting"]) == ("beam", False)
     line = measured(guided, "--search", "item-beam", "--beams", 10)
     assert line["method"] == "item-beam+sasrec"
     assert line["setting"]["ranker"] == 2
+    took = [measured(of, "--users", 5)["train_s"] for of in (shop / "beam", sasrec)]
+    assert line["train_s"] == pytest.approx(sum(took))
     assert line["setting"]["likelihood_weight"] == 0.25
     assert line["metrics"] != plain["metrics"]
     other = measured(guided, "--search", "item-beam", "--beams", 10, "--likelihood-weight", 1)

@@ -4,6 +4,8 @@ The ranker scores all items from the history; a search over semantic IDs sums wh
 every prefix (`sidestep.search.item_support`), beside what an item head says.
 """
 
+from dataclasses import replace
+
 import torch
 from jaxtyping import Int
 from torch import Tensor
@@ -66,7 +68,12 @@ def attach_ranker(
         data=ranker.manifest.data,
     )
     network = build_ranker(ranker.network.config, loaded.catalog.num_items, weights)
-    return loaded.with_ranker(network.to(loaded.device), kept)
+    made = loaded.with_ranker(network.to(loaded.device), kept)
+    # What answers took both trainings.
+    seconds = [of.manifest.training.get("seconds", 0.0) for of in (loaded, ranker)]
+    training = {**made.manifest.training, "seconds": sum(seconds)}
+    manifest = made.manifest.model_copy(update={"training": training})
+    return replace(made, manifest=manifest)
 
 
 def _refuse_other_data(loaded: LoadedRecommender, ranker: LoadedRecommender) -> None:

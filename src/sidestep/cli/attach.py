@@ -76,7 +76,9 @@ def attach(
         if source.is_run():
             RunFolder(folder).copy_description(source, ranker=str(ranker))
     if json:
-        print_json({"path": str(out), "kind": made.kind, "ranker": str(ranker), "weight": weight})
+        assert made.ranker_use is not None
+        use = made.ranker_use.model_dump(mode="json", include={"weight", "guidance"})
+        print_json({"path": str(out), "kind": made.kind, "ranker": str(ranker), **use})
         return
     searched = " --search item-beam" if made.is_searched else ""
     follow = f"evaluate {out}{searched}" if source.is_run() else f"recommend {out} --history ID,ID"

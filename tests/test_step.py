@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidestep.step import NO_ITEM, HistoryBatch, StepOutput, log_probs
+from sidestep.step import NO_ITEM, HistoryBatch, StepOutput, is_named, log_probs
 
 finite = st.floats(-1e4, 1e4, width=32)
 
@@ -82,3 +82,10 @@ def test_the_latest_items_of_histories_are_their_last_ones():
     chosen = histories.select(torch.tensor([2, 0]))
     assert chosen.items.equal(histories.items[[2, 0]])
     assert chosen.lengths.tolist() == [0, 4]
+
+
+def test_items_are_named_once_and_padding_names_none():
+    items = torch.tensor([[2, 2, 0], [NO_ITEM, 1, NO_ITEM], [NO_ITEM] * 3])
+    expected = [[True, False, True], [False, True, False], [False] * 3]
+    assert is_named(items, 3).tolist() == expected
+    assert is_named(items[:, :0], 3).tolist() == [[False] * 3] * 3

@@ -47,6 +47,14 @@ class HistoryBatch:
         return HistoryBatch(items=self.items.gather(1, columns), lengths=lengths)
 
 
+def is_named(items: Int[Tensor, "users named"], num_items: int) -> Bool[Tensor, "users items"]:
+    """Which of `num_items` items each row names, however often; `NO_ITEM` names none."""
+    # Padding gets a column of its own, past the last item.
+    columns = items.masked_fill(items == NO_ITEM, num_items).long()
+    named = torch.zeros(len(items), num_items + 1, dtype=torch.bool, device=items.device)
+    return named.scatter_(1, columns, True)[:, :-1]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepOutput:
     """What a model says of the nodes it was just shown.

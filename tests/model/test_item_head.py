@@ -16,10 +16,10 @@ histories = st.lists(
 
 @given(histories, st.floats(-1, 1))
 def test_what_a_history_holds_gets_the_bias_once_and_nothing_else_does(past, repeat):
-    head = ItemHead(3, NUM_ITEMS, is_tied=True, has_repeat_bias=True)
+    head = ItemHead(3, None, has_repeat_bias=True)
     head.repeat.data.fill_(repeat)
     states, rows = torch.randn(len(past.lengths), 3), torch.randn(NUM_ITEMS, 3)
-    added = head(states, rows, past) - states @ rows.T
+    added = head(states, past, rows) - states @ rows.T
     for user, items in enumerate(past.items.tolist()):
         expected = [10 * repeat if item in items else 0.0 for item in range(NUM_ITEMS)]
         torch.testing.assert_close(added[user], torch.tensor(expected), atol=1e-4, rtol=1e-4)
@@ -27,20 +27,20 @@ def test_what_a_history_holds_gets_the_bias_once_and_nothing_else_does(past, rep
 
 @given(histories, st.booleans(), st.data())
 def test_one_item_scores_as_it_does_among_all(past, has_repeat_bias, data):
-    head = ItemHead(3, NUM_ITEMS, is_tied=True, has_repeat_bias=has_repeat_bias)
+    head = ItemHead(3, None, has_repeat_bias=has_repeat_bias)
     for parameter in head.parameters():
         parameter.data.fill_(-0.4)
     users = len(past.lengths)
     states, rows = torch.randn(users, 3), torch.randn(NUM_ITEMS, 3)
     chosen = st.lists(st.integers(0, NUM_ITEMS - 1), min_size=users, max_size=users)
     items = torch.tensor(data.draw(chosen))
-    whole = head(states, rows, past)[torch.arange(users), items]
-    torch.testing.assert_close(head.scores_at(states, rows[items], items, past), whole)
+    whole = head(states, past, rows)[torch.arange(users), items]
+    torch.testing.assert_close(head.scores_at(states, items, past, rows[items]), whole)
 
 
 def test_a_tied_head_has_no_rows_and_a_plain_one_nothing_else():
     names = [
-        sorted(ItemHead(3, NUM_ITEMS, is_tied=is_tied, has_repeat_bias=has_bias).state_dict())
-        for is_tied, has_bias in ((False, False), (True, False), (True, True))
+        sorted(ItemHead(3, num_rows, has_repeat_bias=has_bias).state_dict())
+        for num_rows, has_bias in ((NUM_ITEMS, False), (None, False), (None, True))
     ]
     assert names == [["weight"], [], ["repeat"]]

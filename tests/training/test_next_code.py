@@ -15,7 +15,7 @@ BATCH = WindowBatch(
 )
 
 
-def objective(**config) -> NextCodeObjective:
+def objective(tied_item_head=False, repeat_bias=False, **config) -> NextCodeObjective:
     torch.manual_seed(0)
     shape = TransformerConfig(
         dim=8,
@@ -24,6 +24,8 @@ def objective(**config) -> NextCodeObjective:
         history="items",
         dropout=0.0,
         item_head="item_weight" in config,
+        tied_item_head=tied_item_head,
+        repeat_bias=repeat_bias,
     )
     return NextCodeObjective(Transformer(shape, IDS, (2, 2)), NextCodeConfig(**config))
 
@@ -107,20 +109,10 @@ def test_only_codes_after_the_same_prefix_compete():
 
 
 def test_the_item_head_learns_at_every_target_what_a_search_will_ask_it():
-    shape = TransformerConfig(
-        dim=8,
-        num_layers=1,
-        num_heads=2,
-        history="items",
-        dropout=0,
-        item_head=True,
-        tied_item_head=True,
-        repeat_bias=True,
-    )
-    torch.manual_seed(0)
-    model = Transformer(shape, IDS, (2, 2))
+    lowered = objective(tied_item_head=True, repeat_bias=True, item_weight=1.0)
+    model = lowered.model
     model.item_head.repeat.data.fill_(-0.2)
-    loss = NextCodeObjective(model, NextCodeConfig(item_weight=1.0))(BATCH)
+    loss = lowered(BATCH)
     total = 0.0
     for user, position in BATCH.is_target.nonzero().tolist():
         before = HistoryBatch(

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from sidestep.model.sasrec import SasRec
 from sidestep.recommender import Recommendations, unwanted_items
-from sidestep.step import NO_ITEM, HistoryBatch
+from sidestep.search.tree import both_flops
+from sidestep.step import NO_ITEM, HistoryBatch, is_named
 
 
 class ItemScoreRecommender(ABC):
@@ -70,10 +71,8 @@ class ItemScoreRecommender(ABC):
             scores = scores.masked_fill(~self.is_available.to(scores.device), -torch.inf)
         unwanted = unwanted_items(histories, exclude_seen=exclude_seen, excluded=excluded)
         if unwanted is not None:
-            # Padding points at a spare last column, which is cut off.
-            unwanted = unwanted.masked_fill(unwanted == NO_ITEM, self.num_items)
-            padded = torch.nn.functional.pad(scores, (0, 1))
-            scores = padded.scatter(1, unwanted.to(scores.device), -torch.inf)[:, :-1]
+            is_unwanted = is_named(unwanted.to(scores.device), self.num_items)
+            scores = scores.masked_fill(is_unwanted, -torch.inf)
         # A stable sort, since topk leaves open which of two equal scores comes first.
         best, items = scores.sort(dim=1, descending=True, stable=True)
         best, items = best[:, :k], items[:, :k]
@@ -203,8 +202,7 @@ class SummedScores(ItemScoreRecommender):
 
     def flops(self, histories: HistoryBatch) -> Int[Tensor, " users"] | None:
         """Of both."""
-        ours, theirs = self.first.flops(histories), self.second.flops(histories)
-        return None if ours is None or theirs is None else ours + theirs
+        return both_flops(self.first.flops(histories), self.second.flops(histories))
 
     def scores(self, histories: HistoryBatch) -> Float[Tensor, "users items"]:
         """Of both."""

@@ -157,8 +157,7 @@ def _refuse_unused(loaded: LoadedRecommender, asked: Asked) -> None:
 
 def _method(loaded: LoadedRecommender, asked: Asked) -> str:
     name = asked.search.chosen if loaded.is_searched else loaded.kind
-    is_ranked = asked.search.settings(loaded)["ranker"] is not None
-    return f"{name}+sasrec" if is_ranked else name
+    return name if asked.search.ranker_weight(loaded) is None else f"{name}+sasrec"
 
 
 def _setting(

@@ -317,10 +317,10 @@ class AskedSearch:
             "likelihood_weight": self._weight(loaded) if name in _GUIDED else None,
             "budget": self._budget if name == "ved" else None,
             "search_options": self._told_options() if name else None,
-            "ranker": self._ranker_weight(loaded),
+            "ranker": self.ranker_weight(loaded),
         }
 
-    def _ranker_weight(self, loaded: LoadedRecommender) -> float | None:
+    def ranker_weight(self, loaded: LoadedRecommender) -> float | None:
         """Of the ranker's scores, where they decide anything."""
         if loaded.ranker_use is None or (loaded.is_searched and self.chosen not in _BY_ITEMS):
             return None

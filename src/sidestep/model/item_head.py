@@ -5,7 +5,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sidestep.step import NO_ITEM, HistoryBatch
+from sidestep.step import HistoryBatch, is_named
 
 _REPEAT_SCALE = 10.0
 """An optimizer moves a number by about its rate a step, and data without repetition want this one
@@ -24,56 +24,57 @@ class ItemHead(nn.Module):
     its own is RepeatNet's point (arXiv:1812.02646); one learned number for it is ours.
     """
 
-    def __init__(self, dim: int, num_items: int, *, is_tied: bool, has_repeat_bias: bool) -> None:
+    def __init__(self, dim: int, num_rows: int | None, *, has_repeat_bias: bool) -> None:
         """Makes the parameters; whoever owns it initialises them.
 
         Args:
             dim: width of states.
-            num_items: of the catalog; a tied head learns it from its rows.
-            is_tied: whether rows are given at each call instead of being its own.
+            num_rows: of its own, one per item; None for a tied head, which is given some each time.
             has_repeat_bias: whether scores depend on what the history holds.
         """
         super().__init__()
-        self.weight = None if is_tied else nn.Linear(dim, num_items, bias=False).weight
+        self.weight = None if num_rows is None else nn.Linear(dim, num_rows, bias=False).weight
         self.repeat = nn.Parameter(torch.zeros(())) if has_repeat_bias else None
 
     def forward(
         self,
         states: Float[Tensor, "users dim"],
-        rows: Float[Tensor, "items dim"],
         histories: HistoryBatch,
+        rows: Float[Tensor, "items dim"] | None = None,
     ) -> Float[Tensor, "users items"]:
         """Unnormalised log-probabilities of all items.
 
         Args:
             states: after each history.
-            rows: one per item: `weight`, or those that histories are read by.
             histories: what each state has seen.
+            rows: one per item, of a tied head: those that histories are read by.
         """
+        rows = self.weight if rows is None else rows
+        assert rows is not None, "a tied head is given its rows"
         logits = functional.linear(states, rows)
         if self.repeat is None:
             return logits
-        # Padding gets a column of its own, past the last item.
-        held = histories.items.masked_fill(histories.items == NO_ITEM, len(rows)).long()
-        is_held = torch.zeros(len(states), len(rows) + 1, dtype=torch.bool, device=states.device)
-        is_held.scatter_(1, held, True)
-        return torch.where(is_held[:, :-1], logits + _REPEAT_SCALE * self.repeat, logits)
+        is_held = is_named(histories.items, len(rows))
+        return torch.where(is_held, logits + _REPEAT_SCALE * self.repeat, logits)
 
     def scores_at(
         self,
         states: Float[Tensor, "users dim"],
-        rows: Float[Tensor, "users dim"],
         items: Int[Tensor, " users"],
         histories: HistoryBatch,
+        rows: Float[Tensor, "users dim"] | None = None,
     ) -> Float[Tensor, " users"]:
         """The same of one item at each state.
 
         Args:
             states: see `forward`.
-            rows: those of `items`.
             items: one per state.
             histories: see `forward`.
+            rows: those of `items`, of a tied head.
         """
+        if rows is None:
+            assert self.weight is not None, "a tied head is given its rows"
+            rows = self.weight[items]
         logits = (states * rows).sum(dim=-1)
         if self.repeat is None:
             return logits

@@ -65,9 +65,7 @@ class SasRec(nn.Module):
         self.item_embedding = nn.Embedding(num_items, config.dim)
         self.position_embedding = nn.Embedding(config.max_items + 1, config.dim)
         self.start = nn.Parameter(torch.empty(config.dim))
-        self.item_head = ItemHead(
-            config.dim, num_items, is_tied=True, has_repeat_bias=config.repeat_bias
-        )
+        self.item_head = ItemHead(config.dim, None, has_repeat_bias=config.repeat_bias)
         layer = nn.TransformerEncoderLayer(
             config.dim,
             config.num_heads,
@@ -135,5 +133,5 @@ class SasRec(nn.Module):
         if self.config.temperature is not None:
             states = functional.normalize(states, dim=-1) / self.config.temperature
             rows = functional.normalize(rows, dim=-1)
-        scores: Tensor = self.item_head(states, rows, histories)
+        scores: Tensor = self.item_head(states, histories, rows)
         return scores

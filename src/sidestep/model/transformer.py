@@ -172,8 +172,7 @@ class Transformer(SemanticIdModel):
         if config.item_head:
             self.item_head = ItemHead(
                 config.dim,
-                self.num_items,
-                is_tied=config.tied_item_head,
+                None if config.tied_item_head else self.num_items,
                 has_repeat_bias=config.repeat_bias,
             )
         self.dropout = nn.Dropout(config.dropout)
@@ -299,8 +298,8 @@ class Transformer(SemanticIdModel):
             ValueError: if the model has no item head.
         """
         head = self._required_item_head
-        rows = self._catalog_vectors() if head.weight is None else head.weight
-        logits: Tensor = head(states, rows, histories)
+        rows = self._catalog_vectors() if self.config.tied_item_head else None
+        logits: Tensor = head(states, histories, rows)
         return logits
 
     def some_item_logits(
@@ -315,8 +314,8 @@ class Transformer(SemanticIdModel):
             ValueError: if the model has no item head.
         """
         head = self._required_item_head
-        rows = self._item_vectors(items) if head.weight is None else head.weight[items]
-        return head.scores_at(states, rows, items, histories)
+        rows = self._item_vectors(items) if self.config.tied_item_head else None
+        return head.scores_at(states, items, histories, rows)
 
     @property
     def _required_item_head(self) -> ItemHead:

@@ -12,7 +12,7 @@ from sidestep.catalog.trie import NO_STATE, Trie
 from sidestep.search.policy import Scope
 from sidestep.search.scorer import PrefixScores
 from sidestep.search.tree import both_flops
-from sidestep.step import NO_ITEM, Context, HistoryBatch, StepOutput
+from sidestep.step import Context, HistoryBatch, StepOutput, is_named
 
 
 @runtime_checkable
@@ -166,12 +166,8 @@ def _in_scope(logits: Float[Tensor, "users items"], scope: Scope) -> Float[Tenso
         is_available[scope.available.bucket_items.long()] = True
         logits = logits.masked_fill(~is_available, -torch.inf)
     if scope.excluded is not None:
-        # Padding gets a column of its own, past the last item.
-        items = scope.excluded.items
-        items = items.masked_fill(items == NO_ITEM, logits.shape[1])
-        is_out = logits.new_zeros(len(logits), logits.shape[1] + 1, dtype=torch.bool)
-        is_out.scatter_(1, items, True)
-        logits = logits.masked_fill(is_out[:, :-1], -torch.inf)
+        is_out = is_named(scope.excluded.items, logits.shape[1])
+        logits = logits.masked_fill(is_out, -torch.inf)
     if scope.below is not None:
         items = torch.arange(logits.shape[1], device=logits.device)
         leaves = scope.trie.leaf_of(items)

@@ -62,7 +62,7 @@ def test_the_item_head_scores_every_item_and_its_absence_is_an_error():
     histories = history_of(torch.tensor([[0, 3], [4, NO_ITEM], [NO_ITEM, NO_ITEM]]))
     counted, logits = counted_flops(lambda: model.item_logits(torch.zeros(3, 16), histories))
     assert logits.shape == (3, 6)
-    assert 3 * model.item_head_flops == counted
+    assert 3 * model.num_items * model.flops_per_item == counted
     without = tiny()
     states, items = torch.randn(3, 16), torch.tensor([5, 0, 3])
     with pytest.raises(ValueError, match="item_head: true"):

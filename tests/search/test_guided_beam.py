@@ -15,7 +15,7 @@ from sidestep.search.exhaustive import ExhaustiveSearch
 from sidestep.search.guided_beam import GuidedBeamSearch
 from sidestep.search.item_support import ItemSupport
 from sidestep.search.policy import Scope
-from sidestep.search.scorer import Guidance
+from sidestep.search.scorer import CountedScores, Guidance
 
 from .fakes import (
     CountedTable,
@@ -45,8 +45,15 @@ class StateTable:
 class CountedStateTable(StateTable):
     """The same, at 1000 FLOPs per past item and 10 per prefix."""
 
-    def flops(self, histories, scored):
-        return 1000 * histories.lengths + 10 * scored
+    def begin(self, histories, root, context, scope):
+        scores_of = StateTable.begin(self, histories, root, context, scope)
+        taken = 1000 * histories.lengths
+
+        def scores(states, depth):
+            taken.add_(10 * (states != NO_STATE).sum(dim=1))
+            return scores_of(states, depth)
+
+        return CountedScores(scores=scores, flops=lambda: taken)
 
 
 SCORER = StateTable()

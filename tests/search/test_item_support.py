@@ -75,7 +75,7 @@ class Ranker:
 
 
 class CountedHead(ItemTable):
-    item_head_flops = 7
+    flops_per_item = 7
 
 
 @settings(max_examples=25)
@@ -102,11 +102,20 @@ def test_a_ranker_multiplies_what_the_head_says_of_every_item(catalog, weight):
 
 
 def test_what_a_ranker_takes_counts_beside_the_head():
-    histories, scored = histories_of(3, 5), torch.zeros(2, dtype=torch.long)
+    trie, model = (
+        Trie.build(np.array([[0, 0], [0, 1], [1, 0], [1, 1]]), (2, 2)),
+        PrefixTable((2, 2)),
+    )
+    histories = histories_of(3, 1)
+    root, context = model.encode(histories, capacity=0)
     ranker, head = Ranker(4), CountedHead(4)
-    assert ItemSupport(ranker=ranker).flops(histories, scored).tolist() == [10, 10]
-    assert ItemSupport(head=head, ranker=ranker).flops(histories, scored).tolist() == [17, 17]
-    assert ItemSupport(head=ItemTable(4), ranker=ranker).flops(histories, scored) is None
+
+    def taken(scorer):
+        return scorer.begin(histories, root, context, Scope(trie=trie)).flops()
+
+    assert taken(ItemSupport(ranker=ranker)).tolist() == [10, 10]
+    assert taken(ItemSupport(head=head, ranker=ranker)).tolist() == [10 + 4 * 7] * 2
+    assert taken(ItemSupport(head=ItemTable(4), ranker=ranker)) is None
 
 
 def test_a_ranker_that_does_not_fit_is_refused():

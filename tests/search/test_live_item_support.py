@@ -68,6 +68,22 @@ def test_asks_the_head_for_nothing_but_the_items_below():
     first, second = trie.nodes_at(1)
     scores_of(torch.tensor([[second, NO_STATE], [NO_STATE, first]]), 1)
     assert head.asked.tolist() == [2, 3, 0, 1]
+    assert scores_of.flops() is None
+
+
+def test_takes_as_much_as_the_items_it_asks_about():
+    trie, model = Trie.build(np.array([[0, 0], [0, 1], [1, 0]]), (2, 2)), PrefixTable((2, 2))
+    histories = histories_of(0, 1)
+    root, context = model.encode(histories, capacity=0)
+    head = ItemTable(3)
+    head.flops_per_item = 7
+    scores_of = LiveItemSupport(head=head).begin(histories, root, context, Scope(trie=trie))
+    assert scores_of.flops().tolist() == [0, 0]
+    first, second = trie.nodes_at(1)
+    scores_of(torch.tensor([[second, NO_STATE], [second, first]]), 1)
+    assert scores_of.flops().tolist() == [7, 21]
+    scores_of(torch.tensor([[trie.first_leaf], [NO_STATE]]), 2)
+    assert scores_of.flops().tolist() == [14, 21]
 
 
 @settings(max_examples=50)

@@ -276,9 +276,9 @@ class Transformer(SemanticIdModel):
         )
 
     @property
-    def item_head_flops(self) -> int:
-        """Of `item_logits` at one state."""
-        return 2 * self.config.dim * self.num_items
+    def flops_per_item(self) -> int:
+        """Of the matrix products behind one of `item_logits`."""
+        return 2 * self.config.dim
 
     @property
     def head_weight(self) -> Float[Tensor, "codes dim"]:

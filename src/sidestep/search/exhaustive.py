@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sidestep.catalog.trie import NO_STATE, Trie
 from sidestep.search.policy import Normaliser, Scope, code_log_probs
-from sidestep.search.scorer import Guidance
+from sidestep.search.scorer import Guidance, flops_of
 from sidestep.search.tree import LOG_PROB, Candidates, both_flops
 from sidestep.step import ROOT_SLOT, HistoryBatch, StepModel, StepOutput
 
@@ -58,7 +58,7 @@ class ExhaustiveSearch:
             scores = self.guidance.ranked_by(own, log_probs, trie.num_levels)
             score_kind = self.guidance.score_kind
             scored = torch.full_like(tokens, trie.num_leaves)
-            flops = both_flops(flops, self.guidance.flops(histories, scored))
+            flops = both_flops(flops, flops_of(scores_of))
         best, index = scores.topk(min(self.num_leaves, scores.shape[1]), dim=1)
         return Candidates(
             leaves=(index + trie.first_leaf).masked_fill(best == -torch.inf, NO_STATE),

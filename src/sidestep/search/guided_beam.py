@@ -8,9 +8,10 @@ from typing import Any, ClassVar
 
 import torch
 
+from sidestep.catalog.trie import NO_STATE
 from sidestep.search.levels import Continuations, Keep, Prefixes, search_by_levels
 from sidestep.search.policy import Normaliser, Scope
-from sidestep.search.scorer import Guidance
+from sidestep.search.scorer import Guidance, PrefixScores, flops_of
 from sidestep.search.tree import LOG_PROB, Candidates, both_flops
 from sidestep.step import Context, HistoryBatch, StepModel, StepOutput
 
@@ -64,18 +65,21 @@ class GuidedBeamSearch:
         per_level = candidates * num_levels if len(candidates) == 1 else candidates
 
         scored = torch.zeros_like(histories.lengths)
+        begun: list[PrefixScores] = []
 
         def begin(root: StepOutput, context: Context) -> Keep:
             scores_of = self.guidance.begin(histories, root, context, scope)
+            begun.append(scores_of)
 
             def keep(longer: Continuations) -> Prefixes:
                 number = per_level[longer.depth - 1]
                 if number is None:
                     return longer.likeliest(self.num_beams)
                 likely = longer.likeliest(number)
+                is_prefix = likely.log_probs > -torch.inf
                 states = scope.trie.child(longer.states.gather(1, likely.beams), likely.codes)
-                scores = scores_of(states, longer.depth)
-                scored.add_((likely.log_probs > -torch.inf).sum(dim=1))
+                scores = scores_of(states.masked_fill(~is_prefix, NO_STATE), longer.depth)
+                scored.add_(is_prefix.sum(dim=1))
                 ranked_by = self.guidance.ranked_by(scores, likely.log_probs, longer.depth)
                 return likely.best(ranked_by, self.num_beams)
 
@@ -90,7 +94,7 @@ class GuidedBeamSearch:
             begin=begin,
             score_kind=LOG_PROB if per_level[-1] is None else self.guidance.score_kind,
         )
-        flops = both_flops(found.flops, self.guidance.flops(histories, scored))
+        flops = both_flops(found.flops, flops_of(begun[0]))
         return replace(found, scored=scored, flops=flops)
 
     def _candidates(self) -> tuple[int | None, ...]:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sidestep.catalog.trie import NO_STATE, Trie
 from sidestep.search.policy import Scope
-from sidestep.search.scorer import PrefixScores
+from sidestep.search.scorer import CountedScores
 from sidestep.search.tree import both_flops
 from sidestep.step import Context, HistoryBatch, StepOutput, is_named
 
@@ -27,12 +27,12 @@ class HasItemHead(Protocol):
 
 
 @runtime_checkable
-class CountsItemHead(HasItemHead, Protocol):
+class CountsItemHead(Protocol):
     """An item head that tells what it takes."""
 
     @property
-    def item_head_flops(self) -> int:
-        """Of the matrix products of `item_logits` at one state."""
+    def flops_per_item(self) -> int:
+        """Of the matrix products behind the logit of one item at one state."""
         ...
 
 
@@ -79,20 +79,9 @@ class ItemSupport:
                 "without the ranker, give none."
             )
 
-    def flops(
-        self, histories: HistoryBatch, scored: Int[Tensor, " users"]
-    ) -> Int[Tensor, " users"] | None:
-        """See `CountedScorer.flops`: of the item logits, which serve all prefixes."""
-        flops: Int[Tensor, " users"] | None = torch.zeros_like(histories.lengths)
-        if self.head is not None:
-            if not isinstance(self.head, CountsItemHead):
-                return None
-            flops = torch.full_like(histories.lengths, self.head.item_head_flops)
-        return flops if self.ranker is None else both_flops(flops, self.ranker.flops(histories))
-
     def begin(
         self, histories: HistoryBatch, root: StepOutput, context: Context, scope: Scope
-    ) -> PrefixScores:
+    ) -> CountedScores:
         """See `PrefixScorer.begin`."""
         logits = _in_scope(self._item_logits(histories, root, scope), scope)
         by_node = node_log_sums(logits, scope.trie)
@@ -103,7 +92,17 @@ class ItemSupport:
             found = by_node.gather(1, states.clamp(min=0))
             return found.masked_fill(states == NO_STATE, -torch.inf)
 
-        return scores
+        return CountedScores(
+            scores=scores, flops=lambda: self._flops(histories, scope.trie.num_items)
+        )
+
+    def _flops(self, histories: HistoryBatch, num_items: int) -> Int[Tensor, " users"] | None:
+        """Of the item logits, which serve all prefixes."""
+        per_item = 0 if self.head is None else flops_per_item(self.head)
+        of_head = (
+            None if per_item is None else torch.full_like(histories.lengths, num_items * per_item)
+        )
+        return of_head if self.ranker is None else both_flops(of_head, self.ranker.flops(histories))
 
     def _item_logits(
         self, histories: HistoryBatch, root: StepOutput, scope: Scope
@@ -123,6 +122,11 @@ class ItemSupport:
                 raise ValueError("the ranker gave scores that are no numbers (NaN).")
             parts.append(self.ranker_weight * scores.to(root.hidden.device))
         return torch.stack(parts).sum(dim=0)
+
+
+def flops_per_item(head: object) -> int | None:
+    """See `CountsItemHead.flops_per_item`; None for a head that does not tell."""
+    return head.flops_per_item if isinstance(head, CountsItemHead) else None
 
 
 def node_log_sums(logits: Float[Tensor, "users items"], trie: Trie) -> Float[Tensor, "users nodes"]:

@@ -7,9 +7,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sidestep.search.item_support import segment_log_sums
+from sidestep.search.item_support import flops_per_item, segment_log_sums
 from sidestep.search.policy import Scope
-from sidestep.search.scorer import PrefixScores
+from sidestep.search.scorer import CountedScores
 from sidestep.step import Context, HistoryBatch, StepOutput
 
 
@@ -37,7 +37,6 @@ class LiveItemSupport:
     of the user, so both rank alike; but here the head is asked for nothing but the items below
     the prefixes that are scored. Time grows with those, so let likelihood alone choose among the
     first levels, which have the whole catalog below them: None in `GuidedBeamSearch.candidates`.
-    It does not tell what it takes, which depends on the items: searches with it know no FLOPs.
 
     head: gives z.
     chunk_items: items whose weights are in memory at once.
@@ -53,12 +52,14 @@ class LiveItemSupport:
 
     def begin(
         self, histories: HistoryBatch, root: StepOutput, context: Context, scope: Scope
-    ) -> PrefixScores:
+    ) -> CountedScores:
         """See `PrefixScorer.begin`."""
         roots = root.hidden[:, 0]
+        num_asked = torch.zeros_like(histories.lengths)
 
         def scores(states: Int[Tensor, "users width"], depth: int) -> Float[Tensor, "users width"]:
             first, counts = _items_below(states, scope)
+            num_asked.add_(counts.sum(dim=1))
             ends = counts.flatten().cumsum(0)
             column = torch.repeat_interleave(counts.flatten())
             place = torch.arange(len(column), device=column.device)
@@ -77,7 +78,11 @@ class LiveItemSupport:
             bounds = torch.cat([ends.new_zeros(1), ends])
             return segment_log_sums(weighed[None], bounds).view(states.shape)
 
-        return scores
+        def flops() -> Int[Tensor, " users"] | None:
+            per_item = flops_per_item(self.head)
+            return None if per_item is None else per_item * num_asked
+
+        return CountedScores(scores=scores, flops=flops)
 
 
 def _parts(number: int, size: int) -> list[slice]:

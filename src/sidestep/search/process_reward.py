@@ -3,11 +3,13 @@
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from sidestep.catalog.trie import NO_STATE
 from sidestep.search.policy import Scope
-from sidestep.search.scorer import PrefixScores
+from sidestep.search.scorer import CountedScores
 from sidestep.step import Context, HistoryBatch, HistoryStates, StepOutput
 
 
@@ -44,15 +46,9 @@ class ProcessReward:
     network: RewardNetwork
     name: str = "prm"
 
-    def flops(
-        self, histories: HistoryBatch, scored: Int[Tensor, " users"]
-    ) -> Int[Tensor, " users"]:
-        """See `CountedScorer.flops`; a history has a state before any item and one after each."""
-        return self.network.flops(histories.lengths + 1, scored)
-
     def begin(
         self, histories: HistoryBatch, root: StepOutput, context: Context, scope: Scope
-    ) -> PrefixScores:
+    ) -> CountedScores:
         """See `PrefixScorer.begin`.
 
         Raises:
@@ -69,4 +65,11 @@ class ProcessReward:
                 "the native Transformer."
             )
         memory = self.network.remember(context.history_states)
-        return lambda states, depth: self.network(memory, states)
+        num_states = histories.lengths + 1  # one before any item and one after each
+        scored = torch.zeros_like(num_states)
+
+        def scores(states: Int[Tensor, "users width"], depth: int) -> Float[Tensor, "users width"]:
+            scored.add_((states != NO_STATE).sum(dim=1))
+            return self.network(memory, states)
+
+        return CountedScores(scores=scores, flops=lambda: self.network.flops(num_states, scored))

@@ -10,7 +10,7 @@ from torch import Tensor
 from sidestep.catalog.trie import NO_STATE
 from sidestep.search.guided_beam import GuidedBeamSearch
 from sidestep.search.policy import Scope, SearchPolicy
-from sidestep.search.scorer import Guidance, PrefixScorer, PrefixScores
+from sidestep.search.scorer import CountedScores, Guidance, PrefixScorer, flops_of
 from sidestep.search.tree import LOG_PROB, Candidates, Tree
 from sidestep.search.value_beam import ValueBeamSearch
 from sidestep.step import Context, HistoryBatch, StepModel, StepOutput
@@ -95,23 +95,17 @@ class _Recorder:
         """See `PrefixScorer.name`."""
         return self.scorer.name
 
-    def flops(
-        self, histories: HistoryBatch, scored: Int[Tensor, " users"]
-    ) -> Int[Tensor, " users"] | None:
-        """See `CountedScorer.flops`; remembering takes none."""
-        return Guidance(scorer=self.scorer).flops(histories, scored)
-
     def begin(
         self, histories: HistoryBatch, root: StepOutput, context: Context, scope: Scope
-    ) -> PrefixScores:
-        """See `PrefixScorer.begin`."""
+    ) -> CountedScores:
+        """See `PrefixScorer.begin`; remembering takes none."""
         scores_of = self.scorer.begin(histories, root, context, scope)
 
         def scores(states: Int[Tensor, "users width"], depth: int) -> Float[Tensor, "users width"]:
             self.asked.append(states)
             return scores_of(states, depth)
 
-        return scores
+        return CountedScores(scores=scores, flops=lambda: flops_of(scores_of))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,17 +114,14 @@ class Indifferent:
 
     name: str = "nothing"
 
-    def flops(
-        self, histories: HistoryBatch, scored: Int[Tensor, " users"]
-    ) -> Int[Tensor, " users"]:
-        """See `CountedScorer.flops`; nothing is multiplied."""
-        return torch.zeros_like(scored)
-
     def begin(
         self, histories: HistoryBatch, root: StepOutput, context: Context, scope: Scope
-    ) -> PrefixScores:
-        """See `PrefixScorer.begin`."""
-        return lambda states, depth: torch.zeros_like(states, dtype=torch.float32)
+    ) -> CountedScores:
+        """See `PrefixScorer.begin`; nothing is multiplied."""
+        return CountedScores(
+            scores=lambda states, depth: torch.zeros_like(states, dtype=torch.float32),
+            flops=lambda: torch.zeros_like(histories.lengths),
+        )
 
 
 def _inner(candidates: Candidates, num_levels: int) -> Int[Tensor, "users nodes"]:

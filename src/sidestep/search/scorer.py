@@ -14,7 +14,30 @@ from sidestep.step import Context, HistoryBatch, StepOutput
 
 PrefixScores = Callable[[Int[Tensor, "users width"], int], Float[Tensor, "users width"]]
 """Scores of some states of each user, all of one depth; whatever at `NO_STATE`. The higher the
-better, and comparable within one user and depth only."""
+better, and comparable within one user and depth only. `CountedScores` tell what they took, too."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CountedScores:
+    """Prefix scores that tell what their matrix products take, so that searches can.
+
+    scores: see `PrefixScores`.
+    flops: of reading the histories and of all that was scored until now; None where not known.
+    """
+
+    scores: PrefixScores
+    flops: Callable[[], Int[Tensor, " users"] | None]
+
+    def __call__(
+        self, states: Int[Tensor, "users width"], depth: int
+    ) -> Float[Tensor, "users width"]:
+        """See `PrefixScores`."""
+        return self.scores(states, depth)
+
+
+def flops_of(scores: PrefixScores) -> Int[Tensor, " users"] | None:
+    """See `CountedScores.flops`; None for scores that do not tell."""
+    return scores.flops() if isinstance(scores, CountedScores) else None
 
 
 @runtime_checkable
@@ -40,22 +63,6 @@ class PrefixScorer(Protocol):
             root: what the model says at the root, width 1.
             context: the encoded histories.
             scope: the items that may be returned.
-        """
-        ...
-
-
-@runtime_checkable
-class CountedScorer(PrefixScorer, Protocol):
-    """A prefix scorer that tells what its matrix products take, so that searches can."""
-
-    def flops(
-        self, histories: HistoryBatch, scored: Int[Tensor, " users"]
-    ) -> Int[Tensor, " users"] | None:
-        """Of reading the histories and of scoring so many prefixes; None where it is not known.
-
-        Args:
-            histories: the past items.
-            scored: prefixes, of all depths together.
         """
         ...
 
@@ -108,13 +115,6 @@ class Guidance:
                 "codes; give one weight, or one per level."
             )
         return self.scorer.begin(histories, root, context, scope)
-
-    def flops(
-        self, histories: HistoryBatch, scored: Int[Tensor, " users"]
-    ) -> Int[Tensor, " users"] | None:
-        """See `CountedScorer.flops`; None for a scorer that is none."""
-        scorer = self.scorer
-        return scorer.flops(histories, scored) if isinstance(scorer, CountedScorer) else None
 
     @property
     def score_kind(self) -> str:

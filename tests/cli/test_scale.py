@@ -7,7 +7,7 @@ import pytest
 
 from sidestep.cli.budgets import AXES, budgeted, ceiling_of
 from sidestep.cli.scale import read_times
-from sidestep.cli.searches import WITH_BEAMS
+from sidestep.cli.search_options import WITH_BEAMS
 from sidestep.evaluation.results import read as read_lines
 
 from .commands import refused, run

@@ -12,7 +12,7 @@ from sidestep.cli.config import LARGEST
 from sidestep.cli.console import print_json, say, warn
 from sidestep.cli.options import AsJson
 from sidestep.cli.runs import RunFolder
-from sidestep.cli.searches import GUIDANCE
+from sidestep.cli.search_options import GUIDANCE
 from sidestep.files import whole_folder
 from sidestep.search.scorer import GuidanceConfig
 

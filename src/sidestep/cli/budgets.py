@@ -7,14 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from sidestep.bundle.loaded import LoadedRecommender
-from sidestep.cli.searches import (
-    NUM_BEAMS,
-    AskedSearch,
-    SearchName,
-    Value,
-    Weights,
-    can_search,
-)
+from sidestep.cli.search_options import NUM_BEAMS, SearchName, Value, Weights
+from sidestep.cli.searches import AskedSearch, can_search
 from sidestep.search.budget import Budget
 from sidestep.search.ved import ValueGuidedDecoding
 

@@ -23,7 +23,8 @@ from sidestep.cli.inputs import load_dataset, refuse_other_data, split_of
 from sidestep.cli.options import AsJson
 from sidestep.cli.reports import refuse_report_at
 from sidestep.cli.runs import RunFolder
-from sidestep.cli.searches import NUM_BEAMS, AskedSearch, SearchName
+from sidestep.cli.search_options import NUM_BEAMS, SearchName
+from sidestep.cli.searches import AskedSearch
 from sidestep.data.dataset import Dataset
 from sidestep.data.splits import Rows
 from sidestep.embedding.vectors import load_vectors

@@ -20,15 +20,15 @@ from sidestep.cli.kept_evaluations import quality_fields, refuse_for_results, sa
 from sidestep.cli.options import AsJson
 from sidestep.cli.reports import refuse_report_at, write_report
 from sidestep.cli.runs import RunFolder
-from sidestep.cli.searches import (
+from sidestep.cli.search_options import (
     NUM_BEAMS,
-    AskedSearch,
     BudgetTimes,
     Candidates,
     LikelihoodWeight,
     Search,
     SearchOptions,
 )
+from sidestep.cli.searches import AskedSearch
 from sidestep.evaluation import evaluator, results
 from sidestep.evaluation.compare import compare, rows_in_words
 from sidestep.evaluation.evaluator import Evaluation

@@ -12,7 +12,8 @@ from sidestep.bundle.loaded import LoadedRecommender
 from sidestep.cli.console import ERR
 from sidestep.cli.inputs import refuse_other_data, split_of, strategy_of
 from sidestep.cli.runs import RunFolder
-from sidestep.cli.searches import AskedSearch, weights_in_words
+from sidestep.cli.search_options import weights_in_words
+from sidestep.cli.searches import AskedSearch
 from sidestep.data.dataset import Dataset
 from sidestep.data.splits import Rows, Split
 from sidestep.evaluation import evaluator

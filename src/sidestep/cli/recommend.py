@@ -14,16 +14,16 @@ from sidestep.cli.console import OUT, print_json, say, table
 from sidestep.cli.inputs import load_dataset, read_ids
 from sidestep.cli.options import AsJson, split_names
 from sidestep.cli.runs import RunFolder
-from sidestep.cli.searches import (
+from sidestep.cli.search_options import (
     NUM_BEAMS,
     WITH_BEAMS,
-    AskedSearch,
     BudgetTimes,
     Candidates,
     LikelihoodWeight,
     Search,
     SearchOptions,
 )
+from sidestep.cli.searches import AskedSearch
 from sidestep.step import NO_ITEM
 
 

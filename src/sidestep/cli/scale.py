@@ -19,7 +19,13 @@ from sidestep.cli.kept_evaluations import kept_beside, refuse_for_results
 from sidestep.cli.options import AsJson, split_names
 from sidestep.cli.reports import refuse_report_at
 from sidestep.cli.runs import RunFolder
-from sidestep.cli.searches import NUM_BEAMS, LikelihoodWeight, SearchName, Weights, read_weights
+from sidestep.cli.search_options import (
+    NUM_BEAMS,
+    LikelihoodWeight,
+    SearchName,
+    Weights,
+    read_weights,
+)
 from sidestep.cli.sweep import Sweep
 from sidestep.evaluation.compare import rows_in_words
 from sidestep.evaluation.report.page import write_page

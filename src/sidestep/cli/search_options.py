@@ -1,0 +1,193 @@
+"""Options that ask for a search: what it is called, what may be said of it, and in which words."""
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal
+
+import typer
+
+from sidestep.cli.config import LARGEST, shown
+from sidestep.cli.plain_yaml import parse_yaml
+from sidestep.search.beam import BeamSearch
+from sidestep.search.exhaustive import ExhaustiveSearch
+from sidestep.search.guided_beam import GuidedBeamSearch
+from sidestep.search.named import settings_of
+from sidestep.search.sampling import Sampling
+from sidestep.search.scorer import GuidanceConfig
+from sidestep.search.value_beam import ValueBeamSearch
+from sidestep.search.ved import ValueGuidedDecoding
+
+SearchName = Literal[
+    "beam",
+    "item-beam",
+    "prm-beam",
+    "value-beam",
+    "ved",
+    "sampling",
+    "exhaustive",
+    "exhaustive-item",
+    "exhaustive-prm",
+]
+"""`item-beam` is guided by scores of items, of the network's own item head, of a ranker beside it
+or of both, `prm-beam` by a process reward model, `value-beam` and `ved` by a value head;
+`exhaustive`, `exhaustive-item` and `exhaustive-prm` rank every item by what the beams rank by."""
+
+NUM_BEAMS = 50
+"""Prefixes per level, unless something else is said."""
+
+GUIDANCE = GuidanceConfig()
+"""By an item head, likewise; what stands beside a network has its own."""
+
+BUDGET = 1
+"""Of value-guided decoding, likewise, in units of a beam."""
+
+WITH_BEAMS: Sequence[SearchName] = (
+    *("beam", "item-beam", "prm-beam", "value-beam", "ved", "sampling"),
+)
+_GUIDED_BEAMS: Sequence[SearchName] = ("item-beam", "prm-beam")
+CHOOSING_BEAMS: Sequence[SearchName] = (*_GUIDED_BEAMS, "value-beam")
+BY_PROCESS_REWARD: Sequence[SearchName] = ("prm-beam", "exhaustive-prm")
+BY_VALUES: Sequence[SearchName] = ("value-beam", "ved")
+BY_ITEMS: Sequence[SearchName] = ("item-beam", "exhaustive-item")
+GUIDED: Sequence[SearchName] = (*BY_ITEMS, *BY_PROCESS_REWARD, "value-beam")
+
+POLICIES: dict[SearchName, type[Any]] = {
+    "beam": BeamSearch,
+    "item-beam": GuidedBeamSearch,
+    "prm-beam": GuidedBeamSearch,
+    "value-beam": ValueBeamSearch,
+    "ved": ValueGuidedDecoding,
+    "sampling": Sampling,
+    "exhaustive": ExhaustiveSearch,
+    "exhaustive-item": ExhaustiveSearch,
+    "exhaustive-prm": ExhaustiveSearch,
+}
+
+_SAID_OTHERWISE = {
+    *("num_beams", "num_samples", "num_leaves", "candidates", "likelihood_weight", "guidance"),
+    *("budget", "gamma", "chunk_size"),
+}
+"""Settings that have options of their own, follow from the bundle, or change no result."""
+
+Value = int | float | str | None
+"""Of a setting of a search."""
+
+Weights = float | tuple[float, ...]
+"""λ of all levels, or one for each."""
+
+
+def read_weights(text: str) -> Weights:
+    """λ as it is written on the command line.
+
+    Raises:
+        ValueError: it is no number from 0, and no such numbers with commas between them, or one
+            is so large that nothing but itself would be left of a sum.
+    """
+    try:
+        weights = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        weights = ()
+    if not weights or not all(0 <= weight <= LARGEST for weight in weights):
+        raise ValueError(
+            f"--likelihood-weight {text!r:.80}: write a number from 0 to {LARGEST}, or one per "
+            "level with commas between them, such as 1,0.5,0."
+        )
+    return weights[0] if len(weights) == 1 else weights
+
+
+def enumerated(names: Sequence[str]) -> str:
+    """Names in a sentence."""
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def weights_in_words(weights: Weights) -> str:
+    """λ as `read_weights` reads it."""
+    given = weights if isinstance(weights, tuple) else (weights,)
+    return ",".join(f"{weight:g}" for weight in given)
+
+
+def settings_by_search() -> dict[SearchName, dict[str, Value]]:
+    """The settings of each search that `--search-option` names, with their defaults."""
+    return {
+        name: {
+            setting: default
+            for setting, default in settings_of(policy).items()
+            if setting not in _SAID_OTHERWISE
+        }
+        for name, policy in POLICIES.items()
+    }
+
+
+def read_search_options(options: Sequence[str]) -> dict[str, Value]:
+    """Settings of a search as they are written on the command line: NAME=VALUE, the value as YAML.
+
+    Raises:
+        ValueError: one is not written so, stands twice, or is no plain value.
+    """
+    read: dict[str, Value] = {}
+    for option in options:
+        told = f"--search-option {shown(option)}"
+        name, separator, text = option.partition("=")
+        if not separator or not name or name in read:
+            raise ValueError(f"{told}: write each once, as name=value, such as temperature=2.")
+        value = parse_yaml(text, told)
+        if not isinstance(value, int | float | str | None):
+            raise ValueError(f"{told}: a setting of a search is one value.")
+        if isinstance(value, int | float) and abs(value) > LARGEST:
+            raise ValueError(f"{told}: {shown(value)} is out of all proportion.")
+        read[name] = value
+    return read
+
+
+def options_in_words(options: Mapping[str, Value]) -> str:
+    """Settings as `read_search_options` reads them, with commas between them."""
+    words = {
+        name: "null" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+        for name, value in options.items()
+    }
+    return ",".join(f"{name}={word}" for name, word in words.items())
+
+
+def _options_help() -> str:
+    """What each kind of search lets one set."""
+    by_search = settings_by_search()
+    names: Sequence[SearchName] = ("ved", "sampling", "beam")
+    told = [f"{name}: {options_in_words(by_search[name]).replace(',', ', ')}" for name in names]
+    return f"A setting of the search, name=value; may be repeated. {'; '.join(told)}."
+
+
+Search = Annotated[
+    SearchName | None, typer.Option(help="How semantic IDs are searched; default: beam.")
+]
+Candidates = Annotated[
+    int | None,
+    typer.Option(
+        "--candidates",
+        min=1,
+        help="K+: prefixes per level that item-beam, prm-beam and value-beam choose among; "
+        f"default: {GUIDANCE.candidates_per_beam} per beam, or as the process reward model or the "
+        "value head was chosen by, or the ranker attached with.",
+    ),
+]
+LikelihoodWeight = Annotated[
+    str | None,
+    typer.Option(
+        metavar="λ[,λ...]",
+        help="Weight of log π beside what guides the search, one for all levels or one for each; 0 "
+        f"leaves it out. Default: {GUIDANCE.likelihood_weight:g}, or as the process reward model "
+        "or the value head was chosen by (its guidance.likelihood_weight), or the ranker attached "
+        "with.",
+    ),
+]
+BudgetTimes = Annotated[
+    int | None,
+    typer.Option(
+        "--budget",
+        min=1,
+        metavar="K",
+        help="Tokens that ved spends: those of a beam K times as wide as --beams; default: "
+        f"{BUDGET}.",
+    ),
+]
+SearchOptions = Annotated[
+    list[str] | None, typer.Option("--search-option", metavar="NAME=VALUE", help=_options_help())
+]

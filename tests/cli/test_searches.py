@@ -62,6 +62,22 @@ def test_every_level_may_have_a_weight_of_its_own(headed, tmp_path):
     assert "validation-item-beam-5-of-20-weight-0,0,0.5" in names
 
 
+def test_levels_may_be_left_to_likelihood_and_then_few_items_are_scored(headed, tmp_path):
+    results = tmp_path / "quality.jsonl"
+    guided = ("--search", "item-beam", "--beams", 2, "--results", results)
+    for candidates in ("4,4,4", "none,4,4", "2,4,4"):
+        measured(headed, *guided, "--candidates", candidates)
+    all_levels, later_levels, same = read_lines(results)
+    assert all_levels.setting.k_plus == (4, 4, 4)
+    assert later_levels.setting.k_plus == (None, 4, 4)
+    # Of as many candidates as beams there is nothing to choose: that is the plain first level.
+    assert later_levels.metrics == pytest.approx(same.metrics)
+    assert later_levels.scored_per_user < same.scored_per_user
+    assert later_levels.flops_per_user < same.flops_per_user
+    names = {path.name for path in (headed / "evaluations").iterdir()}
+    assert "validation-item-beam-2-of-none,4,4-weight-1" in names
+
+
 def test_recommend_is_guided_too(headed):
     asked = ("recommend", headed, "--history", "item-1,item-2", "-k", 3, "--json")
     guided = json.loads(run(*asked, "--search", "item-beam", "--likelihood-weight", 0))
@@ -111,7 +127,14 @@ def test_what_is_sampled_depends_on_how_and_is_told_in_results(shop, tmp_path):
         (("--search", "item-beam", "--likelihood-weight", "nan"), "'nan': write a number from 0"),
         (("--search", "item-beam", "--likelihood-weight", "1e30"), "number from 0 to 1000000000"),
         (("--beams", 10**20), f"--beams {10**20}: out of all proportion"),
-        (("--search", "item-beam", "--candidates", 10**20), "out of all proportion; at most"),
+        (("--search", "item-beam", "--candidates", 10**20), "number from 1 to 1000000000"),
+        (("--search", "item-beam", "--candidates", "none,x"), "'none,x': write a number from 1"),
+        (("--search", "item-beam", "--candidates", "0,60,60"), "'0,60,60': write a number from 1"),
+        (("--search", "item-beam", "--candidates", "none,none"), "nothing is left to guide; that"),
+        (
+            ("--search", "item-beam", "--candidates", "60,60"),
+            "candidates has 2 entries, but semantic IDs have 3 codes",
+        ),
         (("--search", "ved", "--budget", 10**20), f"--budget {10**20}: out of all proportion"),
         (("--search", "sampling", "--search-option", "temperature=nan"), "is no finite number"),
         (

@@ -94,6 +94,37 @@ def read_weights(text: str) -> Weights:
     return weights[0] if len(weights) == 1 else weights
 
 
+CandidatesPerLevel = int | tuple[int | None, ...]
+"""K+ of all levels, or one for each, None where likelihood alone decides."""
+
+
+def read_candidates(text: str) -> CandidatesPerLevel:
+    """K+ as it is written on the command line.
+
+    Raises:
+        ValueError: it is no number from 1, and no such numbers or `none` with commas between them.
+    """
+    parts = text.split(",")
+    if not all(
+        (part.isdecimal() and 1 <= int(part) <= LARGEST) or part == "none" for part in parts
+    ):
+        raise ValueError(
+            f"--candidates {text!r:.80}: write a number from 1 to {LARGEST}, or one per level with "
+            "commas between them, and none where likelihood alone is to decide, such as "
+            "none,200,200."
+        )
+    if set(parts) == {"none"}:
+        raise ValueError(f"--candidates {text}: nothing is left to guide; that is the search beam.")
+    numbers = tuple(None if part == "none" else int(part) for part in parts)
+    return numbers[0] if len(numbers) == 1 and numbers[0] is not None else numbers
+
+
+def candidates_in_words(candidates: CandidatesPerLevel) -> str:
+    """K+ as `read_candidates` reads it."""
+    given = candidates if isinstance(candidates, tuple) else (candidates,)
+    return ",".join("none" if number is None else str(number) for number in given)
+
+
 def enumerated(names: Sequence[str]) -> str:
     """Names in a sentence."""
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
@@ -159,12 +190,14 @@ Search = Annotated[
     SearchName | None, typer.Option(help="How semantic IDs are searched; default: beam.")
 ]
 Candidates = Annotated[
-    int | None,
+    str | None,
     typer.Option(
         "--candidates",
-        min=1,
-        help="K+: prefixes per level that item-beam, prm-beam and value-beam choose among; "
-        f"default: {GUIDANCE.candidates_per_beam} per beam, or as the process reward model or the "
+        metavar="K+[,K+...]",
+        help="K+: prefixes per level that item-beam, prm-beam and value-beam choose among, one for "
+        "all levels or one for each; none,200,200 leaves the first level to likelihood, after "
+        "which item-beam scores no more of a large catalog than the items below what is left. "
+        f"Default: {GUIDANCE.candidates_per_beam} per beam, or as the process reward model or the "
         "value head was chosen by, or the ranker attached with.",
     ),
 ]

@@ -17,11 +17,14 @@ from sidestep.cli.search_options import (
     NUM_BEAMS,
     POLICIES,
     WITH_BEAMS,
+    CandidatesPerLevel,
     SearchName,
     Value,
     Weights,
+    candidates_in_words,
     enumerated,
     options_in_words,
+    read_candidates,
     read_search_options,
     read_weights,
     settings_by_search,
@@ -30,6 +33,7 @@ from sidestep.cli.search_options import (
 from sidestep.model.transformer import Transformer
 from sidestep.search.budget import Budget
 from sidestep.search.item_support import ItemSupport
+from sidestep.search.live_item_support import LiveItemSupport
 from sidestep.search.named import checked_settings
 from sidestep.search.policy import SearchPolicy
 from sidestep.search.process_reward import ProcessReward
@@ -42,7 +46,7 @@ class AskedSearch:
     """A search as somebody asked for it; None where nothing was said.
 
     beams: prefixes kept per level.
-    candidates: K+, prefixes per level that are scored.
+    candidates: K+, prefixes per level that are scored, of all levels or one for each.
     likelihood_weight: λ of y + λ · log π.
     budget: k, tokens in units of a beam.
     options: further settings of the policy, see `read_search_options`.
@@ -50,13 +54,13 @@ class AskedSearch:
 
     name: SearchName | None = None
     beams: int | None = None
-    candidates: int | None = None
+    candidates: CandidatesPerLevel | None = None
     likelihood_weight: Weights | None = None
     budget: int | None = None
     options: Mapping[str, Value] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        sizes = {"--beams": self.beams, "--candidates": self.candidates, "--budget": self.budget}
+        sizes = {"--beams": self.beams, "--budget": self.budget}
         for option, size in sizes.items():
             if size is not None and size > LARGEST:
                 raise ValueError(f"{option} {size}: out of all proportion; at most {LARGEST}.")
@@ -66,7 +70,7 @@ class AskedSearch:
         name: SearchName | None,
         *,
         beams: int | None,
-        candidates: int | None,
+        candidates: str | None,
         likelihood_weight: str | None,
         budget: int | None,
         options: Sequence[str] | None,
@@ -80,7 +84,7 @@ class AskedSearch:
         return AskedSearch(
             name=name,
             beams=beams,
-            candidates=candidates,
+            candidates=None if candidates is None else read_candidates(candidates),
             likelihood_weight=weights,
             budget=budget,
             options=read_search_options(options or ()),
@@ -96,7 +100,9 @@ class AskedSearch:
         given = {
             "--search": self.name,
             "--beams": self.beams,
-            "--candidates": self.candidates,
+            "--candidates": None
+            if self.candidates is None
+            else candidates_in_words(self.candidates),
             "--likelihood-weight": None
             if self.likelihood_weight is None
             else weights_in_words(self.likelihood_weight),
@@ -179,6 +185,11 @@ class AskedSearch:
         return self.beams or NUM_BEAMS
 
     @property
+    def _spares_first_level(self) -> bool:
+        """Whether nothing is scored below which the whole catalog is."""
+        return isinstance(self.candidates, tuple) and self.candidates[0] is None
+
+    @property
     def _budget(self) -> int:
         return self.budget or BUDGET
 
@@ -199,6 +210,7 @@ class AskedSearch:
         if self.chosen in CHOOSING_BEAMS:
             settings["candidates"] = self._candidates(loaded)
         if self.chosen == "value-beam":
+            self._refuse_one_per_level(settings["candidates"])
             settings["likelihood_weight"] = self._one_weight(loaded)
         elif self.chosen in GUIDED:
             settings["guidance"] = self._guidance(loaded)
@@ -221,7 +233,14 @@ class AskedSearch:
         }
         return options_in_words(told) or None
 
-    def _candidates(self, loaded: LoadedRecommender) -> int:
+    def _refuse_one_per_level(self, candidates: CandidatesPerLevel) -> None:
+        if isinstance(candidates, tuple):
+            raise ValueError(
+                f"--candidates {candidates_in_words(candidates)}: the search {self.chosen} has one "
+                "K+ for all levels; write one number."
+            )
+
+    def _candidates(self, loaded: LoadedRecommender) -> CandidatesPerLevel:
         return self.candidates or self._defaults(loaded).candidates_per_beam * self._beams
 
     def _weight(self, loaded: LoadedRecommender) -> Weights:
@@ -258,6 +277,8 @@ class AskedSearch:
             return ProcessReward(network=loaded.process_reward)
         head, ranker = _item_head(loaded), loaded.item_ranker
         if ranker is None or loaded.ranker_use is None:
+            if head is not None and self._spares_first_level:
+                return LiveItemSupport(head=head)
             return ItemSupport(head=head)
         return ItemSupport(head=head, ranker=ranker, ranker_weight=loaded.ranker_use.weight)
 

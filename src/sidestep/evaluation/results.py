@@ -72,6 +72,7 @@ STRATEGY = r"^(given|global-time@-?\d+,-?\d+,[a-z]+)$"
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Weight = Annotated[float, Field(ge=0)]
+Number = Annotated[int, Field(ge=1)]
 SplitName = Literal["validation", "test"]
 
 
@@ -95,8 +96,9 @@ class Setting(BaseModel):
     beams: int | None = Field(ge=1)
     """Prefixes kept per level."""
 
-    k_plus: int | None = Field(ge=1)
-    """Prefixes per level that a scorer sees before they are cut to `beams`."""
+    k_plus: Number | tuple[Number | None, ...] | None
+    """Prefixes per level that a scorer sees before they are cut to `beams`, of all levels or one
+    for each; None at levels that it does not see, and where there is no scorer."""
 
     likelihood_weight: Weight | tuple[Weight, ...] | None = Field(
         default=None, exclude_if=lambda value: value is None

@@ -71,6 +71,20 @@ def test_two_sasrecs_are_a_row_of_their_own(sasrec, tmp_path):
     assert line.metrics == measured(sasrec)["metrics"]
 
 
+def test_whatever_tells_of_searches_tells_of_the_ranker(guided, tmp_path):
+    few = ("--users", 5, "--json")
+    grown = ("scale", guided, "--times", "1,2", "--beams", 4, "--report", tmp_path / "page.html")
+    scaled = json.loads(run(*grown, *few, "--searches", "beam,item-beam"))
+    assert [point["search"] for point in scaled["points"]] == [
+        *("beam", "beam"),
+        *("item-beam+sasrec", "item-beam+sasrec"),
+    ]
+    ceilings = {name: point["search"] for name, point in scaled["ceilings"].items()}
+    assert ceilings == {"beam": "exhaustive", "item-beam+sasrec": "exhaustive-item+sasrec"}
+    looked = json.loads(run("diagnose", guided, "--beams", 4, "--set-size", 4, *few))
+    assert "item-beam+sasrec" in {search["name"] for search in looked[0]["searches"]}
+
+
 def test_a_report_shows_the_run_that_was_attached_to(guided, tmp_path):
     page = tmp_path / "page.html"
     run("evaluate", guided, "--search", "item-beam", "--beams", 10, "--report", page)

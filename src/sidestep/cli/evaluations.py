@@ -110,7 +110,7 @@ def plan_evaluation(
     return Planned(
         rows=rows,
         split=asked.split,
-        method=asked.method or _method(loaded, asked),
+        method=asked.method or asked.search.method(loaded),
         setting=_setting(loaded, asked, users, catalog_name, strategy_of(split)),
     )
 
@@ -154,11 +154,6 @@ def _refuse_unused(loaded: LoadedRecommender, asked: Asked) -> None:
             f"--codes {asked.codes}: this run is {loaded.kind}, which has no semantic IDs; leave "
             "the option out."
         )
-
-
-def _method(loaded: LoadedRecommender, asked: Asked) -> str:
-    name = asked.search.chosen if loaded.is_searched else loaded.kind
-    return name if asked.search.ranker_weight(loaded) is None else f"{name}+sasrec"
 
 
 def _setting(

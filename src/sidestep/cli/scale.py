@@ -26,6 +26,7 @@ from sidestep.cli.search_options import (
     Weights,
     read_weights,
 )
+from sidestep.cli.searches import AskedSearch
 from sidestep.cli.sweep import Sweep
 from sidestep.evaluation.compare import rows_in_words
 from sidestep.evaluation.report.page import write_page
@@ -138,7 +139,10 @@ def scale(
         return
     scaling = Scaling(
         points=[sweep.point(search) for search in grown],
-        ceilings={name: sweep.point(search) for name, search in ceilings.items()},
+        ceilings={
+            AskedSearch(name=name).method(loaded): sweep.point(search)
+            for name, search in ceilings.items()
+        },
     )
     if results_file is not None:
         sweep.append_to(results_file)

@@ -145,7 +145,7 @@ class AskedSearch:
         if missing is not None:
             raise ValueError(f"the search {self.chosen} {missing}")
         settings = {**self._settings(loaded, num_leaves=num_leaves), **self._options()}
-        made: SearchPolicy = POLICIES[self.chosen](name=self.chosen, **settings)
+        made: SearchPolicy = POLICIES[self.chosen](name=self.method(loaded), **settings)
         if isinstance(made, ValueGuidedDecoding):
             self._refuse_small_budget(made, loaded.catalog.trie.num_levels)
         return made
@@ -162,6 +162,11 @@ class AskedSearch:
             "search_options": self._told_options() if name else None,
             "ranker": self.ranker_weight(loaded),
         }
+
+    def method(self, loaded: LoadedRecommender) -> str:
+        """What tables call it: the search, or what scores all items, and what is beside it."""
+        name = self.chosen if loaded.is_searched else loaded.kind
+        return name if self.ranker_weight(loaded) is None else f"{name}+sasrec"
 
     def ranker_weight(self, loaded: LoadedRecommender) -> float | None:
         """Of the ranker's scores, where they decide anything."""

@@ -54,7 +54,7 @@ class Sweep:
     def point(self, search: BudgetedSearch) -> ScalingPoint:
         """A search measured, now or before."""
         file = self.kept(search)
-        name = search.asked.chosen
+        name = search.asked.method(self.loaded)
         if file is None:
             asked = replace(self.asked, search=search.asked)
             with evaluation_bar(f"{name}, {search.words}") as progress:

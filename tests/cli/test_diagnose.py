@@ -53,6 +53,18 @@ def test_a_run_is_diagnosed_in_numbers_that_agree_with_its_evaluation(shop, head
         assert 0 < of["best_cosine"]["mean"] <= 1 + 1e-6
 
 
+def test_every_level_may_have_a_weight_of_its_own(headed):
+    weights = ("--likelihood-weight", "0.5,0,2")
+    [found] = diagnosed(headed, "--users", "all", "--beams", 10, *weights)
+    guided = ("--search", "item-beam", "--beams", 10, *weights)
+    metrics = json.loads(run("evaluate", headed, *guided, "--json"))["metrics"]
+    for at in found["searches"][1]["depths"]:
+        assert at["recalled"]["mean"] == pytest.approx(metrics[f"HRecall@{at['depth']}@50"])
+    [usual] = diagnosed(headed, "--users", "all", "--beams", 10)
+    assert usual["searches"][0] == found["searches"][0]
+    assert usual["searches"][1] != found["searches"][1]
+
+
 def test_the_oracle_is_the_exhaustive_search(headed):
     [found] = diagnosed(headed, "--users", "all", "--prefixes", "all")
     scores = found["prefixes"]["scores"]
@@ -109,3 +121,4 @@ def test_what_cannot_be_diagnosed_is_refused(shop, headed, tmp_path):
     assert "searches nothing" in refused("diagnose", tmp_path / "popularity")
     assert "'some': write 'all'" in refused("diagnose", headed, "--prefixes", "some")
     assert "at least num_beams" in refused("diagnose", headed, "--candidates", 9)
+    assert "likelihood alone" in refused("diagnose", shop / "beam", "--likelihood-weight", 1)

@@ -1,0 +1,248 @@
+"""A run under diagnosis: its scores of prefixes, its searches, and one user's search trees."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from sidestep.bundle.folder import load
+from sidestep.bundle.loaded import LoadedRecommender
+from sidestep.cli.budgets import AXES, searches_of
+from sidestep.cli.evaluations import evaluated_rows, evaluation_bar
+from sidestep.cli.inputs import load_dataset, refuse_other_data, split_of
+from sidestep.cli.runs import RunFolder
+from sidestep.cli.search_options import SearchName, Weights
+from sidestep.cli.searches import AskedSearch
+from sidestep.data.dataset import Dataset
+from sidestep.data.splits import Rows
+from sidestep.embedding.vectors import load_vectors
+from sidestep.evaluation.diagnosis import Diagnosis
+from sidestep.evaluation.prefix_judge import PrefixSettings
+from sidestep.evaluation.prefix_quality import prefix_quality
+from sidestep.evaluation.report.drawing import Drawing
+from sidestep.evaluation.report.tree import tree_drawing
+from sidestep.evaluation.results import SplitName
+from sidestep.evaluation.search_quality import SearchQuality, search_quality
+from sidestep.evaluation.search_tree import search_tree
+from sidestep.model.value_head import ValuedModel
+from sidestep.recommender import GenerativeRecommender
+from sidestep.search.guided_beam import GuidedBeamSearch
+from sidestep.search.policy import Scope, SearchPolicy
+from sidestep.search.proposals import plain_beam
+from sidestep.search.sampling import Sampling
+from sidestep.search.scorer import Guidance
+from sidestep.step import StepModel
+
+_BUDGET = 4  # of value-guided decoding, the largest of V-STAR
+_WARM_WIDTH = 8
+_PATHS_PER_ROUND = 8  # one by one would take most of the time of a diagnosis
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """How to look behind the lists of runs.
+
+    num_users: so many fixed random rows; None for all.
+    settings: of what scores of prefixes are held against, and of the searches.
+    weight: λ of the searches that weigh log π; None is the default of each.
+    vectors: of the items, by whose cosine candidates are rewarded; None knows no reward.
+    """
+
+    split: SplitName
+    num_users: int | None
+    settings: PrefixSettings
+    weight: Weights | None
+    vectors: Path | None
+    batch_size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiagnosedRun:
+    """A run that searches, and all rows of the split that it is judged by."""
+
+    path: Path
+    data: Dataset
+    rows: Rows
+    loaded: LoadedRecommender
+    recommender: GenerativeRecommender
+
+    @staticmethod
+    def open(path: Path, dataset: Path | None, split: SplitName) -> "DiagnosedRun":
+        """A run's bundle and dataset, its own if none is named.
+
+        Raises:
+            ValueError: it does not search, or was trained on another dataset.
+        """
+        folder = RunFolder(path)
+        data = load_dataset(dataset or Path(folder.info().dataset))
+        loaded = load(folder.path)
+        refuse_other_data(loaded, data)
+        recommender = loaded.recommender()
+        if not isinstance(recommender, GenerativeRecommender):
+            raise ValueError(
+                f"{path}: this run is {loaded.kind}, which scores every item and searches nothing; "
+                "name runs that write semantic IDs."
+            )
+        rows, _ = evaluated_rows(split_of(data), split, None)
+        return DiagnosedRun(path=path, data=data, rows=rows, loaded=loaded, recommender=recommender)
+
+    @property
+    def scope(self) -> Scope:
+        """What it may recommend."""
+        return Scope(trie=self.recommender.trie, available=self.recommender.available)
+
+    @property
+    def model(self) -> StepModel[Any]:
+        """The policy, with its values where the bundle has a value head."""
+        if self.loaded.value_head is None:
+            return self.recommender.model
+        return ValuedModel(self.recommender.model, self.loaded.value_head)
+
+    def searches(self, look: Look) -> list[SearchPolicy]:
+        """All that the run has the parts for, but for the one that only draws.
+
+        Raises:
+            ValueError: one has no use for the weights.
+        """
+        names = [name for name in searches_of(self.loaded) if name != "sampling"]
+        return [self._search(name, look, look.settings.num_beams) for name in names]
+
+    def refuse_unused(self, look: Look) -> None:
+        """Raises a `ValueError` for weights that a search has no use for, or that none reads."""
+        self.searches(look)
+        if look.weight is not None and not any(
+            AXES[name].has_weight for name in searches_of(self.loaded)
+        ):
+            raise ValueError(
+                f"--likelihood-weight: {self.path} has searches by likelihood alone; leave it out."
+            )
+
+    def diagnosis(self, look: Look) -> Diagnosis:
+        """What its scores of prefixes are worth, and where its searches lose the target."""
+        embeddings = None
+        if look.vectors is not None:
+            item_ids = self.data.items.item_ids
+            embeddings = torch.from_numpy(load_vectors(look.vectors, item_ids=item_ids))
+        rows, _ = evaluated_rows(split_of(self.data), look.split, look.num_users)
+        searches = self.searches(look)
+        # As wide as the pools are large.
+        sets = [
+            self._search(name, look, look.settings.pool_size) for name in searches_of(self.loaded)
+        ]
+        guided = [search.guidance for search in searches if isinstance(search, GuidedBeamSearch)]
+        with evaluation_bar(f"{self.path.name}: scores of prefixes") as progress:
+            prefixes = prefix_quality(
+                self.model,
+                rows,
+                self.scope,
+                guidances=_guidances(guided[1:]),  # the first one is likelihood itself
+                settings=look.settings,
+                embeddings=embeddings,
+                batch_size=look.batch_size,
+                max_history=self.loaded.max_history,
+                progress=progress,
+            )
+
+        def watched(title: str, policies: Sequence[SearchPolicy]) -> tuple[SearchQuality, ...]:
+            return self._watched(title, rows, policies, embeddings, look.batch_size)
+
+        return Diagnosis(
+            run=str(self.path),
+            dataset=self.data.name,
+            split=look.split,
+            prefixes=prefixes,
+            searches=watched("searches", searches),
+            candidate_sets=watched("candidate sets", sets),
+        )
+
+    def row_of(self, user: str | None, seed: int) -> int:
+        """The last row of a user, or some row.
+
+        Raises:
+            KeyError: there is no row of the user.
+        """
+        user_ids = self.rows.histories.user_ids
+        if user is None:
+            return int(np.random.default_rng(seed).integers(len(user_ids)))
+        if user not in user_ids:
+            raise KeyError(
+                f"--user {user}: no such user in these rows of {self.data.name}; the first is "
+                f"{user_ids[0]!r}."
+            )
+        return len(user_ids) - 1 - user_ids[::-1].index(user)
+
+    def trees(self, row: int, look: Look, *, label: str) -> list[Drawing]:
+        """The search trees of a row, one per search.
+
+        Args:
+            row: of the split.
+            look: how its searches are set.
+            label: of the run, where there are others; may be empty.
+        """
+        catalog, trie = self.loaded.catalog, self.scope.trie
+        words = catalog.ids_of if catalog.texts is None else catalog.titles_of
+        shown = self.rows.cut(self.loaded.max_history)
+        history = shown.batch(np.array([row])).to(trie.device)
+        target = int(self.rows.targets[row])
+
+        def leaf_in_words(leaf: int) -> str:
+            items = trie.items(torch.tensor([[leaf]], device=trie.device)).flatten()
+            titles = words(items.cpu().numpy())
+            return titles[0] if len(titles) == 1 else f"{titles[0]} and {len(titles) - 1} more"
+
+        return [
+            tree_drawing(
+                search_tree(policy, self.model, history, self.scope, target=target),
+                leaf_in_words,
+                title=f"{label}: {policy.name}" if label else policy.name,
+            )
+            for policy in self.searches(look)
+        ]
+
+    def _search(self, name: SearchName, look: Look, beams: int) -> SearchPolicy:
+        """A search of so many beams, with candidates in proportion."""
+        candidates = look.settings.candidates * beams // look.settings.num_beams
+        if name == "beam":
+            return plain_beam(num_beams=beams, candidates=candidates)
+        if name == "sampling":
+            return Sampling(num_samples=beams, seed=look.settings.seed)
+        weight = look.weight if AXES[name].has_weight else None
+        asked = AskedSearch(name=name, beams=beams, candidates=candidates, likelihood_weight=weight)
+        if name == "ved":
+            options = {"warm_width": min(_WARM_WIDTH, beams), "paths_per_round": _PATHS_PER_ROUND}
+            asked = AskedSearch(name=name, beams=beams, budget=_BUDGET, options=options)
+        policy = asked.policy(self.loaded, num_leaves=beams)
+        assert policy is not None, "the run searches"
+        return policy
+
+    def _watched(
+        self,
+        title: str,
+        rows: Rows,
+        searches: Sequence[SearchPolicy],
+        embeddings: Float[Tensor, "items dim"] | None,
+        batch_size: int,
+    ) -> tuple[SearchQuality, ...]:
+        with evaluation_bar(f"{self.path.name}: {title}") as progress:
+            return search_quality(
+                self.model,
+                rows,
+                self.scope,
+                searches,
+                embeddings=embeddings,
+                batch_size=batch_size,
+                max_history=self.loaded.max_history,
+                progress=progress,
+            )
+
+
+def _guidances(used: Sequence[Guidance]) -> dict[str, Guidance]:
+    """What guides searches, each scorer alone and as it is mixed, by the names of the scores."""
+    alone = [replace(guidance, likelihood_weight=0.0) for guidance in used]
+    pairs = zip(alone, used, strict=True)
+    return {guidance.score_kind: guidance for pair in pairs for guidance in pair}

@@ -133,20 +133,22 @@ RECIPES = {
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES.keys())
 def test_every_algorithm_climbs_to_the_known_optimum(tmp_path, recipe):
     """A bandit of six items: the reward is known, and so is the answer that has all of it."""
-    objective = an_objective(**{"rollouts": {"search": "beam", "num_beams": 6}, **recipe})
-    before = first_choices(objective.policy)
+    # Without dropout and with all windows in a step, other initial weights arrive there, too.
+    policy = a_policy(dropout=0.0)
+    objective = an_objective(policy, **{"rollouts": {"search": "beam", "num_beams": 6}, **recipe})
+    before = first_choices(policy)
     assert before != [1, 2, 3, 4, 5, 0]
     is_slow = recipe.get("kl_weight") == CAUTIOUS["kl_weight"]
     config = TrainingConfig(
-        epochs=120 if is_slow else 40,
-        batch_size=12,
+        epochs=200 if is_slow else 100,
+        batch_size=24,
         learning_rate=0.01 if is_slow else 0.03,
         weight_decay=0.0,
         device="cpu",
         log_every=2,
     )
     train(objective, windows_of(), config, folder=tmp_path, seed=0)
-    assert first_choices(objective.policy) == [1, 2, 3, 4, 5, 0]
+    assert first_choices(policy) == [1, 2, 3, 4, 5, 0]
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     steps = [line["parts"] for line in lines if line["kind"] == "step"]
     assert steps[-1]["target_log_prob"] > steps[0]["target_log_prob"]

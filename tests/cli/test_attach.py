@@ -57,6 +57,8 @@ def test_wide_enough_it_ranks_as_the_exhaustive_product(shop, guided):
     width = len(Dataset.load(shop / "dataset").items)
     wide = measured(guided, "--search", "item-beam", "--beams", width, "--candidates", width)
     ceiling = measured(guided, "--search", "exhaustive-item")
+    later = ("--beams", width, "--candidates", f"none,{width},{width}")
+    assert measured(guided, "--search", "item-beam", *later)["metrics"] == wide["metrics"]
     for name in ("HR@1", "HR@10", "NDCG@10"):
         assert wide["metrics"][name] == pytest.approx(ceiling["metrics"][name], abs=1e-6)
 

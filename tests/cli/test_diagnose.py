@@ -61,6 +61,7 @@ def test_every_level_may_have_a_weight_of_its_own(headed):
     for at in found["searches"][1]["depths"]:
         assert at["recalled"]["mean"] == pytest.approx(metrics[f"HRecall@{at['depth']}@50"])
     [usual] = diagnosed(headed, "--users", "all", "--beams", 10)
+    assert (found["likelihood_weight"], usual["likelihood_weight"]) == ([0.5, 0, 2], None)
     assert usual["searches"][0] == found["searches"][0]
     assert usual["searches"][1] != found["searches"][1]
 
@@ -121,4 +122,6 @@ def test_what_cannot_be_diagnosed_is_refused(shop, headed, tmp_path):
     assert "searches nothing" in refused("diagnose", tmp_path / "popularity")
     assert "'some': write 'all'" in refused("diagnose", headed, "--prefixes", "some")
     assert "at least num_beams" in refused("diagnose", headed, "--candidates", 9)
+    weights = ("--likelihood-weight", "1,0.5")
     assert "likelihood alone" in refused("diagnose", shop / "beam", "--likelihood-weight", 1)
+    assert "2 values, but semantic IDs have 3" in refused("diagnose", headed, *weights)

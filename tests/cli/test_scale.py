@@ -166,6 +166,8 @@ def test_multiples_ascend():
         (("--split", "test", "--results", "x.jsonl"), "only the setting that validation chose"),
         (("--users", "0"), "--users '0'"),
         (("--times", f"1,{10**20}"), "out of all proportion; at most"),
+        (("--searches", "item-beam", "--times", f"1,{10**20}"), "--candidates 5000"),
+        (("--likelihood-weight", "1,0.5"), "2 values, but semantic IDs have 3 codes"),
     ],
 )
 def test_sweeps_that_mean_nothing_are_refused(headed, options, words):

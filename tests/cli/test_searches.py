@@ -65,11 +65,12 @@ def test_every_level_may_have_a_weight_of_its_own(headed, tmp_path):
 def test_levels_may_be_left_to_likelihood_and_then_few_items_are_scored(headed, tmp_path):
     results = tmp_path / "quality.jsonl"
     guided = ("--search", "item-beam", "--beams", 2, "--results", results)
-    for candidates in ("4,4,4", "none,4,4", "2,4,4"):
+    for candidates in ("4,4,4", "none,4,4", "2, 4, 4", "4,none,4"):
         measured(headed, *guided, "--candidates", candidates)
-    all_levels, later_levels, same = read_lines(results)
+    all_levels, later_levels, same, outer = read_lines(results)
     assert all_levels.setting.k_plus == (4, 4, 4)
     assert later_levels.setting.k_plus == (None, 4, 4)
+    assert outer.setting.k_plus == (4, None, 4)
     # Of as many candidates as beams there is nothing to choose: that is the plain first level.
     assert later_levels.metrics == pytest.approx(same.metrics)
     assert later_levels.scored_per_user < same.scored_per_user
@@ -128,18 +129,19 @@ def test_what_is_sampled_depends_on_how_and_is_told_in_results(shop, tmp_path):
         (("--search", "item-beam", "--likelihood-weight", "1e30"), "number from 0 to 1000000000"),
         (("--beams", 10**20), f"--beams {10**20}: out of all proportion"),
         (("--search", "item-beam", "--candidates", 10**20), "number from 1 to 1000000000"),
+        (("--search", "item-beam", "--candidates", "9" * 5000), "number from 1 to 1000000000"),
         (("--search", "item-beam", "--candidates", "none,x"), "'none,x': write a number from 1"),
         (("--search", "item-beam", "--candidates", "0,60,60"), "'0,60,60': write a number from 1"),
         (("--search", "item-beam", "--candidates", "none,none"), "nothing is left to guide; that"),
         (
             ("--search", "item-beam", "--candidates", "60,60"),
-            "candidates has 2 entries, but semantic IDs have 3 codes",
+            "--candidates 60,60: 2 values, but semantic IDs have 3 codes; write one, or",
         ),
         (("--search", "ved", "--budget", 10**20), f"--budget {10**20}: out of all proportion"),
         (("--search", "sampling", "--search-option", "temperature=nan"), "is no finite number"),
         (
             ("--search", "item-beam", "--likelihood-weight", "1,0.5"),
-            "likelihood_weight has 2 entries, but semantic IDs have 3 codes",
+            "--likelihood-weight 1,0.5: 2 values, but semantic IDs have 3 codes; write one, or",
         ),
         (("--search", "item-beam", "--candidates", 9), "at least num_beams, got 9 for 50"),
         (("--search", "sampling", "--budget", 2), "--budget 2: the search sampling has no use for"),
@@ -169,7 +171,7 @@ def test_what_is_sampled_depends_on_how_and_is_told_in_results(shop, tmp_path):
     ],
 )
 def test_options_without_use_are_refused(headed, options, words):
-    assert words in refused("evaluate", headed, *options)
+    assert words in refused("evaluate", headed, *options, "--dry-run")
 
 
 def test_a_network_without_an_item_head_guides_nothing(shop):

@@ -176,6 +176,7 @@ def test_a_bundle_without_one_has_no_values(shop, search):
             "which is 8 now, --beams or --budget",
         ),
         (("--search", "value-beam", "--likelihood-weight", "1,0"), "has one weight for all levels"),
+        (("--search", "value-beam", "--candidates", "60,60,60"), "has one K+ for all levels"),
         (
             ("--search", "value-beam", "--budget", 2),
             "the search value-beam has no use for it, only",

@@ -152,6 +152,18 @@ def test_what_is_scored_and_what_it_takes_are_counted(catalog, num_beams, more):
     assert oracle.flops.tolist() == (100 + 7 * inner + 1000 + 10 * oracle.scored).tolist()
 
 
+def test_nothing_is_asked_of_what_is_out_of_scope():
+    ids, sizes = np.array([[0, 0], [0, 1], [1, 0], [1, 1]]), (2, 2)
+    trie, model, histories = Trie.build(ids, sizes), CountedTable(sizes), histories_of(5, 2)
+    available = trie.availability(torch.tensor([True, False, True, True]))
+    guidance = Guidance(scorer=CountedStateTable())
+    policy = GuidedBeamSearch(guidance=guidance, num_beams=2, candidates=4)
+    answer = policy.search(model, histories, Scope(trie=trie, available=available))
+    assert answer.scored.tolist() == [2 + 3, 2 + 3]
+    inner = answer.tokens - 1
+    assert answer.flops.tolist() == (100 + 7 * inner + 1000 + 10 * answer.scored).tolist()
+
+
 def test_a_plain_search_scores_nothing_and_a_scorer_that_tells_no_cost_leaves_it_unknown():
     trie, model = Trie.build(np.array([[0, 0], [1, 1]]), (2, 2)), CountedTable((2, 2))
     histories, scope = histories_of(1), Scope(trie=trie)

@@ -8,6 +8,7 @@ from sidestep.data.windows import WindowBatch
 from sidestep.model.process_reward import ProcessRewardConfig, ProcessRewardModel
 from sidestep.model.transformer import Transformer, TransformerConfig
 from sidestep.recommender import GenerativeRecommender
+from sidestep.search.beam import BeamSearch
 from sidestep.search.guided_beam import GuidedBeamSearch
 from sidestep.search.policy import Scope
 from sidestep.search.process_reward import ProcessReward
@@ -70,6 +71,19 @@ def test_the_loss_is_what_the_search_will_see_at_every_target_and_depth():
     assert float(loss.loss.detach()) == pytest.approx(total / 4, abs=1e-5)
     assert float(loss.parts["prefix_1"] + loss.parts["prefix_2"]) == pytest.approx(total / 4, 1e-4)
     assert 0 <= float(loss.parts["auc_2"]) <= 1
+
+
+def test_a_search_takes_its_beam_the_reading_of_histories_and_every_score():
+    scored_by = objective_of()
+    histories = HistoryBatch(items=BATCH.items, lengths=BATCH.lengths)
+    scope, backbone = Scope(trie=TRIE), scored_by.backbone.eval()
+    guidance = Guidance(scorer=ProcessReward(network=scored_by.network))
+    policy = GuidedBeamSearch(guidance=guidance, num_beams=2, candidates=3)
+    guided = policy.search(backbone, histories, scope)
+    plain = BeamSearch(num_beams=2).search(backbone, histories, scope)
+    assert len(set(histories.lengths.tolist())) > 1
+    more = scored_by.network.flops(histories.lengths + 1, guided.scored)
+    assert guided.flops.tolist() == (plain.flops + more).tolist()
 
 
 @pytest.mark.parametrize(("num_negatives", "beam_negatives"), [(1, 4), (64, 2), (64, 4)])

@@ -3,7 +3,7 @@
 The one place that a new search joins to be swept by `sidestep scale`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from sidestep.bundle.loaded import LoadedRecommender
@@ -84,6 +84,11 @@ class BudgetedSearch:
 
     asked: AskedSearch
     words: str
+
+
+def any_weighs(names: Iterable[SearchName]) -> bool:
+    """Whether one of the searches weighs log π against something else."""
+    return any(AXES[name].has_weight for name in names)
 
 
 def searches_of(loaded: LoadedRecommender) -> list[SearchName]:

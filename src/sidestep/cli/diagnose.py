@@ -14,7 +14,7 @@ from sidestep.cli.environment import command_line, git_commit, machine
 from sidestep.cli.evaluations import num_users
 from sidestep.cli.options import AsJson
 from sidestep.cli.reports import refuse_report_at
-from sidestep.cli.search_options import NUM_BEAMS, LikelihoodWeight, read_weights, weights_in_words
+from sidestep.cli.search_options import NUM_BEAMS, LikelihoodWeight, read_weights
 from sidestep.evaluation.compare import rows_in_words
 from sidestep.evaluation.diagnosis import Diagnosis
 from sidestep.evaluation.measured import Measured
@@ -22,7 +22,7 @@ from sidestep.evaluation.prefix_judge import PrefixSettings
 from sidestep.evaluation.report.diagnosis import diagnosis_page
 from sidestep.evaluation.report.page import Page, write_page
 from sidestep.evaluation.report.users import shortened
-from sidestep.evaluation.results import SplitName
+from sidestep.evaluation.results import SplitName, value_in_words
 
 _CANDIDATES_PER_BEAM = 4
 _NUM_PAST = 3
@@ -86,6 +86,9 @@ def diagnose(
     that a plain beam proposes; siblings: of those that differ in the last code alone. ρ: Spearman's
     rank correlation with the mean reward of the candidates below, on sampled candidates.
 
+    λ of --likelihood-weight is that of all searches which have one; value-beam, which has one for
+    all levels, keeps its own where each level is given one.
+
     Examples:
 
       sidestep diagnose runs/scientific/transformer-0 --vectors runs/scientific/text.npy
@@ -116,8 +119,13 @@ def diagnose(
         batch_size=batch_size,
     )
     opened = [DiagnosedRun.open(path, dataset, split) for path in runs]
-    for run in opened:
-        run.refuse_unused(look)
+    for run in opened:  # refuses before the first long look
+        run.searches(look)
+    if look.weight is not None and not any(run.reads_weights for run in opened):
+        raise ValueError(
+            f"--likelihood-weight {likelihood_weight}: these runs are searched by "
+            "likelihood alone; leave the option out."
+        )
     drawn = [] if report is None else [run.row_of(user, seed) for run in opened]
     found = [run.diagnosis(look) for run in opened]
     if report is not None:
@@ -173,7 +181,7 @@ def _page(
         "Runs": "; ".join(str(run.path) for run in opened),
         "Prefixes": "all" if settings.num_prefixes is None else str(settings.num_prefixes),
         "Beams": f"{settings.num_beams} of {settings.candidates}",
-        "λ": "of each search" if look.weight is None else weights_in_words(look.weight),
+        "λ": "of each search" if look.weight is None else value_in_words(look.weight),
         "Pools": f"{settings.pool_size} at temperature {settings.temperature:g}",
         "Report by": command_line(),
         "Version": f"sidestep {__version__}, commit {git_commit() or 'unknown'}",

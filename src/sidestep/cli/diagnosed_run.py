@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sidestep.bundle.folder import load
 from sidestep.bundle.loaded import LoadedRecommender
-from sidestep.cli.budgets import AXES, searches_of
+from sidestep.cli.budgets import any_weighs, searches_of
 from sidestep.cli.evaluations import evaluated_rows, evaluation_bar
 from sidestep.cli.inputs import load_dataset, refuse_other_data, split_of
 from sidestep.cli.runs import RunFolder
@@ -49,7 +49,8 @@ class Look:
 
     num_users: so many fixed random rows; None for all.
     settings: of what scores of prefixes are held against, and of the searches.
-    weight: λ of the searches that weigh log π; None is the default of each.
+    weight: λ of the searches that weigh log π; None is the default of each. Searches that have one
+        for all levels keep theirs where each level is given one.
     vectors: of the items, by whose cosine candidates are rewarded; None knows no reward.
     """
 
@@ -107,20 +108,15 @@ class DiagnosedRun:
         """All that the run has the parts for, but for the one that only draws.
 
         Raises:
-            ValueError: one has no use for the weights.
+            ValueError: the weights are of another number of levels, or K+ is less than K.
         """
         names = [name for name in searches_of(self.loaded) if name != "sampling"]
         return [self._search(name, look, look.settings.num_beams) for name in names]
 
-    def refuse_unused(self, look: Look) -> None:
-        """Raises a `ValueError` for weights that a search has no use for, or that none reads."""
-        self.searches(look)
-        if look.weight is not None and not any(
-            AXES[name].has_weight for name in searches_of(self.loaded)
-        ):
-            raise ValueError(
-                f"--likelihood-weight: {self.path} has searches by likelihood alone; leave it out."
-            )
+    @property
+    def reads_weights(self) -> bool:
+        """Whether any of its searches weighs log π against something else."""
+        return any_weighs(searches_of(self.loaded))
 
     def diagnosis(self, look: Look) -> Diagnosis:
         """What its scores of prefixes are worth, and where its searches lose the target."""
@@ -155,6 +151,7 @@ class DiagnosedRun:
             run=str(self.path),
             dataset=self.data.name,
             split=look.split,
+            likelihood_weight=look.weight,
             prefixes=prefixes,
             searches=watched("searches", searches),
             candidate_sets=watched("candidate sets", sets),
@@ -211,11 +208,15 @@ class DiagnosedRun:
             return plain_beam(num_beams=beams, candidates=candidates)
         if name == "sampling":
             return Sampling(num_samples=beams, seed=look.settings.seed)
-        weight = look.weight if AXES[name].has_weight else None
-        asked = AskedSearch(name=name, beams=beams, candidates=candidates, likelihood_weight=weight)
         if name == "ved":
             options = {"warm_width": min(_WARM_WIDTH, beams), "paths_per_round": _PATHS_PER_ROUND}
             asked = AskedSearch(name=name, beams=beams, budget=_BUDGET, options=options)
+        else:
+            is_read = not (name == "value-beam" and isinstance(look.weight, tuple))
+            weight = look.weight if is_read else None
+            asked = AskedSearch(
+                name=name, beams=beams, candidates=candidates, likelihood_weight=weight
+            )
         policy = asked.policy(self.loaded, num_leaves=beams)
         assert policy is not None, "the run searches"
         return policy

@@ -12,13 +12,12 @@ from sidestep.bundle.loaded import LoadedRecommender
 from sidestep.cli.console import ERR
 from sidestep.cli.inputs import refuse_other_data, split_of, strategy_of
 from sidestep.cli.runs import RunFolder
-from sidestep.cli.search_options import candidates_in_words, weights_in_words
 from sidestep.cli.searches import AskedSearch
 from sidestep.data.dataset import Dataset
 from sidestep.data.splits import Rows, Split
 from sidestep.evaluation import evaluator
 from sidestep.evaluation.evaluator import Evaluation
-from sidestep.evaluation.results import PerUser, Setting, SplitName
+from sidestep.evaluation.results import PerUser, Setting, SplitName, value_in_words
 from sidestep.model.transformer import Transformer
 
 LIST_LENGTH = 50
@@ -187,9 +186,9 @@ def evaluation_name(split: SplitName, method: str, setting: Setting) -> str:
     if setting.beams is not None:
         parts.append(str(setting.beams))
     if setting.k_plus is not None:
-        parts.append(f"of-{candidates_in_words(setting.k_plus)}")
+        parts.append(f"of-{value_in_words(setting.k_plus)}")
     if setting.likelihood_weight is not None:
-        parts.append(f"weight-{weights_in_words(setting.likelihood_weight)}")
+        parts.append(f"weight-{value_in_words(setting.likelihood_weight)}")
     if setting.budget is not None:
         parts.append(f"{setting.budget:g}x")
     if setting.search_options is not None:

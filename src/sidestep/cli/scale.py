@@ -9,7 +9,7 @@ import typer
 from sidestep import __version__
 from sidestep.bundle.folder import load
 from sidestep.bundle.loaded import LoadedRecommender
-from sidestep.cli.budgets import AXES, budgeted, ceiling_of, searches_of
+from sidestep.cli.budgets import AXES, any_weighs, budgeted, ceiling_of, searches_of
 from sidestep.cli.console import OUT, print_json, say, table
 from sidestep.cli.dry_run import DryRun, tell_plan
 from sidestep.cli.environment import command_line, machine
@@ -199,7 +199,7 @@ def _checked_searches(
             "budget to grow."
         )
     names = searches_of(loaded) if asked is None else read_searches(asked)
-    if weight is not None and not any(AXES[name].has_weight for name in names):
+    if weight is not None and not any_weighs(names):
         raise ValueError(
             f"--likelihood-weight: {', '.join(names)} ranks by likelihood alone; leave it out."
         )

@@ -104,9 +104,11 @@ def read_candidates(text: str) -> CandidatesPerLevel:
     Raises:
         ValueError: it is no number from 1, and no such numbers or `none` with commas between them.
     """
-    parts = text.split(",")
+    parts = [part.strip() for part in text.split(",")]
+    digits = len(str(LARGEST))  # int() refuses thousands of them in words of its own
     if not all(
-        (part.isdecimal() and 1 <= int(part) <= LARGEST) or part == "none" for part in parts
+        part == "none" or (part.isdecimal() and len(part) <= digits and 1 <= int(part) <= LARGEST)
+        for part in parts
     ):
         raise ValueError(
             f"--candidates {text!r:.80}: write a number from 1 to {LARGEST}, or one per level with "
@@ -114,26 +116,16 @@ def read_candidates(text: str) -> CandidatesPerLevel:
             "none,200,200."
         )
     if set(parts) == {"none"}:
-        raise ValueError(f"--candidates {text}: nothing is left to guide; that is the search beam.")
+        raise ValueError(
+            f"--candidates {text!r:.80}: nothing is left to guide; that is the search beam."
+        )
     numbers = tuple(None if part == "none" else int(part) for part in parts)
     return numbers[0] if len(numbers) == 1 and numbers[0] is not None else numbers
-
-
-def candidates_in_words(candidates: CandidatesPerLevel) -> str:
-    """K+ as `read_candidates` reads it."""
-    given = candidates if isinstance(candidates, tuple) else (candidates,)
-    return ",".join("none" if number is None else str(number) for number in given)
 
 
 def enumerated(names: Sequence[str]) -> str:
     """Names in a sentence."""
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
-
-
-def weights_in_words(weights: Weights) -> str:
-    """λ as `read_weights` reads it."""
-    given = weights if isinstance(weights, tuple) else (weights,)
-    return ",".join(f"{weight:g}" for weight in given)
 
 
 def settings_by_search() -> dict[SearchName, dict[str, Value]]:
@@ -196,7 +188,8 @@ Candidates = Annotated[
         metavar="K+[,K+...]",
         help="K+: prefixes per level that item-beam, prm-beam and value-beam choose among, one for "
         "all levels or one for each; none,200,200 leaves the first level to likelihood, after "
-        "which item-beam scores no more of a large catalog than the items below what is left. "
+        "which an item head alone, without a ranker, scores no more of a large catalog than the "
+        "items below what is left. "
         f"Default: {GUIDANCE.candidates_per_beam} per beam, or as the process reward model or the "
         "value head was chosen by, or the ranker attached with.",
     ),

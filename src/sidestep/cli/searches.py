@@ -21,15 +21,14 @@ from sidestep.cli.search_options import (
     SearchName,
     Value,
     Weights,
-    candidates_in_words,
     enumerated,
     options_in_words,
     read_candidates,
     read_search_options,
     read_weights,
     settings_by_search,
-    weights_in_words,
 )
+from sidestep.evaluation.results import value_in_words
 from sidestep.model.transformer import Transformer
 from sidestep.search.budget import Budget
 from sidestep.search.item_support import ItemSupport
@@ -46,7 +45,8 @@ class AskedSearch:
     """A search as somebody asked for it; None where nothing was said.
 
     beams: prefixes kept per level.
-    candidates: K+, prefixes per level that are scored, of all levels or one for each.
+    candidates: K+, prefixes per level that are scored, of all levels or one for each; None for a
+        level leaves that one to likelihood.
     likelihood_weight: λ of y + λ · log π.
     budget: k, tokens in units of a beam.
     options: further settings of the policy, see `read_search_options`.
@@ -60,10 +60,12 @@ class AskedSearch:
     options: Mapping[str, Value] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        sizes = {"--beams": self.beams, "--budget": self.budget}
-        for option, size in sizes.items():
-            if size is not None and size > LARGEST:
-                raise ValueError(f"{option} {size}: out of all proportion; at most {LARGEST}.")
+        given = self.candidates if isinstance(self.candidates, tuple) else (self.candidates,)
+        sizes = {"--beams": (self.beams,), "--candidates": given, "--budget": (self.budget,)}
+        for option, numbers in sizes.items():
+            for size in numbers:
+                if size is not None and size > LARGEST:
+                    raise ValueError(f"{option} {size}: out of all proportion; at most {LARGEST}.")
 
     @staticmethod
     def of_options(
@@ -100,12 +102,10 @@ class AskedSearch:
         given = {
             "--search": self.name,
             "--beams": self.beams,
-            "--candidates": None
-            if self.candidates is None
-            else candidates_in_words(self.candidates),
+            "--candidates": None if self.candidates is None else value_in_words(self.candidates),
             "--likelihood-weight": None
             if self.likelihood_weight is None
-            else weights_in_words(self.likelihood_weight),
+            else value_in_words(self.likelihood_weight),
             "--budget": self.budget,
             "--search-option": options_in_words(self.options) or None,
         }
@@ -144,6 +144,7 @@ class AskedSearch:
         missing = _missing_part(self.chosen, loaded)
         if missing is not None:
             raise ValueError(f"the search {self.chosen} {missing}")
+        self._refuse_other_levels(loaded.catalog.num_levels)
         settings = {**self._settings(loaded, num_leaves=num_leaves), **self._options()}
         made: SearchPolicy = POLICIES[self.chosen](name=self.method(loaded), **settings)
         if isinstance(made, ValueGuidedDecoding):
@@ -173,6 +174,16 @@ class AskedSearch:
         if loaded.ranker_use is None or (loaded.is_searched and self.chosen not in BY_ITEMS):
             return None
         return loaded.ranker_use.weight
+
+    def _refuse_other_levels(self, num_levels: int) -> None:
+        """Raises a `ValueError` for values of each level of another catalog."""
+        per_level = {"--candidates": self.candidates, "--likelihood-weight": self.likelihood_weight}
+        for option, values in per_level.items():
+            if isinstance(values, tuple) and len(values) != num_levels:
+                raise ValueError(
+                    f"{option} {value_in_words(values)}: {len(values)} values, but semantic IDs "
+                    f"have {num_levels} codes; write one, or one per level."
+                )
 
     @staticmethod
     def _refuse_small_budget(policy: ValueGuidedDecoding, num_levels: int) -> None:
@@ -241,7 +252,7 @@ class AskedSearch:
     def _refuse_one_per_level(self, candidates: CandidatesPerLevel) -> None:
         if isinstance(candidates, tuple):
             raise ValueError(
-                f"--candidates {candidates_in_words(candidates)}: the search {self.chosen} has one "
+                f"--candidates {value_in_words(candidates)}: the search {self.chosen} has one "
                 "K+ for all levels; write one number."
             )
 
@@ -257,7 +268,7 @@ class AskedSearch:
         weight = self._weight(loaded)
         if isinstance(weight, tuple):
             raise ValueError(
-                f"--likelihood-weight {weights_in_words(weight)}: the search {self.chosen} has one "
+                f"--likelihood-weight {value_in_words(weight)}: the search {self.chosen} has one "
                 "weight for all levels; write one number."
             )
         return weight

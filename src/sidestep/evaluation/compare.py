@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, Int
 
 from sidestep.evaluation.evaluator import per_user_metrics
-from sidestep.evaluation.results import PerUser, Setting
+from sidestep.evaluation.results import PerUser, Setting, value_in_words
 from sidestep.metrics.statistics import (
     Interval,
     PairedTest,
@@ -228,6 +228,6 @@ def _labels(firsts: Sequence[PerUser]) -> list[str]:
             for name, value in run.setting.model_dump().items()
             if any(other.get(name) != value for other in settings)
         }
-        details = ", ".join(f"{name} {value}" for name, value in varying.items())
+        details = ", ".join(f"{name} {value_in_words(value)}" for name, value in varying.items())
         labels.append(f"{run.method} ({details})" if details else run.method)
     return labels

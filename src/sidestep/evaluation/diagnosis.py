@@ -13,6 +13,8 @@ class Diagnosis:
     """What was found of one run.
 
     run: its folder, as it was given.
+    likelihood_weight: λ that the searches were given, of all levels or one for each; None where
+        each has its own.
     searches: of the width that was asked for.
     candidate_sets: of searches for sets of another size.
     """
@@ -20,6 +22,7 @@ class Diagnosis:
     run: str
     dataset: str
     split: SplitName
+    likelihood_weight: float | tuple[float, ...] | None
     prefixes: PrefixQuality
     searches: tuple[SearchQuality, ...]
     candidate_sets: tuple[SearchQuality, ...]
@@ -30,6 +33,7 @@ class Diagnosis:
             "run": self.run,
             "dataset": self.dataset,
             "split": self.split,
+            "likelihood_weight": self.likelihood_weight,
             "prefixes": self.prefixes.as_json(),
             "searches": [search.as_json() for search in self.searches],
             "candidate_sets": [search.as_json() for search in self.candidate_sets],

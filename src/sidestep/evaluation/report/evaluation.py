@@ -26,7 +26,7 @@ from sidestep.evaluation.report.popularity import popularity_section
 from sidestep.evaluation.report.quality import headline, quality_section
 from sidestep.evaluation.report.table import Table
 from sidestep.evaluation.report.users import Titles, users_section
-from sidestep.evaluation.results import PerUser
+from sidestep.evaluation.results import PerUser, value_in_words
 
 _MAX_LOSS_CHARTS = 4
 _MAX_WORDED = 4
@@ -288,7 +288,9 @@ def _settings_section(by_label: Mapping[str, Sequence[EvaluatedRun]]) -> Section
     for name in names:
         values = [
             ", ".join(
-                dict.fromkeys(_text(seed[name]) for seed in seeds if seed.get(name) is not None)
+                dict.fromkeys(
+                    value_in_words(seed[name]) for seed in seeds if seed.get(name) is not None
+                )
             )
             for seeds in columns.values()
         ]
@@ -309,9 +311,3 @@ def _settings_section(by_label: Mapping[str, Sequence[EvaluatedRun]]) -> Section
 def _group(name: str) -> str:
     """Names of one part of a configuration share what stands before the dot."""
     return name.partition(".")[0] if "." in name else ""
-
-
-def _text(value: object) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -188,7 +188,9 @@ def normalised(
     """Logs that sum to one over the last axis, in float32; rows of -inf stay so, never NaN."""
     if temperature <= 0:
         raise ValueError(f"temperature must be above 0, got {temperature}.")
-    logits = logits.float() / temperature
+    logits = logits.float()
+    if temperature != 1:  # a copy of all logits
+        logits = logits / temperature
     # A row without a finite logit would give NaN, also in the gradient: -inf is safe in
     # argmax, not in softmax.
     is_empty = torch.isneginf(logits).all(dim=-1, keepdim=True)

@@ -54,8 +54,8 @@ for seed in $seeds; do
         --set training.precision=fp32 --set training.epochs=8
     improve "$valued" vstar vstar "${by_values[@]}"
     improve "$valued" vstar-optimum vstar-optimum
-    [[ $seed == "$first" ]] || continue
     improve "$base" grpo-beam grpo-beam
+    [[ $seed == "$first" ]] || continue
     improve "$valued" grpo-ved grpo-ved "${by_values[@]}"
     improve "$valued" sibling-ved sibling-ved "${by_values[@]}"
     [[ -d $home/sdpo-$seed/bundle ]] || $sidestep prefer "$base" --recipe sdpo \

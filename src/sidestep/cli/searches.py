@@ -144,8 +144,8 @@ class AskedSearch:
         missing = _missing_part(self.chosen, loaded)
         if missing is not None:
             raise ValueError(f"the search {self.chosen} {missing}")
-        self._refuse_other_levels(loaded.catalog.num_levels)
         settings = {**self._settings(loaded, num_leaves=num_leaves), **self._options()}
+        self._refuse_other_levels(loaded.catalog.num_levels)
         made: SearchPolicy = POLICIES[self.chosen](name=self.method(loaded), **settings)
         if isinstance(made, ValueGuidedDecoding):
             self._refuse_small_budget(made, loaded.catalog.trie.num_levels)

@@ -52,6 +52,7 @@ def diagnosis(name):
         run=name,
         dataset="shop",
         split="validation",
+        likelihood_weight=None,
         prefixes=prefix_quality(
             *(MODEL, ROWS, SCOPE),
             guidances=guidances,

@@ -128,10 +128,11 @@ class StepModel(Protocol[C]):
 
         Args:
             histories: the users to encode.
-            capacity: how many nodes will be extended at most, per user.
+            capacity: how many nodes are expected to be extended, per user: room is made for so many
+                at once, and for more when they come, which copies what is there.
 
         Returns:
-            The output at the root (width 1), and a context with room for `capacity` nodes.
+            The output at the root (width 1), and a context without a node below it.
         """
         ...
 

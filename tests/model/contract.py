@@ -332,11 +332,15 @@ class ModelContract(ABC):
         return found
 
     @torch.no_grad()
-    def test_more_nodes_than_the_capacity_are_refused(self):
-        _, context = self.model.encode(HISTORIES, capacity=13)
-        _, context = extend(self.model, context, _FULL_TREE)
-        with pytest.raises(ValueError, match="capacity of 13"):
-            extend(self.model, context, _FULL_TREE)
+    @pytest.mark.parametrize("capacity", [0, 9])
+    def test_room_is_made_for_more_nodes_than_were_foreseen(self, capacity):
+        _, roomy = self.model.encode(HISTORIES, capacity=21)
+        _, context = self.model.encode(HISTORIES, capacity=capacity)
+        for _ in range(3):
+            expected, roomy = extend(self.model, roomy, _FULL_TREE)
+            step, context = extend(self.model, context, _FULL_TREE)
+            assert step.logits.equal(expected.logits)
+            assert step.hidden.equal(expected.hidden)
 
     @torch.no_grad()
     def test_there_are_logits_up_to_the_end_of_the_next_codebook_and_none_below_a_leaf(self):

@@ -64,6 +64,20 @@ def test_without_grad_columns_are_written_in_place_and_with_it_they_are_not():
     assert keys.data_ptr() != layer.keys.data_ptr()
 
 
+@torch.no_grad()
+def test_columns_that_find_no_room_move_to_a_buffer_half_as_large_again():
+    column = torch.ones(1, 1, 1, 2)
+    layer = context([1], 1, capacity=3).layers[0]
+    for start in range(1, 4):
+        layer, _, _ = layer.appended(start, column, column)
+    assert layer.keys.shape[2] == 4
+    moved, keys, values = layer.appended(4, 2 * column, 3 * column)
+    assert moved.keys.shape[2] == moved.values.shape[2] == 6
+    assert keys[0, 0, 1:, 0].tolist() == [1, 1, 1, 2]
+    assert values[0, 0, 1:, 0].tolist() == [1, 1, 1, 3]
+    assert moved.appended(5, column, column)[0] is moved
+
+
 @pytest.mark.parametrize(("parents", "depths"), [([0], [3]), ([0], [0]), ([2], [1]), ([-1], [1])])
 def test_a_node_below_the_last_level_or_without_a_parent_is_refused(parents, depths):
     with pytest.raises(ValueError, match="depth from 1 to 2 and a parent in one of the 2 slots"):

@@ -39,20 +39,21 @@ class KeyValues:
     ) -> tuple["KeyValues", Tensor, Tensor]:
         """Puts columns at `start`; returns what to keep, and the columns up to their end.
 
-        Without grad they are written in place. Under grad they are concatenated: autograd still
-        needs the columns that the layer read before. So they are where a context that was made
-        under grad, and therefore without room, is extended without.
+        Without grad they are written in place; where they find no room, into a buffer half as large
+        again. Under grad they are concatenated: autograd still needs the columns that the layer
+        read before.
         """
-        end = start + keys.shape[2]
-        if torch.is_grad_enabled() or end > self.keys.shape[2]:
+        end, room = start + keys.shape[2], self.keys.shape[2]
+        if torch.is_grad_enabled():
             joined = KeyValues(
                 keys=torch.cat([self.keys[:, :, :start], keys], dim=2),
                 values=torch.cat([self.values[:, :, :start], values], dim=2),
             )
             return joined, joined.keys, joined.values
-        self.keys[:, :, start:end] = keys
-        self.values[:, :, start:end] = values
-        return self, self.keys[:, :, :end], self.values[:, :, :end]
+        kept = self if end <= room else self.with_room(max(end, room + room // 2))
+        kept.keys[:, :, start:end] = keys
+        kept.values[:, :, start:end] = values
+        return kept, kept.keys[:, :, :end], kept.values[:, :, :end]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +72,6 @@ class TreeContext:
         `prompt_width + s - 1`. The root is the last visible position of the prompt.
     prompt_lengths: visible prompt positions per user, at least 1.
     prompt_width: columns of the prompt, padding included.
-    capacity: nodes there is room for.
     ancestor_slots: per slot its ancestors by depth, itself included; `NO_SLOT` elsewhere.
     tokens: backbone positions spent after the prompt, the root included.
     flops: see `Context`.
@@ -82,7 +82,6 @@ class TreeContext:
     layers: tuple[KeyValues, ...]
     prompt_lengths: Int[Tensor, " users"]
     prompt_width: int
-    capacity: int
     ancestor_slots: Int[Tensor, "users slots depths"]
     tokens: Int[Tensor, " users"]
     flops: Int[Tensor, " users"]
@@ -116,15 +115,9 @@ class TreeContext:
             flops: what each node takes; whatever at padding.
 
         Raises:
-            ValueError: if the nodes exceed the capacity or the number of levels, or a parent is
-                in no slot.
+            ValueError: if a node is deeper than there are levels, or a parent is in no slot.
         """
         width = parents.shape[1]
-        if self.num_nodes + width > self.capacity:
-            raise ValueError(
-                f"{self.num_nodes} nodes + {width} exceed the context's capacity of "
-                f"{self.capacity}; encode with a larger capacity."
-            )
         users, slots, num_depths = self.ancestor_slots.shape
         has_place = (depths >= 1) & (depths < num_depths)
         has_parent = (parents >= ROOT_SLOT) & (parents < slots + width)
@@ -191,7 +184,7 @@ def root_context(
         layers: keys and values of the prompt, per layer.
         prompt_lengths: visible prompt positions per user.
         num_levels: codes per semantic ID.
-        capacity: nodes that may be extended.
+        capacity: nodes that are foreseen, see `StepModel.encode`.
         flops: of the prompt and the root.
         memory: the encoder's side, if there is one.
         history_states: for prefix scorers, if there are any.
@@ -210,7 +203,6 @@ def root_context(
         layers=tuple(layer.with_room(room) for layer in layers) if capacity else tuple(layers),
         prompt_lengths=prompt_lengths,
         prompt_width=prompt_width,
-        capacity=capacity,
         ancestor_slots=ancestors,
         tokens=torch.ones_like(prompt_lengths),
         flops=flops,

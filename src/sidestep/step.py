@@ -179,21 +179,31 @@ def log_probs(
     Returns:
         Logs; -inf at every code where none is legal, never NaN.
     """
-    logits = step.logits if legal is None else step.logits.masked_fill(~legal, -torch.inf)
-    return normalised(logits, temperature)
+    return normalised(step.logits, temperature, legal=legal)
 
 
 def normalised(
-    logits: Float[Tensor, "*batch codes"], temperature: float = 1.0
+    logits: Float[Tensor, "*batch codes"],
+    temperature: float = 1.0,
+    *,
+    legal: Bool[Tensor, "*batch codes"] | None = None,
 ) -> Float[Tensor, "*batch codes"]:
-    """Logs that sum to one over the last axis, in float32; rows of -inf stay so, never NaN."""
+    """Logs that sum to one over the last axis, in float32; rows of -inf stay so, never NaN.
+
+    Args:
+        logits: of the codes.
+        temperature: see `log_probs`.
+        legal: codes whose logits count, where others have one too.
+    """
     if temperature <= 0:
         raise ValueError(f"temperature must be above 0, got {temperature}.")
     logits = logits.float()
     if temperature != 1:  # a copy of all logits
         logits = logits / temperature
-    # A row without a finite logit would give NaN, also in the gradient: -inf is safe in
-    # argmax, not in softmax.
-    is_empty = torch.isneginf(logits).all(dim=-1, keepdim=True)
-    logs = logits.masked_fill(is_empty, 0.0).log_softmax(dim=-1)
-    return logs.masked_fill(is_empty, -torch.inf)
+    counts = ~torch.isneginf(logits)
+    if legal is not None:
+        counts = counts & legal
+    # A row without a finite logit would give NaN, also in the gradient: -inf is safe in argmax,
+    # not in softmax. (`where` takes half the time of `masked_fill` on a CPU.)
+    finite = torch.where(counts, logits, torch.finfo(logits.dtype).min)
+    return torch.where(counts, finite.log_softmax(dim=-1), -torch.inf)

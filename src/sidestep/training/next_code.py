@@ -1,6 +1,5 @@
 """Supervised training of models over semantic IDs: the next item's codes, at every position."""
 
-import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 from torch.nn import functional
@@ -129,7 +128,7 @@ class NextCodeObjective(Objective):
             self._trie = self._trie.to(items.device)
         above = functional.pad(self._trie.prefixes(self._trie.leaf_of(items))[:, :-1], (1, 0))
         legal = self._trie.legal(above)
-        log_probs = normalised(logits.detach().masked_fill(~legal, -torch.inf))
+        log_probs = normalised(logits.detach(), legal=legal)
         return beam_aware_weights(log_probs, self.model.item_codes(items), **beams.model_dump())
 
     def _distillation(self, logits: Tensor, scores: Tensor, items: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """A ranker beside a run by commands: attached, evaluated, compared, recommended with."""
 
 import json
+import shutil
 
 import pytest
 
@@ -98,6 +99,27 @@ def test_a_recommendation_may_go_by_it(shop, guided):
     answer = json.loads(run("recommend", guided, *history, "--search", "item-beam", "--json"))
     assert answer["score_kind"] == "item-support + log_prob"
     assert len(answer["items"]) == 10
+
+
+def test_a_ranker_in_the_place_of_another_leaves_nothing_of_it(shop, sasrec, guided, tmp_path):
+    out = tmp_path / "again"
+    said = call("attach", guided, "--ranker", sasrec, "--weight", 3, "--out", out).stderr
+    assert "Warning: the ranker that stood beside this run is left out of the new one." in said
+    again, once = (
+        measured(of, "--search", "item-beam", "--beams", 4, "--users", 5) for of in (out, guided)
+    )
+    assert (again["setting"]["ranker"], again["train_s"]) == (3, pytest.approx(once["train_s"]))
+
+
+def test_a_lost_ranker_and_a_lost_configuration_say_what_to_do(sasrec, guided, tmp_path):
+    lost = tmp_path / "lost"
+    shutil.copytree(guided, lost)
+    (lost / "config.yaml").unlink()
+    said = refused("attach", lost, "--ranker", sasrec, "--out", tmp_path / "out")
+    assert f"{lost / 'config.yaml'}: missing from the run; restore the file" in said
+    (lost / "bundle/ranker.safetensors").unlink()
+    assert "or attach its ranker, again" in refused("evaluate", lost)
+    assert [path.name for path in tmp_path.iterdir()] == ["lost"]
 
 
 def test_what_cannot_be_attached_leaves_nothing_behind(shop, sasrec, guided, tmp_path):

@@ -69,9 +69,10 @@ def attach_ranker(
     )
     network = build_ranker(ranker.network.config, loaded.catalog.num_items, weights)
     made = loaded.with_ranker(network.to(loaded.device), kept)
-    # What answers took both trainings.
-    seconds = [of.manifest.training.get("seconds", 0.0) for of in (loaded, ranker)]
-    training = {**made.manifest.training, "seconds": sum(seconds)}
+    # What answers took both trainings, but no longer that of a ranker that is replaced.
+    ours, theirs = (of.manifest.training.get("seconds", 0.0) for of in (loaded, ranker))
+    replaced = loaded.ranker_use.trained.get("seconds", 0.0) if loaded.ranker_use else 0.0
+    training = {**made.manifest.training, "seconds": ours - replaced + theirs}
     manifest = made.manifest.model_copy(update={"training": training})
     return replace(made, manifest=manifest)
 

@@ -135,7 +135,8 @@ def read_manifest(file: Path) -> Manifest:
     except ValidationError as error:
         first = error.errors()[0]
         raise ValueError(
-            f"{file}: {'.'.join(map(str, first['loc']))}: {first['msg']}; train the bundle again."
+            f"{file}: {'.'.join(map(str, first['loc']))}: {first['msg']}; copy it again, or write "
+            "it anew: train, or attach its ranker, again."
         ) from error
 
 

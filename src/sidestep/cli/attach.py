@@ -29,8 +29,8 @@ def attach(
         typer.Option(
             min=0,
             max=LARGEST,
-            help="λ, of log π beside both, where a search is not told another; default: "
-            f"{GUIDANCE.likelihood_weight:g}.",
+            help="λ, of log π beside both, one for all levels, where a search is not told another; "
+            f"default: {GUIDANCE.likelihood_weight:g}.",
         ),
     ] = None,
     json: AsJson = False,
@@ -39,8 +39,8 @@ def attach(
 
     A network of semantic IDs keeps its beam search; `--search item-beam` then goes by its item
     head, the ranker and log π together, or by the ranker and log π where it has no item head. To a
-    SASRec the scores of the other are added. Both must have been trained on the same data. Choose
-    the weights on validation.
+    SASRec the scores of the other are added. A ranker that stands there already is replaced. Both
+    must have been trained on the same data. Choose the weights on validation.
 
     Examples:
 
@@ -86,7 +86,9 @@ def attach(
 
 
 def _warn_of_doubts(loaded: LoadedRecommender, ranker: LoadedRecommender) -> None:
-    """Says what may make the ranker worth less, or its results worth nothing."""
+    """Says what is lost, and what may make the ranker worth less, or its results worth nothing."""
+    if loaded.ranker_use is not None:
+        warn("the ranker that stood beside this run is left out of the new one.")
     if not loaded.manifest.data or not ranker.manifest.data:
         warn(
             "it is not known on what both were trained: if one has seen what the other is judged "

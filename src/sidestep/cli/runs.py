@@ -128,6 +128,8 @@ class RunFolder:
     def copy_description(self, run: "RunFolder", *, ranker: str) -> None:
         """Keeps what another run was asked for, which had a ranker attached since."""
         info = run.info().model_copy(update={"ranker": ranker})
+        if not run.config.is_file():
+            raise FileNotFoundError(f"{run.config}: missing from the run; {_REMEDY}")
         write_json(self._info, info.model_dump(mode="json"))
         shutil.copy(run.config, self.config)
 

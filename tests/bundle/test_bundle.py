@@ -183,6 +183,14 @@ def test_the_search_may_be_chosen(tmp_path):
     assert narrow.tokens == 3
 
 
+@pytest.mark.parametrize("kind", ["semantic-id-transformer", "sasrec"])
+def test_a_list_is_as_long_as_the_catalog_however_many_items_are_asked_for(tmp_path, kind):
+    loaded = load(saved(tmp_path / "bundle", kind))
+    [every] = loaded.recommend([["id-1"]], k=12)
+    [answer] = loaded.recommend([["id-1"]], k=10**12)  # such a tensor would not fit
+    assert answer.item_ids == every.item_ids
+
+
 def test_what_searches_nothing_refuses_a_search(tmp_path):
     loaded = load(saved(tmp_path / "bundle", "sasrec"))
     with pytest.raises(ValueError, match="omit search"):
@@ -281,7 +289,7 @@ def test_a_changed_file_is_refused(tmp_path, name):
     data = bytearray(file.read_bytes())
     data[-1] ^= 1
     file.write_bytes(data)
-    with pytest.raises(ValueError, match="copy or train it again"):
+    with pytest.raises(ValueError, match="copy it again, or write it anew"):
         load(tmp_path / "bundle")
 
 

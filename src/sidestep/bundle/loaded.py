@@ -293,6 +293,8 @@ class LoadedRecommender:
         _check_new_places(num_new_places, k)
         every, num_unknown = self._histories(histories)
         known = every.cut(self.max_history)
+        # No list is longer than the catalog, and what is set aside for one is as long as `k`.
+        k = min(k, max(self.catalog.num_items, num_new_places))
         unwanted = [] if excluded is None else [self._histories(excluded)[0]]
         if exclude_seen:
             unwanted.append(every)

@@ -90,7 +90,8 @@ def search_by_levels(
         score_kind: what the choice ranks by.
     """
     num_users, num_levels = len(histories.lengths), len(model.codebook_sizes)
-    step, context = model.encode(histories, capacity=num_beams * (num_levels - 1))
+    num_nodes = min(num_beams * (num_levels - 1), scope.trie.num_nodes())
+    step, context = model.encode(histories, capacity=num_nodes)
     keep = begin(step, context)
     tree = Tree.root(num_users, step.logits.device)
     beams, slots = tree, torch.full_like(tree.states, ROOT_SLOT)

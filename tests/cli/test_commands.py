@@ -204,6 +204,8 @@ def test_recommend_says_so_where_a_short_list_is_all_there_can_be(shop, tmp_path
     none = call(*asked, tmp_path / "stock.txt", "--exclude", "item-1,item-2,item-5").stderr
     assert "every item of the catalog is left out, so there is none to recommend." in none
     assert "--beams" not in few + none
+    said = call(*asked, tmp_path / "stock.txt", "--exclude", "item-1,itme-2").stderr
+    assert "--exclude names what is no item of the catalog: itme-2." in said
 
 
 def test_training_warns_of_rows_to_validate_that_are_not_there(tmp_path):

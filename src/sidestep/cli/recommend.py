@@ -105,6 +105,7 @@ def recommend(
             "the option out, or append items with 'sidestep append'."
         )
     unwanted = [] if exclude is None else split_names(exclude)
+    _tell_of_unwanted(loaded.catalog, unwanted)
     allowed = None if available is None else read_ids(available)
     [answer] = loaded.recommend(
         [item_ids],
@@ -128,6 +129,17 @@ def recommend(
         print_json(_as_json(item_ids, answer))
         return
     _print(loaded, item_ids, answer)
+
+
+def _tell_of_unwanted(catalog: Catalog, item_ids: list[str]) -> None:
+    """A note on the standard error where nothing would be left out."""
+    unknown = [
+        item_id
+        for item_id, index in zip(item_ids, catalog.indices_of(item_ids), strict=True)
+        if index == NO_ITEM
+    ]
+    if unknown:
+        say(f"Note: --exclude names what is no item of the catalog: {', '.join(unknown)}.")
 
 
 def _tell_of_history(answer: RankedItems, item_ids: list[str]) -> None:

@@ -41,6 +41,11 @@ def test_what_the_run_has_the_parts_for_is_swept(headed):
     assert plan["searches"] == "beam, item-beam, sampling"
 
 
+def test_a_ceiling_that_searches_share_is_planned_once(headed):
+    asked = ("--searches", "beam,sampling", "--times", "1,2", "--users", 40, "--dry-run", "--json")
+    assert json.loads(run("scale", headed, *asked))["evaluations"] == 5
+
+
 def test_a_value_head_would_be_asked_at_more_candidates_and_more_tokens():
     few = budgeted("value-beam", 2, beams=5, weight=0.5, num_levels=3)
     assert (few.asked.beams, few.asked.candidates, few.words) == (5, 10, "K+ = 10")
@@ -166,12 +171,18 @@ def test_multiples_ascend():
         (("--split", "test", "--results", "x.jsonl"), "only the setting that validation chose"),
         (("--users", "0"), "--users '0'"),
         (("--times", f"1,{10**20}"), "out of all proportion; at most"),
-        (("--searches", "item-beam", "--times", f"1,{10**20}"), "--candidates 5000"),
+        (("--searches", "item-beam", "--times", f"1,{10**20}"), "per level (--candidates)"),
         (("--likelihood-weight", "1,0.5"), "2 values, but semantic IDs have 3 codes"),
     ],
 )
 def test_sweeps_that_mean_nothing_are_refused(headed, options, words):
     assert words in refused("scale", headed, *options, "--dry-run")
+
+
+def test_a_search_that_cannot_be_is_told_beside_those_that_can(headed):
+    said = refused("scale", headed, "--searches", "beam,prm-beam", "--dry-run")
+    assert "Or leave it out: --searches beam." in said
+    assert "leave it out" not in refused("scale", headed, "--searches", "prm-beam", "--dry-run")
 
 
 def test_what_searches_nothing_has_no_budget(shop, tmp_path):

@@ -9,7 +9,14 @@ import typer
 from sidestep import __version__
 from sidestep.bundle.folder import load
 from sidestep.bundle.loaded import LoadedRecommender
-from sidestep.cli.budgets import AXES, any_weighs, budgeted, ceiling_of, searches_of
+from sidestep.cli.budgets import (
+    AXES,
+    BudgetedSearch,
+    any_weighs,
+    budgeted,
+    ceiling_of,
+    searches_of,
+)
 from sidestep.cli.console import OUT, print_json, say, table
 from sidestep.cli.dry_run import DryRun, tell_plan
 from sidestep.cli.environment import command_line, machine
@@ -125,9 +132,9 @@ def scale(
     ]
     above = {name: ceiling_of(name, weight=weight) for name in names if ceiling}
     ceilings = {name: search for name, search in above.items() if search is not None}
-    wanted = [*grown, *ceilings.values()]
+    wanted = [*grown, *{search.asked.chosen: search for search in ceilings.values()}.values()]
     for search in wanted:  # refuses what cannot be searched before the first long search
-        search.asked.policy(loaded, num_leaves=LIST_LENGTH)
+        _refuse_impossible(search, loaded, names)
     if dry_run:
         plan: dict[str, int | float | str] = {
             "rows": sweep.num_rows,
@@ -155,6 +162,19 @@ def scale(
         return
     _print(scaling, f"{title}, {rows}, seed {first.seed}")
     say(f"Wrote {page}.")
+
+
+def _refuse_impossible(
+    search: BudgetedSearch, loaded: LoadedRecommender, names: Sequence[SearchName]
+) -> None:
+    """Raises a `ValueError` for a search that cannot be, and says how to do without it."""
+    try:
+        search.asked.policy(loaded, num_leaves=LIST_LENGTH)
+    except ValueError as error:
+        others = [name for name in names if name != search.asked.chosen]
+        if not others or len(others) == len(names):
+            raise
+        raise ValueError(f"{error} Or leave it out: --searches {','.join(others)}.") from error
 
 
 def read_times(text: str) -> list[int]:

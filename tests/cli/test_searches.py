@@ -4,7 +4,9 @@ import json
 
 import pytest
 
+from sidestep.cli.search_options import read_weights
 from sidestep.evaluation.results import read as read_lines
+from sidestep.evaluation.results import value_in_words
 
 from .commands import refused, run
 
@@ -108,6 +110,11 @@ def test_what_is_sampled_depends_on_how_and_is_told_in_results(shop, tmp_path):
     assert {"validation-sampling-5", "validation-sampling-5-seed=2,temperature=9"} <= names
 
 
+def test_a_weight_of_minus_nothing_is_nothing():
+    assert value_in_words(read_weights("-0")) == "0"
+    assert value_in_words(read_weights("1,-0.0,0.5")) == "1,0,0.5"
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -127,7 +134,7 @@ def test_what_is_sampled_depends_on_how_and_is_told_in_results(shop, tmp_path):
         (("--search", "item-beam", "--likelihood-weight", -1), "'-1': write a number from 0"),
         (("--search", "item-beam", "--likelihood-weight", "nan"), "'nan': write a number from 0"),
         (("--search", "item-beam", "--likelihood-weight", "1e30"), "number from 0 to 1000000000"),
-        (("--beams", 10**20), f"--beams {10**20}: out of all proportion"),
+        (("--beams", 10**20), f"{10**20} prefixes kept per level (--beams): out of all proportion"),
         (("--search", "item-beam", "--candidates", 10**20), "number from 1 to 1000000000"),
         (("--search", "item-beam", "--candidates", "9" * 5000), "number from 1 to 1000000000"),
         (("--search", "item-beam", "--candidates", "none,x"), "'none,x': write a number from 1"),
@@ -137,13 +144,25 @@ def test_what_is_sampled_depends_on_how_and_is_told_in_results(shop, tmp_path):
             ("--search", "item-beam", "--candidates", "60,60"),
             "--candidates 60,60: 2 values, but semantic IDs have 3 codes; write one, or",
         ),
-        (("--search", "ved", "--budget", 10**20), f"--budget {10**20}: out of all proportion"),
+        (
+            ("--search", "ved", "--budget", 10**20),
+            f"{10**20} beams to spend the tokens of (--budget): out of all",
+        ),
         (("--search", "sampling", "--search-option", "temperature=nan"), "is no finite number"),
         (
             ("--search", "item-beam", "--likelihood-weight", "1,0.5"),
             "--likelihood-weight 1,0.5: 2 values, but semantic IDs have 3 codes; write one, or",
         ),
-        (("--search", "item-beam", "--candidates", 9), "at least num_beams, got 9 for 50"),
+        (
+            ("--search", "item-beam", "--candidates", 9),
+            "--candidates 9: fewer than the 50 that are kept of them per level; raise it, or lower "
+            "--beams, which is 50 unless it is given",
+        ),
+        (
+            ("--search", "item-beam", "--beams", 8, "--candidates", "none,9,7"),
+            "--candidates none,9,7: fewer than the 8 that are kept of them per level; raise it, or "
+            "lower --beams.",
+        ),
         (("--search", "sampling", "--budget", 2), "--budget 2: the search sampling has no use for"),
         (
             ("--search", "sampling", "--search-option", "temprature=2"),

@@ -18,6 +18,7 @@ from sidestep.evaluation.results import (
     check_selection,
     read,
     read_per_user,
+    value_in_words,
     write_per_user,
 )
 from sidestep.metrics.ranking import NOT_LISTED
@@ -66,6 +67,20 @@ def test_appended_lines_are_read_back_in_order(tmp_path: Path):
         append(path, one)
     assert read(path) == lines
     assert path.read_text(encoding="utf-8").count("\n") == 3
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (1.0, "1"),
+        (0.25, "0.25"),
+        (0.12345671, "0.12345671"),
+        ((None, 200, 0.5), "none,200,0.5"),
+        (True, "yes"),
+    ],
+)
+def test_settings_are_written_whole(value, words):
+    assert value_in_words(value) == words
 
 
 def test_an_empty_file_has_no_lines(tmp_path: Path):

@@ -190,11 +190,11 @@ def evaluation_name(split: SplitName, method: str, setting: Setting) -> str:
     if setting.likelihood_weight is not None:
         parts.append(f"weight-{value_in_words(setting.likelihood_weight)}")
     if setting.budget is not None:
-        parts.append(f"{setting.budget:g}x")
+        parts.append(f"{value_in_words(setting.budget)}x")
     if setting.search_options is not None:
         parts.append(setting.search_options)
     if setting.ranker is not None:
-        parts.append(f"ranker-{setting.ranker:g}")
+        parts.append(f"ranker-{value_in_words(setting.ranker)}")
     if setting.users != "all":
         parts.append(f"{setting.users}-users")
     if setting.exclude_seen:

@@ -7,6 +7,7 @@ import typer
 
 from sidestep.cli.config import LARGEST, shown
 from sidestep.cli.plain_yaml import parse_yaml
+from sidestep.evaluation.results import value_in_words
 from sidestep.search.beam import BeamSearch
 from sidestep.search.exhaustive import ExhaustiveSearch
 from sidestep.search.guided_beam import GuidedBeamSearch
@@ -83,7 +84,7 @@ def read_weights(text: str) -> Weights:
             is so large that nothing but itself would be left of a sum.
     """
     try:
-        weights = tuple(float(part) for part in text.split(","))
+        weights = tuple(float(part) + 0.0 for part in text.split(","))  # -0 is 0
     except ValueError:
         weights = ()
     if not weights or not all(0 <= weight <= LARGEST for weight in weights):
@@ -164,8 +165,7 @@ def read_search_options(options: Sequence[str]) -> dict[str, Value]:
 def options_in_words(options: Mapping[str, Value]) -> str:
     """Settings as `read_search_options` reads them, with commas between them."""
     words = {
-        name: "null" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
-        for name, value in options.items()
+        name: "null" if value is None else value_in_words(value) for name, value in options.items()
     }
     return ",".join(f"{name}={word}" for name, word in words.items())
 
@@ -187,9 +187,9 @@ Candidates = Annotated[
         "--candidates",
         metavar="K+[,K+...]",
         help="K+: prefixes per level that item-beam, prm-beam and value-beam choose among, one for "
-        "all levels or one for each; none,200,200 leaves the first level to likelihood, after "
-        "which an item head alone, without a ranker, scores no more of a large catalog than the "
-        "items below what is left. "
+        "all levels or, but for value-beam, one for each; none,200,200 leaves the first level to "
+        "likelihood, after which an item head alone, without a ranker, scores no more of a large "
+        "catalog than the items below what is left. "
         f"Default: {GUIDANCE.candidates_per_beam} per beam, or as the process reward model or the "
         "value head was chosen by, or the ranker attached with.",
     ),
@@ -198,8 +198,9 @@ LikelihoodWeight = Annotated[
     str | None,
     typer.Option(
         metavar="λ[,λ...]",
-        help="Weight of log π beside what guides the search, one for all levels or one for each; 0 "
-        f"leaves it out. Default: {GUIDANCE.likelihood_weight:g}, or as the process reward model "
+        help="Weight of log π beside what guides the search, one for all levels or, but for "
+        "value-beam, one for each; 0 leaves it out. "
+        f"Default: {GUIDANCE.likelihood_weight:g}, or as the process reward model "
         "or the value head was chosen by (its guidance.likelihood_weight), or the ranker attached "
         "with.",
     ),

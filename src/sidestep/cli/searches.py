@@ -61,11 +61,16 @@ class AskedSearch:
 
     def __post_init__(self) -> None:
         given = self.candidates if isinstance(self.candidates, tuple) else (self.candidates,)
-        sizes = {"--beams": (self.beams,), "--candidates": given, "--budget": (self.budget,)}
-        for option, numbers in sizes.items():
+        # Some are multiples of what was asked for, so what they are is said beside the option.
+        sizes = {
+            "prefixes kept per level (--beams)": (self.beams,),
+            "prefixes scored per level (--candidates)": given,
+            "beams to spend the tokens of (--budget)": (self.budget,),
+        }
+        for what, numbers in sizes.items():
             for size in numbers:
                 if size is not None and size > LARGEST:
-                    raise ValueError(f"{option} {size}: out of all proportion; at most {LARGEST}.")
+                    raise ValueError(f"{size} {what}: out of all proportion; at most {LARGEST}.")
 
     @staticmethod
     def of_options(
@@ -144,8 +149,10 @@ class AskedSearch:
         missing = _missing_part(self.chosen, loaded)
         if missing is not None:
             raise ValueError(f"the search {self.chosen} {missing}")
-        settings = {**self._settings(loaded, num_leaves=num_leaves), **self._options()}
         self._refuse_other_levels(loaded.catalog.num_levels)
+        self._refuse_few_candidates(loaded)
+        num_leaves = min(num_leaves, loaded.catalog.num_items)
+        settings = {**self._settings(loaded, num_leaves=num_leaves), **self._options()}
         made: SearchPolicy = POLICIES[self.chosen](name=self.method(loaded), **settings)
         if isinstance(made, ValueGuidedDecoding):
             self._refuse_small_budget(made, loaded.catalog.trie.num_levels)
@@ -184,6 +191,19 @@ class AskedSearch:
                     f"{option} {value_in_words(values)}: {len(values)} values, but semantic IDs "
                     f"have {num_levels} codes; write one, or one per level."
                 )
+
+    def _refuse_few_candidates(self, loaded: LoadedRecommender) -> None:
+        """Raises a `ValueError` where there would be nothing to choose among."""
+        if self.chosen not in CHOOSING_BEAMS:
+            return
+        candidates = self._candidates(loaded)
+        per_level = candidates if isinstance(candidates, tuple) else (candidates,)
+        if any(number is not None and number < self._beams for number in per_level):
+            raise ValueError(
+                f"--candidates {value_in_words(candidates)}: fewer than the {self._beams} that are "
+                "kept of them per level; raise it, or lower --beams"
+                f"{'' if self.beams else f', which is {NUM_BEAMS} unless it is given'}."
+            )
 
     @staticmethod
     def _refuse_small_budget(policy: ValueGuidedDecoding, num_levels: int) -> None:

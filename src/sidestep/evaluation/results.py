@@ -152,7 +152,7 @@ def value_in_words(value: object) -> str:
         return "yes" if value else "no"
     if value is None:
         return "none"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return str(value).removesuffix(".0") if isinstance(value, float) else str(value)
 
 
 class QualityLine(BaseModel):

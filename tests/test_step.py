@@ -5,7 +5,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidestep.step import NO_ITEM, HistoryBatch, StepOutput, is_named, log_probs
+from sidestep.step import (
+    NO_ITEM,
+    HistoryBatch,
+    StepOutput,
+    entropies,
+    is_named,
+    log_probs,
+    normalised,
+)
 
 finite = st.floats(-1e4, 1e4, width=32)
 
@@ -56,6 +64,15 @@ def test_rows_without_a_legal_code_are_impossible_and_leave_gradients_whole():
     torch.testing.assert_close(
         logits.grad, torch.tensor([[[expected, -expected, 0.0], [0.0] * 3, [0.0] * 3]])
     )
+
+
+def test_entropies_are_those_of_what_may_follow():
+    logits = torch.tensor([[[1.0, 1.0, 1.0, 1.0], [5.0, 0.0, 0.0, 0.0], [0.0, 200.0, 0.0, 0.0]]])
+    legal = torch.tensor([[[True] * 4, [True] + [False] * 3, [True, True, False, False]]])
+    found = entropies(normalised(logits, legal=legal))
+    torch.testing.assert_close(found, torch.tensor([[math.log(4), 0.0, 0.0]], dtype=torch.float64))
+    nothing = normalised(torch.tensor([[-torch.inf] * 3]))
+    assert entropies(nothing).tolist() == [0.0]
 
 
 @pytest.mark.parametrize("temperature", [0.0, -1.0])

@@ -193,7 +193,7 @@ def normalised(
     Args:
         logits: of the codes.
         temperature: see `log_probs`.
-        legal: codes whose logits count, where others have one too.
+        legal: codes that may follow, see `log_probs`; None means all of a logit above -inf.
     """
     if temperature <= 0:
         raise ValueError(f"temperature must be above 0, got {temperature}.")
@@ -207,3 +207,15 @@ def normalised(
     # not in softmax. (`where` takes half the time of `masked_fill` on a CPU.)
     finite = torch.where(counts, logits, torch.finfo(logits.dtype).min)
     return torch.where(counts, finite.log_softmax(dim=-1), -torch.inf)
+
+
+def entropies(logs: Float[Tensor, "*batch codes"]) -> Float[Tensor, "*batch"]:
+    """Of the next code, in nats and float64; 0 where none may follow.
+
+    Args:
+        logs: what `normalised` returns.
+    """
+    finite = logs.clamp(min=torch.finfo(logs.dtype).min)  # 0 · -inf is NaN
+    # Softmax gives what `exp` would, which is many times slower far below 0.
+    sums = finite.softmax(dim=-1).mul_(finite).sum(dim=-1, dtype=torch.float64)
+    return torch.where(logs.amax(dim=-1) == -torch.inf, 0.0, -sums)

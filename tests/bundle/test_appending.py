@@ -121,6 +121,10 @@ def test_the_last_places_go_to_the_best_new_items(tmp_path, kind, num_new_places
         scores |= {item: newest.scores[newest.item_ids.index(item)] for item in fresh}
         assert answer.scores == pytest.approx([scores[item] for item in answer.item_ids])
     assert new.recommend([[]], 2, num_new_places=2)[0].item_ids == among_new[1].item_ids
+    # So many places, after so many others, are no more than there are items for.
+    many = new.recommend(HISTORIES, k=10**12 + 2, num_new_places=10**12)
+    few = new.recommend(HISTORIES, k=len(ITEM_IDS) + 2, num_new_places=len(ITEM_IDS))
+    assert [answer.item_ids for answer in many] == [answer.item_ids for answer in few]
 
 
 @pytest.mark.parametrize("kind", KINDS)

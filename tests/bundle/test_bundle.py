@@ -289,7 +289,7 @@ def test_a_changed_file_is_refused(tmp_path, name):
     data = bytearray(file.read_bytes())
     data[-1] ^= 1
     file.write_bytes(data)
-    with pytest.raises(ValueError, match="copy it again, or write it anew"):
+    with pytest.raises(ValueError, match="copy the bundle again, or repeat what wrote it"):
         load(tmp_path / "bundle")
 
 

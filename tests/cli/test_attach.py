@@ -118,7 +118,9 @@ def test_a_lost_ranker_and_a_lost_configuration_say_what_to_do(sasrec, guided, t
     said = refused("attach", lost, "--ranker", sasrec, "--out", tmp_path / "out")
     assert f"{lost / 'config.yaml'}: missing from the run; restore the file" in said
     (lost / "bundle/ranker.safetensors").unlink()
-    assert "or attach its ranker, again" in refused("evaluate", lost)
+    assert "or repeat what wrote it: 'sidestep train' or 'sidestep attach'." in refused(
+        "evaluate", lost
+    )
     assert [path.name for path in tmp_path.iterdir()] == ["lost"]
 
 

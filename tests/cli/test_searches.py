@@ -156,12 +156,11 @@ def test_a_weight_of_minus_nothing_is_nothing():
         (
             ("--search", "item-beam", "--candidates", 9),
             "--candidates 9: fewer than the 50 that are kept of them per level; raise it, or lower "
-            "--beams, which is 50 unless it is given",
+            "--beams, 50 unless it is given",
         ),
         (
             ("--search", "item-beam", "--beams", 8, "--candidates", "none,9,7"),
-            "--candidates none,9,7: fewer than the 8 that are kept of them per level; raise it, or "
-            "lower --beams.",
+            "--candidates none,9,7: fewer than the 8 that are kept of them per level",
         ),
         (("--search", "sampling", "--budget", 2), "--budget 2: the search sampling has no use for"),
         (

@@ -25,6 +25,7 @@ from sidestep.bundle.loaded import LoadedRecommender
 from sidestep.bundle.manifest import (
     FORMAT,
     MANIFEST,
+    REMEDY,
     SCHEMA_VERSION,
     Manifest,
     library_versions,
@@ -42,7 +43,6 @@ from sidestep.catalog.catalog import Catalog
 from sidestep.files import check_replaceable, file_sha256, whole_folder, write_json
 from sidestep.model.semantic_id_model import SemanticIdModel
 
-_REMEDY = "copy it again, or write it anew: train, or attach its ranker, again."
 _WEIGHTS = "model.safetensors"
 _PROCESS_REWARD = "process_reward.safetensors"
 _VALUE_HEAD = "value_head.safetensors"
@@ -179,14 +179,14 @@ def load(
     for name, sha256 in manifest.files.items():
         file = folder / name
         if not file.is_file():
-            raise FileNotFoundError(f"{file}: missing from the bundle; {_REMEDY}")
+            raise FileNotFoundError(f"{file}: missing from the bundle; {REMEDY}")
         if verify and file_sha256(file) != sha256:
-            raise ValueError(f"{file}: not the file that {MANIFEST} describes; {_REMEDY}")
+            raise ValueError(f"{file}: not the file that {MANIFEST} describes; {REMEDY}")
     catalog = Catalog.load(folder / CATALOG)
     if catalog.version != manifest.catalog_version:
         raise ValueError(
             f"{folder / CATALOG}: version {catalog.version[:12]}, but the bundle was trained on "
-            f"{manifest.catalog_version[:12]}; {_REMEDY}"
+            f"{manifest.catalog_version[:12]}; {REMEDY}"
         )
     with _must_fit(folder / _WEIGHTS):
         weights = load_file(folder / _WEIGHTS)

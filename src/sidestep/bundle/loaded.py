@@ -294,7 +294,9 @@ class LoadedRecommender:
         every, num_unknown = self._histories(histories)
         known = every.cut(self.max_history)
         # No list is longer than the catalog, and what is set aside for one is as long as `k`.
-        k = min(k, max(self.catalog.num_items, num_new_places))
+        ordinary = min(k - num_new_places, self.catalog.num_items)
+        num_new_places = min(num_new_places, self.catalog.num_items)
+        k = ordinary + num_new_places
         unwanted = [] if excluded is None else [self._histories(excluded)[0]]
         if exclude_seen:
             unwanted.append(every)

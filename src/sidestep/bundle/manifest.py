@@ -21,6 +21,9 @@ taken to have none."""
 MANIFEST = "manifest.json"
 FORMAT = "sidestep.bundle"
 
+REMEDY = "copy the bundle again, or repeat what wrote it: 'sidestep train' or 'sidestep attach'."
+"""For a bundle that is not whole."""
+
 Kind = Literal["semantic-id-transformer", "semantic-id-t5", "hugging-face", "sasrec", "popularity"]
 
 _LIBRARIES = ("sidestep", "torch", "numpy", "safetensors")
@@ -135,8 +138,7 @@ def read_manifest(file: Path) -> Manifest:
     except ValidationError as error:
         first = error.errors()[0]
         raise ValueError(
-            f"{file}: {'.'.join(map(str, first['loc']))}: {first['msg']}; copy it again, or write "
-            "it anew: train, or attach its ranker, again."
+            f"{file}: {'.'.join(map(str, first['loc']))}: {first['msg']}; {REMEDY}"
         ) from error
 
 

@@ -69,7 +69,7 @@ def attach(
         if likelihood_weight is None
         else GuidanceConfig(likelihood_weight=likelihood_weight),
     )
-    _warn_of_doubts(loaded, beside)
+    _warn(loaded, beside)
     source = RunFolder(run)
     with whole_folder(out) as folder:
         save_loaded(RunFolder(folder).bundle, made)
@@ -85,7 +85,7 @@ def attach(
     say(f"Wrote {out}: {run} with {ranker} beside it. Next: sidestep {follow}")
 
 
-def _warn_of_doubts(loaded: LoadedRecommender, ranker: LoadedRecommender) -> None:
+def _warn(loaded: LoadedRecommender, ranker: LoadedRecommender) -> None:
     """Says what is lost, and what may make the ranker worth less, or its results worth nothing."""
     if loaded.ranker_use is not None:
         warn("the ranker that stood beside this run is left out of the new one.")

@@ -88,7 +88,8 @@ def recommend(
     loaded = load(run)
     asked = AskedSearch.of_options(
         search,
-        beams=beams or (max(k, NUM_BEAMS) if search in WITH_BEAMS else None),
+        beams=beams
+        or (max(min(k, loaded.catalog.num_items), NUM_BEAMS) if search in WITH_BEAMS else None),
         candidates=candidates,
         likelihood_weight=likelihood_weight,
         budget=budget,
@@ -132,7 +133,7 @@ def recommend(
 
 
 def _tell_of_unwanted(catalog: Catalog, item_ids: list[str]) -> None:
-    """A note on the standard error where nothing would be left out."""
+    """A note on the standard error where an item to leave out is not in the catalog."""
     unknown = [
         item_id
         for item_id, index in zip(item_ids, catalog.indices_of(item_ids), strict=True)

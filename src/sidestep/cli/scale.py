@@ -33,7 +33,7 @@ from sidestep.cli.search_options import (
     Weights,
     read_weights,
 )
-from sidestep.cli.searches import AskedSearch
+from sidestep.cli.searches import AskedSearch, can_search
 from sidestep.cli.sweep import Sweep
 from sidestep.evaluation.compare import rows_in_words
 from sidestep.evaluation.report.page import write_page
@@ -167,14 +167,17 @@ def scale(
 def _refuse_impossible(
     search: BudgetedSearch, loaded: LoadedRecommender, names: Sequence[SearchName]
 ) -> None:
-    """Raises a `ValueError` for a search that cannot be, and says how to do without it."""
+    """Raises a `ValueError` for a search that cannot be, and names those that can without it."""
+    chosen = search.asked.chosen
     try:
         search.asked.policy(loaded, num_leaves=LIST_LENGTH)
     except ValueError as error:
-        others = [name for name in names if name != search.asked.chosen]
-        if not others or len(others) == len(names):
+        others = [name for name in names if name != chosen and can_search(name, loaded)]
+        if not others or can_search(chosen, loaded):
             raise
-        raise ValueError(f"{error} Or leave it out: --searches {','.join(others)}.") from error
+        raise ValueError(
+            f"{error} Or leave {chosen} out: --searches {','.join(others)}."
+        ) from error
 
 
 def read_times(text: str) -> list[int]:

@@ -61,7 +61,7 @@ class AskedSearch:
 
     def __post_init__(self) -> None:
         given = self.candidates if isinstance(self.candidates, tuple) else (self.candidates,)
-        # Some are multiples of what was asked for, so what they are is said beside the option.
+        # A multiple of what somebody wrote may be too much: the message says what there is of what.
         sizes = {
             "prefixes kept per level (--beams)": (self.beams,),
             "prefixes scored per level (--candidates)": given,
@@ -141,18 +141,18 @@ class AskedSearch:
             num_leaves: leaves that a search returns whose width does not say it.
 
         Raises:
-            ValueError: there is nothing to guide the search, it has no such setting, or its
-                budget is too small.
+            ValueError: there is nothing to guide the search, it has no such setting, there are
+                values for each level of another catalog, fewer candidates than are kept of them,
+                or its budget is too small.
         """
         if not loaded.is_searched:
             return None
         missing = _missing_part(self.chosen, loaded)
         if missing is not None:
             raise ValueError(f"the search {self.chosen} {missing}")
+        settings = {**self._settings(loaded, num_leaves=num_leaves), **self._options()}
         self._refuse_other_levels(loaded.catalog.num_levels)
         self._refuse_few_candidates(loaded)
-        num_leaves = min(num_leaves, loaded.catalog.num_items)
-        settings = {**self._settings(loaded, num_leaves=num_leaves), **self._options()}
         made: SearchPolicy = POLICIES[self.chosen](name=self.method(loaded), **settings)
         if isinstance(made, ValueGuidedDecoding):
             self._refuse_small_budget(made, loaded.catalog.trie.num_levels)
@@ -193,7 +193,7 @@ class AskedSearch:
                 )
 
     def _refuse_few_candidates(self, loaded: LoadedRecommender) -> None:
-        """Raises a `ValueError` where there would be nothing to choose among."""
+        """Raises a `ValueError` where fewer would be scored than are kept."""
         if self.chosen not in CHOOSING_BEAMS:
             return
         candidates = self._candidates(loaded)
@@ -201,8 +201,8 @@ class AskedSearch:
         if any(number is not None and number < self._beams for number in per_level):
             raise ValueError(
                 f"--candidates {value_in_words(candidates)}: fewer than the {self._beams} that are "
-                "kept of them per level; raise it, or lower --beams"
-                f"{'' if self.beams else f', which is {NUM_BEAMS} unless it is given'}."
+                f"kept of them per level; raise it, or lower --beams, {NUM_BEAMS} unless it is "
+                "given and no fewer than -k."
             )
 
     @staticmethod

@@ -191,7 +191,7 @@ def root_context(
     """
     prompt_width = layers[0].keys.shape[2]
     # Under grad nothing is written in place, so room would only be copied along.
-    room = prompt_width if torch.is_grad_enabled() else prompt_width + capacity
+    room = 0 if torch.is_grad_enabled() else capacity
     ancestors = torch.full(
         (prompt_lengths.shape[0], 1, num_levels + 1),
         NO_SLOT,
@@ -200,7 +200,7 @@ def root_context(
     )
     ancestors[:, :, 0] = ROOT_SLOT
     return TreeContext(
-        layers=tuple(layer.with_room(room) for layer in layers) if capacity else tuple(layers),
+        layers=tuple(layer.with_room(prompt_width + room) if room else layer for layer in layers),
         prompt_lengths=prompt_lengths,
         prompt_width=prompt_width,
         ancestor_slots=ancestors,

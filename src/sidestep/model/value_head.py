@@ -70,7 +70,7 @@ class ValueHead(nn.Module):
     def begin(
         self, root: Float[Tensor, "users 1 dim"], *, capacity: int
     ) -> tuple[Float[Tensor, "users 1"], TreeContext]:
-        """The value of every root, and a context with room for `capacity` nodes below."""
+        """The value of every root, and a context; for `capacity` see `StepModel.encode`."""
         depths = torch.zeros(root.shape[:2], dtype=torch.long, device=root.device)
         queries, keys, values = self._projected(root, depths)
         context = root_context(

@@ -56,7 +56,8 @@ class ValueBeamSearch:
             ValueError: the model has no values.
         """
         num_users, num_levels = len(histories.lengths), scope.trie.num_levels
-        step, context = model.encode(histories, capacity=self.candidates * num_levels)
+        num_nodes = min(self.candidates * num_levels, scope.trie.num_nodes())
+        step, context = model.encode(histories, capacity=num_nodes)
         tree = Tree.root(num_users, step.logits.device)
         beams, slots = tree, torch.full_like(tree.states, ROOT_SLOT)
         for depth in range(1, num_levels + 1):

@@ -22,7 +22,7 @@ from sidestep.search.policy import Normaliser, Scope, code_log_probs, node_value
 from sidestep.search.tree import VALUE, Candidates, Tree
 from sidestep.search.ved_ledger import GrowthRules, Ledger
 from sidestep.search.ved_rules import RootGate
-from sidestep.step import ROOT_SLOT, HistoryBatch, StepModel, StepOutput, normalised
+from sidestep.step import ROOT_SLOT, HistoryBatch, StepModel, StepOutput, entropies, normalised
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,7 +144,7 @@ class _Growth:
         # longer than anything open before, so that there are at most L.
         widest = policy.warm_width + min(policy.paths_per_round, tokens)
         capacity = tokens + widest * (self.num_levels + 2)
-        # Of these slots hardly one stays empty: the model is told of as many as there are tokens.
+        # A slot beyond the tokens is hardly ever taken: the model sets aside no more at first.
         root, self.context = model.encode(histories, capacity=tokens)
         device = root.logits.device
         self.keys = user_keys(histories, policy.seed).to(device)
@@ -321,7 +321,6 @@ class _Growth:
         log_probs = code_log_probs(step, legal, self.policy.normaliser)
         # The entropy is over legal codes, whatever the log-probabilities sum to.
         logs = log_probs if self.policy.normaliser == "legal" else normalised(log_probs)
-        num_codes = legal.sum(dim=2)
         self.states[:, columns] = states
         self.untried[:, columns] = log_probs
         self.ledger.add(
@@ -329,8 +328,8 @@ class _Growth:
             depths,
             is_node,
             values=node_values(step),
-            entropies=_entropies(logs).masked_fill(num_codes == 0, 0.0),
-            num_codes=num_codes,
+            entropies=entropies(logs),
+            num_codes=legal.sum(dim=2),
         )
 
     def _tensor(self, values: np.ndarray) -> Tensor:
@@ -343,10 +342,3 @@ def _rows(
 ) -> Float[Tensor, "users width codes"]:
     """What stands at some nodes of each user."""
     return values[torch.arange(len(nodes), device=nodes.device)[:, None], nodes]
-
-
-def _entropies(logs: Float[Tensor, "users width codes"]) -> Float[Tensor, "users width"]:
-    """Of log-probabilities that sum to one, in nats; whatever where all are -inf."""
-    finite = logs.clamp(min=torch.finfo(logs.dtype).min)  # 0 · -inf is NaN
-    # Softmax leaves them as they are, and is many times faster than `exp` of numbers far below 0.
-    return -finite.softmax(dim=2).mul_(finite).sum(dim=2, dtype=torch.float64)

@@ -43,8 +43,9 @@ from sidestep.data.splits import Rows
 from sidestep.data.synthetic import SyntheticShopConfig, synthetic_shop
 from sidestep.embedding.tfidf import FittedTfidf, TfidfConfig, fit_tfidf
 from sidestep.evaluation.evaluator import Evaluation, evaluate, fixed_users
+from sidestep.padding import NO_ITEM
 from sidestep.recommender import Recommender
-from sidestep.step import NO_ITEM, HistoryBatch
+from sidestep.step import HistoryBatch
 from sidestep.tokenizer.appending import append_last_codes
 from sidestep.tokenizer.collisions import reassign_last_codes
 from sidestep.tokenizer.residual_kmeans import ResidualKMeans, ResidualKMeansConfig

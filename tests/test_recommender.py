@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from sidestep.catalog.trie import NO_STATE, Trie
 from sidestep.model.transformer import Transformer, TransformerConfig
+from sidestep.padding import NO_ITEM
 from sidestep.recommender import (
     GenerativeRecommender,
     Recommendations,
@@ -17,7 +18,7 @@ from sidestep.recommender import (
 from sidestep.search.beam import BeamSearch
 from sidestep.search.exhaustive import ExhaustiveSearch
 from sidestep.search.policy import Scope
-from sidestep.step import NO_ITEM, HistoryBatch
+from sidestep.step import HistoryBatch
 
 SIZES = (5, 4, 6)
 

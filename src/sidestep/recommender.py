@@ -10,10 +10,11 @@ from torch import Tensor
 from sidestep.catalog.availability import Availability
 from sidestep.catalog.trie import Trie
 from sidestep.catalog.user_sets import is_among
+from sidestep.padding import NO_ITEM
 from sidestep.search.exclusion import Exclusion
 from sidestep.search.policy import Scope, SearchPolicy
 from sidestep.search.tree import both_flops, evaluated_prefixes
-from sidestep.step import NO_ITEM, HistoryBatch, StepModel
+from sidestep.step import HistoryBatch, StepModel
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sidestep.data.batches import history_batch
 from sidestep.data.histories import Histories
 from sidestep.data.splits import Rows, Split, TrainingPart, from_given_rows, leave_one_out
 
@@ -59,7 +60,7 @@ def test_rows_are_cut_and_chosen_with_their_targets():
     rows = Rows(histories=histories_of([[1, 2, 3], [4]]), targets=np.array([8, 9]))
     chosen = rows.cut(2).select(np.array([1, 0]))
     assert (lists(chosen.histories), chosen.targets.tolist()) == ([[4], [2, 3]], [9, 8])
-    assert chosen.batch().items.tolist() == [[4, -1], [2, 3]]
+    assert history_batch(chosen.histories).items.tolist() == [[4, -1], [2, 3]]
 
 
 def test_given_rows_are_taken_as_they_are():

@@ -20,8 +20,9 @@ from sidestep.evaluation.evaluator import (
     target_ranks,
 )
 from sidestep.metrics.ranking import NOT_LISTED
+from sidestep.padding import NO_ITEM
 from sidestep.recommender import Recommendations
-from sidestep.step import NO_ITEM, HistoryBatch
+from sidestep.step import HistoryBatch
 
 # Items 0 and 1 share a leaf, and so do 4, 5 and 6.
 SEMANTIC_IDS = torch.tensor([[0, 0], [0, 0], [0, 1], [1, 0], [1, 1], [1, 1], [1, 1]])

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from sidestep.model.transformer import Transformer, TransformerConfig
-from sidestep.step import NO_ITEM
+from sidestep.padding import NO_ITEM
 from tests.model.batches import history_of
 from tests.model.contract import (
     CODEBOOK_SIZES,

@@ -12,9 +12,10 @@ from sidestep.catalog.trie import Trie
 from sidestep.data.windows import WindowBatch, Windows
 from sidestep.model.transformer import Transformer, TransformerConfig
 from sidestep.model.value_head import ValueHead, ValueHeadConfig
+from sidestep.padding import NO_ITEM
 from sidestep.search.beam import BeamSearch
 from sidestep.search.policy import Scope
-from sidestep.step import NO_ITEM, HistoryBatch
+from sidestep.step import HistoryBatch
 from sidestep.training.alignment import AlignmentObjective
 from sidestep.training.alignment_config import AlignmentConfig, LoopValueConfig
 from sidestep.training.config import TrainingConfig

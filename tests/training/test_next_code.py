@@ -3,7 +3,8 @@ import torch
 
 from sidestep.data.windows import WindowBatch
 from sidestep.model.transformer import Transformer, TransformerConfig
-from sidestep.step import NO_ITEM, HistoryBatch
+from sidestep.padding import NO_ITEM
+from sidestep.step import HistoryBatch
 from sidestep.training.next_code import NextCodeConfig, NextCodeObjective
 
 IDS = torch.tensor([[0, 1], [1, 1], [1, 0], [0, 0]])

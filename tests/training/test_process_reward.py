@@ -7,13 +7,14 @@ from sidestep.catalog.trie import Trie
 from sidestep.data.windows import WindowBatch
 from sidestep.model.process_reward import ProcessRewardConfig, ProcessRewardModel
 from sidestep.model.transformer import Transformer, TransformerConfig
+from sidestep.padding import NO_ITEM
 from sidestep.recommender import GenerativeRecommender
 from sidestep.search.beam import BeamSearch
 from sidestep.search.guided_beam import GuidedBeamSearch
 from sidestep.search.policy import Scope
 from sidestep.search.process_reward import ProcessReward
 from sidestep.search.scorer import Guidance, GuidanceConfig
-from sidestep.step import NO_ITEM, HistoryBatch
+from sidestep.step import HistoryBatch
 from sidestep.training.config import TrainingConfig
 from sidestep.training.next_code import NextCodeConfig, NextCodeObjective
 from sidestep.training.process_reward import ProcessRewardObjective, ProcessRewardTrainingConfig

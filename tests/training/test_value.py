@@ -13,10 +13,11 @@ from sidestep.data.synthetic import SyntheticShopConfig, synthetic_shop
 from sidestep.data.windows import WindowBatch, training_windows, window_batch
 from sidestep.model.transformer import Transformer, TransformerConfig
 from sidestep.model.value_head import ValuedModel, ValueHead, ValueHeadConfig
+from sidestep.padding import NO_ITEM
 from sidestep.search.beam import BeamSearch
 from sidestep.search.sampling import Sampling
 from sidestep.search.scorer import GuidanceConfig
-from sidestep.step import NO_ITEM, HistoryBatch
+from sidestep.step import HistoryBatch
 from sidestep.training.candidate_tree import CandidateTree
 from sidestep.training.config import TrainingConfig
 from sidestep.training.next_code import NextCodeConfig

@@ -27,16 +27,17 @@ from sidestep.bundle.manifest import (
 from sidestep.bundle.networks import Network
 from sidestep.catalog.availability import Availability
 from sidestep.catalog.catalog import Catalog
+from sidestep.data.batches import history_batch
 from sidestep.data.histories import Histories
 from sidestep.model.process_reward import ProcessRewardModel
 from sidestep.model.sasrec import SasRec
 from sidestep.model.semantic_id_model import SemanticIdModel
 from sidestep.model.value_head import ValuedModel, ValueHead
+from sidestep.padding import NO_ITEM
 from sidestep.recommender import GenerativeRecommender, Recommendations, ReservedPlaces
 from sidestep.search.beam import BeamSearch
 from sidestep.search.policy import SearchPolicy, reads_values
 from sidestep.search.scorer import GuidanceConfig
-from sidestep.step import NO_ITEM
 
 _DEFAULT_BEAMS = 50
 _USERS_AT_ONCE = 128
@@ -307,7 +308,7 @@ class LoadedRecommender:
         for start in range(0, len(known), _USERS_AT_ONCE):
             rows = np.arange(start, min(start + _USERS_AT_ONCE, len(known)))
             answer = recommender.recommend(
-                known.batch(rows).to(self.device), k, excluded=self._padded(unwanted, rows)
+                history_batch(known, rows).to(self.device), k, excluded=self._padded(unwanted, rows)
             )
             ranked += self._named(answer, num_unknown[rows].tolist())
         return ranked
@@ -348,7 +349,7 @@ class LoadedRecommender:
     ) -> Int[Tensor, "users items"] | None:
         if not unwanted:
             return None
-        parts = [items.batch(rows).items for items in unwanted]
+        parts = [history_batch(items, rows).items for items in unwanted]
         return torch.cat(parts, dim=1).to(self.device)
 
     def _named(self, answer: Recommendations, num_unknown: Sequence[int]) -> list[RankedItems]:

@@ -18,6 +18,7 @@ from sidestep.cli.inputs import load_dataset, refuse_other_data, split_of
 from sidestep.cli.runs import RunFolder
 from sidestep.cli.search_options import SearchName, Weights
 from sidestep.cli.searches import AskedSearch
+from sidestep.data.batches import history_batch
 from sidestep.data.dataset import Dataset
 from sidestep.data.splits import Rows
 from sidestep.embedding.vectors import load_vectors
@@ -184,7 +185,7 @@ class DiagnosedRun:
         catalog, trie = self.loaded.catalog, self.scope.trie
         words = catalog.ids_of if catalog.texts is None else catalog.titles_of
         shown = self.rows.cut(self.loaded.max_history)
-        history = shown.batch(np.array([row])).to(trie.device)
+        history = history_batch(shown.histories, np.array([row])).to(trie.device)
         target = int(self.rows.targets[row])
 
         def leaf_in_words(leaf: int) -> str:

@@ -24,7 +24,7 @@ from sidestep.cli.search_options import (
     SearchOptions,
 )
 from sidestep.cli.searches import AskedSearch
-from sidestep.step import NO_ITEM
+from sidestep.padding import NO_ITEM
 
 
 def recommend(

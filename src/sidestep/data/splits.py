@@ -17,7 +17,6 @@ from jaxtyping import Int
 
 from sidestep.data.frames import content_sha256, load_frames, save_frames
 from sidestep.data.histories import Histories
-from sidestep.step import HistoryBatch
 
 LEAVE_ONE_OUT = "leave-one-out"
 """The strategy of data sets that carry no split of their own."""
@@ -61,10 +60,6 @@ class Rows:
             targets=self.targets[rows],
             times=None if self.times is None else self.times[rows],
         )
-
-    def batch(self, rows: Int[np.ndarray, " selected"] | None = None) -> HistoryBatch:
-        """The histories of `rows` (None: all), padded, without their targets."""
-        return self.histories.batch(rows)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -15,10 +15,11 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sidestep.catalog.trie import NO_CODE
+from sidestep.data.batches import history_batch
 from sidestep.data.splits import Rows
 from sidestep.metrics import ranking
+from sidestep.padding import NO_ITEM
 from sidestep.recommender import Recommendations, Recommender
-from sidestep.step import NO_ITEM
 
 HIT_RATE_CUTOFFS = (1, 5, 10, 50)
 NDCG_CUTOFFS = (5, 10)
@@ -102,7 +103,7 @@ def evaluate(
     seconds = 0.0
     num_done = 0
     for chosen in batches_by_length(shown.histories.lengths, batch_size):
-        histories = shown.batch(chosen)
+        histories = history_batch(shown.histories, chosen)
         start = time.perf_counter()
         with torch.no_grad():
             answer = recommender.recommend(histories.to(device), k, exclude_seen=exclude_seen)

@@ -25,7 +25,7 @@ from torch import Tensor
 from sidestep.evaluation.evaluator import Evaluation
 from sidestep.files import whole_file
 from sidestep.metrics.ranking import NOT_LISTED
-from sidestep.step import NO_ITEM
+from sidestep.padding import NO_ITEM
 
 METHODS = (
     "popularity",

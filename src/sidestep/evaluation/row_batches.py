@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from sidestep.data.batches import history_batch
 from sidestep.data.splits import Rows
 from sidestep.evaluation.evaluator import batches_by_length
 from sidestep.step import HistoryBatch
@@ -49,7 +50,7 @@ def row_batches(
         targets = torch.from_numpy(rows.targets[chosen]).long()
         yield RowBatch(
             rows=chosen,
-            histories=shown.batch(chosen).to(device),
+            histories=history_batch(shown.histories, chosen).to(device),
             targets=targets.to(device),
         )
         num_done += len(chosen)

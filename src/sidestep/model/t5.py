@@ -19,7 +19,8 @@ from sidestep.model.context import KeyValues, Memory, TreeContext, root_context
 from sidestep.model.flops import attention_flops, matrix_flops
 from sidestep.model.layers import attend
 from sidestep.model.semantic_id_model import SemanticIdModel
-from sidestep.step import NO_ITEM, HistoryBatch, StepOutput
+from sidestep.padding import NO_ITEM
+from sidestep.step import HistoryBatch, StepOutput
 
 
 class T5Config(BaseModel):

@@ -30,8 +30,9 @@ from sidestep.catalog.leaf_embeddings import LeafEmbeddings
 from sidestep.catalog.trie import Trie
 from sidestep.cli.recipes import AlignRecipe, align_recipe
 from sidestep.data.windows import WindowBatch
-from sidestep.model.transformer import Transformer, TransformerConfig
-from sidestep.model.value_head import ValueHead, ValueHeadConfig
+from sidestep.model.config import TransformerConfig, ValueHeadConfig
+from sidestep.model.transformer import Transformer
+from sidestep.model.value_head import ValueHead
 from sidestep.search.beam import BeamSearch
 from sidestep.search.policy import Scope, SearchPolicy
 from sidestep.search.tree import Candidates

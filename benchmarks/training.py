@@ -23,7 +23,8 @@ import numpy as np
 import torch
 
 from sidestep.data.windows import WindowBatch, Windows, batches
-from sidestep.model.transformer import Transformer, TransformerConfig
+from sidestep.model.config import TransformerConfig
+from sidestep.model.transformer import Transformer
 from sidestep.training.config import TrainingConfig
 from sidestep.training.loop import train
 from sidestep.training.next_code import NextCodeConfig, NextCodeObjective

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidestep.catalog.trie import NO_STATE, Trie
-from sidestep.model.transformer import Transformer, TransformerConfig
+from sidestep.model.config import TransformerConfig
+from sidestep.model.transformer import Transformer
 from sidestep.padding import NO_ITEM
 from sidestep.recommender import (
     GenerativeRecommender,

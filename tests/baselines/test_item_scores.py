@@ -3,7 +3,8 @@ import pytest
 import torch
 
 from sidestep.baselines.item_scores import PopularityRecommender, SasRecRecommender, SummedScores
-from sidestep.model.sasrec import SasRec, SasRecConfig
+from sidestep.model.config import SasRecConfig
+from sidestep.model.sasrec import SasRec
 from sidestep.padding import NO_ITEM
 from sidestep.recommender import Recommender
 from sidestep.step import HistoryBatch

@@ -10,8 +10,9 @@ from sidestep.bundle.appending import append_items, retire_items
 from sidestep.bundle.attaching import attach_ranker
 from sidestep.bundle.folder import load, save_bundle, save_loaded
 from sidestep.catalog.catalog import Catalog
-from sidestep.model.sasrec import SasRec, SasRecConfig
-from sidestep.model.transformer import Transformer, TransformerConfig
+from sidestep.model.config import SasRecConfig, TransformerConfig
+from sidestep.model.sasrec import SasRec
+from sidestep.model.transformer import Transformer
 from sidestep.search.exhaustive import ExhaustiveSearch
 from sidestep.search.item_support import ItemSupport
 from sidestep.search.scorer import Guidance, GuidanceConfig

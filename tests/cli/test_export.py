@@ -8,9 +8,10 @@ import torch
 
 import sidestep
 from sidestep.bundle.folder import save_bundle, save_loaded
-from sidestep.model.process_reward import ProcessRewardConfig, ProcessRewardModel
-from sidestep.model.transformer import Transformer, TransformerConfig
-from sidestep.model.value_head import ValueHead, ValueHeadConfig
+from sidestep.model.config import ProcessRewardConfig, TransformerConfig, ValueHeadConfig
+from sidestep.model.process_reward import ProcessRewardModel
+from sidestep.model.transformer import Transformer
+from sidestep.model.value_head import ValueHead
 from tests.cli.commands import call, refused, run
 
 pytest.importorskip("transformers")

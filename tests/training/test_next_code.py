@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from sidestep.data.windows import WindowBatch
-from sidestep.model.transformer import Transformer, TransformerConfig
+from sidestep.model.config import TransformerConfig
+from sidestep.model.transformer import Transformer
 from sidestep.padding import NO_ITEM
 from sidestep.step import HistoryBatch
 from sidestep.training.next_code import NextCodeConfig, NextCodeObjective

@@ -5,8 +5,9 @@ import torch
 
 from sidestep.catalog.trie import Trie
 from sidestep.data.windows import WindowBatch
-from sidestep.model.process_reward import ProcessRewardConfig, ProcessRewardModel
-from sidestep.model.transformer import Transformer, TransformerConfig
+from sidestep.model.config import ProcessRewardConfig, TransformerConfig
+from sidestep.model.process_reward import ProcessRewardModel
+from sidestep.model.transformer import Transformer
 from sidestep.padding import NO_ITEM
 from sidestep.recommender import GenerativeRecommender
 from sidestep.search.beam import BeamSearch

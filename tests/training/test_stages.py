@@ -7,8 +7,7 @@ import torch
 from sidestep.catalog.catalog import Catalog
 from sidestep.data.histories import Histories
 from sidestep.data.splits import Split, leave_one_out
-from sidestep.model.sasrec import SasRecConfig
-from sidestep.model.transformer import TransformerConfig
+from sidestep.model.config import SasRecConfig, TransformerConfig
 from sidestep.training.config import TrainingConfig
 from sidestep.training.next_code import NextCodeConfig
 from sidestep.training.next_item import NextItemConfig

@@ -11,8 +11,9 @@ from sidestep.catalog.trie import Trie
 from sidestep.data.splits import leave_one_out
 from sidestep.data.synthetic import SyntheticShopConfig, synthetic_shop
 from sidestep.data.windows import WindowBatch, training_windows, window_batch
-from sidestep.model.transformer import Transformer, TransformerConfig
-from sidestep.model.value_head import ValuedModel, ValueHead, ValueHeadConfig
+from sidestep.model.config import TransformerConfig, ValueHeadConfig
+from sidestep.model.transformer import Transformer
+from sidestep.model.value_head import ValuedModel, ValueHead
 from sidestep.padding import NO_ITEM
 from sidestep.search.beam import BeamSearch
 from sidestep.search.sampling import Sampling

@@ -10,10 +10,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sidestep.cli.console import plain_problem
 from sidestep.cli.plain_yaml import parse_yaml, read_yaml
-from sidestep.model.process_reward import ProcessRewardConfig
-from sidestep.model.sasrec import SasRecConfig
-from sidestep.model.transformer import TransformerConfig
-from sidestep.model.value_head import ValueHeadConfig
+from sidestep.model.config import (
+    ProcessRewardConfig,
+    SasRecConfig,
+    TransformerConfig,
+    ValueHeadConfig,
+)
 from sidestep.search.named import NamedSearch
 from sidestep.search.scorer import GuidanceConfig
 from sidestep.training.alignment_config import AlignmentConfig

@@ -21,11 +21,17 @@ from sidestep.catalog.catalog import Catalog
 from sidestep.data.splits import Rows, Split
 from sidestep.data.windows import Windows, training_windows
 from sidestep.evaluation.evaluator import evaluate, fixed_users
-from sidestep.model.process_reward import ProcessRewardConfig, ProcessRewardModel
-from sidestep.model.sasrec import SasRec, SasRecConfig
+from sidestep.model.config import (
+    ProcessRewardConfig,
+    SasRecConfig,
+    TransformerConfig,
+    ValueHeadConfig,
+)
+from sidestep.model.process_reward import ProcessRewardModel
+from sidestep.model.sasrec import SasRec
 from sidestep.model.semantic_id_model import SemanticIdModel
-from sidestep.model.transformer import Transformer, TransformerConfig
-from sidestep.model.value_head import ValuedModel, ValueHead, ValueHeadConfig
+from sidestep.model.transformer import Transformer
+from sidestep.model.value_head import ValuedModel, ValueHead
 from sidestep.recommender import GenerativeRecommender, Recommender
 from sidestep.search.beam import BeamSearch
 from sidestep.search.guided_beam import GuidedBeamSearch

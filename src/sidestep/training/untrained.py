@@ -4,11 +4,17 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sidestep.catalog.catalog import Catalog
-from sidestep.model.process_reward import ProcessRewardConfig, ProcessRewardModel
-from sidestep.model.sasrec import SasRec, SasRecConfig
+from sidestep.model.config import (
+    ProcessRewardConfig,
+    SasRecConfig,
+    TransformerConfig,
+    ValueHeadConfig,
+)
+from sidestep.model.process_reward import ProcessRewardModel
+from sidestep.model.sasrec import SasRec
 from sidestep.model.semantic_id_model import SemanticIdModel
-from sidestep.model.transformer import Transformer, TransformerConfig
-from sidestep.model.value_head import ValueHead, ValueHeadConfig
+from sidestep.model.transformer import Transformer
+from sidestep.model.value_head import ValueHead
 from sidestep.search.policy import SearchPolicy
 from sidestep.training.next_code import NextCodeConfig, NextCodeObjective
 from sidestep.training.next_item import NextItemConfig, NextItemObjective

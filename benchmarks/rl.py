@@ -39,7 +39,8 @@ from sidestep.search.tree import Candidates
 from sidestep.step import HistoryBatch, StepModel
 from sidestep.training.alignment import AlignmentObjective
 from sidestep.training.alignment_config import AlignmentConfig
-from sidestep.training.rewards import Rewards, RewardSources, RewardTerm
+from sidestep.training.objective_config import RewardTerm
+from sidestep.training.rewards import Rewards, RewardSources
 from watch import Watch
 
 OURS, THEIRS = "ours", "hf"

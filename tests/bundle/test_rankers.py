@@ -13,9 +13,10 @@ from sidestep.catalog.catalog import Catalog
 from sidestep.model.config import SasRecConfig, TransformerConfig
 from sidestep.model.sasrec import SasRec
 from sidestep.model.transformer import Transformer
+from sidestep.search.config import GuidanceConfig
 from sidestep.search.exhaustive import ExhaustiveSearch
 from sidestep.search.item_support import ItemSupport
-from sidestep.search.scorer import Guidance, GuidanceConfig
+from sidestep.search.scorer import Guidance
 
 IDS = np.array([[0, 0], [0, 2], [2, 1], [2, 2], [3, 0]], dtype=np.int32)
 SIZES = (4, 4)

@@ -15,10 +15,10 @@ from sidestep.model.sasrec import SasRec
 from sidestep.model.transformer import Transformer
 from sidestep.model.value_head import ValueHead
 from sidestep.search.beam import BeamSearch
+from sidestep.search.config import GuidanceConfig
 from sidestep.search.exhaustive import ExhaustiveSearch
 from sidestep.search.policy import reads_values
 from sidestep.search.sampling import Sampling
-from sidestep.search.scorer import GuidanceConfig
 from sidestep.search.value_beam import ValueBeamSearch
 from sidestep.search.ved import ValueGuidedDecoding
 

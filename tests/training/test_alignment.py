@@ -21,8 +21,8 @@ from sidestep.training.alignment import AlignmentObjective
 from sidestep.training.alignment_config import AlignmentConfig, LoopValueConfig
 from sidestep.training.config import TrainingConfig
 from sidestep.training.loop import train
-from sidestep.training.next_code import NextCodeConfig
-from sidestep.training.rewards import Rewards, RewardSources, RewardTerm
+from sidestep.training.objective_config import NextCodeConfig, RewardTerm
+from sidestep.training.rewards import Rewards, RewardSources
 
 IDS = torch.tensor([[0, 0], [0, 1], [0, 2], [1, 0], [1, 1], [2, 2]])
 SIZES = (3, 3)

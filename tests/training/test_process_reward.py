@@ -11,15 +11,17 @@ from sidestep.model.transformer import Transformer
 from sidestep.padding import NO_ITEM
 from sidestep.recommender import GenerativeRecommender
 from sidestep.search.beam import BeamSearch
+from sidestep.search.config import GuidanceConfig
 from sidestep.search.guided_beam import GuidedBeamSearch
 from sidestep.search.policy import Scope
 from sidestep.search.process_reward import ProcessReward
-from sidestep.search.scorer import Guidance, GuidanceConfig
+from sidestep.search.scorer import Guidance
 from sidestep.step import HistoryBatch
-from sidestep.training.config import TrainingConfig
-from sidestep.training.next_code import NextCodeConfig, NextCodeObjective
-from sidestep.training.process_reward import ProcessRewardObjective, ProcessRewardTrainingConfig
-from sidestep.training.stages import Course, ValidationConfig, train_process_reward
+from sidestep.training.config import TrainingConfig, ValidationConfig
+from sidestep.training.next_code import NextCodeObjective
+from sidestep.training.objective_config import NextCodeConfig, ProcessRewardTrainingConfig
+from sidestep.training.process_reward import ProcessRewardObjective
+from sidestep.training.stages import Course, train_process_reward
 
 from .test_stages import a_catalog, a_split
 

@@ -8,10 +8,9 @@ from sidestep.catalog.catalog import Catalog
 from sidestep.data.histories import Histories
 from sidestep.data.splits import Split, leave_one_out
 from sidestep.model.config import SasRecConfig, TransformerConfig
-from sidestep.training.config import TrainingConfig
-from sidestep.training.next_code import NextCodeConfig
-from sidestep.training.next_item import NextItemConfig
-from sidestep.training.stages import Course, ValidationConfig, train_sasrec, train_semantic_id_model
+from sidestep.training.config import TrainingConfig, ValidationConfig
+from sidestep.training.objective_config import NextCodeConfig, NextItemConfig
+from sidestep.training.stages import Course, train_sasrec, train_semantic_id_model
 
 NUM_ITEMS = 12
 SIZES = (3, 4)

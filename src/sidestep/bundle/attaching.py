@@ -17,7 +17,7 @@ from sidestep.bundle.networks import plain_weights
 from sidestep.catalog.catalog import Catalog
 from sidestep.model.sasrec import SasRec
 from sidestep.padding import NO_ITEM
-from sidestep.search.scorer import GuidanceConfig
+from sidestep.search.config import GuidanceConfig
 
 
 def attach_ranker(

@@ -36,8 +36,8 @@ from sidestep.model.value_head import ValuedModel, ValueHead
 from sidestep.padding import NO_ITEM
 from sidestep.recommender import GenerativeRecommender, Recommendations, ReservedPlaces
 from sidestep.search.beam import BeamSearch
+from sidestep.search.config import GuidanceConfig
 from sidestep.search.policy import SearchPolicy, reads_values
-from sidestep.search.scorer import GuidanceConfig
 
 _DEFAULT_BEAMS = 50
 _USERS_AT_ONCE = 128

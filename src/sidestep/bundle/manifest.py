@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sidestep.files import read_json
 from sidestep.model.config import ProcessRewardConfig, SasRecConfig, ValueHeadConfig
-from sidestep.search.scorer import GuidanceConfig
+from sidestep.search.config import GuidanceConfig
 
 SCHEMA_VERSION = 4
 """Version 2 added T5 and Hugging Face networks, and tombstones in the catalog; version 3 the number

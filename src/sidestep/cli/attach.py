@@ -14,7 +14,7 @@ from sidestep.cli.options import AsJson
 from sidestep.cli.runs import RunFolder
 from sidestep.cli.search_options import GUIDANCE
 from sidestep.files import whole_folder
-from sidestep.search.scorer import GuidanceConfig
+from sidestep.search.config import GuidanceConfig
 
 
 def attach(

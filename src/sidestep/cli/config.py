@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeVar, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sidestep.cli.console import plain_problem
+from sidestep.cli.entry import leaving_at_once
 from sidestep.cli.plain_yaml import parse_yaml, read_yaml
 from sidestep.model.config import (
     ProcessRewardConfig,
@@ -16,16 +17,16 @@ from sidestep.model.config import (
     TransformerConfig,
     ValueHeadConfig,
 )
-from sidestep.search.named import NamedSearch
-from sidestep.search.scorer import GuidanceConfig
+from sidestep.search.config import GuidanceConfig, NamedSearch
 from sidestep.training.alignment_config import AlignmentConfig
-from sidestep.training.config import TrainingConfig
-from sidestep.training.next_code import NextCodeConfig
-from sidestep.training.next_item import NextItemConfig
-from sidestep.training.preference import PreferenceConfig
-from sidestep.training.process_reward import ProcessRewardTrainingConfig
-from sidestep.training.stages import ValidationConfig
-from sidestep.training.value import ValueTrainingConfig
+from sidestep.training.config import TrainingConfig, ValidationConfig
+from sidestep.training.objective_config import (
+    NextCodeConfig,
+    NextItemConfig,
+    PreferenceConfig,
+    ProcessRewardTrainingConfig,
+    ValueTrainingConfig,
+)
 
 C = TypeVar("C", bound=BaseModel)
 
@@ -113,8 +114,10 @@ class ValueRun(_BesideRun):
     model: ValueHeadConfig = ValueHeadConfig()
     objective: ValueTrainingConfig = ValueTrainingConfig()
 
-    candidates: NamedSearch = NamedSearch.model_validate(
-        {"search": "sampling", "num_samples": 12, "temperature": 2.0}
+    candidates: NamedSearch = Field(
+        default_factory=lambda: NamedSearch.model_validate(
+            {"search": "sampling", "num_samples": 12, "temperature": 2.0}
+        )
     )
     """The search that finds what values are learned on. A hot policy draws unlikely prefixes that
     are wrong, too: where only targets are unlikely, V learns to prefer the unlikely."""
@@ -131,7 +134,7 @@ class AlignRun(_FurtherRun):
     collaborative: str | None = None
     """What the reward `collaborative` asks: a run or a bundle of kind sasrec."""
 
-    objective: AlignmentConfig = AlignmentConfig()
+    objective: AlignmentConfig = Field(default_factory=AlignmentConfig)
 
 
 class PreferRun(_FurtherRun):
@@ -139,7 +142,7 @@ class PreferRun(_FurtherRun):
 
     kind: Literal["prefer"]
 
-    objective: PreferenceConfig = PreferenceConfig()
+    objective: PreferenceConfig = Field(default_factory=PreferenceConfig)
 
 
 BesideRun = ProcessRewardRun | ValueRun
@@ -197,7 +200,8 @@ def checked(kind: type[C], content: dict[str, Any], source: str) -> C:
         ValueError: a key is unknown or a value not valid; names `source`, the key and what to do.
     """
     try:
-        made = kind.model_validate(content)
+        with leaving_at_once():  # a search by name imports its policy
+            made = kind.model_validate(content)
     except ValidationError as error:
         problems = [_told(problem, kind) for problem in error.errors()]
         if len(problems) > _NUM_TOLD:

@@ -50,9 +50,8 @@ from sidestep.evaluation.results import PerUser, Setting, write_per_user
 from sidestep.model.config import SasRecConfig, TransformerConfig
 from sidestep.step import HistoryBatch
 from sidestep.tokenizer.methods import DEFAULT_METHOD
-from sidestep.training.config import TrainingConfig
-from sidestep.training.next_code import NextCodeConfig
-from sidestep.training.stages import ValidationConfig
+from sidestep.training.config import TrainingConfig, ValidationConfig
+from sidestep.training.objective_config import NextCodeConfig
 
 BEST_POSSIBLE = "best possible"
 

@@ -9,11 +9,11 @@ from sidestep.cli.config import LARGEST, shown
 from sidestep.cli.plain_yaml import parse_yaml
 from sidestep.evaluation.results import value_in_words
 from sidestep.search.beam import BeamSearch
+from sidestep.search.config import GuidanceConfig
 from sidestep.search.exhaustive import ExhaustiveSearch
 from sidestep.search.guided_beam import GuidedBeamSearch
 from sidestep.search.named import settings_of
 from sidestep.search.sampling import Sampling
-from sidestep.search.scorer import GuidanceConfig
 from sidestep.search.value_beam import ValueBeamSearch
 from sidestep.search.ved import ValueGuidedDecoding
 

@@ -31,12 +31,13 @@ from sidestep.cli.search_options import (
 from sidestep.evaluation.results import value_in_words
 from sidestep.model.transformer import Transformer
 from sidestep.search.budget import Budget
+from sidestep.search.config import GuidanceConfig
 from sidestep.search.item_support import ItemSupport
 from sidestep.search.live_item_support import LiveItemSupport
 from sidestep.search.named import checked_settings
 from sidestep.search.policy import SearchPolicy
 from sidestep.search.process_reward import ProcessReward
-from sidestep.search.scorer import Guidance, GuidanceConfig, PrefixScorer
+from sidestep.search.scorer import Guidance, PrefixScorer
 from sidestep.search.ved import ValueGuidedDecoding
 
 

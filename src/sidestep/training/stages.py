@@ -13,7 +13,6 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 import torch
 from jaxtyping import Float
-from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from sidestep.baselines.item_scores import SasRecRecommender
@@ -34,23 +33,26 @@ from sidestep.model.transformer import Transformer
 from sidestep.model.value_head import ValuedModel, ValueHead
 from sidestep.recommender import GenerativeRecommender, Recommender
 from sidestep.search.beam import BeamSearch
+from sidestep.search.config import GuidanceConfig
 from sidestep.search.guided_beam import GuidedBeamSearch
 from sidestep.search.policy import SearchPolicy
 from sidestep.search.process_reward import ProcessReward
-from sidestep.search.scorer import Guidance, GuidanceConfig
+from sidestep.search.scorer import Guidance
 from sidestep.search.value_beam import ValueBeamSearch
 from sidestep.training.alignment import AlignmentObjective
 from sidestep.training.alignment_config import AlignmentConfig
-from sidestep.training.config import TrainingConfig
+from sidestep.training.config import TrainingConfig, ValidationConfig
 from sidestep.training.loop import train
-from sidestep.training.next_code import NextCodeConfig
-from sidestep.training.next_item import NextItemConfig
 from sidestep.training.objective import Objective
-from sidestep.training.preference import PreferenceConfig, PreferenceObjective
-from sidestep.training.process_reward import (
-    ProcessRewardObjective,
+from sidestep.training.objective_config import (
+    NextCodeConfig,
+    NextItemConfig,
+    PreferenceConfig,
     ProcessRewardTrainingConfig,
+    ValueTrainingConfig,
 )
+from sidestep.training.preference import PreferenceObjective
+from sidestep.training.process_reward import ProcessRewardObjective
 from sidestep.training.progress import Progress, TrainingResult, Validated
 from sidestep.training.untrained import (
     new_process_reward,
@@ -58,7 +60,6 @@ from sidestep.training.untrained import (
     new_transformer,
     new_value_head,
 )
-from sidestep.training.value import ValueTrainingConfig
 
 N = TypeVar("N", bound=nn.Module)
 P = TypeVar("P", AlignmentObjective, PreferenceObjective)
@@ -67,21 +68,6 @@ VALIDATION_METRIC = "NDCG@10"
 _CUTOFFS = (10, 50)
 _TOLD = ("HR@1", "HR@10", "HR@50", "NDCG@10", "coverage", "diversity")
 """Of every validation, in the log: a score that rises may hide a list that narrows."""
-
-
-class ValidationConfig(BaseModel):
-    """How a network is judged while it is trained: NDCG@10 on the validation rows."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    num_users: int | None = Field(2000, ge=1)
-    """Validation rows, a fixed random choice; None takes all."""
-
-    num_beams: int = Field(20, ge=1)
-    """Width of the beam search; networks that score items need none."""
-
-    batch_size: int = Field(64, ge=1)
-    """Users per batch."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,10 +16,11 @@ from sidestep.model.semantic_id_model import SemanticIdModel
 from sidestep.model.transformer import Transformer
 from sidestep.model.value_head import ValueHead
 from sidestep.search.policy import SearchPolicy
-from sidestep.training.next_code import NextCodeConfig, NextCodeObjective
-from sidestep.training.next_item import NextItemConfig, NextItemObjective
+from sidestep.training.next_code import NextCodeObjective
+from sidestep.training.next_item import NextItemObjective
+from sidestep.training.objective_config import NextCodeConfig, NextItemConfig, ValueTrainingConfig
 from sidestep.training.random_state import seed_everything, unchanged_random_state
-from sidestep.training.value import ValueObjective, ValueTrainingConfig
+from sidestep.training.value import ValueObjective
 
 
 def new_transformer(

@@ -6,7 +6,7 @@ It holds `manifest.json`, the weights and the catalog, and nothing that has to b
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -59,6 +59,7 @@ def save_bundle(
     max_history: int,
     seed: int,
     counts: np.ndarray | None = None,
+    counted: Literal["popularity", "repeats"] = "popularity",
     training: Mapping[str, Any] | None = None,
     data: Mapping[str, Any] | None = None,
 ) -> None:
@@ -66,11 +67,12 @@ def save_bundle(
 
     Args:
         path: the folder.
-        network: what recommends; None makes a popularity bundle of `counts`.
+        network: what recommends; None makes a bundle that recommends by `counts`.
         catalog: item IDs, semantic IDs and texts; the one the network was trained on.
         max_history: see `Manifest`.
         seed: of the training.
-        counts: interactions per item in training, for popularity.
+        counts: target events per item in training, or the sum of their weights.
+        counted: what is made of the counts.
         training: a summary, as JSON.
         data: name and hashes of the dataset, as JSON.
 
@@ -82,7 +84,7 @@ def save_bundle(
     manifest = Manifest(
         format=FORMAT,
         schema_version=SCHEMA_VERSION,
-        kind=kind_of(network),
+        kind=counted if network is None else kind_of(network),
         model=description_of(network),
         max_history=max_history,
         seed=seed,

@@ -11,7 +11,7 @@ from accelerate import PartialState
 
 from sidestep.catalog.catalog import Catalog
 from sidestep.cli.alignment_page import write_alignment_page
-from sidestep.cli.config import AlignRun, AnyRun, PopularityRun
+from sidestep.cli.config import AlignRun, AnyRun, CountedRun
 from sidestep.cli.inputs import fingerprint
 from sidestep.cli.plain_yaml import read_yaml
 from sidestep.cli.run_kinds import Counting, Origin, RunTraining, prepared
@@ -69,7 +69,7 @@ def _trained(
         folder.write(config, info)
         run.save(folder.bundle, Origin(seed=info.seed, training={}, data=fingerprint(dataset)))
         return None
-    assert not isinstance(config, PopularityRun)
+    assert not isinstance(config, CountedRun)
     if not checkpoints(folder.path):
         folder.write(config, info)
     trained = run.train(
@@ -159,7 +159,7 @@ def _checked(
 ) -> tuple[RunTraining[Any] | Counting, _Work | None]:
     """Refuses what could not end well, and writes nothing; without work nothing is trained."""
     run = prepared(config, dataset, catalog, out=folder.path)
-    if isinstance(config, PopularityRun):
+    if isinstance(config, CountedRun):
         folder.refuse_other_contents()
         return run, None
     assert isinstance(run, RunTraining)

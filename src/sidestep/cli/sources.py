@@ -11,7 +11,7 @@ from jaxtyping import Float
 from sidestep import __version__
 from sidestep.bundle.folder import load
 from sidestep.cli.console import say
-from sidestep.cli.inputs import fingerprint, popularity_of, refuse_other_items, split_of
+from sidestep.cli.inputs import fingerprint, refuse_other_items, split_of
 from sidestep.cli.text_embedding import save_text_embedding
 from sidestep.data.dataset import Dataset
 from sidestep.data.importers.sources import sha256_of
@@ -244,7 +244,12 @@ def _collaborative(dataset: Dataset, sources: Sources, seed: int) -> _Part:
     # The training part alone: the targets of validation and test must not shape the codes.
     train = split_of(dataset).train.histories
     vectors = cooccurrence_svd(
-        train.items, train.offsets, config, num_items=len(dataset.items), seed=seed
+        train.items,
+        train.offsets,
+        config,
+        num_items=len(dataset.items),
+        seed=seed,
+        weights=train.largest_weights,  # what neither is predicted nor read is not there
     )
     return _Part(vectors, {"config": config.model_dump(mode="json")})
 
@@ -264,7 +269,8 @@ def _sasrec(dataset: Dataset, sources: Sources) -> _Part:
             "others, or it has seen what must not be known; train SASRec on this dataset."
         )
     refuse_other_items(loaded.catalog, dataset)
-    counts = popularity_of(split_of(dataset), len(dataset.items))
+    train = split_of(dataset).train.histories
+    counts = np.bincount(train.items, minlength=len(dataset.items))
     table = loaded.network.item_embedding.weight.numpy()
     about = {
         "run": str(sources.sasrec),

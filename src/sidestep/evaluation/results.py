@@ -29,6 +29,7 @@ from sidestep.padding import NO_ITEM
 
 METHODS = (
     "popularity",
+    "repeats",
     "sasrec",
     "beam",
     "sampling",
@@ -67,8 +68,9 @@ _METRIC = re.compile(
 )
 _PER_USER_KEY = b"sidestep"
 
-STRATEGY = r"^(given|global-time@-?\d+,-?\d+,[a-z]+)$"
-"""What makes other rows than leave-one-out, with what tells such splits of one dataset apart."""
+STRATEGY = r"^((given|global-time@-?\d+,-?\d+,[a-z]+)( of .+)?|leave-one-out of .+)$"
+"""What makes other rows than leave-one-out, with what tells such splits of one dataset apart: the
+moments of a split by time, and the types of events that are held out where not all are."""
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Weight = Annotated[float, Field(ge=0)]

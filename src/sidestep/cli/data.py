@@ -11,6 +11,7 @@ from jaxtyping import Int
 from sidestep.cli.console import OUT, print_json, say, table
 from sidestep.cli.dry_run import DryRun
 from sidestep.cli.inputs import load_dataset, popularity_of, split_of, warn_of_leak
+from sidestep.cli.lazy import when_used
 from sidestep.cli.options import AsJson
 from sidestep.data.clock import moment, timestamp_of, unit_of
 from sidestep.data.dataset import Dataset
@@ -18,9 +19,11 @@ from sidestep.data.global_time import Periods, Targets, global_time, periods_by_
 from sidestep.data.histories import Histories
 from sidestep.data.splits import Split, leave_one_out
 from sidestep.data.time_leak import time_leak
-from sidestep.evaluation.data_figure import write_data_figure
 from sidestep.evaluation.data_profile import Profile, item_counts, profile
 from sidestep.files import check_replaceable, whole_folder, write_json
+
+with when_used():
+    from sidestep.evaluation import data_figure
 
 SHARE = 0.1
 """Of the interactions, for validation and for the test, unless others are asked for."""
@@ -62,7 +65,7 @@ def stats(
         histories = loaded.histories()
         with whole_folder(out) as folder:
             write_json(folder / STATS, told)
-            write_data_figure(
+            data_figure.write_data_figure(
                 folder / FIGURE,
                 lengths=histories.lengths,
                 item_counts=item_counts(histories, len(loaded.items)),

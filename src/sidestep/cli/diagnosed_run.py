@@ -20,14 +20,13 @@ from sidestep.cli.search_options import SearchName, Weights
 from sidestep.cli.searches import AskedSearch
 from sidestep.data.batches import history_batch
 from sidestep.data.dataset import Dataset
-from sidestep.data.splits import Rows
+from sidestep.data.splits import Rows, SplitName
 from sidestep.embedding.vectors import load_vectors
 from sidestep.evaluation.diagnosis import Diagnosis
 from sidestep.evaluation.prefix_judge import PrefixSettings
 from sidestep.evaluation.prefix_quality import prefix_quality
 from sidestep.evaluation.report.drawing import Drawing
 from sidestep.evaluation.report.tree import tree_drawing
-from sidestep.evaluation.results import SplitName
 from sidestep.evaluation.search_quality import SearchQuality, search_quality
 from sidestep.evaluation.search_tree import search_tree
 from sidestep.model.value_head import ValuedModel

@@ -14,10 +14,10 @@ from sidestep.cli.inputs import refuse_other_data, split_of, strategy_of
 from sidestep.cli.runs import RunFolder
 from sidestep.cli.searches import AskedSearch
 from sidestep.data.dataset import Dataset
-from sidestep.data.splits import Rows, Split
+from sidestep.data.splits import Rows, Split, SplitName
 from sidestep.evaluation import evaluator
 from sidestep.evaluation.evaluator import Evaluation
-from sidestep.evaluation.results import PerUser, Setting, SplitName, value_in_words
+from sidestep.evaluation.results import PerUser, Setting, value_in_words
 from sidestep.model.transformer import Transformer
 
 LIST_LENGTH = 50

@@ -26,7 +26,7 @@ from sidestep.evaluation.report.id_tables import id_tables
 from sidestep.evaluation.report.page import Section, write_page
 from sidestep.evaluation.report.table import Table
 from sidestep.evaluation.results import PerUser
-from sidestep.training.stages import VALIDATION_METRIC
+from sidestep.training.config import VALIDATION_METRIC
 
 METRIC = VALIDATION_METRIC
 """What headlines and tests are about, unless a command says otherwise."""

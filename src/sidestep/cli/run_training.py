@@ -7,8 +7,6 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from accelerate import PartialState
-
 from sidestep.catalog.catalog import Catalog
 from sidestep.cli.alignment_page import write_alignment_page
 from sidestep.cli.config import AlignRun, AnyRun, PopularityRun
@@ -21,6 +19,7 @@ from sidestep.data.splits import Split
 from sidestep.training.checkpoint import checkpoints, refuse_other_run
 from sidestep.training.config import RESUMABLE, TrainingConfig
 from sidestep.training.loop import refuse_checkpoints, steps_per_epoch
+from sidestep.training.placement import is_main_process
 from sidestep.training.progress import Progress, TrainingResult
 from sidestep.training.stages import Course
 from sidestep.training.trackers import refuse_missing_trackers
@@ -84,7 +83,7 @@ def _trained(
         )
     )
     result = trained.result
-    if result.stopped == "interrupted" or not PartialState().is_main_process:
+    if result.stopped == "interrupted" or not is_main_process():
         return result
     # Again, because a resumed run may have other settings where they change no step.
     folder.write(config, info)

@@ -9,13 +9,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from accelerate import PartialState
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sidestep.cli.config import AnyRun
+from sidestep.cli.lazy import when_used
 from sidestep.cli.plain_yaml import write_yaml
 from sidestep.files import read_json, write_json
+
+with when_used():
+    from sidestep.training import placement
 
 _LOCK = ".lock"
 """Held while somebody trains; the file itself stays, and means nothing."""
@@ -102,7 +105,7 @@ class RunFolder:
         Raises:
             ValueError: somebody else trains here.
         """
-        if not PartialState().is_main_process:
+        if not placement.is_main_process():
             yield
             return
         self.path.mkdir(parents=True, exist_ok=True)

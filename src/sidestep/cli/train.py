@@ -20,8 +20,8 @@ from sidestep.cli.inputs import load_catalog, load_dataset, split_of, warn_of_le
 from sidestep.cli.options import AsJson
 from sidestep.cli.run_training import plan_run, train_run
 from sidestep.cli.runs import RunFolder, RunInfo
+from sidestep.training.config import VALIDATION_METRIC
 from sidestep.training.progress import Progress
-from sidestep.training.stages import VALIDATION_METRIC
 
 _DRIFT = ("HR@1", "HR@50")
 """Beside the metric that decides: training may sharpen the top of a list and ruin the rest."""

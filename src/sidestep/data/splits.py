@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import polars as pl
@@ -20,6 +21,9 @@ from sidestep.data.histories import Histories
 
 LEAVE_ONE_OUT = "leave-one-out"
 """The strategy of data sets that carry no split of their own."""
+
+SplitName = Literal["validation", "test"]
+"""The rows to judge by."""
 
 GIVEN = "given"
 """The strategy of a split that came with the data."""

@@ -4,6 +4,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+VALIDATION_METRIC = "NDCG@10"
+"""By which the best weights of a run are chosen."""
+
 TrackerName = Literal["tensorboard", "mlflow", "wandb"]
 
 

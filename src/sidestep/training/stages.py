@@ -41,7 +41,7 @@ from sidestep.search.scorer import Guidance
 from sidestep.search.value_beam import ValueBeamSearch
 from sidestep.training.alignment import AlignmentObjective
 from sidestep.training.alignment_config import AlignmentConfig
-from sidestep.training.config import TrainingConfig, ValidationConfig
+from sidestep.training.config import VALIDATION_METRIC, TrainingConfig, ValidationConfig
 from sidestep.training.loop import train
 from sidestep.training.objective import Objective
 from sidestep.training.objective_config import (
@@ -64,7 +64,6 @@ from sidestep.training.untrained import (
 N = TypeVar("N", bound=nn.Module)
 P = TypeVar("P", AlignmentObjective, PreferenceObjective)
 
-VALIDATION_METRIC = "NDCG@10"
 _CUTOFFS = (10, 50)
 _TOLD = ("HR@1", "HR@10", "HR@50", "NDCG@10", "coverage", "diversity")
 """Of every validation, in the log: a score that rises may hide a list that narrows."""

@@ -7,8 +7,7 @@ from pathlib import Path
 
 from sidestep.cli.console import warn
 from sidestep.data.dataset import Dataset
-from sidestep.data.splits import LEAVE_ONE_OUT, Rows, Split
-from sidestep.evaluation.results import SplitName
+from sidestep.data.splits import LEAVE_ONE_OUT, Rows, Split, SplitName
 
 _NEEDED: ContextVar[SplitName | None] = ContextVar("_NEEDED", default=None)
 """The rows that a pipeline will judge by; None outside of pipelines."""

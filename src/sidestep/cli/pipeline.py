@@ -32,7 +32,7 @@ from sidestep.cli.plain_yaml import read_yaml
 from sidestep.cli.steps import Memory, Settings, Step, arguments_of
 from sidestep.cli.training_step import Training
 from sidestep.data.dataset import SPLIT_FOLDER
-from sidestep.evaluation.results import SplitName
+from sidestep.data.splits import SplitName
 
 _DATASET, _VECTORS, _CATALOG = "dataset", "vectors.npy", "catalog"
 _REPORT, _REPLACED = "report.html", "replaced"

@@ -133,7 +133,9 @@ def train_semantic_id_model(
     policy = BeamSearch(num_beams=course.validation.num_beams)
 
     def recommender(device: torch.device) -> Recommender:
-        return GenerativeRecommender(network, catalog.trie.to(device), policy)
+        return GenerativeRecommender(
+            network, catalog.trie.to(device), policy, max_history=course.max_history
+        )
 
     result = _train(
         lowered,
@@ -175,7 +177,7 @@ def train_sasrec(
     )
 
     def recommender(device: torch.device) -> Recommender:
-        return SasRecRecommender(network)
+        return SasRecRecommender(network, max_history=course.max_history)
 
     result = _train(
         lowered,
@@ -223,7 +225,9 @@ def train_process_reward(
     )
 
     def recommender(device: torch.device) -> Recommender:
-        return GenerativeRecommender(backbone.to(device), catalog.trie.to(device), policy)
+        return GenerativeRecommender(
+            backbone.to(device), catalog.trie.to(device), policy, max_history=course.max_history
+        )
 
     result = _train(
         ProcessRewardObjective(network, backbone, catalog.trie, objective),
@@ -280,7 +284,9 @@ def train_value(
 
     def recommender(device: torch.device) -> Recommender:
         valued = ValuedModel(backbone.to(device), head)
-        return GenerativeRecommender(valued, catalog.trie.to(device), search)
+        return GenerativeRecommender(
+            valued, catalog.trie.to(device), search, max_history=course.max_history
+        )
 
     result = _train(
         lowered,
@@ -332,7 +338,9 @@ def train_policy(
     head = objective.head if isinstance(objective, AlignmentObjective) else None
 
     def recommender(device: torch.device) -> Recommender:
-        return GenerativeRecommender(objective.policy, catalog.trie.to(device), search)
+        return GenerativeRecommender(
+            objective.policy, catalog.trie.to(device), search, max_history=course.max_history
+        )
 
     result = _train(
         objective,
@@ -427,7 +435,6 @@ def _train(
             rows,
             k=max(k for k in _CUTOFFS if k <= max(course.validation.num_beams, min(_CUTOFFS))),
             batch_size=course.validation.batch_size,
-            max_history=course.max_history,
             device=device,
         )
         told = {name: evaluation.metrics[name] for name in _TOLD if name in evaluation.metrics}

@@ -7,13 +7,11 @@ import torch
 from sidestep.catalog.catalog import Catalog
 from sidestep.data.repeats import Repeats
 from sidestep.data.windows import Windows, window_batch
-from sidestep.model.sasrec import SasRecConfig
-from sidestep.model.transformer import TransformerConfig
+from sidestep.model.config import SasRecConfig, TransformerConfig
 from sidestep.step import HistoryBatch, is_named
 from sidestep.training.config import TrainingConfig
 from sidestep.training.loop import train
-from sidestep.training.next_code import NextCodeConfig
-from sidestep.training.next_item import NextItemConfig
+from sidestep.training.objective_config import NextCodeConfig, NextItemConfig
 from sidestep.training.untrained import new_sasrec, new_transformer
 
 NUM_ITEMS = 24

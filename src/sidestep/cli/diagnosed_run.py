@@ -183,8 +183,8 @@ class DiagnosedRun:
         """
         catalog, trie = self.loaded.catalog, self.scope.trie
         words = catalog.ids_of if catalog.texts is None else catalog.titles_of
-        shown = self.rows.cut(self.loaded.max_history)
-        history = history_batch(shown.histories, np.array([row])).to(trie.device)
+        whole = history_batch(self.rows.histories, np.array([row])).to(trie.device)
+        history = whole.latest(self.loaded.max_history)
         target = int(self.rows.targets[row])
 
         def leaf_in_words(leaf: int) -> str:

@@ -76,7 +76,6 @@ def evaluate_run(
         planned.rows,
         k=LIST_LENGTH,
         batch_size=asked.batch_size,
-        max_history=loaded.max_history,
         exclude_seen=asked.exclude_seen,
         # A catalog of one level has items, no codes.
         semantic_ids=loaded.catalog.semantic_ids if loaded.catalog.num_levels > 1 else None,

@@ -84,12 +84,6 @@ class Histories:
             raise IndexError(f"row must be from 0 to {len(self) - 1}, got {row}.")
         return self.items[self.offsets[row] : self.offsets[row + 1]]
 
-    def cut(self, num_items: int) -> "Histories":
-        """The most recent `num_items` of each user."""
-        if num_items < 0:
-            raise ValueError(f"num_items must not be negative, got {num_items}.")
-        return self.between(np.maximum(0, self.lengths - num_items), self.lengths)
-
     def select(self, rows: Int[np.ndarray, " selected"]) -> "Histories":
         """The users `rows`, in that order."""
         rows = np.arange(len(self))[rows]  # refuses rows out of range, resolves negative ones

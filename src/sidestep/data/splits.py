@@ -53,10 +53,6 @@ class Rows:
     def __len__(self) -> int:
         return len(self.targets)
 
-    def cut(self, num_items: int) -> "Rows":
-        """The same rows with the most recent `num_items` of each history."""
-        return replace(self, histories=self.histories.cut(num_items))
-
     def select(self, rows: Int[np.ndarray, " selected"]) -> "Rows":
         """The given rows, in that order."""
         return Rows(

@@ -125,7 +125,9 @@ def train_semantic_id_model(
     policy = BeamSearch(num_beams=course.validation.num_beams)
 
     def recommender(device: torch.device) -> Recommender:
-        return GenerativeRecommender(network, catalog.trie.to(device), policy)
+        return GenerativeRecommender(
+            network, catalog.trie.to(device), policy, max_history=course.max_history
+        )
 
     result = _train(
         lowered,
@@ -169,7 +171,7 @@ def train_sasrec(
     )
 
     def recommender(device: torch.device) -> Recommender:
-        return SasRecRecommender(network)
+        return SasRecRecommender(network, max_history=course.max_history)
 
     result = _train(
         lowered,
@@ -218,7 +220,9 @@ def train_process_reward(
     )
 
     def recommender(device: torch.device) -> Recommender:
-        return GenerativeRecommender(backbone.to(device), catalog.trie.to(device), policy)
+        return GenerativeRecommender(
+            backbone.to(device), catalog.trie.to(device), policy, max_history=course.max_history
+        )
 
     result = _train(
         ProcessRewardObjective(network, backbone, catalog.trie, objective),
@@ -275,7 +279,9 @@ def train_value(
 
     def recommender(device: torch.device) -> Recommender:
         valued = ValuedModel(backbone.to(device), head)
-        return GenerativeRecommender(valued, catalog.trie.to(device), search)
+        return GenerativeRecommender(
+            valued, catalog.trie.to(device), search, max_history=course.max_history
+        )
 
     result = _train(
         lowered,
@@ -327,7 +333,9 @@ def train_policy(
     head = objective.head if isinstance(objective, AlignmentObjective) else None
 
     def recommender(device: torch.device) -> Recommender:
-        return GenerativeRecommender(objective.policy, catalog.trie.to(device), search)
+        return GenerativeRecommender(
+            objective.policy, catalog.trie.to(device), search, max_history=course.max_history
+        )
 
     result = _train(
         objective,
@@ -422,7 +430,6 @@ def _train(
             rows,
             k=max(k for k in _CUTOFFS if k <= max(course.validation.num_beams, min(_CUTOFFS))),
             batch_size=course.validation.batch_size,
-            max_history=course.max_history,
             device=device,
         )
         told = {name: evaluation.metrics[name] for name in _TOLD if name in evaluation.metrics}

@@ -20,12 +20,13 @@ from sidestep.data.importers.amazon import Year, import_amazon
 from sidestep.data.importers.imported import Imported, thinned
 from sidestep.data.importers.lcrec import import_lcrec, lcrec_files
 from sidestep.data.importers.lines import OnProgress, Reading
-from sidestep.data.importers.lists import import_lists
+from sidestep.data.importers.lists import ListRows, import_lists
 from sidestep.data.importers.log import Thinning
 from sidestep.data.importers.minionerec import import_minionerec, minionerec_files
 from sidestep.data.importers.movielens import import_movielens
 from sidestep.data.importers.p5 import import_p5
 from sidestep.data.importers.recbole import import_recbole
+from sidestep.data.importers.rows import Part, import_rows
 from sidestep.data.importers.table import import_table
 from sidestep.data.interactions import Duplicates, Ties
 
@@ -37,6 +38,7 @@ app = typer.Typer(
 Out = Annotated[Path, typer.Option("--out", help="The dataset folder to write.")]
 Name = Annotated[str | None, typer.Option(help="Name for results files; default: from the file.")]
 Items = Annotated[Path | None, typer.Option("--items", help="The file of item texts.")]
+ItemsId = Annotated[str, typer.Option("--items-id", help="Column of item IDs in --items.")]
 Core = Annotated[
     int | None,
     typer.Option("--k-core", min=1, help="Keep users and items with so many interactions."),
@@ -118,9 +120,49 @@ def minionerec(
 
     Example: sidestep import minionerec data/Amazon --category Office --out runs/office/dataset
     """
-    dataset = import_minionerec(minionerec_files(folder, category))
-    # Only ordered: a given split that is thinned would no longer be the one that others have.
-    _write(thinned(dataset, Thinning()), out, name, dry_run=dry_run, json=json)
+    done = import_minionerec(minionerec_files(folder, category))
+    _write(done, out, name, dry_run=dry_run, json=json)
+
+
+@app.command("rows")
+def rows(
+    out: Out,
+    train: Annotated[
+        Path | None, typer.Option("--train", help="Rows to learn from: CSV, Parquet, JSON lines.")
+    ] = None,
+    valid: Annotated[Path | None, typer.Option("--valid", help="Rows to choose by.")] = None,
+    test: Annotated[Path | None, typer.Option("--test", help="Rows to judge by.")] = None,
+    user: Annotated[str, typer.Option(help="Column of user IDs.")] = "user_id",
+    history: Annotated[str, typer.Option(help="Column of lists of past items.")] = "history",
+    target: Annotated[str, typer.Option(help="Column of the item that followed.")] = "target",
+    items: Items = None,
+    items_id: ItemsId = "item_id",
+    name: Name = None,
+    dry_run: DryRun = False,
+    json: AsJson = False,
+) -> None:
+    """Import a published split: rows of a history and its target, in a file per part.
+
+    Where --valid or --test is missing, each user's last training rows are taken for it. Without
+    --train the dataset serves to evaluate a run that was trained elsewhere.
+
+    Example: sidestep import rows --train train.csv --test test.csv --history past --target next
+    --items items.json --out runs/published/dataset
+    """
+    given: dict[Part, Path | None] = {"train": train, "valid": valid, "test": test}
+    paths = {part: path for part, path in given.items() if path is not None}
+    if not paths:
+        raise ValueError("name at least one file of rows, with --train, --valid or --test.")
+    done = import_rows(
+        paths,
+        user=user,
+        history=history,
+        target=target,
+        items_path=items,
+        items_item=items_id,
+        name=name,
+    )
+    _write(done, out, name, dry_run=dry_run, json=json)
 
 
 @app.command("table")
@@ -270,8 +312,15 @@ def lists(
     time: Annotated[
         str | None, typer.Option(help="Column of times, of whole rows or lists of them.")
     ] = None,
+    rows: Annotated[
+        ListRows | None,
+        typer.Option(
+            help="Whether each list is a session of its user, or a window on one sequence, such as "
+            "all items so far. [default: sessions, told where they look like windows]"
+        ),
+    ] = None,
     items: Items = None,
-    items_id: Annotated[str, typer.Option(help="Column of item IDs in --items.")] = "item_id",
+    items_id: ItemsId = "item_id",
     name: Name = None,
     k_core: Core = None,
     duplicates: DuplicatePolicy = "keep",
@@ -289,6 +338,7 @@ def lists(
         user=user,
         items_column=items_column,
         time=time,
+        rows=rows,
         items_path=items,
         items_item=items_id,
         thinning=Thinning(duplicates=duplicates, k_core=k_core, ties=ties),

@@ -14,6 +14,7 @@ from rich.progress import Progress as ProgressBar
 from sidestep.cli.console import ERR, OUT, print_json, say, table
 from sidestep.cli.dry_run import DryRun, tell_plan
 from sidestep.cli.options import AsJson, plain_name, split_names
+from sidestep.cli.outputs import Overwrite, check_out
 from sidestep.data.dataset import Dataset
 from sidestep.data.importers.amazon import Year, import_amazon
 from sidestep.data.importers.imported import Imported, thinned
@@ -62,6 +63,7 @@ def lcrec(
     k_core: Core = None,
     duplicates: DuplicatePolicy = "keep",
     ties: TiePolicy = "file",
+    overwrite: Overwrite = False,
     dry_run: DryRun = False,
     json: AsJson = False,
 ) -> None:
@@ -69,6 +71,7 @@ def lcrec(
 
     Example: sidestep import lcrec data/scientific --out runs/scientific/dataset
     """
+    _check_out(out, path, items, overwrite=overwrite)
     if path.is_dir():
         path, found = lcrec_files(path)
         items = items or found
@@ -86,6 +89,7 @@ def p5(
     k_core: Core = None,
     duplicates: DuplicatePolicy = "keep",
     ties: TiePolicy = "file",
+    overwrite: Overwrite = False,
     dry_run: DryRun = False,
     json: AsJson = False,
 ) -> None:
@@ -93,6 +97,7 @@ def p5(
 
     Example: sidestep import p5 data/toys --out runs/toys/dataset
     """
+    _check_out(out, path, items, overwrite=overwrite)
     if path.is_dir():
         texts = path / "item_terms.json"
         items = items or (texts if texts.is_file() else None)
@@ -110,6 +115,7 @@ def minionerec(
         str | None, typer.Option(help="Beginning of the files' names, where there are several.")
     ] = None,
     name: Name = None,
+    overwrite: Overwrite = False,
     dry_run: DryRun = False,
     json: AsJson = False,
 ) -> None:
@@ -117,6 +123,7 @@ def minionerec(
 
     Example: sidestep import minionerec data/Amazon --category Office --out runs/office/dataset
     """
+    _check_out(out, folder, overwrite=overwrite)
     dataset = import_minionerec(minionerec_files(folder, category))
     # Only ordered: a given split that is thinned would no longer be the one that others have.
     _write(thinned(dataset, Thinning()), out, name, dry_run=dry_run, json=json)
@@ -145,6 +152,7 @@ def from_table(
     k_core: Core = None,
     duplicates: DuplicatePolicy = "keep",
     ties: TiePolicy = "file",
+    overwrite: Overwrite = False,
     dry_run: DryRun = False,
     json: AsJson = False,
 ) -> None:
@@ -154,6 +162,7 @@ def from_table(
 
     Example: sidestep import table events.csv --user user --item sku --time at --out runs/my/dataset
     """
+    _check_out(out, path, items, overwrite=overwrite)
     if min_value is not None and value is None:
         raise ValueError("--min-value needs --value, the column that it compares.")
     dataset = import_table(
@@ -185,6 +194,7 @@ def amazon(
     k_core: Core = None,
     duplicates: DuplicatePolicy = "keep",
     ties: TiePolicy = "file",
+    overwrite: Overwrite = False,
     dry_run: DryRun = False,
     json: AsJson = False,
 ) -> None:
@@ -196,6 +206,7 @@ def amazon(
 
     Example: sidestep import amazon All_Beauty.jsonl.gz --min-value 4 --out runs/beauty/dataset
     """
+    _check_out(out, path, meta, overwrite=overwrite)
     thinning = Thinning(min_value=min_value, duplicates=duplicates, k_core=k_core, ties=ties)
     with _reading_bar() as on_progress:
         done = import_amazon(
@@ -217,6 +228,7 @@ def recbole(
     k_core: Core = None,
     duplicates: DuplicatePolicy = "keep",
     ties: TiePolicy = "file",
+    overwrite: Overwrite = False,
     dry_run: DryRun = False,
     json: AsJson = False,
 ) -> None:
@@ -224,6 +236,7 @@ def recbole(
 
     Example: sidestep import recbole dataset/ml-100k --min-value 4 --out runs/ml-100k/dataset
     """
+    _check_out(out, path, overwrite=overwrite)
     with _reading_bar() as on_progress:
         done = import_recbole(
             path,
@@ -247,6 +260,7 @@ def movielens(
     k_core: Core = None,
     duplicates: DuplicatePolicy = "keep",
     ties: TiePolicy = "file",
+    overwrite: Overwrite = False,
     dry_run: DryRun = False,
     json: AsJson = False,
 ) -> None:
@@ -254,6 +268,7 @@ def movielens(
 
     Example: sidestep import movielens ml-1m --min-value 4 --k-core 5 --out runs/ml-1m/dataset
     """
+    _check_out(out, path, overwrite=overwrite)
     thinning = Thinning(min_value=min_value, duplicates=duplicates, k_core=k_core, ties=ties)
     with _reading_bar() as on_progress:
         done = import_movielens(path, thinning=thinning, name=name, on_progress=on_progress)
@@ -275,6 +290,7 @@ def lists(
     k_core: Core = None,
     duplicates: DuplicatePolicy = "keep",
     ties: TiePolicy = "file",
+    overwrite: Overwrite = False,
     dry_run: DryRun = False,
     json: AsJson = False,
 ) -> None:
@@ -283,6 +299,7 @@ def lists(
     Example: sidestep import lists sessions.csv --user visitor --items-column skus --time start
     --out runs/my/dataset
     """
+    _check_out(out, path, items, overwrite=overwrite)
     done = import_lists(
         path,
         user=user,
@@ -294,6 +311,11 @@ def lists(
         name=name,
     )
     _write(done, out, name, dry_run=dry_run, json=json)
+
+
+def _check_out(out: Path, *read: Path | None, overwrite: bool) -> None:
+    """Refuses, before anything is read, an `--out` where something stands."""
+    check_out(out, overwrite=overwrite, read=read, is_kind=Dataset.check_place)
 
 
 @contextmanager
@@ -334,7 +356,6 @@ def _write(done: Imported, out: Path, name: str | None, *, dry_run: bool, json: 
     dataset = replace(done.dataset, name=name or plain_name(done.dataset.name))
     stats = asdict(dataset.stats())
     if dry_run:
-        Dataset.check_place(out)
         tell_plan(out, {"name": dataset.name, **stats, **done.left_out}, json=json)
         return
     dataset.save(out)

@@ -14,6 +14,7 @@ from sidestep.cli.inputs import load_dataset, popularity_of, split_of, warn_of_l
 from sidestep.cli.judged_rows import warn_of_no_rows
 from sidestep.cli.lazy import when_used
 from sidestep.cli.options import AsJson
+from sidestep.cli.outputs import Overwrite, check_out
 from sidestep.data.clock import moment, timestamp_of, unit_of
 from sidestep.data.dataset import Dataset
 from sidestep.data.global_time import Periods, Targets, global_time, periods_by_share
@@ -44,6 +45,7 @@ def stats(
         Path | None,
         typer.Option("--out", help=f"A folder to write: {STATS}, and {FIGURE} with three panels."),
     ] = None,
+    overwrite: Overwrite = False,
     json: AsJson = False,
 ) -> None:
     """Print what a paper's table says of a dataset; plot lengths, popularity and time.
@@ -55,9 +57,7 @@ def stats(
       sidestep data stats runs/scientific/dataset --out runs/scientific/stats --json
     """
     if out is not None:
-        check_replaceable(
-            out, "statistics", lambda folder: (folder / STATS).is_file(), (STATS, FIGURE)
-        )
+        check_out(out, overwrite=overwrite, read=[dataset], is_kind=_check_place)
     loaded = load_dataset(dataset)
     used = split_of(loaded)
     measured = profile(loaded, used)
@@ -161,6 +161,13 @@ def split(
     say(
         f"Wrote the split into {dataset}. Next: sidestep embed {dataset} --out vectors.npy; "
         "catalogs and runs made from another split have to be made again."
+    )
+
+
+def _check_place(path: Path) -> None:
+    """Raises a `ValueError` where something else than statistics stands."""
+    check_replaceable(
+        path, "statistics", lambda folder: (folder / STATS).is_file(), (STATS, FIGURE)
     )
 
 

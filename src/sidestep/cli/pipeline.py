@@ -86,7 +86,9 @@ class Pipeline:
 
         Where there is none, the import must run and makes what the step was last made from.
         """
-        if step is self.makers[0] or step.is_only_maker:
+        if self.memory.has_begun(step.name):  # what stands there is then the pipeline's own
+            step = step.overwriting
+        if step.name == self.makers[0].name or step.is_only_maker:
             return step
         path = self.out / _DATASET
         found = self.memory.sha256(path) if path.is_dir() else self.memory.input_of(step, _DATASET)

@@ -34,13 +34,13 @@ METRIC = VALIDATION_METRIC
 _IDS = "Semantic IDs"
 
 
-def refuse_report_at(path: Path) -> None:
+def refuse_report_at(path: Path, *, option: str = "--report") -> None:
     """Raises a `ValueError` where no page can be written, before the work is done."""
     if path.is_dir():
-        raise ValueError(f"--report {path}: is a folder; name a file, such as {path}/report.html.")
+        raise ValueError(f"{option} {path}: is a folder; name a file, such as {path}/report.html.")
     if path.is_file() and not _is_page(path):
         raise ValueError(
-            f"--report {path}: there is a file that is no page, and it would be lost; name another "
+            f"{option} {path}: there is a file that is no page, and it would be lost; name another "
             f"one, such as {path.with_name('report.html')}."
         )
 

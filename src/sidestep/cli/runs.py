@@ -8,23 +8,22 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sidestep.cli.config import AnyRun, read_config, with_paths
 from sidestep.cli.kept_paths import kept, seen
 from sidestep.cli.lazy import when_used
+from sidestep.cli.locks import LOCK, held
 from sidestep.cli.plain_yaml import write_yaml
 from sidestep.files import read_json, write_json
 
 with when_used():
     from sidestep.training import placement
 
-_LOCK = ".lock"
-"""Held while somebody trains; the file itself stays, and means nothing."""
-
 _PATHS = ("dataset", "catalog", "ranker")
 """Of a `RunInfo`."""
+
+_TRAINS = "another process is training here; wait for its end, or choose another folder for --out."
 
 _REMEDY = "restore the file, or repeat the 'sidestep train' of this run, which writes it anew."
 
@@ -101,7 +100,7 @@ class RunFolder:
             return
         if not self.path.is_dir():
             raise ValueError(f"{self.path}: is a file; choose another folder for --out.")
-        strangers = [entry.name for entry in self.path.iterdir() if entry.name != _LOCK]
+        strangers = [entry.name for entry in self.path.iterdir() if entry.name != LOCK]
         if strangers and not self.is_run():
             raise ValueError(
                 f"{self.path}: exists and is not a run's folder (it holds {min(strangers)}); "
@@ -123,19 +122,14 @@ class RunFolder:
         if not placement.is_main_process():
             yield
             return
-        self.path.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.path / _LOCK)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout as error:
-            raise ValueError(
-                f"{self.path}: another process is training here; wait for its end, or choose "
-                "another folder for --out."
-            ) from error
-        try:
+        with held(self.path, refusal=_TRAINS):
             yield
-        finally:
-            lock.release()
+
+    def refuse_if_held(self) -> None:
+        """Raises a `ValueError` where somebody trains here."""
+        if self.path.is_dir():
+            with held(self.path, refusal=_TRAINS):
+                pass
 
     def write(self, config: AnyRun, info: RunInfo) -> None:
         """Keeps what the run was asked for."""

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from sidestep.embedding.tfidf import FittedTfidf, TfidfConfig, fit_tfidf, tfidf_svd
+from sidestep.embedding.config import TfidfConfig
+from sidestep.embedding.tfidf import FittedTfidf, fit_tfidf, tfidf_svd
 
 TITLES = ["steel drill", "cordless drill", "red lipstick", "pink lipstick", "drill bits steel"]
 BRANDS = ["Acme", "Acme", "Rouge", "Rouge", "Acme"]

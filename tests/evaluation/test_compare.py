@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from sidestep.evaluation.compare import compare, rows_in_words
+from sidestep.evaluation.compare import compare
 from sidestep.evaluation.results import PerUser, Setting
+from sidestep.evaluation.words import rows_in_words
 from sidestep.metrics.ranking import NOT_LISTED
 from sidestep.metrics.statistics import Interval
 from sidestep.padding import NO_ITEM

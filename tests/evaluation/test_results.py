@@ -18,9 +18,9 @@ from sidestep.evaluation.results import (
     check_selection,
     read,
     read_per_user,
-    value_in_words,
     write_per_user,
 )
+from sidestep.evaluation.words import value_in_words
 from sidestep.metrics.ranking import NOT_LISTED
 from sidestep.padding import NO_ITEM
 

@@ -1,5 +1,7 @@
 """`sidestep append`: new items in a trained bundle, whose IDs and weights stay as they are."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -8,21 +10,25 @@ import numpy as np
 import typer
 from jaxtyping import Float, Int
 
-from sidestep.bundle.appending import append_items, has_item_codes
-from sidestep.bundle.folder import bundle_folder, load, save_loaded
-from sidestep.catalog.catalog import Catalog
 from sidestep.cli.bundle_outputs import check_bundle_out
 from sidestep.cli.console import print_json, say
 from sidestep.cli.embed import encoding_bar
+from sidestep.cli.lazy import when_used
 from sidestep.cli.options import AsJson
 from sidestep.cli.outputs import Overwrite
 from sidestep.cli.text_embedding import new_vectors
 from sidestep.data.importers.table import read_items
 from sidestep.data.items import ItemTable
 from sidestep.embedding.given import read_given
-from sidestep.tokenizer.appending import FullGroupPolicy, append_last_codes, append_numbers
-from sidestep.tokenizer.collisions import num_distinct
-from sidestep.tokenizer.kept import KeptTokenizer
+from sidestep.tokenizer.choices import FullGroupPolicy
+
+with when_used():
+    from sidestep.bundle import appending as bundle_appending
+    from sidestep.bundle import folder as bundles
+    from sidestep.catalog import catalog as catalogs
+    from sidestep.tokenizer import appending as code_appending
+    from sidestep.tokenizer import collisions
+    from sidestep.tokenizer import kept as kept_tokenizers
 
 
 def append(
@@ -75,27 +81,29 @@ def append(
             "--sentence reads texts, and --vectors stand for them; give one of the two."
         )
     check_bundle_out(out, overwrite=overwrite, source=bundle)
-    loaded = load(bundle, device="cpu")
+    loaded = bundles.load(bundle, device="cpu")
     table = read_items(items, item)
     loaded.catalog.refuse_known(table.item_ids)
     coded = None
-    if not has_item_codes(loaded.catalog):
-        folder = bundle_folder(bundle) / "catalog"
-        kept = KeptTokenizer.load(folder)
+    if not bundle_appending.has_item_codes(loaded.catalog):
+        folder = bundles.bundle_folder(bundle) / "catalog"
+        kept = kept_tokenizers.KeptTokenizer.load(folder)
         embedded = _embedded(folder, kept, table, vectors=vectors, sentence=sentence)
         coded = _coded(loaded.catalog, kept, embedded, full_groups)
     texts = table.frame.drop("item_id")
-    grown = append_items(
+    grown = bundle_appending.append_items(
         loaded,
         table.item_ids,
         None if coded is None else coded.semantic_ids,
         texts=texts,
         last_codebook_size=None if coded is None else coded.last_codebook_size,
     )
-    save_loaded(out, grown)
+    bundles.save_loaded(out, grown)
     num_moved = 0 if coded is None else coded.num_moved
     num_empty = 0 if coded is None else coded.num_empty
-    num_shared = grown.catalog.num_items - num_distinct(grown.catalog.semantic_ids.numpy())
+    num_shared = grown.catalog.num_items - collisions.num_distinct(
+        grown.catalog.semantic_ids.numpy()
+    )
     if json:
         print_json(
             {
@@ -137,7 +145,7 @@ class _Coded:
 
 def _embedded(
     folder: Path,
-    kept: KeptTokenizer,
+    kept: kept_tokenizers.KeptTokenizer,
     items: ItemTable,
     *,
     vectors: Path | None,
@@ -151,8 +159,8 @@ def _embedded(
 
 
 def _coded(
-    catalog: Catalog,
-    kept: KeptTokenizer,
+    catalog: catalogs.Catalog,
+    kept: kept_tokenizers.KeptTokenizer,
     vectors: Float[np.ndarray, "new dim"],
     full_groups: FullGroupPolicy,
 ) -> _Coded:
@@ -169,7 +177,7 @@ def _coded(
 
 def _free_ids(
     old: Int[np.ndarray, "old all_levels"],
-    kept: KeptTokenizer,
+    kept: kept_tokenizers.KeptTokenizer,
     vectors: Float[np.ndarray, "new dim"],
     nearest: Int[np.ndarray, "new levels"],
     full_groups: FullGroupPolicy,
@@ -178,8 +186,8 @@ def _free_ids(
     if kept.record.collisions == "none":
         return nearest
     if kept.record.collisions == "extra":
-        return append_numbers(old, nearest)
-    return append_last_codes(
+        return code_appending.append_numbers(old, nearest)
+    return code_appending.append_last_codes(
         old,
         nearest,
         kept.tokenizer.last_residuals(vectors, nearest),

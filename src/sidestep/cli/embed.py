@@ -18,10 +18,8 @@ from sidestep.cli.options import AsJson, split_names
 from sidestep.cli.outputs import Overwrite, check_out
 from sidestep.cli.sources import NAMES, ItemVectors, Sources, check_sources, item_vectors
 from sidestep.data.dataset import Dataset
-from sidestep.embedding.collaborative import CollaborativeConfig
+from sidestep.embedding.config import CollaborativeConfig, SentenceConfig, TfidfConfig
 from sidestep.embedding.encoding import Report
-from sidestep.embedding.sentence import SentenceConfig
-from sidestep.embedding.tfidf import TfidfConfig
 from sidestep.embedding.vectors import check_vectors_file, info_file
 
 DIM = 128

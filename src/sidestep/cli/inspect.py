@@ -1,5 +1,7 @@
 """`sidestep inspect`: what semantic IDs are worth, before a model is trained on them."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
@@ -10,27 +12,28 @@ from jaxtyping import Float
 from rich.text import Text
 from rich.tree import Tree
 
-from sidestep.catalog.catalog import Catalog
 from sidestep.cli.console import ERR, OUT, print_json, say, table
 from sidestep.cli.inputs import load_catalog, load_dataset, refuse_other_items, split_of
+from sidestep.cli.lazy import when_used
 from sidestep.cli.options import AsJson
 from sidestep.cli.reports import refuse_report_at
 from sidestep.data.splits import TrainingPart
 from sidestep.embedding.vectors import load_vectors
-from sidestep.evaluation.id_examples import Step, id_examples
-from sidestep.evaluation.id_quality import NUM_NEIGHBOURS, id_quality
-from sidestep.evaluation.report.id_tables import id_tables
-from sidestep.evaluation.report.ids import (
-    InspectedIds,
-    branches_in_words,
-    id_examples_in_words,
-    id_page,
-)
-from sidestep.evaluation.report.page import write_page
-from sidestep.evaluation.report.table import Entry, Table, number
-from sidestep.tokenizer.codebooks import ResidualCodebooks
-from sidestep.tokenizer.kept import TOKENIZER_FILES, KeptTokenizer
-from sidestep.tokenizer.opq import ProductCodebooks
+
+with when_used():
+    from sidestep.catalog import catalog as catalogs
+    from sidestep.evaluation import id_examples as examples
+    from sidestep.evaluation import id_quality as quality
+    from sidestep.evaluation.report import id_tables as tables_report
+    from sidestep.evaluation.report import ids as ids_report
+    from sidestep.evaluation.report import page as pages
+    from sidestep.evaluation.report import table as tables
+    from sidestep.tokenizer import codebooks as residual
+    from sidestep.tokenizer import kept as kept_tokenizers
+    from sidestep.tokenizer import opq
+
+NUM_NEIGHBOURS = 10
+"""Of each item, unless another number is asked for."""
 
 
 def inspect(
@@ -102,7 +105,9 @@ def inspect(
             "Training interactions": f"{len(training.histories.items):,}",
             "Vectors": "none" if vectors is None else str(vectors),
         }
-        write_page(out, id_page(f"Semantic IDs of {loaded.name}", facts, inspected))
+        pages.write_page(
+            out, ids_report.id_page(f"Semantic IDs of {loaded.name}", facts, inspected)
+        )
     if json:
         print_json(
             {
@@ -138,7 +143,7 @@ def _named(paths: list[Path]) -> list[tuple[str, Path]]:
 
 def _inspected(
     path: Path,
-    catalog: Catalog,
+    catalog: catalogs.Catalog,
     training: TrainingPart,
     vectors: Float[np.ndarray, "items dim"] | None,
     *,
@@ -146,13 +151,13 @@ def _inspected(
     num_neighbours: int,
     item: str | None,
     seed: int,
-) -> InspectedIds:
+) -> ids_report.InspectedIds:
     semantic_ids = catalog.semantic_ids.numpy()
     every = np.arange(catalog.num_items)
     words = catalog.ids_of(every) if catalog.texts is None else catalog.titles_of(every)
     interactions = np.bincount(training.histories.items, minlength=catalog.num_items)
-    return InspectedIds(
-        quality=id_quality(
+    return ids_report.InspectedIds(
+        quality=quality.id_quality(
             semantic_ids,
             catalog.codebook_sizes,
             training=training,
@@ -161,7 +166,7 @@ def _inspected(
             window=window,
             num_neighbours=num_neighbours,
         ),
-        examples=id_examples(
+        examples=examples.id_examples(
             semantic_ids,
             words,
             interactions,
@@ -174,16 +179,16 @@ def _inspected(
 
 
 def _reconstructions(
-    path: Path, catalog: Catalog, vectors: Float[np.ndarray, "items dim"] | None
+    path: Path, catalog: catalogs.Catalog, vectors: Float[np.ndarray, "items dim"] | None
 ) -> Iterator[Float[np.ndarray, "items dim"]]:
     """What the codebooks beside a catalog make of the first b codes, for every b.
 
     What a latent code stands for without the later ones, no RQ-VAE can say.
     """
-    if vectors is None or not (path / TOKENIZER_FILES[0]).is_file():
+    if vectors is None or not (path / kept_tokenizers.TOKENIZER_FILES[0]).is_file():
         return
-    codebooks = KeptTokenizer.load(path).tokenizer
-    if not isinstance(codebooks, ResidualCodebooks | ProductCodebooks):
+    codebooks = kept_tokenizers.KeptTokenizer.load(path).tokenizer
+    if not isinstance(codebooks, residual.ResidualCodebooks | opq.ProductCodebooks):
         return
     if codebooks.dim != vectors.shape[1]:
         say(
@@ -198,10 +203,10 @@ def _reconstructions(
         yield codebooks.reconstruct_first(semantic_ids, depth)
 
 
-def _print(dataset: str, inspected: dict[str, InspectedIds]) -> None:
-    for section in id_tables({name: ids.quality for name, ids in inspected.items()}):
+def _print(dataset: str, inspected: dict[str, ids_report.InspectedIds]) -> None:
+    for section in tables_report.id_tables({name: ids.quality for name, ids in inspected.items()}):
         for made in section.parts:
-            assert isinstance(made, Table)
+            assert isinstance(made, tables.Table)
             rows = [[_cell(entry) for entry in row] for row in made.rows]
             if len(inspected) > 1:
                 rows = _named_once(rows)
@@ -209,7 +214,7 @@ def _print(dataset: str, inspected: dict[str, InspectedIds]) -> None:
         OUT.print(Text(section.lead, style="dim"), end="\n\n")
     name, ids = next(iter(inspected.items()))
     OUT.print(Text(f"Examples of {name} on {dataset}", style="bold"))
-    *kinds, way = id_examples_in_words(ids.examples)
+    *kinds, way = ids_report.id_examples_in_words(ids.examples)
     for example in kinds:
         OUT.print()
         _print_line(example.title, style="italic")
@@ -222,10 +227,10 @@ def _print(dataset: str, inspected: dict[str, InspectedIds]) -> None:
     OUT.print(_tree(ids.examples.way))
 
 
-def _cell(entry: Entry) -> str:
+def _cell(entry: tables.Entry) -> str:
     if entry is None:
         return ""
-    return number(entry) if isinstance(entry, int | float) else str(entry)
+    return tables.number(entry) if isinstance(entry, int | float) else str(entry)
 
 
 def _named_once(rows: list[list[str]]) -> list[list[str]]:
@@ -237,14 +242,14 @@ def _named_once(rows: list[list[str]]) -> list[list[str]]:
     ]
 
 
-def _tree(way: Sequence[Step]) -> Tree:
+def _tree(way: Sequence[examples.Step]) -> Tree:
     """The item's own branch open to its end, the others closed."""
     root = Tree("", guide_style="dim", hide_root=True)
     parent = root
     for step in way:
         parent, *_ = [
             parent.add(Text(words.replace("\n", " "), no_wrap=True, overflow="ellipsis"))
-            for words in branches_in_words(step)
+            for words in ids_report.branches_in_words(step)
         ]
     return root
 

@@ -112,7 +112,7 @@ _COMMANDS = [
     ),
     (
         "demo",
-        "demo:demo",
+        "demo_command:demo",
         "Run everything on an invented shop: embed, tokenize, train, evaluate, compare, report.",
     ),
 ]

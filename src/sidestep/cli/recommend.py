@@ -1,17 +1,17 @@
 """`sidestep recommend`: a run answers for one user, in words where there are titles."""
 
+from __future__ import annotations
+
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import typer
 
-from sidestep.bundle.folder import load
-from sidestep.bundle.loaded import LoadedRecommender, RankedItems
-from sidestep.catalog.catalog import Catalog
 from sidestep.cli.config import LARGEST
 from sidestep.cli.console import OUT, print_json, say, table
 from sidestep.cli.inputs import load_dataset, read_ids
+from sidestep.cli.lazy import when_used
 from sidestep.cli.options import AsJson, split_names
 from sidestep.cli.runs import RunFolder
 from sidestep.cli.search_options import (
@@ -25,6 +25,11 @@ from sidestep.cli.search_options import (
 )
 from sidestep.cli.searches import AskedSearch
 from sidestep.padding import NO_ITEM
+
+with when_used():
+    from sidestep.bundle import folder as bundles
+    from sidestep.bundle import loaded as recommenders
+    from sidestep.catalog import catalog as catalogs
 
 
 def recommend(
@@ -85,7 +90,7 @@ def recommend(
       sidestep recommend runs/my/bundle-2 --user u7 --dataset runs/my/dataset --k 10 --new-places 2
     """
     item_ids = _item_ids(run, history, user, dataset)
-    loaded = load(run)
+    loaded = bundles.load(run)
     asked = AskedSearch.of_options(
         search,
         beams=beams
@@ -132,7 +137,7 @@ def recommend(
     _print(loaded, item_ids, answer)
 
 
-def _tell_of_unwanted(catalog: Catalog, item_ids: list[str]) -> None:
+def _tell_of_unwanted(catalog: catalogs.Catalog, item_ids: list[str]) -> None:
     """A note on the standard error where an item to leave out is not in the catalog."""
     unknown = [
         item_id
@@ -143,7 +148,7 @@ def _tell_of_unwanted(catalog: Catalog, item_ids: list[str]) -> None:
         say(f"Note: --exclude names what is no item of the catalog: {', '.join(unknown)}.")
 
 
-def _tell_of_history(answer: RankedItems, item_ids: list[str]) -> None:
+def _tell_of_history(answer: recommenders.RankedItems, item_ids: list[str]) -> None:
     """Notes on the standard error where not all of the history was understood."""
     if answer.num_unknown == len(item_ids):
         say("Note: nothing of the history is known, so these are items for anyone.")
@@ -154,7 +159,7 @@ def _tell_of_history(answer: RankedItems, item_ids: list[str]) -> None:
         )
 
 
-def _tell_of_length(answer: RankedItems, k: int, *, num_candidates: int) -> None:
+def _tell_of_length(answer: recommenders.RankedItems, k: int, *, num_candidates: int) -> None:
     """Says why a list is shorter than was asked for."""
     num_found = len(answer.item_ids)
     if num_candidates == 0:
@@ -165,7 +170,9 @@ def _tell_of_length(answer: RankedItems, k: int, *, num_candidates: int) -> None
         say(f"Note: {num_found} of {k} items were found; more --beams may find more.")
 
 
-def _num_candidates(catalog: Catalog, available: list[str] | None, left_out: list[str]) -> int:
+def _num_candidates(
+    catalog: catalogs.Catalog, available: list[str] | None, left_out: list[str]
+) -> int:
     """The items that a list could hold.
 
     Args:
@@ -205,7 +212,7 @@ def _item_ids(run: Path, history: str | None, user: str | None, dataset: Path | 
     return [loaded.items.item_ids[item] for item in items]
 
 
-def _as_json(item_ids: list[str], answer: RankedItems) -> dict[str, object]:
+def _as_json(item_ids: list[str], answer: recommenders.RankedItems) -> dict[str, object]:
     titles = [None] * len(answer.item_ids) if answer.titles is None else answer.titles
     return {
         "history": item_ids,
@@ -221,7 +228,9 @@ def _as_json(item_ids: list[str], answer: RankedItems) -> dict[str, object]:
     }
 
 
-def _print(loaded: LoadedRecommender, item_ids: list[str], answer: RankedItems) -> None:
+def _print(
+    loaded: recommenders.LoadedRecommender, item_ids: list[str], answer: recommenders.RankedItems
+) -> None:
     indices = loaded.catalog.indices_of(item_ids)
     known: np.ndarray = indices[indices >= 0][-loaded.max_history :]
     past = loaded.catalog.ids_of(known)

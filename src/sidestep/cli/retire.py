@@ -5,13 +5,16 @@ from typing import Annotated
 
 import typer
 
-from sidestep.bundle.appending import restore_items, retire_items
-from sidestep.bundle.folder import load, save_loaded
 from sidestep.cli.bundle_outputs import check_bundle_out
 from sidestep.cli.console import print_json, say
 from sidestep.cli.inputs import read_ids
+from sidestep.cli.lazy import when_used
 from sidestep.cli.options import AsJson, split_names
 from sidestep.cli.outputs import Overwrite
+
+with when_used():
+    from sidestep.bundle import appending
+    from sidestep.bundle import folder as bundles
 
 
 def retire(
@@ -46,9 +49,9 @@ def retire(
     if not item_ids:
         raise ValueError("--items names no item; write their IDs with commas.")
     check_bundle_out(out, overwrite=overwrite, source=bundle)
-    change = restore_items if restore else retire_items
-    changed = change(load(bundle, device="cpu"), item_ids)
-    save_loaded(out, changed)
+    change = appending.restore_items if restore else appending.retire_items
+    changed = change(bundles.load(bundle, device="cpu"), item_ids)
+    bundles.save_loaded(out, changed)
     catalog = changed.catalog
     if json:
         print_json({"path": str(out), "items": catalog.num_items, "retired": catalog.num_retired})

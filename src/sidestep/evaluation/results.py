@@ -144,17 +144,6 @@ class Setting(BaseModel):
         return users
 
 
-def value_in_words(value: object) -> str:
-    """The value of a setting as people write it; one per level with commas between them."""
-    if isinstance(value, tuple):
-        return ",".join(map(value_in_words, value))
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if value is None:
-        return "none"
-    return str(value).removesuffix(".0") if isinstance(value, float) else str(value)
-
-
 class QualityLine(BaseModel):
     """One evaluated setting and seed: one line of a quality file."""
 

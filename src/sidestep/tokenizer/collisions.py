@@ -1,18 +1,13 @@
 """Collisions: several items with one semantic ID, and how the last code can tell them apart."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from jaxtyping import Float, Int
 from scipy.optimize import linear_sum_assignment
 
+from sidestep.tokenizer.choices import CollisionPolicy
 from sidestep.tokenizer.tokenizer import Fit
-
-CollisionPolicy = Literal["reassign", "extra", "none"]
-"""What becomes of items with one semantic ID. `reassign` gives them other last codes, so that every
-item has a semantic ID of its own; `extra` appends a level that numbers the items of each bucket;
-`none` keeps buckets."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

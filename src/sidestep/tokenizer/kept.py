@@ -11,7 +11,7 @@ from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from sidestep.files import read_json, write_json
-from sidestep.tokenizer.collisions import CollisionPolicy
+from sidestep.tokenizer.choices import CollisionPolicy
 from sidestep.tokenizer.methods import kind_of, load_fitted
 from sidestep.tokenizer.tokenizer import FittedTokenizer
 

@@ -186,6 +186,13 @@ class Catalog:
         is_retired[self._indices_of_known(item_ids)] = False
         return replace(self, is_retired=is_retired if is_retired.any() else None)
 
+    def recounted(self, popularity: Int[np.ndarray, " items"]) -> "Catalog":
+        """The same items and semantic IDs, with other counts: another order within buckets."""
+        _check_lengths(self.num_items, self.semantic_ids.numpy(), popularity, None)
+        codes = self.semantic_ids.numpy()
+        trie = Trie.build(codes, self.codebook_sizes, popularity=popularity)
+        return replace(self, popularity=popularity, trie=trie)
+
     @property
     def item_ids(self) -> pa.LargeStringArray:
         """The user's names of the items; row i is item i everywhere."""

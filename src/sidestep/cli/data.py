@@ -112,7 +112,8 @@ def split(
 ) -> None:
     """Write a split into a dataset folder; every later command then uses it.
 
-    What was made before from another split, such as a catalog, has to be made again.
+    Vectors of what users do (--collaborative, --sasrec), catalogs of such vectors, and runs belong
+    to the split that they were made from: make them again. Vectors of texts serve every split.
 
     Examples:
 

@@ -11,9 +11,10 @@ from typing import Literal
 from rich.progress import Progress as ProgressBar
 
 from sidestep.cli.console import ERR
-from sidestep.cli.inputs import refuse_other_data, split_of, strategy_of
+from sidestep.cli.inputs import split_of, strategy_of
 from sidestep.cli.judged_rows import no_rows, rows_of
 from sidestep.cli.lazy import when_used
+from sidestep.cli.provenance import refuse_other_data
 from sidestep.cli.runs import RunFolder
 from sidestep.cli.searches import AskedSearch
 from sidestep.data.dataset import Dataset

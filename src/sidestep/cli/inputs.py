@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
-from sidestep.bundle.manifest import differing_data
 from sidestep.cli.console import warn
 from sidestep.cli.judged_rows import check_judged
 from sidestep.cli.lazy import when_used
@@ -19,7 +18,6 @@ from sidestep.data.splits import LEAVE_ONE_OUT, Split, leave_one_out
 from sidestep.data.time_leak import time_leak
 
 with when_used():
-    from sidestep.bundle import loaded as bundles
     from sidestep.catalog import catalog as catalogs
 
 
@@ -100,32 +98,6 @@ def fingerprint(dataset: Dataset) -> dict[str, Any]:
     }
 
 
-def refuse_other_data(loaded: bundles.LoadedRecommender, dataset: Dataset) -> None:
-    """Raises a `ValueError` unless a bundle was trained on this dataset and split.
-
-    A bundle that does not know, as its network came from elsewhere, must have the same items.
-    """
-    if loaded.ranker_use is not None:
-        differing = differing_data(loaded.ranker_use.data, fingerprint(dataset))
-        if differing:
-            raise ValueError(
-                f"the ranker beside this bundle was trained on another dataset than this "
-                f"{dataset.name}: different {' and '.join(differing)}; attach one that was "
-                "trained on it."
-            )
-    trained_on = loaded.manifest.data
-    if not trained_on:
-        refuse_other_items(loaded.catalog, dataset)
-        return
-    differing = differing_data(trained_on, fingerprint(dataset))
-    if differing:
-        raise ValueError(
-            f"the bundle was trained on another dataset than this {dataset.name} "
-            f"({trained_on.get('name')!r}, or an older state or another split of it): different "
-            f"{' and '.join(differing)}; give the one it was trained on, or train again."
-        )
-
-
 def flat_catalog(dataset: Dataset, split: Split) -> catalogs.Catalog:
     """A catalog of one level with one code per item, for recommenders that need no codes."""
     num_items = len(dataset.items)
@@ -147,20 +119,6 @@ def make_catalog(
         popularity=popularity_of(split, len(dataset.items)),
         texts=texts if texts.width else None,
     )
-
-
-def warn_of_other_split(catalog: catalogs.Catalog, dataset: Dataset, split: Split) -> None:
-    """Says so if a catalog counts its items' popularity in another training part.
-
-    Its codes may then have been learned from the targets of this split.
-    """
-    counts = popularity_of(split, len(dataset.items))
-    if catalog.popularity is not None and not np.array_equal(catalog.popularity, counts):
-        warn(
-            f"the catalog was made from another training part of {dataset.name} than "
-            f"{split.strategy} has; run 'sidestep tokenize' again (and 'sidestep embed', where "
-            "vectors are collaborative), or targets may have shaped its codes."
-        )
 
 
 def refuse_other_items(catalog: catalogs.Catalog, dataset: Dataset) -> None:

@@ -16,9 +16,9 @@ from sidestep.cli.console import ERR, OUT, print_json, say, table
 from sidestep.cli.inputs import load_catalog, load_dataset, refuse_other_items, split_of
 from sidestep.cli.lazy import when_used
 from sidestep.cli.options import AsJson
+from sidestep.cli.provenance import load_item_vectors, refuse_other_training_of
 from sidestep.cli.reports import refuse_report_at
 from sidestep.data.splits import TrainingPart
-from sidestep.embedding.vectors import load_vectors
 
 with when_used():
     from sidestep.catalog import catalog as catalogs
@@ -80,13 +80,14 @@ def inspect(
     training = split_of(loaded).train
     given = None
     if vectors is not None:
-        given = load_vectors(vectors, item_ids=loaded.items.item_ids)
+        given = load_item_vectors(vectors, loaded)
     catalogs = {
         name: (path, load_catalog(path)) for name, path in _named([catalog, *(against or ())])
     }
     inspected = {}
     for name, (path, each) in catalogs.items():
         refuse_other_items(each, loaded)
+        refuse_other_training_of(each, loaded, f"the catalog {path}")
         with ERR.status(f"Measuring {name} …"):
             inspected[name] = _inspected(
                 path,

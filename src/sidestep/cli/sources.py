@@ -14,6 +14,12 @@ from sidestep import __version__
 from sidestep.cli.console import say
 from sidestep.cli.inputs import fingerprint, popularity_of, refuse_other_items, split_of
 from sidestep.cli.lazy import when_used
+from sidestep.cli.provenance import (
+    TRAINING_PART,
+    is_of_behaviour,
+    made_of_given,
+    training_fingerprint,
+)
 from sidestep.cli.text_embedding import save_text_embedding
 from sidestep.data.dataset import Dataset
 from sidestep.data.importers.sources import sha256_of
@@ -140,23 +146,26 @@ def item_vectors(
         vectors = concatenated(
             [parts[name].vectors for name in sources.used], weights=list(weights.values())
         )
+    made_of = {
+        "dataset": fingerprint(dataset),
+        "sources": [
+            {
+                "source": name,
+                "weight": weights[name],
+                "dim": parts[name].vectors.shape[1],
+                **parts[name].about,
+            }
+            for name in sources.used
+        ],
+        "seed": seed,
+        "sidestep": __version__,
+    }
+    if is_of_behaviour(made_of):
+        made_of[TRAINING_PART] = training_fingerprint(dataset)
     return ItemVectors(
         vectors=vectors,
         tfidf=parts["text"].tfidf if "text" in parts else None,
-        made_of={
-            "dataset": fingerprint(dataset),
-            "sources": [
-                {
-                    "source": name,
-                    "weight": weights[name],
-                    "dim": parts[name].vectors.shape[1],
-                    **parts[name].about,
-                }
-                for name in sources.used
-            ],
-            "seed": seed,
-            "sidestep": __version__,
-        },
+        made_of=made_of,
     )
 
 
@@ -233,7 +242,10 @@ def _sentence(
 def _given(dataset: Dataset, sources: Sources) -> _Part:
     assert sources.given is not None
     vectors = read_given(sources.given, dataset.items.item_ids)
-    return _Part(vectors, {"sha256": sha256_of(sources.given)})
+    made_of = made_of_given(sources.given, dataset)
+    return _Part(
+        vectors, {"sha256": sha256_of(sources.given), **({"made_of": made_of} if made_of else {})}
+    )
 
 
 def _collaborative(dataset: Dataset, sources: Sources, seed: int) -> _Part:

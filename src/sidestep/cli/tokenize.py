@@ -25,9 +25,10 @@ from sidestep.cli.lazy import when_used
 from sidestep.cli.options import AsJson
 from sidestep.cli.outputs import Overwrite, check_out
 from sidestep.cli.plain_yaml import read_yaml
+from sidestep.cli.provenance import load_item_vectors
 from sidestep.cli.text_embedding import keep_with_catalog
 from sidestep.data.dataset import Dataset
-from sidestep.embedding.vectors import load_vectors, vectors_info
+from sidestep.embedding.vectors import vectors_info
 from sidestep.tokenizer.choices import CollisionPolicy
 from sidestep.tokenizer.methods import DEFAULT_METHOD, METHODS, config_class, make_tokenizer
 from sidestep.tokenizer.published import PublishedIds, read_published
@@ -209,7 +210,7 @@ def tokenize(
     else:
         assert vectors is not None
         with _import_path_from_here():
-            given = load_vectors(vectors, item_ids=loaded.items.item_ids)
+            given = load_item_vectors(vectors, loaded)
             values = _values(config, settings or [], sizes)
             task = _Task.of(method, values, given, collisions)
             if dry_run:

@@ -217,6 +217,15 @@ def vectors_info(path: Path) -> VectorsInfo:
         ) from error
 
 
+def described_vectors(path: Path) -> VectorsInfo | None:
+    """What is known of the vectors at `path`; None where nothing beside them describes them."""
+    if path.suffix != ".npy" or not path.is_file() or not _describes_vectors(info_file(path)):
+        return None
+    info = vectors_info(path)
+    vectors = np.load(path, mmap_mode="r", allow_pickle=False)
+    return info if info.vectors_sha256 == _sha256(vectors) else None
+
+
 def _describes_vectors(file: Path) -> bool:
     try:
         content = read_json(file)

@@ -4,11 +4,13 @@ import json
 import os
 import shutil
 import signal
+from pathlib import Path
 
 import polars as pl
 import pytest
 
 from sidestep.cli.plain_yaml import read_yaml, write_yaml
+from sidestep.cli.runs import RunFolder
 from sidestep.data.dataset import Dataset
 from tests.cli.commands import call, refused, run
 
@@ -93,6 +95,19 @@ def test_nothing_is_done_twice_but_the_comparison(done):
     page = folder / "report.html"
     assert before.pop(page) < after.pop(page)
     assert after == before
+
+
+def test_a_pipeline_goes_on_from_within_its_folder_and_after_it_was_moved(
+    done, tmp_path_factory, monkeypatch
+):
+    moved = tmp_path_factory.mktemp("elsewhere") / "Shop"  # the tables are as far away as before
+    shutil.copytree(done[0], moved)
+    monkeypatch.chdir(moved)
+    outcome = call("run", ".")
+    assert outcome.exit_code == 0, (outcome.output, outcome.exception)
+    assert outcome.stderr.count("unchanged") == 7
+    for name in ("transformer", "popularity"):
+        assert RunFolder(Path(name)).dataset() == Path("dataset")
 
 
 def test_only_what_depends_on_a_change_is_done_again(done):

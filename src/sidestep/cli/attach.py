@@ -79,7 +79,7 @@ def attach(
     with whole_folder(out) as folder:
         bundles.save_loaded(RunFolder(folder).bundle, made)
         if source.is_run():
-            RunFolder(folder).copy_description(source, ranker=str(ranker))
+            RunFolder(folder).copy_description(source, ranker=str(ranker), place=out)
     if json:
         assert made.ranker_use is not None
         use = made.ranker_use.model_dump(mode="json", include={"weight", "guidance"})

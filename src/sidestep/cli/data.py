@@ -11,6 +11,7 @@ from jaxtyping import Int
 from sidestep.cli.console import OUT, print_json, say, table
 from sidestep.cli.dry_run import DryRun
 from sidestep.cli.inputs import load_dataset, popularity_of, split_of, warn_of_leak
+from sidestep.cli.judged_rows import warn_of_no_rows
 from sidestep.cli.lazy import when_used
 from sidestep.cli.options import AsJson
 from sidestep.data.clock import moment, timestamp_of, unit_of
@@ -131,8 +132,10 @@ def split(
         shares=(validation_share, test_share),
         targets=targets,
     )
+    loaded = replace(loaded, split=made)
+    warn_of_no_rows(loaded, dataset)
     if not dry_run:
-        replace(loaded, split=made).save(dataset)
+        loaded.save(dataset)
     warn_of_leak(made, dataset)
     counts = _counts(loaded, histories, made)
     if json:

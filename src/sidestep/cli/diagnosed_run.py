@@ -80,7 +80,7 @@ class DiagnosedRun:
             ValueError: it does not search, or was trained on another dataset.
         """
         folder = RunFolder(path)
-        data = load_dataset(dataset or Path(folder.info().dataset))
+        data = load_dataset(folder.dataset(dataset))
         loaded = load(folder.path)
         refuse_other_data(loaded, data)
         recommender = loaded.recommender()

@@ -123,7 +123,7 @@ def evaluate(
         method=method,
         codes=codes,
     )
-    data = load_dataset(dataset or Path(info.dataset))
+    data = load_dataset(folder.dataset(dataset))
     loaded = bundle_folder.load(folder.path)
     catalog_name = None if info.catalog is None else Path(info.catalog).name
     if dry_run:

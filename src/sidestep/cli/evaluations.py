@@ -12,6 +12,7 @@ from rich.progress import Progress as ProgressBar
 
 from sidestep.cli.console import ERR
 from sidestep.cli.inputs import refuse_other_data, split_of, strategy_of
+from sidestep.cli.judged_rows import no_rows, rows_of
 from sidestep.cli.lazy import when_used
 from sidestep.cli.runs import RunFolder
 from sidestep.cli.searches import AskedSearch
@@ -121,8 +122,14 @@ def plan_evaluation(
 def evaluated_rows(
     split: Split, name: SplitName, num_users: int | None
 ) -> tuple[Rows, int | Literal["all"]]:
-    """The rows to judge by, or so many fixed random ones, and what settings call their number."""
-    rows = split.validation if name == "validation" else split.test
+    """The rows to judge by, or so many fixed random ones, and what settings call their number.
+
+    Raises:
+        ValueError: there are none; says what to do.
+    """
+    rows = rows_of(split, name)
+    if not len(rows):
+        raise ValueError(no_rows(split, name))
     if num_users is None or num_users >= len(rows):
         return rows, "all"
     return rows.select(evaluator.fixed_users(len(rows), num_users)), num_users

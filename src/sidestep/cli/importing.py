@@ -13,6 +13,7 @@ from rich.progress import Progress as ProgressBar
 
 from sidestep.cli.console import ERR, OUT, print_json, say, table
 from sidestep.cli.dry_run import DryRun, tell_plan
+from sidestep.cli.judged_rows import check_judged, warn_of_no_rows
 from sidestep.cli.options import AsJson, plain_name, split_names
 from sidestep.data.dataset import Dataset
 from sidestep.data.importers.amazon import Year, import_amazon
@@ -333,6 +334,8 @@ def _write(done: Imported, out: Path, name: str | None, *, dry_run: bool, json: 
     """
     dataset = replace(done.dataset, name=name or plain_name(done.dataset.name))
     stats = asdict(dataset.stats())
+    check_judged(dataset, out)
+    warn_of_no_rows(dataset, out)
     if dry_run:
         Dataset.check_place(out)
         tell_plan(out, {"name": dataset.name, **stats, **done.left_out}, json=json)

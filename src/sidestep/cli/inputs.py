@@ -11,6 +11,7 @@ from jaxtyping import Int
 
 from sidestep.bundle.manifest import differing_data
 from sidestep.cli.console import warn
+from sidestep.cli.judged_rows import check_judged
 from sidestep.cli.lazy import when_used
 from sidestep.data.dataset import Dataset
 from sidestep.data.frames import content_sha256
@@ -27,10 +28,13 @@ def load_dataset(path: Path) -> Dataset:
 
     Raises:
         FileNotFoundError: there is none; says which command makes it.
+        ValueError: it is damaged, or has no rows that a pipeline could judge by.
     """
     if not path.is_dir():
         raise FileNotFoundError(f"{path}: no dataset here; make one with 'sidestep import'.")
-    return Dataset.load(path)
+    dataset = Dataset.load(path)
+    check_judged(dataset, path)
+    return dataset
 
 
 def load_catalog(path: Path) -> catalogs.Catalog:

@@ -134,7 +134,7 @@ def _run_of(file: Path) -> RunFolder | None:
     if len(folders) < 3:
         return None
     run = RunFolder(folders[2])
-    return run if (run.path / "run.json").is_file() and run.bundle.is_dir() else None
+    return run if run.is_run() and run.bundle.is_dir() else None
 
 
 def _manifest(folder: RunFolder) -> Manifest:

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from sidestep.cli.console import print_json, say, within_pipeline
+from sidestep.cli.judged_rows import rows_needed
 from sidestep.cli.options import AsJson
 from sidestep.cli.pipeline import Pipeline, read_pipeline
 from sidestep.cli.steps import Step
@@ -60,7 +61,8 @@ def _work(pipeline: Pipeline) -> dict[str, Any]:
             _announce(step)
             step.prepare(pipeline.memory.changes(step))
             pipeline.memory.begin(step)
-            step.run()
+            with rows_needed(pipeline.rows_needed(step)):
+                step.run()
             pipeline.memory.finish(step)
         else:
             say(f"• {step.name}: unchanged")
@@ -86,7 +88,8 @@ def _tell(pipeline: Pipeline) -> dict[str, Any]:
             continue
         say(f"• {step.name}: to do ({'; '.join(reasons)}): {step.line}")
         if step.can_be_dry and not stale.intersection(step.made_from["after"]):
-            step.rehearse(pipeline.memory.changes(step))
+            with rows_needed(pipeline.rows_needed(step)):
+                step.rehearse(pipeline.memory.changes(step))
         stale.add(step.name)
     say("Nothing was written.")
     return {"out": str(pipeline.out), "steps": told}

@@ -3,15 +3,15 @@
 What the kinds are stands in `run_kinds`.
 """
 
+import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from sidestep.catalog.catalog import Catalog
-from sidestep.cli.config import AlignRun, AnyRun, PopularityRun
+from sidestep.cli.config import AlignRun, AnyRun, PopularityRun, read_settings, with_paths
 from sidestep.cli.inputs import fingerprint
 from sidestep.cli.lazy import when_used
-from sidestep.cli.plain_yaml import read_yaml
 from sidestep.cli.run_kinds import Counting, Origin, RunTraining, prepared
 from sidestep.cli.runs import RunFolder, RunInfo
 from sidestep.data.dataset import Dataset
@@ -121,7 +121,7 @@ def plan_run(
     if work is None:
         return sizes
     for checkpoint in checkpoints(folder.path)[-1:]:
-        kept = _common(read_yaml(folder.config), folder.info().seed)
+        kept = _common(read_settings(folder.config), folder.info().seed)
         refuse_other_run(checkpoint, kept, _common(config.model_dump(mode="json"), seed))
     return {**sizes, **asdict(work)}
 
@@ -131,7 +131,9 @@ def _common(config: dict[str, Any], seed: int) -> dict[str, Any]:
     training = {
         name: value for name, value in config.get("training", {}).items() if name not in RESUMABLE
     }
-    return {"config": {**config, "training": training}, "seed": seed}
+    # A path is the same from wherever it is seen.
+    settings = with_paths(config, os.path.realpath)
+    return {"config": {**settings, "training": training}, "seed": seed}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

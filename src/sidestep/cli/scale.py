@@ -115,7 +115,7 @@ def scale(
     factors = read_times(times)
     if results_file is not None:
         refuse_for_results(split, selected=False)
-    data = load_dataset(dataset or Path(info.dataset))
+    data = load_dataset(folder.dataset(dataset))
     loaded = bundle_folder.load(folder.path)
     sweep = sweeps.Sweep(
         folder=folder,

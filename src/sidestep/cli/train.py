@@ -15,6 +15,7 @@ from sidestep.cli.console import ERR, print_json, say, warn
 from sidestep.cli.dry_run import DryRun, tell_plan
 from sidestep.cli.entry import INTERRUPTED
 from sidestep.cli.inputs import load_catalog, load_dataset, split_of, warn_of_leak
+from sidestep.cli.judged_rows import no_rows
 from sidestep.cli.lazy import when_used
 from sidestep.cli.options import AsJson
 from sidestep.cli.runs import RunFolder, RunInfo
@@ -100,8 +101,8 @@ def train_by(
     warn_of_leak(split, dataset)
     if is_learned and len(split.validation) == 0:
         warn(
-            f"{dataset} has no validation rows, as no user has enough interactions; "
-            "training runs to its last epoch and keeps the last weights."
+            f"{no_rows(split, 'validation')} Training runs to its last epoch, and keeps the last "
+            "weights."
         )
     coded = None if catalog is None else load_catalog(catalog)
     catalog_name = None if catalog is None else str(catalog)

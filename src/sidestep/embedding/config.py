@@ -1,5 +1,7 @@
 """What item vectors are configured by, beside what makes them: to read it needs no scikit-learn."""
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
@@ -18,7 +20,11 @@ class TfidfConfig(BaseModel):
     """A term in fewer items than this is dropped: it says nothing about any other item."""
 
     max_words: int = Field(2, ge=1, le=3)
-    """Terms are single words up to runs of this many words."""
+    """Terms are single words up to runs of this many words; see `words` for what a word is."""
+
+    latin_marks: Literal["fold", "keep"] | None = None
+    """Whether café is cafe. None: keep where one text in ten or more is Vietnamese, else fold.
+    Marks of other scripts are always kept."""
 
     column_weights: dict[str, float] = Field(default_factory=dict)
     """How many times an occurrence in a column counts; at least 1, and 1 for columns not named."""

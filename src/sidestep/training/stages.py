@@ -120,7 +120,8 @@ def train_semantic_id_model(
         ValueError: see `loop.train`; also where split, catalog and configurations do not fit.
     """
     _check_items(split, catalog.num_items)
-    network, lowered = new_transformer(catalog, model, objective, seed=course.seed)
+    windows = training_windows(split.train, course.max_history)
+    network, lowered = new_transformer(catalog, model, objective, windows, seed=course.seed)
     policy = BeamSearch(num_beams=course.validation.num_beams)
 
     def recommender(device: torch.device) -> Recommender:
@@ -137,6 +138,7 @@ def train_semantic_id_model(
             "model": model.model_dump(mode="json"),
             "objective": objective.model_dump(mode="json"),
         },
+        windows=windows,
     )
     return Trained(network=network, result=result)
 
@@ -161,8 +163,9 @@ def train_sasrec(
             the split names an item outside the catalog.
     """
     _check_items(split, num_items)
+    windows = training_windows(split.train, course.max_history)
     network, lowered = new_sasrec(
-        num_items, model, objective, max_history=course.max_history, seed=course.seed
+        num_items, model, objective, windows, max_history=course.max_history, seed=course.seed
     )
 
     def recommender(device: torch.device) -> Recommender:
@@ -178,6 +181,7 @@ def train_sasrec(
             "model": model.model_dump(mode="json"),
             "objective": objective.model_dump(mode="json"),
         },
+        windows=windows,
     )
     return Trained(network=network, result=result)
 

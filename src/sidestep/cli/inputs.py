@@ -94,8 +94,12 @@ def fingerprint(dataset: Dataset) -> dict[str, Any]:
 def refuse_other_data(loaded: LoadedRecommender, dataset: Dataset) -> None:
     """Raises a `ValueError` unless a bundle was trained on this dataset and split.
 
-    A bundle that does not know, as its network came from elsewhere, must have the same items.
+    A bundle that does not know, as its network came from elsewhere, must have the same items. So
+    must any for a dataset without a training part, which serves to evaluate alone.
     """
+    if dataset.split is not None and not len(dataset.split.train):
+        refuse_other_items(loaded.catalog, dataset)
+        return
     if loaded.ranker_use is not None:
         differing = differing_data(loaded.ranker_use.data, fingerprint(dataset))
         if differing:

@@ -7,7 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidestep.catalog.trie import NO_STATE, Trie
-from sidestep.model.transformer import Transformer, TransformerConfig
+from sidestep.model.config import TransformerConfig
+from sidestep.model.transformer import Transformer
+from sidestep.padding import NO_ITEM
 from sidestep.recommender import (
     GenerativeRecommender,
     Recommendations,
@@ -17,7 +19,7 @@ from sidestep.recommender import (
 from sidestep.search.beam import BeamSearch
 from sidestep.search.exhaustive import ExhaustiveSearch
 from sidestep.search.policy import Scope
-from sidestep.step import NO_ITEM, HistoryBatch
+from sidestep.step import HistoryBatch
 
 SIZES = (5, 4, 6)
 
@@ -69,7 +71,7 @@ def test_a_beam_as_wide_as_the_catalog_equals_exhaustive_ranking(history, normal
 @pytest.mark.parametrize("history", ["codes", "items"])
 def test_a_user_gets_the_same_list_alone_in_any_batch_and_in_any_order(history):
     _, trie, model = catalog_and_model(history)
-    recommender = GenerativeRecommender(model, trie, BeamSearch(num_beams=6))
+    recommender = GenerativeRecommender(model, trie, BeamSearch(num_beams=6), max_history=None)
     together = recommender.recommend(batch(*ROWS), 10)
     backwards = recommender.recommend(batch(*ROWS[::-1]), 10)
     for user, row in enumerate(ROWS):
@@ -87,6 +89,7 @@ def test_seen_excluded_and_unavailable_items_are_not_recommended_and_cost_no_pla
         model,
         trie,
         BeamSearch(num_beams=trie.num_leaves),
+        max_history=None,
         available=trie.availability(is_available),
     )
     excluded = torch.tensor([[4, 5], [NO_ITEM, NO_ITEM], [12, 31], [7, NO_ITEM]])
@@ -96,18 +99,38 @@ def test_seen_excluded_and_unavailable_items_are_not_recommended_and_cost_no_pla
         assert found == {item for item in range(40) if item % 3} - set(row) - set(own)
 
 
+@pytest.mark.parametrize("history", ["codes", "items"])
+def test_what_is_not_read_of_a_history_changes_no_score_and_is_excluded_all_the_same(history):
+    _, trie, model = catalog_and_model(history)
+    policy = BeamSearch(num_beams=trie.num_leaves)
+    recommender = GenerativeRecommender(model, trie, policy, max_history=2)
+    whole, latest = batch(*ROWS), batch(*[row[-2:] for row in ROWS])
+    answer = recommender.recommend(whole, 40)
+    expected = recommender.recommend(latest, 40)
+    assert torch.equal(answer.items, expected.items)
+    assert torch.equal(answer.scores, expected.scores)
+    assert torch.equal(answer.flops, expected.flops)
+    unseen = recommender.recommend(whole, 40, exclude_seen=True)
+    told = recommender.recommend(latest, 40, excluded=whole.items)
+    assert torch.equal(unseen.items, told.items)
+    for row, items in zip(ROWS, unseen.items.tolist(), strict=True):
+        assert set(items) - {NO_ITEM} == set(range(40)) - set(row)
+
+
 @pytest.mark.parametrize("policy", [BeamSearch(num_beams=4), ExhaustiveSearch(num_leaves=4)])
 def test_a_narrow_search_of_what_is_left_is_the_search_of_a_catalog_that_has_no_more(policy):
     ids, trie, model = catalog_and_model("items")
     left = [item for item in range(40) if item % 3]
-    alone = GenerativeRecommender(model, Trie.build(ids[left], SIZES), policy)
+    alone = GenerativeRecommender(model, Trie.build(ids[left], SIZES), policy, max_history=None)
     is_available = torch.zeros(40, dtype=torch.bool)
     is_available[left] = True
     gone = torch.tensor([[item for item in range(40) if not item % 3]]).expand(len(ROWS), -1)
     by_stock = GenerativeRecommender(
-        model, trie, policy, available=trie.availability(is_available)
+        model, trie, policy, max_history=None, available=trie.availability(is_available)
     ).recommend(batch(*ROWS), 4)
-    by_user = GenerativeRecommender(model, trie, policy).recommend(batch(*ROWS), 4, excluded=gone)
+    by_user = GenerativeRecommender(model, trie, policy, max_history=None).recommend(
+        batch(*ROWS), 4, excluded=gone
+    )
     expected = alone.recommend(batch(*ROWS), 4)
     named = torch.tensor(left)[expected.items]
     assert torch.equal(by_stock.items, named)
@@ -125,7 +148,9 @@ def test_items_of_a_bucket_share_a_score_and_stand_together():
     model = Transformer(
         TransformerConfig(dim=8, num_layers=1, num_heads=2), torch.from_numpy(ids), (2, 2)
     ).eval()
-    answer = GenerativeRecommender(model, trie, BeamSearch(num_beams=4)).recommend(batch([2]), 10)
+    answer = GenerativeRecommender(
+        model, trie, BeamSearch(num_beams=4), max_history=None
+    ).recommend(batch([2]), 10)
     items = answer.items[0].tolist()
     assert sorted(items) == [NO_ITEM] * 6 + [0, 1, 2, 3]
     place = items.index(1)  # the more popular of the two comes first
@@ -138,7 +163,7 @@ def test_a_catalog_of_other_codebooks_is_refused():
     _, _, model = catalog_and_model("codes")
     other = Trie.build(np.array([[0, 0, 0]]), (1, 1, 1))
     with pytest.raises(ValueError, match="the catalog that the model was trained on"):
-        GenerativeRecommender(model, other, BeamSearch())
+        GenerativeRecommender(model, other, BeamSearch(), max_history=None)
 
 
 def test_a_search_never_returns_a_leaf_that_is_not_there():
@@ -152,7 +177,9 @@ def test_a_search_never_returns_a_leaf_that_is_not_there():
 
 def test_evaluated_prefixes_hold_every_depth_of_the_leaves_that_were_returned():
     ids, trie, model = catalog_and_model("items")
-    answer = GenerativeRecommender(model, trie, BeamSearch(num_beams=5)).recommend(batch(*ROWS), 5)
+    answer = GenerativeRecommender(
+        model, trie, BeamSearch(num_beams=5), max_history=None
+    ).recommend(batch(*ROWS), 5)
     for user in range(len(ROWS)):
         prefixes = set(map(tuple, answer.evaluated[user].tolist()))
         for item in answer.leaves[user].tolist():
@@ -240,8 +267,10 @@ def test_more_reserved_places_than_the_list_has_are_refused():
 def test_reserved_places_hold_what_a_search_among_the_reserved_items_finds(policy):
     _, trie, model = catalog_and_model("items")
     is_reserved = torch.arange(40) >= 35
-    ordinary = GenerativeRecommender(model, trie, policy)
-    reserved = GenerativeRecommender(model, trie, policy, available=trie.availability(is_reserved))
+    ordinary = GenerativeRecommender(model, trie, policy, max_history=None)
+    reserved = GenerativeRecommender(
+        model, trie, policy, max_history=None, available=trie.availability(is_reserved)
+    )
     both = ReservedPlaces(ordinary, reserved, num_places=2)
     answer = both.recommend(batch(*ROWS), 6, exclude_seen=True)
     usual = ordinary.recommend(batch(*ROWS), 6, exclude_seen=True)

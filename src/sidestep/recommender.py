@@ -10,10 +10,11 @@ from torch import Tensor
 from sidestep.catalog.availability import Availability
 from sidestep.catalog.trie import Trie
 from sidestep.catalog.user_sets import is_among
+from sidestep.padding import NO_ITEM
 from sidestep.search.exclusion import Exclusion
 from sidestep.search.policy import Scope, SearchPolicy
 from sidestep.search.tree import both_flops, evaluated_prefixes
-from sidestep.step import NO_ITEM, HistoryBatch, StepModel
+from sidestep.step import HistoryBatch, StepModel
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +48,11 @@ class Recommendations:
 
 @runtime_checkable
 class Recommender(Protocol):
-    """What evaluation needs of a recommender."""
+    """What evaluation needs of a recommender.
+
+    A recommender is given whole histories. If its network reads only the latest items, the
+    recommender cuts the histories itself: nobody else may, or what is cut cannot be excluded.
+    """
 
     @property
     def name(self) -> str:
@@ -73,9 +78,10 @@ class Recommender(Protocol):
         """Ranks items for each user.
 
         Args:
-            histories: the users' past items.
+            histories: all past items of the users.
             k: the longest list wanted.
-            exclude_seen: leaves out the items of the user's history, before the list is cut to k.
+            exclude_seen: leaves out every item of the user's history, however long ago it was
+                taken, before the list is cut to k.
         """
         ...
 
@@ -115,6 +121,7 @@ class GenerativeRecommender:
         trie: Trie,
         policy: SearchPolicy,
         *,
+        max_history: int | None,
         available: Availability | None = None,
     ) -> None:
         """Puts the parts together.
@@ -123,6 +130,7 @@ class GenerativeRecommender:
             model: writes codes of the trie's codebooks.
             trie: of the catalog.
             policy: the search.
+            max_history: the model reads only so many most recent items; None: all of them.
             available: of that trie; the other items are as if they did not exist. None means all.
 
         Raises:
@@ -136,6 +144,7 @@ class GenerativeRecommender:
         self.model = model
         self.trie = trie
         self.policy = policy
+        self.max_history = max_history
         self.available = available
 
     @property
@@ -177,7 +186,8 @@ class GenerativeRecommender:
         if unwanted is not None:
             exclusion = Exclusion.of(unwanted, self.trie, self.available)
         scope = Scope(trie=self.trie, available=self.available, excluded=exclusion)
-        candidates = self.policy.search(self.model, histories, scope)
+        read = histories if self.max_history is None else histories.latest(self.max_history)
+        candidates = self.policy.search(self.model, read, scope)
         buckets = self.trie.items(candidates.leaves, self.available)  # [users, leaves, bucket]
         leaves = buckets[..., 0]
         items = buckets.flatten(1)

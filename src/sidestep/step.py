@@ -11,8 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-NO_ITEM = -1
-"""Padding where an item index could stand."""
+from sidestep.padding import NO_ITEM
 
 ROOT_SLOT = 0
 """Slot of the root of every search tree: the last position of the prompt."""

@@ -3,9 +3,11 @@ import pytest
 import torch
 
 from sidestep.baselines.item_scores import PopularityRecommender, SasRecRecommender, SummedScores
-from sidestep.model.sasrec import SasRec, SasRecConfig
+from sidestep.model.config import SasRecConfig
+from sidestep.model.sasrec import SasRec
+from sidestep.padding import NO_ITEM
 from sidestep.recommender import Recommender
-from sidestep.step import NO_ITEM, HistoryBatch
+from sidestep.step import HistoryBatch
 
 HISTORIES = HistoryBatch(
     items=torch.tensor([[2, 0], [1, NO_ITEM], [NO_ITEM, NO_ITEM]]), lengths=torch.tensor([2, 1, 0])

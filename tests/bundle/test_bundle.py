@@ -13,9 +13,10 @@ from sidestep.bundle.folder import load, save_bundle
 from sidestep.bundle.loaded import LoadedRecommender
 from sidestep.bundle.manifest import SCHEMA_VERSION
 from sidestep.catalog.catalog import Catalog
-from sidestep.model.sasrec import SasRec, SasRecConfig
-from sidestep.model.t5 import T5, T5Config
-from sidestep.model.transformer import Transformer, TransformerConfig
+from sidestep.model.config import SasRecConfig, T5Config, TransformerConfig
+from sidestep.model.sasrec import SasRec
+from sidestep.model.t5 import T5
+from sidestep.model.transformer import Transformer
 from sidestep.search.beam import BeamSearch
 from sidestep.search.exhaustive import ExhaustiveSearch
 

@@ -136,8 +136,11 @@ def test_stats_are_printed_written_and_drawn(timed, tmp_path):
     assert "users 80" in words
     assert "time leak of leave-one-out" in words
     # Again into the same folder, but into no other.
-    run("data", "stats", timed, "--out", tmp_path / "stats")
-    assert "exists and is not statistics" in refused("data", "stats", timed, "--out", timed)
+    run("data", "stats", timed, "--out", tmp_path / "stats", "--overwrite")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/notes.txt").write_text("")
+    mine = ("--out", tmp_path / "mine", "--overwrite")
+    assert "exists and is not statistics" in refused("data", "stats", timed, *mine)
 
 
 def test_given_rows_are_imported_trained_and_evaluated_as_they_are(shop, tmp_path):

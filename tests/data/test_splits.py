@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sidestep.data.batches import history_batch
 from sidestep.data.histories import Histories
 from sidestep.data.splits import Rows, Split, TrainingPart, from_given_rows, leave_one_out
 
@@ -55,11 +56,11 @@ def test_a_training_part_can_ask_for_more_context_but_for_no_new_targets():
     assert part.after(2).first_target.tolist() == [2, 1, 2]
 
 
-def test_rows_are_cut_and_chosen_with_their_targets():
+def test_rows_are_chosen_with_their_targets():
     rows = Rows(histories=histories_of([[1, 2, 3], [4]]), targets=np.array([8, 9]))
-    chosen = rows.cut(2).select(np.array([1, 0]))
-    assert (lists(chosen.histories), chosen.targets.tolist()) == ([[4], [2, 3]], [9, 8])
-    assert chosen.batch().items.tolist() == [[4, -1], [2, 3]]
+    chosen = rows.select(np.array([1, 0]))
+    assert (lists(chosen.histories), chosen.targets.tolist()) == ([[4], [1, 2, 3]], [9, 8])
+    assert history_batch(chosen.histories).items.tolist() == [[4, -1, -1], [1, 2, 3]]
 
 
 def test_given_rows_are_taken_as_they_are():

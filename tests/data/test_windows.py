@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sidestep.data.histories import Histories
 from sidestep.data.splits import TrainingPart
 from sidestep.data.windows import batches, num_batches, training_windows, window_batch
-from sidestep.step import NO_ITEM
+from sidestep.padding import NO_ITEM
 
 
 @st.composite

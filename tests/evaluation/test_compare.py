@@ -7,7 +7,7 @@ from sidestep.evaluation.compare import compare, rows_in_words
 from sidestep.evaluation.results import PerUser, Setting
 from sidestep.metrics.ranking import NOT_LISTED
 from sidestep.metrics.statistics import Interval
-from sidestep.step import NO_ITEM
+from sidestep.padding import NO_ITEM
 
 NUM_USERS = 40
 

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from sidestep.baselines.item_scores import PopularityRecommender, SasRecRecommender
 from sidestep.data.histories import Histories
 from sidestep.data.splits import Rows
 from sidestep.evaluation.evaluator import (
@@ -20,8 +21,11 @@ from sidestep.evaluation.evaluator import (
     target_ranks,
 )
 from sidestep.metrics.ranking import NOT_LISTED
+from sidestep.model.config import SasRecConfig
+from sidestep.model.sasrec import SasRec
+from sidestep.padding import NO_ITEM
 from sidestep.recommender import Recommendations
-from sidestep.step import NO_ITEM, HistoryBatch
+from sidestep.step import HistoryBatch
 
 # Items 0 and 1 share a leaf, and so do 4, 5 and 6.
 SEMANTIC_IDS = torch.tensor([[0, 0], [0, 0], [0, 1], [1, 0], [1, 1], [1, 1], [1, 1]])
@@ -34,6 +38,7 @@ class FixedOrder:
     """Ranks the leaves in one order for every user; leaves past the end are not found."""
 
     leaf_order: tuple[int, ...]
+    max_history: int | None = None
     batch_widths: list[int] = field(default_factory=list)
     name: str = "fixed"
     num_items: int = 7
@@ -43,6 +48,7 @@ class FixedOrder:
         self, histories: HistoryBatch, k: int, *, exclude_seen: bool = False
     ) -> Recommendations:
         self.batch_widths.append(histories.items.shape[1])
+        read = histories if self.max_history is None else histories.latest(self.max_history)
         lists, leaves = [], []
         for seen in histories.items.tolist():
             hidden = set(seen) if exclude_seen else set()
@@ -54,9 +60,9 @@ class FixedOrder:
             items=items,
             scores=torch.where(items == NO_ITEM, -math.inf, 0.0),
             score_kind="none",
-            tokens=histories.lengths + 1,
-            scored=histories.lengths * 10,
-            flops=histories.lengths * 100,
+            tokens=read.lengths + 1,
+            scored=read.lengths * 10,
+            flops=read.lengths * 100,
             leaves=rectangle(leaves),
         )
 
@@ -80,11 +86,9 @@ def rows_of(histories: list[list[int]], targets: list[int]) -> Rows:
 
 def test_every_metric_of_a_small_evaluation_is_the_one_worked_by_hand():
     # The list is 3, then 4 5 6 in any order, then 2; the leaf of 0 and 1 is not found.
-    recommender = FixedOrder(leaf_order=(2, 3, 1))
+    recommender = FixedOrder(leaf_order=(2, 3, 1), max_history=2)
     rows = rows_of([[2], [3, 2, 0], [], [1, 1]], targets=[3, 6, 2, 0])
-    evaluation = evaluate(
-        recommender, rows, k=5, batch_size=3, max_history=2, semantic_ids=SEMANTIC_IDS
-    )
+    evaluation = evaluate(recommender, rows, k=5, batch_size=3, semantic_ids=SEMANTIC_IDS)
     assert evaluation.user_ids == ("u0", "u1", "u2", "u3")
     assert evaluation.rank_before.tolist() == [0, 1, 4, NOT_LISTED]
     assert evaluation.bucket_size.tolist() == [1, 3, 1, 2]
@@ -182,6 +186,27 @@ def test_invalid_entries_are_counted_and_are_no_hits():
     evaluation = evaluate(recommender, rows, k=5, exclude_seen=True)
     assert evaluation.metrics["invalid_rate"] == 3 / 4
     assert evaluation.rank_before.tolist() == [NOT_LISTED]
+
+
+def test_a_seen_item_is_invalid_wherever_it_stands_in_the_history():
+    rows = rows_of([[2, *[0] * 30]], targets=[3])
+    evaluation = evaluate(Broken(leaf_order=(2, 1), max_history=1), rows, k=5, exclude_seen=True)
+    # Of 3, 3, 99 and 2 only the first is valid: 2 was taken 31 items ago.
+    assert evaluation.metrics["invalid_rate"] == 3 / 4
+
+
+def test_exclusion_knows_the_whole_history_of_which_a_recommender_reads_the_latest_items():
+    # Users took a, b, c and x, and then d; c is the most popular item, and d the least.
+    rows = rows_of([[0, 1, 2, 3]] * 4, targets=[4] * 4)
+    torch.manual_seed(0)
+    network = SasRec(SasRecConfig(dim=8, num_layers=1, num_heads=2, max_items=5), 5).eval()
+    for recommender in (
+        PopularityRecommender(np.array([5, 5, 9, 4, 1])),
+        SasRecRecommender(network, max_history=1),
+    ):
+        metrics = evaluate(recommender, rows, k=10, exclude_seen=True).metrics
+        assert metrics["HR@1"] == metrics["NDCG@10"] == 1.0
+        assert metrics["invalid_rate"] == 0.0
 
 
 @dataclass

@@ -7,7 +7,7 @@ import torch
 from sidestep.evaluation.id_outcome import one_hit_inflation, prefix_recall
 from sidestep.evaluation.results import PerUser, Setting
 from sidestep.metrics.ranking import NOT_LISTED
-from sidestep.step import NO_ITEM
+from sidestep.padding import NO_ITEM
 
 # Items 0, 1, 2 share an ID; 3 and 4 share the first code.
 IDS = np.array([[0, 0], [0, 0], [0, 0], [1, 0], [1, 1]])

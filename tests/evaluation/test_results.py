@@ -22,7 +22,7 @@ from sidestep.evaluation.results import (
     write_per_user,
 )
 from sidestep.metrics.ranking import NOT_LISTED
-from sidestep.step import NO_ITEM
+from sidestep.padding import NO_ITEM
 
 
 def setting(**changes) -> Setting:

@@ -15,7 +15,8 @@ from torch import Tensor
 from sidestep.model.context import TreeContext
 from sidestep.model.flops import attention_flops
 from sidestep.model.semantic_id_model import SemanticIdModel
-from sidestep.step import NO_ITEM, ROOT_SLOT, HistoryBatch, StepOutput
+from sidestep.padding import NO_ITEM
+from sidestep.step import ROOT_SLOT, HistoryBatch, StepOutput
 from tests.model.batches import history_of
 from tests.model.counted_flops import counted_flops
 

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sidestep.catalog.trie import NO_STATE, Trie
+from sidestep.padding import NO_ITEM
 from sidestep.search.beam import BeamSearch
 from sidestep.search.exclusion import Exclusion
 from sidestep.search.exhaustive import ExhaustiveSearch
@@ -19,7 +20,6 @@ from sidestep.search.sampling import Sampling
 from sidestep.search.scorer import Guidance
 from sidestep.search.value_beam import ValueBeamSearch
 from sidestep.search.ved import ValueGuidedDecoding
-from sidestep.step import NO_ITEM
 
 from .fakes import ItemTable, ValueTable, brute_force, catalogs, found, histories_of
 

@@ -10,17 +10,19 @@ import torch
 from sidestep.catalog.leaf_embeddings import LeafEmbeddings
 from sidestep.catalog.trie import Trie
 from sidestep.data.windows import WindowBatch, Windows
-from sidestep.model.transformer import Transformer, TransformerConfig
-from sidestep.model.value_head import ValueHead, ValueHeadConfig
+from sidestep.model.config import TransformerConfig, ValueHeadConfig
+from sidestep.model.transformer import Transformer
+from sidestep.model.value_head import ValueHead
+from sidestep.padding import NO_ITEM
 from sidestep.search.beam import BeamSearch
 from sidestep.search.policy import Scope
-from sidestep.step import NO_ITEM, HistoryBatch
+from sidestep.step import HistoryBatch
 from sidestep.training.alignment import AlignmentObjective
 from sidestep.training.alignment_config import AlignmentConfig, LoopValueConfig
 from sidestep.training.config import TrainingConfig
 from sidestep.training.loop import train
-from sidestep.training.next_code import NextCodeConfig
-from sidestep.training.rewards import Rewards, RewardSources, RewardTerm
+from sidestep.training.objective_config import NextCodeConfig, RewardTerm
+from sidestep.training.rewards import Rewards, RewardSources
 
 IDS = torch.tensor([[0, 0], [0, 1], [0, 2], [1, 0], [1, 1], [2, 2]])
 SIZES = (3, 3)

@@ -9,8 +9,9 @@ from sidestep.catalog.leaf_embeddings import LeafEmbeddings
 from sidestep.data.splits import leave_one_out
 from sidestep.data.synthetic import SyntheticShopConfig, synthetic_shop
 from sidestep.data.windows import training_windows, window_batch
-from sidestep.model.transformer import Transformer, TransformerConfig
-from sidestep.model.value_head import ValueHead, ValueHeadConfig
+from sidestep.model.config import TransformerConfig, ValueHeadConfig
+from sidestep.model.transformer import Transformer
+from sidestep.model.value_head import ValueHead
 from sidestep.search.beam import BeamSearch
 from sidestep.search.policy import Scope
 from sidestep.training.alignment import AlignmentObjective

@@ -36,6 +36,12 @@ def test_what_is_loaded_is_what_was_saved(tmp_path, moment):
     assert loaded.random_states[0]["python"] == moment.random_states[0]["python"]
 
 
+def test_a_best_score_without_its_weights_is_refused(tmp_path, moment):
+    path = save_checkpoint(tmp_path, replace(moment, state={"best_score": 0.5}))
+    with pytest.raises(ValueError, match=r"checkpoint-000000 is damaged \(.*best\.safetensors"):
+        load_checkpoint(path)
+
+
 def test_numbers_go_on_and_the_last_two_stay(tmp_path, moment):
     # As text, 1000000 would come before 999999.
     (tmp_path / "checkpoint-999999").mkdir()

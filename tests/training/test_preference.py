@@ -9,7 +9,8 @@ from sidestep.search.beam import BeamSearch
 from sidestep.search.policy import Scope
 from sidestep.training.config import TrainingConfig
 from sidestep.training.loop import train
-from sidestep.training.preference import PreferenceConfig, PreferenceObjective
+from sidestep.training.objective_config import PreferenceConfig
+from sidestep.training.preference import PreferenceObjective
 
 from .test_alignment import BATCH, LEAVES, TRIE, a_policy, first_choices, windows_of
 

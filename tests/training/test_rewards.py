@@ -10,16 +10,11 @@ import torch
 
 from sidestep.catalog.leaf_embeddings import LeafEmbeddings
 from sidestep.catalog.trie import NO_STATE, Trie
-from sidestep.model.transformer import Transformer, TransformerConfig
+from sidestep.model.config import TransformerConfig
+from sidestep.model.transformer import Transformer
 from sidestep.step import HistoryBatch
-from sidestep.training.rewards import (
-    REWARDS,
-    Rewards,
-    RewardScene,
-    RewardSources,
-    RewardTerm,
-    item_head_scores,
-)
+from sidestep.training.objective_config import RewardTerm
+from sidestep.training.rewards import REWARDS, Rewards, RewardScene, RewardSources, item_head_scores
 
 IDS = torch.tensor([[0, 0], [0, 1], [1, 0], [1, 1], [1, 1]])
 TRIE = Trie.build(IDS, (2, 2))

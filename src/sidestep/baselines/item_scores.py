@@ -8,9 +8,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sidestep.model.sasrec import SasRec
+from sidestep.padding import NO_ITEM
 from sidestep.recommender import Recommendations, unwanted_items
 from sidestep.search.tree import both_flops
-from sidestep.step import NO_ITEM, HistoryBatch, is_named
+from sidestep.step import HistoryBatch, is_named
 
 
 class ItemScoreRecommender(ABC):

@@ -14,10 +14,11 @@ from torch import Tensor, nn
 
 from sidestep.bundle.networks import Network, plain_weights
 from sidestep.catalog.trie import Trie
-from sidestep.model.process_reward import ProcessRewardConfig, ProcessRewardModel
-from sidestep.model.sasrec import SasRec, SasRecConfig
+from sidestep.model.config import ProcessRewardConfig, SasRecConfig, ValueHeadConfig
+from sidestep.model.process_reward import ProcessRewardModel
+from sidestep.model.sasrec import SasRec
 from sidestep.model.semantic_id_model import SemanticIdModel
-from sidestep.model.value_head import ValueHead, ValueHeadConfig
+from sidestep.model.value_head import ValueHead
 
 N = TypeVar("N", bound=nn.Module)
 

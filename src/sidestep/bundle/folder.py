@@ -126,12 +126,7 @@ def save_loaded(path: Path, loaded: LoadedRecommender) -> None:
         value_head=loaded.value_head,
         ranker=loaded.ranker,
     )
-    check_replaceable(
-        path,
-        "a bundle",
-        lambda folder: (folder / MANIFEST).is_file(),
-        (MANIFEST, _WEIGHTS, *beside, CATALOG),
-    )
+    check_bundle_place(path)
     with whole_folder(path) as folder:
         if network is not None:
             save_file(weights_of(network), folder / _WEIGHTS)
@@ -156,6 +151,17 @@ def save_loaded(path: Path, loaded: LoadedRecommender) -> None:
         }
         manifest = loaded.manifest.model_copy(update=of_today)
         write_json(folder / MANIFEST, manifest.model_dump(mode="json"))
+
+
+def check_bundle_place(path: Path) -> None:
+    """Raises a `ValueError` where `save_bundle` would not write: something else stands there."""
+    files = (_WEIGHTS, _PROCESS_REWARD, _VALUE_HEAD, _RANKER)
+    check_replaceable(
+        path,
+        "a bundle",
+        lambda folder: (folder / MANIFEST).is_file(),
+        (MANIFEST, *files, CATALOG),
+    )
 
 
 def load(

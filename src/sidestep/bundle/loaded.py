@@ -27,16 +27,18 @@ from sidestep.bundle.manifest import (
 from sidestep.bundle.networks import Network
 from sidestep.catalog.availability import Availability
 from sidestep.catalog.catalog import Catalog
+from sidestep.data.batches import history_batch
 from sidestep.data.histories import Histories
 from sidestep.model.process_reward import ProcessRewardModel
 from sidestep.model.sasrec import SasRec
 from sidestep.model.semantic_id_model import SemanticIdModel
 from sidestep.model.value_head import ValuedModel, ValueHead
+from sidestep.padding import NO_ITEM
 from sidestep.recommender import GenerativeRecommender, Recommendations, ReservedPlaces
 from sidestep.search.beam import BeamSearch
+from sidestep.search.config import GuidanceConfig
 from sidestep.search.policy import SearchPolicy, reads_values
-from sidestep.search.scorer import GuidanceConfig
-from sidestep.step import NO_ITEM
+from sidestep.step import StepModel
 
 _DEFAULT_BEAMS = 50
 _USERS_AT_ONCE = 128
@@ -163,7 +165,8 @@ class LoadedRecommender:
         """The ranker as searches ask it."""
         if self.ranker is None or self.ranker_use is None:
             return None
-        return SasRecRecommender(self.ranker, max_history=self.ranker_use.max_history)
+        max_history = min(self.ranker_use.max_history, self.max_history)
+        return SasRecRecommender(self.ranker, max_history=max_history)
 
     @property
     def num_new_items(self) -> int:
@@ -228,10 +231,12 @@ class LoadedRecommender:
             live = self._availability
             if available is not None:
                 live = trie.availability(self._is_live(available))
+            model: StepModel[Any] = self.network
             if self.value_head is not None and reads_values(policy):
-                valued = ValuedModel(self.network, self.value_head)
-                return GenerativeRecommender(valued, trie, policy, available=live)
-            return GenerativeRecommender(self.network, trie, policy, available=live)
+                model = ValuedModel(self.network, self.value_head)
+            return GenerativeRecommender(
+                model, trie, policy, max_history=self.max_history, available=live
+            )
         if search is not None:
             raise ValueError(f"{self.kind} scores every item and searches nothing; omit search.")
         is_limited = available is not None or self.catalog.is_retired is not None
@@ -291,15 +296,12 @@ class LoadedRecommender:
         """
         _check_request(histories, k, available, excluded)
         _check_new_places(num_new_places, k)
-        every, num_unknown = self._histories(histories)
-        known = every.cut(self.max_history)
+        known, num_unknown = self._histories(histories)
         # No list is longer than the catalog, and what is set aside for one is as long as `k`.
         ordinary = min(k - num_new_places, self.catalog.num_items)
         num_new_places = min(num_new_places, self.catalog.num_items)
         k = ordinary + num_new_places
-        unwanted = [] if excluded is None else [self._histories(excluded)[0]]
-        if exclude_seen:
-            unwanted.append(every)
+        unwanted = None if excluded is None else self._histories(excluded)[0]
         if search is None and self.is_searched:
             search = BeamSearch(num_beams=max(_DEFAULT_BEAMS, k))
         recommender = self.recommender(search, available=available, num_new_places=num_new_places)
@@ -307,7 +309,10 @@ class LoadedRecommender:
         for start in range(0, len(known), _USERS_AT_ONCE):
             rows = np.arange(start, min(start + _USERS_AT_ONCE, len(known)))
             answer = recommender.recommend(
-                known.batch(rows).to(self.device), k, excluded=self._padded(unwanted, rows)
+                history_batch(known, rows).to(self.device),
+                k,
+                exclude_seen=exclude_seen,
+                excluded=None if unwanted is None else history_batch(unwanted, rows).items,
             )
             ranked += self._named(answer, num_unknown[rows].tolist())
         return ranked
@@ -342,14 +347,6 @@ class LoadedRecommender:
             {str(row): list(item_ids) for row, item_ids in enumerate(rows)},
             self.catalog.indices_of,
         )
-
-    def _padded(
-        self, unwanted: Sequence[Histories], rows: Int[np.ndarray, " users"]
-    ) -> Int[Tensor, "users items"] | None:
-        if not unwanted:
-            return None
-        parts = [items.batch(rows).items for items in unwanted]
-        return torch.cat(parts, dim=1).to(self.device)
 
     def _named(self, answer: Recommendations, num_unknown: Sequence[int]) -> list[RankedItems]:
         """Indices as IDs and titles, without padding."""

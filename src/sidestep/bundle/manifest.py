@@ -8,10 +8,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sidestep.files import read_json
-from sidestep.model.process_reward import ProcessRewardConfig
-from sidestep.model.sasrec import SasRecConfig
-from sidestep.model.value_head import ValueHeadConfig
-from sidestep.search.scorer import GuidanceConfig
+from sidestep.model.config import ProcessRewardConfig, SasRecConfig, ValueHeadConfig
+from sidestep.search.config import GuidanceConfig
 
 SCHEMA_VERSION = 4
 """Version 2 added T5 and Hugging Face networks, and tombstones in the catalog; version 3 the number

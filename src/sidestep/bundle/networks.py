@@ -8,10 +8,11 @@ from torch import Tensor, nn
 
 from sidestep.bundle.manifest import Kind
 from sidestep.catalog.catalog import Catalog
-from sidestep.model.sasrec import SasRec, SasRecConfig
+from sidestep.model.config import SasRecConfig, T5Config, TransformerConfig
+from sidestep.model.sasrec import SasRec
 from sidestep.model.semantic_id_model import SemanticIdModel
-from sidestep.model.t5 import T5, T5Config
-from sidestep.model.transformer import Transformer, TransformerConfig
+from sidestep.model.t5 import T5
+from sidestep.model.transformer import Transformer
 
 Network = SemanticIdModel | SasRec
 

@@ -30,7 +30,7 @@ from sidestep.catalog.manifest import (
 )
 from sidestep.catalog.trie import Trie
 from sidestep.files import check_replaceable, whole_folder, write_json
-from sidestep.step import NO_ITEM
+from sidestep.padding import NO_ITEM
 
 COMPANIONS = (
     "tokenizer.json",

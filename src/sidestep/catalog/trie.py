@@ -14,7 +14,7 @@ from torch import Tensor
 from sidestep.catalog.availability import Availability
 from sidestep.catalog.dense_rows import DenseRows
 from sidestep.catalog.flat import FlatTrie, build_flat, first_out_of_range
-from sidestep.step import NO_ITEM
+from sidestep.padding import NO_ITEM
 
 NO_STATE = -1
 """The state of a walk that left the trie; it has no legal codes, no children and no items."""

@@ -11,9 +11,11 @@ from jaxtyping import Float, Int
 from sidestep.bundle.appending import append_items, has_item_codes
 from sidestep.bundle.folder import bundle_folder, load, save_loaded
 from sidestep.catalog.catalog import Catalog
+from sidestep.cli.bundle_outputs import check_bundle_out
 from sidestep.cli.console import print_json, say
 from sidestep.cli.embed import encoding_bar
 from sidestep.cli.options import AsJson
+from sidestep.cli.outputs import Overwrite
 from sidestep.cli.text_embedding import new_vectors
 from sidestep.data.importers.table import read_items
 from sidestep.data.items import ItemTable
@@ -51,6 +53,7 @@ def append(
             "'refuse', or 'share' the semantic ID of the nearest."
         ),
     ] = "refuse",
+    overwrite: Overwrite = False,
     json: AsJson = False,
 ) -> None:
     """Add new items to a trained bundle; nothing that it knows changes, and nothing is trained.
@@ -71,6 +74,7 @@ def append(
         raise ValueError(
             "--sentence reads texts, and --vectors stand for them; give one of the two."
         )
+    check_bundle_out(out, overwrite=overwrite, source=bundle)
     loaded = load(bundle, device="cpu")
     table = read_items(items, item)
     loaded.catalog.refuse_known(table.item_ids)

@@ -11,10 +11,11 @@ from sidestep.bundle.loaded import LoadedRecommender
 from sidestep.cli.config import LARGEST
 from sidestep.cli.console import print_json, say, warn
 from sidestep.cli.options import AsJson
+from sidestep.cli.outputs import check_out
 from sidestep.cli.runs import RunFolder
 from sidestep.cli.search_options import GUIDANCE
 from sidestep.files import whole_folder
-from sidestep.search.scorer import GuidanceConfig
+from sidestep.search.config import GuidanceConfig
 
 
 def attach(
@@ -54,7 +55,8 @@ def attach(
             f"--weight {weight:g}: write a number above 0, at most {LARGEST}; 0 is the run as it "
             "is."
         )
-    _refuse_contents(out)
+    # A run may be evaluated and continued: no other run goes into its place.
+    check_out(out, overwrite=None, read=[run, ranker])
     loaded, beside = load(run, device="cpu"), load(ranker, device="cpu")
     if likelihood_weight is not None and not loaded.is_searched:
         raise ValueError(
@@ -74,7 +76,7 @@ def attach(
     with whole_folder(out) as folder:
         save_loaded(RunFolder(folder).bundle, made)
         if source.is_run():
-            RunFolder(folder).copy_description(source, ranker=str(ranker))
+            RunFolder(folder).copy_description(source, ranker=str(ranker), place=out)
     if json:
         assert made.ranker_use is not None
         use = made.ranker_use.model_dump(mode="json", include={"weight", "guidance"})
@@ -99,9 +101,3 @@ def _warn(loaded: LoadedRecommender, ranker: LoadedRecommender) -> None:
             f"the ranker was trained on {ranker.max_history} past items, and is shown the "
             f"{loaded.max_history} that the network beside it reads."
         )
-
-
-def _refuse_contents(out: Path) -> None:
-    """Attaching takes a moment, so nothing is ever replaced."""
-    if out.is_file() or (out.is_dir() and any(out.iterdir())):
-        raise ValueError(f"{out}: exists; choose another folder for --out, or remove it first.")

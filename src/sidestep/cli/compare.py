@@ -13,9 +13,9 @@ from sidestep.cli.evaluations import num_users
 from sidestep.cli.kept_evaluations import found_evaluations
 from sidestep.cli.options import AsJson
 from sidestep.cli.reports import METRIC, refuse_report_at, write_report
+from sidestep.data.splits import SplitName
 from sidestep.evaluation import compare as comparing
 from sidestep.evaluation.compare import ComparedMethod
-from sidestep.evaluation.results import SplitName
 
 _WIDE = 1000
 

@@ -47,13 +47,11 @@ from sidestep.embedding.vectors import save_vectors
 from sidestep.evaluation.compare import ComparedMethod, compare
 from sidestep.evaluation.evaluator import Evaluation, evaluate
 from sidestep.evaluation.results import PerUser, Setting, write_per_user
-from sidestep.model.sasrec import SasRecConfig
-from sidestep.model.transformer import TransformerConfig
+from sidestep.model.config import SasRecConfig, TransformerConfig
 from sidestep.step import HistoryBatch
 from sidestep.tokenizer.methods import DEFAULT_METHOD
-from sidestep.training.config import TrainingConfig
-from sidestep.training.next_code import NextCodeConfig
-from sidestep.training.stages import ValidationConfig
+from sidestep.training.config import TrainingConfig, ValidationConfig
+from sidestep.training.objective_config import NextCodeConfig
 
 BEST_POSSIBLE = "best possible"
 

@@ -15,6 +15,7 @@ from sidestep.cli.evaluations import num_users
 from sidestep.cli.options import AsJson
 from sidestep.cli.reports import refuse_report_at
 from sidestep.cli.search_options import NUM_BEAMS, LikelihoodWeight, read_weights
+from sidestep.data.splits import SplitName
 from sidestep.evaluation.compare import rows_in_words
 from sidestep.evaluation.diagnosis import Diagnosis
 from sidestep.evaluation.measured import Measured
@@ -22,7 +23,7 @@ from sidestep.evaluation.prefix_judge import PrefixSettings
 from sidestep.evaluation.report.diagnosis import diagnosis_page
 from sidestep.evaluation.report.page import Page, write_page
 from sidestep.evaluation.report.users import shortened
-from sidestep.evaluation.results import SplitName, value_in_words
+from sidestep.evaluation.results import value_in_words
 
 _CANDIDATES_PER_BEAM = 4
 _NUM_PAST = 3

@@ -15,6 +15,7 @@ from sidestep.cli.console import ERR, print_json, say
 from sidestep.cli.dry_run import DryRun, tell_plan
 from sidestep.cli.inputs import load_dataset
 from sidestep.cli.options import AsJson, split_names
+from sidestep.cli.outputs import Overwrite, check_out
 from sidestep.cli.sources import NAMES, ItemVectors, Sources, check_sources, item_vectors
 from sidestep.data.dataset import Dataset
 from sidestep.embedding.collaborative import CollaborativeConfig
@@ -85,6 +86,7 @@ def embed(
         ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the factorisations.")] = 0,
+    overwrite: Overwrite = False,
     dry_run: DryRun = False,
     json: AsJson = False,
 ) -> None:
@@ -105,7 +107,8 @@ def embed(
 
       sidestep embed runs/my/dataset --given sentence-vectors.npy --out runs/my/vectors.npy
     """
-    check_vectors_file(out)
+    read = [dataset, given, sasrec, None if sentence is None else Path(sentence)]
+    check_out(out, overwrite=overwrite, read=read, is_kind=check_vectors_file)
     parsed = {} if weights is None else parse_weights(weights)
     loaded = load_dataset(dataset)
     text = text or not (sentence or given or collaborative or sasrec)

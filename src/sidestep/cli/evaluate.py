@@ -29,10 +29,11 @@ from sidestep.cli.search_options import (
     SearchOptions,
 )
 from sidestep.cli.searches import AskedSearch
+from sidestep.data.splits import SplitName
 from sidestep.evaluation import evaluator, results
 from sidestep.evaluation.compare import compare, rows_in_words
 from sidestep.evaluation.evaluator import Evaluation
-from sidestep.evaluation.results import PerUser, QualityLine, SplitName
+from sidestep.evaluation.results import PerUser, QualityLine
 from sidestep.metrics.statistics import bootstrap_interval, numbered
 
 
@@ -120,7 +121,7 @@ def evaluate(
         method=method,
         codes=codes,
     )
-    data = load_dataset(dataset or Path(info.dataset))
+    data = load_dataset(folder.dataset(dataset))
     loaded = load(folder.path)
     catalog_name = None if info.catalog is None else Path(info.catalog).name
     if dry_run:

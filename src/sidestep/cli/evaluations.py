@@ -11,13 +11,14 @@ from rich.progress import Progress as ProgressBar
 from sidestep.bundle.loaded import LoadedRecommender
 from sidestep.cli.console import ERR
 from sidestep.cli.inputs import refuse_other_data, split_of, strategy_of
+from sidestep.cli.judged_rows import no_rows, rows_of
 from sidestep.cli.runs import RunFolder
 from sidestep.cli.searches import AskedSearch
 from sidestep.data.dataset import Dataset
-from sidestep.data.splits import Rows, Split
+from sidestep.data.splits import Rows, Split, SplitName
 from sidestep.evaluation import evaluator
 from sidestep.evaluation.evaluator import Evaluation
-from sidestep.evaluation.results import PerUser, Setting, SplitName, value_in_words
+from sidestep.evaluation.results import PerUser, Setting, value_in_words
 from sidestep.model.transformer import Transformer
 
 LIST_LENGTH = 50
@@ -75,7 +76,6 @@ def evaluate_run(
         planned.rows,
         k=LIST_LENGTH,
         batch_size=asked.batch_size,
-        max_history=loaded.max_history,
         exclude_seen=asked.exclude_seen,
         # A catalog of one level has items, no codes.
         semantic_ids=loaded.catalog.semantic_ids if loaded.catalog.num_levels > 1 else None,
@@ -117,8 +117,14 @@ def plan_evaluation(
 def evaluated_rows(
     split: Split, name: SplitName, num_users: int | None
 ) -> tuple[Rows, int | Literal["all"]]:
-    """The rows to judge by, or so many fixed random ones, and what settings call their number."""
-    rows = split.validation if name == "validation" else split.test
+    """The rows to judge by, or so many fixed random ones, and what settings call their number.
+
+    Raises:
+        ValueError: there are none; says what to do.
+    """
+    rows = rows_of(split, name)
+    if not len(rows):
+        raise ValueError(no_rows(split, name))
     if num_users is None or num_users >= len(rows):
         return rows, "all"
     return rows.select(evaluator.fixed_users(len(rows), num_users)), num_users

@@ -5,9 +5,10 @@ from typing import Annotated
 
 import typer
 
-from sidestep.bundle.folder import load, save_bundle
+from sidestep.bundle.folder import bundle_folder, check_bundle_place, load, save_bundle
 from sidestep.bundle.hugging_face import (
     CATALOG_FOLDER,
+    check_export_place,
     export_hugging_face,
     network_from_hugging_face,
     read_token_map,
@@ -16,11 +17,13 @@ from sidestep.bundle.networks import kind_of
 from sidestep.cli.console import print_json, say, warn
 from sidestep.cli.inputs import load_catalog
 from sidestep.cli.options import AsJson
+from sidestep.cli.outputs import Overwrite, check_out
 
 
 def export(
     bundle: Annotated[Path, typer.Argument(help="The bundle, or the run that holds it.")],
     out: Annotated[Path, typer.Option("--out", help="The folder to write.")],
+    overwrite: Overwrite = False,
     json: AsJson = False,
 ) -> None:
     """Write a bundle as a Hugging Face causal language model, its tokenizer and the catalog.
@@ -30,7 +33,9 @@ def export(
 
     Example: sidestep export runs/my/transformer --out runs/my/llama
     """
-    loaded = load(bundle, device="cpu")
+    read = bundle_folder(bundle)
+    check_out(out, overwrite=overwrite, read=[read], is_kind=check_export_place)
+    loaded = load(read, device="cpu")
     export_hugging_face(out, loaded)
     left_out = [
         name
@@ -75,6 +80,7 @@ def adopt(
             "Qwen2."
         ),
     ] = None,
+    overwrite: Overwrite = False,
     json: AsJson = False,
 ) -> None:
     """Make a bundle of a Hugging Face causal language model that writes semantic IDs.
@@ -90,6 +96,7 @@ def adopt(
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no folder of a language model here.")
+    check_out(out, overwrite=overwrite, read=[folder, catalog], is_kind=check_bundle_place)
     known = load_catalog(catalog or folder / CATALOG_FOLDER)
     tokens = read_token_map(folder, known, max_history=max_history or 20)
     network = network_from_hugging_face(folder, known, tokens, native=native)

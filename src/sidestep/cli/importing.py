@@ -13,7 +13,9 @@ from rich.progress import Progress as ProgressBar
 
 from sidestep.cli.console import ERR, OUT, print_json, say, table
 from sidestep.cli.dry_run import DryRun, tell_plan
+from sidestep.cli.judged_rows import check_judged, warn_of_no_rows
 from sidestep.cli.options import AsJson, plain_name, split_names
+from sidestep.cli.outputs import Overwrite, check_out
 from sidestep.data.dataset import Dataset
 from sidestep.data.importers.amazon import Year, import_amazon
 from sidestep.data.importers.imported import Imported, thinned
@@ -64,6 +66,7 @@ def lcrec(
     k_core: Core = None,
     duplicates: DuplicatePolicy = "keep",
     ties: TiePolicy = "file",
+    overwrite: Overwrite = False,
     dry_run: DryRun = False,
     json: AsJson = False,
 ) -> None:
@@ -71,6 +74,7 @@ def lcrec(
 
     Example: sidestep import lcrec data/scientific --out runs/scientific/dataset
     """
+    _check_out(out, path, items, overwrite=overwrite)
     if path.is_dir():
         path, found = lcrec_files(path)
         items = items or found
@@ -88,6 +92,7 @@ def p5(
     k_core: Core = None,
     duplicates: DuplicatePolicy = "keep",
     ties: TiePolicy = "file",
+    overwrite: Overwrite = False,
     dry_run: DryRun = False,
     json: AsJson = False,
 ) -> None:
@@ -95,6 +100,7 @@ def p5(
 
     Example: sidestep import p5 data/toys --out runs/toys/dataset
     """
+    _check_out(out, path, items, overwrite=overwrite)
     if path.is_dir():
         texts = path / "item_terms.json"
         items = items or (texts if texts.is_file() else None)
@@ -112,6 +118,7 @@ def minionerec(
         str | None, typer.Option(help="Beginning of the files' names, where there are several.")
     ] = None,
     name: Name = None,
+    overwrite: Overwrite = False,
     dry_run: DryRun = False,
     json: AsJson = False,
 ) -> None:
@@ -119,6 +126,7 @@ def minionerec(
 
     Example: sidestep import minionerec data/Amazon --category Office --out runs/office/dataset
     """
+    _check_out(out, folder, overwrite=overwrite)
     done = import_minionerec(minionerec_files(folder, category))
     _write(done, out, name, dry_run=dry_run, json=json)
 
@@ -137,6 +145,7 @@ def rows(
     items: Items = None,
     items_id: ItemsId = "item_id",
     name: Name = None,
+    overwrite: Overwrite = False,
     dry_run: DryRun = False,
     json: AsJson = False,
 ) -> None:
@@ -152,6 +161,7 @@ def rows(
     paths = {part: path for part, path in given.items() if path is not None}
     if not paths:
         raise ValueError("name at least one file of rows, with --train, --valid or --test.")
+    _check_out(out, *paths.values(), items, overwrite=overwrite)
     done = import_rows(
         paths,
         user=user,
@@ -187,6 +197,7 @@ def from_table(
     k_core: Core = None,
     duplicates: DuplicatePolicy = "keep",
     ties: TiePolicy = "file",
+    overwrite: Overwrite = False,
     dry_run: DryRun = False,
     json: AsJson = False,
 ) -> None:
@@ -196,6 +207,7 @@ def from_table(
 
     Example: sidestep import table events.csv --user user --item sku --time at --out runs/my/dataset
     """
+    _check_out(out, path, items, overwrite=overwrite)
     if min_value is not None and value is None:
         raise ValueError("--min-value needs --value, the column that it compares.")
     dataset = import_table(
@@ -227,6 +239,7 @@ def amazon(
     k_core: Core = None,
     duplicates: DuplicatePolicy = "keep",
     ties: TiePolicy = "file",
+    overwrite: Overwrite = False,
     dry_run: DryRun = False,
     json: AsJson = False,
 ) -> None:
@@ -238,6 +251,7 @@ def amazon(
 
     Example: sidestep import amazon All_Beauty.jsonl.gz --min-value 4 --out runs/beauty/dataset
     """
+    _check_out(out, path, meta, overwrite=overwrite)
     thinning = Thinning(min_value=min_value, duplicates=duplicates, k_core=k_core, ties=ties)
     with _reading_bar() as on_progress:
         done = import_amazon(
@@ -259,6 +273,7 @@ def recbole(
     k_core: Core = None,
     duplicates: DuplicatePolicy = "keep",
     ties: TiePolicy = "file",
+    overwrite: Overwrite = False,
     dry_run: DryRun = False,
     json: AsJson = False,
 ) -> None:
@@ -266,6 +281,7 @@ def recbole(
 
     Example: sidestep import recbole dataset/ml-100k --min-value 4 --out runs/ml-100k/dataset
     """
+    _check_out(out, path, overwrite=overwrite)
     with _reading_bar() as on_progress:
         done = import_recbole(
             path,
@@ -289,6 +305,7 @@ def movielens(
     k_core: Core = None,
     duplicates: DuplicatePolicy = "keep",
     ties: TiePolicy = "file",
+    overwrite: Overwrite = False,
     dry_run: DryRun = False,
     json: AsJson = False,
 ) -> None:
@@ -296,6 +313,7 @@ def movielens(
 
     Example: sidestep import movielens ml-1m --min-value 4 --k-core 5 --out runs/ml-1m/dataset
     """
+    _check_out(out, path, overwrite=overwrite)
     thinning = Thinning(min_value=min_value, duplicates=duplicates, k_core=k_core, ties=ties)
     with _reading_bar() as on_progress:
         done = import_movielens(path, thinning=thinning, name=name, on_progress=on_progress)
@@ -324,6 +342,7 @@ def lists(
     k_core: Core = None,
     duplicates: DuplicatePolicy = "keep",
     ties: TiePolicy = "file",
+    overwrite: Overwrite = False,
     dry_run: DryRun = False,
     json: AsJson = False,
 ) -> None:
@@ -332,6 +351,7 @@ def lists(
     Example: sidestep import lists sessions.csv --user visitor --items-column skus --time start
     --out runs/my/dataset
     """
+    _check_out(out, path, items, overwrite=overwrite)
     done = import_lists(
         path,
         user=user,
@@ -344,6 +364,11 @@ def lists(
         name=name,
     )
     _write(done, out, name, dry_run=dry_run, json=json)
+
+
+def _check_out(out: Path, *read: Path | None, overwrite: bool) -> None:
+    """Refuses, before anything is read, an `--out` where something stands."""
+    check_out(out, overwrite=overwrite, read=read, is_kind=Dataset.check_place)
 
 
 @contextmanager
@@ -383,8 +408,9 @@ def _write(done: Imported, out: Path, name: str | None, *, dry_run: bool, json: 
     """
     dataset = replace(done.dataset, name=name or plain_name(done.dataset.name))
     stats = asdict(dataset.stats())
+    check_judged(dataset, out)
+    warn_of_no_rows(dataset, out)
     if dry_run:
-        Dataset.check_place(out)
         tell_plan(out, {"name": dataset.name, **stats, **done.left_out}, json=json)
         return
     dataset.save(out)

@@ -1,5 +1,7 @@
 """What commands make of datasets: splits, popularity, fingerprints and catalogs without codes."""
 
+from __future__ import annotations
+
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -7,14 +9,18 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
-from sidestep.bundle.loaded import LoadedRecommender
 from sidestep.bundle.manifest import differing_data
-from sidestep.catalog.catalog import Catalog
 from sidestep.cli.console import warn
+from sidestep.cli.judged_rows import check_judged
+from sidestep.cli.lazy import when_used
 from sidestep.data.dataset import Dataset
 from sidestep.data.frames import content_sha256
 from sidestep.data.splits import LEAVE_ONE_OUT, Split, leave_one_out
 from sidestep.data.time_leak import time_leak
+
+with when_used():
+    from sidestep.bundle import loaded as bundles
+    from sidestep.catalog import catalog as catalogs
 
 
 def load_dataset(path: Path) -> Dataset:
@@ -22,13 +28,16 @@ def load_dataset(path: Path) -> Dataset:
 
     Raises:
         FileNotFoundError: there is none; says which command makes it.
+        ValueError: it is damaged, or has no rows that a pipeline could judge by.
     """
     if not path.is_dir():
         raise FileNotFoundError(f"{path}: no dataset here; make one with 'sidestep import'.")
-    return Dataset.load(path)
+    dataset = Dataset.load(path)
+    check_judged(dataset, path)
+    return dataset
 
 
-def load_catalog(path: Path) -> Catalog:
+def load_catalog(path: Path) -> catalogs.Catalog:
     """A catalog folder.
 
     Raises:
@@ -37,7 +46,7 @@ def load_catalog(path: Path) -> Catalog:
     if not path.is_dir():
         raise FileNotFoundError(f"{path}: no catalog here; make one with 'sidestep tokenize'.")
     # It is about to be trained on: a code that changed on disk must not pass.
-    return Catalog.load(path, verify=True)
+    return catalogs.Catalog.load(path, verify=True)
 
 
 def split_of(dataset: Dataset, *, min_context: int = 1) -> Split:
@@ -91,7 +100,7 @@ def fingerprint(dataset: Dataset) -> dict[str, Any]:
     }
 
 
-def refuse_other_data(loaded: LoadedRecommender, dataset: Dataset) -> None:
+def refuse_other_data(loaded: bundles.LoadedRecommender, dataset: Dataset) -> None:
     """Raises a `ValueError` unless a bundle was trained on this dataset and split.
 
     A bundle that does not know, as its network came from elsewhere, must have the same items. So
@@ -121,7 +130,7 @@ def refuse_other_data(loaded: LoadedRecommender, dataset: Dataset) -> None:
         )
 
 
-def flat_catalog(dataset: Dataset, split: Split) -> Catalog:
+def flat_catalog(dataset: Dataset, split: Split) -> catalogs.Catalog:
     """A catalog of one level with one code per item, for recommenders that need no codes."""
     num_items = len(dataset.items)
     return make_catalog(dataset, split, np.arange(num_items, dtype=np.int32)[:, None], (num_items,))
@@ -132,10 +141,10 @@ def make_catalog(
     split: Split,
     semantic_ids: Int[np.ndarray, "items levels"],
     codebook_sizes: tuple[int, ...],
-) -> Catalog:
+) -> catalogs.Catalog:
     """The catalog of a dataset, with its texts and the popularity in the training part."""
     texts = dataset.items.frame.drop("item_id")
-    return Catalog.build(
+    return catalogs.Catalog.build(
         dataset.items.item_ids,
         semantic_ids,
         codebook_sizes,
@@ -144,7 +153,7 @@ def make_catalog(
     )
 
 
-def warn_of_other_split(catalog: Catalog, dataset: Dataset, split: Split) -> None:
+def warn_of_other_split(catalog: catalogs.Catalog, dataset: Dataset, split: Split) -> None:
     """Says so if a catalog counts its items' popularity in another training part.
 
     Its codes may then have been learned from the targets of this split.
@@ -158,7 +167,7 @@ def warn_of_other_split(catalog: Catalog, dataset: Dataset, split: Split) -> Non
         )
 
 
-def refuse_other_items(catalog: Catalog, dataset: Dataset) -> None:
+def refuse_other_items(catalog: catalogs.Catalog, dataset: Dataset) -> None:
     """Raises a `ValueError` unless the catalog has the items of the dataset, in their order."""
     if catalog.item_ids.to_pylist() != list(dataset.items.item_ids):
         raise ValueError(

@@ -14,6 +14,7 @@ from sidestep.catalog.catalog import Catalog
 from sidestep.cli.console import ERR, OUT, print_json, say, table
 from sidestep.cli.inputs import load_catalog, load_dataset, refuse_other_items, split_of
 from sidestep.cli.options import AsJson
+from sidestep.cli.reports import refuse_report_at
 from sidestep.data.splits import TrainingPart
 from sidestep.embedding.vectors import load_vectors
 from sidestep.evaluation.id_examples import Step, id_examples
@@ -70,6 +71,8 @@ def inspect(
       sidestep inspect runs/my/catalog --dataset runs/my/dataset --vectors runs/my/vectors.npy
       --against runs/my/published --out ids.html
     """
+    if out is not None:
+        refuse_report_at(out, option="--out")
     loaded = load_dataset(dataset)
     training = split_of(loaded).train
     given = None

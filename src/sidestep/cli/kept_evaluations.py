@@ -8,9 +8,10 @@ from sidestep.bundle.manifest import MANIFEST, read_manifest
 from sidestep.cli.environment import command_line, git_commit, machine
 from sidestep.cli.evaluations import Planned, evaluation_name
 from sidestep.cli.runs import RunFolder
+from sidestep.data.splits import SplitName
 from sidestep.evaluation import results
 from sidestep.evaluation.evaluator import Evaluation
-from sidestep.evaluation.results import PerUser, QualityLine, SplitName, read_per_user
+from sidestep.evaluation.results import PerUser, QualityLine, read_per_user
 from sidestep.files import file_sha256, read_json, write_json
 
 _PER_USER = "per_user.parquet"

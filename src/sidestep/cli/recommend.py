@@ -24,7 +24,7 @@ from sidestep.cli.search_options import (
     SearchOptions,
 )
 from sidestep.cli.searches import AskedSearch
-from sidestep.step import NO_ITEM
+from sidestep.padding import NO_ITEM
 
 
 def recommend(
@@ -188,13 +188,13 @@ def _item_ids(run: Path, history: str | None, user: str | None, dataset: Path | 
         raise ValueError("give either --history ITEM,ITEM or --user ID.")
     if history is not None:
         return split_names(history)
-    if dataset is None:
-        if not (run / "run.json").is_file():
-            raise ValueError(
-                f"--user needs --dataset, the folder that knows the user: {run} is no run that "
-                "says which it was trained on."
-            )
-        dataset = Path(RunFolder(run).info().dataset)
+    folder = RunFolder(run)
+    if dataset is None and not folder.is_run():
+        raise ValueError(
+            f"--user needs --dataset, the folder that knows the user: {run} is no run that says "
+            "which it was trained on."
+        )
+    dataset = folder.dataset(dataset)
     loaded = load_dataset(dataset)
     histories = loaded.histories()
     if user not in histories.user_ids:

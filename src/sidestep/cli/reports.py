@@ -26,7 +26,7 @@ from sidestep.evaluation.report.id_tables import id_tables
 from sidestep.evaluation.report.page import Section, write_page
 from sidestep.evaluation.report.table import Table
 from sidestep.evaluation.results import PerUser
-from sidestep.training.stages import VALIDATION_METRIC
+from sidestep.training.config import VALIDATION_METRIC
 
 METRIC = VALIDATION_METRIC
 """What headlines and tests are about, unless a command says otherwise."""
@@ -34,13 +34,13 @@ METRIC = VALIDATION_METRIC
 _IDS = "Semantic IDs"
 
 
-def refuse_report_at(path: Path) -> None:
+def refuse_report_at(path: Path, *, option: str = "--report") -> None:
     """Raises a `ValueError` where no page can be written, before the work is done."""
     if path.is_dir():
-        raise ValueError(f"--report {path}: is a folder; name a file, such as {path}/report.html.")
+        raise ValueError(f"{option} {path}: is a folder; name a file, such as {path}/report.html.")
     if path.is_file() and not _is_page(path):
         raise ValueError(
-            f"--report {path}: there is a file that is no page, and it would be lost; name another "
+            f"{option} {path}: there is a file that is no page, and it would be lost; name another "
             f"one, such as {path.with_name('report.html')}."
         )
 
@@ -132,7 +132,7 @@ def _run_of(file: Path) -> RunFolder | None:
     if len(folders) < 3:
         return None
     run = RunFolder(folders[2])
-    return run if (run.path / "run.json").is_file() and run.bundle.is_dir() else None
+    return run if run.is_run() and run.bundle.is_dir() else None
 
 
 def _manifest(folder: RunFolder) -> Manifest:

@@ -7,16 +7,16 @@ import typer
 
 from sidestep.bundle.appending import restore_items, retire_items
 from sidestep.bundle.folder import load, save_loaded
+from sidestep.cli.bundle_outputs import check_bundle_out
 from sidestep.cli.console import print_json, say
 from sidestep.cli.inputs import read_ids
 from sidestep.cli.options import AsJson, split_names
+from sidestep.cli.outputs import Overwrite
 
 
 def retire(
     bundle: Annotated[Path, typer.Argument(help="The bundle, or the run that holds it.")],
-    out: Annotated[
-        Path, typer.Option("--out", help="The bundle to write; it may be the same again.")
-    ],
+    out: Annotated[Path, typer.Option("--out", help="The bundle to write.")],
     items: Annotated[
         str | None, typer.Option("--items", help="IDs of the items, comma-separated.")
     ] = None,
@@ -26,6 +26,7 @@ def retire(
     restore: Annotated[
         bool, typer.Option("--restore", help="Recommend these items again.")
     ] = False,
+    overwrite: Overwrite = False,
     json: AsJson = False,
 ) -> None:
     """Put tombstones on items: never recommended, but known where a history holds them.
@@ -37,13 +38,14 @@ def retire(
 
       sidestep retire runs/my/transformer --items B0001,B0007 --out runs/my/bundle-2
 
-      sidestep retire runs/my/bundle-2 --file back-again.txt --restore --out runs/my/bundle-2
+      sidestep retire runs/my/bundle-2 --file back-again.txt --restore --out runs/my/bundle-3
     """
     if (items is None) == (file is None):
         raise ValueError("give either --items ID,ID or --file FILE.")
     item_ids = read_ids(file) if file is not None else split_names(items or "")
     if not item_ids:
         raise ValueError("--items names no item; write their IDs with commas.")
+    check_bundle_out(out, overwrite=overwrite, source=bundle)
     change = restore_items if restore else retire_items
     changed = change(load(bundle, device="cpu"), item_ids)
     save_loaded(out, changed)

@@ -153,11 +153,11 @@ class _TransformerTraining(RunTraining[Transformer]):
     config: TransformerRun
 
     def untrained(self, seed: int) -> tuple[Transformer, Windows]:
-        config = self.config
+        config, windows = self.config, self.material.windows()
         network, _ = new_transformer(
-            self.material.catalog, config.model, config.objective, seed=seed
+            self.material.catalog, config.model, config.objective, windows, seed=seed
         )
-        return network, self.material.windows()
+        return network, windows
 
     def train(self, course: Course) -> Trained[Transformer]:
         return train_semantic_id_model(
@@ -179,14 +179,16 @@ class _SasRecTraining(RunTraining[SasRec]):
     config: SasRecRun
 
     def untrained(self, seed: int) -> tuple[SasRec, Windows]:
+        windows = self.material.windows()
         network, _ = new_sasrec(
             self.material.catalog.num_items,
             self.config.model,
             self.config.objective,
+            windows,
             max_history=self.material.max_history,
             seed=seed,
         )
-        return network, self.material.windows()
+        return network, windows
 
     def train(self, course: Course) -> Trained[SasRec]:
         return train_sasrec(

@@ -35,10 +35,11 @@ from sidestep.cli.search_options import (
 )
 from sidestep.cli.searches import AskedSearch, can_search
 from sidestep.cli.sweep import Sweep
+from sidestep.data.splits import SplitName
 from sidestep.evaluation.compare import rows_in_words
 from sidestep.evaluation.report.page import write_page
 from sidestep.evaluation.report.scaling import scaling_page
-from sidestep.evaluation.results import PerUser, SplitName, read_per_user
+from sidestep.evaluation.results import PerUser, read_per_user
 from sidestep.evaluation.scaling import Scaling
 
 TIMES = "1,2,3,4,6"
@@ -109,7 +110,7 @@ def scale(
     factors = read_times(times)
     if results_file is not None:
         refuse_for_results(split, selected=False)
-    data = load_dataset(dataset or Path(info.dataset))
+    data = load_dataset(folder.dataset(dataset))
     loaded = load(folder.path)
     sweep = Sweep(
         folder=folder,

@@ -15,7 +15,6 @@ from sidestep.cli.search_options import (
     GUIDANCE,
     GUIDED,
     NUM_BEAMS,
-    POLICIES,
     WITH_BEAMS,
     CandidatesPerLevel,
     SearchName,
@@ -26,18 +25,53 @@ from sidestep.cli.search_options import (
     read_candidates,
     read_search_options,
     read_weights,
-    settings_by_search,
 )
 from sidestep.evaluation.results import value_in_words
 from sidestep.model.transformer import Transformer
+from sidestep.search.beam import BeamSearch
 from sidestep.search.budget import Budget
+from sidestep.search.config import GuidanceConfig
+from sidestep.search.exhaustive import ExhaustiveSearch
+from sidestep.search.guided_beam import GuidedBeamSearch
 from sidestep.search.item_support import ItemSupport
 from sidestep.search.live_item_support import LiveItemSupport
-from sidestep.search.named import checked_settings
+from sidestep.search.named import checked_settings, settings_of
 from sidestep.search.policy import SearchPolicy
 from sidestep.search.process_reward import ProcessReward
-from sidestep.search.scorer import Guidance, GuidanceConfig, PrefixScorer
+from sidestep.search.sampling import Sampling
+from sidestep.search.scorer import Guidance, PrefixScorer
+from sidestep.search.value_beam import ValueBeamSearch
 from sidestep.search.ved import ValueGuidedDecoding
+
+POLICIES: dict[SearchName, type[Any]] = {
+    "beam": BeamSearch,
+    "item-beam": GuidedBeamSearch,
+    "prm-beam": GuidedBeamSearch,
+    "value-beam": ValueBeamSearch,
+    "ved": ValueGuidedDecoding,
+    "sampling": Sampling,
+    "exhaustive": ExhaustiveSearch,
+    "exhaustive-item": ExhaustiveSearch,
+    "exhaustive-prm": ExhaustiveSearch,
+}
+
+_SAID_OTHERWISE = {
+    *("num_beams", "num_samples", "num_leaves", "candidates", "likelihood_weight", "guidance"),
+    *("budget", "gamma", "chunk_size"),
+}
+"""Settings that have options of their own, follow from the bundle, or change no result."""
+
+
+def settings_by_search() -> dict[SearchName, dict[str, Value]]:
+    """The settings of each search that `--search-option` names, with their defaults."""
+    return {
+        name: {
+            setting: default
+            for setting, default in settings_of(policy).items()
+            if setting not in _SAID_OTHERWISE
+        }
+        for name, policy in POLICIES.items()
+    }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

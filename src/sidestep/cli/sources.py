@@ -205,7 +205,7 @@ def _text(dataset: Dataset, sources: Sources, seed: int) -> _Part:
         )
     if width < config.dim:
         say(f"Note: the texts allow {width} dimensions, not {config.dim}.")
-    about = {"columns": list(sources.columns), "config": config.model_dump(mode="json")}
+    about = {"columns": list(sources.columns), "config": fitted.config.model_dump(mode="json")}
     return _Part(vectors, about, fitted)
 
 

@@ -20,6 +20,7 @@ from sidestep.cli.console import ERR, print_json, say
 from sidestep.cli.dry_run import DryRun, tell_plan
 from sidestep.cli.inputs import load_dataset, make_catalog, split_of
 from sidestep.cli.options import AsJson
+from sidestep.cli.outputs import Overwrite, check_out
 from sidestep.cli.plain_yaml import read_yaml
 from sidestep.cli.text_embedding import keep_with_catalog
 from sidestep.data.dataset import Dataset
@@ -170,6 +171,7 @@ def tokenize(
         ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the tokenizer.")] = 0,
+    overwrite: Overwrite = False,
     dry_run: DryRun = False,
     json: AsJson = False,
 ) -> None:
@@ -187,7 +189,8 @@ def tokenize(
     """
     if (vectors is None) == (published is None):
         raise ValueError("give either --vectors FILE or --published FILE.")
-    Catalog.check_place(out)
+    read = [dataset, vectors, published, config]
+    check_out(out, overwrite=overwrite, read=read, is_kind=Catalog.check_place)
     loaded = load_dataset(dataset)
     sizes = None if codebook_sizes is None else parse_sizes(codebook_sizes)
     if published is not None:

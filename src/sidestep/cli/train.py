@@ -17,11 +17,12 @@ from sidestep.cli.console import ERR, print_json, say, warn
 from sidestep.cli.dry_run import DryRun, tell_plan
 from sidestep.cli.entry import INTERRUPTED
 from sidestep.cli.inputs import load_catalog, load_dataset, split_of, warn_of_leak
+from sidestep.cli.judged_rows import no_rows
 from sidestep.cli.options import AsJson
 from sidestep.cli.run_training import plan_run, train_run
 from sidestep.cli.runs import RunFolder, RunInfo
+from sidestep.training.config import VALIDATION_METRIC
 from sidestep.training.progress import Progress
-from sidestep.training.stages import VALIDATION_METRIC
 
 _DRIFT = ("HR@1", "HR@50")
 """Beside the metric that decides: training may sharpen the top of a list and ruin the rest."""
@@ -98,8 +99,8 @@ def train_by(
     warn_of_leak(split, dataset)
     if is_learned and len(split.validation) == 0:
         warn(
-            f"{dataset} has no validation rows, as no user has enough interactions; "
-            "training runs to its last epoch and keeps the last weights."
+            f"{no_rows(split, 'validation')} Training runs to its last epoch, and keeps the last "
+            "weights."
         )
     coded = None if catalog is None else load_catalog(catalog)
     catalog_name = None if catalog is None else str(catalog)

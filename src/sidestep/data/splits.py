@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import polars as pl
@@ -17,10 +18,12 @@ from jaxtyping import Int
 
 from sidestep.data.frames import content_sha256, load_frames, save_frames
 from sidestep.data.histories import Histories
-from sidestep.step import HistoryBatch
 
 LEAVE_ONE_OUT = "leave-one-out"
 """The strategy of data sets that carry no split of their own."""
+
+SplitName = Literal["validation", "test"]
+"""The rows to judge by."""
 
 GIVEN = "given"
 """The strategy of a split that came with the data."""
@@ -50,10 +53,6 @@ class Rows:
     def __len__(self) -> int:
         return len(self.targets)
 
-    def cut(self, num_items: int) -> "Rows":
-        """The same rows with the most recent `num_items` of each history."""
-        return replace(self, histories=self.histories.cut(num_items))
-
     def select(self, rows: Int[np.ndarray, " selected"]) -> "Rows":
         """The given rows, in that order."""
         return Rows(
@@ -61,10 +60,6 @@ class Rows:
             targets=self.targets[rows],
             times=None if self.times is None else self.times[rows],
         )
-
-    def batch(self, rows: Int[np.ndarray, " selected"] | None = None) -> HistoryBatch:
-        """The histories of `rows` (None: all), padded, without their targets."""
-        return self.histories.batch(rows)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -15,10 +15,11 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sidestep.catalog.trie import NO_CODE
+from sidestep.data.batches import history_batch
 from sidestep.data.splits import Rows
 from sidestep.metrics import ranking
+from sidestep.padding import NO_ITEM
 from sidestep.recommender import Recommendations, Recommender
-from sidestep.step import NO_ITEM
 
 HIT_RATE_CUTOFFS = (1, 5, 10, 50)
 NDCG_CUTOFFS = (5, 10)
@@ -64,7 +65,6 @@ def evaluate(
     *,
     k: int = 50,
     batch_size: int = 64,
-    max_history: int | None = None,
     exclude_seen: bool = False,
     semantic_ids: Int[Tensor, "items levels"] | None = None,
     device: torch.device | str = "cpu",
@@ -86,8 +86,8 @@ def evaluate(
         rows: histories and targets; targets are items of the recommender.
         k: length of the lists; metrics at larger cut-offs are left out.
         batch_size: rows asked for at once.
-        max_history: only so many most recent items of a history are shown; None shows all.
-        exclude_seen: lists leave out the items of the history shown.
+        exclude_seen: lists leave out every item of the user's history, also what the recommender
+            does not read of it.
         semantic_ids: of every item, for HRecall and diversity, which are left out without.
         device: where the histories are put.
         progress: called after each batch with the rows done and their number.
@@ -96,13 +96,12 @@ def evaluate(
         ValueError: if there are no rows, or rows, recommender and IDs do not fit each other.
     """
     _check(recommender, rows, k=k, batch_size=batch_size, semantic_ids=semantic_ids)
-    shown = rows if max_history is None else rows.cut(max_history)
     targets = torch.from_numpy(rows.targets).long()
     lists = _Lists.empty(len(rows), k, leaf_of=recommender.leaf_of, semantic_ids=semantic_ids)
     seconds = 0.0
     num_done = 0
-    for chosen in batches_by_length(shown.histories.lengths, batch_size):
-        histories = shown.batch(chosen)
+    for chosen in batches_by_length(rows.histories.lengths, batch_size):
+        histories = history_batch(rows.histories, chosen)
         start = time.perf_counter()
         with torch.no_grad():
             answer = recommender.recommend(histories.to(device), k, exclude_seen=exclude_seen)

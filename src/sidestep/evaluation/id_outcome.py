@@ -9,7 +9,7 @@ from torch import Tensor
 
 from sidestep.evaluation.results import PerUser
 from sidestep.metrics import ranking
-from sidestep.step import NO_ITEM
+from sidestep.padding import NO_ITEM
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

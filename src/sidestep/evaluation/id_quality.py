@@ -14,12 +14,8 @@ from jaxtyping import Float, Int
 
 from sidestep.data.splits import TrainingPart
 from sidestep.evaluation.id_collisions import Collisions, collisions
-from sidestep.metrics.distribution import (
-    entropy_bits,
-    gini,
-    mutual_information_bits,
-    perplexity,
-)
+from sidestep.metrics.distribution import entropy_bits, gini, perplexity
+from sidestep.metrics.information import mutual_information_bits
 from sidestep.metrics.semantic_ids import (
     chance_agreement,
     chance_explained_variance,

@@ -22,10 +22,11 @@ from jaxtyping import Int
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from torch import Tensor
 
+from sidestep.data.splits import SplitName
 from sidestep.evaluation.evaluator import Evaluation
 from sidestep.files import whole_file
 from sidestep.metrics.ranking import NOT_LISTED
-from sidestep.step import NO_ITEM
+from sidestep.padding import NO_ITEM
 
 METHODS = (
     "popularity",
@@ -73,7 +74,6 @@ STRATEGY = r"^(given|global-time@-?\d+,-?\d+,[a-z]+)$"
 Share = Annotated[float, Field(ge=0, le=1)]
 Weight = Annotated[float, Field(ge=0)]
 Number = Annotated[int, Field(ge=1)]
-SplitName = Literal["validation", "test"]
 
 
 def _checked_method(method: str) -> str:

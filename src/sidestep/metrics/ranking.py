@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sidestep.step import NO_ITEM
+from sidestep.padding import NO_ITEM
 
 NOT_LISTED = -1
 """Stands for the rank of a target whose bucket is not in the list."""

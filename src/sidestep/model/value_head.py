@@ -11,26 +11,14 @@ from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
-from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
+from sidestep.model.config import TransformerConfig, ValueHeadConfig
 from sidestep.model.context import KeyValues, TreeContext, root_context
 from sidestep.model.flops import CausalFlops, matrix_flops
 from sidestep.model.layers import attend, rotary_angles
-from sidestep.model.transformer import Block, TransformerConfig
+from sidestep.model.transformer import Block
 from sidestep.step import Context, HistoryBatch, HistoryStates, StepModel, StepOutput
-
-
-class ValueHeadConfig(BaseModel):
-    """Shape of a value head."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    num_heads: int = Field(4, ge=1)
-    """Attention heads of the block."""
-
-    ffn_dim: int | None = Field(None, ge=1)
-    """Width of the block's feed-forward layer; None is as in `TransformerConfig`."""
 
 
 class ValueHead(nn.Module):

@@ -6,7 +6,6 @@ from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
-from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from sidestep.search.policy import Scope
@@ -65,18 +64,6 @@ class PrefixScorer(Protocol):
             scope: the items that may be returned.
         """
         ...
-
-
-class GuidanceConfig(BaseModel):
-    """How a prefix scorer guides a beam search, unless something else is said."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    likelihood_weight: float = Field(1.0, ge=0, allow_inf_nan=False)
-    """λ of y + λ · log π; 0 is the scorer alone, as published."""
-
-    candidates_per_beam: int = Field(4, ge=1)
-    """K+ / K."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -34,7 +34,7 @@ from sidestep.objectives.policy import (
     mean_per_group,
 )
 from sidestep.objectives.value import is_first_of_prefix, mean_below, shared_prefixes
-from sidestep.search.named import NamedSearch
+from sidestep.search.config import NamedSearch
 from sidestep.search.policy import SearchPolicy
 from sidestep.step import HistoryBatch
 from sidestep.training.alignment_config import AlignmentConfig

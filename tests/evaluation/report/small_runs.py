@@ -6,7 +6,7 @@ import torch
 from sidestep.data.histories import Histories
 from sidestep.evaluation.results import PerUser, Setting
 from sidestep.metrics.ranking import NOT_LISTED
-from sidestep.step import NO_ITEM
+from sidestep.padding import NO_ITEM
 
 WORDS = ("tea", "cups", "a <b>kettle</b>", "biscuits")
 

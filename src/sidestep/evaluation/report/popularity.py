@@ -15,7 +15,7 @@ from sidestep.evaluation.results import PerUser
 from sidestep.metrics.popularity import GROUPS, concentration, popularity_groups
 from sidestep.metrics.ranking import coverage
 from sidestep.metrics.statistics import numbered
-from sidestep.step import NO_ITEM
+from sidestep.padding import NO_ITEM
 
 _METRICS = ("HR@10", "NDCG@10")
 

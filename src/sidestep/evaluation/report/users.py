@@ -14,7 +14,7 @@ from sidestep.data.histories import Histories
 from sidestep.evaluation.report.examples import Example, WordedList
 from sidestep.evaluation.report.page import Section
 from sidestep.evaluation.results import PerUser
-from sidestep.step import NO_ITEM
+from sidestep.padding import NO_ITEM
 
 Titles = Callable[[Int[np.ndarray, " items"]], Sequence[str]]
 """What to call items, by index."""

@@ -69,6 +69,23 @@ def test_json_goes_round_and_its_errors_name_file_line_and_column(tmp_path):
         read_json(path)
 
 
+@pytest.mark.parametrize(
+    ("text", "name", "lines"),
+    [
+        ('{"a": 1,\n"b": 2,\n"a": 3}', "a", (3, 1)),
+        ('{"x": {"a": 1},\n"y": {"a": ":{",\n"\\u0061": 2}}', "a", (3, 2)),
+        ('[{"a": 1}, {"b": 1, "b": 2}]', "b", (1, 1)),
+    ],
+)
+def test_a_key_that_stands_twice_is_refused_with_both_lines(tmp_path, text, name, lines):
+    path = tmp_path / "value.json"
+    path.write_text(text)
+    last, first = lines
+    message = rf"value\.json, line {last}: the key '{name}' stands twice .* first in line {first};"
+    with pytest.raises(ValueError, match=message):
+        read_json(path)
+
+
 def test_a_folder_is_replaced_only_if_nothing_of_the_user_lies_in_it(tmp_path):
     path = tmp_path / "kept"
 

@@ -4,12 +4,15 @@ import fnmatch
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+_JSON_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]:\n]')
 
 
 @contextmanager
@@ -99,9 +102,14 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Reads JSON; a syntax error is a `ValueError` that names the file, line and column."""
+    """Reads JSON; a mistake in it is a `ValueError` that names the file and the line.
+
+    A key that stands twice in one object is such a mistake: the second would win in silence.
+    """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        pairs = KeyCheck()
+        value = json.loads(text, object_pairs_hook=pairs)
     except json.JSONDecodeError as error:
         raise ValueError(
             f"{path}, line {error.lineno}, column {error.colno}: not valid JSON ({error.msg})."
@@ -110,3 +118,69 @@ def read_json(path: Path) -> Any:
         raise ValueError(
             f"{path}: not UTF-8 text ({error.reason} at byte {error.start})."
         ) from error
+    if pairs.has_repeated:
+        raise repeated_key(text, path)
+    return value
+
+
+class KeyCheck:
+    """The `object_pairs_hook` of a JSON reader that remembers whether any key stood twice."""
+
+    def __init__(self) -> None:
+        self.has_repeated = False
+
+    def __call__(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        """The object of the pairs."""
+        entries = dict(pairs)
+        self.has_repeated |= len(entries) < len(pairs)
+        return entries
+
+
+class JsonKey(NamedTuple):
+    """A key of a JSON text.
+
+    depth: the brackets around it.
+    first_line: where it stood before in the same object; None where it did not.
+    """
+
+    name: str
+    depth: int
+    line: int
+    first_line: int | None
+
+
+def json_keys(text: str) -> Iterator[JsonKey]:
+    """The keys of a valid JSON text with their lines; slow, for errors only."""
+    line = 1
+    scopes: list[dict[str, int]] = []
+    string = ""
+    for match in _JSON_TOKEN.finditer(text):
+        token = match.group()
+        if token == "\n":
+            line += 1
+        elif token in "{[":
+            scopes.append({})
+        elif token in "}]":
+            scopes.pop()
+        elif token == ":":
+            name = json.loads(string)
+            yield JsonKey(name, len(scopes), line, scopes[-1].get(name))
+            scopes[-1].setdefault(name, line)
+        else:
+            string = token
+
+
+def repeated_key(text: str, path: Path, *, lines_before: int = 0) -> ValueError:
+    """The error of a JSON text in which a key stands twice in one object.
+
+    Args:
+        text: valid JSON.
+        path: its file.
+        lines_before: those of the file that stand before the text.
+    """
+    key = next(key for key in json_keys(text) if key.first_line is not None)
+    assert key.first_line is not None
+    return ValueError(
+        f"{path}, line {lines_before + key.line}: the key {key.name!r:.60} stands twice in one "
+        f"object, first in line {lines_before + key.first_line}; remove or rename one of them."
+    )

@@ -65,6 +65,23 @@ def test_rows_are_a_split_whichever_files_there_are(tmp_path):
     assert "name at least one file of rows" in refused("import", "rows", *out)
 
 
+def test_a_test_file_alone_is_evaluated_with_a_run_of_elsewhere(tmp_path):
+    (tmp_path / "items.csv").write_text("item_id\na\nb\nc\n")
+    (tmp_path / "config.yaml").write_text("kind: popularity\n")
+    header = "user_id,history,target\n"
+    (tmp_path / "train.csv").write_text(f"{header}u,[],a\nu,[a],b\nu,[a b],a\nv,[],c\nw,[],c\n")
+    (tmp_path / "test.csv").write_text(f"{header}w,[],c\n")
+    items = ("--items", tmp_path / "items.csv")
+    both, alone, trained = tmp_path / "both", tmp_path / "alone", tmp_path / "run"
+    run("import", "rows", "--train", tmp_path / "train.csv", *items, "--out", both)
+    run("import", "rows", "--test", tmp_path / "test.csv", *items, "--out", alone)
+    run("train", "--config", tmp_path / "config.yaml", "--dataset", both, "--out", trained)
+    asked = ("evaluate", trained, "--split", "test", "--dataset", alone, "--json")
+    assert json.loads(run(*asked))["metrics"]["HR@1"] == 1.0
+    run("import", "rows", "--test", tmp_path / "test.csv", "--out", alone)
+    assert "are not those of the dataset" in refused(*asked)
+
+
 def test_duplicates_and_what_is_outside_the_core_are_counted(tmp_path):
     rows = ["a,x", "a,y", "a,x", "b,x", "b,y", "c,z"]
     (tmp_path / "log.csv").write_text("\n".join(["user_id,item_id", *rows]) + "\n")

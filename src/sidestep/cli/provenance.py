@@ -46,9 +46,13 @@ _OF_TEXTS = ("text", "sentence")
 def refuse_other_data(loaded: bundles.LoadedRecommender, dataset: Dataset) -> None:
     """Raises a `ValueError` unless a bundle was trained on this dataset and split.
 
-    A bundle that does not know, as its network came from elsewhere, must have the same items. The
-    semantic IDs must have been learned from the same training part, too.
+    A bundle that does not know, as its network came from elsewhere, must have the same items. So
+    must any for a dataset without a training part, which serves to evaluate alone. The semantic
+    IDs must have been learned from the same training part, too.
     """
+    if dataset.split is not None and not len(dataset.split.train):
+        refuse_other_items(loaded.catalog, dataset)
+        return
     refuse_other_training_of(loaded.catalog, dataset, "the catalog of this bundle")
     if loaded.ranker_use is not None:
         differing = differing_data(loaded.ranker_use.data, fingerprint(dataset))

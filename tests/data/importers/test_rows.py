@@ -42,7 +42,7 @@ def test_the_rows_are_the_split(tmp_path, suffix):
     parts = {"train": TRAIN, "valid": VALID, "test": TEST}
     paths = {part: written(tmp_path, f"{part}.{suffix}", rows) for part, rows in parts.items()}
     done = import_rows(paths, **COLUMNS)
-    assert done.dataset.name == "train"
+    assert done.dataset.name == tmp_path.name
     assert done.dataset.items.item_ids == ("a", "b", "c", "d", "e")
     split = done.dataset.split
     assert split.train.histories.user_ids == ("u", "v")

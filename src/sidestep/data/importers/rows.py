@@ -61,7 +61,7 @@ def import_rows(
         target: the column of the item that followed.
         items_path: a file of items, as `read_items` reads it; without it they have no texts.
         items_item: the column of item IDs in `items_path`.
-        name: of the dataset; None takes the first file's.
+        name: of the dataset; None takes the folder's, as files are called by their parts.
 
     Raises:
         ValueError: if a file is not what it should be, with the file and the line.
@@ -74,9 +74,8 @@ def import_rows(
         for part, path in paths.items()
     }
     texts = None if items_path is None else read_items(items_path, items_item)
-    return dataset_of_rows(
-        files, texts, items_path=items_path, name=name or next(iter(paths.values())).stem
-    )
+    folder = next((path.absolute().parent.name for path in paths.values()), "")
+    return dataset_of_rows(files, texts, items_path=items_path, name=name or folder or "rows")
 
 
 def read_rows(table: Table, *, user: str, history: str, target: str) -> RowFile:

@@ -32,7 +32,7 @@ from sidestep.objectives.rewards import (
 )
 from sidestep.objectives.semantic_reward import target_cosines
 from sidestep.objectives.value import level_weights
-from sidestep.step import HistoryBatch
+from sidestep.step import HistoryBatch, in_float32
 
 T = TypeVar("T")
 
@@ -154,7 +154,8 @@ class Rewards:
         total = torch.zeros(scene.leaves.shape, device=scene.leaves.device)
         for term, reward in self._terms:
             try:
-                given = reward(scene)
+                with in_float32(total.device):
+                    given = reward(scene)
             except Exception as error:
                 raise ValueError(
                     f"reward {term.reward!r} failed: {type(error).__name__}: {error}"

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from sidestep.cli.console import print_json, say, warn
-from sidestep.cli.inputs import load_catalog
+from sidestep.cli.inputs import load_bundle, load_catalog
 from sidestep.cli.lazy import when_used
 from sidestep.cli.options import AsJson
 
@@ -27,7 +27,7 @@ def export(
 
     Example: sidestep export runs/my/transformer --out runs/my/llama
     """
-    loaded = bundles.load(bundle, device="cpu")
+    loaded = load_bundle(bundle, device="cpu")
     hugging_face.export_hugging_face(out, loaded)
     left_out = [
         name

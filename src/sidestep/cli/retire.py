@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from sidestep.cli.console import print_json, say
-from sidestep.cli.inputs import read_ids
+from sidestep.cli.inputs import load_bundle, read_ids
 from sidestep.cli.lazy import when_used
 from sidestep.cli.options import AsJson, split_names
 
@@ -47,8 +47,9 @@ def retire(
     item_ids = read_ids(file) if file is not None else split_names(items or "")
     if not item_ids:
         raise ValueError("--items names no item; write their IDs with commas.")
+    loaded = load_bundle(bundle, device="cpu")
     change = appending.restore_items if restore else appending.retire_items
-    changed = change(bundles.load(bundle, device="cpu"), item_ids)
+    changed = change(loaded, item_ids)
     bundles.save_loaded(out, changed)
     catalog = changed.catalog
     if json:

@@ -28,6 +28,7 @@ from sidestep.bundle.manifest import (
     REMEDY,
     SCHEMA_VERSION,
     Manifest,
+    bundle_folder,
     library_versions,
     read_manifest,
 )
@@ -246,21 +247,6 @@ def _must_fit(file: Path) -> Iterator[None]:
         raise ValueError(
             f"{file}: its weights do not fit {MANIFEST} ({error}); train it again."
         ) from error
-
-
-def bundle_folder(path: Path) -> Path:
-    """Where the bundle lies: `path`, or the folder `bundle` of a run.
-
-    Raises:
-        FileNotFoundError: neither is one.
-    """
-    for folder in (path, path / "bundle"):
-        if (folder / MANIFEST).is_file():
-            return folder
-    raise FileNotFoundError(
-        f"{path}: no bundle here, {MANIFEST} is missing; train first, or name the folder of a "
-        "finished run."
-    )
 
 
 def _chosen_device(device: torch.device | str | None) -> torch.device:

@@ -10,9 +10,11 @@ import numpy as np
 import typer
 from jaxtyping import Float, Int
 
+from sidestep.bundle.manifest import bundle_folder
 from sidestep.cli.bundle_outputs import check_bundle_out
 from sidestep.cli.console import print_json, say
 from sidestep.cli.embed import encoding_bar
+from sidestep.cli.inputs import load_bundle
 from sidestep.cli.lazy import when_used
 from sidestep.cli.options import AsJson
 from sidestep.cli.outputs import Overwrite
@@ -81,12 +83,12 @@ def append(
             "--sentence reads texts, and --vectors stand for them; give one of the two."
         )
     check_bundle_out(out, overwrite=overwrite, source=bundle)
-    loaded = bundles.load(bundle, device="cpu")
+    loaded = load_bundle(bundle, device="cpu")
     table = read_items(items, item)
     loaded.catalog.refuse_known(table.item_ids)
     coded = None
     if not bundle_appending.has_item_codes(loaded.catalog):
-        folder = bundles.bundle_folder(bundle) / "catalog"
+        folder = bundle_folder(bundle) / "catalog"
         kept = kept_tokenizers.KeptTokenizer.load(folder)
         embedded = _embedded(folder, kept, table, vectors=vectors, sentence=sentence)
         coded = _coded(loaded.catalog, kept, embedded, full_groups)

@@ -9,6 +9,7 @@ import typer
 
 from sidestep.cli.config import LARGEST
 from sidestep.cli.console import print_json, say, warn
+from sidestep.cli.inputs import load_bundle
 from sidestep.cli.lazy import when_used
 from sidestep.cli.options import AsJson
 from sidestep.cli.outputs import check_out
@@ -62,7 +63,7 @@ def attach(
         )
     # A run may be evaluated and continued: no other run goes into its place.
     check_out(out, overwrite=None, read=[run, ranker])
-    loaded, beside = bundles.load(run, device="cpu"), bundles.load(ranker, device="cpu")
+    loaded, beside = load_bundle(run, device="cpu"), load_bundle(ranker, device="cpu")
     if likelihood_weight is not None and not loaded.is_searched:
         raise ValueError(
             f"--likelihood-weight {likelihood_weight:g}: {run} is {loaded.kind}, which has no log "

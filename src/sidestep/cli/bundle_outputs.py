@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from sidestep.bundle.manifest import bundle_folder
 from sidestep.cli.lazy import when_used
 from sidestep.cli.outputs import check_out
 from sidestep.cli.runs import RunFolder
@@ -22,7 +23,7 @@ def check_bundle_out(out: Path, *, overwrite: bool, source: Path) -> None:
         FileNotFoundError: there is no bundle to read.
         ValueError: something stands there, or it belongs to a run; says what to do.
     """
-    read = bundles.bundle_folder(source)
+    read = bundle_folder(source)
     check_out(out, overwrite=overwrite, read=[read], is_kind=bundles.check_bundle_place)
     if read.resolve() in out.resolve().parents:
         raise ValueError(f"{out}: lies in the bundle that is read; choose another place for --out.")

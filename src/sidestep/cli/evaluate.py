@@ -15,7 +15,7 @@ from sidestep.cli.evaluations import (
     evaluation_bar,
     plan_evaluation,
 )
-from sidestep.cli.inputs import load_dataset
+from sidestep.cli.inputs import load_bundle, load_dataset
 from sidestep.cli.kept_evaluations import quality_fields, refuse_for_results, save_evaluation
 from sidestep.cli.lazy import when_used
 from sidestep.cli.options import AsJson, num_users
@@ -35,7 +35,6 @@ from sidestep.evaluation.words import rows_in_words
 from sidestep.metrics.statistics import bootstrap_interval, numbered
 
 with when_used():
-    from sidestep.bundle import folder as bundle_folder
     from sidestep.evaluation import compare, evaluator, results
 
 
@@ -124,7 +123,7 @@ def evaluate(
         codes=codes,
     )
     data = load_dataset(folder.dataset(dataset))
-    loaded = bundle_folder.load(folder.path)
+    loaded = load_bundle(folder.path)
     catalog_name = None if info.catalog is None else Path(info.catalog).name
     if dry_run:
         planned = plan_evaluation(loaded, data, asked, catalog_name=catalog_name)

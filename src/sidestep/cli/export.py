@@ -5,8 +5,9 @@ from typing import Annotated
 
 import typer
 
+from sidestep.bundle.manifest import bundle_folder
 from sidestep.cli.console import print_json, say, warn
-from sidestep.cli.inputs import load_catalog
+from sidestep.cli.inputs import load_bundle, load_catalog
 from sidestep.cli.lazy import when_used
 from sidestep.cli.options import AsJson
 from sidestep.cli.outputs import Overwrite, check_out
@@ -29,9 +30,9 @@ def export(
 
     Example: sidestep export runs/my/transformer --out runs/my/llama
     """
-    read = bundles.bundle_folder(bundle)
+    read = bundle_folder(bundle)
     check_out(out, overwrite=overwrite, read=[read], is_kind=hugging_face.check_export_place)
-    loaded = bundles.load(read, device="cpu")
+    loaded = load_bundle(read, device="cpu")
     hugging_face.export_hugging_face(out, loaded)
     left_out = [
         name

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
+from sidestep.bundle.manifest import MANIFEST, bundle_folder, read_manifest
 from sidestep.cli.console import warn
 from sidestep.cli.judged_rows import check_judged
 from sidestep.cli.lazy import when_used
@@ -18,6 +19,8 @@ from sidestep.data.splits import LEAVE_ONE_OUT, Split, leave_one_out
 from sidestep.data.time_leak import time_leak
 
 with when_used():
+    from sidestep.bundle import folder as bundle_files
+    from sidestep.bundle import loaded as bundles
     from sidestep.catalog import catalog as catalogs
 
 
@@ -45,6 +48,12 @@ def load_catalog(path: Path) -> catalogs.Catalog:
         raise FileNotFoundError(f"{path}: no catalog here; make one with 'sidestep tokenize'.")
     # It is about to be trained on: a code that changed on disk must not pass.
     return catalogs.Catalog.load(path, verify=True)
+
+
+def load_bundle(path: Path, *, device: str | None = None) -> bundles.LoadedRecommender:
+    """A bundle, or that of a run, see `load`; what is missing is said before torch is imported."""
+    read_manifest(bundle_folder(path) / MANIFEST)
+    return bundle_files.load(path, device=device)
 
 
 def split_of(dataset: Dataset, *, min_context: int = 1) -> Split:

@@ -10,7 +10,7 @@ import typer
 
 from sidestep.cli.config import LARGEST
 from sidestep.cli.console import OUT, print_json, say, table
-from sidestep.cli.inputs import load_dataset, read_ids
+from sidestep.cli.inputs import load_bundle, load_dataset, read_ids
 from sidestep.cli.lazy import when_used
 from sidestep.cli.options import AsJson, split_names
 from sidestep.cli.runs import RunFolder
@@ -27,7 +27,6 @@ from sidestep.cli.searches import AskedSearch
 from sidestep.padding import NO_ITEM
 
 with when_used():
-    from sidestep.bundle import folder as bundles
     from sidestep.bundle import loaded as recommenders
     from sidestep.catalog import catalog as catalogs
 
@@ -90,7 +89,7 @@ def recommend(
       sidestep recommend runs/my/bundle-2 --user u7 --dataset runs/my/dataset --k 10 --new-places 2
     """
     item_ids = _item_ids(run, history, user, dataset)
-    loaded = bundles.load(run)
+    loaded = load_bundle(run)
     asked = AskedSearch.of_options(
         search,
         beams=beams

@@ -7,7 +7,7 @@ import typer
 
 from sidestep.cli.bundle_outputs import check_bundle_out
 from sidestep.cli.console import print_json, say
-from sidestep.cli.inputs import read_ids
+from sidestep.cli.inputs import load_bundle, read_ids
 from sidestep.cli.lazy import when_used
 from sidestep.cli.options import AsJson, split_names
 from sidestep.cli.outputs import Overwrite
@@ -49,8 +49,9 @@ def retire(
     if not item_ids:
         raise ValueError("--items names no item; write their IDs with commas.")
     check_bundle_out(out, overwrite=overwrite, source=bundle)
+    loaded = load_bundle(bundle, device="cpu")
     change = appending.restore_items if restore else appending.retire_items
-    changed = change(bundles.load(bundle, device="cpu"), item_ids)
+    changed = change(loaded, item_ids)
     bundles.save_loaded(out, changed)
     catalog = changed.catalog
     if json:

@@ -21,7 +21,7 @@ from sidestep.cli.console import OUT, print_json, say, table
 from sidestep.cli.dry_run import DryRun, tell_plan
 from sidestep.cli.environment import command_line, machine
 from sidestep.cli.evaluations import LIST_LENGTH, Asked
-from sidestep.cli.inputs import load_dataset
+from sidestep.cli.inputs import load_bundle, load_dataset
 from sidestep.cli.kept_evaluations import kept_beside, refuse_for_results
 from sidestep.cli.lazy import when_used
 from sidestep.cli.options import AsJson, num_users, split_names
@@ -39,7 +39,6 @@ from sidestep.data.splits import SplitName
 from sidestep.evaluation.words import rows_in_words
 
 with when_used():
-    from sidestep.bundle import folder as bundle_folder
     from sidestep.bundle import loaded as bundles
     from sidestep.cli import sweep as sweeps
     from sidestep.evaluation import results
@@ -116,7 +115,7 @@ def scale(
     if results_file is not None:
         refuse_for_results(split, selected=False)
     data = load_dataset(folder.dataset(dataset))
-    loaded = bundle_folder.load(folder.path)
+    loaded = load_bundle(folder.path)
     sweep = sweeps.Sweep(
         folder=folder,
         loaded=loaded,

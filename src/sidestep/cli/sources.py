@@ -12,7 +12,13 @@ from jaxtyping import Float
 
 from sidestep import __version__
 from sidestep.cli.console import say
-from sidestep.cli.inputs import fingerprint, popularity_of, refuse_other_items, split_of
+from sidestep.cli.inputs import (
+    fingerprint,
+    load_bundle,
+    popularity_of,
+    refuse_other_items,
+    split_of,
+)
 from sidestep.cli.lazy import when_used
 from sidestep.cli.provenance import (
     TRAINING_PART,
@@ -29,7 +35,6 @@ from sidestep.embedding.given import read_given
 from sidestep.embedding.vectors import concatenated, save_vectors, unit_length
 
 with when_used():
-    from sidestep.bundle import folder as bundle_folder
     from sidestep.embedding import collaborative as collaborating
     from sidestep.embedding import sentence as sentences
     from sidestep.embedding import tfidf as tfidfs
@@ -261,7 +266,7 @@ def _collaborative(dataset: Dataset, sources: Sources, seed: int) -> _Part:
 
 def _sasrec(dataset: Dataset, sources: Sources) -> _Part:
     assert sources.sasrec is not None
-    loaded = bundle_folder.load(sources.sasrec, device="cpu")
+    loaded = load_bundle(sources.sasrec, device="cpu")
     if not isinstance(loaded.network, networks.SasRec):
         raise ValueError(
             f"{sources.sasrec}: holds a {loaded.kind}, not a SASRec; train one with kind: sasrec."

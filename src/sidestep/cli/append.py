@@ -1,5 +1,6 @@
 """`sidestep append`: new items in a trained bundle, whose IDs and weights stay as they are."""
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -14,7 +15,7 @@ from sidestep.catalog.catalog import Catalog
 from sidestep.cli.bundle_outputs import check_bundle_out
 from sidestep.cli.console import print_json, say
 from sidestep.cli.embed import encoding_bar
-from sidestep.cli.options import AsJson
+from sidestep.cli.options import AsJson, quoted_name
 from sidestep.cli.outputs import Overwrite
 from sidestep.cli.text_embedding import new_vectors
 from sidestep.data.importers.table import read_items
@@ -28,7 +29,7 @@ from sidestep.tokenizer.kept import KeptTokenizer
 def append(
     bundle: Annotated[Path, typer.Argument(help="The bundle, or the run that holds it.")],
     items: Annotated[
-        Path, typer.Option("--items", help="The new items: CSV, TSV, Parquet or JSON lines.")
+        Path, typer.Option("--items", help="The new items: CSV, TSV, Parquet, JSON lines or JSON.")
     ],
     out: Annotated[Path, typer.Option("--out", help="The bundle to write.")],
     item: Annotated[str, typer.Option("--item", help="Column of item IDs.")] = "item_id",
@@ -116,7 +117,7 @@ def append(
     say(
         f"Wrote {out}: {len(table):,} new items beside {loaded.catalog.num_items:,}, of which "
         f"{num_moved:,} got another last code than their nearest. Next: sidestep recommend {out} "
-        f"--history {table.item_ids[0]}"
+        f"--history {shlex.quote(quoted_name(table.item_ids[0]))}"
     )
 
 

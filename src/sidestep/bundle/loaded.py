@@ -196,11 +196,11 @@ class LoadedRecommender:
         Args:
             search: of the semantic IDs; None is a beam search of 50. Only for kinds that search.
             available: IDs of the items that may be recommended; None means all. Whatever has a
-                tombstone is left out of them.
+                tombstone is left out of them, and so are IDs that the catalog lacks.
             num_new_places: see `recommend`.
 
         Raises:
-            KeyError: `available` names an item that the catalog lacks.
+            KeyError: `available` names items, none of which the catalog has.
             ValueError: a search is given, and there is nothing to search; or places for new items,
                 and there are none.
         """
@@ -275,7 +275,8 @@ class LoadedRecommender:
             k: the longest list wanted. A search may find fewer.
             exclude_seen: leaves out all items of the user's history, also those not looked at.
             search: see `recommender`; None is a beam search of at least 50 and `k` beams.
-            available: IDs of the items that may be recommended to anyone; None means all.
+            available: IDs of the items that may be recommended to anyone; None means all. IDs that
+                the catalog lacks do no harm beside others.
             excluded: per user the IDs of further items that this user must not get; IDs that the
                 catalog lacks do no harm.
             num_new_places: how many of the `k` places go to items that were appended after the
@@ -287,7 +288,7 @@ class LoadedRecommender:
             One answer per user, in their order.
 
         Raises:
-            KeyError: `available` names an item that the catalog lacks.
+            KeyError: `available` names items, none of which the catalog has.
             TypeError: a history, `available` or what a user must not get is one text instead of a
                 sequence of IDs, an ID is no text, or `k` no integer.
             ValueError: `k` is not positive, a search is given where there is none, `excluded` has
@@ -329,12 +330,13 @@ class LoadedRecommender:
         is_live = torch.ones(self.catalog.num_items, dtype=torch.bool)
         if available is not None:
             indices = self.catalog.indices_of(list(available))
-            unknown = indices == NO_ITEM
-            if unknown.any():
-                missing = list(available)[int(unknown.argmax())]
-                raise KeyError(f"available names {missing!r}, which is no item of the catalog.")
+            if len(indices) and (indices == NO_ITEM).all():
+                raise KeyError(
+                    f"available names no item of the catalog, for example not "
+                    f"{next(iter(available))!r}; give the IDs that the catalog was made with."
+                )
             is_live[:] = False
-            is_live[torch.from_numpy(indices)] = True
+            is_live[torch.from_numpy(indices[indices != NO_ITEM])] = True
         if self.catalog.is_retired is not None:
             is_live &= ~torch.from_numpy(self.catalog.is_retired)
         return is_live

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -16,7 +17,7 @@ from sidestep.cli.console import print_json, say
 from sidestep.cli.embed import encoding_bar
 from sidestep.cli.inputs import load_bundle
 from sidestep.cli.lazy import when_used
-from sidestep.cli.options import AsJson
+from sidestep.cli.options import AsJson, quoted_name
 from sidestep.cli.outputs import Overwrite
 from sidestep.cli.text_embedding import new_vectors
 from sidestep.data.importers.table import read_items
@@ -36,7 +37,7 @@ with when_used():
 def append(
     bundle: Annotated[Path, typer.Argument(help="The bundle, or the run that holds it.")],
     items: Annotated[
-        Path, typer.Option("--items", help="The new items: CSV, TSV, Parquet or JSON lines.")
+        Path, typer.Option("--items", help="The new items: CSV, TSV, Parquet, JSON lines or JSON.")
     ],
     out: Annotated[Path, typer.Option("--out", help="The bundle to write.")],
     item: Annotated[str, typer.Option("--item", help="Column of item IDs.")] = "item_id",
@@ -126,7 +127,7 @@ def append(
     say(
         f"Wrote {out}: {len(table):,} new items beside {loaded.catalog.num_items:,}, of which "
         f"{num_moved:,} got another last code than their nearest. Next: sidestep recommend {out} "
-        f"--history {table.item_ids[0]}"
+        f"--history {shlex.quote(quoted_name(table.item_ids[0]))}"
     )
 
 

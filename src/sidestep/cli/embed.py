@@ -14,7 +14,7 @@ from rich.progress import Progress
 from sidestep.cli.console import ERR, print_json, say
 from sidestep.cli.dry_run import DryRun, tell_plan
 from sidestep.cli.inputs import load_dataset
-from sidestep.cli.options import AsJson, split_names
+from sidestep.cli.options import WITH_COMMAS, AsJson, split_names
 from sidestep.cli.outputs import Overwrite, check_out
 from sidestep.cli.sources import NAMES, ItemVectors, Sources, check_sources, item_vectors
 from sidestep.data.dataset import Dataset
@@ -69,8 +69,8 @@ def embed(
         ),
     ] = None,
     columns: Annotated[
-        str | None,
-        typer.Option(help="Text columns, comma-separated, in the order to read; default: all."),
+        list[str] | None,
+        typer.Option(help=f"Text columns, {WITH_COMMAS}, in the order to read; default: all."),
     ] = None,
     dim: Annotated[
         int | None,
@@ -110,7 +110,9 @@ def embed(
     parsed = {} if weights is None else parse_weights(weights)
     loaded = load_dataset(dataset)
     text = text or not (sentence or given or collaborative or sasrec)
-    names = list(loaded.items.text_columns) if columns is None else split_names(columns)
+    names = list(loaded.items.text_columns)
+    if columns is not None:
+        names = split_names(columns, loaded.items.text_columns.__contains__)
     _refuse_idle(
         {"--columns": columns, "--dim": dim, "--collaborative-dim": collaborative_dim},
         {

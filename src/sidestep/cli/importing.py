@@ -14,7 +14,7 @@ from rich.progress import Progress as ProgressBar
 from sidestep.cli.console import ERR, OUT, print_json, say, table
 from sidestep.cli.dry_run import DryRun, tell_plan
 from sidestep.cli.judged_rows import check_judged, warn_of_no_rows
-from sidestep.cli.options import AsJson, plain_name, split_names
+from sidestep.cli.options import WITH_COMMAS, AsJson, plain_name, split_names
 from sidestep.cli.outputs import Overwrite, check_out
 from sidestep.data.dataset import Dataset
 from sidestep.data.importers.amazon import Year, import_amazon
@@ -190,7 +190,7 @@ def from_table(
         str | None, typer.Option(help="Column of item IDs in --items; default: as --item.")
     ] = None,
     columns: Annotated[
-        str | None, typer.Option(help="Text columns of --items to keep, comma-separated.")
+        list[str] | None, typer.Option(help=f"Text columns of --items to keep, {WITH_COMMAS}.")
     ] = None,
     name: Name = None,
     min_value: MinValue = None,

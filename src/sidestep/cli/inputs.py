@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,12 @@ from sidestep.bundle.manifest import MANIFEST, bundle_folder, read_manifest
 from sidestep.cli.console import warn
 from sidestep.cli.judged_rows import check_judged
 from sidestep.cli.lazy import when_used
+from sidestep.cli.options import split_names, unquoted_name
 from sidestep.data.dataset import Dataset
 from sidestep.data.frames import content_sha256
 from sidestep.data.splits import LEAVE_ONE_OUT, Split, leave_one_out
 from sidestep.data.time_leak import time_leak
+from sidestep.padding import NO_ITEM
 
 with when_used():
     from sidestep.bundle import folder as bundle_files
@@ -140,8 +143,15 @@ def refuse_other_items(catalog: catalogs.Catalog, dataset: Dataset) -> None:
         )
 
 
-def read_ids(path: Path) -> list[str]:
+def named_items(values: Sequence[str], catalog: catalogs.Catalog) -> list[str]:
+    """The item IDs that an option is given, see `split_names`; the catalog may lack some."""
+    return split_names(values, lambda item_id: catalog.indices_of([item_id])[0] != NO_ITEM)
+
+
+def read_ids(path: Path, catalog: catalogs.Catalog) -> list[str]:
     """Item IDs from a text file, one per line; empty lines are left out.
+
+    An ID with blanks around it is read as it stands if the catalog has it, or in double quotes.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -150,12 +160,16 @@ def read_ids(path: Path) -> list[str]:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: there is no such file of item IDs.")
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(
             f"{path}: not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8."
         ) from error
-    item_ids = [line.strip() for line in lines if line.strip()]
-    if not item_ids:
+    lines = [line for line in text.split("\n") if line.strip()]
+    if not lines:
         raise ValueError(f"{path}: there is no item ID in it; write one per line.")
-    return item_ids
+    is_known = catalog.indices_of(lines) != NO_ITEM
+    return [
+        line if known else unquoted_name(line.strip())
+        for line, known in zip(lines, is_known, strict=True)
+    ]

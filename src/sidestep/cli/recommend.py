@@ -10,9 +10,9 @@ import typer
 
 from sidestep.cli.config import LARGEST
 from sidestep.cli.console import OUT, print_json, say, table
-from sidestep.cli.inputs import load_bundle, load_dataset, read_ids
+from sidestep.cli.inputs import load_bundle, load_dataset, named_items, read_ids
 from sidestep.cli.lazy import when_used
-from sidestep.cli.options import AsJson, split_names
+from sidestep.cli.options import WITH_COMMAS, AsJson, quoted_name
 from sidestep.cli.runs import RunFolder
 from sidestep.cli.search_options import (
     NUM_BEAMS,
@@ -30,11 +30,15 @@ with when_used():
     from sidestep.bundle import loaded as recommenders
     from sidestep.catalog import catalog as catalogs
 
+_SHOWN = 5
+"""Unknown IDs that a note names."""
+
 
 def recommend(
     run: Annotated[Path, typer.Argument(help="The run's folder, or a bundle.")],
     history: Annotated[
-        str | None, typer.Option(help="IDs of past items, oldest first, comma-separated.")
+        list[str] | None,
+        typer.Option(help=f"IDs of past items, oldest first, {WITH_COMMAS}."),
     ] = None,
     user: Annotated[str | None, typer.Option(help="A user of the dataset, instead.")] = None,
     dataset: Annotated[
@@ -56,7 +60,8 @@ def recommend(
         bool, typer.Option("--exclude-seen", help="Leave out items of the history.")
     ] = False,
     exclude: Annotated[
-        str | None, typer.Option(help="IDs of further items to leave out, comma-separated.")
+        list[str] | None,
+        typer.Option(help=f"IDs of further items to leave out, {WITH_COMMAS}."),
     ] = None,
     available: Annotated[
         Path | None,
@@ -78,6 +83,8 @@ def recommend(
 
       sidestep recommend runs/scientific/transformer-0 --history 12,873,44 --k 5
 
+      sidestep recommend runs/my/transformer --history '"B,1",C3' --exclude 'D,4' --exclude E5
+
       sidestep recommend runs/scientific/transformer-0 --user 17
 
       sidestep recommend runs/my/transformer --user u7 --exclude-seen --available in-stock.txt
@@ -88,8 +95,11 @@ def recommend(
 
       sidestep recommend runs/my/bundle-2 --user u7 --dataset runs/my/dataset --k 10 --new-places 2
     """
-    item_ids = _item_ids(run, history, user, dataset)
+    if (history is None) == (user is None):
+        raise ValueError("give either --history ITEM,ITEM or --user ID.")
+    of_user = None if user is None else _items_of_user(run, user, dataset)
     loaded = load_bundle(run)
+    item_ids = named_items(history or (), loaded.catalog) if of_user is None else of_user
     asked = AskedSearch.of_options(
         search,
         beams=beams
@@ -109,9 +119,10 @@ def recommend(
             f"--new-places {new_places}: no item was appended to {run} after its training; leave "
             "the option out, or append items with 'sidestep append'."
         )
-    unwanted = [] if exclude is None else split_names(exclude)
-    _tell_of_unwanted(loaded.catalog, unwanted)
-    allowed = None if available is None else read_ids(available)
+    unwanted = named_items(exclude or (), loaded.catalog)
+    _tell_of_unknown("--exclude", loaded.catalog, unwanted)
+    allowed = None if available is None else read_ids(available, loaded.catalog)
+    _tell_of_unknown("--available", loaded.catalog, allowed or [])
     [answer] = loaded.recommend(
         [item_ids],
         k,
@@ -136,15 +147,17 @@ def recommend(
     _print(loaded, item_ids, answer)
 
 
-def _tell_of_unwanted(catalog: catalogs.Catalog, item_ids: list[str]) -> None:
-    """A note on the standard error where an item to leave out is not in the catalog."""
+def _tell_of_unknown(option: str, catalog: catalogs.Catalog, item_ids: list[str]) -> None:
+    """A note on the standard error where an option names what is not in the catalog."""
     unknown = [
         item_id
         for item_id, index in zip(item_ids, catalog.indices_of(item_ids), strict=True)
         if index == NO_ITEM
     ]
     if unknown:
-        say(f"Note: --exclude names what is no item of the catalog: {', '.join(unknown)}.")
+        shown = ", ".join(map(quoted_name, unknown[:_SHOWN]))
+        more = f" and {len(unknown) - _SHOWN:,} more" if len(unknown) > _SHOWN else ""
+        say(f"Note: {option} names what is no item of the catalog: {shown}{more}.")
 
 
 def _tell_of_history(answer: recommenders.RankedItems, item_ids: list[str]) -> None:
@@ -181,7 +194,8 @@ def _num_candidates(
     """
     is_candidate = np.full(catalog.num_items, available is None)
     if available is not None:
-        is_candidate[catalog.indices_of(available)] = True
+        wanted = catalog.indices_of(available)
+        is_candidate[wanted[wanted != NO_ITEM]] = True
     unwanted = catalog.indices_of(left_out)
     is_candidate[unwanted[unwanted != NO_ITEM]] = False
     if catalog.is_retired is not None:
@@ -189,11 +203,8 @@ def _num_candidates(
     return int(is_candidate.sum())
 
 
-def _item_ids(run: Path, history: str | None, user: str | None, dataset: Path | None) -> list[str]:
-    if (history is None) == (user is None):
-        raise ValueError("give either --history ITEM,ITEM or --user ID.")
-    if history is not None:
-        return split_names(history)
+def _items_of_user(run: Path, user: str, dataset: Path | None) -> list[str]:
+    """The history of a user of a dataset, or of the dataset of the run."""
     folder = RunFolder(run)
     if dataset is None and not folder.is_run():
         raise ValueError(

@@ -7,9 +7,9 @@ import typer
 
 from sidestep.cli.bundle_outputs import check_bundle_out
 from sidestep.cli.console import print_json, say
-from sidestep.cli.inputs import load_bundle, read_ids
+from sidestep.cli.inputs import load_bundle, named_items, read_ids
 from sidestep.cli.lazy import when_used
-from sidestep.cli.options import AsJson, split_names
+from sidestep.cli.options import WITH_COMMAS, AsJson
 from sidestep.cli.outputs import Overwrite
 
 with when_used():
@@ -21,7 +21,8 @@ def retire(
     bundle: Annotated[Path, typer.Argument(help="The bundle, or the run that holds it.")],
     out: Annotated[Path, typer.Option("--out", help="The bundle to write.")],
     items: Annotated[
-        str | None, typer.Option("--items", help="IDs of the items, comma-separated.")
+        list[str] | None,
+        typer.Option("--items", help=f"IDs of the items, {WITH_COMMAS}."),
     ] = None,
     file: Annotated[
         Path | None, typer.Option("--file", help="A text file with an ID per line, instead.")
@@ -45,11 +46,14 @@ def retire(
     """
     if (items is None) == (file is None):
         raise ValueError("give either --items ID,ID or --file FILE.")
-    item_ids = read_ids(file) if file is not None else split_names(items or "")
-    if not item_ids:
-        raise ValueError("--items names no item; write their IDs with commas.")
     check_bundle_out(out, overwrite=overwrite, source=bundle)
     loaded = load_bundle(bundle, device="cpu")
+    if file is not None:
+        item_ids = read_ids(file, loaded.catalog)
+    else:
+        item_ids = named_items(items or (), loaded.catalog)
+    if not item_ids:
+        raise ValueError("--items names no item; write their IDs with commas.")
     change = appending.restore_items if restore else appending.retire_items
     changed = change(loaded, item_ids)
     bundles.save_loaded(out, changed)

@@ -13,6 +13,7 @@ from sidestep.bundle.folder import bundle_folder, load, save_loaded
 from sidestep.catalog.catalog import Catalog
 from sidestep.cli.console import print_json, say
 from sidestep.cli.embed import encoding_bar
+from sidestep.cli.next_step import recommendation_by
 from sidestep.cli.options import AsJson
 from sidestep.cli.text_embedding import new_vectors
 from sidestep.data.importers.table import read_items
@@ -111,8 +112,8 @@ def append(
         say(f"Note: nothing is known of {num_empty:,} new items; they get the codes of no text.")
     say(
         f"Wrote {out}: {len(table):,} new items beside {loaded.catalog.num_items:,}, of which "
-        f"{num_moved:,} got another last code than their nearest. Next: sidestep recommend {out} "
-        f"--history {table.item_ids[0]}"
+        f"{num_moved:,} got another last code than their nearest.",
+        then=recommendation_by(out, grown.catalog),
     )
 
 

@@ -9,7 +9,8 @@ from sidestep.bundle.attaching import attach_ranker
 from sidestep.bundle.folder import load, save_loaded
 from sidestep.bundle.loaded import LoadedRecommender
 from sidestep.cli.config import LARGEST
-from sidestep.cli.console import print_json, say, warn
+from sidestep.cli.console import command, print_json, say, warn
+from sidestep.cli.next_step import recommendation_by
 from sidestep.cli.options import AsJson
 from sidestep.cli.runs import RunFolder
 from sidestep.cli.search_options import GUIDANCE
@@ -80,9 +81,10 @@ def attach(
         use = made.ranker_use.model_dump(mode="json", include={"weight", "guidance"})
         print_json({"path": str(out), "kind": made.kind, "ranker": str(ranker), **use})
         return
-    searched = " --search item-beam" if made.is_searched else ""
-    follow = f"evaluate {out}{searched}" if source.is_run() else f"recommend {out} --history ID,ID"
-    say(f"Wrote {out}: {run} with {ranker} beside it. Next: sidestep {follow}")
+    searched = ("--search", "item-beam") if made.is_searched else ()
+    is_run = source.is_run()
+    then = command("evaluate", out, *searched) if is_run else recommendation_by(out, made.catalog)
+    say(f"Wrote {out}: {run} with {ranker} beside it.", then=then)
 
 
 def _warn(loaded: LoadedRecommender, ranker: LoadedRecommender) -> None:

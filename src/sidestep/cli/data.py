@@ -12,6 +12,7 @@ from sidestep.cli.console import OUT, print_json, say, table
 from sidestep.cli.dry_run import DryRun
 from sidestep.cli.inputs import load_dataset, popularity_of, split_of, warn_of_leak
 from sidestep.cli.judged_rows import warn_of_no_rows
+from sidestep.cli.next_step import embedding_of
 from sidestep.cli.options import AsJson
 from sidestep.data.clock import moment, timestamp_of, unit_of
 from sidestep.data.dataset import Dataset
@@ -78,7 +79,7 @@ def stats(
     if out is not None:
         say(f"Wrote {out / FIGURE} and {out / STATS}.")
     elif not json:
-        say(f"Next: sidestep embed {dataset} --out vectors.npy; --out FOLDER draws it.")
+        say("With --out FOLDER, the same command draws it.", then=embedding_of(loaded, dataset))
 
 
 @app.command("split")
@@ -157,8 +158,9 @@ def split(
         say("Nothing was written.")
         return
     say(
-        f"Wrote the split into {dataset}. Next: sidestep embed {dataset} --out vectors.npy; "
-        "catalogs and runs made from another split have to be made again."
+        f"Wrote the split into {dataset}. Vectors of what users do, catalogs of such vectors, and "
+        "runs have to be made again.",
+        then=embedding_of(loaded, dataset),
     )
 
 

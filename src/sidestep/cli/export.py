@@ -13,8 +13,9 @@ from sidestep.bundle.hugging_face import (
     read_token_map,
 )
 from sidestep.bundle.networks import kind_of
-from sidestep.cli.console import print_json, say, warn
+from sidestep.cli.console import command, print_json, say, warn
 from sidestep.cli.inputs import load_catalog
+from sidestep.cli.next_step import recommendation_by
 from sidestep.cli.options import AsJson
 
 
@@ -51,7 +52,7 @@ def export(
         return
     say(
         f"Wrote {out}, a Hugging Face language model over {loaded.catalog.num_items:,} items. "
-        f"Back to a bundle: sidestep adopt {out} --out BUNDLE"
+        f"Back to a bundle: {command('adopt', out, '--out', out.with_name(f'{out.name}-bundle'))}"
     )
 
 
@@ -105,4 +106,4 @@ def adopt(
     if json:
         print_json({"path": str(out), "kind": kind, "items": known.num_items})
         return
-    say(f"Wrote {out}, a {kind}. Next: sidestep recommend {out} --history ID,ID")
+    say(f"Wrote {out}, a {kind}.", then=recommendation_by(out, known))

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Int
 
 from sidestep.catalog.catalog import Catalog
-from sidestep.cli.console import warn
+from sidestep.cli.console import command, warn
 from sidestep.cli.judged_rows import check_judged
 from sidestep.data.dataset import Dataset
 from sidestep.data.frames import content_sha256
@@ -71,8 +71,8 @@ def warn_of_leak(split: Split, dataset: Path) -> None:
         warn(
             f"{split.strategy} leaks time: for {leak.rows:.1%} of the test rows there is "
             f"training data from after the target, on average {leak.interactions:.1%} of it, so "
-            "results may not hold in use. To learn from the past alone: sidestep data split "
-            f"{dataset} --strategy global-time"
+            "results may not hold in use. To learn from the past alone: "
+            + command("data", "split", dataset, "--strategy", "global-time")
         )
 
 

@@ -13,8 +13,9 @@ from rich.tree import Tree
 from sidestep.catalog.catalog import Catalog
 from sidestep.cli.console import ERR, OUT, print_json, say, table
 from sidestep.cli.inputs import load_catalog, load_dataset, refuse_other_items, split_of
+from sidestep.cli.next_step import training_on
 from sidestep.cli.options import AsJson
-from sidestep.cli.provenance import load_item_vectors, refuse_other_training_of
+from sidestep.cli.provenance import load_item_vectors, refuse_other_training_of, resolution_of
 from sidestep.data.splits import TrainingPart
 from sidestep.evaluation.id_examples import Step, id_examples
 from sidestep.evaluation.id_quality import NUM_NEIGHBOURS, id_quality
@@ -114,9 +115,12 @@ def inspect(
         )
         return
     _print(loaded.name, inspected)
-    if out is not None:
-        say(f"Wrote {out}.")
-    say(_next_step(catalog, dataset, vectors, out))
+    if vectors is None:
+        say("With --vectors FILE the same command says what only vectors can tell.")
+    say(
+        "With --out FILE.html it draws curves." if out is None else f"Wrote {out}.",
+        then=training_on(dataset, catalog),
+    )
 
 
 def _named(paths: list[Path]) -> list[tuple[str, Path]]:
@@ -158,6 +162,7 @@ def _inspected(
             reconstructions=_reconstructions(path, catalog, vectors),
             window=window,
             num_neighbours=num_neighbours,
+            resolution=resolution_of(catalog),
         ),
         examples=id_examples(
             semantic_ids,
@@ -250,12 +255,3 @@ def _tree(way: Sequence[Step]) -> Tree:
 def _print_line(words: str, style: str = "") -> None:
     """One line, cut where the terminal ends."""
     OUT.print(Text(words.replace("\n", " "), style), no_wrap=True, overflow="ellipsis")
-
-
-def _next_step(catalog: Path, dataset: Path, vectors: Path | None, out: Path | None) -> str:
-    again = f"sidestep inspect {catalog} --dataset {dataset}"
-    if vectors is None:
-        return f"Next: {again} --vectors VECTORS, for what only vectors can tell."
-    if out is None:
-        return f"Next: {again} --vectors {vectors} --out ids.html, for the curves."
-    return f"Next: sidestep train --config CONFIG --dataset {dataset} --catalog {catalog} --out RUN"

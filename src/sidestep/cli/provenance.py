@@ -29,7 +29,8 @@ from sidestep.embedding.vectors import (
     load_vectors,
     vectors_info,
 )
-from sidestep.tokenizer.kept import read_record
+from sidestep.evaluation.id_collisions import Resolution
+from sidestep.tokenizer.kept import TokenizerRecord, read_record
 
 TRAINING_PART = "training_part"
 """The key of the fingerprint within what vectors were made of."""
@@ -167,8 +168,21 @@ def counted_catalog(catalog: Catalog, dataset: Dataset, split: Split) -> Catalog
 
 def catalog_made_of(catalog: Catalog) -> Mapping[str, Any]:
     """What the vectors of a catalog were made of; empty where it does not say."""
+    record = _record_of(catalog)
+    return {} if record is None else record.made_of
+
+
+def resolution_of(catalog: Catalog) -> Resolution | None:
+    """How the collisions of a catalog were resolved; None where it does not say."""
+    record = _record_of(catalog)
+    if record is None or record.moved is None:
+        return None
+    return Resolution(policy=record.collisions, items=record.moved)
+
+
+def _record_of(catalog: Catalog) -> TokenizerRecord | None:
     records = (read_record(file.parent) for file in catalog.companions)
-    return next((record.made_of for record in records if record is not None), {})
+    return next((record for record in records if record is not None), None)
 
 
 def training_fingerprint(dataset: Dataset) -> str:

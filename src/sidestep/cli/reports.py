@@ -15,6 +15,7 @@ from sidestep.cli.evaluations import evaluated_rows
 from sidestep.cli.inputs import fingerprint, split_of
 from sidestep.cli.kept_evaluations import kept_beside
 from sidestep.cli.plain_yaml import read_yaml
+from sidestep.cli.provenance import resolution_of
 from sidestep.cli.runs import RunFolder
 from sidestep.data.dataset import Dataset
 from sidestep.data.splits import Split
@@ -182,7 +183,10 @@ def _ids(evaluations: Sequence[tuple[Path, PerUser]], data: Split | None) -> Sec
     sections = id_tables(
         {
             name: id_quality(
-                catalog.semantic_ids.numpy(), catalog.codebook_sizes, training=training
+                catalog.semantic_ids.numpy(),
+                catalog.codebook_sizes,
+                training=training,
+                resolution=resolution_of(catalog),
             )
             for name, catalog in catalogs.items()
         }

@@ -9,6 +9,7 @@ from sidestep.bundle.appending import restore_items, retire_items
 from sidestep.bundle.folder import load, save_loaded
 from sidestep.cli.console import print_json, say
 from sidestep.cli.inputs import read_ids
+from sidestep.cli.next_step import recommendation_by
 from sidestep.cli.options import AsJson, split_names
 
 
@@ -52,6 +53,6 @@ def retire(
         print_json({"path": str(out), "items": catalog.num_items, "retired": catalog.num_retired})
         return
     say(
-        f"Wrote {out}: {catalog.num_retired:,} of {catalog.num_items:,} items are retired. Next: "
-        f"sidestep recommend {out} --history ID,ID"
+        f"Wrote {out}: {catalog.num_retired:,} of {catalog.num_items:,} items are retired.",
+        then=recommendation_by(out, catalog),
     )

@@ -19,6 +19,7 @@ from sidestep.cli.config import checked, with_settings
 from sidestep.cli.console import ERR, print_json, say
 from sidestep.cli.dry_run import DryRun, tell_plan
 from sidestep.cli.inputs import load_dataset, make_catalog, split_of
+from sidestep.cli.next_step import training_on
 from sidestep.cli.options import AsJson
 from sidestep.cli.plain_yaml import read_yaml
 from sidestep.cli.provenance import load_item_vectors
@@ -112,6 +113,7 @@ def learned_catalog(
         config=config,
         seed=seed,
         collisions=collisions,
+        moved=resolved.num_moved,
         made_of=made_of or {},
     )
     return Learned(catalog=catalog, kept=kept, quality=quality)
@@ -248,9 +250,8 @@ def tokenize(
     say(
         f"Wrote {out}: {catalog.num_items:,} items, {distinct:,} distinct semantic IDs "
         f"({before:,} before collisions were resolved) of {catalog.num_levels} codes from "
-        f"{catalog.codebook_sizes}. Next: sidestep train "
-        f"--config configs/scientific-transformer.yaml --dataset {dataset} --catalog {out} "
-        "--out RUN",
+        f"{catalog.codebook_sizes}.",
+        then=training_on(dataset, out),
     )
 
 

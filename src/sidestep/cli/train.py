@@ -11,6 +11,8 @@ from accelerate import PartialState
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as ProgressBar
 
+from sidestep.bundle.folder import CATALOG
+from sidestep.catalog.catalog import Catalog
 from sidestep.cli.backbones import catalog_of_backbone
 from sidestep.cli.config import AlignRun, AnyRun, BackboneRun, PopularityRun, read_config
 from sidestep.cli.console import ERR, print_json, say, warn
@@ -18,6 +20,7 @@ from sidestep.cli.dry_run import DryRun, tell_plan
 from sidestep.cli.entry import INTERRUPTED
 from sidestep.cli.inputs import load_catalog, load_dataset, split_of, warn_of_leak
 from sidestep.cli.judged_rows import no_rows
+from sidestep.cli.next_step import evaluation_of
 from sidestep.cli.options import AsJson
 from sidestep.cli.run_training import plan_run, train_run
 from sidestep.cli.runs import RunFolder, RunInfo
@@ -29,9 +32,12 @@ _DRIFT = ("HR@1", "HR@50")
 
 
 def train(
-    config: Annotated[Path, typer.Option("--config", help="The YAML file.")],
     dataset: Annotated[Path, typer.Option(help="The dataset folder.")],
     out: Annotated[Path, typer.Option("--out", help="The run's folder.")],
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", help="The YAML file; without it, --set kind=KIND says the kind."),
+    ] = None,
     catalog: Annotated[
         Path | None,
         typer.Option(
@@ -139,7 +145,8 @@ def train_by(
         )
     if isinstance(run, AlignRun):
         say(f"Wrote {folder.alignment_page}: rollouts, policy and validations while it trained.")
-    say(f"Wrote {folder.bundle}. Next: sidestep evaluate {out}")
+    trained = Catalog.load(folder.bundle / CATALOG)
+    say(f"Wrote {folder.bundle}.", then=evaluation_of(out, split, trained))
 
 
 @contextmanager

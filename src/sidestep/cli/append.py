@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -17,7 +16,8 @@ from sidestep.cli.console import print_json, say
 from sidestep.cli.embed import encoding_bar
 from sidestep.cli.inputs import load_bundle
 from sidestep.cli.lazy import when_used
-from sidestep.cli.options import AsJson, quoted_name
+from sidestep.cli.next_step import recommendation_by
+from sidestep.cli.options import AsJson
 from sidestep.cli.outputs import Overwrite
 from sidestep.cli.text_embedding import new_vectors
 from sidestep.data.importers.table import read_items
@@ -126,8 +126,8 @@ def append(
         say(f"Note: nothing is known of {num_empty:,} new items; they get the codes of no text.")
     say(
         f"Wrote {out}: {len(table):,} new items beside {loaded.catalog.num_items:,}, of which "
-        f"{num_moved:,} got another last code than their nearest. Next: sidestep recommend {out} "
-        f"--history {shlex.quote(quoted_name(table.item_ids[0]))}"
+        f"{num_moved:,} got another last code than their nearest.",
+        then=recommendation_by(out, grown.catalog),
     )
 
 

@@ -8,9 +8,10 @@ from typing import Annotated
 import typer
 
 from sidestep.cli.config import LARGEST
-from sidestep.cli.console import print_json, say, warn
+from sidestep.cli.console import command, print_json, say, warn
 from sidestep.cli.inputs import load_bundle
 from sidestep.cli.lazy import when_used
+from sidestep.cli.next_step import recommendation_by
 from sidestep.cli.options import AsJson
 from sidestep.cli.outputs import check_out
 from sidestep.cli.runs import RunFolder
@@ -88,9 +89,10 @@ def attach(
         use = made.ranker_use.model_dump(mode="json", include={"weight", "guidance"})
         print_json({"path": str(out), "kind": made.kind, "ranker": str(ranker), **use})
         return
-    searched = " --search item-beam" if made.is_searched else ""
-    follow = f"evaluate {out}{searched}" if source.is_run() else f"recommend {out} --history ID,ID"
-    say(f"Wrote {out}: {run} with {ranker} beside it. Next: sidestep {follow}")
+    searched = ("--search", "item-beam") if made.is_searched else ()
+    is_run = source.is_run()
+    then = command("evaluate", out, *searched) if is_run else recommendation_by(out, made.catalog)
+    say(f"Wrote {out}: {run} with {ranker} beside it.", then=then)
 
 
 def _warn(loaded: recommenders.LoadedRecommender, ranker: recommenders.LoadedRecommender) -> None:

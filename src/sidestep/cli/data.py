@@ -13,6 +13,7 @@ from sidestep.cli.dry_run import DryRun
 from sidestep.cli.inputs import load_dataset, popularity_of, split_of, warn_of_leak
 from sidestep.cli.judged_rows import warn_of_no_rows
 from sidestep.cli.lazy import when_used
+from sidestep.cli.next_step import embedding_of
 from sidestep.cli.options import AsJson
 from sidestep.cli.outputs import Overwrite, check_out
 from sidestep.data.clock import moment, timestamp_of, unit_of
@@ -81,7 +82,7 @@ def stats(
     if out is not None:
         say(f"Wrote {out / FIGURE} and {out / STATS}.")
     elif not json:
-        say(f"Next: sidestep embed {dataset} --out vectors.npy; --out FOLDER draws it.")
+        say("With --out FOLDER, the same command draws it.", then=embedding_of(loaded, dataset))
 
 
 @app.command("split")
@@ -160,8 +161,9 @@ def split(
         say("Nothing was written.")
         return
     say(
-        f"Wrote the split into {dataset}. Next: sidestep embed {dataset} --out vectors.npy; "
-        "catalogs and runs made from another split have to be made again."
+        f"Wrote the split into {dataset}. Vectors of what users do, catalogs of such vectors, and "
+        "runs have to be made again.",
+        then=embedding_of(loaded, dataset),
     )
 
 

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from rich.progress import Progress
 
-from sidestep.cli.console import ERR, print_json, say
+from sidestep.cli.console import ERR, command, print_json, say
 from sidestep.cli.dry_run import DryRun, tell_plan
 from sidestep.cli.inputs import load_dataset
 from sidestep.cli.options import WITH_COMMAS, AsJson, split_names
@@ -157,8 +157,8 @@ def embed(
         return
     say(
         f"Wrote {out} and {info_file(out).name}: {num_items:,} items, {width} dimensions, "
-        f"{made.num_empty:,} items of which nothing is known. Next: sidestep tokenize {dataset} "
-        f"--vectors {out} --out CATALOG"
+        f"{made.num_empty:,} items of which nothing is known.",
+        then=command("tokenize", dataset, "--vectors", out, "--out", out.parent / "catalog"),
     )
 
 

@@ -6,9 +6,10 @@ from typing import Annotated
 import typer
 
 from sidestep.bundle.manifest import bundle_folder
-from sidestep.cli.console import print_json, say, warn
+from sidestep.cli.console import command, print_json, say, warn
 from sidestep.cli.inputs import load_bundle, load_catalog
 from sidestep.cli.lazy import when_used
+from sidestep.cli.next_step import recommendation_by
 from sidestep.cli.options import AsJson
 from sidestep.cli.outputs import Overwrite, check_out
 
@@ -53,7 +54,7 @@ def export(
         return
     say(
         f"Wrote {out}, a Hugging Face language model over {loaded.catalog.num_items:,} items. "
-        f"Back to a bundle: sidestep adopt {out} --out BUNDLE"
+        f"Back to a bundle: {command('adopt', out, '--out', out.with_name(f'{out.name}-bundle'))}"
     )
 
 
@@ -110,4 +111,4 @@ def adopt(
     if json:
         print_json({"path": str(out), "kind": kind, "items": known.num_items})
         return
-    say(f"Wrote {out}, a {kind}. Next: sidestep recommend {out} --history ID,ID")
+    say(f"Wrote {out}, a {kind}.", then=recommendation_by(out, known))

@@ -14,6 +14,7 @@ from rich.progress import Progress as ProgressBar
 from sidestep.cli.console import ERR, OUT, print_json, say, table
 from sidestep.cli.dry_run import DryRun, tell_plan
 from sidestep.cli.judged_rows import check_judged, warn_of_no_rows
+from sidestep.cli.next_step import embedding_of
 from sidestep.cli.options import WITH_COMMAS, AsJson, plain_name, split_names
 from sidestep.cli.outputs import Overwrite, check_out
 from sidestep.data.dataset import Dataset
@@ -427,4 +428,4 @@ def _write(done: Imported, out: Path, name: str | None, *, dry_run: bool, json: 
         say(f"Left out because they {why}: {number:,} interactions.")
     for remark in done.remarks:
         say(remark)
-    say(f"Wrote {out}. Next: sidestep embed {out} --out vectors.npy")
+    say(f"Wrote {out}.", then=embedding_of(dataset, out))

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Int
 
 from sidestep.bundle.manifest import MANIFEST, bundle_folder, read_manifest
-from sidestep.cli.console import warn
+from sidestep.cli.console import command, warn
 from sidestep.cli.judged_rows import check_judged
 from sidestep.cli.lazy import when_used
 from sidestep.cli.options import split_names, unquoted_name
@@ -88,8 +88,8 @@ def warn_of_leak(split: Split, dataset: Path) -> None:
         warn(
             f"{split.strategy} leaks time: for {leak.rows:.1%} of the test rows there is "
             f"training data from after the target, on average {leak.interactions:.1%} of it, so "
-            "results may not hold in use. To learn from the past alone: sidestep data split "
-            f"{dataset} --strategy global-time"
+            "results may not hold in use. To learn from the past alone: "
+            + command("data", "split", dataset, "--strategy", "global-time")
         )
 
 

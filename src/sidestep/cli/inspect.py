@@ -15,8 +15,9 @@ from rich.tree import Tree
 from sidestep.cli.console import ERR, OUT, print_json, say, table
 from sidestep.cli.inputs import load_catalog, load_dataset, refuse_other_items, split_of
 from sidestep.cli.lazy import when_used
+from sidestep.cli.next_step import training_on
 from sidestep.cli.options import AsJson
-from sidestep.cli.provenance import load_item_vectors, refuse_other_training_of
+from sidestep.cli.provenance import load_item_vectors, refuse_other_training_of, resolution_of
 from sidestep.cli.reports import refuse_report_at
 from sidestep.data.splits import TrainingPart
 
@@ -122,9 +123,12 @@ def inspect(
         )
         return
     _print(loaded.name, inspected)
-    if out is not None:
-        say(f"Wrote {out}.")
-    say(_next_step(catalog, dataset, vectors, out))
+    if vectors is None:
+        say("With --vectors FILE the same command says what only vectors can tell.")
+    say(
+        "With --out FILE.html it draws curves." if out is None else f"Wrote {out}.",
+        then=training_on(dataset, catalog),
+    )
 
 
 def _named(paths: list[Path]) -> list[tuple[str, Path]]:
@@ -166,6 +170,7 @@ def _inspected(
             reconstructions=_reconstructions(path, catalog, vectors),
             window=window,
             num_neighbours=num_neighbours,
+            resolution=resolution_of(catalog),
         ),
         examples=examples.id_examples(
             semantic_ids,
@@ -258,12 +263,3 @@ def _tree(way: Sequence[examples.Step]) -> Tree:
 def _print_line(words: str, style: str = "") -> None:
     """One line, cut where the terminal ends."""
     OUT.print(Text(words.replace("\n", " "), style), no_wrap=True, overflow="ellipsis")
-
-
-def _next_step(catalog: Path, dataset: Path, vectors: Path | None, out: Path | None) -> str:
-    again = f"sidestep inspect {catalog} --dataset {dataset}"
-    if vectors is None:
-        return f"Next: {again} --vectors VECTORS, for what only vectors can tell."
-    if out is None:
-        return f"Next: {again} --vectors {vectors} --out ids.html, for the curves."
-    return f"Next: sidestep train --config CONFIG --dataset {dataset} --catalog {catalog} --out RUN"

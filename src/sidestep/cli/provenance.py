@@ -34,6 +34,7 @@ from sidestep.embedding.vectors import (
 with when_used():
     from sidestep.bundle import loaded as bundles
     from sidestep.catalog import catalog as catalogs
+    from sidestep.evaluation import id_collisions
     from sidestep.tokenizer import kept as kept_tokenizers
 
 TRAINING_PART = "training_part"
@@ -176,8 +177,21 @@ def counted_catalog(catalog: catalogs.Catalog, dataset: Dataset, split: Split) -
 
 def catalog_made_of(catalog: catalogs.Catalog) -> Mapping[str, Any]:
     """What the vectors of a catalog were made of; empty where it does not say."""
+    record = _record_of(catalog)
+    return {} if record is None else record.made_of
+
+
+def resolution_of(catalog: catalogs.Catalog) -> id_collisions.Resolution | None:
+    """How the collisions of a catalog were resolved; None where it does not say."""
+    record = _record_of(catalog)
+    if record is None or record.moved is None:
+        return None
+    return id_collisions.Resolution(policy=record.collisions, items=record.moved)
+
+
+def _record_of(catalog: catalogs.Catalog) -> kept_tokenizers.TokenizerRecord | None:
     records = (kept_tokenizers.read_record(file.parent) for file in catalog.companions)
-    return next((record.made_of for record in records if record is not None), {})
+    return next((record for record in records if record is not None), None)
 
 
 def training_fingerprint(dataset: Dataset) -> str:

@@ -16,6 +16,7 @@ from sidestep.cli.inputs import fingerprint, split_of
 from sidestep.cli.kept_evaluations import kept_beside
 from sidestep.cli.lazy import when_used
 from sidestep.cli.plain_yaml import read_yaml
+from sidestep.cli.provenance import resolution_of
 from sidestep.cli.runs import RunFolder
 from sidestep.data.dataset import Dataset
 from sidestep.data.splits import Split
@@ -186,7 +187,10 @@ def _ids(evaluations: Sequence[tuple[Path, results.PerUser]], data: Split | None
     sections = id_tables.id_tables(
         {
             name: measuring.id_quality(
-                catalog.semantic_ids.numpy(), catalog.codebook_sizes, training=training
+                catalog.semantic_ids.numpy(),
+                catalog.codebook_sizes,
+                training=training,
+                resolution=resolution_of(catalog),
             )
             for name, catalog in coded.items()
         }

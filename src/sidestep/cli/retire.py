@@ -9,6 +9,7 @@ from sidestep.cli.bundle_outputs import check_bundle_out
 from sidestep.cli.console import print_json, say
 from sidestep.cli.inputs import load_bundle, named_items, read_ids
 from sidestep.cli.lazy import when_used
+from sidestep.cli.next_step import recommendation_by
 from sidestep.cli.options import WITH_COMMAS, AsJson
 from sidestep.cli.outputs import Overwrite
 
@@ -62,6 +63,6 @@ def retire(
         print_json({"path": str(out), "items": catalog.num_items, "retired": catalog.num_retired})
         return
     say(
-        f"Wrote {out}: {catalog.num_retired:,} of {catalog.num_items:,} items are retired. Next: "
-        f"sidestep recommend {out} --history ID,ID"
+        f"Wrote {out}: {catalog.num_retired:,} of {catalog.num_items:,} items are retired.",
+        then=recommendation_by(out, catalog),
     )

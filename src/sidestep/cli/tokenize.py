@@ -22,6 +22,7 @@ from sidestep.cli.dry_run import DryRun, tell_plan
 from sidestep.cli.entry import leaving_at_once
 from sidestep.cli.inputs import load_dataset, make_catalog, split_of
 from sidestep.cli.lazy import when_used
+from sidestep.cli.next_step import training_on
 from sidestep.cli.options import AsJson
 from sidestep.cli.outputs import Overwrite, check_out
 from sidestep.cli.plain_yaml import read_yaml
@@ -114,6 +115,7 @@ def learned_catalog(
         config=config,
         seed=seed,
         collisions=collisions,
+        moved=resolved.num_moved,
         made_of=made_of or {},
     )
     return Learned(catalog=catalog, kept=kept, quality=quality)
@@ -253,9 +255,8 @@ def tokenize(
     say(
         f"Wrote {out}: {catalog.num_items:,} items, {distinct:,} distinct semantic IDs "
         f"({before:,} before collisions were resolved) of {catalog.num_levels} codes from "
-        f"{catalog.codebook_sizes}. Next: sidestep train "
-        f"--config configs/scientific-transformer.yaml --dataset {dataset} --catalog {out} "
-        "--out RUN",
+        f"{catalog.codebook_sizes}.",
+        then=training_on(dataset, out),
     )
 
 

@@ -17,12 +17,15 @@ from sidestep.cli.entry import INTERRUPTED
 from sidestep.cli.inputs import load_catalog, load_dataset, split_of, warn_of_leak
 from sidestep.cli.judged_rows import no_rows
 from sidestep.cli.lazy import when_used
+from sidestep.cli.next_step import evaluation_of
 from sidestep.cli.options import AsJson
 from sidestep.cli.runs import RunFolder, RunInfo
 from sidestep.training.config import VALIDATION_METRIC
 from sidestep.training.progress import Progress
 
 with when_used():
+    from sidestep.bundle import folder as bundles
+    from sidestep.catalog import catalog as catalogs
     from sidestep.cli import backbones, run_training
     from sidestep.training import placement
 
@@ -31,9 +34,12 @@ _DRIFT = ("HR@1", "HR@50")
 
 
 def train(
-    config: Annotated[Path, typer.Option("--config", help="The YAML file.")],
     dataset: Annotated[Path, typer.Option(help="The dataset folder.")],
     out: Annotated[Path, typer.Option("--out", help="The run's folder.")],
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", help="The YAML file; without it, --set kind=KIND says the kind."),
+    ] = None,
     catalog: Annotated[
         Path | None,
         typer.Option(
@@ -141,7 +147,8 @@ def train_by(
         )
     if isinstance(run, AlignRun):
         say(f"Wrote {folder.alignment_page}: rollouts, policy and validations while it trained.")
-    say(f"Wrote {folder.bundle}. Next: sidestep evaluate {out}")
+    trained = catalogs.Catalog.load(folder.bundle / bundles.CATALOG)
+    say(f"Wrote {folder.bundle}.", then=evaluation_of(out, split, trained))
 
 
 @contextmanager

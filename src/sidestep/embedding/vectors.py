@@ -7,6 +7,7 @@ they were made of: anybody can read the first, and no catalog is made of another
 import hashlib
 import json
 import math
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -205,7 +206,8 @@ def vectors_info(path: Path) -> VectorsInfo:
     if not beside.is_file():
         raise FileNotFoundError(
             f"{path}: {beside.name} is missing beside it, which says of which items these vectors "
-            f"are; embed again, or take them in with 'sidestep embed DATASET --given {path}'."
+            "are; embed again, or take them in with 'sidestep embed DATASET --given "
+            f"{shlex.quote(str(path))}'."
         )
     try:
         return VectorsInfo.model_validate(read_json(beside))

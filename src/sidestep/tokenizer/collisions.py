@@ -16,10 +16,12 @@ class Resolved:
 
     semantic_ids: one row per item.
     codebook_sizes: codes per level, of which `extra` has one level more than the tokenizer.
+    num_moved: items with another last code than the tokenizer gave them, or a number above 0.
     """
 
     semantic_ids: Int[np.ndarray, "items levels"]
     codebook_sizes: tuple[int, ...]
+    num_moved: int
 
 
 def resolve_collisions(
@@ -34,14 +36,16 @@ def resolve_collisions(
     if policy == "extra":
         numbered = with_numbers(semantic_ids)
         sizes = (*sizes, int(numbered[:, -1].max(initial=0)) + 1)
-        return Resolved(semantic_ids=numbered, codebook_sizes=sizes)
+        num_moved = int((numbered[:, -1] > 0).sum())
+        return Resolved(semantic_ids=numbered, codebook_sizes=sizes, num_moved=num_moved)
     if policy == "reassign":
         semantic_ids = reassign_last_codes(
             semantic_ids,
             fit.tokenizer.last_residuals(vectors, semantic_ids),
             fit.tokenizer.last_codewords,
         )
-    return Resolved(semantic_ids=semantic_ids, codebook_sizes=sizes)
+    num_moved = int((semantic_ids != fit.semantic_ids).any(axis=1).sum())
+    return Resolved(semantic_ids=semantic_ids, codebook_sizes=sizes, num_moved=num_moved)
 
 
 def has_room(fit: Fit) -> bool:

@@ -59,6 +59,10 @@ class TokenizerRecord(BaseModel):
     """Of the fitted tokenizer, see `methods.kind_of`."""
 
     collisions: CollisionPolicy
+    moved: int | None = None
+    """Items that `collisions` gave another last code than the tokenizer did, or a number above 0;
+    None where that was not counted."""
+
     vectors: VectorsFingerprint
     made_of: dict[str, Any]
     """What the vectors were made of, as far as it was known."""
@@ -84,6 +88,7 @@ class KeptTokenizer:
         config: BaseModel,
         seed: int,
         collisions: CollisionPolicy,
+        moved: int | None = None,
         made_of: Mapping[str, Any],
     ) -> "KeptTokenizer":
         """The tokenizer with the record of how it was fitted, which the arguments tell."""
@@ -93,6 +98,7 @@ class KeptTokenizer:
             seed=seed,
             kind=kind_of(tokenizer),
             collisions=collisions,
+            moved=moved,
             vectors=VectorsFingerprint.of(vectors),
             made_of=dict(made_of),
         )

@@ -31,7 +31,7 @@ def run(ranks: list[int], **changes) -> PerUser:
         "user_ids": tuple(map(str, range(NUM_USERS))),
         "targets": torch.arange(NUM_USERS),
         "rank_before": torch.tensor(ranks),
-        "bucket_size": torch.ones(NUM_USERS, dtype=torch.long),
+        "num_tied": torch.ones(NUM_USERS, dtype=torch.long),
         "items": torch.full((NUM_USERS, 10), NO_ITEM),
     }
     return PerUser(**{**fields, **changes})

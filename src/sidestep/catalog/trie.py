@@ -228,6 +228,16 @@ class Trie:
         start, stop = self._bucket_bounds(leaves.reshape(-1), available)
         return (stop - start).long().view(leaves.shape)
 
+    def is_available(
+        self, items: Int[Tensor, "users width"], available: Availability | None
+    ) -> Bool[Tensor, "users width"]:
+        """Which items are available; an available item may share its leaf with others that are not.
+
+        `NO_ITEM` is not.
+        """
+        in_bucket = self.items(self.leaf_of(items), available) == items[..., None]
+        return in_bucket.any(dim=-1) & (items != NO_ITEM)
+
     def leaf_of(self, items: Int[Tensor, "*shape"]) -> Int[Tensor, "*shape"]:
         """The leaf of each item; `NO_STATE` for `NO_ITEM`."""
         leaves = self.item_leaves[items.clamp(min=0)].long()

@@ -243,7 +243,7 @@ def _best_per_user(best: Evaluation, dataset: Dataset) -> PerUser:
         user_ids=best.user_ids,
         targets=best.targets,
         rank_before=best.rank_before,
-        bucket_size=best.bucket_size,
+        num_tied=best.num_tied,
         items=best.items,
     )
 

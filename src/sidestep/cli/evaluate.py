@@ -154,7 +154,7 @@ def evaluate(
 
 def _print(evaluation: evaluator.Evaluation, per_user: results.PerUser) -> None:
     values = evaluator.per_user_metrics(
-        evaluation.rank_before, evaluation.bucket_size, evaluation.items.shape[1]
+        evaluation.rank_before, evaluation.num_tied, evaluation.items.shape[1]
     )
     users = numbered(per_user.user_ids)
     rows = []

@@ -46,6 +46,7 @@ def save_evaluation(
             "split": per_user.split,
             "seed": per_user.seed,
             "setting": per_user.setting.model_dump(mode="json"),
+            "format_version": results.PER_USER_VERSION,
             "metrics": evaluation.metrics,
             "train_s": read_manifest(manifest).training.get("seconds", 0.0),
             "ms_per_user": evaluation.ms_per_user,
@@ -100,7 +101,7 @@ def kept_evaluation(folder: RunFolder, planned: Planned, *, batch_size: int) -> 
     """The per-user file of an evaluation that need not be made again; None where there is none.
 
     Of the same bundle and setting, and by the same machine and batch size, for times depend on
-    these; what was kept before costs were counted is made again.
+    these. What an older version of Sidestep measured otherwise is made again.
     """
     path = planned.folder(folder)
     kept = kept_beside(path / _PER_USER)
@@ -108,6 +109,7 @@ def kept_evaluation(folder: RunFolder, planned: Planned, *, batch_size: int) -> 
         return None
     expected = {
         "setting": planned.setting.model_dump(mode="json"),
+        "format_version": results.PER_USER_VERSION,
         "machine": machine(),
         "batch_size": batch_size,
         "bundle": file_sha256(folder.bundle / MANIFEST),

@@ -151,7 +151,7 @@ def labels_of(runs: Sequence[PerUser]) -> list[str]:
 
 def metrics_by_seed(seeds: Sequence[PerUser]) -> dict[str, Float[np.ndarray, "seeds rows"]]:
     """Every metric of one target by seed and row, of runs that differ in their seed alone."""
-    runs = [per_user_metrics(run.rank_before, run.bucket_size, run.k) for run in seeds]
+    runs = [per_user_metrics(run.rank_before, run.num_tied, run.k) for run in seeds]
     return {name: torch.stack([values[name] for values in runs]).numpy() for name in runs[0]}
 
 

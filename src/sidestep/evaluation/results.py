@@ -68,6 +68,10 @@ _METRIC = re.compile(
 )
 _PER_USER_KEY = b"sidestep"
 
+PER_USER_VERSION: Literal[2] = 2
+"""Higher wherever the same recommender would be measured otherwise, so that nothing is compared
+with what was measured before. Version 1 knew no ties but those of a bucket."""
+
 STRATEGY = r"^(given|global-time@-?\d+,-?\d+,[a-z]+)$"
 """What makes other rows than leave-one-out, with what tells such splits of one dataset apart."""
 
@@ -315,7 +319,7 @@ class PerUser:
     """What every user got in one run: what paired tests need.
 
     k: the length of the lists asked for.
-    user_ids, targets, rank_before, bucket_size, items: as in `Evaluation`.
+    user_ids, targets, rank_before, num_tied, items: as in `Evaluation`.
     """
 
     dataset: str
@@ -327,7 +331,7 @@ class PerUser:
     user_ids: tuple[str, ...]
     targets: Int[Tensor, " users"]
     rank_before: Int[Tensor, " users"]
-    bucket_size: Int[Tensor, " users"]
+    num_tied: Int[Tensor, " users"]
     items: Int[Tensor, "users k"]
 
     @classmethod
@@ -352,7 +356,7 @@ class PerUser:
             user_ids=evaluation.user_ids,
             targets=evaluation.targets,
             rank_before=evaluation.rank_before,
-            bucket_size=evaluation.bucket_size,
+            num_tied=evaluation.num_tied,
             items=evaluation.items,
         )
 
@@ -362,7 +366,7 @@ class _PerUserHeader(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    format_version: Literal[1] = 1
+    format_version: Literal[2] = PER_USER_VERSION
     dataset: str
     method: str
     split: SplitName
@@ -374,7 +378,7 @@ class _PerUserHeader(BaseModel):
 def write_per_user(path: Path, run: PerUser) -> None:
     """Writes a parquet file with one row per user, whole or not at all.
 
-    Columns: user_id, target, rank_before (null where not listed), bucket_size, items (the list,
+    Columns: user_id, target, rank_before (null where not listed), num_tied, items (the list,
     without padding). The run is described in the file's metadata.
     """
     header = _PerUserHeader(
@@ -393,7 +397,7 @@ def write_per_user(path: Path, run: PerUser) -> None:
             "user_id": pa.array(run.user_ids, pa.string()),
             "target": pa.array(run.targets.numpy(), pa.int64()),
             "rank_before": pa.array(rank_before, pa.int64(), mask=rank_before == NOT_LISTED),
-            "bucket_size": pa.array(run.bucket_size.numpy(), pa.int64()),
+            "num_tied": pa.array(run.num_tied.numpy(), pa.int64()),
             "items": pa.ListArray.from_arrays(
                 pa.array(offsets, pa.int32()), pa.array(run.items[is_entry].numpy(), pa.int64())
             ),
@@ -424,7 +428,7 @@ def read_per_user(path: Path) -> PerUser:
             user_ids=tuple(columns["user_id"].to_pylist()),
             targets=_integers(columns["target"]),
             rank_before=_integers(columns["rank_before"].fill_null(NOT_LISTED)),
-            bucket_size=_integers(columns["bucket_size"]),
+            num_tied=_integers(columns["num_tied"]),
             items=items,
         )
     except (pa.ArrowInvalid, ValidationError, KeyError, TypeError) as error:

@@ -25,6 +25,7 @@ def elements(text):
         # PostgreSQL
         ("{B01,B02}", ["B01", "B02"]),
         ('{"a,b","c\\"d","e\\\\f",NULL,"NULL",g h}', ["a,b", 'c"d', "e\\f", None, "NULL", "g h"]),
+        ("{It's,[x],(500)}", ["It's", "[x]", "(500)"]),
         ("{spotify:track:1,spotify:track:2}", ["spotify:track:1", "spotify:track:2"]),
         ("[0:1]={a,b}", ["a", "b"]),
         # Python

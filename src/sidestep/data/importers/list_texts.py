@@ -65,6 +65,8 @@ _NAMED = re.compile(
 )
 _PANDAS = re.compile(r"<\w+Array>\s*(.*?)\s*Length: \d+, dtype: \S+", re.DOTALL)
 _BOUNDS = re.compile(r"\[-?\d+:-?\d+\]=(?=\{)")
+_ARRAY_ELEMENT = r""""(?:[^"\\]|\\.)*"|[^{}",\\\s'][^{}",\\\s]*"""
+_ARRAY = re.compile(rf"\{{(?:(?:{_ARRAY_ELEMENT})(?:,(?:{_ARRAY_ELEMENT}))*)?\}}", re.DOTALL)
 _EMPTY_VECTOR = re.compile(r"(?:character|integer|numeric|double|logical|factor)\(0\)")
 _KEYWORDS = re.compile(r"(?:\s*,\s*\w+\s*=[^,]*)*\s*,?\s*")
 _SCALARS = re.compile(r"(?:np|numpy|pd|pandas)\.\w+|(?:str_|int_|u?int\d+|UUID|ObjectId|Timestamp)")
@@ -106,6 +108,8 @@ def read_bracketed(text: str) -> ListText:
     text = pandas[1] if pandas else _BOUNDS.sub("", text, count=1)
     if _EMPTY_VECTOR.fullmatch(text):
         return ListText(elements=[])
+    if _ARRAY.fullmatch(text):
+        return _read_array(text)
     opening = _opening(text)
     name = opening[2].lower() if opening else ""
     text = text[opening.end() :] if opening else text
@@ -114,7 +118,7 @@ def read_bracketed(text: str) -> ListText:
         raise ListError(f"no {_CLOSING[bracket]!r} ends it; it may be cut off")
     if opening and (inner := _argument(text[1:-1])) is not None:
         bracket, text = inner[:1], inner
-    body = _elements(text[1:-1], is_array=bracket == "{" and name not in _SETS, is_r=name == "c")
+    body = _elements(text[1:-1], is_r=name == "c")
     if bracket == "{":
         _refuse_pairs(body)
     return ListText(
@@ -236,14 +240,23 @@ class _Body:
     is_set: bool
 
 
-def _elements(body: str, *, is_array: bool, is_r: bool) -> _Body:
-    """The elements between brackets.
+def _read_array(text: str) -> ListText:
+    """An array as PostgreSQL writes it: quotes where they must be, and a backslash in them."""
+    elements = []
+    for part in re.findall(_ARRAY_ELEMENT, text[1:-1]):
+        if part.startswith('"'):
+            elements.append(Element(_bared(part), "text"))
+        else:
+            missing = part.lower() in MISSING
+            elements.append(Element(None, "word") if missing else Element(part, _kind(part)))
+    between = "," if len(elements) > 1 else ""
+    array = _Body(elements=elements, between=between, is_set=False)
+    _refuse_pairs(array)
+    return ListText(elements=elements, between=between, is_typed=False)
 
-    Args:
-        body: the text between them.
-        is_array: whether a backslash hides one character, as in PostgreSQL.
-        is_r: whether 7L is a whole number.
-    """
+
+def _elements(body: str, *, is_r: bool) -> _Body:
+    """The elements between brackets; `is_r` says whether 7L is a whole number."""
     tokens = [(token.lastgroup or "", token[0]) for token in _TOKEN.finditer(body)]
     separators = {text for group, text in tokens if group == "separator"}
     if len(separators) > 1:
@@ -264,7 +277,7 @@ def _elements(body: str, *, is_array: bool, is_r: bool) -> _Body:
         pieces = [piece for piece in pieces if piece]
     elif not pieces[-1]:
         pieces.pop()  # as in ('a',)
-    elements = [_element(piece, is_array=is_array, is_r=is_r) for piece in pieces]
+    elements = [_element(piece, is_r=is_r) for piece in pieces]
     has_single = any(text.startswith("'") for group, text in tokens if group == "quoted")
     is_spaced = any((one[1], other[1]) == (",", " ") for one, other in pairwise(tokens))
     return _Body(
@@ -300,7 +313,7 @@ def _stripped(piece: list[tuple[str, str]]) -> list[tuple[str, str]]:
     return piece[start:stop]
 
 
-def _element(piece: list[tuple[str, str]], *, is_array: bool, is_r: bool) -> Element:
+def _element(piece: list[tuple[str, str]], *, is_r: bool) -> Element:
     groups = {group for group, _ in piece}
     whole = "".join(text for _, text in piece)
     if "bracket" in groups:
@@ -308,7 +321,7 @@ def _element(piece: list[tuple[str, str]], *, is_array: bool, is_r: bool) -> Ele
     if not piece:
         raise ListError("an element is missing between two separators")
     if groups == {"quoted"} and len(piece) == 1:
-        return Element(_unescaped(whole, is_array=is_array), "text")
+        return Element(_unescaped(whole), "text")
     if groups <= {"bare", "blank"}:
         return _bare(whole, is_r=is_r)
     if piece[0][0] == "quoted" and piece[1:2] and piece[-1][0] != "quoted":
@@ -339,14 +352,12 @@ def _is_padded(bare: str) -> bool:
     return bare.isdecimal() and bare.isascii()
 
 
-def _unescaped(quoted: str, *, is_array: bool) -> str:
+def _unescaped(quoted: str) -> str:
     """A quoted text without its quotes and what hides characters in it."""
     if quoted[0] in "bu":
         quoted = quoted[1:]
     if "\\" not in quoted:
         return quoted[1:-1]
-    if is_array and quoted[0] == '"':
-        return re.sub(r"\\(.)", r"\1", quoted[1:-1], flags=re.DOTALL)
     try:
         if quoted[0] == '"':
             return str(json.loads(quoted))
@@ -357,7 +368,12 @@ def _unescaped(quoted: str, *, is_array: bool) -> str:
             warnings.simplefilter("ignore")  # of odd backslashes
             return str(ast.literal_eval(quoted))
     except (ValueError, SyntaxError, MemoryError, RecursionError):
-        return re.sub(r"\\(.)", r"\1", quoted[1:-1], flags=re.DOTALL)
+        return _bared(quoted)
+
+
+def _bared(quoted: str) -> str:
+    """A quoted text in which a backslash hides one character, whichever it is."""
+    return re.sub(r"\\(.)", r"\1", quoted[1:-1], flags=re.DOTALL)
 
 
 def _refuse_pairs(body: _Body) -> None:

@@ -189,9 +189,9 @@ def tokenize(
     """
     if (vectors is None) == (published is None):
         raise ValueError("give either --vectors FILE or --published FILE.")
-    catalogs.Catalog.check_place(out)
     loaded = load_dataset(dataset)
     sizes = None if codebook_sizes is None else parse_sizes(codebook_sizes)
+    catalogs.Catalog.check_place(out)
     if published is not None:
         _refuse_settings(method, config, settings)
         ids = read_published(published, loaded.items.item_ids, codebook_sizes=sizes)

@@ -15,6 +15,7 @@ from sidestep.cli.environment import command_line, git_commit, machine
 from sidestep.cli.lazy import when_used
 from sidestep.cli.options import AsJson, num_users
 from sidestep.cli.reports import refuse_report_at
+from sidestep.cli.runs import RunFolder
 from sidestep.cli.search_options import NUM_BEAMS, LikelihoodWeight, read_weights
 from sidestep.data.splits import SplitName
 from sidestep.evaluation.words import rows_in_words, value_in_words
@@ -105,8 +106,12 @@ def diagnose(
         refuse_report_at(report)
     elif user is not None:
         raise ValueError(f"--user {user}: only a page shows search trees; add --report or omit it.")
+    num_prefixes, asked_users = _number_or_all(prefixes), num_users(users)
+    weight = None if likelihood_weight is None else read_weights(likelihood_weight)
+    for path in runs:
+        RunFolder(path).info()
     settings = prefix_judge.PrefixSettings(
-        num_prefixes=_number_or_all(prefixes),
+        num_prefixes=num_prefixes,
         num_beams=beams,
         candidates=candidates or _CANDIDATES_PER_BEAM * beams,
         pool_size=set_size,
@@ -114,9 +119,9 @@ def diagnose(
     )
     look = diagnosed_run.Look(
         split=split,
-        num_users=num_users(users),
+        num_users=asked_users,
         settings=settings,
-        weight=None if likelihood_weight is None else read_weights(likelihood_weight),
+        weight=weight,
         vectors=vectors,
         batch_size=batch_size,
     )

@@ -194,10 +194,10 @@ def tokenize(
     """
     if (vectors is None) == (published is None):
         raise ValueError("give either --vectors FILE or --published FILE.")
-    read = [dataset, vectors, published, config]
-    check_out(out, overwrite=overwrite, read=read, is_kind=catalogs.Catalog.check_place)
     loaded = load_dataset(dataset)
     sizes = None if codebook_sizes is None else parse_sizes(codebook_sizes)
+    read = [dataset, vectors, published, config]
+    check_out(out, overwrite=overwrite, read=read, is_kind=catalogs.Catalog.check_place)
     if published is not None:
         _refuse_settings(method, config, settings)
         ids = read_published(published, loaded.items.item_ids, codebook_sizes=sizes)

@@ -415,7 +415,8 @@ def read_per_user(path: Path) -> PerUser:
         ValueError: if the file is no parquet file, or not one of these.
     """
     try:
-        table = pq.read_table(path)
+        with pq.ParquetFile(path) as file:
+            table = file.read()
         header = _PerUserHeader.model_validate_json(table.schema.metadata[_PER_USER_KEY])
         columns = {name: table[name].combine_chunks() for name in table.column_names}
         lists = columns["items"]

@@ -91,6 +91,14 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def refuse_link_outside(file: Path, folder: Path) -> None:
+    """Raises a `ValueError` where a file of a folder is a link that leads out of the folder."""
+    if not file.resolve().is_relative_to(folder.resolve()):
+        raise ValueError(
+            f"{file}: is a link that leads out of {folder}; put the file itself in its place."
+        )
+
+
 def write_json(path: Path, value: Any) -> None:
     """Writes `value` as indented UTF-8 JSON, whole or not at all."""
     with whole_file(path) as temporary:

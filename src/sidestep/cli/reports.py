@@ -155,7 +155,7 @@ def _data(folder: RunFolder, dataset: Dataset | None) -> Split | None:
 
 
 def _shop(folder: RunFolder, per_user: PerUser, data: Split | None) -> Shop:
-    catalog = Catalog.load(folder.bundle / CATALOG)
+    catalog = Catalog.load(folder.bundle / CATALOG, verify=True)
     histories = None
     if data is not None:
         users = per_user.setting.users
@@ -175,7 +175,7 @@ def _ids(evaluations: Sequence[tuple[Path, PerUser]], data: Split | None) -> Sec
     for file, per_user in evaluations:
         folder, name = _run_of(file), per_user.setting.codes
         if folder is not None and name is not None and name not in catalogs:
-            catalogs[name] = Catalog.load(folder.bundle / CATALOG)
+            catalogs[name] = Catalog.load(folder.bundle / CATALOG, verify=True)
     if not catalogs:
         return Section(title=_IDS, parts=[])
     training = None if data is None else data.train

@@ -128,7 +128,9 @@ def _check_hashes(path: Path) -> None:
     Checkpoints of older versions have no hashes.
     """
     hashes = read_json(path / _HASHES) if (path / _HASHES).is_file() else None
-    for file in sorted(path.iterdir()) if isinstance(hashes, dict) else []:
+    if not isinstance(hashes, dict):
+        return
+    for file in sorted(path.iterdir()):
         if file.name != _HASHES and file_sha256(file) != hashes.get(file.name):
             raise ValueError(f"{file.name} is not the file that was written")
 

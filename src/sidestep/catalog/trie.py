@@ -108,6 +108,18 @@ class Trie:
             leaf_of=torch.from_numpy(flat.leaf_of),
         )
 
+    def flat(self) -> FlatTrie:
+        """The arrays, on the CPU."""
+        trie = self.to("cpu")
+        return FlatTrie(
+            codes=trie.codes.numpy(),
+            child_start=trie.child_start.numpy(),
+            bucket_start=trie.bucket_start.numpy(),
+            bucket_items=trie.bucket_items.numpy(),
+            leaf_of=trie.item_leaves.numpy(),
+            depth_starts=trie.depth_starts,
+        )
+
     def to(self, device: torch.device | str) -> "Trie":
         """The same trie on `device`."""
         return Trie(

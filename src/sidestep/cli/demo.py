@@ -157,7 +157,7 @@ def _catalog(size: Size, dataset: Dataset, out: Path) -> Catalog:
     """Embeds and tokenizes, unless an earlier call has."""
     path = out / "catalog"
     if path.is_dir():
-        return Catalog.load(path)
+        return Catalog.load(path, verify=True)
     _say("Turning texts into vectors, and vectors into semantic IDs")
     sources = Sources(columns=dataset.items.text_columns, text=TfidfConfig(dim=size.text_dim))
     made = item_vectors(dataset, sources, seed=SEED)

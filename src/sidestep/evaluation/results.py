@@ -4,6 +4,7 @@ A quality file is JSON Lines, one line per evaluated setting and seed, and only 
 metric over users cannot tell, such as a paired test, is read from the per-user file of a run.
 """
 
+import errno
 import os
 import re
 from collections import defaultdict
@@ -24,7 +25,7 @@ from torch import Tensor
 
 from sidestep.data.splits import SplitName
 from sidestep.evaluation.evaluator import Evaluation
-from sidestep.files import whole_file
+from sidestep.files import told_unwritable, whole_file
 from sidestep.metrics.ranking import NOT_LISTED
 from sidestep.padding import NO_ITEM
 
@@ -207,8 +208,13 @@ def append(path: Path, line: QualityLine) -> None:
     Raises:
         ValueError: if the file ends in the middle of a line; it is left as it is.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     data = line.model_dump_json().encode() + b"\n"
+    with told_unwritable(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _append(path, data)
+
+
+def _append(path: Path, data: bytes) -> None:
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
     try:
         size = os.lseek(descriptor, 0, os.SEEK_END)
@@ -219,7 +225,7 @@ def append(path: Path, line: QualityLine) -> None:
         num_written = os.write(descriptor, data)
         if num_written < len(data):  # the disk is full
             os.ftruncate(descriptor, os.lseek(descriptor, 0, os.SEEK_END) - num_written)
-            raise OSError(f"{path}: wrote {num_written} of {len(data)} bytes; is the disk full?")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         os.fsync(descriptor)
     finally:
         os.close(descriptor)

@@ -1,11 +1,12 @@
 """`sidestep import`: other people's files to a dataset folder."""
 
 import time as clock
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+from functools import wraps
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ParamSpec, TypeVar
 
 import typer
 from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn
@@ -16,6 +17,7 @@ from sidestep.cli.dry_run import DryRun, tell_plan
 from sidestep.cli.judged_rows import check_judged, warn_of_no_rows
 from sidestep.cli.next_step import embedding_of
 from sidestep.cli.options import AsJson, plain_name, split_names
+from sidestep.cli.working import working
 from sidestep.data.dataset import Dataset
 from sidestep.data.importers.amazon import Year, import_amazon
 from sidestep.data.importers.imported import Imported, thinned
@@ -29,6 +31,9 @@ from sidestep.data.importers.p5 import import_p5
 from sidestep.data.importers.recbole import import_recbole
 from sidestep.data.importers.table import import_table
 from sidestep.data.interactions import Duplicates, Ties
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -74,7 +79,7 @@ def lcrec(
     if path.is_dir():
         path, found = lcrec_files(path)
         items = items or found
-    dataset = import_lcrec(path, items, name=name)
+    dataset = _shown(import_lcrec)(path, items, name=name)
     done = thinned(dataset, Thinning(duplicates=duplicates, k_core=k_core, ties=ties))
     _write(done, out, name, dry_run=dry_run, json=json)
 
@@ -99,7 +104,7 @@ def p5(
         texts = path / "item_terms.json"
         items = items or (texts if texts.is_file() else None)
         path = path / "sequential_data.txt"
-    dataset = import_p5(path, items, name=name)
+    dataset = _shown(import_p5)(path, items, name=name)
     done = thinned(dataset, Thinning(duplicates=duplicates, k_core=k_core, ties=ties))
     _write(done, out, name, dry_run=dry_run, json=json)
 
@@ -119,7 +124,7 @@ def minionerec(
 
     Example: sidestep import minionerec data/Amazon --category Office --out runs/office/dataset
     """
-    dataset = import_minionerec(minionerec_files(folder, category))
+    dataset = _shown(import_minionerec)(minionerec_files(folder, category))
     # Only ordered: a given split that is thinned would no longer be the one that others have.
     _write(thinned(dataset, Thinning()), out, name, dry_run=dry_run, json=json)
 
@@ -158,7 +163,7 @@ def from_table(
     """
     if min_value is not None and value is None:
         raise ValueError("--min-value needs --value, the column that it compares.")
-    dataset = import_table(
+    dataset = _shown(import_table)(
         path,
         user=user,
         item=item,
@@ -285,7 +290,7 @@ def lists(
     Example: sidestep import lists sessions.csv --user visitor --items-column skus --time start
     --out runs/my/dataset
     """
-    done = import_lists(
+    done = _shown(import_lists)(
         path,
         user=user,
         items_column=items_column,
@@ -301,6 +306,10 @@ def lists(
 @contextmanager
 def _reading_bar() -> Iterator[OnProgress]:
     """A bar of the bytes read of each file, and its lines per second."""
+    if not ERR.is_terminal:
+        with working("reading") as tell:
+            yield lambda reading: tell(reading.path.name, reading.bytes_read, reading.bytes_total)
+        return
     bar = ProgressBar(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -309,7 +318,6 @@ def _reading_bar() -> Iterator[OnProgress]:
         TimeRemainingColumn(),
         console=ERR,
         transient=True,
-        disable=not ERR.is_terminal,
     )
     tasks = {}
     started = {}
@@ -327,6 +335,17 @@ def _reading_bar() -> Iterator[OnProgress]:
         yield report
 
 
+def _shown(work: Callable[_P, _R], title: str = "reading") -> Callable[_P, _R]:
+    """The same work, seen to go on; it tells nothing of how far it is."""
+
+    @wraps(work)
+    def shown(*arguments: _P.args, **settings: _P.kwargs) -> _R:
+        with working(title):
+            return work(*arguments, **settings)
+
+    return shown
+
+
 def _write(done: Imported, out: Path, name: str | None, *, dry_run: bool, json: bool) -> None:
     """Saves a dataset, and says how large it is and what of its source is not in it.
 
@@ -341,7 +360,7 @@ def _write(done: Imported, out: Path, name: str | None, *, dry_run: bool, json: 
         Dataset.check_place(out)
         tell_plan(out, {"name": dataset.name, **stats, **done.left_out}, json=json)
         return
-    dataset.save(out)
+    _shown(dataset.save, "writing")(out)
     if json:
         left = {"left_out": dict(done.left_out), "remarks": list(done.remarks)}
         print_json({"name": dataset.name, "path": str(out), **stats, **left})

@@ -11,11 +11,12 @@ from rich.text import Text
 from rich.tree import Tree
 
 from sidestep.catalog.catalog import Catalog
-from sidestep.cli.console import ERR, OUT, print_json, say, table
+from sidestep.cli.console import OUT, print_json, say, table
 from sidestep.cli.inputs import load_catalog, load_dataset, refuse_other_items, split_of
 from sidestep.cli.next_step import training_on
 from sidestep.cli.options import AsJson
 from sidestep.cli.provenance import load_item_vectors, refuse_other_training_of, resolution_of
+from sidestep.cli.working import working
 from sidestep.data.splits import TrainingPart
 from sidestep.evaluation.id_examples import Step, id_examples
 from sidestep.evaluation.id_quality import NUM_NEIGHBOURS, id_quality
@@ -83,7 +84,7 @@ def inspect(
     for name, (path, each) in catalogs.items():
         refuse_other_items(each, loaded)
         refuse_other_training_of(each, loaded, f"the catalog {path}")
-        with ERR.status(f"Measuring {name} …"):
+        with working(f"measuring {name}"):
             inspected[name] = _inspected(
                 path,
                 each,

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from sidestep.cli.provenance import (
     training_fingerprint,
 )
 from sidestep.cli.text_embedding import save_text_embedding
+from sidestep.cli.working import Report
 from sidestep.data.dataset import Dataset
 from sidestep.data.importers.sources import sha256_of
 from sidestep.embedding.collaborative import (
@@ -26,7 +28,7 @@ from sidestep.embedding.collaborative import (
     cooccurrence_svd,
     item_table_vectors,
 )
-from sidestep.embedding.encoding import Report, encode_texts
+from sidestep.embedding.encoding import encode_texts
 from sidestep.embedding.given import read_given
 from sidestep.embedding.sentence import (
     SentenceConfig,
@@ -122,7 +124,8 @@ def item_vectors(
         sources: at least one.
         seed: of the factorisations.
         unfinished: a folder for finished parts of long work, see `encode_texts`.
-        report: is told how many of how many texts are encoded.
+        report: is told which source is made, and of a sentence encoder how many of how many texts
+            are encoded.
 
     Raises:
         ValueError: no source, weights of sources that are not used or stand alone, or a source
@@ -139,7 +142,11 @@ def item_vectors(
     }
     # The slowest comes last: whatever else is wrong is known before it starts.
     order = sorted(sources.used, key=lambda name: name == "sentence")
-    parts = {name: makers[name]() for name in order}
+    parts = {}
+    for name in order:
+        if report is not None:
+            report(name, 0, 0)
+        parts[name] = makers[name]()
     weights = {name: sources.weights.get(name, 1.0) for name in sources.used}
     if len(parts) == 1:
         # Vectors of one's own alone are left as they are, lengths included.
@@ -225,7 +232,8 @@ def _sentence(
     _check_columns(dataset, sources.columns)
     texts = dataset.items.texts(sources.columns)
     encoder = load_sentence_encoder(sources.sentence)
-    encoded = encode_texts(encoder, texts, unfinished=unfinished, report=report)
+    told = None if report is None else partial(report, "sentence")
+    encoded = encode_texts(encoder, texts, unfinished=unfinished, report=told)
     if encoded.num_resumed:
         say(f"Continued: {encoded.num_resumed:,} texts had been encoded before.")
     if encoded.num_empty:

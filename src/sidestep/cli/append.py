@@ -13,13 +13,13 @@ from jaxtyping import Float, Int
 from sidestep.bundle.manifest import bundle_folder
 from sidestep.cli.bundle_outputs import check_bundle_out
 from sidestep.cli.console import print_json, say
-from sidestep.cli.embed import encoding_bar
 from sidestep.cli.inputs import load_bundle
 from sidestep.cli.lazy import when_used
 from sidestep.cli.next_step import recommendation_by
 from sidestep.cli.options import AsJson
 from sidestep.cli.outputs import Overwrite
 from sidestep.cli.text_embedding import new_vectors
+from sidestep.cli.working import working
 from sidestep.data.importers.table import read_items
 from sidestep.data.items import ItemTable
 from sidestep.embedding.given import read_given
@@ -92,16 +92,18 @@ def append(
         folder = bundle_folder(bundle) / "catalog"
         kept = kept_tokenizers.KeptTokenizer.load(folder)
         embedded = _embedded(folder, kept, table, vectors=vectors, sentence=sentence)
-        coded = _coded(loaded.catalog, kept, embedded, full_groups)
+        with working("semantic IDs of the new items"):
+            coded = _coded(loaded.catalog, kept, embedded, full_groups)
     texts = table.frame.drop("item_id")
-    grown = bundle_appending.append_items(
-        loaded,
-        table.item_ids,
-        None if coded is None else coded.semantic_ids,
-        texts=texts,
-        last_codebook_size=None if coded is None else coded.last_codebook_size,
-    )
-    bundles.save_loaded(out, grown)
+    with working("writing the bundle"):
+        grown = bundle_appending.append_items(
+            loaded,
+            table.item_ids,
+            None if coded is None else coded.semantic_ids,
+            texts=texts,
+            last_codebook_size=None if coded is None else coded.last_codebook_size,
+        )
+        bundles.save_loaded(out, grown)
     num_moved = 0 if coded is None else coded.num_moved
     num_empty = 0 if coded is None else coded.num_empty
     num_shared = grown.catalog.num_items - collisions.num_distinct(
@@ -157,8 +159,14 @@ def _embedded(
     """Vectors of new items, from a file or made as those of the catalog in `folder` were."""
     if vectors is not None:
         return read_given(vectors, items.item_ids, dim=kept.tokenizer.dim)
-    with encoding_bar() as report:
-        return new_vectors(folder, kept.record.made_of, items, sentence=sentence, report=report)
+    with working("embedding the new items") as report:
+        return new_vectors(
+            folder,
+            kept.record.made_of,
+            items,
+            sentence=sentence,
+            report=lambda done, total: report("", done, total),
+        )
 
 
 def _coded(

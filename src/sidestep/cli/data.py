@@ -16,6 +16,7 @@ from sidestep.cli.lazy import when_used
 from sidestep.cli.next_step import embedding_of
 from sidestep.cli.options import AsJson
 from sidestep.cli.outputs import Overwrite, check_out
+from sidestep.cli.working import working
 from sidestep.data.clock import moment, timestamp_of, unit_of
 from sidestep.data.dataset import Dataset
 from sidestep.data.global_time import Periods, Targets, global_time, periods_by_share
@@ -60,8 +61,9 @@ def stats(
     if out is not None:
         check_out(out, overwrite=overwrite, read=[dataset], is_kind=_check_place)
     loaded = load_dataset(dataset)
-    used = split_of(loaded)
-    measured = profile(loaded, used)
+    with working("measuring"):
+        used = split_of(loaded)
+        measured = profile(loaded, used)
     told = {"name": loaded.name, **asdict(measured)}
     if out is not None:
         histories = loaded.histories()
@@ -126,18 +128,20 @@ def split(
       sidestep data split runs/shop/dataset --strategy leave-one-out
     """
     loaded = load_dataset(dataset)
-    histories = loaded.histories()
-    made = _made(
-        histories,
-        strategy,
-        moments=(validation_from, test_from),
-        shares=(validation_share, test_share),
-        targets=targets,
-    )
+    with working("splitting"):
+        histories = loaded.histories()
+        made = _made(
+            histories,
+            strategy,
+            moments=(validation_from, test_from),
+            shares=(validation_share, test_share),
+            targets=targets,
+        )
     loaded = replace(loaded, split=made)
     warn_of_no_rows(loaded, dataset)
     if not dry_run:
-        loaded.save(dataset)
+        with working("writing"):
+            loaded.save(dataset)
     warn_of_leak(made, dataset)
     counts = _counts(loaded, histories, made)
     if json:

@@ -8,15 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from rich.progress import Progress as ProgressBar
-
-from sidestep.cli.console import ERR
 from sidestep.cli.inputs import split_of, strategy_of
 from sidestep.cli.judged_rows import no_rows, rows_of
 from sidestep.cli.lazy import when_used
 from sidestep.cli.provenance import refuse_other_data
 from sidestep.cli.runs import RunFolder
 from sidestep.cli.searches import AskedSearch
+from sidestep.cli.working import working
 from sidestep.data.dataset import Dataset
 from sidestep.data.splits import Rows, Split, SplitName
 from sidestep.evaluation.words import value_in_words
@@ -137,10 +135,9 @@ def evaluated_rows(
 
 @contextmanager
 def evaluation_bar(title: str) -> Iterator[Callable[[int, int], None]]:
-    """Shows a bar on the standard error; what it yields moves it."""
-    with ProgressBar(console=ERR, transient=True, disable=not ERR.is_terminal) as bar:
-        task = bar.add_task(title, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+    """Shows on the standard error how many rows are done; what it yields is told."""
+    with working(title) as report:
+        yield lambda done, total: report("", done, total)
 
 
 def _refuse_unused(loaded: bundles.LoadedRecommender, asked: Asked) -> None:

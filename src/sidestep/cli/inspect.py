@@ -12,13 +12,14 @@ from jaxtyping import Float
 from rich.text import Text
 from rich.tree import Tree
 
-from sidestep.cli.console import ERR, OUT, print_json, say, table
+from sidestep.cli.console import OUT, print_json, say, table
 from sidestep.cli.inputs import load_catalog, load_dataset, refuse_other_items, split_of
 from sidestep.cli.lazy import when_used
 from sidestep.cli.next_step import training_on
 from sidestep.cli.options import AsJson
 from sidestep.cli.provenance import load_item_vectors, refuse_other_training_of, resolution_of
 from sidestep.cli.reports import refuse_report_at
+from sidestep.cli.working import working
 from sidestep.data.splits import TrainingPart
 
 with when_used():
@@ -89,7 +90,7 @@ def inspect(
     for name, (path, each) in catalogs.items():
         refuse_other_items(each, loaded)
         refuse_other_training_of(each, loaded, f"the catalog {path}")
-        with ERR.status(f"Measuring {name} …"):
+        with working(f"measuring {name}"):
             inspected[name] = _inspected(
                 path,
                 each,

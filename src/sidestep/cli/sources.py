@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +28,11 @@ from sidestep.cli.provenance import (
     training_fingerprint,
 )
 from sidestep.cli.text_embedding import save_text_embedding
+from sidestep.cli.working import Report
 from sidestep.data.dataset import Dataset
 from sidestep.data.importers.sources import sha256_of
 from sidestep.embedding.config import CollaborativeConfig, SentenceConfig, TfidfConfig
-from sidestep.embedding.encoding import Report, encode_texts
+from sidestep.embedding.encoding import encode_texts
 from sidestep.embedding.given import read_given
 from sidestep.embedding.vectors import concatenated, save_vectors, unit_length
 
@@ -125,7 +127,8 @@ def item_vectors(
         sources: at least one.
         seed: of the factorisations.
         unfinished: a folder for finished parts of long work, see `encode_texts`.
-        report: is told how many of how many texts are encoded.
+        report: is told which source is made, and of a sentence encoder how many of how many texts
+            are encoded.
 
     Raises:
         ValueError: no source, weights of sources that are not used or stand alone, or a source
@@ -142,7 +145,11 @@ def item_vectors(
     }
     # The slowest comes last: whatever else is wrong is known before it starts.
     order = sorted(sources.used, key=lambda name: name == "sentence")
-    parts = {name: makers[name]() for name in order}
+    parts = {}
+    for name in order:
+        if report is not None:
+            report(name, 0, 0)
+        parts[name] = makers[name]()
     weights = {name: sources.weights.get(name, 1.0) for name in sources.used}
     if len(parts) == 1:
         # Vectors of one's own alone are left as they are, lengths included.
@@ -228,7 +235,8 @@ def _sentence(
     _check_columns(dataset, sources.columns)
     texts = dataset.items.texts(sources.columns)
     encoder = sentences.load_sentence_encoder(sources.sentence)
-    encoded = encode_texts(encoder, texts, unfinished=unfinished, report=report)
+    told = None if report is None else partial(report, "sentence")
+    encoded = encode_texts(encoder, texts, unfinished=unfinished, report=told)
     if encoded.num_resumed:
         say(f"Continued: {encoded.num_resumed:,} texts had been encoded before.")
     if encoded.num_empty:

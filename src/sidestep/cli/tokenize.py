@@ -14,10 +14,9 @@ import numpy as np
 import typer
 from jaxtyping import Float, Int
 from pydantic import BaseModel
-from rich.progress import Progress as ProgressBar
 
 from sidestep.cli.config import checked, with_settings
-from sidestep.cli.console import ERR, print_json, say
+from sidestep.cli.console import print_json, say
 from sidestep.cli.dry_run import DryRun, tell_plan
 from sidestep.cli.entry import leaving_at_once
 from sidestep.cli.inputs import load_dataset, make_catalog, split_of
@@ -28,6 +27,7 @@ from sidestep.cli.outputs import Overwrite, check_out
 from sidestep.cli.plain_yaml import read_yaml
 from sidestep.cli.provenance import load_item_vectors
 from sidestep.cli.text_embedding import keep_with_catalog
+from sidestep.cli.working import working
 from sidestep.data.dataset import Dataset
 from sidestep.embedding.vectors import vectors_info
 from sidestep.tokenizer.choices import CollisionPolicy
@@ -101,10 +101,14 @@ def learned_catalog(
     """
     _check_items(dataset, vectors)
     fit = make_tokenizer(method, config).fit(vectors, seed=seed, report=report)
+    if report is not None:
+        report("quality of the codes", 0, 0)
     quality = fits.FitQuality.of(fit, vectors)
     if collisions is None:
         collisions = "reassign" if colliding.has_room(fit) else "extra"
-    resolved = colliding.resolve_collisions(fit, vectors, policy=collisions)
+    resolved = colliding.resolve_collisions(fit, vectors, policy=collisions, report=report)
+    if report is not None:
+        report("the trie", 0, 0)
     catalog = make_catalog(
         dataset, split_of(dataset), resolved.semantic_ids, resolved.codebook_sizes
     )
@@ -218,7 +222,7 @@ def tokenize(
             if dry_run:
                 tell_plan(out, task.sizes(), json=json)
                 return
-            with _bar(method) as report:
+            with working(method) as report:
                 learned = learned_catalog(
                     loaded,
                     given,
@@ -379,15 +383,3 @@ def _import_path_from_here() -> Iterator[None]:
         yield
     finally:
         sys.path.remove(os.getcwd())
-
-
-@contextmanager
-def _bar(method: str) -> Iterator[Report]:
-    """Shows a bar on the standard error; what it yields moves it."""
-    with ProgressBar(console=ERR, transient=True, disable=not ERR.is_terminal) as bar:
-        task = bar.add_task(method, total=None)
-
-        def report(what: str, done: int, total: int) -> None:
-            bar.update(task, description=f"{method}: {what}", completed=done, total=total)
-
-        yield report

@@ -3,7 +3,8 @@
 Each input is a valid file with one to three things done to it: bytes flipped, cut off, lines
 doubled, values of other types, fields of 140,000 characters, other encodings, damaged gzip. It must
 be imported, or be refused with a message that names its file. The first input that is neither is
-printed with its seed and ends the run. The last line printed is one JSON object, which is also
+printed with its seed and ends the run. Lists and rows as other systems write them must come back as
+the sequences that they were written of. The last line printed is one JSON object, which is also
 appended to --results. The same checks run in the test suite, on fewer inputs.
 
     python benchmarks/robustness.py --inputs 10000
@@ -27,6 +28,7 @@ from sidestep.cli.config import read_config
 from tests.cli.broken_configs import broken_config
 from tests.data.importers.broken_files import check_broken
 from tests.data.importers.formats import FORMATS
+from tests.data.importers.list_files import LIST_CHECKS
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
 
@@ -75,8 +77,9 @@ def parsed() -> argparse.Namespace:
 
 
 def families_of_inputs() -> dict[str, Check]:
-    """One check per importer and per example of a configuration."""
+    """One check per importer and per example of a configuration, and those of lists and rows."""
     families: dict[str, Check] = {source.name: partial(check_broken, source) for source in FORMATS}
+    families |= LIST_CHECKS
     for path in CONFIGS:
         families[f"config {path.stem}"] = partial(check_broken_config, path)
     return families
@@ -89,7 +92,7 @@ def check_broken_config(example: Path, folder: Path, seed: int) -> str | None:
     message = None
     try:
         read_config(file, ())
-    except ValueError as error:
+    except (ValueError, FileNotFoundError) as error:
         message = str(error)
     assert message is None or message.startswith(str(file)), message
     assert list(folder.iterdir()) == [file]

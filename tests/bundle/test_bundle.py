@@ -233,10 +233,13 @@ def test_a_gpu_that_is_not_there_is_refused_with_a_remedy(tmp_path):
         load(saved(tmp_path / "bundle"), device="cuda")
 
 
-def test_unknown_available_items_are_refused(tmp_path):
+def test_unknown_available_items_do_no_harm_beside_known_ones(tmp_path):
     loaded = load(saved(tmp_path / "bundle"))
-    with pytest.raises(KeyError, match="gone"):
-        loaded.recommend([["id-1"]], available=["id-1", "gone"])
+    [answer] = loaded.recommend([["id-1"]], available=["id-1", "gone", "id-2"])
+    assert sorted(answer.item_ids) == ["id-1", "id-2"]
+    with pytest.raises(KeyError, match=r"available names no item of the catalog, for .*'gone'"):
+        loaded.recommend([["id-1"]], available=["gone", "lost"])
+    assert loaded.recommend([["id-1"]], available=[])[0].item_ids == []
 
 
 def test_a_catalog_without_texts_gives_no_titles(tmp_path):

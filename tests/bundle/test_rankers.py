@@ -98,6 +98,16 @@ def test_to_a_sasrec_the_scores_of_another_are_added(tmp_path):
     assert both.recommender().name == "sasrec+sasrec"
 
 
+def test_a_ranker_reads_no_more_than_the_network_beside_it(tmp_path):
+    first, second = a_sasrec(tmp_path / "1"), a_sasrec(tmp_path / "2", max_history=3, seed=5)
+    both = attach_ranker(first, second, weight=1.0)
+    long, latest = ["id-0", "id-3", "id-1", "id-4"], ["id-1", "id-4"]
+    one, other = both.recommend([long, latest], 5)
+    assert one.scores == pytest.approx(other.scores, abs=1e-6)
+    one, other = second.recommend([long, latest], 5)
+    assert one.scores != pytest.approx(other.scores, abs=1e-6)
+
+
 def test_a_new_item_gets_what_its_siblings_have(tmp_path):
     base, sasrec = a_transformer(tmp_path / "base"), a_sasrec(tmp_path / "sasrec")
     both = attach_ranker(base, sasrec, weight=1.0)

@@ -33,7 +33,8 @@ def log(tmp_path):
 
 def imported(log, *options):
     out = log.parent / "dataset"
-    told = json.loads(run("import", "table", log, *COLUMNS, *options, "--out", out, "--json"))
+    to = ("--out", out, "--overwrite", "--json")
+    told = json.loads(run("import", "table", log, *COLUMNS, *options, *to))
     return Dataset.load(out), told
 
 
@@ -66,7 +67,8 @@ def test_several_types_of_which_nothing_is_said_are_warned_of_with_counts_and_op
     assert "--target-events purchase --input-events purchase,view=0.2,cart=0.2" in said
     assert "types of events" in done.stdout
     for options in (("--events", "purchase"), ("--target-events", "purchase,view")):
-        quiet = call("import", "table", log, *COLUMNS, *options, "--out", log.parent / "d")
+        to = ("--out", log.parent / "d", "--overwrite")
+        quiet = call("import", "table", log, *COLUMNS, *options, *to)
         assert quiet.exit_code == 0
         assert "All types count alike" not in quiet.stderr
 
@@ -128,7 +130,7 @@ def test_recbole_has_types_of_events_too(tmp_path):
     header = "user_id:token\titem_id:token\ttimestamp:float\taction:token"
     path.write_text("\n".join([header, *rows]) + "\n")
     out = tmp_path / "dataset"
-    common = ("import", "recbole", path, "--event", "action", "--out", out, "--json")
+    common = ("import", "recbole", path, "--event", "action", "--out", out, "--json", "--overwrite")
     told = json.loads(run(*common, "--events", "purchase"))
     assert told["left_out"] == {"are no event of type purchase": 5}
     told = json.loads(run(*common, "--target-events", "view", "--duplicates", "last"))
@@ -141,4 +143,5 @@ def test_recbole_has_types_of_events_too(tmp_path):
     assert events == wanted
     assert Dataset.load(out).event_weights.target_types == ("purchase",)
     assert "no interaction is of the type 'sale'" in refused(*common, "--events", "sale")
-    assert "there is no field 'kind'" in refused(*common[:3], "--event", "kind", "--out", out)
+    other = ("import", "recbole", path, "--event", "kind", "--out", tmp_path / "other")
+    assert "there is no field 'kind'" in refused(*other)

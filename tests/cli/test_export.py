@@ -58,7 +58,9 @@ def test_what_has_no_place_in_the_layout_is_said_to_stay_behind(shop, tmp_path):
     save_loaded(tmp_path / "head", with_head)
     save_loaded(tmp_path / "both", with_head.with_process_reward(reward))
     said = {
-        name: " ".join(call("export", tmp_path / name, "--out", tmp_path / "hf").stderr.split())
+        name: " ".join(
+            call("export", tmp_path / name, "--out", tmp_path / f"hf-{name}").stderr.split()
+        )
         for name in ("both", "head", "none")
     }
     assert "Warning: the process reward model and the value head of" in said["both"]

@@ -56,11 +56,11 @@ def test_a_training_part_can_ask_for_more_context_but_for_no_new_targets():
     assert part.after(2).first_target.tolist() == [2, 1, 2]
 
 
-def test_rows_are_cut_and_chosen_with_their_targets():
+def test_rows_are_chosen_with_their_targets():
     rows = Rows(histories=histories_of([[1, 2, 3], [4]]), targets=np.array([8, 9]))
-    chosen = rows.cut(2).select(np.array([1, 0]))
-    assert (lists(chosen.histories), chosen.targets.tolist()) == ([[4], [2, 3]], [9, 8])
-    assert history_batch(chosen.histories).items.tolist() == [[4, -1], [2, 3]]
+    chosen = rows.select(np.array([1, 0]))
+    assert (lists(chosen.histories), chosen.targets.tolist()) == ([[4], [1, 2, 3]], [9, 8])
+    assert history_batch(chosen.histories).items.tolist() == [[4, -1, -1], [1, 2, 3]]
 
 
 def weighted(sequences, targets, inputs):
@@ -157,6 +157,7 @@ def test_a_saved_split_keeps_weights_and_its_name_knows_them(tmp_path):
         for weight, scale in ((1.0, 1.0), (0.5, 1.0), (1.0, 0.5))
     ]
     assert len({split.fingerprint() for split in splits}) == 3
+    assert len({split.train.fingerprint() for split in splits}) == 3
     for number, split in enumerate(splits):
         split.save(tmp_path / str(number))
         loaded = Split.load(tmp_path / str(number))

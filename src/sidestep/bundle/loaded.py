@@ -39,6 +39,7 @@ from sidestep.recommender import GenerativeRecommender, Recommendations, Reserve
 from sidestep.search.beam import BeamSearch
 from sidestep.search.config import GuidanceConfig
 from sidestep.search.policy import SearchPolicy, reads_values
+from sidestep.step import StepModel
 
 _DEFAULT_BEAMS = 50
 _USERS_AT_ONCE = 128
@@ -166,7 +167,8 @@ class LoadedRecommender:
         """The ranker as searches ask it."""
         if self.ranker is None or self.ranker_use is None:
             return None
-        return SasRecRecommender(self.ranker, max_history=self.ranker_use.max_history)
+        max_history = min(self.ranker_use.max_history, self.max_history)
+        return SasRecRecommender(self.ranker, max_history=max_history)
 
     @property
     def num_new_items(self) -> int:
@@ -196,11 +198,11 @@ class LoadedRecommender:
         Args:
             search: of the semantic IDs; None is a beam search of 50. Only for kinds that search.
             available: IDs of the items that may be recommended; None means all. Whatever has a
-                tombstone is left out of them.
+                tombstone is left out of them, and so are IDs that the catalog lacks.
             num_new_places: see `recommend`.
 
         Raises:
-            KeyError: `available` names an item that the catalog lacks.
+            KeyError: `available` names items, none of which the catalog has.
             ValueError: a search is given, and there is nothing to search; or places for new items,
                 and there are none.
         """
@@ -231,10 +233,12 @@ class LoadedRecommender:
             live = self._availability
             if available is not None:
                 live = trie.availability(self._is_live(available))
+            model: StepModel[Any] = self.network
             if self.value_head is not None and reads_values(policy):
-                valued = ValuedModel(self.network, self.value_head)
-                return GenerativeRecommender(valued, trie, policy, available=live)
-            return GenerativeRecommender(self.network, trie, policy, available=live)
+                model = ValuedModel(self.network, self.value_head)
+            return GenerativeRecommender(
+                model, trie, policy, max_history=self.max_history, available=live
+            )
         if search is not None:
             raise ValueError(f"{self.kind} scores every item and searches nothing; omit search.")
         is_limited = available is not None or self.catalog.is_retired is not None
@@ -277,7 +281,8 @@ class LoadedRecommender:
             k: the longest list wanted. A search may find fewer.
             exclude_seen: leaves out all items of the user's history, also those not looked at.
             search: see `recommender`; None is a beam search of at least 50 and `k` beams.
-            available: IDs of the items that may be recommended to anyone; None means all.
+            available: IDs of the items that may be recommended to anyone; None means all. IDs that
+                the catalog lacks do no harm beside others.
             excluded: per user the IDs of further items that this user must not get; IDs that the
                 catalog lacks do no harm.
             num_new_places: how many of the `k` places go to items that were appended after the
@@ -289,7 +294,7 @@ class LoadedRecommender:
             One answer per user, in their order.
 
         Raises:
-            KeyError: `available` names an item that the catalog lacks.
+            KeyError: `available` names items, none of which the catalog has.
             TypeError: a history, `available` or what a user must not get is one text instead of a
                 sequence of IDs, an ID is no text, or `k` no integer.
             ValueError: `k` is not positive, a search is given where there is none, `excluded` has
@@ -298,15 +303,12 @@ class LoadedRecommender:
         """
         _check_request(histories, k, available, excluded)
         _check_new_places(num_new_places, k)
-        every, num_unknown = self._histories(histories)
-        known = every.cut(self.max_history)
+        known, num_unknown = self._histories(histories)
         # No list is longer than the catalog, and what is set aside for one is as long as `k`.
         ordinary = min(k - num_new_places, self.catalog.num_items)
         num_new_places = min(num_new_places, self.catalog.num_items)
         k = ordinary + num_new_places
-        unwanted = [] if excluded is None else [self._histories(excluded)[0]]
-        if exclude_seen:
-            unwanted.append(every)
+        unwanted = None if excluded is None else self._histories(excluded)[0]
         if search is None and self.is_searched:
             search = BeamSearch(num_beams=max(_DEFAULT_BEAMS, k))
         recommender = self.recommender(search, available=available, num_new_places=num_new_places)
@@ -314,7 +316,10 @@ class LoadedRecommender:
         for start in range(0, len(known), _USERS_AT_ONCE):
             rows = np.arange(start, min(start + _USERS_AT_ONCE, len(known)))
             answer = recommender.recommend(
-                history_batch(known, rows).to(self.device), k, excluded=self._padded(unwanted, rows)
+                history_batch(known, rows).to(self.device),
+                k,
+                exclude_seen=exclude_seen,
+                excluded=None if unwanted is None else history_batch(unwanted, rows).items,
             )
             ranked += self._named(answer, num_unknown[rows].tolist())
         return ranked
@@ -331,12 +336,13 @@ class LoadedRecommender:
         is_live = torch.ones(self.catalog.num_items, dtype=torch.bool)
         if available is not None:
             indices = self.catalog.indices_of(list(available))
-            unknown = indices == NO_ITEM
-            if unknown.any():
-                missing = list(available)[int(unknown.argmax())]
-                raise KeyError(f"available names {missing!r}, which is no item of the catalog.")
+            if len(indices) and (indices == NO_ITEM).all():
+                raise KeyError(
+                    f"available names no item of the catalog, for example not "
+                    f"{next(iter(available))!r}; give the IDs that the catalog was made with."
+                )
             is_live[:] = False
-            is_live[torch.from_numpy(indices)] = True
+            is_live[torch.from_numpy(indices[indices != NO_ITEM])] = True
         if self.catalog.is_retired is not None:
             is_live &= ~torch.from_numpy(self.catalog.is_retired)
         return is_live
@@ -349,14 +355,6 @@ class LoadedRecommender:
             {str(row): list(item_ids) for row, item_ids in enumerate(rows)},
             self.catalog.indices_of,
         )
-
-    def _padded(
-        self, unwanted: Sequence[Histories], rows: Int[np.ndarray, " users"]
-    ) -> Int[Tensor, "users items"] | None:
-        if not unwanted:
-            return None
-        parts = [history_batch(items, rows).items for items in unwanted]
-        return torch.cat(parts, dim=1).to(self.device)
 
     def _named(self, answer: Recommendations, num_unknown: Sequence[int]) -> list[RankedItems]:
         """Indices as IDs and titles, without padding."""

@@ -2,7 +2,7 @@
 
 import difflib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sidestep.cli.console import plain_problem
 from sidestep.cli.entry import leaving_at_once
+from sidestep.cli.kept_paths import seen
 from sidestep.cli.plain_yaml import parse_yaml, read_yaml
 from sidestep.model.config import (
     ProcessRewardConfig,
@@ -32,6 +33,9 @@ C = TypeVar("C", bound=BaseModel)
 
 LARGEST = 10**9
 """No setting is meant to be larger; a larger one is a slip of the hand."""
+
+_PATHS = ("backbone", "embeddings", "collaborative")
+"""Keys of runs that name files and folders."""
 
 _NUM_TOLD = 5
 """Problems that one error names."""
@@ -178,19 +182,65 @@ _KINDS: dict[str, type[AnyRun]] = {
 }
 
 
-def read_config(path: Path, settings: Sequence[str] = ()) -> AnyRun:
+def read_config(path: Path | None, settings: Sequence[str] = ()) -> AnyRun:
     """Reads a YAML file and lays settings over it.
 
     Args:
-        path: of the file.
-        settings: "key.of.a.part=value"; the value is YAML.
+        path: of the file; None takes the settings alone. The paths that the file names are seen
+            from its folder; where nothing is there, from the working directory.
+        settings: "key.of.a.part=value"; the value is YAML, and a path is seen from the working
+            directory.
 
     Raises:
-        FileNotFoundError: there is no such file.
+        FileNotFoundError: there is no such file, or what it names is not there.
         ValueError: the file is no YAML, a key is unknown, or a value is not valid; names the file
             or the setting, the key, and what to do.
     """
-    return checked_run(with_settings(read_yaml(path), settings), str(path))
+    if path is None:
+        if not any(setting.partition("=")[0].strip() == "kind" for setting in settings):
+            raise ValueError(
+                "give --config FILE, or say what to train without a file: --set kind=transformer "
+                f"(kinds: {', '.join(_KINDS)})."
+            )
+        return checked_run(with_settings({}, settings), "--set")
+    content = read_settings(path)
+    named = {key: content.get(key) for key in _PATHS}
+    content = with_settings(content, settings)
+    for key, place in named.items():
+        if isinstance(place, str) and content[key] == place and not Path(place).exists():
+            raise FileNotFoundError(
+                f"{path}: {key}: there is no {place}, seen from this file or from the working "
+                f"directory; name it in the file, or with --set {key}=PATH."
+            )
+    return checked_run(content, str(path))
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """The plain values of a YAML file for a run, with its paths as the working directory sees them.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is no YAML.
+    """
+
+    def found(name: str) -> str:
+        place = seen(name, path.parent)
+        return place if Path(place).exists() else name
+
+    return with_paths(read_yaml(path), found)
+
+
+def with_paths(content: dict[str, Any], renamed: Callable[[str], str]) -> dict[str, Any]:
+    """The same settings of a run with its paths renamed.
+
+    Args:
+        content: plain values, checked or not.
+        renamed: the new name of a path.
+    """
+    paths = {key: content.get(key) for key in _PATHS}
+    return content | {
+        key: renamed(path) for key, path in paths.items() if isinstance(path, str) and path
+    }
 
 
 def checked_run(content: dict[str, Any], source: str) -> AnyRun:

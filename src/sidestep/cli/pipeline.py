@@ -5,6 +5,7 @@ the keys of its configuration are that command's options. So whatever a command 
 can do, and each step can be repeated by hand. What to do with the steps says `run_pipeline`.
 """
 
+import itertools
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -31,6 +32,7 @@ from sidestep.cli.plain_yaml import read_yaml
 from sidestep.cli.steps import Memory, Settings, Step, arguments_of
 from sidestep.cli.training_step import Training
 from sidestep.data.dataset import SPLIT_FOLDER
+from sidestep.data.splits import SplitName
 
 _DATASET, _VECTORS, _CATALOG = "dataset", "vectors.npy", "catalog"
 _REPORT, _REPLACED = "report.html", "replaced"
@@ -38,7 +40,7 @@ _TAKEN = {_DATASET, _CATALOG, _REPLACED}
 
 _SPLIT = "split"
 
-_JUDGED = "test"
+_JUDGED: SplitName = "test"
 """The rows that are evaluated and compared, unless the file says otherwise."""
 
 _OF_SEARCHES = ("search", "beams", "candidates", "likelihood-weight", "codes")
@@ -59,6 +61,7 @@ class Pipeline:
     comparison: of what was evaluated; cheap, so it is always made, with its page.
     sample: the step that recommends, for any user.
     num_users: how many users are answered.
+    judged: the rows of the dataset that runs are judged by.
     memory: of what the steps were last made from.
     """
 
@@ -67,14 +70,25 @@ class Pipeline:
     comparison: Step
     sample: Step
     num_users: int
+    judged: SplitName
     memory: Memory
+
+    def rows_needed(self, step: Step) -> SplitName | None:
+        """The rows that the dataset must have when a step has run or reads it.
+
+        None for steps after which the dataset is split anew.
+        """
+        later = itertools.dropwhile(lambda other: other.name != step.name, self.makers)
+        return None if any(other.is_only_maker for other in later) else self.judged
 
     def as_found(self, step: Step) -> Step:
         """A step that knows the dataset as it lies there, which 'sidestep data split' may change.
 
         Where there is none, the import must run and makes what the step was last made from.
         """
-        if step is self.makers[0] or step.is_only_maker:
+        if self.memory.has_begun(step.name):  # what stands there is then the pipeline's own
+            step = step.overwriting
+        if step.name == self.makers[0].name or step.is_only_maker:
             return step
         path = self.out / _DATASET
         found = self.memory.sha256(path) if path.is_dir() else self.memory.input_of(step, _DATASET)
@@ -146,7 +160,7 @@ def pipeline_of(config: PipelineConfig, file: Path) -> Pipeline:
         trained = build.training(name, run, after=catalog[-1:] if name in coded else dataset)
         evaluated.append(build.evaluation(name, config, runs, trained))
         makers += [trained, evaluated[-1]]
-    split = str(config.evaluate.get("split", _JUDGED))
+    split: SplitName = "validation" if config.evaluate.get("split") == "validation" else _JUDGED
     answering = coded[0] if coded else [*runs][-1]
     return Pipeline(
         out=out,
@@ -164,6 +178,7 @@ def pipeline_of(config: PipelineConfig, file: Path) -> Pipeline:
             after=evaluated,
         ),
         num_users=config.recommend.users,
+        judged=split,
         memory=build.memory,
     )
 

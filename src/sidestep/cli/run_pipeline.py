@@ -9,9 +9,13 @@ from typing import Annotated, Any
 import typer
 
 from sidestep.cli.console import print_json, say, within_pipeline
+from sidestep.cli.judged_rows import rows_needed
+from sidestep.cli.locks import held
 from sidestep.cli.options import AsJson
 from sidestep.cli.pipeline import Pipeline, read_pipeline
 from sidestep.cli.steps import Step
+
+_RUNS = "another 'sidestep run' works here; wait for its end, or stop it."
 
 
 def run(
@@ -51,6 +55,16 @@ def run(
 
 def _work(pipeline: Pipeline) -> dict[str, Any]:
     """Runs what has to be run; returns what was done."""
+    with held(pipeline.out, refusal=_RUNS):
+        # Before anything is replaced that a training reads.
+        for step in map(pipeline.as_found, pipeline.makers):
+            if step.training is not None and pipeline.reasons(step):
+                step.training.refuse_if_held()
+        return _worked(pipeline)
+
+
+def _worked(pipeline: Pipeline) -> dict[str, Any]:
+    """See `_work`, once nobody else works in the folder."""
     began = time.perf_counter()
     told = []
     for step in map(pipeline.as_found, pipeline.makers):
@@ -60,17 +74,20 @@ def _work(pipeline: Pipeline) -> dict[str, Any]:
             _announce(step)
             step.prepare(pipeline.memory.changes(step))
             pipeline.memory.begin(step)
-            step.run()
+            with rows_needed(pipeline.rows_needed(step)):
+                step.run()
             pipeline.memory.finish(step)
         else:
             say(f"• {step.name}: unchanged")
         seconds = round(time.perf_counter() - start, 1)
         told.append(_told(step, "done" if reasons else "unchanged", seconds=seconds))
+    more = pipeline.comparison
     for step in (pipeline.comparison, *pipeline.samples()):
         _announce(step)
         step.run()
+        more = step
     seconds = time.perf_counter() - began
-    say(f"Done in {seconds:,.0f} s. More: {pipeline.sample.line}")
+    say(f"Done in {seconds:,.0f} s. Again, or for others: {more.line}")
     return {"out": str(pipeline.out), "steps": told, "seconds": round(seconds, 1)}
 
 
@@ -86,7 +103,8 @@ def _tell(pipeline: Pipeline) -> dict[str, Any]:
             continue
         say(f"• {step.name}: to do ({'; '.join(reasons)}): {step.line}")
         if step.can_be_dry and not stale.intersection(step.made_from["after"]):
-            step.rehearse(pipeline.memory.changes(step))
+            with rows_needed(pipeline.rows_needed(step)):
+                step.rehearse(pipeline.memory.changes(step))
         stale.add(step.name)
     say("Nothing was written.")
     return {"out": str(pipeline.out), "steps": told}

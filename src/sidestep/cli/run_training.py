@@ -3,17 +3,15 @@
 What the kinds are stands in `run_kinds`.
 """
 
+import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from accelerate import PartialState
-
 from sidestep.catalog.catalog import Catalog
-from sidestep.cli.alignment_page import write_alignment_page
-from sidestep.cli.config import AlignRun, AnyRun, CountedRun
+from sidestep.cli.config import AlignRun, AnyRun, CountedRun, read_settings, with_paths
 from sidestep.cli.inputs import fingerprint
-from sidestep.cli.plain_yaml import read_yaml
+from sidestep.cli.lazy import when_used
 from sidestep.cli.run_kinds import Counting, Origin, RunTraining, prepared
 from sidestep.cli.runs import RunFolder, RunInfo
 from sidestep.data.dataset import Dataset
@@ -21,9 +19,13 @@ from sidestep.data.splits import Split
 from sidestep.training.checkpoint import checkpoints, refuse_other_run
 from sidestep.training.config import RESUMABLE, TrainingConfig
 from sidestep.training.loop import refuse_checkpoints, steps_per_epoch
+from sidestep.training.placement import is_main_process
 from sidestep.training.progress import Progress, TrainingResult
 from sidestep.training.stages import Course
 from sidestep.training.trackers import refuse_missing_trackers
+
+with when_used():
+    from sidestep.cli import alignment_page
 
 
 def train_run(
@@ -84,7 +86,7 @@ def _trained(
         )
     )
     result = trained.result
-    if result.stopped == "interrupted" or not PartialState().is_main_process:
+    if result.stopped == "interrupted" or not is_main_process():
         return result
     # Again, because a resumed run may have other settings where they change no step.
     folder.write(config, info)
@@ -92,7 +94,7 @@ def _trained(
     run.save(folder.bundle, trained.network, origin)
     if isinstance(config, AlignRun):
         _, prompts = run.untrained(info.seed)
-        write_alignment_page(folder, config, info, trained.network, prompts)
+        alignment_page.write_alignment_page(folder, config, info, trained.network, prompts)
     return result
 
 
@@ -119,7 +121,7 @@ def plan_run(
     if work is None:
         return sizes
     for checkpoint in checkpoints(folder.path)[-1:]:
-        kept = _common(read_yaml(folder.config), folder.info().seed)
+        kept = _common(read_settings(folder.config), folder.info().seed)
         refuse_other_run(checkpoint, kept, _common(config.model_dump(mode="json"), seed))
     return {**sizes, **asdict(work)}
 
@@ -129,7 +131,9 @@ def _common(config: dict[str, Any], seed: int) -> dict[str, Any]:
     training = {
         name: value for name, value in config.get("training", {}).items() if name not in RESUMABLE
     }
-    return {"config": {**config, "training": training}, "seed": seed}
+    # A path is the same from wherever it is seen.
+    settings = with_paths(config, os.path.realpath)
+    return {"config": {**settings, "training": training}, "seed": seed}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -140,12 +140,6 @@ class Histories:
         offsets = np.concatenate([[0], np.cumsum(self._counts(is_kept))]).astype(np.int64)
         return self._taken(np.flatnonzero(is_kept), offsets, self.user_ids)
 
-    def cut(self, num_items: int) -> "Histories":
-        """The most recent `num_items` of each user."""
-        if num_items < 0:
-            raise ValueError(f"num_items must not be negative, got {num_items}.")
-        return self.between(np.maximum(0, self.lengths - num_items), self.lengths)
-
     def select(self, rows: Int[np.ndarray, " selected"]) -> "Histories":
         """The users `rows`, in that order."""
         rows = np.arange(len(self))[rows]  # refuses rows out of range, resolves negative ones

@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import polars as pl
@@ -21,6 +22,9 @@ from sidestep.data.histories import Histories
 
 LEAVE_ONE_OUT = "leave-one-out"
 """The strategy of data sets that carry no split of their own."""
+
+SplitName = Literal["validation", "test"]
+"""The rows to judge by."""
 
 GIVEN = "given"
 """The strategy of a split that came with the data."""
@@ -52,10 +56,6 @@ class Rows:
 
     def __len__(self) -> int:
         return len(self.targets)
-
-    def cut(self, num_items: int) -> "Rows":
-        """The same rows with the most recent `num_items` of each history."""
-        return replace(self, histories=self.histories.cut(num_items))
 
     def select(self, rows: Int[np.ndarray, " selected"]) -> "Rows":
         """The given rows, in that order."""
@@ -107,6 +107,21 @@ class TrainingPart:
             self.histories.offsets[:-1] + self.first_target, self.histories.lengths
         )
         return int((self.histories.is_target & (positions >= 0)).sum())
+
+    def fingerprint(self) -> str:
+        """Names what may be learned from: the item sequences, in their order, and event weights.
+
+        Neither the names of users, nor times, nor which positions are predicted belong to it.
+        """
+        digest = hashlib.sha256(b"training part\n")
+        for array in (self.histories.offsets, self.histories.items):
+            digest.update(np.ascontiguousarray(array, dtype="<i8").data)
+        for name in _WEIGHTS:
+            weights = getattr(self.histories, name)
+            if weights is not None:
+                digest.update(name.encode())
+                digest.update(np.ascontiguousarray(weights, dtype="<f8").data)
+        return digest.hexdigest()
 
     def after(self, min_context: int) -> "TrainingPart":
         """The same part without targets that fewer than `min_context` inputs precede."""

@@ -40,7 +40,8 @@ class TransformerConfig(BaseModel):
 
     repeat_bias: bool = Field(False, exclude_if=operator.not_)
     """With an item head: learn a number that is added to the scores of items that the history
-    holds. A tied head needs it where people do not take an item twice."""
+    holds, from the repeat rate of the training part on. A tied head needs it where people do not
+    take an item twice."""
 
     dropout: float = Field(0.2, ge=0, lt=1)
     """On embeddings and on the output of every sublayer, while training."""

@@ -15,7 +15,10 @@ class NextItemConfig(BaseModel):
 
 
 class BeamAwareConfig(BaseModel):
-    """How much more codes count that a beam search keeps, or nearly; the defaults are BEAR's."""
+    """How much more codes count that a beam search keeps, or nearly.
+
+    The defaults are those of BEAR's authors; see `beam_aware_weights` for how they are read.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -23,7 +26,7 @@ class BeamAwareConfig(BaseModel):
     """Prefixes that the beam keeps."""
 
     weight: float = Field(0.25, gt=0)
-    """How much more they count at most."""
+    """How much more they count at most; the published formula's weight divided by `temperature`."""
 
     temperature: float = Field(2.75, gt=0)
     """Nats over which a code is nearly kept."""

@@ -40,7 +40,7 @@ from sidestep.search.scorer import Guidance
 from sidestep.search.value_beam import ValueBeamSearch
 from sidestep.training.alignment import AlignmentObjective
 from sidestep.training.alignment_config import AlignmentConfig
-from sidestep.training.config import TrainingConfig, ValidationConfig
+from sidestep.training.config import VALIDATION_METRIC, TrainingConfig, ValidationConfig
 from sidestep.training.loop import train
 from sidestep.training.objective import Objective
 from sidestep.training.objective_config import (
@@ -63,7 +63,6 @@ from sidestep.training.untrained import (
 N = TypeVar("N", bound=nn.Module)
 P = TypeVar("P", AlignmentObjective, PreferenceObjective)
 
-VALIDATION_METRIC = "NDCG@10"
 _CUTOFFS = (10, 50)
 _TOLD = ("HR@1", "HR@10", "HR@50", "NDCG@10", "coverage", "diversity")
 """Of every validation, in the log: a score that rises may hide a list that narrows."""
@@ -120,11 +119,14 @@ def train_semantic_id_model(
         ValueError: see `loop.train`; also where split, catalog and configurations do not fit.
     """
     _check_items(split, catalog.num_items)
-    network, lowered = new_transformer(catalog, model, objective, seed=course.seed)
+    windows = training_windows(split.train, course.max_history)
+    network, lowered = new_transformer(catalog, model, objective, windows, seed=course.seed)
     policy = BeamSearch(num_beams=course.validation.num_beams)
 
     def recommender(device: torch.device) -> Recommender:
-        return GenerativeRecommender(network, catalog.trie.to(device), policy)
+        return GenerativeRecommender(
+            network, catalog.trie.to(device), policy, max_history=course.max_history
+        )
 
     result = _train(
         lowered,
@@ -137,6 +139,7 @@ def train_semantic_id_model(
             "model": model.model_dump(mode="json"),
             "objective": objective.model_dump(mode="json"),
         },
+        windows=windows,
     )
     return Trained(network=network, result=result)
 
@@ -161,12 +164,13 @@ def train_sasrec(
             the split names an item outside the catalog.
     """
     _check_items(split, num_items)
+    windows = training_windows(split.train, course.max_history)
     network, lowered = new_sasrec(
-        num_items, model, objective, max_history=course.max_history, seed=course.seed
+        num_items, model, objective, windows, max_history=course.max_history, seed=course.seed
     )
 
     def recommender(device: torch.device) -> Recommender:
-        return SasRecRecommender(network)
+        return SasRecRecommender(network, max_history=course.max_history)
 
     result = _train(
         lowered,
@@ -178,6 +182,7 @@ def train_sasrec(
             "model": model.model_dump(mode="json"),
             "objective": objective.model_dump(mode="json"),
         },
+        windows=windows,
     )
     return Trained(network=network, result=result)
 
@@ -214,7 +219,9 @@ def train_process_reward(
     )
 
     def recommender(device: torch.device) -> Recommender:
-        return GenerativeRecommender(backbone.to(device), catalog.trie.to(device), policy)
+        return GenerativeRecommender(
+            backbone.to(device), catalog.trie.to(device), policy, max_history=course.max_history
+        )
 
     result = _train(
         ProcessRewardObjective(network, backbone, catalog.trie, objective),
@@ -271,7 +278,9 @@ def train_value(
 
     def recommender(device: torch.device) -> Recommender:
         valued = ValuedModel(backbone.to(device), head)
-        return GenerativeRecommender(valued, catalog.trie.to(device), search)
+        return GenerativeRecommender(
+            valued, catalog.trie.to(device), search, max_history=course.max_history
+        )
 
     result = _train(
         lowered,
@@ -323,7 +332,9 @@ def train_policy(
     head = objective.head if isinstance(objective, AlignmentObjective) else None
 
     def recommender(device: torch.device) -> Recommender:
-        return GenerativeRecommender(objective.policy, catalog.trie.to(device), search)
+        return GenerativeRecommender(
+            objective.policy, catalog.trie.to(device), search, max_history=course.max_history
+        )
 
     result = _train(
         objective,
@@ -429,7 +440,6 @@ def _train(
             rows,
             k=max(k for k in _CUTOFFS if k <= max(course.validation.num_beams, min(_CUTOFFS))),
             batch_size=course.validation.batch_size,
-            max_history=course.max_history,
             device=device,
         )
         told = {name: evaluation.metrics[name] for name in _TOLD if name in evaluation.metrics}

@@ -65,8 +65,14 @@ def refuse_repeated(path: Path, item_ids: pl.Series) -> None:
     """Refuses texts of which one could not say whether the first or the second of them holds."""
     is_repeated = ~item_ids.is_first_distinct()
     if is_repeated.any():
-        item_id = item_ids.filter(is_repeated)[0]
-        raise ValueError(f"{path}: item {item_id!r:.60} stands twice; remove one of the two lines.")
+        row = is_repeated.arg_max()
+        assert row is not None
+        first = item_ids.index_of(item_ids[row])
+        assert first is not None
+        raise ValueError(
+            f"{path}: item {item_ids[row]!r:.60} stands twice, in its rows {first + 1} and "
+            f"{row + 1}; remove one of the two lines."
+        )
 
 
 _SCRIPT = re.compile(r"<(script|style)\b.*?</\1\s*>", re.IGNORECASE | re.DOTALL)

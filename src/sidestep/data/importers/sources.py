@@ -1,13 +1,12 @@
 """Sources: files from elsewhere, read so that every error names the file and the line."""
 
 import json
-import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from sidestep.files import file_sha256
+from sidestep.files import KeyCheck, file_sha256, json_keys, repeated_key
 
 
 def sha256_of(*paths: Path | None) -> dict[str, str]:
@@ -50,15 +49,6 @@ def read_text(path: Path) -> str:
         raise not_utf8(f"{path}, line {line}", error.reason) from error
 
 
-class JsonKey(NamedTuple):
-    """A key of a JSON text; `depth` counts the brackets around it."""
-
-    name: str
-    depth: int
-    line: int
-    is_repeated: bool
-
-
 @dataclass(frozen=True, slots=True)
 class JsonObject:
     """A JSON file that holds one object.
@@ -73,7 +63,7 @@ class JsonObject:
 
     def place(self, name: str) -> str:
         """Where the entry `name` of the object stands, for errors; searches the text."""
-        for key in _keys(self.text):
+        for key in json_keys(self.text):
             if key.depth == 1 and key.name == name:
                 return f"{self.path}, line {key.line}, entry {name!r:.60}"
         return f"{self.path}, entry {name!r:.60}"
@@ -101,19 +91,13 @@ def parse_json(text: str, path: Path, *, first_line: int) -> Any:
     Raises:
         ValueError: with the file and the line.
     """
-    has_repeated_key = False
-
-    def checked(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        nonlocal has_repeated_key
-        entries = dict(pairs)
-        has_repeated_key |= len(entries) < len(pairs)
-        return entries
+    pairs = KeyCheck()
 
     def refused(constant: str) -> Any:
         raise ValueError(f"{constant} is not JSON")
 
     try:
-        value = json.loads(text, object_pairs_hook=checked, parse_constant=refused)
+        value = json.loads(text, object_pairs_hook=pairs, parse_constant=refused)
     except json.JSONDecodeError as error:
         line = first_line + error.lineno - 1
         is_cut = error.pos >= len(text.rstrip()) or error.msg.startswith("Unterminated")
@@ -131,34 +115,6 @@ def parse_json(text: str, path: Path, *, first_line: int) -> Any:
                 f"{path}, from line {first_line}: a text holds half of a character ({error.reason})"
                 "; correct or remove the \\ud... in it."
             ) from error
-    if has_repeated_key:
-        key = next(key for key in _keys(text) if key.is_repeated)
-        raise ValueError(
-            f"{path}, line {first_line + key.line - 1}: the key {key.name!r:.60} stands "
-            "twice in one object; remove or rename one of them."
-        )
+    if pairs.has_repeated:
+        raise repeated_key(text, path, lines_before=first_line - 1)
     return value
-
-
-_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]:\n]')
-
-
-def _keys(text: str) -> Iterator[JsonKey]:
-    """The keys of a valid JSON text with their lines; slow, for errors only."""
-    line = 1
-    scopes: list[set[str]] = []
-    string = ""
-    for match in _TOKEN.finditer(text):
-        token = match.group()
-        if token == "\n":
-            line += 1
-        elif token in "{[":
-            scopes.append(set())
-        elif token in "}]":
-            scopes.pop()
-        elif token == ":":
-            name = json.loads(string)
-            yield JsonKey(name, len(scopes), line, name in scopes[-1])
-            scopes[-1].add(name)
-        else:
-            string = token

@@ -7,7 +7,8 @@ import polars as pl
 
 from sidestep.data.dataset import Dataset
 from sidestep.data.importers.columns import Table, read_table
-from sidestep.data.importers.sources import sha256_of
+from sidestep.data.importers.item_texts import read_item_texts
+from sidestep.data.importers.sources import listed, sha256_of
 from sidestep.data.interactions import Interactions
 from sidestep.data.items import ItemTable
 
@@ -68,25 +69,29 @@ def import_table(
 
 
 def read_items(path: Path, item: str, text_columns: Sequence[str] | None = None) -> ItemTable:
-    """Reads a table of items.
+    """Reads a table of items, or what `read_item_texts` reads if the suffix is .json.
 
     Args:
-        path: one row per item.
-        item: the column of item IDs.
+        path: one row per item, or a JSON object with one entry per item.
+        item: the column of item IDs; in JSON the keys are the IDs.
         text_columns: the columns to keep; None keeps all.
 
     Raises:
         ValueError: if the file is not what it should be, with the line where there is one.
     """
+    if path.suffix.lower() == ".json":
+        return _json_items(path, text_columns)
     table = read_table(path, None if text_columns is None else [item, *text_columns])
     item_ids = table.ids(item)
     is_repeated = ~item_ids.is_first_distinct()
     if is_repeated.any():
         row = is_repeated.arg_max()
         assert row is not None
+        first = item_ids.index_of(item_ids[row])
+        assert first is not None
         raise ValueError(
-            f"{table.place(row)}: item {item_ids[row]!r:.60} stands in an earlier row as well; "
-            "keep one of the two."
+            f"{table.place(row)}: item {item_ids[row]!r:.60} stands in an earlier row as well, "
+            f"{table.place_of(first)}; keep one of the two."
         )
     texts = [table.texts(name) for name in table.frame.columns if name != item]
     if any(text.name == "item_id" for text in texts):
@@ -95,6 +100,19 @@ def read_items(path: Path, item: str, text_columns: Sequence[str] | None = None)
             "rename or leave it out."
         )
     return ItemTable(pl.DataFrame([item_ids.alias("item_id"), *texts]))
+
+
+def _json_items(path: Path, text_columns: Sequence[str] | None) -> ItemTable:
+    items = read_item_texts(path)
+    if text_columns is None:
+        return items
+    for name in text_columns:
+        if name not in items.text_columns:
+            raise ValueError(
+                f"{path}: no entry has the field {name!r:.60}; there are "
+                f"{listed(items.text_columns)}."
+            )
+    return ItemTable(items.frame.select("item_id", *text_columns))
 
 
 def _refuse_unknown(table: Table, item_ids: pl.Series, items: ItemTable, items_path: Path) -> None:

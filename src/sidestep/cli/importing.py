@@ -412,6 +412,8 @@ def _write(done: Imported, out: Path, name: str | None, *, dry_run: bool, json: 
     warn_of_no_rows(dataset, out)
     if dry_run:
         tell_plan(out, {"name": dataset.name, **stats, **done.left_out}, json=json)
+        for remark in done.remarks:
+            say(remark)
         return
     dataset.save(out)
     if json:

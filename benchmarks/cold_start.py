@@ -41,7 +41,8 @@ from sidestep.data.importers.lcrec import import_lcrec, lcrec_files
 from sidestep.data.interactions import Interactions
 from sidestep.data.splits import Rows
 from sidestep.data.synthetic import SyntheticShopConfig, synthetic_shop
-from sidestep.embedding.tfidf import FittedTfidf, TfidfConfig, fit_tfidf
+from sidestep.embedding.config import TfidfConfig
+from sidestep.embedding.tfidf import FittedTfidf, fit_tfidf
 from sidestep.evaluation.evaluator import Evaluation, evaluate, fixed_users
 from sidestep.padding import NO_ITEM
 from sidestep.recommender import Recommender

@@ -247,11 +247,12 @@ class WatchedStep:
         self.search.watch = found
         histories, targets = objective.prompts(self.batch)
         group = judged.timed(lambda: objective.rolled_out(histories, targets))
-        credit = judged.timed(lambda: objective.credit(group))
+        reading = updated.timed(lambda: objective.read(group, histories))
+        credit = judged.timed(lambda: objective.credit(group, reading))
         assert bool(group.learns.all()), "all rewards are equal: there is nothing to learn from"
 
         def update() -> Tensor:
-            loss, _ = objective.loss(group, credit, histories, targets)
+            loss, _ = objective.loss(group, credit, reading, histories, targets)
             loss.backward()
             return loss.detach()
 

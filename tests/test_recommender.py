@@ -1,5 +1,7 @@
 """The whole chain with a real, tiny network: model, search, recommender."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidestep.catalog.trie import NO_STATE, Trie
+from sidestep.evaluation.evaluator import evaluate
+from sidestep.metrics.ranking import NOT_LISTED
 from sidestep.model.config import TransformerConfig
 from sidestep.model.transformer import Transformer
 from sidestep.padding import NO_ITEM
@@ -20,6 +24,7 @@ from sidestep.search.beam import BeamSearch
 from sidestep.search.exhaustive import ExhaustiveSearch
 from sidestep.search.policy import Scope
 from sidestep.step import HistoryBatch
+from tests.evaluation.rows import rows_of
 
 SIZES = (5, 4, 6)
 
@@ -159,6 +164,59 @@ def test_items_of_a_bucket_share_a_score_and_stand_together():
     assert (answer.leaves[0] != NO_ITEM).sum() == 3
 
 
+def tied_leaves(**limits) -> GenerativeRecommender:
+    """A network that cannot tell any two of four leaves apart; items 0 and 1 share one."""
+    ids = np.array([[0, 0], [0, 0], [0, 1], [1, 0], [1, 1]])
+    trie = Trie.build(ids, (2, 2), popularity=np.arange(5)[::-1].copy())
+    model = Transformer(
+        TransformerConfig(dim=8, num_layers=1, num_heads=2), torch.from_numpy(ids), (2, 2)
+    ).eval()
+    torch.nn.init.zeros_(model.head.weight)
+    if "available" in limits:
+        limits["available"] = trie.availability(limits["available"])
+    return GenerativeRecommender(model, trie, BeamSearch(num_beams=4), max_history=None, **limits)
+
+
+def test_leaves_of_equal_scores_are_tied_with_all_their_items_also_past_the_end_of_the_list():
+    rows = rows_of(*[(2, target) for target in range(5)])
+    for k in (1, 3, 5, 9):
+        evaluation = evaluate(tied_leaves(), rows, k=k)
+        assert evaluation.rank_before.tolist() == [0] * 5
+        assert evaluation.num_tied.tolist() == [5] * 5
+        assert evaluation.metrics["HR@1"] == pytest.approx(1 / 5)
+
+
+def test_a_bucket_counts_the_items_that_can_be_listed_and_a_retired_target_is_a_miss():
+    is_available = torch.tensor([True, False, False, False, True])
+    recommender = tied_leaves(available=is_available)
+    rows = rows_of((2, 0), (2, 1), (2, 4))
+    evaluation = evaluate(recommender, rows, k=5)
+    assert evaluation.rank_before.tolist() == [0, NOT_LISTED, 0]
+    assert evaluation.num_tied.tolist() == [2, 1, 2]
+    # The bucket of a live and a retired item, alone: the live one is a sure hit.
+    evaluation = evaluate(tied_leaves(available=torch.arange(5) == 0), rows, k=5)
+    assert evaluation.metrics["HR@1"] == pytest.approx(1 / 3)
+    assert evaluation.num_tied.tolist() == [1, 1, 1]
+    # Who has taken item 0 before can only get item 4.
+    evaluation = evaluate(recommender, rows_of((0, 1), (0, 4)), k=5, exclude_seen=True)
+    assert evaluation.rank_before.tolist() == [NOT_LISTED, 0]
+    assert evaluation.num_tied.tolist() == [1, 1]
+
+
+def test_of_a_bucket_the_seen_item_is_never_listed_and_the_unseen_one_is():
+    answer = tied_leaves().recommend(batch([0]), 9, exclude_seen=True)
+    assert sorted(answer.items[0].tolist()) == [NO_ITEM] * 5 + [1, 2, 3, 4]
+    answer = tied_leaves().recommend(batch([]), 9, excluded=torch.tensor([[1]]))
+    assert sorted(answer.items[0].tolist()) == [NO_ITEM] * 5 + [0, 2, 3, 4]
+
+
+def test_a_bucket_of_a_retired_and_an_excluded_item_takes_no_beam():
+    recommender = tied_leaves(available=torch.arange(5) != 1)
+    answer = recommender.recommend(batch([0]), 9, exclude_seen=True)
+    assert sorted(answer.leaves[0].tolist()) == [NO_ITEM, 2, 3, 4]
+    assert sorted(answer.items[0].tolist()) == [NO_ITEM] * 6 + [2, 3, 4]
+
+
 def test_a_catalog_of_other_codebooks_is_refused():
     _, _, model = catalog_and_model("codes")
     other = Trie.build(np.array([[0, 0, 0]]), (1, 1, 1))
@@ -198,6 +256,34 @@ def reservations(draw):
     even = st.integers(0, NUM_ITEMS // 2 - 1).map(lambda half: 2 * half)
     reserved = draw(st.lists(even, unique=True, max_size=k))
     return k, ordinary, reserved, draw(st.integers(0, k))
+
+
+def test_ties_of_the_reserved_places_are_those_of_the_new_items_and_else_those_of_the_others():
+    scores = torch.tensor([[3.0, 2, 1]])
+    usual = replace(
+        answer_of([0, 1, 2], 3, best=3.0), scores=scores, runners_up=torch.tensor([[3, 4, NO_ITEM]])
+    )
+    new = torch.tensor([[5, 6, NO_ITEM]])
+    few = replace(usual, items=new, scores=torch.tensor([[0.5, 0.25, -torch.inf]]))
+    few = replace(few, runners_up=None)
+    many = replace(few, items=torch.tensor([[5, 6, 7]]), scores=torch.tensor([[0.5, 0.25, 0.25]]))
+    many = replace(many, runners_up=torch.tensor([[8]]))
+    # Scores of the two parts may be equal, and still only new items compete for new places.
+    equal = replace(usual, scores=torch.full((1, 3), 0.25))
+    short = answer_of([0], 3, best=3.0)
+    leaf_of = torch.arange(9)
+    for ordinary, reserved, num_places, items, runners_up in (
+        (usual, few, 0, [0, 1, 2], [3, 4]),
+        (usual, few, 1, [0, 1, 5], []),
+        (usual, few, 3, [5, 6, 0], []),  # 0 has a better score than 1
+        (usual, many, 2, [0, 5, 6], [7, 8]),
+        (usual, many, 3, [5, 6, 7], [8]),
+        (equal, many, 2, [0, 5, 6], [7, 8]),
+        (short, replace(many, scores=torch.full((1, 3), 0.5)), 1, [0, 5, NO_ITEM], []),
+    ):
+        answer = with_reserved(ordinary, reserved, num_places=num_places, leaf_of=leaf_of)
+        assert answer.items[0].tolist() == items
+        assert [item for item in answer.runners_up[0].tolist() if item != NO_ITEM] == runners_up
 
 
 def answer_of(found: list[int], k: int, *, best: float) -> Recommendations:

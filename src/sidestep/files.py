@@ -1,5 +1,9 @@
-"""Files that are whole or absent: everything is written beside its place and then moved there."""
+"""Files that are whole or absent: everything is written beside its place and then moved there.
 
+What stops a disk from being written is told with the path and what to do, whichever library wrote.
+"""
+
+import errno
 import fnmatch
 import hashlib
 import json
@@ -14,25 +18,96 @@ from typing import Any, NamedTuple
 
 _JSON_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]:\n]')
 
+UNWRITABLE = {
+    errno.ENOSPC: "the disk is full; free some space, and the same command continues.",
+    errno.EDQUOT: "the quota of disk space is used up; free some space, and the same command "
+    "continues.",
+    errno.EROFS: "the disk can only be read; write to another place.",
+    errno.EFBIG: "the file is larger than its disk or the limit 'ulimit -f' allows; write to "
+    "another place, or raise the limit.",
+}
+"""What only happens to who writes, and what to do, by the numbers of the operating system."""
+
+_DENIED = "writing is not permitted here; change the permissions, or write to another place."
+
+_SHORT = re.compile(r"\d+ requested and \d+ written|inline_container\.cc.*unexpected pos")
+"""What numpy and torch say of a disk that took less than they gave it."""
+
+
+class UnwritableError(OSError):
+    """A file or folder that could not be written, and what to do about it.
+
+    number: of the operating system, such as `errno.ENOSPC`.
+    """
+
+    def __init__(self, path: Path, number: int) -> None:
+        super().__init__(f"{path}: {UNWRITABLE.get(number, _DENIED)}")
+        self.number = number
+
+
+@contextmanager
+def told_unwritable(path: Path) -> Iterator[None]:
+    """Says what keeps the block from writing `path`, and what to do.
+
+    Raises:
+        UnwritableError: the disk is full or may not be written to. Other errors pass.
+    """
+    try:
+        yield
+    except Exception as error:
+        number = unwritable_number(error)
+        if isinstance(error, PermissionError) and _is_about(error.filename, path):
+            number = error.errno
+        if number is None:
+            raise
+        raise UnwritableError(path, number) from error
+
+
+def unwritable_number(error: BaseException | None) -> int | None:
+    """The number of `UNWRITABLE` behind an error, whichever library raised it; None for others."""
+    while error is not None:
+        if isinstance(error, UnwritableError):
+            return error.number
+        found = re.search(r"\(os error (\d+)\)", str(error))
+        number = error.errno if isinstance(error, OSError) else None
+        for known in (number, int(found[1]) if found else None):
+            if known in UNWRITABLE:
+                return known
+        if _SHORT.search(str(error)):
+            return errno.ENOSPC
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def _is_about(name: str | None, path: Path) -> bool:
+    """Whether a path of an error is on the way to `path`, or beside it as temporary files are."""
+    at = None if name is None else Path(name).absolute()
+    place = path.absolute()
+    return at is None or at.is_relative_to(place.parent) or place.is_relative_to(at)
+
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """Yields a temporary path in the folder of `path`; moves it to `path` if the block succeeds.
 
     Whatever the block raises, an older file at `path` stays as it was and nothing else remains.
+
+    Raises:
+        UnwritableError: the disk is full or may not be written to.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with told_unwritable(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            yield temporary
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+            temporary.chmod(0o644)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -41,21 +116,25 @@ def whole_folder(path: Path) -> Iterator[Path]:
 
     An older folder at `path` is replaced at that moment and not before, whatever it holds; see
     `check_replaceable`.
+
+    Raises:
+        UnwritableError: the disk is full or may not be written to.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-    replaced = temporary.with_name(f"{temporary.name}.replaced")
-    try:
-        yield temporary
-        temporary.chmod(0o755)
-        if path.exists():
-            path.rename(replaced)
-        temporary.rename(path)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-        if replaced.exists() and not path.exists():
-            replaced.rename(path)
-        shutil.rmtree(replaced, ignore_errors=True)
+    with told_unwritable(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        replaced = temporary.with_name(f"{temporary.name}.replaced")
+        try:
+            yield temporary
+            temporary.chmod(0o755)
+            if path.exists():
+                path.rename(replaced)
+            temporary.rename(path)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+            if replaced.exists() and not path.exists():
+                replaced.rename(path)
+            shutil.rmtree(replaced, ignore_errors=True)
 
 
 def check_replaceable(
@@ -92,6 +171,14 @@ def file_sha256(path: Path) -> str:
     """The SHA-256 of a file, in hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def refuse_link_outside(file: Path, folder: Path) -> None:
+    """Raises a `ValueError` where a file of a folder is a link that leads out of the folder."""
+    if not file.resolve().is_relative_to(folder.resolve()):
+        raise ValueError(
+            f"{file}: is a link that leads out of {folder}; put the file itself in its place."
+        )
 
 
 def write_json(path: Path, value: Any) -> None:

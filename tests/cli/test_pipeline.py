@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -75,7 +76,8 @@ def test_a_run_ends_with_a_table_and_recommendations_in_words(done):
 def test_a_warning_is_said_once_and_its_remedy_can_be_copied(done):
     folder, _, outcome = done
     assert outcome.stderr.count("leaks time") == 1
-    assert f"sidestep data split {os.path.relpath(folder / 'dataset')} --strategy" in outcome.stderr
+    quoted = shlex.quote(os.path.relpath(folder / "dataset"))
+    assert f"sidestep data split {quoted} --strategy" in outcome.stderr
 
 
 def test_a_run_ends_with_a_page(done):

@@ -7,7 +7,7 @@ import pytest
 from sidestep.cli.search_options import SETTINGS_TOLD, options_in_words, read_weights
 from sidestep.cli.searches import settings_by_search
 from sidestep.evaluation.results import read as read_lines
-from sidestep.evaluation.results import value_in_words
+from sidestep.evaluation.words import value_in_words
 
 from .commands import refused, run
 

@@ -106,6 +106,14 @@ def test_a_batch_is_padded_at_the_end():
     assert batch.num_targets == 3
 
 
+def test_before_a_position_stand_the_items_that_come_earlier_and_no_others():
+    batch = window_batch(training_windows(part_of([3, 4], [0, 0]), 4), np.array([0, 1]))
+    users, positions = torch.tensor([0, 1, 1, 0]), torch.tensor([2, 3, 1, 0])
+    before = batch.before(users, positions)
+    assert before.items.tolist() == [[0, 1, -1], [3, 4, 5], [3, -1, -1], [-1, -1, -1]]
+    assert before.lengths.tolist() == [2, 3, 1, 0]
+
+
 MANY = training_windows(part_of([2 + row % 7 for row in range(300)], [1] * 300), 10)
 
 

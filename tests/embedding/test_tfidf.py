@@ -7,7 +7,8 @@ import pytest
 from pydantic import ValidationError
 
 from sidestep.data.importers.lcrec import import_lcrec, lcrec_files
-from sidestep.embedding.tfidf import FittedTfidf, TfidfConfig, fit_tfidf, tfidf_svd
+from sidestep.embedding.config import TfidfConfig
+from sidestep.embedding.tfidf import FittedTfidf, fit_tfidf, tfidf_svd
 
 TITLES = ["steel drill", "cordless drill", "red lipstick", "pink lipstick", "drill bits steel"]
 BRANDS = ["Acme", "Acme", "Rouge", "Rouge", "Acme"]

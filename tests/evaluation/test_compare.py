@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from sidestep.evaluation.compare import compare, rows_in_words
+from sidestep.evaluation.compare import compare
 from sidestep.evaluation.results import PerUser, Setting
+from sidestep.evaluation.words import rows_in_words
 from sidestep.metrics.ranking import NOT_LISTED
 from sidestep.metrics.statistics import Interval
 from sidestep.padding import NO_ITEM
@@ -30,7 +31,7 @@ def run(ranks: list[int], **changes) -> PerUser:
         "user_ids": tuple(map(str, range(NUM_USERS))),
         "targets": torch.arange(NUM_USERS),
         "rank_before": torch.tensor(ranks),
-        "bucket_size": torch.ones(NUM_USERS, dtype=torch.long),
+        "num_tied": torch.ones(NUM_USERS, dtype=torch.long),
         "items": torch.full((NUM_USERS, 10), NO_ITEM),
     }
     return PerUser(**{**fields, **changes})

@@ -24,7 +24,7 @@ RUN = PerUser(
     targets=torch.tensor([1, 4, 3]),
     # Ann's target is in the bucket listed first, Bob's leaf is the second, Cid's is not listed.
     rank_before=torch.tensor([0, 3, NOT_LISTED]),
-    bucket_size=torch.tensor([3, 1, 1]),
+    num_tied=torch.tensor([3, 1, 1]),
     items=torch.tensor([[0, 1, 2, 3], [0, 1, 2, 4], [4, NO_ITEM, NO_ITEM, NO_ITEM]]),
 )
 
@@ -46,12 +46,27 @@ def test_leaves_are_counted_up_to_the_target():
         user_ids=("dan",),
         targets=torch.tensor([1]),
         rank_before=torch.tensor([2]),
-        bucket_size=torch.tensor([3]),
+        num_tied=torch.tensor([3]),
         items=torch.tensor([[3, 4, 0, 1]]),
     )
     found = [one_hit_inflation(third, IDS, k=k)[f"HR@{k}"].as_one_hit for k in (1, 2, 3)]
     assert found == [0, 0, 1]
     assert [prefix_recall(third, IDS, k=k) for k in (2, 3)] == [[0, 0], [1, 1]]
+
+
+def test_ids_of_equal_scores_share_their_places():
+    # The leaf of 3 and that of 0, 1 and 2 are tied, and the list cuts 2 off.
+    tied = replace(
+        RUN,
+        user_ids=("eve",),
+        targets=torch.tensor([3]),
+        rank_before=torch.tensor([1]),
+        num_tied=torch.tensor([4]),
+        items=torch.tensor([[4, 3, 0, 1]]),
+    )
+    found = [one_hit_inflation(tied, IDS, k=k)[f"HR@{k}"] for k in (1, 2, 3)]
+    assert [metric.as_one_hit for metric in found] == [0, 1 / 2, 1]
+    assert [metric.honest for metric in found] == [0, 1 / 4, 2 / 4]
 
 
 def test_ids_of_their_own_inflate_nothing():

@@ -1,5 +1,6 @@
 """Quality lines and per-user files: what comes back is what went in, and what is wrong is named."""
 
+import json
 from datetime import date
 from pathlib import Path
 
@@ -18,9 +19,9 @@ from sidestep.evaluation.results import (
     check_selection,
     read,
     read_per_user,
-    value_in_words,
     write_per_user,
 )
+from sidestep.evaluation.words import value_in_words
 from sidestep.metrics.ranking import NOT_LISTED
 from sidestep.padding import NO_ITEM
 
@@ -227,7 +228,7 @@ def per_user(**changes) -> PerUser:
         "user_ids": ("a", "b", "c"),
         "targets": torch.tensor([7, 8, 9]),
         "rank_before": torch.tensor([0, NOT_LISTED, 2]),
-        "bucket_size": torch.tensor([1, 2, 3]),
+        "num_tied": torch.tensor([1, 2, 3]),
         "items": torch.tensor([[7, 1, NO_ITEM, NO_ITEM], [NO_ITEM] * 4, [1, 2, 9, 3]]),
     }
     return PerUser(**{**fields, **changes})
@@ -240,7 +241,7 @@ def test_per_user_results_survive_the_disk(tmp_path: Path):
     again = read_per_user(path)
     for name in ("dataset", "method", "split", "seed", "setting", "k", "user_ids"):
         assert getattr(again, name) == getattr(run, name)
-    for name in ("targets", "rank_before", "bucket_size", "items"):
+    for name in ("targets", "rank_before", "num_tied", "items"):
         assert torch.equal(getattr(again, name), getattr(run, name))
 
 
@@ -258,6 +259,16 @@ def test_other_files_are_no_per_user_files(tmp_path: Path):
         read_per_user(path)
     pq.write_table(pa.table({"user_id": ["a"]}), path)
     with pytest.raises(ValueError, match=r"p\.parquet: not a per-user file"):
+        read_per_user(path)
+
+
+def test_what_was_measured_otherwise_is_no_per_user_file_of_this_version(tmp_path: Path):
+    path = tmp_path / "p.parquet"
+    write_per_user(path, per_user())
+    table = pq.read_table(path)
+    header = json.loads(table.schema.metadata[b"sidestep"]) | {"format_version": 1}
+    pq.write_table(table.replace_schema_metadata({"sidestep": json.dumps(header)}), path)
+    with pytest.raises(ValueError, match=r"not a per-user file of this version; evaluate the run"):
         read_per_user(path)
 
 

@@ -30,8 +30,8 @@ def ints(*values: int) -> Tensor:
     return torch.tensor(values)
 
 
-def value(metric, rank_before: int, bucket_size: int, k: int) -> float:
-    return metric(ints(rank_before), ints(bucket_size), k).item()
+def value(metric, rank_before: int, num_tied: int, k: int) -> float:
+    return metric(ints(rank_before), ints(num_tied), k).item()
 
 
 def test_discounts_give_the_printed_dcg_vector():
@@ -51,7 +51,7 @@ def test_a_single_item_in_third_place():
     assert value(reciprocal_rank, 2, 1, 10) == pytest.approx(1 / 3)
 
 
-def test_a_bucket_that_straddles_the_cut():
+def test_ties_that_straddle_the_cut():
     # P = 3, G = 4, K = 5: two of the four places count, at ranks 4 and 5.
     assert value(hit_rate, 3, 4, 5) == 0.5
     assert value(ndcg, 3, 4, 5) == pytest.approx((1 / np.log2(5) + 1 / np.log2(6)) / 4)
@@ -67,9 +67,9 @@ def test_what_is_not_listed_is_worth_nothing(metric):
 @pytest.mark.parametrize("metric", METRICS)
 @given(before=st.integers(0, 7), size=st.integers(1, 5), k=st.integers(1, 10))
 @settings(max_examples=25)
-def test_the_expectation_is_the_average_over_all_orders_of_the_bucket(metric, before, size, k):
+def test_the_expectation_is_the_average_over_all_orders_of_the_ties(metric, before, size, k):
     ranks = [
-        before + order.index(0)  # item 0 of the bucket is the target
+        before + order.index(0)  # item 0 is the target
         for order in itertools.permutations(range(size))
     ]
     alone = metric(torch.tensor(ranks), torch.ones(len(ranks), dtype=torch.long), k)
@@ -119,7 +119,7 @@ def test_ranx_computes_the_same_on_random_rankings(ranx, k):
 
 @pytest.mark.parametrize(
     ("before", "size", "k", "named"),
-    [(0, 1, 0, "k must be"), (0, 0, 5, "bucket_size"), (-2, 1, 5, "rank_before")],
+    [(0, 1, 0, "k must be"), (0, 0, 5, "num_tied"), (-2, 1, 5, "rank_before")],
 )
 def test_impossible_ranks_are_refused(before, size, k, named):
     with pytest.raises(ValueError, match=named):
@@ -166,7 +166,7 @@ def test_coverage_counts_each_item_of_the_catalog_once():
 def test_invalid_entries_are_unknown_repeated_or_forbidden():
     items = torch.tensor([[3, 3, 7, -5, 0, -1]])
     assert invalid_entries(items, 7).tolist() == [[False, True, True, True, False, False]]
-    forbidden = torch.tensor([[0, -1]])
-    assert invalid_entries(items, 7, forbidden=forbidden).tolist() == [
+    is_forbidden = items == 0
+    assert invalid_entries(items, 7, is_forbidden=is_forbidden).tolist() == [
         [False, True, True, True, True, False]
     ]

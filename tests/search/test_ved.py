@@ -44,10 +44,11 @@ def paths_of(tree, trie, user):
     st.integers(1, 30),
     st.sampled_from(["priority", "always", "never"]),
     st.sampled_from([(0.1, 0.1, 1.0), (2.0, 0.0, 1.0), (0.0, 1.0, 0.0)]),
+    st.sampled_from(["legal", "codebook"]),
     st.integers(0, 9),
 )
 def test_it_is_the_plain_algorithm_node_for_node(
-    paths, data, catalog, warm_width, more, root_gate, weights, seed
+    paths, data, catalog, warm_width, more, root_gate, weights, normaliser, seed
 ):
     ids, sizes = catalog
     trie, model = Trie.build(ids, sizes), ValueTable(sizes)
@@ -61,6 +62,7 @@ def test_it_is_the_plain_algorithm_node_for_node(
         value_weight=weights[2],
         root_gate=root_gate,
         paths_per_round=data.draw(paths),
+        normaliser=normaliser,
         seed=seed,
     )
     users = (3, 8, 5)

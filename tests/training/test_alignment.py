@@ -202,20 +202,68 @@ def test_the_first_step_is_that_of_reinforce():
     assert ours.abs().sum() > 0
 
 
-def test_weighed_by_the_policy_it_is_the_gradient_of_the_expected_reward():
-    """E = Σ π_C(c) R(c) over the candidates, divided by the number of levels as all such terms."""
-    objective = an_objective(weighting="policy", scaling="mean-only", kl_weight=None)
+@pytest.mark.parametrize(
+    ("rollouts", "temperature"),
+    [
+        ({"search": "beam", "num_beams": 16}, 1.0),
+        ({"search": "beam", "num_beams": 4}, 0.6),
+        ({"search": "beam", "num_beams": 4, "normaliser": "codebook"}, 1.0),
+    ],
+)
+def test_weighed_by_the_policy_it_is_the_gradient_of_the_expected_reward(rollouts, temperature):
+    """E = Σ π_C(c) R(c) over the candidates, divided by the number of levels as all such terms.
+
+    π is the policy that is improved, whatever the search goes by.
+    """
+    objective = an_objective(
+        rollouts=rollouts,
+        temperature=temperature,
+        weighting="policy",
+        scaling="mean-only",
+        kl_weight=None,
+    )
     weights = objective.policy.code_embedding.weight
     ours = torch.autograd.grad(objective(BATCH).loss, weights)[0]
     users, positions = BATCH.is_target.nonzero(as_tuple=True)
     targets, histories = BATCH.items[users, positions], BATCH.before(users, positions)
     group = objective.rolled_out(histories, targets)
     step = group.tree.read(objective.policy, histories)
-    whole = group.tree.code_log_probs(group.tree.node_log_probs(step, TRIE)).sum(dim=2)
+    by_slot = group.tree.node_log_probs(step, TRIE, temperature=temperature)
+    whole = group.tree.code_log_probs(by_slot).sum(dim=2)
     shares = whole.masked_fill(~group.is_member, -torch.inf).softmax(dim=1)
     expected = (shares * group.rewards).sum(dim=1).mean() / 2
     theirs = torch.autograd.grad(-expected, weights)[0]
     torch.testing.assert_close(ours, theirs)
+
+
+def test_towards_the_optimum_every_step_has_the_gradient_of_the_cross_entropy():
+    """From the group's best policy to that of now, also where a copy of before found the group."""
+    objective = an_objective(
+        rollouts={"search": "beam", "num_beams": 4},
+        optimum_temperature=0.5,
+        steps_per_rollout_policy=3,
+        kl_weight=1e-9,
+    )
+    optimizer = torch.optim.SGD(objective.policy.parameters(), lr=20.0)
+    histories, targets = objective.prompts(BATCH)
+    reference = objective.rolled_out(histories, targets).old_log_probs.sum(dim=2)
+    weights = objective.policy.code_embedding.weight
+    for _ in range(2):
+        loss = objective(BATCH)
+        ours = torch.autograd.grad(loss.loss, weights, retain_graph=True)[0]
+        group = objective.rolled_out(histories, targets)
+        step = group.tree.read(objective.policy, histories)
+        whole = group.tree.code_log_probs(group.tree.node_log_probs(step, TRIE)).sum(dim=2)
+        best = (reference + group.rewards / 0.5).masked_fill(~group.is_member, -torch.inf)
+        own = whole.masked_fill(~group.is_member, -torch.inf).log_softmax(dim=1)
+        terms = torch.where(group.is_member, best.softmax(dim=1) * own, 0.0)
+        theirs = torch.autograd.grad(-terms.sum(dim=1).mean() / 2, weights)[0]  # of L codes
+        torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-4)
+        assert float(loss.parts["clipped"]) == 0
+        loss.loss.backward()
+        optimizer.step()
+        objective.after_step()
+    assert (whole - group.old_log_probs.sum(dim=2)).abs().max() > 0.2
 
 
 def test_the_second_step_on_the_same_rollouts_is_clipped():
@@ -335,12 +383,14 @@ def test_hinted_codes_are_learned_by_likelihood_and_not_by_advantage():
     group = objective.rolled_out(histories, targets)
     is_hinted = (group.first_free == 1) & group.learns
     assert is_hinted.any()
-    credit = objective.credit(group)
+    reading = objective.read(group, histories)
+    credit = objective.credit(group, reading)
     assert not credit.is_counted["group"][is_hinted][..., 0].any()
     assert credit.is_counted["group"][is_hinted][..., 1].any()
     # Without advantages only the likelihood of the hinted codes is left.
     flat = {name: torch.zeros_like(given) for name, given in credit.advantages.items()}
-    loss, _ = objective.loss(group, replace(credit, advantages=flat), histories, targets)
+    flattened = replace(credit, advantages=flat)
+    loss, _ = objective.loss(group, flattened, reading, histories, targets)
     tree = group.tree
     step = tree.read(objective.policy, histories)
     logs = tree.code_log_probs(tree.node_log_probs(step, TRIE))

@@ -87,6 +87,20 @@ def test_the_item_head_is_that_of_before():
     assert item_head_scores(Transformer(TransformerConfig(dim=8, num_heads=2), IDS, (2, 2))) is None
 
 
+def test_rewards_are_computed_in_float32_under_autocast():
+    """The item head finds two items that bf16 cannot tell apart."""
+    rows = torch.eye(2, 5) * torch.tensor([1.0, 1.001, 0, 0, 0])
+
+    def scores(histories):
+        del histories
+        return torch.tensor([[1.0, 1.0]]) @ rows
+
+    made = Rewards([RewardTerm(reward="item-head")], RewardSources(item_head=scores))
+    with torch.autocast("cpu", torch.bfloat16):
+        earned = made(scene())[0]
+    assert earned[0] < earned[1]
+
+
 def test_categories_and_novelty():
     sources = RewardSources(
         categories=np.array([4, 2, 2, 2, -1]), popularity=np.array([0, 3, 1, 1, 1])

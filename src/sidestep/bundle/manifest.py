@@ -116,6 +116,21 @@ class Manifest(BaseModel):
     files: dict[str, str]
 
 
+def bundle_folder(path: Path) -> Path:
+    """Where the bundle lies: `path`, or the folder `bundle` of a run.
+
+    Raises:
+        FileNotFoundError: neither is one.
+    """
+    for folder in (path, path / "bundle"):
+        if (folder / MANIFEST).is_file():
+            return folder
+    raise FileNotFoundError(
+        f"{path}: no bundle here, {MANIFEST} is missing; train first, or name the folder of a "
+        "finished run."
+    )
+
+
 def read_manifest(file: Path) -> Manifest:
     """Reads a manifest.
 

@@ -70,6 +70,7 @@ def align(
       sidestep align runs/scientific/transformer-0 --recipe sft-continued
       --out runs/scientific/continued-0 --set training.max_seconds=120
     """
+    found = _dataset_of(backbone, dataset)
     content = {**align_recipe(recipe), "backbone": str(backbone)}
     if embeddings is not None:
         content["embeddings"] = str(embeddings)
@@ -79,7 +80,7 @@ def align(
         content["objective"]["likelihood"] = _likelihood_of(backbone)
     train_by(
         checked_run(with_settings(content, settings or []), f"--recipe {recipe}"),
-        dataset=_dataset_of(backbone, dataset),
+        dataset=found,
         out=out,
         seed=seed,
         resume=resume,
@@ -110,10 +111,11 @@ def prefer(
       sidestep prefer runs/scientific/transformer-0 --recipe dpo --out runs/scientific/dpo-0
       --set objective.beta=0.5
     """
+    found = _dataset_of(backbone, dataset)
     content = {**prefer_recipe(recipe), "backbone": str(backbone)}
     train_by(
         checked_run(with_settings(content, settings or []), f"--recipe {recipe}"),
-        dataset=_dataset_of(backbone, dataset),
+        dataset=found,
         out=out,
         seed=seed,
         resume=resume,

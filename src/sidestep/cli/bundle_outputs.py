@@ -2,9 +2,13 @@
 
 from pathlib import Path
 
-from sidestep.bundle.folder import bundle_folder, check_bundle_place
+from sidestep.bundle.manifest import bundle_folder
+from sidestep.cli.lazy import when_used
 from sidestep.cli.outputs import check_out
 from sidestep.cli.runs import RunFolder
+
+with when_used():
+    from sidestep.bundle import folder as bundles
 
 
 def check_bundle_out(out: Path, *, overwrite: bool, source: Path) -> None:
@@ -20,7 +24,7 @@ def check_bundle_out(out: Path, *, overwrite: bool, source: Path) -> None:
         ValueError: something stands there, or it belongs to a run; says what to do.
     """
     read = bundle_folder(source)
-    check_out(out, overwrite=overwrite, read=[read], is_kind=check_bundle_place)
+    check_out(out, overwrite=overwrite, read=[read], is_kind=bundles.check_bundle_place)
     if read.resolve() in out.resolve().parents:
         raise ValueError(f"{out}: lies in the bundle that is read; choose another place for --out.")
     run = RunFolder(out.resolve().parent)

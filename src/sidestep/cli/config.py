@@ -170,12 +170,12 @@ _KINDS: dict[str, type[AnyRun]] = {
 }
 
 
-def read_config(path: Path, settings: Sequence[str] = ()) -> AnyRun:
+def read_config(path: Path | None, settings: Sequence[str] = ()) -> AnyRun:
     """Reads a YAML file and lays settings over it.
 
     Args:
-        path: of the file. The paths that it names are seen from its folder; where nothing is
-            there, from the working directory.
+        path: of the file; None takes the settings alone. The paths that the file names are seen
+            from its folder; where nothing is there, from the working directory.
         settings: "key.of.a.part=value"; the value is YAML, and a path is seen from the working
             directory.
 
@@ -184,6 +184,13 @@ def read_config(path: Path, settings: Sequence[str] = ()) -> AnyRun:
         ValueError: the file is no YAML, a key is unknown, or a value is not valid; names the file
             or the setting, the key, and what to do.
     """
+    if path is None:
+        if not any(setting.partition("=")[0].strip() == "kind" for setting in settings):
+            raise ValueError(
+                "give --config FILE, or say what to train without a file: --set kind=transformer "
+                f"(kinds: {', '.join(_KINDS)})."
+            )
+        return checked_run(with_settings({}, settings), "--set")
     content = read_settings(path)
     named = {key: content.get(key) for key in _PATHS}
     content = with_settings(content, settings)

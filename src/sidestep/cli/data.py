@@ -13,8 +13,10 @@ from sidestep.cli.dry_run import DryRun
 from sidestep.cli.inputs import load_dataset, popularity_of, split_of, warn_of_leak
 from sidestep.cli.judged_rows import warn_of_no_rows
 from sidestep.cli.lazy import when_used
+from sidestep.cli.next_step import embedding_of
 from sidestep.cli.options import AsJson
 from sidestep.cli.outputs import Overwrite, check_out
+from sidestep.cli.working import working
 from sidestep.data.clock import moment, timestamp_of, unit_of
 from sidestep.data.dataset import Dataset
 from sidestep.data.global_time import Periods, Targets, global_time, periods_by_share
@@ -59,8 +61,9 @@ def stats(
     if out is not None:
         check_out(out, overwrite=overwrite, read=[dataset], is_kind=_check_place)
     loaded = load_dataset(dataset)
-    used = split_of(loaded)
-    measured = profile(loaded, used)
+    with working("measuring"):
+        used = split_of(loaded)
+        measured = profile(loaded, used)
     told = {"name": loaded.name, **asdict(measured)}
     if out is not None:
         histories = loaded.histories()
@@ -81,7 +84,7 @@ def stats(
     if out is not None:
         say(f"Wrote {out / FIGURE} and {out / STATS}.")
     elif not json:
-        say(f"Next: sidestep embed {dataset} --out vectors.npy; --out FOLDER draws it.")
+        say("With --out FOLDER, the same command draws it.", then=embedding_of(loaded, dataset))
 
 
 @app.command("split")
@@ -112,7 +115,8 @@ def split(
 ) -> None:
     """Write a split into a dataset folder; every later command then uses it.
 
-    What was made before from another split, such as a catalog, has to be made again.
+    Vectors of what users do (--collaborative, --sasrec), catalogs of such vectors, and runs belong
+    to the split that they were made from: make them again. Vectors of texts serve every split.
 
     Examples:
 
@@ -124,18 +128,20 @@ def split(
       sidestep data split runs/shop/dataset --strategy leave-one-out
     """
     loaded = load_dataset(dataset)
-    histories = loaded.histories()
-    made = _made(
-        histories,
-        strategy,
-        moments=(validation_from, test_from),
-        shares=(validation_share, test_share),
-        targets=targets,
-    )
+    with working("splitting"):
+        histories = loaded.histories()
+        made = _made(
+            histories,
+            strategy,
+            moments=(validation_from, test_from),
+            shares=(validation_share, test_share),
+            targets=targets,
+        )
     loaded = replace(loaded, split=made)
     warn_of_no_rows(loaded, dataset)
     if not dry_run:
-        loaded.save(dataset)
+        with working("writing"):
+            loaded.save(dataset)
     warn_of_leak(made, dataset)
     counts = _counts(loaded, histories, made)
     if json:
@@ -159,8 +165,9 @@ def split(
         say("Nothing was written.")
         return
     say(
-        f"Wrote the split into {dataset}. Next: sidestep embed {dataset} --out vectors.npy; "
-        "catalogs and runs made from another split have to be made again."
+        f"Wrote the split into {dataset}. Vectors of what users do, catalogs of such vectors, and "
+        "runs have to be made again.",
+        then=embedding_of(loaded, dataset),
     )
 
 

@@ -1,25 +1,28 @@
 """Evaluations: how a run's is asked for, planned and made; kept ones are in `kept_evaluations`."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from rich.progress import Progress as ProgressBar
-
-from sidestep.bundle.loaded import LoadedRecommender
-from sidestep.cli.console import ERR
-from sidestep.cli.inputs import refuse_other_data, split_of, strategy_of
+from sidestep.cli.inputs import split_of, strategy_of
 from sidestep.cli.judged_rows import no_rows, rows_of
+from sidestep.cli.lazy import when_used
+from sidestep.cli.provenance import refuse_other_data
 from sidestep.cli.runs import RunFolder
 from sidestep.cli.searches import AskedSearch
+from sidestep.cli.working import working
 from sidestep.data.dataset import Dataset
 from sidestep.data.splits import Rows, Split, SplitName
-from sidestep.evaluation import evaluator
-from sidestep.evaluation.evaluator import Evaluation
-from sidestep.evaluation.results import PerUser, Setting, value_in_words
-from sidestep.model.transformer import Transformer
+from sidestep.evaluation.words import value_in_words
+
+with when_used():
+    from sidestep.bundle import loaded as bundles
+    from sidestep.evaluation import evaluator, results
+    from sidestep.model import transformer
 
 LIST_LENGTH = 50
 
@@ -50,7 +53,7 @@ class Planned:
     rows: Rows
     split: SplitName
     method: str
-    setting: Setting
+    setting: results.Setting
 
     def folder(self, run: RunFolder) -> Path:
         """Where it is kept."""
@@ -58,13 +61,13 @@ class Planned:
 
 
 def evaluate_run(
-    loaded: LoadedRecommender,
+    loaded: bundles.LoadedRecommender,
     dataset: Dataset,
     asked: Asked,
     *,
     catalog_name: str | None,
     progress: Callable[[int, int], None] | None = None,
-) -> tuple[Evaluation, PerUser]:
+) -> tuple[evaluator.Evaluation, results.PerUser]:
     """Evaluates a bundle on rows of a dataset.
 
     Raises:
@@ -82,7 +85,7 @@ def evaluate_run(
         device=loaded.device,
         progress=progress,
     )
-    per_user = PerUser.of(
+    per_user = results.PerUser.of(
         evaluation,
         dataset=dataset.name,
         method=planned.method,
@@ -94,7 +97,7 @@ def evaluate_run(
 
 
 def plan_evaluation(
-    loaded: LoadedRecommender, dataset: Dataset, asked: Asked, *, catalog_name: str | None
+    loaded: bundles.LoadedRecommender, dataset: Dataset, asked: Asked, *, catalog_name: str | None
 ) -> Planned:
     """What `evaluate_run` would do.
 
@@ -130,28 +133,14 @@ def evaluated_rows(
     return rows.select(evaluator.fixed_users(len(rows), num_users)), num_users
 
 
-def num_users(text: str) -> int | None:
-    """The number of users an option names; None for all.
-
-    Raises:
-        ValueError: for anything else.
-    """
-    if text == "all":
-        return None
-    if not text.isdecimal() or int(text) < 1:
-        raise ValueError(f"--users {text!r}: write 'all' or a number from 1.")
-    return int(text)
-
-
 @contextmanager
 def evaluation_bar(title: str) -> Iterator[Callable[[int, int], None]]:
-    """Shows a bar on the standard error; what it yields moves it."""
-    with ProgressBar(console=ERR, transient=True, disable=not ERR.is_terminal) as bar:
-        task = bar.add_task(title, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+    """Shows on the standard error how many rows are done; what it yields is told."""
+    with working(title) as report:
+        yield lambda done, total: report("", done, total)
 
 
-def _refuse_unused(loaded: LoadedRecommender, asked: Asked) -> None:
+def _refuse_unused(loaded: bundles.LoadedRecommender, asked: Asked) -> None:
     """Raises a `ValueError` for what would change nothing: it was meant to."""
     asked.search.refuse_unused(loaded)
     if asked.codes is not None and not loaded.is_searched:
@@ -162,21 +151,21 @@ def _refuse_unused(loaded: LoadedRecommender, asked: Asked) -> None:
 
 
 def _setting(
-    loaded: LoadedRecommender,
+    loaded: bundles.LoadedRecommender,
     asked: Asked,
     users: int | Literal["all"],
     catalog_name: str | None,
     strategy: str | None,
-) -> Setting:
+) -> results.Setting:
     network = loaded.network
     history = None
     if network is not None:
         read = "codes" if loaded.is_searched else "item-ids"
-        if isinstance(network, Transformer):
+        if isinstance(network, transformer.Transformer):
             read = network.config.history
         history = f"{read}@{loaded.max_history}"
     derived = catalog_name or loaded.catalog.version[:12]
-    return Setting(
+    return results.Setting(
         **asked.search.settings(loaded),
         history=history,
         codes=(asked.codes or derived) if loaded.is_searched else None,
@@ -186,7 +175,7 @@ def _setting(
     )
 
 
-def evaluation_name(split: SplitName, method: str, setting: Setting) -> str:
+def evaluation_name(split: SplitName, method: str, setting: results.Setting) -> str:
     """Tells apart the evaluations of one run."""
     parts = [split, method]
     if setting.beams is not None:

@@ -5,19 +5,17 @@ from typing import Annotated
 
 import typer
 
-from sidestep.bundle.folder import bundle_folder, check_bundle_place, load, save_bundle
-from sidestep.bundle.hugging_face import (
-    CATALOG_FOLDER,
-    check_export_place,
-    export_hugging_face,
-    network_from_hugging_face,
-    read_token_map,
-)
-from sidestep.bundle.networks import kind_of
-from sidestep.cli.console import print_json, say, warn
-from sidestep.cli.inputs import load_catalog
+from sidestep.bundle.manifest import bundle_folder
+from sidestep.cli.console import command, print_json, say, warn
+from sidestep.cli.inputs import load_bundle, load_catalog
+from sidestep.cli.lazy import when_used
+from sidestep.cli.next_step import recommendation_by
 from sidestep.cli.options import AsJson
 from sidestep.cli.outputs import Overwrite, check_out
+
+with when_used():
+    from sidestep.bundle import folder as bundles
+    from sidestep.bundle import hugging_face, networks
 
 
 def export(
@@ -34,9 +32,9 @@ def export(
     Example: sidestep export runs/my/transformer --out runs/my/llama
     """
     read = bundle_folder(bundle)
-    check_out(out, overwrite=overwrite, read=[read], is_kind=check_export_place)
-    loaded = load(read, device="cpu")
-    export_hugging_face(out, loaded)
+    check_out(out, overwrite=overwrite, read=[read], is_kind=hugging_face.check_export_place)
+    loaded = load_bundle(read, device="cpu")
+    hugging_face.export_hugging_face(out, loaded)
     left_out = [
         name
         for name, network in (
@@ -56,7 +54,7 @@ def export(
         return
     say(
         f"Wrote {out}, a Hugging Face language model over {loaded.catalog.num_items:,} items. "
-        f"Back to a bundle: sidestep adopt {out} --out BUNDLE"
+        f"Back to a bundle: {command('adopt', out, '--out', out.with_name(f'{out.name}-bundle'))}"
     )
 
 
@@ -96,11 +94,12 @@ def adopt(
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no folder of a language model here.")
-    check_out(out, overwrite=overwrite, read=[folder, catalog], is_kind=check_bundle_place)
-    known = load_catalog(catalog or folder / CATALOG_FOLDER)
-    tokens = read_token_map(folder, known, max_history=max_history or 20)
-    network = network_from_hugging_face(folder, known, tokens, native=native)
-    save_bundle(
+    read = [folder, catalog]
+    check_out(out, overwrite=overwrite, read=read, is_kind=bundles.check_bundle_place)
+    known = load_catalog(catalog or folder / hugging_face.CATALOG_FOLDER)
+    tokens = hugging_face.read_token_map(folder, known, max_history=max_history or 20)
+    network = hugging_face.network_from_hugging_face(folder, known, tokens, native=native)
+    bundles.save_bundle(
         out,
         network=network,
         catalog=known,
@@ -108,8 +107,8 @@ def adopt(
         seed=0,
         training={"adopted_from": str(folder)},
     )
-    kind = kind_of(network)
+    kind = networks.kind_of(network)
     if json:
         print_json({"path": str(out), "kind": kind, "items": known.num_items})
         return
-    say(f"Wrote {out}, a {kind}. Next: sidestep recommend {out} --history ID,ID")
+    say(f"Wrote {out}, a {kind}.", then=recommendation_by(out, known))

@@ -1,11 +1,12 @@
 """`sidestep import`: other people's files to a dataset folder."""
 
 import time as clock
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+from functools import wraps
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ParamSpec, TypeVar
 
 import typer
 from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn
@@ -14,8 +15,10 @@ from rich.progress import Progress as ProgressBar
 from sidestep.cli.console import ERR, OUT, print_json, say, table
 from sidestep.cli.dry_run import DryRun, tell_plan
 from sidestep.cli.judged_rows import check_judged, warn_of_no_rows
+from sidestep.cli.next_step import embedding_of
 from sidestep.cli.options import WITH_COMMAS, AsJson, plain_name, split_names
 from sidestep.cli.outputs import Overwrite, check_out
+from sidestep.cli.working import working
 from sidestep.data.dataset import Dataset
 from sidestep.data.importers.amazon import Year, import_amazon
 from sidestep.data.importers.imported import Imported, thinned
@@ -30,6 +33,9 @@ from sidestep.data.importers.recbole import import_recbole
 from sidestep.data.importers.rows import Part, import_rows
 from sidestep.data.importers.table import import_table
 from sidestep.data.interactions import Duplicates, Ties
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -78,7 +84,7 @@ def lcrec(
     if path.is_dir():
         path, found = lcrec_files(path)
         items = items or found
-    dataset = import_lcrec(path, items, name=name)
+    dataset = _shown(import_lcrec)(path, items, name=name)
     done = thinned(dataset, Thinning(duplicates=duplicates, k_core=k_core, ties=ties))
     _write(done, out, name, dry_run=dry_run, json=json)
 
@@ -105,7 +111,7 @@ def p5(
         texts = path / "item_terms.json"
         items = items or (texts if texts.is_file() else None)
         path = path / "sequential_data.txt"
-    dataset = import_p5(path, items, name=name)
+    dataset = _shown(import_p5)(path, items, name=name)
     done = thinned(dataset, Thinning(duplicates=duplicates, k_core=k_core, ties=ties))
     _write(done, out, name, dry_run=dry_run, json=json)
 
@@ -127,7 +133,7 @@ def minionerec(
     Example: sidestep import minionerec data/Amazon --category Office --out runs/office/dataset
     """
     _check_out(out, folder, overwrite=overwrite)
-    done = import_minionerec(minionerec_files(folder, category))
+    done = _shown(import_minionerec)(minionerec_files(folder, category))
     _write(done, out, name, dry_run=dry_run, json=json)
 
 
@@ -162,7 +168,7 @@ def rows(
     if not paths:
         raise ValueError("name at least one file of rows, with --train, --valid or --test.")
     _check_out(out, *paths.values(), items, overwrite=overwrite)
-    done = import_rows(
+    done = _shown(import_rows)(
         paths,
         user=user,
         history=history,
@@ -210,7 +216,7 @@ def from_table(
     _check_out(out, path, items, overwrite=overwrite)
     if min_value is not None and value is None:
         raise ValueError("--min-value needs --value, the column that it compares.")
-    dataset = import_table(
+    dataset = _shown(import_table)(
         path,
         user=user,
         item=item,
@@ -352,7 +358,7 @@ def lists(
     --out runs/my/dataset
     """
     _check_out(out, path, items, overwrite=overwrite)
-    done = import_lists(
+    done = _shown(import_lists)(
         path,
         user=user,
         items_column=items_column,
@@ -374,6 +380,10 @@ def _check_out(out: Path, *read: Path | None, overwrite: bool) -> None:
 @contextmanager
 def _reading_bar() -> Iterator[OnProgress]:
     """A bar of the bytes read of each file, and its lines per second."""
+    if not ERR.is_terminal:
+        with working("reading") as tell:
+            yield lambda reading: tell(reading.path.name, reading.bytes_read, reading.bytes_total)
+        return
     bar = ProgressBar(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -382,7 +392,6 @@ def _reading_bar() -> Iterator[OnProgress]:
         TimeRemainingColumn(),
         console=ERR,
         transient=True,
-        disable=not ERR.is_terminal,
     )
     tasks = {}
     started = {}
@@ -400,6 +409,17 @@ def _reading_bar() -> Iterator[OnProgress]:
         yield report
 
 
+def _shown(work: Callable[_P, _R], title: str = "reading") -> Callable[_P, _R]:
+    """The same work, seen to go on; it tells nothing of how far it is."""
+
+    @wraps(work)
+    def shown(*arguments: _P.args, **settings: _P.kwargs) -> _R:
+        with working(title):
+            return work(*arguments, **settings)
+
+    return shown
+
+
 def _write(done: Imported, out: Path, name: str | None, *, dry_run: bool, json: bool) -> None:
     """Saves a dataset, and says how large it is and what of its source is not in it.
 
@@ -415,7 +435,7 @@ def _write(done: Imported, out: Path, name: str | None, *, dry_run: bool, json: 
         for remark in done.remarks:
             say(remark)
         return
-    dataset.save(out)
+    _shown(dataset.save, "writing")(out)
     if json:
         left = {"left_out": dict(done.left_out), "remarks": list(done.remarks)}
         print_json({"name": dataset.name, "path": str(out), **stats, **left})
@@ -429,4 +449,4 @@ def _write(done: Imported, out: Path, name: str | None, *, dry_run: bool, json: 
         say(f"Left out because they {why}: {number:,} interactions.")
     for remark in done.remarks:
         say(remark)
-    say(f"Wrote {out}. Next: sidestep embed {out} --out vectors.npy")
+    say(f"Wrote {out}.", then=embedding_of(dataset, out))

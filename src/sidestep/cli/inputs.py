@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
-from sidestep.bundle.manifest import differing_data
-from sidestep.cli.console import warn
+from sidestep.bundle.manifest import MANIFEST, bundle_folder, read_manifest
+from sidestep.cli.console import command, warn
 from sidestep.cli.judged_rows import check_judged
 from sidestep.cli.lazy import when_used
 from sidestep.cli.options import split_names, unquoted_name
@@ -22,6 +22,7 @@ from sidestep.data.time_leak import time_leak
 from sidestep.padding import NO_ITEM
 
 with when_used():
+    from sidestep.bundle import folder as bundle_files
     from sidestep.bundle import loaded as bundles
     from sidestep.catalog import catalog as catalogs
 
@@ -50,6 +51,12 @@ def load_catalog(path: Path) -> catalogs.Catalog:
         raise FileNotFoundError(f"{path}: no catalog here; make one with 'sidestep tokenize'.")
     # It is about to be trained on: a code that changed on disk must not pass.
     return catalogs.Catalog.load(path, verify=True)
+
+
+def load_bundle(path: Path, *, device: str | None = None) -> bundles.LoadedRecommender:
+    """A bundle, or that of a run, see `load`; what is missing is said before torch is imported."""
+    read_manifest(bundle_folder(path) / MANIFEST)
+    return bundle_files.load(path, device=device)
 
 
 def split_of(dataset: Dataset, *, min_context: int = 1) -> Split:
@@ -81,8 +88,8 @@ def warn_of_leak(split: Split, dataset: Path) -> None:
         warn(
             f"{split.strategy} leaks time: for {leak.rows:.1%} of the test rows there is "
             f"training data from after the target, on average {leak.interactions:.1%} of it, so "
-            "results may not hold in use. To learn from the past alone: sidestep data split "
-            f"{dataset} --strategy global-time"
+            "results may not hold in use. To learn from the past alone: "
+            + command("data", "split", dataset, "--strategy", "global-time")
         )
 
 
@@ -101,36 +108,6 @@ def fingerprint(dataset: Dataset) -> dict[str, Any]:
         # A stored leave-one-out is what is made anyway.
         **({"split": own.fingerprint()} if own is not None and strategy_of(own) else {}),
     }
-
-
-def refuse_other_data(loaded: bundles.LoadedRecommender, dataset: Dataset) -> None:
-    """Raises a `ValueError` unless a bundle was trained on this dataset and split.
-
-    A bundle that does not know, as its network came from elsewhere, must have the same items. So
-    must any for a dataset without a training part, which serves to evaluate alone.
-    """
-    if dataset.split is not None and not len(dataset.split.train):
-        refuse_other_items(loaded.catalog, dataset)
-        return
-    if loaded.ranker_use is not None:
-        differing = differing_data(loaded.ranker_use.data, fingerprint(dataset))
-        if differing:
-            raise ValueError(
-                f"the ranker beside this bundle was trained on another dataset than this "
-                f"{dataset.name}: different {' and '.join(differing)}; attach one that was "
-                "trained on it."
-            )
-    trained_on = loaded.manifest.data
-    if not trained_on:
-        refuse_other_items(loaded.catalog, dataset)
-        return
-    differing = differing_data(trained_on, fingerprint(dataset))
-    if differing:
-        raise ValueError(
-            f"the bundle was trained on another dataset than this {dataset.name} "
-            f"({trained_on.get('name')!r}, or an older state or another split of it): different "
-            f"{' and '.join(differing)}; give the one it was trained on, or train again."
-        )
 
 
 def flat_catalog(dataset: Dataset, split: Split) -> catalogs.Catalog:
@@ -154,20 +131,6 @@ def make_catalog(
         popularity=popularity_of(split, len(dataset.items)),
         texts=texts if texts.width else None,
     )
-
-
-def warn_of_other_split(catalog: catalogs.Catalog, dataset: Dataset, split: Split) -> None:
-    """Says so if a catalog counts its items' popularity in another training part.
-
-    Its codes may then have been learned from the targets of this split.
-    """
-    counts = popularity_of(split, len(dataset.items))
-    if catalog.popularity is not None and not np.array_equal(catalog.popularity, counts):
-        warn(
-            f"the catalog was made from another training part of {dataset.name} than "
-            f"{split.strategy} has; run 'sidestep tokenize' again (and 'sidestep embed', where "
-            "vectors are collaborative), or targets may have shaped its codes."
-        )
 
 
 def refuse_other_items(catalog: catalogs.Catalog, dataset: Dataset) -> None:

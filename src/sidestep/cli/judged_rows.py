@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 
-from sidestep.cli.console import warn
+from sidestep.cli.console import command, warn
 from sidestep.data.dataset import Dataset
 from sidestep.data.splits import LEAVE_ONE_OUT, Rows, Split, SplitName
 
@@ -78,8 +78,8 @@ def _without_rows(dataset: Dataset, folder: Path, part: SplitName) -> str:
         return f"{folder}: {no_rows(dataset.split, part)}"
     is_timed = dataset.interactions.frame["timestamp"].null_count() == 0
     by_time = (
-        f"split by time, with 'sidestep data split {folder} --strategy global-time' or in a "
-        "pipeline with the section 'split: {strategy: global-time}', or "
+        f"split by time, with {command('data', 'split', folder, '--strategy', 'global-time')} or "
+        "in a pipeline with the section 'split: {strategy: global-time}', or "
     )
     return (
         f"{folder}: no user has three interactions or more, so that leave-one-out leaves no rows "

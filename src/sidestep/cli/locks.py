@@ -6,6 +6,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from sidestep.files import told_unwritable
+
 LOCK = ".lock"
 """Held while somebody writes in the folder; the file itself stays, and means nothing."""
 
@@ -17,10 +19,11 @@ def held(folder: Path, *, refusal: str) -> Iterator[None]:
     Raises:
         ValueError: somebody else holds it; `refusal` says who, and what to do.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / LOCK)
     try:
-        lock.acquire(timeout=0)
+        with told_unwritable(folder / LOCK):
+            folder.mkdir(parents=True, exist_ok=True)
+            lock.acquire(timeout=0)
     except Timeout as error:
         raise ValueError(f"{folder}: {refusal}") from error
     try:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from sidestep.cli.config import checked
-from sidestep.cli.console import OUT, print_json, say, table
+from sidestep.cli.console import OUT, command, print_json, say, table
 from sidestep.cli.guess import Columns, Guess, guess_columns, sample_of, table_size
 from sidestep.cli.options import AsJson, plain_name
 from sidestep.cli.pipeline import pipeline_of
@@ -116,8 +116,11 @@ def new(
     if dry_run:
         say("Nothing was written.")
         return
-    correct = "" if columns is None else " If a column is wrong, correct it there."
-    say(f"Wrote {file}.{correct} Next: sidestep run {folder}")
+    run = command("run", folder)
+    if columns is None:
+        say(f"Wrote {file}. Write the names of your tables and columns into it, then: {run}")
+    else:
+        say(f"Wrote {file}. If a column is wrong, correct it there.", then=run)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +164,7 @@ def _text(
     )
     unseen = _plain(seen.share_repeated < _MANY)
     return f"""\
-# A pipeline: sidestep run {folder}
+# A pipeline: {command("run", folder)}
 # ({about})
 #
 # The sections are commands, and their keys are the options of these commands without the dashes:

@@ -1,17 +1,17 @@
 """`sidestep recommend`: a run answers for one user, in words where there are titles."""
 
+from __future__ import annotations
+
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import typer
 
-from sidestep.bundle.folder import load
-from sidestep.bundle.loaded import LoadedRecommender, RankedItems
-from sidestep.catalog.catalog import Catalog
 from sidestep.cli.config import LARGEST
 from sidestep.cli.console import OUT, print_json, say, table
-from sidestep.cli.inputs import load_dataset, named_items, read_ids
+from sidestep.cli.inputs import load_bundle, load_dataset, named_items, read_ids
+from sidestep.cli.lazy import when_used
 from sidestep.cli.options import WITH_COMMAS, AsJson, quoted_name
 from sidestep.cli.runs import RunFolder
 from sidestep.cli.search_options import (
@@ -25,6 +25,10 @@ from sidestep.cli.search_options import (
 )
 from sidestep.cli.searches import AskedSearch
 from sidestep.padding import NO_ITEM
+
+with when_used():
+    from sidestep.bundle import loaded as recommenders
+    from sidestep.catalog import catalog as catalogs
 
 _SHOWN = 5
 """Unknown IDs that a note names."""
@@ -94,7 +98,7 @@ def recommend(
     if (history is None) == (user is None):
         raise ValueError("give either --history ITEM,ITEM or --user ID.")
     of_user = None if user is None else _items_of_user(run, user, dataset)
-    loaded = load(run)
+    loaded = load_bundle(run)
     item_ids = named_items(history or (), loaded.catalog) if of_user is None else of_user
     asked = AskedSearch.of_options(
         search,
@@ -143,7 +147,7 @@ def recommend(
     _print(loaded, item_ids, answer)
 
 
-def _tell_of_unknown(option: str, catalog: Catalog, item_ids: list[str]) -> None:
+def _tell_of_unknown(option: str, catalog: catalogs.Catalog, item_ids: list[str]) -> None:
     """A note on the standard error where an option names what is not in the catalog."""
     unknown = [
         item_id
@@ -156,7 +160,7 @@ def _tell_of_unknown(option: str, catalog: Catalog, item_ids: list[str]) -> None
         say(f"Note: {option} names what is no item of the catalog: {shown}{more}.")
 
 
-def _tell_of_history(answer: RankedItems, item_ids: list[str]) -> None:
+def _tell_of_history(answer: recommenders.RankedItems, item_ids: list[str]) -> None:
     """Notes on the standard error where not all of the history was understood."""
     if answer.num_unknown == len(item_ids):
         say("Note: nothing of the history is known, so these are items for anyone.")
@@ -167,7 +171,7 @@ def _tell_of_history(answer: RankedItems, item_ids: list[str]) -> None:
         )
 
 
-def _tell_of_length(answer: RankedItems, k: int, *, num_candidates: int) -> None:
+def _tell_of_length(answer: recommenders.RankedItems, k: int, *, num_candidates: int) -> None:
     """Says why a list is shorter than was asked for."""
     num_found = len(answer.item_ids)
     if num_candidates == 0:
@@ -178,7 +182,9 @@ def _tell_of_length(answer: RankedItems, k: int, *, num_candidates: int) -> None
         say(f"Note: {num_found} of {k} items were found; more --beams may find more.")
 
 
-def _num_candidates(catalog: Catalog, available: list[str] | None, left_out: list[str]) -> int:
+def _num_candidates(
+    catalog: catalogs.Catalog, available: list[str] | None, left_out: list[str]
+) -> int:
     """The items that a list could hold.
 
     Args:
@@ -216,7 +222,7 @@ def _items_of_user(run: Path, user: str, dataset: Path | None) -> list[str]:
     return [loaded.items.item_ids[item] for item in items]
 
 
-def _as_json(item_ids: list[str], answer: RankedItems) -> dict[str, object]:
+def _as_json(item_ids: list[str], answer: recommenders.RankedItems) -> dict[str, object]:
     titles = [None] * len(answer.item_ids) if answer.titles is None else answer.titles
     return {
         "history": item_ids,
@@ -232,7 +238,9 @@ def _as_json(item_ids: list[str], answer: RankedItems) -> dict[str, object]:
     }
 
 
-def _print(loaded: LoadedRecommender, item_ids: list[str], answer: RankedItems) -> None:
+def _print(
+    loaded: recommenders.LoadedRecommender, item_ids: list[str], answer: recommenders.RankedItems
+) -> None:
     indices = loaded.catalog.indices_of(item_ids)
     known: np.ndarray = indices[indices >= 0][-loaded.max_history :]
     past = loaded.catalog.ids_of(known)

@@ -5,13 +5,17 @@ from typing import Annotated
 
 import typer
 
-from sidestep.bundle.appending import restore_items, retire_items
-from sidestep.bundle.folder import load, save_loaded
 from sidestep.cli.bundle_outputs import check_bundle_out
 from sidestep.cli.console import print_json, say
-from sidestep.cli.inputs import named_items, read_ids
+from sidestep.cli.inputs import load_bundle, named_items, read_ids
+from sidestep.cli.lazy import when_used
+from sidestep.cli.next_step import recommendation_by
 from sidestep.cli.options import WITH_COMMAS, AsJson
 from sidestep.cli.outputs import Overwrite
+
+with when_used():
+    from sidestep.bundle import appending
+    from sidestep.bundle import folder as bundles
 
 
 def retire(
@@ -44,21 +48,21 @@ def retire(
     if (items is None) == (file is None):
         raise ValueError("give either --items ID,ID or --file FILE.")
     check_bundle_out(out, overwrite=overwrite, source=bundle)
-    loaded = load(bundle, device="cpu")
+    loaded = load_bundle(bundle, device="cpu")
     if file is not None:
         item_ids = read_ids(file, loaded.catalog)
     else:
         item_ids = named_items(items or (), loaded.catalog)
     if not item_ids:
         raise ValueError("--items names no item; write their IDs with commas.")
-    change = restore_items if restore else retire_items
+    change = appending.restore_items if restore else appending.retire_items
     changed = change(loaded, item_ids)
-    save_loaded(out, changed)
+    bundles.save_loaded(out, changed)
     catalog = changed.catalog
     if json:
         print_json({"path": str(out), "items": catalog.num_items, "retired": catalog.num_retired})
         return
     say(
-        f"Wrote {out}: {catalog.num_retired:,} of {catalog.num_items:,} items are retired. Next: "
-        f"sidestep recommend {out} --history ID,ID"
+        f"Wrote {out}: {catalog.num_retired:,} of {catalog.num_items:,} items are retired.",
+        then=recommendation_by(out, catalog),
     )

@@ -32,11 +32,10 @@ from sidestep.cli.config import (
 from sidestep.cli.inputs import (
     flat_catalog,
     popularity_of,
-    refuse_other_items,
     split_of,
-    warn_of_other_split,
 )
 from sidestep.cli.memory import refuse_beyond_memory, refuse_prefixes_beyond_memory
+from sidestep.cli.provenance import counted_catalog
 from sidestep.cli.reward_sources import embeddings_of, reward_sources, sources_sha256
 from sidestep.data.dataset import Dataset
 from sidestep.data.splits import Split
@@ -361,15 +360,14 @@ def prepared(
         backbone = load_backbone(config, dataset, catalog, out=out)
         material = Material(split, backbone.catalog, backbone.max_history)
         if isinstance(config, BesideRun):
-            return _prepared_beside(config, material, backbone)
+            return _prepared_beside(config, dataset, material, backbone)
         if isinstance(config, PreferRun):
             return _PreferenceTraining(material, config, backbone)
         return _AlignmentTraining(
             material, config, backbone, _alignment(config, dataset, material, backbone)
         )
     if catalog is not None:
-        refuse_other_items(catalog, dataset)
-        warn_of_other_split(catalog, dataset, split)
+        catalog = counted_catalog(catalog, dataset, split)
     elif isinstance(config, TransformerRun):
         raise ValueError(
             "a transformer needs semantic IDs: give --catalog, from 'sidestep tokenize'."
@@ -387,7 +385,7 @@ def prepared(
 
 
 def _prepared_beside(
-    config: BesideRun, material: Material, backbone: LoadedRecommender
+    config: BesideRun, dataset: Dataset, material: Material, backbone: LoadedRecommender
 ) -> RunTraining[Any]:
     """The catalog and the length of histories are those of the backbone."""
     catalog = backbone.catalog
@@ -396,7 +394,7 @@ def _prepared_beside(
             refuse_prefixes_beyond_memory(config, catalog.trie.num_nodes())
             return _ProcessRewardTraining(material, config, backbone)
         case ValueRun():
-            embeddings = embeddings_of(config.embeddings, catalog)
+            embeddings = embeddings_of(config.embeddings, dataset)
             return _ValueTraining(material, config, backbone, embeddings)
 
 

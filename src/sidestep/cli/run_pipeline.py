@@ -81,11 +81,13 @@ def _worked(pipeline: Pipeline) -> dict[str, Any]:
             say(f"• {step.name}: unchanged")
         seconds = round(time.perf_counter() - start, 1)
         told.append(_told(step, "done" if reasons else "unchanged", seconds=seconds))
+    more = pipeline.comparison
     for step in (pipeline.comparison, *pipeline.samples()):
         _announce(step)
         step.run()
+        more = step
     seconds = time.perf_counter() - began
-    say(f"Done in {seconds:,.0f} s. More: {pipeline.sample.line}")
+    say(f"Done in {seconds:,.0f} s. Again, or for others: {more.line}")
     return {"out": str(pipeline.out), "steps": told, "seconds": round(seconds, 1)}
 
 

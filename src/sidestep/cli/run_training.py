@@ -9,9 +9,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from sidestep.catalog.catalog import Catalog
-from sidestep.cli.alignment_page import write_alignment_page
 from sidestep.cli.config import AlignRun, AnyRun, PopularityRun, read_settings, with_paths
 from sidestep.cli.inputs import fingerprint
+from sidestep.cli.lazy import when_used
 from sidestep.cli.run_kinds import Counting, Origin, RunTraining, prepared
 from sidestep.cli.runs import RunFolder, RunInfo
 from sidestep.data.dataset import Dataset
@@ -23,6 +23,9 @@ from sidestep.training.placement import is_main_process
 from sidestep.training.progress import Progress, TrainingResult
 from sidestep.training.stages import Course
 from sidestep.training.trackers import refuse_missing_trackers
+
+with when_used():
+    from sidestep.cli import alignment_page
 
 
 def train_run(
@@ -91,7 +94,7 @@ def _trained(
     run.save(folder.bundle, trained.network, origin)
     if isinstance(config, AlignRun):
         _, prompts = run.untrained(info.seed)
-        write_alignment_page(folder, config, info, trained.network, prompts)
+        alignment_page.write_alignment_page(folder, config, info, trained.network, prompts)
     return result
 
 

@@ -6,12 +6,9 @@ from typing import Annotated, Literal
 import typer
 
 from sidestep.cli.config import LARGEST, shown
-from sidestep.cli.lazy import when_used
 from sidestep.cli.plain_yaml import parse_yaml
+from sidestep.evaluation.words import value_in_words
 from sidestep.search.config import GuidanceConfig
-
-with when_used():
-    from sidestep.evaluation import results
 
 SearchName = Literal[
     "beam",
@@ -131,8 +128,7 @@ def read_search_options(options: Sequence[str]) -> dict[str, Value]:
 def options_in_words(options: Mapping[str, Value]) -> str:
     """Settings as `read_search_options` reads them, with commas between them."""
     words = {
-        name: "null" if value is None else results.value_in_words(value)
-        for name, value in options.items()
+        name: "null" if value is None else value_in_words(value) for name, value in options.items()
     }
     return ",".join(f"{name}={word}" for name, word in words.items())
 

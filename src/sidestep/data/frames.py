@@ -25,7 +25,8 @@ def read_parquet(path: Path) -> pl.DataFrame:
         raise FileNotFoundError(f"{path}: there is no such file.")
     # pyarrow and the full validation, and no metadata, because polars panics on damage in them.
     try:
-        table = pyarrow.parquet.read_table(path)
+        with pyarrow.parquet.ParquetFile(path) as file:
+            table = file.read()
         table.validate(full=True)
         frame = pl.from_arrow(pa.Table.from_arrays(table.columns, names=table.column_names))
     except (pa.ArrowException, OSError, UnicodeDecodeError, pl.exceptions.PanicException) as error:

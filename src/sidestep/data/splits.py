@@ -97,6 +97,16 @@ class TrainingPart:
         """Positions to be predicted."""
         return int((self.histories.lengths - self.first_target).sum())
 
+    def fingerprint(self) -> str:
+        """Names what may be learned from: the item sequences, in their order.
+
+        Neither the names of users, nor times, nor which positions are predicted belong to it.
+        """
+        digest = hashlib.sha256(b"training part\n")
+        for array in (self.histories.offsets, self.histories.items):
+            digest.update(np.ascontiguousarray(array, dtype="<i8").data)
+        return digest.hexdigest()
+
     def after(self, min_context: int) -> "TrainingPart":
         """The same part without targets that fewer than `min_context` items precede."""
         if min_context < 0:

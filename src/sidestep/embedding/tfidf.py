@@ -9,11 +9,11 @@ from typing import Any, Literal
 import numpy as np
 import scipy.sparse
 from jaxtyping import Float
-from pydantic import BaseModel, ConfigDict, Field, model_validator
 from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import CountVectorizer, TfidfTransformer
 
 from sidestep.array_files import ArrayFormat, Stored
+from sidestep.embedding.config import TfidfConfig
 from sidestep.embedding.vectors import unit_length
 from sidestep.embedding.words import folded, has_marks_that_matter, is_of_other_script, words
 
@@ -27,43 +27,6 @@ _ALIKE = 1e-6
 """Weights are numbers up to 1, in float32 or finer."""
 
 _FORMAT = ArrayFormat(name="fitted TF-IDF", version=2, remedy="embed again")
-
-
-class TfidfConfig(BaseModel):
-    """How item texts become vectors."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    dim: int = Field(128, ge=1)
-    """Width of the vectors."""
-
-    max_terms: int = Field(50_000, ge=2)
-    """The most frequent terms that are kept."""
-
-    min_items: int = Field(2, ge=1)
-    """A term in fewer items than this is dropped: it says nothing about any other item."""
-
-    max_words: int = Field(2, ge=1, le=3)
-    """Terms are single words up to runs of this many words; see `words` for what a word is."""
-
-    latin_marks: Literal["fold", "keep"] | None = None
-    """Whether café is cafe. None: keep where one text in ten or more is Vietnamese, else fold.
-    Marks of other scripts are always kept."""
-
-    column_weights: dict[str, float] = Field(default_factory=dict)
-    """How many times an occurrence in a column counts; at least 1, and 1 for columns not named."""
-
-    @model_validator(mode="after")
-    def _check_weights(self) -> "TfidfConfig":
-        for column, weight in self.column_weights.items():
-            # Below 1, the logarithm of a count would turn a term that is there into less than
-            # one that is not.
-            if weight < 1:
-                raise ValueError(
-                    f"column_weights[{column!r}] must be at least 1, got {weight}; "
-                    "raise the weights of the other columns instead."
-                )
-        return self
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -14,7 +14,8 @@ import torch
 from jaxtyping import Float, Int
 
 from sidestep.evaluation.evaluator import per_user_metrics
-from sidestep.evaluation.results import PerUser, Setting, value_in_words
+from sidestep.evaluation.results import PerUser, Setting
+from sidestep.evaluation.words import value_in_words
 from sidestep.metrics.statistics import (
     Interval,
     PairedTest,
@@ -150,7 +151,7 @@ def labels_of(runs: Sequence[PerUser]) -> list[str]:
 
 def metrics_by_seed(seeds: Sequence[PerUser]) -> dict[str, Float[np.ndarray, "seeds rows"]]:
     """Every metric of one target by seed and row, of runs that differ in their seed alone."""
-    runs = [per_user_metrics(run.rank_before, run.bucket_size, run.k) for run in seeds]
+    runs = [per_user_metrics(run.rank_before, run.num_tied, run.k) for run in seeds]
     return {name: torch.stack([values[name] for values in runs]).numpy() for name in runs[0]}
 
 
@@ -164,12 +165,6 @@ def estimate(
         interval=bootstrap_interval(per_row, users=users, seed=seed),
         seed_std=stdev(values.mean(axis=1).tolist()) if len(values) > 1 else None,
     )
-
-
-def rows_in_words(num_rows: int, num_users: int) -> str:
-    """ "2,000 users", or "5,000 rows of 2,000 users" where some have several."""
-    users = f"{num_users:,} users"
-    return users if num_rows == num_users else f"{num_rows:,} rows of {users}"
 
 
 def _check_comparable(runs: Sequence[PerUser]) -> None:

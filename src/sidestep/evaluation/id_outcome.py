@@ -14,7 +14,7 @@ from sidestep.padding import NO_ITEM
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inflation:
-    """A metric of one run, by expectation over buckets and with each shared ID as one hit."""
+    """A metric of one run, by expectation over ties and with each shared ID as one hit."""
 
     honest: float
     as_one_hit: float
@@ -36,13 +36,15 @@ def one_hit_inflation(
     """
     _check(run, k)
     places = _leaf_places(run, torch.from_numpy(semantic_ids))
-    rank = places.gather(1, run.rank_before.clamp(min=0)[:, None])[:, 0]
-    rank = rank.masked_fill(run.rank_before == ranking.NOT_LISTED, ranking.NOT_LISTED)
-    alone = torch.ones_like(run.bucket_size)
+    start = run.rank_before.clamp(min=0)
+    end = (start + run.num_tied).clamp(max=run.k) - 1
+    first, last = (places.gather(1, entry[:, None])[:, 0] for entry in (start, end))
+    rank = first.masked_fill(run.rank_before == ranking.NOT_LISTED, ranking.NOT_LISTED)
+    tied_ids = last - first + 1  # more than one where several IDs have the target's score
     return {
         f"{name}@{k}": Inflation(
-            honest=float(metric(run.rank_before, run.bucket_size, k).mean()),
-            as_one_hit=float(metric(rank, alone, k).mean()),
+            honest=float(metric(run.rank_before, run.num_tied, k).mean()),
+            as_one_hit=float(metric(rank, tied_ids, k).mean()),
         )
         for name, metric in (("HR", ranking.hit_rate), ("NDCG", ranking.ndcg))
     }

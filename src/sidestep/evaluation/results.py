@@ -4,6 +4,7 @@ A quality file is JSON Lines, one line per evaluated setting and seed, and only 
 metric over users cannot tell, such as a paired test, is read from the per-user file of a run.
 """
 
+import errno
 import os
 import re
 from collections import defaultdict
@@ -24,7 +25,7 @@ from torch import Tensor
 
 from sidestep.data.splits import SplitName
 from sidestep.evaluation.evaluator import Evaluation
-from sidestep.files import whole_file
+from sidestep.files import told_unwritable, whole_file
 from sidestep.metrics.ranking import NOT_LISTED
 from sidestep.padding import NO_ITEM
 
@@ -67,6 +68,10 @@ _METRIC = re.compile(
     r"HR@\d+|NDCG@\d+|MRR|HRecall@\d+@(?:\d+|evaluated)|coverage|diversity|invalid_rate"
 )
 _PER_USER_KEY = b"sidestep"
+
+PER_USER_VERSION: Literal[2] = 2
+"""Higher wherever the same recommender would be measured otherwise, so that nothing is compared
+with what was measured before. Version 1 knew no ties but those of a bucket."""
 
 STRATEGY = r"^(given|global-time@-?\d+,-?\d+,[a-z]+)$"
 """What makes other rows than leave-one-out, with what tells such splits of one dataset apart."""
@@ -144,17 +149,6 @@ class Setting(BaseModel):
         return users
 
 
-def value_in_words(value: object) -> str:
-    """The value of a setting as people write it; one per level with commas between them."""
-    if isinstance(value, tuple):
-        return ",".join(map(value_in_words, value))
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if value is None:
-        return "none"
-    return str(value).removesuffix(".0") if isinstance(value, float) else str(value)
-
-
 class QualityLine(BaseModel):
     """One evaluated setting and seed: one line of a quality file."""
 
@@ -214,8 +208,13 @@ def append(path: Path, line: QualityLine) -> None:
     Raises:
         ValueError: if the file ends in the middle of a line; it is left as it is.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     data = line.model_dump_json().encode() + b"\n"
+    with told_unwritable(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _append(path, data)
+
+
+def _append(path: Path, data: bytes) -> None:
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
     try:
         size = os.lseek(descriptor, 0, os.SEEK_END)
@@ -226,7 +225,7 @@ def append(path: Path, line: QualityLine) -> None:
         num_written = os.write(descriptor, data)
         if num_written < len(data):  # the disk is full
             os.ftruncate(descriptor, os.lseek(descriptor, 0, os.SEEK_END) - num_written)
-            raise OSError(f"{path}: wrote {num_written} of {len(data)} bytes; is the disk full?")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
@@ -326,7 +325,7 @@ class PerUser:
     """What every user got in one run: what paired tests need.
 
     k: the length of the lists asked for.
-    user_ids, targets, rank_before, bucket_size, items: as in `Evaluation`.
+    user_ids, targets, rank_before, num_tied, items: as in `Evaluation`.
     """
 
     dataset: str
@@ -338,7 +337,7 @@ class PerUser:
     user_ids: tuple[str, ...]
     targets: Int[Tensor, " users"]
     rank_before: Int[Tensor, " users"]
-    bucket_size: Int[Tensor, " users"]
+    num_tied: Int[Tensor, " users"]
     items: Int[Tensor, "users k"]
 
     @classmethod
@@ -363,7 +362,7 @@ class PerUser:
             user_ids=evaluation.user_ids,
             targets=evaluation.targets,
             rank_before=evaluation.rank_before,
-            bucket_size=evaluation.bucket_size,
+            num_tied=evaluation.num_tied,
             items=evaluation.items,
         )
 
@@ -373,7 +372,7 @@ class _PerUserHeader(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    format_version: Literal[1] = 1
+    format_version: Literal[2] = PER_USER_VERSION
     dataset: str
     method: str
     split: SplitName
@@ -385,7 +384,7 @@ class _PerUserHeader(BaseModel):
 def write_per_user(path: Path, run: PerUser) -> None:
     """Writes a parquet file with one row per user, whole or not at all.
 
-    Columns: user_id, target, rank_before (null where not listed), bucket_size, items (the list,
+    Columns: user_id, target, rank_before (null where not listed), num_tied, items (the list,
     without padding). The run is described in the file's metadata.
     """
     header = _PerUserHeader(
@@ -404,7 +403,7 @@ def write_per_user(path: Path, run: PerUser) -> None:
             "user_id": pa.array(run.user_ids, pa.string()),
             "target": pa.array(run.targets.numpy(), pa.int64()),
             "rank_before": pa.array(rank_before, pa.int64(), mask=rank_before == NOT_LISTED),
-            "bucket_size": pa.array(run.bucket_size.numpy(), pa.int64()),
+            "num_tied": pa.array(run.num_tied.numpy(), pa.int64()),
             "items": pa.ListArray.from_arrays(
                 pa.array(offsets, pa.int32()), pa.array(run.items[is_entry].numpy(), pa.int64())
             ),
@@ -422,7 +421,8 @@ def read_per_user(path: Path) -> PerUser:
         ValueError: if the file is no parquet file, or not one of these.
     """
     try:
-        table = pq.read_table(path)
+        with pq.ParquetFile(path) as file:
+            table = file.read()
         header = _PerUserHeader.model_validate_json(table.schema.metadata[_PER_USER_KEY])
         columns = {name: table[name].combine_chunks() for name in table.column_names}
         lists = columns["items"]
@@ -435,7 +435,7 @@ def read_per_user(path: Path) -> PerUser:
             user_ids=tuple(columns["user_id"].to_pylist()),
             targets=_integers(columns["target"]),
             rank_before=_integers(columns["rank_before"].fill_null(NOT_LISTED)),
-            bucket_size=_integers(columns["bucket_size"]),
+            num_tied=_integers(columns["num_tied"]),
             items=items,
         )
     except (pa.ArrowInvalid, ValidationError, KeyError, TypeError) as error:

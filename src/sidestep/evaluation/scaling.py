@@ -113,7 +113,7 @@ def scaling_point(
     ms: float,
 ) -> ScalingPoint:
     """A point with the intervals of its metrics; see `ScalingPoint`."""
-    values = per_user_metrics(per_user.rank_before, per_user.bucket_size, per_user.k)
+    values = per_user_metrics(per_user.rank_before, per_user.num_tied, per_user.k)
     users = numbered(per_user.user_ids)
     return ScalingPoint(
         search=search,

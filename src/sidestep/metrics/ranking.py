@@ -1,9 +1,10 @@
 """What a ranked list is worth, per user, when some of its items cannot be told apart.
 
-Items of one bucket share a semantic ID, so no search orders them. A metric is therefore the
-expectation over all orders of the target's bucket, of G items with P items listed before it. With
-G = 1 these are the usual metrics. Ranks count from 0; ranking means within one user are not here:
-they are plain `.mean()`.
+Items of equal scores are tied: their order in a list says nothing. Items of one bucket, which share
+a semantic ID, are always tied. A metric is therefore the expectation over all orders of the items
+that are tied with the target: G items, the target included, behind P better ones. A list may have
+cut some of the G off. With G = 1 these are the usual metrics. Ranks count from 0; ranking means
+within one user are not here: they are plain `.mean()`.
 """
 
 import torch
@@ -13,28 +14,28 @@ from torch import Tensor
 from sidestep.padding import NO_ITEM
 
 NOT_LISTED = -1
-"""Stands for the rank of a target whose bucket is not in the list."""
+"""Stands for the rank of a target that is not in the list, nor tied with the end of a full one."""
 
 
 def hit_rate(
-    rank_before: Int[Tensor, " users"], bucket_size: Int[Tensor, " users"], k: int
+    rank_before: Int[Tensor, " users"], num_tied: Int[Tensor, " users"], k: int
 ) -> Float[Tensor, " users"]:
     """Probability that the target is among the first `k` items.
 
         HR@K = min(G, max(0, K - P)) / G
 
     Args:
-        rank_before: P, the items before the target's bucket, or `NOT_LISTED`.
-        bucket_size: G, the items of the target's bucket, the target included.
+        rank_before: P, the items that are better than the target, or `NOT_LISTED`.
+        num_tied: G, the items that are tied with the target, the target included.
         k: K, how many items of the list count.
     """
-    _check(rank_before, bucket_size, k)
-    inside = torch.minimum(bucket_size, (k - rank_before).clamp(min=0))
-    return _if_listed(inside / bucket_size.double(), rank_before)
+    _check(rank_before, num_tied, k)
+    inside = torch.minimum(num_tied, (k - rank_before).clamp(min=0))
+    return _if_listed(inside / num_tied.double(), rank_before)
 
 
 def ndcg(
-    rank_before: Int[Tensor, " users"], bucket_size: Int[Tensor, " users"], k: int
+    rank_before: Int[Tensor, " users"], num_tied: Int[Tensor, " users"], k: int
 ) -> Float[Tensor, " users"]:
     """Expected normalised discounted cumulative gain of one target; the ideal gain is 1.
 
@@ -43,13 +44,13 @@ def ndcg(
     Source: Järvelin & Kekäläinen 2002, with the discount log2(rank + 1), ranks from 1, that
     recommendation uses, for one relevant item. The arguments are those of `hit_rate`.
     """
-    _check(rank_before, bucket_size, k)
+    _check(rank_before, num_tied, k)
     gains = 1.0 / torch.arange(2, k + 2, dtype=torch.float64, device=rank_before.device).log2()
-    return _mean_gain(gains, rank_before, bucket_size)
+    return _mean_gain(gains, rank_before, num_tied)
 
 
 def reciprocal_rank(
-    rank_before: Int[Tensor, " users"], bucket_size: Int[Tensor, " users"], k: int
+    rank_before: Int[Tensor, " users"], num_tied: Int[Tensor, " users"], k: int
 ) -> Float[Tensor, " users"]:
     """Expected 1 / rank of the target, ranks from 1; its mean over users is MRR.
 
@@ -57,9 +58,9 @@ def reciprocal_rank(
 
     A target past the first `k` items counts 0. The arguments are those of `hit_rate`.
     """
-    _check(rank_before, bucket_size, k)
+    _check(rank_before, num_tied, k)
     gains = 1.0 / torch.arange(1, k + 1, dtype=torch.float64, device=rank_before.device)
-    return _mean_gain(gains, rank_before, bucket_size)
+    return _mean_gain(gains, rank_before, num_tied)
 
 
 def prefix_hits(
@@ -123,7 +124,7 @@ def invalid_entries(
     items: Int[Tensor, "users k"],
     num_items: int,
     *,
-    forbidden: Int[Tensor, "users forbidden"] | None = None,
+    is_forbidden: Bool[Tensor, "users k"] | None = None,
 ) -> Bool[Tensor, "users k"]:
     """True where a list names what it must not.
 
@@ -133,30 +134,30 @@ def invalid_entries(
     Args:
         items: item indices, best first; `NO_ITEM` where a list is shorter.
         num_items: the size of the catalog.
-        forbidden: items that must not be listed, per user, padded with `NO_ITEM`.
+        is_forbidden: True where the entry must not be listed; None forbids nothing.
     """
     is_entry = items != NO_ITEM
     is_outside = (items < 0) | (items >= num_items)
     equal = items[:, :, None] == items[:, None, :]  # [users, k, k]
     is_repeated = equal.tril(diagonal=-1).any(dim=-1)
     invalid = is_outside | is_repeated
-    if forbidden is not None:
-        invalid |= (items[:, :, None] == forbidden[:, None, :]).any(dim=-1)
+    if is_forbidden is not None:
+        invalid |= is_forbidden
     return invalid & is_entry
 
 
 def _mean_gain(
     gains: Float[Tensor, " k"],
     rank_before: Int[Tensor, " users"],
-    bucket_size: Int[Tensor, " users"],
+    num_tied: Int[Tensor, " users"],
 ) -> Float[Tensor, " users"]:
-    """Mean of `gains` over the ranks the bucket takes; ranks past the end gain nothing."""
+    """Mean of `gains` over the ranks that the ties take; ranks past the end gain nothing."""
     k = len(gains)
     # sums[n] is the gain of the first n ranks together.
     sums = torch.cat([gains.new_zeros(1), gains.cumsum(dim=0)])
     start = rank_before.clamp(0, k)
-    stop = (rank_before + bucket_size).clamp(0, k)
-    return _if_listed((sums[stop] - sums[start]) / bucket_size, rank_before)
+    stop = (rank_before + num_tied).clamp(0, k)
+    return _if_listed((sums[stop] - sums[start]) / num_tied, rank_before)
 
 
 def _if_listed(
@@ -165,10 +166,10 @@ def _if_listed(
     return values.masked_fill(rank_before == NOT_LISTED, 0.0)
 
 
-def _check(rank_before: Int[Tensor, " users"], bucket_size: Int[Tensor, " users"], k: int) -> None:
+def _check(rank_before: Int[Tensor, " users"], num_tied: Int[Tensor, " users"], k: int) -> None:
     if k < 1:
         raise ValueError(f"k must be at least 1, got {k}.")
-    if (bucket_size < 1).any():
-        raise ValueError("bucket_size must be at least 1: a bucket holds its target.")
+    if (num_tied < 1).any():
+        raise ValueError("num_tied must be at least 1: it counts the target itself.")
     if (rank_before < NOT_LISTED).any():
         raise ValueError(f"rank_before must be {NOT_LISTED} (not listed) or count from 0.")

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sidestep.search.policy import Scope
-from sidestep.step import Context, HistoryBatch, StepOutput
+from sidestep.step import Context, HistoryBatch, StepOutput, in_float32
 
 PrefixScores = Callable[[Int[Tensor, "users width"], int], Float[Tensor, "users width"]]
 """Scores of some states of each user, all of one depth; whatever at `NO_STATE`. The higher the
@@ -90,7 +90,7 @@ class Guidance:
     def begin(
         self, histories: HistoryBatch, root: StepOutput, context: Context, scope: Scope
     ) -> PrefixScores:
-        """The scorer's reading of a batch.
+        """The scorer's reading of a batch; it reads and scores in float32, see `in_float32`.
 
         Raises:
             ValueError: there is a weight for each depth of another catalog.
@@ -101,7 +101,17 @@ class Guidance:
                 f"likelihood_weight has {num_weights} entries, but semantic IDs have {num_levels} "
                 "codes; give one weight, or one per level."
             )
-        return self.scorer.begin(histories, root, context, scope)
+        device = root.logits.device
+        with in_float32(device):
+            scores = self.scorer.begin(histories, root, context, scope)
+
+        def asked(states: Int[Tensor, "users width"], depth: int) -> Float[Tensor, "users width"]:
+            with in_float32(device):
+                return scores(states, depth)
+
+        if isinstance(scores, CountedScores):
+            return CountedScores(scores=asked, flops=scores.flops)
+        return asked
 
     @property
     def score_kind(self) -> str:

@@ -14,10 +14,11 @@ from sidestep.training.objective_config import (
 )
 
 Weighting = Literal["uniform", "policy"]
-"""All alike, as published; or by their shares of the policy's probability within the set. With
-`scaling` mean-only and rollouts by the policy of now the gradient is then that of the expected
-reward within the set (minimum risk training, arXiv:1512.02433). It vanishes where nothing is to be
-won, while with uniform weights what a search found is pushed down for ever.
+"""All alike, as published; or by their shares of the policy's probability within the set, that
+over legal codes at `temperature`, whatever the search went by. With `scaling` mean-only and
+rollouts by the policy of now the gradient is then that of the expected reward within the set
+(minimum risk training, arXiv:1512.02433). It vanishes where nothing is to be won, while with
+uniform weights what a search found is pushed down for ever.
 """
 
 
@@ -70,7 +71,9 @@ class AlignmentConfig(BaseModel):
     optimum_temperature: float | None = Field(None, gt=0)
     """τ: instead of advantages, what is missing to the group's best policy for rewards and
     divergence together, see `optimum_advantages`; it takes the place of `scaling`. In the unit of
-    the rewards: the smaller, the more they count. None goes by advantages, which push for ever."""
+    the rewards: the smaller, the more they count. What is missing is measured anew at every step,
+    so that no ratio and no clipping comes with it, also where a copy made the rollouts. None goes
+    by advantages, which push for ever."""
 
     ratio: Ratio = "token"
     """Of π to what made the rollouts, code by code or for whole semantic IDs (GSPO)."""

@@ -47,7 +47,9 @@ class TrainingConfig(BaseModel):
     """Gradients longer than this are shortened to it; None never does."""
 
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Of the forward pass; `auto` is bf16 on a GPU that has it, fp32 elsewhere."""
+    """Of the forward pass; `auto` is bf16 on a GPU that has it, fp32 elsewhere. With bf16 a
+    rollout compares float32 numbers, but of states that a backbone rounded: its candidates are
+    those of the network in bf16, of which some differ from those of the same network in fp32."""
 
     device: Literal["auto", "cpu"] = "auto"
     """`auto` takes the accelerator there is."""

@@ -31,7 +31,7 @@ from sidestep.objectives.rewards import (
 )
 from sidestep.objectives.semantic_reward import target_cosines
 from sidestep.objectives.value import level_weights
-from sidestep.step import HistoryBatch
+from sidestep.step import HistoryBatch, in_float32
 from sidestep.training.objective_config import RewardTerm
 
 T = TypeVar("T")
@@ -142,7 +142,8 @@ class Rewards:
         total = torch.zeros(scene.leaves.shape, device=scene.leaves.device)
         for term, reward in self._terms:
             try:
-                given = reward(scene)
+                with in_float32(total.device):
+                    given = reward(scene)
             except Exception as error:
                 raise ValueError(
                     f"reward {term.reward!r} failed: {type(error).__name__}: {error}"

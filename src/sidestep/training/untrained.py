@@ -7,8 +7,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sidestep.catalog.catalog import Catalog
-from sidestep.data.repeats import Repeats
 from sidestep.data.windows import Windows
+from sidestep.lazy_imports import imported_when_used
 from sidestep.model.config import (
     ProcessRewardConfig,
     SasRecConfig,
@@ -27,6 +27,9 @@ from sidestep.training.next_item import NextItemObjective
 from sidestep.training.objective_config import NextCodeConfig, NextItemConfig, ValueTrainingConfig
 from sidestep.training.random_state import seed_everything, unchanged_random_state
 from sidestep.training.value import ValueObjective
+
+with imported_when_used():  # needs SciPy, and a network without a repeat bias needs no repeats
+    from sidestep.data import repeats
 
 
 def new_transformer(
@@ -129,4 +132,4 @@ def _begin_at_repeats(head: ItemHead | None, windows: Windows, num_items: int) -
     The scores of an untrained network are nearly equal, which is what `Repeats.log_odds` supposes.
     """
     if head is not None and head.repeat is not None:
-        head.begin_at(Repeats.of(windows).log_odds(num_items))
+        head.begin_at(repeats.Repeats.of(windows).log_odds(num_items))

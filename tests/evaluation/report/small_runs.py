@@ -27,7 +27,7 @@ def per_user(method: str, items: list[list[int]], ranks: list[int], seed: int = 
         user_ids=("ann", "bob"),
         targets=torch.tensor([1, 2]),
         rank_before=torch.tensor(ranks),
-        bucket_size=torch.ones(2, dtype=torch.long),
+        num_tied=torch.ones(2, dtype=torch.long),
         items=torch.tensor(items),
     )
 

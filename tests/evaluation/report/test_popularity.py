@@ -72,7 +72,7 @@ def test_the_interval_of_a_group_knows_whose_rows_it_has():
             "rank_before": torch.tensor([0, NOT_LISTED] * 20),
             "items": torch.full((40, 10), 1),
             "targets": torch.tensor([1] * 38 + [2] * 2),
-            "bucket_size": torch.ones(40, dtype=torch.long),
+            "num_tied": torch.ones(40, dtype=torch.long),
         }
         run = type(BEAM)(**{**_fields(BEAM), **changes})
         return table({"beam": [run]}, "By the popularity").rows[0][1]

@@ -142,7 +142,7 @@ def _by_length(
     lengths = range(1, next(iter(runs.values()))[0].k + 1)
 
     def mean(run: PerUser, k: int) -> float:
-        return float(metric(run.rank_before, run.bucket_size, k).mean())
+        return float(metric(run.rank_before, run.num_tied, k).mean())
 
     curves = [
         Curve(

@@ -9,7 +9,7 @@ from typing import Literal
 from rich.progress import Progress as ProgressBar
 
 from sidestep.bundle.loaded import LoadedRecommender
-from sidestep.cli.console import ERR
+from sidestep.cli.console import ERR, warn
 from sidestep.cli.inputs import refuse_other_data, split_of, strategy_of
 from sidestep.cli.runs import RunFolder
 from sidestep.cli.searches import AskedSearch
@@ -50,6 +50,18 @@ class Planned:
     split: SplitName
     method: str
     setting: Setting
+
+    def tell_of_repeats(self) -> None:
+        """Says on the standard error how many targets the lists leave out, if they do."""
+        if not self.setting.exclude_seen:
+            return
+        num, num_rows = int(self.rows.is_repeat.sum()), len(self.rows)
+        if num:
+            warn(
+                f"{num:,} of {num_rows:,} targets ({num / num_rows:.1%}) are items that their user "
+                "had taken before. --exclude-seen leaves them out of every list, so that they "
+                "count as misses; without it, repeats can be found."
+            )
 
     def folder(self, run: RunFolder) -> Path:
         """Where it is kept."""

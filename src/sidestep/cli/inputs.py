@@ -40,7 +40,7 @@ def load_catalog(path: Path) -> Catalog:
     return Catalog.load(path, verify=True)
 
 
-def split_of(dataset: Dataset, *, min_context: int = 1) -> Split:
+def split_of(dataset: Dataset, *, min_context: int = 0) -> Split:
     """The dataset's own split, else leave-one-out; the import has put the rows in order.
 
     Args:

@@ -125,8 +125,9 @@ def evaluate(
     data = load_dataset(folder.dataset(dataset))
     loaded = load_bundle(folder.path)
     catalog_name = None if info.catalog is None else Path(info.catalog).name
+    planned = plan_evaluation(loaded, data, asked, catalog_name=catalog_name)
+    planned.tell_of_repeats()
     if dry_run:
-        planned = plan_evaluation(loaded, data, asked, catalog_name=catalog_name)
         tell_plan(
             planned.folder(folder),
             {"rows": len(planned.rows), "items": len(data.items), "method": planned.method},

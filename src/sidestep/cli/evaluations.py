@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from sidestep.cli.console import warn
 from sidestep.cli.inputs import split_of, strategy_of
 from sidestep.cli.judged_rows import no_rows, rows_of
 from sidestep.cli.lazy import when_used
@@ -54,6 +55,18 @@ class Planned:
     split: SplitName
     method: str
     setting: results.Setting
+
+    def tell_of_repeats(self) -> None:
+        """Says on the standard error how many targets the lists leave out, if they do."""
+        if not self.setting.exclude_seen:
+            return
+        num, num_rows = int(self.rows.is_repeat.sum()), len(self.rows)
+        if num:
+            warn(
+                f"{num:,} of {num_rows:,} targets ({num / num_rows:.1%}) are items that their user "
+                "had taken before. --exclude-seen leaves them out of every list, so that they "
+                "count as misses; without it, repeats can be found."
+            )
 
     def folder(self, run: RunFolder) -> Path:
         """Where it is kept."""

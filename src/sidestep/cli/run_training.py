@@ -90,7 +90,9 @@ def _trained(
         return result
     # Again, because a resumed run may have other settings where they change no step.
     folder.write(config, info)
-    origin = Origin(seed=info.seed, training=_summary(result), data=fingerprint(dataset))
+    origin = Origin(
+        seed=info.seed, training=_summary(result, run.material.split), data=fingerprint(dataset)
+    )
     run.save(folder.bundle, trained.network, origin)
     if isinstance(config, AlignRun):
         _, prompts = run.untrained(info.seed)
@@ -199,9 +201,10 @@ def _work(run: RunTraining[Any], config: TrainingConfig, seed: int) -> _Work:
     )
 
 
-def _summary(result: TrainingResult) -> dict[str, Any]:
+def _summary(result: TrainingResult, split: Split) -> dict[str, Any]:
     """What the bundle says of its training."""
     return {
+        "first_targets": split.train.num_first_targets,
         "validation": result.best_score,
         "best_epoch": result.best_epoch,
         "steps": result.step,

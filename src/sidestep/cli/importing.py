@@ -13,7 +13,7 @@ from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingCo
 from rich.progress import Progress as ProgressBar
 
 from sidestep.cli.console import ERR, OUT, print_json, say, table
-from sidestep.cli.dry_run import DryRun, tell_plan
+from sidestep.cli.dry_run import DryRun, tell_plan, would_write
 from sidestep.cli.judged_rows import check_judged, warn_of_no_rows
 from sidestep.cli.next_step import embedding_of
 from sidestep.cli.options import AsJson, plain_name, split_names
@@ -358,6 +358,7 @@ def _write(done: Imported, out: Path, name: str | None, *, dry_run: bool, json: 
     warn_of_no_rows(dataset, out)
     if dry_run:
         Dataset.check_place(out)
+        would_write(dataset)
         tell_plan(out, {"name": dataset.name, **stats, **done.left_out}, json=json)
         return
     _shown(dataset.save, "writing")(out)

@@ -16,7 +16,8 @@ from pydantic import BaseModel
 from sidestep.catalog.catalog import Catalog
 from sidestep.cli.config import checked, with_settings
 from sidestep.cli.console import print_json, say
-from sidestep.cli.dry_run import DryRun, tell_plan
+from sidestep.cli.dry_run import ESTIMATE, DryRun, tell_plan
+from sidestep.cli.estimates import seconds_of_tokenizing
 from sidestep.cli.inputs import load_dataset, make_catalog, split_of
 from sidestep.cli.next_step import training_on
 from sidestep.cli.options import AsJson
@@ -215,7 +216,9 @@ def tokenize(
             values = _values(config, settings or [], sizes)
             task = _Task.of(method, values, given, collisions)
             if dry_run:
-                tell_plan(out, task.sizes(), json=json)
+                seconds = seconds_of_tokenizing(method, task.config, given)
+                time = {} if seconds is None else {ESTIMATE: seconds}
+                tell_plan(out, {**task.sizes(), **time}, json=json)
                 return
             with working(method) as report:
                 learned = learned_catalog(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
+
+import numpy as np
 
 from sidestep.cli.console import warn
 from sidestep.cli.inputs import split_of, strategy_of
@@ -87,17 +90,7 @@ def evaluate_run(
         ValueError: the bundle was trained on another dataset, or has no use for what is asked.
     """
     planned = plan_evaluation(loaded, dataset, asked, catalog_name=catalog_name)
-    evaluation = evaluator.evaluate(
-        loaded.recommender(asked.search.policy(loaded, num_leaves=LIST_LENGTH)),
-        planned.rows,
-        k=LIST_LENGTH,
-        batch_size=asked.batch_size,
-        exclude_seen=asked.exclude_seen,
-        # A catalog of one level has items, no codes.
-        semantic_ids=loaded.catalog.semantic_ids if loaded.catalog.num_levels > 1 else None,
-        device=loaded.device,
-        progress=progress,
-    )
+    evaluation = _evaluated(loaded, planned.rows, asked, progress)
     per_user = results.PerUser.of(
         evaluation,
         dataset=dataset.name,
@@ -107,6 +100,37 @@ def evaluate_run(
         setting=planned.setting,
     )
     return evaluation, per_user
+
+
+def _evaluated(
+    loaded: bundles.LoadedRecommender,
+    rows: Rows,
+    asked: Asked,
+    progress: Callable[[int, int], None] | None = None,
+) -> evaluator.Evaluation:
+    return evaluator.evaluate(
+        loaded.recommender(asked.search.policy(loaded, num_leaves=LIST_LENGTH)),
+        rows,
+        k=LIST_LENGTH,
+        batch_size=asked.batch_size,
+        exclude_seen=asked.exclude_seen,
+        # A catalog of one level has items, no codes.
+        semantic_ids=loaded.catalog.semantic_ids if loaded.catalog.num_levels > 1 else None,
+        device=loaded.device,
+        progress=progress,
+    )
+
+
+def seconds_of_evaluation(
+    loaded: bundles.LoadedRecommender, asked: Asked, planned: Planned
+) -> float:
+    """How long an evaluation will take, from a batch of its rows."""
+    num_rows = len(planned.rows)
+    some = planned.rows.select(evaluator.fixed_users(num_rows, asked.batch_size))
+    _evaluated(loaded, some.select(np.arange(1)), asked)  # makes ready what is made once
+    began = time.perf_counter()
+    _evaluated(loaded, some, asked)
+    return (time.perf_counter() - began) * num_rows / len(some)
 
 
 def plan_evaluation(

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingCo
 from rich.progress import Progress as ProgressBar
 
 from sidestep.cli.console import ERR, OUT, print_json, say, table, warn
-from sidestep.cli.dry_run import DryRun, tell_plan
+from sidestep.cli.dry_run import DryRun, tell_plan, would_write
 from sidestep.cli.judged_rows import check_judged, warn_of_no_rows
 from sidestep.cli.next_step import embedding_of
 from sidestep.cli.options import WITH_COMMAS, AsJson, plain_name, split_names
@@ -471,6 +471,7 @@ def _write(done: Imported, out: Path, name: str | None, *, dry_run: bool, json: 
         warn(doubt)
     warn_of_no_rows(dataset, out)
     if dry_run:
+        would_write(dataset)
         tell_plan(out, {"name": dataset.name, **stats, **done.left_out}, json=json)
         return
     _shown(dataset.save, "writing")(out)

@@ -10,6 +10,8 @@ from typing import Any
 
 from sidestep.catalog.catalog import Catalog
 from sidestep.cli.config import AlignRun, AnyRun, PopularityRun, read_settings, with_paths
+from sidestep.cli.dry_run import ESTIMATE, would_validate
+from sidestep.cli.estimates import time_of_training
 from sidestep.cli.inputs import fingerprint
 from sidestep.cli.lazy import when_used
 from sidestep.cli.run_kinds import Counting, Origin, RunTraining, prepared
@@ -111,6 +113,8 @@ def plan_run(
 ) -> dict[str, int | float | str]:
     """Checks what `train_run` would, as far as that takes no training; returns sizes by name.
 
+    Among them is an estimate of the time, for which some steps are made on some users.
+
     Raises:
         ValueError: see there.
     """
@@ -125,7 +129,14 @@ def plan_run(
     for checkpoint in checkpoints(folder.path)[-1:]:
         kept = _common(read_settings(folder.config), folder.info().seed)
         refuse_other_run(checkpoint, kept, _common(config.model_dump(mode="json"), seed))
-    return {**sizes, **asdict(work)}
+    sizes |= asdict(work)
+    assert isinstance(run, RunTraining)
+    assert not isinstance(config, PopularityRun)
+    found = time_of_training(run, config, num_steps=work.steps, seed=seed)
+    if found is None:
+        return sizes
+    would_validate(found.seconds_per_row)
+    return {**sizes, ESTIMATE: found.seconds}
 
 
 def _common(config: dict[str, Any], seed: int) -> dict[str, Any]:

@@ -473,6 +473,8 @@ def _write(done: Imported, out: Path, name: str | None, *, dry_run: bool, json: 
     if dry_run:
         would_write(dataset)
         tell_plan(out, {"name": dataset.name, **stats, **done.left_out}, json=json)
+        for remark in done.remarks:
+            say(remark)
         return
     _shown(dataset.save, "writing")(out)
     if json:

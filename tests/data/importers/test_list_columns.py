@@ -39,6 +39,7 @@ def test_the_cells_of_a_column_are_read_alike(cells, expected):
         (["B01, B02, B03", "B02 B03"], "line 3: ids holds 'B02 B03', whose parts are elements"),
         (["[1, 2]", "[3 4]"], "line 3: ids has blanks between its elements"),
         (["['a']", "[1]"], "line 3: ids holds whole numbers such as '1' beside texts"),
+        (["{'a', 1}"], "line 2: ids holds whole numbers such as '1' beside texts"),
         (["[1.0, 2]"], "line 2: ids holds 1.0, which is neither"),
         (["a", '["\\ud800"]'], "line 3: ids holds half of a character"),
         (["c(1)", "1:9999999"], "line 3: ids '1:9999999' is no list .* range of R"),

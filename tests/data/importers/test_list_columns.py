@@ -66,6 +66,7 @@ def test_what_may_not_be_meant_is_said():
         ["{B01,B02}", "{}", "nan"],
         ["B01,B02", "B03", "B04,B05,B06"],
         ["1 2 3", "4 5"],
+        ["['a']", "['b']"],
         [["a"], ["b"]],
     ],
 )
@@ -84,6 +85,7 @@ def test_lists_are_known(cells):
         ["", None],
         [1, 2],
         ["(500) Days", "[REC]", "{x"],
+        ["{550e8400-e29b-11d4}", "{550e8400-e29b-11d5}"],
     ],
 )
 def test_single_ids_and_titles_are_no_lists(cells):

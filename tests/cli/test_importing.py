@@ -46,6 +46,8 @@ def test_what_is_left_out_is_said(tmp_path):
 def test_windows_are_told_and_read_as_such_when_asked(tmp_path):
     (tmp_path / "l.csv").write_text("user_id,item_ids\nu,a\nu,a b\nu,a b c\n")
     arguments = ("import", "lists", tmp_path / "l.csv", "--out", tmp_path / "dataset")
+    assert "--rows windows" in call(*arguments, "--dry-run").stderr
+    assert not (tmp_path / "dataset").exists()
     assert "--rows windows" in call(*arguments).stderr
     assert len(Dataset.load(tmp_path / "dataset").interactions) == 6
     done = call(*arguments, "--rows", "windows")

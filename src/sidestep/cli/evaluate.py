@@ -8,12 +8,13 @@ from typing import Annotated
 import typer
 
 from sidestep.cli.console import OUT, print_json, say, table
-from sidestep.cli.dry_run import DryRun, tell_plan
+from sidestep.cli.dry_run import ESTIMATE, DryRun, tell_plan
 from sidestep.cli.evaluations import (
     Asked,
     evaluate_run,
     evaluation_bar,
     plan_evaluation,
+    seconds_of_evaluation,
 )
 from sidestep.cli.inputs import load_bundle, load_dataset
 from sidestep.cli.kept_evaluations import quality_fields, refuse_for_results, save_evaluation
@@ -126,11 +127,17 @@ def evaluate(
     data = load_dataset(folder.dataset(dataset))
     loaded = load_bundle(folder.path)
     catalog_name = None if info.catalog is None else Path(info.catalog).name
+    planned = plan_evaluation(loaded, data, asked, catalog_name=catalog_name)
+    planned.tell_of_repeats()
     if dry_run:
-        planned = plan_evaluation(loaded, data, asked, catalog_name=catalog_name)
         tell_plan(
             planned.folder(folder),
-            {"rows": len(planned.rows), "items": len(data.items), "method": planned.method},
+            {
+                "rows": len(planned.rows),
+                "items": len(data.items),
+                "method": planned.method,
+                ESTIMATE: seconds_of_evaluation(loaded, asked, planned),
+            },
             json=json,
         )
         return

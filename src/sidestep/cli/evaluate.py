@@ -32,6 +32,7 @@ from sidestep.cli.search_options import (
 )
 from sidestep.cli.searches import AskedSearch
 from sidestep.data.splits import SplitName
+from sidestep.evaluation.target_metrics import per_user_metrics
 from sidestep.evaluation.words import rows_in_words
 from sidestep.metrics.statistics import bootstrap_interval, numbered
 
@@ -160,15 +161,13 @@ def evaluate(
 
 
 def _print(evaluation: evaluator.Evaluation, per_user: results.PerUser) -> None:
-    values = evaluator.per_user_metrics(
-        evaluation.rank_before, evaluation.num_tied, evaluation.items.shape[1]
-    )
+    values = per_user_metrics(per_user.rank_before, per_user.num_tied, per_user.k)
     users = numbered(per_user.user_ids)
     rows = []
     for name, mean in evaluation.metrics.items():
         interval = ""
         if name in values:
-            bounds = bootstrap_interval(values[name].double().numpy(), users=users, seed=0)
+            bounds = bootstrap_interval(values[name], users=users, seed=0)
             interval = f"{bounds.low:.4f} – {bounds.high:.4f}"
         rows.append([name, f"{mean:.4f}", interval])
     rows.append(["ms per user", f"{evaluation.ms_per_user:.2f}", ""])

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from sidestep.catalog.trie import NO_STATE, Trie
 from sidestep.evaluation.evaluator import evaluate
-from sidestep.metrics.ranking import NOT_LISTED
+from sidestep.metrics.ties import NOT_LISTED
 from sidestep.model.config import TransformerConfig
 from sidestep.model.transformer import Transformer
 from sidestep.padding import NO_ITEM

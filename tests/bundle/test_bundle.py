@@ -204,6 +204,34 @@ def test_one_flat_list_is_not_taken_for_many_users(tmp_path):
         loaded.recommend(["id-1", "id-2"])
 
 
+def test_no_users_are_refused_with_how_to_ask_for_one_without_a_history(tmp_path):
+    loaded = load(saved(tmp_path / "bundle"))
+    with pytest.raises(ValueError, match=r"no user is asked for; .* \[\[\]\] for one user without"):
+        loaded.recommend([])
+    [answer] = loaded.recommend([[]])
+    assert len(answer.item_ids) == 10
+
+
+def test_a_bundle_knows_whether_its_network_was_trained_on_empty_histories(tmp_path):
+    def trained(training):
+        save_bundle(
+            tmp_path / "b",
+            network=network("sasrec"),
+            catalog=catalog(),
+            max_history=MAX_HISTORY,
+            seed=0,
+            training=training,
+        )
+        return load(tmp_path / "b").knows_empty_history
+
+    assert trained({"first_targets": 7})
+    assert not trained({"first_targets": 0})
+    assert trained({})  # nothing is known of it
+    # What is trained beside a network, or improves it, starts from what that has learned.
+    assert trained({"first_targets": 0, "backbone": {"first_targets": 7}})
+    assert not trained({"first_targets": 7, "backbone": {"first_targets": 0}})
+
+
 @pytest.mark.parametrize(
     ("request_", "words"),
     [
@@ -211,6 +239,8 @@ def test_one_flat_list_is_not_taken_for_many_users(tmp_path):
         ({"histories": [["id-1", None]]}, "item IDs are text, got NoneType None; leave it out"),
         ({"histories": [None]}, "one list of item IDs per user"),
         ({"histories": None}, "one list of item IDs per user"),
+        ({"histories": iter([["id-1"]])}, "one list of item IDs per user, got <list_iterator"),
+        ({"histories": [iter(["id-1"])]}, "one list of item IDs per user, got list_iterator"),
         ({"histories": [["id-1"]], "available": "id-1"}, r'available is .* pass \["id-1"\]'),
         ({"histories": [["id-1"]], "available": [1]}, "item IDs are text"),
         ({"histories": [["id-1"]], "excluded": ["id-1"]}, "excluded must be one list"),

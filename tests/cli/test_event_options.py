@@ -110,7 +110,7 @@ def test_types_need_their_column(log):
         log.parent / "d",
     )
     for options in (("--events", "view"), ("--input-events", "view")):
-        assert "need --event, the column of the types" in refused(*without, *options)
+        assert "--event, which says where the types stand" in refused(*without, *options)
 
 
 def test_types_of_different_weights_are_no_duplicates(log):

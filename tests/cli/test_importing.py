@@ -46,9 +46,11 @@ def test_what_is_left_out_is_said(tmp_path):
 def test_windows_are_told_and_read_as_such_when_asked(tmp_path):
     (tmp_path / "l.csv").write_text("user_id,item_ids\nu,a\nu,a b\nu,a b c\n")
     arguments = ("import", "lists", tmp_path / "l.csv", "--out", tmp_path / "dataset")
+    assert "--rows windows" in call(*arguments, "--dry-run").stderr
+    assert not (tmp_path / "dataset").exists()
     assert "--rows windows" in call(*arguments).stderr
     assert len(Dataset.load(tmp_path / "dataset").interactions) == 6
-    done = call(*arguments, "--rows", "windows")
+    done = call(*arguments, "--rows", "windows", "--overwrite")
     assert "they stand in several windows of their user: 3 interactions" in done.stderr
     assert len(Dataset.load(tmp_path / "dataset").interactions) == 3
 
@@ -78,7 +80,7 @@ def test_a_test_file_alone_is_evaluated_with_a_run_of_elsewhere(tmp_path):
     run("train", "--config", tmp_path / "config.yaml", "--dataset", both, "--out", trained)
     asked = ("evaluate", trained, "--split", "test", "--dataset", alone, "--json")
     assert json.loads(run(*asked))["metrics"]["HR@1"] == 1.0
-    run("import", "rows", "--test", tmp_path / "test.csv", "--out", alone)
+    run("import", "rows", "--test", tmp_path / "test.csv", "--out", alone, "--overwrite")
     assert "are not those of the dataset" in refused(*asked)
 
 

@@ -79,10 +79,10 @@ def test_items_are_retired_by_such_names(popular, tmp_path):
     )
 
 
-def test_an_appended_item_is_named_so_that_a_shell_reads_it(popular, tmp_path):
+def test_an_appended_item_is_named_and_the_next_step_quotes_for_the_shell(popular, tmp_path):
     (tmp_path / "new.json").write_text('{"E, 5": {}}')
     out = tmp_path / "grown"
     done = call("append", popular, "--items", tmp_path / "new.json", "--out", out)
     assert done.exit_code == 0, (done.output, done.exception)
-    assert f"sidestep recommend {out} --history '\"E, 5\"'" in done.stderr
+    assert f"sidestep recommend {out} --history '\"B,1\"'" in done.stderr
     assert answered(out, "--history", '"E, 5"')[0] == ["E, 5"]

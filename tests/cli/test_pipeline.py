@@ -143,6 +143,21 @@ def test_a_dry_run_writes_nothing(done, files, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_dry_run_estimates_the_time_before_anything_is_made(done, tmp_path):
+    folder, _, _ = done
+    config = read_yaml(folder / "sidestep.yaml")
+    imported = config["import"]
+    files = {key: str((folder / imported[key]).resolve()) for key in ("path", "items")}
+    config["import"] = {**imported, **files}
+    write_yaml(tmp_path / "sidestep.yaml", config)
+    told = call("run", tmp_path, "--dry-run")
+    assert told.exit_code == 0, (told.output, told.exception)
+    [line] = [line for line in told.stderr.splitlines() if line.startswith("Estimated time: ")]
+    assert ", without import, embed; " in line
+    assert json.loads(run("run", tmp_path, "--dry-run", "--json"))["estimated_seconds"] > 0
+    assert "Estimated time" not in call("run", folder, "--dry-run").stderr
+
+
 def test_a_dry_run_asks_the_training_too(done):
     folder, _, _ = done
     before = contents(folder)

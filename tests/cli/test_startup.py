@@ -78,13 +78,14 @@ def pipeline(files, tmp_path_factory):
     return folder
 
 
-def test_data_need_nothing_heavy(shop, files, pipeline, tmp_path):
+def test_data_and_kept_evaluations_need_nothing_heavy(shop, files, pipeline, tmp_path):
     table = ("table", files / "events.csv", "--user", "user", "--item", "sku", "--time", "at")
     commands = [
         ["run", pipeline, "--dry-run"],
         ["import", *table, "--out", tmp_path / "dataset"],
         ["data", "stats", tmp_path / "dataset"],
         ["data", "split", tmp_path / "dataset", "--strategy", "global-time"],
+        ["compare", shop / "beam"],
     ]
     assert refuse_heavy(commands, exit_code=0) < MOST_MODULES
 

@@ -42,10 +42,22 @@ def test_the_last_item_tests_and_the_one_before_validates(sequences):
 
 def test_only_items_with_enough_context_are_trained():
     histories = histories_of([[1, 2, 3, 4, 5], [6], []])  # training keeps 1 2 3; 6; nothing
-    assert leave_one_out(histories).train.first_target.tolist() == [1, 1, 0]
-    assert leave_one_out(histories).train.num_targets == 2
-    assert leave_one_out(histories, min_context=0).train.num_targets == 4
-    assert leave_one_out(histories, min_context=2).train.num_targets == 1
+    one, two = (leave_one_out(histories, min_context=least).train for least in (1, 2))
+    assert one.first_target.tolist() == [1, 1, 0]
+    assert (one.num_targets, two.num_targets) == (2, 1)
+    assert one.num_first_targets == two.num_first_targets == 0
+
+
+def test_the_empty_history_is_trained_unless_more_context_is_asked_for():
+    train = leave_one_out(histories_of([[1, 2, 3, 4, 5], [6], []])).train
+    assert train.first_target.tolist() == [0, 0, 0]
+    assert (train.num_targets, train.num_first_targets) == (4, 2)
+
+
+def test_a_target_is_a_repeat_wherever_it_stands_in_the_history():
+    histories = histories_of([[3, 1, 2], [1, 2], [], [4, 4]])
+    rows = Rows(histories=histories, targets=np.array([3, 3, 3, 4]))
+    assert rows.is_repeat.tolist() == [True, False, False, True]
 
 
 def test_a_training_part_can_ask_for_more_context_but_for_no_new_targets():
@@ -93,7 +105,7 @@ def test_only_target_events_are_held_out_and_later_events_are_not_trained_on():
         BOUGHT,
         None,
     )
-    split = leave_one_out(histories)
+    split = leave_one_out(histories, min_context=1)
     assert split.test.targets.tolist() == [3, 9]
     assert lists(split.test.histories) == [[1, 1, 2, 2, 3], [9, 9]]
     assert split.validation.targets.tolist() == [2, 9]
@@ -102,6 +114,8 @@ def test_only_target_events_are_held_out_and_later_events_are_not_trained_on():
     assert lists(split.train.histories) == [[1, 1, 2], [5, 5, 6], [7, 7, 8], [9]]
     assert split.num_training_only == 2
     assert split.train.num_targets == 3  # purchases 1, 5 and 8
+    every = leave_one_out(histories, min_context=0).train
+    assert (every.num_targets, every.num_first_targets) == (4, 1)  # and purchase 7
     assert split.strategy == "leave-one-out of cart+purchase"
 
 
@@ -172,7 +186,7 @@ def test_given_rows_are_taken_as_they_are():
     training = histories_of([[1, 2], [3], []])
     rows = Rows(histories=histories_of([[5, 6]]), targets=np.array([7]))
     split = from_given_rows(training=training, validation=rows, test=rows)
-    assert split.train.first_target.tolist() == [1, 1, 0]
+    assert split.train.first_target.tolist() == [0, 0, 0]
     assert (split.strategy, split.num_training_only) == ("given", 2)
 
 

@@ -18,13 +18,9 @@ from sidestep.baselines.item_scores import (
 )
 from sidestep.data.histories import Histories
 from sidestep.data.splits import Rows
-from sidestep.evaluation.evaluator import (
-    evaluate,
-    fixed_users,
-    per_user_metrics,
-    target_ranks,
-)
-from sidestep.metrics.ranking import NOT_LISTED
+from sidestep.evaluation.evaluator import evaluate, fixed_users, target_ranks
+from sidestep.evaluation.target_metrics import per_user_metrics
+from sidestep.metrics.ties import NOT_LISTED
 from sidestep.model.config import SasRecConfig
 from sidestep.model.sasrec import SasRec
 from sidestep.padding import NO_ITEM
@@ -131,9 +127,7 @@ def test_a_bucket_cut_off_by_the_list_counts_its_share():
     evaluation = evaluate(FixedOrder(leaf_order=(2, 3)), rows_of([[2]], targets=[6]), k=2)
     # 6 itself is not listed: of its bucket of three, one place is.
     assert evaluation.items.tolist() == [[3, 4]]
-    assert per_user_metrics(evaluation.rank_before, evaluation.num_tied, 2)[
-        "MRR"
-    ].item() == pytest.approx(1 / 2 / 3)
+    assert evaluation.metrics["MRR"] == pytest.approx(1 / 2 / 3)
 
 
 def test_excluding_seen_items_shortens_buckets_and_hides_seen_targets():
@@ -188,15 +182,15 @@ def test_metrics_are_means_over_all_orders_of_the_items(scores, available, seen,
     rows = rows_of([seen] * NUM_SCORED, targets=list(every))
     recommender = GivenScores(scores, torch.tensor(available))
     evaluation = evaluate(recommender, rows, k=k, exclude_seen=True)
-    found = per_user_metrics(evaluation.rank_before, evaluation.num_tied, k)
+    found = per_user_metrics(evaluation.rank_before.numpy(), evaluation.num_tied.numpy(), k)
     allowed = [item for item in every if available[item] and item not in seen]
     orders = list(itertools.permutations(allowed))
-    ranks = torch.full((NUM_SCORED, len(orders)), NOT_LISTED)
+    ranks = np.full((NUM_SCORED, len(orders)), NOT_LISTED)
     for column, order in enumerate(orders):
         for rank, item in enumerate(sorted(order, key=lambda item: -scores[item])[:k]):
             ranks[item, column] = rank
     for target in every:
-        alone = per_user_metrics(ranks[target], torch.ones(len(orders), dtype=torch.long), k)
+        alone = per_user_metrics(ranks[target], np.ones(len(orders), dtype=int), k)
         for name, values in alone.items():
             assert found[name][target].item() == pytest.approx(values.mean().item(), abs=1e-9)
     assert evaluation.metrics["invalid_rate"] == 0.0

@@ -4,10 +4,10 @@ import json
 from datetime import date
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import torch
 from pydantic import ValidationError
 
 from sidestep.evaluation.results import (
@@ -22,7 +22,7 @@ from sidestep.evaluation.results import (
     write_per_user,
 )
 from sidestep.evaluation.words import value_in_words
-from sidestep.metrics.ranking import NOT_LISTED
+from sidestep.metrics.ties import NOT_LISTED
 from sidestep.padding import NO_ITEM
 
 
@@ -226,10 +226,10 @@ def per_user(**changes) -> PerUser:
         "setting": setting(users=2000),
         "k": 4,
         "user_ids": ("a", "b", "c"),
-        "targets": torch.tensor([7, 8, 9]),
-        "rank_before": torch.tensor([0, NOT_LISTED, 2]),
-        "num_tied": torch.tensor([1, 2, 3]),
-        "items": torch.tensor([[7, 1, NO_ITEM, NO_ITEM], [NO_ITEM] * 4, [1, 2, 9, 3]]),
+        "targets": np.array([7, 8, 9]),
+        "rank_before": np.array([0, NOT_LISTED, 2]),
+        "num_tied": np.array([1, 2, 3]),
+        "items": np.array([[7, 1, NO_ITEM, NO_ITEM], [NO_ITEM] * 4, [1, 2, 9, 3]]),
     }
     return PerUser(**{**fields, **changes})
 
@@ -242,7 +242,7 @@ def test_per_user_results_survive_the_disk(tmp_path: Path):
     for name in ("dataset", "method", "split", "seed", "setting", "k", "user_ids"):
         assert getattr(again, name) == getattr(run, name)
     for name in ("targets", "rank_before", "num_tied", "items"):
-        assert torch.equal(getattr(again, name), getattr(run, name))
+        assert np.array_equal(getattr(again, name), getattr(run, name))
 
 
 def test_absence_is_null_in_the_file(tmp_path: Path):

@@ -23,6 +23,7 @@ from sidestep.training.config import TrainingConfig
 from sidestep.training.loop import train
 from sidestep.training.objective_config import NextCodeConfig, RewardTerm
 from sidestep.training.rewards import Rewards, RewardSources
+from sidestep.training.value import dense_rewards, value_loss
 
 IDS = torch.tensor([[0, 0], [0, 1], [0, 2], [1, 0], [1, 1], [2, 2]])
 SIZES = (3, 3)
@@ -551,6 +552,26 @@ def test_values_are_discounted_in_the_search_as_they_are_learned():
     assert an_objective(rollouts=ved, value={"gamma": 0.8}).rollouts.search.gamma == 0.8
     told = {**ved, "gamma": 0.7}
     assert an_objective(rollouts=told, value={"gamma": 0.8}).rollouts.search.gamma == 0.7
+
+
+@torch.no_grad()
+def test_values_in_the_loop_are_discounted_as_they_are_told():
+    """The loss in the log is that of TD targets at this gamma, and no other."""
+    for gamma in (0.0, 0.6):
+        objective = an_objective(value={"gamma": gamma}, kl_weight=None)
+        histories, targets = objective.prompts(BATCH)
+        group = objective.rolled_out(histories, targets)
+        step = group.tree.read(objective.policy, histories)
+        rewards = dense_rewards(
+            group.tree, targets, objective.embeddings, TRIE, objective.value_weights
+        )
+        told, other = (
+            value_loss(objective.head, group.tree, step.hidden, rewards, gamma=own).mean()
+            for own in (gamma, 0.99)
+        )
+        found = objective(BATCH).parts["value"]
+        torch.testing.assert_close(found, told)
+        assert (found - other).abs() > 1e-4
 
 
 def test_values_in_the_loop_refuse_weights_of_which_none_counts():

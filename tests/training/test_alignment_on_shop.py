@@ -32,7 +32,7 @@ PLACES = np.array([(KINDS[:item] == kind).sum() for item, kind in enumerate(KIND
 CATALOG = Catalog.build(
     [str(item) for item in range(len(KINDS))], np.stack([KINDS, PLACES], axis=1), (4, 6)
 )
-WINDOWS = training_windows(leave_one_out(DATASET.histories()).train, 20)
+WINDOWS = training_windows(leave_one_out(DATASET.histories(), min_context=1).train, 20)
 
 BY_VALUES = {
     "rollouts": {"search": "ved", "budget": 24, "num_leaves": 12, "warm_width": 4},

@@ -30,6 +30,13 @@ def test_at_the_first_step_nobody_has_gained():
     assert float(parts["found"]) == 1
 
 
+@pytest.mark.parametrize("num_rejected", [1, 2, 4])
+def test_no_more_are_rejected_than_asked_for(num_rejected):
+    """S-DPO of n rejected ones begins at log(1 + n); five are found beside each target."""
+    parts = an_objective(num_rejected=num_rejected)(BATCH).parts
+    torch.testing.assert_close(parts["preference"], torch.tensor(1.0 + num_rejected).log())
+
+
 def test_the_best_of_the_others_are_rejected():
     """With one rejected candidate, only the likeliest wrong one is pushed down."""
     policy = a_policy()

@@ -60,6 +60,14 @@ def test_semantic_is_the_cosine_of_what_leaves_mean():
     assert earned == pytest.approx([0.0, 1.0, -1.0, 0.5**0.5])
 
 
+def test_semantic_compares_with_the_target_itself_and_not_with_its_leaf():
+    """The target is the item of (1, 0) in a leaf that it shares with the item of (0, 1)."""
+    embeddings = LeafEmbeddings.of(torch.tensor([[1.0, 0], [0, 2], [0, -1], [1, 0], [0, 1]]), TRIE)
+    at = scene((0, 1, 2, 3), target=3, log_probs=(-1.0,) * 4)
+    earned = given("semantic", sources=RewardSources(embeddings=embeddings), at=at)
+    assert earned == pytest.approx([1.0, 0.0, 0.0, 0.5**0.5])
+
+
 def test_items_of_a_leaf_are_likely_together():
     logs = torch.tensor([[0.2, 0.2, 0.2, 0.1, 0.3]]).log()
     sources = RewardSources(collaborative=lambda _: logs + 7.0)  # scores know no scale

@@ -156,7 +156,7 @@ def test_on_a_shop_the_loss_falls_and_right_prefixes_are_worth_more(tmp_path):
         ),
         seed=0,
     )
-    split = leave_one_out(dataset.histories())
+    split = leave_one_out(dataset.histories(), min_context=1)
     kinds = truth.kind_of
     series = np.array([(kinds[:item] == kind).sum() for item, kind in enumerate(kinds)])
     catalog = Catalog.build(

@@ -147,6 +147,18 @@ class LoadedRecommender:
         return self.manifest.max_history
 
     @property
+    def knows_empty_history(self) -> bool:
+        """Whether its lists for users without a history are worth something.
+
+        False for a network that was trained to predict no user's first item, which a bundle of an
+        older version does not tell.
+        """
+        training = self.manifest.training
+        while "backbone" in training:  # what was trained later saw no fewer users
+            training = training["backbone"]
+        return training.get("first_targets") != 0
+
+    @property
     def guidance(self) -> GuidanceConfig | None:
         """How the process reward model guided the search by which it was chosen."""
         kept = self.manifest.process_reward
@@ -277,7 +289,8 @@ class LoadedRecommender:
 
         Args:
             histories: per user the IDs of past items, oldest first. IDs that the catalog lacks are
-                dropped and counted; only the most recent `max_history` of the rest are looked at.
+                dropped and counted; only the most recent `max_history` of the rest are looked at. A
+                user may have none, see `knows_empty_history`.
             k: the longest list wanted. A search may find fewer.
             exclude_seen: leaves out all items of the user's history, also those not looked at.
             search: see `recommender`; None is a beam search of at least 50 and `k` beams.
@@ -297,9 +310,9 @@ class LoadedRecommender:
             KeyError: `available` names items, none of which the catalog has.
             TypeError: a history, `available` or what a user must not get is one text instead of a
                 sequence of IDs, an ID is no text, or `k` no integer.
-            ValueError: `k` is not positive, a search is given where there is none, `excluded` has
-                not one entry per user, or places for new items that do not fit into `k` or that
-                no new item could take.
+            ValueError: there is no user, `k` is not positive, a search is given where there is
+                none, `excluded` has not one entry per user, or places for new items that do not fit
+                into `k` or that no new item could take.
         """
         _check_request(histories, k, available, excluded)
         _check_new_places(num_new_places, k)
@@ -385,6 +398,11 @@ def _check_request(histories: Any, k: Any, available: Any, excluded: Any) -> Non
     if k < 1:
         raise ValueError(f"k must be at least 1, got {k}.")
     _check_rows("histories", histories)
+    if not len(histories):
+        raise ValueError(
+            "histories is empty, so that no user is asked for; pass one list of item IDs per user, "
+            "[[]] for one user without a history."
+        )
     if isinstance(available, str):
         raise TypeError(f'available is a collection of item IDs, got a text; pass ["{available}"].')
     if available is not None:
@@ -410,7 +428,8 @@ def _check_new_places(num_new_places: Any, k: int) -> None:
 
 
 def _check_rows(name: str, rows: Any) -> None:
-    if not isinstance(rows, Iterable):
+    # An iterator is no collection: the check would use it up.
+    if not isinstance(rows, Collection):
         raise TypeError(f"{name} must be one list of item IDs per user, got {rows!r}.")
     if isinstance(rows, str) or any(isinstance(row, str) for row in rows):
         raise TypeError(
@@ -418,7 +437,7 @@ def _check_rows(name: str, rows: Any) -> None:
             'pass [["id-1", "id-2"]].'
         )
     for row in rows:
-        if not isinstance(row, Iterable):
+        if not isinstance(row, Collection):
             raise TypeError(
                 f"{name} must be one list of item IDs per user, got "
                 f"{type(row).__name__} {row!r}; for a user without any pass []."

@@ -46,8 +46,9 @@ class _RunConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    min_context: int = Field(1, ge=0)
-    """Items that precede every position that is learned; zero also learns the first one."""
+    min_context: int = Field(0, ge=0)
+    """Items that precede every position that is learned. Zero also learns the first item of every
+    user, and so what to recommend where there is no history."""
 
 
 class _ReadingRun(_RunConfig):
@@ -102,6 +103,14 @@ class _FurtherRun(_RunConfig):
     validation: ValidationConfig = ValidationConfig()
 
 
+class _ImprovingRun(_FurtherRun):
+    """What changes the weights of a network that has learned from every position already."""
+
+    min_context: int = Field(1, ge=0)
+    """Items that precede every target that is searched for. Zero also asks for the first item of
+    every user, before which all histories are the same."""
+
+
 class _BesideRun(_FurtherRun):
     """What is trained beside a trained network, which stays as it is."""
 
@@ -136,7 +145,7 @@ class ValueRun(_BesideRun):
     are wrong, too: where only targets are unlikely, V learns to prefer the unlikely."""
 
 
-class AlignRun(_FurtherRun):
+class AlignRun(_ImprovingRun):
     """A trained network of semantic IDs, improved by reinforcement learning on rewards."""
 
     kind: Literal["align"]
@@ -150,7 +159,7 @@ class AlignRun(_FurtherRun):
     objective: AlignmentConfig = Field(default_factory=AlignmentConfig)
 
 
-class PreferRun(_FurtherRun):
+class PreferRun(_ImprovingRun):
     """A trained network of semantic IDs, taught to prefer what came next to what it would say."""
 
     kind: Literal["prefer"]

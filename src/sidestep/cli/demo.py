@@ -241,10 +241,10 @@ def _best_per_user(best: Evaluation, dataset: Dataset) -> PerUser:
         ),
         k=best.items.shape[1],
         user_ids=best.user_ids,
-        targets=best.targets,
-        rank_before=best.rank_before,
-        num_tied=best.num_tied,
-        items=best.items,
+        targets=best.targets.numpy(),
+        rank_before=best.rank_before.numpy(),
+        num_tied=best.num_tied.numpy(),
+        items=best.items.numpy(),
     )
 
 

@@ -8,12 +8,13 @@ from typing import Annotated
 import typer
 
 from sidestep.cli.console import OUT, print_json, say, table
-from sidestep.cli.dry_run import DryRun, tell_plan
+from sidestep.cli.dry_run import ESTIMATE, DryRun, tell_plan
 from sidestep.cli.evaluations import (
     Asked,
     evaluate_run,
     evaluation_bar,
     plan_evaluation,
+    seconds_of_evaluation,
 )
 from sidestep.cli.inputs import load_bundle, load_dataset
 from sidestep.cli.kept_evaluations import quality_fields, refuse_for_results, save_evaluation
@@ -31,6 +32,7 @@ from sidestep.cli.search_options import (
 )
 from sidestep.cli.searches import AskedSearch
 from sidestep.data.splits import SplitName
+from sidestep.evaluation.target_metrics import per_user_metrics
 from sidestep.evaluation.words import rows_in_words
 from sidestep.metrics.statistics import bootstrap_interval, numbered
 
@@ -125,11 +127,17 @@ def evaluate(
     data = load_dataset(folder.dataset(dataset))
     loaded = load_bundle(folder.path)
     catalog_name = None if info.catalog is None else Path(info.catalog).name
+    planned = plan_evaluation(loaded, data, asked, catalog_name=catalog_name)
+    planned.tell_of_repeats()
     if dry_run:
-        planned = plan_evaluation(loaded, data, asked, catalog_name=catalog_name)
         tell_plan(
             planned.folder(folder),
-            {"rows": len(planned.rows), "items": len(data.items), "method": planned.method},
+            {
+                "rows": len(planned.rows),
+                "items": len(data.items),
+                "method": planned.method,
+                ESTIMATE: seconds_of_evaluation(loaded, asked, planned),
+            },
             json=json,
         )
         return
@@ -153,15 +161,13 @@ def evaluate(
 
 
 def _print(evaluation: evaluator.Evaluation, per_user: results.PerUser) -> None:
-    values = evaluator.per_user_metrics(
-        evaluation.rank_before, evaluation.num_tied, evaluation.items.shape[1]
-    )
+    values = per_user_metrics(per_user.rank_before, per_user.num_tied, per_user.k)
     users = numbered(per_user.user_ids)
     rows = []
     for name, mean in evaluation.metrics.items():
         interval = ""
         if name in values:
-            bounds = bootstrap_interval(values[name].double().numpy(), users=users, seed=0)
+            bounds = bootstrap_interval(values[name], users=users, seed=0)
             interval = f"{bounds.low:.4f} – {bounds.high:.4f}"
         rows.append([name, f"{mean:.4f}", interval])
     rows.append(["ms per user", f"{evaluation.ms_per_user:.2f}", ""])

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+
+from sidestep.cli.console import warn
 from sidestep.cli.inputs import split_of, strategy_of
 from sidestep.cli.judged_rows import no_rows, rows_of
 from sidestep.cli.lazy import when_used
@@ -55,6 +59,18 @@ class Planned:
     method: str
     setting: results.Setting
 
+    def tell_of_repeats(self) -> None:
+        """Says on the standard error how many targets the lists leave out, if they do."""
+        if not self.setting.exclude_seen:
+            return
+        num, num_rows = int(self.rows.is_repeat.sum()), len(self.rows)
+        if num:
+            warn(
+                f"{num:,} of {num_rows:,} targets ({num / num_rows:.1%}) are items that their user "
+                "had taken before. --exclude-seen leaves them out of every list, so that they "
+                "count as misses; without it, repeats can be found."
+            )
+
     def folder(self, run: RunFolder) -> Path:
         """Where it is kept."""
         return run.evaluation(evaluation_name(self.split, self.method, self.setting))
@@ -74,17 +90,7 @@ def evaluate_run(
         ValueError: the bundle was trained on another dataset, or has no use for what is asked.
     """
     planned = plan_evaluation(loaded, dataset, asked, catalog_name=catalog_name)
-    evaluation = evaluator.evaluate(
-        loaded.recommender(asked.search.policy(loaded, num_leaves=LIST_LENGTH)),
-        planned.rows,
-        k=LIST_LENGTH,
-        batch_size=asked.batch_size,
-        exclude_seen=asked.exclude_seen,
-        # A catalog of one level has items, no codes.
-        semantic_ids=loaded.catalog.semantic_ids if loaded.catalog.num_levels > 1 else None,
-        device=loaded.device,
-        progress=progress,
-    )
+    evaluation = _evaluated(loaded, planned.rows, asked, progress)
     per_user = results.PerUser.of(
         evaluation,
         dataset=dataset.name,
@@ -94,6 +100,37 @@ def evaluate_run(
         setting=planned.setting,
     )
     return evaluation, per_user
+
+
+def _evaluated(
+    loaded: bundles.LoadedRecommender,
+    rows: Rows,
+    asked: Asked,
+    progress: Callable[[int, int], None] | None = None,
+) -> evaluator.Evaluation:
+    return evaluator.evaluate(
+        loaded.recommender(asked.search.policy(loaded, num_leaves=LIST_LENGTH)),
+        rows,
+        k=LIST_LENGTH,
+        batch_size=asked.batch_size,
+        exclude_seen=asked.exclude_seen,
+        # A catalog of one level has items, no codes.
+        semantic_ids=loaded.catalog.semantic_ids if loaded.catalog.num_levels > 1 else None,
+        device=loaded.device,
+        progress=progress,
+    )
+
+
+def seconds_of_evaluation(
+    loaded: bundles.LoadedRecommender, asked: Asked, planned: Planned
+) -> float:
+    """How long an evaluation will take, from a batch of its rows."""
+    num_rows = len(planned.rows)
+    some = planned.rows.select(evaluator.fixed_users(num_rows, asked.batch_size))
+    _evaluated(loaded, some.select(np.arange(1)), asked)  # makes ready what is made once
+    began = time.perf_counter()
+    _evaluated(loaded, some, asked)
+    return (time.perf_counter() - began) * num_rows / len(some)
 
 
 def plan_evaluation(

@@ -1,23 +1,24 @@
 """Options of imports about types of events, and how what is typed for them is read."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Annotated
 
 import typer
 
-from sidestep.cli.options import split_names
+from sidestep.cli.options import WITH_COMMAS, split_names
 from sidestep.data.events import EventWeights, event_counts, refuse_unknown_types
 from sidestep.data.importers.imported import Imported
 
 Events = Annotated[
-    str | None,
+    list[str] | None,
     typer.Option(
         "--events",
-        help="Types of events to keep, comma-separated; interactions of other types are left out.",
+        help=f"Types of events to keep, {WITH_COMMAS}; the other interactions are left out.",
     ),
 ]
 TargetEvents = Annotated[
-    str | None,
+    list[str] | None,
     typer.Option(
         "--target-events",
         help="Types of events that are predicted, with the weights of their losses: "
@@ -25,7 +26,7 @@ TargetEvents = Annotated[
     ),
 ]
 InputEvents = Annotated[
-    str | None,
+    list[str] | None,
     typer.Option(
         "--input-events",
         help="Types of events that recommenders read, with the weights of their items: "
@@ -34,29 +35,47 @@ InputEvents = Annotated[
 ]
 
 
-def kept_types(events: str | None) -> tuple[str, ...] | None:
+def kept_types(event: str | None, events: Sequence[str] | None) -> tuple[str, ...] | None:
     """The types that --events names; None means all.
 
+    Args:
+        event: where the types stand; None where --event was not given.
+        events: what was typed for --events.
+
     Raises:
-        ValueError: it names none.
+        ValueError: it names none, or there are none.
     """
-    if events is None:
+    if not events:
         return None
+    if event is None:
+        raise ValueError("--events needs --event, which says where the types stand.")
     names = tuple(split_names(events))
     if not names:
         raise ValueError("--events names no type of event; name one, or leave the option out.")
     return names
 
 
-def event_weights(targets: str | None, inputs: str | None) -> EventWeights:
+def event_weights(
+    event: str | None, targets: Sequence[str] | None, inputs: Sequence[str] | None
+) -> EventWeights:
     """The weights that --target-events and --input-events give.
 
+    Args:
+        event: where the types stand; None where --event was not given.
+        targets: what was typed for --target-events.
+        inputs: what was typed for --input-events.
+
     Raises:
-        ValueError: a weight is no number from 0 on, a type stands twice, or all weights are 0.
+        ValueError: there are no types, a weight is no number from 0 on, a type stands twice, or
+            all weights are 0.
     """
+    if event is None and (targets or inputs):
+        raise ValueError(
+            "--target-events and --input-events need --event, which says where the types stand."
+        )
     return EventWeights(
-        targets=None if targets is None else _weights("--target-events", targets),
-        inputs=None if inputs is None else _weights("--input-events", inputs),
+        targets=_weights("--target-events", targets) if targets else None,
+        inputs=_weights("--input-events", inputs) if inputs else None,
     )
 
 
@@ -72,10 +91,11 @@ def with_weights(done: Imported, weights: EventWeights) -> Imported:
     return replace(done, dataset=replace(done.dataset, event_weights=weights))
 
 
-def _weights(option: str, text: str) -> dict[str, float]:
+def _weights(option: str, values: Sequence[str]) -> dict[str, float]:
     weights: dict[str, float] = {}
-    for part in split_names(text):
-        name, is_weighted, number = (word.strip() for word in part.partition("="))
+    for part in split_names(values):
+        before, is_weighted, number = part.rpartition("=")
+        name = before.strip() if is_weighted else part
         if name in weights:
             raise ValueError(f"{option} names the type {name!r:.60} twice; give it one weight.")
         try:

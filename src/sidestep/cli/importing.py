@@ -6,14 +6,14 @@ from contextlib import contextmanager
 from dataclasses import asdict, replace
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, ParamSpec, TypeVar
+from typing import Annotated, Literal, ParamSpec, TypeVar
 
 import typer
 from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as ProgressBar
 
 from sidestep.cli.console import ERR, OUT, print_json, say, table, warn
-from sidestep.cli.dry_run import DryRun, tell_plan
+from sidestep.cli.dry_run import DryRun, tell_plan, would_write
 from sidestep.cli.event_options import (
     Events,
     InputEvents,
@@ -46,7 +46,7 @@ from sidestep.data.importers.movielens import import_movielens
 from sidestep.data.importers.p5 import import_p5
 from sidestep.data.importers.recbole import import_recbole
 from sidestep.data.importers.rows import Part, import_rows
-from sidestep.data.importers.table import import_table
+from sidestep.data.importers.table import MISSING_ID, Gaps, Missing, import_table
 from sidestep.data.interactions import Duplicates, Ties
 
 _P = ParamSpec("_P")
@@ -215,6 +215,33 @@ def from_table(
     columns: Annotated[
         list[str] | None, typer.Option(help=f"Text columns of --items to keep, {WITH_COMMAS}.")
     ] = None,
+    missing_users: Annotated[
+        Missing,
+        typer.Option(
+            help="Rows without a user: refuse the file, drop the rows, or keep them, each as a "
+            "user of its own."
+        ),
+    ] = "refuse",
+    missing_items: Annotated[
+        Missing,
+        typer.Option(
+            help="Rows without an item: refuse the file, drop the rows, or keep them, all as one "
+            f"item called {MISSING_ID!r}."
+        ),
+    ] = "refuse",
+    missing_times: Annotated[
+        Literal["refuse", "drop"],
+        typer.Option(
+            help="Rows without a time: refuse the file, or drop the rows, and with them those "
+            "whose time is 0 or -1 among times of today."
+        ),
+    ] = "refuse",
+    missing_words: Annotated[
+        str,
+        typer.Option(
+            help="Texts that stand for a missing user or item, comma-separated, such as NA,-1."
+        ),
+    ] = "",
     events: Events = None,
     target_events: TargetEvents = None,
     input_events: InputEvents = None,
@@ -229,26 +256,25 @@ def from_table(
 ) -> None:
     """Import any table of interactions by the names of its columns.
 
-    --min-value compares the column --value, --events and the weights of events the column --event.
+    A table is a CSV, TSV, Parquet or JSON file, of which the texts may be gzipped, or a folder of
+    its parts. --min-value compares the column --value, --events and the weights of events the
+    column --event.
 
     Examples:
 
       sidestep import table events.csv --user user --item sku --time at --out runs/my/dataset
 
+      sidestep import table log.csv.gz --missing-words NA --missing-users drop --out runs/my/dataset
       sidestep import table log.csv --event action --events purchase --out runs/my/dataset
 
       sidestep import table log.csv --event action --target-events purchase=1,cart=0.3
       --input-events purchase,cart,view=0.2 --out runs/my/dataset
     """
-    weights = event_weights(target_events, input_events)
-    if event is None and (events is not None or weights != EventWeights()):
-        raise ValueError(
-            "--events, --target-events and --input-events need --event, the column of the types."
-        )
+    weights = event_weights(event, target_events, input_events)
     _check_out(out, path, items, overwrite=overwrite)
     if min_value is not None and value is None:
         raise ValueError("--min-value needs --value, the column that it compares.")
-    dataset = _shown(import_table)(
+    read = _shown(import_table)(
         path,
         user=user,
         item=item,
@@ -258,17 +284,23 @@ def from_table(
         items_path=items,
         items_item=items_id,
         text_columns=None if columns is None else split_names(columns),
+        gaps=Gaps(
+            users=missing_users,
+            items=missing_items,
+            times=missing_times,
+            words=split_names(missing_words),
+        ),
         name=name,
     )
     thinning = Thinning(
-        events=kept_types(events),
+        events=kept_types(event, events),
         min_value=min_value,
         duplicates=duplicates,
         by_type=weights != EventWeights(),
         k_core=k_core,
         ties=ties,
     )
-    done = with_weights(thinned(dataset, thinning), weights)
+    done = with_weights(thinned(read, thinning), weights)
     _write(done, out, name, dry_run=dry_run, json=json)
 
 
@@ -337,11 +369,7 @@ def recbole(
 
       sidestep import recbole dataset/tmall --event action --events purchase --out runs/tmall
     """
-    weights = event_weights(target_events, input_events)
-    if event is None and (events is not None or weights != EventWeights()):
-        raise ValueError(
-            "--events, --target-events and --input-events need --event, the field of the types."
-        )
+    weights = event_weights(event, target_events, input_events)
     _check_out(out, path, overwrite=overwrite)
     with _reading_bar() as on_progress:
         done = import_recbole(
@@ -352,7 +380,7 @@ def recbole(
             value=value,
             event=event,
             thinning=Thinning(
-                events=kept_types(events),
+                events=kept_types(event, events),
                 min_value=min_value,
                 duplicates=duplicates,
                 by_type=weights != EventWeights(),
@@ -493,16 +521,26 @@ def _write(done: Imported, out: Path, name: str | None, *, dry_run: bool, json: 
     stats = asdict(dataset.stats())
     counts = event_counts(dataset.interactions.frame["event"])
     weights = dataset.event_weights
-    if weights == EventWeights() and (doubt := doubt_about_types(counts)):
-        warn(doubt)
     check_judged(dataset, out)
+    doubts = list(done.doubts)
+    if weights == EventWeights() and (doubt := doubt_about_types(counts)):
+        doubts.append(doubt)
+    for doubt in doubts:
+        warn(doubt)
     warn_of_no_rows(dataset, out)
     if dry_run:
+        would_write(dataset)
         tell_plan(out, {"name": dataset.name, **stats, **done.left_out}, json=json)
+        for remark in done.remarks:
+            say(remark)
         return
     _shown(dataset.save, "writing")(out)
     if json:
-        left = {"left_out": dict(done.left_out), "remarks": list(done.remarks)}
+        left = {
+            "left_out": dict(done.left_out),
+            "remarks": list(done.remarks),
+            "doubts": doubts,
+        }
         if any(counts):
             left |= {"events": counts, "event_weights": weights.description()}
         print_json({"name": dataset.name, "path": str(out), **stats, **left})

@@ -60,7 +60,7 @@ def load_bundle(path: Path, *, device: str | None = None) -> bundles.LoadedRecom
     return bundle_files.load(path, device=device)
 
 
-def split_of(dataset: Dataset, *, min_context: int = 1) -> Split:
+def split_of(dataset: Dataset, *, min_context: int = 0) -> Split:
     """The dataset's own split, else leave-one-out; the import has put the rows in order.
 
     Args:

@@ -9,12 +9,14 @@ from typing import Annotated, Any
 import typer
 
 from sidestep.cli.config import checked
-from sidestep.cli.console import OUT, command, print_json, say, table
-from sidestep.cli.guess import Columns, Guess, guess_columns, sample_of, table_size
-from sidestep.cli.options import AsJson, plain_name
+from sidestep.cli.console import OUT, command, print_json, say, table, warn
+from sidestep.cli.found import Found, look_into, options_of
+from sidestep.cli.guess import AS_SAID, Columns, Guess, guess_columns, sample_of
+from sidestep.cli.options import AsJson, plain_name, quoted_name
 from sidestep.cli.pipeline import pipeline_of
 from sidestep.cli.pipeline_config import CONFIG_FILE, PipelineConfig
 from sidestep.cli.plain_yaml import parse_yaml
+from sidestep.data.events import EventWeights, listed_counts
 from sidestep.files import whole_file
 
 _WORK = 1_400_000
@@ -22,8 +24,11 @@ _WORK = 1_400_000
 two cores."""
 
 
+_UNSEEN_INTERACTIONS = 50_000
+"""How many there are assumed to be where no table was looked at."""
+
 _MANY = 0.01
-"""Share of interactions with an item of before from which on people come back to items."""
+"""Share of repeats from which on people come back to items, see `Found.repeats`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,12 +60,19 @@ def new(
     folder: Annotated[Path, typer.Argument(help="The folder to work in; made if it is missing.")],
     interactions: Annotated[
         Path | None,
-        typer.Option(help="CSV, TSV, Parquet or JSON lines, an interaction per row."),
+        typer.Option(
+            help="CSV, TSV, Parquet or JSON, an interaction per row; or a folder of its parts."
+        ),
     ] = None,
     items: Annotated[Path | None, typer.Option(help="The same of items, with their texts.")] = None,
     user: Annotated[str | None, typer.Option(help="Column of users; default: guessed.")] = None,
     item: Annotated[str | None, typer.Option(help="Column of items; default: guessed.")] = None,
-    time: Annotated[str | None, typer.Option(help="Column of times; default: guessed.")] = None,
+    time: Annotated[
+        str | None,
+        typer.Option(
+            help="Column of times, or 'none' to take the rows in their order; default: guessed."
+        ),
+    ] = None,
     items_id: Annotated[
         str | None, typer.Option(help="Column of item IDs in --items; default: guessed.")
     ] = None,
@@ -80,39 +92,39 @@ def new(
     file = folder / CONFIG_FILE
     if file.exists():
         raise ValueError(f"{file} exists; edit it, or choose another folder.")
+    columns, found = None, None
     if interactions is None:
         if any(option is not None for option in (items, user, item, time, items_id)):
             raise ValueError("give --interactions FILE as well, or none of the others.")
-        columns, text = None, _text(folder, None, None, _UNSEEN, _Seen())
     else:
-        events = sample_of(interactions)
         columns = guess_columns(
-            events,
+            sample_of(interactions).frame,
             None if items is None else sample_of(items),
             user=user,
             item=item,
             time=time,
             items_id=items_id,
         )
-        assert columns.user.column is not None
-        assert columns.item.column is not None
-        pairs = events.select(columns.user.column, columns.item.column)
-        seen = _Seen(
-            *table_size(interactions, columns.user.column, columns.item.column),
-            share_repeated=1 - pairs.n_unique() / max(pairs.height, 1),
-        )
-        text = _text(folder, interactions, items, columns, seen)
-        # Not a word is written that 'sidestep run' would refuse.
+        # Imported here and now, so that 'sidestep run' will not refuse what is written.
+        found = look_into(interactions, items, columns)
+    text = _text(folder, interactions, items, columns or _UNSEEN, found)
+    if interactions is not None:
         pipeline_of(checked(PipelineConfig, parse_yaml(text, str(file)), str(file)), file)
     if not dry_run:
         with whole_file(file) as temporary:
             temporary.write_text(text, encoding="utf-8")
     if json:
-        told = None if columns is None else asdict(columns)
-        print_json({"path": str(file), "columns": told, "written": not dry_run})
+        print_json(
+            {
+                "path": str(file),
+                "columns": None if columns is None else asdict(columns),
+                "found": None if found is None else found.as_json(),
+                "written": not dry_run,
+            }
+        )
         return
-    if columns is not None:
-        OUT.print(table("Columns", ["what", "column", "why"], _rows(columns)))
+    if columns is not None and found is not None:
+        _tell(columns, found)
     if dry_run:
         say("Nothing was written.")
         return
@@ -123,14 +135,35 @@ def new(
         say(f"Wrote {file}. If a column is wrong, correct it there.", then=run)
 
 
-@dataclass(frozen=True, slots=True)
-class _Seen:
-    """What a look at the interactions showed; what to assume without one."""
-
-    num_interactions: int = 50_000
-    num_users: int = 0
-    num_items: int = 0
-    share_repeated: float = 0.0
+def _tell(columns: Columns, found: Found) -> None:
+    """Says what was found, and what is odd about it."""
+    OUT.print(table("Columns", ["what", "column", "why"], _rows(columns)))
+    OUT.print(table("What they hold", ["", ""], found.rows()))
+    for remark in found.remarks:
+        say(remark)
+    if columns.time.column is None and columns.time.why != AS_SAID:
+        warn(
+            f"no column is taken for the times ({columns.time.why}), so the rows must stand in the "
+            "order of events; name the column with --time, or say --time none."
+        )
+    if found.words:
+        said = ", ".join(f"{word!r:.60} in {number:,} rows" for word, number in found.words.items())
+        others = "".join(
+            f" With --user {name} every {name} would be a user instead."
+            for name in columns.other_users[:1]
+        )
+        warn(
+            f'some IDs read like words for "not known": {said}. These rows are left out, by '
+            f"missing-words under import in the file.{others}"
+        )
+    for doubt in found.doubts:
+        warn(doubt)
+    if found.repeats >= _MANY:
+        say(
+            "People come back to items here, so the pipeline also has the run 'repeats' (a user's "
+            "own most frequent items, then popular ones), which networks have to beat, and lists "
+            "may hold seen items."
+        )
 
 
 _UNSEEN = Columns(
@@ -144,6 +177,8 @@ _UNSEEN = Columns(
 
 def _rows(columns: Columns) -> list[list[str]]:
     guesses = {"user": columns.user, "item": columns.item, "time": columns.time}
+    if columns.event.column is not None:
+        guesses["event type"] = columns.event
     rows = [[what, guess.column or "none", guess.why] for what, guess in guesses.items()]
     if columns.items_id is not None:
         rows.append(["item, in the items", columns.items_id.column or "", columns.items_id.why])
@@ -152,17 +187,21 @@ def _rows(columns: Columns) -> list[list[str]]:
 
 
 def _text(
-    folder: Path, interactions: Path | None, items: Path | None, columns: Columns, seen: _Seen
+    folder: Path,
+    interactions: Path | None,
+    items: Path | None,
+    columns: Columns,
+    found: Found | None,
 ) -> str:
     """The configuration as text, because YAML writers know no comments."""
     has_items = items is not None or interactions is None
-    about = (
-        f"{seen.num_interactions:,} interactions of {seen.num_users:,} users with "
-        f"{seen.num_items:,} items"
-        if seen.num_users
-        else "nothing was looked at yet: put in the names of your files and columns"
-    )
-    unseen = _plain(seen.share_repeated < _MANY)
+    about = "nothing was looked at yet: put in the names of your files and columns"
+    if found is not None:
+        seen = found.profile
+        about = (
+            f"{seen.interactions:,} interactions of {seen.users:,} users with {seen.items:,} items"
+        )
+    unseen = _plain(found is None or found.repeats < _MANY)
     return f"""\
 # A pipeline: {command("run", folder)}
 # ({about})
@@ -181,6 +220,7 @@ import:
   user: {_plain(columns.user.column)}
   item: {_plain(columns.item.column)}
   time: {_plain(columns.time.column)}   # null: the rows stand in the order of events
+{_import_of_gaps(found)}{_import_of_events(columns, found)}\
 {_import_of_items(folder, items, columns) if has_items else _NO_ITEMS}
   # k-core: 5   # leave out users and items with fewer interactions
 
@@ -195,7 +235,7 @@ embed:
 tokenize: {{}}   # codebook-sizes: 256,256,256 unless the catalog is small
 
 train:
-{_train(seen)}
+{_train(found)}
 
 evaluate:
   split: test
@@ -231,14 +271,56 @@ def _import_of_items(folder: Path, items: Path | None, columns: Columns) -> str:
   columns: {_plain(columns.texts)}   # its words; the first column is what items are called"""
 
 
-def _train(seen: _Seen) -> str:
+def _import_of_gaps(found: Found | None) -> str:
+    """The part of the import that says what becomes of rows in which something is missing."""
+    if found is None:
+        return ""
+    left_out = ", ".join(f"{number:,} {why}" for why, number in found.left_out.items())
+    lines = [f"  {name}: {_plain(value)}" for name, value in options_of(found.gaps).items()]
+    if lines:
+        lines[-1] += f"   # {left_out}; refuse and keep are the other choices"
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _import_of_events(columns: Columns, found: Found | None) -> str:
+    """The part of the import that reads the types of events."""
+    if columns.event.column is None or found is None:
+        return ""
+    counts = _commented(listed_counts(found.events))
+    event = f"  event: {_plain(columns.event.column)}   # {counts}\n"
+    weights = found.event_weights
+    if weights.targets is None:
+        return event
+    targets = _plain([quoted_name(name) for name in weights.targets])
+    others = [f"{name}=0.2" for name in found.events if name and name not in weights.targets]
+    some = _plain([quoted_name(name) for name in (*weights.targets, *others)])
+    read = (
+        f"  # input-events: {_commented(some)}   # what is read; without it all types, weight 1\n"
+    )
+    if weights.inputs is not None:
+        read = (
+            f"  input-events: {targets}   # what is read; with all types, {found.known_targets:.0%} "
+            f"of the targets would stand in their history\n  # input-events: {_commented(some)}\n"
+        )
+    return (
+        f"{event}  target-events: {targets}   # what is predicted; with a weight: type=0.3\n{read}"
+        f"  # events: {_commented(targets)}   # keeps these types; the other rows are left out\n"
+    )
+
+
+def _commented(text: str) -> str:
+    """A text that may stand behind a comment's sign: on one line, and not too long."""
+    return " ".join(text.split())[:200]
+
+
+def _train(found: Found | None) -> str:
     """The runs, as large and as long as the interactions allow."""
-    size = Size.of(seen.num_interactions)
-    mean_length = seen.num_interactions / max(seen.num_users, 1)
-    history = 50 if seen.num_users and mean_length > 30 else 20
+    size = Size.of(_UNSEEN_INTERACTIONS if found is None else found.profile.interactions)
+    is_long = found is not None and found.profile.lengths.mean > 30
+    history = 50 if is_long else 20
     return f"""\
   popularity: {{kind: popularity}}
-
+{_repeats(found)}
   sasrec:   # the baseline to beat
     kind: sasrec
     max_history: {history}
@@ -271,6 +353,18 @@ def _train(seen: _Seen) -> str:
       weight_decay: 0.01
       validate_every: {max(1, size.epochs // 6)}
       # trackers: [tensorboard]   # needs pip install 'sidestep[track]'"""
+
+
+def _repeats(found: Found | None) -> str:
+    """The run that recommends what people have had, where they come back to items."""
+    if found is None or found.repeats < _MANY:
+        return ""
+    share = f"{found.repeats:.1%}"
+    what = "interactions take an item again"
+    if found.event_weights != EventWeights():
+        what = "test targets stand in their history"
+    why = f"own most frequent items, then popularity: {share} of the {what}"
+    return f"  repeats: {{kind: repeats}}   # {why}\n"
 
 
 def _plain(value: Any) -> str:

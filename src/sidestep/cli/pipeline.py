@@ -31,7 +31,7 @@ from sidestep.cli.pipeline_config import CONFIG_FILE, PipelineConfig
 from sidestep.cli.plain_yaml import read_yaml
 from sidestep.cli.steps import Memory, Settings, Step, arguments_of
 from sidestep.cli.training_step import Training
-from sidestep.data.dataset import SPLIT_FOLDER
+from sidestep.data.dataset import SPLIT_FOLDER, Dataset
 from sidestep.data.splits import SplitName
 
 _DATASET, _VECTORS, _CATALOG = "dataset", "vectors.npy", "catalog"
@@ -107,11 +107,15 @@ class Pipeline:
             return [f"{step.product} was changed by another command"]
         return []
 
+    def dataset(self) -> Dataset:
+        """The dataset as it lies there."""
+        return load_dataset(self.out / _DATASET)
+
     def samples(self) -> Iterator[Step]:
         """The step that recommends, for each of some users, spread evenly over the dataset."""
         if not self.num_users:
             return
-        users = load_dataset(self.out / _DATASET).histories().user_ids
+        users = self.dataset().histories().user_ids
         for row in np.linspace(0, len(users) - 1, min(self.num_users, len(users)), dtype=int):
             place = self.sample.arguments.index("--user") + 1
             before, after = self.sample.arguments[:place], self.sample.arguments[place + 1 :]

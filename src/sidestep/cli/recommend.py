@@ -9,7 +9,7 @@ import numpy as np
 import typer
 
 from sidestep.cli.config import LARGEST
-from sidestep.cli.console import OUT, print_json, say, table
+from sidestep.cli.console import OUT, print_json, say, table, warn
 from sidestep.cli.inputs import load_bundle, load_dataset, named_items, read_ids
 from sidestep.cli.lazy import when_used
 from sidestep.cli.options import WITH_COMMAS, AsJson, quoted_name
@@ -132,7 +132,7 @@ def recommend(
         search=None if asked == AskedSearch() else asked.policy(loaded, num_leaves=k),
         num_new_places=new_places,
     )
-    _tell_of_history(answer, item_ids)
+    _tell_of_history(loaded, answer, item_ids)
     if len(answer.item_ids) < k:
         left_out = [*unwanted, *item_ids] if exclude_seen else unwanted
         _tell_of_length(
@@ -160,10 +160,20 @@ def _tell_of_unknown(option: str, catalog: catalogs.Catalog, item_ids: list[str]
         say(f"Note: {option} names what is no item of the catalog: {shown}{more}.")
 
 
-def _tell_of_history(answer: recommenders.RankedItems, item_ids: list[str]) -> None:
+def _tell_of_history(
+    loaded: recommenders.LoadedRecommender,
+    answer: recommenders.RankedItems,
+    item_ids: list[str],
+) -> None:
     """Notes on the standard error where not all of the history was understood."""
     if answer.num_unknown == len(item_ids):
         say("Note: nothing of the history is known, so these are items for anyone.")
+        if not loaded.knows_empty_history:
+            warn(
+                "this network was trained to predict no user's first item, so that its list for "
+                "users without a history means nothing. Train it with 'min_context: 0', or give "
+                "such users the list of a run of kind popularity."
+            )
     elif answer.num_unknown:
         say(
             f"Note: {answer.num_unknown} of {len(item_ids)} items of the history are not in the "

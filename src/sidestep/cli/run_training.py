@@ -10,6 +10,8 @@ from typing import Any
 
 from sidestep.catalog.catalog import Catalog
 from sidestep.cli.config import AlignRun, AnyRun, CountedRun, read_settings, with_paths
+from sidestep.cli.dry_run import ESTIMATE, would_validate
+from sidestep.cli.estimates import time_of_training
 from sidestep.cli.inputs import fingerprint
 from sidestep.cli.lazy import when_used
 from sidestep.cli.run_kinds import Counting, Origin, RunTraining, prepared
@@ -90,7 +92,9 @@ def _trained(
         return result
     # Again, because a resumed run may have other settings where they change no step.
     folder.write(config, info)
-    origin = Origin(seed=info.seed, training=_summary(result), data=fingerprint(dataset))
+    origin = Origin(
+        seed=info.seed, training=_summary(result, run.material.split), data=fingerprint(dataset)
+    )
     run.save(folder.bundle, trained.network, origin)
     if isinstance(config, AlignRun):
         _, prompts = run.untrained(info.seed)
@@ -109,6 +113,8 @@ def plan_run(
 ) -> dict[str, int | float | str]:
     """Checks what `train_run` would, as far as that takes no training; returns sizes by name.
 
+    Among them is an estimate of the time, for which some steps are made on some users.
+
     Raises:
         ValueError: see there.
     """
@@ -123,7 +129,14 @@ def plan_run(
     for checkpoint in checkpoints(folder.path)[-1:]:
         kept = _common(read_settings(folder.config), folder.info().seed)
         refuse_other_run(checkpoint, kept, _common(config.model_dump(mode="json"), seed))
-    return {**sizes, **asdict(work)}
+    sizes |= asdict(work)
+    assert isinstance(run, RunTraining)
+    assert not isinstance(config, CountedRun)
+    found = time_of_training(run, config, num_steps=work.steps, seed=seed)
+    if found is None:
+        return sizes
+    would_validate(found.seconds_per_row)
+    return {**sizes, ESTIMATE: found.seconds}
 
 
 def _common(config: dict[str, Any], seed: int) -> dict[str, Any]:
@@ -199,9 +212,10 @@ def _work(run: RunTraining[Any], config: TrainingConfig, seed: int) -> _Work:
     )
 
 
-def _summary(result: TrainingResult) -> dict[str, Any]:
+def _summary(result: TrainingResult, split: Split) -> dict[str, Any]:
     """What the bundle says of its training."""
     return {
+        "first_targets": split.train.num_first_targets,
         "validation": result.best_score,
         "best_epoch": result.best_epoch,
         "steps": result.step,

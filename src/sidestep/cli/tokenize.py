@@ -17,7 +17,7 @@ from pydantic import BaseModel
 
 from sidestep.cli.config import checked, with_settings
 from sidestep.cli.console import print_json, say
-from sidestep.cli.dry_run import DryRun, tell_plan
+from sidestep.cli.dry_run import ESTIMATE, DryRun, tell_plan
 from sidestep.cli.entry import leaving_at_once
 from sidestep.cli.inputs import load_dataset, make_catalog, split_of
 from sidestep.cli.lazy import when_used
@@ -38,6 +38,7 @@ from sidestep.tokenizer.vectors import advice, check_fittable, suggested_codeboo
 
 with when_used():
     from sidestep.catalog import catalog as catalogs
+    from sidestep.cli import estimates
     from sidestep.tokenizer import collisions as colliding
     from sidestep.tokenizer import kept as kept_tokenizers
     from sidestep.tokenizer import quality as fits
@@ -220,7 +221,9 @@ def tokenize(
             values = _values(config, settings or [], sizes)
             task = _Task.of(method, values, given, collisions)
             if dry_run:
-                tell_plan(out, task.sizes(), json=json)
+                seconds = estimates.seconds_of_tokenizing(method, task.config, given)
+                time = {} if seconds is None else {ESTIMATE: seconds}
+                tell_plan(out, {**task.sizes(), **time}, json=json)
                 return
             with working(method) as report:
                 learned = learned_catalog(

@@ -13,9 +13,11 @@ from typing import Any
 import polars as pl
 
 _PURCHASE = re.compile(
-    r"purchas|\bbuy|bought|\border|transaction|checkout|\bsale|\bsold|\bpaid|payment"
+    r"purchas|(?<![a-z])(buy|order|sale|sold|paid)|bought|transaction|checkout|payment"
+    r"|kauf|bestell|achat|commande|compra"
 )
-"""In the names of types of events that stand for a purchase."""
+_NO_PURCHASE = re.compile(r"cart|basket|wish|cancel|refund|return|remove|fail|wagen|korb|panier")
+"""In the names of types of events that stand for a purchase, and that do not after all."""
 
 NO_TYPE = ""
 """The type of an interaction of which the source says none."""
@@ -121,7 +123,11 @@ def likely_targets(counts: Mapping[str, int]) -> list[str]:
         counts: see `event_counts`.
     """
     names = [name for name in counts if name != NO_TYPE]
-    bought = [name for name in names if _PURCHASE.search(name.lower())]
+    bought = [
+        name
+        for name in names
+        if _PURCHASE.search(name.lower()) and not _NO_PURCHASE.search(name.lower())
+    ]
     return bought or names[-1:]
 
 

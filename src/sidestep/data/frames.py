@@ -15,19 +15,37 @@ FORMAT_VERSION = 1
 ROWS_AT_ONCE = 1_000_000
 
 
-def read_parquet(path: Path) -> pl.DataFrame:
+def read_parquet(
+    path: Path, columns: Sequence[str] | None = None, *, num_rows: int | None = None
+) -> pl.DataFrame:
     """Reads a parquet file.
 
+    Args:
+        path: the file.
+        columns: the ones needed; those that are not there are passed over. None reads all.
+        num_rows: so many from the start; None reads all.
+
     Raises:
-        ValueError: if it is not a readable parquet file, truncated for example.
+        ValueError: if it is not a readable parquet file, truncated for example, or has two columns
+            of one name.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: there is no such file.")
     # pyarrow and the full validation, and no metadata, because polars panics on damage in them.
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
-            table = file.read()
+            names = file.schema_arrow.names
+            chosen = None if columns is None else [name for name in names if name in columns]
+            if num_rows is None:
+                table = file.read(chosen)
+            else:
+                batches = file.iter_batches(max(1, num_rows), columns=chosen)
+                first = next(batches, None)
+                table = file.schema_arrow.empty_table() if first is None else pa.table(first)
         table.validate(full=True)
+        for name in table.column_names:
+            if table.column_names.count(name) > 1:
+                raise ValueError(f"{path}: two columns are called {name!r:.60}; rename one.")
         frame = pl.from_arrow(pa.Table.from_arrays(table.columns, names=table.column_names))
     except (pa.ArrowException, OSError, UnicodeDecodeError, pl.exceptions.PanicException) as error:
         raise ValueError(

@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 import polars as pl
 import pyarrow as pa
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 
 from sidestep.data.frames import content_sha256, load_frames, save_frames
 from sidestep.data.histories import Histories
@@ -56,6 +56,14 @@ class Rows:
 
     def __len__(self) -> int:
         return len(self.targets)
+
+    @property
+    def is_repeat(self) -> Bool[np.ndarray, " users"]:
+        """Which targets their user had taken before: they stand in the history."""
+        rows = np.repeat(np.arange(len(self)), self.histories.lengths)
+        is_found = np.zeros(len(self), dtype=bool)
+        is_found[rows[self.histories.items == self.targets[rows]]] = True
+        return is_found
 
     def select(self, rows: Int[np.ndarray, " selected"]) -> "Rows":
         """The given rows, in that order."""
@@ -101,12 +109,7 @@ class TrainingPart:
     @property
     def num_targets(self) -> int:
         """Positions to be predicted."""
-        if self.histories.target_weights is None:
-            return int((self.histories.lengths - self.first_target).sum())
-        positions = np.arange(len(self.histories.items)) - np.repeat(
-            self.histories.offsets[:-1] + self.first_target, self.histories.lengths
-        )
-        return int((self.histories.is_target & (positions >= 0)).sum())
+        return self._num_targets(self.first_target, self.histories.lengths)
 
     def fingerprint(self) -> str:
         """Names what may be learned from: the item sequences, in their order, and event weights.
@@ -122,6 +125,18 @@ class TrainingPart:
                 digest.update(name.encode())
                 digest.update(np.ascontiguousarray(weights, dtype="<f8").data)
         return digest.hexdigest()
+
+    @property
+    def num_first_targets(self) -> int:
+        """Positions to be predicted from no history at all."""
+        return self._num_targets(self.first_target, self.histories.positions_after_inputs(1))
+
+    def _num_targets(
+        self, starts: Int[np.ndarray, " users"], ends: Int[np.ndarray, " users"]
+    ) -> int:
+        """Positions to be predicted from `starts` on to before `ends`."""
+        between = self.histories.between(np.minimum(starts, ends), ends)
+        return int(between.is_target.sum())
 
     def after(self, min_context: int) -> "TrainingPart":
         """The same part without targets that fewer than `min_context` inputs precede."""
@@ -223,7 +238,7 @@ class Split:
         }
 
 
-def leave_one_out(histories: Histories, *, min_context: int = 1) -> Split:
+def leave_one_out(histories: Histories, *, min_context: int = 0) -> Split:
     """Each user's last target is for testing, the one before for validation, the rest for training.
 
     Every interaction is a target unless events have weights. A row's history is every input before
@@ -239,8 +254,9 @@ def leave_one_out(histories: Histories, *, min_context: int = 1) -> Split:
 
     Args:
         histories: complete sequences, oldest first.
-        min_context: inputs that must precede a training position for it to be predicted. One, the
-            custom, leaves out each user's first item; zero also trains the empty history.
+        min_context: inputs that must precede a training position for it to be predicted. Zero also
+            trains the empty history. One, the custom, leaves out each user's first item: then a
+            network has learned nothing of users without a history, and recommends them nonsense.
     """
     places = np.flatnonzero(histories.is_target)
     ends = np.searchsorted(places, histories.offsets[1:])
@@ -295,10 +311,10 @@ def from_given_rows(
         training: sequences to learn from.
         validation: rows to choose by.
         test: rows to judge by.
-        first_target: see `TrainingPart`; None predicts all but each sequence's first item.
+        first_target: see `TrainingPart`; None predicts all items.
     """
     if first_target is None:
-        first_target = np.minimum(1, training.lengths).astype(np.int64)
+        first_target = np.zeros(len(training), dtype=np.int64)
     evaluated = {*validation.histories.user_ids, *test.histories.user_ids}
     return Split(
         train=TrainingPart(histories=training, first_target=first_target),

@@ -10,11 +10,10 @@ from statistics import stdev
 from typing import Any
 
 import numpy as np
-import torch
 from jaxtyping import Float, Int
 
-from sidestep.evaluation.evaluator import per_user_metrics
 from sidestep.evaluation.results import PerUser, Setting
+from sidestep.evaluation.target_metrics import per_user_metrics
 from sidestep.evaluation.words import value_in_words
 from sidestep.metrics.statistics import (
     Interval,
@@ -152,7 +151,7 @@ def labels_of(runs: Sequence[PerUser]) -> list[str]:
 def metrics_by_seed(seeds: Sequence[PerUser]) -> dict[str, Float[np.ndarray, "seeds rows"]]:
     """Every metric of one target by seed and row, of runs that differ in their seed alone."""
     runs = [per_user_metrics(run.rank_before, run.num_tied, run.k) for run in seeds]
-    return {name: torch.stack([values[name] for values in runs]).numpy() for name in runs[0]}
+    return {name: np.stack([values[name] for values in runs]) for name in runs[0]}
 
 
 def estimate(
@@ -189,7 +188,7 @@ def _first_difference(first: PerUser, other: PerUser) -> str | None:
         return f"how the data was split ({ways[0]}, {ways[1]})"
     if first.user_ids != other.user_ids:
         return f"the users ({len(first.user_ids)} and {len(other.user_ids)} rows)"
-    if not torch.equal(first.targets, other.targets):
+    if not np.array_equal(first.targets, other.targets):
         return "the targets"
     if first.k != other.k:
         return f"the length of the lists ({first.k}, {other.k})"

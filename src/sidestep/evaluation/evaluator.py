@@ -1,7 +1,7 @@
 """The evaluator: one recommender, some rows, every metric of the results file.
 
 It ranks the whole catalog of the recommender. It does not know how a list came about; what a list
-is worth is `sidestep.metrics.ranking`, how sure that is `sidestep.metrics.statistics`.
+is worth is `sidestep.metrics.ranking` and `ties`, how sure that is `sidestep.metrics.statistics`.
 """
 
 import math
@@ -18,12 +18,12 @@ from sidestep.catalog.trie import NO_CODE
 from sidestep.catalog.user_sets import is_among
 from sidestep.data.batches import history_batch
 from sidestep.data.splits import Rows
+from sidestep.evaluation.target_metrics import target_metrics
 from sidestep.metrics import ranking
+from sidestep.metrics.ties import NOT_LISTED
 from sidestep.padding import NO_ITEM
 from sidestep.recommender import Recommendations, Recommender
 
-HIT_RATE_CUTOFFS = (1, 5, 10, 50)
-NDCG_CUTOFFS = (5, 10)
 COVERAGE_CUTOFF = 10
 """Coverage counts what users would see, the list that the main metrics judge."""
 
@@ -37,7 +37,7 @@ class Evaluation:
 
     user_ids: one per row.
     targets: the item that followed each history.
-    rank_before: items that are better than the target, or `ranking.NOT_LISTED`.
+    rank_before: items that are better than the target, or `ties.NOT_LISTED`.
     num_tied: items that the recommender cannot tell from the target, such as those of its bucket;
         the target included.
     items: the first k items, `NO_ITEM` where a list is shorter.
@@ -122,7 +122,7 @@ def evaluate(
         num_tied=lists.num_tied,
         items=lists.items,
         metrics={
-            **target_metrics(lists.rank_before, lists.num_tied, k),
+            **target_metrics(lists.rank_before.numpy(), lists.num_tied.numpy(), k),
             **lists.metrics(k),
         },
         ms_per_user=1000.0 * seconds / len(rows),
@@ -130,30 +130,6 @@ def evaluate(
         scored_per_user=float(lists.scored.double().mean()),
         flops_per_user=None if lists.flops is None else float(lists.flops.double().mean()),
     )
-
-
-def per_user_metrics(
-    rank_before: Int[Tensor, " users"], num_tied: Int[Tensor, " users"], k: int
-) -> dict[str, Float[Tensor, " users"]]:
-    """Every metric of one target, per user, for lists of `k` items; MRR counts those k."""
-    values = {
-        f"HR@{cutoff}": ranking.hit_rate(rank_before, num_tied, cutoff)
-        for cutoff in HIT_RATE_CUTOFFS
-        if cutoff <= k
-    }
-    for cutoff in NDCG_CUTOFFS:
-        if cutoff <= k:
-            values[f"NDCG@{cutoff}"] = ranking.ndcg(rank_before, num_tied, cutoff)
-    values["MRR"] = ranking.reciprocal_rank(rank_before, num_tied, k)
-    return values
-
-
-def target_metrics(
-    rank_before: Int[Tensor, " users"], num_tied: Int[Tensor, " users"], k: int
-) -> dict[str, float]:
-    """The means of `per_user_metrics`."""
-    per_user = per_user_metrics(rank_before, num_tied, k)
-    return {name: float(values.mean()) for name, values in per_user.items()}
 
 
 def fixed_users(num_rows: int, num_users: int = 2000) -> Int[np.ndarray, " users"]:
@@ -181,7 +157,7 @@ def target_ranks(
         targets: one item per user.
 
     Returns:
-        Entries before those that are tied with the target, or `NOT_LISTED` where the target is
+        Entries before those that are tied with the target, or `ties.NOT_LISTED` where the target is
         neither in the list nor a runner-up. And the number of tied items, the target and the
         runners-up included; 1 where the target is not listed.
     """
@@ -193,7 +169,7 @@ def target_ranks(
     own = place.gather(1, at_target.byte().argmax(dim=1, keepdim=True))
     is_tied = (place == own) & (answer.all_items != NO_ITEM)
     is_listed = at_target.any(dim=1)
-    rank_before = is_tied.byte().argmax(dim=1).masked_fill(~is_listed, ranking.NOT_LISTED)
+    rank_before = is_tied.byte().argmax(dim=1).masked_fill(~is_listed, NOT_LISTED)
     return rank_before, is_tied.sum(dim=1).masked_fill(~is_listed, 1)
 
 
@@ -234,7 +210,7 @@ class _Lists:
         return cls(
             num_items=num_items,
             semantic_ids=None if semantic_ids is None else semantic_ids.cpu(),
-            rank_before=torch.full((num_rows,), ranking.NOT_LISTED),
+            rank_before=torch.full((num_rows,), NOT_LISTED),
             num_tied=torch.ones(num_rows, dtype=torch.long),
             items=torch.full((num_rows, k), NO_ITEM),
             tokens=torch.zeros(num_rows, dtype=torch.long),
@@ -270,7 +246,7 @@ class _Lists:
         if excluded is not None:
             # A list that names it all the same has no hit.
             is_excluded = is_among(targets[:, None], excluded)[:, 0]
-            self.rank_before[rows[is_excluded]] = ranking.NOT_LISTED
+            self.rank_before[rows[is_excluded]] = NOT_LISTED
             self.num_tied[rows[is_excluded]] = 1
         if self.semantic_ids is not None:
             self._record_prefixes(rows, answer, self.semantic_ids, targets)

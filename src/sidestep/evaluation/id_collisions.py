@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import torch
 from jaxtyping import Int
 
-from sidestep.metrics import ranking
+from sidestep.metrics import ties
 
 _CUTOFFS = (1, 10)
 
@@ -117,13 +116,12 @@ def collisions(
     sizes = np.bincount(leaf_of)
     bucket_size = sizes[leaf_of]
     weights = np.ones(len(leaf_of), dtype=np.int64) if interactions is None else interactions
-    tensor = torch.from_numpy(bucket_size)
-    first = torch.zeros_like(tensor)
+    first = np.zeros_like(bucket_size)
     ceilings = []
-    for name, metric in (("HR", ranking.hit_rate), ("NDCG", ranking.ndcg)):
+    for name, metric in (("HR", ties.hit_rate), ("NDCG", ties.ndcg)):
         for cutoff in _CUTOFFS:
             if (name, cutoff) != ("NDCG", 1):  # the same as HR@1
-                values = metric(first, tensor, cutoff).numpy()
+                values = metric(first, bucket_size, cutoff)
                 honest = float(np.average(values, weights=weights))
                 ceilings.append(
                     Ceiling(metric=f"{name}@{cutoff}", honest=honest, inflation=1 / honest)

@@ -4,6 +4,8 @@ A quality file is JSON Lines, one line per evaluated setting and seed, and only 
 metric over users cannot tell, such as a paired test, is read from the per-user file of a run.
 """
 
+from __future__ import annotations
+
 import errno
 import os
 import re
@@ -18,16 +20,17 @@ from typing import Annotated, Literal
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
 from jaxtyping import Int
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
-from torch import Tensor
 
 from sidestep.data.splits import SplitName
-from sidestep.evaluation.evaluator import Evaluation
 from sidestep.files import told_unwritable, whole_file
-from sidestep.metrics.ranking import NOT_LISTED
+from sidestep.lazy_imports import imported_when_used
+from sidestep.metrics.ties import NOT_LISTED
 from sidestep.padding import NO_ITEM
+
+with imported_when_used():
+    from sidestep.evaluation import evaluator
 
 METHODS = (
     "popularity",
@@ -196,7 +199,7 @@ class QualityLine(BaseModel):
         return metrics
 
     @model_validator(mode="after")
-    def _only_the_selected_sees_the_test(self) -> "QualityLine":
+    def _only_the_selected_sees_the_test(self) -> QualityLine:
         if self.split == "test" and not self.selected:
             raise ValueError("a setting that was not selected on validation must not see the test.")
         return self
@@ -337,22 +340,22 @@ class PerUser:
     setting: Setting
     k: int
     user_ids: tuple[str, ...]
-    targets: Int[Tensor, " users"]
-    rank_before: Int[Tensor, " users"]
-    num_tied: Int[Tensor, " users"]
-    items: Int[Tensor, "users k"]
+    targets: Int[np.ndarray, " users"]
+    rank_before: Int[np.ndarray, " users"]
+    num_tied: Int[np.ndarray, " users"]
+    items: Int[np.ndarray, "users k"]
 
     @classmethod
     def of(
         cls,
-        evaluation: Evaluation,
+        evaluation: evaluator.Evaluation,
         *,
         dataset: str,
         method: str,
         split: SplitName,
         seed: int,
         setting: Setting,
-    ) -> "PerUser":
+    ) -> PerUser:
         """The per-user part of an evaluation, and which run it was."""
         return cls(
             dataset=dataset,
@@ -362,10 +365,10 @@ class PerUser:
             setting=setting,
             k=evaluation.items.shape[1],
             user_ids=evaluation.user_ids,
-            targets=evaluation.targets,
-            rank_before=evaluation.rank_before,
-            num_tied=evaluation.num_tied,
-            items=evaluation.items,
+            targets=evaluation.targets.numpy(),
+            rank_before=evaluation.rank_before.numpy(),
+            num_tied=evaluation.num_tied.numpy(),
+            items=evaluation.items.numpy(),
         )
 
 
@@ -398,16 +401,17 @@ def write_per_user(path: Path, run: PerUser) -> None:
         k=run.k,
     )
     is_entry = run.items != NO_ITEM
-    offsets = np.concatenate([[0], is_entry.sum(dim=1).cumsum(dim=0).numpy()])
-    rank_before = run.rank_before.numpy()
+    offsets = np.concatenate([[0], np.cumsum(is_entry.sum(axis=1))])
     table = pa.table(
         {
             "user_id": pa.array(run.user_ids, pa.string()),
-            "target": pa.array(run.targets.numpy(), pa.int64()),
-            "rank_before": pa.array(rank_before, pa.int64(), mask=rank_before == NOT_LISTED),
-            "num_tied": pa.array(run.num_tied.numpy(), pa.int64()),
+            "target": pa.array(run.targets, pa.int64()),
+            "rank_before": pa.array(
+                run.rank_before, pa.int64(), mask=run.rank_before == NOT_LISTED
+            ),
+            "num_tied": pa.array(run.num_tied, pa.int64()),
             "items": pa.ListArray.from_arrays(
-                pa.array(offsets, pa.int32()), pa.array(run.items[is_entry].numpy(), pa.int64())
+                pa.array(offsets, pa.int32()), pa.array(run.items[is_entry], pa.int64())
             ),
         },
         metadata={_PER_USER_KEY: header.model_dump_json()},
@@ -428,9 +432,9 @@ def read_per_user(path: Path) -> PerUser:
         header = _PerUserHeader.model_validate_json(table.schema.metadata[_PER_USER_KEY])
         columns = {name: table[name].combine_chunks() for name in table.column_names}
         lists = columns["items"]
-        lengths = torch.from_numpy(np.diff(lists.offsets.to_numpy()))
-        items = torch.full((len(table), header.k), NO_ITEM)
-        items[torch.arange(header.k) < lengths[:, None]] = _integers(lists.flatten())
+        lengths = np.diff(lists.offsets.to_numpy())
+        items = np.full((len(table), header.k), NO_ITEM)
+        items[np.arange(header.k) < lengths[:, None]] = _integers(lists.flatten())
         return PerUser(
             **header.model_dump(exclude={"format_version", "setting"}),
             setting=header.setting,
@@ -446,6 +450,6 @@ def read_per_user(path: Path) -> PerUser:
         ) from error
 
 
-def _integers(column: pa.Array) -> Int[Tensor, " entries"]:
-    # A copy, because arrow's memory cannot be written to, which torch would not respect.
-    return torch.from_numpy(column.to_numpy(zero_copy_only=False).astype(np.int64, copy=True))
+def _integers(column: pa.Array) -> Int[np.ndarray, " entries"]:
+    # A copy: arrow's memory cannot be written to, which who makes tensors of it would not respect.
+    return np.array(column.to_numpy(zero_copy_only=False), dtype=np.int64)

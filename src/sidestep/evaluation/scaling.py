@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Literal
 
-from sidestep.evaluation.evaluator import per_user_metrics
 from sidestep.evaluation.results import PerUser
+from sidestep.evaluation.target_metrics import per_user_metrics
 from sidestep.metrics.statistics import Interval, bootstrap_interval, numbered
 
 Unit = Literal["tokens", "ms", "flops", "scored"]
@@ -120,7 +120,7 @@ def scaling_point(
         budget=budget,
         metrics=metrics,
         intervals={
-            name: bootstrap_interval(values[name].double().numpy(), users=users, seed=0)
+            name: bootstrap_interval(values[name], users=users, seed=0)
             for name in METRICS
             if name in values
         },

@@ -1,10 +1,6 @@
-"""What a ranked list is worth, per user, when some of its items cannot be told apart.
+"""What ranked lists are worth as a whole: which prefixes they hold, how unlike their entries are.
 
-Items of equal scores are tied: their order in a list says nothing. Items of one bucket, which share
-a semantic ID, are always tied. A metric is therefore the expectation over all orders of the items
-that are tied with the target: G items, the target included, behind P better ones. A list may have
-cut some of the G off. With G = 1 these are the usual metrics. Ranks count from 0; ranking means
-within one user are not here: they are plain `.mean()`.
+What the target of a list is worth stands in `ties`.
 """
 
 import torch
@@ -12,55 +8,6 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sidestep.padding import NO_ITEM
-
-NOT_LISTED = -1
-"""Stands for the rank of a target that is not in the list, nor tied with the end of a full one."""
-
-
-def hit_rate(
-    rank_before: Int[Tensor, " users"], num_tied: Int[Tensor, " users"], k: int
-) -> Float[Tensor, " users"]:
-    """Probability that the target is among the first `k` items.
-
-        HR@K = min(G, max(0, K - P)) / G
-
-    Args:
-        rank_before: P, the items that are better than the target, or `NOT_LISTED`.
-        num_tied: G, the items that are tied with the target, the target included.
-        k: K, how many items of the list count.
-    """
-    _check(rank_before, num_tied, k)
-    inside = torch.minimum(num_tied, (k - rank_before).clamp(min=0))
-    return _if_listed(inside / num_tied.double(), rank_before)
-
-
-def ndcg(
-    rank_before: Int[Tensor, " users"], num_tied: Int[Tensor, " users"], k: int
-) -> Float[Tensor, " users"]:
-    """Expected normalised discounted cumulative gain of one target; the ideal gain is 1.
-
-        NDCG@K = (1/G) Σ_{q < min(G, K-P)} 1 / log2(P + q + 2)
-
-    Source: Järvelin & Kekäläinen 2002, with the discount log2(rank + 1), ranks from 1, that
-    recommendation uses, for one relevant item. The arguments are those of `hit_rate`.
-    """
-    _check(rank_before, num_tied, k)
-    gains = 1.0 / torch.arange(2, k + 2, dtype=torch.float64, device=rank_before.device).log2()
-    return _mean_gain(gains, rank_before, num_tied)
-
-
-def reciprocal_rank(
-    rank_before: Int[Tensor, " users"], num_tied: Int[Tensor, " users"], k: int
-) -> Float[Tensor, " users"]:
-    """Expected 1 / rank of the target, ranks from 1; its mean over users is MRR.
-
-        RR@K = (1/G) Σ_{q < min(G, K-P)} 1 / (P + q + 1)
-
-    A target past the first `k` items counts 0. The arguments are those of `hit_rate`.
-    """
-    _check(rank_before, num_tied, k)
-    gains = 1.0 / torch.arange(1, k + 1, dtype=torch.float64, device=rank_before.device)
-    return _mean_gain(gains, rank_before, num_tied)
 
 
 def prefix_hits(
@@ -144,32 +91,3 @@ def invalid_entries(
     if is_forbidden is not None:
         invalid |= is_forbidden
     return invalid & is_entry
-
-
-def _mean_gain(
-    gains: Float[Tensor, " k"],
-    rank_before: Int[Tensor, " users"],
-    num_tied: Int[Tensor, " users"],
-) -> Float[Tensor, " users"]:
-    """Mean of `gains` over the ranks that the ties take; ranks past the end gain nothing."""
-    k = len(gains)
-    # sums[n] is the gain of the first n ranks together.
-    sums = torch.cat([gains.new_zeros(1), gains.cumsum(dim=0)])
-    start = rank_before.clamp(0, k)
-    stop = (rank_before + num_tied).clamp(0, k)
-    return _if_listed((sums[stop] - sums[start]) / num_tied, rank_before)
-
-
-def _if_listed(
-    values: Float[Tensor, " users"], rank_before: Int[Tensor, " users"]
-) -> Float[Tensor, " users"]:
-    return values.masked_fill(rank_before == NOT_LISTED, 0.0)
-
-
-def _check(rank_before: Int[Tensor, " users"], num_tied: Int[Tensor, " users"], k: int) -> None:
-    if k < 1:
-        raise ValueError(f"k must be at least 1, got {k}.")
-    if (num_tied < 1).any():
-        raise ValueError("num_tied must be at least 1: it counts the target itself.")
-    if (rank_before < NOT_LISTED).any():
-        raise ValueError(f"rank_before must be {NOT_LISTED} (not listed) or count from 0.")

@@ -236,7 +236,7 @@ def _amazon(reviews: str, meta: str) -> Callable[[Path], Imported]:
     )
 
 
-def _table(suffix: str) -> Callable[[Path], Dataset]:
+def _table(suffix: str) -> Callable[[Path], Imported]:
     return lambda folder: import_table(
         folder / f"log.{suffix}", time="t", value="v", items_path=folder / f"items.{suffix}"
     )

@@ -39,6 +39,7 @@ def test_the_cells_of_a_column_are_read_alike(cells, expected):
         (["B01, B02, B03", "B02 B03"], "line 3: ids holds 'B02 B03', whose parts are elements"),
         (["[1, 2]", "[3 4]"], "line 3: ids has blanks between its elements"),
         (["['a']", "[1]"], "line 3: ids holds whole numbers such as '1' beside texts"),
+        (["{'a', 1}"], "line 2: ids holds whole numbers such as '1' beside texts"),
         (["[1.0, 2]"], "line 2: ids holds 1.0, which is neither"),
         (["a", '["\\ud800"]'], "line 3: ids holds half of a character"),
         (["c(1)", "1:9999999"], "line 3: ids '1:9999999' is no list .* range of R"),
@@ -65,6 +66,7 @@ def test_what_may_not_be_meant_is_said():
         ["{B01,B02}", "{}", "nan"],
         ["B01,B02", "B03", "B04,B05,B06"],
         ["1 2 3", "4 5"],
+        ["['a']", "['b']"],
         [["a"], ["b"]],
     ],
 )
@@ -83,6 +85,7 @@ def test_lists_are_known(cells):
         ["", None],
         [1, 2],
         ["(500) Days", "[REC]", "{x"],
+        ["{550e8400-e29b-11d4}", "{550e8400-e29b-11d5}"],
     ],
 )
 def test_single_ids_and_titles_are_no_lists(cells):

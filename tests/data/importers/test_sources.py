@@ -53,7 +53,7 @@ def test_json_reads_as_itself_and_every_key_has_its_line(tmp_path_factory, value
         ('{"a": "\\ud800"}', "source.json, from line 1: a text holds half of a character"),
         ("[" * 100_000, "source.json, from line 1: not valid JSON"),
         (b'{"a": 1,\n"b": "caf\xe9"}', "source.json, line 2: not UTF-8.*iconv"),
-        ('{"a": 1}'.encode("utf-16"), "source.json, line 1: not UTF-8"),
+        ('{"a": 1}'.encode("utf-16"), "source.json: this is UTF-16 text; convert it"),
     ],
 )  # fmt: skip
 def test_what_is_no_object_is_refused_with_its_line(tmp_path, text, message):

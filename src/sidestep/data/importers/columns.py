@@ -1,30 +1,35 @@
-"""Columns: tables in CSV, TSV, Parquet or JSON lines, each of whose values has a place.
+"""Columns: tables in CSV, TSV, Parquet or JSON, each of whose values has a place.
 
-Every column read here can say in which line of the file a value stands, so that a bad one can be
-found. Counting lines is slow and done only for errors.
+There is one reader: what looks at a table and what imports it read it alike. Every column read here
+can say in which line of the file a value stands, so that a bad one can be found. Counting lines is
+slow and done only for errors.
 """
 
-import csv
-import json
-from collections.abc import Callable, Iterator, Sequence
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import polars as pl
-import pyarrow as pa
-import pyarrow.csv
 
 from sidestep.data.frames import read_parquet
-from sidestep.data.importers.item_texts import as_text
-from sidestep.data.importers.sources import listed, parse_json, read_text
+from sidestep.data.importers.cells import Cells, joined_cells
+from sidestep.data.importers.csv_cells import read_csv
+from sidestep.data.importers.ids import are_floats, are_rounded, as_whole_numbers
+from sidestep.data.importers.json_cells import look_at_json, read_json
+from sidestep.data.importers.sources import listed, parts_of
+from sidestep.data.importers.times import (
+    Times,
+    UnreadableTimesError,
+    times_from_dates,
+    times_from_floats,
+    times_from_texts,
+    two_units,
+)
 
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
-JSON_LINES = (".jsonl", ".ndjson")
-_LONGEST_ROW = 1 << 24
-"""Bytes of a row in CSV; pyarrow gives up on a longer one."""
-_TEMPORAL = (pl.Date, pl.Datetime)
+JSON = (".jsonl", ".ndjson", ".json")
+_INDEX = re.compile(r"__index_level_\d+__")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,46 +60,68 @@ class Table:
             )
         return self.frame[name]
 
-    def ids(self, name: str) -> pl.Series:
-        """A column of text or whole numbers as text, nowhere missing."""
-        column = self.column(name)
-        if isinstance(column.dtype, pl.Categorical | pl.Enum) or column.dtype.is_integer():
-            column = column.cast(pl.String)
-        if column.dtype != pl.String:
-            raise ValueError(
-                f"{self.path}: column {name!r:.60} is {column.dtype}; IDs must be text or whole "
-                "numbers, convert it first."
-            )
-        self._refuse(name, column, column.is_null() | (column == ""), "is missing; drop the row")
-        return column
+    def ids(
+        self, name: str, *, may_lack: bool = False, missing_words: Sequence[str] = ()
+    ) -> pl.Series:
+        """A column of IDs as text; whole numbers that are written as 41.0 become 41.
 
-    def times(self, name: str) -> pl.Series:
-        """A column of times as Int64, nowhere missing.
-
-        Whole numbers stay as they are, whatever their unit; dates and times become milliseconds
-        since 1970, in UTC where they name no zone. The first value says which of the two it is.
+        Args:
+            name: of the column.
+            may_lack: whether IDs may be missing, which gives null, as does a text of nothing but
+                blanks; if not, that is refused.
+            missing_words: texts that stand where an ID is missing, besides the empty one.
         """
         column = self.column(name)
-        if column.dtype == pl.String:
-            self._refuse(name, column, column.is_null() | (column == ""), "is missing")
-            return self._times_from_text(name, column)
-        self._refuse(name, column, column.is_null(), "is missing; drop the row, or the column")
-        if isinstance(column.dtype, _TEMPORAL):
-            return column.dt.epoch("ms")
-        if not column.dtype.is_numeric():
+        ids = self._id_texts(name, column)
+        ids = ids.set((ids.str.strip_chars() if may_lack else ids) == "", None)
+        if missing_words:
+            ids = ids.set(ids.is_in(list(missing_words)).fill_null(False), None)
+        self._refuse(
+            name,
+            ids,
+            are_rounded(ids),
+            "is a number without its last digits, as spreadsheets write long ones; export the "
+            "column as text",
+        )
+        if not may_lack:
+            self._refuse(name, column, ids.is_null(), "is missing; drop the row")
+        return as_whole_numbers(ids) if are_floats(ids) else ids
+
+    def times(self, name: str) -> pl.Series:
+        """A column of times as Int64, nowhere missing, all of one unit; see `moments`."""
+        times = self.moments(name)
+        missing = times.counts.is_null()
+        self._refuse(name, self.column(name), missing, "is missing; drop the row, or the column")
+        if found := two_units(times):
+            is_rare, why = found
+            self._refuse(name, self.column(name), is_rare, why)
+        return times.counts
+
+    def moments(self, name: str) -> Times:
+        """A column of times, null where missing: numbers of any unit, or dates.
+
+        Dates are taken as UTC where they name no zone. See `Times` for the unit.
+        """
+        column = self.column(name)
+        if isinstance(column.dtype, pl.Categorical | pl.Enum | pl.Decimal):
+            column = column.cast(pl.String)
+        try:
+            if column.dtype == pl.String:
+                return times_from_texts(_null_if_empty(column.str.strip_chars()))
+            if isinstance(column.dtype, pl.Date | pl.Datetime):
+                return times_from_dates(column)
+            if column.dtype.is_float():
+                return times_from_floats(column.fill_nan(None))
+        except UnreadableTimesError as error:
+            self._refuse(name, column, error.is_wrong, error.why)
+        if not (column.dtype.is_integer() or column.dtype == pl.Null):
             raise ValueError(
                 f"{self.path}: column {name!r:.60} is {column.dtype}, which is no time."
             )
-        return self._whole(name, column)
-
-    def moments(self, name: str) -> pl.Series:
-        """A column of times as Int64, or as Float64 if some have decimals; null where missing."""
-        column = self.column(name)
-        if column.dtype == pl.String:
-            whole = _null_if_empty(column).cast(pl.Int64, strict=False)
-            if whole.null_count() == _null_if_empty(column).null_count():
-                return whole
-        return self.numbers(name)
+        whole = column.cast(pl.Int64, strict=False)
+        is_wrong = whole.is_null() & column.is_not_null()
+        self._refuse(name, column, is_wrong, "does not fit into 64 bits; correct it")
+        return Times(whole, 0, "numbers")
 
     def numbers(self, name: str) -> pl.Series:
         """A column of finite numbers as Float64, null where missing."""
@@ -121,28 +148,46 @@ class Table:
             )
         return _null_if_empty(column.cast(pl.String))
 
-    def _times_from_text(self, name: str, column: pl.Series) -> pl.Series:
-        whole = column.cast(pl.Int64, strict=False)
-        if not whole.has_nulls():
-            return whole
-        if len(whole) and whole[0] is not None:
-            remedy = f"is not a whole number, while the first one, {column[0]!r:.60}, is"
-            self._refuse(name, column, whole.is_null(), remedy)
-        numbers = column.cast(pl.Float64, strict=False)
-        if numbers[0] is not None:
-            return self._whole(name, numbers, column)
-        moments = {text: _milliseconds(text) for text in column.unique()}
-        times = pl.Series([moments[text] for text in column], dtype=pl.Int64)
-        remedy = "is neither a whole number nor a date as in 2024-02-29 or 2024-02-29T12:00:00"
-        self._refuse(name, column, times.is_null(), remedy)
-        return times
+    def kept(self, is_kept: pl.Series) -> "Table":
+        """The rows for which a mask is true, which still know their places."""
+        rows = is_kept.arg_true()
+        return Table(
+            path=self.path,
+            frame=self.frame.filter(is_kept),
+            place_of=lambda row: self.place_of(rows[row]),
+        )
 
-    def _whole(self, name: str, numbers: pl.Series, shown: pl.Series | None = None) -> pl.Series:
-        whole = numbers.cast(pl.Int64, strict=False)
-        is_wrong = (whole.cast(numbers.dtype, strict=False) != numbers).fill_null(True)
-        remedy = "is not a whole number of 64 bits; use a finer unit, seconds instead of days"
-        self._refuse(name, numbers if shown is None else shown, is_wrong, remedy)
-        return whole
+    def _id_texts(self, name: str, column: pl.Series) -> pl.Series:
+        dtype = column.dtype
+        if dtype == pl.String:
+            return column
+        if isinstance(dtype, pl.Categorical | pl.Enum | pl.Null) or dtype.is_integer():
+            return column.cast(pl.String)
+        if dtype.is_float() or isinstance(dtype, pl.Decimal):
+            numbers = column.fill_nan(None) if dtype.is_float() else column
+            whole = numbers.cast(pl.Int64, strict=False)
+            # From 2 ** 53 on, several whole numbers share one floating-point number.
+            is_exact = (whole.cast(dtype) == numbers) & (
+                (numbers.abs() < 2**53) if dtype.is_float() else numbers.is_not_null()
+            )
+            if is_exact.fill_null(True).all():
+                return whole.cast(pl.String)
+            row = (~is_exact.fill_null(True)).arg_max()
+            assert row is not None
+            raise ValueError(
+                f"{self.place(row)}: {name:.60} {numbers[row]!r:.60} is no ID; the column "
+                f"{name!r:.60} is {dtype}; IDs must be text or whole numbers below 2 ** 53, "
+                "convert it first."
+            )
+        try:
+            if dtype == pl.Binary:
+                return column.cast(pl.String)
+        except pl.exceptions.PolarsError:
+            pass  # bytes that are no text
+        raise ValueError(
+            f"{self.path}: column {name!r:.60} is {dtype}; IDs must be text or whole numbers, "
+            "convert it first."
+        )
 
     def _refuse(self, name: str, column: pl.Series, is_wrong: pl.Series, why: str) -> None:
         if is_wrong.any():
@@ -160,210 +205,123 @@ def read_table(
     """Reads a table by the kind its suffix says; CSV and TSV are UTF-8 with a header.
 
     Args:
-        path: a .csv, .tsv, .parquet, .jsonl or .ndjson file.
+        path: a .csv, .tsv, .parquet, .jsonl, .ndjson or .json file, of which the texts may be
+            gzipped, with .gz behind the suffix; or a folder of such files, the parts of one table.
         columns: the ones needed; None reads all.
-        lists: those whose lists in JSON lines stay JSON, where others become one readable text.
+        lists: those whose lists in JSON stay JSON, where others become one readable text.
 
     Raises:
-        ValueError: if the file is damaged, empty or lacks a column, with the line where possible.
+        FileNotFoundError: there is no such file.
+        ValueError: if a file is damaged, empty or lacks a column, with the line where possible.
     """
-    suffix = path.suffix.lower()
-    if suffix in SEPARATORS:
-        table = _read_csv(path, SEPARATORS[suffix], columns)
-    elif suffix in JSON_LINES:
-        table = _read_json_lines(path, columns, lists)
-    elif suffix == ".parquet":
-        table = Table(path=path, frame=read_parquet(path), place_of=lambda row: f"row {row + 1}")
-    else:
-        raise unknown_suffix(path)
+    parts = _parts(path)
+    cells = [(part, _read(part, columns, lists)) for part in parts]
+    whole = joined_cells(path, cells) if path.is_dir() else cells[0][1]
+    table = Table(path=path, frame=_without_index(whole.frame, columns), place_of=whole.place_of)
     for name in columns or ():
         table.column(name)
     if not table.frame.height:
-        raise ValueError(f"{path}: there are no rows in it; get it again from its source.")
-    return table if columns is None else _only(table, columns)
-
-
-def unknown_suffix(path: Path) -> ValueError:
-    """The error of a table whose suffix says of no known kind of file."""
-    known = ", ".join([*SEPARATORS, *JSON_LINES, ".parquet"])
-    return ValueError(f"{path}: the suffix says no known kind of table; known are {known}.")
-
-
-def _only(table: Table, columns: Sequence[str]) -> Table:
+        raise no_rows(path)
+    if columns is None:
+        return table
     frame = table.frame.select(list(dict.fromkeys(columns)))
-    return Table(path=table.path, frame=frame, place_of=table.place_of)
+    return Table(path=path, frame=frame, place_of=table.place_of)
+
+
+def look_at_table(path: Path, num_rows: int) -> pl.DataFrame:
+    """The first rows of a table with all of its columns, to see what they hold.
+
+    Of JSON, where every row has keys of its own, all rows are looked at, so that no key is missed;
+    its values are texts. Of a folder, the parts are looked at until there are enough rows.
+
+    Args:
+        path: see `read_table`.
+        num_rows: how many rows are enough.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: if a file is damaged or empty, with the line where possible.
+    """
+    frames: list[pl.DataFrame] = []
+    for part in _parts(path):
+        kind = kind_of(part)
+        left = max(0, num_rows - sum(frame.height for frame in frames))
+        if kind in JSON:
+            frames.append(look_at_json(part, left))
+        elif left and kind in SEPARATORS:
+            frames.append(read_csv(part, SEPARATORS[kind], None, num_rows=left).frame)
+        elif left:
+            frames.append(read_parquet(part, num_rows=left))
+    frame = _without_index(pl.concat(frames, how="diagonal_relaxed"), None)
+    if not frame.height:
+        raise no_rows(path)
+    return frame
+
+
+def kind_of(path: Path) -> str:
+    """The suffix that says which kind of table a file is.
+
+    Raises:
+        ValueError: it says no known kind.
+    """
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    suffix = suffixes[-1] if suffixes else ""
+    if suffix == ".gz" and len(suffixes) > 1 and suffixes[-2] in {*SEPARATORS, *JSON}:
+        return suffixes[-2]
+    if suffix not in {*SEPARATORS, *JSON, ".parquet"}:
+        known = ", ".join([*SEPARATORS, *JSON, ".parquet"])
+        raise ValueError(
+            f"{path}: the suffix says no known kind of table; known are {known}, and all but the "
+            "last with .gz behind."
+        )
+    return suffix
+
+
+def no_rows(path: Path) -> ValueError:
+    """The error of a table that has columns and nothing in them."""
+    return ValueError(f"{path}: there are no rows in it; get it again from its source.")
+
+
+def _parts(path: Path) -> list[Path]:
+    """The files of a table; of a folder, those that hold something, all of one kind."""
+    parts = parts_of(path)
+    if not path.is_dir():
+        return parts
+    filled = [part for part in parts if part.stat().st_size]
+    if not filled:
+        raise no_rows(path)
+    for part in filled:
+        if kind_of(part) != kind_of(filled[0]):
+            raise ValueError(
+                f"{path}: {filled[0].name} and {part.name} are of different kinds; a folder must "
+                "hold the parts of one table and nothing else."
+            )
+    return filled
+
+
+def _read(part: Path, columns: Sequence[str] | None, lists: Sequence[str]) -> Cells:
+    kind = kind_of(part)
+    if kind in SEPARATORS:
+        return read_csv(part, SEPARATORS[kind], columns)
+    if kind in JSON:
+        return read_json(part, columns, lists)
+    cells = _parquet_cells(read_parquet(part, columns))
+    for name in columns or ():
+        if name not in cells.frame.columns:
+            names = read_parquet(part, num_rows=0).columns
+            raise ValueError(f"{part}: there is no column {name!r:.60}; there are {listed(names)}.")
+    return cells
+
+
+def _parquet_cells(frame: pl.DataFrame) -> Cells:
+    return Cells(frame=frame, place_of=lambda row: f"row {row + 1}")
+
+
+def _without_index(frame: pl.DataFrame, columns: Sequence[str] | None) -> pl.DataFrame:
+    """The same without the row numbers that pandas writes into Parquet."""
+    numbers = [n for n in frame.columns if _INDEX.fullmatch(n) and n not in (columns or ())]
+    return frame.drop(numbers)
 
 
 def _null_if_empty(column: pl.Series) -> pl.Series:
     return column.set(column == "", None)
-
-
-def _milliseconds(text: str) -> int | None:
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        return None
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return round(moment.timestamp() * 1000)
-
-
-def _read_csv(path: Path, separator: str, columns: Sequence[str] | None) -> Table:
-    header = _csv_header(path, separator)
-    needed = header if columns is None else [name for name in header if name in columns]
-    missing = [name for name in columns or () if name not in header]
-    if missing:
-        raise ValueError(
-            f"{path}: there is no column {missing[0]!r:.60}; there are {listed(header)}."
-        )
-    try:
-        _refuse_open_quote(path, separator)
-        arrow = pyarrow.csv.read_csv(
-            path,
-            read_options=pyarrow.csv.ReadOptions(block_size=_LONGEST_ROW),
-            parse_options=pyarrow.csv.ParseOptions(delimiter=separator, newlines_in_values=True),
-            convert_options=pyarrow.csv.ConvertOptions(
-                column_types=dict.fromkeys(header, pa.string()),
-                include_columns=needed,
-                strings_can_be_null=False,
-            ),
-        )
-    except pa.ArrowInvalid as error:
-        raise _explained(path, separator, len(header), error) from error
-    frame = pl.from_arrow(arrow)
-    assert isinstance(frame, pl.DataFrame)
-    return Table(path=path, frame=frame, place_of=lambda row: _csv_place(path, separator, row))
-
-
-def _csv_header(path: Path, separator: str) -> list[str]:
-    try:
-        header = next((fields for _, fields in _csv_records(path, separator)), None)
-    except UnicodeDecodeError:
-        header = None
-    except csv.Error as error:
-        raise ValueError(
-            f"{path}, line 1: no readable header ({error}); the first line must name the columns."
-        ) from error
-    if header is None:
-        read_text(path)  # says whether it is empty or of another encoding, and in which line
-        raise ValueError(f"{path}: there is no header; the first line must name the columns.")
-    for name in header:
-        if not name or header.count(name) > 1:
-            what = (
-                f"names the column {name!r:.50} twice" if name else "leaves a column without a name"
-            )
-            raise ValueError(f"{path}, line 1: the header {what}; rename it.")
-    return header
-
-
-def _csv_records(
-    path: Path, separator: str, *, strict: bool = False
-) -> Iterator[tuple[int, list[str]]]:
-    """The records that are not blank, the header included, with the lines they start in."""
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.reader(file, delimiter=separator, strict=strict)
-        line = 1
-        for fields in reader:
-            if fields:
-                yield line, fields
-            line = reader.line_num + 1
-
-
-def _csv_place(path: Path, separator: str, row: int) -> str:
-    try:
-        for index, (line, _) in enumerate(_csv_records(path, separator), start=-1):
-            if index == row:
-                return f"line {line}"
-    except (csv.Error, UnicodeDecodeError):
-        pass  # the two parsers may disagree on odd quoting
-    return f"row {row + 1}"
-
-
-def _refuse_open_quote(path: Path, separator: str) -> None:
-    """Refuses a file that ends within a quoted text, which pyarrow takes in silence."""
-    with path.open("rb") as file:
-        num_quotes = sum(block.count(b'"') for block in iter(lambda: file.read(1 << 20), b""))
-    if num_quotes % 2 == 0:
-        return
-    line = 1
-    try:
-        for start, _ in _csv_records(path, separator, strict=True):
-            line = start
-    except csv.Error as error:
-        raise ValueError(
-            f"{path}, after line {line}: a quoted text does not end properly ({error}); the file "
-            "may be cut off, or a quote within the text is not doubled."
-        ) from error
-    except UnicodeDecodeError:
-        read_text(path)
-
-
-def _explained(path: Path, separator: str, num_columns: int, error: Exception) -> ValueError:
-    """The error of `path` with the line in which it stands."""
-    try:
-        read_text(path)
-        for line, fields in _csv_records(path, separator):
-            if len(fields) != num_columns:
-                return ValueError(
-                    f"{path}, line {line}: {len(fields)} fields, the header has {num_columns}; "
-                    "the line may be cut off, or a field needs quotes."
-                )
-    except csv.Error as csv_error:
-        return ValueError(f"{path}: not a readable table ({csv_error}).")
-    except ValueError as text_error:
-        return text_error
-    return ValueError(f"{path}: not a readable table ({error}).")
-
-
-def _read_json_lines(path: Path, columns: Sequence[str] | None, lists: Sequence[str]) -> Table:
-    rows: list[dict[str, Any]] = []
-    lines: list[int] = []
-    for line, text in enumerate(read_text(path).split("\n"), start=1):
-        if not text.strip():
-            continue
-        row = parse_json(text, path, first_line=line)
-        if not isinstance(row, dict):
-            raise ValueError(f"{path}, line {line}: must hold one JSON object, got {row!r:.50}.")
-        for name in lists:
-            if isinstance(row.get(name), list):
-                row[name] = json.dumps(row[name])
-        rows.append(row)
-        lines.append(line)
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    needed = names if columns is None else [name for name in names if name in columns]
-    frame = pl.DataFrame([_json_column(path, name, rows, lines) for name in needed])
-    if columns is not None:
-        missing = [name for name in columns if name not in names]
-        if missing:
-            raise ValueError(
-                f"{path}: there is no column {missing[0]!r:.60}; there are {listed(names)}."
-            )
-    return Table(path=path, frame=frame, place_of=lambda row: f"line {lines[row]}")
-
-
-def _json_column(path: Path, name: str, rows: list[dict[str, Any]], lines: list[int]) -> pl.Series:
-    """The values of one key; all of one type, but that whole numbers may stand among decimals."""
-    values = [row.get(name) for row in rows]
-    kinds = [type(value) for value in values]
-    known = set(kinds) - {type(None)}
-    if known == {int, float}:
-        values = [None if value is None else float(value) for value in values]
-    elif len(known) > 1:
-        first = next(kind for kind in kinds if kind is not type(None))
-        row = next(i for i, kind in enumerate(kinds) if kind not in (first, type(None)))
-        raise ValueError(
-            f"{path}, line {lines[row]}: {name:.60} {values[row]!r:.50} is a "
-            f"{kinds[row].__name__}, "
-            f"while the lines before have a {first.__name__}; a column must have one type."
-        )
-    if known <= {list, dict}:
-        for row, value in enumerate(values):
-            try:
-                values[row] = as_text(value)
-            except TypeError as error:
-                raise ValueError(f"{path}, line {lines[row]}: {name:.60} {error}.") from error
-    try:
-        return pl.Series(name, values, strict=True)
-    except (OverflowError, TypeError, pl.exceptions.PolarsError) as error:
-        raise ValueError(
-            f"{path}: the values of {name:.60} do not fit a column ({error})."
-        ) from error

@@ -8,6 +8,7 @@ import polars as pl
 
 from sidestep.data.dataset import Dataset
 from sidestep.data.events import event_counts, refuse_unknown_types
+from sidestep.data.importers.doubts import doubts_about
 from sidestep.data.importers.log import (
     REPEATED,
     Log,
@@ -28,11 +29,13 @@ class Imported:
     left_out: interactions of the source that are not in the dataset, by reason: the reason
         completes the sentence "12 interactions ...".
     remarks: whatever else a user should know, in sentences.
+    doubts: what is odd about the interactions, see `doubts_about`.
     """
 
     dataset: Dataset
     left_out: Mapping[str, int] = field(default_factory=dict)
     remarks: Sequence[str] = ()
+    doubts: Sequence[str] = ()
 
 
 def imported(
@@ -70,10 +73,15 @@ def imported(
         name=name,
         sources=sha256_of(*paths),
     )
-    return Imported(dataset=dataset, left_out=log.left_out, remarks=tuple(remarks))
+    return Imported(
+        dataset=dataset,
+        left_out=log.left_out,
+        remarks=tuple(remarks),
+        doubts=doubts_about(dataset),
+    )
 
 
-def thinned(dataset: Dataset, how: Thinning) -> Imported:
+def thinned(read: Dataset | Imported, how: Thinning) -> Imported:
     """What is kept of a dataset that was read whole, user by user, oldest first.
 
     Items of which nothing but the ID is known leave with the last of their interactions. A split
@@ -82,7 +90,7 @@ def thinned(dataset: Dataset, how: Thinning) -> Imported:
     Raises:
         ValueError: if nothing is left.
     """
-    done = Imported(dataset=dataset)
+    done = read if isinstance(read, Imported) else Imported(dataset=read)
     if how.events is not None:
         done = _kept(done, _of_types(done.dataset, how.events), of_other_type(how.events))
     if how.min_value is not None:
@@ -91,7 +99,8 @@ def thinned(dataset: Dataset, how: Thinning) -> Imported:
     if how.k_core is not None:
         done = _kept(done, done.dataset.k_core(how.k_core), outside_core(how.k_core))
     ordered = chronological(done.dataset.interactions, how.ties)
-    return replace(done, dataset=replace(done.dataset, interactions=ordered))
+    dataset = replace(done.dataset, interactions=ordered)
+    return replace(done, dataset=dataset, doubts=doubts_about(dataset))
 
 
 def _kept(done: Imported, kept: Dataset, why: str) -> Imported:

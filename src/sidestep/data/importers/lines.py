@@ -1,29 +1,17 @@
 """Lines: text files larger than memory, plain or gzipped, read a block of whole lines at a time."""
 
-import gzip
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from io import BufferedIOBase
 from pathlib import Path
-from typing import NoReturn
 
-from sidestep.data.importers.sources import empty_file
+from sidestep.data.importers.sources import DAMAGES, damaged_gzip, empty_file, unpacked
 
 BLOCK_SIZE = 1 << 23
 """Bytes, unpacked, that are read at a time."""
 LONGEST_LINE = 1 << 27
 """Bytes; a longer line is taken for damage and not for data."""
 
-_GZIP = b"\x1f\x8b"
-_OTHERS = {
-    b"PK\x03\x04": "a zip archive",
-    b"BZh": "bzip2",
-    b"\xfd7zXZ": "xz",
-    b"\x28\xb5\x2f\xfd": "zstd",
-    b"\xff\xfe": "UTF-16 text",
-    b"\xfe\xff": "UTF-16 text",
-}
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
@@ -70,6 +58,9 @@ class Block:
 def read_blocks(path: Path, on_progress: OnProgress | None = None) -> Iterator[Block]:
     """Reads a file in blocks of some megabytes; its first bytes say whether it is gzipped.
 
+    Lines end in a line feed, with or without a carriage return before it, or, as old programs wrote
+    them, in a carriage return alone.
+
     Args:
         path: the file.
         on_progress: called after each block was dealt with.
@@ -80,11 +71,16 @@ def read_blocks(path: Path, on_progress: OnProgress | None = None) -> Iterator[B
     """
     bytes_total = path.stat().st_size
     line, rest = 1, b""
+    ends_in_cr = None
     with path.open("rb") as raw:
-        file = _unpacked(path, raw)
+        file = unpacked(path, raw)
         while data := _read(path, file, line):
             if line == 1 and not rest:
                 data = data.removeprefix(_BYTE_ORDER_MARK)
+            if ends_in_cr is None and (b"\n" in data or b"\r" in data.rstrip(b"\r")):
+                ends_in_cr = b"\n" not in data
+            if ends_in_cr:
+                data = data.replace(b"\r", b"\n")
             end = data.rfind(b"\n") + 1
             if not end:
                 rest += data
@@ -105,32 +101,11 @@ def read_blocks(path: Path, on_progress: OnProgress | None = None) -> Iterator[B
         on_progress(Reading(path, bytes_total, bytes_total, line - 1))
 
 
-def _unpacked(path: Path, raw: BufferedIOBase) -> BufferedIOBase:
-    start = raw.read(8)
-    raw.seek(0)
-    for magic, kind in _OTHERS.items():
-        if start.startswith(magic):
-            raise ValueError(
-                f"{path}: this is {kind}; convert it to plain UTF-8 text, gzipped or not."
-            )
-    if start.startswith(_GZIP):
-        return gzip.GzipFile(fileobj=raw)
-    return raw
-
-
 def _read(path: Path, file: BufferedIOBase, line: int) -> bytes:
     try:
         return file.read(BLOCK_SIZE)
-    except EOFError:
-        _refuse(path, line, "the gzipped file is cut off")
-    except (zlib.error, gzip.BadGzipFile) as error:
-        _refuse(path, line, f"the gzipped file is damaged ({error})")
-
-
-def _refuse(path: Path, line: int, what: str) -> NoReturn:
-    raise ValueError(
-        f"{path}, from line {line} on: {what}; get it again from its source."
-    ) from None
+    except DAMAGES as error:
+        raise damaged_gzip(f"{path}, from line {line} on", error) from None
 
 
 def _refuse_endless(path: Path, line: int, rest: bytes) -> None:

@@ -93,7 +93,8 @@ def looks_like_lists(column: pl.Series) -> bool:
         return False
     bracketed = [text for text in filled if is_bracketed(text)]
     if len(bracketed) > len(filled) / 2:
-        return sum(map(_is_readable, bracketed)) > len(filled) / 2
+        lists = [read for read in map(_read, bracketed) if read is not None]
+        return len(lists) > len(filled) / 2 and any(map(_is_evident, lists))
     between = _separator(filled)
     if between is None and not all(re.fullmatch(r"[\d\s]+", text) for text in filled):
         return False
@@ -102,6 +103,18 @@ def looks_like_lists(column: pl.Series) -> bool:
         return False
     lengths = Counter(map(len, parts))
     return len(lengths) > 1 and sum(map(len, parts)) > len(parts) + lengths.total() / 2
+
+
+def are_bracketed_lists(texts: pl.Series) -> bool:
+    """Whether all texts are lists in brackets; nulls count for nothing.
+
+    Brackets alone make no list: {550e8400-e29b-11d4-a716-446655440000} is one ID.
+    """
+    filled = texts.drop_nulls()
+    if not all(map(is_bracketed, filled)):
+        return False
+    lists = [read for read in map(_read, filled) if read is not None]
+    return len(lists) == len(filled) and any(map(_is_evident, lists))
 
 
 def is_list_of_times(column: pl.Series) -> bool:
@@ -113,12 +126,17 @@ def is_list_of_times(column: pl.Series) -> bool:
     return bool(is_plain.any()) or any(map(is_bracketed, texts))
 
 
-def _is_readable(text: str) -> bool:
+def _read(text: str) -> ListText | None:
+    """A list in brackets; None where the text is none."""
     try:
-        read_bracketed(text)
+        return read_bracketed(text)
     except ListError:
-        return False
-    return True
+        return None
+
+
+def _is_evident(read: ListText) -> bool:
+    """Whether a list in brackets cannot be an ID: it has quotes, or not one element."""
+    return len(read.elements) != 1 or read.elements[0].kind == "text"
 
 
 def _native(table: Table, name: str, column: pl.Series) -> list[list[str | None]]:

@@ -35,7 +35,7 @@ class ListText:
 
     between: what stands between the elements: ",", ";", " "; "" where there are fewer than two.
     is_set: whether it is written as a set is, so that its order says nothing.
-    is_typed: whether quotes tell texts from numbers there; PostgreSQL quotes only what it must.
+    is_typed: whether quotes tell texts from numbers; PostgreSQL puts them only where it must.
     """
 
     elements: list[Element]
@@ -125,7 +125,6 @@ def read_bracketed(text: str) -> ListText:
         elements=body.elements,
         between=body.between,
         is_set=len(body.elements) > 1 and (name in _SETS or (bracket == "{" and body.is_set)),
-        is_typed=bracket != "{" or name in _SETS,
     )
 
 

@@ -12,6 +12,8 @@ import polars as pl
 from jaxtyping import Bool, Float, Int
 
 from sidestep.data.events import NO_TYPE, event_counts, refuse_unknown_types
+from sidestep.data.importers.ids import are_floats, as_whole_numbers
+from sidestep.data.importers.times import Times, joined_times, two_units
 from sidestep.data.interactions import Duplicates, Interactions, Ties
 from sidestep.data.rows import chronological_rows, distinct_rows, k_core_rows, numbered
 
@@ -194,7 +196,7 @@ class GrowingLog:
             for name in ("user", "item", "event")
         }
         self._has_events = False
-        self._timestamps: list[np.ndarray] = []
+        self._times: list[Times] = []
         self._values: list[np.ndarray] = []
         self._left_out: dict[str, int] = {}
 
@@ -202,7 +204,7 @@ class GrowingLog:
         self,
         user_ids: pl.Series,
         item_ids: pl.Series,
-        timestamps: pl.Series | None = None,
+        timestamps: pl.Series | Times | None = None,
         values: pl.Series | None = None,
         events: pl.Series | None = None,
     ) -> None:
@@ -211,13 +213,16 @@ class GrowingLog:
         Args:
             user_ids: texts, null where missing.
             item_ids: likewise.
-            timestamps: numbers, null where missing; in every block or in none.
+            timestamps: whole numbers of one unit, or times that may be finer in one block than in
+                another; null where missing; in every block or in none.
             values: numbers, null where missing; likewise.
             events: types of events, null where missing; likewise.
         """
         columns = {"user": user_ids, "item": item_ids}
+        if isinstance(timestamps, pl.Series):
+            timestamps = Times(timestamps, 0, "numbers")
         if timestamps is not None:
-            columns["time"] = timestamps
+            columns["time"] = timestamps.counts
         frame = pl.DataFrame([column.alias(name) for name, column in columns.items()])
         is_kept = pl.repeat(True, frame.height, eager=True)
         for name in columns:
@@ -236,7 +241,7 @@ class GrowingLog:
             if name in frame.columns:
                 self._ids[name] = ids.append(frame[name].cast(ids.dtype))
         if timestamps is not None:
-            self._timestamps.append(frame["time"].to_numpy())
+            self._times.append(replace(timestamps, counts=frame["time"]))
         if values is not None:
             self._values.append(values.filter(is_kept).fill_null(np.nan).to_numpy())
 
@@ -251,7 +256,7 @@ class GrowingLog:
         return Log(
             users=users,
             items=items,
-            timestamps=_whole(self._path, self._timestamps) if self._timestamps else None,
+            timestamps=self._timestamps() if self._times else None,
             values=None if values is None or np.isnan(values).all() else values,
             user_ids=user_ids,
             item_ids=item_ids,
@@ -260,22 +265,24 @@ class GrowingLog:
             left_out=dict(self._left_out),
         )
 
+    def _timestamps(self) -> Int[np.ndarray, " rows"]:
+        try:
+            times = joined_times(self._times)
+        except ValueError as error:
+            raise ValueError(f"{self._path}: {error}.") from error
+        if found := two_units(times):
+            is_rare, why = found
+            raise ValueError(f"{self._path}: the time {times.counts.filter(is_rare)[0]} {why}.")
+        return times.counts.to_numpy()
+
 
 def _numbered(ids: pl.Series) -> tuple[Int[np.ndarray, " rows"], pl.Series]:
     """Numbers in the order of first appearance, and the ID of each number."""
-    return numbered(ids), ids.unique(maintain_order=True).cast(pl.String)
-
-
-def _whole(path: Path, blocks: list[np.ndarray]) -> Int[np.ndarray, " rows"]:
-    """Times as whole numbers; where any of them has decimals, all become thousandths."""
-    is_whole = all(block.dtype == np.int64 or (block == np.floor(block)).all() for block in blocks)
-    if not is_whole:
-        blocks = [np.round(1000.0 * block) for block in blocks]
-    times = np.concatenate(blocks)
-    if times.dtype != np.int64 and len(times) and np.abs(times).max() >= 2**63:
-        largest = times[np.abs(times).argmax()]
-        raise ValueError(f"{path}: the time {largest:g} does not fit into 64 bits; correct it.")
-    return times.astype(np.int64)
+    numbers, distinct = numbered(ids), ids.unique(maintain_order=True).cast(pl.String)
+    if not are_floats(distinct):
+        return numbers, distinct
+    whole = as_whole_numbers(distinct)  # 41.0 becomes 41, which may be there already
+    return numbered(whole)[numbers], whole.unique(maintain_order=True)
 
 
 def _occurs(rows: Int[np.ndarray, " rows"], size: int) -> Bool[np.ndarray, " size"]:

@@ -119,7 +119,7 @@ def _read_ratings(path: Path, release: _Release, on_progress: OnProgress | None)
         growing.append(
             _whole_ids(table, "userId"),
             _whole_ids(table, "movieId"),
-            table.times("timestamp"),
+            table.moments("timestamp"),
             table.numbers("rating"),
         )
     return growing.log()

@@ -1,17 +1,91 @@
 """Sources: files from elsewhere, read so that every error names the file and the line."""
 
+import gzip
 import json
+import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from io import BufferedIOBase
 from pathlib import Path
 from typing import Any
 
 from sidestep.files import KeyCheck, file_sha256, json_keys, repeated_key
 
+DAMAGES = (EOFError, zlib.error, gzip.BadGzipFile)
+"""The errors of gzipped data that cannot be unpacked."""
+
+_GZIP = b"\x1f\x8b"
+_OTHERS = {
+    b"PK\x03\x04": "a zip archive",
+    b"BZh": "bzip2",
+    b"\xfd7zXZ": "xz",
+    b"\x28\xb5\x2f\xfd": "zstd",
+    b"\xff\xfe": "UTF-16 text",
+    b"\xfe\xff": "UTF-16 text",
+}
+
 
 def sha256_of(*paths: Path | None) -> dict[str, str]:
-    """The SHA-256 of every file, by file name; None is skipped."""
-    return {path.name: file_sha256(path) for path in paths if path is not None}
+    """The SHA-256 of every file, by file name; of a folder, that of its parts. None is skipped."""
+    return {
+        part.relative_to(path.parent).as_posix(): file_sha256(part)
+        for path in paths
+        if path is not None
+        for part in parts_of(path)
+    }
+
+
+def parts_of(path: Path) -> list[Path]:
+    """The files of a table: the file itself, or the parts in its folder, ordered by their names.
+
+    Spark and others write a table as a folder. Names that begin with "_" or "." are marks of the
+    program that wrote it.
+
+    Raises:
+        FileNotFoundError: there is nothing at the path.
+        ValueError: there is no file in the folder.
+    """
+    if not path.is_dir():
+        if not path.exists():
+            raise FileNotFoundError(f"{path}: there is no such file.")
+        return [path]
+    parts = [
+        part
+        for part in sorted(path.rglob("*"))
+        if part.is_file()
+        and not any(name.startswith(("_", ".")) for name in part.relative_to(path).parts)
+    ]
+    if not parts:
+        raise ValueError(f"{path}: there is no file in this folder; name a table or its folder.")
+    return parts
+
+
+def unpacked(path: Path, raw: BufferedIOBase) -> BufferedIOBase:
+    """What a file holds, unpacked if its first bytes say that it is gzipped.
+
+    Reading it may raise one of `DAMAGES`, see `damaged_gzip`.
+
+    Args:
+        path: of the file, for errors.
+        raw: the file, opened at its start.
+
+    Raises:
+        ValueError: if it is packed otherwise, or is UTF-16 text.
+    """
+    start = raw.read(8)
+    raw.seek(0)
+    for magic, kind in _OTHERS.items():
+        if start.startswith(magic):
+            raise ValueError(
+                f"{path}: this is {kind}; convert it to plain UTF-8 text, gzipped or not."
+            )
+    return gzip.GzipFile(fileobj=raw) if start.startswith(_GZIP) else raw
+
+
+def damaged_gzip(place: str, error: Exception) -> ValueError:
+    """The error of a user's file, for one of `DAMAGES`."""
+    what = "is cut off" if isinstance(error, EOFError) else f"is damaged ({error})"
+    return ValueError(f"{place}: the gzipped file {what}; get it again from its source.")
 
 
 def listed(names: Iterable[str]) -> str:
@@ -39,7 +113,11 @@ def read_text(path: Path) -> str:
     Raises:
         ValueError: if the file is empty or in another encoding.
     """
-    data = path.read_bytes()
+    try:
+        with path.open("rb") as raw:
+            data = unpacked(path, raw).read()
+    except DAMAGES as error:
+        raise damaged_gzip(f"{path}", error) from error
     if not data.strip():
         raise empty_file(path)
     try:

@@ -1,0 +1,335 @@
+"""CSV and TSV: the cells of a file with a header, as texts.
+
+pyarrow reads the cells. Python's csv module, which can count lines, reads the header and is asked
+where a row stands once there is an error.
+"""
+
+import csv
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import BufferedIOBase, TextIOWrapper
+from itertools import islice
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.csv
+
+from sidestep.data.importers.cells import Cells
+from sidestep.data.importers.sources import DAMAGES, damaged_gzip, listed, read_text, unpacked
+
+LONGEST_ROW = 1 << 24
+"""Bytes of a row; pyarrow gives up on a longer one."""
+
+_SEPARATORS = ",;\t|"
+_ROWS_TO_COMPARE = 20
+_SEPARATOR_LINE = re.compile(r"sep=.?\r?\n?")
+"""What Excel writes before the header to name the separator."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Form:
+    """How a file is written.
+
+    header: the names of the columns, "" for those without one.
+    has_blanks: whether a blank stands after each separator, which belongs to no text.
+    """
+
+    path: Path
+    separator: str
+    header: list[str]
+    has_blanks: bool
+
+
+def read_csv(
+    path: Path, separator: str, columns: Sequence[str] | None, *, num_rows: int | None = None
+) -> Cells:
+    """Reads a file with a header; blank lines are passed over.
+
+    The header says if the file has another separator than its kind has, a semicolon for example.
+    The first column may have no name, as row numbers have none, and so may a column without any
+    text; neither is read.
+
+    Args:
+        path: the file, plain or gzipped.
+        separator: of this kind of file.
+        columns: the ones needed; None reads all.
+        num_rows: so many from the start; None reads all.
+
+    Raises:
+        ValueError: if the file is damaged, empty or lacks a column, with the line where possible.
+    """
+    form = _form(path, separator)
+    names = [name for name in form.header if name]
+    missing = [name for name in columns or () if name not in names]
+    if missing:
+        num_unnamed = len(form.header) - len(names)
+        more = f" and {num_unnamed} without a name" if num_unnamed else ""
+        raise ValueError(
+            f"{path}: there is no column {missing[0]!r:.60}; there are {listed(names)}{more}."
+        )
+    # Columns go by their places until the end, because several of them may have no name.
+    needed = {
+        str(place): name
+        for place, name in enumerate(form.header)
+        if (name in columns if columns is not None and name else name or place)
+    }
+    frame = _frame(form, list(needed), num_rows)
+    for place in [place for place, name in needed.items() if not name]:
+        if (frame[place] != "").any():
+            raise ValueError(
+                f"{path}, line 1: the header leaves column {int(place) + 1} without a name; "
+                "name it."
+            )
+        frame = frame.drop(place)
+    frame = frame.rename({place: name for place, name in needed.items() if name})
+    if form.has_blanks:
+        frame = frame.select(pl.all().str.strip_chars_start(" ").str.replace('^"(.*)"$', "$1"))
+    return Cells(frame=frame, place_of=lambda row: _place(form, row))
+
+
+def _frame(
+    form: _Form, needed: list[str], num_rows: int | None, *, skips_blank: bool = False
+) -> pl.DataFrame:
+    """Some columns, by their places.
+
+    Args:
+        form: of the file.
+        needed: the places.
+        num_rows: so many from the start; None reads all.
+        skips_blank: whether lines of nothing but blanks are passed over. pyarrow passes over empty
+            lines by itself; asked about these, it stumbles over rows that are no UTF-8.
+    """
+    places = [str(place) for place in range(len(form.header))]
+    num_quotes, num_lines = _num_quotes_and_lines(form.path)
+    if num_quotes % 2:
+        _refuse_open_quote(form)
+    batches: list[pa.RecordBatch] = []
+    num_read = 0
+    try:
+        with _opened(form.path) as file:
+            reader = pyarrow.csv.open_csv(
+                file,
+                read_options=pyarrow.csv.ReadOptions(
+                    block_size=LONGEST_ROW,
+                    column_names=places,
+                    skip_rows=int(_has_separator_line(form.path)),
+                ),
+                parse_options=pyarrow.csv.ParseOptions(
+                    delimiter=form.separator,
+                    newlines_in_values=True,
+                    invalid_row_handler=_skip_if_blank if skips_blank else None,
+                ),
+                convert_options=pyarrow.csv.ConvertOptions(
+                    column_types=dict.fromkeys(places, pa.string()),
+                    include_columns=needed,
+                    strings_can_be_null=False,
+                ),
+            )
+            for batch in reader:
+                batches.append(batch)
+                num_read += batch.num_rows
+                if num_rows is not None and num_read > num_rows:
+                    break
+            frame = pl.from_arrow(pa.Table.from_batches(batches, reader.schema))
+    except pa.ArrowInvalid as error:
+        explained = _explained(form)
+        if explained is None and not skips_blank:
+            return _frame(form, needed, num_rows, skips_blank=True)
+        raise (explained or ValueError(f"{form.path}: not a readable table ({error}).")) from error
+    assert isinstance(frame, pl.DataFrame)
+    if num_rows is None and num_quotes and num_lines > frame.height:
+        _refuse_swallowed(form)
+    return frame.slice(1, num_rows)  # the header stands there as a row, since columns have places
+
+
+def _skip_if_blank(row: Any) -> str:
+    """What pyarrow should do with a row of another number of fields."""
+    return "error" if row.text.strip() else "skip"
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BufferedIOBase]:
+    try:
+        with path.open("rb") as raw:
+            yield unpacked(path, raw)
+    except DAMAGES as error:
+        raise damaged_gzip(f"{path}", error) from error
+
+
+@contextmanager
+def _lines(path: Path) -> Iterator[Iterator[str]]:
+    """The lines with their ends; what is no UTF-8 becomes half characters."""
+    with _opened(path) as file:
+        text = TextIOWrapper(
+            cast(BinaryIO, file), encoding="utf-8-sig", errors="surrogateescape", newline=""
+        )
+        yield text
+        text.detach()
+
+
+def _has_separator_line(path: Path) -> bool:
+    with _lines(path) as lines:
+        return _SEPARATOR_LINE.fullmatch(next(lines, "")) is not None
+
+
+def _records(
+    path: Path, separator: str, *, strict: bool = False
+) -> Iterator[tuple[int, list[str], list[str]]]:
+    """The records that are not blank, the header included.
+
+    Yields:
+        The line in which a record starts, its fields, and the lines that it takes.
+    """
+    taken: list[str] = []
+
+    def watched(lines: Iterator[str]) -> Iterator[str]:
+        for line in lines:
+            taken.append(line)
+            yield line
+
+    # One limit for the whole process, because the module knows no other.
+    csv.field_size_limit(LONGEST_ROW)
+    with _lines(path) as lines:
+        reader = csv.reader(watched(lines), delimiter=separator, strict=strict)
+        line = 1
+        for fields in reader:
+            is_mark = line == 1 and _SEPARATOR_LINE.fullmatch("".join(taken))
+            if not is_mark and (len(fields) > 1 or "".join(fields).strip()):
+                yield line, fields, taken.copy()
+            line = reader.line_num + 1
+            taken.clear()
+
+
+def _form(path: Path, separator: str) -> _Form:
+    """Reads the header.
+
+    Raises:
+        ValueError: there is none, or it does not tell the columns apart.
+    """
+    firsts: dict[str, list[list[str]]] = {}
+    for candidate in dict.fromkeys([separator, *_SEPARATORS]):
+        firsts[candidate] = []
+        try:
+            for _, fields, _ in islice(_records(path, candidate), _ROWS_TO_COMPARE):
+                firsts[candidate].append(fields)
+        except csv.Error as error:
+            if candidate == separator and not firsts[candidate]:
+                raise ValueError(
+                    f"{path}, line 1: no readable header ({error}); the first line must name the "
+                    "columns."
+                ) from error
+    if not firsts[separator]:
+        read_text(path)  # says whether it is empty
+        raise ValueError(f"{path}: there is no header; the first line must name the columns.")
+    chosen = _separator(separator, firsts)
+    names = firsts[chosen][0]
+    if any("\udc80" <= character <= "\udcff" for character in "".join(names)):
+        read_text(path)  # says in which line it is of another encoding
+    header = [name.strip() for name in names]
+    for name in header:
+        if name and header.count(name) > 1:
+            raise ValueError(
+                f"{path}, line 1: the header names the column {name!r:.50} twice; rename it."
+            )
+    has_blanks = len(names) > 1 and all(name.startswith(" ") for name in names[1:])
+    return _Form(path=path, separator=chosen, header=header, has_blanks=has_blanks)
+
+
+def _separator(usual: str, firsts: dict[str, list[list[str]]]) -> str:
+    """The separator that gives a header and the first rows equally many fields.
+
+    Args:
+        usual: the separator of this kind of file, which is taken where it fits.
+        firsts: the fields of the first records, by separator.
+    """
+    num_names = {separator: len(records[0]) for separator, records in firsts.items() if records}
+    fitting = [
+        separator
+        for separator, number in num_names.items()
+        if number > 1 and all(len(fields) == number for fields in firsts[separator])
+    ]
+    if usual in fitting or (num_names[usual] > 1 and not fitting):
+        return usual
+    candidates = fitting or list(num_names)
+    return max(candidates, key=lambda separator: (num_names[separator], separator == usual))
+
+
+def _place(form: _Form, row: int) -> str:
+    try:
+        for index, (line, _, _) in enumerate(_records(form.path, form.separator), start=-1):
+            if index == row:
+                return f"line {line}"
+    except csv.Error:
+        pass  # the two parsers may disagree on odd quoting
+    return f"row {row + 1}"
+
+
+def _num_quotes_and_lines(path: Path) -> tuple[int, int]:
+    num_quotes = num_lines = num_carriage_returns = 0
+    with _opened(path) as file:
+        while block := file.read(1 << 20):
+            num_quotes += block.count(b'"')
+            num_lines += block.count(b"\n")
+            num_carriage_returns += block.count(b"\r")
+    return num_quotes, num_lines or num_carriage_returns
+
+
+def _refuse_open_quote(form: _Form) -> None:
+    """Refuses a file that ends within a quoted text, which pyarrow takes in silence."""
+    line = 1
+    try:
+        for start, _, _ in _records(form.path, form.separator, strict=True):
+            line = start
+    except csv.Error as error:
+        raise ValueError(
+            f"{form.path}, after line {line}: a quoted text does not end properly ({error}); the "
+            "file may be cut off, or a quote within the text is not doubled."
+        ) from error
+
+
+def _refuse_swallowed(form: _Form) -> None:
+    """Refuses a file in which two stray quotes make one text of all rows between them.
+
+    A text of several lines is legal. It is none if something follows its closing quote, or if each
+    of its lines has as many separators as a whole row of three columns or more.
+    """
+    num_between = len(form.header) - 1
+    line = 1
+    try:
+        for start, _, lines in _records(form.path, form.separator, strict=True):
+            line = start
+            if len(lines) > 1 and num_between > 1:
+                fewest = min(text.count(form.separator) for text in lines)
+                if fewest >= num_between:
+                    raise ValueError(
+                        f"{form.path}, line {line}: a quoted text seems to hold "
+                        f"{len(lines) - 1} more rows; a quote may stand alone in this line and in "
+                        f"line {line + len(lines) - 1}. Double the quotes within texts."
+                    )
+    except csv.Error as error:
+        raise ValueError(
+            f"{form.path}, after line {line}: a quoted text does not end properly ({error}); a "
+            "quote within the text may not be doubled."
+        ) from error
+
+
+def _explained(form: _Form) -> ValueError | None:
+    """The error of a file with the line in which it stands; None if there is none but blanks."""
+    num_columns = len(form.header)
+    try:
+        read_text(form.path)
+        for line, fields, _ in _records(form.path, form.separator):
+            if len(fields) != num_columns:
+                return ValueError(
+                    f"{form.path}, line {line}: {len(fields)} fields, the header has "
+                    f"{num_columns}; the line may be cut off, or a field needs quotes."
+                )
+    except csv.Error as csv_error:
+        return ValueError(f"{form.path}: not a readable table ({csv_error}).")
+    except ValueError as text_error:
+        return text_error
+    return None

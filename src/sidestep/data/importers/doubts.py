@@ -1,0 +1,128 @@
+"""Doubts: what is odd about interactions of which every row could be read, in sentences."""
+
+import re
+from collections.abc import Iterator
+
+import polars as pl
+
+from sidestep.data.clock import Unit, moment, span_of
+from sidestep.data.dataset import Dataset
+
+_UNITS: tuple[Unit, ...] = ("s", "ms", "us", "ns")
+_NOBODY = re.compile(
+    r"n/?a|#n/?a|nan|nat|null|none|nil|undefined|unknown|anonymous|anonym|guest|not set"
+    r"|-1|\\n|-+|\?+|0{8}-0{4}-0{4}-0{4}-0{12}"
+)
+"""What programs and people write where they know no ID, in lower case and without brackets."""
+
+_CROWD = 0.1
+"""Share of the interactions from which on one user may stand for many people."""
+_FEWEST = 20
+"""Interactions of a user, below which nobody is taken for many people."""
+_MOST = 0.5
+"""Share of the times that must lie between 1990 and 2100 for the others to be odd."""
+_FEWEST_TO_SPLIT = 3
+
+
+def doubts_about(dataset: Dataset) -> list[str]:
+    """What a user should look at before anything is learned from a dataset."""
+    frame = dataset.interactions.frame
+    if not frame.height:
+        return []
+    found = [*_nobodies(frame, "user"), *_nobodies(frame, "item"), *_crowd(frame["user_id"])]
+    if frame["timestamp"].null_count() == 0:
+        found += _odd_times(frame["timestamp"])
+    longest = frame["user_id"].value_counts()["count"].max()
+    assert isinstance(longest, int)
+    if dataset.split is None and longest < _FEWEST_TO_SPLIT:
+        found.append(
+            f"No user has {_FEWEST_TO_SPLIT} interactions or more, so a split that holds out each "
+            "user's last two leaves nothing to validate or test; import more of each user's "
+            "interactions, or split by time with 'sidestep data split --strategy global-time'."
+        )
+    return found
+
+
+def is_nobody(identifier: str) -> bool:
+    """Whether an ID reads like a word for "not known", such as NA, null or -1."""
+    return _NOBODY.fullmatch(identifier.strip(" ()<>[]").lower()) is not None
+
+
+def _nobodies(frame: pl.DataFrame, what: str) -> Iterator[str]:
+    """IDs that are words for "not known" and stand in several rows."""
+    counts = frame[f"{what}_id"].value_counts(sort=True)
+    for identifier, number in counts.filter(pl.col("count") > 1).iter_rows():
+        if is_nobody(identifier):
+            yield (
+                f"{_of(number, frame.height)} interactions have the {what} {identifier!r:.60}, "
+                f"which reads like a word for a {what} that is not known. All of them count as one "
+                f"{what}. A table is imported without them by --missing-words "
+                f"{identifier!r:.60} --missing-{what}s drop."
+            )
+
+
+def _crowd(user_ids: pl.Series) -> Iterator[str]:
+    """A user with so many interactions that they may be those of many people."""
+    counts = user_ids.value_counts(sort=True)
+    user, number = counts.row(0)
+    is_large = number >= _FEWEST and number >= _CROWD * len(user_ids)
+    typical = counts["count"].median()
+    assert isinstance(typical, float)
+    if is_large and number >= 10 * typical and not is_nobody(user):
+        yield (
+            f"{_of(number, len(user_ids))} interactions have the user {user!r:.60}; this may be "
+            "everyone who is not known, or a test account. All of them count as one user. A table "
+            f"is imported without them by --missing-words {user!r:.60} --missing-users drop."
+        )
+
+
+def is_missing_time(times: pl.Series) -> pl.Series:
+    """Which times are 0 or -1 where most of the others lie between 1990 and 2100."""
+    is_zero = ((times == 0) | (times == -1)).fill_null(False)
+    if not is_zero.any() or _unit_of_most(times.filter(~is_zero)) is None:
+        return pl.repeat(False, len(times), eager=True)
+    return is_zero
+
+
+def _odd_times(times: pl.Series) -> Iterator[str]:
+    """Times that stand for no time, and times far from the others."""
+    is_missing = is_missing_time(times)
+    if is_missing.any():
+        yield (
+            f"{_of(int(is_missing.sum()), len(times))} interactions have the time 0 or -1, which "
+            "reads like a missing one. They come first in their users' histories. A table is "
+            "imported without them by --missing-times drop."
+        )
+    rest = times.filter(~is_missing)
+    unit = _unit_of_most(rest)
+    if unit is None:
+        if len(rest) > 1 and rest.n_unique() == 1:
+            yield "All interactions have the same time, so the order of the rows decides."
+        return
+    earliest, latest = span_of(unit)
+    far = rest.filter((rest < earliest) | (rest >= latest))
+    if len(far):
+        yield (
+            f"{_of(len(far), len(times))} interactions lie before 1990 or after 2100, such as "
+            f"{_shown(int(far[0]), unit)}; correct these times if they are wrong."
+        )
+
+
+def _unit_of_most(times: pl.Series) -> Unit | None:
+    """The unit in which most times lie between 1990 and 2100; None if there is none."""
+    for unit in _UNITS:
+        earliest, latest = span_of(unit)
+        if times.is_between(earliest, latest, closed="left").sum() > _MOST * len(times):
+            return unit
+    return None
+
+
+def _shown(time: int, unit: Unit) -> str:
+    try:
+        return moment(time, unit).date().isoformat()
+    except (OverflowError, ValueError):
+        return f"{time:,}"
+
+
+def _of(number: int, total: int) -> str:
+    return f"{number:,} of {total:,} ({number / total:.1%})"

@@ -106,3 +106,18 @@ def test_items_are_named_once_and_padding_names_none():
     expected = [[True, False, True], [False, True, False], [False] * 3]
     assert is_named(items, 3).tolist() == expected
     assert is_named(items[:, :0], 3).tolist() == [[False] * 3] * 3
+
+
+def test_weights_go_with_their_items():
+    histories = HistoryBatch(
+        items=torch.tensor([[5, 6, 7], [8, NO_ITEM, NO_ITEM]]),
+        lengths=torch.tensor([3, 1]),
+        weights=torch.tensor([[0.5, 0.6, 0.7], [0.8, 0, 0]]),
+    )
+    latest = histories.latest(2).to("cpu")
+    torch.testing.assert_close(latest.weights, torch.tensor([[0.6, 0.7], [0.8, 0]]))
+    assert histories.select(torch.tensor([1, 0])).weights.equal(histories.weights[[1, 0]])
+    vectors = torch.ones(2, 3, 4)
+    assert histories.weighted(vectors)[:, :, 0].equal(histories.weights)
+    plain = HistoryBatch(items=histories.items, lengths=histories.lengths)
+    assert plain.weighted(vectors) is vectors

@@ -23,18 +23,29 @@ class HistoryBatch:
 
     items: item indices (rows of the catalog); `NO_ITEM` from `lengths` on.
     lengths: past items per user; zero is legal and means that nothing is known.
+    weights: what the vector of each item is multiplied by; arbitrary from `lengths` on. None: all
+        weigh 1, which is what every model can read.
     """
 
     items: Int[Tensor, "users items"]
     lengths: Int[Tensor, " users"]
+    weights: Float[Tensor, "users items"] | None = None
 
     def to(self, device: torch.device | str) -> "HistoryBatch":
         """The same batch on `device`."""
-        return HistoryBatch(items=self.items.to(device), lengths=self.lengths.to(device))
+        return HistoryBatch(
+            items=self.items.to(device),
+            lengths=self.lengths.to(device),
+            weights=None if self.weights is None else self.weights.to(device),
+        )
 
     def select(self, users: Int[Tensor, " chosen"]) -> "HistoryBatch":
         """Some of the users, in the order in which they are named."""
-        return HistoryBatch(items=self.items[users], lengths=self.lengths[users])
+        return HistoryBatch(
+            items=self.items[users],
+            lengths=self.lengths[users],
+            weights=None if self.weights is None else self.weights[users],
+        )
 
     def latest(self, number: int) -> "HistoryBatch":
         """The same with at most so many most recent items of each history."""
@@ -42,8 +53,19 @@ class HistoryBatch:
             return self
         first = (self.lengths - number).clamp(min=0)[:, None]
         columns = first + torch.arange(number, device=self.items.device)
-        lengths = self.lengths.clamp(max=number)
-        return HistoryBatch(items=self.items.gather(1, columns), lengths=lengths)
+        return HistoryBatch(
+            items=self.items.gather(1, columns),
+            lengths=self.lengths.clamp(max=number),
+            weights=None if self.weights is None else self.weights.gather(1, columns),
+        )
+
+    def weighted(
+        self, vectors: Float[Tensor, "users items dim"]
+    ) -> Float[Tensor, "users items dim"]:
+        """The vectors of the items, each multiplied by the weight of its item."""
+        if self.weights is None:
+            return vectors
+        return vectors * self.weights[..., None].to(vectors.dtype)
 
 
 def is_named(items: Int[Tensor, "users named"], num_items: int) -> Bool[Tensor, "users items"]:

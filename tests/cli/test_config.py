@@ -79,8 +79,8 @@ def test_a_strange_setting_is_refused_or_valid_and_then_it_holds(file, example, 
         ("kind: sasrec\nmax_history: " + "9" * 5000, "a number of more than 30 digits"),
         (
             "kind: [sasrec]",
-            "one of transformer, sasrec, popularity, process-reward, value, align, prefer, "
-            "got ['sasrec']",
+            "one of transformer, sasrec, popularity, repeats, process-reward, value, align, "
+            "prefer, got ['sasrec']",
         ),
         ("kind: sasrec\nmax_history: 2024-02-31", "'2024-02-31' is no value"),
         ("kind: sasrec\nmodel: 7\nobjective: {x: 1}", "model: settings by name are wanted here"),

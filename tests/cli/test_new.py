@@ -137,12 +137,55 @@ def test_sessions_are_offered_where_users_are_not_known(tmp_path):
 
 def test_event_types_are_shown_and_written(tmp_path):
     done = call(*new(tmp_path, "utc.csv"))
-    assert "view 2, buy 1; all of them count alike" in done.stdout
+    shown = " ".join(done.stdout.split())
+    assert "event types view 2, buy 1 to be predicted buy to be read all types" in shown
     text = (tmp_path / "my shop" / "sidestep.yaml").read_text()
-    assert '\n  event: "kind"   # view 2, buy 1: all count alike\n  # events: ["buy"]' in text
-    assert imported(tmp_path / "my shop").interactions.frame["event"].to_list() == [
-        *("view", "buy", "view")
+    assert '\n  event: "kind"   # view 2, buy 1\n  target-events: ["buy"]   # what is' in text
+    assert '\n  # input-events: ["buy", "view=0.2"]' in text
+    assert '\n  # events: ["buy"]' in text
+    dataset = imported(tmp_path / "my shop")
+    assert dataset.interactions.frame["event"].to_list() == ["view", "buy", "view"]
+    assert dataset.event_weights.target_types == ("buy",)
+
+
+def log_of(tmp_path, *steps, users=6):
+    """A log in which each user does these (item, event), in this order, with items of their own."""
+    path = tmp_path / "log.csv"
+    rows = [
+        f"u{user},{item}{user % 3},{place},{event}"
+        for user in range(users)
+        for place, (item, event) in enumerate(steps)
     ]
+    path.write_text(csv(*rows, header="user,item,time,event"))
+    return path
+
+
+def test_types_that_give_the_targets_away_are_not_read(tmp_path):
+    bought = [(item, event) for item in "abcd" for event in ("view", "cart", "purchase")]
+    path = log_of(tmp_path, *bought)
+    told = json.loads(run("new", tmp_path / "shop", "--interactions", path, "--json"))["found"]
+    assert told["event_weights"] == {"targets": {"purchase": 1.0}, "inputs": {"purchase": 1.0}}
+    assert told["repeat_target_share"] == 0.0
+    text = (tmp_path / "shop" / "sidestep.yaml").read_text()
+    assert (
+        'input-events: ["purchase"]   # what is read; with all types, 100% of the targets' in text
+    )
+    assert "repeats" not in read_yaml(tmp_path / "shop" / "sidestep.yaml")["train"]
+    assert read_yaml(tmp_path / "shop" / "sidestep.yaml")["evaluate"]["exclude-seen"] is True
+
+
+def test_where_people_come_back_to_items_the_pipeline_has_repeats_beside_popularity(tmp_path):
+    steps = [(item, "purchase") for item in "abacab"]
+    path = log_of(tmp_path, *steps)
+    done = call("new", tmp_path / "shop", "--interactions", path)
+    assert "so the pipeline also has the run 'repeats'" in " ".join(done.stderr.split())
+    text = (tmp_path / "shop" / "sidestep.yaml").read_text()
+    assert "repeats: {kind: repeats}   # own most frequent items, then popularity: 50.0% of" in text
+    section = read_yaml(tmp_path / "shop" / "sidestep.yaml")
+    assert list(section["train"]) == ["popularity", "repeats", "sasrec", "transformer"]
+    assert section["evaluate"]["exclude-seen"] is False
+    assert section["import"]["event"] == "event"  # of one type, which needs no weights
+    assert "target-events" not in section["import"]
 
 
 def test_times_are_told_with_their_unit(tmp_path):

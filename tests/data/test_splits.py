@@ -75,6 +75,113 @@ def test_rows_are_chosen_with_their_targets():
     assert history_batch(chosen.histories).items.tolist() == [[4, -1, -1], [1, 2, 3]]
 
 
+def weighted(sequences, targets, inputs):
+    """Histories whose events have weights by type: an item is written as 'view3'."""
+    names = [name.rstrip("0123456789") for sequence in sequences for name in sequence]
+    items = [[int(name.lstrip("abcdefghijklmnopqrstuvwxyz")) for name in s] for s in sequences]
+
+    def weights(by_type):
+        return None if by_type is None else np.array([by_type.get(name, 0.0) for name in names])
+
+    return histories_of(
+        items,
+        events=np.array(names, dtype=np.str_),
+        target_weights=weights(targets),
+        input_weights=weights(inputs),
+    )
+
+
+BOUGHT = {"purchase": 1.0, "cart": 0.3}
+
+
+def test_only_target_events_are_held_out_and_later_events_are_not_trained_on():
+    histories = weighted(
+        [
+            ["view1", "purchase1", "view2", "cart2", "view3", "purchase3", "view4"],
+            ["view5", "purchase5", "view6"],
+            ["purchase7", "view7", "purchase8"],
+            ["view9", "purchase9", "purchase9"],
+        ],
+        BOUGHT,
+        None,
+    )
+    split = leave_one_out(histories, min_context=1)
+    assert split.test.targets.tolist() == [3, 9]
+    assert lists(split.test.histories) == [[1, 1, 2, 2, 3], [9, 9]]
+    assert split.validation.targets.tolist() == [2, 9]
+    assert lists(split.validation.histories) == [[1, 1, 2], [9]]
+    # The second user has one target; before the first of the third user's nothing is known.
+    assert lists(split.train.histories) == [[1, 1, 2], [5, 5, 6], [7, 7, 8], [9]]
+    assert split.num_training_only == 2
+    assert split.train.num_targets == 3  # purchases 1, 5 and 8
+    every = leave_one_out(histories, min_context=0).train
+    assert (every.num_targets, every.num_first_targets) == (4, 1)  # and purchase 7
+    assert split.strategy == "leave-one-out of cart+purchase"
+
+
+def test_histories_of_rows_hold_inputs_alone():
+    histories = weighted(
+        [["view1", "cart2", "purchase3", "purchase4", "view5", "cart6", "purchase7"]],
+        {"purchase": 1.0},
+        {"purchase": 1.0, "cart": 0.5},
+    )
+    split = leave_one_out(histories)
+    assert lists(split.test.histories) == [[2, 3, 4, 6]]
+    assert split.test.histories.input_weights.tolist() == [0.5, 1, 1, 0.5]
+    assert split.test.histories.target_weights is None
+    assert split.scales_inputs
+    # What is neither target nor input is nowhere.
+    assert lists(split.train.histories) == [[2, 3]]
+    only = weighted([["view1", "cart2", "purchase3", "purchase4"]], None, {"cart": 1.0})
+    assert not leave_one_out(only).scales_inputs
+
+
+def test_context_is_counted_in_inputs():
+    histories = weighted(
+        [["view1", "view2", "purchase3", "cart4", "purchase5", "purchase6", "purchase7"]],
+        {"purchase": 1.0},
+        {"cart": 1.0, "purchase": 1.0},
+    )
+    # Training has purchase3, cart4 and purchase5; views are neither target nor input.
+    assert leave_one_out(histories, min_context=0).train.num_targets == 2
+    assert leave_one_out(histories, min_context=1).train.num_targets == 1
+    assert leave_one_out(histories, min_context=3).train.num_targets == 0
+
+
+@settings(max_examples=40)
+@given(SEQUENCES)
+def test_weights_of_one_give_the_split_without_weights(sequences):
+    size = sum(map(len, sequences))
+    ones = {"target_weights": np.ones(size), "input_weights": np.ones(size)}
+    plain = leave_one_out(histories_of(sequences))
+    split = leave_one_out(histories_of(sequences, **ones))
+    for part in ("train", "validation", "test"):
+        assert lists(getattr(split, part).histories) == lists(getattr(plain, part).histories)
+    assert split.test.targets.tolist() == plain.test.targets.tolist()
+    assert split.train.first_target.tolist() == plain.train.first_target.tolist()
+    assert split.num_training_only == plain.num_training_only
+    assert split.train.num_targets == plain.train.num_targets
+    assert split.strategy == plain.strategy
+
+
+def test_a_saved_split_keeps_weights_and_its_name_knows_them(tmp_path):
+    sequence = [["view1", "purchase2", "purchase3", "purchase4"], ["view1"]]
+    splits = [
+        leave_one_out(weighted(sequence, {"purchase": weight}, {"purchase": 1.0, "view": scale}))
+        for weight, scale in ((1.0, 1.0), (0.5, 1.0), (1.0, 0.5))
+    ]
+    assert len({split.fingerprint() for split in splits}) == 3
+    assert len({split.train.fingerprint() for split in splits}) == 3
+    for number, split in enumerate(splits):
+        split.save(tmp_path / str(number))
+        loaded = Split.load(tmp_path / str(number))
+        assert loaded.fingerprint() == split.fingerprint()
+        for name in ("target_weights", "input_weights"):
+            np.testing.assert_array_equal(
+                getattr(loaded.train.histories, name), getattr(split.train.histories, name)
+            )
+
+
 def test_given_rows_are_taken_as_they_are():
     training = histories_of([[1, 2], [3], []])
     rows = Rows(histories=histories_of([[5, 6]]), targets=np.array([7]))

@@ -170,3 +170,114 @@ def test_selected_windows_are_those_windows():
     assert both.items.equal(again.items)
     assert both.is_target.equal(again.is_target)
     assert some.fingerprint() != windows.fingerprint()
+
+
+def weighted_part(targets, inputs, first_target):
+    """One sequence of the items 0, 1, 2, … with these weights."""
+    part = part_of([len(targets)], [first_target])
+    weights = {
+        "target_weights": np.array(targets, dtype=np.float64),
+        "input_weights": np.array(inputs, dtype=np.float64),
+    }
+    return TrainingPart(
+        histories=replace(part.histories, **weights), first_target=part.first_target
+    )
+
+
+def seen_by_targets(windows):
+    """By target item: what is read before it with its weights, and the weight of its loss."""
+    seen = {}
+    for window, position in zip(*windows.targets(), strict=True):
+        start = windows.starts[window]
+        before = slice(start, start + position)
+        read = windows.items[before].tolist()
+        scales = [1.0] * len(read)
+        if windows.input_weights is not None:
+            scales = windows.input_weights[before].tolist()
+        weights = windows.target_weights
+        weight = 1.0 if weights is None else weights[start + position]
+        item = int(windows.items[start + position])
+        assert item not in seen
+        seen[item] = (list(zip(read, scales, strict=True)), weight)
+    return seen
+
+
+WEIGHTS = st.lists(
+    st.tuples(st.sampled_from([0, 0.3, 1]), st.sampled_from([0, 0.2, 1])), max_size=30
+)
+
+
+@settings(max_examples=80)
+@given(WEIGHTS, st.integers(0, 5), st.integers(1, 7))
+def test_every_target_is_predicted_once_with_its_weight_from_the_inputs_before_it(
+    drawn, first_target, max_history
+):
+    targets, inputs = [w for w, _ in drawn], [w for _, w in drawn]
+    first_target = min(first_target, len(drawn))
+    windows = training_windows(weighted_part(targets, inputs, first_target), max_history)
+    seen = seen_by_targets(windows)
+    wanted = [p for p, weight in enumerate(targets) if weight > 0 and p >= first_target]
+    assert sorted(seen) == wanted
+    assert windows.num_targets == len(wanted)
+    for place in wanted:
+        read, weight = seen[place]
+        assert weight == targets[place]
+        before = [(p, inputs[p]) for p in range(place) if inputs[p] > 0]
+        assert len(read) <= max_history
+        assert read == before[len(before) - len(read) :]
+        half = max_history + 1 - max(1, max_history // 2)
+        assert len(read) >= min(len(before), half if inputs[place] > 0 else max_history)
+
+
+def test_a_target_that_is_no_input_is_read_by_nobody():
+    # Views 0, 1 and 3 are read, purchases 2 and 4 are predicted.
+    windows = training_windows(weighted_part([0, 0, 1, 0, 0.5], [1, 1, 0, 1, 0], 0), 5)
+    assert seen_by_targets(windows) == {
+        2: ([(0, 1), (1, 1)], 1.0),
+        4: ([(0, 1), (1, 1), (3, 1)], 0.5),
+    }
+    assert windows.input_weights is None
+
+
+def test_a_batch_has_the_weights_of_its_windows():
+    part = weighted_part([1, 0, 0.3, 1], [1, 0.2, 1, 1], 1)
+    batch = window_batch(training_windows(part, 5), np.array([0])).to("cpu")
+    assert batch.is_target.tolist() == [[False, False, True, True]]
+    assert batch.num_targets == 2
+    users, positions = batch.is_target.nonzero(as_tuple=True)
+    torch.testing.assert_close(batch.weights_of(users, positions), torch.tensor([0.3, 1]))
+    torch.testing.assert_close(batch.histories.weights, torch.tensor([[1, 0.2, 1, 1]]))
+    before = batch.before(users, positions)
+    assert before.lengths.tolist() == [2, 3]
+    torch.testing.assert_close(before.weights[1], torch.tensor([1, 0.2, 1]))
+
+
+def test_the_latest_targets_of_a_window_are_those_with_a_weight():
+    windows = training_windows(weighted_part([1, 1, 0, 1, 0], [1] * 5, 0), 9)
+    assert windows.lengths.tolist() == [4]  # nothing is predicted after the last target
+    for number, first in ((1, 3), (2, 1), (3, 0), (9, 0)):
+        latest = windows.latest_targets(number)
+        assert latest.first_target.tolist() == [first]
+        assert latest.num_targets == min(number, 3)
+    plain = training_windows(part_of([5, 2], [1, 1]), 9)
+    assert plain.latest_targets(2).first_target.tolist() == [3, 1]
+
+
+def test_windows_of_other_weights_have_other_fingerprints():
+    weights = np.ones(len(MANY.items))
+    halved = np.where(np.arange(len(weights)) == 1, 0.5, weights)
+    names = {
+        MANY.fingerprint(),
+        replace(MANY, target_weights=halved).fingerprint(),
+        replace(MANY, input_weights=halved).fingerprint(),
+        replace(MANY, target_weights=halved, input_weights=halved).fingerprint(),
+    }
+    assert len(names) == 4
+
+
+def test_windows_without_weights_are_those_of_before_there_were_any():
+    # The fingerprint that these windows had before events had weights: runs of then go on.
+    assert MANY.fingerprint() == "5cda7459ffe2908ef250855a7d05c21e3908ecbb8a2f41dc352dc38bc57528c6"
+    same = training_windows(part_of([2 + row % 7 for row in range(300)], [1] * 300), 10)
+    assert same.target_weights is None
+    assert window_batch(same, np.arange(3)).target_weights is None

@@ -4,7 +4,7 @@ A test module makes a subclass per model and says how to build a tiny one.
 """
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -215,6 +215,28 @@ class ModelContract(ABC):
             for row, (user, position) in enumerate(places):
                 self.assert_same(states[user, position, level], alone.hidden[row, 0])
                 self.assert_same(logits[user, position, level], alone.logits[row, 0])
+
+    def test_items_with_weights_are_read_in_training_as_in_use_or_refused(self):
+        weights = torch.linspace(0.1, 1.2, 16).view(4, 4)
+        weighted = replace(HISTORIES, weights=weights)
+        if not self.model.reads_weights:
+            for read in (self.model.next_item_states, lambda h: self.model.encode(h, capacity=1)):
+                with pytest.raises(ValueError, match="this network reads items as codes"):
+                    read(weighted)
+            return
+        states = self.model.next_item_states(weighted)
+        plain = self.model.next_item_states(HISTORIES)
+        ones = replace(HISTORIES, weights=torch.ones(4, 4))
+        assert self.model.next_item_states(ones).equal(plain)
+        for position in range(4):
+            before = HistoryBatch(
+                items=HISTORIES.items[:1, :position],
+                lengths=torch.tensor([position]),
+                weights=weights[:1, :position],
+            )
+            root, _ = self.model.encode(before, capacity=1)
+            self.assert_same(root.hidden[0, 0], states[0, position, 0])
+        assert not torch.allclose(states[0, 1:], plain[0, 1:])
 
     @laws
     @given(trees())

@@ -1,9 +1,12 @@
+import copy
+
 import pytest
 import torch
 
 from sidestep.model.config import SasRecConfig
 from sidestep.model.sasrec import SasRec
 from sidestep.padding import NO_ITEM
+from sidestep.step import HistoryBatch
 from tests.model.batches import history_of
 from tests.model.counted_flops import counted_flops
 
@@ -115,3 +118,16 @@ def test_its_flops_are_those_that_pytorch_counts_but_for_masked_columns():
     counted, _ = counted_flops(lambda: model.scores(states(model, [1, 2, 3])[:, -1], histories))
     # Four positions in two layers of width 16: 6 of 16 columns are later than their query.
     assert model.flops(torch.tensor([3])).tolist() == [counted - 2 * 4 * 16 * 6]
+
+
+def test_a_weight_scales_the_vector_of_an_item_where_it_is_read():
+    network = tiny()
+    items, lengths = torch.tensor([[3, 1, 2]]), torch.tensor([3])
+    plain = HistoryBatch(items=items, lengths=lengths)
+    ones = HistoryBatch(items=items, lengths=lengths, weights=torch.ones(1, 3))
+    assert torch.equal(network.states(ones), network.states(plain))
+    weighted = HistoryBatch(items=items, lengths=lengths, weights=torch.tensor([[1, 0.2, 1]]))
+    scaled = copy.deepcopy(network)
+    with torch.no_grad():
+        scaled.item_embedding.weight[1] *= 0.2
+    torch.testing.assert_close(network.states(weighted), scaled.states(plain))

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Real
 from torch import Tensor
 
 from sidestep.model.sasrec import SasRec
@@ -91,14 +91,17 @@ class ItemScoreRecommender(ABC):
 
 
 class PopularityRecommender(ItemScoreRecommender):
-    """The same list for everyone: items by their count in the training part."""
+    """The same list for everyone: items by their count in the training part.
+
+    counts: target events per item, or the sum of their weights.
+    """
 
     name = "popularity"
     score_kind = "count"
 
     def __init__(
         self,
-        counts: Int[np.ndarray, " items"],
+        counts: Real[np.ndarray, " items"],
         *,
         is_available: Bool[Tensor, " items"] | None = None,
     ) -> None:

@@ -6,7 +6,7 @@ It holds `manifest.json`, the weights and the catalog, and nothing that has to b
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -66,6 +66,7 @@ def save_bundle(
     max_history: int,
     seed: int,
     counts: np.ndarray | None = None,
+    counted: Literal["popularity", "repeats"] = "popularity",
     training: Mapping[str, Any] | None = None,
     data: Mapping[str, Any] | None = None,
 ) -> None:
@@ -73,11 +74,12 @@ def save_bundle(
 
     Args:
         path: the folder.
-        network: what recommends; None makes a popularity bundle of `counts`.
+        network: what recommends; None makes a bundle that recommends by `counts`.
         catalog: item IDs, semantic IDs and texts; the one the network was trained on.
         max_history: see `Manifest`.
         seed: of the training.
-        counts: interactions per item in training, for popularity.
+        counts: target events per item in training, or the sum of their weights.
+        counted: what is made of the counts.
         training: a summary, as JSON.
         data: name and hashes of the dataset, as JSON.
 
@@ -89,7 +91,7 @@ def save_bundle(
     manifest = Manifest(
         format=FORMAT,
         schema_version=SCHEMA_VERSION,
-        kind=kind_of(network),
+        kind=counted if network is None else kind_of(network),
         model=description_of(network),
         max_history=max_history,
         seed=seed,
@@ -263,12 +265,17 @@ def _check_listed(folder: Path, manifest: Manifest) -> None:
 
 
 def _counts(weights: dict[str, Tensor], num_items: int) -> np.ndarray:
-    """The counts of a bundle of popularity."""
+    """The counts of a bundle without a network, or the sums of weights."""
     counts = weights.get(_COUNTS)
-    if counts is None or counts.shape != (num_items,) or counts.is_floating_point():
+    if counts is None or counts.shape != (num_items,) or not _are_counts(counts):
         raise ValueError(f"there are no counts of {num_items:,} items in the file")
     found: np.ndarray = counts.numpy()
     return found
+
+
+def _are_counts(counts: Tensor) -> bool:
+    """Whether these are numbers from 0 on."""
+    return not counts.is_complex() and bool((counts.isfinite() & (counts >= 0)).all())
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from sidestep.baselines.item_scores import (
     SasRecRecommender,
     SummedScores,
 )
+from sidestep.baselines.repeats import RepeatsRecommender
 from sidestep.bundle.manifest import (
     KeptProcessReward,
     KeptRanker,
@@ -69,9 +70,10 @@ class RankedItems:
 class LoadedRecommender:
     """A bundle in memory; `load` makes it. Items with a tombstone are never recommended.
 
-    network: in `eval` mode on `device`; None for popularity.
+    network: in `eval` mode on `device`; None for popularity and repeats.
     process_reward, value_head, ranker: likewise; None where the bundle has none.
-    counts: interactions per item in training, for popularity.
+    counts: target events per item in training, or the sum of their weights, where there is no
+        network.
     """
 
     manifest: Manifest
@@ -263,6 +265,10 @@ class LoadedRecommender:
                 own, self.item_ranker, weight=self.ranker_use.weight, is_available=is_available
             )
         assert self.counts is not None
+        if self.kind == "repeats":
+            return RepeatsRecommender(
+                self.counts, max_history=self.max_history, is_available=is_available
+            )
         return PopularityRecommender(self.counts, is_available=is_available)
 
     def recommend(

@@ -11,10 +11,10 @@ from sidestep.files import read_json
 from sidestep.model.config import ProcessRewardConfig, SasRecConfig, ValueHeadConfig
 from sidestep.search.config import GuidanceConfig
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 """Version 2 added T5 and Hugging Face networks, and tombstones in the catalog; version 3 the number
 of new items, the process reward model and the value head; version 4 the ranker: older bundles are
-taken to have none."""
+taken to have none. Version 5 added the kind `repeats`, and counts that are sums of weights."""
 
 MANIFEST = "manifest.json"
 FORMAT = "sidestep.bundle"
@@ -22,7 +22,12 @@ FORMAT = "sidestep.bundle"
 REMEDY = "copy the bundle again, or repeat what wrote it: 'sidestep train' or 'sidestep attach'."
 """For a bundle that is not whole."""
 
-Kind = Literal["semantic-id-transformer", "semantic-id-t5", "hugging-face", "sasrec", "popularity"]
+Kind = Literal[
+    "semantic-id-transformer", "semantic-id-t5", "hugging-face", "sasrec", "popularity", "repeats"
+]
+
+COUNTED = ("popularity", "repeats")
+"""Kinds without a network, which recommend by counts."""
 
 _LIBRARIES = ("sidestep", "torch", "numpy", "safetensors")
 
@@ -86,7 +91,7 @@ class KeptRanker(BaseModel):
 class Manifest(BaseModel):
     """What a bundle is and where it came from.
 
-    model: configuration of the network, empty for popularity.
+    model: configuration of the network, empty where there is none.
     training: a summary, for people and results files.
     data: name and hashes of what it was trained on.
     files: SHA-256 by path within the bundle.
@@ -100,7 +105,7 @@ class Manifest(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     format: Literal["sidestep.bundle"]
-    schema_version: Literal[1, 2, 3, 4]
+    schema_version: Literal[1, 2, 3, 4, 5]
     kind: Kind
     model: dict[str, Any]
     max_history: int = Field(ge=1)
@@ -156,7 +161,7 @@ def read_manifest(file: Path) -> Manifest:
 
 
 def differing_data(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
-    """What of two data sets is not the same: their names, items, interactions or splits.
+    """What of two data sets is not the same: names, items, interactions, event weights or splits.
 
     Args:
         ours: of a manifest, or a fingerprint; empty where it is not known, which nothing differs
@@ -165,7 +170,7 @@ def differing_data(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[s
     """
     if not ours or not theirs:
         return []
-    names = ("interactions", "items", "split", "name")
+    names = ("interactions", "items", "events", "split", "name")
     return [name for name in names if ours.get(name) != theirs.get(name)]
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sidestep.bundle.manifest import Kind
+from sidestep.bundle.manifest import COUNTED, Kind
 from sidestep.catalog.catalog import Catalog
 from sidestep.model.config import SasRecConfig, T5Config, TransformerConfig
 from sidestep.model.sasrec import SasRec
@@ -22,7 +22,7 @@ _NUMBER_OF_LAYERS = re.compile(r"(num_|n_)?(hidden_|encoder_|decoder_)?(layers?|
 
 
 def kind_of(network: Network | None) -> Kind:
-    """What a bundle of this network is called.
+    """What a bundle of this network is called; without a network, popularity.
 
     Raises:
         TypeError: a bundle cannot keep such a network.
@@ -41,7 +41,7 @@ def kind_of(network: Network | None) -> Kind:
 
 
 def description_of(network: Network | None) -> dict[str, Any]:
-    """What makes the network again but for its weights, as JSON; nothing for popularity."""
+    """What makes the network again but for its weights, as JSON; nothing without a network."""
     if network is None:
         return {}
     if isinstance(network, Transformer | T5 | SasRec):
@@ -54,12 +54,12 @@ def description_of(network: Network | None) -> dict[str, Any]:
 def build_network(
     kind: Kind, description: Mapping[str, Any], catalog: Catalog, weights: Mapping[str, Tensor]
 ) -> Network | None:
-    """The network of a bundle, in `eval` mode and frozen; None for popularity.
+    """The network of a bundle, in `eval` mode and frozen; None for kinds that count.
 
     Raises:
         ValueError: the weights are another network's, or the description is none of this kind.
     """
-    if kind == "popularity":
+    if kind in COUNTED:
         return None
     # The weights are loaded at once: what the initialisation draws must not disturb the caller.
     with torch.random.fork_rng(devices=[]):

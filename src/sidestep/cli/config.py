@@ -84,6 +84,15 @@ class PopularityRun(_ReadingRun):
     kind: Literal["popularity"]
 
 
+class RepeatsRun(_ReadingRun):
+    """A user's own most frequent items, then the popular ones; nothing is learned."""
+
+    kind: Literal["repeats"]
+
+    max_history: int = Field(1_000_000, ge=1)
+    """Most recent items of a history that count; the default is all of them."""
+
+
 class _FurtherRun(_RunConfig):
     """What goes by a trained network."""
 
@@ -164,14 +173,17 @@ PolicyRun = AlignRun | PreferRun
 
 BackboneRun = BesideRun | PolicyRun
 
+CountedRun = PopularityRun | RepeatsRun
+
 LearnedRun = TransformerRun | SasRecRun | BackboneRun
 
-AnyRun = LearnedRun | PopularityRun
+AnyRun = LearnedRun | CountedRun
 
 _KINDS: dict[str, type[AnyRun]] = {
     "transformer": TransformerRun,
     "sasrec": SasRecRun,
     "popularity": PopularityRun,
+    "repeats": RepeatsRun,
     "process-reward": ProcessRewardRun,
     "value": ValueRun,
     "align": AlignRun,

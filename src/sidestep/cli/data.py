@@ -10,7 +10,7 @@ from jaxtyping import Int
 
 from sidestep.cli.console import OUT, print_json, say, table
 from sidestep.cli.dry_run import DryRun
-from sidestep.cli.inputs import load_dataset, popularity_of, split_of, warn_of_leak
+from sidestep.cli.inputs import load_dataset, split_of, warn_of_leak
 from sidestep.cli.judged_rows import warn_of_no_rows
 from sidestep.cli.lazy import when_used
 from sidestep.cli.next_step import embedding_of
@@ -19,6 +19,7 @@ from sidestep.cli.outputs import Overwrite, check_out
 from sidestep.cli.working import working
 from sidestep.data.clock import moment, timestamp_of, unit_of
 from sidestep.data.dataset import Dataset
+from sidestep.data.events import listed_counts, listed_weights
 from sidestep.data.global_time import Periods, Targets, global_time, periods_by_share
 from sidestep.data.histories import Histories
 from sidestep.data.splits import Split, leave_one_out
@@ -233,14 +234,16 @@ def _counts(dataset: Dataset, histories: Histories, split: Split) -> dict[str, i
     """Where every interaction went, and what the rows ask for that training never saw."""
     num_interactions = len(dataset.interactions)
     num_learned = len(split.train.histories.items)
+    num_used = len(histories.used().items)
     num_targets = len(split.validation) + len(split.test)
-    is_unseen = popularity_of(split, len(dataset.items)) == 0
+    is_unseen = item_counts(split.train.histories, len(dataset.items)) == 0
     return {
         "interactions": num_interactions,
         "training_interactions": num_learned,
         "validation_targets": len(split.validation),
         "test_targets": len(split.test),
-        "held_out_as_context_only": num_interactions - num_learned - num_targets,
+        "held_out_as_context_only": num_used - num_learned - num_targets,
+        **({"no_target_and_no_input": unused} if (unused := num_interactions - num_used) else {}),
         "users": len(histories),
         "users_in_training_only": split.num_training_only,
         "items_unseen_in_training": int(is_unseen.sum()),
@@ -262,6 +265,7 @@ def _table_rows(measured: Profile, histories: Histories) -> list[list[str]]:
         ["interactions per user, most", f"{lengths.max:,}"],
         ["items never interacted with", f"{measured.untouched_items:,}"],
         ["repeated interactions", f"{measured.repeat_share:.1%}"],
+        *_event_rows(measured),
         ["Gini of item popularity", f"{measured.popularity_gini:.3f}"],
     ]
     if measured.times is not None:
@@ -284,6 +288,8 @@ def _table_rows(measured: Profile, histories: Histories) -> list[list[str]]:
         ["validation rows", f"{measured.validation_rows:,}"],
         ["test rows", f"{measured.test_rows:,}"],
     ]
+    if measured.repeat_target_share is not None:
+        rows.append(["test targets that repeat an item", f"{measured.repeat_target_share:.1%}"])
     if leak is not None:
         rows.append(
             [
@@ -294,12 +300,21 @@ def _table_rows(measured: Profile, histories: Histories) -> list[list[str]]:
     return rows
 
 
+def _event_rows(measured: Profile) -> list[list[str]]:
+    """The types of events and their weights, where there are some."""
+    rows = [["types of events", listed_counts(measured.events)]] if measured.events else []
+    for name, what in (("targets", "target events"), ("inputs", "input events")):
+        if name in measured.event_weights:
+            rows.append([what, listed_weights(measured.event_weights[name])])
+    return rows
+
+
 def _marks(split: Split) -> dict[str, int]:
     """The moments at which a split by time begins its parts."""
     strategy, _, details = split.strategy.partition("@")
     if strategy != "global-time":
         return {}
-    validation_from, test_from, _ = details.split(",")
+    validation_from, test_from = details.split(",")[:2]
     return {"validation": int(validation_from), "test": int(test_from)}
 
 

@@ -1,19 +1,23 @@
 """Found: what a look at a user's tables shows, and what an import is to make of it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from sidestep.cli.guess import Columns
 from sidestep.data.clock import Unit, moment, unit_of
 from sidestep.data.dataset import Dataset
+from sidestep.data.events import EventWeights, event_counts, likely_targets, listed_counts
 from sidestep.data.importers.doubts import is_nobody
 from sidestep.data.importers.imported import Imported, thinned
 from sidestep.data.importers.log import Thinning
 from sidestep.data.importers.table import ZERO_TIME, Gaps, import_table, lacking
 from sidestep.data.splits import leave_one_out
-from sidestep.evaluation.data_profile import Profile, profile
+from sidestep.evaluation.data_profile import Profile, profile, repeat_target_share
+
+_MOST = 0.5
+"""Share of the test targets that may stand in their history before some types are not read."""
 
 _UNITS: Mapping[Unit, str] = {
     "s": "seconds",
@@ -31,6 +35,9 @@ class Found:
     words: IDs that read like words for "not known" and are left out, with their rows.
     left_out: interactions that are left out, by reason.
     events: rows of each type of event, the most frequent first; empty without such a column.
+    event_weights: which types are to be predicted and read; the profile is of them.
+    known_targets: share of the test targets that would stand in their history if all types were
+        read; None where there are not several types, or no test rows.
     unit: of the times; None without times, or if they do not count from 1970.
     doubts: what is odd, in sentences.
     remarks: what was done to the tables, in sentences.
@@ -41,6 +48,8 @@ class Found:
     words: Mapping[str, int]
     left_out: Mapping[str, int]
     events: Mapping[str, int]
+    event_weights: EventWeights
+    known_targets: float | None
     unit: Unit | None
     doubts: Sequence[str]
     remarks: Sequence[str]
@@ -58,10 +67,23 @@ class Found:
             "test_rows": seen.test_rows,
             "repeat_share": seen.repeat_share,
             "times": times,
+            "repeat_target_share": seen.repeat_target_share,
             "events": dict(self.events),
+            "event_weights": self.event_weights.description(),
             "doubts": list(self.doubts),
             "remarks": list(self.remarks),
         }
+
+    @property
+    def repeats(self) -> float:
+        """How often people come back to an item that a recommender knows of them.
+
+        Where all interactions count alike, their share that takes an item again; else the share of
+        the test targets that stand in their history.
+        """
+        if self.event_weights == EventWeights():
+            return self.profile.repeat_share
+        return self.profile.repeat_target_share or 0.0
 
     def rows(self) -> list[list[str]]:
         """The same in words, as rows of a table."""
@@ -70,15 +92,34 @@ class Found:
             ["interactions", f"{seen.interactions:,}"],
             *([f"left out, as they {why}", f"{n:,}"] for why, n in self.left_out.items()),
             ["users", f"{seen.users:,}, with {seen.lengths.mean:.1f} interactions on average"],
-            ["users with three or more", f"{seen.test_rows:,}; only these can be tested"],
+            [
+                "users with three or more"
+                if self.event_weights == EventWeights()
+                else "users with enough targets",
+                f"{seen.test_rows:,}; only these can be tested",
+            ],
             ["items", f"{seen.items:,}, of which {seen.untouched_items:,} have no interaction"],
             ["repeats", f"{seen.repeat_share:.1%} of the interactions take an item again"],
             ["times", self._times()],
         ]
+        if seen.repeat_target_share is not None:
+            share = f"{seen.repeat_target_share:.1%} of the test targets stand in their history"
+            rows.append(["repeats among targets", share])
         if self.events:
-            said = ", ".join(f"{name} {number:,}" for name, number in self.events.items())
-            rows.append(["event types", f"{said}; all of them count alike"])
+            rows.append(["event types", listed_counts(self.events)])
+        if self.event_weights.targets is not None:
+            rows.append(["to be predicted", ", ".join(self.event_weights.targets)])
+            rows.append(["to be read", self._read()])
         return rows
+
+    def _read(self) -> str:
+        """Which types of events recommenders read, and why no others."""
+        if self.event_weights.inputs is None:
+            return "all types"
+        return (
+            f"{', '.join(self.event_weights.inputs)}: with all types, {self.known_targets:.1%} of "
+            "the test targets would stand in their history"
+        )
 
     def _times(self) -> str:
         times = self.profile.times
@@ -108,19 +149,37 @@ def look_into(interactions: Path, items: Path | None, columns: Columns) -> Found
     if words:
         gaps = Gaps(users="drop", items="drop", times="drop", words=[*words])
         done = _imported(interactions, items, columns, gaps)
-    histories = done.dataset.histories()
-    events = done.dataset.interactions.frame["event"]
-    counts = events.drop_nulls().value_counts(sort=True)
+    counts = event_counts(done.dataset.interactions.frame["event"])
+    dataset, known_targets = _with_weights(done.dataset, counts)
+    histories = dataset.histories()
     return Found(
-        profile=profile(done.dataset, leave_one_out(histories)),
+        profile=profile(dataset, leave_one_out(histories)),
         gaps=_needed(gaps, done.left_out),
         words=words,
         left_out=done.left_out,
-        events=dict(counts.iter_rows()),
+        events=counts if any(counts) else {},
+        event_weights=dataset.event_weights,
+        known_targets=known_targets,
         unit=None if histories.timestamps is None else unit_of(histories.timestamps),
         doubts=done.doubts,
         remarks=done.remarks,
     )
+
+
+def _with_weights(dataset: Dataset, counts: Mapping[str, int]) -> tuple[Dataset, float | None]:
+    """The dataset with weights of its types of events, and `Found.known_targets`.
+
+    What looks like purchases is predicted. All types are read, unless most purchases would then be
+    of an item that was viewed or put into the cart just before: to name it again is no advice.
+    """
+    if len(counts) < 2:
+        return dataset, None
+    targets = dict.fromkeys(likely_targets(counts), 1.0)
+    reading_all = replace(dataset, event_weights=EventWeights(targets=targets))
+    known = repeat_target_share(leave_one_out(reading_all.histories()).test)
+    if known is None or known <= _MOST:
+        return reading_all, known
+    return replace(dataset, event_weights=EventWeights(targets=targets, inputs=targets)), known
 
 
 def options_of(gaps: Gaps) -> dict[str, str | list[str]]:

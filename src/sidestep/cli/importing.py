@@ -14,12 +14,27 @@ from rich.progress import Progress as ProgressBar
 
 from sidestep.cli.console import ERR, OUT, print_json, say, table, warn
 from sidestep.cli.dry_run import DryRun, tell_plan, would_write
+from sidestep.cli.event_options import (
+    Events,
+    InputEvents,
+    TargetEvents,
+    event_weights,
+    kept_types,
+    with_weights,
+)
 from sidestep.cli.judged_rows import check_judged, warn_of_no_rows
 from sidestep.cli.next_step import embedding_of
 from sidestep.cli.options import WITH_COMMAS, AsJson, plain_name, split_names
 from sidestep.cli.outputs import Overwrite, check_out
 from sidestep.cli.working import working
 from sidestep.data.dataset import Dataset
+from sidestep.data.events import (
+    EventWeights,
+    doubt_about_types,
+    event_counts,
+    listed_counts,
+    listed_weights,
+)
 from sidestep.data.importers.amazon import Year, import_amazon
 from sidestep.data.importers.imported import Imported, thinned
 from sidestep.data.importers.lcrec import import_lcrec, lcrec_files
@@ -189,7 +204,9 @@ def from_table(
     time: Annotated[
         str | None, typer.Option(help="Column of times; without it the rows are in order.")
     ] = None,
-    event: Annotated[str | None, typer.Option(help="Column of the kind of event.")] = None,
+    event: Annotated[
+        str | None, typer.Option(help="Column of the type of event, such as view or purchase.")
+    ] = None,
     value: Annotated[str | None, typer.Option(help="Column of a number such as a rating.")] = None,
     items: Items = None,
     items_id: Annotated[
@@ -225,6 +242,9 @@ def from_table(
             help="Texts that stand for a missing user or item, comma-separated, such as NA,-1."
         ),
     ] = "",
+    events: Events = None,
+    target_events: TargetEvents = None,
+    input_events: InputEvents = None,
     name: Name = None,
     min_value: MinValue = None,
     k_core: Core = None,
@@ -237,14 +257,20 @@ def from_table(
     """Import any table of interactions by the names of its columns.
 
     A table is a CSV, TSV, Parquet or JSON file, of which the texts may be gzipped, or a folder of
-    its parts. --min-value compares the column --value.
+    its parts. --min-value compares the column --value, --events and the weights of events the
+    column --event.
 
     Examples:
 
       sidestep import table events.csv --user user --item sku --time at --out runs/my/dataset
 
       sidestep import table log.csv.gz --missing-words NA --missing-users drop --out runs/my/dataset
+      sidestep import table log.csv --event action --events purchase --out runs/my/dataset
+
+      sidestep import table log.csv --event action --target-events purchase=1,cart=0.3
+      --input-events purchase,cart,view=0.2 --out runs/my/dataset
     """
+    weights = event_weights(event, target_events, input_events)
     _check_out(out, path, items, overwrite=overwrite)
     if min_value is not None and value is None:
         raise ValueError("--min-value needs --value, the column that it compares.")
@@ -266,8 +292,16 @@ def from_table(
         ),
         name=name,
     )
-    thinning = Thinning(min_value=min_value, duplicates=duplicates, k_core=k_core, ties=ties)
-    _write(thinned(read, thinning), out, name, dry_run=dry_run, json=json)
+    thinning = Thinning(
+        events=kept_types(event, events),
+        min_value=min_value,
+        duplicates=duplicates,
+        by_type=weights != EventWeights(),
+        k_core=k_core,
+        ties=ties,
+    )
+    done = with_weights(thinned(read, thinning), weights)
+    _write(done, out, name, dry_run=dry_run, json=json)
 
 
 @app.command("amazon")
@@ -312,6 +346,12 @@ def recbole(
     item: Annotated[str, typer.Option(help="Field of items, in both files.")] = "item_id",
     time: Annotated[str, typer.Option(help="Field of times, if there is one.")] = "timestamp",
     value: Annotated[str, typer.Option(help="Field of a number, if there is one.")] = "rating",
+    event: Annotated[
+        str | None, typer.Option(help="Field of the type of event, such as view or purchase.")
+    ] = None,
+    events: Events = None,
+    target_events: TargetEvents = None,
+    input_events: InputEvents = None,
     name: Name = None,
     min_value: MinValue = None,
     k_core: Core = None,
@@ -323,8 +363,13 @@ def recbole(
 ) -> None:
     """Import RecBole's atomic files: *.inter, and the *.item beside it.
 
-    Example: sidestep import recbole dataset/ml-100k --min-value 4 --out runs/ml-100k/dataset
+    Examples:
+
+      sidestep import recbole dataset/ml-100k --min-value 4 --out runs/ml-100k/dataset
+
+      sidestep import recbole dataset/tmall --event action --events purchase --out runs/tmall
     """
+    weights = event_weights(event, target_events, input_events)
     _check_out(out, path, overwrite=overwrite)
     with _reading_bar() as on_progress:
         done = import_recbole(
@@ -333,11 +378,19 @@ def recbole(
             item=item,
             time=time,
             value=value,
-            thinning=Thinning(min_value=min_value, duplicates=duplicates, k_core=k_core, ties=ties),
+            event=event,
+            thinning=Thinning(
+                events=kept_types(event, events),
+                min_value=min_value,
+                duplicates=duplicates,
+                by_type=weights != EventWeights(),
+                k_core=k_core,
+                ties=ties,
+            ),
             name=name,
             on_progress=on_progress,
         )
-    _write(done, out, name, dry_run=dry_run, json=json)
+    _write(with_weights(done, weights), out, name, dry_run=dry_run, json=json)
 
 
 @app.command("movielens")
@@ -466,8 +519,13 @@ def _write(done: Imported, out: Path, name: str | None, *, dry_run: bool, json: 
     """
     dataset = replace(done.dataset, name=name or plain_name(done.dataset.name))
     stats = asdict(dataset.stats())
+    counts = event_counts(dataset.interactions.frame["event"])
+    weights = dataset.event_weights
     check_judged(dataset, out)
-    for doubt in done.doubts:
+    doubts = list(done.doubts)
+    if weights == EventWeights() and (doubt := doubt_about_types(counts)):
+        doubts.append(doubt)
+    for doubt in doubts:
         warn(doubt)
     warn_of_no_rows(dataset, out)
     if dry_run:
@@ -481,14 +539,26 @@ def _write(done: Imported, out: Path, name: str | None, *, dry_run: bool, json: 
         left = {
             "left_out": dict(done.left_out),
             "remarks": list(done.remarks),
-            "doubts": list(done.doubts),
+            "doubts": doubts,
         }
+        if any(counts):
+            left |= {"events": counts, "event_weights": weights.description()}
         print_json({"name": dataset.name, "path": str(out), **stats, **left})
         return
     rows = [
         [key.replace("_", " "), f"{number:,}" if isinstance(number, int) else f"{number:.4g}"]
         for key, number in stats.items()
     ]
+    if any(counts):
+        rows.append(["types of events", listed_counts(counts)])
+        rows += [
+            [what, listed_weights(given)]
+            for what, given in (
+                ("target events", weights.targets),
+                ("input events", weights.inputs),
+            )
+            if given is not None
+        ]
     OUT.print(table(dataset.name, ["", ""], rows))
     for why, number in done.left_out.items():
         say(f"Left out because they {why}: {number:,} interactions.")

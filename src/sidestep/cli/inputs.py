@@ -17,6 +17,7 @@ from sidestep.cli.lazy import when_used
 from sidestep.cli.options import split_names, unquoted_name
 from sidestep.data.dataset import Dataset
 from sidestep.data.frames import content_sha256
+from sidestep.data.popularity import target_counts
 from sidestep.data.splits import LEAVE_ONE_OUT, Split, leave_one_out
 from sidestep.data.time_leak import time_leak
 from sidestep.padding import NO_ITEM
@@ -94,17 +95,18 @@ def warn_of_leak(split: Split, dataset: Path) -> None:
 
 
 def popularity_of(split: Split, num_items: int) -> Int[np.ndarray, " items"]:
-    """Interactions per item in the training part."""
-    return np.bincount(split.train.histories.items, minlength=num_items)
+    """Target events per item in the training part; without weights all interactions are some."""
+    return target_counts(split.train.histories, num_items)
 
 
 def fingerprint(dataset: Dataset) -> dict[str, Any]:
-    """What makes this dataset this dataset, as JSON; another split makes another dataset."""
+    """What makes this dataset this dataset, as JSON; other weights or splits make another one."""
     own = dataset.split
     return {
         "name": dataset.name,
         "interactions": content_sha256(dataset.interactions.frame),
         "items": content_sha256(dataset.items.frame),
+        **({"events": weights} if (weights := dataset.event_weights.description()) else {}),
         # A stored leave-one-out is what is made anyway.
         **({"split": own.fingerprint()} if own is not None and strategy_of(own) else {}),
     }

@@ -12,10 +12,11 @@ from sidestep.cli.config import checked
 from sidestep.cli.console import OUT, command, print_json, say, table, warn
 from sidestep.cli.found import Found, look_into, options_of
 from sidestep.cli.guess import AS_SAID, Columns, Guess, guess_columns, sample_of
-from sidestep.cli.options import AsJson, plain_name
+from sidestep.cli.options import AsJson, plain_name, quoted_name
 from sidestep.cli.pipeline import pipeline_of
 from sidestep.cli.pipeline_config import CONFIG_FILE, PipelineConfig
 from sidestep.cli.plain_yaml import parse_yaml
+from sidestep.data.events import EventWeights, listed_counts
 from sidestep.files import whole_file
 
 _WORK = 1_400_000
@@ -27,7 +28,7 @@ _UNSEEN_INTERACTIONS = 50_000
 """How many there are assumed to be where no table was looked at."""
 
 _MANY = 0.01
-"""Share of interactions with an item of before from which on people come back to items."""
+"""Share of repeats from which on people come back to items, see `Found.repeats`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,6 +158,12 @@ def _tell(columns: Columns, found: Found) -> None:
         )
     for doubt in found.doubts:
         warn(doubt)
+    if found.repeats >= _MANY:
+        say(
+            "People come back to items here, so the pipeline also has the run 'repeats' (a user's "
+            "own most frequent items, then popular ones), which networks have to beat, and lists "
+            "may hold seen items."
+        )
 
 
 _UNSEEN = Columns(
@@ -194,7 +201,7 @@ def _text(
         about = (
             f"{seen.interactions:,} interactions of {seen.users:,} users with {seen.items:,} items"
         )
-    unseen = _plain(found is None or found.profile.repeat_share < _MANY)
+    unseen = _plain(found is None or found.repeats < _MANY)
     return f"""\
 # A pipeline: {command("run", folder)}
 # ({about})
@@ -279,11 +286,25 @@ def _import_of_events(columns: Columns, found: Found | None) -> str:
     """The part of the import that reads the types of events."""
     if columns.event.column is None or found is None:
         return ""
-    counts = ", ".join(f"{name} {number:,}" for name, number in found.events.items())
-    rarest = _plain([*found.events][-1:])
+    counts = _commented(listed_counts(found.events))
+    event = f"  event: {_plain(columns.event.column)}   # {counts}\n"
+    weights = found.event_weights
+    if weights.targets is None:
+        return event
+    targets = _plain([quoted_name(name) for name in weights.targets])
+    others = [f"{name}=0.2" for name in found.events if name and name not in weights.targets]
+    some = _plain([quoted_name(name) for name in (*weights.targets, *others)])
+    read = (
+        f"  # input-events: {_commented(some)}   # what is read; without it all types, weight 1\n"
+    )
+    if weights.inputs is not None:
+        read = (
+            f"  input-events: {targets}   # what is read; with all types, {found.known_targets:.0%} "
+            f"of the targets would stand in their history\n  # input-events: {_commented(some)}\n"
+        )
     return (
-        f"  event: {_plain(columns.event.column)}   # {_commented(counts)}: all count alike\n"
-        f"  # events: {_commented(rarest)}   # the types that count; the other rows are left out\n"
+        f"{event}  target-events: {targets}   # what is predicted; with a weight: type=0.3\n{read}"
+        f"  # events: {_commented(targets)}   # keeps these types; the other rows are left out\n"
     )
 
 
@@ -299,7 +320,7 @@ def _train(found: Found | None) -> str:
     history = 50 if is_long else 20
     return f"""\
   popularity: {{kind: popularity}}
-
+{_repeats(found)}
   sasrec:   # the baseline to beat
     kind: sasrec
     max_history: {history}
@@ -332,6 +353,18 @@ def _train(found: Found | None) -> str:
       weight_decay: 0.01
       validate_every: {max(1, size.epochs // 6)}
       # trackers: [tensorboard]   # needs pip install 'sidestep[track]'"""
+
+
+def _repeats(found: Found | None) -> str:
+    """The run that recommends what people have had, where they come back to items."""
+    if found is None or found.repeats < _MANY:
+        return ""
+    share = f"{found.repeats:.1%}"
+    what = "interactions take an item again"
+    if found.event_weights != EventWeights():
+        what = "test targets stand in their history"
+    why = f"own most frequent items, then popularity: {share} of the {what}"
+    return f"  repeats: {{kind: repeats}}   # {why}\n"
 
 
 def _plain(value: Any) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from sidestep.catalog.catalog import Catalog
-from sidestep.cli.config import AnyRun, PopularityRun, TransformerRun
+from sidestep.cli.config import AnyRun, CountedRun, TransformerRun
 from sidestep.cli.dry_run import Rehearsal
 from sidestep.cli.estimates import TrainingTime, seconds_of_tokenizing, time_of_training
 from sidestep.cli.inputs import make_catalog, split_of
@@ -54,13 +54,13 @@ def estimate_unmade(step: Step, found: Rehearsal, dataset: Dataset, judged: Spli
 
 def is_instant(step: Step) -> bool:
     """Whether a step takes no time to speak of: popularity only counts."""
-    return step.training is not None and isinstance(step.training.run, PopularityRun)
+    return step.training is not None and isinstance(step.training.run, CountedRun)
 
 
 def _time_of(config: AnyRun, dataset: Dataset) -> TrainingTime:
     """The time of a training; popularity counts, which takes no time to speak of."""
     nothing = TrainingTime(seconds=0.0, seconds_per_row=0.0)
-    if isinstance(config, PopularityRun):
+    if isinstance(config, CountedRun):
         return nothing
     catalog = _catalog(dataset) if isinstance(config, TransformerRun) else None
     with tempfile.TemporaryDirectory() as folder:

@@ -228,7 +228,8 @@ def _items_of_user(run: Path, user: str, dataset: Path | None) -> list[str]:
         raise KeyError(
             f"{dataset}: no user {user!r}; users are such as {', '.join(histories.user_ids[:3])}."
         )
-    items = histories.of(histories.user_ids.index(user))
+    # A bundle is given IDs alone, so that every input weighs 1.
+    items = histories.inputs().of(histories.user_ids.index(user))
     return [loaded.items.item_ids[item] for item in items]
 
 

@@ -22,27 +22,29 @@ from sidestep.cli.config import (
     AnyRun,
     BackboneRun,
     BesideRun,
+    CountedRun,
     PopularityRun,
     PreferRun,
     ProcessRewardRun,
+    RepeatsRun,
     SasRecRun,
     TransformerRun,
     ValueRun,
 )
 from sidestep.cli.inputs import (
     flat_catalog,
-    popularity_of,
     split_of,
 )
 from sidestep.cli.memory import refuse_beyond_memory, refuse_prefixes_beyond_memory
 from sidestep.cli.provenance import counted_catalog
 from sidestep.cli.reward_sources import embeddings_of, reward_sources, sources_sha256
 from sidestep.data.dataset import Dataset
+from sidestep.data.popularity import weighted_target_counts
 from sidestep.data.splits import Split
 from sidestep.data.windows import Windows, training_windows
 from sidestep.model.process_reward import ProcessRewardModel
 from sidestep.model.sasrec import SasRec
-from sidestep.model.semantic_id_model import SemanticIdModel
+from sidestep.model.semantic_id_model import WEIGHTS_NEED_ITEMS, SemanticIdModel
 from sidestep.model.transformer import Transformer
 from sidestep.model.value_head import ValueHead
 from sidestep.search.ved import ValueGuidedDecoding
@@ -126,18 +128,20 @@ class RunTraining(ABC, Generic[N]):
 
 @dataclass(frozen=True, slots=True)
 class Counting:
-    """A run that trains nothing: popularity."""
+    """A run that trains nothing: popularity, and own items before it."""
 
     material: Material
+    config: CountedRun
 
     def save(self, path: Path, origin: Origin) -> None:
         """Leaves a bundle of counts."""
-        num_items = self.material.catalog.num_items
+        train, catalog = self.material.split.train, self.material.catalog
         save_bundle(
             path,
             network=None,
-            counts=popularity_of(self.material.split, num_items),
-            catalog=self.material.catalog,
+            counts=weighted_target_counts(train.histories, catalog.num_items),
+            counted=self.config.kind,
+            catalog=catalog,
             max_history=self.material.max_history,
             seed=origin.seed,
             training=origin.training,
@@ -358,6 +362,7 @@ def prepared(
     split = split_of(dataset, min_context=config.min_context)
     if isinstance(config, BackboneRun):
         backbone = load_backbone(config, dataset, catalog, out=out)
+        _refuse_unread_weights(split, reads_weights=_network_of(backbone).reads_weights)
         material = Material(split, backbone.catalog, backbone.max_history)
         if isinstance(config, BesideRun):
             return _prepared_beside(config, dataset, material, backbone)
@@ -372,7 +377,9 @@ def prepared(
         raise ValueError(
             "a transformer needs semantic IDs: give --catalog, from 'sidestep tokenize'."
         )
-    if not isinstance(config, PopularityRun):
+    if isinstance(config, TransformerRun):
+        _refuse_unread_weights(split, reads_weights=config.model.history == "items")
+    if not isinstance(config, CountedRun):
         refuse_beyond_memory(config, len(dataset.items))
     material = Material(split, catalog or flat_catalog(dataset, split), config.max_history)
     match config:
@@ -380,8 +387,8 @@ def prepared(
             return _TransformerTraining(material, config)
         case SasRecRun():
             return _SasRecTraining(material, config)
-        case PopularityRun():
-            return Counting(material)
+        case PopularityRun() | RepeatsRun():
+            return Counting(material, config)
 
 
 def _prepared_beside(
@@ -426,6 +433,12 @@ def _alignment(
         head_gamma=None if backbone.value_use is None else backbone.value_use.gamma,
         embeddings=sources.embeddings,
     )
+
+
+def _refuse_unread_weights(split: Split, *, reads_weights: bool) -> None:
+    """Raises a `ValueError` where inputs have weights that the network has no place for."""
+    if split.scales_inputs and not reads_weights:
+        raise ValueError(WEIGHTS_NEED_ITEMS)
 
 
 def _network_of(backbone: LoadedRecommender) -> SemanticIdModel:

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from sidestep.catalog.catalog import Catalog
-from sidestep.cli.config import AlignRun, AnyRun, PopularityRun, read_settings, with_paths
+from sidestep.cli.config import AlignRun, AnyRun, CountedRun, read_settings, with_paths
 from sidestep.cli.dry_run import ESTIMATE, would_validate
 from sidestep.cli.estimates import time_of_training
 from sidestep.cli.inputs import fingerprint
@@ -73,7 +73,7 @@ def _trained(
         folder.write(config, info)
         run.save(folder.bundle, Origin(seed=info.seed, training={}, data=fingerprint(dataset)))
         return None
-    assert not isinstance(config, PopularityRun)
+    assert not isinstance(config, CountedRun)
     if not checkpoints(folder.path):
         folder.write(config, info)
     trained = run.train(
@@ -131,7 +131,7 @@ def plan_run(
         refuse_other_run(checkpoint, kept, _common(config.model_dump(mode="json"), seed))
     sizes |= asdict(work)
     assert isinstance(run, RunTraining)
-    assert not isinstance(config, PopularityRun)
+    assert not isinstance(config, CountedRun)
     found = time_of_training(run, config, num_steps=work.steps, seed=seed)
     if found is None:
         return sizes
@@ -176,7 +176,7 @@ def _checked(
 ) -> tuple[RunTraining[Any] | Counting, _Work | None]:
     """Refuses what could not end well, and writes nothing; without work nothing is trained."""
     run = prepared(config, dataset, catalog, out=folder.path)
-    if isinstance(config, PopularityRun):
+    if isinstance(config, CountedRun):
         folder.refuse_other_contents()
         return run, None
     assert isinstance(run, RunTraining)

@@ -16,7 +16,6 @@ from sidestep.cli.console import say
 from sidestep.cli.inputs import (
     fingerprint,
     load_bundle,
-    popularity_of,
     refuse_other_items,
     split_of,
 )
@@ -267,7 +266,12 @@ def _collaborative(dataset: Dataset, sources: Sources, seed: int) -> _Part:
     # The training part alone: the targets of validation and test must not shape the codes.
     train = split_of(dataset).train.histories
     vectors = collaborating.cooccurrence_svd(
-        train.items, train.offsets, config, num_items=len(dataset.items), seed=seed
+        train.items,
+        train.offsets,
+        config,
+        num_items=len(dataset.items),
+        seed=seed,
+        weights=train.largest_weights,  # what neither is predicted nor read is not there
     )
     return _Part(vectors, {"config": config.model_dump(mode="json")})
 
@@ -287,7 +291,8 @@ def _sasrec(dataset: Dataset, sources: Sources) -> _Part:
             "others, or it has seen what must not be known; train SASRec on this dataset."
         )
     refuse_other_items(loaded.catalog, dataset)
-    counts = popularity_of(split_of(dataset), len(dataset.items))
+    train = split_of(dataset).train.histories
+    counts = np.bincount(train.items, minlength=len(dataset.items))
     table = loaded.network.item_embedding.weight.numpy()
     about = {
         "run": str(sources.sasrec),

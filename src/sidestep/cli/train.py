@@ -10,7 +10,7 @@ import typer
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as ProgressBar
 
-from sidestep.cli.config import AlignRun, AnyRun, BackboneRun, PopularityRun, read_config
+from sidestep.cli.config import AlignRun, AnyRun, BackboneRun, CountedRun, read_config
 from sidestep.cli.console import ERR, print_json, say, warn
 from sidestep.cli.dry_run import DryRun, tell_plan
 from sidestep.cli.entry import INTERRUPTED
@@ -43,8 +43,8 @@ def train(
     catalog: Annotated[
         Path | None,
         typer.Option(
-            help="The catalog folder; sasrec and popularity do without, what goes by a backbone "
-            "has it from there."
+            help="The catalog folder; sasrec, popularity and repeats do without, what goes by a "
+            "backbone has it from there."
         ),
     ] = None,
     settings: Annotated[
@@ -102,7 +102,7 @@ def train_by(
     """What every command that trains does with a configuration, and what it tells; see `train`."""
     loaded = load_dataset(dataset)
     folder = RunFolder(out)
-    is_learned = not isinstance(run, PopularityRun)
+    is_learned = not isinstance(run, CountedRun)
     split = split_of(loaded, min_context=run.min_context)
     warn_of_leak(split, dataset)
     if is_learned and len(split.validation) == 0:

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from jaxtyping import Int
 
-from sidestep.data.histories import Histories, padded
+from sidestep.data.histories import Histories, padded, padded_weights
 from sidestep.step import HistoryBatch
 
 
@@ -14,12 +14,16 @@ def history_batch(
     """The users `rows` (None: all) as a padded batch on the CPU.
 
     It is as wide as its longest history, and at least one wide, so that no network meets a
-    tensor without columns.
+    tensor without columns. Every interaction is read: leave out others with `Histories.inputs`.
     """
     starts, ends = histories.offsets[:-1], histories.offsets[1:]
     if rows is not None:
         starts, ends = starts[rows], ends[rows]
+    weights = None
+    if histories.input_weights is not None:
+        weights = torch.from_numpy(padded_weights(histories.input_weights, starts, ends - starts))
     return HistoryBatch(
         items=torch.from_numpy(padded(histories.items, starts, ends - starts)),
         lengths=torch.from_numpy((ends - starts).astype(np.int64)),
+        weights=weights,
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from sidestep.data.events import EventWeights
 from sidestep.data.frames import check_place, load_frames, save_frames
 from sidestep.data.histories import Histories
 from sidestep.data.interactions import (
@@ -46,9 +47,10 @@ class Dataset:
 
     name: for results files and titles.
     sources: the SHA-256 of every file it was made from, by file name.
+    event_weights: how much each type of event counts, as a target and as an input.
     split: its own split, for all that is learned from it; None leaves it to the custom. Every
         position that may be predicted in training is one, however little precedes it, see
-        `TrainingPart.after`.
+        `TrainingPart.after`. It was made with the event weights of this dataset.
 
     Raises:
         ValueError: on construction, if an interaction's or the split's item is not in the table.
@@ -58,6 +60,7 @@ class Dataset:
     items: ItemTable
     name: str
     sources: Mapping[str, str] = field(default_factory=dict)
+    event_weights: EventWeights = EventWeights()  # noqa: RUF009 - frozen
     split: Split | None = None
 
     def __post_init__(self) -> None:
@@ -92,6 +95,8 @@ class Dataset:
     def histories(self, ties: Ties = "file") -> Histories:
         """Every user's items, oldest first; users in the order in which they first appear.
 
+        All types of events are in it, each interaction with its weights.
+
         Args:
             ties: what decides between equal timestamps.
         """
@@ -101,22 +106,27 @@ class Dataset:
         is_timed = frame["timestamp"].null_count() == 0
         has_events = frame["event"].null_count() < frame.height
         catalog = pl.Enum(self.items.frame["item_id"])
+        target_weights = self.event_weights.of_targets(frame["event"])
+        input_weights = self.event_weights.of_inputs(frame["event"])
         return Histories(
             items=frame["item_id"].cast(catalog).to_physical().to_numpy().astype(np.int32),
             offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
             user_ids=tuple(users.struct.field("value")),
             timestamps=frame["timestamp"].to_numpy() if is_timed else None,
             events=frame["event"].fill_null("").to_numpy().astype(np.str_) if has_events else None,
+            target_weights=None if target_weights is None else target_weights.to_numpy(),
+            input_weights=None if input_weights is None else input_weights.to_numpy(),
         )
 
-    def deduplicated(self, policy: Duplicates) -> "Dataset":
+    def deduplicated(self, policy: Duplicates, *, by_type: bool = False) -> "Dataset":
         """The same dataset with at most one interaction per user and item, and without its split.
 
-        "keep" changes nothing.
+        "keep" changes nothing. With `by_type` one interaction of each type of event stays.
         """
         if policy == "keep":
             return self
-        return replace(self, interactions=deduplicated(self.interactions, policy), split=None)
+        kept = deduplicated(self.interactions, policy, by_type=by_type)
+        return replace(self, interactions=kept, split=None)
 
     def k_core(self, k: int) -> "Dataset":
         """The part in which every user and item has at least `k` interactions.
@@ -146,6 +156,8 @@ class Dataset:
             "stats": asdict(self.stats()),
             "sources": dict(self.sources),
         }
+        if weights := self.event_weights.description():
+            description["event_weights"] = weights
         split = self.split
         save_split = None if split is None else lambda folder, hashes: split.save(folder, of=hashes)
         save_frames(path, "dataset", frames, description, {SPLIT_FOLDER: save_split})
@@ -171,5 +183,6 @@ class Dataset:
             items=ItemTable(frames["items"]),
             name=description["name"],
             sources=description["sources"],
+            event_weights=EventWeights.from_description(description.get("event_weights", {})),
             split=Split.load(folder, of=description["sha256"]) if folder.exists() else None,
         )

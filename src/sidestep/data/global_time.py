@@ -11,14 +11,15 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from sidestep.data.histories import Histories
-from sidestep.data.splits import Rows, Split, TrainingPart, rows_at
+from sidestep.data.splits import Rows, Split, TrainingPart, rows_at, with_targets
 
 Targets = Literal["last", "first", "every"]
-"""Which of a user's interactions in a period are asked for.
+"""Which of a user's target events in a period are asked for.
 
-"last" and "first" give one row per user and period, so rows are independent, as intervals and
-paired tests want them. "every" asks for each in turn, with all before it as its history: the most
-like a service, but users who do much weigh much.
+Every interaction is a target event unless events have weights. "last" and "first" give one row per
+user and period, so rows are independent, as intervals and paired tests want them. "every" asks for
+each in turn, with all before it as its history: the most like a service, but users who do much
+weigh much.
 """
 
 
@@ -77,9 +78,10 @@ def global_time(
 ) -> Split:
     """What came before `validation_from` trains; what users did after it is asked for.
 
-    A row's history is everything the user did before its target, also within its period. Targets
-    before which a user did nothing are left out, as leave-one-out does; so are, with "last" and
-    "first", the other interactions of a period, which may be history of a row but are no target.
+    A row's history is every input of the user before its target, also within its period. Targets
+    that no input precedes are left out, as leave-one-out does; so are, with "last" and "first", the
+    other interactions of a period, which may be history of a row but are no target. Where events
+    have weights, only target events are asked for.
     Items that nobody had met in training stay in the catalog, and may be targets.
 
     Sources: the single timeline, Ji et al. 2023 (arXiv:2010.11060) and Meng et al. 2020
@@ -108,7 +110,7 @@ def global_time(
     num_trained = _count(is_trained, histories)
     num_asked = _count(~is_tested, histories)
     train = histories.between(np.zeros(len(histories), dtype=np.int64), num_trained)
-    train = train.select(np.flatnonzero(num_trained > 0))
+    train = train.select(np.flatnonzero(num_trained > 0)).used()
     validation = _rows(histories, num_trained, num_asked, targets)
     test = _rows(histories, num_asked, histories.lengths, targets)
     _refuse_empty(train, validation, test, periods, times)
@@ -119,7 +121,9 @@ def global_time(
         ).after(min_context),
         validation=validation,
         test=test,
-        strategy=f"global-time@{periods.validation_from},{periods.test_from},{targets}",
+        strategy=with_targets(
+            f"global-time@{periods.validation_from},{periods.test_from},{targets}", histories
+        ),
         num_training_only=len(histories) - len(evaluated),
     )
 
@@ -139,15 +143,20 @@ def _rows(
     targets: Targets,
 ) -> Rows:
     """The rows with targets from position `starts` to before `ends` of each user."""
-    starts = np.maximum(starts, 1)  # something must precede
-    if targets == "last":
-        starts = np.maximum(starts, ends - 1)
-    elif targets == "first":
-        ends = np.minimum(ends, starts + 1)
-    num_targets = np.maximum(ends - starts, 0)
-    users = np.repeat(np.arange(len(histories)), num_targets)
-    nth = np.arange(len(users)) - np.repeat(np.cumsum(num_targets) - num_targets, num_targets)
-    return rows_at(histories.select(users), starts[users] + nth)
+    starts = np.maximum(starts, histories.positions_after_inputs(1))  # something must precede
+    users = np.repeat(np.arange(len(histories)), histories.lengths)
+    positions = np.arange(len(users)) - histories.offsets[:-1][users]
+    is_asked = histories.is_target & (positions >= starts[users]) & (positions < ends[users])
+    users, positions = users[is_asked], positions[is_asked]
+    if targets != "every":
+        is_edge = np.ones(len(users), dtype=bool)
+        is_other = users[1:] != users[:-1]
+        if targets == "last":
+            is_edge[:-1] = is_other
+        else:
+            is_edge[1:] = is_other
+        users, positions = users[is_edge], positions[is_edge]
+    return rows_at(histories.select(users), positions)
 
 
 def _refuse_empty(

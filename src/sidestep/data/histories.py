@@ -1,10 +1,10 @@
 """Histories: what each user has interacted with, oldest first, as two flat arrays."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Int, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
 
 from sidestep.padding import NO_ITEM
 
@@ -18,6 +18,10 @@ class Histories:
     user_ids: one ID per user.
     timestamps: one per entry of `items`, never falling within a user; None if unknown.
     events: the kind of each interaction as text, "" where unknown; None if unknown everywhere.
+    target_weights: what the loss of each interaction is multiplied by where it is predicted; 0 is
+        never predicted. None: all weigh 1.
+    input_weights: what the vector of each interaction is multiplied by where it is read; 0 is
+        never read. None: all weigh 1.
     """
 
     items: Int[np.ndarray, " interactions"]
@@ -25,6 +29,8 @@ class Histories:
     user_ids: tuple[str, ...]
     timestamps: Int[np.ndarray, " interactions"] | None = None
     events: Shaped[np.ndarray, " interactions"] | None = None
+    target_weights: Float[np.ndarray, " interactions"] | None = None
+    input_weights: Float[np.ndarray, " interactions"] | None = None
 
     def __post_init__(self) -> None:
         """Refuses offsets that do not divide `items` among the users."""
@@ -84,6 +90,56 @@ class Histories:
             raise IndexError(f"row must be from 0 to {len(self) - 1}, got {row}.")
         return self.items[self.offsets[row] : self.offsets[row + 1]]
 
+    @property
+    def is_target(self) -> Bool[np.ndarray, " interactions"]:
+        """The interactions that may be predicted."""
+        return _is_counted(self.target_weights, len(self.items))
+
+    @property
+    def is_input(self) -> Bool[np.ndarray, " interactions"]:
+        """The interactions that may be read."""
+        return _is_counted(self.input_weights, len(self.items))
+
+    @property
+    def largest_weights(self) -> Float[np.ndarray, " interactions"] | None:
+        """The larger of the two weights of each interaction; None: all weigh 1."""
+        if self.target_weights is None or self.input_weights is None:
+            known = self.target_weights if self.input_weights is None else self.input_weights
+            return None if known is None else known.clip(min=1.0)
+        larger: Float[np.ndarray, " interactions"] = np.maximum(
+            self.target_weights, self.input_weights
+        )
+        return larger
+
+    def inputs(self) -> "Histories":
+        """What a recommender reads: the interactions whose weight as an input is above 0."""
+        read = replace(self, target_weights=None)
+        if self.input_weights is None:
+            return read
+        read = read.kept(self.is_input)
+        assert read.input_weights is not None
+        return replace(read, input_weights=None) if (read.input_weights == 1).all() else read
+
+    def used(self) -> "Histories":
+        """The interactions that count as a target, as an input, or as both."""
+        if self.target_weights is None or self.input_weights is None:
+            return self
+        return self.kept(self.is_target | self.is_input)
+
+    def positions_after_inputs(self, number: int) -> Int[np.ndarray, " users"]:
+        """Per user the first position that `number` inputs precede; the length if there is none."""
+        if self.input_weights is None:
+            return self.lengths.clip(max=number)
+        num_so_far = np.cumsum(self.is_input) - self.is_input
+        before_user = np.append(0, np.cumsum(self.is_input))[self.offsets[:-1]]
+        num_before = num_so_far - np.repeat(before_user, self.lengths)
+        return self._counts(num_before < number)
+
+    def kept(self, is_kept: Bool[np.ndarray, " interactions"]) -> "Histories":
+        """The same users with some of their interactions."""
+        offsets = np.concatenate([[0], np.cumsum(self._counts(is_kept))]).astype(np.int64)
+        return self._taken(np.flatnonzero(is_kept), offsets, self.user_ids)
+
     def select(self, rows: Int[np.ndarray, " selected"]) -> "Histories":
         """The users `rows`, in that order."""
         rows = np.arange(len(self))[rows]  # refuses rows out of range, resolves negative ones
@@ -109,13 +165,40 @@ class Histories:
         lengths = ends - starts
         offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
         places = np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], lengths)
+        return self._taken(places, offsets, user_ids)
+
+    def _taken(
+        self,
+        places: Int[np.ndarray, " kept"],
+        offsets: Int[np.ndarray, " selected_plus_one"],
+        user_ids: tuple[str, ...],
+    ) -> "Histories":
+        """Histories made of some entries of the flat arrays."""
+
+        def some(values: np.ndarray | None) -> np.ndarray | None:
+            return None if values is None else values[places]
+
         return Histories(
             items=self.items[places],
             offsets=offsets,
             user_ids=user_ids,
-            timestamps=None if self.timestamps is None else self.timestamps[places],
-            events=None if self.events is None else self.events[places],
+            timestamps=some(self.timestamps),
+            events=some(self.events),
+            target_weights=some(self.target_weights),
+            input_weights=some(self.input_weights),
         )
+
+    def _counts(self, is_counted: Bool[np.ndarray, " interactions"]) -> Int[np.ndarray, " users"]:
+        """How many interactions of each user are counted."""
+        before = np.concatenate([[0], np.cumsum(is_counted)]).astype(np.int64)
+        return np.diff(before[self.offsets])
+
+
+def _is_counted(
+    weights: Float[np.ndarray, " interactions"] | None, size: int
+) -> Bool[np.ndarray, " interactions"]:
+    """Where a weight is above 0; everywhere if there are none."""
+    return np.ones(size, dtype=bool) if weights is None else weights > 0
 
 
 def padded(
@@ -124,10 +207,28 @@ def padded(
     lengths: Int[np.ndarray, " rows"],
 ) -> Int[np.ndarray, "rows width"]:
     """Slices of `items` side by side, `NO_ITEM` after their ends; at least one column wide."""
+    return _side_by_side(items, starts, lengths, np.int64(NO_ITEM))
+
+
+def padded_weights(
+    weights: Float[np.ndarray, " interactions"],
+    starts: Int[np.ndarray, " rows"],
+    lengths: Int[np.ndarray, " rows"],
+) -> Float[np.ndarray, "rows width"]:
+    """Slices of `weights` beside those of `padded`, as float32, 0 after their ends."""
+    return _side_by_side(weights, starts, lengths, np.float32(0))
+
+
+def _side_by_side(
+    flat: np.ndarray,
+    starts: Int[np.ndarray, " rows"],
+    lengths: Int[np.ndarray, " rows"],
+    padding: np.generic,
+) -> np.ndarray:
     width = max(1, int(lengths.max(initial=0)))
     columns = np.arange(width)
-    is_item = columns < lengths[:, None]  # [rows, width]
-    matrix = np.full((len(starts), width), NO_ITEM, dtype=np.int64)
+    is_entry = columns < lengths[:, None]  # [rows, width]
+    matrix = np.full((len(starts), width), padding)
     # True entries are filled row by row, which is the order in which the slices are laid out.
-    matrix[is_item] = items[(starts[:, None] + columns)[is_item]]
+    matrix[is_entry] = flat[(starts[:, None] + columns)[is_entry]]
     return matrix

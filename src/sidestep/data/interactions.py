@@ -141,19 +141,25 @@ def chronological(interactions: Interactions, ties: Ties = "file") -> Interactio
     return Interactions(frame[rows])
 
 
-def deduplicated(interactions: Interactions, policy: Duplicates) -> Interactions:
+def deduplicated(
+    interactions: Interactions, policy: Duplicates, *, by_type: bool = False
+) -> Interactions:
     """Keeps one interaction per user and item, in the order of the rows.
 
     Args:
         interactions: what to thin out.
         policy: "keep" changes nothing; "first" keeps the oldest, "last" the newest. Of two with
             the same timestamp, or without one, the earlier row is the older.
+        by_type: keeps one of each type of event: a purchase is no repetition of a view.
     """
     if policy == "keep":
         return interactions
     frame = interactions.frame
-    users, items = numbered(frame["user_id"]), numbered(frame["item_id"])
-    return Interactions(frame[distinct_rows(users, items, _timestamps(frame), policy)])
+    users, things = numbered(frame["user_id"]), numbered(frame["item_id"])
+    if by_type:
+        types = numbered(frame["event"].fill_null(""))
+        things = things.astype(np.int64) * (int(types.max()) + 1) + types
+    return Interactions(frame[distinct_rows(users, things, _timestamps(frame), policy)])
 
 
 def k_core(interactions: Interactions, k: int) -> Interactions:

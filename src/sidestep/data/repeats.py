@@ -33,7 +33,9 @@ class Repeats:
         is_first[order[1:]] = (np.diff(window[order]) != 0) | (np.diff(items[order]) != 0)
         num_so_far = np.cumsum(is_first) - is_first
         num_before = num_so_far - num_so_far[begins[window]]
-        is_target = positions >= windows.first_target[window]
+        is_target = np.zeros(len(window), dtype=bool)
+        owner, place = windows.targets()
+        is_target[begins[owner] + place] = True
         return cls(
             num_targets=np.bincount(num_before[is_target]),
             num_repeats=int((is_target & ~is_first).sum()),

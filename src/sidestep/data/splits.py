@@ -1,8 +1,9 @@
 """Splits: which interactions train, which choose and which judge a recommender.
 
-A split is explicit: every evaluated row is a history and the one item that follows it. How it
-came about is the strategy; nothing downstream asks. Splits by the clock are made in `global_time`,
-splits of rows that a file gives in `given_rows`.
+A split is explicit: every evaluated row is a history and the one item that follows it. Where
+events have weights, the history holds inputs alone and the item is a target event, see
+`EventWeights`. How a split came about is the strategy; nothing downstream asks. Splits by the clock
+are made in `global_time`, splits of rows that a file gives in `given_rows`.
 """
 
 import hashlib
@@ -27,6 +28,9 @@ SplitName = Literal["validation", "test"]
 
 GIVEN = "given"
 """The strategy of a split that came with the data."""
+
+_WEIGHTS = ("target_weights", "input_weights")
+"""Of histories, where events have some; they are kept with a split."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -74,8 +78,10 @@ class Rows:
 class TrainingPart:
     """Everything a recommender may learn from.
 
+    histories: sequences of events that are targets, inputs, or both.
     first_target: per user the first position of its sequence to be predicted; the ones before
-        are context only. Equal to the length where nothing is to be predicted.
+        are context only, and so are later ones that are no target event. Equal to the length where
+        nothing is to be predicted.
     """
 
     histories: Histories
@@ -103,28 +109,40 @@ class TrainingPart:
     @property
     def num_targets(self) -> int:
         """Positions to be predicted."""
-        return int((self.histories.lengths - self.first_target).sum())
+        return self._num_targets(self.first_target, self.histories.lengths)
 
     def fingerprint(self) -> str:
-        """Names what may be learned from: the item sequences, in their order.
+        """Names what may be learned from: the item sequences, in their order, and event weights.
 
         Neither the names of users, nor times, nor which positions are predicted belong to it.
         """
         digest = hashlib.sha256(b"training part\n")
         for array in (self.histories.offsets, self.histories.items):
             digest.update(np.ascontiguousarray(array, dtype="<i8").data)
+        for name in _WEIGHTS:
+            weights = getattr(self.histories, name)
+            if weights is not None:
+                digest.update(name.encode())
+                digest.update(np.ascontiguousarray(weights, dtype="<f8").data)
         return digest.hexdigest()
 
     @property
     def num_first_targets(self) -> int:
         """Positions to be predicted from no history at all."""
-        return int(((self.first_target == 0) & (self.histories.lengths > 0)).sum())
+        return self._num_targets(self.first_target, self.histories.positions_after_inputs(1))
+
+    def _num_targets(
+        self, starts: Int[np.ndarray, " users"], ends: Int[np.ndarray, " users"]
+    ) -> int:
+        """Positions to be predicted from `starts` on to before `ends`."""
+        between = self.histories.between(np.minimum(starts, ends), ends)
+        return int(between.is_target.sum())
 
     def after(self, min_context: int) -> "TrainingPart":
-        """The same part without targets that fewer than `min_context` items precede."""
+        """The same part without targets that fewer than `min_context` inputs precede."""
         if min_context < 0:
             raise ValueError(f"min_context must not be negative, got {min_context}.")
-        enough = np.minimum(min_context, self.histories.lengths)
+        enough = self.histories.positions_after_inputs(min_context)
         return replace(self, first_target=np.maximum(self.first_target, enough))
 
 
@@ -149,6 +167,12 @@ class Split:
         parts = (self.train.histories, self.validation.histories, self.test.histories)
         arrays = [part.items for part in parts] + [self.validation.targets, self.test.targets]
         return max(int(array.max(initial=-1)) for array in arrays)
+
+    @property
+    def scales_inputs(self) -> bool:
+        """Whether some input weighs other than 1, which not every network can read."""
+        parts = (self.train.histories, self.validation.histories, self.test.histories)
+        return any(part.inputs().input_weights is not None for part in parts)
 
     def fingerprint(self) -> str:
         """Names the split: equal ones alike, however they are stored."""
@@ -215,39 +239,60 @@ class Split:
 
 
 def leave_one_out(histories: Histories, *, min_context: int = 0) -> Split:
-    """Each user's last item is for testing, the one before for validation, the rest for training.
+    """Each user's last target is for testing, the one before for validation, the rest for training.
 
-    A row's history is everything before its target, uncut. Users with fewer than three
-    interactions are for training only; they are counted. The test history contains the validation
-    target, as is the custom (SASRec, arXiv:1808.09781, section IV.B).
+    Every interaction is a target unless events have weights. A row's history is every input before
+    its target, uncut. Training has what precedes the validation target; what a user did after it,
+    but before the test target, stands in the history of the test row alone. Users with fewer than
+    two targets, or with no input before the first of the last two, are for training only; they are
+    counted. Without weights these are the users with fewer than three interactions. The test
+    history contains the validation target, as is the custom (SASRec, arXiv:1808.09781, section
+    IV.B).
 
     It leaks time: what some users did after the test target of another is learned from, see
     `time_leak`; `global_time` does not.
 
     Args:
         histories: complete sequences, oldest first.
-        min_context: items that must precede a training position for it to be predicted. Zero also
+        min_context: inputs that must precede a training position for it to be predicted. Zero also
             trains the empty history. One, the custom, leaves out each user's first item: then a
             network has learned nothing of users without a history, and recommends them nonsense.
     """
-    is_evaluated = histories.lengths >= 3
+    places = np.flatnonzero(histories.is_target)
+    ends = np.searchsorted(places, histories.offsets[1:])
+    has_two = np.diff(np.searchsorted(places, histories.offsets)) >= 2
+    held_out = histories.offsets[1:]  # where validation begins, for users who are evaluated
+    if len(places) >= 2:
+        held_out = np.where(has_two, places[ends - 2], held_out)
+    validated = held_out - histories.offsets[:-1]  # [users]
+    is_evaluated = has_two & (validated >= histories.positions_after_inputs(1))
     nothing = np.zeros(len(histories), dtype=np.int64)
-    train = histories.between(nothing, histories.lengths - 2 * is_evaluated)
-    evaluated = histories.select(np.flatnonzero(is_evaluated))
+    train = histories.between(nothing, np.where(is_evaluated, validated, histories.lengths)).used()
+    users = np.flatnonzero(is_evaluated)
+    evaluated = histories.select(users)
+    tested = places[ends[users] - 1] - histories.offsets[:-1][users]
     return Split(
         train=TrainingPart(histories=train, first_target=nothing).after(min_context),
-        validation=rows_at(evaluated, evaluated.lengths - 2),
-        test=rows_at(evaluated, evaluated.lengths - 1),
-        strategy=LEAVE_ONE_OUT,
+        validation=rows_at(evaluated, validated[users]),
+        test=rows_at(evaluated, tested),
+        strategy=with_targets(LEAVE_ONE_OUT, histories),
         num_training_only=int((~is_evaluated).sum()),
     )
 
 
+def with_targets(strategy: str, histories: Histories) -> str:
+    """The strategy, with the types of events that are held out unless every interaction is."""
+    if histories.target_weights is None or histories.events is None:
+        return strategy
+    names = np.unique(histories.events[histories.is_target])
+    return f"{strategy} of {'+'.join(name or 'no type' for name in names.tolist())}"
+
+
 def rows_at(histories: Histories, positions: Int[np.ndarray, " users"]) -> Rows:
-    """The rows whose target is each user's item at `positions`, and all before it its history."""
+    """The rows whose target is each user's item at `positions`, and all inputs before it."""
     places = histories.offsets[:-1] + positions
     return Rows(
-        histories=histories.between(np.zeros(len(histories), dtype=np.int64), positions),
+        histories=histories.between(np.zeros(len(histories), dtype=np.int64), positions).inputs(),
         targets=histories.items[places],
         times=None if histories.timestamps is None else histories.timestamps[places],
     )
@@ -290,6 +335,10 @@ def _frame(histories: Histories, **extra: Int[np.ndarray, " users"] | None) -> p
         columns["timestamps"] = _lists(histories.timestamps.astype(np.int64), histories.offsets)
     if histories.events is not None:
         columns["events"] = _lists(histories.events, histories.offsets)
+    for name in _WEIGHTS:
+        weights = getattr(histories, name)
+        if weights is not None:
+            columns[name] = _lists(weights.astype(np.float64), histories.offsets)
     known = {name: column for name, column in extra.items() if column is not None}
     return pl.DataFrame(
         {**columns, **{name: column.astype(np.int64) for name, column in known.items()}}
@@ -297,7 +346,7 @@ def _frame(histories: Histories, **extra: Int[np.ndarray, " users"] | None) -> p
 
 
 def _lists(flat: np.ndarray, offsets: Int[np.ndarray, " users_plus_one"]) -> pl.Series:
-    values = pa.array(flat) if flat.dtype.kind == "i" else pa.array(flat.tolist(), pa.string())
+    values = pa.array(flat) if flat.dtype.kind in "if" else pa.array(flat.tolist(), pa.string())
     return pl.Series(pa.LargeListArray.from_arrays(pa.array(offsets), values))
 
 
@@ -327,4 +376,5 @@ def _histories(frame: pl.DataFrame) -> Histories:
         user_ids=tuple(frame["user_id"]),
         timestamps=flat("timestamps"),
         events=None if events is None else events.astype(np.str_),
+        **{name: flat(name) for name in _WEIGHTS},
     )

@@ -6,14 +6,14 @@ takes whole rows, see `splits`.
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sidestep.data.histories import padded
+from sidestep.data.histories import Histories, padded, padded_weights
 from sidestep.data.splits import TrainingPart
 from sidestep.padding import NO_ITEM
 from sidestep.step import HistoryBatch
@@ -24,18 +24,23 @@ BATCHES_PER_BUCKET = 64
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Windows:
-    """Slices of sequences; nothing is copied.
+    """Slices of sequences; every item of a window is read by the targets after it.
 
     items: all sequences, laid end to end.
     starts: where each window starts in `items`.
     lengths: items per window, at least one of them a target.
-    first_target: the first position of each window that is predicted, up to its end.
+    first_target: the first position of each window that is predicted, up to its end, but for
+        positions whose weight as a target is 0.
+    target_weights: of each entry of `items`, what its loss is multiplied by. None: all weigh 1.
+    input_weights: of each entry of `items`, what its vector is multiplied by. None: all weigh 1.
     """
 
     items: Int[np.ndarray, " interactions"]
     starts: Int[np.ndarray, " windows"]
     lengths: Int[np.ndarray, " windows"]
     first_target: Int[np.ndarray, " windows"]
+    target_weights: Float[np.ndarray, " interactions"] | None = None
+    input_weights: Float[np.ndarray, " interactions"] | None = None
 
     def __len__(self) -> int:
         return len(self.starts)
@@ -43,16 +48,36 @@ class Windows:
     @property
     def num_targets(self) -> int:
         """Positions to be predicted, all windows together."""
-        return int((self.lengths - self.first_target).sum())
+        if self.target_weights is None:
+            return int((self.lengths - self.first_target).sum())
+        return len(self.targets()[0])
+
+    def targets(self) -> tuple[Int[np.ndarray, " targets"], Int[np.ndarray, " targets"]]:
+        """The window and the position in it of every target, window by window."""
+        counts = self.lengths - self.first_target
+        windows = np.repeat(np.arange(len(self)), counts)
+        begins = np.cumsum(counts) - counts
+        positions = np.arange(len(windows)) - (begins - self.first_target)[windows]
+        if self.target_weights is None:
+            return windows, positions
+        is_target = self.target_weights[self.starts[windows] + positions] > 0
+        return windows[is_target], positions[is_target]
 
     def select(self, rows: Int[np.ndarray, " chosen"]) -> "Windows":
         """Some of the windows."""
-        return Windows(
-            items=self.items,
+        return replace(
+            self,
             starts=self.starts[rows],
             lengths=self.lengths[rows],
             first_target=self.first_target[rows],
         )
+
+    def latest_targets(self, number: int) -> "Windows":
+        """The same windows with at most so many of their targets: the latest ones."""
+        windows, positions = self.targets()
+        ends = np.cumsum(np.bincount(windows, minlength=len(self)))
+        first = np.maximum(ends - number, np.append(0, ends[:-1]))
+        return replace(self, first_target=positions[first])
 
     def fingerprint(self) -> str:
         """Names the windows with their items: equal ones alike, however they are stored."""
@@ -60,6 +85,12 @@ class Windows:
         for array in (self.items, self.starts, self.lengths, self.first_target):
             digest.update(np.ascontiguousarray(array, dtype=np.int64).tobytes())
             digest.update(b"|")
+        # Windows without weights keep the name that they had before there were any.
+        for name in ("target_weights", "input_weights"):
+            weights = getattr(self, name)
+            if weights is not None:
+                digest.update(name.encode())
+                digest.update(np.ascontiguousarray(weights, dtype=np.float64).tobytes())
         return digest.hexdigest()
 
 
@@ -71,21 +102,43 @@ class WindowBatch:
     lengths: items per window.
     is_target: True where the item is to be predicted from the ones before it.
     num_targets: how many entries of `is_target` are True, known without asking the device.
+    target_weights: what the loss of each target is multiplied by. None: all weigh 1.
+    input_weights: what the vector of each item is multiplied by where it is read. None: all weigh
+        1.
     """
 
     items: Int[Tensor, "users length"]
     lengths: Int[Tensor, " users"]
     is_target: Bool[Tensor, "users length"]
     num_targets: int
+    target_weights: Float[Tensor, "users length"] | None = None
+    input_weights: Float[Tensor, "users length"] | None = None
 
     def to(self, device: torch.device | str) -> "WindowBatch":
         """The same batch on `device`."""
+
+        def moved(weights: Tensor | None) -> Tensor | None:
+            return None if weights is None else weights.to(device, non_blocking=True)
+
         return WindowBatch(
             items=self.items.to(device, non_blocking=True),
             lengths=self.lengths.to(device, non_blocking=True),
             is_target=self.is_target.to(device, non_blocking=True),
             num_targets=self.num_targets,
+            target_weights=moved(self.target_weights),
+            input_weights=moved(self.input_weights),
         )
+
+    @property
+    def histories(self) -> HistoryBatch:
+        """The whole windows, targets included, as histories that are read."""
+        return HistoryBatch(items=self.items, lengths=self.lengths, weights=self.input_weights)
+
+    def weights_of(
+        self, users: Int[Tensor, " targets"], positions: Int[Tensor, " targets"]
+    ) -> Float[Tensor, " targets"] | None:
+        """What the loss of some targets is multiplied by; None where all weigh 1."""
+        return None if self.target_weights is None else self.target_weights[users, positions]
 
     def before(
         self, users: Int[Tensor, " targets"], positions: Int[Tensor, " targets"]
@@ -94,7 +147,10 @@ class WindowBatch:
         width = int(positions.max())
         items = self.items[users, :width]
         is_past = torch.arange(width, device=items.device) < positions[:, None]
-        return HistoryBatch(items=items.masked_fill(~is_past, NO_ITEM), lengths=positions)
+        weights = None if self.input_weights is None else self.input_weights[users, :width]
+        return HistoryBatch(
+            items=items.masked_fill(~is_past, NO_ITEM), lengths=positions, weights=weights
+        )
 
 
 def training_windows(part: TrainingPart, max_history: int) -> Windows:
@@ -104,30 +160,127 @@ def training_windows(part: TrainingPart, max_history: int) -> Windows:
     sequence and every `max_history // 2` positions before (at least 1), each predicting its last
     `max_history // 2` positions; the first one predicts all that is left. So a position sees its
     whole past or at least half of `max_history`, at twice the cost of one pass over the sequence.
+
+    Where events have weights, the sequences that are cut hold inputs alone and end at their last
+    target. A target that is no input must not be read by those after it: it ends a window of its
+    own, behind a copy of the latest `max_history` inputs.
     """
     if max_history < 1:
         raise ValueError(f"max_history must be at least 1, got {max_history}.")
+    if part.histories.target_weights is None and part.histories.input_weights is None:
+        return _cut(part.histories, part.first_target, max_history)
+    return _weighted_windows(part, max_history)
+
+
+def _cut(
+    sequences: Histories, first_target: Int[np.ndarray, " users"], max_history: int
+) -> Windows:
+    """The windows of sequences whose every item is read, see `training_windows`."""
     size = max_history + 1
     stride = max(1, max_history // 2)
-    lengths = part.histories.lengths
+    lengths = sequences.lengths
     # The first window is the first, counted from the end, that starts at the sequence's start
     # or reaches back to the first target.
     num_before = np.minimum(
-        -(-(lengths - size) // stride), -(-(lengths - part.first_target - stride) // stride)
+        -(-(lengths - size) // stride), -(-(lengths - first_target - stride) // stride)
     )
-    num_windows = np.where(lengths > part.first_target, np.maximum(num_before, 0) + 1, 0)
-    sequence = np.repeat(np.arange(len(part)), num_windows)  # [windows]
+    num_windows = np.where(lengths > first_target, np.maximum(num_before, 0) + 1, 0)
+    sequence = np.repeat(np.arange(len(sequences)), num_windows)  # [windows]
     last_of = np.cumsum(num_windows)[sequence]
     from_end = last_of - 1 - np.arange(len(sequence))
     ends = lengths[sequence] - from_end * stride
     starts = np.maximum(0, ends - size)
     is_first = from_end == num_windows[sequence] - 1
-    first_target = np.where(is_first, part.first_target[sequence], ends - stride)
+    first_of_window = np.where(is_first, first_target[sequence], ends - stride)
     return Windows(
-        items=part.histories.items,
-        starts=part.histories.offsets[:-1][sequence] + starts,
+        items=sequences.items,
+        starts=sequences.offsets[:-1][sequence] + starts,
         lengths=ends - starts,
-        first_target=first_target - starts,
+        first_target=first_of_window - starts,
+        target_weights=sequences.target_weights,
+        input_weights=sequences.input_weights,
+    )
+
+
+def _weighted_windows(part: TrainingPart, max_history: int) -> Windows:
+    """The windows of sequences with events that are no targets, or no inputs."""
+    histories = part.histories
+    is_input = histories.is_input
+    users = np.repeat(np.arange(len(part)), histories.lengths)
+    positions = np.arange(len(users)) - histories.offsets[:-1][users]
+    is_target = histories.is_target & (positions >= part.first_target[users])
+    num_before = np.cumsum(is_input) - is_input  # inputs, of all users so far
+
+    inputs = histories.kept(is_input)
+    ends = np.zeros(len(part), dtype=np.int64)
+    is_read = is_target & is_input
+    # Of several writes to one place the last one stays: the last target of the user.
+    ends[users[is_read]] = num_before[is_read] + 1 - inputs.offsets[:-1][users[is_read]]
+    nothing = np.zeros_like(ends)
+    context = histories.between(nothing, part.first_target).inputs().lengths
+    cut = _cut(inputs.between(nothing, ends), np.minimum(context, ends), max_history)
+    cut = cut.select(np.unique(cut.targets()[0]))
+
+    alone = np.flatnonzero(is_target & ~is_input)
+    first = np.maximum(inputs.offsets[:-1][users[alone]], num_before[alone] - max_history)
+    own = _own_windows(histories, alone, first, num_before[alone])
+    return _together(cut, own)
+
+
+def _own_windows(
+    histories: Histories,
+    targets: Int[np.ndarray, " windows"],
+    starts: Int[np.ndarray, " windows"],
+    ends: Int[np.ndarray, " windows"],
+) -> Windows:
+    """A window for each of some targets: a copy of inputs, and the target behind them.
+
+    Args:
+        histories: of which the targets and the inputs are entries.
+        targets: their places in the flat arrays.
+        starts: of the inputs of each target, counted among the inputs alone.
+        ends: likewise.
+    """
+    lengths = ends - starts + 1
+    begins = np.cumsum(lengths) - lengths
+    window = np.repeat(np.arange(len(targets)), lengths)
+    position = np.arange(len(window)) - begins[window]
+    is_target = position == lengths[window] - 1
+    places = targets[window]
+    places[~is_target] = np.flatnonzero(histories.is_input)[(starts[window] + position)[~is_target]]
+    taken = histories.target_weights, histories.input_weights
+    target_weights, input_weights = (None if each is None else each[places] for each in taken)
+    if input_weights is not None:
+        input_weights[is_target] = 1.0  # nobody reads it
+    return Windows(
+        items=histories.items[places],
+        starts=begins,
+        lengths=lengths,
+        first_target=lengths - 1,
+        target_weights=target_weights,
+        input_weights=input_weights,
+    )
+
+
+def _together(first: Windows, second: Windows) -> Windows:
+    """All windows of both, with no weights where all are 1."""
+
+    def joined(name: str) -> np.ndarray:
+        return np.concatenate([getattr(first, name), getattr(second, name)])
+
+    def weights(name: str) -> np.ndarray | None:
+        if getattr(first, name) is None:
+            return None
+        both = joined(name)
+        return None if (both == 1).all() else both
+
+    return Windows(
+        items=joined("items"),
+        starts=np.concatenate([first.starts, len(first.items) + second.starts]),
+        lengths=joined("lengths"),
+        first_target=joined("first_target"),
+        target_weights=weights("target_weights"),
+        input_weights=weights("input_weights"),
     )
 
 
@@ -166,9 +319,17 @@ def window_batch(windows: Windows, rows: Int[np.ndarray, " users"]) -> WindowBat
     items = padded(windows.items, windows.starts[rows], lengths)  # [users, length]
     columns = np.arange(items.shape[1])
     is_target = (columns >= first_target[:, None]) & (columns < lengths[:, None])
+    target_weights, input_weights = (
+        None if weights is None else padded_weights(weights, windows.starts[rows], lengths)
+        for weights in (windows.target_weights, windows.input_weights)
+    )
+    if target_weights is not None:
+        is_target &= target_weights > 0
     return WindowBatch(
         items=torch.from_numpy(items),
         lengths=torch.from_numpy(lengths.astype(np.int64)),
         is_target=torch.from_numpy(is_target),
-        num_targets=int((lengths - first_target).sum()),
+        num_targets=int(is_target.sum()),
+        target_weights=None if target_weights is None else torch.from_numpy(target_weights),
+        input_weights=None if input_weights is None else torch.from_numpy(input_weights),
     )

@@ -20,6 +20,7 @@ def cooccurrence_svd(
     *,
     num_items: int,
     seed: int,
+    weights: Float[np.ndarray, " interactions"] | None = None,
 ) -> Float[np.ndarray, "{num_items} dim"]:
     """Factorises the shifted positive pointwise mutual information of items within a window.
 
@@ -27,8 +28,8 @@ def cooccurrence_svd(
         vectors = U · S^(1/2) of the truncated SVD of M
 
     Source: Levy and Goldberg 2014; the smoothing s and the square root from Levy et al. 2015.
-    Our choices: a pair at distance d counts 1/d, an item does not co-occur with itself, and rows
-    are brought to unit length.
+    Our choices: a pair at distance d counts 1/d, times the weights of both interactions where there
+    are some; an item does not co-occur with itself, and rows are brought to unit length.
 
     Args:
         items: item indices of all users one after the other, each user's oldest first.
@@ -36,6 +37,7 @@ def cooccurrence_svd(
         config: how.
         num_items: rows of the result.
         seed: of the randomised SVD.
+        weights: of the interactions. None: all weigh 1.
 
     Returns:
         float32; zeros for items that co-occur with none.
@@ -49,7 +51,7 @@ def cooccurrence_svd(
         raise ValueError(
             f"item indices must lie in 0..{num_items - 1}, got {items.min()}..{items.max()}."
         )
-    counts = _cooccurrence(items, offsets, config.window, num_items)
+    counts = _cooccurrence(items, offsets, config.window, num_items, weights)
     if counts.nnz == 0:
         raise ValueError(
             "no two items stand in the same user's training sequence; collaborative vectors need "
@@ -93,16 +95,19 @@ def _cooccurrence(
     offsets: Int[np.ndarray, " bounds"],
     window: int,
     num_items: int,
+    weights: Float[np.ndarray, " interactions"] | None,
 ) -> scipy.sparse.csr_matrix:
-    """Symmetric co-occurrence counts, weighted by 1/distance, with an empty diagonal."""
+    """Symmetric co-occurrence counts with an empty diagonal; see `cooccurrence_svd`."""
     users = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
     total = scipy.sparse.csr_matrix((num_items, num_items), dtype=np.float64)
     for distance in range(1, window + 1):
         first, second = items[:-distance], items[distance:]
         is_pair = (users[:-distance] == users[distance:]) & (first != second)
         first, second = first[is_pair], second[is_pair]
-        weights = np.full(len(first), 1 / distance)
-        total = total + scipy.sparse.csr_matrix((weights, (first, second)), shape=total.shape)
+        counts = np.full(len(first), 1 / distance)
+        if weights is not None:
+            counts *= weights[:-distance][is_pair] * weights[distance:][is_pair]
+        total = total + scipy.sparse.csr_matrix((counts, (first, second)), shape=total.shape)
     symmetric = (total + total.T).tocsr()
     symmetric.sum_duplicates()
     return symmetric

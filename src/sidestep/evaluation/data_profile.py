@@ -8,9 +8,10 @@ import polars as pl
 from jaxtyping import Int
 
 from sidestep.data.dataset import Dataset
+from sidestep.data.events import event_counts
 from sidestep.data.histories import Histories
 from sidestep.data.items import ItemTable
-from sidestep.data.splits import Split, leave_one_out
+from sidestep.data.splits import Rows, Split, leave_one_out
 from sidestep.data.time_leak import TimeLeak, time_leak
 from sidestep.metrics.distribution import gini
 
@@ -56,6 +57,10 @@ class Profile:
     density: interactions divided by users times items.
     untouched_items: items nobody has interacted with.
     repeat_share: share of the interactions with an item that their user had met before.
+    repeat_target_share: share of the test rows whose target stands in the history; None if there
+        is no test row. Where it is high, a list without seen items misses much.
+    events: interactions by type of event; empty if no type is known.
+    event_weights: of the types, as targets and as inputs; empty where all weigh 1.
     popularity_gini: Gini coefficient of the interactions per item, over all items.
     times: None if no times are known.
     texts: by column.
@@ -72,6 +77,9 @@ class Profile:
     lengths: Lengths
     untouched_items: int
     repeat_share: float
+    repeat_target_share: float | None
+    events: Mapping[str, int]
+    event_weights: Mapping[str, Mapping[str, float]]
     popularity_gini: float
     times: Times | None
     texts: Mapping[str, TextCoverage]
@@ -91,6 +99,7 @@ def profile(dataset: Dataset, split: Split) -> Profile:
     """
     histories = dataset.histories()
     counts = item_counts(histories, len(dataset.items))
+    counts_by_type = event_counts(dataset.interactions.frame["event"])
     num_cells = len(histories) * len(dataset.items)
     lengths = histories.lengths
     return Profile(
@@ -105,6 +114,9 @@ def profile(dataset: Dataset, split: Split) -> Profile:
         ),
         untouched_items=int((counts == 0).sum()),
         repeat_share=repeat_share(histories),
+        repeat_target_share=repeat_target_share(split.test),
+        events=counts_by_type if any(counts_by_type) else {},
+        event_weights=dataset.event_weights.description(),
         popularity_gini=gini(counts),
         times=_times(histories),
         texts=text_coverage(dataset.items),
@@ -129,6 +141,16 @@ def repeat_share(histories: Histories) -> float:
     users = np.repeat(np.arange(len(histories)), histories.lengths)
     pairs = pl.DataFrame({"user": users, "item": histories.items})
     return 1 - pairs.n_unique() / num
+
+
+def repeat_target_share(rows: Rows) -> float | None:
+    """Share of rows whose target stands in their history; None without rows."""
+    if not len(rows):
+        return None
+    row = np.repeat(np.arange(len(rows)), rows.histories.lengths)
+    is_repeat = np.zeros(len(rows), dtype=bool)
+    is_repeat[row[rows.histories.items == rows.targets[row]]] = True
+    return float(is_repeat.mean())
 
 
 def text_coverage(items: ItemTable) -> dict[str, TextCoverage]:

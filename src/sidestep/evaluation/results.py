@@ -34,6 +34,7 @@ with imported_when_used():
 
 METHODS = (
     "popularity",
+    "repeats",
     "sasrec",
     "beam",
     "sampling",
@@ -76,8 +77,9 @@ PER_USER_VERSION: Literal[2] = 2
 """Higher wherever the same recommender would be measured otherwise, so that nothing is compared
 with what was measured before. Version 1 knew no ties but those of a bucket."""
 
-STRATEGY = r"^(given|global-time@-?\d+,-?\d+,[a-z]+)$"
-"""What makes other rows than leave-one-out, with what tells such splits of one dataset apart."""
+STRATEGY = r"^((given|global-time@-?\d+,-?\d+,[a-z]+)( of .+)?|leave-one-out of .+)$"
+"""What makes other rows than leave-one-out, with what tells such splits of one dataset apart: the
+moments of a split by time, and the types of events that are held out where not all are."""
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Weight = Annotated[float, Field(ge=0)]

@@ -255,7 +255,7 @@ class HuggingFaceModel(SemanticIdModel):
 
     def _prompt(self, histories: HistoryBatch) -> Int[Tensor, "users prompt"]:
         """The start token and the codes of the history as token ids."""
-        tokens = self.code_tokens[self.flat_codes(histories.items)].flatten(1, 2)
+        tokens = self.code_tokens[self.history_codes(histories)].flatten(1, 2)
         longest = getattr(self.text_config, "max_position_embeddings", None)
         if longest is not None and tokens.shape[1] + 1 + self.num_levels > longest:
             raise ValueError(

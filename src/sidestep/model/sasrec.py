@@ -61,7 +61,7 @@ class SasRec(nn.Module):
                 f"histories of {num_items} items; SASRec was built for {self.config.max_items}. "
                 "Cut them to the most recent ones."
             )
-        vectors = self.item_embedding(histories.items.clamp(min=0))
+        vectors = histories.weighted(self.item_embedding(histories.items.clamp(min=0)))
         start = self.start.expand(vectors.shape[0], 1, -1)
         vectors = torch.cat([start, vectors], dim=1)
         width = num_items + 1

@@ -270,7 +270,7 @@ class T5(SemanticIdModel):
                 items=rows.masked_fill(before >= lengths[:, None], NO_ITEM), lengths=lengths
             )
         )
-        own = self.code_embedding(self.flat_codes(histories.items)[..., :-1]).flatten(0, 1)
+        own = self.code_embedding(self.history_codes(histories)[..., :-1]).flatten(0, 1)
         start = self.decoder_start.expand(own.shape[0], 1, -1)
         depths = torch.arange(self.num_levels, device=own.device)[None]
         bias = self._biased(depths, depths, (depths[..., None] >= depths[:, None]))
@@ -306,7 +306,7 @@ class T5(SemanticIdModel):
 
     def _memory(self, histories: HistoryBatch) -> Memory:
         """What the encoder makes of histories, as keys and values for each decoder layer."""
-        codes = self.code_embedding(self.flat_codes(histories.items)).flatten(1, 2)
+        codes = self.code_embedding(self.history_codes(histories)).flatten(1, 2)
         states = torch.cat([self.start.expand(codes.shape[0], 1, -1), codes], dim=1)
         states = self.dropout(states)
         positions = torch.arange(states.shape[1], device=states.device)

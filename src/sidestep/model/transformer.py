@@ -160,8 +160,13 @@ class Transformer(SemanticIdModel):
         """See `SemanticIdModel.next_item_states`."""
         users, num_items = histories.items.shape
         width = num_items * self.num_levels
+        weights = histories.weights
         before, _ = self._prompt(
-            HistoryBatch(items=histories.items[:, :-1], lengths=histories.lengths)
+            HistoryBatch(
+                items=histories.items[:, :-1],
+                lengths=histories.lengths,
+                weights=None if weights is None else weights[:, :-1],
+            )
         )
         positions = torch.arange(width, device=before.device)
         if self.config.history == "codes":
@@ -185,6 +190,11 @@ class Transformer(SemanticIdModel):
             states = block.mix(states, attend(queries, keys, values, mask))
         hidden: Tensor = self.norm(states)
         return hidden.view(users, num_items, self.num_levels, self.config.dim)
+
+    @property
+    def reads_weights(self) -> bool:
+        """See `SemanticIdModel.reads_weights`."""
+        return self.config.history == "items"
 
     @cached_property
     def backbone_flops(self) -> CausalFlops:
@@ -259,10 +269,10 @@ class Transformer(SemanticIdModel):
     ) -> tuple[Float[Tensor, "users prompt dim"], Int[Tensor, " users"]]:
         """The start token and the history as vectors, and their number per user."""
         if self.config.history == "codes":
-            vectors = self.code_embedding(self.flat_codes(histories.items)).flatten(1, 2)
+            vectors = self.code_embedding(self.history_codes(histories)).flatten(1, 2)
             lengths = 1 + histories.lengths * self.num_levels
         else:
-            vectors = self._item_vectors(histories.items)
+            vectors = histories.weighted(self._item_vectors(histories.items))
             lengths = 1 + histories.lengths
         start = self.start.to(vectors.dtype).expand(vectors.shape[0], 1, -1)
         return self.dropout(torch.cat([start, vectors], dim=1)), lengths

@@ -5,6 +5,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
+from sidestep.objectives.weighting import mean_over_targets
+
 
 def next_code_cross_entropy(
     logits: Float[Tensor, "targets levels codes"],
@@ -25,7 +27,7 @@ def next_code_cross_entropy(
         logits: -inf past the end of a level's codebook of K_l codes.
         codes: the target's.
         label_smoothing: ε, the share of the probability spread over the level's codebook.
-        weights: how much each code counts, 1 on average; None counts all alike.
+        weights: what the loss of each code is multiplied by; None multiplies none.
     """
     levels = logits.shape[1]
     if label_smoothing == 0:
@@ -89,6 +91,19 @@ def next_item_cross_entropy(
     items: Int[Tensor, " targets"],
     *,
     label_smoothing: float = 0.0,
+    weights: Float[Tensor, " targets"] | None = None,
 ) -> Float[Tensor, ""]:
-    """Mean negative log-likelihood of the target items over the whole catalog, in nats."""
-    return functional.cross_entropy(scores.float(), items, label_smoothing=label_smoothing)
+    """Mean negative log-likelihood of the target items over the whole catalog, in nats.
+
+    Args:
+        scores: of every item, unnormalised.
+        items: the targets.
+        label_smoothing: share of the probability spread over the catalog.
+        weights: of the targets, see `mean_over_targets`.
+    """
+    if weights is None:
+        return functional.cross_entropy(scores.float(), items, label_smoothing=label_smoothing)
+    losses = functional.cross_entropy(
+        scores.float(), items, label_smoothing=label_smoothing, reduction="none"
+    )
+    return mean_over_targets(losses, weights)

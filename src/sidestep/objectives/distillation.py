@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from sidestep.objectives.weighting import mean_over_targets
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class PrefixRanges:
@@ -80,14 +82,18 @@ def next_code_probs(
 
 
 def soft_cross_entropy(
-    logits: Float[Tensor, "targets levels codes"], probs: Float[Tensor, "targets levels codes"]
+    logits: Float[Tensor, "targets levels codes"],
+    probs: Float[Tensor, "targets levels codes"],
+    weights: Float[Tensor, " targets"] | None = None,
 ) -> Float[Tensor, " levels"]:
     """Mean cross-entropy -Σ_c q(c) log softmax(logits)_c of each level, in nats.
 
     Args:
         logits: -inf past the end of a codebook, where `probs` must be 0.
         probs: the soft targets q.
+        weights: of the targets, see `mean_over_targets`.
     """
     logs = logits.float().log_softmax(dim=-1)
     # 0 · -inf is NaN, also in the gradient.
-    return -(probs * logs.masked_fill(probs == 0, 0.0)).sum(dim=-1).mean(dim=0)
+    losses = (probs * logs.masked_fill(probs == 0, 0.0)).sum(dim=-1)
+    return -mean_over_targets(losses, weights)

@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sidestep.objectives.semantic_reward import target_cosines
+from sidestep.objectives.weighting import weighted
 from sidestep.step import in_float32
 
 _PUBLISHED_WEIGHTS = (0.3, 0.5, 1.0)  # of three levels
@@ -150,6 +151,7 @@ def td_loss(
     errors: Float[Tensor, "users candidates levels"],
     root_errors: Float[Tensor, " users"],
     is_state: Bool[Tensor, "users candidates levels"],
+    weights: Float[Tensor, " users"] | None = None,
 ) -> Float[Tensor, " depths"]:
     """Mean squared error of the values by depth, the root's first.
 
@@ -160,12 +162,14 @@ def td_loss(
         errors: value minus target of each candidate's prefixes.
         root_errors: the same of the roots.
         is_state: see `is_first_of_prefix`.
+        weights: what the errors of each user's states are multiplied by; None multiplies none.
     """
     counts = is_state.sum(dim=1)  # [users, levels]
     squares = errors.square().masked_fill(~is_state, 0.0).sum(dim=1) / counts.clamp(min=1)
     has_states = counts[:, :1] > 0  # a candidate has a prefix of every length
     by_user = torch.cat([root_errors.square()[:, None], squares], dim=1)
-    return by_user.masked_fill(~has_states, 0.0).sum(dim=0) / has_states.sum().clamp(min=1)
+    by_user = weighted(by_user.masked_fill(~has_states, 0.0), weights)
+    return by_user.sum(dim=0) / has_states.sum().clamp(min=1)
 
 
 def _bucket_means(

@@ -34,6 +34,7 @@ from sidestep.objectives.policy import (
     mean_per_group,
 )
 from sidestep.objectives.value import is_first_of_prefix, mean_below, shared_prefixes
+from sidestep.objectives.weighting import weighted
 from sidestep.search.config import NamedSearch
 from sidestep.search.policy import SearchPolicy
 from sidestep.step import HistoryBatch, StepOutput
@@ -190,9 +191,10 @@ class AlignmentObjective(SearchingObjective):
         if self.config.learns_from_rewards:
             histories, targets = self.prompts(batch)
             group = self.rolled_out(histories, targets)
+            weights = batch.weights_of(*batch.is_target.nonzero(as_tuple=True))
             reading = self.read(group, histories)
             credit = self.credit(group, reading)
-            loss, parts = self.loss(group, credit, reading, histories, targets)
+            loss, parts = self.loss(group, credit, reading, histories, targets, weights=weights)
             losses.append(loss)
         if self._likelihood is not None:
             self.policy.train(self.training)
@@ -236,10 +238,20 @@ class AlignmentObjective(SearchingObjective):
         reading: Reading,
         histories: HistoryBatch,
         targets: Int[Tensor, " users"],
+        *,
+        weights: Float[Tensor, " users"] | None = None,
     ) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
         """Policy, KL and value losses of one round of rollouts, and figures of it.
 
         With `optimum_temperature` set, what is missing to the optimum stands for the advantages.
+
+        Args:
+            group: the candidates.
+            credit: of the candidates.
+            reading: what the policy says of the candidates, with its gradient.
+            histories: that were searched for.
+            targets: what followed each history.
+            weights: what each target's part of the loss is multiplied by; None multiplies none.
         """
         config, trie = self.config, self.trie
         tree, is_member = group.tree, group.is_member
@@ -269,24 +281,29 @@ class AlignmentObjective(SearchingObjective):
                 clipped.append((over & counted[name]).sum() / counted[name].sum().clamp(min=1))
         learns = group.learns
         counts = learns if config.repair == "drop" else torch.ones_like(learns)
-        loss = -(raised * counts).sum() / counts.sum().clamp(min=1)
+        loss = -weighted(raised * counts, weights).sum() / counts.sum().clamp(min=1)
         if config.repair == "hint":
             levels = torch.arange(trie.num_levels, device=logs.device)
             hinted = (levels < group.first_free[:, None]) & learns[:, None]
             own = target_log_probs(tree, log_probs, trie.leaf_of(targets))
-            loss = loss - (own * hinted).sum() / (len(targets) * trie.num_levels)
+            hints = weighted(own * hinted, weights)
+            loss = loss - hints.sum() / (len(targets) * trie.num_levels)
         parts = figures_of_group(group, by_slot, trie.num_levels)
         if not config.open_prompts:
             parts |= figures_of_targets(group, targets, log_probs, trie)
         parts["clipped"] = torch.stack(clipped).mean()
         if theirs is not None:
             assert config.kl_weight is not None
-            divergence = self._divergence(tree, is_member, by_slot, theirs, log_probs)
+            by_slots = (by_slot, theirs)
+            divergence = self._divergence(tree, is_member, by_slots, log_probs, weights)
             loss = loss + config.kl_weight * divergence
+            # Limits and figures are about the policy, whatever a target weighs.
+            if weights is not None:
+                divergence = self._divergence(tree, is_member, by_slots, log_probs, None)
             parts["kl"] = divergence.detach()
         parts["policy"] = loss.detach()
         if config.value is not None:
-            by_depth = self._value_loss(tree, reading.step.hidden, targets)
+            by_depth = self._value_loss(tree, reading.step.hidden, targets, weights)
             parts["value"] = by_depth.mean().detach()
             loss = loss + by_depth.mean()
         return loss, parts
@@ -356,25 +373,35 @@ class AlignmentObjective(SearchingObjective):
         self,
         tree: CandidateTree,
         is_member: Bool[Tensor, "users candidates"],
-        by_slot: Float[Tensor, "users slots codes"],
-        theirs: Float[Tensor, "users slots codes"],
+        by_slots: tuple[Float[Tensor, "users slots codes"], Float[Tensor, "users slots codes"]],
         log_probs: Float[Tensor, "users candidates levels"],
+        weights: Float[Tensor, " users"] | None,
     ) -> Float[Tensor, ""]:
-        """Mean KL to the reference at the nodes that the group passes."""
+        """Mean KL to the reference at the nodes that the group passes.
+
+        Args:
+            tree: of the candidates.
+            is_member: the candidates of the group.
+            by_slots: what the policy, and what the reference says at the nodes.
+            log_probs: of the codes of the candidates.
+            weights: of the targets, see `loss`.
+        """
+        ours, theirs = by_slots
         if self.config.kl == "k3":
             estimates = k3_kl(log_probs, tree.code_log_probs(theirs))
-            return (estimates * is_member[..., None]).sum() / (
+            return weighted(estimates * is_member[..., None], weights).sum() / (
                 is_member.sum().clamp(min=1) * estimates.shape[2]
             )
         is_passed = passed_slots(tree, is_member)
-        by_node = exact_kl(by_slot, theirs)
-        return (by_node * is_passed).sum() / is_passed.sum().clamp(min=1)
+        by_node = exact_kl(ours, theirs)
+        return weighted(by_node * is_passed, weights).sum() / is_passed.sum().clamp(min=1)
 
     def _value_loss(
         self,
         tree: CandidateTree,
         hidden: Float[Tensor, "users slots dim"],
         targets: Int[Tensor, " users"],
+        weights: Float[Tensor, " users"] | None,
     ) -> Float[Tensor, " depths"]:
         """Of the candidates and the target's path, which the head would seldom see else."""
         config = self.config.value
@@ -384,7 +411,7 @@ class AlignmentObjective(SearchingObjective):
         self.embeddings = self.embeddings.to(hidden.device)
         rewards = dense_rewards(tree, targets, self.embeddings, self.trie, self.value_weights)
         read = hidden.detach() if config.detach_backbone else hidden
-        return value_loss(self.head, tree, read, rewards, gamma=config.gamma)
+        return value_loss(self.head, tree, read, rewards, gamma=config.gamma, weights=weights)
 
     def _copied(self) -> SemanticIdModel:
         """The policy of now, which stays as it is."""

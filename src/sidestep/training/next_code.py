@@ -13,7 +13,8 @@ from sidestep.objectives.cross_entropy import (
     next_item_cross_entropy,
 )
 from sidestep.objectives.distillation import PrefixRanges, next_code_probs, soft_cross_entropy
-from sidestep.step import HistoryBatch, normalised
+from sidestep.objectives.weighting import weighted
+from sidestep.step import normalised
 from sidestep.training.objective import Loss, Objective
 from sidestep.training.objective_config import NextCodeConfig
 
@@ -44,17 +45,17 @@ class NextCodeObjective(Objective):
 
     def forward(self, batch: WindowBatch) -> Loss:
         """See `Objective.forward`; parts: each level's loss, and the item head's."""
-        histories = HistoryBatch(items=batch.items, lengths=batch.lengths)
         # Only targets go through the heads, which cost as much as a layer.
         users, positions = batch.is_target.nonzero(as_tuple=True)
-        states = self.model.next_item_states(histories)[users, positions]
+        states = self.model.next_item_states(batch.histories)[users, positions]
         items = batch.items[users, positions]
+        of_targets = batch.weights_of(users, positions)
         logits = self.model.level_logits(states)
         levels = next_code_cross_entropy(
             logits,
             self.model.item_codes(items),
             label_smoothing=self.config.label_smoothing,
-            weights=self._weights(logits, items),
+            weights=self._weights(logits, items, of_targets),
         )
         loss = levels.sum()
         parts = {f"code_{level + 1}": part.detach() for level, part in enumerate(levels)}
@@ -62,32 +63,37 @@ class NextCodeObjective(Objective):
             assert isinstance(self.model, Transformer)
             scores = self.model.item_logits(states[:, 0], batch.before(users, positions))
             item_loss = next_item_cross_entropy(
-                scores, items, label_smoothing=self.config.label_smoothing
+                scores, items, label_smoothing=self.config.label_smoothing, weights=of_targets
             )
             loss = loss + self.config.item_weight * item_loss
             parts["item"] = item_loss.detach()
             if self.config.distillation_weight is not None:
-                distilled = self._distillation(logits, scores.detach(), items)
+                distilled = self._distillation(logits, scores.detach(), items, of_targets)
                 loss = loss + self.config.distillation_weight * distilled
                 parts["distillation"] = distilled.detach()
         return Loss(loss=loss, num_targets=batch.num_targets, parts=parts)
 
-    def _weights(self, logits: Tensor, items: Tensor) -> Tensor | None:
-        """How much each code of the targets counts; None if all alike."""
+    def _weights(
+        self, logits: Tensor, items: Tensor, of_targets: Tensor | None = None
+    ) -> Tensor | None:
+        """What the loss of each code of the targets is multiplied by; None if by nothing."""
         beams = self.config.beam_aware
         if beams is None:
-            return None
+            return None if of_targets is None else of_targets[:, None].expand(logits.shape[:2])
         assert self._trie is not None
         if self._trie.device != items.device:
             self._trie = self._trie.to(items.device)
         above = functional.pad(self._trie.prefixes(self._trie.leaf_of(items))[:, :-1], (1, 0))
         legal = self._trie.legal(above)
         log_probs = normalised(logits.detach(), legal=legal)
-        return beam_aware_weights(log_probs, self.model.item_codes(items), **beams.model_dump())
+        codes = self.model.item_codes(items)
+        return weighted(beam_aware_weights(log_probs, codes, **beams.model_dump()), of_targets)
 
-    def _distillation(self, logits: Tensor, scores: Tensor, items: Tensor) -> Tensor:
+    def _distillation(
+        self, logits: Tensor, scores: Tensor, items: Tensor, of_targets: Tensor | None
+    ) -> Tensor:
         """Cross-entropy of the codes to what the item head says of them."""
         assert self.prefixes is not None
         self.prefixes = self.prefixes.to(items.device)
         probs = next_code_probs(scores.float().softmax(dim=-1), items, self.prefixes)
-        return soft_cross_entropy(logits, probs).sum()
+        return soft_cross_entropy(logits, probs, of_targets).sum()

@@ -19,12 +19,18 @@ class NextItemObjective(Objective):
     def forward(self, batch: WindowBatch) -> Loss:
         """See `Objective.forward`."""
         # The state after p items predicts item p, so the last item is only a target.
-        histories = HistoryBatch(items=batch.items[:, :-1], lengths=batch.lengths - 1)
+        weights = batch.input_weights
+        histories = HistoryBatch(
+            items=batch.items[:, :-1],
+            lengths=batch.lengths - 1,
+            weights=None if weights is None else weights[:, :-1],
+        )
         users, positions = batch.is_target.nonzero(as_tuple=True)
         states = self.network.states(histories)[users, positions]
         loss = next_item_cross_entropy(
             self.network.scores(states, batch.before(users, positions)),
             batch.items[users, positions],
             label_smoothing=self.config.label_smoothing,
+            weights=batch.weights_of(users, positions),
         )
         return Loss(loss=loss, num_targets=batch.num_targets, parts={"item": loss.detach()})

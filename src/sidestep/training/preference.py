@@ -11,6 +11,7 @@ from sidestep.data.windows import WindowBatch
 from sidestep.model.semantic_id_model import SemanticIdModel
 from sidestep.model.transformer import Transformer
 from sidestep.objectives.preference import softmax_dpo_loss
+from sidestep.objectives.weighting import mean_over_targets
 from sidestep.search.policy import Scope, redrawn
 from sidestep.step import HistoryBatch
 from sidestep.training.candidate_tree import CandidateTree
@@ -70,12 +71,13 @@ class PreferenceObjective(SearchingObjective):
         chosen = gained.gather(1, at)[:, 0]
         losses = softmax_dpo_loss(chosen, gained, is_rejected, beta=config.beta)
         own = log_probs.gather(1, at)[:, 0]
-        loss = losses.mean()
+        weights = batch.weights_of(users, positions)
+        loss = mean_over_targets(losses, weights)
         parts = {"preference": loss.detach(), **_told(gained, chosen, is_rejected)}
         parts["found"] = (tree.is_found & is_target).any(dim=1).float().mean()
         parts["target_log_prob"] = own.detach().mean()
         if config.likelihood_weight is not None:
-            loss = loss - config.likelihood_weight * own.mean()
+            loss = loss - config.likelihood_weight * mean_over_targets(own, weights)
         return Loss(loss=loss, num_targets=batch.num_targets, parts=parts)
 
     def _log_probs(

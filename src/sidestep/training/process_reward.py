@@ -9,9 +9,10 @@ from sidestep.data.windows import WindowBatch
 from sidestep.model.process_reward import ProcessRewardModel, RewardMemory
 from sidestep.model.semantic_id_model import SemanticIdModel
 from sidestep.objectives.contrastive import distinct_others, info_nce, share_below
+from sidestep.objectives.weighting import mean_over_targets
 from sidestep.search.beam import BeamSearch
 from sidestep.search.policy import Scope
-from sidestep.step import HistoryBatch, HistoryStates
+from sidestep.step import HistoryStates
 from sidestep.training.next_code import NextCodeObjective
 from sidestep.training.objective import Loss, Objective
 from sidestep.training.objective_config import ProcessRewardTrainingConfig
@@ -56,6 +57,7 @@ class ProcessRewardObjective(Objective):
         the next codes if they are learned too."""
         users, positions = batch.is_target.nonzero(as_tuple=True)
         items = batch.items[users, positions]
+        weights = batch.weights_of(users, positions)
         memory = self._memory(batch, users, positions)
         trie = self._trie(items.device)
         leaves = trie.leaf_of(items)
@@ -73,7 +75,7 @@ class ProcessRewardObjective(Objective):
             scores = self.network(memory, prefixes).float()
             positives = scores[:, 0]
             negatives = scores[:, 1:].masked_fill(prefixes[:, 1:] == NO_STATE, -torch.inf)
-            losses.append(info_nce(positives, negatives).mean())
+            losses.append(mean_over_targets(info_nce(positives, negatives), weights))
             parts[f"prefix_{depth}"] = losses[-1].detach()
             drawn, searched = negatives.detach().split([others.shape[1], rivals.shape[1]], dim=1)
             for name, among in (("auc", drawn), ("beam_auc", searched)):
@@ -113,14 +115,13 @@ class ProcessRewardObjective(Objective):
         positions: Int[Tensor, " targets"],
     ) -> RewardMemory:
         """What each target may be told from: the states before any item and after each past one."""
-        histories = HistoryBatch(items=batch.items, lengths=batch.lengths)
         backbone = self.backbone.to(batch.items.device)
         if self._is_backbone_trained:
-            states = backbone.next_item_states(histories)[:, :, 0]
+            states = backbone.next_item_states(batch.histories)[:, :, 0]
         else:
             backbone.train(self.config.backbone_dropout and self.training)
             with torch.no_grad():
-                states = backbone.next_item_states(histories)[:, :, 0]
+                states = backbone.next_item_states(batch.histories)[:, :, 0]
             backbone.eval()
         memory = self.network.remember(HistoryStates(states=states, counts=batch.lengths))
         columns = torch.arange(states.shape[1], device=states.device)

@@ -6,11 +6,10 @@ loop; there is no second loop here.
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -358,7 +357,19 @@ def train_policy(
 def prompt_windows(
     split: Split, config: AlignmentConfig | PreferenceConfig, *, max_history: int
 ) -> Windows:
-    """The windows whose targets a policy is trained further on."""
+    """The windows whose targets a policy is trained further on.
+
+    Raises:
+        ValueError: prompts are open, which read the target, and some target events are no inputs.
+    """
+    histories = split.train.histories
+    is_open = isinstance(config, AlignmentConfig) and config.open_prompts
+    if is_open and (histories.is_target & ~histories.is_input).any():
+        raise ValueError(
+            "open_prompts reads each target as the last item of the history, but some target "
+            "events have the weight 0 as inputs; give them a weight as inputs, or leave "
+            "open_prompts out."
+        )
     return latest_windows(
         split,
         targets_per_window=config.targets_per_window,
@@ -391,8 +402,7 @@ def latest_windows(
     """
     windows = training_windows(split.train, max_history)
     if targets_per_window is not None:
-        latest = windows.lengths - targets_per_window
-        windows = replace(windows, first_target=np.maximum(windows.first_target, latest))
+        windows = windows.latest_targets(targets_per_window)
     if num_windows is None or num_windows >= len(windows):
         return windows
     return windows.select(fixed_users(len(windows), num_windows))

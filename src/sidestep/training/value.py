@@ -87,7 +87,14 @@ class ValueObjective(SearchingObjective):
         rewards = dense_rewards(tree, targets, embeddings, trie, self.weights)
         with torch.no_grad():
             hidden = tree.read(backbone, histories).hidden
-        by_depth = value_loss(self.head, tree, hidden, rewards, gamma=self.config.gamma)
+        by_depth = value_loss(
+            self.head,
+            tree,
+            hidden,
+            rewards,
+            gamma=self.config.gamma,
+            weights=batch.weights_of(users, positions),
+        )
         parts = {f"depth_{depth}": part.detach() for depth, part in enumerate(by_depth)}
         parts["reward"] = (rewards * tree.is_first).sum() / tree.is_first.sum().clamp(min=1)
         parts["missed"] = (found != leaves[:, None]).all(dim=1).float().mean()
@@ -143,6 +150,7 @@ def value_loss(
     rewards: Float[Tensor, "users candidates levels"],
     *,
     gamma: float,
+    weights: Float[Tensor, " users"] | None,
 ) -> Float[Tensor, " depths"]:
     """Squared TD error of the values of a tree, by depth; the root's first.
 
@@ -152,8 +160,9 @@ def value_loss(
         hidden: of its slots; detached where values must not move what made them.
         rewards: of every prefix.
         gamma: what a reward is worth one code earlier.
+        weights: of the targets, see `td_loss`.
     """
     roots, values = tree.values(head, hidden)
     errors = values - td_targets(rewards, values, tree.shared, gamma=gamma)
     root_errors = roots - root_targets(values, tree.is_candidate, gamma=gamma)
-    return td_loss(errors, root_errors, tree.is_first)
+    return td_loss(errors, root_errors, tree.is_first, weights)

@@ -7,8 +7,16 @@ from pathlib import Path
 import polars as pl
 
 from sidestep.data.dataset import Dataset
+from sidestep.data.events import event_counts, refuse_unknown_types
 from sidestep.data.importers.doubts import doubts_about
-from sidestep.data.importers.log import REPEATED, Log, Thinning, outside_core, too_low
+from sidestep.data.importers.log import (
+    REPEATED,
+    Log,
+    Thinning,
+    of_other_type,
+    outside_core,
+    too_low,
+)
 from sidestep.data.importers.sources import sha256_of
 from sidestep.data.interactions import Interactions, chronological
 from sidestep.data.items import ItemTable
@@ -83,9 +91,11 @@ def thinned(read: Dataset | Imported, how: Thinning) -> Imported:
         ValueError: if nothing is left.
     """
     done = read if isinstance(read, Imported) else Imported(dataset=read)
+    if how.events is not None:
+        done = _kept(done, _of_types(done.dataset, how.events), of_other_type(how.events))
     if how.min_value is not None:
         done = _kept(done, _at_least(done.dataset, how.min_value), too_low(how.min_value))
-    done = _kept(done, done.dataset.deduplicated(how.duplicates), REPEATED)
+    done = _kept(done, done.dataset.deduplicated(how.duplicates, by_type=how.by_type), REPEATED)
     if how.k_core is not None:
         done = _kept(done, done.dataset.k_core(how.k_core), outside_core(how.k_core))
     ordered = chronological(done.dataset.interactions, how.ties)
@@ -100,11 +110,23 @@ def _kept(done: Imported, kept: Dataset, why: str) -> Imported:
     return replace(done, dataset=kept, left_out=left_out)
 
 
+def _of_types(dataset: Dataset, events: Sequence[str]) -> Dataset:
+    """The interactions of some types of events."""
+    frame = dataset.interactions.frame
+    refuse_unknown_types(events, event_counts(frame["event"]), "--events")
+    return _restricted(dataset, frame.filter(pl.col("event").is_in(events)))
+
+
 def _at_least(dataset: Dataset, minimum: float) -> Dataset:
     """The interactions whose value is at least `minimum`."""
     kept = dataset.interactions.frame.filter(pl.col("value") >= minimum)
     if not kept.height:
         raise ValueError(f"{dataset.name} has no value of {minimum:g} or more; choose less.")
+    return _restricted(dataset, kept)
+
+
+def _restricted(dataset: Dataset, kept: pl.DataFrame) -> Dataset:
+    """A dataset of some of its interactions; items without texts leave with the last of theirs."""
     items = dataset.items
     if not items.text_columns:
         items = items.restricted_to(kept["item_id"].unique())

@@ -3,7 +3,7 @@
 Users and items are numbered while the source is read; their IDs are kept once each.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 from jaxtyping import Bool, Float, Int
 
+from sidestep.data.events import NO_TYPE, event_counts, refuse_unknown_types
 from sidestep.data.importers.ids import are_floats, as_whole_numbers
 from sidestep.data.importers.times import Times, joined_times, two_units
 from sidestep.data.interactions import Duplicates, Interactions, Ties
@@ -21,14 +22,18 @@ from sidestep.data.rows import chronological_rows, distinct_rows, k_core_rows, n
 class Thinning:
     """What of a log is kept, applied in the order of the fields, and how it is ordered.
 
+    events: the types of events that stay; None keeps all.
     min_value: interactions with a smaller value, or without one, leave; None keeps all.
     duplicates: which of a user's interactions with one item stay.
+    by_type: whether interactions of different types are no duplicates of each other.
     k_core: users and items with fewer interactions leave; None keeps all.
     ties: the order of equal timestamps, as in the file or by item ID.
     """
 
+    events: tuple[str, ...] | None = None
     min_value: float | None = None
     duplicates: Duplicates = "keep"
+    by_type: bool = False
     k_core: int | None = None
     ties: Ties = "file"
 
@@ -40,6 +45,7 @@ class Log:
     users, items: rows of `user_ids` and `item_ids`, in the order of first appearance.
     timestamps: None if the order of the rows is the order of events.
     values: NaN where unknown; None if unknown everywhere.
+    events: rows of `event_types`; None if no type is known.
     left_out: how many rows of the source are no longer here, by reason, in words.
     """
 
@@ -49,6 +55,8 @@ class Log:
     values: Float[np.ndarray, " rows"] | None
     user_ids: pl.Series
     item_ids: pl.Series
+    events: Int[np.ndarray, " rows"] | None = None
+    event_types: pl.Series | None = None
     left_out: Mapping[str, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -68,6 +76,8 @@ class Log:
         if not len(log):
             why = ", ".join(f"{number} {why}" for why, number in log.left_out.items())
             raise ValueError(f"{name} has no interaction with user, item and time: {why}.")
+        if how.events is not None:
+            log = log._of_types(how.events)
         if how.min_value is not None:
             if log.values is None:
                 raise ValueError(
@@ -79,7 +89,8 @@ class Log:
             if not len(log):
                 raise ValueError(f"{name} has no value of {how.min_value:g} or more; choose less.")
         if how.duplicates != "keep":
-            rows = distinct_rows(log.users, log.items, log.timestamps, how.duplicates)
+            things = log._items_by_type() if how.by_type else log.items
+            rows = distinct_rows(log.users, things, log.timestamps, how.duplicates)
             log = log._kept(rows, REPEATED)
         if how.k_core is not None:
             rows = k_core_rows(log.users, log.items, how.k_core)
@@ -104,8 +115,34 @@ class Log:
             user_ids=self.user_ids.gather(pl.Series(self.users)),
             item_ids=self.item_ids.gather(pl.Series(self.items)),
             timestamps=None if self.timestamps is None else pl.Series(self.timestamps),
+            events=self._event_texts(),
             values=values,
         )
+
+    def _of_types(self, events: tuple[str, ...]) -> "Log":
+        """The interactions of some types of events."""
+        found = self._event_texts()
+        if found is None:
+            found = pl.repeat(None, len(self), dtype=pl.String, eager=True)
+        refuse_unknown_types(events, event_counts(found.alias("event")), "--events")
+        rows = np.flatnonzero(found.is_in(events).fill_null(False).to_numpy())
+        return self._kept(rows, of_other_type(events))
+
+    def _event_texts(self) -> pl.Series | None:
+        """The type of each interaction, null where unknown; None if unknown everywhere."""
+        if self.events is None or self.event_types is None:
+            return None
+        texts = self.event_types.gather(pl.Series(self.events))
+        return texts.set(texts == NO_TYPE, None)
+
+    def _items_by_type(self) -> Int[np.ndarray, " rows"]:
+        """Numbers that are equal where both the item and the type of the event are."""
+        if self.events is None or self.event_types is None:
+            return self.items
+        things: Int[np.ndarray, " rows"] = (
+            self.items.astype(np.int64) * len(self.event_types) + self.events
+        )
+        return things
 
     def _kept(self, rows: Int[np.ndarray, " kept"], why: str) -> "Log":
         num_left = len(self) - len(rows)
@@ -120,7 +157,13 @@ class Log:
             items=self.items[rows],
             timestamps=None if self.timestamps is None else self.timestamps[rows],
             values=None if self.values is None else self.values[rows],
+            events=None if self.events is None else self.events[rows],
         )
+
+
+def of_other_type(events: Sequence[str]) -> str:
+    """Why interactions leave whose type of event is not kept, as `left_out` says it."""
+    return f"are no event of type {' or '.join(events)}"
 
 
 REPEATED = "repeat an item of their user"
@@ -150,8 +193,9 @@ class GrowingLog:
         # the global one would grow with every file that is ever read.
         self._ids = {
             name: pl.Series(name, [], dtype=pl.Categorical(pl.Categories.random()))
-            for name in ("user", "item")
+            for name in ("user", "item", "event")
         }
+        self._has_events = False
         self._times: list[Times] = []
         self._values: list[np.ndarray] = []
         self._left_out: dict[str, int] = {}
@@ -162,6 +206,7 @@ class GrowingLog:
         item_ids: pl.Series,
         timestamps: pl.Series | Times | None = None,
         values: pl.Series | None = None,
+        events: pl.Series | None = None,
     ) -> None:
         """Adds rows; those without a user, an item or a time are left out and counted.
 
@@ -171,6 +216,7 @@ class GrowingLog:
             timestamps: whole numbers of one unit, or times that may be finer in one block than in
                 another; null where missing; in every block or in none.
             values: numbers, null where missing; likewise.
+            events: types of events, null where missing; likewise.
         """
         columns = {"user": user_ids, "item": item_ids}
         if isinstance(timestamps, pl.Series):
@@ -187,8 +233,13 @@ class GrowingLog:
                 self._left_out[why] = self._left_out.get(why, 0) + num_absent
                 is_kept &= ~is_absent
         frame = frame.filter(is_kept)
+        if events is not None:
+            self._has_events = True
+            kept = events.filter(is_kept).fill_null(NO_TYPE)
+            frame = frame.with_columns(kept.alias("event"))
         for name, ids in self._ids.items():
-            self._ids[name] = ids.append(frame[name].cast(ids.dtype))
+            if name in frame.columns:
+                self._ids[name] = ids.append(frame[name].cast(ids.dtype))
         if timestamps is not None:
             self._times.append(replace(timestamps, counts=frame["time"]))
         if values is not None:
@@ -199,6 +250,9 @@ class GrowingLog:
         users, user_ids = _numbered(self._ids["user"])
         items, item_ids = _numbered(self._ids["item"])
         values = np.concatenate(self._values) if self._values else None
+        events, event_types = None, None
+        if self._has_events:
+            events, event_types = _numbered(self._ids["event"])
         return Log(
             users=users,
             items=items,
@@ -206,6 +260,8 @@ class GrowingLog:
             values=None if values is None or np.isnan(values).all() else values,
             user_ids=user_ids,
             item_ids=item_ids,
+            events=events,
+            event_types=event_types,
             left_out=dict(self._left_out),
         )
 

@@ -5,6 +5,7 @@ algorithms", CIKM 2021. A header names a field and its type, `item_id:token`; of
 `token` and `float` and their sequences exist.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
@@ -26,6 +27,7 @@ def import_recbole(
     item: str = "item_id",
     time: str | None = "timestamp",
     value: str | None = "rating",
+    event: str | None = None,
     thinning: Thinning = Thinning(),  # noqa: B008 - frozen
     name: str | None = None,
     on_progress: OnProgress | None = None,
@@ -39,6 +41,7 @@ def import_recbole(
         time: the field of times. Seconds with decimals become milliseconds. Where the default is
             no field of the file, the rows are in order; any other name must be one.
         value: the field of a number; likewise.
+        event: the field that says what happened, such as "purchase".
         thinning: what is kept.
         name: of the dataset; None takes the file's.
         on_progress: called now and then with how far the interactions were read.
@@ -54,7 +57,10 @@ def import_recbole(
         _check_field(path, types, wanted)
     time = _optional(path, types, time, "timestamp")
     value = _optional(path, types, value, "rating")
-    log = _read_interactions(path, types, user, item, time, value, on_progress)
+    if event is not None:
+        _check_field(path, types, event)
+    fields = _Fields(user=user, item=item, time=time, value=value, event=event)
+    log = _read_interactions(path, types, fields, on_progress)
     log = log.thinned(thinning, str(path))
     items_path = path.with_suffix(".item")
     has_items = items_path.is_file()
@@ -110,22 +116,28 @@ def _optional(path: Path, types: dict[str, str], name: str | None, default: str)
     return name
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Fields:
+    """The fields of interactions; None where there is none."""
+
+    user: str
+    item: str
+    time: str | None
+    value: str | None
+    event: str | None
+
+
 def _read_interactions(
-    path: Path,
-    types: dict[str, str],
-    user: str,
-    item: str,
-    time: str | None,
-    value: str | None,
-    on_progress: OnProgress | None,
+    path: Path, types: dict[str, str], fields: _Fields, on_progress: OnProgress | None
 ) -> Log:
     growing = GrowingLog(path)
     for table in read_delimited(path, "\t", list(types), has_header=True, on_progress=on_progress):
         growing.append(
-            table.texts(user),
-            table.texts(item),
-            None if time is None else table.moments(time),
-            None if value is None else table.numbers(value),
+            table.texts(fields.user),
+            table.texts(fields.item),
+            None if fields.time is None else table.moments(fields.time),
+            None if fields.value is None else table.numbers(fields.value),
+            None if fields.event is None else table.texts(fields.event),
         )
     return growing.log()
 

@@ -1,0 +1,26 @@
+"""Popularity: how often items are target events, counted and weighted."""
+
+import numpy as np
+from jaxtyping import Int, Real
+
+from sidestep.data.histories import Histories
+
+
+def target_counts(histories: Histories, num_items: int) -> Int[np.ndarray, " items"]:
+    """Target events per item; without weights every interaction is one."""
+    return np.bincount(histories.items[histories.is_target], minlength=num_items)
+
+
+def weighted_target_counts(histories: Histories, num_items: int) -> Real[np.ndarray, " items"]:
+    """The sum of the target weights per item; whole numbers where all weigh 1.
+
+    Items with the same number of events of each weight have the very same sum, in whatever order
+    the events stand, so that ties are ties.
+    """
+    weights = histories.target_weights
+    if weights is None:
+        return target_counts(histories, num_items)
+    total = np.zeros(num_items)
+    for weight in np.unique(weights):
+        total += weight * np.bincount(histories.items[weights == weight], minlength=num_items)
+    return total

@@ -32,6 +32,7 @@ _ZONE = (
     r"(?:\[[A-Za-z0-9_/+-]+\])?"
 )
 _DAY = 86_400
+_SLICE = 100_000
 
 
 def moments_of(texts: pl.Series, order: DateOrder = "ymd") -> tuple[pl.Series, pl.Series]:
@@ -48,6 +49,16 @@ def moments_of(texts: pl.Series, order: DateOrder = "ymd") -> tuple[pl.Series, p
         Whole seconds since 1970 and the nanoseconds after them, as Int64; both are null where a
         text is none of this, or names a day or an hour that does not exist.
     """
+    # In slices, because the parts of a text take many times its memory.
+    parts = [_slice_of_moments(part, order) for part in texts.to_frame().iter_slices(_SLICE)]
+    if not parts:
+        return _slice_of_moments(texts.to_frame(), order)
+    seconds, nanoseconds = zip(*parts, strict=True)
+    return pl.concat(seconds), pl.concat(nanoseconds)
+
+
+def _slice_of_moments(part: pl.DataFrame, order: DateOrder) -> tuple[pl.Series, pl.Series]:
+    texts = part.to_series()
     seconds, nanoseconds = _moments(texts, _DATES[order])
     if order == "ymd" and seconds.null_count() > texts.null_count():
         is_known = seconds.is_not_null()

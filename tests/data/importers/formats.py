@@ -49,6 +49,11 @@ def json_lines(rows: list[dict[str, object]]) -> bytes:
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
 
 
+def json_array(lines: bytes) -> bytes:
+    """The objects of some lines as one array."""
+    return b"[" + b",\n".join(lines.splitlines()) + b"]\n"
+
+
 def python_lines(rows: list[dict[str, object]]) -> bytes:
     """One Python literal per line, as the metadata of 2014."""
     return "".join(f"{row!r}\n" for row in rows).encode()
@@ -308,6 +313,25 @@ FORMATS = [
         "table-parquet",
         {"log.parquet": TABLE_PARQUET, "items.parquet": TABLE_ITEMS_PARQUET},
         _table("parquet"),
+    ),
+    Format(
+        "table-gz",
+        {"log.csv.gz": gzipped(TABLE_CSV), "items.csv.gz": gzipped(TABLE_ITEMS_CSV)},
+        _table("csv.gz"),
+    ),
+    Format(
+        "table-parts",
+        {"log.parquet/part-0.parquet": TABLE_PARQUET, "log.parquet/part-1.parquet": TABLE_PARQUET}
+        | {"items.parquet": TABLE_ITEMS_PARQUET},
+        _table("parquet"),
+    ),
+    Format(
+        "table-json",
+        {
+            "log.json": json_array(TABLE_JSONL),
+            "items.json": json_array(TABLE_ITEMS_JSONL),
+        },
+        _table("json"),
     ),
     Format(
         "lcrec",

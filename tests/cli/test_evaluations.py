@@ -1,6 +1,7 @@
 """What an evaluation, and a list for a user without a history, say of themselves."""
 
 import json
+import shutil
 
 import pytest
 
@@ -30,6 +31,15 @@ def test_targets_that_no_list_can_hold_are_counted(repeaters, more):
     said = " ".join(call(*asked, "--exclude-seen").stderr.split())
     assert "2 of 4 targets (50.0%) are items that their user had taken before" in said
     assert "had taken before" not in call(*asked).stderr
+
+
+def test_retired_targets_are_counted(repeaters, tmp_path):
+    shutil.copytree(repeaters, tmp_path / "run")
+    run("retire", repeaters, "--items", "k", "--out", tmp_path / "run" / "bundle")
+    said = call("evaluate", tmp_path / "run", "--split", "test", "--dry-run").stderr
+    assert "3 of 4 targets (75.0%) are retired items" in " ".join(said.split())
+    line = json.loads(run("evaluate", tmp_path / "run", "--split", "test", "--json"))["metrics"]
+    assert line["HR@5"] == 1 / 4
 
 
 def test_seen_items_are_left_out_wherever_they_stand_in_the_history(repeaters):

@@ -1,18 +1,42 @@
+import itertools
 import math
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
-from sidestep.metrics.prefixes import auc, best_in_set, losses, rank_correlation
+from sidestep.metrics.prefixes import (
+    auc,
+    best_in_set,
+    chance_among_best,
+    losses,
+    rank_correlation,
+)
 
 few = st.integers(-3, 3)  # so that there are ties
 
 
 def row(values, kind=torch.double):
     return torch.tensor([values], dtype=kind)
+
+
+@given(
+    st.lists(st.integers(0, 2), min_size=5, max_size=5),
+    st.lists(st.booleans(), min_size=5, max_size=5),
+    st.integers(1, 5),
+)
+@settings(max_examples=40)
+def test_the_chance_to_be_among_the_best_is_the_mean_over_all_orders(scores, wanted, number):
+    leaves = [leaf for leaf in range(5) if scores[leaf]]  # a score of 0 is no leaf
+    drawn = torch.tensor([[score or -math.inf for score in scores]])
+    found = chance_among_best(drawn, torch.tensor(wanted)[None, :, None], number)
+    hits = []
+    for order in itertools.permutations(leaves):
+        best = sorted(order, key=lambda leaf: -scores[leaf])[:number]
+        hits.append(any(wanted[leaf] for leaf in best))
+    assert found.item() == pytest.approx(sum(hits) / len(hits), abs=1e-9)
 
 
 def test_auc_by_hand():

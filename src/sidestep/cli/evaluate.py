@@ -128,7 +128,7 @@ def evaluate(
     loaded = load_bundle(folder.path)
     catalog_name = None if info.catalog is None else Path(info.catalog).name
     planned = plan_evaluation(loaded, data, asked, catalog_name=catalog_name)
-    planned.tell_of_repeats()
+    planned.tell_of_misses()
     if dry_run:
         tell_plan(
             planned.folder(folder),

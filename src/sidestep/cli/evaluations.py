@@ -52,24 +52,34 @@ class Asked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Planned:
-    """An evaluation before the work: on what, and what results files call it."""
+    """An evaluation before the work: on what, and what results files call it.
+
+    num_retired: rows whose target has a tombstone.
+    """
 
     rows: Rows
+    num_retired: int
     split: SplitName
     method: str
     setting: results.Setting
 
-    def tell_of_repeats(self) -> None:
-        """Says on the standard error how many targets the lists leave out, if they do."""
-        if not self.setting.exclude_seen:
-            return
-        num, num_rows = int(self.rows.is_repeat.sum()), len(self.rows)
+    def tell_of_misses(self) -> None:
+        """Says on the standard error how many targets no list can hold, if there are any."""
+        if self.num_retired:
+            warn(
+                f"{self._share(self.num_retired)} are retired items, which no list can hold, so "
+                "that they count as misses."
+            )
+        num = int(self.rows.is_repeat.sum()) if self.setting.exclude_seen else 0
         if num:
             warn(
-                f"{num:,} of {num_rows:,} targets ({num / num_rows:.1%}) are items that their user "
+                f"{self._share(num)} are items that their user "
                 "had taken before. --exclude-seen leaves them out of every list, so that they "
                 "count as misses; without it, repeats can be found."
             )
+
+    def _share(self, num: int) -> str:
+        return f"{num:,} of {len(self.rows):,} targets ({num / len(self.rows):.1%})"
 
     def folder(self, run: RunFolder) -> Path:
         """Where it is kept."""
@@ -146,8 +156,10 @@ def plan_evaluation(
     refuse_other_data(loaded, dataset)
     split = split_of(dataset)
     rows, users = evaluated_rows(split, asked.split, asked.num_users)
+    is_retired = loaded.catalog.is_retired
     return Planned(
         rows=rows,
+        num_retired=0 if is_retired is None else int(is_retired[rows.targets].sum()),
         split=asked.split,
         method=asked.method or asked.search.method(loaded),
         setting=_setting(loaded, asked, users, catalog_name, strategy_of(split)),

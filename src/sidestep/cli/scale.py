@@ -140,7 +140,7 @@ def scale(
     wanted = [*grown, *{search.asked.chosen: search for search in ceilings.values()}.values()]
     for search in wanted:  # refuses what cannot be searched before the first long search
         _refuse_impossible(search, loaded, names)
-    sweep.tell_of_repeats()
+    sweep.tell_of_misses()
     if dry_run:
         plan: dict[str, int | float | str] = {
             "rows": sweep.num_rows,

@@ -46,9 +46,9 @@ class Sweep:
         """Rows that every search is measured on."""
         return len(self._planned(self.asked).rows)
 
-    def tell_of_repeats(self) -> None:
-        """See `Planned.tell_of_repeats`, once for all searches."""
-        self._planned(self.asked).tell_of_repeats()
+    def tell_of_misses(self) -> None:
+        """See `Planned.tell_of_misses`, once for all searches."""
+        self._planned(self.asked).tell_of_misses()
 
     def kept(self, search: BudgetedSearch) -> Path | None:
         """The per-user file of a search that was measured before."""

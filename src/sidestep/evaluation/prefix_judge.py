@@ -13,7 +13,7 @@ from sidestep.catalog.trie import NO_STATE
 from sidestep.catalog.user_sets import is_among
 from sidestep.evaluation.batch_scores import BatchScores
 from sidestep.evaluation.rivals import Rivals
-from sidestep.metrics.prefixes import auc, rank_correlation
+from sidestep.metrics.prefixes import auc, chance_among_best, rank_correlation
 from sidestep.objectives.semantic_reward import target_cosines
 from sidestep.objectives.value import mean_below, shared_prefixes
 from sidestep.search.paths import is_first_on_paths, paths_to
@@ -126,13 +126,11 @@ class PrefixJudge:
         paths: Int[Tensor, "users paths levels"],
         on_way: Int[Tensor, "users levels"],
     ) -> Float[Tensor, "users levels"]:
-        """Whether the target's prefixes are among those of the best leaves."""
+        """The chance that the target's prefixes are among those of the best leaves."""
         leaf_scores = of_paths[..., -1].masked_fill(~is_prefix[..., -1], -torch.inf)
-        best, at = leaf_scores.topk(min(self.settings.num_beams, paths.shape[1]), dim=1)
-        kept = paths.take_along_dim(at[..., None], dim=1).masked_fill(
-            (best == -torch.inf)[..., None], NO_STATE
-        )
-        return is_among(on_way, kept.flatten(1)).double()
+        num_best = min(self.settings.num_beams, paths.shape[1])
+        is_below = paths == on_way[:, None]  # [users, paths, levels]
+        return chance_among_best(leaf_scores, is_below, num_best)
 
     def _pool(self, histories: HistoryBatch) -> Int[Tensor, "users paths levels"]:
         """The paths to sampled leaves."""

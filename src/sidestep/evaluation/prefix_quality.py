@@ -36,8 +36,8 @@ class ScoreAtDepth:
     correlation: Spearman's ρ with the mean reward of the candidates below, over the distinct
         prefixes of a pool; pools in which one of the two is constant tell nothing.
     oracle: share of rows with the target's prefix among those of the k best leaves of the catalog
-        by this score: of what a search that it guides would return if it missed nothing. None
-        unless all are scored.
+        by this score, by expectation over ties: of what a search that it guides would return if it
+        missed nothing. None unless all are scored.
     """
 
     depth: int

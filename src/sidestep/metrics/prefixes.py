@@ -64,6 +64,38 @@ def rank_correlation(
     return found
 
 
+def chance_among_best(
+    scores: Float[Tensor, "users leaves"],
+    is_wanted: Bool[Tensor, "users leaves levels"],
+    number: int,
+) -> Float[Tensor, "users levels"]:
+    """The chance that a wanted leaf is among the best ones, where the order of ties is chance.
+
+    Of T leaves that are tied with the last of the best, n have a place. If no better leaf is
+    wanted, and m of the T are, all of these miss with probability C(T - m, n) / C(T, n).
+
+    Args:
+        scores: of leaves; -inf where there is none.
+        is_wanted: which leaves are wanted; one question per level.
+        number: how many leaves are the best ones.
+    """
+    last = scores.topk(number, dim=1).values[:, -1:]
+    is_better, is_tied = scores > last, (scores == last) & (scores > -torch.inf)
+    num_tied = is_tied.sum(dim=1).double()[:, None]
+    num_places = number - is_better.sum(dim=1).double()[:, None]
+    num_places = num_places.minimum(num_tied)
+    num_others = num_tied - (is_tied[..., None] & is_wanted).sum(dim=1)  # [users, levels]
+    log_miss = _log_choose(num_others, num_places) - _log_choose(num_tied, num_places)
+    misses = log_miss.exp().masked_fill(num_others < num_places, 0.0)
+    return 1.0 - misses.masked_fill((is_better[..., None] & is_wanted).any(dim=1), 0.0)
+
+
+def _log_choose(n: Float[Tensor, "users _"], k: Float[Tensor, "users 1"]) -> Tensor:
+    """log of n! / (k! (n - k)!); arbitrary where k is larger than n."""
+    rest = (n - k).clamp(min=0)
+    return torch.lgamma(n + 1) - torch.lgamma(k + 1) - torch.lgamma(rest + 1)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Losses:
     """Where a search lost the target, by depth from 1; a user has at most one True in both.

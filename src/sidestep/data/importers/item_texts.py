@@ -1,6 +1,7 @@
 """Item texts: as JSON, item -> {field: text} or item -> [term, ...]; and what cleans web texts."""
 
 import html
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,19 @@ def read_item_texts(path: Path) -> ItemTable:
         {name: pl.Series([row.get(name) for row in rows], dtype=pl.String) for name in columns}
     )
     return ItemTable(frame)
+
+
+def is_one_object(path: Path) -> bool:
+    """Whether a file is a JSON object with an entry per item, and not a table of objects.
+
+    Objects in an array are the rows of a table, and so are objects in lines. What is damaged is
+    told by whoever reads the file.
+    """
+    try:
+        value = json.loads(path.read_bytes())
+    except ValueError:
+        return False
+    return isinstance(value, dict) and all(isinstance(each, dict | list) for each in value.values())
 
 
 def in_catalog_order(entries: dict[str, Any]) -> dict[str, Any]:

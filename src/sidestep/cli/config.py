@@ -201,7 +201,7 @@ def read_config(path: Path | None, settings: Sequence[str] = ()) -> AnyRun:
             directory.
 
     Raises:
-        FileNotFoundError: there is no such file, or what it names is not there.
+        FileNotFoundError: there is no such file.
         ValueError: the file is no YAML, a key is unknown, or a value is not valid; names the file
             or the setting, the key, and what to do.
     """
@@ -212,16 +212,27 @@ def read_config(path: Path | None, settings: Sequence[str] = ()) -> AnyRun:
                 f"(kinds: {', '.join(_KINDS)})."
             )
         return checked_run(with_settings({}, settings), "--set")
-    content = read_settings(path)
-    named = {key: content.get(key) for key in _PATHS}
-    content = with_settings(content, settings)
-    for key, place in named.items():
-        if isinstance(place, str) and content[key] == place and not Path(place).exists():
+    return checked_run(with_settings(read_settings(path), settings), str(path))
+
+
+def refuse_missing(run: AnyRun, path: Path | None) -> None:
+    """Refuses a run whose configuration names what is not there.
+
+    Args:
+        run: from `read_config`.
+        path: of the file that was read, for the message; None for settings alone.
+
+    Raises:
+        FileNotFoundError: what a key names is not there; says which key, and in which file.
+    """
+    for key in _PATHS:
+        place = getattr(run, key, None)
+        if isinstance(place, str | Path) and not Path(place).exists():
+            seen_from = "" if path is None else "this file or from "
             raise FileNotFoundError(
-                f"{path}: {key}: there is no {place}, seen from this file or from the working "
-                f"directory; name it in the file, or with --set {key}=PATH."
+                f"{'--set' if path is None else path}: {key}: there is no {place}, seen from "
+                f"{seen_from}the working directory; name it in the file, or with --set {key}=PATH."
             )
-    return checked_run(content, str(path))
 
 
 def read_settings(path: Path) -> dict[str, Any]:

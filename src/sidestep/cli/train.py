@@ -10,7 +10,14 @@ import typer
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as ProgressBar
 
-from sidestep.cli.config import AlignRun, AnyRun, BackboneRun, CountedRun, read_config
+from sidestep.cli.config import (
+    AlignRun,
+    AnyRun,
+    BackboneRun,
+    CountedRun,
+    read_config,
+    refuse_missing,
+)
 from sidestep.cli.console import ERR, print_json, say, warn
 from sidestep.cli.dry_run import DryRun, tell_plan
 from sidestep.cli.entry import INTERRUPTED
@@ -76,8 +83,10 @@ def train(
       --out runs/scientific/value-0 --set backbone=runs/scientific/transformer-0
       --set embeddings=runs/scientific/vectors.npy
     """
+    run = read_config(config, settings or [])
+    refuse_missing(run, config)
     train_by(
-        read_config(config, settings or []),
+        run,
         dataset=dataset,
         catalog=catalog,
         out=out,

@@ -146,7 +146,7 @@ def test_another_dataset_is_refused_in_evaluation(shop, files, tmp_path):
         (("compare", "nowhere"), "sidestep evaluate"),
         (("recommend", "nowhere", "--history", "1"), "no bundle here"),
         (("recommend", "nowhere"), "--history"),
-        (("import", "table", "nowhere.csv", "--out", "d"), "nowhere.csv: no such file"),
+        (("import", "table", "nowhere.csv", "--out", "d"), "nowhere.csv: there is no such file"),
         (("import", "lcrec", "nowhere.json", "--out", "d"), "nowhere.json: no such file"),
     ],
 )

@@ -566,7 +566,9 @@ def test_values_in_the_loop_are_discounted_as_they_are_told():
             group.tree, targets, objective.embeddings, TRIE, objective.value_weights
         )
         told, other = (
-            value_loss(objective.head, group.tree, step.hidden, rewards, gamma=own).mean()
+            value_loss(
+                objective.head, group.tree, step.hidden, rewards, gamma=own, weights=None
+            ).mean()
             for own in (gamma, 0.99)
         )
         found = objective(BATCH).parts["value"]

@@ -10,6 +10,7 @@ import torch
 
 import sidestep
 from sidestep.catalog.catalog import Catalog
+from sidestep.files import file_sha256
 from tests.cli.commands import refused, run
 
 
@@ -123,11 +124,16 @@ def test_items_that_are_known_and_bundles_that_cannot_encode_are_refused(shop, f
     assert "in the catalog already" in message
     bare = shop / "bare"
     shutil.copytree(shop / "beam" / "bundle", bare)
-    manifest = json.loads((bare / "manifest.json").read_text())
     for name in ("tfidf.safetensors", "tokenizer.json"):
         (bare / "catalog" / name).unlink()
-        del manifest["files"][f"catalog/{name}"]
-        (bare / "manifest.json").write_text(json.dumps(manifest))
+        whole, catalog = (bare / place / "manifest.json" for place in (".", "catalog"))
+        content = json.loads(catalog.read_text())
+        del content["companions"][name]
+        catalog.write_text(json.dumps(content))
+        content = json.loads(whole.read_text())
+        del content["files"][f"catalog/{name}"]
+        content["files"]["catalog/manifest.json"] = file_sha256(catalog)
+        whole.write_text(json.dumps(content))
         message = refused(
             *("append", bare, "--items", files / "new-products.csv", "--item", "sku"),
             *("--out", shop / "nowhere"),

@@ -194,8 +194,17 @@ def test_times_are_told_with_their_unit(tmp_path):
     assert "0 to 3, which do not count from 1970" in run(*new(tmp_path, "blank-end.csv"))
 
 
-def test_doubts_are_warnings(tmp_path):
-    assert "Warning: No user has 3 interactions or more" in call(*new(tmp_path, "twos.csv")).stderr
+def test_users_of_two_items_are_split_by_time_or_warned_of(tmp_path):
+    timed = call(*new(tmp_path, "twos.csv")).stderr
+    assert "Warning: No user has three interactions or more" in timed
+    assert "the file holds out the latest interactions instead" in timed
+    assert read_yaml(tmp_path / "my shop" / "sidestep.yaml")["split"]["strategy"] == "global-time"
+    folder = tmp_path / "untimed"
+    path = tmp_path / "untimed.csv"
+    path.write_text("user_id,item_id\nu1,a\nu1,b\nu2,a\nu2,b\n")
+    untimed = call("new", folder, "--interactions", path).stderr
+    assert "import more of each user's interactions" in untimed
+    assert "split" not in read_yaml(folder / "sidestep.yaml")
 
 
 def test_times_that_nobody_finds_are_warned_of(tmp_path):

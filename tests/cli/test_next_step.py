@@ -9,6 +9,7 @@ import pytest
 from sidestep.catalog.catalog import Catalog
 from sidestep.cli.console import command
 from sidestep.cli.next_step import evaluation_of, recommendation_by
+from sidestep.cli.options import split_names
 from sidestep.data.histories import Histories
 from sidestep.data.splits import leave_one_out
 from tests.cli.commands import call, run
@@ -62,12 +63,13 @@ def test_what_changes_a_bundle_says_how_to_ask_it(shop, tmp_path):
     run(*following(call(*retire)))
 
 
-def test_an_example_of_a_history_is_an_item_that_a_list_can_hold():
-    codes = np.arange(3, dtype=np.int32)[:, None]
-    catalog = Catalog.build(["a,b", " c", "red mug"], codes, (3,))
-    assert recommendation_by(Path("run"), catalog) == "sidestep recommend run --history 'red mug'"
-    catalog = Catalog.build(["a,b"], codes[:1], (1,))
-    assert recommendation_by(Path("run"), catalog).endswith("--history a,b")
+def test_an_example_of_a_history_names_one_item_whatever_its_id_holds():
+    codes = np.arange(1, dtype=np.int32)[:, None]
+    for item_id, shown in (("red mug", "'red mug'"), ("a,b", "'\"a,b\"'"), (" c", "'\" c\"'")):
+        catalog = Catalog.build([item_id], codes, (1,))
+        said = recommendation_by(Path("run"), catalog)
+        assert said == f"sidestep recommend run --history {shown}"
+        assert split_names(shlex.split(said)[-1]) == [item_id]
 
 
 def test_a_run_without_rows_to_choose_by_is_not_sent_to_evaluate(tmp_path):

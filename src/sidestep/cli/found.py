@@ -152,8 +152,9 @@ def look_into(interactions: Path, items: Path | None, columns: Columns) -> Found
     counts = event_counts(done.dataset.interactions.frame["event"])
     dataset, known_targets = _with_weights(done.dataset, counts)
     histories = dataset.histories()
+    seen = profile(dataset, leave_one_out(histories))
     return Found(
-        profile=profile(dataset, leave_one_out(histories)),
+        profile=seen,
         gaps=_needed(gaps, done.left_out),
         words=words,
         left_out=done.left_out,
@@ -161,9 +162,24 @@ def look_into(interactions: Path, items: Path | None, columns: Columns) -> Found
         event_weights=dataset.event_weights,
         known_targets=known_targets,
         unit=None if histories.timestamps is None else unit_of(histories.timestamps),
-        doubts=done.doubts,
+        doubts=[*done.doubts, *_untestable(seen)],
         remarks=done.remarks,
     )
+
+
+def _untestable(seen: Profile) -> list[str]:
+    """What to say where no user has enough interactions for their last two to be held out."""
+    if seen.test_rows:
+        return []
+    remedy = (
+        "import more of each user's interactions"
+        if seen.times is None
+        else "the file holds out the latest interactions instead, with the section split"
+    )
+    return [
+        "No user has three interactions or more, so a split that holds out each user's last two "
+        f"leaves nothing to validate or test; {remedy}."
+    ]
 
 
 def _with_weights(dataset: Dataset, counts: Mapping[str, int]) -> tuple[Dataset, float | None]:

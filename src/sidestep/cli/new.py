@@ -224,10 +224,7 @@ import:
 {_import_of_items(folder, items, columns) if has_items else _NO_ITEMS}
   # k-core: 5   # leave out users and items with fewer interactions
 
-# split:   # without it, each user's last two items are held out: training sees what came later
-#   strategy: global-time   # holds out the latest interactions and trains on the past alone
-#   validation-share: 0.1   # or moments, as in validation-from: 2024-07-01
-#   test-share: 0.1         # and test-from: 2024-10-01
+{_split(found)}
 
 embed:
   {_EMBED_TEXT if has_items and columns.texts else _EMBED_BEHAVIOUR}
@@ -248,6 +245,20 @@ recommend:
   k: 10
   exclude-seen: {unseen}
 """
+
+
+_SPLIT = """\
+split:   # without it, each user's last two items are held out: training sees what came later
+  strategy: global-time   # holds out the latest interactions and trains on the past alone
+  validation-share: 0.1   # or moments, as in validation-from: 2024-07-01
+  test-share: 0.1         # and test-from: 2024-10-01"""
+
+
+def _split(found: Found | None) -> str:
+    """The section of the split, as a comment where each user's last two items can be held out."""
+    if found is not None and not found.profile.test_rows and found.profile.times is not None:
+        return _SPLIT
+    return "\n".join(f"# {line}" for line in _SPLIT.splitlines())
 
 
 _NO_ITEMS = "  # items: items.csv   # texts about the items, if you have any"

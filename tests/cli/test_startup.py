@@ -78,10 +78,9 @@ def pipeline(files, tmp_path_factory):
     return folder
 
 
-def test_data_and_kept_evaluations_need_nothing_heavy(shop, files, pipeline, tmp_path):
+def test_data_and_kept_evaluations_need_nothing_heavy(shop, files, tmp_path):
     table = ("table", files / "events.csv", "--user", "user", "--item", "sku", "--time", "at")
     commands = [
-        ["run", pipeline, "--dry-run"],
         ["import", *table, "--out", tmp_path / "dataset"],
         ["data", "stats", tmp_path / "dataset"],
         ["data", "split", tmp_path / "dataset", "--strategy", "global-time"],
@@ -90,7 +89,9 @@ def test_data_and_kept_evaluations_need_nothing_heavy(shop, files, pipeline, tmp
     assert refuse_heavy(commands, exit_code=0) < MOST_MODULES
 
 
-def test_what_is_missing_or_mistaken_is_said_before_anything_heavy_is_imported(shop, files):
+def test_what_is_missing_or_mistaken_is_said_before_anything_heavy_is_imported(
+    shop, files, pipeline
+):
     gone, out = files / "gone", ("--out", files / "out")
     trained = ("train", "--dataset", shop / "dataset", *out, "--config")
     commands = [
@@ -113,6 +114,8 @@ def test_what_is_missing_or_mistaken_is_said_before_anything_heavy_is_imported(s
         ["scale", gone],
         ["scale", shop / "beam", "--times", "none"],
         ["run", gone],
+        ["run", pipeline, "--dry-run", "--set", "train.sasrec.epochs=3"],
+        ["run", pipeline, "--set", "embed.columns=[none]", "--set", "tokenize.sizes=3"],
         ["recommend", gone, "--history", "a"],
         ["recommend", shop / "beam"],
         ["attach", gone, "--ranker", gone, *out],
@@ -140,6 +143,7 @@ def test_work_imports_what_it_needs_and_no_more(shop, files, tmp_path):
             *("tokenize", shop / "dataset", "--vectors", shop / "vectors.npy"),
             *("--codebook-sizes", "4,4,16", "--out", tmp_path / "catalog"),
         ],
+        "inspect": ["inspect", shop / "catalog", "--dataset", shop / "dataset"],
     }
     added = {
         "recommend": {"torch"},
@@ -147,6 +151,7 @@ def test_work_imports_what_it_needs_and_no_more(shop, files, tmp_path):
         "train": {"accelerate"},
         "embed": {"sklearn", "scipy"},
         "tokenize": set(),
+        "inspect": {"jinja2"},
     }
     allowed: set[str] = set()
     for (name, command), (code, packages, _, said) in zip(

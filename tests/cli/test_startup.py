@@ -89,7 +89,9 @@ def test_data_and_kept_evaluations_need_nothing_heavy(shop, files, tmp_path):
     assert refuse_heavy(commands, exit_code=0) < MOST_MODULES
 
 
-def test_what_is_missing_or_mistaken_is_said_before_anything_heavy_is_imported(shop, files):
+def test_what_is_missing_or_mistaken_is_said_before_anything_heavy_is_imported(
+    shop, files, pipeline
+):
     gone, out = files / "gone", ("--out", files / "out")
     trained = ("train", "--dataset", shop / "dataset", *out, "--config")
     commands = [
@@ -112,6 +114,8 @@ def test_what_is_missing_or_mistaken_is_said_before_anything_heavy_is_imported(s
         ["scale", gone],
         ["scale", shop / "beam", "--times", "none"],
         ["run", gone],
+        ["run", pipeline, "--dry-run", "--set", "train.sasrec.epochs=3"],
+        ["run", pipeline, "--set", "embed.columns=[none]", "--set", "tokenize.sizes=3"],
         ["recommend", gone, "--history", "a"],
         ["recommend", shop / "beam"],
         ["attach", gone, "--ranker", gone, *out],
@@ -141,6 +145,7 @@ def test_work_imports_what_it_needs_and_no_more(shop, files, pipeline, tmp_path)
         ],
         # A rehearsal tokenizes and trains a little, to say how long all of it will take.
         "run": ["run", pipeline, "--dry-run"],
+        "inspect": ["inspect", shop / "catalog", "--dataset", shop / "dataset"],
     }
     added = {
         "recommend": {"torch"},
@@ -149,6 +154,7 @@ def test_work_imports_what_it_needs_and_no_more(shop, files, pipeline, tmp_path)
         "embed": {"sklearn", "scipy"},
         "tokenize": set(),
         "run": set(),
+        "inspect": {"jinja2"},
     }
     allowed: set[str] = set()
     for (name, command), (code, packages, _, said) in zip(

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidestep.evaluation.report.chart import NUM_COLOURS, Chart, Curve, drawn, parted
+from sidestep.evaluation.report.chart import NUM_COLOURS, Chart, Curve
+from sidestep.evaluation.report.chart_drawing import drawn, parted
 from sidestep.evaluation.report.page import Page, Section, write_page
 
 THINGS = st.lists(st.tuples(st.floats(0, 100), st.floats(1, 20)), min_size=1, max_size=8)

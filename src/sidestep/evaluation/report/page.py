@@ -10,11 +10,15 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from sidestep.evaluation.report.chart import Chart, drawn
+from sidestep.evaluation.report.chart import Chart
 from sidestep.evaluation.report.drawing import Drawing
 from sidestep.evaluation.report.examples import Example
 from sidestep.evaluation.report.table import Cell, Table, number
 from sidestep.files import whole_file
+from sidestep.lazy_imports import imported_when_used
+
+with imported_when_used():  # needs matplotlib, and what is printed needs no drawing
+    from sidestep.evaluation.report import chart_drawing
 
 Part = Table | Chart | Drawing | Example
 
@@ -72,7 +76,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters["number"] = number
-    environment.filters["drawn"] = drawn
+    environment.filters["drawn"] = chart_drawing.drawn
     environment.tests["cell"] = lambda entry: isinstance(entry, Cell)
     return environment
 

@@ -41,10 +41,12 @@ from sidestep.data.importers.lcrec import import_lcrec, lcrec_files
 from sidestep.data.interactions import Interactions
 from sidestep.data.splits import Rows
 from sidestep.data.synthetic import SyntheticShopConfig, synthetic_shop
-from sidestep.embedding.tfidf import FittedTfidf, TfidfConfig, fit_tfidf
+from sidestep.embedding.config import TfidfConfig
+from sidestep.embedding.tfidf import FittedTfidf, fit_tfidf
 from sidestep.evaluation.evaluator import Evaluation, evaluate, fixed_users
+from sidestep.padding import NO_ITEM
 from sidestep.recommender import Recommender
-from sidestep.step import NO_ITEM, HistoryBatch
+from sidestep.step import HistoryBatch
 from sidestep.tokenizer.appending import append_last_codes
 from sidestep.tokenizer.collisions import reassign_last_codes
 from sidestep.tokenizer.residual_kmeans import ResidualKMeans, ResidualKMeansConfig
@@ -61,8 +63,9 @@ class NearestTexts(ItemScoreRecommender):
     name = "nearest-texts"
     score_kind = "cosine"
 
-    def __init__(self, vectors: np.ndarray) -> None:
+    def __init__(self, vectors: np.ndarray, *, max_history: int) -> None:
         self.vectors = torch.from_numpy(vectors)
+        self.max_history = max_history
 
     @property
     def num_items(self) -> int:
@@ -70,7 +73,8 @@ class NearestTexts(ItemScoreRecommender):
         return len(self.vectors)
 
     def scores(self, histories: HistoryBatch) -> torch.Tensor:
-        """Products with the sum of the history's vectors."""
+        """Products with the sum of the vectors of what is read of a history."""
+        histories = histories.latest(self.max_history)
         is_item = (histories.items != NO_ITEM)[..., None]
         return (self.vectors[histories.items.clamp(min=0)] * is_item).sum(1) @ self.vectors.T
 
@@ -120,25 +124,25 @@ def rows_of(loaded: LoadedRecommender, dataset: Dataset, rows: Rows) -> Rows:
     return Rows(histories=histories, targets=loaded.catalog.indices_of(list(names[rows.targets])))
 
 
-def hit_rates(recommender: Recommender, rows: Rows, max_history: int) -> dict[str, float]:
+def hit_rates(recommender: Recommender, rows: Rows) -> dict[str, float]:
     """HR at the cut-offs."""
-    metrics = evaluated(recommender, rows, max_history).metrics
+    metrics = evaluated(recommender, rows).metrics
     return {f"HR@{k}": metrics[f"HR@{k}"] for k in CUTOFFS}
 
 
-def with_places(loaded: LoadedRecommender, rows: Rows, max_history: int) -> dict[str, float]:
+def with_places(loaded: LoadedRecommender, rows: Rows) -> dict[str, float]:
     """HR@10 of lists of ten, by the places that the cold items get."""
     rates = {}
     for num_places in NEW_PLACES:
         recommender = loaded.recommender(num_new_places=num_places)
-        metrics = evaluate(recommender, rows, k=10, max_history=max_history).metrics
+        metrics = evaluate(recommender, rows, k=10).metrics
         rates[str(num_places)] = metrics["HR@10"]
     return rates
 
 
-def evaluated(recommender: Recommender, rows: Rows, max_history: int) -> Evaluation:
+def evaluated(recommender: Recommender, rows: Rows) -> Evaluation:
     """The lists of all rows."""
-    return evaluate(recommender, rows, k=K, max_history=max_history)
+    return evaluate(recommender, rows, k=K)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,15 +201,14 @@ def grown(
         siblings=siblings,
         zeros=zeros,
         nearest_texts=NearestTexts(
-            tfidf.encode({name: texts[name].to_list() for name in tfidf.columns})
+            tfidf.encode({name: texts[name].to_list() for name in tfidf.columns}),
+            max_history=run.max_history,
         ),
         num_moved=int((codes != nearest).any(axis=1).sum()),
     )
 
 
-def measured(
-    dataset: Dataset, models: Grown, *, max_history: int, num_users: int
-) -> dict[str, Any]:
+def measured(dataset: Dataset, models: Grown, *, num_users: int) -> dict[str, Any]:
     """All numbers of one data set, over test rows with cold and with warm targets."""
     ids = np.array(dataset.items.item_ids, dtype=object)
     test = split_of(dataset).test
@@ -222,65 +225,63 @@ def measured(
         "cold_rows": len(cold),
         "warm_rows": len(warm),
         "warm_rows_with_cold_history": int(has_cold.sum()),
-        **of_cold_targets(models, cold, max_history),
-        **of_warm_targets(models, before, after, np.flatnonzero(has_cold), max_history),
+        **of_cold_targets(models, cold),
+        **of_warm_targets(models, before, after, np.flatnonzero(has_cold)),
         "HR@10 by places for cold items": {
-            "cold": with_places(models.siblings, cold, max_history),
-            "warm": with_places(models.siblings, after, max_history),
+            "cold": with_places(models.siblings, cold),
+            "warm": with_places(models.siblings, after),
         },
-        **same_lists(models, before, after, has_cold, max_history),
+        **same_lists(models, before, after, has_cold),
     }
 
 
-def of_cold_targets(models: Grown, rows: Rows, max_history: int) -> dict[str, Any]:
+def of_cold_targets(models: Grown, rows: Rows) -> dict[str, Any]:
     """Hit rates among all items and among the cold ones."""
     num_items, num_cold = models.siblings.catalog.num_items, len(models.cold_ids)
     counts = np.concatenate([models.old.catalog.popularity, np.zeros(num_cold, dtype=np.int64)])
     among_cold = models.siblings.recommender(available=models.cold_ids)
     return {
         "cold": {
-            "model": hit_rates(models.siblings.recommender(), rows, max_history),
-            "model, zero rows": hit_rates(models.zeros.recommender(), rows, max_history),
-            "nearest texts": hit_rates(models.nearest_texts, rows, max_history),
-            "popularity": hit_rates(PopularityRecommender(counts), rows, max_history),
+            "model": hit_rates(models.siblings.recommender(), rows),
+            "model, zero rows": hit_rates(models.zeros.recommender(), rows),
+            "nearest texts": hit_rates(models.nearest_texts, rows),
+            "popularity": hit_rates(PopularityRecommender(counts), rows),
             "chance": {f"HR@{k}": k / num_items for k in CUTOFFS},
         },
         "cold, among the cold items": {
-            "model": hit_rates(among_cold, rows, max_history),
+            "model": hit_rates(among_cold, rows),
             "chance": {f"HR@{k}": min(1.0, k / num_cold) for k in CUTOFFS},
         },
     }
 
 
 def of_warm_targets(
-    models: Grown, before: Rows, after: Rows, with_cold: np.ndarray, max_history: int
+    models: Grown, before: Rows, after: Rows, with_cold: np.ndarray
 ) -> dict[str, Any]:
     """Hit rates before and after, over all rows and over those with cold items in the history."""
     old, new, zeros = (model.recommender() for model in (models.old, models.siblings, models.zeros))
     return {
         "warm": {
-            "before": hit_rates(old, before, max_history),
-            "after": hit_rates(new, after, max_history),
+            "before": hit_rates(old, before),
+            "after": hit_rates(new, after),
         },
         "warm, cold items in the history": {
-            "before": hit_rates(old, before.select(with_cold), max_history),
-            "siblings": hit_rates(new, after.select(with_cold), max_history),
-            "zeros": hit_rates(zeros, after.select(with_cold), max_history),
+            "before": hit_rates(old, before.select(with_cold)),
+            "siblings": hit_rates(new, after.select(with_cold)),
+            "zeros": hit_rates(zeros, after.select(with_cold)),
         },
     }
 
 
-def same_lists(
-    models: Grown, before: Rows, after: Rows, has_cold: np.ndarray, max_history: int
-) -> dict[str, Any]:
+def same_lists(models: Grown, before: Rows, after: Rows, has_cold: np.ndarray) -> dict[str, Any]:
     """What becomes of the lists of warm rows: equal ones but for the cold items in them."""
     num_warm = models.old.catalog.num_items
     untouched = np.flatnonzero(~has_cold)
     warm_ids = models.siblings.catalog.ids_of(np.arange(num_warm))
     among_warm = models.siblings.recommender(available=warm_ids)
-    lists_before = evaluated(models.old.recommender(), before, max_history).items
-    lists_after = evaluated(models.siblings.recommender(), after, max_history).items
-    limited = evaluated(among_warm, after.select(untouched), max_history).items
+    lists_before = evaluated(models.old.recommender(), before).items
+    lists_after = evaluated(models.siblings.recommender(), after).items
+    limited = evaluated(among_warm, after.select(untouched)).items
     is_free = (lists_after < num_warm).all(1).numpy() & ~has_cold
     return {
         "share_of_cold_items_in_warm_lists": float((lists_after >= num_warm).float().mean()),
@@ -326,7 +327,7 @@ def main() -> None:
         folder=asked.work,
         seed=asked.seed,
     )
-    result = measured(dataset, models, max_history=run.max_history, num_users=asked.users)
+    result = measured(dataset, models, num_users=asked.users)
     line = {
         "benchmark": "cold_start",
         "dataset": dataset.name,

@@ -20,8 +20,9 @@ import torch
 from torch import Tensor
 
 from sidestep.catalog.trie import Trie
+from sidestep.model.config import TransformerConfig
 from sidestep.model.llama_weights import llama_from_transformer
-from sidestep.model.transformer import Transformer, TransformerConfig
+from sidestep.model.transformer import Transformer
 from sidestep.search.beam import BeamSearch
 from sidestep.search.policy import Scope
 from sidestep.search.tree import Candidates

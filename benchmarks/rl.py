@@ -30,15 +30,17 @@ from sidestep.catalog.leaf_embeddings import LeafEmbeddings
 from sidestep.catalog.trie import Trie
 from sidestep.cli.recipes import AlignRecipe, align_recipe
 from sidestep.data.windows import WindowBatch
-from sidestep.model.transformer import Transformer, TransformerConfig
-from sidestep.model.value_head import ValueHead, ValueHeadConfig
+from sidestep.model.config import TransformerConfig, ValueHeadConfig
+from sidestep.model.transformer import Transformer
+from sidestep.model.value_head import ValueHead
 from sidestep.search.beam import BeamSearch
 from sidestep.search.policy import Scope, SearchPolicy
 from sidestep.search.tree import Candidates
 from sidestep.step import HistoryBatch, StepModel
 from sidestep.training.alignment import AlignmentObjective
 from sidestep.training.alignment_config import AlignmentConfig
-from sidestep.training.rewards import Rewards, RewardSources, RewardTerm
+from sidestep.training.objective_config import RewardTerm
+from sidestep.training.rewards import Rewards, RewardSources
 from watch import Watch
 
 OURS, THEIRS = "ours", "hf"
@@ -245,11 +247,12 @@ class WatchedStep:
         self.search.watch = found
         histories, targets = objective.prompts(self.batch)
         group = judged.timed(lambda: objective.rolled_out(histories, targets))
-        credit = judged.timed(lambda: objective.credit(group))
+        reading = updated.timed(lambda: objective.read(group, histories))
+        credit = judged.timed(lambda: objective.credit(group, reading))
         assert bool(group.learns.all()), "all rewards are equal: there is nothing to learn from"
 
         def update() -> Tensor:
-            loss, _ = objective.loss(group, credit, histories, targets)
+            loss, _ = objective.loss(group, credit, reading, histories, targets)
             loss.backward()
             return loss.detach()
 

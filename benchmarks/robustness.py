@@ -10,8 +10,9 @@ unit and precision, IDs that became decimals, parts in a folder, JSON whose keys
 holds is known, so the import must give exactly that, and `sidestep new` must count the same. An
 input that gives something else is printed with its seed and counted as misread.
 
-The last line printed is one JSON object, which is also appended to --results. The same checks run
-in the test suite, on fewer inputs.
+Lists and rows as other systems write them must come back as the sequences of which they were
+written. The last line printed is one JSON object, which is also appended to --results. The same
+checks run in the test suite, on fewer inputs.
 
     python benchmarks/robustness.py --inputs 10000
 """
@@ -34,6 +35,7 @@ from sidestep.cli.config import read_config
 from tests.cli.broken_configs import broken_config
 from tests.data.importers.broken_files import check_broken
 from tests.data.importers.formats import FORMATS
+from tests.data.importers.list_files import LIST_CHECKS
 from tests.data.importers.odd_tables import MisreadingError, check_odd
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
@@ -95,8 +97,9 @@ def parsed() -> argparse.Namespace:
 
 
 def families_of_inputs() -> dict[str, Check]:
-    """One check per importer and per example of a configuration, and one of odd tables."""
+    """One check per importer and per example of a configuration, those of lists, and odd tables."""
     families: dict[str, Check] = {source.name: partial(check_broken, source) for source in FORMATS}
+    families |= LIST_CHECKS
     families[ODD_TABLES] = check_odd
     for path in CONFIGS:
         families[f"config {path.stem}"] = partial(check_broken_config, path)
@@ -110,7 +113,7 @@ def check_broken_config(example: Path, folder: Path, seed: int) -> str | None:
     message = None
     try:
         read_config(file, ())
-    except ValueError as error:
+    except (ValueError, FileNotFoundError) as error:
         message = str(error)
     assert message is None or message.startswith(str(file)), message
     assert list(folder.iterdir()) == [file]

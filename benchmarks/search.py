@@ -23,9 +23,10 @@ from torch import Tensor
 
 from result_line import add_results_option, finish, now, processor
 from sidestep.catalog.trie import Trie
-from sidestep.model.process_reward import ProcessRewardConfig, ProcessRewardModel
-from sidestep.model.transformer import Transformer, TransformerConfig
-from sidestep.model.value_head import ValuedModel, ValueHead, ValueHeadConfig
+from sidestep.model.config import ProcessRewardConfig, TransformerConfig, ValueHeadConfig
+from sidestep.model.process_reward import ProcessRewardModel
+from sidestep.model.transformer import Transformer
+from sidestep.model.value_head import ValuedModel, ValueHead
 from sidestep.search.beam import BeamSearch
 from sidestep.search.budget import Budget
 from sidestep.search.guided_beam import GuidedBeamSearch

@@ -23,10 +23,12 @@ import numpy as np
 import torch
 
 from sidestep.data.windows import WindowBatch, Windows, batches
-from sidestep.model.transformer import Transformer, TransformerConfig
+from sidestep.model.config import TransformerConfig
+from sidestep.model.transformer import Transformer
 from sidestep.training.config import TrainingConfig
 from sidestep.training.loop import train
-from sidestep.training.next_code import NextCodeConfig, NextCodeObjective
+from sidestep.training.next_code import NextCodeObjective
+from sidestep.training.objective_config import NextCodeConfig
 
 NUM_ITEMS = 4344
 CODEBOOK_SIZES = (256, 256, 256, 256)

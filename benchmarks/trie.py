@@ -23,7 +23,8 @@ import torch
 
 from result_line import processor
 from sidestep.catalog.trie import Trie
-from sidestep.model.transformer import Transformer, TransformerConfig
+from sidestep.model.config import TransformerConfig
+from sidestep.model.transformer import Transformer
 from sidestep.step import ROOT_SLOT, HistoryBatch
 
 USERS, BEAMS = 32, 50

@@ -1,5 +1,7 @@
 """The whole chain with a real, tiny network: model, search, recommender."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidestep.catalog.trie import NO_STATE, Trie
-from sidestep.model.transformer import Transformer, TransformerConfig
+from sidestep.evaluation.evaluator import evaluate
+from sidestep.metrics.ties import NOT_LISTED
+from sidestep.model.config import TransformerConfig
+from sidestep.model.transformer import Transformer
+from sidestep.padding import NO_ITEM
 from sidestep.recommender import (
     GenerativeRecommender,
     Recommendations,
@@ -17,7 +23,8 @@ from sidestep.recommender import (
 from sidestep.search.beam import BeamSearch
 from sidestep.search.exhaustive import ExhaustiveSearch
 from sidestep.search.policy import Scope
-from sidestep.step import NO_ITEM, HistoryBatch
+from sidestep.step import HistoryBatch
+from tests.evaluation.rows import rows_of
 
 SIZES = (5, 4, 6)
 
@@ -69,7 +76,7 @@ def test_a_beam_as_wide_as_the_catalog_equals_exhaustive_ranking(history, normal
 @pytest.mark.parametrize("history", ["codes", "items"])
 def test_a_user_gets_the_same_list_alone_in_any_batch_and_in_any_order(history):
     _, trie, model = catalog_and_model(history)
-    recommender = GenerativeRecommender(model, trie, BeamSearch(num_beams=6))
+    recommender = GenerativeRecommender(model, trie, BeamSearch(num_beams=6), max_history=None)
     together = recommender.recommend(batch(*ROWS), 10)
     backwards = recommender.recommend(batch(*ROWS[::-1]), 10)
     for user, row in enumerate(ROWS):
@@ -87,6 +94,7 @@ def test_seen_excluded_and_unavailable_items_are_not_recommended_and_cost_no_pla
         model,
         trie,
         BeamSearch(num_beams=trie.num_leaves),
+        max_history=None,
         available=trie.availability(is_available),
     )
     excluded = torch.tensor([[4, 5], [NO_ITEM, NO_ITEM], [12, 31], [7, NO_ITEM]])
@@ -96,18 +104,38 @@ def test_seen_excluded_and_unavailable_items_are_not_recommended_and_cost_no_pla
         assert found == {item for item in range(40) if item % 3} - set(row) - set(own)
 
 
+@pytest.mark.parametrize("history", ["codes", "items"])
+def test_what_is_not_read_of_a_history_changes_no_score_and_is_excluded_all_the_same(history):
+    _, trie, model = catalog_and_model(history)
+    policy = BeamSearch(num_beams=trie.num_leaves)
+    recommender = GenerativeRecommender(model, trie, policy, max_history=2)
+    whole, latest = batch(*ROWS), batch(*[row[-2:] for row in ROWS])
+    answer = recommender.recommend(whole, 40)
+    expected = recommender.recommend(latest, 40)
+    assert torch.equal(answer.items, expected.items)
+    assert torch.equal(answer.scores, expected.scores)
+    assert torch.equal(answer.flops, expected.flops)
+    unseen = recommender.recommend(whole, 40, exclude_seen=True)
+    told = recommender.recommend(latest, 40, excluded=whole.items)
+    assert torch.equal(unseen.items, told.items)
+    for row, items in zip(ROWS, unseen.items.tolist(), strict=True):
+        assert set(items) - {NO_ITEM} == set(range(40)) - set(row)
+
+
 @pytest.mark.parametrize("policy", [BeamSearch(num_beams=4), ExhaustiveSearch(num_leaves=4)])
 def test_a_narrow_search_of_what_is_left_is_the_search_of_a_catalog_that_has_no_more(policy):
     ids, trie, model = catalog_and_model("items")
     left = [item for item in range(40) if item % 3]
-    alone = GenerativeRecommender(model, Trie.build(ids[left], SIZES), policy)
+    alone = GenerativeRecommender(model, Trie.build(ids[left], SIZES), policy, max_history=None)
     is_available = torch.zeros(40, dtype=torch.bool)
     is_available[left] = True
     gone = torch.tensor([[item for item in range(40) if not item % 3]]).expand(len(ROWS), -1)
     by_stock = GenerativeRecommender(
-        model, trie, policy, available=trie.availability(is_available)
+        model, trie, policy, max_history=None, available=trie.availability(is_available)
     ).recommend(batch(*ROWS), 4)
-    by_user = GenerativeRecommender(model, trie, policy).recommend(batch(*ROWS), 4, excluded=gone)
+    by_user = GenerativeRecommender(model, trie, policy, max_history=None).recommend(
+        batch(*ROWS), 4, excluded=gone
+    )
     expected = alone.recommend(batch(*ROWS), 4)
     named = torch.tensor(left)[expected.items]
     assert torch.equal(by_stock.items, named)
@@ -125,7 +153,9 @@ def test_items_of_a_bucket_share_a_score_and_stand_together():
     model = Transformer(
         TransformerConfig(dim=8, num_layers=1, num_heads=2), torch.from_numpy(ids), (2, 2)
     ).eval()
-    answer = GenerativeRecommender(model, trie, BeamSearch(num_beams=4)).recommend(batch([2]), 10)
+    answer = GenerativeRecommender(
+        model, trie, BeamSearch(num_beams=4), max_history=None
+    ).recommend(batch([2]), 10)
     items = answer.items[0].tolist()
     assert sorted(items) == [NO_ITEM] * 6 + [0, 1, 2, 3]
     place = items.index(1)  # the more popular of the two comes first
@@ -134,11 +164,64 @@ def test_items_of_a_bucket_share_a_score_and_stand_together():
     assert (answer.leaves[0] != NO_ITEM).sum() == 3
 
 
+def tied_leaves(**limits) -> GenerativeRecommender:
+    """A network that cannot tell any two of four leaves apart; items 0 and 1 share one."""
+    ids = np.array([[0, 0], [0, 0], [0, 1], [1, 0], [1, 1]])
+    trie = Trie.build(ids, (2, 2), popularity=np.arange(5)[::-1].copy())
+    model = Transformer(
+        TransformerConfig(dim=8, num_layers=1, num_heads=2), torch.from_numpy(ids), (2, 2)
+    ).eval()
+    torch.nn.init.zeros_(model.head.weight)
+    if "available" in limits:
+        limits["available"] = trie.availability(limits["available"])
+    return GenerativeRecommender(model, trie, BeamSearch(num_beams=4), max_history=None, **limits)
+
+
+def test_leaves_of_equal_scores_are_tied_with_all_their_items_also_past_the_end_of_the_list():
+    rows = rows_of(*[(2, target) for target in range(5)])
+    for k in (1, 3, 5, 9):
+        evaluation = evaluate(tied_leaves(), rows, k=k)
+        assert evaluation.rank_before.tolist() == [0] * 5
+        assert evaluation.num_tied.tolist() == [5] * 5
+        assert evaluation.metrics["HR@1"] == pytest.approx(1 / 5)
+
+
+def test_a_bucket_counts_the_items_that_can_be_listed_and_a_retired_target_is_a_miss():
+    is_available = torch.tensor([True, False, False, False, True])
+    recommender = tied_leaves(available=is_available)
+    rows = rows_of((2, 0), (2, 1), (2, 4))
+    evaluation = evaluate(recommender, rows, k=5)
+    assert evaluation.rank_before.tolist() == [0, NOT_LISTED, 0]
+    assert evaluation.num_tied.tolist() == [2, 1, 2]
+    # The bucket of a live and a retired item, alone: the live one is a sure hit.
+    evaluation = evaluate(tied_leaves(available=torch.arange(5) == 0), rows, k=5)
+    assert evaluation.metrics["HR@1"] == pytest.approx(1 / 3)
+    assert evaluation.num_tied.tolist() == [1, 1, 1]
+    # Who has taken item 0 before can only get item 4.
+    evaluation = evaluate(recommender, rows_of((0, 1), (0, 4)), k=5, exclude_seen=True)
+    assert evaluation.rank_before.tolist() == [NOT_LISTED, 0]
+    assert evaluation.num_tied.tolist() == [1, 1]
+
+
+def test_of_a_bucket_the_seen_item_is_never_listed_and_the_unseen_one_is():
+    answer = tied_leaves().recommend(batch([0]), 9, exclude_seen=True)
+    assert sorted(answer.items[0].tolist()) == [NO_ITEM] * 5 + [1, 2, 3, 4]
+    answer = tied_leaves().recommend(batch([]), 9, excluded=torch.tensor([[1]]))
+    assert sorted(answer.items[0].tolist()) == [NO_ITEM] * 5 + [0, 2, 3, 4]
+
+
+def test_a_bucket_of_a_retired_and_an_excluded_item_takes_no_beam():
+    recommender = tied_leaves(available=torch.arange(5) != 1)
+    answer = recommender.recommend(batch([0]), 9, exclude_seen=True)
+    assert sorted(answer.leaves[0].tolist()) == [NO_ITEM, 2, 3, 4]
+    assert sorted(answer.items[0].tolist()) == [NO_ITEM] * 6 + [2, 3, 4]
+
+
 def test_a_catalog_of_other_codebooks_is_refused():
     _, _, model = catalog_and_model("codes")
     other = Trie.build(np.array([[0, 0, 0]]), (1, 1, 1))
     with pytest.raises(ValueError, match="the catalog that the model was trained on"):
-        GenerativeRecommender(model, other, BeamSearch())
+        GenerativeRecommender(model, other, BeamSearch(), max_history=None)
 
 
 def test_a_search_never_returns_a_leaf_that_is_not_there():
@@ -152,7 +235,9 @@ def test_a_search_never_returns_a_leaf_that_is_not_there():
 
 def test_evaluated_prefixes_hold_every_depth_of_the_leaves_that_were_returned():
     ids, trie, model = catalog_and_model("items")
-    answer = GenerativeRecommender(model, trie, BeamSearch(num_beams=5)).recommend(batch(*ROWS), 5)
+    answer = GenerativeRecommender(
+        model, trie, BeamSearch(num_beams=5), max_history=None
+    ).recommend(batch(*ROWS), 5)
     for user in range(len(ROWS)):
         prefixes = set(map(tuple, answer.evaluated[user].tolist()))
         for item in answer.leaves[user].tolist():
@@ -171,6 +256,34 @@ def reservations(draw):
     even = st.integers(0, NUM_ITEMS // 2 - 1).map(lambda half: 2 * half)
     reserved = draw(st.lists(even, unique=True, max_size=k))
     return k, ordinary, reserved, draw(st.integers(0, k))
+
+
+def test_ties_of_the_reserved_places_are_those_of_the_new_items_and_else_those_of_the_others():
+    scores = torch.tensor([[3.0, 2, 1]])
+    usual = replace(
+        answer_of([0, 1, 2], 3, best=3.0), scores=scores, runners_up=torch.tensor([[3, 4, NO_ITEM]])
+    )
+    new = torch.tensor([[5, 6, NO_ITEM]])
+    few = replace(usual, items=new, scores=torch.tensor([[0.5, 0.25, -torch.inf]]))
+    few = replace(few, runners_up=None)
+    many = replace(few, items=torch.tensor([[5, 6, 7]]), scores=torch.tensor([[0.5, 0.25, 0.25]]))
+    many = replace(many, runners_up=torch.tensor([[8]]))
+    # Scores of the two parts may be equal, and still only new items compete for new places.
+    equal = replace(usual, scores=torch.full((1, 3), 0.25))
+    short = answer_of([0], 3, best=3.0)
+    leaf_of = torch.arange(9)
+    for ordinary, reserved, num_places, items, runners_up in (
+        (usual, few, 0, [0, 1, 2], [3, 4]),
+        (usual, few, 1, [0, 1, 5], []),
+        (usual, few, 3, [5, 6, 0], []),  # 0 has a better score than 1
+        (usual, many, 2, [0, 5, 6], [7, 8]),
+        (usual, many, 3, [5, 6, 7], [8]),
+        (equal, many, 2, [0, 5, 6], [7, 8]),
+        (short, replace(many, scores=torch.full((1, 3), 0.5)), 1, [0, 5, NO_ITEM], []),
+    ):
+        answer = with_reserved(ordinary, reserved, num_places=num_places, leaf_of=leaf_of)
+        assert answer.items[0].tolist() == items
+        assert [item for item in answer.runners_up[0].tolist() if item != NO_ITEM] == runners_up
 
 
 def answer_of(found: list[int], k: int, *, best: float) -> Recommendations:
@@ -240,8 +353,10 @@ def test_more_reserved_places_than_the_list_has_are_refused():
 def test_reserved_places_hold_what_a_search_among_the_reserved_items_finds(policy):
     _, trie, model = catalog_and_model("items")
     is_reserved = torch.arange(40) >= 35
-    ordinary = GenerativeRecommender(model, trie, policy)
-    reserved = GenerativeRecommender(model, trie, policy, available=trie.availability(is_reserved))
+    ordinary = GenerativeRecommender(model, trie, policy, max_history=None)
+    reserved = GenerativeRecommender(
+        model, trie, policy, max_history=None, available=trie.availability(is_reserved)
+    )
     both = ReservedPlaces(ordinary, reserved, num_places=2)
     answer = both.recommend(batch(*ROWS), 6, exclude_seen=True)
     usual = ordinary.recommend(batch(*ROWS), 6, exclude_seen=True)

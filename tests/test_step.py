@@ -5,8 +5,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sidestep.padding import NO_ITEM
 from sidestep.step import (
-    NO_ITEM,
     HistoryBatch,
     StepOutput,
     entropies,

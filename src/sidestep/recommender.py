@@ -10,25 +10,30 @@ from torch import Tensor
 from sidestep.catalog.availability import Availability
 from sidestep.catalog.trie import Trie
 from sidestep.catalog.user_sets import is_among
+from sidestep.padding import NO_ITEM
 from sidestep.search.exclusion import Exclusion
 from sidestep.search.policy import Scope, SearchPolicy
 from sidestep.search.tree import both_flops, evaluated_prefixes
-from sidestep.step import NO_ITEM, HistoryBatch, StepModel
+from sidestep.step import HistoryBatch, StepModel
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recommendations:
     """The best items of some users, best first.
 
-    items: item indices; `NO_ITEM` where a list is shorter. Items of one bucket stand together,
-        ordered by popularity in training: the search cannot tell them apart.
-    scores: the unit is `score_kind`; items of one bucket share it; -inf at `NO_ITEM`.
+    items: item indices; `NO_ITEM` where a list is shorter.
+    scores: the unit is `score_kind`; -inf at `NO_ITEM`. Items of equal scores follow each other and
+        are tied: their order says nothing, and evaluation takes the mean over all their orders.
+        Items of one bucket are always tied, since no search can tell them apart. The list orders
+        them by popularity in training.
     score_kind: what a score is, for example "log_prob".
     tokens: backbone positions spent after the prompt, per user.
     scored: prefixes whose score was asked of what guides a search, per user; they cost no token.
     leaves: the best leaves, best first, each named by any one item of its bucket; `NO_ITEM` where
         there are fewer. They may be more than the items stem from. A recommender that ranks items
         and no leaves repeats `items`.
+    runners_up: items that are tied with the last item of a full list, and for which the list has no
+        place; `NO_ITEM` is padding. None where there are no such items.
     evaluated: every prefix that a tree search weighed, as codes, the trie's `NO_CODE` past its end:
         those it showed to its backbone, and the leaves it returned; None without a tree.
     flops: floating-point operations of matrix products per user, two per multiplication and
@@ -41,13 +46,83 @@ class Recommendations:
     tokens: Int[Tensor, " users"]
     scored: Int[Tensor, " users"]
     leaves: Int[Tensor, "users leaves"]
+    runners_up: Int[Tensor, "users tied"] | None = None
     evaluated: Int[Tensor, "users nodes levels"] | None = None
     flops: Int[Tensor, " users"] | None = None
+
+    @property
+    def all_items(self) -> Int[Tensor, "users entries"]:
+        """The list, and the runners-up behind it."""
+        if self.runners_up is None:
+            return self.items
+        return torch.cat([self.items, self.runners_up], dim=1)
+
+    @property
+    def all_scores(self) -> Float[Tensor, "users entries"]:
+        """The scores of `all_items`: runners-up have the score of the last item of the list."""
+        if self.runners_up is None:
+            return self.scores
+        last = self.scores[:, -1:].expand(self.runners_up.shape)
+        tied = last.masked_fill(self.runners_up == NO_ITEM, -torch.inf)
+        return torch.cat([self.scores, tied], dim=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BestItems:
+    """Ranked items, cut to lists of k; see `Recommendations` for what the fields are."""
+
+    items: Int[Tensor, "users k"]
+    scores: Float[Tensor, "users k"]
+    runners_up: Int[Tensor, "users tied"]
+
+    @classmethod
+    def first(
+        cls, items: Int[Tensor, "users n"], scores: Float[Tensor, "users n"], k: int
+    ) -> "BestItems":
+        """The first `k` items of each user.
+
+        Args:
+            items: best first; `NO_ITEM` from the end of a list on.
+            scores: of the items; equal scores follow each other.
+            k: the longest list wanted.
+        """
+        behind = items[:, k:]
+        num_tied = 0
+        if k and behind.numel():
+            is_tied = (scores[:, k:] == scores[:, k - 1 : k]) & (behind != NO_ITEM)
+            num_tied = int(is_tied.sum(dim=1).amax())
+            behind = behind.masked_fill(~is_tied, NO_ITEM)
+        missing = (0, max(0, k - items.shape[1]))
+        return cls(
+            items=torch.nn.functional.pad(items[:, :k], missing, value=NO_ITEM),
+            scores=torch.nn.functional.pad(scores[:, :k], missing, value=-torch.inf),
+            runners_up=behind[:, :num_tied],
+        )
+
+    @classmethod
+    def first_wanted(
+        cls,
+        items: Int[Tensor, "users n"],
+        scores: Float[Tensor, "users n"],
+        is_wanted: Bool[Tensor, "users n"],
+        k: int,
+    ) -> "BestItems":
+        """The first `k` wanted items of each user, in their order; see `first`."""
+        order = (~is_wanted).long().argsort(dim=1, stable=True)
+        return cls.first(
+            items.masked_fill(~is_wanted, NO_ITEM).gather(1, order),
+            scores.masked_fill(~is_wanted, -torch.inf).gather(1, order),
+            k,
+        )
 
 
 @runtime_checkable
 class Recommender(Protocol):
-    """What evaluation needs of a recommender."""
+    """What evaluation needs of a recommender.
+
+    A recommender is given whole histories. If its network reads only the latest items, the
+    recommender cuts the histories itself: nobody else may, or what is cut cannot be excluded.
+    """
 
     @property
     def name(self) -> str:
@@ -59,23 +134,16 @@ class Recommender(Protocol):
         """Items it can recommend: their indices run from 0."""
         ...
 
-    @property
-    def leaf_of(self) -> Int[Tensor, " items"]:
-        """The leaf of each item: items that share one share a bucket, and no score parts them.
-
-        A recommender that scores every item on its own gives each item its own leaf.
-        """
-        ...
-
     def recommend(
         self, histories: HistoryBatch, k: int, *, exclude_seen: bool = False
     ) -> Recommendations:
         """Ranks items for each user.
 
         Args:
-            histories: the users' past items.
+            histories: all past items of the users.
             k: the longest list wanted.
-            exclude_seen: leaves out the items of the user's history, before the list is cut to k.
+            exclude_seen: leaves out every item of the user's history, however long ago it was
+                taken, before the list is cut to k.
         """
         ...
 
@@ -83,6 +151,14 @@ class Recommender(Protocol):
 @runtime_checkable
 class ExcludingRecommender(Recommender, Protocol):
     """A recommender that can also leave out what a user has not seen."""
+
+    @property
+    def leaf_of(self) -> Int[Tensor, " items"]:
+        """The leaf of each item: items that share one share a bucket.
+
+        A recommender that scores every item on its own gives each item its own leaf.
+        """
+        ...
 
     def recommend(
         self,
@@ -115,6 +191,7 @@ class GenerativeRecommender:
         trie: Trie,
         policy: SearchPolicy,
         *,
+        max_history: int | None,
         available: Availability | None = None,
     ) -> None:
         """Puts the parts together.
@@ -123,6 +200,7 @@ class GenerativeRecommender:
             model: writes codes of the trie's codebooks.
             trie: of the catalog.
             policy: the search.
+            max_history: the model reads only so many most recent items; None: all of them.
             available: of that trie; the other items are as if they did not exist. None means all.
 
         Raises:
@@ -136,6 +214,7 @@ class GenerativeRecommender:
         self.model = model
         self.trie = trie
         self.policy = policy
+        self.max_history = max_history
         self.available = available
 
     @property
@@ -177,7 +256,8 @@ class GenerativeRecommender:
         if unwanted is not None:
             exclusion = Exclusion.of(unwanted, self.trie, self.available)
         scope = Scope(trie=self.trie, available=self.available, excluded=exclusion)
-        candidates = self.policy.search(self.model, histories, scope)
+        read = histories if self.max_history is None else histories.latest(self.max_history)
+        candidates = self.policy.search(self.model, read, scope)
         buckets = self.trie.items(candidates.leaves, self.available)  # [users, leaves, bucket]
         leaves = buckets[..., 0]
         items = buckets.flatten(1)
@@ -185,18 +265,19 @@ class GenerativeRecommender:
         is_wanted = items != NO_ITEM
         if exclusion is not None:
             is_wanted &= ~exclusion.is_excluded(items)
-        items, scores = _first_wanted(items, scores, is_wanted, k)
+        best = BestItems.first_wanted(items, scores, is_wanted, k)
         evaluated = None
         if candidates.tree is not None:
             inner = evaluated_prefixes(candidates.tree, self.trie)
             evaluated = torch.cat([inner, self.trie.path(candidates.leaves)], dim=1)
         return Recommendations(
-            items=items,
-            scores=scores,
+            items=best.items,
+            scores=best.scores,
             score_kind=candidates.score_kind,
             tokens=candidates.tokens,
             scored=candidates.scored,
             leaves=leaves,
+            runners_up=best.runners_up,
             evaluated=evaluated,
             flops=candidates.flops,
         )
@@ -274,7 +355,8 @@ def with_reserved(
 
     The first `k - num_places` items are those of `ordinary`. The best of `reserved` that are not
     among them follow, at most `num_places`, and where they are fewer, `ordinary` goes on. No item
-    stands twice, and no list is shorter than before.
+    stands twice, and no list is shorter than before. Ties that lie across the first reserved place
+    are parted there, in the order of `ordinary`.
 
     Args:
         ordinary: lists of k.
@@ -295,23 +377,35 @@ def with_reserved(
     if num_places > k:
         raise ValueError(f"{num_places} places are reserved in a list of {k}; reserve at most {k}.")
     first = k - num_places
-    is_new = (reserved.items != NO_ITEM) & ~is_among(reserved.items, ordinary.items[:, :first])
-    new, new_scores = _first_wanted(reserved.items, reserved.scores, is_new, num_places)
-    rest = ordinary.items[:, first:]
-    rest = rest.masked_fill(is_among(rest, new), NO_ITEM)
-    items = torch.cat([ordinary.items[:, :first], new, rest], dim=1)
-    scores = torch.cat([ordinary.scores[:, :first], new_scores, ordinary.scores[:, first:]], dim=1)
-    items, scores = _first_wanted(items, scores, items != NO_ITEM, k)
+    head, rest = ordinary.items[:, :first], ordinary.all_items[:, first:]
+    is_new = (reserved.all_items != NO_ITEM) & ~is_among(reserved.all_items, head)
+    new = BestItems.first_wanted(reserved.all_items, reserved.all_scores, is_new, num_places)
+    # A list that the reserved places fill ends with them, so that only new items are runners-up.
+    is_full = (head != NO_ITEM).all(dim=1) & (new.items != NO_ITEM).all(dim=1) & (num_places > 0)
+    tied = new.runners_up.masked_fill(~is_full[:, None], NO_ITEM)
+    rest = rest.masked_fill(is_full[:, None] | is_among(rest, new.items), NO_ITEM)
+    items = torch.cat([head, new.items, tied, rest], dim=1)
+    scores = torch.cat(
+        [
+            ordinary.scores[:, :first],
+            new.scores,
+            new.scores[:, -1:].expand(tied.shape),
+            ordinary.all_scores[:, first:],
+        ],
+        dim=1,
+    )
+    best = BestItems.first_wanted(items, scores, items != NO_ITEM, k)
     evaluated = None
     if ordinary.evaluated is not None and reserved.evaluated is not None:
         evaluated = torch.cat([ordinary.evaluated, reserved.evaluated], dim=1)
     return Recommendations(
-        items=items,
-        scores=scores,
+        items=best.items,
+        scores=best.scores,
         score_kind=ordinary.score_kind,
         tokens=ordinary.tokens + reserved.tokens,
         scored=ordinary.scored + reserved.scored,
-        leaves=_one_per_leaf(items, leaf_of),
+        leaves=_one_per_leaf(best.items, leaf_of),
+        runners_up=best.runners_up,
         evaluated=evaluated,
         flops=both_flops(ordinary.flops, reserved.flops),
     )
@@ -337,20 +431,3 @@ def unwanted_items(
     if excluded is not None:
         parts.append(excluded.to(histories.items.device))
     return torch.cat(parts, dim=1) if parts else None
-
-
-def _first_wanted(
-    items: Int[Tensor, "users n"],
-    scores: Float[Tensor, "users n"],
-    is_wanted: Bool[Tensor, "users n"],
-    k: int,
-) -> tuple[Int[Tensor, "users k"], Float[Tensor, "users k"]]:
-    """The first `k` wanted items of each user in their order, padded with `NO_ITEM`."""
-    order = (~is_wanted).long().argsort(dim=1, stable=True)
-    items = items.masked_fill(~is_wanted, NO_ITEM).gather(1, order)[:, :k]
-    scores = scores.masked_fill(~is_wanted, -torch.inf).gather(1, order)[:, :k]
-    missing = (0, k - items.shape[1])
-    return (
-        torch.nn.functional.pad(items, missing, value=NO_ITEM),
-        torch.nn.functional.pad(scores, missing, value=-torch.inf),
-    )

@@ -11,8 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-NO_ITEM = -1
-"""Padding where an item index could stand."""
+from sidestep.padding import NO_ITEM
 
 ROOT_SLOT = 0
 """Slot of the root of every search tree: the last position of the prompt."""
@@ -60,7 +59,7 @@ class StepOutput:
     """What a model says of the nodes it was just shown.
 
     logits: raw scores of the codes one level below each node; -inf past the end of that level's
-        codebook, and everywhere below a node at the last level.
+        codebook, and everywhere below a node at the last level. In float32, see `in_float32`.
     hidden: the backbone's final state at each node.
     value: expected discounted reward of each node's prefix and what follows it; None where the
         model has no value head.
@@ -161,6 +160,22 @@ class StepModel(Protocol[C]):
             The output at each node (arbitrary at padding), and the context that holds them.
         """
         ...
+
+
+def in_float32(device: torch.device) -> torch.autocast:
+    """Switches autocast off: inside, what searches compare is computed in float32.
+
+    Autocast rounds products of matrices to bf16, which ties prefixes that differ and changes which
+    one is better. A backbone may round its own layers so. From its final states on, whatever is
+    compared keeps its digits: logits, log-probabilities, values, scores of prefixes, rewards. What
+    is left of the rounding is that of the states, one and the same for all that read them.
+    """
+    return torch.autocast(device.type, enabled=False)
+
+
+def widened(numbers: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
+    """The same numbers in float32, or in what is wider: a network's weights may be bf16."""
+    return numbers.to(torch.promote_types(numbers.dtype, torch.float32))
 
 
 def log_probs(

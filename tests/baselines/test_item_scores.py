@@ -3,9 +3,11 @@ import pytest
 import torch
 
 from sidestep.baselines.item_scores import PopularityRecommender, SasRecRecommender, SummedScores
-from sidestep.model.sasrec import SasRec, SasRecConfig
+from sidestep.model.config import SasRecConfig
+from sidestep.model.sasrec import SasRec
+from sidestep.padding import NO_ITEM
 from sidestep.recommender import Recommender
-from sidestep.step import NO_ITEM, HistoryBatch
+from sidestep.step import HistoryBatch
 
 HISTORIES = HistoryBatch(
     items=torch.tensor([[2, 0], [1, NO_ITEM], [NO_ITEM, NO_ITEM]]), lengths=torch.tensor([2, 1, 0])
@@ -19,6 +21,20 @@ def test_popularity_gives_everyone_the_most_frequent_items_and_breaks_ties_by_in
     assert answer.scores.tolist() == [[9.0, 5.0, 3.0]] * 3
     assert answer.tokens.tolist() == [0, 0, 0]
     assert answer.scored.tolist() == [0, 0, 0]
+
+
+def test_items_as_popular_as_the_last_one_are_its_runners_up():
+    recommender = PopularityRecommender(np.array([3, 5, 3, 9, 3, 1]))
+    answer = recommender.recommend(HISTORIES, 3, exclude_seen=True)
+    assert answer.items.tolist() == [[3, 1, 4], [3, 0, 2], [3, 1, 0]]
+    assert answer.runners_up.tolist() == [[NO_ITEM] * 2, [4, NO_ITEM], [2, 4]]
+    assert answer.all_scores[1].tolist() == [9.0, 3.0, 3.0, 3.0, -torch.inf]
+
+
+def test_large_counts_that_differ_by_one_do_not_tie():
+    answer = PopularityRecommender(np.array([2**24, 2**24 + 1])).recommend(HISTORIES, 1)
+    assert answer.items.tolist() == [[1]] * 3
+    assert answer.runners_up.shape == (3, 0)
 
 
 def test_seen_items_are_left_out_and_short_lists_padded():

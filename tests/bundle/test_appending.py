@@ -6,9 +6,10 @@ import torch
 from sidestep.bundle.appending import append_items, restore_items, retire_items
 from sidestep.bundle.folder import load, save_bundle, save_loaded
 from sidestep.catalog.catalog import Catalog
-from sidestep.model.sasrec import SasRec, SasRecConfig
-from sidestep.model.t5 import T5, T5Config
-from sidestep.model.transformer import Transformer, TransformerConfig
+from sidestep.model.config import SasRecConfig, T5Config, TransformerConfig
+from sidestep.model.sasrec import SasRec
+from sidestep.model.t5 import T5
+from sidestep.model.transformer import Transformer
 from sidestep.search.exhaustive import ExhaustiveSearch
 
 ITEM_IDS = [f"id-{index}" for index in range(12)]

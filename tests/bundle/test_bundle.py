@@ -13,9 +13,10 @@ from sidestep.bundle.folder import load, save_bundle
 from sidestep.bundle.loaded import LoadedRecommender
 from sidestep.bundle.manifest import SCHEMA_VERSION
 from sidestep.catalog.catalog import Catalog
-from sidestep.model.sasrec import SasRec, SasRecConfig
-from sidestep.model.t5 import T5, T5Config
-from sidestep.model.transformer import Transformer, TransformerConfig
+from sidestep.model.config import SasRecConfig, T5Config, TransformerConfig
+from sidestep.model.sasrec import SasRec
+from sidestep.model.t5 import T5
+from sidestep.model.transformer import Transformer
 from sidestep.search.beam import BeamSearch
 from sidestep.search.exhaustive import ExhaustiveSearch
 
@@ -203,6 +204,34 @@ def test_one_flat_list_is_not_taken_for_many_users(tmp_path):
         loaded.recommend(["id-1", "id-2"])
 
 
+def test_no_users_are_refused_with_how_to_ask_for_one_without_a_history(tmp_path):
+    loaded = load(saved(tmp_path / "bundle"))
+    with pytest.raises(ValueError, match=r"no user is asked for; .* \[\[\]\] for one user without"):
+        loaded.recommend([])
+    [answer] = loaded.recommend([[]])
+    assert len(answer.item_ids) == 10
+
+
+def test_a_bundle_knows_whether_its_network_was_trained_on_empty_histories(tmp_path):
+    def trained(training):
+        save_bundle(
+            tmp_path / "b",
+            network=network("sasrec"),
+            catalog=catalog(),
+            max_history=MAX_HISTORY,
+            seed=0,
+            training=training,
+        )
+        return load(tmp_path / "b").knows_empty_history
+
+    assert trained({"first_targets": 7})
+    assert not trained({"first_targets": 0})
+    assert trained({})  # nothing is known of it
+    # What is trained beside a network, or improves it, starts from what that has learned.
+    assert trained({"first_targets": 0, "backbone": {"first_targets": 7}})
+    assert not trained({"first_targets": 7, "backbone": {"first_targets": 0}})
+
+
 @pytest.mark.parametrize(
     ("request_", "words"),
     [
@@ -210,6 +239,8 @@ def test_one_flat_list_is_not_taken_for_many_users(tmp_path):
         ({"histories": [["id-1", None]]}, "item IDs are text, got NoneType None; leave it out"),
         ({"histories": [None]}, "one list of item IDs per user"),
         ({"histories": None}, "one list of item IDs per user"),
+        ({"histories": iter([["id-1"]])}, "one list of item IDs per user, got <list_iterator"),
+        ({"histories": [iter(["id-1"])]}, "one list of item IDs per user, got list_iterator"),
         ({"histories": [["id-1"]], "available": "id-1"}, r'available is .* pass \["id-1"\]'),
         ({"histories": [["id-1"]], "available": [1]}, "item IDs are text"),
         ({"histories": [["id-1"]], "excluded": ["id-1"]}, "excluded must be one list"),
@@ -232,10 +263,13 @@ def test_a_gpu_that_is_not_there_is_refused_with_a_remedy(tmp_path):
         load(saved(tmp_path / "bundle"), device="cuda")
 
 
-def test_unknown_available_items_are_refused(tmp_path):
+def test_unknown_available_items_do_no_harm_beside_known_ones(tmp_path):
     loaded = load(saved(tmp_path / "bundle"))
-    with pytest.raises(KeyError, match="gone"):
-        loaded.recommend([["id-1"]], available=["id-1", "gone"])
+    [answer] = loaded.recommend([["id-1"]], available=["id-1", "gone", "id-2"])
+    assert sorted(answer.item_ids) == ["id-1", "id-2"]
+    with pytest.raises(KeyError, match=r"available names no item of the catalog, for .*'gone'"):
+        loaded.recommend([["id-1"]], available=["gone", "lost"])
+    assert loaded.recommend([["id-1"]], available=[])[0].item_ids == []
 
 
 def test_a_catalog_without_texts_gives_no_titles(tmp_path):

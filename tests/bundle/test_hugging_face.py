@@ -7,7 +7,8 @@ import torch
 from sidestep.bundle.appending import append_items
 from sidestep.bundle.folder import load, save_bundle
 from sidestep.catalog.catalog import Catalog
-from sidestep.model.transformer import Transformer, TransformerConfig
+from sidestep.model.config import TransformerConfig
+from sidestep.model.transformer import Transformer
 from sidestep.step import HistoryBatch
 
 transformers = pytest.importorskip("transformers")

@@ -13,12 +13,14 @@ from sidestep.bundle.beside import carried_over
 from sidestep.bundle.folder import load, save_bundle, save_loaded
 from sidestep.catalog.catalog import Catalog
 from sidestep.catalog.trie import NO_CODE, Trie
-from sidestep.model.process_reward import ProcessRewardConfig, ProcessRewardModel
-from sidestep.model.sasrec import SasRec, SasRecConfig
-from sidestep.model.transformer import Transformer, TransformerConfig
+from sidestep.model.config import ProcessRewardConfig, SasRecConfig, TransformerConfig
+from sidestep.model.process_reward import ProcessRewardModel
+from sidestep.model.sasrec import SasRec
+from sidestep.model.transformer import Transformer
+from sidestep.search.config import GuidanceConfig
 from sidestep.search.exhaustive import ExhaustiveSearch
 from sidestep.search.process_reward import ProcessReward
-from sidestep.search.scorer import Guidance, GuidanceConfig
+from sidestep.search.scorer import Guidance
 from sidestep.step import HistoryStates
 
 IDS = np.array([[0, 0], [0, 2], [2, 1], [2, 2], [3, 0]], dtype=np.int32)

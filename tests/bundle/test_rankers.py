@@ -10,11 +10,13 @@ from sidestep.bundle.appending import append_items, retire_items
 from sidestep.bundle.attaching import attach_ranker
 from sidestep.bundle.folder import load, save_bundle, save_loaded
 from sidestep.catalog.catalog import Catalog
-from sidestep.model.sasrec import SasRec, SasRecConfig
-from sidestep.model.transformer import Transformer, TransformerConfig
+from sidestep.model.config import SasRecConfig, TransformerConfig
+from sidestep.model.sasrec import SasRec
+from sidestep.model.transformer import Transformer
+from sidestep.search.config import GuidanceConfig
 from sidestep.search.exhaustive import ExhaustiveSearch
 from sidestep.search.item_support import ItemSupport
-from sidestep.search.scorer import Guidance, GuidanceConfig
+from sidestep.search.scorer import Guidance
 
 IDS = np.array([[0, 0], [0, 2], [2, 1], [2, 2], [3, 0]], dtype=np.int32)
 SIZES = (4, 4)
@@ -94,6 +96,16 @@ def test_to_a_sasrec_the_scores_of_another_are_added(tmp_path):
         assert sums == pytest.approx(expected, abs=1e-5)
         assert list(sums) == sorted(expected, key=lambda item: -expected[item])
     assert both.recommender().name == "sasrec+sasrec"
+
+
+def test_a_ranker_reads_no_more_than_the_network_beside_it(tmp_path):
+    first, second = a_sasrec(tmp_path / "1"), a_sasrec(tmp_path / "2", max_history=3, seed=5)
+    both = attach_ranker(first, second, weight=1.0)
+    long, latest = ["id-0", "id-3", "id-1", "id-4"], ["id-1", "id-4"]
+    one, other = both.recommend([long, latest], 5)
+    assert one.scores == pytest.approx(other.scores, abs=1e-6)
+    one, other = second.recommend([long, latest], 5)
+    assert one.scores != pytest.approx(other.scores, abs=1e-6)
 
 
 def test_a_new_item_gets_what_its_siblings_have(tmp_path):

@@ -10,14 +10,15 @@ from sidestep.bundle.appending import append_items, retire_items
 from sidestep.bundle.folder import load, save_bundle, save_loaded
 from sidestep.bundle.manifest import ValueUse
 from sidestep.catalog.catalog import Catalog
-from sidestep.model.sasrec import SasRec, SasRecConfig
-from sidestep.model.transformer import Transformer, TransformerConfig
-from sidestep.model.value_head import ValueHead, ValueHeadConfig
+from sidestep.model.config import SasRecConfig, TransformerConfig, ValueHeadConfig
+from sidestep.model.sasrec import SasRec
+from sidestep.model.transformer import Transformer
+from sidestep.model.value_head import ValueHead
 from sidestep.search.beam import BeamSearch
+from sidestep.search.config import GuidanceConfig
 from sidestep.search.exhaustive import ExhaustiveSearch
 from sidestep.search.policy import reads_values
 from sidestep.search.sampling import Sampling
-from sidestep.search.scorer import GuidanceConfig
 from sidestep.search.value_beam import ValueBeamSearch
 from sidestep.search.ved import ValueGuidedDecoding
 

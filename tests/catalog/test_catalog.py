@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sidestep.catalog.catalog import Catalog
-from sidestep.step import NO_ITEM
+from sidestep.padding import NO_ITEM
 
 IDS = ["B07", "a", "Ω", "10", "9"]
 CODES = np.array([[0, 1], [2, 0], [0, 1], [1, 1], [0, 0]], dtype=np.int32)

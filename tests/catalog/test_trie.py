@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sidestep.catalog import dense_rows
 from sidestep.catalog.flat import build_flat
 from sidestep.catalog.trie import NO_CODE, NO_STATE, Trie
-from sidestep.step import NO_ITEM
+from sidestep.padding import NO_ITEM
 
 
 @st.composite

@@ -153,7 +153,8 @@ def test_retired_items_are_recommended_no_more_and_can_come_back(shop, appended)
     (shop / "stock.txt").write_text(f"{gone}\n\n{kept}\n")
     assert recommended("--available", shop / "stock.txt") == {kept}
     assert recommended("--available", shop / "stock.txt", "--exclude", f"{kept},other") == set()
-    run("retire", out, "--file", shop / "stock.txt", "--restore", "--out", out)
+    retired, out = out, shop / "restored"
+    run("retire", retired, "--file", shop / "stock.txt", "--restore", "--out", out)
     assert recommended("--available", shop / "stock.txt") == {gone, kept}
 
 

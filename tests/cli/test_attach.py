@@ -133,7 +133,7 @@ def test_what_cannot_be_attached_leaves_nothing_behind(shop, sasrec, guided, tmp
         said = refused(*attach, "--ranker", sasrec, "--weight", weight)
         assert "write a number above 0" in said
     said = refused("attach", shop / "beam", "--ranker", sasrec, "--out", guided)
-    assert "exists; choose another folder" in said
+    assert "exists; choose another place for --out." in said
     assert not out.exists()
 
 

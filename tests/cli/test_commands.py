@@ -218,7 +218,8 @@ def test_training_warns_of_rows_to_validate_that_are_not_there(tmp_path):
         *("train", "--config", tmp_path / "config.yaml", "--dataset", tmp_path / "dataset"),
         *("--out", tmp_path / "run"),
     )
-    assert "no validation rows" in done.stderr
+    assert "there are no validation rows" in done.stderr
+    assert "keeps the last weights" in done.stderr
 
 
 def test_a_folder_with_another_run_is_refused(shop, files):

@@ -1,8 +1,11 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
 
+from sidestep.bundle.folder import load
+from sidestep.cli.inputs import popularity_of
 from sidestep.data.dataset import Dataset
 from sidestep.evaluation.results import read as read_lines
 from tests.cli.commands import call, refused, run
@@ -84,11 +87,14 @@ def test_leave_one_out_is_told_to_leak(shop, tmp_path):
     run("evaluate", shop / "beam", "--dataset", dataset, "--users", 10)
 
 
-def test_a_catalog_of_another_split_is_told(shop, timed, files, tmp_path):
+def test_a_catalog_of_texts_is_used_with_the_counts_of_another_split(shop, timed, files, tmp_path):
     arguments = ("train", "--config", files / "config.yaml", "--dataset", timed)
     done = call(*arguments, "--catalog", shop / "catalog", "--out", tmp_path / "run")
     assert done.exit_code == 0, done.output
-    assert "made from another training part" in " ".join(done.stderr.split())
+    assert "another training part" not in " ".join(done.stderr.split())
+    dataset = Dataset.load(timed)
+    counts = popularity_of(dataset.split, len(dataset.items))
+    np.testing.assert_array_equal(load(tmp_path / "run").catalog.popularity, counts)
 
 
 @pytest.mark.parametrize(
@@ -136,8 +142,11 @@ def test_stats_are_printed_written_and_drawn(timed, tmp_path):
     assert "users 80" in words
     assert "time leak of leave-one-out" in words
     # Again into the same folder, but into no other.
-    run("data", "stats", timed, "--out", tmp_path / "stats")
-    assert "exists and is not statistics" in refused("data", "stats", timed, "--out", timed)
+    run("data", "stats", timed, "--out", tmp_path / "stats", "--overwrite")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/notes.txt").write_text("")
+    mine = ("--out", tmp_path / "mine", "--overwrite")
+    assert "exists and is not statistics" in refused("data", "stats", timed, *mine)
 
 
 def test_given_rows_are_imported_trained_and_evaluated_as_they_are(shop, tmp_path):

@@ -39,6 +39,8 @@ def test_nothing_is_written(commands, shop, files, tmp_path, name):
     assert told["dry_run"] is True
     assert told["items"] > 0
     assert not told["exists"]
+    # An import reads all there is anyway, and what an embedding takes is not estimated.
+    assert (told.get("estimated_seconds", 0) > 0) == (name in ("tokenize", "train", "evaluate"))
     assert "Nothing was written." in call(*commands[name], "--dry-run").stderr
     assert contents(shop, files, tmp_path) == before
 

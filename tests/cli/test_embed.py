@@ -12,7 +12,7 @@ from sidestep.cli.sources import Sources, item_vectors
 from sidestep.data.dataset import Dataset
 from sidestep.data.interactions import Interactions
 from sidestep.data.synthetic import SyntheticShopConfig, synthetic_shop
-from sidestep.embedding.collaborative import CollaborativeConfig
+from sidestep.embedding.config import CollaborativeConfig
 from tests.cli.commands import call, refused, run
 
 SASREC = """\

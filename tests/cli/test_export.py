@@ -8,9 +8,10 @@ import torch
 
 import sidestep
 from sidestep.bundle.folder import save_bundle, save_loaded
-from sidestep.model.process_reward import ProcessRewardConfig, ProcessRewardModel
-from sidestep.model.transformer import Transformer, TransformerConfig
-from sidestep.model.value_head import ValueHead, ValueHeadConfig
+from sidestep.model.config import ProcessRewardConfig, TransformerConfig, ValueHeadConfig
+from sidestep.model.process_reward import ProcessRewardModel
+from sidestep.model.transformer import Transformer
+from sidestep.model.value_head import ValueHead
 from tests.cli.commands import call, refused, run
 
 pytest.importorskip("transformers")
@@ -57,7 +58,9 @@ def test_what_has_no_place_in_the_layout_is_said_to_stay_behind(shop, tmp_path):
     save_loaded(tmp_path / "head", with_head)
     save_loaded(tmp_path / "both", with_head.with_process_reward(reward))
     said = {
-        name: " ".join(call("export", tmp_path / name, "--out", tmp_path / "hf").stderr.split())
+        name: " ".join(
+            call("export", tmp_path / name, "--out", tmp_path / f"hf-{name}").stderr.split()
+        )
         for name in ("both", "head", "none")
     }
     assert "Warning: the process reward model and the value head of" in said["both"]

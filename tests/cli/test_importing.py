@@ -43,6 +43,47 @@ def test_what_is_left_out_is_said(tmp_path):
     assert "Next: sidestep embed" in done.stderr
 
 
+def test_windows_are_told_and_read_as_such_when_asked(tmp_path):
+    (tmp_path / "l.csv").write_text("user_id,item_ids\nu,a\nu,a b\nu,a b c\n")
+    arguments = ("import", "lists", tmp_path / "l.csv", "--out", tmp_path / "dataset")
+    assert "--rows windows" in call(*arguments, "--dry-run").stderr
+    assert not (tmp_path / "dataset").exists()
+    assert "--rows windows" in call(*arguments).stderr
+    assert len(Dataset.load(tmp_path / "dataset").interactions) == 6
+    done = call(*arguments, "--rows", "windows", "--overwrite")
+    assert "they stand in several windows of their user: 3 interactions" in done.stderr
+    assert len(Dataset.load(tmp_path / "dataset").interactions) == 3
+
+
+def test_rows_are_a_split_whichever_files_there_are(tmp_path):
+    folder = BY_NAME["rows"].write(tmp_path)
+    out = ("--out", tmp_path / "dataset")
+    given = ("--train", folder / "train.csv", "--items", folder / "items.json")
+    done = call("import", "rows", *given, "--test", folder / "test.jsonl", *out)
+    assert done.exit_code == 0, done.output
+    assert "There is no valid file: each user's last training row" in done.stderr
+    split = Dataset.load(tmp_path / "dataset").split
+    assert (split.train.num_targets, len(split.validation), len(split.test)) == (2, 1, 2)
+    assert "name at least one file of rows" in refused("import", "rows", *out)
+
+
+def test_a_test_file_alone_is_evaluated_with_a_run_of_elsewhere(tmp_path):
+    (tmp_path / "items.csv").write_text("item_id\na\nb\nc\n")
+    (tmp_path / "config.yaml").write_text("kind: popularity\n")
+    header = "user_id,history,target\n"
+    (tmp_path / "train.csv").write_text(f"{header}u,[],a\nu,[a],b\nu,[a b],a\nv,[],c\nw,[],c\n")
+    (tmp_path / "test.csv").write_text(f"{header}w,[],c\n")
+    items = ("--items", tmp_path / "items.csv")
+    both, alone, trained = tmp_path / "both", tmp_path / "alone", tmp_path / "run"
+    run("import", "rows", "--train", tmp_path / "train.csv", *items, "--out", both)
+    run("import", "rows", "--test", tmp_path / "test.csv", *items, "--out", alone)
+    run("train", "--config", tmp_path / "config.yaml", "--dataset", both, "--out", trained)
+    asked = ("evaluate", trained, "--split", "test", "--dataset", alone, "--json")
+    assert json.loads(run(*asked))["metrics"]["HR@1"] == 1.0
+    run("import", "rows", "--test", tmp_path / "test.csv", "--out", alone, "--overwrite")
+    assert "are not those of the dataset" in refused(*asked)
+
+
 def test_duplicates_and_what_is_outside_the_core_are_counted(tmp_path):
     rows = ["a,x", "a,y", "a,x", "b,x", "b,y", "c,z"]
     (tmp_path / "log.csv").write_text("\n".join(["user_id,item_id", *rows]) + "\n")

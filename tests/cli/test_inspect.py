@@ -7,6 +7,7 @@ from rich.console import Console
 
 from sidestep.cli import inspect
 from sidestep.evaluation.report.table import number
+from sidestep.tokenizer.kept import read_record
 from tests.cli.commands import call, refused, run
 
 
@@ -47,6 +48,9 @@ def test_a_catalog_is_inspected_in_words_and_numbers(shop):
     quality = found["ids"]["catalog"]
     assert quality["codebook_sizes"] == [4, 4, 16]
     assert quality["collisions"]["distinct"] == 60
+    moved = read_record(shop / "catalog").moved
+    assert quality["collisions"]["resolution"] == {"policy": "reassign", "items": moved}
+    assert f"For that {moved} of 60 items" in " ".join(words.split())
     # The codebooks lie in the catalog, and err more than the means of their prefixes.
     for at in quality["depths"]:
         made = at["reconstruction"]
@@ -58,7 +62,7 @@ def test_without_vectors_the_rest_is_measured_and_the_next_step_asks_for_them(sh
     done = call(*inspected(shop))
     assert "What prefixes know of training" in done.stdout
     assert "of the vectors" not in done.stdout
-    assert "--vectors VECTORS" in done.stderr
+    assert "With --vectors FILE the same command says" in done.stderr
 
 
 def test_sets_of_ids_are_compared_and_drawn(shop, other, tmp_path):

@@ -105,22 +105,23 @@ def test_the_shell_completes_commands_and_options(typed, expected):
     assert expected in out.split(), err
 
 
-def test_ctrl_c_while_modules_load_leaves_without_a_traceback(path_with_torch):
-    process = started("train", PYTHONPATH=path_with_torch(60))
+def test_ctrl_c_while_modules_load_leaves_without_a_traceback(path_with_torch, tmp_path):
+    process = started("demo", "--out", tmp_path / "demo", PYTHONPATH=path_with_torch(60))
     assert process.stdout.readline() == "importing\n"
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=30)
     assert (process.returncode, err) == (INTERRUPTED, "Stopped.\n")
 
 
-def test_a_bug_is_one_sentence_and_with_debug_a_traceback(path_with_torch):
-    told = started("train", PYTHONPATH=path_with_torch(0))
+def test_a_bug_is_one_sentence_and_with_debug_a_traceback(path_with_torch, tmp_path):
+    command = ("demo", "--out", tmp_path / "demo")
+    told = started(*command, PYTHONPATH=path_with_torch(0))
     _, err = told.communicate()
     assert told.returncode == BUG
     assert "Traceback" not in err
     assert "Bug: TypeError: no such thing as torch (torch.py, line 4)" in err
     assert "sidestep --debug" in err
-    shown = started("--debug", "train", PYTHONPATH=path_with_torch(0))
+    shown = started("--debug", *command, PYTHONPATH=path_with_torch(0))
     _, err = shown.communicate()
     assert shown.returncode == BUG
     assert "Traceback" in err

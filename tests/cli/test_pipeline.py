@@ -2,13 +2,20 @@
 
 import json
 import os
+import shlex
 import shutil
 import signal
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
 
 import polars as pl
 import pytest
 
+from sidestep.cli.locks import LOCK
 from sidestep.cli.plain_yaml import read_yaml, write_yaml
+from sidestep.cli.runs import RunFolder
 from sidestep.data.dataset import Dataset
 from tests.cli.commands import call, refused, run
 
@@ -43,7 +50,9 @@ def states(*arguments):
 
 
 def contents(folder):
-    return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+    """When each file was written, the lock aside, which means nothing."""
+    files = (path for path in folder.rglob("*") if path.is_file() and path.name != LOCK)
+    return {path: path.stat().st_mtime_ns for path in files}
 
 
 def test_new_says_which_columns_it_took_and_why(done):
@@ -67,7 +76,8 @@ def test_a_run_ends_with_a_table_and_recommendations_in_words(done):
 def test_a_warning_is_said_once_and_its_remedy_can_be_copied(done):
     folder, _, outcome = done
     assert outcome.stderr.count("leaks time") == 1
-    assert f"sidestep data split {os.path.relpath(folder / 'dataset')} --strategy" in outcome.stderr
+    quoted = shlex.quote(os.path.relpath(folder / "dataset"))
+    assert f"sidestep data split {quoted} --strategy" in outcome.stderr
 
 
 def test_a_run_ends_with_a_page(done):
@@ -95,6 +105,19 @@ def test_nothing_is_done_twice_but_the_comparison(done):
     assert after == before
 
 
+def test_a_pipeline_goes_on_from_within_its_folder_and_after_it_was_moved(
+    done, tmp_path_factory, monkeypatch
+):
+    moved = tmp_path_factory.mktemp("elsewhere") / "Shop"  # the tables are as far away as before
+    shutil.copytree(done[0], moved)
+    monkeypatch.chdir(moved)
+    outcome = call("run", ".")
+    assert outcome.exit_code == 0, (outcome.output, outcome.exception)
+    assert outcome.stderr.count("unchanged") == 7
+    for name in ("transformer", "popularity"):
+        assert RunFolder(Path(name)).dataset() == Path("dataset")
+
+
 def test_only_what_depends_on_a_change_is_done_again(done):
     folder, _, _ = done
     told = json.loads(
@@ -120,6 +143,21 @@ def test_a_dry_run_writes_nothing(done, files, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_dry_run_estimates_the_time_before_anything_is_made(done, tmp_path):
+    folder, _, _ = done
+    config = read_yaml(folder / "sidestep.yaml")
+    imported = config["import"]
+    files = {key: str((folder / imported[key]).resolve()) for key in ("path", "items")}
+    config["import"] = {**imported, **files}
+    write_yaml(tmp_path / "sidestep.yaml", config)
+    told = call("run", tmp_path, "--dry-run")
+    assert told.exit_code == 0, (told.output, told.exception)
+    [line] = [line for line in told.stderr.splitlines() if line.startswith("Estimated time: ")]
+    assert ", without import, embed; " in line
+    assert json.loads(run("run", tmp_path, "--dry-run", "--json"))["estimated_seconds"] > 0
+    assert "Estimated time" not in call("run", folder, "--dry-run").stderr
+
+
 def test_a_dry_run_asks_the_training_too(done):
     folder, _, _ = done
     before = contents(folder)
@@ -138,6 +176,51 @@ def test_other_interactions_are_imported_anew_and_the_old_run_is_kept(done, file
     assert set(states(copy, "--set", "import.path=events.csv").values()) == {"done"}
     assert (copy / "replaced" / "transformer-1" / "bundle").is_dir()
     assert (copy / "transformer" / "bundle").is_dir()
+
+
+HOLD = """
+import sys
+from filelock import FileLock
+lock = FileLock(sys.argv[1])
+lock.acquire()
+print(flush=True)
+sys.stdin.read()
+"""
+
+
+@contextmanager
+def held_by_another(lock):
+    """A second process holds a lock, as one that trains or runs a pipeline does."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, lock], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    try:
+        process.stdout.readline()
+        yield
+    finally:
+        process.communicate()
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("transformer", "transformer: another process is training here; wait for its end"),
+        (".", "another 'sidestep run' works here; wait for its end, or stop it"),
+    ],
+)
+def test_a_run_is_not_moved_while_another_process_trains_it(done, files, tmp_path, name, words):
+    copy = tmp_path / "shop"
+    shutil.copytree(done[0], copy)
+    before = contents(copy)
+    changed = ("--set", "train.transformer.model.dim=8", "--set", "seed=1")
+    tables = (
+        *("--set", f"import.path={files / 'events.csv'}"),
+        *("--set", f"import.items={files / 'products.csv'}"),
+    )
+    with held_by_another(copy / name / LOCK):
+        assert words in refused("run", copy, *changed, *tables)
+        assert contents(copy) == before
+    assert not (copy / "replaced").exists()
 
 
 def test_the_same_bytes_elsewhere_are_the_same_input(done, files, tmp_path):

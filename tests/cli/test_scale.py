@@ -120,14 +120,15 @@ def test_what_was_measured_is_not_measured_again(swept, headed):
     assert plan["measured before"] == 0
 
 
-def test_an_evaluation_of_other_weights_is_measured_again(swept, headed):
+@pytest.mark.parametrize("change", [{"bundle": "of other weights"}, {"format_version": 1}])
+def test_what_was_measured_of_other_weights_or_otherwise_is_measured_again(swept, headed, change):
     told, _ = swept
     kept = next((headed / "evaluations").glob("validation-beam-12-*/metrics.json"))
     text = kept.read_text()
     content = json.loads(text)
     assert content["metrics"] == told["points"][1]["metrics"]
     try:
-        kept.write_text(json.dumps({**content, "bundle": "of other weights", "ms_per_user": -1}))
+        kept.write_text(json.dumps({**content, **change}))
         plan = json.loads(run("scale", headed, *SWEEP, "--dry-run", "--json"))
         assert plan["measured before"] == 5
     finally:

@@ -4,9 +4,10 @@ import json
 
 import pytest
 
-from sidestep.cli.search_options import read_weights
+from sidestep.cli.search_options import SETTINGS_TOLD, options_in_words, read_weights
+from sidestep.cli.searches import settings_by_search
 from sidestep.evaluation.results import read as read_lines
-from sidestep.evaluation.results import value_in_words
+from sidestep.evaluation.words import value_in_words
 
 from .commands import refused, run
 
@@ -195,3 +196,12 @@ def test_options_without_use_are_refused(headed, options, words):
 def test_a_network_without_an_item_head_guides_nothing(shop):
     message = refused("evaluate", shop / "beam", "--search", "item-beam")
     assert "train a transformer with model.item_head: true" in message
+
+
+def test_the_help_names_all_settings_with_their_defaults():
+    by_search = settings_by_search()
+    told = [
+        f"{name}: {options_in_words(by_search[name]).replace(',', ', ')}"
+        for name in ("ved", "sampling", "beam")
+    ]
+    assert "; ".join(told) == SETTINGS_TOLD

@@ -49,7 +49,8 @@ def test_every_method_makes_a_catalog_that_can_encode_new_items(shop, tmp_path, 
     assert kept.record.collisions == "reassign"
     # What reassignment and equal sizes leave alone is what the kept tokenizer says.
     assert (codes[:, 0] == catalog.semantic_ids[:, 0].numpy()).mean() > 0.4
-    run(*learned(shop, out, "--method", method, *settings, *sizes))  # replaces its own folder
+    # It may replace its own folder, where it is told to.
+    run(*learned(shop, out, "--method", method, *settings, *sizes, "--overwrite"))
 
 
 def test_collisions_can_stay_or_get_a_level_of_their_own(shop, tmp_path):
@@ -128,7 +129,7 @@ def test_published_semantic_ids_may_get_an_extra_code(shop, tmp_path):
     published = ("tokenize", shop / "dataset", "--published", tmp_path / "shop.index.json")
     for policy, sizes in ((None, [4, 1]), ("none", [4, 1]), ("extra", [4, 1, 15])):
         options = () if policy is None else ("--collisions", policy)
-        answer = json.loads(run(*published, *options, "--out", tmp_path / "c", "--json"))
+        answer = json.loads(run(*published, *options, "--out", tmp_path / f"{policy}", "--json"))
         assert answer["codebook_sizes"] == sizes
     out = ("--out", tmp_path / "d")
     assert "needs the vectors" in refused(*published, "--collisions", "reassign", *out)

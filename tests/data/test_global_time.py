@@ -46,7 +46,7 @@ def test_worked_example():
     train = split.train.histories
     assert train.user_ids == ("u0", "u1", "u3")
     assert [train.of(row).tolist() for row in range(3)] == [[1, 2], [1], [4, 4]]
-    assert split.train.first_target.tolist() == [1, 1, 1]
+    assert split.train.first_target.tolist() == [0, 0, 0]
     # u2's first interaction has no history, so it is no target.
     assert worded(split.validation) == [("u0", [1, 2, 3], 4, 12), ("u1", [1], 8, 10)]
     assert worded(split.test) == [
@@ -72,7 +72,7 @@ def test_the_first_or_every_target_may_be_asked_for():
 
 
 def test_context_before_a_training_target_is_as_in_leave_one_out():
-    assert global_time(FOUR, PERIODS, min_context=0).train.num_targets == 5
+    assert global_time(FOUR, PERIODS).train.num_targets == 5
     assert global_time(FOUR, PERIODS, min_context=2).train.num_targets == 0
     with pytest.raises(ValueError, match="must not be negative"):
         global_time(FOUR, PERIODS, min_context=-1)

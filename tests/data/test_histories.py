@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sidestep.data.batches import history_batch
 from sidestep.data.histories import Histories
-from sidestep.step import NO_ITEM
+from sidestep.padding import NO_ITEM
 
 SEQUENCES = st.lists(st.lists(st.integers(0, 9), max_size=6), min_size=1, max_size=6)
 
@@ -24,16 +24,6 @@ def lists(histories):
 
 
 @settings(max_examples=40)
-@given(SEQUENCES, st.integers(0, 7))
-def test_a_cut_keeps_the_most_recent(sequences, num_items):
-    histories = histories_of(sequences)
-    assert lists(histories.cut(num_items)) == [
-        sequence[max(0, len(sequence) - num_items) :] for sequence in sequences
-    ]
-    assert histories.lengths.tolist() == list(map(len, sequences))
-
-
-@settings(max_examples=40)
 @given(SEQUENCES, st.data())
 def test_a_selection_is_those_users_in_that_order(sequences, data):
     rows = data.draw(st.lists(st.integers(0, len(sequences) - 1), max_size=8))
@@ -42,29 +32,11 @@ def test_a_selection_is_those_users_in_that_order(sequences, data):
     assert chosen.user_ids == tuple(f"u{row}" for row in rows)
 
 
-@settings(max_examples=40)
-@given(SEQUENCES, st.data())
-def test_a_batch_is_padded_at_the_end(sequences, data):
-    rows = data.draw(st.lists(st.integers(0, len(sequences) - 1), max_size=8))
-    batch = histories_of(sequences).batch(np.array(rows, dtype=np.int64))
-    chosen = [sequences[row] for row in rows]
-    width = max([1, *map(len, chosen)])
-    expected = [sequence + [NO_ITEM] * (width - len(sequence)) for sequence in chosen]
-    assert batch.items.tolist() == expected
-    assert batch.items.dtype == batch.lengths.dtype == torch.int64
-    assert batch.lengths.tolist() == list(map(len, chosen))
-
-
-def test_a_batch_of_all_is_the_batch_of_every_row():
-    histories = histories_of([[1, 2], [], [3]])
-    torch.testing.assert_close(histories.batch().items, torch.tensor([[1, 2], [-1, -1], [3, -1]]))
-
-
 def test_timestamps_and_events_stay_with_their_items():
     histories = histories_of(
         [[1, 2, 3], [4]], timestamps=np.array([5, 6, 7, 8]), events=np.array(["a", "b", "c", "d"])
     )
-    cut = histories.cut(2).select(np.array([1, 0]))
+    cut = histories.between(np.array([1, 0]), np.array([3, 1])).select(np.array([1, 0]))
     assert cut.timestamps.tolist() == [8, 6, 7]
     assert cut.events.tolist() == ["d", "b", "c"]
 
@@ -85,8 +57,8 @@ def test_unknown_items_are_dropped_and_counted():
 
 def test_nobody_is_a_legal_set_of_users():
     histories, num_unknown = Histories.from_item_ids({}, index_of({}))
-    assert len(histories) == len(histories.cut(3)) == len(num_unknown) == 0
-    assert histories.batch().items.shape == (0, 1)
+    assert len(histories) == len(history_batch(histories).items) == len(num_unknown) == 0
+    assert history_batch(histories).items.shape == (0, 1)
 
 
 @pytest.mark.parametrize(
@@ -113,5 +85,3 @@ def test_rows_and_positions_out_of_range_are_refused():
         histories.select(np.array([2]))
     with pytest.raises(ValueError, match="lie within"):
         histories.between(np.array([0, 0]), np.array([1, 2]))
-    with pytest.raises(ValueError, match="not be negative"):
-        histories.cut(-1)

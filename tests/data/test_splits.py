@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sidestep.data.batches import history_batch
 from sidestep.data.histories import Histories
 from sidestep.data.splits import Rows, Split, TrainingPart, from_given_rows, leave_one_out
 
@@ -41,10 +42,22 @@ def test_the_last_item_tests_and_the_one_before_validates(sequences):
 
 def test_only_items_with_enough_context_are_trained():
     histories = histories_of([[1, 2, 3, 4, 5], [6], []])  # training keeps 1 2 3; 6; nothing
-    assert leave_one_out(histories).train.first_target.tolist() == [1, 1, 0]
-    assert leave_one_out(histories).train.num_targets == 2
-    assert leave_one_out(histories, min_context=0).train.num_targets == 4
-    assert leave_one_out(histories, min_context=2).train.num_targets == 1
+    one, two = (leave_one_out(histories, min_context=least).train for least in (1, 2))
+    assert one.first_target.tolist() == [1, 1, 0]
+    assert (one.num_targets, two.num_targets) == (2, 1)
+    assert one.num_first_targets == two.num_first_targets == 0
+
+
+def test_the_empty_history_is_trained_unless_more_context_is_asked_for():
+    train = leave_one_out(histories_of([[1, 2, 3, 4, 5], [6], []])).train
+    assert train.first_target.tolist() == [0, 0, 0]
+    assert (train.num_targets, train.num_first_targets) == (4, 2)
+
+
+def test_a_target_is_a_repeat_wherever_it_stands_in_the_history():
+    histories = histories_of([[3, 1, 2], [1, 2], [], [4, 4]])
+    rows = Rows(histories=histories, targets=np.array([3, 3, 3, 4]))
+    assert rows.is_repeat.tolist() == [True, False, False, True]
 
 
 def test_a_training_part_can_ask_for_more_context_but_for_no_new_targets():
@@ -55,18 +68,18 @@ def test_a_training_part_can_ask_for_more_context_but_for_no_new_targets():
     assert part.after(2).first_target.tolist() == [2, 1, 2]
 
 
-def test_rows_are_cut_and_chosen_with_their_targets():
+def test_rows_are_chosen_with_their_targets():
     rows = Rows(histories=histories_of([[1, 2, 3], [4]]), targets=np.array([8, 9]))
-    chosen = rows.cut(2).select(np.array([1, 0]))
-    assert (lists(chosen.histories), chosen.targets.tolist()) == ([[4], [2, 3]], [9, 8])
-    assert chosen.batch().items.tolist() == [[4, -1], [2, 3]]
+    chosen = rows.select(np.array([1, 0]))
+    assert (lists(chosen.histories), chosen.targets.tolist()) == ([[4], [1, 2, 3]], [9, 8])
+    assert history_batch(chosen.histories).items.tolist() == [[4, -1, -1], [1, 2, 3]]
 
 
 def test_given_rows_are_taken_as_they_are():
     training = histories_of([[1, 2], [3], []])
     rows = Rows(histories=histories_of([[5, 6]]), targets=np.array([7]))
     split = from_given_rows(training=training, validation=rows, test=rows)
-    assert split.train.first_target.tolist() == [1, 1, 0]
+    assert split.train.first_target.tolist() == [0, 0, 0]
     assert (split.strategy, split.num_training_only) == ("given", 2)
 
 

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 
+from sidestep.data.batches import history_batch
 from sidestep.data.splits import leave_one_out
 from sidestep.data.synthetic import GroundTruth, SyntheticShopConfig, synthetic_shop
 from sidestep.step import HistoryBatch
@@ -54,7 +55,7 @@ def test_the_same_seed_gives_the_same_shop():
 
 def test_truth_and_dataset_agree():
     rows = leave_one_out(SHOP.histories()).test
-    probs = TRUTH.next_item_probs(rows.batch())
+    probs = TRUTH.next_item_probs(history_batch(rows.histories))
     np.testing.assert_allclose(probs.sum(axis=1), 1)
     users = np.arange(len(rows))
     assert (probs[users, rows.targets] > 0).all()
@@ -107,7 +108,7 @@ def test_the_default_shop_rewards_those_who_read_the_sequence():
         of_target = scores[np.arange(len(scores)), split.test.targets]
         return ((scores > of_target[:, None]).sum(axis=1) < 10).mean()
 
-    best = hits_at_10(truth.next_item_probs(split.test.batch()))
+    best = hits_at_10(truth.next_item_probs(history_batch(split.test.histories)))
     assert best > 4 * hits_at_10(np.tile(counts, (len(split.test), 1)))
 
 

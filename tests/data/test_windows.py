@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sidestep.data.histories import Histories
 from sidestep.data.splits import TrainingPart
 from sidestep.data.windows import batches, num_batches, training_windows, window_batch
-from sidestep.step import NO_ITEM
+from sidestep.padding import NO_ITEM
 
 
 @st.composite
@@ -104,6 +104,14 @@ def test_a_batch_is_padded_at_the_end():
     assert batch.lengths.tolist() == [1, 3]
     assert batch.is_target.tolist() == [[True, False, False], [False, True, True]]
     assert batch.num_targets == 3
+
+
+def test_before_a_position_stand_the_items_that_come_earlier_and_no_others():
+    batch = window_batch(training_windows(part_of([3, 4], [0, 0]), 4), np.array([0, 1]))
+    users, positions = torch.tensor([0, 1, 1, 0]), torch.tensor([2, 3, 1, 0])
+    before = batch.before(users, positions)
+    assert before.items.tolist() == [[0, 1, -1], [3, 4, 5], [3, -1, -1], [-1, -1, -1]]
+    assert before.lengths.tolist() == [2, 3, 1, 0]
 
 
 MANY = training_windows(part_of([2 + row % 7 for row in range(300)], [1] * 300), 10)

@@ -3,11 +3,8 @@ import json
 import numpy as np
 import pytest
 
-from sidestep.embedding.collaborative import (
-    CollaborativeConfig,
-    cooccurrence_svd,
-    item_table_vectors,
-)
+from sidestep.embedding.collaborative import cooccurrence_svd, item_table_vectors
+from sidestep.embedding.config import CollaborativeConfig
 
 
 def flat(*sequences):

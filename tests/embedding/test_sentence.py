@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from sidestep.embedding.config import SentenceConfig
 from sidestep.embedding.encoding import encode_texts
-from sidestep.embedding.sentence import SentenceConfig, load_sentence_encoder
+from sidestep.embedding.sentence import load_sentence_encoder
 
 TEXTS = ["steel drill", "", "red lipstick", "cordless drill", "pink lipstick", "drill bits"]
 NAME = "nobody/no-such-encoder"

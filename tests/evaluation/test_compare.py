@@ -1,13 +1,14 @@
 """Comparisons of runs whose means can be worked out by hand."""
 
+import numpy as np
 import pytest
-import torch
 
-from sidestep.evaluation.compare import compare, rows_in_words
+from sidestep.evaluation.compare import compare
 from sidestep.evaluation.results import PerUser, Setting
-from sidestep.metrics.ranking import NOT_LISTED
+from sidestep.evaluation.words import rows_in_words
 from sidestep.metrics.statistics import Interval
-from sidestep.step import NO_ITEM
+from sidestep.metrics.ties import NOT_LISTED
+from sidestep.padding import NO_ITEM
 
 NUM_USERS = 40
 
@@ -28,10 +29,10 @@ def run(ranks: list[int], **changes) -> PerUser:
         "setting": setting(),
         "k": 10,
         "user_ids": tuple(map(str, range(NUM_USERS))),
-        "targets": torch.arange(NUM_USERS),
-        "rank_before": torch.tensor(ranks),
-        "bucket_size": torch.ones(NUM_USERS, dtype=torch.long),
-        "items": torch.full((NUM_USERS, 10), NO_ITEM),
+        "targets": np.arange(NUM_USERS),
+        "rank_before": np.array(ranks),
+        "num_tied": np.ones(NUM_USERS, dtype=int),
+        "items": np.full((NUM_USERS, 10), NO_ITEM),
     }
     return PerUser(**{**fields, **changes})
 
@@ -132,8 +133,8 @@ def test_a_comparison_is_plain_json():
         ({"dataset": "beauty"}, "the dataset"),
         ({"split": "validation"}, "the split"),
         ({"user_ids": tuple("x" * NUM_USERS)}, "the users"),
-        ({"targets": torch.zeros(NUM_USERS, dtype=torch.long)}, "the targets"),
-        ({"k": 9, "items": torch.zeros(NUM_USERS, 9, dtype=torch.long)}, "length of the lists"),
+        ({"targets": np.zeros(NUM_USERS, dtype=int)}, "the targets"),
+        ({"k": 9, "items": np.zeros((NUM_USERS, 9), dtype=int)}, "length of the lists"),
         ({"setting": setting(exclude_seen=True)}, "seen items"),
         ({"setting": setting(strategy="given")}, r"how the data was split \(leave-one-out, given"),
     ],

@@ -1,5 +1,6 @@
 """The evaluator on a recommender whose every metric can be worked out by hand."""
 
+import itertools
 import math
 from dataclasses import dataclass, field, replace
 
@@ -10,18 +11,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from sidestep.baselines.item_scores import (
+    ItemScoreRecommender,
+    PopularityRecommender,
+    SasRecRecommender,
+)
 from sidestep.data.histories import Histories
 from sidestep.data.splits import Rows
-from sidestep.evaluation.evaluator import (
-    evaluate,
-    fixed_users,
-    per_user_metrics,
-    target_bucket_sizes,
-    target_ranks,
-)
-from sidestep.metrics.ranking import NOT_LISTED
-from sidestep.recommender import Recommendations
-from sidestep.step import NO_ITEM, HistoryBatch
+from sidestep.evaluation.evaluator import evaluate, fixed_users, target_ranks
+from sidestep.evaluation.target_metrics import per_user_metrics
+from sidestep.metrics.ties import NOT_LISTED
+from sidestep.model.config import SasRecConfig
+from sidestep.model.sasrec import SasRec
+from sidestep.padding import NO_ITEM
+from sidestep.recommender import BestItems, Recommendations
+from sidestep.step import HistoryBatch
 
 # Items 0 and 1 share a leaf, and so do 4, 5 and 6.
 SEMANTIC_IDS = torch.tensor([[0, 0], [0, 0], [0, 1], [1, 0], [1, 1], [1, 1], [1, 1]])
@@ -34,31 +38,41 @@ class FixedOrder:
     """Ranks the leaves in one order for every user; leaves past the end are not found."""
 
     leaf_order: tuple[int, ...]
+    max_history: int | None = None
     batch_widths: list[int] = field(default_factory=list)
     name: str = "fixed"
     num_items: int = 7
-    leaf_of: Tensor = field(default_factory=lambda: LEAF_OF)
 
     def recommend(
         self, histories: HistoryBatch, k: int, *, exclude_seen: bool = False
     ) -> Recommendations:
         self.batch_widths.append(histories.items.shape[1])
+        read = histories if self.max_history is None else histories.latest(self.max_history)
         lists, leaves = [], []
         for seen in histories.items.tolist():
             hidden = set(seen) if exclude_seen else set()
             buckets = [[i for i in BUCKETS[leaf] if i not in hidden] for leaf in self.leaf_order]
-            lists.append([item for bucket in buckets for item in bucket][:k])
+            lists.append([item for bucket in buckets for item in bucket])
             leaves.append([bucket[0] for bucket in buckets if bucket][:k])
         items = rectangle(lists)
+        scores = torch.where(items == NO_ITEM, -math.inf, self.leaf_scores()[items.clamp(min=0)])
+        best = BestItems.first(items, scores, k)
         return Recommendations(
-            items=items,
-            scores=torch.where(items == NO_ITEM, -math.inf, 0.0),
-            score_kind="none",
-            tokens=histories.lengths + 1,
-            scored=histories.lengths * 10,
-            flops=histories.lengths * 100,
+            items=best.items,
+            scores=best.scores,
+            runners_up=best.runners_up,
+            score_kind="place of the leaf",
+            tokens=read.lengths + 1,
+            scored=read.lengths * 10,
+            flops=read.lengths * 100,
             leaves=rectangle(leaves),
         )
+
+    def leaf_scores(self) -> Tensor:
+        """By item; arbitrary where its leaf is not ranked."""
+        place_of = torch.zeros(len(BUCKETS))
+        place_of[torch.tensor(self.leaf_order)] = torch.arange(0.0, len(self.leaf_order))
+        return -place_of[LEAF_OF]
 
 
 def rectangle(lists: list[list[int]]) -> Tensor:
@@ -80,14 +94,12 @@ def rows_of(histories: list[list[int]], targets: list[int]) -> Rows:
 
 def test_every_metric_of_a_small_evaluation_is_the_one_worked_by_hand():
     # The list is 3, then 4 5 6 in any order, then 2; the leaf of 0 and 1 is not found.
-    recommender = FixedOrder(leaf_order=(2, 3, 1))
+    recommender = FixedOrder(leaf_order=(2, 3, 1), max_history=2)
     rows = rows_of([[2], [3, 2, 0], [], [1, 1]], targets=[3, 6, 2, 0])
-    evaluation = evaluate(
-        recommender, rows, k=5, batch_size=3, max_history=2, semantic_ids=SEMANTIC_IDS
-    )
+    evaluation = evaluate(recommender, rows, k=5, batch_size=3, semantic_ids=SEMANTIC_IDS)
     assert evaluation.user_ids == ("u0", "u1", "u2", "u3")
     assert evaluation.rank_before.tolist() == [0, 1, 4, NOT_LISTED]
-    assert evaluation.bucket_size.tolist() == [1, 3, 1, 2]
+    assert evaluation.num_tied.tolist() == [1, 3, 1, 1]
     assert evaluation.items.tolist() == [[3, 4, 5, 6, 2]] * 4
     in_bucket = (1 / math.log2(3) + 1 / 2 + 1 / math.log2(5)) / 3
     assert evaluation.metrics == pytest.approx(
@@ -115,9 +127,7 @@ def test_a_bucket_cut_off_by_the_list_counts_its_share():
     evaluation = evaluate(FixedOrder(leaf_order=(2, 3)), rows_of([[2]], targets=[6]), k=2)
     # 6 itself is not listed: of its bucket of three, one place is.
     assert evaluation.items.tolist() == [[3, 4]]
-    assert per_user_metrics(evaluation.rank_before, evaluation.bucket_size, 2)[
-        "MRR"
-    ].item() == pytest.approx(1 / 2 / 3)
+    assert evaluation.metrics["MRR"] == pytest.approx(1 / 2 / 3)
 
 
 def test_excluding_seen_items_shortens_buckets_and_hides_seen_targets():
@@ -126,7 +136,63 @@ def test_excluding_seen_items_shortens_buckets_and_hides_seen_targets():
     assert evaluation.items[0].tolist() == [5, 6, 0, 1, NO_ITEM]
     # 4 is gone from the bucket of 6; the second target was seen; 0 is gone from that of 1.
     assert evaluation.rank_before.tolist() == [0, NOT_LISTED, 3]
-    assert evaluation.bucket_size.tolist() == [2, 3, 1]
+    assert evaluation.num_tied.tolist() == [2, 1, 1]
+    assert evaluation.metrics["invalid_rate"] == 0.0
+
+
+def test_four_items_that_tie_are_worth_the_mean_over_their_orders():
+    rows = rows_of([[1], [2], [3], [1]], targets=[0, 3, 2, 0])
+    evaluation = evaluate(PopularityRecommender(np.array([1, 1, 1, 1])), rows, k=50)
+    metrics = {name: evaluation.metrics[name] for name in ("HR@1", "HR@5", "NDCG@5", "MRR")}
+    assert metrics == pytest.approx(
+        {"HR@1": 0.25, "HR@5": 1, "NDCG@5": 0.6404, "MRR": 0.5208}, abs=1e-4
+    )
+    # As many tie where the list has no place for all of them.
+    evaluation = evaluate(PopularityRecommender(np.array([1, 1, 1, 1])), rows, k=1)
+    assert evaluation.metrics["HR@1"] == evaluation.metrics["MRR"] == 0.25
+
+
+NUM_SCORED = 5
+
+
+class GivenScores(ItemScoreRecommender):
+    """The same scores for every user."""
+
+    name = "given"
+    score_kind = "none"
+    num_items = NUM_SCORED
+
+    def __init__(self, scores: list[int], is_available: Tensor) -> None:
+        self.given = torch.tensor(scores).float()
+        self.is_available = is_available
+
+    def scores(self, histories: HistoryBatch) -> Tensor:
+        return self.given.expand(len(histories.lengths), -1)
+
+
+@given(
+    scores=st.lists(st.integers(0, 2), min_size=NUM_SCORED, max_size=NUM_SCORED),
+    available=st.lists(st.booleans(), min_size=NUM_SCORED, max_size=NUM_SCORED),
+    seen=st.lists(st.integers(0, NUM_SCORED - 1), max_size=2),
+    k=st.integers(1, NUM_SCORED + 1),
+)
+@settings(max_examples=40)
+def test_metrics_are_means_over_all_orders_of_the_items(scores, available, seen, k):
+    every = range(NUM_SCORED)
+    rows = rows_of([seen] * NUM_SCORED, targets=list(every))
+    recommender = GivenScores(scores, torch.tensor(available))
+    evaluation = evaluate(recommender, rows, k=k, exclude_seen=True)
+    found = per_user_metrics(evaluation.rank_before.numpy(), evaluation.num_tied.numpy(), k)
+    allowed = [item for item in every if available[item] and item not in seen]
+    orders = list(itertools.permutations(allowed))
+    ranks = np.full((NUM_SCORED, len(orders)), NOT_LISTED)
+    for column, order in enumerate(orders):
+        for rank, item in enumerate(sorted(order, key=lambda item: -scores[item])[:k]):
+            ranks[item, column] = rank
+    for target in every:
+        alone = per_user_metrics(ranks[target], np.ones(len(orders), dtype=int), k)
+        for name, values in alone.items():
+            assert found[name][target].item() == pytest.approx(values.mean().item(), abs=1e-9)
     assert evaluation.metrics["invalid_rate"] == 0.0
 
 
@@ -170,7 +236,8 @@ class Broken(FixedOrder):
     ) -> Recommendations:
         answer = super().recommend(histories, k, exclude_seen=False)
         items = torch.tensor([[3, 3, 99, 2]] * len(histories.lengths))
-        return replace(answer, items=items, scores=torch.zeros(items.shape))
+        scores = torch.arange(4.0).flip(0).expand(items.shape)
+        return replace(answer, items=items, scores=scores, runners_up=None)
 
 
 def test_invalid_entries_are_counted_and_are_no_hits():
@@ -182,6 +249,27 @@ def test_invalid_entries_are_counted_and_are_no_hits():
     evaluation = evaluate(recommender, rows, k=5, exclude_seen=True)
     assert evaluation.metrics["invalid_rate"] == 3 / 4
     assert evaluation.rank_before.tolist() == [NOT_LISTED]
+
+
+def test_a_seen_item_is_invalid_wherever_it_stands_in_the_history():
+    rows = rows_of([[2, *[0] * 30]], targets=[3])
+    evaluation = evaluate(Broken(leaf_order=(2, 1), max_history=1), rows, k=5, exclude_seen=True)
+    # Of 3, 3, 99 and 2 only the first is valid: 2 was taken 31 items ago.
+    assert evaluation.metrics["invalid_rate"] == 3 / 4
+
+
+def test_exclusion_knows_the_whole_history_of_which_a_recommender_reads_the_latest_items():
+    # Users took a, b, c and x, and then d; c is the most popular item, and d the least.
+    rows = rows_of([[0, 1, 2, 3]] * 4, targets=[4] * 4)
+    torch.manual_seed(0)
+    network = SasRec(SasRecConfig(dim=8, num_layers=1, num_heads=2, max_items=5), 5).eval()
+    for recommender in (
+        PopularityRecommender(np.array([5, 5, 9, 4, 1])),
+        SasRecRecommender(network, max_history=1),
+    ):
+        metrics = evaluate(recommender, rows, k=10, exclude_seen=True).metrics
+        assert metrics["HR@1"] == metrics["NDCG@10"] == 1.0
+        assert metrics["invalid_rate"] == 0.0
 
 
 @dataclass
@@ -203,6 +291,32 @@ def test_a_tree_search_also_recalls_what_it_only_evaluated():
     assert [evaluation.metrics[name] for name in names] == [0.5, 0.0, 1.0, 0.5]
 
 
+@dataclass
+class Generous(FixedOrder):
+    """Returns all leaves, however few were asked for."""
+
+    def recommend(
+        self, histories: HistoryBatch, k: int, *, exclude_seen: bool = False
+    ) -> Recommendations:
+        answer = FixedOrder.recommend(self, histories, k, exclude_seen=exclude_seen)
+        leaves = torch.tensor([[BUCKETS[leaf][0] for leaf in self.leaf_order]])
+        return replace(answer, leaves=leaves.expand(len(histories.lengths), -1))
+
+
+def test_leaves_past_the_first_k_do_not_count():
+    # The first two leaves are (1, 0) and (1, 1); the target's, (0, 1), is the third.
+    rows = rows_of([[2]], targets=[2])
+    evaluation = evaluate(Generous(leaf_order=(2, 3, 1)), rows, k=2, semantic_ids=SEMANTIC_IDS)
+    assert evaluation.metrics["HRecall@1@2"] == evaluation.metrics["HRecall@2@2"] == 0.0
+    assert evaluation.metrics["diversity"] == 0.5
+
+
+def test_coverage_counts_the_first_ten_of_longer_lists():
+    recommender = PopularityRecommender(np.arange(40))
+    evaluation = evaluate(recommender, rows_of([[2]], targets=[2]), k=20)
+    assert evaluation.metrics["coverage"] == 10 / 40
+
+
 def test_without_pairs_of_leaves_there_is_no_diversity():
     evaluation = evaluate(
         FixedOrder(leaf_order=(2,)), rows_of([[2]], targets=[3]), semantic_ids=SEMANTIC_IDS
@@ -210,16 +324,32 @@ def test_without_pairs_of_leaves_there_is_no_diversity():
     assert "diversity" not in evaluation.metrics
 
 
-def test_ranks_count_invalid_entries_and_stop_at_the_first_of_the_bucket():
-    items = torch.tensor([[99, 5, 4, NO_ITEM], [0, 1, 2, 3], [NO_ITEM] * 4])
-    assert target_ranks(items, torch.tensor([4, 3, 0]), LEAF_OF).tolist() == [1, 3, NOT_LISTED]
+def answer_of(items: Tensor, scores: Tensor, runners_up: Tensor | None = None) -> Recommendations:
+    zeros = torch.zeros(len(items), dtype=torch.long)
+    return Recommendations(
+        items=items,
+        scores=scores,
+        runners_up=runners_up,
+        score_kind="none",
+        tokens=zeros,
+        scored=zeros,
+        leaves=items,
+    )
 
 
-def test_bucket_sizes_count_excluded_items_once_and_never_the_target():
-    targets = torch.tensor([4, 4, 3])
-    excluded = torch.tensor([[5, 5, 0, NO_ITEM], [4, 6, 5, 5], [4, 5, 6, 0]])
-    assert target_bucket_sizes(targets, LEAF_OF).tolist() == [3, 3, 1]
-    assert target_bucket_sizes(targets, LEAF_OF, excluded=excluded).tolist() == [2, 1, 1]
+def test_ranks_count_better_entries_invalid_ones_too_and_all_that_are_tied():
+    answer = answer_of(
+        torch.tensor([[99, 5, 4, NO_ITEM], [0, 1, 2, 3], [NO_ITEM] * 4, [0, 1, 2, 3]]),
+        torch.tensor([[3.0, 2, 2, -math.inf], [4, 3, 2, 1], [-math.inf] * 4, [4, 3, 3, 3]]),
+        torch.tensor([[NO_ITEM] * 2, [NO_ITEM] * 2, [NO_ITEM] * 2, [6, 5]]),
+    )
+    rank_before, num_tied = target_ranks(answer, torch.tensor([4, 3, 0, 5]))
+    assert rank_before.tolist() == [1, 3, NOT_LISTED, 1]
+    assert num_tied.tolist() == [2, 1, 1, 5]
+    # Neither in the list nor a runner-up, and in the list without a tie.
+    rank_before, num_tied = target_ranks(answer, torch.tensor([6, 5, 1, 0]))
+    assert rank_before.tolist() == [NOT_LISTED, NOT_LISTED, NOT_LISTED, 0]
+    assert num_tied.tolist() == [1, 1, 1, 1]
 
 
 def test_the_fixed_users_never_change():
@@ -235,7 +365,6 @@ def test_the_fixed_users_never_change():
         (FixedOrder((2,)), rows_of([], []), {}, "no rows"),
         (FixedOrder((2,)), rows_of([[1]], [9]), {}, "the target 9 is no item"),
         (FixedOrder((2,)), rows_of([[1]], [1]), {"k": 0}, "at least 1"),
-        (FixedOrder((2,), num_items=8), rows_of([[1]], [1]), {}, "leaves for 7"),
         (
             FixedOrder((2,)),
             rows_of([[1]], [1]),

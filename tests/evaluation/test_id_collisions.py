@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sidestep.evaluation.id_collisions import collisions
+from sidestep.evaluation.id_collisions import Resolution, collisions
 
 LEAF_OF = np.array([0, 0, 1, 2])
 
@@ -29,7 +29,25 @@ def test_targets_are_drawn_as_items_are_interacted_with():
     assert counted.ceilings[0].honest == pytest.approx((3 * 0.5 + 3) / 6)
 
 
-def test_ids_of_their_own_inflate_nothing():
-    found = collisions(np.arange(3))
-    assert found.in_words() == "Every item has an ID of its own: nothing is inflated."
+@pytest.mark.parametrize(
+    ("resolution", "words"),
+    [
+        (None, "How many items were moved for that, these IDs do not say."),
+        (Resolution(policy="reassign", items=0), "No item was moved for that."),
+        (
+            Resolution(policy="reassign", items=2),
+            "For that 2 of 4 items (50.0%) got another last code than their own, which others "
+            "have: it says less of them.",
+        ),
+        (
+            Resolution(policy="extra", items=1),
+            "For that 1 of 4 items (25.0%) are told from others by a number, their last code, "
+            "which says nothing of them.",
+        ),
+    ],
+)
+def test_ids_of_their_own_inflate_nothing_and_say_how_they_came_to_be_so(resolution, words):
+    found = collisions(np.arange(4), resolution=resolution)
+    own = "Every item has an ID of its own, so that no metric is inflated."
+    assert found.in_words() == f"{own} {words}"
     assert all(ceiling.inflation == 1 for ceiling in found.ceilings)

@@ -2,12 +2,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 
 from sidestep.evaluation.id_outcome import one_hit_inflation, prefix_recall
 from sidestep.evaluation.results import PerUser, Setting
-from sidestep.metrics.ranking import NOT_LISTED
-from sidestep.step import NO_ITEM
+from sidestep.metrics.ties import NOT_LISTED
+from sidestep.padding import NO_ITEM
 
 # Items 0, 1, 2 share an ID; 3 and 4 share the first code.
 IDS = np.array([[0, 0], [0, 0], [0, 0], [1, 0], [1, 1]])
@@ -21,11 +20,11 @@ RUN = PerUser(
     setting=SETTING,
     k=4,
     user_ids=("ann", "bob", "cid"),
-    targets=torch.tensor([1, 4, 3]),
+    targets=np.array([1, 4, 3]),
     # Ann's target is in the bucket listed first, Bob's leaf is the second, Cid's is not listed.
-    rank_before=torch.tensor([0, 3, NOT_LISTED]),
-    bucket_size=torch.tensor([3, 1, 1]),
-    items=torch.tensor([[0, 1, 2, 3], [0, 1, 2, 4], [4, NO_ITEM, NO_ITEM, NO_ITEM]]),
+    rank_before=np.array([0, 3, NOT_LISTED]),
+    num_tied=np.array([3, 1, 1]),
+    items=np.array([[0, 1, 2, 3], [0, 1, 2, 4], [4, NO_ITEM, NO_ITEM, NO_ITEM]]),
 )
 
 
@@ -44,14 +43,29 @@ def test_leaves_are_counted_up_to_the_target():
     third = replace(
         RUN,
         user_ids=("dan",),
-        targets=torch.tensor([1]),
-        rank_before=torch.tensor([2]),
-        bucket_size=torch.tensor([3]),
-        items=torch.tensor([[3, 4, 0, 1]]),
+        targets=np.array([1]),
+        rank_before=np.array([2]),
+        num_tied=np.array([3]),
+        items=np.array([[3, 4, 0, 1]]),
     )
     found = [one_hit_inflation(third, IDS, k=k)[f"HR@{k}"].as_one_hit for k in (1, 2, 3)]
     assert found == [0, 0, 1]
     assert [prefix_recall(third, IDS, k=k) for k in (2, 3)] == [[0, 0], [1, 1]]
+
+
+def test_ids_of_equal_scores_share_their_places():
+    # The leaf of 3 and that of 0, 1 and 2 are tied, and the list cuts 2 off.
+    tied = replace(
+        RUN,
+        user_ids=("eve",),
+        targets=np.array([3]),
+        rank_before=np.array([1]),
+        num_tied=np.array([4]),
+        items=np.array([[4, 3, 0, 1]]),
+    )
+    found = [one_hit_inflation(tied, IDS, k=k)[f"HR@{k}"] for k in (1, 2, 3)]
+    assert [metric.as_one_hit for metric in found] == [0, 1 / 2, 1]
+    assert [metric.honest for metric in found] == [0, 1 / 4, 2 / 4]
 
 
 def test_ids_of_their_own_inflate_nothing():

@@ -92,6 +92,13 @@ def test_next_items_worked_by_hand():
     assert first.balance.evenness == pytest.approx(2**0.6500224 / 2)
 
 
+def test_the_share_of_items_that_follow_themselves_is_told():
+    # 0 1, 1 3, 2 2, 2 0: one of four.
+    assert id_quality(IDS, SIZES, training=TRAINING).repeats == 0.25
+    assert id_quality(IDS, SIZES, training=training([0], [])).repeats is None
+    assert id_quality(IDS, SIZES).repeats is None
+
+
 def test_a_window_takes_pairs_further_apart_and_none_over_the_end_of_a_user():
     # Besides those next to each other: 0 3 and 2 0.
     first, second = id_quality(IDS, SIZES, training=TRAINING, window=2).depths

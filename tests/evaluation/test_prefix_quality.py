@@ -159,11 +159,13 @@ def test_the_oracle_finds_what_the_exhaustive_search_finds():
     assert 0 < result.scores["log_prob"][0].oracle.mean < 1
 
 
-def test_correlations_are_those_of_the_pool_by_scipy():
+@pytest.mark.parametrize("temperature", [1.5, 40.0])
+def test_correlations_are_those_of_the_pool_by_scipy(temperature):
     model, scope = ValueTable((3, 3, 3)), Scope(trie=TRIE)
     embeddings = torch.randn(27, 4, generator=torch.Generator().manual_seed(1))
-    result = judged(model, rows_of((4, 13)), scope, embeddings=embeddings, pool_size=8)
-    pool = Sampling(num_samples=8, temperature=1.5).search(model, histories_of(4), scope)
+    how = {"pool_size": 8, "temperature": temperature}
+    result = judged(model, rows_of((4, 13)), scope, embeddings=embeddings, **how)
+    pool = Sampling(num_samples=8, temperature=temperature).search(model, histories_of(4), scope)
     rewards = {
         path: float(torch.cosine_similarity(embeddings[item], embeddings[13], dim=0))
         for path in found(pool, TRIE, 0)
@@ -193,6 +195,12 @@ def test_targets_out_of_stock_tell_nothing():
     assert both.num_rows == 2
     assert both.scores == one.scores
     assert judged(model, rows_of((4, 13)), scope).scores["log_prob"][0].auc is None
+    # Nor does it where another item has its leaf, which is returned.
+    trie = Trie.build(np.concatenate([IDS, IDS[13:14]]), (3, 3, 3))
+    scope = Scope(trie=trie, available=trie.availability(torch.arange(28) != 27))
+    of_twin = judged(model, rows_of((4, 13)), scope).scores["log_prob"][0].auc
+    assert of_twin is not None
+    assert judged(model, rows_of((4, 27)), scope).scores["log_prob"][0].auc is None
 
 
 def test_no_rows_are_refused():

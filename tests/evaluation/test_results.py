@@ -1,12 +1,13 @@
 """Quality lines and per-user files: what comes back is what went in, and what is wrong is named."""
 
+import json
 from datetime import date
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import torch
 from pydantic import ValidationError
 
 from sidestep.evaluation.results import (
@@ -18,11 +19,11 @@ from sidestep.evaluation.results import (
     check_selection,
     read,
     read_per_user,
-    value_in_words,
     write_per_user,
 )
-from sidestep.metrics.ranking import NOT_LISTED
-from sidestep.step import NO_ITEM
+from sidestep.evaluation.words import value_in_words
+from sidestep.metrics.ties import NOT_LISTED
+from sidestep.padding import NO_ITEM
 
 
 def setting(**changes) -> Setting:
@@ -225,10 +226,10 @@ def per_user(**changes) -> PerUser:
         "setting": setting(users=2000),
         "k": 4,
         "user_ids": ("a", "b", "c"),
-        "targets": torch.tensor([7, 8, 9]),
-        "rank_before": torch.tensor([0, NOT_LISTED, 2]),
-        "bucket_size": torch.tensor([1, 2, 3]),
-        "items": torch.tensor([[7, 1, NO_ITEM, NO_ITEM], [NO_ITEM] * 4, [1, 2, 9, 3]]),
+        "targets": np.array([7, 8, 9]),
+        "rank_before": np.array([0, NOT_LISTED, 2]),
+        "num_tied": np.array([1, 2, 3]),
+        "items": np.array([[7, 1, NO_ITEM, NO_ITEM], [NO_ITEM] * 4, [1, 2, 9, 3]]),
     }
     return PerUser(**{**fields, **changes})
 
@@ -240,8 +241,8 @@ def test_per_user_results_survive_the_disk(tmp_path: Path):
     again = read_per_user(path)
     for name in ("dataset", "method", "split", "seed", "setting", "k", "user_ids"):
         assert getattr(again, name) == getattr(run, name)
-    for name in ("targets", "rank_before", "bucket_size", "items"):
-        assert torch.equal(getattr(again, name), getattr(run, name))
+    for name in ("targets", "rank_before", "num_tied", "items"):
+        assert np.array_equal(getattr(again, name), getattr(run, name))
 
 
 def test_absence_is_null_in_the_file(tmp_path: Path):
@@ -258,6 +259,16 @@ def test_other_files_are_no_per_user_files(tmp_path: Path):
         read_per_user(path)
     pq.write_table(pa.table({"user_id": ["a"]}), path)
     with pytest.raises(ValueError, match=r"p\.parquet: not a per-user file"):
+        read_per_user(path)
+
+
+def test_what_was_measured_otherwise_is_no_per_user_file_of_this_version(tmp_path: Path):
+    path = tmp_path / "p.parquet"
+    write_per_user(path, per_user())
+    table = pq.read_table(path)
+    header = json.loads(table.schema.metadata[b"sidestep"]) | {"format_version": 1}
+    pq.write_table(table.replace_schema_metadata({"sidestep": json.dumps(header)}), path)
+    with pytest.raises(ValueError, match=r"not a per-user file of this version; evaluate the run"):
         read_per_user(path)
 
 

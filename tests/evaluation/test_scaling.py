@@ -1,8 +1,8 @@
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
-import torch
 
 from sidestep.evaluation.scaling import Scaling, ScalingPoint, at_equal_cost, scaling_point
 from tests.evaluation.report.small_runs import BEAM
@@ -51,9 +51,7 @@ def test_curves_keep_their_order_and_what_is_drawn_is_that_of_the_lists():
 
 def test_a_point_knows_how_sure_its_metrics_are():
     # Of two users one has the item first and one has it fourth: NDCG 1 and 1 / log2(5).
-    run = replace(
-        BEAM, k=10, items=torch.zeros(2, 10, dtype=torch.long), rank_before=torch.tensor([0, 3])
-    )
+    run = replace(BEAM, k=10, items=np.zeros((2, 10), dtype=int), rank_before=np.array([0, 3]))
     made = scaling_point(
         run, search="beam", budget="K = 1", metrics={}, tokens=1.0, scored=0.0, flops=None, ms=1.0
     )

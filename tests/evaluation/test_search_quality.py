@@ -82,6 +82,17 @@ def test_candidate_sets_by_hand():
     assert watched_at(best, search).candidates.best_cosine is None
 
 
+def test_a_retired_target_is_in_no_candidate_set_although_its_leaf_is():
+    ids = np.concatenate([IDS, IDS[:1]])  # item 9 shares the leaf of item 0
+    trie = Trie.build(ids, (3, 3))
+    scope = Scope(trie=trie, available=trie.availability(torch.arange(10) != 9))
+    search = ExhaustiveSearch(num_leaves=9)
+    for target, expected in ((0, 1), (9, 0)):
+        [found] = search_quality(MODEL, rows_of((PAST, target)), scope, [search])
+        assert found.candidates.has_target.mean == expected
+        assert found.depths[-1].kept.mean == 1
+
+
 def test_a_search_that_misses_nothing_keeps_every_target():
     rows = rows_of(*((past, past) for past in range(9)))
     policies = [ExhaustiveSearch(num_leaves=9, name="all"), BeamSearch(num_beams=9, name="wide")]

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidestep.metrics.popularity import concentration, popularity_groups
-from sidestep.step import NO_ITEM
+from sidestep.padding import NO_ITEM
 
 COUNTS = st.lists(st.integers(0, 50), min_size=1, max_size=40).map(np.array)
 

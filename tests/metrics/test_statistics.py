@@ -57,6 +57,15 @@ def test_ties_in_hits_count_as_extreme():
     assert result.p_value == pytest.approx(2 / 8, abs=0.012)
 
 
+def test_ties_among_differences_that_are_no_binary_fractions_count_as_extreme():
+    # Gains at ranks 4 and 11 of NDCG, each gained once and lost once, and at 8 and 6: the observed
+    # sum is as near to 0 as any flips can be, so that all of them are at least as extreme.
+    gains = 1 / np.log2([8.0, 4.0, 11.0, 4.0, 11.0, 6.0])
+    differences = gains * [1, 1, -1, -1, 1, -1]
+    result = paired_permutation_test(differences, np.zeros(6), seed=0, num_resamples=2000)
+    assert result.p_value == 1.0
+
+
 def test_swapping_the_two_turns_the_sign_and_nothing_else():
     first, second = sample(200, 1), sample(200, 2)
     ab = paired_permutation_test(first, second, seed=0, num_resamples=500)

@@ -3,7 +3,8 @@
 from jaxtyping import Int
 from torch import Tensor
 
-from sidestep.step import NO_ITEM, HistoryBatch
+from sidestep.padding import NO_ITEM
+from sidestep.step import HistoryBatch
 
 
 def history_of(items: Int[Tensor, "users items"]) -> HistoryBatch:

@@ -15,7 +15,8 @@ from torch import Tensor
 from sidestep.model.context import TreeContext
 from sidestep.model.flops import attention_flops
 from sidestep.model.semantic_id_model import SemanticIdModel
-from sidestep.step import NO_ITEM, ROOT_SLOT, HistoryBatch, StepOutput
+from sidestep.padding import NO_ITEM
+from sidestep.step import ROOT_SLOT, HistoryBatch, StepOutput
 from tests.model.batches import history_of
 from tests.model.counted_flops import counted_flops
 
@@ -256,6 +257,19 @@ class ModelContract(ABC):
             self.assert_same(other.hidden, expected.hidden)
 
     @torch.no_grad()
+    @torch.no_grad()
+    def test_under_autocast_logits_are_float32_from_the_states_on(self):
+        model = self.build().eval()
+        with torch.autocast("cpu", torch.bfloat16):
+            root, context = model.encode(HISTORIES, capacity=14)
+            step, _ = extend(model, context, _FULL_TREE)
+        for output, level in ((root, 0), (step, 1)):
+            at = _FULL_TREE.depths == 1 if level else torch.ones_like(root.hidden[..., 0]) > 0
+            assert output.logits.dtype == torch.float32
+            weight = model.head_weight.split(CODEBOOK_SIZES)[level].float()
+            expected = output.hidden[at].float() @ weight.T
+            torch.testing.assert_close(output.logits[at][:, : len(weight)], expected)
+
     def test_an_older_context_may_be_extended_again(self):
         _, context = self.model.encode(HISTORIES, capacity=14)
         expected, after = extend(self.model, context, _FULL_TREE)

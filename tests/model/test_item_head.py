@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidestep.model.item_head import ItemHead
-from sidestep.step import NO_ITEM
+from sidestep.padding import NO_ITEM
 from tests.model.batches import history_of
 
 NUM_ITEMS = 5

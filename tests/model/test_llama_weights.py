@@ -1,8 +1,9 @@
 import pytest
 import torch
 
+from sidestep.model.config import TransformerConfig
 from sidestep.model.llama_weights import llama_from_transformer, transformer_from_llama
-from sidestep.model.transformer import Transformer, TransformerConfig
+from sidestep.model.transformer import Transformer
 from tests.model.batches import history_of
 from tests.model.contract import CODEBOOK_SIZES, HISTORIES, SEMANTIC_IDS
 

@@ -3,7 +3,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from sidestep.model.process_reward import ProcessRewardConfig, ProcessRewardModel
+from sidestep.model.config import ProcessRewardConfig
+from sidestep.model.process_reward import ProcessRewardModel
 from sidestep.step import HistoryStates
 from tests.model.counted_flops import counted_flops
 

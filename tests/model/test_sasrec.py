@@ -1,8 +1,9 @@
 import pytest
 import torch
 
-from sidestep.model.sasrec import SasRec, SasRecConfig
-from sidestep.step import NO_ITEM
+from sidestep.model.config import SasRecConfig
+from sidestep.model.sasrec import SasRec
+from sidestep.padding import NO_ITEM
 from tests.model.batches import history_of
 from tests.model.counted_flops import counted_flops
 

@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from sidestep.model.t5 import T5, RelativeBias, T5Config
+from sidestep.model.config import T5Config
+from sidestep.model.t5 import T5, RelativeBias
 from tests.model.contract import CODEBOOK_SIZES, HISTORIES, SEMANTIC_IDS, ModelContract
 
 

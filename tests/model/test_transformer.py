@@ -1,8 +1,9 @@
 import pytest
 import torch
 
-from sidestep.model.transformer import Transformer, TransformerConfig
-from sidestep.step import NO_ITEM
+from sidestep.model.config import TransformerConfig
+from sidestep.model.transformer import Transformer
+from sidestep.padding import NO_ITEM
 from tests.model.batches import history_of
 from tests.model.contract import (
     CODEBOOK_SIZES,

@@ -4,9 +4,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sidestep.model.transformer import Transformer, TransformerConfig
-from sidestep.model.value_head import ValuedModel, ValueHead, ValueHeadConfig
-from sidestep.step import NO_ITEM
+from sidestep.model.config import TransformerConfig, ValueHeadConfig
+from sidestep.model.transformer import Transformer
+from sidestep.model.value_head import ValuedModel, ValueHead
+from sidestep.padding import NO_ITEM
 
 from .batches import history_of
 from .counted_flops import counted_flops
@@ -119,3 +120,21 @@ def test_the_flops_of_a_path_are_those_that_pytorch_counts():
         lambda: model.extend(context, node, node - 1, node, is_node=node > 0)
     )
     assert (longer.flops - context.flops).tolist() == [counted]
+
+
+@torch.no_grad()
+def test_under_autocast_values_keep_their_digits():
+    """They are those of the same states without autocast; the states themselves are rounded."""
+    model = valued()
+    backbone, head = model.backbone.float(), model.head.float()
+    codes = torch.tensor([[0, 1, 2]] * 2)
+    parents, depths = torch.zeros_like(codes), torch.ones_like(codes)
+    with torch.autocast("cpu", torch.bfloat16):
+        root, context = ValuedModel(backbone, head).encode(HISTORIES, capacity=3)
+        step, _ = ValuedModel(backbone, head).extend(
+            context, codes, parents, depths, is_node=depths > 0
+        )
+    values, own = head.begin(root.hidden, capacity=3)
+    below, _ = head.extend(own, step.hidden, parents, depths, is_node=depths > 0)
+    torch.testing.assert_close(root.value, values)
+    torch.testing.assert_close(step.value, below)

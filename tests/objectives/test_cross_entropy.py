@@ -83,19 +83,32 @@ def test_a_code_without_an_alternative_decides_nothing():
     torch.testing.assert_close(weights, torch.ones(2))
 
 
-def test_the_gradient_is_that_of_the_published_regulariser():
-    """CE + λ Σ log σ((log β - log p) / ξ), β held still, up to ξ and the mean of the weights.
+def test_the_temperature_says_how_near_is_nearly():
+    """Half a nat apart: σ(ln(5/3) / ½) = σ(ln 25/9) = 25/34, σ(0) = 1/2, σ(ln(2/3) / ½) = 4/13."""
+    rows = [[0.5, 0.3, 0.2]] * 3
+    expected = torch.tensor([1 + 3 * 25 / 34, 1 + 3 / 2, 1 + 3 * 4 / 13])
+    found = beam_aware(rows, [0, 1, 2], temperature=0.5, weight=3.0)
+    torch.testing.assert_close(found, expected / expected.mean())
 
-    Written for a code p of a row: d/dp of -log p - λ ξ log σ((log β - log p) / ξ) has the factor
-    1 + λ σ((log p - log β) / ξ) with the sign that makes kept codes count more.
-    """
-    own, threshold, weight, temperature = torch.tensor(-1.2), torch.tensor(-0.7), 0.25, 2.75
-    log_p = own.clone().requires_grad_()
-    held = (threshold - log_p) / temperature
-    loss = -log_p + weight * temperature * torch.nn.functional.logsigmoid(held)
-    (gradient,) = torch.autograd.grad(loss, log_p)
-    factor = 1 + weight * torch.sigmoid((own - threshold) / temperature)
-    torch.testing.assert_close(-gradient, factor)
+
+@given(
+    st.integers(0, 10_000),
+    st.floats(0.125, 2, width=32),
+    st.floats(0.25, 4, width=32),
+    st.integers(1, 4),
+)
+def test_the_gradient_is_that_of_the_published_regulariser(seed, weight, temperature, width):
+    """CE + μ Σ log σ((log β - log p) / ξ) with β held still and μ = λ ξ, but for one factor."""
+    generator = torch.Generator().manual_seed(seed)
+    logs = torch.randn(5, 2, 4, generator=generator).log_softmax(dim=-1)
+    codes = torch.randint(4, (5, 2), generator=generator)
+    own = logs.gather(2, codes[..., None])[..., 0].requires_grad_()
+    threshold = logs.topk(width, dim=2).values[..., -1]
+    held = torch.nn.functional.logsigmoid((threshold - own) / temperature)
+    loss = (-own + weight * temperature * held).sum()
+    (gradient,) = torch.autograd.grad(loss, own)
+    weights = beam_aware_weights(logs, codes, width=width, weight=weight, temperature=temperature)
+    torch.testing.assert_close(weights, gradient / gradient.mean())
 
 
 def test_weights_multiply_the_losses_of_codes():

@@ -25,6 +25,23 @@ def test_bounds_take_the_reward_of_a_step_that_went_far_enough():
     assert clipped.tolist() == [True, False, False, True]
 
 
+@given(
+    st.floats(-1, 1),
+    st.sampled_from([1.0, -1.0]),
+    st.sampled_from([None, 0.1, 0.3]),
+    st.sampled_from([None, 0.2, 0.5]),
+)
+def test_it_is_clipped_exactly_where_the_bounds_take_the_gradient(
+    log_ratio, advantage, clip_low, clip_high
+):
+    """Below 1 - clip_low with a negative advantage, above 1 + clip_high with a positive one."""
+    clip = {"clip_low": clip_low, "clip_high": clip_high}
+    logs = torch.tensor(log_ratio, dtype=torch.float64, requires_grad=True)
+    advantages = torch.tensor(advantage, dtype=torch.float64)
+    (gradient,) = torch.autograd.grad(clipped_terms(logs, advantages, **clip), logs)
+    assert bool(is_clipped(logs, advantages, **clip)) == (float(gradient) == 0)
+
+
 def test_where_it_is_clipped_nothing_is_learned():
     log_ratio = torch.tensor([0.5, -0.5, 0.1], requires_grad=True)
     clipped_terms(log_ratio, torch.tensor([1.0, -1.0, 1.0])).sum().backward()

@@ -7,12 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sidestep.catalog.trie import NO_STATE, Trie
+from sidestep.padding import NO_ITEM
 from sidestep.search.beam import BeamSearch
 from sidestep.search.exclusion import Exclusion
 from sidestep.search.exhaustive import ExhaustiveSearch
 from sidestep.search.policy import Scope
 from sidestep.search.tree import evaluated_prefixes
-from sidestep.step import NO_ITEM
 
 from .fakes import PrefixTable, brute_force, catalogs, found, histories_of
 

@@ -9,17 +9,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sidestep.catalog.trie import NO_STATE, Trie
+from sidestep.model.config import TransformerConfig, ValueHeadConfig
+from sidestep.model.transformer import Transformer
+from sidestep.model.value_head import ValuedModel, ValueHead
+from sidestep.padding import NO_ITEM
 from sidestep.search.beam import BeamSearch
 from sidestep.search.exclusion import Exclusion
 from sidestep.search.exhaustive import ExhaustiveSearch
 from sidestep.search.guided_beam import GuidedBeamSearch
 from sidestep.search.item_support import ItemSupport
+from sidestep.search.live_item_support import LiveItemSupport
 from sidestep.search.policy import Scope
 from sidestep.search.sampling import Sampling
 from sidestep.search.scorer import Guidance
 from sidestep.search.value_beam import ValueBeamSearch
 from sidestep.search.ved import ValueGuidedDecoding
-from sidestep.step import NO_ITEM
+from sidestep.step import HistoryBatch
 
 from .fakes import ItemTable, ValueTable, brute_force, catalogs, found, histories_of
 
@@ -39,6 +44,21 @@ POLICIES = {
     "exhaustive": lambda num_items: ExhaustiveSearch(num_leaves=4, chunk_size=3),
 }
 """A policy of each kind that returns four leaves, by the number of items."""
+
+WIDE = {
+    "beam": lambda head: BeamSearch(num_beams=64),
+    "guided-beam": lambda head: GuidedBeamSearch(
+        guidance=Guidance(scorer=ItemSupport(head=head)), num_beams=64, candidates=64
+    ),
+    "live-guided-beam": lambda head: GuidedBeamSearch(
+        guidance=Guidance(scorer=LiveItemSupport(head=head)), num_beams=64, candidates=64
+    ),
+    "value-beam": lambda head: ValueBeamSearch(num_beams=64, candidates=64),
+    "sampling": lambda head: Sampling(num_samples=64),
+    "value-guided": lambda head: ValueGuidedDecoding(budget=85, num_leaves=64, warm_width=2),
+    "exhaustive": lambda head: ExhaustiveSearch(num_leaves=64),
+}
+"""A policy of each kind that returns all of 64 leaves, by the network with the item head."""
 
 each_policy = pytest.mark.parametrize("policy_for", POLICIES.values(), ids=POLICIES.keys())
 
@@ -101,3 +121,24 @@ def test_below_a_prefix_nothing_else_is_found(policy_for, catalog, data):
     assert all(list(path[:depth]) == prefix for path in own)
     free = policy_for(len(ids)).search(model, histories, Scope(trie=trie))
     assert found(answer, trie, 0) == pytest.approx(found(free, trie, 0), abs=1e-5)
+
+
+@pytest.mark.parametrize("policy_for", WIDE.values(), ids=WIDE.keys())
+def test_autocast_ties_no_leaves(policy_for):
+    """Of 64 numbers with the 8 bits of bf16, some would be equal; what is compared is float32."""
+    torch.manual_seed(0)
+    ids = torch.from_numpy(np.array(list(itertools.product(range(4), repeat=3))))
+    shape = TransformerConfig(dim=16, num_layers=1, num_heads=2, item_head=True)
+    network = Transformer(shape, ids, (4, 4, 4)).eval()
+    for weights in (network.code_embedding.weight, network.head.weight, network.item_head.weight):
+        torch.nn.init.normal_(weights, std=0.3)
+    model = ValuedModel(network, ValueHead(ValueHeadConfig(num_heads=2), dim=16, num_levels=3))
+    histories = HistoryBatch(items=torch.tensor([[3, 9], [50, 7]]), lengths=torch.tensor([2, 2]))
+    with torch.autocast("cpu", torch.bfloat16):
+        answer = policy_for(network).search(
+            model, histories, Scope(trie=Trie.build(ids, (4, 4, 4)))
+        )
+    assert (answer.leaves != NO_STATE).all()
+    for numbers in (answer.scores, answer.log_probs):
+        assert numbers.dtype == torch.float32
+        assert all(len(own.unique()) == 64 for own in numbers)

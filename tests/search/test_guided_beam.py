@@ -99,15 +99,17 @@ def test_as_wide_as_the_catalog_it_equals_the_guided_oracle(catalog, weight):
 
 
 @settings(max_examples=25)
-@given(catalogs(), st.integers(1, 4), st.integers(0, 5))
-def test_it_chooses_as_plain_python_does(catalog, num_beams, more):
+@given(catalogs(), st.integers(1, 4), st.integers(0, 5), st.booleans())
+def test_it_chooses_as_plain_python_does(catalog, num_beams, more, is_weighed):
     ids, sizes = catalog
     trie, model = Trie.build(ids, sizes), PrefixTable(sizes)
     histories, scope = histories_of(5), Scope(trie=trie)
     number = num_beams + more
-    policy = GuidedBeamSearch(guidance=GUIDANCE, num_beams=num_beams, candidates=number)
+    weights = tuple(is_weighed * 4.0 / 5**level for level in range(len(sizes)))
+    guidance = Guidance(scorer=SCORER, likelihood_weight=weights)
+    policy = GuidedBeamSearch(guidance=guidance, num_beams=num_beams, candidates=number)
     answer = policy.search(model, histories, scope)
-    scores_of = GUIDANCE.begin(histories, *model.encode(histories, capacity=0), scope)
+    scores_of = guidance.begin(histories, *model.encode(histories, capacity=0), scope)
     beams = [()]
     for depth in range(1, len(sizes) + 1):
         prefixes = sorted({tuple(row[:depth]) for row in ids.tolist()})
@@ -117,7 +119,11 @@ def test_it_chooses_as_plain_python_does(catalog, num_beams, more):
         states = {
             tuple(trie.path(torch.tensor(s))[:depth].tolist()): s for s in trie.nodes_at(depth)
         }
-        score = {p: float(scores_of(torch.tensor([[states[p]]]), depth)) for p in likely}
+        score = {
+            prefix: float(scores_of(torch.tensor([[states[prefix]]]), depth))
+            + weights[depth - 1] * log_probs[prefix]
+            for prefix in likely
+        }
         beams = sorted(likely, key=lambda prefix: -score[prefix])[:num_beams]
     assert leaf_paths(answer, trie, 0) == beams
 
@@ -217,6 +223,14 @@ def test_wide_item_support_returns_the_ranking_of_the_item_head():
 def test_settings_that_mean_nothing_are_refused(changes, words):
     with pytest.raises(ValueError, match=words):
         GuidedBeamSearch(**{"guidance": GUIDANCE, "num_beams": 3, "candidates": 4, **changes})
+
+
+def test_each_depth_has_its_own_weight_of_likelihood():
+    guidance = Guidance(scorer=SCORER, likelihood_weight=(1.0, 0.5, 0.25))
+    scores, log_probs = torch.tensor([[3.0, 1.0, 0.5]]), torch.tensor([[-4.0, -2.0, -torch.inf]])
+    for depth, expected in ((1, [-1.0, -1.0]), (2, [1.0, 0.0]), (3, [2.0, 0.5])):
+        ranked_by = guidance.ranked_by(scores, log_probs, depth)
+        assert ranked_by.tolist() == [[*expected, -torch.inf]]
 
 
 def test_settings_of_another_catalog_are_refused():

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sidestep.catalog.trie import NO_STATE, Trie
+from sidestep.padding import NO_ITEM
 from sidestep.search.exclusion import Exclusion
 from sidestep.search.item_support import ItemSupport, node_log_sums
 from sidestep.search.policy import Scope
-from sidestep.step import NO_ITEM
 
 from .fakes import ItemTable, PrefixTable, catalogs, histories_of
 

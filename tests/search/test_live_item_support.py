@@ -7,13 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sidestep.catalog.trie import NO_STATE, Trie
+from sidestep.padding import NO_ITEM
 from sidestep.search.exclusion import Exclusion
 from sidestep.search.guided_beam import GuidedBeamSearch
 from sidestep.search.item_support import ItemSupport
 from sidestep.search.live_item_support import LiveItemSupport
 from sidestep.search.policy import Scope
 from sidestep.search.scorer import Guidance
-from sidestep.step import NO_ITEM
 
 from .fakes import ItemTable, PrefixTable, catalogs, histories_of
 

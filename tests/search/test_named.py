@@ -4,7 +4,8 @@ import pytest
 
 from sidestep.search.beam import BeamSearch
 from sidestep.search.budget import Budget
-from sidestep.search.named import NamedSearch, settings_of
+from sidestep.search.config import NamedSearch
+from sidestep.search.named import settings_of
 from sidestep.search.sampling import Sampling
 from sidestep.search.value_beam import ValueBeamSearch
 from sidestep.search.ved import ValueGuidedDecoding

@@ -6,8 +6,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sidestep.padding import NO_ITEM
 from sidestep.search.noise import edge_gumbels, user_keys
-from sidestep.step import NO_ITEM, HistoryBatch
+from sidestep.step import HistoryBatch
 
 EULER = 0.5772156649
 

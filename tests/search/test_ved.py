@@ -11,15 +11,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sidestep.catalog.trie import NO_STATE, Trie
-from sidestep.model.transformer import Transformer, TransformerConfig
-from sidestep.model.value_head import ValuedModel, ValueHead, ValueHeadConfig
+from sidestep.model.config import TransformerConfig, ValueHeadConfig
+from sidestep.model.transformer import Transformer
+from sidestep.model.value_head import ValuedModel, ValueHead
+from sidestep.padding import NO_ITEM
 from sidestep.search.budget import Budget
 from sidestep.search.exclusion import Exclusion
 from sidestep.search.policy import Scope
 from sidestep.search.tree import nodes_per_depth, num_unevaluated
 from sidestep.search.value_beam import ValueBeamSearch
 from sidestep.search.ved import ValueGuidedDecoding
-from sidestep.step import NO_ITEM, HistoryBatch
+from sidestep.step import HistoryBatch
 
 from .fakes import PrefixTable, ValueTable, brute_force, catalogs, found, histories_of
 from .ved_reference import Reference
@@ -42,10 +44,11 @@ def paths_of(tree, trie, user):
     st.integers(1, 30),
     st.sampled_from(["priority", "always", "never"]),
     st.sampled_from([(0.1, 0.1, 1.0), (2.0, 0.0, 1.0), (0.0, 1.0, 0.0)]),
+    st.sampled_from(["legal", "codebook"]),
     st.integers(0, 9),
 )
 def test_it_is_the_plain_algorithm_node_for_node(
-    paths, data, catalog, warm_width, more, root_gate, weights, seed
+    paths, data, catalog, warm_width, more, root_gate, weights, normaliser, seed
 ):
     ids, sizes = catalog
     trie, model = Trie.build(ids, sizes), ValueTable(sizes)
@@ -59,6 +62,7 @@ def test_it_is_the_plain_algorithm_node_for_node(
         value_weight=weights[2],
         root_gate=root_gate,
         paths_per_round=data.draw(paths),
+        normaliser=normaliser,
         seed=seed,
     )
     users = (3, 8, 5)

@@ -66,9 +66,12 @@ class Reference:
     def node(self, prefix, log_prob):
         """A node from what the model just said."""
         legal = self.trie.legal(torch.tensor([[self.states[prefix]]]))[0, 0]
+        codes = legal.nonzero().flatten().tolist()
         logs = normalised(self.step.logits[0, 0].masked_fill(~legal, -torch.inf)).tolist()
-        untried = {code: logs[code] for code in legal.nonzero().flatten().tolist()}
-        entropy = -sum(math.exp(log) * log for log in untried.values())
+        entropy = -sum(math.exp(logs[code]) * logs[code] for code in codes)
+        if self.policy.normaliser == "codebook":  # what is reported; the entropy stays
+            logs = normalised(self.step.logits[0, 0]).tolist()
+        untried = {code: logs[code] for code in codes}
         return Node(prefix, log_prob, float(self.step.value[0, 0]), entropy, untried)
 
     def expand(self, parent, code):

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from itertools import permutations
 
 import numpy as np
@@ -104,6 +105,12 @@ def test_without_a_policy_buckets_stay():
     resolved = resolve_collisions(two_of_three(), np.zeros((3, 1)), policy="none")
     assert resolved.semantic_ids.tolist() == [[0, 0], [0, 1], [0, 0]]
     assert resolved.codebook_sizes == (2, 2)
+
+
+@pytest.mark.parametrize(("policy", "num_moved"), [("none", 0), ("extra", 1), ("reassign", 1)])
+def test_what_a_policy_moves_is_counted(policy, num_moved):
+    fit = replace(two_of_three(), semantic_ids=np.array([[0, 0], [1, 1], [0, 0]]))
+    assert resolve_collisions(fit, np.zeros((3, 1)), policy=policy).num_moved == num_moved
 
 
 def test_an_extra_level_is_as_large_as_the_largest_bucket():

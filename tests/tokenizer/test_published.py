@@ -25,6 +25,11 @@ def test_semantic_ids_come_in_the_order_of_the_items_asked_for(tmp_path):
     ("value", "error", "words"),
     [
         ("{", ValueError, "line 1, column 2"),
+        (
+            '{"1": ["<a_0>"],\n"2": ["<a_1>"],\n"1": ["<a_2>"]}',
+            ValueError,
+            "line 3: the key '1' stands twice in one object, first in line 1",
+        ),
         ("[]", ValueError, "expected a JSON object .* got list"),
         ("{}", ValueError, "an empty one"),
         ({"1": ["<a_0>", "<b_x>"]}, ValueError, "item '1', level 2: .*'<b_12>', got '<b_x>'"),

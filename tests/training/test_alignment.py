@@ -10,17 +10,20 @@ import torch
 from sidestep.catalog.leaf_embeddings import LeafEmbeddings
 from sidestep.catalog.trie import Trie
 from sidestep.data.windows import WindowBatch, Windows
-from sidestep.model.transformer import Transformer, TransformerConfig
-from sidestep.model.value_head import ValueHead, ValueHeadConfig
+from sidestep.model.config import TransformerConfig, ValueHeadConfig
+from sidestep.model.transformer import Transformer
+from sidestep.model.value_head import ValueHead
+from sidestep.padding import NO_ITEM
 from sidestep.search.beam import BeamSearch
 from sidestep.search.policy import Scope
-from sidestep.step import NO_ITEM, HistoryBatch
+from sidestep.step import HistoryBatch
 from sidestep.training.alignment import AlignmentObjective
 from sidestep.training.alignment_config import AlignmentConfig, LoopValueConfig
 from sidestep.training.config import TrainingConfig
 from sidestep.training.loop import train
-from sidestep.training.next_code import NextCodeConfig
-from sidestep.training.rewards import Rewards, RewardSources, RewardTerm
+from sidestep.training.objective_config import NextCodeConfig, RewardTerm
+from sidestep.training.rewards import Rewards, RewardSources
+from sidestep.training.value import dense_rewards, value_loss
 
 IDS = torch.tensor([[0, 0], [0, 1], [0, 2], [1, 0], [1, 1], [2, 2]])
 SIZES = (3, 3)
@@ -200,20 +203,68 @@ def test_the_first_step_is_that_of_reinforce():
     assert ours.abs().sum() > 0
 
 
-def test_weighed_by_the_policy_it_is_the_gradient_of_the_expected_reward():
-    """E = Σ π_C(c) R(c) over the candidates, divided by the number of levels as all such terms."""
-    objective = an_objective(weighting="policy", scaling="mean-only", kl_weight=None)
+@pytest.mark.parametrize(
+    ("rollouts", "temperature"),
+    [
+        ({"search": "beam", "num_beams": 16}, 1.0),
+        ({"search": "beam", "num_beams": 4}, 0.6),
+        ({"search": "beam", "num_beams": 4, "normaliser": "codebook"}, 1.0),
+    ],
+)
+def test_weighed_by_the_policy_it_is_the_gradient_of_the_expected_reward(rollouts, temperature):
+    """E = Σ π_C(c) R(c) over the candidates, divided by the number of levels as all such terms.
+
+    π is the policy that is improved, whatever the search goes by.
+    """
+    objective = an_objective(
+        rollouts=rollouts,
+        temperature=temperature,
+        weighting="policy",
+        scaling="mean-only",
+        kl_weight=None,
+    )
     weights = objective.policy.code_embedding.weight
     ours = torch.autograd.grad(objective(BATCH).loss, weights)[0]
     users, positions = BATCH.is_target.nonzero(as_tuple=True)
     targets, histories = BATCH.items[users, positions], BATCH.before(users, positions)
     group = objective.rolled_out(histories, targets)
     step = group.tree.read(objective.policy, histories)
-    whole = group.tree.code_log_probs(group.tree.node_log_probs(step, TRIE)).sum(dim=2)
+    by_slot = group.tree.node_log_probs(step, TRIE, temperature=temperature)
+    whole = group.tree.code_log_probs(by_slot).sum(dim=2)
     shares = whole.masked_fill(~group.is_member, -torch.inf).softmax(dim=1)
     expected = (shares * group.rewards).sum(dim=1).mean() / 2
     theirs = torch.autograd.grad(-expected, weights)[0]
     torch.testing.assert_close(ours, theirs)
+
+
+def test_towards_the_optimum_every_step_has_the_gradient_of_the_cross_entropy():
+    """From the group's best policy to that of now, also where a copy of before found the group."""
+    objective = an_objective(
+        rollouts={"search": "beam", "num_beams": 4},
+        optimum_temperature=0.5,
+        steps_per_rollout_policy=3,
+        kl_weight=1e-9,
+    )
+    optimizer = torch.optim.SGD(objective.policy.parameters(), lr=20.0)
+    histories, targets = objective.prompts(BATCH)
+    reference = objective.rolled_out(histories, targets).old_log_probs.sum(dim=2)
+    weights = objective.policy.code_embedding.weight
+    for _ in range(2):
+        loss = objective(BATCH)
+        ours = torch.autograd.grad(loss.loss, weights, retain_graph=True)[0]
+        group = objective.rolled_out(histories, targets)
+        step = group.tree.read(objective.policy, histories)
+        whole = group.tree.code_log_probs(group.tree.node_log_probs(step, TRIE)).sum(dim=2)
+        best = (reference + group.rewards / 0.5).masked_fill(~group.is_member, -torch.inf)
+        own = whole.masked_fill(~group.is_member, -torch.inf).log_softmax(dim=1)
+        terms = torch.where(group.is_member, best.softmax(dim=1) * own, 0.0)
+        theirs = torch.autograd.grad(-terms.sum(dim=1).mean() / 2, weights)[0]  # of L codes
+        torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-4)
+        assert float(loss.parts["clipped"]) == 0
+        loss.loss.backward()
+        optimizer.step()
+        objective.after_step()
+    assert (whole - group.old_log_probs.sum(dim=2)).abs().max() > 0.2
 
 
 def test_the_second_step_on_the_same_rollouts_is_clipped():
@@ -333,12 +384,14 @@ def test_hinted_codes_are_learned_by_likelihood_and_not_by_advantage():
     group = objective.rolled_out(histories, targets)
     is_hinted = (group.first_free == 1) & group.learns
     assert is_hinted.any()
-    credit = objective.credit(group)
+    reading = objective.read(group, histories)
+    credit = objective.credit(group, reading)
     assert not credit.is_counted["group"][is_hinted][..., 0].any()
     assert credit.is_counted["group"][is_hinted][..., 1].any()
     # Without advantages only the likelihood of the hinted codes is left.
     flat = {name: torch.zeros_like(given) for name, given in credit.advantages.items()}
-    loss, _ = objective.loss(group, replace(credit, advantages=flat), histories, targets)
+    flattened = replace(credit, advantages=flat)
+    loss, _ = objective.loss(group, flattened, reading, histories, targets)
     tree = group.tree
     step = tree.read(objective.policy, histories)
     logs = tree.code_log_probs(tree.node_log_probs(step, TRIE))
@@ -499,6 +552,26 @@ def test_values_are_discounted_in_the_search_as_they_are_learned():
     assert an_objective(rollouts=ved, value={"gamma": 0.8}).rollouts.search.gamma == 0.8
     told = {**ved, "gamma": 0.7}
     assert an_objective(rollouts=told, value={"gamma": 0.8}).rollouts.search.gamma == 0.7
+
+
+@torch.no_grad()
+def test_values_in_the_loop_are_discounted_as_they_are_told():
+    """The loss in the log is that of TD targets at this gamma, and no other."""
+    for gamma in (0.0, 0.6):
+        objective = an_objective(value={"gamma": gamma}, kl_weight=None)
+        histories, targets = objective.prompts(BATCH)
+        group = objective.rolled_out(histories, targets)
+        step = group.tree.read(objective.policy, histories)
+        rewards = dense_rewards(
+            group.tree, targets, objective.embeddings, TRIE, objective.value_weights
+        )
+        told, other = (
+            value_loss(objective.head, group.tree, step.hidden, rewards, gamma=own).mean()
+            for own in (gamma, 0.99)
+        )
+        found = objective(BATCH).parts["value"]
+        torch.testing.assert_close(found, told)
+        assert (found - other).abs() > 1e-4
 
 
 def test_values_in_the_loop_refuse_weights_of_which_none_counts():

@@ -9,8 +9,9 @@ from sidestep.catalog.leaf_embeddings import LeafEmbeddings
 from sidestep.data.splits import leave_one_out
 from sidestep.data.synthetic import SyntheticShopConfig, synthetic_shop
 from sidestep.data.windows import training_windows, window_batch
-from sidestep.model.transformer import Transformer, TransformerConfig
-from sidestep.model.value_head import ValueHead, ValueHeadConfig
+from sidestep.model.config import TransformerConfig, ValueHeadConfig
+from sidestep.model.transformer import Transformer
+from sidestep.model.value_head import ValueHead
 from sidestep.search.beam import BeamSearch
 from sidestep.search.policy import Scope
 from sidestep.training.alignment import AlignmentObjective
@@ -31,7 +32,7 @@ PLACES = np.array([(KINDS[:item] == kind).sum() for item, kind in enumerate(KIND
 CATALOG = Catalog.build(
     [str(item) for item in range(len(KINDS))], np.stack([KINDS, PLACES], axis=1), (4, 6)
 )
-WINDOWS = training_windows(leave_one_out(DATASET.histories()).train, 20)
+WINDOWS = training_windows(leave_one_out(DATASET.histories(), min_context=1).train, 20)
 
 BY_VALUES = {
     "rollouts": {"search": "ved", "budget": 24, "num_leaves": 12, "warm_width": 4},

@@ -6,8 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sidestep.catalog.trie import NO_STATE, Trie
-from sidestep.model.transformer import Transformer, TransformerConfig
-from sidestep.step import NO_ITEM, HistoryBatch
+from sidestep.model.config import TransformerConfig
+from sidestep.model.transformer import Transformer
+from sidestep.padding import NO_ITEM
+from sidestep.step import HistoryBatch
 from sidestep.training.candidate_tree import CandidateTree
 
 IDS = torch.tensor([[0, 0, 1], [0, 0, 2], [0, 1, 0], [1, 0, 0], [1, 2, 1], [2, 1, 1], [2, 1, 1]])

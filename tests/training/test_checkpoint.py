@@ -36,6 +36,24 @@ def test_what_is_loaded_is_what_was_saved(tmp_path, moment):
     assert loaded.random_states[0]["python"] == moment.random_states[0]["python"]
 
 
+def test_a_best_score_without_its_weights_is_refused(tmp_path, moment):
+    path = save_checkpoint(tmp_path, replace(moment, state={"best_score": 0.5}))
+    with pytest.raises(ValueError, match=r"checkpoint-000000 is damaged \(.*best\.safetensors"):
+        load_checkpoint(path)
+
+
+def test_a_changed_byte_is_found_in_any_file(tmp_path, moment):
+    path = save_checkpoint(tmp_path, replace(moment, best_weights={"w": torch.randn(3)}))
+    for file in sorted(path.iterdir()):
+        whole = file.read_bytes()
+        file.write_bytes(whole[:-2] + bytes([whole[-2] ^ 1]) + whole[-1:])
+        with pytest.raises(ValueError, match="checkpoint-000000 is damaged"):
+            load_checkpoint(path)
+        file.write_bytes(whole)
+    (path / "files.json").unlink()  # as in checkpoints of older versions
+    assert load_checkpoint(path).state == moment.state
+
+
 def test_numbers_go_on_and_the_last_two_stay(tmp_path, moment):
     # As text, 1000000 would come before 999999.
     (tmp_path / "checkpoint-999999").mkdir()

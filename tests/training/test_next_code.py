@@ -2,9 +2,12 @@ import pytest
 import torch
 
 from sidestep.data.windows import WindowBatch
-from sidestep.model.transformer import Transformer, TransformerConfig
-from sidestep.step import NO_ITEM, HistoryBatch
-from sidestep.training.next_code import NextCodeConfig, NextCodeObjective
+from sidestep.model.config import TransformerConfig
+from sidestep.model.transformer import Transformer
+from sidestep.padding import NO_ITEM
+from sidestep.step import HistoryBatch
+from sidestep.training.next_code import NextCodeObjective
+from sidestep.training.objective_config import NextCodeConfig
 
 IDS = torch.tensor([[0, 1], [1, 1], [1, 0], [0, 0]])
 BATCH = WindowBatch(

@@ -9,7 +9,8 @@ from sidestep.search.beam import BeamSearch
 from sidestep.search.policy import Scope
 from sidestep.training.config import TrainingConfig
 from sidestep.training.loop import train
-from sidestep.training.preference import PreferenceConfig, PreferenceObjective
+from sidestep.training.objective_config import PreferenceConfig
+from sidestep.training.preference import PreferenceObjective
 
 from .test_alignment import BATCH, LEAVES, TRIE, a_policy, first_choices, windows_of
 
@@ -27,6 +28,13 @@ def test_at_the_first_step_nobody_has_gained():
     torch.testing.assert_close(parts["preference"], torch.tensor(6.0).log())
     assert float(parts["margin"]) == 0
     assert float(parts["found"]) == 1
+
+
+@pytest.mark.parametrize("num_rejected", [1, 2, 4])
+def test_no_more_are_rejected_than_asked_for(num_rejected):
+    """S-DPO of n rejected ones begins at log(1 + n); five are found beside each target."""
+    parts = an_objective(num_rejected=num_rejected)(BATCH).parts
+    torch.testing.assert_close(parts["preference"], torch.tensor(1.0 + num_rejected).log())
 
 
 def test_the_best_of_the_others_are_rejected():

@@ -5,19 +5,23 @@ import torch
 
 from sidestep.catalog.trie import Trie
 from sidestep.data.windows import WindowBatch
-from sidestep.model.process_reward import ProcessRewardConfig, ProcessRewardModel
-from sidestep.model.transformer import Transformer, TransformerConfig
+from sidestep.model.config import ProcessRewardConfig, TransformerConfig
+from sidestep.model.process_reward import ProcessRewardModel
+from sidestep.model.transformer import Transformer
+from sidestep.padding import NO_ITEM
 from sidestep.recommender import GenerativeRecommender
 from sidestep.search.beam import BeamSearch
+from sidestep.search.config import GuidanceConfig
 from sidestep.search.guided_beam import GuidedBeamSearch
 from sidestep.search.policy import Scope
 from sidestep.search.process_reward import ProcessReward
-from sidestep.search.scorer import Guidance, GuidanceConfig
-from sidestep.step import NO_ITEM, HistoryBatch
-from sidestep.training.config import TrainingConfig
-from sidestep.training.next_code import NextCodeConfig, NextCodeObjective
-from sidestep.training.process_reward import ProcessRewardObjective, ProcessRewardTrainingConfig
-from sidestep.training.stages import Course, ValidationConfig, train_process_reward
+from sidestep.search.scorer import Guidance
+from sidestep.step import HistoryBatch
+from sidestep.training.config import TrainingConfig, ValidationConfig
+from sidestep.training.next_code import NextCodeObjective
+from sidestep.training.objective_config import NextCodeConfig, ProcessRewardTrainingConfig
+from sidestep.training.process_reward import ProcessRewardObjective
+from sidestep.training.stages import Course, train_process_reward
 
 from .test_stages import a_catalog, a_split
 
@@ -163,7 +167,7 @@ def test_trained_it_tells_the_next_items_prefixes_from_others(tmp_path):
     # Who goes round the items in steps of one can be foretold from the last one; asked as trained.
     guidance = Guidance(scorer=ProcessReward(network=trained.network))
     policy = GuidedBeamSearch(guidance=guidance, num_beams=4, candidates=12)
-    guided = GenerativeRecommender(backbone.eval(), catalog.trie, policy)
+    guided = GenerativeRecommender(backbone.eval(), catalog.trie, policy, max_history=None)
     items = (torch.arange(12)[:, None] + torch.arange(2)) % 12
     histories = HistoryBatch(items=items, lengths=torch.full((12,), 2))
     found = guided.recommend(histories, 1).items[:, 0]

@@ -10,16 +10,11 @@ import torch
 
 from sidestep.catalog.leaf_embeddings import LeafEmbeddings
 from sidestep.catalog.trie import NO_STATE, Trie
-from sidestep.model.transformer import Transformer, TransformerConfig
+from sidestep.model.config import TransformerConfig
+from sidestep.model.transformer import Transformer
 from sidestep.step import HistoryBatch
-from sidestep.training.rewards import (
-    REWARDS,
-    Rewards,
-    RewardScene,
-    RewardSources,
-    RewardTerm,
-    item_head_scores,
-)
+from sidestep.training.objective_config import RewardTerm
+from sidestep.training.rewards import REWARDS, Rewards, RewardScene, RewardSources, item_head_scores
 
 IDS = torch.tensor([[0, 0], [0, 1], [1, 0], [1, 1], [1, 1]])
 TRIE = Trie.build(IDS, (2, 2))
@@ -65,6 +60,14 @@ def test_semantic_is_the_cosine_of_what_leaves_mean():
     assert earned == pytest.approx([0.0, 1.0, -1.0, 0.5**0.5])
 
 
+def test_semantic_compares_with_the_target_itself_and_not_with_its_leaf():
+    """The target is the item of (1, 0) in a leaf that it shares with the item of (0, 1)."""
+    embeddings = LeafEmbeddings.of(torch.tensor([[1.0, 0], [0, 2], [0, -1], [1, 0], [0, 1]]), TRIE)
+    at = scene((0, 1, 2, 3), target=3, log_probs=(-1.0,) * 4)
+    earned = given("semantic", sources=RewardSources(embeddings=embeddings), at=at)
+    assert earned == pytest.approx([1.0, 0.0, 0.0, 0.5**0.5])
+
+
 def test_items_of_a_leaf_are_likely_together():
     logs = torch.tensor([[0.2, 0.2, 0.2, 0.1, 0.3]]).log()
     sources = RewardSources(collaborative=lambda _: logs + 7.0)  # scores know no scale
@@ -90,6 +93,20 @@ def test_the_item_head_is_that_of_before():
         network.item_head.weight.zero_()
     assert given("item-head", sources=sources) == before
     assert item_head_scores(Transformer(TransformerConfig(dim=8, num_heads=2), IDS, (2, 2))) is None
+
+
+def test_rewards_are_computed_in_float32_under_autocast():
+    """The item head finds two items that bf16 cannot tell apart."""
+    rows = torch.eye(2, 5) * torch.tensor([1.0, 1.001, 0, 0, 0])
+
+    def scores(histories):
+        del histories
+        return torch.tensor([[1.0, 1.0]]) @ rows
+
+    made = Rewards([RewardTerm(reward="item-head")], RewardSources(item_head=scores))
+    with torch.autocast("cpu", torch.bfloat16):
+        earned = made(scene())[0]
+    assert earned[0] < earned[1]
 
 
 def test_categories_and_novelty():

@@ -4,15 +4,17 @@ import numpy as np
 import pytest
 import torch
 
+from sidestep.baselines.item_scores import SasRecRecommender
 from sidestep.catalog.catalog import Catalog
 from sidestep.data.histories import Histories
 from sidestep.data.splits import Split, leave_one_out
-from sidestep.model.sasrec import SasRecConfig
-from sidestep.model.transformer import TransformerConfig
-from sidestep.training.config import TrainingConfig
-from sidestep.training.next_code import NextCodeConfig
-from sidestep.training.next_item import NextItemConfig
-from sidestep.training.stages import Course, ValidationConfig, train_sasrec, train_semantic_id_model
+from sidestep.evaluation.evaluator import evaluate, fixed_users
+from sidestep.model.config import SasRecConfig, TransformerConfig
+from sidestep.recommender import GenerativeRecommender
+from sidestep.search.beam import BeamSearch
+from sidestep.training.config import TrainingConfig, ValidationConfig
+from sidestep.training.objective_config import NextCodeConfig, NextItemConfig
+from sidestep.training.stages import Course, train_sasrec, train_semantic_id_model
 
 NUM_ITEMS = 12
 SIZES = (3, 4)
@@ -35,7 +37,15 @@ def a_catalog() -> Catalog:
     return Catalog.build([f"i{item}" for item in range(NUM_ITEMS)], codes, SIZES)
 
 
-def trained(folder, *, model: TransformerConfig, objective: NextCodeConfig, seed: int = 3):
+def trained(
+    folder,
+    *,
+    model: TransformerConfig,
+    objective: NextCodeConfig,
+    seed: int = 3,
+    max_history: int = 4,
+    num_beams: int = 4,
+):
     return train_semantic_id_model(
         a_split(),
         a_catalog(),
@@ -43,10 +53,10 @@ def trained(folder, *, model: TransformerConfig, objective: NextCodeConfig, seed
         objective=objective,
         course=Course(
             training=TRAINING,
-            max_history=4,
+            max_history=max_history,
             folder=folder,
             seed=seed,
-            validation=ValidationConfig(num_users=6, num_beams=4),
+            validation=ValidationConfig(num_users=6, num_beams=num_beams),
         ),
     )
 
@@ -88,6 +98,28 @@ def test_sasrec_is_trained_by_the_same_loop(tmp_path):
     result = sasrec(tmp_path).result
     assert result.stopped == "finished"
     assert result.best_epoch in (1, 2)
+
+
+@pytest.mark.parametrize("kind", ["transformer", "sasrec"])
+def test_validation_reads_as_much_of_a_history_as_training_does(tmp_path, kind):
+    if kind == "sasrec":
+        found = sasrec(tmp_path, max_history=1)
+        recommender = SasRecRecommender(found.network, max_history=1)
+        whole = SasRecRecommender(found.network)
+    else:
+        shape = TransformerConfig(dim=8, num_layers=1, num_heads=2)
+        found = trained(
+            tmp_path, model=shape, objective=NextCodeConfig(), max_history=1, num_beams=NUM_ITEMS
+        )
+        trie, policy = a_catalog().trie, BeamSearch(num_beams=NUM_ITEMS)
+        recommender = GenerativeRecommender(found.network, trie, policy, max_history=1)
+        whole = GenerativeRecommender(found.network, trie, policy, max_history=None)
+    rows = a_split().validation
+    if kind == "transformer":
+        rows = rows.select(fixed_users(len(rows), 6))
+    score, of_whole = (evaluate(by, rows, k=10).metrics["NDCG@10"] for by in (recommender, whole))
+    assert found.result.best_score == score
+    assert score != of_whole
 
 
 def test_a_split_of_another_catalog_is_refused(tmp_path):

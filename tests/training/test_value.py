@@ -11,17 +11,19 @@ from sidestep.catalog.trie import Trie
 from sidestep.data.splits import leave_one_out
 from sidestep.data.synthetic import SyntheticShopConfig, synthetic_shop
 from sidestep.data.windows import WindowBatch, training_windows, window_batch
-from sidestep.model.transformer import Transformer, TransformerConfig
-from sidestep.model.value_head import ValuedModel, ValueHead, ValueHeadConfig
+from sidestep.model.config import TransformerConfig, ValueHeadConfig
+from sidestep.model.transformer import Transformer
+from sidestep.model.value_head import ValuedModel, ValueHead
+from sidestep.padding import NO_ITEM
 from sidestep.search.beam import BeamSearch
+from sidestep.search.config import GuidanceConfig
 from sidestep.search.sampling import Sampling
-from sidestep.search.scorer import GuidanceConfig
-from sidestep.step import NO_ITEM, HistoryBatch
+from sidestep.step import HistoryBatch
 from sidestep.training.candidate_tree import CandidateTree
-from sidestep.training.config import TrainingConfig
-from sidestep.training.next_code import NextCodeConfig
-from sidestep.training.stages import Course, ValidationConfig, train_semantic_id_model, train_value
-from sidestep.training.value import ValueObjective, ValueTrainingConfig
+from sidestep.training.config import TrainingConfig, ValidationConfig
+from sidestep.training.objective_config import NextCodeConfig, ValueTrainingConfig
+from sidestep.training.stages import Course, train_semantic_id_model, train_value
+from sidestep.training.value import ValueObjective
 
 IDS = torch.tensor([[0, 0], [0, 1], [1, 0], [1, 1], [1, 1]])
 TRIE = Trie.build(IDS, (2, 2))
@@ -154,7 +156,7 @@ def test_on_a_shop_the_loss_falls_and_right_prefixes_are_worth_more(tmp_path):
         ),
         seed=0,
     )
-    split = leave_one_out(dataset.histories())
+    split = leave_one_out(dataset.histories(), min_context=1)
     kinds = truth.kind_of
     series = np.array([(kinds[:item] == kind).sum() for item, kind in enumerate(kinds)])
     catalog = Catalog.build(

@@ -8,9 +8,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sidestep.model.sasrec import SasRec
-from sidestep.recommender import Recommendations, unwanted_items
+from sidestep.padding import NO_ITEM
+from sidestep.recommender import BestItems, Recommendations, unwanted_items
 from sidestep.search.tree import both_flops
-from sidestep.step import NO_ITEM, HistoryBatch, is_named
+from sidestep.step import HistoryBatch, is_named
 
 
 class ItemScoreRecommender(ABC):
@@ -58,7 +59,7 @@ class ItemScoreRecommender(ABC):
         exclude_seen: bool = False,
         excluded: Int[Tensor, "users items"] | None = None,
     ) -> Recommendations:
-        """See `Recommender.recommend`; costs no tokens. Equal scores are ordered by item index.
+        """See `Recommender.recommend`; costs no tokens. The list orders ties by item index.
 
         Args:
             histories: see there.
@@ -74,18 +75,17 @@ class ItemScoreRecommender(ABC):
             is_unwanted = is_named(unwanted.to(scores.device), self.num_items)
             scores = scores.masked_fill(is_unwanted, -torch.inf)
         # A stable sort, since topk leaves open which of two equal scores comes first.
-        best, items = scores.sort(dim=1, descending=True, stable=True)
-        best, items = best[:, :k], items[:, :k]
-        items = items.masked_fill(best == -torch.inf, NO_ITEM)
-        missing = (0, k - items.shape[1])
-        items = torch.nn.functional.pad(items, missing, value=NO_ITEM)
+        scores, items = scores.sort(dim=1, descending=True, stable=True)
+        items = items.masked_fill(scores == -torch.inf, NO_ITEM)
+        best = BestItems.first(items, scores, k)
         return Recommendations(
-            items=items,
-            scores=torch.nn.functional.pad(best, missing, value=-torch.inf),
+            items=best.items,
+            scores=best.scores,
             score_kind=self.score_kind,
             tokens=torch.zeros(len(items), dtype=torch.long, device=items.device),
             scored=torch.zeros(len(items), dtype=torch.long, device=items.device),
-            leaves=items,
+            leaves=best.items,
+            runners_up=best.runners_up,
             flops=self.flops(histories),
         )
 
@@ -103,7 +103,8 @@ class PopularityRecommender(ItemScoreRecommender):
         is_available: Bool[Tensor, " items"] | None = None,
     ) -> None:
         self.is_available = is_available
-        self.counts = torch.from_numpy(counts).float()
+        # In float32, counts above 2^24 would tie with their neighbours.
+        self.counts = torch.from_numpy(counts).double()
 
     @property
     def num_items(self) -> int:

@@ -16,8 +16,8 @@ from sidestep.bundle.manifest import KeptRanker, differing_data
 from sidestep.bundle.networks import plain_weights
 from sidestep.catalog.catalog import Catalog
 from sidestep.model.sasrec import SasRec
-from sidestep.search.scorer import GuidanceConfig
-from sidestep.step import NO_ITEM
+from sidestep.padding import NO_ITEM
+from sidestep.search.config import GuidanceConfig
 
 
 def attach_ranker(

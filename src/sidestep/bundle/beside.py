@@ -10,14 +10,16 @@ from typing import TypeVar
 
 import torch
 from jaxtyping import Float
+from pydantic import BaseModel
 from torch import Tensor, nn
 
-from sidestep.bundle.networks import Network, plain_weights
+from sidestep.bundle.networks import Network, plain_weights, refuse_other_shapes
 from sidestep.catalog.trie import Trie
-from sidestep.model.process_reward import ProcessRewardConfig, ProcessRewardModel
-from sidestep.model.sasrec import SasRec, SasRecConfig
+from sidestep.model.config import ProcessRewardConfig, SasRecConfig, ValueHeadConfig
+from sidestep.model.process_reward import ProcessRewardModel
+from sidestep.model.sasrec import SasRec
 from sidestep.model.semantic_id_model import SemanticIdModel
-from sidestep.model.value_head import ValueHead, ValueHeadConfig
+from sidestep.model.value_head import ValueHead
 
 N = TypeVar("N", bound=nn.Module)
 
@@ -65,12 +67,14 @@ def build_process_reward(
     """The process reward model of a bundle, in `eval` mode and frozen.
 
     Raises:
-        RuntimeError: the weights are another network's.
+        ValueError: the weights are another network's.
     """
     dim = backbone.head_weight.shape[1]
     num_prefixes = trie.num_nodes()
     return _made(
-        lambda: ProcessRewardModel(config, num_prefixes=num_prefixes, memory_dim=dim), weights
+        config,
+        lambda: ProcessRewardModel(config, num_prefixes=num_prefixes, memory_dim=dim),
+        weights,
     )
 
 
@@ -83,24 +87,25 @@ def build_value_head(
     """The value head of a bundle, in `eval` mode and frozen.
 
     Raises:
-        RuntimeError: the weights are another network's.
+        ValueError: the weights are another network's.
     """
     dim = backbone.head_weight.shape[1]
-    return _made(lambda: ValueHead(config, dim=dim, num_levels=trie.num_levels), weights)
+    return _made(config, lambda: ValueHead(config, dim=dim, num_levels=trie.num_levels), weights)
 
 
 def build_ranker(config: SasRecConfig, num_items: int, weights: Mapping[str, Tensor]) -> SasRec:
     """The ranker of a bundle, in `eval` mode and frozen.
 
     Raises:
-        RuntimeError: the weights are another network's.
+        ValueError: the weights are another network's.
     """
-    return _made(lambda: SasRec(config, num_items), weights)
+    return _made(config, lambda: SasRec(config, num_items), weights)
 
 
-def _made(make: Callable[[], N], weights: Mapping[str, Tensor]) -> N:
+def _made(config: BaseModel, make: Callable[[], N], weights: Mapping[str, Tensor]) -> N:
     # As `build_network`: what the initialisation draws must not disturb the caller.
     with torch.random.fork_rng(devices=[]):
+        refuse_other_shapes(config.model_dump(), make, weights)
         network = make()
     network.load_state_dict(weights)
     network.requires_grad_(requires_grad=False).eval()

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -28,6 +27,7 @@ from sidestep.bundle.manifest import (
     REMEDY,
     SCHEMA_VERSION,
     Manifest,
+    bundle_folder,
     library_versions,
     read_manifest,
 )
@@ -40,7 +40,14 @@ from sidestep.bundle.networks import (
     weights_of,
 )
 from sidestep.catalog.catalog import Catalog
-from sidestep.files import check_replaceable, file_sha256, whole_folder, write_json
+from sidestep.catalog.stored import CATALOG_FILES
+from sidestep.files import (
+    check_replaceable,
+    file_sha256,
+    refuse_link_outside,
+    whole_folder,
+    write_json,
+)
 from sidestep.model.semantic_id_model import SemanticIdModel
 
 _WEIGHTS = "model.safetensors"
@@ -126,12 +133,7 @@ def save_loaded(path: Path, loaded: LoadedRecommender) -> None:
         value_head=loaded.value_head,
         ranker=loaded.ranker,
     )
-    check_replaceable(
-        path,
-        "a bundle",
-        lambda folder: (folder / MANIFEST).is_file(),
-        (MANIFEST, _WEIGHTS, *beside, CATALOG),
-    )
+    check_bundle_place(path)
     with whole_folder(path) as folder:
         if network is not None:
             save_file(weights_of(network), folder / _WEIGHTS)
@@ -158,6 +160,17 @@ def save_loaded(path: Path, loaded: LoadedRecommender) -> None:
         write_json(folder / MANIFEST, manifest.model_dump(mode="json"))
 
 
+def check_bundle_place(path: Path) -> None:
+    """Raises a `ValueError` where `save_bundle` would not write: something else stands there."""
+    files = (_WEIGHTS, _PROCESS_REWARD, _VALUE_HEAD, _RANKER)
+    check_replaceable(
+        path,
+        "a bundle",
+        lambda folder: (folder / MANIFEST).is_file(),
+        (MANIFEST, *files, CATALOG),
+    )
+
+
 def load(
     path: Path | str, *, device: torch.device | str | None = None, verify: bool = True
 ) -> LoadedRecommender:
@@ -176,13 +189,17 @@ def load(
     chosen = _chosen_device(device)
     folder = bundle_folder(Path(path))
     manifest = read_manifest(folder / MANIFEST)
+    _check_listed(folder, manifest)
     for name, sha256 in manifest.files.items():
         file = folder / name
         if not file.is_file():
             raise FileNotFoundError(f"{file}: missing from the bundle; {REMEDY}")
+        refuse_link_outside(file, folder)
         if verify and file_sha256(file) != sha256:
             raise ValueError(f"{file}: not the file that {MANIFEST} describes; {REMEDY}")
     catalog = Catalog.load(folder / CATALOG)
+    if verify:  # the hashes were those of the manifest above, which may be as false as the files
+        catalog.refuse_damage(folder / CATALOG)
     if catalog.version != manifest.catalog_version:
         raise ValueError(
             f"{folder / CATALOG}: version {catalog.version[:12]}, but the bundle was trained on "
@@ -191,6 +208,7 @@ def load(
     with _must_fit(folder / _WEIGHTS):
         weights = load_file(folder / _WEIGHTS)
         network = build_network(manifest.kind, manifest.model, catalog, weights)
+        counts = None if network is not None else _counts(weights, catalog.num_items)
     process_reward = value_head = ranker = None
     if manifest.process_reward is not None:
         with _read_beside(folder / _PROCESS_REWARD, network) as (backbone, own):
@@ -213,9 +231,44 @@ def load(
         process_reward=process_reward,
         value_head=value_head,
         ranker=ranker,
-        counts=weights[_COUNTS].numpy() if network is None else None,
+        counts=counts,
         device=chosen,
     )
+
+
+def _check_listed(folder: Path, manifest: Manifest) -> None:
+    """Holds the files that a manifest lists against those that are read of such a bundle.
+
+    Raises:
+        ValueError: one is not listed, so that nobody would notice a change of it; or one is that
+            no bundle holds.
+    """
+    beside = {
+        _PROCESS_REWARD: manifest.process_reward,
+        _VALUE_HEAD: manifest.value_head,
+        _RANKER: manifest.ranker,
+    }
+    of_catalog = {f"{CATALOG}/{name}" for name in CATALOG_FILES}
+    read = {
+        _WEIGHTS,
+        *(name for name, kept in beside.items() if kept is not None),
+        *(name for name in of_catalog if (folder / name).is_file()),
+    }
+    for name in sorted(read - manifest.files.keys()):
+        raise ValueError(
+            f"{folder / MANIFEST}: does not list {name}, which belongs to the bundle; {REMEDY}"
+        )
+    for name in sorted(manifest.files.keys() - {_WEIGHTS, *beside, *of_catalog}):
+        raise ValueError(f"{folder / MANIFEST}: lists {name!r}, which no bundle holds; {REMEDY}")
+
+
+def _counts(weights: dict[str, Tensor], num_items: int) -> np.ndarray:
+    """The counts of a bundle of popularity."""
+    counts = weights.get(_COUNTS)
+    if counts is None or counts.shape != (num_items,) or counts.is_floating_point():
+        raise ValueError(f"there are no counts of {num_items:,} items in the file")
+    found: np.ndarray = counts.numpy()
+    return found
 
 
 @contextmanager
@@ -236,25 +289,10 @@ def _must_fit(file: Path) -> Iterator[None]:
     """Says of which file the weights are that do not fit."""
     try:
         yield
-    except (SafetensorError, RuntimeError, ValidationError) as error:
+    except (SafetensorError, RuntimeError, ValueError) as error:
         raise ValueError(
             f"{file}: its weights do not fit {MANIFEST} ({error}); train it again."
         ) from error
-
-
-def bundle_folder(path: Path) -> Path:
-    """Where the bundle lies: `path`, or the folder `bundle` of a run.
-
-    Raises:
-        FileNotFoundError: neither is one.
-    """
-    for folder in (path, path / "bundle"):
-        if (folder / MANIFEST).is_file():
-            return folder
-    raise FileNotFoundError(
-        f"{path}: no bundle here, {MANIFEST} is missing; train first, or name the folder of a "
-        "finished run."
-    )
 
 
 def _chosen_device(device: torch.device | str | None) -> torch.device:

@@ -95,14 +95,19 @@ def export_hugging_face(path: Path, loaded: LoadedRecommender) -> None:
         code_tokens=[level.tolist() for level in levels],
         max_history=loaded.max_history,
     )
-    check_replaceable(
-        path, "an exported bundle", lambda folder: (folder / TOKENS_FILE).is_file(), _CONTENTS
-    )
+    check_export_place(path)
     with whole_folder(path) as folder:
         language_model.save_pretrained(folder, safe_serialization=True)
         _tokenizer(tokens).save_pretrained(folder)
         write_json(folder / TOKENS_FILE, tokens.model_dump(mode="json"))
         loaded.catalog.to("cpu").save(folder / CATALOG_FOLDER)
+
+
+def check_export_place(path: Path) -> None:
+    """Raises a `ValueError` where `export_hugging_face` would not write: other things stand."""
+    check_replaceable(
+        path, "an exported bundle", lambda folder: (folder / TOKENS_FILE).is_file(), _CONTENTS
+    )
 
 
 def read_token_map(folder: Path, catalog: Catalog, *, max_history: int) -> TokenMap:

@@ -27,16 +27,18 @@ from sidestep.bundle.manifest import (
 from sidestep.bundle.networks import Network
 from sidestep.catalog.availability import Availability
 from sidestep.catalog.catalog import Catalog
+from sidestep.data.batches import history_batch
 from sidestep.data.histories import Histories
 from sidestep.model.process_reward import ProcessRewardModel
 from sidestep.model.sasrec import SasRec
 from sidestep.model.semantic_id_model import SemanticIdModel
 from sidestep.model.value_head import ValuedModel, ValueHead
+from sidestep.padding import NO_ITEM
 from sidestep.recommender import GenerativeRecommender, Recommendations, ReservedPlaces
 from sidestep.search.beam import BeamSearch
+from sidestep.search.config import GuidanceConfig
 from sidestep.search.policy import SearchPolicy, reads_values
-from sidestep.search.scorer import GuidanceConfig
-from sidestep.step import NO_ITEM
+from sidestep.step import StepModel
 
 _DEFAULT_BEAMS = 50
 _USERS_AT_ONCE = 128
@@ -143,6 +145,18 @@ class LoadedRecommender:
         return self.manifest.max_history
 
     @property
+    def knows_empty_history(self) -> bool:
+        """Whether its lists for users without a history are worth something.
+
+        False for a network that was trained to predict no user's first item, which a bundle of an
+        older version does not tell.
+        """
+        training = self.manifest.training
+        while "backbone" in training:  # what was trained later saw no fewer users
+            training = training["backbone"]
+        return training.get("first_targets") != 0
+
+    @property
     def guidance(self) -> GuidanceConfig | None:
         """How the process reward model guided the search by which it was chosen."""
         kept = self.manifest.process_reward
@@ -163,7 +177,8 @@ class LoadedRecommender:
         """The ranker as searches ask it."""
         if self.ranker is None or self.ranker_use is None:
             return None
-        return SasRecRecommender(self.ranker, max_history=self.ranker_use.max_history)
+        max_history = min(self.ranker_use.max_history, self.max_history)
+        return SasRecRecommender(self.ranker, max_history=max_history)
 
     @property
     def num_new_items(self) -> int:
@@ -193,11 +208,11 @@ class LoadedRecommender:
         Args:
             search: of the semantic IDs; None is a beam search of 50. Only for kinds that search.
             available: IDs of the items that may be recommended; None means all. Whatever has a
-                tombstone is left out of them.
+                tombstone is left out of them, and so are IDs that the catalog lacks.
             num_new_places: see `recommend`.
 
         Raises:
-            KeyError: `available` names an item that the catalog lacks.
+            KeyError: `available` names items, none of which the catalog has.
             ValueError: a search is given, and there is nothing to search; or places for new items,
                 and there are none.
         """
@@ -228,10 +243,12 @@ class LoadedRecommender:
             live = self._availability
             if available is not None:
                 live = trie.availability(self._is_live(available))
+            model: StepModel[Any] = self.network
             if self.value_head is not None and reads_values(policy):
-                valued = ValuedModel(self.network, self.value_head)
-                return GenerativeRecommender(valued, trie, policy, available=live)
-            return GenerativeRecommender(self.network, trie, policy, available=live)
+                model = ValuedModel(self.network, self.value_head)
+            return GenerativeRecommender(
+                model, trie, policy, max_history=self.max_history, available=live
+            )
         if search is not None:
             raise ValueError(f"{self.kind} scores every item and searches nothing; omit search.")
         is_limited = available is not None or self.catalog.is_retired is not None
@@ -266,11 +283,13 @@ class LoadedRecommender:
 
         Args:
             histories: per user the IDs of past items, oldest first. IDs that the catalog lacks are
-                dropped and counted; only the most recent `max_history` of the rest are looked at.
+                dropped and counted; only the most recent `max_history` of the rest are looked at. A
+                user may have none, see `knows_empty_history`.
             k: the longest list wanted. A search may find fewer.
             exclude_seen: leaves out all items of the user's history, also those not looked at.
             search: see `recommender`; None is a beam search of at least 50 and `k` beams.
-            available: IDs of the items that may be recommended to anyone; None means all.
+            available: IDs of the items that may be recommended to anyone; None means all. IDs that
+                the catalog lacks do no harm beside others.
             excluded: per user the IDs of further items that this user must not get; IDs that the
                 catalog lacks do no harm.
             num_new_places: how many of the `k` places go to items that were appended after the
@@ -282,24 +301,21 @@ class LoadedRecommender:
             One answer per user, in their order.
 
         Raises:
-            KeyError: `available` names an item that the catalog lacks.
+            KeyError: `available` names items, none of which the catalog has.
             TypeError: a history, `available` or what a user must not get is one text instead of a
                 sequence of IDs, an ID is no text, or `k` no integer.
-            ValueError: `k` is not positive, a search is given where there is none, `excluded` has
-                not one entry per user, or places for new items that do not fit into `k` or that
-                no new item could take.
+            ValueError: there is no user, `k` is not positive, a search is given where there is
+                none, `excluded` has not one entry per user, or places for new items that do not fit
+                into `k` or that no new item could take.
         """
         _check_request(histories, k, available, excluded)
         _check_new_places(num_new_places, k)
-        every, num_unknown = self._histories(histories)
-        known = every.cut(self.max_history)
+        known, num_unknown = self._histories(histories)
         # No list is longer than the catalog, and what is set aside for one is as long as `k`.
         ordinary = min(k - num_new_places, self.catalog.num_items)
         num_new_places = min(num_new_places, self.catalog.num_items)
         k = ordinary + num_new_places
-        unwanted = [] if excluded is None else [self._histories(excluded)[0]]
-        if exclude_seen:
-            unwanted.append(every)
+        unwanted = None if excluded is None else self._histories(excluded)[0]
         if search is None and self.is_searched:
             search = BeamSearch(num_beams=max(_DEFAULT_BEAMS, k))
         recommender = self.recommender(search, available=available, num_new_places=num_new_places)
@@ -307,7 +323,10 @@ class LoadedRecommender:
         for start in range(0, len(known), _USERS_AT_ONCE):
             rows = np.arange(start, min(start + _USERS_AT_ONCE, len(known)))
             answer = recommender.recommend(
-                known.batch(rows).to(self.device), k, excluded=self._padded(unwanted, rows)
+                history_batch(known, rows).to(self.device),
+                k,
+                exclude_seen=exclude_seen,
+                excluded=None if unwanted is None else history_batch(unwanted, rows).items,
             )
             ranked += self._named(answer, num_unknown[rows].tolist())
         return ranked
@@ -324,12 +343,13 @@ class LoadedRecommender:
         is_live = torch.ones(self.catalog.num_items, dtype=torch.bool)
         if available is not None:
             indices = self.catalog.indices_of(list(available))
-            unknown = indices == NO_ITEM
-            if unknown.any():
-                missing = list(available)[int(unknown.argmax())]
-                raise KeyError(f"available names {missing!r}, which is no item of the catalog.")
+            if len(indices) and (indices == NO_ITEM).all():
+                raise KeyError(
+                    f"available names no item of the catalog, for example not "
+                    f"{next(iter(available))!r}; give the IDs that the catalog was made with."
+                )
             is_live[:] = False
-            is_live[torch.from_numpy(indices)] = True
+            is_live[torch.from_numpy(indices[indices != NO_ITEM])] = True
         if self.catalog.is_retired is not None:
             is_live &= ~torch.from_numpy(self.catalog.is_retired)
         return is_live
@@ -342,14 +362,6 @@ class LoadedRecommender:
             {str(row): list(item_ids) for row, item_ids in enumerate(rows)},
             self.catalog.indices_of,
         )
-
-    def _padded(
-        self, unwanted: Sequence[Histories], rows: Int[np.ndarray, " users"]
-    ) -> Int[Tensor, "users items"] | None:
-        if not unwanted:
-            return None
-        parts = [items.batch(rows).items for items in unwanted]
-        return torch.cat(parts, dim=1).to(self.device)
 
     def _named(self, answer: Recommendations, num_unknown: Sequence[int]) -> list[RankedItems]:
         """Indices as IDs and titles, without padding."""
@@ -380,6 +392,11 @@ def _check_request(histories: Any, k: Any, available: Any, excluded: Any) -> Non
     if k < 1:
         raise ValueError(f"k must be at least 1, got {k}.")
     _check_rows("histories", histories)
+    if not len(histories):
+        raise ValueError(
+            "histories is empty, so that no user is asked for; pass one list of item IDs per user, "
+            "[[]] for one user without a history."
+        )
     if isinstance(available, str):
         raise TypeError(f'available is a collection of item IDs, got a text; pass ["{available}"].')
     if available is not None:
@@ -405,7 +422,8 @@ def _check_new_places(num_new_places: Any, k: int) -> None:
 
 
 def _check_rows(name: str, rows: Any) -> None:
-    if not isinstance(rows, Iterable):
+    # An iterator is no collection: the check would use it up.
+    if not isinstance(rows, Collection):
         raise TypeError(f"{name} must be one list of item IDs per user, got {rows!r}.")
     if isinstance(rows, str) or any(isinstance(row, str) for row in rows):
         raise TypeError(
@@ -413,7 +431,7 @@ def _check_rows(name: str, rows: Any) -> None:
             'pass [["id-1", "id-2"]].'
         )
     for row in rows:
-        if not isinstance(row, Iterable):
+        if not isinstance(row, Collection):
             raise TypeError(
                 f"{name} must be one list of item IDs per user, got "
                 f"{type(row).__name__} {row!r}; for a user without any pass []."

@@ -8,10 +8,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sidestep.files import read_json
-from sidestep.model.process_reward import ProcessRewardConfig
-from sidestep.model.sasrec import SasRecConfig
-from sidestep.model.value_head import ValueHeadConfig
-from sidestep.search.scorer import GuidanceConfig
+from sidestep.model.config import ProcessRewardConfig, SasRecConfig, ValueHeadConfig
+from sidestep.search.config import GuidanceConfig
 
 SCHEMA_VERSION = 4
 """Version 2 added T5 and Hugging Face networks, and tombstones in the catalog; version 3 the number
@@ -116,6 +114,21 @@ class Manifest(BaseModel):
     catalog_version: str
     libraries: dict[str, str]
     files: dict[str, str]
+
+
+def bundle_folder(path: Path) -> Path:
+    """Where the bundle lies: `path`, or the folder `bundle` of a run.
+
+    Raises:
+        FileNotFoundError: neither is one.
+    """
+    for folder in (path, path / "bundle"):
+        if (folder / MANIFEST).is_file():
+            return folder
+    raise FileNotFoundError(
+        f"{path}: no bundle here, {MANIFEST} is missing; train first, or name the folder of a "
+        "finished run."
+    )
 
 
 def read_manifest(file: Path) -> Manifest:

@@ -1,6 +1,7 @@
 """Networks of bundles: from a manifest to a network, and from a network to what a bundle keeps."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -8,12 +9,16 @@ from torch import Tensor, nn
 
 from sidestep.bundle.manifest import Kind
 from sidestep.catalog.catalog import Catalog
-from sidestep.model.sasrec import SasRec, SasRecConfig
+from sidestep.model.config import SasRecConfig, T5Config, TransformerConfig
+from sidestep.model.sasrec import SasRec
 from sidestep.model.semantic_id_model import SemanticIdModel
-from sidestep.model.t5 import T5, T5Config
-from sidestep.model.transformer import Transformer, TransformerConfig
+from sidestep.model.t5 import T5
+from sidestep.model.transformer import Transformer
 
 Network = SemanticIdModel | SasRec
+
+_NUMBER_OF_LAYERS = re.compile(r"(num_|n_)?(hidden_|encoder_|decoder_)?(layers?|blocks)")
+"""Keys of descriptions, ours and those of Hugging Face."""
 
 
 def kind_of(network: Network | None) -> Kind:
@@ -52,13 +57,13 @@ def build_network(
     """The network of a bundle, in `eval` mode and frozen; None for popularity.
 
     Raises:
-        RuntimeError: the weights are another network's.
-        ValueError: the description is none of this kind.
+        ValueError: the weights are another network's, or the description is none of this kind.
     """
     if kind == "popularity":
         return None
     # The weights are loaded at once: what the initialisation draws must not disturb the caller.
     with torch.random.fork_rng(devices=[]):
+        refuse_other_shapes(description, lambda: _kept(kind, description, catalog), weights)
         network = _initialised(kind, description, catalog)
     loaded: nn.Module = network
     if kind == "hugging-face":
@@ -67,6 +72,30 @@ def build_network(
     loaded.load_state_dict(weights)
     network.requires_grad_(requires_grad=False).eval()
     return network
+
+
+def refuse_other_shapes(
+    description: Mapping[str, Any], make: Callable[[], nn.Module], weights: Mapping[str, Tensor]
+) -> None:
+    """Raises a `ValueError` unless the weights are those of a network, before it takes memory.
+
+    Args:
+        description: of the network; every layer that it names has weights.
+        make: makes the network; it is called where tensors have a shape alone.
+        weights: of a file.
+    """
+    for name, number in _numbers_of_layers(description):
+        if number > len(weights):
+            raise ValueError(f"{name} is {number:,}, but there are only {len(weights):,} weights")
+    with torch.device("meta"):
+        wanted = {name: tuple(each.shape) for name, each in make().state_dict().items()}
+    found = {name: tuple(each.shape) for name, each in weights.items()}
+    for name in sorted(wanted.keys() | found.keys()):
+        if wanted.get(name) != found.get(name):
+            raise ValueError(
+                f"{name} is {_shape(found, name)} in the file and {_shape(wanted, name)} in the "
+                "network that is described"
+            )
 
 
 def weights_of(network: Network) -> dict[str, Tensor]:
@@ -81,6 +110,30 @@ def plain_weights(module: nn.Module) -> dict[str, Tensor]:
         name: weights.detach().cpu().clone().contiguous()
         for name, weights in module.state_dict().items()
     }
+
+
+def _numbers_of_layers(description: Mapping[str, Any], name: str = "") -> Iterator[tuple[str, int]]:
+    """How many layers or blocks a description names, with the keys that lead there."""
+    for key, value in description.items():
+        within = f"{name}.{key}" if name else key
+        if isinstance(value, Mapping):
+            yield from _numbers_of_layers(value, within)
+        elif isinstance(value, int) and _NUMBER_OF_LAYERS.fullmatch(key):
+            yield within, value
+
+
+def _shape(shapes: Mapping[str, tuple[int, ...]], name: str) -> str:
+    return f"of shape {list(shapes[name])}" if name in shapes else "missing"
+
+
+def _kept(kind: Kind, description: Mapping[str, Any], catalog: Catalog) -> nn.Module:
+    """A network of which the weights are kept: of a language model, that alone."""
+    if kind != "hugging-face":
+        return _initialised(kind, description, catalog)
+    from sidestep.model.hugging_face import described_model
+
+    language_model: nn.Module = described_model(description)
+    return language_model
 
 
 def _initialised(kind: Kind, description: Mapping[str, Any], catalog: Catalog) -> Network:

@@ -17,35 +17,30 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from sidestep.catalog.flat import FlatTrie, first_out_of_range
+from sidestep.catalog.flat import check_content, first_out_of_range, is_permutation
 from sidestep.catalog.item_ids import ItemIds, as_strings
 from sidestep.catalog.manifest import (
     FORMAT,
     MANIFEST,
     CatalogManifest,
-    check_files,
     described_files,
     is_catalog,
     read_manifest,
 )
+from sidestep.catalog.stored import (
+    COMPANIONS,
+    ITEM_IDS,
+    TEXTS,
+    TRIE_ARRAYS,
+    read_stored,
+    told_damage,
+)
 from sidestep.catalog.trie import Trie
 from sidestep.files import check_replaceable, whole_folder, write_json
-from sidestep.step import NO_ITEM
-
-COMPANIONS = (
-    "tokenizer.json",
-    "tokenizer.safetensors",
-    "codebooks.safetensors",  # of earlier versions
-    "tfidf.safetensors",
-)
-"""Files that the tokenizer and the embedding leave beside the IDs that came of them: with them
-items can be appended. They belong to their owners; a catalog carries them along."""
+from sidestep.padding import NO_ITEM
 
 _CONTENTS = (MANIFEST, "*.npy", "*.arrow", "*.parquet", *COMPANIONS)
-_ITEM_IDS = "item_ids.arrow"
-_TEXTS = "texts.parquet"
 _TITLE_COLUMNS = ("title", "name", "terms")
-_TRIE_ARRAYS = ("codes", "child_start", "bucket_start", "bucket_items", "leaf_of")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -186,6 +181,13 @@ class Catalog:
         is_retired[self._indices_of_known(item_ids)] = False
         return replace(self, is_retired=is_retired if is_retired.any() else None)
 
+    def recounted(self, popularity: Int[np.ndarray, " items"]) -> "Catalog":
+        """The same items and semantic IDs, with other counts: another order within buckets."""
+        _check_lengths(self.num_items, self.semantic_ids.numpy(), popularity, None)
+        codes = self.semantic_ids.numpy()
+        trie = Trie.build(codes, self.codebook_sizes, popularity=popularity)
+        return replace(self, popularity=popularity, trie=trie)
+
     @property
     def item_ids(self) -> pa.LargeStringArray:
         """The user's names of the items; row i is item i everywhere."""
@@ -283,23 +285,27 @@ class Catalog:
         self.check_place(path)
         with whole_folder(path) as folder:
             table = pa.table({"item_id": self.item_ids})
-            with pa.ipc.new_file(str(folder / _ITEM_IDS), table.schema) as writer:
+            with pa.ipc.new_file(str(folder / ITEM_IDS), table.schema) as writer:
                 writer.write_table(table)
             for name, array in self._arrays().items():
                 np.save(folder / f"{name}.npy", array, allow_pickle=False)
             if self.texts is not None:
-                self.texts.collect().write_parquet(folder / _TEXTS)
+                self.texts.collect().write_parquet(folder / TEXTS)
             files = described_files(folder)
             for companion in self.companions:
                 shutil.copyfile(companion, folder / companion.name)
             if write_companions is not None:
                 write_companions(folder)
+            companions = {
+                name: file for name, file in described_files(folder).items() if name not in files
+            }
             manifest = CatalogManifest(
                 version=self.version,
                 parent_version=self.parent_version,
                 num_items=self.num_items,
                 codebook_sizes=self.codebook_sizes,
                 files=files,
+                companions=companions,
             )
             write_json(folder / MANIFEST, manifest.model_dump(mode="json"))
 
@@ -309,42 +315,48 @@ class Catalog:
 
         Args:
             path: the folder.
-            verify: also reads every file and compares its hash, and the version.
+            verify: also reads every file and compares its hash, the version, and the trie with the
+                semantic IDs.
 
         Raises:
             FileNotFoundError: there is no catalog at `path`, or one of its files is gone.
             ValueError: the catalog has another schema version, or is damaged.
         """
         manifest = read_manifest(path)
-        check_files(path, manifest.files, verify=verify)
-        arrays = {
-            file.stem: np.load(file, mmap_mode="c", allow_pickle=False)
-            for file in (path / name for name in manifest.files)
-            if file.suffix == ".npy"
-        }
-        with pa.memory_map(str(path / _ITEM_IDS)) as source:
-            item_ids = pa.ipc.open_file(source).read_all()["item_id"].combine_chunks()
-        flat = FlatTrie(
-            depth_starts=tuple(arrays["depth_starts"].tolist()),
-            **{name: arrays[name] for name in _TRIE_ARRAYS},
-        )
+        stored = read_stored(path, manifest, verify=verify)
+        arrays = stored.arrays
         catalog = Catalog(
-            ids=ItemIds(strings=item_ids, order=arrays["id_order"]),
+            ids=ItemIds(strings=stored.item_ids, order=arrays["id_order"]),
             semantic_ids=torch.from_numpy(arrays["semantic_ids"]),
-            trie=Trie.from_flat(flat, manifest.codebook_sizes),
+            trie=Trie.from_flat(stored.flat, manifest.codebook_sizes),
             popularity=arrays.get("popularity"),
-            texts=pl.scan_parquet(path / _TEXTS) if _TEXTS in manifest.files else None,
+            texts=pl.scan_parquet(path / TEXTS) if TEXTS in manifest.files else None,
             version=manifest.version,
             parent_version=manifest.parent_version,
             is_retired=arrays.get("is_retired"),
             companions=tuple(path / name for name in COMPANIONS if (path / name).is_file()),
         )
         if verify:
-            codes = catalog.semantic_ids.numpy()
-            actual = _version(catalog.ids, codes, catalog.codebook_sizes)
-            if actual != catalog.version or catalog.num_items != manifest.num_items:
-                raise ValueError(f"{path / MANIFEST}: does not describe its files; tokenize again.")
+            catalog.refuse_damage(path)
         return catalog
+
+    def refuse_damage(self, path: Path) -> None:
+        """Reads everything but the texts, and raises a `ValueError` where it does not fit.
+
+        Args:
+            path: of the folder, for the error.
+        """
+        codes = self.semantic_ids.numpy()
+        if _version(self.ids, codes, self.codebook_sizes) != self.version:
+            raise ValueError(f"{path / MANIFEST}: does not describe its files; tokenize again.")
+        with told_damage(path):
+            check_content(self.trie.flat(), self.codebook_sizes, codes)
+            order = self.ids.order
+            if not is_permutation(order):
+                raise ValueError("id_order does not hold every item once")
+            ordered = pl.Series(self.item_ids).gather(order)
+            if not (ordered[1:] > ordered[:-1]).all():
+                raise ValueError("id_order is not the order of the item IDs")
 
     def _tombstones(self) -> Bool[np.ndarray, " items"]:
         """A copy of the tombstones, to be changed."""
@@ -361,16 +373,12 @@ class Catalog:
 
     def _arrays(self) -> dict[str, np.ndarray]:
         """Every array that is stored as `.npy`, by the name of its file."""
-        trie = self.trie.to("cpu")
+        flat = self.trie.flat()
         arrays = {
             "semantic_ids": self.semantic_ids.cpu().numpy(),
             "id_order": self.ids.order,
-            "codes": trie.codes.numpy(),
-            "child_start": trie.child_start.numpy(),
-            "bucket_start": trie.bucket_start.numpy(),
-            "bucket_items": trie.bucket_items.numpy(),
-            "leaf_of": trie.item_leaves.numpy(),
-            "depth_starts": np.array(trie.depth_starts, dtype=np.int64),
+            **{name: getattr(flat, name) for name in TRIE_ARRAYS},
+            "depth_starts": np.array(flat.depth_starts, dtype=np.int64),
         }
         if self.popularity is not None:
             arrays["popularity"] = self.popularity

@@ -30,6 +30,62 @@ class FlatTrie:
     depth_starts: tuple[int, ...]
 
 
+def check_bounds(flat: FlatTrie, codebook_sizes: tuple[int, ...]) -> None:
+    """Raises a `ValueError` where arrays from a file, of the right lengths, cannot be a trie's.
+
+    What holds items is not read, so that a large catalog is mapped fast; `check_content` reads all.
+    """
+    starts = flat.depth_starts
+    widths = np.diff(starts)
+    if starts[:2] != (0, 1) or (widths < 1).any():
+        raise ValueError("depth_starts does not ascend from 0 and 1")
+    # Each inner node has children, and those of a depth are the nodes of the next one.
+    for name, array, first, end in (
+        ("child_start", flat.child_start, 1, starts[-1]),
+        ("bucket_start", flat.bucket_start, 0, len(flat.bucket_items)),
+    ):
+        if array[0] != first or array[-1] != end or (array[1:] <= array[:-1]).any():
+            raise ValueError(f"{name} does not ascend from {first} to {end}")
+    if tuple(flat.child_start[list(starts[:-1])].tolist()) != starts[1:]:
+        raise ValueError("child_start is not that of depth_starts")
+    for level, size in enumerate(codebook_sizes):
+        codes = flat.codes[starts[level + 1] : starts[level + 2]]
+        if codes.min() < 0 or codes.max() >= size:
+            raise ValueError(f"codes holds one outside the codebook of level {level + 1}")
+
+
+def check_content(
+    flat: FlatTrie,
+    codebook_sizes: tuple[int, ...],
+    semantic_ids: Int[np.ndarray, "items levels"],
+) -> None:
+    """Raises a `ValueError` unless arrays that passed `check_bounds` are those of these IDs."""
+    starts, codes = flat.depth_starts, flat.codes
+    if not is_permutation(flat.bucket_items):
+        raise ValueError("bucket_items does not hold every item once")
+    leaves = np.repeat(np.arange(starts[-2], starts[-1]), np.diff(flat.bucket_start))
+    if not np.array_equal(flat.leaf_of[flat.bucket_items], leaves):
+        raise ValueError("leaf_of does not lead to the bucket of every item")
+    parents = np.concatenate([[-1], np.repeat(np.arange(starts[-2]), np.diff(flat.child_start))])
+    is_sibling = parents[1:] == parents[:-1]
+    if (codes[1:][is_sibling] <= codes[:-1][is_sibling]).any():
+        raise ValueError("the codes of siblings do not ascend")
+    if first_out_of_range(semantic_ids, codebook_sizes) is not None:
+        raise ValueError("semantic_ids holds a code outside its codebook")
+    nodes = flat.leaf_of
+    for level in reversed(range(len(codebook_sizes))):
+        if not np.array_equal(codes[nodes], semantic_ids[:, level]):
+            raise ValueError(f"codes are not those of semantic_ids at level {level + 1}")
+        nodes = parents[nodes]
+
+
+def is_permutation(indices: Int[np.ndarray, " n"]) -> bool:
+    """Whether every index below their number stands among them once."""
+    num = len(indices)
+    is_index = (indices >= 0) & (indices < num)
+    return bool(is_index.all()) and bool((np.bincount(indices, minlength=num) == 1).all())
+
+
 def first_out_of_range(
     semantic_ids: Int[np.ndarray, "items levels"], codebook_sizes: tuple[int, ...]
 ) -> tuple[int, int] | None:

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Int
 
-from sidestep.step import NO_ITEM
+from sidestep.padding import NO_ITEM
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -1,12 +1,12 @@
 """The manifest of a saved catalog: what the folder holds, and which versions of it can be read."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeGuard
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from sidestep.files import file_sha256, read_json
+from sidestep.files import file_sha256, read_json, refuse_link_outside
 
 SCHEMA_VERSION = 2
 """Version 2 added tombstones and the parent; version 1 is read as a catalog without them."""
@@ -28,6 +28,8 @@ class CatalogManifest(BaseModel):
     """What a saved catalog is; see `Catalog` for the fields that have the same name.
 
     files: those of the catalog itself by name, its companions left out.
+    companions: the files that the tokenizer and the embedding left beside them, by name; older
+        catalogs do not say.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -39,6 +41,7 @@ class CatalogManifest(BaseModel):
     num_items: int
     codebook_sizes: tuple[int, ...]
     files: dict[str, StoredFile]
+    companions: dict[str, StoredFile] = {}
 
 
 def is_catalog(folder: Path) -> bool:
@@ -85,6 +88,26 @@ def described_files(folder: Path) -> dict[str, StoredFile]:
     }
 
 
+def check_names(
+    folder: Path, names: Collection[str], *, required: Collection[str], possible: Collection[str]
+) -> None:
+    """Holds the names that a manifest lists against those that a catalog has.
+
+    Raises:
+        ValueError: a file is not listed without which there is no catalog, or one is that no
+            catalog holds.
+    """
+    file = folder / MANIFEST
+    for name in required:
+        if name not in names:
+            raise ValueError(
+                f"{file}: does not list {name}, without which there is no catalog; tokenize again."
+            )
+    for name in names:
+        if name not in possible:
+            raise ValueError(f"{file}: lists {name!r}, which no catalog holds; tokenize again.")
+
+
 def check_files(folder: Path, files: Mapping[str, StoredFile], *, verify: bool) -> None:
     """Compares files with their description; the hashes only if `verify`.
 
@@ -96,6 +119,7 @@ def check_files(folder: Path, files: Mapping[str, StoredFile], *, verify: bool) 
         file = folder / name
         if not file.is_file():
             raise FileNotFoundError(f"{file}: missing from the catalog; tokenize again.")
+        refuse_link_outside(file, folder)
         size = file.stat().st_size
         if size != expected.bytes:
             raise ValueError(

@@ -14,7 +14,7 @@ from torch import Tensor
 from sidestep.catalog.availability import Availability
 from sidestep.catalog.dense_rows import DenseRows
 from sidestep.catalog.flat import FlatTrie, build_flat, first_out_of_range
-from sidestep.step import NO_ITEM
+from sidestep.padding import NO_ITEM
 
 NO_STATE = -1
 """The state of a walk that left the trie; it has no legal codes, no children and no items."""
@@ -106,6 +106,18 @@ class Trie:
             bucket_start=torch.from_numpy(flat.bucket_start),
             bucket_items=torch.from_numpy(flat.bucket_items),
             leaf_of=torch.from_numpy(flat.leaf_of),
+        )
+
+    def flat(self) -> FlatTrie:
+        """The arrays, on the CPU."""
+        trie = self.to("cpu")
+        return FlatTrie(
+            codes=trie.codes.numpy(),
+            child_start=trie.child_start.numpy(),
+            bucket_start=trie.bucket_start.numpy(),
+            bucket_items=trie.bucket_items.numpy(),
+            leaf_of=trie.item_leaves.numpy(),
+            depth_starts=trie.depth_starts,
         )
 
     def to(self, device: torch.device | str) -> "Trie":
@@ -227,6 +239,16 @@ class Trie:
         """How many (available) items each leaf holds; 0 for states that are no leaves."""
         start, stop = self._bucket_bounds(leaves.reshape(-1), available)
         return (stop - start).long().view(leaves.shape)
+
+    def is_available(
+        self, items: Int[Tensor, "users width"], available: Availability | None
+    ) -> Bool[Tensor, "users width"]:
+        """Which items are available; an available item may share its leaf with others that are not.
+
+        `NO_ITEM` is not.
+        """
+        in_bucket = self.items(self.leaf_of(items), available) == items[..., None]
+        return in_bucket.any(dim=-1) & (items != NO_ITEM)
 
     def leaf_of(self, items: Int[Tensor, "*shape"]) -> Int[Tensor, "*shape"]:
         """The leaf of each item; `NO_STATE` for `NO_ITEM`."""

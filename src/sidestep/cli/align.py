@@ -5,10 +5,9 @@ from typing import Annotated, Any
 
 import typer
 
-from sidestep.cli.config import checked_run, with_settings
+from sidestep.cli.config import checked_run, read_settings, with_settings
 from sidestep.cli.dry_run import DryRun
 from sidestep.cli.options import AsJson
-from sidestep.cli.plain_yaml import read_yaml
 from sidestep.cli.recipes import AlignRecipe, PreferRecipe, align_recipe, prefer_recipe
 from sidestep.cli.runs import RunFolder
 from sidestep.cli.train import train_by
@@ -71,6 +70,7 @@ def align(
       sidestep align runs/scientific/transformer-0 --recipe sft-continued
       --out runs/scientific/continued-0 --set training.max_seconds=120
     """
+    found = _dataset_of(backbone, dataset)
     content = {**align_recipe(recipe), "backbone": str(backbone)}
     if embeddings is not None:
         content["embeddings"] = str(embeddings)
@@ -80,7 +80,7 @@ def align(
         content["objective"]["likelihood"] = _likelihood_of(backbone)
     train_by(
         checked_run(with_settings(content, settings or []), f"--recipe {recipe}"),
-        dataset=_dataset_of(backbone, dataset),
+        dataset=found,
         out=out,
         seed=seed,
         resume=resume,
@@ -111,10 +111,11 @@ def prefer(
       sidestep prefer runs/scientific/transformer-0 --recipe dpo --out runs/scientific/dpo-0
       --set objective.beta=0.5
     """
+    found = _dataset_of(backbone, dataset)
     content = {**prefer_recipe(recipe), "backbone": str(backbone)}
     train_by(
         checked_run(with_settings(content, settings or []), f"--recipe {recipe}"),
-        dataset=_dataset_of(backbone, dataset),
+        dataset=found,
         out=out,
         seed=seed,
         resume=resume,
@@ -129,12 +130,13 @@ def _dataset_of(backbone: Path, dataset: Path | None) -> Path:
         return dataset
     if not backbone.exists():
         raise FileNotFoundError(f"{backbone}: does not exist; name a trained run.")
-    if not (backbone / "run.json").is_file():
+    folder = RunFolder(backbone)
+    if not folder.is_run():
         raise ValueError(
             f"{backbone}: is no run's folder, which would say what it was trained on; give "
             "--dataset."
         )
-    return Path(RunFolder(backbone).info().dataset)
+    return folder.dataset()
 
 
 def _likelihood_of(backbone: Path) -> dict[str, Any]:
@@ -146,7 +148,7 @@ def _likelihood_of(backbone: Path) -> dict[str, Any]:
     while at is not None:
         folder = Path(at)
         file = RunFolder(folder.parent if folder.name == "bundle" else folder).config
-        content = read_yaml(file) if file.is_file() else {}
+        content = read_settings(file) if file.is_file() else {}
         objective = content.get("objective")
         if content.get("kind") == "transformer":
             return objective if isinstance(objective, dict) else {}

@@ -17,7 +17,7 @@ from sidestep.evaluation.evaluator import fixed_users
 from sidestep.evaluation.report.alignment import alignment_page
 from sidestep.evaluation.report.page import write_page
 from sidestep.training.alignment import AlignmentObjective
-from sidestep.training.stages import VALIDATION_METRIC
+from sidestep.training.config import VALIDATION_METRIC
 
 NUM_PROMPTS = 512
 """On which the compression of advantages is measured, at most."""

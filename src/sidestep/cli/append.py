@@ -1,5 +1,7 @@
 """`sidestep append`: new items in a trained bundle, whose IDs and weights stay as they are."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -8,25 +10,34 @@ import numpy as np
 import typer
 from jaxtyping import Float, Int
 
-from sidestep.bundle.appending import append_items, has_item_codes
-from sidestep.bundle.folder import bundle_folder, load, save_loaded
-from sidestep.catalog.catalog import Catalog
+from sidestep.bundle.manifest import bundle_folder
+from sidestep.cli.bundle_outputs import check_bundle_out
 from sidestep.cli.console import print_json, say
-from sidestep.cli.embed import encoding_bar
+from sidestep.cli.inputs import load_bundle
+from sidestep.cli.lazy import when_used
+from sidestep.cli.next_step import recommendation_by
 from sidestep.cli.options import AsJson
+from sidestep.cli.outputs import Overwrite
 from sidestep.cli.text_embedding import new_vectors
+from sidestep.cli.working import working
 from sidestep.data.importers.table import read_items
 from sidestep.data.items import ItemTable
 from sidestep.embedding.given import read_given
-from sidestep.tokenizer.appending import FullGroupPolicy, append_last_codes, append_numbers
-from sidestep.tokenizer.collisions import num_distinct
-from sidestep.tokenizer.kept import KeptTokenizer
+from sidestep.tokenizer.choices import FullGroupPolicy
+
+with when_used():
+    from sidestep.bundle import appending as bundle_appending
+    from sidestep.bundle import folder as bundles
+    from sidestep.catalog import catalog as catalogs
+    from sidestep.tokenizer import appending as code_appending
+    from sidestep.tokenizer import collisions
+    from sidestep.tokenizer import kept as kept_tokenizers
 
 
 def append(
     bundle: Annotated[Path, typer.Argument(help="The bundle, or the run that holds it.")],
     items: Annotated[
-        Path, typer.Option("--items", help="The new items: CSV, TSV, Parquet or JSON lines.")
+        Path, typer.Option("--items", help="The new items: CSV, TSV, Parquet, JSON lines or JSON.")
     ],
     out: Annotated[Path, typer.Option("--out", help="The bundle to write.")],
     item: Annotated[str, typer.Option("--item", help="Column of item IDs.")] = "item_id",
@@ -51,6 +62,7 @@ def append(
             "'refuse', or 'share' the semantic ID of the nearest."
         ),
     ] = "refuse",
+    overwrite: Overwrite = False,
     json: AsJson = False,
 ) -> None:
     """Add new items to a trained bundle; nothing that it knows changes, and nothing is trained.
@@ -71,27 +83,32 @@ def append(
         raise ValueError(
             "--sentence reads texts, and --vectors stand for them; give one of the two."
         )
-    loaded = load(bundle, device="cpu")
+    check_bundle_out(out, overwrite=overwrite, source=bundle)
+    loaded = load_bundle(bundle, device="cpu")
     table = read_items(items, item)
     loaded.catalog.refuse_known(table.item_ids)
     coded = None
-    if not has_item_codes(loaded.catalog):
+    if not bundle_appending.has_item_codes(loaded.catalog):
         folder = bundle_folder(bundle) / "catalog"
-        kept = KeptTokenizer.load(folder)
+        kept = kept_tokenizers.KeptTokenizer.load(folder)
         embedded = _embedded(folder, kept, table, vectors=vectors, sentence=sentence)
-        coded = _coded(loaded.catalog, kept, embedded, full_groups)
+        with working("semantic IDs of the new items"):
+            coded = _coded(loaded.catalog, kept, embedded, full_groups)
     texts = table.frame.drop("item_id")
-    grown = append_items(
-        loaded,
-        table.item_ids,
-        None if coded is None else coded.semantic_ids,
-        texts=texts,
-        last_codebook_size=None if coded is None else coded.last_codebook_size,
-    )
-    save_loaded(out, grown)
+    with working("writing the bundle"):
+        grown = bundle_appending.append_items(
+            loaded,
+            table.item_ids,
+            None if coded is None else coded.semantic_ids,
+            texts=texts,
+            last_codebook_size=None if coded is None else coded.last_codebook_size,
+        )
+        bundles.save_loaded(out, grown)
     num_moved = 0 if coded is None else coded.num_moved
     num_empty = 0 if coded is None else coded.num_empty
-    num_shared = grown.catalog.num_items - num_distinct(grown.catalog.semantic_ids.numpy())
+    num_shared = grown.catalog.num_items - collisions.num_distinct(
+        grown.catalog.semantic_ids.numpy()
+    )
     if json:
         print_json(
             {
@@ -111,8 +128,8 @@ def append(
         say(f"Note: nothing is known of {num_empty:,} new items; they get the codes of no text.")
     say(
         f"Wrote {out}: {len(table):,} new items beside {loaded.catalog.num_items:,}, of which "
-        f"{num_moved:,} got another last code than their nearest. Next: sidestep recommend {out} "
-        f"--history {table.item_ids[0]}"
+        f"{num_moved:,} got another last code than their nearest.",
+        then=recommendation_by(out, grown.catalog),
     )
 
 
@@ -133,7 +150,7 @@ class _Coded:
 
 def _embedded(
     folder: Path,
-    kept: KeptTokenizer,
+    kept: kept_tokenizers.KeptTokenizer,
     items: ItemTable,
     *,
     vectors: Path | None,
@@ -142,13 +159,19 @@ def _embedded(
     """Vectors of new items, from a file or made as those of the catalog in `folder` were."""
     if vectors is not None:
         return read_given(vectors, items.item_ids, dim=kept.tokenizer.dim)
-    with encoding_bar() as report:
-        return new_vectors(folder, kept.record.made_of, items, sentence=sentence, report=report)
+    with working("embedding the new items") as report:
+        return new_vectors(
+            folder,
+            kept.record.made_of,
+            items,
+            sentence=sentence,
+            report=lambda done, total: report("", done, total),
+        )
 
 
 def _coded(
-    catalog: Catalog,
-    kept: KeptTokenizer,
+    catalog: catalogs.Catalog,
+    kept: kept_tokenizers.KeptTokenizer,
     vectors: Float[np.ndarray, "new dim"],
     full_groups: FullGroupPolicy,
 ) -> _Coded:
@@ -165,7 +188,7 @@ def _coded(
 
 def _free_ids(
     old: Int[np.ndarray, "old all_levels"],
-    kept: KeptTokenizer,
+    kept: kept_tokenizers.KeptTokenizer,
     vectors: Float[np.ndarray, "new dim"],
     nearest: Int[np.ndarray, "new levels"],
     full_groups: FullGroupPolicy,
@@ -174,8 +197,8 @@ def _free_ids(
     if kept.record.collisions == "none":
         return nearest
     if kept.record.collisions == "extra":
-        return append_numbers(old, nearest)
-    return append_last_codes(
+        return code_appending.append_numbers(old, nearest)
+    return code_appending.append_last_codes(
         old,
         nearest,
         kept.tokenizer.last_residuals(vectors, nearest),

@@ -1,20 +1,28 @@
 """`sidestep attach`: a ranker of items beside a trained recommender."""
 
+from __future__ import annotations
+
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from sidestep.bundle.attaching import attach_ranker
-from sidestep.bundle.folder import load, save_loaded
-from sidestep.bundle.loaded import LoadedRecommender
 from sidestep.cli.config import LARGEST
-from sidestep.cli.console import print_json, say, warn
+from sidestep.cli.console import command, print_json, say, warn
+from sidestep.cli.inputs import load_bundle
+from sidestep.cli.lazy import when_used
+from sidestep.cli.next_step import recommendation_by
 from sidestep.cli.options import AsJson
+from sidestep.cli.outputs import check_out
 from sidestep.cli.runs import RunFolder
 from sidestep.cli.search_options import GUIDANCE
 from sidestep.files import whole_folder
-from sidestep.search.scorer import GuidanceConfig
+from sidestep.search.config import GuidanceConfig
+
+with when_used():
+    from sidestep.bundle import attaching
+    from sidestep.bundle import folder as bundles
+    from sidestep.bundle import loaded as recommenders
 
 
 def attach(
@@ -54,14 +62,15 @@ def attach(
             f"--weight {weight:g}: write a number above 0, at most {LARGEST}; 0 is the run as it "
             "is."
         )
-    _refuse_contents(out)
-    loaded, beside = load(run, device="cpu"), load(ranker, device="cpu")
+    # A run may be evaluated and continued: no other run goes into its place.
+    check_out(out, overwrite=None, read=[run, ranker])
+    loaded, beside = load_bundle(run, device="cpu"), load_bundle(ranker, device="cpu")
     if likelihood_weight is not None and not loaded.is_searched:
         raise ValueError(
             f"--likelihood-weight {likelihood_weight:g}: {run} is {loaded.kind}, which has no log "
             "π; leave the option out."
         )
-    made = attach_ranker(
+    made = attaching.attach_ranker(
         loaded,
         beside,
         weight=weight,
@@ -72,20 +81,21 @@ def attach(
     _warn(loaded, beside)
     source = RunFolder(run)
     with whole_folder(out) as folder:
-        save_loaded(RunFolder(folder).bundle, made)
+        bundles.save_loaded(RunFolder(folder).bundle, made)
         if source.is_run():
-            RunFolder(folder).copy_description(source, ranker=str(ranker))
+            RunFolder(folder).copy_description(source, ranker=str(ranker), place=out)
     if json:
         assert made.ranker_use is not None
         use = made.ranker_use.model_dump(mode="json", include={"weight", "guidance"})
         print_json({"path": str(out), "kind": made.kind, "ranker": str(ranker), **use})
         return
-    searched = " --search item-beam" if made.is_searched else ""
-    follow = f"evaluate {out}{searched}" if source.is_run() else f"recommend {out} --history ID,ID"
-    say(f"Wrote {out}: {run} with {ranker} beside it. Next: sidestep {follow}")
+    searched = ("--search", "item-beam") if made.is_searched else ()
+    is_run = source.is_run()
+    then = command("evaluate", out, *searched) if is_run else recommendation_by(out, made.catalog)
+    say(f"Wrote {out}: {run} with {ranker} beside it.", then=then)
 
 
-def _warn(loaded: LoadedRecommender, ranker: LoadedRecommender) -> None:
+def _warn(loaded: recommenders.LoadedRecommender, ranker: recommenders.LoadedRecommender) -> None:
     """Says what is lost, and what may make the ranker worth less, or its results worth nothing."""
     if loaded.ranker_use is not None:
         warn("the ranker that stood beside this run is left out of the new one.")
@@ -99,9 +109,3 @@ def _warn(loaded: LoadedRecommender, ranker: LoadedRecommender) -> None:
             f"the ranker was trained on {ranker.max_history} past items, and is shown the "
             f"{loaded.max_history} that the network beside it reads."
         )
-
-
-def _refuse_contents(out: Path) -> None:
-    """Attaching takes a moment, so nothing is ever replaced."""
-    if out.is_file() or (out.is_dir() and any(out.iterdir())):
-        raise ValueError(f"{out}: exists; choose another folder for --out, or remove it first.")

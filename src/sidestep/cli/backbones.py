@@ -6,7 +6,7 @@ from sidestep.bundle.folder import load
 from sidestep.bundle.loaded import LoadedRecommender
 from sidestep.catalog.catalog import Catalog
 from sidestep.cli.config import BackboneRun, ProcessRewardRun
-from sidestep.cli.inputs import refuse_other_data
+from sidestep.cli.provenance import refuse_other_data
 from sidestep.cli.runs import RunFolder
 from sidestep.data.dataset import Dataset
 from sidestep.model.transformer import Transformer

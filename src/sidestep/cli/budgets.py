@@ -3,14 +3,18 @@
 The one place that a new search joins to be swept by `sidestep scale`.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from sidestep.bundle.loaded import LoadedRecommender
+from sidestep.cli.lazy import when_used
 from sidestep.cli.search_options import NUM_BEAMS, SearchName, Value, Weights
 from sidestep.cli.searches import AskedSearch, can_search
-from sidestep.search.budget import Budget
-from sidestep.search.ved import ValueGuidedDecoding
+
+with when_used():
+    from sidestep.bundle import loaded as bundles
+    from sidestep.search import budget, ved
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +95,7 @@ def any_weighs(names: Iterable[SearchName]) -> bool:
     return any(AXES[name].has_weight for name in names)
 
 
-def searches_of(loaded: LoadedRecommender) -> list[SearchName]:
+def searches_of(loaded: bundles.LoadedRecommender) -> list[SearchName]:
     """The searches with a budget that a bundle has all parts for."""
     return [name for name in AXES if can_search(name, loaded)]
 
@@ -127,14 +131,14 @@ def _warm_start(beams: int, num_levels: int) -> dict[str, Value]:
 
     The same at all budgets, so that nothing but the budget grows along the curve.
     """
-    tokens = Budget(num_beams=beams).tokens(num_levels)
+    tokens = budget.Budget(num_beams=beams).tokens(num_levels)
     widest = (tokens - 2) // num_levels  # one token must be left to search with
     if widest < 1:
         raise ValueError(
             f"--beams {beams}: ved needs at least {num_levels + 2} tokens of {num_levels} codes, "
             f"and a beam as wide spends {tokens}; raise it, or leave ved out of --searches."
         )
-    return {"warm_width": widest} if widest < ValueGuidedDecoding().warm_width else {}
+    return {"warm_width": widest} if widest < ved.ValueGuidedDecoding().warm_width else {}
 
 
 def ceiling_of(name: SearchName, *, weight: Weights | None) -> BudgetedSearch | None:

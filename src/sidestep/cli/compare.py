@@ -1,5 +1,7 @@
 """`sidestep compare`: runs side by side, how sure their means are, and whether they differ."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
@@ -9,13 +11,15 @@ import typer
 from rich.table import Table
 
 from sidestep.cli.console import OUT, print_json, say, table
-from sidestep.cli.evaluations import num_users
-from sidestep.cli.kept_evaluations import found_evaluations
-from sidestep.cli.options import AsJson
+from sidestep.cli.lazy import when_used
+from sidestep.cli.options import AsJson, num_users
 from sidestep.cli.reports import METRIC, refuse_report_at, write_report
-from sidestep.evaluation import compare as comparing
-from sidestep.evaluation.compare import ComparedMethod
-from sidestep.evaluation.results import SplitName
+from sidestep.data.splits import SplitName
+from sidestep.evaluation.words import rows_in_words
+
+with when_used():
+    from sidestep.cli import kept_evaluations
+    from sidestep.evaluation import compare as comparing
 
 _WIDE = 1000
 
@@ -57,7 +61,9 @@ def compare(
     if report is not None:
         refuse_report_at(report)
     wanted: int | Literal["all"] = num_users(users) or "all"
-    found = [one for path in runs for one in found_evaluations(path, split, wanted)]
+    found = [
+        one for path in runs for one in kept_evaluations.found_evaluations(path, split, wanted)
+    ]
     per_user = [run for _, run in found]
     reference = reference or comparing.labels_of(per_user)[0]
     methods = comparing.compare(per_user, reference=reference)
@@ -70,14 +76,14 @@ def compare(
     if json:
         print_json([method.as_json() for method in methods])
         return
-    asked = comparing.rows_in_words(methods[0].num_rows, methods[0].num_users)
+    asked = rows_in_words(methods[0].num_rows, methods[0].num_users)
     title = f"{per_user[0].dataset}, {per_user[0].split}, {asked}"
     print_comparison(title, methods, metric)
     if report is not None:
         say(f"Wrote {report}.")
 
 
-def print_comparison(title: str, methods: Sequence[ComparedMethod], metric: str) -> None:
+def print_comparison(title: str, methods: Sequence[comparing.ComparedMethod], metric: str) -> None:
     """Means of the main metrics, and of one its interval and the test against the reference.
 
     In two tables where the terminal is too narrow for one.
@@ -96,7 +102,7 @@ def print_comparison(title: str, methods: Sequence[ComparedMethod], metric: str)
     OUT.print(_joined(metric, ["method", *columns], labels, sure))
 
 
-def _how_sure(method: ComparedMethod, metric: str) -> list[str]:
+def _how_sure(method: comparing.ComparedMethod, metric: str) -> list[str]:
     """The mean of a metric, its interval, and the difference from the reference with its p."""
     estimate, test = method.estimates[metric], method.tests.get(metric)
     return [

@@ -2,33 +2,40 @@
 
 import difflib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sidestep.cli.console import plain_problem
+from sidestep.cli.entry import leaving_at_once
+from sidestep.cli.kept_paths import seen
 from sidestep.cli.plain_yaml import parse_yaml, read_yaml
-from sidestep.model.process_reward import ProcessRewardConfig
-from sidestep.model.sasrec import SasRecConfig
-from sidestep.model.transformer import TransformerConfig
-from sidestep.model.value_head import ValueHeadConfig
-from sidestep.search.named import NamedSearch
-from sidestep.search.scorer import GuidanceConfig
+from sidestep.model.config import (
+    ProcessRewardConfig,
+    SasRecConfig,
+    TransformerConfig,
+    ValueHeadConfig,
+)
+from sidestep.search.config import GuidanceConfig, NamedSearch
 from sidestep.training.alignment_config import AlignmentConfig
-from sidestep.training.config import TrainingConfig
-from sidestep.training.next_code import NextCodeConfig
-from sidestep.training.next_item import NextItemConfig
-from sidestep.training.preference import PreferenceConfig
-from sidestep.training.process_reward import ProcessRewardTrainingConfig
-from sidestep.training.stages import ValidationConfig
-from sidestep.training.value import ValueTrainingConfig
+from sidestep.training.config import TrainingConfig, ValidationConfig
+from sidestep.training.objective_config import (
+    NextCodeConfig,
+    NextItemConfig,
+    PreferenceConfig,
+    ProcessRewardTrainingConfig,
+    ValueTrainingConfig,
+)
 
 C = TypeVar("C", bound=BaseModel)
 
 LARGEST = 10**9
 """No setting is meant to be larger; a larger one is a slip of the hand."""
+
+_PATHS = ("backbone", "embeddings", "collaborative")
+"""Keys of runs that name files and folders."""
 
 _NUM_TOLD = 5
 """Problems that one error names."""
@@ -39,8 +46,9 @@ class _RunConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    min_context: int = Field(1, ge=0)
-    """Items that precede every position that is learned; zero also learns the first one."""
+    min_context: int = Field(0, ge=0)
+    """Items that precede every position that is learned. Zero also learns the first item of every
+    user, and so what to recommend where there is no history."""
 
 
 class _ReadingRun(_RunConfig):
@@ -86,6 +94,14 @@ class _FurtherRun(_RunConfig):
     validation: ValidationConfig = ValidationConfig()
 
 
+class _ImprovingRun(_FurtherRun):
+    """What changes the weights of a network that has learned from every position already."""
+
+    min_context: int = Field(1, ge=0)
+    """Items that precede every target that is searched for. Zero also asks for the first item of
+    every user, before which all histories are the same."""
+
+
 class _BesideRun(_FurtherRun):
     """What is trained beside a trained network, which stays as it is."""
 
@@ -111,14 +127,16 @@ class ValueRun(_BesideRun):
     model: ValueHeadConfig = ValueHeadConfig()
     objective: ValueTrainingConfig = ValueTrainingConfig()
 
-    candidates: NamedSearch = NamedSearch.model_validate(
-        {"search": "sampling", "num_samples": 12, "temperature": 2.0}
+    candidates: NamedSearch = Field(
+        default_factory=lambda: NamedSearch.model_validate(
+            {"search": "sampling", "num_samples": 12, "temperature": 2.0}
+        )
     )
     """The search that finds what values are learned on. A hot policy draws unlikely prefixes that
     are wrong, too: where only targets are unlikely, V learns to prefer the unlikely."""
 
 
-class AlignRun(_FurtherRun):
+class AlignRun(_ImprovingRun):
     """A trained network of semantic IDs, improved by reinforcement learning on rewards."""
 
     kind: Literal["align"]
@@ -129,15 +147,15 @@ class AlignRun(_FurtherRun):
     collaborative: str | None = None
     """What the reward `collaborative` asks: a run or a bundle of kind sasrec."""
 
-    objective: AlignmentConfig = AlignmentConfig()
+    objective: AlignmentConfig = Field(default_factory=AlignmentConfig)
 
 
-class PreferRun(_FurtherRun):
+class PreferRun(_ImprovingRun):
     """A trained network of semantic IDs, taught to prefer what came next to what it would say."""
 
     kind: Literal["prefer"]
 
-    objective: PreferenceConfig = PreferenceConfig()
+    objective: PreferenceConfig = Field(default_factory=PreferenceConfig)
 
 
 BesideRun = ProcessRewardRun | ValueRun
@@ -161,19 +179,65 @@ _KINDS: dict[str, type[AnyRun]] = {
 }
 
 
-def read_config(path: Path, settings: Sequence[str] = ()) -> AnyRun:
+def read_config(path: Path | None, settings: Sequence[str] = ()) -> AnyRun:
     """Reads a YAML file and lays settings over it.
 
     Args:
-        path: of the file.
-        settings: "key.of.a.part=value"; the value is YAML.
+        path: of the file; None takes the settings alone. The paths that the file names are seen
+            from its folder; where nothing is there, from the working directory.
+        settings: "key.of.a.part=value"; the value is YAML, and a path is seen from the working
+            directory.
 
     Raises:
-        FileNotFoundError: there is no such file.
+        FileNotFoundError: there is no such file, or what it names is not there.
         ValueError: the file is no YAML, a key is unknown, or a value is not valid; names the file
             or the setting, the key, and what to do.
     """
-    return checked_run(with_settings(read_yaml(path), settings), str(path))
+    if path is None:
+        if not any(setting.partition("=")[0].strip() == "kind" for setting in settings):
+            raise ValueError(
+                "give --config FILE, or say what to train without a file: --set kind=transformer "
+                f"(kinds: {', '.join(_KINDS)})."
+            )
+        return checked_run(with_settings({}, settings), "--set")
+    content = read_settings(path)
+    named = {key: content.get(key) for key in _PATHS}
+    content = with_settings(content, settings)
+    for key, place in named.items():
+        if isinstance(place, str) and content[key] == place and not Path(place).exists():
+            raise FileNotFoundError(
+                f"{path}: {key}: there is no {place}, seen from this file or from the working "
+                f"directory; name it in the file, or with --set {key}=PATH."
+            )
+    return checked_run(content, str(path))
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """The plain values of a YAML file for a run, with its paths as the working directory sees them.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is no YAML.
+    """
+
+    def found(name: str) -> str:
+        place = seen(name, path.parent)
+        return place if Path(place).exists() else name
+
+    return with_paths(read_yaml(path), found)
+
+
+def with_paths(content: dict[str, Any], renamed: Callable[[str], str]) -> dict[str, Any]:
+    """The same settings of a run with its paths renamed.
+
+    Args:
+        content: plain values, checked or not.
+        renamed: the new name of a path.
+    """
+    paths = {key: content.get(key) for key in _PATHS}
+    return content | {
+        key: renamed(path) for key, path in paths.items() if isinstance(path, str) and path
+    }
 
 
 def checked_run(content: dict[str, Any], source: str) -> AnyRun:
@@ -195,7 +259,8 @@ def checked(kind: type[C], content: dict[str, Any], source: str) -> C:
         ValueError: a key is unknown or a value not valid; names `source`, the key and what to do.
     """
     try:
-        made = kind.model_validate(content)
+        with leaving_at_once():  # a search by name imports its policy
+            made = kind.model_validate(content)
     except ValidationError as error:
         problems = [_told(problem, kind) for problem in error.errors()]
         if len(problems) > _NUM_TOLD:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -30,10 +31,20 @@ _WORDS_WIDTH = 10
 _NUMBER = re.compile(r"[-+]?[\d.,e]*(?: ?– ?[\d.]+)?")
 
 
-def say(sentence: str | Text) -> None:
-    """One line on the standard error, left whole so that its paths and commands can be copied."""
-    if isinstance(sentence, str) and _SAID.get() is not None:
-        sentence = sentence.partition(" Next: ")[0]
+def command(*words: object) -> str:
+    """A command line of Sidestep as a shell takes it, with quotes where it needs them."""
+    return shlex.join(["sidestep", *map(str, words)])
+
+
+def say(sentence: str | Text, *, then: str | None = None) -> None:
+    """One line on the standard error, left whole so that its paths and commands can be copied.
+
+    Args:
+        sentence: or several.
+        then: the command to give next, see `next_step`; a pipeline gives it itself.
+    """
+    if then is not None and _SAID.get() is None:
+        sentence = f"{sentence} Next: {then}"
     ERR.print(sentence, highlight=False, markup=False, soft_wrap=True)
 
 

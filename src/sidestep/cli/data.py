@@ -11,16 +11,23 @@ from jaxtyping import Int
 from sidestep.cli.console import OUT, print_json, say, table
 from sidestep.cli.dry_run import DryRun
 from sidestep.cli.inputs import load_dataset, popularity_of, split_of, warn_of_leak
+from sidestep.cli.judged_rows import warn_of_no_rows
+from sidestep.cli.lazy import when_used
+from sidestep.cli.next_step import embedding_of
 from sidestep.cli.options import AsJson
+from sidestep.cli.outputs import Overwrite, check_out
+from sidestep.cli.working import working
 from sidestep.data.clock import moment, timestamp_of, unit_of
 from sidestep.data.dataset import Dataset
 from sidestep.data.global_time import Periods, Targets, global_time, periods_by_share
 from sidestep.data.histories import Histories
 from sidestep.data.splits import Split, leave_one_out
 from sidestep.data.time_leak import time_leak
-from sidestep.evaluation.data_figure import write_data_figure
 from sidestep.evaluation.data_profile import Profile, item_counts, profile
 from sidestep.files import check_replaceable, whole_folder, write_json
+
+with when_used():
+    from sidestep.evaluation import data_figure
 
 SHARE = 0.1
 """Of the interactions, for validation and for the test, unless others are asked for."""
@@ -40,6 +47,7 @@ def stats(
         Path | None,
         typer.Option("--out", help=f"A folder to write: {STATS}, and {FIGURE} with three panels."),
     ] = None,
+    overwrite: Overwrite = False,
     json: AsJson = False,
 ) -> None:
     """Print what a paper's table says of a dataset; plot lengths, popularity and time.
@@ -51,18 +59,17 @@ def stats(
       sidestep data stats runs/scientific/dataset --out runs/scientific/stats --json
     """
     if out is not None:
-        check_replaceable(
-            out, "statistics", lambda folder: (folder / STATS).is_file(), (STATS, FIGURE)
-        )
+        check_out(out, overwrite=overwrite, read=[dataset], is_kind=_check_place)
     loaded = load_dataset(dataset)
-    used = split_of(loaded)
-    measured = profile(loaded, used)
+    with working("measuring"):
+        used = split_of(loaded)
+        measured = profile(loaded, used)
     told = {"name": loaded.name, **asdict(measured)}
     if out is not None:
         histories = loaded.histories()
         with whole_folder(out) as folder:
             write_json(folder / STATS, told)
-            write_data_figure(
+            data_figure.write_data_figure(
                 folder / FIGURE,
                 lengths=histories.lengths,
                 item_counts=item_counts(histories, len(loaded.items)),
@@ -77,7 +84,7 @@ def stats(
     if out is not None:
         say(f"Wrote {out / FIGURE} and {out / STATS}.")
     elif not json:
-        say(f"Next: sidestep embed {dataset} --out vectors.npy; --out FOLDER draws it.")
+        say("With --out FOLDER, the same command draws it.", then=embedding_of(loaded, dataset))
 
 
 @app.command("split")
@@ -108,7 +115,8 @@ def split(
 ) -> None:
     """Write a split into a dataset folder; every later command then uses it.
 
-    What was made before from another split, such as a catalog, has to be made again.
+    Vectors of what users do (--collaborative, --sasrec), catalogs of such vectors, and runs belong
+    to the split that they were made from: make them again. Vectors of texts serve every split.
 
     Examples:
 
@@ -120,16 +128,20 @@ def split(
       sidestep data split runs/shop/dataset --strategy leave-one-out
     """
     loaded = load_dataset(dataset)
-    histories = loaded.histories()
-    made = _made(
-        histories,
-        strategy,
-        moments=(validation_from, test_from),
-        shares=(validation_share, test_share),
-        targets=targets,
-    )
+    with working("splitting"):
+        histories = loaded.histories()
+        made = _made(
+            histories,
+            strategy,
+            moments=(validation_from, test_from),
+            shares=(validation_share, test_share),
+            targets=targets,
+        )
+    loaded = replace(loaded, split=made)
+    warn_of_no_rows(loaded, dataset)
     if not dry_run:
-        replace(loaded, split=made).save(dataset)
+        with working("writing"):
+            loaded.save(dataset)
     warn_of_leak(made, dataset)
     counts = _counts(loaded, histories, made)
     if json:
@@ -153,8 +165,16 @@ def split(
         say("Nothing was written.")
         return
     say(
-        f"Wrote the split into {dataset}. Next: sidestep embed {dataset} --out vectors.npy; "
-        "catalogs and runs made from another split have to be made again."
+        f"Wrote the split into {dataset}. Vectors of what users do, catalogs of such vectors, and "
+        "runs have to be made again.",
+        then=embedding_of(loaded, dataset),
+    )
+
+
+def _check_place(path: Path) -> None:
+    """Raises a `ValueError` where something else than statistics stands."""
+    check_replaceable(
+        path, "statistics", lambda folder: (folder / STATS).is_file(), (STATS, FIGURE)
     )
 
 

@@ -1,4 +1,4 @@
-"""`sidestep demo`: everything on an invented shop whose best possible result is known.
+"""The demo: everything on an invented shop whose best possible result is known.
 
 Not a pipeline as `sidestep run` has them, though its steps are the same: it compares with the
 probabilities that made the data, searches one network in two ways, and explains itself on its page.
@@ -9,7 +9,6 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
 import torch
@@ -20,9 +19,8 @@ from torch import Tensor
 from sidestep.baselines.item_scores import ItemScoreRecommender
 from sidestep.bundle.folder import load
 from sidestep.catalog.catalog import Catalog
-from sidestep.cli.compare import print_comparison
 from sidestep.cli.config import AnyRun, PopularityRun, SasRecRun, TransformerRun
-from sidestep.cli.console import ERR, OUT, print_json
+from sidestep.cli.console import ERR
 from sidestep.cli.entry import INTERRUPTED
 from sidestep.cli.evaluations import (
     LIST_LENGTH,
@@ -32,8 +30,7 @@ from sidestep.cli.evaluations import (
 )
 from sidestep.cli.inputs import fingerprint, split_of, strategy_of
 from sidestep.cli.kept_evaluations import save_evaluation
-from sidestep.cli.options import AsJson
-from sidestep.cli.reports import METRIC, write_report
+from sidestep.cli.reports import write_report
 from sidestep.cli.run_training import train_run
 from sidestep.cli.runs import RunFolder, RunInfo
 from sidestep.cli.searches import AskedSearch
@@ -42,18 +39,16 @@ from sidestep.cli.tokenize import learned_catalog, tokenizer_config
 from sidestep.cli.train import progress_bar
 from sidestep.data.dataset import Dataset
 from sidestep.data.synthetic import GroundTruth, SyntheticShopConfig, synthetic_shop
-from sidestep.embedding.tfidf import TfidfConfig
+from sidestep.embedding.config import TfidfConfig
 from sidestep.embedding.vectors import save_vectors
 from sidestep.evaluation.compare import ComparedMethod, compare
 from sidestep.evaluation.evaluator import Evaluation, evaluate
 from sidestep.evaluation.results import PerUser, Setting, write_per_user
-from sidestep.model.sasrec import SasRecConfig
-from sidestep.model.transformer import TransformerConfig
+from sidestep.model.config import SasRecConfig, TransformerConfig
 from sidestep.step import HistoryBatch
 from sidestep.tokenizer.methods import DEFAULT_METHOD
-from sidestep.training.config import TrainingConfig
-from sidestep.training.next_code import NextCodeConfig
-from sidestep.training.stages import ValidationConfig
+from sidestep.training.config import TrainingConfig, ValidationConfig
+from sidestep.training.objective_config import NextCodeConfig
 
 BEST_POSSIBLE = "best possible"
 
@@ -97,40 +92,6 @@ class Outcome:
     methods: list[ComparedMethod]
     report: Path
     seconds: float
-
-
-def demo(
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", help="The folder to write; default: demo, or demo-quick."),
-    ] = None,
-    quick: Annotated[
-        bool, typer.Option("--quick", help="A tiny shop, hardly trained: only to see it run.")
-    ] = False,
-    json: AsJson = False,
-) -> None:
-    """Run everything on an invented shop: embed, tokenize, train, evaluate, compare, report.
-
-    The same command again continues an interrupted demo.
-
-    Example: sidestep demo --out demo
-    """
-    folder = out or Path("demo-quick" if quick else "demo")
-    outcome = run_demo(QUICK if quick else FULL, folder)
-    if json:
-        print_json(
-            {
-                "methods": [method.as_json() for method in outcome.methods],
-                "report": str(outcome.report),
-                "seconds": outcome.seconds,
-            }
-        )
-        return
-    print_comparison("Synthetic shop, test", outcome.methods, METRIC)
-    OUT.print(
-        f"Δ and p: against sasrec, paired by user. Took {outcome.seconds:.0f} s.", highlight=False
-    )
-    OUT.print(f"Report: {outcome.report.resolve()}", highlight=False, soft_wrap=True)
 
 
 def run_demo(size: Size, out: Path) -> Outcome:
@@ -196,7 +157,7 @@ def _catalog(size: Size, dataset: Dataset, out: Path) -> Catalog:
     """Embeds and tokenizes, unless an earlier call has."""
     path = out / "catalog"
     if path.is_dir():
-        return Catalog.load(path)
+        return Catalog.load(path, verify=True)
     _say("Turning texts into vectors, and vectors into semantic IDs")
     sources = Sources(columns=dataset.items.text_columns, text=TfidfConfig(dim=size.text_dim))
     made = item_vectors(dataset, sources, seed=SEED)
@@ -280,10 +241,10 @@ def _best_per_user(best: Evaluation, dataset: Dataset) -> PerUser:
         ),
         k=best.items.shape[1],
         user_ids=best.user_ids,
-        targets=best.targets,
-        rank_before=best.rank_before,
-        bucket_size=best.bucket_size,
-        items=best.items,
+        targets=best.targets.numpy(),
+        rank_before=best.rank_before.numpy(),
+        num_tied=best.num_tied.numpy(),
+        items=best.items.numpy(),
     )
 
 

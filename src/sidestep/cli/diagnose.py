@@ -1,5 +1,7 @@
 """`sidestep diagnose`: what scores of prefixes are worth, and where searches lose the target."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -9,20 +11,21 @@ import typer
 from sidestep import __version__
 from sidestep.cli.config import LARGEST
 from sidestep.cli.console import OUT, print_json, say, table
-from sidestep.cli.diagnosed_run import DiagnosedRun, Look
 from sidestep.cli.environment import command_line, git_commit, machine
-from sidestep.cli.evaluations import num_users
-from sidestep.cli.options import AsJson
+from sidestep.cli.lazy import when_used
+from sidestep.cli.options import AsJson, num_users
 from sidestep.cli.reports import refuse_report_at
+from sidestep.cli.runs import RunFolder
 from sidestep.cli.search_options import NUM_BEAMS, LikelihoodWeight, read_weights
-from sidestep.evaluation.compare import rows_in_words
-from sidestep.evaluation.diagnosis import Diagnosis
-from sidestep.evaluation.measured import Measured
-from sidestep.evaluation.prefix_judge import PrefixSettings
-from sidestep.evaluation.report.diagnosis import diagnosis_page
-from sidestep.evaluation.report.page import Page, write_page
-from sidestep.evaluation.report.users import shortened
-from sidestep.evaluation.results import SplitName, value_in_words
+from sidestep.data.splits import SplitName
+from sidestep.evaluation.words import rows_in_words, value_in_words
+
+with when_used():
+    from sidestep.cli import diagnosed_run
+    from sidestep.evaluation import diagnosis, measured, prefix_judge
+    from sidestep.evaluation.report import diagnosis as diagnosis_report
+    from sidestep.evaluation.report import page as pages
+    from sidestep.evaluation.report import users as users_report
 
 _CANDIDATES_PER_BEAM = 4
 _NUM_PAST = 3
@@ -103,22 +106,26 @@ def diagnose(
         refuse_report_at(report)
     elif user is not None:
         raise ValueError(f"--user {user}: only a page shows search trees; add --report or omit it.")
-    settings = PrefixSettings(
-        num_prefixes=_number_or_all(prefixes),
+    num_prefixes, asked_users = _number_or_all(prefixes), num_users(users)
+    weight = None if likelihood_weight is None else read_weights(likelihood_weight)
+    for path in runs:
+        RunFolder(path).info()
+    settings = prefix_judge.PrefixSettings(
+        num_prefixes=num_prefixes,
         num_beams=beams,
         candidates=candidates or _CANDIDATES_PER_BEAM * beams,
         pool_size=set_size,
         seed=seed,
     )
-    look = Look(
+    look = diagnosed_run.Look(
         split=split,
-        num_users=num_users(users),
+        num_users=asked_users,
         settings=settings,
-        weight=None if likelihood_weight is None else read_weights(likelihood_weight),
+        weight=weight,
         vectors=vectors,
         batch_size=batch_size,
     )
-    opened = [DiagnosedRun.open(path, dataset, split) for path in runs]
+    opened = [diagnosed_run.DiagnosedRun.open(path, dataset, split) for path in runs]
     for run in opened:  # refuses before the first long look
         run.searches(look)
     if look.weight is not None and not any(run.reads_weights for run in opened):
@@ -129,7 +136,7 @@ def diagnose(
     drawn = [] if report is None else [run.row_of(user, seed) for run in opened]
     found = [run.diagnosis(look) for run in opened]
     if report is not None:
-        write_page(report, _page(opened, found, drawn, look))
+        pages.write_page(report, _page(opened, found, drawn, look))
     if json:
         print_json([one.as_json() for one in found])
         return
@@ -155,11 +162,11 @@ def _number_or_all(text: str) -> int | None:
 
 
 def _page(
-    opened: Sequence[DiagnosedRun],
-    found: Sequence[Diagnosis],
+    opened: Sequence[diagnosed_run.DiagnosedRun],
+    found: Sequence[diagnosis.Diagnosis],
     drawn: Sequence[int],
-    look: Look,
-) -> Page:
+    look: diagnosed_run.Look,
+) -> pages.Page:
     settings = look.settings
     labels = _labels([run.path for run in opened])
     trees = [
@@ -171,9 +178,10 @@ def _page(
     catalog = run.loaded.catalog
     words = catalog.ids_of if catalog.texts is None else catalog.titles_of
     past = words(run.rows.histories.of(row)[-_NUM_PAST:])
+    titles = [users_report.shortened(title, _TITLE_CHARACTERS) for title in past]
     lead = (
         f"User {run.rows.histories.user_ids[row]}, who last took "
-        f"{'; '.join(shortened(title, _TITLE_CHARACTERS) for title in past) or 'nothing'}. "
+        f"{'; '.join(titles) or 'nothing'}. "
         f"What came next: {words(run.rows.targets[row : row + 1])[0]}. Dashed lines lead to what "
         "a search dropped or never looked at."
     )
@@ -188,7 +196,7 @@ def _page(
         "Machine": machine(),
     }
     pairs = zip(labels, found, strict=True)
-    return diagnosis_page(dict(pairs), trees, tree_lead=lead, facts=facts)
+    return diagnosis_report.diagnosis_page(dict(pairs), trees, tree_lead=lead, facts=facts)
 
 
 def _labels(paths: Sequence[Path]) -> list[str]:
@@ -200,7 +208,7 @@ def _labels(paths: Sequence[Path]) -> list[str]:
     ]
 
 
-def _print(found: Diagnosis) -> None:
+def _print(found: diagnosis.Diagnosis) -> None:
     name, prefixes = Path(found.run).name, found.prefixes
     asked = rows_in_words(prefixes.num_rows, prefixes.num_users)
     OUT.print(
@@ -252,5 +260,5 @@ def _print(found: Diagnosis) -> None:
     )
 
 
-def _shown(found: Measured | None, digits: int = 4) -> str:
+def _shown(found: measured.Measured | None, digits: int = 4) -> str:
     return "" if found is None else f"{found.mean:.{digits}f}"

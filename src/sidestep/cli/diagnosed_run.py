@@ -14,19 +14,19 @@ from sidestep.bundle.folder import load
 from sidestep.bundle.loaded import LoadedRecommender
 from sidestep.cli.budgets import any_weighs, searches_of
 from sidestep.cli.evaluations import evaluated_rows, evaluation_bar
-from sidestep.cli.inputs import load_dataset, refuse_other_data, split_of
+from sidestep.cli.inputs import load_dataset, split_of
+from sidestep.cli.provenance import load_item_vectors, refuse_other_data
 from sidestep.cli.runs import RunFolder
 from sidestep.cli.search_options import SearchName, Weights
 from sidestep.cli.searches import AskedSearch
+from sidestep.data.batches import history_batch
 from sidestep.data.dataset import Dataset
-from sidestep.data.splits import Rows
-from sidestep.embedding.vectors import load_vectors
+from sidestep.data.splits import Rows, SplitName
 from sidestep.evaluation.diagnosis import Diagnosis
 from sidestep.evaluation.prefix_judge import PrefixSettings
 from sidestep.evaluation.prefix_quality import prefix_quality
 from sidestep.evaluation.report.drawing import Drawing
 from sidestep.evaluation.report.tree import tree_drawing
-from sidestep.evaluation.results import SplitName
 from sidestep.evaluation.search_quality import SearchQuality, search_quality
 from sidestep.evaluation.search_tree import search_tree
 from sidestep.model.value_head import ValuedModel
@@ -80,7 +80,7 @@ class DiagnosedRun:
             ValueError: it does not search, or was trained on another dataset.
         """
         folder = RunFolder(path)
-        data = load_dataset(dataset or Path(folder.info().dataset))
+        data = load_dataset(folder.dataset(dataset))
         loaded = load(folder.path)
         refuse_other_data(loaded, data)
         recommender = loaded.recommender()
@@ -122,8 +122,7 @@ class DiagnosedRun:
         """What its scores of prefixes are worth, and where its searches lose the target."""
         embeddings = None
         if look.vectors is not None:
-            item_ids = self.data.items.item_ids
-            embeddings = torch.from_numpy(load_vectors(look.vectors, item_ids=item_ids))
+            embeddings = torch.from_numpy(load_item_vectors(look.vectors, self.data))
         rows, _ = evaluated_rows(split_of(self.data), look.split, look.num_users)
         searches = self.searches(look)
         # As wide as the pools are large.
@@ -183,8 +182,8 @@ class DiagnosedRun:
         """
         catalog, trie = self.loaded.catalog, self.scope.trie
         words = catalog.ids_of if catalog.texts is None else catalog.titles_of
-        shown = self.rows.cut(self.loaded.max_history)
-        history = shown.batch(np.array([row])).to(trie.device)
+        whole = history_batch(self.rows.histories, np.array([row])).to(trie.device)
+        history = whole.latest(self.loaded.max_history)
         target = int(self.rows.targets[row])
 
         def leaf_in_words(leaf: int) -> str:

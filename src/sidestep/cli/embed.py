@@ -2,25 +2,21 @@
 
 import math
 import shutil
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.progress import Progress
 
-from sidestep.cli.console import ERR, print_json, say
+from sidestep.cli.console import command, print_json, say
 from sidestep.cli.dry_run import DryRun, tell_plan
 from sidestep.cli.inputs import load_dataset
-from sidestep.cli.options import AsJson, split_names
+from sidestep.cli.options import WITH_COMMAS, AsJson, split_names
+from sidestep.cli.outputs import Overwrite, check_out
 from sidestep.cli.sources import NAMES, ItemVectors, Sources, check_sources, item_vectors
+from sidestep.cli.working import working
 from sidestep.data.dataset import Dataset
-from sidestep.embedding.collaborative import CollaborativeConfig
-from sidestep.embedding.encoding import Report
-from sidestep.embedding.sentence import SentenceConfig
-from sidestep.embedding.tfidf import TfidfConfig
+from sidestep.embedding.config import CollaborativeConfig, SentenceConfig, TfidfConfig
 from sidestep.embedding.vectors import check_vectors_file, info_file
 
 DIM = 128
@@ -28,9 +24,6 @@ DIM = 128
 
 COLLABORATIVE_DIM = 64
 """Width of collaborative vectors, unless another is asked for."""
-
-LINES_S = 30.0
-"""Between two lines of progress, where there is no terminal to draw a bar on."""
 
 
 def embed(
@@ -70,8 +63,8 @@ def embed(
         ),
     ] = None,
     columns: Annotated[
-        str | None,
-        typer.Option(help="Text columns, comma-separated, in the order to read; default: all."),
+        list[str] | None,
+        typer.Option(help=f"Text columns, {WITH_COMMAS}, in the order to read; default: all."),
     ] = None,
     dim: Annotated[
         int | None,
@@ -85,6 +78,7 @@ def embed(
         ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the factorisations.")] = 0,
+    overwrite: Overwrite = False,
     dry_run: DryRun = False,
     json: AsJson = False,
 ) -> None:
@@ -105,11 +99,14 @@ def embed(
 
       sidestep embed runs/my/dataset --given sentence-vectors.npy --out runs/my/vectors.npy
     """
-    check_vectors_file(out)
+    read = [dataset, given, sasrec, None if sentence is None else Path(sentence)]
+    check_out(out, overwrite=overwrite, read=read, is_kind=check_vectors_file)
     parsed = {} if weights is None else parse_weights(weights)
     loaded = load_dataset(dataset)
     text = text or not (sentence or given or collaborative or sasrec)
-    names = list(loaded.items.text_columns) if columns is None else split_names(columns)
+    names = list(loaded.items.text_columns)
+    if columns is not None:
+        names = split_names(columns, loaded.items.text_columns.__contains__)
     _refuse_idle(
         {"--columns": columns, "--dim": dim, "--collaborative-dim": collaborative_dim},
         {
@@ -154,47 +151,20 @@ def embed(
         return
     say(
         f"Wrote {out} and {info_file(out).name}: {num_items:,} items, {width} dimensions, "
-        f"{made.num_empty:,} items of which nothing is known. Next: sidestep tokenize {dataset} "
-        f"--vectors {out} --out CATALOG"
+        f"{made.num_empty:,} items of which nothing is known.",
+        then=command("tokenize", dataset, "--vectors", out, "--out", out.parent / "catalog"),
     )
 
 
 def _made(dataset: Dataset, sources: Sources, *, seed: int, unfinished: Path) -> ItemVectors:
     """The vectors; says on Ctrl-C what is kept of the work."""
     try:
-        with encoding_bar() as report:
+        with working("embedding") as report:
             return item_vectors(dataset, sources, seed=seed, unfinished=unfinished, report=report)
     except KeyboardInterrupt:
         if unfinished.is_dir():
             say(f"What is encoded is kept in {unfinished}; the same command again continues.")
         raise
-
-
-@contextmanager
-def encoding_bar() -> Iterator[Report]:
-    """Shows a bar on the standard error while texts are encoded; what it yields moves it.
-
-    Where the standard error is no terminal, a plain line now and then stands for the bar.
-    """
-    if not ERR.is_terminal:
-        yield _lines()
-        return
-    with Progress(console=ERR, transient=True) as bar:
-        task = bar.add_task("encoding", total=None, visible=False)
-        yield lambda done, total: bar.update(task, completed=done, total=total, visible=True)
-
-
-def _lines() -> Report:
-    """Prints how far the encoding is, at most every `LINES_S` seconds."""
-    told = time.monotonic()
-
-    def report(done: int, total: int) -> None:
-        nonlocal told
-        if time.monotonic() - told >= LINES_S:
-            told = time.monotonic()
-            say(f"Encoded {done:,} of {total:,} texts.")
-
-    return report
 
 
 def parse_weights(text: str) -> dict[str, float]:

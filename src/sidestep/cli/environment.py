@@ -7,7 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import torch
+from sidestep.cli.lazy import when_used
+
+with when_used():
+    from sidestep.cli import devices
 
 
 def git_commit(folder: Path | None = None) -> str | None:
@@ -22,17 +25,7 @@ def git_commit(folder: Path | None = None) -> str | None:
 
 def machine() -> str:
     """The processor, its cores that this process may use, the GPU if any, and torch."""
-    parts = [_processor(), f"{_num_cores()} cores"]
-    if torch.cuda.is_available():
-        parts.append(torch.cuda.get_device_name())
-    return ", ".join([*parts, f"torch {torch.__version__}"])
-
-
-def memory_bytes() -> int:
-    """Memory of the GPU if there is one, else of the machine."""
-    if torch.cuda.is_available():
-        return int(torch.cuda.get_device_properties(0).total_memory)
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return ", ".join([_processor(), f"{_num_cores()} cores", *devices.gpu_and_torch()])
 
 
 def command_line() -> str:

@@ -1,23 +1,25 @@
 """`sidestep evaluate`: a run on a split, measured in the one way."""
 
+from __future__ import annotations
+
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from sidestep.bundle.folder import load
 from sidestep.cli.console import OUT, print_json, say, table
-from sidestep.cli.dry_run import DryRun, tell_plan
+from sidestep.cli.dry_run import ESTIMATE, DryRun, tell_plan
 from sidestep.cli.evaluations import (
     Asked,
     evaluate_run,
     evaluation_bar,
-    num_users,
     plan_evaluation,
+    seconds_of_evaluation,
 )
-from sidestep.cli.inputs import load_dataset
+from sidestep.cli.inputs import load_bundle, load_dataset
 from sidestep.cli.kept_evaluations import quality_fields, refuse_for_results, save_evaluation
-from sidestep.cli.options import AsJson
+from sidestep.cli.lazy import when_used
+from sidestep.cli.options import AsJson, num_users
 from sidestep.cli.reports import refuse_report_at, write_report
 from sidestep.cli.runs import RunFolder
 from sidestep.cli.search_options import (
@@ -29,11 +31,13 @@ from sidestep.cli.search_options import (
     SearchOptions,
 )
 from sidestep.cli.searches import AskedSearch
-from sidestep.evaluation import evaluator, results
-from sidestep.evaluation.compare import compare, rows_in_words
-from sidestep.evaluation.evaluator import Evaluation
-from sidestep.evaluation.results import PerUser, QualityLine, SplitName
+from sidestep.data.splits import SplitName
+from sidestep.evaluation.target_metrics import per_user_metrics
+from sidestep.evaluation.words import rows_in_words
 from sidestep.metrics.statistics import bootstrap_interval, numbered
+
+with when_used():
+    from sidestep.evaluation import compare, evaluator, results
 
 
 def evaluate(
@@ -120,14 +124,20 @@ def evaluate(
         method=method,
         codes=codes,
     )
-    data = load_dataset(dataset or Path(info.dataset))
-    loaded = load(folder.path)
+    data = load_dataset(folder.dataset(dataset))
+    loaded = load_bundle(folder.path)
     catalog_name = None if info.catalog is None else Path(info.catalog).name
+    planned = plan_evaluation(loaded, data, asked, catalog_name=catalog_name)
+    planned.tell_of_repeats()
     if dry_run:
-        planned = plan_evaluation(loaded, data, asked, catalog_name=catalog_name)
         tell_plan(
             planned.folder(folder),
-            {"rows": len(planned.rows), "items": len(data.items), "method": planned.method},
+            {
+                "rows": len(planned.rows),
+                "items": len(data.items),
+                "method": planned.method,
+                ESTIMATE: seconds_of_evaluation(loaded, asked, planned),
+            },
             json=json,
         )
         return
@@ -138,9 +148,9 @@ def evaluate(
     path = save_evaluation(folder, evaluation, per_user, batch_size=batch_size)
     line = quality_fields(path, selected=selected, trials=trials)
     if results_file is not None:
-        results.append(results_file, QualityLine.model_validate(line))
+        results.append(results_file, results.QualityLine.model_validate(line))
     if report is not None:
-        write_report(report, [(path, per_user)], compare([per_user]), dataset=data)
+        write_report(report, [(path, per_user)], compare.compare([per_user]), dataset=data)
     if json:
         print_json({**line, "per_user": str(path)})
         return
@@ -150,16 +160,14 @@ def evaluate(
         say(f"Wrote {report}.")
 
 
-def _print(evaluation: Evaluation, per_user: PerUser) -> None:
-    values = evaluator.per_user_metrics(
-        evaluation.rank_before, evaluation.bucket_size, evaluation.items.shape[1]
-    )
+def _print(evaluation: evaluator.Evaluation, per_user: results.PerUser) -> None:
+    values = per_user_metrics(per_user.rank_before, per_user.num_tied, per_user.k)
     users = numbered(per_user.user_ids)
     rows = []
     for name, mean in evaluation.metrics.items():
         interval = ""
         if name in values:
-            bounds = bootstrap_interval(values[name].double().numpy(), users=users, seed=0)
+            bounds = bootstrap_interval(values[name], users=users, seed=0)
             interval = f"{bounds.low:.4f} – {bounds.high:.4f}"
         rows.append([name, f"{mean:.4f}", interval])
     rows.append(["ms per user", f"{evaluation.ms_per_user:.2f}", ""])

@@ -1,24 +1,32 @@
 """Evaluations: how a run's is asked for, planned and made; kept ones are in `kept_evaluations`."""
 
+from __future__ import annotations
+
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from rich.progress import Progress as ProgressBar
+import numpy as np
 
-from sidestep.bundle.loaded import LoadedRecommender
-from sidestep.cli.console import ERR
-from sidestep.cli.inputs import refuse_other_data, split_of, strategy_of
+from sidestep.cli.console import warn
+from sidestep.cli.inputs import split_of, strategy_of
+from sidestep.cli.judged_rows import no_rows, rows_of
+from sidestep.cli.lazy import when_used
+from sidestep.cli.provenance import refuse_other_data
 from sidestep.cli.runs import RunFolder
 from sidestep.cli.searches import AskedSearch
+from sidestep.cli.working import working
 from sidestep.data.dataset import Dataset
-from sidestep.data.splits import Rows, Split
-from sidestep.evaluation import evaluator
-from sidestep.evaluation.evaluator import Evaluation
-from sidestep.evaluation.results import PerUser, Setting, SplitName, value_in_words
-from sidestep.model.transformer import Transformer
+from sidestep.data.splits import Rows, Split, SplitName
+from sidestep.evaluation.words import value_in_words
+
+with when_used():
+    from sidestep.bundle import loaded as bundles
+    from sidestep.evaluation import evaluator, results
+    from sidestep.model import transformer
 
 LIST_LENGTH = 50
 
@@ -49,7 +57,19 @@ class Planned:
     rows: Rows
     split: SplitName
     method: str
-    setting: Setting
+    setting: results.Setting
+
+    def tell_of_repeats(self) -> None:
+        """Says on the standard error how many targets the lists leave out, if they do."""
+        if not self.setting.exclude_seen:
+            return
+        num, num_rows = int(self.rows.is_repeat.sum()), len(self.rows)
+        if num:
+            warn(
+                f"{num:,} of {num_rows:,} targets ({num / num_rows:.1%}) are items that their user "
+                "had taken before. --exclude-seen leaves them out of every list, so that they "
+                "count as misses; without it, repeats can be found."
+            )
 
     def folder(self, run: RunFolder) -> Path:
         """Where it is kept."""
@@ -57,32 +77,21 @@ class Planned:
 
 
 def evaluate_run(
-    loaded: LoadedRecommender,
+    loaded: bundles.LoadedRecommender,
     dataset: Dataset,
     asked: Asked,
     *,
     catalog_name: str | None,
     progress: Callable[[int, int], None] | None = None,
-) -> tuple[Evaluation, PerUser]:
+) -> tuple[evaluator.Evaluation, results.PerUser]:
     """Evaluates a bundle on rows of a dataset.
 
     Raises:
         ValueError: the bundle was trained on another dataset, or has no use for what is asked.
     """
     planned = plan_evaluation(loaded, dataset, asked, catalog_name=catalog_name)
-    evaluation = evaluator.evaluate(
-        loaded.recommender(asked.search.policy(loaded, num_leaves=LIST_LENGTH)),
-        planned.rows,
-        k=LIST_LENGTH,
-        batch_size=asked.batch_size,
-        max_history=loaded.max_history,
-        exclude_seen=asked.exclude_seen,
-        # A catalog of one level has items, no codes.
-        semantic_ids=loaded.catalog.semantic_ids if loaded.catalog.num_levels > 1 else None,
-        device=loaded.device,
-        progress=progress,
-    )
-    per_user = PerUser.of(
+    evaluation = _evaluated(loaded, planned.rows, asked, progress)
+    per_user = results.PerUser.of(
         evaluation,
         dataset=dataset.name,
         method=planned.method,
@@ -93,8 +102,39 @@ def evaluate_run(
     return evaluation, per_user
 
 
+def _evaluated(
+    loaded: bundles.LoadedRecommender,
+    rows: Rows,
+    asked: Asked,
+    progress: Callable[[int, int], None] | None = None,
+) -> evaluator.Evaluation:
+    return evaluator.evaluate(
+        loaded.recommender(asked.search.policy(loaded, num_leaves=LIST_LENGTH)),
+        rows,
+        k=LIST_LENGTH,
+        batch_size=asked.batch_size,
+        exclude_seen=asked.exclude_seen,
+        # A catalog of one level has items, no codes.
+        semantic_ids=loaded.catalog.semantic_ids if loaded.catalog.num_levels > 1 else None,
+        device=loaded.device,
+        progress=progress,
+    )
+
+
+def seconds_of_evaluation(
+    loaded: bundles.LoadedRecommender, asked: Asked, planned: Planned
+) -> float:
+    """How long an evaluation will take, from a batch of its rows."""
+    num_rows = len(planned.rows)
+    some = planned.rows.select(evaluator.fixed_users(num_rows, asked.batch_size))
+    _evaluated(loaded, some.select(np.arange(1)), asked)  # makes ready what is made once
+    began = time.perf_counter()
+    _evaluated(loaded, some, asked)
+    return (time.perf_counter() - began) * num_rows / len(some)
+
+
 def plan_evaluation(
-    loaded: LoadedRecommender, dataset: Dataset, asked: Asked, *, catalog_name: str | None
+    loaded: bundles.LoadedRecommender, dataset: Dataset, asked: Asked, *, catalog_name: str | None
 ) -> Planned:
     """What `evaluate_run` would do.
 
@@ -117,35 +157,27 @@ def plan_evaluation(
 def evaluated_rows(
     split: Split, name: SplitName, num_users: int | None
 ) -> tuple[Rows, int | Literal["all"]]:
-    """The rows to judge by, or so many fixed random ones, and what settings call their number."""
-    rows = split.validation if name == "validation" else split.test
+    """The rows to judge by, or so many fixed random ones, and what settings call their number.
+
+    Raises:
+        ValueError: there are none; says what to do.
+    """
+    rows = rows_of(split, name)
+    if not len(rows):
+        raise ValueError(no_rows(split, name))
     if num_users is None or num_users >= len(rows):
         return rows, "all"
     return rows.select(evaluator.fixed_users(len(rows), num_users)), num_users
 
 
-def num_users(text: str) -> int | None:
-    """The number of users an option names; None for all.
-
-    Raises:
-        ValueError: for anything else.
-    """
-    if text == "all":
-        return None
-    if not text.isdecimal() or int(text) < 1:
-        raise ValueError(f"--users {text!r}: write 'all' or a number from 1.")
-    return int(text)
-
-
 @contextmanager
 def evaluation_bar(title: str) -> Iterator[Callable[[int, int], None]]:
-    """Shows a bar on the standard error; what it yields moves it."""
-    with ProgressBar(console=ERR, transient=True, disable=not ERR.is_terminal) as bar:
-        task = bar.add_task(title, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+    """Shows on the standard error how many rows are done; what it yields is told."""
+    with working(title) as report:
+        yield lambda done, total: report("", done, total)
 
 
-def _refuse_unused(loaded: LoadedRecommender, asked: Asked) -> None:
+def _refuse_unused(loaded: bundles.LoadedRecommender, asked: Asked) -> None:
     """Raises a `ValueError` for what would change nothing: it was meant to."""
     asked.search.refuse_unused(loaded)
     if asked.codes is not None and not loaded.is_searched:
@@ -156,21 +188,21 @@ def _refuse_unused(loaded: LoadedRecommender, asked: Asked) -> None:
 
 
 def _setting(
-    loaded: LoadedRecommender,
+    loaded: bundles.LoadedRecommender,
     asked: Asked,
     users: int | Literal["all"],
     catalog_name: str | None,
     strategy: str | None,
-) -> Setting:
+) -> results.Setting:
     network = loaded.network
     history = None
     if network is not None:
         read = "codes" if loaded.is_searched else "item-ids"
-        if isinstance(network, Transformer):
+        if isinstance(network, transformer.Transformer):
             read = network.config.history
         history = f"{read}@{loaded.max_history}"
     derived = catalog_name or loaded.catalog.version[:12]
-    return Setting(
+    return results.Setting(
         **asked.search.settings(loaded),
         history=history,
         codes=(asked.codes or derived) if loaded.is_searched else None,
@@ -180,7 +212,7 @@ def _setting(
     )
 
 
-def evaluation_name(split: SplitName, method: str, setting: Setting) -> str:
+def evaluation_name(split: SplitName, method: str, setting: results.Setting) -> str:
     """Tells apart the evaluations of one run."""
     parts = [split, method]
     if setting.beams is not None:

@@ -5,22 +5,23 @@ from typing import Annotated
 
 import typer
 
-from sidestep.bundle.folder import load, save_bundle
-from sidestep.bundle.hugging_face import (
-    CATALOG_FOLDER,
-    export_hugging_face,
-    network_from_hugging_face,
-    read_token_map,
-)
-from sidestep.bundle.networks import kind_of
-from sidestep.cli.console import print_json, say, warn
-from sidestep.cli.inputs import load_catalog
+from sidestep.bundle.manifest import bundle_folder
+from sidestep.cli.console import command, print_json, say, warn
+from sidestep.cli.inputs import load_bundle, load_catalog
+from sidestep.cli.lazy import when_used
+from sidestep.cli.next_step import recommendation_by
 from sidestep.cli.options import AsJson
+from sidestep.cli.outputs import Overwrite, check_out
+
+with when_used():
+    from sidestep.bundle import folder as bundles
+    from sidestep.bundle import hugging_face, networks
 
 
 def export(
     bundle: Annotated[Path, typer.Argument(help="The bundle, or the run that holds it.")],
     out: Annotated[Path, typer.Option("--out", help="The folder to write.")],
+    overwrite: Overwrite = False,
     json: AsJson = False,
 ) -> None:
     """Write a bundle as a Hugging Face causal language model, its tokenizer and the catalog.
@@ -30,8 +31,10 @@ def export(
 
     Example: sidestep export runs/my/transformer --out runs/my/llama
     """
-    loaded = load(bundle, device="cpu")
-    export_hugging_face(out, loaded)
+    read = bundle_folder(bundle)
+    check_out(out, overwrite=overwrite, read=[read], is_kind=hugging_face.check_export_place)
+    loaded = load_bundle(read, device="cpu")
+    hugging_face.export_hugging_face(out, loaded)
     left_out = [
         name
         for name, network in (
@@ -51,7 +54,7 @@ def export(
         return
     say(
         f"Wrote {out}, a Hugging Face language model over {loaded.catalog.num_items:,} items. "
-        f"Back to a bundle: sidestep adopt {out} --out BUNDLE"
+        f"Back to a bundle: {command('adopt', out, '--out', out.with_name(f'{out.name}-bundle'))}"
     )
 
 
@@ -75,6 +78,7 @@ def adopt(
             "Qwen2."
         ),
     ] = None,
+    overwrite: Overwrite = False,
     json: AsJson = False,
 ) -> None:
     """Make a bundle of a Hugging Face causal language model that writes semantic IDs.
@@ -90,10 +94,12 @@ def adopt(
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no folder of a language model here.")
-    known = load_catalog(catalog or folder / CATALOG_FOLDER)
-    tokens = read_token_map(folder, known, max_history=max_history or 20)
-    network = network_from_hugging_face(folder, known, tokens, native=native)
-    save_bundle(
+    read = [folder, catalog]
+    check_out(out, overwrite=overwrite, read=read, is_kind=bundles.check_bundle_place)
+    known = load_catalog(catalog or folder / hugging_face.CATALOG_FOLDER)
+    tokens = hugging_face.read_token_map(folder, known, max_history=max_history or 20)
+    network = hugging_face.network_from_hugging_face(folder, known, tokens, native=native)
+    bundles.save_bundle(
         out,
         network=network,
         catalog=known,
@@ -101,8 +107,8 @@ def adopt(
         seed=0,
         training={"adopted_from": str(folder)},
     )
-    kind = kind_of(network)
+    kind = networks.kind_of(network)
     if json:
         print_json({"path": str(out), "kind": kind, "items": known.num_items})
         return
-    say(f"Wrote {out}, a {kind}. Next: sidestep recommend {out} --history ID,ID")
+    say(f"Wrote {out}, a {kind}.", then=recommendation_by(out, known))

@@ -5,9 +5,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from sidestep.cli.data import SHARE
 from sidestep.cli.guess import Columns
 from sidestep.data.clock import Unit, moment, unit_of
 from sidestep.data.dataset import Dataset
+from sidestep.data.global_time import global_time, periods_by_share
+from sidestep.data.histories import Histories
 from sidestep.data.importers.doubts import is_nobody
 from sidestep.data.importers.imported import Imported, thinned
 from sidestep.data.importers.log import Thinning
@@ -27,6 +30,9 @@ _UNITS: Mapping[Unit, str] = {
 class Found:
     """What there is in a user's tables once they are imported with some options.
 
+    dataset: what is imported.
+    needs_split: whether nobody has the three interactions of which leave-one-out holds two out,
+        and a split by time does hold some out.
     gaps: the options that make the import leave out what it would refuse.
     words: IDs that read like words for "not known" and are left out, with their rows.
     left_out: interactions that are left out, by reason.
@@ -36,7 +42,9 @@ class Found:
     remarks: what was done to the tables, in sentences.
     """
 
+    dataset: Dataset
     profile: Profile
+    needs_split: bool
     gaps: Gaps
     words: Mapping[str, int]
     left_out: Mapping[str, int]
@@ -56,6 +64,7 @@ class Found:
             "left_out": dict(self.left_out),
             "import": options_of(self.gaps),
             "test_rows": seen.test_rows,
+            "split_by_time": self.needs_split,
             "repeat_share": seen.repeat_share,
             "times": times,
             "events": dict(self.events),
@@ -111,8 +120,11 @@ def look_into(interactions: Path, items: Path | None, columns: Columns) -> Found
     histories = done.dataset.histories()
     events = done.dataset.interactions.frame["event"]
     counts = events.drop_nulls().value_counts(sort=True)
+    measured = profile(done.dataset, leave_one_out(histories))
     return Found(
-        profile=profile(done.dataset, leave_one_out(histories)),
+        dataset=done.dataset,
+        profile=measured,
+        needs_split=not measured.test_rows and _can_split_by_time(histories),
         gaps=_needed(gaps, done.left_out),
         words=words,
         left_out=done.left_out,
@@ -160,6 +172,18 @@ def _words(dataset: Dataset) -> dict[str, int]:
             if number > 1 and is_nobody(identifier) and "," not in identifier:
                 found[identifier] = max(number, found.get(identifier, 0))
     return found
+
+
+def _can_split_by_time(histories: Histories) -> bool:
+    """Whether a split by time, with the usual shares, has rows to choose and to judge by."""
+    if histories.timestamps is None:
+        return False
+    try:
+        periods = periods_by_share(histories.timestamps, validation=SHARE, test=SHARE)
+        split = global_time(histories, periods, min_context=0)
+    except ValueError:
+        return False
+    return bool(len(split.validation)) and bool(len(split.test))
 
 
 def _needed(gaps: Gaps, left_out: Mapping[str, int]) -> Gaps:

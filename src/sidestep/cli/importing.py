@@ -1,32 +1,41 @@
 """`sidestep import`: other people's files to a dataset folder."""
 
 import time as clock
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+from functools import wraps
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, ParamSpec, TypeVar
 
 import typer
 from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as ProgressBar
 
 from sidestep.cli.console import ERR, OUT, print_json, say, table, warn
-from sidestep.cli.dry_run import DryRun, tell_plan
-from sidestep.cli.options import AsJson, plain_name, split_names
+from sidestep.cli.dry_run import DryRun, tell_plan, would_write
+from sidestep.cli.judged_rows import check_judged, warn_of_no_rows
+from sidestep.cli.next_step import embedding_of
+from sidestep.cli.options import WITH_COMMAS, AsJson, plain_name, split_names
+from sidestep.cli.outputs import Overwrite, check_out
+from sidestep.cli.working import working
 from sidestep.data.dataset import Dataset
 from sidestep.data.importers.amazon import Year, import_amazon
 from sidestep.data.importers.imported import Imported, thinned
 from sidestep.data.importers.lcrec import import_lcrec, lcrec_files
 from sidestep.data.importers.lines import OnProgress, Reading
-from sidestep.data.importers.lists import import_lists
+from sidestep.data.importers.lists import ListRows, import_lists
 from sidestep.data.importers.log import Thinning
 from sidestep.data.importers.minionerec import import_minionerec, minionerec_files
 from sidestep.data.importers.movielens import import_movielens
 from sidestep.data.importers.p5 import import_p5
 from sidestep.data.importers.recbole import import_recbole
+from sidestep.data.importers.rows import Part, import_rows
 from sidestep.data.importers.table import MISSING_ID, Gaps, Missing, import_table
 from sidestep.data.interactions import Duplicates, Ties
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -36,6 +45,7 @@ app = typer.Typer(
 Out = Annotated[Path, typer.Option("--out", help="The dataset folder to write.")]
 Name = Annotated[str | None, typer.Option(help="Name for results files; default: from the file.")]
 Items = Annotated[Path | None, typer.Option("--items", help="The file of item texts.")]
+ItemsId = Annotated[str, typer.Option("--items-id", help="Column of item IDs in --items.")]
 Core = Annotated[
     int | None,
     typer.Option("--k-core", min=1, help="Keep users and items with so many interactions."),
@@ -62,6 +72,7 @@ def lcrec(
     k_core: Core = None,
     duplicates: DuplicatePolicy = "keep",
     ties: TiePolicy = "file",
+    overwrite: Overwrite = False,
     dry_run: DryRun = False,
     json: AsJson = False,
 ) -> None:
@@ -69,10 +80,11 @@ def lcrec(
 
     Example: sidestep import lcrec data/scientific --out runs/scientific/dataset
     """
+    _check_out(out, path, items, overwrite=overwrite)
     if path.is_dir():
         path, found = lcrec_files(path)
         items = items or found
-    dataset = import_lcrec(path, items, name=name)
+    dataset = _shown(import_lcrec)(path, items, name=name)
     done = thinned(dataset, Thinning(duplicates=duplicates, k_core=k_core, ties=ties))
     _write(done, out, name, dry_run=dry_run, json=json)
 
@@ -86,6 +98,7 @@ def p5(
     k_core: Core = None,
     duplicates: DuplicatePolicy = "keep",
     ties: TiePolicy = "file",
+    overwrite: Overwrite = False,
     dry_run: DryRun = False,
     json: AsJson = False,
 ) -> None:
@@ -93,11 +106,12 @@ def p5(
 
     Example: sidestep import p5 data/toys --out runs/toys/dataset
     """
+    _check_out(out, path, items, overwrite=overwrite)
     if path.is_dir():
         texts = path / "item_terms.json"
         items = items or (texts if texts.is_file() else None)
         path = path / "sequential_data.txt"
-    dataset = import_p5(path, items, name=name)
+    dataset = _shown(import_p5)(path, items, name=name)
     done = thinned(dataset, Thinning(duplicates=duplicates, k_core=k_core, ties=ties))
     _write(done, out, name, dry_run=dry_run, json=json)
 
@@ -110,6 +124,7 @@ def minionerec(
         str | None, typer.Option(help="Beginning of the files' names, where there are several.")
     ] = None,
     name: Name = None,
+    overwrite: Overwrite = False,
     dry_run: DryRun = False,
     json: AsJson = False,
 ) -> None:
@@ -117,9 +132,52 @@ def minionerec(
 
     Example: sidestep import minionerec data/Amazon --category Office --out runs/office/dataset
     """
-    dataset = import_minionerec(minionerec_files(folder, category))
-    # Only ordered: a given split that is thinned would no longer be the one that others have.
-    _write(thinned(dataset, Thinning()), out, name, dry_run=dry_run, json=json)
+    _check_out(out, folder, overwrite=overwrite)
+    done = _shown(import_minionerec)(minionerec_files(folder, category))
+    _write(done, out, name, dry_run=dry_run, json=json)
+
+
+@app.command("rows")
+def rows(
+    out: Out,
+    train: Annotated[
+        Path | None, typer.Option("--train", help="Rows to learn from: CSV, Parquet, JSON lines.")
+    ] = None,
+    valid: Annotated[Path | None, typer.Option("--valid", help="Rows to choose by.")] = None,
+    test: Annotated[Path | None, typer.Option("--test", help="Rows to judge by.")] = None,
+    user: Annotated[str, typer.Option(help="Column of user IDs.")] = "user_id",
+    history: Annotated[str, typer.Option(help="Column of lists of past items.")] = "history",
+    target: Annotated[str, typer.Option(help="Column of the item that followed.")] = "target",
+    items: Items = None,
+    items_id: ItemsId = "item_id",
+    name: Name = None,
+    overwrite: Overwrite = False,
+    dry_run: DryRun = False,
+    json: AsJson = False,
+) -> None:
+    """Import a published split: rows of a history and its target, in a file per part.
+
+    Where --valid or --test is missing, each user's last training rows are taken for it. Without
+    --train the dataset serves to evaluate a run that was trained elsewhere.
+
+    Example: sidestep import rows --train train.csv --test test.csv --history past --target next
+    --items items.json --out runs/published/dataset
+    """
+    given: dict[Part, Path | None] = {"train": train, "valid": valid, "test": test}
+    paths = {part: path for part, path in given.items() if path is not None}
+    if not paths:
+        raise ValueError("name at least one file of rows, with --train, --valid or --test.")
+    _check_out(out, *paths.values(), items, overwrite=overwrite)
+    done = _shown(import_rows)(
+        paths,
+        user=user,
+        history=history,
+        target=target,
+        items_path=items,
+        items_item=items_id,
+        name=name,
+    )
+    _write(done, out, name, dry_run=dry_run, json=json)
 
 
 @app.command("table")
@@ -138,7 +196,7 @@ def from_table(
         str | None, typer.Option(help="Column of item IDs in --items; default: as --item.")
     ] = None,
     columns: Annotated[
-        str | None, typer.Option(help="Text columns of --items to keep, comma-separated.")
+        list[str] | None, typer.Option(help=f"Text columns of --items to keep, {WITH_COMMAS}.")
     ] = None,
     missing_users: Annotated[
         Missing,
@@ -172,6 +230,7 @@ def from_table(
     k_core: Core = None,
     duplicates: DuplicatePolicy = "keep",
     ties: TiePolicy = "file",
+    overwrite: Overwrite = False,
     dry_run: DryRun = False,
     json: AsJson = False,
 ) -> None:
@@ -186,9 +245,10 @@ def from_table(
 
       sidestep import table log.csv.gz --missing-words NA --missing-users drop --out runs/my/dataset
     """
+    _check_out(out, path, items, overwrite=overwrite)
     if min_value is not None and value is None:
         raise ValueError("--min-value needs --value, the column that it compares.")
-    read = import_table(
+    read = _shown(import_table)(
         path,
         user=user,
         item=item,
@@ -223,6 +283,7 @@ def amazon(
     k_core: Core = None,
     duplicates: DuplicatePolicy = "keep",
     ties: TiePolicy = "file",
+    overwrite: Overwrite = False,
     dry_run: DryRun = False,
     json: AsJson = False,
 ) -> None:
@@ -234,6 +295,7 @@ def amazon(
 
     Example: sidestep import amazon All_Beauty.jsonl.gz --min-value 4 --out runs/beauty/dataset
     """
+    _check_out(out, path, meta, overwrite=overwrite)
     thinning = Thinning(min_value=min_value, duplicates=duplicates, k_core=k_core, ties=ties)
     with _reading_bar() as on_progress:
         done = import_amazon(
@@ -255,6 +317,7 @@ def recbole(
     k_core: Core = None,
     duplicates: DuplicatePolicy = "keep",
     ties: TiePolicy = "file",
+    overwrite: Overwrite = False,
     dry_run: DryRun = False,
     json: AsJson = False,
 ) -> None:
@@ -262,6 +325,7 @@ def recbole(
 
     Example: sidestep import recbole dataset/ml-100k --min-value 4 --out runs/ml-100k/dataset
     """
+    _check_out(out, path, overwrite=overwrite)
     with _reading_bar() as on_progress:
         done = import_recbole(
             path,
@@ -285,6 +349,7 @@ def movielens(
     k_core: Core = None,
     duplicates: DuplicatePolicy = "keep",
     ties: TiePolicy = "file",
+    overwrite: Overwrite = False,
     dry_run: DryRun = False,
     json: AsJson = False,
 ) -> None:
@@ -292,6 +357,7 @@ def movielens(
 
     Example: sidestep import movielens ml-1m --min-value 4 --k-core 5 --out runs/ml-1m/dataset
     """
+    _check_out(out, path, overwrite=overwrite)
     thinning = Thinning(min_value=min_value, duplicates=duplicates, k_core=k_core, ties=ties)
     with _reading_bar() as on_progress:
         done = import_movielens(path, thinning=thinning, name=name, on_progress=on_progress)
@@ -307,12 +373,20 @@ def lists(
     time: Annotated[
         str | None, typer.Option(help="Column of times, of whole rows or lists of them.")
     ] = None,
+    rows: Annotated[
+        ListRows | None,
+        typer.Option(
+            help="Whether each list is a session of its user, or a window on one sequence, such as "
+            "all items so far. [default: sessions, told where they look like windows]"
+        ),
+    ] = None,
     items: Items = None,
-    items_id: Annotated[str, typer.Option(help="Column of item IDs in --items.")] = "item_id",
+    items_id: ItemsId = "item_id",
     name: Name = None,
     k_core: Core = None,
     duplicates: DuplicatePolicy = "keep",
     ties: TiePolicy = "file",
+    overwrite: Overwrite = False,
     dry_run: DryRun = False,
     json: AsJson = False,
 ) -> None:
@@ -321,11 +395,13 @@ def lists(
     Example: sidestep import lists sessions.csv --user visitor --items-column skus --time start
     --out runs/my/dataset
     """
-    done = import_lists(
+    _check_out(out, path, items, overwrite=overwrite)
+    done = _shown(import_lists)(
         path,
         user=user,
         items_column=items_column,
         time=time,
+        rows=rows,
         items_path=items,
         items_item=items_id,
         thinning=Thinning(duplicates=duplicates, k_core=k_core, ties=ties),
@@ -334,9 +410,18 @@ def lists(
     _write(done, out, name, dry_run=dry_run, json=json)
 
 
+def _check_out(out: Path, *read: Path | None, overwrite: bool) -> None:
+    """Refuses, before anything is read, an `--out` where something stands."""
+    check_out(out, overwrite=overwrite, read=read, is_kind=Dataset.check_place)
+
+
 @contextmanager
 def _reading_bar() -> Iterator[OnProgress]:
     """A bar of the bytes read of each file, and its lines per second."""
+    if not ERR.is_terminal:
+        with working("reading") as tell:
+            yield lambda reading: tell(reading.path.name, reading.bytes_read, reading.bytes_total)
+        return
     bar = ProgressBar(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -345,7 +430,6 @@ def _reading_bar() -> Iterator[OnProgress]:
         TimeRemainingColumn(),
         console=ERR,
         transient=True,
-        disable=not ERR.is_terminal,
     )
     tasks = {}
     started = {}
@@ -363,6 +447,17 @@ def _reading_bar() -> Iterator[OnProgress]:
         yield report
 
 
+def _shown(work: Callable[_P, _R], title: str = "reading") -> Callable[_P, _R]:
+    """The same work, seen to go on; it tells nothing of how far it is."""
+
+    @wraps(work)
+    def shown(*arguments: _P.args, **settings: _P.kwargs) -> _R:
+        with working(title):
+            return work(*arguments, **settings)
+
+    return shown
+
+
 def _write(done: Imported, out: Path, name: str | None, *, dry_run: bool, json: bool) -> None:
     """Saves a dataset, and says how large it is and what of its source is not in it.
 
@@ -371,13 +466,17 @@ def _write(done: Imported, out: Path, name: str | None, *, dry_run: bool, json: 
     """
     dataset = replace(done.dataset, name=name or plain_name(done.dataset.name))
     stats = asdict(dataset.stats())
+    check_judged(dataset, out)
     for doubt in done.doubts:
         warn(doubt)
+    warn_of_no_rows(dataset, out)
     if dry_run:
-        Dataset.check_place(out)
+        would_write(dataset)
         tell_plan(out, {"name": dataset.name, **stats, **done.left_out}, json=json)
+        for remark in done.remarks:
+            say(remark)
         return
-    dataset.save(out)
+    _shown(dataset.save, "writing")(out)
     if json:
         left = {
             "left_out": dict(done.left_out),
@@ -395,4 +494,4 @@ def _write(done: Imported, out: Path, name: str | None, *, dry_run: bool, json: 
         say(f"Left out because they {why}: {number:,} interactions.")
     for remark in done.remarks:
         say(remark)
-    say(f"Wrote {out}. Next: sidestep embed {out} --out vectors.npy")
+    say(f"Wrote {out}.", then=embedding_of(dataset, out))

@@ -1,5 +1,8 @@
 """What commands make of datasets: splits, popularity, fingerprints and catalogs without codes."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -7,14 +10,21 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
-from sidestep.bundle.loaded import LoadedRecommender
-from sidestep.bundle.manifest import differing_data
-from sidestep.catalog.catalog import Catalog
-from sidestep.cli.console import warn
+from sidestep.bundle.manifest import MANIFEST, bundle_folder, read_manifest
+from sidestep.cli.console import command, warn
+from sidestep.cli.judged_rows import check_judged
+from sidestep.cli.lazy import when_used
+from sidestep.cli.options import split_names, unquoted_name
 from sidestep.data.dataset import Dataset
 from sidestep.data.frames import content_sha256
 from sidestep.data.splits import LEAVE_ONE_OUT, Split, leave_one_out
 from sidestep.data.time_leak import time_leak
+from sidestep.padding import NO_ITEM
+
+with when_used():
+    from sidestep.bundle import folder as bundle_files
+    from sidestep.bundle import loaded as bundles
+    from sidestep.catalog import catalog as catalogs
 
 
 def load_dataset(path: Path) -> Dataset:
@@ -22,13 +32,16 @@ def load_dataset(path: Path) -> Dataset:
 
     Raises:
         FileNotFoundError: there is none; says which command makes it.
+        ValueError: it is damaged, or has no rows that a pipeline could judge by.
     """
     if not path.is_dir():
         raise FileNotFoundError(f"{path}: no dataset here; make one with 'sidestep import'.")
-    return Dataset.load(path)
+    dataset = Dataset.load(path)
+    check_judged(dataset, path)
+    return dataset
 
 
-def load_catalog(path: Path) -> Catalog:
+def load_catalog(path: Path) -> catalogs.Catalog:
     """A catalog folder.
 
     Raises:
@@ -37,10 +50,16 @@ def load_catalog(path: Path) -> Catalog:
     if not path.is_dir():
         raise FileNotFoundError(f"{path}: no catalog here; make one with 'sidestep tokenize'.")
     # It is about to be trained on: a code that changed on disk must not pass.
-    return Catalog.load(path, verify=True)
+    return catalogs.Catalog.load(path, verify=True)
 
 
-def split_of(dataset: Dataset, *, min_context: int = 1) -> Split:
+def load_bundle(path: Path, *, device: str | None = None) -> bundles.LoadedRecommender:
+    """A bundle, or that of a run, see `load`; what is missing is said before torch is imported."""
+    read_manifest(bundle_folder(path) / MANIFEST)
+    return bundle_files.load(path, device=device)
+
+
+def split_of(dataset: Dataset, *, min_context: int = 0) -> Split:
     """The dataset's own split, else leave-one-out; the import has put the rows in order.
 
     Args:
@@ -69,8 +88,8 @@ def warn_of_leak(split: Split, dataset: Path) -> None:
         warn(
             f"{split.strategy} leaks time: for {leak.rows:.1%} of the test rows there is "
             f"training data from after the target, on average {leak.interactions:.1%} of it, so "
-            "results may not hold in use. To learn from the past alone: sidestep data split "
-            f"{dataset} --strategy global-time"
+            "results may not hold in use. To learn from the past alone: "
+            + command("data", "split", dataset, "--strategy", "global-time")
         )
 
 
@@ -91,33 +110,7 @@ def fingerprint(dataset: Dataset) -> dict[str, Any]:
     }
 
 
-def refuse_other_data(loaded: LoadedRecommender, dataset: Dataset) -> None:
-    """Raises a `ValueError` unless a bundle was trained on this dataset and split.
-
-    A bundle that does not know, as its network came from elsewhere, must have the same items.
-    """
-    if loaded.ranker_use is not None:
-        differing = differing_data(loaded.ranker_use.data, fingerprint(dataset))
-        if differing:
-            raise ValueError(
-                f"the ranker beside this bundle was trained on another dataset than this "
-                f"{dataset.name}: different {' and '.join(differing)}; attach one that was "
-                "trained on it."
-            )
-    trained_on = loaded.manifest.data
-    if not trained_on:
-        refuse_other_items(loaded.catalog, dataset)
-        return
-    differing = differing_data(trained_on, fingerprint(dataset))
-    if differing:
-        raise ValueError(
-            f"the bundle was trained on another dataset than this {dataset.name} "
-            f"({trained_on.get('name')!r}, or an older state or another split of it): different "
-            f"{' and '.join(differing)}; give the one it was trained on, or train again."
-        )
-
-
-def flat_catalog(dataset: Dataset, split: Split) -> Catalog:
+def flat_catalog(dataset: Dataset, split: Split) -> catalogs.Catalog:
     """A catalog of one level with one code per item, for recommenders that need no codes."""
     num_items = len(dataset.items)
     return make_catalog(dataset, split, np.arange(num_items, dtype=np.int32)[:, None], (num_items,))
@@ -128,10 +121,10 @@ def make_catalog(
     split: Split,
     semantic_ids: Int[np.ndarray, "items levels"],
     codebook_sizes: tuple[int, ...],
-) -> Catalog:
+) -> catalogs.Catalog:
     """The catalog of a dataset, with its texts and the popularity in the training part."""
     texts = dataset.items.frame.drop("item_id")
-    return Catalog.build(
+    return catalogs.Catalog.build(
         dataset.items.item_ids,
         semantic_ids,
         codebook_sizes,
@@ -140,21 +133,7 @@ def make_catalog(
     )
 
 
-def warn_of_other_split(catalog: Catalog, dataset: Dataset, split: Split) -> None:
-    """Says so if a catalog counts its items' popularity in another training part.
-
-    Its codes may then have been learned from the targets of this split.
-    """
-    counts = popularity_of(split, len(dataset.items))
-    if catalog.popularity is not None and not np.array_equal(catalog.popularity, counts):
-        warn(
-            f"the catalog was made from another training part of {dataset.name} than "
-            f"{split.strategy} has; run 'sidestep tokenize' again (and 'sidestep embed', where "
-            "vectors are collaborative), or targets may have shaped its codes."
-        )
-
-
-def refuse_other_items(catalog: Catalog, dataset: Dataset) -> None:
+def refuse_other_items(catalog: catalogs.Catalog, dataset: Dataset) -> None:
     """Raises a `ValueError` unless the catalog has the items of the dataset, in their order."""
     if catalog.item_ids.to_pylist() != list(dataset.items.item_ids):
         raise ValueError(
@@ -164,8 +143,15 @@ def refuse_other_items(catalog: Catalog, dataset: Dataset) -> None:
         )
 
 
-def read_ids(path: Path) -> list[str]:
+def named_items(values: Sequence[str], catalog: catalogs.Catalog) -> list[str]:
+    """The item IDs that an option is given, see `split_names`; the catalog may lack some."""
+    return split_names(values, lambda item_id: catalog.indices_of([item_id])[0] != NO_ITEM)
+
+
+def read_ids(path: Path, catalog: catalogs.Catalog) -> list[str]:
     """Item IDs from a text file, one per line; empty lines are left out.
+
+    An ID with blanks around it is read as it stands if the catalog has it, or in double quotes.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -174,12 +160,16 @@ def read_ids(path: Path) -> list[str]:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: there is no such file of item IDs.")
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(
             f"{path}: not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8."
         ) from error
-    item_ids = [line.strip() for line in lines if line.strip()]
-    if not item_ids:
+    lines = [line for line in text.split("\n") if line.strip()]
+    if not lines:
         raise ValueError(f"{path}: there is no item ID in it; write one per line.")
-    return item_ids
+    is_known = catalog.indices_of(lines) != NO_ITEM
+    return [
+        line if known else unquoted_name(line.strip())
+        for line, known in zip(lines, is_known, strict=True)
+    ]

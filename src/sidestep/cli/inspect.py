@@ -1,5 +1,7 @@
 """`sidestep inspect`: what semantic IDs are worth, before a model is trained on them."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
@@ -10,26 +12,30 @@ from jaxtyping import Float
 from rich.text import Text
 from rich.tree import Tree
 
-from sidestep.catalog.catalog import Catalog
-from sidestep.cli.console import ERR, OUT, print_json, say, table
+from sidestep.cli.console import OUT, print_json, say, table
 from sidestep.cli.inputs import load_catalog, load_dataset, refuse_other_items, split_of
+from sidestep.cli.lazy import when_used
+from sidestep.cli.next_step import training_on
 from sidestep.cli.options import AsJson
+from sidestep.cli.provenance import load_item_vectors, refuse_other_training_of, resolution_of
+from sidestep.cli.reports import refuse_report_at
+from sidestep.cli.working import working
 from sidestep.data.splits import TrainingPart
-from sidestep.embedding.vectors import load_vectors
-from sidestep.evaluation.id_examples import Step, id_examples
-from sidestep.evaluation.id_quality import NUM_NEIGHBOURS, id_quality
-from sidestep.evaluation.report.id_tables import id_tables
-from sidestep.evaluation.report.ids import (
-    InspectedIds,
-    branches_in_words,
-    id_examples_in_words,
-    id_page,
-)
-from sidestep.evaluation.report.page import write_page
-from sidestep.evaluation.report.table import Entry, Table, number
-from sidestep.tokenizer.codebooks import ResidualCodebooks
-from sidestep.tokenizer.kept import TOKENIZER_FILES, KeptTokenizer
-from sidestep.tokenizer.opq import ProductCodebooks
+
+with when_used():
+    from sidestep.catalog import catalog as catalogs
+    from sidestep.evaluation import id_examples as examples
+    from sidestep.evaluation import id_quality as quality
+    from sidestep.evaluation.report import id_tables as tables_report
+    from sidestep.evaluation.report import ids as ids_report
+    from sidestep.evaluation.report import page as pages
+    from sidestep.evaluation.report import table as tables
+    from sidestep.tokenizer import codebooks as residual
+    from sidestep.tokenizer import kept as kept_tokenizers
+    from sidestep.tokenizer import opq
+
+NUM_NEIGHBOURS = 10
+"""Of each item, unless another number is asked for."""
 
 
 def inspect(
@@ -70,18 +76,21 @@ def inspect(
       sidestep inspect runs/my/catalog --dataset runs/my/dataset --vectors runs/my/vectors.npy
       --against runs/my/published --out ids.html
     """
+    if out is not None:
+        refuse_report_at(out, option="--out")
     loaded = load_dataset(dataset)
     training = split_of(loaded).train
     given = None
     if vectors is not None:
-        given = load_vectors(vectors, item_ids=loaded.items.item_ids)
+        given = load_item_vectors(vectors, loaded)
     catalogs = {
         name: (path, load_catalog(path)) for name, path in _named([catalog, *(against or ())])
     }
     inspected = {}
     for name, (path, each) in catalogs.items():
         refuse_other_items(each, loaded)
-        with ERR.status(f"Measuring {name} …"):
+        refuse_other_training_of(each, loaded, f"the catalog {path}")
+        with working(f"measuring {name}"):
             inspected[name] = _inspected(
                 path,
                 each,
@@ -99,7 +108,9 @@ def inspect(
             "Training interactions": f"{len(training.histories.items):,}",
             "Vectors": "none" if vectors is None else str(vectors),
         }
-        write_page(out, id_page(f"Semantic IDs of {loaded.name}", facts, inspected))
+        pages.write_page(
+            out, ids_report.id_page(f"Semantic IDs of {loaded.name}", facts, inspected)
+        )
     if json:
         print_json(
             {
@@ -113,9 +124,12 @@ def inspect(
         )
         return
     _print(loaded.name, inspected)
-    if out is not None:
-        say(f"Wrote {out}.")
-    say(_next_step(catalog, dataset, vectors, out))
+    if vectors is None:
+        say("With --vectors FILE the same command says what only vectors can tell.")
+    say(
+        "With --out FILE.html it draws curves." if out is None else f"Wrote {out}.",
+        then=training_on(dataset, catalog),
+    )
 
 
 def _named(paths: list[Path]) -> list[tuple[str, Path]]:
@@ -135,7 +149,7 @@ def _named(paths: list[Path]) -> list[tuple[str, Path]]:
 
 def _inspected(
     path: Path,
-    catalog: Catalog,
+    catalog: catalogs.Catalog,
     training: TrainingPart,
     vectors: Float[np.ndarray, "items dim"] | None,
     *,
@@ -143,13 +157,13 @@ def _inspected(
     num_neighbours: int,
     item: str | None,
     seed: int,
-) -> InspectedIds:
+) -> ids_report.InspectedIds:
     semantic_ids = catalog.semantic_ids.numpy()
     every = np.arange(catalog.num_items)
     words = catalog.ids_of(every) if catalog.texts is None else catalog.titles_of(every)
     interactions = np.bincount(training.histories.items, minlength=catalog.num_items)
-    return InspectedIds(
-        quality=id_quality(
+    return ids_report.InspectedIds(
+        quality=quality.id_quality(
             semantic_ids,
             catalog.codebook_sizes,
             training=training,
@@ -157,8 +171,9 @@ def _inspected(
             reconstructions=_reconstructions(path, catalog, vectors),
             window=window,
             num_neighbours=num_neighbours,
+            resolution=resolution_of(catalog),
         ),
-        examples=id_examples(
+        examples=examples.id_examples(
             semantic_ids,
             words,
             interactions,
@@ -171,16 +186,16 @@ def _inspected(
 
 
 def _reconstructions(
-    path: Path, catalog: Catalog, vectors: Float[np.ndarray, "items dim"] | None
+    path: Path, catalog: catalogs.Catalog, vectors: Float[np.ndarray, "items dim"] | None
 ) -> Iterator[Float[np.ndarray, "items dim"]]:
     """What the codebooks beside a catalog make of the first b codes, for every b.
 
     What a latent code stands for without the later ones, no RQ-VAE can say.
     """
-    if vectors is None or not (path / TOKENIZER_FILES[0]).is_file():
+    if vectors is None or not (path / kept_tokenizers.TOKENIZER_FILES[0]).is_file():
         return
-    codebooks = KeptTokenizer.load(path).tokenizer
-    if not isinstance(codebooks, ResidualCodebooks | ProductCodebooks):
+    codebooks = kept_tokenizers.KeptTokenizer.load(path).tokenizer
+    if not isinstance(codebooks, residual.ResidualCodebooks | opq.ProductCodebooks):
         return
     if codebooks.dim != vectors.shape[1]:
         say(
@@ -195,10 +210,10 @@ def _reconstructions(
         yield codebooks.reconstruct_first(semantic_ids, depth)
 
 
-def _print(dataset: str, inspected: dict[str, InspectedIds]) -> None:
-    for section in id_tables({name: ids.quality for name, ids in inspected.items()}):
+def _print(dataset: str, inspected: dict[str, ids_report.InspectedIds]) -> None:
+    for section in tables_report.id_tables({name: ids.quality for name, ids in inspected.items()}):
         for made in section.parts:
-            assert isinstance(made, Table)
+            assert isinstance(made, tables.Table)
             rows = [[_cell(entry) for entry in row] for row in made.rows]
             if len(inspected) > 1:
                 rows = _named_once(rows)
@@ -206,7 +221,7 @@ def _print(dataset: str, inspected: dict[str, InspectedIds]) -> None:
         OUT.print(Text(section.lead, style="dim"), end="\n\n")
     name, ids = next(iter(inspected.items()))
     OUT.print(Text(f"Examples of {name} on {dataset}", style="bold"))
-    *kinds, way = id_examples_in_words(ids.examples)
+    *kinds, way = ids_report.id_examples_in_words(ids.examples)
     for example in kinds:
         OUT.print()
         _print_line(example.title, style="italic")
@@ -219,10 +234,10 @@ def _print(dataset: str, inspected: dict[str, InspectedIds]) -> None:
     OUT.print(_tree(ids.examples.way))
 
 
-def _cell(entry: Entry) -> str:
+def _cell(entry: tables.Entry) -> str:
     if entry is None:
         return ""
-    return number(entry) if isinstance(entry, int | float) else str(entry)
+    return tables.number(entry) if isinstance(entry, int | float) else str(entry)
 
 
 def _named_once(rows: list[list[str]]) -> list[list[str]]:
@@ -234,14 +249,14 @@ def _named_once(rows: list[list[str]]) -> list[list[str]]:
     ]
 
 
-def _tree(way: Sequence[Step]) -> Tree:
+def _tree(way: Sequence[examples.Step]) -> Tree:
     """The item's own branch open to its end, the others closed."""
     root = Tree("", guide_style="dim", hide_root=True)
     parent = root
     for step in way:
         parent, *_ = [
             parent.add(Text(words.replace("\n", " "), no_wrap=True, overflow="ellipsis"))
-            for words in branches_in_words(step)
+            for words in ids_report.branches_in_words(step)
         ]
     return root
 
@@ -249,12 +264,3 @@ def _tree(way: Sequence[Step]) -> Tree:
 def _print_line(words: str, style: str = "") -> None:
     """One line, cut where the terminal ends."""
     OUT.print(Text(words.replace("\n", " "), style), no_wrap=True, overflow="ellipsis")
-
-
-def _next_step(catalog: Path, dataset: Path, vectors: Path | None, out: Path | None) -> str:
-    again = f"sidestep inspect {catalog} --dataset {dataset}"
-    if vectors is None:
-        return f"Next: {again} --vectors VECTORS, for what only vectors can tell."
-    if out is None:
-        return f"Next: {again} --vectors {vectors} --out ids.html, for the curves."
-    return f"Next: sidestep train --config CONFIG --dataset {dataset} --catalog {catalog} --out RUN"

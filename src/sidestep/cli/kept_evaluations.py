@@ -1,5 +1,7 @@
 """Evaluations on disk: how they are kept in a run's folder, found again, and put into files."""
 
+from __future__ import annotations
+
 from datetime import date
 from pathlib import Path
 from typing import Any, Literal
@@ -7,11 +9,13 @@ from typing import Any, Literal
 from sidestep.bundle.manifest import MANIFEST, read_manifest
 from sidestep.cli.environment import command_line, git_commit, machine
 from sidestep.cli.evaluations import Planned, evaluation_name
+from sidestep.cli.lazy import when_used
 from sidestep.cli.runs import RunFolder
-from sidestep.evaluation import results
-from sidestep.evaluation.evaluator import Evaluation
-from sidestep.evaluation.results import PerUser, QualityLine, SplitName, read_per_user
+from sidestep.data.splits import SplitName
 from sidestep.files import file_sha256, read_json, write_json
+
+with when_used():
+    from sidestep.evaluation import evaluator, results
 
 _PER_USER = "per_user.parquet"
 
@@ -20,7 +24,11 @@ _METRICS = "metrics.json"
 
 
 def save_evaluation(
-    folder: RunFolder, evaluation: Evaluation, per_user: PerUser, *, batch_size: int
+    folder: RunFolder,
+    evaluation: evaluator.Evaluation,
+    per_user: results.PerUser,
+    *,
+    batch_size: int,
 ) -> Path:
     """Keeps an evaluation in its run's folder; returns its per-user file.
 
@@ -38,6 +46,7 @@ def save_evaluation(
             "split": per_user.split,
             "seed": per_user.seed,
             "setting": per_user.setting.model_dump(mode="json"),
+            "format_version": results.PER_USER_VERSION,
             "metrics": evaluation.metrics,
             "train_s": read_manifest(manifest).training.get("seconds", 0.0),
             "ms_per_user": evaluation.ms_per_user,
@@ -72,7 +81,7 @@ def quality_fields(
         selected, trials: see `QualityLine`.
     """
     kept = {**kept_beside(file), "selected": selected, "trials": trials}
-    return {name: kept[name] for name in QualityLine.model_fields if name in kept}
+    return {name: kept[name] for name in results.QualityLine.model_fields if name in kept}
 
 
 def refuse_for_results(split: SplitName, *, selected: bool) -> None:
@@ -92,7 +101,7 @@ def kept_evaluation(folder: RunFolder, planned: Planned, *, batch_size: int) -> 
     """The per-user file of an evaluation that need not be made again; None where there is none.
 
     Of the same bundle and setting, and by the same machine and batch size, for times depend on
-    these; what was kept before costs were counted is made again.
+    these. What an older version of Sidestep measured otherwise is made again.
     """
     path = planned.folder(folder)
     kept = kept_beside(path / _PER_USER)
@@ -100,6 +109,7 @@ def kept_evaluation(folder: RunFolder, planned: Planned, *, batch_size: int) -> 
         return None
     expected = {
         "setting": planned.setting.model_dump(mode="json"),
+        "format_version": results.PER_USER_VERSION,
         "machine": machine(),
         "batch_size": batch_size,
         "bundle": file_sha256(folder.bundle / MANIFEST),
@@ -110,7 +120,7 @@ def kept_evaluation(folder: RunFolder, planned: Planned, *, batch_size: int) -> 
 
 def found_evaluations(
     path: Path, split: SplitName, users: int | Literal["all"]
-) -> list[tuple[Path, PerUser]]:
+) -> list[tuple[Path, results.PerUser]]:
     """The evaluation that a path names, or all of a run on the split and the users.
 
     Args:
@@ -125,11 +135,11 @@ def found_evaluations(
         FileNotFoundError: there is none; says which command makes it.
     """
     if path.is_file():
-        return [(path, read_per_user(path))]
+        return [(path, results.read_per_user(path))]
     if (path / _PER_USER).is_file():
-        return [(path / _PER_USER, read_per_user(path / _PER_USER))]
+        return [(path / _PER_USER, results.read_per_user(path / _PER_USER))]
     files = sorted((path / "evaluations").glob(f"{split}-*/{_PER_USER}"))
-    found = [(file, run) for file in files if _is_on(run := read_per_user(file), users)]
+    found = [(file, run) for file in files if _is_on(run := results.read_per_user(file), users)]
     if not found:
         raise FileNotFoundError(
             f"{path}: no evaluation on {split} and the users {users!r} here; run 'sidestep "
@@ -138,7 +148,7 @@ def found_evaluations(
     return found
 
 
-def _is_on(run: PerUser, users: int | Literal["all"]) -> bool:
+def _is_on(run: results.PerUser, users: int | Literal["all"]) -> bool:
     """Whether an evaluation is the one on `users`: so many of fewer are all of them."""
     if run.setting.users == "all" and users != "all":
         return len(run.user_ids) <= users

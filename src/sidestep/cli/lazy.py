@@ -1,12 +1,21 @@
-"""Commands that are imported when they are called: `sidestep --help` needs no torch."""
+"""What is imported when it is used: commands, and what a command needs for its work alone.
+
+So `sidestep --help` needs none of the commands; and what a command says before its work begins,
+such as its help or that a file is missing, needs no torch.
+"""
 
 import importlib
+from functools import partial
 from typing import Any
 
 import typer
 from typer.core import TyperCommand
 
 from sidestep.cli.entry import leaving_at_once
+from sidestep.lazy_imports import imported_when_used
+
+when_used = partial(imported_when_used, leaving_at_once)
+"""Puts off the imports of a command's work, see `imported_when_used`; Ctrl-C ends them at once."""
 
 
 class LazyCommand(TyperCommand):

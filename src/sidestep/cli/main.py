@@ -17,6 +17,7 @@ from sidestep import __version__
 from sidestep.cli.console import plain_problem, say
 from sidestep.cli.entry import INTERRUPTED
 from sidestep.cli.lazy import LazyCommand
+from sidestep.files import UNWRITABLE, UnwritableError, unwritable_number
 
 BUG = 1
 """Exit code of what should never happen."""
@@ -112,7 +113,7 @@ _COMMANDS = [
     ),
     (
         "demo",
-        "demo:demo",
+        "demo_command:demo",
         "Run everything on an invented shop: embed, tokenize, train, evaluate, compare, report.",
     ),
 ]
@@ -211,7 +212,8 @@ def _is_mistake(error: Exception) -> bool:
     if isinstance(error, ImportError):
         return error.name is None  # ours name an extra; Python's own name a module
     known = (ValueError, KeyError, OSError, FloatingPointError)
-    return isinstance(error, known) or _is_out_of_memory(error)
+    is_known = isinstance(error, known) or unwritable_number(error) is not None
+    return is_known or _is_out_of_memory(error)
 
 
 def _is_out_of_memory(error: Exception) -> bool:
@@ -238,6 +240,13 @@ def _message(error: Exception) -> str:
         )
     if isinstance(error, KeyError) and error.args:
         return str(error.args[0])  # str() of a KeyError is its repr
+    if isinstance(error, UnwritableError):
+        return str(error)
+    if (number := unwritable_number(error)) is not None:
+        path = getattr(error, "filename", None)
+        return f"{path}: {UNWRITABLE[number]}" if path is not None else UNWRITABLE[number]
+    if isinstance(error, PermissionError) and error.filename is not None:
+        return f"{error.filename}: permission denied; change its permissions, or name another path."
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         return f"{error.filename}: {error.strerror.lower()}; check the path."
     return str(error) or type(error).__name__

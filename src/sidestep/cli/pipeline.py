@@ -5,6 +5,7 @@ the keys of its configuration are that command's options. So whatever a command 
 can do, and each step can be repeated by hand. What to do with the steps says `run_pipeline`.
 """
 
+import itertools
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -30,15 +31,16 @@ from sidestep.cli.pipeline_config import CONFIG_FILE, PipelineConfig
 from sidestep.cli.plain_yaml import read_yaml
 from sidestep.cli.steps import Memory, Settings, Step, arguments_of
 from sidestep.cli.training_step import Training
-from sidestep.data.dataset import SPLIT_FOLDER
+from sidestep.data.dataset import SPLIT_FOLDER, Dataset
+from sidestep.data.splits import SplitName
 
-_DATASET, _VECTORS, _CATALOG = "dataset", "vectors.npy", "catalog"
+DATASET, _VECTORS, _CATALOG = "dataset", "vectors.npy", "catalog"
 _REPORT, _REPLACED = "report.html", "replaced"
-_TAKEN = {_DATASET, _CATALOG, _REPLACED}
+_TAKEN = {DATASET, _CATALOG, _REPLACED}
 
 _SPLIT = "split"
 
-_JUDGED = "test"
+_JUDGED: SplitName = "test"
 """The rows that are evaluated and compared, unless the file says otherwise."""
 
 _OF_SEARCHES = ("search", "beams", "candidates", "likelihood-weight", "codes")
@@ -59,6 +61,7 @@ class Pipeline:
     comparison: of what was evaluated; cheap, so it is always made, with its page.
     sample: the step that recommends, for any user.
     num_users: how many users are answered.
+    judged: the rows of the dataset that runs are judged by.
     memory: of what the steps were last made from.
     """
 
@@ -67,18 +70,29 @@ class Pipeline:
     comparison: Step
     sample: Step
     num_users: int
+    judged: SplitName
     memory: Memory
+
+    def rows_needed(self, step: Step) -> SplitName | None:
+        """The rows that the dataset must have when a step has run or reads it.
+
+        None for steps after which the dataset is split anew.
+        """
+        later = itertools.dropwhile(lambda other: other.name != step.name, self.makers)
+        return None if any(other.is_only_maker for other in later) else self.judged
 
     def as_found(self, step: Step) -> Step:
         """A step that knows the dataset as it lies there, which 'sidestep data split' may change.
 
         Where there is none, the import must run and makes what the step was last made from.
         """
-        if step is self.makers[0] or step.is_only_maker:
+        if self.memory.has_begun(step.name):  # what stands there is then the pipeline's own
+            step = step.overwriting
+        if step.name == self.makers[0].name or step.is_only_maker:
             return step
-        path = self.out / _DATASET
-        found = self.memory.sha256(path) if path.is_dir() else self.memory.input_of(step, _DATASET)
-        inputs = {**step.made_from["inputs"], _DATASET: found}
+        path = self.out / DATASET
+        found = self.memory.sha256(path) if path.is_dir() else self.memory.input_of(step, DATASET)
+        inputs = {**step.made_from["inputs"], DATASET: found}
         return replace(step, made_from={**step.made_from, "inputs": inputs})
 
     def reasons(self, step: Step) -> list[str]:
@@ -93,11 +107,15 @@ class Pipeline:
             return [f"{step.product} was changed by another command"]
         return []
 
+    def dataset(self) -> Dataset:
+        """The dataset as it lies there."""
+        return load_dataset(self.out / DATASET)
+
     def samples(self) -> Iterator[Step]:
         """The step that recommends, for each of some users, spread evenly over the dataset."""
         if not self.num_users:
             return
-        users = load_dataset(self.out / _DATASET).histories().user_ids
+        users = self.dataset().histories().user_ids
         for row in np.linspace(0, len(users) - 1, min(self.num_users, len(users)), dtype=int):
             place = self.sample.arguments.index("--user") + 1
             before, after = self.sample.arguments[:place], self.sample.arguments[place + 1 :]
@@ -146,7 +164,7 @@ def pipeline_of(config: PipelineConfig, file: Path) -> Pipeline:
         trained = build.training(name, run, after=catalog[-1:] if name in coded else dataset)
         evaluated.append(build.evaluation(name, config, runs, trained))
         makers += [trained, evaluated[-1]]
-    split = str(config.evaluate.get("split", _JUDGED))
+    split: SplitName = "validation" if config.evaluate.get("split") == "validation" else _JUDGED
     answering = coded[0] if coded else [*runs][-1]
     return Pipeline(
         out=out,
@@ -164,6 +182,7 @@ def pipeline_of(config: PipelineConfig, file: Path) -> Pipeline:
             after=evaluated,
         ),
         num_users=config.recommend.users,
+        judged=split,
         memory=build.memory,
     )
 
@@ -179,7 +198,7 @@ class _Builder:
 
     def dataset(self, config: PipelineConfig) -> list[Step]:
         """The steps that import the dataset and, where that is asked for, split it."""
-        path = self.out / _DATASET
+        path = self.out / DATASET
         sources = dict(config.importing)
         words = ("import", str(sources.pop("from", "table")))
         imported = self.step("import", sources, ["--out", path], words=words, product=path)
@@ -198,10 +217,10 @@ class _Builder:
     def catalog(self, config: PipelineConfig, dataset: Sequence[Step]) -> list[Step]:
         """The steps that give the dataset's items semantic IDs; the last makes the catalog."""
         path, vectors = self.out / _CATALOG, self.out / _VECTORS
-        read: list[object] = [self.out / _DATASET, "--out", path]
+        read: list[object] = [self.out / DATASET, "--out", path]
         if "published" in config.tokenize:
             return [self.step("tokenize", config.tokenize, read, product=path, after=dataset)]
-        wired = [self.out / _DATASET, "--out", vectors]
+        wired = [self.out / DATASET, "--out", vectors]
         embedded = self.step("embed", config.embed, wired, product=vectors, after=dataset)
         read += ["--vectors", vectors]
         return [
@@ -217,7 +236,7 @@ class _Builder:
             folder=self.out / name,
             replaced=self.out / _REPLACED,
         )
-        wired: list[object] = ["--config", training.config, "--dataset", self.out / _DATASET]
+        wired: list[object] = ["--config", training.config, "--dataset", self.out / DATASET]
         if isinstance(run, TransformerRun):
             wired += ["--catalog", self.out / _CATALOG]
         wired += ["--out", training.folder]

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from sidestep.cli.evaluations import num_users
+from sidestep.cli.options import num_users
 
 CONFIG_FILE = "sidestep.yaml"
 """Its name in a pipeline's folder."""

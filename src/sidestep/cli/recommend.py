@@ -1,18 +1,18 @@
 """`sidestep recommend`: a run answers for one user, in words where there are titles."""
 
+from __future__ import annotations
+
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import typer
 
-from sidestep.bundle.folder import load
-from sidestep.bundle.loaded import LoadedRecommender, RankedItems
-from sidestep.catalog.catalog import Catalog
 from sidestep.cli.config import LARGEST
-from sidestep.cli.console import OUT, print_json, say, table
-from sidestep.cli.inputs import load_dataset, read_ids
-from sidestep.cli.options import AsJson, split_names
+from sidestep.cli.console import OUT, print_json, say, table, warn
+from sidestep.cli.inputs import load_bundle, load_dataset, named_items, read_ids
+from sidestep.cli.lazy import when_used
+from sidestep.cli.options import WITH_COMMAS, AsJson, quoted_name
 from sidestep.cli.runs import RunFolder
 from sidestep.cli.search_options import (
     NUM_BEAMS,
@@ -24,13 +24,21 @@ from sidestep.cli.search_options import (
     SearchOptions,
 )
 from sidestep.cli.searches import AskedSearch
-from sidestep.step import NO_ITEM
+from sidestep.padding import NO_ITEM
+
+with when_used():
+    from sidestep.bundle import loaded as recommenders
+    from sidestep.catalog import catalog as catalogs
+
+_SHOWN = 5
+"""Unknown IDs that a note names."""
 
 
 def recommend(
     run: Annotated[Path, typer.Argument(help="The run's folder, or a bundle.")],
     history: Annotated[
-        str | None, typer.Option(help="IDs of past items, oldest first, comma-separated.")
+        list[str] | None,
+        typer.Option(help=f"IDs of past items, oldest first, {WITH_COMMAS}."),
     ] = None,
     user: Annotated[str | None, typer.Option(help="A user of the dataset, instead.")] = None,
     dataset: Annotated[
@@ -52,7 +60,8 @@ def recommend(
         bool, typer.Option("--exclude-seen", help="Leave out items of the history.")
     ] = False,
     exclude: Annotated[
-        str | None, typer.Option(help="IDs of further items to leave out, comma-separated.")
+        list[str] | None,
+        typer.Option(help=f"IDs of further items to leave out, {WITH_COMMAS}."),
     ] = None,
     available: Annotated[
         Path | None,
@@ -74,6 +83,8 @@ def recommend(
 
       sidestep recommend runs/scientific/transformer-0 --history 12,873,44 --k 5
 
+      sidestep recommend runs/my/transformer --history '"B,1",C3' --exclude 'D,4' --exclude E5
+
       sidestep recommend runs/scientific/transformer-0 --user 17
 
       sidestep recommend runs/my/transformer --user u7 --exclude-seen --available in-stock.txt
@@ -84,8 +95,11 @@ def recommend(
 
       sidestep recommend runs/my/bundle-2 --user u7 --dataset runs/my/dataset --k 10 --new-places 2
     """
-    item_ids = _item_ids(run, history, user, dataset)
-    loaded = load(run)
+    if (history is None) == (user is None):
+        raise ValueError("give either --history ITEM,ITEM or --user ID.")
+    of_user = None if user is None else _items_of_user(run, user, dataset)
+    loaded = load_bundle(run)
+    item_ids = named_items(history or (), loaded.catalog) if of_user is None else of_user
     asked = AskedSearch.of_options(
         search,
         beams=beams
@@ -105,9 +119,10 @@ def recommend(
             f"--new-places {new_places}: no item was appended to {run} after its training; leave "
             "the option out, or append items with 'sidestep append'."
         )
-    unwanted = [] if exclude is None else split_names(exclude)
-    _tell_of_unwanted(loaded.catalog, unwanted)
-    allowed = None if available is None else read_ids(available)
+    unwanted = named_items(exclude or (), loaded.catalog)
+    _tell_of_unknown("--exclude", loaded.catalog, unwanted)
+    allowed = None if available is None else read_ids(available, loaded.catalog)
+    _tell_of_unknown("--available", loaded.catalog, allowed or [])
     [answer] = loaded.recommend(
         [item_ids],
         k,
@@ -117,7 +132,7 @@ def recommend(
         search=None if asked == AskedSearch() else asked.policy(loaded, num_leaves=k),
         num_new_places=new_places,
     )
-    _tell_of_history(answer, item_ids)
+    _tell_of_history(loaded, answer, item_ids)
     if len(answer.item_ids) < k:
         left_out = [*unwanted, *item_ids] if exclude_seen else unwanted
         _tell_of_length(
@@ -132,21 +147,33 @@ def recommend(
     _print(loaded, item_ids, answer)
 
 
-def _tell_of_unwanted(catalog: Catalog, item_ids: list[str]) -> None:
-    """A note on the standard error where an item to leave out is not in the catalog."""
+def _tell_of_unknown(option: str, catalog: catalogs.Catalog, item_ids: list[str]) -> None:
+    """A note on the standard error where an option names what is not in the catalog."""
     unknown = [
         item_id
         for item_id, index in zip(item_ids, catalog.indices_of(item_ids), strict=True)
         if index == NO_ITEM
     ]
     if unknown:
-        say(f"Note: --exclude names what is no item of the catalog: {', '.join(unknown)}.")
+        shown = ", ".join(map(quoted_name, unknown[:_SHOWN]))
+        more = f" and {len(unknown) - _SHOWN:,} more" if len(unknown) > _SHOWN else ""
+        say(f"Note: {option} names what is no item of the catalog: {shown}{more}.")
 
 
-def _tell_of_history(answer: RankedItems, item_ids: list[str]) -> None:
+def _tell_of_history(
+    loaded: recommenders.LoadedRecommender,
+    answer: recommenders.RankedItems,
+    item_ids: list[str],
+) -> None:
     """Notes on the standard error where not all of the history was understood."""
     if answer.num_unknown == len(item_ids):
         say("Note: nothing of the history is known, so these are items for anyone.")
+        if not loaded.knows_empty_history:
+            warn(
+                "this network was trained to predict no user's first item, so that its list for "
+                "users without a history means nothing. Train it with 'min_context: 0', or give "
+                "such users the list of a run of kind popularity."
+            )
     elif answer.num_unknown:
         say(
             f"Note: {answer.num_unknown} of {len(item_ids)} items of the history are not in the "
@@ -154,7 +181,7 @@ def _tell_of_history(answer: RankedItems, item_ids: list[str]) -> None:
         )
 
 
-def _tell_of_length(answer: RankedItems, k: int, *, num_candidates: int) -> None:
+def _tell_of_length(answer: recommenders.RankedItems, k: int, *, num_candidates: int) -> None:
     """Says why a list is shorter than was asked for."""
     num_found = len(answer.item_ids)
     if num_candidates == 0:
@@ -165,7 +192,9 @@ def _tell_of_length(answer: RankedItems, k: int, *, num_candidates: int) -> None
         say(f"Note: {num_found} of {k} items were found; more --beams may find more.")
 
 
-def _num_candidates(catalog: Catalog, available: list[str] | None, left_out: list[str]) -> int:
+def _num_candidates(
+    catalog: catalogs.Catalog, available: list[str] | None, left_out: list[str]
+) -> int:
     """The items that a list could hold.
 
     Args:
@@ -175,7 +204,8 @@ def _num_candidates(catalog: Catalog, available: list[str] | None, left_out: lis
     """
     is_candidate = np.full(catalog.num_items, available is None)
     if available is not None:
-        is_candidate[catalog.indices_of(available)] = True
+        wanted = catalog.indices_of(available)
+        is_candidate[wanted[wanted != NO_ITEM]] = True
     unwanted = catalog.indices_of(left_out)
     is_candidate[unwanted[unwanted != NO_ITEM]] = False
     if catalog.is_retired is not None:
@@ -183,18 +213,15 @@ def _num_candidates(catalog: Catalog, available: list[str] | None, left_out: lis
     return int(is_candidate.sum())
 
 
-def _item_ids(run: Path, history: str | None, user: str | None, dataset: Path | None) -> list[str]:
-    if (history is None) == (user is None):
-        raise ValueError("give either --history ITEM,ITEM or --user ID.")
-    if history is not None:
-        return split_names(history)
-    if dataset is None:
-        if not (run / "run.json").is_file():
-            raise ValueError(
-                f"--user needs --dataset, the folder that knows the user: {run} is no run that "
-                "says which it was trained on."
-            )
-        dataset = Path(RunFolder(run).info().dataset)
+def _items_of_user(run: Path, user: str, dataset: Path | None) -> list[str]:
+    """The history of a user of a dataset, or of the dataset of the run."""
+    folder = RunFolder(run)
+    if dataset is None and not folder.is_run():
+        raise ValueError(
+            f"--user needs --dataset, the folder that knows the user: {run} is no run that says "
+            "which it was trained on."
+        )
+    dataset = folder.dataset(dataset)
     loaded = load_dataset(dataset)
     histories = loaded.histories()
     if user not in histories.user_ids:
@@ -205,7 +232,7 @@ def _item_ids(run: Path, history: str | None, user: str | None, dataset: Path | 
     return [loaded.items.item_ids[item] for item in items]
 
 
-def _as_json(item_ids: list[str], answer: RankedItems) -> dict[str, object]:
+def _as_json(item_ids: list[str], answer: recommenders.RankedItems) -> dict[str, object]:
     titles = [None] * len(answer.item_ids) if answer.titles is None else answer.titles
     return {
         "history": item_ids,
@@ -221,7 +248,9 @@ def _as_json(item_ids: list[str], answer: RankedItems) -> dict[str, object]:
     }
 
 
-def _print(loaded: LoadedRecommender, item_ids: list[str], answer: RankedItems) -> None:
+def _print(
+    loaded: recommenders.LoadedRecommender, item_ids: list[str], answer: recommenders.RankedItems
+) -> None:
     indices = loaded.catalog.indices_of(item_ids)
     known: np.ndarray = indices[indices >= 0][-loaded.max_history :]
     past = loaded.catalog.ids_of(known)

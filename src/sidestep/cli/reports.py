@@ -1,32 +1,35 @@
 """Reports: what commands write as a page, from what was kept of the runs that it shows."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from sidestep import __version__
-from sidestep.bundle.folder import CATALOG
 from sidestep.bundle.manifest import MANIFEST, Manifest, read_manifest
-from sidestep.catalog.catalog import Catalog
 from sidestep.cli.console import say
 from sidestep.cli.environment import command_line, git_commit, machine
 from sidestep.cli.evaluations import evaluated_rows
 from sidestep.cli.inputs import fingerprint, split_of
 from sidestep.cli.kept_evaluations import kept_beside
+from sidestep.cli.lazy import when_used
 from sidestep.cli.plain_yaml import read_yaml
+from sidestep.cli.provenance import resolution_of
 from sidestep.cli.runs import RunFolder
 from sidestep.data.dataset import Dataset
 from sidestep.data.splits import Split
-from sidestep.evaluation.compare import ComparedMethod
-from sidestep.evaluation.id_quality import id_quality
-from sidestep.evaluation.report.cost import Cost
-from sidestep.evaluation.report.evaluation import EvaluatedRun, Shop, evaluation_page
-from sidestep.evaluation.report.id_tables import id_tables
-from sidestep.evaluation.report.page import Section, write_page
-from sidestep.evaluation.report.table import Table
-from sidestep.evaluation.results import PerUser
-from sidestep.training.stages import VALIDATION_METRIC
+from sidestep.training.config import VALIDATION_METRIC
+
+with when_used():
+    from sidestep.bundle import folder as bundle_folder
+    from sidestep.catalog import catalog as catalogs
+    from sidestep.evaluation import compare as comparing
+    from sidestep.evaluation import id_quality as measuring
+    from sidestep.evaluation import results
+    from sidestep.evaluation.report import cost, id_tables, page, table
+    from sidestep.evaluation.report import evaluation as evaluation_report
 
 METRIC = VALIDATION_METRIC
 """What headlines and tests are about, unless a command says otherwise."""
@@ -34,13 +37,13 @@ METRIC = VALIDATION_METRIC
 _IDS = "Semantic IDs"
 
 
-def refuse_report_at(path: Path) -> None:
+def refuse_report_at(path: Path, *, option: str = "--report") -> None:
     """Raises a `ValueError` where no page can be written, before the work is done."""
     if path.is_dir():
-        raise ValueError(f"--report {path}: is a folder; name a file, such as {path}/report.html.")
+        raise ValueError(f"{option} {path}: is a folder; name a file, such as {path}/report.html.")
     if path.is_file() and not _is_page(path):
         raise ValueError(
-            f"--report {path}: there is a file that is no page, and it would be lost; name another "
+            f"{option} {path}: there is a file that is no page, and it would be lost; name another "
             f"one, such as {path.with_name('report.html')}."
         )
 
@@ -54,8 +57,8 @@ def _is_page(path: Path) -> bool:
 
 def write_report(
     path: Path,
-    evaluations: Sequence[tuple[Path, PerUser]],
-    methods: Sequence[ComparedMethod],
+    evaluations: Sequence[tuple[Path, results.PerUser]],
+    methods: Sequence[comparing.ComparedMethod],
     *,
     reference: str | None = None,
     metric: str = METRIC,
@@ -80,9 +83,9 @@ def write_report(
     runs = [_evaluated(file, per_user) for file, per_user in evaluations]
     first = next((run for file, _ in evaluations if (run := _run_of(file))), None)
     data = None if first is None else _data(first, dataset)
-    write_page(
+    page.write_page(
         path,
-        evaluation_page(
+        evaluation_report.evaluation_page(
             runs,
             methods,
             reference=reference,
@@ -104,15 +107,15 @@ def write_report(
     )
 
 
-def _evaluated(file: Path, per_user: PerUser) -> EvaluatedRun:
+def _evaluated(file: Path, per_user: results.PerUser) -> evaluation_report.EvaluatedRun:
     """An evaluation with what was kept of it and of its run."""
     kept = kept_beside(file)
     folder = _run_of(file)
     manifest = None if folder is None else _manifest(folder)
-    return EvaluatedRun(
+    return evaluation_report.EvaluatedRun(
         per_user=per_user,
         metrics=kept.get("metrics", {}),
-        cost=Cost(
+        cost=cost.Cost(
             train_s=None if manifest is None else manifest.training.get("seconds"),
             ms_per_user=kept.get("ms_per_user"),
             tokens_per_user=kept.get("tokens_per_user"),
@@ -132,7 +135,7 @@ def _run_of(file: Path) -> RunFolder | None:
     if len(folders) < 3:
         return None
     run = RunFolder(folders[2])
-    return run if (run.path / "run.json").is_file() and run.bundle.is_dir() else None
+    return run if run.is_run() and run.bundle.is_dir() else None
 
 
 def _manifest(folder: RunFolder) -> Manifest:
@@ -154,46 +157,51 @@ def _data(folder: RunFolder, dataset: Dataset | None) -> Split | None:
     return split_of(dataset)
 
 
-def _shop(folder: RunFolder, per_user: PerUser, data: Split | None) -> Shop:
-    catalog = Catalog.load(folder.bundle / CATALOG)
+def _shop(
+    folder: RunFolder, per_user: results.PerUser, data: Split | None
+) -> evaluation_report.Shop:
+    catalog = catalogs.Catalog.load(folder.bundle / bundle_folder.CATALOG, verify=True)
     histories = None
     if data is not None:
         users = per_user.setting.users
         rows, _ = evaluated_rows(data, per_user.split, None if users == "all" else users)
         if rows.histories.user_ids == per_user.user_ids:
             histories = rows.histories
-    return Shop(
+    return evaluation_report.Shop(
         popularity=catalog.popularity,
         histories=histories,
         titles=catalog.ids_of if catalog.texts is None else catalog.titles_of,
     )
 
 
-def _ids(evaluations: Sequence[tuple[Path, PerUser]], data: Split | None) -> Section:
+def _ids(evaluations: Sequence[tuple[Path, results.PerUser]], data: Split | None) -> page.Section:
     """The quality of every set of semantic IDs that was searched."""
-    catalogs: dict[str, Catalog] = {}
+    coded: dict[str, catalogs.Catalog] = {}
     for file, per_user in evaluations:
         folder, name = _run_of(file), per_user.setting.codes
-        if folder is not None and name is not None and name not in catalogs:
-            catalogs[name] = Catalog.load(folder.bundle / CATALOG)
-    if not catalogs:
-        return Section(title=_IDS, parts=[])
+        if folder is not None and name is not None and name not in coded:
+            coded[name] = catalogs.Catalog.load(folder.bundle / bundle_folder.CATALOG, verify=True)
+    if not coded:
+        return page.Section(title=_IDS, parts=[])
     training = None if data is None else data.train
-    sections = id_tables(
+    sections = id_tables.id_tables(
         {
-            name: id_quality(
-                catalog.semantic_ids.numpy(), catalog.codebook_sizes, training=training
+            name: measuring.id_quality(
+                catalog.semantic_ids.numpy(),
+                catalog.codebook_sizes,
+                training=training,
+                resolution=resolution_of(catalog),
             )
-            for name, catalog in catalogs.items()
+            for name, catalog in coded.items()
         }
     )
-    return Section(
+    return page.Section(
         title=_IDS,
         parts=[
             replace(part, caption=f"{section.title}. {section.lead}")
             for section in sections
             for part in section.parts
-            if isinstance(part, Table)
+            if isinstance(part, table.Table)
         ],
     )
 
@@ -207,7 +215,7 @@ def _data_facts(manifest: Manifest) -> dict[str, str]:
     }
 
 
-def _made_by(evaluations: Sequence[tuple[Path, PerUser]]) -> dict[str, str]:
+def _made_by(evaluations: Sequence[tuple[Path, results.PerUser]]) -> dict[str, str]:
     """Where the evaluations came from, as far as they say."""
     kept = [kept_beside(file) for file, _ in evaluations]
     facts = {}

@@ -5,20 +5,25 @@ from typing import Annotated
 
 import typer
 
-from sidestep.bundle.appending import restore_items, retire_items
-from sidestep.bundle.folder import load, save_loaded
+from sidestep.cli.bundle_outputs import check_bundle_out
 from sidestep.cli.console import print_json, say
-from sidestep.cli.inputs import read_ids
-from sidestep.cli.options import AsJson, split_names
+from sidestep.cli.inputs import load_bundle, named_items, read_ids
+from sidestep.cli.lazy import when_used
+from sidestep.cli.next_step import recommendation_by
+from sidestep.cli.options import WITH_COMMAS, AsJson
+from sidestep.cli.outputs import Overwrite
+
+with when_used():
+    from sidestep.bundle import appending
+    from sidestep.bundle import folder as bundles
 
 
 def retire(
     bundle: Annotated[Path, typer.Argument(help="The bundle, or the run that holds it.")],
-    out: Annotated[
-        Path, typer.Option("--out", help="The bundle to write; it may be the same again.")
-    ],
+    out: Annotated[Path, typer.Option("--out", help="The bundle to write.")],
     items: Annotated[
-        str | None, typer.Option("--items", help="IDs of the items, comma-separated.")
+        list[str] | None,
+        typer.Option("--items", help=f"IDs of the items, {WITH_COMMAS}."),
     ] = None,
     file: Annotated[
         Path | None, typer.Option("--file", help="A text file with an ID per line, instead.")
@@ -26,6 +31,7 @@ def retire(
     restore: Annotated[
         bool, typer.Option("--restore", help="Recommend these items again.")
     ] = False,
+    overwrite: Overwrite = False,
     json: AsJson = False,
 ) -> None:
     """Put tombstones on items: never recommended, but known where a history holds them.
@@ -37,21 +43,26 @@ def retire(
 
       sidestep retire runs/my/transformer --items B0001,B0007 --out runs/my/bundle-2
 
-      sidestep retire runs/my/bundle-2 --file back-again.txt --restore --out runs/my/bundle-2
+      sidestep retire runs/my/bundle-2 --file back-again.txt --restore --out runs/my/bundle-3
     """
     if (items is None) == (file is None):
         raise ValueError("give either --items ID,ID or --file FILE.")
-    item_ids = read_ids(file) if file is not None else split_names(items or "")
+    check_bundle_out(out, overwrite=overwrite, source=bundle)
+    loaded = load_bundle(bundle, device="cpu")
+    if file is not None:
+        item_ids = read_ids(file, loaded.catalog)
+    else:
+        item_ids = named_items(items or (), loaded.catalog)
     if not item_ids:
         raise ValueError("--items names no item; write their IDs with commas.")
-    change = restore_items if restore else retire_items
-    changed = change(load(bundle, device="cpu"), item_ids)
-    save_loaded(out, changed)
+    change = appending.restore_items if restore else appending.retire_items
+    changed = change(loaded, item_ids)
+    bundles.save_loaded(out, changed)
     catalog = changed.catalog
     if json:
         print_json({"path": str(out), "items": catalog.num_items, "retired": catalog.num_retired})
         return
     say(
-        f"Wrote {out}: {catalog.num_retired:,} of {catalog.num_items:,} items are retired. Next: "
-        f"sidestep recommend {out} --history ID,ID"
+        f"Wrote {out}: {catalog.num_retired:,} of {catalog.num_items:,} items are retired.",
+        then=recommendation_by(out, catalog),
     )

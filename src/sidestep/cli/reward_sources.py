@@ -13,10 +13,10 @@ from sidestep.bundle.manifest import MANIFEST
 from sidestep.catalog.catalog import Catalog
 from sidestep.catalog.leaf_embeddings import LeafEmbeddings
 from sidestep.cli.config import AlignRun
-from sidestep.cli.inputs import popularity_of, refuse_other_data
+from sidestep.cli.inputs import popularity_of
+from sidestep.cli.provenance import load_item_vectors, refuse_other_data
 from sidestep.data.dataset import Dataset
 from sidestep.data.splits import Split
-from sidestep.embedding.vectors import load_vectors
 from sidestep.files import file_sha256
 from sidestep.model.sasrec import SasRec
 from sidestep.model.semantic_id_model import SemanticIdModel
@@ -42,7 +42,7 @@ def reward_sources(
     """
     embeddings = None
     if config.embeddings is not None:
-        embeddings = LeafEmbeddings.of(embeddings_of(config.embeddings, catalog), catalog.trie)
+        embeddings = LeafEmbeddings.of(embeddings_of(config.embeddings, dataset), catalog.trie)
     return RewardSources(
         embeddings=embeddings,
         collaborative=None if config.collaborative is None else _collaborative(config, dataset),
@@ -52,14 +52,19 @@ def reward_sources(
     )
 
 
-def embeddings_of(file: str, catalog: Catalog) -> Tensor:
-    """What rewards compare the items of the catalog by."""
+def embeddings_of(file: str, dataset: Dataset) -> Tensor:
+    """What rewards compare the items of a dataset by.
+
+    Raises:
+        FileNotFoundError: there are no vectors.
+        ValueError: they are of other items, or know another training part.
+    """
     path = Path(file)
     if not path.is_file():
         raise FileNotFoundError(
             f"embeddings: {path}: no vectors here; make them with 'sidestep embed'."
         )
-    return torch.from_numpy(load_vectors(path, item_ids=catalog.item_ids.to_pylist()))
+    return torch.from_numpy(load_item_vectors(path, dataset))
 
 
 def sources_sha256(config: AlignRun) -> dict[str, str]:

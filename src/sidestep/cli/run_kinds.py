@@ -32,11 +32,10 @@ from sidestep.cli.config import (
 from sidestep.cli.inputs import (
     flat_catalog,
     popularity_of,
-    refuse_other_items,
     split_of,
-    warn_of_other_split,
 )
 from sidestep.cli.memory import refuse_beyond_memory, refuse_prefixes_beyond_memory
+from sidestep.cli.provenance import counted_catalog
 from sidestep.cli.reward_sources import embeddings_of, reward_sources, sources_sha256
 from sidestep.data.dataset import Dataset
 from sidestep.data.splits import Split
@@ -153,11 +152,11 @@ class _TransformerTraining(RunTraining[Transformer]):
     config: TransformerRun
 
     def untrained(self, seed: int) -> tuple[Transformer, Windows]:
-        config = self.config
+        config, windows = self.config, self.material.windows()
         network, _ = new_transformer(
-            self.material.catalog, config.model, config.objective, seed=seed
+            self.material.catalog, config.model, config.objective, windows, seed=seed
         )
-        return network, self.material.windows()
+        return network, windows
 
     def train(self, course: Course) -> Trained[Transformer]:
         return train_semantic_id_model(
@@ -179,14 +178,16 @@ class _SasRecTraining(RunTraining[SasRec]):
     config: SasRecRun
 
     def untrained(self, seed: int) -> tuple[SasRec, Windows]:
+        windows = self.material.windows()
         network, _ = new_sasrec(
             self.material.catalog.num_items,
             self.config.model,
             self.config.objective,
+            windows,
             max_history=self.material.max_history,
             seed=seed,
         )
-        return network, self.material.windows()
+        return network, windows
 
     def train(self, course: Course) -> Trained[SasRec]:
         return train_sasrec(
@@ -359,15 +360,14 @@ def prepared(
         backbone = load_backbone(config, dataset, catalog, out=out)
         material = Material(split, backbone.catalog, backbone.max_history)
         if isinstance(config, BesideRun):
-            return _prepared_beside(config, material, backbone)
+            return _prepared_beside(config, dataset, material, backbone)
         if isinstance(config, PreferRun):
             return _PreferenceTraining(material, config, backbone)
         return _AlignmentTraining(
             material, config, backbone, _alignment(config, dataset, material, backbone)
         )
     if catalog is not None:
-        refuse_other_items(catalog, dataset)
-        warn_of_other_split(catalog, dataset, split)
+        catalog = counted_catalog(catalog, dataset, split)
     elif isinstance(config, TransformerRun):
         raise ValueError(
             "a transformer needs semantic IDs: give --catalog, from 'sidestep tokenize'."
@@ -385,7 +385,7 @@ def prepared(
 
 
 def _prepared_beside(
-    config: BesideRun, material: Material, backbone: LoadedRecommender
+    config: BesideRun, dataset: Dataset, material: Material, backbone: LoadedRecommender
 ) -> RunTraining[Any]:
     """The catalog and the length of histories are those of the backbone."""
     catalog = backbone.catalog
@@ -394,7 +394,7 @@ def _prepared_beside(
             refuse_prefixes_beyond_memory(config, catalog.trie.num_nodes())
             return _ProcessRewardTraining(material, config, backbone)
         case ValueRun():
-            embeddings = embeddings_of(config.embeddings, catalog)
+            embeddings = embeddings_of(config.embeddings, dataset)
             return _ValueTraining(material, config, backbone, embeddings)
 
 

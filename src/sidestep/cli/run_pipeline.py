@@ -9,9 +9,19 @@ from typing import Annotated, Any
 import typer
 
 from sidestep.cli.console import print_json, say, within_pipeline
+from sidestep.cli.dry_run import ESTIMATE, Rehearsal, rehearsing
+from sidestep.cli.judged_rows import rows_needed
+from sidestep.cli.lazy import when_used
+from sidestep.cli.locks import held
 from sidestep.cli.options import AsJson
 from sidestep.cli.pipeline import Pipeline, read_pipeline
 from sidestep.cli.steps import Step
+from sidestep.cli.working import duration
+
+_RUNS = "another 'sidestep run' works here; wait for its end, or stop it."
+
+with when_used():
+    from sidestep.cli import pipeline_time
 
 
 def run(
@@ -51,6 +61,16 @@ def run(
 
 def _work(pipeline: Pipeline) -> dict[str, Any]:
     """Runs what has to be run; returns what was done."""
+    with held(pipeline.out, refusal=_RUNS):
+        # Before anything is replaced that a training reads.
+        for step in map(pipeline.as_found, pipeline.makers):
+            if step.training is not None and pipeline.reasons(step):
+                step.training.refuse_if_held()
+        return _worked(pipeline)
+
+
+def _worked(pipeline: Pipeline) -> dict[str, Any]:
+    """See `_work`, once nobody else works in the folder."""
     began = time.perf_counter()
     told = []
     for step in map(pipeline.as_found, pipeline.makers):
@@ -60,36 +80,58 @@ def _work(pipeline: Pipeline) -> dict[str, Any]:
             _announce(step)
             step.prepare(pipeline.memory.changes(step))
             pipeline.memory.begin(step)
-            step.run()
+            with rows_needed(pipeline.rows_needed(step)):
+                step.run()
             pipeline.memory.finish(step)
         else:
             say(f"• {step.name}: unchanged")
         seconds = round(time.perf_counter() - start, 1)
         told.append(_told(step, "done" if reasons else "unchanged", seconds=seconds))
+    more = pipeline.comparison
     for step in (pipeline.comparison, *pipeline.samples()):
         _announce(step)
         step.run()
+        more = step
     seconds = time.perf_counter() - began
-    say(f"Done in {seconds:,.0f} s. More: {pipeline.sample.line}")
+    say(f"Done in {seconds:,.0f} s. Again, or for others: {more.line}")
     return {"out": str(pipeline.out), "steps": told, "seconds": round(seconds, 1)}
 
 
 def _tell(pipeline: Pipeline) -> dict[str, Any]:
-    """Says what would be run and why, and lets commands check their inputs."""
+    """Says what would be run and why, and how long that takes; lets commands check their inputs."""
     told: list[dict[str, Any]] = []
-    stale: set[str] = set()
-    for step in map(pipeline.as_found, pipeline.makers):
-        reasons = pipeline.reasons(step)
-        told.append(_told(step, "to do" if reasons else "unchanged", reasons=reasons))
-        if not reasons:
-            say(f"• {step.name}: unchanged")
-            continue
-        say(f"• {step.name}: to do ({'; '.join(reasons)}): {step.line}")
-        if step.can_be_dry and not stale.intersection(step.made_from["after"]):
-            step.rehearse(pipeline.memory.changes(step))
-        stale.add(step.name)
+    uncounted, stale = [], set[str]()
+    with rehearsing() as found:
+        for step in map(pipeline.as_found, pipeline.makers):
+            reasons = pipeline.reasons(step)
+            told.append(_told(step, "to do" if reasons else "unchanged", reasons=reasons))
+            if not reasons:
+                say(f"• {step.name}: unchanged")
+                continue
+            say(f"• {step.name}: to do ({'; '.join(reasons)}): {step.line}")
+            is_ready = not stale.intersection(step.made_from["after"])
+            if not _rehearse(pipeline, step, found, is_ready=is_ready):
+                uncounted.append(step.name)
+            stale.add(step.name)
+    if stale:
+        without = f", without {', '.join(uncounted)}" if uncounted else ""
+        say(
+            f"Estimated time: about {duration(found.seconds)}{without}; it was measured on a "
+            "little of the work, and is no promise."
+        )
     say("Nothing was written.")
-    return {"out": str(pipeline.out), "steps": told}
+    return {"out": str(pipeline.out), "steps": told, ESTIMATE: round(found.seconds, 1)}
+
+
+def _rehearse(pipeline: Pipeline, step: Step, found: Rehearsal, *, is_ready: bool) -> bool:
+    """Lets a step check its inputs, if they are there; whether its time is known."""
+    if not is_ready or not step.can_be_dry:
+        dataset = found.dataset or pipeline.dataset()
+        return pipeline_time.estimate_unmade(step, found, dataset, pipeline.judged)
+    before = found.seconds
+    with rows_needed(pipeline.rows_needed(step)):
+        step.rehearse(pipeline.memory.changes(step))
+    return found.seconds > before or pipeline_time.is_instant(step)
 
 
 def _announce(step: Step) -> None:

@@ -3,17 +3,17 @@
 What the kinds are stands in `run_kinds`.
 """
 
+import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from accelerate import PartialState
-
 from sidestep.catalog.catalog import Catalog
-from sidestep.cli.alignment_page import write_alignment_page
-from sidestep.cli.config import AlignRun, AnyRun, PopularityRun
+from sidestep.cli.config import AlignRun, AnyRun, PopularityRun, read_settings, with_paths
+from sidestep.cli.dry_run import ESTIMATE, would_validate
+from sidestep.cli.estimates import time_of_training
 from sidestep.cli.inputs import fingerprint
-from sidestep.cli.plain_yaml import read_yaml
+from sidestep.cli.lazy import when_used
 from sidestep.cli.run_kinds import Counting, Origin, RunTraining, prepared
 from sidestep.cli.runs import RunFolder, RunInfo
 from sidestep.data.dataset import Dataset
@@ -21,9 +21,13 @@ from sidestep.data.splits import Split
 from sidestep.training.checkpoint import checkpoints, refuse_other_run
 from sidestep.training.config import RESUMABLE, TrainingConfig
 from sidestep.training.loop import refuse_checkpoints, steps_per_epoch
+from sidestep.training.placement import is_main_process
 from sidestep.training.progress import Progress, TrainingResult
 from sidestep.training.stages import Course
 from sidestep.training.trackers import refuse_missing_trackers
+
+with when_used():
+    from sidestep.cli import alignment_page
 
 
 def train_run(
@@ -84,15 +88,17 @@ def _trained(
         )
     )
     result = trained.result
-    if result.stopped == "interrupted" or not PartialState().is_main_process:
+    if result.stopped == "interrupted" or not is_main_process():
         return result
     # Again, because a resumed run may have other settings where they change no step.
     folder.write(config, info)
-    origin = Origin(seed=info.seed, training=_summary(result), data=fingerprint(dataset))
+    origin = Origin(
+        seed=info.seed, training=_summary(result, run.material.split), data=fingerprint(dataset)
+    )
     run.save(folder.bundle, trained.network, origin)
     if isinstance(config, AlignRun):
         _, prompts = run.untrained(info.seed)
-        write_alignment_page(folder, config, info, trained.network, prompts)
+        alignment_page.write_alignment_page(folder, config, info, trained.network, prompts)
     return result
 
 
@@ -107,6 +113,8 @@ def plan_run(
 ) -> dict[str, int | float | str]:
     """Checks what `train_run` would, as far as that takes no training; returns sizes by name.
 
+    Among them is an estimate of the time, for which some steps are made on some users.
+
     Raises:
         ValueError: see there.
     """
@@ -119,9 +127,16 @@ def plan_run(
     if work is None:
         return sizes
     for checkpoint in checkpoints(folder.path)[-1:]:
-        kept = _common(read_yaml(folder.config), folder.info().seed)
+        kept = _common(read_settings(folder.config), folder.info().seed)
         refuse_other_run(checkpoint, kept, _common(config.model_dump(mode="json"), seed))
-    return {**sizes, **asdict(work)}
+    sizes |= asdict(work)
+    assert isinstance(run, RunTraining)
+    assert not isinstance(config, PopularityRun)
+    found = time_of_training(run, config, num_steps=work.steps, seed=seed)
+    if found is None:
+        return sizes
+    would_validate(found.seconds_per_row)
+    return {**sizes, ESTIMATE: found.seconds}
 
 
 def _common(config: dict[str, Any], seed: int) -> dict[str, Any]:
@@ -129,7 +144,9 @@ def _common(config: dict[str, Any], seed: int) -> dict[str, Any]:
     training = {
         name: value for name, value in config.get("training", {}).items() if name not in RESUMABLE
     }
-    return {"config": {**config, "training": training}, "seed": seed}
+    # A path is the same from wherever it is seen.
+    settings = with_paths(config, os.path.realpath)
+    return {"config": {**settings, "training": training}, "seed": seed}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,9 +212,10 @@ def _work(run: RunTraining[Any], config: TrainingConfig, seed: int) -> _Work:
     )
 
 
-def _summary(result: TrainingResult) -> dict[str, Any]:
+def _summary(result: TrainingResult, split: Split) -> dict[str, Any]:
     """What the bundle says of its training."""
     return {
+        "first_targets": split.train.num_first_targets,
         "validation": result.best_score,
         "best_epoch": result.best_epoch,
         "steps": result.step,

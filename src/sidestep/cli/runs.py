@@ -3,30 +3,36 @@
 How a run is trained stands in `run_training`.
 """
 
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from accelerate import PartialState
-from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from sidestep.cli.config import AnyRun
+from sidestep.cli.config import AnyRun, read_config, with_paths
+from sidestep.cli.kept_paths import kept, seen
+from sidestep.cli.lazy import when_used
+from sidestep.cli.locks import LOCK, held
 from sidestep.cli.plain_yaml import write_yaml
 from sidestep.files import read_json, write_json
 
-_LOCK = ".lock"
-"""Held while somebody trains; the file itself stays, and means nothing."""
+with when_used():
+    from sidestep.training import placement
+
+_PATHS = ("dataset", "catalog", "ranker")
+"""Of a `RunInfo`."""
+
+_TRAINS = "another process is training here; wait for its end, or choose another folder for --out."
 
 _REMEDY = "restore the file, or repeat the 'sidestep train' of this run, which writes it anew."
 
 
 class RunInfo(BaseModel):
-    """Beside the configuration, what makes a run; `run.json` in its folder.
+    """Beside the configuration, what makes a run.
 
-    dataset, catalog: the folders, as they were given; None where there was no catalog.
+    dataset, catalog: the folders, as the working directory sees them; None where there was no
+        catalog.
     ranker: the run that was attached to it, which leaves nothing to train; None for others.
     """
 
@@ -36,6 +42,17 @@ class RunInfo(BaseModel):
     catalog: str | None
     seed: int = Field(ge=0)
     ranker: str | None = Field(default=None, exclude_if=lambda value: value is None)
+
+
+class _KeptInfo(RunInfo):
+    """A `RunInfo` as `run.json` has it: its paths are seen from the folder of the run.
+
+    folder: where the run was when this was written. From there the paths are seen where nothing is
+        at them any more, as the run alone was moved or copied. None in runs of older versions,
+        whose paths are those that the working directory of their training saw.
+    """
+
+    folder: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +100,7 @@ class RunFolder:
             return
         if not self.path.is_dir():
             raise ValueError(f"{self.path}: is a file; choose another folder for --out.")
-        strangers = [entry.name for entry in self.path.iterdir() if entry.name != _LOCK]
+        strangers = [entry.name for entry in self.path.iterdir() if entry.name != LOCK]
         if strangers and not self.is_run():
             raise ValueError(
                 f"{self.path}: exists and is not a run's folder (it holds {min(strangers)}); "
@@ -102,36 +119,34 @@ class RunFolder:
         Raises:
             ValueError: somebody else trains here.
         """
-        if not PartialState().is_main_process:
+        if not placement.is_main_process():
             yield
             return
-        self.path.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.path / _LOCK)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout as error:
-            raise ValueError(
-                f"{self.path}: another process is training here; wait for its end, or choose "
-                "another folder for --out."
-            ) from error
-        try:
+        with held(self.path, refusal=_TRAINS):
             yield
-        finally:
-            lock.release()
+
+    def refuse_if_held(self) -> None:
+        """Raises a `ValueError` where somebody trains here."""
+        if self.path.is_dir():
+            with held(self.path, refusal=_TRAINS):
+                pass
 
     def write(self, config: AnyRun, info: RunInfo) -> None:
         """Keeps what the run was asked for."""
-        # First what says that this folder is a run's: a start that is killed can be repeated.
-        write_json(self._info, info.model_dump(mode="json"))
-        write_yaml(self.config, config.model_dump(mode="json"))
+        self._write(config, info, self.path)
 
-    def copy_description(self, run: "RunFolder", *, ranker: str) -> None:
-        """Keeps what another run was asked for, which had a ranker attached since."""
-        info = run.info().model_copy(update={"ranker": ranker})
+    def copy_description(self, run: "RunFolder", *, ranker: str, place: Path) -> None:
+        """Keeps what another run was asked for, which had a ranker attached since.
+
+        Args:
+            run: the other run.
+            ranker: the folder of the ranker.
+            place: where this folder, a temporary one, is to stand.
+        """
         if not run.config.is_file():
             raise FileNotFoundError(f"{run.config}: missing from the run; {_REMEDY}")
-        write_json(self._info, info.model_dump(mode="json"))
-        shutil.copy(run.config, self.config)
+        info = run.info().model_copy(update={"ranker": ranker})
+        self._write(read_config(run.config), info, place)
 
     def info(self) -> RunInfo:
         """What `write` kept.
@@ -140,13 +155,61 @@ class RunFolder:
             FileNotFoundError: this is no run's folder.
             ValueError: it is damaged; says what to do.
         """
+        read = self._kept_info()
+        named = {name: getattr(read, name) for name in _PATHS}
+        found = {
+            name: None if path is None else self._seen(path, read) for name, path in named.items()
+        }
+        return RunInfo(**found, seed=read.seed)
+
+    def dataset(self, given: Path | None = None) -> Path:
+        """The folder of the dataset: the one that is given, else the one that the run names.
+
+        Raises:
+            FileNotFoundError: this is no run's folder, or the dataset is not where the run says.
+            ValueError: the description of the run is damaged; says what to do.
+        """
+        if given is not None:
+            return given
+        path = Path(self.info().dataset)
+        if not path.is_dir():
+            is_old = self._kept_info().folder is None
+            old = (
+                " from the folder in which the run was trained; call the command there, or"
+                if is_old and not path.is_absolute()
+                else ";"
+            )
+            raise FileNotFoundError(
+                f"{self._info}: names the dataset {path}, which is not there{old} give the "
+                "dataset's folder with --dataset."
+            )
+        return path
+
+    def _write(self, config: AnyRun, info: RunInfo, place: Path) -> None:
+        """Writes the description of a run that is to stand at `place`."""
+        named = {name: getattr(info, name) for name in _PATHS}
+        paths = {name: None if path is None else kept(path, place) for name, path in named.items()}
+        described = _KeptInfo(**paths, seed=info.seed, folder=str(place.absolute()))
+        content = with_paths(config.model_dump(mode="json"), lambda path: kept(path, place))
+        # First what says that this folder is a run's: a start that is killed can be repeated.
+        write_json(self._info, described.model_dump(mode="json"))
+        write_yaml(self.config, content)
+
+    def _seen(self, name: str, read: _KeptInfo) -> str:
+        """What the working directory calls a path that `run.json` names."""
+        if read.folder is None:
+            return name
+        here, before = seen(name, self.path), seen(name, Path(read.folder))
+        return before if not Path(here).exists() and Path(before).exists() else here
+
+    def _kept_info(self) -> _KeptInfo:
         file = self._info
         if not self.is_run():
             raise FileNotFoundError(
                 f"{self.path}: no run here, run.json is missing; make one with 'sidestep train'."
             )
         try:
-            return RunInfo.model_validate(read_json(file))
+            return _KeptInfo.model_validate(read_json(file))
         except ValidationError as error:
             raise ValueError(f"{file}: not the description of a run; {_REMEDY}") from error
         except ValueError as error:

@@ -1,5 +1,7 @@
 """`sidestep scale`: the searches of a run at growing budgets, below what no budget exceeds."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -7,8 +9,6 @@ from typing import Annotated
 import typer
 
 from sidestep import __version__
-from sidestep.bundle.folder import load
-from sidestep.bundle.loaded import LoadedRecommender
 from sidestep.cli.budgets import (
     AXES,
     BudgetedSearch,
@@ -20,10 +20,11 @@ from sidestep.cli.budgets import (
 from sidestep.cli.console import OUT, print_json, say, table
 from sidestep.cli.dry_run import DryRun, tell_plan
 from sidestep.cli.environment import command_line, machine
-from sidestep.cli.evaluations import LIST_LENGTH, Asked, num_users
-from sidestep.cli.inputs import load_dataset
+from sidestep.cli.evaluations import LIST_LENGTH, Asked
+from sidestep.cli.inputs import load_bundle, load_dataset
 from sidestep.cli.kept_evaluations import kept_beside, refuse_for_results
-from sidestep.cli.options import AsJson, split_names
+from sidestep.cli.lazy import when_used
+from sidestep.cli.options import AsJson, num_users, split_names
 from sidestep.cli.reports import refuse_report_at
 from sidestep.cli.runs import RunFolder
 from sidestep.cli.search_options import (
@@ -34,12 +35,16 @@ from sidestep.cli.search_options import (
     read_weights,
 )
 from sidestep.cli.searches import AskedSearch, can_search
-from sidestep.cli.sweep import Sweep
-from sidestep.evaluation.compare import rows_in_words
-from sidestep.evaluation.report.page import write_page
-from sidestep.evaluation.report.scaling import scaling_page
-from sidestep.evaluation.results import PerUser, SplitName, read_per_user
-from sidestep.evaluation.scaling import Scaling
+from sidestep.data.splits import SplitName
+from sidestep.evaluation.words import rows_in_words
+
+with when_used():
+    from sidestep.bundle import loaded as bundles
+    from sidestep.cli import sweep as sweeps
+    from sidestep.evaluation import results
+    from sidestep.evaluation import scaling as scalings
+    from sidestep.evaluation.report import page as pages
+    from sidestep.evaluation.report import scaling as scaling_report
 
 TIMES = "1,2,3,4,6"
 
@@ -109,9 +114,9 @@ def scale(
     factors = read_times(times)
     if results_file is not None:
         refuse_for_results(split, selected=False)
-    data = load_dataset(dataset or Path(info.dataset))
-    loaded = load(folder.path)
-    sweep = Sweep(
+    data = load_dataset(folder.dataset(dataset))
+    loaded = load_bundle(folder.path)
+    sweep = sweeps.Sweep(
         folder=folder,
         loaded=loaded,
         data=data,
@@ -135,6 +140,7 @@ def scale(
     wanted = [*grown, *{search.asked.chosen: search for search in ceilings.values()}.values()]
     for search in wanted:  # refuses what cannot be searched before the first long search
         _refuse_impossible(search, loaded, names)
+    sweep.tell_of_repeats()
     if dry_run:
         plan: dict[str, int | float | str] = {
             "rows": sweep.num_rows,
@@ -144,7 +150,7 @@ def scale(
         }
         tell_plan(page, plan, json=json)
         return
-    scaling = Scaling(
+    scaling = scalings.Scaling(
         points=[sweep.point(search) for search in grown],
         ceilings={
             AskedSearch(name=name).method(loaded): sweep.point(search)
@@ -153,10 +159,13 @@ def scale(
     )
     if results_file is not None:
         sweep.append_to(results_file)
-    first = read_per_user(sweep.files[0])
+    first = results.read_per_user(sweep.files[0])
     rows = rows_in_words(len(first.user_ids), len(set(first.user_ids)))
     title = f"Search budgets of {folder.path.name} on {first.dataset}, {first.split}"
-    write_page(page, scaling_page(scaling, title=title, facts=_facts(first, rows, sweep.files)))
+    pages.write_page(
+        page,
+        scaling_report.scaling_page(scaling, title=title, facts=_facts(first, rows, sweep.files)),
+    )
     if json:
         print_json({"path": str(page), **scaling.as_json()})
         return
@@ -165,7 +174,7 @@ def scale(
 
 
 def _refuse_impossible(
-    search: BudgetedSearch, loaded: LoadedRecommender, names: Sequence[SearchName]
+    search: BudgetedSearch, loaded: bundles.LoadedRecommender, names: Sequence[SearchName]
 ) -> None:
     """Raises a `ValueError` for a search that cannot be, and names those that can without it."""
     chosen = search.asked.chosen
@@ -213,7 +222,7 @@ def read_searches(text: str) -> list[SearchName]:
 
 
 def _checked_searches(
-    loaded: LoadedRecommender, asked: str | None, weight: Weights | None
+    loaded: bundles.LoadedRecommender, asked: str | None, weight: Weights | None
 ) -> list[SearchName]:
     """What to sweep; refuses what has no budget, and a weight that none would read."""
     if not loaded.is_searched:
@@ -229,7 +238,7 @@ def _checked_searches(
     return names
 
 
-def _facts(first: PerUser, rows: str, files: Sequence[Path]) -> dict[str, str]:
+def _facts(first: results.PerUser, rows: str, files: Sequence[Path]) -> dict[str, str]:
     """How the page was made."""
     made = [kept_beside(file) for file in files]
     return {
@@ -245,7 +254,7 @@ def _facts(first: PerUser, rows: str, files: Sequence[Path]) -> dict[str, str]:
     }
 
 
-def _print(scaling: Scaling, title: str) -> None:
+def _print(scaling: scalings.Scaling, title: str) -> None:
     """One line per point, the ceilings last."""
     ceilings = {point.search: point for point in scaling.ceilings.values()}
     rows = [

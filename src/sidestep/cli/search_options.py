@@ -1,21 +1,14 @@
 """Options that ask for a search: what it is called, what may be said of it, and in which words."""
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
 from sidestep.cli.config import LARGEST, shown
 from sidestep.cli.plain_yaml import parse_yaml
-from sidestep.evaluation.results import value_in_words
-from sidestep.search.beam import BeamSearch
-from sidestep.search.exhaustive import ExhaustiveSearch
-from sidestep.search.guided_beam import GuidedBeamSearch
-from sidestep.search.named import settings_of
-from sidestep.search.sampling import Sampling
-from sidestep.search.scorer import GuidanceConfig
-from sidestep.search.value_beam import ValueBeamSearch
-from sidestep.search.ved import ValueGuidedDecoding
+from sidestep.evaluation.words import value_in_words
+from sidestep.search.config import GuidanceConfig
 
 SearchName = Literal[
     "beam",
@@ -50,24 +43,6 @@ BY_PROCESS_REWARD: Sequence[SearchName] = ("prm-beam", "exhaustive-prm")
 BY_VALUES: Sequence[SearchName] = ("value-beam", "ved")
 BY_ITEMS: Sequence[SearchName] = ("item-beam", "exhaustive-item")
 GUIDED: Sequence[SearchName] = (*BY_ITEMS, *BY_PROCESS_REWARD, "value-beam")
-
-POLICIES: dict[SearchName, type[Any]] = {
-    "beam": BeamSearch,
-    "item-beam": GuidedBeamSearch,
-    "prm-beam": GuidedBeamSearch,
-    "value-beam": ValueBeamSearch,
-    "ved": ValueGuidedDecoding,
-    "sampling": Sampling,
-    "exhaustive": ExhaustiveSearch,
-    "exhaustive-item": ExhaustiveSearch,
-    "exhaustive-prm": ExhaustiveSearch,
-}
-
-_SAID_OTHERWISE = {
-    *("num_beams", "num_samples", "num_leaves", "candidates", "likelihood_weight", "guidance"),
-    *("budget", "gamma", "chunk_size"),
-}
-"""Settings that have options of their own, follow from the bundle, or change no result."""
 
 Value = int | float | str | None
 """Of a setting of a search."""
@@ -129,18 +104,6 @@ def enumerated(names: Sequence[str]) -> str:
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
-def settings_by_search() -> dict[SearchName, dict[str, Value]]:
-    """The settings of each search that `--search-option` names, with their defaults."""
-    return {
-        name: {
-            setting: default
-            for setting, default in settings_of(policy).items()
-            if setting not in _SAID_OTHERWISE
-        }
-        for name, policy in POLICIES.items()
-    }
-
-
 def read_search_options(options: Sequence[str]) -> dict[str, Value]:
     """Settings of a search as they are written on the command line: NAME=VALUE, the value as YAML.
 
@@ -170,13 +133,13 @@ def options_in_words(options: Mapping[str, Value]) -> str:
     return ",".join(f"{name}={word}" for name, word in words.items())
 
 
-def _options_help() -> str:
-    """What each kind of search lets one set."""
-    by_search = settings_by_search()
-    names: Sequence[SearchName] = ("ved", "sampling", "beam")
-    told = [f"{name}: {options_in_words(by_search[name]).replace(',', ', ')}" for name in names]
-    return f"A setting of the search, name=value; may be repeated. {'; '.join(told)}."
-
+SETTINGS_TOLD = (
+    "ved: warm_width=8, exploration=0.1, entropy_weight=0.1, value_weight=1, "
+    "answer_likelihood_weight=0, root_gate=priority, paths_per_round=1, seed=0, normaliser=legal; "
+    "sampling: seed=0, temperature=1, top_k=null, top_p=null, normaliser=legal; "
+    "beam: normaliser=legal"
+)
+"""What each kind of search lets one set, with its defaults: of the policies, which need torch."""
 
 Search = Annotated[
     SearchName | None, typer.Option(help="How semantic IDs are searched; default: beam.")
@@ -216,5 +179,10 @@ BudgetTimes = Annotated[
     ),
 ]
 SearchOptions = Annotated[
-    list[str] | None, typer.Option("--search-option", metavar="NAME=VALUE", help=_options_help())
+    list[str] | None,
+    typer.Option(
+        "--search-option",
+        metavar="NAME=VALUE",
+        help=f"A setting of the search, name=value; may be repeated. {SETTINGS_TOLD}.",
+    ),
 ]

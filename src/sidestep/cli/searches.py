@@ -1,11 +1,13 @@
 """Searches as somebody asked for them: what they need of a bundle, and what results say of them."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_args
 
-from sidestep.bundle.loaded import LoadedRecommender
 from sidestep.cli.config import LARGEST
+from sidestep.cli.lazy import when_used
 from sidestep.cli.search_options import (
     BUDGET,
     BY_ITEMS,
@@ -15,7 +17,6 @@ from sidestep.cli.search_options import (
     GUIDANCE,
     GUIDED,
     NUM_BEAMS,
-    POLICIES,
     WITH_BEAMS,
     CandidatesPerLevel,
     SearchName,
@@ -26,18 +27,63 @@ from sidestep.cli.search_options import (
     read_candidates,
     read_search_options,
     read_weights,
-    settings_by_search,
 )
-from sidestep.evaluation.results import value_in_words
-from sidestep.model.transformer import Transformer
-from sidestep.search.budget import Budget
-from sidestep.search.item_support import ItemSupport
-from sidestep.search.live_item_support import LiveItemSupport
-from sidestep.search.named import checked_settings
-from sidestep.search.policy import SearchPolicy
-from sidestep.search.process_reward import ProcessReward
-from sidestep.search.scorer import Guidance, GuidanceConfig, PrefixScorer
-from sidestep.search.ved import ValueGuidedDecoding
+from sidestep.evaluation.words import value_in_words
+from sidestep.search.config import GuidanceConfig
+
+with when_used():
+    from sidestep.bundle import loaded as bundles
+    from sidestep.model import transformer
+    from sidestep.search import (
+        beam,
+        budget,
+        exhaustive,
+        guided_beam,
+        item_support,
+        live_item_support,
+        named,
+        process_reward,
+        sampling,
+        scorer,
+        value_beam,
+        ved,
+    )
+    from sidestep.search import policy as policies
+
+
+_SAID_OTHERWISE = {
+    *("num_beams", "num_samples", "num_leaves", "candidates", "likelihood_weight", "guidance"),
+    *("budget", "gamma", "chunk_size"),
+}
+"""Settings that have options of their own, follow from the bundle, or change no result."""
+
+
+def _policy_class(name: SearchName) -> type[Any]:
+    """The policy of a search."""
+    classes: dict[SearchName, type[Any]] = {
+        "beam": beam.BeamSearch,
+        "item-beam": guided_beam.GuidedBeamSearch,
+        "prm-beam": guided_beam.GuidedBeamSearch,
+        "value-beam": value_beam.ValueBeamSearch,
+        "ved": ved.ValueGuidedDecoding,
+        "sampling": sampling.Sampling,
+        "exhaustive": exhaustive.ExhaustiveSearch,
+        "exhaustive-item": exhaustive.ExhaustiveSearch,
+        "exhaustive-prm": exhaustive.ExhaustiveSearch,
+    }
+    return classes[name]
+
+
+def settings_by_search() -> dict[SearchName, dict[str, Value]]:
+    """The settings of each search that `--search-option` names, with their defaults."""
+    return {
+        name: {
+            setting: default
+            for setting, default in named.settings_of(_policy_class(name)).items()
+            if setting not in _SAID_OTHERWISE
+        }
+        for name in get_args(SearchName)
+    }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +148,7 @@ class AskedSearch:
         """The name, or what stands for none."""
         return self.name or "beam"
 
-    def refuse_unused(self, loaded: LoadedRecommender) -> None:
+    def refuse_unused(self, loaded: bundles.LoadedRecommender) -> None:
         """Raises a `ValueError` for what would change nothing: it was meant to."""
         given = {
             "--search": self.name,
@@ -133,7 +179,9 @@ class AskedSearch:
                     f"{enumerated(names)}; leave the option out."
                 )
 
-    def policy(self, loaded: LoadedRecommender, *, num_leaves: int) -> SearchPolicy | None:
+    def policy(
+        self, loaded: bundles.LoadedRecommender, *, num_leaves: int
+    ) -> policies.SearchPolicy | None:
         """The search; None for a recommender that searches nothing.
 
         Args:
@@ -153,12 +201,14 @@ class AskedSearch:
         settings = {**self._settings(loaded, num_leaves=num_leaves), **self._options()}
         self._refuse_other_levels(loaded.catalog.num_levels)
         self._refuse_few_candidates(loaded)
-        made: SearchPolicy = POLICIES[self.chosen](name=self.method(loaded), **settings)
-        if isinstance(made, ValueGuidedDecoding):
+        made: policies.SearchPolicy = _policy_class(self.chosen)(
+            name=self.method(loaded), **settings
+        )
+        if isinstance(made, ved.ValueGuidedDecoding):
             self._refuse_small_budget(made, loaded.catalog.trie.num_levels)
         return made
 
-    def settings(self, loaded: LoadedRecommender) -> dict[str, Any]:
+    def settings(self, loaded: bundles.LoadedRecommender) -> dict[str, Any]:
         """The fields of `Setting` that tell this search from others."""
         name = self.chosen if loaded.is_searched else None
         return {
@@ -171,12 +221,12 @@ class AskedSearch:
             "ranker": self.ranker_weight(loaded),
         }
 
-    def method(self, loaded: LoadedRecommender) -> str:
+    def method(self, loaded: bundles.LoadedRecommender) -> str:
         """What tables call it: the search, or what scores all items, and what is beside it."""
         name = self.chosen if loaded.is_searched else loaded.kind
         return name if self.ranker_weight(loaded) is None else f"{name}+sasrec"
 
-    def ranker_weight(self, loaded: LoadedRecommender) -> float | None:
+    def ranker_weight(self, loaded: bundles.LoadedRecommender) -> float | None:
         """Of the ranker's scores, where they decide anything."""
         if loaded.ranker_use is None or (loaded.is_searched and self.chosen not in BY_ITEMS):
             return None
@@ -192,7 +242,7 @@ class AskedSearch:
                     f"have {num_levels} codes; write one, or one per level."
                 )
 
-    def _refuse_few_candidates(self, loaded: LoadedRecommender) -> None:
+    def _refuse_few_candidates(self, loaded: bundles.LoadedRecommender) -> None:
         """Raises a `ValueError` where fewer would be scored than are kept."""
         if self.chosen not in CHOOSING_BEAMS:
             return
@@ -206,7 +256,7 @@ class AskedSearch:
             )
 
     @staticmethod
-    def _refuse_small_budget(policy: ValueGuidedDecoding, num_levels: int) -> None:
+    def _refuse_small_budget(policy: ved.ValueGuidedDecoding, num_levels: int) -> None:
         """Says with which options there is a warm start and something left after it."""
         try:
             policy.tokens(num_levels)
@@ -229,14 +279,14 @@ class AskedSearch:
     def _budget(self) -> int:
         return self.budget or BUDGET
 
-    def _settings(self, loaded: LoadedRecommender, *, num_leaves: int) -> dict[str, Any]:
+    def _settings(self, loaded: bundles.LoadedRecommender, *, num_leaves: int) -> dict[str, Any]:
         """What decides the policy beside `options`."""
         if self.chosen == "sampling":
             return {"num_samples": self._beams}
         if self.chosen == "ved":
             assert loaded.value_use is not None
             return {
-                "budget": Budget(times=self._budget, num_beams=self._beams),
+                "budget": budget.Budget(times=self._budget, num_beams=self._beams),
                 "num_leaves": num_leaves,
                 "gamma": loaded.value_use.gamma,
             }
@@ -255,7 +305,7 @@ class AskedSearch:
     def _options(self) -> dict[str, Any]:
         known = settings_by_search()[self.chosen]
         try:
-            return checked_settings(POLICIES[self.chosen], self.options, known)
+            return named.checked_settings(_policy_class(self.chosen), self.options, known)
         except ValueError as error:
             raise ValueError(f"--search-option: the search {self.chosen}: {error}") from error
 
@@ -276,15 +326,15 @@ class AskedSearch:
                 "K+ for all levels; write one number."
             )
 
-    def _candidates(self, loaded: LoadedRecommender) -> CandidatesPerLevel:
+    def _candidates(self, loaded: bundles.LoadedRecommender) -> CandidatesPerLevel:
         return self.candidates or self._defaults(loaded).candidates_per_beam * self._beams
 
-    def _weight(self, loaded: LoadedRecommender) -> Weights:
+    def _weight(self, loaded: bundles.LoadedRecommender) -> Weights:
         if self.likelihood_weight is None:
             return self._defaults(loaded).likelihood_weight
         return self.likelihood_weight
 
-    def _one_weight(self, loaded: LoadedRecommender) -> float:
+    def _one_weight(self, loaded: bundles.LoadedRecommender) -> float:
         weight = self._weight(loaded)
         if isinstance(weight, tuple):
             raise ValueError(
@@ -293,7 +343,7 @@ class AskedSearch:
             )
         return weight
 
-    def _defaults(self, loaded: LoadedRecommender) -> GuidanceConfig:
+    def _defaults(self, loaded: bundles.LoadedRecommender) -> GuidanceConfig:
         """What stands beside the network is asked as its configuration, or `attach`, was told."""
         own = None
         if self.chosen in BY_ITEMS and loaded.ranker_use is not None:
@@ -304,27 +354,29 @@ class AskedSearch:
             own = loaded.value_use.guidance
         return own or GUIDANCE
 
-    def _guidance(self, loaded: LoadedRecommender) -> Guidance:
-        return Guidance(scorer=self._scorer(loaded), likelihood_weight=self._weight(loaded))
+    def _guidance(self, loaded: bundles.LoadedRecommender) -> scorer.Guidance:
+        return scorer.Guidance(scorer=self._scorer(loaded), likelihood_weight=self._weight(loaded))
 
-    def _scorer(self, loaded: LoadedRecommender) -> PrefixScorer:
+    def _scorer(self, loaded: bundles.LoadedRecommender) -> scorer.PrefixScorer:
         if self.chosen in BY_PROCESS_REWARD:
             assert loaded.process_reward is not None
-            return ProcessReward(network=loaded.process_reward)
+            return process_reward.ProcessReward(network=loaded.process_reward)
         head, ranker = _item_head(loaded), loaded.item_ranker
         if ranker is None or loaded.ranker_use is None:
             if head is not None and self._spares_first_level:
-                return LiveItemSupport(head=head)
-            return ItemSupport(head=head)
-        return ItemSupport(head=head, ranker=ranker, ranker_weight=loaded.ranker_use.weight)
+                return live_item_support.LiveItemSupport(head=head)
+            return item_support.ItemSupport(head=head)
+        return item_support.ItemSupport(
+            head=head, ranker=ranker, ranker_weight=loaded.ranker_use.weight
+        )
 
 
-def can_search(name: SearchName, loaded: LoadedRecommender) -> bool:
+def can_search(name: SearchName, loaded: bundles.LoadedRecommender) -> bool:
     """Whether a bundle has all parts for a search."""
     return loaded.is_searched and _missing_part(name, loaded) is None
 
 
-def _missing_part(name: SearchName, loaded: LoadedRecommender) -> str | None:
+def _missing_part(name: SearchName, loaded: bundles.LoadedRecommender) -> str | None:
     """What a search does that a bundle has no part for, and where to get it; None if it has all."""
     if name in BY_VALUES and loaded.value_use is None:
         return (
@@ -345,7 +397,9 @@ def _missing_part(name: SearchName, loaded: LoadedRecommender) -> str | None:
     return None
 
 
-def _item_head(loaded: LoadedRecommender) -> Transformer | None:
+def _item_head(loaded: bundles.LoadedRecommender) -> transformer.Transformer | None:
     """The network, if it has one."""
     network = loaded.network
-    return network if isinstance(network, Transformer) and network.item_head is not None else None
+    if not isinstance(network, transformer.Transformer) or network.item_head is None:
+        return None
+    return network

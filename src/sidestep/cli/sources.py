@@ -1,7 +1,10 @@
 """What item vectors are made of: texts, others' vectors and co-occurrence, side by side."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,27 +12,35 @@ import numpy as np
 from jaxtyping import Float
 
 from sidestep import __version__
-from sidestep.bundle.folder import load
 from sidestep.cli.console import say
-from sidestep.cli.inputs import fingerprint, popularity_of, refuse_other_items, split_of
+from sidestep.cli.inputs import (
+    fingerprint,
+    load_bundle,
+    popularity_of,
+    refuse_other_items,
+    split_of,
+)
+from sidestep.cli.lazy import when_used
+from sidestep.cli.provenance import (
+    TRAINING_PART,
+    is_of_behaviour,
+    made_of_given,
+    training_fingerprint,
+)
 from sidestep.cli.text_embedding import save_text_embedding
+from sidestep.cli.working import Report
 from sidestep.data.dataset import Dataset
 from sidestep.data.importers.sources import sha256_of
-from sidestep.embedding.collaborative import (
-    CollaborativeConfig,
-    cooccurrence_svd,
-    item_table_vectors,
-)
-from sidestep.embedding.encoding import Report, encode_texts
+from sidestep.embedding.config import CollaborativeConfig, SentenceConfig, TfidfConfig
+from sidestep.embedding.encoding import encode_texts
 from sidestep.embedding.given import read_given
-from sidestep.embedding.sentence import (
-    SentenceConfig,
-    check_sentence_encoder,
-    load_sentence_encoder,
-)
-from sidestep.embedding.tfidf import FittedTfidf, TfidfConfig, fit_tfidf
 from sidestep.embedding.vectors import concatenated, save_vectors, unit_length
-from sidestep.model.sasrec import SasRec
+
+with when_used():
+    from sidestep.embedding import collaborative as collaborating
+    from sidestep.embedding import sentence as sentences
+    from sidestep.embedding import tfidf as tfidfs
+    from sidestep.model import sasrec as networks
 
 NAMES = ("text", "sentence", "given", "collaborative", "sasrec")
 """The sources, in the order in which their vectors stand side by side."""
@@ -74,7 +85,7 @@ class ItemVectors:
 
     vectors: Float[np.ndarray, "items dim"]
     made_of: dict[str, Any]
-    tfidf: FittedTfidf | None = None
+    tfidf: tfidfs.FittedTfidf | None = None
 
     @property
     def num_empty(self) -> int:
@@ -98,7 +109,7 @@ class _Part:
 
     vectors: Float[np.ndarray, "items dim"]
     about: dict[str, Any]
-    tfidf: FittedTfidf | None = None
+    tfidf: tfidfs.FittedTfidf | None = None
 
 
 def item_vectors(
@@ -116,7 +127,8 @@ def item_vectors(
         sources: at least one.
         seed: of the factorisations.
         unfinished: a folder for finished parts of long work, see `encode_texts`.
-        report: is told how many of how many texts are encoded.
+        report: is told which source is made, and of a sentence encoder how many of how many texts
+            are encoded.
 
     Raises:
         ValueError: no source, weights of sources that are not used or stand alone, or a source
@@ -133,7 +145,11 @@ def item_vectors(
     }
     # The slowest comes last: whatever else is wrong is known before it starts.
     order = sorted(sources.used, key=lambda name: name == "sentence")
-    parts = {name: makers[name]() for name in order}
+    parts = {}
+    for name in order:
+        if report is not None:
+            report(name, 0, 0)
+        parts[name] = makers[name]()
     weights = {name: sources.weights.get(name, 1.0) for name in sources.used}
     if len(parts) == 1:
         # Vectors of one's own alone are left as they are, lengths included.
@@ -142,23 +158,26 @@ def item_vectors(
         vectors = concatenated(
             [parts[name].vectors for name in sources.used], weights=list(weights.values())
         )
+    made_of = {
+        "dataset": fingerprint(dataset),
+        "sources": [
+            {
+                "source": name,
+                "weight": weights[name],
+                "dim": parts[name].vectors.shape[1],
+                **parts[name].about,
+            }
+            for name in sources.used
+        ],
+        "seed": seed,
+        "sidestep": __version__,
+    }
+    if is_of_behaviour(made_of):
+        made_of[TRAINING_PART] = training_fingerprint(dataset)
     return ItemVectors(
         vectors=vectors,
         tfidf=parts["text"].tfidf if "text" in parts else None,
-        made_of={
-            "dataset": fingerprint(dataset),
-            "sources": [
-                {
-                    "source": name,
-                    "weight": weights[name],
-                    "dim": parts[name].vectors.shape[1],
-                    **parts[name].about,
-                }
-                for name in sources.used
-            ],
-            "seed": seed,
-            "sidestep": __version__,
-        },
+        made_of=made_of,
     )
 
 
@@ -172,7 +191,7 @@ def check_sources(dataset: Dataset, sources: Sources) -> None:
     if sources.sasrec is not None:
         _sasrec(dataset, sources)
     if sources.sentence is not None:
-        check_sentence_encoder(sources.sentence)
+        sentences.check_sentence_encoder(sources.sentence)
 
 
 def _check_weights(sources: Sources) -> None:
@@ -195,7 +214,7 @@ def _text(dataset: Dataset, sources: Sources, seed: int) -> _Part:
     assert config is not None
     _check_columns(dataset, sources.columns)
     texts = {name: dataset.items.frame[name].to_list() for name in sources.columns}
-    fitted = fit_tfidf(texts, config, seed=seed, may_be_narrower=True)
+    fitted = tfidfs.fit_tfidf(texts, config, seed=seed, may_be_narrower=True)
     vectors = fitted.encode(texts)
     width = vectors.shape[1]
     if width < config.dim and not sources.may_be_narrower:
@@ -205,7 +224,7 @@ def _text(dataset: Dataset, sources: Sources, seed: int) -> _Part:
         )
     if width < config.dim:
         say(f"Note: the texts allow {width} dimensions, not {config.dim}.")
-    about = {"columns": list(sources.columns), "config": config.model_dump(mode="json")}
+    about = {"columns": list(sources.columns), "config": fitted.config.model_dump(mode="json")}
     return _Part(vectors, about, fitted)
 
 
@@ -215,8 +234,9 @@ def _sentence(
     assert sources.sentence is not None
     _check_columns(dataset, sources.columns)
     texts = dataset.items.texts(sources.columns)
-    encoder = load_sentence_encoder(sources.sentence)
-    encoded = encode_texts(encoder, texts, unfinished=unfinished, report=report)
+    encoder = sentences.load_sentence_encoder(sources.sentence)
+    told = None if report is None else partial(report, "sentence")
+    encoded = encode_texts(encoder, texts, unfinished=unfinished, report=told)
     if encoded.num_resumed:
         say(f"Continued: {encoded.num_resumed:,} texts had been encoded before.")
     if encoded.num_empty:
@@ -235,7 +255,10 @@ def _sentence(
 def _given(dataset: Dataset, sources: Sources) -> _Part:
     assert sources.given is not None
     vectors = read_given(sources.given, dataset.items.item_ids)
-    return _Part(vectors, {"sha256": sha256_of(sources.given)})
+    made_of = made_of_given(sources.given, dataset)
+    return _Part(
+        vectors, {"sha256": sha256_of(sources.given), **({"made_of": made_of} if made_of else {})}
+    )
 
 
 def _collaborative(dataset: Dataset, sources: Sources, seed: int) -> _Part:
@@ -243,7 +266,7 @@ def _collaborative(dataset: Dataset, sources: Sources, seed: int) -> _Part:
     assert config is not None
     # The training part alone: the targets of validation and test must not shape the codes.
     train = split_of(dataset).train.histories
-    vectors = cooccurrence_svd(
+    vectors = collaborating.cooccurrence_svd(
         train.items, train.offsets, config, num_items=len(dataset.items), seed=seed
     )
     return _Part(vectors, {"config": config.model_dump(mode="json")})
@@ -251,8 +274,8 @@ def _collaborative(dataset: Dataset, sources: Sources, seed: int) -> _Part:
 
 def _sasrec(dataset: Dataset, sources: Sources) -> _Part:
     assert sources.sasrec is not None
-    loaded = load(sources.sasrec, device="cpu")
-    if not isinstance(loaded.network, SasRec):
+    loaded = load_bundle(sources.sasrec, device="cpu")
+    if not isinstance(loaded.network, networks.SasRec):
         raise ValueError(
             f"{sources.sasrec}: holds a {loaded.kind}, not a SASRec; train one with kind: sasrec."
         )
@@ -271,7 +294,7 @@ def _sasrec(dataset: Dataset, sources: Sources) -> _Part:
         "weights_sha256": loaded.manifest.files["model.safetensors"],
         "run_seed": loaded.manifest.seed,
     }
-    return _Part(item_table_vectors(table, counts), about)
+    return _Part(collaborating.item_table_vectors(table, counts), about)
 
 
 def _check_columns(dataset: Dataset, columns: Sequence[str]) -> None:

@@ -5,16 +5,17 @@ import json
 import os
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 from typer.exceptions import TyperException
 
+from sidestep.cli.outputs import OVERWRITE
 from sidestep.cli.training_step import NEVER_RUN, Training
 from sidestep.files import file_sha256, read_json, write_json
 
-_OURS = ("--help", "--json", "--dry-run")
+_OURS = ("--help", "--json", "--dry-run", OVERWRITE)
 
 Settings = Mapping[str, Any]
 
@@ -57,7 +58,14 @@ class Step:
     @property
     def can_be_dry(self) -> bool:
         """Whether the command can check its inputs and write nothing."""
-        return any("--dry-run" in option.opts for option in self.command.params)
+        return self._takes("--dry-run")
+
+    @property
+    def overwriting(self) -> "Step":
+        """The step that replaces what it made before, where its command would refuse to."""
+        if not self._takes(OVERWRITE):
+            return self
+        return replace(self, arguments=(*self.arguments, OVERWRITE))
 
     def run(self, *more: str) -> None:
         """Runs the command in this process."""
@@ -81,6 +89,9 @@ class Step:
             return
         with self.training.rehearsal(changes) as instead:
             self.run(*instead, "--dry-run")
+
+    def _takes(self, option: str) -> bool:
+        return any(option in known.opts for known in self.command.params)
 
 
 def arguments_of(
@@ -180,7 +191,9 @@ class Memory:
         self._file = file
         self._known: dict[str, Any] = read_json(file) if file.is_file() else {}
         if not isinstance(self._known, dict):
-            raise ValueError(f"{file}: not what a pipeline remembers; delete it to start anew.")
+            raise ValueError(
+                f"{file}: not what a pipeline remembers; delete the folder to start anew."
+            )
         self._known.setdefault("steps", {})
         self._known.setdefault("files", {})
 

@@ -46,6 +46,10 @@ class Sweep:
         """Rows that every search is measured on."""
         return len(self._planned(self.asked).rows)
 
+    def tell_of_repeats(self) -> None:
+        """See `Planned.tell_of_repeats`, once for all searches."""
+        self._planned(self.asked).tell_of_repeats()
+
     def kept(self, search: BudgetedSearch) -> Path | None:
         """The per-user file of a search that was measured before."""
         planned = self._planned(replace(self.asked, search=search.asked))

@@ -3,6 +3,8 @@
 With it `sidestep append` turns the texts of new items into vectors.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,11 +12,15 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from sidestep.cli.lazy import when_used
 from sidestep.data.items import ItemTable
+from sidestep.embedding.config import SentenceConfig
 from sidestep.embedding.encoding import Report, encode_texts
-from sidestep.embedding.sentence import SentenceConfig, load_sentence_encoder
-from sidestep.embedding.tfidf import FittedTfidf
 from sidestep.embedding.vectors import concatenated, unit_length
+
+with when_used():
+    from sidestep.embedding import sentence as sentences
+    from sidestep.embedding import tfidf as tfidfs
 
 TFIDF_FILE = "tfidf.safetensors"
 """Its name in a catalog's folder."""
@@ -22,7 +28,7 @@ TFIDF_FILE = "tfidf.safetensors"
 _OF_BEHAVIOUR = ("collaborative", "sasrec")
 
 
-def save_text_embedding(vectors: Path, tfidf: FittedTfidf | None) -> None:
+def save_text_embedding(vectors: Path, tfidf: tfidfs.FittedTfidf | None) -> None:
     """Keeps what embeds texts beside the vectors, in the place of an older one."""
     file = _beside(vectors)
     file.unlink(missing_ok=True)
@@ -33,7 +39,7 @@ def save_text_embedding(vectors: Path, tfidf: FittedTfidf | None) -> None:
 def keep_with_catalog(vectors: Path, catalog: Path) -> None:
     """Puts what embeds texts beside the catalog that was made of vectors."""
     if _beside(vectors).is_file():
-        FittedTfidf.load(_beside(vectors)).save(catalog / TFIDF_FILE)
+        tfidfs.FittedTfidf.load(_beside(vectors)).save(catalog / TFIDF_FILE)
 
 
 def new_vectors(
@@ -95,7 +101,7 @@ def _part(
             f"the catalog's vectors are made of {name!r}, which this bundle cannot make for new "
             "items; give --vectors, made as the old ones were."
         )
-    fitted = FittedTfidf.load(catalog / TFIDF_FILE)
+    fitted = tfidfs.FittedTfidf.load(catalog / TFIDF_FILE)
     return fitted.encode({name: items.frame[name].to_list() for name in items.text_columns})
 
 
@@ -116,7 +122,7 @@ def _of_sentences(
         config = config.model_copy(update={"model": moved_to})
     remedy = "name its place now with --sentence, or give --vectors, made as the old ones were."
     try:
-        encoder = load_sentence_encoder(config)
+        encoder = sentences.load_sentence_encoder(config)
     except (OSError, ValueError) as error:
         raise ValueError(
             f"the catalog's vectors were made by the sentence encoder {recorded}, which is needed "

@@ -1,5 +1,7 @@
 """`sidestep tokenize`: vectors, or published semantic IDs, to a catalog."""
 
+from __future__ import annotations
+
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,31 +14,34 @@ import numpy as np
 import typer
 from jaxtyping import Float, Int
 from pydantic import BaseModel
-from rich.progress import Progress as ProgressBar
 
-from sidestep.catalog.catalog import Catalog
 from sidestep.cli.config import checked, with_settings
-from sidestep.cli.console import ERR, print_json, say
-from sidestep.cli.dry_run import DryRun, tell_plan
+from sidestep.cli.console import print_json, say
+from sidestep.cli.dry_run import ESTIMATE, DryRun, tell_plan
+from sidestep.cli.entry import leaving_at_once
 from sidestep.cli.inputs import load_dataset, make_catalog, split_of
+from sidestep.cli.lazy import when_used
+from sidestep.cli.next_step import training_on
 from sidestep.cli.options import AsJson
+from sidestep.cli.outputs import Overwrite, check_out
 from sidestep.cli.plain_yaml import read_yaml
+from sidestep.cli.provenance import load_item_vectors
 from sidestep.cli.text_embedding import keep_with_catalog
+from sidestep.cli.working import working
 from sidestep.data.dataset import Dataset
-from sidestep.embedding.vectors import load_vectors, vectors_info
-from sidestep.tokenizer.collisions import (
-    CollisionPolicy,
-    has_room,
-    num_distinct,
-    resolve_collisions,
-    with_numbers,
-)
-from sidestep.tokenizer.kept import KeptTokenizer
+from sidestep.embedding.vectors import vectors_info
+from sidestep.tokenizer.choices import CollisionPolicy
 from sidestep.tokenizer.methods import DEFAULT_METHOD, METHODS, config_class, make_tokenizer
 from sidestep.tokenizer.published import PublishedIds, read_published
-from sidestep.tokenizer.quality import FitQuality
 from sidestep.tokenizer.tokenizer import Report
 from sidestep.tokenizer.vectors import advice, check_fittable, suggested_codebook_sizes
+
+with when_used():
+    from sidestep.catalog import catalog as catalogs
+    from sidestep.cli import estimates
+    from sidestep.tokenizer import collisions as colliding
+    from sidestep.tokenizer import kept as kept_tokenizers
+    from sidestep.tokenizer import quality as fits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,9 +53,9 @@ class Learned:
     quality: of the codes before collisions were resolved.
     """
 
-    catalog: Catalog
-    kept: KeptTokenizer
-    quality: FitQuality
+    catalog: catalogs.Catalog
+    kept: kept_tokenizers.KeptTokenizer
+    quality: fits.FitQuality
 
     def save(self, path: Path, *, vectors: Path | None = None) -> None:
         """Writes the catalog with what encodes further items, all of it or nothing.
@@ -97,20 +102,25 @@ def learned_catalog(
     """
     _check_items(dataset, vectors)
     fit = make_tokenizer(method, config).fit(vectors, seed=seed, report=report)
-    quality = FitQuality.of(fit, vectors)
+    if report is not None:
+        report("quality of the codes", 0, 0)
+    quality = fits.FitQuality.of(fit, vectors)
     if collisions is None:
-        collisions = "reassign" if has_room(fit) else "extra"
-    resolved = resolve_collisions(fit, vectors, policy=collisions)
+        collisions = "reassign" if colliding.has_room(fit) else "extra"
+    resolved = colliding.resolve_collisions(fit, vectors, policy=collisions, report=report)
+    if report is not None:
+        report("the trie", 0, 0)
     catalog = make_catalog(
         dataset, split_of(dataset), resolved.semantic_ids, resolved.codebook_sizes
     )
-    kept = KeptTokenizer.of(
+    kept = kept_tokenizers.KeptTokenizer.of(
         fit.tokenizer,
         vectors,
         method=method,
         config=config,
         seed=seed,
         collisions=collisions,
+        moved=resolved.num_moved,
         made_of=made_of or {},
     )
     return Learned(catalog=catalog, kept=kept, quality=quality)
@@ -126,7 +136,8 @@ def tokenizer_config(
     Raises:
         ValueError: an unknown key, or a value that is not valid.
     """
-    kind = config_class(method)
+    with leaving_at_once():  # imports the tokenizer
+        kind = config_class(method)
     if "codebook_sizes" in kind.model_fields and "codebook_sizes" not in values:
         values = {**values, "codebook_sizes": suggested_codebook_sizes(vectors)}
     return checked(kind, values, method)
@@ -170,6 +181,7 @@ def tokenize(
         ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the tokenizer.")] = 0,
+    overwrite: Overwrite = False,
     dry_run: DryRun = False,
     json: AsJson = False,
 ) -> None:
@@ -187,14 +199,15 @@ def tokenize(
     """
     if (vectors is None) == (published is None):
         raise ValueError("give either --vectors FILE or --published FILE.")
-    Catalog.check_place(out)
     loaded = load_dataset(dataset)
     sizes = None if codebook_sizes is None else parse_sizes(codebook_sizes)
+    read = [dataset, vectors, published, config]
+    check_out(out, overwrite=overwrite, read=read, is_kind=catalogs.Catalog.check_place)
     if published is not None:
         _refuse_settings(method, config, settings)
         ids = read_published(published, loaded.items.item_ids, codebook_sizes=sizes)
         catalog = _published_catalog(loaded, ids, collisions or "none")
-        before = num_distinct(ids.semantic_ids)
+        before = colliding.num_distinct(ids.semantic_ids)
         if dry_run:
             ids_of = {"items": catalog.num_items, "distinct": before}
             tell_plan(out, {**ids_of, "codebook_sizes": str(catalog.codebook_sizes)}, json=json)
@@ -204,13 +217,15 @@ def tokenize(
     else:
         assert vectors is not None
         with _import_path_from_here():
-            given = load_vectors(vectors, item_ids=loaded.items.item_ids)
+            given = load_item_vectors(vectors, loaded)
             values = _values(config, settings or [], sizes)
             task = _Task.of(method, values, given, collisions)
             if dry_run:
-                tell_plan(out, task.sizes(), json=json)
+                seconds = estimates.seconds_of_tokenizing(method, task.config, given)
+                time = {} if seconds is None else {ESTIMATE: seconds}
+                tell_plan(out, {**task.sizes(), **time}, json=json)
                 return
-            with _bar(method) as report:
+            with working(method) as report:
                 learned = learned_catalog(
                     loaded,
                     given,
@@ -230,7 +245,7 @@ def tokenize(
                 "another level numbers them (collisions 'extra'); to do without, embed more text "
                 "or choose --codebook-sizes."
             )
-    distinct = num_distinct(catalog.semantic_ids.numpy())
+    distinct = colliding.num_distinct(catalog.semantic_ids.numpy())
     if json:
         print_json(
             {
@@ -247,9 +262,8 @@ def tokenize(
     say(
         f"Wrote {out}: {catalog.num_items:,} items, {distinct:,} distinct semantic IDs "
         f"({before:,} before collisions were resolved) of {catalog.num_levels} codes from "
-        f"{catalog.codebook_sizes}. Next: sidestep train "
-        f"--config configs/scientific-transformer.yaml --dataset {dataset} --catalog {out} "
-        "--out RUN",
+        f"{catalog.codebook_sizes}.",
+        then=training_on(dataset, out),
     )
 
 
@@ -348,7 +362,9 @@ def _check_items(dataset: Dataset, vectors: Float[np.ndarray, "items dim"]) -> N
         )
 
 
-def _published_catalog(dataset: Dataset, ids: PublishedIds, policy: CollisionPolicy) -> Catalog:
+def _published_catalog(
+    dataset: Dataset, ids: PublishedIds, policy: CollisionPolicy
+) -> catalogs.Catalog:
     if policy == "reassign":
         raise ValueError(
             "--collisions reassign needs the vectors behind the codes, which published semantic "
@@ -357,7 +373,7 @@ def _published_catalog(dataset: Dataset, ids: PublishedIds, policy: CollisionPol
     semantic_ids: Int[np.ndarray, "items levels"] = ids.semantic_ids
     sizes = ids.codebook_sizes
     if policy == "extra":
-        semantic_ids = with_numbers(semantic_ids)
+        semantic_ids = colliding.with_numbers(semantic_ids)
         sizes = (*sizes, int(semantic_ids[:, -1].max(initial=0)) + 1)
     return make_catalog(dataset, split_of(dataset), semantic_ids, sizes)
 
@@ -370,15 +386,3 @@ def _import_path_from_here() -> Iterator[None]:
         yield
     finally:
         sys.path.remove(os.getcwd())
-
-
-@contextmanager
-def _bar(method: str) -> Iterator[Report]:
-    """Shows a bar on the standard error; what it yields moves it."""
-    with ProgressBar(console=ERR, transient=True, disable=not ERR.is_terminal) as bar:
-        task = bar.add_task(method, total=None)
-
-        def report(what: str, done: int, total: int) -> None:
-            bar.update(task, description=f"{method}: {what}", completed=done, total=total)
-
-        yield report

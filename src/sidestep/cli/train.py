@@ -7,30 +7,39 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from accelerate import PartialState
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as ProgressBar
 
-from sidestep.cli.backbones import catalog_of_backbone
 from sidestep.cli.config import AlignRun, AnyRun, BackboneRun, PopularityRun, read_config
 from sidestep.cli.console import ERR, print_json, say, warn
 from sidestep.cli.dry_run import DryRun, tell_plan
 from sidestep.cli.entry import INTERRUPTED
 from sidestep.cli.inputs import load_catalog, load_dataset, split_of, warn_of_leak
+from sidestep.cli.judged_rows import no_rows
+from sidestep.cli.lazy import when_used
+from sidestep.cli.next_step import evaluation_of
 from sidestep.cli.options import AsJson
-from sidestep.cli.run_training import plan_run, train_run
 from sidestep.cli.runs import RunFolder, RunInfo
+from sidestep.training.config import VALIDATION_METRIC
 from sidestep.training.progress import Progress
-from sidestep.training.stages import VALIDATION_METRIC
+
+with when_used():
+    from sidestep.bundle import folder as bundles
+    from sidestep.catalog import catalog as catalogs
+    from sidestep.cli import backbones, run_training
+    from sidestep.training import placement
 
 _DRIFT = ("HR@1", "HR@50")
 """Beside the metric that decides: training may sharpen the top of a list and ruin the rest."""
 
 
 def train(
-    config: Annotated[Path, typer.Option("--config", help="The YAML file.")],
     dataset: Annotated[Path, typer.Option(help="The dataset folder.")],
     out: Annotated[Path, typer.Option("--out", help="The run's folder.")],
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", help="The YAML file; without it, --set kind=KIND says the kind."),
+    ] = None,
     catalog: Annotated[
         Path | None,
         typer.Option(
@@ -98,19 +107,19 @@ def train_by(
     warn_of_leak(split, dataset)
     if is_learned and len(split.validation) == 0:
         warn(
-            f"{dataset} has no validation rows, as no user has enough interactions; "
-            "training runs to its last epoch and keeps the last weights."
+            f"{no_rows(split, 'validation')} Training runs to its last epoch, and keeps the last "
+            "weights."
         )
     coded = None if catalog is None else load_catalog(catalog)
     catalog_name = None if catalog is None else str(catalog)
     if isinstance(run, BackboneRun):
-        catalog_name = catalog_name or catalog_of_backbone(run)
+        catalog_name = catalog_name or backbones.catalog_of_backbone(run)
     if dry_run:
-        sizes = plan_run(run, loaded, coded, folder=folder, seed=seed, resume=resume)
+        sizes = run_training.plan_run(run, loaded, coded, folder=folder, seed=seed, resume=resume)
         tell_plan(folder.bundle, sizes, json=json)
         return
     with progress_bar(run.kind) as report:
-        result = train_run(
+        result = run_training.train_run(
             run,
             loaded,
             coded,
@@ -138,7 +147,8 @@ def train_by(
         )
     if isinstance(run, AlignRun):
         say(f"Wrote {folder.alignment_page}: rollouts, policy and validations while it trained.")
-    say(f"Wrote {folder.bundle}. Next: sidestep evaluate {out}")
+    trained = catalogs.Catalog.load(folder.bundle / bundles.CATALOG)
+    say(f"Wrote {folder.bundle}.", then=evaluation_of(out, split, trained))
 
 
 @contextmanager
@@ -157,7 +167,7 @@ def progress_bar(title: str) -> Iterator[Callable[[Progress], None]]:
         TimeRemainingColumn(compact=True),
         console=ERR,
         refresh_per_second=4,
-        disable=not PartialState().is_main_process,
+        disable=not placement.is_main_process(),
     )
     with bar:
         task = bar.add_task("", total=None, title=title, visible=False)
@@ -189,7 +199,7 @@ def _epoch_lines(title: str) -> Callable[[Progress], None]:
         nonlocal last_step
         described = " · ".join(filter(None, (_described(progress), _watched(progress))))
         # A step is told once, and the end of an epoch again after its validation.
-        if progress.step == last_step and PartialState().is_main_process:
+        if progress.step == last_step and placement.is_main_process():
             say(f"{title}: epoch {described} · {progress.seconds:.0f} s")
         last_step = progress.step
 

@@ -16,6 +16,7 @@ from typing import Any
 from sidestep.cli.config import AnyRun
 from sidestep.cli.console import say
 from sidestep.cli.plain_yaml import write_yaml
+from sidestep.cli.runs import RunFolder
 from sidestep.training.config import RESUMABLE
 
 NEVER_RUN = "never run"
@@ -56,9 +57,14 @@ class Training:
             self.replaced.mkdir(exist_ok=True)
             places = (self.replaced / f"{self.folder.name}-{n}" for n in itertools.count(1))
             place = next(place for place in places if not place.exists())
-            shutil.move(self.folder, place)
+            with RunFolder(self.folder).held():
+                shutil.move(self.folder, place)
             say(f"Moved the run of before to {place}: {'; '.join(changes[:3])}.")
         self._write(self.config)
+
+    def refuse_if_held(self) -> None:
+        """Raises a `ValueError` where somebody trains the run, which must not be moved then."""
+        RunFolder(self.folder).refuse_if_held()
 
     @contextmanager
     def rehearsal(self, changes: Sequence[str]) -> Iterator[list[str]]:

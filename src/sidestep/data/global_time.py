@@ -73,7 +73,7 @@ def periods_by_share(
 
 
 def global_time(
-    histories: Histories, periods: Periods, *, targets: Targets = "last", min_context: int = 1
+    histories: Histories, periods: Periods, *, targets: Targets = "last", min_context: int = 0
 ) -> Split:
     """What came before `validation_from` trains; what users did after it is asked for.
 

@@ -4,10 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from jaxtyping import Int, Shaped
 
-from sidestep.step import NO_ITEM, HistoryBatch
+from sidestep.padding import NO_ITEM
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -85,12 +84,6 @@ class Histories:
             raise IndexError(f"row must be from 0 to {len(self) - 1}, got {row}.")
         return self.items[self.offsets[row] : self.offsets[row + 1]]
 
-    def cut(self, num_items: int) -> "Histories":
-        """The most recent `num_items` of each user."""
-        if num_items < 0:
-            raise ValueError(f"num_items must not be negative, got {num_items}.")
-        return self.between(np.maximum(0, self.lengths - num_items), self.lengths)
-
     def select(self, rows: Int[np.ndarray, " selected"]) -> "Histories":
         """The users `rows`, in that order."""
         rows = np.arange(len(self))[rows]  # refuses rows out of range, resolves negative ones
@@ -122,20 +115,6 @@ class Histories:
             user_ids=user_ids,
             timestamps=None if self.timestamps is None else self.timestamps[places],
             events=None if self.events is None else self.events[places],
-        )
-
-    def batch(self, rows: Int[np.ndarray, " selected"] | None = None) -> HistoryBatch:
-        """The users `rows` (None: all) as a padded batch on the CPU.
-
-        It is as wide as its longest history, and at least one wide, so that no network meets a
-        tensor without columns.
-        """
-        starts, ends = self.offsets[:-1], self.offsets[1:]
-        if rows is not None:
-            starts, ends = starts[rows], ends[rows]
-        return HistoryBatch(
-            items=torch.from_numpy(padded(self.items, starts, ends - starts)),
-            lengths=torch.from_numpy((ends - starts).astype(np.int64)),
         )
 
 

@@ -9,18 +9,21 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 
 from sidestep.data.frames import content_sha256, load_frames, save_frames
 from sidestep.data.histories import Histories
-from sidestep.step import HistoryBatch
 
 LEAVE_ONE_OUT = "leave-one-out"
 """The strategy of data sets that carry no split of their own."""
+
+SplitName = Literal["validation", "test"]
+"""The rows to judge by."""
 
 GIVEN = "given"
 """The strategy of a split that came with the data."""
@@ -50,9 +53,13 @@ class Rows:
     def __len__(self) -> int:
         return len(self.targets)
 
-    def cut(self, num_items: int) -> "Rows":
-        """The same rows with the most recent `num_items` of each history."""
-        return replace(self, histories=self.histories.cut(num_items))
+    @property
+    def is_repeat(self) -> Bool[np.ndarray, " users"]:
+        """Which targets their user had taken before: they stand in the history."""
+        rows = np.repeat(np.arange(len(self)), self.histories.lengths)
+        is_found = np.zeros(len(self), dtype=bool)
+        is_found[rows[self.histories.items == self.targets[rows]]] = True
+        return is_found
 
     def select(self, rows: Int[np.ndarray, " selected"]) -> "Rows":
         """The given rows, in that order."""
@@ -61,10 +68,6 @@ class Rows:
             targets=self.targets[rows],
             times=None if self.times is None else self.times[rows],
         )
-
-    def batch(self, rows: Int[np.ndarray, " selected"] | None = None) -> HistoryBatch:
-        """The histories of `rows` (None: all), padded, without their targets."""
-        return self.histories.batch(rows)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -101,6 +104,21 @@ class TrainingPart:
     def num_targets(self) -> int:
         """Positions to be predicted."""
         return int((self.histories.lengths - self.first_target).sum())
+
+    def fingerprint(self) -> str:
+        """Names what may be learned from: the item sequences, in their order.
+
+        Neither the names of users, nor times, nor which positions are predicted belong to it.
+        """
+        digest = hashlib.sha256(b"training part\n")
+        for array in (self.histories.offsets, self.histories.items):
+            digest.update(np.ascontiguousarray(array, dtype="<i8").data)
+        return digest.hexdigest()
+
+    @property
+    def num_first_targets(self) -> int:
+        """Positions to be predicted from no history at all."""
+        return int(((self.first_target == 0) & (self.histories.lengths > 0)).sum())
 
     def after(self, min_context: int) -> "TrainingPart":
         """The same part without targets that fewer than `min_context` items precede."""
@@ -196,7 +214,7 @@ class Split:
         }
 
 
-def leave_one_out(histories: Histories, *, min_context: int = 1) -> Split:
+def leave_one_out(histories: Histories, *, min_context: int = 0) -> Split:
     """Each user's last item is for testing, the one before for validation, the rest for training.
 
     A row's history is everything before its target, uncut. Users with fewer than three
@@ -208,8 +226,9 @@ def leave_one_out(histories: Histories, *, min_context: int = 1) -> Split:
 
     Args:
         histories: complete sequences, oldest first.
-        min_context: items that must precede a training position for it to be predicted. One, the
-            custom, leaves out each user's first item; zero also trains the empty history.
+        min_context: items that must precede a training position for it to be predicted. Zero also
+            trains the empty history. One, the custom, leaves out each user's first item: then a
+            network has learned nothing of users without a history, and recommends them nonsense.
     """
     is_evaluated = histories.lengths >= 3
     nothing = np.zeros(len(histories), dtype=np.int64)
@@ -247,10 +266,10 @@ def from_given_rows(
         training: sequences to learn from.
         validation: rows to choose by.
         test: rows to judge by.
-        first_target: see `TrainingPart`; None predicts all but each sequence's first item.
+        first_target: see `TrainingPart`; None predicts all items.
     """
     if first_target is None:
-        first_target = np.minimum(1, training.lengths).astype(np.int64)
+        first_target = np.zeros(len(training), dtype=np.int64)
     evaluated = {*validation.histories.user_ids, *test.histories.user_ids}
     return Split(
         train=TrainingPart(histories=training, first_target=first_target),

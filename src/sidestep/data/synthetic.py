@@ -26,7 +26,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from sidestep.data.dataset import Dataset
 from sidestep.data.interactions import Interactions
 from sidestep.data.items import ItemTable
-from sidestep.step import NO_ITEM, HistoryBatch
+from sidestep.padding import NO_ITEM
+from sidestep.step import HistoryBatch
 
 CELLS_AT_ONCE = 1 << 22
 SECONDS_PER_DAY = 86_400

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from sidestep.data.histories import padded
 from sidestep.data.splits import TrainingPart
-from sidestep.step import NO_ITEM, HistoryBatch
+from sidestep.padding import NO_ITEM
+from sidestep.step import HistoryBatch
 
 BATCHES_PER_BUCKET = 64
 """Batches sorted by length together; more pad less and mix worse."""

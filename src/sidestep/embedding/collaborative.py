@@ -7,28 +7,10 @@ this the training part alone: a pair that holds a target would leak it into the 
 import numpy as np
 import scipy.sparse
 from jaxtyping import Float, Int
-from pydantic import BaseModel, ConfigDict, Field
 from sklearn.utils.extmath import randomized_svd
 
+from sidestep.embedding.config import CollaborativeConfig
 from sidestep.embedding.vectors import unit_length
-
-
-class CollaborativeConfig(BaseModel):
-    """How co-occurrence in users' sequences becomes vectors."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    dim: int = Field(64, ge=1)
-    """Width of the vectors."""
-
-    window: int = Field(5, ge=1)
-    """The largest distance, in positions, at which two items of one user co-occur."""
-
-    shift: float = Field(1.0, ge=1.0)
-    """Pairs must co-occur this many times more often than by chance; log(shift) is subtracted."""
-
-    smoothing: float = Field(0.75, gt=0, le=1)
-    """Exponent on the item counts: below 1 it keeps rare items from having extreme scores."""
 
 
 def cooccurrence_svd(

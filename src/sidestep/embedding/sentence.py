@@ -13,25 +13,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from jaxtyping import Float
-from pydantic import BaseModel, ConfigDict, Field
+
+from sidestep.embedding.config import SentenceConfig
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 _DEFAULT_OWNER = "sentence-transformers"
 _TIMEOUT_S = 10.0
-
-
-class SentenceConfig(BaseModel):
-    """Which encoder reads the texts, and how."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    model: str = Field(min_length=1)
-    """A folder, or a name such as sentence-transformers/all-MiniLM-L6-v2."""
-
-    batch_size: int = Field(32, ge=1)
-    """Texts that go through the network together; they are padded to the longest."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

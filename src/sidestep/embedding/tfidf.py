@@ -2,59 +2,38 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import scipy.sparse
 from jaxtyping import Float
-from pydantic import BaseModel, ConfigDict, Field, model_validator
 from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import CountVectorizer, TfidfTransformer
 
 from sidestep.array_files import ArrayFormat, Stored
+from sidestep.embedding.config import TfidfConfig
 from sidestep.embedding.vectors import unit_length
+from sidestep.embedding.words import folded, has_marks_that_matter, is_of_other_script, words
+
+_ELSEWHERE = (
+    "read more or other text columns (--columns), or take another source of vectors: what users do "
+    "(--collaborative), or vectors of your own (--given)"
+)
+"""What helps where texts do not."""
+
+_ALIKE = 1e-6
+"""Weights are numbers up to 1, in float32 or finer."""
 
 _FORMAT = ArrayFormat(name="fitted TF-IDF", version=2, remedy="embed again")
-
-
-class TfidfConfig(BaseModel):
-    """How item texts become vectors."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    dim: int = Field(128, ge=1)
-    """Width of the vectors."""
-
-    max_terms: int = Field(50_000, ge=2)
-    """The most frequent terms that are kept."""
-
-    min_items: int = Field(2, ge=1)
-    """A term in fewer items than this is dropped: it says nothing about any other item."""
-
-    max_words: int = Field(2, ge=1, le=3)
-    """Terms are single words up to runs of this many words."""
-
-    column_weights: dict[str, float] = Field(default_factory=dict)
-    """How many times an occurrence in a column counts; at least 1, and 1 for columns not named."""
-
-    @model_validator(mode="after")
-    def _check_weights(self) -> "TfidfConfig":
-        for column, weight in self.column_weights.items():
-            # Below 1, the logarithm of a count would turn a term that is there into less than
-            # one that is not.
-            if weight < 1:
-                raise ValueError(
-                    f"column_weights[{column!r}] must be at least 1, got {weight}; "
-                    "raise the weights of the other columns instead."
-                )
-        return self
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class FittedTfidf:
     """TF-IDF and an SVD that know their terms: they embed texts of further items in the same space.
 
-    config: how it was fitted.
+    config: how it was fitted; `latin_marks` is decided.
     columns: the text columns, in the order in which they were given.
     terms: the vocabulary.
     idf: how much a term says, one per term.
@@ -104,12 +83,26 @@ class FittedTfidf:
 
     @staticmethod
     def load(path: Path) -> "FittedTfidf":
-        """Reads what `save` wrote; the errors are those of `ArrayFormat.read`."""
+        """Reads what `save` wrote.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: see `ArrayFormat.read`; or the file is older than the words of other
+                scripts than the Latin one as they are now.
+        """
         stored = _FORMAT.read(path)
+        config = TfidfConfig(**stored.settings["config"])
+        terms = tuple(stored.arrays["terms"].tobytes().decode().split("\n"))
+        if config.latin_marks is None and any(map(is_of_other_script, terms)):
+            raise ValueError(
+                f"{path}: written by a version of Sidestep that took the marks off the letters of "
+                "all scripts, so that it reads other words than this version; embed again, and "
+                "tokenize and train on these vectors."
+            )
         return FittedTfidf(
-            config=TfidfConfig(**stored.settings["config"]),
+            config=config,
             columns=tuple(stored.settings["columns"]),
-            terms=tuple(stored.arrays["terms"].tobytes().decode().split("\n")),
+            terms=terms,
             idf=stored.arrays["idf"],
             directions=stored.arrays["directions"],
         )
@@ -146,7 +139,8 @@ def fit_tfidf(
 
     Raises:
         KeyError: a weight names a column that is not there.
-        ValueError: there is no text, or less of it than `dim` needs and it may not be narrower.
+        ValueError: there is no text, no word that several items share, the same words in every
+            text, or less text than `dim` needs and it may not be narrower.
     """
     unknown = sorted(set(config.column_weights) - set(columns))
     if unknown:
@@ -154,14 +148,13 @@ def fit_tfidf(
     texts = _texts(columns, tuple(columns))
     joined = ["\n".join(row) for row in zip(*texts.values(), strict=True)]
     if not any(text.strip() for text in joined):
-        raise ValueError(
-            f"no item has any text in the columns {list(columns)}; name other text columns, or "
-            "give item vectors of your own or collaborative vectors."
-        )
+        raise ValueError(f"no item has any text in the columns {list(columns)}; {_ELSEWHERE}.")
+    if config.latin_marks is None:
+        kept: Literal["fold", "keep"] = "keep" if has_marks_that_matter(joined) else "fold"
+        config = config.model_copy(update={"latin_marks": kept})
     # Runs of words that span two columns enter the vocabulary here, but are never counted below.
-    vectorizer = CountVectorizer(
-        strip_accents="unicode",
-        ngram_range=(1, config.max_words),
+    vectorizer = _counter(
+        config,
         min_df=min(config.min_items, len(joined)),
         max_features=config.max_terms,
     )
@@ -169,28 +162,54 @@ def fit_tfidf(
         vectorizer.fit(joined)
     except ValueError as error:
         raise ValueError(
-            f"no term is found in {config.min_items} or more of {len(joined)} items; "
-            "lower min_items or name more text columns."
+            f"no word stands in the texts of {min(config.min_items, len(joined))} or more of the "
+            f"{len(joined):,} items, so that no text says anything about another item; "
+            f"{_ELSEWHERE}; in Python, TfidfConfig.min_items = 1 takes every word."
         ) from error
-    num_terms = len(vectorizer.vocabulary_)
-    limit = min(num_terms, len(joined))
-    if config.dim > limit and not may_be_narrower:
-        raise ValueError(
-            f"dim is {config.dim}, but {len(joined)} items with {num_terms} distinct terms give "
-            f"at most {limit} dimensions; lower dim."
-        )
     terms = tuple(vectorizer.get_feature_names_out())
     counts = _counts(config, terms, texts)
     idf = TfidfTransformer().fit(counts).idf_
-    svd = TruncatedSVD(n_components=min(config.dim, limit), random_state=seed)
-    svd.fit(_weighted(config, terms, idf, texts))
+    weighted = _weighted(config, terms, idf, texts)
+    _refuse_alike(weighted, terms)
+    limit = min(len(terms), len(joined))
+    if config.dim > limit and not may_be_narrower:
+        raise ValueError(
+            f"dim is {config.dim}, but {len(joined)} items with {len(terms)} distinct terms give "
+            f"at most {limit} dimensions; lower dim."
+        )
     return FittedTfidf(
         config=config,
         columns=tuple(columns),
         terms=terms,
         idf=idf,
-        directions=svd.components_,
+        directions=_directions(weighted, min(config.dim, limit), seed=seed),
     )
+
+
+def _refuse_alike(weighted: scipy.sparse.csr_matrix, terms: Sequence[str]) -> None:
+    """Raises a `ValueError` where all items have the same words, so that texts tell none apart."""
+    num_items = weighted.shape[0]
+    first = weighted[np.zeros(num_items, dtype=np.int64)]
+    if num_items > 1 and abs(weighted - first).max() < _ALIKE:
+        shown = ", ".join(map(repr, terms[:3])) + (", …" if len(terms) > 3 else "")
+        raise ValueError(
+            f"the texts of all {num_items:,} items are alike: of the words that several items "
+            f"share ({shown}), each item has the same, so that texts tell no item from another; "
+            f"{_ELSEWHERE}."
+        )
+
+
+def _directions(
+    weighted: scipy.sparse.csr_matrix, dim: int, *, seed: int
+) -> Float[np.ndarray, "dim terms"]:
+    """The directions in which the items differ most, of length 1."""
+    num_items, num_terms = weighted.shape
+    if num_items == 1 or num_terms == 1:  # there is but one, and scikit-learn wants more
+        only: np.ndarray = weighted.toarray() if num_items == 1 else np.ones((1, 1))
+        return only
+    svd = TruncatedSVD(n_components=dim, random_state=seed)
+    directions: np.ndarray = svd.fit(weighted).components_
+    return directions
 
 
 def _texts(
@@ -203,13 +222,22 @@ def _texts(
     return {name: [text or "" for text in columns[name]] for name in names}
 
 
+def _counter(config: TfidfConfig, **settings: Any) -> CountVectorizer:
+    """Counts terms."""
+    return CountVectorizer(
+        preprocessor=partial(folded, keep_latin_marks=config.latin_marks == "keep"),
+        tokenizer=words,
+        token_pattern=None,
+        ngram_range=(1, config.max_words),
+        **settings,
+    )
+
+
 def _counts(
     config: TfidfConfig, terms: Sequence[str], texts: Mapping[str, list[str]]
 ) -> scipy.sparse.csr_matrix:
     """How often each term stands in each item, weighted by column."""
-    counter = CountVectorizer(
-        strip_accents="unicode", ngram_range=(1, config.max_words), vocabulary=terms
-    )
+    counter = _counter(config, vocabulary=terms)
     counts: scipy.sparse.csr_matrix = sum(
         counter.transform(column).astype(np.float32) * config.column_weights.get(name, 1.0)
         for name, column in texts.items()

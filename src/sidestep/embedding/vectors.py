@@ -7,6 +7,7 @@ they were made of: anybody can read the first, and no catalog is made of another
 import hashlib
 import json
 import math
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -205,7 +206,8 @@ def vectors_info(path: Path) -> VectorsInfo:
     if not beside.is_file():
         raise FileNotFoundError(
             f"{path}: {beside.name} is missing beside it, which says of which items these vectors "
-            f"are; embed again, or take them in with 'sidestep embed DATASET --given {path}'."
+            "are; embed again, or take them in with 'sidestep embed DATASET --given "
+            f"{shlex.quote(str(path))}'."
         )
     try:
         return VectorsInfo.model_validate(read_json(beside))
@@ -215,6 +217,15 @@ def vectors_info(path: Path) -> VectorsInfo:
             f"{beside}: {'.'.join(map(str, first['loc']))}: {first['msg']}; embed again with this "
             "version of Sidestep."
         ) from error
+
+
+def described_vectors(path: Path) -> VectorsInfo | None:
+    """What is known of the vectors at `path`; None where nothing beside them describes them."""
+    if path.suffix != ".npy" or not path.is_file() or not _describes_vectors(info_file(path)):
+        return None
+    info = vectors_info(path)
+    vectors = np.load(path, mmap_mode="r", allow_pickle=False)
+    return info if info.vectors_sha256 == _sha256(vectors) else None
 
 
 def _describes_vectors(file: Path) -> bool:

@@ -15,12 +15,12 @@ from torch import Tensor
 
 from sidestep.objectives.advantages import (
     EPSILON,
-    Scaling,
     below_parents,
     group_advantages,
     sibling_advantages,
     siblings,
 )
+from sidestep.objectives.choices import Scaling
 from sidestep.objectives.value import is_first_of_prefix, mean_below, shared_prefixes
 
 

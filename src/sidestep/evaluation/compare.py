@@ -10,11 +10,11 @@ from statistics import stdev
 from typing import Any
 
 import numpy as np
-import torch
 from jaxtyping import Float, Int
 
-from sidestep.evaluation.evaluator import per_user_metrics
-from sidestep.evaluation.results import PerUser, Setting, value_in_words
+from sidestep.evaluation.results import PerUser, Setting
+from sidestep.evaluation.target_metrics import per_user_metrics
+from sidestep.evaluation.words import value_in_words
 from sidestep.metrics.statistics import (
     Interval,
     PairedTest,
@@ -150,8 +150,8 @@ def labels_of(runs: Sequence[PerUser]) -> list[str]:
 
 def metrics_by_seed(seeds: Sequence[PerUser]) -> dict[str, Float[np.ndarray, "seeds rows"]]:
     """Every metric of one target by seed and row, of runs that differ in their seed alone."""
-    runs = [per_user_metrics(run.rank_before, run.bucket_size, run.k) for run in seeds]
-    return {name: torch.stack([values[name] for values in runs]).numpy() for name in runs[0]}
+    runs = [per_user_metrics(run.rank_before, run.num_tied, run.k) for run in seeds]
+    return {name: np.stack([values[name] for values in runs]) for name in runs[0]}
 
 
 def estimate(
@@ -164,12 +164,6 @@ def estimate(
         interval=bootstrap_interval(per_row, users=users, seed=seed),
         seed_std=stdev(values.mean(axis=1).tolist()) if len(values) > 1 else None,
     )
-
-
-def rows_in_words(num_rows: int, num_users: int) -> str:
-    """ "2,000 users", or "5,000 rows of 2,000 users" where some have several."""
-    users = f"{num_users:,} users"
-    return users if num_rows == num_users else f"{num_rows:,} rows of {users}"
 
 
 def _check_comparable(runs: Sequence[PerUser]) -> None:
@@ -194,7 +188,7 @@ def _first_difference(first: PerUser, other: PerUser) -> str | None:
         return f"how the data was split ({ways[0]}, {ways[1]})"
     if first.user_ids != other.user_ids:
         return f"the users ({len(first.user_ids)} and {len(other.user_ids)} rows)"
-    if not torch.equal(first.targets, other.targets):
+    if not np.array_equal(first.targets, other.targets):
         return "the targets"
     if first.k != other.k:
         return f"the length of the lists ({first.k}, {other.k})"

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
+from sidestep.data.splits import SplitName
 from sidestep.evaluation.prefix_quality import PrefixQuality
-from sidestep.evaluation.results import SplitName
 from sidestep.evaluation.search_quality import SearchQuality
 
 

@@ -1,7 +1,7 @@
 """The evaluator: one recommender, some rows, every metric of the results file.
 
 It ranks the whole catalog of the recommender. It does not know how a list came about; what a list
-is worth is `sidestep.metrics.ranking`, how sure that is `sidestep.metrics.statistics`.
+is worth is `sidestep.metrics.ranking` and `ties`, how sure that is `sidestep.metrics.statistics`.
 """
 
 import math
@@ -15,13 +15,15 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sidestep.catalog.trie import NO_CODE
+from sidestep.catalog.user_sets import is_among
+from sidestep.data.batches import history_batch
 from sidestep.data.splits import Rows
+from sidestep.evaluation.target_metrics import target_metrics
 from sidestep.metrics import ranking
+from sidestep.metrics.ties import NOT_LISTED
+from sidestep.padding import NO_ITEM
 from sidestep.recommender import Recommendations, Recommender
-from sidestep.step import NO_ITEM
 
-HIT_RATE_CUTOFFS = (1, 5, 10, 50)
-NDCG_CUTOFFS = (5, 10)
 COVERAGE_CUTOFF = 10
 """Coverage counts what users would see, the list that the main metrics judge."""
 
@@ -35,8 +37,9 @@ class Evaluation:
 
     user_ids: one per row.
     targets: the item that followed each history.
-    rank_before: items listed before the target's bucket, or `ranking.NOT_LISTED`.
-    bucket_size: items in the target's bucket, the target included.
+    rank_before: items that are better than the target, or `ties.NOT_LISTED`.
+    num_tied: items that the recommender cannot tell from the target, such as those of its bucket;
+        the target included.
     items: the first k items, `NO_ITEM` where a list is shorter.
     metrics: means over the rows, by the names of the results file.
     ms_per_user: wall-clock time of `recommend`, with the way to the CPU and back.
@@ -49,7 +52,7 @@ class Evaluation:
     user_ids: tuple[str, ...]
     targets: Int[Tensor, " users"]
     rank_before: Int[Tensor, " users"]
-    bucket_size: Int[Tensor, " users"]
+    num_tied: Int[Tensor, " users"]
     items: Int[Tensor, "users k"]
     metrics: dict[str, float]
     ms_per_user: float
@@ -64,7 +67,6 @@ def evaluate(
     *,
     k: int = 50,
     batch_size: int = 64,
-    max_history: int | None = None,
     exclude_seen: bool = False,
     semantic_ids: Int[Tensor, "items levels"] | None = None,
     device: torch.device | str = "cpu",
@@ -73,7 +75,7 @@ def evaluate(
     """Asks for `k` items for every row and measures the lists.
 
     Rows of similar length share a batch; no result depends on that. Metrics, besides those of one
-    target, which are expectations over the order of its bucket (`sidestep.metrics.ranking`):
+    target, which are expectations over the order of ties (`sidestep.metrics.ranking`):
 
     - `HRecall@b@k`: share of rows with the target's first b codes among the k best leaves;
       `HRecall@b@evaluated`: among all prefixes that a tree search evaluated.
@@ -86,8 +88,8 @@ def evaluate(
         rows: histories and targets; targets are items of the recommender.
         k: length of the lists; metrics at larger cut-offs are left out.
         batch_size: rows asked for at once.
-        max_history: only so many most recent items of a history are shown; None shows all.
-        exclude_seen: lists leave out the items of the history shown.
+        exclude_seen: lists leave out every item of the user's history, also what the recommender
+            does not read of it.
         semantic_ids: of every item, for HRecall and diversity, which are left out without.
         device: where the histories are put.
         progress: called after each batch with the rows done and their number.
@@ -96,13 +98,12 @@ def evaluate(
         ValueError: if there are no rows, or rows, recommender and IDs do not fit each other.
     """
     _check(recommender, rows, k=k, batch_size=batch_size, semantic_ids=semantic_ids)
-    shown = rows if max_history is None else rows.cut(max_history)
     targets = torch.from_numpy(rows.targets).long()
-    lists = _Lists.empty(len(rows), k, leaf_of=recommender.leaf_of, semantic_ids=semantic_ids)
+    lists = _Lists.empty(len(rows), k, recommender.num_items, semantic_ids=semantic_ids)
     seconds = 0.0
     num_done = 0
-    for chosen in batches_by_length(shown.histories.lengths, batch_size):
-        histories = shown.batch(chosen)
+    for chosen in batches_by_length(rows.histories.lengths, batch_size):
+        histories = history_batch(rows.histories, chosen)
         start = time.perf_counter()
         with torch.no_grad():
             answer = recommender.recommend(histories.to(device), k, exclude_seen=exclude_seen)
@@ -118,41 +119,17 @@ def evaluate(
         user_ids=tuple(rows.histories.user_ids),
         targets=targets,
         rank_before=lists.rank_before,
-        bucket_size=lists.bucket_size,
+        num_tied=lists.num_tied,
         items=lists.items,
         metrics={
-            **target_metrics(lists.rank_before, lists.bucket_size, k),
-            **lists.metrics(recommender.num_items, k),
+            **target_metrics(lists.rank_before.numpy(), lists.num_tied.numpy(), k),
+            **lists.metrics(k),
         },
         ms_per_user=1000.0 * seconds / len(rows),
         tokens_per_user=float(lists.tokens.double().mean()),
         scored_per_user=float(lists.scored.double().mean()),
         flops_per_user=None if lists.flops is None else float(lists.flops.double().mean()),
     )
-
-
-def per_user_metrics(
-    rank_before: Int[Tensor, " users"], bucket_size: Int[Tensor, " users"], k: int
-) -> dict[str, Float[Tensor, " users"]]:
-    """Every metric of one target, per user, for lists of `k` items; MRR counts those k."""
-    values = {
-        f"HR@{cutoff}": ranking.hit_rate(rank_before, bucket_size, cutoff)
-        for cutoff in HIT_RATE_CUTOFFS
-        if cutoff <= k
-    }
-    for cutoff in NDCG_CUTOFFS:
-        if cutoff <= k:
-            values[f"NDCG@{cutoff}"] = ranking.ndcg(rank_before, bucket_size, cutoff)
-    values["MRR"] = ranking.reciprocal_rank(rank_before, bucket_size, k)
-    return values
-
-
-def target_metrics(
-    rank_before: Int[Tensor, " users"], bucket_size: Int[Tensor, " users"], k: int
-) -> dict[str, float]:
-    """The means of `per_user_metrics`."""
-    per_user = per_user_metrics(rank_before, bucket_size, k)
-    return {name: float(values.mean()) for name, values in per_user.items()}
 
 
 def fixed_users(num_rows: int, num_users: int = 2000) -> Int[np.ndarray, " users"]:
@@ -169,56 +146,45 @@ def fixed_users(num_rows: int, num_users: int = 2000) -> Int[np.ndarray, " users
 
 
 def target_ranks(
-    items: Int[Tensor, "users k"],
-    targets: Int[Tensor, " users"],
-    leaf_of: Int[Tensor, " items"],
-) -> Int[Tensor, " users"]:
-    """How many entries precede the first of the target's bucket; `NOT_LISTED` if none is listed.
+    answer: Recommendations, targets: Int[Tensor, " users"]
+) -> tuple[Int[Tensor, " users"], Int[Tensor, " users"]]:
+    """Where the targets stand: how many entries are better, and how many items are tied.
 
     An entry that is no item takes its place in the list and is no hit.
-    """
-    is_item = (items >= 0) & (items < len(leaf_of))
-    in_bucket = is_item & (leaf_of[items.where(is_item, 0)] == leaf_of[targets][:, None])
-    first = in_bucket.int().argmax(dim=1)
-    return first.masked_fill(~in_bucket.any(dim=1), ranking.NOT_LISTED)
-
-
-def target_bucket_sizes(
-    targets: Int[Tensor, " users"],
-    leaf_of: Int[Tensor, " items"],
-    *,
-    excluded: Int[Tensor, "users excluded"] | None = None,
-) -> Int[Tensor, " users"]:
-    """Items of the target's bucket that may be listed; at least 1.
 
     Args:
+        answer: the lists.
         targets: one item per user.
-        leaf_of: the leaf of every item.
-        excluded: items that may not be listed, padded with `NO_ITEM`, repeated ones counted once.
-            The target itself counts even so: with it excluded there is nothing to hit.
+
+    Returns:
+        Entries before those that are tied with the target, or `ties.NOT_LISTED` where the target is
+        neither in the list nor a runner-up. And the number of tied items, the target and the
+        runners-up included; 1 where the target is not listed.
     """
-    sizes = torch.bincount(leaf_of)[leaf_of[targets]]
-    if excluded is None:
-        return sizes
-    ordered = excluded.sort(dim=1).values
-    is_first = torch.ones_like(ordered, dtype=torch.bool)
-    is_first[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
-    is_gone = is_first & (ordered != NO_ITEM) & (ordered != targets[:, None])
-    leaves = leaf_of[ordered.clamp(min=0)]
-    return sizes - (is_gone & (leaves == leaf_of[targets][:, None])).sum(dim=1)
+    at_target = answer.all_items == targets[:, None]  # [users, entries]
+    scores = answer.all_scores
+    is_next = torch.ones_like(at_target)
+    is_next[:, 1:] = scores[:, 1:] != scores[:, :-1]
+    place = is_next.cumsum(dim=1)  # the same for all that are tied
+    own = place.gather(1, at_target.byte().argmax(dim=1, keepdim=True))
+    is_tied = (place == own) & (answer.all_items != NO_ITEM)
+    is_listed = at_target.any(dim=1)
+    rank_before = is_tied.byte().argmax(dim=1).masked_fill(~is_listed, NOT_LISTED)
+    return rank_before, is_tied.sum(dim=1).masked_fill(~is_listed, 1)
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class _Lists:
     """The measured lists, filled batch by batch and read when all are there.
 
-    leaf_of, semantic_ids: of every item, as in `evaluate`; the rest is of the rows.
+    num_items: of the catalog.
+    semantic_ids: of every item, as in `evaluate`; the rest is of the rows.
     """
 
-    leaf_of: Int[Tensor, " items"]
+    num_items: int
     semantic_ids: Int[Tensor, "items levels"] | None
     rank_before: Int[Tensor, " users"]
-    bucket_size: Int[Tensor, " users"]
+    num_tied: Int[Tensor, " users"]
     items: Int[Tensor, "users k"]
     tokens: Int[Tensor, " users"]
     scored: Int[Tensor, " users"]
@@ -233,8 +199,8 @@ class _Lists:
         cls,
         num_rows: int,
         k: int,
+        num_items: int,
         *,
-        leaf_of: Int[Tensor, " items"],
         semantic_ids: Int[Tensor, "items levels"] | None,
     ) -> "_Lists":
         hits = diversity = None
@@ -242,10 +208,10 @@ class _Lists:
             hits = torch.zeros(num_rows, semantic_ids.shape[1], dtype=torch.bool)
             diversity = torch.zeros(num_rows, dtype=torch.float64)
         return cls(
-            leaf_of=leaf_of.cpu(),
+            num_items=num_items,
             semantic_ids=None if semantic_ids is None else semantic_ids.cpu(),
-            rank_before=torch.full((num_rows,), ranking.NOT_LISTED),
-            bucket_size=torch.ones(num_rows, dtype=torch.long),
+            rank_before=torch.full((num_rows,), NOT_LISTED),
+            num_tied=torch.ones(num_rows, dtype=torch.long),
             items=torch.full((num_rows, k), NO_ITEM),
             tokens=torch.zeros(num_rows, dtype=torch.long),
             scored=torch.zeros(num_rows, dtype=torch.long),
@@ -272,15 +238,16 @@ class _Lists:
             self.flops = None
         elif self.flops is not None:
             self.flops[rows] = answer.flops
+        is_excluded = None if excluded is None else is_among(answer.items, excluded)
         self.is_invalid[rows, :width] = ranking.invalid_entries(
-            answer.items, len(self.leaf_of), forbidden=excluded
+            answer.items, self.num_items, is_forbidden=is_excluded
         )
-        self.rank_before[rows] = target_ranks(answer.items, targets, self.leaf_of)
-        self.bucket_size[rows] = target_bucket_sizes(targets, self.leaf_of, excluded=excluded)
+        self.rank_before[rows], self.num_tied[rows] = target_ranks(answer, targets)
         if excluded is not None:
-            # No list may name it, although another item of its bucket may be listed.
-            is_excluded = (excluded == targets[:, None]).any(dim=1)
-            self.rank_before[rows[is_excluded]] = ranking.NOT_LISTED
+            # A list that names it all the same has no hit.
+            is_excluded = is_among(targets[:, None], excluded)[:, 0]
+            self.rank_before[rows[is_excluded]] = NOT_LISTED
+            self.num_tied[rows[is_excluded]] = 1
         if self.semantic_ids is not None:
             self._record_prefixes(rows, answer, self.semantic_ids, targets)
 
@@ -304,14 +271,14 @@ class _Lists:
                 self.evaluated_hits = torch.zeros_like(self.leaf_hits)
             self.evaluated_hits[rows] = ranking.prefix_hits(answer.evaluated, semantic_ids[targets])
 
-    def metrics(self, num_items: int, k: int) -> dict[str, float]:
+    def metrics(self, k: int) -> dict[str, float]:
         """What only the whole of the lists can tell."""
         metrics = {}
         for hits, among in ((self.leaf_hits, str(k)), (self.evaluated_hits, "evaluated")):
             if hits is not None:
                 for depth, share in enumerate(hits.double().mean(dim=0).tolist(), start=1):
                     metrics[f"HRecall@{depth}@{among}"] = share
-        metrics["coverage"] = ranking.coverage(self.items[:, :COVERAGE_CUTOFF], num_items)
+        metrics["coverage"] = ranking.coverage(self.items[:, :COVERAGE_CUTOFF], self.num_items)
         if self.diversity is not None:
             diversity = float(self.diversity.nanmean())
             # Without a single pair of leaves there is nothing to tell.
@@ -338,6 +305,7 @@ def _on_cpu(answer: Recommendations) -> Recommendations:
         tokens=answer.tokens.cpu().long(),
         scored=answer.scored.cpu().long(),
         leaves=answer.leaves.cpu().long(),
+        runners_up=None if answer.runners_up is None else answer.runners_up.cpu().long(),
         evaluated=None if answer.evaluated is None else answer.evaluated.cpu().long(),
         flops=None if answer.flops is None else answer.flops.cpu().long(),
     )
@@ -360,11 +328,6 @@ def _check(
             f"the target {rows.targets.max()} is no item of {recommender.name}, which has "
             f"{recommender.num_items}: rows and recommender stem from different datasets."
         )
-    if len(recommender.leaf_of) != recommender.num_items:
-        raise ValueError(
-            f"{recommender.name} has {recommender.num_items} items and leaves for "
-            f"{len(recommender.leaf_of)}."
-        )
     if semantic_ids is not None and len(semantic_ids) != recommender.num_items:
         raise ValueError(
             f"{recommender.name} has {recommender.num_items} items and there are semantic IDs for "
@@ -379,4 +342,9 @@ def _check_answer(
         raise ValueError(
             f"{recommender.name} was asked for {k} items for {num_users} users and answered with "
             f"the shape {tuple(answer.items.shape)}."
+        )
+    if answer.scores.shape != answer.items.shape:
+        raise ValueError(
+            f"{recommender.name} answered with {tuple(answer.items.shape)} items and "
+            f"{tuple(answer.scores.shape)} scores; give one score per entry of the lists."
         )

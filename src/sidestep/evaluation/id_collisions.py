@@ -4,12 +4,12 @@ How they are avoided when IDs are made is in the tokenizer.
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
-import torch
 from jaxtyping import Int
 
-from sidestep.metrics import ranking
+from sidestep.metrics import ties
 
 _CUTOFFS = (1, 10)
 
@@ -28,6 +28,20 @@ class Ceiling:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Resolution:
+    """How collisions were resolved when the IDs were made.
+
+    policy: `reassign` gave items another last code than the nearest; `extra` added a last code
+        that numbers the items of each bucket; `none` left them.
+    items: that got another last code, or a number above 0: each by a decision that says nothing of
+        the item, or less than its own code would.
+    """
+
+    policy: Literal["reassign", "extra", "none"]
+    items: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Collisions:
     """Items that share their whole ID with others.
 
@@ -39,6 +53,7 @@ class Collisions:
     random_inflation: of hit rates of a random ranking of IDs, counting a shared ID as one hit:
         items per ID.
     ceilings: targets drawn as in training, or evenly without a training part.
+    resolution: how collisions were resolved; None where that is not known.
     """
 
     items: int
@@ -49,11 +64,16 @@ class Collisions:
     shared_interactions: float | None
     random_inflation: float
     ceilings: tuple[Ceiling, ...]
+    resolution: Resolution | None = None
 
     def in_words(self) -> str:
-        """What the collisions are worth when they are counted wrongly."""
+        """What the collisions are worth when they are counted wrongly, and how they were avoided.
+
+        An ID of its own inflates no metric, but may have been dealt to its item.
+        """
         if self.distinct == self.items:
-            return "Every item has an ID of its own: nothing is inflated."
+            own = "Every item has an ID of its own, so that no metric is inflated."
+            return f"{own} {self._resolution_in_words()}"
         first = self.ceilings[0]
         return (
             f"{self.items - self.distinct:,} items too many for their IDs. If a shared ID counted "
@@ -62,26 +82,46 @@ class Collisions:
             f"ranking with hit rates × {self.random_inflation:.3f}."
         )
 
+    def _resolution_in_words(self) -> str:
+        if self.resolution is None:
+            return "How many items were moved for that, these IDs do not say."
+        moved = self.resolution.items
+        if moved == 0:
+            return "No item was moved for that."
+        told = f"{moved:,} of {self.items:,} items ({moved / self.items:.1%})"
+        if self.resolution.policy == "extra":
+            return (
+                f"For that {told} are told from others by a number, their last code, which says "
+                "nothing of them."
+            )
+        return (
+            f"For that {told} got another last code than their own, which others have: it says "
+            "less of them."
+        )
+
 
 def collisions(
-    leaf_of: Int[np.ndarray, " items"], interactions: Int[np.ndarray, " items"] | None = None
+    leaf_of: Int[np.ndarray, " items"],
+    interactions: Int[np.ndarray, " items"] | None = None,
+    *,
+    resolution: Resolution | None = None,
 ) -> Collisions:
     """How items share IDs, and what that is worth to a metric that counts a shared ID as one hit.
 
     Args:
         leaf_of: the leaf of each item, numbered from 0 without gaps.
         interactions: per item; None draws targets evenly.
+        resolution: how collisions were resolved, where that is known.
     """
     sizes = np.bincount(leaf_of)
     bucket_size = sizes[leaf_of]
     weights = np.ones(len(leaf_of), dtype=np.int64) if interactions is None else interactions
-    tensor = torch.from_numpy(bucket_size)
-    first = torch.zeros_like(tensor)
+    first = np.zeros_like(bucket_size)
     ceilings = []
-    for name, metric in (("HR", ranking.hit_rate), ("NDCG", ranking.ndcg)):
+    for name, metric in (("HR", ties.hit_rate), ("NDCG", ties.ndcg)):
         for cutoff in _CUTOFFS:
             if (name, cutoff) != ("NDCG", 1):  # the same as HR@1
-                values = metric(first, tensor, cutoff).numpy()
+                values = metric(first, bucket_size, cutoff)
                 honest = float(np.average(values, weights=weights))
                 ceilings.append(
                     Ceiling(metric=f"{name}@{cutoff}", honest=honest, inflation=1 / honest)
@@ -99,4 +139,5 @@ def collisions(
         ),
         random_inflation=len(leaf_of) / len(sizes),
         ceilings=tuple(ceilings),
+        resolution=resolution,
     )

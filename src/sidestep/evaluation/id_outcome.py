@@ -5,16 +5,15 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Int
-from torch import Tensor
 
 from sidestep.evaluation.results import PerUser
-from sidestep.metrics import ranking
-from sidestep.step import NO_ITEM
+from sidestep.metrics import ranking, ties
+from sidestep.padding import NO_ITEM
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inflation:
-    """A metric of one run, by expectation over buckets and with each shared ID as one hit."""
+    """A metric of one run, by expectation over ties and with each shared ID as one hit."""
 
     honest: float
     as_one_hit: float
@@ -35,16 +34,19 @@ def one_hit_inflation(
         k: the cut-off, at most the length of the lists.
     """
     _check(run, k)
-    places = _leaf_places(run, torch.from_numpy(semantic_ids))
-    rank = places.gather(1, run.rank_before.clamp(min=0)[:, None])[:, 0]
-    rank = rank.masked_fill(run.rank_before == ranking.NOT_LISTED, ranking.NOT_LISTED)
-    alone = torch.ones_like(run.bucket_size)
+    places = _leaf_places(run, semantic_ids)
+    start = run.rank_before.clip(min=0)
+    end = (start + run.num_tied).clip(max=run.k) - 1
+    users = np.arange(len(places))
+    first, last = places[users, start], places[users, end]
+    rank = np.where(run.rank_before == ties.NOT_LISTED, ties.NOT_LISTED, first)
+    tied_ids = last - first + 1  # more than one where several IDs have the target's score
     return {
         f"{name}@{k}": Inflation(
-            honest=float(metric(run.rank_before, run.bucket_size, k).mean()),
-            as_one_hit=float(metric(rank, alone, k).mean()),
+            honest=float(metric(run.rank_before, run.num_tied, k).mean()),
+            as_one_hit=float(metric(rank, tied_ids, k).mean()),
         )
-        for name, metric in (("HR", ranking.hit_rate), ("NDCG", ranking.ndcg))
+        for name, metric in (("HR", ties.hit_rate), ("NDCG", ties.ndcg))
     }
 
 
@@ -62,19 +64,21 @@ def prefix_recall(
         k: leaves that count, at most the length of the lists.
     """
     _check(run, k)
-    codes = torch.from_numpy(semantic_ids)
-    is_counted = (run.items != NO_ITEM) & (_leaf_places(run, codes) < k)
-    listed = codes[run.items.clamp(min=0)].masked_fill(~is_counted[:, :, None], -1)
-    hits = ranking.prefix_hits(listed, codes[run.targets])
+    is_counted = (run.items != NO_ITEM) & (_leaf_places(run, semantic_ids) < k)
+    listed = np.where(is_counted[:, :, None], semantic_ids[run.items.clip(min=0)], -1)
+    targets = torch.from_numpy(semantic_ids[run.targets])
+    hits = ranking.prefix_hits(torch.from_numpy(listed), targets)
     return [float(share) for share in hits.double().mean(dim=0)]
 
 
-def _leaf_places(run: PerUser, semantic_ids: Int[Tensor, "items levels"]) -> Int[Tensor, "users k"]:
+def _leaf_places(
+    run: PerUser, semantic_ids: Int[np.ndarray, "items levels"]
+) -> Int[np.ndarray, "users k"]:
     """For every entry how many leaves stand before its own; a bucket's items stand together."""
-    listed = semantic_ids[run.items.clamp(min=0)]  # [users, k, levels]
-    is_next = torch.zeros_like(run.items)
-    is_next[:, 1:] = (listed[:, 1:] != listed[:, :-1]).any(dim=2)
-    return is_next.cumsum(dim=1)
+    listed = semantic_ids[run.items.clip(min=0)]  # [users, k, levels]
+    is_next = np.zeros_like(run.items)
+    is_next[:, 1:] = (listed[:, 1:] != listed[:, :-1]).any(axis=2)
+    return is_next.cumsum(axis=1)
 
 
 def _check(run: PerUser, k: int) -> None:

@@ -13,13 +13,9 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from sidestep.data.splits import TrainingPart
-from sidestep.evaluation.id_collisions import Collisions, collisions
-from sidestep.metrics.distribution import (
-    entropy_bits,
-    gini,
-    mutual_information_bits,
-    perplexity,
-)
+from sidestep.evaluation.id_collisions import Collisions, Resolution, collisions
+from sidestep.metrics.distribution import entropy_bits, gini, perplexity
+from sidestep.metrics.information import mutual_information_bits
 from sidestep.metrics.semantic_ids import (
     chance_agreement,
     chance_explained_variance,
@@ -124,7 +120,8 @@ class PrefixDepth:
     """The prefixes of one depth; parts are None without the vectors or interactions they need.
 
     neighbours: pairs of an item and one of its nearest neighbours; chance is any two items.
-    next_items: pairs of items that follow each other in training; chance is two interactions.
+    next_items: pairs of two different items that follow each other in training; chance is two
+        interactions with different items.
     """
 
     depth: int
@@ -159,6 +156,8 @@ class FirstCode:
 class IdQuality:
     """Everything that is measured on one set of semantic IDs.
 
+    repeats: share of what follows in training that is the item itself, which `next_items` of the
+        depths leave out; None where nothing follows.
     first_code: None without two training interactions in a row.
     """
 
@@ -166,6 +165,7 @@ class IdQuality:
     levels: tuple[LevelUse, ...]
     collisions: Collisions
     depths: tuple[PrefixDepth, ...]
+    repeats: float | None
     first_code: FirstCode | None
 
     def as_json(self) -> dict[str, Any]:
@@ -209,6 +209,7 @@ def id_quality(
     reconstructions: Iterable[Float[np.ndarray, "items dim"]] = (),
     window: int = 1,
     num_neighbours: int = NUM_NEIGHBOURS,
+    resolution: Resolution | None = None,
 ) -> IdQuality:
     """Measures semantic IDs.
 
@@ -222,6 +223,7 @@ def id_quality(
         reconstructions: what the tokenizer makes of the first b codes, for b from 1; or nothing.
         window: items at most so far apart in a training sequence belong together.
         num_neighbours: nearest neighbours of each item.
+        resolution: how collisions were resolved, where that is known.
 
     Raises:
         ValueError: parts that are not of the same items, or a number below 1.
@@ -256,8 +258,9 @@ def id_quality(
                 zip(semantic_ids.T, codebook_sizes, strict=True), start=1
             )
         ),
-        collisions=collisions(prefixes[:, -1], interactions),
+        collisions=collisions(prefixes[:, -1], interactions, resolution=resolution),
         depths=depths,
+        repeats=None if training is None else _repeats(training, window),
         first_code=_first_code(training, semantic_ids[:, 0], codebook_sizes[0]),
     )
 
@@ -344,6 +347,12 @@ def _next_items(
         return []
     shares = pair_agreement(first[is_other], second[is_other], prefixes)
     return _agreements(shares, chance_agreement(prefixes, interactions))
+
+
+def _repeats(training: TrainingPart, window: int) -> float | None:
+    """The share of pairs that follow each other in training and are of one item."""
+    first, second = _pairs(training, window)
+    return float((first == second).mean()) if len(first) else None
 
 
 def _agreements(

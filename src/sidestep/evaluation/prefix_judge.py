@@ -99,8 +99,10 @@ class PrefixJudge:
             for name, of_paths in by_name.items()
         }
         is_proposed = is_among(on_way, proposed)
-        # A target that cannot be recommended, as it is out of stock, tells nothing of scores.
+        # A target that cannot be recommended, as it is out of stock, tells nothing of scores, even
+        # if another item of its bucket can.
         is_in_scope = (is_own[..., -1] & is_prefix[..., -1]).any(dim=1, keepdim=True)
+        is_in_scope &= trie.is_available(targets[:, None], self.scope.available)
         for name, of_score in found.items():
             of_score["hard_auc"].masked_fill_(~is_proposed, torch.nan)
             if settings.num_prefixes is None:

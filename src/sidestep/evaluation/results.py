@@ -4,6 +4,9 @@ A quality file is JSON Lines, one line per evaluated setting and seed, and only 
 metric over users cannot tell, such as a paired test, is read from the per-user file of a run.
 """
 
+from __future__ import annotations
+
+import errno
 import os
 import re
 from collections import defaultdict
@@ -17,15 +20,17 @@ from typing import Annotated, Literal
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
 from jaxtyping import Int
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
-from torch import Tensor
 
-from sidestep.evaluation.evaluator import Evaluation
-from sidestep.files import whole_file
-from sidestep.metrics.ranking import NOT_LISTED
-from sidestep.step import NO_ITEM
+from sidestep.data.splits import SplitName
+from sidestep.files import told_unwritable, whole_file
+from sidestep.lazy_imports import imported_when_used
+from sidestep.metrics.ties import NOT_LISTED
+from sidestep.padding import NO_ITEM
+
+with imported_when_used():
+    from sidestep.evaluation import evaluator
 
 METHODS = (
     "popularity",
@@ -67,13 +72,16 @@ _METRIC = re.compile(
 )
 _PER_USER_KEY = b"sidestep"
 
+PER_USER_VERSION: Literal[2] = 2
+"""Higher wherever the same recommender would be measured otherwise, so that nothing is compared
+with what was measured before. Version 1 knew no ties but those of a bucket."""
+
 STRATEGY = r"^(given|global-time@-?\d+,-?\d+,[a-z]+)$"
 """What makes other rows than leave-one-out, with what tells such splits of one dataset apart."""
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Weight = Annotated[float, Field(ge=0)]
 Number = Annotated[int, Field(ge=1)]
-SplitName = Literal["validation", "test"]
 
 
 def _checked_method(method: str) -> str:
@@ -144,17 +152,6 @@ class Setting(BaseModel):
         return users
 
 
-def value_in_words(value: object) -> str:
-    """The value of a setting as people write it; one per level with commas between them."""
-    if isinstance(value, tuple):
-        return ",".join(map(value_in_words, value))
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if value is None:
-        return "none"
-    return str(value).removesuffix(".0") if isinstance(value, float) else str(value)
-
-
 class QualityLine(BaseModel):
     """One evaluated setting and seed: one line of a quality file."""
 
@@ -200,7 +197,7 @@ class QualityLine(BaseModel):
         return metrics
 
     @model_validator(mode="after")
-    def _only_the_selected_sees_the_test(self) -> "QualityLine":
+    def _only_the_selected_sees_the_test(self) -> QualityLine:
         if self.split == "test" and not self.selected:
             raise ValueError("a setting that was not selected on validation must not see the test.")
         return self
@@ -214,8 +211,13 @@ def append(path: Path, line: QualityLine) -> None:
     Raises:
         ValueError: if the file ends in the middle of a line; it is left as it is.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     data = line.model_dump_json().encode() + b"\n"
+    with told_unwritable(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _append(path, data)
+
+
+def _append(path: Path, data: bytes) -> None:
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
     try:
         size = os.lseek(descriptor, 0, os.SEEK_END)
@@ -226,7 +228,7 @@ def append(path: Path, line: QualityLine) -> None:
         num_written = os.write(descriptor, data)
         if num_written < len(data):  # the disk is full
             os.ftruncate(descriptor, os.lseek(descriptor, 0, os.SEEK_END) - num_written)
-            raise OSError(f"{path}: wrote {num_written} of {len(data)} bytes; is the disk full?")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
@@ -326,7 +328,7 @@ class PerUser:
     """What every user got in one run: what paired tests need.
 
     k: the length of the lists asked for.
-    user_ids, targets, rank_before, bucket_size, items: as in `Evaluation`.
+    user_ids, targets, rank_before, num_tied, items: as in `Evaluation`.
     """
 
     dataset: str
@@ -336,22 +338,22 @@ class PerUser:
     setting: Setting
     k: int
     user_ids: tuple[str, ...]
-    targets: Int[Tensor, " users"]
-    rank_before: Int[Tensor, " users"]
-    bucket_size: Int[Tensor, " users"]
-    items: Int[Tensor, "users k"]
+    targets: Int[np.ndarray, " users"]
+    rank_before: Int[np.ndarray, " users"]
+    num_tied: Int[np.ndarray, " users"]
+    items: Int[np.ndarray, "users k"]
 
     @classmethod
     def of(
         cls,
-        evaluation: Evaluation,
+        evaluation: evaluator.Evaluation,
         *,
         dataset: str,
         method: str,
         split: SplitName,
         seed: int,
         setting: Setting,
-    ) -> "PerUser":
+    ) -> PerUser:
         """The per-user part of an evaluation, and which run it was."""
         return cls(
             dataset=dataset,
@@ -361,10 +363,10 @@ class PerUser:
             setting=setting,
             k=evaluation.items.shape[1],
             user_ids=evaluation.user_ids,
-            targets=evaluation.targets,
-            rank_before=evaluation.rank_before,
-            bucket_size=evaluation.bucket_size,
-            items=evaluation.items,
+            targets=evaluation.targets.numpy(),
+            rank_before=evaluation.rank_before.numpy(),
+            num_tied=evaluation.num_tied.numpy(),
+            items=evaluation.items.numpy(),
         )
 
 
@@ -373,7 +375,7 @@ class _PerUserHeader(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    format_version: Literal[1] = 1
+    format_version: Literal[2] = PER_USER_VERSION
     dataset: str
     method: str
     split: SplitName
@@ -385,7 +387,7 @@ class _PerUserHeader(BaseModel):
 def write_per_user(path: Path, run: PerUser) -> None:
     """Writes a parquet file with one row per user, whole or not at all.
 
-    Columns: user_id, target, rank_before (null where not listed), bucket_size, items (the list,
+    Columns: user_id, target, rank_before (null where not listed), num_tied, items (the list,
     without padding). The run is described in the file's metadata.
     """
     header = _PerUserHeader(
@@ -397,16 +399,17 @@ def write_per_user(path: Path, run: PerUser) -> None:
         k=run.k,
     )
     is_entry = run.items != NO_ITEM
-    offsets = np.concatenate([[0], is_entry.sum(dim=1).cumsum(dim=0).numpy()])
-    rank_before = run.rank_before.numpy()
+    offsets = np.concatenate([[0], np.cumsum(is_entry.sum(axis=1))])
     table = pa.table(
         {
             "user_id": pa.array(run.user_ids, pa.string()),
-            "target": pa.array(run.targets.numpy(), pa.int64()),
-            "rank_before": pa.array(rank_before, pa.int64(), mask=rank_before == NOT_LISTED),
-            "bucket_size": pa.array(run.bucket_size.numpy(), pa.int64()),
+            "target": pa.array(run.targets, pa.int64()),
+            "rank_before": pa.array(
+                run.rank_before, pa.int64(), mask=run.rank_before == NOT_LISTED
+            ),
+            "num_tied": pa.array(run.num_tied, pa.int64()),
             "items": pa.ListArray.from_arrays(
-                pa.array(offsets, pa.int32()), pa.array(run.items[is_entry].numpy(), pa.int64())
+                pa.array(offsets, pa.int32()), pa.array(run.items[is_entry], pa.int64())
             ),
         },
         metadata={_PER_USER_KEY: header.model_dump_json()},
@@ -422,20 +425,21 @@ def read_per_user(path: Path) -> PerUser:
         ValueError: if the file is no parquet file, or not one of these.
     """
     try:
-        table = pq.read_table(path)
+        with pq.ParquetFile(path) as file:
+            table = file.read()
         header = _PerUserHeader.model_validate_json(table.schema.metadata[_PER_USER_KEY])
         columns = {name: table[name].combine_chunks() for name in table.column_names}
         lists = columns["items"]
-        lengths = torch.from_numpy(np.diff(lists.offsets.to_numpy()))
-        items = torch.full((len(table), header.k), NO_ITEM)
-        items[torch.arange(header.k) < lengths[:, None]] = _integers(lists.flatten())
+        lengths = np.diff(lists.offsets.to_numpy())
+        items = np.full((len(table), header.k), NO_ITEM)
+        items[np.arange(header.k) < lengths[:, None]] = _integers(lists.flatten())
         return PerUser(
             **header.model_dump(exclude={"format_version", "setting"}),
             setting=header.setting,
             user_ids=tuple(columns["user_id"].to_pylist()),
             targets=_integers(columns["target"]),
             rank_before=_integers(columns["rank_before"].fill_null(NOT_LISTED)),
-            bucket_size=_integers(columns["bucket_size"]),
+            num_tied=_integers(columns["num_tied"]),
             items=items,
         )
     except (pa.ArrowInvalid, ValidationError, KeyError, TypeError) as error:
@@ -444,6 +448,6 @@ def read_per_user(path: Path) -> PerUser:
         ) from error
 
 
-def _integers(column: pa.Array) -> Int[Tensor, " entries"]:
-    # A copy, because arrow's memory cannot be written to, which torch would not respect.
-    return torch.from_numpy(column.to_numpy(zero_copy_only=False).astype(np.int64, copy=True))
+def _integers(column: pa.Array) -> Int[np.ndarray, " entries"]:
+    # A copy: arrow's memory cannot be written to, which who makes tensors of it would not respect.
+    return np.array(column.to_numpy(zero_copy_only=False), dtype=np.int64)

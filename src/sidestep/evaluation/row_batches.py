@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from sidestep.data.batches import history_batch
 from sidestep.data.splits import Rows
 from sidestep.evaluation.evaluator import batches_by_length
 from sidestep.step import HistoryBatch
@@ -43,13 +44,13 @@ def row_batches(
         device: where the batches are put.
         progress: called after each batch with the rows done and their number.
     """
-    shown = rows if max_history is None else rows.cut(max_history)
     num_done = 0
-    for chosen in batches_by_length(shown.histories.lengths, batch_size):
+    for chosen in batches_by_length(rows.histories.lengths, batch_size):
         targets = torch.from_numpy(rows.targets[chosen]).long()
+        histories = history_batch(rows.histories, chosen).to(device)
         yield RowBatch(
             rows=chosen,
-            histories=shown.batch(chosen).to(device),
+            histories=histories if max_history is None else histories.latest(max_history),
             targets=targets.to(device),
         )
         num_done += len(chosen)

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Literal
 
-from sidestep.evaluation.evaluator import per_user_metrics
 from sidestep.evaluation.results import PerUser
+from sidestep.evaluation.target_metrics import per_user_metrics
 from sidestep.metrics.statistics import Interval, bootstrap_interval, numbered
 
 Unit = Literal["tokens", "ms", "flops", "scored"]
@@ -113,14 +113,14 @@ def scaling_point(
     ms: float,
 ) -> ScalingPoint:
     """A point with the intervals of its metrics; see `ScalingPoint`."""
-    values = per_user_metrics(per_user.rank_before, per_user.bucket_size, per_user.k)
+    values = per_user_metrics(per_user.rank_before, per_user.num_tied, per_user.k)
     users = numbered(per_user.user_ids)
     return ScalingPoint(
         search=search,
         budget=budget,
         metrics=metrics,
         intervals={
-            name: bootstrap_interval(values[name].double().numpy(), users=users, seed=0)
+            name: bootstrap_interval(values[name], users=users, seed=0)
             for name in METRICS
             if name in values
         },

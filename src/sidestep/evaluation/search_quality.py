@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sidestep.catalog.leaf_embeddings import LeafEmbeddings
-from sidestep.catalog.trie import NO_STATE, Trie
+from sidestep.catalog.trie import NO_STATE
 from sidestep.catalog.user_sets import is_among
 from sidestep.data.splits import Rows
 from sidestep.evaluation.measured import Measured, RowNumbers
@@ -50,7 +50,8 @@ class CandidateSet:
 
     size: leaves.
     diversity: mean over pairs of 1 - LCP / L, see `sidestep.metrics.ranking.diversity`.
-    has_target: whether the target's leaf is among them: the best reward, if that is exact match.
+    has_target: whether the target's leaf is among them and the target is available: the best
+        reward, if that is exact match.
     best_cosine: the best reward, if that is the cosine of embeddings; None without embeddings.
     tokens: backbone positions spent after the prompt.
     """
@@ -119,7 +120,7 @@ def search_quality(
             with torch.no_grad():
                 proposals = watched(policy, model, batch.histories, scope)
             score_kinds[place] = proposals.candidates.score_kind
-            of_policy.put(batch.rows, _seen(proposals, scope.trie, batch.targets, vectors))
+            of_policy.put(batch.rows, _seen(proposals, scope, batch.targets, vectors))
     return tuple(
         _summary(policy.name, score_kind, of_policy, scope.trie.num_levels)
         for policy, score_kind, of_policy in zip(policies, score_kinds, found, strict=True)
@@ -128,11 +129,12 @@ def search_quality(
 
 def _seen(
     proposals: Proposals,
-    trie: Trie,
+    scope: Scope,
     targets: Int[Tensor, " users"],
     embeddings: LeafEmbeddings | None,
 ) -> dict[str, Float[Tensor, "users _"]]:
     """Numbers of each user, one or one per depth, by what they are."""
+    trie = scope.trie
     own = trie.leaf_of(targets)
     on_way = trie.prefixes(own)
     leaves, tokens = proposals.candidates.leaves, proposals.candidates.tokens
@@ -146,7 +148,8 @@ def _seen(
         "unproposed": lost.unproposed,
         "size": is_leaf.sum(dim=1)[:, None],
         "diversity": diversity(trie.path(leaves), is_leaf)[:, None],
-        "has_target": is_among(own[:, None], leaves),
+        "has_target": is_among(own[:, None], leaves)
+        & trie.is_available(targets[:, None], scope.available),
         "tokens": tokens[:, None],
     }
     if embeddings is not None:

@@ -1,65 +1,13 @@
-"""What a ranked list is worth, per user, when some of its items cannot be told apart.
+"""What ranked lists are worth as a whole: which prefixes they hold, how unlike their entries are.
 
-Items of one bucket share a semantic ID, so no search orders them. A metric is therefore the
-expectation over all orders of the target's bucket, of G items with P items listed before it. With
-G = 1 these are the usual metrics. Ranks count from 0; ranking means within one user are not here:
-they are plain `.mean()`.
+What the target of a list is worth stands in `ties`.
 """
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sidestep.step import NO_ITEM
-
-NOT_LISTED = -1
-"""Stands for the rank of a target whose bucket is not in the list."""
-
-
-def hit_rate(
-    rank_before: Int[Tensor, " users"], bucket_size: Int[Tensor, " users"], k: int
-) -> Float[Tensor, " users"]:
-    """Probability that the target is among the first `k` items.
-
-        HR@K = min(G, max(0, K - P)) / G
-
-    Args:
-        rank_before: P, the items before the target's bucket, or `NOT_LISTED`.
-        bucket_size: G, the items of the target's bucket, the target included.
-        k: K, how many items of the list count.
-    """
-    _check(rank_before, bucket_size, k)
-    inside = torch.minimum(bucket_size, (k - rank_before).clamp(min=0))
-    return _if_listed(inside / bucket_size.double(), rank_before)
-
-
-def ndcg(
-    rank_before: Int[Tensor, " users"], bucket_size: Int[Tensor, " users"], k: int
-) -> Float[Tensor, " users"]:
-    """Expected normalised discounted cumulative gain of one target; the ideal gain is 1.
-
-        NDCG@K = (1/G) Σ_{q < min(G, K-P)} 1 / log2(P + q + 2)
-
-    Source: Järvelin & Kekäläinen 2002, with the discount log2(rank + 1), ranks from 1, that
-    recommendation uses, for one relevant item. The arguments are those of `hit_rate`.
-    """
-    _check(rank_before, bucket_size, k)
-    gains = 1.0 / torch.arange(2, k + 2, dtype=torch.float64, device=rank_before.device).log2()
-    return _mean_gain(gains, rank_before, bucket_size)
-
-
-def reciprocal_rank(
-    rank_before: Int[Tensor, " users"], bucket_size: Int[Tensor, " users"], k: int
-) -> Float[Tensor, " users"]:
-    """Expected 1 / rank of the target, ranks from 1; its mean over users is MRR.
-
-        RR@K = (1/G) Σ_{q < min(G, K-P)} 1 / (P + q + 1)
-
-    A target past the first `k` items counts 0. The arguments are those of `hit_rate`.
-    """
-    _check(rank_before, bucket_size, k)
-    gains = 1.0 / torch.arange(1, k + 1, dtype=torch.float64, device=rank_before.device)
-    return _mean_gain(gains, rank_before, bucket_size)
+from sidestep.padding import NO_ITEM
 
 
 def prefix_hits(
@@ -123,7 +71,7 @@ def invalid_entries(
     items: Int[Tensor, "users k"],
     num_items: int,
     *,
-    forbidden: Int[Tensor, "users forbidden"] | None = None,
+    is_forbidden: Bool[Tensor, "users k"] | None = None,
 ) -> Bool[Tensor, "users k"]:
     """True where a list names what it must not.
 
@@ -133,42 +81,13 @@ def invalid_entries(
     Args:
         items: item indices, best first; `NO_ITEM` where a list is shorter.
         num_items: the size of the catalog.
-        forbidden: items that must not be listed, per user, padded with `NO_ITEM`.
+        is_forbidden: True where the entry must not be listed; None forbids nothing.
     """
     is_entry = items != NO_ITEM
     is_outside = (items < 0) | (items >= num_items)
     equal = items[:, :, None] == items[:, None, :]  # [users, k, k]
     is_repeated = equal.tril(diagonal=-1).any(dim=-1)
     invalid = is_outside | is_repeated
-    if forbidden is not None:
-        invalid |= (items[:, :, None] == forbidden[:, None, :]).any(dim=-1)
+    if is_forbidden is not None:
+        invalid |= is_forbidden
     return invalid & is_entry
-
-
-def _mean_gain(
-    gains: Float[Tensor, " k"],
-    rank_before: Int[Tensor, " users"],
-    bucket_size: Int[Tensor, " users"],
-) -> Float[Tensor, " users"]:
-    """Mean of `gains` over the ranks the bucket takes; ranks past the end gain nothing."""
-    k = len(gains)
-    # sums[n] is the gain of the first n ranks together.
-    sums = torch.cat([gains.new_zeros(1), gains.cumsum(dim=0)])
-    start = rank_before.clamp(0, k)
-    stop = (rank_before + bucket_size).clamp(0, k)
-    return _if_listed((sums[stop] - sums[start]) / bucket_size, rank_before)
-
-
-def _if_listed(
-    values: Float[Tensor, " users"], rank_before: Int[Tensor, " users"]
-) -> Float[Tensor, " users"]:
-    return values.masked_fill(rank_before == NOT_LISTED, 0.0)
-
-
-def _check(rank_before: Int[Tensor, " users"], bucket_size: Int[Tensor, " users"], k: int) -> None:
-    if k < 1:
-        raise ValueError(f"k must be at least 1, got {k}.")
-    if (bucket_size < 1).any():
-        raise ValueError("bucket_size must be at least 1: a bucket holds its target.")
-    if (rank_before < NOT_LISTED).any():
-        raise ValueError(f"rank_before must be {NOT_LISTED} (not listed) or count from 0.")

@@ -88,6 +88,22 @@ class SlottedCache(Cache):
         return tuple(self.written[layer] for layer in range(num_layers))
 
 
+def described_model(description: Mapping[str, Any]) -> PreTrainedModel:
+    """The language model of a `HuggingFaceModel.description`, with new weights.
+
+    Raises:
+        ValueError: it describes no model that the installed transformers knows.
+    """
+    try:
+        settings = dict(description["config"])
+        config = AutoConfig.for_model(settings.pop("model_type"), **settings)
+        models: Any = AutoModelForCausalLM  # transformers leaves it untyped
+        made: PreTrainedModel = models.from_config(config)
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"not the description of a Hugging Face model: {error!r}.") from error
+    return made
+
+
 class HuggingFaceModel(SemanticIdModel):
     """A causal language model whose vocabulary holds a start token and the codes.
 
@@ -144,11 +160,8 @@ class HuggingFaceModel(SemanticIdModel):
         Raises:
             ValueError: it describes no model that the installed transformers knows.
         """
+        language_model = described_model(description)
         try:
-            settings = dict(description["config"])
-            config = AutoConfig.for_model(settings.pop("model_type"), **settings)
-            models: Any = AutoModelForCausalLM  # transformers leaves it untyped
-            language_model = models.from_config(config)
             code_tokens = torch.tensor(description["code_tokens"])
             start_token = description["start_token"]
         except (KeyError, TypeError) as error:

@@ -18,7 +18,8 @@ class ItemHead(nn.Module):
     Rows are the head's own, or those that histories are read by ("tied", as in SASRec), which
     share what is known of an item and make it look like its own successor. The repeat bias learns
     from the data whether it is: one number, added to the scores of the items that a history holds.
-    What each is worth stands in docs/experiments.md.
+    It begins where the training data put it (`begin_at`). What each is worth stands in
+    docs/experiments.md.
 
     Source: tying as in SASRec (arXiv:1808.09781, eq. 6). That repeating an item is a decision of
     its own is RepeatNet's point (arXiv:1812.02646); one learned number for it is ours.
@@ -35,6 +36,12 @@ class ItemHead(nn.Module):
         super().__init__()
         self.weight = None if num_rows is None else nn.Linear(dim, num_rows, bias=False).weight
         self.repeat = nn.Parameter(torch.zeros(())) if has_repeat_bias else None
+
+    @torch.no_grad()
+    def begin_at(self, score: float) -> None:
+        """Sets what is added to the scores of held items, in nats; it is learned from there."""
+        assert self.repeat is not None, "only a head with a repeat bias has something to set"
+        self.repeat.fill_(score / _REPEAT_SCALE)
 
     def forward(
         self,

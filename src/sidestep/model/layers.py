@@ -5,6 +5,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
+from sidestep.step import in_float32
+
 
 def rotary_angles(
     positions: Int[Tensor, "*batch width"], head_dim: int, theta: float
@@ -51,7 +53,7 @@ def attend(
     """
     if queries.dtype == torch.bfloat16 and queries.device.type == "cpu":
         # The CPU's bfloat16 attention takes 9 times as long backwards as the float32 one.
-        with torch.autocast("cpu", enabled=False):
+        with in_float32(queries.device):
             mixed = attend(queries.float(), keys.float(), values.float(), mask, scale=scale)
         return mixed.to(queries.dtype)
     if mask is not None and mask.is_floating_point():

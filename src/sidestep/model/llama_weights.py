@@ -12,7 +12,8 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from sidestep.model.transformer import Transformer, TransformerConfig
+from sidestep.model.config import TransformerConfig
+from sidestep.model.transformer import Transformer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,49 +8,15 @@ from functools import cached_property
 
 import torch
 from jaxtyping import Bool, Float, Int
-from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional
 
+from sidestep.model.config import ProcessRewardConfig
 from sidestep.model.flops import attention_flops, matrix_flops
 from sidestep.model.layers import attend
 from sidestep.step import HistoryStates
 
 _HASH = 0x9E3779B97F4A7C15 >> 1  # Fibonacci hashing; the largest odd number of its kind in 63 bits
-
-
-class ProcessRewardConfig(BaseModel):
-    """Shape of a process reward model."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    dim: int = Field(64, ge=1)
-    """Width of a prefix's embedding and of the blocks."""
-
-    num_blocks: int = Field(1, ge=1)
-
-    num_heads: int = Field(1, ge=1)
-    """Of the cross-attention; the paper takes a quarter of the backbone's."""
-
-    ffn_dim: int | None = Field(None, ge=1)
-    """Width of the feed-forward layer; None is twice `dim`."""
-
-    dropout: float = Field(0.0, ge=0, lt=1)
-
-    dot_product: bool = False
-    """Whether the inner product of a prefix's embedding and the last state of the history is added
-    to the score. An MLP learns an inner product badly from few data (Rendle et al., 2020,
-    arXiv:2005.09683); the published model has none."""
-
-    hashed_rows: int | None = Field(None, ge=1)
-    """Rows of the table that prefixes share by a hash, for catalogs whose prefixes do not fit
-    memory; None gives each its own."""
-
-    @model_validator(mode="after")
-    def _check_heads(self) -> "ProcessRewardConfig":
-        if self.dim % self.num_heads:
-            raise ValueError(f"dim {self.dim} must be a multiple of num_heads {self.num_heads}.")
-        return self
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

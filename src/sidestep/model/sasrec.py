@@ -1,52 +1,14 @@
 """SASRec: a causal Transformer over item ids that scores the whole catalog at once."""
 
-import operator
-
 import torch
 from jaxtyping import Float, Int
-from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional
 
+from sidestep.model.config import SasRecConfig
 from sidestep.model.flops import CausalFlops, matrix_flops
 from sidestep.model.item_head import ItemHead
 from sidestep.step import HistoryBatch
-
-
-class SasRecConfig(BaseModel):
-    """Shape of SASRec."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    dim: int = Field(128, ge=2)
-    num_layers: int = Field(2, ge=1)
-    num_heads: int = Field(2, ge=1)
-    ffn_dim: int | None = Field(None, ge=1)
-    """Width of the feed-forward layer; None means four times `dim`."""
-
-    dropout: float = Field(0.5, ge=0, lt=1)
-    """On embeddings, attention weights and the output of every sublayer, while training."""
-
-    max_items: int = Field(50, ge=1)
-    """Longest history; there is a learned position for each of its items."""
-
-    temperature: float | None = Field(None, gt=0)
-    """Divides the cosine between state and item; None scores by the plain product instead.
-
-    With the cosine, an item's popularity cannot hide in the length of its vector, which learns
-    faster on sparse data. Values around 0.07 are usual.
-    """
-
-    # Left out of files where it is not set: runs of before it came go on.
-    repeat_bias: bool = Field(False, exclude_if=operator.not_)
-    """Learn a number that is added to the scores of items that the history holds, see `ItemHead`;
-    ours."""
-
-    @model_validator(mode="after")
-    def _fits(self) -> "SasRecConfig":
-        if self.dim % self.num_heads:
-            raise ValueError(f"dim {self.dim} must be a multiple of num_heads {self.num_heads}.")
-        return self
 
 
 class SasRec(nn.Module):

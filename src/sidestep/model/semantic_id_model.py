@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sidestep.model.context import TreeContext
-from sidestep.step import HistoryBatch, StepOutput
+from sidestep.step import HistoryBatch, StepOutput, in_float32, widened
 
 
 class SemanticIdModel(nn.Module, ABC):
@@ -109,20 +109,23 @@ class SemanticIdModel(nn.Module, ABC):
     def node_logits(
         self, hidden: Float[Tensor, "users width dim"], depths: Int[Tensor, "users width"]
     ) -> Float[Tensor, "users width widest"]:
-        """Logits of each node's next level; a node at the last level has none: all -inf."""
-        widest = max(self.codebook_sizes)
+        """Logits of each node's next level; a node at the last level has none: all -inf.
+
+        In float32, also under autocast, see `in_float32`.
+        """
+        widest, hidden = max(self.codebook_sizes), widened(hidden)
         logits = hidden.new_full((*hidden.shape[:2], widest), -torch.inf)
-        for level, weight in enumerate(self._head_weights()):
-            here = depths == level
-            if here.all():  # a whole level at once, as in beam search
-                scores = hidden @ weight.T
-                return functional.pad(scores, (0, widest - weight.shape[0]), value=-torch.inf)
-            if here.any():
-                scores = hidden[here] @ weight.T
-                logits = logits.to(scores.dtype)
-                logits[here] = functional.pad(
-                    scores, (0, widest - weight.shape[0]), value=-torch.inf
-                )
+        with in_float32(hidden.device):
+            for level, weight in enumerate(self._head_weights()):
+                here = depths == level
+                if here.all():  # a whole level at once, as in beam search
+                    scores = hidden @ weight.to(hidden.dtype).T
+                    return functional.pad(scores, (0, widest - weight.shape[0]), value=-torch.inf)
+                if here.any():
+                    scores = hidden[here] @ weight.to(hidden.dtype).T
+                    logits[here] = functional.pad(
+                        scores, (0, widest - weight.shape[0]), value=-torch.inf
+                    )
         return logits
 
     def head_flops(self, depths: Int[Tensor, "*batch"], dim: int) -> Int[Tensor, "*batch"]:

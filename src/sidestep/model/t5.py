@@ -7,87 +7,19 @@ ones; here they are computed by depth. Weights from there are read by `t5_weight
 import math
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
-from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional
 
+from sidestep.model.config import T5Config
 from sidestep.model.context import KeyValues, Memory, TreeContext, root_context
 from sidestep.model.flops import attention_flops, matrix_flops
 from sidestep.model.layers import attend
 from sidestep.model.semantic_id_model import SemanticIdModel
-from sidestep.step import NO_ITEM, HistoryBatch, StepOutput
-
-
-class T5Config(BaseModel):
-    """Shape of the native T5."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    dim: int = Field(128, ge=2)
-    """Width of the residual streams."""
-
-    num_layers: int = Field(4, ge=1)
-    """Layers of the encoder."""
-
-    num_decoder_layers: int | None = Field(None, ge=1)
-    """Layers of the decoder; None means as many as the encoder has."""
-
-    num_heads: int = Field(4, ge=1)
-
-    head_dim: int | None = Field(None, ge=1)
-    """Width of a head; None means `dim` divided by `num_heads`."""
-
-    ffn_dim: int | None = Field(None, ge=1)
-    """Width of the feed-forward layers; None means four times `dim`."""
-
-    ffn: Literal["relu", "gated-gelu"] = "relu"
-    """`relu` as in the first T5, `gated-gelu` as in version 1.1."""
-
-    tied_head: bool = True
-    """Logits from the code embedding, states scaled by `dim ** -0.5`; else from a head's own."""
-
-    num_buckets: int = Field(32, ge=4, multiple_of=4)
-    """Relative distances told apart."""
-
-    max_distance: int = Field(128, ge=2)
-    """From here on all distances are the same to the model."""
-
-    dropout: float = Field(0.1, ge=0, lt=1)
-    """On embeddings and on the output of every sublayer, while training."""
-
-    norm_epsilon: float = Field(1e-6, gt=0)
-
-    @model_validator(mode="after")
-    def _fits(self) -> "T5Config":
-        if self.head_dim is None and self.dim % self.num_heads:
-            raise ValueError(
-                f"dim {self.dim} must be a multiple of num_heads {self.num_heads}, or set head_dim."
-            )
-        if self.max_distance <= self.num_buckets // 2:
-            raise ValueError(
-                f"max_distance {self.max_distance} must be above half of num_buckets "
-                f"{self.num_buckets}."
-            )
-        return self
-
-    @property
-    def decoder_layers(self) -> int:
-        """Layers of the decoder."""
-        return self.num_decoder_layers or self.num_layers
-
-    @property
-    def width_of_head(self) -> int:
-        """Width of a head."""
-        return self.head_dim or self.dim // self.num_heads
-
-    @property
-    def hidden_ffn_dim(self) -> int:
-        """Width of the feed-forward layers."""
-        return self.ffn_dim or 4 * self.dim
+from sidestep.padding import NO_ITEM
+from sidestep.step import HistoryBatch, StepOutput
 
 
 class RelativeBias(nn.Module):

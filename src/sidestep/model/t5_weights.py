@@ -11,7 +11,8 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from sidestep.model.t5 import T5, T5Config
+from sidestep.model.config import T5Config
+from sidestep.model.t5 import T5
 
 
 def t5_from_hugging_face(

@@ -1,101 +1,19 @@
 """The native decoder-only Transformer over semantic IDs: the history is its prompt."""
 
-import operator
 from functools import cached_property
-from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
-from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional
 
+from sidestep.model.config import TransformerConfig
 from sidestep.model.context import KeyValues, TreeContext, root_context
 from sidestep.model.flops import CausalFlops, matrix_flops
 from sidestep.model.item_head import ItemHead
 from sidestep.model.layers import SwiGLU, attend, rotary_angles, rotated
 from sidestep.model.semantic_id_model import SemanticIdModel
 from sidestep.step import HistoryBatch, HistoryStates, StepOutput
-
-
-class TransformerConfig(BaseModel):
-    """Shape of the native Transformer."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    dim: int = Field(128, ge=2)
-    """Width of the residual stream."""
-
-    num_layers: int = Field(4, ge=1)
-
-    num_heads: int = Field(4, ge=1)
-
-    num_kv_heads: int | None = Field(None, ge=1)
-    """Key and value heads; None means as many as query heads."""
-
-    ffn_dim: int | None = Field(None, ge=1)
-    """Width of the feed-forward layer; None means 8/3 of `dim`, rounded up to a multiple of 32."""
-
-    history: Literal["codes", "items"] = "codes"
-    """`codes` writes each past item as its codes, `items` as one vector."""
-
-    item_embedding: bool = False
-    """With history `items`: add a vector of the item's own to the sum of its codes' vectors."""
-
-    item_head: bool = False
-    """Also score items directly from the root state; an auxiliary task in training."""
-
-    # Left out of files where they are not set: runs of before they came go on.
-    tied_item_head: bool = Field(False, exclude_if=operator.not_)
-    """With an item head and history `items`: score an item by the vector it is read by, instead of
-    by a row of the head's own."""
-
-    repeat_bias: bool = Field(False, exclude_if=operator.not_)
-    """With an item head: learn a number that is added to the scores of items that the history
-    holds. A tied head needs it where people do not take an item twice."""
-
-    dropout: float = Field(0.2, ge=0, lt=1)
-    """On embeddings and on the output of every sublayer, while training."""
-
-    attention_bias: bool = False
-    """Biases on queries, keys and values (Qwen2 has them, Llama does not)."""
-
-    rope_theta: float = Field(10_000.0, gt=0)
-
-    norm_epsilon: float = Field(1e-6, gt=0)
-
-    @model_validator(mode="after")
-    def _fits(self) -> "TransformerConfig":
-        if self.dim % self.num_heads or (self.dim // self.num_heads) % 2:
-            raise ValueError(
-                f"dim {self.dim} must be num_heads {self.num_heads} times an even number."
-            )
-        if self.num_heads % self.kv_heads:
-            raise ValueError(
-                f"num_heads {self.num_heads} must be a multiple of num_kv_heads {self.kv_heads}."
-            )
-        if self.item_embedding and self.history != "items":
-            raise ValueError("item_embedding needs history: items.")
-        if (self.tied_item_head or self.repeat_bias) and not self.item_head:
-            raise ValueError("tied_item_head and repeat_bias need item_head: true.")
-        if self.tied_item_head and self.history != "items":
-            raise ValueError("tied_item_head needs history: items, which reads items as vectors.")
-        return self
-
-    @property
-    def kv_heads(self) -> int:
-        """Key and value heads."""
-        return self.num_kv_heads or self.num_heads
-
-    @property
-    def head_dim(self) -> int:
-        """Width of a head."""
-        return self.dim // self.num_heads
-
-    @property
-    def hidden_ffn_dim(self) -> int:
-        """Width of the feed-forward layer."""
-        return self.ffn_dim or -(-self.dim * 8 // (3 * 32)) * 32
 
 
 class Attention(nn.Module):

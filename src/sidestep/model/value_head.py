@@ -11,26 +11,22 @@ from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
-from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
+from sidestep.model.config import TransformerConfig, ValueHeadConfig
 from sidestep.model.context import KeyValues, TreeContext, root_context
 from sidestep.model.flops import CausalFlops, matrix_flops
 from sidestep.model.layers import attend, rotary_angles
-from sidestep.model.transformer import Block, TransformerConfig
-from sidestep.step import Context, HistoryBatch, HistoryStates, StepModel, StepOutput
-
-
-class ValueHeadConfig(BaseModel):
-    """Shape of a value head."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    num_heads: int = Field(4, ge=1)
-    """Attention heads of the block."""
-
-    ffn_dim: int | None = Field(None, ge=1)
-    """Width of the block's feed-forward layer; None is as in `TransformerConfig`."""
+from sidestep.model.transformer import Block
+from sidestep.step import (
+    Context,
+    HistoryBatch,
+    HistoryStates,
+    StepModel,
+    StepOutput,
+    in_float32,
+    widened,
+)
 
 
 class ValueHead(nn.Module):
@@ -70,9 +66,15 @@ class ValueHead(nn.Module):
     def begin(
         self, root: Float[Tensor, "users 1 dim"], *, capacity: int
     ) -> tuple[Float[Tensor, "users 1"], TreeContext]:
-        """The value of every root, and a context; for `capacity` see `StepModel.encode`."""
+        """The value of every root, and a context; for `capacity` see `StepModel.encode`.
+
+        In float32, also under autocast, as all values; see `in_float32`.
+        """
+        root = widened(root)
         depths = torch.zeros(root.shape[:2], dtype=torch.long, device=root.device)
-        queries, keys, values = self._projected(root, depths)
+        with in_float32(root.device):
+            queries, keys, values = self._projected(root, depths)
+            found = self._values(root, attend(queries, keys, values, None))
         context = root_context(
             layers=[KeyValues(keys=keys, values=values)],
             prompt_lengths=torch.ones(len(root), dtype=torch.long, device=root.device),
@@ -80,7 +82,7 @@ class ValueHead(nn.Module):
             capacity=capacity,
             flops=self.flops.of_position(depths[:, 0] + 1),
         )
-        return self._values(root, attend(queries, keys, values, None)), context
+        return found, context
 
     def extend(
         self,
@@ -100,14 +102,15 @@ class ValueHead(nn.Module):
             depths: codes decided at each node.
             is_node: False where a column is padding.
         """
-        start = context.next_column
+        start, hidden = context.next_column, widened(hidden)
         flops = self.flops.of_position(depths + 1)
         context = context.placed(parents, depths, is_node, flops=flops)
         mask = context.node_mask(hidden.shape[1], None)
-        queries, keys, values = self._projected(hidden, depths)
-        kept, keys, values = context.layers[0].appended(start, keys, values)
-        mixed = attend(queries, keys, values, mask)
-        return self._values(hidden, mixed), context.with_layers([kept])
+        with in_float32(hidden.device):
+            queries, keys, values = self._projected(hidden, depths)
+            kept, keys, values = context.layers[0].appended(start, keys, values)
+            found = self._values(hidden, attend(queries, keys, values, mask))
+        return found, context.with_layers([kept])
 
     @cached_property
     def flops(self) -> CausalFlops:

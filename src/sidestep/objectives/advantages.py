@@ -4,18 +4,14 @@ Everything inside is float64: in float32 the mean of equal rewards is off by a f
 a small divisor would blow up. Nothing here carries a gradient.
 """
 
-from typing import Literal
-
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from sidestep.objectives.choices import Scaling
+
 EPSILON = 1e-6
 """The smallest divisor, in the unit of the rewards."""
-
-Scaling = Literal["std", "mean-only", "leave-one-out"]
-"""Against the mean of the group in its standard deviations (GRPO), against the mean alone
-(Dr. GRPO, arXiv:2503.20783), or against the mean of the others (RLOO, arXiv:2402.14740)."""
 
 
 def group_advantages(

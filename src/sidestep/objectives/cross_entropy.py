@@ -55,15 +55,21 @@ def beam_aware_weights(
         1 + λ σ((log p - log β) / ξ), brought to a mean of 1,
 
     with β the probability of the B-th best code: codes that are kept, or nearly, count more than
-    those that are lost anyway. Without gradient it is that of BEAR (arXiv:2601.22925), which adds
-    λ Σ log σ_ξ(log β - log p) to the loss. A code without an alternative decides nothing: it
-    keeps the weight 1 and does not count in the mean.
+    those that are lost anyway. A code without an alternative decides nothing: it keeps the weight
+    1 and does not count in the mean.
+
+    Source: BEAR (arXiv:2601.22925), which adds μ Σ log σ((log β - log p) / ξ) to the cross-entropy.
+    With β held still, the gradient of that sum weighs a code by 1 + (μ / ξ) σ((log p - log β) / ξ).
+    We depart from that formula in two ways. Our λ is μ / ξ: ξ says how near is nearly, and does not
+    also say how much a code counts. And the weights have a mean of 1, so that they do not change
+    the size of a step. The authors' training code leaves 1 / ξ out as well, with λ = .25 and
+    ξ = 2.75, which are our defaults; a μ of .25 in the formula would be a λ of .091.
 
     Args:
         log_probs: of the policy over legal codes; -inf at others.
         codes: the target's.
         width: B, of the beam.
-        weight: λ.
+        weight: λ, which is the formula's μ divided by ξ.
         temperature: ξ, in nats.
     """
     logs = log_probs.detach().float()

@@ -5,14 +5,11 @@ counts. Probabilities are over legal codes. What is lowered is a mean over users
 each divided by |C| · L, so that losses over candidates and over nodes have one scale.
 """
 
-from typing import Literal
-
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-Ratio = Literal["token", "sequence"]
-"""Of π to the policy that made the rollouts: of each code, or one for a whole semantic ID."""
+from sidestep.objectives.choices import Ratio
 
 
 def log_ratios(

@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sidestep.objectives.semantic_reward import target_cosines
+from sidestep.step import in_float32
 
 _PUBLISHED_WEIGHTS = (0.3, 0.5, 1.0)  # of three levels
 
@@ -173,5 +174,5 @@ def _bucket_means(
 ) -> Float[Tensor, "users candidates dim"]:
     """Mean over the candidates that share each candidate's prefix; 0 at padding."""
     counts = shared.sum(dim=2, keepdim=True).clamp(min=1)
-    with torch.autocast(values.device.type, enabled=False):  # a target keeps its digits
+    with in_float32(values.device):  # a target keeps its digits
         return shared.to(values.dtype) @ values / counts

@@ -40,8 +40,7 @@ class Exclusion:
         items = distinct(items)
         leaves = trie.leaf_of(items)
         if available is not None:
-            is_live = (trie.items(leaves, available) == items[..., None]).any(-1)
-            leaves = leaves.masked_fill(~is_live, NO_STATE)
+            leaves = leaves.masked_fill(~trie.is_available(items, available), NO_STATE)
         # A leaf is closed when its whole bucket is excluded; a node when all its live leaves are.
         states, num_closed = _counted(leaves)
         is_shut = num_closed == trie.bucket_sizes(states, available)

@@ -8,9 +8,9 @@ import difflib
 import math
 from collections.abc import Mapping
 from dataclasses import fields
-from typing import Any, Literal, get_type_hints
+from typing import Any, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, model_validator
+from pydantic import TypeAdapter, ValidationError
 
 from sidestep.search.beam import BeamSearch
 from sidestep.search.policy import SearchPolicy
@@ -26,31 +26,14 @@ _POLICIES: dict[str, type[SearchPolicy]] = {
 }
 
 
-class NamedSearch(BaseModel):
-    """A search and, beside its name, its settings as the fields of the policy are called.
+def made_policy(search: str, settings: Mapping[str, Any]) -> SearchPolicy:
+    """The policy of a name; whatever is not said is as it has it by default.
 
-    Whatever is not said is as the policy has it by default.
+    Raises:
+        ValueError: a setting is unknown or has no such value.
     """
-
-    model_config = ConfigDict(frozen=True, extra="allow")
-
-    search: Literal["beam", "sampling", "value-beam", "ved"]
-    """The policy."""
-
-    @model_validator(mode="after")
-    def _fits(self) -> "NamedSearch":
-        self.policy()
-        return self
-
-    def policy(self) -> SearchPolicy:
-        """The search itself.
-
-        Raises:
-            ValueError: a setting is unknown or has no such value.
-        """
-        policy = _POLICIES[self.search]
-        settings = checked_settings(policy, self.model_extra or {}, settings_of(policy))
-        return policy(**settings)
+    policy = _POLICIES[search]
+    return policy(**checked_settings(policy, settings, settings_of(policy)))
 
 
 def settings_of(policy: type[Any]) -> dict[str, Any]:

@@ -6,11 +6,10 @@ from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
-from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from sidestep.search.policy import Scope
-from sidestep.step import Context, HistoryBatch, StepOutput
+from sidestep.step import Context, HistoryBatch, StepOutput, in_float32
 
 PrefixScores = Callable[[Int[Tensor, "users width"], int], Float[Tensor, "users width"]]
 """Scores of some states of each user, all of one depth; whatever at `NO_STATE`. The higher the
@@ -67,18 +66,6 @@ class PrefixScorer(Protocol):
         ...
 
 
-class GuidanceConfig(BaseModel):
-    """How a prefix scorer guides a beam search, unless something else is said."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    likelihood_weight: float = Field(1.0, ge=0, allow_inf_nan=False)
-    """λ of y + λ · log π; 0 is the scorer alone, as published."""
-
-    candidates_per_beam: int = Field(4, ge=1)
-    """K+ / K."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Guidance:
     """How a search ranks the prefixes of one depth: y(prefix) + λ · log π(prefix).
@@ -103,7 +90,7 @@ class Guidance:
     def begin(
         self, histories: HistoryBatch, root: StepOutput, context: Context, scope: Scope
     ) -> PrefixScores:
-        """The scorer's reading of a batch.
+        """The scorer's reading of a batch; it reads and scores in float32, see `in_float32`.
 
         Raises:
             ValueError: there is a weight for each depth of another catalog.
@@ -114,7 +101,17 @@ class Guidance:
                 f"likelihood_weight has {num_weights} entries, but semantic IDs have {num_levels} "
                 "codes; give one weight, or one per level."
             )
-        return self.scorer.begin(histories, root, context, scope)
+        device = root.logits.device
+        with in_float32(device):
+            scores = self.scorer.begin(histories, root, context, scope)
+
+        def asked(states: Int[Tensor, "users width"], depth: int) -> Float[Tensor, "users width"]:
+            with in_float32(device):
+                return scores(states, depth)
+
+        if isinstance(scores, CountedScores):
+            return CountedScores(scores=asked, flops=scores.flops)
+        return asked
 
     @property
     def score_kind(self) -> str:

@@ -41,9 +41,11 @@ class ValueGuidedDecoding:
     Our choices: subtrees in which nothing can be expanded are not entered; gates are judged before
     the traversal; the nodes that pass expand deepest first while tokens last; where none passes,
     the open node that lacks least expands, the deepest of equal ones. So tokens are used up exactly
-    unless the trie is exhausted. Warm-start nodes begin unvisited. V(root) is γ times the mean V of
-    its children. H is the entropy over legal codes, in nats. If there are too few leaves, the most
-    likely children below the most valued prefixes of length L - 1 fill the list without a token.
+    unless the trie is exhausted. A traversal is a visit of every node of its path, once, also of
+    those below the last node that expands; the paper counts visits along the ancestors of new
+    children. Warm-start nodes begin unvisited. V(root) is γ times the mean V of its children. H is
+    the entropy over legal codes, in nats. If there are too few leaves, the most likely children
+    below the most valued prefixes of length L - 1 fill the list without a token.
 
     budget: tokens in all, the root included; exact, or in units of a beam.
     num_leaves: |C|, leaves returned, at most.
@@ -54,7 +56,7 @@ class ValueGuidedDecoding:
     gamma: γ, what a value is worth one code earlier.
     answer_likelihood_weight: w of V + w · log π, by which the leaves are ranked and chosen at last;
         0, V alone, is as published.
-    root_gate: when the root may expand.
+    root_gate: when the root may expand; "always" is as the paper reads literally.
     paths_per_round: m, traversals of each user between two calls of the model, at most. They stop
         once m children wait, which is what a call shows of each user, so that none is padded to
         the width of another; what the last one made beyond that waits for the next call. They see

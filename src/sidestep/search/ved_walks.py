@@ -50,8 +50,10 @@ def traverse(
     """Traverses each user's tree until as many children are made as wanted, or nothing is open.
 
     A traversal sees the visits of those before it and which codes they took, not the nodes that
-    they made. N_root is that of before the first one, in the logarithm, so that one traversal is as
-    published. The last may make more children than wanted.
+    they made. N_root is that of before the first one, in the logarithm, so that one traversal goes
+    by the published bounds. It visits every node of its path, whether a child grows below the node
+    or not; the paper counts along the ancestors of a new child. The last may make more children
+    than wanted.
 
     Args:
         ranked_by: G of every node.

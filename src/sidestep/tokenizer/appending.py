@@ -1,13 +1,10 @@
 """Appending: last codes for items that are new to a catalog whose semantic IDs must not move."""
 
-from typing import Literal
-
 import numpy as np
 from jaxtyping import Float, Int
 from scipy.optimize import linear_sum_assignment
 
-FullGroupPolicy = Literal["refuse", "share"]
-"""Where a prefix has no free last code left: an error, or the nearest code, shared."""
+from sidestep.tokenizer.choices import FullGroupPolicy
 
 
 def append_last_codes(

@@ -9,8 +9,6 @@ from jaxtyping import Float, Int
 from sidestep.array_files import ArrayFormat, Stored
 from sidestep.tokenizer.vectors import check_encodable
 
-KIND = "residual"
-
 _FORMAT = ArrayFormat(name="a residual tokenizer", version=3, remedy="run tokenize again")
 
 _CHUNK_BYTES = 64 * 2**20

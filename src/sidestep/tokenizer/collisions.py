@@ -1,18 +1,13 @@
 """Collisions: several items with one semantic ID, and how the last code can tell them apart."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from jaxtyping import Float, Int
 from scipy.optimize import linear_sum_assignment
 
-from sidestep.tokenizer.tokenizer import Fit
-
-CollisionPolicy = Literal["reassign", "extra", "none"]
-"""What becomes of items with one semantic ID. `reassign` gives them other last codes, so that every
-item has a semantic ID of its own; `extra` appends a level that numbers the items of each bucket;
-`none` keeps buckets."""
+from sidestep.tokenizer.choices import CollisionPolicy
+from sidestep.tokenizer.tokenizer import Fit, Report
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,16 +16,28 @@ class Resolved:
 
     semantic_ids: one row per item.
     codebook_sizes: codes per level, of which `extra` has one level more than the tokenizer.
+    num_moved: items with another last code than the tokenizer gave them, or a number above 0.
     """
 
     semantic_ids: Int[np.ndarray, "items levels"]
     codebook_sizes: tuple[int, ...]
+    num_moved: int
 
 
 def resolve_collisions(
-    fit: Fit, vectors: Float[np.ndarray, "items dim"], *, policy: CollisionPolicy
+    fit: Fit,
+    vectors: Float[np.ndarray, "items dim"],
+    *,
+    policy: CollisionPolicy,
+    report: Report | None = None,
 ) -> Resolved:
     """The semantic IDs of the fitted items after `policy`.
+
+    Args:
+        fit: what was learned.
+        vectors: that it was learned from.
+        policy: what becomes of items with one semantic ID.
+        report: of progress.
 
     Raises:
         ValueError: `reassign` finds no room, see `reassign_last_codes`.
@@ -39,14 +46,17 @@ def resolve_collisions(
     if policy == "extra":
         numbered = with_numbers(semantic_ids)
         sizes = (*sizes, int(numbered[:, -1].max(initial=0)) + 1)
-        return Resolved(semantic_ids=numbered, codebook_sizes=sizes)
+        num_moved = int((numbered[:, -1] > 0).sum())
+        return Resolved(semantic_ids=numbered, codebook_sizes=sizes, num_moved=num_moved)
     if policy == "reassign":
         semantic_ids = reassign_last_codes(
             semantic_ids,
             fit.tokenizer.last_residuals(vectors, semantic_ids),
             fit.tokenizer.last_codewords,
+            report=report,
         )
-    return Resolved(semantic_ids=semantic_ids, codebook_sizes=sizes)
+    num_moved = int((semantic_ids != fit.semantic_ids).any(axis=1).sum())
+    return Resolved(semantic_ids=semantic_ids, codebook_sizes=sizes, num_moved=num_moved)
 
 
 def has_room(fit: Fit) -> bool:
@@ -74,6 +84,8 @@ def reassign_last_codes(
     semantic_ids: Int[np.ndarray, "items levels"],
     last_residuals: Float[np.ndarray, "items dim"],
     last_codewords: Float[np.ndarray, "codes dim"],
+    *,
+    report: Report | None = None,
 ) -> Int[np.ndarray, "items levels"]:
     """Gives items that share a semantic ID different last codes, at the least squared distance.
 
@@ -85,6 +97,7 @@ def reassign_last_codes(
         semantic_ids: from the tokenizer, with or without collisions.
         last_residuals: what the first L-1 codes leave of each item's vector.
         last_codewords: the codebook of the last level.
+        report: of progress.
 
     Returns:
         New semantic IDs, all different; the first L-1 codes are the old ones.
@@ -99,7 +112,10 @@ def reassign_last_codes(
     # float64: what |v - c|² = |v|² - 2 v·c + |c|² loses must not decide between two codes.
     codewords = last_codewords.astype(np.float64)
     half_squares = 0.5 * np.square(codewords).sum(axis=1)
-    for group in _colliding_groups(semantic_ids[:, -1], order, starts, ends):
+    colliding = list(_colliding_groups(semantic_ids[:, -1], order, starts, ends))
+    for done, group in enumerate(colliding):
+        if report is not None:
+            report("groups that collide", done, len(colliding))
         # Half the squared distances, less |v|²/2, which is the same for all codes of an item.
         costs = half_squares - last_residuals[group].astype(np.float64) @ codewords.T
         # The items of a group are its rows in ascending order, so codes[i] belongs to row i.

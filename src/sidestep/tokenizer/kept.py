@@ -11,7 +11,7 @@ from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from sidestep.files import read_json, write_json
-from sidestep.tokenizer.collisions import CollisionPolicy
+from sidestep.tokenizer.choices import CollisionPolicy
 from sidestep.tokenizer.methods import kind_of, load_fitted
 from sidestep.tokenizer.tokenizer import FittedTokenizer
 
@@ -59,6 +59,10 @@ class TokenizerRecord(BaseModel):
     """Of the fitted tokenizer, see `methods.kind_of`."""
 
     collisions: CollisionPolicy
+    moved: int | None = None
+    """Items that `collisions` gave another last code than the tokenizer did, or a number above 0;
+    None where that was not counted."""
+
     vectors: VectorsFingerprint
     made_of: dict[str, Any]
     """What the vectors were made of, as far as it was known."""
@@ -84,6 +88,7 @@ class KeptTokenizer:
         config: BaseModel,
         seed: int,
         collisions: CollisionPolicy,
+        moved: int | None = None,
         made_of: Mapping[str, Any],
     ) -> "KeptTokenizer":
         """The tokenizer with the record of how it was fitted, which the arguments tell."""
@@ -93,6 +98,7 @@ class KeptTokenizer:
             seed=seed,
             kind=kind_of(tokenizer),
             collisions=collisions,
+            moved=moved,
             vectors=VectorsFingerprint.of(vectors),
             made_of=dict(made_of),
         )
@@ -112,27 +118,12 @@ class KeptTokenizer:
                 ones or older than this; or one of the files is gone.
             ValueError: a file is damaged, of another schema version, or its class is unknown.
         """
-        path = folder / _RECORD
-        if not path.is_file():
+        record = read_record(folder)
+        if record is None:
             raise FileNotFoundError(
-                f"{path}: this catalog keeps no tokenizer, so it cannot encode further items; make "
-                "it with 'sidestep tokenize DATASET --vectors FILE'."
+                f"{folder / _RECORD}: this catalog keeps no tokenizer, so it cannot encode further "
+                "items; make it with 'sidestep tokenize DATASET --vectors FILE'."
             )
-        content = read_json(path)
-        version = content.get("schema_version") if isinstance(content, dict) else None
-        if isinstance(version, int) and version != SCHEMA_VERSION:
-            raise ValueError(
-                f"{path}: schema version {version}, this version of sidestep reads "
-                f"{SCHEMA_VERSION}; run tokenize again."
-            )
-        try:
-            record = TokenizerRecord.model_validate(content)
-        except ValidationError as error:
-            where = ".".join(map(str, error.errors()[0]["loc"]))
-            raise ValueError(
-                f"{path}: not the record of a tokenizer ({where}: {error.errors()[0]['msg']}); run "
-                "tokenize again."
-            ) from error
         tokenizer = load_fitted(record.kind, folder / _TOKENIZER)
         return KeptTokenizer(tokenizer=tokenizer, record=record)
 
@@ -155,3 +146,29 @@ class KeptTokenizer:
                 "encoded as nonsense. Give the vectors of the old items followed by those of the "
                 "new ones, made in the same way."
             )
+
+
+def read_record(folder: Path) -> TokenizerRecord | None:
+    """How the semantic IDs of the catalog in a folder came about; None where it does not say.
+
+    Raises:
+        ValueError: the record is damaged, or of another schema version.
+    """
+    path = folder / _RECORD
+    if not path.is_file():
+        return None
+    content = read_json(path)
+    version = content.get("schema_version") if isinstance(content, dict) else None
+    if isinstance(version, int) and version != SCHEMA_VERSION:
+        raise ValueError(
+            f"{path}: schema version {version}, this version of sidestep reads "
+            f"{SCHEMA_VERSION}; run tokenize again."
+        )
+    try:
+        return TokenizerRecord.model_validate(content)
+    except ValidationError as error:
+        where = ".".join(map(str, error.errors()[0]["loc"]))
+        raise ValueError(
+            f"{path}: not the record of a tokenizer ({where}: {error.errors()[0]['msg']}); run "
+            "tokenize again."
+        ) from error

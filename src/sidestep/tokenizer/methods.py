@@ -6,30 +6,24 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from sidestep.tokenizer.balanced_kmeans import BalancedKMeans
-from sidestep.tokenizer.codebooks import KIND as RESIDUAL
-from sidestep.tokenizer.codebooks import ResidualCodebooks
-from sidestep.tokenizer.opq import KIND as PRODUCT
-from sidestep.tokenizer.opq import Opq, ProductCodebooks
-from sidestep.tokenizer.residual_kmeans import ResidualKMeans
-from sidestep.tokenizer.rq_vae import KIND as RQ_VAE
-from sidestep.tokenizer.rq_vae import FittedRqVae, RqVae
 from sidestep.tokenizer.tokenizer import FittedTokenizer, Tokenizer
 
-METHODS: dict[str, type[Tokenizer]] = {
-    "residual-kmeans": ResidualKMeans,
-    "balanced": BalancedKMeans,
-    "rq-vae": RqVae,
-    "opq": Opq,
+METHODS = {
+    "residual-kmeans": "sidestep.tokenizer.residual_kmeans:ResidualKMeans",
+    "balanced": "sidestep.tokenizer.balanced_kmeans:BalancedKMeans",
+    "rq-vae": "sidestep.tokenizer.rq_vae:RqVae",
+    "opq": "sidestep.tokenizer.opq:Opq",
 }
+"""Import paths by name, as for a user's own: only the one that is asked for is imported, since each
+needs another large library."""
 
 DEFAULT_METHOD = "opq"
 """The one whose codes were found best on validation, on every data set of the benchmark."""
 
-_FITTED: dict[str, type[FittedTokenizer]] = {
-    RESIDUAL: ResidualCodebooks,
-    RQ_VAE: FittedRqVae,
-    PRODUCT: ProductCodebooks,
+_FITTED = {
+    "residual": "sidestep.tokenizer.codebooks:ResidualCodebooks",
+    "rq-vae": "sidestep.tokenizer.rq_vae:FittedRqVae",
+    "product": "sidestep.tokenizer.opq:ProductCodebooks",
 }
 
 
@@ -56,10 +50,8 @@ def make_tokenizer(method: str, config: BaseModel) -> Tokenizer:
 
 def kind_of(tokenizer: FittedTokenizer) -> str:
     """By which name `load_fitted` finds the class again."""
-    for kind, known in _FITTED.items():
-        if type(tokenizer) is known:
-            return kind
-    return f"{type(tokenizer).__module__}:{type(tokenizer).__qualname__}"
+    path = f"{type(tokenizer).__module__}:{type(tokenizer).__qualname__}"
+    return next((kind for kind, known in _FITTED.items() if known == path), path)
 
 
 def load_fitted(kind: str, path: Path) -> FittedTokenizer:
@@ -72,7 +64,7 @@ def load_fitted(kind: str, path: Path) -> FittedTokenizer:
         raise ValueError(
             f"no fitted tokenizer of the kind {kind!r}; there are {', '.join(_FITTED)}."
         )
-    found: type[FittedTokenizer] = _FITTED[kind] if kind in _FITTED else _imported(kind)
+    found: type[FittedTokenizer] = _imported(_FITTED.get(kind, kind))
     return found.load(path)
 
 
@@ -83,7 +75,7 @@ def _class_of(method: str) -> Any:
                 f"no tokenizer {method!r}; there are {', '.join(METHODS)}, and your own by import "
                 "path, such as my_package.my_module:MyTokenizer."
             )
-        return METHODS[method]
+        return _imported(METHODS[method])
     found = _imported(method)
     if not (hasattr(found, "Config") and callable(getattr(found, "fit", None))):
         raise ValueError(

@@ -15,8 +15,6 @@ from sidestep.tokenizer.codebooks import nearest
 from sidestep.tokenizer.tokenizer import Fit, Report
 from sidestep.tokenizer.vectors import check_encodable, check_fittable
 
-KIND = "product"
-
 _FORMAT = ArrayFormat(name="a product tokenizer", version=3, remedy="run tokenize again")
 
 _ROTATION_ITEMS = 65_536

@@ -38,7 +38,8 @@ def read_published(
 
     Raises:
         KeyError: an item is not in the file.
-        ValueError: the file is malformed, its rows differ in length, or a code is too large.
+        ValueError: the file is malformed or names an item twice, its rows differ in length, or a
+            code is too large.
     """
     index = read_json(path)
     if not isinstance(index, dict) or not index:

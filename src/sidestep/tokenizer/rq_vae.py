@@ -18,8 +18,6 @@ from sidestep.tokenizer.residual_kmeans import ResidualKMeans, ResidualKMeansCon
 from sidestep.tokenizer.tokenizer import Fit, Report, TokenizerConfig
 from sidestep.tokenizer.vectors import check_encodable, check_fittable
 
-KIND = "rq-vae"
-
 _FORMAT = ArrayFormat(name="an RQ-VAE tokenizer", version=3, remedy="run tokenize again")
 
 _ROWS = 16_384

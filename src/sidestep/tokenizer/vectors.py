@@ -18,6 +18,11 @@ def check_fittable(
         ValueError: vectors that are not finite, or too few for the codebooks; says what to change.
     """
     _check_finite(vectors, "mend the embedding")
+    if len(vectors) < 2:
+        raise ValueError(
+            f"semantic IDs tell items apart, and there are {len(vectors)} items; import a dataset "
+            "of two items or more."
+        )
     if max(codebook_sizes) > len(vectors):
         level = int(np.argmax(codebook_sizes)) + 1
         raise ValueError(
@@ -25,6 +30,11 @@ def check_fittable(
             f"items; choose codebook_sizes of at most {len(vectors)}, better far below."
         )
     num_distinct = len(copies(vectors))
+    if num_distinct == 1 < len(vectors):
+        raise ValueError(
+            f"all {len(vectors):,} items have the same vector, so that nothing tells one item from "
+            "another; embed more text columns, or another source such as --collaborative."
+        )
     if codebook_sizes[0] > num_distinct:
         raise ValueError(
             f"level 1 has {codebook_sizes[0]} codes, but the {len(vectors)} items have only "
@@ -47,12 +57,16 @@ def check_encodable(vectors: Float[np.ndarray, "items dim"], dim: int) -> None:
 
 
 def suggested_codebook_sizes(vectors: Float[np.ndarray, "items dim"]) -> tuple[int, ...]:
-    """Three equal codebooks that fit: 256 codes each, fewer below 1,024 distinct vectors."""
+    """Three equal codebooks that fit: 256 codes each, fewer below 1,024 distinct vectors.
+
+    Vectors of fewer than three dimensions get a codebook per dimension: `opq` needs one for each.
+    """
     num_distinct = len(copies(vectors))
     size = 256
     while size > 2 and _MEAN_ITEMS_PER_CODE * size > num_distinct:
         size //= 2
-    return (size,) * 3
+    num_levels: int = max(1, min(3, vectors.shape[1]))
+    return (size,) * num_levels
 
 
 def advice(

@@ -34,9 +34,9 @@ from sidestep.objectives.policy import (
     mean_per_group,
 )
 from sidestep.objectives.value import is_first_of_prefix, mean_below, shared_prefixes
-from sidestep.search.named import NamedSearch
+from sidestep.search.config import NamedSearch
 from sidestep.search.policy import SearchPolicy
-from sidestep.step import HistoryBatch
+from sidestep.step import HistoryBatch, StepOutput
 from sidestep.training.alignment_config import AlignmentConfig
 from sidestep.training.candidate_tree import CandidateTree
 from sidestep.training.next_code import NextCodeObjective
@@ -62,6 +62,22 @@ class Credit:
 
     advantages: Mapping[str, Float[Tensor, "users candidates levels"]]
     is_counted: Mapping[str, Bool[Tensor, "users candidates levels"]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """What the policy of now says of the candidate trees of a group.
+
+    step: at the slots of the trees.
+    by_slot: log-probabilities of the legal codes there.
+    log_probs: of every candidate's codes, with gradients where they are on.
+    old_log_probs: of the policy that the ratio is to; without gradient.
+    """
+
+    step: StepOutput
+    by_slot: Float[Tensor, "users slots codes"]
+    log_probs: Float[Tensor, "users candidates levels"]
+    old_log_probs: Float[Tensor, "users candidates levels"]
 
 
 class AlignmentObjective(SearchingObjective):
@@ -174,7 +190,9 @@ class AlignmentObjective(SearchingObjective):
         if self.config.learns_from_rewards:
             histories, targets = self.prompts(batch)
             group = self.rolled_out(histories, targets)
-            loss, parts = self.loss(group, self.credit(group), histories, targets)
+            reading = self.read(group, histories)
+            credit = self.credit(group, reading)
+            loss, parts = self.loss(group, credit, reading, histories, targets)
             losses.append(loss)
         if self._likelihood is not None:
             self.policy.train(self.training)
@@ -195,10 +213,27 @@ class AlignmentObjective(SearchingObjective):
             histories = histories.latest(self.max_history)
         return histories, targets
 
+    def read(self, group: Group, histories: HistoryBatch) -> Reading:
+        """Shows the trees of a group to the policy of now.
+
+        The ratio is to what made the rollouts. With `optimum_temperature` it is to the policy of
+        now, that is 1: what is missing to the optimum is the gradient of a cross-entropy within
+        the group, whoever found the group.
+        """
+        tree = group.tree
+        step = tree.read(self.policy, histories)
+        by_slot = tree.node_log_probs(step, self.trie, temperature=self.config.temperature)
+        log_probs = tree.code_log_probs(by_slot)
+        old = group.old_log_probs
+        if old is None or self.config.optimum_temperature is not None:
+            old = log_probs.detach()
+        return Reading(step=step, by_slot=by_slot, log_probs=log_probs, old_log_probs=old)
+
     def loss(
         self,
         group: Group,
         credit: Credit,
+        reading: Reading,
         histories: HistoryBatch,
         targets: Int[Tensor, " users"],
     ) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
@@ -208,11 +243,8 @@ class AlignmentObjective(SearchingObjective):
         """
         config, trie = self.config, self.trie
         tree, is_member = group.tree, group.is_member
-        step = tree.read(self.policy, histories)
-        by_slot = tree.node_log_probs(step, trie, temperature=config.temperature)
-        log_probs = tree.code_log_probs(by_slot)
-        old = log_probs.detach() if group.old_log_probs is None else group.old_log_probs
-        logs = log_ratios(log_probs, old, config.ratio)
+        by_slot, log_probs = reading.by_slot, reading.log_probs
+        logs = log_ratios(log_probs, reading.old_log_probs, config.ratio)
         theirs = self._reference_log_probs(tree, histories)
         counted, advantages = credit.is_counted, credit.advantages
         if config.optimum_temperature is not None:
@@ -254,17 +286,17 @@ class AlignmentObjective(SearchingObjective):
             parts["kl"] = divergence.detach()
         parts["policy"] = loss.detach()
         if config.value is not None:
-            by_depth = self._value_loss(tree, step.hidden, targets)
+            by_depth = self._value_loss(tree, reading.step.hidden, targets)
             parts["value"] = by_depth.mean().detach()
             loss = loss + by_depth.mean()
         return loss, parts
 
-    def credit(self, group: Group) -> Credit:
+    def credit(self, group: Group, reading: Reading) -> Credit:
         """Which codes count, and their advantages, among candidates and among siblings if asked."""
         scaling, is_member = self.config.scaling, group.is_member
         levels = torch.arange(self.trie.num_levels, device=is_member.device)
         is_free = (levels >= group.first_free[:, None])[:, None] & is_member[..., None]
-        weights = self._weights(group)
+        weights = self._weights(group, reading)
         whole = group_advantages(group.rewards, is_member, weights=weights, scaling=scaling)
         advantages = {"group": (whole * weights)[..., None].expand(is_free.shape)}
         is_counted = {"group": is_free}
@@ -277,11 +309,15 @@ class AlignmentObjective(SearchingObjective):
             is_counted["sibling"] = is_free & is_first
         return Credit(advantages=advantages, is_counted=is_counted)
 
-    def _weights(self, group: Group) -> Float[Tensor, "users candidates"]:
-        """How much each candidate of a group counts, 1 on average."""
+    def _weights(self, group: Group, reading: Reading) -> Float[Tensor, "users candidates"]:
+        """How much each candidate of a group counts, 1 on average.
+
+        By the policy that is improved: a search may find by another normaliser or temperature.
+        """
         if self.config.weighting == "uniform":
             return torch.ones_like(group.rewards)
-        shares = group.log_probs.masked_fill(~group.is_member, -torch.inf).softmax(dim=1)
+        logs = reading.old_log_probs.detach().sum(dim=2)
+        shares = logs.masked_fill(~group.is_member, -torch.inf).softmax(dim=1)
         return shares * group.is_member.sum(dim=1, keepdim=True)
 
     # Rollouts

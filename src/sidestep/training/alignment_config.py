@@ -4,19 +4,32 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from sidestep.objectives.advantages import Scaling
-from sidestep.objectives.policy import Ratio
-from sidestep.search.named import NamedSearch
-from sidestep.training.next_code import NextCodeConfig
-from sidestep.training.rewards import NEED_TARGETS, RewardTerm
-from sidestep.training.rollouts import Repair
-from sidestep.training.value import ReturnsConfig
+from sidestep.objectives.choices import Ratio, Scaling
+from sidestep.search.config import NamedSearch
+from sidestep.training.objective_config import (
+    NEED_TARGETS,
+    NextCodeConfig,
+    ReturnsConfig,
+    RewardTerm,
+)
 
 Weighting = Literal["uniform", "policy"]
-"""All alike, as published; or by their shares of the policy's probability within the set. With
-`scaling` mean-only and rollouts by the policy of now the gradient is then that of the expected
-reward within the set (minimum risk training, arXiv:1512.02433). It vanishes where nothing is to be
-won, while with uniform weights what a search found is pushed down for ever.
+"""All alike, as published; or by their shares of the policy's probability within the set, that
+over legal codes at `temperature`, whatever the search went by. With `scaling` mean-only and
+rollouts by the policy of now the gradient is then that of the expected reward within the set
+(minimum risk training, arXiv:1512.02433). It vanishes where nothing is to be won, while with
+uniform weights what a search found is pushed down for ever.
+"""
+
+
+Repair = Literal["none", "target", "hint", "resample", "drop"]
+"""What becomes of a group whose candidates all have the same reward, from which nothing is learned.
+
+none: it counts as a group of no advantage. target: the item that came next joins it. hint: it is
+searched again below the first codes of the item that came next, as few as give different rewards;
+the codes that were hinted are learned by likelihood (HCGRec, arXiv:2608.11980). resample: it is
+drawn again from a hot policy. drop: it does not count at all (DAPO, arXiv:2503.14476), and a batch
+counts by its prompts however few of its groups do.
 """
 
 
@@ -35,7 +48,9 @@ class AlignmentConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    rollouts: NamedSearch = NamedSearch.model_validate({"search": "beam", "num_beams": 16})
+    rollouts: NamedSearch = Field(
+        default_factory=lambda: NamedSearch.model_validate({"search": "beam", "num_beams": 16})
+    )
     """The search that finds the candidates; a user's history draws anew at every step."""
 
     rewards: tuple[RewardTerm, ...] = (RewardTerm(reward="rank-aware"),)
@@ -56,7 +71,9 @@ class AlignmentConfig(BaseModel):
     optimum_temperature: float | None = Field(None, gt=0)
     """τ: instead of advantages, what is missing to the group's best policy for rewards and
     divergence together, see `optimum_advantages`; it takes the place of `scaling`. In the unit of
-    the rewards: the smaller, the more they count. None goes by advantages, which push for ever."""
+    the rewards: the smaller, the more they count. What is missing is measured anew at every step,
+    so that no ratio and no clipping comes with it, also where a copy made the rollouts. None goes
+    by advantages, which push for ever."""
 
     ratio: Ratio = "token"
     """Of π to what made the rollouts, code by code or for whole semantic IDs (GSPO)."""

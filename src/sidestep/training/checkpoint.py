@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from sidestep.files import read_json, whole_folder, write_json
+from sidestep.files import file_sha256, read_json, whole_folder, write_json
 from sidestep.training.random_state import RandomState
 
 NUM_KEPT = 2
@@ -27,6 +27,9 @@ NUM_KEPT = 2
 
 NUM_NAMED = 5
 """Differences between two runs that an error names; another network differs everywhere."""
+
+_HASHES = "files.json"
+"""SHA-256 of the other files."""
 
 Weights = dict[str, Tensor]
 
@@ -72,6 +75,8 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
             save_file(checkpoint.best_weights, temporary / "best.safetensors")
         torch.save(checkpoint.optimizer, temporary / "optimizer.pt")
         torch.save(checkpoint.random_states, temporary / "random_states.pt")
+        files = sorted(temporary.iterdir())
+        write_json(temporary / _HASHES, {file.name: file_sha256(file) for file in files})
         for file in temporary.iterdir():
             with file.open("rb") as written:
                 os.fsync(written.fileno())
@@ -91,6 +96,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     """
     best = path / "best.safetensors"
     try:
+        _check_hashes(path)
         run, state = read_json(path / "run.json"), read_json(path / "state.json")
         if not isinstance(run, dict) or not isinstance(state, dict):
             raise ValueError("run.json or state.json is no JSON object")
@@ -114,6 +120,19 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise damaged(
             path, str(error).strip().partition("\n")[0] or type(error).__name__
         ) from error
+
+
+def _check_hashes(path: Path) -> None:
+    """Raises a `ValueError` where a file is not the one that was written.
+
+    Checkpoints of older versions have no hashes.
+    """
+    hashes = read_json(path / _HASHES) if (path / _HASHES).is_file() else None
+    if not isinstance(hashes, dict):
+        return
+    for file in sorted(path.iterdir()):
+        if file.name != _HASHES and file_sha256(file) != hashes.get(file.name):
+            raise ValueError(f"{file.name} is not the file that was written")
 
 
 def damaged(path: Path, reason: str) -> ValueError:

@@ -1,10 +1,13 @@
-"""How a run of the training loop goes: rates, sizes, precision, and when it stops."""
+"""How a run of the training loop goes: rates, sizes, precision, when it stops, how it is judged."""
 
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from sidestep.training.trackers import TrackerName
+VALIDATION_METRIC = "NDCG@10"
+"""By which the best weights of a run are chosen."""
+
+TrackerName = Literal["tensorboard", "mlflow", "wandb"]
 
 
 class TrainingConfig(BaseModel):
@@ -44,7 +47,9 @@ class TrainingConfig(BaseModel):
     """Gradients longer than this are shortened to it; None never does."""
 
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Of the forward pass; `auto` is bf16 on a GPU that has it, fp32 elsewhere."""
+    """Of the forward pass; `auto` is bf16 on a GPU that has it, fp32 elsewhere. With bf16 a
+    rollout compares float32 numbers, but of states that a backbone rounded: its candidates are
+    those of the network in bf16, of which some differ from those of the same network in fp32."""
 
     device: Literal["auto", "cpu"] = "auto"
     """`auto` takes the accelerator there is."""
@@ -70,3 +75,18 @@ class TrainingConfig(BaseModel):
 
 RESUMABLE = frozenset({"max_seconds", "checkpoint_every_s", "trackers"})
 """Settings that change no step, so a resumed run may have others."""
+
+
+class ValidationConfig(BaseModel):
+    """How a network is judged while it is trained: NDCG@10 on the validation rows."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    num_users: int | None = Field(2000, ge=1)
+    """Validation rows, a fixed random choice; None takes all."""
+
+    num_beams: int = Field(20, ge=1)
+    """Width of the beam search; networks that score items need none."""
+
+    batch_size: int = Field(64, ge=1)
+    """Users per batch."""

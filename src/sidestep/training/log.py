@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from sidestep.files import told_unwritable
+
 
 class TrainingLog:
     """Appends lines to a JSONL file."""
@@ -18,10 +20,12 @@ class TrainingLog:
             path: of the file; made if it is missing.
             size_bytes: the size to continue from, as `size_bytes` gave it earlier.
         """
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("ab")
-        kept = path.read_bytes()[:size_bytes]
-        self._file.truncate(kept.rfind(b"\n") + 1)
+        self._path = path
+        with told_unwritable(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = path.open("ab")
+            kept = path.read_bytes()[:size_bytes]
+            self._file.truncate(kept.rfind(b"\n") + 1)
 
     @property
     def size_bytes(self) -> int:
@@ -30,9 +34,11 @@ class TrainingLog:
 
     def write(self, line: dict[str, Any]) -> None:
         """Appends one line, readable by others at once."""
-        self._file.write(json.dumps(line).encode() + b"\n")
-        self._file.flush()
+        with told_unwritable(self._path):
+            self._file.write(json.dumps(line).encode() + b"\n")
+            self._file.flush()
 
     def close(self) -> None:
         """Closes the file."""
-        self._file.close()
+        with told_unwritable(self._path):
+            self._file.close()

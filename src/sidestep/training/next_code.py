@@ -1,6 +1,5 @@
 """Supervised training of models over semantic IDs: the next item's codes, at every position."""
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 from torch.nn import functional
 
@@ -16,52 +15,7 @@ from sidestep.objectives.cross_entropy import (
 from sidestep.objectives.distillation import PrefixRanges, next_code_probs, soft_cross_entropy
 from sidestep.step import HistoryBatch, normalised
 from sidestep.training.objective import Loss, Objective
-
-
-class BeamAwareConfig(BaseModel):
-    """How much more codes count that a beam search keeps, or nearly; the defaults are BEAR's."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    width: int = Field(10, ge=1)
-    """Prefixes that the beam keeps."""
-
-    weight: float = Field(0.25, gt=0)
-    """How much more they count at most."""
-
-    temperature: float = Field(2.75, gt=0)
-    """Nats over which a code is nearly kept."""
-
-
-class NextCodeConfig(BaseModel):
-    """What supervised training of a semantic-ID model lowers."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    label_smoothing: float = Field(0.0, ge=0, lt=1)
-    """Share of the probability spread over a level's codebook, and in the item head over the
-    catalog."""
-
-    item_weight: float | None = Field(None, gt=0)
-    """Weight of the auxiliary item head's cross-entropy; None trains without it."""
-
-    distillation_weight: float | None = Field(None, gt=0)
-    """Weight of the item head's distribution as a soft target of the codes; None: no distillation.
-
-    The head ranks better than the codes do. What it says of an item's prefix, summed over the
-    items below, is a target for the codes that knows which wrong codes are nearly right.
-    """
-
-    beam_aware: BeamAwareConfig | None = None
-    """Codes count more where a beam search keeps them, or nearly (BEAR); None counts all alike."""
-
-    @model_validator(mode="after")
-    def _has_teacher(self) -> "NextCodeConfig":
-        if self.distillation_weight is not None and self.item_weight is None:
-            raise ValueError(
-                "distillation_weight needs an item head to learn from: set item_weight."
-            )
-        return self
+from sidestep.training.objective_config import NextCodeConfig
 
 
 class NextCodeObjective(Objective):

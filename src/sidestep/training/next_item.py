@@ -1,21 +1,11 @@
 """Supervised training of networks over item ids: the next item, at every position."""
 
-from pydantic import BaseModel, ConfigDict, Field
-
 from sidestep.data.windows import WindowBatch
 from sidestep.model.sasrec import SasRec
 from sidestep.objectives.cross_entropy import next_item_cross_entropy
 from sidestep.step import HistoryBatch
 from sidestep.training.objective import Loss, Objective
-
-
-class NextItemConfig(BaseModel):
-    """What supervised training of an item-ID network lowers."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    label_smoothing: float = Field(0.0, ge=0, lt=1)
-    """Share of the probability spread over the catalog."""
+from sidestep.training.objective_config import NextItemConfig
 
 
 class NextItemObjective(Objective):

@@ -3,10 +3,15 @@
 from typing import Literal
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 from accelerate.utils import DistributedType
 
 Precision = Literal["fp32", "bf16"]
+
+
+def is_main_process() -> bool:
+    """Whether this process writes and speaks for all that were launched together."""
+    return bool(PartialState().is_main_process)
 
 
 def training_device(accelerator: Accelerator, wanted: Literal["auto", "cpu"]) -> torch.device:

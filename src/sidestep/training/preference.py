@@ -4,7 +4,6 @@ import copy
 
 import torch
 from jaxtyping import Bool, Float
-from pydantic import BaseModel, ConfigDict, Field, field_validator
 from torch import Tensor
 
 from sidestep.catalog.trie import Trie
@@ -12,45 +11,11 @@ from sidestep.data.windows import WindowBatch
 from sidestep.model.semantic_id_model import SemanticIdModel
 from sidestep.model.transformer import Transformer
 from sidestep.objectives.preference import softmax_dpo_loss
-from sidestep.search.named import NamedSearch
 from sidestep.search.policy import Scope, redrawn
 from sidestep.step import HistoryBatch
 from sidestep.training.candidate_tree import CandidateTree
 from sidestep.training.objective import Loss, SearchingObjective
-
-
-class PreferenceConfig(BaseModel):
-    """What is preferred to what, and how strongly."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    candidates: NamedSearch = NamedSearch.model_validate({"search": "beam", "num_beams": 16})
-    """The search whose finds are rejected, the target apart; a search that reads values cannot."""
-
-    num_rejected: int = Field(8, ge=1)
-    """The best of the finds; one is DPO, more is S-DPO."""
-
-    beta: float = Field(0.1, gt=0)
-    """How much a log-ratio to the policy of before counts."""
-
-    likelihood_weight: float | None = Field(None, gt=0)
-    """Weight of the negative log-likelihood of what came next; None leaves it out."""
-
-    @field_validator("candidates")
-    @classmethod
-    def _reads_no_values(cls, candidates: NamedSearch) -> NamedSearch:
-        if candidates.search in ("ved", "value-beam"):
-            raise ValueError(
-                f"{candidates.search} searches by values, which would not follow the policy; take "
-                "beam or sampling"
-            )
-        return candidates
-
-    targets_per_window: int | None = Field(1, ge=1)
-    """The latest positions of each window that are searched for; None takes all."""
-
-    num_prompts: int | None = Field(8000, ge=1)
-    """Windows that are learned from, fixed random ones; None takes all."""
+from sidestep.training.objective_config import PreferenceConfig
 
 
 class PreferenceObjective(SearchingObjective):

@@ -2,7 +2,6 @@
 
 import torch
 from jaxtyping import Int
-from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from sidestep.catalog.trie import NO_STATE, Trie
@@ -13,31 +12,9 @@ from sidestep.objectives.contrastive import distinct_others, info_nce, share_bel
 from sidestep.search.beam import BeamSearch
 from sidestep.search.policy import Scope
 from sidestep.step import HistoryBatch, HistoryStates
-from sidestep.training.next_code import NextCodeConfig, NextCodeObjective
+from sidestep.training.next_code import NextCodeObjective
 from sidestep.training.objective import Loss, Objective
-
-
-class ProcessRewardTrainingConfig(BaseModel):
-    """What a process reward model is trained on."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    num_negatives: int = Field(64, ge=1)
-    """Other prefixes per target and depth, drawn uniformly among the catalog's; as many as there
-    are where that is fewer: a full softmax."""
-
-    beam_negatives: int = Field(0, ge=0)
-    """Other prefixes per target and depth that a beam search of this width keeps, beside those
-    drawn: what a guided search has to choose among. Every training step then searches."""
-
-    backbone_dropout: bool = False
-    """Whether the states that are learned from come with the backbone's own dropout. It was trained
-    on the same targets, and without dropout its states know them better than they will know any
-    target that is new."""
-
-    joint: NextCodeConfig | None = None
-    """What the backbone goes on lowering beside, as published; the scores' gradients then reach it
-    too, and its dropout is on whatever `backbone_dropout` says. None leaves it as it is."""
+from sidestep.training.objective_config import ProcessRewardTrainingConfig
 
 
 class ProcessRewardObjective(Objective):

@@ -15,7 +15,6 @@ from typing import TypeVar
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
-from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from sidestep.catalog.leaf_embeddings import LeafEmbeddings
@@ -32,24 +31,13 @@ from sidestep.objectives.rewards import (
 )
 from sidestep.objectives.semantic_reward import target_cosines
 from sidestep.objectives.value import level_weights
-from sidestep.step import HistoryBatch
+from sidestep.step import HistoryBatch, in_float32
+from sidestep.training.objective_config import RewardTerm
 
 T = TypeVar("T")
 
 ItemScores = Callable[[HistoryBatch], Float[Tensor, "users items"]]
 """Unnormalised log-probabilities of all items of the catalog, by somebody who is no policy."""
-
-
-class RewardTerm(BaseModel):
-    """One of the rewards that are added up."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    reward: str
-    """A name (see `REWARDS`), or the import path of a function, "package.module:function"."""
-
-    weight: float = 1.0
-    """What it is multiplied by."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,7 +142,8 @@ class Rewards:
         total = torch.zeros(scene.leaves.shape, device=scene.leaves.device)
         for term, reward in self._terms:
             try:
-                given = reward(scene)
+                with in_float32(total.device):
+                    given = reward(scene)
             except Exception as error:
                 raise ValueError(
                     f"reward {term.reward!r} failed: {type(error).__name__}: {error}"
@@ -315,6 +304,3 @@ REWARDS: Mapping[str, Callable[[RewardSources], Reward]] = {
 
 `rank-aware` is `exact` plus `rank`; `prefix` weighs levels as values do, 1 in all.
 """
-
-NEED_TARGETS = frozenset({"exact", "rank", "rank-aware", "prefix", "semantic", "category"})
-"""Those that ask what came next."""

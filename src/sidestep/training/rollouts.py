@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -16,18 +16,9 @@ from sidestep.objectives.advantages import is_informative
 from sidestep.search.policy import Scope, SearchPolicy, reads_values, redrawn
 from sidestep.search.sampling import Sampling
 from sidestep.step import HistoryBatch, StepModel
+from sidestep.training.alignment_config import Repair
 from sidestep.training.candidate_tree import CandidateTree
 from sidestep.training.rewards import Reward, RewardScene
-
-Repair = Literal["none", "target", "hint", "resample", "drop"]
-"""What becomes of a group whose candidates all have the same reward, from which nothing is learned.
-
-none: it counts as a group of no advantage. target: the item that came next joins it. hint: it is
-searched again below the first codes of the item that came next, as few as give different rewards;
-the codes that were hinted are learned by likelihood (HCGRec, arXiv:2608.11980). resample: it is
-drawn again from a hot policy. drop: it does not count at all (DAPO, arXiv:2503.14476), and a batch
-counts by its prompts however few of its groups do.
-"""
 
 _RESAMPLING_TEMPERATURE = 2.0
 

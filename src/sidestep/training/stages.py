@@ -13,7 +13,6 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 import torch
 from jaxtyping import Float
-from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from sidestep.baselines.item_scores import SasRecRecommender
@@ -21,30 +20,39 @@ from sidestep.catalog.catalog import Catalog
 from sidestep.data.splits import Rows, Split
 from sidestep.data.windows import Windows, training_windows
 from sidestep.evaluation.evaluator import evaluate, fixed_users
-from sidestep.model.process_reward import ProcessRewardConfig, ProcessRewardModel
-from sidestep.model.sasrec import SasRec, SasRecConfig
+from sidestep.model.config import (
+    ProcessRewardConfig,
+    SasRecConfig,
+    TransformerConfig,
+    ValueHeadConfig,
+)
+from sidestep.model.process_reward import ProcessRewardModel
+from sidestep.model.sasrec import SasRec
 from sidestep.model.semantic_id_model import SemanticIdModel
-from sidestep.model.transformer import Transformer, TransformerConfig
-from sidestep.model.value_head import ValuedModel, ValueHead, ValueHeadConfig
+from sidestep.model.transformer import Transformer
+from sidestep.model.value_head import ValuedModel, ValueHead
 from sidestep.recommender import GenerativeRecommender, Recommender
 from sidestep.search.beam import BeamSearch
+from sidestep.search.config import GuidanceConfig
 from sidestep.search.guided_beam import GuidedBeamSearch
 from sidestep.search.policy import SearchPolicy
 from sidestep.search.process_reward import ProcessReward
-from sidestep.search.scorer import Guidance, GuidanceConfig
+from sidestep.search.scorer import Guidance
 from sidestep.search.value_beam import ValueBeamSearch
 from sidestep.training.alignment import AlignmentObjective
 from sidestep.training.alignment_config import AlignmentConfig
-from sidestep.training.config import TrainingConfig
+from sidestep.training.config import VALIDATION_METRIC, TrainingConfig, ValidationConfig
 from sidestep.training.loop import train
-from sidestep.training.next_code import NextCodeConfig
-from sidestep.training.next_item import NextItemConfig
 from sidestep.training.objective import Objective
-from sidestep.training.preference import PreferenceConfig, PreferenceObjective
-from sidestep.training.process_reward import (
-    ProcessRewardObjective,
+from sidestep.training.objective_config import (
+    NextCodeConfig,
+    NextItemConfig,
+    PreferenceConfig,
     ProcessRewardTrainingConfig,
+    ValueTrainingConfig,
 )
+from sidestep.training.preference import PreferenceObjective
+from sidestep.training.process_reward import ProcessRewardObjective
 from sidestep.training.progress import Progress, TrainingResult, Validated
 from sidestep.training.untrained import (
     new_process_reward,
@@ -52,30 +60,13 @@ from sidestep.training.untrained import (
     new_transformer,
     new_value_head,
 )
-from sidestep.training.value import ValueTrainingConfig
 
 N = TypeVar("N", bound=nn.Module)
 P = TypeVar("P", AlignmentObjective, PreferenceObjective)
 
-VALIDATION_METRIC = "NDCG@10"
 _CUTOFFS = (10, 50)
 _TOLD = ("HR@1", "HR@10", "HR@50", "NDCG@10", "coverage", "diversity")
 """Of every validation, in the log: a score that rises may hide a list that narrows."""
-
-
-class ValidationConfig(BaseModel):
-    """How a network is judged while it is trained: NDCG@10 on the validation rows."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    num_users: int | None = Field(2000, ge=1)
-    """Validation rows, a fixed random choice; None takes all."""
-
-    num_beams: int = Field(20, ge=1)
-    """Width of the beam search; networks that score items need none."""
-
-    batch_size: int = Field(64, ge=1)
-    """Users per batch."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,11 +120,14 @@ def train_semantic_id_model(
         ValueError: see `loop.train`; also where split, catalog and configurations do not fit.
     """
     _check_items(split, catalog.num_items)
-    network, lowered = new_transformer(catalog, model, objective, seed=course.seed)
+    windows = training_windows(split.train, course.max_history)
+    network, lowered = new_transformer(catalog, model, objective, windows, seed=course.seed)
     policy = BeamSearch(num_beams=course.validation.num_beams)
 
     def recommender(device: torch.device) -> Recommender:
-        return GenerativeRecommender(network, catalog.trie.to(device), policy)
+        return GenerativeRecommender(
+            network, catalog.trie.to(device), policy, max_history=course.max_history
+        )
 
     result = _train(
         lowered,
@@ -146,6 +140,7 @@ def train_semantic_id_model(
             "model": model.model_dump(mode="json"),
             "objective": objective.model_dump(mode="json"),
         },
+        windows=windows,
     )
     return Trained(network=network, result=result)
 
@@ -170,12 +165,13 @@ def train_sasrec(
             the split names an item outside the catalog.
     """
     _check_items(split, num_items)
+    windows = training_windows(split.train, course.max_history)
     network, lowered = new_sasrec(
-        num_items, model, objective, max_history=course.max_history, seed=course.seed
+        num_items, model, objective, windows, max_history=course.max_history, seed=course.seed
     )
 
     def recommender(device: torch.device) -> Recommender:
-        return SasRecRecommender(network)
+        return SasRecRecommender(network, max_history=course.max_history)
 
     result = _train(
         lowered,
@@ -187,6 +183,7 @@ def train_sasrec(
             "model": model.model_dump(mode="json"),
             "objective": objective.model_dump(mode="json"),
         },
+        windows=windows,
     )
     return Trained(network=network, result=result)
 
@@ -223,7 +220,9 @@ def train_process_reward(
     )
 
     def recommender(device: torch.device) -> Recommender:
-        return GenerativeRecommender(backbone.to(device), catalog.trie.to(device), policy)
+        return GenerativeRecommender(
+            backbone.to(device), catalog.trie.to(device), policy, max_history=course.max_history
+        )
 
     result = _train(
         ProcessRewardObjective(network, backbone, catalog.trie, objective),
@@ -280,7 +279,9 @@ def train_value(
 
     def recommender(device: torch.device) -> Recommender:
         valued = ValuedModel(backbone.to(device), head)
-        return GenerativeRecommender(valued, catalog.trie.to(device), search)
+        return GenerativeRecommender(
+            valued, catalog.trie.to(device), search, max_history=course.max_history
+        )
 
     result = _train(
         lowered,
@@ -332,7 +333,9 @@ def train_policy(
     head = objective.head if isinstance(objective, AlignmentObjective) else None
 
     def recommender(device: torch.device) -> Recommender:
-        return GenerativeRecommender(objective.policy, catalog.trie.to(device), search)
+        return GenerativeRecommender(
+            objective.policy, catalog.trie.to(device), search, max_history=course.max_history
+        )
 
     result = _train(
         objective,
@@ -427,7 +430,6 @@ def _train(
             rows,
             k=max(k for k in _CUTOFFS if k <= max(course.validation.num_beams, min(_CUTOFFS))),
             batch_size=course.validation.batch_size,
-            max_history=course.max_history,
             device=device,
         )
         told = {name: evaluation.metrics[name] for name in _TOLD if name in evaluation.metrics}

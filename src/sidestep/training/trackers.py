@@ -10,13 +10,12 @@ import importlib.util
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from accelerate.tracking import MLflowTracker, TensorBoardTracker, WandBTracker
 
 from sidestep.files import read_json, write_json
-
-TrackerName = Literal["tensorboard", "mlflow", "wandb"]
+from sidestep.training.config import TrackerName
 
 PROJECT = "sidestep"
 """What MLflow calls the experiment, and Weights & Biases the project."""

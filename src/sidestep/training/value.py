@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float, Int
-from pydantic import BaseModel, ConfigDict, Field, field_validator
 from torch import Tensor
 
 from sidestep.catalog.leaf_embeddings import LeafEmbeddings
@@ -22,40 +21,7 @@ from sidestep.objectives.value import (
 from sidestep.search.policy import Scope, SearchPolicy, redrawn
 from sidestep.training.candidate_tree import CandidateTree
 from sidestep.training.objective import Loss, SearchingObjective
-
-
-class ReturnsConfig(BaseModel):
-    """What a prefix is worth."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    gamma: float = Field(0.99, ge=0, le=1)
-    """What a reward is worth one code earlier."""
-
-    weights: tuple[float, ...] | None = None
-    """How much each level's reward counts; None interpolates the published ones."""
-
-    @field_validator("weights")
-    @classmethod
-    def _one_counts(cls, weights: tuple[float, ...] | None) -> tuple[float, ...] | None:
-        if weights and not any(weight > 0 for weight in weights):
-            raise ValueError(
-                "no level has a weight above 0, so that there is no reward to learn from; give one "
-                "to at least one level"
-            )
-        return weights
-
-
-class ValueTrainingConfig(ReturnsConfig):
-    """What a value head is trained on."""
-
-    include_target: bool = True
-    """The target's path is learned from even where the search missed it; else V would see few
-    right prefixes. A narrow beam then shows what it finds unlikely only where that is right, and V
-    learns to prefer the unlikely: search wider, or draw from a hot policy (`Sampling`)."""
-
-    targets_per_window: int | None = Field(1, ge=1)
-    """The latest positions of each window that are searched for; None takes all."""
+from sidestep.training.objective_config import ValueTrainingConfig
 
 
 class ValueObjective(SearchingObjective):

@@ -19,6 +19,7 @@ from sidestep.data.importers.minionerec import import_minionerec, minionerec_fil
 from sidestep.data.importers.movielens import import_movielens
 from sidestep.data.importers.p5 import import_p5
 from sidestep.data.importers.recbole import import_recbole
+from sidestep.data.importers.rows import import_rows
 from sidestep.data.importers.table import import_table
 
 
@@ -208,6 +209,19 @@ MINIONEREC_CSV = (
 MINIONEREC_INFO = '<a_0><b_0>\tTape, 2"\t0\n<a_1><b_1>\tGröße\t1\n<a_2><b_2>\tVise\t2\n'.encode()
 
 
+ROWS_CSV = b"""user_id,history,target
+u1,"{a,b}",c
+u2,"['a']",b
+u1,"{a,b,c}",a
+"""
+ROWS_JSONL = json_lines(
+    [
+        {"user_id": "u1", "history": ["a", "b", "c", "a"], "target": "b"},
+        {"user_id": "u3", "history": [], "target": "a"},
+    ]
+)
+
+
 def _parquet(columns: dict[str, object]) -> bytes:
     buffer = io.BytesIO()
     pl.DataFrame(columns).write_parquet(buffer)
@@ -271,6 +285,18 @@ FORMATS = [
         {f"{part}/Shop_5.csv": MINIONEREC_CSV for part in ("train", "valid", "test")}
         | {"info/Shop_5.txt": MINIONEREC_INFO},
         lambda folder: import_minionerec(minionerec_files(folder)),
+    ),
+    Format(
+        "rows",
+        {
+            "train.csv": ROWS_CSV,
+            "test.jsonl": ROWS_JSONL,
+            "items.json": '{"a": {"title": "Größe"}, "b": {"title": "B"}}'.encode(),
+        },
+        lambda folder: import_rows(
+            {"train": folder / "train.csv", "test": folder / "test.jsonl"},
+            items_path=folder / "items.json",
+        ),
     ),
     Format("lists-csv", {"lists.csv": LISTS_CSV}, _lists("lists.csv")),
     Format("lists-tsv", {"lists.tsv": LISTS_TSV}, _lists("lists.tsv")),

@@ -73,11 +73,6 @@ def test_times_far_from_the_others_are_told_of():
     assert "All interactions have the same time" in doubt
 
 
-def test_users_of_two_items_leave_nothing_to_test():
-    (doubt,) = doubts(spread(5, each=2))
-    assert doubt.startswith("No user has 3 interactions or more")
-
-
 def test_other_importers_have_the_same_doubts(tmp_path):
     reviews = [
         {"reviewerID": user, "asin": f"B{row}", "overall": 5.0, "unixReviewTime": time}

@@ -48,7 +48,7 @@ def shop(folder, parts=PARTS, info=True):
 
 
 def imported(folder, category=None):
-    return import_minionerec(minionerec_files(folder, category))
+    return import_minionerec(minionerec_files(folder, category)).dataset
 
 
 def test_the_rows_are_the_split_and_the_sequences_the_interactions(tmp_path):
@@ -113,6 +113,26 @@ def test_a_history_written_by_numpy_or_as_a_tuple_is_the_same(tmp_path, cell):
     assert split.test.histories.of(0).tolist() == [1, 2]
 
 
+def test_a_history_may_be_empty_or_without_brackets(tmp_path):
+    for name, cell in (("train", "0 1"), ("valid", ""), ("test", "nan")):
+        (tmp_path / f"{name}.csv").write_text(f"user_id,history_item_id,item_id\nu,{cell},2\n")
+    split = imported(tmp_path).split
+    assert split.train.histories.of(0).tolist() == [0, 1, 2]
+    assert split.validation.histories.of(0).tolist() == []
+    assert split.test.histories.of(0).tolist() == []
+
+
+def test_items_without_a_text_are_items_nevertheless(tmp_path):
+    shop(tmp_path)
+    more = '"[0, 9]"'
+    path = tmp_path / "train" / f"{NAME}.csv"
+    path.write_text(f"user_id,history_item_id,item_id\nA1,[0],1\nA1,{more},1\n")
+    done = import_minionerec(minionerec_files(tmp_path))
+    assert done.dataset.items.item_ids == ("0", "1", "2", "3", "4", "9")
+    assert done.dataset.items.frame["title"][5] is None
+    assert "1 items have no text." in done.remarks
+
+
 def test_one_of_several_categories_is_named(tmp_path):
     shop(tmp_path)
     for name in PARTS:
@@ -128,15 +148,13 @@ def test_one_of_several_categories_is_named(tmp_path):
     ("cell", "message"),
     [
         ("[0, 1", r"line 3: history_item_id '\[0, 1' is no list"),
-        ("0 1", "is no list of item IDs"),
-        ("", "is no list of item IDs"),
-        ("['0' '1', '2']", "is no list of item IDs"),
-        ("{'a': 1}", "is no list of item IDs"),
-        ("[0, True]", "holds True, which cannot be an item"),
-        ("[0, 1.5]", r"holds 1\.5, which cannot"),
-        ("[0, '']", "holds '', which cannot"),
-        ("[0, [1]]", r"holds \[1\], which cannot"),
-        ("[0, 99]", r"line 3: item '99' has no entry in .*\.txt"),
+        ("['0' '1', '2']", "cannot be told to be one element or several"),
+        ("{'a': 1}", "if this is an object"),
+        ("[0, True]", "holds True, which is neither a text nor a whole number"),
+        ("[0, 1.5]", r"holds 1\.5, which is neither"),
+        ("[0, '']", "line 3: an item of 'history_item_id' is missing"),
+        ("[0, None]", "line 3: an item of 'history_item_id' is missing"),
+        ("[0, [1]]", r"'\[1\]' is no item"),
         ("[" * 5000, "is no list"),
         ("[__import__('os')]", "is no list"),
         ("[" + "7, " * 200_000 + "0", "is no list"),
@@ -155,7 +173,10 @@ def test_a_wrong_list_is_told_with_its_line(tmp_path, cell, message):
     [
         ("<a_0>\tTape\t0\n<a_1> Glue 1\n", "line 2: must hold a semantic ID, a title and an item"),
         ("<a_0>\tTape\t0\n<a_1>\tGlue\t\n", "line 2: must hold"),
-        ("<a_0>\tTape\t0\n\n<a_1>\tGlue\t0\n", "line 3: item '0' stands in an earlier line"),
+        (
+            "<a_0>\tTape\t0\n\n<a_1>\tGlue\t0\n",
+            "line 3: item '0' stands in an earlier line as well, line 1",
+        ),
     ],
 )
 def test_a_wrong_item_line_is_told(tmp_path, text, message):

@@ -73,7 +73,7 @@ def test_ratings_alone_are_enough(tmp_path):
         ("ml-100k", "u.data", b"1\t2\tfive\t4\n", "line 1: rating 'five' is not a number"),
         ("ml-100k", "u.data", b"1\t2\t\xe9\t4\n", "line 1: not UTF-8"),
         ("ml-100k", "u.item", U_ITEM[:-20], "u.item, line 2: .* fields where 24 are expected"),
-        ("ml-100k", "u.item", U_ITEM + U_ITEM, "u.item: item '242' stands twice"),
+        ("ml-100k", "u.item", U_ITEM + U_ITEM, "item '242' stands twice, in its rows 1 and 3"),
         ("ml-1m", "ratings.dat", b"1:2:3:4\n", "line 1: 1 fields where 4"),
         ("ml-1m", "movies.dat", b"\n", "movies.dat: there are no rows"),
         ("ml-20m", "ratings.csv", b"user,movie\n1,2\n", r"line 1: the header must be .* \['user'"),

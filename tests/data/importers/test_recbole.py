@@ -78,7 +78,7 @@ def test_other_names_and_absent_fields(tmp_path):
         ("shop.inter", INTER + b"u1\ti2\t4\t1e30\n", "shop.inter.* does not fit into 64 bits"),
         ("shop.inter", INTER + b"u1\t\xff\t4\t1\n", "line 5: not UTF-8"),
         ("shop.inter", INTER.split(b"\n")[0], "there are no rows"),
-        ("shop.item", ITEM + b"i1\t\t\t\n", "shop.item: item 'i1' stands twice"),
+        ("shop.item", ITEM + b"i1\t\t\t\n", "shop.item: item 'i1' stands twice, in its rows 1 and"),
         ("shop.item", ITEM + b"\ta\t\t\n", "shop.item, line 5: item_id is missing"),
         ("shop.item", ITEM.replace(b"\ni1", b"\ni8").replace(b"\ni2", b"\ni9"), "none of the 2"),
     ],

@@ -187,7 +187,9 @@ def test_bad_item_tables_are_refused(tmp_path):
     with pytest.raises(ValueError, match=r"log\.csv, line 3: item 'y' has no row in .*\(2 such"):
         import_table(path, items_path=items_path)
     items_path.write_text("item_id,title\nx,X\ny,Y\nz,Z\nx,X\n")
-    with pytest.raises(ValueError, match=r"items\.csv, line 5: item 'x' stands in an earlier row"):
+    with pytest.raises(
+        ValueError, match=r"items\.csv, line 5: item 'x' stands in an earlier row as well, line 2"
+    ):
         import_table(path, items_path=items_path)
     items_path.write_text("sku,item_id\nx,1\ny,2\nz,3\n")
     with pytest.raises(ValueError, match="column 'item_id' is not the one of the IDs, 'sku'"):

@@ -1,12 +1,11 @@
 """Two methods and two users, small enough to work out by hand."""
 
 import numpy as np
-import torch
 
 from sidestep.data.histories import Histories
 from sidestep.evaluation.results import PerUser, Setting
-from sidestep.metrics.ranking import NOT_LISTED
-from sidestep.step import NO_ITEM
+from sidestep.metrics.ties import NOT_LISTED
+from sidestep.padding import NO_ITEM
 
 WORDS = ("tea", "cups", "a <b>kettle</b>", "biscuits")
 
@@ -25,10 +24,10 @@ def per_user(method: str, items: list[list[int]], ranks: list[int], seed: int = 
         setting=Setting(**fields),
         k=3,
         user_ids=("ann", "bob"),
-        targets=torch.tensor([1, 2]),
-        rank_before=torch.tensor(ranks),
-        bucket_size=torch.ones(2, dtype=torch.long),
-        items=torch.tensor(items),
+        targets=np.array([1, 2]),
+        rank_before=np.array(ranks),
+        num_tied=np.ones(2, dtype=int),
+        items=np.array(items),
     )
 
 

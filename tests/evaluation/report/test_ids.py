@@ -69,6 +69,21 @@ def test_tables_and_curves_without_numbers_are_left_out():
     ]
 
 
+def test_the_table_of_training_says_what_it_leaves_out():
+    tables = id_tables({name: ids.quality for name, ids in SETS.items()})
+    leads = {section.title: section.lead for section in tables}
+    # 0 1, 1 3, 2 2, 2 0: one pair of four is of one item.
+    said = "An item that follows itself (25.0% of what follows) is left out"
+    assert said in leads["What prefixes know of training"]
+
+
+def test_each_set_says_what_its_collisions_are_worth():
+    tables = id_tables({name: ids.quality for name, ids in SETS.items()})
+    leads = {section.title: section.lead for section in tables}
+    assert "learned: 1 items too many for their IDs." in leads["Collisions"]
+    assert "a-name-longer-than-is-wise: Every item has an ID of its own" in leads["Collisions"]
+
+
 def test_curves_hold_the_numbers_of_the_tables():
     charts = {chart.title: chart for chart in id_charts(SETS)}
     explained = charts["Variance explained by the prefix"].curves[0]

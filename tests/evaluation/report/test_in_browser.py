@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 
 from sidestep.evaluation.compare import compare
 from sidestep.evaluation.report.cost import Cost
@@ -22,7 +21,7 @@ METHODS = ("beam", "exhaustive", "sasrec", "grpo-ved-with-a-suffix-as-long-as-th
 
 
 def runs(folder):
-    generator = torch.Generator().manual_seed(0)
+    generator = np.random.default_rng(0)
     found = []
     for number, method in enumerate(METHODS):
         log = folder / f"{number}.jsonl"
@@ -31,13 +30,13 @@ def runs(folder):
             for n in (1, 2, 3)
         ]
         log.write_text("".join(json.dumps(line) + "\n" for line in lines))
-        items = torch.stack([torch.randperm(12, generator=generator) for _ in range(2)])
+        items = np.stack([generator.permutation(12) for _ in range(2)])
         lists = replace(
             SASREC,
             method=method,
             k=12,
             items=items,
-            rank_before=(items == SASREC.targets[:, None]).int().argmax(dim=1),
+            rank_before=(items == SASREC.targets[:, None]).argmax(axis=1),
         )
         found.append(
             EvaluatedRun(

@@ -1,9 +1,8 @@
 import numpy as np
 import pytest
-import torch
 
 from sidestep.evaluation.report.popularity import popularity_section
-from sidestep.metrics.ranking import NOT_LISTED
+from sidestep.metrics.ties import NOT_LISTED
 from tests.evaluation.report.small_runs import BEAM, SASREC, per_user
 
 # Items tea, cups, kettle, biscuits: 6 of 12 interactions are the head's, 4 the middle's.
@@ -69,10 +68,10 @@ def test_the_interval_of_a_group_knows_whose_rows_it_has():
         changes = {
             "k": 10,
             "user_ids": tuple(user_ids),
-            "rank_before": torch.tensor([0, NOT_LISTED] * 20),
-            "items": torch.full((40, 10), 1),
-            "targets": torch.tensor([1] * 38 + [2] * 2),
-            "bucket_size": torch.ones(40, dtype=torch.long),
+            "rank_before": np.array([0, NOT_LISTED] * 20),
+            "items": np.full((40, 10), 1),
+            "targets": np.array([1] * 38 + [2] * 2),
+            "num_tied": np.ones(40, dtype=int),
         }
         run = type(BEAM)(**{**_fields(BEAM), **changes})
         return table({"beam": [run]}, "By the popularity").rows[0][1]

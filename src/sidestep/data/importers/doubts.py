@@ -21,7 +21,6 @@ _FEWEST = 20
 """Interactions of a user, below which nobody is taken for many people."""
 _MOST = 0.5
 """Share of the times that must lie between 1990 and 2100 for the others to be odd."""
-_FEWEST_TO_SPLIT = 3
 
 
 def doubts_about(dataset: Dataset) -> list[str]:
@@ -32,14 +31,6 @@ def doubts_about(dataset: Dataset) -> list[str]:
     found = [*_nobodies(frame, "user"), *_nobodies(frame, "item"), *_crowd(frame["user_id"])]
     if frame["timestamp"].null_count() == 0:
         found += _odd_times(frame["timestamp"])
-    longest = frame["user_id"].value_counts()["count"].max()
-    assert isinstance(longest, int)
-    if dataset.split is None and longest < _FEWEST_TO_SPLIT:
-        found.append(
-            f"No user has {_FEWEST_TO_SPLIT} interactions or more, so a split that holds out each "
-            "user's last two leaves nothing to validate or test; import more of each user's "
-            "interactions, or split by time with 'sidestep data split --strategy global-time'."
-        )
     return found
 
 

@@ -10,19 +10,6 @@ _FLOAT_LIKE = r"^([0-9]+)\.0+$"
 _WHOLE = r"^[0-9]+(\.0+)?$"
 _ROUNDED = r"^[0-9](\.[0-9]+)?[eE]\+[0-9]+$"
 
-_LIST = r"^\s*(\[.*\]|\{.*\}|\(.*\)|array\(.*\))\s*$"
-_SEVERAL = r"""[,;'"\s]"""
-
-
-def are_lists(texts: pl.Series) -> bool:
-    """Whether all texts are lists of IDs, as some program writes them; nulls count for nothing.
-
-    Brackets alone make no list: {550e8400-e29b-11d4-a716-446655440000} is one ID.
-    """
-    is_list = texts.str.contains(_LIST)
-    is_any = bool(texts.str.contains(_SEVERAL).any())
-    return bool(texts.count()) and bool(is_list.all()) and is_any
-
 
 def are_floats(ids: pl.Series) -> bool:
     """Whether all IDs are whole numbers and some are written as 41.0; nulls count for nothing."""

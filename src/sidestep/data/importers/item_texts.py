@@ -1,13 +1,14 @@
 """Item texts: as JSON, item -> {field: text} or item -> [term, ...]; and what cleans web texts."""
 
 import html
+import json
 import re
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from sidestep.data.importers.sources import JsonObject, read_json_object
+from sidestep.data.importers.sources import JsonObject, read_json_object, read_text
 from sidestep.data.items import ItemTable
 
 
@@ -39,6 +40,26 @@ def read_item_texts(path: Path) -> ItemTable:
     return ItemTable(frame)
 
 
+def are_item_texts(path: Path) -> bool:
+    """Whether a .json file is one object with an entry per item, and no table.
+
+    A table in JSON is an array of objects, or an object per line, whose values are simple. Where a
+    file is neither, the error should be that of `read_item_texts`.
+    """
+    if ".json" not in path.suffixes[-2:]:
+        return False
+    text = read_text(path).lstrip()
+    if text.startswith("["):
+        return False
+    try:
+        value, end = json.JSONDecoder().raw_decode(text)
+    except (ValueError, RecursionError):
+        return True
+    if text[end:].strip() or not isinstance(value, dict) or not value:
+        return not text[end:].strip()
+    return isinstance(next(iter(value.values())), dict | list)
+
+
 def in_catalog_order(entries: dict[str, Any]) -> dict[str, Any]:
     """The same entries by number, if every key is a whole number; else in the given order."""
     if not all(key.isascii() and key.isdecimal() for key in entries):
@@ -65,8 +86,14 @@ def refuse_repeated(path: Path, item_ids: pl.Series) -> None:
     """Refuses texts of which one could not say whether the first or the second of them holds."""
     is_repeated = ~item_ids.is_first_distinct()
     if is_repeated.any():
-        item_id = item_ids.filter(is_repeated)[0]
-        raise ValueError(f"{path}: item {item_id!r:.60} stands twice; remove one of the two lines.")
+        row = is_repeated.arg_max()
+        assert row is not None
+        first = item_ids.index_of(item_ids[row])
+        assert first is not None
+        raise ValueError(
+            f"{path}: item {item_ids[row]!r:.60} stands twice, in its rows {first + 1} and "
+            f"{row + 1}; remove one of the two lines."
+        )
 
 
 _SCRIPT = re.compile(r"<(script|style)\b.*?</\1\s*>", re.IGNORECASE | re.DOTALL)

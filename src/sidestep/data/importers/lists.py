@@ -1,17 +1,23 @@
-"""Lists: tables with a list of items in a cell, one row per user or per session."""
+"""Lists: tables with a list of items in a cell, one row per user, per session or per moment."""
 
-import json
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import polars as pl
 
+from sidestep.data.given_rows import GivenRow, num_extending, sequences_of
 from sidestep.data.importers.columns import Table, read_table
 from sidestep.data.importers.imported import Imported, imported
-from sidestep.data.importers.log import GrowingLog, Thinning
-from sidestep.data.importers.python_lists import python_list
+from sidestep.data.importers.list_columns import is_list_of_times, read_lists
+from sidestep.data.importers.log import GrowingLog, Log, Thinning
 from sidestep.data.importers.table import read_items
+
+ListRows = Literal["sessions", "windows"]
+"""Whether the lists of a user follow each other, or show one sequence at different moments."""
+
+_SHOWN_TWICE = "stand in several windows of their user"
 
 
 def import_lists(
@@ -20,6 +26,7 @@ def import_lists(
     user: str = "user_id",
     items_column: str = "item_ids",
     time: str | None = None,
+    rows: ListRows | None = None,
     items_path: Path | None = None,
     items_item: str = "item_id",
     thinning: Thinning = Thinning(),  # noqa: B008 - frozen
@@ -27,8 +34,8 @@ def import_lists(
 ) -> Imported:
     """Imports rows of a user and a list of items, oldest first.
 
-    A list is one of Parquet or JSON, or a text: JSON as in `["a", "b"]`, Python as in
-    `['a', 'b']`, or IDs with commas, semicolons, bars or blanks between them.
+    A list is one of Parquet or JSON, or a text as `list_columns` reads it: in brackets as databases
+    and languages write it, or IDs with commas, semicolons, bars or blanks between them.
 
     Args:
         path: a .csv, .tsv, .parquet, .jsonl or .ndjson file.
@@ -36,7 +43,10 @@ def import_lists(
         items_column: the column of lists. An empty list is passed over.
         time: the column of times: of a whole row, whose items then keep their order, or a list
             as long as that of the items. Without it the rows of a user are in order.
-        items_path: a table of items; without it they have no texts.
+        rows: "sessions": the lists of a user follow each other. "windows": each list is a part of
+            the user's one sequence, such as all items up to some moment, and what several lists
+            show is one interaction. None takes sessions, and says so if they look like windows.
+        items_path: a file of items; without it they have no texts.
         items_item: the column of item IDs in `items_path`.
         thinning: what is kept; there are no values.
         name: of the dataset; None takes the file's.
@@ -47,47 +57,117 @@ def import_lists(
     """
     lists = [items_column] if time is None else [items_column, time]
     table = read_table(path, [user, *lists], lists=lists)
-    cells = _cells(table, items_column)
-    is_filled = pl.Series([bool(cell) for cell in cells], dtype=pl.Boolean)
-    if not is_filled.any():
+    found = read_lists(table, items_column)
+    if not any(found.cells):
         raise ValueError(f"{path}: every list in {items_column!r} is empty; name another column.")
-    rows = _exploded(table, items_column, cells)
-    timestamps = None
-    if time is not None:
-        timestamps = _times(table, time, cells, rows)
-    growing = GrowingLog(path)
-    user_of_row = table.ids(user)
-    growing.append(user_of_row.gather(rows.frame["row"]), rows.ids(items_column), timestamps)
-    log = growing.log().thinned(thinning, str(path))
+    users = table.ids(user)
+    if rows == "windows":
+        log = _windows(table, users, items_column, found.cells, time)
+    else:
+        log = _sessions(table, users, items_column, found.cells, time)
     texts = None if items_path is None else read_items(items_path, items_item, None).frame
+    log = log.thinned(thinning, str(path))
     done = imported(log, texts, paths=(path, items_path), name=name or path.stem)
-    num_empty = int((~is_filled).sum())
-    remarks = [f"{num_empty} rows have an empty list and are passed over."] if num_empty else []
-    return replace(done, remarks=(*done.remarks, *remarks))
+    remarks = [*done.remarks, *found.remarks]
+    if num_empty := sum(not cell for cell in found.cells):
+        remarks.append(f"{num_empty} rows have an empty list and are passed over.")
+    if rows is None and (remark := _windows_remark(users, found.cells)):
+        remarks.append(remark)
+    return replace(done, remarks=tuple(remarks))
 
 
-def _times(table: Table, name: str, cells: list[list[str | None]], rows: Table) -> pl.Series:
+def _sessions(
+    table: Table, users: pl.Series, name: str, cells: list[list[str | None]], time: str | None
+) -> Log:
+    """Every element of every list as an interaction."""
+    exploded = _exploded(table, name, cells)
+    timestamps = None if time is None else _times(table, time, cells, exploded)
+    growing = GrowingLog(table.path)
+    growing.append(users.gather(exploded.frame["row"]), exploded.ids(name), timestamps)
+    return growing.log()
+
+
+def _windows(
+    table: Table, users: pl.Series, name: str, cells: list[list[str | None]], time: str | None
+) -> Log:
+    """Every user's one sequence, as far as the lists show it.
+
+    Where each item has its time, equal items at equal times are one interaction; else lists are
+    joined where the end of one is the start of another, see `sequences_of`.
+    """
+    exploded = _exploded(table, name, cells)
+    frame = pl.DataFrame({"user": users.gather(exploded.frame["row"]), "item": exploded.ids(name)})
+    if time is None:
+        sequences = sequences_of(_as_rows(users, cells))
+        joined = [(user, item) for user, items in sequences.items() for item in items]
+        kept = pl.DataFrame(joined, schema={"user": pl.String, "item": pl.String}, orient="row")
+    else:
+        if not _is_timed_by_item(table, time):
+            raise ValueError(
+                f"{table.path}: {time!r} holds a time per row, which says nothing of the items in "
+                "a window; leave the times out, with the rows of each user in order."
+            )
+        times = _times(table, time, cells, exploded)
+        kept = frame.with_columns(time=times).unique(maintain_order=True)
+    growing = GrowingLog(table.path)
+    growing.append(kept["user"], kept["item"], None if time is None else kept["time"])
+    log = growing.log()
+    num_left = frame.height - kept.height
+    return replace(log, left_out={**log.left_out, _SHOWN_TWICE: num_left}) if num_left else log
+
+
+def _as_rows(users: pl.Series, cells: list[list[str | None]]) -> list[GivenRow[str | None]]:
+    """Each list as the row whose target is its last item."""
+    return [
+        GivenRow(user_id=user, history=tuple(cell[:-1]), target=cell[-1])
+        for user, cell in zip(users, cells, strict=True)
+        if cell
+    ]
+
+
+def _windows_remark(users: pl.Series, cells: list[list[str | None]]) -> str | None:
+    """What to say if most lists of a user go on from another one of theirs."""
+    rows = _as_rows(users, cells)
+    per_user = Counter(row.user_id for row in rows)
+    num_further = sum(per_user.values()) - len(per_user)
+    num_extended = num_extending(rows)
+    if not num_extended or 2 * num_extended < num_further:
+        return None
+    as_sessions = sum(map(len, cells))
+    as_windows = sum(map(len, sequences_of(rows).values()))
+    return (
+        f"{num_extended:,} of {len(rows):,} lists repeat another list of their user and go on from "
+        f"there, as windows that slide over one history do. As sessions they are {as_sessions:,} "
+        f"interactions, as windows {as_windows:,}. If they are windows, import them with --rows "
+        "windows; if each list is a session of its own, --rows sessions silences this."
+    )
+
+
+def _is_timed_by_item(table: Table, time: str) -> bool:
+    column = table.column(time)
+    return column.dtype.is_nested() or is_list_of_times(column)
+
+
+def _times(table: Table, name: str, cells: list[list[str | None]], items: Table) -> pl.Series:
     """A time per item: that of its row, or its own where the cells are lists."""
-    if not table.column(name).dtype.is_nested() and not _is_lists(table.column(name)):
-        return table.times(name).gather(rows.frame["row"])
-    times = _cells(table, name)
+    column = table.column(name)
+    if not _is_timed_by_item(table, name):
+        return table.times(name).gather(items.frame["row"])
+    if column.dtype.is_nested():
+        column = column.arr.to_list() if isinstance(column.dtype, pl.Array) else column
+        times = [[] if cell is None else cell for cell in column.to_list()]
+        elements = column.filter(column.list.len() > 0).explode()
+    else:
+        times = read_lists(table, name, of_ids=False).cells
+        elements = pl.Series([each for cell in times for each in cell], dtype=pl.String)
     for row, (cell, of_items) in enumerate(zip(times, cells, strict=True)):
         if len(cell) != len(of_items):
             raise ValueError(
                 f"{table.place(row)}: {len(of_items)} items but {len(cell)} times; a list of times "
                 "must be as long as that of the items."
             )
-    return _exploded(table, name, times).times(name)
-
-
-def _is_lists(column: pl.Series) -> bool:
-    """Whether texts are lists of times, not single ones: numbers or dates with blanks or commas."""
-    if column.dtype != pl.String:
-        return False
-    texts = column.drop_nulls().str.strip_chars()
-    return bool(
-        (texts.str.contains(r"^[\[(]|[,;|]") | texts.str.contains(r"^-?[0-9.]+\s+-?[0-9.]+")).any()
-    )
+    frame = items.frame.with_columns(elements.alias(name))
+    return Table(path=table.path, frame=frame, place_of=items.place_of).times(name)
 
 
 def _exploded(table: Table, name: str, cells: list[list[str | None]]) -> Table:
@@ -101,62 +181,3 @@ def _exploded(table: Table, name: str, cells: list[list[str | None]]) -> Table:
         ),
         place_of=lambda row: table.place_of(rows[row]),
     )
-
-
-def _cells(table: Table, name: str) -> list[list[str | None]]:
-    """The elements of each list, as texts; none for an empty cell.
-
-    Whole numbers and texts do not mix: 7 and "7" would become one item.
-    """
-    column = table.column(name)
-    if column.dtype == pl.String:
-        between = _separator(column)
-        cells = [_elements(table, name, row, text, between) for row, text in enumerate(column)]
-    elif isinstance(column.dtype, pl.List) and (
-        column.dtype.inner == pl.String or column.dtype.inner.is_integer()
-    ):
-        cells = column.to_list()
-    elif column.dtype.is_integer():  # lists of one number each
-        cells = [[] if number is None else [number] for number in column]
-    else:
-        raise ValueError(
-            f"{table.path}: column {name!r} is {column.dtype}; it must hold lists of texts or of "
-            "whole numbers."
-        )
-    kind: type | None = None
-    for row, cell in enumerate(cells):
-        for element in cell or ():
-            kind = kind or (None if element is None else type(element))
-            if element is not None and (type(element) is not kind or kind not in (str, int)):
-                raise ValueError(
-                    f"{table.place(row)}: {name} holds {element!r:.50}, a "
-                    f"{type(element).__name__}; all elements must be texts, or all whole numbers."
-                )
-    return [[None if e is None else str(e) for e in cell or ()] for cell in cells]
-
-
-def _separator(column: pl.Series) -> str | None:
-    """What stands between elements in cells without brackets; None for blanks."""
-    plain = column.filter(~column.str.contains(r"^\s*[\[(]").fill_null(True))
-    for separator in ",;|":
-        if plain.str.contains(separator, literal=True).any():
-            return separator
-    return None
-
-
-def _elements(
-    table: Table, name: str, row: int, text: str | None, between: str | None
-) -> list[Any]:
-    text = (text or "").strip()
-    if not text.startswith(("[", "(")):
-        return [part.strip() for part in text.split(between)] if text else []
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        value = python_list(text)
-    if not isinstance(value, list):
-        raise ValueError(
-            f"{table.place(row)}: {name} {text!r:.50} is no list as JSON or Python write it; it "
-            "may be cut off."
-        )
-    return value

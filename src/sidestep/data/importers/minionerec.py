@@ -6,21 +6,18 @@ published ones.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 
 import polars as pl
 
-from sidestep.data.dataset import Dataset
-from sidestep.data.given_rows import GivenRow, given_split, sequences_of
-from sidestep.data.importers.columns import Table, read_table
+from sidestep.data.importers.columns import read_table
+from sidestep.data.importers.imported import Imported
 from sidestep.data.importers.item_texts import in_catalog_order, read_item_texts
-from sidestep.data.importers.python_lists import python_list
-from sidestep.data.importers.sources import read_text, sha256_of
-from sidestep.data.interactions import Interactions
+from sidestep.data.importers.list_texts import ListError, read_bracketed
+from sidestep.data.importers.rows import PARTS, Part, RowFile, dataset_of_rows, read_rows
+from sidestep.data.importers.sources import read_text
 from sidestep.data.items import ItemTable
 
-PARTS = ("train", "valid", "test")
 _CATEGORY_END = "_5_"
 
 
@@ -33,7 +30,7 @@ class MiniOneRecFiles:
     """
 
     category: str
-    parts: Mapping[str, Path]
+    parts: Mapping[Part, Path]
     items: Path | None
 
 
@@ -65,12 +62,11 @@ def minionerec_files(folder: Path, category: str | None = None) -> MiniOneRecFil
     return MiniOneRecFiles(category=found, parts=parts, items=fitting[0] if fitting else None)
 
 
-def import_minionerec(files: MiniOneRecFiles, *, name: str | None = None) -> Dataset:
-    """Imports the rows as the split of a dataset.
+def import_minionerec(files: MiniOneRecFiles, *, name: str | None = None) -> Imported:
+    """Imports the rows as the split of a dataset, see `dataset_of_rows`.
 
-    Training rows that follow each other become one sequence, see `given_split`; the interactions
-    are the users' sequences as far as all rows together tell them. Items are those of the item
-    file, else those of the rows, with the titles that stand there.
+    Items are those of the item file and of the rows; without an item file their titles are those
+    that stand in the rows.
 
     Args:
         files: from `minionerec_files`.
@@ -79,27 +75,14 @@ def import_minionerec(files: MiniOneRecFiles, *, name: str | None = None) -> Dat
     Raises:
         ValueError: if a file is not what it should be, with the file and the line.
     """
-    tables = {part: _read_part(path) for part, path in files.parts.items()}
-    items = _titled(list(tables.values())) if files.items is None else _item_file(files.items)
-    rows = {part: _rows(table, items, files.items) for part, table in tables.items()}
-    sequences = sequences_of(list(chain.from_iterable(rows.values())))
-    used = [item for sequence in sequences.values() for item in sequence]
-    users = [user_id for user_id, sequence in sequences.items() for _ in sequence]
-    return Dataset(
-        interactions=Interactions.from_columns(
-            user_ids=pl.Series(users, dtype=pl.String),
-            item_ids=items.frame["item_id"].gather(pl.Series(used, dtype=pl.UInt32)),
-        ),
-        items=items,
-        name=name or files.category,
-        sources={
-            f"{part}/{path.name}": digest
-            for part, path in files.parts.items()
-            for digest in sha256_of(path).values()
-        }
-        | sha256_of(files.items),
-        split=given_split(rows["train"], rows["valid"], rows["test"]),
-    )
+    read = {
+        part: read_rows(
+            read_table(path), user="user_id", history="history_item_id", target="item_id"
+        )
+        for part, path in files.parts.items()
+    }
+    items = _titled(list(read.values())) if files.items is None else _item_file(files.items)
+    return dataset_of_rows(read, items, items_path=files.items, name=name or files.category)
 
 
 def _part(folder: Path, part: str, category: str | None) -> Path:
@@ -118,70 +101,38 @@ def _part(folder: Path, part: str, category: str | None) -> Path:
     return found[0]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Part:
-    """The rows of one file, not yet looked up."""
-
-    table: Table
-    user_ids: list[str]
-    histories: list[list[str]]
-    targets: list[str]
-
-
-def _read_part(path: Path) -> _Part:
-    table = read_table(path)
-    texts = table.column("history_item_id")
-    return _Part(
-        table=table,
-        user_ids=table.ids("user_id").to_list(),
-        histories=[_ids(table, row, text) for row, text in enumerate(texts)],
-        targets=table.ids("item_id").to_list(),
-    )
-
-
-def _ids(table: Table, row: int, text: str | None) -> list[str]:
-    """The item IDs in a cell such as [117, 4] or ['a', 'b']."""
-    items = python_list(text or "")
-    if items is None:
-        raise ValueError(
-            f"{table.place(row)}: history_item_id {text!r:.60} is no list of item IDs as in "
-            "[117, 4] or ['a', 'b']; it may be cut off."
-        )
-    for item in items:
-        # type() and not isinstance(): True would pass for an int.
-        if type(item) not in (int, str) or item == "":
-            raise ValueError(
-                f"{table.place(row)}: history_item_id holds {item!r:.60}, which cannot be an item; "
-                "IDs are whole numbers or texts."
-            )
-    return [str(item) for item in items]
-
-
-def _titled(parts: Sequence[_Part]) -> ItemTable:
+def _titled(files: Sequence[RowFile]) -> ItemTable:
     """The items of all rows, with the titles that stand there."""
     titles: dict[str, str | None] = {}
-    for part in parts:
-        titles.update(dict.fromkeys(chain(part.targets, *part.histories)))
-    for part in parts:
-        for item, title in zip(part.targets, _texts(part, "item_title"), strict=True):
-            titles[item] = titles[item] or title
-    for part in parts:
+    for file in files:
+        for row in file.rows:
+            titles.update(dict.fromkeys((row.target, *row.history)))
+    for file in files:
+        for row, title in zip(file.rows, _texts(file, "item_title"), strict=True):
+            titles[row.target] = titles[row.target] or title
+    for file in files:
         # Only a user's first item was no target, so few cells need reading.
-        cells = _texts(part, "history_item_title")
-        for history, cell in zip(part.histories, cells, strict=True):
-            if cell is not None and any(titles[item] is None for item in history):
-                names = python_list(cell) or []
-                if len(names) == len(history) and all(isinstance(name, str) for name in names):
-                    for item, name in zip(history, names, strict=True):
-                        titles[item] = titles[item] or name or None
+        for row, cell in zip(file.rows, _texts(file, "history_item_title"), strict=True):
+            if cell is not None and any(titles[item] is None for item in row.history):
+                for item, title in zip(row.history, _names(cell, len(row.history)), strict=True):
+                    titles[item] = titles[item] or title
     return _table(titles)
 
 
-def _texts(part: _Part, name: str) -> Sequence[str | None]:
+def _names(cell: str, num_items: int) -> Sequence[str | None]:
+    """The titles in a cell, none of them known if they are not as many as the items."""
+    try:
+        names = [element.text or None for element in read_bracketed(cell).elements]
+    except ListError:
+        names = []
+    return names if len(names) == num_items else [None] * num_items
+
+
+def _texts(file: RowFile, name: str) -> Sequence[str | None]:
     """A column of texts, null everywhere if there is none."""
-    if name not in part.table.frame.columns:
-        return [None] * len(part.targets)
-    return part.table.texts(name).to_list()
+    if name not in file.table.frame.columns:
+        return [None] * len(file.rows)
+    return file.table.texts(name).to_list()
 
 
 def _item_file(path: Path) -> ItemTable:
@@ -191,6 +142,7 @@ def _item_file(path: Path) -> ItemTable:
 def _info(path: Path) -> ItemTable:
     """Reads lines of a semantic ID, a title and an item ID, with tabs between them."""
     titles: dict[str, str | None] = {}
+    line_of: dict[str, int] = {}
     for line, text in enumerate(read_text(path).split("\n"), start=1):
         if not text.strip():
             continue
@@ -203,9 +155,10 @@ def _info(path: Path) -> ItemTable:
             )
         if item_id in titles:
             raise ValueError(
-                f"{path}, line {line}: item {item_id!r:.60} stands in an earlier line; keep one "
-                "of the two."
+                f"{path}, line {line}: item {item_id!r:.60} stands in an earlier line as well, "
+                f"line {line_of[item_id]}; keep one of the two."
             )
+        line_of[item_id] = line
         titles[item_id] = title or None
     return _table(titles)
 
@@ -218,30 +171,3 @@ def _table(titles: Mapping[str, str | None]) -> ItemTable:
             schema={"item_id": pl.String, "title": pl.String},
         )
     )
-
-
-def _rows(part: _Part, items: ItemTable, items_path: Path | None) -> list[GivenRow]:
-    """The rows by item index."""
-    index_of = items.index_of
-    try:
-        return [
-            GivenRow(
-                user_id=user_id,
-                history=tuple(index_of[item] for item in history),
-                target=index_of[target],
-            )
-            for user_id, history, target in zip(
-                part.user_ids, part.histories, part.targets, strict=True
-            )
-        ]
-    except KeyError as error:
-        unknown = error.args[0]
-        row = next(
-            row
-            for row, (history, target) in enumerate(zip(part.histories, part.targets, strict=True))
-            if unknown == target or unknown in history
-        )
-        raise ValueError(
-            f"{part.table.place(row)}: item {unknown!r:.60} has no entry in "
-            f"{items_path}; the files belong to different datasets, or one of them is cut off."
-        ) from error

@@ -97,8 +97,9 @@ def _check_field(path: Path, types: dict[str, str], name: str) -> None:
         raise ValueError(f"{path}: there is no field {name!r:.60}; there are {listed(types)}.")
     if types[name].endswith("_seq"):
         raise ValueError(
-            f"{path}: the field {name!r:.60} is a {types[name]}, a whole sequence per "
-            "row; import the file whose rows are single interactions."
+            f"{path}: the field {name!r:.60} is a {types[name]}, a whole sequence per row; import "
+            "the file whose rows are single interactions, or a copy of this one called .tsv with "
+            f"'sidestep import rows --history {name:.60}:{types[name]}'."
         )
 
 

@@ -2,15 +2,14 @@
 
 import gzip
 import json
-import re
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from io import BufferedIOBase
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from sidestep.files import file_sha256
+from sidestep.files import KeyCheck, file_sha256, json_keys, repeated_key
 
 DAMAGES = (EOFError, zlib.error, gzip.BadGzipFile)
 """The errors of gzipped data that cannot be unpacked."""
@@ -128,15 +127,6 @@ def read_text(path: Path) -> str:
         raise not_utf8(f"{path}, line {line}", error.reason) from error
 
 
-class JsonKey(NamedTuple):
-    """A key of a JSON text; `depth` counts the brackets around it."""
-
-    name: str
-    depth: int
-    line: int
-    is_repeated: bool
-
-
 @dataclass(frozen=True, slots=True)
 class JsonObject:
     """A JSON file that holds one object.
@@ -151,7 +141,7 @@ class JsonObject:
 
     def place(self, name: str) -> str:
         """Where the entry `name` of the object stands, for errors; searches the text."""
-        for key in _keys(self.text):
+        for key in json_keys(self.text):
             if key.depth == 1 and key.name == name:
                 return f"{self.path}, line {key.line}, entry {name!r:.60}"
         return f"{self.path}, entry {name!r:.60}"
@@ -179,43 +169,13 @@ def parse_json(text: str, path: Path, *, first_line: int) -> Any:
     Raises:
         ValueError: with the file and the line.
     """
+    pairs = KeyCheck()
+
+    def refused(constant: str) -> Any:
+        raise ValueError(f"{constant} is not JSON")
+
     try:
-        value = _decoded(_STRICT, text, path, first_line)
-    except _RepeatedKeyError:
-        _decoded(json.JSONDecoder(), text, path, first_line)  # what is no JSON is told first
-        raise _repeated(text, path, first_line) from None
-    if "\\ud" in text.lower():
-        try:
-            json.dumps(value, ensure_ascii=False).encode()
-        except UnicodeEncodeError as error:
-            raise ValueError(
-                f"{path}, from line {first_line}: a text holds half of a character ({error.reason})"
-                "; correct or remove the \\ud... in it."
-            ) from error
-    return value
-
-
-class _RepeatedKeyError(Exception):
-    """An object has a key twice."""
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    entries = dict(pairs)
-    if len(entries) < len(pairs):
-        raise _RepeatedKeyError
-    return entries
-
-
-def _refuse_constant(constant: str) -> Any:
-    raise ValueError(f"{constant} is not JSON")
-
-
-_STRICT = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_refuse_constant)
-
-
-def _decoded(decoder: json.JSONDecoder, text: str, path: Path, first_line: int) -> Any:
-    try:
-        return decoder.decode(text)
+        value = json.loads(text, object_pairs_hook=pairs, parse_constant=refused)
     except json.JSONDecodeError as error:
         line = first_line + error.lineno - 1
         is_cut = error.pos >= len(text.rstrip()) or error.msg.startswith("Unterminated")
@@ -225,35 +185,14 @@ def _decoded(decoder: json.JSONDecoder, text: str, path: Path, first_line: int) 
         ) from error
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}, from line {first_line}: not valid JSON ({error}).") from error
-
-
-def _repeated(text: str, path: Path, first_line: int) -> ValueError:
-    key = next(key for key in _keys(text) if key.is_repeated)
-    return ValueError(
-        f"{path}, line {first_line + key.line - 1}: the key {key.name!r:.60} stands twice in one "
-        "object; remove or rename one of them."
-    )
-
-
-_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]:\n]')
-
-
-def _keys(text: str) -> Iterator[JsonKey]:
-    """The keys of a valid JSON text with their lines; slow, for errors only."""
-    line = 1
-    scopes: list[set[str]] = []
-    string = ""
-    for match in _TOKEN.finditer(text):
-        token = match.group()
-        if token == "\n":
-            line += 1
-        elif token in "{[":
-            scopes.append(set())
-        elif token in "}]":
-            scopes.pop()
-        elif token == ":":
-            name = json.loads(string)
-            yield JsonKey(name, len(scopes), line, name in scopes[-1])
-            scopes[-1].add(name)
-        else:
-            string = token
+    if "\\ud" in text.lower():
+        try:
+            json.dumps(value, ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:
+            raise ValueError(
+                f"{path}, from line {first_line}: a text holds half of a character ({error.reason})"
+                "; correct or remove the \\ud... in it."
+            ) from error
+    if pairs.has_repeated:
+        raise repeated_key(text, path, lines_before=first_line - 1)
+    return value

@@ -10,9 +10,11 @@ import polars as pl
 from sidestep.data.dataset import Dataset
 from sidestep.data.importers.columns import Table, read_table
 from sidestep.data.importers.doubts import is_missing_time
-from sidestep.data.importers.ids import are_lists, without_decimal
+from sidestep.data.importers.ids import without_decimal
 from sidestep.data.importers.imported import Imported
-from sidestep.data.importers.sources import sha256_of
+from sidestep.data.importers.item_texts import are_item_texts, read_item_texts
+from sidestep.data.importers.list_columns import are_bracketed_lists
+from sidestep.data.importers.sources import listed, sha256_of
 from sidestep.data.interactions import Interactions
 from sidestep.data.items import ItemTable
 
@@ -107,25 +109,29 @@ def import_table(
 
 
 def read_items(path: Path, item: str, text_columns: Sequence[str] | None = None) -> ItemTable:
-    """Reads a table of items.
+    """Reads a table of items, or what `read_item_texts` reads.
 
     Args:
-        path: one row per item.
-        item: the column of item IDs.
+        path: one row per item, see `read_table`; or a JSON object with one entry per item.
+        item: the column of item IDs; in an object the keys are the IDs.
         text_columns: the columns to keep; None keeps all.
 
     Raises:
         ValueError: if the file is not what it should be, with the line where there is one.
     """
+    if are_item_texts(path):
+        return _json_items(path, text_columns)
     table = read_table(path, None if text_columns is None else [item, *text_columns])
     item_ids = table.ids(item)
     is_repeated = ~item_ids.is_first_distinct()
     if is_repeated.any():
         row = is_repeated.arg_max()
         assert row is not None
+        first = item_ids.index_of(item_ids[row])
+        assert first is not None
         raise ValueError(
-            f"{table.place(row)}: item {item_ids[row]!r:.60} stands in an earlier row as well; "
-            "keep one of the two."
+            f"{table.place(row)}: item {item_ids[row]!r:.60} stands in an earlier row as well, "
+            f"{table.place_of(first)}; keep one of the two."
         )
     texts = [table.texts(name) for name in table.frame.columns if name != item]
     if any(text.name == "item_id" for text in texts):
@@ -134,6 +140,19 @@ def read_items(path: Path, item: str, text_columns: Sequence[str] | None = None)
             "rename or leave it out."
         )
     return ItemTable(pl.DataFrame([item_ids.alias("item_id"), *texts]))
+
+
+def _json_items(path: Path, text_columns: Sequence[str] | None) -> ItemTable:
+    items = read_item_texts(path)
+    if text_columns is None:
+        return items
+    for name in text_columns:
+        if name not in items.text_columns:
+            raise ValueError(
+                f"{path}: no entry has the field {name!r:.60}; there are "
+                f"{listed(items.text_columns)}."
+            )
+    return ItemTable(items.frame.select("item_id", *text_columns))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -228,7 +247,7 @@ def _article(what: str) -> str:
 
 def _refuse_lists(table: Table, column: str, ids: pl.Series) -> None:
     """Refuses items that are lists of items."""
-    if are_lists(ids):
+    if are_bracketed_lists(ids):
         row = ids.is_not_null().arg_max()
         assert row is not None
         raise ValueError(

@@ -9,18 +9,20 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+import numpy as np
 from jaxtyping import Float, Int
-from torch import Tensor
 
 from sidestep.evaluation.report.chart import Chart, Curve
 from sidestep.evaluation.results import PerUser
 from sidestep.evaluation.training_log import log_lines
-from sidestep.metrics.ranking import hit_rate, ndcg
+from sidestep.metrics.ties import hit_rate, ndcg
 
 ALL_EVALUATED = ", all evaluated"
 """What a curve over all prefixes that a search looked at is called, after its label."""
 
-Metric = Callable[[Int[Tensor, " users"], Int[Tensor, " users"], int], Float[Tensor, " users"]]
+Metric = Callable[
+    [Int[np.ndarray, " users"], Int[np.ndarray, " users"], int], Float[np.ndarray, " users"]
+]
 
 
 def length_charts(runs: Mapping[str, Sequence[PerUser]]) -> list[Chart]:
@@ -142,7 +144,7 @@ def _by_length(
     lengths = range(1, next(iter(runs.values()))[0].k + 1)
 
     def mean(run: PerUser, k: int) -> float:
-        return float(metric(run.rank_before, run.bucket_size, k).mean())
+        return float(metric(run.rank_before, run.num_tied, k).mean())
 
     curves = [
         Curve(

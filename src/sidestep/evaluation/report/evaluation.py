@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Int
 
 from sidestep.data.histories import Histories
-from sidestep.evaluation.compare import ComparedMethod, labels_of, rows_in_words
+from sidestep.evaluation.compare import ComparedMethod, labels_of
 from sidestep.evaluation.report.chart import Chart
 from sidestep.evaluation.report.cost import Cost, cost_section
 from sidestep.evaluation.report.curves import (
@@ -26,7 +26,8 @@ from sidestep.evaluation.report.popularity import popularity_section
 from sidestep.evaluation.report.quality import headline, quality_section
 from sidestep.evaluation.report.table import Table
 from sidestep.evaluation.report.users import Titles, users_section
-from sidestep.evaluation.results import PerUser, value_in_words
+from sidestep.evaluation.results import PerUser
+from sidestep.evaluation.words import rows_in_words, value_in_words
 
 _MAX_LOSS_CHARTS = 4
 _MAX_WORDED = 4

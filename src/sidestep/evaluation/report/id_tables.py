@@ -101,14 +101,14 @@ def _level(found: LevelUse) -> _Row:
 
 
 def _collisions(qualities: Mapping[str, IdQuality]) -> Section | None:
-    worst = max(qualities, key=lambda name: qualities[name].collisions.ceilings[0].inflation)
-    found = qualities[worst].collisions
-    words = found.in_words()
+    found = next(iter(qualities.values())).collisions
+    words = {name: ids.collisions.in_words() for name, ids in qualities.items()}
     return _section(
         "Collisions",
         "Shared: share of items whose ID others have too; by use: of training interactions with "
         "such items. HR and NDCG: the most that can be earned if nobody can tell the items of one "
-        "ID apart. " + (words if len(qualities) == 1 else f"The most, {worst}: {words}"),
+        "ID apart. "
+        + " ".join(told if len(words) == 1 else f"{name}: {told}" for name, told in words.items()),
         "Distinct IDs, items of the largest bucket, and what buckets cost",
         (
             *("distinct", "largest", "shared", "by use"),
@@ -171,13 +171,26 @@ def _vectors(qualities: Mapping[str, IdQuality]) -> Section | None:
 def _interactions(qualities: Mapping[str, IdQuality]) -> Section | None:
     return _section(
         "What prefixes know of training",
-        "Next: share of items that follow each other and have the same prefix, and of any two "
-        "interactions, by chance; lift: next by chance. Gini of interactions over prefixes: 0 if "
+        "Next: share of two different items that follow each other and have the same prefix, and "
+        "of any two interactions with different items, by chance; lift: next by chance. "
+        + _left_out(qualities)
+        + "Gini of interactions over prefixes: 0 if "
         "all have as many. Perplexity: so many prefixes with equally many would be as hard to "
         "guess; even: its share of the prefixes.",
         "Agreement with, and balance of, training interactions at each depth",
         ("depth", "next", "chance", "lift", "Gini", "perplexity", "even"),
         _by_depth(qualities, lambda at: (*_agreement(at.next_items), *_balance(at.balance))),
+    )
+
+
+def _left_out(qualities: Mapping[str, IdQuality]) -> str:
+    """What the agreement with training leaves out; the same for all IDs, which it does not ask."""
+    repeats = next(iter(qualities.values())).repeats
+    if not repeats:
+        return ""
+    return (
+        f"An item that follows itself ({repeats:.1%} of what follows) is left out: it has the same "
+        "prefix whatever the IDs. "
     )
 
 

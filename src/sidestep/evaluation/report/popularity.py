@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
 
 import numpy as np
+import torch
 from jaxtyping import Int
 
 from sidestep.evaluation.compare import Estimate, estimate, metrics_by_seed
@@ -15,7 +16,7 @@ from sidestep.evaluation.results import PerUser
 from sidestep.metrics.popularity import GROUPS, concentration, popularity_groups
 from sidestep.metrics.ranking import coverage
 from sidestep.metrics.statistics import numbered
-from sidestep.step import NO_ITEM
+from sidestep.padding import NO_ITEM
 
 _METRICS = ("HR@10", "NDCG@10")
 
@@ -34,7 +35,7 @@ def popularity_section(
     """
     groups = popularity_groups(popularity)
     targets = next(iter(runs.values()))[0].targets
-    group_of_target = groups[targets.numpy()]
+    group_of_target = groups[targets]
     present = [group for group in range(len(GROUPS)) if (group_of_target == group).any()]
     parts: list[Table | Chart] = [_groups(groups, popularity, group_of_target)]
     if len(present) > 1:
@@ -158,7 +159,7 @@ def _lists(
             (
                 label,
                 Cell(text=f"{mean(seeds, lambda run: _coverage(run, cutoff, len(groups))):.1%}"),
-                mean(seeds, lambda run: concentration(run.items[:, :cutoff], len(groups))),
+                mean(seeds, lambda run: _concentration(run, cutoff, len(groups))),
                 *(Cell(text=f"{share:.1%}") for share in np.mean(shares, axis=0)),
             )
         )
@@ -173,12 +174,17 @@ def _lists(
 
 
 def _coverage(run: PerUser, cutoff: int, num_items: int) -> float:
-    return coverage(run.items[:, :cutoff], num_items)
+    return coverage(torch.from_numpy(run.items[:, :cutoff]), num_items)
+
+
+def _concentration(run: PerUser, cutoff: int, num_items: int) -> float:
+    return concentration(torch.from_numpy(run.items[:, :cutoff]), num_items)
 
 
 def _listed(run: PerUser, cutoff: int) -> Int[np.ndarray, " entries"]:
     items = run.items[:, :cutoff]
-    return items[items != NO_ITEM].numpy()
+    listed: np.ndarray = items[items != NO_ITEM]
+    return listed
 
 
 def _shares(groups: Int[np.ndarray, " entries"]) -> list[float]:

@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 
-from sidestep.evaluation.compare import ComparedMethod, Estimate, rows_in_words
+from sidestep.evaluation.compare import ComparedMethod, Estimate
 from sidestep.evaluation.report.page import Section
 from sidestep.evaluation.report.table import Cell, Entry, Table, number, number_range, p_value
+from sidestep.evaluation.words import rows_in_words
 from sidestep.metrics.statistics import Interval, PairedTest
 
 _MAX_SENTENCES = 4

@@ -7,14 +7,13 @@ shows no luckier users than there are.
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
-import torch
 from jaxtyping import Bool, Int
 
 from sidestep.data.histories import Histories
 from sidestep.evaluation.report.examples import Example, WordedList
 from sidestep.evaluation.report.page import Section
 from sidestep.evaluation.results import PerUser
-from sidestep.step import NO_ITEM
+from sidestep.padding import NO_ITEM
 
 Titles = Callable[[Int[np.ndarray, " items"]], Sequence[str]]
 """What to call items, by index."""
@@ -68,7 +67,8 @@ def users_section(
 
 
 def _is_shown(run: PerUser, num_items: int) -> Bool[np.ndarray, " users"]:
-    return (run.items[:, :num_items] == run.targets[:, None]).any(dim=1).numpy()
+    is_found: np.ndarray = np.any(run.items[:, :num_items] == run.targets[:, None], axis=1)
+    return is_found
 
 
 def _ways(
@@ -97,20 +97,20 @@ def _given(
             heading=f"Past, oldest first{f', {omitted} before these' if omitted else ''}",
             items=_short(titles(past[omitted:])),
         ),
-        WordedList(heading="Came next", items=_short(titles(target.numpy())), marked=(0,)),
+        WordedList(heading="Came next", items=_short(titles(target)), marked=(0,)),
     )
 
 
 def _recommended(label: str, run: PerUser, row: int, titles: Titles, num_items: int) -> WordedList:
     """What one method recommended; the heading tells of a hit that is not shown."""
     items = run.items[row][run.items[row] != NO_ITEM]
-    places = torch.nonzero(items == run.targets[row])[:, 0].tolist()
+    places = np.flatnonzero(items == run.targets[row]).tolist()
     heading = label
     if not places:
         heading = f"{label}: not in its {len(items)}"
     elif places[0] >= num_items:
         heading = f"{label}: only at place {places[0] + 1}"
-    shown = items[:num_items].numpy()
+    shown = items[:num_items]
     return WordedList(
         heading=heading,
         items=_short(titles(shown)) if len(shown) else (),

@@ -1,0 +1,35 @@
+"""Where a changed bundle may go: see `outputs`, whose rule this is."""
+
+from pathlib import Path
+
+from sidestep.bundle.manifest import bundle_folder
+from sidestep.cli.lazy import when_used
+from sidestep.cli.outputs import check_out
+from sidestep.cli.runs import RunFolder
+
+with when_used():
+    from sidestep.bundle import folder as bundles
+
+
+def check_bundle_out(out: Path, *, overwrite: bool, source: Path) -> None:
+    """Refuses, before the work, an `--out` where a changed bundle must not go.
+
+    Args:
+        out: the folder to write.
+        overwrite: whether an older bundle there may be replaced.
+        source: the bundle that is read, or the run that holds it.
+
+    Raises:
+        FileNotFoundError: there is no bundle to read.
+        ValueError: something stands there, or it belongs to a run; says what to do.
+    """
+    read = bundle_folder(source)
+    check_out(out, overwrite=overwrite, read=[read], is_kind=bundles.check_bundle_place)
+    if read.resolve() in out.resolve().parents:
+        raise ValueError(f"{out}: lies in the bundle that is read; choose another place for --out.")
+    run = RunFolder(out.resolve().parent)
+    if out.resolve() == run.bundle and run.is_run():
+        raise ValueError(
+            f"{out}: is the bundle that the run {run.path.name} trained; choose another place for "
+            "--out."
+        )

@@ -1,0 +1,176 @@
+"""How long work will take: estimates for dry runs, from a short measurement on this machine.
+
+A little of the very work is done and its time extrapolated: some steps of a training on some users,
+some rows of an evaluation, a tokenizer on some items. No estimate is a promise: other work on the
+machine, a longer history or an early stop change it.
+"""
+
+import tempfile
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+from accelerate import PartialState
+from jaxtyping import Float
+from pydantic import BaseModel
+
+from sidestep.cli.config import LearnedRun
+from sidestep.cli.run_kinds import RunTraining
+from sidestep.data.splits import Split
+from sidestep.tokenizer.methods import METHODS, make_tokenizer
+from sidestep.training.config import TrainingConfig
+from sidestep.training.progress import Progress
+from sidestep.training.stages import Course
+
+LONGEST_S = 5.0
+"""A measurement ends after this long, as soon as it can tell anything."""
+
+_NUM_BATCHES = 4
+"""Batches that a training is measured on."""
+
+_NUM_ITEMS = 1_000
+"""Items that a tokenizer is measured on; as many more as its codebooks need."""
+
+
+class _EnoughError(Exception):
+    """Ends a measurement that has told what there is to tell."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingTime:
+    """How long a training takes.
+
+    seconds: of all its steps and validations, if it does not stop early.
+    seconds_per_row: of a validation; None where none was measured.
+    """
+
+    seconds: float
+    seconds_per_row: float | None
+
+
+def time_of_training(
+    run: RunTraining[Any], config: LearnedRun, *, num_steps: int, seed: int
+) -> TrainingTime | None:
+    """Trains on a few users for a few steps, in a folder that is deleted, and extrapolates.
+
+    Args:
+        run: prepared; what it trains is changed.
+        config: of the run.
+        num_steps: of the whole training.
+        seed: of the run.
+
+    Returns:
+        None where nothing could be measured, as in a launch of several processes.
+    """
+    if PartialState().num_processes > 1:
+        return None
+    split, training = run.material.split, config.training
+    some = replace(run, material=replace(run.material, split=_some_of(split, training)))
+    clock = _Clock()
+    with tempfile.TemporaryDirectory() as folder:
+        course = Course(
+            training=training.model_copy(
+                update={"epochs": 1, "max_seconds": None, "trackers": (), "validate_every": 1}
+            ),
+            max_history=run.material.max_history,
+            folder=Path(folder),
+            seed=seed,
+            validation=config.validation,
+            report=clock.tick,
+        )
+        with suppress(_EnoughError):
+            some.train(course)
+    per_step = clock.seconds_per_step
+    if per_step is None:
+        return None
+    measured_rows = min(len(some.material.split.validation), config.validation.num_users or 10**9)
+    per_row = None
+    if clock.validation is not None and measured_rows:
+        per_row = clock.validation / measured_rows
+    num_rows = min(len(split.validation), config.validation.num_users or len(split.validation))
+    num_validations = -(-training.epochs // training.validate_every)
+    seconds = num_steps * per_step + num_validations * num_rows * (per_row or 0.0)
+    if training.max_seconds is not None:
+        seconds = min(seconds, training.max_seconds)
+    return TrainingTime(seconds=seconds, seconds_per_row=per_row)
+
+
+def seconds_of_tokenizing(
+    method: str, config: BaseModel, vectors: Float[np.ndarray, "items dim"]
+) -> float | None:
+    """Fits a tokenizer on some of the items and extrapolates; none of a user's own."""
+    if method not in METHODS:
+        return None
+    sizes = getattr(config, "codebook_sizes", ())
+    num_some = min(len(vectors), max(_NUM_ITEMS, 2 * max(sizes, default=0)))
+    chosen = np.random.default_rng(0).choice(len(vectors), size=num_some, replace=False)
+    some = vectors[np.sort(chosen)]
+    began = time.perf_counter()
+    share = 1.0
+
+    def report(_what: str, done: int, total: int) -> None:
+        nonlocal share
+        if done and time.perf_counter() - began > LONGEST_S:
+            share = done / total
+            raise _EnoughError
+
+    try:
+        make_tokenizer(method, config).fit(some, seed=0, report=report)
+    except _EnoughError:
+        pass
+    except ValueError:  # these few items do not fill the codebooks, while all of them may
+        return None
+    return (time.perf_counter() - began) / share * len(vectors) / num_some
+
+
+def _some_of(split: Split, training: TrainingConfig) -> Split:
+    """A split of a few users, spread evenly over all."""
+    num_users = _NUM_BATCHES * training.batch_size * training.accumulation_steps
+    train, validation = split.train, split.validation
+    users = _spread(len(train), num_users)
+    return replace(
+        split,
+        train=replace(
+            train,
+            histories=train.histories.select(users),
+            first_target=train.first_target[users],
+        ),
+        validation=validation.select(_spread(len(validation), training.batch_size)),
+    )
+
+
+def _spread(num: int, num_wanted: int) -> np.ndarray:
+    return np.unique(np.linspace(0, num - 1, min(num, num_wanted)).astype(np.int64))
+
+
+@dataclass(slots=True)
+class _Clock:
+    """When steps of a training ended, and how long the validation after them took."""
+
+    ticks: list[float] = field(default_factory=list)
+    began: float = field(default_factory=time.perf_counter)
+    step: int = 0
+    validation: float | None = None
+
+    def tick(self, progress: Progress) -> None:
+        now = time.perf_counter()
+        if progress.step == self.step:  # told again after the validation
+            self.validation = now - self.ticks[-1] if progress.score is not None else None
+            return
+        self.step = progress.step
+        self.ticks.append(now)
+        if len(self.ticks) > 1 and now - self.began > LONGEST_S:
+            raise _EnoughError
+
+    @property
+    def seconds_per_step(self) -> float | None:
+        """The first step, which makes ready what the others find, counts only if it is alone."""
+        if not self.ticks:
+            return None
+        if len(self.ticks) == 1:
+            return self.ticks[0] - self.began
+        return median(np.diff(self.ticks).tolist())

@@ -1,0 +1,27 @@
+"""Paths that files name: a file names them from its own folder, so that both can move together."""
+
+import os
+from pathlib import Path
+
+
+def kept(path: str, folder: Path) -> str:
+    """What a file in `folder` calls a path that the working directory calls `path`."""
+    return Path(os.path.relpath(_place(Path(path)), _place(folder))).as_posix()
+
+
+def seen(name: str, folder: Path) -> str:
+    """What the working directory calls a path that a file in `folder` calls `name`.
+
+    The path is absolute where `folder` is.
+    """
+    place = os.path.normpath(_place(folder) / name)
+    return place if folder.is_absolute() else os.path.relpath(place)
+
+
+def _place(path: Path) -> Path:
+    """The absolute path, in which links are followed, but not the last one.
+
+    So a dataset that is a link beside a run is found beside the run wherever the two are moved.
+    """
+    absolute = Path(os.path.abspath(path))
+    return absolute.parent.resolve() / absolute.name

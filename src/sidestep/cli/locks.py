@@ -1,0 +1,32 @@
+"""Locks of folders: who writes in one keeps others out, and nobody moves it meanwhile."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from sidestep.files import told_unwritable
+
+LOCK = ".lock"
+"""Held while somebody writes in the folder; the file itself stays, and means nothing."""
+
+
+@contextmanager
+def held(folder: Path, *, refusal: str) -> Iterator[None]:
+    """Keeps others out of a folder, which is made where there is none.
+
+    Raises:
+        ValueError: somebody else holds it; `refusal` says who, and what to do.
+    """
+    lock = FileLock(folder / LOCK)
+    try:
+        with told_unwritable(folder / LOCK):
+            folder.mkdir(parents=True, exist_ok=True)
+            lock.acquire(timeout=0)
+    except Timeout as error:
+        raise ValueError(f"{folder}: {refusal}") from error
+    try:
+        yield
+    finally:
+        lock.release()

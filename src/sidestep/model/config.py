@@ -1,0 +1,237 @@
+"""Shapes of the networks, beside the networks and without them: to read one needs no torch."""
+
+import operator
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class TransformerConfig(BaseModel):
+    """Shape of the native Transformer."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    dim: int = Field(128, ge=2)
+    """Width of the residual stream."""
+
+    num_layers: int = Field(4, ge=1)
+
+    num_heads: int = Field(4, ge=1)
+
+    num_kv_heads: int | None = Field(None, ge=1)
+    """Key and value heads; None means as many as query heads."""
+
+    ffn_dim: int | None = Field(None, ge=1)
+    """Width of the feed-forward layer; None means 8/3 of `dim`, rounded up to a multiple of 32."""
+
+    history: Literal["codes", "items"] = "codes"
+    """`codes` writes each past item as its codes, `items` as one vector."""
+
+    item_embedding: bool = False
+    """With history `items`: add a vector of the item's own to the sum of its codes' vectors."""
+
+    item_head: bool = False
+    """Also score items directly from the root state; an auxiliary task in training."""
+
+    # Left out of files where they are not set: runs of before they came go on.
+    tied_item_head: bool = Field(False, exclude_if=operator.not_)
+    """With an item head and history `items`: score an item by the vector it is read by, instead of
+    by a row of the head's own."""
+
+    repeat_bias: bool = Field(False, exclude_if=operator.not_)
+    """With an item head: learn a number that is added to the scores of items that the history
+    holds, from the repeat rate of the training part on. A tied head needs it where people do not
+    take an item twice."""
+
+    dropout: float = Field(0.2, ge=0, lt=1)
+    """On embeddings and on the output of every sublayer, while training."""
+
+    attention_bias: bool = False
+    """Biases on queries, keys and values (Qwen2 has them, Llama does not)."""
+
+    rope_theta: float = Field(10_000.0, gt=0)
+
+    norm_epsilon: float = Field(1e-6, gt=0)
+
+    @model_validator(mode="after")
+    def _fits(self) -> "TransformerConfig":
+        if self.dim % self.num_heads or (self.dim // self.num_heads) % 2:
+            raise ValueError(
+                f"dim {self.dim} must be num_heads {self.num_heads} times an even number."
+            )
+        if self.num_heads % self.kv_heads:
+            raise ValueError(
+                f"num_heads {self.num_heads} must be a multiple of num_kv_heads {self.kv_heads}."
+            )
+        if self.item_embedding and self.history != "items":
+            raise ValueError("item_embedding needs history: items.")
+        if (self.tied_item_head or self.repeat_bias) and not self.item_head:
+            raise ValueError("tied_item_head and repeat_bias need item_head: true.")
+        if self.tied_item_head and self.history != "items":
+            raise ValueError("tied_item_head needs history: items, which reads items as vectors.")
+        return self
+
+    @property
+    def kv_heads(self) -> int:
+        """Key and value heads."""
+        return self.num_kv_heads or self.num_heads
+
+    @property
+    def head_dim(self) -> int:
+        """Width of a head."""
+        return self.dim // self.num_heads
+
+    @property
+    def hidden_ffn_dim(self) -> int:
+        """Width of the feed-forward layer."""
+        return self.ffn_dim or -(-self.dim * 8 // (3 * 32)) * 32
+
+
+class T5Config(BaseModel):
+    """Shape of the native T5."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    dim: int = Field(128, ge=2)
+    """Width of the residual streams."""
+
+    num_layers: int = Field(4, ge=1)
+    """Layers of the encoder."""
+
+    num_decoder_layers: int | None = Field(None, ge=1)
+    """Layers of the decoder; None means as many as the encoder has."""
+
+    num_heads: int = Field(4, ge=1)
+
+    head_dim: int | None = Field(None, ge=1)
+    """Width of a head; None means `dim` divided by `num_heads`."""
+
+    ffn_dim: int | None = Field(None, ge=1)
+    """Width of the feed-forward layers; None means four times `dim`."""
+
+    ffn: Literal["relu", "gated-gelu"] = "relu"
+    """`relu` as in the first T5, `gated-gelu` as in version 1.1."""
+
+    tied_head: bool = True
+    """Logits from the code embedding, states scaled by `dim ** -0.5`; else from a head's own."""
+
+    num_buckets: int = Field(32, ge=4, multiple_of=4)
+    """Relative distances told apart."""
+
+    max_distance: int = Field(128, ge=2)
+    """From here on all distances are the same to the model."""
+
+    dropout: float = Field(0.1, ge=0, lt=1)
+    """On embeddings and on the output of every sublayer, while training."""
+
+    norm_epsilon: float = Field(1e-6, gt=0)
+
+    @model_validator(mode="after")
+    def _fits(self) -> "T5Config":
+        if self.head_dim is None and self.dim % self.num_heads:
+            raise ValueError(
+                f"dim {self.dim} must be a multiple of num_heads {self.num_heads}, or set head_dim."
+            )
+        if self.max_distance <= self.num_buckets // 2:
+            raise ValueError(
+                f"max_distance {self.max_distance} must be above half of num_buckets "
+                f"{self.num_buckets}."
+            )
+        return self
+
+    @property
+    def decoder_layers(self) -> int:
+        """Layers of the decoder."""
+        return self.num_decoder_layers or self.num_layers
+
+    @property
+    def width_of_head(self) -> int:
+        """Width of a head."""
+        return self.head_dim or self.dim // self.num_heads
+
+    @property
+    def hidden_ffn_dim(self) -> int:
+        """Width of the feed-forward layers."""
+        return self.ffn_dim or 4 * self.dim
+
+
+class SasRecConfig(BaseModel):
+    """Shape of SASRec."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    dim: int = Field(128, ge=2)
+    num_layers: int = Field(2, ge=1)
+    num_heads: int = Field(2, ge=1)
+    ffn_dim: int | None = Field(None, ge=1)
+    """Width of the feed-forward layer; None means four times `dim`."""
+
+    dropout: float = Field(0.5, ge=0, lt=1)
+    """On embeddings, attention weights and the output of every sublayer, while training."""
+
+    max_items: int = Field(50, ge=1)
+    """Longest history; there is a learned position for each of its items."""
+
+    temperature: float | None = Field(None, gt=0)
+    """Divides the cosine between state and item; None scores by the plain product instead.
+
+    With the cosine, an item's popularity cannot hide in the length of its vector, which learns
+    faster on sparse data. Values around 0.07 are usual.
+    """
+
+    # Left out of files where it is not set: runs of before it came go on.
+    repeat_bias: bool = Field(False, exclude_if=operator.not_)
+    """Learn a number that is added to the scores of items that the history holds, see `ItemHead`;
+    ours."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> "SasRecConfig":
+        if self.dim % self.num_heads:
+            raise ValueError(f"dim {self.dim} must be a multiple of num_heads {self.num_heads}.")
+        return self
+
+
+class ProcessRewardConfig(BaseModel):
+    """Shape of a process reward model."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    dim: int = Field(64, ge=1)
+    """Width of a prefix's embedding and of the blocks."""
+
+    num_blocks: int = Field(1, ge=1)
+
+    num_heads: int = Field(1, ge=1)
+    """Of the cross-attention; the paper takes a quarter of the backbone's."""
+
+    ffn_dim: int | None = Field(None, ge=1)
+    """Width of the feed-forward layer; None is twice `dim`."""
+
+    dropout: float = Field(0.0, ge=0, lt=1)
+
+    dot_product: bool = False
+    """Whether the inner product of a prefix's embedding and the last state of the history is added
+    to the score. An MLP learns an inner product badly from few data (Rendle et al., 2020,
+    arXiv:2005.09683); the published model has none."""
+
+    hashed_rows: int | None = Field(None, ge=1)
+    """Rows of the table that prefixes share by a hash, for catalogs whose prefixes do not fit
+    memory; None gives each its own."""
+
+    @model_validator(mode="after")
+    def _check_heads(self) -> "ProcessRewardConfig":
+        if self.dim % self.num_heads:
+            raise ValueError(f"dim {self.dim} must be a multiple of num_heads {self.num_heads}.")
+        return self
+
+
+class ValueHeadConfig(BaseModel):
+    """Shape of a value head."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    num_heads: int = Field(4, ge=1)
+    """Attention heads of the block."""
+
+    ffn_dim: int | None = Field(None, ge=1)
+    """Width of the block's feed-forward layer; None is as in `TransformerConfig`."""

@@ -1,0 +1,172 @@
+"""Settings of objectives, beside the objectives and without them: to read one needs no torch."""
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from sidestep.search.config import NamedSearch
+
+
+class NextItemConfig(BaseModel):
+    """What supervised training of an item-ID network lowers."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    """Share of the probability spread over the catalog."""
+
+
+class BeamAwareConfig(BaseModel):
+    """How much more codes count that a beam search keeps, or nearly.
+
+    The defaults are those of BEAR's authors; see `beam_aware_weights` for how they are read.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    width: int = Field(10, ge=1)
+    """Prefixes that the beam keeps."""
+
+    weight: float = Field(0.25, gt=0)
+    """How much more they count at most; the published formula's weight divided by `temperature`."""
+
+    temperature: float = Field(2.75, gt=0)
+    """Nats over which a code is nearly kept."""
+
+
+class NextCodeConfig(BaseModel):
+    """What supervised training of a semantic-ID model lowers."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    """Share of the probability spread over a level's codebook, and in the item head over the
+    catalog."""
+
+    item_weight: float | None = Field(None, gt=0)
+    """Weight of the auxiliary item head's cross-entropy; None trains without it."""
+
+    distillation_weight: float | None = Field(None, gt=0)
+    """Weight of the item head's distribution as a soft target of the codes; None: no distillation.
+
+    The head ranks better than the codes do. What it says of an item's prefix, summed over the
+    items below, is a target for the codes that knows which wrong codes are nearly right.
+    """
+
+    beam_aware: BeamAwareConfig | None = None
+    """Codes count more where a beam search keeps them, or nearly (BEAR); None counts all alike."""
+
+    @model_validator(mode="after")
+    def _has_teacher(self) -> "NextCodeConfig":
+        if self.distillation_weight is not None and self.item_weight is None:
+            raise ValueError(
+                "distillation_weight needs an item head to learn from: set item_weight."
+            )
+        return self
+
+
+class ProcessRewardTrainingConfig(BaseModel):
+    """What a process reward model is trained on."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    num_negatives: int = Field(64, ge=1)
+    """Other prefixes per target and depth, drawn uniformly among the catalog's; as many as there
+    are where that is fewer: a full softmax."""
+
+    beam_negatives: int = Field(0, ge=0)
+    """Other prefixes per target and depth that a beam search of this width keeps, beside those
+    drawn: what a guided search has to choose among. Every training step then searches."""
+
+    backbone_dropout: bool = False
+    """Whether the states that are learned from come with the backbone's own dropout. It was trained
+    on the same targets, and without dropout its states know them better than they will know any
+    target that is new."""
+
+    joint: NextCodeConfig | None = None
+    """What the backbone goes on lowering beside, as published; the scores' gradients then reach it
+    too, and its dropout is on whatever `backbone_dropout` says. None leaves it as it is."""
+
+
+class ReturnsConfig(BaseModel):
+    """What a prefix is worth."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    gamma: float = Field(0.99, ge=0, le=1)
+    """What a reward is worth one code earlier."""
+
+    weights: tuple[float, ...] | None = None
+    """How much each level's reward counts; None interpolates the published ones."""
+
+    @field_validator("weights")
+    @classmethod
+    def _one_counts(cls, weights: tuple[float, ...] | None) -> tuple[float, ...] | None:
+        if weights and not any(weight > 0 for weight in weights):
+            raise ValueError(
+                "no level has a weight above 0, so that there is no reward to learn from; give one "
+                "to at least one level"
+            )
+        return weights
+
+
+class ValueTrainingConfig(ReturnsConfig):
+    """What a value head is trained on."""
+
+    include_target: bool = True
+    """The target's path is learned from even where the search missed it; else V would see few
+    right prefixes. A narrow beam then shows what it finds unlikely only where that is right, and V
+    learns to prefer the unlikely: search wider, or draw from a hot policy (`Sampling`)."""
+
+    targets_per_window: int | None = Field(1, ge=1)
+    """The latest positions of each window that are searched for; None takes all."""
+
+
+class PreferenceConfig(BaseModel):
+    """What is preferred to what, and how strongly."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    candidates: NamedSearch = Field(
+        default_factory=lambda: NamedSearch.model_validate({"search": "beam", "num_beams": 16})
+    )
+    """The search whose finds are rejected, the target apart; a search that reads values cannot."""
+
+    num_rejected: int = Field(8, ge=1)
+    """The best of the finds; one is DPO, more is S-DPO."""
+
+    beta: float = Field(0.1, gt=0)
+    """How much a log-ratio to the policy of before counts."""
+
+    likelihood_weight: float | None = Field(None, gt=0)
+    """Weight of the negative log-likelihood of what came next; None leaves it out."""
+
+    @field_validator("candidates")
+    @classmethod
+    def _reads_no_values(cls, candidates: NamedSearch) -> NamedSearch:
+        if candidates.search in ("ved", "value-beam"):
+            raise ValueError(
+                f"{candidates.search} searches by values, which would not follow the policy; take "
+                "beam or sampling"
+            )
+        return candidates
+
+    targets_per_window: int | None = Field(1, ge=1)
+    """The latest positions of each window that are searched for; None takes all."""
+
+    num_prompts: int | None = Field(8000, ge=1)
+    """Windows that are learned from, fixed random ones; None takes all."""
+
+
+class RewardTerm(BaseModel):
+    """One of the rewards that are added up."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    reward: str
+    """A name (see `REWARDS`), or the import path of a function, "package.module:function"."""
+
+    weight: float = 1.0
+    """What it is multiplied by."""
+
+
+NEED_TARGETS = frozenset({"exact", "rank", "rank-aware", "prefix", "semantic", "category"})
+"""Those that ask what came next."""

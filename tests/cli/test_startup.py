@@ -1,0 +1,157 @@
+"""What commands import: modules are counted in processes of their own, and no seconds.
+
+A process runs several commands one after the other. That is sound because what is forbidden to a
+command is forbidden to those before it.
+"""
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+
+import pytest
+
+from .test_main import ONES
+
+HEAVY = {"torch", "sklearn", "scipy", "matplotlib", "accelerate", "transformers", "jinja2"}
+"""Packages that no command may import to say what it is, or that something is missing."""
+
+MOST_MODULES = 1000
+"""Modules of all light commands together; torch alone brings as many again."""
+
+PROGRAM = """\
+import json, sys
+from typer.testing import CliRunner
+from sidestep.cli.main import app
+
+for line in sys.stdin:
+    done = CliRunner().invoke(app, json.loads(line))
+    packages = [name.partition(".")[0] for name in sys.modules]
+    packages = [name for name in packages if name != "pandas"]  # pyarrow's, where there is one
+    print(json.dumps([done.exit_code, sorted(set(packages)), len(packages), done.output]))
+"""
+
+
+def imported(*commands: Sequence[object]) -> list[tuple[int, set[str], int, str]]:
+    """Of commands, one after the other in a process: exit code, packages, modules, what it said."""
+    lines = [json.dumps([str(argument) for argument in command]) for command in commands]
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM],
+        input="\n".join(lines),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    return [(code, set(packages), modules, said) for code, packages, modules, said in answers]
+
+
+def refuse_heavy(commands: Sequence[Sequence[object]], *, exit_code: int) -> int:
+    """Checks that commands end so and import nothing heavy; returns the number of modules."""
+    found = imported(*commands)
+    assert len(found) == len(commands)
+    for command, (code, packages, _, said) in zip(commands, found, strict=True):
+        assert code == exit_code, (command, said)
+        assert not packages & HEAVY, f"{command} imports {packages & HEAVY}"
+    return found[-1][2]
+
+
+def test_the_list_of_commands_needs_none_of_them():
+    [(code, packages, modules, _)] = imported(["--help"])
+    assert code == 0
+    assert not packages & {*HEAVY, "numpy", "polars", "pyarrow", "pydantic"}
+    assert modules < 400
+
+
+def test_the_help_of_a_command_needs_nothing_heavy():
+    commands = [[*names, "--help"] for names in ONES]
+    assert refuse_heavy(commands, exit_code=0) < MOST_MODULES
+
+
+@pytest.fixture(scope="module")
+def pipeline(files, tmp_path_factory):
+    """A folder with a pipeline that was never run."""
+    folder = tmp_path_factory.mktemp("pipelines") / "new"
+    tables = ("--interactions", files / "events.csv", "--items", files / "products.csv")
+    columns = ("--user", "user", "--item", "sku", "--time", "at", "--items-id", "sku")
+    refuse_heavy([["new", folder, *tables, *columns]], exit_code=0)
+    return folder
+
+
+def test_data_and_kept_evaluations_need_nothing_heavy(shop, files, pipeline, tmp_path):
+    table = ("table", files / "events.csv", "--user", "user", "--item", "sku", "--time", "at")
+    commands = [
+        ["run", pipeline, "--dry-run"],
+        ["import", *table, "--out", tmp_path / "dataset"],
+        ["data", "stats", tmp_path / "dataset"],
+        ["data", "split", tmp_path / "dataset", "--strategy", "global-time"],
+        ["compare", shop / "beam"],
+    ]
+    assert refuse_heavy(commands, exit_code=0) < MOST_MODULES
+
+
+def test_what_is_missing_or_mistaken_is_said_before_anything_heavy_is_imported(shop, files):
+    gone, out = files / "gone", ("--out", files / "out")
+    trained = ("train", "--dataset", shop / "dataset", *out, "--config")
+    commands = [
+        ["import", "table", gone, *out],
+        ["embed", gone, *out],
+        ["embed", shop / "dataset", "--weights", "text=none", "--out", files / "v.npy"],
+        ["tokenize", gone, *out, "--vectors", gone],
+        ["tokenize", shop / "dataset", *out],
+        ["inspect", gone, "--dataset", gone],
+        [*trained, gone],
+        [*trained, files / "config.yaml", "--set", "model.dim=none"],
+        [*trained, files / "config.yaml", "--set", "training.epoch=3"],
+        ["align", gone, *out],
+        ["prefer", gone, *out],
+        ["evaluate", gone],
+        ["evaluate", shop / "beam", "--users", "none"],
+        ["evaluate", shop / "beam", "--likelihood-weight", "none"],
+        ["compare", gone],
+        ["diagnose", gone],
+        ["scale", gone],
+        ["scale", shop / "beam", "--times", "none"],
+        ["run", gone],
+        ["recommend", gone, "--history", "a"],
+        ["recommend", shop / "beam"],
+        ["attach", gone, "--ranker", gone, *out],
+        ["append", gone, "--items", gone, *out],
+        ["retire", gone, "--items", "a", *out],
+        ["export", gone, *out],
+        ["adopt", gone, *out],
+    ]
+    refuse_heavy(commands, exit_code=2)
+    assert {command[0] for command in commands} >= {names[0] for names in ONES} - {
+        *("data", "new", "demo"),  # above; it has nothing that could be missing
+    }
+
+
+def test_work_imports_what_it_needs_and_no_more(shop, files, tmp_path):
+    needs = {  # in an order in which each needs all that those before it need
+        "recommend": ["recommend", shop / "beam", "--history", "none"],
+        "evaluate": ["evaluate", shop / "beam", "--split", "test"],
+        "train": [
+            *("train", "--config", files / "config.yaml", "--dataset", shop / "dataset"),
+            *("--catalog", shop / "catalog", "--out", tmp_path / "run"),
+        ],
+        "embed": ["embed", shop / "dataset", "--dim", 8, "--out", tmp_path / "vectors.npy"],
+        "tokenize": [
+            *("tokenize", shop / "dataset", "--vectors", shop / "vectors.npy"),
+            *("--codebook-sizes", "4,4,16", "--out", tmp_path / "catalog"),
+        ],
+    }
+    added = {
+        "recommend": {"torch"},
+        "evaluate": set(),
+        "train": {"accelerate"},
+        "embed": {"sklearn", "scipy"},
+        "tokenize": set(),
+    }
+    allowed: set[str] = set()
+    for (name, command), (code, packages, _, said) in zip(
+        needs.items(), imported(*needs.values()), strict=True
+    ):
+        allowed |= added[name]
+        assert code == 0, (command, said)
+        assert packages & HEAVY <= allowed, f"{name} imports {packages & HEAVY - allowed}"

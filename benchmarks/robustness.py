@@ -1,6 +1,5 @@
 """Thousands of odd and broken inputs: no crash, nothing half-written, nothing misread in silence.
 
-
 A broken input is a valid file of an importer, or a configuration, with one to three things done to
 it: bytes flipped, cut off, lines doubled, values of other types, fields of 140,000 characters,
 other encodings, damaged gzip. It must be imported, or be refused with a message that names its
@@ -9,11 +8,11 @@ file. The first input that is neither is printed with its seed and ends the run.
 An odd input is a table as programs write them: separators, quotes, line ends, gaps, times of any
 unit and precision, IDs that became decimals, parts in a folder, JSON whose keys come late. What it
 holds is known, so the import must give exactly that, and `sidestep new` must count the same. An
-input that gives something else is printed with its seed and counted as misread. Lists and rows as
-other systems write them must come back as the sequences that they were written of.
+input that gives something else is printed with its seed and counted as misread.
 
-The last line printed is one JSON object, which is also appended to --results. The same checks run
-in the test suite, on fewer inputs.
+Lists and rows as other systems write them must come back as the sequences of which they were
+written. The last line printed is one JSON object, which is also appended to --results. The same
+checks run in the test suite, on fewer inputs.
 
     python benchmarks/robustness.py --inputs 10000
 """

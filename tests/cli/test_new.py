@@ -47,7 +47,7 @@ TABLES = {
         *[f"{number},{row}" for number, row in enumerate(FOUR)],
         header=",user_id,item_id,timestamp",
     ),
-    "twos.csv": csv(*[row for row in FOUR if row[-1] in "01"]),
+    "twos.csv": csv(*[f"u{n // 2},i{n % 5},{n}" for n in range(20)]),
     "odd names.csv": csv(*FOUR, header="User ID, Item: é,date'\"x"),
 }
 
@@ -194,17 +194,29 @@ def test_times_are_told_with_their_unit(tmp_path):
     assert "0 to 3, which do not count from 1970" in run(*new(tmp_path, "blank-end.csv"))
 
 
-def test_users_of_two_items_are_split_by_time_or_warned_of(tmp_path):
-    timed = call(*new(tmp_path, "twos.csv")).stderr
-    assert "Warning: No user has three interactions or more" in timed
-    assert "the file holds out the latest interactions instead" in timed
-    assert read_yaml(tmp_path / "my shop" / "sidestep.yaml")["split"]["strategy"] == "global-time"
-    folder = tmp_path / "untimed"
-    path = tmp_path / "untimed.csv"
-    path.write_text("user_id,item_id\nu1,a\nu1,b\nu2,a\nu2,b\n")
-    untimed = call("new", folder, "--interactions", path).stderr
-    assert "import more of each user's interactions" in untimed
-    assert "split" not in read_yaml(folder / "sidestep.yaml")
+def test_doubts_are_warnings(tmp_path):
+    path = tmp_path / "crowd.csv"
+    path.write_text(csv(*FOUR, *[f"0,i{n % 5},{n}" for n in range(40)]))
+    said = call("new", tmp_path / "shop", "--interactions", path).stderr
+    assert "Warning: 40 of 64 (62.5%) interactions have the user '0'" in said
+
+
+def test_users_of_two_items_are_split_by_time(tmp_path):
+    said = call(*new(tmp_path, "twos.csv")).stderr
+    assert "Warning: no user has three interactions or more" in said
+    section = read_yaml(tmp_path / "my shop" / "sidestep.yaml")["split"]
+    assert section["strategy"] == "global-time"
+
+
+def test_where_nothing_can_be_tested_new_and_run_say_the_same(tmp_path):
+    path = tmp_path / "log.csv"
+    path.write_text(csv(*[f"u{n // 2},i{n % 5}" for n in range(20)], header="user_id,item_id"))
+    said = call("new", tmp_path / "shop", "--interactions", path, "--time", "none").stderr
+    message = refused("run", tmp_path / "shop", "--dry-run").partition(": no user ")[2]
+    assert message.startswith(
+        "has three interactions or more, so that leave-one-out leaves no rows"
+    )
+    assert message in " ".join(said.split())
 
 
 def test_times_that_nobody_finds_are_warned_of(tmp_path):
@@ -226,6 +238,20 @@ def test_a_late_key_of_the_items_is_one_of_their_texts(tmp_path):
     told = json.loads(run("new", tmp_path / "shop", *tables, "--json"))
     assert told["columns"]["texts"] == ["title", "description"]
     assert imported(tmp_path / "shop").items.text_columns == ("title", "description")
+
+
+@pytest.mark.parametrize("form", ["by-item", "array"])
+def test_items_may_be_json(tmp_path, form):
+    path = tmp_path / "log.csv"
+    path.write_text(csv(*FOUR))
+    texts = {f"i{n}": {"title": f"Tent {n}", "price": "3"} for n in range(6)}
+    rows = [{"item_id": item, **fields} for item, fields in texts.items()]
+    (tmp_path / "items.json").write_text(json.dumps(texts if form == "by-item" else rows))
+    tables = ("--interactions", path, "--items", tmp_path / "items.json")
+    told = json.loads(run("new", tmp_path / "shop", *tables, "--json"))
+    assert told["columns"]["texts"] == ["title"]
+    assert told["found"]["items"] == 6
+    assert imported(tmp_path / "shop").items.text_columns == ("title",)
 
 
 def test_a_folder_of_parts_becomes_a_pipeline(tmp_path):

@@ -5,10 +5,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from sidestep.cli.data import SHARE
 from sidestep.cli.guess import Columns
 from sidestep.data.clock import Unit, moment, unit_of
 from sidestep.data.dataset import Dataset
 from sidestep.data.events import EventWeights, event_counts, likely_targets, listed_counts
+from sidestep.data.global_time import global_time, periods_by_share
+from sidestep.data.histories import Histories
 from sidestep.data.importers.doubts import is_nobody
 from sidestep.data.importers.imported import Imported, thinned
 from sidestep.data.importers.log import Thinning
@@ -31,6 +34,9 @@ _UNITS: Mapping[Unit, str] = {
 class Found:
     """What there is in a user's tables once they are imported with some options.
 
+    dataset: what is imported.
+    needs_split: whether nobody has the three interactions of which leave-one-out holds two out,
+        and a split by time does hold some out.
     gaps: the options that make the import leave out what it would refuse.
     words: IDs that read like words for "not known" and are left out, with their rows.
     left_out: interactions that are left out, by reason.
@@ -43,7 +49,9 @@ class Found:
     remarks: what was done to the tables, in sentences.
     """
 
+    dataset: Dataset
     profile: Profile
+    needs_split: bool
     gaps: Gaps
     words: Mapping[str, int]
     left_out: Mapping[str, int]
@@ -65,6 +73,7 @@ class Found:
             "left_out": dict(self.left_out),
             "import": options_of(self.gaps),
             "test_rows": seen.test_rows,
+            "split_by_time": self.needs_split,
             "repeat_share": seen.repeat_share,
             "times": times,
             "repeat_target_share": seen.repeat_target_share,
@@ -152,9 +161,11 @@ def look_into(interactions: Path, items: Path | None, columns: Columns) -> Found
     counts = event_counts(done.dataset.interactions.frame["event"])
     dataset, known_targets = _with_weights(done.dataset, counts)
     histories = dataset.histories()
-    seen = profile(dataset, leave_one_out(histories))
+    measured = profile(dataset, leave_one_out(histories))
     return Found(
-        profile=seen,
+        dataset=dataset,
+        profile=measured,
+        needs_split=not measured.test_rows and _can_split_by_time(histories),
         gaps=_needed(gaps, done.left_out),
         words=words,
         left_out=done.left_out,
@@ -162,24 +173,9 @@ def look_into(interactions: Path, items: Path | None, columns: Columns) -> Found
         event_weights=dataset.event_weights,
         known_targets=known_targets,
         unit=None if histories.timestamps is None else unit_of(histories.timestamps),
-        doubts=[*done.doubts, *_untestable(seen)],
+        doubts=done.doubts,
         remarks=done.remarks,
     )
-
-
-def _untestable(seen: Profile) -> list[str]:
-    """What to say where no user has enough interactions for their last two to be held out."""
-    if seen.test_rows:
-        return []
-    remedy = (
-        "import more of each user's interactions"
-        if seen.times is None
-        else "the file holds out the latest interactions instead, with the section split"
-    )
-    return [
-        "No user has three interactions or more, so a split that holds out each user's last two "
-        f"leaves nothing to validate or test; {remedy}."
-    ]
 
 
 def _with_weights(dataset: Dataset, counts: Mapping[str, int]) -> tuple[Dataset, float | None]:
@@ -235,6 +231,18 @@ def _words(dataset: Dataset) -> dict[str, int]:
             if number > 1 and is_nobody(identifier) and "," not in identifier:
                 found[identifier] = max(number, found.get(identifier, 0))
     return found
+
+
+def _can_split_by_time(histories: Histories) -> bool:
+    """Whether a split by time, with the usual shares, has rows to choose and to judge by."""
+    if histories.timestamps is None:
+        return False
+    try:
+        periods = periods_by_share(histories.timestamps, validation=SHARE, test=SHARE)
+        split = global_time(histories, periods, min_context=0)
+    except ValueError:
+        return False
+    return bool(len(split.validation)) and bool(len(split.test))
 
 
 def _needed(gaps: Gaps, left_out: Mapping[str, int]) -> Gaps:

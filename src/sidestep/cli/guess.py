@@ -11,6 +11,7 @@ import polars as pl
 from sidestep.data.clock import unit_of
 from sidestep.data.importers.columns import look_at_table, read_table
 from sidestep.data.importers.ids import are_floats, as_whole_numbers
+from sidestep.data.importers.item_texts import are_item_texts, read_item_texts
 from sidestep.data.importers.list_columns import looks_like_lists
 
 SAMPLED_ROWS = 20_000
@@ -81,9 +82,10 @@ class Columns:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """The first rows of a table, and where all of it is read from.
+    """The first rows of a table, with all columns.
 
-    frame: all columns; texts where the file has no types.
+    frame: texts where the file has no types.
+    path: where the rest is read from; None if there is none.
     """
 
     frame: pl.DataFrame
@@ -98,13 +100,25 @@ class Sample:
 
 
 def sample_of(path: Path) -> Sample:
-    """Looks at a table with the reader that imports it.
+    """Looks at a table of interactions with the reader that imports it.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: it is no table that 'sidestep import table' reads.
     """
     return Sample(frame=look_at_table(path, SAMPLED_ROWS), path=path)
+
+
+def sample_of_items(path: Path) -> Sample:
+    """Looks at a table of items, or at texts by item, with the reader that imports them.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is nothing that 'sidestep import table --items' reads.
+    """
+    if are_item_texts(path):
+        return Sample(frame=read_item_texts(path).frame)
+    return sample_of(path)
 
 
 def guess_columns(

@@ -11,9 +11,10 @@ import typer
 from sidestep.cli.config import checked
 from sidestep.cli.console import OUT, command, print_json, say, table, warn
 from sidestep.cli.found import Found, look_into, options_of
-from sidestep.cli.guess import AS_SAID, Columns, Guess, guess_columns, sample_of
+from sidestep.cli.guess import AS_SAID, Columns, Guess, guess_columns, sample_of, sample_of_items
+from sidestep.cli.judged_rows import warn_of_no_rows
 from sidestep.cli.options import AsJson, plain_name, quoted_name
-from sidestep.cli.pipeline import pipeline_of
+from sidestep.cli.pipeline import DATASET, pipeline_of
 from sidestep.cli.pipeline_config import CONFIG_FILE, PipelineConfig
 from sidestep.cli.plain_yaml import parse_yaml
 from sidestep.data.events import EventWeights, listed_counts
@@ -99,7 +100,7 @@ def new(
     else:
         columns = guess_columns(
             sample_of(interactions).frame,
-            None if items is None else sample_of(items),
+            None if items is None else sample_of_items(items),
             user=user,
             item=item,
             time=time,
@@ -124,7 +125,7 @@ def new(
         )
         return
     if columns is not None and found is not None:
-        _tell(columns, found)
+        _tell(columns, found, folder)
     if dry_run:
         say("Nothing was written.")
         return
@@ -135,7 +136,7 @@ def new(
         say(f"Wrote {file}. If a column is wrong, correct it there.", then=run)
 
 
-def _tell(columns: Columns, found: Found) -> None:
+def _tell(columns: Columns, found: Found, folder: Path) -> None:
     """Says what was found, and what is odd about it."""
     OUT.print(table("Columns", ["what", "column", "why"], _rows(columns)))
     OUT.print(table("What they hold", ["", ""], found.rows()))
@@ -164,6 +165,13 @@ def _tell(columns: Columns, found: Found) -> None:
             "own most frequent items, then popular ones), which networks have to beat, and lists "
             "may hold seen items."
         )
+    if found.needs_split:
+        warn(
+            "no user has three interactions or more, so nobody's last two can be held out; the "
+            "file splits by time instead, under split."
+        )
+    else:
+        warn_of_no_rows(found.dataset, folder / DATASET)
 
 
 _UNSEEN = Columns(
@@ -224,7 +232,7 @@ import:
 {_import_of_items(folder, items, columns) if has_items else _NO_ITEMS}
   # k-core: 5   # leave out users and items with fewer interactions
 
-{_split(found)}
+{_SPLIT if found is not None and found.needs_split else _NO_SPLIT}
 
 embed:
   {_EMBED_TEXT if has_items and columns.texts else _EMBED_BEHAVIOUR}
@@ -247,19 +255,17 @@ recommend:
 """
 
 
+_NO_SPLIT = """\
+# split:   # without it, each user's last two items are held out: training sees what came later
+#   strategy: global-time   # holds out the latest interactions and trains on the past alone
+#   validation-share: 0.1   # or moments, as in validation-from: 2024-07-01
+#   test-share: 0.1         # and test-from: 2024-10-01"""
+
 _SPLIT = """\
-split:   # without it, each user's last two items are held out: training sees what came later
+split:   # no user has three interactions, so that each user's last two could be held out
   strategy: global-time   # holds out the latest interactions and trains on the past alone
   validation-share: 0.1   # or moments, as in validation-from: 2024-07-01
   test-share: 0.1         # and test-from: 2024-10-01"""
-
-
-def _split(found: Found | None) -> str:
-    """The section of the split, as a comment where each user's last two items can be held out."""
-    if found is not None and not found.profile.test_rows and found.profile.times is not None:
-        return _SPLIT
-    return "\n".join(f"# {line}" for line in _SPLIT.splitlines())
-
 
 _NO_ITEMS = "  # items: items.csv   # texts about the items, if you have any"
 

@@ -34,9 +34,9 @@ from sidestep.cli.training_step import Training
 from sidestep.data.dataset import SPLIT_FOLDER, Dataset
 from sidestep.data.splits import SplitName
 
-_DATASET, _VECTORS, _CATALOG = "dataset", "vectors.npy", "catalog"
+DATASET, _VECTORS, _CATALOG = "dataset", "vectors.npy", "catalog"
 _REPORT, _REPLACED = "report.html", "replaced"
-_TAKEN = {_DATASET, _CATALOG, _REPLACED}
+_TAKEN = {DATASET, _CATALOG, _REPLACED}
 
 _SPLIT = "split"
 
@@ -90,9 +90,9 @@ class Pipeline:
             step = step.overwriting
         if step.name == self.makers[0].name or step.is_only_maker:
             return step
-        path = self.out / _DATASET
-        found = self.memory.sha256(path) if path.is_dir() else self.memory.input_of(step, _DATASET)
-        inputs = {**step.made_from["inputs"], _DATASET: found}
+        path = self.out / DATASET
+        found = self.memory.sha256(path) if path.is_dir() else self.memory.input_of(step, DATASET)
+        inputs = {**step.made_from["inputs"], DATASET: found}
         return replace(step, made_from={**step.made_from, "inputs": inputs})
 
     def reasons(self, step: Step) -> list[str]:
@@ -109,7 +109,7 @@ class Pipeline:
 
     def dataset(self) -> Dataset:
         """The dataset as it lies there."""
-        return load_dataset(self.out / _DATASET)
+        return load_dataset(self.out / DATASET)
 
     def samples(self) -> Iterator[Step]:
         """The step that recommends, for each of some users, spread evenly over the dataset."""
@@ -198,7 +198,7 @@ class _Builder:
 
     def dataset(self, config: PipelineConfig) -> list[Step]:
         """The steps that import the dataset and, where that is asked for, split it."""
-        path = self.out / _DATASET
+        path = self.out / DATASET
         sources = dict(config.importing)
         words = ("import", str(sources.pop("from", "table")))
         imported = self.step("import", sources, ["--out", path], words=words, product=path)
@@ -217,10 +217,10 @@ class _Builder:
     def catalog(self, config: PipelineConfig, dataset: Sequence[Step]) -> list[Step]:
         """The steps that give the dataset's items semantic IDs; the last makes the catalog."""
         path, vectors = self.out / _CATALOG, self.out / _VECTORS
-        read: list[object] = [self.out / _DATASET, "--out", path]
+        read: list[object] = [self.out / DATASET, "--out", path]
         if "published" in config.tokenize:
             return [self.step("tokenize", config.tokenize, read, product=path, after=dataset)]
-        wired = [self.out / _DATASET, "--out", vectors]
+        wired = [self.out / DATASET, "--out", vectors]
         embedded = self.step("embed", config.embed, wired, product=vectors, after=dataset)
         read += ["--vectors", vectors]
         return [
@@ -236,7 +236,7 @@ class _Builder:
             folder=self.out / name,
             replaced=self.out / _REPLACED,
         )
-        wired: list[object] = ["--config", training.config, "--dataset", self.out / _DATASET]
+        wired: list[object] = ["--config", training.config, "--dataset", self.out / DATASET]
         if isinstance(run, TransformerRun):
             wired += ["--catalog", self.out / _CATALOG]
         wired += ["--out", training.folder]

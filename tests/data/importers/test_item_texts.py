@@ -1,8 +1,9 @@
+import gzip
 import json
 
 import pytest
 
-from sidestep.data.importers.item_texts import read_item_texts
+from sidestep.data.importers.item_texts import are_item_texts, read_item_texts
 
 
 def read(tmp_path, value):
@@ -46,3 +47,22 @@ def test_what_is_no_text_is_refused_with_its_place(tmp_path, value, message):
     with pytest.raises(ValueError, match=message) as refusal:
         read(tmp_path, value)
     assert "x.item.json, line" in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "expected"),
+    [
+        ("x.item.json", '{"a": {"title": "A"}}', True),
+        ("x.terms.json.gz", '{"a": ["cup", "red"]}', True),
+        ("x.json", '[{"item_id": "a", "title": "A"}]', False),
+        ("x.json", '{"item_id": "a", "title": "A"}\n{"item_id": "b", "title": "B"}', False),
+        ("x.json", '{"item_id": "a", "title": "A"}', False),
+        ("x.json", '{"a": {"title"', True),
+        ("x.json", "{}", True),
+        ("x.jsonl", '{"a": {"title": "A"}}', False),
+    ],
+)
+def test_texts_by_item_are_told_from_tables(tmp_path, name, text, expected):
+    data = text.encode()
+    (tmp_path / name).write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
+    assert are_item_texts(tmp_path / name) == expected

@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from sidestep.data.importers.sources import JsonObject, read_json_object
+from sidestep.data.importers.sources import JsonObject, read_json_object, read_text
 from sidestep.data.items import ItemTable
 
 
@@ -40,17 +40,24 @@ def read_item_texts(path: Path) -> ItemTable:
     return ItemTable(frame)
 
 
-def is_one_object(path: Path) -> bool:
-    """Whether a file is a JSON object with an entry per item, and not a table of objects.
+def are_item_texts(path: Path) -> bool:
+    """Whether a .json file is one object with an entry per item, and no table.
 
-    Objects in an array are the rows of a table, and so are objects in lines. What is damaged is
-    told by whoever reads the file.
+    A table in JSON is an array of objects, or an object per line, whose values are simple. Where a
+    file is neither, the error should be that of `read_item_texts`.
     """
-    try:
-        value = json.loads(path.read_bytes())
-    except ValueError:
+    if ".json" not in path.suffixes[-2:]:
         return False
-    return isinstance(value, dict) and all(isinstance(each, dict | list) for each in value.values())
+    text = read_text(path).lstrip()
+    if text.startswith("["):
+        return False
+    try:
+        value, end = json.JSONDecoder().raw_decode(text)
+    except (ValueError, RecursionError):
+        return True
+    if text[end:].strip() or not isinstance(value, dict) or not value:
+        return not text[end:].strip()
+    return isinstance(next(iter(value.values())), dict | list)
 
 
 def in_catalog_order(entries: dict[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from sidestep.data.importers.columns import Table, read_table
 from sidestep.data.importers.doubts import is_missing_time
 from sidestep.data.importers.ids import without_decimal
 from sidestep.data.importers.imported import Imported
-from sidestep.data.importers.item_texts import is_one_object, read_item_texts
+from sidestep.data.importers.item_texts import are_item_texts, read_item_texts
 from sidestep.data.importers.list_columns import are_bracketed_lists
 from sidestep.data.importers.sources import listed, sha256_of
 from sidestep.data.interactions import Interactions
@@ -109,17 +109,17 @@ def import_table(
 
 
 def read_items(path: Path, item: str, text_columns: Sequence[str] | None = None) -> ItemTable:
-    """Reads a table of items, or a JSON object of them as `read_item_texts` does.
+    """Reads a table of items, or what `read_item_texts` reads.
 
     Args:
-        path: one row per item, or a .json file that holds one object with an entry per item.
-        item: the column of item IDs; in JSON the keys are the IDs.
+        path: one row per item, see `read_table`; or a JSON object with one entry per item.
+        item: the column of item IDs; in an object the keys are the IDs.
         text_columns: the columns to keep; None keeps all.
 
     Raises:
         ValueError: if the file is not what it should be, with the line where there is one.
     """
-    if path.suffix.lower() == ".json" and is_one_object(path):
+    if are_item_texts(path):
         return _json_items(path, text_columns)
     table = read_table(path, None if text_columns is None else [item, *text_columns])
     item_ids = table.ids(item)

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from sidestep.cli.console import OUT, print_json, say, table
 from sidestep.cli.evaluations import num_users
-from sidestep.cli.kept_evaluations import found_evaluations
+from sidestep.cli.kept_evaluations import comparable_evaluations
 from sidestep.cli.options import AsJson
 from sidestep.cli.reports import METRIC, refuse_report_at, write_report
 from sidestep.evaluation import compare as comparing
@@ -31,6 +31,13 @@ def compare(
     users: Annotated[
         str, typer.Option(help="And on which users: 'all', or so many fixed random ones.")
     ] = "all",
+    exclude_seen: Annotated[
+        bool | None,
+        typer.Option(
+            "--exclude-seen/--include-seen",
+            help="And whether lists leave out items of the history; default: what all runs have.",
+        ),
+    ] = None,
     reference: Annotated[
         str | None,
         typer.Option(help="The method to test the others against; default: the first."),
@@ -44,7 +51,8 @@ def compare(
     """Compare evaluated runs: means, 95 % intervals over users, paired permutation tests.
 
     Runs that differ in their seed alone are one method. All must have been evaluated on the same
-    users, so of each run only the evaluations on --users are taken.
+    users, so of each run only the evaluations on --users are taken, and only those with, or only
+    those without, items of the history in their lists.
 
     Examples:
 
@@ -57,9 +65,13 @@ def compare(
     if report is not None:
         refuse_report_at(report)
     wanted: int | Literal["all"] = num_users(users) or "all"
-    found = [one for path in runs for one in found_evaluations(path, split, wanted)]
+    found = comparable_evaluations(runs, split, wanted, exclude_seen)
     per_user = [run for _, run in found]
-    reference = reference or comparing.labels_of(per_user)[0]
+    reference = (
+        comparing.labels_of(per_user)[0]
+        if reference is None
+        else comparing.label_named(per_user, reference)
+    )
     methods = comparing.compare(per_user, reference=reference)
     if metric not in methods[0].estimates:
         raise ValueError(

@@ -10,13 +10,13 @@ from sidestep.cli.console import OUT, print_json, say, table
 from sidestep.cli.dry_run import DryRun, tell_plan
 from sidestep.cli.evaluations import (
     Asked,
-    evaluate_run,
+    evaluate_planned,
     evaluation_bar,
     num_users,
     plan_evaluation,
 )
 from sidestep.cli.inputs import load_dataset
-from sidestep.cli.kept_evaluations import quality_fields, refuse_for_results, save_evaluation
+from sidestep.cli.kept_evaluations import check_results_line, quality_fields, save_evaluation
 from sidestep.cli.options import AsJson
 from sidestep.cli.reports import refuse_report_at, write_report
 from sidestep.cli.runs import RunFolder
@@ -100,8 +100,6 @@ def evaluate(
     """
     folder = RunFolder(run)
     info = folder.info()
-    if results_file is not None:
-        refuse_for_results(split, selected=selected)
     if report is not None:
         refuse_report_at(report)
     asked = Asked(
@@ -123,8 +121,12 @@ def evaluate(
     data = load_dataset(folder.dataset(dataset))
     loaded = load(folder.path)
     catalog_name = None if info.catalog is None else Path(info.catalog).name
+    planned = plan_evaluation(loaded, data, asked, catalog_name=catalog_name)
+    if results_file is not None:
+        check_results_line(
+            results_file, planned, loaded, data.name, selected=selected, trials=trials
+        )
     if dry_run:
-        planned = plan_evaluation(loaded, data, asked, catalog_name=catalog_name)
         tell_plan(
             planned.folder(folder),
             {"rows": len(planned.rows), "items": len(data.items), "method": planned.method},
@@ -132,8 +134,8 @@ def evaluate(
         )
         return
     with evaluation_bar(f"{folder.path.name}, {split}") as progress:
-        evaluation, per_user = evaluate_run(
-            loaded, data, asked, catalog_name=catalog_name, progress=progress
+        evaluation, per_user = evaluate_planned(
+            loaded, data.name, asked, planned, progress=progress
         )
     path = save_evaluation(folder, evaluation, per_user, batch_size=batch_size)
     line = quality_fields(path, selected=selected, trials=trials)

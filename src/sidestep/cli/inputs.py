@@ -13,6 +13,7 @@ from sidestep.catalog.catalog import Catalog
 from sidestep.cli.console import warn
 from sidestep.data.dataset import Dataset
 from sidestep.data.frames import content_sha256
+from sidestep.data.global_time import strategy_in_words
 from sidestep.data.splits import LEAVE_ONE_OUT, Split, leave_one_out
 from sidestep.data.time_leak import time_leak
 
@@ -148,9 +149,10 @@ def warn_of_other_split(catalog: Catalog, dataset: Dataset, split: Split) -> Non
     counts = popularity_of(split, len(dataset.items))
     if catalog.popularity is not None and not np.array_equal(catalog.popularity, counts):
         warn(
-            f"the catalog was made from another training part of {dataset.name} than "
-            f"{split.strategy} has; run 'sidestep tokenize' again (and 'sidestep embed', where "
-            "vectors are collaborative), or targets may have shaped its codes."
+            f"the catalog was made from another training part of {dataset.name} than that of its "
+            f"split ({strategy_in_words(split.strategy)}); run 'sidestep tokenize' again (and "
+            "'sidestep embed', where vectors are collaborative), or targets may have shaped its "
+            "codes."
         )
 
 

@@ -3,11 +3,14 @@
 import json
 import re
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
 import sidestep
+from sidestep.catalog.catalog import Catalog
+from sidestep.cli import run_kinds
 
 from .beside import assert_ends_the_same_after_an_interruption, measured
 from .commands import call, refused, run
@@ -210,6 +213,14 @@ def test_a_dry_run_tells_sizes(shop, aligned, tmp_path):
         (("--collaborative", "nowhere"), "collaborative: nowhere: no bundle here"),
         (("--embeddings", "nowhere.npy"), "embeddings: nowhere.npy: no vectors here"),
         (("--set", "objective.repair=pray"), "objective.repair: "),
+        (
+            ("--set", "objective.rollouts={search: beam, num_beams: 1}"),
+            "beam finds 1 candidate, which has no other to be better than",
+        ),
+        (
+            ("--set", "objective.rollouts={search: sampling, num_samples: 1}"),
+            "sampling finds 1 candidate, which has no other to be better than",
+        ),
         (("--set", "objective.valu={}"), "did you mean 'value'?"),
         (("--set", "objective.value={}"), "value: the backbone has no value head"),
     ],
@@ -218,6 +229,15 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(shop, tmp_path,
     message = refused(*aligning(shop / "beam", tmp_path / "run"), *more)
     assert words in message
     assert not (tmp_path / "run").exists()
+
+
+def test_where_all_items_share_one_semantic_id_there_is_nothing_to_prefer():
+    def catalog(codes):
+        return Catalog.build(["a", "b"], np.array(codes), (2, 2))
+
+    run_kinds._refuse_lone_leaf(catalog([[0, 0], [0, 1]]))
+    with pytest.raises(ValueError, match="share one semantic ID, so that a search has nothing to"):
+        run_kinds._refuse_lone_leaf(catalog([[0, 1], [0, 1]]))
 
 
 def test_what_is_not_there_or_would_be_written_into_is_refused(shop, tmp_path):

@@ -60,7 +60,7 @@ def test_every_kind_is_trained_evaluated_and_compared(shop, files, tmp_path):
         run("evaluate", out, "--split", "test")
     runs = (tmp_path / "popularity", tmp_path / "sasrec", shop / "beam")
     methods = json.loads(run("compare", *runs, "--reference", "sasrec", "--json"))
-    assert [method["label"] for method in methods] == ["popularity", "sasrec", "beam"]
+    assert [method["method"] for method in methods] == ["popularity", "sasrec", "beam"]
     assert 0 < methods[2]["tests"]["NDCG@10"]["p_value"] <= 1
     assert "popularity" in run("compare", *runs)
     # An evaluation on fewer users stands aside unless it is asked for.
@@ -231,8 +231,13 @@ def test_a_folder_with_another_run_is_refused(shop, files):
 def test_the_demo_ends_with_a_table_and_a_report(tmp_path):
     outcome = run_demo(QUICK, tmp_path)
     means = {method.label: method.estimates["NDCG@10"].mean for method in outcome.methods}
-    assert set(means) == {"popularity", "sasrec", "beam", "exhaustive", "best possible"}
+    searched = {"transformer (beam)", "transformer (exhaustive)"}
+    assert set(means) == {"popularity", "sasrec", "best possible", *searched}
     assert max(means, key=lambda label: means[label]) == "best possible"
     page = outcome.report.read_text()
     assert "best possible" in page
     assert "<svg" in page
+    # Its bundles carry the tokenizer and the embedding along, so that items can be appended.
+    (tmp_path / "new.csv").write_text("item_id,title,description,brand,categories\nn,tent,a,b,c\n")
+    new = ("--items", tmp_path / "new.csv", "--out", tmp_path / "grown", "--json")
+    assert json.loads(run("append", tmp_path / "transformer", *new))["appended"] == 1

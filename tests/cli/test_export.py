@@ -69,6 +69,15 @@ def test_what_has_no_place_in_the_layout_is_said_to_stay_behind(shop, tmp_path):
     assert "stayed behind" not in said["none"]
 
 
+def test_a_training_says_before_it_begins_what_can_not_be_exported(shop, files, tmp_path):
+    train = (
+        *("train", "--config", files / "config.yaml", "--dataset", shop / "dataset"),
+        *("--catalog", shop / "catalog", "--out", tmp_path / "run", "--dry-run"),
+    )
+    assert "'sidestep export' writes no network with model.history: items" in call(*train).stderr
+    assert "sidestep export" not in call(*train, "--set", "model.history=codes").stderr
+
+
 def test_what_cannot_be_exported_or_adopted_is_refused(shop, tmp_path):
     message = refused("export", shop / "beam", "--out", tmp_path / "hf")
     assert "model.history: codes" in message

@@ -5,7 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
-from sidestep.cli import train
+from sidestep.cli import console, train
 from sidestep.training.progress import Progress
 
 
@@ -42,6 +42,27 @@ def test_the_bar_of_eighty_columns_holds_loss_rate_and_validation(terminal):
     for words in ("transformer", "━", "loss 0.250", "1,234 targets/s", "NDCG@10 0.0871", "0:00"):
         assert words in shown
     assert "HR@1" not in shown
+
+
+def test_a_line_of_an_epoch_without_validation_repeats_no_old_one(monkeypatch):
+    file = io.StringIO()
+    monkeypatch.setattr(console, "ERR", Console(file=file, width=200))
+    report = train._epoch_lines("transformer")
+    for epoch, validated in ((1, 1), (2, 1), (3, 3)):
+        told = progress_at(
+            10 * epoch,
+            epoch=epoch,
+            validated_epoch=validated,
+            parts={"kl": 0.5},
+        )
+        report(told)  # the last step, and the end of the epoch
+        report(told)
+    lines = file.getvalue().splitlines()
+    assert [("NDCG@10" in line, "HR@1" in line) for line in lines] == [
+        (True, True),
+        (False, False),
+        (True, True),
+    ]
 
 
 def test_what_is_watched_stands_above_the_bar_once_for_each_line_of_the_log(terminal):

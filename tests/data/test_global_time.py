@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
-from sidestep.data.global_time import Periods, global_time, periods_by_share
+from sidestep.data.global_time import Periods, global_time, periods_by_share, strategy_in_words
 from sidestep.data.histories import Histories
 from sidestep.data.splits import Split, leave_one_out
 from sidestep.data.time_leak import time_leak
@@ -187,3 +187,13 @@ def test_leave_one_out_leaks_what_others_did_later():
 def test_the_moment_of_a_target_is_not_after_it():
     leak = time_leak(leave_one_out(timed([(1, 0), (2, 0), (3, 0)], [(3, 1), (3, 1), (4, 1)])))
     assert leak.rows == 0
+
+
+def test_a_strategy_is_told_by_dates():
+    told = strategy_in_words("global-time@1513901860,1513988260,last")
+    assert told == "global time, validation from 2017-12-22 00:17, test from 2017-12-23 00:17"
+    told = strategy_in_words("global-time@1513901860000,1513988260000,every")
+    assert told.endswith("test from 2017-12-23 00:17, targets every")
+    told = strategy_in_words("global-time@7000,9000,last")
+    assert told == "global time, validation from 7,000, test from 9,000"
+    assert strategy_in_words("leave-one-out") == "leave-one-out"

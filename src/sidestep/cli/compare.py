@@ -35,6 +35,13 @@ def compare(
     users: Annotated[
         str, typer.Option(help="And on which users: 'all', or so many fixed random ones.")
     ] = "all",
+    exclude_seen: Annotated[
+        bool | None,
+        typer.Option(
+            "--exclude-seen/--include-seen",
+            help="And whether lists leave out items of the history; default: what all runs have.",
+        ),
+    ] = None,
     reference: Annotated[
         str | None,
         typer.Option(help="The method to test the others against; default: the first."),
@@ -48,7 +55,8 @@ def compare(
     """Compare evaluated runs: means, 95 % intervals over users, paired permutation tests.
 
     Runs that differ in their seed alone are one method. All must have been evaluated on the same
-    users, so of each run only the evaluations on --users are taken.
+    users, so of each run only the evaluations on --users are taken, and only those with, or only
+    those without, items of the history in their lists.
 
     Examples:
 
@@ -61,11 +69,13 @@ def compare(
     if report is not None:
         refuse_report_at(report)
     wanted: int | Literal["all"] = num_users(users) or "all"
-    found = [
-        one for path in runs for one in kept_evaluations.found_evaluations(path, split, wanted)
-    ]
+    found = kept_evaluations.comparable_evaluations(runs, split, wanted, exclude_seen)
     per_user = [run for _, run in found]
-    reference = reference or comparing.labels_of(per_user)[0]
+    reference = (
+        comparing.labels_of(per_user)[0]
+        if reference is None
+        else comparing.label_named(per_user, reference)
+    )
     methods = comparing.compare(per_user, reference=reference)
     if metric not in methods[0].estimates:
         raise ValueError(

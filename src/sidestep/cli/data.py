@@ -20,7 +20,13 @@ from sidestep.cli.working import working
 from sidestep.data.clock import moment, timestamp_of, unit_of
 from sidestep.data.dataset import Dataset
 from sidestep.data.events import listed_counts, listed_weights
-from sidestep.data.global_time import Periods, Targets, global_time, periods_by_share
+from sidestep.data.global_time import (
+    Periods,
+    Targets,
+    global_time,
+    periods_by_share,
+    strategy_in_words,
+)
 from sidestep.data.histories import Histories
 from sidestep.data.splits import Split, leave_one_out
 from sidestep.data.time_leak import time_leak
@@ -161,7 +167,7 @@ def split(
         *_moments(made, histories),
         *([name.replace("_", " "), f"{count:,}"] for name, count in counts.items()),
     ]
-    OUT.print(table(f"{loaded.name}, {made.strategy}", ["", ""], rows))
+    OUT.print(table(f"{loaded.name}, {strategy_in_words(made.strategy)}", ["", ""], rows))
     if dry_run:
         say("Nothing was written.")
         return
@@ -283,7 +289,7 @@ def _table_rows(measured: Profile, histories: Histories) -> list[list[str]]:
         for name, text in measured.texts.items()
     ]
     rows += [
-        ["split", measured.strategy],
+        ["split", strategy_in_words(measured.strategy)],
         ["evaluated users", f"{measured.evaluated_users:,}"],
         ["validation rows", f"{measured.validation_rows:,}"],
         ["test rows", f"{measured.test_rows:,}"],

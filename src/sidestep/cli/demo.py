@@ -38,9 +38,9 @@ from sidestep.cli.sources import Sources, item_vectors
 from sidestep.cli.tokenize import learned_catalog, tokenizer_config
 from sidestep.cli.train import progress_bar
 from sidestep.data.dataset import Dataset
+from sidestep.data.global_time import strategy_in_words
 from sidestep.data.synthetic import GroundTruth, SyntheticShopConfig, synthetic_shop
 from sidestep.embedding.config import TfidfConfig
-from sidestep.embedding.vectors import save_vectors
 from sidestep.evaluation.compare import ComparedMethod, compare
 from sidestep.evaluation.evaluator import Evaluation, evaluate
 from sidestep.evaluation.results import PerUser, Setting, write_per_user
@@ -118,13 +118,13 @@ def run_demo(size: Size, out: Path) -> Outcome:
         methods,
         reference="sasrec",
         dataset=dataset,
-        worded=("sasrec", "beam", BEST_POSSIBLE),
+        worded=("sasrec", "transformer (beam)", BEST_POSSIBLE),
         title="Sidestep: a synthetic shop from texts to recommendations",
         facts={
             "Shop": f"{stats.users:,} users, {stats.items:,} items, "
             f"{stats.interactions:,} purchases",
-            "Split": split_of(dataset).strategy,
-            "Beam, exhaustive": "one Transformer over semantic IDs, searched in two ways",
+            "Split": strategy_in_words(split_of(dataset).strategy),
+            "Transformer": "one over semantic IDs, searched in two ways: beam and exhaustive",
             "Best possible": "ranks by the probabilities that made the data",
             "Time": f"{seconds:.0f} s",
         },
@@ -155,15 +155,13 @@ def _refuse_other_contents(out: Path, dataset: Dataset) -> None:
 
 def _catalog(size: Size, dataset: Dataset, out: Path) -> Catalog:
     """Embeds and tokenizes, unless an earlier call has."""
-    path = out / "catalog"
+    path, vectors = out / "catalog", out / "vectors.npy"
     if path.is_dir():
         return Catalog.load(path, verify=True)
     _say("Turning texts into vectors, and vectors into semantic IDs")
     sources = Sources(columns=dataset.items.text_columns, text=TfidfConfig(dim=size.text_dim))
     made = item_vectors(dataset, sources, seed=SEED)
-    save_vectors(
-        out / "vectors.npy", made.vectors, item_ids=dataset.items.item_ids, made_of=made.made_of
-    )
+    made.save(vectors, dataset.items.item_ids)
     learned = learned_catalog(
         dataset,
         made.vectors,
@@ -173,8 +171,8 @@ def _catalog(size: Size, dataset: Dataset, out: Path) -> Catalog:
         seed=SEED,
         made_of=made.made_of,
     )
-    learned.save(path)
-    catalog = learned.catalog
+    learned.save(path, vectors=vectors)
+    catalog = Catalog.load(path, verify=True)  # with the tokenizer that bundles carry along
     first = catalog.semantic_ids[0].tolist()
     _say(f"{catalog.texts_of(np.arange(1))['title'][0]} is {tuple(first)}", 1)
     return catalog

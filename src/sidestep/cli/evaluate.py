@@ -11,13 +11,13 @@ from sidestep.cli.console import OUT, print_json, say, table
 from sidestep.cli.dry_run import ESTIMATE, DryRun, tell_plan
 from sidestep.cli.evaluations import (
     Asked,
-    evaluate_run,
+    evaluate_planned,
     evaluation_bar,
     plan_evaluation,
     seconds_of_evaluation,
 )
 from sidestep.cli.inputs import load_bundle, load_dataset
-from sidestep.cli.kept_evaluations import quality_fields, refuse_for_results, save_evaluation
+from sidestep.cli.kept_evaluations import check_results_line, quality_fields, save_evaluation
 from sidestep.cli.lazy import when_used
 from sidestep.cli.options import AsJson, num_users
 from sidestep.cli.reports import refuse_report_at, write_report
@@ -104,8 +104,6 @@ def evaluate(
     """
     folder = RunFolder(run)
     info = folder.info()
-    if results_file is not None:
-        refuse_for_results(split, selected=selected)
     if report is not None:
         refuse_report_at(report)
     asked = Asked(
@@ -129,6 +127,10 @@ def evaluate(
     catalog_name = None if info.catalog is None else Path(info.catalog).name
     planned = plan_evaluation(loaded, data, asked, catalog_name=catalog_name)
     planned.tell_of_misses()
+    if results_file is not None:
+        check_results_line(
+            results_file, planned, loaded, data.name, selected=selected, trials=trials
+        )
     if dry_run:
         tell_plan(
             planned.folder(folder),
@@ -142,8 +144,8 @@ def evaluate(
         )
         return
     with evaluation_bar(f"{folder.path.name}, {split}") as progress:
-        evaluation, per_user = evaluate_run(
-            loaded, data, asked, catalog_name=catalog_name, progress=progress
+        evaluation, per_user = evaluate_planned(
+            loaded, data.name, asked, planned, progress=progress
         )
     path = save_evaluation(folder, evaluation, per_user, batch_size=batch_size)
     line = quality_fields(path, selected=selected, trials=trials)

@@ -100,10 +100,22 @@ def evaluate_run(
         ValueError: the bundle was trained on another dataset, or has no use for what is asked.
     """
     planned = plan_evaluation(loaded, dataset, asked, catalog_name=catalog_name)
+    return evaluate_planned(loaded, dataset.name, asked, planned, progress=progress)
+
+
+def evaluate_planned(
+    loaded: bundles.LoadedRecommender,
+    dataset: str,
+    asked: Asked,
+    planned: Planned,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[evaluator.Evaluation, results.PerUser]:
+    """Does what `plan_evaluation` planned on the dataset of this name."""
     evaluation = _evaluated(loaded, planned.rows, asked, progress)
     per_user = results.PerUser.of(
         evaluation,
-        dataset=dataset.name,
+        dataset=dataset,
         method=planned.method,
         split=planned.split,
         seed=loaded.manifest.seed,
@@ -152,6 +164,8 @@ def plan_evaluation(
         ValueError: see there.
     """
     _refuse_unused(loaded, asked)
+    if asked.method is not None:
+        results.check_method(asked.method)
     asked.search.policy(loaded, num_leaves=LIST_LENGTH)  # refuses what cannot be searched
     refuse_other_data(loaded, dataset)
     split = split_of(dataset)
@@ -241,6 +255,10 @@ def evaluation_name(split: SplitName, method: str, setting: results.Setting) -> 
         parts.append(f"ranker-{value_in_words(setting.ranker)}")
     if setting.users != "all":
         parts.append(f"{setting.users}-users")
-    if setting.exclude_seen:
+    # A method may be called so already, "sasrec-unseen"; what it says must then be true.
+    is_named_so = method.endswith("-unseen")
+    if setting.exclude_seen and not is_named_so:
         parts.append("unseen")
+    if is_named_so and not setting.exclude_seen:
+        parts.append("with-seen")
     return "-".join(parts)

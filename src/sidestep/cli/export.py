@@ -27,7 +27,8 @@ def export(
     """Write a bundle as a Hugging Face causal language model, its tokenizer and the catalog.
 
     For transformers' AutoModelForCausalLM and AutoTokenizer; an item reads "<a_12><b_3><c_200>".
-    Only networks that read histories as codes can be exported; what stands beside them stays.
+    Only networks that read histories as codes can be exported (model.history: codes, which a
+    training says before it begins); what stands beside them stays.
 
     Example: sidestep export runs/my/transformer --out runs/my/llama
     """

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import ValidationError
+
 from sidestep.bundle.manifest import MANIFEST, read_manifest
+from sidestep.cli.console import plain_problem, say
 from sidestep.cli.environment import command_line, git_commit, machine
 from sidestep.cli.evaluations import Planned, evaluation_name
 from sidestep.cli.lazy import when_used
@@ -15,9 +19,15 @@ from sidestep.data.splits import SplitName
 from sidestep.files import file_sha256, read_json, write_json
 
 with when_used():
+    from sidestep.bundle import loaded as bundles
     from sidestep.evaluation import evaluator, results
 
 _PER_USER = "per_user.parquet"
+
+_IN_WORDS = {False: "with items of the history", True: "without items of the history"}
+"""Lists, by whether seen items are left out."""
+
+_OPTIONS = {False: "--include-seen", True: "--exclude-seen"}
 
 _METRICS = "metrics.json"
 """Beside the per-user file: what only the whole of the lists could tell, and what it cost."""
@@ -84,17 +94,54 @@ def quality_fields(
     return {name: kept[name] for name in results.QualityLine.model_fields if name in kept}
 
 
-def refuse_for_results(split: SplitName, *, selected: bool) -> None:
-    """Raises a `ValueError` for what a quality file would refuse, before the work is done."""
-    if split == "test" and not selected:
+def check_results_line(
+    file: Path,
+    planned: Planned,
+    loaded: bundles.LoadedRecommender,
+    dataset: str,
+    *,
+    selected: bool,
+    trials: int | None = None,
+) -> None:
+    """Raises a `ValueError` for what a quality file would refuse, before the work is done.
+
+    Args:
+        file: the quality file.
+        planned: the evaluation.
+        loaded: what is to be evaluated.
+        dataset: its name.
+        selected, trials: see `QualityLine`.
+    """
+    if planned.split == "test" and not selected:
         raise ValueError(
             "--results with --split test needs 'sidestep evaluate --selected': only the setting "
             "that validation chose may see the test rows."
         )
-    if git_commit() is None:
+    results.check_appendable(file)
+    told = {
+        "dataset": dataset,
+        "method": planned.method,
+        "split": planned.split,
+        "seed": loaded.manifest.seed,
+        "setting": planned.setting,
+        "selected": selected,
+        "trials": trials,
+        "commit": git_commit(),
+        "command": command_line(),
+        "date": date.today(),
+        "machine": machine(),
+    }
+    measured = {"train_s": loaded.manifest.training.get("seconds", 0.0)}
+    unknown = {"ms_per_user": 0.0, "tokens_per_user": 0.0}  # always fine, as the metrics are
+    metrics = dict.fromkeys(results.REQUIRED_METRICS, 0.0)
+    try:
+        results.QualityLine.model_validate({**told, **measured, **unknown, "metrics": metrics})
+    except ValidationError as error:
+        first = error.errors()[0]
         raise ValueError(
-            "--results needs the commit, but this folder is in no git repository; run it there."
-        )
+            f"--results: {'.'.join(map(str, first['loc']))}: {plain_problem(first)}, got "
+            f"{first['input']!r:.80}."
+        ) from error
 
 
 def kept_evaluation(folder: RunFolder, planned: Planned, *, batch_size: int) -> Path | None:
@@ -116,6 +163,48 @@ def kept_evaluation(folder: RunFolder, planned: Planned, *, batch_size: int) -> 
     }
     is_same = all(kept.get(name) == value for name, value in expected.items())
     return path / _PER_USER if is_same and "train_s" in kept else None
+
+
+def comparable_evaluations(
+    paths: Sequence[Path],
+    split: SplitName,
+    users: int | Literal["all"],
+    exclude_seen: bool | None,
+) -> list[tuple[Path, results.PerUser]]:
+    """The evaluations that paths name, all with seen items in their lists or all without.
+
+    Args:
+        paths: runs' folders, folders of single evaluations, or their files.
+        split: for runs' folders.
+        users: for runs' folders; "all", or so many fixed random ones.
+        exclude_seen: whether lists leave out seen items; None takes what all paths have, lists that
+            may hold seen items where they have both.
+
+    Raises:
+        FileNotFoundError: there is none; says which command makes it.
+        ValueError: a path has none of the kind that the others have, or that is asked for.
+    """
+    found = [found_evaluations(path, split, users) for path in paths]
+    kinds = [{run.setting.exclude_seen for _, run in runs} for runs in found]
+    kind = exclude_seen
+    if kind is None:  # where the paths have nothing in common, that of the first
+        kind = min(set.intersection(*kinds) or kinds[0])
+    for path, has in zip(paths, kinds, strict=True):
+        if kind not in has:
+            raise ValueError(
+                f"{path}: has no evaluation on {split} {_IN_WORDS[kind]}; run 'sidestep evaluate "
+                f"{path} --split {split}{' --exclude-seen' if kind else ''}', or compare lists "
+                f"{_IN_WORDS[not kind]} with {_OPTIONS[not kind]}."
+            )
+    for path, has, runs in zip(paths, kinds, found, strict=True):
+        if exclude_seen is None and len(has) > 1:
+            say(
+                f"Note: {path} was evaluated with and without items of the history; compared are "
+                f"lists {_IN_WORDS[kind]}. For the others give {_OPTIONS[not kind]}; for a single "
+                f"evaluation name its folder, such as {runs[0][0].parent}."
+            )
+            break
+    return [(file, run) for runs in found for file, run in runs if run.setting.exclude_seen == kind]
 
 
 def found_evaluations(

@@ -165,6 +165,8 @@ def pipeline_of(config: PipelineConfig, file: Path) -> Pipeline:
         evaluated.append(build.evaluation(name, config, runs, trained))
         makers += [trained, evaluated[-1]]
     split: SplitName = "validation" if config.evaluate.get("split") == "validation" else _JUDGED
+    named = {key.replace("_", "-"): value for key, value in config.evaluate.items()}
+    seen = "--exclude-seen" if named.get("exclude-seen") else "--include-seen"
     answering = coded[0] if coded else [*runs][-1]
     return Pipeline(
         out=out,
@@ -172,7 +174,7 @@ def pipeline_of(config: PipelineConfig, file: Path) -> Pipeline:
         comparison=build.step(
             "compare",
             config.compare,
-            [*(out / name for name in runs), "--split", split, "--report", out / _REPORT],
+            [*(out / name for name in runs), "--split", split, seen, "--report", out / _REPORT],
             after=evaluated,
         ),
         sample=build.step(

@@ -366,6 +366,7 @@ def prepared(
         material = Material(split, backbone.catalog, backbone.max_history)
         if isinstance(config, BesideRun):
             return _prepared_beside(config, dataset, material, backbone)
+        _refuse_lone_leaf(backbone.catalog)
         if isinstance(config, PreferRun):
             return _PreferenceTraining(material, config, backbone)
         return _AlignmentTraining(
@@ -389,6 +390,16 @@ def prepared(
             return _SasRecTraining(material, config)
         case PopularityRun() | RepeatsRun():
             return Counting(material, config)
+
+
+def _refuse_lone_leaf(catalog: Catalog) -> None:
+    """Raises a `ValueError` where every search finds the same: there is nothing to prefer."""
+    trie = catalog.trie
+    if len(trie.nodes_at(trie.num_levels)) < 2:
+        raise ValueError(
+            "all items of the catalog share one semantic ID, so that a search has nothing to "
+            "choose from and nothing would be learned; tokenize with --collisions extra."
+        )
 
 
 def _prepared_beside(

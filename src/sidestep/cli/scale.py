@@ -22,7 +22,7 @@ from sidestep.cli.dry_run import DryRun, tell_plan
 from sidestep.cli.environment import command_line, machine
 from sidestep.cli.evaluations import LIST_LENGTH, Asked
 from sidestep.cli.inputs import load_bundle, load_dataset
-from sidestep.cli.kept_evaluations import kept_beside, refuse_for_results
+from sidestep.cli.kept_evaluations import kept_beside
 from sidestep.cli.lazy import when_used
 from sidestep.cli.options import AsJson, num_users, split_names
 from sidestep.cli.reports import refuse_report_at
@@ -112,8 +112,6 @@ def scale(
     page = report or folder.path / "scaling.html"
     refuse_report_at(page)
     factors = read_times(times)
-    if results_file is not None:
-        refuse_for_results(split, selected=False)
     data = load_dataset(folder.dataset(dataset))
     loaded = load_bundle(folder.path)
     sweep = sweeps.Sweep(
@@ -140,6 +138,8 @@ def scale(
     wanted = [*grown, *{search.asked.chosen: search for search in ceilings.values()}.values()]
     for search in wanted:  # refuses what cannot be searched before the first long search
         _refuse_impossible(search, loaded, names)
+        if results_file is not None:
+            sweep.check_results(results_file, search)
     sweep.tell_of_misses()
     if dry_run:
         plan: dict[str, int | float | str] = {

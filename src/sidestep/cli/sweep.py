@@ -13,6 +13,7 @@ from sidestep.cli.evaluations import (
     plan_evaluation,
 )
 from sidestep.cli.kept_evaluations import (
+    check_results_line,
     kept_beside,
     kept_evaluation,
     quality_fields,
@@ -82,6 +83,11 @@ class Sweep:
             flops=costs["flops_per_user"],
             ms=costs["ms_per_user"],
         )
+
+    def check_results(self, path: Path, search: BudgetedSearch) -> None:
+        """Raises a `ValueError` for what a quality file would refuse once a search is measured."""
+        planned = self._planned(replace(self.asked, search=search.asked))
+        check_results_line(path, planned, self.loaded, self.data.name, selected=False)
 
     def append_to(self, path: Path) -> None:
         """Appends a line per evaluation to a quality file, but for those that it has."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +15,7 @@ from sidestep.cli.config import (
     AnyRun,
     BackboneRun,
     CountedRun,
+    TransformerRun,
     read_config,
     refuse_missing,
 )
@@ -119,6 +120,11 @@ def train_by(
             f"{no_rows(split, 'validation')} Training runs to its last epoch, and keeps the last "
             "weights."
         )
+    if isinstance(run, TransformerRun) and run.model.history != "codes":
+        say(
+            f"Note: 'sidestep export' writes no network with model.history: {run.model.history}; "
+            "where it shall go to Hugging Face, train with model.history: codes."
+        )
     coded = None if catalog is None else load_catalog(catalog)
     catalog_name = None if catalog is None else str(catalog)
     if isinstance(run, BackboneRun):
@@ -206,7 +212,10 @@ def _epoch_lines(title: str) -> Callable[[Progress], None]:
 
     def report(progress: Progress) -> None:
         nonlocal last_step
-        described = " · ".join(filter(None, (_described(progress), _watched(progress))))
+        told = progress
+        if progress.validated_epoch != progress.epoch:  # an old validation says nothing new
+            told = replace(progress, score=None, metrics={})
+        described = " · ".join(filter(None, (_described(told), _watched(told))))
         # A step is told once, and the end of an epoch again after its validation.
         if progress.step == last_step and placement.is_main_process():
             say(f"{title}: epoch {described} · {progress.seconds:.0f} s")

@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Bool, Int
 
+from sidestep.data.clock import moment, unit_of
 from sidestep.data.histories import Histories
 from sidestep.data.splits import Rows, Split, TrainingPart, rows_at, with_targets
 
@@ -71,6 +72,24 @@ def periods_by_share(
             f"{validation} and {test}; choose the moments yourself, or larger shares."
         )
     return Periods(validation_from=validation_from, test_from=test_from)
+
+
+def strategy_in_words(strategy: str) -> str:
+    """A strategy as people read it: the moments of "global-time@1513988260,..." as dates.
+
+    Moments that are no seconds since 1970 nor parts of them stay numbers.
+    """
+    name, _, details = strategy.partition("@")
+    if name != "global-time":
+        return strategy
+    first, second, targets = details.split(",")
+    moments = np.array([int(first), int(second)])
+    unit = unit_of(moments)
+    validation, test = (
+        f"{at:,}" if unit is None else f"{moment(int(at), unit):%Y-%m-%d %H:%M}" for at in moments
+    )
+    kept = "" if targets == "last" else f", targets {targets}"
+    return f"global time, validation from {validation}, test from {test}{kept}"
 
 
 def global_time(

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
+from sidestep.data.global_time import strategy_in_words
 from sidestep.evaluation.results import PerUser, Setting
 from sidestep.evaluation.target_metrics import per_user_metrics
 from sidestep.evaluation.words import value_in_words
@@ -42,7 +43,8 @@ class Estimate:
 class ComparedMethod:
     """One method and setting, over all its seeds.
 
-    label: the method, and what tells its setting from its other settings in this comparison.
+    label: what readers call the method, and what tells its setting from its other settings in this
+        comparison: "transformer (beam, beams 50)".
     num_users: different users; fewer than `num_rows` where some were asked about several times.
     estimates: by metric.
     tests: by metric, against the reference; empty for the reference itself and without one.
@@ -86,7 +88,8 @@ def compare(
 
     Args:
         runs: in the order in which methods should appear.
-        reference: the label of the method that the others are tested against; None tests nothing.
+        reference: the label of the method that the others are tested against, or its name, where
+            no other has it; None tests nothing.
         metrics: names as in the results file; None takes all that the lists allow.
         seed: of the resampling.
         num_resamples: of the tests.
@@ -99,8 +102,8 @@ def compare(
     _check_comparable(runs)
     groups = _grouped(runs)
     labels = _labels([group[0] for group in groups])
-    if reference is not None and reference not in labels:
-        raise ValueError(f"no run of the reference {reference!r}; there are {', '.join(labels)}.")
+    if reference is not None:
+        reference = label_named(runs, reference)
     values = [metrics_by_seed(group) for group in groups]
     known = list(values[0])
     unknown = [name for name in metrics or () if name not in known]
@@ -148,6 +151,22 @@ def labels_of(runs: Sequence[PerUser]) -> list[str]:
     ]
 
 
+def label_named(runs: Sequence[PerUser], name: str) -> str:
+    """The label that a name stands for: itself, or that of the only method of this name.
+
+    Raises:
+        ValueError: there is none, or there are several.
+    """
+    named = dict(zip(labels_of(runs), (run.method for run in runs), strict=True))
+    if name in named:
+        return name
+    found = [label for label, method in named.items() if method == name]
+    if len(found) == 1:
+        return found[0]
+    what = "several runs" if found else "no run"
+    raise ValueError(f"{what} of the reference {name!r}; there are {', '.join(found or named)}.")
+
+
 def metrics_by_seed(seeds: Sequence[PerUser]) -> dict[str, Float[np.ndarray, "seeds rows"]]:
     """Every metric of one target by seed and row, of runs that differ in their seed alone."""
     runs = [per_user_metrics(run.rank_before, run.num_tied, run.k) for run in seeds]
@@ -184,7 +203,9 @@ def _first_difference(first: PerUser, other: PerUser) -> str | None:
     if first.split != other.split:
         return f"the split ({first.split}, {other.split})"
     if first.setting.strategy != other.setting.strategy:
-        ways = [run.setting.strategy or "leave-one-out" for run in (first, other)]
+        ways = [
+            strategy_in_words(run.setting.strategy or "leave-one-out") for run in (first, other)
+        ]
         return f"how the data was split ({ways[0]}, {ways[1]})"
     if first.user_ids != other.user_ids:
         return f"the users ({len(first.user_ids)} and {len(other.user_ids)} rows)"
@@ -217,7 +238,11 @@ def _grouped(runs: Sequence[PerUser]) -> list[list[PerUser]]:
 
 
 def _labels(firsts: Sequence[PerUser]) -> list[str]:
-    """The method where it has one setting, else the method and the fields that differ."""
+    """The method where it has one setting, else the method and the fields that differ.
+
+    What is searched is the Transformer's, of which readers know the name, and methods name the
+    search alone.
+    """
     labels = []
     for run in firsts:
         settings = [other.setting.model_dump() for other in firsts if other.method == run.method]
@@ -226,6 +251,9 @@ def _labels(firsts: Sequence[PerUser]) -> list[str]:
             for name, value in run.setting.model_dump().items()
             if any(other.get(name) != value for other in settings)
         }
-        details = ", ".join(f"{name} {value_in_words(value)}" for name, value in varying.items())
-        labels.append(f"{run.method} ({details})" if details else run.method)
+        details = [f"{name} {value_in_words(value)}" for name, value in varying.items()]
+        name = run.method
+        if run.setting.search is not None:
+            name, details = "transformer", [run.method, *details]
+        labels.append(f"{name} ({', '.join(details)})" if details else name)
     return labels

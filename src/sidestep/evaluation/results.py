@@ -86,7 +86,12 @@ Weight = Annotated[float, Field(ge=0)]
 Number = Annotated[int, Field(ge=1)]
 
 
-def _checked_method(method: str) -> str:
+def check_method(method: str) -> str:
+    """The name of a method, as results files want it.
+
+    Raises:
+        ValueError: they know none such.
+    """
     if _METHOD.fullmatch(method) is None:
         raise ValueError(
             f"{method!r} is no known method: use one of {', '.join(METHODS)}, with a suffix for an "
@@ -182,12 +187,14 @@ class QualityLine(BaseModel):
     flops_per_user: float | None = Field(default=None, ge=0, exclude_if=lambda value: value is None)
     """Floating-point operations of matrix products; None where they are not known."""
 
-    commit: str = Field(pattern=r"^[0-9a-f]{7,40}(-dirty)?$")
+    commit: str | None = Field(pattern=r"^[0-9a-f]{7,40}(-dirty)?$")
+    """Of the folder in which it was measured; None outside of git."""
+
     command: str = Field(min_length=1)
     date: date
     machine: str = Field(min_length=1)
 
-    _known_method = field_validator("method")(_checked_method)
+    _known_method = field_validator("method")(check_method)
 
     @field_validator("metrics")
     @classmethod
@@ -203,6 +210,18 @@ class QualityLine(BaseModel):
         if self.split == "test" and not self.selected:
             raise ValueError("a setting that was not selected on validation must not see the test.")
         return self
+
+
+def check_appendable(path: Path) -> None:
+    """Raises a `ValueError` where no line should be added: the file holds something else."""
+    if path.is_dir():
+        raise ValueError(f"{path}: is a folder; name a file, such as {path}/quality.jsonl.")
+    if path.is_file() and path.stat().st_size:
+        with path.open("rb") as file:
+            file.seek(-1, os.SEEK_END)
+            if file.read(1) != b"\n":
+                raise ValueError(f"{path}: the last line has no end; repair or remove it first.")
+        read(path)
 
 
 def append(path: Path, line: QualityLine) -> None:
@@ -359,7 +378,7 @@ class PerUser:
         """The per-user part of an evaluation, and which run it was."""
         return cls(
             dataset=dataset,
-            method=_checked_method(method),
+            method=check_method(method),
             split=split,
             seed=seed,
             setting=setting,

@@ -51,3 +51,8 @@ class NamedSearch(BaseModel):
             ValueError: a setting is unknown or has no such value.
         """
         return named.made_policy(self.search, self.model_extra or {})
+
+    @property
+    def num_candidates(self) -> int:
+        """Leaves that the search finds, at most."""
+        return named.num_candidates(self.policy())

@@ -36,6 +36,13 @@ def made_policy(search: str, settings: Mapping[str, Any]) -> SearchPolicy:
     return policy(**checked_settings(policy, settings, settings_of(policy)))
 
 
+def num_candidates(policy: SearchPolicy) -> int:
+    """Leaves that a search of a name finds, at most."""
+    names = ("num_leaves", "num_samples", "num_beams")
+    found: int = next(getattr(policy, name) for name in names if hasattr(policy, name))
+    return found
+
+
 def settings_of(policy: type[Any]) -> dict[str, Any]:
     """The settings of a policy with their defaults, `MISSING` where it makes or demands them."""
     return {field.name: field.default for field in fields(policy) if field.name != "name"}

@@ -139,6 +139,8 @@ class AlignmentConfig(BaseModel):
             raise ValueError(
                 "there is nothing to learn: set group_weight, sibling_weight or likelihood."
             )
+        if self.learns_from_rewards and self.repair != "target":
+            self._refuse_lone_candidates()
         if self.max_kl is not None and self.kl_weight is None:
             raise ValueError("max_kl needs the reference policy: set kl_weight.")
         if self.steps_per_reference is not None and self.kl_weight is None:
@@ -169,6 +171,15 @@ class AlignmentConfig(BaseModel):
                 if getattr(self, name) is not None:
                     raise ValueError(f"{name} needs rollouts: set group_weight or sibling_weight.")
         return self
+
+    def _refuse_lone_candidates(self) -> None:
+        """Raises a `ValueError` where a group holds one candidate, which is no better than any."""
+        number = self.rollouts.num_candidates
+        if number < 2:
+            raise ValueError(
+                f"rollouts: {self.rollouts.search} finds {number} candidate, which has no other to "
+                "be better than, so that nothing would be learned: let it find 2 or more."
+            )
 
     def _refuse_other_advantages(self) -> None:
         """Raises a `ValueError` for what the group's best policy leaves no place for."""

@@ -202,6 +202,7 @@ class _Run:
         self.best_weights: Weights | None = None
         self.last_line: dict[str, Any] = {}
         self.last_metrics: Mapping[str, float] = {}
+        self.validated_epoch: int | None = None
         self.learning_rate = 0.0  # of the last step
         self.log: TrainingLog | None = None
         self.trackers: Trackers | None = None
@@ -351,6 +352,7 @@ class _Run:
     def _validate(self, validate: Validate) -> Mapping[str, float]:
         """Remembers the weights if they are the best so far; returns what else was measured."""
         state = self.state
+        self.validated_epoch = state.epoch
         self.objective.eval()
         with unchanged_random_state():
             validated = validate()
@@ -475,6 +477,7 @@ class _Run:
                 best_epoch=state.best_epoch,
                 metrics=self.last_metrics,
                 seconds=self._seconds(),
+                validated_epoch=self.validated_epoch,
             )
         )
 

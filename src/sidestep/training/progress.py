@@ -20,6 +20,7 @@ class Progress:
     parts: of the same line, those that the objective wants watched.
     score: the last validation; best_score, best_epoch: the best one. None before the first.
     metrics: what else that validation said; empty before the first one since the run was resumed.
+    validated_epoch: after which epoch that validation was; None before the first one since then.
     seconds: spent so far, earlier parts of a resumed run included.
     """
 
@@ -36,6 +37,7 @@ class Progress:
     best_epoch: int | None
     metrics: Mapping[str, float]
     seconds: float
+    validated_epoch: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,7 +30,12 @@ def test_an_evaluation_is_a_page_with_all_that_is_known(runs, tmp_path):
     assert f"Wrote {tmp_path / 'page.html'}." in done.stderr
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
     for expected in (
-        *("beam on shop, validation", "Where the search loses the target", "code 1", "user-"),
+        *(
+            "transformer (beam) on shop, validation",
+            "Where the search loses the target",
+            "code 1",
+            "user-",
+        ),
         *("Popular and rare items", "training.epochs", "SHA-256 of interactions", "ms per user"),
     ):
         assert expected in page, expected
@@ -120,4 +125,4 @@ def test_the_table_of_a_narrow_terminal_keeps_its_numbers_whole(runs, width, mon
     ):
         assert number in text
     assert "popularity" in text
-    assert text.count("method") == (2 if width < 60 else 1)
+    assert text.count("method") == (2 if width < 70 else 1)

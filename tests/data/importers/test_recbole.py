@@ -44,6 +44,11 @@ def test_decimals_of_a_second_become_milliseconds(shop):
     ]
 
 
+def test_a_field_without_any_text_is_one_of_nulls(shop):
+    (shop / "shop.item").write_bytes(b"item_id:token\tclass:token_seq\ni1\t\ni2\t\n")
+    assert import_recbole(shop).dataset.items.frame["class"].to_list() == [None, None]
+
+
 def test_large_whole_times_keep_their_last_digit(shop):
     (shop / "shop.inter").write_bytes(
         b"user_id:token\titem_id:token\ttimestamp:float\n"

@@ -153,7 +153,10 @@ def _read_items(path: Path, item: str) -> pl.DataFrame:
     frames = []
     for table in read_delimited(path, "\t", list(types), has_header=True):
         texts = {
-            name: [None if text is None else plain_text(text) for text in table.texts(name)]
+            name: pl.Series(
+                [None if text is None else plain_text(text) for text in table.texts(name)],
+                dtype=pl.String,
+            )
             for name in names
         }
         frames.append(pl.DataFrame({"item_id": table.ids(item), **texts}))

@@ -38,6 +38,7 @@ NEAR: Mapping[str, tuple[str, ...]] = {
     "search/ved_rules.py": ("search/test_ved.py",),
     "search/ved_walks.py": ("search/test_ved.py",),
     "catalog": ("catalog/test_catalog.py", "catalog/test_trie.py"),
+    "objectives/choices.py": ("objectives/test_advantages.py", "objectives/test_policy.py"),
     "objectives/value.py": ("training/test_candidate_tree.py",),
     "recommender.py": ("search/test_beam_and_exhaustive.py",),
     "training/candidate_tree.py": ("training/test_rollouts.py",),

@@ -67,7 +67,7 @@ def assert_tells_sizes_in_a_dry_run(command, whole, weights):
 
 
 MISFITS = [
-    (("--set", "backbone=nowhere"), "backbone: nowhere: no bundle here"),
+    (("--set", "backbone=nowhere"), "backbone: there is no nowhere, seen from this file"),
     (("--catalog", "other"), "leave the option out"),
     (("--dataset", "elsewhere"), "the bundle was trained on another dataset"),
     (("--out", "beam"), "is the backbone's own folder; choose another one for --out"),
@@ -92,5 +92,5 @@ def assert_refuses_before_anything_is_written(shop, config, folder, monkeypatch,
     before = sorted(folder.rglob("*"))
     local = ("--set", f"backbone={folder / 'beam'}")
     message = refused(*training(folder, config, folder / "run"), *local, *more)
-    assert words in message
+    assert words in message, message
     assert sorted(folder.rglob("*")) == before

@@ -41,7 +41,8 @@ def test_every_interaction_of_a_split_is_accounted_for(timed):
     )
     assert told["test_targets"] == len(split.test) > 0
     assert told["training_interactions"] == pytest.approx(0.7 * told["interactions"], rel=0.02)
-    assert ",last" in run(*arguments)
+    split = " ".join(run(*arguments).split())
+    assert "global time, validation from 496, test from 637" in split
 
 
 def test_what_is_split_by_time_is_trained_and_evaluated_so(shop, timed, tmp_path):
@@ -58,7 +59,7 @@ def test_what_is_split_by_time_is_trained_and_evaluated_so(shop, timed, tmp_path
     methods = json.loads(run("compare", tmp_path / "popularity", tmp_path / "sasrec", "--json"))
     assert {method["num_users"] for method in methods} == {len(Dataset.load(timed).split.test)}
     message = refused("compare", tmp_path / "popularity", shop / "beam")
-    assert "how the data was split (global-time@" in message
+    assert "how the data was split (global time, validation from 496, test from 637" in message
     assert "leave-one-out)" in message
     # What was trained on one split must not be judged by another.
     message = refused("evaluate", shop / "beam", "--dataset", timed)

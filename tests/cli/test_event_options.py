@@ -113,6 +113,30 @@ def test_types_need_their_column(log):
         assert "--event, which says where the types stand" in refused(*without, *options)
 
 
+def test_a_column_that_looks_like_types_and_was_not_named_is_doubted(log, tmp_path):
+    plain = ("import", "table", log, *COLUMNS[:6], "--out", tmp_path / "d", "--overwrite")
+    [doubt] = json.loads(run(*plain, "--json"))["doubts"]
+    assert "The column 'action' looks like types of events (purchase 4, view 3" in doubt
+    assert "Name it with --event action; then --events purchase keeps some types." in doubt
+    assert (
+        json.loads(run(*plain, "--event", "action", "--events", "view", "--json"))["doubts"] == []
+    )
+    log.write_text("\n".join(line.rpartition(",")[0] for line in LOG.splitlines()))
+    assert json.loads(run(*plain, "--json"))["doubts"] == []
+
+
+def test_lists_have_types_of_events_too(tmp_path):
+    path = tmp_path / "lists.csv"
+    path.write_text("user_id,item_ids,what\nu,a b,view buy\nu,c,buy\nv,a b,buy buy\n")
+    command = ("import", "lists", path, "--event", "what", "--out", tmp_path / "d", "--json")
+    told = json.loads(run(*command, "--events", "buy"))
+    assert told["left_out"] == {"are no event of type buy": 1}
+    told = json.loads(run(*command, "--target-events", "buy", "--overwrite"))
+    assert told["event_weights"]["targets"] == {"buy": 1.0}
+    message = refused("import", "lists", path, "--events", "buy", "--out", tmp_path / "e")
+    assert "--event, which says where the types stand" in message
+
+
 def test_types_of_different_weights_are_no_duplicates(log):
     with log.open("a") as file:
         file.write("u2,a,5,purchase\nu2,b,6,view\n")

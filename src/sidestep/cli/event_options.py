@@ -1,14 +1,24 @@
 """Options of imports about types of events, and how what is typed for them is read."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Annotated
 
+import polars as pl
 import typer
 
-from sidestep.cli.options import WITH_COMMAS, split_names
-from sidestep.data.events import EventWeights, event_counts, refuse_unknown_types
+from sidestep.cli.guess import guess_event, sample_of
+from sidestep.cli.options import WITH_COMMAS, quoted_name, split_names
+from sidestep.data.events import (
+    EventWeights,
+    event_counts,
+    likely_targets,
+    listed_counts,
+    refuse_unknown_types,
+)
 from sidestep.data.importers.imported import Imported
+from sidestep.data.importers.log import Thinning
 
 Events = Annotated[
     list[str] | None,
@@ -35,60 +45,90 @@ InputEvents = Annotated[
 ]
 
 
-def kept_types(event: str | None, events: Sequence[str] | None) -> tuple[str, ...] | None:
-    """The types that --events names; None means all.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AskedEvents:
+    """What the options of an import ask for.
 
-    Args:
-        event: where the types stand; None where --event was not given.
-        events: what was typed for --events.
-
-    Raises:
-        ValueError: it names none, or there are none.
+    types: that stay; None keeps all.
+    weights: of the types that stay.
     """
-    if not events:
-        return None
-    if event is None:
-        raise ValueError("--events needs --event, which says where the types stand.")
-    names = tuple(split_names(events))
-    if not names:
-        raise ValueError("--events names no type of event; name one, or leave the option out.")
-    return names
 
+    types: tuple[str, ...] | None
+    weights: EventWeights
 
-def event_weights(
-    event: str | None, targets: Sequence[str] | None, inputs: Sequence[str] | None
-) -> EventWeights:
-    """The weights that --target-events and --input-events give.
+    @classmethod
+    def of_options(
+        cls,
+        event: str | None,
+        events: Sequence[str] | None,
+        targets: Sequence[str] | None,
+        inputs: Sequence[str] | None,
+    ) -> "AskedEvents":
+        """Reads what was typed.
 
-    Args:
-        event: where the types stand; None where --event was not given.
-        targets: what was typed for --target-events.
-        inputs: what was typed for --input-events.
+        Args:
+            event: where the types stand; None where --event was not given.
+            events: for --events.
+            targets: for --target-events.
+            inputs: for --input-events.
 
-    Raises:
-        ValueError: there are no types, a weight is no number from 0 on, a type stands twice, or
-            all weights are 0.
-    """
-    if event is None and (targets or inputs):
-        raise ValueError(
-            "--target-events and --input-events need --event, which says where the types stand."
+        Raises:
+            ValueError: there are no types, a weight is no number from 0 on, a type stands twice, or
+                all weights are 0.
+        """
+        if event is None and (events or targets or inputs):
+            raise ValueError(
+                "--events, --target-events and --input-events need --event, which says where the "
+                "types stand."
+            )
+        types = tuple(split_names(events)) if events else None
+        if types == ():
+            raise ValueError("--events names no type of event; name one, or leave the option out.")
+        weights = EventWeights(
+            targets=_weights("--target-events", targets) if targets else None,
+            inputs=_weights("--input-events", inputs) if inputs else None,
         )
-    return EventWeights(
-        targets=_weights("--target-events", targets) if targets else None,
-        inputs=_weights("--input-events", inputs) if inputs else None,
-    )
+        return cls(types=types, weights=weights)
+
+    def kept(self, thinning: Thinning) -> Thinning:
+        """The same thinning that keeps these types alone; types of weights are no duplicates."""
+        return replace(thinning, events=self.types, by_type=self.weights != EventWeights())
+
+    def weighted(self, done: Imported) -> Imported:
+        """What was imported, with weights of its types.
+
+        Raises:
+            ValueError: a weight is given to a type that no interaction has; lists the types.
+        """
+        counts = event_counts(done.dataset.interactions.frame["event"])
+        parts = (("--target-events", self.weights.targets), ("--input-events", self.weights.inputs))
+        for option, given in parts:
+            refuse_unknown_types([*given] if given else [], counts, option)
+        return replace(done, dataset=replace(done.dataset, event_weights=self.weights))
 
 
-def with_weights(done: Imported, weights: EventWeights) -> Imported:
-    """What was imported, with weights of its types of events.
+def with_doubt(done: Imported, path: Path, *, taken: Sequence[str | None]) -> Imported:
+    """What was imported of a table without --event, and whether a column looks like types.
 
-    Raises:
-        ValueError: a weight is given to a type that no interaction has; lists the types.
+    Args:
+        done: of the table.
+        path: of the table.
+        taken: the columns that were read as something else.
     """
-    counts = event_counts(done.dataset.interactions.frame["event"])
-    for option, given in (("--target-events", weights.targets), ("--input-events", weights.inputs)):
-        refuse_unknown_types([*given] if given else [], counts, option)
-    return replace(done, dataset=replace(done.dataset, event_weights=weights))
+    frame = sample_of(path).frame
+    found = guess_event(frame.drop([name for name in taken if name in frame.columns])).column
+    if found is None:
+        return done
+    counts = event_counts(frame[found].cast(pl.String))
+    if len(counts) < 2:
+        return done
+    doubt = (
+        f"The column {found!r} looks like types of events ({listed_counts(counts)} in the first "
+        f"{len(frame):,} rows), and was not named: all interactions count alike. Name it with "
+        f"--event {quoted_name(found)}; then --events {','.join(likely_targets(counts))} keeps "
+        "some types."
+    )
+    return replace(done, doubts=[*done.doubts, doubt])
 
 
 def _weights(option: str, values: Sequence[str]) -> dict[str, float]:

@@ -156,7 +156,7 @@ def guess_columns(
     if is_untimed:
         time_guess = Guess(column=None, why=AS_SAID)
     left = [name for name in left if name != time_guess.column]
-    event_guess = _event(events.select(left))
+    event_guess = guess_event(events.select(left))
     left = [name for name in left if name != event_guess.column]
     user_guess = _given(user) or _by_name(left, _USER, lambda name: _is_id(events[name]))
     if user_guess.column is None:
@@ -279,7 +279,7 @@ def _time(events: pl.DataFrame) -> Guess:
     return by_name
 
 
-def _event(events: pl.DataFrame) -> Guess:
+def guess_event(events: pl.DataFrame) -> Guess:
     """The column of event types: few different texts that come again, under a usual name."""
     alone = [n for n in events.columns if re.sub(r"[^a-z]", "", n.lower()) in _EVENT_ALONE]
     within = [n for n in events.columns if any(_has_word(n, word) for word in _EVENT)]

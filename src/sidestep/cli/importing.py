@@ -1,44 +1,26 @@
 """`sidestep import`: other people's files to a dataset folder."""
 
-import time as clock
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, replace
-from functools import wraps
 from pathlib import Path
-from typing import Annotated, Literal, ParamSpec, TypeVar
+from typing import Annotated, Literal
 
 import typer
-from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as ProgressBar
 
-from sidestep.cli.console import ERR, OUT, print_json, say, table, warn
-from sidestep.cli.dry_run import DryRun, tell_plan, would_write
+from sidestep.cli.dry_run import DryRun
 from sidestep.cli.event_options import (
+    AskedEvents,
     Events,
     InputEvents,
     TargetEvents,
-    event_weights,
-    kept_types,
-    with_weights,
+    with_doubt,
 )
-from sidestep.cli.judged_rows import check_judged, warn_of_no_rows
-from sidestep.cli.next_step import embedding_of
-from sidestep.cli.options import WITH_COMMAS, AsJson, plain_name, split_names
+from sidestep.cli.options import WITH_COMMAS, AsJson, split_names
 from sidestep.cli.outputs import Overwrite, check_out
-from sidestep.cli.working import working
+from sidestep.cli.reading_bar import reading_bar, shown_working
+from sidestep.cli.written_dataset import write_dataset
 from sidestep.data.dataset import Dataset
-from sidestep.data.events import (
-    EventWeights,
-    doubt_about_types,
-    event_counts,
-    listed_counts,
-    listed_weights,
-)
 from sidestep.data.importers.amazon import Year, import_amazon
-from sidestep.data.importers.imported import Imported, thinned
+from sidestep.data.importers.imported import thinned
 from sidestep.data.importers.lcrec import import_lcrec, lcrec_files
-from sidestep.data.importers.lines import OnProgress, Reading
 from sidestep.data.importers.lists import ListRows, import_lists
 from sidestep.data.importers.log import Thinning
 from sidestep.data.importers.minionerec import import_minionerec, minionerec_files
@@ -48,9 +30,6 @@ from sidestep.data.importers.recbole import import_recbole
 from sidestep.data.importers.rows import Part, import_rows
 from sidestep.data.importers.table import MISSING_ID, Gaps, Missing, import_table
 from sidestep.data.interactions import Duplicates, Ties
-
-_P = ParamSpec("_P")
-_R = TypeVar("_R")
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -99,9 +78,9 @@ def lcrec(
     if path.is_dir():
         path, found = lcrec_files(path)
         items = items or found
-    dataset = _shown(import_lcrec)(path, items, name=name)
+    dataset = shown_working(import_lcrec)(path, items, name=name)
     done = thinned(dataset, Thinning(duplicates=duplicates, k_core=k_core, ties=ties))
-    _write(done, out, name, dry_run=dry_run, json=json)
+    write_dataset(done, out, name, dry_run=dry_run, json=json)
 
 
 @app.command("p5")
@@ -126,9 +105,9 @@ def p5(
         texts = path / "item_terms.json"
         items = items or (texts if texts.is_file() else None)
         path = path / "sequential_data.txt"
-    dataset = _shown(import_p5)(path, items, name=name)
+    dataset = shown_working(import_p5)(path, items, name=name)
     done = thinned(dataset, Thinning(duplicates=duplicates, k_core=k_core, ties=ties))
-    _write(done, out, name, dry_run=dry_run, json=json)
+    write_dataset(done, out, name, dry_run=dry_run, json=json)
 
 
 @app.command("minionerec")
@@ -148,8 +127,8 @@ def minionerec(
     Example: sidestep import minionerec data/Amazon --category Office --out runs/office/dataset
     """
     _check_out(out, folder, overwrite=overwrite)
-    done = _shown(import_minionerec)(minionerec_files(folder, category))
-    _write(done, out, name, dry_run=dry_run, json=json)
+    done = shown_working(import_minionerec)(minionerec_files(folder, category))
+    write_dataset(done, out, name, dry_run=dry_run, json=json)
 
 
 @app.command("rows")
@@ -183,7 +162,7 @@ def rows(
     if not paths:
         raise ValueError("name at least one file of rows, with --train, --valid or --test.")
     _check_out(out, *paths.values(), items, overwrite=overwrite)
-    done = _shown(import_rows)(
+    done = shown_working(import_rows)(
         paths,
         user=user,
         history=history,
@@ -192,7 +171,7 @@ def rows(
         items_item=items_id,
         name=name,
     )
-    _write(done, out, name, dry_run=dry_run, json=json)
+    write_dataset(done, out, name, dry_run=dry_run, json=json)
 
 
 @app.command("table")
@@ -270,11 +249,11 @@ def from_table(
       sidestep import table log.csv --event action --target-events purchase=1,cart=0.3
       --input-events purchase,cart,view=0.2 --out runs/my/dataset
     """
-    weights = event_weights(event, target_events, input_events)
+    asked = AskedEvents.of_options(event, events, target_events, input_events)
     _check_out(out, path, items, overwrite=overwrite)
     if min_value is not None and value is None:
         raise ValueError("--min-value needs --value, the column that it compares.")
-    read = _shown(import_table)(
+    read = shown_working(import_table)(
         path,
         user=user,
         item=item,
@@ -292,16 +271,11 @@ def from_table(
         ),
         name=name,
     )
-    thinning = Thinning(
-        events=kept_types(event, events),
-        min_value=min_value,
-        duplicates=duplicates,
-        by_type=weights != EventWeights(),
-        k_core=k_core,
-        ties=ties,
-    )
-    done = with_weights(thinned(read, thinning), weights)
-    _write(done, out, name, dry_run=dry_run, json=json)
+    thinning = Thinning(min_value=min_value, duplicates=duplicates, k_core=k_core, ties=ties)
+    done = asked.weighted(thinned(read, asked.kept(thinning)))
+    if event is None:
+        done = with_doubt(done, path, taken=[user, item, time, value])
+    write_dataset(done, out, name, dry_run=dry_run, json=json)
 
 
 @app.command("amazon")
@@ -331,11 +305,11 @@ def amazon(
     """
     _check_out(out, path, meta, overwrite=overwrite)
     thinning = Thinning(min_value=min_value, duplicates=duplicates, k_core=k_core, ties=ties)
-    with _reading_bar() as on_progress:
+    with reading_bar() as on_progress:
         done = import_amazon(
             path, meta, year=year, thinning=thinning, name=name, on_progress=on_progress
         )
-    _write(done, out, name, dry_run=dry_run, json=json)
+    write_dataset(done, out, name, dry_run=dry_run, json=json)
 
 
 @app.command("recbole")
@@ -369,9 +343,10 @@ def recbole(
 
       sidestep import recbole dataset/tmall --event action --events purchase --out runs/tmall
     """
-    weights = event_weights(event, target_events, input_events)
+    asked = AskedEvents.of_options(event, events, target_events, input_events)
     _check_out(out, path, overwrite=overwrite)
-    with _reading_bar() as on_progress:
+    thinning = Thinning(min_value=min_value, duplicates=duplicates, k_core=k_core, ties=ties)
+    with reading_bar() as on_progress:
         done = import_recbole(
             path,
             user=user,
@@ -379,18 +354,11 @@ def recbole(
             time=time,
             value=value,
             event=event,
-            thinning=Thinning(
-                events=kept_types(event, events),
-                min_value=min_value,
-                duplicates=duplicates,
-                by_type=weights != EventWeights(),
-                k_core=k_core,
-                ties=ties,
-            ),
+            thinning=asked.kept(thinning),
             name=name,
             on_progress=on_progress,
         )
-    _write(with_weights(done, weights), out, name, dry_run=dry_run, json=json)
+    write_dataset(asked.weighted(done), out, name, dry_run=dry_run, json=json)
 
 
 @app.command("movielens")
@@ -412,9 +380,9 @@ def movielens(
     """
     _check_out(out, path, overwrite=overwrite)
     thinning = Thinning(min_value=min_value, duplicates=duplicates, k_core=k_core, ties=ties)
-    with _reading_bar() as on_progress:
+    with reading_bar() as on_progress:
         done = import_movielens(path, thinning=thinning, name=name, on_progress=on_progress)
-    _write(done, out, name, dry_run=dry_run, json=json)
+    write_dataset(done, out, name, dry_run=dry_run, json=json)
 
 
 @app.command("lists")
@@ -433,6 +401,12 @@ def lists(
             "all items so far. [default: sessions, told where they look like windows]"
         ),
     ] = None,
+    event: Annotated[
+        str | None, typer.Option(help="Column of types of events, of whole rows or lists of them.")
+    ] = None,
+    events: Events = None,
+    target_events: TargetEvents = None,
+    input_events: InputEvents = None,
     items: Items = None,
     items_id: ItemsId = "item_id",
     name: Name = None,
@@ -448,120 +422,23 @@ def lists(
     Example: sidestep import lists sessions.csv --user visitor --items-column skus --time start
     --out runs/my/dataset
     """
+    asked = AskedEvents.of_options(event, events, target_events, input_events)
     _check_out(out, path, items, overwrite=overwrite)
-    done = _shown(import_lists)(
+    done = shown_working(import_lists)(
         path,
         user=user,
         items_column=items_column,
         time=time,
+        event=event,
         rows=rows,
         items_path=items,
         items_item=items_id,
-        thinning=Thinning(duplicates=duplicates, k_core=k_core, ties=ties),
+        thinning=asked.kept(Thinning(duplicates=duplicates, k_core=k_core, ties=ties)),
         name=name,
     )
-    _write(done, out, name, dry_run=dry_run, json=json)
+    write_dataset(asked.weighted(done), out, name, dry_run=dry_run, json=json)
 
 
 def _check_out(out: Path, *read: Path | None, overwrite: bool) -> None:
     """Refuses, before anything is read, an `--out` where something stands."""
     check_out(out, overwrite=overwrite, read=read, is_kind=Dataset.check_place)
-
-
-@contextmanager
-def _reading_bar() -> Iterator[OnProgress]:
-    """A bar of the bytes read of each file, and its lines per second."""
-    if not ERR.is_terminal:
-        with working("reading") as tell:
-            yield lambda reading: tell(reading.path.name, reading.bytes_read, reading.bytes_total)
-        return
-    bar = ProgressBar(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(),
-        TextColumn("{task.fields[rate]} lines/s"),
-        TimeRemainingColumn(),
-        console=ERR,
-        transient=True,
-    )
-    tasks = {}
-    started = {}
-    with bar:
-
-        def report(reading: Reading) -> None:
-            path = reading.path
-            if path not in tasks:
-                started[path] = clock.perf_counter()
-                tasks[path] = bar.add_task(path.name, total=reading.bytes_total, rate="…")
-            elapsed = clock.perf_counter() - started[path]
-            rate = f"{reading.num_lines / elapsed:,.0f}" if elapsed > 0 else "…"
-            bar.update(tasks[path], completed=reading.bytes_read, rate=rate)
-
-        yield report
-
-
-def _shown(work: Callable[_P, _R], title: str = "reading") -> Callable[_P, _R]:
-    """The same work, seen to go on; it tells nothing of how far it is."""
-
-    @wraps(work)
-    def shown(*arguments: _P.args, **settings: _P.kwargs) -> _R:
-        with working(title):
-            return work(*arguments, **settings)
-
-    return shown
-
-
-def _write(done: Imported, out: Path, name: str | None, *, dry_run: bool, json: bool) -> None:
-    """Saves a dataset, and says how large it is and what of its source is not in it.
-
-    A dry run has read and checked all of the source too: there is no other way to know of a
-    broken line in it.
-    """
-    dataset = replace(done.dataset, name=name or plain_name(done.dataset.name))
-    stats = asdict(dataset.stats())
-    counts = event_counts(dataset.interactions.frame["event"])
-    weights = dataset.event_weights
-    check_judged(dataset, out)
-    doubts = list(done.doubts)
-    if weights == EventWeights() and (doubt := doubt_about_types(counts)):
-        doubts.append(doubt)
-    for doubt in doubts:
-        warn(doubt)
-    warn_of_no_rows(dataset, out)
-    if dry_run:
-        would_write(dataset)
-        tell_plan(out, {"name": dataset.name, **stats, **done.left_out}, json=json)
-        for remark in done.remarks:
-            say(remark)
-        return
-    _shown(dataset.save, "writing")(out)
-    if json:
-        left = {
-            "left_out": dict(done.left_out),
-            "remarks": list(done.remarks),
-            "doubts": doubts,
-        }
-        if any(counts):
-            left |= {"events": counts, "event_weights": weights.description()}
-        print_json({"name": dataset.name, "path": str(out), **stats, **left})
-        return
-    rows = [
-        [key.replace("_", " "), f"{number:,}" if isinstance(number, int) else f"{number:.4g}"]
-        for key, number in stats.items()
-    ]
-    if any(counts):
-        rows.append(["types of events", listed_counts(counts)])
-        rows += [
-            [what, listed_weights(given)]
-            for what, given in (
-                ("target events", weights.targets),
-                ("input events", weights.inputs),
-            )
-            if given is not None
-        ]
-    OUT.print(table(dataset.name, ["", ""], rows))
-    for why, number in done.left_out.items():
-        say(f"Left out because they {why}: {number:,} interactions.")
-    for remark in done.remarks:
-        say(remark)
-    say(f"Wrote {out}.", then=embedding_of(dataset, out))

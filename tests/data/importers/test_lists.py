@@ -119,6 +119,34 @@ def test_as_many_times_as_items(tmp_path):
         import_lists(path, time="t")
 
 
+@pytest.mark.parametrize(
+    ("types", "expected"),
+    [
+        (["view buy", "buy"], ["view", "buy", "buy"]),
+        (["['view', 'buy']", "['buy']"], ["view", "buy", "buy"]),
+        (["view", "buy"], ["view", "view", "buy"]),  # of the whole row
+        (["add to cart", "buy"], ["add to cart", "add to cart", "buy"]),
+    ],
+)
+def test_a_type_of_event_may_be_of_the_row_or_of_each_item(tmp_path, types, expected):
+    path = tmp_path / "lists.tsv"
+    rows = zip("uv", ["a b", "c"], types, strict=True)
+    lines = ["user_id\titem_ids\twhat", *("\t".join(row) for row in rows)]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    frame = import_lists(path, event="what").dataset.interactions.frame
+    assert frame["item_id"].to_list() == ["a", "b", "c"]
+    assert frame["event"].to_list() == expected
+
+
+def test_as_many_types_of_events_as_items_and_none_for_windows(tmp_path):
+    path = tmp_path / "lists.csv"
+    path.write_text("user_id,item_ids,what\nu,a b,view buy\nu,a b,view buy view\n")
+    with pytest.raises(ValueError, match=r"lists\.csv, line 3: 2 items but 3 types of events"):
+        import_lists(path, event="what")
+    with pytest.raises(ValueError, match="windows say nothing of types of events"):
+        import_lists(path, event="what", rows="windows")
+
+
 def test_columns_of_another_kind_are_refused(tmp_path):
     path = tmp_path / "lists.parquet"
     pl.DataFrame({"user_id": ["u"], "item_ids": [[1.5]]}).write_parquet(path)

@@ -1,6 +1,7 @@
 """Lists: tables with a list of items in a cell, one row per user, per session or per moment."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -10,7 +11,11 @@ import polars as pl
 from sidestep.data.given_rows import GivenRow, num_extending, sequences_of
 from sidestep.data.importers.columns import Table, read_table
 from sidestep.data.importers.imported import Imported, imported
-from sidestep.data.importers.list_columns import is_list_of_times, read_lists
+from sidestep.data.importers.list_columns import (
+    are_bracketed_lists,
+    is_list_of_times,
+    read_lists,
+)
 from sidestep.data.importers.log import GrowingLog, Log, Thinning
 from sidestep.data.importers.table import read_items
 
@@ -26,6 +31,7 @@ def import_lists(
     user: str = "user_id",
     items_column: str = "item_ids",
     time: str | None = None,
+    event: str | None = None,
     rows: ListRows | None = None,
     items_path: Path | None = None,
     items_item: str = "item_id",
@@ -43,6 +49,8 @@ def import_lists(
         items_column: the column of lists. An empty list is passed over.
         time: the column of times: of a whole row, whose items then keep their order, or a list
             as long as that of the items. Without it the rows of a user are in order.
+        event: the column of types of events, such as "purchase": of a whole row, or a list as long
+            as that of the items.
         rows: "sessions": the lists of a user follow each other. "windows": each list is a part of
             the user's one sequence, such as all items up to some moment, and what several lists
             show is one interaction. None takes sessions, and says so if they look like windows.
@@ -55,16 +63,21 @@ def import_lists(
         ValueError: if a file is not what it should be, with the file and, where there is one, the
             line.
     """
-    lists = [items_column] if time is None else [items_column, time]
+    lists = [name for name in (items_column, time, event) if name is not None]
     table = read_table(path, [user, *lists], lists=lists)
     found = read_lists(table, items_column)
     if not any(found.cells):
         raise ValueError(f"{path}: every list in {items_column!r} is empty; name another column.")
     users = table.ids(user)
     if rows == "windows":
+        if event is not None:
+            raise ValueError(
+                "windows say nothing of types of events, because several of them show the same "
+                "interaction; leave --event out, or import a row per interaction as a table."
+            )
         log = _windows(table, users, items_column, found.cells, time)
     else:
-        log = _sessions(table, users, items_column, found.cells, time)
+        log = _sessions(table, users, items_column, found.cells, time, event)
     texts = None if items_path is None else read_items(items_path, items_item, None).frame
     log = log.thinned(thinning, str(path))
     done = imported(log, texts, paths=(path, items_path), name=name or path.stem)
@@ -77,13 +90,20 @@ def import_lists(
 
 
 def _sessions(
-    table: Table, users: pl.Series, name: str, cells: list[list[str | None]], time: str | None
+    table: Table,
+    users: pl.Series,
+    name: str,
+    cells: list[list[str | None]],
+    time: str | None,
+    event: str | None,
 ) -> Log:
     """Every element of every list as an interaction."""
     exploded = _exploded(table, name, cells)
     timestamps = None if time is None else _times(table, time, cells, exploded)
     growing = GrowingLog(table.path)
-    growing.append(users.gather(exploded.frame["row"]), exploded.ids(name), timestamps)
+    events = None if event is None else _events(table, event, cells, exploded)
+    user_ids = users.gather(exploded.frame["row"])
+    growing.append(user_ids, exploded.ids(name), timestamps, events=events)
     return growing.log()
 
 
@@ -161,13 +181,35 @@ def _times(table: Table, name: str, cells: list[list[str | None]], items: Table)
         times = read_lists(table, name, of_ids=False).cells
         elements = pl.Series([each for cell in times for each in cell], dtype=pl.String)
     for row, (cell, of_items) in enumerate(zip(times, cells, strict=True)):
-        if len(cell) != len(of_items):
-            raise ValueError(
-                f"{table.place(row)}: {len(of_items)} items but {len(cell)} times; a list of times "
-                "must be as long as that of the items."
-            )
+        _refuse_other_length(table, row, cell, of_items, "times")
     frame = items.frame.with_columns(elements.alias(name))
     return Table(path=table.path, frame=frame, place_of=items.place_of).times(name)
+
+
+def _events(table: Table, name: str, cells: list[list[str | None]], items: Table) -> pl.Series:
+    """A type of event per item: that of its row, or its own where the cells are lists."""
+    column = table.column(name)
+    of_rows = column.dtype == pl.String and not are_bracketed_lists(column)
+    types = read_lists(table, name, of_ids=False).cells
+    fits = [len(cell) == len(of_items) for cell, of_items in zip(types, cells, strict=True)]
+    several = [row for row, cell in enumerate(types) if len(cell) > 1]
+    # Without brackets `add to cart` may be a type or three of them: their numbers tell.
+    if of_rows and not any(fits[row] for row in several):
+        return table.texts(name).gather(items.frame["row"])
+    for row, (cell, of_items) in enumerate(zip(types, cells, strict=True)):
+        _refuse_other_length(table, row, cell, of_items, "types of events")
+    return pl.Series([each for cell in types for each in cell], dtype=pl.String)
+
+
+def _refuse_other_length(
+    table: Table, row: int, cell: Sequence[object], of_items: Sequence[object], what: str
+) -> None:
+    """Raises a `ValueError` where a list is not as long as that of the items beside it."""
+    if len(cell) != len(of_items):
+        raise ValueError(
+            f"{table.place(row)}: {len(of_items)} items but {len(cell)} {what}; a list of {what} "
+            "must be as long as that of the items."
+        )
 
 
 def _exploded(table: Table, name: str, cells: list[list[str | None]]) -> Table:

@@ -1,0 +1,78 @@
+"""What every import ends with: a dataset folder, and what is to be said of it."""
+
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from sidestep.cli.console import OUT, print_json, say, table, warn
+from sidestep.cli.dry_run import tell_plan, would_write
+from sidestep.cli.judged_rows import check_judged, warn_of_no_rows
+from sidestep.cli.next_step import embedding_of
+from sidestep.cli.options import plain_name
+from sidestep.cli.reading_bar import shown_working
+from sidestep.data.dataset import Dataset
+from sidestep.data.events import (
+    EventWeights,
+    doubt_about_types,
+    event_counts,
+    listed_counts,
+    listed_weights,
+)
+from sidestep.data.importers.imported import Imported
+
+
+def write_dataset(
+    done: Imported, out: Path, name: str | None, *, dry_run: bool, json: bool
+) -> None:
+    """Saves a dataset, and says how large it is and what of its source is not in it.
+
+    A dry run has read and checked all of the source too: there is no other way to know of a
+    broken line in it.
+    """
+    dataset = replace(done.dataset, name=name or plain_name(done.dataset.name))
+    stats = asdict(dataset.stats())
+    counts, weights = _events_of(dataset)
+    check_judged(dataset, out)
+    doubts = list(done.doubts)
+    if weights == EventWeights() and (doubt := doubt_about_types(counts)):
+        doubts.append(doubt)
+    for doubt in doubts:
+        warn(doubt)
+    warn_of_no_rows(dataset, out)
+    if dry_run:
+        would_write(dataset)
+        tell_plan(out, {"name": dataset.name, **stats, **done.left_out}, json=json)
+        for remark in done.remarks:
+            say(remark)
+        return
+    shown_working(dataset.save, "writing")(out)
+    if json:
+        left = {
+            "left_out": dict(done.left_out),
+            "remarks": list(done.remarks),
+            "doubts": doubts,
+        }
+        if counts:
+            left |= {"events": counts, "event_weights": weights.description()}
+        print_json({"name": dataset.name, "path": str(out), **stats, **left})
+        return
+    rows = [
+        [key.replace("_", " "), f"{number:,}" if isinstance(number, int) else f"{number:.4g}"]
+        for key, number in stats.items()
+    ]
+    if counts:
+        rows.append(["types of events", listed_counts(counts)])
+    for what, given in (("target events", weights.targets), ("input events", weights.inputs)):
+        if given is not None:
+            rows.append([what, listed_weights(given)])
+    OUT.print(table(dataset.name, ["", ""], rows))
+    for why, number in done.left_out.items():
+        say(f"Left out because they {why}: {number:,} interactions.")
+    for remark in done.remarks:
+        say(remark)
+    say(f"Wrote {out}.", then=embedding_of(dataset, out))
+
+
+def _events_of(dataset: Dataset) -> tuple[dict[str, int], EventWeights]:
+    """Interactions by type, empty where no type is known, and the weights of the types."""
+    counts = event_counts(dataset.interactions.frame["event"])
+    return (counts if any(counts) else {}), dataset.event_weights

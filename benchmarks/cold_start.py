@@ -30,15 +30,11 @@ from sidestep.baselines.item_scores import ItemScoreRecommender, PopularityRecom
 from sidestep.bundle.appending import append_items
 from sidestep.bundle.folder import load
 from sidestep.bundle.loaded import LoadedRecommender
-from sidestep.cli.config import TransformerRun, read_config
-from sidestep.cli.environment import command_line, git_commit, machine
-from sidestep.cli.inputs import make_catalog, split_of
-from sidestep.cli.run_training import train_run
-from sidestep.cli.runs import RunFolder, RunInfo
 from sidestep.data.dataset import Dataset
 from sidestep.data.histories import Histories
 from sidestep.data.importers.lcrec import import_lcrec, lcrec_files
 from sidestep.data.interactions import Interactions
+from sidestep.data.own_split import split_of
 from sidestep.data.splits import Rows
 from sidestep.data.synthetic import SyntheticShopConfig, synthetic_shop
 from sidestep.embedding.config import TfidfConfig
@@ -46,6 +42,11 @@ from sidestep.embedding.tfidf import FittedTfidf, fit_tfidf
 from sidestep.evaluation.evaluator import Evaluation, evaluate, fixed_users
 from sidestep.padding import NO_ITEM
 from sidestep.recommender import Recommender
+from sidestep.runs.catalogs import make_catalog
+from sidestep.runs.config import TransformerRun, read_config
+from sidestep.runs.environment import command_line, git_commit, machine
+from sidestep.runs.folder import RunFolder, RunInfo
+from sidestep.runs.train import train_run
 from sidestep.step import HistoryBatch
 from sidestep.tokenizer.appending import append_last_codes
 from sidestep.tokenizer.collisions import reassign_last_codes

@@ -31,7 +31,7 @@ from result_line import add_results_option, finish, now
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from sidestep.cli.config import read_config
+from sidestep.runs.config import read_config
 from tests.cli.broken_configs import broken_config
 from tests.data.importers.broken_files import check_broken
 from tests.data.importers.formats import FORMATS

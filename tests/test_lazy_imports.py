@@ -1,10 +1,10 @@
 import importlib
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import pytest
 
-from sidestep.lazy_imports import imported_when_used
+from sidestep.lazy_imports import import_within, imported_when_used
 
 HEAVY = "lazy_example.inner.heavy"
 
@@ -59,11 +59,15 @@ def test_an_import_happens_within_what_was_asked_for():
         yield
         entered.append(HEAVY in sys.modules)
 
-    with imported_when_used(around):
+    with imported_when_used():
         from lazy_example.inner import heavy
-    assert entered == []
-    assert heavy.NUMBER == 3
-    assert entered == [False, True]
+    import_within(around)
+    try:
+        assert entered == []
+        assert heavy.NUMBER == 3
+        assert entered == [False, True]
+    finally:
+        import_within(nullcontext)
 
 
 def test_a_module_that_does_not_exist_is_an_error_at_once():

@@ -14,21 +14,36 @@ from types import ModuleType
 from typing import Any
 
 Around = Callable[[], AbstractContextManager[None]]
-"""What an import happens within, when it happens."""
+"""An import happens within it, when it happens."""
+
+_AROUND: list[Around] = [nullcontext]
+"""Imports of this process happen within its one element."""
+
+
+def import_within(around: Around) -> None:
+    """Lets imports of this process, from now on, happen within `around`.
+
+    A program sets it once: the command line leaves at once where Ctrl-C comes during an import.
+    """
+    _AROUND[0] = around
 
 
 @contextmanager
-def imported_when_used(around: Around = nullcontext) -> Iterator[None]:
+def importing() -> Iterator[None]:
+    """A block that does nothing but import."""
+    with _AROUND[0]():
+        yield
+
+
+@contextmanager
+def imported_when_used() -> Iterator[None]:
     """Puts off the imports that stand in the block: `from sidestep.package import module`.
 
     It stands at the top of a file, as other imports do. Packages are imported at once, and so is a
     module that does not exist: that is an error. Annotations that name such a module need
     `from __future__ import annotations`, or they would use it at once.
-
-    Args:
-        around: what each import happens within, when it happens.
     """
-    finder = _Finder(around)
+    finder = _Finder()
     sys.meta_path.insert(0, finder)
     try:
         yield
@@ -45,9 +60,8 @@ def imported_when_used(around: Around = nullcontext) -> Iterator[None]:
 class _LazyModule(ModuleType):
     """Stands for a module, and imports it when something of it is asked for."""
 
-    def __init__(self, name: str, around: Around) -> None:
+    def __init__(self, name: str) -> None:
         super().__init__(name)
-        self.around = around
         self.is_open = True
 
     def __getattr__(self, name: str) -> Any:
@@ -55,7 +69,7 @@ class _LazyModule(ModuleType):
             raise AttributeError(f"{self.__name__} was not imported yet and has no {name}.")
         if self.is_open:
             raise ImportError(f"import {self.__name__} as a whole, or {name} would not be put off.")
-        with self.around():
+        with importing():
             module = importlib.import_module(self.__name__)
         return getattr(module, name)
 
@@ -63,8 +77,7 @@ class _LazyModule(ModuleType):
 class _Finder(MetaPathFinder, Loader):
     """Makes the stand-ins of one block."""
 
-    def __init__(self, around: Around) -> None:
-        self.around = around
+    def __init__(self) -> None:
         self.made: list[_LazyModule] = []
 
     def find_spec(
@@ -78,7 +91,7 @@ class _Finder(MetaPathFinder, Loader):
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         """The stand-in."""
-        made = _LazyModule(spec.name, self.around)
+        made = _LazyModule(spec.name)
         self.made.append(made)
         return made
 

@@ -9,8 +9,8 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sidestep.cli.config import AnyRun, PopularityRun, read_config
-from sidestep.cli.plain_yaml import read_yaml, write_yaml
+from sidestep.runs.config import AnyRun, PopularityRun, read_config
+from sidestep.runs.plain_yaml import read_yaml, write_yaml
 from tests.cli.broken_configs import broken_config, strange_setting
 from tests.cli.commands import refused
 

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from sidestep.bundle.folder import load
-from sidestep.cli.inputs import popularity_of
 from sidestep.data.dataset import Dataset
 from sidestep.evaluation.results import read as read_lines
+from sidestep.runs.catalogs import popularity_of
 from tests.cli.commands import call, refused, run
 
 

@@ -8,11 +8,11 @@ import numpy as np
 import polars as pl
 import pytest
 
-from sidestep.cli.sources import Sources, item_vectors
 from sidestep.data.dataset import Dataset
 from sidestep.data.interactions import Interactions
 from sidestep.data.synthetic import SyntheticShopConfig, synthetic_shop
 from sidestep.embedding.config import CollaborativeConfig
+from sidestep.runs.item_vectors import Sources, item_vectors
 from tests.cli.commands import call, refused, run
 
 SASREC = """\

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from sidestep.catalog.catalog import Catalog
-from sidestep.cli import estimates
-from sidestep.cli.config import read_config
-from sidestep.cli.estimates import seconds_of_tokenizing, time_of_training
-from sidestep.cli.run_kinds import prepared
 from sidestep.data.dataset import Dataset
+from sidestep.runs import estimates
+from sidestep.runs.config import read_config
+from sidestep.runs.estimates import seconds_of_tokenizing, time_of_training
+from sidestep.runs.run_kinds import prepared
 from sidestep.tokenizer.opq import OpqConfig
 from sidestep.training.progress import Progress
 

@@ -5,9 +5,9 @@ import shutil
 
 import pytest
 
-from sidestep.cli.evaluations import evaluation_name
 from sidestep.evaluation import results
 from sidestep.evaluation.results import Setting
+from sidestep.runs.evaluations import evaluation_name
 from tests.cli.commands import call, refused, run
 
 REPEATERS = "user_id,item_id\n" + "".join(

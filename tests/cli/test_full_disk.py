@@ -2,7 +2,7 @@
 
 import pytest
 
-from sidestep.cli.runs import RunFolder
+from sidestep.runs.folder import RunFolder
 from tests.cli.commands import call, run
 from tests.small_disk import files_up_to
 

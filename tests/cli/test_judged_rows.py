@@ -3,8 +3,8 @@
 import pytest
 
 from sidestep.cli.inputs import load_dataset
-from sidestep.cli.judged_rows import rows_needed
-from sidestep.cli.plain_yaml import write_yaml
+from sidestep.cli.needed_rows import rows_needed
+from sidestep.runs.plain_yaml import write_yaml
 from tests.cli.commands import call, refused, run
 
 PIPELINE = {

@@ -6,8 +6,8 @@ import json
 import polars as pl
 import pytest
 
-from sidestep.cli.plain_yaml import read_yaml
 from sidestep.data.dataset import Dataset
+from sidestep.runs.plain_yaml import read_yaml
 from tests.cli.commands import call, refused, run
 
 

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from sidestep.catalog.catalog import Catalog
-from sidestep.cli.console import command
 from sidestep.cli.next_step import evaluation_of, recommendation_by
 from sidestep.cli.options import split_names
 from sidestep.data.histories import Histories
 from sidestep.data.splits import leave_one_out
+from sidestep.notices import command
 from tests.cli.commands import call, run
 
 SMALL = (

@@ -13,10 +13,10 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from sidestep.cli.locks import LOCK
-from sidestep.cli.plain_yaml import read_yaml, write_yaml
-from sidestep.cli.runs import RunFolder
 from sidestep.data.dataset import Dataset
+from sidestep.runs.folder import RunFolder
+from sidestep.runs.locks import LOCK
+from sidestep.runs.plain_yaml import read_yaml, write_yaml
 from tests.cli.commands import call, refused, run
 
 TINY = {

@@ -8,8 +8,8 @@ import torch
 from safetensors.torch import load_file
 
 import sidestep
-from sidestep.cli.inputs import load_catalog
 from sidestep.evaluation.results import read as read_lines
+from sidestep.runs.inputs import load_catalog
 
 from .beside import (
     MISFITS,

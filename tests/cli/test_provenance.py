@@ -8,20 +8,21 @@ import pytest
 import torch
 
 from sidestep.catalog.catalog import Catalog
-from sidestep.cli.inputs import fingerprint, popularity_of, split_of
-from sidestep.cli.provenance import (
+from sidestep.cli.tokenize import learned_catalog
+from sidestep.data.dataset import Dataset
+from sidestep.data.global_time import global_time, periods_by_share
+from sidestep.data.own_split import fingerprint, split_of
+from sidestep.embedding.collaborative import CollaborativeConfig
+from sidestep.embedding.tfidf import TfidfConfig
+from sidestep.runs.catalogs import popularity_of
+from sidestep.runs.item_vectors import Sources, item_vectors
+from sidestep.runs.provenance import (
     TRAINING_PART,
     counted_catalog,
     load_item_vectors,
     refuse_other_training_of,
 )
-from sidestep.cli.reward_sources import embeddings_of
-from sidestep.cli.sources import Sources, item_vectors
-from sidestep.cli.tokenize import learned_catalog
-from sidestep.data.dataset import Dataset
-from sidestep.data.global_time import global_time, periods_by_share
-from sidestep.embedding.collaborative import CollaborativeConfig
-from sidestep.embedding.tfidf import TfidfConfig
+from sidestep.runs.reward_sources import embeddings_of
 from sidestep.tokenizer.opq import OpqConfig
 from tests.cli.commands import refused, run
 

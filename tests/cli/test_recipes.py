@@ -4,9 +4,9 @@ from typing import get_args
 
 import pytest
 
-from sidestep.cli.config import AlignRun, PreferRun, checked_run
 from sidestep.cli.recipes import AlignRecipe, PreferRecipe, align_recipe, prefer_recipe
 from sidestep.evaluation.results import METHODS
+from sidestep.runs.config import AlignRun, PreferRun, checked_run
 
 
 def aligned(name) -> AlignRun:

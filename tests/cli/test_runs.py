@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from sidestep.cli.config import read_config
-from sidestep.cli.diagnosed_run import DiagnosedRun
-from sidestep.cli.plain_yaml import read_yaml
-from sidestep.cli.runs import RunFolder
 from sidestep.data.dataset import Dataset
+from sidestep.runs.config import read_config
+from sidestep.runs.diagnosed_run import DiagnosedRun
+from sidestep.runs.folder import RunFolder
+from sidestep.runs.plain_yaml import read_yaml
 from tests.cli.commands import call, refused, run
 
 

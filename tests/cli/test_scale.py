@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from sidestep.cli.budgets import AXES, budgeted, ceiling_of
 from sidestep.cli.scale import read_times
-from sidestep.cli.search_options import WITH_BEAMS
 from sidestep.evaluation.results import read as read_lines
+from sidestep.runs.budgets import AXES, budgeted, ceiling_of
+from sidestep.runs.search_names import WITH_BEAMS
 
 from .commands import refused, run
 

@@ -4,10 +4,11 @@ import json
 
 import pytest
 
-from sidestep.cli.search_options import SETTINGS_TOLD, options_in_words, read_weights
-from sidestep.cli.searches import settings_by_search
+from sidestep.cli.search_options import SETTINGS_TOLD
 from sidestep.evaluation.results import read as read_lines
 from sidestep.evaluation.words import value_in_words
+from sidestep.runs.search_names import options_in_words, read_weights
+from sidestep.runs.searches import settings_by_search
 
 from .commands import refused, run
 

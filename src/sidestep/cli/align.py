@@ -5,12 +5,13 @@ from typing import Annotated, Any
 
 import typer
 
-from sidestep.cli.config import checked_run, read_settings, with_settings
 from sidestep.cli.dry_run import DryRun
 from sidestep.cli.options import AsJson
 from sidestep.cli.recipes import AlignRecipe, PreferRecipe, align_recipe, prefer_recipe
-from sidestep.cli.runs import RunFolder
 from sidestep.cli.train import train_by
+from sidestep.runs.config import checked_run, read_settings
+from sidestep.runs.folder import RunFolder
+from sidestep.runs.settings import with_settings
 
 Backbone = Annotated[Path, typer.Argument(help="The trained run or bundle; it stays as it is.")]
 DatasetFolder = Annotated[

@@ -13,19 +13,19 @@ from jaxtyping import Float, Int
 from sidestep.bundle.manifest import bundle_folder
 from sidestep.cli.bundle_outputs import check_bundle_out
 from sidestep.cli.console import print_json, say
-from sidestep.cli.inputs import load_bundle
-from sidestep.cli.lazy import when_used
 from sidestep.cli.next_step import recommendation_by
 from sidestep.cli.options import AsJson
 from sidestep.cli.outputs import Overwrite
-from sidestep.cli.text_embedding import new_vectors
 from sidestep.cli.working import working
 from sidestep.data.importers.table import read_items
 from sidestep.data.items import ItemTable
 from sidestep.embedding.given import read_given
+from sidestep.lazy_imports import imported_when_used
+from sidestep.runs.inputs import load_bundle
+from sidestep.runs.text_embedding import new_vectors
 from sidestep.tokenizer.choices import FullGroupPolicy
 
-with when_used():
+with imported_when_used():
     from sidestep.bundle import appending as bundle_appending
     from sidestep.bundle import folder as bundles
     from sidestep.catalog import catalog as catalogs

@@ -7,19 +7,20 @@ from typing import Annotated
 
 import typer
 
-from sidestep.cli.config import LARGEST
-from sidestep.cli.console import command, print_json, say, warn
-from sidestep.cli.inputs import load_bundle
-from sidestep.cli.lazy import when_used
+from sidestep.cli.console import print_json, say, warn
 from sidestep.cli.next_step import recommendation_by
 from sidestep.cli.options import AsJson
 from sidestep.cli.outputs import check_out
-from sidestep.cli.runs import RunFolder
-from sidestep.cli.search_options import GUIDANCE
 from sidestep.files import whole_folder
+from sidestep.lazy_imports import imported_when_used
+from sidestep.notices import command
+from sidestep.runs.folder import RunFolder
+from sidestep.runs.inputs import load_bundle
+from sidestep.runs.search_names import GUIDANCE
+from sidestep.runs.settings import LARGEST
 from sidestep.search.config import GuidanceConfig
 
-with when_used():
+with imported_when_used():
     from sidestep.bundle import attaching
     from sidestep.bundle import folder as bundles
     from sidestep.bundle import loaded as recommenders

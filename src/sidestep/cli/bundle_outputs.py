@@ -3,11 +3,11 @@
 from pathlib import Path
 
 from sidestep.bundle.manifest import bundle_folder
-from sidestep.cli.lazy import when_used
 from sidestep.cli.outputs import check_out
-from sidestep.cli.runs import RunFolder
+from sidestep.lazy_imports import imported_when_used
+from sidestep.runs.folder import RunFolder
 
-with when_used():
+with imported_when_used():
     from sidestep.bundle import folder as bundles
 
 

@@ -11,15 +11,15 @@ import typer
 from rich.table import Table
 
 from sidestep.cli.console import OUT, print_json, say, table
-from sidestep.cli.lazy import when_used
 from sidestep.cli.options import AsJson, num_users
 from sidestep.cli.reports import METRIC, refuse_report_at, write_report
 from sidestep.data.splits import SplitName
 from sidestep.evaluation.words import rows_in_words
+from sidestep.lazy_imports import imported_when_used
 
-with when_used():
-    from sidestep.cli import kept_evaluations
+with imported_when_used():
     from sidestep.evaluation import compare as comparing
+    from sidestep.runs import kept_evaluations
 
 _WIDE = 1000
 

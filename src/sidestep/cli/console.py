@@ -2,7 +2,6 @@
 
 import json
 import re
-import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -31,11 +30,6 @@ _WORDS_WIDTH = 10
 _NUMBER = re.compile(r"[-+]?[\d.,e]*(?: ?– ?[\d.]+)?")
 
 
-def command(*words: object) -> str:
-    """A command line of Sidestep as a shell takes it, with quotes where it needs them."""
-    return shlex.join(["sidestep", *map(str, words)])
-
-
 def say(sentence: str | Text, *, then: str | None = None) -> None:
     """One line on the standard error, left whole so that its paths and commands can be copied.
 
@@ -46,6 +40,11 @@ def say(sentence: str | Text, *, then: str | None = None) -> None:
     if then is not None and _SAID.get() is None:
         sentence = f"{sentence} Next: {then}"
     ERR.print(sentence, highlight=False, markup=False, soft_wrap=True)
+
+
+def note(sentence: str) -> None:
+    """Says something worth knowing."""
+    say(f"Note: {sentence}")
 
 
 def warn(sentence: str) -> None:
@@ -98,20 +97,3 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> 
     for row in rows:
         made.add_row(*map(Text, row))
     return made
-
-
-_LIST, _PART = "a list is wanted here, [..]", "settings by name are wanted here, {name: value}"
-
-_SHAPES = {
-    **dict.fromkeys(("tuple_type", "list_type", "set_type"), _LIST),
-    **dict.fromkeys(("dict_type", "mapping_type", "model_type", "model_attributes_type"), _PART),
-}
-"""Where a value has another shape than asked for, by the kinds of pydantic's problems."""
-
-
-def plain_problem(problem: Any) -> str:
-    """What pydantic says of one problem, in our words alone."""
-    if problem["type"] in _SHAPES:
-        return _SHAPES[problem["type"]]
-    message: str = problem["msg"]
-    return message.removeprefix("Value error, ").removesuffix(".")

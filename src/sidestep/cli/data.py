@@ -10,9 +10,7 @@ from jaxtyping import Int
 
 from sidestep.cli.console import OUT, print_json, say, table
 from sidestep.cli.dry_run import DryRun
-from sidestep.cli.inputs import load_dataset, split_of, warn_of_leak
-from sidestep.cli.judged_rows import warn_of_no_rows
-from sidestep.cli.lazy import when_used
+from sidestep.cli.inputs import load_dataset, warn_of_leak
 from sidestep.cli.next_step import embedding_of
 from sidestep.cli.options import AsJson
 from sidestep.cli.outputs import Overwrite, check_out
@@ -28,12 +26,15 @@ from sidestep.data.global_time import (
     strategy_in_words,
 )
 from sidestep.data.histories import Histories
+from sidestep.data.own_split import split_of
 from sidestep.data.splits import Split, leave_one_out
 from sidestep.data.time_leak import time_leak
 from sidestep.evaluation.data_profile import Profile, item_counts, profile
 from sidestep.files import check_replaceable, whole_folder, write_json
+from sidestep.lazy_imports import imported_when_used
+from sidestep.runs.judged_rows import warn_of_no_rows
 
-with when_used():
+with imported_when_used():
     from sidestep.evaluation import data_figure
 
 SHARE = 0.1

@@ -19,32 +19,32 @@ from torch import Tensor
 from sidestep.baselines.item_scores import ItemScoreRecommender
 from sidestep.bundle.folder import load
 from sidestep.catalog.catalog import Catalog
-from sidestep.cli.config import AnyRun, PopularityRun, SasRecRun, TransformerRun
 from sidestep.cli.console import ERR
 from sidestep.cli.entry import INTERRUPTED
-from sidestep.cli.evaluations import (
-    LIST_LENGTH,
-    Asked,
-    evaluate_run,
-    evaluation_bar,
-)
-from sidestep.cli.inputs import fingerprint, split_of, strategy_of
-from sidestep.cli.kept_evaluations import save_evaluation
 from sidestep.cli.reports import write_report
-from sidestep.cli.run_training import train_run
-from sidestep.cli.runs import RunFolder, RunInfo
-from sidestep.cli.searches import AskedSearch
-from sidestep.cli.sources import Sources, item_vectors
 from sidestep.cli.tokenize import learned_catalog, tokenizer_config
 from sidestep.cli.train import progress_bar
 from sidestep.data.dataset import Dataset
 from sidestep.data.global_time import strategy_in_words
+from sidestep.data.own_split import fingerprint, split_of, strategy_of
 from sidestep.data.synthetic import GroundTruth, SyntheticShopConfig, synthetic_shop
 from sidestep.embedding.config import TfidfConfig
 from sidestep.evaluation.compare import ComparedMethod, compare
 from sidestep.evaluation.evaluator import Evaluation, evaluate
 from sidestep.evaluation.results import PerUser, Setting, write_per_user
 from sidestep.model.config import SasRecConfig, TransformerConfig
+from sidestep.runs.config import AnyRun, PopularityRun, SasRecRun, TransformerRun
+from sidestep.runs.evaluations import (
+    LIST_LENGTH,
+    Asked,
+    evaluate_run,
+    evaluation_bar,
+)
+from sidestep.runs.folder import RunFolder, RunInfo
+from sidestep.runs.item_vectors import Sources, item_vectors
+from sidestep.runs.kept_evaluations import save_evaluation
+from sidestep.runs.searches import AskedSearch
+from sidestep.runs.train import train_run
 from sidestep.step import HistoryBatch
 from sidestep.tokenizer.methods import DEFAULT_METHOD
 from sidestep.training.config import TrainingConfig, ValidationConfig

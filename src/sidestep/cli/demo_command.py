@@ -7,11 +7,11 @@ import typer
 
 from sidestep.cli.compare import print_comparison
 from sidestep.cli.console import OUT, print_json
-from sidestep.cli.lazy import when_used
 from sidestep.cli.options import AsJson
 from sidestep.cli.reports import METRIC
+from sidestep.lazy_imports import imported_when_used
 
-with when_used():
+with imported_when_used():
     from sidestep.cli import demo as demos
 
 

@@ -9,23 +9,25 @@ from typing import Annotated
 import typer
 
 from sidestep import __version__
-from sidestep.cli.config import LARGEST
 from sidestep.cli.console import OUT, print_json, say, table
-from sidestep.cli.environment import command_line, git_commit, machine
-from sidestep.cli.lazy import when_used
+from sidestep.cli.inputs import load_dataset
 from sidestep.cli.options import AsJson, num_users
 from sidestep.cli.reports import refuse_report_at
-from sidestep.cli.runs import RunFolder
-from sidestep.cli.search_options import NUM_BEAMS, LikelihoodWeight, read_weights
+from sidestep.cli.search_options import LikelihoodWeight
 from sidestep.data.splits import SplitName
 from sidestep.evaluation.words import rows_in_words, value_in_words
+from sidestep.lazy_imports import imported_when_used
+from sidestep.runs.environment import command_line, git_commit, machine
+from sidestep.runs.folder import RunFolder
+from sidestep.runs.search_names import NUM_BEAMS, read_weights
+from sidestep.runs.settings import LARGEST
 
-with when_used():
-    from sidestep.cli import diagnosed_run
+with imported_when_used():
     from sidestep.evaluation import diagnosis, measured, prefix_judge
     from sidestep.evaluation.report import diagnosis as diagnosis_report
     from sidestep.evaluation.report import page as pages
     from sidestep.evaluation.report import users as users_report
+    from sidestep.runs import diagnosed_run
 
 _CANDIDATES_PER_BEAM = 4
 _NUM_PAST = 3
@@ -125,7 +127,10 @@ def diagnose(
         vectors=vectors,
         batch_size=batch_size,
     )
-    opened = [diagnosed_run.DiagnosedRun.open(path, dataset, split) for path in runs]
+    opened = [
+        diagnosed_run.DiagnosedRun.open(path, load_dataset(RunFolder(path).dataset(dataset)), split)
+        for path in runs
+    ]
     for run in opened:  # refuses before the first long look
         run.searches(look)
     if look.weight is not None and not any(run.reads_weights for run in opened):

@@ -8,16 +8,17 @@ from typing import Annotated
 
 import typer
 
-from sidestep.cli.console import command, print_json, say
+from sidestep.cli.console import print_json, say
 from sidestep.cli.dry_run import DryRun, tell_plan
 from sidestep.cli.inputs import load_dataset
 from sidestep.cli.options import WITH_COMMAS, AsJson, split_names
 from sidestep.cli.outputs import Overwrite, check_out
-from sidestep.cli.sources import NAMES, ItemVectors, Sources, check_sources, item_vectors
 from sidestep.cli.working import working
 from sidestep.data.dataset import Dataset
 from sidestep.embedding.config import CollaborativeConfig, SentenceConfig, TfidfConfig
 from sidestep.embedding.vectors import check_vectors_file, info_file
+from sidestep.notices import command
+from sidestep.runs.item_vectors import NAMES, ItemVectors, Sources, check_sources, item_vectors
 
 DIM = 128
 """Width of text vectors, unless another is asked for."""

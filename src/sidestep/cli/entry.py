@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from sidestep.cli.allocator import keep_freed_memory
+from sidestep.lazy_imports import import_within, importing
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C."""
@@ -20,7 +21,8 @@ INTERRUPTED = 130
 def main() -> None:
     """Runs the command line."""
     keep_freed_memory()
-    with leaving_at_once():
+    import_within(leaving_at_once)
+    with importing():
         run = importlib.import_module("sidestep.cli.main").main
     run()
 

@@ -9,34 +9,35 @@ import typer
 
 from sidestep.cli.console import OUT, print_json, say, table
 from sidestep.cli.dry_run import ESTIMATE, DryRun, tell_plan
-from sidestep.cli.evaluations import (
-    Asked,
-    evaluate_planned,
-    evaluation_bar,
-    plan_evaluation,
-    seconds_of_evaluation,
-)
-from sidestep.cli.inputs import load_bundle, load_dataset
-from sidestep.cli.kept_evaluations import check_results_line, quality_fields, save_evaluation
-from sidestep.cli.lazy import when_used
+from sidestep.cli.inputs import load_dataset
 from sidestep.cli.options import AsJson, num_users
 from sidestep.cli.reports import refuse_report_at, write_report
-from sidestep.cli.runs import RunFolder
 from sidestep.cli.search_options import (
-    NUM_BEAMS,
     BudgetTimes,
     Candidates,
     LikelihoodWeight,
     Search,
     SearchOptions,
 )
-from sidestep.cli.searches import AskedSearch
 from sidestep.data.splits import SplitName
 from sidestep.evaluation.target_metrics import per_user_metrics
 from sidestep.evaluation.words import rows_in_words
+from sidestep.lazy_imports import imported_when_used
 from sidestep.metrics.statistics import bootstrap_interval, numbered
+from sidestep.runs.evaluations import (
+    Asked,
+    evaluate_planned,
+    evaluation_bar,
+    plan_evaluation,
+    seconds_of_evaluation,
+)
+from sidestep.runs.folder import RunFolder
+from sidestep.runs.inputs import load_bundle
+from sidestep.runs.kept_evaluations import check_results_line, quality_fields, save_evaluation
+from sidestep.runs.search_names import NUM_BEAMS
+from sidestep.runs.searches import AskedSearch
 
-with when_used():
+with imported_when_used():
     from sidestep.evaluation import compare, evaluator, results
 
 

@@ -6,14 +6,15 @@ from typing import Annotated
 import typer
 
 from sidestep.bundle.manifest import bundle_folder
-from sidestep.cli.console import command, print_json, say, warn
-from sidestep.cli.inputs import load_bundle, load_catalog
-from sidestep.cli.lazy import when_used
+from sidestep.cli.console import print_json, say, warn
 from sidestep.cli.next_step import recommendation_by
 from sidestep.cli.options import AsJson
 from sidestep.cli.outputs import Overwrite, check_out
+from sidestep.lazy_imports import imported_when_used
+from sidestep.notices import command
+from sidestep.runs.inputs import load_bundle, load_catalog
 
-with when_used():
+with imported_when_used():
     from sidestep.bundle import folder as bundles
     from sidestep.bundle import hugging_face, networks
 

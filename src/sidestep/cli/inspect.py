@@ -13,16 +13,19 @@ from rich.text import Text
 from rich.tree import Tree
 
 from sidestep.cli.console import OUT, print_json, say, table
-from sidestep.cli.inputs import load_catalog, load_dataset, refuse_other_items, split_of
-from sidestep.cli.lazy import when_used
+from sidestep.cli.inputs import load_dataset
 from sidestep.cli.next_step import training_on
 from sidestep.cli.options import AsJson
-from sidestep.cli.provenance import load_item_vectors, refuse_other_training_of, resolution_of
 from sidestep.cli.reports import refuse_report_at
 from sidestep.cli.working import working
+from sidestep.data.own_split import split_of
 from sidestep.data.splits import TrainingPart
+from sidestep.lazy_imports import imported_when_used
+from sidestep.runs.catalogs import refuse_other_items
+from sidestep.runs.inputs import load_catalog
+from sidestep.runs.provenance import load_item_vectors, refuse_other_training_of, resolution_of
 
-with when_used():
+with imported_when_used():
     from sidestep.catalog import catalog as catalogs
     from sidestep.evaluation import id_examples as examples
     from sidestep.evaluation import id_quality as quality

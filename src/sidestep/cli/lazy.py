@@ -5,17 +5,12 @@ such as its help or that a file is missing, needs no torch.
 """
 
 import importlib
-from functools import partial
 from typing import Any
 
 import typer
 from typer.core import TyperCommand
 
-from sidestep.cli.entry import leaving_at_once
-from sidestep.lazy_imports import imported_when_used
-
-when_used = partial(imported_when_used, leaving_at_once)
-"""Puts off the imports of a command's work, see `imported_when_used`; Ctrl-C ends them at once."""
+from sidestep.lazy_imports import importing
 
 
 class LazyCommand(TyperCommand):
@@ -35,7 +30,7 @@ class LazyCommand(TyperCommand):
     def loaded(self) -> Any:
         """The command itself."""
         module, _, attribute = self.place.partition(":")
-        with leaving_at_once():
+        with importing():
             found = getattr(importlib.import_module(module), attribute)
         if isinstance(found, typer.Typer):
             return typer.main.get_command(found)

@@ -14,10 +14,16 @@ from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
 from sidestep import __version__
-from sidestep.cli.console import plain_problem, say
+from sidestep.cli.console import note, say, warn
 from sidestep.cli.entry import INTERRUPTED
 from sidestep.cli.lazy import LazyCommand
 from sidestep.files import UNWRITABLE, UnwritableError, unwritable_number
+from sidestep.lazy_imports import imported_when_used
+from sidestep.notices import Listener, told_to
+from sidestep.runs.problems import plain_problem
+
+with imported_when_used():  # needs more of rich than a list of commands
+    from sidestep.cli import working as bars
 
 BUG = 1
 """Exit code of what should never happen."""
@@ -120,6 +126,10 @@ _COMMANDS = [
 """Name, place within `sidestep.cli`, and the first line of its docstring."""
 
 
+_LISTENER = Listener(note=note, warn=warn, working=lambda title: bars.working(title))  # noqa: PLW0108
+"""Shows what the library tells."""
+
+
 class _Commands(TyperGroup):
     """Lists all commands, loads the one that is called, and explains what went wrong in it."""
 
@@ -131,7 +141,8 @@ class _Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         """Runs the command."""
         try:
-            return super().invoke(ctx)
+            with told_to(_LISTENER):
+                return super().invoke(ctx)
         except KeyboardInterrupt:
             say("Stopped.")
             raise typer.Exit(INTERRUPTED) from None

@@ -8,17 +8,18 @@ from typing import Annotated, Any
 
 import typer
 
-from sidestep.cli.config import checked
-from sidestep.cli.console import OUT, command, print_json, say, table, warn
+from sidestep.cli.console import OUT, print_json, say, table, warn
 from sidestep.cli.found import Found, look_into, options_of
 from sidestep.cli.guess import AS_SAID, Columns, Guess, guess_columns, sample_of, sample_of_items
-from sidestep.cli.judged_rows import warn_of_no_rows
 from sidestep.cli.options import AsJson, plain_name, quoted_name
 from sidestep.cli.pipeline import DATASET, pipeline_of
 from sidestep.cli.pipeline_config import CONFIG_FILE, PipelineConfig
-from sidestep.cli.plain_yaml import parse_yaml
 from sidestep.data.events import EventWeights, listed_counts
 from sidestep.files import whole_file
+from sidestep.notices import command
+from sidestep.runs.judged_rows import warn_of_no_rows
+from sidestep.runs.plain_yaml import parse_yaml
+from sidestep.runs.settings import checked
 
 _WORK = 1_400_000
 """Interactions times epochs that a Transformer of the middle size gets through in ten minutes on

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
-from sidestep.cli.console import command
-from sidestep.cli.inputs import split_of
-from sidestep.cli.lazy import when_used
 from sidestep.cli.options import quoted_name
 from sidestep.data.dataset import Dataset
+from sidestep.data.own_split import split_of
 from sidestep.data.splits import Split
+from sidestep.lazy_imports import imported_when_used
+from sidestep.notices import command
 
-with when_used():
+with imported_when_used():
     from sidestep.catalog import catalog as catalogs
 
 

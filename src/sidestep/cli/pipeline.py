@@ -17,22 +17,16 @@ from typing import Any
 import numpy as np
 
 from sidestep import __version__
-from sidestep.cli.config import (
-    AnyRun,
-    BackboneRun,
-    TransformerRun,
-    checked,
-    checked_run,
-    with_settings,
-)
 from sidestep.cli.inputs import load_dataset
 from sidestep.cli.main import command_named
 from sidestep.cli.pipeline_config import CONFIG_FILE, PipelineConfig
-from sidestep.cli.plain_yaml import read_yaml
 from sidestep.cli.steps import Memory, Settings, Step, arguments_of
 from sidestep.cli.training_step import Training
 from sidestep.data.dataset import SPLIT_FOLDER, Dataset
 from sidestep.data.splits import SplitName
+from sidestep.runs.config import AnyRun, BackboneRun, TransformerRun, checked_run
+from sidestep.runs.plain_yaml import read_yaml
+from sidestep.runs.settings import checked, with_settings
 
 DATASET, _VECTORS, _CATALOG = "dataset", "vectors.npy", "catalog"
 _REPORT, _REPLACED = "report.html", "replaced"

@@ -6,16 +6,17 @@ from pathlib import Path
 import numpy as np
 
 from sidestep.catalog.catalog import Catalog
-from sidestep.cli.config import AnyRun, CountedRun, TransformerRun
 from sidestep.cli.dry_run import Rehearsal
-from sidestep.cli.estimates import TrainingTime, seconds_of_tokenizing, time_of_training
-from sidestep.cli.inputs import make_catalog, split_of
-from sidestep.cli.judged_rows import rows_of
-from sidestep.cli.run_kinds import RunTraining, prepared
 from sidestep.cli.steps import Step
 from sidestep.cli.tokenize import tokenizer_config
 from sidestep.data.dataset import Dataset
+from sidestep.data.own_split import split_of
 from sidestep.data.splits import SplitName
+from sidestep.runs.catalogs import make_catalog
+from sidestep.runs.config import AnyRun, CountedRun, TransformerRun
+from sidestep.runs.estimates import TrainingTime, seconds_of_tokenizing, time_of_training
+from sidestep.runs.judged_rows import rows_of
+from sidestep.runs.run_kinds import RunTraining, prepared
 from sidestep.tokenizer.methods import DEFAULT_METHOD
 from sidestep.tokenizer.vectors import suggested_codebook_sizes
 from sidestep.training.loop import steps_per_epoch

@@ -8,25 +8,25 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from sidestep.cli.config import LARGEST
 from sidestep.cli.console import OUT, print_json, say, table, warn
-from sidestep.cli.inputs import load_bundle, load_dataset, named_items, read_ids
-from sidestep.cli.lazy import when_used
+from sidestep.cli.inputs import load_dataset, named_items, read_ids
 from sidestep.cli.options import WITH_COMMAS, AsJson, quoted_name
-from sidestep.cli.runs import RunFolder
 from sidestep.cli.search_options import (
-    NUM_BEAMS,
-    WITH_BEAMS,
     BudgetTimes,
     Candidates,
     LikelihoodWeight,
     Search,
     SearchOptions,
 )
-from sidestep.cli.searches import AskedSearch
+from sidestep.lazy_imports import imported_when_used
 from sidestep.padding import NO_ITEM
+from sidestep.runs.folder import RunFolder
+from sidestep.runs.inputs import load_bundle
+from sidestep.runs.search_names import NUM_BEAMS, WITH_BEAMS
+from sidestep.runs.searches import AskedSearch
+from sidestep.runs.settings import LARGEST
 
-with when_used():
+with imported_when_used():
     from sidestep.bundle import loaded as recommenders
     from sidestep.catalog import catalog as catalogs
 

@@ -10,19 +10,19 @@ from typing import Any
 from sidestep import __version__
 from sidestep.bundle.manifest import MANIFEST, Manifest, read_manifest
 from sidestep.cli.console import say
-from sidestep.cli.environment import command_line, git_commit, machine
-from sidestep.cli.evaluations import evaluated_rows
-from sidestep.cli.inputs import fingerprint, split_of
-from sidestep.cli.kept_evaluations import kept_beside
-from sidestep.cli.lazy import when_used
-from sidestep.cli.plain_yaml import read_yaml
-from sidestep.cli.provenance import resolution_of
-from sidestep.cli.runs import RunFolder
 from sidestep.data.dataset import Dataset
+from sidestep.data.own_split import fingerprint, split_of
 from sidestep.data.splits import Split
+from sidestep.lazy_imports import imported_when_used
+from sidestep.runs.environment import command_line, git_commit, machine
+from sidestep.runs.evaluations import evaluated_rows
+from sidestep.runs.folder import RunFolder
+from sidestep.runs.kept_evaluations import kept_beside
+from sidestep.runs.plain_yaml import read_yaml
+from sidestep.runs.provenance import resolution_of
 from sidestep.training.config import VALIDATION_METRIC
 
-with when_used():
+with imported_when_used():
     from sidestep.bundle import folder as bundle_folder
     from sidestep.catalog import catalog as catalogs
     from sidestep.evaluation import compare as comparing

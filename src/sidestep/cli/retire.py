@@ -7,13 +7,14 @@ import typer
 
 from sidestep.cli.bundle_outputs import check_bundle_out
 from sidestep.cli.console import print_json, say
-from sidestep.cli.inputs import load_bundle, named_items, read_ids
-from sidestep.cli.lazy import when_used
+from sidestep.cli.inputs import named_items, read_ids
 from sidestep.cli.next_step import recommendation_by
 from sidestep.cli.options import WITH_COMMAS, AsJson
 from sidestep.cli.outputs import Overwrite
+from sidestep.lazy_imports import imported_when_used
+from sidestep.runs.inputs import load_bundle
 
-with when_used():
+with imported_when_used():
     from sidestep.bundle import appending
     from sidestep.bundle import folder as bundles
 

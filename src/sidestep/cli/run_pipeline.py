@@ -10,17 +10,17 @@ import typer
 
 from sidestep.cli.console import print_json, say, within_pipeline
 from sidestep.cli.dry_run import ESTIMATE, Rehearsal, rehearsing
-from sidestep.cli.judged_rows import rows_needed
-from sidestep.cli.lazy import when_used
-from sidestep.cli.locks import held
+from sidestep.cli.needed_rows import rows_needed
 from sidestep.cli.options import AsJson
 from sidestep.cli.pipeline import Pipeline, read_pipeline
 from sidestep.cli.steps import Step
 from sidestep.cli.working import duration
+from sidestep.lazy_imports import imported_when_used
+from sidestep.runs.locks import held
 
 _RUNS = "another 'sidestep run' works here; wait for its end, or stop it."
 
-with when_used():
+with imported_when_used():
     from sidestep.cli import pipeline_time
 
 

@@ -9,7 +9,16 @@ from typing import Annotated
 import typer
 
 from sidestep import __version__
-from sidestep.cli.budgets import (
+from sidestep.cli.console import OUT, print_json, say, table
+from sidestep.cli.dry_run import DryRun, tell_plan
+from sidestep.cli.inputs import load_dataset
+from sidestep.cli.options import AsJson, num_users, split_names
+from sidestep.cli.reports import refuse_report_at
+from sidestep.cli.search_options import LikelihoodWeight
+from sidestep.data.splits import SplitName
+from sidestep.evaluation.words import rows_in_words
+from sidestep.lazy_imports import imported_when_used
+from sidestep.runs.budgets import (
     AXES,
     BudgetedSearch,
     any_weighs,
@@ -17,34 +26,21 @@ from sidestep.cli.budgets import (
     ceiling_of,
     searches_of,
 )
-from sidestep.cli.console import OUT, print_json, say, table
-from sidestep.cli.dry_run import DryRun, tell_plan
-from sidestep.cli.environment import command_line, machine
-from sidestep.cli.evaluations import LIST_LENGTH, Asked
-from sidestep.cli.inputs import load_bundle, load_dataset
-from sidestep.cli.kept_evaluations import kept_beside
-from sidestep.cli.lazy import when_used
-from sidestep.cli.options import AsJson, num_users, split_names
-from sidestep.cli.reports import refuse_report_at
-from sidestep.cli.runs import RunFolder
-from sidestep.cli.search_options import (
-    NUM_BEAMS,
-    LikelihoodWeight,
-    SearchName,
-    Weights,
-    read_weights,
-)
-from sidestep.cli.searches import AskedSearch, can_search
-from sidestep.data.splits import SplitName
-from sidestep.evaluation.words import rows_in_words
+from sidestep.runs.environment import command_line, machine
+from sidestep.runs.evaluations import LIST_LENGTH, Asked
+from sidestep.runs.folder import RunFolder
+from sidestep.runs.inputs import load_bundle
+from sidestep.runs.kept_evaluations import kept_beside
+from sidestep.runs.search_names import NUM_BEAMS, SearchName, Weights, read_weights
+from sidestep.runs.searches import AskedSearch, can_search
 
-with when_used():
+with imported_when_used():
     from sidestep.bundle import loaded as bundles
-    from sidestep.cli import sweep as sweeps
     from sidestep.evaluation import results
     from sidestep.evaluation import scaling as scalings
     from sidestep.evaluation.report import page as pages
     from sidestep.evaluation.report import scaling as scaling_report
+    from sidestep.runs import sweep as sweeps
 
 TIMES = "1,2,3,4,6"
 

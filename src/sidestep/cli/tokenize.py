@@ -15,30 +15,31 @@ import typer
 from jaxtyping import Float, Int
 from pydantic import BaseModel
 
-from sidestep.cli.config import checked, with_settings
 from sidestep.cli.console import print_json, say
 from sidestep.cli.dry_run import ESTIMATE, DryRun, tell_plan
-from sidestep.cli.entry import leaving_at_once
-from sidestep.cli.inputs import load_dataset, make_catalog, split_of
-from sidestep.cli.lazy import when_used
+from sidestep.cli.inputs import load_dataset
 from sidestep.cli.next_step import training_on
 from sidestep.cli.options import AsJson
 from sidestep.cli.outputs import Overwrite, check_out
-from sidestep.cli.plain_yaml import read_yaml
-from sidestep.cli.provenance import load_item_vectors
-from sidestep.cli.text_embedding import keep_with_catalog
 from sidestep.cli.working import working
 from sidestep.data.dataset import Dataset
+from sidestep.data.own_split import split_of
 from sidestep.embedding.vectors import vectors_info
+from sidestep.lazy_imports import imported_when_used, importing
+from sidestep.runs.catalogs import make_catalog
+from sidestep.runs.plain_yaml import read_yaml
+from sidestep.runs.provenance import load_item_vectors
+from sidestep.runs.settings import checked, with_settings
+from sidestep.runs.text_embedding import keep_with_catalog
 from sidestep.tokenizer.choices import CollisionPolicy
 from sidestep.tokenizer.methods import DEFAULT_METHOD, METHODS, config_class, make_tokenizer
 from sidestep.tokenizer.published import PublishedIds, read_published
 from sidestep.tokenizer.tokenizer import Report
 from sidestep.tokenizer.vectors import advice, check_fittable, suggested_codebook_sizes
 
-with when_used():
+with imported_when_used():
     from sidestep.catalog import catalog as catalogs
-    from sidestep.cli import estimates
+    from sidestep.runs import estimates
     from sidestep.tokenizer import collisions as colliding
     from sidestep.tokenizer import kept as kept_tokenizers
     from sidestep.tokenizer import quality as fits
@@ -136,7 +137,7 @@ def tokenizer_config(
     Raises:
         ValueError: an unknown key, or a value that is not valid.
     """
-    with leaving_at_once():  # imports the tokenizer
+    with importing():  # imports the tokenizer
         kind = config_class(method)
     if "codebook_sizes" in kind.model_fields and "codebook_sizes" not in values:
         values = {**values, "codebook_sizes": suggested_codebook_sizes(vectors)}

@@ -10,7 +10,15 @@ import typer
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as ProgressBar
 
-from sidestep.cli.config import (
+from sidestep.cli.console import ERR, print_json, say, warn
+from sidestep.cli.dry_run import ESTIMATE, DryRun, tell_plan, would_validate
+from sidestep.cli.entry import INTERRUPTED
+from sidestep.cli.inputs import load_dataset, warn_of_leak
+from sidestep.cli.next_step import evaluation_of
+from sidestep.cli.options import AsJson
+from sidestep.data.own_split import split_of
+from sidestep.lazy_imports import imported_when_used
+from sidestep.runs.config import (
     AlignRun,
     AnyRun,
     BackboneRun,
@@ -19,22 +27,17 @@ from sidestep.cli.config import (
     read_config,
     refuse_missing,
 )
-from sidestep.cli.console import ERR, print_json, say, warn
-from sidestep.cli.dry_run import DryRun, tell_plan
-from sidestep.cli.entry import INTERRUPTED
-from sidestep.cli.inputs import load_catalog, load_dataset, split_of, warn_of_leak
-from sidestep.cli.judged_rows import no_rows
-from sidestep.cli.lazy import when_used
-from sidestep.cli.next_step import evaluation_of
-from sidestep.cli.options import AsJson
-from sidestep.cli.runs import RunFolder, RunInfo
+from sidestep.runs.folder import RunFolder, RunInfo
+from sidestep.runs.inputs import load_catalog
+from sidestep.runs.judged_rows import no_rows
 from sidestep.training.config import VALIDATION_METRIC
 from sidestep.training.progress import Progress
 
-with when_used():
+with imported_when_used():
     from sidestep.bundle import folder as bundles
     from sidestep.catalog import catalog as catalogs
-    from sidestep.cli import backbones, run_training
+    from sidestep.runs import backbones
+    from sidestep.runs import train as run_training
     from sidestep.training import placement
 
 _DRIFT = ("HR@1", "HR@50")
@@ -130,8 +133,13 @@ def train_by(
     if isinstance(run, BackboneRun):
         catalog_name = catalog_name or backbones.catalog_of_backbone(run)
     if dry_run:
-        sizes = run_training.plan_run(run, loaded, coded, folder=folder, seed=seed, resume=resume)
-        tell_plan(folder.bundle, sizes, json=json)
+        sizes, time = run_training.plan_run(
+            run, loaded, coded, folder=folder, seed=seed, resume=resume
+        )
+        if time is not None:
+            would_validate(time.seconds_per_row)
+        estimate = {} if time is None else {ESTIMATE: time.seconds}
+        tell_plan(folder.bundle, {**sizes, **estimate}, json=json)
         return
     with progress_bar(run.kind) as report:
         result = run_training.train_run(

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sidestep.cli.config import AnyRun
 from sidestep.cli.console import say
-from sidestep.cli.plain_yaml import write_yaml
-from sidestep.cli.runs import RunFolder
+from sidestep.runs.config import AnyRun
+from sidestep.runs.folder import RunFolder
+from sidestep.runs.plain_yaml import write_yaml
 from sidestep.training.config import RESUMABLE
 
 NEVER_RUN = "never run"

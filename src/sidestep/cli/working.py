@@ -5,7 +5,7 @@ Trainings show more, see `train.progress_bar`.
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -19,12 +19,10 @@ from rich.progress import (
 )
 
 from sidestep.cli.console import ERR, say
+from sidestep.notices import Report
 
 LINES_S = 30.0
 """Between two lines, where there is no terminal to draw a bar on."""
-
-Report = Callable[[str, int, int], None]
-"""Is told what is being done, how much of it is done, and how much there is: 0 if nobody knows."""
 
 _MINUTE, _HOUR = 60, 3600
 

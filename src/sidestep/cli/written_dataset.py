@@ -5,7 +5,7 @@ from pathlib import Path
 
 from sidestep.cli.console import OUT, print_json, say, table, warn
 from sidestep.cli.dry_run import tell_plan, would_write
-from sidestep.cli.judged_rows import check_judged, warn_of_no_rows
+from sidestep.cli.needed_rows import check_judged
 from sidestep.cli.next_step import embedding_of
 from sidestep.cli.options import plain_name
 from sidestep.cli.reading_bar import shown_working
@@ -18,6 +18,7 @@ from sidestep.data.events import (
     listed_weights,
 )
 from sidestep.data.importers.imported import Imported
+from sidestep.runs.judged_rows import warn_of_no_rows
 
 
 def write_dataset(

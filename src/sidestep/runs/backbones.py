@@ -5,11 +5,11 @@ from pathlib import Path
 from sidestep.bundle.folder import load
 from sidestep.bundle.loaded import LoadedRecommender
 from sidestep.catalog.catalog import Catalog
-from sidestep.cli.config import BackboneRun, ProcessRewardRun
-from sidestep.cli.provenance import refuse_other_data
-from sidestep.cli.runs import RunFolder
 from sidestep.data.dataset import Dataset
 from sidestep.model.transformer import Transformer
+from sidestep.runs.config import BackboneRun, ProcessRewardRun
+from sidestep.runs.folder import RunFolder
+from sidestep.runs.provenance import refuse_other_data
 
 
 def load_backbone(

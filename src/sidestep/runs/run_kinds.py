@@ -16,8 +16,19 @@ from sidestep.bundle.loaded import LoadedRecommender
 from sidestep.bundle.manifest import ValueUse
 from sidestep.bundle.networks import Network
 from sidestep.catalog.catalog import Catalog
-from sidestep.cli.backbones import load_backbone
-from sidestep.cli.config import (
+from sidestep.data.dataset import Dataset
+from sidestep.data.own_split import split_of
+from sidestep.data.popularity import weighted_target_counts
+from sidestep.data.splits import Split
+from sidestep.data.windows import Windows, training_windows
+from sidestep.model.process_reward import ProcessRewardModel
+from sidestep.model.sasrec import SasRec
+from sidestep.model.semantic_id_model import WEIGHTS_NEED_ITEMS, SemanticIdModel
+from sidestep.model.transformer import Transformer
+from sidestep.model.value_head import ValueHead
+from sidestep.runs.backbones import load_backbone
+from sidestep.runs.catalogs import flat_catalog
+from sidestep.runs.config import (
     AlignRun,
     AnyRun,
     BackboneRun,
@@ -31,22 +42,9 @@ from sidestep.cli.config import (
     TransformerRun,
     ValueRun,
 )
-from sidestep.cli.inputs import (
-    flat_catalog,
-    split_of,
-)
-from sidestep.cli.memory import refuse_beyond_memory, refuse_prefixes_beyond_memory
-from sidestep.cli.provenance import counted_catalog
-from sidestep.cli.reward_sources import embeddings_of, reward_sources, sources_sha256
-from sidestep.data.dataset import Dataset
-from sidestep.data.popularity import weighted_target_counts
-from sidestep.data.splits import Split
-from sidestep.data.windows import Windows, training_windows
-from sidestep.model.process_reward import ProcessRewardModel
-from sidestep.model.sasrec import SasRec
-from sidestep.model.semantic_id_model import WEIGHTS_NEED_ITEMS, SemanticIdModel
-from sidestep.model.transformer import Transformer
-from sidestep.model.value_head import ValueHead
+from sidestep.runs.memory import refuse_beyond_memory, refuse_prefixes_beyond_memory
+from sidestep.runs.provenance import counted_catalog
+from sidestep.runs.reward_sources import embeddings_of, reward_sources, sources_sha256
 from sidestep.search.ved import ValueGuidedDecoding
 from sidestep.training.alignment import AlignmentObjective
 from sidestep.training.preference import PreferenceObjective

@@ -11,19 +11,18 @@ from typing import Literal
 
 import numpy as np
 
-from sidestep.cli.console import warn
-from sidestep.cli.inputs import split_of, strategy_of
-from sidestep.cli.judged_rows import no_rows, rows_of
-from sidestep.cli.lazy import when_used
-from sidestep.cli.provenance import refuse_other_data
-from sidestep.cli.runs import RunFolder
-from sidestep.cli.searches import AskedSearch
-from sidestep.cli.working import working
 from sidestep.data.dataset import Dataset
+from sidestep.data.own_split import split_of, strategy_of
 from sidestep.data.splits import Rows, Split, SplitName
 from sidestep.evaluation.words import value_in_words
+from sidestep.lazy_imports import imported_when_used
+from sidestep.notices import warn, working
+from sidestep.runs.folder import RunFolder
+from sidestep.runs.judged_rows import no_rows, rows_of
+from sidestep.runs.provenance import refuse_other_data
+from sidestep.runs.searches import AskedSearch
 
-with when_used():
+with imported_when_used():
     from sidestep.bundle import loaded as bundles
     from sidestep.evaluation import evaluator, results
     from sidestep.model import transformer
@@ -198,7 +197,7 @@ def evaluated_rows(
 
 @contextmanager
 def evaluation_bar(title: str) -> Iterator[Callable[[int, int], None]]:
-    """Shows on the standard error how many rows are done; what it yields is told."""
+    """Tells whoever listens how many rows are done; what it yields is told first."""
     with working(title) as report:
         yield lambda done, total: report("", done, total)
 

@@ -18,9 +18,9 @@ from accelerate import PartialState
 from jaxtyping import Float
 from pydantic import BaseModel
 
-from sidestep.cli.config import LearnedRun
-from sidestep.cli.run_kinds import RunTraining
 from sidestep.data.splits import Split
+from sidestep.runs.config import LearnedRun
+from sidestep.runs.run_kinds import RunTraining
 from sidestep.tokenizer.methods import METHODS, make_tokenizer
 from sidestep.training.config import TrainingConfig
 from sidestep.training.progress import Progress

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from sidestep.cli.lazy import when_used
-from sidestep.cli.search_options import NUM_BEAMS, SearchName, Value, Weights
-from sidestep.cli.searches import AskedSearch, can_search
+from sidestep.lazy_imports import imported_when_used
+from sidestep.runs.search_names import NUM_BEAMS, SearchName, Value, Weights
+from sidestep.runs.searches import AskedSearch, can_search
 
-with when_used():
+with imported_when_used():
     from sidestep.bundle import loaded as bundles
     from sidestep.search import budget, ved
 

@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from sidestep.cli.alignment_page import NUM_PROMPTS, final_compression
 from sidestep.data.windows import Windows
+from sidestep.runs.alignment_page import NUM_PROMPTS, final_compression
 from tests.training.test_alignment import an_objective
 
 NUM_WINDOWS = NUM_PROMPTS + 88

@@ -1,29 +1,13 @@
-"""Rows to judge by: whether a dataset has any, asked before the work that would be judged."""
+"""Rows to judge by: whether a dataset has any, and what to do where it has none."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
 from pathlib import Path
 
-from sidestep.cli.console import command, warn
 from sidestep.data.dataset import Dataset
 from sidestep.data.splits import LEAVE_ONE_OUT, Rows, Split, SplitName
-
-_NEEDED: ContextVar[SplitName | None] = ContextVar("_NEEDED", default=None)
-"""The rows that a pipeline will judge by; None outside of pipelines."""
+from sidestep.notices import command, warn
 
 _LEAVE_ONE_OUT_MIN = 3
 """Interactions of a user of whom leave-one-out holds some out."""
-
-
-@contextmanager
-def rows_needed(part: SplitName | None) -> Iterator[None]:
-    """Lets `check_judged` refuse a dataset without such rows: all work on it would be in vain."""
-    before = _NEEDED.set(part)
-    try:
-        yield
-    finally:
-        _NEEDED.reset(before)
 
 
 def rows_of(split: Split, part: SplitName) -> Rows:
@@ -31,25 +15,10 @@ def rows_of(split: Split, part: SplitName) -> Rows:
     return split.validation if part == "validation" else split.test
 
 
-def check_judged(dataset: Dataset, folder: Path) -> None:
-    """Refuses a dataset that has no rows of the kind that a pipeline will judge by.
-
-    Args:
-        dataset: as it is or will be stored.
-        folder: where, for the remedy.
-
-    Raises:
-        ValueError: there are none; says what to do.
-    """
-    needed = _NEEDED.get()
-    if needed is not None and not _has_rows(dataset, needed):
-        raise ValueError(_without_rows(dataset, folder, needed))
-
-
 def warn_of_no_rows(dataset: Dataset, folder: Path) -> None:
     """Says so where a dataset has neither rows to choose by nor rows to judge by."""
-    if not _has_rows(dataset, "validation") and not _has_rows(dataset, "test"):
-        warn(_without_rows(dataset, folder, "test"))
+    if not has_rows(dataset, "validation") and not has_rows(dataset, "test"):
+        warn(without_rows(dataset, folder, "test"))
 
 
 def no_rows(split: Split, part: SplitName) -> str:
@@ -66,14 +35,16 @@ def no_rows(split: Split, part: SplitName) -> str:
     )
 
 
-def _has_rows(dataset: Dataset, part: SplitName) -> bool:
+def has_rows(dataset: Dataset, part: SplitName) -> bool:
+    """Whether a dataset has rows of a part, by its own split, else by leave-one-out."""
     if dataset.split is not None:
         return len(rows_of(dataset.split, part)) > 0
     counts = dataset.interactions.frame["user_id"].value_counts()["count"]
     return len(counts) > 0 and int(counts.to_numpy().max()) >= _LEAVE_ONE_OUT_MIN
 
 
-def _without_rows(dataset: Dataset, folder: Path, part: SplitName) -> str:
+def without_rows(dataset: Dataset, folder: Path, part: SplitName) -> str:
+    """The sentence about a stored dataset that has no rows of a part, and the remedy."""
     if dataset.split is not None and dataset.split.strategy != LEAVE_ONE_OUT:
         return f"{folder}: {no_rows(dataset.split, part)}"
     is_timed = dataset.interactions.frame["timestamp"].null_count() == 0

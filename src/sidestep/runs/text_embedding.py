@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from sidestep.cli.lazy import when_used
 from sidestep.data.items import ItemTable
 from sidestep.embedding.config import SentenceConfig
 from sidestep.embedding.encoding import Report, encode_texts
 from sidestep.embedding.vectors import concatenated, unit_length
+from sidestep.lazy_imports import imported_when_used
 
-with when_used():
+with imported_when_used():
     from sidestep.embedding import sentence as sentences
     from sidestep.embedding import tfidf as tfidfs
 

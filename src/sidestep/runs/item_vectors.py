@@ -12,30 +12,26 @@ import numpy as np
 from jaxtyping import Float
 
 from sidestep import __version__
-from sidestep.cli.console import say
-from sidestep.cli.inputs import (
-    fingerprint,
-    load_bundle,
-    refuse_other_items,
-    split_of,
-)
-from sidestep.cli.lazy import when_used
-from sidestep.cli.provenance import (
+from sidestep.data.dataset import Dataset
+from sidestep.data.importers.sources import sha256_of
+from sidestep.data.own_split import fingerprint, split_of
+from sidestep.embedding.config import CollaborativeConfig, SentenceConfig, TfidfConfig
+from sidestep.embedding.encoding import encode_texts
+from sidestep.embedding.given import read_given
+from sidestep.embedding.vectors import concatenated, save_vectors, unit_length
+from sidestep.lazy_imports import imported_when_used
+from sidestep.notices import Report, note
+from sidestep.runs.catalogs import refuse_other_items
+from sidestep.runs.inputs import load_bundle
+from sidestep.runs.provenance import (
     TRAINING_PART,
     is_of_behaviour,
     made_of_given,
     training_fingerprint,
 )
-from sidestep.cli.text_embedding import save_text_embedding
-from sidestep.cli.working import Report
-from sidestep.data.dataset import Dataset
-from sidestep.data.importers.sources import sha256_of
-from sidestep.embedding.config import CollaborativeConfig, SentenceConfig, TfidfConfig
-from sidestep.embedding.encoding import encode_texts
-from sidestep.embedding.given import read_given
-from sidestep.embedding.vectors import concatenated, save_vectors, unit_length
+from sidestep.runs.text_embedding import save_text_embedding
 
-with when_used():
+with imported_when_used():
     from sidestep.embedding import collaborative as collaborating
     from sidestep.embedding import sentence as sentences
     from sidestep.embedding import tfidf as tfidfs
@@ -222,7 +218,7 @@ def _text(dataset: Dataset, sources: Sources, seed: int) -> _Part:
             "dimensions; lower it or leave it out."
         )
     if width < config.dim:
-        say(f"Note: the texts allow {width} dimensions, not {config.dim}.")
+        note(f"the texts allow {width} dimensions, not {config.dim}.")
     about = {"columns": list(sources.columns), "config": fitted.config.model_dump(mode="json")}
     return _Part(vectors, about, fitted)
 
@@ -237,9 +233,9 @@ def _sentence(
     told = None if report is None else partial(report, "sentence")
     encoded = encode_texts(encoder, texts, unfinished=unfinished, report=told)
     if encoded.num_resumed:
-        say(f"Continued: {encoded.num_resumed:,} texts had been encoded before.")
+        note(f"Continued: {encoded.num_resumed:,} texts had been encoded before.")
     if encoded.num_empty:
-        say(f"Note: {encoded.num_empty:,} items have no text; their vectors are zero.")
+        note(f"{encoded.num_empty:,} items have no text; their vectors are zero.")
     return _Part(
         unit_length(encoded.vectors),
         {

@@ -18,10 +18,8 @@ import numpy as np
 from jaxtyping import Float
 
 from sidestep.bundle.manifest import differing_data
-from sidestep.cli.console import warn
-from sidestep.cli.inputs import fingerprint, popularity_of, refuse_other_items, split_of
-from sidestep.cli.lazy import when_used
 from sidestep.data.dataset import Dataset
+from sidestep.data.own_split import fingerprint, split_of
 from sidestep.data.splits import Split
 from sidestep.embedding.vectors import (
     described_vectors,
@@ -30,8 +28,11 @@ from sidestep.embedding.vectors import (
     load_vectors,
     vectors_info,
 )
+from sidestep.lazy_imports import imported_when_used
+from sidestep.notices import warn
+from sidestep.runs.catalogs import popularity_of, refuse_other_items
 
-with when_used():
+with imported_when_used():
     from sidestep.bundle import loaded as bundles
     from sidestep.catalog import catalog as catalogs
     from sidestep.evaluation import id_collisions

@@ -6,7 +6,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidestep.cli.kept_paths import kept, seen
+from sidestep.runs.kept_paths import kept, seen
 
 PATHS = st.lists(st.sampled_from(["..", "shop", "a b", "été"]), min_size=1, max_size=4).map(
     lambda parts: Path(*parts)

@@ -9,15 +9,14 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from sidestep.catalog.catalog import Catalog
-from sidestep.cli.config import AlignRun, AnyRun, CountedRun, read_settings, with_paths
-from sidestep.cli.dry_run import ESTIMATE, would_validate
-from sidestep.cli.estimates import time_of_training
-from sidestep.cli.inputs import fingerprint
-from sidestep.cli.lazy import when_used
-from sidestep.cli.run_kinds import Counting, Origin, RunTraining, prepared
-from sidestep.cli.runs import RunFolder, RunInfo
 from sidestep.data.dataset import Dataset
+from sidestep.data.own_split import fingerprint
 from sidestep.data.splits import Split
+from sidestep.lazy_imports import imported_when_used
+from sidestep.runs.config import AlignRun, AnyRun, CountedRun, read_settings, with_paths
+from sidestep.runs.estimates import TrainingTime, time_of_training
+from sidestep.runs.folder import RunFolder, RunInfo
+from sidestep.runs.run_kinds import Counting, Origin, RunTraining, prepared
 from sidestep.training.checkpoint import checkpoints, refuse_other_run
 from sidestep.training.config import RESUMABLE, TrainingConfig
 from sidestep.training.loop import refuse_checkpoints, steps_per_epoch
@@ -26,8 +25,8 @@ from sidestep.training.progress import Progress, TrainingResult
 from sidestep.training.stages import Course
 from sidestep.training.trackers import refuse_missing_trackers
 
-with when_used():
-    from sidestep.cli import alignment_page
+with imported_when_used():
+    from sidestep.runs import alignment_page
 
 
 def train_run(
@@ -110,33 +109,31 @@ def plan_run(
     folder: RunFolder,
     seed: int,
     resume: bool = True,
-) -> dict[str, int | float | str]:
-    """Checks what `train_run` would, as far as that takes no training; returns sizes by name.
+) -> tuple[dict[str, int], TrainingTime | None]:
+    """Checks what `train_run` would, as far as that takes no training.
 
-    Among them is an estimate of the time, for which some steps are made on some users.
+    Returns:
+        Sizes by name, and an estimate of the time, for which some steps are made on some users;
+        None where nothing is trained or measured.
 
     Raises:
         ValueError: see there.
     """
     run, work = _checked(config, dataset, catalog, folder, seed=seed, resume=resume)
-    sizes: dict[str, int | float | str] = {
+    sizes = {
         "users": len(run.material.split.train),
         "items": run.material.catalog.num_items,
         "validation_rows": len(run.material.split.validation),
     }
     if work is None:
-        return sizes
+        return sizes, None
     for checkpoint in checkpoints(folder.path)[-1:]:
         kept = _common(read_settings(folder.config), folder.info().seed)
         refuse_other_run(checkpoint, kept, _common(config.model_dump(mode="json"), seed))
     sizes |= asdict(work)
     assert isinstance(run, RunTraining)
     assert not isinstance(config, CountedRun)
-    found = time_of_training(run, config, num_steps=work.steps, seed=seed)
-    if found is None:
-        return sizes
-    would_validate(found.seconds_per_row)
-    return {**sizes, ESTIMATE: found.seconds}
+    return sizes, time_of_training(run, config, num_steps=work.steps, seed=seed)
 
 
 def _common(config: dict[str, Any], seed: int) -> dict[str, Any]:

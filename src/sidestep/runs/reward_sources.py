@@ -12,14 +12,14 @@ from sidestep.bundle.folder import load
 from sidestep.bundle.manifest import MANIFEST
 from sidestep.catalog.catalog import Catalog
 from sidestep.catalog.leaf_embeddings import LeafEmbeddings
-from sidestep.cli.config import AlignRun
-from sidestep.cli.inputs import popularity_of
-from sidestep.cli.provenance import load_item_vectors, refuse_other_data
 from sidestep.data.dataset import Dataset
 from sidestep.data.splits import Split
 from sidestep.files import file_sha256
 from sidestep.model.sasrec import SasRec
 from sidestep.model.semantic_id_model import SemanticIdModel
+from sidestep.runs.catalogs import popularity_of
+from sidestep.runs.config import AlignRun
+from sidestep.runs.provenance import load_item_vectors, refuse_other_data
 from sidestep.step import HistoryBatch
 from sidestep.training.rewards import ItemScores, RewardSources, item_head_scores
 

@@ -10,15 +10,16 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from sidestep.bundle.manifest import MANIFEST, read_manifest
-from sidestep.cli.console import plain_problem, say
-from sidestep.cli.environment import command_line, git_commit, machine
-from sidestep.cli.evaluations import Planned, evaluation_name
-from sidestep.cli.lazy import when_used
-from sidestep.cli.runs import RunFolder
 from sidestep.data.splits import SplitName
 from sidestep.files import file_sha256, read_json, write_json
+from sidestep.lazy_imports import imported_when_used
+from sidestep.notices import note
+from sidestep.runs.environment import command_line, git_commit, machine
+from sidestep.runs.evaluations import Planned, evaluation_name
+from sidestep.runs.folder import RunFolder
+from sidestep.runs.problems import plain_problem
 
-with when_used():
+with imported_when_used():
     from sidestep.bundle import loaded as bundles
     from sidestep.evaluation import evaluator, results
 
@@ -198,8 +199,8 @@ def comparable_evaluations(
             )
     for path, has, runs in zip(paths, kinds, found, strict=True):
         if exclude_seen is None and len(has) > 1:
-            say(
-                f"Note: {path} was evaluated with and without items of the history; compared are "
+            note(
+                f"{path} was evaluated with and without items of the history; compared are "
                 f"lists {_IN_WORDS[kind]}. For the others give {_OPTIONS[not kind]}; for a single "
                 f"evaluation name its folder, such as {runs[0][0].parent}."
             )

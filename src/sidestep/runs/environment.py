@@ -7,10 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from sidestep.cli.lazy import when_used
+from sidestep.lazy_imports import imported_when_used
 
-with when_used():
-    from sidestep.cli import devices
+with imported_when_used():
+    from sidestep.runs import devices
 
 
 def git_commit(folder: Path | None = None) -> str | None:

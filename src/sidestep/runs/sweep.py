@@ -4,26 +4,26 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from sidestep.bundle.loaded import LoadedRecommender
-from sidestep.cli.budgets import BudgetedSearch
-from sidestep.cli.evaluations import (
+from sidestep.data.dataset import Dataset
+from sidestep.evaluation import results
+from sidestep.evaluation.results import QualityLine, read_per_user
+from sidestep.evaluation.scaling import ScalingPoint, scaling_point
+from sidestep.runs.budgets import BudgetedSearch
+from sidestep.runs.evaluations import (
     Asked,
     Planned,
     evaluate_run,
     evaluation_bar,
     plan_evaluation,
 )
-from sidestep.cli.kept_evaluations import (
+from sidestep.runs.folder import RunFolder
+from sidestep.runs.kept_evaluations import (
     check_results_line,
     kept_beside,
     kept_evaluation,
     quality_fields,
     save_evaluation,
 )
-from sidestep.cli.runs import RunFolder
-from sidestep.data.dataset import Dataset
-from sidestep.evaluation import results
-from sidestep.evaluation.results import QualityLine, read_per_user
-from sidestep.evaluation.scaling import ScalingPoint, scaling_point
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

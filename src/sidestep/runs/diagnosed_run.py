@@ -12,15 +12,9 @@ from torch import Tensor
 
 from sidestep.bundle.folder import load
 from sidestep.bundle.loaded import LoadedRecommender
-from sidestep.cli.budgets import any_weighs, searches_of
-from sidestep.cli.evaluations import evaluated_rows, evaluation_bar
-from sidestep.cli.inputs import load_dataset, split_of
-from sidestep.cli.provenance import load_item_vectors, refuse_other_data
-from sidestep.cli.runs import RunFolder
-from sidestep.cli.search_options import SearchName, Weights
-from sidestep.cli.searches import AskedSearch
 from sidestep.data.batches import history_batch
 from sidestep.data.dataset import Dataset
+from sidestep.data.own_split import split_of
 from sidestep.data.splits import Rows, SplitName
 from sidestep.evaluation.diagnosis import Diagnosis
 from sidestep.evaluation.prefix_judge import PrefixSettings
@@ -31,6 +25,11 @@ from sidestep.evaluation.search_quality import SearchQuality, search_quality
 from sidestep.evaluation.search_tree import search_tree
 from sidestep.model.value_head import ValuedModel
 from sidestep.recommender import GenerativeRecommender
+from sidestep.runs.budgets import any_weighs, searches_of
+from sidestep.runs.evaluations import evaluated_rows, evaluation_bar
+from sidestep.runs.provenance import load_item_vectors, refuse_other_data
+from sidestep.runs.search_names import SearchName, Weights
+from sidestep.runs.searches import AskedSearch
 from sidestep.search.guided_beam import GuidedBeamSearch
 from sidestep.search.policy import Scope, SearchPolicy
 from sidestep.search.proposals import plain_beam
@@ -73,15 +72,13 @@ class DiagnosedRun:
     recommender: GenerativeRecommender
 
     @staticmethod
-    def open(path: Path, dataset: Path | None, split: SplitName) -> "DiagnosedRun":
-        """A run's bundle and dataset, its own if none is named.
+    def open(path: Path, data: Dataset, split: SplitName) -> "DiagnosedRun":
+        """A run's bundle beside its dataset.
 
         Raises:
             ValueError: it does not search, or was trained on another dataset.
         """
-        folder = RunFolder(path)
-        data = load_dataset(folder.dataset(dataset))
-        loaded = load(folder.path)
+        loaded = load(path)
         refuse_other_data(loaded, data)
         recommender = loaded.recommender()
         if not isinstance(recommender, GenerativeRecommender):

@@ -6,16 +6,16 @@ from pathlib import Path
 import numpy as np
 
 from sidestep import __version__
-from sidestep.cli.config import AlignRun
-from sidestep.cli.console import say
-from sidestep.cli.environment import command_line, git_commit, machine
-from sidestep.cli.runs import RunFolder, RunInfo
 from sidestep.data.windows import Windows, window_batch
 from sidestep.evaluation.advantage_compression import AdvantageCompression, advantage_compression
 from sidestep.evaluation.alignment_history import alignment_history
 from sidestep.evaluation.evaluator import fixed_users
 from sidestep.evaluation.report.alignment import alignment_page
 from sidestep.evaluation.report.page import write_page
+from sidestep.notices import note
+from sidestep.runs.config import AlignRun
+from sidestep.runs.environment import command_line, git_commit, machine
+from sidestep.runs.folder import RunFolder, RunInfo
 from sidestep.training.alignment import AlignmentObjective
 from sidestep.training.config import VALIDATION_METRIC
 
@@ -41,7 +41,7 @@ def write_alignment_page(
     """
     compression = None
     if config.objective.goes_by_advantages:
-        say(f"Measuring what advantages tell, for {folder.alignment_page}.")
+        note(f"Measuring what advantages tell, for {folder.alignment_page}.")
         compression = final_compression(objective, prompts, batch_size=config.training.batch_size)
     num_prompts = min(NUM_PROMPTS, len(prompts))
     write_page(

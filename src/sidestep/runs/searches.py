@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, get_args
 
-from sidestep.cli.config import LARGEST
-from sidestep.cli.lazy import when_used
-from sidestep.cli.search_options import (
+from sidestep.evaluation.words import value_in_words
+from sidestep.lazy_imports import imported_when_used
+from sidestep.runs.search_names import (
     BUDGET,
     BY_ITEMS,
     BY_PROCESS_REWARD,
@@ -28,10 +28,10 @@ from sidestep.cli.search_options import (
     read_search_options,
     read_weights,
 )
-from sidestep.evaluation.words import value_in_words
+from sidestep.runs.settings import LARGEST
 from sidestep.search.config import GuidanceConfig
 
-with when_used():
+with imported_when_used():
     from sidestep.bundle import loaded as bundles
     from sidestep.model import transformer
     from sidestep.search import (

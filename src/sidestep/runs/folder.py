@@ -10,14 +10,14 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from sidestep.cli.config import AnyRun, read_config, with_paths
-from sidestep.cli.kept_paths import kept, seen
-from sidestep.cli.lazy import when_used
-from sidestep.cli.locks import LOCK, held
-from sidestep.cli.plain_yaml import write_yaml
 from sidestep.files import read_json, write_json
+from sidestep.lazy_imports import imported_when_used
+from sidestep.runs.config import AnyRun, read_config, with_paths
+from sidestep.runs.kept_paths import kept, seen
+from sidestep.runs.locks import LOCK, held
+from sidestep.runs.plain_yaml import write_yaml
 
-with when_used():
+with imported_when_used():
     from sidestep.training import placement
 
 _PATHS = ("dataset", "catalog", "ranker")

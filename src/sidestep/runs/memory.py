@@ -1,7 +1,7 @@
 """Whether a training fits the memory of this machine."""
 
-from sidestep.cli.config import ProcessRewardRun, SasRecRun, TransformerRun
-from sidestep.cli.devices import memory_bytes
+from sidestep.runs.config import ProcessRewardRun, SasRecRun, TransformerRun
+from sidestep.runs.devices import memory_bytes
 
 _BYTES_PER_WEIGHT = 16
 """In training: a weight, its gradient, and two moments of AdamW, in float32."""

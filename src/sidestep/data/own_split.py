@@ -1,0 +1,38 @@
+"""The split of a dataset: its own, else leave-one-out; and what makes a dataset that dataset."""
+
+from dataclasses import replace
+from typing import Any
+
+from sidestep.data.dataset import Dataset
+from sidestep.data.frames import content_sha256
+from sidestep.data.splits import LEAVE_ONE_OUT, Split, leave_one_out
+
+
+def split_of(dataset: Dataset, *, min_context: int = 0) -> Split:
+    """The dataset's own split, else leave-one-out; the import has put the rows in order.
+
+    Args:
+        dataset: what is split.
+        min_context: items that must precede a training position for it to be predicted.
+    """
+    if dataset.split is None:
+        return leave_one_out(dataset.histories(), min_context=min_context)
+    return replace(dataset.split, train=dataset.split.train.after(min_context))
+
+
+def strategy_of(split: Split) -> str | None:
+    """What results files say of a split; None for leave-one-out, which they take for granted."""
+    return None if split.strategy == LEAVE_ONE_OUT else split.strategy
+
+
+def fingerprint(dataset: Dataset) -> dict[str, Any]:
+    """What makes this dataset this dataset, as JSON; other weights or splits make another one."""
+    own = dataset.split
+    return {
+        "name": dataset.name,
+        "interactions": content_sha256(dataset.interactions.frame),
+        "items": content_sha256(dataset.items.frame),
+        **({"events": weights} if (weights := dataset.event_weights.description()) else {}),
+        # A stored leave-one-out is what is made anyway.
+        **({"split": own.fingerprint()} if own is not None and strategy_of(own) else {}),
+    }

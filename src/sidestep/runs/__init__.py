@@ -1,0 +1,1 @@
+"""Runs: from a dataset to a trained, measured recommender, without a command line."""

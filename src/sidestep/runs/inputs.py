@@ -1,0 +1,31 @@
+"""Folders that runs read: catalogs and bundles, with the command that makes a missing one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sidestep.bundle.manifest import MANIFEST, bundle_folder, read_manifest
+from sidestep.lazy_imports import imported_when_used
+
+with imported_when_used():
+    from sidestep.bundle import folder as bundle_files
+    from sidestep.bundle import loaded as bundles
+    from sidestep.catalog import catalog as catalogs
+
+
+def load_catalog(path: Path) -> catalogs.Catalog:
+    """A catalog folder.
+
+    Raises:
+        FileNotFoundError: there is none; says which command makes it.
+    """
+    if not path.is_dir():
+        raise FileNotFoundError(f"{path}: no catalog here; make one with 'sidestep tokenize'.")
+    # It is about to be trained on: a code that changed on disk must not pass.
+    return catalogs.Catalog.load(path, verify=True)
+
+
+def load_bundle(path: Path, *, device: str | None = None) -> bundles.LoadedRecommender:
+    """A bundle, or that of a run, see `load`; what is missing is said before torch is imported."""
+    read_manifest(bundle_folder(path) / MANIFEST)
+    return bundle_files.load(path, device=device)

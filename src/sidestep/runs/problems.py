@@ -1,0 +1,19 @@
+"""Problems of settings in plain words; needs no pydantic, which finds them."""
+
+from typing import Any
+
+_LIST, _PART = "a list is wanted here, [..]", "settings by name are wanted here, {name: value}"
+
+_SHAPES = {
+    **dict.fromkeys(("tuple_type", "list_type", "set_type"), _LIST),
+    **dict.fromkeys(("dict_type", "mapping_type", "model_type", "model_attributes_type"), _PART),
+}
+"""Where a value has another shape than asked for, by the kinds of pydantic's problems."""
+
+
+def plain_problem(problem: Any) -> str:
+    """What pydantic says of one problem, in our words alone."""
+    if problem["type"] in _SHAPES:
+        return _SHAPES[problem["type"]]
+    message: str = problem["msg"]
+    return message.removeprefix("Value error, ").removesuffix(".")

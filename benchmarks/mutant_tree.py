@@ -40,6 +40,7 @@ NEAR: Mapping[str, tuple[str, ...]] = {
     "catalog": ("catalog/test_catalog.py", "catalog/test_trie.py"),
     "objectives/choices.py": ("objectives/test_advantages.py", "objectives/test_policy.py"),
     "objectives/value.py": ("training/test_candidate_tree.py",),
+    "objectives/weighting.py": ("objectives/test_cross_entropy.py",),
     "recommender.py": ("search/test_beam_and_exhaustive.py",),
     "training/candidate_tree.py": ("training/test_rollouts.py",),
     "training/rewards.py": ("training/test_rollouts.py",),

@@ -144,7 +144,10 @@ def test_a_dry_run_tells_the_sizes_and_writes_nothing(shop, config, valued, tmp_
             ("--set", "backbone=popularity"),
             "is popularity, which has no prefixes of semantic IDs to learn from",
         ),
-        (("--set", "embeddings=nowhere.npy"), "embeddings: nowhere.npy: no vectors here; make the"),
+        (
+            ("--set", "embeddings=nowhere.npy"),
+            "embeddings: there is no nowhere.npy, seen from this file",
+        ),
         (("--set", "embeddings=popularity.yaml"), "not a whole .npy file of vectors"),
         (("--set", "model.num_heads=3"), "num_heads 3 does not fit the backbone's states of width"),
         (

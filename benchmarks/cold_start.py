@@ -43,9 +43,10 @@ from sidestep.evaluation.evaluator import Evaluation, evaluate, fixed_users
 from sidestep.padding import NO_ITEM
 from sidestep.recommender import Recommender
 from sidestep.runs.catalogs import make_catalog
-from sidestep.runs.config import TransformerRun, read_config
+from sidestep.runs.config import read_config
 from sidestep.runs.environment import command_line, git_commit, machine
 from sidestep.runs.folder import RunFolder, RunInfo
+from sidestep.runs.kinds.transformer import TransformerRun
 from sidestep.runs.train import train_run
 from sidestep.step import HistoryBatch
 from sidestep.tokenizer.appending import append_last_codes

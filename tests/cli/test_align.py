@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 import sidestep
 from sidestep.catalog.catalog import Catalog
-from sidestep.cli import run_kinds
+from sidestep.runs.plan_parts import refuse_lone_leaf
 
 from .beside import assert_ends_the_same_after_an_interruption, measured
 from .commands import call, refused, run
@@ -235,9 +235,9 @@ def test_where_all_items_share_one_semantic_id_there_is_nothing_to_prefer():
     def catalog(codes):
         return Catalog.build(["a", "b"], np.array(codes), (2, 2))
 
-    run_kinds._refuse_lone_leaf(catalog([[0, 0], [0, 1]]))
+    refuse_lone_leaf(catalog([[0, 0], [0, 1]]))
     with pytest.raises(ValueError, match="share one semantic ID, so that a search has nothing to"):
-        run_kinds._refuse_lone_leaf(catalog([[0, 1], [0, 1]]))
+        refuse_lone_leaf(catalog([[0, 1], [0, 1]]))
 
 
 def test_what_is_not_there_or_would_be_written_into_is_refused(shop, tmp_path):

@@ -2,14 +2,14 @@
 
 import random
 from pathlib import Path
-from typing import get_args
 
 import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sidestep.runs.config import AnyRun, PopularityRun, read_config
+from sidestep.runs.config import kind_named, kinds, read_config
+from sidestep.runs.kinds.popularity import PopularityRun
 from sidestep.runs.plain_yaml import read_yaml, write_yaml
 from tests.cli.broken_configs import broken_config, strange_setting
 from tests.cli.commands import refused
@@ -79,8 +79,8 @@ def test_a_strange_setting_is_refused_or_valid_and_then_it_holds(file, example, 
         ("kind: sasrec\nmax_history: " + "9" * 5000, "a number of more than 30 digits"),
         (
             "kind: [sasrec]",
-            "one of transformer, sasrec, popularity, repeats, process-reward, value, align, "
-            "prefer, got ['sasrec']",
+            "one of align, popularity, prefer, process-reward, repeats, sasrec, transformer, "
+            "value, or your own by import path, such as my_package.my_module:MyRun, got ['sasrec']",
         ),
         ("kind: sasrec\nmax_history: 2024-02-31", "'2024-02-31' is no value"),
         ("kind: sasrec\nmodel: 7\nobjective: {x: 1}", "model: settings by name are wanted here"),
@@ -143,8 +143,8 @@ def test_data_is_not_taken_for_a_configuration(tmp_path):
 
 
 def test_the_kinds_are_read_as_what_they_are():
-    kinds = {type(read_config(example)) for example in EXAMPLES}
-    assert kinds == {*get_args(AnyRun)}
+    found = {type(read_config(example)) for example in EXAMPLES}
+    assert found == {kind_named(name) for name in kinds()}
 
 
 def test_a_byte_order_mark_is_no_mistake(tmp_path):

@@ -11,7 +11,7 @@ from sidestep.data.dataset import Dataset
 from sidestep.runs import estimates
 from sidestep.runs.config import read_config
 from sidestep.runs.estimates import seconds_of_tokenizing, time_of_training
-from sidestep.runs.run_kinds import prepared
+from sidestep.runs.train import plan_of
 from sidestep.tokenizer.opq import OpqConfig
 from sidestep.training.progress import Progress
 
@@ -42,10 +42,11 @@ def clock(monkeypatch):
 
 @pytest.fixture
 def tiny(shop, files, tmp_path):
-    """A prepared training of the shop, with its configuration."""
+    """A planned training of the shop, with its configuration."""
     config = read_config(files / "config.yaml", ["training.epochs=3"])
     dataset, catalog = Dataset.load(shop / "dataset"), Catalog.load(shop / "catalog")
-    return prepared(config, dataset, catalog, out=tmp_path), config
+    plan = plan_of(config, dataset, catalog, out=tmp_path, seed=0)
+    return plan.learning, config
 
 
 def test_the_first_step_does_not_count_and_the_validation_is_apart(clock):
@@ -73,15 +74,15 @@ def test_a_slow_measurement_ends_once_it_can_tell_something(clock):
 
 
 def test_a_training_takes_its_steps_and_its_validations(tiny, monkeypatch):
-    run, config = tiny
+    learning, config = tiny
     monkeypatch.setattr(estimates._Clock, "seconds_per_step", property(lambda self: 2.0))
-    found = time_of_training(run, config, num_steps=10, seed=0)
-    num_rows = min(len(run.material.split.validation), config.validation.num_users)
+    found = time_of_training(learning, config, num_steps=10, seed=0)
+    num_rows = min(len(learning.validation), config.validation.num_users)
     assert found.seconds_per_row > 0
     assert found.seconds == pytest.approx(10 * 2.0 + 3 * num_rows * found.seconds_per_row)
     training = config.training.model_copy(update={"max_seconds": 7.0})
     limited = config.model_copy(update={"training": training})
-    assert time_of_training(run, limited, num_steps=10, seed=0).seconds == 7.0
+    assert time_of_training(learning, limited, num_steps=10, seed=0).seconds == 7.0
 
 
 def test_a_tokenizer_is_measured_on_some_of_the_items(monkeypatch):

@@ -6,7 +6,9 @@ import pytest
 
 from sidestep.cli.recipes import AlignRecipe, PreferRecipe, align_recipe, prefer_recipe
 from sidestep.evaluation.results import METHODS
-from sidestep.runs.config import AlignRun, PreferRun, checked_run
+from sidestep.runs.config import checked_run
+from sidestep.runs.kinds.align import AlignRun
+from sidestep.runs.kinds.prefer import PreferRun
 
 
 def aligned(name) -> AlignRun:

@@ -64,7 +64,7 @@ def test_catalogs_without_a_tokenizer_say_how_to_get_one(tmp_path):
     [
         ({"schema_version": 9}, "schema version 9, this version of sidestep reads 1"),
         ({"kind": "mystery"}, "no fitted tokenizer of the kind 'mystery'"),
-        ({"kind": "nowhere.at_all:Thing"}, "nowhere.at_all:Thing: cannot be imported"),
+        ({"kind": "nowhere.at_all:Thing"}, "'nowhere.at_all:Thing' cannot be imported"),
         ({"seed": None}, r"not the record of a tokenizer \(seed"),
         ({"kind": "product"}, "a residual tokenizer, not a product tokenizer"),
     ],

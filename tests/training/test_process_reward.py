@@ -10,6 +10,8 @@ from sidestep.model.process_reward import ProcessRewardModel
 from sidestep.model.transformer import Transformer
 from sidestep.padding import NO_ITEM
 from sidestep.recommender import GenerativeRecommender
+from sidestep.runs.kinds.process_reward import ProcessRewardRun
+from sidestep.runs.plan import Material
 from sidestep.search.beam import BeamSearch
 from sidestep.search.config import GuidanceConfig
 from sidestep.search.guided_beam import GuidedBeamSearch
@@ -18,12 +20,11 @@ from sidestep.search.process_reward import ProcessReward
 from sidestep.search.scorer import Guidance
 from sidestep.step import HistoryBatch
 from sidestep.training.config import TrainingConfig, ValidationConfig
+from sidestep.training.fit import Course, fit
 from sidestep.training.next_code import NextCodeObjective
 from sidestep.training.objective_config import NextCodeConfig, ProcessRewardTrainingConfig
 from sidestep.training.process_reward import ProcessRewardObjective
-from sidestep.training.stages import Course, train_process_reward
-
-from .test_stages import a_catalog, a_split
+from tests.runs.test_learning import a_catalog, a_split
 
 IDS = torch.tensor([[0, 1], [1, 1], [1, 0], [0, 0]])
 TRIE = Trie.build(IDS, (2, 2))
@@ -146,60 +147,61 @@ def test_the_scores_of_joint_training_move_the_backbone(beam_negatives):
     assert any("next_code" in name for name in joint.state_dict())
 
 
+def fitted(config, catalog, backbone, folder, *, resume=False):
+    """A process reward model beside a backbone, trained, and how the training ended."""
+    material = Material(a_split(), catalog, 4)
+    network = config.network(material, backbone, seed=0)
+    learning = config.learning(material, backbone, network)
+    course = Course(
+        training=config.training,
+        folder=folder,
+        seed=0,
+        validation=config.validation,
+        resume=resume,
+    )
+    return network, fit(learning, course)
+
+
 def test_trained_it_tells_the_next_items_prefixes_from_others(tmp_path):
     catalog = a_catalog()
     backbone = backbone_of(catalog.semantic_ids, catalog.codebook_sizes)
-    trained = train_process_reward(
-        a_split(),
-        catalog,
-        backbone,
+    config = ProcessRewardRun(
+        backbone="beside",
         model=ProcessRewardConfig(dim=16),
         objective=ProcessRewardTrainingConfig(num_negatives=8),
         guidance=GuidanceConfig(likelihood_weight=0.0),
-        course=Course(
-            training=TrainingConfig(epochs=60, batch_size=12, learning_rate=0.02, device="cpu"),
-            max_history=4,
-            folder=tmp_path,
-            seed=0,
-            validation=ValidationConfig(num_beams=4),
-        ),
+        training=TrainingConfig(epochs=60, batch_size=12, learning_rate=0.02, device="cpu"),
+        validation=ValidationConfig(num_beams=4),
     )
+    network, result = fitted(config, catalog, backbone, tmp_path)
     # Who goes round the items in steps of one can be foretold from the last one; asked as trained.
-    guidance = Guidance(scorer=ProcessReward(network=trained.network))
+    guidance = Guidance(scorer=ProcessReward(network=network))
     policy = GuidedBeamSearch(guidance=guidance, num_beams=4, candidates=12)
     guided = GenerativeRecommender(backbone.eval(), catalog.trie, policy, max_history=None)
     items = (torch.arange(12)[:, None] + torch.arange(2)) % 12
     histories = HistoryBatch(items=items, lengths=torch.full((12,), 2))
     found = guided.recommend(histories, 1).items[:, 0]
     hits = int((found == (items[:, -1] + 1) % 12).sum())
-    assert trained.result.best_score > 0.4
+    assert result.best_score > 0.4
     assert hits >= 9
 
 
 def test_a_run_is_not_continued_beside_another_backbone(tmp_path):
     catalog = a_catalog()
     backbone = backbone_of(catalog.semantic_ids, catalog.codebook_sizes)
+    config = ProcessRewardRun(
+        backbone="beside",
+        model=ProcessRewardConfig(dim=4),
+        objective=ProcessRewardTrainingConfig(num_negatives=2),
+        training=TrainingConfig(epochs=1, batch_size=12, device="cpu"),
+        validation=ValidationConfig(num_beams=4),
+    )
 
     def trained():
-        return train_process_reward(
-            a_split(),
-            catalog,
-            backbone,
-            model=ProcessRewardConfig(dim=4),
-            objective=ProcessRewardTrainingConfig(num_negatives=2),
-            guidance=GuidanceConfig(),
-            course=Course(
-                training=TrainingConfig(epochs=1, batch_size=12, device="cpu"),
-                max_history=4,
-                folder=tmp_path,
-                seed=0,
-                validation=ValidationConfig(num_beams=4),
-                resume=True,
-            ),
-        )
+        return fitted(config, catalog, backbone, tmp_path, resume=True)[0]
 
-    first = trained().network.embedding.weight
-    assert torch.equal(trained().network.embedding.weight, first)
+    first = trained().embedding.weight
+    assert torch.equal(trained().embedding.weight, first)
     with torch.no_grad():
         backbone.start += 1
     with pytest.raises(ValueError, match=r"another run: about\.backbone was"):

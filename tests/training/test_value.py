@@ -15,14 +15,17 @@ from sidestep.model.config import TransformerConfig, ValueHeadConfig
 from sidestep.model.transformer import Transformer
 from sidestep.model.value_head import ValuedModel, ValueHead
 from sidestep.padding import NO_ITEM
+from sidestep.runs.kinds.transformer import TransformerRun
+from sidestep.runs.kinds.value import ValueRun
+from sidestep.runs.plan import Material
 from sidestep.search.beam import BeamSearch
 from sidestep.search.config import GuidanceConfig
 from sidestep.search.sampling import Sampling
 from sidestep.step import HistoryBatch
 from sidestep.training.candidate_tree import CandidateTree
 from sidestep.training.config import TrainingConfig, ValidationConfig
-from sidestep.training.objective_config import NextCodeConfig, ValueTrainingConfig
-from sidestep.training.stages import Course, train_semantic_id_model, train_value
+from sidestep.training.fit import Course, fit
+from sidestep.training.objective_config import ValueTrainingConfig
 from sidestep.training.value import ValueObjective
 
 IDS = torch.tensor([[0, 0], [0, 1], [1, 0], [1, 1], [1, 1]])
@@ -163,41 +166,38 @@ def test_on_a_shop_the_loss_falls_and_right_prefixes_are_worth_more(tmp_path):
         [str(item) for item in range(len(kinds))], np.stack([kinds, series], axis=1), (4, 6)
     )
     training = TrainingConfig(epochs=6, batch_size=32, device="cpu", log_every=5)
-    policy = train_semantic_id_model(
-        split,
-        catalog,
-        model=TransformerConfig(dim=16, num_layers=1, num_heads=2, history="items"),
-        objective=NextCodeConfig(),
-        course=Course(
-            training=training,
-            max_history=8,
-            folder=tmp_path / "policy",
-            seed=0,
-            validation=ValidationConfig(num_users=10),
-        ),
-    ).network
+    material = Material(split, catalog, 8)
+    of_policy = TransformerRun(
+        model=TransformerConfig(dim=16, num_layers=1, num_heads=2, history="items")
+    ).learning(material, seed=0)
+    validation = ValidationConfig(num_users=10)
+    course = Course(training=training, folder=tmp_path / "policy", seed=0, validation=validation)
+    fit(of_policy, course)
+    policy = of_policy.network
     before = {name: weights.clone() for name, weights in policy.state_dict().items()}
     embeddings = torch.nn.functional.one_hot(torch.from_numpy(kinds)).float()
-    trained = train_value(
-        split,
-        catalog,
-        policy,
-        embeddings,
+    config = ValueRun(
+        backbone="beside",
+        embeddings="beside",
         model=ValueHeadConfig(num_heads=2),
         objective=ValueTrainingConfig(targets_per_window=3),
-        # A narrow beam would show unlikely prefixes only where they are right.
-        policy=Sampling(num_samples=12, temperature=2.0),
         guidance=GuidanceConfig(likelihood_weight=0.0),
-        course=Course(
-            training=training.model_copy(update={"learning_rate": 5e-3, "validate_every": 6}),
-            max_history=8,
+        training=training.model_copy(update={"learning_rate": 5e-3, "validate_every": 6}),
+        validation=ValidationConfig(num_beams=4),
+    )
+    head = config.network(material, policy, seed=0)
+    # A narrow beam would show unlikely prefixes only where they are right.
+    search = Sampling(num_samples=12, temperature=2.0)
+    result = fit(
+        config.learning(material, policy, head, embeddings, search),
+        Course(
+            training=config.training,
             folder=tmp_path / "value",
             seed=0,
-            validation=ValidationConfig(num_beams=4),
+            validation=config.validation,
         ),
     )
-    assert trained.result.best_epoch == 6  # the one epoch that was judged by a search
-    head = trained.network
+    assert result.best_epoch == 6  # the one epoch that was judged by a search
     lines = [json.loads(line) for line in (tmp_path / "value" / "log.jsonl").open()]
     losses = [line["loss"] for line in lines if line["kind"] == "step"]
     assert losses[-1] < 0.7 * losses[0]

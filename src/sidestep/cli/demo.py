@@ -33,7 +33,6 @@ from sidestep.evaluation.compare import ComparedMethod, compare
 from sidestep.evaluation.evaluator import Evaluation, evaluate
 from sidestep.evaluation.results import PerUser, Setting, write_per_user
 from sidestep.model.config import SasRecConfig, TransformerConfig
-from sidestep.runs.config import AnyRun, PopularityRun, SasRecRun, TransformerRun
 from sidestep.runs.evaluations import (
     LIST_LENGTH,
     Asked,
@@ -43,6 +42,10 @@ from sidestep.runs.evaluations import (
 from sidestep.runs.folder import RunFolder, RunInfo
 from sidestep.runs.item_vectors import Sources, item_vectors
 from sidestep.runs.kept_evaluations import save_evaluation
+from sidestep.runs.kinds.popularity import PopularityRun
+from sidestep.runs.kinds.sasrec import SasRecRun
+from sidestep.runs.kinds.transformer import TransformerRun
+from sidestep.runs.run_config import RunConfig
 from sidestep.runs.searches import AskedSearch
 from sidestep.runs.train import train_run
 from sidestep.step import HistoryBatch
@@ -82,7 +85,7 @@ class Size:
     shop: SyntheticShopConfig
     text_dim: int
     codebook_sizes: tuple[int, ...]
-    runs: Mapping[str, AnyRun]
+    runs: Mapping[str, RunConfig]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,7 +182,7 @@ def _catalog(size: Size, dataset: Dataset, out: Path) -> Catalog:
 
 
 def _train(
-    config: AnyRun, dataset: Dataset, catalog: Catalog, folder: RunFolder, out: Path
+    config: RunConfig, dataset: Dataset, catalog: Catalog, folder: RunFolder, out: Path
 ) -> None:
     _say(f"Training {folder.path.name}")
     info = RunInfo(dataset=str(out / "dataset"), catalog=str(out / "catalog"), seed=SEED)

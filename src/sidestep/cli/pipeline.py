@@ -24,8 +24,9 @@ from sidestep.cli.steps import Memory, Settings, Step, arguments_of
 from sidestep.cli.training_step import Training
 from sidestep.data.dataset import SPLIT_FOLDER, Dataset
 from sidestep.data.splits import SplitName
-from sidestep.runs.config import AnyRun, BackboneRun, TransformerRun, checked_run
+from sidestep.runs.config import checked_run
 from sidestep.runs.plain_yaml import read_yaml
+from sidestep.runs.run_config import BackboneRun, RunConfig
 from sidestep.runs.settings import checked, with_settings
 
 DATASET, _VECTORS, _CATALOG = "dataset", "vectors.npy", "catalog"
@@ -40,7 +41,7 @@ _JUDGED: SplitName = "test"
 _OF_SEARCHES = ("search", "beams", "candidates", "likelihood-weight", "codes")
 """Options of an evaluation that only runs with semantic IDs have a use for."""
 
-Runs = Mapping[str, AnyRun]
+Runs = Mapping[str, RunConfig]
 
 _ANY_USER = "USER"
 """Stands in the command that recommends, until it is asked for someone."""
@@ -148,7 +149,7 @@ def pipeline_of(config: PipelineConfig, file: Path) -> Pipeline:
                 f"{file}: train.{name}: {runs[name].kind} goes by a finished run, which "
                 "a pipeline does not wait for; train it with 'sidestep train' afterwards."
             )
-    coded = [name for name, run in runs.items() if isinstance(run, TransformerRun)]
+    coded = [name for name, run in runs.items() if run.needs_catalog]
 
     dataset = build.dataset(config)
     catalog = build.catalog(config, dataset) if coded else []
@@ -224,7 +225,7 @@ class _Builder:
             self.step("tokenize", config.tokenize, read, product=path, after=[embedded]),
         ]
 
-    def training(self, name: str, run: AnyRun, *, after: Sequence[Step]) -> Step:
+    def training(self, name: str, run: RunConfig, *, after: Sequence[Step]) -> Step:
         """A step whose settings are the configuration of a run."""
         training = Training(
             run=run,
@@ -233,7 +234,7 @@ class _Builder:
             replaced=self.out / _REPLACED,
         )
         wired: list[object] = ["--config", training.config, "--dataset", self.out / DATASET]
-        if isinstance(run, TransformerRun):
+        if run.needs_catalog:
             wired += ["--catalog", self.out / _CATALOG]
         wired += ["--out", training.folder]
         step = self.step(
@@ -245,7 +246,7 @@ class _Builder:
     def evaluation(self, name: str, config: PipelineConfig, runs: Runs, trained: Step) -> Step:
         """The step that measures a run, with what of the section has a meaning for it."""
         settings = dict(config.evaluate)
-        is_coded = isinstance(runs[name], TransformerRun)
+        is_coded = runs[name].needs_catalog
         if not is_coded:
             settings = {key: settings[key] for key in settings if key not in _OF_SEARCHES}
         if sum(run.kind == runs[name].kind for run in runs.values()) > 1:

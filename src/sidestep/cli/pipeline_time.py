@@ -13,10 +13,10 @@ from sidestep.data.dataset import Dataset
 from sidestep.data.own_split import split_of
 from sidestep.data.splits import SplitName
 from sidestep.runs.catalogs import make_catalog
-from sidestep.runs.config import AnyRun, CountedRun, TransformerRun
 from sidestep.runs.estimates import TrainingTime, seconds_of_tokenizing, time_of_training
 from sidestep.runs.judged_rows import rows_of
-from sidestep.runs.run_kinds import RunTraining, prepared
+from sidestep.runs.run_config import LearnedRun, RunConfig
+from sidestep.runs.train import plan_of
 from sidestep.tokenizer.methods import DEFAULT_METHOD
 from sidestep.tokenizer.vectors import suggested_codebook_sizes
 from sidestep.training.loop import steps_per_epoch
@@ -55,21 +55,21 @@ def estimate_unmade(step: Step, found: Rehearsal, dataset: Dataset, judged: Spli
 
 def is_instant(step: Step) -> bool:
     """Whether a step takes no time to speak of: popularity only counts."""
-    return step.training is not None and isinstance(step.training.run, CountedRun)
+    return step.training is not None and not isinstance(step.training.run, LearnedRun)
 
 
-def _time_of(config: AnyRun, dataset: Dataset) -> TrainingTime:
+def _time_of(config: RunConfig, dataset: Dataset) -> TrainingTime:
     """The time of a training; popularity counts, which takes no time to speak of."""
     nothing = TrainingTime(seconds=0.0, seconds_per_row=0.0)
-    if isinstance(config, CountedRun):
+    if not isinstance(config, LearnedRun):
         return nothing
-    catalog = _catalog(dataset) if isinstance(config, TransformerRun) else None
+    catalog = _catalog(dataset) if config.needs_catalog else None
     with tempfile.TemporaryDirectory() as folder:
-        run = prepared(config, dataset, catalog, out=Path(folder))
-    assert isinstance(run, RunTraining)
-    _, windows = run.untrained(0)
-    num_steps = config.training.epochs * steps_per_epoch(windows, config.training)
-    return time_of_training(run, config, num_steps=num_steps, seed=0) or nothing
+        learning = plan_of(config, dataset, catalog, out=Path(folder), seed=0).learning
+    if learning is None:
+        return nothing
+    num_steps = config.training.epochs * steps_per_epoch(learning.windows, config.training)
+    return time_of_training(learning, config, num_steps=num_steps, seed=0) or nothing
 
 
 def _vectors(dataset: Dataset) -> np.ndarray:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -217,26 +214,25 @@ def tokenize(
         quality: dict[str, Any] = {}
     else:
         assert vectors is not None
-        with _import_path_from_here():
-            given = load_item_vectors(vectors, loaded)
-            values = _values(config, settings or [], sizes)
-            task = _Task.of(method, values, given, collisions)
-            if dry_run:
-                seconds = estimates.seconds_of_tokenizing(method, task.config, given)
-                time = {} if seconds is None else {ESTIMATE: seconds}
-                tell_plan(out, {**task.sizes(), **time}, json=json)
-                return
-            with working(method) as report:
-                learned = learned_catalog(
-                    loaded,
-                    given,
-                    method,
-                    task.config,
-                    collisions=task.collisions,
-                    seed=seed,
-                    made_of=vectors_info(vectors).made_of,
-                    report=report,
-                )
+        given = load_item_vectors(vectors, loaded)
+        values = _values(config, settings or [], sizes)
+        task = _Task.of(method, values, given, collisions)
+        if dry_run:
+            seconds = estimates.seconds_of_tokenizing(method, task.config, given)
+            time = {} if seconds is None else {ESTIMATE: seconds}
+            tell_plan(out, {**task.sizes(), **time}, json=json)
+            return
+        with working(method) as report:
+            learned = learned_catalog(
+                loaded,
+                given,
+                method,
+                task.config,
+                collisions=task.collisions,
+                seed=seed,
+                made_of=vectors_info(vectors).made_of,
+                report=report,
+            )
         learned.save(out, vectors=vectors)
         catalog, before = learned.catalog, learned.quality.num_distinct
         quality = learned.quality.as_json()
@@ -377,13 +373,3 @@ def _published_catalog(
         semantic_ids = colliding.with_numbers(semantic_ids)
         sizes = (*sizes, int(semantic_ids[:, -1].max(initial=0)) + 1)
     return make_catalog(dataset, split_of(dataset), semantic_ids, sizes)
-
-
-@contextmanager
-def _import_path_from_here() -> Iterator[None]:
-    """Lets a tokenizer of the user's own lie in the folder that the command is called from."""
-    sys.path.insert(0, os.getcwd())
-    try:
-        yield
-    finally:
-        sys.path.remove(os.getcwd())

@@ -18,18 +18,11 @@ from sidestep.cli.next_step import evaluation_of
 from sidestep.cli.options import AsJson
 from sidestep.data.own_split import split_of
 from sidestep.lazy_imports import imported_when_used
-from sidestep.runs.config import (
-    AlignRun,
-    AnyRun,
-    BackboneRun,
-    CountedRun,
-    TransformerRun,
-    read_config,
-    refuse_missing,
-)
+from sidestep.runs.config import read_config, refuse_missing
 from sidestep.runs.folder import RunFolder, RunInfo
 from sidestep.runs.inputs import load_catalog
 from sidestep.runs.judged_rows import no_rows
+from sidestep.runs.run_config import BackboneRun, LearnedRun, RunConfig
 from sidestep.training.config import VALIDATION_METRIC
 from sidestep.training.progress import Progress
 
@@ -102,7 +95,7 @@ def train(
 
 
 def train_by(
-    run: AnyRun,
+    run: RunConfig,
     *,
     dataset: Path,
     catalog: Path | None = None,
@@ -115,7 +108,7 @@ def train_by(
     """What every command that trains does with a configuration, and what it tells; see `train`."""
     loaded = load_dataset(dataset)
     folder = RunFolder(out)
-    is_learned = not isinstance(run, CountedRun)
+    is_learned = isinstance(run, LearnedRun)
     split = split_of(loaded, min_context=run.min_context)
     warn_of_leak(split, dataset)
     if is_learned and len(split.validation) == 0:
@@ -123,15 +116,10 @@ def train_by(
             f"{no_rows(split, 'validation')} Training runs to its last epoch, and keeps the last "
             "weights."
         )
-    if isinstance(run, TransformerRun) and run.model.history != "codes":
-        say(
-            f"Note: 'sidestep export' writes no network with model.history: {run.model.history}; "
-            "where it shall go to Hugging Face, train with model.history: codes."
-        )
     coded = None if catalog is None else load_catalog(catalog)
     catalog_name = None if catalog is None else str(catalog)
     if isinstance(run, BackboneRun):
-        catalog_name = catalog_name or backbones.catalog_of_backbone(run)
+        catalog_name = catalog_name or backbones.catalog_of_backbone(run.backbone)
     if dry_run:
         sizes, time = run_training.plan_run(
             run, loaded, coded, folder=folder, seed=seed, resume=resume
@@ -159,7 +147,7 @@ def train_by(
         raise typer.Exit(INTERRUPTED)
     if json:
         summary = {} if result is None else {**asdict(result), "weights": str(result.weights)}
-        page = {"page": str(folder.alignment_page)} if isinstance(run, AlignRun) else {}
+        page = {"page": str(folder.alignment_page)} if folder.alignment_page.is_file() else {}
         print_json({"path": str(out), "kind": run.kind, "seed": seed, **summary, **page})
         return
     if result is not None and result.best_score is not None:
@@ -168,7 +156,7 @@ def train_by(
             f"validation {VALIDATION_METRIC} {result.best_score:.4f} after epoch "
             f"{result.best_epoch}."
         )
-    if isinstance(run, AlignRun):
+    if folder.alignment_page.is_file():
         say(f"Wrote {folder.alignment_page}: rollouts, policy and validations while it trained.")
     trained = catalogs.Catalog.load(folder.bundle / bundles.CATALOG)
     say(f"Wrote {folder.bundle}.", then=evaluation_of(out, split, trained))

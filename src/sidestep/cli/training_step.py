@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from sidestep.cli.console import say
-from sidestep.runs.config import AnyRun
 from sidestep.runs.folder import RunFolder
 from sidestep.runs.plain_yaml import write_yaml
+from sidestep.runs.run_config import RunConfig
 from sidestep.training.config import RESUMABLE
 
 NEVER_RUN = "never run"
@@ -35,7 +35,7 @@ class Training:
     replaced: where runs go that are out of date.
     """
 
-    run: AnyRun
+    run: RunConfig
     config: Path
     folder: Path
     replaced: Path

@@ -13,10 +13,10 @@ from sidestep.evaluation.evaluator import fixed_users
 from sidestep.evaluation.report.alignment import alignment_page
 from sidestep.evaluation.report.page import write_page
 from sidestep.notices import note
-from sidestep.runs.config import AlignRun
 from sidestep.runs.environment import command_line, git_commit, machine
 from sidestep.runs.folder import RunFolder, RunInfo
 from sidestep.training.alignment import AlignmentObjective
+from sidestep.training.alignment_config import AlignmentConfig
 from sidestep.training.config import VALIDATION_METRIC
 
 NUM_PROMPTS = 512
@@ -24,25 +24,28 @@ NUM_PROMPTS = 512
 
 
 def write_alignment_page(
-    folder: RunFolder,
-    config: AlignRun,
-    info: RunInfo,
+    path: Path,
     objective: AlignmentObjective,
     prompts: Windows,
+    *,
+    batch_size: int,
+    backbone: str,
 ) -> None:
     """Writes `alignment.html` into the folder of a run that is over.
 
     Args:
-        folder: of the run, with its log.
-        config: of the run.
-        info: of the run.
+        path: of the run, with its log.
         objective: with its final weights.
-        prompts: what it learned from.
+        prompts: that it learned from.
+        batch_size: prompts at once.
+        backbone: the run or bundle that was improved.
     """
+    folder = RunFolder(path)
+    info = folder.info()
     compression = None
-    if config.objective.goes_by_advantages:
+    if objective.config.goes_by_advantages:
         note(f"Measuring what advantages tell, for {folder.alignment_page}.")
-        compression = final_compression(objective, prompts, batch_size=config.training.batch_size)
+        compression = final_compression(objective, prompts, batch_size=batch_size)
     num_prompts = min(NUM_PROMPTS, len(prompts))
     write_page(
         folder.alignment_page,
@@ -55,7 +58,7 @@ def write_alignment_page(
             "in the whole group hardly part them; those among siblings are scaled anew below every "
             "prefix. Measured with the final weights, without dropout, the rollouts and rewards "
             f"of the training, on {num_prompts:,} of its prompts.",
-            facts=_facts(folder, config, info),
+            facts=_facts(folder, objective.config, info, backbone),
         ),
     )
 
@@ -89,9 +92,10 @@ def final_compression(
     return AdvantageCompression.joined(parts)
 
 
-def _facts(folder: RunFolder, config: AlignRun, info: RunInfo) -> dict[str, str]:
+def _facts(
+    folder: RunFolder, objective: AlignmentConfig, info: RunInfo, backbone: str
+) -> dict[str, str]:
     """How the run was made."""
-    objective = config.objective
     rollouts = objective.rollouts.model_dump(mode="json")
     terms = [
         term.reward if term.weight == 1 else f"{term.weight:g} · {term.reward}"
@@ -105,7 +109,7 @@ def _facts(folder: RunFolder, config: AlignRun, info: RunInfo) -> dict[str, str]
     }
     return {
         "Dataset": info.dataset,
-        "Backbone": config.backbone,
+        "Backbone": backbone,
         "Seed": str(info.seed),
         "Rollouts": ", ".join(f"{name} {value}" for name, value in rollouts.items()),
         "Rewards": " + ".join(terms),

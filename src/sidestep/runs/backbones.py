@@ -4,30 +4,25 @@ from pathlib import Path
 
 from sidestep.bundle.folder import load
 from sidestep.bundle.loaded import LoadedRecommender
-from sidestep.catalog.catalog import Catalog
-from sidestep.data.dataset import Dataset
-from sidestep.model.transformer import Transformer
-from sidestep.runs.config import BackboneRun, ProcessRewardRun
+from sidestep.model.semantic_id_model import SemanticIdModel
 from sidestep.runs.folder import RunFolder
+from sidestep.runs.plan import Given
 from sidestep.runs.provenance import refuse_other_data
 
 
-def load_backbone(
-    config: BackboneRun, dataset: Dataset, catalog: Catalog | None, *, out: Path
-) -> LoadedRecommender:
+def load_backbone(backbone: str, given: Given) -> LoadedRecommender:
     """The bundle that a configuration names, on the CPU.
 
     Args:
-        config: names it.
-        dataset: must be the one it was trained on.
-        catalog: must be its own, where one is given.
-        out: the folder of the run that is to be trained.
+        backbone: the folder of a run or a bundle.
+        given: its dataset must be the one of the backbone's training, and its catalog, if there is
+            one, the backbone's own.
 
     Raises:
         FileNotFoundError: there is none.
         ValueError: it does not fit, or would be overwritten; says what to do.
     """
-    path = Path(config.backbone)
+    path, out = Path(backbone), given.out
     if out.resolve() in (path.resolve(), path.resolve().parent):
         raise ValueError(f"{out}: is the backbone's own folder; choose another one for --out.")
     if path.resolve() in out.resolve().parents:
@@ -39,18 +34,13 @@ def load_backbone(
         loaded = load(path, device="cpu")
     except FileNotFoundError as error:
         raise FileNotFoundError(f"backbone: {error}") from error
-    if isinstance(config, ProcessRewardRun) and not isinstance(loaded.network, Transformer):
-        raise ValueError(
-            f"backbone: {path} is {loaded.kind}, and a process reward model reads the state after "
-            "each past item, which only the native Transformer gives; name a run of kind "
-            "transformer."
-        )
     if not loaded.is_searched:
         raise ValueError(
             f"backbone: {path} is {loaded.kind}, which has no prefixes of semantic IDs to learn "
             "from; name a run of kind transformer."
         )
-    refuse_other_data(loaded, dataset)
+    refuse_other_data(loaded, given.dataset)
+    catalog = given.catalog
     if catalog is not None and catalog.version != loaded.catalog.version:
         raise ValueError(
             f"--catalog is version {catalog.version[:12]}, but the backbone {path} was trained on "
@@ -59,11 +49,17 @@ def load_backbone(
     return loaded
 
 
-def catalog_of_backbone(config: BackboneRun) -> str | None:
+def catalog_of_backbone(backbone: str) -> str | None:
     """The catalog's folder as the run of the backbone was given it; None for a mere bundle.
 
     Raises:
         ValueError: the run's description of itself is damaged; says what to do.
     """
-    folder = RunFolder(Path(config.backbone))
+    folder = RunFolder(Path(backbone))
     return folder.info().catalog if folder.is_run() else None
+
+
+def network_of(backbone: LoadedRecommender) -> SemanticIdModel:
+    """The network of a backbone."""
+    assert isinstance(backbone.network, SemanticIdModel)
+    return backbone.network

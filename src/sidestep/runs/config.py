@@ -1,186 +1,24 @@
-"""The configuration of a training run: YAML, with settings from the command line over it."""
+"""The configuration of a run, of any kind: YAML, with settings from the command line over it."""
 
+import importlib
+import pkgutil
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
-
-from sidestep.model.config import (
-    ProcessRewardConfig,
-    SasRecConfig,
-    TransformerConfig,
-    ValueHeadConfig,
-)
+from sidestep.import_paths import imported, is_import_path
+from sidestep.runs import kinds as _kinds
 from sidestep.runs.kept_paths import seen
 from sidestep.runs.plain_yaml import read_yaml
+from sidestep.runs.run_config import RunConfig
 from sidestep.runs.settings import checked, shown, with_settings
-from sidestep.search.config import GuidanceConfig, NamedSearch
-from sidestep.training.alignment_config import AlignmentConfig
-from sidestep.training.config import TrainingConfig, ValidationConfig
-from sidestep.training.objective_config import (
-    NextCodeConfig,
-    NextItemConfig,
-    PreferenceConfig,
-    ProcessRewardTrainingConfig,
-    ValueTrainingConfig,
-)
 
 _PATHS = ("backbone", "embeddings", "collaborative")
 """Keys of runs that name files and folders."""
 
 
-class _RunConfig(BaseModel):
-    """What every kind of run has."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    min_context: int = Field(0, ge=0)
-    """Items that precede every position that is learned. Zero also learns the first item of every
-    user, and so what to recommend where there is no history."""
-
-
-class _ReadingRun(_RunConfig):
-    """What every kind of run has that does not go by another one."""
-
-    max_history: int = Field(20, ge=1)
-    """Most recent items of a history that are looked at."""
-
-
-class TransformerRun(_ReadingRun):
-    """A Transformer over semantic IDs."""
-
-    kind: Literal["transformer"]
-    model: TransformerConfig = TransformerConfig()
-    objective: NextCodeConfig = NextCodeConfig()
-    training: TrainingConfig = TrainingConfig()
-    validation: ValidationConfig = ValidationConfig()
-
-
-class SasRecRun(_ReadingRun):
-    """SASRec over item IDs."""
-
-    kind: Literal["sasrec"]
-    model: SasRecConfig = SasRecConfig()
-    objective: NextItemConfig = NextItemConfig()
-    training: TrainingConfig = TrainingConfig(learning_rate=1e-3, batch_size=128, epochs=60)
-    validation: ValidationConfig = ValidationConfig()
-
-
-class PopularityRun(_ReadingRun):
-    """Items by their count in the training part; nothing is learned."""
-
-    kind: Literal["popularity"]
-
-
-class RepeatsRun(_ReadingRun):
-    """A user's own most frequent items, then the popular ones; nothing is learned."""
-
-    kind: Literal["repeats"]
-
-    max_history: int = Field(1_000_000, ge=1)
-    """Most recent items of a history that count; the default is all of them."""
-
-
-class _FurtherRun(_RunConfig):
-    """What goes by a trained network."""
-
-    backbone: str = Field(min_length=1)
-    """The network: a run or a bundle. The catalog and `max_history` are its own."""
-
-    training: TrainingConfig = TrainingConfig()
-    validation: ValidationConfig = ValidationConfig()
-
-
-class _ImprovingRun(_FurtherRun):
-    """What changes the weights of a network that has learned from every position already."""
-
-    min_context: int = Field(1, ge=0)
-    """Items that precede every target that is searched for. Zero also asks for the first item of
-    every user, before which all histories are the same."""
-
-
-class _BesideRun(_FurtherRun):
-    """What is trained beside a trained network, which stays as it is."""
-
-    guidance: GuidanceConfig = GuidanceConfig()
-
-
-class ProcessRewardRun(_BesideRun):
-    """A process reward model beside a Transformer."""
-
-    kind: Literal["process-reward"]
-    model: ProcessRewardConfig = ProcessRewardConfig()
-    objective: ProcessRewardTrainingConfig = ProcessRewardTrainingConfig()
-
-
-class ValueRun(_BesideRun):
-    """A value head beside a network of semantic IDs."""
-
-    kind: Literal["value"]
-
-    embeddings: str = Field(min_length=1)
-    """What rewards compare items by: the `.npy` file of `sidestep embed`, of the same dataset."""
-
-    model: ValueHeadConfig = ValueHeadConfig()
-    objective: ValueTrainingConfig = ValueTrainingConfig()
-
-    candidates: NamedSearch = Field(
-        default_factory=lambda: NamedSearch.model_validate(
-            {"search": "sampling", "num_samples": 12, "temperature": 2.0}
-        )
-    )
-    """The search that finds what values are learned on. A hot policy draws unlikely prefixes that
-    are wrong, too: where only targets are unlikely, V learns to prefer the unlikely."""
-
-
-class AlignRun(_ImprovingRun):
-    """A trained network of semantic IDs, improved by reinforcement learning on rewards."""
-
-    kind: Literal["align"]
-
-    embeddings: str | None = None
-    """What the reward `semantic` and values compare items by: the `.npy` of `sidestep embed`."""
-
-    collaborative: str | None = None
-    """What the reward `collaborative` asks: a run or a bundle of kind sasrec."""
-
-    objective: AlignmentConfig = Field(default_factory=AlignmentConfig)
-
-
-class PreferRun(_ImprovingRun):
-    """A trained network of semantic IDs, taught to prefer what came next to what it would say."""
-
-    kind: Literal["prefer"]
-
-    objective: PreferenceConfig = Field(default_factory=PreferenceConfig)
-
-
-BesideRun = ProcessRewardRun | ValueRun
-
-PolicyRun = AlignRun | PreferRun
-
-BackboneRun = BesideRun | PolicyRun
-
-CountedRun = PopularityRun | RepeatsRun
-
-LearnedRun = TransformerRun | SasRecRun | BackboneRun
-
-AnyRun = LearnedRun | CountedRun
-
-_KINDS: dict[str, type[AnyRun]] = {
-    "transformer": TransformerRun,
-    "sasrec": SasRecRun,
-    "popularity": PopularityRun,
-    "repeats": RepeatsRun,
-    "process-reward": ProcessRewardRun,
-    "value": ValueRun,
-    "align": AlignRun,
-    "prefer": PreferRun,
-}
-
-
-def read_config(path: Path | None, settings: Sequence[str] = ()) -> AnyRun:
+def read_config(path: Path | None, settings: Sequence[str] = ()) -> RunConfig:
     """Reads a YAML file and lays settings over it.
 
     Args:
@@ -198,13 +36,13 @@ def read_config(path: Path | None, settings: Sequence[str] = ()) -> AnyRun:
         if not any(setting.partition("=")[0].strip() == "kind" for setting in settings):
             raise ValueError(
                 "give --config FILE, or say what to train without a file: --set kind=transformer "
-                f"(kinds: {', '.join(_KINDS)})."
+                f"(kinds: {', '.join(kinds())})."
             )
         return checked_run(with_settings({}, settings), "--set")
     return checked_run(with_settings(read_settings(path), settings), str(path))
 
 
-def refuse_missing(run: AnyRun, path: Path | None) -> None:
+def refuse_missing(run: RunConfig, path: Path | None) -> None:
     """Refuses a run whose configuration names what is not there.
 
     Args:
@@ -252,13 +90,47 @@ def with_paths(content: dict[str, Any], renamed: Callable[[str], str]) -> dict[s
     }
 
 
-def checked_run(content: dict[str, Any], source: str) -> AnyRun:
+def checked_run(content: dict[str, Any], source: str) -> RunConfig:
     """The configuration of a run from plain values.
 
     Raises:
         ValueError: see `read_config`; `source` says where the values come from.
     """
     kind = content.get("kind")
-    if not isinstance(kind, str) or kind not in _KINDS:
-        raise ValueError(f"{source}: kind must be one of {', '.join(_KINDS)}, got {shown(kind)}.")
-    return checked(_KINDS[kind], content, source)
+    if not isinstance(kind, str) or not (kind in kinds() or is_import_path(kind)):
+        raise ValueError(
+            f"{source}: kind must be one of {', '.join(kinds())}, or your own by import path, such "
+            f"as my_package.my_module:MyRun, got {shown(kind)}."
+        )
+    return checked(kind_named(kind), content, source)
+
+
+@cache
+def kinds() -> tuple[str, ...]:
+    """The names of all kinds of run."""
+    names = [module.name for module in pkgutil.iter_modules(_kinds.__path__)]
+    return tuple(name.replace("_", "-") for name in names)
+
+
+def kind_named(name: str) -> type[RunConfig]:
+    """The configuration of a kind, by its name or import path.
+
+    Raises:
+        ValueError: there is no such kind.
+    """
+    if is_import_path(name):
+        found = imported(name)
+        if not (isinstance(found, type) and issubclass(found, RunConfig)):
+            raise ValueError(f"kind: {name} is no sidestep.runs.run_config.RunConfig.")
+        return found
+    if name not in kinds():
+        raise ValueError(f"kind: there is no {name!r:.80}; there are {', '.join(kinds())}.")
+    module = importlib.import_module(f"{_kinds.__name__}.{name.replace('-', '_')}")
+    [kind] = [
+        each
+        for each in vars(module).values()
+        if isinstance(each, type)
+        and issubclass(each, RunConfig)
+        and get_args(each.model_fields["kind"].annotation) == (name,)
+    ]
+    return kind

@@ -11,20 +11,16 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 import numpy as np
 from accelerate import PartialState
 from jaxtyping import Float
 from pydantic import BaseModel
 
-from sidestep.data.splits import Split
-from sidestep.runs.config import LearnedRun
-from sidestep.runs.run_kinds import RunTraining
+from sidestep.runs.run_config import LearnedRun
 from sidestep.tokenizer.methods import METHODS, make_tokenizer
-from sidestep.training.config import TrainingConfig
+from sidestep.training.fit import Course, Learning, fit
 from sidestep.training.progress import Progress
-from sidestep.training.stages import Course
 
 LONGEST_S = 5.0
 """A measurement ends after this long, as soon as it can tell anything."""
@@ -53,12 +49,12 @@ class TrainingTime:
 
 
 def time_of_training(
-    run: RunTraining[Any], config: LearnedRun, *, num_steps: int, seed: int
+    learning: Learning, config: LearnedRun, *, num_steps: int, seed: int
 ) -> TrainingTime | None:
-    """Trains on a few users for a few steps, in a folder that is deleted, and extrapolates.
+    """Trains on a few windows for a few steps, in a folder that is deleted, and extrapolates.
 
     Args:
-        run: prepared; what it trains is changed.
+        learning: planned; its network is changed.
         config: of the run.
         num_steps: of the whole training.
         seed: of the run.
@@ -68,30 +64,38 @@ def time_of_training(
     """
     if PartialState().num_processes > 1:
         return None
-    split, training = run.material.split, config.training
-    some = replace(run, material=replace(run.material, split=_some_of(split, training)))
+    training, validation = config.training, learning.validation
+    some = replace(
+        learning,
+        windows=learning.windows.select(
+            _spread(
+                len(learning.windows),
+                _NUM_BATCHES * training.batch_size * training.accumulation_steps,
+            )
+        ),
+        validation=validation.select(_spread(len(validation), training.batch_size)),
+    )
     clock = _Clock()
     with tempfile.TemporaryDirectory() as folder:
         course = Course(
             training=training.model_copy(
                 update={"epochs": 1, "max_seconds": None, "trackers": (), "validate_every": 1}
             ),
-            max_history=run.material.max_history,
             folder=Path(folder),
             seed=seed,
             validation=config.validation,
             report=clock.tick,
         )
         with suppress(_EnoughError):
-            some.train(course)
+            fit(some, course)
     per_step = clock.seconds_per_step
     if per_step is None:
         return None
-    measured_rows = min(len(some.material.split.validation), config.validation.num_users or 10**9)
+    measured_rows = min(len(some.validation), config.validation.num_users or 10**9)
     per_row = None
     if clock.validation is not None and measured_rows:
         per_row = clock.validation / measured_rows
-    num_rows = min(len(split.validation), config.validation.num_users or len(split.validation))
+    num_rows = min(len(validation), config.validation.num_users or len(validation))
     num_validations = -(-training.epochs // training.validate_every)
     seconds = num_steps * per_step + num_validations * num_rows * (per_row or 0.0)
     if training.max_seconds is not None:
@@ -125,22 +129,6 @@ def seconds_of_tokenizing(
     except ValueError:  # these few items do not fill the codebooks, while all of them may
         return None
     return (time.perf_counter() - began) / share * len(vectors) / num_some
-
-
-def _some_of(split: Split, training: TrainingConfig) -> Split:
-    """A split of a few users, spread evenly over all."""
-    num_users = _NUM_BATCHES * training.batch_size * training.accumulation_steps
-    train, validation = split.train, split.validation
-    users = _spread(len(train), num_users)
-    return replace(
-        split,
-        train=replace(
-            train,
-            histories=train.histories.select(users),
-            first_target=train.first_target[users],
-        ),
-        validation=validation.select(_spread(len(validation), training.batch_size)),
-    )
 
 
 def _spread(num: int, num_wanted: int) -> np.ndarray:

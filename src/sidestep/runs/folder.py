@@ -12,10 +12,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sidestep.files import read_json, write_json
 from sidestep.lazy_imports import imported_when_used
-from sidestep.runs.config import AnyRun, read_config, with_paths
+from sidestep.runs.config import read_config, with_paths
 from sidestep.runs.kept_paths import kept, seen
 from sidestep.runs.locks import LOCK, held
 from sidestep.runs.plain_yaml import write_yaml
+from sidestep.runs.run_config import RunConfig
 
 with imported_when_used():
     from sidestep.training import placement
@@ -131,7 +132,7 @@ class RunFolder:
             with held(self.path, refusal=_TRAINS):
                 pass
 
-    def write(self, config: AnyRun, info: RunInfo) -> None:
+    def write(self, config: RunConfig, info: RunInfo) -> None:
         """Keeps what the run was asked for."""
         self._write(config, info, self.path)
 
@@ -185,7 +186,7 @@ class RunFolder:
             )
         return path
 
-    def _write(self, config: AnyRun, info: RunInfo, place: Path) -> None:
+    def _write(self, config: RunConfig, info: RunInfo, place: Path) -> None:
         """Writes the description of a run that is to stand at `place`."""
         named = {name: getattr(info, name) for name in _PATHS}
         paths = {name: None if path is None else kept(path, place) for name, path in named.items()}

@@ -1,19 +1,21 @@
 """Whether a training fits the memory of this machine."""
 
-from sidestep.runs.config import ProcessRewardRun, SasRecRun, TransformerRun
+from sidestep.model.config import ProcessRewardConfig, SasRecConfig, TransformerConfig
 from sidestep.runs.devices import memory_bytes
 
 _BYTES_PER_WEIGHT = 16
 """In training: a weight, its gradient, and two moments of AdamW, in float32."""
 
 
-def refuse_beyond_memory(config: TransformerRun | SasRecRun, num_items: int) -> None:
-    """Raises a `ValueError` for a network whose training cannot fit this machine."""
-    model = config.model
+def refuse_beyond_memory(model: TransformerConfig | SasRecConfig, num_items: int) -> None:
+    """Raises a `ValueError` for a network whose training cannot fit this machine.
+
+    Args:
+        model: its shape.
+        num_items: items that have a vector of their own in it.
+    """
     # Not less than this: attention and feed-forward of each layer, and a vector per item.
-    num_weights = model.num_layers * 12 * model.dim**2
-    if isinstance(config, SasRecRun) or config.model.item_embedding:
-        num_weights += num_items * model.dim
+    num_weights = model.num_layers * 12 * model.dim**2 + num_items * model.dim
     needed = num_weights * _BYTES_PER_WEIGHT
     if needed > memory_bytes():
         raise ValueError(
@@ -23,9 +25,8 @@ def refuse_beyond_memory(config: TransformerRun | SasRecRun, num_items: int) -> 
         )
 
 
-def refuse_prefixes_beyond_memory(config: ProcessRewardRun, num_prefixes: int) -> None:
+def refuse_prefixes_beyond_memory(model: ProcessRewardConfig, num_prefixes: int) -> None:
     """Raises a `ValueError` for a process reward model whose training cannot fit this machine."""
-    model = config.model
     # Not less than this: a vector per row, and what is square in the width in each block.
     num_weights = (model.hashed_rows or num_prefixes) * model.dim + model.num_blocks * model.dim**2
     needed = num_weights * _BYTES_PER_WEIGHT

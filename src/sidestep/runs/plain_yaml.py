@@ -63,9 +63,13 @@ def parse_yaml(text: str, source: str) -> Any:
 def write_yaml(path: Path, content: dict[str, Any]) -> None:
     """Writes plain values as YAML, whole or not at all."""
     with whole_file(path) as temporary:
-        temporary.write_text(
-            yaml.safe_dump(content, sort_keys=False, allow_unicode=True), encoding="utf-8"
-        )
+        temporary.write_text(yaml_text(content), encoding="utf-8")
+
+
+def yaml_text(content: dict[str, Any]) -> str:
+    """Plain values as YAML."""
+    text: str = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+    return text
 
 
 class _Loader(yaml.SafeLoader):

@@ -1,10 +1,11 @@
-"""What rewards are made from: the files and runs that a configuration names, read and checked."""
+"""Sources of rewards: the files and runs that a configuration names, read and checked."""
 
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from sidestep.baselines.item_scores import SasRecRecommender
@@ -18,42 +19,51 @@ from sidestep.files import file_sha256
 from sidestep.model.sasrec import SasRec
 from sidestep.model.semantic_id_model import SemanticIdModel
 from sidestep.runs.catalogs import popularity_of
-from sidestep.runs.config import AlignRun
 from sidestep.runs.provenance import load_item_vectors, refuse_other_data
 from sidestep.step import HistoryBatch
 from sidestep.training.rewards import ItemScores, RewardSources, item_head_scores
 
+Embeddings = Float[Tensor, "items dim"]
+"""A vector of every item of the catalog, from a frozen encoder."""
+
 
 def reward_sources(
-    config: AlignRun, dataset: Dataset, split: Split, catalog: Catalog, network: SemanticIdModel
+    dataset: Dataset,
+    split: Split,
+    catalog: Catalog,
+    network: SemanticIdModel,
+    *,
+    embeddings: str | None,
+    collaborative: str | None,
 ) -> RewardSources:
     """Everything that a run could make rewards from.
 
     Args:
-        config: names the files and runs.
         dataset: the rows.
         split: of which only the training part is counted.
         catalog: of the policy.
         network: the policy, as it is before.
+        embeddings: file of item vectors; None for none.
+        collaborative: the run or bundle of a SASRec; None for none.
 
     Raises:
         FileNotFoundError: what the configuration names is not there.
         ValueError: it does not fit.
     """
-    embeddings = None
-    if config.embeddings is not None:
-        embeddings = LeafEmbeddings.of(embeddings_of(config.embeddings, dataset), catalog.trie)
+    compared = None
+    if embeddings is not None:
+        compared = LeafEmbeddings.of(embeddings_of(embeddings, dataset), catalog.trie)
     return RewardSources(
-        embeddings=embeddings,
-        collaborative=None if config.collaborative is None else _collaborative(config, dataset),
+        embeddings=compared,
+        collaborative=None if collaborative is None else _collaborative(collaborative, dataset),
         item_head=item_head_scores(network),
         categories=_categories(dataset),
         popularity=popularity_of(split, catalog.num_items),
     )
 
 
-def embeddings_of(file: str, dataset: Dataset) -> Tensor:
-    """What rewards compare the items of a dataset by.
+def embeddings_of(file: str, dataset: Dataset) -> Embeddings:
+    """The vectors that rewards compare the items of a dataset by.
 
     Raises:
         FileNotFoundError: there are no vectors.
@@ -67,29 +77,26 @@ def embeddings_of(file: str, dataset: Dataset) -> Tensor:
     return torch.from_numpy(load_item_vectors(path, dataset))
 
 
-def sources_sha256(config: AlignRun) -> dict[str, str]:
-    """What tells the files that rewards are made from apart, by their keys."""
+def sources_sha256(embeddings: str | None, collaborative: str | None) -> dict[str, str]:
+    """Hashes of the files that rewards are made from, by their keys."""
     files = {}
-    if config.embeddings is not None:
-        files["embeddings"] = Path(config.embeddings)
-    if config.collaborative is not None:
-        folder = Path(config.collaborative)
+    if embeddings is not None:
+        files["embeddings"] = Path(embeddings)
+    if collaborative is not None:
+        folder = Path(collaborative)
         inner = folder / "bundle"
         files["collaborative"] = (inner if inner.is_dir() else folder) / MANIFEST
     return {name: file_sha256(file) for name, file in files.items()}
 
 
-def _collaborative(config: AlignRun, dataset: Dataset) -> ItemScores:
-    """The scores of the SASRec that a configuration names."""
-    assert config.collaborative is not None
+def _collaborative(run: str, dataset: Dataset) -> ItemScores:
+    """The scores of the SASRec of a run or bundle."""
     try:
-        loaded = load(Path(config.collaborative), device="cpu")
+        loaded = load(Path(run), device="cpu")
     except FileNotFoundError as error:
         raise FileNotFoundError(f"collaborative: {error}") from error
     if not isinstance(loaded.network, SasRec):
-        raise ValueError(
-            f"collaborative: {config.collaborative} is {loaded.kind}; name a run of kind sasrec."
-        )
+        raise ValueError(f"collaborative: {run} is {loaded.kind}; name a run of kind sasrec.")
     refuse_other_data(loaded, dataset)
     network, max_history = loaded.network, loaded.max_history
 

@@ -1,36 +1,35 @@
-"""How a run is trained, whatever its kind: checks, the training, and the bundle it leaves.
+"""Training of a run, whatever its kind: the checks, the training, and the bundle that it leaves.
 
-What the kinds are stands in `run_kinds`.
+The kinds stand in `kinds`.
 """
 
 import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from sidestep.catalog.catalog import Catalog
 from sidestep.data.dataset import Dataset
-from sidestep.data.own_split import fingerprint
+from sidestep.data.own_split import fingerprint, split_of
 from sidestep.data.splits import Split
-from sidestep.lazy_imports import imported_when_used
-from sidestep.runs.config import AlignRun, AnyRun, CountedRun, read_settings, with_paths
+from sidestep.runs.config import read_settings, with_paths
 from sidestep.runs.estimates import TrainingTime, time_of_training
 from sidestep.runs.folder import RunFolder, RunInfo
-from sidestep.runs.run_kinds import Counting, Origin, RunTraining, prepared
+from sidestep.runs.plan import Given, Origin, Plan
+from sidestep.runs.provenance import counted_catalog
+from sidestep.runs.run_config import BackboneRun, LearnedRun, RunConfig
 from sidestep.training.checkpoint import checkpoints, refuse_other_run
 from sidestep.training.config import RESUMABLE, TrainingConfig
+from sidestep.training.fit import Course, Learning, fit
 from sidestep.training.loop import refuse_checkpoints, steps_per_epoch
 from sidestep.training.placement import is_main_process
 from sidestep.training.progress import Progress, TrainingResult
-from sidestep.training.stages import Course
 from sidestep.training.trackers import refuse_missing_trackers
-
-with imported_when_used():
-    from sidestep.runs import alignment_page
 
 
 def train_run(
-    config: AnyRun,
+    config: RunConfig,
     dataset: Dataset,
     catalog: Catalog | None,
     *,
@@ -51,58 +50,13 @@ def train_run(
         ValueError: configuration, dataset and catalog do not fit, the network is larger than the
             memory, or the folder holds another run or is being trained in.
     """
-    run, _ = _checked(config, dataset, catalog, folder, seed=info.seed, resume=resume)
+    plan = _checked(config, dataset, catalog, folder, seed=info.seed, resume=resume)
     with folder.held():
-        return _trained(run, config, dataset, folder, info, resume=resume, report=report)
-
-
-def _trained(
-    run: RunTraining[Any] | Counting,
-    config: AnyRun,
-    dataset: Dataset,
-    folder: RunFolder,
-    info: RunInfo,
-    *,
-    resume: bool,
-    report: Callable[[Progress], None] | None,
-) -> TrainingResult | None:
-    """See `train_run`, once all is checked and nobody else writes here."""
-    # Not before everything was checked: a folder that says what it holds should hold it.
-    if isinstance(run, Counting):
-        folder.write(config, info)
-        run.save(folder.bundle, Origin(seed=info.seed, training={}, data=fingerprint(dataset)))
-        return None
-    assert not isinstance(config, CountedRun)
-    if not checkpoints(folder.path):
-        folder.write(config, info)
-    trained = run.train(
-        Course(
-            training=config.training,
-            max_history=run.material.max_history,
-            folder=folder.path,
-            seed=info.seed,
-            validation=config.validation,
-            resume=resume,
-            report=report,
-        )
-    )
-    result = trained.result
-    if result.stopped == "interrupted" or not is_main_process():
-        return result
-    # Again, because a resumed run may have other settings where they change no step.
-    folder.write(config, info)
-    origin = Origin(
-        seed=info.seed, training=_summary(result, run.material.split), data=fingerprint(dataset)
-    )
-    run.save(folder.bundle, trained.network, origin)
-    if isinstance(config, AlignRun):
-        _, prompts = run.untrained(info.seed)
-        alignment_page.write_alignment_page(folder, config, info, trained.network, prompts)
-    return result
+        return _trained(plan, config, dataset, folder, info, resume=resume, report=report)
 
 
 def plan_run(
-    config: AnyRun,
+    config: RunConfig,
     dataset: Dataset,
     catalog: Catalog | None,
     *,
@@ -119,21 +73,86 @@ def plan_run(
     Raises:
         ValueError: see there.
     """
-    run, work = _checked(config, dataset, catalog, folder, seed=seed, resume=resume)
+    plan = _checked(config, dataset, catalog, folder, seed=seed, resume=resume)
     sizes = {
-        "users": len(run.material.split.train),
-        "items": run.material.catalog.num_items,
-        "validation_rows": len(run.material.split.validation),
+        "users": len(plan.material.split.train),
+        "items": plan.material.catalog.num_items,
+        "validation_rows": len(plan.material.split.validation),
     }
-    if work is None:
+    if plan.learning is None:
         return sizes, None
+    assert isinstance(config, LearnedRun)
     for checkpoint in checkpoints(folder.path)[-1:]:
         kept = _common(read_settings(folder.config), folder.info().seed)
         refuse_other_run(checkpoint, kept, _common(config.model_dump(mode="json"), seed))
+    work = _work(plan.learning, config.training)
     sizes |= asdict(work)
-    assert isinstance(run, RunTraining)
-    assert not isinstance(config, CountedRun)
-    return sizes, time_of_training(run, config, num_steps=work.steps, seed=seed)
+    return sizes, time_of_training(plan.learning, config, num_steps=work.steps, seed=seed)
+
+
+def plan_of(
+    config: RunConfig, dataset: Dataset, catalog: Catalog | None, *, out: Path, seed: int
+) -> Plan:
+    """The plan of a run; writes nothing.
+
+    Args:
+        config: of the run.
+        dataset: its rows.
+        catalog: None where none was given.
+        out: the folder of the run.
+        seed: of weights, shuffling and dropout.
+
+    Raises:
+        FileNotFoundError: a file or folder that the configuration names is not there.
+        ValueError: they do not fit each other, or the network does not fit the memory.
+    """
+    split = split_of(dataset, min_context=config.min_context)
+    if catalog is not None and not isinstance(config, BackboneRun):
+        catalog = counted_catalog(catalog, dataset, split)
+    given = Given(dataset=dataset, split=split, catalog=catalog, out=out, seed=seed)
+    return config.prepare(given)
+
+
+def _trained(
+    plan: Plan,
+    config: RunConfig,
+    dataset: Dataset,
+    folder: RunFolder,
+    info: RunInfo,
+    *,
+    resume: bool,
+    report: Callable[[Progress], None] | None,
+) -> TrainingResult | None:
+    """See `train_run`, once all is checked and nobody else writes here."""
+    data = fingerprint(dataset)
+    # Not before everything was checked: a folder that says what it holds should hold it.
+    if plan.learning is None:
+        folder.write(config, info)
+        plan.save(folder.bundle, Origin(seed=info.seed, training={}, data=data))
+        return None
+    assert isinstance(config, LearnedRun)
+    if not checkpoints(folder.path):
+        folder.write(config, info)
+    result = fit(
+        plan.learning,
+        Course(
+            training=config.training,
+            folder=folder.path,
+            seed=info.seed,
+            validation=config.validation,
+            resume=resume,
+            report=report,
+        ),
+    )
+    if result.stopped == "interrupted" or not is_main_process():
+        return result
+    # Again, because a resumed run may have other settings where they change no step.
+    folder.write(config, info)
+    training = _summary(result, plan.material.split)
+    plan.save(folder.bundle, Origin(seed=info.seed, training=training, data=data))
+    if plan.write_page is not None:
+        plan.write_page(folder.path)
+    return result
 
 
 def _common(config: dict[str, Any], seed: int) -> dict[str, Any]:
@@ -163,27 +182,25 @@ class _Work:
 
 
 def _checked(
-    config: AnyRun,
+    config: RunConfig,
     dataset: Dataset,
     catalog: Catalog | None,
     folder: RunFolder,
     *,
     seed: int,
     resume: bool,
-) -> tuple[RunTraining[Any] | Counting, _Work | None]:
-    """Refuses what could not end well, and writes nothing; without work nothing is trained."""
-    run = prepared(config, dataset, catalog, out=folder.path)
-    if isinstance(config, CountedRun):
-        folder.refuse_other_contents()
-        return run, None
-    assert isinstance(run, RunTraining)
-    refuse_missing_trackers(config.training.trackers)
+) -> Plan:
+    """Refuses what could not end well, and writes nothing."""
+    plan = plan_of(config, dataset, catalog, out=folder.path, seed=seed)
     folder.refuse_other_contents()
-    _refuse_too_much_context(run.material.split, config.min_context)
-    work = _work(run, config.training, seed)
+    if plan.learning is None:
+        return plan
+    assert isinstance(config, LearnedRun)
+    refuse_missing_trackers(config.training.trackers)
+    _refuse_too_much_context(plan.material.split, config.min_context)
     if not resume:
         refuse_checkpoints(folder.path)
-    return run, work
+    return plan
 
 
 def _refuse_too_much_context(split: Split, min_context: int) -> None:
@@ -197,11 +214,11 @@ def _refuse_too_much_context(split: Split, min_context: int) -> None:
         )
 
 
-def _work(run: RunTraining[Any], config: TrainingConfig, seed: int) -> _Work:
-    """The size of a training, by building its network, which finds what does not fit."""
-    network, windows = run.untrained(seed)
+def _work(learning: Learning, config: TrainingConfig) -> _Work:
+    """The size of a training."""
+    windows = learning.windows
     return _Work(
-        parameters=sum(weights.numel() for weights in network.parameters()),
+        parameters=sum(weights.numel() for weights in learning.network.parameters()),
         windows=len(windows),
         targets=windows.num_targets,
         epochs=config.epochs,

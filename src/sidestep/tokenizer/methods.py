@@ -1,11 +1,11 @@
 """The tokenizers by name: the built-in ones, and a user's own by import path."""
 
-import importlib
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
 
+from sidestep.import_paths import imported, is_import_path
 from sidestep.tokenizer.tokenizer import FittedTokenizer, Tokenizer
 
 METHODS = {
@@ -60,7 +60,7 @@ def load_fitted(kind: str, path: Path) -> FittedTokenizer:
     Raises:
         ValueError: also when there is no such class.
     """
-    if kind not in _FITTED and ":" not in kind:
+    if kind not in _FITTED and not is_import_path(kind):
         raise ValueError(
             f"no fitted tokenizer of the kind {kind!r}; there are {', '.join(_FITTED)}."
         )
@@ -69,7 +69,7 @@ def load_fitted(kind: str, path: Path) -> FittedTokenizer:
 
 
 def _class_of(method: str) -> Any:
-    if ":" not in method:
+    if not is_import_path(method):
         if method not in METHODS:
             raise ValueError(
                 f"no tokenizer {method!r}; there are {', '.join(METHODS)}, and your own by import "
@@ -86,16 +86,7 @@ def _class_of(method: str) -> Any:
 
 
 def _imported(path: str) -> Any:
-    module_name, _, name = path.partition(":")
-    try:
-        found: Any = importlib.import_module(module_name)
-        for part in name.split("."):
-            found = getattr(found, part)
-    except (ImportError, ValueError, AttributeError) as error:
-        raise ValueError(
-            f"{path}: cannot be imported ({error}); install the package, or put its folder on "
-            "PYTHONPATH."
-        ) from error
+    found = imported(path)
     if not isinstance(found, type):
         raise ValueError(f"{path}: is no class; name one as my_package.my_module:MyTokenizer.")
     return found

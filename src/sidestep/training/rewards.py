@@ -7,7 +7,6 @@ never by looking a history up.
 
 import copy
 import difflib
-import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -19,6 +18,7 @@ from torch import Tensor
 
 from sidestep.catalog.leaf_embeddings import LeafEmbeddings
 from sidestep.catalog.trie import Trie
+from sidestep.import_paths import imported, is_import_path
 from sidestep.model.semantic_id_model import SemanticIdModel
 from sidestep.model.transformer import Transformer
 from sidestep.objectives.rewards import (
@@ -170,7 +170,7 @@ def _reward(name: str, sources: RewardSources) -> Reward:
     Raises:
         ValueError: see `Rewards`.
     """
-    if ":" in name:
+    if is_import_path(name):
         return _imported(name)
     if name not in REWARDS:
         near = difflib.get_close_matches(name, REWARDS, n=1, cutoff=0.5)
@@ -183,14 +183,10 @@ def _reward(name: str, sources: RewardSources) -> Reward:
 
 
 def _imported(path: str) -> Reward:
-    module, _, name = path.partition(":")
     try:
-        found = getattr(importlib.import_module(module), name)
-    except (Exception, SystemExit) as error:  # a user's module may do anything
-        raise ValueError(
-            f"rewards: {path!r:.80} cannot be imported ({type(error).__name__}: {error}); it must "
-            "be package.module:function, and importable from where you are."
-        ) from error
+        found = imported(path)
+    except ValueError as error:
+        raise ValueError(f"rewards: {error}") from error
     if not callable(found):
         raise ValueError(f"rewards: {path!r:.80} is a {type(found).__name__}, not a function.")
     reward: Reward = found

@@ -1,4 +1,4 @@
-"""Untrained networks: where a repeat bias begins, and that it is near its end from there."""
+"""A repeat bias: where it begins, and that it is near its end from there."""
 
 import numpy as np
 import pytest
@@ -8,11 +8,14 @@ from sidestep.catalog.catalog import Catalog
 from sidestep.data.repeats import Repeats
 from sidestep.data.windows import Windows, window_batch
 from sidestep.model.config import SasRecConfig, TransformerConfig
+from sidestep.runs.kinds.sasrec import SasRecRun
+from sidestep.runs.kinds.transformer import TransformerRun
 from sidestep.step import HistoryBatch, is_named
 from sidestep.training.config import TrainingConfig
 from sidestep.training.loop import train
+from sidestep.training.next_code import NextCodeObjective
+from sidestep.training.next_item import NextItemObjective
 from sidestep.training.objective_config import NextCodeConfig, NextItemConfig
-from sidestep.training.untrained import new_sasrec, new_transformer
 
 NUM_ITEMS = 24
 SIZES = (4, 6)
@@ -40,13 +43,15 @@ def walks(*, repeats: bool, num_users: int = 48) -> Windows:
 def network(kind, windows, **shape):
     shape = {"dim": 16, "num_layers": 1, "num_heads": 2, "dropout": 0.0, **shape}
     if kind == "sasrec":
-        config = SasRecConfig(**shape, max_items=LENGTH)
-        return new_sasrec(NUM_ITEMS, config, NextItemConfig(), windows, max_history=LENGTH, seed=0)
+        run = SasRecRun(model=SasRecConfig(**shape, max_items=LENGTH), max_history=LENGTH)
+        made = run.network(NUM_ITEMS, windows, seed=0)
+        return made, NextItemObjective(made, NextItemConfig())
     codes = np.stack(np.unravel_index(np.arange(NUM_ITEMS), SIZES), axis=1)
     catalog = Catalog.build([f"i{item}" for item in range(NUM_ITEMS)], codes, SIZES)
     tied = {"history": "items", "item_embedding": True, "item_head": True, "tied_item_head": True}
-    config = TransformerConfig(**shape, **tied)
-    return new_transformer(catalog, config, NextCodeConfig(item_weight=1.0), windows, seed=0)
+    run = TransformerRun(model=TransformerConfig(**shape, **tied))
+    made = run.network(catalog, windows, seed=0)
+    return made, NextCodeObjective(made, NextCodeConfig(item_weight=1.0))
 
 
 @pytest.mark.parametrize("kind", NETWORKS)

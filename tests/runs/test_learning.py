@@ -1,4 +1,4 @@
-"""The stages, on a shop of a dozen items: from the split to the best weights."""
+"""Trainings of kinds of run, on a shop of a dozen items: from the split to the best weights."""
 
 import numpy as np
 import pytest
@@ -11,10 +11,13 @@ from sidestep.data.splits import Split, leave_one_out
 from sidestep.evaluation.evaluator import evaluate, fixed_users
 from sidestep.model.config import SasRecConfig, TransformerConfig
 from sidestep.recommender import GenerativeRecommender
+from sidestep.runs.kinds.sasrec import SasRecRun
+from sidestep.runs.kinds.transformer import TransformerRun
+from sidestep.runs.plan import Material
 from sidestep.search.beam import BeamSearch
 from sidestep.training.config import TrainingConfig, ValidationConfig
+from sidestep.training.fit import Course, fit
 from sidestep.training.objective_config import NextCodeConfig, NextItemConfig
-from sidestep.training.stages import Course, train_sasrec, train_semantic_id_model
 
 NUM_ITEMS = 12
 SIZES = (3, 4)
@@ -32,9 +35,24 @@ def a_split(num_items: int = NUM_ITEMS) -> Split:
     return leave_one_out(histories, min_context=0)
 
 
-def a_catalog() -> Catalog:
-    codes = np.stack(np.unravel_index(np.arange(NUM_ITEMS), SIZES), axis=1)
-    return Catalog.build([f"i{item}" for item in range(NUM_ITEMS)], codes, SIZES)
+def a_catalog(num_items: int = NUM_ITEMS) -> Catalog:
+    codes = np.stack(np.unravel_index(np.arange(num_items), SIZES), axis=1)
+    return Catalog.build([f"i{item}" for item in range(num_items)], codes, SIZES)
+
+
+def fitted(config, folder, *, seed: int, resume: bool = False):
+    """The network of a run, trained, and how the training ended."""
+    material = Material(a_split(), a_catalog(), config.max_history)
+    learning = config.learning(material, seed=seed)
+    course = Course(
+        training=config.training,
+        folder=folder,
+        seed=seed,
+        validation=config.validation,
+        resume=resume,
+    )
+    result = fit(learning, course)
+    return learning.network, result
 
 
 def trained(
@@ -46,19 +64,14 @@ def trained(
     max_history: int = 4,
     num_beams: int = 4,
 ):
-    return train_semantic_id_model(
-        a_split(),
-        a_catalog(),
+    config = TransformerRun(
         model=model,
         objective=objective,
-        course=Course(
-            training=TRAINING,
-            max_history=max_history,
-            folder=folder,
-            seed=seed,
-            validation=ValidationConfig(num_users=6, num_beams=num_beams),
-        ),
+        training=TRAINING,
+        max_history=max_history,
+        validation=ValidationConfig(num_users=6, num_beams=num_beams),
     )
+    return fitted(config, folder, seed=seed)
 
 
 @pytest.mark.parametrize(
@@ -73,29 +86,27 @@ def trained(
 )
 def test_a_transformer_ends_with_the_weights_of_its_best_validation(tmp_path, model, objective):
     shape = TransformerConfig(dim=8, num_layers=1, num_heads=2, **model)
-    first = trained(tmp_path / "a", model=shape, objective=NextCodeConfig(**objective))
-    again = trained(tmp_path / "b", model=shape, objective=NextCodeConfig(**objective))
-    assert first.result.stopped == "finished"
-    assert 0 <= first.result.best_score <= 1
-    assert not first.network.training
-    for name, weights in first.network.state_dict().items():
-        assert torch.equal(weights, again.network.state_dict()[name])
+    first, result = trained(tmp_path / "a", model=shape, objective=NextCodeConfig(**objective))
+    again, _ = trained(tmp_path / "b", model=shape, objective=NextCodeConfig(**objective))
+    assert result.stopped == "finished"
+    assert 0 <= result.best_score <= 1
+    assert not first.training
+    for name, weights in first.state_dict().items():
+        assert torch.equal(weights, again.state_dict()[name])
 
 
-def sasrec(folder, *, num_items: int = NUM_ITEMS, max_history: int = 4, resume: bool = False):
-    return train_sasrec(
-        a_split(),
-        num_items,
+def sasrec(folder, *, max_history: int = 4, resume: bool = False):
+    config = SasRecRun(
         model=SasRecConfig(dim=8, num_layers=1, num_heads=2, max_items=4),
         objective=NextItemConfig(),
-        course=Course(
-            training=TRAINING, max_history=max_history, folder=folder, seed=0, resume=resume
-        ),
+        training=TRAINING,
+        max_history=max_history,
     )
+    return fitted(config, folder, seed=0, resume=resume)
 
 
 def test_sasrec_is_trained_by_the_same_loop(tmp_path):
-    result = sasrec(tmp_path).result
+    _, result = sasrec(tmp_path)
     assert result.stopped == "finished"
     assert result.best_epoch in (1, 2)
 
@@ -103,36 +114,30 @@ def test_sasrec_is_trained_by_the_same_loop(tmp_path):
 @pytest.mark.parametrize("kind", ["transformer", "sasrec"])
 def test_validation_reads_as_much_of_a_history_as_training_does(tmp_path, kind):
     if kind == "sasrec":
-        found = sasrec(tmp_path, max_history=1)
-        recommender = SasRecRecommender(found.network, max_history=1)
-        whole = SasRecRecommender(found.network)
+        network, result = sasrec(tmp_path, max_history=1)
+        recommender = SasRecRecommender(network, max_history=1)
+        whole = SasRecRecommender(network)
     else:
         shape = TransformerConfig(dim=8, num_layers=1, num_heads=2)
-        found = trained(
+        network, result = trained(
             tmp_path, model=shape, objective=NextCodeConfig(), max_history=1, num_beams=NUM_ITEMS
         )
         trie, policy = a_catalog().trie, BeamSearch(num_beams=NUM_ITEMS)
-        recommender = GenerativeRecommender(found.network, trie, policy, max_history=1)
-        whole = GenerativeRecommender(found.network, trie, policy, max_history=None)
+        recommender = GenerativeRecommender(network, trie, policy, max_history=1)
+        whole = GenerativeRecommender(network, trie, policy, max_history=None)
     rows = a_split().validation
     if kind == "transformer":
         rows = rows.select(fixed_users(len(rows), 6))
     score, of_whole = (evaluate(by, rows, k=10).metrics["NDCG@10"] for by in (recommender, whole))
-    assert found.result.best_score == score
+    assert result.best_score == score
     assert score != of_whole
 
 
-def test_a_split_of_another_catalog_is_refused(tmp_path):
+def test_a_split_of_another_catalog_is_refused():
     with pytest.raises(ValueError, match="names item 11, but the catalog has 11 items"):
-        sasrec(tmp_path, num_items=11)
+        Material(a_split(), a_catalog(11), 4)
     with pytest.raises(ValueError, match="names item 12, but the catalog has 12 items"):
-        train_semantic_id_model(
-            a_split(13),
-            a_catalog(),
-            model=TransformerConfig(dim=8, num_layers=1, num_heads=2),
-            objective=NextCodeConfig(),
-            course=Course(training=TRAINING, max_history=4, folder=tmp_path, seed=0),
-        )
+        Material(a_split(13), a_catalog(), 4)
 
 
 def test_a_history_longer_than_sasrec_sees_is_refused(tmp_path):

@@ -1,0 +1,112 @@
+"""Runs of kind align: a trained network of semantic IDs, improved by reinforcement learning."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from sidestep.lazy_imports import imported_when_used
+from sidestep.runs.plan import Given, Material, Plan
+from sidestep.runs.run_config import ImprovingRun
+from sidestep.training.alignment_config import AlignmentConfig
+
+with imported_when_used():
+    from sidestep.bundle import loaded as bundles
+    from sidestep.bundle import manifest
+    from sidestep.runs import alignment_page, backbones, plan_parts, reward_sources
+    from sidestep.search import ved
+    from sidestep.training import alignment, latest_windows, rewards
+
+
+class AlignRun(ImprovingRun):
+    """A trained network of semantic IDs, improved by reinforcement learning on rewards."""
+
+    kind: Literal["align"] = "align"
+
+    embeddings: str | None = None
+    """The vectors that the reward `semantic` and values compare items by: the `.npy` of `sidestep
+    embed`."""
+
+    collaborative: str | None = None
+    """The run that the reward `collaborative` asks: a run or a bundle of kind sasrec."""
+
+    objective: AlignmentConfig = Field(default_factory=AlignmentConfig)
+
+    def prepare(self, given: Given) -> Plan:
+        """See `RunConfig.prepare`."""
+        found = backbones.load_backbone(self.backbone, given)
+        material = plan_parts.material_beside(given, found)
+        plan_parts.refuse_lone_leaf(material.catalog)
+        objective = self._objective(given, material, found)
+        windows = latest_windows.prompt_windows(
+            material.split, self.objective, max_history=material.max_history
+        )
+
+        def made() -> bundles.LoadedRecommender:
+            value = self.objective.value
+            moved = found.with_moved_network(objective.policy, None)
+            if value is None or objective.head is None:
+                return moved
+            assert found.value_use is not None, "its head was loaded with its use"
+            use = manifest.ValueUse(guidance=found.value_use.guidance, gamma=value.gamma)
+            return moved.with_value_head(objective.head, use)
+
+        def write_page(folder: Path) -> None:
+            alignment_page.write_alignment_page(
+                folder,
+                objective,
+                windows,
+                batch_size=self.training.batch_size,
+                backbone=self.backbone,
+            )
+
+        return Plan(
+            material=material,
+            learning=plan_parts.policy_learning(
+                material,
+                objective,
+                windows,
+                num_beams=self.validation.num_beams,
+                about=reward_sources.sources_sha256(self.embeddings, self.collaborative),
+            ),
+            save=plan_parts.saving_beside(made),
+            write_page=write_page,
+        )
+
+    def _objective(
+        self, given: Given, material: Material, backbone: bundles.LoadedRecommender
+    ) -> alignment.AlignmentObjective:
+        """The objective, with everything that its rewards are made from."""
+        network, catalog = backbones.network_of(backbone), material.catalog
+        search = self.objective.rollouts.search
+        if search in ("ved", "value-beam") and backbone.value_head is None:
+            raise ValueError(
+                f"rollouts: {search} reads values, and the backbone {self.backbone} has no value "
+                "head; train one beside it with a run of kind value, and name that run."
+            )
+        policy = self.objective.rollouts.policy()
+        if isinstance(policy, ved.ValueGuidedDecoding):
+            try:
+                policy.tokens(catalog.num_levels)
+            except ValueError as error:
+                raise ValueError(f"rollouts: {error}") from error
+        sources = reward_sources.reward_sources(
+            given.dataset,
+            material.split,
+            catalog,
+            network,
+            embeddings=self.embeddings,
+            collaborative=self.collaborative,
+        )
+        return alignment.AlignmentObjective(
+            network,
+            catalog.trie,
+            rewards.Rewards(self.objective.rewards, sources),
+            self.objective,
+            max_history=material.max_history,
+            head=backbone.value_head,
+            head_gamma=None if backbone.value_use is None else backbone.value_use.gamma,
+            embeddings=sources.embeddings,
+        )

@@ -1,0 +1,106 @@
+"""Runs of kind process-reward: a process reward model beside a Transformer."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from sidestep.lazy_imports import imported_when_used
+from sidestep.model.config import ProcessRewardConfig
+from sidestep.runs.plan import Given, Material, Plan
+from sidestep.runs.run_config import BesideRun
+from sidestep.training.objective_config import ProcessRewardTrainingConfig
+
+with imported_when_used():
+    from sidestep import recommender as recommenders
+    from sidestep.model import process_reward as networks
+    from sidestep.model import semantic_id_model
+    from sidestep.model import transformer as transformers
+    from sidestep.runs import backbones, memory, plan_parts
+    from sidestep.search import guided_beam, scorer
+    from sidestep.search import process_reward as scorers
+    from sidestep.training import fit
+    from sidestep.training import process_reward as objectives
+
+
+class ProcessRewardRun(BesideRun):
+    """A process reward model beside a Transformer, which learns with it where both are joint."""
+
+    kind: Literal["process-reward"] = "process-reward"
+    model: ProcessRewardConfig = ProcessRewardConfig()
+    objective: ProcessRewardTrainingConfig = ProcessRewardTrainingConfig()
+
+    def prepare(self, given: Given) -> Plan:
+        """See `RunConfig.prepare`."""
+        found = backbones.load_backbone(self.backbone, given)
+        if not isinstance(found.network, transformers.Transformer):
+            raise ValueError(
+                f"backbone: {self.backbone} is {found.kind}, and a process reward model reads the "
+                "state after each past item, which only the native Transformer gives; name a run "
+                "of kind transformer."
+            )
+        material = plan_parts.material_beside(given, found)
+        memory.refuse_prefixes_beyond_memory(self.model, material.catalog.trie.num_nodes())
+        backbone = backbones.network_of(found)
+        network = self.network(material, backbone, seed=given.seed)
+        beside = found
+        if self.objective.joint is not None:  # values were learned on the states of before
+            beside = found.without_value_head()
+        return Plan(
+            material=material,
+            learning=self.learning(material, backbone, network),
+            save=plan_parts.saving_beside(
+                lambda: beside.with_process_reward(network, self.guidance)
+            ),
+        )
+
+    def network(
+        self, material: Material, backbone: semantic_id_model.SemanticIdModel, *, seed: int
+    ) -> networks.ProcessRewardModel:
+        """The untrained process reward model of the prefixes of a catalog."""
+        with fit.initialised(seed):
+            return networks.ProcessRewardModel(
+                self.model,
+                num_prefixes=material.catalog.trie.num_nodes(),
+                memory_dim=backbone.head_weight.shape[1],
+            )
+
+    def learning(
+        self,
+        material: Material,
+        backbone: semantic_id_model.SemanticIdModel,
+        network: networks.ProcessRewardModel,
+    ) -> fit.Learning:
+        """The training; validation is by the search that it guides.
+
+        Args:
+            material: the data.
+            backbone: a trained Transformer on that catalog; with `objective.joint` it changes.
+            network: to be trained.
+        """
+        num_beams, trie = self.validation.num_beams, material.catalog.trie
+        policy = guided_beam.GuidedBeamSearch(
+            guidance=scorer.Guidance(
+                scorer=scorers.ProcessReward(network=network),
+                likelihood_weight=self.guidance.likelihood_weight,
+            ),
+            num_beams=num_beams,
+            candidates=self.guidance.candidates_per_beam * num_beams,
+        )
+        return fit.Learning(
+            network=network,
+            objective=objectives.ProcessRewardObjective(network, backbone, trie, self.objective),
+            windows=material.windows(),
+            validation=material.split.validation,
+            recommender=lambda device: recommenders.GenerativeRecommender(
+                backbone.to(device), trie.to(device), policy, max_history=material.max_history
+            ),
+            about={
+                "kind": "process-reward",
+                "catalog": material.catalog.version,
+                "backbone": fit.weights_sha256(backbone.state_dict()),
+                "model": self.model.model_dump(mode="json"),
+                "objective": self.objective.model_dump(mode="json"),
+                "guidance": self.guidance.model_dump(mode="json"),
+                "max_history": material.max_history,
+            },
+        )

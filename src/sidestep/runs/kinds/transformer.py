@@ -1,0 +1,91 @@
+"""Runs of kind transformer: a Transformer over semantic IDs."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from sidestep.lazy_imports import imported_when_used
+from sidestep.model.config import TransformerConfig
+from sidestep.notices import note
+from sidestep.runs.plan import Given, Material, Plan
+from sidestep.runs.run_config import LearnedRun, ReadingRun
+from sidestep.training.objective_config import NextCodeConfig
+
+with imported_when_used():
+    from sidestep import recommender as recommenders
+    from sidestep.catalog import catalog as catalogs
+    from sidestep.data import windows as data_windows
+    from sidestep.model import transformer as networks
+    from sidestep.runs import memory, plan_parts
+    from sidestep.search import beam
+    from sidestep.training import fit, next_code, repeat_bias
+
+
+class TransformerRun(ReadingRun, LearnedRun):
+    """A Transformer over semantic IDs."""
+
+    needs_catalog: ClassVar[bool] = True
+
+    kind: Literal["transformer"] = "transformer"
+    model: TransformerConfig = TransformerConfig()
+    objective: NextCodeConfig = NextCodeConfig()
+
+    def prepare(self, given: Given) -> Plan:
+        """See `RunConfig.prepare`."""
+        if given.catalog is None:
+            raise ValueError(
+                "a transformer needs semantic IDs: give --catalog, from 'sidestep tokenize'."
+            )
+        reads_weights = self.model.history == "items"
+        plan_parts.refuse_unread_weights(given.split, reads_weights=reads_weights)
+        item_rows = len(given.dataset.items) if self.model.item_embedding else 0
+        memory.refuse_beyond_memory(self.model, item_rows)
+        material = Material(given.split, given.catalog, self.max_history)
+        learning = self.learning(material, seed=given.seed)
+        if self.model.history != "codes":
+            note(
+                f"'sidestep export' writes no network with model.history: {self.model.history}; "
+                "where it shall go to Hugging Face, train with model.history: codes."
+            )
+        return Plan(
+            material=material,
+            learning=learning,
+            save=plan_parts.saving_new(material, learning.network),
+        )
+
+    def learning(self, material: Material, *, seed: int) -> fit.Learning:
+        """The training; validation is by beam search.
+
+        Raises:
+            ValueError: the configurations do not fit each other.
+        """
+        windows = material.windows()
+        network = self.network(material.catalog, windows, seed=seed)
+        policy = beam.BeamSearch(num_beams=self.validation.num_beams)
+        trie = material.catalog.trie
+        return fit.Learning(
+            network=network,
+            objective=next_code.NextCodeObjective(network, self.objective),
+            windows=windows,
+            validation=material.split.validation,
+            recommender=lambda device: recommenders.GenerativeRecommender(
+                network, trie.to(device), policy, max_history=material.max_history
+            ),
+            about={
+                "kind": "semantic-id-transformer",
+                "catalog": material.catalog.version,
+                "model": self.model.model_dump(mode="json"),
+                "objective": self.objective.model_dump(mode="json"),
+                "max_history": material.max_history,
+            },
+        )
+
+    def network(
+        self, catalog: catalogs.Catalog, windows: data_windows.Windows, *, seed: int
+    ) -> networks.Transformer:
+        """The untrained network; a repeat bias begins at the repeats of the windows."""
+        with fit.initialised(seed):
+            network = networks.Transformer(self.model, catalog.semantic_ids, catalog.codebook_sizes)
+        if network.item_head is not None and network.item_head.repeat is not None:
+            repeat_bias.begin_at_repeats(network.item_head, windows, catalog.num_items)
+        return network

@@ -1,0 +1,154 @@
+"""Parts of plans that several kinds of run share: data, trainings of policies, and bundles."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+from sidestep.bundle.folder import save_bundle, save_loaded
+from sidestep.bundle.loaded import LoadedRecommender
+from sidestep.catalog.catalog import Catalog
+from sidestep.data.popularity import weighted_target_counts
+from sidestep.data.splits import Split
+from sidestep.data.windows import Windows
+from sidestep.model.semantic_id_model import WEIGHTS_NEED_ITEMS
+from sidestep.recommender import GenerativeRecommender
+from sidestep.runs.backbones import network_of
+from sidestep.runs.catalogs import flat_catalog
+from sidestep.runs.plan import Given, Material, Origin, Plan
+from sidestep.search.beam import BeamSearch
+from sidestep.training.alignment import AlignmentObjective
+from sidestep.training.fit import Learning, weights_sha256
+from sidestep.training.preference import PreferenceObjective
+
+Save = Callable[[Path, Origin], None]
+"""Leaves a bundle in a folder."""
+
+
+def material_beside(given: Given, backbone: LoadedRecommender) -> Material:
+    """The data of a run beside a backbone: catalog and length of histories are the backbone's.
+
+    Raises:
+        ValueError: inputs have weights, and the backbone has no place for them.
+    """
+    refuse_unread_weights(given.split, reads_weights=network_of(backbone).reads_weights)
+    return Material(given.split, backbone.catalog, backbone.max_history)
+
+
+def refuse_unread_weights(split: Split, *, reads_weights: bool) -> None:
+    """Raises a `ValueError` where inputs have weights that the network has no place for."""
+    if split.scales_inputs and not reads_weights:
+        raise ValueError(WEIGHTS_NEED_ITEMS)
+
+
+def refuse_lone_leaf(catalog: Catalog) -> None:
+    """Raises a `ValueError` where every search finds the same: there is nothing to prefer."""
+    trie = catalog.trie
+    if len(trie.nodes_at(trie.num_levels)) < 2:
+        raise ValueError(
+            "all items of the catalog share one semantic ID, so that a search has nothing to "
+            "choose from and nothing would be learned; tokenize with --collisions extra."
+        )
+
+
+def counting(given: Given, kind: Literal["popularity", "repeats"], max_history: int) -> Plan:
+    """The plan of a run that counts the training part, and trains nothing."""
+    catalog = given.catalog or flat_catalog(given.dataset, given.split)
+    material = Material(given.split, catalog, max_history)
+
+    def save(path: Path, origin: Origin) -> None:
+        save_bundle(
+            path,
+            network=None,
+            counts=weighted_target_counts(material.split.train.histories, catalog.num_items),
+            counted=kind,
+            catalog=catalog,
+            max_history=max_history,
+            seed=origin.seed,
+            training=origin.training,
+            data=origin.data,
+        )
+
+    return Plan(material=material, save=save)
+
+
+def policy_learning(
+    material: Material,
+    objective: AlignmentObjective | PreferenceObjective,
+    windows: Windows,
+    *,
+    num_beams: int,
+    about: Mapping[str, Any] | None = None,
+) -> Learning:
+    """The training of a policy on rewards or preferences.
+
+    The best weights are chosen by plain beam search, whatever the objective searches by.
+
+    Args:
+        material: the data.
+        objective: holds the policy, and a value head if that learns too.
+        windows: the prompts.
+        num_beams: of the validation.
+        about: all else that rewards are made from, as JSON; a resumed run must have the same.
+    """
+    trie, search = material.catalog.trie, BeamSearch(num_beams=num_beams)
+    head = objective.head if isinstance(objective, AlignmentObjective) else None
+    return Learning(
+        network=objective,
+        objective=objective,
+        windows=windows,
+        validation=material.split.validation,
+        recommender=lambda device: GenerativeRecommender(
+            objective.policy, trie.to(device), search, max_history=material.max_history
+        ),
+        about={
+            "kind": type(objective).__name__,
+            "catalog": material.catalog.version,
+            "policy": weights_sha256(objective.policy.state_dict()),
+            "head": None if head is None else weights_sha256(head.state_dict()),
+            "config": objective.config.model_dump(mode="json"),
+            "sources": dict(about or {}),
+            "max_history": material.max_history,
+        },
+    )
+
+
+def saving_new(material: Material, network: Any) -> Save:
+    """Saves a network that is trained from nothing."""
+
+    def save(path: Path, origin: Origin) -> None:
+        save_bundle(
+            path,
+            network=network,
+            catalog=material.catalog,
+            max_history=material.max_history,
+            seed=origin.seed,
+            training=origin.training,
+            data=origin.data,
+        )
+
+    return save
+
+
+def saving_beside(made: Callable[[], LoadedRecommender]) -> Save:
+    """Saves a backbone with its new part, and with all the parts that it had before.
+
+    Args:
+        made: the recommender after the training; its manifest still tells of the training of the
+            backbone.
+    """
+
+    def save(path: Path, origin: Origin) -> None:
+        recommender = made()
+        before = recommender.manifest
+        # The answers took both trainings.
+        seconds = origin.training["seconds"] + before.training.get("seconds", 0.0)
+        training = {
+            **origin.training,
+            "seconds": seconds,
+            "backbone": {"seed": before.seed, **before.training},
+        }
+        of_this_run = {"seed": origin.seed, "training": training, "data": origin.data}
+        save_loaded(path, replace(recommender, manifest=before.model_copy(update=of_this_run)))
+
+    return save

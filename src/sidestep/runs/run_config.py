@@ -1,0 +1,99 @@
+"""Configurations of runs: the settings that kinds of run share, and how a kind makes its plan.
+
+A kind of run is one file in `kinds`: a configuration with its `prepare`. A kind of a user's own
+lies anywhere, and is named by its import path. Configurations need no torch.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from sidestep.runs.plain_yaml import read_yaml, yaml_text
+from sidestep.runs.settings import checked
+from sidestep.search.config import GuidanceConfig
+from sidestep.training.config import TrainingConfig, ValidationConfig
+
+if TYPE_CHECKING:
+    from sidestep.runs.plan import Given, Plan
+
+
+R = TypeVar("R", bound="RunConfig")
+
+
+class RunConfig(BaseModel, ABC):
+    """A run of any kind."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    needs_catalog: ClassVar[bool] = False
+    """Whether it needs semantic IDs that it is given."""
+
+    kind: str
+    """The name of the kind, or its import path, such as my_package.my_module:MyRun."""
+
+    min_context: int = Field(0, ge=0)
+    """Items that precede every position that is learned. Zero also learns the first item of every
+    user, and so what to recommend where there is no history."""
+
+    @abstractmethod
+    def prepare(self, given: Given) -> Plan:
+        """The plan of a run; checks all that can be checked, and writes nothing.
+
+        Raises:
+            FileNotFoundError: a file or folder that the configuration names is not there.
+            ValueError: configuration, dataset and catalog do not fit each other, or the network
+                does not fit the memory.
+        """
+
+    @classmethod
+    def from_yaml(cls: type[R], path: Path | str) -> R:
+        """A configuration of this kind from a file.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: it is no YAML, or no such configuration; names the key.
+        """
+        return checked(cls, read_yaml(Path(path)), str(path))
+
+    def to_yaml(self) -> str:
+        """The configuration as YAML, which `from_yaml` reads back."""
+        return yaml_text(self.model_dump(mode="json"))
+
+
+class ReadingRun(RunConfig):
+    """A run that stands on its own, and not on a trained network."""
+
+    max_history: int = Field(20, ge=1)
+    """Most recent items of a history that are looked at."""
+
+
+class LearnedRun(RunConfig):
+    """A run that trains something."""
+
+    training: TrainingConfig = TrainingConfig()
+    validation: ValidationConfig = ValidationConfig()
+
+
+class BackboneRun(LearnedRun):
+    """A run that stands on a trained network."""
+
+    backbone: str = Field(min_length=1)
+    """The network: a run or a bundle. The catalog and `max_history` are its own."""
+
+
+class ImprovingRun(BackboneRun):
+    """A run that changes the weights of a network that has learned from every position already."""
+
+    min_context: int = Field(1, ge=0)
+    """Items that precede every target that is searched for. Zero also asks for the first item of
+    every user, before which all histories are the same."""
+
+
+class BesideRun(BackboneRun):
+    """A run that trains something beside a trained network, which stays as it is."""
+
+    guidance: GuidanceConfig = GuidanceConfig()

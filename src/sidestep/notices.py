@@ -5,6 +5,7 @@ Without a listener, notes go to the logger `sidestep`, warnings to `warnings`, a
 """
 
 import logging
+import re
 import shlex
 import warnings
 from collections.abc import Callable, Iterator
@@ -77,3 +78,31 @@ def working(title: str) -> Iterator[Report]:
         return
     with listener.working(title) as report:
         yield report
+
+
+def in_python(sentence: str) -> str:
+    """A sentence about commands and their options, about functions and their arguments.
+
+    `--missing-users drop` becomes `missing_users='drop'`, and 'sidestep embed' sidestep.embed.
+    """
+    sentence = re.sub(
+        r"--([a-z][a-z-]*) ([a-z]+)(?=[,.;) ]|$)", lambda m: f"{_argument(m[1])}={m[2]!r}", sentence
+    )
+    sentence = re.sub(r"--([a-z][a-z-]*)", lambda m: _argument(m[1]), sentence)
+    return re.sub(r"'sidestep ([a-z]+)'", r"sidestep.\1", sentence)
+
+
+@contextmanager
+def naming_arguments() -> Iterator[None]:
+    """Errors of the block name arguments of functions, and not options of commands."""
+    try:
+        yield
+    except (ValueError, FileNotFoundError) as error:
+        message = in_python(str(error))
+        if message == str(error):
+            raise
+        raise type(error)(message) from error
+
+
+def _argument(option: str) -> str:
+    return option.replace("-", "_")

@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from sidestep.catalog.catalog import Catalog
-from sidestep.cli.tokenize import learned_catalog
 from sidestep.data.dataset import Dataset
 from sidestep.data.global_time import global_time, periods_by_share
 from sidestep.data.own_split import fingerprint, split_of
@@ -23,6 +22,7 @@ from sidestep.runs.provenance import (
     refuse_other_training_of,
 )
 from sidestep.runs.reward_sources import embeddings_of
+from sidestep.runs.tokenizing import learned_catalog
 from sidestep.tokenizer.opq import OpqConfig
 from tests.cli.commands import refused, run
 

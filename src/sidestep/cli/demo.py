@@ -22,7 +22,6 @@ from sidestep.catalog.catalog import Catalog
 from sidestep.cli.console import ERR
 from sidestep.cli.entry import INTERRUPTED
 from sidestep.cli.reports import write_report
-from sidestep.cli.tokenize import learned_catalog, tokenizer_config
 from sidestep.cli.train import progress_bar
 from sidestep.data.dataset import Dataset
 from sidestep.data.global_time import strategy_in_words
@@ -47,6 +46,7 @@ from sidestep.runs.kinds.sasrec import SasRecRun
 from sidestep.runs.kinds.transformer import TransformerRun
 from sidestep.runs.run_config import RunConfig
 from sidestep.runs.searches import AskedSearch
+from sidestep.runs.tokenizing import learned_catalog, tokenizer_config
 from sidestep.runs.train import train_run
 from sidestep.step import HistoryBatch
 from sidestep.tokenizer.methods import DEFAULT_METHOD

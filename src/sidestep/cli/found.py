@@ -15,7 +15,8 @@ from sidestep.data.histories import Histories
 from sidestep.data.importers.doubts import is_nobody
 from sidestep.data.importers.imported import Imported, thinned
 from sidestep.data.importers.log import Thinning
-from sidestep.data.importers.table import ZERO_TIME, Gaps, import_table, lacking
+from sidestep.data.importers.table import import_table
+from sidestep.data.importers.table_rows import ZERO_TIME, Gaps, lacking
 from sidestep.data.splits import leave_one_out
 from sidestep.evaluation.data_profile import Profile, profile, repeat_target_share
 

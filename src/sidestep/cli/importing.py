@@ -28,7 +28,8 @@ from sidestep.data.importers.movielens import import_movielens
 from sidestep.data.importers.p5 import import_p5
 from sidestep.data.importers.recbole import import_recbole
 from sidestep.data.importers.rows import Part, import_rows
-from sidestep.data.importers.table import MISSING_ID, Gaps, Missing, import_table
+from sidestep.data.importers.table import import_table
+from sidestep.data.importers.table_rows import MISSING_ID, Gaps, Missing
 from sidestep.data.interactions import Duplicates, Ties
 
 app = typer.Typer(

@@ -8,7 +8,6 @@ import numpy as np
 from sidestep.catalog.catalog import Catalog
 from sidestep.cli.dry_run import Rehearsal
 from sidestep.cli.steps import Step
-from sidestep.cli.tokenize import tokenizer_config
 from sidestep.data.dataset import Dataset
 from sidestep.data.own_split import split_of
 from sidestep.data.splits import SplitName
@@ -16,6 +15,7 @@ from sidestep.runs.catalogs import make_catalog
 from sidestep.runs.estimates import TrainingTime, seconds_of_tokenizing, time_of_training
 from sidestep.runs.judged_rows import rows_of
 from sidestep.runs.run_config import LearnedRun, RunConfig
+from sidestep.runs.tokenizing import tokenizer_config
 from sidestep.runs.train import plan_of
 from sidestep.tokenizer.methods import DEFAULT_METHOD
 from sidestep.tokenizer.vectors import suggested_codebook_sizes

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -22,123 +22,21 @@ from sidestep.cli.working import working
 from sidestep.data.dataset import Dataset
 from sidestep.data.own_split import split_of
 from sidestep.embedding.vectors import vectors_info
-from sidestep.lazy_imports import imported_when_used, importing
+from sidestep.lazy_imports import imported_when_used
 from sidestep.runs.catalogs import make_catalog
 from sidestep.runs.plain_yaml import read_yaml
 from sidestep.runs.provenance import load_item_vectors
-from sidestep.runs.settings import checked, with_settings
-from sidestep.runs.text_embedding import keep_with_catalog
+from sidestep.runs.settings import with_settings
+from sidestep.runs.tokenizing import learned_catalog, tokenizer_config
 from sidestep.tokenizer.choices import CollisionPolicy
-from sidestep.tokenizer.methods import DEFAULT_METHOD, METHODS, config_class, make_tokenizer
+from sidestep.tokenizer.methods import DEFAULT_METHOD, METHODS, make_tokenizer
 from sidestep.tokenizer.published import PublishedIds, read_published
-from sidestep.tokenizer.tokenizer import Report
-from sidestep.tokenizer.vectors import advice, check_fittable, suggested_codebook_sizes
+from sidestep.tokenizer.vectors import advice, check_fittable
 
 with imported_when_used():
     from sidestep.catalog import catalog as catalogs
     from sidestep.runs import estimates
     from sidestep.tokenizer import collisions as colliding
-    from sidestep.tokenizer import kept as kept_tokenizers
-    from sidestep.tokenizer import quality as fits
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Learned:
-    """A catalog with the tokenizer that made it.
-
-    catalog: the items with their semantic IDs.
-    kept: what goes beside them.
-    quality: of the codes before collisions were resolved.
-    """
-
-    catalog: catalogs.Catalog
-    kept: kept_tokenizers.KeptTokenizer
-    quality: fits.FitQuality
-
-    def save(self, path: Path, *, vectors: Path | None = None) -> None:
-        """Writes the catalog with what encodes further items, all of it or nothing.
-
-        Args:
-            path: of the catalog's folder.
-            vectors: the file they were read from; what embeds texts is taken from beside it.
-        """
-
-        def write_companions(folder: Path) -> None:
-            self.kept.save(folder)
-            if vectors is not None:
-                keep_with_catalog(vectors, folder)
-
-        self.catalog.save(path, write_companions=write_companions)
-
-
-def learned_catalog(
-    dataset: Dataset,
-    vectors: Float[np.ndarray, "items dim"],
-    method: str,
-    config: BaseModel,
-    *,
-    collisions: CollisionPolicy | None,
-    seed: int,
-    made_of: Mapping[str, Any] | None = None,
-    report: Report | None = None,
-) -> Learned:
-    """Fits a tokenizer on the vectors and makes the catalog of its codes.
-
-    Args:
-        dataset: whose items the vectors are.
-        vectors: one per item.
-        method: name or import path of the tokenizer.
-        config: of that tokenizer.
-        collisions: what becomes of items with equal codes; None: `reassign` where the last codes
-            suffice for it, else `extra`.
-        seed: of the fit.
-        made_of: what the vectors were made of, for the record.
-        report: of progress.
-
-    Raises:
-        ValueError: vectors of another number of items, or see `Tokenizer.fit`.
-    """
-    _check_items(dataset, vectors)
-    fit = make_tokenizer(method, config).fit(vectors, seed=seed, report=report)
-    if report is not None:
-        report("quality of the codes", 0, 0)
-    quality = fits.FitQuality.of(fit, vectors)
-    if collisions is None:
-        collisions = "reassign" if colliding.has_room(fit) else "extra"
-    resolved = colliding.resolve_collisions(fit, vectors, policy=collisions, report=report)
-    if report is not None:
-        report("the trie", 0, 0)
-    catalog = make_catalog(
-        dataset, split_of(dataset), resolved.semantic_ids, resolved.codebook_sizes
-    )
-    kept = kept_tokenizers.KeptTokenizer.of(
-        fit.tokenizer,
-        vectors,
-        method=method,
-        config=config,
-        seed=seed,
-        collisions=collisions,
-        moved=resolved.num_moved,
-        made_of=made_of or {},
-    )
-    return Learned(catalog=catalog, kept=kept, quality=quality)
-
-
-def tokenizer_config(
-    method: str,
-    values: dict[str, Any],
-    vectors: Float[np.ndarray, "items dim"],
-) -> BaseModel:
-    """The configuration of a method; codebook sizes that nobody gave are chosen for the catalog.
-
-    Raises:
-        ValueError: an unknown key, or a value that is not valid.
-    """
-    with importing():  # imports the tokenizer
-        kind = config_class(method)
-    if "codebook_sizes" in kind.model_fields and "codebook_sizes" not in values:
-        values = {**values, "codebook_sizes": suggested_codebook_sizes(vectors)}
-    return checked(kind, values, method)
 
 
 def tokenize(
@@ -348,14 +246,6 @@ def _refuse_settings(method: str, config: Path | None, settings: Sequence[str] |
         raise ValueError(
             "--published takes semantic IDs as they are; --method, --config and --set are for "
             "--vectors."
-        )
-
-
-def _check_items(dataset: Dataset, vectors: Float[np.ndarray, "items dim"]) -> None:
-    if len(vectors) != len(dataset.items):
-        raise ValueError(
-            f"{len(vectors)} vectors for the {len(dataset.items)} items of {dataset.name}; run "
-            "'sidestep embed' on this dataset."
         )
 
 

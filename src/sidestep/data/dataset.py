@@ -1,8 +1,9 @@
 """Dataset: interactions and items that belong together, and the folder that keeps them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -10,6 +11,8 @@ import polars as pl
 from sidestep.data.events import EventWeights
 from sidestep.data.frames import check_place, load_frames, save_frames
 from sidestep.data.histories import Histories
+from sidestep.data.importers.frames import read_frames
+from sidestep.data.importers.table_rows import Columns, Gaps
 from sidestep.data.interactions import (
     Duplicates,
     Interactions,
@@ -79,6 +82,61 @@ class Dataset:
                 f"the split names item {self.split.max_item}, but there are {len(self.items)} "
                 "items: it belongs to another dataset."
             )
+
+    @staticmethod
+    def from_frames(
+        interactions: Any,
+        items: Any = None,
+        *,
+        user: str = "user_id",
+        item: str = "item_id",
+        time: str | None = None,
+        event: str | None = None,
+        value: str | None = None,
+        items_item: str | None = None,
+        text_columns: Sequence[str] | None = None,
+        gaps: Gaps = Gaps(),  # noqa: B008 - frozen
+        event_weights: EventWeights = EventWeights(),  # noqa: B008 - frozen
+        name: str = "dataset",
+    ) -> "Dataset":
+        """A dataset of frames in memory: polars, pandas or Arrow.
+
+        The rows are read as `sidestep import table` reads those of a file. What was left out is
+        told as a note, and what looks odd as a warning, see `sidestep.notices`.
+
+        Args:
+            interactions: one row per interaction, in any order if it has times.
+            items: one row per item; None takes the items that occur, without texts.
+            user: the column of user IDs, text or whole numbers.
+            item: the column of item IDs.
+            time: the column of times: numbers of any unit, or dates. None takes `timestamp` where
+                there is such a column; without it the rows stand in the order of events.
+            event: the column that says what happened, such as "purchase".
+            value: the column of a number, such as a rating.
+            items_item: the column of item IDs in `items`; None means the name of `item`.
+            text_columns: the columns of `items` to keep; None keeps all.
+            gaps: what becomes of rows in which something is missing.
+            event_weights: how much each type of event counts.
+            name: for results files and titles.
+
+        Raises:
+            TypeError: an argument is no frame.
+            ValueError: a column is not there, or a cell is not what it should be, with its row.
+        """
+        rows = read_frames(
+            interactions,
+            items,
+            Columns(user=user, item=item, time=time, event=event, value=value),
+            items_item=items_item or item,
+            text_columns=text_columns,
+            gaps=gaps,
+        )
+        return Dataset(
+            interactions=chronological(rows.interactions, "file"),
+            items=rows.items,
+            name=name,
+            event_weights=event_weights,
+        )
 
     def stats(self) -> DatasetStats:
         """How large it is."""

@@ -21,7 +21,8 @@ from sidestep.cli.found import look_into
 from sidestep.cli.guess import guess_columns, sample_of
 from sidestep.data.importers.imported import Imported, thinned
 from sidestep.data.importers.log import Thinning
-from sidestep.data.importers.table import Gaps, import_table
+from sidestep.data.importers.table import import_table
+from sidestep.data.importers.table_rows import Gaps
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 DROP = Gaps(users="drop", items="drop", times="drop")

@@ -19,7 +19,7 @@ def doubts(users, *, items=None, times=None):
     items = [f"i{row}" for row in range(len(users))] if items is None else items
     interactions = Interactions.from_columns(user_ids=users, item_ids=items, timestamps=times)
     known = ItemTable.from_ids([*dict.fromkeys(items)])
-    return doubts_about(Dataset(interactions=interactions, items=known, name="shop"))
+    return doubts_about(Dataset(interactions=interactions, items=known, name="shop").interactions)
 
 
 def spread(num_users, each=3):

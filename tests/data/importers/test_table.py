@@ -5,7 +5,8 @@ from datetime import date, datetime
 import polars as pl
 import pytest
 
-from sidestep.data.importers.table import Gaps, import_table
+from sidestep.data.importers.table import import_table
+from sidestep.data.importers.table_rows import Gaps
 
 ROWS = [
     {"reviewer": "ann", "asin": "B1", "day": 20, "kind": "buy", "stars": 5.0},

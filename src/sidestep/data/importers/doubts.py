@@ -1,4 +1,4 @@
-"""Doubts: what is odd about interactions of which every row could be read, in sentences."""
+"""Doubts: oddities of interactions of which every row could be read, in sentences."""
 
 import re
 from collections.abc import Iterator
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import polars as pl
 
 from sidestep.data.clock import Unit, moment, span_of
-from sidestep.data.dataset import Dataset
+from sidestep.data.interactions import Interactions
 
 _UNITS: tuple[Unit, ...] = ("s", "ms", "us", "ns")
 _NOBODY = re.compile(
@@ -23,9 +23,9 @@ _MOST = 0.5
 """Share of the times that must lie between 1990 and 2100 for the others to be odd."""
 
 
-def doubts_about(dataset: Dataset) -> list[str]:
-    """What a user should look at before anything is learned from a dataset."""
-    frame = dataset.interactions.frame
+def doubts_about(interactions: Interactions) -> list[str]:
+    """Sentences that a user should read before anything is learned from interactions."""
+    frame = interactions.frame
     if not frame.height:
         return []
     found = [*_nobodies(frame, "user"), *_nobodies(frame, "item"), *_crowd(frame["user_id"])]

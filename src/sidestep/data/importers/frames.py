@@ -1,0 +1,81 @@
+"""Frames in memory as tables: polars, pandas and Arrow, read as files are."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from sidestep.data.importers.columns import Table
+from sidestep.data.importers.doubts import doubts_about
+from sidestep.data.importers.table_rows import Columns, Gaps, RowsRead, items_of, read_rows
+from sidestep.notices import in_python, naming_arguments, note, warn
+
+TIME = "timestamp"
+"""The column of times where none is named."""
+
+
+def read_frames(
+    interactions: Any,
+    items: Any,
+    columns: Columns,
+    *,
+    items_item: str,
+    text_columns: Sequence[str] | None,
+    gaps: Gaps,
+) -> RowsRead:
+    """Interactions and items of two frames; tells what was left out and what looks odd.
+
+    Args:
+        interactions: one row per interaction.
+        items: one row per item; None takes the items that occur, without texts.
+        columns: the names of the columns of `interactions`; without a time, `TIME` where it is.
+        items_item: the column of item IDs in `items`.
+        text_columns: the columns of `items` to keep; None keeps all.
+        gaps: what becomes of rows in which something is missing.
+
+    Raises:
+        TypeError: an argument is no frame.
+        ValueError: a column is not there, or a cell is not what it should be, with its row.
+    """
+    frame = _polars(interactions, "interactions")
+    if columns.time is None and TIME in frame.columns:
+        columns = replace(columns, time=TIME)
+    with naming_arguments():
+        table = _table(frame, "interactions", columns.all)
+        known = None
+        if items is not None:
+            kept = None if text_columns is None else [items_item, *text_columns]
+            known = items_of(_table(_polars(items, "items"), "items", kept), items_item)
+        rows = read_rows(table, columns, known, items_name="items", gaps=gaps)
+    for why, number in rows.left_out.items():
+        note(f"left out because they {why}: {number:,} interactions.")
+    for remark in rows.remarks:
+        note(remark)
+    for doubt in doubts_about(rows.interactions):
+        warn(in_python(doubt))
+    return rows
+
+
+def _table(frame: pl.DataFrame, name: str, columns: Sequence[str] | None) -> Table:
+    """A frame as a table whose rows are counted from 0."""
+    table = Table(path=Path(name), frame=frame, place_of=lambda row: f"row {row}")
+    if columns is None:
+        return table
+    columns = list(dict.fromkeys(columns))
+    for column in columns:
+        table.column(column)
+    return Table(path=table.path, frame=table.frame.select(columns), place_of=table.place_of)
+
+
+def _polars(frame: Any, name: str) -> pl.DataFrame:
+    if isinstance(frame, pl.LazyFrame):
+        return frame.collect()
+    if isinstance(frame, pl.DataFrame):
+        return frame
+    if hasattr(frame, "__arrow_c_stream__"):  # Arrow tables, pandas 2.2 and later, DuckDB, ...
+        return pl.DataFrame(frame)
+    if hasattr(frame, "columns") and hasattr(frame, "to_numpy"):  # older pandas
+        return pl.DataFrame({str(column): frame[column].to_numpy() for column in frame.columns})
+    raise TypeError(f"{name} is a {type(frame).__name__}; pass a frame of polars, pandas or Arrow.")

@@ -28,11 +28,11 @@ from decoding import hf_generate, score_difference
 from result_line import add_results_option, finish, now, processor
 from sidestep.catalog.leaf_embeddings import LeafEmbeddings
 from sidestep.catalog.trie import Trie
-from sidestep.cli.recipes import AlignRecipe, align_recipe
 from sidestep.data.windows import WindowBatch
 from sidestep.model.config import TransformerConfig, ValueHeadConfig
 from sidestep.model.transformer import Transformer
 from sidestep.model.value_head import ValueHead
+from sidestep.runs.recipes import AlignRecipe, align_recipe
 from sidestep.search.beam import BeamSearch
 from sidestep.search.policy import Scope, SearchPolicy
 from sidestep.search.tree import Candidates

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from sidestep.bundle.appending import append_items, restore_items, retire_items
-from sidestep.bundle.folder import load, save_bundle, save_loaded
+from sidestep.bundle.folder import load, save_bundle
 from sidestep.catalog.catalog import Catalog
 from sidestep.model.config import SasRecConfig, T5Config, TransformerConfig
 from sidestep.model.sasrec import SasRec
@@ -60,7 +60,7 @@ def appended(old):
 def test_appending_changes_no_old_id_and_no_old_weight_and_survives_the_folder(tmp_path, kind):
     old = loaded(tmp_path / "old", kind)
     new = appended(old)
-    save_loaded(tmp_path / "new", new)
+    new.save(tmp_path / "new")
     for grown in (new, load(tmp_path / "new", device="cpu")):
         assert (old.num_new_items, grown.num_new_items) == (0, 2)
         assert grown.new_item_ids == NEW_IDS
@@ -197,7 +197,7 @@ def test_popularity_without_semantic_ids_takes_new_items(tmp_path):
     grown = append_items(loaded(tmp_path / "old", "popularity", flat()), ["d"], None)
     [answer] = grown.recommend([[]], k=4)
     assert answer.item_ids == ["a", "b", "c", "d"]
-    save_loaded(tmp_path / "new", grown)
+    grown.save(tmp_path / "new")
     assert load(tmp_path / "new").catalog.codebook_sizes == (4,)
 
 
@@ -206,7 +206,7 @@ def test_a_last_codebook_that_grows_changes_no_old_weight_and_no_old_score(tmp_p
     old = loaded(tmp_path / "old", kind)
     codes = np.array([[1, 3], [1, 4], [1, 5]], dtype=np.int32)  # codes 4 and 5 are new
     new_ids = ["new-a", "new-b", "new-c"]
-    save_loaded(tmp_path / "new", append_items(old, new_ids, codes, last_codebook_size=6))
+    append_items(old, new_ids, codes, last_codebook_size=6).save(tmp_path / "new")
     grown = load(tmp_path / "new", device="cpu")
     assert grown.catalog.codebook_sizes == (4, 6)
     assert torch.equal(grown.catalog.semantic_ids[:12], old.catalog.semantic_ids)
@@ -253,7 +253,7 @@ def test_what_cannot_know_new_items_refuses_them_with_the_remedy(tmp_path):
 def test_retired_items_are_not_recommended_but_may_stand_in_histories(tmp_path, kind):
     old = loaded(tmp_path / "old", kind)
     gone = ["id-3", "id-0", "id-7"]
-    save_loaded(tmp_path / "new", retire_items(old, gone))
+    retire_items(old, gone).save(tmp_path / "new")
     retired = load(tmp_path / "new", device="cpu")
     histories = [["id-3", "id-1"], ["id-8"]]
     search = ExhaustiveSearch(num_leaves=12) if kind == "transformer" else None

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from sidestep.bundle.folder import load, save_loaded
+from sidestep.bundle.folder import load
 from sidestep.catalog.catalog import Catalog
 from sidestep.catalog.stored import CATALOG_FILES
 from sidestep.files import file_sha256
@@ -24,7 +24,7 @@ def bundles(tmp_path_factory):
         saved(folder / kind, kind)
     loaded = load(folder / "semantic-id-transformer", device="cpu")
     head = ValueHead(ValueHeadConfig(num_heads=2), dim=8, num_levels=2)
-    save_loaded(folder / "valued", loaded.with_value_head(head))
+    loaded.with_value_head(head).save(folder / "valued")
     return folder
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from sidestep.bundle.appending import append_items, retire_items
 from sidestep.bundle.beside import carried_over
-from sidestep.bundle.folder import load, save_bundle, save_loaded
+from sidestep.bundle.folder import load, save_bundle
 from sidestep.catalog.catalog import Catalog
 from sidestep.catalog.trie import NO_CODE, Trie
 from sidestep.model.config import ProcessRewardConfig, SasRecConfig, TransformerConfig
@@ -50,7 +50,7 @@ def saved(path, **shape):
     known = Catalog.build(ITEM_IDS, IDS, SIZES)
     save_bundle(path, network=backbone(), catalog=known, max_history=4, seed=0)
     plain = load(path, device="cpu")
-    save_loaded(path, plain.with_process_reward(process_reward(known.trie, **shape), GUIDANCE))
+    plain.with_process_reward(process_reward(known.trie, **shape), GUIDANCE).save(path)
     return path
 
 
@@ -74,7 +74,7 @@ def ranked(loaded, **limits):
 
 def test_what_was_saved_is_loaded_and_saved_again(tmp_path):
     first = load(saved(tmp_path / "first"), device="cpu")
-    save_loaded(tmp_path / "second", retire_items(first, ["id-0"]))
+    retire_items(first, ["id-0"]).save(tmp_path / "second")
     original = process_reward(first.catalog.trie).eval()
     for loaded in (first, load(tmp_path / "second", device="cpu")):
         assert loaded.guidance == GUIDANCE
@@ -132,9 +132,9 @@ def test_one_of_another_catalog_or_without_a_backbone_is_not_saved(tmp_path):
         save_bundle(tmp_path / name, network=network, catalog=of, max_history=4, seed=0)
     coded, scored = (load(tmp_path / name, device="cpu") for name in ("coded", "scored"))
     with pytest.raises(ValueError, match="knows 7 prefixes, but the catalog has 9"):
-        save_loaded(tmp_path / "a", coded.with_process_reward(foreign))
+        coded.with_process_reward(foreign).save(tmp_path / "a")
     with pytest.raises(ValueError, match="reads the states of a network of semantic IDs"):
-        save_loaded(tmp_path / "a", scored.with_process_reward(foreign))
+        scored.with_process_reward(foreign).save(tmp_path / "a")
     assert not (tmp_path / "a").exists()
 
 
@@ -142,7 +142,7 @@ def test_appending_keeps_the_scores_of_old_prefixes_and_survives_the_folder(tmp_
     old = load(saved(tmp_path / "old"), device="cpu")
     # A prefix before all others, one among its siblings, and two with nothing in common.
     codes = np.array([[0, 1], [1, 3], [2, 0]], dtype=np.int32)
-    save_loaded(tmp_path / "new", append_items(old, ["a", "b", "c"], codes))
+    append_items(old, ["a", "b", "c"], codes).save(tmp_path / "new")
     new = load(tmp_path / "new", device="cpu")
     before = scores(old.process_reward, old.catalog.trie)
     after = scores(new.process_reward, new.catalog.trie)

@@ -8,7 +8,7 @@ import torch
 
 from sidestep.bundle.appending import append_items, retire_items
 from sidestep.bundle.attaching import attach_ranker
-from sidestep.bundle.folder import load, save_bundle, save_loaded
+from sidestep.bundle.folder import load, save_bundle
 from sidestep.catalog.catalog import Catalog
 from sidestep.model.config import SasRecConfig, TransformerConfig
 from sidestep.model.sasrec import SasRec
@@ -72,7 +72,7 @@ def normalised(scores):
 def test_a_ranker_scores_as_it_did_by_itself_whatever_the_order_of_its_items(tmp_path, order):
     sasrec = a_sasrec(tmp_path / "sasrec", item_ids=order)
     base = a_transformer(tmp_path / "base")
-    save_loaded(tmp_path / "both", attach_ranker(base, sasrec, weight=0.7, guidance=GUIDANCE))
+    attach_ranker(base, sasrec, weight=0.7, guidance=GUIDANCE).save(tmp_path / "both")
     both = load(tmp_path / "both", device="cpu")
     for own, found in zip(scores_of(sasrec), by_ranker(both), strict=True):
         assert found == pytest.approx(normalised(own), abs=1e-5)
@@ -89,7 +89,7 @@ def test_without_a_search_that_asks_it_nothing_changes(tmp_path):
 
 def test_to_a_sasrec_the_scores_of_another_are_added(tmp_path):
     first, second = a_sasrec(tmp_path / "1"), a_sasrec(tmp_path / "2", max_history=1, seed=5)
-    save_loaded(tmp_path / "both", attach_ranker(first, second, weight=0.25))
+    attach_ranker(first, second, weight=0.25).save(tmp_path / "both")
     both = load(tmp_path / "both", device="cpu")
     for ours, theirs, sums in zip(*map(scores_of, (first, second, both)), strict=True):
         expected = {item: ours[item] + 0.25 * theirs[item] for item in ours}
@@ -115,7 +115,7 @@ def test_a_new_item_gets_what_its_siblings_have(tmp_path):
     rows = grown.ranker.item_embedding.weight
     assert torch.equal(rows[:5], both.ranker.item_embedding.weight)
     torch.testing.assert_close(rows[5], rows[2:4].mean(dim=0))
-    save_loaded(tmp_path / "grown", grown)
+    grown.save(tmp_path / "grown")
     assert "new" in by_ranker(load(tmp_path / "grown", device="cpu"))[0]
 
 
@@ -177,5 +177,5 @@ def test_a_bundle_whose_ranker_knows_other_items_is_not_written(tmp_path):
     )
     small = SasRec(both.ranker.config, 4)
     with pytest.raises(ValueError, match="the ranker knows 4 items, but the catalog has 5"):
-        save_loaded(tmp_path / "wrong", replace(both, ranker=small))
+        replace(both, ranker=small).save(tmp_path / "wrong")
     assert not (tmp_path / "wrong").exists()

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from sidestep.bundle.appending import append_items, retire_items
-from sidestep.bundle.folder import load, save_bundle, save_loaded
+from sidestep.bundle.folder import load, save_bundle
 from sidestep.bundle.manifest import ValueUse
 from sidestep.catalog.catalog import Catalog
 from sidestep.model.config import SasRecConfig, TransformerConfig, ValueHeadConfig
@@ -42,7 +42,7 @@ def saved(path):
     torch.nn.init.normal_(network.code_embedding.weight)
     catalog = Catalog.build(ITEM_IDS, IDS, SIZES)
     save_bundle(path, network=network, catalog=catalog, max_history=4, seed=0)
-    save_loaded(path, load(path, device="cpu").with_value_head(a_head(), USE))
+    load(path, device="cpu").with_value_head(a_head(), USE).save(path)
     return path
 
 
@@ -54,7 +54,7 @@ def worth(loaded, **limits):
 
 def test_what_was_saved_is_loaded_and_saved_again(tmp_path):
     first = load(saved(tmp_path / "first"), device="cpu")
-    save_loaded(tmp_path / "second", retire_items(first, ["id-0"]))
+    retire_items(first, ["id-0"]).save(tmp_path / "second")
     second = load(tmp_path / "second", device="cpu")
     original = a_head().state_dict()
     for loaded in (first, second):
@@ -91,7 +91,7 @@ def test_values_are_computed_for_who_asks_and_for_who_does_not_say(tmp_path, mon
 def test_appending_leaves_old_items_their_values_and_gives_new_ones_some(tmp_path):
     old = load(saved(tmp_path / "old"), device="cpu")
     codes = np.array([[0, 1], [1, 3]], dtype=np.int32)
-    save_loaded(tmp_path / "new", append_items(old, ["a", "b"], codes))
+    append_items(old, ["a", "b"], codes).save(tmp_path / "new")
     new = load(tmp_path / "new", device="cpu")
     for before, after in zip(worth(old), worth(new), strict=True):
         assert after.keys() - before.keys() == {"a", "b"}
@@ -101,12 +101,12 @@ def test_appending_leaves_old_items_their_values_and_gives_new_ones_some(tmp_pat
 def test_one_of_other_semantic_ids_or_without_a_network_of_them_is_not_saved(tmp_path):
     loaded = load(saved(tmp_path / "good"), device="cpu")
     with pytest.raises(ValueError, match="of semantic IDs of 3 codes, but those of the catalog"):
-        save_loaded(tmp_path / "bad", loaded.with_value_head(a_head(3)))
+        loaded.with_value_head(a_head(3)).save(tmp_path / "bad")
     sasrec = SasRec(SasRecConfig(dim=8, num_layers=1, max_items=4), 5)
     save_bundle(tmp_path / "sasrec", network=sasrec, catalog=loaded.catalog, max_history=4, seed=0)
     scored = load(tmp_path / "sasrec", device="cpu")
     with pytest.raises(ValueError, match="a value head reads the states of a network of semantic"):
-        save_loaded(tmp_path / "bad", scored.with_value_head(a_head()))
+        scored.with_value_head(a_head()).save(tmp_path / "bad")
     assert not (tmp_path / "bad").exists()
 
 
@@ -122,7 +122,7 @@ def test_a_network_that_was_trained_further_leaves_behind_what_was_learned_besid
     with torch.no_grad():
         head.mlp[0].weight.mul_(2)
     both = loaded.with_moved_network(network, head)
-    save_loaded(tmp_path / "second", both)
+    both.save(tmp_path / "second")
     again = load(tmp_path / "second", device="cpu")
     assert torch.equal(again.network.head.weight, network.head.weight)
     assert torch.equal(again.value_head.mlp[0].weight, head.mlp[0].weight)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import sidestep
-from sidestep.bundle.folder import save_bundle, save_loaded
+from sidestep.bundle.folder import save_bundle
 from sidestep.model.config import ProcessRewardConfig, TransformerConfig, ValueHeadConfig
 from sidestep.model.process_reward import ProcessRewardModel
 from sidestep.model.transformer import Transformer
@@ -55,8 +55,8 @@ def test_what_has_no_place_in_the_layout_is_said_to_stay_behind(shop, tmp_path):
     none = tmp_path / "none"
     save_bundle(none, network=network, catalog=catalog, max_history=7, seed=0)
     with_head = sidestep.load(none, device="cpu").with_value_head(head)
-    save_loaded(tmp_path / "head", with_head)
-    save_loaded(tmp_path / "both", with_head.with_process_reward(reward))
+    with_head.save(tmp_path / "head")
+    with_head.with_process_reward(reward).save(tmp_path / "both")
     said = {
         name: " ".join(
             call("export", tmp_path / name, "--out", tmp_path / f"hf-{name}").stderr.split()

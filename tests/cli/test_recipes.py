@@ -4,11 +4,11 @@ from typing import get_args
 
 import pytest
 
-from sidestep.cli.recipes import AlignRecipe, PreferRecipe, align_recipe, prefer_recipe
 from sidestep.evaluation.results import METHODS
 from sidestep.runs.config import checked_run
 from sidestep.runs.kinds.align import AlignRun
 from sidestep.runs.kinds.prefer import PreferRun
+from sidestep.runs.recipes import AlignRecipe, PreferRecipe, align_recipe, prefer_recipe
 
 
 def aligned(name) -> AlignRun:

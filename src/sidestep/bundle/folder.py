@@ -11,14 +11,13 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from sidestep.bundle.beside import (
     build_process_reward,
     build_ranker,
     build_value_head,
-    refuse_misfit,
 )
 from sidestep.bundle.loaded import LoadedRecommender
 from sidestep.bundle.manifest import (
@@ -28,7 +27,6 @@ from sidestep.bundle.manifest import (
     SCHEMA_VERSION,
     Manifest,
     bundle_folder,
-    library_versions,
     read_manifest,
 )
 from sidestep.bundle.networks import (
@@ -36,26 +34,24 @@ from sidestep.bundle.networks import (
     build_network,
     description_of,
     kind_of,
-    plain_weights,
-    weights_of,
+)
+from sidestep.bundle.users import read_users
+from sidestep.bundle.writing import (
+    CATALOG,
+    COUNTS,
+    PROCESS_REWARD,
+    RANKER,
+    USERS,
+    VALUE_HEAD,
+    WEIGHTS,
 )
 from sidestep.catalog.catalog import Catalog
 from sidestep.catalog.stored import CATALOG_FILES
 from sidestep.files import (
-    check_replaceable,
     file_sha256,
     refuse_link_outside,
-    whole_folder,
-    write_json,
 )
 from sidestep.model.semantic_id_model import SemanticIdModel
-
-_WEIGHTS = "model.safetensors"
-_PROCESS_REWARD = "process_reward.safetensors"
-_VALUE_HEAD = "value_head.safetensors"
-_RANKER = "ranker.safetensors"
-CATALOG = "catalog"
-_COUNTS = "counts"
 
 
 def save_bundle(
@@ -101,76 +97,13 @@ def save_bundle(
         libraries={},
         files={},
     )
-    save_loaded(
-        path,
-        LoadedRecommender(
-            manifest=manifest,
-            catalog=catalog,
-            network=network,
-            counts=counts,
-            device=torch.device("cpu"),
-        ),
-    )
-
-
-def save_loaded(path: Path, loaded: LoadedRecommender) -> None:
-    """Writes a recommender as a bundle, for example after items were appended or retired.
-
-    Whole or not at all; an older bundle at `path` is replaced.
-
-    Raises:
-        ValueError: what stands beside the network does not fit it or the catalog, or something
-            else stands at `path`.
-    """
-    network, catalog = loaded.network, loaded.catalog.to("cpu")
-    beside = {
-        _PROCESS_REWARD: loaded.process_reward,
-        _VALUE_HEAD: loaded.value_head,
-        _RANKER: loaded.ranker,
-    }
-    refuse_misfit(
-        network,
-        catalog.trie,
-        process_reward=loaded.process_reward,
-        value_head=loaded.value_head,
-        ranker=loaded.ranker,
-    )
-    check_bundle_place(path)
-    with whole_folder(path) as folder:
-        if network is not None:
-            save_file(weights_of(network), folder / _WEIGHTS)
-        else:
-            counts = np.ascontiguousarray(loaded.counts)
-            save_file({_COUNTS: torch.from_numpy(counts)}, folder / _WEIGHTS)
-        for file, module in beside.items():
-            if module is not None:
-                save_file(plain_weights(module), folder / file)
-        catalog.save(folder / CATALOG)
-        # What was loaded may be of an older schema, and may have grown since.
-        of_today = {
-            "schema_version": SCHEMA_VERSION,
-            "model": description_of(network),
-            "catalog_version": catalog.version,
-            "libraries": library_versions(loaded.kind),
-            "files": {
-                file.relative_to(folder).as_posix(): file_sha256(file)
-                for file in sorted(folder.rglob("*"))
-                if file.is_file()
-            },
-        }
-        manifest = loaded.manifest.model_copy(update=of_today)
-        write_json(folder / MANIFEST, manifest.model_dump(mode="json"))
-
-
-def check_bundle_place(path: Path) -> None:
-    """Raises a `ValueError` where `save_bundle` would not write: something else stands there."""
-    files = (_WEIGHTS, _PROCESS_REWARD, _VALUE_HEAD, _RANKER)
-    check_replaceable(
-        path,
-        "a bundle",
-        lambda folder: (folder / MANIFEST).is_file(),
-        (MANIFEST, *files, CATALOG),
-    )
+    LoadedRecommender(
+        manifest=manifest,
+        catalog=catalog,
+        network=network,
+        counts=counts,
+        device=torch.device("cpu"),
+    ).save(path)
 
 
 def load(
@@ -207,22 +140,25 @@ def load(
             f"{folder / CATALOG}: version {catalog.version[:12]}, but the bundle was trained on "
             f"{manifest.catalog_version[:12]}; {REMEDY}"
         )
-    with _must_fit(folder / _WEIGHTS):
-        weights = load_file(folder / _WEIGHTS)
+    with _must_fit(folder / WEIGHTS):
+        weights = load_file(folder / WEIGHTS)
         network = build_network(manifest.kind, manifest.model, catalog, weights)
         counts = None if network is not None else _counts(weights, catalog.num_items)
     process_reward = value_head = ranker = None
     if manifest.process_reward is not None:
-        with _read_beside(folder / _PROCESS_REWARD, network) as (backbone, own):
+        with _read_beside(folder / PROCESS_REWARD, network) as (backbone, own):
             shape = manifest.process_reward.model
             process_reward = build_process_reward(shape, backbone, catalog.trie, own)
     if manifest.value_head is not None:
-        with _read_beside(folder / _VALUE_HEAD, network) as (backbone, own):
+        with _read_beside(folder / VALUE_HEAD, network) as (backbone, own):
             value_head = build_value_head(manifest.value_head.model, backbone, catalog.trie, own)
     if manifest.ranker is not None:
-        with _must_fit(folder / _RANKER):
-            own = load_file(folder / _RANKER)
+        with _must_fit(folder / RANKER):
+            own = load_file(folder / RANKER)
             ranker = build_ranker(manifest.ranker.model, catalog.num_items, own)
+    users = None
+    if (folder / USERS).is_file():
+        users = read_users(folder / USERS, catalog.num_items)
     for module in (network, process_reward, value_head, ranker):
         if module is not None:
             module.to(chosen)
@@ -233,6 +169,7 @@ def load(
         process_reward=process_reward,
         value_head=value_head,
         ranker=ranker,
+        users=users,
         counts=counts,
         device=chosen,
     )
@@ -246,27 +183,27 @@ def _check_listed(folder: Path, manifest: Manifest) -> None:
             no bundle holds.
     """
     beside = {
-        _PROCESS_REWARD: manifest.process_reward,
-        _VALUE_HEAD: manifest.value_head,
-        _RANKER: manifest.ranker,
+        PROCESS_REWARD: manifest.process_reward,
+        VALUE_HEAD: manifest.value_head,
+        RANKER: manifest.ranker,
     }
     of_catalog = {f"{CATALOG}/{name}" for name in CATALOG_FILES}
     read = {
-        _WEIGHTS,
+        WEIGHTS,
         *(name for name, kept in beside.items() if kept is not None),
-        *(name for name in of_catalog if (folder / name).is_file()),
+        *(name for name in {*of_catalog, USERS} if (folder / name).is_file()),
     }
     for name in sorted(read - manifest.files.keys()):
         raise ValueError(
             f"{folder / MANIFEST}: does not list {name}, which belongs to the bundle; {REMEDY}"
         )
-    for name in sorted(manifest.files.keys() - {_WEIGHTS, *beside, *of_catalog}):
+    for name in sorted(manifest.files.keys() - {WEIGHTS, USERS, *beside, *of_catalog}):
         raise ValueError(f"{folder / MANIFEST}: lists {name!r}, which no bundle holds; {REMEDY}")
 
 
 def _counts(weights: dict[str, Tensor], num_items: int) -> np.ndarray:
     """The counts of a bundle without a network, or the sums of weights."""
-    counts = weights.get(_COUNTS)
+    counts = weights.get(COUNTS)
     if counts is None or counts.shape != (num_items,) or not _are_counts(counts):
         raise ValueError(f"there are no counts of {num_items:,} items in the file")
     found: np.ndarray = counts.numpy()

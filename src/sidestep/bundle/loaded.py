@@ -1,14 +1,17 @@
 """A bundle in memory: histories of item IDs in, ranked item IDs out."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
+from torch.nn import functional
 
 from sidestep.baselines.item_scores import (
     ItemScoreRecommender,
@@ -17,15 +20,20 @@ from sidestep.baselines.item_scores import (
     SummedScores,
 )
 from sidestep.baselines.repeats import RepeatsRecommender
+from sidestep.bundle.beside import refuse_misfit
 from sidestep.bundle.manifest import (
     KeptProcessReward,
     KeptRanker,
+    KeptSearch,
     KeptValueHead,
     Kind,
     Manifest,
     ValueUse,
 )
 from sidestep.bundle.networks import Network
+from sidestep.bundle.ranked_items import RankedItems, item_frame, ranked_frame
+from sidestep.bundle.requests import check_new_places, check_request
+from sidestep.bundle.writing import write_bundle
 from sidestep.catalog.availability import Availability
 from sidestep.catalog.catalog import Catalog
 from sidestep.data.batches import history_batch
@@ -33,37 +41,20 @@ from sidestep.data.histories import Histories
 from sidestep.model.process_reward import ProcessRewardModel
 from sidestep.model.sasrec import SasRec
 from sidestep.model.semantic_id_model import SemanticIdModel
+from sidestep.model.transformer import Transformer
 from sidestep.model.value_head import ValuedModel, ValueHead
 from sidestep.padding import NO_ITEM
 from sidestep.recommender import GenerativeRecommender, Recommendations, ReservedPlaces
 from sidestep.search.beam import BeamSearch
 from sidestep.search.config import GuidanceConfig
+from sidestep.search.guided_beam import GuidedBeamSearch
+from sidestep.search.item_support import ItemSupport
 from sidestep.search.policy import SearchPolicy, reads_values
+from sidestep.search.scorer import Guidance
 from sidestep.step import StepModel
 
 _DEFAULT_BEAMS = 50
 _USERS_AT_ONCE = 128
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RankedItems:
-    """What one user is recommended, best first, as plain Python values.
-
-    scores: one per item; their unit is `score_kind`, such as "log_prob". They fall from first to
-        last, but that those in places for new items are scores among the new items alone.
-    is_new: one per item: whether it was appended after the training.
-    titles: one per item; None where the catalog has no texts.
-    tokens: backbone positions spent after the prompt.
-    num_unknown: items of the history that were dropped because the catalog lacks them.
-    """
-
-    item_ids: list[str]
-    scores: list[float]
-    is_new: list[bool]
-    score_kind: str
-    titles: list[str] | None
-    tokens: int
-    num_unknown: int
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -72,6 +63,7 @@ class LoadedRecommender:
 
     network: in `eval` mode on `device`; None for popularity and repeats.
     process_reward, value_head, ranker: likewise; None where the bundle has none.
+    users: the histories of known users, which `recommend_frame` takes by user ID; None for none.
     counts: target events per item in training, or the sum of their weights, where there is no
         network.
     """
@@ -82,6 +74,7 @@ class LoadedRecommender:
     process_reward: ProcessRewardModel | None = None
     value_head: ValueHead | None = None
     ranker: SasRec | None = None
+    users: Histories | None = field(default=None, repr=False)
     counts: np.ndarray | None = field(repr=False)
     device: torch.device
 
@@ -135,6 +128,48 @@ class LoadedRecommender:
         manifest = made.manifest.model_copy(update={"process_reward": None})
         made = replace(made, manifest=manifest)
         return made.without_value_head() if head is None else replace(made, value_head=head)
+
+    def with_search(self, search: KeptSearch) -> "LoadedRecommender":
+        """The same with another search to recommend by.
+
+        Raises:
+            ValueError: the network has no item head to guide it.
+        """
+        has_head = isinstance(self.network, Transformer) and self.network.item_head is not None
+        if search.name == "item-beam" and not has_head:
+            raise ValueError(f"item-beam needs an item head, and this {self.kind} has none.")
+        return replace(self, manifest=self.manifest.model_copy(update={"search": search}))
+
+    def with_users(self, users: Histories | None) -> "LoadedRecommender":
+        """The same with the histories of its users, whose items are those of the catalog."""
+        return replace(self, users=users)
+
+    def save(self, path: Path | str) -> None:
+        """Writes it as a bundle, whole or not at all; an older bundle at `path` is replaced.
+
+        Raises:
+            ValueError: a part does not fit the network or the catalog, or something else stands at
+                `path`.
+        """
+        catalog = self.catalog.to("cpu")
+        refuse_misfit(
+            self.network,
+            catalog.trie,
+            process_reward=self.process_reward,
+            value_head=self.value_head,
+            ranker=self.ranker,
+        )
+        write_bundle(
+            Path(path),
+            self.manifest,
+            catalog,
+            network=self.network,
+            counts=self.counts,
+            process_reward=self.process_reward,
+            value_head=self.value_head,
+            ranker=self.ranker,
+            users=self.users,
+        )
 
     @property
     def kind(self) -> Kind:
@@ -293,7 +328,7 @@ class LoadedRecommender:
                 user may have none, see `knows_empty_history`.
             k: the longest list wanted. A search may find fewer.
             exclude_seen: leaves out all items of the user's history, also those not looked at.
-            search: see `recommender`; None is a beam search of at least 50 and `k` beams.
+            search: see `recommender`; None is the bundle's own, with at least 50 and `k` beams.
             available: IDs of the items that may be recommended to anyone; None means all. IDs that
                 the catalog lacks do no harm beside others.
             excluded: per user the IDs of further items that this user must not get; IDs that the
@@ -314,8 +349,8 @@ class LoadedRecommender:
                 none, `excluded` has not one entry per user, or places for new items that do not fit
                 into `k` or that no new item could take.
         """
-        _check_request(histories, k, available, excluded)
-        _check_new_places(num_new_places, k)
+        check_request(histories, k, available, excluded)
+        check_new_places(num_new_places, k)
         known, num_unknown = self._histories(histories)
         # No list is longer than the catalog, and what is set aside for one is as long as `k`.
         ordinary = min(k - num_new_places, self.catalog.num_items)
@@ -323,7 +358,7 @@ class LoadedRecommender:
         k = ordinary + num_new_places
         unwanted = None if excluded is None else self._histories(excluded)[0]
         if search is None and self.is_searched:
-            search = BeamSearch(num_beams=max(_DEFAULT_BEAMS, k))
+            search = self._own_search(max(_DEFAULT_BEAMS, k))
         recommender = self.recommender(search, available=available, num_new_places=num_new_places)
         ranked: list[RankedItems] = []
         for start in range(0, len(known), _USERS_AT_ONCE):
@@ -336,6 +371,112 @@ class LoadedRecommender:
             )
             ranked += self._named(answer, num_unknown[rows].tolist())
         return ranked
+
+    def recommend_frame(
+        self,
+        users: Sequence[str] | Mapping[str, Sequence[str]] | None = None,
+        k: int = 10,
+        *,
+        exclude_seen: bool = False,
+        search: SearchPolicy | None = None,
+        available: Collection[str] | None = None,
+    ) -> pl.DataFrame:
+        """Recommendations as a frame: user_id, item_id, rank from 1, score, and title if known.
+
+        Args:
+            users: IDs of users whose histories the recommender knows; or histories by user ID, each
+                a list of item IDs, oldest first; None asks for all known users.
+            k: the longest list wanted.
+            exclude_seen, search, available: see `recommend`.
+
+        Raises:
+            KeyError: a user is not known.
+            ValueError: no histories are known; and see `recommend`.
+        """
+        histories = self._histories_of(users)
+        answers = self.recommend(
+            list(histories.values()),
+            k,
+            exclude_seen=exclude_seen,
+            search=search,
+            available=available,
+        )
+        return ranked_frame(dict(zip(histories, answers, strict=True)))
+
+    def similar(self, item_id: str, k: int = 10) -> pl.DataFrame:
+        """The items whose vectors in the network are nearest to an item's, by their cosine.
+
+        Args:
+            item_id: an item of the catalog.
+            k: the longest list wanted.
+
+        Returns:
+            A frame: item_id, rank from 1, score, and title if known.
+
+        Raises:
+            KeyError: the catalog lacks the item.
+            ValueError: the recommender has no vectors of items.
+        """
+        [index] = self.catalog.indices_of([item_id])
+        if index == NO_ITEM:
+            raise KeyError(f"item_id: the catalog has no item {item_id!r:.60}.")
+        if not isinstance(self.network, Transformer | SasRec):
+            raise ValueError(
+                f"{self.kind} has no vectors of items to compare; take a recommender of kind "
+                "transformer or sasrec."
+            )
+        with torch.no_grad():
+            vectors = functional.normalize(self.network.catalog_vectors(), dim=1)
+            scores = vectors @ vectors[index]
+        scores[index] = -torch.inf
+        if self.catalog.is_retired is not None:
+            scores[torch.from_numpy(self.catalog.is_retired).to(scores.device)] = -torch.inf
+        best = scores.topk(min(k, len(scores)))
+        is_item = best.values.isfinite()
+        indices = best.indices[is_item].cpu().numpy()
+        found = best.values[is_item].tolist()
+        titles = None if self.catalog.texts is None else self.catalog.titles_of(indices)
+        return item_frame(self.catalog.ids_of(indices), found, titles)
+
+    def _own_search(self, num_beams: int) -> SearchPolicy:
+        """The search that the manifest names, of so many beams."""
+        kept, network = self.manifest.search, self.network
+        if kept.name == "beam" or not isinstance(network, Transformer):
+            return BeamSearch(num_beams=num_beams)
+        return GuidedBeamSearch(
+            guidance=Guidance(
+                scorer=ItemSupport(head=network), likelihood_weight=kept.likelihood_weight
+            ),
+            num_beams=num_beams,
+            candidates=GuidanceConfig().candidates_per_beam * num_beams,
+        )
+
+    def _histories_of(
+        self, users: Sequence[str] | Mapping[str, Sequence[str]] | None
+    ) -> Mapping[str, Sequence[str]]:
+        """Histories by user ID, for those that are named."""
+        if isinstance(users, Mapping):
+            return users
+        if self.users is None:
+            raise ValueError(
+                "this recommender knows no histories of users; pass them: users={'u1': ['i1', "
+                "'i2']}, oldest first."
+            )
+        if isinstance(users, str):
+            raise TypeError(f'users is a list of user IDs, got a text; pass ["{users}"].')
+        rows = {user: row for row, user in enumerate(self.users.user_ids)}
+        asked = list(rows) if users is None else list(dict.fromkeys(users))
+        for user in asked:
+            if user not in rows:
+                raise KeyError(
+                    f"users: there is no history of {user!r:.60}; pass histories by user ID, or "
+                    "leave the user out."
+                )
+        offsets, items = self.users.offsets, self.users.items
+        return {
+            user: self.catalog.ids_of(items[offsets[rows[user]] : offsets[rows[user] + 1]])
+            for user in asked
+        }
 
     @cached_property
     def _availability(self) -> Availability | None:
@@ -389,64 +530,3 @@ class LoadedRecommender:
                 )
             )
         return named
-
-
-def _check_request(histories: Any, k: Any, available: Any, excluded: Any) -> None:
-    """Refuses what untyped callers mix up, before any of it is taken for something else."""
-    if isinstance(k, bool) or not isinstance(k, int | np.integer):
-        raise TypeError(f"k is an integer, got {type(k).__name__} {k!r}.")
-    if k < 1:
-        raise ValueError(f"k must be at least 1, got {k}.")
-    _check_rows("histories", histories)
-    if not len(histories):
-        raise ValueError(
-            "histories is empty, so that no user is asked for; pass one list of item IDs per user, "
-            "[[]] for one user without a history."
-        )
-    if isinstance(available, str):
-        raise TypeError(f'available is a collection of item IDs, got a text; pass ["{available}"].')
-    if available is not None:
-        _check_ids(available)
-    if excluded is not None:
-        _check_rows("excluded", excluded)
-        if len(excluded) != len(histories):
-            raise ValueError(
-                f"excluded has {len(excluded)} entries for {len(histories)} histories; give one "
-                "per user, [] where nothing is excluded."
-            )
-
-
-def _check_new_places(num_new_places: Any, k: int) -> None:
-    if isinstance(num_new_places, bool) or not isinstance(num_new_places, int | np.integer):
-        kind = type(num_new_places).__name__
-        raise TypeError(f"num_new_places is an integer, got {kind} {num_new_places!r}.")
-    if not 0 <= num_new_places <= k:
-        raise ValueError(
-            f"num_new_places must lie between 0 and the length of the list, {k}, got "
-            f"{num_new_places}."
-        )
-
-
-def _check_rows(name: str, rows: Any) -> None:
-    # An iterator is no collection: the check would use it up.
-    if not isinstance(rows, Collection):
-        raise TypeError(f"{name} must be one list of item IDs per user, got {rows!r}.")
-    if isinstance(rows, str) or any(isinstance(row, str) for row in rows):
-        raise TypeError(
-            f"{name} must be one list of item IDs per user, got a text; for one user "
-            'pass [["id-1", "id-2"]].'
-        )
-    for row in rows:
-        if not isinstance(row, Collection):
-            raise TypeError(
-                f"{name} must be one list of item IDs per user, got "
-                f"{type(row).__name__} {row!r}; for a user without any pass []."
-            )
-        _check_ids(row)
-
-
-def _check_ids(item_ids: Iterable[Any]) -> None:
-    for item_id in item_ids:
-        if not isinstance(item_id, str):
-            remedy = "leave it out" if item_id is None else f"pass {str(item_id)!r}"
-            raise TypeError(f"item IDs are text, got {type(item_id).__name__} {item_id}; {remedy}.")

@@ -11,10 +11,11 @@ from sidestep.files import read_json
 from sidestep.model.config import ProcessRewardConfig, SasRecConfig, ValueHeadConfig
 from sidestep.search.config import GuidanceConfig
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 """Version 2 added T5 and Hugging Face networks, and tombstones in the catalog; version 3 the number
 of new items, the process reward model and the value head; version 4 the ranker: older bundles are
-taken to have none. Version 5 added the kind `repeats`, and counts that are sums of weights."""
+taken to have none. Version 5 added the kind `repeats`, and counts that are sums of weights; version
+6 the histories of users, and the search that a bundle recommends by."""
 
 MANIFEST = "manifest.json"
 FORMAT = "sidestep.bundle"
@@ -88,6 +89,19 @@ class KeptRanker(BaseModel):
     data: dict[str, Any]
 
 
+class KeptSearch(BaseModel):
+    """The search that a bundle recommends by, unless another is given.
+
+    name: `beam`, or `item-beam`, which is guided by the network's own item head.
+    likelihood_weight: λ of y + λ · log π; of `item-beam` alone.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Literal["beam", "item-beam"] = "beam"
+    likelihood_weight: float = Field(1.0, ge=0, allow_inf_nan=False)
+
+
 class Manifest(BaseModel):
     """What a bundle is and where it came from.
 
@@ -100,12 +114,13 @@ class Manifest(BaseModel):
     process_reward: what can guide the search; None where there is none.
     value_head: what says what prefixes promise; None where there is none.
     ranker: what scores all items beside the network; None where there is none.
+    search: that it recommends by, unless another is given.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     format: Literal["sidestep.bundle"]
-    schema_version: Literal[1, 2, 3, 4, 5]
+    schema_version: Literal[1, 2, 3, 4, 5, 6]
     kind: Kind
     model: dict[str, Any]
     max_history: int = Field(ge=1)
@@ -113,6 +128,7 @@ class Manifest(BaseModel):
     process_reward: KeptProcessReward | None = None
     value_head: KeptValueHead | None = None
     ranker: KeptRanker | None = None
+    search: KeptSearch = KeptSearch()
     seed: int
     training: dict[str, Any]
     data: dict[str, Any]

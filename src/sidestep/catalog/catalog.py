@@ -43,7 +43,7 @@ _CONTENTS = (MANIFEST, "*.npy", "*.arrow", "*.parquet", *COMPANIONS)
 _TITLE_COLUMNS = ("title", "name", "terms")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, weakref_slot=True)
 class Catalog:
     """Everything that can be recommended; make it with `build` or `load`.
 

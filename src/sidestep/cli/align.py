@@ -7,10 +7,10 @@ import typer
 
 from sidestep.cli.dry_run import DryRun
 from sidestep.cli.options import AsJson
-from sidestep.cli.recipes import AlignRecipe, PreferRecipe, align_recipe, prefer_recipe
 from sidestep.cli.train import train_by
 from sidestep.runs.config import checked_run, read_settings
 from sidestep.runs.folder import RunFolder
+from sidestep.runs.recipes import AlignRecipe, PreferRecipe, align_recipe, prefer_recipe
 from sidestep.runs.settings import with_settings
 
 Backbone = Annotated[Path, typer.Argument(help="The trained run or bundle; it stays as it is.")]

@@ -27,7 +27,6 @@ from sidestep.tokenizer.choices import FullGroupPolicy
 
 with imported_when_used():
     from sidestep.bundle import appending as bundle_appending
-    from sidestep.bundle import folder as bundles
     from sidestep.catalog import catalog as catalogs
     from sidestep.tokenizer import appending as code_appending
     from sidestep.tokenizer import collisions
@@ -103,7 +102,7 @@ def append(
             texts=texts,
             last_codebook_size=None if coded is None else coded.last_codebook_size,
         )
-        bundles.save_loaded(out, grown)
+        grown.save(out)
     num_moved = 0 if coded is None else coded.num_moved
     num_empty = 0 if coded is None else coded.num_empty
     num_shared = grown.catalog.num_items - collisions.num_distinct(

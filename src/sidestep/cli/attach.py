@@ -22,7 +22,6 @@ from sidestep.search.config import GuidanceConfig
 
 with imported_when_used():
     from sidestep.bundle import attaching
-    from sidestep.bundle import folder as bundles
     from sidestep.bundle import loaded as recommenders
 
 
@@ -82,7 +81,7 @@ def attach(
     _warn(loaded, beside)
     source = RunFolder(run)
     with whole_folder(out) as folder:
-        bundles.save_loaded(RunFolder(folder).bundle, made)
+        made.save(RunFolder(folder).bundle)
         if source.is_run():
             RunFolder(folder).copy_description(source, ranker=str(ranker), place=out)
     if json:

@@ -8,7 +8,7 @@ from sidestep.lazy_imports import imported_when_used
 from sidestep.runs.folder import RunFolder
 
 with imported_when_used():
-    from sidestep.bundle import folder as bundles
+    from sidestep.bundle import writing
 
 
 def check_bundle_out(out: Path, *, overwrite: bool, source: Path) -> None:
@@ -24,7 +24,7 @@ def check_bundle_out(out: Path, *, overwrite: bool, source: Path) -> None:
         ValueError: something stands there, or it belongs to a run; says what to do.
     """
     read = bundle_folder(source)
-    check_out(out, overwrite=overwrite, read=[read], is_kind=bundles.check_bundle_place)
+    check_out(out, overwrite=overwrite, read=[read], is_kind=writing.check_bundle_place)
     if read.resolve() in out.resolve().parents:
         raise ValueError(f"{out}: lies in the bundle that is read; choose another place for --out.")
     run = RunFolder(out.resolve().parent)

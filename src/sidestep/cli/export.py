@@ -16,7 +16,7 @@ from sidestep.runs.inputs import load_bundle, load_catalog
 
 with imported_when_used():
     from sidestep.bundle import folder as bundles
-    from sidestep.bundle import hugging_face, networks
+    from sidestep.bundle import hugging_face, networks, writing
 
 
 def export(
@@ -97,7 +97,7 @@ def adopt(
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no folder of a language model here.")
     read = [folder, catalog]
-    check_out(out, overwrite=overwrite, read=read, is_kind=bundles.check_bundle_place)
+    check_out(out, overwrite=overwrite, read=read, is_kind=writing.check_bundle_place)
     known = load_catalog(catalog or folder / hugging_face.CATALOG_FOLDER)
     tokens = hugging_face.read_token_map(folder, known, max_history=max_history or 20)
     network = hugging_face.network_from_hugging_face(folder, known, tokens, native=native)

@@ -2,7 +2,7 @@
 
 import json as json_format
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,45 +17,16 @@ from sidestep.cli.pipeline_config import CONFIG_FILE, PipelineConfig
 from sidestep.data.events import EventWeights, listed_counts
 from sidestep.files import whole_file
 from sidestep.notices import command
+from sidestep.runs.defaults import Size, history_length
 from sidestep.runs.judged_rows import warn_of_no_rows
 from sidestep.runs.plain_yaml import parse_yaml
 from sidestep.runs.settings import checked
-
-_WORK = 1_400_000
-"""Interactions times epochs that a Transformer of the middle size gets through in ten minutes on
-two cores."""
-
 
 _UNSEEN_INTERACTIONS = 50_000
 """How many there are assumed to be where no table was looked at."""
 
 _MANY = 0.01
 """Share of repeats from which on people come back to items, see `Found.repeats`."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Size:
-    """How large models are and how long they train, for a number of interactions."""
-
-    dim: int
-    num_layers: int
-    epochs: int
-    sasrec_dim: int
-    sasrec_epochs: int
-
-    @classmethod
-    def of(cls, num_interactions: int) -> "Size":
-        """Minutes on two cores up to some hundred thousand interactions; then in proportion."""
-        is_small = num_interactions < 20_000
-        work = _WORK * (3 if is_small else 1)
-        epochs = round(work / max(num_interactions, 1))
-        return cls(
-            dim=64 if is_small else 128,
-            num_layers=2 if is_small else 4,
-            epochs=min(40, max(3, epochs)),
-            sasrec_dim=64 if is_small else 128,
-            sasrec_epochs=min(50, max(5, 2 * epochs)),
-        )
 
 
 def new(
@@ -333,8 +304,7 @@ def _commented(text: str) -> str:
 def _train(found: Found | None) -> str:
     """The runs, as large and as long as the interactions allow."""
     size = Size.of(_UNSEEN_INTERACTIONS if found is None else found.profile.interactions)
-    is_long = found is not None and found.profile.lengths.mean > 30
-    history = 50 if is_long else 20
+    history = history_length(0.0 if found is None else found.profile.lengths.mean)
     return f"""\
   popularity: {{kind: popularity}}
 {_repeats(found)}

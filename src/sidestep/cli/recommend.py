@@ -28,6 +28,7 @@ from sidestep.runs.settings import LARGEST
 
 with imported_when_used():
     from sidestep.bundle import loaded as recommenders
+    from sidestep.bundle import ranked_items
     from sidestep.catalog import catalog as catalogs
 
 _SHOWN = 5
@@ -162,7 +163,7 @@ def _tell_of_unknown(option: str, catalog: catalogs.Catalog, item_ids: list[str]
 
 def _tell_of_history(
     loaded: recommenders.LoadedRecommender,
-    answer: recommenders.RankedItems,
+    answer: ranked_items.RankedItems,
     item_ids: list[str],
 ) -> None:
     """Notes on the standard error where not all of the history was understood."""
@@ -181,7 +182,7 @@ def _tell_of_history(
         )
 
 
-def _tell_of_length(answer: recommenders.RankedItems, k: int, *, num_candidates: int) -> None:
+def _tell_of_length(answer: ranked_items.RankedItems, k: int, *, num_candidates: int) -> None:
     """Says why a list is shorter than was asked for."""
     num_found = len(answer.item_ids)
     if num_candidates == 0:
@@ -233,7 +234,7 @@ def _items_of_user(run: Path, user: str, dataset: Path | None) -> list[str]:
     return [loaded.items.item_ids[item] for item in items]
 
 
-def _as_json(item_ids: list[str], answer: recommenders.RankedItems) -> dict[str, object]:
+def _as_json(item_ids: list[str], answer: ranked_items.RankedItems) -> dict[str, object]:
     titles = [None] * len(answer.item_ids) if answer.titles is None else answer.titles
     return {
         "history": item_ids,
@@ -250,7 +251,7 @@ def _as_json(item_ids: list[str], answer: recommenders.RankedItems) -> dict[str,
 
 
 def _print(
-    loaded: recommenders.LoadedRecommender, item_ids: list[str], answer: recommenders.RankedItems
+    loaded: recommenders.LoadedRecommender, item_ids: list[str], answer: ranked_items.RankedItems
 ) -> None:
     indices = loaded.catalog.indices_of(item_ids)
     known: np.ndarray = indices[indices >= 0][-loaded.max_history :]

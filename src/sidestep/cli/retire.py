@@ -16,7 +16,6 @@ from sidestep.runs.inputs import load_bundle
 
 with imported_when_used():
     from sidestep.bundle import appending
-    from sidestep.bundle import folder as bundles
 
 
 def retire(
@@ -58,7 +57,7 @@ def retire(
         raise ValueError("--items names no item; write their IDs with commas.")
     change = appending.restore_items if restore else appending.retire_items
     changed = change(loaded, item_ids)
-    bundles.save_loaded(out, changed)
+    changed.save(out)
     catalog = changed.catalog
     if json:
         print_json({"path": str(out), "items": catalog.num_items, "retired": catalog.num_retired})

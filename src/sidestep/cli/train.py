@@ -27,7 +27,7 @@ from sidestep.training.config import VALIDATION_METRIC
 from sidestep.training.progress import Progress
 
 with imported_when_used():
-    from sidestep.bundle import folder as bundles
+    from sidestep.bundle import writing
     from sidestep.catalog import catalog as catalogs
     from sidestep.runs import backbones
     from sidestep.runs import train as run_training
@@ -158,7 +158,7 @@ def train_by(
         )
     if folder.alignment_page.is_file():
         say(f"Wrote {folder.alignment_page}: rollouts, policy and validations while it trained.")
-    trained = catalogs.Catalog.load(folder.bundle / bundles.CATALOG)
+    trained = catalogs.Catalog.load(folder.bundle / writing.CATALOG)
     say(f"Wrote {folder.bundle}.", then=evaluation_of(out, split, trained))
 
 

@@ -23,6 +23,9 @@ from sidestep.data.histories import Histories
 LEAVE_ONE_OUT = "leave-one-out"
 """The strategy of data sets that carry no split of their own."""
 
+NOTHING_HELD_OUT = "nothing-held-out"
+"""The strategy of recommenders for use, which learn from all interactions."""
+
 SplitName = Literal["validation", "test"]
 """The rows to judge by."""
 
@@ -277,6 +280,28 @@ def leave_one_out(histories: Histories, *, min_context: int = 0) -> Split:
         test=rows_at(evaluated, tested),
         strategy=with_targets(LEAVE_ONE_OUT, histories),
         num_training_only=int((~is_evaluated).sum()),
+    )
+
+
+def nothing_held_out(histories: Histories) -> Split:
+    """All interactions are for training, and no row to judge by: for production.
+
+    Args:
+        histories: complete sequences, oldest first.
+    """
+    first = np.zeros(len(histories), dtype=np.int64)
+    nobody = histories.select(np.zeros(0, dtype=np.int64))
+    none = Rows(
+        histories=nobody,
+        targets=np.zeros(0, dtype=np.int64),
+        times=None if histories.timestamps is None else np.zeros(0, dtype=np.int64),
+    )
+    return Split(
+        train=TrainingPart(histories=histories.used(), first_target=first),
+        validation=none,
+        test=none,
+        strategy=with_targets(NOTHING_HELD_OUT, histories),
+        num_training_only=len(histories),
     )
 
 

@@ -49,6 +49,10 @@ class SasRec(nn.Module):
         """Items of the catalog."""
         return self.item_embedding.num_embeddings
 
+    def catalog_vectors(self) -> Float[Tensor, "items dim"]:
+        """The vectors by which items are read."""
+        return self.item_embedding.weight
+
     def states(self, histories: HistoryBatch) -> Float[Tensor, "users positions dim"]:
         """States after the start token and after each item; position p has seen p items.
 

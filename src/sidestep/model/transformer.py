@@ -226,7 +226,7 @@ class Transformer(SemanticIdModel):
             ValueError: if the model has no item head.
         """
         head = self._required_item_head
-        rows = self._catalog_vectors() if self.config.tied_item_head else None
+        rows = self.catalog_vectors() if self.config.tied_item_head else None
         logits: Tensor = head(states, histories, rows)
         return logits
 
@@ -258,7 +258,7 @@ class Transformer(SemanticIdModel):
             vectors = vectors + self.item_embedding(items.clamp(min=0))
         return vectors
 
-    def _catalog_vectors(self) -> Float[Tensor, "items dim"]:
+    def catalog_vectors(self) -> Float[Tensor, "items dim"]:
         """`_item_vectors` of the whole catalog, never all its codes' vectors side by side."""
         codes = self.flat_codes(torch.arange(self.num_items, device=self.start.device))
         vectors = functional.embedding_bag(codes, self.code_embedding.weight, mode="sum")

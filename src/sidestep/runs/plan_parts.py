@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from sidestep.bundle.folder import save_bundle, save_loaded
+from sidestep.bundle.folder import save_bundle
 from sidestep.bundle.loaded import LoadedRecommender
 from sidestep.catalog.catalog import Catalog
 from sidestep.data.popularity import weighted_target_counts
@@ -149,6 +149,6 @@ def saving_beside(made: Callable[[], LoadedRecommender]) -> Save:
             "backbone": {"seed": before.seed, **before.training},
         }
         of_this_run = {"seed": origin.seed, "training": training, "data": origin.data}
-        save_loaded(path, replace(recommender, manifest=before.model_copy(update=of_this_run)))
+        replace(recommender, manifest=before.model_copy(update=of_this_run)).save(path)
 
     return save

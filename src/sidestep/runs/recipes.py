@@ -98,3 +98,20 @@ def prefer_recipe(name: PreferRecipe) -> dict[str, Any]:
         "training": dict(_TRAINING),
         "validation": dict(_VALIDATION),
     }
+
+
+def settings_of(name: str) -> dict[str, Any]:
+    """The settings of any recipe, by its name.
+
+    Raises:
+        ValueError: there is no such recipe.
+    """
+    for align in _OBJECTIVES:
+        if name == align:
+            return align_recipe(align)
+    for prefer in _REJECTED:
+        if name == prefer:
+            return prefer_recipe(prefer)
+    raise ValueError(
+        f"recipe: there is no {name!r:.60}; there are {', '.join([*_OBJECTIVES, *_REJECTED])}."
+    )

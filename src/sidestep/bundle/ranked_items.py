@@ -1,0 +1,52 @@
+"""Ranked items: answers as plain Python values and as frames."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import polars as pl
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RankedItems:
+    """The recommendations of one user, best first, as plain Python values.
+
+    scores: one per item; their unit is `score_kind`, such as "log_prob". They fall from first to
+        last, but that those in places for new items are scores among the new items alone.
+    is_new: one per item: whether it was appended after the training.
+    titles: one per item; None where the catalog has no texts.
+    tokens: backbone positions spent after the prompt.
+    num_unknown: items of the history that were dropped because the catalog lacks them.
+    """
+
+    item_ids: list[str]
+    scores: list[float]
+    is_new: list[bool]
+    score_kind: str
+    titles: list[str] | None
+    tokens: int
+    num_unknown: int
+
+
+def ranked_frame(answers: Mapping[str, RankedItems]) -> pl.DataFrame:
+    """Answers by user ID as a frame: user_id, item_id, rank from 1, score, and title if known."""
+    frames = [
+        item_frame(answer.item_ids, answer.scores, answer.titles).select(
+            pl.lit(user).alias("user_id"), pl.all()
+        )
+        for user, answer in answers.items()
+    ]
+    return pl.concat(frames)
+
+
+def item_frame(
+    item_ids: Sequence[str], scores: Sequence[float], titles: Sequence[str] | None
+) -> pl.DataFrame:
+    """Items, best first, as a frame: item_id, rank from 1, score, and title if known."""
+    columns = {
+        "item_id": pl.Series(item_ids, dtype=pl.String),
+        "rank": pl.int_range(1, len(item_ids) + 1, eager=True),
+        "score": pl.Series(scores, dtype=pl.Float64),
+    }
+    if titles is not None:
+        columns["title"] = pl.Series(titles, dtype=pl.String)
+    return pl.DataFrame(columns)

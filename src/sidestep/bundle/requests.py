@@ -1,0 +1,68 @@
+"""Requests: what untyped callers mix up is refused before any of it is taken for something else."""
+
+from collections.abc import Collection, Iterable
+from typing import Any
+
+import numpy as np
+
+
+def check_request(histories: Any, k: Any, available: Any, excluded: Any) -> None:
+    """Refuses histories, a length, available or excluded items of a wrong kind."""
+    if isinstance(k, bool) or not isinstance(k, int | np.integer):
+        raise TypeError(f"k is an integer, got {type(k).__name__} {k!r}.")
+    if k < 1:
+        raise ValueError(f"k must be at least 1, got {k}.")
+    _check_rows("histories", histories)
+    if not len(histories):
+        raise ValueError(
+            "histories is empty, so that no user is asked for; pass one list of item IDs per user, "
+            "[[]] for one user without a history."
+        )
+    if isinstance(available, str):
+        raise TypeError(f'available is a collection of item IDs, got a text; pass ["{available}"].')
+    if available is not None:
+        _check_ids(available)
+    if excluded is not None:
+        _check_rows("excluded", excluded)
+        if len(excluded) != len(histories):
+            raise ValueError(
+                f"excluded has {len(excluded)} entries for {len(histories)} histories; give one "
+                "per user, [] where nothing is excluded."
+            )
+
+
+def check_new_places(num_new_places: Any, k: int) -> None:
+    """Refuses a number of places for new items that do not fit into a list of k."""
+    if isinstance(num_new_places, bool) or not isinstance(num_new_places, int | np.integer):
+        kind = type(num_new_places).__name__
+        raise TypeError(f"num_new_places is an integer, got {kind} {num_new_places!r}.")
+    if not 0 <= num_new_places <= k:
+        raise ValueError(
+            f"num_new_places must lie between 0 and the length of the list, {k}, got "
+            f"{num_new_places}."
+        )
+
+
+def _check_rows(name: str, rows: Any) -> None:
+    # An iterator is no collection: the check would use it up.
+    if not isinstance(rows, Collection):
+        raise TypeError(f"{name} must be one list of item IDs per user, got {rows!r}.")
+    if isinstance(rows, str) or any(isinstance(row, str) for row in rows):
+        raise TypeError(
+            f"{name} must be one list of item IDs per user, got a text; for one user "
+            'pass [["id-1", "id-2"]].'
+        )
+    for row in rows:
+        if not isinstance(row, Collection):
+            raise TypeError(
+                f"{name} must be one list of item IDs per user, got "
+                f"{type(row).__name__} {row!r}; for a user without any pass []."
+            )
+        _check_ids(row)
+
+
+def _check_ids(item_ids: Iterable[Any]) -> None:
+    for item_id in item_ids:
+        if not isinstance(item_id, str):
+            remedy = "leave it out" if item_id is None else f"pass {str(item_id)!r}"
+            raise TypeError(f"item IDs are text, got {type(item_id).__name__} {item_id}; {remedy}.")

@@ -1,0 +1,41 @@
+"""Users of a bundle: the histories of known users, as item indices of the catalog."""
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from sidestep.data.frames import read_parquet
+from sidestep.data.histories import Histories
+
+_SCHEMA = {"user_id": pl.String(), "items": pl.List(pl.Int32())}
+
+
+def write_users(file: Path, users: Histories) -> None:
+    """Writes user IDs and their items, oldest first, as Parquet."""
+    lists = np.split(users.items.astype(np.int32), users.offsets[1:-1])
+    frame = {"user_id": list(users.user_ids), "items": [part.tolist() for part in lists]}
+    pl.DataFrame(frame, schema=_SCHEMA).write_parquet(file)
+
+
+def read_users(file: Path, num_items: int) -> Histories:
+    """Reads histories, whose items the catalog must have.
+
+    Raises:
+        ValueError: the file is damaged, or of another catalog.
+    """
+    frame = read_parquet(file)
+    if dict(frame.schema) != _SCHEMA or any(frame.null_count().row(0)):
+        raise ValueError(f"{file}: does not hold histories of users; copy the bundle again.")
+    lengths = frame["items"].list.len().to_numpy()
+    items = frame["items"].explode(empty_as_null=False).to_numpy().astype(np.int32)
+    if len(items) and (items.min() < 0 or items.max() >= num_items):
+        raise ValueError(
+            f"{file}: names items that the catalog of {num_items:,} items lacks; copy the bundle "
+            "again."
+        )
+    return Histories(
+        items=items,
+        offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+        user_ids=tuple(frame["user_id"]),
+    )

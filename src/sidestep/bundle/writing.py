@@ -1,0 +1,90 @@
+"""Writing of bundles: the files of a folder, and a manifest with their hashes."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from sidestep.bundle.manifest import MANIFEST, SCHEMA_VERSION, Manifest, library_versions
+from sidestep.bundle.networks import Network, description_of, plain_weights, weights_of
+from sidestep.bundle.users import write_users
+from sidestep.catalog.catalog import Catalog
+from sidestep.data.histories import Histories
+from sidestep.files import check_replaceable, file_sha256, whole_folder, write_json
+
+WEIGHTS = "model.safetensors"
+PROCESS_REWARD = "process_reward.safetensors"
+VALUE_HEAD = "value_head.safetensors"
+RANKER = "ranker.safetensors"
+USERS = "users.parquet"
+CATALOG = "catalog"
+COUNTS = "counts"
+
+
+def write_bundle(
+    path: Path,
+    manifest: Manifest,
+    catalog: Catalog,
+    *,
+    network: Network | None,
+    counts: np.ndarray | None,
+    process_reward: nn.Module | None,
+    value_head: nn.Module | None,
+    ranker: nn.Module | None,
+    users: Histories | None,
+) -> None:
+    """Writes a bundle, whole or not at all; an older bundle at `path` is replaced.
+
+    Args:
+        path: the folder.
+        manifest: of the bundle as it was loaded or trained; its hashes and versions are set anew.
+        catalog: on the CPU.
+        network: None for a bundle of counts.
+        counts: of a bundle without a network.
+        process_reward, value_head, ranker: the parts beside the network.
+        users: the histories of known users.
+
+    Raises:
+        ValueError: something else stands at `path`.
+    """
+    beside = {PROCESS_REWARD: process_reward, VALUE_HEAD: value_head, RANKER: ranker}
+    check_bundle_place(path)
+    with whole_folder(path) as folder:
+        if network is not None:
+            save_file(weights_of(network), folder / WEIGHTS)
+        else:
+            whole = np.ascontiguousarray(counts)
+            save_file({COUNTS: torch.from_numpy(whole)}, folder / WEIGHTS)
+        for file, module in beside.items():
+            if module is not None:
+                save_file(plain_weights(module), folder / file)
+        if users is not None:
+            write_users(folder / USERS, users)
+        catalog.save(folder / CATALOG)
+        # What was loaded may be of an older schema, and may have grown since.
+        of_today = {
+            "schema_version": SCHEMA_VERSION,
+            "model": description_of(network),
+            "catalog_version": catalog.version,
+            "libraries": library_versions(manifest.kind),
+            "files": {
+                file.relative_to(folder).as_posix(): file_sha256(file)
+                for file in sorted(folder.rglob("*"))
+                if file.is_file()
+            },
+        }
+        made = manifest.model_copy(update=of_today)
+        write_json(folder / MANIFEST, made.model_dump(mode="json"))
+
+
+def check_bundle_place(path: Path) -> None:
+    """Raises a `ValueError` where no bundle can be written: something else stands there."""
+    files = (WEIGHTS, PROCESS_REWARD, VALUE_HEAD, RANKER, USERS)
+    check_replaceable(
+        path,
+        "a bundle",
+        lambda folder: (folder / MANIFEST).is_file(),
+        (MANIFEST, *files, CATALOG),
+    )

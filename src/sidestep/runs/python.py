@@ -1,0 +1,411 @@
+"""Functions of the Python API: from a dataset to a recommender, without files and commands.
+
+`sidestep` offers them at its top. Each does what the command of its name does; commands add words
+and files. Progress is told to whoever listens, see `sidestep.notices`.
+"""
+
+import tempfile
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from jaxtyping import Float
+
+from sidestep.bundle.folder import load as load_bundle
+from sidestep.bundle.loaded import LoadedRecommender
+from sidestep.catalog.catalog import Catalog
+from sidestep.data.dataset import Dataset
+from sidestep.data.splits import SplitName, nothing_held_out
+from sidestep.evaluation.compare import compare as compare_runs
+from sidestep.evaluation.evaluator import Evaluation
+from sidestep.evaluation.results import PerUser
+from sidestep.notices import Report, naming_arguments, working
+from sidestep.runs.config import checked_run
+from sidestep.runs.defaults import SEARCH, default_run, default_sources
+from sidestep.runs.evaluations import Asked, evaluate_planned, plan_evaluation
+from sidestep.runs.folder import RunFolder, RunInfo
+from sidestep.runs.item_vectors import ItemVectors, Sources, item_vectors
+from sidestep.runs.recipes import AlignRecipe, PreferRecipe, settings_of
+from sidestep.runs.run_config import LearnedRun, RunConfig
+from sidestep.runs.search_names import SearchName
+from sidestep.runs.searches import AskedSearch
+from sidestep.runs.tokenizing import Learned, learned_catalog, tokenizer_config
+from sidestep.runs.train import train_run
+from sidestep.tokenizer.choices import CollisionPolicy
+from sidestep.tokenizer.methods import DEFAULT_METHOD
+from sidestep.training.progress import Progress
+
+OnProgress = Callable[[Progress], None]
+"""Is called after every step and validation of a training; must be quick."""
+
+
+def embed(dataset: Dataset, sources: Sources | None = None, *, seed: int = 0) -> ItemVectors:
+    """Vectors of all items of a dataset, as `sidestep embed` makes them.
+
+    Args:
+        dataset: whose items.
+        sources: the texts, models and files that vectors are made of; None takes the texts, or
+            co-occurrence in the training part where there are none.
+        seed: of the factorisations.
+
+    Raises:
+        ValueError: a source does not fit the dataset.
+        KeyError: an unknown text column, or an item without a given vector.
+    """
+    with naming_arguments(), working("embedding") as report:
+        return item_vectors(dataset, sources or default_sources(dataset), seed=seed, report=report)
+
+
+def tokenize(
+    dataset: Dataset,
+    vectors: ItemVectors | Float[np.ndarray, "items dim"],
+    *,
+    method: str = DEFAULT_METHOD,
+    settings: Mapping[str, Any] | None = None,
+    collisions: CollisionPolicy | None = None,
+    seed: int = 0,
+    report: Report | None = None,
+) -> Learned:
+    """Semantic IDs of all items of a dataset, as `sidestep tokenize` makes them.
+
+    Args:
+        dataset: whose items.
+        vectors: one per item.
+        method: name or import path of the tokenizer.
+        settings: of the method, such as `{"codebook_sizes": (256, 256, 256)}`.
+        collisions: what becomes of items with equal codes; None: `reassign` where the last codes
+            suffice for it, else `extra`.
+        seed: of the tokenizer.
+        report: of progress; None tells whoever listens.
+
+    Returns:
+        The catalog, and the tokenizer that encodes further items.
+
+    Raises:
+        ValueError: vectors of another number of items, or a setting that is not valid.
+    """
+    made_of = vectors.made_of if isinstance(vectors, ItemVectors) else {}
+    array = vectors.vectors if isinstance(vectors, ItemVectors) else vectors
+    with naming_arguments(), working(method) as told:
+        return learned_catalog(
+            dataset,
+            array,
+            method,
+            tokenizer_config(method, dict(settings or {}), array),
+            collisions=collisions,
+            seed=seed,
+            made_of=made_of,
+            report=report or told,
+        )
+
+
+def train(
+    dataset: Dataset,
+    config: RunConfig | Mapping[str, Any],
+    *,
+    catalog: Catalog | Learned | None = None,
+    out: Path | str | None = None,
+    seed: int = 0,
+    resume: bool = True,
+    on_progress: OnProgress | None = None,
+) -> LoadedRecommender:
+    """Trains a run, as `sidestep train` does.
+
+    Args:
+        dataset: to learn from.
+        config: of the run; or its settings, among them `kind`.
+        catalog: the semantic IDs; runs of kind sasrec, popularity and repeats do without.
+        out: the folder of the run, from which an interrupted training goes on; None keeps nothing.
+        seed: of weights, shuffling and dropout.
+        resume: continue the run in `out` if there is one.
+        on_progress: called after every step and validation.
+
+    Returns:
+        The recommender, which knows the histories of the users of the dataset.
+
+    Raises:
+        KeyboardInterrupt: the training was interrupted; a checkpoint is in `out`.
+        ValueError: configuration, dataset and catalog do not fit each other.
+    """
+    with naming_arguments():
+        run = config if isinstance(config, RunConfig) else checked_run(dict(config), "config")
+        home = _Home.of(out)
+        if isinstance(catalog, Learned):
+            catalog.save(home.path / "catalog")
+            catalog = Catalog.load(home.path / "catalog")
+        folder = RunFolder(home.path / "run")
+        info = RunInfo(
+            dataset=str(home.path / "dataset"),
+            catalog=None if catalog is None else str(home.path / "catalog"),
+            seed=seed,
+        )
+        result = train_run(
+            run, dataset, catalog, folder=folder, info=info, resume=resume, report=on_progress
+        )
+    if result is not None and result.stopped == "interrupted":
+        raise KeyboardInterrupt(f"the training was interrupted; a checkpoint is in {folder.path}.")
+    made = load_bundle(folder.path).with_users(dataset.histories().inputs())
+    if out is not None:
+        made.save(folder.bundle)
+    home.keep_for(made)
+    return made
+
+
+def fit(
+    dataset: Dataset,
+    *,
+    config: RunConfig | Mapping[str, Any] | None = None,
+    epochs: int | None = None,
+    hold_out: bool = True,
+    out: Path | str | None = None,
+    seed: int = 0,
+    on_progress: OnProgress | None = None,
+) -> LoadedRecommender:
+    """Embeds, tokenizes and trains with the defaults that were measured best.
+
+    Args:
+        dataset: to learn from.
+        config: of the run; None takes `default_run`.
+        epochs: of the training; None leaves them to the configuration.
+        hold_out: whether validation and test rows are held out, by which weights are chosen and
+            recommenders judged. False learns from every interaction, for production; its weights
+            are those of the last step.
+        out: the folder of all that is made, from which interrupted work goes on; None keeps
+            nothing.
+        seed: of all parts.
+        on_progress: called after every step and validation of the training.
+
+    Returns:
+        The recommender, which knows the histories of the users of the dataset.
+
+    Raises:
+        KeyboardInterrupt: the training was interrupted; a checkpoint is in `out`.
+        ValueError: the dataset is too small, or the configuration does not fit it.
+
+    Example:
+        >>> shop = sidestep.fit(sidestep.Dataset.from_frames(log, items))  # doctest: +SKIP
+        >>> shop.recommend_frame(["u0"], k=10)  # doctest: +SKIP
+    """
+    if not hold_out:
+        dataset = replace(dataset, split=nothing_held_out(dataset.histories()))
+    with naming_arguments():
+        run = default_run(dataset) if config is None else config
+        if not isinstance(run, RunConfig):
+            run = checked_run(dict(run), "config")
+    if epochs is not None:
+        if not isinstance(run, LearnedRun):
+            raise ValueError(f"epochs: a run of kind {run.kind} trains nothing; leave them out.")
+        run = _with_epochs(run, epochs)
+    catalog = None
+    if run.needs_catalog:
+        catalog = tokenize(dataset, embed(dataset, seed=seed), seed=seed)
+    made = train(dataset, run, catalog=catalog, out=out, seed=seed, on_progress=on_progress)
+    if config is not None:
+        return made
+    made = made.with_search(SEARCH)
+    if out is not None:
+        made.save(RunFolder(Path(out) / "run").bundle)
+    return made
+
+
+def align(
+    dataset: Dataset,
+    recommender: LoadedRecommender,
+    recipe: AlignRecipe | PreferRecipe = "optimum",
+    *,
+    settings: Mapping[str, Any] | None = None,
+    out: Path | str | None = None,
+    seed: int = 0,
+    on_progress: OnProgress | None = None,
+) -> LoadedRecommender:
+    """Improves a trained recommender by a recipe, as `sidestep align` and `sidestep prefer` do.
+
+    Args:
+        dataset: the one that it was trained on.
+        recommender: writes semantic IDs.
+        recipe: by its name.
+        settings: over those of the recipe, by key; `{"training": {"epochs": 2}}` for example.
+        out: see `train`.
+        seed: of shuffling, dropout and draws.
+        on_progress: see `train`.
+
+    Raises:
+        KeyboardInterrupt: the training was interrupted; a checkpoint is in `out`.
+        ValueError: recipe, recommender and dataset do not fit each other.
+    """
+    with tempfile.TemporaryDirectory(prefix="sidestep-") as folder:
+        recommender.save(Path(folder) / "backbone")
+        content = settings_of(recipe) | {"backbone": str(Path(folder) / "backbone")}
+        for key, value in (settings or {}).items():
+            before = content.get(key)
+            if isinstance(before, dict) and isinstance(value, Mapping):
+                content[key] = {**before, **value}
+            else:
+                content[key] = value
+        made = train(dataset, content, out=out, seed=seed, on_progress=on_progress)
+    return made.with_search(recommender.manifest.search)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluated:
+    """A recommender measured on the rows of a split.
+
+    evaluation: lists and metrics.
+    per_user: the rows with their ranks, which `compare` takes and results files keep.
+    """
+
+    evaluation: Evaluation
+    per_user: PerUser
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Means over the rows, by name, such as "NDCG@10"."""
+        return dict(self.evaluation.metrics)
+
+
+def evaluate(
+    recommender: LoadedRecommender,
+    dataset: Dataset,
+    *,
+    split: SplitName = "validation",
+    search: SearchName | AskedSearch | None = None,
+    num_users: int | None = None,
+    exclude_seen: bool = False,
+    batch_size: int = 64,
+    method: str | None = None,
+) -> Evaluated:
+    """Ranks the whole catalog for the rows of a split, as `sidestep evaluate` does.
+
+    Args:
+        recommender: from `fit`, `train` or `load`.
+        dataset: the one that it was trained on.
+        split: the rows to judge by. Choose by validation, and look at the test once.
+        search: of semantic IDs, by name or with its settings; None takes the recommender's own.
+        num_users: so many fixed random rows; None for all.
+        exclude_seen: leave out the items of the history.
+        batch_size: users at once.
+        method: the name in tables; None derives it.
+
+    Raises:
+        ValueError: the recommender was trained on other data, or there are no such rows.
+    """
+    asked = Asked(
+        split=split,
+        search=_search(recommender, search),
+        num_users=num_users,
+        exclude_seen=exclude_seen,
+        batch_size=batch_size,
+        method=method,
+    )
+    with naming_arguments():
+        planned = plan_evaluation(recommender, dataset, asked, catalog_name=None)
+    planned.tell_of_misses()
+    with working(f"{planned.method}, {split}") as report:
+        evaluation, per_user = evaluate_planned(
+            recommender,
+            dataset.name,
+            asked,
+            planned,
+            progress=lambda done, total: report("", done, total),
+        )
+    return Evaluated(evaluation=evaluation, per_user=per_user)
+
+
+def compare(
+    evaluated: Sequence[Evaluated],
+    *,
+    reference: str | None = None,
+    metrics: Sequence[str] | None = None,
+) -> pl.DataFrame:
+    """Compares evaluations on the same rows: means, intervals and paired tests.
+
+    Args:
+        evaluated: two or more; those that differ in their seed alone are one method.
+        reference: the method that the others are tested against; None tests nothing.
+        metrics: by name; None takes all.
+
+    Returns:
+        A frame: method, metric, mean, low and high of the 95 % interval over users; and with a
+        reference, difference and p.
+
+    Raises:
+        ValueError: they differ in dataset, split, rows, or in whether seen items are left out.
+    """
+    with naming_arguments():
+        methods = compare_runs(
+            [one.per_user for one in evaluated], reference=reference, metrics=metrics
+        )
+    rows = []
+    for method in methods:
+        for metric, estimate in method.estimates.items():
+            row = {
+                "method": method.label,
+                "metric": metric,
+                "mean": estimate.mean,
+                "low": estimate.interval.low,
+                "high": estimate.interval.high,
+            }
+            if reference is not None:
+                test = method.tests.get(metric)
+                row["difference"] = None if test is None else test.difference
+                row["p"] = None if test is None else test.p_value
+            rows.append(row)
+    return pl.DataFrame(rows, infer_schema_length=None)
+
+
+def load(path: Path | str, *, device: str | None = None, verify: bool = True) -> LoadedRecommender:
+    """Loads a recommender: a bundle, or the bundle of a run.
+
+    Args:
+        path: the folder that `save` wrote, or that of a run.
+        device: where to compute; None takes the GPU if there is one.
+        verify: compare the hash of every file; without it, large catalogs load at once.
+
+    Raises:
+        FileNotFoundError: there is no bundle, or one of its files is gone.
+        ValueError: it was written by a newer version, it is damaged, or there is no such device.
+        ImportError: it holds a Hugging Face model, and the extra `hf` is not installed.
+    """
+    return load_bundle(path, device=device, verify=verify)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Home:
+    """The folder of what is made; `temporary` is deleted with the recommender."""
+
+    path: Path
+    temporary: tempfile.TemporaryDirectory[str] | None
+
+    @classmethod
+    def of(cls, out: Path | str | None) -> "_Home":
+        if out is not None:
+            return cls(path=Path(out), temporary=None)
+        temporary = tempfile.TemporaryDirectory(prefix="sidestep-", ignore_cleanup_errors=True)
+        return cls(path=Path(temporary.name), temporary=temporary)
+
+    def keep_for(self, recommender: LoadedRecommender) -> None:
+        """Keeps a temporary folder, in which files of the catalog lie, for the catalog's life."""
+        if self.temporary is not None:
+            weakref.finalize(recommender.catalog, self.temporary.cleanup)
+
+
+def _with_epochs(run: LearnedRun, epochs: int) -> LearnedRun:
+    every = min(run.training.validate_every, epochs)
+    training = run.training.model_copy(update={"epochs": epochs, "validate_every": every})
+    return run.model_copy(update={"training": training})
+
+
+def _search(recommender: LoadedRecommender, search: SearchName | AskedSearch | None) -> AskedSearch:
+    """The search that is asked for, else the recommender's own."""
+    if isinstance(search, AskedSearch):
+        return search
+    if search is not None:
+        return AskedSearch(name=search)
+    own = recommender.manifest.search
+    if own.name == "beam" or not recommender.is_searched:
+        return AskedSearch()
+    return AskedSearch(name=own.name, likelihood_weight=own.likelihood_weight)

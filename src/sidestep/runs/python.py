@@ -29,7 +29,7 @@ from sidestep.runs.defaults import SEARCH, default_run, default_sources
 from sidestep.runs.evaluations import Asked, evaluate_planned, plan_evaluation
 from sidestep.runs.folder import RunFolder, RunInfo
 from sidestep.runs.item_vectors import ItemVectors, Sources, item_vectors
-from sidestep.runs.recipes import AlignRecipe, PreferRecipe, settings_of
+from sidestep.runs.recipes import settings_of
 from sidestep.runs.run_config import LearnedRun, RunConfig
 from sidestep.runs.search_names import SearchName
 from sidestep.runs.searches import AskedSearch
@@ -215,7 +215,7 @@ def fit(
 def align(
     dataset: Dataset,
     recommender: LoadedRecommender,
-    recipe: AlignRecipe | PreferRecipe = "optimum",
+    recipe: str = "optimum",
     *,
     settings: Mapping[str, Any] | None = None,
     out: Path | str | None = None,
@@ -227,7 +227,7 @@ def align(
     Args:
         dataset: the one that it was trained on.
         recommender: writes semantic IDs.
-        recipe: by its name.
+        recipe: by its name, see `sidestep.runs.recipes`.
         settings: over those of the recipe, by key; `{"training": {"epochs": 2}}` for example.
         out: see `train`.
         seed: of shuffling, dropout and draws.

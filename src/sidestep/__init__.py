@@ -9,6 +9,8 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from sidestep.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from sidestep.bundle.loaded import LoadedRecommender as LoadedRecommender
     from sidestep.data.dataset import Dataset as Dataset
@@ -24,7 +26,6 @@ if TYPE_CHECKING:
     from sidestep.runs.python import tokenize as tokenize
     from sidestep.runs.python import train as train
 
-__version__ = "0.1.0"
 
 _PLACES = {
     "Dataset": "sidestep.data.dataset",

@@ -8,7 +8,6 @@ from typing import Annotated
 
 import typer
 
-from sidestep import __version__
 from sidestep.cli.console import OUT, print_json, say, table
 from sidestep.cli.inputs import load_dataset
 from sidestep.cli.options import AsJson, num_users
@@ -21,6 +20,7 @@ from sidestep.runs.environment import command_line, git_commit, machine
 from sidestep.runs.folder import RunFolder
 from sidestep.runs.search_names import NUM_BEAMS, read_weights
 from sidestep.runs.settings import LARGEST
+from sidestep.version import __version__
 
 with imported_when_used():
     from sidestep.evaluation import diagnosis, measured, prefix_judge

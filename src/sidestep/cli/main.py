@@ -13,7 +13,6 @@ from rich.text import Text
 from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
-from sidestep import __version__
 from sidestep.cli.console import note, say, warn
 from sidestep.cli.entry import INTERRUPTED
 from sidestep.cli.lazy import LazyCommand
@@ -21,6 +20,7 @@ from sidestep.files import UNWRITABLE, UnwritableError, unwritable_number
 from sidestep.lazy_imports import imported_when_used
 from sidestep.notices import Listener, told_to
 from sidestep.runs.problems import plain_problem
+from sidestep.version import __version__
 
 with imported_when_used():  # needs more of rich than a list of commands
     from sidestep.cli import working as bars

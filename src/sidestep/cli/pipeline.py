@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 
-from sidestep import __version__
 from sidestep.cli.inputs import load_dataset
 from sidestep.cli.main import command_named
 from sidestep.cli.pipeline_config import CONFIG_FILE, PipelineConfig
@@ -28,6 +27,7 @@ from sidestep.runs.config import checked_run
 from sidestep.runs.plain_yaml import read_yaml
 from sidestep.runs.run_config import BackboneRun, RunConfig
 from sidestep.runs.settings import checked, with_settings
+from sidestep.version import __version__
 
 DATASET, _VECTORS, _CATALOG = "dataset", "vectors.npy", "catalog"
 _REPORT, _REPLACED = "report.html", "replaced"

@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from sidestep import __version__
 from sidestep.bundle.manifest import MANIFEST, Manifest, read_manifest
 from sidestep.cli.console import say
 from sidestep.data.dataset import Dataset
@@ -21,6 +20,7 @@ from sidestep.runs.kept_evaluations import kept_beside
 from sidestep.runs.plain_yaml import read_yaml
 from sidestep.runs.provenance import resolution_of
 from sidestep.training.config import VALIDATION_METRIC
+from sidestep.version import __version__
 
 with imported_when_used():
     from sidestep.bundle import writing

@@ -8,7 +8,6 @@ from typing import Annotated
 
 import typer
 
-from sidestep import __version__
 from sidestep.cli.console import OUT, print_json, say, table
 from sidestep.cli.dry_run import DryRun, tell_plan
 from sidestep.cli.inputs import load_dataset
@@ -33,6 +32,7 @@ from sidestep.runs.inputs import load_bundle
 from sidestep.runs.kept_evaluations import kept_beside
 from sidestep.runs.search_names import NUM_BEAMS, SearchName, Weights, read_weights
 from sidestep.runs.searches import AskedSearch, can_search
+from sidestep.version import __version__
 
 with imported_when_used():
     from sidestep.bundle import loaded as bundles

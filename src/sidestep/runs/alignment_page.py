@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 
-from sidestep import __version__
 from sidestep.data.windows import Windows, window_batch
 from sidestep.evaluation.advantage_compression import AdvantageCompression, advantage_compression
 from sidestep.evaluation.alignment_history import alignment_history
@@ -18,6 +17,7 @@ from sidestep.runs.folder import RunFolder, RunInfo
 from sidestep.training.alignment import AlignmentObjective
 from sidestep.training.alignment_config import AlignmentConfig
 from sidestep.training.config import VALIDATION_METRIC
+from sidestep.version import __version__
 
 NUM_PROMPTS = 512
 """On which the compression of advantages is measured, at most."""

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from sidestep import __version__
 from sidestep.data.dataset import Dataset
 from sidestep.data.importers.sources import sha256_of
 from sidestep.data.own_split import fingerprint, split_of
@@ -30,6 +29,7 @@ from sidestep.runs.provenance import (
     training_fingerprint,
 )
 from sidestep.runs.text_embedding import save_text_embedding
+from sidestep.version import __version__
 
 with imported_when_used():
     from sidestep.embedding import collaborative as collaborating

@@ -206,3 +206,78 @@ def test_the_help_names_all_settings_with_their_defaults():
         for name in ("ved", "sampling", "beam")
     ]
     assert "; ".join(told) == SETTINGS_TOLD
+
+
+OWN = """\
+from dataclasses import dataclass, replace
+
+from sidestep.search.beam import BeamSearch
+
+
+@dataclass(frozen=True)
+class Reversed:
+    num_beams: int = 10
+    shift: float = 0.0
+    name: str = "reversed"
+
+    def search(self, model, histories, scope):
+        found = BeamSearch(num_beams=self.num_beams).search(model, histories, scope)
+        order = [*range(found.leaves.shape[1])][::-1]
+        return replace(
+            found, leaves=found.leaves[:, order], log_probs=-found.log_probs[:, order] + self.shift
+        )
+
+
+@dataclass(frozen=True)
+class NoSearch:
+    name: str = "none"
+"""
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    """A folder to call commands from, with a search of one's own."""
+    name = f"own_searches_{tmp_path.name.replace('-', '_')}"
+    (tmp_path / f"{name}.py").write_text(OWN)
+    monkeypatch.chdir(tmp_path)
+    return name
+
+
+def items_of(answer):
+    return [item["item_id"] for item in json.loads(answer)["items"]]
+
+
+def test_a_search_of_ones_own_goes_by_import_path(shop, own):
+    arguments = (shop / "beam", "--history", "item-1", "--json", "-k", 5, "--beams", 5)
+    ours = items_of(run("recommend", *arguments))
+    theirs = items_of(run("recommend", *arguments, "--search", f"{own}:Reversed"))
+    assert theirs == ours[::-1]
+    evaluated = json.loads(
+        run(
+            "evaluate",
+            shop / "beam",
+            "--search",
+            f"{own}:Reversed",
+            "--json",
+            "--users",
+            10,
+            "--search-option",
+            "shift=1",
+        )
+    )
+    assert evaluated["method"] == "own-reversed"
+    assert evaluated["setting"]["search"] == f"{own}:Reversed"
+    assert evaluated["setting"]["search_options"] == "shift=1"
+
+
+def test_what_is_no_search_of_ones_own_is_refused(shop, own):
+    def message(name, *more):
+        return refused("evaluate", shop / "beam", "--search", name, "--users", 10, *more)
+
+    assert "is no search; name a dataclass" in message(f"{own}:NoSearch")
+    assert "cannot be imported" in message(f"{own}:Nothing")
+    assert "there are beam, item-beam" in message("beem")
+    assert "unknown setting 'shfit'; perhaps 'shift'" in message(
+        f"{own}:Reversed", "--search-option", "shfit=1"
+    )
+    assert "has fields instead" in message(f"{own}:Reversed", "--budget", 2)

@@ -1,6 +1,6 @@
 """Options that ask for a search."""
 
-from typing import Annotated
+from typing import Annotated, get_args
 
 import typer
 
@@ -15,7 +15,11 @@ SETTINGS_TOLD = (
 """What each kind of search lets one set, with its defaults: of the policies, which need torch."""
 
 Search = Annotated[
-    SearchName | None, typer.Option(help="How semantic IDs are searched; default: beam.")
+    str | None,
+    typer.Option(
+        help=f"How semantic IDs are searched: {', '.join(get_args(SearchName))}; or your own class "
+        "as my_package.my_module:MySearch. [default: beam]",
+    ),
 ]
 Candidates = Annotated[
     str | None,

@@ -52,6 +52,7 @@ METHODS = (
     "vstar",
     "sdpo",
     "reg4rec",
+    "own",
 )
 """Every method a line may report; an ablation adds a suffix, as in "reg4rec-no-corp"."""
 

@@ -31,7 +31,6 @@ from sidestep.runs.folder import RunFolder, RunInfo
 from sidestep.runs.item_vectors import ItemVectors, Sources, item_vectors
 from sidestep.runs.recipes import settings_of
 from sidestep.runs.run_config import LearnedRun, RunConfig
-from sidestep.runs.search_names import SearchName
 from sidestep.runs.searches import AskedSearch
 from sidestep.runs.tokenizing import Learned, learned_catalog, tokenizer_config
 from sidestep.runs.train import train_run
@@ -272,7 +271,7 @@ def evaluate(
     dataset: Dataset,
     *,
     split: SplitName = "validation",
-    search: SearchName | AskedSearch | None = None,
+    search: str | AskedSearch | None = None,
     num_users: int | None = None,
     exclude_seen: bool = False,
     batch_size: int = 64,
@@ -284,7 +283,8 @@ def evaluate(
         recommender: from `fit`, `train` or `load`.
         dataset: the one that it was trained on.
         split: the rows to judge by. Choose by validation, and look at the test once.
-        search: of semantic IDs, by name or with its settings; None takes the recommender's own.
+        search: of semantic IDs, by name, import path, or with its settings; None takes the
+            own one of the recommender.
         num_users: so many fixed random rows; None for all.
         exclude_seen: leave out the items of the history.
         batch_size: users at once.
@@ -399,7 +399,7 @@ def _with_epochs(run: LearnedRun, epochs: int) -> LearnedRun:
     return run.model_copy(update={"training": training})
 
 
-def _search(recommender: LoadedRecommender, search: SearchName | AskedSearch | None) -> AskedSearch:
+def _search(recommender: LoadedRecommender, search: str | AskedSearch | None) -> AskedSearch:
     """The search that is asked for, else the recommender's own."""
     if isinstance(search, AskedSearch):
         return search

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 from sidestep.evaluation.words import value_in_words
+from sidestep.import_paths import is_import_path
 from sidestep.lazy_imports import imported_when_used
+from sidestep.runs import own_search
 from sidestep.runs.search_names import (
     BUDGET,
     BY_ITEMS,
@@ -90,6 +92,7 @@ def settings_by_search() -> dict[SearchName, dict[str, Value]]:
 class AskedSearch:
     """A search as somebody asked for it; None where nothing was said.
 
+    name: one of `SearchName`, or the import path of a search of one's own.
     beams: prefixes kept per level.
     candidates: K+, prefixes per level that are scored, of all levels or one for each; None for a
         level leaves that one to likelihood.
@@ -98,7 +101,7 @@ class AskedSearch:
     options: further settings of the policy, see `read_search_options`.
     """
 
-    name: SearchName | None = None
+    name: str | None = None
     beams: int | None = None
     candidates: CandidatesPerLevel | None = None
     likelihood_weight: Weights | None = None
@@ -106,6 +109,12 @@ class AskedSearch:
     options: Mapping[str, Value] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        """Refuses names of no search, and sizes out of all proportion."""
+        if self.name is not None and not (self.name in get_args(SearchName) or self.is_own):
+            raise ValueError(
+                f"--search {self.name!r:.60}: there are {', '.join(get_args(SearchName))}, and "
+                "your own by import path, such as my_package.my_module:MySearch."
+            )
         given = self.candidates if isinstance(self.candidates, tuple) else (self.candidates,)
         # A multiple of what somebody wrote may be too much: the message says what there is of what.
         sizes = {
@@ -120,7 +129,7 @@ class AskedSearch:
 
     @staticmethod
     def of_options(
-        name: SearchName | None,
+        name: str | None,
         *,
         beams: int | None,
         candidates: str | None,
@@ -144,9 +153,15 @@ class AskedSearch:
         )
 
     @property
+    def is_own(self) -> bool:
+        """Whether it is a search of one's own, which is named by its import path."""
+        return self.name is not None and is_import_path(self.name)
+
+    @property
     def chosen(self) -> SearchName:
-        """The name, or what stands for none."""
-        return self.name or "beam"
+        """The name of one of ours, `beam` where none is named."""
+        assert not self.is_own
+        return cast(SearchName, self.name or "beam")
 
     def refuse_unused(self, loaded: bundles.LoadedRecommender) -> None:
         """Raises a `ValueError` for what would change nothing: it was meant to."""
@@ -166,6 +181,9 @@ class AskedSearch:
                     f"{option} {value}: this run is {loaded.kind}, which scores every item and "
                     "searches nothing; leave the option out."
                 )
+        if self.is_own:
+            self._refuse_unused_of_own(given)
+            return
         users: dict[str, Sequence[SearchName]] = {
             "--beams": WITH_BEAMS,
             "--candidates": CHOOSING_BEAMS,
@@ -195,6 +213,10 @@ class AskedSearch:
         """
         if not loaded.is_searched:
             return None
+        if self.is_own:
+            return own_search.own_policy(
+                str(self.name), beams=self.beams, num_leaves=num_leaves, options=self.options
+            )
         missing = _missing_part(self.chosen, loaded)
         if missing is not None:
             raise ValueError(f"the search {self.chosen} {missing}")
@@ -210,6 +232,14 @@ class AskedSearch:
 
     def settings(self, loaded: bundles.LoadedRecommender) -> dict[str, Any]:
         """The fields of `Setting` that tell this search from others."""
+        if self.is_own:
+            return {
+                "search": self.name,
+                "beams": self.beams,
+                "k_plus": None,
+                "budget": None,
+                "search_options": options_in_words(self.options) or None,
+            }
         name = self.chosen if loaded.is_searched else None
         return {
             "search": name,
@@ -223,14 +253,27 @@ class AskedSearch:
 
     def method(self, loaded: bundles.LoadedRecommender) -> str:
         """What tables call it: the search, or what scores all items, and what is beside it."""
+        if self.is_own and loaded.is_searched:
+            return own_search.own_method(str(self.name))
         name = self.chosen if loaded.is_searched else loaded.kind
         return name if self.ranker_weight(loaded) is None else f"{name}+sasrec"
 
     def ranker_weight(self, loaded: bundles.LoadedRecommender) -> float | None:
         """Of the ranker's scores, where they decide anything."""
-        if loaded.ranker_use is None or (loaded.is_searched and self.chosen not in BY_ITEMS):
+        if loaded.ranker_use is None or (
+            loaded.is_searched and (self.is_own or self.chosen not in BY_ITEMS)
+        ):
             return None
         return loaded.ranker_use.weight
+
+    def _refuse_unused_of_own(self, given: Mapping[str, object]) -> None:
+        """Raises a `ValueError` for options that no field of an own search could stand for."""
+        for option in ("--candidates", "--likelihood-weight", "--budget"):
+            if given[option] is not None:
+                raise ValueError(
+                    f"{option} {given[option]}: a search of your own has fields instead; give "
+                    "--search-option NAME=VALUE."
+                )
 
     def _refuse_other_levels(self, num_levels: int) -> None:
         """Raises a `ValueError` for values of each level of another catalog."""

@@ -13,29 +13,25 @@ SOURCES = sorted((Path(__file__).parents[1] / "src").rglob("*.py"))
 UNPICKLERS = {"pickle", "joblib", "dill", "cloudpickle", "shelve", "marshal"}
 
 
-def calls(tree, owner, names):
-    """Calls such as `torch.load(...)`, with their keyword arguments."""
-    for node in ast.walk(tree):
+def calls(path):
+    """Calls such as `torch.load(...)`: owner, name and keyword arguments."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if (
             isinstance(node, ast.Call)
             and isinstance(node.func, ast.Attribute)
-            and node.func.attr in names
             and isinstance(node.func.value, ast.Name)
-            and node.func.value.id == owner
         ):
-            yield {word.arg: getattr(word.value, "value", None) for word in node.keywords}
+            words = {word.arg: getattr(word.value, "value", None) for word in node.keywords}
+            yield node.func.value.id, node.func.attr, words
 
 
 def unpickles(path):
     """Whether a source file asks for any of that."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    return (
-        any(
-            list(calls(tree, module, {"load", "loads", "Unpickler", "open"}))
-            for module in UNPICKLERS
-        )
-        or any(words.get("weights_only") is not True for words in calls(tree, "torch", {"load"}))
-        or any(words.get("allow_pickle") is not False for words in calls(tree, "np", {"load"}))
+    return any(
+        (owner in UNPICKLERS and name in {"load", "loads", "Unpickler", "open"})
+        or (owner == "torch" and name == "load" and words.get("weights_only") is not True)
+        or (owner == "np" and name == "load" and words.get("allow_pickle") is not False)
+        for owner, name, words in calls(path)
     )
 
 

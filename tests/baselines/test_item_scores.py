@@ -1,12 +1,19 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
-from sidestep.baselines.item_scores import PopularityRecommender, SasRecRecommender, SummedScores
+from sidestep.baselines.item_scores import (
+    PopularityRecommender,
+    SasRecRecommender,
+    SummedScores,
+    best_items,
+)
 from sidestep.model.config import SasRecConfig
 from sidestep.model.sasrec import SasRec
 from sidestep.padding import NO_ITEM
-from sidestep.recommender import Recommender
+from sidestep.recommender import BestItems, Recommender
 from sidestep.step import HistoryBatch
 
 HISTORIES = HistoryBatch(
@@ -46,6 +53,53 @@ def test_seen_items_are_left_out_and_short_lists_padded():
         [3, 1, 0, 2, NO_ITEM],
     ]
     assert torch.isneginf(answer.scores[0, 2:]).all()
+
+
+def by_full_sort(scores, k):
+    scores, items = scores.sort(dim=1, descending=True, stable=True)
+    return BestItems.first(items.masked_fill(scores == -torch.inf, NO_ITEM), scores, k)
+
+
+@given(st.data())
+def test_lists_and_runners_up_are_those_of_a_stable_sort_of_all_items(data):
+    num_users, num_items = data.draw(st.integers(1, 4)), data.draw(st.integers(1, 40))
+    # Few values, so that many tie: inside a list, at its end and behind it.
+    values = st.sampled_from([-torch.inf, -1.0, -0.0, 0.0, 0.5, 2.0, torch.inf])
+    rows = st.lists(values, min_size=num_items, max_size=num_items)
+    scores = torch.tensor(data.draw(st.lists(rows, min_size=num_users, max_size=num_users)))
+    k = data.draw(st.integers(0, num_items + 3))
+    found, expected = best_items(scores, k), by_full_sort(scores, k)
+    assert torch.equal(found.items, expected.items)
+    assert torch.equal(found.scores, expected.scores)
+    assert torch.equal(found.scores.signbit(), expected.scores.signbit())
+    assert torch.equal(found.runners_up, expected.runners_up)
+
+
+@given(st.data())
+def test_what_must_not_be_recommended_changes_nothing_about_the_order_of_ties(data):
+    num_items = data.draw(st.integers(1, 30))
+    items = st.integers(0, num_items - 1)
+    counts = np.array(
+        data.draw(st.lists(st.integers(0, 3), min_size=num_items, max_size=num_items))
+    )
+    is_available = torch.zeros(num_items, dtype=torch.bool)
+    is_available[data.draw(st.lists(items))] = True
+    seen = data.draw(st.lists(items, min_size=1))
+    excluded = data.draw(st.lists(items))
+    k = data.draw(st.integers(1, num_items + 3))
+    answer = PopularityRecommender(counts, is_available=is_available).recommend(
+        HistoryBatch(items=torch.tensor([seen]), lengths=torch.tensor([len(seen)])),
+        k,
+        exclude_seen=True,
+        excluded=torch.tensor([[*excluded, NO_ITEM]]),
+    )
+    left = [
+        item for item in range(num_items) if is_available[item] and item not in {*seen, *excluded}
+    ]
+    ranked = sorted(left, key=lambda item: (-counts[item], item))
+    assert answer.items[0].tolist() == (ranked + [NO_ITEM] * k)[:k]
+    tied = [item for item in ranked[k:] if counts[item] == counts[ranked[k - 1]]]
+    assert answer.runners_up[0].tolist() == tied
 
 
 def test_sasrec_ranks_by_the_product_with_the_item_embeddings_whatever_the_batch():

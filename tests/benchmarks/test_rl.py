@@ -62,7 +62,7 @@ def test_the_ratio_is_of_equal_rollouts_and_the_parts_make_up_the_step(tmp_path)
 
 
 def test_histories_of_items_have_no_other_side(tmp_path):
-    result = run(f"{TINY} --device cpu --history-form items", tmp_path / "rl.jsonl")
+    result = run(f"{TINY} --repeats 1 --device cpu --history-form items", tmp_path / "rl.jsonl")
     assert result["rollouts_vs_hf"] is None
     assert list(result["rollouts_per_s"]) == ["ours"]
     assert list(result["shares"]) == STEPS

@@ -2,6 +2,7 @@ import inspect
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -261,6 +262,34 @@ def test_values_of_another_type_are_refused(tmp_path, request_, words):
 def test_a_gpu_that_is_not_there_is_refused_with_a_remedy(tmp_path):
     with pytest.raises(ValueError, match='pass device="cpu"'):
         load(saved(tmp_path / "bundle"), device="cuda")
+
+
+@pytest.mark.parametrize("kind", ["semantic-id-transformer", "popularity"])
+def test_items_in_stock_that_are_named_again_are_not_looked_up_again(tmp_path, monkeypatch, kind):
+    loaded = load(saved(tmp_path / "b", kind))
+    looked_up, look_up = [], Catalog.indices_of
+
+    def counted(catalog, item_ids):
+        looked_up.append(item_ids)
+        return look_up(catalog, item_ids)
+
+    def listed(loaded, available):
+        return loaded.recommend([[]], k=12, available=available)[0].item_ids
+
+    monkeypatch.setattr(Catalog, "indices_of", counted)
+    stock = ["id-5", "id-7", "id-9"]
+    first = listed(loaded, stock)
+    num_before = len(looked_up)
+    assert sorted(first) == stock
+    assert listed(loaded, {"id-9", "id-7", "id-5"}) == first
+    of_histories = len(looked_up) - num_before
+    assert stock not in looked_up[num_before:]
+    stock.append("id-1")
+    assert sorted(listed(loaded, stock)) == sorted(stock)
+    assert len(looked_up) - num_before == 2 * of_histories + 1
+    retired = replace(loaded, catalog=loaded.catalog.retired(["id-7"]))
+    assert sorted(listed(retired, stock)) == ["id-1", "id-5", "id-9"]
+    assert sorted(listed(loaded, stock)) == sorted(stock)
 
 
 def test_unknown_available_items_do_no_harm_beside_known_ones(tmp_path):

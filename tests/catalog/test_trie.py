@@ -258,6 +258,37 @@ def test_semantic_ids_that_make_no_trie_are_refused(ids, sizes, words):
         Trie.build(ids, sizes)
 
 
+def test_an_availability_that_is_asked_for_again_is_not_counted_again(monkeypatch):
+    counted, count = [], Trie._counted
+    monkeypatch.setattr(Trie, "_counted", lambda *of: counted.append(of) or count(*of))
+    trie = Trie.build(np.array([[0, 1], [0, 0], [1, 1]], dtype=np.int32), (2, 2))
+    mask = torch.tensor([True, False, True])
+    first = trie.availability(mask)
+    assert trie.availability(mask.clone()) is first
+    assert len(counted) == 1
+    mask[1] = True  # what a caller does to its mask later changes no answer
+    assert trie.availability(mask).num_items == 3
+    assert first.num_items == 2
+    assert len(counted) == 2
+    other = Trie.build(np.array([[1, 1], [0, 0], [0, 1]], dtype=np.int32), (2, 2))
+    assert first.bucket_items.tolist() == [0, 2]
+    assert other.availability(torch.tensor([True, False, True])).bucket_items.tolist() == [2, 0]
+    assert trie.to("cpu").availability(mask) is not trie.availability(mask)  # of a device each
+
+
+@settings(max_examples=50)
+@given(catalogs(), st.data())
+def test_a_kept_availability_is_the_counted_one(catalog, data):
+    ids, sizes, popularity = catalog
+    trie = Trie.build(ids, sizes, popularity=popularity)
+    mask = st.lists(st.booleans(), min_size=len(ids), max_size=len(ids))
+    masks = [torch.tensor(some) for some in data.draw(st.lists(mask, min_size=1, max_size=3))]
+    for index in data.draw(st.lists(st.integers(0, len(masks) - 1), min_size=2, max_size=8)):
+        kept, counted = trie.availability(masks[index]), trie._counted(masks[index])
+        for name in ("live_leaves", "bucket_start", "bucket_items", "dense_legal"):
+            assert torch.equal(getattr(kept, name), getattr(counted, name)), name
+
+
 def test_an_availability_of_the_wrong_length_is_refused():
     trie = Trie.build(np.array([[0], [1]], dtype=np.int32), (2,))
     with pytest.raises(ValueError, match="3 entries for 2 items"):

@@ -83,7 +83,7 @@ USERS = st.lists(
 )
 
 
-@settings(max_examples=150)
+@settings(max_examples=60)
 @given(USERS, st.integers(1, 29), st.integers(1, 10), st.sampled_from(TARGETS))
 def test_nothing_is_learned_late_and_nothing_is_lost(users, validation_from, length, targets):
     histories = timed(*users)

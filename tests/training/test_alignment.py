@@ -143,9 +143,9 @@ def test_every_algorithm_climbs_to_the_known_optimum(tmp_path, recipe):
     assert before != [1, 2, 3, 4, 5, 0]
     is_slow = recipe.get("kl_weight") == CAUTIOUS["kl_weight"]
     config = TrainingConfig(
-        epochs=200 if is_slow else 100,
+        epochs=120 if is_slow else 50,
         batch_size=24,
-        learning_rate=0.01 if is_slow else 0.03,
+        learning_rate=0.02 if is_slow else 0.03,
         weight_decay=0.0,
         device="cpu",
         log_every=2,

@@ -76,7 +76,7 @@ def test_every_step_draws_candidates_anew():
 def test_it_climbs_to_the_known_optimum(tmp_path):
     objective = an_objective(beta=1.0)
     config = TrainingConfig(
-        epochs=40, batch_size=12, learning_rate=0.03, weight_decay=0.0, device="cpu", log_every=2
+        epochs=20, batch_size=12, learning_rate=0.03, weight_decay=0.0, device="cpu", log_every=2
     )
     train(objective, windows_of(), config, folder=tmp_path, seed=0)
     assert first_choices(objective.policy) == [1, 2, 3, 4, 5, 0]

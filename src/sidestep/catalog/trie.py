@@ -14,6 +14,7 @@ from torch import Tensor
 from sidestep.catalog.availability import Availability
 from sidestep.catalog.dense_rows import DenseRows
 from sidestep.catalog.flat import FlatTrie, build_flat, first_out_of_range
+from sidestep.catalog.latest import LatestAnswers
 from sidestep.padding import NO_ITEM
 
 NO_STATE = -1
@@ -61,6 +62,7 @@ class Trie:
         )
         self.max_bucket = int(bucket_start.diff().max())
         self._search_steps = self._max_children_outside_dense().bit_length()
+        self._availabilities = LatestAnswers[Availability]()
 
     @staticmethod
     def build(
@@ -309,7 +311,7 @@ class Trie:
         return start, torch.where(states < 0, start, stop)
 
     def availability(self, is_available: Bool[Tensor, " items"]) -> Availability:
-        """The trie as if the items that are False did not exist.
+        """The trie as if the items that are False did not exist; the latest few are kept.
 
         Raises:
             ValueError: not one entry per item.
@@ -318,6 +320,11 @@ class Trie:
             raise ValueError(
                 f"is_available has {len(is_available)} entries for {self.num_items} items."
             )
+        content = np.packbits(is_available.cpu().numpy()).tobytes()
+        return self._availabilities.get(content, lambda: self._counted(is_available))
+
+    def _counted(self, is_available: Bool[Tensor, " items"]) -> Availability:
+        """See `availability`; goes through the whole trie."""
         is_live = is_available.to(self.device)[self.bucket_items]
         bucket_start = _prefix_sums(is_live)[self.bucket_start]
         live_leaves = [(bucket_start.diff() > 0).to(bucket_start.dtype)]

@@ -15,7 +15,7 @@ from tests.documents import blocks_of
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
-RUN = sorted([ROOT / "docs" / "tutorial.md", *ROOT.glob("docs/how-to/*.md")])
+RUN = sorted([ROOT / "README.md", ROOT / "docs" / "tutorial.md", *ROOT.glob("docs/how-to/*.md")])
 """Documents whose commands and Python are run on an invented shop."""
 
 
@@ -92,14 +92,38 @@ def shop(tables, tmp_path_factory):
     return folder
 
 
+def readers_tables():
+    """The tables that the README calls `log` and `items`, small enough to train in seconds."""
+    config = SyntheticShopConfig(
+        num_users=20,
+        num_departments=1,
+        items_per_kind=4,
+        min_length=3,
+        mean_length=5,
+        max_length=8,
+    )
+    invented, _ = synthetic_shop(config, 0)
+    short = {"user-": "u", "item-": "i"}
+    log = invented.interactions.frame.select(
+        pl.col("user_id", "item_id").str.replace_many(short),
+        timestamp=pl.int_range(pl.len(), dtype=pl.Int64),
+    )
+    items = invented.items.frame.with_columns(pl.col("item_id").str.replace_many(short))
+    return {"log": log, "items": items}
+
+
 @pytest.mark.parametrize("document", RUN, ids=lambda path: path.name)
 def test_what_is_shown_works(document, request, tmp_path, monkeypatch):
-    files = request.getfixturevalue("tables" if document.name == "tutorial.md" else "shop")
+    files = request.getfixturevalue(
+        "tables" if document.name in ("tutorial.md", "README.md") else "shop"
+    )
     shutil.copytree(files, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     modules = set(sys.modules)
     names = {"__name__": document.stem}
+    if document.name == "README.md":
+        names |= readers_tables()
     for block in blocks_of(document):
         if not block.is_run:
             continue

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 
 from sidestep.cli.console import command
-from sidestep.cli.inputs import split_of
 from sidestep.cli.lazy import when_used
 from sidestep.cli.options import quoted_name
 from sidestep.data.dataset import Dataset
@@ -15,6 +14,7 @@ from sidestep.data.splits import Split
 
 with when_used():
     from sidestep.catalog import catalog as catalogs
+    from sidestep.cli import inputs
 
 
 def embedding_of(dataset: Dataset, folder: Path) -> str:
@@ -58,7 +58,7 @@ def recommendation_by(bundle: Path, catalog: catalogs.Catalog) -> str:
 
 def _has_pairs(dataset: Dataset) -> bool:
     """Whether two different items stand next to each other in the training part."""
-    histories = split_of(dataset).train.histories
+    histories = inputs.split_of(dataset).train.histories
     users = np.repeat(np.arange(len(histories)), histories.lengths)
     is_pair = (users[1:] == users[:-1]) & (histories.items[1:] != histories.items[:-1])
     return bool(is_pair.any())

@@ -14,7 +14,6 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
-import polars as pl
 import pytest
 
 from sidestep.data.dataset import Dataset
@@ -43,12 +42,12 @@ SMALL = (
 class Truth:
     """What the rows say, counted without Sidestep.
 
-    purchases: the items of each user's purchases in their order, of the rows that are kept.
+    steps: the items and events of each user in their order, of the rows that are kept.
     no_user, no_item: rows that lack one; those that lack both are under no_user.
     items: all of the shop.
     """
 
-    purchases: dict[str, list[str]]
+    steps: dict[str, list[tuple[str, str]]]
     events: Counter[str]
     no_user: int
     no_item: int
@@ -56,36 +55,39 @@ class Truth:
 
     @classmethod
     def of(cls, log: ShopLog) -> "Truth":
-        purchases = defaultdict(list)
+        steps = defaultdict(list)
         rows = log.rows.rows(named=True)  # in the order of time
         kept = [row for row in rows if row["user"] and row["item"]]
         for row in kept:
-            if row["event"] == "purchase":
-                purchases[row["user"]].append(row["item"])
+            steps[row["user"]].append((row["item"], row["event"]))
         no_user = sum(not row["user"] for row in rows)
         return cls(
-            purchases=dict(purchases),
+            steps=dict(steps),
             events=Counter(row["event"] for row in kept),
             no_user=no_user,
             no_item=len(rows) - len(kept) - no_user,
             items=log.products["item"].to_list(),
         )
 
-    def last_but(self, num_held_out: int) -> dict[str, tuple[list[str], str]]:
-        """Histories and targets: of users with three purchases, the last but so many."""
-        return {
-            user: (bought[: -1 - num_held_out], bought[-1 - num_held_out])
-            for user, bought in self.purchases.items()
-            if len(bought) >= 3
-        }
+    @property
+    def purchases(self) -> list[list[str]]:
+        """The items of each user's purchases, in their order."""
+        return [
+            [item for item, event in steps if event == "purchase"] for steps in self.steps.values()
+        ]
+
+    @property
+    def test_rows(self) -> list[tuple[list[str], str]]:
+        """Histories and targets: the last purchase of each user who has three."""
+        return [(bought[:-1], bought[-1]) for bought in self.purchases if len(bought) >= 3]
 
     def repeats_metrics(self) -> tuple[float, float]:
         """HR@10 and NDCG@10 of own frequent items and then popular ones, on the test targets."""
         counts = Counter[str]()
-        for bought in self.purchases.values():
+        for bought in self.purchases:
             counts.update(bought[:-2] if len(bought) >= 3 else bought)
         hits, gains = [], []
-        for history, target in self.last_but(0).values():
+        for history, target in self.test_rows:
             own = Counter(history)
             last = {item: place for place, item in enumerate(history)}
             keys = {
@@ -152,17 +154,16 @@ def test_new_finds_every_column_and_counts_what_it_leaves_out(shop, truth):
     assert found["event_weights"] == {"targets": {"purchase": 1.0}, "inputs": {"purchase": 1.0}}
 
 
-def test_the_dataset_holds_the_purchases_of_each_user_in_the_order_of_time(shop, truth):
-    dataset = Dataset.load(shop[0] / "dataset")
-    frame = dataset.interactions.frame.filter(pl.col("event") == "purchase")
-    bought = defaultdict(list)
-    for user, item in frame.select("user_id", "item_id").iter_rows():
-        bought[user].append(item)
-    assert dict(bought) == truth.purchases
+def test_the_dataset_holds_the_steps_of_each_user_in_the_order_of_time(shop, truth):
+    frame = Dataset.load(shop[0] / "dataset").interactions.frame
+    steps = defaultdict(list)
+    for user, item, event in frame.select("user_id", "item_id", "event").iter_rows():
+        steps[user].append((item, event))
+    assert dict(steps) == truth.steps
 
 
 def test_the_share_of_repeats_is_that_of_the_rows(shop, truth):
-    again = [target in history for history, target in truth.last_but(0).values()]
+    again = [target in history for history, target in truth.test_rows]
     assert shop[1]["found"]["repeat_target_share"] == pytest.approx(sum(again) / len(again))
 
 

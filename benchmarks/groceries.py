@@ -82,7 +82,9 @@ def exported(data: Path, folder: Path, households: int | None) -> tuple[int, int
     if households is not None:
         chosen = rows["household_id"].unique().sort().head(households)
         rows = rows.filter(pl.col("household_id").is_in(chosen.implode()))
-    # Rows of one basket have one time, and stay in the package's order.
+    # All rows of a basket have one time, and the package sorts them by product number: the last row
+    # would be the largest number, and leave-one-out would ask for that one.
+    rows = rows.sample(fraction=1.0, shuffle=True, seed=0)
     rows = rows.sort("transaction_timestamp", maintain_order=True)
     rows = rows.select(pl.col(theirs).alias(ours) for ours, theirs in TRANSACTIONS.items())
     rows = rows.with_columns(pl.col("time").dt.to_string("%Y-%m-%d %H:%M:%S"))

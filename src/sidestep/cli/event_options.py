@@ -8,7 +8,6 @@ from typing import Annotated
 import polars as pl
 import typer
 
-from sidestep.cli.guess import guess_event, sample_of
 from sidestep.cli.options import WITH_COMMAS, quoted_name, split_names
 from sidestep.data.events import (
     EventWeights,
@@ -19,6 +18,10 @@ from sidestep.data.events import (
 )
 from sidestep.data.importers.imported import Imported
 from sidestep.data.importers.log import Thinning
+from sidestep.lazy_imports import imported_when_used
+
+with imported_when_used():
+    from sidestep.cli import guess
 
 Events = Annotated[
     list[str] | None,
@@ -115,8 +118,8 @@ def with_doubt(done: Imported, path: Path, *, taken: Sequence[str | None]) -> Im
         path: of the table.
         taken: the columns that were read as something else.
     """
-    frame = sample_of(path).frame
-    found = guess_event(frame.drop([name for name in taken if name in frame.columns])).column
+    frame = guess.sample_of(path).frame
+    found = guess.guess_event(frame.drop([name for name in taken if name in frame.columns])).column
     if found is None:
         return done
     counts = event_counts(frame[found].cast(pl.String))

@@ -25,9 +25,12 @@ NO_TIME = "none"
 
 _USER = (
     *("user", "customer", "client", "visitor", "reviewer"),
-    *("member", "account", "buyer", "session"),
+    *("member", "account", "buyer", "shopper", "household", "uid", "session"),
 )
-_ITEM = ("item", "product", "sku", "asin", "article", "movie", "book", "track", "song", "video")
+_ITEM = (
+    *("item", "product", "sku", "asin", "article", "movie", "book", "track", "song", "video"),
+    *("stockcode", "upc", "ean", "gtin", "isbn"),
+)
 _TIME = ("timestamp", "time", "datetime", "date", "ts", "at", "created", "when", "t")
 _EVENT = ("event", "action", "behavior", "behaviour", "interaction", "activity")
 _EVENT_ALONE = {

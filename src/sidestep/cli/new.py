@@ -1,5 +1,7 @@
 """`sidestep new`: a commented pipeline for a user's tables, after a look at them."""
 
+from __future__ import annotations
+
 import json as json_format
 import os
 from dataclasses import asdict
@@ -9,18 +11,19 @@ from typing import Annotated, Any
 import typer
 
 from sidestep.cli.console import OUT, print_json, say, table, warn
-from sidestep.cli.found import Found, look_into, options_of
-from sidestep.cli.guess import AS_SAID, Columns, Guess, guess_columns, sample_of, sample_of_items
 from sidestep.cli.options import AsJson, plain_name, quoted_name
-from sidestep.cli.pipeline import DATASET, pipeline_of
-from sidestep.cli.pipeline_config import CONFIG_FILE, PipelineConfig
-from sidestep.data.events import EventWeights, listed_counts
 from sidestep.files import whole_file
+from sidestep.lazy_imports import imported_when_used
 from sidestep.notices import command
-from sidestep.runs.defaults import Size, history_length
-from sidestep.runs.judged_rows import warn_of_no_rows
-from sidestep.runs.plain_yaml import parse_yaml
-from sidestep.runs.settings import checked
+
+with imported_when_used():
+    from sidestep.cli import found as looks
+    from sidestep.cli import guess as guessing
+    from sidestep.cli import pipeline, pipeline_config
+    from sidestep.data import events
+    from sidestep.runs import defaults, judged_rows, plain_yaml
+    from sidestep.runs import settings as configs
+
 
 _UNSEEN_INTERACTIONS = 50_000
 """How many there are assumed to be where no table was looked at."""
@@ -62,7 +65,7 @@ def new(
 
       sidestep new shop --interactions clicks.parquet --user visitor --item sku --time at
     """
-    file = folder / CONFIG_FILE
+    file = folder / pipeline_config.CONFIG_FILE
     if file.exists():
         raise ValueError(f"{file} exists; edit it, or choose another folder.")
     columns, found = None, None
@@ -70,19 +73,21 @@ def new(
         if any(option is not None for option in (items, user, item, time, items_id)):
             raise ValueError("give --interactions FILE as well, or none of the others.")
     else:
-        columns = guess_columns(
-            sample_of(interactions).frame,
-            None if items is None else sample_of_items(items),
+        columns = guessing.guess_columns(
+            guessing.sample_of(interactions).frame,
+            None if items is None else guessing.sample_of_items(items),
             user=user,
             item=item,
             time=time,
             items_id=items_id,
         )
         # Imported here and now, so that 'sidestep run' will not refuse what is written.
-        found = look_into(interactions, items, columns)
-    text = _text(folder, interactions, items, columns or _UNSEEN, found)
+        found = looks.look_into(interactions, items, columns)
+    text = _text(folder, interactions, items, columns or _unseen(), found)
     if interactions is not None:
-        pipeline_of(checked(PipelineConfig, parse_yaml(text, str(file)), str(file)), file)
+        written = plain_yaml.parse_yaml(text, str(file))
+        config = configs.checked(pipeline_config.PipelineConfig, written, str(file))
+        pipeline.pipeline_of(config, file)
     if not dry_run:
         with whole_file(file) as temporary:
             temporary.write_text(text, encoding="utf-8")
@@ -108,13 +113,13 @@ def new(
         say(f"Wrote {file}. If a column is wrong, correct it there.", then=run)
 
 
-def _tell(columns: Columns, found: Found, folder: Path) -> None:
+def _tell(columns: guessing.Columns, found: looks.Found, folder: Path) -> None:
     """Says what was found, and what is odd about it."""
     OUT.print(table("Columns", ["what", "column", "why"], _rows(columns)))
     OUT.print(table("What they hold", ["", ""], found.rows()))
     for remark in found.remarks:
         say(remark)
-    if columns.time.column is None and columns.time.why != AS_SAID:
+    if columns.time.column is None and columns.time.why != guessing.AS_SAID:
         warn(
             f"no column is taken for the times ({columns.time.why}), so the rows must stand in the "
             "order of events; name the column with --time, or say --time none."
@@ -143,19 +148,18 @@ def _tell(columns: Columns, found: Found, folder: Path) -> None:
             "file splits by time instead, under split."
         )
     else:
-        warn_of_no_rows(found.dataset, folder / DATASET)
+        judged_rows.warn_of_no_rows(found.dataset, folder / pipeline.DATASET)
 
 
-_UNSEEN = Columns(
-    user=Guess(column="user_id", why=""),
-    item=Guess(column="item_id", why=""),
-    time=Guess(column="timestamp", why=""),
-    items_id=Guess(column="item_id", why=""),
-    texts=["title"],
-)
+def _unseen() -> guessing.Columns:
+    """The columns of tables that nobody has looked at."""
+    user, item, time = (
+        guessing.Guess(column=name, why="") for name in ("user_id", "item_id", "timestamp")
+    )
+    return guessing.Columns(user=user, item=item, time=time, items_id=item, texts=["title"])
 
 
-def _rows(columns: Columns) -> list[list[str]]:
+def _rows(columns: guessing.Columns) -> list[list[str]]:
     guesses = {"user": columns.user, "item": columns.item, "time": columns.time}
     if columns.event.column is not None:
         guesses["event type"] = columns.event
@@ -170,8 +174,8 @@ def _text(
     folder: Path,
     interactions: Path | None,
     items: Path | None,
-    columns: Columns,
-    found: Found | None,
+    columns: guessing.Columns,
+    found: looks.Found | None,
 ) -> str:
     """The configuration as text, because YAML writers know no comments."""
     has_items = items is not None or interactions is None
@@ -217,6 +221,8 @@ train:
 evaluate:
   split: test
   exclude-seen: {unseen}   # true where nobody takes an item twice
+  search: item-beam   # of semantic IDs: a beam that the item head guides
+  likelihood-weight: 0.5
 
 compare: {{}}
 
@@ -224,6 +230,8 @@ recommend:
   users: 3   # so many are answered at the end
   k: 10
   exclude-seen: {unseen}
+  search: item-beam
+  likelihood-weight: 0.5
 """
 
 
@@ -250,7 +258,7 @@ _EMBED_BEHAVIOUR = (
 )
 
 
-def _import_of_items(folder: Path, items: Path | None, columns: Columns) -> str:
+def _import_of_items(folder: Path, items: Path | None, columns: guessing.Columns) -> str:
     """The part of the import that reads the items' texts."""
     path = "items.csv" if items is None else os.path.relpath(items, folder)
     item_id = columns.items_id.column if columns.items_id else None
@@ -260,22 +268,22 @@ def _import_of_items(folder: Path, items: Path | None, columns: Columns) -> str:
   columns: {_plain(columns.texts)}   # its words; the first column is what items are called"""
 
 
-def _import_of_gaps(found: Found | None) -> str:
+def _import_of_gaps(found: looks.Found | None) -> str:
     """The part of the import that says what becomes of rows in which something is missing."""
     if found is None:
         return ""
     left_out = ", ".join(f"{number:,} {why}" for why, number in found.left_out.items())
-    lines = [f"  {name}: {_plain(value)}" for name, value in options_of(found.gaps).items()]
+    lines = [f"  {name}: {_plain(value)}" for name, value in looks.options_of(found.gaps).items()]
     if lines:
         lines[-1] += f"   # {left_out}; refuse and keep are the other choices"
     return "".join(f"{line}\n" for line in lines)
 
 
-def _import_of_events(columns: Columns, found: Found | None) -> str:
+def _import_of_events(columns: guessing.Columns, found: looks.Found | None) -> str:
     """The part of the import that reads the types of events."""
     if columns.event.column is None or found is None:
         return ""
-    counts = _commented(listed_counts(found.events))
+    counts = _commented(events.listed_counts(found.events))
     event = f"  event: {_plain(columns.event.column)}   # {counts}\n"
     weights = found.event_weights
     if weights.targets is None:
@@ -301,10 +309,10 @@ def _commented(text: str) -> str:
     return " ".join(text.split())[:200]
 
 
-def _train(found: Found | None) -> str:
+def _train(found: looks.Found | None) -> str:
     """The runs, as large and as long as the interactions allow."""
-    size = Size.of(_UNSEEN_INTERACTIONS if found is None else found.profile.interactions)
-    history = history_length(0.0 if found is None else found.profile.lengths.mean)
+    size = defaults.Size.of(_UNSEEN_INTERACTIONS if found is None else found.profile.interactions)
+    history = defaults.history_length(0.0 if found is None else found.profile.lengths.mean)
     return f"""\
   popularity: {{kind: popularity}}
 {_repeats(found)}
@@ -331,6 +339,8 @@ def _train(found: Found | None) -> str:
       history: items
       item_embedding: true
       item_head: true
+      tied_item_head: true   # items are scored by the vectors that they are read by
+      repeat_bias: true   # how much likelier an item of the history is, as these data show it
       dropout: 0.3
     objective: {{item_weight: 1.0, distillation_weight: 2.0}}
     training:
@@ -342,13 +352,13 @@ def _train(found: Found | None) -> str:
       # trackers: [tensorboard]   # needs pip install 'sidestep[track]'"""
 
 
-def _repeats(found: Found | None) -> str:
+def _repeats(found: looks.Found | None) -> str:
     """The run that recommends what people have had, where they come back to items."""
     if found is None or found.repeats < _MANY:
         return ""
     share = f"{found.repeats:.1%}"
     what = "interactions take an item again"
-    if found.event_weights != EventWeights():
+    if found.event_weights != events.EventWeights():
         what = "test targets stand in their history"
     why = f"own most frequent items, then popularity: {share} of the {what}"
     return f"  repeats: {{kind: repeats}}   # {why}\n"

@@ -8,13 +8,13 @@ import numpy as np
 
 from sidestep.cli.options import quoted_name
 from sidestep.data.dataset import Dataset
-from sidestep.data.own_split import split_of
 from sidestep.data.splits import Split
 from sidestep.lazy_imports import imported_when_used
 from sidestep.notices import command
 
 with imported_when_used():
     from sidestep.catalog import catalog as catalogs
+    from sidestep.data import own_split
 
 
 def embedding_of(dataset: Dataset, folder: Path) -> str:
@@ -58,7 +58,7 @@ def recommendation_by(bundle: Path, catalog: catalogs.Catalog) -> str:
 
 def _has_pairs(dataset: Dataset) -> bool:
     """Whether two different items stand next to each other in the training part."""
-    histories = split_of(dataset).train.histories
+    histories = own_split.split_of(dataset).train.histories
     users = np.repeat(np.arange(len(histories)), histories.lengths)
     is_pair = (users[1:] == users[:-1]) & (histories.items[1:] != histories.items[:-1])
     return bool(is_pair.any())

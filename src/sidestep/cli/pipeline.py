@@ -38,8 +38,10 @@ _SPLIT = "split"
 _JUDGED: SplitName = "test"
 """The rows that are evaluated and compared, unless the file says otherwise."""
 
-_OF_SEARCHES = ("search", "beams", "candidates", "likelihood-weight", "codes")
-"""Options of an evaluation that only runs with semantic IDs have a use for."""
+_OF_SEARCHES = (
+    *("search", "beams", "candidates", "likelihood-weight", "budget", "search-option", "codes"),
+)
+"""Options that only runs with semantic IDs have a use for."""
 
 Runs = Mapping[str, RunConfig]
 
@@ -163,6 +165,7 @@ def pipeline_of(config: PipelineConfig, file: Path) -> Pipeline:
     named = {key.replace("_", "-"): value for key, value in config.evaluate.items()}
     seen = "--exclude-seen" if named.get("exclude-seen") else "--include-seen"
     answering = coded[0] if coded else [*runs][-1]
+    sampled = config.recommend.model_extra or {}
     return Pipeline(
         out=out,
         makers=makers,
@@ -174,7 +177,7 @@ def pipeline_of(config: PipelineConfig, file: Path) -> Pipeline:
         ),
         sample=build.step(
             "recommend",
-            config.recommend.model_extra or {},
+            sampled if answering in coded else _without_search(sampled),
             [out / answering, "--user", _ANY_USER],
             after=evaluated,
         ),
@@ -245,10 +248,8 @@ class _Builder:
 
     def evaluation(self, name: str, config: PipelineConfig, runs: Runs, trained: Step) -> Step:
         """The step that measures a run, with what of the section has a meaning for it."""
-        settings = dict(config.evaluate)
         is_coded = runs[name].needs_catalog
-        if not is_coded:
-            settings = {key: settings[key] for key in settings if key not in _OF_SEARCHES}
+        settings = dict(config.evaluate) if is_coded else _without_search(config.evaluate)
         if sum(run.kind == runs[name].kind for run in runs.values()) > 1:
             # Results know runs by their method, and these would have the same.
             if "method" in settings:
@@ -317,6 +318,13 @@ class _Builder:
                 "version": __version__,
             },
         )
+
+
+def _without_search(settings: Settings) -> dict[str, Any]:
+    """Settings for a run that searches nothing."""
+    return {
+        key: value for key, value in settings.items() if key.replace("_", "-") not in _OF_SEARCHES
+    }
 
 
 def _plain(value: Any) -> Any:

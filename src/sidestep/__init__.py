@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from sidestep.version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from sidestep.bundle.folder import load as load
     from sidestep.bundle.loaded import LoadedRecommender as LoadedRecommender
     from sidestep.data.dataset import Dataset as Dataset
     from sidestep.runs.item_vectors import ItemVectors as ItemVectors
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from sidestep.runs.python import embed as embed
     from sidestep.runs.python import evaluate as evaluate
     from sidestep.runs.python import fit as fit
-    from sidestep.runs.python import load as load
     from sidestep.runs.python import tokenize as tokenize
     from sidestep.runs.python import train as train
 
@@ -38,7 +38,7 @@ _PLACES = {
     "embed": "sidestep.runs.python",
     "evaluate": "sidestep.runs.python",
     "fit": "sidestep.runs.python",
-    "load": "sidestep.runs.python",
+    "load": "sidestep.bundle.folder",
     "tokenize": "sidestep.runs.python",
     "train": "sidestep.runs.python",
 }

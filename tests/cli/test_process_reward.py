@@ -141,7 +141,7 @@ def test_a_dry_run_tells_the_sizes_and_writes_nothing(shop, config, rewarded, tm
     ("more", "words"),
     [
         *MISFITS,
-        (("--set", "backbone=popularity"), "is popularity, and a process reward model reads the"),
+        (("--set", "backbone=popularity"), "is popularity, which has no prefixes of semantic IDs"),
         (("--set", "model.dim=900000000"), "lower model.dim, or let prefixes share"),
         (("--set", "model.num_heads=3"), "must be a multiple of num_heads"),
     ],

@@ -54,9 +54,10 @@ def test_each_command_asks_the_run(moved, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     beam = os.path.relpath(moved / "beam")
     user = Dataset.load(moved / "dataset").histories().user_ids[0]
+    own = Dataset.load(RunFolder(Path(beam)).dataset())
     told = json.loads(run("recommend", beam, "--user", user, "--json"))
     assert told["unknown_items"] == 0
-    assert DiagnosedRun.open(Path(beam), None, "test").data.name == "shop"
+    assert DiagnosedRun.open(Path(beam), own, "test").data.name == "shop"
     run("scale", beam, "--users", 20, "--dry-run")
     run("prefer", beam, "--out", "preferred", "--dry-run")
 

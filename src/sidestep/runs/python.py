@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 from jaxtyping import Float
 
-from sidestep.bundle.folder import load as load_bundle
+from sidestep.bundle.folder import load
 from sidestep.bundle.loaded import LoadedRecommender
 from sidestep.catalog.catalog import Catalog
 from sidestep.data.dataset import Dataset
@@ -147,7 +147,7 @@ def train(
         )
     if result is not None and result.stopped == "interrupted":
         raise KeyboardInterrupt(f"the training was interrupted; a checkpoint is in {folder.path}.")
-    made = load_bundle(folder.path).with_users(dataset.histories().inputs())
+    made = load(folder.path).with_users(dataset.histories().inputs())
     if out is not None:
         made.save(folder.bundle)
     home.keep_for(made)
@@ -355,22 +355,6 @@ def compare(
                 row["p"] = None if test is None else test.p_value
             rows.append(row)
     return pl.DataFrame(rows, infer_schema_length=None)
-
-
-def load(path: Path | str, *, device: str | None = None, verify: bool = True) -> LoadedRecommender:
-    """Loads a recommender: a bundle, or the bundle of a run.
-
-    Args:
-        path: the folder that `save` wrote, or that of a run.
-        device: where to compute; None takes the GPU if there is one.
-        verify: compare the hash of every file; without it, large catalogs load at once.
-
-    Raises:
-        FileNotFoundError: there is no bundle, or one of its files is gone.
-        ValueError: it was written by a newer version, it is damaged, or there is no such device.
-        ImportError: it holds a Hugging Face model, and the extra `hf` is not installed.
-    """
-    return load_bundle(path, device=device, verify=verify)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,6 +32,12 @@ def imported(path: str) -> Any:
             "package.module:Name, and install the package or call from its folder."
         ) from error
     return found
+
+
+def own_name(name: str) -> str:
+    """The name that tables give to a class of a user's own: `own-gru-four` for `GruFour`."""
+    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", name)
+    return f"own-{re.sub('[^a-z0-9]+', '-', words.lower()).strip('-')}"
 
 
 @contextmanager

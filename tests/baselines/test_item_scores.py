@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidestep.baselines.item_scores import (
+    ItemNetworkRecommender,
     PopularityRecommender,
-    SasRecRecommender,
     SummedScores,
     best_items,
 )
@@ -105,7 +105,7 @@ def test_what_must_not_be_recommended_changes_nothing_about_the_order_of_ties(da
 def test_sasrec_ranks_by_the_product_with_the_item_embeddings_whatever_the_batch():
     torch.manual_seed(0)
     network = SasRec(SasRecConfig(dim=8, num_layers=1, num_heads=2, max_items=5), 6).eval()
-    recommender = SasRecRecommender(network)
+    recommender = ItemNetworkRecommender(network)
     answer = recommender.recommend(HISTORIES, 6)
     for user in range(3):
         length = int(HISTORIES.lengths[user])
@@ -119,7 +119,7 @@ def test_sasrec_ranks_by_the_product_with_the_item_embeddings_whatever_the_batch
 
 def test_both_are_recommenders():
     network = SasRec(SasRecConfig(dim=8, num_heads=2), 3)
-    assert isinstance(SasRecRecommender(network), Recommender)
+    assert isinstance(ItemNetworkRecommender(network), Recommender)
     assert isinstance(PopularityRecommender(np.array([1, 2])), Recommender)
 
 
@@ -143,7 +143,7 @@ def test_a_sum_is_of_both_scores_and_both_costs():
     assert answer.scores.tolist() == [[9.5, 7.5]] * 3
     assert both.flops(HISTORIES).tolist() == [0, 0, 0]
     network = SasRec(SasRecConfig(dim=8, num_heads=2, max_items=5), 4)
-    counted = SasRecRecommender(network)
+    counted = ItemNetworkRecommender(network)
     assert torch.equal(
         SummedScores(counted, counted, weight=1.0).flops(HISTORIES), 2 * counted.flops(HISTORIES)
     )
@@ -162,7 +162,7 @@ def test_what_has_no_sum_is_refused():
     counts = PopularityRecommender(np.array([3, 5, 3]))
     for other in (
         PopularityRecommender(np.array([1, 2])),
-        SasRecRecommender(SasRec(SasRecConfig(dim=8, num_heads=2), 3)),
+        ItemNetworkRecommender(SasRec(SasRecConfig(dim=8, num_heads=2), 3)),
     ):
         with pytest.raises(ValueError, match="there is no sum of them"):
             SummedScores(counts, other, weight=1.0)
@@ -173,7 +173,7 @@ def test_sasrec_looks_at_no_more_items_than_it_was_shown_in_training():
     network = SasRec(SasRecConfig(dim=8, num_layers=1, num_heads=2, max_items=5), 6).eval()
     histories = HistoryBatch(items=torch.tensor([[0, 1, 2, 3, 4, 5, 1]]), lengths=torch.tensor([7]))
     for shown, limits in ((5, {}), (2, {"max_history": 2})):
-        recommender = SasRecRecommender(network, **limits)
+        recommender = ItemNetworkRecommender(network, **limits)
         last = histories.latest(shown)
         assert torch.equal(recommender.scores(histories), recommender.scores(last))
         assert torch.equal(recommender.flops(histories), recommender.flops(last))

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from sidestep.baselines.item_scores import (
+    ItemNetworkRecommender,
     ItemScoreRecommender,
     PopularityRecommender,
-    SasRecRecommender,
 )
 from sidestep.data.histories import Histories
 from sidestep.data.splits import Rows
@@ -265,7 +265,7 @@ def test_exclusion_knows_the_whole_history_of_which_a_recommender_reads_the_late
     network = SasRec(SasRecConfig(dim=8, num_layers=1, num_heads=2, max_items=5), 5).eval()
     for recommender in (
         PopularityRecommender(np.array([5, 5, 9, 4, 1])),
-        SasRecRecommender(network, max_history=1),
+        ItemNetworkRecommender(network, max_history=1),
     ):
         metrics = evaluate(recommender, rows, k=10, exclude_seen=True).metrics
         assert metrics["HR@1"] == metrics["NDCG@10"] == 1.0

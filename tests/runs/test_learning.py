@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from sidestep.baselines.item_scores import SasRecRecommender
+from sidestep.baselines.item_scores import ItemNetworkRecommender
 from sidestep.catalog.catalog import Catalog
 from sidestep.data.histories import Histories
 from sidestep.data.splits import Split, leave_one_out
@@ -115,8 +115,8 @@ def test_sasrec_is_trained_by_the_same_loop(tmp_path):
 def test_validation_reads_as_much_of_a_history_as_training_does(tmp_path, kind):
     if kind == "sasrec":
         network, result = sasrec(tmp_path, max_history=1)
-        recommender = SasRecRecommender(network, max_history=1)
-        whole = SasRecRecommender(network)
+        recommender = ItemNetworkRecommender(network, max_history=1)
+        whole = ItemNetworkRecommender(network)
     else:
         shape = TransformerConfig(dim=8, num_layers=1, num_heads=2)
         network, result = trained(

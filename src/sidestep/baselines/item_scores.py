@@ -7,6 +7,8 @@ import torch
 from jaxtyping import Bool, Float, Int, Real
 from torch import Tensor
 
+from sidestep.import_paths import own_name
+from sidestep.model.item_network import ItemNetwork
 from sidestep.model.sasrec import SasRec
 from sidestep.padding import NO_ITEM
 from sidestep.recommender import BestItems, Recommendations, unwanted_items
@@ -151,18 +153,17 @@ class PopularityRecommender(ItemScoreRecommender):
         return self.counts.expand(len(histories.lengths), -1)
 
 
-class SasRecRecommender(ItemScoreRecommender):
-    """SASRec's scores.
+class ItemNetworkRecommender(ItemScoreRecommender):
+    """The scores of a network over item IDs.
 
     max_history: most recent items that are looked at; None: as many as the network has places.
     """
 
-    name = "sasrec"
     score_kind = "logit"
 
     def __init__(
         self,
-        network: SasRec,
+        network: ItemNetwork,
         *,
         max_history: int | None = None,
         is_available: Bool[Tensor, " items"] | None = None,
@@ -172,17 +173,24 @@ class SasRecRecommender(ItemScoreRecommender):
         self.max_history = network.config.max_items if max_history is None else max_history
 
     @property
+    def name(self) -> str:
+        """`sasrec`, or `own-` and the name of the class of another network."""
+        own = type(self.network)
+        return "sasrec" if own is SasRec else own_name(own.__name__)
+
+    @property
     def num_items(self) -> int:
         """Items of the catalog."""
         return self.network.num_items
 
-    def flops(self, histories: HistoryBatch) -> Int[Tensor, " users"]:
+    def flops(self, histories: HistoryBatch) -> Int[Tensor, " users"] | None:
         """Of the network."""
         return self.network.flops(histories.lengths.clamp(max=self.max_history))
 
     def scores(self, histories: HistoryBatch) -> Float[Tensor, "users items"]:
-        """Products of the last state with the item embeddings."""
-        histories = histories.to(self.network.start.device).latest(self.max_history)
+        """The network's scores at the last state."""
+        device = next(self.network.parameters()).device
+        histories = histories.to(device).latest(self.max_history)
         states = self.network.states(histories)
         rows = torch.arange(len(states), device=states.device)
         return self.network.scores(states[rows, histories.lengths], histories)

@@ -13,9 +13,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from sidestep.baselines.item_scores import (
+    ItemNetworkRecommender,
     ItemScoreRecommender,
     PopularityRecommender,
-    SasRecRecommender,
     SummedScores,
 )
 from sidestep.baselines.repeats import RepeatsRecommender
@@ -25,7 +25,6 @@ from sidestep.bundle.manifest import (
     KeptRanker,
     KeptSearch,
     KeptValueHead,
-    Kind,
     Manifest,
     ValueUse,
 )
@@ -37,6 +36,7 @@ from sidestep.catalog.catalog import Catalog
 from sidestep.catalog.latest import LatestAnswers
 from sidestep.data.batches import history_batch
 from sidestep.data.histories import Histories
+from sidestep.model.item_network import ItemNetwork
 from sidestep.model.process_reward import ProcessRewardModel
 from sidestep.model.sasrec import SasRec
 from sidestep.model.semantic_id_model import SemanticIdModel
@@ -172,7 +172,7 @@ class LoadedRecommender:
         )
 
     @property
-    def kind(self) -> Kind:
+    def kind(self) -> str:
         """What stands behind it."""
         return self.manifest.kind
 
@@ -210,12 +210,12 @@ class LoadedRecommender:
         return self.manifest.ranker
 
     @property
-    def item_ranker(self) -> SasRecRecommender | None:
+    def item_ranker(self) -> ItemNetworkRecommender | None:
         """The ranker as searches ask it."""
         if self.ranker is None or self.ranker_use is None:
             return None
         max_history = min(self.ranker_use.max_history, self.max_history)
-        return SasRecRecommender(self.ranker, max_history=max_history)
+        return ItemNetworkRecommender(self.ranker, max_history=max_history)
 
     @property
     def num_new_items(self) -> int:
@@ -288,8 +288,8 @@ class LoadedRecommender:
         if search is not None:
             raise ValueError(f"{self.kind} scores every item and searches nothing; omit search.")
         is_available = self._is_live(available)
-        if isinstance(self.network, SasRec):
-            own = SasRecRecommender(
+        if isinstance(self.network, ItemNetwork):
+            own = ItemNetworkRecommender(
                 self.network, max_history=self.max_history, is_available=is_available
             )
             if self.item_ranker is None or self.ranker_use is None:
@@ -418,7 +418,7 @@ class LoadedRecommender:
         [index] = self.catalog.indices_of([item_id])
         if index == NO_ITEM:
             raise KeyError(f"item_id: the catalog has no item {item_id!r:.60}.")
-        if not isinstance(self.network, Transformer | SasRec):
+        if not isinstance(self.network, Transformer | ItemNetwork):
             raise ValueError(
                 f"{self.kind} has no vectors of items to compare; take a recommender of kind "
                 "transformer or sasrec."

@@ -3,11 +3,12 @@
 import importlib.metadata
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from sidestep.files import read_json
+from sidestep.import_paths import is_import_path
 from sidestep.model.config import ProcessRewardConfig, SasRecConfig, ValueHeadConfig
 from sidestep.search.config import GuidanceConfig
 
@@ -23,9 +24,20 @@ FORMAT = "sidestep.bundle"
 REMEDY = "copy the bundle again, or repeat what wrote it: 'sidestep train' or 'sidestep attach'."
 """For a bundle that is not whole."""
 
-Kind = Literal[
-    "semantic-id-transformer", "semantic-id-t5", "hugging-face", "sasrec", "popularity", "repeats"
-]
+KINDS = (
+    *("semantic-id-transformer", "semantic-id-t5", "hugging-face", "sasrec"),
+    *("popularity", "repeats"),
+)
+"""The kinds of Sidestep; a network of a user's own has the import path of its class instead."""
+
+
+def _check_kind(kind: str) -> str:
+    if kind not in KINDS and not is_import_path(kind):
+        raise ValueError(f"there is no kind {kind!r:.60}; there are {', '.join(KINDS)}")
+    return kind
+
+
+Kind = Annotated[str, AfterValidator(_check_kind)]
 
 COUNTED = ("popularity", "repeats")
 """Kinds without a network, which recommend by counts."""
@@ -190,7 +202,7 @@ def differing_data(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[s
     return [name for name in names if ours.get(name) != theirs.get(name)]
 
 
-def library_versions(kind: Kind) -> dict[str, str]:
+def library_versions(kind: str) -> dict[str, str]:
     """What a bundle of this kind rests on, for people who have to find it again."""
     more = ("transformers",) if kind == "hugging-face" else ()
     return {name: _installed_version(name) for name in (*_LIBRARIES, *more)}

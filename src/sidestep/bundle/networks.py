@@ -7,52 +7,66 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sidestep.bundle.manifest import COUNTED, Kind
+from sidestep.bundle.manifest import COUNTED
 from sidestep.catalog.catalog import Catalog
-from sidestep.model.config import SasRecConfig, T5Config, TransformerConfig
+from sidestep.import_paths import imported
+from sidestep.model.item_network import ItemNetwork
 from sidestep.model.sasrec import SasRec
 from sidestep.model.semantic_id_model import SemanticIdModel
 from sidestep.model.t5 import T5
 from sidestep.model.transformer import Transformer
 
-Network = SemanticIdModel | SasRec
+Network = SemanticIdModel | ItemNetwork
 
 _NUMBER_OF_LAYERS = re.compile(r"(num_|n_)?(hidden_|encoder_|decoder_)?(layers?|blocks)")
 """Keys of descriptions, ours and those of Hugging Face."""
 
 
-def kind_of(network: Network | None) -> Kind:
-    """What a bundle of this network is called; without a network, popularity.
+_CLASSES: dict[str, type[Network]] = {
+    "semantic-id-transformer": Transformer,
+    "semantic-id-t5": T5,
+    "sasrec": SasRec,
+}
+"""The networks that are made of their configuration and the catalog alone."""
+
+
+def kind_of(network: Network | None) -> str:
+    """The kind of a bundle of this network; without a network, popularity.
 
     Raises:
         TypeError: a bundle cannot keep such a network.
     """
     if network is None:
         return "popularity"
-    if isinstance(network, Transformer):
-        return "semantic-id-transformer"
-    if isinstance(network, T5):
-        return "semantic-id-t5"
-    if isinstance(network, SasRec):
-        return "sasrec"
+    for kind, known in _CLASSES.items():
+        if type(network) is known:
+            return kind
     if hasattr(network, "language_model"):
         return "hugging-face"
-    raise TypeError(f"a bundle cannot keep a {type(network).__name__}.")
+    own = type(network)
+    if "<" in own.__qualname__ or not hasattr(own, "Config"):
+        raise TypeError(
+            f"a bundle cannot keep a {own.__name__}: it needs a class attribute Config, and to "
+            "stand at the top of a module."
+        )
+    return f"{own.__module__}:{own.__qualname__}"
 
 
 def description_of(network: Network | None) -> dict[str, Any]:
-    """What makes the network again but for its weights, as JSON; nothing without a network."""
+    """All that makes the network again but for its weights, as JSON; nothing without a network."""
     if network is None:
         return {}
-    if isinstance(network, Transformer | T5 | SasRec):
-        return network.config.model_dump(mode="json")
-    adapter: Any = network  # its class needs the extra `hf`
-    description: dict[str, Any] = adapter.description()
-    return description
+    if hasattr(network, "language_model"):
+        adapter: Any = network  # its class needs the extra `hf`
+        description: dict[str, Any] = adapter.description()
+        return description
+    config: Any = network.config
+    dumped: dict[str, Any] = config.model_dump(mode="json")
+    return dumped
 
 
 def build_network(
-    kind: Kind, description: Mapping[str, Any], catalog: Catalog, weights: Mapping[str, Tensor]
+    kind: str, description: Mapping[str, Any], catalog: Catalog, weights: Mapping[str, Tensor]
 ) -> Network | None:
     """The network of a bundle, in `eval` mode and frozen; None for kinds that count.
 
@@ -126,7 +140,7 @@ def _shape(shapes: Mapping[str, tuple[int, ...]], name: str) -> str:
     return f"of shape {list(shapes[name])}" if name in shapes else "missing"
 
 
-def _kept(kind: Kind, description: Mapping[str, Any], catalog: Catalog) -> nn.Module:
+def _kept(kind: str, description: Mapping[str, Any], catalog: Catalog) -> nn.Module:
     """A network of which the weights are kept: of a language model, that alone."""
     if kind != "hugging-face":
         return _initialised(kind, description, catalog)
@@ -136,15 +150,26 @@ def _kept(kind: Kind, description: Mapping[str, Any], catalog: Catalog) -> nn.Mo
     return language_model
 
 
-def _initialised(kind: Kind, description: Mapping[str, Any], catalog: Catalog) -> Network:
-    if kind == "sasrec":
-        return SasRec(SasRecConfig(**description), catalog.num_items)
+def _initialised(kind: str, description: Mapping[str, Any], catalog: Catalog) -> Network:
     ids, sizes = catalog.semantic_ids, catalog.codebook_sizes
-    if kind == "semantic-id-transformer":
-        return Transformer(TransformerConfig(**description), ids, sizes)
-    if kind == "semantic-id-t5":
-        return T5(T5Config(**description), ids, sizes)
-    # Only here is the extra `hf` needed.
-    from sidestep.model.hugging_face import HuggingFaceModel
+    if kind == "hugging-face":
+        # Only here is the extra `hf` needed.
+        from sidestep.model.hugging_face import HuggingFaceModel
 
-    return HuggingFaceModel.from_description(description, ids, sizes)
+        return HuggingFaceModel.from_description(description, ids, sizes)
+    made_of: Any = _CLASSES[kind] if kind in _CLASSES else _own(kind)
+    config = made_of.Config(**description)
+    network: Network
+    if issubclass(made_of, ItemNetwork):
+        network = made_of(config, catalog.num_items)
+    else:
+        network = made_of(config, ids, sizes)
+    return network
+
+
+def _own(kind: str) -> type[Network]:
+    """The class of a user's own network."""
+    found = imported(kind)
+    if not (isinstance(found, type) and issubclass(found, ItemNetwork | SemanticIdModel)):
+        raise ValueError(f"{kind!r:.80} is no ItemNetwork and no SemanticIdModel")
+    return found

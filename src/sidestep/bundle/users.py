@@ -1,5 +1,6 @@
 """Users of a bundle: the histories of known users, as item indices of the catalog."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,9 @@ _SCHEMA = {"user_id": pl.String(), "items": pl.List(pl.Int32())}
 
 def write_users(file: Path, users: Histories) -> None:
     """Writes user IDs and their items, oldest first, as Parquet."""
-    lists = np.split(users.items.astype(np.int32), users.offsets[1:-1])
-    frame = {"user_id": list(users.user_ids), "items": [part.tolist() for part in lists]}
+    items = users.items.tolist()
+    lists = [items[start:end] for start, end in pairwise(users.offsets.tolist())]
+    frame = {"user_id": list(users.user_ids), "items": lists}
     pl.DataFrame(frame, schema=_SCHEMA).write_parquet(file)
 
 

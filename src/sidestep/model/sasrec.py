@@ -1,5 +1,7 @@
 """SASRec: a causal Transformer over item ids that scores the whole catalog at once."""
 
+from typing import ClassVar
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -8,10 +10,11 @@ from torch.nn import functional
 from sidestep.model.config import SasRecConfig
 from sidestep.model.flops import CausalFlops, matrix_flops
 from sidestep.model.item_head import ItemHead
+from sidestep.model.item_network import ItemNetwork
 from sidestep.step import HistoryBatch
 
 
-class SasRec(nn.Module):
+class SasRec(ItemNetwork):
     """Self-attentive sequential recommendation, scored by the product with the item embeddings.
 
     Source: SASRec (arXiv:1808.09781). Our departures: pre-norm layers with GELU and a feed-forward
@@ -20,6 +23,9 @@ class SasRec(nn.Module):
     temperature the cosine takes the product's place (as in NT-Xent, arXiv:2002.05709); with a
     repeat bias it learns whether people take an item again (see `ItemHead`).
     """
+
+    Config: ClassVar = SasRecConfig
+    config: SasRecConfig
 
     def __init__(self, config: SasRecConfig, num_items: int) -> None:
         super().__init__()

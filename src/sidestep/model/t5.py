@@ -7,6 +7,7 @@ ones; here they are computed by depth. Weights from there are read by `t5_weight
 import math
 from collections.abc import Sequence
 from functools import cached_property
+from typing import ClassVar
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -164,6 +165,8 @@ class T5(SemanticIdModel):
     a decoder-only model: 1 + levels * items. Because the encoder reads both ways, a part of the
     prompt is not what the same items alone would give, so that only the whole is accepted.
     """
+
+    Config: ClassVar = T5Config
 
     def __init__(
         self,

@@ -1,6 +1,7 @@
 """The native decoder-only Transformer over semantic IDs: the history is its prompt."""
 
 from functools import cached_property
+from typing import ClassVar
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -69,6 +70,8 @@ class Transformer(SemanticIdModel):
     The prompt is a start token and the history; the nodes of a search tree continue it. Logits of
     level l are the product of the final state with that level's rows of the head.
     """
+
+    Config: ClassVar = TransformerConfig
 
     def __init__(
         self,

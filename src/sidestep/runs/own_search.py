@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -52,9 +51,3 @@ def own_policy(
         settings.setdefault("num_leaves", num_leaves)
     made: policies.SearchPolicy = found(**settings)
     return made
-
-
-def own_method(path: str) -> str:
-    """The name of the search in tables: `own-` and the name of the class."""
-    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", path.rpartition(":")[2])
-    return f"own-{re.sub('[^a-z0-9]+', '-', words.lower()).strip('-')}"

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sidestep.baselines.item_scores import SasRecRecommender
+from sidestep.baselines.item_scores import ItemNetworkRecommender
 from sidestep.bundle.folder import load
 from sidestep.bundle.manifest import MANIFEST
 from sidestep.catalog.catalog import Catalog
@@ -102,7 +102,7 @@ def _collaborative(run: str, dataset: Dataset) -> ItemScores:
 
     def scores(histories: HistoryBatch) -> Tensor:
         network.to(histories.items.device)
-        return SasRecRecommender(network, max_history=max_history).scores(histories)
+        return ItemNetworkRecommender(network, max_history=max_history).scores(histories)
 
     return scores
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, cast, get_args
 
 from sidestep.evaluation.words import value_in_words
-from sidestep.import_paths import is_import_path
+from sidestep.import_paths import is_import_path, own_name
 from sidestep.lazy_imports import imported_when_used
 from sidestep.runs import own_search
 from sidestep.runs.search_names import (
@@ -254,8 +254,10 @@ class AskedSearch:
     def method(self, loaded: bundles.LoadedRecommender) -> str:
         """What tables call it: the search, or what scores all items, and what is beside it."""
         if self.is_own and loaded.is_searched:
-            return own_search.own_method(str(self.name))
+            return own_name(str(self.name).rpartition(":")[2])
         name = self.chosen if loaded.is_searched else loaded.kind
+        if is_import_path(name):
+            name = own_name(name.rpartition(":")[2])
         return name if self.ranker_weight(loaded) is None else f"{name}+sasrec"
 
     def ranker_weight(self, loaded: bundles.LoadedRecommender) -> float | None:

@@ -1,7 +1,7 @@
 """Supervised training of networks over item ids: the next item, at every position."""
 
 from sidestep.data.windows import WindowBatch
-from sidestep.model.sasrec import SasRec
+from sidestep.model.item_network import ItemNetwork
 from sidestep.objectives.cross_entropy import next_item_cross_entropy
 from sidestep.step import HistoryBatch
 from sidestep.training.objective import Loss, Objective
@@ -11,7 +11,7 @@ from sidestep.training.objective_config import NextItemConfig
 class NextItemObjective(Objective):
     """Full cross-entropy over the catalog at every position."""
 
-    def __init__(self, network: SasRec, config: NextItemConfig) -> None:
+    def __init__(self, network: ItemNetwork, config: NextItemConfig) -> None:
         super().__init__()
         self.network = network
         self.config = config

@@ -6,62 +6,28 @@ from typing import Literal
 
 from sidestep.lazy_imports import imported_when_used
 from sidestep.model.config import SasRecConfig
-from sidestep.runs.plan import Given, Material, Plan
-from sidestep.runs.run_config import LearnedRun, ReadingRun
+from sidestep.runs.item_network_run import ItemNetworkRun
+from sidestep.runs.plan import Given, Plan
 from sidestep.training.config import TrainingConfig
-from sidestep.training.objective_config import NextItemConfig
 
 with imported_when_used():
-    from sidestep.baselines import item_scores
     from sidestep.data import windows as data_windows
     from sidestep.model import sasrec as networks
-    from sidestep.runs import catalogs, memory, plan_parts
-    from sidestep.training import fit, next_item, repeat_bias
+    from sidestep.runs import memory
+    from sidestep.training import fit, repeat_bias
 
 
-class SasRecRun(ReadingRun, LearnedRun):
+class SasRecRun(ItemNetworkRun):
     """SASRec over item IDs."""
 
     kind: Literal["sasrec"] = "sasrec"
     model: SasRecConfig = SasRecConfig()
-    objective: NextItemConfig = NextItemConfig()
     training: TrainingConfig = TrainingConfig(learning_rate=1e-3, batch_size=128, epochs=60)
 
     def prepare(self, given: Given) -> Plan:
         """See `RunConfig.prepare`."""
         memory.refuse_beyond_memory(self.model, len(given.dataset.items))
-        catalog = given.catalog or catalogs.flat_catalog(given.dataset, given.split)
-        material = Material(given.split, catalog, self.max_history)
-        learning = self.learning(material, seed=given.seed)
-        return Plan(
-            material=material,
-            learning=learning,
-            save=plan_parts.saving_new(material, learning.network),
-        )
-
-    def learning(self, material: Material, *, seed: int) -> fit.Learning:
-        """The training; validation ranks the whole catalog.
-
-        Raises:
-            ValueError: `max_history` is more than the network can see.
-        """
-        windows = material.windows()
-        network = self.network(material.catalog.num_items, windows, seed=seed)
-        return fit.Learning(
-            network=network,
-            objective=next_item.NextItemObjective(network, self.objective),
-            windows=windows,
-            validation=material.split.validation,
-            recommender=lambda _device: item_scores.SasRecRecommender(
-                network, max_history=material.max_history
-            ),
-            about={
-                "kind": "sasrec",
-                "model": self.model.model_dump(mode="json"),
-                "objective": self.objective.model_dump(mode="json"),
-                "max_history": material.max_history,
-            },
-        )
+        return super().prepare(given)
 
     def network(
         self, num_items: int, windows: data_windows.Windows, *, seed: int

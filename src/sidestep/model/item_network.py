@@ -1,0 +1,61 @@
+"""Item networks: networks over item IDs that score the whole catalog at once, as SASRec does."""
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
+
+from jaxtyping import Float, Int
+from pydantic import BaseModel
+from torch import Tensor, nn
+
+from sidestep.step import HistoryBatch
+
+
+class ItemNetwork(nn.Module, ABC):
+    """Reads a history of items, and scores every item of the catalog.
+
+    Training, ranking and bundles ask for no more than this, so that a further baseline is a class
+    of this kind and a run of its kind. It is made as `network(config, num_items)`.
+
+    Config: the class of its configuration; a bundle keeps what it says.
+    config: its configuration.
+    """
+
+    Config: ClassVar[type[BaseModel]]
+    config: Any
+
+    @property
+    @abstractmethod
+    def num_items(self) -> int:
+        """Items of the catalog."""
+
+    @abstractmethod
+    def states(self, histories: HistoryBatch) -> Float[Tensor, "users positions dim"]:
+        """States before the first item and after each one; position p has seen p items.
+
+        Raises:
+            ValueError: if a history is longer than the network can see.
+        """
+
+    @abstractmethod
+    def scores(
+        self, states: Float[Tensor, "users dim"], histories: HistoryBatch
+    ) -> Float[Tensor, "users items"]:
+        """Unnormalised scores of all items.
+
+        Args:
+            states: after each history.
+            histories: the items that were read.
+        """
+
+    def catalog_vectors(self) -> Float[Tensor, "items dim"]:
+        """The vectors by which items are read.
+
+        Raises:
+            ValueError: the network has none.
+        """
+        raise ValueError(f"{type(self).__name__} has no vectors of items.")
+
+    def flops(self, lengths: Int[Tensor, " users"]) -> Int[Tensor, " users"] | None:
+        """Of the states of histories, and of the scores at the last one; None where not known."""
+        del lengths
+        return None

@@ -1,0 +1,70 @@
+"""Runs of item networks: the part that baselines over item IDs share."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+from sidestep.lazy_imports import imported_when_used
+from sidestep.runs.plan import Given, Material, Plan
+from sidestep.runs.run_config import LearnedRun, ReadingRun
+from sidestep.training.objective_config import NextItemConfig
+
+with imported_when_used():
+    from sidestep.baselines import item_scores
+    from sidestep.data import windows as data_windows
+    from sidestep.model import item_network
+    from sidestep.runs import catalogs, plan_parts
+    from sidestep.training import fit, next_item
+
+
+class ItemNetworkRun(ReadingRun, LearnedRun):
+    """A network over item IDs, trained with the full cross-entropy over the catalog."""
+
+    objective: NextItemConfig = NextItemConfig()
+
+    @abstractmethod
+    def network(
+        self, num_items: int, windows: data_windows.Windows, *, seed: int
+    ) -> item_network.ItemNetwork:
+        """The untrained network.
+
+        Args:
+            num_items: of the catalog.
+            windows: the training part.
+            seed: of the weights, see `fit.initialised`.
+
+        Raises:
+            ValueError: the settings do not fit each other.
+        """
+
+    def prepare(self, given: Given) -> Plan:
+        """See `RunConfig.prepare`."""
+        catalog = given.catalog or catalogs.flat_catalog(given.dataset, given.split)
+        material = Material(given.split, catalog, self.max_history)
+        learning = self.learning(material, seed=given.seed)
+        return Plan(
+            material=material,
+            learning=learning,
+            save=plan_parts.saving_new(material, learning.network),
+        )
+
+    def learning(self, material: Material, *, seed: int) -> fit.Learning:
+        """The training; validation ranks the whole catalog."""
+        windows = material.windows()
+        network = self.network(material.catalog.num_items, windows, seed=seed)
+        settings = self.model_dump(mode="json")
+        return fit.Learning(
+            network=network,
+            objective=next_item.NextItemObjective(network, self.objective),
+            windows=windows,
+            validation=material.split.validation,
+            recommender=lambda _device: item_scores.ItemNetworkRecommender(
+                network, max_history=material.max_history
+            ),
+            about={
+                "kind": self.kind,
+                "model": settings.get("model"),
+                "objective": settings["objective"],
+                "max_history": material.max_history,
+            },
+        )

@@ -1,0 +1,58 @@
+"""Notices: told to whoever listens, else to logging and warnings."""
+
+import logging
+import warnings
+from contextlib import contextmanager
+
+import pytest
+
+from sidestep.notices import Listener, in_python, naming_arguments, note, told_to, warn, working
+
+
+def test_a_listener_is_given_everything():
+    told = []
+
+    @contextmanager
+    def shown(title):
+        told.append(title)
+        yield lambda what, done, total: told.append((what, done, total))
+
+    with told_to(Listener(note=told.append, warn=told.append, working=shown)):
+        note("a note.")
+        warn("a warning.")
+        with working("long work") as report:
+            report("half", 1, 2)
+    assert told == ["a note.", "a warning.", "long work", ("half", 1, 2)]
+
+
+def test_without_a_listener_notes_are_logged_and_warnings_warn(caplog):
+    with caplog.at_level(logging.INFO, logger="sidestep"):
+        note("a note.")
+    assert caplog.messages == ["a note."]
+    with pytest.warns(UserWarning, match="a warning"):
+        warn("a warning.")
+    with working("long work") as report:
+        report("half", 1, 2)
+    with (
+        warnings.catch_warnings(),
+        told_to(Listener(note=print, warn=lambda _: None, working=working)),
+    ):
+        warnings.simplefilter("error")
+        warn("nobody is warned.")
+
+
+@pytest.mark.parametrize(
+    ("of_commands", "of_functions"),
+    [
+        ("leave them out with --missing-users drop.", "leave them out with missing_users='drop'."),
+        ("lower --codebook-sizes.", "lower codebook_sizes."),
+        ("give --catalog, from 'sidestep tokenize'.", "give catalog, from sidestep.tokenize."),
+        ("a well-kept list", "a well-kept list"),
+    ],
+)
+def test_options_become_arguments(of_commands, of_functions):
+    assert in_python(of_commands) == of_functions
+    with pytest.raises(ValueError, match=of_functions.replace(".", r"\.")) as caught:
+        with naming_arguments():
+            raise ValueError(of_commands)
+    assert str(caught.value) == of_functions

@@ -52,7 +52,6 @@ def test_without_a_listener_notes_are_logged_and_warnings_warn(caplog):
 )
 def test_options_become_arguments(of_commands, of_functions):
     assert in_python(of_commands) == of_functions
-    with pytest.raises(ValueError, match=of_functions.replace(".", r"\.")) as caught:
-        with naming_arguments():
-            raise ValueError(of_commands)
+    with pytest.raises(ValueError, match="") as caught, naming_arguments():
+        raise ValueError(of_commands)
     assert str(caught.value) == of_functions

@@ -1,4 +1,4 @@
-"""What stands beside a network: how it is made again, and what appending does to it.
+"""Parts beside a network: how a part is made again, and what appending does to it.
 
 A process reward model scores prefixes that are not extended yet, a value head says what extended
 ones promise. Both read the states of the network, which recommends as without them. A ranker scores

@@ -173,7 +173,7 @@ class LoadedRecommender:
 
     @property
     def kind(self) -> str:
-        """What stands behind it."""
+        """The kind of its network, or of its counts."""
         return self.manifest.kind
 
     @property
@@ -195,18 +195,18 @@ class LoadedRecommender:
 
     @property
     def guidance(self) -> GuidanceConfig | None:
-        """How the process reward model guided the search by which it was chosen."""
+        """The guidance by which the weights of the process reward model were chosen."""
         kept = self.manifest.process_reward
         return None if kept is None else kept.guidance
 
     @property
     def value_use(self) -> ValueUse | None:
-        """How the value head is meant to be used."""
+        """The guidance and discount that the value head was trained with."""
         return self.manifest.value_head
 
     @property
     def ranker_use(self) -> KeptRanker | None:
-        """How the ranker is meant to be used."""
+        """The weight and guidance that the ranker was attached with."""
         return self.manifest.ranker
 
     @property
@@ -477,7 +477,7 @@ class LoadedRecommender:
         }
 
     def _is_live(self, available: Collection[str] | None) -> Bool[Tensor, " items"] | None:
-        """Which items are available and without a tombstone; None where all are."""
+        """The items that are available and without a tombstone, as a mask; None where all are."""
         if available is not None:
             # To look up half of a million IDs takes ten times as long as to compare them.
             return self._masks.get(frozenset(available), lambda: self._looked_up(available))

@@ -46,7 +46,7 @@ _LIBRARIES = ("sidestep", "torch", "numpy", "safetensors")
 
 
 class KeptProcessReward(BaseModel):
-    """What a manifest says of a process reward model; its weights have a file of their own.
+    """The entry of a process reward model; its weights have a file of their own.
 
     model: its shape.
     guidance: of the search by which its weights were chosen.
@@ -59,7 +59,7 @@ class KeptProcessReward(BaseModel):
 
 
 class ValueUse(BaseModel):
-    """How values are meant to be used.
+    """The intended use of values.
 
     guidance: of the search by which the weights of the head were chosen.
     gamma: what a reward was worth one code earlier when they were learned.
@@ -72,7 +72,7 @@ class ValueUse(BaseModel):
 
 
 class KeptValueHead(ValueUse):
-    """What a manifest says of a value head; its weights have a file of their own.
+    """The entry of a value head; its weights have a file of their own.
 
     model: its shape.
     """
@@ -81,7 +81,7 @@ class KeptValueHead(ValueUse):
 
 
 class KeptRanker(BaseModel):
-    """What a manifest says of a ranker of items; its weights have a file of their own.
+    """The entry of a ranker of items; its weights have a file of their own.
 
     model: its shape; rankers are SASRec.
     max_history: most recent items that are shown to it, of those that the network is shown.
@@ -115,7 +115,7 @@ class KeptSearch(BaseModel):
 
 
 class Manifest(BaseModel):
-    """What a bundle is and where it came from.
+    """The description of a bundle and its origin.
 
     model: configuration of the network, empty where there is none.
     training: a summary, for people and results files.
@@ -150,7 +150,7 @@ class Manifest(BaseModel):
 
 
 def bundle_folder(path: Path) -> Path:
-    """Where the bundle lies: `path`, or the folder `bundle` of a run.
+    """The folder of a bundle: `path`, or the folder `bundle` of a run.
 
     Raises:
         FileNotFoundError: neither is one.
@@ -189,7 +189,7 @@ def read_manifest(file: Path) -> Manifest:
 
 
 def differing_data(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
-    """What of two data sets is not the same: names, items, interactions, event weights or splits.
+    """The parts in which two data sets differ: names, items, interactions, event weights, splits.
 
     Args:
         ours: of a manifest, or a fingerprint; empty where it is not known, which nothing differs
@@ -203,7 +203,7 @@ def differing_data(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[s
 
 
 def library_versions(kind: str) -> dict[str, str]:
-    """What a bundle of this kind rests on, for people who have to find it again."""
+    """The versions of the libraries behind a bundle of this kind."""
     more = ("transformers",) if kind == "hugging-face" else ()
     return {name: _installed_version(name) for name in (*_LIBRARIES, *more)}
 

@@ -127,7 +127,7 @@ def plain_weights(module: nn.Module) -> dict[str, Tensor]:
 
 
 def _numbers_of_layers(description: Mapping[str, Any], name: str = "") -> Iterator[tuple[str, int]]:
-    """How many layers or blocks a description names, with the keys that lead there."""
+    """The numbers of layers or blocks that a description names, with the keys that lead there."""
     for key, value in description.items():
         within = f"{name}.{key}" if name else key
         if isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""The split of a dataset: its own, else leave-one-out; and what makes a dataset that dataset."""
+"""The split of a dataset, its own or else leave-one-out; and the fingerprint of a dataset."""
 
 from dataclasses import replace
 from typing import Any
@@ -21,12 +21,12 @@ def split_of(dataset: Dataset, *, min_context: int = 0) -> Split:
 
 
 def strategy_of(split: Split) -> str | None:
-    """What results files say of a split; None for leave-one-out, which they take for granted."""
+    """The name of a split in results files; None for leave-one-out, which they take for granted."""
     return None if split.strategy == LEAVE_ONE_OUT else split.strategy
 
 
 def fingerprint(dataset: Dataset) -> dict[str, Any]:
-    """What makes this dataset this dataset, as JSON; other weights or splits make another one."""
+    """The fingerprint of a dataset, as JSON; other weights or splits give another one."""
     own = dataset.split
     return {
         "name": dataset.name,

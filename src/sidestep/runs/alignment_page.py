@@ -95,7 +95,7 @@ def final_compression(
 def _facts(
     folder: RunFolder, objective: AlignmentConfig, info: RunInfo, backbone: str
 ) -> dict[str, str]:
-    """How the run was made."""
+    """The settings and the origin of the run."""
     rollouts = objective.rollouts.model_dump(mode="json")
     terms = [
         term.reward if term.weight == 1 else f"{term.weight:g} · {term.reward}"

@@ -19,7 +19,7 @@ with imported_when_used():
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BudgetAxis:
-    """How a search grows.
+    """The way a search grows with its budget.
 
     at: the search with so many times the smallest budget, which is that of a beam as wide.
     words: what it was given, such as "K = 100".
@@ -127,7 +127,7 @@ def budgeted(
 
 
 def _warm_start(beams: int, num_levels: int) -> dict[str, Value]:
-    """What makes the warm start of value-guided decoding fit the smallest budget, if anything.
+    """The setting that makes the warm start of value-guided decoding fit the smallest budget.
 
     The same at all budgets, so that nothing but the budget grows along the curve.
     """
@@ -142,7 +142,7 @@ def _warm_start(beams: int, num_levels: int) -> dict[str, Value]:
 
 
 def ceiling_of(name: SearchName, *, weight: Weights | None) -> BudgetedSearch | None:
-    """What ranks every item by what the search ranks by."""
+    """The exhaustive search that ranks every item by the score of a search."""
     axis = AXES[name]
     if axis.ceiling is None:
         return None

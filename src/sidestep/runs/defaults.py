@@ -92,7 +92,7 @@ def default_run(dataset: Dataset, *, epochs: int | None = None) -> TransformerRu
 
 
 def default_sources(dataset: Dataset) -> Sources:
-    """What item vectors are made of: texts where items have any, else co-occurrence."""
+    """The sources of item vectors: texts where items have any, else co-occurrence."""
     frame = dataset.items.frame
     columns = [
         name

@@ -44,7 +44,7 @@ _PATHS_PER_ROUND = 8  # one by one would take most of the time of a diagnosis
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Look:
-    """How to look behind the lists of runs.
+    """The settings of a diagnosis.
 
     num_users: so many fixed random rows; None for all.
     settings: of what scores of prefixes are held against, and of the searches.
@@ -91,7 +91,7 @@ class DiagnosedRun:
 
     @property
     def scope(self) -> Scope:
-        """What it may recommend."""
+        """The items that it may recommend."""
         return Scope(trie=self.recommender.trie, available=self.recommender.available)
 
     @property
@@ -116,7 +116,7 @@ class DiagnosedRun:
         return any_weighs(searches_of(self.loaded))
 
     def diagnosis(self, look: Look) -> Diagnosis:
-        """What its scores of prefixes are worth, and where its searches lose the target."""
+        """The worth of its prefix scores, and the levels where its searches lose the target."""
         embeddings = None
         if look.vectors is not None:
             embeddings = torch.from_numpy(load_item_vectors(look.vectors, self.data))
@@ -239,7 +239,7 @@ class DiagnosedRun:
 
 
 def _guidances(used: Sequence[Guidance]) -> dict[str, Guidance]:
-    """What guides searches, each scorer alone and as it is mixed, by the names of the scores."""
+    """Guidance of searches, each scorer alone and as it is mixed, by the names of the scores."""
     alone = [replace(guidance, likelihood_weight=0.0) for guidance in used]
     pairs = zip(alone, used, strict=True)
     return {guidance.score_kind: guidance for pair in pairs for guidance in pair}

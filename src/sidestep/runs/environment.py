@@ -1,4 +1,4 @@
-"""Where a command runs: commit, machine and command line, for lines of results files."""
+"""The commit, machine and command line of a process, for lines of results files."""
 
 import os
 import platform

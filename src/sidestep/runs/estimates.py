@@ -1,4 +1,4 @@
-"""How long work will take: estimates for dry runs, from a short measurement on this machine.
+"""Estimates of time for dry runs, from a short measurement on this machine.
 
 A little of the very work is done and its time extrapolated: some steps of a training on some users,
 some rows of an evaluation, a tokenizer on some items. No estimate is a promise: other work on the
@@ -38,7 +38,7 @@ class _EnoughError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingTime:
-    """How long a training takes.
+    """The estimated time of a training.
 
     seconds: of all its steps and validations, if it does not stop early.
     seconds_per_row: of a validation; None where none was measured.

@@ -32,7 +32,7 @@ LIST_LENGTH = 50
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """How to evaluate.
+    """An evaluation that is asked for.
 
     search: of the semantic IDs, where there are any.
     num_users: so many fixed random rows; None for all.
@@ -81,7 +81,7 @@ class Planned:
         return f"{num:,} of {len(self.rows):,} targets ({num / len(self.rows):.1%})"
 
     def folder(self, run: RunFolder) -> Path:
-        """Where it is kept."""
+        """The folder that keeps it."""
         return run.evaluation(evaluation_name(self.split, self.method, self.setting))
 
 
@@ -145,7 +145,7 @@ def _evaluated(
 def seconds_of_evaluation(
     loaded: bundles.LoadedRecommender, asked: Asked, planned: Planned
 ) -> float:
-    """How long an evaluation will take, from a batch of its rows."""
+    """The estimated time of an evaluation, in seconds, from a batch of its rows."""
     num_rows = len(planned.rows)
     some = planned.rows.select(evaluator.fixed_users(num_rows, asked.batch_size))
     _evaluated(loaded, some.select(np.arange(1)), asked)  # makes ready what is made once
@@ -157,7 +157,7 @@ def seconds_of_evaluation(
 def plan_evaluation(
     loaded: bundles.LoadedRecommender, dataset: Dataset, asked: Asked, *, catalog_name: str | None
 ) -> Planned:
-    """What `evaluate_run` would do.
+    """The plan of an evaluation, which `evaluate_planned` carries out.
 
     Raises:
         ValueError: see there.

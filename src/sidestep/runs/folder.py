@@ -1,6 +1,6 @@
 """The folder of a run: what lies where in it, and what the run was asked for.
 
-How a run is trained stands in `run_training`.
+`runs.train` trains a run.
 """
 
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ with imported_when_used():
     from sidestep.training import placement
 
 _PATHS = ("dataset", "catalog", "ranker")
-"""Of a `RunInfo`."""
+"""The fields of a `RunInfo` that are paths."""
 
 _TRAINS = "another process is training here; wait for its end, or choose another folder for --out."
 
@@ -64,7 +64,7 @@ class RunFolder:
 
     @property
     def _info(self) -> Path:
-        """What makes the run beside the configuration, a `RunInfo`."""
+        """The file of the `RunInfo`."""
         return self.path / "run.json"
 
     @property
@@ -84,7 +84,7 @@ class RunFolder:
 
     @property
     def alignment_page(self) -> Path:
-        """What a run of kind align shows of itself."""
+        """The page of a run of kind align."""
         return self.path / "alignment.html"
 
     def evaluation(self, name: str) -> Path:
@@ -150,7 +150,7 @@ class RunFolder:
         self._write(read_config(run.config), info, place)
 
     def info(self) -> RunInfo:
-        """What `write` kept.
+        """The description that `write` kept.
 
         Raises:
             FileNotFoundError: this is no run's folder.
@@ -197,7 +197,7 @@ class RunFolder:
         write_yaml(self.config, content)
 
     def _seen(self, name: str, read: _KeptInfo) -> str:
-        """What the working directory calls a path that `run.json` names."""
+        """The name in the working directory for a path that `run.json` names."""
         if read.folder is None:
             return name
         here, before = seen(name, self.path), seen(name, Path(read.folder))

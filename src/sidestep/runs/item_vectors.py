@@ -1,4 +1,4 @@
-"""What item vectors are made of: texts, others' vectors and co-occurrence, side by side."""
+"""Item vectors of texts, given vectors and co-occurrence, side by side."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ NAMES = ("text", "sentence", "given", "collaborative", "sasrec")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sources:
-    """What vectors are made of; None is a source left out.
+    """The sources of vectors; None is a source left out.
 
     columns: text columns, read by `text` and `sentence`.
     text: TF-IDF of the texts.

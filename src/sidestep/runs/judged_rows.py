@@ -22,7 +22,7 @@ def warn_of_no_rows(dataset: Dataset, folder: Path) -> None:
 
 
 def no_rows(split: Split, part: SplitName) -> str:
-    """What to say of a split that has no rows of a part, and what to do."""
+    """The sentence about a split that has no rows of a part, and the remedy."""
     if split.strategy == LEAVE_ONE_OUT:
         return (
             f"there are no {part} rows: leave-one-out holds out the last two interactions of every "

@@ -76,7 +76,7 @@ def save_evaluation(
 
 
 def kept_beside(file: Path) -> dict[str, Any]:
-    """What `save_evaluation` wrote beside a per-user file; empty where it lies alone."""
+    """The metrics and costs beside a per-user file; empty where the file lies alone."""
     metrics = file.with_name(_METRICS)
     content = read_json(metrics) if metrics.is_file() else {}
     return content if isinstance(content, dict) else {}
@@ -85,7 +85,7 @@ def kept_beside(file: Path) -> dict[str, Any]:
 def quality_fields(
     file: Path, *, selected: bool = False, trials: int | None = None
 ) -> dict[str, Any]:
-    """What a quality file says of a kept evaluation, as JSON; a file also needs the commit.
+    """The fields of a quality file for a kept evaluation, as JSON; a file also needs the commit.
 
     Args:
         file: its per-user file.

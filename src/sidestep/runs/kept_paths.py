@@ -5,12 +5,12 @@ from pathlib import Path
 
 
 def kept(path: str, folder: Path) -> str:
-    """What a file in `folder` calls a path that the working directory calls `path`."""
+    """The name in a file in `folder` for a path that the working directory calls `path`."""
     return Path(os.path.relpath(_place(Path(path)), _place(folder))).as_posix()
 
 
 def seen(name: str, folder: Path) -> str:
-    """What the working directory calls a path that a file in `folder` calls `name`.
+    """The name in the working directory for a path that a file in `folder` calls `name`.
 
     The path is absolute where `folder` is.
     """

@@ -8,11 +8,11 @@ _SHAPES = {
     **dict.fromkeys(("tuple_type", "list_type", "set_type"), _LIST),
     **dict.fromkeys(("dict_type", "mapping_type", "model_type", "model_attributes_type"), _PART),
 }
-"""Where a value has another shape than asked for, by the kinds of pydantic's problems."""
+"""Sentences about values of another shape than asked for, by the types of pydantic's problems."""
 
 
 def plain_problem(problem: Any) -> str:
-    """What pydantic says of one problem, in our words alone."""
+    """One problem that pydantic found, in plain words."""
     if problem["type"] in _SHAPES:
         return _SHAPES[problem["type"]]
     message: str = problem["msg"]

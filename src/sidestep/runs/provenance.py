@@ -1,4 +1,4 @@
-"""What vectors and catalogs were learned from: the training part that is used now, or another one.
+"""Provenance: whether vectors and catalogs were learned from the training part that is used now.
 
 Vectors of behaviour (co-occurrence, the item table of a SASRec) hold what users did in a training
 part. Under another split that may be what must not be known: a co-occurrence after the cut would
@@ -83,7 +83,7 @@ def is_of_behaviour(made_of: Mapping[str, Any]) -> bool:
 
 
 def made_of_given(file: Path, dataset: Dataset) -> dict[str, Any]:
-    """What the user's own vectors were made of, where `sidestep embed` says it beside them.
+    """The description of given vectors, where `sidestep embed` wrote one beside them.
 
     Raises:
         ValueError: they hold what users did in another training part, or are of other items.
@@ -177,13 +177,13 @@ def counted_catalog(catalog: catalogs.Catalog, dataset: Dataset, split: Split) -
 
 
 def catalog_made_of(catalog: catalogs.Catalog) -> Mapping[str, Any]:
-    """What the vectors of a catalog were made of; empty where it does not say."""
+    """The description of the vectors behind a catalog; empty where it has none."""
     record = _record_of(catalog)
     return {} if record is None else record.made_of
 
 
 def resolution_of(catalog: catalogs.Catalog) -> id_collisions.Resolution | None:
-    """How the collisions of a catalog were resolved; None where it does not say."""
+    """The resolution of a catalog's collisions; None where the catalog does not say."""
     record = _record_of(catalog)
     if record is None or record.moved is None:
         return None

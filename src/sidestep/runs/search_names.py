@@ -27,10 +27,10 @@ NUM_BEAMS = 50
 """Prefixes per level, unless something else is said."""
 
 GUIDANCE = GuidanceConfig()
-"""By an item head, likewise; what stands beside a network has its own."""
+"""Guidance by an item head by default; parts beside a network have their own."""
 
 BUDGET = 1
-"""Of value-guided decoding, likewise, in units of a beam."""
+"""Tokens of value-guided decoding in units of a beam, unless something else is said."""
 
 WITH_BEAMS: Sequence[SearchName] = (
     *("beam", "item-beam", "prm-beam", "value-beam", "ved", "sampling"),
@@ -43,7 +43,7 @@ BY_ITEMS: Sequence[SearchName] = ("item-beam", "exhaustive-item")
 GUIDED: Sequence[SearchName] = (*BY_ITEMS, *BY_PROCESS_REWARD, "value-beam")
 
 Value = int | float | str | None
-"""Of a setting of a search."""
+"""A value of a setting of a search."""
 
 Weights = float | tuple[float, ...]
 """λ of all levels, or one for each."""

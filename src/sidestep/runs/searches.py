@@ -137,7 +137,7 @@ class AskedSearch:
         budget: int | None,
         options: Sequence[str] | None,
     ) -> "AskedSearch":
-        """What a command line says.
+        """The search that a command line asks for.
 
         Raises:
             ValueError: an option is not written as it should be.
@@ -252,7 +252,7 @@ class AskedSearch:
         }
 
     def method(self, loaded: bundles.LoadedRecommender) -> str:
-        """What tables call it: the search, or what scores all items, and what is beside it."""
+        """The name in tables: the search, or the kind that scores all items, and a ranker."""
         if self.is_own and loaded.is_searched:
             return own_name(str(self.name).rpartition(":")[2])
         name = self.chosen if loaded.is_searched else loaded.kind
@@ -261,7 +261,7 @@ class AskedSearch:
         return name if self.ranker_weight(loaded) is None else f"{name}+sasrec"
 
     def ranker_weight(self, loaded: bundles.LoadedRecommender) -> float | None:
-        """Of the ranker's scores, where they decide anything."""
+        """The weight of the ranker's scores; None where the scores decide nothing."""
         if loaded.ranker_use is None or (
             loaded.is_searched and (self.is_own or self.chosen not in BY_ITEMS)
         ):
@@ -325,7 +325,7 @@ class AskedSearch:
         return self.budget or BUDGET
 
     def _settings(self, loaded: bundles.LoadedRecommender, *, num_leaves: int) -> dict[str, Any]:
-        """What decides the policy beside `options`."""
+        """The settings of the policy beside `options`."""
         if self.chosen == "sampling":
             return {"num_samples": self._beams}
         if self.chosen == "ved":
@@ -389,7 +389,7 @@ class AskedSearch:
         return weight
 
     def _defaults(self, loaded: bundles.LoadedRecommender) -> GuidanceConfig:
-        """What stands beside the network is asked as its configuration, or `attach`, was told."""
+        """The guidance that a part beside the network was made with, else the default."""
         own = None
         if self.chosen in BY_ITEMS and loaded.ranker_use is not None:
             own = loaded.ranker_use.guidance
@@ -422,7 +422,7 @@ def can_search(name: SearchName, loaded: bundles.LoadedRecommender) -> bool:
 
 
 def _missing_part(name: SearchName, loaded: bundles.LoadedRecommender) -> str | None:
-    """What a search does that a bundle has no part for, and where to get it; None if it has all."""
+    """The part that a search needs and a bundle lacks, and where to get it; None if it has all."""
     if name in BY_VALUES and loaded.value_use is None:
         return (
             "goes by values, and this bundle has no value head; train one beside it, with a "

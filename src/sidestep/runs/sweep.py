@@ -102,5 +102,5 @@ class Sweep:
 
 
 def _place(line: QualityLine) -> tuple[object, ...]:
-    """What no two lines of one run may share."""
+    """The fields that no two lines of one run may share."""
     return line.dataset, line.method, line.split, line.seed, line.setting

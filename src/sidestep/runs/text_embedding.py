@@ -1,4 +1,4 @@
-"""What embeds texts, on its way: beside the vectors, then beside the catalog.
+"""The fitted TF-IDF on its way: beside the vectors, then beside the catalog.
 
 With it `sidestep append` turns the texts of new items into vectors.
 """
@@ -108,7 +108,7 @@ def _part(
 def _of_sentences(
     source: dict[str, Any], items: ItemTable, moved_to: str | None, report: Report | None
 ) -> Float[np.ndarray, "items dim"]:
-    """What the recorded encoder makes of the recorded columns, as for the old items."""
+    """Vectors by the recorded encoder from the recorded columns, as for the old items."""
     columns = source["columns"]
     missing = [name for name in columns if name not in items.text_columns]
     if missing:

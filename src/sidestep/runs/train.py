@@ -156,7 +156,7 @@ def _trained(
 
 
 def _common(config: dict[str, Any], seed: int) -> dict[str, Any]:
-    """What of a configuration a resumed run must have in common with the one before."""
+    """The settings that a resumed run must have in common with the run before."""
     training = {
         name: value for name, value in config.get("training", {}).items() if name not in RESUMABLE
     }
@@ -167,7 +167,7 @@ def _common(config: dict[str, Any], seed: int) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Work:
-    """How much there is to train.
+    """The size of a training.
 
     parameters: weights of the network.
     windows, targets: of the training part, in one epoch.
@@ -227,7 +227,7 @@ def _work(learning: Learning, config: TrainingConfig) -> _Work:
 
 
 def _summary(result: TrainingResult, split: Split) -> dict[str, Any]:
-    """What the bundle says of its training."""
+    """The summary of a training in its bundle."""
     return {
         "first_targets": split.train.num_first_targets,
         "validation": result.best_score,

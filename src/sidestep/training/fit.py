@@ -26,7 +26,7 @@ from sidestep.training.random_state import seed_everything, unchanged_random_sta
 
 _CUTOFFS = (10, 50)
 _TOLD = ("HR@1", "HR@10", "HR@50", "NDCG@10", "coverage", "diversity")
-"""Of every validation, in the log: a score that rises may hide a list that narrows."""
+"""Metrics of every validation in the log: a score that rises may hide a list that narrows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,15 +17,15 @@ from sidestep.data.interactions import Interactions
 from sidestep.data.items import ItemTable
 
 Missing = Literal["refuse", "drop", "keep"]
-"""What becomes of rows without a user or an item: the file is refused, they leave, or they stay."""
+"""Rows without a user or an item: the file is refused, the rows leave, or the rows stay."""
 
 MISSING_ID = "missing"
-"""What is called so that has no ID: an item, or a user, with a number behind it."""
+"""The name of items without an ID, and of users without one, with a number behind it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gaps:
-    """What becomes of rows in which something is missing.
+    """The treatment of rows in which something is missing.
 
     users: "keep" makes a user of its own of each row, because nobody knows which of them belong
         together.
@@ -220,11 +220,11 @@ class _Rows:
 
 
 ZERO_TIME = "have the time 0 or -1"
-"""Why rows leave whose time stands for none, as `left_out` says it."""
+"""The reason in `left_out` for rows whose time stands for none."""
 
 
 def lacking(what: str) -> str:
-    """Why rows leave that lack a user, an item or a time, as `left_out` says it."""
+    """The reason in `left_out` for rows that lack a user, an item or a time."""
     return f"lack {_article(what)}"
 
 

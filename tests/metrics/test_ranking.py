@@ -50,3 +50,9 @@ def test_invalid_entries_are_unknown_repeated_or_forbidden():
     assert invalid_entries(items, 7, is_forbidden=is_forbidden).tolist() == [
         [False, True, True, True, True, False]
     ]
+
+
+def test_padding_of_a_smaller_set_is_no_leaf():
+    ids = torch.tensor([[[0, 0], [0, 1], [0, 1]], [[0, 0], [1, 1], [1, 1]]])
+    is_leaf = torch.tensor([[True, True, False], [True, True, False]])
+    assert diversity(ids, is_leaf).tolist() == [0.5, 1.0]

@@ -160,3 +160,13 @@ def test_a_group_is_informative_where_rewards_differ():
     rewards = torch.tensor([[0.0, 0.0, 9.0], [0.0, 0.5, 0.0], [3.0, 3.0, 3.0]])
     is_candidate = torch.tensor([[True, True, False], [True, True, True], [True, True, True]])
     assert is_informative(rewards, is_candidate).tolist() == [False, True, False]
+
+
+@pytest.mark.parametrize("scaling", ["std", "mean-only", "leave-one-out"])
+def test_every_user_is_held_against_its_own_group_alone(scaling):
+    rewards = torch.tensor([[1.0, 0.0, 5.0], [7.0, 9.0, 2.0], [-3.0, -3.0, 4.0]])
+    everyone = torch.ones(3, 3, dtype=torch.bool)
+    together = group_advantages(rewards, everyone, scaling=scaling)
+    for row in range(3):
+        alone = group_advantages(rewards[row : row + 1], everyone[:1], scaling=scaling)
+        torch.testing.assert_close(together[row : row + 1], alone)

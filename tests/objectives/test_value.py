@@ -163,3 +163,11 @@ def test_padding_with_duplicates_and_other_users_change_nothing(data):
     assert not states[1, number:].any()
     one = td_loss(doubled(values)[1:] - other_targets[1:], other_roots[1:], states[1:])
     torch.testing.assert_close(one, alone)
+
+
+def test_a_user_without_candidates_leaves_gradients_finite():
+    errors = torch.ones(2, 1, 2, dtype=torch.float64, requires_grad=True)
+    is_state = torch.tensor([[[True, True]], [[False, False]]])
+    loss = td_loss(errors, torch.ones(2, dtype=torch.float64), is_state)
+    loss.sum().backward()
+    assert errors.grad.tolist() == [[[2.0, 2.0]], [[0.0, 0.0]]]

@@ -293,3 +293,12 @@ def test_an_availability_of_the_wrong_length_is_refused():
     trie = Trie.build(np.array([[0], [1]], dtype=np.int32), (2,))
     with pytest.raises(ValueError, match="3 entries for 2 items"):
         trie.availability(torch.ones(3, dtype=torch.bool))
+
+
+@pytest.mark.parametrize(
+    ("size", "dtype"), [(256, np.uint8), (257, np.int16), (2**15, np.int16), (2**15 + 1, np.int32)]
+)
+def test_codes_take_no_more_memory_than_their_codebook_needs(size, dtype):
+    flat = build_flat(np.array([[0], [size - 1]], dtype=np.int32), (size,), None)
+    assert flat.codes.dtype == dtype
+    assert flat.codes.tolist()[-1] == size - 1

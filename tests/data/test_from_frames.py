@@ -11,7 +11,6 @@ import pytest
 from sidestep.data.dataset import Dataset
 from sidestep.data.events import EventWeights
 from sidestep.data.importers.table import import_table
-from sidestep.data.importers.table_rows import Gaps
 from sidestep.notices import Listener, told_to
 
 LOG = pl.DataFrame(
@@ -124,7 +123,7 @@ def test_gaps_are_told_and_doubts_are_warnings():
     log = pl.concat([LOG, LOG.with_columns(user_id=pl.lit(None, pl.String))])
     notes = []
     with told_to(Listener(note=notes.append, warn=notes.append, working=nullcontext)):
-        dataset = Dataset.from_frames(log, gaps=Gaps(users="drop"))
+        dataset = Dataset.from_frames(log, missing_users="drop")
     assert len(dataset.interactions) == 4
     assert notes[0] == "left out because they lack a user: 4 interactions."
     with pytest.warns(UserWarning, match="the user 'NA', which reads like .*missing_users='drop'"):
@@ -132,3 +131,16 @@ def test_gaps_are_told_and_doubts_are_warnings():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         Dataset.from_frames(LOG)
+
+
+def test_times_under_another_name_are_not_passed_over_in_silence():
+    with pytest.warns(UserWarning, match=r"in their order; if 'at' holds the times.* time='at'"):
+        Dataset.from_frames(LOG.rename({"timestamp": "at"}))
+
+
+def test_an_empty_frame_and_a_column_of_several_types_are_refused():
+    with pytest.raises(ValueError, match="interactions: there is no row"):
+        Dataset.from_frames(LOG.clear())
+    mixed = pd.DataFrame({"user_id": ["a", 1], "item_id": [1, 2]})
+    with pytest.raises(ValueError, match="interactions: a column cannot be read"):
+        Dataset.from_frames(mixed)

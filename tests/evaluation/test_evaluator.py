@@ -364,6 +364,7 @@ def test_the_fixed_users_never_change():
     [
         (FixedOrder((2,)), rows_of([], []), {}, "no rows"),
         (FixedOrder((2,)), rows_of([[1]], [9]), {}, "the target 9 is no item"),
+        (FixedOrder((2,)), rows_of([[1], [1]], [1, 9]), {}, "the target 9 is no item"),
         (FixedOrder((2,)), rows_of([[1]], [1]), {"k": 0}, "at least 1"),
         (
             FixedOrder((2,)),

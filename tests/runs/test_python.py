@@ -1,5 +1,6 @@
 """The Python API: from frames to recommendations, and every function on a small shop."""
 
+import inspect
 import warnings
 
 import polars as pl
@@ -210,3 +211,53 @@ def test_importing_the_package_is_light_and_names_are_listed():
         assert getattr(sidestep, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         sidestep.nothing  # noqa: B018
+
+
+def test_a_part_that_is_not_there_is_never_taken_for_the_test_rows(data, shop):
+    for split in ("valid", "tset", None):
+        with pytest.raises((ValueError, TypeError)):
+            sidestep.evaluate(shop, data, split=split)
+
+
+def test_a_folder_with_other_things_is_left_alone(data, shop, tmp_path):
+    shop.save(tmp_path / "shop")
+    with pytest.raises(ValueError, match=r"holds other things .*; choose another folder"):
+        sidestep.train(data, COUNTED, out=tmp_path / "shop")
+    assert sidestep.load(tmp_path / "shop").kind == shop.kind
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match="is a file"):
+        sidestep.train(data, COUNTED, out=tmp_path / "file")
+    sidestep.train(data, COUNTED, out=tmp_path / "run-of-mine")
+    assert sidestep.load(tmp_path / "run-of-mine").kind == "popularity"
+
+
+@pytest.mark.parametrize("epochs", [0, -1, 1.5, True, "1"])
+def test_epochs_are_whole_numbers_from_one(data, epochs):
+    with pytest.raises((ValueError, TypeError), match="epochs"):
+        sidestep.fit(data, config={"kind": "sasrec"}, epochs=epochs)
+
+
+def test_ids_that_are_numbers_are_told_their_text(shop):
+    with pytest.raises(TypeError, match="user IDs are text, got int 7; pass '7'"):
+        inspect.unwrap(type(shop).recommend_frame)(shop, [7])
+    with pytest.raises(TypeError, match="item IDs are text, got int 7; pass '7'"):
+        inspect.unwrap(type(shop).similar)(shop, 7)
+    with pytest.raises(ValueError, match="k must be at least 1"):
+        shop.similar("item-1", k=0)
+    with pytest.raises(TypeError, match="search is a policy"):
+        inspect.unwrap(type(shop).recommender)(shop, "beam")
+
+
+def test_unknown_items_of_a_history_are_told(shop):
+    with pytest.warns(UserWarning, match="1 items of the histories are not in the catalog"):
+        shop.recommend_frame({"me": ["item-1", "nothing"]}, k=1)
+
+
+def test_arguments_in_the_wrong_order_are_told(data, shop):
+    with pytest.raises(TypeError, match="recommender"):
+        sidestep.evaluate(data, shop)
+    with pytest.raises(TypeError, match="dataset"):
+        sidestep.align(shop, data)
+    with pytest.raises(TypeError, match="config"):
+        sidestep.train(data, "transformer")
+    assert len(repr(shop).splitlines()) == 1

@@ -244,3 +244,10 @@ def test_settings_of_another_catalog_are_refused():
     ):
         with pytest.raises(ValueError, match=words):
             policy.search(model, histories_of(1), Scope(trie=trie))
+
+
+def test_one_negative_weight_among_several_is_refused():
+    with pytest.raises(
+        ValueError, match=r"likelihood_weight must be 0 or more, got \(1\.0, -0\.5\)"
+    ):
+        Guidance(scorer=StateTable(), likelihood_weight=(1.0, -0.5))

@@ -25,6 +25,7 @@ from sidestep.bundle.manifest import (
     MANIFEST,
     REMEDY,
     SCHEMA_VERSION,
+    KeptSearch,
     Manifest,
     bundle_folder,
     read_manifest,
@@ -65,6 +66,7 @@ def save_bundle(
     counted: Literal["popularity", "repeats"] = "popularity",
     training: Mapping[str, Any] | None = None,
     data: Mapping[str, Any] | None = None,
+    search: KeptSearch | None = None,
 ) -> None:
     """Writes a new bundle, whole or not at all; an older bundle at `path` is replaced.
 
@@ -78,6 +80,7 @@ def save_bundle(
         counted: what is made of the counts.
         training: a summary, as JSON.
         data: name and hashes of the dataset, as JSON.
+        search: that the bundle recommends by, unless another is given; None: a plain beam.
 
     Raises:
         ValueError: a network and counts or neither, or something else stands at `path`.
@@ -93,6 +96,7 @@ def save_bundle(
         seed=seed,
         training=dict(training or {}),
         data=dict(data or {}),
+        search=search or KeptSearch(),
         catalog_version=catalog.version,
         libraries={},
         files={},

@@ -30,7 +30,7 @@ from sidestep.bundle.manifest import (
 )
 from sidestep.bundle.networks import Network
 from sidestep.bundle.ranked_items import RankedItems, item_frame, ranked_frame
-from sidestep.bundle.requests import check_new_places, check_request
+from sidestep.bundle.requests import check_ids, check_length, check_new_places, check_request
 from sidestep.bundle.writing import write_bundle
 from sidestep.catalog.catalog import Catalog
 from sidestep.catalog.latest import LatestAnswers
@@ -42,6 +42,7 @@ from sidestep.model.sasrec import SasRec
 from sidestep.model.semantic_id_model import SemanticIdModel
 from sidestep.model.transformer import Transformer
 from sidestep.model.value_head import ValuedModel, ValueHead
+from sidestep.notices import warn
 from sidestep.padding import NO_ITEM
 from sidestep.recommender import GenerativeRecommender, Recommendations, ReservedPlaces
 from sidestep.search.beam import BeamSearch
@@ -139,6 +140,11 @@ class LoadedRecommender:
         if search.name == "item-beam" and not has_head:
             raise ValueError(f"item-beam needs an item head, and this {self.kind} has none.")
         return replace(self, manifest=self.manifest.model_copy(update={"search": search}))
+
+    def __repr__(self) -> str:
+        """One line: kind, size and origin."""
+        users = "" if self.users is None else f", {len(self.users):,} users"
+        return f"<{self.kind}: {self.catalog.num_items:,} items{users}, on {self.device}>"
 
     def with_users(self, users: Histories | None) -> "LoadedRecommender":
         """The same with the histories of its users, whose items are those of the catalog."""
@@ -253,6 +259,10 @@ class LoadedRecommender:
             ValueError: a search is given, and there is nothing to search; or places for new items,
                 and there are none.
         """
+        if isinstance(search, str):
+            raise TypeError(
+                f"search is a policy, such as BeamSearch(num_beams=50), got {search!r:.60}."
+            )
         if not num_new_places:
             return self._recommender(search, available)
         if not self.num_new_items:
@@ -399,6 +409,11 @@ class LoadedRecommender:
             search=search,
             available=available,
         )
+        num_unknown = sum(answer.num_unknown for answer in answers)
+        if num_unknown:
+            warn(
+                f"{num_unknown:,} items of the histories are not in the catalog, and were left out."
+            )
         return ranked_frame(dict(zip(histories, answers, strict=True)))
 
     def similar(self, item_id: str, k: int = 10) -> pl.DataFrame:
@@ -415,6 +430,8 @@ class LoadedRecommender:
             KeyError: the catalog lacks the item.
             ValueError: the recommender has no vectors of items.
         """
+        check_ids([item_id])
+        check_length(k)
         [index] = self.catalog.indices_of([item_id])
         if index == NO_ITEM:
             raise KeyError(f"item_id: the catalog has no item {item_id!r:.60}.")
@@ -449,9 +466,7 @@ class LoadedRecommender:
             candidates=GuidanceConfig().candidates_per_beam * num_beams,
         )
 
-    def _histories_of(
-        self, users: Sequence[str] | Mapping[str, Sequence[str]] | None
-    ) -> Mapping[str, Sequence[str]]:
+    def _histories_of(self, users: Any) -> Mapping[str, Sequence[str]]:
         """Histories by user ID, for those that are named."""
         if isinstance(users, Mapping):
             return users
@@ -462,6 +477,8 @@ class LoadedRecommender:
             )
         if isinstance(users, str):
             raise TypeError(f'users is a list of user IDs, got a text; pass ["{users}"].')
+        if users is not None:
+            check_ids(users, "user")
         rows = {user: row for row, user in enumerate(self.users.user_ids)}
         asked = list(rows) if users is None else list(dict.fromkeys(users))
         for user in asked:

@@ -150,12 +150,12 @@ class Manifest(BaseModel):
 
 
 def bundle_folder(path: Path) -> Path:
-    """The folder of a bundle: `path`, or the folder `bundle` of a run.
+    """The folder of a bundle: `path`, that of a run, or that of what `fit` and `train` left.
 
     Raises:
         FileNotFoundError: neither is one.
     """
-    for folder in (path, path / "bundle"):
+    for folder in (path, path / "bundle", path / "run" / "bundle"):
         if (folder / MANIFEST).is_file():
             return folder
     raise FileNotFoundError(

@@ -8,10 +8,7 @@ import numpy as np
 
 def check_request(histories: Any, k: Any, available: Any, excluded: Any) -> None:
     """Refuses histories, a length, available or excluded items of a wrong kind."""
-    if isinstance(k, bool) or not isinstance(k, int | np.integer):
-        raise TypeError(f"k is an integer, got {type(k).__name__} {k!r}.")
-    if k < 1:
-        raise ValueError(f"k must be at least 1, got {k}.")
+    check_length(k)
     _check_rows("histories", histories)
     if not len(histories):
         raise ValueError(
@@ -21,7 +18,7 @@ def check_request(histories: Any, k: Any, available: Any, excluded: Any) -> None
     if isinstance(available, str):
         raise TypeError(f'available is a collection of item IDs, got a text; pass ["{available}"].')
     if available is not None:
-        _check_ids(available)
+        check_ids(available)
     if excluded is not None:
         _check_rows("excluded", excluded)
         if len(excluded) != len(histories):
@@ -58,11 +55,22 @@ def _check_rows(name: str, rows: Any) -> None:
                 f"{name} must be one list of item IDs per user, got "
                 f"{type(row).__name__} {row!r}; for a user without any pass []."
             )
-        _check_ids(row)
+        check_ids(row)
 
 
-def _check_ids(item_ids: Iterable[Any]) -> None:
+def check_length(k: Any) -> None:
+    """Refuses a length of a list that is no whole number from 1."""
+    if isinstance(k, bool) or not isinstance(k, int | np.integer):
+        raise TypeError(f"k is an integer, got {type(k).__name__} {k!r}.")
+    if k < 1:
+        raise ValueError(f"k must be at least 1, got {k}.")
+
+
+def check_ids(item_ids: Iterable[Any], what: str = "item") -> None:
+    """Refuses IDs that are no text, with the text to pass instead."""
     for item_id in item_ids:
         if not isinstance(item_id, str):
             remedy = "leave it out" if item_id is None else f"pass {str(item_id)!r}"
-            raise TypeError(f"item IDs are text, got {type(item_id).__name__} {item_id}; {remedy}.")
+            raise TypeError(
+                f"{what} IDs are text, got {type(item_id).__name__} {item_id}; {remedy}."
+            )

@@ -18,7 +18,7 @@ Search = Annotated[
     str | None,
     typer.Option(
         help=f"How semantic IDs are searched: {', '.join(get_args(SearchName))}; or your own class "
-        "as my_package.my_module:MySearch. [default: beam]",
+        "as my_package.my_module:MySearch. [default: beam; of recommend: that of the bundle]",
     ),
 ]
 Candidates = Annotated[

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
@@ -12,7 +12,7 @@ from sidestep.data.events import EventWeights
 from sidestep.data.frames import check_place, load_frames, save_frames
 from sidestep.data.histories import Histories
 from sidestep.data.importers.frames import read_frames
-from sidestep.data.importers.table_rows import Columns, Gaps
+from sidestep.data.importers.table_rows import Columns, Gaps, Missing
 from sidestep.data.interactions import (
     Duplicates,
     Interactions,
@@ -95,7 +95,10 @@ class Dataset:
         value: str | None = None,
         items_item: str | None = None,
         text_columns: Sequence[str] | None = None,
-        gaps: Gaps = Gaps(),  # noqa: B008 - frozen
+        missing_users: Missing = "refuse",
+        missing_items: Missing = "refuse",
+        missing_times: Literal["refuse", "drop"] = "refuse",
+        missing_words: Sequence[str] = (),
         event_weights: EventWeights = EventWeights(),  # noqa: B008 - frozen
         name: str = "dataset",
     ) -> "Dataset":
@@ -115,7 +118,12 @@ class Dataset:
             value: the column of a number, such as a rating.
             items_item: the column of item IDs in `items`; None means the name of `item`.
             text_columns: the columns of `items` to keep; None keeps all.
-            gaps: what becomes of rows in which something is missing.
+            missing_users: rows without a user: refuse all, drop the rows, or keep them, each as a
+                user of its own.
+            missing_items: rows without an item: refuse all, drop the rows, or keep them, all as one
+                item called "missing".
+            missing_times: rows without a time: refuse all, or drop the rows.
+            missing_words: texts that stand for a missing user or item, such as ["NA"].
             event_weights: how much each type of event counts.
             name: for results files and titles.
 
@@ -129,7 +137,9 @@ class Dataset:
             Columns(user=user, item=item, time=time, event=event, value=value),
             items_item=items_item or item,
             text_columns=text_columns,
-            gaps=gaps,
+            gaps=Gaps(
+                users=missing_users, items=missing_items, times=missing_times, words=missing_words
+            ),
         )
         return Dataset(
             interactions=chronological(rows.interactions, "file"),
@@ -203,11 +213,12 @@ class Dataset:
             self, interactions=interactions, items=self.items.restricted_to(kept), split=None
         )
 
-    def save(self, path: Path) -> None:
+    def save(self, path: Path | str) -> None:
         """Writes interactions.parquet, items.parquet, dataset.json and the split, if there is one.
 
         Whole or not at all: an older dataset in the folder leaves it with its split.
         """
+        path = Path(path)
         frames = {"interactions": self.interactions.frame, "items": self.items.frame}
         description = {
             "name": self.name,

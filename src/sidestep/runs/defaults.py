@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sidestep.bundle.manifest import KeptSearch
 from sidestep.data.dataset import Dataset
 from sidestep.embedding.config import CollaborativeConfig, TfidfConfig
 from sidestep.model.config import TransformerConfig
@@ -16,9 +15,6 @@ from sidestep.runs.item_vectors import Sources
 from sidestep.runs.kinds.transformer import TransformerRun
 from sidestep.training.config import TrainingConfig
 from sidestep.training.objective_config import NextCodeConfig
-
-SEARCH = KeptSearch(name="item-beam", likelihood_weight=0.5)
-"""The search of the run that was measured best."""
 
 _LONG = 30
 """Interactions per user, on average, from which on more of a history is read."""

@@ -87,13 +87,14 @@ class ItemVectors:
         """Items of which nothing is known."""
         return int((~self.vectors.any(axis=1)).sum())
 
-    def save(self, path: Path, item_ids: Sequence[str]) -> None:
+    def save(self, path: Path | str, item_ids: Sequence[str]) -> None:
         """Writes the vectors, with what they were made of and what embeds further items.
 
         Args:
             path: of the .npy file; the others lie beside it.
             item_ids: of the dataset.
         """
+        path = Path(path)
         save_text_embedding(path, self.tfidf)
         save_vectors(path, self.vectors, item_ids=item_ids, made_of=self.made_of)
 

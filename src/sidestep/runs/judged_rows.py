@@ -11,7 +11,13 @@ _LEAVE_ONE_OUT_MIN = 3
 
 
 def rows_of(split: Split, part: SplitName) -> Rows:
-    """The rows of a part of a split."""
+    """The rows of a part of a split.
+
+    Raises:
+        ValueError: there is no such part.
+    """
+    if part not in ("validation", "test"):
+        raise ValueError(f"split: there is no {part!r:.60}; there are validation and test.")
     return split.validation if part == "validation" else split.test
 
 

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from sidestep.bundle.folder import save_bundle
 from sidestep.bundle.loaded import LoadedRecommender
+from sidestep.bundle.manifest import KeptSearch
 from sidestep.catalog.catalog import Catalog
 from sidestep.data.popularity import weighted_target_counts
 from sidestep.data.splits import Split
@@ -113,8 +114,14 @@ def policy_learning(
     )
 
 
-def saving_new(material: Material, network: Any) -> Save:
-    """Saves a network that is trained from nothing."""
+def saving_new(material: Material, network: Any, *, search: KeptSearch | None = None) -> Save:
+    """Saves a network that is trained from nothing.
+
+    Args:
+        material: the data.
+        network: to be trained.
+        search: that the bundle recommends by; None: a plain beam.
+    """
 
     def save(path: Path, origin: Origin) -> None:
         save_bundle(
@@ -125,6 +132,7 @@ def saving_new(material: Material, network: Any) -> Save:
             seed=origin.seed,
             training=origin.training,
             data=origin.data,
+            search=search,
         )
 
     return save

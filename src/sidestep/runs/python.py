@@ -25,7 +25,7 @@ from sidestep.evaluation.evaluator import Evaluation
 from sidestep.evaluation.results import PerUser
 from sidestep.notices import Report, naming_arguments, working
 from sidestep.runs.config import checked_run
-from sidestep.runs.defaults import SEARCH, default_run, default_sources
+from sidestep.runs.defaults import default_run, default_sources
 from sidestep.runs.evaluations import Asked, evaluate_planned, plan_evaluation
 from sidestep.runs.folder import RunFolder, RunInfo
 from sidestep.runs.item_vectors import ItemVectors, Sources, item_vectors
@@ -130,8 +130,9 @@ def train(
         KeyboardInterrupt: the training was interrupted; a checkpoint is in `out`.
         ValueError: configuration, dataset and catalog do not fit each other.
     """
+    _check_dataset(dataset)
     with naming_arguments():
-        run = config if isinstance(config, RunConfig) else checked_run(dict(config), "config")
+        run = _run_of(config)
         home = _Home.of(out)
         if isinstance(catalog, Learned):
             catalog.save(home.path / "catalog")
@@ -189,12 +190,11 @@ def fit(
         >>> shop = sidestep.fit(sidestep.Dataset.from_frames(log, items))  # doctest: +SKIP
         >>> shop.recommend_frame(["u0"], k=10)  # doctest: +SKIP
     """
+    _check_dataset(dataset)
     if not hold_out:
         dataset = replace(dataset, split=nothing_held_out(dataset.histories()))
     with naming_arguments():
-        run = default_run(dataset) if config is None else config
-        if not isinstance(run, RunConfig):
-            run = checked_run(dict(run), "config")
+        run = default_run(dataset) if config is None else _run_of(config)
     if epochs is not None:
         if not isinstance(run, LearnedRun):
             raise ValueError(f"epochs: a run of kind {run.kind} trains nothing; leave them out.")
@@ -202,13 +202,7 @@ def fit(
     catalog = None
     if run.needs_catalog:
         catalog = tokenize(dataset, embed(dataset, seed=seed), seed=seed)
-    made = train(dataset, run, catalog=catalog, out=out, seed=seed, on_progress=on_progress)
-    if config is not None:
-        return made
-    made = made.with_search(SEARCH)
-    if out is not None:
-        made.save(RunFolder(Path(out) / "run").bundle)
-    return made
+    return train(dataset, run, catalog=catalog, out=out, seed=seed, on_progress=on_progress)
 
 
 def align(
@@ -236,6 +230,8 @@ def align(
         KeyboardInterrupt: the training was interrupted; a checkpoint is in `out`.
         ValueError: recipe, recommender and dataset do not fit each other.
     """
+    _check_dataset(dataset)
+    _check_recommender(recommender)
     with tempfile.TemporaryDirectory(prefix="sidestep-") as folder:
         recommender.save(Path(folder) / "backbone")
         content = settings_of(recipe) | {"backbone": str(Path(folder) / "backbone")}
@@ -288,11 +284,15 @@ def evaluate(
         num_users: so many fixed random rows; None for all.
         exclude_seen: leave out the items of the history.
         batch_size: users at once.
-        method: the name in tables; None derives it.
+        method: the name in tables; None derives it. A name of your own is a known one with a
+            suffix, such as item-beam-b; `compare` needs it for two recommenders of one kind.
 
     Raises:
+        TypeError: recommender and dataset are not what they should be.
         ValueError: the recommender was trained on other data, or there are no such rows.
     """
+    _check_recommender(recommender)
+    _check_dataset(dataset)
     asked = Asked(
         split=split,
         search=_search(recommender, search),
@@ -367,7 +367,16 @@ class _Home:
     @classmethod
     def of(cls, out: Path | str | None) -> "_Home":
         if out is not None:
-            return cls(path=Path(out), temporary=None)
+            path = Path(out)
+            if path.is_file():
+                raise ValueError(f"out: {path} is a file; choose a folder.")
+            strangers = {entry.name for entry in path.iterdir()} if path.is_dir() else set()
+            if strangers - {"catalog", "run"}:
+                raise ValueError(
+                    f"out: {path} holds other things than a run of these functions, such as "
+                    f"{min(strangers - {'catalog', 'run'})}; choose another folder."
+                )
+            return cls(path=path, temporary=None)
         temporary = tempfile.TemporaryDirectory(prefix="sidestep-", ignore_cleanup_errors=True)
         return cls(path=Path(temporary.name), temporary=temporary)
 
@@ -377,7 +386,36 @@ class _Home:
             weakref.finalize(recommender.catalog, self.temporary.cleanup)
 
 
-def _with_epochs(run: LearnedRun, epochs: int) -> LearnedRun:
+def _check_dataset(dataset: Any) -> None:
+    if not isinstance(dataset, Dataset):
+        raise TypeError(
+            f"dataset is a {type(dataset).__name__}; make a sidestep.Dataset, with "
+            "Dataset.from_frames for example."
+        )
+
+
+def _check_recommender(recommender: Any) -> None:
+    if not isinstance(recommender, LoadedRecommender):
+        raise TypeError(
+            f"recommender is a {type(recommender).__name__}; pass what fit, train or load returns."
+        )
+
+
+def _run_of(config: Any) -> RunConfig:
+    """A configuration, made of settings where it is none yet."""
+    if isinstance(config, RunConfig):
+        return config
+    if not isinstance(config, Mapping):
+        raise TypeError(
+            f"config is a {type(config).__name__}; pass settings such as {{'kind': 'sasrec'}}, or "
+            "a configuration, which from_yaml reads from a file."
+        )
+    return checked_run(dict(config), "config")
+
+
+def _with_epochs(run: LearnedRun, epochs: Any) -> LearnedRun:
+    if isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < 1:
+        raise ValueError(f"epochs is a whole number from 1, got {epochs!r:.40}.")
     every = min(run.training.validate_every, epochs)
     training = run.training.model_copy(update={"epochs": epochs, "validate_every": every})
     return run.model_copy(update={"training": training})

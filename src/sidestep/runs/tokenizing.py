@@ -42,7 +42,7 @@ class Learned:
     kept: kept_tokenizers.KeptTokenizer
     quality: fits.FitQuality
 
-    def save(self, path: Path, *, vectors: Path | None = None) -> None:
+    def save(self, path: Path | str, *, vectors: Path | None = None) -> None:
         """Writes the catalog with what encodes further items, all of it or nothing.
 
         Args:
@@ -55,7 +55,7 @@ class Learned:
             if vectors is not None:
                 keep_with_catalog(vectors, folder)
 
-        self.catalog.save(path, write_companions=write_companions)
+        self.catalog.save(Path(path), write_companions=write_companions)
 
 
 def learned_catalog(

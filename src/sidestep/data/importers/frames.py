@@ -1,11 +1,13 @@
 """Frames in memory as tables: polars, pandas and Arrow, read as files are."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import polars as pl
+from pyarrow import ArrowException
 
 from sidestep.data.importers.columns import Table
 from sidestep.data.importers.doubts import doubts_about
@@ -14,6 +16,10 @@ from sidestep.notices import in_python, naming_arguments, note, warn
 
 TIME = "timestamp"
 """The column of times where none is named."""
+
+
+_TIME = re.compile(r"time|date|(^|_)(at|ts)$")
+"""Names of columns that are times."""
 
 
 def read_frames(
@@ -40,6 +46,8 @@ def read_frames(
         ValueError: a column is not there, or a cell is not what it should be, with its row.
     """
     frame = _polars(interactions, "interactions")
+    if not frame.height:
+        raise ValueError("interactions: there is no row in the frame.")
     if columns.time is None and TIME in frame.columns:
         columns = replace(columns, time=TIME)
     with naming_arguments():
@@ -49,6 +57,13 @@ def read_frames(
             kept = None if text_columns is None else [items_item, *text_columns]
             known = items_of(_table(_polars(items, "items"), "items", kept), items_item)
         rows = read_rows(table, columns, known, items_name="items", gaps=gaps)
+    if columns.time is None and (
+        found := [name for name in frame.columns if _is_time(frame[name])]
+    ):
+        warn(
+            f"no column of times is named, so that the rows are taken in their order; if "
+            f"{found[0]!r:.60} holds the times, name it: time={found[0]!r:.60}."
+        )
     for why, number in rows.left_out.items():
         note(f"left out because they {why}: {number:,} interactions.")
     for remark in rows.remarks:
@@ -56,6 +71,11 @@ def read_frames(
     for doubt in doubts_about(rows.interactions):
         warn(in_python(doubt))
     return rows
+
+
+def _is_time(column: pl.Series) -> bool:
+    """Whether a column looks like times, by its type or its name."""
+    return column.dtype.is_temporal() or _TIME.search(column.name.lower()) is not None
 
 
 def _table(frame: pl.DataFrame, name: str, columns: Sequence[str] | None) -> Table:
@@ -70,12 +90,31 @@ def _table(frame: pl.DataFrame, name: str, columns: Sequence[str] | None) -> Tab
 
 
 def _polars(frame: Any, name: str) -> pl.DataFrame:
+    """A frame of polars.
+
+    Raises:
+        TypeError: it is no frame.
+        ValueError: a column holds values of several types.
+    """
+    has_columns = hasattr(frame, "columns") and hasattr(frame, "to_numpy")  # older pandas
+    if not (isinstance(frame, pl.LazyFrame) or hasattr(frame, "__arrow_c_stream__") or has_columns):
+        raise TypeError(
+            f"{name} is a {type(frame).__name__}; pass a frame of polars, pandas or Arrow."
+        )
+    try:
+        return _converted(frame)
+    except (ArrowException, pl.exceptions.PolarsError, TypeError) as error:
+        raise ValueError(
+            f"{name}: a column cannot be read ({error}); give all values of a column one type, "
+            "such as text."
+        ) from error
+
+
+def _converted(frame: Any) -> pl.DataFrame:
     if isinstance(frame, pl.LazyFrame):
         return frame.collect()
     if isinstance(frame, pl.DataFrame):
         return frame
     if hasattr(frame, "__arrow_c_stream__"):  # Arrow tables, pandas 2.2 and later, DuckDB, ...
         return pl.DataFrame(frame)
-    if hasattr(frame, "columns") and hasattr(frame, "to_numpy"):  # older pandas
-        return pl.DataFrame({str(column): frame[column].to_numpy() for column in frame.columns})
-    raise TypeError(f"{name} is a {type(frame).__name__}; pass a frame of polars, pandas or Arrow.")
+    return pl.DataFrame({str(column): frame[column].to_numpy() for column in frame.columns})

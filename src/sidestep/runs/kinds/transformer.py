@@ -13,6 +13,7 @@ from sidestep.training.objective_config import NextCodeConfig
 
 with imported_when_used():
     from sidestep import recommender as recommenders
+    from sidestep.bundle import manifest
     from sidestep.catalog import catalog as catalogs
     from sidestep.data import windows as data_windows
     from sidestep.model import transformer as networks
@@ -47,10 +48,14 @@ class TransformerRun(ReadingRun, LearnedRun):
                 f"'sidestep export' writes no network with model.history: {self.model.history}; "
                 "where it shall go to Hugging Face, train with model.history: codes."
             )
+        # What was measured best where there is an item head, see docs/experiments.md.
+        search = manifest.KeptSearch(name="item-beam", likelihood_weight=0.5)
+        if not self.model.item_head:
+            search = manifest.KeptSearch()
         return Plan(
             material=material,
             learning=learning,
-            save=plan_parts.saving_new(material, learning.network),
+            save=plan_parts.saving_new(material, learning.network, search=search),
         )
 
     def learning(self, material: Material, *, seed: int) -> fit.Learning:

@@ -29,7 +29,7 @@ NEAR: Mapping[str, tuple[str, ...]] = {
     "search/beam.py": ("search/test_beam_and_exhaustive.py",),
     "search/budget.py": ("search/test_ved.py",),
     "search/exclusion.py": ("search/test_beam_and_exhaustive.py", "test_recommender.py"),
-    "search/exhaustive.py": ("search/test_beam_and_exhaustive.py",),
+    "search/exhaustive.py": ("search/test_beam_and_exhaustive.py", "search/test_guided_beam.py"),
     "search/levels.py": ("search/test_beam_and_exhaustive.py", "search/test_sampling.py"),
     "search/process_reward.py": ("bundle/test_process_rewards.py",),
     "search/scorer.py": ("search/test_guided_beam.py",),

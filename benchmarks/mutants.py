@@ -193,7 +193,8 @@ def judge(
         spent[name] += run.seconds
         has_more = stages[name] == "near" and tree.wide(mutant.path)
         if run.failed is None and has_more:
-            left.appendleft((mutant, "wide"))
+            print(f"passes near: {name}", flush=True)
+            left.append((mutant, "wide"))  # last, because wide tests take minutes
             continue
         outcome = "survived" if run.failed is None else "late" if run.is_late else "killed"
         if run.failed is not None and run.failed.endswith("(cannot be imported)"):

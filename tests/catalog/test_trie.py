@@ -302,3 +302,25 @@ def test_codes_take_no_more_memory_than_their_codebook_needs(size, dtype):
     flat = build_flat(np.array([[0], [size - 1]], dtype=np.int32), (size,), None)
     assert flat.codes.dtype == dtype
     assert flat.codes.tolist()[-1] == size - 1
+
+
+@given(catalogs())
+def test_the_leaves_below_a_state_are_a_range(drawn):
+    ids, sizes, popularity = drawn
+    trie = Trie.build(ids, sizes, popularity=popularity)
+    first, stop = trie.leaf_range(every_state(trie))
+    leaves = range(trie.first_leaf, trie.num_nodes())
+    for state, start, end in zip(
+        every_state(trie)[0].tolist(), first[0].tolist(), stop[0].tolist(), strict=True
+    ):
+        begins = () if state == NO_STATE else prefix(trie, state)
+        below = [leaf for leaf in leaves if prefix(trie, leaf)[: len(begins)] == begins]
+        assert list(range(start, end)) == ([] if state == NO_STATE else below)
+
+
+def test_ranks_of_a_large_codebook_do_not_overflow():
+    codes = torch.tensor([0, 0, 2**15])  # the root and its two children
+    made = dense_rows.DenseRows.build(
+        codes, torch.tensor([1, 3]), depth_starts=(0, 1, 3), max_codes=2**15 + 1
+    )
+    assert made.ranks.dtype == torch.int32

@@ -170,3 +170,10 @@ def test_every_user_is_held_against_its_own_group_alone(scaling):
     for row in range(3):
         alone = group_advantages(rewards[row : row + 1], everyone[:1], scaling=scaling)
         torch.testing.assert_close(together[row : row + 1], alone)
+
+
+def test_a_user_without_candidates_has_no_optimum_and_no_advantage():
+    rewards, logs = torch.ones(2, 2), torch.zeros(2, 2)
+    is_candidate = torch.tensor([[True, True], [False, False]])
+    found = optimum_advantages(rewards, logs, logs, is_candidate, temperature=0.2)
+    assert found.tolist() == [[0.0, 0.0], [0.0, 0.0]]

@@ -8,6 +8,7 @@ from sidestep.training.checkpoint import (
     checkpoints,
     load_checkpoint,
     refuse_other_run,
+    refuse_other_weights,
     save_checkpoint,
 )
 from sidestep.training.random_state import random_state
@@ -77,3 +78,11 @@ def test_many_differences_are_counted(tmp_path):
     with pytest.raises(ValueError, match=r"weights\.0 was \[1\] and is \[2\].*; and 3 more\. Set"):
         refuse_other_run(tmp_path, saved, current)
     refuse_other_run(tmp_path, saved, saved)
+
+
+def test_weights_of_another_shape_or_name_are_refused_and_the_same_are_not(tmp_path):
+    saved, same = {"w": torch.zeros(3)}, {"w": torch.ones(3)}
+    refuse_other_weights(tmp_path, saved, same)
+    for other in ({"w": torch.zeros(4)}, {"w": torch.zeros(3), "v": torch.zeros(1)}):
+        with pytest.raises(ValueError, match="written by another version of Sidestep"):
+            refuse_other_weights(tmp_path, saved, other)

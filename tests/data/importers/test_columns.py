@@ -5,6 +5,8 @@ import io
 import json
 
 import polars as pl
+import pyarrow as pa
+import pyarrow.csv
 import pyarrow.parquet
 import pytest
 from hypothesis import given, settings
@@ -231,3 +233,23 @@ def test_json_lines_read_the_same_in_blocks_of_any_size(tmp_path_factory, rows, 
         assert [None if v is None else int(v) for v in frame["a"].to_list()] == whole
     for name in {"b", "c"} & {*frame.columns}:
         assert frame[name].to_list() == [row.get(name) for row in rows]
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_threads_that_read_ahead_never_ask_python_for_bytes(tmp_path, monkeypatch, suffix):
+    """One that outlives a refusal would abort the process while Python shuts down."""
+    given = []
+    opened = pyarrow.csv.open_csv
+
+    def watched(file, **options):
+        given.append(file)
+        return opened(file, **options)
+
+    monkeypatch.setattr(pyarrow.csv, "open_csv", watched)
+    text = b"user_id,item_id\nu,i\n"
+    path = tmp_path / f"log.csv{suffix}"
+    path.write_bytes(gzip.compress(text) if suffix else text)
+    assert read_table(path, ["user_id"]).frame["user_id"].to_list() == ["u"]
+    [file] = given
+    assert isinstance(file, pa.NativeFile)
+    assert not isinstance(file, pa.PythonFile)

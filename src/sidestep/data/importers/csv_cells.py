@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from gzip import GzipFile
 from io import BufferedIOBase, TextIOWrapper
 from itertools import islice
 from pathlib import Path
@@ -110,14 +111,15 @@ def _frame(
     batches: list[pa.RecordBatch] = []
     num_read = 0
     try:
-        with _opened(form.path) as file:
-            reader = pyarrow.csv.open_csv(
+        with _source(form.path) as file:
+            options = pyarrow.csv.ReadOptions(
+                block_size=LONGEST_ROW,
+                column_names=places,
+                skip_rows=int(_has_separator_line(form.path)),
+            )
+            with pyarrow.csv.open_csv(
                 file,
-                read_options=pyarrow.csv.ReadOptions(
-                    block_size=LONGEST_ROW,
-                    column_names=places,
-                    skip_rows=int(_has_separator_line(form.path)),
-                ),
+                read_options=options,
                 parse_options=pyarrow.csv.ParseOptions(
                     delimiter=form.separator,
                     newlines_in_values=True,
@@ -128,13 +130,14 @@ def _frame(
                     include_columns=needed,
                     strings_can_be_null=False,
                 ),
-            )
-            for batch in reader:
-                batches.append(batch)
-                num_read += batch.num_rows
-                if num_rows is not None and num_read > num_rows:
-                    break
-            frame = pl.from_arrow(pa.Table.from_batches(batches, reader.schema))
+            ) as reader:
+                for batch in reader:
+                    batches.append(batch)
+                    num_read += batch.num_rows
+                    if num_rows is not None and num_read > num_rows:
+                        break
+                schema = reader.schema
+            frame = pl.from_arrow(pa.Table.from_batches(batches, schema))
     except pa.ArrowInvalid as error:
         explained = _explained(form)
         if explained is None and not skips_blank:
@@ -158,6 +161,20 @@ def _opened(path: Path) -> Iterator[BufferedIOBase]:
             yield unpacked(path, raw)
     except DAMAGES as error:
         raise damaged_gzip(f"{path}", error) from error
+
+
+@contextmanager
+def _source(path: Path) -> Iterator[pa.NativeFile]:
+    """The bytes for pyarrow, whose threads may go on reading after a refusal.
+
+    A file of Python would end the whole process with an abort if one of these threads asked for
+    more of it while Python shuts down.
+    """
+    with _opened(path) as file:
+        if isinstance(file, GzipFile):
+            yield pa.BufferReader(file.read())
+        else:
+            yield pa.OSFile(str(path))
 
 
 @contextmanager

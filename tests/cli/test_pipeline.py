@@ -24,7 +24,14 @@ TINY = {
     "transformer": {
         "kind": "transformer",
         "max_history": 10,
-        "model": {"dim": 16, "num_layers": 1, "num_heads": 2, "history": "items"},
+        "model": {
+            "dim": 16,
+            "num_layers": 1,
+            "num_heads": 2,
+            "history": "items",
+            "item_head": True,
+        },
+        "objective": {"item_weight": 1.0},
         "training": {"epochs": 1, "batch_size": 16},
         "validation": {"num_users": 30, "num_beams": 10},
     },
@@ -418,3 +425,11 @@ def test_new_without_tables_writes_names_to_replace(tmp_path):
     run("new", tmp_path / "shop")
     assert "put in the names of your files" in (tmp_path / "shop" / "sidestep.yaml").read_text()
     assert "events.csv" in refused("run", tmp_path / "shop")
+
+
+def test_a_search_by_an_item_head_needs_one_and_says_so_before_the_training(done, tmp_path):
+    folder, _, _ = done
+    without = ("--set", "train.transformer.model.item_head=false")
+    message = refused("run", folder, *without, "--set", "train.transformer.objective.item_weight=0")
+    assert "evaluate: search: item-beam is guided by an item head" in message
+    assert "set train.transformer.model.item_head: true, or leave the search out" in message

@@ -250,6 +250,7 @@ class _Builder:
         """The step that measures a run, with what of the section has a meaning for it."""
         is_coded = runs[name].needs_catalog
         settings = dict(config.evaluate) if is_coded else _without_search(config.evaluate)
+        self._refuse_missing_head(name, runs[name], settings.get("search"))
         if sum(run.kind == runs[name].kind for run in runs.values()) > 1:
             # Results know runs by their method, and these would have the same.
             if "method" in settings:
@@ -264,6 +265,15 @@ class _Builder:
         wired = [folder] if "split" in settings else [folder, "--split", _JUDGED]
         product = folder / "evaluations"
         return self.step("evaluate", settings, wired, of=name, product=product, after=[trained])
+
+    def _refuse_missing_head(self, name: str, run: RunConfig, search: object) -> None:
+        """Raises a `ValueError`, before the training, for a search that no item head will guide."""
+        has_head = getattr(getattr(run, "model", None), "item_head", True)
+        if search in ("item-beam", "exhaustive-item") and not has_head:
+            raise ValueError(
+                f"{self.file}: evaluate: search: {search} is guided by an item head, and the run "
+                f"has none; set train.{name}.model.item_head: true, or leave the search out."
+            )
 
     def step(
         self,

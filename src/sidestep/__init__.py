@@ -15,32 +15,32 @@ if TYPE_CHECKING:
     from sidestep.bundle.folder import load as load
     from sidestep.bundle.loaded import LoadedRecommender as LoadedRecommender
     from sidestep.data.dataset import Dataset as Dataset
+    from sidestep.runs.api import Evaluated as Evaluated
+    from sidestep.runs.api import align as align
+    from sidestep.runs.api import compare as compare
+    from sidestep.runs.api import embed as embed
+    from sidestep.runs.api import evaluate as evaluate
+    from sidestep.runs.api import fit as fit
+    from sidestep.runs.api import tokenize as tokenize
+    from sidestep.runs.api import train as train
     from sidestep.runs.item_vectors import ItemVectors as ItemVectors
     from sidestep.runs.item_vectors import Sources as Sources
-    from sidestep.runs.python import Evaluated as Evaluated
-    from sidestep.runs.python import align as align
-    from sidestep.runs.python import compare as compare
-    from sidestep.runs.python import embed as embed
-    from sidestep.runs.python import evaluate as evaluate
-    from sidestep.runs.python import fit as fit
-    from sidestep.runs.python import tokenize as tokenize
-    from sidestep.runs.python import train as train
 
 
 _PLACES = {
     "Dataset": "sidestep.data.dataset",
-    "Evaluated": "sidestep.runs.python",
+    "Evaluated": "sidestep.runs.api",
     "ItemVectors": "sidestep.runs.item_vectors",
     "LoadedRecommender": "sidestep.bundle.loaded",
     "Sources": "sidestep.runs.item_vectors",
-    "align": "sidestep.runs.python",
-    "compare": "sidestep.runs.python",
-    "embed": "sidestep.runs.python",
-    "evaluate": "sidestep.runs.python",
-    "fit": "sidestep.runs.python",
+    "align": "sidestep.runs.api",
+    "compare": "sidestep.runs.api",
+    "embed": "sidestep.runs.api",
+    "evaluate": "sidestep.runs.api",
+    "fit": "sidestep.runs.api",
     "load": "sidestep.bundle.folder",
-    "tokenize": "sidestep.runs.python",
-    "train": "sidestep.runs.python",
+    "tokenize": "sidestep.runs.api",
+    "train": "sidestep.runs.api",
 }
 """The modules that define the names of the Python API."""
 

@@ -1,7 +1,7 @@
-"""Functions of the Python API: from a dataset to a recommender, without files and commands.
+"""The Python API: functions from a dataset to a recommender, without files and commands.
 
-`sidestep` offers them at its top. Each does what the command of its name does; commands add words
-and files. Progress is told to whoever listens, see `sidestep.notices`.
+`import sidestep` offers these functions. Each does what the command of its name does; commands add
+words and files. Progress is told to whoever listens, see `sidestep.notices`.
 """
 
 import tempfile

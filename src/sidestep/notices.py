@@ -14,9 +14,21 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 
 Report = Callable[[str, int, int], None]
-"""Is told what is being done, how much of it is done, and how much there is: 0 if nobody knows."""
+"""A function that is told of long work: what is being done, how much of it is done, and how much
+there is, or 0 if nobody knows."""
 
 _LOG = logging.getLogger("sidestep")
+
+_FUNCTIONS = ("align", "compare", "embed", "evaluate", "tokenize", "train")
+"""The commands that `import sidestep` offers as functions of the same name."""
+
+_OTHERWISE_NAMED = {"search-option": "options"}
+"""Options whose argument has another name."""
+
+_QUOTATION = re.compile(r"('sidestep [^']*'|`[^`]*`)")
+_FUNCTION = re.compile(rf"'sidestep ({'|'.join(_FUNCTIONS)})(?: --([a-z-]+))?'")
+_OPTION = re.compile(r"(?<![^\s(])--([a-z][a-z-]*)")
+_WITH_VALUE = re.compile(_OPTION.pattern + r" ([a-z]+)(?=[,;)]|\.?$|\.\s)")
 
 
 def command(*words: object) -> str:
@@ -30,7 +42,8 @@ class Listener:
 
     note: is given a sentence that is worth knowing; nothing is wrong.
     warn: is given a sentence about something that may not be as the caller means it.
-    working: is given the title of long work, which happens within, and yields what is told of it.
+    working: is given the title of long work, and makes a context. The work happens within it, and
+        tells its progress to the function that the context yields.
     """
 
     note: Callable[[str], None]
@@ -71,7 +84,7 @@ def warn(sentence: str) -> None:
 
 @contextmanager
 def working(title: str) -> Iterator[Report]:
-    """Long work: yields the function that is told how far it is."""
+    """A context for long work; yields the function that is told how far the work is."""
     listener = _LISTENER.get()
     if listener is None:
         yield lambda what, done, total: None
@@ -81,15 +94,16 @@ def working(title: str) -> Iterator[Report]:
 
 
 def in_python(sentence: str) -> str:
-    """A sentence about commands and their options, about functions and their arguments.
+    """Rewrites a sentence about commands and options into one about functions and arguments.
 
-    `--missing-users drop` becomes `missing_users='drop'`, and 'sidestep embed' sidestep.embed.
+    `--missing-users drop.` becomes `missing_users='drop'.`, and 'sidestep embed' sidestep.embed.
+    Commands that are no functions, code in backticks, and paths stay as they are.
     """
-    sentence = re.sub(
-        r"--([a-z][a-z-]*) ([a-z]+)(?=[,.;) ]|$)", lambda m: f"{_argument(m[1])}={m[2]!r}", sentence
-    )
-    sentence = re.sub(r"--([a-z][a-z-]*)", lambda m: _argument(m[1]), sentence)
-    return re.sub(r"'sidestep ([a-z]+)'", r"sidestep.\1", sentence)
+    # The parts between quotations, then quotations, in turn.
+    parts = _QUOTATION.split(sentence)
+    parts[::2] = [_naming_arguments(part) for part in parts[::2]]
+    parts[1::2] = [_as_function(part) for part in parts[1::2]]
+    return "".join(parts)
 
 
 @contextmanager
@@ -104,5 +118,20 @@ def naming_arguments() -> Iterator[None]:
         raise type(error)(message) from error
 
 
+def _naming_arguments(words: str) -> str:
+    """Options become arguments; the last word of a clause is the value of the option before it."""
+    words = _WITH_VALUE.sub(lambda found: f"{_argument(found[1])}={found[2]!r}", words)
+    words = _OPTION.sub(lambda found: _argument(found[1]), words)
+    return words.replace("the option", "the argument")
+
+
+def _as_function(quotation: str) -> str:
+    found = _FUNCTION.fullmatch(quotation)
+    if found is None:
+        return quotation
+    function, option = found.groups()
+    return f"sidestep.{function}" + (f"({_argument(option)}=...)" if option else "")
+
+
 def _argument(option: str) -> str:
-    return option.replace("-", "_")
+    return _OTHERWISE_NAMED.get(option, option).replace("-", "_")

@@ -36,7 +36,7 @@ from sidestep.runs.evaluations import (
     LIST_LENGTH,
     Asked,
     evaluate_run,
-    evaluation_bar,
+    row_progress,
 )
 from sidestep.runs.folder import RunFolder, RunInfo
 from sidestep.runs.item_vectors import Sources, item_vectors
@@ -209,7 +209,7 @@ def _evaluate(
     evaluations = []
     for label, how in asked.items():
         folder = folders[label.partition(",")[0]]
-        with evaluation_bar(label) as progress:
+        with row_progress(label) as progress:
             evaluation, per_user = evaluate_run(
                 load(folder.path), dataset, how, catalog_name="catalog", progress=progress
             )

@@ -27,8 +27,8 @@ from sidestep.metrics.statistics import bootstrap_interval, numbered
 from sidestep.runs.evaluations import (
     Asked,
     evaluate_planned,
-    evaluation_bar,
     plan_evaluation,
+    row_progress,
     seconds_of_evaluation,
 )
 from sidestep.runs.folder import RunFolder
@@ -144,7 +144,7 @@ def evaluate(
             json=json,
         )
         return
-    with evaluation_bar(f"{folder.path.name}, {split}") as progress:
+    with row_progress(f"{folder.path.name}, {split}") as progress:
         evaluation, per_user = evaluate_planned(
             loaded, data.name, asked, planned, progress=progress
         )

@@ -26,7 +26,7 @@ from sidestep.evaluation.results import PerUser
 from sidestep.notices import Report, naming_arguments, working
 from sidestep.runs.config import checked_run
 from sidestep.runs.defaults import default_run, default_sources
-from sidestep.runs.evaluations import Asked, evaluate_planned, plan_evaluation
+from sidestep.runs.evaluations import Asked, evaluate_planned, plan_evaluation, row_progress
 from sidestep.runs.folder import RunFolder, RunInfo
 from sidestep.runs.item_vectors import ItemVectors, Sources, item_vectors
 from sidestep.runs.recipes import settings_of
@@ -293,24 +293,20 @@ def evaluate(
     """
     _check_recommender(recommender)
     _check_dataset(dataset)
-    asked = Asked(
-        split=split,
-        search=_search(recommender, search),
-        num_users=num_users,
-        exclude_seen=exclude_seen,
-        batch_size=batch_size,
-        method=method,
-    )
     with naming_arguments():
+        asked = Asked(
+            split=split,
+            search=_search(recommender, search),
+            num_users=num_users,
+            exclude_seen=exclude_seen,
+            batch_size=batch_size,
+            method=method,
+        )
         planned = plan_evaluation(recommender, dataset, asked, catalog_name=None)
     planned.tell_of_misses()
-    with working(f"{planned.method}, {split}") as report:
+    with row_progress(f"{planned.method}, {split}") as progress:
         evaluation, per_user = evaluate_planned(
-            recommender,
-            dataset.name,
-            asked,
-            planned,
-            progress=lambda done, total: report("", done, total),
+            recommender, dataset.name, asked, planned, progress=progress
         )
     return Evaluated(evaluation=evaluation, per_user=per_user)
 

@@ -26,7 +26,7 @@ from sidestep.evaluation.search_tree import search_tree
 from sidestep.model.value_head import ValuedModel
 from sidestep.recommender import GenerativeRecommender
 from sidestep.runs.budgets import any_weighs, searches_of
-from sidestep.runs.evaluations import evaluated_rows, evaluation_bar
+from sidestep.runs.evaluations import evaluated_rows, row_progress
 from sidestep.runs.provenance import load_item_vectors, refuse_other_data
 from sidestep.runs.search_names import SearchName, Weights
 from sidestep.runs.searches import AskedSearch
@@ -127,7 +127,7 @@ class DiagnosedRun:
             self._search(name, look, look.settings.pool_size) for name in searches_of(self.loaded)
         ]
         guided = [search.guidance for search in searches if isinstance(search, GuidedBeamSearch)]
-        with evaluation_bar(f"{self.path.name}: scores of prefixes") as progress:
+        with row_progress(f"{self.path.name}: scores of prefixes") as progress:
             prefixes = prefix_quality(
                 self.model,
                 rows,
@@ -225,7 +225,7 @@ class DiagnosedRun:
         embeddings: Float[Tensor, "items dim"] | None,
         batch_size: int,
     ) -> tuple[SearchQuality, ...]:
-        with evaluation_bar(f"{self.path.name}: {title}") as progress:
+        with row_progress(f"{self.path.name}: {title}") as progress:
             return search_quality(
                 self.model,
                 rows,

@@ -1,4 +1,7 @@
-"""Evaluations: how a run's is asked for, planned and made; kept ones are in `kept_evaluations`."""
+"""Evaluations of runs: how one is asked for, planned and made.
+
+`kept_evaluations` keeps them in the folder of a run.
+"""
 
 from __future__ import annotations
 
@@ -28,14 +31,18 @@ with imported_when_used():
     from sidestep.model import transformer
 
 LIST_LENGTH = 50
+"""Items of every list that is judged."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
     """An evaluation that is asked for.
 
+    split: the rows to judge by.
     search: of the semantic IDs, where there are any.
     num_users: so many fixed random rows; None for all.
+    exclude_seen: whether lists leave out the items of the history.
+    batch_size: users at once.
     method: what results files call it; None derives it.
     codes: what they call the semantic IDs; None derives it from the catalog.
     """
@@ -63,7 +70,7 @@ class Planned:
     setting: results.Setting
 
     def tell_of_misses(self) -> None:
-        """Says on the standard error how many targets no list can hold, if there are any."""
+        """Warns of targets that no list can hold, if there are any."""
         if self.num_retired:
             warn(
                 f"{self._share(self.num_retired)} are retired items, which no list can hold, so "
@@ -72,9 +79,9 @@ class Planned:
         num = int(self.rows.is_repeat.sum()) if self.setting.exclude_seen else 0
         if num:
             warn(
-                f"{self._share(num)} are items that their user "
-                "had taken before. --exclude-seen leaves them out of every list, so that they "
-                "count as misses; without it, repeats can be found."
+                f"{self._share(num)} are items that their user had taken before. Lists that "
+                "leave out seen items cannot hold these targets, so that they count as misses; "
+                "lists that may hold seen items can."
             )
 
     def _share(self, num: int) -> str:
@@ -95,8 +102,12 @@ def evaluate_run(
 ) -> tuple[evaluator.Evaluation, results.PerUser]:
     """Evaluates a bundle on rows of a dataset.
 
+    Args:
+        loaded, dataset, asked, catalog_name: see `plan_evaluation`.
+        progress: is told how many of how many rows are done.
+
     Raises:
-        ValueError: the bundle was trained on another dataset, or has no use for what is asked.
+        ValueError: see `plan_evaluation`.
     """
     planned = plan_evaluation(loaded, dataset, asked, catalog_name=catalog_name)
     return evaluate_planned(loaded, dataset.name, asked, planned, progress=progress)
@@ -145,7 +156,13 @@ def _evaluated(
 def seconds_of_evaluation(
     loaded: bundles.LoadedRecommender, asked: Asked, planned: Planned
 ) -> float:
-    """The estimated time of an evaluation, in seconds, from a batch of its rows."""
+    """The estimated time of an evaluation, in seconds, from a batch of its rows.
+
+    Args:
+        loaded: what is to be evaluated.
+        asked: the evaluation.
+        planned: its plan.
+    """
     num_rows = len(planned.rows)
     some = planned.rows.select(evaluator.fixed_users(num_rows, asked.batch_size))
     _evaluated(loaded, some.select(np.arange(1)), asked)  # makes ready what is made once
@@ -159,8 +176,16 @@ def plan_evaluation(
 ) -> Planned:
     """The plan of an evaluation, which `evaluate_planned` carries out.
 
+    Args:
+        loaded: what is to be evaluated.
+        dataset: the one that it was trained on.
+        asked: the evaluation.
+        catalog_name: the name of the semantic IDs in results files; None takes the version of the
+            catalog.
+
     Raises:
-        ValueError: see there.
+        ValueError: the bundle was trained on another dataset, has no use for what is asked, or the
+            split has no such rows.
     """
     _refuse_unused(loaded, asked)
     if asked.method is not None:
@@ -182,7 +207,7 @@ def plan_evaluation(
 def evaluated_rows(
     split: Split, name: SplitName, num_users: int | None
 ) -> tuple[Rows, int | Literal["all"]]:
-    """The rows to judge by, or so many fixed random ones, and what settings call their number.
+    """The rows to judge by, or so many fixed random ones, and the entry `users` of a `Setting`.
 
     Raises:
         ValueError: there are none; says what to do.
@@ -196,8 +221,8 @@ def evaluated_rows(
 
 
 @contextmanager
-def evaluation_bar(title: str) -> Iterator[Callable[[int, int], None]]:
-    """Tells whoever listens how many rows are done; what it yields is told first."""
+def row_progress(title: str) -> Iterator[Callable[[int, int], None]]:
+    """A context for work on rows; yields the function that is told how many of them are done."""
     with working(title) as report:
         yield lambda done, total: report("", done, total)
 
@@ -238,7 +263,7 @@ def _setting(
 
 
 def evaluation_name(split: SplitName, method: str, setting: results.Setting) -> str:
-    """Tells apart the evaluations of one run."""
+    """The name of an evaluation among those of one run: no two settings share a name."""
     parts = [split, method]
     if setting.beams is not None:
         parts.append(str(setting.beams))

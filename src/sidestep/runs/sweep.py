@@ -13,8 +13,8 @@ from sidestep.runs.evaluations import (
     Asked,
     Planned,
     evaluate_run,
-    evaluation_bar,
     plan_evaluation,
+    row_progress,
 )
 from sidestep.runs.folder import RunFolder
 from sidestep.runs.kept_evaluations import (
@@ -62,7 +62,7 @@ class Sweep:
         name = search.asked.method(self.loaded)
         if file is None:
             asked = replace(self.asked, search=search.asked)
-            with evaluation_bar(f"{name}, {search.words}") as progress:
+            with row_progress(f"{name}, {search.words}") as progress:
                 evaluation, per_user = evaluate_run(
                     self.loaded,
                     self.data,

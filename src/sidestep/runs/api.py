@@ -39,7 +39,7 @@ from sidestep.tokenizer.methods import DEFAULT_METHOD
 from sidestep.training.progress import Progress
 
 OnProgress = Callable[[Progress], None]
-"""Is called after every step and validation of a training; must be quick."""
+"""A quick function that is called after every step and every validation of a training."""
 
 
 def embed(dataset: Dataset, sources: Sources | None = None, *, seed: int = 0) -> ItemVectors:
@@ -47,9 +47,9 @@ def embed(dataset: Dataset, sources: Sources | None = None, *, seed: int = 0) ->
 
     Args:
         dataset: whose items.
-        sources: the texts, models and files that vectors are made of; None takes the texts, or
-            co-occurrence in the training part where there are none.
-        seed: of the factorisations.
+        sources: the texts, models and files that vectors are made of. None takes the texts, or
+            co-occurrence in the training part where there are no texts.
+        seed: of the factorisations of texts and of co-occurrence.
 
     Raises:
         ValueError: a source does not fit the dataset.
@@ -79,7 +79,7 @@ def tokenize(
         collisions: what becomes of items with equal codes; None: `reassign` where the last codes
             suffice for it, else `extra`.
         seed: of the tokenizer.
-        report: of progress; None tells whoever listens.
+        report: is told of progress; None tells whoever listens, see `sidestep.notices`.
 
     Returns:
         The catalog, and the tokenizer that encodes further items.
@@ -116,9 +116,11 @@ def train(
 
     Args:
         dataset: to learn from.
-        config: of the run; or its settings, among them `kind`.
-        catalog: the semantic IDs; runs of kind sasrec, popularity and repeats do without.
-        out: the folder of the run, from which an interrupted training goes on; None keeps nothing.
+        config: the configuration of the run, or its settings, among them `kind`.
+        catalog: the semantic IDs. Runs of kind sasrec, popularity and repeats need none; a run
+            that names a backbone takes the catalog of the backbone.
+        out: the folder that keeps the run in `run`, and what `tokenize` made in `catalog`. From it
+            an interrupted training goes on. None keeps nothing.
         seed: of weights, shuffling and dropout.
         resume: continue the run in `out` if there is one.
         on_progress: called after every step and validation.
@@ -128,7 +130,10 @@ def train(
 
     Raises:
         KeyboardInterrupt: the training was interrupted; a checkpoint is in `out`.
-        ValueError: configuration, dataset and catalog do not fit each other.
+        FileNotFoundError: a file or folder that the configuration names is not there.
+        TypeError: the dataset is no `Dataset`, or the configuration no mapping.
+        ValueError: configuration, dataset and catalog do not fit each other, the network does not
+            fit the memory, or `out` holds something else.
     """
     _check_dataset(dataset)
     with naming_arguments():
@@ -169,14 +174,13 @@ def fit(
 
     Args:
         dataset: to learn from.
-        config: of the run; None takes `default_run`.
-        epochs: of the training; None leaves them to the configuration.
-        hold_out: whether validation and test rows are held out, by which weights are chosen and
-            recommenders judged. False learns from every interaction, for production; its weights
-            are those of the last step.
-        out: the folder of all that is made, from which interrupted work goes on; None keeps
-            nothing.
-        seed: of all parts.
+        config: the configuration of the run, or its settings; None takes `default_run`.
+        epochs: passes over the training part; None leaves them to the configuration.
+        hold_out: whether rows of validation and test are held out. Validation chooses the weights,
+            and the test judges the recommender. False learns from every interaction, for
+            production, and keeps the weights of the last step.
+        out: see `train`.
+        seed: of the vectors, the tokenizer and the training.
         on_progress: called after every step and validation of the training.
 
     Returns:
@@ -184,6 +188,7 @@ def fit(
 
     Raises:
         KeyboardInterrupt: the training was interrupted; a checkpoint is in `out`.
+        TypeError: the dataset is no `Dataset`, or the configuration no mapping.
         ValueError: the dataset is too small, or the configuration does not fit it.
 
     Example:
@@ -218,20 +223,29 @@ def align(
     """Improves a trained recommender by a recipe, as `sidestep align` and `sidestep prefer` do.
 
     Args:
-        dataset: the one that it was trained on.
-        recommender: writes semantic IDs.
-        recipe: by its name, see `sidestep.runs.recipes`.
-        settings: over those of the recipe, by key; `{"training": {"epochs": 2}}` for example.
+        dataset: the one that the recommender was trained on.
+        recommender: one that writes semantic IDs, from `fit`, `train` or `load`.
+        recipe: the name of a recipe, see `sidestep.runs.recipes`.
+        settings: replace settings of the recipe, by key, such as `{"training": {"epochs": 2}}`.
         out: see `train`.
         seed: of shuffling, dropout and draws.
         on_progress: see `train`.
 
+    Returns:
+        The improved recommender; the old one stays as it is.
+
     Raises:
         KeyboardInterrupt: the training was interrupted; a checkpoint is in `out`.
+        TypeError: dataset and recommender are not what they should be.
         ValueError: recipe, recommender and dataset do not fit each other.
     """
     _check_dataset(dataset)
     _check_recommender(recommender)
+    if not recommender.is_searched:
+        raise ValueError(
+            f"recommender: {recommender.kind} has no prefixes of semantic IDs to learn from; pass "
+            "one of kind transformer."
+        )
     with tempfile.TemporaryDirectory(prefix="sidestep-") as folder:
         recommender.save(Path(folder) / "backbone")
         content = settings_of(recipe) | {"backbone": str(Path(folder) / "backbone")}
@@ -273,19 +287,22 @@ def evaluate(
     batch_size: int = 64,
     method: str | None = None,
 ) -> Evaluated:
-    """Ranks the whole catalog for the rows of a split, as `sidestep evaluate` does.
+    """Judges a recommender by the rows of a split, as `sidestep evaluate` does.
 
     Args:
         recommender: from `fit`, `train` or `load`.
-        dataset: the one that it was trained on.
+        dataset: the one that the recommender was trained on.
         split: the rows to judge by. Choose by validation, and look at the test once.
-        search: of semantic IDs, by name, import path, or with its settings; None takes the
-            own one of the recommender.
+        search: the search of semantic IDs: a name, an import path, or an `AskedSearch` with
+            settings; None takes the recommender's own search.
         num_users: so many fixed random rows; None for all.
-        exclude_seen: leave out the items of the history.
+        exclude_seen: whether lists leave out the items of the history.
         batch_size: users at once.
         method: the name in tables; None derives it. A name of your own is a known one with a
             suffix, such as item-beam-b; `compare` needs it for two recommenders of one kind.
+
+    Returns:
+        The lists and their metrics, over the whole catalog.
 
     Raises:
         TypeError: recommender and dataset are not what they should be.
@@ -329,7 +346,8 @@ def compare(
         reference, difference and p.
 
     Raises:
-        ValueError: they differ in dataset, split, rows, or in whether seen items are left out.
+        ValueError: the evaluations differ in dataset, split or rows, or in whether lists leave out
+            seen items; or two have the same method, setting and seed.
     """
     with naming_arguments():
         methods = compare_runs(
@@ -355,13 +373,21 @@ def compare(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Home:
-    """The folder of what is made; `temporary` is deleted with the recommender."""
+    """The folder of what is made; a temporary one is deleted with the recommender.
+
+    temporary: its owner; None for a folder that the caller named.
+    """
 
     path: Path
     temporary: tempfile.TemporaryDirectory[str] | None
 
     @classmethod
     def of(cls, out: Path | str | None) -> "_Home":
+        """The folder that the caller named, else a temporary one.
+
+        Raises:
+            ValueError: the folder holds something else.
+        """
         if out is not None:
             path = Path(out)
             if path.is_file():
@@ -377,7 +403,7 @@ class _Home:
         return cls(path=Path(temporary.name), temporary=temporary)
 
     def keep_for(self, recommender: LoadedRecommender) -> None:
-        """Keeps a temporary folder, in which files of the catalog lie, for the catalog's life."""
+        """Keeps a temporary folder as long as the catalog, whose files lie in the folder."""
         if self.temporary is not None:
             weakref.finalize(recommender.catalog, self.temporary.cleanup)
 
@@ -398,7 +424,7 @@ def _check_recommender(recommender: Any) -> None:
 
 
 def _run_of(config: Any) -> RunConfig:
-    """A configuration, made of settings where it is none yet."""
+    """The configuration of a run; settings are checked and become one."""
     if isinstance(config, RunConfig):
         return config
     if not isinstance(config, Mapping):
@@ -418,7 +444,7 @@ def _with_epochs(run: LearnedRun, epochs: Any) -> LearnedRun:
 
 
 def _search(recommender: LoadedRecommender, search: str | AskedSearch | None) -> AskedSearch:
-    """The search that is asked for, else the recommender's own."""
+    """The search that is asked for, else the recommender's own search."""
     if isinstance(search, AskedSearch):
         return search
     if search is not None:

@@ -31,7 +31,7 @@ with imported_when_used():
     from sidestep.model import transformer
 
 LIST_LENGTH = 50
-"""Items of every list that is judged."""
+"""The most items of a list that is judged."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -263,7 +263,7 @@ def _setting(
 
 
 def evaluation_name(split: SplitName, method: str, setting: results.Setting) -> str:
-    """The name of an evaluation among those of one run: no two settings share a name."""
+    """The name of an evaluation within its run: the split, the method, and what else was set."""
     parts = [split, method]
     if setting.beams is not None:
         parts.append(str(setting.beams))

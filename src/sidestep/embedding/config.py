@@ -1,8 +1,11 @@
-"""What item vectors are configured by, beside what makes them: to read it needs no scikit-learn."""
+"""Configurations of item vectors, in a file that needs no scikit-learn."""
 
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+BEHAVIOUR = ("collaborative", "sasrec")
+"""Sources of vectors that hold what users did in a training part."""
 
 
 class TfidfConfig(BaseModel):

@@ -1,4 +1,4 @@
-"""The configuration of a run, of any kind: YAML, with settings from the command line over it."""
+"""The configuration of a run of any kind, read from YAML and from `key=value` settings."""
 
 import importlib
 import pkgutil
@@ -23,7 +23,7 @@ def read_config(path: Path | None, settings: Sequence[str] = ()) -> RunConfig:
 
     Args:
         path: of the file; None takes the settings alone. The paths that the file names are seen
-            from its folder; where nothing is there, from the working directory.
+            from its folder. A path where nothing is there is seen from the working directory.
         settings: "key.of.a.part=value"; the value is YAML, and a path is seen from the working
             directory.
 
@@ -121,7 +121,10 @@ def kind_named(name: str) -> type[RunConfig]:
     if is_import_path(name):
         found = imported(name)
         if not (isinstance(found, type) and issubclass(found, RunConfig)):
-            raise ValueError(f"kind: {name} is no sidestep.runs.run_config.RunConfig.")
+            raise ValueError(
+                f"kind: {name} is no kind of run; derive the class from "
+                "sidestep.runs.run_config.RunConfig."
+            )
         return found
     if name not in kinds():
         raise ValueError(f"kind: there is no {name!r:.80}; there are {', '.join(kinds())}.")

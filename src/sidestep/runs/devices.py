@@ -1,4 +1,7 @@
-"""The devices that torch finds here; what of a machine needs no torch stands in `environment`."""
+"""The devices that torch finds on this machine.
+
+`environment` describes the machine without torch.
+"""
 
 import os
 

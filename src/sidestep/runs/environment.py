@@ -29,7 +29,7 @@ def machine() -> str:
 
 
 def command_line() -> str:
-    """The command as it was typed, as far as a shell lets one know."""
+    """The command line of this process, with quotes where a shell needs them."""
     return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
 
 

@@ -23,7 +23,7 @@ from sidestep.training.fit import Course, Learning, fit
 from sidestep.training.progress import Progress
 
 LONGEST_S = 5.0
-"""A measurement ends after this long, as soon as it can tell anything."""
+"""Seconds after which a measurement ends, as soon as it can tell anything."""
 
 _NUM_BATCHES = 4
 """Batches that a training is measured on."""
@@ -91,11 +91,11 @@ def time_of_training(
     per_step = clock.seconds_per_step
     if per_step is None:
         return None
-    measured_rows = min(len(some.validation), config.validation.num_users or 10**9)
+    most = config.validation.num_users or len(validation)
+    measured_rows, num_rows = min(len(some.validation), most), min(len(validation), most)
     per_row = None
     if clock.validation is not None and measured_rows:
         per_row = clock.validation / measured_rows
-    num_rows = min(len(validation), config.validation.num_users or len(validation))
     num_validations = -(-training.epochs // training.validate_every)
     seconds = num_steps * per_step + num_validations * num_rows * (per_row or 0.0)
     if training.max_seconds is not None:
@@ -106,7 +106,10 @@ def time_of_training(
 def seconds_of_tokenizing(
     method: str, config: BaseModel, vectors: Float[np.ndarray, "items dim"]
 ) -> float | None:
-    """Fits a tokenizer on some of the items and extrapolates; none of a user's own."""
+    """The estimated time of a tokenizer, in seconds, from a fit on some of the items.
+
+    None for a tokenizer of a user's own, and where some items do not fill the codebooks.
+    """
     if method not in METHODS:
         return None
     sizes = getattr(config, "codebook_sizes", ())
@@ -137,7 +140,13 @@ def _spread(num: int, num_wanted: int) -> np.ndarray:
 
 @dataclass(slots=True)
 class _Clock:
-    """When steps of a training ended, and how long the validation after them took."""
+    """A clock of a training.
+
+    ticks: the times at which steps ended.
+    began: the time at which the clock was made.
+    step: the last step that ended.
+    validation: seconds of the validation after the last step; None where none was made.
+    """
 
     ticks: list[float] = field(default_factory=list)
     began: float = field(default_factory=time.perf_counter)
@@ -156,7 +165,10 @@ class _Clock:
 
     @property
     def seconds_per_step(self) -> float | None:
-        """The first step, which makes ready what the others find, counts only if it is alone."""
+        """The median time of a step, in seconds; None before the first step.
+
+        The first step makes ready what the others find, and counts only if it is alone.
+        """
         if not self.ticks:
             return None
         if len(self.ticks) == 1:

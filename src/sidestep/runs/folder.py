@@ -1,6 +1,6 @@
-"""The folder of a run: what lies where in it, and what the run was asked for.
+"""The folder of a run: the places of its files, its configuration and its inputs.
 
-`runs.train` trains a run.
+`train` trains a run.
 """
 
 from collections.abc import Iterator
@@ -30,11 +30,12 @@ _REMEDY = "restore the file, or repeat the 'sidestep train' of this run, which w
 
 
 class RunInfo(BaseModel):
-    """Beside the configuration, what makes a run.
+    """The inputs of a run beside its configuration.
 
     dataset, catalog: the folders, as the working directory sees them; None where there was no
         catalog.
-    ranker: the run that was attached to it, which leaves nothing to train; None for others.
+    seed: of the run.
+    ranker: the run that was attached to this one, which leaves nothing to train; None for others.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -58,7 +59,7 @@ class _KeptInfo(RunInfo):
 
 @dataclass(frozen=True, slots=True)
 class RunFolder:
-    """Names within a run's folder; the training loop adds `log.jsonl` and checkpoints."""
+    """The folder of a run; the training loop adds `log.jsonl` and checkpoints."""
 
     path: Path
 
@@ -133,16 +134,20 @@ class RunFolder:
                 pass
 
     def write(self, config: RunConfig, info: RunInfo) -> None:
-        """Keeps what the run was asked for."""
+        """Writes the configuration and the inputs of the run."""
         self._write(config, info, self.path)
 
     def copy_description(self, run: "RunFolder", *, ranker: str, place: Path) -> None:
-        """Keeps what another run was asked for, which had a ranker attached since.
+        """Writes the configuration and the inputs of another run, to which a ranker was attached.
 
         Args:
             run: the other run.
             ranker: the folder of the ranker.
             place: where this folder, a temporary one, is to stand.
+
+        Raises:
+            FileNotFoundError: the other run has no configuration.
+            ValueError: its configuration or its description is damaged.
         """
         if not run.config.is_file():
             raise FileNotFoundError(f"{run.config}: missing from the run; {_REMEDY}")

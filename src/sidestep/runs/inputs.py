@@ -14,10 +14,11 @@ with imported_when_used():
 
 
 def load_catalog(path: Path) -> catalogs.Catalog:
-    """A catalog folder.
+    """The catalog of a folder, with its hashes compared.
 
     Raises:
         FileNotFoundError: there is none; says which command makes it.
+        ValueError: a file is damaged.
     """
     if not path.is_dir():
         raise FileNotFoundError(f"{path}: no catalog here; make one with 'sidestep tokenize'.")
@@ -26,6 +27,10 @@ def load_catalog(path: Path) -> catalogs.Catalog:
 
 
 def load_bundle(path: Path, *, device: str | None = None) -> bundles.LoadedRecommender:
-    """A bundle, or that of a run, see `load`; what is missing is said before torch is imported."""
+    """The bundle of a folder, see `load`; the manifest is read before torch is imported.
+
+    Raises:
+        FileNotFoundError, ValueError, ImportError: see `load`.
+    """
     read_manifest(bundle_folder(path) / MANIFEST)
     return bundle_files.load(path, device=device)

@@ -1,4 +1,4 @@
-"""Item vectors of texts, given vectors and co-occurrence, side by side."""
+"""Item vectors: those of texts, of a user's own, of co-occurrence and of a SASRec, side by side."""
 
 from __future__ import annotations
 
@@ -47,7 +47,8 @@ class Sources:
 
     columns: text columns, read by `text` and `sentence`.
     text: TF-IDF of the texts.
-    may_be_narrower: of text vectors, where the texts allow less than `text.dim`.
+    may_be_narrower: whether text vectors may have fewer dimensions than `text.dim`, where the texts
+        allow no more. Otherwise that is an error.
     sentence: a pretrained encoder of the texts.
     given: a file of the user's own vectors.
     collaborative: co-occurrence in the training part.
@@ -74,8 +75,9 @@ class Sources:
 class ItemVectors:
     """Vectors of all items of a dataset, in their order.
 
+    vectors: one row per item.
     made_of: sources, weights, models, seed and data, as JSON.
-    tfidf: what embeds the texts of further items, where `text` is a source.
+    tfidf: the fitted TF-IDF, which embeds the texts of further items, where `text` is a source.
     """
 
     vectors: Float[np.ndarray, "items dim"]
@@ -84,15 +86,15 @@ class ItemVectors:
 
     @property
     def num_empty(self) -> int:
-        """Items of which nothing is known."""
+        """The number of items of which nothing is known: their vectors are zero."""
         return int((~self.vectors.any(axis=1)).sum())
 
     def save(self, path: Path | str, item_ids: Sequence[str]) -> None:
-        """Writes the vectors, with what they were made of and what embeds further items.
+        """Writes the vectors, the description of their sources, and the fitted TF-IDF.
 
         Args:
-            path: of the .npy file; the others lie beside it.
-            item_ids: of the dataset.
+            path: of the .npy file; the other files lie beside it.
+            item_ids: the IDs of the dataset's items, in their order.
         """
         path = Path(path)
         save_text_embedding(path, self.tfidf)
@@ -101,7 +103,7 @@ class ItemVectors:
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """The vectors of one source, and what is to be said of them."""
+    """The vectors of one source, and the entry about the source in `ItemVectors.made_of`."""
 
     vectors: Float[np.ndarray, "items dim"]
     about: dict[str, Any]

@@ -1,4 +1,4 @@
-"""Rows to judge by: whether a dataset has any, and what to do where it has none."""
+"""Rows to judge by, and the sentences about a dataset that has none."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from sidestep.data.splits import LEAVE_ONE_OUT, Rows, Split, SplitName
 from sidestep.notices import command, warn
 
 _LEAVE_ONE_OUT_MIN = 3
-"""Interactions of a user of whom leave-one-out holds some out."""
+"""The fewest interactions of a user of whom leave-one-out holds some out."""
 
 
 def rows_of(split: Split, part: SplitName) -> Rows:
@@ -22,7 +22,12 @@ def rows_of(split: Split, part: SplitName) -> Rows:
 
 
 def warn_of_no_rows(dataset: Dataset, folder: Path) -> None:
-    """Says so where a dataset has neither rows to choose by nor rows to judge by."""
+    """Warns of a dataset that has neither rows of validation nor rows of the test.
+
+    Args:
+        dataset: as it is or will be stored.
+        folder: its folder, for the remedy.
+    """
     if not has_rows(dataset, "validation") and not has_rows(dataset, "test"):
         warn(without_rows(dataset, folder, "test"))
 

@@ -1,4 +1,4 @@
-"""Paths that files name: a file names them from its own folder, so that both can move together."""
+"""Paths in files, seen from the folder of the file, so that both can move together."""
 
 import os
 from pathlib import Path

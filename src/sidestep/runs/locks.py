@@ -1,4 +1,4 @@
-"""Locks of folders: who writes in one keeps others out, and nobody moves it meanwhile."""
+"""Locks of folders: a process that writes into a folder keeps other processes out."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +9,7 @@ from filelock import FileLock, Timeout
 from sidestep.files import told_unwritable
 
 LOCK = ".lock"
-"""Held while somebody writes in the folder; the file itself stays, and means nothing."""
+"""The file that is locked while a process writes into its folder; unlocked, it means nothing."""
 
 
 @contextmanager

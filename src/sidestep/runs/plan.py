@@ -1,4 +1,4 @@
-"""Plans: all that a run is made from, built once. A plan serves dry run, training and page."""
+"""Plans of runs: all that a run is made from. Dry run, training and page use the same plan."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ with imported_when_used():
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Given:
-    """All that a run is given beside its configuration.
+    """The inputs of a run beside its configuration.
 
     dataset: the interactions and items.
     split: of the dataset.
@@ -60,7 +60,7 @@ class Material:
                 )
 
     def windows(self) -> data_windows.Windows:
-        """All targets of the training part."""
+        """The windows of the training part, with all of its targets."""
         return data_windows.training_windows(self.split.train, self.max_history)
 
 
@@ -68,6 +68,7 @@ class Material:
 class Origin:
     """The lines of a bundle about the run that made it.
 
+    seed: of the run.
     training: a summary, as JSON; empty where nothing was trained.
     data: name and hashes of the dataset, as JSON.
     """
@@ -79,12 +80,13 @@ class Origin:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """A run before its work.
+    """The plan of a run.
 
-    material: its data.
-    learning: its training, in place; None where nothing is learned.
-    save: leaves a bundle that recommends by itself, after the training.
-    write_page: shows the run in a page in its folder, after the training; None for no page.
+    material: the data.
+    learning: the training, which changes networks in place; None where nothing is learned.
+    save: writes the bundle, after the training.
+    write_page: writes a page about the run into the folder of the run, after the training; None for
+        no page.
     """
 
     material: Material

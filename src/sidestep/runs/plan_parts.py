@@ -23,7 +23,7 @@ from sidestep.training.fit import Learning, weights_sha256
 from sidestep.training.preference import PreferenceObjective
 
 Save = Callable[[Path, Origin], None]
-"""Leaves a bundle in a folder."""
+"""A function that writes a bundle into a folder."""
 
 
 def material_beside(given: Given, backbone: LoadedRecommender) -> Material:
@@ -43,7 +43,7 @@ def refuse_unread_weights(split: Split, *, reads_weights: bool) -> None:
 
 
 def refuse_lone_leaf(catalog: Catalog) -> None:
-    """Raises a `ValueError` where every search finds the same: there is nothing to prefer."""
+    """Raises a `ValueError` for a catalog of one leaf, in which every search finds the same."""
     trie = catalog.trie
     if len(trie.nodes_at(trie.num_levels)) < 2:
         raise ValueError(
@@ -89,8 +89,8 @@ def policy_learning(
         material: the data.
         objective: holds the policy, and a value head if that learns too.
         windows: the prompts.
-        num_beams: of the validation.
-        about: all else that rewards are made from, as JSON; a resumed run must have the same.
+        num_beams: beams of the search that validates.
+        about: the other sources of rewards, as JSON; a resumed run must have the same.
     """
     trie, search = material.catalog.trie, BeamSearch(num_beams=num_beams)
     head = objective.head if isinstance(objective, AlignmentObjective) else None
@@ -115,12 +115,12 @@ def policy_learning(
 
 
 def saving_new(material: Material, network: Any, *, search: KeptSearch | None = None) -> Save:
-    """Saves a network that is trained from nothing.
+    """The function that saves a newly trained network.
 
     Args:
         material: the data.
-        network: to be trained.
-        search: that the bundle recommends by; None: a plain beam.
+        network: the one that the plan trains.
+        search: the search that the bundle recommends by; None is a plain beam.
     """
 
     def save(path: Path, origin: Origin) -> None:
@@ -139,11 +139,11 @@ def saving_new(material: Material, network: Any, *, search: KeptSearch | None = 
 
 
 def saving_beside(made: Callable[[], LoadedRecommender]) -> Save:
-    """Saves a backbone with its new part, and with all the parts that it had before.
+    """The function that saves a backbone with its new part, and with all parts that it had.
 
     Args:
-        made: the recommender after the training; its manifest still tells of the training of the
-            backbone.
+        made: gives the recommender after the training. Its manifest still tells of the training of
+            the backbone.
     """
 
     def save(path: Path, origin: Origin) -> None:

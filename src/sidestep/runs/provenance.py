@@ -1,11 +1,11 @@
 """Provenance: whether vectors and catalogs were learned from the training part that is used now.
 
 Vectors of behaviour (co-occurrence, the item table of a SASRec) hold what users did in a training
-part. Under another split that may be what must not be known: a co-occurrence after the cut would
-reach the semantic IDs, and with them every network. Vectors of texts know no split. Whoever embeds
-keeps the fingerprint of the training part (`TrainingPart.fingerprint`) in the description of the
-vectors; a catalog keeps that description in the record of its tokenizer. Bundles are compared by
-all of their dataset instead (`refuse_other_data`): the rows that chose them count, too.
+part. Under another split these may be rows that are held out: a co-occurrence after the cut would
+reach the semantic IDs, and with them every network. Vectors of texts know no split. The description
+of vectors keeps the fingerprint of the training part (`TrainingPart.fingerprint`); a catalog keeps
+the description of its vectors in the record of its tokenizer. Bundles are compared by all of their
+dataset instead (`refuse_other_data`), because the rows that chose their weights count, too.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from sidestep.bundle.manifest import differing_data
 from sidestep.data.dataset import Dataset
 from sidestep.data.own_split import fingerprint, split_of
 from sidestep.data.splits import Split
+from sidestep.embedding.config import BEHAVIOUR
 from sidestep.embedding.vectors import (
     described_vectors,
     info_file,
@@ -41,16 +42,16 @@ with imported_when_used():
 TRAINING_PART = "training_part"
 """The key of the fingerprint within what vectors were made of."""
 
-_OF_BEHAVIOUR = ("collaborative", "sasrec")
 _OF_TEXTS = ("text", "sentence")
+"""Sources of vectors that know no split."""
 
 
 def refuse_other_data(loaded: bundles.LoadedRecommender, dataset: Dataset) -> None:
     """Raises a `ValueError` unless a bundle was trained on this dataset and split.
 
-    A bundle that does not know, as its network came from elsewhere, must have the same items. So
-    must any for a dataset without a training part, which serves to evaluate alone. The semantic
-    IDs must have been learned from the same training part, too.
+    The semantic IDs must have been learned from the same training part, too. Only the items must be
+    the same where the bundle does not know its dataset, because its network came from elsewhere, and
+    where the dataset has no training part, because it serves to evaluate alone.
     """
     if dataset.split is not None and not len(dataset.split.train):
         refuse_other_items(loaded.catalog, dataset)
@@ -143,9 +144,17 @@ def load_item_vectors(path: Path, dataset: Dataset) -> Float[np.ndarray, "items 
 
 
 def refuse_other_training_of(catalog: catalogs.Catalog, dataset: Dataset, what: str) -> None:
-    """The same for the vectors that a catalog's semantic IDs were learned from.
+    """Refuses a catalog whose semantic IDs were learned from another training part.
 
-    Nothing is known of published semantic IDs.
+    Published semantic IDs pass, for nothing is known of them.
+
+    Args:
+        catalog: to be used on the dataset.
+        dataset: whose split decides what may be known.
+        what: names the catalog in the message.
+
+    Raises:
+        ValueError: see `refuse_other_training`.
     """
     refuse_other_training(catalog_made_of(catalog), dataset, what)
 
@@ -196,7 +205,7 @@ def _record_of(catalog: catalogs.Catalog) -> kept_tokenizers.TokenizerRecord | N
 
 
 def training_fingerprint(dataset: Dataset) -> str:
-    """Names the training part of a dataset; `min_context` does not belong to it."""
+    """The fingerprint of the training part of a dataset, whatever `min_context` a run has."""
     return split_of(dataset).train.fingerprint()
 
 
@@ -209,6 +218,6 @@ def _is_of_texts(made_of: Mapping[str, Any]) -> bool:
 def _behaviour(made_of: Mapping[str, Any]) -> Iterator[str]:
     """The sources of behaviour among those of vectors, also of given ones that are described."""
     for source in made_of.get("sources", ()):
-        if source["source"] in _OF_BEHAVIOUR:
+        if source["source"] in BEHAVIOUR:
             yield source["source"]
         yield from _behaviour(source.get("made_of", {}))

@@ -1,7 +1,7 @@
 """Configurations of runs: the settings that kinds of run share, and how a kind makes its plan.
 
-A kind of run is one file in `kinds`: a configuration with its `prepare`. A kind of a user's own
-lies anywhere, and is named by its import path. Configurations need no torch.
+A kind of run is one file in `kinds`: a configuration with a method `prepare`. A user's own kind may
+lie anywhere; its import path names it. Configurations need no torch.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ class RunConfig(BaseModel, ABC):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     needs_catalog: ClassVar[bool] = False
-    """Whether it needs semantic IDs that it is given."""
+    """Whether a catalog with semantic IDs must be given. A run with a backbone takes the catalog of
+    the backbone, and needs none."""
 
     kind: str
     """The name of the kind, or its import path, such as my_package.my_module:MyRun."""
@@ -65,7 +66,7 @@ class RunConfig(BaseModel, ABC):
 
 
 class ReadingRun(RunConfig):
-    """A run that stands on its own, and not on a trained network."""
+    """A run without a backbone."""
 
     max_history: int = Field(20, ge=1)
     """Most recent items of a history that are looked at."""
@@ -79,14 +80,14 @@ class LearnedRun(RunConfig):
 
 
 class BackboneRun(LearnedRun):
-    """A run that stands on a trained network."""
+    """A run that starts from a trained network, its backbone."""
 
     backbone: str = Field(min_length=1)
-    """The network: a run or a bundle. The catalog and `max_history` are its own."""
+    """The folder of a run or of a bundle, whose network, catalog and `max_history` are taken."""
 
 
 class ImprovingRun(BackboneRun):
-    """A run that changes the weights of a network that has learned from every position already."""
+    """A run that changes the weights of its backbone, which has learned from every position."""
 
     min_context: int = Field(1, ge=0)
     """Items that precede every target that is searched for. Zero also asks for the first item of
@@ -94,6 +95,9 @@ class ImprovingRun(BackboneRun):
 
 
 class BesideRun(BackboneRun):
-    """A run that trains something beside a trained network, which stays as it is."""
+    """A run that trains another network beside its backbone.
+
+    The backbone stays as it is, but for a process reward model that learns jointly with it.
+    """
 
     guidance: GuidanceConfig = GuidanceConfig()

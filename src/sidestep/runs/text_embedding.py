@@ -1,6 +1,6 @@
-"""The fitted TF-IDF on its way: beside the vectors, then beside the catalog.
+"""Vectors of new items from their texts, as the vectors of the old items were made.
 
-With it `sidestep append` turns the texts of new items into vectors.
+The fitted TF-IDF is kept beside the vectors, and then beside the catalog, for `sidestep append`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float
 
 from sidestep.data.items import ItemTable
-from sidestep.embedding.config import SentenceConfig
+from sidestep.embedding.config import BEHAVIOUR, SentenceConfig
 from sidestep.embedding.encoding import Report, encode_texts
 from sidestep.embedding.vectors import concatenated, unit_length
 from sidestep.lazy_imports import imported_when_used
@@ -23,9 +23,7 @@ with imported_when_used():
     from sidestep.embedding import tfidf as tfidfs
 
 TFIDF_FILE = "tfidf.safetensors"
-"""Its name in a catalog's folder."""
-
-_OF_BEHAVIOUR = ("collaborative", "sasrec")
+"""The file of the fitted TF-IDF in a catalog's folder."""
 
 
 def save_text_embedding(vectors: Path, tfidf: tfidfs.FittedTfidf | None) -> None:
@@ -50,23 +48,23 @@ def new_vectors(
     sentence: str | None = None,
     report: Report | None = None,
 ) -> Float[np.ndarray, "items dim"]:
-    """Vectors of new items in the space of the catalog's, from their texts.
+    """Vectors of new items in the space of the catalog's vectors, from the texts of the items.
 
-    What comes of behaviour is zero, as for an old item that nobody has touched.
+    The part of a source of behaviour is zero, as for an old item that nobody has touched.
 
     Args:
-        catalog: its folder.
-        made_of: what its vectors were made of, see `VectorsInfo`.
-        items: the new ones.
-        sentence: where the sentence encoder is now; None: where it was when the old items were
+        catalog: the folder of the catalog.
+        made_of: what the vectors of the catalog were made of, see `VectorsInfo`.
+        items: the new items.
+        sentence: the place of the sentence encoder now; None is its place when the old items were
             embedded.
         report: is told how many of how many texts a sentence encoder has read.
 
     Raises:
         KeyError: the items lack a text column.
         ImportError: a sentence encoder is needed, and sentence-transformers is not installed.
-        ValueError: the vectors have a source that cannot be asked for new items, or the sentence
-            encoder is not there, or another.
+        ValueError: the vectors have a source that cannot be asked for new items; the sentence
+            encoder is not there, or is another one.
     """
     sources: Sequence[dict[str, Any]] = made_of.get("sources", ())
     if not sources:
@@ -94,7 +92,7 @@ def _part(
     catalog: Path, source: dict[str, Any], items: ItemTable
 ) -> Float[np.ndarray, "items dim"]:
     name, width = source["source"], source["dim"]
-    if name in _OF_BEHAVIOUR:
+    if name in BEHAVIOUR:
         return np.zeros((len(items), width), dtype=np.float32)
     if name != "text" or not (catalog / TFIDF_FILE).is_file():
         raise ValueError(

@@ -34,7 +34,7 @@ class Learned:
     """A catalog with the tokenizer that made it.
 
     catalog: the items with their semantic IDs.
-    kept: what goes beside them.
+    kept: the tokenizer, which encodes further items, and the record of how it was made.
     quality: of the codes before collisions were resolved.
     """
 
@@ -43,11 +43,15 @@ class Learned:
     quality: fits.FitQuality
 
     def save(self, path: Path | str, *, vectors: Path | None = None) -> None:
-        """Writes the catalog with what encodes further items, all of it or nothing.
+        """Writes the catalog with its tokenizer, whole or not at all.
 
         Args:
             path: of the catalog's folder.
-            vectors: the file they were read from; what embeds texts is taken from beside it.
+            vectors: the file that the vectors were read from; the fitted TF-IDF beside the file is
+                kept with the catalog. None where there is no file.
+
+        Raises:
+            ValueError: something else stands at `path`.
         """
 
         def write_companions(folder: Path) -> None:
@@ -80,10 +84,10 @@ def learned_catalog(
             suffice for it, else `extra`.
         seed: of the fit.
         made_of: what the vectors were made of, for the record.
-        report: of progress.
+        report: is told of progress.
 
     Raises:
-        ValueError: vectors of another number of items, or see `Tokenizer.fit`.
+        ValueError: there is not one vector per item; or see `Tokenizer.fit`.
     """
     _check_items(dataset, vectors)
     fit = make_tokenizer(method, config).fit(vectors, seed=seed, report=report)
@@ -116,7 +120,12 @@ def tokenizer_config(
     values: dict[str, Any],
     vectors: Float[np.ndarray, "items dim"],
 ) -> BaseModel:
-    """The configuration of a method; codebook sizes that nobody gave are chosen for the catalog.
+    """The configuration of a method; codebook sizes that nobody gave are chosen for the vectors.
+
+    Args:
+        method: name or import path of the tokenizer.
+        values: settings of the method, by name.
+        vectors: one per item.
 
     Raises:
         ValueError: an unknown key, or a value that is not valid.

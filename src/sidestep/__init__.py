@@ -63,7 +63,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Finds a name where it is defined, when it is asked for: `import sidestep` stays light."""
+    """Imports a name when it is asked for, so that `import sidestep` stays light."""
     if name in _PLACES:
         return getattr(importlib.import_module(_PLACES[name]), name)
     raise AttributeError(f"module 'sidestep' has no attribute {name!r}.")

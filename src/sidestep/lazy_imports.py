@@ -1,7 +1,7 @@
 """Imports that are put off until something of the module is used: a command starts without them.
 
-A whole module is named, and what stands in it is reached by the module's name. Type checkers and
-the proof of the layers see a plain import.
+Such an import names a whole module, and code reaches a name in it as `module.name`. Type checkers
+and the proof of the layers see a plain import.
 """
 
 import importlib
@@ -14,14 +14,14 @@ from types import ModuleType
 from typing import Any
 
 Around = Callable[[], AbstractContextManager[None]]
-"""An import happens within it, when it happens."""
+"""A function that makes the context of an import that was put off."""
 
 _AROUND: list[Around] = [nullcontext]
-"""Imports of this process happen within its one element."""
+"""The one element makes the context of such imports in this process."""
 
 
 def import_within(around: Around) -> None:
-    """Lets imports of this process, from now on, happen within `around`.
+    """Lets imports that were put off happen within `around`, from now on and in this process.
 
     A program sets it once: the command line leaves at once where Ctrl-C comes during an import.
     """
@@ -39,9 +39,9 @@ def importing() -> Iterator[None]:
 def imported_when_used() -> Iterator[None]:
     """Puts off the imports that stand in the block: `from sidestep.package import module`.
 
-    It stands at the top of a file, as other imports do. Packages are imported at once, and so is a
-    module that does not exist: that is an error. Annotations that name such a module need
-    `from __future__ import annotations`, or they would use it at once.
+    The block stands at the top of a file, as other imports do. A package is imported at once. A
+    module that does not exist is an error at once. Annotations that name such a module need `from
+    __future__ import annotations`, or they would use the module at once.
     """
     finder = _Finder()
     sys.meta_path.insert(0, finder)
@@ -65,7 +65,7 @@ class _LazyModule(ModuleType):
         self.is_open = True
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):  # asked by who looks at modules without using them
+        if name.startswith("__"):  # inspection of modules, which uses none of them
             raise AttributeError(f"{self.__name__} was not imported yet and has no {name}.")
         if self.is_open:
             raise ImportError(f"import {self.__name__} as a whole, or {name} would not be put off.")
@@ -96,4 +96,4 @@ class _Finder(MetaPathFinder, Loader):
         return made
 
     def exec_module(self, module: ModuleType) -> None:
-        """Nothing: that is the point."""
+        """Does nothing: the module is imported when it is used."""

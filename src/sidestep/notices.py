@@ -56,7 +56,7 @@ _LISTENER = ContextVar[Listener | None]("_LISTENER", default=None)
 
 @contextmanager
 def told_to(listener: Listener) -> Iterator[None]:
-    """Gives all notices of the block to a listener."""
+    """A block whose notices all go to a listener."""
     before = _LISTENER.set(listener)
     try:
         yield

@@ -1,6 +1,6 @@
-"""The folder of a bundle: how it is written, and how it is loaded.
+"""The folder of a bundle: a new bundle is saved here, and any bundle is loaded.
 
-It holds `manifest.json`, the weights and the catalog, and nothing that has to be unpickled.
+The folder holds `manifest.json`, the weights and the catalog, and nothing that has to be unpickled.
 """
 
 from collections.abc import Iterator, Mapping
@@ -72,12 +72,12 @@ def save_bundle(
 
     Args:
         path: the folder.
-        network: what recommends; None makes a bundle that recommends by `counts`.
+        network: the one that recommends; None makes a bundle that recommends by `counts`.
         catalog: item IDs, semantic IDs and texts; the one the network was trained on.
         max_history: see `Manifest`.
         seed: of the training.
         counts: target events per item in training, or the sum of their weights.
-        counted: what is made of the counts.
+        counted: the kind of a bundle of counts.
         training: a summary, as JSON.
         data: name and hashes of the dataset, as JSON.
         search: that the bundle recommends by, unless another is given; None: a plain beam.
@@ -215,7 +215,7 @@ def _counts(weights: dict[str, Tensor], num_items: int) -> np.ndarray:
 
 
 def _are_counts(counts: Tensor) -> bool:
-    """Whether these are numbers from 0 on."""
+    """Whether all values are finite numbers from 0 on."""
     return not counts.is_complex() and bool((counts.isfinite() & (counts >= 0)).all())
 
 
@@ -234,7 +234,7 @@ def _read_beside(
 
 @contextmanager
 def _must_fit(file: Path) -> Iterator[None]:
-    """Says of which file the weights are that do not fit."""
+    """Names the file in an error about weights that do not fit."""
     try:
         yield
     except (SafetensorError, RuntimeError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""A bundle in memory: histories of item IDs in, ranked item IDs out."""
+"""A bundle in memory: it takes histories of item IDs, and returns ranked item IDs."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -62,7 +62,8 @@ class LoadedRecommender:
     """A bundle in memory; `load` makes it. Items with a tombstone are never recommended.
 
     network: in `eval` mode on `device`; None for popularity and repeats.
-    process_reward, value_head, ranker: likewise; None where the bundle has none.
+    process_reward, value_head, ranker: in `eval` mode on `device`, too; None where the bundle has
+        none.
     users: the histories of known users, which `recommend_frame` takes by user ID; None for none.
     counts: target events per item in training, or the sum of their weights, where there is no
         network.
@@ -151,7 +152,7 @@ class LoadedRecommender:
         return replace(self, users=users)
 
     def save(self, path: Path | str) -> None:
-        """Writes it as a bundle, whole or not at all; an older bundle at `path` is replaced.
+        """Writes the bundle, whole or not at all; an older bundle at `path` is replaced.
 
         Raises:
             ValueError: a part does not fit the network or the catalog, or something else stands at
@@ -189,10 +190,10 @@ class LoadedRecommender:
 
     @property
     def knows_empty_history(self) -> bool:
-        """Whether its lists for users without a history are worth something.
+        """Whether lists for users without a history are worth something.
 
-        False for a network that was trained to predict no user's first item, which a bundle of an
-        older version does not tell.
+        False for a network that was trained to predict no user's first item. A bundle of an older
+        version does not tell that, and is taken to know empty histories.
         """
         training = self.manifest.training
         while "backbone" in training:  # what was trained later saw no fewer users
@@ -230,13 +231,13 @@ class LoadedRecommender:
 
     @property
     def new_item_ids(self) -> list[str]:
-        """The IDs of the new items. As `available` they are asked for on their own."""
+        """The IDs of the new items; as `available` they give lists of new items alone."""
         num_items = self.catalog.num_items
         return self.catalog.ids_of(np.arange(num_items - self.num_new_items, num_items))
 
     @property
     def is_searched(self) -> bool:
-        """Whether it writes semantic IDs, among which is searched, instead of scoring all items."""
+        """Whether the network writes semantic IDs, so that a search finds the items."""
         return isinstance(self.network, SemanticIdModel)
 
     def recommender(
@@ -246,16 +247,17 @@ class LoadedRecommender:
         available: Collection[str] | None = None,
         num_new_places: int = 0,
     ) -> GenerativeRecommender | ItemScoreRecommender | ReservedPlaces:
-        """The recommender itself, which speaks of item indices, as evaluation wants it.
+        """The recommender over item indices, which evaluation uses.
 
         Args:
             search: of the semantic IDs; None is a beam search of 50. Only for kinds that search.
-            available: IDs of the items that may be recommended; None means all. Whatever has a
-                tombstone is left out of them, and so are IDs that the catalog lacks.
+            available: IDs of the items that may be recommended; None means all. Items with a
+                tombstone and IDs that the catalog lacks are left out.
             num_new_places: see `recommend`.
 
         Raises:
-            KeyError: `available` names items, none of which the catalog has.
+            KeyError: the catalog has none of the items that `available` names.
+            TypeError: `search` is a name, and no policy.
             ValueError: a search is given, and there is nothing to search; or places for new items,
                 and there are none.
         """
@@ -399,6 +401,7 @@ class LoadedRecommender:
 
         Raises:
             KeyError: a user is not known.
+            TypeError: `users` is one text, or an ID is no text; and see `recommend`.
             ValueError: no histories are known; and see `recommend`.
         """
         histories = self._histories_of(users)
@@ -428,7 +431,8 @@ class LoadedRecommender:
 
         Raises:
             KeyError: the catalog lacks the item.
-            ValueError: the recommender has no vectors of items.
+            TypeError: the ID is no text, or `k` no integer.
+            ValueError: the recommender has no vectors of items, or `k` is not positive.
         """
         check_ids([item_id])
         check_length(k)
@@ -454,7 +458,7 @@ class LoadedRecommender:
         return item_frame(self.catalog.ids_of(indices), found, titles)
 
     def _own_search(self, num_beams: int) -> SearchPolicy:
-        """The search that the manifest names, of so many beams."""
+        """The search that the manifest names, with so many beams."""
         kept, network = self.manifest.search, self.network
         if kept.name == "beam" or not isinstance(network, Transformer):
             return BeamSearch(num_beams=num_beams)
@@ -467,7 +471,7 @@ class LoadedRecommender:
         )
 
     def _histories_of(self, users: Any) -> Mapping[str, Sequence[str]]:
-        """Histories by user ID, for those that are named."""
+        """The histories of the users that are asked for, by user ID."""
         if isinstance(users, Mapping):
             return users
         if self.users is None:
@@ -519,7 +523,7 @@ class LoadedRecommender:
     def _histories(
         self, rows: Sequence[Collection[str]]
     ) -> tuple[Histories, Int[np.ndarray, " users"]]:
-        """Items as indices, and how many of each row the catalog lacks."""
+        """The items of each row as indices, and the number of IDs that the catalog lacks."""
         return Histories.from_item_ids(
             {str(row): list(item_ids) for row, item_ids in enumerate(rows)},
             self.catalog.indices_of,

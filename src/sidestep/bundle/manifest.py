@@ -1,4 +1,4 @@
-"""The manifest: what a bundle is and where it came from, and which versions of it can be read."""
+"""The manifest of a bundle: its kind, its parts, its origin, and the versions that can be read."""
 
 import importlib.metadata
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ MANIFEST = "manifest.json"
 FORMAT = "sidestep.bundle"
 
 REMEDY = "copy the bundle again, or repeat what wrote it: 'sidestep train' or 'sidestep attach'."
-"""For a bundle that is not whole."""
+"""The remedy for a bundle that is not whole."""
 
 KINDS = (
     *("semantic-id-transformer", "semantic-id-t5", "hugging-face", "sasrec"),
@@ -62,7 +62,7 @@ class ValueUse(BaseModel):
     """The intended use of values.
 
     guidance: of the search by which the weights of the head were chosen.
-    gamma: what a reward was worth one code earlier when they were learned.
+    gamma: the worth of a reward one code earlier, when the values were learned.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -86,9 +86,9 @@ class KeptRanker(BaseModel):
     model: its shape; rankers are SASRec.
     max_history: most recent items that are shown to it, of those that the network is shown.
     weight: of its scores beside those of the item head, or of the network that scores items.
-    guidance: of the search that both guide, unless something else is said.
-    trained: its seed, and a summary of its training.
-    data: name and hashes of what it was trained on; empty where that is not known.
+    guidance: the default one of the search that ranker and item head guide.
+    trained: the seed, and a summary of the training.
+    data: name and hashes of the dataset; empty where the dataset is not known.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -119,14 +119,14 @@ class Manifest(BaseModel):
 
     model: configuration of the network, empty where there is none.
     training: a summary, for people and results files.
-    data: name and hashes of what it was trained on.
+    data: name and hashes of the dataset.
     files: SHA-256 by path within the bundle.
     max_history: most recent items that are shown to the network.
     num_new_items: items that were appended after the training: the last ones of the catalog.
-    process_reward: what can guide the search; None where there is none.
-    value_head: what says what prefixes promise; None where there is none.
-    ranker: what scores all items beside the network; None where there is none.
-    search: that it recommends by, unless another is given.
+    process_reward: the entry of a process reward model, which can guide the search; None for none.
+    value_head: the entry of a value head, which estimates the worth of prefixes; None for none.
+    ranker: the entry of a ranker, which scores all items beside the network; None for none.
+    search: that the bundle recommends by, unless another is given.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -189,12 +189,12 @@ def read_manifest(file: Path) -> Manifest:
 
 
 def differing_data(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
-    """The parts in which two data sets differ: names, items, interactions, event weights, splits.
+    """The parts in which two datasets differ: names, items, interactions, event weights, splits.
 
     Args:
-        ours: of a manifest, or a fingerprint; empty where it is not known, which nothing differs
-            from.
-        theirs: likewise.
+        ours: the data of a manifest, or a fingerprint; nothing differs from an empty one, whose
+            dataset is not known.
+        theirs: the same of the other dataset.
     """
     if not ours or not theirs:
         return []

@@ -10,8 +10,8 @@ import polars as pl
 class RankedItems:
     """The recommendations of one user, best first, as plain Python values.
 
-    scores: one per item; their unit is `score_kind`, such as "log_prob". They fall from first to
-        last, but that those in places for new items are scores among the new items alone.
+    scores: one per item; their unit is `score_kind`, such as "log_prob". Scores fall from first to
+        last, and fall anew in the places for new items, which are ranked among themselves.
     is_new: one per item: whether it was appended after the training.
     titles: one per item; None where the catalog has no texts.
     tokens: backbone positions spent after the prompt.

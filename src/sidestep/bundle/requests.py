@@ -1,4 +1,4 @@
-"""Requests: what untyped callers mix up is refused before any of it is taken for something else."""
+"""Checks of requests: arguments of a wrong type are refused, before a text passes for a list."""
 
 from collections.abc import Collection, Iterable
 from typing import Any
@@ -7,7 +7,18 @@ import numpy as np
 
 
 def check_request(histories: Any, k: Any, available: Any, excluded: Any) -> None:
-    """Refuses histories, a length, available or excluded items of a wrong kind."""
+    """Checks the arguments of a recommendation.
+
+    Args:
+        histories: one list of item IDs per user.
+        k: the length of the lists.
+        available: item IDs; None for all.
+        excluded: one list of item IDs per user; None for none.
+
+    Raises:
+        TypeError: an argument has a wrong type; says what to pass.
+        ValueError: there is no user, `k` is below 1, or `excluded` has not one entry per user.
+    """
     check_length(k)
     _check_rows("histories", histories)
     if not len(histories):
@@ -29,7 +40,7 @@ def check_request(histories: Any, k: Any, available: Any, excluded: Any) -> None
 
 
 def check_new_places(num_new_places: Any, k: int) -> None:
-    """Refuses a number of places for new items that do not fit into a list of k."""
+    """Raises a `TypeError` or `ValueError` for a number of places that a list of `k` has not."""
     if isinstance(num_new_places, bool) or not isinstance(num_new_places, int | np.integer):
         kind = type(num_new_places).__name__
         raise TypeError(f"num_new_places is an integer, got {kind} {num_new_places!r}.")
@@ -59,7 +70,7 @@ def _check_rows(name: str, rows: Any) -> None:
 
 
 def check_length(k: Any) -> None:
-    """Refuses a length of a list that is no whole number from 1."""
+    """Raises a `TypeError` or `ValueError` for a length that is no whole number from 1."""
     if isinstance(k, bool) or not isinstance(k, int | np.integer):
         raise TypeError(f"k is an integer, got {type(k).__name__} {k!r}.")
     if k < 1:
@@ -67,7 +78,12 @@ def check_length(k: Any) -> None:
 
 
 def check_ids(item_ids: Iterable[Any], what: str = "item") -> None:
-    """Refuses IDs that are no text, with the text to pass instead."""
+    """Raises a `TypeError` for an ID that is no text, with the text to pass instead.
+
+    Args:
+        item_ids: the IDs.
+        what: what they are IDs of, for the message.
+    """
     for item_id in item_ids:
         if not isinstance(item_id, str):
             remedy = "leave it out" if item_id is None else f"pass {str(item_id)!r}"

@@ -25,7 +25,7 @@ from sidestep.data.items import ItemTable
 from sidestep.data.splits import Split
 
 SPLIT_FOLDER = "split"
-"""Where a dataset's folder keeps its split, if it has one of its own."""
+"""The folder of the split within the folder of a dataset that has a split of its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,9 +51,9 @@ class Dataset:
     name: for results files and titles.
     sources: the SHA-256 of every file it was made from, by file name.
     event_weights: how much each type of event counts, as a target and as an input.
-    split: its own split, for all that is learned from it; None leaves it to the custom. Every
-        position that may be predicted in training is one, however little precedes it, see
-        `TrainingPart.after`. It was made with the event weights of this dataset.
+    split: the dataset's own split, made with its event weights; None for leave-one-out. Every
+        position that training may predict is in the split, however little precedes the position,
+        see `TrainingPart.after`.
 
     Raises:
         ValueError: on construction, if an interaction's or the split's item is not in the table.
@@ -104,8 +104,8 @@ class Dataset:
     ) -> "Dataset":
         """A dataset of frames in memory: polars, pandas or Arrow.
 
-        The rows are read as `sidestep import table` reads those of a file. What was left out is
-        told as a note, and what looks odd as a warning, see `sidestep.notices`.
+        The rows are read as `sidestep import table` reads the rows of a file. Rows that are left
+        out are told as a note, and odd values as a warning, see `sidestep.notices`.
 
         Args:
             interactions: one row per interaction, in any order if it has times.
@@ -129,7 +129,8 @@ class Dataset:
 
         Raises:
             TypeError: an argument is no frame.
-            ValueError: a column is not there, or a cell is not what it should be, with its row.
+            ValueError: there is no row; a column is not there, or holds values of several types; a
+                cell is not what it should be, with its row.
         """
         rows = read_frames(
             interactions,
@@ -149,7 +150,7 @@ class Dataset:
         )
 
     def stats(self) -> DatasetStats:
-        """How large it is."""
+        """The size of the dataset."""
         num_users = self.interactions.frame["user_id"].n_unique()
         num_cells = num_users * len(self.items)
         return DatasetStats(

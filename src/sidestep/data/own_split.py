@@ -9,10 +9,10 @@ from sidestep.data.splits import LEAVE_ONE_OUT, Split, leave_one_out
 
 
 def split_of(dataset: Dataset, *, min_context: int = 0) -> Split:
-    """The dataset's own split, else leave-one-out; the import has put the rows in order.
+    """The split of a dataset: its own, else leave-one-out.
 
     Args:
-        dataset: what is split.
+        dataset: the import has put its rows in order.
         min_context: items that must precede a training position for it to be predicted.
     """
     if dataset.split is None:

@@ -284,7 +284,7 @@ def leave_one_out(histories: Histories, *, min_context: int = 0) -> Split:
 
 
 def nothing_held_out(histories: Histories) -> Split:
-    """All interactions are for training, and no row to judge by: for production.
+    """The split in which every interaction trains and no row is held out, for production.
 
     Args:
         histories: complete sequences, oldest first.

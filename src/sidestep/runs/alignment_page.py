@@ -20,7 +20,7 @@ from sidestep.training.config import VALIDATION_METRIC
 from sidestep.version import __version__
 
 NUM_PROMPTS = 512
-"""On which the compression of advantages is measured, at most."""
+"""The most prompts that the compression of advantages is measured on."""
 
 
 def write_alignment_page(

@@ -1,4 +1,4 @@
-"""Backbones: trained networks, found by a configuration, beside which something is trained."""
+"""Backbones: trained networks that a configuration names, and that a run starts from."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ def load_backbone(backbone: str, given: Given) -> LoadedRecommender:
 
     Raises:
         FileNotFoundError: there is none.
-        ValueError: it does not fit, or would be overwritten; says what to do.
+        ValueError: the backbone does not fit, or would be overwritten; says what to do.
     """
     path, out = Path(backbone), given.out
     if out.resolve() in (path.resolve(), path.resolve().parent):

@@ -1,6 +1,6 @@
-"""Budgets by the name of a search: what it gets more of, and which ceiling it is held against.
+"""Budgets of searches: what grows with the budget, and the ceiling that a search is held against.
 
-The one place that a new search joins to be swept by `sidestep scale`.
+A new search is entered in `AXES`, and nowhere else, for `sidestep scale` to sweep it.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ with imported_when_used():
 class BudgetAxis:
     """The way a search grows with its budget.
 
-    at: the search with so many times the smallest budget, which is that of a beam as wide.
-    words: what it was given, such as "K = 100".
-    ceiling: the search that ranks every item by what this one ranks by; None where there is none.
-    has_weight: whether it weighs log π against something else.
+    at: makes the search with so many times the smallest budget, which is that of a beam as wide.
+    words: the budget in words, such as "K = 100".
+    ceiling: the search that ranks every item by the score of this one; None where there is none.
+    has_weight: whether the search weighs log π against something else.
     """
 
     at: Callable[[AskedSearch, int], AskedSearch]
@@ -84,7 +84,7 @@ AXES: Mapping[SearchName, BudgetAxis] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BudgetedSearch:
-    """A search at one budget; the ceiling of some, if it has none."""
+    """A search at one budget, or a ceiling, which has no budget."""
 
     asked: AskedSearch
     words: str
@@ -109,7 +109,7 @@ def budgeted(
         name: of the search.
         times: the factor.
         beams: K, of the smallest.
-        weight: λ where the search has one; None is its default.
+        weight: λ, for searches that have one; None is their default.
         num_levels: of the semantic IDs.
 
     Raises:
@@ -129,7 +129,7 @@ def budgeted(
 def _warm_start(beams: int, num_levels: int) -> dict[str, Value]:
     """The setting that makes the warm start of value-guided decoding fit the smallest budget.
 
-    The same at all budgets, so that nothing but the budget grows along the curve.
+    The setting is the same at all budgets, so that nothing but the budget grows along the curve.
     """
     tokens = budget.Budget(num_beams=beams).tokens(num_levels)
     widest = (tokens - 2) // num_levels  # one token must be left to search with
@@ -142,7 +142,7 @@ def _warm_start(beams: int, num_levels: int) -> dict[str, Value]:
 
 
 def ceiling_of(name: SearchName, *, weight: Weights | None) -> BudgetedSearch | None:
-    """The exhaustive search that ranks every item by the score of a search."""
+    """The exhaustive search that ranks every item by the score of a search; None without one."""
     axis = AXES[name]
     if axis.ceiling is None:
         return None

@@ -15,7 +15,7 @@ with imported_when_used():
 
 
 def popularity_of(split: Split, num_items: int) -> Int[np.ndarray, " items"]:
-    """Target events per item in the training part; without weights all interactions are some."""
+    """Target events per item in the training part; without weights, every interaction is one."""
     return target_counts(split.train.histories, num_items)
 
 

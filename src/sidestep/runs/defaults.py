@@ -4,8 +4,6 @@ What was measured stands in docs/experiments.md: a Transformer over semantic IDs
 vectors, with a tied item head and a repeat bias, searched by a beam that the item head guides.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from sidestep.data.dataset import Dataset
@@ -17,16 +15,20 @@ from sidestep.training.config import TrainingConfig
 from sidestep.training.objective_config import NextCodeConfig
 
 _LONG = 30
-"""Interactions per user, on average, from which on more of a history is read."""
+"""The mean number of interactions per user above which more of a history is read."""
 
 _WORK = 1_400_000
-"""Interactions times epochs that a Transformer of the middle size gets through in ten minutes on
-two cores."""
+"""Interactions times epochs that a Transformer of the larger size learns from in ten minutes on two
+cores."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Size:
-    """The size of models and the length of their training, for a number of interactions."""
+    """The size of networks and the length of their training.
+
+    dim, num_layers, epochs: of the Transformer.
+    sasrec_dim, sasrec_epochs: of SASRec.
+    """
 
     dim: int
     num_layers: int
@@ -35,8 +37,12 @@ class Size:
     sasrec_epochs: int
 
     @classmethod
-    def of(cls, num_interactions: int) -> Size:
-        """Minutes on two cores up to some hundred thousand interactions; then in proportion."""
+    def of(cls, num_interactions: int) -> "Size":
+        """The size for a number of interactions.
+
+        A training takes minutes on two cores up to some hundred thousand interactions, and beyond
+        that time in proportion.
+        """
         is_small = num_interactions < 20_000
         work = _WORK * (3 if is_small else 1)
         epochs = round(work / max(num_interactions, 1))

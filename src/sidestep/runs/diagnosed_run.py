@@ -47,10 +47,12 @@ class Look:
     """The settings of a diagnosis.
 
     num_users: so many fixed random rows; None for all.
-    settings: of what scores of prefixes are held against, and of the searches.
-    weight: λ of the searches that weigh log π; None is the default of each. Searches that have one
-        for all levels keep theirs where each level is given one.
-    vectors: of the items, by whose cosine candidates are rewarded; None knows no reward.
+    split: the rows to judge by.
+    settings: of the rivals that scores of prefixes are held against, and of the searches.
+    weight: λ of the searches that weigh log π; None is the default of each. A search that has one λ
+        for all levels keeps its default where `weight` has one per level.
+    vectors: the file of item vectors, by whose cosine candidates are rewarded; None for no rewards.
+    batch_size: users at once.
     """
 
     split: SplitName
@@ -102,7 +104,7 @@ class DiagnosedRun:
         return ValuedModel(self.recommender.model, self.loaded.value_head)
 
     def searches(self, look: Look) -> list[SearchPolicy]:
-        """All that the run has the parts for, but for the one that only draws.
+        """The searches that the run has the parts for, except sampling.
 
         Raises:
             ValueError: the weights are of another number of levels, or K+ is less than K.

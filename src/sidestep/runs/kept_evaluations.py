@@ -1,4 +1,4 @@
-"""Evaluations on disk: how they are kept in a run's folder, found again, and put into files."""
+"""Evaluations on disk: kept in the folder of a run, found again, and added to results files."""
 
 from __future__ import annotations
 
@@ -26,12 +26,13 @@ with imported_when_used():
 _PER_USER = "per_user.parquet"
 
 _IN_WORDS = {False: "with items of the history", True: "without items of the history"}
-"""Lists, by whether seen items are left out."""
+"""Words for lists, by whether lists leave out seen items."""
 
 _OPTIONS = {False: "--include-seen", True: "--exclude-seen"}
+"""Options of commands, by whether lists leave out seen items."""
 
 _METRICS = "metrics.json"
-"""Beside the per-user file: what only the whole of the lists could tell, and what it cost."""
+"""The file beside the per-user file, with the metrics of all lists and their costs."""
 
 
 def save_evaluation(
@@ -41,9 +42,10 @@ def save_evaluation(
     *,
     batch_size: int,
 ) -> Path:
-    """Keeps an evaluation in its run's folder; returns its per-user file.
+    """Keeps an evaluation in the folder of its run, and replaces an older one of the same settings.
 
-    An older evaluation with the same settings is replaced.
+    Returns:
+        The per-user file.
     """
     name = evaluation_name(per_user.split, per_user.method, per_user.setting)
     path = folder.evaluation(name)
@@ -148,8 +150,8 @@ def check_results_line(
 def kept_evaluation(folder: RunFolder, planned: Planned, *, batch_size: int) -> Path | None:
     """The per-user file of an evaluation that need not be made again; None where there is none.
 
-    Of the same bundle and setting, and by the same machine and batch size, for times depend on
-    these. What an older version of Sidestep measured otherwise is made again.
+    Bundle and setting must be the same; so must machine and batch size, because times depend on
+    them. An evaluation in the format of an older Sidestep is made again.
     """
     path = planned.folder(folder)
     kept = kept_beside(path / _PER_USER)
@@ -178,12 +180,12 @@ def comparable_evaluations(
         paths: runs' folders, folders of single evaluations, or their files.
         split: for runs' folders.
         users: for runs' folders; "all", or so many fixed random ones.
-        exclude_seen: whether lists leave out seen items; None takes what all paths have, lists that
-            may hold seen items where they have both.
+        exclude_seen: whether lists leave out seen items. None takes the kind of lists that all
+            paths have; where all have both kinds, lists that may hold seen items.
 
     Raises:
         FileNotFoundError: there is none; says which command makes it.
-        ValueError: a path has none of the kind that the others have, or that is asked for.
+        ValueError: a path has no evaluation of the kind that the others have, or that is asked for.
     """
     found = [found_evaluations(path, split, users) for path in paths]
     kinds = [{run.setting.exclude_seen for _, run in runs} for runs in found]
@@ -239,7 +241,7 @@ def found_evaluations(
 
 
 def _is_on(run: results.PerUser, users: int | Literal["all"]) -> bool:
-    """Whether an evaluation is the one on `users`: so many of fewer are all of them."""
+    """Whether an evaluation is the one on `users`, or on all users where there are no more."""
     if run.setting.users == "all" and users != "all":
         return len(run.user_ids) <= users
     return run.setting.users == users

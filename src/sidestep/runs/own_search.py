@@ -1,4 +1,4 @@
-"""Searches of a user's own, named by import path: a class whose settings are its fields."""
+"""A user's own searches, named by import path: a search is a dataclass, its fields are settings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Plain YAML: keys and values whose every mistake is named with its line.
+"""Plain YAML: keys and values; an error names the line of the mistake.
 
 YAML as such allows more than a configuration needs, and some of it is a trap: the second of two
 equal keys wins in silence, and aliases make a page of text a terabyte of values. Both are refused.

@@ -1,4 +1,4 @@
-"""Problems of settings in plain words; needs no pydantic, which finds them."""
+"""Problems that pydantic finds in settings, in plain words; this file needs no pydantic."""
 
 from typing import Any
 

@@ -49,9 +49,9 @@ _OF_TEXTS = ("text", "sentence")
 def refuse_other_data(loaded: bundles.LoadedRecommender, dataset: Dataset) -> None:
     """Raises a `ValueError` unless a bundle was trained on this dataset and split.
 
-    The semantic IDs must have been learned from the same training part, too. Only the items must be
-    the same where the bundle does not know its dataset, because its network came from elsewhere, and
-    where the dataset has no training part, because it serves to evaluate alone.
+    The semantic IDs must have been learned from the same training part, too. Only the items must
+    be the same where the bundle does not know its dataset, because its network came from elsewhere,
+    and where the dataset has no training part, because it serves to evaluate alone.
     """
     if dataset.split is not None and not len(dataset.split.train):
         refuse_other_items(loaded.catalog, dataset)

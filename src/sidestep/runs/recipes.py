@@ -1,7 +1,8 @@
-"""Recipes: the ways to improve a trained policy that have a name, as configurations of a run.
+"""Recipes: named ways to improve a trained policy, as settings of a run.
 
-What a recipe says is what `--set` and a file may say over it. Names are those of results files,
-where ours are called grpo-beam-open and grpo-beam-optimum.
+A file and `--set` may replace any setting of a recipe. Recipes have the names that results files
+have, except `grpo-open` and `optimum`: results files call these grpo-beam-open and
+grpo-beam-optimum.
 """
 
 import copy
@@ -74,11 +75,17 @@ _REJECTED: Mapping[PreferRecipe, int] = {"sdpo": 8, "dpo": 1}
 
 
 def align_recipe(name: AlignRecipe) -> dict[str, Any]:
-    """Reinforcement learning: GRPO on beams as MiniOneRec (arXiv:2510.24431) has it, on VED, on
-    siblings, both with values in the loop as V-STAR (arXiv:2602.10699); three of ours, which ask
-    the policy's own item head about prompts that nobody knows the answer to, by GRPO and towards
-    the best policy of each group, found by a beam or by VED; and their control, which goes on with
-    likelihood."""
+    """The settings of reinforcement learning by a recipe.
+
+    grpo-beam: GRPO on beams, as MiniOneRec (arXiv:2510.24431).
+    grpo-ved: GRPO on the finds of VED, with values in the loop.
+    sibling-ved: advantages among siblings on the finds of VED, with values in the loop.
+    vstar: both kinds of advantages, as V-STAR (arXiv:2602.10699).
+    grpo-open: ours; the policy's own item head rewards prompts whose answer nobody knows.
+    optimum, vstar-optimum: ours; the same prompts, towards the best policy of each group, which a
+        beam or VED finds.
+    sft-continued: the control, which goes on with likelihood.
+    """
     training = dict(_TRAINING)
     if "optimum_temperature" in _OBJECTIVES[name]:
         training["learning_rate"] = 5e-4  # it can afford to: the push ends where it should
@@ -91,7 +98,11 @@ def align_recipe(name: AlignRecipe) -> dict[str, Any]:
 
 
 def prefer_recipe(name: PreferRecipe) -> dict[str, Any]:
-    """Preferences: S-DPO (arXiv:2406.09215) against several finds, DPO against the best one."""
+    """The settings of preference learning by a recipe.
+
+    sdpo: S-DPO (arXiv:2406.09215), which rejects several finds.
+    dpo: DPO, which rejects the best find.
+    """
     return {
         "kind": "prefer",
         "objective": {"num_rejected": _REJECTED[name]},

@@ -36,19 +36,19 @@ def reward_sources(
     embeddings: str | None,
     collaborative: str | None,
 ) -> RewardSources:
-    """Everything that a run could make rewards from.
+    """The sources that a run may make rewards from.
 
     Args:
         dataset: the rows.
         split: of which only the training part is counted.
         catalog: of the policy.
-        network: the policy, as it is before.
+        network: the policy before it learns.
         embeddings: file of item vectors; None for none.
         collaborative: the run or bundle of a SASRec; None for none.
 
     Raises:
-        FileNotFoundError: what the configuration names is not there.
-        ValueError: it does not fit.
+        FileNotFoundError: a file or run that the configuration names is not there.
+        ValueError: the file or the run does not fit the dataset.
     """
     compared = None
     if embeddings is not None:

@@ -1,4 +1,4 @@
-"""Searches by name: what each is given, and how settings of a search are read from text."""
+"""Names of searches, groups of searches by what they read, and settings read from text."""
 
 from collections.abc import Mapping, Sequence
 from typing import Literal
@@ -24,23 +24,33 @@ or of both, `prm-beam` by a process reward model, `value-beam` and `ved` by a va
 `exhaustive`, `exhaustive-item` and `exhaustive-prm` rank every item by what the beams rank by."""
 
 NUM_BEAMS = 50
-"""Prefixes per level, unless something else is said."""
+"""Prefixes kept per level, by default."""
 
 GUIDANCE = GuidanceConfig()
-"""Guidance by an item head by default; parts beside a network have their own."""
+"""The default guidance, that of an item head; parts beside a network have their own."""
 
 BUDGET = 1
-"""Tokens of value-guided decoding in units of a beam, unless something else is said."""
+"""Tokens of value-guided decoding in units of a beam, by default."""
 
 WITH_BEAMS: Sequence[SearchName] = (
     *("beam", "item-beam", "prm-beam", "value-beam", "ved", "sampling"),
 )
-_GUIDED_BEAMS: Sequence[SearchName] = ("item-beam", "prm-beam")
-CHOOSING_BEAMS: Sequence[SearchName] = (*_GUIDED_BEAMS, "value-beam")
+"""Searches with a number of beams."""
+
+CHOOSING_BEAMS: Sequence[SearchName] = ("item-beam", "prm-beam", "value-beam")
+"""Beams that choose among K+ candidates per level."""
+
 BY_PROCESS_REWARD: Sequence[SearchName] = ("prm-beam", "exhaustive-prm")
+"""Searches that a process reward model guides."""
+
 BY_VALUES: Sequence[SearchName] = ("value-beam", "ved")
+"""Searches that read values."""
+
 BY_ITEMS: Sequence[SearchName] = ("item-beam", "exhaustive-item")
+"""Searches that scores of items guide."""
+
 GUIDED: Sequence[SearchName] = (*BY_ITEMS, *BY_PROCESS_REWARD, "value-beam")
+"""Searches that weigh log π against something else."""
 
 Value = int | float | str | None
 """A value of a setting of a search."""
@@ -53,8 +63,8 @@ def read_weights(text: str) -> Weights:
     """λ as it is written on the command line.
 
     Raises:
-        ValueError: it is no number from 0, and no such numbers with commas between them, or one
-            is so large that nothing but itself would be left of a sum.
+        ValueError: the text is no number from 0 to `LARGEST`, and no such numbers with commas
+            between them.
     """
     try:
         weights = tuple(float(part) + 0.0 for part in text.split(","))  # -0 is 0
@@ -76,7 +86,8 @@ def read_candidates(text: str) -> CandidatesPerLevel:
     """K+ as it is written on the command line.
 
     Raises:
-        ValueError: it is no number from 1, and no such numbers or `none` with commas between them.
+        ValueError: the text is no number from 1 to `LARGEST`, and no such numbers or `none` with
+            commas between them; or all are `none`.
     """
     parts = [part.strip() for part in text.split(",")]
     digits = len(str(LARGEST))  # int() refuses thousands of them in words of its own

@@ -1,4 +1,4 @@
-"""Searches as somebody asked for them: what they need of a bundle, and what results say of them."""
+"""Searches that somebody asks for: checked against a bundle, made, and described for results."""
 
 from __future__ import annotations
 
@@ -57,7 +57,8 @@ _SAID_OTHERWISE = {
     *("num_beams", "num_samples", "num_leaves", "candidates", "likelihood_weight", "guidance"),
     *("budget", "gamma", "chunk_size"),
 }
-"""Settings that have options of their own, follow from the bundle, or change no result."""
+"""Settings that `--search-option` does not name: they have options of their own, follow from the
+bundle, or change no result."""
 
 
 def _policy_class(name: SearchName) -> type[Any]:
@@ -90,7 +91,7 @@ def settings_by_search() -> dict[SearchName, dict[str, Value]]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AskedSearch:
-    """A search as somebody asked for it; None where nothing was said.
+    """A search that somebody asks for. A field is None where nothing was said about it.
 
     name: one of `SearchName`, or the import path of a search of one's own.
     beams: prefixes kept per level.
@@ -98,7 +99,10 @@ class AskedSearch:
         level leaves that one to likelihood.
     likelihood_weight: λ of y + λ · log π.
     budget: k, tokens in units of a beam.
-    options: further settings of the policy, see `read_search_options`.
+    options: further settings of the search, by name.
+
+    Raises:
+        ValueError: on construction, for a name of no search, and for a size above `LARGEST`.
     """
 
     name: str | None = None
@@ -109,14 +113,14 @@ class AskedSearch:
     options: Mapping[str, Value] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Refuses names of no search, and sizes out of all proportion."""
+        """Checks the name and the sizes."""
         if self.name is not None and not (self.name in get_args(SearchName) or self.is_own):
             raise ValueError(
                 f"--search {self.name!r:.60}: there are {', '.join(get_args(SearchName))}, and "
                 "your own by import path, such as my_package.my_module:MySearch."
             )
         given = self.candidates if isinstance(self.candidates, tuple) else (self.candidates,)
-        # A multiple of what somebody wrote may be too much: the message says what there is of what.
+        # The size may be a multiple of the one that somebody wrote, so the message says its unit.
         sizes = {
             "prefixes kept per level (--beams)": (self.beams,),
             "prefixes scored per level (--candidates)": given,
@@ -137,7 +141,13 @@ class AskedSearch:
         budget: int | None,
         options: Sequence[str] | None,
     ) -> "AskedSearch":
-        """The search that a command line asks for.
+        """The search that the options of a command ask for.
+
+        Args:
+            name, beams, budget: see `AskedSearch`.
+            candidates: see `read_candidates`.
+            likelihood_weight: see `read_weights`.
+            options: see `read_search_options`.
 
         Raises:
             ValueError: an option is not written as it should be.
@@ -154,17 +164,17 @@ class AskedSearch:
 
     @property
     def is_own(self) -> bool:
-        """Whether it is a search of one's own, which is named by its import path."""
+        """Whether the search is a user's own, which its import path names."""
         return self.name is not None and is_import_path(self.name)
 
     @property
     def chosen(self) -> SearchName:
-        """The name of one of ours, `beam` where none is named."""
+        """The name of a search of Sidestep; `beam` where none is named."""
         assert not self.is_own
         return cast(SearchName, self.name or "beam")
 
     def refuse_unused(self, loaded: bundles.LoadedRecommender) -> None:
-        """Raises a `ValueError` for what would change nothing: it was meant to."""
+        """Raises a `ValueError` for a field that is given, and that this search does not read."""
         given = {
             "--search": self.name,
             "--beams": self.beams,
@@ -203,13 +213,13 @@ class AskedSearch:
         """The search; None for a recommender that searches nothing.
 
         Args:
-            loaded: what is searched with.
-            num_leaves: leaves that a search returns whose width does not say it.
+            loaded: the bundle that is searched.
+            num_leaves: leaves that a search returns, where its width does not decide that.
 
         Raises:
-            ValueError: there is nothing to guide the search, it has no such setting, there are
-                values for each level of another catalog, fewer candidates than are kept of them,
-                or its budget is too small.
+            ValueError: the bundle lacks the part that guides the search; the search has no such
+                setting; there are values for more or fewer levels than the catalog has, or fewer
+                candidates than beams; or the budget is too small.
         """
         if not loaded.is_searched:
             return None
@@ -252,7 +262,7 @@ class AskedSearch:
         }
 
     def method(self, loaded: bundles.LoadedRecommender) -> str:
-        """The name in tables: the search, or the kind that scores all items, and a ranker."""
+        """The name in tables: the search, or the kind that scores all items, and the ranker."""
         if self.is_own and loaded.is_searched:
             return own_name(str(self.name).rpartition(":")[2])
         name = self.chosen if loaded.is_searched else loaded.kind
@@ -269,7 +279,7 @@ class AskedSearch:
         return loaded.ranker_use.weight
 
     def _refuse_unused_of_own(self, given: Mapping[str, object]) -> None:
-        """Raises a `ValueError` for options that no field of an own search could stand for."""
+        """Raises a `ValueError` for options that a user's own search cannot read."""
         for option in ("--candidates", "--likelihood-weight", "--budget"):
             if given[option] is not None:
                 raise ValueError(
@@ -278,7 +288,7 @@ class AskedSearch:
                 )
 
     def _refuse_other_levels(self, num_levels: int) -> None:
-        """Raises a `ValueError` for values of each level of another catalog."""
+        """Raises a `ValueError` where the number of values is not the number of levels."""
         per_level = {"--candidates": self.candidates, "--likelihood-weight": self.likelihood_weight}
         for option, values in per_level.items():
             if isinstance(values, tuple) and len(values) != num_levels:
@@ -288,7 +298,7 @@ class AskedSearch:
                 )
 
     def _refuse_few_candidates(self, loaded: bundles.LoadedRecommender) -> None:
-        """Raises a `ValueError` where fewer would be scored than are kept."""
+        """Raises a `ValueError` where fewer prefixes would be scored than are kept."""
         if self.chosen not in CHOOSING_BEAMS:
             return
         candidates = self._candidates(loaded)
@@ -302,7 +312,7 @@ class AskedSearch:
 
     @staticmethod
     def _refuse_small_budget(policy: ved.ValueGuidedDecoding, num_levels: int) -> None:
-        """Says with which options there is a warm start and something left after it."""
+        """Raises a `ValueError` for a budget that its warm start would spend, with the options."""
         try:
             policy.tokens(num_levels)
         except ValueError as error:
@@ -317,7 +327,7 @@ class AskedSearch:
 
     @property
     def _spares_first_level(self) -> bool:
-        """Whether nothing is scored below which the whole catalog is."""
+        """Whether the first level, below which the whole catalog lies, is not scored."""
         return isinstance(self.candidates, tuple) and self.candidates[0] is None
 
     @property
@@ -355,7 +365,7 @@ class AskedSearch:
             raise ValueError(f"--search-option: the search {self.chosen}: {error}") from error
 
     def _told_options(self) -> str | None:
-        """The options that say something else than the defaults, in a fixed order."""
+        """The options that differ from the defaults, in a fixed order."""
         defaults, given = settings_by_search()[self.chosen], self._options()
         told = {
             name: given[name]
@@ -389,7 +399,7 @@ class AskedSearch:
         return weight
 
     def _defaults(self, loaded: bundles.LoadedRecommender) -> GuidanceConfig:
-        """The guidance that a part beside the network was made with, else the default."""
+        """The guidance of the part beside the network that guides the search, else the default."""
         own = None
         if self.chosen in BY_ITEMS and loaded.ranker_use is not None:
             own = loaded.ranker_use.guidance
@@ -443,7 +453,7 @@ def _missing_part(name: SearchName, loaded: bundles.LoadedRecommender) -> str | 
 
 
 def _item_head(loaded: bundles.LoadedRecommender) -> transformer.Transformer | None:
-    """The network, if it has one."""
+    """The network, if the network has an item head."""
     network = loaded.network
     if not isinstance(network, transformer.Transformer) or network.item_head is None:
         return None

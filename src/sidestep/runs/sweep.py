@@ -28,11 +28,11 @@ from sidestep.runs.kept_evaluations import (
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Sweep:
-    """A run, how it is evaluated, and what was measured of it.
+    """A run, the settings of its evaluations, and the files of those that were made.
 
-    asked: of every evaluation, but for the search.
-    catalog_name: what results files call the semantic IDs, if that is known.
-    files: the per-user files of those that were asked for so far.
+    asked: the settings of every evaluation, but for the search.
+    catalog_name: the name of the semantic IDs in results files; None takes the catalog's version.
+    files: the per-user files of the evaluations so far.
     """
 
     folder: RunFolder
@@ -90,7 +90,7 @@ class Sweep:
         check_results_line(path, planned, self.loaded, self.data.name, selected=False)
 
     def append_to(self, path: Path) -> None:
-        """Appends a line per evaluation to a quality file, but for those that it has."""
+        """Appends a line per evaluation to a quality file, except the lines that are in it."""
         there = {_place(line) for line in results.read(path)} if path.is_file() else set()
         for file in dict.fromkeys(self.files):
             line = QualityLine.model_validate(quality_fields(file))

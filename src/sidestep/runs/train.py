@@ -1,6 +1,6 @@
-"""Training of a run, whatever its kind: the checks, the training, and the bundle that it leaves.
+"""Training of a run of any kind: the checks, the training, and the bundle.
 
-The kinds stand in `kinds`.
+`kinds` has the kinds of run.
 """
 
 import os
@@ -40,13 +40,23 @@ def train_run(
 ) -> TrainingResult | None:
     """Trains what a configuration asks for and leaves the bundle in the run's folder.
 
-    An interrupted run leaves no bundle, but checkpoints: calling this again continues it. A run of
-    kind align leaves a page of itself, too.
+    An interrupted run leaves checkpoints and no bundle; another call continues it. A run of kind
+    align also leaves a page about itself.
+
+    Args:
+        config: of the run.
+        dataset: its rows.
+        catalog: the semantic IDs; None where none were given.
+        folder: of the run.
+        info: the inputs of the run, which the folder keeps.
+        resume: whether to continue from checkpoints; otherwise they are refused.
+        report: is called after every step and validation.
 
     Returns:
-        How the training ended; None where nothing is trained.
+        The end of the training; None where nothing is trained.
 
     Raises:
+        FileNotFoundError: a file or folder that the configuration names is not there.
         ValueError: configuration, dataset and catalog do not fit, the network is larger than the
             memory, or the folder holds another run or is being trained in.
     """
@@ -64,14 +74,14 @@ def plan_run(
     seed: int,
     resume: bool = True,
 ) -> tuple[dict[str, int], TrainingTime | None]:
-    """Checks what `train_run` would, as far as that takes no training.
+    """Makes the checks of `train_run` that need no training, and estimates the time.
 
     Returns:
-        Sizes by name, and an estimate of the time, for which some steps are made on some users;
-        None where nothing is trained or measured.
+        Sizes by name, and an estimate of the time from some steps on some users; None where nothing
+        is trained or measured.
 
     Raises:
-        ValueError: see there.
+        ValueError: see `train_run`.
     """
     plan = _checked(config, dataset, catalog, folder, seed=seed, resume=resume)
     sizes = {
@@ -123,7 +133,7 @@ def _trained(
     resume: bool,
     report: Callable[[Progress], None] | None,
 ) -> TrainingResult | None:
-    """See `train_run`, once all is checked and nobody else writes here."""
+    """The work of `train_run`, after the checks and within the lock of the folder."""
     data = fingerprint(dataset)
     # Not before everything was checked: a folder that says what it holds should hold it.
     if plan.learning is None:

@@ -1,4 +1,4 @@
-"""Frames in memory as tables: polars, pandas and Arrow, read as files are."""
+"""Frames in memory: those of polars, pandas and Arrow are read as the tables of files are."""
 
 import re
 from collections.abc import Sequence
@@ -17,9 +17,8 @@ from sidestep.notices import in_python, naming_arguments, note, warn
 TIME = "timestamp"
 """The column of times where none is named."""
 
-
-_TIME = re.compile(r"time|date|(^|_)(at|ts)$")
-"""Names of columns that are times."""
+_LIKE_TIMES = re.compile(r"time|date|(^|_)(at|ts)$")
+"""Names of columns that are likely to hold times."""
 
 
 def read_frames(
@@ -36,7 +35,8 @@ def read_frames(
     Args:
         interactions: one row per interaction.
         items: one row per item; None takes the items that occur, without texts.
-        columns: the names of the columns of `interactions`; without a time, `TIME` where it is.
+        columns: the names of the columns of `interactions`. Where no time is named, a column `TIME`
+            holds the times.
         items_item: the column of item IDs in `items`.
         text_columns: the columns of `items` to keep; None keeps all.
         gaps: what becomes of rows in which something is missing.
@@ -75,7 +75,7 @@ def read_frames(
 
 def _is_time(column: pl.Series) -> bool:
     """Whether a column looks like times, by its type or its name."""
-    return column.dtype.is_temporal() or _TIME.search(column.name.lower()) is not None
+    return column.dtype.is_temporal() or _LIKE_TIMES.search(column.name.lower()) is not None
 
 
 def _table(frame: pl.DataFrame, name: str, columns: Sequence[str] | None) -> Table:

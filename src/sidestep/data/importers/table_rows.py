@@ -157,10 +157,10 @@ class _Rows:
 
     @classmethod
     def of(cls, table: Table, user: str, item: str, gaps: Gaps) -> "_Rows":
-        """Reads the IDs and does with gaps what is asked for.
+        """Reads the IDs, and treats gaps as is asked for.
 
         Raises:
-            ValueError: IDs are missing and no option says what to do then.
+            ValueError: IDs are missing and are to be refused, or no row is left.
         """
         ids = {
             "user": table.ids(user, may_lack=True, missing_words=gaps.words),
@@ -239,7 +239,8 @@ def _refuse_lists(table: Table, column: str, ids: pl.Series) -> None:
         assert row is not None
         raise ValueError(
             f"{table.place(row)}: {column:.60} {ids[row]!r:.60} is a list, and so are all others; "
-            f"import the table with 'sidestep import lists --items-column {column}'."
+            "write one item per row, or import a file of lists with 'sidestep import lists "
+            f"--items-column {column}'."
         )
 
 

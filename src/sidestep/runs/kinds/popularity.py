@@ -1,7 +1,5 @@
 """Runs of kind popularity: items by their count in the training part; nothing is learned."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 from sidestep.lazy_imports import imported_when_used

@@ -1,7 +1,5 @@
 """Runs of kind prefer: a trained network, taught to prefer the next item to its own answers."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 from pydantic import Field

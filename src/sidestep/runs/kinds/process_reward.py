@@ -23,7 +23,7 @@ with imported_when_used():
 
 
 class ProcessRewardRun(BesideRun):
-    """A process reward model beside a Transformer, which learns with it where both are joint."""
+    """A process reward model beside a Transformer; `objective.joint` trains the latter, too."""
 
     kind: Literal["process-reward"] = "process-reward"
     model: ProcessRewardConfig = ProcessRewardConfig()

@@ -1,7 +1,5 @@
 """Runs of kind repeats: a user's own most frequent items, then the popular ones."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 from pydantic import Field

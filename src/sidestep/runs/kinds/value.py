@@ -40,9 +40,8 @@ class ValueRun(BesideRun):
             {"search": "sampling", "num_samples": 12, "temperature": 2.0}
         )
     )
-    """The search that finds the items that values are learned on. A hot policy draws unlikely
-    prefixes that are wrong, too: where only targets are unlikely, V learns to prefer the unlikely.
-    """
+    """The search that finds the items that values are learned on. A hot policy also draws unlikely
+    prefixes that are wrong. If only targets were unlikely, V would learn to prefer the unlikely."""
 
     def prepare(self, given: Given) -> Plan:
         """See `RunConfig.prepare`."""
@@ -84,8 +83,8 @@ class ValueRun(BesideRun):
     ) -> fit.Learning:
         """The training, on candidates of a search, beside a network that stays as it is.
 
-        A TD error judges values by themselves, so the weights are chosen by the lists of a beam
-        search that goes by them.
+        A TD error judges values by values, so the lists of a beam search that reads the values
+        choose the weights.
 
         Args:
             material: the data.

@@ -1,4 +1,4 @@
-"""Options of imports about types of events, and how what is typed for them is read."""
+"""Options of imports about types of events, and the weights that are read from them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -50,9 +50,9 @@ InputEvents = Annotated[
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AskedEvents:
-    """What the options of an import ask for.
+    """The types of events that the options of an import ask for.
 
-    types: that stay; None keeps all.
+    types: the types that stay; None keeps all.
     weights: of the types that stay.
     """
 
@@ -67,7 +67,7 @@ class AskedEvents:
         targets: Sequence[str] | None,
         inputs: Sequence[str] | None,
     ) -> "AskedEvents":
-        """Reads what was typed.
+        """Reads the options.
 
         Args:
             event: where the types stand; None where --event was not given.
@@ -94,11 +94,11 @@ class AskedEvents:
         return cls(types=types, weights=weights)
 
     def kept(self, thinning: Thinning) -> Thinning:
-        """The same thinning that keeps these types alone; types of weights are no duplicates."""
+        """A thinning that keeps these types alone. With weights, types differ: no duplicates."""
         return replace(thinning, events=self.types, by_type=self.weights != EventWeights())
 
     def weighted(self, done: Imported) -> Imported:
-        """What was imported, with weights of its types.
+        """The import, with weights of its types.
 
         Raises:
             ValueError: a weight is given to a type that no interaction has; lists the types.
@@ -111,7 +111,7 @@ class AskedEvents:
 
 
 def with_doubt(done: Imported, path: Path, *, taken: Sequence[str | None]) -> Imported:
-    """What was imported of a table without --event, and whether a column looks like types.
+    """The import of a table without --event, with a doubt where a column looks like types.
 
     Args:
         done: of the table.

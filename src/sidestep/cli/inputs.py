@@ -20,7 +20,7 @@ with imported_when_used():
 
 
 def load_dataset(path: Path) -> Dataset:
-    """A dataset folder.
+    """The dataset of a folder.
 
     Raises:
         FileNotFoundError: there is none; says which command makes it.
@@ -34,7 +34,7 @@ def load_dataset(path: Path) -> Dataset:
 
 
 def warn_of_leak(split: Split, dataset: Path) -> None:
-    """Says how far a split learns from what happened after its test targets, if it does.
+    """Warns of a split that trains on interactions from after its test targets, and says how many.
 
     Args:
         split: of the dataset.

@@ -1,4 +1,4 @@
-"""Rows that a pipeline will judge by: without them, all of its work would be in vain."""
+"""Rows that a pipeline will judge by, and the check that a dataset has them before the work."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +15,7 @@ _NEEDED: ContextVar[SplitName | None] = ContextVar("_NEEDED", default=None)
 
 @contextmanager
 def rows_needed(part: SplitName | None) -> Iterator[None]:
-    """Lets `check_judged` refuse a dataset without such rows: all work on it would be in vain."""
+    """A block in which `check_judged` refuses a dataset without rows of a part; None: no check."""
     before = _NEEDED.set(part)
     try:
         yield

@@ -26,10 +26,10 @@ with imported_when_used():
 
 
 _UNSEEN_INTERACTIONS = 50_000
-"""How many there are assumed to be where no table was looked at."""
+"""The assumed number of interactions where no table was looked at."""
 
 _MANY = 0.01
-"""Share of repeats from which on people come back to items, see `Found.repeats`."""
+"""The share of repeats from which on the pipeline reckons with them, see `Found.repeats`."""
 
 
 def new(
@@ -114,7 +114,7 @@ def new(
 
 
 def _tell(columns: guessing.Columns, found: looks.Found, folder: Path) -> None:
-    """Says what was found, and what is odd about it."""
+    """Shows the columns and what they hold, and warns of what is odd about them."""
     OUT.print(table("Columns", ["what", "column", "why"], _rows(columns)))
     OUT.print(table("What they hold", ["", ""], found.rows()))
     for remark in found.remarks:
@@ -177,7 +177,7 @@ def _text(
     columns: guessing.Columns,
     found: looks.Found | None,
 ) -> str:
-    """The configuration as text, because YAML writers know no comments."""
+    """The text of the configuration. It is written here, because YAML writers know no comments."""
     has_items = items is not None or interactions is None
     about = "nothing was looked at yet: put in the names of your files and columns"
     if found is not None:
@@ -305,7 +305,7 @@ def _import_of_events(columns: guessing.Columns, found: looks.Found | None) -> s
 
 
 def _commented(text: str) -> str:
-    """A text that may stand behind a comment's sign: on one line, and not too long."""
+    """A text that fits into a comment: on one line, and not too long."""
     return " ".join(text.split())[:200]
 
 

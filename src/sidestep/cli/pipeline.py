@@ -1,8 +1,8 @@
 """A pipeline: from a user's files to recommendations in words, as steps that remember.
 
-It knows no data, no model and no metric: each of its steps is a command of the command line, and
-the keys of its configuration are that command's options. So whatever a command learns, a pipeline
-can do, and each step can be repeated by hand. What to do with the steps says `run_pipeline`.
+A pipeline knows no data, no model and no metric: each of its steps is a command, and the keys of
+its configuration are the options of that command. So a pipeline can do whatever a command can, and
+each step can be repeated by hand. `run_pipeline` runs the steps.
 """
 
 import itertools
@@ -41,21 +41,21 @@ _JUDGED: SplitName = "test"
 _OF_SEARCHES = (
     *("search", "beams", "candidates", "likelihood-weight", "budget", "search-option", "codes"),
 )
-"""Options that only runs with semantic IDs have a use for."""
+"""Options that only runs with semantic IDs can use."""
 
 Runs = Mapping[str, RunConfig]
 
 _ANY_USER = "USER"
-"""Stands in the command that recommends, until it is asked for someone."""
+"""The place of the user in the command that recommends."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pipeline:
     """The steps of a configuration, in order.
 
-    out: the folder they work in.
+    out: the folder that the steps work in.
     makers: steps that make something; the first imports the dataset.
-    comparison: of what was evaluated; cheap, so it is always made, with its page.
+    comparison: the step that compares the evaluations; it is cheap, and always made, with its page.
     sample: the step that recommends, for any user.
     num_users: how many users are answered.
     judged: the rows of the dataset that runs are judged by.
@@ -71,7 +71,7 @@ class Pipeline:
     memory: Memory
 
     def rows_needed(self, step: Step) -> SplitName | None:
-        """The rows that the dataset must have when a step has run or reads it.
+        """The rows that the dataset must have after a step that makes or reads it.
 
         None for steps after which the dataset is split anew.
         """
@@ -79,9 +79,10 @@ class Pipeline:
         return None if any(other.is_only_maker for other in later) else self.judged
 
     def as_found(self, step: Step) -> Step:
-        """A step that knows the dataset as it lies there, which 'sidestep data split' may change.
+        """A step made from the dataset that is on disk, which 'sidestep data split' may change.
 
-        Where there is none, the import must run and makes what the step was last made from.
+        Where there is no dataset, the import must run, and makes the dataset that the step was last
+        made from.
         """
         if self.memory.has_begun(step.name):  # what stands there is then the pipeline's own
             step = step.overwriting
@@ -93,7 +94,7 @@ class Pipeline:
         return replace(step, made_from={**step.made_from, "inputs": inputs})
 
     def reasons(self, step: Step) -> list[str]:
-        """Why a step must run; empty if what it makes is there and up to date."""
+        """The reasons why a step must run; none if its product is there and up to date."""
         if changes := self.memory.changes(step):
             return changes
         if not self.memory.is_finished(step):
@@ -105,7 +106,7 @@ class Pipeline:
         return []
 
     def dataset(self) -> Dataset:
-        """The dataset as it lies there."""
+        """The dataset that is on disk."""
         return load_dataset(self.out / DATASET)
 
     def samples(self) -> Iterator[Step]:
@@ -124,7 +125,8 @@ def read_pipeline(path: Path, settings: Sequence[str] = ()) -> Pipeline:
 
     Raises:
         FileNotFoundError: there is no configuration.
-        ValueError: it is not one; names the file, the section and the option.
+        ValueError: the file is no configuration of a pipeline; names the file, the section and the
+            option.
     """
     file = path / CONFIG_FILE if path.is_dir() else path
     content = with_settings(read_yaml(file), settings)
@@ -247,7 +249,7 @@ class _Builder:
         return replace(step, made_from=made_from, training=training)
 
     def evaluation(self, name: str, config: PipelineConfig, runs: Runs, trained: Step) -> Step:
-        """The step that measures a run, with what of the section has a meaning for it."""
+        """The step that measures a run, with those settings of the section that the run can use."""
         is_coded = runs[name].needs_catalog
         settings = dict(config.evaluate) if is_coded else _without_search(config.evaluate)
         self._refuse_missing_head(name, runs[name], settings.get("search"))

@@ -1,4 +1,4 @@
-"""How an import is seen to go on: by the bytes of each file, or by the clock alone."""
+"""The progress of an import: by the bytes of each file, or by the clock alone."""
 
 import time as clock
 from collections.abc import Callable, Iterator
@@ -50,7 +50,7 @@ def reading_bar() -> Iterator[OnProgress]:
 
 
 def shown_working(work: Callable[_P, _R], title: str = "reading") -> Callable[_P, _R]:
-    """The same work, seen to go on; it tells nothing of how far it is."""
+    """The same work, with a clock on the screen; the work itself tells no progress."""
 
     @wraps(work)
     def shown(*arguments: _P.args, **settings: _P.kwargs) -> _R:

@@ -1,4 +1,4 @@
-"""`sidestep tokenize`: vectors, or published semantic IDs, to a catalog."""
+"""`sidestep tokenize`: makes a catalog of vectors, or of published semantic IDs."""
 
 from __future__ import annotations
 
@@ -164,10 +164,10 @@ def tokenize(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Task:
-    """What is to be learned, checked before the work.
+    """A tokenizer to be learned, checked before the work.
 
-    collisions: what becomes of items with equal codes; None, as for `learned_catalog`, where
-        neither that nor the codebooks were chosen: then it must work for any vectors.
+    collisions: what becomes of items with equal codes. None, where neither collisions nor codebooks
+        were chosen, leaves the choice to `learned_catalog`, which suits any vectors.
     """
 
     method: str
@@ -183,7 +183,11 @@ class _Task:
         vectors: Float[np.ndarray, "items dim"],
         collisions: CollisionPolicy | None,
     ) -> "_Task":
-        """The task that settings ask for; says what is likely to go wrong with it."""
+        """The task that settings ask for; notes what is likely to go wrong.
+
+        Raises:
+            ValueError: a setting is not valid.
+        """
         config = tokenizer_config(method, values, vectors)
         is_chosen = collisions is not None or "codebook_sizes" in values
         task = cls(
@@ -206,7 +210,11 @@ class _Task:
         return sizes if isinstance(sizes, tuple) else None
 
     def sizes(self) -> dict[str, int | float | str]:
-        """What a dry run says, after the checks that every method of ours makes first."""
+        """The sizes that a dry run tells, after the first checks of every method of Sidestep.
+
+        Raises:
+            ValueError: the codebooks do not suit the vectors.
+        """
         if self.codebook_sizes is not None:
             check_fittable(self.vectors, self.codebook_sizes)
         num_items, dim = self.vectors.shape

@@ -1,4 +1,4 @@
-"""`sidestep train`: a configuration, a dataset and a catalog to a run with a bundle."""
+"""`sidestep train`: trains a run by a configuration, and leaves its bundle."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -34,7 +34,7 @@ with imported_when_used():
     from sidestep.training import placement
 
 _DRIFT = ("HR@1", "HR@50")
-"""Beside the metric that decides: training may sharpen the top of a list and ruin the rest."""
+"""Metrics beside the one that decides: training may sharpen the top of a list and ruin the rest."""
 
 
 def train(
@@ -105,7 +105,7 @@ def train_by(
     dry_run: bool,
     json: bool,
 ) -> None:
-    """What every command that trains does with a configuration, and what it tells; see `train`."""
+    """Trains by a configuration and tells of it, for every command that trains; see `train`."""
     loaded = load_dataset(dataset)
     folder = RunFolder(out)
     is_learned = isinstance(run, LearnedRun)
@@ -164,7 +164,7 @@ def train_by(
 
 @contextmanager
 def progress_bar(title: str) -> Iterator[Callable[[Progress], None]]:
-    """Shows a bar on the standard error while training; what it yields moves it.
+    """A bar on the standard error while training; yields the function that moves the bar.
 
     Where the standard error is no terminal, one plain line per epoch stands for the bar.
     """
@@ -232,7 +232,7 @@ def _described(progress: Progress) -> str:
 
 
 def _watched(progress: Progress) -> str:
-    """What the objective wants watched, and how whole lists change under it; empty for most."""
+    """The figures that the objective watches, and metrics of whole lists; empty for most kinds."""
     watched = dict(progress.parts)
     if not watched:
         return ""

@@ -1,4 +1,4 @@
-"""What every import ends with: a dataset folder, and what is to be said of it."""
+"""The end of every import: the folder of the dataset, and the report of what is in it."""
 
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -24,10 +24,20 @@ from sidestep.runs.judged_rows import warn_of_no_rows
 def write_dataset(
     done: Imported, out: Path, name: str | None, *, dry_run: bool, json: bool
 ) -> None:
-    """Saves a dataset, and says how large it is and what of its source is not in it.
+    """Saves a dataset, and says how large it is and which rows of its source were left out.
 
-    A dry run has read and checked all of the source too: there is no other way to know of a
-    broken line in it.
+    A dry run writes nothing. It has read and checked the whole source, because nothing else finds a
+    broken line.
+
+    Args:
+        done: the import.
+        out: the folder to write.
+        name: of the dataset; None takes the one of the import.
+        dry_run: writes nothing.
+        json: prints JSON for scripts instead of tables.
+
+    Raises:
+        ValueError: the dataset has no rows that a pipeline could judge by.
     """
     dataset = replace(done.dataset, name=name or plain_name(done.dataset.name))
     stats = asdict(dataset.stats())

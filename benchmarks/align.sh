@@ -21,7 +21,7 @@ measure() {
     for split in validation test; do
         [[ -f $run/align-$split.done ]] && continue
         $sidestep evaluate "$run" --split "$split" --batch-size 128 --results "$results" --selected \
-            --trials 8 --method "$method" --codes opq-3x256
+            --trials 8 --method "$method" --codes opq-3x256 --search beam
         $sidestep evaluate "$run" --split "$split" --batch-size 128 --results "$results" --selected \
             --trials 8 --method "$method-item" --codes opq-3x256 --search item-beam \
             --likelihood-weight 0.5

@@ -1,4 +1,4 @@
-"""How often items are found that were appended after the training, and what that costs the others.
+"""Hit rates of items that were appended after the training, and the cost for the other items.
 
 Holds a random share of the items out: a model is trained on a data set in which they and their
 interactions do not exist, then they are appended by their texts, and the test rows of the whole
@@ -30,6 +30,7 @@ from sidestep.baselines.item_scores import ItemScoreRecommender, PopularityRecom
 from sidestep.bundle.appending import append_items
 from sidestep.bundle.folder import load
 from sidestep.bundle.loaded import LoadedRecommender
+from sidestep.bundle.manifest import KeptSearch
 from sidestep.data.dataset import Dataset
 from sidestep.data.histories import Histories
 from sidestep.data.importers.lcrec import import_lcrec, lcrec_files
@@ -112,7 +113,9 @@ def trained(
     catalog = make_catalog(warm, split_of(warm), codes, sizes)
     info = RunInfo(dataset=warm.name, catalog="cold-start", seed=seed)
     train_run(run, warm, catalog, folder=RunFolder(folder), info=info)
-    return load(folder, device="cpu"), tfidf, codebooks
+    # All rows of this benchmark are those of a plain beam.
+    model = load(folder, device="cpu").with_search(KeptSearch())
+    return model, tfidf, codebooks
 
 
 def rows_of(loaded: LoadedRecommender, dataset: Dataset, rows: Rows) -> Rows:
@@ -276,7 +279,7 @@ def of_warm_targets(
 
 
 def same_lists(models: Grown, before: Rows, after: Rows, has_cold: np.ndarray) -> dict[str, Any]:
-    """What becomes of the lists of warm rows: equal ones but for the cold items in them."""
+    """The lists of warm rows before and after: equal but for the cold items in them."""
     num_warm = models.old.catalog.num_items
     untouched = np.flatnonzero(~has_cold)
     warm_ids = models.siblings.catalog.ids_of(np.arange(num_warm))

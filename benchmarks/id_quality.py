@@ -1,4 +1,4 @@
-"""What the report on semantic IDs predicts: its numbers beside what trained models recall.
+"""The report on semantic IDs as a prediction: its numbers beside the recall of trained models.
 
     python benchmarks/id_quality.py --dataset runs/scientific/dataset \
         --vectors runs/scientific/vectors.npy \

@@ -42,7 +42,7 @@ for set in $sets; do
         --set training.learning_rate=0.002 --set "training.epochs=${epochs[$dataset]}" \
         --set training.validate_every=3
     [[ -f $run/validation.done ]] && continue
-    $sidestep evaluate "$run" --split validation --method beam-id-sets --codes "$set" \
+    $sidestep evaluate "$run" --split validation --method beam-id-sets --search beam --codes "$set" \
         --results benchmarks/results/quality.jsonl
     touch "$run/validation.done"
 done

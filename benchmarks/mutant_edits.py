@@ -141,7 +141,7 @@ class _Edits:
         self.starts = [0, *itertools.accumulate(lengths)]
 
     def below(self, node: ast.AST) -> Iterator[Mutant]:
-        """Of a node and of what is in it, but for what nobody tests by its value."""
+        """The changes of a node and its parts, without parts that nobody tests by their value."""
         if _is_left_alone(node):
             return
         yield from self.at(node)
@@ -153,7 +153,7 @@ class _Edits:
                     yield from self.below(child)
 
     def at(self, node: ast.AST) -> Iterator[Mutant]:
-        """Of the node itself."""
+        """The changes of the node itself."""
         match node:
             case ast.Compare():
                 yield from self._comparison(node)

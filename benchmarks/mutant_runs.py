@@ -39,10 +39,10 @@ PRELOADED = (
     "accelerate",
     "matplotlib",
 )
-"""What every process would import anew; whatever is not installed is left out."""
+"""Modules that every process would import anew; modules that are not installed are left out."""
 
 OVERTIME = 5.0
-"""How many times their usual processor time tests may take."""
+"""The multiple of their usual processor time that tests may take."""
 
 ALLOWANCE_S = 30.0
 """Seconds beside that: fewer tests than usual may pay for the same imports."""

@@ -22,7 +22,7 @@ MODULES = (
     "training/rewards.py",
     "training/preference.py",
 )
-"""What is mutated, below `src/sidestep`."""
+"""The modules that are mutated, below `src/sidestep`."""
 
 NEAR: Mapping[str, tuple[str, ...]] = {
     "search": ("search/test_every_policy.py",),
@@ -133,7 +133,7 @@ class Tree:
 
 
 def _covers(files: Mapping[str, bytes]) -> dict[str, frozenset[str]]:
-    """By test file, all modules behind its imports."""
+    """All modules behind the imports of each test file."""
     python = {path for path in files if path.endswith(".py") and path.startswith(("src", "tests"))}
     imports = {path: set(_imports(path, files[path])) & python for path in python}
     covers = {}

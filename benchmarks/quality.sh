@@ -23,7 +23,7 @@ sources=(--text); [[ $dataset == beauty ]] && sources+=(--collaborative)
 [[ -f $home/vectors.npy ]] ||
     $sidestep embed "$home/dataset" "${sources[@]}" --out "$home/vectors.npy"
 [[ -d $home/text-3x256 ]] || $sidestep tokenize "$home/dataset" --vectors "$home/vectors.npy" \
-    --codebook-sizes 256,256,256 --seed 0 --out "$home/text-3x256"
+    --method residual-kmeans --codebook-sizes 256,256,256 --seed 0 --out "$home/text-3x256"
 
 # measure RUN NAME ARGUMENTS...: evaluates once; the log says that it is done.
 measure() {
@@ -41,8 +41,11 @@ for seed in $seeds; do
         [[ $kind == popularity ]] && config=configs/popularity.yaml
         [[ -d $run/bundle ]] || $sidestep train --config "$config" --dataset "$home/dataset" \
             --catalog "$home/text-3x256" --out "$run" --seed "$seed"
+        how=()
+        [[ $kind != transformer ]] || how=(--search beam)
         for split in validation test; do
-            measure "$run" "$split" --split "$split" --selected --trials "${trials[$dataset-$kind]}"
+            measure "$run" "$split" --split "$split" --selected \
+                --trials "${trials[$dataset-$kind]}" "${how[@]}"
         done
         [[ $kind != transformer ]] || measure "$run" oracle --split test --search exhaustive \
             --users 2000 --selected --trials "${trials[$dataset-$kind]}"

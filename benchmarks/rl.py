@@ -196,7 +196,7 @@ def steps_of(
 
 
 def align_objective(recipe: AlignRecipe, **changes: Any) -> AlignmentConfig:
-    """What a recipe learns from, with some of it changed."""
+    """The objective of a recipe, with some settings changed."""
     return AlignmentConfig.model_validate({**align_recipe(recipe)["objective"], **changes})
 
 
@@ -219,7 +219,7 @@ class WatchedSearch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """What a step was.
+    """The work of a step.
 
     parts_s: seconds by part.
     tokens: of the rollouts, per user.

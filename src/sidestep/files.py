@@ -271,3 +271,17 @@ def repeated_key(text: str, path: Path, *, lines_before: int = 0) -> ValueError:
         f"{path}, line {lines_before + key.line}: the key {key.name!r:.60} stands twice in one "
         f"object, first in line {lines_before + key.first_line}; remove or rename one of them."
     )
+
+
+def read_utf8(path: Path) -> str:
+    """The text of a file, with or without a byte order mark.
+
+    Raises:
+        ValueError: the file is in another encoding; says where.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{path}: not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8."
+        ) from error

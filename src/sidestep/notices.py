@@ -115,7 +115,8 @@ def naming_arguments() -> Iterator[None]:
         message = in_python(str(error))
         if message == str(error):
             raise
-        raise type(error)(message) from error
+        kind = FileNotFoundError if isinstance(error, FileNotFoundError) else ValueError
+        raise kind(message) from error
 
 
 def _naming_arguments(words: str) -> str:

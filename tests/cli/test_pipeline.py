@@ -170,7 +170,7 @@ def test_a_dry_run_asks_the_training_too(done):
     before = contents(folder)
     dry = ("run", folder, "--dry-run", "--set")
     assert "steps" in call(*dry, "train.transformer.model.dim=8").stdout
-    headless = ("train.transformer.model.item_head=false", "--set", "evaluate.search=beam")
+    headless = ("train.transformer.model.item_head=false",)
     assert "item_weight is 1.0, but the model has no item head" in refused(*dry, *headless)
     assert contents(folder) == before
 
@@ -425,11 +425,3 @@ def test_new_without_tables_writes_names_to_replace(tmp_path):
     run("new", tmp_path / "shop")
     assert "put in the names of your files" in (tmp_path / "shop" / "sidestep.yaml").read_text()
     assert "events.csv" in refused("run", tmp_path / "shop")
-
-
-def test_a_search_by_an_item_head_needs_one_and_says_so_before_the_training(done, tmp_path):
-    folder, _, _ = done
-    without = ("--set", "train.transformer.model.item_head=false")
-    message = refused("run", folder, *without, "--set", "train.transformer.objective={}")
-    assert "evaluate: search: item-beam is guided by an item head" in message
-    assert "set train.transformer.model.item_head: true, or leave the search out" in message

@@ -281,3 +281,13 @@ def test_what_is_no_search_of_ones_own_is_refused(shop, own):
         f"{own}:Reversed", "--search-option", "shfit=1"
     )
     assert "has fields instead" in message(f"{own}:Reversed", "--budget", 2)
+
+
+def test_without_a_name_the_search_is_that_of_the_bundle(headed):
+    own = json.loads(run("evaluate", headed, "--users", 10, "--json"))
+    assert own["setting"]["search"] == "item-beam"
+    assert own["setting"]["likelihood_weight"] == 0.5
+    plain = json.loads(run("evaluate", headed, "--users", 10, "--search", "beam", "--json"))
+    assert plain["setting"]["search"] == "beam"
+    arguments = ("recommend", headed, "--history", "item-1", "-k", 3, "--json")
+    assert run(*arguments) == run(*arguments, "--search", "item-beam", "--likelihood-weight", 0.5)

@@ -9,6 +9,7 @@ import pytest
 import sidestep
 from sidestep.data.synthetic import SyntheticShopConfig, synthetic_shop
 from sidestep.runs.defaults import default_run
+from sidestep.runs.folder import RunFolder
 from sidestep.runs.kinds.transformer import TransformerRun
 
 
@@ -261,3 +262,26 @@ def test_arguments_in_the_wrong_order_are_told(data, shop):
     with pytest.raises(TypeError, match="config"):
         sidestep.train(data, "transformer")
     assert len(repr(shop).splitlines()) == 1
+
+
+def test_a_run_in_a_folder_has_its_dataset_and_backbone_beside_it(data, shop, tmp_path):
+    settings = {
+        "training": {"epochs": 1, "batch_size": 32, "device": "cpu"},
+        "objective": {"num_prompts": 16, "rollouts": {"search": "beam", "num_beams": 4}},
+        "validation": {"num_users": 5, "num_beams": 10},
+    }
+    out = tmp_path / "aligned"
+    sidestep.align(data, shop, "grpo-open", settings=settings, out=out)
+    assert RunFolder(out / "run").dataset() == out / "dataset"
+    assert (out / "backbone" / "manifest.json").is_file()
+    other = sidestep.load(out)
+    with pytest.raises(ValueError, match="an alignment of another recommender"):
+        sidestep.align(data, other, "grpo-open", settings=settings, out=out)
+
+
+def test_a_folder_of_another_dataset_is_named_in_words(frames, data, tmp_path):
+    log, items = frames
+    sidestep.train(data, COUNTED, out=tmp_path / "out")
+    fewer = sidestep.Dataset.from_frames(log.head(400), items)
+    with pytest.raises(ValueError, match=r"a run on another dataset \(different interactions\)"):
+        sidestep.train(fewer, COUNTED, out=tmp_path / "out")

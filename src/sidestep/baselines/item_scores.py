@@ -27,7 +27,7 @@ class ItemScoreRecommender(ABC):
     @property
     @abstractmethod
     def name(self) -> str:
-        """What tables call it."""
+        """The name in tables."""
 
     @property
     @abstractmethod
@@ -37,14 +37,14 @@ class ItemScoreRecommender(ABC):
     @property
     @abstractmethod
     def score_kind(self) -> str:
-        """What a score is."""
+        """The unit of a score."""
 
     @abstractmethod
     def scores(self, histories: HistoryBatch) -> Float[Tensor, "users items"]:
         """A score per user and item; higher is better."""
 
     def flops(self, histories: HistoryBatch) -> Int[Tensor, " users"] | None:
-        """Of the matrix products behind the scores; None where not known."""
+        """FLOPs of the matrix products behind the scores; None where they are not known."""
         return None
 
     @property
@@ -121,7 +121,7 @@ def _candidates(scores: Float[Tensor, "users items"], k: int) -> Int[Tensor, "us
 
 
 class PopularityRecommender(ItemScoreRecommender):
-    """The same list for everyone: items by their count in the training part.
+    """Popularity: one list for everyone, items by their count in the training part.
 
     counts: target events per item, or the sum of their weights.
     """
@@ -184,7 +184,7 @@ class ItemNetworkRecommender(ItemScoreRecommender):
         return self.network.num_items
 
     def flops(self, histories: HistoryBatch) -> Int[Tensor, " users"] | None:
-        """Of the network."""
+        """FLOPs of the network."""
         return self.network.flops(histories.lengths.clamp(max=self.max_history))
 
     def scores(self, histories: HistoryBatch) -> Float[Tensor, "users items"]:
@@ -227,7 +227,7 @@ class SummedScores(ItemScoreRecommender):
 
     @property
     def score_kind(self) -> str:
-        """That of both."""
+        """The unit of both scores."""
         return self.first.score_kind
 
     @property
@@ -241,9 +241,9 @@ class SummedScores(ItemScoreRecommender):
         return self.first.num_items
 
     def flops(self, histories: HistoryBatch) -> Int[Tensor, " users"] | None:
-        """Of both."""
+        """FLOPs of both recommenders."""
         return both_flops(self.first.flops(histories), self.second.flops(histories))
 
     def scores(self, histories: HistoryBatch) -> Float[Tensor, "users items"]:
-        """Of both."""
+        """Scores of both recommenders, added."""
         return self.first.scores(histories) + self.weight * self.second.scores(histories)

@@ -115,7 +115,7 @@ def _made(config: BaseModel, make: Callable[[], N], weights: Mapping[str, Tensor
 def carried_over(
     network: ProcessRewardModel, backbone: SemanticIdModel, old: Trie, new: Trie
 ) -> ProcessRewardModel:
-    """The same for a trie to which items were appended, and which numbers its prefixes otherwise.
+    """A process reward model for a trie with appended items, which numbers its prefixes otherwise.
 
     Old prefixes keep their rows, and so their scores. A new one gets the mean row of the old
     prefixes of its own length that share most codes with it: their scores are comparable, those of

@@ -83,7 +83,7 @@ class LoadedRecommender:
     def with_process_reward(
         self, network: ProcessRewardModel, guidance: GuidanceConfig | None = None
     ) -> "LoadedRecommender":
-        """The same with a process reward model beside its network.
+        """A copy with a process reward model beside its network.
 
         Args:
             network: trained on this network and catalog.
@@ -94,7 +94,7 @@ class LoadedRecommender:
         return replace(self, manifest=manifest, process_reward=network)
 
     def with_value_head(self, head: ValueHead, use: ValueUse | None = None) -> "LoadedRecommender":
-        """The same with a value head beside its network.
+        """A copy with a value head beside its network.
 
         Args:
             head: trained on this network.
@@ -106,19 +106,19 @@ class LoadedRecommender:
         return replace(self, manifest=manifest, value_head=head)
 
     def with_ranker(self, network: SasRec, kept: KeptRanker) -> "LoadedRecommender":
-        """The same with a ranker beside its network; see `sidestep.bundle.attaching`."""
+        """A copy with a ranker beside its network; see `sidestep.bundle.attaching`."""
         manifest = self.manifest.model_copy(update={"ranker": kept})
         return replace(self, manifest=manifest, ranker=network)
 
     def without_value_head(self) -> "LoadedRecommender":
-        """The same without what was learned on states that its network no longer has."""
+        """A copy without the value head, for a network that no longer has the states of before."""
         manifest = self.manifest.model_copy(update={"value_head": None})
         return replace(self, manifest=manifest, value_head=None)
 
     def with_moved_network(
         self, network: SemanticIdModel, head: ValueHead | None
     ) -> "LoadedRecommender":
-        """The same after its network was trained further.
+        """A copy after its network was trained further.
 
         Args:
             network: the one of before, with other weights.
@@ -132,7 +132,7 @@ class LoadedRecommender:
         return made.without_value_head() if head is None else replace(made, value_head=head)
 
     def with_search(self, search: KeptSearch) -> "LoadedRecommender":
-        """The same with another search to recommend by.
+        """A copy with another search to recommend by.
 
         Raises:
             ValueError: the network has no item head to guide it.
@@ -148,7 +148,7 @@ class LoadedRecommender:
         return f"<{self.kind}: {self.catalog.num_items:,} items{users}, on {self.device}>"
 
     def with_users(self, users: Histories | None) -> "LoadedRecommender":
-        """The same with the histories of its users, whose items are those of the catalog."""
+        """A copy with the histories of its users, whose items are those of the catalog."""
         return replace(self, users=users)
 
     def save(self, path: Path | str) -> None:
@@ -250,7 +250,8 @@ class LoadedRecommender:
         """The recommender over item indices, which evaluation uses.
 
         Args:
-            search: of the semantic IDs; None is a beam search of 50. Only for kinds that search.
+            search: of the semantic IDs; None is the one that the manifest names, with 50 beams.
+                Only for kinds that search.
             available: IDs of the items that may be recommended; None means all. Items with a
                 tombstone and IDs that the catalog lacks are left out.
             num_new_places: see `recommend`.
@@ -287,7 +288,7 @@ class LoadedRecommender:
     ) -> GenerativeRecommender | ItemScoreRecommender:
         """See `recommender`."""
         if isinstance(self.network, SemanticIdModel):
-            policy = search or BeamSearch(num_beams=_DEFAULT_BEAMS)
+            policy = search or self._own_search(_DEFAULT_BEAMS)
             trie = self.catalog.trie
             is_live = self._is_live(available)
             live = None if is_live is None else trie.availability(is_live)

@@ -157,7 +157,7 @@ class Catalog:
             )
 
     def retired(self, item_ids: Sequence[str]) -> "Catalog":
-        """The same catalog with tombstones on items.
+        """A copy with tombstones on items.
 
         Raises:
             KeyError: the catalog has no such item.
@@ -172,7 +172,7 @@ class Catalog:
         return replace(self, is_retired=is_retired if is_retired.any() else None)
 
     def restored(self, item_ids: Sequence[str]) -> "Catalog":
-        """The same catalog without the tombstones of items; those that have none stay as they are.
+        """A copy without the tombstones of items; items without a tombstone stay as they are.
 
         Raises:
             KeyError: the catalog has no such item.
@@ -182,7 +182,7 @@ class Catalog:
         return replace(self, is_retired=is_retired if is_retired.any() else None)
 
     def recounted(self, popularity: Int[np.ndarray, " items"]) -> "Catalog":
-        """The same items and semantic IDs, with other counts: another order within buckets."""
+        """A copy with other counts, which order the items of buckets."""
         _check_lengths(self.num_items, self.semantic_ids.numpy(), popularity, None)
         codes = self.semantic_ids.numpy()
         trie = Trie.build(codes, self.codebook_sizes, popularity=popularity)
@@ -214,7 +214,7 @@ class Catalog:
         return self.trie.num_levels
 
     def to(self, device: torch.device | str) -> "Catalog":
-        """The same catalog with its semantic IDs and trie on `device`."""
+        """A copy with its semantic IDs and trie on `device`."""
         return replace(self, semantic_ids=self.semantic_ids.to(device), trie=self.trie.to(device))
 
     def index_of(self, item_id: str) -> int:
@@ -254,7 +254,7 @@ class Catalog:
         )
 
     def titles_of(self, indices: Int[np.ndarray, " n"]) -> list[str]:
-        """What to call items: their title, name or terms, else their first text.
+        """Titles of items: their title, name or terms, else their first text.
 
         The ID stands in where an item has no such text.
 

@@ -123,7 +123,7 @@ class Trie:
         )
 
     def to(self, device: torch.device | str) -> "Trie":
-        """The same trie on `device`."""
+        """A copy on `device`."""
         return Trie(
             codebook_sizes=self.codebook_sizes,
             depth_starts=self.depth_starts,
@@ -137,7 +137,7 @@ class Trie:
 
     @property
     def device(self) -> torch.device:
-        """Where the arrays lie."""
+        """The device of the arrays."""
         return self.codes.device
 
     @property
@@ -184,13 +184,13 @@ class Trie:
         return range(self.depth_starts[depth], self.depth_starts[depth + 1])
 
     def num_nodes(self, depth: int | None = None) -> int:
-        """How many states there are, at `depth` or at all depths together."""
+        """The number of states, at `depth` or at all depths together."""
         return self.depth_starts[-1] if depth is None else len(self.nodes_at(depth))
 
     def legal(
         self, states: Int[Tensor, "users width"], available: Availability | None = None
     ) -> Bool[Tensor, "users width codes"]:
-        """Which codes may follow; all False for leaves and for `NO_STATE`.
+        """The codes that may follow, as a mask; all False for leaves and for `NO_STATE`.
 
         Args:
             states: nodes of any depths.
@@ -238,16 +238,16 @@ class Trie:
     def bucket_sizes(
         self, leaves: Int[Tensor, "users width"], available: Availability | None = None
     ) -> Int[Tensor, "users width"]:
-        """How many (available) items each leaf holds; 0 for states that are no leaves."""
+        """The number of (available) items of each leaf; 0 for states that are no leaves."""
         start, stop = self._bucket_bounds(leaves.reshape(-1), available)
         return (stop - start).long().view(leaves.shape)
 
     def is_available(
         self, items: Int[Tensor, "users width"], available: Availability | None
     ) -> Bool[Tensor, "users width"]:
-        """Which items are available; an available item may share its leaf with others that are not.
+        """A mask of the available items; an available item may share its leaf with other items.
 
-        `NO_ITEM` is not.
+        `NO_ITEM` is not available.
         """
         in_bucket = self.items(self.leaf_of(items), available) == items[..., None]
         return in_bucket.any(dim=-1) & (items != NO_ITEM)
@@ -258,7 +258,7 @@ class Trie:
         return leaves.masked_fill_(items < 0, NO_STATE)
 
     def depth(self, states: Int[Tensor, "*shape"]) -> Int[Tensor, "*shape"]:
-        """How many codes each state has decided; -1 for `NO_STATE`."""
+        """The number of codes that each state has decided; -1 for `NO_STATE`."""
         firsts = torch.tensor(self.depth_starts[:-1], device=self.device)
         return torch.bucketize(states.long().contiguous(), firsts, right=True) - 1
 
@@ -357,7 +357,7 @@ class Trie:
     def _child_bounds(
         self, states: Int[Tensor, " n"]
     ) -> tuple[Int[Tensor, " n"], Int[Tensor, " n"]]:
-        """Where each state's children start and stop; equal for leaves and for `NO_STATE`."""
+        """The range of each state's children; empty for leaves and for `NO_STATE`."""
         last = self.first_leaf
         start = self.child_start.index_select(0, states.clamp(0, last))
         stop = self.child_start.index_select(0, (states + 1).clamp_(0, last))
@@ -398,7 +398,7 @@ class Trie:
     def _bucket_bounds(
         self, states: Int[Tensor, " n"], available: Availability | None
     ) -> tuple[Int[Tensor, " n"], Int[Tensor, " n"]]:
-        """Where each leaf's items start and stop; equal for states that are no leaves."""
+        """The range of each leaf's items; empty for states that are no leaves."""
         starts = self.bucket_start if available is None else available.bucket_start
         leaf = (states - self.first_leaf).clamp_(min=-1)
         stop = starts.index_select(0, leaf + 1)

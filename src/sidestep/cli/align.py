@@ -141,7 +141,7 @@ def _dataset_of(backbone: Path, dataset: Path | None) -> Path:
 
 
 def _likelihood_of(backbone: Path) -> dict[str, Any]:
-    """What the run was trained on at first, told by the runs that went by it since.
+    """The dataset and catalog of the first training, which later runs on the backbone still name.
 
     Nothing where no folder tells; what then does not fit the network is refused in its own words.
     """

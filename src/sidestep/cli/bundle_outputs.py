@@ -1,4 +1,4 @@
-"""Where a changed bundle may go: see `outputs`, whose rule this is."""
+"""Places for a changed bundle, by the rule of `outputs`."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What commands print: tables for people, JSON for scripts, one red line for mistakes."""
+"""The output of commands: tables for people, JSON for scripts, one red line for mistakes."""
 
 import json
 import re

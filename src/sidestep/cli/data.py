@@ -38,7 +38,7 @@ with imported_when_used():
     from sidestep.evaluation import data_figure
 
 SHARE = 0.1
-"""Of the interactions, for validation and for the test, unless others are asked for."""
+"""Shares of the interactions for validation and for the test, unless others are asked for."""
 
 Strategy = Literal["leave-one-out", "global-time"]
 
@@ -238,7 +238,7 @@ def _times(histories: Histories) -> Int[np.ndarray, " interactions"]:
 
 
 def _counts(dataset: Dataset, histories: Histories, split: Split) -> dict[str, int]:
-    """Where every interaction went, and what the rows ask for that training never saw."""
+    """The place of every interaction in a split, and the targets that training never saw."""
     num_interactions = len(dataset.interactions)
     num_learned = len(split.train.histories.items)
     num_used = len(histories.used().items)

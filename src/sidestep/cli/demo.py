@@ -80,7 +80,7 @@ class BestPossible(ItemScoreRecommender):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Size:
-    """How large a demo is."""
+    """The size of a demo."""
 
     shop: SyntheticShopConfig
     text_dim: int
@@ -90,7 +90,7 @@ class Size:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What a demo came to."""
+    """The result of a demo."""
 
     methods: list[ComparedMethod]
     report: Path
@@ -201,7 +201,7 @@ def _evaluate(
     asked = {
         "popularity": Asked(split="test", exclude_seen=True),
         "sasrec": Asked(split="test", exclude_seen=True),
-        "transformer": Asked(split="test", exclude_seen=True),
+        "transformer": Asked(split="test", search=AskedSearch(name="beam"), exclude_seen=True),
         "transformer, exhaustive": Asked(
             split="test", search=AskedSearch(name="exhaustive"), exclude_seen=True
         ),

@@ -1,4 +1,4 @@
-"""Where the process starts: so light that Ctrl-C is understood before anything heavy is imported.
+"""The start of the process: so light that Ctrl-C is understood before anything heavy is imported.
 
 Not the commands themselves: those are in `main`, and each is loaded when it is asked for.
 """

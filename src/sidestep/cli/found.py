@@ -33,7 +33,7 @@ _UNITS: Mapping[Unit, str] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """What there is in a user's tables once they are imported with some options.
+    """The contents of a user's tables, imported with some options.
 
     dataset: what is imported.
     needs_split: whether nobody has the three interactions of which leave-one-out holds two out,
@@ -64,7 +64,7 @@ class Found:
     remarks: Sequence[str]
 
     def as_json(self) -> dict[str, Any]:
-        """What `new --json` prints of it."""
+        """The fields that `new --json` prints."""
         seen = self.profile
         times = None if seen.times is None else {"unit": self.unit, **asdict(seen.times)}
         return {
@@ -86,7 +86,7 @@ class Found:
 
     @property
     def repeats(self) -> float:
-        """How often people come back to an item that a recommender knows of them.
+        """The share of interactions with an item that the user has had before.
 
         Where all interactions count alike, their share that takes an item again; else the share of
         the test targets that stand in their history.
@@ -96,7 +96,7 @@ class Found:
         return self.profile.repeat_target_share or 0.0
 
     def rows(self) -> list[list[str]]:
-        """The same in words, as rows of a table."""
+        """The contents in words, as rows of a table."""
         seen = self.profile
         rows = [
             ["interactions", f"{seen.interactions:,}"],
@@ -123,7 +123,7 @@ class Found:
         return rows
 
     def _read(self) -> str:
-        """Which types of events recommenders read, and why no others."""
+        """The sentence about the types of events that recommenders read, and the reason."""
         if self.event_weights.inputs is None:
             return "all types"
         return (
@@ -247,7 +247,7 @@ def _can_split_by_time(histories: Histories) -> bool:
 
 
 def _needed(gaps: Gaps, left_out: Mapping[str, int]) -> Gaps:
-    """The same without what changes nothing."""
+    """The options without those that change nothing."""
     return Gaps(
         users=gaps.users if lacking("user") in left_out else "refuse",
         items=gaps.items if lacking("item") in left_out else "refuse",

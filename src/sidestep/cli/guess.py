@@ -18,7 +18,7 @@ SAMPLED_ROWS = 20_000
 """Rows at the start of a table that guesses are made from."""
 
 AS_SAID = "as you said"
-"""Why a column was taken that the user named."""
+"""The reason for a column that the user named."""
 
 NO_TIME = "none"
 """The name that stands for no column of times."""
@@ -66,7 +66,7 @@ class Guess:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Columns:
-    """What the columns of two tables seem to be.
+    """The roles that the columns of two tables seem to have.
 
     other_users: further columns that are called like one of users, such as one of sessions.
     event: the column that says what happened, such as "view".

@@ -11,6 +11,7 @@ from sidestep.cli.options import split_names, unquoted_name
 from sidestep.data.dataset import Dataset
 from sidestep.data.splits import Split
 from sidestep.data.time_leak import time_leak
+from sidestep.files import read_utf8
 from sidestep.lazy_imports import imported_when_used
 from sidestep.notices import command
 from sidestep.padding import NO_ITEM
@@ -66,12 +67,7 @@ def read_ids(path: Path, catalog: catalogs.Catalog) -> list[str]:
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: there is no such file of item IDs.")
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(
-            f"{path}: not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8."
-        ) from error
+    text = read_utf8(path)
     lines = [line for line in text.split("\n") if line.strip()]
     if not lines:
         raise ValueError(f"{path}: there is no item ID in it; write one per line.")

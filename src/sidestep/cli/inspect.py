@@ -38,7 +38,7 @@ with imported_when_used():
     from sidestep.tokenizer import opq
 
 NUM_NEIGHBOURS = 10
-"""Of each item, unless another number is asked for."""
+"""Neighbours of each item, unless another number is asked for."""
 
 
 def inspect(
@@ -191,7 +191,7 @@ def _inspected(
 def _reconstructions(
     path: Path, catalog: catalogs.Catalog, vectors: Float[np.ndarray, "items dim"] | None
 ) -> Iterator[Float[np.ndarray, "items dim"]]:
-    """What the codebooks beside a catalog make of the first b codes, for every b.
+    """Reconstructions from the first b codes, for every b, by the codebooks beside a catalog.
 
     What a latent code stands for without the later ones, no RQ-VAE can say.
     """

@@ -1,4 +1,4 @@
-"""What is imported when it is used: commands, and what a command needs for its work alone.
+"""Imports at the time of use: of commands, and of modules that only the work of a command needs.
 
 So `sidestep --help` needs none of the commands; and what a command says before its work begins,
 such as its help or that a file is missing, needs no torch.

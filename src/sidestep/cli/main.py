@@ -236,7 +236,7 @@ def _is_out_of_memory(error: Exception) -> bool:
 
 
 def _message(error: Exception) -> str:
-    """What an exception says, in one line."""
+    """The message of an exception, in one line."""
     if isinstance(error, ValidationError):
         problems = (
             f"{'.'.join(map(str, problem['loc'])) or error.title}: {plain_problem(problem)}"
@@ -264,7 +264,7 @@ def _message(error: Exception) -> str:
 
 
 def _bug(error: Exception) -> str:
-    """Where an exception came from, and what to do about it."""
+    """The place that an exception came from, and the remedy."""
     frame = traceback.extract_tb(error.__traceback__)[-1]
     message = str(error).partition("\n")[0]
     return (

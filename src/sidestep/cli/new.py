@@ -221,8 +221,6 @@ train:
 evaluate:
   split: test
   exclude-seen: {unseen}   # true where nobody takes an item twice
-  search: item-beam   # of semantic IDs: a beam that the item head guides
-  likelihood-weight: 0.5
 
 compare: {{}}
 
@@ -230,8 +228,6 @@ recommend:
   users: 3   # so many are answered at the end
   k: 10
   exclude-seen: {unseen}
-  search: item-beam
-  likelihood-weight: 0.5
 """
 
 

@@ -252,7 +252,6 @@ class _Builder:
         """The step that measures a run, with those settings of the section that the run can use."""
         is_coded = runs[name].needs_catalog
         settings = dict(config.evaluate) if is_coded else _without_search(config.evaluate)
-        self._refuse_missing_head(name, runs[name], settings.get("search"))
         if sum(run.kind == runs[name].kind for run in runs.values()) > 1:
             # Results know runs by their method, and these would have the same.
             if "method" in settings:
@@ -260,22 +259,13 @@ class _Builder:
                     f"{self.file}: evaluate: method: {settings['method']!r} would be the name of "
                     "several runs; leave it out, and each has its own after its name under train."
                 )
-            found_by = settings.get("search") or "beam"
+            found_by = settings.get("search") or runs[name].search.name
             method = str(found_by) if is_coded else runs[name].kind
             settings["method"] = f"{method}-{re.sub('[^a-z0-9]+', '-', name.lower()).strip('-')}"
         folder = self.out / name
         wired = [folder] if "split" in settings else [folder, "--split", _JUDGED]
         product = folder / "evaluations"
         return self.step("evaluate", settings, wired, of=name, product=product, after=[trained])
-
-    def _refuse_missing_head(self, name: str, run: RunConfig, search: object) -> None:
-        """Raises a `ValueError`, before the training, for a search that no item head will guide."""
-        has_head = getattr(getattr(run, "model", None), "item_head", True)
-        if search in ("item-beam", "exhaustive-item") and not has_head:
-            raise ValueError(
-                f"{self.file}: evaluate: search: {search} is guided by an item head, and the run "
-                f"has none; set train.{name}.model.item_head: true, or leave the search out."
-            )
 
     def step(
         self,

@@ -1,4 +1,4 @@
-"""How long a pipeline will take, also the steps whose inputs other steps have yet to make."""
+"""The estimated time of a pipeline, with the steps whose inputs other steps have yet to make."""
 
 import tempfile
 from pathlib import Path
@@ -22,7 +22,7 @@ from sidestep.tokenizer.vectors import suggested_codebook_sizes
 from sidestep.training.loop import steps_per_epoch
 
 _DIM = 128
-"""Of the vectors that stand for those that are not embedded yet."""
+"""Width of the vectors that stand for vectors that are not embedded yet."""
 
 
 def estimate_unmade(step: Step, found: Rehearsal, dataset: Dataset, judged: SplitName) -> bool:

@@ -22,7 +22,6 @@ from sidestep.lazy_imports import imported_when_used
 from sidestep.padding import NO_ITEM
 from sidestep.runs.folder import RunFolder
 from sidestep.runs.inputs import load_bundle
-from sidestep.runs.search_names import NUM_BEAMS, WITH_BEAMS
 from sidestep.runs.searches import AskedSearch
 from sidestep.runs.settings import LARGEST
 
@@ -103,13 +102,13 @@ def recommend(
     item_ids = named_items(history or (), loaded.catalog) if of_user is None else of_user
     asked = AskedSearch.of_options(
         search,
-        beams=beams
-        or (max(min(k, loaded.catalog.num_items), NUM_BEAMS) if search in WITH_BEAMS else None),
+        beams=beams,
         candidates=candidates,
         likelihood_weight=likelihood_weight,
         budget=budget,
         options=search_options,
     )
+    asked = asked.of(loaded)
     asked.refuse_unused(loaded)
     if new_places > k:
         raise ValueError(
@@ -130,7 +129,7 @@ def recommend(
         exclude_seen=exclude_seen,
         excluded=[unwanted] if unwanted else None,
         available=allowed,
-        search=None if asked == AskedSearch() else asked.policy(loaded, num_leaves=k),
+        search=asked.wide_enough(min(k, loaded.catalog.num_items)).policy(loaded, num_leaves=k),
         num_new_places=new_places,
     )
     _tell_of_history(loaded, answer, item_ids)

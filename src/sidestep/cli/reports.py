@@ -32,7 +32,7 @@ with imported_when_used():
     from sidestep.evaluation.report import evaluation as evaluation_report
 
 METRIC = VALIDATION_METRIC
-"""What headlines and tests are about, unless a command says otherwise."""
+"""The metric of headlines and tests, unless a command says otherwise."""
 
 _IDS = "Semantic IDs"
 
@@ -207,7 +207,7 @@ def _ids(evaluations: Sequence[tuple[Path, results.PerUser]], data: Split | None
 
 
 def _data_facts(manifest: Manifest) -> dict[str, str]:
-    """What tells this state of the data from others."""
+    """The fingerprint of the data, for the page."""
     return {
         f"SHA-256 of {name}": value
         for name, value in manifest.data.items()
@@ -216,7 +216,7 @@ def _data_facts(manifest: Manifest) -> dict[str, str]:
 
 
 def _made_by(evaluations: Sequence[tuple[Path, results.PerUser]]) -> dict[str, str]:
-    """Where the evaluations came from, as far as they say."""
+    """The origin of the evaluations, as far as they tell it."""
     kept = [kept_beside(file) for file, _ in evaluations]
     facts = {}
     for title, name in (
@@ -233,7 +233,7 @@ def _made_by(evaluations: Sequence[tuple[Path, results.PerUser]]) -> dict[str, s
 
 
 def _outcome(manifest: Manifest) -> dict[str, Any]:
-    """What training came to."""
+    """The result of the training."""
     shown = ("steps", "best_epoch", "stopped", "validation")
     return {
         **{f"trained: {name}": manifest.training.get(name) for name in shown},

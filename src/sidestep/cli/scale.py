@@ -220,7 +220,7 @@ def read_searches(text: str) -> list[SearchName]:
 def _checked_searches(
     loaded: bundles.LoadedRecommender, asked: str | None, weight: Weights | None
 ) -> list[SearchName]:
-    """What to sweep; refuses what has no budget, and a weight that none would read."""
+    """The searches to sweep; refuses a search without a budget, and a weight that none reads."""
     if not loaded.is_searched:
         raise ValueError(
             f"this run is {loaded.kind}, which scores every item and searches nothing: there is no "
@@ -235,7 +235,7 @@ def _checked_searches(
 
 
 def _facts(first: results.PerUser, rows: str, files: Sequence[Path]) -> dict[str, str]:
-    """How the page was made."""
+    """The settings and the origin of the page."""
     made = [kept_beside(file) for file in files]
     return {
         "Dataset": first.dataset,

@@ -12,13 +12,13 @@ SETTINGS_TOLD = (
     "sampling: seed=0, temperature=1, top_k=null, top_p=null, normaliser=legal; "
     "beam: normaliser=legal"
 )
-"""What each kind of search lets one set, with its defaults: of the policies, which need torch."""
+"""The settings of each kind of search, with the defaults of the policies, which need torch."""
 
 Search = Annotated[
     str | None,
     typer.Option(
         help=f"How semantic IDs are searched: {', '.join(get_args(SearchName))}; or your own class "
-        "as my_package.my_module:MySearch. [default: beam; of recommend: that of the bundle]",
+        "as my_package.my_module:MySearch. [default: that of the bundle]",
     ),
 ]
 Candidates = Annotated[

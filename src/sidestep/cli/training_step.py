@@ -1,4 +1,4 @@
-"""What a pipeline does for a step that trains, beside calling its command.
+"""The work of a pipeline for a step that trains, beside calling its command.
 
 It writes the configuration that the command reads, and moves a run that is out of date away, since
 `sidestep train` continues what it finds.
@@ -41,7 +41,7 @@ class Training:
     replaced: Path
 
     def made_from(self, seed: int) -> dict[str, Any]:
-        """What decides the network, and apart from it the settings that change no step."""
+        """The settings that decide the network, and apart from them those that change no step."""
         settings = {**self.run.model_dump(mode="json"), "seed": seed}
         how = settings.get("training", {})
         resumable = {key: how.pop(key) for key in RESUMABLE if key in how}

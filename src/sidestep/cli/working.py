@@ -67,7 +67,7 @@ def _named(title: str, what: str) -> str:
 
 @dataclass(slots=True)
 class _Going:
-    """Where work is, since when and from where its present part goes on."""
+    """The state of some work: its present part, and when and from where that part began."""
 
     title: str
     what: str = ""

@@ -188,7 +188,7 @@ class Dataset:
         )
 
     def deduplicated(self, policy: Duplicates, *, by_type: bool = False) -> "Dataset":
-        """The same dataset with at most one interaction per user and item, and without its split.
+        """A copy with at most one interaction per user and item, and without its split.
 
         "keep" changes nothing. With `by_type` one interaction of each type of event stays.
         """

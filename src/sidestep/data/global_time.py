@@ -15,7 +15,7 @@ from sidestep.data.histories import Histories
 from sidestep.data.splits import Rows, Split, TrainingPart, rows_at, with_targets
 
 Targets = Literal["last", "first", "every"]
-"""Which of a user's target events in a period are asked for.
+"""The target events of a user in a period that are asked for.
 
 Every interaction is a target event unless events have weights. "last" and "first" give one row per
 user and period, so rows are independent, as intervals and paired tests want them. "every" asks for
@@ -26,7 +26,7 @@ weigh much.
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Periods:
-    """Where training ends, and validation.
+    """The moments at which training and validation end.
 
     validation_from: the first moment that is not trained on, in the unit of the timestamps.
     test_from: the first moment after validation.
@@ -150,7 +150,7 @@ def global_time(
 def _count(
     is_counted: Bool[np.ndarray, " interactions"], histories: Histories
 ) -> Int[np.ndarray, " users"]:
-    """How many interactions of each user are counted."""
+    """The number of counted interactions of each user."""
     before = np.concatenate([[0], np.cumsum(is_counted)]).astype(np.int64)
     return np.diff(before[histories.offsets])
 

@@ -33,7 +33,7 @@ GIVEN = "given"
 """The strategy of a split that came with the data."""
 
 _WEIGHTS = ("target_weights", "input_weights")
-"""Of histories, where events have some; they are kept with a split."""
+"""Weights of histories, where events have some; a split keeps them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -62,7 +62,7 @@ class Rows:
 
     @property
     def is_repeat(self) -> Bool[np.ndarray, " users"]:
-        """Which targets their user had taken before: they stand in the history."""
+        """The targets that stand in the history, as a mask: their user had taken them before."""
         rows = np.repeat(np.arange(len(self)), self.histories.lengths)
         is_found = np.zeros(len(self), dtype=bool)
         is_found[rows[self.histories.items == self.targets[rows]]] = True
@@ -142,7 +142,7 @@ class TrainingPart:
         return int(between.is_target.sum())
 
     def after(self, min_context: int) -> "TrainingPart":
-        """The same part without targets that fewer than `min_context` inputs precede."""
+        """A copy without targets that fewer than `min_context` inputs precede."""
         if min_context < 0:
             raise ValueError(f"min_context must not be negative, got {min_context}.")
         enough = self.histories.positions_after_inputs(min_context)

@@ -9,7 +9,7 @@ BEHAVIOUR = ("collaborative", "sasrec")
 
 
 class TfidfConfig(BaseModel):
-    """How item texts become vectors."""
+    """Settings of TF-IDF vectors of item texts."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -30,7 +30,7 @@ class TfidfConfig(BaseModel):
     Marks of other scripts are always kept."""
 
     column_weights: dict[str, float] = Field(default_factory=dict)
-    """How many times an occurrence in a column counts; at least 1, and 1 for columns not named."""
+    """Weights of an occurrence by column; at least 1, and 1 for columns not named."""
 
     @model_validator(mode="after")
     def _check_weights(self) -> "TfidfConfig":
@@ -46,7 +46,7 @@ class TfidfConfig(BaseModel):
 
 
 class SentenceConfig(BaseModel):
-    """Which encoder reads the texts, and how."""
+    """The encoder of the texts, and its settings."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -58,7 +58,7 @@ class SentenceConfig(BaseModel):
 
 
 class CollaborativeConfig(BaseModel):
-    """How co-occurrence in users' sequences becomes vectors."""
+    """Settings of vectors of co-occurrence in users' sequences."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

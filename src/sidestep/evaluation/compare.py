@@ -60,7 +60,7 @@ class ComparedMethod:
     tests: dict[str, PairedTest]
 
     def as_json(self) -> dict[str, Any]:
-        """The same as plain dictionaries and numbers."""
+        """The comparison as plain dictionaries and numbers."""
         return {
             "label": self.label,
             "method": self.method,
@@ -138,7 +138,7 @@ def compare(
 
 
 def labels_of(runs: Sequence[PerUser]) -> list[str]:
-    """What `compare` calls the method of each run; runs that differ in their seed alone share it.
+    """Labels of the methods of runs; runs that differ in their seed alone share a label.
 
     Raises:
         ValueError: a seed stands twice.
@@ -176,7 +176,7 @@ def metrics_by_seed(seeds: Sequence[PerUser]) -> dict[str, Float[np.ndarray, "se
 def estimate(
     values: Float[np.ndarray, "seeds rows"], users: Int[np.ndarray, " rows"], *, seed: int
 ) -> Estimate:
-    """How good a method is on some rows, of which `users` are the users."""
+    """The estimate of a method on some rows, of which `users` are the users."""
     per_row = values.mean(axis=0)
     return Estimate(
         mean=float(per_row.mean()),

@@ -102,7 +102,7 @@ def check_method(method: str) -> str:
 
 
 class Setting(BaseModel):
-    """How a method was run, as far as all its seeds share it."""
+    """The settings of a method that all its seeds share."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -136,7 +136,7 @@ class Setting(BaseModel):
     a part in the lists."""
 
     history: str | None = Field(pattern=r"^(codes|items|item-ids)@\d+$")
-    """How the past is read, and the longest past: "codes@20"; None where it is not read."""
+    """The form and the longest length of the history: "codes@20"; None where none is read."""
 
     codes: str | None = Field(min_length=1)
     """The semantic IDs, by a name that tells them apart; None where there are none."""
@@ -150,7 +150,7 @@ class Setting(BaseModel):
     strategy: str | None = Field(
         default=None, pattern=STRATEGY, exclude_if=lambda value: value is None
     )
-    """How the rows came about, such as "given"; None, left out of files, is leave-one-out."""
+    """The strategy of the split, such as "given"; None, left out of files, is leave-one-out."""
 
     @field_validator("users")
     @classmethod
@@ -189,7 +189,7 @@ class QualityLine(BaseModel):
     """Floating-point operations of matrix products; None where they are not known."""
 
     commit: str | None = Field(pattern=r"^[0-9a-f]{7,40}(-dirty)?$")
-    """Of the folder in which it was measured; None outside of git."""
+    """The commit of the folder in which it was measured; None outside of git."""
 
     command: str = Field(min_length=1)
     date: date
@@ -347,7 +347,7 @@ def _better_on_validation(
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class PerUser:
-    """What every user got in one run: what paired tests need.
+    """The results of every user in one run, for paired tests.
 
     k: the length of the lists asked for.
     user_ids, targets, rank_before, num_tied, items: as in `Evaluation`.

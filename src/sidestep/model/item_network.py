@@ -56,6 +56,6 @@ class ItemNetwork(nn.Module, ABC):
         raise ValueError(f"{type(self).__name__} has no vectors of items.")
 
     def flops(self, lengths: Int[Tensor, " users"]) -> Int[Tensor, " users"] | None:
-        """Of the states of histories, and of the scores at the last one; None where not known."""
+        """FLOPs of the states of histories and of the last scores; None where not known."""
         del lengths
         return None

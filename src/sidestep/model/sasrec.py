@@ -84,7 +84,7 @@ class SasRec(ItemNetwork):
         return states
 
     def flops(self, lengths: Int[Tensor, " users"]) -> Int[Tensor, " users"]:
-        """Of the states of histories, and of the scores of all items at the last one."""
+        """FLOPs of the states of histories, and of the scores of all items at the last state."""
         backbone = CausalFlops(
             matrices=matrix_flops(self.layers),
             channels=self.config.num_layers * self.config.dim,

@@ -201,14 +201,14 @@ class Transformer(SemanticIdModel):
 
     @cached_property
     def backbone_flops(self) -> CausalFlops:
-        """What positions take, the head aside."""
+        """FLOPs of positions, the head aside."""
         return CausalFlops(
             matrices=matrix_flops(self.blocks), channels=self.config.num_layers * self.config.dim
         )
 
     @property
     def flops_per_item(self) -> int:
-        """Of the matrix products behind one of `item_logits`."""
+        """FLOPs of the matrix products behind one of `item_logits`."""
         return 2 * self.config.dim
 
     @property
@@ -255,7 +255,7 @@ class Transformer(SemanticIdModel):
         return self.item_head
 
     def _item_vectors(self, items: Int[Tensor, "*batch"]) -> Float[Tensor, "*batch dim"]:
-        """By which items are read in histories of `items`; whatever at `NO_ITEM`."""
+        """The vectors by which items are read in histories of `items`; any vector at `NO_ITEM`."""
         vectors: Tensor = self.code_embedding(self.flat_codes(items)).sum(dim=-2)
         if self.item_embedding is not None:
             vectors = vectors + self.item_embedding(items.clamp(min=0))

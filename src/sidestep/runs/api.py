@@ -17,8 +17,10 @@ from jaxtyping import Float
 
 from sidestep.bundle.folder import load
 from sidestep.bundle.loaded import LoadedRecommender
+from sidestep.bundle.manifest import differing_data
 from sidestep.catalog.catalog import Catalog
 from sidestep.data.dataset import Dataset
+from sidestep.data.own_split import fingerprint
 from sidestep.data.splits import SplitName, nothing_held_out
 from sidestep.evaluation.compare import compare as compare_runs
 from sidestep.evaluation.evaluator import Evaluation
@@ -36,6 +38,7 @@ from sidestep.runs.tokenizing import Learned, learned_catalog, tokenizer_config
 from sidestep.runs.train import train_run
 from sidestep.tokenizer.choices import CollisionPolicy
 from sidestep.tokenizer.methods import DEFAULT_METHOD
+from sidestep.training.fit import weights_sha256
 from sidestep.training.progress import Progress
 
 OnProgress = Callable[[Progress], None]
@@ -139,7 +142,8 @@ def train(
     with naming_arguments():
         run = _run_of(config)
         home = _Home.of(out)
-        if isinstance(catalog, Learned):
+        home.keep_dataset(dataset)
+        if catalog is not None:
             catalog.save(home.path / "catalog")
             catalog = Catalog.load(home.path / "catalog")
         folder = RunFolder(home.path / "run")
@@ -246,17 +250,19 @@ def align(
             f"recommender: {recommender.kind} has no prefixes of semantic IDs to learn from; pass "
             "one of kind transformer."
         )
-    with tempfile.TemporaryDirectory(prefix="sidestep-") as folder:
-        recommender.save(Path(folder) / "backbone")
-        content = settings_of(recipe) | {"backbone": str(Path(folder) / "backbone")}
-        for key, value in (settings or {}).items():
-            before = content.get(key)
-            if isinstance(before, dict) and isinstance(value, Mapping):
-                content[key] = {**before, **value}
-            else:
-                content[key] = value
-        made = train(dataset, content, out=out, seed=seed, on_progress=on_progress)
-    return made.with_search(recommender.manifest.search)
+    content = settings_of(recipe)
+    for key, value in (settings or {}).items():
+        before = content.get(key)
+        is_part = isinstance(before, dict) and isinstance(value, Mapping)
+        content[key] = {**before, **value} if before and is_part else value
+    home = _Home.of(out)
+    home.keep_dataset(dataset)
+    backbone = home.keep_backbone(recommender)
+    made = train(
+        dataset, {**content, "backbone": str(backbone)}, out=out, seed=seed, on_progress=on_progress
+    )
+    home.keep_for(made)
+    return made
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -313,7 +319,7 @@ def evaluate(
     with naming_arguments():
         asked = Asked(
             split=split,
-            search=_search(recommender, search),
+            search=search if isinstance(search, AskedSearch) else AskedSearch(name=search),
             num_users=num_users,
             exclude_seen=exclude_seen,
             batch_size=batch_size,
@@ -392,20 +398,62 @@ class _Home:
             path = Path(out)
             if path.is_file():
                 raise ValueError(f"out: {path} is a file; choose a folder.")
-            strangers = {entry.name for entry in path.iterdir()} if path.is_dir() else set()
-            if strangers - {"catalog", "run"}:
+            there = {entry.name for entry in path.iterdir()} if path.is_dir() else set()
+            strangers = there - {"backbone", "catalog", "dataset", "run"}
+            if strangers:
                 raise ValueError(
                     f"out: {path} holds other things than a run of these functions, such as "
-                    f"{min(strangers - {'catalog', 'run'})}; choose another folder."
+                    f"{min(strangers)}; choose another folder."
                 )
             return cls(path=path, temporary=None)
         temporary = tempfile.TemporaryDirectory(prefix="sidestep-", ignore_cleanup_errors=True)
         return cls(path=Path(temporary.name), temporary=temporary)
 
+    def keep_dataset(self, dataset: Dataset) -> None:
+        """Keeps the dataset beside its run, so that commands find it.
+
+        Raises:
+            ValueError: the folder holds a run on another dataset.
+        """
+        place = self.path / "dataset"
+        if self.temporary is not None:
+            return
+        if place.is_dir():
+            differing = differing_data(fingerprint(Dataset.load(place)), fingerprint(dataset))
+            if differing:
+                raise ValueError(
+                    f"out: {self.path} holds a run on another dataset (different "
+                    f"{' and '.join(differing)}); choose another folder, or delete this one."
+                )
+            return
+        dataset.save(place)
+
+    def keep_backbone(self, recommender: LoadedRecommender) -> Path:
+        """Keeps a recommender as the backbone that a run names, as long as the run.
+
+        Raises:
+            ValueError: the folder holds a run on another recommender.
+        """
+        place = self.path / "backbone"
+        if not place.is_dir():
+            recommender.save(place)
+        elif _weights(load(place)) != _weights(recommender):
+            raise ValueError(
+                f"out: {self.path} holds an alignment of another recommender; choose another "
+                "folder, or delete this one."
+            )
+        return place
+
     def keep_for(self, recommender: LoadedRecommender) -> None:
         """Keeps a temporary folder as long as the catalog, whose files lie in the folder."""
         if self.temporary is not None:
             weakref.finalize(recommender.catalog, self.temporary.cleanup)
+
+
+def _weights(recommender: LoadedRecommender) -> str:
+    """The hash of a recommender's weights."""
+    network = recommender.network
+    return "" if network is None else weights_sha256(network.state_dict())
 
 
 def _check_dataset(dataset: Any) -> None:
@@ -441,15 +489,3 @@ def _with_epochs(run: LearnedRun, epochs: Any) -> LearnedRun:
     every = min(run.training.validate_every, epochs)
     training = run.training.model_copy(update={"epochs": epochs, "validate_every": every})
     return run.model_copy(update={"training": training})
-
-
-def _search(recommender: LoadedRecommender, search: str | AskedSearch | None) -> AskedSearch:
-    """The search that is asked for, else the recommender's own search."""
-    if isinstance(search, AskedSearch):
-        return search
-    if search is not None:
-        return AskedSearch(name=search)
-    own = recommender.manifest.search
-    if own.name == "beam" or not recommender.is_searched:
-        return AskedSearch()
-    return AskedSearch(name=own.name, likelihood_weight=own.likelihood_weight)

@@ -78,7 +78,7 @@ def read_settings(path: Path) -> dict[str, Any]:
 
 
 def with_paths(content: dict[str, Any], renamed: Callable[[str], str]) -> dict[str, Any]:
-    """The same settings of a run with its paths renamed.
+    """The settings of a run with its paths renamed.
 
     Args:
         content: plain values, checked or not.

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -39,7 +39,7 @@ class Asked:
     """An evaluation that is asked for.
 
     split: the rows to judge by.
-    search: of the semantic IDs, where there are any.
+    search: of the semantic IDs, where there are any; without a name, the one that the bundle keeps.
     num_users: so many fixed random rows; None for all.
     exclude_seen: whether lists leave out the items of the history.
     batch_size: users at once.
@@ -141,7 +141,7 @@ def _evaluated(
     progress: Callable[[int, int], None] | None = None,
 ) -> evaluator.Evaluation:
     return evaluator.evaluate(
-        loaded.recommender(asked.search.policy(loaded, num_leaves=LIST_LENGTH)),
+        loaded.recommender(asked.search.of(loaded).policy(loaded, num_leaves=LIST_LENGTH)),
         rows,
         k=LIST_LENGTH,
         batch_size=asked.batch_size,
@@ -187,6 +187,7 @@ def plan_evaluation(
         ValueError: the bundle was trained on another dataset, has no use for what is asked, or the
             split has no such rows.
     """
+    asked = replace(asked, search=asked.search.of(loaded))
     _refuse_unused(loaded, asked)
     if asked.method is not None:
         results.check_method(asked.method)

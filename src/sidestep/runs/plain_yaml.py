@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from sidestep.files import whole_file
+from sidestep.files import read_utf8, whole_file
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 20
@@ -30,12 +30,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     size = path.stat().st_size
     if size > MAX_BYTES:
         raise ValueError(f"{path}: {size:,} bytes are too many for a configuration; is it data?")
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(
-            f"{path}: not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8."
-        ) from error
+    text = read_utf8(path)
     content = parse_yaml(text, str(path))
     if not isinstance(content, dict):
         raise ValueError(f"{path}: must hold keys and values, such as 'kind: transformer'.")

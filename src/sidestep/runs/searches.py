@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, cast, get_args
 
 from sidestep.evaluation.words import value_in_words
@@ -161,6 +161,24 @@ class AskedSearch:
             budget=budget,
             options=read_search_options(options or ()),
         )
+
+    def of(self, loaded: bundles.LoadedRecommender) -> AskedSearch:
+        """The same search; without a name, the search that the bundle keeps."""
+        kept = loaded.manifest.search
+        if self.name is not None or not loaded.is_searched or kept.name == "beam":
+            return self
+        weight = self.likelihood_weight
+        return replace(
+            self,
+            name=kept.name,
+            likelihood_weight=kept.likelihood_weight if weight is None else weight,
+        )
+
+    def wide_enough(self, k: int) -> AskedSearch:
+        """The same search with as many beams as a list of k needs, unless beams were asked for."""
+        if self.beams is not None or self.is_own or self.chosen not in WITH_BEAMS:
+            return self
+        return replace(self, beams=max(k, NUM_BEAMS))
 
     @property
     def is_own(self) -> bool:

@@ -17,7 +17,7 @@ with imported_when_used():
 
 
 class GuidanceConfig(BaseModel):
-    """How a prefix scorer guides a beam search, unless something else is said."""
+    """The guidance of a beam search by a prefix scorer, unless something else is said."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

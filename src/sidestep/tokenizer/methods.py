@@ -28,7 +28,7 @@ _FITTED = {
 
 
 def config_class(method: str) -> type[BaseModel]:
-    """What the tokenizer of a method is configured by; see `make_tokenizer`."""
+    """The class of configuration of a method; see `make_tokenizer`."""
     found: type[BaseModel] = _class_of(method).Config
     return found
 
@@ -49,7 +49,7 @@ def make_tokenizer(method: str, config: BaseModel) -> Tokenizer:
 
 
 def kind_of(tokenizer: FittedTokenizer) -> str:
-    """By which name `load_fitted` finds the class again."""
+    """The name by which `load_fitted` finds the class again."""
     path = f"{type(tokenizer).__module__}:{type(tokenizer).__qualname__}"
     return next((kind for kind, known in _FITTED.items() if known == path), path)
 

@@ -1,4 +1,4 @@
-"""How a policy is improved on rewards: the settings of `alignment`, and which fit together."""
+"""Settings of alignment: of the improvement of a policy on rewards, and which fit together."""
 
 from typing import Literal
 
@@ -23,7 +23,7 @@ uniform weights what a search found is pushed down for ever.
 
 
 Repair = Literal["none", "target", "hint", "resample", "drop"]
-"""What becomes of a group whose candidates all have the same reward, from which nothing is learned.
+"""The treatment of a group whose candidates all have the same reward.
 
 none: it counts as a group of no advantage. target: the item that came next joins it. hint: it is
 searched again below the first codes of the item that came next, as few as give different rewards;
@@ -34,7 +34,7 @@ counts by its prompts however few of its groups do.
 
 
 class LoopValueConfig(ReturnsConfig):
-    """How values learn while the policy does."""
+    """Settings of values that learn while the policy learns."""
 
     learning_rate_factor: float = Field(10.0, gt=0)
     """The head learns at so many times the rate of the policy."""
@@ -44,7 +44,7 @@ class LoopValueConfig(ReturnsConfig):
 
 
 class AlignmentConfig(BaseModel):
-    """How a policy is improved on rewards."""
+    """Settings of an alignment."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -54,7 +54,7 @@ class AlignmentConfig(BaseModel):
     """The search that finds the candidates; a user's history draws anew at every step."""
 
     rewards: tuple[RewardTerm, ...] = (RewardTerm(reward="rank-aware"),)
-    """What candidates get, added up."""
+    """The rewards of candidates, which are added up."""
 
     group_weight: float | None = Field(1.0, gt=0)
     """Weight of the loss over whole candidates (GRPO); None leaves it out."""
@@ -63,10 +63,10 @@ class AlignmentConfig(BaseModel):
     """Weight of the loss over siblings (Sibling-GRPO); None leaves it out."""
 
     scaling: Scaling = "std"
-    """How advantages are scaled: std, mean-only or leave-one-out."""
+    """The scaling of advantages: std, mean-only or leave-one-out."""
 
     weighting: Weighting = "uniform"
-    """How much each candidate of a group counts."""
+    """The weight of each candidate of a group."""
 
     optimum_temperature: float | None = Field(None, gt=0)
     """τ: instead of advantages, what is missing to the group's best policy for rewards and
@@ -76,16 +76,16 @@ class AlignmentConfig(BaseModel):
     by advantages, which push for ever."""
 
     ratio: Ratio = "token"
-    """Of π to what made the rollouts, code by code or for whole semantic IDs (GSPO)."""
+    """The ratio of π to the policy of the rollouts, by code or by whole semantic ID (GSPO)."""
 
     clip_low: float | None = Field(0.2, gt=0, lt=1)
-    """How far the ratio may fall and still be rewarded; None is without bound."""
+    """The largest fall of the ratio that is still rewarded; None is without bound."""
 
     clip_high: float | None = Field(0.2, gt=0)
-    """How far it may rise; more than `clip_low` is DAPO's."""
+    """The largest rise of the ratio; more than `clip_low` is DAPO's."""
 
     temperature: float = Field(1.0, gt=0)
-    """Of the policy that is improved."""
+    """The normaliser of the policy that is improved."""
 
     dropout: bool = False
     """Whether rollouts and update come with the policy's dropout. It was trained on the same
@@ -98,13 +98,13 @@ class AlignmentConfig(BaseModel):
     """Over all legal codes of every node, or estimated at the candidates' own codes."""
 
     likelihood: NextCodeConfig | None = None
-    """What goes on being lowered beside, with dropout as before; None: rewards alone."""
+    """The likelihood loss beside the rewards, with dropout as before; None: rewards alone."""
 
     likelihood_weight: float = Field(1.0, gt=0)
     """Weight of it."""
 
     repair: Repair = "none"
-    """What becomes of groups without different rewards."""
+    """The treatment of groups without different rewards."""
 
     steps_per_rollout_policy: int = Field(1, ge=1)
     """Optimizer steps for which one copy of the policy makes the rollouts; from the second on the
@@ -125,7 +125,7 @@ class AlignmentConfig(BaseModel):
     """Windows that are learned from, fixed random ones; None takes all."""
 
     value: LoopValueConfig | None = None
-    """How values learn on the same candidates; None leaves them."""
+    """Settings of values that learn on the same candidates; None leaves values as they are."""
 
     max_kl: float | None = Field(None, gt=0)
     """The run ends where the mean divergence since the last line in the log is larger; in nats."""

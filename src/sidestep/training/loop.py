@@ -129,7 +129,7 @@ def steps_per_epoch(windows: Windows, config: TrainingConfig, *, num_processes: 
 
 @dataclass(slots=True, kw_only=True)
 class _State:
-    """What changes while a run goes on, beside tensors; JSON in a checkpoint.
+    """The state of a run beside its tensors; JSON in a checkpoint.
 
     epoch: epochs that are over, validation included.
     validations_without_gain: since the best one.

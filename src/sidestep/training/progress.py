@@ -1,4 +1,4 @@
-"""What a run of the training loop says of itself: where it is, how it is judged, how it ended."""
+"""Progress, validations and the end of a run of the training loop."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Literal
 
 Stopped = Literal["finished", "patience", "limit", "budget", "interrupted"]
-"""Why a run ended: all epochs done, no gain for `patience` validations, a limit that the objective
-has (`Objective.limit_reached`), time used up, or asked."""
+"""The reason for the end of a run: all epochs done, no gain for `patience` validations, a limit of
+the objective (`Objective.limit_reached`), time used up, or asked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """Where a run is.
+    """The place of a run in its training.
 
     epoch: the one at work, from 1.
     step: optimizer steps done, of `num_steps`.
@@ -42,7 +42,7 @@ class Progress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Validated:
-    """What a validation says.
+    """The result of a validation.
 
     score: by which the best weights are chosen; larger is better.
     metrics: what else the log keeps of it, by name.
@@ -58,7 +58,7 @@ Validate = Callable[[], Validated]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingResult:
-    """How a run ended.
+    """The end of a run.
 
     best_score, best_epoch: of the best validation and after which epoch; None without one.
     step: optimizer steps done.

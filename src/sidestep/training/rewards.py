@@ -42,7 +42,7 @@ ItemScores = Callable[[HistoryBatch], Float[Tensor, "users items"]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RewardScene:
-    """What a reward may look at: candidates, and what came next.
+    """The inputs of a reward: candidates, and the next item.
 
     histories: before the target.
     targets: the items that came next; None where nobody knows them.
@@ -89,7 +89,7 @@ Reward = Callable[[RewardScene], Float[Tensor, "users candidates"]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RewardSources:
-    """What rewards are made from; None where nobody gave it, which a reward in need of it refuses.
+    """The sources of rewards; None where nobody gave a source, and a reward that needs it refuses.
 
     embeddings: of every item, from an encoder that knows nothing of the policy: `semantic`.
     collaborative: a recommender trained on the same training part: `collaborative`.
@@ -106,7 +106,7 @@ class RewardSources:
 
 
 def item_head_scores(network: SemanticIdModel) -> ItemScores | None:
-    """What the item head of a network says now, whatever becomes of it; None if it has none."""
+    """Scores of a network's item head as it is now; None if the network has none."""
     if not isinstance(network, Transformer) or network.item_head is None:
         return None
     kept = copy.deepcopy(network).requires_grad_(False).eval()
@@ -241,7 +241,7 @@ def _item_head(sources: RewardSources) -> Reward:
 
 
 def _by_items(item_scores: ItemScores) -> Reward:
-    """How likely a distribution over items finds each leaf, all of its items together."""
+    """The probability of each leaf in a distribution over items, all of its items together."""
 
     def reward(scene: RewardScene) -> Tensor:
         logs = item_scores(scene.histories).float().log_softmax(dim=1)

@@ -28,12 +28,12 @@ LONGEST_ROW = 1 << 24
 _SEPARATORS = ",;\t|"
 _ROWS_TO_COMPARE = 20
 _SEPARATOR_LINE = re.compile(r"sep=.?\r?\n?")
-"""What Excel writes before the header to name the separator."""
+"""The line that Excel writes before the header to name the separator."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Form:
-    """How a file is written.
+    """The form of a file.
 
     header: the names of the columns, "" for those without one.
     has_blanks: whether a blank stands after each separator, which belongs to no text.
@@ -150,7 +150,7 @@ def _frame(
 
 
 def _skip_if_blank(row: Any) -> str:
-    """What pyarrow should do with a row of another number of fields."""
+    """The answer to pyarrow about a row of another number of fields."""
     return "error" if row.text.strip() else "skip"
 
 

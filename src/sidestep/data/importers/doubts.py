@@ -13,7 +13,7 @@ _NOBODY = re.compile(
     r"n/?a|#n/?a|nan|nat|null|none|nil|undefined|unknown|anonymous|anonym|guest|not set"
     r"|-1|\\n|-+|\?+|0{8}-0{4}-0{4}-0{4}-0{12}"
 )
-"""What programs and people write where they know no ID, in lower case and without brackets."""
+"""Words for an ID that is not known, in lower case and without brackets."""
 
 _CROWD = 0.1
 """Share of the interactions from which on one user may stand for many people."""
@@ -68,7 +68,7 @@ def _crowd(user_ids: pl.Series) -> Iterator[str]:
 
 
 def is_missing_time(times: pl.Series) -> pl.Series:
-    """Which times are 0 or -1 where most of the others lie between 1990 and 2100."""
+    """The times that are 0 or -1, as a mask, where most others lie between 1990 and 2100."""
     is_zero = ((times == 0) | (times == -1)).fill_null(False)
     if not is_zero.any() or _unit_of_most(times.filter(~is_zero)) is None:
         return pl.repeat(False, len(times), eager=True)

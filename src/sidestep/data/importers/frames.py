@@ -45,6 +45,9 @@ def read_frames(
         TypeError: an argument is no frame.
         ValueError: a column is not there, or a cell is not what it should be, with its row.
     """
+    for argument, value in (("text_columns", text_columns), ("missing_words", gaps.words)):
+        if isinstance(value, str):
+            raise TypeError(f"{argument} is a list of texts, got a text; pass [{value!r}].")
     frame = _polars(interactions, "interactions")
     if not frame.height:
         raise ValueError("interactions: there is no row in the frame.")

@@ -37,3 +37,14 @@ def without_decimal(ids: pl.Series, known: pl.Series) -> pl.Series | None:
         return None
     shorter = ids.str.strip_suffix(".0")
     return shorter if shorter.is_in(known.implode()).all() else None
+
+
+def first_repeat(ids: pl.Series) -> tuple[int, int] | None:
+    """The first row whose ID stands in an earlier row, after that row; None where none does."""
+    is_repeated = ~ids.is_first_distinct()
+    row = is_repeated.arg_max()
+    if row is None or not is_repeated[row]:
+        return None
+    first = ids.index_of(ids[row])
+    assert first is not None
+    return first, row

@@ -24,7 +24,7 @@ from sidestep.data.items import ItemTable
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Imported:
-    """What came of an import; every row of the source is in the dataset or counted here.
+    """The result of an import; every row of the source is in the dataset or counted here.
 
     left_out: interactions of the source that are not in the dataset, by reason: the reason
         completes the sentence "12 interactions ...".
@@ -82,7 +82,7 @@ def imported(
 
 
 def thinned(read: Dataset | Imported, how: Thinning) -> Imported:
-    """What is kept of a dataset that was read whole, user by user, oldest first.
+    """The part of a dataset that is kept, user by user, oldest first.
 
     Items of which nothing but the ID is known leave with the last of their interactions. A split
     stays only where every interaction does.
@@ -104,7 +104,7 @@ def thinned(read: Dataset | Imported, how: Thinning) -> Imported:
 
 
 def _kept(done: Imported, kept: Dataset, why: str) -> Imported:
-    """The same with a smaller dataset; `why` the interactions leave that are not in it."""
+    """The import with a smaller dataset; `why` the other interactions leave."""
     num_left = len(done.dataset.interactions) - len(kept.interactions)
     left_out = {**done.left_out, why: num_left} if num_left else done.left_out
     return replace(done, dataset=kept, left_out=left_out)

@@ -8,6 +8,7 @@ from typing import Any
 
 import polars as pl
 
+from sidestep.data.importers.ids import first_repeat
 from sidestep.data.importers.sources import JsonObject, read_json_object, read_text
 from sidestep.data.items import ItemTable
 
@@ -84,12 +85,8 @@ def as_text(value: Any) -> str | None:
 
 def refuse_repeated(path: Path, item_ids: pl.Series) -> None:
     """Refuses texts of which one could not say whether the first or the second of them holds."""
-    is_repeated = ~item_ids.is_first_distinct()
-    if is_repeated.any():
-        row = is_repeated.arg_max()
-        assert row is not None
-        first = item_ids.index_of(item_ids[row])
-        assert first is not None
+    if repeat := first_repeat(item_ids):
+        first, row = repeat
         raise ValueError(
             f"{path}: item {item_ids[row]!r:.60} stands twice, in its rows {first + 1} and "
             f"{row + 1}; remove one of the two lines."

@@ -11,7 +11,7 @@ import polars as pl
 
 from sidestep.data.importers.columns import Table
 from sidestep.data.importers.doubts import is_missing_time
-from sidestep.data.importers.ids import without_decimal
+from sidestep.data.importers.ids import first_repeat, without_decimal
 from sidestep.data.importers.list_columns import are_bracketed_lists
 from sidestep.data.interactions import Interactions
 from sidestep.data.items import ItemTable
@@ -123,12 +123,8 @@ def items_of(table: Table, item: str) -> ItemTable:
         ValueError: an ID is missing or stands twice, with its place.
     """
     item_ids = table.ids(item)
-    is_repeated = ~item_ids.is_first_distinct()
-    if is_repeated.any():
-        row = is_repeated.arg_max()
-        assert row is not None
-        first = item_ids.index_of(item_ids[row])
-        assert first is not None
+    if repeat := first_repeat(item_ids):
+        first, row = repeat
         raise ValueError(
             f"{table.place(row)}: item {item_ids[row]!r:.60} stands in an earlier row as well, "
             f"{table.place_of(first)}; keep one of the two."

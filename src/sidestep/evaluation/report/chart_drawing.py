@@ -5,6 +5,7 @@ import math
 import re
 import textwrap
 from collections.abc import Sequence
+from typing import Any
 
 import matplotlib as mpl
 from markupsafe import Markup
@@ -90,26 +91,25 @@ def _draw(axes: Axes, curve: Curve, index: int, shift: float, largest_shift: flo
         )
     else:
         axes.plot(xs, curve.y, "o", color=colour, markersize=4, markeredgewidth=0, alpha=0.35)
-    return axes.annotate(
-        textwrap.fill(curve.label, _LABEL_CHARACTERS),
-        (curve.x[-1] + largest_shift, curve.y[-1]),
-        xytext=(7, 0),
-        textcoords="offset points",
-        verticalalignment="center",
-        color=colour,
-        fontsize=_FONT_POINTS - 0.5,
-        annotation_clip=False,
-    )
+    return _label(axes, curve.label, (curve.x[-1] + largest_shift, curve.y[-1]), colour)
 
 
 def _draw_level(axes: Axes, level: Level) -> Annotation:
     """Draws a level, and its label right of the axes, to be moved by `_part`."""
     colour = _SERIES[level.colour % NUM_COLOURS]
     axes.axhline(level.y, color=colour, linestyle=_LEVEL_DASHES, linewidth=1.3)
+    right_edge = axes.get_yaxis_transform()
+    return _label(axes, level.label, (1.0, level.y), colour, xycoords=right_edge)
+
+
+def _label(
+    axes: Axes, text: str, place: tuple[float, float], colour: str, xycoords: Any = "data"
+) -> Annotation:
+    """Writes a label right of a place, in the colour of its line."""
     return axes.annotate(
-        textwrap.fill(level.label, _LABEL_CHARACTERS),
-        (1.0, level.y),
-        xycoords=axes.get_yaxis_transform(),
+        textwrap.fill(text, _LABEL_CHARACTERS),
+        place,
+        xycoords=xycoords,
         xytext=(7, 0),
         textcoords="offset points",
         verticalalignment="center",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
+from sidestep.bundle.manifest import KeptSearch
 from sidestep.lazy_imports import imported_when_used
 from sidestep.model.config import TransformerConfig
 from sidestep.notices import note
@@ -13,7 +14,6 @@ from sidestep.training.objective_config import NextCodeConfig
 
 with imported_when_used():
     from sidestep import recommender as recommenders
-    from sidestep.bundle import manifest
     from sidestep.catalog import catalog as catalogs
     from sidestep.data import windows as data_windows
     from sidestep.model import transformer as networks
@@ -30,6 +30,13 @@ class TransformerRun(ReadingRun, LearnedRun):
     kind: Literal["transformer"] = "transformer"
     model: TransformerConfig = TransformerConfig()
     objective: NextCodeConfig = NextCodeConfig()
+
+    @property
+    def search(self) -> KeptSearch:
+        """A beam that the item head guides, where there is one: this was measured best."""
+        if self.model.item_head:
+            return KeptSearch(name="item-beam", likelihood_weight=0.5)
+        return KeptSearch()
 
     def prepare(self, given: Given) -> Plan:
         """See `RunConfig.prepare`."""
@@ -48,14 +55,10 @@ class TransformerRun(ReadingRun, LearnedRun):
                 f"'sidestep export' writes no network with model.history: {self.model.history}; "
                 "where it shall go to Hugging Face, train with model.history: codes."
             )
-        # What was measured best where there is an item head, see docs/experiments.md.
-        search = manifest.KeptSearch(name="item-beam", likelihood_weight=0.5)
-        if not self.model.item_head:
-            search = manifest.KeptSearch()
         return Plan(
             material=material,
             learning=learning,
-            save=plan_parts.saving_new(material, learning.network, search=search),
+            save=plan_parts.saving_new(material, learning.network, search=self.search),
         )
 
     def learning(self, material: Material, *, seed: int) -> fit.Learning:

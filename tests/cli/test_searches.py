@@ -36,7 +36,7 @@ def test_a_wide_guided_beam_finds_what_its_oracle_finds(headed):
         guided = measured(headed, *wide, *how)
         oracle = measured(headed, "--search", "exhaustive-item", *how)
         assert guided["metrics"]["NDCG@10"] == pytest.approx(oracle["metrics"]["NDCG@10"])
-    plain = measured(headed, "--beams", 64)
+    plain = measured(headed, "--search", "beam", "--beams", 64)
     assert guided["metrics"]["NDCG@10"] != plain["metrics"]["NDCG@10"]
     assert guided["tokens_per_user"] == plain["tokens_per_user"]
 
@@ -45,7 +45,7 @@ def test_results_files_say_how_it_was_guided(headed, tmp_path):
     results = tmp_path / "quality.jsonl"
     guided = ("--search", "item-beam", "--beams", 5, "--likelihood-weight", 0.25)
     measured(headed, *guided, "--results", results)
-    measured(headed, "--results", results)
+    measured(headed, "--search", "beam", "--results", results)
     first, second = read_lines(results)
     assert first.method == "item-beam"
     assert (first.setting.beams, first.setting.k_plus) == (5, 20)
@@ -121,7 +121,7 @@ def test_a_weight_of_minus_nothing_is_nothing():
     ("options", "words"),
     [
         (
-            ("--candidates", 9),
+            ("--search", "beam", "--candidates", 9),
             "--candidates 9: the search beam has no use for it, only item-beam, prm-beam and",
         ),
         (
@@ -170,7 +170,7 @@ def test_a_weight_of_minus_nothing_is_nothing():
             "the search sampling: unknown setting 'temprature'; perhaps 'temperature' is meant",
         ),
         (
-            ("--search-option", "temperature=2"),
+            ("--search", "beam", "--search-option", "temperature=2"),
             "--search-option: the search beam: unknown setting 'temperature'; there are normaliser",
         ),
         (

@@ -159,7 +159,9 @@ def test_codes_read_inputs_of_the_weight_zero_and_one(files, tmp_path):
     made = ("--vectors", tmp_path / "vectors.npy", "--codebook-sizes", "4,4,16")
     run("tokenize", dataset, *made, "--out", tmp_path / "catalog")
     trained(files, dataset, "codes", "--catalog", tmp_path / "catalog")
-    run("evaluate", tmp_path / "codes", "--split", "test")
+    told = json.loads(run("evaluate", tmp_path / "codes", "--split", "test", "--json"))
+    assert told["setting"]["history"].startswith("codes@")
+    assert 0 <= told["metrics"]["HR@10"] <= 1
 
 
 def test_another_weighting_is_another_dataset(files, weighted, tmp_path):

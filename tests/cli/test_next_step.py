@@ -60,7 +60,9 @@ def test_without_texts_and_pairs_there_is_nothing_to_embed(tmp_path):
 
 def test_what_changes_a_bundle_says_how_to_ask_it(shop, tmp_path):
     retire = ("retire", shop / "beam", "--items", "item-1", "--out", tmp_path / "a b" / "retired")
-    run(*following(call(*retire)))
+    answer = run(*following(call(*retire)))
+    assert "Recommended" in answer
+    assert "item-1 " not in answer.partition("Recommended")[2]
 
 
 def test_an_example_of_a_history_names_one_item_whatever_its_id_holds():

@@ -77,7 +77,7 @@ class Truth:
         ]
 
     @property
-    def test_rows(self) -> list[tuple[list[str], str]]:
+    def judged_rows(self) -> list[tuple[list[str], str]]:
         """Histories and targets: the last purchase of each user who has three."""
         return [(bought[:-1], bought[-1]) for bought in self.purchases if len(bought) >= 3]
 
@@ -87,7 +87,7 @@ class Truth:
         for bought in self.purchases:
             counts.update(bought[:-2] if len(bought) >= 3 else bought)
         hits, gains = [], []
-        for history, target in self.test_rows:
+        for history, target in self.judged_rows:
             own = Counter(history)
             last = {item: place for place, item in enumerate(history)}
             keys = {
@@ -163,7 +163,7 @@ def test_the_dataset_holds_the_steps_of_each_user_in_the_order_of_time(shop, tru
 
 
 def test_the_share_of_repeats_is_that_of_the_rows(shop, truth):
-    again = [target in history for history, target in truth.test_rows]
+    again = [target in history for history, target in truth.judged_rows]
     assert shop[1]["found"]["repeat_target_share"] == pytest.approx(sum(again) / len(again))
 
 

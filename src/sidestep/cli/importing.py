@@ -142,7 +142,9 @@ def rows(
     test: Annotated[Path | None, typer.Option("--test", help="Rows to judge by.")] = None,
     user: Annotated[str, typer.Option(help="Column of user IDs.")] = "user_id",
     history: Annotated[str, typer.Option(help="Column of lists of past items.")] = "history",
-    target: Annotated[str, typer.Option(help="Column of the item that followed.")] = "target",
+    target: Annotated[
+        str, typer.Option(help="Column of the item that followed, or of a list.")
+    ] = "target",
     items: Items = None,
     items_id: ItemsId = "item_id",
     name: Name = None,

@@ -197,6 +197,12 @@ def from_table(
     columns: Annotated[
         list[str] | None, typer.Option(help=f"Text columns of --items to keep, {WITH_COMMAS}.")
     ] = None,
+    users: Annotated[
+        Path | None, typer.Option("--users", help="A table of users, with columns about them.")
+    ] = None,
+    users_id: Annotated[
+        str | None, typer.Option(help="Column of user IDs in --users; default: as --user.")
+    ] = None,
     missing_users: Annotated[
         Missing,
         typer.Option(
@@ -253,7 +259,7 @@ def from_table(
       --input-events purchase,cart,view=0.2 --out runs/my/dataset
     """
     asked = AskedEvents.of_options(event, events, target_events, input_events)
-    _check_out(out, path, items, overwrite=overwrite)
+    _check_out(out, path, items, users, overwrite=overwrite)
     if min_value is not None and value is None:
         raise ValueError("--min-value needs --value, the column that it compares.")
     read = shown_working(import_table)(
@@ -266,6 +272,8 @@ def from_table(
         items_path=items,
         items_item=items_id,
         text_columns=None if columns is None else split_names(columns),
+        users_path=users,
+        users_user=users_id,
         gaps=Gaps(
             users=missing_users,
             items=missing_items,

@@ -11,7 +11,7 @@ import polars as pl
 from sidestep.data.events import EventWeights
 from sidestep.data.frames import check_place, load_frames, save_frames
 from sidestep.data.histories import Histories
-from sidestep.data.importers.frames import read_frames
+from sidestep.data.importers.frames import read_frames, read_users
 from sidestep.data.importers.table_rows import Columns, Gaps, Missing
 from sidestep.data.interactions import (
     Duplicates,
@@ -23,6 +23,10 @@ from sidestep.data.interactions import (
 )
 from sidestep.data.items import ItemTable
 from sidestep.data.splits import Split
+from sidestep.data.users import UserTable
+
+_USERS = "users"
+"""The file of users within the folder, without its ending."""
 
 SPLIT_FOLDER = "split"
 """The folder of the split within the folder of a dataset that has a split of its own."""
@@ -54,6 +58,7 @@ class Dataset:
     split: the dataset's own split, made with its event weights; None for leave-one-out. Every
         position that training may predict is in the split, however little precedes the position,
         see `TrainingPart.after`.
+    users: what is known of the users beside their interactions; None where there is no such table.
 
     Raises:
         ValueError: on construction, if an interaction's or the split's item is not in the table.
@@ -65,6 +70,7 @@ class Dataset:
     sources: Mapping[str, str] = field(default_factory=dict)
     event_weights: EventWeights = EventWeights()  # noqa: RUF009 - frozen
     split: Split | None = None
+    users: UserTable | None = None
 
     def __post_init__(self) -> None:
         """Refuses interactions and splits with items nobody knows."""
@@ -87,6 +93,7 @@ class Dataset:
     def from_frames(
         interactions: Any,
         items: Any = None,
+        users: Any = None,
         *,
         user: str = "user_id",
         item: str = "item_id",
@@ -110,6 +117,8 @@ class Dataset:
         Args:
             interactions: one row per interaction, in any order if it has times.
             items: one row per item; None takes the items that occur, without texts.
+            users: one row per user, with columns that describe the users; its column of user IDs
+                has the name of `user`. None where nothing is known of them.
             user: the column of user IDs, text or whole numbers.
             item: the column of item IDs.
             time: the column of times: numbers of any unit, or dates. None takes `timestamp` where
@@ -147,6 +156,7 @@ class Dataset:
             items=rows.items,
             name=name,
             event_weights=event_weights,
+            users=None if users is None else read_users(users, user),
         )
 
     def stats(self) -> DatasetStats:
@@ -215,12 +225,16 @@ class Dataset:
         )
 
     def save(self, path: Path | str) -> None:
-        """Writes interactions.parquet, items.parquet, dataset.json and the split, if there is one.
+        """Writes interactions.parquet, items.parquet and dataset.json.
+
+        Where there are users or a split, it writes them, too.
 
         Whole or not at all: an older dataset in the folder leaves it with its split.
         """
         path = Path(path)
         frames = {"interactions": self.interactions.frame, "items": self.items.frame}
+        if self.users is not None:
+            frames[_USERS] = self.users.frame
         description = {
             "name": self.name,
             "stats": asdict(self.stats()),
@@ -235,7 +249,7 @@ class Dataset:
     @staticmethod
     def check_place(path: Path) -> None:
         """Raises a `ValueError` where `save` would not write: something else stands there."""
-        check_place(path, "dataset", ("interactions", "items"), (SPLIT_FOLDER,))
+        check_place(path, "dataset", ("interactions", "items", _USERS), (SPLIT_FOLDER,))
 
     @classmethod
     def load(cls, path: Path) -> "Dataset":
@@ -245,7 +259,7 @@ class Dataset:
             ValueError: if a file is damaged, or does not belong to the others.
         """
         frames, description = load_frames(
-            path, "dataset", ("interactions", "items"), ("name", "sources")
+            path, "dataset", ("interactions", "items"), ("name", "sources"), may_lack=(_USERS,)
         )
         folder = path / SPLIT_FOLDER
         return cls(
@@ -255,4 +269,5 @@ class Dataset:
             sources=description["sources"],
             event_weights=EventWeights.from_description(description.get("event_weights", {})),
             split=Split.load(folder, of=description["sha256"]) if folder.exists() else None,
+            users=UserTable(frames[_USERS]) if _USERS in frames else None,
         )

@@ -83,12 +83,18 @@ def as_text(value: Any) -> str | None:
     raise TypeError(f"must be text or a list of texts, got {type(value).__name__}")
 
 
-def refuse_repeated(path: Path, item_ids: pl.Series) -> None:
-    """Refuses texts of which one could not say whether the first or the second of them holds."""
-    if repeat := first_repeat(item_ids):
+def refuse_repeated(path: Path, ids: pl.Series, what: str = "item") -> None:
+    """Refuses texts of which one could not say whether the first or the second of them holds.
+
+    Args:
+        path: the file, for the message.
+        ids: of the rows.
+        what: a row describes.
+    """
+    if repeat := first_repeat(ids):
         first, row = repeat
         raise ValueError(
-            f"{path}: item {item_ids[row]!r:.60} stands twice, in its rows {first + 1} and "
+            f"{path}: {what} {ids[row]!r:.60} stands twice, in its rows {first + 1} and "
             f"{row + 1}; remove one of the two lines."
         )
 

@@ -138,7 +138,7 @@ def test_the_same_command_after_an_interruption_continues_and_ends_the_same(
         return "working"
 
     with monkeypatch.context() as patch:
-        patch.setattr("sidestep.cli.train._described", interrupting)
+        patch.setattr("sidestep.cli.console.training_bar._described", interrupting)
         stopped = call(*trained(shop, files, tmp_path / "parts", *longer))
     assert stopped.exit_code == 130, stopped.output
     assert "same command again" in " ".join(stopped.stderr.split())
@@ -161,7 +161,7 @@ def test_a_folder_in_which_another_process_trains_is_refused(shop, files, tmp_pa
         return "working"
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sidestep.cli.train._described", beside)
+        patch.setattr("sidestep.cli.console.training_bar._described", beside)
         run(*again)
     assert second[0].returncode == MISTAKE
     assert f"{tmp_path / 'run'}: another process is training here" in second[0].stderr

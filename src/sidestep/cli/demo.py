@@ -19,10 +19,10 @@ from torch import Tensor
 from sidestep.baselines.item_scores import ItemScoreRecommender
 from sidestep.bundle.folder import load
 from sidestep.catalog.catalog import Catalog
-from sidestep.cli.console import ERR
+from sidestep.cli.console.output import ERR
+from sidestep.cli.console.training_bar import progress_bar
 from sidestep.cli.entry import INTERRUPTED
 from sidestep.cli.reports import write_report
-from sidestep.cli.train import progress_bar
 from sidestep.data.dataset import Dataset
 from sidestep.data.global_time import strategy_in_words
 from sidestep.data.own_split import fingerprint, split_of, strategy_of

@@ -9,8 +9,8 @@ from typing import Annotated
 
 import typer
 
-from sidestep.cli.console import OUT, print_json, say, table
-from sidestep.cli.working import duration
+from sidestep.cli.console.output import OUT, print_json, say, table
+from sidestep.cli.console.working import duration
 from sidestep.data.dataset import Dataset
 
 ESTIMATE = "estimated_seconds"

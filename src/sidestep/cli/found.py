@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from sidestep.cli.data import SHARE
+from sidestep.cli.commands.data import SHARE
 from sidestep.cli.guess import Columns
 from sidestep.data.clock import Unit, moment, unit_of
 from sidestep.data.dataset import Dataset

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from sidestep.cli.console import warn
+from sidestep.cli.console.output import warn
 from sidestep.cli.needed_rows import check_judged
 from sidestep.cli.options import split_names, unquoted_name
 from sidestep.data.dataset import Dataset

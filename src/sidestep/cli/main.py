@@ -13,7 +13,7 @@ from rich.text import Text
 from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
-from sidestep.cli.console import note, say, warn
+from sidestep.cli.console.output import note, say, warn
 from sidestep.cli.entry import INTERRUPTED
 from sidestep.cli.lazy import LazyCommand
 from sidestep.files import UNWRITABLE, UnwritableError, unwritable_number
@@ -23,7 +23,7 @@ from sidestep.runs.problems import plain_problem
 from sidestep.version import __version__
 
 with imported_when_used():  # needs more of rich than a list of commands
-    from sidestep.cli import working as bars
+    from sidestep.cli.console import working as bars
 
 BUG = 1
 """Exit code of what should never happen."""
@@ -88,7 +88,7 @@ _COMMANDS = [
     ),
     (
         "run",
-        "run_pipeline:run",
+        "run:run",
         "Run a pipeline: import, embed, tokenize, train, evaluate, compare, recommend.",
     ),
     ("recommend", "recommend:recommend", "Recommend items after a history."),
@@ -119,11 +119,11 @@ _COMMANDS = [
     ),
     (
         "demo",
-        "demo_command:demo",
+        "demo:demo",
         "Run everything on an invented shop: embed, tokenize, train, evaluate, compare, report.",
     ),
 ]
-"""Name, place within `sidestep.cli`, and the first line of its docstring."""
+"""Name, place within `sidestep.cli.commands`, and the first line of its docstring."""
 
 
 _LISTENER = Listener(note=note, warn=warn, working=lambda title: bars.working(title))  # noqa: PLW0108
@@ -136,7 +136,7 @@ class _Commands(TyperGroup):
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
         for name, place, summary in _COMMANDS:
-            self.add_command(LazyCommand(name, f"sidestep.cli.{place}", summary))
+            self.add_command(LazyCommand(name, f"sidestep.cli.commands.{place}", summary))
 
     def invoke(self, ctx: Any) -> Any:
         """Runs the command."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sidestep.bundle.manifest import MANIFEST, Manifest, read_manifest
-from sidestep.cli.console import say
+from sidestep.cli.console.output import say
 from sidestep.data.dataset import Dataset
 from sidestep.data.own_split import fingerprint, split_of
 from sidestep.data.splits import Split

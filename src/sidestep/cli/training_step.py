@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sidestep.cli.console import say
+from sidestep.cli.console.output import say
 from sidestep.runs.folder import RunFolder
 from sidestep.runs.plain_yaml import write_yaml
 from sidestep.runs.run_config import RunConfig

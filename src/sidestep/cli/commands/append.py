@@ -1,0 +1,206 @@
+"""`sidestep append`: new items in a trained bundle, whose IDs and weights stay as they are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from jaxtyping import Float, Int
+
+from sidestep.bundle.manifest import bundle_folder
+from sidestep.cli.bundle_outputs import check_bundle_out
+from sidestep.cli.console.next_step import recommendation_by
+from sidestep.cli.console.output import print_json, say
+from sidestep.cli.console.working import working
+from sidestep.cli.options import AsJson
+from sidestep.cli.outputs import Overwrite
+from sidestep.data.importers.table import read_items
+from sidestep.data.items import ItemTable
+from sidestep.embedding.given import read_given
+from sidestep.lazy_imports import imported_when_used
+from sidestep.runs.inputs import load_bundle
+from sidestep.runs.text_embedding import new_vectors
+from sidestep.tokenizer.choices import FullGroupPolicy
+
+with imported_when_used():
+    from sidestep.bundle import appending as bundle_appending
+    from sidestep.catalog import catalog as catalogs
+    from sidestep.tokenizer import appending as code_appending
+    from sidestep.tokenizer import collisions
+    from sidestep.tokenizer import kept as kept_tokenizers
+
+
+def append(
+    bundle: Annotated[Path, typer.Argument(help="The bundle, or the run that holds it.")],
+    items: Annotated[
+        Path, typer.Option("--items", help="The new items: CSV, TSV, Parquet, JSON lines or JSON.")
+    ],
+    out: Annotated[Path, typer.Option("--out", help="The bundle to write.")],
+    item: Annotated[str, typer.Option("--item", help="Column of item IDs.")] = "item_id",
+    vectors: Annotated[
+        Path | None,
+        typer.Option(
+            help="Vectors of the new items from the embedding of the old ones, .npy in the order "
+            "of --items, or .npz or .parquet with item_id and vector; default: made of the texts."
+        ),
+    ] = None,
+    sentence: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL",
+            help="Where the sentence encoder of the old vectors is now; default: where it was.",
+        ),
+    ] = None,
+    full_groups: Annotated[
+        FullGroupPolicy,
+        typer.Option(
+            help="Where the items that share all codes but the last leave no last code free: "
+            "'refuse', or 'share' the semantic ID of the nearest."
+        ),
+    ] = "refuse",
+    overwrite: Overwrite = False,
+    json: AsJson = False,
+) -> None:
+    """Add new items to a trained bundle; nothing that it knows changes, and nothing is trained.
+
+    New items are embedded as the old ones were: by the TF-IDF that lies in the bundle, or by the
+    sentence encoder that it names. Each gets the semantic ID nearest to its vector that is still
+    free; where the last code numbers the items of a bucket, the next number, and there is always
+    one. A network of semantic IDs recommends it by what it has learned of these codes; SASRec,
+    which knows no codes, by the items that share most of them; popularity counts it as zero.
+
+    Examples:
+
+      sidestep append runs/my/transformer --items new-products.csv --item sku --out runs/my/bundle-2
+
+      sidestep append BUNDLE --items new.csv --vectors new-vectors.npy --out BUNDLE-2
+    """
+    if vectors is not None and sentence is not None:
+        raise ValueError(
+            "--sentence reads texts, and --vectors stand for them; give one of the two."
+        )
+    check_bundle_out(out, overwrite=overwrite, source=bundle)
+    loaded = load_bundle(bundle, device="cpu")
+    table = read_items(items, item)
+    loaded.catalog.refuse_known(table.item_ids)
+    coded = None
+    if not bundle_appending.has_item_codes(loaded.catalog):
+        folder = bundle_folder(bundle) / "catalog"
+        kept = kept_tokenizers.KeptTokenizer.load(folder)
+        embedded = _embedded(folder, kept, table, vectors=vectors, sentence=sentence)
+        with working("semantic IDs of the new items"):
+            coded = _coded(loaded.catalog, kept, embedded, full_groups)
+    texts = table.frame.drop("item_id")
+    with working("writing the bundle"):
+        grown = bundle_appending.append_items(
+            loaded,
+            table.item_ids,
+            None if coded is None else coded.semantic_ids,
+            texts=texts,
+            last_codebook_size=None if coded is None else coded.last_codebook_size,
+        )
+        grown.save(out)
+    num_moved = 0 if coded is None else coded.num_moved
+    num_empty = 0 if coded is None else coded.num_empty
+    num_shared = grown.catalog.num_items - collisions.num_distinct(
+        grown.catalog.semantic_ids.numpy()
+    )
+    if json:
+        print_json(
+            {
+                "path": str(out),
+                "appended": len(table),
+                "items": grown.catalog.num_items,
+                "moved": num_moved,
+                "shared": num_shared,
+                "items_without_vector": num_empty,
+                "codebook_sizes": list(grown.catalog.codebook_sizes),
+                "version": grown.catalog.version,
+                "parent_version": grown.catalog.parent_version,
+            }
+        )
+        return
+    if num_empty:
+        say(f"Note: nothing is known of {num_empty:,} new items; they get the codes of no text.")
+    say(
+        f"Wrote {out}: {len(table):,} new items beside {loaded.catalog.num_items:,}, of which "
+        f"{num_moved:,} got another last code than their nearest.",
+        then=recommendation_by(out, grown.catalog),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Coded:
+    """New items with their semantic IDs.
+
+    last_codebook_size: what they need, and no less than the catalog has.
+    num_moved: of them, those with another ID than the one nearest to their vector.
+    num_empty: of them, those of which nothing is known.
+    """
+
+    semantic_ids: Int[np.ndarray, "new all_levels"]
+    last_codebook_size: int
+    num_moved: int
+    num_empty: int
+
+
+def _embedded(
+    folder: Path,
+    kept: kept_tokenizers.KeptTokenizer,
+    items: ItemTable,
+    *,
+    vectors: Path | None,
+    sentence: str | None,
+) -> Float[np.ndarray, "new dim"]:
+    """Vectors of new items, from a file or made as those of the catalog in `folder` were."""
+    if vectors is not None:
+        return read_given(vectors, items.item_ids, dim=kept.tokenizer.dim)
+    with working("embedding the new items") as report:
+        return new_vectors(
+            folder,
+            kept.record.made_of,
+            items,
+            sentence=sentence,
+            report=lambda done, total: report("", done, total),
+        )
+
+
+def _coded(
+    catalog: catalogs.Catalog,
+    kept: kept_tokenizers.KeptTokenizer,
+    vectors: Float[np.ndarray, "new dim"],
+    full_groups: FullGroupPolicy,
+) -> _Coded:
+    """Semantic IDs that are free in a catalog, as near to the vectors as may be."""
+    nearest = kept.tokenizer.encode(vectors)
+    semantic_ids = _free_ids(catalog.semantic_ids.numpy(), kept, vectors, nearest, full_groups)
+    return _Coded(
+        semantic_ids=semantic_ids,
+        last_codebook_size=max(catalog.codebook_sizes[-1], int(semantic_ids[:, -1].max()) + 1),
+        num_moved=int((semantic_ids[:, : nearest.shape[1]] != nearest).any(axis=1).sum()),
+        num_empty=int((~vectors.any(axis=1)).sum()),
+    )
+
+
+def _free_ids(
+    old: Int[np.ndarray, "old all_levels"],
+    kept: kept_tokenizers.KeptTokenizer,
+    vectors: Float[np.ndarray, "new dim"],
+    nearest: Int[np.ndarray, "new levels"],
+    full_groups: FullGroupPolicy,
+) -> Int[np.ndarray, "new all_levels"]:
+    """Semantic IDs beside those of the catalog, by the policy that it was made with."""
+    if kept.record.collisions == "none":
+        return nearest
+    if kept.record.collisions == "extra":
+        return code_appending.append_numbers(old, nearest)
+    return code_appending.append_last_codes(
+        old,
+        nearest,
+        kept.tokenizer.last_residuals(vectors, nearest),
+        kept.tokenizer.last_codewords,
+        full_groups=full_groups,
+    )

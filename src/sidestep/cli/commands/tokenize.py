@@ -1,0 +1,273 @@
+"""`sidestep tokenize`: makes a catalog of vectors, or of published semantic IDs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from jaxtyping import Float, Int
+from pydantic import BaseModel
+
+from sidestep.cli.console.next_step import training_on
+from sidestep.cli.console.output import print_json, say
+from sidestep.cli.console.working import working
+from sidestep.cli.dry_run import ESTIMATE, DryRun, tell_plan
+from sidestep.cli.inputs import load_dataset
+from sidestep.cli.options import AsJson
+from sidestep.cli.outputs import Overwrite, check_out
+from sidestep.data.dataset import Dataset
+from sidestep.data.own_split import split_of
+from sidestep.embedding.vectors import vectors_info
+from sidestep.lazy_imports import imported_when_used
+from sidestep.runs.catalogs import make_catalog
+from sidestep.runs.plain_yaml import read_yaml
+from sidestep.runs.provenance import load_item_vectors
+from sidestep.runs.settings import with_settings
+from sidestep.runs.tokenizing import learned_catalog, tokenizer_config
+from sidestep.tokenizer.choices import CollisionPolicy
+from sidestep.tokenizer.methods import DEFAULT_METHOD, METHODS, make_tokenizer
+from sidestep.tokenizer.published import PublishedIds, read_published
+from sidestep.tokenizer.vectors import advice, check_fittable
+
+with imported_when_used():
+    from sidestep.catalog import catalog as catalogs
+    from sidestep.runs import estimates
+    from sidestep.tokenizer import collisions as colliding
+
+
+def tokenize(
+    dataset: Annotated[Path, typer.Argument(help="The dataset folder.")],
+    out: Annotated[Path, typer.Option("--out", help="The catalog folder to write.")],
+    vectors: Annotated[
+        Path | None, typer.Option(help="Vectors of these very items, from 'sidestep embed'.")
+    ] = None,
+    published: Annotated[
+        Path | None, typer.Option(help="Semantic IDs of others: a *.index.json.")
+    ] = None,
+    method: Annotated[
+        str,
+        typer.Option(
+            help=f"{', '.join(METHODS)}, or your own class as my_package.my_module:MyTokenizer."
+        ),
+    ] = DEFAULT_METHOD,
+    codebook_sizes: Annotated[
+        str | None,
+        typer.Option(
+            help="Codes per level, comma-separated; default: 256,256,256, less for small catalogs."
+        ),
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="A YAML file with settings of the method.")
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="One setting of the method, over the file: key=value."),
+    ] = None,
+    collisions: Annotated[
+        CollisionPolicy | None,
+        typer.Option(
+            help="'reassign' gives items of one semantic ID another last code; 'extra' appends a "
+            "level that numbers them; 'none' lets them share it. "
+            "[default: reassign, or extra where the default codebooks are too small for it; none "
+            "for published semantic IDs]"
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the tokenizer.")] = 0,
+    overwrite: Overwrite = False,
+    dry_run: DryRun = False,
+    json: AsJson = False,
+) -> None:
+    """Give every item a semantic ID and write the catalog.
+
+    Examples:
+
+      sidestep tokenize runs/my/dataset --vectors runs/my/vectors.npy --out runs/my/catalog
+
+      sidestep tokenize DATASET --vectors V.npy --codebook-sizes 64,64,128 --out CATALOG
+
+      sidestep tokenize DATASET --vectors V.npy --method rq-vae --set latent_dim=64 --out CATALOG
+
+      sidestep tokenize DATASET --published Scientific.rkmeans_zcr.index.json --out CATALOG
+    """
+    if (vectors is None) == (published is None):
+        raise ValueError("give either --vectors FILE or --published FILE.")
+    loaded = load_dataset(dataset)
+    sizes = None if codebook_sizes is None else parse_sizes(codebook_sizes)
+    read = [dataset, vectors, published, config]
+    check_out(out, overwrite=overwrite, read=read, is_kind=catalogs.Catalog.check_place)
+    if published is not None:
+        _refuse_settings(method, config, settings)
+        ids = read_published(published, loaded.items.item_ids, codebook_sizes=sizes)
+        catalog = _published_catalog(loaded, ids, collisions or "none")
+        before = colliding.num_distinct(ids.semantic_ids)
+        if dry_run:
+            ids_of = {"items": catalog.num_items, "distinct": before}
+            tell_plan(out, {**ids_of, "codebook_sizes": str(catalog.codebook_sizes)}, json=json)
+            return
+        catalog.save(out)
+        quality: dict[str, Any] = {}
+    else:
+        assert vectors is not None
+        given = load_item_vectors(vectors, loaded)
+        values = _values(config, settings or [], sizes)
+        task = _Task.of(method, values, given, collisions)
+        if dry_run:
+            seconds = estimates.seconds_of_tokenizing(method, task.config, given)
+            time = {} if seconds is None else {ESTIMATE: seconds}
+            tell_plan(out, {**task.sizes(), **time}, json=json)
+            return
+        with working(method) as report:
+            learned = learned_catalog(
+                loaded,
+                given,
+                method,
+                task.config,
+                collisions=task.collisions,
+                seed=seed,
+                made_of=vectors_info(vectors).made_of,
+                report=report,
+            )
+        learned.save(out, vectors=vectors)
+        catalog, before = learned.catalog, learned.quality.num_distinct
+        quality = learned.quality.as_json()
+        if task.collisions is None and learned.kept.record.collisions == "extra":
+            say(
+                "Note: more items are alike than the last level has codes to tell them apart, so "
+                "another level numbers them (collisions 'extra'); to do without, embed more text "
+                "or choose --codebook-sizes."
+            )
+    distinct = colliding.num_distinct(catalog.semantic_ids.numpy())
+    if json:
+        print_json(
+            {
+                "path": str(out),
+                "items": catalog.num_items,
+                "distinct": distinct,
+                "distinct_before": before,
+                "codebook_sizes": list(catalog.codebook_sizes),
+                "version": catalog.version,
+                **quality,
+            }
+        )
+        return
+    say(
+        f"Wrote {out}: {catalog.num_items:,} items, {distinct:,} distinct semantic IDs "
+        f"({before:,} before collisions were resolved) of {catalog.num_levels} codes from "
+        f"{catalog.codebook_sizes}.",
+        then=training_on(dataset, out),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Task:
+    """A tokenizer to be learned, checked before the work.
+
+    collisions: what becomes of items with equal codes. None, where neither collisions nor codebooks
+        were chosen, leaves the choice to `learned_catalog`, which suits any vectors.
+    """
+
+    method: str
+    config: BaseModel
+    vectors: Float[np.ndarray, "items dim"]
+    collisions: CollisionPolicy | None
+
+    @classmethod
+    def of(
+        cls,
+        method: str,
+        values: dict[str, Any],
+        vectors: Float[np.ndarray, "items dim"],
+        collisions: CollisionPolicy | None,
+    ) -> "_Task":
+        """The task that settings ask for; notes what is likely to go wrong.
+
+        Raises:
+            ValueError: a setting is not valid.
+        """
+        config = tokenizer_config(method, values, vectors)
+        is_chosen = collisions is not None or "codebook_sizes" in values
+        task = cls(
+            method=method,
+            config=config,
+            vectors=vectors,
+            collisions=(collisions or "reassign") if is_chosen else None,
+        )
+        if task.collisions is not None and task.codebook_sizes is not None:
+            must_be_distinct = task.collisions == "reassign"
+            for sentence in advice(vectors, task.codebook_sizes, must_be_distinct=must_be_distinct):
+                say(f"Note: {sentence}")
+        make_tokenizer(method, config)
+        return task
+
+    @property
+    def codebook_sizes(self) -> tuple[int, ...] | None:
+        """Codes per level; None where only the method knows."""
+        sizes = getattr(self.config, "codebook_sizes", None)
+        return sizes if isinstance(sizes, tuple) else None
+
+    def sizes(self) -> dict[str, int | float | str]:
+        """The sizes that a dry run tells, after the first checks of every method of Sidestep.
+
+        Raises:
+            ValueError: the codebooks do not suit the vectors.
+        """
+        if self.codebook_sizes is not None:
+            check_fittable(self.vectors, self.codebook_sizes)
+        num_items, dim = self.vectors.shape
+        sizes = getattr(self.config, "codebook_sizes", None)
+        return {
+            "items": num_items,
+            "dimensions": dim,
+            "method": self.method,
+            "codebook_sizes": "decided by the method" if sizes is None else str(sizes),
+        }
+
+
+def parse_sizes(text: str) -> tuple[int, ...]:
+    """Numbers from a comma-separated list.
+
+    Raises:
+        ValueError: for anything else.
+    """
+    try:
+        return tuple(int(size) for size in text.split(","))
+    except ValueError as error:
+        raise ValueError(
+            f"--codebook-sizes {text!r}: write whole numbers with commas, such as 256,256,256."
+        ) from error
+
+
+def _values(
+    config: Path | None, settings: Sequence[str], sizes: tuple[int, ...] | None
+) -> dict[str, Any]:
+    """The settings of the method: the file, then `--set`, then the option of its own."""
+    values = with_settings({} if config is None else read_yaml(config), settings)
+    return values if sizes is None else {**values, "codebook_sizes": sizes}
+
+
+def _refuse_settings(method: str, config: Path | None, settings: Sequence[str] | None) -> None:
+    if method != DEFAULT_METHOD or config is not None or settings:
+        raise ValueError(
+            "--published takes semantic IDs as they are; --method, --config and --set are for "
+            "--vectors."
+        )
+
+
+def _published_catalog(
+    dataset: Dataset, ids: PublishedIds, policy: CollisionPolicy
+) -> catalogs.Catalog:
+    if policy == "reassign":
+        raise ValueError(
+            "--collisions reassign needs the vectors behind the codes, which published semantic "
+            "IDs come without; take 'extra' or 'none'."
+        )
+    semantic_ids: Int[np.ndarray, "items levels"] = ids.semantic_ids
+    sizes = ids.codebook_sizes
+    if policy == "extra":
+        semantic_ids = colliding.with_numbers(semantic_ids)
+        sizes = (*sizes, int(semantic_ids[:, -1].max(initial=0)) + 1)
+    return make_catalog(dataset, split_of(dataset), semantic_ids, sizes)

@@ -8,7 +8,7 @@ from typing import Annotated
 import polars as pl
 import typer
 
-from sidestep.cli.options import WITH_COMMAS, quoted_name, split_names
+from sidestep.cli.options import WITH_COMMAS
 from sidestep.data.events import (
     EventWeights,
     event_counts,
@@ -18,6 +18,7 @@ from sidestep.data.events import (
 )
 from sidestep.data.importers.imported import Imported
 from sidestep.data.importers.log import Thinning
+from sidestep.data.names import quoted_name, split_names
 from sidestep.lazy_imports import imported_when_used
 
 with imported_when_used():

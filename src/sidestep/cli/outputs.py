@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-OVERWRITE = "--overwrite"
+from sidestep.pipelines.commands import OVERWRITE
 
 Overwrite = Annotated[
     bool, typer.Option(OVERWRITE, help="Replace what an earlier command left at --out.")

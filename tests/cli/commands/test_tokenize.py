@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from sidestep.catalog.catalog import Catalog
-from sidestep.cli.inputs import load_dataset
 from sidestep.embedding.vectors import load_vectors, save_vectors
+from sidestep.runs.inputs import load_dataset
 from sidestep.tokenizer.kept import KeptTokenizer
 from tests.cli.commands import call, refused, run
 

@@ -8,8 +8,8 @@ import pytest
 
 from sidestep.catalog.catalog import Catalog
 from sidestep.cli.console.next_step import evaluation_of, recommendation_by
-from sidestep.cli.options import split_names
 from sidestep.data.histories import Histories
+from sidestep.data.names import split_names
 from sidestep.data.splits import leave_one_out
 from sidestep.notices import command
 from tests.cli.commands import call, run

@@ -6,8 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from sidestep.cli.commands.train import train_by
-from sidestep.cli.dry_run import DryRun
-from sidestep.cli.options import AsJson
+from sidestep.cli.options import AsJson, DryRun
 from sidestep.runs.config import checked_run, read_settings
 from sidestep.runs.folder import RunFolder
 from sidestep.runs.recipes import AlignRecipe, PreferRecipe, align_recipe, prefer_recipe

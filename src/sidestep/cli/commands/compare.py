@@ -9,11 +9,12 @@ import typer
 
 from sidestep.cli.console.comparison import print_comparison
 from sidestep.cli.console.output import print_json, say
-from sidestep.cli.options import AsJson, num_users
+from sidestep.cli.options import AsJson
 from sidestep.cli.reports import METRIC, refuse_report_at, write_report
 from sidestep.data.splits import SplitName
 from sidestep.evaluation.words import rows_in_words
 from sidestep.lazy_imports import imported_when_used
+from sidestep.runs.judged_rows import num_users
 
 with imported_when_used():
     from sidestep.evaluation import compare as comparing

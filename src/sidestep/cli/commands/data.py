@@ -11,9 +11,7 @@ from jaxtyping import Int
 from sidestep.cli.console.next_step import embedding_of
 from sidestep.cli.console.output import OUT, print_json, say, table
 from sidestep.cli.console.working import working
-from sidestep.cli.dry_run import DryRun
-from sidestep.cli.inputs import load_dataset, warn_of_leak
-from sidestep.cli.options import AsJson
+from sidestep.cli.options import AsJson, DryRun
 from sidestep.cli.outputs import Overwrite, check_out
 from sidestep.data.clock import moment, timestamp_of, unit_of
 from sidestep.data.dataset import Dataset
@@ -32,7 +30,8 @@ from sidestep.data.time_leak import time_leak
 from sidestep.evaluation.data_profile import Profile, item_counts, profile
 from sidestep.files import check_replaceable, whole_folder, write_json
 from sidestep.lazy_imports import imported_when_used
-from sidestep.runs.judged_rows import warn_of_no_rows
+from sidestep.runs.inputs import load_dataset
+from sidestep.runs.judged_rows import warn_of_leak, warn_of_no_rows
 
 with imported_when_used():
     from sidestep.evaluation import data_figure

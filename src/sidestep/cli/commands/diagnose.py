@@ -9,8 +9,7 @@ from typing import Annotated
 import typer
 
 from sidestep.cli.console.output import OUT, print_json, say, table
-from sidestep.cli.inputs import load_dataset
-from sidestep.cli.options import AsJson, num_users
+from sidestep.cli.options import AsJson
 from sidestep.cli.reports import refuse_report_at
 from sidestep.cli.search_options import LikelihoodWeight
 from sidestep.data.splits import SplitName
@@ -18,6 +17,8 @@ from sidestep.evaluation.words import rows_in_words, value_in_words
 from sidestep.lazy_imports import imported_when_used
 from sidestep.runs.environment import command_line, git_commit, machine
 from sidestep.runs.folder import RunFolder
+from sidestep.runs.inputs import load_dataset
+from sidestep.runs.judged_rows import num_users
 from sidestep.runs.search_names import NUM_BEAMS, read_weights
 from sidestep.runs.settings import LARGEST
 from sidestep.version import __version__

@@ -9,15 +9,16 @@ from typing import Annotated
 import typer
 
 from sidestep.cli.console.output import print_json, say
+from sidestep.cli.console.plan import tell_plan
 from sidestep.cli.console.working import working
-from sidestep.cli.dry_run import DryRun, tell_plan
-from sidestep.cli.inputs import load_dataset
-from sidestep.cli.options import WITH_COMMAS, AsJson, split_names
+from sidestep.cli.options import WITH_COMMAS, AsJson, DryRun
 from sidestep.cli.outputs import Overwrite, check_out
 from sidestep.data.dataset import Dataset
+from sidestep.data.names import split_names
 from sidestep.embedding.config import CollaborativeConfig, SentenceConfig, TfidfConfig
 from sidestep.embedding.vectors import check_vectors_file, info_file
 from sidestep.notices import command
+from sidestep.runs.inputs import load_dataset
 from sidestep.runs.item_vectors import NAMES, ItemVectors, Sources, check_sources, item_vectors
 
 DIM = 128

@@ -8,9 +8,8 @@ from typing import Annotated
 import typer
 
 from sidestep.cli.console.output import OUT, print_json, say, table
-from sidestep.cli.dry_run import ESTIMATE, DryRun, tell_plan
-from sidestep.cli.inputs import load_dataset
-from sidestep.cli.options import AsJson, num_users
+from sidestep.cli.console.plan import ESTIMATE, tell_plan
+from sidestep.cli.options import AsJson, DryRun
 from sidestep.cli.reports import refuse_report_at, write_report
 from sidestep.cli.search_options import (
     BudgetTimes,
@@ -32,7 +31,8 @@ from sidestep.runs.evaluations import (
     seconds_of_evaluation,
 )
 from sidestep.runs.folder import RunFolder
-from sidestep.runs.inputs import load_bundle
+from sidestep.runs.inputs import load_bundle, load_dataset
+from sidestep.runs.judged_rows import num_users
 from sidestep.runs.kept_evaluations import check_results_line, quality_fields, save_evaluation
 from sidestep.runs.search_names import NUM_BEAMS
 from sidestep.runs.searches import AskedSearch

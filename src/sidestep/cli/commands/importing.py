@@ -6,7 +6,6 @@ from typing import Annotated, Literal
 import typer
 
 from sidestep.cli.console.reading_bar import reading_bar, shown_working
-from sidestep.cli.dry_run import DryRun
 from sidestep.cli.event_options import (
     AskedEvents,
     Events,
@@ -14,7 +13,7 @@ from sidestep.cli.event_options import (
     TargetEvents,
     with_doubt,
 )
-from sidestep.cli.options import WITH_COMMAS, AsJson, split_names
+from sidestep.cli.options import WITH_COMMAS, AsJson, DryRun
 from sidestep.cli.outputs import Overwrite, check_out
 from sidestep.cli.written_dataset import write_dataset
 from sidestep.data.dataset import Dataset
@@ -31,6 +30,7 @@ from sidestep.data.importers.rows import Part, import_rows
 from sidestep.data.importers.table import import_table
 from sidestep.data.importers.table_rows import MISSING_ID, Gaps, Missing
 from sidestep.data.interactions import Duplicates, Ties
+from sidestep.data.names import split_names
 
 app = typer.Typer(
     no_args_is_help=True,

@@ -15,14 +15,13 @@ from rich.tree import Tree
 from sidestep.cli.console.next_step import training_on
 from sidestep.cli.console.output import OUT, print_json, say, table
 from sidestep.cli.console.working import working
-from sidestep.cli.inputs import load_dataset
 from sidestep.cli.options import AsJson
 from sidestep.cli.reports import refuse_report_at
 from sidestep.data.own_split import split_of
 from sidestep.data.splits import TrainingPart
 from sidestep.lazy_imports import imported_when_used
 from sidestep.runs.catalogs import refuse_other_items
-from sidestep.runs.inputs import load_catalog
+from sidestep.runs.inputs import load_catalog, load_dataset
 from sidestep.runs.provenance import load_item_vectors, refuse_other_training_of, resolution_of
 
 with imported_when_used():

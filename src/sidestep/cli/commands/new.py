@@ -11,7 +11,8 @@ from typing import Annotated, Any
 import typer
 
 from sidestep.cli.console.output import OUT, print_json, say, table, warn
-from sidestep.cli.options import AsJson, plain_name, quoted_name
+from sidestep.cli.options import AsJson
+from sidestep.data.names import plain_name, quoted_name
 from sidestep.files import whole_file
 from sidestep.lazy_imports import imported_when_used
 from sidestep.notices import command
@@ -19,8 +20,10 @@ from sidestep.notices import command
 with imported_when_used():
     from sidestep.cli import found as looks
     from sidestep.cli import guess as guessing
-    from sidestep.cli import pipeline, pipeline_config
+    from sidestep.cli import pipeline_commands
     from sidestep.data import events
+    from sidestep.pipelines import config as pipeline_config
+    from sidestep.pipelines import pipeline
     from sidestep.runs import defaults, judged_rows, plain_yaml
     from sidestep.runs import settings as configs
 
@@ -87,7 +90,7 @@ def new(
     if interactions is not None:
         written = plain_yaml.parse_yaml(text, str(file))
         config = configs.checked(pipeline_config.PipelineConfig, written, str(file))
-        pipeline.pipeline_of(config, file)
+        pipeline.pipeline_of(config, file, find=pipeline_commands.find_command)
     if not dry_run:
         with whole_file(file) as temporary:
             temporary.write_text(text, encoding="utf-8")

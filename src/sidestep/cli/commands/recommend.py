@@ -9,8 +9,7 @@ import numpy as np
 import typer
 
 from sidestep.cli.console.output import OUT, print_json, say, table, warn
-from sidestep.cli.inputs import load_dataset, named_items, read_ids
-from sidestep.cli.options import WITH_COMMAS, AsJson, quoted_name
+from sidestep.cli.options import WITH_COMMAS, AsJson
 from sidestep.cli.search_options import (
     BudgetTimes,
     Candidates,
@@ -18,10 +17,12 @@ from sidestep.cli.search_options import (
     Search,
     SearchOptions,
 )
+from sidestep.data.names import quoted_name
 from sidestep.lazy_imports import imported_when_used
 from sidestep.padding import NO_ITEM
 from sidestep.runs.folder import RunFolder
-from sidestep.runs.inputs import load_bundle
+from sidestep.runs.inputs import load_bundle, load_dataset
+from sidestep.runs.named_items import named_items, read_ids
 from sidestep.runs.searches import AskedSearch
 from sidestep.runs.settings import LARGEST
 

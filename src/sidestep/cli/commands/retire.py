@@ -8,11 +8,11 @@ import typer
 from sidestep.cli.bundle_outputs import check_bundle_out
 from sidestep.cli.console.next_step import recommendation_by
 from sidestep.cli.console.output import print_json, say
-from sidestep.cli.inputs import named_items, read_ids
 from sidestep.cli.options import WITH_COMMAS, AsJson
 from sidestep.cli.outputs import Overwrite
 from sidestep.lazy_imports import imported_when_used
 from sidestep.runs.inputs import load_bundle
+from sidestep.runs.named_items import named_items, read_ids
 
 with imported_when_used():
     from sidestep.bundle import appending

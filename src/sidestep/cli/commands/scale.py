@@ -9,11 +9,11 @@ from typing import Annotated
 import typer
 
 from sidestep.cli.console.output import OUT, print_json, say, table
-from sidestep.cli.dry_run import DryRun, tell_plan
-from sidestep.cli.inputs import load_dataset
-from sidestep.cli.options import AsJson, num_users, split_names
+from sidestep.cli.console.plan import tell_plan
+from sidestep.cli.options import AsJson, DryRun
 from sidestep.cli.reports import refuse_report_at
 from sidestep.cli.search_options import LikelihoodWeight
+from sidestep.data.names import split_names
 from sidestep.data.splits import SplitName
 from sidestep.evaluation.words import rows_in_words
 from sidestep.lazy_imports import imported_when_used
@@ -28,7 +28,8 @@ from sidestep.runs.budgets import (
 from sidestep.runs.environment import command_line, machine
 from sidestep.runs.evaluations import LIST_LENGTH, Asked
 from sidestep.runs.folder import RunFolder
-from sidestep.runs.inputs import load_bundle
+from sidestep.runs.inputs import load_bundle, load_dataset
+from sidestep.runs.judged_rows import num_users
 from sidestep.runs.kept_evaluations import kept_beside
 from sidestep.runs.search_names import NUM_BEAMS, SearchName, Weights, read_weights
 from sidestep.runs.searches import AskedSearch, can_search

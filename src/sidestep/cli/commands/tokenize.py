@@ -14,16 +14,16 @@ from pydantic import BaseModel
 
 from sidestep.cli.console.next_step import training_on
 from sidestep.cli.console.output import print_json, say
+from sidestep.cli.console.plan import ESTIMATE, tell_plan
 from sidestep.cli.console.working import working
-from sidestep.cli.dry_run import ESTIMATE, DryRun, tell_plan
-from sidestep.cli.inputs import load_dataset
-from sidestep.cli.options import AsJson
+from sidestep.cli.options import AsJson, DryRun
 from sidestep.cli.outputs import Overwrite, check_out
 from sidestep.data.dataset import Dataset
 from sidestep.data.own_split import split_of
 from sidestep.embedding.vectors import vectors_info
 from sidestep.lazy_imports import imported_when_used
 from sidestep.runs.catalogs import make_catalog
+from sidestep.runs.inputs import load_dataset
 from sidestep.runs.plain_yaml import read_yaml
 from sidestep.runs.provenance import load_item_vectors
 from sidestep.runs.settings import with_settings

@@ -8,17 +8,17 @@ import typer
 
 from sidestep.cli.console.next_step import evaluation_of
 from sidestep.cli.console.output import print_json, say, warn
+from sidestep.cli.console.plan import ESTIMATE, tell_plan
 from sidestep.cli.console.training_bar import progress_bar
-from sidestep.cli.dry_run import ESTIMATE, DryRun, tell_plan, would_validate
 from sidestep.cli.entry import INTERRUPTED
-from sidestep.cli.inputs import load_dataset, warn_of_leak
-from sidestep.cli.options import AsJson
+from sidestep.cli.options import AsJson, DryRun
 from sidestep.data.own_split import split_of
 from sidestep.lazy_imports import imported_when_used
+from sidestep.pipelines.rehearsal import would_validate
 from sidestep.runs.config import read_config, refuse_missing
 from sidestep.runs.folder import RunFolder, RunInfo
-from sidestep.runs.inputs import load_catalog
-from sidestep.runs.judged_rows import no_rows
+from sidestep.runs.inputs import load_catalog, load_dataset
+from sidestep.runs.judged_rows import no_rows, warn_of_leak
 from sidestep.runs.run_config import BackboneRun, LearnedRun, RunConfig
 from sidestep.training.config import VALIDATION_METRIC
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from sidestep.cli.options import quoted_name
 from sidestep.data.dataset import Dataset
+from sidestep.data.names import quoted_name
 from sidestep.data.splits import Split
 from sidestep.lazy_imports import imported_when_used
 from sidestep.notices import command

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidestep.cli.options import quoted_name, split_names
+from sidestep.data.names import quoted_name, split_names
 
 
 @pytest.mark.parametrize(

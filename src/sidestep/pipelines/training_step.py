@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sidestep.cli.console.output import say
 from sidestep.runs.folder import RunFolder
 from sidestep.runs.plain_yaml import write_yaml
 from sidestep.runs.run_config import RunConfig
@@ -47,20 +46,25 @@ class Training:
         resumable = {key: how.pop(key) for key in RESUMABLE if key in how}
         return {"settings": settings, _RESUMABLE: resumable}
 
-    def prepare(self, changes: Sequence[str]) -> None:
+    def prepare(self, changes: Sequence[str]) -> str | None:
         """Lets the command find what it shall train, and nothing else to continue.
 
         Args:
             changes: since the step last began, see `Memory.changes`.
+
+        Returns:
+            A sentence about the run that was moved away; None if none was.
         """
+        moved = None
         if self._is_stale(changes):
             self.replaced.mkdir(exist_ok=True)
             places = (self.replaced / f"{self.folder.name}-{n}" for n in itertools.count(1))
             place = next(place for place in places if not place.exists())
             with RunFolder(self.folder).held():
                 shutil.move(self.folder, place)
-            say(f"Moved the run of before to {place}: {'; '.join(changes[:3])}.")
+            moved = f"Moved the run of before to {place}: {'; '.join(changes[:3])}."
         self._write(self.config)
+        return moved
 
     def refuse_if_held(self) -> None:
         """Raises a `ValueError` where somebody trains the run, which must not be moved then."""

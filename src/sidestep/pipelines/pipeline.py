@@ -2,7 +2,7 @@
 
 A pipeline knows no data, no model and no metric: each of its steps is a command, and the keys of
 its configuration are the options of that command. So a pipeline can do whatever a command can, and
-each step can be repeated by hand. `run_pipeline` runs the steps.
+each step can be repeated by hand. `work` runs the steps.
 """
 
 import itertools
@@ -16,14 +16,14 @@ from typing import Any
 
 import numpy as np
 
-from sidestep.cli.inputs import load_dataset
-from sidestep.cli.main import command_named
-from sidestep.cli.pipeline_config import CONFIG_FILE, PipelineConfig
-from sidestep.cli.steps import Memory, Settings, Step, arguments_of
-from sidestep.cli.training_step import Training
 from sidestep.data.dataset import SPLIT_FOLDER, Dataset
 from sidestep.data.splits import SplitName
+from sidestep.pipelines.commands import FindCommand
+from sidestep.pipelines.config import CONFIG_FILE, PipelineConfig
+from sidestep.pipelines.steps import Memory, Settings, Step, arguments_of
+from sidestep.pipelines.training_step import Training
 from sidestep.runs.config import checked_run
+from sidestep.runs.inputs import load_dataset
 from sidestep.runs.plain_yaml import read_yaml
 from sidestep.runs.run_config import BackboneRun, RunConfig
 from sidestep.runs.settings import checked, with_settings
@@ -120,8 +120,13 @@ class Pipeline:
             yield replace(self.sample, arguments=(*before, users[row], *after))
 
 
-def read_pipeline(path: Path, settings: Sequence[str] = ()) -> Pipeline:
+def read_pipeline(path: Path, settings: Sequence[str] = (), *, find: FindCommand) -> Pipeline:
     """Reads a pipeline and checks all that can be known before it runs.
+
+    Args:
+        path: the file, or the folder that holds it as `CONFIG_FILE`.
+        settings: over the file, as key=value.
+        find: finds the commands that the pipeline is made of.
 
     Raises:
         FileNotFoundError: there is no configuration.
@@ -130,17 +135,18 @@ def read_pipeline(path: Path, settings: Sequence[str] = ()) -> Pipeline:
     """
     file = path / CONFIG_FILE if path.is_dir() else path
     content = with_settings(read_yaml(file), settings)
-    return pipeline_of(checked(PipelineConfig, content, str(file)), file)
+    return pipeline_of(checked(PipelineConfig, content, str(file)), file, find=find)
 
 
-def pipeline_of(config: PipelineConfig, file: Path) -> Pipeline:
+def pipeline_of(config: PipelineConfig, file: Path, *, find: FindCommand) -> Pipeline:
     """The steps of a configuration that stands in `file`.
 
     Raises:
         ValueError: see `read_pipeline`.
     """
     out = Path(os.path.relpath(file.parent / config.out))
-    build = _Builder(file=file, out=out, seed=config.seed, memory=Memory(out / "steps.json"))
+    memory = Memory(out / "steps.json")
+    build = _Builder(file=file, out=out, seed=config.seed, memory=memory, find=find)
     runs = {
         name: checked_run(content, f"{file}: train.{name}")
         for name, content in config.train.items()
@@ -197,6 +203,7 @@ class _Builder:
     out: Path
     seed: int
     memory: Memory
+    find: FindCommand
 
     def dataset(self, config: PipelineConfig) -> list[Step]:
         """The steps that import the dataset and, where that is asked for, split it."""
@@ -293,11 +300,11 @@ class _Builder:
         words = words or (section,)
         settings = {key: _plain(value) for key, value in settings.items()}
         try:
-            command = command_named(*words)
+            command = self.find(*words)
         except KeyError as error:
             raise ValueError(f"{where}: {error.args[0]}") from error
         fixed = [str(word) for word in wired]
-        takes_seed = any("--seed" in option.opts for option in command.params)
+        takes_seed = any("--seed" in option.all_names for option in command.options)
         if takes_seed and "seed" not in settings:
             fixed += ["--seed", str(self.seed)]
         arguments, inputs = arguments_of(

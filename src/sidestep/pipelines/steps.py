@@ -7,15 +7,14 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any
 
-from typer.exceptions import TyperException
-
-from sidestep.cli.outputs import OVERWRITE
-from sidestep.cli.training_step import NEVER_RUN, Training
 from sidestep.files import file_sha256, read_json, write_json
+from sidestep.pipelines.commands import DRY_RUN, OVERWRITE, Command, MistakenArgumentError, Option
+from sidestep.pipelines.training_step import NEVER_RUN, Training
 
-_OURS = ("--help", "--json", "--dry-run", OVERWRITE)
+_OURS = ("--help", "--json", DRY_RUN, OVERWRITE)
+"""Options of commands that a pipeline itself decides."""
 
 Settings = Mapping[str, Any]
 
@@ -26,7 +25,7 @@ class Step:
 
     name: in the pipeline, and the section of its settings.
     words: of the command line before its options, "sidestep" included.
-    command: the loaded command.
+    command: that is called.
     arguments: of the command, checked.
     product: what it makes; None where it only prints.
     is_only_maker: whether nobody else may change the product, so that it is made again where
@@ -37,7 +36,7 @@ class Step:
 
     name: str
     words: tuple[str, ...]
-    command: Any = field(repr=False)
+    command: Command = field(repr=False)
     arguments: tuple[str, ...]
     product: Path | None
     is_only_maker: bool = False
@@ -58,7 +57,7 @@ class Step:
     @property
     def can_be_dry(self) -> bool:
         """Whether the command can check its inputs and write nothing."""
-        return self._takes("--dry-run")
+        return self._takes(DRY_RUN)
 
     @property
     def overwriting(self) -> "Step":
@@ -69,33 +68,33 @@ class Step:
 
     def run(self, *more: str) -> None:
         """Runs the command in this process."""
-        arguments = [*self.arguments, *more]
-        with self.command.make_context(self.words[-1], arguments) as context:
-            self.command.invoke(context)
+        self.command.run([*self.arguments, *more])
 
-    def prepare(self, changes: Sequence[str]) -> None:
+    def prepare(self, changes: Sequence[str]) -> str | None:
         """Makes ready what the command finds when it runs.
 
         Args:
             changes: since the step last began, see `Memory.changes`.
+
+        Returns:
+            A sentence about what was moved away; None if nothing was.
         """
-        if self.training is not None:
-            self.training.prepare(changes)
+        return None if self.training is None else self.training.prepare(changes)
 
     def rehearse(self, changes: Sequence[str]) -> None:
         """Lets the command check its inputs, as they will be when it runs; nothing is written."""
         if self.training is None:
-            self.run("--dry-run")
+            self.run(DRY_RUN)
             return
         with self.training.rehearsal(changes) as instead:
-            self.run(*instead, "--dry-run")
+            self.run(*instead, DRY_RUN)
 
     def _takes(self, option: str) -> bool:
-        return any(option in known.opts for known in self.command.params)
+        return any(option in known.all_names for known in self.command.options)
 
 
 def arguments_of(
-    command: Any, settings: Settings, fixed: Sequence[str], *, folder: Path, where: str
+    command: Command, settings: Settings, fixed: Sequence[str], *, folder: Path, where: str
 ) -> tuple[list[str], dict[str, Path]]:
     """Settings as a command line has them.
 
@@ -113,70 +112,54 @@ def arguments_of(
         FileNotFoundError: a file or folder in the settings is not there.
         ValueError: the command has no such option, or takes no such value.
     """
-    known = {_key(option): option for option in command.params}
-    hints = get_type_hints(command.callback)
-    file_options = [name for name, hint in hints.items() if Path in (hint, *get_args(hint))]
+    known = {option.key: option for option in command.options}
     arguments, paths = list(fixed), dict[str, Path]()
-    has_positional = bool(fixed) and not fixed[0].startswith("--")
+    free = [name for name, option in known.items() if not _is_decided(option, fixed)]
     for key, value in settings.items():
         option = known.get(key.replace("_", "-"))
-        if option is None or _is_decided(option, fixed, has_positional=has_positional):
-            free = [
-                name
-                for name, other in known.items()
-                if not _is_decided(other, fixed, has_positional=has_positional)
-            ]
+        if option is None or option.key not in free:
             why = "there is no" if option is None else "the pipeline itself decides"
             raise ValueError(f"{where}: {why} {key!r}; there are {', '.join(free)}.")
         if value is None:
             continue
         if isinstance(value, dict) or (isinstance(value, list) and not _are_plain(value)):
             raise ValueError(f"{where}: {key}: {value!r:.80} is no value of an option.")
-        if option.name in file_options:
+        if option.is_path:
             value = os.path.relpath(folder / str(value))
             if not Path(value).exists():
                 raise FileNotFoundError(f"{where}: {key}: {value} does not exist.")
             paths[key] = Path(value)
         arguments += _words(option, value)
     try:
-        command.make_context(command.name, list(arguments))
-    except TyperException as error:
-        # What is missing has no message, only a parameter.
-        message = str(getattr(error, "message", error)) or "must be given."
-        message = message.removeprefix("Value error, ")
-        about = getattr(getattr(error, "param", None), "name", None)
-        key = f"{about.replace('_', '-')}: " if about else ""
-        raise ValueError(f"{where}: {key}{message}") from error
+        command.check(arguments)
+    except MistakenArgumentError as error:
+        about = "" if error.key is None else f"{error.key}: "
+        raise ValueError(f"{where}: {about}{error}") from error
     return arguments, paths
 
 
-def _is_decided(option: Any, fixed: Sequence[str], *, has_positional: bool) -> bool:
+def _is_decided(option: Option, fixed: Sequence[str]) -> bool:
     """Whether settings have no say in an option."""
-    if option.param_type_name == "argument":
-        return has_positional
-    return any(name in fixed or name in _OURS for name in option.opts)
+    if not option.all_names:
+        return bool(fixed) and not fixed[0].startswith("--")
+    return any(name in fixed or name in _OURS for name in option.all_names)
 
 
 def _are_plain(values: list[Any]) -> bool:
     return not any(isinstance(value, dict | list) for value in values)
 
 
-def _key(option: Any) -> str:
-    longest: str = max(option.opts, key=len)
-    return longest.lstrip("-").replace("_", "-")
-
-
-def _words(option: Any, value: Any) -> list[str]:
+def _words(option: Option, value: Any) -> list[str]:
     """One option with its value, as a command line has it."""
-    name = max(option.opts, key=len)
-    if option.param_type_name == "argument":
+    if not option.all_names:
         return [str(value)]
-    if getattr(option, "is_flag", False):
-        return [name] if value else list(option.secondary_opts[:1])
+    if option.is_flag:
+        off = [] if option.off is None else [option.off]
+        return [option.name] if value else off
     values = value if isinstance(value, list) else [value]
-    if getattr(option, "multiple", False):
-        return [word for part in values for word in (name, str(part))]
-    return [name, ",".join(map(str, values))]
+    if option.is_repeated:
+        return [word for part in values for word in (option.name, str(part))]
+    return [option.name, ",".join(map(str, values))]
 
 
 class Memory:

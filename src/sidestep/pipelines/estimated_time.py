@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 
 from sidestep.catalog.catalog import Catalog
-from sidestep.cli.dry_run import Rehearsal
-from sidestep.cli.steps import Step
 from sidestep.data.dataset import Dataset
 from sidestep.data.own_split import split_of
 from sidestep.data.splits import SplitName
+from sidestep.pipelines.rehearsal import Rehearsal
+from sidestep.pipelines.steps import Step
 from sidestep.runs.catalogs import make_catalog
 from sidestep.runs.estimates import TrainingTime, seconds_of_tokenizing, time_of_training
 from sidestep.runs.judged_rows import rows_of

@@ -5,14 +5,14 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from sidestep.cli.options import num_users
+from sidestep.runs.judged_rows import num_users
 
 CONFIG_FILE = "sidestep.yaml"
 """Its name in a pipeline's folder."""
 
 
 class Sampled(BaseModel):
-    """Whom to answer at the end."""
+    """The users to answer at the end."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
@@ -21,7 +21,7 @@ class Sampled(BaseModel):
 
 
 class PipelineConfig(BaseModel):
-    """What a pipeline does; the sections hold options of the commands of the same name."""
+    """Configuration of a pipeline; the sections hold options of the commands of the same name."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 

@@ -17,6 +17,7 @@ from sidestep.data.clock import moment, timestamp_of, unit_of
 from sidestep.data.dataset import Dataset
 from sidestep.data.events import listed_counts, listed_weights
 from sidestep.data.global_time import (
+    SHARE,
     Periods,
     Targets,
     global_time,
@@ -35,9 +36,6 @@ from sidestep.runs.judged_rows import warn_of_leak, warn_of_no_rows
 
 with imported_when_used():
     from sidestep.evaluation import data_figure
-
-SHARE = 0.1
-"""Shares of the interactions for validation and for the test, unless others are asked for."""
 
 Strategy = Literal["leave-one-out", "global-time"]
 

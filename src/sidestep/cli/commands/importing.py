@@ -11,7 +11,6 @@ from sidestep.cli.event_options import (
     Events,
     InputEvents,
     TargetEvents,
-    with_doubt,
 )
 from sidestep.cli.options import WITH_COMMAS, AsJson, DryRun
 from sidestep.cli.outputs import Overwrite, check_out
@@ -30,6 +29,10 @@ from sidestep.data.importers.rows import Part, import_rows
 from sidestep.data.importers.table import import_table
 from sidestep.data.importers.table_rows import MISSING_ID, Gaps, Missing
 from sidestep.data.interactions import Duplicates, Ties
+from sidestep.lazy_imports import imported_when_used
+
+with imported_when_used():
+    from sidestep.data.importers import guessing
 from sidestep.data.names import split_names
 
 app = typer.Typer(
@@ -275,7 +278,7 @@ def from_table(
     thinning = Thinning(min_value=min_value, duplicates=duplicates, k_core=k_core, ties=ties)
     done = asked.weighted(thinned(read, asked.kept(thinning)))
     if event is None:
-        done = with_doubt(done, path, taken=[user, item, time, value])
+        done = guessing.with_doubt_about_events(done, path, taken=[user, item, time, value])
     write_dataset(done, out, name, dry_run=dry_run, json=json)
 
 

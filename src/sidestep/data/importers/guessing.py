@@ -1,18 +1,21 @@
-"""Guesses which column of a user's tables is which, from their names and their values."""
+"""Guesses about the columns of a user's tables, from their names and their values."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
 from sidestep.data.clock import unit_of
+from sidestep.data.events import event_counts, likely_targets, listed_counts
 from sidestep.data.importers.columns import look_at_table, read_table
 from sidestep.data.importers.ids import are_floats, as_whole_numbers
+from sidestep.data.importers.imported import Imported
 from sidestep.data.importers.item_texts import are_item_texts, read_item_texts
 from sidestep.data.importers.list_columns import looks_like_lists
+from sidestep.data.names import quoted_name
 
 SAMPLED_ROWS = 20_000
 """Rows at the start of a table that guesses are made from."""
@@ -293,6 +296,30 @@ def guess_event(events: pl.DataFrame) -> Guess:
         if is_event and num_kinds <= min(_MOST_EVENTS, max(1, column.count() - 1)):
             return Guess(column=name, why="by its name")
     return Guess(column=None, why="no column is called like one")
+
+
+def with_doubt_about_events(done: Imported, path: Path, *, taken: Sequence[str | None]) -> Imported:
+    """The import of a table whose types of events nobody named; a doubt where a column has some.
+
+    Args:
+        done: of the table.
+        path: of the table.
+        taken: the columns that were read as something else.
+    """
+    frame = sample_of(path).frame
+    found = guess_event(frame.drop([name for name in taken if name in frame.columns])).column
+    if found is None:
+        return done
+    counts = event_counts(frame[found].cast(pl.String))
+    if len(counts) < 2:
+        return done
+    doubt = (
+        f"The column {found!r} looks like types of events ({listed_counts(counts)} in the first "
+        f"{len(frame):,} rows), and was not named: all interactions count alike. Name it with "
+        f"--event {quoted_name(found)}; then --events {','.join(likely_targets(counts))} keeps "
+        "some types."
+    )
+    return replace(done, doubts=[*done.doubts, doubt])
 
 
 def _is_word(name: str, word: str) -> bool:

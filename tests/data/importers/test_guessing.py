@@ -3,8 +3,8 @@
 import polars as pl
 import pytest
 
-from sidestep.cli.guess import Sample, guess_columns, sample_of
 from sidestep.data.importers.columns import read_table
+from sidestep.data.importers.guessing import Sample, guess_columns, sample_of
 
 EVENTS = pl.DataFrame(
     {
@@ -134,7 +134,7 @@ def test_what_is_no_table_is_refused_as_the_import_does(tmp_path, name, text, ex
 
 
 def test_a_key_that_comes_late_is_seen(tmp_path, monkeypatch):
-    monkeypatch.setattr("sidestep.cli.guess.SAMPLED_ROWS", 10)
+    monkeypatch.setattr("sidestep.data.importers.guessing.SAMPLED_ROWS", 10)
     path = tmp_path / "x.jsonl"
     late = '{"u": "a", "description": "red"}\n'
     path.write_text('{"u": "a"}\n' * 200 + late)
@@ -144,7 +144,7 @@ def test_a_key_that_comes_late_is_seen(tmp_path, monkeypatch):
 
 
 def test_the_ids_of_a_large_table_of_items_are_all_compared(tmp_path, monkeypatch):
-    monkeypatch.setattr("sidestep.cli.guess.SAMPLED_ROWS", 10)
+    monkeypatch.setattr("sidestep.data.importers.guessing.SAMPLED_ROWS", 10)
     path = tmp_path / "items.csv"
     rows = "".join(f"B{number},Tent {number}\n" for number in range(13))
     path.write_text("key,name\n" + rows)

@@ -1,18 +1,17 @@
-"""Found: what a look at a user's tables shows, and what an import is to make of it."""
+"""The contents of a user's tables, and the options with which a pipeline imports them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from sidestep.cli.commands.data import SHARE
-from sidestep.cli.guess import Columns
 from sidestep.data.clock import Unit, moment, unit_of
 from sidestep.data.dataset import Dataset
 from sidestep.data.events import EventWeights, event_counts, likely_targets, listed_counts
-from sidestep.data.global_time import global_time, periods_by_share
+from sidestep.data.global_time import SHARE, global_time, periods_by_share
 from sidestep.data.histories import Histories
 from sidestep.data.importers.doubts import is_nobody
+from sidestep.data.importers.guessing import Columns
 from sidestep.data.importers.imported import Imported, thinned
 from sidestep.data.importers.log import Thinning
 from sidestep.data.importers.table import import_table
@@ -23,6 +22,9 @@ from sidestep.evaluation.data_profile import Profile, profile, repeat_target_sha
 _MOST = 0.5
 """Share of the test targets that may stand in their history before some types are not read."""
 
+_MANY_REPEATS = 0.01
+"""The share of repeats from which on a pipeline reckons with them, see `TableContents.repeats`."""
+
 _UNITS: Mapping[Unit, str] = {
     "s": "seconds",
     "ms": "milliseconds",
@@ -32,7 +34,7 @@ _UNITS: Mapping[Unit, str] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
+class TableContents:
     """The contents of a user's tables, imported with some options.
 
     dataset: what is imported.
@@ -64,7 +66,7 @@ class Found:
     remarks: Sequence[str]
 
     def as_json(self) -> dict[str, Any]:
-        """The fields that `new --json` prints."""
+        """The fields that `sidestep new --json` prints."""
         seen = self.profile
         times = None if seen.times is None else {"unit": self.unit, **asdict(seen.times)}
         return {
@@ -94,6 +96,11 @@ class Found:
         if self.event_weights == EventWeights():
             return self.profile.repeat_share
         return self.profile.repeat_target_share or 0.0
+
+    @property
+    def has_repeats(self) -> bool:
+        """Whether people come back to items so often that a pipeline reckons with it."""
+        return self.repeats >= _MANY_REPEATS
 
     def rows(self) -> list[list[str]]:
         """The contents in words, as rows of a table."""
@@ -145,7 +152,7 @@ class Found:
         return f"{span}; of {times.equal_share:.1%} the order of the rows decides"
 
 
-def look_into(interactions: Path, items: Path | None, columns: Columns) -> Found:
+def contents_of(interactions: Path, items: Path | None, columns: Columns) -> TableContents:
     """Imports tables, with options that leave out whatever lacks a user, an item or a time.
 
     Whatever is written of the result into a pipeline is then imported by it in the same way.
@@ -163,7 +170,7 @@ def look_into(interactions: Path, items: Path | None, columns: Columns) -> Found
     dataset, known_targets = _with_weights(done.dataset, counts)
     histories = dataset.histories()
     measured = profile(dataset, leave_one_out(histories))
-    return Found(
+    return TableContents(
         dataset=dataset,
         profile=measured,
         needs_split=not measured.test_rows and _can_split_by_time(histories),
@@ -180,7 +187,7 @@ def look_into(interactions: Path, items: Path | None, columns: Columns) -> Found
 
 
 def _with_weights(dataset: Dataset, counts: Mapping[str, int]) -> tuple[Dataset, float | None]:
-    """The dataset with weights of its types of events, and `Found.known_targets`.
+    """The dataset with weights of its types of events, and `TableContents.known_targets`.
 
     What looks like purchases is predicted. All types are read, unless most purchases would then be
     of an item that was viewed or put into the cart just before: to name it again is no advice.

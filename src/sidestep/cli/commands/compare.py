@@ -10,11 +10,13 @@ import typer
 from sidestep.cli.console.comparison import print_comparison
 from sidestep.cli.console.output import print_json, say
 from sidestep.cli.options import AsJson
-from sidestep.cli.reports import METRIC, refuse_report_at, write_report
+from sidestep.cli.outputs import refuse_report_at
 from sidestep.data.splits import SplitName
 from sidestep.evaluation.words import rows_in_words
 from sidestep.lazy_imports import imported_when_used
+from sidestep.runs.evaluation_page import write_evaluation_page
 from sidestep.runs.judged_rows import num_users
+from sidestep.training.config import VALIDATION_METRIC
 
 with imported_when_used():
     from sidestep.evaluation import compare as comparing
@@ -41,7 +43,9 @@ def compare(
         str | None,
         typer.Option(help="The method to test the others against; default: the first."),
     ] = None,
-    metric: Annotated[str, typer.Option(help="Of intervals and tests in the table.")] = METRIC,
+    metric: Annotated[
+        str, typer.Option(help="Of intervals and tests in the table.")
+    ] = VALIDATION_METRIC,
     report: Annotated[
         Path | None, typer.Option(help="Write an HTML page of the comparison to this file.")
     ] = None,
@@ -77,7 +81,7 @@ def compare(
             f"--metric {metric!r} is unknown; there are {', '.join(methods[0].estimates)}."
         )
     if report is not None:
-        write_report(report, found, methods, reference=reference, metric=metric)
+        write_evaluation_page(report, found, methods, reference=reference, metric=metric)
     if json:
         print_json([method.as_json() for method in methods])
         return

@@ -10,7 +10,7 @@ import typer
 
 from sidestep.cli.console.output import OUT, print_json, say, table
 from sidestep.cli.options import AsJson
-from sidestep.cli.reports import refuse_report_at
+from sidestep.cli.outputs import refuse_report_at
 from sidestep.cli.search_options import LikelihoodWeight
 from sidestep.data.splits import SplitName
 from sidestep.evaluation.words import rows_in_words, value_in_words

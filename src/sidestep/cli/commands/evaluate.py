@@ -10,7 +10,7 @@ import typer
 from sidestep.cli.console.output import OUT, print_json, say, table
 from sidestep.cli.console.plan import ESTIMATE, tell_plan
 from sidestep.cli.options import AsJson, DryRun
-from sidestep.cli.reports import refuse_report_at, write_report
+from sidestep.cli.outputs import refuse_report_at
 from sidestep.cli.search_options import (
     BudgetTimes,
     Candidates,
@@ -23,6 +23,7 @@ from sidestep.evaluation.target_metrics import per_user_metrics
 from sidestep.evaluation.words import rows_in_words
 from sidestep.lazy_imports import imported_when_used
 from sidestep.metrics.statistics import bootstrap_interval, numbered
+from sidestep.runs.evaluation_page import write_evaluation_page
 from sidestep.runs.evaluations import (
     Asked,
     evaluate_planned,
@@ -153,7 +154,7 @@ def evaluate(
     if results_file is not None:
         results.append(results_file, results.QualityLine.model_validate(line))
     if report is not None:
-        write_report(report, [(path, per_user)], compare.compare([per_user]), dataset=data)
+        write_evaluation_page(report, [(path, per_user)], compare.compare([per_user]), dataset=data)
     if json:
         print_json({**line, "per_user": str(path)})
         return

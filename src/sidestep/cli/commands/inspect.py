@@ -16,7 +16,7 @@ from sidestep.cli.console.next_step import training_on
 from sidestep.cli.console.output import OUT, print_json, say, table
 from sidestep.cli.console.working import working
 from sidestep.cli.options import AsJson
-from sidestep.cli.reports import refuse_report_at
+from sidestep.cli.outputs import refuse_report_at
 from sidestep.data.own_split import split_of
 from sidestep.data.splits import TrainingPart
 from sidestep.lazy_imports import imported_when_used

@@ -11,7 +11,7 @@ import typer
 from sidestep.cli.console.output import OUT, print_json, say, table
 from sidestep.cli.console.plan import tell_plan
 from sidestep.cli.options import AsJson, DryRun
-from sidestep.cli.reports import refuse_report_at
+from sidestep.cli.outputs import refuse_report_at
 from sidestep.cli.search_options import LikelihoodWeight
 from sidestep.data.names import split_names
 from sidestep.data.splits import SplitName

@@ -6,23 +6,19 @@ A pipeline would have to learn all three for the demo alone.
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
-import typer
 from jaxtyping import Float
 from torch import Tensor
 
 from sidestep.baselines.item_scores import ItemScoreRecommender
 from sidestep.bundle.folder import load
 from sidestep.catalog.catalog import Catalog
-from sidestep.cli.console.output import ERR
-from sidestep.cli.console.training_bar import progress_bar
-from sidestep.cli.entry import INTERRUPTED
-from sidestep.cli.reports import write_report
 from sidestep.data.dataset import Dataset
 from sidestep.data.global_time import strategy_in_words
 from sidestep.data.own_split import fingerprint, split_of, strategy_of
@@ -32,6 +28,8 @@ from sidestep.evaluation.compare import ComparedMethod, compare
 from sidestep.evaluation.evaluator import Evaluation, evaluate
 from sidestep.evaluation.results import PerUser, Setting, write_per_user
 from sidestep.model.config import SasRecConfig, TransformerConfig
+from sidestep.notices import note
+from sidestep.runs.evaluation_page import write_evaluation_page
 from sidestep.runs.evaluations import (
     LIST_LENGTH,
     Asked,
@@ -52,6 +50,7 @@ from sidestep.step import HistoryBatch
 from sidestep.tokenizer.methods import DEFAULT_METHOD
 from sidestep.training.config import TrainingConfig, ValidationConfig
 from sidestep.training.objective_config import NextCodeConfig
+from sidestep.training.progress import Progress
 
 BEST_POSSIBLE = "best possible"
 
@@ -88,6 +87,26 @@ class Size:
     runs: Mapping[str, RunConfig]
 
 
+def _unseen(title: str) -> AbstractContextManager[Callable[[Progress], None]]:
+    """A context whose training is shown to nobody."""
+    return nullcontext(lambda progress: None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    """Functions that show how a demo goes on; by default sentences are notes.
+
+    part: is given a sentence about every part of the demo.
+    result: is given a sentence about what a part has made.
+    training: is given the name of a run, and makes a context. The training happens within it, and
+        tells its progress to the function that the context yields.
+    """
+
+    part: Callable[[str], None] = note
+    result: Callable[[str], None] = note
+    training: Callable[[str], AbstractContextManager[Callable[[Progress], None]]] = _unseen
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
     """The result of a demo."""
@@ -97,25 +116,38 @@ class Outcome:
     seconds: float
 
 
-def run_demo(size: Size, out: Path) -> Outcome:
-    """Runs the pipeline, or what is left of it, in a folder."""
+def run_demo(size: Size, out: Path, *, shown: Shown = Shown()) -> Outcome | None:
+    """Runs the demo, or what is left of it, in a folder.
+
+    Args:
+        size: of the shop and of the networks.
+        out: the folder.
+        shown: shows how the demo goes on.
+
+    Returns:
+        The result; None where a training was interrupted, which the same call continues.
+
+    Raises:
+        ValueError: the folder holds something else.
+    """
     start = time.perf_counter()
-    _say("Inventing a shop")
+    shown.part("Inventing a shop")
     dataset, truth = synthetic_shop(size.shop, SEED)
     _refuse_other_contents(out, dataset)
     dataset = _kept(out / "dataset", dataset)
     stats = dataset.stats()
-    _say(f"{stats.users:,} users, {stats.items:,} items, {stats.interactions:,} purchases", 1)
-    catalog = _catalog(size, dataset, out)
+    shown.result(f"{stats.users:,} users, {stats.items:,} items, {stats.interactions:,} purchases")
+    catalog = _catalog(size, dataset, out, shown)
     folders = {name: RunFolder(out / name) for name in size.runs}
     for name, config in size.runs.items():
-        _train(config, dataset, catalog, folders[name], out)
-    _say("Evaluating on the test purchases: the whole catalog is ranked, past items left out")
+        if not _train(config, dataset, catalog, folders[name], out, shown):
+            return None
+    shown.part("Evaluating on the test purchases: the whole catalog is ranked, past items left out")
     evaluations = _evaluate(dataset, truth, folders, out)
     methods = compare([per_user for _, per_user in evaluations], reference="sasrec")
     report = out / "report.html"
     seconds = time.perf_counter() - start
-    write_report(
+    write_evaluation_page(
         report,
         evaluations,
         methods,
@@ -156,12 +188,12 @@ def _refuse_other_contents(out: Path, dataset: Dataset) -> None:
         )
 
 
-def _catalog(size: Size, dataset: Dataset, out: Path) -> Catalog:
+def _catalog(size: Size, dataset: Dataset, out: Path, shown: Shown) -> Catalog:
     """Embeds and tokenizes, unless an earlier call has."""
     path, vectors = out / "catalog", out / "vectors.npy"
     if path.is_dir():
         return Catalog.load(path, verify=True)
-    _say("Turning texts into vectors, and vectors into semantic IDs")
+    shown.part("Turning texts into vectors, and vectors into semantic IDs")
     sources = Sources(columns=dataset.items.text_columns, text=TfidfConfig(dim=size.text_dim))
     made = item_vectors(dataset, sources, seed=SEED)
     made.save(vectors, dataset.items.item_ids)
@@ -177,20 +209,24 @@ def _catalog(size: Size, dataset: Dataset, out: Path) -> Catalog:
     learned.save(path, vectors=vectors)
     catalog = Catalog.load(path, verify=True)  # with the tokenizer that bundles carry along
     first = catalog.semantic_ids[0].tolist()
-    _say(f"{catalog.texts_of(np.arange(1))['title'][0]} is {tuple(first)}", 1)
+    shown.result(f"{catalog.texts_of(np.arange(1))['title'][0]} is {tuple(first)}")
     return catalog
 
 
 def _train(
-    config: RunConfig, dataset: Dataset, catalog: Catalog, folder: RunFolder, out: Path
-) -> None:
-    _say(f"Training {folder.path.name}")
+    config: RunConfig,
+    dataset: Dataset,
+    catalog: Catalog,
+    folder: RunFolder,
+    out: Path,
+    shown: Shown,
+) -> bool:
+    """Trains a run, or goes on; whether the training came to its end."""
+    shown.part(f"Training {folder.path.name}")
     info = RunInfo(dataset=str(out / "dataset"), catalog=str(out / "catalog"), seed=SEED)
-    with progress_bar(folder.path.name) as report:
+    with shown.training(folder.path.name) as report:
         result = train_run(config, dataset, catalog, folder=folder, info=info, report=report)
-    if result is not None and result.stopped == "interrupted":
-        _say("Interrupted; run the same command again to continue.")
-        raise typer.Exit(INTERRUPTED)
+    return result is None or result.stopped != "interrupted"
 
 
 def _evaluate(
@@ -247,10 +283,6 @@ def _best_per_user(best: Evaluation, dataset: Dataset) -> PerUser:
         num_tied=best.num_tied.numpy(),
         items=best.items.numpy(),
     )
-
-
-def _say(text: str, level: int = 0) -> None:
-    ERR.print(("  " if level else "[bold]•[/] ") + text, highlight=False)
 
 
 FULL = Size(

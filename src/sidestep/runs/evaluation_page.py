@@ -1,4 +1,4 @@
-"""Reports: what commands write as a page, from what was kept of the runs that it shows."""
+"""The page of evaluations, made of everything that was kept of their runs."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from sidestep.bundle.manifest import MANIFEST, Manifest, read_manifest
-from sidestep.cli.console.output import say
 from sidestep.data.dataset import Dataset
 from sidestep.data.own_split import fingerprint, split_of
 from sidestep.data.splits import Split
 from sidestep.lazy_imports import imported_when_used
+from sidestep.notices import note
 from sidestep.runs.environment import command_line, git_commit, machine
 from sidestep.runs.evaluations import evaluated_rows
 from sidestep.runs.folder import RunFolder
@@ -31,37 +31,16 @@ with imported_when_used():
     from sidestep.evaluation.report import cost, id_tables, page, table
     from sidestep.evaluation.report import evaluation as evaluation_report
 
-METRIC = VALIDATION_METRIC
-"""The metric of headlines and tests, unless a command says otherwise."""
-
 _IDS = "Semantic IDs"
 
 
-def refuse_report_at(path: Path, *, option: str = "--report") -> None:
-    """Raises a `ValueError` where no page can be written, before the work is done."""
-    if path.is_dir():
-        raise ValueError(f"{option} {path}: is a folder; name a file, such as {path}/report.html.")
-    if path.is_file() and not _is_page(path):
-        raise ValueError(
-            f"{option} {path}: there is a file that is no page, and it would be lost; name another "
-            f"one, such as {path.with_name('report.html')}."
-        )
-
-
-def _is_page(path: Path) -> bool:
-    """Whether a file is a page of HTML, or as empty as a temporary file."""
-    with path.open("rb") as file:
-        start = file.read(200).lstrip().lower()
-    return not start or start.startswith((b"<!doctype html", b"<html"))
-
-
-def write_report(
+def write_evaluation_page(
     path: Path,
     evaluations: Sequence[tuple[Path, results.PerUser]],
     methods: Sequence[comparing.ComparedMethod],
     *,
     reference: str | None = None,
-    metric: str = METRIC,
+    metric: str = VALIDATION_METRIC,
     dataset: Dataset | None = None,
     worded: Sequence[str] | None = None,
     title: str | None = None,
@@ -147,12 +126,12 @@ def _data(folder: RunFolder, dataset: Dataset | None) -> Split | None:
     path = Path(folder.info().dataset)
     if dataset is None:
         if not path.is_dir():
-            say(f"Note: no dataset at {path}, so the report shows no users in words.")
+            note(f"no dataset at {path}, so the report shows no users in words.")
             return None
         dataset = Dataset.load(path)
     trained_on = _manifest(folder).data  # empty where a network came from elsewhere
     if trained_on and trained_on != fingerprint(dataset):
-        say(f"Note: {path} is not what was trained on; the report shows no users in words.")
+        note(f"{path} is not what was trained on; the report shows no users in words.")
         return None
     return split_of(dataset)
 

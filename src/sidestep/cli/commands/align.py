@@ -1,16 +1,20 @@
 """`sidestep align` and `sidestep prefer`: a trained run, improved by a recipe."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from sidestep.cli.commands.train import train_by
 from sidestep.cli.options import AsJson, DryRun
-from sidestep.runs.config import checked_run, read_settings
+from sidestep.lazy_imports import imported_when_used
+from sidestep.runs.config import checked_run
 from sidestep.runs.folder import RunFolder
 from sidestep.runs.recipes import AlignRecipe, PreferRecipe, align_recipe, prefer_recipe
 from sidestep.runs.settings import with_settings
+
+with imported_when_used():
+    from sidestep.runs import backbones
 
 Backbone = Annotated[Path, typer.Argument(help="The trained run or bundle; it stays as it is.")]
 DatasetFolder = Annotated[
@@ -77,7 +81,7 @@ def align(
     if collaborative is not None:
         content["collaborative"] = str(collaborative)
     if recipe == "sft-continued":
-        content["objective"]["likelihood"] = _likelihood_of(backbone)
+        content["objective"]["likelihood"] = backbones.likelihood_of(backbone)
     train_by(
         checked_run(with_settings(content, settings or []), f"--recipe {recipe}"),
         dataset=found,
@@ -137,20 +141,3 @@ def _dataset_of(backbone: Path, dataset: Path | None) -> Path:
             "--dataset."
         )
     return folder.dataset()
-
-
-def _likelihood_of(backbone: Path) -> dict[str, Any]:
-    """The dataset and catalog of the first training, which later runs on the backbone still name.
-
-    Nothing where no folder tells; what then does not fit the network is refused in its own words.
-    """
-    at: str | None = str(backbone)
-    while at is not None:
-        folder = Path(at)
-        file = RunFolder(folder.parent if folder.name == "bundle" else folder).config
-        content = read_settings(file) if file.is_file() else {}
-        objective = content.get("objective")
-        if content.get("kind") == "transformer":
-            return objective if isinstance(objective, dict) else {}
-        at = content.get("backbone")
-    return {}

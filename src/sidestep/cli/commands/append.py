@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import typer
-from jaxtyping import Float, Int
 
 from sidestep.bundle.manifest import bundle_folder
 from sidestep.cli.bundle_outputs import check_bundle_out
@@ -18,17 +15,13 @@ from sidestep.cli.console.working import working
 from sidestep.cli.options import AsJson
 from sidestep.cli.outputs import Overwrite
 from sidestep.data.importers.table import read_items
-from sidestep.data.items import ItemTable
-from sidestep.embedding.given import read_given
 from sidestep.lazy_imports import imported_when_used
+from sidestep.runs.appending import embedded_items, free_ids
 from sidestep.runs.inputs import load_bundle
-from sidestep.runs.text_embedding import new_vectors
 from sidestep.tokenizer.choices import FullGroupPolicy
 
 with imported_when_used():
     from sidestep.bundle import appending as bundle_appending
-    from sidestep.catalog import catalog as catalogs
-    from sidestep.tokenizer import appending as code_appending
     from sidestep.tokenizer import collisions
     from sidestep.tokenizer import kept as kept_tokenizers
 
@@ -90,9 +83,9 @@ def append(
     if not bundle_appending.has_item_codes(loaded.catalog):
         folder = bundle_folder(bundle) / "catalog"
         kept = kept_tokenizers.KeptTokenizer.load(folder)
-        embedded = _embedded(folder, kept, table, vectors=vectors, sentence=sentence)
+        embedded = embedded_items(folder, kept, table, vectors=vectors, sentence=sentence)
         with working("semantic IDs of the new items"):
-            coded = _coded(loaded.catalog, kept, embedded, full_groups)
+            coded = free_ids(loaded.catalog, kept, embedded, full_groups)
     texts = table.frame.drop("item_id")
     with working("writing the bundle"):
         grown = bundle_appending.append_items(
@@ -129,78 +122,4 @@ def append(
         f"Wrote {out}: {len(table):,} new items beside {loaded.catalog.num_items:,}, of which "
         f"{num_moved:,} got another last code than their nearest.",
         then=recommendation_by(out, grown.catalog),
-    )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Coded:
-    """New items with their semantic IDs.
-
-    last_codebook_size: what they need, and no less than the catalog has.
-    num_moved: of them, those with another ID than the one nearest to their vector.
-    num_empty: of them, those of which nothing is known.
-    """
-
-    semantic_ids: Int[np.ndarray, "new all_levels"]
-    last_codebook_size: int
-    num_moved: int
-    num_empty: int
-
-
-def _embedded(
-    folder: Path,
-    kept: kept_tokenizers.KeptTokenizer,
-    items: ItemTable,
-    *,
-    vectors: Path | None,
-    sentence: str | None,
-) -> Float[np.ndarray, "new dim"]:
-    """Vectors of new items, from a file or made as those of the catalog in `folder` were."""
-    if vectors is not None:
-        return read_given(vectors, items.item_ids, dim=kept.tokenizer.dim)
-    with working("embedding the new items") as report:
-        return new_vectors(
-            folder,
-            kept.record.made_of,
-            items,
-            sentence=sentence,
-            report=lambda done, total: report("", done, total),
-        )
-
-
-def _coded(
-    catalog: catalogs.Catalog,
-    kept: kept_tokenizers.KeptTokenizer,
-    vectors: Float[np.ndarray, "new dim"],
-    full_groups: FullGroupPolicy,
-) -> _Coded:
-    """Semantic IDs that are free in a catalog, as near to the vectors as may be."""
-    nearest = kept.tokenizer.encode(vectors)
-    semantic_ids = _free_ids(catalog.semantic_ids.numpy(), kept, vectors, nearest, full_groups)
-    return _Coded(
-        semantic_ids=semantic_ids,
-        last_codebook_size=max(catalog.codebook_sizes[-1], int(semantic_ids[:, -1].max()) + 1),
-        num_moved=int((semantic_ids[:, : nearest.shape[1]] != nearest).any(axis=1).sum()),
-        num_empty=int((~vectors.any(axis=1)).sum()),
-    )
-
-
-def _free_ids(
-    old: Int[np.ndarray, "old all_levels"],
-    kept: kept_tokenizers.KeptTokenizer,
-    vectors: Float[np.ndarray, "new dim"],
-    nearest: Int[np.ndarray, "new levels"],
-    full_groups: FullGroupPolicy,
-) -> Int[np.ndarray, "new all_levels"]:
-    """Semantic IDs beside those of the catalog, by the policy that it was made with."""
-    if kept.record.collisions == "none":
-        return nearest
-    if kept.record.collisions == "extra":
-        return code_appending.append_numbers(old, nearest)
-    return code_appending.append_last_codes(
-        old,
-        nearest,
-        kept.tokenizer.last_residuals(vectors, nearest),
-        kept.tokenizer.last_codewords,
-        full_groups=full_groups,
     )

@@ -2,33 +2,29 @@
 
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
-import numpy as np
 import typer
-from jaxtyping import Int
 
 from sidestep.cli.console.next_step import embedding_of
 from sidestep.cli.console.output import OUT, print_json, say, table
 from sidestep.cli.console.working import working
 from sidestep.cli.options import AsJson, DryRun
 from sidestep.cli.outputs import Overwrite, check_out
-from sidestep.data.clock import moment, timestamp_of, unit_of
-from sidestep.data.dataset import Dataset
+from sidestep.data.clock import moment, unit_of
 from sidestep.data.events import listed_counts, listed_weights
 from sidestep.data.global_time import (
     SHARE,
-    Periods,
     Targets,
-    global_time,
-    periods_by_share,
     strategy_in_words,
 )
 from sidestep.data.histories import Histories
+from sidestep.data.new_split import Strategy, new_split
 from sidestep.data.own_split import split_of
-from sidestep.data.splits import Split, leave_one_out
+from sidestep.data.splits import Split
 from sidestep.data.time_leak import time_leak
 from sidestep.evaluation.data_profile import Profile, item_counts, profile
+from sidestep.evaluation.split_profile import part_starts, split_counts
 from sidestep.files import check_replaceable, whole_folder, write_json
 from sidestep.lazy_imports import imported_when_used
 from sidestep.runs.inputs import load_dataset
@@ -36,8 +32,6 @@ from sidestep.runs.judged_rows import warn_of_leak, warn_of_no_rows
 
 with imported_when_used():
     from sidestep.evaluation import data_figure
-
-Strategy = Literal["leave-one-out", "global-time"]
 
 FIGURE = "figure.png"
 STATS = "stats.json"
@@ -80,7 +74,7 @@ def stats(
                 item_counts=item_counts(histories, len(loaded.items)),
                 timestamps=histories.timestamps,
                 title=loaded.name,
-                marks=_marks(used),
+                marks=part_starts(used),
             )
     if json:
         print_json(told)
@@ -135,7 +129,7 @@ def split(
     loaded = load_dataset(dataset)
     with working("splitting"):
         histories = loaded.histories()
-        made = _made(
+        made = new_split(
             histories,
             strategy,
             moments=(validation_from, test_from),
@@ -148,7 +142,7 @@ def split(
         with working("writing"):
             loaded.save(dataset)
     warn_of_leak(made, dataset)
-    counts = _counts(loaded, histories, made)
+    counts = split_counts(loaded, histories, made)
     if json:
         leak = time_leak(made)
         print_json(
@@ -183,79 +177,6 @@ def _check_place(path: Path) -> None:
     )
 
 
-def _made(
-    histories: Histories,
-    strategy: Strategy,
-    *,
-    moments: tuple[str | None, str | None],
-    shares: tuple[float | None, float | None],
-    targets: Targets,
-) -> Split:
-    """The split that options ask for; moments and shares are those of validation and test."""
-    # Every position is kept as a target: how much context they need is the model's matter.
-    if strategy == "leave-one-out":
-        if any(option is not None for option in (*moments, *shares)) or targets != "last":
-            raise ValueError(
-                "--strategy leave-one-out holds out each user's last two items; leave out the "
-                "options of moments, shares and targets."
-            )
-        return leave_one_out(histories, min_context=0)
-    periods = _periods(histories, moments, shares)
-    return global_time(histories, periods, targets=targets, min_context=0)
-
-
-def _periods(
-    histories: Histories,
-    moments: tuple[str | None, str | None],
-    shares: tuple[float | None, float | None],
-) -> Periods:
-    times = _times(histories)
-    if moments == (None, None):
-        validation, test = (SHARE if share is None else share for share in shares)
-        return periods_by_share(times, validation=validation, test=test)
-    if shares != (None, None):
-        raise ValueError("give either moments (--validation-from, --test-from) or shares.")
-    validation_from, test_from = moments
-    if validation_from is None or test_from is None:
-        raise ValueError("give both --validation-from and --test-from, or neither.")
-    unit = unit_of(times)
-    return Periods(
-        validation_from=timestamp_of(validation_from, unit),
-        test_from=timestamp_of(test_from, unit),
-    )
-
-
-def _times(histories: Histories) -> Int[np.ndarray, " interactions"]:
-    if histories.timestamps is None:
-        raise ValueError(
-            "--strategy global-time: the interactions have no timestamps; import them with their "
-            "times, or split with --strategy leave-one-out."
-        )
-    return histories.timestamps
-
-
-def _counts(dataset: Dataset, histories: Histories, split: Split) -> dict[str, int]:
-    """The place of every interaction in a split, and the targets that training never saw."""
-    num_interactions = len(dataset.interactions)
-    num_learned = len(split.train.histories.items)
-    num_used = len(histories.used().items)
-    num_targets = len(split.validation) + len(split.test)
-    is_unseen = item_counts(split.train.histories, len(dataset.items)) == 0
-    return {
-        "interactions": num_interactions,
-        "training_interactions": num_learned,
-        "validation_targets": len(split.validation),
-        "test_targets": len(split.test),
-        "held_out_as_context_only": num_used - num_learned - num_targets,
-        **({"no_target_and_no_input": unused} if (unused := num_interactions - num_used) else {}),
-        "users": len(histories),
-        "users_in_training_only": split.num_training_only,
-        "items_unseen_in_training": int(is_unseen.sum()),
-        "validation_targets_unseen_in_training": int(is_unseen[split.validation.targets].sum()),
-        "test_targets_unseen_in_training": int(is_unseen[split.test.targets].sum()),
-    }
-
-
 def _table_rows(measured: Profile, histories: Histories) -> list[list[str]]:
     """The rows of the printed table; what is not known is left out."""
     lengths, leak = measured.lengths, measured.leave_one_out_leak
@@ -273,7 +194,8 @@ def _table_rows(measured: Profile, histories: Histories) -> list[list[str]]:
         ["Gini of item popularity", f"{measured.popularity_gini:.3f}"],
     ]
     if measured.times is not None:
-        unit = unit_of(_times(histories))
+        assert histories.timestamps is not None
+        unit = unit_of(histories.timestamps)
         first, last = (
             f"{at:,}" if unit is None else moment(at, unit).date().isoformat()
             for at in (measured.times.first, measured.times.last)
@@ -313,15 +235,6 @@ def _event_rows(measured: Profile) -> list[list[str]]:
     return rows
 
 
-def _marks(split: Split) -> dict[str, int]:
-    """The moments at which a split by time begins its parts."""
-    strategy, _, details = split.strategy.partition("@")
-    if strategy != "global-time":
-        return {}
-    validation_from, test_from = details.split(",")[:2]
-    return {"validation": int(validation_from), "test": int(test_from)}
-
-
 def _moments(split: Split, histories: Histories) -> list[list[str]]:
     """Rows of the moments at which a split begins its parts, as dates where they are some."""
     unit = unit_of(histories.timestamps) if histories.timestamps is not None else None
@@ -330,5 +243,5 @@ def _moments(split: Split, histories: Histories) -> list[list[str]]:
             f"{part} from",
             moment(at, unit).isoformat(sep=" ").removesuffix("+00:00") if unit else f"{at:,}",
         ]
-        for part, at in _marks(split).items()
+        for part, at in part_starts(split).items()
     ]

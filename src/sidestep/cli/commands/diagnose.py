@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -13,26 +12,20 @@ from sidestep.cli.options import AsJson
 from sidestep.cli.outputs import refuse_report_at
 from sidestep.cli.search_options import LikelihoodWeight
 from sidestep.data.splits import SplitName
-from sidestep.evaluation.words import rows_in_words, value_in_words
+from sidestep.evaluation.words import rows_in_words
 from sidestep.lazy_imports import imported_when_used
-from sidestep.runs.environment import command_line, git_commit, machine
 from sidestep.runs.folder import RunFolder
 from sidestep.runs.inputs import load_dataset
 from sidestep.runs.judged_rows import num_users
 from sidestep.runs.search_names import NUM_BEAMS, read_weights
 from sidestep.runs.settings import LARGEST
-from sidestep.version import __version__
 
 with imported_when_used():
     from sidestep.evaluation import diagnosis, measured, prefix_judge
-    from sidestep.evaluation.report import diagnosis as diagnosis_report
     from sidestep.evaluation.report import page as pages
-    from sidestep.evaluation.report import users as users_report
-    from sidestep.runs import diagnosed_run
+    from sidestep.runs import diagnosed_run, diagnosis_page
 
 _CANDIDATES_PER_BEAM = 4
-_NUM_PAST = 3
-_TITLE_CHARACTERS = 60
 
 
 def diagnose(
@@ -142,7 +135,7 @@ def diagnose(
     drawn = [] if report is None else [run.row_of(user, seed) for run in opened]
     found = [run.diagnosis(look) for run in opened]
     if report is not None:
-        pages.write_page(report, _page(opened, found, drawn, look))
+        pages.write_page(report, diagnosis_page.diagnosis_page(opened, found, drawn, look))
     if json:
         print_json([one.as_json() for one in found])
         return
@@ -165,53 +158,6 @@ def _number_or_all(text: str) -> int | None:
     if not text.isdecimal() or int(text) < 1:
         raise ValueError(f"--prefixes {text!r}: write 'all' or a number from 1.")
     return int(text)
-
-
-def _page(
-    opened: Sequence[diagnosed_run.DiagnosedRun],
-    found: Sequence[diagnosis.Diagnosis],
-    drawn: Sequence[int],
-    look: diagnosed_run.Look,
-) -> pages.Page:
-    settings = look.settings
-    labels = _labels([run.path for run in opened])
-    trees = [
-        drawing
-        for label, run, row in zip(labels, opened, drawn, strict=True)
-        for drawing in run.trees(row, look, label=label if len(opened) > 1 else "")
-    ]
-    run, row = opened[0], drawn[0]
-    catalog = run.loaded.catalog
-    words = catalog.ids_of if catalog.texts is None else catalog.titles_of
-    past = words(run.rows.histories.of(row)[-_NUM_PAST:])
-    titles = [users_report.shortened(title, _TITLE_CHARACTERS) for title in past]
-    lead = (
-        f"User {run.rows.histories.user_ids[row]}, who last took "
-        f"{'; '.join(titles) or 'nothing'}. "
-        f"What came next: {words(run.rows.targets[row : row + 1])[0]}. Dashed lines lead to what "
-        "a search dropped or never looked at."
-    )
-    facts = {
-        "Runs": "; ".join(str(run.path) for run in opened),
-        "Prefixes": "all" if settings.num_prefixes is None else str(settings.num_prefixes),
-        "Beams": f"{settings.num_beams} of {settings.candidates}",
-        "λ": "of each search" if look.weight is None else value_in_words(look.weight),
-        "Pools": f"{settings.pool_size} at temperature {settings.temperature:g}",
-        "Report by": command_line(),
-        "Version": f"sidestep {__version__}, commit {git_commit() or 'unknown'}",
-        "Machine": machine(),
-    }
-    pairs = zip(labels, found, strict=True)
-    return diagnosis_report.diagnosis_page(dict(pairs), trees, tree_lead=lead, facts=facts)
-
-
-def _labels(paths: Sequence[Path]) -> list[str]:
-    """The name of each folder, or its path where names repeat."""
-    names = [path.resolve().name for path in paths]
-    return [
-        name if names.count(name) == 1 else str(path)
-        for name, path in zip(names, paths, strict=True)
-    ]
 
 
 def _print(found: diagnosis.Diagnosis) -> None:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import typer
-from jaxtyping import Float
 from rich.text import Text
 from rich.tree import Tree
 
@@ -18,23 +16,19 @@ from sidestep.cli.console.working import working
 from sidestep.cli.options import AsJson
 from sidestep.cli.outputs import refuse_report_at
 from sidestep.data.own_split import split_of
-from sidestep.data.splits import TrainingPart
 from sidestep.lazy_imports import imported_when_used
 from sidestep.runs.catalogs import refuse_other_items
 from sidestep.runs.inputs import load_catalog, load_dataset
-from sidestep.runs.provenance import load_item_vectors, refuse_other_training_of, resolution_of
+from sidestep.runs.kept_paths import names_of
+from sidestep.runs.provenance import load_item_vectors, refuse_other_training_of
 
 with imported_when_used():
-    from sidestep.catalog import catalog as catalogs
     from sidestep.evaluation import id_examples as examples
-    from sidestep.evaluation import id_quality as quality
     from sidestep.evaluation.report import id_tables as tables_report
     from sidestep.evaluation.report import ids as ids_report
     from sidestep.evaluation.report import page as pages
     from sidestep.evaluation.report import table as tables
-    from sidestep.tokenizer import codebooks as residual
-    from sidestep.tokenizer import kept as kept_tokenizers
-    from sidestep.tokenizer import opq
+    from sidestep.runs import inspection
 
 NUM_NEIGHBOURS = 10
 """Neighbours of each item, unless another number is asked for."""
@@ -85,15 +79,18 @@ def inspect(
     given = None
     if vectors is not None:
         given = load_item_vectors(vectors, loaded)
+    paths = [catalog, *(against or ())]
+    if len({path.resolve() for path in paths}) < len(paths):
+        raise ValueError("--against names a catalog twice; leave one out.")
     catalogs = {
-        name: (path, load_catalog(path)) for name, path in _named([catalog, *(against or ())])
+        name: (path, load_catalog(path)) for name, path in zip(names_of(paths), paths, strict=True)
     }
     inspected = {}
     for name, (path, each) in catalogs.items():
         refuse_other_items(each, loaded)
         refuse_other_training_of(each, loaded, f"the catalog {path}")
         with working(f"measuring {name}"):
-            inspected[name] = _inspected(
+            inspected[name] = inspection.inspected_ids(
                 path,
                 each,
                 training,
@@ -132,84 +129,6 @@ def inspect(
         "With --out FILE.html it draws curves." if out is None else f"Wrote {out}.",
         then=training_on(dataset, catalog),
     )
-
-
-def _named(paths: list[Path]) -> list[tuple[str, Path]]:
-    """The name of each folder, or its path where names repeat.
-
-    Raises:
-        ValueError: a folder stands there twice.
-    """
-    names = [path.resolve().name for path in paths]
-    if len({path.resolve() for path in paths}) < len(paths):
-        raise ValueError("--against names a catalog twice; leave one out.")
-    return [
-        (name if names.count(name) == 1 else str(path), path)
-        for name, path in zip(names, paths, strict=True)
-    ]
-
-
-def _inspected(
-    path: Path,
-    catalog: catalogs.Catalog,
-    training: TrainingPart,
-    vectors: Float[np.ndarray, "items dim"] | None,
-    *,
-    window: int,
-    num_neighbours: int,
-    item: str | None,
-    seed: int,
-) -> ids_report.InspectedIds:
-    semantic_ids = catalog.semantic_ids.numpy()
-    every = np.arange(catalog.num_items)
-    words = catalog.ids_of(every) if catalog.texts is None else catalog.titles_of(every)
-    interactions = np.bincount(training.histories.items, minlength=catalog.num_items)
-    return ids_report.InspectedIds(
-        quality=quality.id_quality(
-            semantic_ids,
-            catalog.codebook_sizes,
-            training=training,
-            vectors=vectors,
-            reconstructions=_reconstructions(path, catalog, vectors),
-            window=window,
-            num_neighbours=num_neighbours,
-            resolution=resolution_of(catalog),
-        ),
-        examples=examples.id_examples(
-            semantic_ids,
-            words,
-            interactions,
-            item=None if item is None else catalog.index_of(item),
-            seed=seed,
-        ),
-        first_codes=semantic_ids[:, 0],
-        interactions=interactions,
-    )
-
-
-def _reconstructions(
-    path: Path, catalog: catalogs.Catalog, vectors: Float[np.ndarray, "items dim"] | None
-) -> Iterator[Float[np.ndarray, "items dim"]]:
-    """Reconstructions from the first b codes, for every b, by the codebooks beside a catalog.
-
-    What a latent code stands for without the later ones, no RQ-VAE can say.
-    """
-    if vectors is None or not (path / kept_tokenizers.TOKENIZER_FILES[0]).is_file():
-        return
-    codebooks = kept_tokenizers.KeptTokenizer.load(path).tokenizer
-    if not isinstance(codebooks, residual.ResidualCodebooks | opq.ProductCodebooks):
-        return
-    if codebooks.dim != vectors.shape[1]:
-        say(
-            f"Note: the codebooks of {path} were fitted on other vectors (of width "
-            f"{codebooks.dim}, not {vectors.shape[1]}); their error is left out."
-        )
-        return
-    if codebooks.codebook_sizes != catalog.codebook_sizes:  # of items numbered by an extra code
-        return
-    semantic_ids = catalog.semantic_ids.numpy()
-    for depth in range(1, len(codebooks.levels) + 1):
-        yield codebooks.reconstruct_first(semantic_ids, depth)
 
 
 def _print(dataset: str, inspected: dict[str, ids_report.InspectedIds]) -> None:

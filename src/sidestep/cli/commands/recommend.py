@@ -20,9 +20,13 @@ from sidestep.cli.search_options import (
 from sidestep.data.names import quoted_name
 from sidestep.lazy_imports import imported_when_used
 from sidestep.padding import NO_ITEM
-from sidestep.runs.folder import RunFolder
-from sidestep.runs.inputs import load_bundle, load_dataset
-from sidestep.runs.named_items import named_items, read_ids
+from sidestep.runs.inputs import load_bundle
+from sidestep.runs.named_items import (
+    items_of_user,
+    named_items,
+    num_candidates,
+    read_ids,
+)
 from sidestep.runs.searches import AskedSearch
 from sidestep.runs.settings import LARGEST
 
@@ -98,7 +102,7 @@ def recommend(
     """
     if (history is None) == (user is None):
         raise ValueError("give either --history ITEM,ITEM or --user ID.")
-    of_user = None if user is None else _items_of_user(run, user, dataset)
+    of_user = None if user is None else items_of_user(run, user, dataset)
     loaded = load_bundle(run)
     item_ids = named_items(history or (), loaded.catalog) if of_user is None else of_user
     asked = AskedSearch.of_options(
@@ -136,9 +140,7 @@ def recommend(
     _tell_of_history(loaded, answer, item_ids)
     if len(answer.item_ids) < k:
         left_out = [*unwanted, *item_ids] if exclude_seen else unwanted
-        _tell_of_length(
-            answer, k, num_candidates=_num_candidates(loaded.catalog, allowed, left_out)
-        )
+        _tell_of_length(answer, k, num_candidates=num_candidates(loaded.catalog, allowed, left_out))
     num_new = sum(answer.is_new)
     if num_new < new_places:
         say(f"Note: {num_new} of {new_places} places went to new items; there are no more.")
@@ -191,47 +193,6 @@ def _tell_of_length(answer: ranked_items.RankedItems, k: int, *, num_candidates:
         say(f"Note: {num_found} of {k} items were found, which are all that may be recommended.")
     else:  # only a search leaves items unseen
         say(f"Note: {num_found} of {k} items were found; more --beams may find more.")
-
-
-def _num_candidates(
-    catalog: catalogs.Catalog, available: list[str] | None, left_out: list[str]
-) -> int:
-    """The items that a list could hold.
-
-    Args:
-        catalog: its tombstones are no candidates.
-        available: IDs of the only candidates; None for all.
-        left_out: IDs of items that are none, known to the catalog or not.
-    """
-    is_candidate = np.full(catalog.num_items, available is None)
-    if available is not None:
-        wanted = catalog.indices_of(available)
-        is_candidate[wanted[wanted != NO_ITEM]] = True
-    unwanted = catalog.indices_of(left_out)
-    is_candidate[unwanted[unwanted != NO_ITEM]] = False
-    if catalog.is_retired is not None:
-        is_candidate &= ~catalog.is_retired
-    return int(is_candidate.sum())
-
-
-def _items_of_user(run: Path, user: str, dataset: Path | None) -> list[str]:
-    """The history of a user of a dataset, or of the dataset of the run."""
-    folder = RunFolder(run)
-    if dataset is None and not folder.is_run():
-        raise ValueError(
-            f"--user needs --dataset, the folder that knows the user: {run} is no run that says "
-            "which it was trained on."
-        )
-    dataset = folder.dataset(dataset)
-    loaded = load_dataset(dataset)
-    histories = loaded.histories()
-    if user not in histories.user_ids:
-        raise KeyError(
-            f"{dataset}: no user {user!r}; users are such as {', '.join(histories.user_ids[:3])}."
-        )
-    # A bundle is given IDs alone, so that every input weighs 1.
-    items = histories.inputs().of(histories.user_ids.index(user))
-    return [loaded.items.item_ids[item] for item in items]
 
 
 def _as_json(item_ids: list[str], answer: ranked_items.RankedItems) -> dict[str, object]:

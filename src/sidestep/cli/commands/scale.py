@@ -25,15 +25,13 @@ from sidestep.runs.budgets import (
     ceiling_of,
     searches_of,
 )
-from sidestep.runs.environment import command_line, machine
 from sidestep.runs.evaluations import LIST_LENGTH, Asked
 from sidestep.runs.folder import RunFolder
 from sidestep.runs.inputs import load_bundle, load_dataset
 from sidestep.runs.judged_rows import num_users
-from sidestep.runs.kept_evaluations import kept_beside
+from sidestep.runs.scaling_facts import facts_of
 from sidestep.runs.search_names import NUM_BEAMS, SearchName, Weights, read_weights
 from sidestep.runs.searches import AskedSearch, can_search
-from sidestep.version import __version__
 
 with imported_when_used():
     from sidestep.bundle import loaded as bundles
@@ -161,7 +159,7 @@ def scale(
     title = f"Search budgets of {folder.path.name} on {first.dataset}, {first.split}"
     pages.write_page(
         page,
-        scaling_report.scaling_page(scaling, title=title, facts=_facts(first, rows, sweep.files)),
+        scaling_report.scaling_page(scaling, title=title, facts=facts_of(sweep.files, first, rows)),
     )
     if json:
         print_json({"path": str(page), **scaling.as_json()})
@@ -233,22 +231,6 @@ def _checked_searches(
             f"--likelihood-weight: {', '.join(names)} ranks by likelihood alone; leave it out."
         )
     return names
-
-
-def _facts(first: results.PerUser, rows: str, files: Sequence[Path]) -> dict[str, str]:
-    """The settings and the origin of the page."""
-    made = [kept_beside(file) for file in files]
-    return {
-        "Dataset": first.dataset,
-        "Rows": f"{first.split}, {rows}",
-        "Items of the history": "left out" if first.setting.exclude_seen else "may be listed",
-        "Semantic IDs": str(first.setting.codes),
-        "Users at once": "; ".join(dict.fromkeys(str(kept["batch_size"]) for kept in made)),
-        "Evaluated at commit": "; ".join(dict.fromkeys(str(kept["commit"]) for kept in made)),
-        "Evaluated on": machine(),
-        "Page by": command_line(),
-        "Version": f"sidestep {__version__}",
-    }
 
 
 def _print(scaling: scalings.Scaling, title: str) -> None:

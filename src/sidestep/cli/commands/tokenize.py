@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import typer
-from jaxtyping import Float, Int
-from pydantic import BaseModel
 
 from sidestep.cli.console.next_step import training_on
 from sidestep.cli.console.output import print_json, say
@@ -18,20 +14,17 @@ from sidestep.cli.console.plan import ESTIMATE, tell_plan
 from sidestep.cli.console.working import working
 from sidestep.cli.options import AsJson, DryRun
 from sidestep.cli.outputs import Overwrite, check_out
-from sidestep.data.dataset import Dataset
-from sidestep.data.own_split import split_of
 from sidestep.embedding.vectors import vectors_info
 from sidestep.lazy_imports import imported_when_used
-from sidestep.runs.catalogs import make_catalog
+from sidestep.runs.catalogs import published_catalog
 from sidestep.runs.inputs import load_dataset
 from sidestep.runs.plain_yaml import read_yaml
 from sidestep.runs.provenance import load_item_vectors
 from sidestep.runs.settings import with_settings
-from sidestep.runs.tokenizing import learned_catalog, tokenizer_config
+from sidestep.runs.tokenizing import TokenizerTask, learned_catalog
 from sidestep.tokenizer.choices import CollisionPolicy
-from sidestep.tokenizer.methods import DEFAULT_METHOD, METHODS, make_tokenizer
-from sidestep.tokenizer.published import PublishedIds, read_published
-from sidestep.tokenizer.vectors import advice, check_fittable
+from sidestep.tokenizer.methods import DEFAULT_METHOD, METHODS
+from sidestep.tokenizer.published import read_published
 
 with imported_when_used():
     from sidestep.catalog import catalog as catalogs
@@ -102,7 +95,7 @@ def tokenize(
     if published is not None:
         _refuse_settings(method, config, settings)
         ids = read_published(published, loaded.items.item_ids, codebook_sizes=sizes)
-        catalog = _published_catalog(loaded, ids, collisions or "none")
+        catalog = published_catalog(loaded, ids, collisions or "none")
         before = colliding.num_distinct(ids.semantic_ids)
         if dry_run:
             ids_of = {"items": catalog.num_items, "distinct": before}
@@ -114,7 +107,7 @@ def tokenize(
         assert vectors is not None
         given = load_item_vectors(vectors, loaded)
         values = _values(config, settings or [], sizes)
-        task = _Task.of(method, values, given, collisions)
+        task = TokenizerTask.of(method, values, given, collisions)
         if dry_run:
             seconds = estimates.seconds_of_tokenizing(method, task.config, given)
             time = {} if seconds is None else {ESTIMATE: seconds}
@@ -162,71 +155,6 @@ def tokenize(
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Task:
-    """A tokenizer to be learned, checked before the work.
-
-    collisions: what becomes of items with equal codes. None, where neither collisions nor codebooks
-        were chosen, leaves the choice to `learned_catalog`, which suits any vectors.
-    """
-
-    method: str
-    config: BaseModel
-    vectors: Float[np.ndarray, "items dim"]
-    collisions: CollisionPolicy | None
-
-    @classmethod
-    def of(
-        cls,
-        method: str,
-        values: dict[str, Any],
-        vectors: Float[np.ndarray, "items dim"],
-        collisions: CollisionPolicy | None,
-    ) -> "_Task":
-        """The task that settings ask for; notes what is likely to go wrong.
-
-        Raises:
-            ValueError: a setting is not valid.
-        """
-        config = tokenizer_config(method, values, vectors)
-        is_chosen = collisions is not None or "codebook_sizes" in values
-        task = cls(
-            method=method,
-            config=config,
-            vectors=vectors,
-            collisions=(collisions or "reassign") if is_chosen else None,
-        )
-        if task.collisions is not None and task.codebook_sizes is not None:
-            must_be_distinct = task.collisions == "reassign"
-            for sentence in advice(vectors, task.codebook_sizes, must_be_distinct=must_be_distinct):
-                say(f"Note: {sentence}")
-        make_tokenizer(method, config)
-        return task
-
-    @property
-    def codebook_sizes(self) -> tuple[int, ...] | None:
-        """Codes per level; None where only the method knows."""
-        sizes = getattr(self.config, "codebook_sizes", None)
-        return sizes if isinstance(sizes, tuple) else None
-
-    def sizes(self) -> dict[str, int | float | str]:
-        """The sizes that a dry run tells, after the first checks of every method of Sidestep.
-
-        Raises:
-            ValueError: the codebooks do not suit the vectors.
-        """
-        if self.codebook_sizes is not None:
-            check_fittable(self.vectors, self.codebook_sizes)
-        num_items, dim = self.vectors.shape
-        sizes = getattr(self.config, "codebook_sizes", None)
-        return {
-            "items": num_items,
-            "dimensions": dim,
-            "method": self.method,
-            "codebook_sizes": "decided by the method" if sizes is None else str(sizes),
-        }
-
-
 def parse_sizes(text: str) -> tuple[int, ...]:
     """Numbers from a comma-separated list.
 
@@ -255,19 +183,3 @@ def _refuse_settings(method: str, config: Path | None, settings: Sequence[str] |
             "--published takes semantic IDs as they are; --method, --config and --set are for "
             "--vectors."
         )
-
-
-def _published_catalog(
-    dataset: Dataset, ids: PublishedIds, policy: CollisionPolicy
-) -> catalogs.Catalog:
-    if policy == "reassign":
-        raise ValueError(
-            "--collisions reassign needs the vectors behind the codes, which published semantic "
-            "IDs come without; take 'extra' or 'none'."
-        )
-    semantic_ids: Int[np.ndarray, "items levels"] = ids.semantic_ids
-    sizes = ids.codebook_sizes
-    if policy == "extra":
-        semantic_ids = colliding.with_numbers(semantic_ids)
-        sizes = (*sizes, int(semantic_ids[:, -1].max(initial=0)) + 1)
-    return make_catalog(dataset, split_of(dataset), semantic_ids, sizes)

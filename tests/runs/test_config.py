@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from sidestep.runs.config import kind_named, kinds, read_config
 from sidestep.runs.kinds.popularity import PopularityRun
 from sidestep.runs.plain_yaml import read_yaml, write_yaml
-from tests.cli.broken_configs import broken_config, strange_setting
-from tests.cli.commands import refused
+from tests.runs.broken_configs import broken_config, strange_setting
 
 VALUE = "kind: value\nbackbone: r\nembeddings: v\ncandidates: "
 
@@ -151,15 +150,6 @@ def test_a_byte_order_mark_is_no_mistake(tmp_path):
     file = tmp_path / "config.yaml"
     file.write_bytes(b"\xef\xbb\xbfkind: popularity")
     assert read_config(file) == PopularityRun(kind="popularity")
-
-
-def test_a_model_beyond_the_memory_is_refused_before_anything_is_written(shop, files, tmp_path):
-    message = refused(
-        *("train", "--config", files / "config.yaml", "--dataset", shop / "dataset"),
-        *("--catalog", shop / "catalog", "--out", tmp_path / "run", "--set", "model.dim=4000000"),
-    )
-    assert "model.dim 4000000" in message
-    assert not (tmp_path / "run").exists()
 
 
 def test_trackers_are_named_in_the_configuration_or_on_the_command_line():

@@ -6,14 +6,23 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from sidestep.catalog.catalog import Catalog
-from sidestep.data.dataset import Dataset
+from sidestep.data.own_split import split_of
+from sidestep.data.synthetic import SyntheticShopConfig, synthetic_shop
 from sidestep.runs import estimates
-from sidestep.runs.config import read_config
+from sidestep.runs.catalogs import make_catalog
+from sidestep.runs.config import checked_run
 from sidestep.runs.estimates import seconds_of_tokenizing, time_of_training
 from sidestep.runs.train import plan_of
 from sidestep.tokenizer.opq import OpqConfig
 from sidestep.training.progress import Progress
+
+CONFIG = {
+    "kind": "transformer",
+    "max_history": 10,
+    "model": {"dim": 16, "num_layers": 1, "num_heads": 2, "history": "items"},
+    "training": {"epochs": 3, "batch_size": 64},
+    "validation": {"num_users": 30, "num_beams": 10},
+}
 
 PROGRESS = Progress(
     epoch=1,
@@ -41,10 +50,13 @@ def clock(monkeypatch):
 
 
 @pytest.fixture
-def tiny(shop, files, tmp_path):
-    """A planned training of the shop, with its configuration."""
-    config = read_config(files / "config.yaml", ["training.epochs=3"])
-    dataset, catalog = Dataset.load(shop / "dataset"), Catalog.load(shop / "catalog")
+def tiny(tmp_path):
+    """A planned training on a shop, with its configuration."""
+    size = SyntheticShopConfig(num_users=80, num_departments=2, items_per_kind=6)
+    dataset, _ = synthetic_shop(size, 0)
+    codes = np.random.default_rng(0).integers(0, 8, size=(len(dataset.items), 3))
+    catalog = make_catalog(dataset, split_of(dataset), codes.astype(np.int32), (8, 8, 8))
+    config = checked_run(CONFIG, "config")
     plan = plan_of(config, dataset, catalog, out=tmp_path, seed=0)
     return plan.learning, config
 

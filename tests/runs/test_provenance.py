@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
 
@@ -11,6 +12,7 @@ from sidestep.catalog.catalog import Catalog
 from sidestep.data.dataset import Dataset
 from sidestep.data.global_time import global_time, periods_by_share
 from sidestep.data.own_split import fingerprint, split_of
+from sidestep.data.synthetic import SyntheticShopConfig, synthetic_shop
 from sidestep.embedding.collaborative import CollaborativeConfig
 from sidestep.embedding.tfidf import TfidfConfig
 from sidestep.runs.catalogs import popularity_of
@@ -31,9 +33,14 @@ BEHAVIOUR = Sources(collaborative=CollaborativeConfig(dim=4))
 
 
 @pytest.fixture(scope="module")
-def dataset(shop):
-    """The shop, which is split by leave-one-out."""
-    return Dataset.load(shop / "dataset")
+def dataset():
+    """A shop, which is split by leave-one-out."""
+    size = SyntheticShopConfig(num_users=80, num_departments=2, items_per_kind=6)
+    invented, _ = synthetic_shop(size, 0)
+    log = invented.interactions.frame.select(
+        "user_id", "item_id", timestamp=pl.int_range(pl.len(), dtype=pl.Int64)
+    )
+    return replace(Dataset.from_frames(log, invented.items.frame), name="shop")
 
 
 @pytest.fixture(scope="module")
@@ -107,8 +114,10 @@ def test_commands_that_read_vectors_refuse_those_of_another_split(folder, comman
     assert not (folder / "given.npy").exists()
 
 
-def test_commands_that_read_catalogs_refuse_those_of_another_split(folder, files, tmp_path):
-    train = ("train", "--config", files / "config.yaml", "--dataset", folder / "timed")
+def test_commands_that_read_catalogs_refuse_those_of_another_split(folder, tmp_path):
+    config = tmp_path / "config.yaml"
+    config.write_text("{kind: transformer, model: {dim: 16, num_layers: 1, num_heads: 2}}")
+    train = ("train", "--config", config, "--dataset", folder / "timed")
     inspect = ("inspect", folder / "texts", "--dataset", folder / "timed")
     for arguments in (
         (*train, "--catalog", folder / "behaviour", "--out", tmp_path / "run", "--dry-run"),

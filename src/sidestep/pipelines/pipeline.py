@@ -20,7 +20,8 @@ from sidestep.data.dataset import SPLIT_FOLDER, Dataset
 from sidestep.data.splits import SplitName
 from sidestep.pipelines.commands import FindCommand
 from sidestep.pipelines.config import CONFIG_FILE, PipelineConfig
-from sidestep.pipelines.steps import Memory, Settings, Step, arguments_of
+from sidestep.pipelines.memory import Memory
+from sidestep.pipelines.steps import Settings, Step, arguments_of
 from sidestep.pipelines.training_step import Training
 from sidestep.runs.config import checked_run
 from sidestep.runs.inputs import load_dataset

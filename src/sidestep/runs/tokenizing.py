@@ -127,6 +127,26 @@ class TokenizerTask:
             "codebook_sizes": "decided by the method" if sizes is None else str(sizes),
         }
 
+    def learn(
+        self,
+        dataset: Dataset,
+        *,
+        seed: int,
+        made_of: Mapping[str, Any] | None = None,
+        report: Report | None = None,
+    ) -> Learned:
+        """Learns the tokenizer and makes the catalog; see `learned_catalog`."""
+        return learned_catalog(
+            dataset,
+            self.vectors,
+            self.method,
+            self.config,
+            collisions=self.collisions,
+            seed=seed,
+            made_of=made_of,
+            report=report,
+        )
+
 
 def learned_catalog(
     dataset: Dataset,

@@ -1,7 +1,5 @@
 """`sidestep append`: new items in a trained bundle, whose IDs and weights stay as they are."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 
@@ -15,15 +13,9 @@ from sidestep.cli.console.working import working
 from sidestep.cli.options import AsJson
 from sidestep.cli.outputs import Overwrite
 from sidestep.data.importers.table import read_items
-from sidestep.lazy_imports import imported_when_used
-from sidestep.runs.appending import embedded_items, free_ids
+from sidestep.runs.appending import append_table
 from sidestep.runs.inputs import load_bundle
 from sidestep.tokenizer.choices import FullGroupPolicy
-
-with imported_when_used():
-    from sidestep.bundle import appending as bundle_appending
-    from sidestep.tokenizer import collisions
-    from sidestep.tokenizer import kept as kept_tokenizers
 
 
 def append(
@@ -78,48 +70,39 @@ def append(
     check_bundle_out(out, overwrite=overwrite, source=bundle)
     loaded = load_bundle(bundle, device="cpu")
     table = read_items(items, item)
-    loaded.catalog.refuse_known(table.item_ids)
-    coded = None
-    if not bundle_appending.has_item_codes(loaded.catalog):
-        folder = bundle_folder(bundle) / "catalog"
-        kept = kept_tokenizers.KeptTokenizer.load(folder)
-        embedded = embedded_items(folder, kept, table, vectors=vectors, sentence=sentence)
-        with working("semantic IDs of the new items"):
-            coded = free_ids(loaded.catalog, kept, embedded, full_groups)
-    texts = table.frame.drop("item_id")
-    with working("writing the bundle"):
-        grown = bundle_appending.append_items(
-            loaded,
-            table.item_ids,
-            None if coded is None else coded.semantic_ids,
-            texts=texts,
-            last_codebook_size=None if coded is None else coded.last_codebook_size,
-        )
-        grown.save(out)
-    num_moved = 0 if coded is None else coded.num_moved
-    num_empty = 0 if coded is None else coded.num_empty
-    num_shared = grown.catalog.num_items - collisions.num_distinct(
-        grown.catalog.semantic_ids.numpy()
+    appended = append_table(
+        loaded,
+        table,
+        folder=bundle_folder(bundle) / "catalog",
+        vectors=vectors,
+        sentence=sentence,
+        full_groups=full_groups,
     )
+    grown = appended.grown
+    with working("writing the bundle"):
+        grown.save(out)
     if json:
         print_json(
             {
                 "path": str(out),
                 "appended": len(table),
                 "items": grown.catalog.num_items,
-                "moved": num_moved,
-                "shared": num_shared,
-                "items_without_vector": num_empty,
+                "moved": appended.num_moved,
+                "shared": appended.num_shared,
+                "items_without_vector": appended.num_empty,
                 "codebook_sizes": list(grown.catalog.codebook_sizes),
                 "version": grown.catalog.version,
                 "parent_version": grown.catalog.parent_version,
             }
         )
         return
-    if num_empty:
-        say(f"Note: nothing is known of {num_empty:,} new items; they get the codes of no text.")
+    if appended.num_empty:
+        say(
+            f"Note: nothing is known of {appended.num_empty:,} new items; they get the codes of no "
+            "text."
+        )
     say(
         f"Wrote {out}: {len(table):,} new items beside {loaded.catalog.num_items:,}, of which "
-        f"{num_moved:,} got another last code than their nearest.",
+        f"{appended.num_moved:,} got another last code than their nearest.",
         then=recommendation_by(out, grown.catalog),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,6 +15,7 @@ from sidestep.cli.console.plan import ESTIMATE, tell_plan
 from sidestep.cli.console.working import working
 from sidestep.cli.options import AsJson, DryRun
 from sidestep.cli.outputs import Overwrite, check_out
+from sidestep.data.dataset import Dataset
 from sidestep.embedding.vectors import vectors_info
 from sidestep.lazy_imports import imported_when_used
 from sidestep.runs.catalogs import published_catalog
@@ -21,7 +23,7 @@ from sidestep.runs.inputs import load_dataset
 from sidestep.runs.plain_yaml import read_yaml
 from sidestep.runs.provenance import load_item_vectors
 from sidestep.runs.settings import with_settings
-from sidestep.runs.tokenizing import TokenizerTask, learned_catalog
+from sidestep.runs.tokenizing import TokenizerTask
 from sidestep.tokenizer.choices import CollisionPolicy
 from sidestep.tokenizer.methods import DEFAULT_METHOD, METHODS
 from sidestep.tokenizer.published import read_published
@@ -102,7 +104,7 @@ def tokenize(
             tell_plan(out, {**ids_of, "codebook_sizes": str(catalog.codebook_sizes)}, json=json)
             return
         catalog.save(out)
-        quality: dict[str, Any] = {}
+        made = _Made(catalog=catalog, before=before, quality={})
     else:
         assert vectors is not None
         given = load_item_vectors(vectors, loaded)
@@ -113,26 +115,48 @@ def tokenize(
             time = {} if seconds is None else {ESTIMATE: seconds}
             tell_plan(out, {**task.sizes(), **time}, json=json)
             return
-        with working(method) as report:
-            learned = learned_catalog(
-                loaded,
-                given,
-                method,
-                task.config,
-                collisions=task.collisions,
-                seed=seed,
-                made_of=vectors_info(vectors).made_of,
-                report=report,
-            )
-        learned.save(out, vectors=vectors)
-        catalog, before = learned.catalog, learned.quality.num_distinct
-        quality = learned.quality.as_json()
-        if task.collisions is None and learned.kept.record.collisions == "extra":
-            say(
-                "Note: more items are alike than the last level has codes to tell them apart, so "
-                "another level numbers them (collisions 'extra'); to do without, embed more text "
-                "or choose --codebook-sizes."
-            )
+        made = _learned(task, loaded, vectors, out, seed=seed)
+    _tell(made, dataset, out, json=json)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Made:
+    """A catalog that was written.
+
+    before: distinct semantic IDs before collisions were resolved.
+    quality: of the codes, as JSON; empty where nothing was learned.
+    """
+
+    catalog: catalogs.Catalog
+    before: int
+    quality: dict[str, Any]
+
+
+def _learned(
+    task: TokenizerTask, dataset: Dataset, vectors: Path, out: Path, *, seed: int
+) -> _Made:
+    """Learns the tokenizer and writes its catalog."""
+    with working(task.method) as report:
+        learned = task.learn(
+            dataset, seed=seed, made_of=vectors_info(vectors).made_of, report=report
+        )
+    learned.save(out, vectors=vectors)
+    if task.collisions is None and learned.kept.record.collisions == "extra":
+        say(
+            "Note: more items are alike than the last level has codes to tell them apart, so "
+            "another level numbers them (collisions 'extra'); to do without, embed more text "
+            "or choose --codebook-sizes."
+        )
+    return _Made(
+        catalog=learned.catalog,
+        before=learned.quality.num_distinct,
+        quality=learned.quality.as_json(),
+    )
+
+
+def _tell(made: _Made, dataset: Path, out: Path, *, json: bool) -> None:
+    """Prints what was written, and the next command."""
+    catalog = made.catalog
     distinct = colliding.num_distinct(catalog.semantic_ids.numpy())
     if json:
         print_json(
@@ -140,16 +164,16 @@ def tokenize(
                 "path": str(out),
                 "items": catalog.num_items,
                 "distinct": distinct,
-                "distinct_before": before,
+                "distinct_before": made.before,
                 "codebook_sizes": list(catalog.codebook_sizes),
                 "version": catalog.version,
-                **quality,
+                **made.quality,
             }
         )
         return
     say(
         f"Wrote {out}: {catalog.num_items:,} items, {distinct:,} distinct semantic IDs "
-        f"({before:,} before collisions were resolved) of {catalog.num_levels} codes from "
+        f"({made.before:,} before collisions were resolved) of {catalog.num_levels} codes from "
         f"{catalog.codebook_sizes}.",
         then=training_on(dataset, out),
     )

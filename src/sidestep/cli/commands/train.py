@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -21,6 +21,7 @@ from sidestep.runs.inputs import load_catalog, load_dataset
 from sidestep.runs.judged_rows import no_rows, warn_of_leak
 from sidestep.runs.run_config import BackboneRun, LearnedRun, RunConfig
 from sidestep.training.config import VALIDATION_METRIC
+from sidestep.training.progress import TrainingResult
 
 with imported_when_used():
     from sidestep.bundle import writing
@@ -138,10 +139,21 @@ def train_by(
         )
         raise typer.Exit(INTERRUPTED)
     if json:
-        summary = {} if result is None else {**asdict(result), "weights": str(result.weights)}
         page = {"page": str(folder.alignment_page)} if folder.alignment_page.is_file() else {}
-        print_json({"path": str(out), "kind": run.kind, "seed": seed, **summary, **page})
+        print_json({"path": str(out), "kind": run.kind, "seed": seed, **_summary(result), **page})
         return
+    _tell(result, folder)
+    trained = catalogs.Catalog.load(folder.bundle / writing.CATALOG)
+    say(f"Wrote {folder.bundle}.", then=evaluation_of(out, split, trained))
+
+
+def _summary(result: TrainingResult | None) -> dict[str, Any]:
+    """The result of a training as JSON; empty where nothing was trained."""
+    return {} if result is None else {**asdict(result), "weights": str(result.weights)}
+
+
+def _tell(result: TrainingResult | None, folder: RunFolder) -> None:
+    """Says how the training ended, and which page it wrote."""
     if result is not None and result.best_score is not None:
         say(
             f"Trained {result.step} steps in {result.seconds:.0f} s ({result.stopped}); best "
@@ -150,5 +162,3 @@ def train_by(
         )
     if folder.alignment_page.is_file():
         say(f"Wrote {folder.alignment_page}: rollouts, policy and validations while it trained.")
-    trained = catalogs.Catalog.load(folder.bundle / writing.CATALOG)
-    say(f"Wrote {folder.bundle}.", then=evaluation_of(out, split, trained))

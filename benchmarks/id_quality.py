@@ -26,14 +26,13 @@ import numpy as np
 from scipy.stats import permutation_test, spearmanr
 
 from sidestep.catalog.catalog import Catalog
-from sidestep.cli.inputs import load_dataset
 from sidestep.data.own_split import split_of
 from sidestep.embedding.vectors import load_vectors
 from sidestep.evaluation.id_outcome import one_hit_inflation, prefix_recall
 from sidestep.evaluation.id_quality import id_quality
 from sidestep.evaluation.results import PerUser, read_per_user
 from sidestep.runs.catalogs import refuse_other_items
-from sidestep.runs.inputs import load_catalog
+from sidestep.runs.inputs import load_catalog, load_dataset
 
 MIN_SETS = 4
 """Sets of IDs from which a rank correlation is worth printing."""

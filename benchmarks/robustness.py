@@ -32,11 +32,11 @@ from result_line import add_results_option, finish, now
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from sidestep.runs.config import read_config
-from tests.cli.broken_configs import broken_config
 from tests.data.importers.broken_files import check_broken
 from tests.data.importers.formats import FORMATS
 from tests.data.importers.list_files import LIST_CHECKS
 from tests.data.importers.odd_tables import MisreadingError, check_odd
+from tests.runs.broken_configs import broken_config
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
 

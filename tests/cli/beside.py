@@ -46,7 +46,7 @@ def assert_ends_the_same_after_an_interruption(command, whole, parts, weights, m
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with monkeypatch.context() as patch:
-            patch.setattr("sidestep.cli.train._described", interrupting)
+            patch.setattr("sidestep.cli.console.training_bar._described", interrupting)
             assert call(*command).exit_code == 130
     finally:
         signal.signal(signal.SIGINT, before)

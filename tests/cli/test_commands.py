@@ -8,7 +8,6 @@ import torch
 from safetensors.torch import load_file
 
 import sidestep
-from sidestep.cli.demo import QUICK, run_demo
 from sidestep.cli.main import MISTAKE
 from sidestep.evaluation.results import read as read_lines
 from sidestep.training.checkpoint import checkpoints
@@ -138,7 +137,7 @@ def test_the_same_command_after_an_interruption_continues_and_ends_the_same(
         return "working"
 
     with monkeypatch.context() as patch:
-        patch.setattr("sidestep.cli.train._described", interrupting)
+        patch.setattr("sidestep.cli.console.training_bar._described", interrupting)
         stopped = call(*trained(shop, files, tmp_path / "parts", *longer))
     assert stopped.exit_code == 130, stopped.output
     assert "same command again" in " ".join(stopped.stderr.split())
@@ -161,7 +160,7 @@ def test_a_folder_in_which_another_process_trains_is_refused(shop, files, tmp_pa
         return "working"
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sidestep.cli.train._described", beside)
+        patch.setattr("sidestep.cli.console.training_bar._described", beside)
         run(*again)
     assert second[0].returncode == MISTAKE
     assert f"{tmp_path / 'run'}: another process is training here" in second[0].stderr
@@ -226,18 +225,3 @@ def test_a_folder_with_another_run_is_refused(shop, files):
     message = refused(*trained(shop, files, shop / "beam", "--set", "model.dim=32"))
     assert "another run" in message
     assert "already" in message or "resume" in message
-
-
-def test_the_demo_ends_with_a_table_and_a_report(tmp_path):
-    outcome = run_demo(QUICK, tmp_path)
-    means = {method.label: method.estimates["NDCG@10"].mean for method in outcome.methods}
-    searched = {"transformer (beam)", "transformer (exhaustive)"}
-    assert set(means) == {"popularity", "sasrec", "best possible", *searched}
-    assert max(means, key=lambda label: means[label]) == "best possible"
-    page = outcome.report.read_text()
-    assert "best possible" in page
-    assert "<svg" in page
-    # Its bundles carry the tokenizer and the embedding along, so that items can be appended.
-    (tmp_path / "new.csv").write_text("item_id,title,description,brand,categories\nn,tent,a,b,c\n")
-    new = ("--items", tmp_path / "new.csv", "--out", tmp_path / "grown", "--json")
-    assert json.loads(run("append", tmp_path / "transformer", *new))["appended"] == 1

@@ -2,8 +2,8 @@
 
 import pytest
 
-from sidestep.cli.inputs import load_dataset
-from sidestep.cli.needed_rows import rows_needed
+from sidestep.runs.inputs import load_dataset
+from sidestep.runs.needed_rows import rows_needed
 from sidestep.runs.plain_yaml import write_yaml
 from tests.cli.commands import call, refused, run
 

@@ -192,3 +192,12 @@ def test_what_searches_nothing_refuses_options_of_a_search(shop, tmp_path):
     )
     assert "searches nothing" in refused("recommend", out, "--history", "item-1", "--beams", 3)
     assert "searches nothing" in refused("evaluate", out, "--search", "exhaustive")
+
+
+def test_a_model_beyond_the_memory_is_refused_before_anything_is_written(shop, files, tmp_path):
+    message = refused(
+        *("train", "--config", files / "config.yaml", "--dataset", shop / "dataset"),
+        *("--catalog", shop / "catalog", "--out", tmp_path / "run", "--set", "model.dim=4000000"),
+    )
+    assert "model.dim 4000000" in message
+    assert not (tmp_path / "run").exists()

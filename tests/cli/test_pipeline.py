@@ -369,7 +369,7 @@ def test_an_interrupted_run_continues_with_the_same_command(done, files, tmp_pat
 
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     with monkeypatch.context() as patch:
-        patch.setattr("sidestep.cli.train._described", interrupting)
+        patch.setattr("sidestep.cli.console.training_bar._described", interrupting)
         stopped = call(*again)
     signal.signal(signal.SIGINT, before)
     assert stopped.exit_code == 130, stopped.output

@@ -10,8 +10,7 @@ from safetensors.torch import load_file
 import sidestep
 from sidestep.evaluation.results import read as read_lines
 from sidestep.runs.inputs import load_catalog
-
-from .beside import (
+from tests.cli.beside import (
     MISFITS,
     assert_ends_the_same_after_an_interruption,
     assert_recommends_as_its_backbone_does,
@@ -20,7 +19,7 @@ from .beside import (
     measured,
     training,
 )
-from .commands import refused, run
+from tests.cli.commands import refused, run
 
 WEIGHTS = "process_reward.safetensors"
 

@@ -5,7 +5,7 @@ import shutil
 import pytest
 from rich.console import Console
 
-from sidestep.cli import compare as comparing
+from sidestep.cli.console import comparison
 from sidestep.evaluation.compare import compare
 from sidestep.evaluation.results import read_per_user
 from tests.browser import problems
@@ -113,8 +113,8 @@ def test_the_table_of_a_narrow_terminal_keeps_its_numbers_whole(runs, width, mon
     ]
     methods = compare(lists, reference="popularity", num_resamples=99)
     console = Console(width=width, file=io.StringIO())
-    monkeypatch.setattr(comparing, "OUT", console)
-    comparing.print_comparison("shop", methods, "NDCG@10")
+    monkeypatch.setattr(comparison, "OUT", console)
+    comparison.print_comparison("shop", methods, "NDCG@10")
     text = console.file.getvalue()
     assert all(len(line) <= width for line in text.splitlines())
     estimate = methods[0].estimates["NDCG@10"]

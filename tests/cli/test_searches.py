@@ -9,8 +9,7 @@ from sidestep.evaluation.results import read as read_lines
 from sidestep.evaluation.words import value_in_words
 from sidestep.runs.search_names import options_in_words, read_weights
 from sidestep.runs.searches import settings_by_search
-
-from .commands import refused, run
+from tests.cli.commands import refused, run
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,7 @@ import pytest
 
 import sidestep
 from sidestep.evaluation.results import read as read_lines
-
-from .beside import (
+from tests.cli.beside import (
     MISFITS,
     assert_ends_the_same_after_an_interruption,
     assert_recommends_as_its_backbone_does,
@@ -16,7 +15,7 @@ from .beside import (
     measured,
     training,
 )
-from .commands import refused, run
+from tests.cli.commands import refused, run
 
 WEIGHTS = "value_head.safetensors"
 

@@ -2,26 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Annotated
 
-import polars as pl
 import typer
 
-from sidestep.cli.options import WITH_COMMAS, quoted_name, split_names
+from sidestep.cli.options import WITH_COMMAS
 from sidestep.data.events import (
     EventWeights,
     event_counts,
-    likely_targets,
-    listed_counts,
     refuse_unknown_types,
 )
 from sidestep.data.importers.imported import Imported
 from sidestep.data.importers.log import Thinning
-from sidestep.lazy_imports import imported_when_used
-
-with imported_when_used():
-    from sidestep.cli import guess
+from sidestep.data.names import split_names
 
 Events = Annotated[
     list[str] | None,
@@ -108,30 +101,6 @@ class AskedEvents:
         for option, given in parts:
             refuse_unknown_types([*given] if given else [], counts, option)
         return replace(done, dataset=replace(done.dataset, event_weights=self.weights))
-
-
-def with_doubt(done: Imported, path: Path, *, taken: Sequence[str | None]) -> Imported:
-    """The import of a table without --event, with a doubt where a column looks like types.
-
-    Args:
-        done: of the table.
-        path: of the table.
-        taken: the columns that were read as something else.
-    """
-    frame = guess.sample_of(path).frame
-    found = guess.guess_event(frame.drop([name for name in taken if name in frame.columns])).column
-    if found is None:
-        return done
-    counts = event_counts(frame[found].cast(pl.String))
-    if len(counts) < 2:
-        return done
-    doubt = (
-        f"The column {found!r} looks like types of events ({listed_counts(counts)} in the first "
-        f"{len(frame):,} rows), and was not named: all interactions count alike. Name it with "
-        f"--event {quoted_name(found)}; then --events {','.join(likely_targets(counts))} keeps "
-        "some types."
-    )
-    return replace(done, doubts=[*done.doubts, doubt])
 
 
 def _weights(option: str, values: Sequence[str]) -> dict[str, float]:

@@ -3,27 +3,23 @@
 Exit codes: 0 done, 1 a bug of ours, 2 a mistake that the message explains, 130 stopped by Ctrl-C.
 """
 
-import traceback
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from pydantic_core import ValidationError
 from rich.text import Text
 from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
-from sidestep.cli.console import note, say, warn
+from sidestep.cli.console.output import note, say, warn
 from sidestep.cli.entry import INTERRUPTED
+from sidestep.cli.errors import is_mistake, message_of, place_of_bug
 from sidestep.cli.lazy import LazyCommand
-from sidestep.files import UNWRITABLE, UnwritableError, unwritable_number
 from sidestep.lazy_imports import imported_when_used
 from sidestep.notices import Listener, told_to
-from sidestep.runs.problems import plain_problem
 from sidestep.version import __version__
 
 with imported_when_used():  # needs more of rich than a list of commands
-    from sidestep.cli import working as bars
+    from sidestep.cli.console import working as bars
 
 BUG = 1
 """Exit code of what should never happen."""
@@ -88,7 +84,7 @@ _COMMANDS = [
     ),
     (
         "run",
-        "run_pipeline:run",
+        "run:run",
         "Run a pipeline: import, embed, tokenize, train, evaluate, compare, recommend.",
     ),
     ("recommend", "recommend:recommend", "Recommend items after a history."),
@@ -119,11 +115,11 @@ _COMMANDS = [
     ),
     (
         "demo",
-        "demo_command:demo",
+        "demo:demo",
         "Run everything on an invented shop: embed, tokenize, train, evaluate, compare, report.",
     ),
 ]
-"""Name, place within `sidestep.cli`, and the first line of its docstring."""
+"""Name, place within `sidestep.cli.commands`, and the first line of its docstring."""
 
 
 _LISTENER = Listener(note=note, warn=warn, working=lambda title: bars.working(title))  # noqa: PLW0108
@@ -136,7 +132,7 @@ class _Commands(TyperGroup):
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
         for name, place, summary in _COMMANDS:
-            self.add_command(LazyCommand(name, f"sidestep.cli.{place}", summary))
+            self.add_command(LazyCommand(name, f"sidestep.cli.commands.{place}", summary))
 
     def invoke(self, ctx: Any) -> Any:
         """Runs the command."""
@@ -151,10 +147,10 @@ class _Commands(TyperGroup):
         except Exception as error:
             if ctx.params.get("debug"):
                 raise
-            if _is_mistake(error):
-                say(Text("Error: ", style="bold red") + Text(_message(error), style="red"))
+            if is_mistake(error):
+                say(Text("Error: ", style="bold red") + Text(message_of(error), style="red"))
                 raise typer.Exit(MISTAKE) from None
-            say(Text("Bug: ", style="bold red") + Text(_bug(error), style="red"))
+            say(Text("Bug: ", style="bold red") + Text(place_of_bug(error), style="red"))
             raise typer.Exit(BUG) from None
 
 
@@ -216,59 +212,3 @@ def command_named(*names: str) -> Any:
 def main() -> None:
     """Runs the command line."""
     app(prog_name="sidestep")
-
-
-def _is_mistake(error: Exception) -> bool:
-    """Whether the message of an exception is written for users."""
-    if isinstance(error, ImportError):
-        return error.name is None  # ours name an extra; Python's own name a module
-    known = (ValueError, KeyError, OSError, FloatingPointError)
-    is_known = isinstance(error, known) or unwritable_number(error) is not None
-    return is_known or _is_out_of_memory(error)
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    # torch has no exception of its own for the CPU's memory.
-    words = ("allocate memory", "out of memory")
-    return isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError) and any(word in str(error) for word in words)
-    )
-
-
-def _message(error: Exception) -> str:
-    """The message of an exception, in one line."""
-    if isinstance(error, ValidationError):
-        problems = (
-            f"{'.'.join(map(str, problem['loc'])) or error.title}: {plain_problem(problem)}"
-            for problem in error.errors()
-        )
-        return "; ".join(problems)
-    if _is_out_of_memory(error):
-        reason = str(error).partition("\n")[0]
-        return (
-            "out of memory; lower the batch size, the beams or the budget of a search, or the size "
-            f"of the model ({reason})."
-        )
-    if isinstance(error, KeyError) and error.args:
-        return str(error.args[0])  # str() of a KeyError is its repr
-    if isinstance(error, UnwritableError):
-        return str(error)
-    if (number := unwritable_number(error)) is not None:
-        path = getattr(error, "filename", None)
-        return f"{path}: {UNWRITABLE[number]}" if path is not None else UNWRITABLE[number]
-    if isinstance(error, PermissionError) and error.filename is not None:
-        return f"{error.filename}: permission denied; change its permissions, or name another path."
-    if isinstance(error, OSError) and error.filename is not None and error.strerror:
-        return f"{error.filename}: {error.strerror.lower()}; check the path."
-    return str(error) or type(error).__name__
-
-
-def _bug(error: Exception) -> str:
-    """The place that an exception came from, and the remedy."""
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    message = str(error).partition("\n")[0]
-    return (
-        f"{type(error).__name__}: {message or 'no message'} ({Path(frame.filename).name}, line "
-        f"{frame.lineno}). This should not happen: run it again as 'sidestep --debug …' and report "
-        "what it prints."
-    )

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-OVERWRITE = "--overwrite"
+from sidestep.pipelines.commands import OVERWRITE
 
 Overwrite = Annotated[
     bool, typer.Option(OVERWRITE, help="Replace what an earlier command left at --out.")
@@ -45,3 +45,21 @@ def check_out(
     if stands and not overwrite:
         replace = "" if overwrite is None else f", or replace what is there with {OVERWRITE}"
         raise ValueError(f"{out}: exists; choose another place for --out{replace}.")
+
+
+def refuse_report_at(path: Path, *, option: str = "--report") -> None:
+    """Raises a `ValueError` where no page can be written, before the work is done."""
+    if path.is_dir():
+        raise ValueError(f"{option} {path}: is a folder; name a file, such as {path}/report.html.")
+    if path.is_file() and not _is_page(path):
+        raise ValueError(
+            f"{option} {path}: there is a file that is no page, and it would be lost; name another "
+            f"one, such as {path.with_name('report.html')}."
+        )
+
+
+def _is_page(path: Path) -> bool:
+    """Whether a file is a page of HTML, or as empty as a temporary file."""
+    with path.open("rb") as file:
+        start = file.read(200).lstrip().lower()
+    return not start or start.startswith((b"<!doctype html", b"<html"))

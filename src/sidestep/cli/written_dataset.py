@@ -3,12 +3,10 @@
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from sidestep.cli.console import OUT, print_json, say, table, warn
-from sidestep.cli.dry_run import tell_plan, would_write
-from sidestep.cli.needed_rows import check_judged
-from sidestep.cli.next_step import embedding_of
-from sidestep.cli.options import plain_name
-from sidestep.cli.reading_bar import shown_working
+from sidestep.cli.console.next_step import embedding_of
+from sidestep.cli.console.output import OUT, print_json, say, table, warn
+from sidestep.cli.console.plan import tell_plan
+from sidestep.cli.console.reading_bar import shown_working
 from sidestep.data.dataset import Dataset
 from sidestep.data.events import (
     EventWeights,
@@ -18,7 +16,10 @@ from sidestep.data.events import (
     listed_weights,
 )
 from sidestep.data.importers.imported import Imported
+from sidestep.data.names import plain_name
+from sidestep.pipelines.rehearsal import would_write
 from sidestep.runs.judged_rows import warn_of_no_rows
+from sidestep.runs.needed_rows import check_judged
 
 
 def write_dataset(

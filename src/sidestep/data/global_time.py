@@ -14,6 +14,9 @@ from sidestep.data.clock import moment, unit_of
 from sidestep.data.histories import Histories
 from sidestep.data.splits import Rows, Split, TrainingPart, rows_at, with_targets
 
+SHARE = 0.1
+"""Shares of the interactions for validation and for the test, unless others are asked for."""
+
 Targets = Literal["last", "first", "every", "all"]
 """The target events of a user in a period that are asked for.
 

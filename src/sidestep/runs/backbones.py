@@ -1,10 +1,12 @@
 """Backbones: trained networks that a configuration names, and that a run starts from."""
 
 from pathlib import Path
+from typing import Any
 
 from sidestep.bundle.folder import load
 from sidestep.bundle.loaded import LoadedRecommender
 from sidestep.model.semantic_id_model import SemanticIdModel
+from sidestep.runs.config import read_settings
 from sidestep.runs.folder import RunFolder
 from sidestep.runs.plan import Given
 from sidestep.runs.provenance import refuse_other_data
@@ -63,3 +65,23 @@ def network_of(backbone: LoadedRecommender) -> SemanticIdModel:
     """The network of a backbone."""
     assert isinstance(backbone.network, SemanticIdModel)
     return backbone.network
+
+
+def likelihood_of(backbone: Path) -> dict[str, Any]:
+    """The objective of the first training of a network, also after later runs on top of it.
+
+    Empty where no folder tells. Settings that then do not fit the network are refused elsewhere.
+
+    Args:
+        backbone: the folder of a run or a bundle.
+    """
+    at: str | None = str(backbone)
+    while at is not None:
+        folder = Path(at)
+        file = RunFolder(folder.parent if folder.name == "bundle" else folder).config
+        content = read_settings(file) if file.is_file() else {}
+        objective = content.get("objective")
+        if content.get("kind") == "transformer":
+            return objective if isinstance(objective, dict) else {}
+        at = content.get("backbone")
+    return {}

@@ -6,12 +6,16 @@ import numpy as np
 from jaxtyping import Int
 
 from sidestep.data.dataset import Dataset
+from sidestep.data.own_split import split_of
 from sidestep.data.popularity import target_counts
 from sidestep.data.splits import Split
 from sidestep.lazy_imports import imported_when_used
+from sidestep.tokenizer.choices import CollisionPolicy
+from sidestep.tokenizer.published import PublishedIds
 
 with imported_when_used():
     from sidestep.catalog import catalog as catalogs
+    from sidestep.tokenizer import collisions as colliding
 
 
 def popularity_of(split: Split, num_items: int) -> Int[np.ndarray, " items"]:
@@ -40,6 +44,32 @@ def make_catalog(
         popularity=popularity_of(split, len(dataset.items)),
         texts=texts if texts.width else None,
     )
+
+
+def published_catalog(
+    dataset: Dataset, ids: PublishedIds, policy: CollisionPolicy
+) -> catalogs.Catalog:
+    """The catalog of a dataset with semantic IDs that others have published.
+
+    Args:
+        dataset: whose items.
+        ids: one per item.
+        policy: what becomes of items with equal codes; `extra` or `none`.
+
+    Raises:
+        ValueError: the policy needs vectors.
+    """
+    if policy == "reassign":
+        raise ValueError(
+            "--collisions reassign needs the vectors behind the codes, which published semantic "
+            "IDs come without; take 'extra' or 'none'."
+        )
+    semantic_ids: Int[np.ndarray, "items levels"] = ids.semantic_ids
+    sizes = ids.codebook_sizes
+    if policy == "extra":
+        semantic_ids = colliding.with_numbers(semantic_ids)
+        sizes = (*sizes, int(semantic_ids[:, -1].max(initial=0)) + 1)
+    return make_catalog(dataset, split_of(dataset), semantic_ids, sizes)
 
 
 def refuse_other_items(catalog: catalogs.Catalog, dataset: Dataset) -> None:

@@ -1,4 +1,4 @@
-"""Folders that runs read: catalogs and bundles, with the command that makes a missing one."""
+"""Folders that runs read: datasets, catalogs, bundles, and the command that makes a missing one."""
 
 from __future__ import annotations
 
@@ -11,6 +11,22 @@ with imported_when_used():
     from sidestep.bundle import folder as bundle_files
     from sidestep.bundle import loaded as bundles
     from sidestep.catalog import catalog as catalogs
+    from sidestep.data import dataset as datasets
+    from sidestep.runs import needed_rows
+
+
+def load_dataset(path: Path) -> datasets.Dataset:
+    """The dataset of a folder.
+
+    Raises:
+        FileNotFoundError: there is none; says which command makes it.
+        ValueError: it is damaged, or has no rows of the part that is needed, see `rows_needed`.
+    """
+    if not path.is_dir():
+        raise FileNotFoundError(f"{path}: no dataset here; make one with 'sidestep import'.")
+    dataset = datasets.Dataset.load(path)
+    needed_rows.check_judged(dataset, path)
+    return dataset
 
 
 def load_catalog(path: Path) -> catalogs.Catalog:

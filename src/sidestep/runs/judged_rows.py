@@ -1,9 +1,10 @@
-"""Rows to judge by, and the sentences about a dataset that has none."""
+"""Rows to judge by: how many, and what is said of a dataset that has none, or that leaks time."""
 
 from pathlib import Path
 
 from sidestep.data.dataset import Dataset
 from sidestep.data.splits import LEAVE_ONE_OUT, Rows, Split, SplitName
+from sidestep.data.time_leak import time_leak
 from sidestep.notices import command, warn
 
 _LEAVE_ONE_OUT_MIN = 3
@@ -30,6 +31,23 @@ def warn_of_no_rows(dataset: Dataset, folder: Path) -> None:
     """
     if not has_rows(dataset, "validation") and not has_rows(dataset, "test"):
         warn(without_rows(dataset, folder, "test"))
+
+
+def warn_of_leak(split: Split, dataset: Path) -> None:
+    """Warns of a split that trains on interactions from after its test targets, and says how many.
+
+    Args:
+        split: of the dataset.
+        dataset: its folder, for the remedy.
+    """
+    leak = time_leak(split)
+    if leak is not None and leak.rows > 0:
+        warn(
+            f"{split.strategy} leaks time: for {leak.rows:.1%} of the test rows there is "
+            f"training data from after the target, on average {leak.interactions:.1%} of it, so "
+            "results may not hold in use. To learn from the past alone: "
+            + command("data", "split", dataset, "--strategy", "global-time")
+        )
 
 
 def no_rows(split: Split, part: SplitName) -> str:
@@ -68,3 +86,16 @@ def without_rows(dataset: Dataset, folder: Path, part: SplitName) -> str:
         f"to validate or to test by; {by_time if is_timed else ''}import more interactions per "
         "user."
     )
+
+
+def num_users(text: str) -> int | None:
+    """The number of users that `--users` asks for; None for all.
+
+    Raises:
+        ValueError: for anything else.
+    """
+    if text == "all":
+        return None
+    if not text.isdecimal() or int(text) < 1:
+        raise ValueError(f"--users {text!r}: write 'all' or a number from 1.")
+    return int(text)

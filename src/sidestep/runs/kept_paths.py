@@ -1,6 +1,7 @@
-"""Paths in files, seen from the folder of the file, so that both can move together."""
+"""Paths as files and pages keep them: seen from the folder of the file, or as short names."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 
@@ -16,6 +17,15 @@ def seen(name: str, folder: Path) -> str:
     """
     place = os.path.normpath(_place(folder) / name)
     return place if folder.is_absolute() else os.path.relpath(place)
+
+
+def names_of(paths: Sequence[Path]) -> list[str]:
+    """The name of each folder, or its path where names repeat."""
+    names = [path.resolve().name for path in paths]
+    return [
+        name if names.count(name) == 1 else str(path)
+        for name, path in zip(names, paths, strict=True)
+    ]
 
 
 def _place(path: Path) -> Path:

@@ -14,13 +14,14 @@ from pydantic import BaseModel
 from sidestep.data.dataset import Dataset
 from sidestep.data.own_split import split_of
 from sidestep.lazy_imports import imported_when_used, importing
+from sidestep.notices import note
 from sidestep.runs.catalogs import make_catalog
 from sidestep.runs.settings import checked
 from sidestep.runs.text_embedding import keep_with_catalog
 from sidestep.tokenizer.choices import CollisionPolicy
 from sidestep.tokenizer.methods import config_class, make_tokenizer
 from sidestep.tokenizer.tokenizer import Report
-from sidestep.tokenizer.vectors import suggested_codebook_sizes
+from sidestep.tokenizer.vectors import advice, check_fittable, suggested_codebook_sizes
 
 with imported_when_used():
     from sidestep.catalog import catalog as catalogs
@@ -60,6 +61,91 @@ class Learned:
                 keep_with_catalog(vectors, folder)
 
         self.catalog.save(Path(path), write_companions=write_companions)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenizerTask:
+    """A tokenizer to be learned, checked before the work.
+
+    collisions: what becomes of items with equal codes. None, where neither collisions nor codebooks
+        were chosen, leaves the choice to `learned_catalog`, which suits any vectors.
+    """
+
+    method: str
+    config: BaseModel
+    vectors: Float[np.ndarray, "items dim"]
+    collisions: CollisionPolicy | None
+
+    @classmethod
+    def of(
+        cls,
+        method: str,
+        values: dict[str, Any],
+        vectors: Float[np.ndarray, "items dim"],
+        collisions: CollisionPolicy | None,
+    ) -> "TokenizerTask":
+        """The task that settings ask for; notes what is likely to go wrong.
+
+        Raises:
+            ValueError: a setting is not valid.
+        """
+        config = tokenizer_config(method, values, vectors)
+        is_chosen = collisions is not None or "codebook_sizes" in values
+        task = cls(
+            method=method,
+            config=config,
+            vectors=vectors,
+            collisions=(collisions or "reassign") if is_chosen else None,
+        )
+        if task.collisions is not None and task.codebook_sizes is not None:
+            must_be_distinct = task.collisions == "reassign"
+            for sentence in advice(vectors, task.codebook_sizes, must_be_distinct=must_be_distinct):
+                note(sentence)
+        make_tokenizer(method, config)
+        return task
+
+    @property
+    def codebook_sizes(self) -> tuple[int, ...] | None:
+        """Codes per level; None where only the method knows."""
+        sizes = getattr(self.config, "codebook_sizes", None)
+        return sizes if isinstance(sizes, tuple) else None
+
+    def sizes(self) -> dict[str, int | float | str]:
+        """The sizes that a dry run tells, after the first checks of every method of Sidestep.
+
+        Raises:
+            ValueError: the codebooks do not suit the vectors.
+        """
+        if self.codebook_sizes is not None:
+            check_fittable(self.vectors, self.codebook_sizes)
+        num_items, dim = self.vectors.shape
+        sizes = getattr(self.config, "codebook_sizes", None)
+        return {
+            "items": num_items,
+            "dimensions": dim,
+            "method": self.method,
+            "codebook_sizes": "decided by the method" if sizes is None else str(sizes),
+        }
+
+    def learn(
+        self,
+        dataset: Dataset,
+        *,
+        seed: int,
+        made_of: Mapping[str, Any] | None = None,
+        report: Report | None = None,
+    ) -> Learned:
+        """Learns the tokenizer and makes the catalog; see `learned_catalog`."""
+        return learned_catalog(
+            dataset,
+            self.vectors,
+            self.method,
+            self.config,
+            collisions=self.collisions,
+            seed=seed,
+            made_of=made_of,
+            report=report,
+        )
 
 
 def learned_catalog(

@@ -17,12 +17,12 @@ from pathlib import Path
 
 import polars as pl
 
-from sidestep.cli.found import look_into
-from sidestep.cli.guess import guess_columns, sample_of
+from sidestep.data.importers.guessing import guess_columns, sample_of
 from sidestep.data.importers.imported import Imported, thinned
 from sidestep.data.importers.log import Thinning
 from sidestep.data.importers.table import import_table
 from sidestep.data.importers.table_rows import Gaps
+from sidestep.pipelines.contents import contents_of
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 DROP = Gaps(users="drop", items="drop", times="drop")
@@ -126,7 +126,7 @@ def _columns_of(path: Path) -> object:
 
 
 def _compare_with_new(path: Path, done: Imported) -> None:
-    found = look_into(path, None, _columns_of(path))  # type: ignore[arg-type]
+    found = contents_of(path, None, _columns_of(path))  # type: ignore[arg-type]
     words = sum(found.words.values())
     num_rows = found.profile.interactions + sum(found.left_out.values())
     if num_rows != len(done.dataset.interactions) + sum(done.left_out.values()):
@@ -135,7 +135,7 @@ def _compare_with_new(path: Path, done: Imported) -> None:
 
 def _compare_refusals(path: Path, message: str) -> None:
     try:
-        look_into(path, None, _columns_of(path))  # type: ignore[arg-type]
+        contents_of(path, None, _columns_of(path))  # type: ignore[arg-type]
     except (ValueError, KeyError):
         return
     raise MisreadingError(f"{path.name}: new takes it, the import says {message}")

@@ -1,0 +1,1 @@
+"""The commands: each file reads the arguments of a command, calls the library and prints."""

@@ -1,0 +1,108 @@
+"""`sidestep append`: new items in a trained bundle, whose IDs and weights stay as they are."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sidestep.bundle.manifest import bundle_folder
+from sidestep.cli.bundle_outputs import check_bundle_out
+from sidestep.cli.console.next_step import recommendation_by
+from sidestep.cli.console.output import print_json, say
+from sidestep.cli.console.working import working
+from sidestep.cli.options import AsJson
+from sidestep.cli.outputs import Overwrite
+from sidestep.data.importers.table import read_items
+from sidestep.runs.appending import append_table
+from sidestep.runs.inputs import load_bundle
+from sidestep.tokenizer.choices import FullGroupPolicy
+
+
+def append(
+    bundle: Annotated[Path, typer.Argument(help="The bundle, or the run that holds it.")],
+    items: Annotated[
+        Path, typer.Option("--items", help="The new items: CSV, TSV, Parquet, JSON lines or JSON.")
+    ],
+    out: Annotated[Path, typer.Option("--out", help="The bundle to write.")],
+    item: Annotated[str, typer.Option("--item", help="Column of item IDs.")] = "item_id",
+    vectors: Annotated[
+        Path | None,
+        typer.Option(
+            help="Vectors of the new items from the embedding of the old ones, .npy in the order "
+            "of --items, or .npz or .parquet with item_id and vector; default: made of the texts."
+        ),
+    ] = None,
+    sentence: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL",
+            help="Where the sentence encoder of the old vectors is now; default: where it was.",
+        ),
+    ] = None,
+    full_groups: Annotated[
+        FullGroupPolicy,
+        typer.Option(
+            help="Where the items that share all codes but the last leave no last code free: "
+            "'refuse', or 'share' the semantic ID of the nearest."
+        ),
+    ] = "refuse",
+    overwrite: Overwrite = False,
+    json: AsJson = False,
+) -> None:
+    """Add new items to a trained bundle; nothing that it knows changes, and nothing is trained.
+
+    New items are embedded as the old ones were: by the TF-IDF that lies in the bundle, or by the
+    sentence encoder that it names. Each gets the semantic ID nearest to its vector that is still
+    free; where the last code numbers the items of a bucket, the next number, and there is always
+    one. A network of semantic IDs recommends it by what it has learned of these codes; SASRec,
+    which knows no codes, by the items that share most of them; popularity counts it as zero.
+
+    Examples:
+
+      sidestep append runs/my/transformer --items new-products.csv --item sku --out runs/my/bundle-2
+
+      sidestep append BUNDLE --items new.csv --vectors new-vectors.npy --out BUNDLE-2
+    """
+    if vectors is not None and sentence is not None:
+        raise ValueError(
+            "--sentence reads texts, and --vectors stand for them; give one of the two."
+        )
+    check_bundle_out(out, overwrite=overwrite, source=bundle)
+    loaded = load_bundle(bundle, device="cpu")
+    table = read_items(items, item)
+    appended = append_table(
+        loaded,
+        table,
+        folder=bundle_folder(bundle) / "catalog",
+        vectors=vectors,
+        sentence=sentence,
+        full_groups=full_groups,
+    )
+    grown = appended.grown
+    with working("writing the bundle"):
+        grown.save(out)
+    if json:
+        print_json(
+            {
+                "path": str(out),
+                "appended": len(table),
+                "items": grown.catalog.num_items,
+                "moved": appended.num_moved,
+                "shared": appended.num_shared,
+                "items_without_vector": appended.num_empty,
+                "codebook_sizes": list(grown.catalog.codebook_sizes),
+                "version": grown.catalog.version,
+                "parent_version": grown.catalog.parent_version,
+            }
+        )
+        return
+    if appended.num_empty:
+        say(
+            f"Note: nothing is known of {appended.num_empty:,} new items; they get the codes of no "
+            "text."
+        )
+    say(
+        f"Wrote {out}: {len(table):,} new items beside {loaded.catalog.num_items:,}, of which "
+        f"{appended.num_moved:,} got another last code than their nearest.",
+        then=recommendation_by(out, grown.catalog),
+    )

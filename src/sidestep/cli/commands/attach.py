@@ -1,0 +1,111 @@
+"""`sidestep attach`: a ranker of items beside a trained recommender."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sidestep.cli.console.next_step import recommendation_by
+from sidestep.cli.console.output import print_json, say, warn
+from sidestep.cli.options import AsJson
+from sidestep.cli.outputs import check_out
+from sidestep.files import whole_folder
+from sidestep.lazy_imports import imported_when_used
+from sidestep.notices import command
+from sidestep.runs.folder import RunFolder
+from sidestep.runs.inputs import load_bundle
+from sidestep.runs.search_names import GUIDANCE
+from sidestep.runs.settings import LARGEST
+from sidestep.search.config import GuidanceConfig
+
+with imported_when_used():
+    from sidestep.bundle import attaching
+    from sidestep.bundle import loaded as recommenders
+
+
+def attach(
+    run: Annotated[Path, typer.Argument(help="The run, or the bundle, that gets the ranker.")],
+    ranker: Annotated[Path, typer.Option(help="The run, or the bundle, of kind sasrec.")],
+    out: Annotated[Path, typer.Option("--out", help="The run's folder to write.")],
+    weight: Annotated[
+        float, typer.Option(help="Of the ranker's scores beside the network's own; more than 0.")
+    ] = 1.0,
+    likelihood_weight: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=LARGEST,
+            help="λ, of log π beside both, one for all levels, where a search is not told another; "
+            f"default: {GUIDANCE.likelihood_weight:g}.",
+        ),
+    ] = None,
+    json: AsJson = False,
+) -> None:
+    """Put a SASRec beside a trained recommender, to guide its search; nothing is trained.
+
+    A network of semantic IDs keeps its beam search; `--search item-beam` then goes by its item
+    head, the ranker and log π together, or by the ranker and log π where it has no item head. To a
+    SASRec the scores of the other are added. A ranker that stands there already is replaced. Both
+    must have been trained on the same data. Choose the weights on validation.
+
+    Examples:
+
+      sidestep attach runs/my/transformer --ranker runs/my/sasrec --likelihood-weight 0.5
+      --out runs/my/guided
+
+      sidestep evaluate runs/my/guided --search item-beam
+    """
+    if not 0 < weight <= LARGEST:
+        raise ValueError(
+            f"--weight {weight:g}: write a number above 0, at most {LARGEST}; 0 is the run as it "
+            "is."
+        )
+    # A run may be evaluated and continued: no other run goes into its place.
+    check_out(out, overwrite=None, read=[run, ranker])
+    loaded, beside = load_bundle(run, device="cpu"), load_bundle(ranker, device="cpu")
+    if likelihood_weight is not None and not loaded.is_searched:
+        raise ValueError(
+            f"--likelihood-weight {likelihood_weight:g}: {run} is {loaded.kind}, which has no log "
+            "π; leave the option out."
+        )
+    made = attaching.attach_ranker(
+        loaded,
+        beside,
+        weight=weight,
+        guidance=None
+        if likelihood_weight is None
+        else GuidanceConfig(likelihood_weight=likelihood_weight),
+    )
+    _warn(loaded, beside)
+    source = RunFolder(run)
+    with whole_folder(out) as folder:
+        made.save(RunFolder(folder).bundle)
+        if source.is_run():
+            RunFolder(folder).copy_description(source, ranker=str(ranker), place=out)
+    if json:
+        assert made.ranker_use is not None
+        use = made.ranker_use.model_dump(mode="json", include={"weight", "guidance"})
+        print_json({"path": str(out), "kind": made.kind, "ranker": str(ranker), **use})
+        return
+    searched = ("--search", "item-beam") if made.is_searched else ()
+    is_run = source.is_run()
+    then = command("evaluate", out, *searched) if is_run else recommendation_by(out, made.catalog)
+    say(f"Wrote {out}: {run} with {ranker} beside it.", then=then)
+
+
+def _warn(loaded: recommenders.LoadedRecommender, ranker: recommenders.LoadedRecommender) -> None:
+    """Says what is lost, and what may make the ranker worth less, or its results worth nothing."""
+    if loaded.ranker_use is not None:
+        warn("the ranker that stood beside this run is left out of the new one.")
+    if not loaded.manifest.data or not ranker.manifest.data:
+        warn(
+            "it is not known on what both were trained: if one has seen what the other is judged "
+            "by, results say nothing."
+        )
+    if ranker.max_history > loaded.max_history:
+        warn(
+            f"the ranker was trained on {ranker.max_history} past items, and is shown the "
+            f"{loaded.max_history} that the network beside it reads."
+        )

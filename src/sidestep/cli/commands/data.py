@@ -1,0 +1,247 @@
+"""`sidestep data`: how a dataset is split, and what a paper's table says of it."""
+
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sidestep.cli.console.next_step import embedding_of
+from sidestep.cli.console.output import OUT, print_json, say, table
+from sidestep.cli.console.working import working
+from sidestep.cli.options import AsJson, DryRun
+from sidestep.cli.outputs import Overwrite, check_out
+from sidestep.data.clock import moment, unit_of
+from sidestep.data.events import listed_counts, listed_weights
+from sidestep.data.global_time import (
+    SHARE,
+    Targets,
+    strategy_in_words,
+)
+from sidestep.data.histories import Histories
+from sidestep.data.new_split import Strategy, new_split
+from sidestep.data.own_split import split_of
+from sidestep.data.splits import Split
+from sidestep.data.time_leak import time_leak
+from sidestep.evaluation.data_profile import Profile, item_counts, profile
+from sidestep.evaluation.split_profile import part_starts, split_counts
+from sidestep.files import check_replaceable, whole_folder, write_json
+from sidestep.lazy_imports import imported_when_used
+from sidestep.runs.inputs import load_dataset
+from sidestep.runs.judged_rows import warn_of_leak, warn_of_no_rows
+
+with imported_when_used():
+    from sidestep.evaluation import data_figure
+
+FIGURE = "figure.png"
+STATS = "stats.json"
+
+app = typer.Typer(no_args_is_help=True, help="Split a dataset, and describe it.")
+
+
+@app.command("stats")
+def stats(
+    dataset: Annotated[Path, typer.Argument(help="The dataset folder.")],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help=f"A folder to write: {STATS}, and {FIGURE} with three panels."),
+    ] = None,
+    overwrite: Overwrite = False,
+    json: AsJson = False,
+) -> None:
+    """Print what a paper's table says of a dataset; plot lengths, popularity and time.
+
+    Examples:
+
+      sidestep data stats runs/scientific/dataset
+
+      sidestep data stats runs/scientific/dataset --out runs/scientific/stats --json
+    """
+    if out is not None:
+        check_out(out, overwrite=overwrite, read=[dataset], is_kind=_check_place)
+    loaded = load_dataset(dataset)
+    with working("measuring"):
+        used = split_of(loaded)
+        measured = profile(loaded, used)
+    told = {"name": loaded.name, **asdict(measured)}
+    if out is not None:
+        histories = loaded.histories()
+        with whole_folder(out) as folder:
+            write_json(folder / STATS, told)
+            data_figure.write_data_figure(
+                folder / FIGURE,
+                lengths=histories.lengths,
+                item_counts=item_counts(histories, len(loaded.items)),
+                timestamps=histories.timestamps,
+                title=loaded.name,
+                marks=part_starts(used),
+            )
+    if json:
+        print_json(told)
+    else:
+        OUT.print(table(loaded.name, ["", ""], _table_rows(measured, loaded.histories())))
+    if out is not None:
+        say(f"Wrote {out / FIGURE} and {out / STATS}.")
+    elif not json:
+        say("With --out FOLDER, the same command draws it.", then=embedding_of(loaded, dataset))
+
+
+@app.command("split")
+def split(
+    dataset: Annotated[Path, typer.Argument(help="The dataset folder.")],
+    strategy: Annotated[
+        Strategy,
+        typer.Option(help="Each user's last items, or everything after a moment, is held out."),
+    ],
+    validation_from: Annotated[
+        str | None,
+        typer.Option(help="First moment that is not trained on: a date, or a number in its unit."),
+    ] = None,
+    test_from: Annotated[str | None, typer.Option(help="First moment after validation.")] = None,
+    validation_share: Annotated[
+        float | None,
+        typer.Option(help=f"Instead: share of all interactions. [default: {SHARE}]"),
+    ] = None,
+    test_share: Annotated[
+        float | None, typer.Option(help=f"The same of the test. [default: {SHARE}]")
+    ] = None,
+    targets: Annotated[
+        Targets,
+        typer.Option(help="Which of a user's interactions in a period are asked for."),
+    ] = "last",
+    dry_run: DryRun = False,
+    json: AsJson = False,
+) -> None:
+    """Write a split into a dataset folder; every later command then uses it.
+
+    Vectors of what users do (--collaborative, --sasrec), catalogs of such vectors, and runs belong
+    to the split that they were made from: make them again. Vectors of texts serve every split.
+
+    Examples:
+
+      sidestep data split runs/shop/dataset --strategy global-time
+
+      sidestep data split runs/shop/dataset --strategy global-time --validation-from 2018-07-01
+      --test-from 2018-10-01 --targets every
+
+      sidestep data split runs/shop/dataset --strategy leave-one-out
+    """
+    loaded = load_dataset(dataset)
+    with working("splitting"):
+        histories = loaded.histories()
+        made = new_split(
+            histories,
+            strategy,
+            moments=(validation_from, test_from),
+            shares=(validation_share, test_share),
+            targets=targets,
+        )
+    loaded = replace(loaded, split=made)
+    warn_of_no_rows(loaded, dataset)
+    if not dry_run:
+        with working("writing"):
+            loaded.save(dataset)
+    warn_of_leak(made, dataset)
+    counts = split_counts(loaded, histories, made)
+    if json:
+        leak = time_leak(made)
+        print_json(
+            {
+                "path": str(dataset),
+                "strategy": made.strategy,
+                **counts,
+                "leak": None if leak is None else asdict(leak),
+                **({"dry_run": True} if dry_run else {}),
+            }
+        )
+        return
+    rows = [
+        *_moments(made, histories),
+        *([name.replace("_", " "), f"{count:,}"] for name, count in counts.items()),
+    ]
+    OUT.print(table(f"{loaded.name}, {strategy_in_words(made.strategy)}", ["", ""], rows))
+    if dry_run:
+        say("Nothing was written.")
+        return
+    say(
+        f"Wrote the split into {dataset}. Vectors of what users do, catalogs of such vectors, and "
+        "runs have to be made again.",
+        then=embedding_of(loaded, dataset),
+    )
+
+
+def _check_place(path: Path) -> None:
+    """Raises a `ValueError` where something else than statistics stands."""
+    check_replaceable(
+        path, "statistics", lambda folder: (folder / STATS).is_file(), (STATS, FIGURE)
+    )
+
+
+def _table_rows(measured: Profile, histories: Histories) -> list[list[str]]:
+    """The rows of the printed table; what is not known is left out."""
+    lengths, leak = measured.lengths, measured.leave_one_out_leak
+    rows = [
+        ["users", f"{measured.users:,}"],
+        ["items", f"{measured.items:,}"],
+        ["interactions", f"{measured.interactions:,}"],
+        ["density", f"{measured.density:.4%}"],
+        ["interactions per user, mean", f"{lengths.mean:.2f}"],
+        ["interactions per user, median", f"{lengths.median:g}"],
+        ["interactions per user, most", f"{lengths.max:,}"],
+        ["items never interacted with", f"{measured.untouched_items:,}"],
+        ["repeated interactions", f"{measured.repeat_share:.1%}"],
+        *_event_rows(measured),
+        ["Gini of item popularity", f"{measured.popularity_gini:.3f}"],
+    ]
+    if measured.times is not None:
+        assert histories.timestamps is not None
+        unit = unit_of(histories.timestamps)
+        first, last = (
+            f"{at:,}" if unit is None else moment(at, unit).date().isoformat()
+            for at in (measured.times.first, measured.times.last)
+        )
+        rows += [
+            ["time", f"{first} – {last}"],
+            ["interactions at equal times of a user", f"{measured.times.equal_share:.1%}"],
+        ]
+    rows += [
+        [f"text {name}", f"{text.item_share:.1%} of items, {text.mean_words:.1f} words on average"]
+        for name, text in measured.texts.items()
+    ]
+    rows += [
+        ["split", strategy_in_words(measured.strategy)],
+        ["evaluated users", f"{measured.evaluated_users:,}"],
+        ["validation rows", f"{measured.validation_rows:,}"],
+        ["test rows", f"{measured.test_rows:,}"],
+    ]
+    if measured.repeat_target_share is not None:
+        rows.append(["test targets that repeat an item", f"{measured.repeat_target_share:.1%}"])
+    if leak is not None:
+        rows.append(
+            [
+                "time leak of leave-one-out",
+                f"{leak.rows:.1%} of test rows, {leak.interactions:.1%} of training after them",
+            ]
+        )
+    return rows
+
+
+def _event_rows(measured: Profile) -> list[list[str]]:
+    """The types of events and their weights, where there are some."""
+    rows = [["types of events", listed_counts(measured.events)]] if measured.events else []
+    for name, what in (("targets", "target events"), ("inputs", "input events")):
+        if name in measured.event_weights:
+            rows.append([what, listed_weights(measured.event_weights[name])])
+    return rows
+
+
+def _moments(split: Split, histories: Histories) -> list[list[str]]:
+    """Rows of the moments at which a split begins its parts, as dates where they are some."""
+    unit = unit_of(histories.timestamps) if histories.timestamps is not None else None
+    return [
+        [
+            f"{part} from",
+            moment(at, unit).isoformat(sep=" ").removesuffix("+00:00") if unit else f"{at:,}",
+        ]
+        for part, at in part_starts(split).items()
+    ]

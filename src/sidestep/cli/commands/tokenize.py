@@ -1,0 +1,209 @@
+"""`sidestep tokenize`: makes a catalog of vectors, or of published semantic IDs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from sidestep.cli.console.next_step import training_on
+from sidestep.cli.console.output import print_json, say
+from sidestep.cli.console.plan import ESTIMATE, tell_plan
+from sidestep.cli.console.working import working
+from sidestep.cli.options import AsJson, DryRun
+from sidestep.cli.outputs import Overwrite, check_out
+from sidestep.data.dataset import Dataset
+from sidestep.embedding.vectors import vectors_info
+from sidestep.lazy_imports import imported_when_used
+from sidestep.runs.catalogs import published_catalog
+from sidestep.runs.inputs import load_dataset
+from sidestep.runs.plain_yaml import read_yaml
+from sidestep.runs.provenance import load_item_vectors
+from sidestep.runs.settings import with_settings
+from sidestep.runs.tokenizing import TokenizerTask
+from sidestep.tokenizer.choices import CollisionPolicy
+from sidestep.tokenizer.methods import DEFAULT_METHOD, METHODS
+from sidestep.tokenizer.published import read_published
+
+with imported_when_used():
+    from sidestep.catalog import catalog as catalogs
+    from sidestep.runs import estimates
+    from sidestep.tokenizer import collisions as colliding
+
+
+def tokenize(
+    dataset: Annotated[Path, typer.Argument(help="The dataset folder.")],
+    out: Annotated[Path, typer.Option("--out", help="The catalog folder to write.")],
+    vectors: Annotated[
+        Path | None, typer.Option(help="Vectors of these very items, from 'sidestep embed'.")
+    ] = None,
+    published: Annotated[
+        Path | None, typer.Option(help="Semantic IDs of others: a *.index.json.")
+    ] = None,
+    method: Annotated[
+        str,
+        typer.Option(
+            help=f"{', '.join(METHODS)}, or your own class as my_package.my_module:MyTokenizer."
+        ),
+    ] = DEFAULT_METHOD,
+    codebook_sizes: Annotated[
+        str | None,
+        typer.Option(
+            help="Codes per level, comma-separated; default: 256,256,256, less for small catalogs."
+        ),
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="A YAML file with settings of the method.")
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="One setting of the method, over the file: key=value."),
+    ] = None,
+    collisions: Annotated[
+        CollisionPolicy | None,
+        typer.Option(
+            help="'reassign' gives items of one semantic ID another last code; 'extra' appends a "
+            "level that numbers them; 'none' lets them share it. "
+            "[default: reassign, or extra where the default codebooks are too small for it; none "
+            "for published semantic IDs]"
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the tokenizer.")] = 0,
+    overwrite: Overwrite = False,
+    dry_run: DryRun = False,
+    json: AsJson = False,
+) -> None:
+    """Give every item a semantic ID and write the catalog.
+
+    Examples:
+
+      sidestep tokenize runs/my/dataset --vectors runs/my/vectors.npy --out runs/my/catalog
+
+      sidestep tokenize DATASET --vectors V.npy --codebook-sizes 64,64,128 --out CATALOG
+
+      sidestep tokenize DATASET --vectors V.npy --method rq-vae --set latent_dim=64 --out CATALOG
+
+      sidestep tokenize DATASET --published Scientific.rkmeans_zcr.index.json --out CATALOG
+    """
+    if (vectors is None) == (published is None):
+        raise ValueError("give either --vectors FILE or --published FILE.")
+    loaded = load_dataset(dataset)
+    sizes = None if codebook_sizes is None else parse_sizes(codebook_sizes)
+    read = [dataset, vectors, published, config]
+    check_out(out, overwrite=overwrite, read=read, is_kind=catalogs.Catalog.check_place)
+    if published is not None:
+        _refuse_settings(method, config, settings)
+        ids = read_published(published, loaded.items.item_ids, codebook_sizes=sizes)
+        catalog = published_catalog(loaded, ids, collisions or "none")
+        before = colliding.num_distinct(ids.semantic_ids)
+        if dry_run:
+            ids_of = {"items": catalog.num_items, "distinct": before}
+            tell_plan(out, {**ids_of, "codebook_sizes": str(catalog.codebook_sizes)}, json=json)
+            return
+        catalog.save(out)
+        made = _Made(catalog=catalog, before=before, quality={})
+    else:
+        assert vectors is not None
+        given = load_item_vectors(vectors, loaded)
+        values = _values(config, settings or [], sizes)
+        task = TokenizerTask.of(method, values, given, collisions)
+        if dry_run:
+            seconds = estimates.seconds_of_tokenizing(method, task.config, given)
+            time = {} if seconds is None else {ESTIMATE: seconds}
+            tell_plan(out, {**task.sizes(), **time}, json=json)
+            return
+        made = _learned(task, loaded, vectors, out, seed=seed)
+    _tell(made, dataset, out, json=json)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Made:
+    """A catalog that was written.
+
+    before: distinct semantic IDs before collisions were resolved.
+    quality: of the codes, as JSON; empty where nothing was learned.
+    """
+
+    catalog: catalogs.Catalog
+    before: int
+    quality: dict[str, Any]
+
+
+def _learned(
+    task: TokenizerTask, dataset: Dataset, vectors: Path, out: Path, *, seed: int
+) -> _Made:
+    """Learns the tokenizer and writes its catalog."""
+    with working(task.method) as report:
+        learned = task.learn(
+            dataset, seed=seed, made_of=vectors_info(vectors).made_of, report=report
+        )
+    learned.save(out, vectors=vectors)
+    if task.collisions is None and learned.kept.record.collisions == "extra":
+        say(
+            "Note: more items are alike than the last level has codes to tell them apart, so "
+            "another level numbers them (collisions 'extra'); to do without, embed more text "
+            "or choose --codebook-sizes."
+        )
+    return _Made(
+        catalog=learned.catalog,
+        before=learned.quality.num_distinct,
+        quality=learned.quality.as_json(),
+    )
+
+
+def _tell(made: _Made, dataset: Path, out: Path, *, json: bool) -> None:
+    """Prints what was written, and the next command."""
+    catalog = made.catalog
+    distinct = colliding.num_distinct(catalog.semantic_ids.numpy())
+    if json:
+        print_json(
+            {
+                "path": str(out),
+                "items": catalog.num_items,
+                "distinct": distinct,
+                "distinct_before": made.before,
+                "codebook_sizes": list(catalog.codebook_sizes),
+                "version": catalog.version,
+                **made.quality,
+            }
+        )
+        return
+    say(
+        f"Wrote {out}: {catalog.num_items:,} items, {distinct:,} distinct semantic IDs "
+        f"({made.before:,} before collisions were resolved) of {catalog.num_levels} codes from "
+        f"{catalog.codebook_sizes}.",
+        then=training_on(dataset, out),
+    )
+
+
+def parse_sizes(text: str) -> tuple[int, ...]:
+    """Numbers from a comma-separated list.
+
+    Raises:
+        ValueError: for anything else.
+    """
+    try:
+        return tuple(int(size) for size in text.split(","))
+    except ValueError as error:
+        raise ValueError(
+            f"--codebook-sizes {text!r}: write whole numbers with commas, such as 256,256,256."
+        ) from error
+
+
+def _values(
+    config: Path | None, settings: Sequence[str], sizes: tuple[int, ...] | None
+) -> dict[str, Any]:
+    """The settings of the method: the file, then `--set`, then the option of its own."""
+    values = with_settings({} if config is None else read_yaml(config), settings)
+    return values if sizes is None else {**values, "codebook_sizes": sizes}
+
+
+def _refuse_settings(method: str, config: Path | None, settings: Sequence[str] | None) -> None:
+    if method != DEFAULT_METHOD or config is not None or settings:
+        raise ValueError(
+            "--published takes semantic IDs as they are; --method, --config and --set are for "
+            "--vectors."
+        )

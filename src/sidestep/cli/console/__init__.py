@@ -1,0 +1,1 @@
+"""The console: tables, JSON, notes and progress, as commands print them."""

@@ -1,0 +1,72 @@
+"""The file of a pipeline: sections that hold options of the commands of the same name."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from sidestep.runs.judged_rows import num_users
+
+CONFIG_FILE = "sidestep.yaml"
+"""Its name in a pipeline's folder."""
+
+
+class Sampled(BaseModel):
+    """The users to answer at the end."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    users: int = Field(3, ge=0)
+    """Users of the dataset, spread evenly; none with zero."""
+
+
+class PipelineConfig(BaseModel):
+    """Configuration of a pipeline; the sections hold options of the commands of the same name."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    out: Path = Path()
+    """The folder to work in, seen from the configuration's."""
+
+    seed: int = Field(0, ge=0, le=2**32 - 1)
+    """Of every step that draws."""
+
+    importing: dict[str, Any] = Field(alias="import")
+    """`from` says which kind of files, as in 'sidestep import KIND'."""
+
+    split: dict[str, Any] = Field(default_factory=dict)
+    """Options of 'sidestep data split'; without any, the dataset keeps the split that it has."""
+
+    embed: dict[str, Any] = Field(default_factory=dict)
+    tokenize: dict[str, Any] = Field(default_factory=dict)
+
+    train: dict[str, dict[str, Any]] = Field(min_length=1)
+    """By name, runs as in configs/*.yaml."""
+
+    evaluate: dict[str, Any] = Field(default_factory=dict)
+    compare: dict[str, Any] = Field(default_factory=dict)
+    recommend: Sampled = Sampled()
+
+    @model_validator(mode="after")
+    def _compares_what_it_evaluates(self) -> "PipelineConfig":
+        """The comparison takes evaluations on its own users alone, and comes after all the work."""
+        evaluated, compared = _users(self.evaluate), _users(self.compare)
+        if evaluated != compared:
+            raise ValueError(
+                f"evaluate.users is {evaluated} and compare.users is {compared}, so there would be "
+                "nothing to compare; write the same number under both, or leave both out"
+            )
+        return self
+
+    @field_validator(
+        "split", "embed", "tokenize", "evaluate", "compare", "recommend", mode="before"
+    )
+    @classmethod
+    def _nothing_is_empty(cls, section: Any) -> Any:
+        """A section of comments alone, which YAML calls null."""
+        return {} if section is None else section
+
+
+def _users(section: dict[str, Any]) -> int | Literal["all"]:
+    users = section.get("users")
+    return num_users("all" if users is None else str(users)) or "all"

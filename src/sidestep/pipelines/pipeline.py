@@ -1,0 +1,342 @@
+"""A pipeline: from a user's files to recommendations in words, as steps that remember.
+
+A pipeline knows no data, no model and no metric: each of its steps is a command, and the keys of
+its configuration are the options of that command. So a pipeline can do whatever a command can, and
+each step can be repeated by hand. `work` runs the steps.
+"""
+
+import itertools
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sidestep.data.dataset import SPLIT_FOLDER, Dataset
+from sidestep.data.splits import SplitName
+from sidestep.pipelines.commands import FindCommand
+from sidestep.pipelines.config import CONFIG_FILE, PipelineConfig
+from sidestep.pipelines.memory import Memory
+from sidestep.pipelines.steps import Settings, Step, arguments_of
+from sidestep.pipelines.training_step import Training
+from sidestep.runs.config import checked_run
+from sidestep.runs.inputs import load_dataset
+from sidestep.runs.plain_yaml import read_yaml
+from sidestep.runs.run_config import BackboneRun, RunConfig
+from sidestep.runs.settings import checked, with_settings
+from sidestep.version import __version__
+
+DATASET, _VECTORS, _CATALOG = "dataset", "vectors.npy", "catalog"
+_REPORT, _REPLACED = "report.html", "replaced"
+_TAKEN = {DATASET, _CATALOG, _REPLACED}
+
+_SPLIT = "split"
+
+_JUDGED: SplitName = "test"
+"""The rows that are evaluated and compared, unless the file says otherwise."""
+
+_OF_SEARCHES = (
+    *("search", "beams", "candidates", "likelihood-weight", "budget", "search-option", "codes"),
+)
+"""Options that only runs with semantic IDs can use."""
+
+Runs = Mapping[str, RunConfig]
+
+_ANY_USER = "USER"
+"""The place of the user in the command that recommends."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pipeline:
+    """The steps of a configuration, in order.
+
+    out: the folder that the steps work in.
+    makers: steps that make something; the first imports the dataset.
+    comparison: the step that compares the evaluations; it is cheap, and always made, with its page.
+    sample: the step that recommends, for any user.
+    num_users: how many users are answered.
+    judged: the rows of the dataset that runs are judged by.
+    memory: of what the steps were last made from.
+    """
+
+    out: Path
+    makers: list[Step]
+    comparison: Step
+    sample: Step
+    num_users: int
+    judged: SplitName
+    memory: Memory
+
+    def rows_needed(self, step: Step) -> SplitName | None:
+        """The rows that the dataset must have after a step that makes or reads it.
+
+        None for steps after which the dataset is split anew.
+        """
+        later = itertools.dropwhile(lambda other: other.name != step.name, self.makers)
+        return None if any(other.is_only_maker for other in later) else self.judged
+
+    def as_found(self, step: Step) -> Step:
+        """A step made from the dataset that is on disk, which 'sidestep data split' may change.
+
+        Where there is no dataset, the import must run, and makes the dataset that the step was last
+        made from.
+        """
+        if self.memory.has_begun(step.name):  # what stands there is then the pipeline's own
+            step = step.overwriting
+        if step.name == self.makers[0].name or step.is_only_maker:
+            return step
+        path = self.out / DATASET
+        found = self.memory.sha256(path) if path.is_dir() else self.memory.input_of(step, DATASET)
+        inputs = {**step.made_from["inputs"], DATASET: found}
+        return replace(step, made_from={**step.made_from, "inputs": inputs})
+
+    def reasons(self, step: Step) -> list[str]:
+        """The reasons why a step must run; none if its product is there and up to date."""
+        if changes := self.memory.changes(step):
+            return changes
+        if not self.memory.is_finished(step):
+            return ["interrupted"]
+        if step.product is not None and not step.product.exists():
+            return [f"{step.product} is gone"]
+        if step.product is not None and self.memory.was_product_changed(step):
+            return [f"{step.product} was changed by another command"]
+        return []
+
+    def dataset(self) -> Dataset:
+        """The dataset that is on disk."""
+        return load_dataset(self.out / DATASET)
+
+    def samples(self) -> Iterator[Step]:
+        """The step that recommends, for each of some users, spread evenly over the dataset."""
+        if not self.num_users:
+            return
+        users = self.dataset().histories().user_ids
+        for row in np.linspace(0, len(users) - 1, min(self.num_users, len(users)), dtype=int):
+            place = self.sample.arguments.index("--user") + 1
+            before, after = self.sample.arguments[:place], self.sample.arguments[place + 1 :]
+            yield replace(self.sample, arguments=(*before, users[row], *after))
+
+
+def read_pipeline(path: Path, settings: Sequence[str] = (), *, find: FindCommand) -> Pipeline:
+    """Reads a pipeline and checks all that can be known before it runs.
+
+    Args:
+        path: the file, or the folder that holds it as `CONFIG_FILE`.
+        settings: over the file, as key=value.
+        find: finds the commands that the pipeline is made of.
+
+    Raises:
+        FileNotFoundError: there is no configuration.
+        ValueError: the file is no configuration of a pipeline; names the file, the section and the
+            option.
+    """
+    file = path / CONFIG_FILE if path.is_dir() else path
+    content = with_settings(read_yaml(file), settings)
+    return pipeline_of(checked(PipelineConfig, content, str(file)), file, find=find)
+
+
+def pipeline_of(config: PipelineConfig, file: Path, *, find: FindCommand) -> Pipeline:
+    """The steps of a configuration that stands in `file`.
+
+    Raises:
+        ValueError: see `read_pipeline`.
+    """
+    out = Path(os.path.relpath(file.parent / config.out))
+    memory = Memory(out / "steps.json")
+    build = _Builder(file=file, out=out, seed=config.seed, memory=memory, find=find)
+    runs = {
+        name: checked_run(content, f"{file}: train.{name}")
+        for name, content in config.train.items()
+    }
+    for name in runs:
+        if name in _TAKEN or not name.replace("-", "").replace("_", "").isalnum():
+            raise ValueError(f"{file}: train: {name!r} is no name for a run; choose another.")
+        if isinstance(runs[name], BackboneRun):
+            raise ValueError(
+                f"{file}: train.{name}: {runs[name].kind} goes by a finished run, which "
+                "a pipeline does not wait for; train it with 'sidestep train' afterwards."
+            )
+    coded = [name for name, run in runs.items() if run.needs_catalog]
+
+    dataset = build.dataset(config)
+    catalog = build.catalog(config, dataset) if coded else []
+    makers = [*dataset, *catalog]
+    evaluated: list[Step] = []
+    for name, run in runs.items():
+        trained = build.training(name, run, after=catalog[-1:] if name in coded else dataset)
+        evaluated.append(build.evaluation(name, config, runs, trained))
+        makers += [trained, evaluated[-1]]
+    split: SplitName = "validation" if config.evaluate.get("split") == "validation" else _JUDGED
+    named = {key.replace("_", "-"): value for key, value in config.evaluate.items()}
+    seen = "--exclude-seen" if named.get("exclude-seen") else "--include-seen"
+    answering = coded[0] if coded else [*runs][-1]
+    sampled = config.recommend.model_extra or {}
+    return Pipeline(
+        out=out,
+        makers=makers,
+        comparison=build.step(
+            "compare",
+            config.compare,
+            [*(out / name for name in runs), "--split", split, seen, "--report", out / _REPORT],
+            after=evaluated,
+        ),
+        sample=build.step(
+            "recommend",
+            sampled if answering in coded else _without_search(sampled),
+            [out / answering, "--user", _ANY_USER],
+            after=evaluated,
+        ),
+        num_users=config.recommend.users,
+        judged=split,
+        memory=build.memory,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Builder:
+    """Makes steps of the sections of a file, which work in `out`."""
+
+    file: Path
+    out: Path
+    seed: int
+    memory: Memory
+    find: FindCommand
+
+    def dataset(self, config: PipelineConfig) -> list[Step]:
+        """The steps that import the dataset and, where that is asked for, split it."""
+        path = self.out / DATASET
+        sources = dict(config.importing)
+        words = ("import", str(sources.pop("from", "table")))
+        imported = self.step("import", sources, ["--out", path], words=words, product=path)
+        if config.split:
+            words, product = ("data", "split"), path / SPLIT_FOLDER
+            split = self.step(
+                _SPLIT, config.split, [path], words=words, product=product, after=[imported]
+            )
+            return [imported, replace(split, is_only_maker=True)]
+        if self.memory.has_begun(_SPLIT):
+            # The section is gone, but not what it made: only an import leaves no split behind.
+            after = {**imported.made_from["after"], _SPLIT: "no longer"}
+            imported = replace(imported, made_from={**imported.made_from, "after": after})
+        return [imported]
+
+    def catalog(self, config: PipelineConfig, dataset: Sequence[Step]) -> list[Step]:
+        """The steps that give the dataset's items semantic IDs; the last makes the catalog."""
+        path, vectors = self.out / _CATALOG, self.out / _VECTORS
+        read: list[object] = [self.out / DATASET, "--out", path]
+        if "published" in config.tokenize:
+            return [self.step("tokenize", config.tokenize, read, product=path, after=dataset)]
+        wired = [self.out / DATASET, "--out", vectors]
+        embedded = self.step("embed", config.embed, wired, product=vectors, after=dataset)
+        read += ["--vectors", vectors]
+        return [
+            embedded,
+            self.step("tokenize", config.tokenize, read, product=path, after=[embedded]),
+        ]
+
+    def training(self, name: str, run: RunConfig, *, after: Sequence[Step]) -> Step:
+        """A step whose settings are the configuration of a run."""
+        training = Training(
+            run=run,
+            config=self.out / f"{name}.yaml",
+            folder=self.out / name,
+            replaced=self.out / _REPLACED,
+        )
+        wired: list[object] = ["--config", training.config, "--dataset", self.out / DATASET]
+        if run.needs_catalog:
+            wired += ["--catalog", self.out / _CATALOG]
+        wired += ["--out", training.folder]
+        step = self.step(
+            "train", {}, wired, of=name, product=training.folder / "bundle", after=after
+        )
+        made_from = {**step.made_from, **training.made_from(self.seed)}
+        return replace(step, made_from=made_from, training=training)
+
+    def evaluation(self, name: str, config: PipelineConfig, runs: Runs, trained: Step) -> Step:
+        """The step that measures a run, with those settings of the section that the run can use."""
+        is_coded = runs[name].needs_catalog
+        settings = dict(config.evaluate) if is_coded else _without_search(config.evaluate)
+        if sum(run.kind == runs[name].kind for run in runs.values()) > 1:
+            # Results know runs by their method, and these would have the same.
+            if "method" in settings:
+                raise ValueError(
+                    f"{self.file}: evaluate: method: {settings['method']!r} would be the name of "
+                    "several runs; leave it out, and each has its own after its name under train."
+                )
+            found_by = settings.get("search") or runs[name].search.name
+            method = str(found_by) if is_coded else runs[name].kind
+            settings["method"] = f"{method}-{re.sub('[^a-z0-9]+', '-', name.lower()).strip('-')}"
+        folder = self.out / name
+        wired = [folder] if "split" in settings else [folder, "--split", _JUDGED]
+        product = folder / "evaluations"
+        return self.step("evaluate", settings, wired, of=name, product=product, after=[trained])
+
+    def step(
+        self,
+        section: str,
+        settings: Settings,
+        wired: Sequence[object],
+        *,
+        words: tuple[str, ...] = (),
+        of: str = "",
+        product: Path | None = None,
+        after: Sequence[Step] = (),
+    ) -> Step:
+        """A step whose settings are options of its command.
+
+        Args:
+            section: of the file, where the settings stand.
+            settings: by option.
+            wired: arguments that the pipeline itself decides.
+            words: of the command, where it is not called like the section.
+            of: the run, where the section is for several.
+            product: what the command makes, if anything.
+            after: the steps whose products it reads.
+        """
+        where = f"{self.file}: {section}"
+        words = words or (section,)
+        settings = {key: _plain(value) for key, value in settings.items()}
+        try:
+            command = self.find(*words)
+        except KeyError as error:
+            raise ValueError(f"{where}: {error.args[0]}") from error
+        fixed = [str(word) for word in wired]
+        takes_seed = any("--seed" in option.all_names for option in command.options)
+        if takes_seed and "seed" not in settings:
+            fixed += ["--seed", str(self.seed)]
+        arguments, inputs = arguments_of(
+            command, settings, fixed, folder=self.file.parent, where=where
+        )
+        # Where a file lies changes nothing; what it is called may.
+        values = {key: value for key, value in settings.items() if key not in inputs}
+        return Step(
+            name=f"{section} {of}".strip(),
+            words=("sidestep", *words),
+            command=command,
+            arguments=tuple(arguments),
+            product=product,
+            made_from={
+                "settings": {"seed": self.seed, **values} if takes_seed else values,
+                "inputs": {
+                    key: f"{path.name} {self.memory.sha256(path)}" for key, path in inputs.items()
+                },
+                "after": {step.name: step.digest for step in after},
+                "version": __version__,
+            },
+        )
+
+
+def _without_search(settings: Settings) -> dict[str, Any]:
+    """Settings for a run that searches nothing."""
+    return {
+        key: value for key, value in settings.items() if key.replace("_", "-") not in _OF_SEARCHES
+    }
+
+
+def _plain(value: Any) -> Any:
+    """A setting as commands and JSON have it: YAML alone makes a date of 2018-07-01."""
+    return value.isoformat() if isinstance(value, date) else value

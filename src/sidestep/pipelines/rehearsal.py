@@ -1,0 +1,62 @@
+"""Findings that the dry runs of a pipeline's steps tell each other: a dataset, and times."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+from sidestep.lazy_imports import imported_when_used
+
+with imported_when_used():
+    from sidestep.data import dataset as datasets
+
+
+@dataclass(slots=True)
+class Rehearsal:
+    """The findings of the dry runs of a pipeline's steps so far.
+
+    dataset: that an import would write; None where no import was rehearsed.
+    seconds: that the rehearsed steps would take, as far as that was estimated.
+    seconds_per_row: of a validation of the last training that was estimated; None before one.
+    """
+
+    dataset: datasets.Dataset | None = None
+    seconds: float = 0.0
+    seconds_per_row: float | None = None
+
+
+_REHEARSAL: ContextVar[Rehearsal | None] = ContextVar("_REHEARSAL", default=None)
+
+
+@contextmanager
+def rehearsing() -> Iterator[Rehearsal]:
+    """Collects what the dry runs within it find."""
+    found = Rehearsal()
+    before = _REHEARSAL.set(found)
+    try:
+        yield found
+    finally:
+        _REHEARSAL.reset(before)
+
+
+def would_write(dataset: datasets.Dataset) -> None:
+    """Leaves the dataset of a dry run to the steps that are rehearsed after it."""
+    rehearsal = _REHEARSAL.get()
+    if rehearsal is not None:
+        rehearsal.dataset = dataset
+
+
+def would_validate(seconds_per_row: float | None) -> None:
+    """Leaves the time that a training validates for to the evaluation that is told after it."""
+    rehearsal = _REHEARSAL.get()
+    if rehearsal is not None:
+        rehearsal.seconds_per_row = seconds_per_row
+
+
+def would_take(seconds: float) -> None:
+    """Adds the time that the work of a dry run would take."""
+    rehearsal = _REHEARSAL.get()
+    if rehearsal is not None:
+        rehearsal.seconds += seconds

@@ -1,0 +1,88 @@
+"""The work of a pipeline for a step that trains, beside calling its command.
+
+It writes the configuration that the command reads, and moves a run that is out of date away, since
+`sidestep train` continues what it finds.
+"""
+
+import itertools
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sidestep.runs.folder import RunFolder
+from sidestep.runs.plain_yaml import write_yaml
+from sidestep.runs.run_config import RunConfig
+from sidestep.training.config import RESUMABLE
+
+NEVER_RUN = "never run"
+"""The one change of a step that has not begun yet."""
+
+_RESUMABLE = "resumable"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Training:
+    """The run of a step that trains.
+
+    run: what it is asked for.
+    config: the file that the command reads that from.
+    folder: of the run.
+    replaced: where runs go that are out of date.
+    """
+
+    run: RunConfig
+    config: Path
+    folder: Path
+    replaced: Path
+
+    def made_from(self, seed: int) -> dict[str, Any]:
+        """The settings that decide the network, and apart from them those that change no step."""
+        settings = {**self.run.model_dump(mode="json"), "seed": seed}
+        how = settings.get("training", {})
+        resumable = {key: how.pop(key) for key in RESUMABLE if key in how}
+        return {"settings": settings, _RESUMABLE: resumable}
+
+    def prepare(self, changes: Sequence[str]) -> str | None:
+        """Lets the command find what it shall train, and nothing else to continue.
+
+        Args:
+            changes: since the step last began, see `Memory.changes`.
+
+        Returns:
+            A sentence about the run that was moved away; None if none was.
+        """
+        moved = None
+        if self._is_stale(changes):
+            self.replaced.mkdir(exist_ok=True)
+            places = (self.replaced / f"{self.folder.name}-{n}" for n in itertools.count(1))
+            place = next(place for place in places if not place.exists())
+            with RunFolder(self.folder).held():
+                shutil.move(self.folder, place)
+            moved = f"Moved the run of before to {place}: {'; '.join(changes[:3])}."
+        self._write(self.config)
+        return moved
+
+    def refuse_if_held(self) -> None:
+        """Raises a `ValueError` where somebody trains the run, which must not be moved then."""
+        RunFolder(self.folder).refuse_if_held()
+
+    @contextmanager
+    def rehearsal(self, changes: Sequence[str]) -> Iterator[list[str]]:
+        """Options with which a dry run finds what `prepare` would leave, while nothing is moved."""
+        with tempfile.TemporaryDirectory() as folder:
+            config = Path(folder) / self.config.name
+            self._write(config)
+            elsewhere = ["--out", str(Path(folder) / self.folder.name)]
+            yield ["--config", str(config), *(elsewhere if self._is_stale(changes) else [])]
+
+    def _write(self, file: Path) -> None:
+        write_yaml(file, self.run.model_dump(mode="json"))
+
+    def _is_stale(self, changes: Sequence[str]) -> bool:
+        """Whether the folder holds a run that must not be continued: it was made otherwise."""
+        is_other = any(not change.startswith(_RESUMABLE) for change in changes)
+        return is_other and list(changes) != [NEVER_RUN] and self.folder.exists()

@@ -1,0 +1,92 @@
+"""Items that somebody names: in an option, in a file, or by the user who has had them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from sidestep.data.names import split_names, unquoted_name
+from sidestep.files import read_utf8
+from sidestep.lazy_imports import imported_when_used
+from sidestep.padding import NO_ITEM
+from sidestep.runs.folder import RunFolder
+from sidestep.runs.inputs import load_dataset
+
+with imported_when_used():
+    from sidestep.catalog import catalog as catalogs
+
+
+def named_items(values: Sequence[str], catalog: catalogs.Catalog) -> list[str]:
+    """The item IDs that texts name, see `split_names`; the catalog may lack some."""
+    return split_names(values, lambda item_id: catalog.indices_of([item_id])[0] != NO_ITEM)
+
+
+def read_ids(path: Path, catalog: catalogs.Catalog) -> list[str]:
+    """Item IDs from a text file, one per line; empty lines are left out.
+
+    An ID with blanks around it is read as it stands if the catalog has it, or in double quotes.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is no UTF-8 text, or holds no ID.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: there is no such file of item IDs.")
+    text = read_utf8(path)
+    lines = [line for line in text.split("\n") if line.strip()]
+    if not lines:
+        raise ValueError(f"{path}: there is no item ID in it; write one per line.")
+    is_known = catalog.indices_of(lines) != NO_ITEM
+    return [
+        line if known else unquoted_name(line.strip())
+        for line, known in zip(lines, is_known, strict=True)
+    ]
+
+
+def items_of_user(run: Path, user: str, dataset: Path | None) -> list[str]:
+    """The history of a user of a dataset, or of the dataset of the run, as item IDs.
+
+    Raises:
+        FileNotFoundError: there is no dataset.
+        KeyError: the dataset has no such user.
+        ValueError: there is neither a dataset nor a run that names one.
+    """
+    folder = RunFolder(run)
+    if dataset is None and not folder.is_run():
+        raise ValueError(
+            f"--user needs --dataset, the folder that knows the user: {run} is no run that says "
+            "which it was trained on."
+        )
+    dataset = folder.dataset(dataset)
+    loaded = load_dataset(dataset)
+    histories = loaded.histories()
+    if user not in histories.user_ids:
+        raise KeyError(
+            f"{dataset}: no user {user!r}; users are such as {', '.join(histories.user_ids[:3])}."
+        )
+    # A bundle is given IDs alone, so that every input weighs 1.
+    items = histories.inputs().of(histories.user_ids.index(user))
+    return [loaded.items.item_ids[item] for item in items]
+
+
+def num_candidates(
+    catalog: catalogs.Catalog, available: list[str] | None, left_out: list[str]
+) -> int:
+    """The number of items that a list could hold.
+
+    Args:
+        catalog: its tombstones are no candidates.
+        available: IDs of the only candidates; None for all.
+        left_out: IDs of items that are none, known to the catalog or not.
+    """
+    is_candidate = np.full(catalog.num_items, available is None)
+    if available is not None:
+        wanted = catalog.indices_of(available)
+        is_candidate[wanted[wanted != NO_ITEM]] = True
+    unwanted = catalog.indices_of(left_out)
+    is_candidate[unwanted[unwanted != NO_ITEM]] = False
+    if catalog.is_retired is not None:
+        is_candidate &= ~catalog.is_retired
+    return int(is_candidate.sum())

@@ -76,7 +76,9 @@ def test_a_beam_as_wide_as_the_catalog_equals_exhaustive_ranking(history, normal
 @pytest.mark.parametrize("history", ["codes", "items"])
 def test_a_user_gets_the_same_list_alone_in_any_batch_and_in_any_order(history):
     _, trie, model = catalog_and_model(history)
-    recommender = GenerativeRecommender(model, trie, BeamSearch(num_beams=6), max_history=None)
+    recommender = GenerativeRecommender(
+        model, Scope(trie=trie), BeamSearch(num_beams=6), max_history=None
+    )
     together = recommender.recommend(batch(*ROWS), 10)
     backwards = recommender.recommend(batch(*ROWS[::-1]), 10)
     for user, row in enumerate(ROWS):
@@ -92,10 +94,9 @@ def test_seen_excluded_and_unavailable_items_are_not_recommended_and_cost_no_pla
     is_available[::3] = False
     recommender = GenerativeRecommender(
         model,
-        trie,
+        Scope(trie=trie, available=trie.availability(is_available)),
         BeamSearch(num_beams=trie.num_leaves),
         max_history=None,
-        available=trie.availability(is_available),
     )
     excluded = torch.tensor([[4, 5], [NO_ITEM, NO_ITEM], [12, 31], [7, NO_ITEM]])
     answer = recommender.recommend(batch(*ROWS), 40, exclude_seen=True, excluded=excluded)
@@ -108,7 +109,7 @@ def test_seen_excluded_and_unavailable_items_are_not_recommended_and_cost_no_pla
 def test_what_is_not_read_of_a_history_changes_no_score_and_is_excluded_all_the_same(history):
     _, trie, model = catalog_and_model(history)
     policy = BeamSearch(num_beams=trie.num_leaves)
-    recommender = GenerativeRecommender(model, trie, policy, max_history=2)
+    recommender = GenerativeRecommender(model, Scope(trie=trie), policy, max_history=2)
     whole, latest = batch(*ROWS), batch(*[row[-2:] for row in ROWS])
     answer = recommender.recommend(whole, 40)
     expected = recommender.recommend(latest, 40)
@@ -126,14 +127,16 @@ def test_what_is_not_read_of_a_history_changes_no_score_and_is_excluded_all_the_
 def test_a_narrow_search_of_what_is_left_is_the_search_of_a_catalog_that_has_no_more(policy):
     ids, trie, model = catalog_and_model("items")
     left = [item for item in range(40) if item % 3]
-    alone = GenerativeRecommender(model, Trie.build(ids[left], SIZES), policy, max_history=None)
+    rest = Scope(trie=Trie.build(ids[left], SIZES))
+    alone = GenerativeRecommender(model, rest, policy, max_history=None)
     is_available = torch.zeros(40, dtype=torch.bool)
     is_available[left] = True
     gone = torch.tensor([[item for item in range(40) if not item % 3]]).expand(len(ROWS), -1)
-    by_stock = GenerativeRecommender(
-        model, trie, policy, max_history=None, available=trie.availability(is_available)
-    ).recommend(batch(*ROWS), 4)
-    by_user = GenerativeRecommender(model, trie, policy, max_history=None).recommend(
+    in_stock = Scope(trie=trie, available=trie.availability(is_available))
+    by_stock = GenerativeRecommender(model, in_stock, policy, max_history=None).recommend(
+        batch(*ROWS), 4
+    )
+    by_user = GenerativeRecommender(model, Scope(trie=trie), policy, max_history=None).recommend(
         batch(*ROWS), 4, excluded=gone
     )
     expected = alone.recommend(batch(*ROWS), 4)
@@ -154,7 +157,7 @@ def test_items_of_a_bucket_share_a_score_and_stand_together():
         TransformerConfig(dim=8, num_layers=1, num_heads=2), torch.from_numpy(ids), (2, 2)
     ).eval()
     answer = GenerativeRecommender(
-        model, trie, BeamSearch(num_beams=4), max_history=None
+        model, Scope(trie=trie), BeamSearch(num_beams=4), max_history=None
     ).recommend(batch([2]), 10)
     items = answer.items[0].tolist()
     assert sorted(items) == [NO_ITEM] * 6 + [0, 1, 2, 3]
@@ -174,7 +177,8 @@ def tied_leaves(**limits) -> GenerativeRecommender:
     torch.nn.init.zeros_(model.head.weight)
     if "available" in limits:
         limits["available"] = trie.availability(limits["available"])
-    return GenerativeRecommender(model, trie, BeamSearch(num_beams=4), max_history=None, **limits)
+    scope = Scope(trie=trie, **limits)
+    return GenerativeRecommender(model, scope, BeamSearch(num_beams=4), max_history=None)
 
 
 def test_leaves_of_equal_scores_are_tied_with_all_their_items_also_past_the_end_of_the_list():
@@ -221,7 +225,7 @@ def test_a_catalog_of_other_codebooks_is_refused():
     _, _, model = catalog_and_model("codes")
     other = Trie.build(np.array([[0, 0, 0]]), (1, 1, 1))
     with pytest.raises(ValueError, match="the catalog that the model was trained on"):
-        GenerativeRecommender(model, other, BeamSearch(), max_history=None)
+        GenerativeRecommender(model, Scope(trie=other), BeamSearch(), max_history=None)
 
 
 def test_a_search_never_returns_a_leaf_that_is_not_there():
@@ -236,7 +240,7 @@ def test_a_search_never_returns_a_leaf_that_is_not_there():
 def test_evaluated_prefixes_hold_every_depth_of_the_leaves_that_were_returned():
     ids, trie, model = catalog_and_model("items")
     answer = GenerativeRecommender(
-        model, trie, BeamSearch(num_beams=5), max_history=None
+        model, Scope(trie=trie), BeamSearch(num_beams=5), max_history=None
     ).recommend(batch(*ROWS), 5)
     for user in range(len(ROWS)):
         prefixes = set(map(tuple, answer.evaluated[user].tolist()))
@@ -353,10 +357,9 @@ def test_more_reserved_places_than_the_list_has_are_refused():
 def test_reserved_places_hold_what_a_search_among_the_reserved_items_finds(policy):
     _, trie, model = catalog_and_model("items")
     is_reserved = torch.arange(40) >= 35
-    ordinary = GenerativeRecommender(model, trie, policy, max_history=None)
-    reserved = GenerativeRecommender(
-        model, trie, policy, max_history=None, available=trie.availability(is_reserved)
-    )
+    ordinary = GenerativeRecommender(model, Scope(trie=trie), policy, max_history=None)
+    new = Scope(trie=trie, available=trie.availability(is_reserved))
+    reserved = GenerativeRecommender(model, new, policy, max_history=None)
     both = ReservedPlaces(ordinary, reserved, num_places=2)
     seen_too = both.recommend(batch(*ROWS), 6)
     kept = both.recommend(batch(*ROWS), 6, exclude_seen=False)

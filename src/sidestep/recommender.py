@@ -7,11 +7,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sidestep.catalog.availability import Availability
-from sidestep.catalog.trie import Trie
+from sidestep.catalog.space import CodeSpace
 from sidestep.catalog.user_sets import is_among
 from sidestep.padding import NO_ITEM
-from sidestep.search.exclusion import Exclusion
 from sidestep.search.policy import Scope, SearchPolicy
 from sidestep.search.tree import both_flops, evaluated_prefixes
 from sidestep.step import HistoryBatch, StepModel
@@ -180,42 +178,39 @@ class ExcludingRecommender(Recommender, Protocol):
 
 
 class GenerativeRecommender:
-    """A model of semantic IDs, the catalog's trie, and a search: the next item, code by code.
+    """A model of semantic IDs, a code space, and a search: the next item, code by code.
 
-    The model lies on the device of the trie, in `eval` mode; histories are brought there.
+    The model lies on the device of the space, in `eval` mode; histories are brought there.
     """
 
     def __init__(
         self,
         model: StepModel[Any],
-        trie: Trie,
+        space: CodeSpace,
         policy: SearchPolicy,
         *,
         max_history: int | None,
-        available: Availability | None = None,
     ) -> None:
         """Puts the parts together.
 
         Args:
-            model: writes codes of the trie's codebooks.
-            trie: of the catalog.
+            model: writes codes of the space's codebooks.
+            space: the items that may be recommended: the `Scope` of a trie, or another space.
             policy: the search.
             max_history: the model reads only so many most recent items; None: all of them.
-            available: of that trie; the other items are as if they did not exist. None means all.
 
         Raises:
-            ValueError: the model has other codebooks than the trie.
+            ValueError: the model has other codebooks than the space.
         """
-        if model.codebook_sizes != trie.codebook_sizes:
+        if model.codebook_sizes != space.codebook_sizes:
             raise ValueError(
                 f"the model writes codes of codebooks {model.codebook_sizes}, but the catalog's "
-                f"have {trie.codebook_sizes}; use the catalog that the model was trained on."
+                f"have {space.codebook_sizes}; use the catalog that the model was trained on."
             )
         self.model = model
-        self.trie = trie
+        self.space = space
         self.policy = policy
         self.max_history = max_history
-        self.available = available
 
     @property
     def name(self) -> str:
@@ -225,12 +220,12 @@ class GenerativeRecommender:
     @property
     def num_items(self) -> int:
         """Items of the catalog."""
-        return self.trie.num_items
+        return self.space.num_items
 
     @property
     def leaf_of(self) -> Int[Tensor, " items"]:
-        """The leaf of each item."""
-        return self.trie.leaf_of(torch.arange(self.num_items, device=self.trie.device))
+        """The complete state of each item."""
+        return self.space.state_of(torch.arange(self.num_items, device=self.space.device))
 
     def recommend(
         self,
@@ -250,33 +245,26 @@ class GenerativeRecommender:
             exclude_seen: see there.
             excluded: more items that each user must not get; `NO_ITEM` is padding.
         """
-        histories = histories.to(self.trie.device)
+        histories = histories.to(self.space.device)
         unwanted = unwanted_items(histories, exclude_seen=exclude_seen, excluded=excluded)
-        exclusion = None
-        if unwanted is not None:
-            exclusion = Exclusion.of(unwanted, self.trie, self.available)
-        scope = Scope(trie=self.trie, available=self.available, excluded=exclusion)
+        space = self.space if unwanted is None else self.space.without(unwanted)
         read = histories if self.max_history is None else histories.latest(self.max_history)
-        candidates = self.policy.search(self.model, read, scope)
-        buckets = self.trie.items(candidates.leaves, self.available)  # [users, leaves, bucket]
-        leaves = buckets[..., 0]
+        candidates = self.policy.search(self.model, read, space)
+        buckets = space.items(candidates.leaves)  # [users, leaves, bucket]
         items = buckets.flatten(1)
+        first = (buckets != NO_ITEM).byte().argmax(dim=2, keepdim=True)
         scores = candidates.scores.repeat_interleave(buckets.shape[2], dim=1)
-        is_wanted = items != NO_ITEM
-        if exclusion is not None:
-            is_wanted &= ~exclusion.is_excluded(items)
-        best = BestItems.first_wanted(items, scores, is_wanted, k)
+        best = BestItems.first_wanted(items, scores, items != NO_ITEM, k)
         evaluated = None
-        if candidates.tree is not None:
-            inner = evaluated_prefixes(candidates.tree, self.trie)
-            evaluated = torch.cat([inner, self.trie.path(candidates.leaves)], dim=1)
+        if candidates.tree is not None and isinstance(space, Scope):
+            evaluated = evaluated_prefixes(candidates.tree, candidates.leaves, space.trie)
         return Recommendations(
             items=best.items,
             scores=best.scores,
             score_kind=candidates.score_kind,
             tokens=candidates.tokens,
             scored=candidates.scored,
-            leaves=leaves,
+            leaves=buckets.gather(2, first)[..., 0],
             runners_up=best.runners_up,
             evaluated=evaluated,
             flops=candidates.flops,

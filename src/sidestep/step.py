@@ -91,6 +91,14 @@ class StepOutput:
     hidden: Float[Tensor, "users width dim"]
     value: Float[Tensor, "users width"] | None = None
 
+    def at(self, columns: Int[Tensor, "users chosen"]) -> "StepOutput":
+        """What the model says of some of its nodes."""
+        return StepOutput(
+            logits=self.logits.take_along_dim(columns[..., None], dim=1),
+            hidden=self.hidden.take_along_dim(columns[..., None], dim=1),
+            value=None if self.value is None else self.value.gather(1, columns),
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HistoryStates:

@@ -15,6 +15,7 @@ from sidestep.runs.kinds.sasrec import SasRecRun
 from sidestep.runs.kinds.transformer import TransformerRun
 from sidestep.runs.plan import Material
 from sidestep.search.beam import BeamSearch
+from sidestep.search.policy import Scope
 from sidestep.training.config import TrainingConfig, ValidationConfig
 from sidestep.training.fit import Course, fit
 from sidestep.training.objective_config import NextCodeConfig, NextItemConfig
@@ -123,8 +124,8 @@ def test_validation_reads_as_much_of_a_history_as_training_does(tmp_path, kind):
             tmp_path, model=shape, objective=NextCodeConfig(), max_history=1, num_beams=NUM_ITEMS
         )
         trie, policy = a_catalog().trie, BeamSearch(num_beams=NUM_ITEMS)
-        recommender = GenerativeRecommender(network, trie, policy, max_history=1)
-        whole = GenerativeRecommender(network, trie, policy, max_history=None)
+        recommender = GenerativeRecommender(network, Scope(trie=trie), policy, max_history=1)
+        whole = GenerativeRecommender(network, Scope(trie=trie), policy, max_history=None)
     rows = a_split().validation
     if kind == "transformer":
         rows = rows.select(fixed_users(len(rows), 6))

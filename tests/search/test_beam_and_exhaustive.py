@@ -115,14 +115,15 @@ def test_each_user_is_closed_their_own_codes_however_often_a_state_is_asked_for(
     )
 
 
-def test_evaluated_prefixes_are_the_codes_of_every_node():
+def test_evaluated_prefixes_are_the_codes_of_every_node_and_of_every_leaf_returned():
     ids = np.array([[0, 0, 0], [0, 1, 1], [1, 1, 0]])
     trie, model = Trie.build(ids, (2, 2, 2)), PrefixTable((2, 2, 2))
-    tree = BeamSearch(num_beams=4).search(model, histories_of(1), Scope(trie=trie)).tree
-    prefixes = evaluated_prefixes(tree, trie)[0].tolist()
+    found = BeamSearch(num_beams=4).search(model, histories_of(1), Scope(trie=trie))
+    prefixes = evaluated_prefixes(found.tree, found.leaves, trie)[0].tolist()
     none = [-1, -1, -1]  # two beams of two codes each, of which one leads nowhere
     of_one, of_two = [[0, -1, -1], [1, -1, -1]], [[0, 0, -1], [0, 1, -1], [1, 1, -1]]
-    assert sorted(prefixes) == sorted([none, *of_one, *of_two])
+    assert sorted(prefixes[:6]) == sorted([none, *of_one, *of_two])
+    assert sorted(prefixes[6:]) == sorted([none, *ids.tolist()])
 
 
 @pytest.mark.parametrize(

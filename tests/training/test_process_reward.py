@@ -177,7 +177,8 @@ def test_trained_it_tells_the_next_items_prefixes_from_others(tmp_path):
     # Who goes round the items in steps of one can be foretold from the last one; asked as trained.
     guidance = Guidance(scorer=ProcessReward(network=network))
     policy = GuidedBeamSearch(guidance=guidance, num_beams=4, candidates=12)
-    guided = GenerativeRecommender(backbone.eval(), catalog.trie, policy, max_history=None)
+    scope = Scope(trie=catalog.trie)
+    guided = GenerativeRecommender(backbone.eval(), scope, policy, max_history=None)
     items = (torch.arange(12)[:, None] + torch.arange(2)) % 12
     histories = HistoryBatch(items=items, lengths=torch.full((12,), 2))
     found = guided.recommend(histories, 1).items[:, 0]

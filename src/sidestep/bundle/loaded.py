@@ -49,7 +49,7 @@ from sidestep.search.beam import BeamSearch
 from sidestep.search.config import GuidanceConfig
 from sidestep.search.guided_beam import GuidedBeamSearch
 from sidestep.search.item_support import ItemSupport
-from sidestep.search.policy import SearchPolicy, reads_values
+from sidestep.search.policy import Scope, SearchPolicy, reads_values
 from sidestep.search.scorer import Guidance
 from sidestep.step import StepModel
 
@@ -296,7 +296,7 @@ class LoadedRecommender:
             if self.value_head is not None and reads_values(policy):
                 model = ValuedModel(self.network, self.value_head)
             return GenerativeRecommender(
-                model, trie, policy, max_history=self.max_history, available=live
+                model, Scope(trie=trie, available=live), policy, max_history=self.max_history
             )
         if search is not None:
             raise ValueError(f"{self.kind} scores every item and searches nothing; omit search.")

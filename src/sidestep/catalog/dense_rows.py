@@ -1,7 +1,7 @@
 """Dense rows: one cell per code for the nodes near the root, which have many children.
 
-A cache of the trie's arrays and no trie of its own: it answers for these nodes what `trie` can also
-find out among their children, which takes longer.
+A cache of the trie's arrays and no trie of its own: `trie` reads there what it would else find out
+among the children of these nodes, which takes longer.
 """
 
 from dataclasses import dataclass
@@ -66,18 +66,6 @@ class DenseRows:
     def memory_bytes(self) -> int:
         """Bytes of the cells."""
         return self.legal.nbytes + self.ranks.nbytes
-
-    def row_of(self, states: Int[Tensor, " n"]) -> Int[Tensor, " n"]:
-        """The row of each state; leaves and `NO_STATE` get the row of nothing."""
-        last = self.num_nodes
-        return states.clamp(max=last).masked_fill_(states < 0, last)
-
-    def ranks_of(self, rows: Int[Tensor, " n"], codes: Int[Tensor, " n"]) -> Int[Tensor, " n"]:
-        """The position of each row's child with a code; -1 where there is none such."""
-        max_codes = self.ranks.shape[1]
-        column = codes.clamp(0, max_codes - 1)
-        ranks = self.ranks.view(-1).index_select(0, rows * max_codes + column)
-        return ranks.masked_fill_(column != codes, -1)
 
     def legal_among(
         self,

@@ -6,6 +6,8 @@ near the root. On the way of a search, arrays are read by `index_select`: indexi
 four times as long on a CPU.
 """
 
+import itertools
+
 import numpy as np
 import torch
 from jaxtyping import Bool, Int, Integer
@@ -33,6 +35,9 @@ class Trie:
         codes, child_start, bucket_start, bucket_items: as in `FlatTrie`.
         item_leaves: the leaf of each item.
         dense: rows for the nodes with many children; a cache, made from the arrays.
+        num_levels: codes of a semantic ID, and the depth of the leaves.
+        max_codes: size of the largest codebook: the width of `legal`.
+        first_leaf: the smallest state that is a leaf.
     """
 
     def __init__(
@@ -55,13 +60,21 @@ class Trie:
         self.bucket_start = bucket_start
         self.bucket_items = bucket_items
         self.item_leaves = leaf_of
+        self.num_levels = len(codebook_sizes)
+        self.max_codes = max(codebook_sizes)
+        self.first_leaf = depth_starts[-2]
         self.dense = (
             DenseRows.build(codes, child_start, depth_starts=depth_starts, max_codes=self.max_codes)
             if dense is None
             else dense
         )
         self.max_bucket = int(bucket_start.diff().max())
-        self._search_steps = self._max_children_outside_dense().bit_length()
+        # Looked up once, so that no answer needs to look at its states first.
+        self._num_dense = self.dense.num_nodes
+        self._most_children = tuple(
+            0 if end <= self._num_dense else int(child_start[start : end + 1].diff().max())
+            for start, end in itertools.pairwise(depth_starts[:-1])
+        )
         self._availabilities = LatestAnswers[Availability]()
 
     @staticmethod
@@ -141,16 +154,6 @@ class Trie:
         return self.codes.device
 
     @property
-    def num_levels(self) -> int:
-        """Codes of a semantic ID, and the depth of the leaves."""
-        return len(self.codebook_sizes)
-
-    @property
-    def max_codes(self) -> int:
-        """Size of the largest codebook: the width of `legal`."""
-        return max(self.codebook_sizes)
-
-    @property
     def num_items(self) -> int:
         """Items, available or not."""
         return len(self.bucket_items)
@@ -159,11 +162,6 @@ class Trie:
     def num_leaves(self) -> int:
         """Different semantic IDs."""
         return len(self.bucket_start) - 1
-
-    @property
-    def first_leaf(self) -> int:
-        """The smallest state that is a leaf."""
-        return self.depth_starts[-2]
 
     @property
     def memory_bytes(self) -> int:
@@ -188,31 +186,53 @@ class Trie:
         return self.depth_starts[-1] if depth is None else len(self.nodes_at(depth))
 
     def legal(
-        self, states: Int[Tensor, "users width"], available: Availability | None = None
+        self,
+        states: Int[Tensor, "users width"],
+        available: Availability | None = None,
+        *,
+        depth: int | None = None,
     ) -> Bool[Tensor, "users width codes"]:
         """The codes that may follow, as a mask; all False for leaves and for `NO_STATE`.
 
         Args:
             states: nodes of any depths.
             available: leaves out every code that leads to no available item.
+            depth: of all the states, where that is one number: spares half the work.
         """
         flat = states.reshape(-1)
-        if self._all_dense(flat):
-            rows = self.dense.legal if available is None else available.dense_legal
-            legal = rows.index_select(0, self.dense.row_of(flat))
+        most = self._most_children_of(depth)
+        if not most:
+            legal = self._dense_legal(flat, available)
+        elif depth is None and self._num_dense:
+            legal = self._dense_legal(flat, available) | self._sparse_legal(flat, available, most)
         else:
-            legal = self._sparse_legal(flat, available)
+            legal = self._sparse_legal(flat, available, most)
         return legal.view(*states.shape, self.max_codes)
 
     def child(
-        self, states: Int[Tensor, "users width"], codes: Int[Tensor, "users width"]
+        self,
+        states: Int[Tensor, "users width"],
+        codes: Int[Tensor, "users width"],
+        *,
+        depth: int | None = None,
     ) -> Int[Tensor, "users width"]:
-        """The state after one more code; `NO_STATE` where no item has such a prefix."""
+        """The state after one more code; `NO_STATE` where no item has such a prefix.
+
+        Args:
+            states: nodes of any depths.
+            codes: one for each.
+            depth: see `legal`.
+        """
         flat, code = states.reshape(-1), codes.reshape(-1)
-        if self._all_dense(flat):
+        most = self._most_children_of(depth)
+        if not most:
             children = self._dense_child(flat, code)
+        elif depth is None and self._num_dense:
+            is_dense = (flat >= 0) & (flat < self._num_dense)
+            sparse = self._sparse_child(flat, code, most)
+            children = torch.where(is_dense, self._dense_child(flat, code), sparse)
         else:
-            children = self._sparse_child(flat, code)
+            children = self._sparse_child(flat, code, most)
         return children.view(states.shape)
 
     def items(
@@ -340,19 +360,33 @@ class Trie:
             dense_legal=self.dense.legal_among(live > 0, self.codes, self.child_start),
         )
 
-    def _all_dense(self, states: Int[Tensor, " n"]) -> bool:
-        """Whether dense rows answer for all of `states`, leaves apart."""
-        if self.dense.num_nodes == self.first_leaf or len(states) == 0:
-            return True
-        return int(states.max()) < self.dense.num_nodes
+    def _most_children_of(self, depth: int | None) -> int:
+        """The most children of a node that has no dense row, at `depth` or anywhere."""
+        if depth is None or depth >= self.num_levels:
+            return max(self._most_children)
+        return self._most_children[depth]
+
+    def _rows_of(self, states: Int[Tensor, " n"]) -> Int[Tensor, " n"]:
+        """The dense row of each state; that of nothing for all that have none."""
+        last = self._num_dense
+        return states.clamp(max=last).masked_fill_(states < 0, last)
+
+    def _dense_legal(
+        self, states: Int[Tensor, " n"], available: Availability | None
+    ) -> Bool[Tensor, "n codes"]:
+        """The rows of states; nothing where they have none."""
+        rows = self.dense.legal if available is None else available.dense_legal
+        return rows.index_select(0, self._rows_of(states))
 
     def _dense_child(
         self, states: Int[Tensor, " n"], codes: Int[Tensor, " n"]
     ) -> Int[Tensor, " n"]:
-        row = self.dense.row_of(states)
-        ranks = self.dense.ranks_of(row, codes)
-        children = self.child_start.index_select(0, row).long() + ranks
-        return children.masked_fill_(ranks < 0, NO_STATE)
+        """By the rank that stands in a node's row; `NO_STATE` for nodes without one."""
+        rows = self._rows_of(states)
+        column = codes.clamp(0, self.max_codes - 1)
+        ranks = self.dense.ranks.view(-1).index_select(0, rows * self.max_codes + column)
+        children = self.child_start.index_select(0, rows).long() + ranks
+        return children.masked_fill_((ranks < 0) | (column != codes), NO_STATE)
 
     def _child_bounds(
         self, states: Int[Tensor, " n"]
@@ -364,15 +398,12 @@ class Trie:
         return start.long(), stop.long()
 
     def _sparse_child(
-        self, states: Int[Tensor, " n"], codes: Int[Tensor, " n"]
+        self, states: Int[Tensor, " n"], codes: Int[Tensor, " n"], most: int
     ) -> Int[Tensor, " n"]:
-        """Binary search among each state's children, which ascend by code."""
+        """Binary search among each state's children, at most `most`, which ascend by code."""
         position, stop = self._child_bounds(states)
         last = len(self.codes) - 1
-        steps = self._search_steps
-        if self.dense.num_nodes and bool((states < self.dense.num_nodes).any()):
-            steps = self.max_codes.bit_length()
-        for step in (1 << bit for bit in range(steps - 1, -1, -1)):
+        for step in (1 << bit for bit in range(most.bit_length() - 1, -1, -1)):
             probe = position + (step - 1)
             is_before = (self.codes.index_select(0, probe.clamp(max=last)) < codes) & (probe < stop)
             position = torch.where(is_before, probe + 1, position)
@@ -382,18 +413,25 @@ class Trie:
         return position.masked_fill_(~is_child, NO_STATE)
 
     def _sparse_legal(
-        self, states: Int[Tensor, " n"], available: Availability | None
+        self, states: Int[Tensor, " n"], available: Availability | None, most: int
     ) -> Bool[Tensor, "n codes"]:
-        """One cell set per child; costs as much as there are children."""
+        """One cell set per child, of all states without a dense row; at most `most` children."""
         start, stop = self._child_bounds(states)
-        rows, children = _ranges(start, stop)
+        if self._num_dense:
+            start = torch.where(states < self._num_dense, stop, start)
+        children = start[:, None] + torch.arange(most, device=self.device)  # [n, most]
+        is_child = children < stop[:, None]
+        flat = children.clamp_(max=len(self.codes) - 1).view(-1)
         if available is not None:
-            is_live = available.live_leaves.index_select(0, children) > 0
-            rows, children = rows[is_live], children[is_live]
-        legal = torch.zeros(len(states) * self.max_codes, dtype=torch.bool, device=self.device)
-        cells = rows * self.max_codes + self.codes.index_select(0, children)
-        legal.index_fill_(0, cells, True)
-        return legal.view(-1, self.max_codes)
+            live = available.live_leaves.index_select(0, flat) > 0
+            is_child &= live.view(is_child.shape)
+        rows = torch.arange(0, len(states) * self.max_codes, self.max_codes, device=self.device)
+        cells = self.codes.index_select(0, flat).view(is_child.shape) + rows[:, None]
+        # What is no child goes to a spare cell at the end.
+        spare = len(states) * self.max_codes
+        legal = torch.zeros(spare + 1, dtype=torch.bool, device=self.device)
+        legal.index_fill_(0, torch.where(is_child, cells, spare).view(-1), True)
+        return legal[:-1].view(-1, self.max_codes)
 
     def _bucket_bounds(
         self, states: Int[Tensor, " n"], available: Availability | None
@@ -405,10 +443,6 @@ class Trie:
         start = starts.index_select(0, leaf.clamp(min=0))
         return torch.where(leaf < 0, stop, start), stop
 
-    def _max_children_outside_dense(self) -> int:
-        counts = self.child_start[self.dense.num_nodes :].diff()
-        return int(counts.max()) if len(counts) else 0
-
 
 def _prefix_sums(values: Tensor) -> Tensor:
     """Sums of the first 0, 1, ..., n values, as int32 where the number of values allows it."""
@@ -416,15 +450,3 @@ def _prefix_sums(values: Tensor) -> Tensor:
     sums = torch.zeros(len(values) + 1, dtype=dtype, device=values.device)
     torch.cumsum(values, dim=0, dtype=dtype, out=sums[1:])
     return sums
-
-
-def _ranges(
-    start: Int[Tensor, " n"], stop: Int[Tensor, " n"]
-) -> tuple[Int[Tensor, " total"], Int[Tensor, " total"]]:
-    """All integers from start to stop of every row, with the row they belong to."""
-    counts = stop - start
-    ends = counts.cumsum(0)
-    total = int(ends[-1]) if len(ends) else 0
-    rows = torch.arange(len(start), device=start.device)
-    rows = rows.repeat_interleave(counts, output_size=total)
-    return rows, torch.arange(total, device=start.device) + (stop - ends).index_select(0, rows)

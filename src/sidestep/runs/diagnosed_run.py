@@ -31,7 +31,7 @@ from sidestep.runs.provenance import load_item_vectors, refuse_other_data
 from sidestep.runs.search_names import SearchName, Weights
 from sidestep.runs.searches import AskedSearch
 from sidestep.search.guided_beam import GuidedBeamSearch
-from sidestep.search.policy import Scope, SearchPolicy
+from sidestep.search.policy import Scope, SearchPolicy, trie_scope
 from sidestep.search.proposals import plain_beam
 from sidestep.search.sampling import Sampling
 from sidestep.search.scorer import Guidance
@@ -94,7 +94,7 @@ class DiagnosedRun:
     @property
     def scope(self) -> Scope:
         """The items that it may recommend."""
-        return Scope(trie=self.recommender.trie, available=self.recommender.available)
+        return trie_scope(self.recommender.space, asker="a diagnosis")
 
     @property
     def model(self) -> StepModel[Any]:

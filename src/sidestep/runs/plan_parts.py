@@ -18,6 +18,7 @@ from sidestep.runs.backbones import network_of
 from sidestep.runs.catalogs import flat_catalog
 from sidestep.runs.plan import Given, Material, Origin, Plan
 from sidestep.search.beam import BeamSearch
+from sidestep.search.policy import Scope
 from sidestep.training.alignment import AlignmentObjective
 from sidestep.training.fit import Learning, weights_sha256
 from sidestep.training.preference import PreferenceObjective
@@ -100,7 +101,10 @@ def policy_learning(
         windows=windows,
         validation=material.split.validation,
         recommender=lambda device: GenerativeRecommender(
-            objective.policy, trie.to(device), search, max_history=material.max_history
+            objective.policy,
+            Scope(trie=trie.to(device)),
+            search,
+            max_history=material.max_history,
         ),
         about={
             "kind": type(objective).__name__,

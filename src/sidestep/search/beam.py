@@ -3,15 +3,16 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from sidestep.search.levels import search_by_levels
-from sidestep.search.policy import Normaliser, Scope
+from sidestep.catalog.space import CodeSpace
+from sidestep.search.levels import Propose, search_by_levels
+from sidestep.search.policy import Normaliser
 from sidestep.search.tree import LOG_PROB, Candidates
-from sidestep.step import HistoryBatch, StepModel
+from sidestep.step import Context, HistoryBatch, StepModel, StepOutput
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BeamSearch:
-    """Beam search over the trie; costs 1 + Σ_{l<L} (prefixes kept of length l) tokens.
+    """Beam search over a code space; costs 1 + Σ_{l<L} (prefixes kept of length l) tokens.
 
     At most `num_beams` are kept, and fewer where the ones above have fewer legal children.
 
@@ -28,14 +29,19 @@ class BeamSearch:
         if self.num_beams < 1:
             raise ValueError(f"num_beams must be at least 1, got {self.num_beams}.")
 
-    def search(self, model: StepModel[Any], histories: HistoryBatch, scope: Scope) -> Candidates:
+    def search(
+        self, model: StepModel[Any], histories: HistoryBatch, scope: CodeSpace
+    ) -> Candidates:
         """See `SearchPolicy.search`; leaves come in order of log-probability."""
         return search_by_levels(
             model,
             histories,
             scope,
-            num_beams=self.num_beams,
+            num_nodes=self.num_beams * (scope.num_steps - 1),
             normaliser=self.normaliser,
-            begin=lambda root, context: lambda longer: longer.likeliest(self.num_beams),
+            begin=self._begin,
             score_kind=LOG_PROB,
         )
+
+    def _begin(self, root: StepOutput, context: Context) -> Propose:
+        return lambda longer: longer.likeliest(self.num_beams)

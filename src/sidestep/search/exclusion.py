@@ -18,13 +18,15 @@ class Exclusion:
     What all users lack belongs into an `Availability`, which costs nothing per user.
 
     items: the excluded items of each user, ascending and each once; `NO_ITEM` is padding.
-    parents: by depth, the state above each closed edge, ascending; `NO_STATE` is padding.
-    codes: by depth, the code of each closed edge.
+    parents: the state above each closed edge, ascending; `NO_STATE` is padding.
+    codes: the code of each closed edge.
+    most_below: the most closed edges below one state.
     """
 
     items: Int[Tensor, "users items"]
-    parents: Int[Tensor, "users levels items"]
-    codes: Int[Tensor, "users levels items"]
+    parents: Int[Tensor, "users edges"]
+    codes: Int[Tensor, "users edges"]
+    most_below: int
 
     @staticmethod
     def of(
@@ -55,35 +57,40 @@ class Exclusion:
             else:
                 num_open = available.live_leaves[nodes.clamp(min=0)].long()
             is_shut = (nodes != NO_STATE) & (num_closed == num_open)
-            above, order = trie.parent(nodes).masked_fill(~is_shut, NO_STATE).sort(dim=1)
-            parents.append(above)
-            codes.append(trie.codes_of(nodes).clamp(min=0).gather(1, order))
+            parents.append(trie.parent(nodes).masked_fill(~is_shut, NO_STATE))
+            codes.append(trie.codes_of(nodes).clamp(min=0))
+        above, order = torch.cat(parents, dim=1).sort(dim=1)
+        above = above.contiguous()
+        below_each = torch.searchsorted(above, above, right=True) - torch.searchsorted(above, above)
+        below_each = below_each.masked_fill_(above == NO_STATE, 0)
         return Exclusion(
             items=items,
-            parents=torch.stack(parents[::-1], dim=1),
-            codes=torch.stack(codes[::-1], dim=1),
+            parents=above,
+            codes=torch.cat(codes, dim=1).gather(1, order),
+            most_below=int(below_each.max()) if below_each.numel() else 0,
         )
 
     def open_codes(
-        self,
-        legal: Bool[Tensor, "users width codes"],
-        states: Int[Tensor, "users width"],
-        depth: int,
+        self, legal: Bool[Tensor, "users width codes"], states: Int[Tensor, "users width"]
     ) -> Bool[Tensor, "users width codes"]:
-        """`legal` without the closed edges below `states`, which are all of `depth`."""
-        parents, codes = self.parents[:, depth].contiguous(), self.codes[:, depth]
+        """`legal` without the closed edges below `states`."""
+        if not self.most_below:
+            return legal
+        users, width, num_codes = legal.shape
         wanted = states.masked_fill(states == NO_STATE, NO_STATE - 1).contiguous()
-        first = torch.searchsorted(parents, wanted)
-        counts = (torch.searchsorted(parents, wanted, right=True) - first).flatten()
-        column = torch.arange(counts.numel(), device=states.device).repeat_interleave(counts)
-        before = counts.cumsum(0) - counts
-        rank = torch.arange(len(column), device=states.device) - before[column]
-        edge = first.flatten()[column] + rank
-        legal = legal.clone()
-        legal.flatten(0, 1)[column, codes[column // states.shape[1], edge]] = False
-        return legal
+        first = torch.searchsorted(self.parents, wanted)[..., None]
+        ranks = torch.arange(self.most_below, device=states.device)
+        edges = (first + ranks).clamp_(max=self.parents.shape[1] - 1).view(users, -1)
+        shape = (users, width, self.most_below)
+        is_closed = self.parents.gather(1, edges).view(shape) == wanted[..., None]
+        # What is no closed edge goes to a spare column at the end.
+        codes = self.codes.gather(1, edges).view(shape).masked_fill_(~is_closed, num_codes)
+        is_open = torch.ones(users, width, num_codes + 1, dtype=torch.bool, device=legal.device)
+        return legal & is_open.scatter_(2, codes, False)[..., :-1]
 
-    def is_excluded(self, items: Int[Tensor, "users width"]) -> Bool[Tensor, "users width"]:
+    def is_excluded(
+        self, items: Int[Tensor, "users width *bucket"]
+    ) -> Bool[Tensor, "users width *bucket"]:
         """Which of `items` their user must not get."""
         return is_among(items, self.items)
 

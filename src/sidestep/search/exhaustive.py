@@ -8,8 +8,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from sidestep.catalog.space import CodeSpace
 from sidestep.catalog.trie import NO_STATE, Trie
-from sidestep.search.policy import Normaliser, Scope, code_log_probs
+from sidestep.search.policy import Normaliser, Scope, code_log_probs, trie_scope
 from sidestep.search.scorer import Guidance, flops_of
 from sidestep.search.tree import LOG_PROB, Candidates, both_flops
 from sidestep.step import ROOT_SLOT, HistoryBatch, StepModel, StepOutput
@@ -41,16 +42,23 @@ class ExhaustiveSearch:
             )
 
     @torch.no_grad()
-    def search(self, model: StepModel[Any], histories: HistoryBatch, scope: Scope) -> Candidates:
-        """See `SearchPolicy.search`; no leaf in scope is missed."""
-        trie = scope.trie
+    def search(
+        self, model: StepModel[Any], histories: HistoryBatch, scope: CodeSpace
+    ) -> Candidates:
+        """See `SearchPolicy.search`; no leaf in scope is missed.
+
+        Raises:
+            TypeError: the space is no scope of a trie, whose leaves are known before the walk.
+        """
+        tree = trie_scope(scope, asker=self.name)
+        trie = tree.trie
         chunks = list(_chunks(trie, self.chunk_size))
         widest = max((sum(len(level) for level in chunk) for chunk in chunks), default=0)
         step, root = model.encode(histories, capacity=widest)
         scores_of = None
         if self.guidance is not None:
             scores_of = self.guidance.begin(histories, step, root, scope)
-        log_probs, tokens, flops = self._leaf_log_probs(model, step, root, chunks, scope)
+        log_probs, tokens, flops = self._leaf_log_probs(model, step, root, chunks, tree)
         scores, score_kind, scored = log_probs, LOG_PROB, torch.zeros_like(tokens)
         if self.guidance is not None and scores_of is not None:
             leaves = torch.arange(trie.first_leaf, trie.num_nodes(), device=log_probs.device)
@@ -91,8 +99,7 @@ class ExhaustiveSearch:
         """
         trie = scope.trie
         num_users, device = len(step.logits), step.logits.device
-        zeros = torch.zeros(num_users, 1, dtype=torch.long, device=device)
-        root_scores = code_log_probs(step, scope.legal(zeros, 0), self.normaliser)
+        root_scores = code_log_probs(step, scope.legal(scope.root(num_users), 0), self.normaliser)
         scores = torch.full((num_users, trie.num_leaves), -torch.inf, device=device)
         tokens, flops = root.tokens, root.flops
         if not chunks:  # one level: the root's children are the leaves
@@ -115,7 +122,8 @@ class ExhaustiveSearch:
             tokens = tokens + context.tokens - root.tokens
             if flops is not None and context.flops is not None:
                 flops = flops + context.flops - root.flops
-            edges = self._edge_log_probs(step, nodes, depths, scope)
+            legal = scope.legal(nodes.expand(rows))
+            edges = code_log_probs(step, legal, self.normaliser)
             by_slot = torch.cat([root_scores, edges], dim=1)  # [users, 1 + nodes, codes]
             totals = torch.zeros(num_users, 1 + len(nodes), device=device)
             for depth in range(1, trie.num_levels):
@@ -128,20 +136,6 @@ class ExhaustiveSearch:
             own = by_slot[:, above, trie.codes_of(leaves)]
             scores[:, leaves - trie.first_leaf] = totals[:, above] + own
         return scores, tokens, flops
-
-    def _edge_log_probs(
-        self, step: StepOutput, nodes: Tensor, depths: Tensor, scope: Scope
-    ) -> Tensor:
-        """Log-probabilities of the codes below each node of a chunk."""
-        states = nodes.expand(step.logits.shape[0], -1)
-        legal = torch.cat(
-            [
-                scope.legal(states[:, depths == depth], depth)
-                for depth in range(1, scope.trie.num_levels)
-            ],
-            dim=1,
-        )
-        return code_log_probs(step, legal, self.normaliser)
 
 
 def _chunks(trie: Trie, chunk_size: int) -> Iterator[list[Int[Tensor, " nodes"]]]:

@@ -8,9 +8,10 @@ from typing import Any, ClassVar
 
 import torch
 
+from sidestep.catalog.space import CodeSpace
 from sidestep.catalog.trie import NO_STATE
-from sidestep.search.levels import Continuations, Keep, Prefixes, search_by_levels
-from sidestep.search.policy import Normaliser, Scope
+from sidestep.search.levels import Continuations, Prefixes, Propose, search_by_levels
+from sidestep.search.policy import Normaliser
 from sidestep.search.scorer import Guidance, PrefixScores, flops_of
 from sidestep.search.tree import LOG_PROB, Candidates, both_flops
 from sidestep.step import Context, HistoryBatch, StepModel, StepOutput
@@ -50,13 +51,15 @@ class GuidedBeamSearch:
                 f"{self.num_beams}; the scorer chooses among them."
             )
 
-    def search(self, model: StepModel[Any], histories: HistoryBatch, scope: Scope) -> Candidates:
+    def search(
+        self, model: StepModel[Any], histories: HistoryBatch, scope: CodeSpace
+    ) -> Candidates:
         """See `SearchPolicy.search`; leaves come in order of their score.
 
         Raises:
             ValueError: there are numbers or weights for each level of another catalog.
         """
-        candidates, num_levels = self._candidates(), scope.trie.num_levels
+        candidates, num_levels = self._candidates(), scope.num_steps
         if len(candidates) not in (1, num_levels):
             raise ValueError(
                 f"candidates has {len(candidates)} entries, but semantic IDs have {num_levels} "
@@ -67,29 +70,31 @@ class GuidedBeamSearch:
         scored = torch.zeros_like(histories.lengths)
         begun: list[PrefixScores] = []
 
-        def begin(root: StepOutput, context: Context) -> Keep:
+        def begin(root: StepOutput, context: Context) -> Propose:
             scores_of = self.guidance.begin(histories, root, context, scope)
             begun.append(scores_of)
 
-            def keep(longer: Continuations) -> Prefixes:
+            def propose(longer: Continuations) -> Prefixes:
                 number = per_level[longer.depth - 1]
                 if number is None:
                     return longer.likeliest(self.num_beams)
                 likely = longer.likeliest(number)
                 is_prefix = likely.log_probs > -torch.inf
-                states = scope.trie.child(longer.states.gather(1, likely.beams), likely.codes)
+                states = scope.child(
+                    longer.states.gather(1, likely.beams), likely.codes, longer.depth - 1
+                )
                 scores = scores_of(states.masked_fill(~is_prefix, NO_STATE), longer.depth)
                 scored.add_(is_prefix.sum(dim=1))
                 ranked_by = self.guidance.ranked_by(scores, likely.log_probs, longer.depth)
                 return likely.best(ranked_by, self.num_beams)
 
-            return keep
+            return propose
 
         found = search_by_levels(
             model,
             histories,
             scope,
-            num_beams=self.num_beams,
+            num_nodes=self.num_beams * (num_levels - 1),
             normaliser=self.normaliser,
             begin=begin,
             score_kind=LOG_PROB if per_level[-1] is None else self.guidance.score_kind,

@@ -8,8 +8,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from sidestep.catalog.space import CodeSpace
 from sidestep.catalog.trie import NO_STATE, Trie
-from sidestep.search.policy import Scope
+from sidestep.search.policy import Scope, trie_scope
 from sidestep.search.scorer import CountedScores
 from sidestep.search.tree import both_flops
 from sidestep.step import Context, HistoryBatch, StepOutput, is_named
@@ -80,11 +81,12 @@ class ItemSupport:
             )
 
     def begin(
-        self, histories: HistoryBatch, root: StepOutput, context: Context, scope: Scope
+        self, histories: HistoryBatch, root: StepOutput, context: Context, scope: CodeSpace
     ) -> CountedScores:
         """See `PrefixScorer.begin`."""
-        logits = _in_scope(self._item_logits(histories, root, scope), scope)
-        by_node = node_log_sums(logits, scope.trie)
+        tree = trie_scope(scope, asker=self.name)
+        logits = _in_scope(self._item_logits(histories, root, tree), tree)
+        by_node = node_log_sums(logits, tree.trie)
         whole = by_node[:, :1]
         by_node = by_node - whole.masked_fill(whole == -torch.inf, 0.0)  # -inf - -inf is NaN
 
@@ -92,9 +94,7 @@ class ItemSupport:
             found = by_node.gather(1, states.clamp(min=0))
             return found.masked_fill(states == NO_STATE, -torch.inf)
 
-        return CountedScores(
-            scores=scores, flops=lambda: self._flops(histories, scope.trie.num_items)
-        )
+        return CountedScores(scores=scores, flops=lambda: self._flops(histories, scope.num_items))
 
     def _flops(self, histories: HistoryBatch, num_items: int) -> Int[Tensor, " users"] | None:
         """Of the item logits, which serve all prefixes."""

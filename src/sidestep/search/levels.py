@@ -1,26 +1,32 @@
-"""Search by levels: what a beam and its relatives share. They differ in what they keep."""
+"""Search by levels: the one loop of beams and their relatives, which differ in what they keep.
 
-from collections.abc import Callable
+A level is a step of a code space. How many columns a level has follows from the settings and from
+the space alone, never from what the model says: nothing in the loop waits for a number of the
+device.
+"""
+
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from sidestep.catalog.space import CodeSpace
 from sidestep.catalog.trie import NO_STATE
-from sidestep.search.policy import Normaliser, Scope, code_log_probs
+from sidestep.search.policy import Normaliser, code_log_probs
 from sidestep.search.tree import Candidates, Tree
 from sidestep.step import ROOT_SLOT, Context, HistoryBatch, StepModel, StepOutput
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Continuations:
-    """All prefixes one code longer than the beams.
+    """All prefixes one action longer than the beams.
 
     states: of the beams; `NO_STATE` where there is none.
     log_probs: of the longer prefixes; -inf where no item in scope has one.
-    depth: codes of the longer prefixes.
+    depth: actions of the longer prefixes.
     """
 
     states: Int[Tensor, "users beams"]
@@ -42,7 +48,7 @@ class Prefixes:
     """Some of the continuations, best first.
 
     beams: the column of the beam that each continues.
-    codes: the code it adds.
+    codes: the action it adds.
     log_probs: of the prefix; -inf where a user has fewer.
     scores: what they are ranked by; -inf where a user has fewer.
     """
@@ -63,68 +69,207 @@ class Prefixes:
         )
 
 
-Keep = Callable[[Continuations], Prefixes]
-"""Chooses what is kept of one depth. Whatever needs the histories was bound to it before."""
+Propose = Callable[[Continuations], Prefixes]
+"""Chooses what is gone on with of one level. What needs the histories was bound to it before."""
+
+Judge = Callable[[Tree, StepOutput], tuple[Tree, Int[Tensor, "users kept"]]]
+"""Chooses among prefixes once the model was shown them: the nodes with other scores, and the
+columns of those that are kept."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Level:
+    """The nodes of one depth, and what the model says of those that the search goes on from.
+
+    nodes: in the next slots of the tree; at the last depth not in the tree unless leaves are shown.
+    actions: the last one of each node; None at the root.
+    kept: those that the search goes on from; `nodes` itself where these are all.
+    step: of the kept ones; None where the model was not shown them.
+    legal: the actions that may follow the kept ones; None at the last depth.
+    log_probs: of the same actions, after the kept prefix; None at the last depth.
+    context: of all nodes that the model was shown until now.
+    """
+
+    nodes: Tree
+    actions: Int[Tensor, "users width"] | None
+    kept: Tree
+    step: StepOutput | None
+    legal: Bool[Tensor, "users kept codes"] | None
+    log_probs: Float[Tensor, "users kept codes"] | None
+    context: Context
+
+
+def levels(
+    model: StepModel[Any],
+    histories: HistoryBatch,
+    space: CodeSpace,
+    *,
+    capacity: int,
+    normaliser: Normaliser,
+    begin: Callable[[StepOutput, Context], Propose],
+    judge: Judge | None = None,
+    shows_leaves: bool = False,
+) -> Iterator[Level]:
+    """Descends step by step, from the level of the root to that of the leaves.
+
+    A state that is complete before the last step waits, unchanged, for the others: it competes
+    with them by its scores and costs no token. Where ways meet, the likeliest way to a state
+    stands for it.
+
+    Whoever walks through the levels switches gradients off.
+
+    Args:
+        model: is shown what is proposed.
+        histories: of the users.
+        space: the items that may be returned.
+        capacity: nodes that the model makes room for.
+        normaliser: of the code probabilities.
+        begin: binds the choice to the histories: the output at the root and the context.
+        judge: chooses again among what was shown; None keeps all.
+        shows_leaves: whether the model is shown the last level, too; for their values.
+    """
+    step, context = model.encode(histories, capacity=capacity)
+    propose = begin(step, context)
+    num_users, num_steps = len(histories.lengths), space.num_steps
+    beams = nodes = Tree.root(space.root(num_users))
+    slots, num_slots = torch.full_like(nodes.states, ROOT_SLOT), 1
+    actions = None
+    for depth in range(1, num_steps + 1):
+        legal = space.legal(beams.states, depth - 1)
+        log_probs = code_log_probs(step, legal, normaliser)
+        yield Level(
+            nodes=nodes,
+            actions=actions,
+            kept=beams,
+            step=step,
+            legal=legal,
+            log_probs=log_probs,
+            context=context,
+        )
+        totals = log_probs + beams.log_probs[..., None]
+        if space.ends_early:
+            totals = _with_waiting(totals, beams, space)
+        if space.ways_meet:
+            totals = _each_state_once(totals, beams.states, space, depth)
+        kept = propose(Continuations(states=beams.states, log_probs=totals, depth=depth))
+        actions, exists = kept.codes, kept.log_probs > -torch.inf
+        above = beams.states.gather(1, kept.beams)
+        states = space.child(above, actions, depth - 1)
+        is_node = exists
+        if space.ends_early:
+            waits = space.is_complete(above)
+            states, is_node = torch.where(waits, above, states), exists & ~waits
+        beams = nodes = Tree(
+            states=states.masked_fill(~exists, NO_STATE),
+            parents=slots.gather(1, kept.beams),
+            depths=torch.full_like(actions, depth),
+            log_probs=kept.log_probs,
+            scores=kept.scores,
+            is_node=is_node,
+        )
+        if depth < num_steps or shows_leaves:
+            step, context = model.extend(
+                context, actions, nodes.parents, nodes.depths, is_node=is_node
+            )
+            width = actions.shape[1]
+            slots = torch.arange(num_slots, num_slots + width, device=states.device)
+            slots, num_slots = slots.expand(num_users, width), num_slots + width
+            if judge is not None:
+                nodes, columns = judge(nodes, step)
+                beams, slots = nodes.at(columns), slots.gather(1, columns)
+                step = step.at(columns)
+    yield Level(
+        nodes=nodes,
+        actions=actions,
+        kept=beams,
+        step=step if shows_leaves else None,
+        legal=None,
+        log_probs=None,
+        context=context,
+    )
 
 
 @torch.no_grad()
 def search_by_levels(
     model: StepModel[Any],
     histories: HistoryBatch,
-    scope: Scope,
+    space: CodeSpace,
     *,
-    num_beams: int,
+    num_nodes: int,
     normaliser: Normaliser,
-    begin: Callable[[StepOutput, Context], Keep],
+    begin: Callable[[StepOutput, Context], Propose],
     score_kind: str,
+    judge: Judge | None = None,
 ) -> Candidates:
-    """Descends level by level; costs 1 + Σ_{l<L} (prefixes kept of length l) tokens.
+    """Descends level by level and returns what is kept of the last one.
+
+    Costs 1 + Σ_l (prefixes proposed of length l) tokens: of l < L, and of l = L if a judge needs
+    to see leaves.
 
     Args:
-        model: is shown what is kept.
-        histories: of the users.
-        scope: the items that may be returned.
-        num_beams: prefixes kept per level, at most.
-        normaliser: of the code probabilities.
-        begin: binds the choice to the histories: the output at the root and the context.
+        model: see `levels`.
+        histories: see `levels`.
+        space: see `levels`.
+        num_nodes: nodes that the model is shown, at most.
+        normaliser: see `levels`.
+        begin: see `levels`.
         score_kind: what the choice ranks by.
+        judge: see `levels`.
     """
-    num_users, num_levels = len(histories.lengths), len(model.codebook_sizes)
-    num_nodes = min(num_beams * (num_levels - 1), scope.trie.num_nodes())
-    step, context = model.encode(histories, capacity=num_nodes)
-    keep = begin(step, context)
-    tree = Tree.root(num_users, step.logits.device)
-    beams, slots = tree, torch.full_like(tree.states, ROOT_SLOT)
-    for depth in range(1, num_levels + 1):
-        legal = scope.legal(beams.states, depth - 1)
-        log_probs = code_log_probs(step, legal, normaliser) + beams.log_probs[..., None]
-        kept = keep(Continuations(states=beams.states, log_probs=log_probs, depth=depth))
-        is_node = kept.log_probs > -torch.inf
-        states = scope.trie.child(beams.states.gather(1, kept.beams), kept.codes)
-        beams = Tree(
-            states=states.masked_fill(~is_node, NO_STATE),
-            parents=slots.gather(1, kept.beams),
-            depths=torch.full_like(kept.codes, depth),
-            log_probs=kept.log_probs,
-            scores=kept.scores,
-            is_node=is_node,
-        )
-        if depth == num_levels:
-            break
-        step, context = model.extend(
-            context, kept.codes, beams.parents, beams.depths, is_node=is_node
-        )
-        first_slot = tree.states.shape[1]
-        tree = tree.grown(beams)
-        slots = torch.arange(first_slot, tree.states.shape[1], device=states.device)
-        slots = slots.expand(num_users, -1)
+    shown = []
+    for level in levels(
+        model,
+        histories,
+        space,
+        capacity=min(num_nodes, space.num_states),
+        normaliser=normaliser,
+        begin=begin,
+        judge=judge,
+        shows_leaves=judge is not None,
+    ):
+        if level.step is not None:
+            shown.append(level.nodes)
+    found = level.kept
     return Candidates(
-        leaves=beams.states,
-        log_probs=beams.log_probs,
-        scores=beams.scores,
+        leaves=found.states,
+        log_probs=found.log_probs,
+        scores=found.scores,
         score_kind=score_kind,
-        tokens=context.tokens,
-        scored=torch.zeros_like(context.tokens),
-        flops=context.flops,
-        tree=tree,
+        tokens=level.context.tokens,
+        scored=torch.zeros_like(level.context.tokens),
+        flops=level.context.flops,
+        tree=Tree.joined(shown),
     )
+
+
+def _with_waiting(
+    totals: Float[Tensor, "users beams codes"], beams: Tree, space: CodeSpace
+) -> Float[Tensor, "users beams codes"]:
+    """The log-probabilities of continuations; a complete state goes on as itself, by action 0."""
+    itself = torch.full_like(totals, -torch.inf)
+    itself[..., 0] = beams.log_probs
+    return torch.where(space.is_complete(beams.states)[..., None], itself, totals)
+
+
+def _each_state_once(
+    totals: Float[Tensor, "users beams codes"],
+    states: Int[Tensor, "users beams"],
+    space: CodeSpace,
+    depth: int,
+) -> Float[Tensor, "users beams codes"]:
+    """The log-probabilities of continuations, -inf at all ways to a state but the likeliest."""
+    users, beams, codes = totals.shape
+    actions = torch.arange(codes, device=states.device).expand(users, beams, codes).flatten(1)
+    above = states[..., None].expand(users, beams, codes).flatten(1)
+    longer = space.child(above, actions, depth - 1)
+    if space.ends_early:
+        longer = torch.where(space.is_complete(above), above, longer)
+    meant = space.canonical(longer)
+    flat = totals.flatten(1)
+    by_likelihood = flat.argsort(dim=1, descending=True, stable=True)
+    order = by_likelihood.gather(1, meant.gather(1, by_likelihood).argsort(dim=1, stable=True))
+    ordered = meant.gather(1, order)
+    is_repeated = torch.zeros_like(ordered, dtype=torch.bool)
+    is_repeated[:, 1:] = ordered[:, 1:] == ordered[:, :-1]
+    is_repeated = torch.zeros_like(is_repeated).scatter_(1, order, is_repeated)
+    return flat.masked_fill(is_repeated, -torch.inf).view(totals.shape)

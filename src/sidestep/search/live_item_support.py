@@ -7,8 +7,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from sidestep.catalog.space import CodeSpace
 from sidestep.search.item_support import flops_per_item, segment_log_sums
-from sidestep.search.policy import Scope
+from sidestep.search.policy import Scope, trie_scope
 from sidestep.search.scorer import CountedScores
 from sidestep.step import Context, HistoryBatch, StepOutput
 
@@ -51,20 +52,21 @@ class LiveItemSupport:
             raise ValueError(f"chunk_items must be at least 1, got {self.chunk_items}.")
 
     def begin(
-        self, histories: HistoryBatch, root: StepOutput, context: Context, scope: Scope
+        self, histories: HistoryBatch, root: StepOutput, context: Context, scope: CodeSpace
     ) -> CountedScores:
         """See `PrefixScorer.begin`."""
+        tree = trie_scope(scope, asker=self.name)
         roots = root.hidden[:, 0]
         num_asked = torch.zeros_like(histories.lengths)
 
         def scores(states: Int[Tensor, "users width"], depth: int) -> Float[Tensor, "users width"]:
-            first, counts = _items_below(states, scope)
+            first, counts = _items_below(states, tree)
             num_asked.add_(counts.sum(dim=1))
             ends = counts.flatten().cumsum(0)
             column = torch.repeat_interleave(counts.flatten())
             place = torch.arange(len(column), device=column.device)
             place = place - (ends - counts.flatten())[column] + first.flatten()[column]
-            buckets = scope.trie if scope.available is None else scope.available
+            buckets = tree.trie if tree.available is None else tree.available
             items, users = buckets.bucket_items[place].long(), column // states.shape[1]
             logits = [
                 self.head.some_item_logits(
@@ -72,9 +74,7 @@ class LiveItemSupport:
                 )
                 for part in _parts(len(items), self.chunk_items)
             ]
-            weighed = (
-                torch.cat(logits).float().masked_fill(_is_out(items, users, scope), -torch.inf)
-            )
+            weighed = torch.cat(logits).float().masked_fill(_is_out(items, users, tree), -torch.inf)
             bounds = torch.cat([ends.new_zeros(1), ends])
             return segment_log_sums(weighed[None], bounds).view(states.shape)
 

@@ -1,14 +1,16 @@
-"""What every search over the trie has in common: its settings, its question and its answer."""
+"""What every search has in common: the items it may return, its question and its answer."""
 
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sidestep.catalog.availability import Availability
+from sidestep.catalog.space import CodeSpace
 from sidestep.catalog.trie import NO_CODE, NO_STATE, Trie
+from sidestep.padding import NO_ITEM
 from sidestep.search.exclusion import Exclusion
 from sidestep.search.tree import Candidates
 from sidestep.step import HistoryBatch, StepModel, StepOutput, log_probs
@@ -21,6 +23,8 @@ Normaliser = Literal["legal", "codebook"]
 class Scope:
     """The items a search may return: the catalog's trie, less what is out of stock or excluded.
 
+    A `CodeSpace`: a state is a node of the trie, an action is a code, a step is a level.
+
     below: per user, a prefix that every item must have, as a state; the root's allows all.
     """
 
@@ -29,38 +33,133 @@ class Scope:
     excluded: Exclusion | None = None
     below: Int[Tensor, " users"] | None = None
 
+    ways_meet: ClassVar[bool] = False
+    ends_early: ClassVar[bool] = False
+
+    @property
+    def codebook_sizes(self) -> tuple[int, ...]:
+        """See `CodeSpace.codebook_sizes`; one codebook per level."""
+        return self.trie.codebook_sizes
+
+    @property
+    def num_steps(self) -> int:
+        """See `CodeSpace.num_steps`; the codes of a semantic ID."""
+        return self.trie.num_levels
+
+    @property
+    def num_actions(self) -> int:
+        """See `CodeSpace.num_actions`; the codes of the largest codebook."""
+        return self.trie.max_codes
+
+    @property
+    def num_states(self) -> int:
+        """See `CodeSpace.num_states`; the nodes of the trie, those out of scope too."""
+        return self.trie.num_nodes()
+
+    @property
+    def num_items(self) -> int:
+        """See `CodeSpace.num_items`."""
+        return self.trie.num_items
+
+    @property
+    def device(self) -> torch.device:
+        """See `CodeSpace.device`."""
+        return self.trie.device
+
+    def root(self, num_users: int) -> Int[Tensor, "users 1"]:
+        """See `CodeSpace.root`; node 0."""
+        return torch.zeros(num_users, 1, dtype=torch.long, device=self.trie.device)
+
     def legal(
-        self, states: Int[Tensor, "users width"], depth: int
+        self, states: Int[Tensor, "users width"], step: int | None = None
     ) -> Bool[Tensor, "users width codes"]:
-        """The codes that lead from states of one depth to an item in scope."""
-        legal = self.trie.legal(states, self.available)
+        """See `CodeSpace.legal`; the codes that lead to an item in scope."""
+        legal = self.trie.legal(states, self.available, depth=step)
         if self.excluded is not None:
-            legal = self.excluded.open_codes(legal, states, depth)
+            legal = self.excluded.open_codes(legal, states)
         if self.below is not None:
-            legal = legal & self._leads_below(depth, legal.shape[2])[:, None]
+            legal = legal & self._leads_below(states, legal.shape[2])
         return legal
 
-    def legal_at(
-        self, states: Int[Tensor, "users width"], depths: Int[Tensor, "users width"]
-    ) -> Bool[Tensor, "users width codes"]:
-        """As `legal`, of states of any depths; whatever at the depth of a `NO_STATE`."""
-        legal = self.trie.legal(states, self.available)
-        if self.excluded is not None:
-            for depth in range(self.trie.num_levels):
-                here = states.masked_fill(depths != depth, NO_STATE)
-                legal = self.excluded.open_codes(legal, here, depth)
-        if self.below is not None:
-            for depth in range(self.trie.num_levels):
-                leads = self._leads_below(depth, legal.shape[2])[:, None]
-                legal = legal & (leads | (depths != depth)[..., None])
-        return legal
+    def children(
+        self, states: Int[Tensor, "users width"], step: int | None = None
+    ) -> tuple[Int[Tensor, "users width children"], Int[Tensor, "users width children"]]:
+        """See `CodeSpace.children`."""
+        legal = self.legal(states, step)
+        most = int(legal.sum(dim=2).max()) if legal.numel() else 0
+        codes = (~legal).byte().argsort(dim=2, stable=True)[..., :most]
+        parents = states[..., None].expand(codes.shape)
+        children = self.trie.child(parents.flatten(1), codes.flatten(1), depth=step)
+        is_child = legal.gather(2, codes)
+        children = children.view(codes.shape).masked_fill(~is_child, NO_STATE)
+        return codes.masked_fill(~is_child, NO_CODE), children
 
-    def _leads_below(self, depth: int, num_codes: int) -> Bool[Tensor, "users codes"]:
-        """The codes after `depth` others that keep to each user's prefix; all past its end."""
+    def child(
+        self,
+        states: Int[Tensor, "users width"],
+        actions: Int[Tensor, "users width"],
+        step: int | None = None,
+    ) -> Int[Tensor, "users width"]:
+        """See `CodeSpace.child`."""
+        return self.trie.child(states, actions, depth=step)
+
+    def is_complete(self, states: Int[Tensor, "users width"]) -> Bool[Tensor, "users width"]:
+        """See `CodeSpace.is_complete`; the leaves."""
+        return states >= self.trie.first_leaf
+
+    def items(self, states: Int[Tensor, "users width"]) -> Int[Tensor, "users width bucket"]:
+        """See `CodeSpace.items`; by popularity."""
+        items = self.trie.items(states, self.available)
+        if self.excluded is not None:
+            items = items.masked_fill(self.excluded.is_excluded(items), NO_ITEM)
+        if self.below is not None:
+            first, last = (end[:, None] for end in self.trie.leaf_range(self.below))
+            is_out = (states < first) | (states >= last)
+            items = items.masked_fill(is_out[..., None], NO_ITEM)
+        return items
+
+    def state_of(self, items: Int[Tensor, "*shape"]) -> Int[Tensor, "*shape"]:
+        """See `CodeSpace.state_of`; the leaf."""
+        return self.trie.leaf_of(items)
+
+    def canonical(self, states: Int[Tensor, "users width"]) -> Int[Tensor, "users width"]:
+        """See `CodeSpace.canonical`; one way leads to every node."""
+        return states
+
+    def without(self, items: Int[Tensor, "users items"]) -> "Scope":
+        """See `CodeSpace.without`; what is excluded already stays so."""
+        if self.excluded is not None:
+            items = torch.cat([self.excluded.items, items], dim=1)
+        return replace(self, excluded=Exclusion.of(items, self.trie, self.available))
+
+    def _leads_below(
+        self, states: Int[Tensor, "users width"], num_codes: int
+    ) -> Bool[Tensor, "users width codes"]:
+        """The codes that keep to each user's prefix; all below its end, none beside it."""
         assert self.below is not None
-        own = self.trie.codes_of(self.trie.ancestor(self.below, depth + 1))[:, None]
+        way = self.trie.prefixes(self.below)
+        above = torch.cat([torch.zeros_like(way[:, :1]), way[:, :-1]], dim=1)
+        is_here = (states[..., None] == above[:, None]) & (way != NO_STATE)[:, None]
+        own = (is_here * (1 + self.trie.codes_of(way))[:, None]).sum(dim=2) - 1
         codes = torch.arange(num_codes, device=own.device)
-        return (codes == own) | (own == NO_CODE)
+        first, last = (end[:, None] for end in self.trie.leaf_range(self.below))
+        start, stop = self.trie.leaf_range(states)
+        is_below = (first <= start) & (stop <= last) & ~is_here.any(dim=2)
+        return (codes == own[..., None]) | is_below[..., None]
+
+
+def trie_scope(space: CodeSpace, *, asker: str) -> Scope:
+    """The space as the scope of a trie, for those who need to know prefixes.
+
+    Raises:
+        TypeError: the space is another one.
+    """
+    if not isinstance(space, Scope):
+        raise TypeError(
+            f"{asker} needs the trie of a catalog of semantic IDs, got the space "
+            f"{type(space).__name__}; take a search that walks any space, such as a beam search."
+        )
+    return space
 
 
 @runtime_checkable
@@ -72,8 +171,16 @@ class SearchPolicy(Protocol):
         """What tables call it."""
         ...
 
-    def search(self, model: StepModel[Any], histories: HistoryBatch, scope: Scope) -> Candidates:
-        """Finds each user's best leaves in `scope`; fewer items give fewer leaves, none illegal."""
+    def search(
+        self, model: StepModel[Any], histories: HistoryBatch, scope: CodeSpace
+    ) -> Candidates:
+        """Finds each user's best complete states; fewer items give fewer, none illegal.
+
+        Args:
+            model: says which actions are likely.
+            histories: of the users.
+            scope: the items that may be returned; the `Scope` of a trie, or another space.
+        """
         ...
 
 

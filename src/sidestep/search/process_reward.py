@@ -7,8 +7,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from sidestep.catalog.space import CodeSpace
 from sidestep.catalog.trie import NO_STATE
-from sidestep.search.policy import Scope
+from sidestep.search.policy import trie_scope
 from sidestep.search.scorer import CountedScores
 from sidestep.step import Context, HistoryBatch, HistoryStates, StepOutput
 
@@ -47,17 +48,18 @@ class ProcessReward:
     name: str = "prm"
 
     def begin(
-        self, histories: HistoryBatch, root: StepOutput, context: Context, scope: Scope
+        self, histories: HistoryBatch, root: StepOutput, context: Context, scope: CodeSpace
     ) -> CountedScores:
         """See `PrefixScorer.begin`.
 
         Raises:
             ValueError: the network knows another trie, or the model has no states of histories.
         """
-        if self.network.num_prefixes != scope.trie.num_nodes():
+        num_nodes = trie_scope(scope, asker=self.name).num_states
+        if self.network.num_prefixes != num_nodes:
             raise ValueError(
                 f"the process reward model knows {self.network.num_prefixes} prefixes, but the "
-                f"catalog has {scope.trie.num_nodes()}; train it again on this catalog."
+                f"catalog has {num_nodes}; train it again on this catalog."
             )
         if context.history_states is None:
             raise ValueError(

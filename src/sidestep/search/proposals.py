@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from sidestep.catalog.space import CodeSpace
 from sidestep.catalog.trie import NO_STATE
 from sidestep.search.guided_beam import GuidedBeamSearch
 from sidestep.search.policy import Scope, SearchPolicy
@@ -96,7 +97,7 @@ class _Recorder:
         return self.scorer.name
 
     def begin(
-        self, histories: HistoryBatch, root: StepOutput, context: Context, scope: Scope
+        self, histories: HistoryBatch, root: StepOutput, context: Context, scope: CodeSpace
     ) -> CountedScores:
         """See `PrefixScorer.begin`; remembering takes none."""
         scores_of = self.scorer.begin(histories, root, context, scope)
@@ -115,7 +116,7 @@ class Indifferent:
     name: str = "nothing"
 
     def begin(
-        self, histories: HistoryBatch, root: StepOutput, context: Context, scope: Scope
+        self, histories: HistoryBatch, root: StepOutput, context: Context, scope: CodeSpace
     ) -> CountedScores:
         """See `PrefixScorer.begin`; nothing is multiplied."""
         return CountedScores(

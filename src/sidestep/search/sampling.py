@@ -1,6 +1,6 @@
 """Sampling without replacement: leaves drawn from the policy itself, none of them twice.
 
-Stochastic beam search (Kool, van Hoof, Welling 2019, arXiv:1903.06059, Alg. 1) over the trie:
+Stochastic beam search (Kool, van Hoof, Welling 2019, arXiv:1903.06059, Alg. 1) over a code space:
 the leaves with the largest Gumbel-perturbed log-probabilities are the sample, and a prefix is
 kept by the largest among the leaves below it, which is drawn top-down. Optionally from a policy
 made colder, hotter or cut to its likeliest codes. It does not return what a beam of the same
@@ -14,9 +14,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sidestep.search.levels import Continuations, Keep, Prefixes, search_by_levels
+from sidestep.catalog.space import CodeSpace
+from sidestep.search.levels import Continuations, Prefixes, Propose, search_by_levels
 from sidestep.search.noise import edge_gumbels, user_keys
-from sidestep.search.policy import Normaliser, Scope
+from sidestep.search.policy import Normaliser
 from sidestep.search.tree import LOG_PROB, Candidates
 from sidestep.step import Context, HistoryBatch, StepModel, StepOutput, normalised
 
@@ -56,21 +57,23 @@ class Sampling:
         if self.top_p is not None and not 0 < self.top_p <= 1:
             raise ValueError(f"top_p must be above 0 and at most 1, got {self.top_p}.")
 
-    def search(self, model: StepModel[Any], histories: HistoryBatch, scope: Scope) -> Candidates:
+    def search(
+        self, model: StepModel[Any], histories: HistoryBatch, scope: CodeSpace
+    ) -> Candidates:
         """See `SearchPolicy.search`; leaves come in order of log-probability, not of the draw.
 
         In the tree, a score is the perturbed log-probability of a prefix under the proposal.
         """
         keys = user_keys(histories, self.seed)
 
-        def begin(root: StepOutput, context: Context) -> Keep:
-            return _Draw(self, keys, num_levels=scope.trie.num_levels)
+        def begin(root: StepOutput, context: Context) -> Propose:
+            return _Draw(self, keys, num_steps=scope.num_steps)
 
         return search_by_levels(
             model,
             histories,
             scope,
-            num_beams=self.num_samples,
+            num_nodes=self.num_samples * (scope.num_steps - 1),
             normaliser=self.normaliser,
             begin=begin,
             score_kind=LOG_PROB,
@@ -93,10 +96,10 @@ class Sampling:
 class _Draw:
     """One batch's way down: remembers of the prefixes kept what likelihood does not tell."""
 
-    def __init__(self, policy: Sampling, keys: Int[Tensor, " users"], *, num_levels: int) -> None:
+    def __init__(self, policy: Sampling, keys: Int[Tensor, " users"], *, num_steps: int) -> None:
         self.policy = policy
         self.keys = keys
-        self.num_levels = num_levels
+        self.num_steps = num_steps
         # Of the beams: the proposal's log-probability, and the same with noise. The root's noise
         # decides nothing: only differences of its descendants do.
         self.logs = torch.zeros(len(keys), 1, dtype=torch.float64, device=keys.device)
@@ -120,7 +123,7 @@ class _Draw:
             log_probs=log_probs.masked_fill(~is_drawn, -torch.inf),
             scores=best.to(log_probs.dtype),
         )
-        if longer.depth == self.num_levels:
+        if longer.depth == self.num_steps:
             return drawn.best(drawn.log_probs, self.policy.num_samples)
         return drawn
 

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sidestep.search.policy import Scope
+from sidestep.catalog.space import CodeSpace
 from sidestep.step import Context, HistoryBatch, StepOutput, in_float32
 
 PrefixScores = Callable[[Int[Tensor, "users width"], int], Float[Tensor, "users width"]]
@@ -53,7 +53,7 @@ class PrefixScorer(Protocol):
         ...
 
     def begin(
-        self, histories: HistoryBatch, root: StepOutput, context: Context, scope: Scope
+        self, histories: HistoryBatch, root: StepOutput, context: Context, scope: CodeSpace
     ) -> PrefixScores:
         """Reads the histories of a batch.
 
@@ -88,14 +88,14 @@ class Guidance:
             )
 
     def begin(
-        self, histories: HistoryBatch, root: StepOutput, context: Context, scope: Scope
+        self, histories: HistoryBatch, root: StepOutput, context: Context, scope: CodeSpace
     ) -> PrefixScores:
         """The scorer's reading of a batch; it reads and scores in float32, see `in_float32`.
 
         Raises:
             ValueError: there is a weight for each depth of another catalog.
         """
-        num_weights, num_levels = len(self._weights()), scope.trie.num_levels
+        num_weights, num_levels = len(self._weights()), scope.num_steps
         if num_weights not in (1, num_levels):
             raise ValueError(
                 f"likelihood_weight has {num_weights} entries, but semantic IDs have {num_levels} "

@@ -1,5 +1,6 @@
 """The search tree of a batch of users, and the candidate set that a search makes of it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -19,7 +20,7 @@ VALUE = "value"
 class Tree:
     """Every node that was pushed through the model, one column per slot; slot 0 is the root.
 
-    states: trie nodes; arbitrary where `is_node` is False, like every other array.
+    states: of the code space; arbitrary where `is_node` is False, like every other array.
     parents: slots; the root is its own.
     depths: codes decided.
     log_probs: of the whole prefix.
@@ -35,31 +36,29 @@ class Tree:
     is_node: Bool[Tensor, "users slots"]
 
     @staticmethod
-    def root(num_users: int, device: torch.device) -> "Tree":
+    def root(states: Int[Tensor, "users 1"]) -> "Tree":
         """Trees of a root each, whose prefix is empty and certain."""
-        zeros = torch.zeros(num_users, 1, dtype=torch.long, device=device)
+        zeros = torch.zeros_like(states)
+        certain = zeros.float()
         return Tree(
-            states=zeros,
+            states=states,
             parents=zeros,
             depths=zeros,
-            log_probs=torch.zeros(num_users, 1, device=device),
-            scores=torch.zeros(num_users, 1, device=device),
-            is_node=torch.ones(num_users, 1, dtype=torch.bool, device=device),
+            log_probs=certain,
+            scores=certain,
+            is_node=torch.ones_like(zeros, dtype=torch.bool),
         )
 
-    def grown(self, nodes: "Tree") -> "Tree":
-        """The tree with more nodes, in the next slots."""
-
-        def joined(ours: Tensor, theirs: Tensor) -> Tensor:
-            return torch.cat([ours, theirs], dim=1)
-
+    @staticmethod
+    def joined(levels: Sequence["Tree"]) -> "Tree":
+        """The nodes of all levels, in the slots that follow each other."""
         return Tree(
-            states=joined(self.states, nodes.states),
-            parents=joined(self.parents, nodes.parents),
-            depths=joined(self.depths, nodes.depths),
-            log_probs=joined(self.log_probs, nodes.log_probs),
-            scores=joined(self.scores, nodes.scores),
-            is_node=joined(self.is_node, nodes.is_node),
+            states=torch.cat([level.states for level in levels], dim=1),
+            parents=torch.cat([level.parents for level in levels], dim=1),
+            depths=torch.cat([level.depths for level in levels], dim=1),
+            log_probs=torch.cat([level.log_probs for level in levels], dim=1),
+            scores=torch.cat([level.scores for level in levels], dim=1),
+            is_node=torch.cat([level.is_node for level in levels], dim=1),
         )
 
     def at(self, columns: Int[Tensor, "users width"]) -> "Tree":
@@ -76,7 +75,7 @@ class Tree:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidates:
-    """What a search found for a batch of users: leaves of the trie, best first.
+    """What a search found for a batch of users: complete states of a code space, best first.
 
     leaves: `NO_STATE` where a user has fewer.
     log_probs: of the leaves; -inf at `NO_STATE`.
@@ -107,10 +106,15 @@ def both_flops(
     return None if ours is None or theirs is None else ours + theirs
 
 
-def evaluated_prefixes(tree: Tree, trie: Trie) -> Int[Tensor, "users nodes levels"]:
-    """The codes of every node below the root; `NO_CODE` past its depth and where there is none."""
-    states = tree.states[:, 1:].masked_fill(~tree.is_node[:, 1:], 0)
-    return trie.path(states)
+def evaluated_prefixes(
+    tree: Tree, leaves: Int[Tensor, "users leaves"], trie: Trie
+) -> Int[Tensor, "users prefixes levels"]:
+    """The codes of every node below the root, and of the leaves that were returned.
+
+    `NO_CODE` past the depth of a node and where there is none.
+    """
+    inner = tree.states[:, 1:].masked_fill(~tree.is_node[:, 1:], 0)
+    return trie.path(torch.cat([inner, leaves], dim=1))
 
 
 def nodes_per_depth(tree: Tree, num_levels: int) -> Int[Tensor, "users depths"]:

@@ -4,18 +4,18 @@ A guided beam asks a scorer before it extends; this one reads the value of what 
 pays for it: a value is read from the backbone's own state of a prefix.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sidestep.catalog.trie import NO_STATE
-from sidestep.search.levels import Continuations
-from sidestep.search.policy import Normaliser, Scope, code_log_probs, node_values
+from sidestep.catalog.space import CodeSpace
+from sidestep.search.levels import Propose, search_by_levels
+from sidestep.search.policy import Normaliser, node_values
 from sidestep.search.tree import VALUE, Candidates, Tree
-from sidestep.step import ROOT_SLOT, HistoryBatch, StepModel, StepOutput
+from sidestep.step import Context, HistoryBatch, StepModel, StepOutput
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,51 +48,33 @@ class ValueBeamSearch:
         if self.likelihood_weight < 0:
             raise ValueError(f"likelihood_weight must be 0 or more, got {self.likelihood_weight}.")
 
-    @torch.no_grad()
-    def search(self, model: StepModel[Any], histories: HistoryBatch, scope: Scope) -> Candidates:
+    def search(
+        self, model: StepModel[Any], histories: HistoryBatch, scope: CodeSpace
+    ) -> Candidates:
         """See `SearchPolicy.search`; leaves come in order of V + λ log π.
 
         Raises:
             ValueError: the model has no values.
         """
-        num_users, num_levels = len(histories.lengths), scope.trie.num_levels
-        num_nodes = min(self.candidates * num_levels, scope.trie.num_nodes())
-        step, context = model.encode(histories, capacity=num_nodes)
-        tree = Tree.root(num_users, step.logits.device)
-        beams, slots = tree, torch.full_like(tree.states, ROOT_SLOT)
-        for depth in range(1, num_levels + 1):
-            legal = scope.legal(beams.states, depth - 1)
-            log_probs = code_log_probs(step, legal, self.normaliser) + beams.log_probs[..., None]
-            longer = Continuations(states=beams.states, log_probs=log_probs, depth=depth)
-            likely = longer.likeliest(self.candidates)
-            is_node = likely.log_probs > -torch.inf
-            parents = slots.gather(1, likely.beams)
-            states = scope.trie.child(beams.states.gather(1, likely.beams), likely.codes)
-            depths = torch.full_like(parents, depth)
-            step, context = model.extend(context, likely.codes, parents, depths, is_node=is_node)
-            extended = Tree(
-                states=states.masked_fill(~is_node, NO_STATE),
-                parents=parents,
-                depths=depths,
-                log_probs=likely.log_probs,
-                scores=self.ranked_by(node_values(step), likely.log_probs),
-                is_node=is_node,
-            )
-            first_slot = tree.states.shape[1]
-            tree = tree.grown(extended)
-            _, kept = extended.scores.topk(min(self.num_beams, parents.shape[1]), dim=1)
-            beams, slots = extended.at(kept), first_slot + kept
-            step = _at(step, kept)
-        return Candidates(
-            leaves=beams.states,
-            log_probs=beams.log_probs,
-            scores=beams.scores,
+        return search_by_levels(
+            model,
+            histories,
+            scope,
+            num_nodes=self.candidates * scope.num_steps,
+            normaliser=self.normaliser,
+            begin=self._begin,
             score_kind=VALUE if not self.likelihood_weight else f"{VALUE} + log_prob",
-            tokens=context.tokens,
-            scored=torch.zeros_like(context.tokens),
-            flops=context.flops,
-            tree=tree,
+            judge=self._judge,
         )
+
+    def _begin(self, root: StepOutput, context: Context) -> Propose:
+        return lambda longer: longer.likeliest(self.candidates)
+
+    def _judge(self, nodes: Tree, step: StepOutput) -> tuple[Tree, Int[Tensor, "users kept"]]:
+        """The nodes with what ranks them, and the columns of the best."""
+        scores = self.ranked_by(node_values(step), nodes.log_probs)
+        _, columns = scores.topk(min(self.num_beams, scores.shape[1]), dim=1)
+        return replace(nodes, scores=scores), columns
 
     def ranked_by(
         self, values: Float[Tensor, "users width"], log_probs: Float[Tensor, "users width"]
@@ -101,11 +83,3 @@ class ValueBeamSearch:
         is_prefix = log_probs > -torch.inf
         mixed = values.float() + self.likelihood_weight * log_probs.masked_fill(~is_prefix, 0.0)
         return mixed.masked_fill(~is_prefix, -torch.inf)
-
-
-def _at(step: StepOutput, columns: Int[Tensor, "users kept"]) -> StepOutput:
-    """What the model says of some of its nodes."""
-    return StepOutput(
-        logits=step.logits.take_along_dim(columns[..., None], dim=1),
-        hidden=step.hidden.take_along_dim(columns[..., None], dim=1),
-    )

@@ -11,18 +11,19 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from sidestep.catalog.space import CodeSpace
 from sidestep.catalog.trie import NO_STATE
 from sidestep.search.budget import Budget
-from sidestep.search.levels import Continuations
+from sidestep.search.levels import Level, levels
 from sidestep.search.noise import edge_gumbels, user_keys
-from sidestep.search.policy import Normaliser, Scope, code_log_probs, node_values
+from sidestep.search.policy import Normaliser, code_log_probs, node_values
 from sidestep.search.tree import VALUE, Candidates, Tree
 from sidestep.search.ved_ledger import GrowthRules, Ledger
 from sidestep.search.ved_rules import RootGate
-from sidestep.step import ROOT_SLOT, HistoryBatch, StepModel, StepOutput, entropies, normalised
+from sidestep.step import HistoryBatch, StepModel, StepOutput, entropies, normalised
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,21 +93,27 @@ class ValueGuidedDecoding:
             raise ValueError(f"gamma must lie in 0..1, got {self.gamma}.")
 
     @torch.no_grad()
-    def search(self, model: StepModel[Any], histories: HistoryBatch, scope: Scope) -> Candidates:
+    def search(
+        self, model: StepModel[Any], histories: HistoryBatch, scope: CodeSpace
+    ) -> Candidates:
         """See `SearchPolicy.search`; leaves come in order of value, completed ones last.
 
         A completed leaf was never evaluated. Its score only says its place: the lowest value of
         the user's leaves, less its rank among the completed ones.
 
         Raises:
+            TypeError: in the space, ways meet or are of different lengths.
             ValueError: the warm start would take the whole budget, or the model has no values, or
                 one that is not finite.
         """
-        tokens = self.tokens(scope.trie.num_levels)
-        # No tree has more nodes than the trie, and memory is set aside for as many as tokens.
-        tokens = min(tokens, scope.trie.num_nodes())
+        if scope.ways_meet or scope.ends_early:
+            raise TypeError(
+                f"{self.name} needs a space in which one way leads to each state and all ways are "
+                f"equally long, got {type(scope).__name__}; take a beam search."
+            )
+        # No tree has more nodes than the space, and memory is set aside for as many as tokens.
+        tokens = min(self.tokens(scope.num_steps), scope.num_states)
         growth = _Growth(self, model, histories, scope, tokens=tokens)
-        growth.warm_up()
         while growth.advance():
             pass
         return growth.candidates()
@@ -135,21 +142,20 @@ class _Growth:
         policy: ValueGuidedDecoding,
         model: StepModel[Any],
         histories: HistoryBatch,
-        scope: Scope,
+        scope: CodeSpace,
         *,
         tokens: int,
     ) -> None:
+        """Trees after their warm start, a beam search all of whose nodes stay."""
         self.policy, self.model, self.scope = policy, model, scope
-        self.num_levels = scope.trie.num_levels
+        self.num_levels = scope.num_steps
         # A call shows m children of a user that is not yet done, but for its last one and those
         # before which it had nothing open left. Of these each leaves open only what is one code
         # longer than anything open before, so that there are at most L.
         widest = policy.warm_width + min(policy.paths_per_round, tokens)
         capacity = tokens + widest * (self.num_levels + 2)
-        # A slot beyond the tokens is hardly ever taken: the model sets aside no more at first.
-        root, self.context = model.encode(histories, capacity=tokens)
-        device = root.logits.device
-        self.keys = user_keys(histories, policy.seed).to(device)
+        self.device = scope.device
+        self.keys = user_keys(histories, policy.seed).to(self.device)
         shape = (len(histories.lengths), 1 + capacity)
         self.ledger = Ledger(
             users=shape[0],
@@ -164,53 +170,75 @@ class _Growth:
                 root_gate=policy.root_gate,
             ),
         )
-        self.states = torch.full(shape, NO_STATE, device=device)
-        self.log_probs = torch.zeros(shape, device=device)
+        self.states = torch.full(shape, NO_STATE, device=self.device)
+        self.log_probs = torch.zeros(shape, device=self.device)
         # Log-probabilities of the codes that were not tried yet. Nothing reads a column before it
         # is written, and most stay so: empty ones take no memory.
-        self.untried = torch.empty(*shape, root.logits.shape[2], device=device)
-        states = torch.zeros(shape[0], 1, dtype=torch.long, device=device)
-        own_parent = np.full((shape[0], 1), ROOT_SLOT)
-        is_node = np.ones((shape[0], 1), dtype=bool)
-        self._put(states, np.zeros_like(own_parent), own_parent, is_node, root)
+        self.untried = torch.empty(*shape, scope.num_actions, device=self.device)
+        # A slot beyond the tokens is hardly ever taken: the model sets aside no more at first.
+        for level in levels(
+            model,
+            histories,
+            scope,
+            capacity=tokens,
+            normaliser=policy.normaliser,
+            begin=lambda root, context: lambda longer: longer.likeliest(policy.warm_width),
+            shows_leaves=True,
+        ):
+            self.context = level.context
+            self._plant(level)
 
-    @property
-    def size(self) -> int:
-        """Columns in use."""
-        return self.ledger.size
-
-    def warm_up(self) -> None:
-        """A beam search, level by level, all of whose nodes stay."""
-        beams = torch.full_like(self.states[:, :1], ROOT_SLOT)
-        for depth in range(1, self.num_levels + 1):
-            longer = Continuations(
-                states=self.states.gather(1, beams),
-                log_probs=_rows(self.untried, beams) + self.log_probs.gather(1, beams)[..., None],
-                depth=depth,
-            )
-            likely = longer.likeliest(self.policy.warm_width)
-            is_new = (likely.log_probs > -torch.inf).cpu().numpy()
-            parents = beams.gather(1, likely.beams).cpu().numpy()
-            self.ledger.spend(parents, is_new)
-            first = self.size
-            self._extend(parents, is_new, likely.codes, likely.log_probs)
-            beams = torch.arange(first, self.size, device=beams.device).expand(len(beams), -1)
+    def _plant(self, level: Level) -> None:
+        """Puts a level of the warm start into the trees."""
+        nodes, step = level.nodes, level.step
+        assert step is not None
+        parents, is_node = nodes.parents.cpu().numpy(), nodes.is_node.cpu().numpy()
+        if level.actions is not None:
+            self.ledger.spend(parents, is_node)
+            self._take(nodes.parents, level.actions, nodes.is_node)
+        by_code, num_codes = level.log_probs, torch.zeros_like(nodes.states)
+        if by_code is None or level.legal is None:  # leaves
+            by_code = torch.full_like(step.logits, -torch.inf)
+        else:
+            num_codes = level.legal.sum(dim=2)
+        depths = nodes.depths.cpu().numpy()
+        self._put(nodes.states, nodes.log_probs, by_code, parents, depths, is_node, step, num_codes)
 
     def advance(self) -> bool:
         """One round: paths, expansions, one call of the model; False if nothing could grow."""
-        parents, is_new = self.ledger.next_children(self.policy.paths_per_round)
-        if parents.size == 0:
+        parents_here, is_new_here = self.ledger.next_children(self.policy.paths_per_round)
+        if parents_here.size == 0:
             return False
-        self._expand(parents, is_new)
+        depths_here = self.ledger.child_depths(parents_here)
+        parents, is_new, depths = (
+            torch.from_numpy(parents_here).to(self.device),
+            torch.from_numpy(is_new_here).to(self.device),
+            torch.from_numpy(depths_here).to(self.device),
+        )
+        codes, log_probs = self._drawn(parents, is_new)
+        self._take(parents, codes, is_new)
+        states = self.scope.child(self.states.gather(1, parents), codes)
+        states = states.masked_fill(~is_new, NO_STATE)
+        step, self.context = self.model.extend(self.context, codes, parents, depths, is_node=is_new)
+        legal = self.scope.legal(states)
+        by_code = code_log_probs(step, legal, self.policy.normaliser)
+        num_codes = legal.sum(dim=2)
+        self._put(
+            states, log_probs, by_code, parents_here, depths_here, is_new_here, step, num_codes
+        )
         return True
 
     def candidates(self) -> Candidates:
         """The leaves of the highest value, or what else they are ranked by, then completed ones."""
-        number, size = self.policy.num_leaves, self.size
-        values, ranked_by = (self._tensor(x) for x in self.ledger.ranked())
-        is_node, depths, parents = (
-            self._tensor(x[:, :size])
-            for x in (self.ledger.is_node, self.ledger.depths, self.ledger.parents)
+        number, size = self.policy.num_leaves, self.ledger.size
+        values, ranked_by, is_node, depths, parents = (
+            torch.from_numpy(x).to(self.device)
+            for x in (
+                *self.ledger.ranked(),
+                self.ledger.is_node[:, :size],
+                self.ledger.depths[:, :size],
+                self.ledger.parents[:, :size],
+            )
         )
         is_leaf = is_node & (depths == self.num_levels)
         weight = self.policy.answer_likelihood_weight
@@ -266,19 +294,20 @@ class _Growth:
         likely, codes = likely.flatten(1), codes.flatten(1)
         order = (likely == -torch.inf).byte().argsort(dim=1, stable=True)[:, :number]
         above, codes, likely = (x.gather(1, order) for x in (above, codes, likely))
-        leaves = self.scope.trie.child(self.states.gather(1, above), codes)
+        leaves = self.scope.child(self.states.gather(1, above), codes, self.num_levels - 1)
         leaves = leaves.masked_fill(likely == -torch.inf, NO_STATE)
         return leaves, self.log_probs.gather(1, above) + likely
 
     # Parts of a round
 
-    def _expand(self, parents_here: np.ndarray, is_new_here: np.ndarray) -> None:
-        """Draws a code for each new child, and shows them to the model.
+    def _drawn(
+        self, parents: Int[Tensor, "users width"], is_new: Bool[Tensor, "users width"]
+    ) -> tuple[Int[Tensor, "users width"], Float[Tensor, "users width"]]:
+        """A code for each new child, with the log-probability of its prefix.
 
         The draws of one node, one after the other, are its codes by log π plus noise; see
         `edge_gumbels`. So a node is read once for all its children of a round.
         """
-        parents, is_new = self._tensor(parents_here), self._tensor(is_new_here)
         is_same = (parents[:, :, None] == parents[:, None, :]) & is_new[:, None, :]
         rank = is_same.tril(-1).sum(dim=2).masked_fill(~is_new, 0)
         is_first = is_new & (rank == 0)
@@ -290,53 +319,55 @@ class _Growth:
         row = (is_first.flatten().cumsum(0) - 1).view_as(parents)
         row = row.gather(1, is_same.byte().argmax(dim=2)).clamp(min=0)  # -1 only at padding
         codes = drawn[row, rank]
-        log_probs = self.log_probs.gather(1, parents) + untried[row, codes]
-        self._extend(parents_here, is_new_here, codes, log_probs)
+        return codes, self.log_probs.gather(1, parents) + untried[row, codes]
 
-    def _extend(
-        self, parents_here: np.ndarray, is_new_here: np.ndarray, codes: Tensor, log_probs: Tensor
+    def _take(
+        self,
+        parents: Int[Tensor, "users width"],
+        codes: Int[Tensor, "users width"],
+        is_new: Bool[Tensor, "users width"],
     ) -> None:
-        """Shows children to the model, in the next columns; their codes are tried now."""
-        parents, is_new = self._tensor(parents_here), self._tensor(is_new_here)
+        """Marks the codes of new children as tried."""
         user, place = is_new.nonzero(as_tuple=True)
         self.untried[user, parents[user, place], codes[user, place]] = -torch.inf
-        depths = self.ledger.child_depths(parents_here)
-        states = self.scope.trie.child(self.states.gather(1, parents), codes)
-        states = states.masked_fill(~is_new, NO_STATE)
-        step, self.context = self.model.extend(
-            self.context, codes, parents, self._tensor(depths), is_node=is_new
-        )
-        self.log_probs[:, self.size : self.size + codes.shape[1]] = log_probs
-        self._put(states, depths, parents_here, is_new_here, step)
 
     def _put(
         self,
-        states: Tensor,
-        depths: np.ndarray,
-        parents: np.ndarray,
-        is_node: np.ndarray,
+        states: Int[Tensor, "users width"],
+        log_probs: Float[Tensor, "users width"],
+        by_code: Float[Tensor, "users width codes"],
+        parents: Int[np.ndarray, "users width"],
+        depths: Int[np.ndarray, "users width"],
+        is_node: Bool[np.ndarray, "users width"],
         step: StepOutput,
+        num_codes: Int[Tensor, "users width"],
     ) -> None:
-        """Keeps what the model says of new nodes."""
-        legal = self.scope.legal_at(states, self._tensor(depths))
-        columns = slice(self.size, self.size + states.shape[1])
-        log_probs = code_log_probs(step, legal, self.policy.normaliser)
+        """Keeps new nodes, in the next columns, and what the model says of them.
+
+        Args:
+            states: of the nodes.
+            log_probs: of their prefixes.
+            by_code: log-probabilities of the codes that may follow, and -inf.
+            parents: slots.
+            depths: codes decided.
+            is_node: False at padding.
+            step: what the model says.
+            num_codes: that may follow.
+        """
+        columns = slice(self.ledger.size, self.ledger.size + states.shape[1])
         # The entropy is over legal codes, whatever the log-probabilities sum to.
-        logs = log_probs if self.policy.normaliser == "legal" else normalised(log_probs)
+        logs = by_code if self.policy.normaliser == "legal" else normalised(by_code)
         self.states[:, columns] = states
-        self.untried[:, columns] = log_probs
+        self.log_probs[:, columns] = log_probs
+        self.untried[:, columns] = by_code
         self.ledger.add(
             parents,
             depths,
             is_node,
             values=node_values(step),
             entropies=entropies(logs),
-            num_codes=legal.sum(dim=2),
+            num_codes=num_codes,
         )
-
-    def _tensor(self, values: np.ndarray) -> Tensor:
-        """What the ledger says, where the model is."""
-        return torch.from_numpy(values).to(self.states.device)
 
 
 def _rows(

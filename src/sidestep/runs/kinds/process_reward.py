@@ -17,6 +17,7 @@ with imported_when_used():
     from sidestep.model import transformer as transformers
     from sidestep.runs import backbones, memory, plan_parts
     from sidestep.search import guided_beam, scorer
+    from sidestep.search import policy as policies
     from sidestep.search import process_reward as scorers
     from sidestep.training import fit
     from sidestep.training import process_reward as objectives
@@ -92,7 +93,10 @@ class ProcessRewardRun(BesideRun):
             windows=material.windows(),
             validation=material.split.validation,
             recommender=lambda device: recommenders.GenerativeRecommender(
-                backbone.to(device), trie.to(device), policy, max_history=material.max_history
+                backbone.to(device),
+                policies.Scope(trie=trie.to(device)),
+                policy,
+                max_history=material.max_history,
             ),
             about={
                 "kind": "process-reward",

@@ -19,6 +19,7 @@ with imported_when_used():
     from sidestep.model import transformer as networks
     from sidestep.runs import memory, plan_parts
     from sidestep.search import beam
+    from sidestep.search import policy as policies
     from sidestep.training import fit, next_code, repeat_bias
 
 
@@ -77,7 +78,10 @@ class TransformerRun(ReadingRun, LearnedRun):
             windows=windows,
             validation=material.split.validation,
             recommender=lambda device: recommenders.GenerativeRecommender(
-                network, trie.to(device), policy, max_history=material.max_history
+                network,
+                policies.Scope(trie=trie.to(device)),
+                policy,
+                max_history=material.max_history,
             ),
             about={
                 "kind": "semantic-id-transformer",

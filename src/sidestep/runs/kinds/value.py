@@ -111,7 +111,7 @@ class ValueRun(BesideRun):
             validation=material.split.validation,
             recommender=lambda device: recommenders.GenerativeRecommender(
                 value_head.ValuedModel(backbone.to(device), head),
-                trie.to(device),
+                policies.Scope(trie=trie.to(device)),
                 search,
                 max_history=material.max_history,
             ),

@@ -1,0 +1,136 @@
+"""The code space: what a search sees of a catalog, whatever stands behind it.
+
+A search walks from a root to items, one action at a time. The trie of semantic IDs is such a space
+(`sidestep.search.policy.Scope`): an action is a code, and the action's step is the code's level.
+The interface does not say that. In a space of unordered sets, an action is a code of some codebook,
+and several ways lead to the same set. In a space of titles, an action is a token, few tokens may
+follow each other, and one title ends before another. What only a trie can tell (prefixes of a
+depth, leaves below a prefix) stands in `sidestep.catalog.prefix_tree`.
+"""
+
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+
+@runtime_checkable
+class CodeSpace(Protocol):
+    """The ways from a root to the items that a search may return.
+
+    A state is an integer from 0 on: what is decided so far. `NO_STATE` is the state of a way that
+    does not exist: no action is legal in it, it has no items, and no action leads out of it. States
+    are int64 and have one row per user. An action is an integer from 0 to `num_actions` - 1. All
+    answers lie on `device`. Methods change nothing. `tests/catalog/space_contract.py` holds the
+    laws.
+    """
+
+    @property
+    def codebook_sizes(self) -> tuple[int, ...]:
+        """Codes per codebook; a model of other codebooks does not fit."""
+        ...
+
+    @property
+    def num_steps(self) -> int:
+        """Actions of the longest way from the root to a complete state."""
+        ...
+
+    @property
+    def num_actions(self) -> int:
+        """Actions in all: the width of `legal`, and of a model's logits."""
+        ...
+
+    @property
+    def num_states(self) -> int:
+        """States in all, the root included: no search needs to look at more of them."""
+        ...
+
+    @property
+    def num_items(self) -> int:
+        """Items of the catalog, whether they may be returned or not."""
+        ...
+
+    @property
+    def device(self) -> torch.device:
+        """Where states, actions and answers lie."""
+        ...
+
+    @property
+    def ways_meet(self) -> bool:
+        """Whether two states may mean the same; else `canonical` changes nothing."""
+        ...
+
+    @property
+    def ends_early(self) -> bool:
+        """Whether a state may be complete before `num_steps` actions."""
+        ...
+
+    def root(self, num_users: int) -> Int[Tensor, "users 1"]:
+        """The state of every user in which nothing is decided."""
+        ...
+
+    def legal(
+        self, states: Int[Tensor, "users width"], step: int | None = None
+    ) -> Bool[Tensor, "users width actions"]:
+        """The actions that lead on towards an item that may be returned; none in complete states.
+
+        Args:
+            states: of any steps; a state may stand there several times.
+            step: actions that led to each of the states, where that is one number. Who knows the
+                number saves the space a look at the states.
+        """
+        ...
+
+    def children(
+        self, states: Int[Tensor, "users width"], step: int | None = None
+    ) -> tuple[Int[Tensor, "users width children"], Int[Tensor, "users width children"]]:
+        """The legal actions of each state, ascending, and the states that they lead to.
+
+        What `legal` says, for those who want to go all ways: padded at the end with `NO_CODE` and
+        `NO_STATE`.
+
+        Args:
+            states: see `legal`.
+            step: see `legal`.
+        """
+        ...
+
+    def child(
+        self,
+        states: Int[Tensor, "users width"],
+        actions: Int[Tensor, "users width"],
+        step: int | None = None,
+    ) -> Int[Tensor, "users width"]:
+        """The state after one more action; `NO_STATE` where no item of the catalog lies that way.
+
+        Args:
+            states: see `legal`.
+            actions: one per state, legal or not.
+            step: see `legal`.
+        """
+        ...
+
+    def is_complete(self, states: Int[Tensor, "users width"]) -> Bool[Tensor, "users width"]:
+        """Which states decide an item, or a bucket of items that nothing tells apart."""
+        ...
+
+    def items(self, states: Int[Tensor, "users width"]) -> Int[Tensor, "users width bucket"]:
+        """The items of each complete state that may be returned to its user, best known first.
+
+        `NO_ITEM` is padding, which may stand between items; states that are not complete have no
+        items.
+        """
+        ...
+
+    def state_of(self, items: Int[Tensor, "*shape"]) -> Int[Tensor, "*shape"]:
+        """The canonical complete state of each item; `NO_STATE` for `NO_ITEM`."""
+        ...
+
+    def canonical(self, states: Int[Tensor, "users width"]) -> Int[Tensor, "users width"]:
+        """One state for all states that mean the same: the same items, the same ways on."""
+        ...
+
+    def without(self, items: Int[Tensor, "users items"]) -> "CodeSpace":
+        """The space as if these items did not exist, each user's own; `NO_ITEM` is padding."""
+        ...

@@ -18,7 +18,8 @@ from sidestep.evaluation.words import rows_in_words, value_in_words
 from sidestep.lazy_imports import imported_when_used
 from sidestep.runs.environment import command_line, git_commit, machine
 from sidestep.runs.folder import RunFolder
-from sidestep.runs.search_names import NUM_BEAMS, read_weights
+from sidestep.runs.search_text import read_weights
+from sidestep.runs.searches import NUM_BEAMS
 from sidestep.runs.settings import LARGEST
 from sidestep.version import __version__
 

@@ -37,7 +37,7 @@ def imported(path: str) -> Any:
 def own_name(name: str) -> str:
     """The name that tables give to a class of a user's own: `own-gru-four` for `GruFour`."""
     words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", name)
-    return f"own-{re.sub('[^a-z0-9]+', '-', words.lower()).strip('-')}"
+    return f"own-{re.sub('[^a-z0-9]+', '-', words.lower()).strip('-')}".rstrip("-")
 
 
 @contextmanager

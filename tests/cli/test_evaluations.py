@@ -106,9 +106,17 @@ def test_names_of_evaluations_say_once_that_seen_items_are_left_out_and_never_me
 @pytest.mark.parametrize("dry", [(), ("--dry-run",)])
 def test_a_name_that_results_do_not_know_is_refused_before_the_work(shop, dry):
     before = sorted((shop / "beam/evaluations").iterdir())
-    message = refused("evaluate", shop / "beam", "--method", "my-own", *dry)
-    assert "'my-own' is no known method: use one of popularity, repeats, sasrec, beam" in message
+    message = refused("evaluate", shop / "beam", "--method", "My own", *dry)
+    assert "'My own' is no name of a method: write small letters and digits with" in message
     assert sorted((shop / "beam/evaluations").iterdir()) == before
+
+
+def test_a_name_of_ones_own_goes_into_the_results(shop, tmp_path):
+    arguments = ("evaluate", shop / "beam", "--method", "my-own", "--users", 5)
+    assert json.loads(run(*arguments, "--dry-run", "--json"))["method"] == "my-own"
+    run(*arguments, "--results", tmp_path / "quality.jsonl")
+    [line] = results.read(tmp_path / "quality.jsonl")
+    assert line.method == "my-own"
 
 
 @pytest.mark.parametrize("command", ["evaluate", "scale"])

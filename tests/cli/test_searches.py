@@ -4,11 +4,9 @@ import json
 
 import pytest
 
-from sidestep.cli.search_options import SETTINGS_TOLD
 from sidestep.evaluation.results import read as read_lines
 from sidestep.evaluation.words import value_in_words
-from sidestep.runs.search_names import options_in_words, read_weights
-from sidestep.runs.searches import settings_by_search
+from sidestep.runs.search_text import read_weights
 from tests.cli.commands import refused, run
 
 
@@ -121,15 +119,15 @@ def test_a_weight_of_minus_nothing_is_nothing():
     [
         (
             ("--search", "beam", "--candidates", 9),
-            "--candidates 9: the search beam has no use for it, only item-beam, prm-beam and",
+            "--candidates 9: the search beam has no use for it, only item-beam, prm-beam",
         ),
         (
             ("--search", "exhaustive", "--beams", 9),
-            "only beam, item-beam, prm-beam, value-beam, ved and sampling; leave the option out",
+            "only beam, item-beam, prm-beam, value-beam, ved, sampling and guided-beam; leave",
         ),
         (
             ("--search", "exhaustive", "--likelihood-weight", 1),
-            "only item-beam, exhaustive-item, prm-beam, exhaustive-prm and value-beam; leave",
+            "only item-beam, prm-beam, value-beam, guided-beam, exhaustive-item, exhaustive-prm",
         ),
         (("--search", "item-beam", "--likelihood-weight", "1,x"), "'1,x': write a number from 0"),
         (("--search", "item-beam", "--likelihood-weight", -1), "'-1': write a number from 0"),
@@ -199,12 +197,13 @@ def test_a_network_without_an_item_head_guides_nothing(shop):
 
 
 def test_the_help_names_all_settings_with_their_defaults():
-    by_search = settings_by_search()
-    told = [
-        f"{name}: {options_in_words(by_search[name]).replace(',', ', ')}"
-        for name in ("ved", "sampling", "beam")
-    ]
-    assert "; ".join(told) == SETTINGS_TOLD
+    said = " ".join(run("evaluate", "--help").replace("│", " ").split())
+    for words in (
+        "guided-beam and exhaustive-guided: scorer=null, normaliser=legal",
+        "sampling: seed=0, temperature=1, top_k=null, top_p=null, normaliser=legal;",
+        "value-beam, exhaustive, exhaustive-item and exhaustive-prm: normaliser=legal",
+    ):
+        assert words in said
 
 
 OWN = """\

@@ -123,9 +123,9 @@ def test_methods_ablations_and_sasrec_at_inference_are_known(method):
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
-        ({"method": "beams"}, "no known method"),
-        ({"method": "beam-"}, "no known method"),
-        ({"method": "beam+popularity"}, "no known method"),
+        ({"method": "Beam"}, "no name of a method"),
+        ({"method": "beam-"}, "no name of a method"),
+        ({"method": "beam+popularity"}, "no name of a method"),
         ({"split": "train"}, "split"),
         ({"split": "test"}, "must not see the test"),
         ({"metrics": {"HR@10": 0.1}}, "missing metrics"),

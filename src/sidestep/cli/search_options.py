@@ -1,23 +1,36 @@
 """Options that ask for a search."""
 
-from typing import Annotated, get_args
+from typing import Annotated
 
 import typer
 
-from sidestep.runs.search_names import BUDGET, GUIDANCE, SearchName
+from sidestep.runs.search_text import enumerated, options_in_words
+from sidestep.runs.searches import BUDGET, GUIDANCE
+from sidestep.search.specs import SPECS, reading
 
-SETTINGS_TOLD = (
-    "ved: warm_width=8, exploration=0.1, entropy_weight=0.1, value_weight=1, "
-    "answer_likelihood_weight=0, root_gate=priority, paths_per_round=1, seed=0, normaliser=legal; "
-    "sampling: seed=0, temperature=1, top_k=null, top_p=null, normaliser=legal; "
-    "beam: normaliser=legal"
+_ONE_FOR_ALL = enumerated(
+    [
+        spec.name
+        for spec in SPECS.values()
+        if not spec.per_level and "likelihood_weight" in spec.reads
+    ]
 )
-"""The settings of each kind of search, with the defaults of the policies, which need torch."""
+"""The searches whose candidates and λ are the same at all levels."""
+
+
+def settings_told() -> str:
+    """The options of searches with their defaults; searches of the same options in one line."""
+    told: dict[str, list[str]] = {}
+    for spec in SPECS.values():
+        words = options_in_words(spec.options)
+        told.setdefault(words.replace(",", ", "), []).append(spec.name)
+    return "; ".join(f"{enumerated(names)}: {words}" for words, names in told.items() if words)
+
 
 Search = Annotated[
     str | None,
     typer.Option(
-        help=f"How semantic IDs are searched: {', '.join(get_args(SearchName))}; or your own class "
+        help=f"How semantic IDs are searched: {', '.join(SPECS)}; or your own class "
         "as my_package.my_module:MySearch. [default: that of the bundle]",
     ),
 ]
@@ -26,10 +39,10 @@ Candidates = Annotated[
     typer.Option(
         "--candidates",
         metavar="K+[,K+...]",
-        help="K+: prefixes per level that item-beam, prm-beam and value-beam choose among, one for "
-        "all levels or, but for value-beam, one for each; none,200,200 leaves the first level to "
-        "likelihood, after which an item head alone, without a ranker, scores no more of a large "
-        "catalog than the items below what is left. "
+        help=f"K+: prefixes per level that {enumerated(reading('candidates'))} choose among, one "
+        f"for all levels or, but for {_ONE_FOR_ALL}, one for each; none,200,200 leaves the first "
+        "level to likelihood. An item head alone, without a ranker, then scores no more of a "
+        "large catalog than the items below what is left. "
         f"Default: {GUIDANCE.candidates_per_beam} per beam, or as the process reward model or the "
         "value head was chosen by, or the ranker attached with.",
     ),
@@ -39,7 +52,7 @@ LikelihoodWeight = Annotated[
     typer.Option(
         metavar="λ[,λ...]",
         help="Weight of log π beside what guides the search, one for all levels or, but for "
-        "value-beam, one for each; 0 leaves it out. "
+        f"{_ONE_FOR_ALL}, one for each; 0 leaves it out. "
         f"Default: {GUIDANCE.likelihood_weight:g}, or as the process reward model "
         "or the value head was chosen by (its guidance.likelihood_weight), or the ranker attached "
         "with.",
@@ -51,8 +64,8 @@ BudgetTimes = Annotated[
         "--budget",
         min=1,
         metavar="K",
-        help="Tokens that ved spends: those of a beam K times as wide as --beams; default: "
-        f"{BUDGET}.",
+        help=f"Tokens that {enumerated(reading('budget'))} spends: those of a beam K times as wide "
+        f"as --beams; default: {BUDGET}.",
     ),
 ]
 SearchOptions = Annotated[
@@ -60,6 +73,6 @@ SearchOptions = Annotated[
     typer.Option(
         "--search-option",
         metavar="NAME=VALUE",
-        help=f"A setting of the search, name=value; may be repeated. {SETTINGS_TOLD}.",
+        help=f"A setting of the search, name=value; may be repeated. {settings_told()}.",
     ),
 ]

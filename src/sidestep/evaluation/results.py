@@ -32,30 +32,6 @@ from sidestep.padding import NO_ITEM
 with imported_when_used():
     from sidestep.evaluation import evaluator
 
-METHODS = (
-    "popularity",
-    "repeats",
-    "sasrec",
-    "beam",
-    "sampling",
-    "exhaustive",
-    "prm-beam",
-    "item-beam",
-    "value-beam",
-    "ved",
-    "exhaustive-prm",
-    "sft",
-    "sft-continued",
-    "grpo-beam",
-    "grpo-ved",
-    "sibling-ved",
-    "vstar",
-    "sdpo",
-    "reg4rec",
-    "own",
-)
-"""Every method a line may report; an ablation adds a suffix, as in "reg4rec-no-corp"."""
-
 REQUIRED_METRICS = (
     "HR@1",
     "HR@5",
@@ -68,7 +44,7 @@ REQUIRED_METRICS = (
     "invalid_rate",
 )
 
-_METHOD = re.compile(rf"(?:{'|'.join(METHODS)})(?:-[a-z0-9]+)*(?:\+sasrec)?")
+_METHOD = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*(?:\+sasrec)?")
 _METRIC = re.compile(
     r"HR@\d+|NDCG@\d+|MRR|HRecall@\d+@(?:\d+|evaluated)|coverage|diversity|invalid_rate"
 )
@@ -88,15 +64,16 @@ Number = Annotated[int, Field(ge=1)]
 
 
 def check_method(method: str) -> str:
-    """The name of a method, as results files want it.
+    """The name of a method: a search, a kind of run or a recipe, with a suffix for an ablation.
 
     Raises:
-        ValueError: they know none such.
+        ValueError: the name is written otherwise.
     """
     if _METHOD.fullmatch(method) is None:
         raise ValueError(
-            f"{method!r} is no known method: use one of {', '.join(METHODS)}, with a suffix for an "
-            "ablation (beam-no-text) and +sasrec where SASRec has a part in it."
+            f"{method!r:.80} is no name of a method: write small letters and digits with single "
+            "hyphens between them, such as beam-no-text, and +sasrec at the end where SASRec has a "
+            "part in it."
         )
     return method
 

@@ -14,13 +14,10 @@ from torch import Tensor
 
 from sidestep.catalog.trie import NO_CODE, NO_STATE, Trie
 from sidestep.evaluation.batch_scores import BatchScores
-from sidestep.search.guided_beam import GuidedBeamSearch
 from sidestep.search.paths import is_first_on_paths, paths_to
-from sidestep.search.policy import Scope, SearchPolicy
-from sidestep.search.proposals import Indifferent, watched
+from sidestep.search.policy import RanksByValues, Scope, SearchPolicy
+from sidestep.search.proposals import Indifferent, guidance_of, watched
 from sidestep.search.tree import LOG_PROB, VALUE
-from sidestep.search.value_beam import ValueBeamSearch
-from sidestep.search.ved import ValueGuidedDecoding
 from sidestep.step import HistoryBatch, StepModel
 
 Fate = Literal["expanded", "kept", "pruned", "unproposed"]
@@ -178,16 +175,14 @@ def _scores_along(
     paths: Int[Tensor, "1 paths levels"],
 ) -> tuple[Float[Tensor, "paths levels"], Float[Tensor, "paths levels"]]:
     """What the search ranks the prefixes on the paths by, and their log-probabilities."""
-    guidances = {}
-    if isinstance(policy, GuidedBeamSearch) and policy.guidance.scorer != Indifferent():
-        guidances[_OWN] = policy.guidance
+    guidances, guidance = {}, guidance_of(policy)
+    if guidance is not None and guidance.scorer != Indifferent():
+        guidances[_OWN] = guidance
     scores = BatchScores.begin(model, history, scope, guidances).along(paths)
     by_name = {name: of_paths[0] for name, of_paths in scores.items()}
     log_probs = by_name[LOG_PROB]
-    if isinstance(policy, ValueBeamSearch):
+    if isinstance(policy, RanksByValues):
         return policy.ranked_by(by_name[VALUE], log_probs), log_probs
-    if isinstance(policy, ValueGuidedDecoding):
-        return by_name[VALUE], log_probs
     return by_name.get(_OWN, log_probs), log_probs
 
 

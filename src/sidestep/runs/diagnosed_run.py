@@ -28,18 +28,15 @@ from sidestep.recommender import GenerativeRecommender
 from sidestep.runs.budgets import any_weighs, searches_of
 from sidestep.runs.evaluations import evaluated_rows, row_progress
 from sidestep.runs.provenance import load_item_vectors, refuse_other_data
-from sidestep.runs.search_names import SearchName, Weights
+from sidestep.runs.search_text import Weights
 from sidestep.runs.searches import AskedSearch
-from sidestep.search.guided_beam import GuidedBeamSearch
 from sidestep.search.policy import Scope, SearchPolicy, trie_scope
-from sidestep.search.proposals import plain_beam
-from sidestep.search.sampling import Sampling
+from sidestep.search.proposals import guidance_of, plain_beam
 from sidestep.search.scorer import Guidance
+from sidestep.search.specs import SPECS
 from sidestep.step import StepModel
 
 _BUDGET = 4  # of value-guided decoding, the largest of V-STAR
-_WARM_WIDTH = 8
-_PATHS_PER_ROUND = 8  # one by one would take most of the time of a diagnosis
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,7 +125,8 @@ class DiagnosedRun:
         sets = [
             self._search(name, look, look.settings.pool_size) for name in searches_of(self.loaded)
         ]
-        guided = [search.guidance for search in searches if isinstance(search, GuidedBeamSearch)]
+        guidances = map(guidance_of, searches)
+        guided = [guidance for guidance in guidances if guidance is not None]
         with row_progress(f"{self.path.name}: scores of prefixes") as progress:
             prefixes = prefix_quality(
                 self.model,
@@ -199,22 +197,26 @@ class DiagnosedRun:
             for policy in self.searches(look)
         ]
 
-    def _search(self, name: SearchName, look: Look, beams: int) -> SearchPolicy:
+    def _search(self, name: str, look: Look, beams: int) -> SearchPolicy:
         """A search of so many beams, with candidates in proportion."""
         candidates = look.settings.candidates * beams // look.settings.num_beams
-        if name == "beam":
+        if name == "beam":  # what the others are held against, so that its proposals are watched
             return plain_beam(num_beams=beams, candidates=candidates)
-        if name == "sampling":
-            return Sampling(num_samples=beams, seed=look.settings.seed)
-        if name == "ved":
-            options = {"warm_width": min(_WARM_WIDTH, beams), "paths_per_round": _PATHS_PER_ROUND}
-            asked = AskedSearch(name=name, beams=beams, budget=_BUDGET, options=options)
-        else:
-            is_read = not (name == "value-beam" and isinstance(look.weight, tuple))
-            weight = look.weight if is_read else None
-            asked = AskedSearch(
-                name=name, beams=beams, candidates=candidates, likelihood_weight=weight
-            )
+        spec, num_levels = SPECS[name], self.loaded.catalog.num_levels
+        options = {**spec.quick, **(spec.fitted(beams, _BUDGET, num_levels) if spec.fitted else {})}
+        if "seed" in spec.options:
+            options["seed"] = look.settings.seed
+        is_weight_read = "likelihood_weight" in spec.reads and (
+            spec.per_level or not isinstance(look.weight, tuple)
+        )
+        asked = AskedSearch(
+            name=name,
+            beams=beams,
+            candidates=candidates if "candidates" in spec.reads else None,
+            likelihood_weight=look.weight if is_weight_read else None,
+            budget=_BUDGET if "budget" in spec.reads else None,
+            options=options,
+        )
         policy = asked.policy(self.loaded, num_leaves=beams)
         assert policy is not None, "the run searches"
         return policy

@@ -189,8 +189,6 @@ def plan_evaluation(
     """
     asked = replace(asked, search=asked.search.of(loaded))
     _refuse_unused(loaded, asked)
-    if asked.method is not None:
-        results.check_method(asked.method)
     asked.search.policy(loaded, num_leaves=LIST_LENGTH)  # refuses what cannot be searched
     refuse_other_data(loaded, dataset)
     split = split_of(dataset)
@@ -200,7 +198,7 @@ def plan_evaluation(
         rows=rows,
         num_retired=0 if is_retired is None else int(is_retired[rows.targets].sum()),
         split=asked.split,
-        method=asked.method or asked.search.method(loaded),
+        method=results.check_method(asked.method or asked.search.method(loaded)),
         setting=_setting(loaded, asked, users, catalog_name, strategy_of(split)),
     )
 

@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, cast, get_args
+from typing import Any
 
 from sidestep.evaluation.words import value_in_words
 from sidestep.import_paths import is_import_path, own_name
 from sidestep.lazy_imports import imported_when_used
-from sidestep.runs import own_search
-from sidestep.runs.search_names import (
-    BUDGET,
-    BY_ITEMS,
-    BY_PROCESS_REWARD,
-    BY_VALUES,
-    CHOOSING_BEAMS,
-    GUIDANCE,
-    GUIDED,
-    NUM_BEAMS,
-    WITH_BEAMS,
+from sidestep.runs.guides import GUIDES, item_head, own_scorer
+from sidestep.runs.search_text import (
     CandidatesPerLevel,
-    SearchName,
-    Value,
     Weights,
     enumerated,
     options_in_words,
@@ -32,68 +22,28 @@ from sidestep.runs.search_names import (
 )
 from sidestep.runs.settings import LARGEST
 from sidestep.search.config import GuidanceConfig
+from sidestep.search.specs import SPECS, Request, SearchSpec, Value, reading, spec_named
 
 with imported_when_used():
     from sidestep.bundle import loaded as bundles
-    from sidestep.model import transformer
-    from sidestep.search import (
-        beam,
-        budget,
-        exhaustive,
-        guided_beam,
-        item_support,
-        live_item_support,
-        named,
-        process_reward,
-        sampling,
-        scorer,
-        value_beam,
-        ved,
-    )
+    from sidestep.search import budget, named, scorer
     from sidestep.search import policy as policies
 
+NUM_BEAMS = 50
+"""Prefixes kept per level, by default."""
 
-_SAID_OTHERWISE = {
-    *("num_beams", "num_samples", "num_leaves", "candidates", "likelihood_weight", "guidance"),
-    *("budget", "gamma", "chunk_size"),
-}
-"""Settings that `--search-option` does not name: they have options of their own, follow from the
-bundle, or change no result."""
+GUIDANCE = GuidanceConfig()
+"""The default guidance, that of an item head; parts beside a network have their own."""
 
-
-def _policy_class(name: SearchName) -> type[Any]:
-    """The policy of a search."""
-    classes: dict[SearchName, type[Any]] = {
-        "beam": beam.BeamSearch,
-        "item-beam": guided_beam.GuidedBeamSearch,
-        "prm-beam": guided_beam.GuidedBeamSearch,
-        "value-beam": value_beam.ValueBeamSearch,
-        "ved": ved.ValueGuidedDecoding,
-        "sampling": sampling.Sampling,
-        "exhaustive": exhaustive.ExhaustiveSearch,
-        "exhaustive-item": exhaustive.ExhaustiveSearch,
-        "exhaustive-prm": exhaustive.ExhaustiveSearch,
-    }
-    return classes[name]
-
-
-def settings_by_search() -> dict[SearchName, dict[str, Value]]:
-    """The settings of each search that `--search-option` names, with their defaults."""
-    return {
-        name: {
-            setting: default
-            for setting, default in named.settings_of(_policy_class(name)).items()
-            if setting not in _SAID_OTHERWISE
-        }
-        for name in get_args(SearchName)
-    }
+BUDGET = 1
+"""Tokens of value-guided decoding in units of a beam, by default."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AskedSearch:
     """A search that somebody asks for. A field is None where nothing was said about it.
 
-    name: one of `SearchName`, or the import path of a search of one's own.
+    name: one of `SPECS`, or the import path of a search of one's own.
     beams: prefixes kept per level.
     candidates: K+, prefixes per level that are scored, of all levels or one for each; None for a
         level leaves that one to likelihood.
@@ -114,11 +64,11 @@ class AskedSearch:
 
     def __post_init__(self) -> None:
         """Checks the name and the sizes."""
-        if self.name is not None and not (self.name in get_args(SearchName) or self.is_own):
-            raise ValueError(
-                f"--search {self.name!r:.60}: there are {', '.join(get_args(SearchName))}, and "
-                "your own by import path, such as my_package.my_module:MySearch."
-            )
+        if self.name is not None and not is_import_path(self.name):
+            try:
+                spec_named(self.name)
+            except ValueError as error:
+                raise ValueError(f"--search {error}") from error
         given = self.candidates if isinstance(self.candidates, tuple) else (self.candidates,)
         # The size may be a multiple of the one that somebody wrote, so the message says its unit.
         sizes = {
@@ -176,31 +126,31 @@ class AskedSearch:
 
     def wide_enough(self, k: int) -> AskedSearch:
         """The same search with as many beams as a list of k needs, unless beams were asked for."""
-        if self.beams is not None or self.is_own or self.chosen not in WITH_BEAMS:
+        if self.beams is not None or "beams" not in self.spec.reads:
             return self
         return replace(self, beams=max(k, NUM_BEAMS))
 
     @property
-    def is_own(self) -> bool:
-        """Whether the search is a user's own, which its import path names."""
-        return self.name is not None and is_import_path(self.name)
+    def spec(self) -> SearchSpec:
+        """The description of the search; that of a plain beam where none is named.
 
-    @property
-    def chosen(self) -> SearchName:
-        """The name of a search of Sidestep; `beam` where none is named."""
-        assert not self.is_own
-        return cast(SearchName, self.name or "beam")
+        Raises:
+            ValueError: a user's own search cannot be imported.
+        """
+        return spec_named(self.name or "beam")
 
     def refuse_unused(self, loaded: bundles.LoadedRecommender) -> None:
         """Raises a `ValueError` for a field that is given, and that this search does not read."""
+        weights = self.likelihood_weight
+        requests: dict[Request, object] = {
+            "beams": self.beams,
+            "candidates": None if self.candidates is None else value_in_words(self.candidates),
+            "likelihood_weight": None if weights is None else value_in_words(weights),
+            "budget": self.budget,
+        }
         given = {
             "--search": self.name,
-            "--beams": self.beams,
-            "--candidates": None if self.candidates is None else value_in_words(self.candidates),
-            "--likelihood-weight": None
-            if self.likelihood_weight is None
-            else value_in_words(self.likelihood_weight),
-            "--budget": self.budget,
+            **{_option(request): value for request, value in requests.items()},
             "--search-option": options_in_words(self.options) or None,
         }
         for option, value in given.items():
@@ -209,21 +159,16 @@ class AskedSearch:
                     f"{option} {value}: this run is {loaded.kind}, which scores every item and "
                     "searches nothing; leave the option out."
                 )
-        if self.is_own:
-            self._refuse_unused_of_own(given)
-            return
-        users: dict[str, Sequence[SearchName]] = {
-            "--beams": WITH_BEAMS,
-            "--candidates": CHOOSING_BEAMS,
-            "--likelihood-weight": GUIDED,
-            "--budget": ("ved",),
-        }
-        for option, names in users.items():
-            if given[option] is not None and self.chosen not in names:
+        for request, value in requests.items():
+            if value is None or request in self.spec.reads:
+                continue
+            told = f"{_option(request)} {value}: the search {self.spec.name} has no use for it"
+            if self.spec.is_own:
                 raise ValueError(
-                    f"{option} {given[option]}: the search {self.chosen} has no use for it, only "
-                    f"{enumerated(names)}; leave the option out."
+                    f"{told}; a search of your own has fields instead; give "
+                    "--search-option NAME=VALUE."
                 )
+            raise ValueError(f"{told}, only {enumerated(reading(request))}; leave the option out.")
 
     def policy(
         self, loaded: bundles.LoadedRecommender, *, num_leaves: int
@@ -241,74 +186,84 @@ class AskedSearch:
         """
         if not loaded.is_searched:
             return None
-        if self.is_own:
-            return own_search.own_policy(
-                str(self.name), beams=self.beams, num_leaves=num_leaves, options=self.options
-            )
-        missing = _missing_part(self.chosen, loaded)
+        spec = self.spec
+        missing = _missing_part(spec, loaded)
         if missing is not None:
-            raise ValueError(f"the search {self.chosen} {missing}")
-        settings = {**self._settings(loaded, num_leaves=num_leaves), **self._options()}
+            raise ValueError(f"the search {spec.name} {missing}")
+        options = self._options()
         self._refuse_other_levels(loaded.catalog.num_levels)
         self._refuse_few_candidates(loaded)
-        made: policies.SearchPolicy = _policy_class(self.chosen)(
-            name=self.method(loaded), **settings
-        )
-        if isinstance(made, ved.ValueGuidedDecoding):
+        made_of = spec.policy_class()
+        fields = [each for each in dataclasses.fields(made_of) if each.name in FIELDS]
+        settings = {
+            each.name: FIELDS[each.name](self, loaded, num_leaves)
+            for each in fields
+            if each.name not in options and self._sets(each)
+        }
+        made: policies.SearchPolicy = made_of(**settings, **options)
+        if isinstance(made, policies.SpendsBudget):
             self._refuse_small_budget(made, loaded.catalog.trie.num_levels)
         return made
 
     def settings(self, loaded: bundles.LoadedRecommender) -> dict[str, Any]:
         """The fields of `Setting` that tell this search from others."""
-        if self.is_own:
-            return {
-                "search": self.name,
-                "beams": self.beams,
-                "k_plus": None,
-                "budget": None,
-                "search_options": options_in_words(self.options) or None,
-            }
-        name = self.chosen if loaded.is_searched else None
+        if not loaded.is_searched:
+            unset = ("search", "beams", "k_plus", "likelihood_weight", "budget", "search_options")
+            return {**dict.fromkeys(unset), "ranker": self.ranker_weight(loaded)}
+        reads, is_own = self.spec.reads, self.spec.is_own
+        # Of a user's own search, the class says what was not asked for.
+        says_candidates = "candidates" in reads and (not is_own or self.candidates is not None)
+        says_weight = "likelihood_weight" in reads and (
+            not is_own or self.spec.goes_by is not None or self.likelihood_weight is not None
+        )
         return {
-            "search": name,
-            "beams": self._beams if name in WITH_BEAMS else None,
-            "k_plus": self._candidates(loaded) if name in CHOOSING_BEAMS else None,
-            "likelihood_weight": self._weight(loaded) if name in GUIDED else None,
-            "budget": self._budget if name == "ved" else None,
-            "search_options": self._told_options() if name else None,
+            "search": self.spec.name,
+            "beams": self._beams if "beams" in reads else None,
+            "k_plus": self._candidates(loaded) if says_candidates else None,
+            "likelihood_weight": self._weight(loaded) if says_weight else None,
+            "budget": self._budget if "budget" in reads else None,
+            "search_options": self._told_options(),
             "ranker": self.ranker_weight(loaded),
         }
 
     def method(self, loaded: bundles.LoadedRecommender) -> str:
         """The name in tables: the search, or the kind that scores all items, and the ranker."""
-        if self.is_own and loaded.is_searched:
-            return own_name(str(self.name).rpartition(":")[2])
-        name = self.chosen if loaded.is_searched else loaded.kind
-        if is_import_path(name):
-            name = own_name(name.rpartition(":")[2])
+        if not loaded.is_searched:
+            name = loaded.kind
+            if is_import_path(name):
+                name = own_name(name.rpartition(":")[2])
+        else:
+            name = self.spec.method
+            if "scorer" in self.options:
+                name += own_name(str(self.options["scorer"]).rpartition(":")[2]).removeprefix("own")
         return name if self.ranker_weight(loaded) is None else f"{name}+sasrec"
 
     def ranker_weight(self, loaded: bundles.LoadedRecommender) -> float | None:
         """The weight of the ranker's scores; None where the scores decide nothing."""
-        if loaded.ranker_use is None or (
-            loaded.is_searched and (self.is_own or self.chosen not in BY_ITEMS)
-        ):
-            return None
-        return loaded.ranker_use.weight
+        if not loaded.is_searched:
+            return None if loaded.ranker_use is None else loaded.ranker_use.weight
+        goes_by = self.spec.goes_by
+        return None if goes_by is None else GUIDES[goes_by].ranker_weight(loaded)
 
-    def _refuse_unused_of_own(self, given: Mapping[str, object]) -> None:
-        """Raises a `ValueError` for options that a user's own search cannot read."""
-        for option in ("--candidates", "--likelihood-weight", "--budget"):
-            if given[option] is not None:
-                raise ValueError(
-                    f"{option} {given[option]}: a search of your own has fields instead; give "
-                    "--search-option NAME=VALUE."
-                )
+    def _sets(self, field_of: dataclasses.Field[Any]) -> bool:
+        """Whether a field of the policy is set from here, and not by the class of a user's own."""
+        if field_of.name == "guidance":
+            return self.spec.goes_by is not None
+        if not self.spec.is_own or field_of.name in ("num_beams", "num_leaves"):
+            return True
+        asked = {"candidates": self.candidates, "likelihood_weight": self.likelihood_weight}
+        return asked.get(field_of.name) is not None
 
     def _refuse_other_levels(self, num_levels: int) -> None:
         """Raises a `ValueError` where the number of values is not the number of levels."""
         per_level = {"--candidates": self.candidates, "--likelihood-weight": self.likelihood_weight}
         for option, values in per_level.items():
+            if isinstance(values, tuple) and not self.spec.per_level:
+                what = "K+" if option == "--candidates" else "weight"
+                raise ValueError(
+                    f"{option} {value_in_words(values)}: the search {self.spec.name} has one "
+                    f"{what} for all levels; write one number."
+                )
             if isinstance(values, tuple) and len(values) != num_levels:
                 raise ValueError(
                     f"{option} {value_in_words(values)}: {len(values)} values, but semantic IDs "
@@ -317,7 +272,7 @@ class AskedSearch:
 
     def _refuse_few_candidates(self, loaded: bundles.LoadedRecommender) -> None:
         """Raises a `ValueError` where fewer prefixes would be scored than are kept."""
-        if self.chosen not in CHOOSING_BEAMS:
+        if "candidates" not in self.spec.reads or (self.spec.is_own and self.candidates is None):
             return
         candidates = self._candidates(loaded)
         per_level = candidates if isinstance(candidates, tuple) else (candidates,)
@@ -328,15 +283,19 @@ class AskedSearch:
                 "given and no fewer than -k."
             )
 
-    @staticmethod
-    def _refuse_small_budget(policy: ved.ValueGuidedDecoding, num_levels: int) -> None:
-        """Raises a `ValueError` for a budget that its warm start would spend, with the options."""
+    def _refuse_small_budget(self, policy: policies.SpendsBudget, num_levels: int) -> None:
+        """Raises a `ValueError` for a budget that is too small, with the options that help."""
         try:
             policy.tokens(num_levels)
         except ValueError as error:
+            helping = [
+                f"--search-option {name}=N, which is {getattr(policy, name)} now"
+                for name in self.spec.options
+                if name in str(error)
+            ]
             raise ValueError(
-                f"the search {policy.name}: {error} As options: --search-option warm_width=N, "
-                f"which is {policy.warm_width} now, --beams or --budget."
+                f"the search {self.spec.name}: {error} As options: "
+                f"{', '.join([*helping, '--beams or --budget'])}."
             ) from error
 
     @property
@@ -352,52 +311,31 @@ class AskedSearch:
     def _budget(self) -> int:
         return self.budget or BUDGET
 
-    def _settings(self, loaded: bundles.LoadedRecommender, *, num_leaves: int) -> dict[str, Any]:
-        """The settings of the policy beside `options`."""
-        if self.chosen == "sampling":
-            return {"num_samples": self._beams}
-        if self.chosen == "ved":
-            assert loaded.value_use is not None
-            return {
-                "budget": budget.Budget(times=self._budget, num_beams=self._beams),
-                "num_leaves": num_leaves,
-                "gamma": loaded.value_use.gamma,
-            }
-        settings: dict[str, Any] = {"num_beams": self._beams}
-        if self.chosen not in WITH_BEAMS:
-            settings = {"num_leaves": num_leaves}
-        if self.chosen in CHOOSING_BEAMS:
-            settings["candidates"] = self._candidates(loaded)
-        if self.chosen == "value-beam":
-            self._refuse_one_per_level(settings["candidates"])
-            settings["likelihood_weight"] = self._one_weight(loaded)
-        elif self.chosen in GUIDED:
-            settings["guidance"] = self._guidance(loaded)
-        return settings
-
     def _options(self) -> dict[str, Any]:
-        known = settings_by_search()[self.chosen]
+        """The options that are fields of the policy, of the types of these fields."""
+        known = self.spec.options
+        told = "" if self.spec.is_own else "--search-option: "
         try:
-            return named.checked_settings(_policy_class(self.chosen), self.options, known)
+            made_of = self.spec.policy_class()
+            given = {name: value for name, value in self.options.items() if name not in _SCORER}
+            if known.keys() >= _SCORER and not isinstance(self.options.get("scorer"), str):
+                raise ValueError("names no scorer; give scorer=my_package.my_module:MyScorer.")
+            if not known.keys() >= _SCORER:
+                given = dict(self.options)
+            return named.checked_settings(made_of, given, known)
         except ValueError as error:
-            raise ValueError(f"--search-option: the search {self.chosen}: {error}") from error
+            raise ValueError(f"{told}the search {self.spec.name}: {error}") from error
 
     def _told_options(self) -> str | None:
         """The options that differ from the defaults, in a fixed order."""
-        defaults, given = settings_by_search()[self.chosen], self._options()
+        defaults = self.spec.options
+        given = {**self.options, **self._options()}
         told = {
             name: given[name]
             for name, default in defaults.items()
             if name in given and given[name] != default
         }
         return options_in_words(told) or None
-
-    def _refuse_one_per_level(self, candidates: CandidatesPerLevel) -> None:
-        if isinstance(candidates, tuple):
-            raise ValueError(
-                f"--candidates {value_in_words(candidates)}: the search {self.chosen} has one "
-                "K+ for all levels; write one number."
-            )
 
     def _candidates(self, loaded: bundles.LoadedRecommender) -> CandidatesPerLevel:
         return self.candidates or self._defaults(loaded).candidates_per_beam * self._beams
@@ -407,72 +345,63 @@ class AskedSearch:
             return self._defaults(loaded).likelihood_weight
         return self.likelihood_weight
 
-    def _one_weight(self, loaded: bundles.LoadedRecommender) -> float:
-        weight = self._weight(loaded)
-        if isinstance(weight, tuple):
-            raise ValueError(
-                f"--likelihood-weight {value_in_words(weight)}: the search {self.chosen} has one "
-                "weight for all levels; write one number."
-            )
-        return weight
-
     def _defaults(self, loaded: bundles.LoadedRecommender) -> GuidanceConfig:
         """The guidance of the part beside the network that guides the search, else the default."""
-        own = None
-        if self.chosen in BY_ITEMS and loaded.ranker_use is not None:
-            own = loaded.ranker_use.guidance
-        elif self.chosen in BY_PROCESS_REWARD:
-            own = loaded.guidance
-        elif self.chosen in BY_VALUES and loaded.value_use is not None:
-            own = loaded.value_use.guidance
-        return own or GUIDANCE
+        goes_by = self.spec.goes_by
+        return (goes_by and GUIDES[goes_by].guidance(loaded)) or GUIDANCE
 
     def _guidance(self, loaded: bundles.LoadedRecommender) -> scorer.Guidance:
         return scorer.Guidance(scorer=self._scorer(loaded), likelihood_weight=self._weight(loaded))
 
     def _scorer(self, loaded: bundles.LoadedRecommender) -> scorer.PrefixScorer:
-        if self.chosen in BY_PROCESS_REWARD:
-            assert loaded.process_reward is not None
-            return process_reward.ProcessReward(network=loaded.process_reward)
-        head, ranker = _item_head(loaded), loaded.item_ranker
-        if ranker is None or loaded.ranker_use is None:
-            if head is not None and self._spares_first_level:
-                return live_item_support.LiveItemSupport(head=head)
-            return item_support.ItemSupport(head=head)
-        return item_support.ItemSupport(
-            head=head, ranker=ranker, ranker_weight=loaded.ranker_use.weight
-        )
+        if self.spec.goes_by == "scorer":
+            return own_scorer(str(self.options["scorer"]), loaded)
+        made = None if self.spec.goes_by is None else GUIDES[self.spec.goes_by].scorer
+        if made is None:
+            raise ValueError(
+                f"the search {self.spec.name} has a field 'guidance', and goes by "
+                f"{self.spec.goes_by}, which gives no scores of prefixes; set the class attribute "
+                "'goes_by' to items, process-reward or scorer."
+            )
+        return made(loaded, self._spares_first_level)
 
 
-def can_search(name: SearchName, loaded: bundles.LoadedRecommender) -> bool:
+_SCORER = {"scorer"}
+
+
+def _gamma(loaded: bundles.LoadedRecommender) -> float:
+    assert loaded.value_use is not None
+    return loaded.value_use.gamma
+
+
+FIELDS: Mapping[str, Callable[[AskedSearch, bundles.LoadedRecommender, int], Any]] = {
+    "name": lambda asked, loaded, num_leaves: asked.method(loaded),
+    "num_beams": lambda asked, loaded, num_leaves: asked._beams,
+    "num_samples": lambda asked, loaded, num_leaves: asked._beams,
+    "num_leaves": lambda asked, loaded, num_leaves: num_leaves,
+    "candidates": lambda asked, loaded, num_leaves: asked._candidates(loaded),
+    "likelihood_weight": lambda asked, loaded, num_leaves: asked._weight(loaded),
+    "guidance": lambda asked, loaded, num_leaves: asked._guidance(loaded),
+    "budget": lambda asked, loaded, num_leaves: budget.Budget(
+        times=asked._budget, num_beams=asked._beams
+    ),
+    "gamma": lambda asked, loaded, num_leaves: _gamma(loaded),
+    "head": lambda asked, loaded, num_leaves: item_head(loaded),
+}
+"""The fields of policies that are set from here, by name: what was asked for, what the bundle says,
+and the length of the lists."""
+
+
+def can_search(name: str, loaded: bundles.LoadedRecommender) -> bool:
     """Whether a bundle has all parts for a search."""
-    return loaded.is_searched and _missing_part(name, loaded) is None
+    return loaded.is_searched and _missing_part(SPECS[name], loaded) is None
 
 
-def _missing_part(name: SearchName, loaded: bundles.LoadedRecommender) -> str | None:
+def _missing_part(spec: SearchSpec, loaded: bundles.LoadedRecommender) -> str | None:
     """The part that a search needs and a bundle lacks, and where to get it; None if it has all."""
-    if name in BY_VALUES and loaded.value_use is None:
-        return (
-            "goes by values, and this bundle has no value head; train one beside it, with a "
-            "configuration of kind value, and name that run."
-        )
-    if name in BY_PROCESS_REWARD and loaded.process_reward is None:
-        return (
-            "is guided by a process reward model, and this bundle has none; train one beside it, "
-            "with a configuration of kind process-reward, and name that run."
-        )
-    if name in BY_ITEMS and _item_head(loaded) is None and loaded.ranker is None:
-        return (
-            f"is guided by scores of items, and this {loaded.kind} has neither an item head nor a "
-            "ranker; train a transformer with model.item_head: true and objective.item_weight, or "
-            "put a SASRec beside this one with 'sidestep attach'."
-        )
-    return None
+    return None if spec.goes_by is None else GUIDES[spec.goes_by].missing(loaded)
 
 
-def _item_head(loaded: bundles.LoadedRecommender) -> transformer.Transformer | None:
-    """The network, if the network has an item head."""
-    network = loaded.network
-    if not isinstance(network, transformer.Transformer) or network.item_head is None:
-        return None
-    return network
+def _option(request: Request) -> str:
+    """The option of the command line for a request."""
+    return f"--{request.replace('_', '-')}"

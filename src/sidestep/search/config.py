@@ -5,11 +5,11 @@ Only a search by name needs its policy, which knows what it can be set to.
 
 from __future__ import annotations
 
-from typing import Literal
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
-
+from sidestep.import_paths import is_import_path
 from sidestep.lazy_imports import imported_when_used
+from sidestep.search.specs import SPECS, SearchSpec, spec_named
 
 with imported_when_used():
     from sidestep.search import named
@@ -36,8 +36,20 @@ class NamedSearch(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
-    search: Literal["beam", "sampling", "value-beam", "ved"]
-    """The policy."""
+    search: str
+    """The name of a search that needs nothing but settings (beam, value-beam, ved or sampling), or
+    the import path of your own."""
+
+    @field_validator("search")
+    @classmethod
+    def _is_plain(cls, search: str) -> str:
+        plain = [spec.name for spec in SPECS.values() if spec.is_plain]
+        if search not in plain and not (is_import_path(search) and spec_named(search).is_plain):
+            raise ValueError(
+                f"{search!r:.60} is no search that settings alone make; there are "
+                f"{', '.join(plain)}, and your own by import path"
+            )
+        return search
 
     @model_validator(mode="after")
     def _fits(self) -> NamedSearch:
@@ -53,6 +65,11 @@ class NamedSearch(BaseModel):
         return named.made_policy(self.search, self.model_extra or {})
 
     @property
-    def num_candidates(self) -> int:
-        """Leaves that the search finds, at most."""
+    def spec(self) -> SearchSpec:
+        """The description of the search."""
+        return spec_named(self.search)
+
+    @property
+    def num_candidates(self) -> int | None:
+        """The largest number of leaves that the search finds; None where it does not tell."""
         return named.num_candidates(self.policy())

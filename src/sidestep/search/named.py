@@ -1,8 +1,4 @@
-"""Searches by name: what a file or a command line says of one becomes a policy, or is refused.
-
-Here are those that need nothing but settings; a search that is guided by something is made by who
-has that.
-"""
+"""Policies from settings by name, as a file or a command line gives them."""
 
 import difflib
 import math
@@ -12,34 +8,27 @@ from typing import Any, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
-from sidestep.search.beam import BeamSearch
 from sidestep.search.policy import SearchPolicy
-from sidestep.search.sampling import Sampling
-from sidestep.search.value_beam import ValueBeamSearch
-from sidestep.search.ved import ValueGuidedDecoding
-
-_POLICIES: dict[str, type[SearchPolicy]] = {
-    "beam": BeamSearch,
-    "sampling": Sampling,
-    "value-beam": ValueBeamSearch,
-    "ved": ValueGuidedDecoding,
-}
+from sidestep.search.specs import spec_named
 
 
 def made_policy(search: str, settings: Mapping[str, Any]) -> SearchPolicy:
-    """The policy of a name; whatever is not said is as it has it by default.
+    """The policy of a name or an import path; settings that are not given have their defaults.
 
     Raises:
-        ValueError: a setting is unknown or has no such value.
+        ValueError: there is no such search; a setting is unknown or has no such value.
     """
-    policy = _POLICIES[search]
-    return policy(**checked_settings(policy, settings, settings_of(policy)))
+    policy = spec_named(search).policy_class()
+    made: SearchPolicy = policy(**checked_settings(policy, settings, settings_of(policy)))
+    return made
 
 
-def num_candidates(policy: SearchPolicy) -> int:
-    """Leaves that a search of a name finds, at most."""
+def num_candidates(policy: SearchPolicy) -> int | None:
+    """The largest number of leaves that a search finds; None where a user's own does not tell."""
     names = ("num_leaves", "num_samples", "num_beams")
-    found: int = next(getattr(policy, name) for name in names if hasattr(policy, name))
+    found: int | None = next(
+        (getattr(policy, name) for name in names if hasattr(policy, name)), None
+    )
     return found
 
 

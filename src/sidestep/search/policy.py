@@ -184,6 +184,30 @@ class SearchPolicy(Protocol):
         ...
 
 
+@runtime_checkable
+class SpendsBudget(Protocol):
+    """A search that spends a budget of tokens, which may be too small for it."""
+
+    def tokens(self, num_levels: int) -> int:
+        """The tokens that are spent on a user of semantic IDs of so many codes.
+
+        Raises:
+            ValueError: the budget is too small.
+        """
+        ...
+
+
+@runtime_checkable
+class RanksByValues(Protocol):
+    """A search that ranks the prefixes of a depth by what they are worth."""
+
+    def ranked_by(
+        self, values: Float[Tensor, "users width"], log_probs: Float[Tensor, "users width"]
+    ) -> Float[Tensor, "users width"]:
+        """The scores of prefixes, from their values and log-probabilities."""
+        ...
+
+
 def reads_values(policy: SearchPolicy) -> bool:
     """Whether a search asks what prefixes are worth; one that says nothing of it might.
 

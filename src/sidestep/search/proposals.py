@@ -13,7 +13,6 @@ from sidestep.search.guided_beam import GuidedBeamSearch
 from sidestep.search.policy import Scope, SearchPolicy
 from sidestep.search.scorer import CountedScores, Guidance, PrefixScorer, flops_of
 from sidestep.search.tree import LOG_PROB, Candidates, Tree
-from sidestep.search.value_beam import ValueBeamSearch
 from sidestep.step import Context, HistoryBatch, StepModel, StepOutput
 
 
@@ -38,36 +37,41 @@ def watched(
 
     A search that keeps no tree, as the exhaustive one, looked at everything.
     """
-    trie = scope.trie
-    if isinstance(policy, GuidedBeamSearch):
-        recorder = _Recorder(scorer=policy.guidance.scorer)
-        guidance = replace(policy.guidance, scorer=recorder)
-        candidates = replace(policy, guidance=guidance).search(model, histories, scope)
-        if policy.guidance.scorer == Indifferent():
+    trie, guidance = scope.trie, guidance_of(policy)
+    asked: list[Tensor] = []
+    if guidance is None:
+        candidates = policy.search(model, histories, scope)
+    else:
+        recorder = _Recorder(scorer=guidance.scorer, asked=asked)
+        recorded: Any = policy
+        recorded = replace(recorded, guidance=replace(guidance, scorer=recorder))
+        candidates = recorded.search(model, histories, scope)
+        if guidance.scorer == Indifferent():
             unscored = torch.zeros_like(candidates.scored)
             candidates = replace(candidates, score_kind=LOG_PROB, scored=unscored)
-        kept = torch.cat([_inner(candidates, trie.num_levels), candidates.leaves], dim=1)
-        return Proposals(
-            candidates=candidates,
-            # A level that nothing scores keeps what it proposes.
-            proposed=torch.cat([*recorder.asked, kept], dim=1),
-            kept=kept,
-        )
-    candidates = policy.search(model, histories, scope)
     if candidates.tree is None:
         kept = trie.prefixes(candidates.leaves).flatten(1)
         every = torch.arange(1, trie.num_nodes(), device=kept.device)
         return Proposals(candidates=candidates, proposed=every.expand(len(kept), -1), kept=kept)
     tree = candidates.tree
     seen = tree.states.masked_fill(~tree.is_node, NO_STATE)[:, 1:]
-    inner = _inner(candidates, trie.num_levels)
-    if isinstance(policy, ValueBeamSearch):
-        inner = _best_of_each_depth(tree, trie.num_levels, policy.num_beams)
+    num_beams = getattr(policy, "num_beams", None)
+    if num_beams is None:
+        inner = _inner(tree, trie.num_levels)
+    else:  # a beam may extend more than it keeps
+        inner = _best_of_each_depth(tree, trie.num_levels, num_beams)
     return Proposals(
         candidates=candidates,
-        proposed=torch.cat([seen, candidates.leaves], dim=1),
+        # A level that nothing scores keeps what it proposes.
+        proposed=torch.cat([*asked, seen, candidates.leaves], dim=1),
         kept=torch.cat([inner, candidates.leaves], dim=1),
     )
+
+
+def guidance_of(policy: SearchPolicy) -> Guidance | None:
+    """The guidance of a search, by its field of this name; None for a search without one."""
+    guidance = getattr(policy, "guidance", None)
+    return guidance if isinstance(guidance, Guidance) else None
 
 
 def plain_beam(*, num_beams: int, candidates: int, name: str = "beam") -> GuidedBeamSearch:
@@ -125,10 +129,8 @@ class Indifferent:
         )
 
 
-def _inner(candidates: Candidates, num_levels: int) -> Int[Tensor, "users nodes"]:
+def _inner(tree: Tree, num_levels: int) -> Int[Tensor, "users nodes"]:
     """The nodes between root and leaves; `NO_STATE` elsewhere."""
-    tree = candidates.tree
-    assert tree is not None, "the search kept no tree"
     is_inner = tree.is_node & (tree.depths > 0) & (tree.depths < num_levels)
     return tree.states.masked_fill(~is_inner, NO_STATE)
 

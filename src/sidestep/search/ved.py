@@ -118,6 +118,12 @@ class ValueGuidedDecoding:
             pass
         return growth.candidates()
 
+    def ranked_by(
+        self, values: Float[Tensor, "users width"], log_probs: Float[Tensor, "users width"]
+    ) -> Float[Tensor, "users width"]:
+        """The values; the tree grows by more than them, which no prefix alone can tell."""
+        return values
+
     def tokens(self, num_levels: int) -> int:
         """What is spent on a user, unless the trie is exhausted.
 

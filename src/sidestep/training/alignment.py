@@ -422,9 +422,10 @@ def _search(config: AlignmentConfig, head_gamma: float | None) -> SearchPolicy:
     """That of the rollouts; it discounts values as these are or were learned, unless told."""
     settings = config.rollouts.model_extra or {}
     gamma = head_gamma if config.value is None else config.value.gamma
-    if gamma is None or config.rollouts.search != "ved" or "gamma" in settings:
-        return config.rollouts.policy()
-    given = {"search": "ved", **settings, "gamma": gamma}
+    policy = config.rollouts.policy()
+    if gamma is None or not hasattr(policy, "gamma") or "gamma" in settings:
+        return policy
+    given = {"search": config.rollouts.search, **settings, "gamma": gamma}
     return NamedSearch.model_validate(given).policy()
 
 

@@ -175,7 +175,7 @@ class AlignmentConfig(BaseModel):
     def _refuse_lone_candidates(self) -> None:
         """Raises a `ValueError` where a group holds one candidate, which is no better than any."""
         number = self.rollouts.num_candidates
-        if number < 2:
+        if number is not None and number < 2:
             raise ValueError(
                 f"rollouts: {self.rollouts.search} finds {number} candidate, which has no other to "
                 "be better than, so that nothing would be learned: let it find 2 or more."

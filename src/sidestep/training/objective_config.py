@@ -142,7 +142,7 @@ class PreferenceConfig(BaseModel):
     @field_validator("candidates")
     @classmethod
     def _reads_no_values(cls, candidates: NamedSearch) -> NamedSearch:
-        if candidates.search in ("ved", "value-beam"):
+        if candidates.spec.goes_by == "values":
             raise ValueError(
                 f"{candidates.search} searches by values, which would not follow the policy; take "
                 "beam or sampling"

@@ -7,8 +7,7 @@ import pytest
 
 from sidestep.cli.commands.scale import read_times
 from sidestep.evaluation.results import read as read_lines
-from sidestep.runs.budgets import AXES, budgeted, ceiling_of
-from sidestep.runs.search_names import WITH_BEAMS
+from sidestep.runs.budgets import budgeted, ceiling_of
 from tests.cli.commands import refused, run
 
 
@@ -146,10 +145,6 @@ def test_results_have_a_line_per_evaluation_and_none_twice(swept, headed, tmp_pa
         point["flops_per_user"] for point in swept[0]["points"]
     ]
     assert not any(line.selected for line in lines)
-
-
-def test_every_beam_has_a_budget():
-    assert set(WITH_BEAMS) <= set(AXES)
 
 
 def test_multiples_ascend():

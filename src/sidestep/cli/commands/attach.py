@@ -16,7 +16,7 @@ from sidestep.lazy_imports import imported_when_used
 from sidestep.notices import command
 from sidestep.runs.folder import RunFolder
 from sidestep.runs.inputs import load_bundle
-from sidestep.runs.search_names import GUIDANCE
+from sidestep.runs.searches import GUIDANCE
 from sidestep.runs.settings import LARGEST
 from sidestep.search.config import GuidanceConfig
 

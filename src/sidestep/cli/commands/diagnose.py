@@ -17,7 +17,8 @@ from sidestep.lazy_imports import imported_when_used
 from sidestep.runs.folder import RunFolder
 from sidestep.runs.inputs import load_dataset
 from sidestep.runs.judged_rows import num_users
-from sidestep.runs.search_names import NUM_BEAMS, read_weights
+from sidestep.runs.search_text import read_weights
+from sidestep.runs.searches import NUM_BEAMS
 from sidestep.runs.settings import LARGEST
 
 with imported_when_used():

@@ -35,8 +35,7 @@ from sidestep.runs.folder import RunFolder
 from sidestep.runs.inputs import load_bundle, load_dataset
 from sidestep.runs.judged_rows import num_users
 from sidestep.runs.kept_evaluations import check_results_line, quality_fields, save_evaluation
-from sidestep.runs.search_names import NUM_BEAMS
-from sidestep.runs.searches import AskedSearch
+from sidestep.runs.searches import NUM_BEAMS, AskedSearch
 
 with imported_when_used():
     from sidestep.evaluation import compare, evaluator, results

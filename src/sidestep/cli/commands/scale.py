@@ -18,20 +18,20 @@ from sidestep.data.splits import SplitName
 from sidestep.evaluation.words import rows_in_words
 from sidestep.lazy_imports import imported_when_used
 from sidestep.runs.budgets import (
-    AXES,
     BudgetedSearch,
     any_weighs,
     budgeted,
     ceiling_of,
     searches_of,
+    with_budget,
 )
 from sidestep.runs.evaluations import LIST_LENGTH, Asked
 from sidestep.runs.folder import RunFolder
 from sidestep.runs.inputs import load_bundle, load_dataset
 from sidestep.runs.judged_rows import num_users
 from sidestep.runs.scaling_facts import facts_of
-from sidestep.runs.search_names import NUM_BEAMS, SearchName, Weights, read_weights
-from sidestep.runs.searches import AskedSearch, can_search
+from sidestep.runs.search_text import Weights, read_weights
+from sidestep.runs.searches import NUM_BEAMS, AskedSearch, can_search
 
 with imported_when_used():
     from sidestep.bundle import loaded as bundles
@@ -53,8 +53,8 @@ def scale(
     searches: Annotated[
         str | None,
         typer.Option(
-            help=f"Searches to grow, of {', '.join(AXES)}, with commas between them; default: all "
-            "that the run can do."
+            help=f"Searches to grow, of {', '.join(with_budget())}, with commas between them; "
+            "default: all that the run can do."
         ),
     ] = None,
     beams: Annotated[
@@ -130,7 +130,7 @@ def scale(
     ]
     above = {name: ceiling_of(name, weight=weight) for name in names if ceiling}
     ceilings = {name: search for name, search in above.items() if search is not None}
-    wanted = [*grown, *{search.asked.chosen: search for search in ceilings.values()}.values()]
+    wanted = [*grown, *{search.asked.spec.name: search for search in ceilings.values()}.values()]
     for search in wanted:  # refuses what cannot be searched before the first long search
         _refuse_impossible(search, loaded, names)
         if results_file is not None:
@@ -169,10 +169,10 @@ def scale(
 
 
 def _refuse_impossible(
-    search: BudgetedSearch, loaded: bundles.LoadedRecommender, names: Sequence[SearchName]
+    search: BudgetedSearch, loaded: bundles.LoadedRecommender, names: Sequence[str]
 ) -> None:
     """Raises a `ValueError` for a search that cannot be, and names those that can without it."""
-    chosen = search.asked.chosen
+    chosen = search.asked.spec.name
     try:
         search.asked.policy(loaded, num_leaves=LIST_LENGTH)
     except ValueError as error:
@@ -199,26 +199,25 @@ def read_times(text: str) -> list[int]:
     return factors
 
 
-def read_searches(text: str) -> list[SearchName]:
+def read_searches(text: str) -> list[str]:
     """Searches that have a budget, in the order in which they are named.
 
     Raises:
         ValueError: one has none or stands twice, or none is named.
     """
     asked = split_names(text)
-    known: dict[str, SearchName] = {name: name for name in AXES}
-    unknown = [name for name in asked if name not in known]
+    unknown = [name for name in asked if name not in with_budget()]
     if unknown or not asked or len(set(asked)) < len(asked):
         raise ValueError(
             f"--searches {text!r}: name searches that have a budget to grow, each once: "
-            f"{', '.join(AXES)}."
+            f"{', '.join(with_budget())}."
         )
-    return [known[name] for name in asked]
+    return asked
 
 
 def _checked_searches(
     loaded: bundles.LoadedRecommender, asked: str | None, weight: Weights | None
-) -> list[SearchName]:
+) -> list[str]:
     """The searches to sweep; refuses a search without a budget, and a weight that none reads."""
     if not loaded.is_searched:
         raise ValueError(

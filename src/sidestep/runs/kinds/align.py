@@ -16,7 +16,7 @@ with imported_when_used():
     from sidestep.bundle import loaded as bundles
     from sidestep.bundle import manifest
     from sidestep.runs import alignment_page, backbones, plan_parts, reward_sources
-    from sidestep.search import ved
+    from sidestep.search import policy as policies
     from sidestep.training import alignment, latest_windows, rewards
 
 
@@ -80,14 +80,14 @@ class AlignRun(ImprovingRun):
     ) -> alignment.AlignmentObjective:
         """The objective, with everything that its rewards are made from."""
         network, catalog = backbones.network_of(backbone), material.catalog
-        search = self.objective.rollouts.search
-        if search in ("ved", "value-beam") and backbone.value_head is None:
+        rollouts = self.objective.rollouts
+        if rollouts.spec.goes_by == "values" and backbone.value_head is None:
             raise ValueError(
-                f"rollouts: {search} reads values, and the backbone {self.backbone} has no value "
-                "head; train one beside it with a run of kind value, and name that run."
+                f"rollouts: {rollouts.search} reads values, and the backbone {self.backbone} has "
+                "no value head; train one beside it with a run of kind value, and name that run."
             )
-        policy = self.objective.rollouts.policy()
-        if isinstance(policy, ved.ValueGuidedDecoding):
+        policy = rollouts.policy()
+        if isinstance(policy, policies.SpendsBudget):
             try:
                 policy.tokens(catalog.num_levels)
             except ValueError as error:

@@ -1,59 +1,11 @@
-"""Names of searches, groups of searches by what they read, and settings read from text."""
+"""Settings of searches, read from text and written as text."""
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
 
 from sidestep.evaluation.words import value_in_words
 from sidestep.runs.plain_yaml import parse_yaml
 from sidestep.runs.settings import LARGEST, shown
-from sidestep.search.config import GuidanceConfig
-
-SearchName = Literal[
-    "beam",
-    "item-beam",
-    "prm-beam",
-    "value-beam",
-    "ved",
-    "sampling",
-    "exhaustive",
-    "exhaustive-item",
-    "exhaustive-prm",
-]
-"""`item-beam` is guided by scores of items, of the network's own item head, of a ranker beside it
-or of both, `prm-beam` by a process reward model, `value-beam` and `ved` by a value head;
-`exhaustive`, `exhaustive-item` and `exhaustive-prm` rank every item by what the beams rank by."""
-
-NUM_BEAMS = 50
-"""Prefixes kept per level, by default."""
-
-GUIDANCE = GuidanceConfig()
-"""The default guidance, that of an item head; parts beside a network have their own."""
-
-BUDGET = 1
-"""Tokens of value-guided decoding in units of a beam, by default."""
-
-WITH_BEAMS: Sequence[SearchName] = (
-    *("beam", "item-beam", "prm-beam", "value-beam", "ved", "sampling"),
-)
-"""Searches with a number of beams."""
-
-CHOOSING_BEAMS: Sequence[SearchName] = ("item-beam", "prm-beam", "value-beam")
-"""Beams that choose among K+ candidates per level."""
-
-BY_PROCESS_REWARD: Sequence[SearchName] = ("prm-beam", "exhaustive-prm")
-"""Searches that a process reward model guides."""
-
-BY_VALUES: Sequence[SearchName] = ("value-beam", "ved")
-"""Searches that read values."""
-
-BY_ITEMS: Sequence[SearchName] = ("item-beam", "exhaustive-item")
-"""Searches that scores of items guide."""
-
-GUIDED: Sequence[SearchName] = (*BY_ITEMS, *BY_PROCESS_REWARD, "value-beam")
-"""Searches that weigh log π against something else."""
-
-Value = int | float | str | None
-"""A value of a setting of a search."""
+from sidestep.search.specs import Value
 
 Weights = float | tuple[float, ...]
 """λ of all levels, or one for each."""

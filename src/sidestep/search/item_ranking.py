@@ -1,0 +1,58 @@
+"""Item ranking: every leaf by the item head alone, which asks the network for nothing but the root.
+
+This is the ranking that a baseline over item IDs gives, by a network of semantic IDs.
+"""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+
+from sidestep.catalog.trie import NO_STATE
+from sidestep.search.item_support import HasItemHead, ItemSupport
+from sidestep.search.policy import Scope
+from sidestep.search.scorer import Guidance, flops_of
+from sidestep.search.tree import Candidates, both_flops
+from sidestep.step import HistoryBatch, StepModel
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ItemRanking:
+    """Ranks all leaves by the log of the probability that an item head gives to their items.
+
+    The probabilities are a softmax over the items in scope. With a tied item head, the logit of an
+    item is one dot product of the state of the history and the vector of the item. Costs one token,
+    the root. The log-probabilities of the answer are those of the item head, not of the codes.
+
+    head: scores the items.
+    num_leaves: leaves returned, at most.
+    """
+
+    head: HasItemHead
+    num_leaves: int = 50
+    name: str = "item-head"
+    reads_values: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        if self.num_leaves < 1:
+            raise ValueError(f"num_leaves must be at least 1, got {self.num_leaves}.")
+
+    @torch.no_grad()
+    def search(self, model: StepModel[Any], histories: HistoryBatch, scope: Scope) -> Candidates:
+        """See `SearchPolicy.search`; no leaf in scope is missed."""
+        trie = scope.trie
+        step, root = model.encode(histories, capacity=0)
+        guidance = Guidance(scorer=ItemSupport(head=self.head))
+        scores_of = guidance.begin(histories, step, root, scope)
+        leaves = torch.arange(trie.first_leaf, trie.num_nodes(), device=step.logits.device)
+        scores = scores_of(leaves.expand(len(step.logits), -1), trie.num_levels)
+        best, index = scores.topk(min(self.num_leaves, scores.shape[1]), dim=1)
+        return Candidates(
+            leaves=(index + trie.first_leaf).masked_fill(best == -torch.inf, NO_STATE),
+            log_probs=best,
+            scores=best,
+            score_kind=guidance.score_kind,
+            tokens=root.tokens,
+            scored=torch.full_like(root.tokens, trie.num_leaves),
+            flops=both_flops(root.flops, flops_of(scores_of)),
+        )

@@ -1,0 +1,295 @@
+"""Descriptions of searches: one `SearchSpec` per search, which every command and training reads.
+
+A new search is a policy in a file of its own and an entry of `SPECS`. A user's own search needs no
+entry: its import path names it, and its spec is read off its class. To read specs needs no torch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Literal, cast, get_args
+
+from sidestep.import_paths import imported, is_import_path, own_name
+from sidestep.search.budget import Budget
+
+Value = int | float | str | None
+"""A value of a setting of a search."""
+
+Request = Literal["beams", "candidates", "likelihood_weight", "budget"]
+"""A setting that has one name for all searches, whatever the field of the policy is called."""
+
+Guide = Literal["items", "item-head", "process-reward", "values", "scorer"]
+"""The part that a search goes by, beside likelihood.
+
+items: scores of items, of the network's item head, of a ranker beside the network, or of both.
+item-head: the network's item head, without a ranker.
+process-reward, values: the process reward model, and the value head.
+scorer: a user's own scorer of prefixes, which the option `scorer` names by its import path.
+"""
+
+Fitted = Callable[[int, int, int], Mapping[str, Value]]
+"""A function of beams, times and levels that gives the options of a search within a budget of so
+many times the tokens of such a beam.
+
+Raises:
+    ValueError: the budget is too small for the search.
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchSpec:
+    """Description of a search.
+
+    name: the name on the command line and in results; of a user's own search the import path.
+    policy: the import path of the class, a dataclass with a method `search`.
+    options: further settings that may be given by name, with their defaults.
+    reads: the requests that the search reads; a search that reads a budget also reads beams.
+    per_level: whether candidates and λ may differ from level to level.
+    goes_by: the part that guides the search; None where likelihood alone decides.
+    ceiling: the search that ranks every item by the score of this search; None where there is none.
+    grows: the request that grows with a budget; None for a search without a budget.
+    fitted: see `Fitted`; None where every budget is large enough.
+    quick: options with which the search takes a fraction of the time and finds about as much.
+    """
+
+    name: str
+    policy: str
+    options: Mapping[str, Value] = field(default_factory=dict)
+    reads: frozenset[Request] = frozenset()
+    per_level: bool = True
+    goes_by: Guide | None = None
+    ceiling: str | None = None
+    grows: Request | None = None
+    fitted: Fitted | None = None
+    quick: Mapping[str, Value] = field(default_factory=dict)
+
+    @property
+    def is_own(self) -> bool:
+        """Whether the search is a user's own."""
+        return is_import_path(self.name)
+
+    @property
+    def method(self) -> str:
+        """The name in tables."""
+        return own_name(self.name.rpartition(":")[2]) if self.is_own else self.name
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether settings alone make the search, so that a training may search by it.
+
+        The model itself gives values, if the search goes by values.
+        """
+        return (self.is_own or self.grows is not None) and self.goes_by in (None, "values")
+
+    def policy_class(self) -> type[Any]:
+        """The class of the policy; the first call may import torch.
+
+        Raises:
+            ValueError: the class of a user's own search cannot be imported.
+        """
+        return cast(type[Any], imported(self.policy))
+
+
+_LEGAL: Mapping[str, Value] = {"normaliser": "legal"}
+_GUIDED: frozenset[Request] = frozenset({"beams", "candidates", "likelihood_weight"})
+_BEAMS: frozenset[Request] = frozenset({"beams"})
+_WEIGHED: frozenset[Request] = frozenset({"likelihood_weight"})
+_GUIDED_BEAM = "sidestep.search.guided_beam:GuidedBeamSearch"
+_EXHAUSTIVE = "sidestep.search.exhaustive:ExhaustiveSearch"
+_WARM_WIDTH = 8
+
+
+def _fitted_warm_start(beams: int, times: int, num_levels: int) -> Mapping[str, Value]:
+    """A warm start of value-guided decoding that leaves at least one token to search with."""
+    tokens = Budget(times=times, num_beams=beams).tokens(num_levels)
+    widest = (tokens - 2) // num_levels
+    if widest < 1:
+        raise ValueError(
+            f"--beams {beams}: ved needs at least {num_levels + 2} tokens of {num_levels} codes, "
+            f"and a beam as wide spends {tokens}; raise it, or leave ved out of --searches."
+        )
+    width = min(widest, beams)
+    return {"warm_width": width} if width < _WARM_WIDTH else {}
+
+
+SPECS: Mapping[str, SearchSpec] = MappingProxyType(
+    {
+        spec.name: spec
+        for spec in (
+            SearchSpec(
+                name="beam",
+                policy="sidestep.search.beam:BeamSearch",
+                options=_LEGAL,
+                reads=_BEAMS,
+                ceiling="exhaustive",
+                grows="beams",
+            ),
+            SearchSpec(
+                name="item-beam",
+                policy=_GUIDED_BEAM,
+                options=_LEGAL,
+                reads=_GUIDED,
+                goes_by="items",
+                ceiling="exhaustive-item",
+                grows="candidates",
+            ),
+            SearchSpec(
+                name="prm-beam",
+                policy=_GUIDED_BEAM,
+                options=_LEGAL,
+                reads=_GUIDED,
+                goes_by="process-reward",
+                ceiling="exhaustive-prm",
+                grows="candidates",
+            ),
+            SearchSpec(
+                name="value-beam",
+                policy="sidestep.search.value_beam:ValueBeamSearch",
+                options=_LEGAL,
+                reads=_GUIDED,
+                per_level=False,
+                goes_by="values",
+                grows="candidates",
+            ),
+            SearchSpec(
+                name="ved",
+                policy="sidestep.search.ved:ValueGuidedDecoding",
+                options={
+                    "warm_width": _WARM_WIDTH,
+                    "exploration": 0.1,
+                    "entropy_weight": 0.1,
+                    "value_weight": 1.0,
+                    "answer_likelihood_weight": 0.0,
+                    "root_gate": "priority",
+                    "paths_per_round": 1,
+                    "seed": 0,
+                    **_LEGAL,
+                },
+                reads=frozenset({"beams", "budget"}),
+                goes_by="values",
+                grows="budget",
+                fitted=_fitted_warm_start,
+                quick={"paths_per_round": 8},
+            ),
+            SearchSpec(
+                name="sampling",
+                policy="sidestep.search.sampling:Sampling",
+                options={"seed": 0, "temperature": 1.0, "top_k": None, "top_p": None, **_LEGAL},
+                reads=_BEAMS,
+                ceiling="exhaustive",
+                grows="beams",
+            ),
+            SearchSpec(
+                name="guided-beam",
+                policy=_GUIDED_BEAM,
+                options={"scorer": None, **_LEGAL},
+                reads=_GUIDED,
+                goes_by="scorer",
+                ceiling="exhaustive-guided",
+            ),
+            SearchSpec(name="exhaustive", policy=_EXHAUSTIVE, options=_LEGAL),
+            SearchSpec(
+                name="exhaustive-item",
+                policy=_EXHAUSTIVE,
+                options=_LEGAL,
+                reads=_WEIGHED,
+                goes_by="items",
+            ),
+            SearchSpec(
+                name="exhaustive-prm",
+                policy=_EXHAUSTIVE,
+                options=_LEGAL,
+                reads=_WEIGHED,
+                goes_by="process-reward",
+            ),
+            SearchSpec(
+                name="exhaustive-guided",
+                policy=_EXHAUSTIVE,
+                options={"scorer": None, **_LEGAL},
+                reads=_WEIGHED,
+                goes_by="scorer",
+            ),
+            SearchSpec(
+                name="item-head",
+                policy="sidestep.search.item_ranking:ItemRanking",
+                goes_by="item-head",
+            ),
+        )
+    }
+)
+"""The searches of Sidestep, by name."""
+
+
+def spec_named(name: str) -> SearchSpec:
+    """The spec of a search, by its name or by the import path of a user's own class.
+
+    Raises:
+        ValueError: there is no such search; says which there are.
+    """
+    if is_import_path(name):
+        return _spec_of_own(name)
+    if name not in SPECS:
+        raise ValueError(
+            f"{name!r:.60}: there are {', '.join(SPECS)}, and your own by import path, such as "
+            "my_package.my_module:MySearch."
+        )
+    return SPECS[name]
+
+
+def reading(request: Request) -> list[str]:
+    """The names of the searches that read a request."""
+    return [spec.name for spec in SPECS.values() if request in spec.reads]
+
+
+def _spec_of_own(path: str) -> SearchSpec:
+    """The spec of a user's own class.
+
+    A class with a field `guidance` is given one: by the part that the class attribute `goes_by`
+    names, else by the scorer that the option `scorer` names. Without a field for a request, the
+    search does not read it; every other field is an option.
+    """
+    found = imported(path)
+    is_class = isinstance(found, type) and dataclasses.is_dataclass(found)
+    if not is_class or not callable(getattr(found, "search", None)):
+        raise ValueError(
+            f"{path}: is no search; name a dataclass with a name and a method 'search', see "
+            "sidestep.search.policy.SearchPolicy."
+        )
+    defaults = {each.name: each.default for each in dataclasses.fields(found)}
+    guide: Guide | None = "scorer" if "guidance" in defaults else None
+    goes_by: Guide | None = getattr(found, "goes_by", guide)
+    options: dict[str, Value] = {
+        name: None if default is dataclasses.MISSING else default
+        for name, default in defaults.items()
+        if name not in _OWN_REQUESTS
+    }
+    if goes_by is not None and goes_by not in get_args(Guide):
+        raise ValueError(
+            f"{path}: goes_by is {goes_by!r:.60}; name one of {', '.join(get_args(Guide))}, or "
+            "leave it out."
+        )
+    if goes_by == "scorer":
+        options["scorer"] = None
+    requests = {_OWN_REQUESTS[name] for name in defaults if name in _OWN_REQUESTS}
+    return SearchSpec(
+        name=path,
+        policy=path,
+        options=options,
+        reads=frozenset(request for request in requests if request is not None),
+        goes_by=goes_by,
+    )
+
+
+_OWN_REQUESTS: Mapping[str, Request | None] = {
+    "name": None,
+    "num_leaves": None,
+    "num_beams": "beams",
+    "candidates": "candidates",
+    "likelihood_weight": "likelihood_weight",
+    "guidance": "likelihood_weight",
+}
+"""The fields of a user's own search that are no options, with the requests that set them; None
+where the class or the length of the lists sets the field."""

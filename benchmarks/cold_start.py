@@ -1,18 +1,19 @@
 """Hit rates of items that were appended after the training, and the cost for the other items.
 
-Holds a random share of the items out: a model is trained on a data set in which they and their
-interactions do not exist, then they are appended by their texts, and the test rows of the whole
-data set are asked for. The last items of a thinned sequence never lie behind those of the whole
-one, so no test target is trained on.
+A random share of the items, the cold items, is held out. A model is trained on a data set without
+these items and their interactions. Then the cold items are appended by their texts, and the model
+is evaluated on the test rows of the whole data set. The last items of a thinned sequence are never
+later than those of the whole sequence, so no test target is trained on.
 
     python benchmarks/cold_start.py lcrec DATA/scientific --set training.epochs=8 \
         --config configs/scientific-transformer.yaml --work runs/cold-start
 
 The last line is one JSON object; --results appends it to a file. Rows with a cold target are
-judged in four ways: among all items, among the cold ones, by popularity, which never finds them,
-and by the nearest texts of the history, which needs no model. Warm rows are judged before and
-after, and both kinds with some of ten places reserved for the cold items. A killed run continues
-when the same command is given again.
+evaluated in four ways: among all items, among the cold items, by popularity, which never finds cold
+items, and by the nearest texts of the history, which needs no model. Rows with a warm target are
+evaluated before and after the cold items are appended. Both kinds of rows are also evaluated with
+some of ten places reserved for cold items. A killed run continues when the same command is given
+again.
 """
 
 import argparse
@@ -61,7 +62,7 @@ NEW_PLACES = (0, 1, 2, 3, 5)
 
 
 class NearestTexts(ItemScoreRecommender):
-    """Ranks items by their likeness to the texts of the history; knows nobody's behaviour."""
+    """Recommender that ranks items by similarity to the texts of the history. It learns nothing."""
 
     name = "nearest-texts"
     score_kind = "cosine"
@@ -72,18 +73,18 @@ class NearestTexts(ItemScoreRecommender):
 
     @property
     def num_items(self) -> int:
-        """Items with a vector."""
+        """Number of items, each with a vector."""
         return len(self.vectors)
 
     def scores(self, histories: HistoryBatch) -> torch.Tensor:
-        """Products with the sum of the vectors of what is read of a history."""
+        """Scores: products with the sum of the vectors of the history's items that are read."""
         histories = histories.latest(self.max_history)
         is_item = (histories.items != NO_ITEM)[..., None]
         return (self.vectors[histories.items.clamp(min=0)] * is_item).sum(1) @ self.vectors.T
 
 
 def without(dataset: Dataset, item_ids: Sequence[str]) -> Dataset:
-    """The data set in which these items do not exist."""
+    """Makes a data set without these items."""
     gone = set(item_ids)
     kept = [item for item in dataset.items.item_ids if item not in gone]
     frame = dataset.interactions.frame
@@ -95,14 +96,14 @@ def without(dataset: Dataset, item_ids: Sequence[str]) -> Dataset:
 
 
 def texts_of(dataset: Dataset) -> dict[str, list[str | None]]:
-    """Every text column."""
+    """Texts of every text column, by its name."""
     return {name: dataset.items.frame[name].to_list() for name in dataset.items.text_columns}
 
 
 def trained(
     warm: Dataset, run: TransformerRun, sizes: tuple[int, ...], dim: int, folder: Path, seed: int
 ) -> tuple[LoadedRecommender, FittedTfidf, FittedTokenizer]:
-    """The model that has never heard of the cold items, and what made their codes."""
+    """Trains the model without the cold items. Returns it with its TF-IDF and its tokenizer."""
     tfidf = fit_tfidf(texts_of(warm), TfidfConfig(dim=dim), seed=seed, may_be_narrower=True)
     vectors = tfidf.encode(texts_of(warm))
     fit = ResidualKMeans(ResidualKMeansConfig(codebook_sizes=sizes)).fit(vectors, seed=seed)
@@ -113,13 +114,13 @@ def trained(
     catalog = make_catalog(warm, split_of(warm), codes, sizes)
     info = RunInfo(dataset=warm.name, catalog="cold-start", seed=seed)
     train_run(run, warm, catalog, folder=RunFolder(folder), info=info)
-    # All rows of this benchmark are those of a plain beam.
+    # All results of this benchmark are those of a plain beam.
     model = load(folder, device="cpu").with_search(KeptSearch())
     return model, tfidf, codebooks
 
 
 def rows_of(loaded: LoadedRecommender, dataset: Dataset, rows: Rows) -> Rows:
-    """Rows of a data set in the indices of a bundle, without items that it lacks."""
+    """Rows of a data set in the item indices of a bundle, without items that the bundle lacks."""
     names = np.array(dataset.items.item_ids, dtype=object)
     ids = {
         user: list(names[rows.histories.of(row)])
@@ -130,13 +131,13 @@ def rows_of(loaded: LoadedRecommender, dataset: Dataset, rows: Rows) -> Rows:
 
 
 def hit_rates(recommender: Recommender, rows: Rows) -> dict[str, float]:
-    """HR at the cut-offs."""
+    """HR at all cut-offs."""
     metrics = evaluated(recommender, rows).metrics
     return {f"HR@{k}": metrics[f"HR@{k}"] for k in CUTOFFS}
 
 
 def with_places(loaded: LoadedRecommender, rows: Rows) -> dict[str, float]:
-    """HR@10 of lists of ten, by the places that the cold items get."""
+    """HR@10 of lists of ten, by the number of places that are reserved for cold items."""
     rates = {}
     for num_places in NEW_PLACES:
         recommender = loaded.recommender(num_new_places=num_places)
@@ -146,7 +147,7 @@ def with_places(loaded: LoadedRecommender, rows: Rows) -> dict[str, float]:
 
 
 def evaluated(recommender: Recommender, rows: Rows) -> Evaluation:
-    """The lists of all rows."""
+    """Evaluates the lists of all rows."""
     return evaluate(recommender, rows, k=K)
 
 
@@ -154,9 +155,10 @@ def evaluated(recommender: Recommender, rows: Rows) -> Evaluation:
 class Grown:
     """A model before and after the cold items were appended.
 
-    siblings, zeros: after, by what the network keeps of the new items.
-    nearest_texts: what needs no model, over the same items.
-    num_moved: cold items that did not get the codes next to their vectors.
+    siblings, zeros: the model after, by the way in which the network's parts for new items are
+        initialised.
+    nearest_texts: recommender by texts over the same items, which needs no model.
+    num_moved: number of cold items that did not get the codes nearest to their vectors.
     """
 
     cold_ids: list[str]
@@ -177,7 +179,7 @@ def grown(
     folder: Path,
     seed: int,
 ) -> Grown:
-    """Trains without a random share of the items, and appends them."""
+    """Trains without a random share of the items, then appends these items."""
     ids = np.array(dataset.items.item_ids, dtype=object)
     num_cold = round(share * len(ids))
     chosen = np.random.default_rng(seed).choice(len(ids), num_cold, replace=False)
@@ -214,7 +216,7 @@ def grown(
 
 
 def measured(dataset: Dataset, models: Grown, *, num_users: int) -> dict[str, Any]:
-    """All numbers of one data set, over test rows with cold and with warm targets."""
+    """Measures all numbers of one data set, on test rows with cold and with warm targets."""
     ids = np.array(dataset.items.item_ids, dtype=object)
     test = split_of(dataset).test
     is_cold = np.isin(ids[test.targets], models.cold_ids)
@@ -241,7 +243,7 @@ def measured(dataset: Dataset, models: Grown, *, num_users: int) -> dict[str, An
 
 
 def of_cold_targets(models: Grown, rows: Rows) -> dict[str, Any]:
-    """Hit rates among all items and among the cold ones."""
+    """Hit rates of rows with cold targets, among all items and among the cold items."""
     num_items, num_cold = models.siblings.catalog.num_items, len(models.cold_ids)
     counts = np.concatenate([models.old.catalog.popularity, np.zeros(num_cold, dtype=np.int64)])
     among_cold = models.siblings.recommender(available=models.cold_ids)
@@ -263,7 +265,7 @@ def of_cold_targets(models: Grown, rows: Rows) -> dict[str, Any]:
 def of_warm_targets(
     models: Grown, before: Rows, after: Rows, with_cold: np.ndarray
 ) -> dict[str, Any]:
-    """Hit rates before and after, over all rows and over those with cold items in the history."""
+    """Hit rates before and after, on all rows and on rows with cold items in the history."""
     old, new, zeros = (model.recommender() for model in (models.old, models.siblings, models.zeros))
     return {
         "warm": {
@@ -279,7 +281,7 @@ def of_warm_targets(
 
 
 def same_lists(models: Grown, before: Rows, after: Rows, has_cold: np.ndarray) -> dict[str, Any]:
-    """The lists of warm rows before and after: equal but for the cold items in them."""
+    """Compares lists of warm rows before and after: they are equal, except for cold items."""
     num_warm = models.old.catalog.num_items
     untouched = np.flatnonzero(~has_cold)
     warm_ids = models.siblings.catalog.ids_of(np.arange(num_warm))
@@ -301,7 +303,7 @@ def same_lists(models: Grown, before: Rows, after: Rows, has_cold: np.ndarray) -
 
 
 def main() -> None:
-    """Prints the result."""
+    """Runs the benchmark and prints the result."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
@@ -309,11 +311,13 @@ def main() -> None:
     parser.add_argument("data", type=Path, nargs="?", help="The folder of an LC-Rec data set.")
     parser.add_argument("--config", type=Path, required=True)
     parser.add_argument("--set", dest="settings", action="append", default=[])
-    parser.add_argument("--share", type=float, default=0.05, help="Of the items that are cold.")
+    parser.add_argument(
+        "--share", type=float, default=0.05, help="Share of the items that are cold."
+    )
     parser.add_argument("--codebook-sizes", type=int, nargs="+", default=[256, 256, 256])
-    parser.add_argument("--dim", type=int, default=128, help="Of the text vectors.")
+    parser.add_argument("--dim", type=int, default=128, help="Width of the text vectors.")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--users", type=int, default=2000, help="Fixed warm test rows.")
+    parser.add_argument("--users", type=int, default=2000, help="Number of fixed warm test rows.")
     parser.add_argument("--work", type=Path, required=True, help="The run's folder.")
     add_results_option(parser)
     asked = parser.parse_args()

@@ -1,9 +1,9 @@
 """Times constrained beam search against Hugging Face `generate` and against the physical floor.
 
 Both sides decode the same histories with the same weights, beams and normaliser; equal beams and
-scores are asserted. The floor is one native prompt forward with logits at the last position, plus
-one forward of beams · (levels - 1) tokens per user that attend to the prompt: what the network
-costs if searching costs nothing. The last line is one JSON object; times are medians per user.
+scores are asserted. The floor is the cost of the network if searching costs nothing: one native
+prompt forward with logits at the last position, plus one forward of beams · (levels - 1) tokens per
+user that attend to the prompt. The last line is one JSON object; times are medians per user.
 
     python benchmarks/decoding.py
     python benchmarks/decoding.py --beams 20 --repeats 7 --skip-hf
@@ -44,7 +44,7 @@ def main() -> None:
     )
     device = torch.device(arguments.device)
     model = Transformer(config, ids, sizes).eval().to(device)
-    with torch.no_grad():  # peaked as a trained model is, so that the beams are far apart
+    with torch.no_grad():  # probabilities as peaked as a trained model's, so that beams differ
         model.head.weight.mul_(20)
     trie = Trie.build(ids, sizes).to(device)
     histories = HistoryBatch(
@@ -83,7 +83,7 @@ def main() -> None:
 
 
 def parsed() -> argparse.Namespace:
-    """The command line."""
+    """Parses the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -106,14 +106,14 @@ def parsed() -> argparse.Namespace:
     parser.add_argument(
         "--device",
         default="cuda" if torch.cuda.is_available() else "cpu",
-        help="of both sides [the GPU, if there is one]",
+        help="device of both sides [the GPU, if there is one]",
     )
     parser.add_argument("--skip-hf", action="store_true", help="time ours and the floor alone")
     return parser.parse_args()
 
 
 def timed(call: Callable[[], Any], repeats: int) -> tuple[list[float], Any]:
-    """Seconds of each run after a warm-up, and what the last run returned."""
+    """Times each run after a warm-up. Returns the seconds, and the result of the last run."""
     result = call()
     seconds = []
     for _ in range(repeats):
@@ -126,16 +126,17 @@ def timed(call: Callable[[], Any], repeats: int) -> tuple[list[float], Any]:
 
 
 def wait_for_gpu() -> None:
-    """Until all that was asked of it is done; a CPU has nothing left to do."""
+    """Waits until the GPU has done all its work. On a CPU, nothing is left to do."""
     if torch.cuda.is_initialized():
         torch.cuda.synchronize()
 
 
 @torch.no_grad()
 def forward_floor(model: Transformer, histories: HistoryBatch, num_beams: int) -> Tensor:
-    """The network alone: the prompt, then all beams of all inner levels at once.
+    """Runs the network alone: the prompt, then all beams of all inner levels at once.
 
-    Every beam hangs on the root, attending to the prompt and to itself: the cheapest tree there is.
+    Every beam is a child of the root and attends to the prompt and to itself. This is the cheapest
+    tree.
     """
     users = len(histories.lengths)
     num_nodes = num_beams * (model.num_levels - 1)
@@ -154,7 +155,7 @@ def forward_floor(model: Transformer, histories: HistoryBatch, num_beams: int) -
 def hf_generate(
     model: Transformer, trie: Trie, histories: HistoryBatch, num_beams: int
 ) -> Callable[[], Any]:
-    """A call of `generate` on the same weights, constrained by a Python dictionary of prefixes."""
+    """Makes a call of `generate` with the same weights, constrained by a dictionary of prefixes."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
     export = llama_from_transformer(model)
@@ -212,7 +213,7 @@ def score_difference(candidates: Candidates, output: Any, trie: Trie) -> float:
     difference = float((scores - candidates.log_probs).abs().max())
     ours = trie.path(candidates.leaves)
     is_same = (ours == theirs).all(dim=-1)
-    # Where the order differs, the scores must be equal to the last digits.
+    # If the order differs, the scores must be equal up to the last digits.
     gap = (candidates.log_probs - scores).abs()
     assert bool((is_same | (gap < 1e-4)).all()), "the two sides found different beams"
     assert float(is_same.float().mean()) > 0.99, f"only {is_same.float().mean():.3f} beams agree"

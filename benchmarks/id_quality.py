@@ -1,16 +1,17 @@
-"""The report on semantic IDs as a prediction: its numbers beside the recall of trained models.
+"""Compares the report on semantic IDs with trained models: its numbers beside their recall.
 
     python benchmarks/id_quality.py --dataset runs/scientific/dataset \
         --vectors runs/scientific/vectors.npy \
         --catalogs runs/scientific/text-3x256 runs/scientific/rqvae_native ... \
         --runs runs/scientific/transformer-0 runs/scientific/transformer-rqvae_native-0 ...
 
-Every run belongs to the catalog whose folder it was trained on (`codes` in its evaluations); runs
-of one catalog are averaged, so give each the same seeds. HRecall@b@K is read off the lists, which
-hold the K best leaves. Prints tables for people and, as its last line, one JSON object.
+Every run belongs to the catalog whose folder it was trained on (`codes` in its evaluations). Runs
+of one catalog are averaged, so give each catalog the same seeds. HRecall@b@K is computed from the
+lists, which hold the K best leaves. The benchmark prints tables and, as its last line, one JSON
+object.
 
-With few sets of IDs a rank correlation is mostly chance: the p-value is that of all, or of ten
-thousand, pairings of the sets, and is not corrected for the many numbers that are tried.
+With few sets of IDs, a rank correlation is mostly chance. The p-value is computed from all, or from
+ten thousand, pairings of the sets. It is not corrected for the many numbers that are tried.
 """
 
 import argparse
@@ -35,7 +36,7 @@ from sidestep.runs.catalogs import refuse_other_items
 from sidestep.runs.inputs import load_catalog, load_dataset
 
 MIN_SETS = 4
-"""Sets of IDs from which a rank correlation is worth printing."""
+"""Least number of sets of IDs for which a rank correlation is printed."""
 
 
 def main() -> None:
@@ -81,7 +82,7 @@ def main() -> None:
 
 
 def parsed() -> argparse.Namespace:
-    """The command line."""
+    """Parses the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--dataset", type=Path, required=True, help="the dataset folder")
     parser.add_argument("--vectors", type=Path, help="item vectors, the same for all IDs")
@@ -95,7 +96,7 @@ def parsed() -> argparse.Namespace:
 def measured_runs(
     arguments: argparse.Namespace, catalogs: Mapping[str, Catalog]
 ) -> dict[str, dict[str, float]]:
-    """HRecall by depth and the inflation by collisions, by set of IDs; means over its runs."""
+    """HRecall by depth and inflation by collisions of each set of IDs, as means over its runs."""
     found: dict[str, list[dict[str, float]]] = defaultdict(list)
     for run in evaluations(arguments.runs, arguments.split):
         name = run.setting.codes
@@ -174,7 +175,7 @@ def print_tables(
     correlations: Sequence[Mapping[str, Any]],
     k: int,
 ) -> None:
-    """The recalls by set of IDs, and for each of them the numbers that go with it most."""
+    """Prints the recalls of each set of IDs, and for each recall the most correlated numbers."""
     for name in numbers:
         recalls = [v for metric, v in outcomes[name].items() if metric.startswith("HRecall")]
         honest, inflated = (outcomes[name][f"HR@{k} {how}"] for how in ("honest", "as_one_hit"))

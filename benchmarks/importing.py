@@ -1,9 +1,9 @@
-"""What importing a large review dump costs: memory at its peak, and reviews per second.
+"""Measures the import of a large review dump: its peak of memory, and reviews per second.
 
 A dump in the form of Amazon 2018 is generated in a temporary folder, as large and as skewed as
-Electronics: a fifth as many users as reviews are drawn from heavy tails, many of them with one
-review, and the reviews stand item by item. Then `sidestep import amazon` reads it in a process of
-its own, gzip and all, with the metadata of its items, and writes the dataset. The last line printed
+Electronics. There are a fifth as many users as reviews; users are drawn from heavy tails, and many
+have one review. Reviews are ordered by item. Then `sidestep import amazon` reads the gzipped dump
+and the metadata of its items in a process of its own, and writes the dataset. The last line printed
 is one JSON object, which is also appended to --results.
 
     python benchmarks/importing.py
@@ -64,7 +64,7 @@ def main() -> None:
 
 
 def parsed() -> argparse.Namespace:
-    """The command line."""
+    """Parses the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         "--rows",
@@ -72,10 +72,10 @@ def parsed() -> argparse.Namespace:
         default=20_000_000,
         help="reviews to generate, such as 1e6 (default: 2e7)",
     )
-    parser.add_argument("--k-core", type=int, help="as of `sidestep import` (default: keep all)")
-    parser.add_argument("--folder", type=Path, help="where the temporary folder goes")
+    parser.add_argument("--k-core", type=int, help="as in `sidestep import` (default: keep all)")
+    parser.add_argument("--folder", type=Path, help="parent of the temporary folder")
     add_results_option(parser)
-    # What this process tells the ones it starts.
+    # An option for the processes that this process starts.
     parser.add_argument("--generate", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--measure", type=Path, help=argparse.SUPPRESS)
     return parser.parse_args()
@@ -88,7 +88,7 @@ def started(part: str, folder: Path) -> str:
 
 
 def measured(folder: Path, k_core: int | None) -> dict[str, Any]:
-    """Imports the dump with the command and says what it took."""
+    """Imports the dump with the command, and measures memory and time."""
     from sidestep.cli.main import app
 
     arguments = ["import", "amazon", str(folder / "reviews.json.gz"), "--json"]
@@ -163,7 +163,7 @@ def generate(folder: Path, num_rows: int) -> None:
 
 
 def ids(start: str, numbers: np.ndarray, width: int) -> pl.Series:
-    """IDs as shops have them: a letter, then digits and letters that look random."""
+    """Makes IDs like those of shops: a letter, then digits and letters that look random."""
     size = len(ALPHABET) ** (width - 1)
     mixed = numbers * 1_000_003 * 7919 % size  # a permutation: both factors are prime to 36
     digits = np.empty((len(numbers), width + 1), dtype=np.uint8)

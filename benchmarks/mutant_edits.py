@@ -1,9 +1,10 @@
 """Mutants: single changes of a source file that a test should notice, made from its syntax tree.
 
 A mutant turns a comparison, swaps plus and minus, moves a number by one, drops a `not`, a mask or a
-statement, takes `min` for `max`. Docstrings, messages, annotations, imports, assertions and what is
-raised stay as they are: nobody tests them by their value. Some mutants are no faults, because what
-they change makes no difference; a reader must judge those that survive. `mutants.py` runs them.
+statement, or takes `min` for `max`. Docstrings, messages, annotations, imports, assertions and
+raised errors are not changed, because tests do not check their values. Some mutants are no faults,
+because the change makes no difference. So a reader must judge the mutants that survive.
+`mutants.py` runs the mutants.
 """
 
 import ast
@@ -52,10 +53,10 @@ OTHER_CALLS = {
     )
     for one, other in (pair, pair[::-1])
 }
-"""Functions and methods that take the same arguments and say something else."""
+"""Functions and methods with the functions that replace them: same arguments, other result."""
 
 TRANSPARENT = frozenset({"masked_fill", "masked_fill_", "clamp", "clamp_", "abs", "square", "sqrt"})
-"""Methods without which the numbers before them still have their shape."""
+"""Methods that do not change the shape of an array, so that a mutant can leave them out."""
 
 OTHER_DIMS = {0: 1, 1: 0, 2: 1, 3: 2}
 
@@ -66,13 +67,13 @@ DIMS = frozenset({"dim", "axis"})
 class Mutant:
     """One change of one file.
 
-    path: of the file.
-    line: where the change begins, from 1.
-    column: the same in the line, in bytes from 0.
-    end: where what is replaced ends in the file, in bytes.
-    start: where it begins.
-    kind: of the change.
-    before, after: what is replaced, and by what.
+    path: path of the file.
+    line: line in which the change begins, from 1.
+    column: place in the line at which the change begins, in bytes from 0.
+    end: place in the file at which the replaced text ends, in bytes.
+    start: place in the file at which the replaced text begins, in bytes.
+    kind: kind of the change.
+    before, after: the replaced text, and the text that replaces it.
     """
 
     path: str
@@ -86,22 +87,22 @@ class Mutant:
 
     @property
     def name(self) -> str:
-        """Tells it from all others of the same source."""
+        """Name of the mutant, unique among the mutants of the same source."""
         before, after = (" ".join(text.split()) for text in (self.before, self.after))
         return f"{self.path}:{self.line}:{self.column}: {self.kind}: {before} -> {after}"
 
     def applied(self, source: bytes) -> bytes:
-        """The file with the change."""
+        """Applies the change to the source of the file."""
         assert source[self.start : self.end] == self.before.encode(), "made from another source"
         return source[: self.start] + self.after.encode() + source[self.end :]
 
 
 def mutants_of(path: str, source: bytes, optional: frozenset[str]) -> list[Mutant]:
-    """Every mutant of a file, each once; `is_another_program` says which are worth a run.
+    """Makes every mutant of a file once. `is_another_program` tells which are worth a run.
 
     Args:
-        path: of the file.
-        source: its text in UTF-8.
+        path: path of the file.
+        source: text of the file in UTF-8.
         optional: keyword arguments that may be left out, see `optional_arguments`.
     """
     found = _Edits(path, source, optional).below(ast.parse(source))
@@ -109,7 +110,7 @@ def mutants_of(path: str, source: bytes, optional: frozenset[str]) -> list[Mutan
 
 
 def optional_arguments(sources: Iterable[bytes]) -> frozenset[str]:
-    """Names of arguments with a default, wherever a function or a dataclass has one."""
+    """Names of arguments for which some function or dataclass has a default."""
     names = {"keepdim", "descending", "stable", "dim"}
     for source in sources:
         for node in ast.walk(ast.parse(source)):
@@ -125,7 +126,7 @@ def optional_arguments(sources: Iterable[bytes]) -> frozenset[str]:
 
 
 def is_another_program(mutant: Mutant, source: bytes) -> bool:
-    """Whether a changed file is still Python, and does not read as before."""
+    """Tells whether a changed file is still Python, and differs from the original as a program."""
     try:
         return ast.dump(ast.parse(mutant.applied(source))) != ast.dump(ast.parse(source))
     except SyntaxError:
@@ -141,7 +142,7 @@ class _Edits:
         self.starts = [0, *itertools.accumulate(lengths)]
 
     def below(self, node: ast.AST) -> Iterator[Mutant]:
-        """The changes of a node and its parts, without parts that nobody tests by their value."""
+        """Changes of a node and its parts, without parts whose values tests do not check."""
         if _is_left_alone(node):
             return
         yield from self.at(node)
@@ -153,7 +154,7 @@ class _Edits:
                     yield from self.below(child)
 
     def at(self, node: ast.AST) -> Iterator[Mutant]:
-        """The changes of the node itself."""
+        """Changes of the node itself."""
         match node:
             case ast.Compare():
                 yield from self._comparison(node)
@@ -225,7 +226,7 @@ class _Edits:
     def _between(
         self, left: ast.AST, right: ast.AST, before: str, after: tuple[str, ...], kind: str
     ) -> Iterator[Mutant]:
-        """An operator that stands between two nodes."""
+        """Changes of an operator between two nodes."""
         start = self._end(left)
         place = self.source[start : self._start(right)].find(before.encode())
         if place >= 0:
@@ -261,7 +262,7 @@ class _Edits:
 
 
 def _is_left_alone(node: ast.AST) -> bool:
-    """Messages, imports, assertions, type aliases and docstrings."""
+    """Tells whether a node is not changed: a message, import, assertion, alias or docstring."""
     match node:
         case ast.Raise() | ast.Assert() | ast.JoinedStr() | ast.Import() | ast.ImportFrom():
             return True

@@ -1,6 +1,6 @@
-"""Processes that run tests on a mutant: forked from one that has imported all but the package.
+"""Processes that run tests on a mutant, forked from a process that has not imported the package.
 
-`mutants.py` says which.
+`mutants.py` chooses mutants and tests.
 """
 
 import contextlib
@@ -39,20 +39,21 @@ PRELOADED = (
     "accelerate",
     "matplotlib",
 )
-"""Modules that every process would import anew; modules that are not installed are left out."""
+"""Modules to import before forking, so that not every process imports them again. Modules that are
+not installed are left out."""
 
 OVERTIME = 5.0
-"""The multiple of their usual processor time that tests may take."""
+"""Tests may take this multiple of their usual processor time."""
 
 ALLOWANCE_S = 30.0
-"""Seconds beside that: fewer tests than usual may pay for the same imports."""
+"""Further seconds that tests may take: fewer tests than usual may bear the cost of imports."""
 
 
 @dataclass(slots=True, kw_only=True)
 class Run:
     """Some test files in a process of their own.
 
-    failed: the first test that did; None if all passed. "" where the process ended on its own.
+    failed: the first test that failed; None if all passed; "" if the process ended by itself.
     """
 
     tests: Sequence[str]
@@ -72,12 +73,12 @@ class Runs:
     def __init__(
         self, copies: Sequence[Path], files: Mapping[str, bytes], *, memory_bytes: int
     ) -> None:
-        """Takes copies in which nothing is changed yet.
+        """Takes unchanged copies of the tree.
 
         Args:
-            copies: folders of the tree; as many processes run at once.
-            files: what stands in them.
-            memory_bytes: of address space, of each process.
+            copies: folders of the copies; one process runs in each at once.
+            files: contents of the files of a copy, by path.
+            memory_bytes: limit of the address space of each process.
         """
         self.free, self.files = list(copies), files
         self.running: dict[int, Run] = {}
@@ -85,13 +86,13 @@ class Runs:
         self.number = 0
 
     def start(self, tests: Sequence[str], seconds: float, mutant: Mutant | None = None) -> None:
-        """Runs tests in a free copy, with a mutant in it; stopped far beyond their usual time."""
+        """Runs tests on a mutant in a free copy. Stops them far beyond their usual time."""
         copy = self.free.pop()
         run = Run(tests=tests, mutant=mutant, copy=copy)
         if mutant is not None:
             self._write(copy, mutant.path, mutant.applied(self.files[mutant.path]))
         limit = OVERTIME * seconds + ALLOWANCE_S
-        # Processor time decides; a test that waits for nothing is ended by the clock.
+        # Processor time decides. The clock ends a test that only waits.
         run.deadline = run.began + 20 * limit
         sys.stdout.flush()
         run.pid = os.fork()
@@ -100,7 +101,7 @@ class Runs:
         self.running[run.pid] = run
 
     def finished(self) -> Run:
-        """Waits for the next one to end; its copy is as it was before."""
+        """Waits for the next run to end, and restores its copy."""
         while True:
             for run in self.running.values():
                 if time.monotonic() > run.deadline:
@@ -116,7 +117,7 @@ class Runs:
             time.sleep(0.02)
 
     def stop(self) -> None:
-        """Ends what is still running."""
+        """Ends all runs that are still going."""
         for pid in self.running:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(pid, signal.SIGKILL)
@@ -124,7 +125,7 @@ class Runs:
         self.running.clear()
 
     def _close(self, run: Run, status: int, seconds: float) -> None:
-        with contextlib.suppress(ProcessLookupError):  # what a test left behind
+        with contextlib.suppress(ProcessLookupError):  # processes that a test left behind
             os.killpg(run.pid, signal.SIGKILL)
         run.seconds = seconds
         if os.WIFSIGNALED(status):
@@ -141,7 +142,7 @@ class Runs:
         self.free.append(run.copy)
 
     def _write(self, copy: Path, path: str, content: bytes) -> None:
-        """Writes a file with a time of its own: compiled files are known by time and size."""
+        """Writes a file with a new time: Python recognises compiled files by time and size."""
         (copy / path).write_bytes(content)
         self.number += 1
         when = 1_500_000_000 + self.number
@@ -152,7 +153,7 @@ REPORT = "mutants-report.json"
 
 
 def preload() -> None:
-    """Imports what every process needs, and not the package: each imports its own copy."""
+    """Imports the modules that every process needs, but not the package: each imports its copy."""
     for name in PRELOADED:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
@@ -173,7 +174,7 @@ def _in_child(copy: Path, tests: Sequence[str], cpu_s: int, memory_bytes: int) -
             os.dup2(nowhere, stream)
         sys.path[:] = [path for path in sys.path if not (Path(path) / "sidestep").is_dir()]
         sys.path[:0] = [str(copy / "src"), str(copy)]
-        os.environ["PYTHONPATH"] = str(copy / "src")  # for what tests start
+        os.environ["PYTHONPATH"] = str(copy / "src")  # for processes that tests start
         torch.set_num_threads(1)
         first = _FirstFailure()
         options = ["-x", "-q", "-p", "no:cacheprovider", f"--rootdir={copy}"]
@@ -191,17 +192,17 @@ def _in_child(copy: Path, tests: Sequence[str], cpu_s: int, memory_bytes: int) -
 
 
 class _FirstFailure:
-    """A plugin of pytest: the first test, or file, that fails."""
+    """A plugin of pytest that notes the first test, or file, that fails."""
 
     def __init__(self) -> None:
         self.name: str | None = None
 
     def pytest_runtest_logreport(self, report: Any) -> None:
-        """Called for every test."""
+        """Notes a failed test; pytest calls this for every test."""
         if report.failed and self.name is None:
             self.name = report.nodeid
 
     def pytest_collectreport(self, report: Any) -> None:
-        """Called for every file that is imported."""
+        """Notes a file that cannot be imported; pytest calls this for every file."""
         if report.failed and self.name is None:
             self.name = f"{report.nodeid} (cannot be imported)"

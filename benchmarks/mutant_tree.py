@@ -1,6 +1,6 @@
-"""The tree under test: what of it is mutated, and which tests meet what.
+"""The tree under test: the modules that are mutated, and the tests of each module.
 
-`mutants.py` runs them.
+`mutants.py` runs the tests.
 """
 
 import ast
@@ -45,7 +45,7 @@ NEAR: Mapping[str, tuple[str, ...]] = {
     "training/candidate_tree.py": ("training/test_rollouts.py",),
     "training/rewards.py": ("training/test_rollouts.py",),
 }
-"""Tests below `tests` that meet a module, or all of a folder, beside those that mirror it."""
+"""Tests, as paths below `tests`, of a module or of a folder, besides the tests that mirror it."""
 
 WIDE = (
     "baselines",
@@ -60,8 +60,8 @@ WIDE = (
     "test_step.py",
     "training",
 )
-"""Tests that a survivor has passed, where they import its module: how their paths begin below
-`tests`. Left out are the pages of reports and the command line, whose tests take long and judge
+"""Starts of the paths, below `tests`, of tests that a survivor has passed if they import its
+module. Tests of report pages and of the command line are left out: they take long and check
 words."""
 
 
@@ -70,9 +70,9 @@ class Tree:
     """The files under test, as they were when the run began.
 
     files: contents by path.
-    modules: what is mutated.
-    covers: by test file, the modules that it imports, however indirectly.
-    digest: of the package and the tests.
+    modules: modules that are mutated.
+    covers: modules that each test file imports, directly or indirectly.
+    digest: hash of the package and the tests.
     """
 
     root: Path
@@ -83,7 +83,7 @@ class Tree:
 
     @classmethod
     def of(cls, root: Path) -> "Tree":
-        """Reads all files that git knows, or would if they were added."""
+        """Reads all files that git tracks, or would track if they were added."""
         command = ["git", "ls-files", "-co", "--exclude-standard"]
         listed = subprocess.run(command, cwd=root, check=True, capture_output=True, text=True)
         paths = sorted(path for path in listed.stdout.split("\n") if (root / path).is_file())
@@ -107,14 +107,14 @@ class Tree:
         )
 
     def copied(self, folder: Path) -> Path:
-        """Writes the tree elsewhere."""
+        """Writes a copy of the tree to a folder."""
         for path, content in self.files.items():
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             (folder / path).write_bytes(content)
         return folder
 
     def near(self, module: str) -> list[str]:
-        """Test files that mirror a module, and those declared for it."""
+        """Test files that mirror a module, and test files that are declared for it."""
         path = Path(module).relative_to("src/sidestep")
         own = [path.parent / f"test_{path.name}"]
         declared = [*NEAR.get(path.as_posix(), ()), *NEAR.get(path.parts[0], ())]
@@ -122,7 +122,7 @@ class Tree:
         return [test for test in dict.fromkeys(tests) if test in self.files]
 
     def wide(self, module: str) -> list[str]:
-        """All other test files that import it."""
+        """All other test files that import a module."""
         folders = tuple(f"tests/{folder}" for folder in WIDE)
         near = self.near(module)
         return [
@@ -133,7 +133,7 @@ class Tree:
 
 
 def _covers(files: Mapping[str, bytes]) -> dict[str, frozenset[str]]:
-    """All modules behind the imports of each test file."""
+    """All modules that each test file imports, directly or indirectly."""
     python = {path for path in files if path.endswith(".py") and path.startswith(("src", "tests"))}
     imports = {path: set(_imports(path, files[path])) & python for path in python}
     covers = {}

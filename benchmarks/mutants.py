@@ -1,15 +1,15 @@
-"""A mutation run: changes a line, and looks for a test that notices.
+"""A mutation run: changes a line, and looks for a test that notices the change.
 
 The changes are those of `mutant_edits`, drawn with a seed from the modules where an error would be
-silent. Each is written into a copy of the tree, never into the tree itself, and meets the tests
-that mirror its module and those declared beside them (`NEAR` in `mutant_tree`). Where these pass,
-every test follows that imports the module, however indirectly, from the folders in `WIDE`; only a
-mutant that passes those, too, is called a survivor. A test that runs far beyond its usual time
-counts as one that fails. The processes are forked from one that has imported torch and pytest, and
-not yet the package, so that a mutant costs the time of its tests and little else.
+silent. Each change is written into a copy of the tree, never into the tree itself. First, the tests
+that mirror the changed module run, with the tests declared for it (`NEAR` in `mutant_tree`). If
+these pass, all tests of the folders in `WIDE` run that import the module, directly or indirectly.
+Only a mutant that passes these tests too is called a survivor. A test that runs far beyond its
+usual time counts as failed. The processes are forked from a process that has imported torch and
+pytest, but not the package. So a mutant costs little more than the time of its tests.
 
-Every mutant is a JSON line of --results as soon as it is judged. The same call continues a run that
-was stopped, as long as no file of the package or of the tests has changed since. The last line
+As soon as a mutant is judged, it becomes a JSON line of --results. The same call continues a run
+that was stopped, as long as no file of the package or of the tests has changed. The last line
 printed is a summary; survivors are listed before it.
 
     python benchmarks/mutants.py --results mutants.jsonl --num 200
@@ -38,7 +38,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def main() -> None:
-    """Draws, runs and sums up."""
+    """Draws mutants, runs tests on them and prints a summary."""
     arguments = parsed()
     tree = Tree.of(ROOT)
     kept = Results(arguments.results, tree.digest)
@@ -54,7 +54,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
         copies = [tree.copied(Path(folder) / str(n)) for n in range(arguments.processes)]
         runs = Runs(copies, tree.files, memory_bytes=int(arguments.memory_gb * 2**30))
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as with Ctrl-C, it cleans up
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # cleans up, as after Ctrl-C
         try:
             seconds = usual_seconds(runs, tree, asked, kept)
             judge(runs, tree, asked, seconds, kept)
@@ -65,7 +65,7 @@ def main() -> None:
 
 
 def parsed() -> argparse.Namespace:
-    """The command line."""
+    """Parses the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -75,10 +75,10 @@ def parsed() -> argparse.Namespace:
     parser.add_argument(
         "--only", action="append", help="part of a path, like search/ved; may be repeated"
     )
-    parser.add_argument("--survivors", action="store_true", help="run those that survived again")
-    parser.add_argument("--list", action="store_true", help="only say what would be run")
+    parser.add_argument("--survivors", action="store_true", help="run the survivors again")
+    parser.add_argument("--list", action="store_true", help="only list the mutants of a run")
     parser.add_argument("--processes", type=int, choices=(1, 2), default=2, help="at once [2]")
-    parser.add_argument("--memory-gb", type=float, default=12.0, help="of one process [12]")
+    parser.add_argument("--memory-gb", type=float, default=12.0, help="memory of one process [12]")
     arguments = parser.parse_args()
     if arguments.results is None and not arguments.list:
         parser.error("name a file with --results, so that a run can be continued.")
@@ -88,10 +88,10 @@ def parsed() -> argparse.Namespace:
 
 
 def chosen(tree: Tree, arguments: argparse.Namespace, kept: "Results") -> list[Mutant]:
-    """The mutants of this run, in the order in which they were drawn.
+    """Draws the mutants of this run, in order.
 
-    Numbers are mutated five times as often as anything else can be: a kind's share of the draw goes
-    with the root of how many there are.
+    There are five times as many mutants of numbers as of any other kind. So the share of a kind in
+    the draw is proportional to the square root of its number of mutants.
     """
     optional = optional_arguments(
         content
@@ -115,11 +115,11 @@ def chosen(tree: Tree, arguments: argparse.Namespace, kept: "Results") -> list[M
 
 
 class Results:
-    """The file of results: what was judged before, and what is judged now.
+    """The file of results: mutants that were judged before, and those that are judged now.
 
-    judged: lines by mutant, of this very tree.
-    survivors: mutants whose last line, of whatever tree, says that they survived.
-    seconds: processor time by test file, of this very tree.
+    judged: lines of this version of the tree, by mutant.
+    survivors: mutants whose last line, of any version of the tree, says that they survived.
+    seconds: processor time by test file, of this version of the tree.
     """
 
     def __init__(self, path: Path | None, digest: str) -> None:
@@ -132,7 +132,7 @@ class Results:
                 self._read(json.loads(line))
 
     def add(self, line: dict[str, Any]) -> None:
-        """Keeps a line, on the disk too."""
+        """Stores a line, on the disk too."""
         line = {**line, "tree": self.digest}
         self._read(line)
         assert self.path is not None
@@ -153,7 +153,7 @@ class Results:
 def usual_seconds(
     runs: Runs, tree: Tree, mutants: Sequence[Mutant], kept: Results
 ) -> dict[str, float]:
-    """Processor time of every test file that may be needed; ends where one fails by itself."""
+    """Processor time of every test file that may be needed. Exits if a test fails unmutated."""
     modules = {mutant.path for mutant in mutants}
     tests = {test for path in modules for test in [*tree.near(path), *tree.wide(path)]}
     left = deque(sorted(tests - kept.seconds.keys()))
@@ -176,7 +176,7 @@ def judge(
     seconds: Mapping[str, float],
     kept: Results,
 ) -> None:
-    """Runs the near tests of every mutant, and the wide ones of those that pass."""
+    """Runs the near tests of every mutant, and the wide tests of mutants that pass these."""
     left = deque((mutant, "near") for mutant in mutants)
     stages: dict[str, str] = {}
     spent: Counter[str] = Counter()

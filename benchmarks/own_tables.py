@@ -1,6 +1,6 @@
-"""How long a user's path is: from two CSVs to recommendations in words, with two commands.
+"""Times the path of a user: from two CSVs to recommendations in words, with two commands.
 
-An LC-Rec data set is exported as a shop would have it: interactions.csv with user, item and time
+An LC-Rec data set is exported as a shop would export it: interactions.csv with user, item and time
 (here the place in the user's history), and items.csv with the texts. Then 'sidestep new' and
 'sidestep run' are called on these files as a user would call them, each in a process of its own.
 The last line printed is one JSON object with wall and processor time, which is also appended to
@@ -35,7 +35,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("data", type=Path, help="The folder of an LC-Rec data set with item texts.")
     parser.add_argument(
-        "--folder", type=Path, help="Where to work and leave all; default: nowhere."
+        "--folder", type=Path, help="Folder that keeps all files; default: a temporary one."
     )
     add_results_option(parser)
     asked = parser.parse_args()
@@ -45,7 +45,7 @@ def main() -> None:
 
 
 def measured(data: Path, folder: Path) -> dict[str, Any]:
-    """What the two commands cost on the tables of a data set."""
+    """Measures the cost of the two commands on the tables of a data set."""
     tables = exported(data, folder)
     shop = folder / "shop"
     load = os.getloadavg()[0]
@@ -85,7 +85,7 @@ def exported(data: Path, folder: Path) -> tuple[Path, Path]:
 
 
 def timed(*arguments: object) -> dict[str, float]:
-    """Runs a command of the command line; its wall and processor time in seconds."""
+    """Runs a command of the command line. Returns its wall and processor time in seconds."""
     start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run([*SIDESTEP, *map(str, arguments)], check=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)

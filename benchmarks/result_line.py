@@ -1,4 +1,4 @@
-"""A benchmark's result: one JSON object, the last line printed and a line of a results file."""
+"""Result of a benchmark: one JSON object, printed as the last line and added to a results file."""
 
 import argparse
 import json
@@ -11,7 +11,7 @@ from typing import Any
 
 
 def add_results_option(parser: argparse.ArgumentParser) -> None:
-    """Lets the command line name the file that `finish` appends to."""
+    """Adds the option that names the file to which `finish` appends."""
     parser.add_argument("--results", type=Path, help="a file of results to append to")
 
 
@@ -25,10 +25,10 @@ def finish(result: Mapping[str, Any], results: Path | None) -> None:
 
 
 def now() -> str:
-    """When, to the second."""
+    """The current time, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def processor() -> str:
-    """The processor and its cores, whether or not this process may use all of them."""
+    """Name of the processor and number of its cores, even of cores that this process cannot use."""
     return f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores"

@@ -1,14 +1,14 @@
 """Times rollouts against Hugging Face `generate`, and steps of alignment by their parts.
 
-A rollout is one candidate of a set. A beam search finds a set per user, on both sides with the same
-weights, beams and normaliser, theirs constrained by a Python dictionary of prefixes; equal beams
-and scores are asserted. Then come whole steps of alignment for the same users: the recipe
-`grpo-beam`, and `grpo-ved` with the values in the loop, at m paths per round. What a step consists
-of: `rollouts`, the search; `rewards`, which judge what was found, and their advantages; `update`,
-the forward with gradients, that of the reference policy, and the backward. The optimizer is left
-out. All sides take turns, so that whatever else the machine does meets all of them alike. Seconds
-are processor time on a CPU and the wall clock on a GPU; both are kept. The last line printed is one
-JSON object.
+A rollout is one candidate of a set. A beam search finds a set per user. Both sides have the same
+weights, beams and normaliser; a Python dictionary of prefixes constrains Hugging Face's side. Equal
+beams and scores are asserted. Then come whole steps of alignment for the same users: the recipe
+`grpo-beam`, and `grpo-ved` with the values in the loop, at m paths per round. The parts of a step
+are `rollouts`, the search; `rewards`, the rewards of the rollouts and their advantages; and
+`update`, the forward with gradients, the forward of the reference policy, and the backward. The
+optimizer is left out. All sides take turns, so that other work of the machine slows all sides
+equally. Seconds are processor time on a CPU and wall-clock time on a GPU; both are stored. The last
+line printed is one JSON object.
 
     python benchmarks/rl.py
     python benchmarks/rl.py --history-form items --times 4
@@ -87,7 +87,7 @@ def main() -> None:
 
 
 def parsed() -> argparse.Namespace:
-    """The command line."""
+    """Parses the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -98,14 +98,14 @@ def parsed() -> argparse.Namespace:
         ("codebook-size", 256, "codes per level"),
         ("items", 10_000, "items of the catalog"),
         ("beams", 16, "candidates per user"),
-        ("times", 1, "the budget of value-guided decoding, in such beams"),
+        ("times", 1, "the budget of value-guided decoding, as a multiple of the beam's"),
         ("warm-width", 8, "the width of the beam that value-guided decoding begins with"),
         ("dim", 128, "width of the network"),
         ("layers", 4, "layers of the network"),
         ("heads", 4, "heads of the network, and of the value head"),
         ("reward-dim", 64, "width of the embeddings that rewards compare"),
         ("threads", 1, "threads of torch"),
-        ("warm-up", 1, "turns that do not count"),
+        ("warm-up", 1, "number of turns that do not count"),
         ("repeats", 5, "turns that count"),
         ("seed", 0, "seed of weights, catalog, histories and embeddings"),
     ):
@@ -121,22 +121,22 @@ def parsed() -> argparse.Namespace:
         "--history-form",
         choices=("codes", "items"),
         default="codes",
-        help="of the network; with items there is no other side to compare with [codes]",
+        help="history form of the network; with items, Hugging Face's side is left out [codes]",
     )
     parser.add_argument(
         "--device",
         default="cuda" if torch.cuda.is_available() else "cpu",
-        help="of all sides [the GPU, if there is one]",
+        help="device of all sides [the GPU, if there is one]",
     )
     add_results_option(parser)
     return parser.parse_args()
 
 
-# What is timed
+# The steps that are timed
 
 
 def network(ids: Tensor, sizes: tuple[int, ...], arguments: argparse.Namespace) -> Transformer:
-    """A policy of random weights, as peaked as a trained one, so that the beams are far apart."""
+    """Makes a policy of random weights, as peaked as a trained policy, so that beams differ."""
     config = TransformerConfig(
         dim=arguments.dim,
         num_layers=arguments.layers,
@@ -152,7 +152,7 @@ def network(ids: Tensor, sizes: tuple[int, ...], arguments: argparse.Namespace) 
 
 
 def a_batch(num_items: int, arguments: argparse.Namespace) -> WindowBatch:
-    """One full window per user, whose last item is the target."""
+    """Makes one full window per user, with its last item as the target."""
     items = torch.randint(num_items, (arguments.batch, arguments.history + 1))
     is_target = torch.zeros_like(items, dtype=torch.bool)
     is_target[:, -1] = True
@@ -167,9 +167,9 @@ def a_batch(num_items: int, arguments: argparse.Namespace) -> WindowBatch:
 def steps_of(
     policy: Transformer, trie: Trie, batch: WindowBatch, arguments: argparse.Namespace
 ) -> dict[str, "Side"]:
-    """A step on rollouts by beam, and one for each way to roll out by value-guided decoding."""
+    """Makes a step with rollouts by beam, and one for each m of value-guided decoding."""
     embeddings = LeafEmbeddings.of(torch.randn(trie.num_items, arguments.reward_dim), trie)
-    # Hardly anybody finds a random target: by the cosine the candidates differ all the same.
+    # Rollouts hardly ever find a random target. By the cosine, rewards differ all the same.
     terms = (RewardTerm(reward="rank-aware"), RewardTerm(reward="semantic"))
     rewards = Rewards(terms, RewardSources(embeddings=embeddings))
     head = ValueHead(
@@ -196,13 +196,13 @@ def steps_of(
 
 
 def align_objective(recipe: AlignRecipe, **changes: Any) -> AlignmentConfig:
-    """The objective of a recipe, with some settings changed."""
+    """Configuration of the objective of a recipe, with some settings changed."""
     return AlignmentConfig.model_validate({**align_recipe(recipe)["objective"], **changes})
 
 
 @dataclass(kw_only=True)
 class WatchedSearch:
-    """A search under a watch; what it draws is the same at every step."""
+    """A timed search. Its random draws are the same at every step."""
 
     search_policy: SearchPolicy
     watch: Watch
@@ -219,10 +219,10 @@ class WatchedSearch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """The work of a step.
+    """Cost of a step.
 
     parts_s: seconds by part.
-    tokens: of the rollouts, per user.
+    tokens: tokens of the rollouts, per user.
     """
 
     parts_s: Mapping[str, float]
@@ -230,10 +230,10 @@ class Step:
 
 
 class WatchedStep:
-    """A step of alignment with every part under a watch: loss and gradients, no optimizer."""
+    """A step of alignment whose parts are timed: loss and gradients, without the optimizer."""
 
     def __init__(self, objective: AlignmentObjective, batch: WindowBatch, device: str) -> None:
-        """Takes over the search of `objective`."""
+        """Replaces the search of `objective` by a timed one."""
         self.objective, self.batch, self.device = objective, batch, device
         rollouts = objective.rollouts
         self.search = WatchedSearch(search_policy=rollouts.search, watch=Watch(device))
@@ -241,7 +241,7 @@ class WatchedStep:
         self.expected = float(objective(batch).loss.detach())
 
     def __call__(self) -> Step:
-        """Takes the step part by part, and asserts that they make up the step of training."""
+        """Takes the step part by part, and asserts that the parts make up the step of training."""
         objective = self.objective
         found, judged, updated = Watch(self.device), Watch(self.device), Watch(self.device)
         self.search.watch = found
@@ -274,8 +274,8 @@ Side = Callable[[], Any]
 class Turn:
     """One run of one side.
 
-    seconds: what is compared: processor time on a CPU, wall clock on a GPU.
-    answer: what it returned.
+    seconds: the time that is compared: processor time on a CPU, wall-clock time on a GPU.
+    answer: result of the run.
     """
 
     seconds: float
@@ -284,7 +284,7 @@ class Turn:
 
 
 def in_turns(sides: Mapping[str, Side], arguments: argparse.Namespace) -> dict[str, list[Turn]]:
-    """The turns of each side that count."""
+    """Runs the sides in turns. Returns the turns of each side that count."""
     measured: dict[str, list[Turn]] = {name: [] for name in sides}
     for turn in range(arguments.warm_up + arguments.repeats):
         for name, side in sides.items():
@@ -299,7 +299,7 @@ def in_turns(sides: Mapping[str, Side], arguments: argparse.Namespace) -> dict[s
 def comparison(
     compared: Mapping[str, Sequence[Turn]], trie: Trie, num_rollouts: int
 ) -> dict[str, Any]:
-    """Rollouts against those of the other side, if there is one."""
+    """Compares our rollouts with those of the other side, if there is one."""
     result: dict[str, Any] = {
         "rollouts_vs_hf": None,
         "max_score_difference": None,

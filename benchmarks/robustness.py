@@ -1,16 +1,16 @@
-"""Thousands of odd and broken inputs: no crash, nothing half-written, nothing misread in silence.
+"""Imports thousands of odd and broken inputs: no crash, no half-written file, no silent misreading.
 
-A broken input is a valid file of an importer, or a configuration, with one to three things done to
-it: bytes flipped, cut off, lines doubled, values of other types, fields of 140,000 characters,
-other encodings, damaged gzip. It must be imported, or be refused with a message that names its
-file. The first input that is neither is printed with its seed and ends the run.
+A broken input is a valid file of an importer, or a configuration, with one to three changes:
+flipped bytes, a cut end, doubled lines, values of other types, fields of 140,000 characters, other
+encodings, damaged gzip. The input must be imported, or be refused with a message that names its
+file. The first input for which neither is true is printed with its seed and ends the run.
 
-An odd input is a table as programs write them: separators, quotes, line ends, gaps, times of any
-unit and precision, IDs that became decimals, parts in a folder, JSON whose keys come late. What it
-holds is known, so the import must give exactly that, and `sidestep new` must count the same. An
-input that gives something else is printed with its seed and counted as misread.
+An odd input is a table as programs write it: with separators, quotes, line ends, gaps, times of any
+unit and precision, IDs that became decimals, parts in a folder, or JSON whose keys come late. The
+content of the table is known. So the import must give exactly this content, and `sidestep new` must
+count the same. An input that gives other content is printed with its seed and counted as misread.
 
-Lists and rows as other systems write them must come back as the sequences of which they were
+Lists and rows as other systems write them must be read as the sequences from which they were
 written. The last line printed is one JSON object, which is also appended to --results. The same
 checks run in the test suite, on fewer inputs.
 
@@ -41,10 +41,11 @@ from tests.runs.broken_configs import broken_config
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
 
 ODD_TABLES = "odd tables"
-"""The family to which half of the inputs belong."""
+"""The family of half of the inputs."""
 
 Check = Callable[[Path, int], str | None]
-"""Breaks something in a folder by a seed; the message of the refusal, None if it was legal."""
+"""Makes an input in a folder from a seed, and checks it. Returns the message of the refusal; None
+if the input was legal."""
 
 
 def main() -> None:
@@ -88,16 +89,16 @@ def main() -> None:
 
 
 def parsed() -> argparse.Namespace:
-    """The command line."""
+    """Parses the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--inputs", type=int, default=10_000, help="(default: 10000)")
-    parser.add_argument("--seed", type=int, default=0, help="of the first input (default: 0)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the first input (default: 0)")
     add_results_option(parser)
     return parser.parse_args()
 
 
 def families_of_inputs() -> dict[str, Check]:
-    """One check per importer and per example of a configuration, and those of odd inputs."""
+    """Checks by family: one per importer, one per example of a configuration, and odd inputs."""
     families: dict[str, Check] = {source.name: partial(check_broken, source) for source in FORMATS}
     families |= LIST_CHECKS
     families[ODD_TABLES] = check_odd
@@ -107,7 +108,7 @@ def families_of_inputs() -> dict[str, Check]:
 
 
 def check_broken_config(example: Path, folder: Path, seed: int) -> str | None:
-    """A configuration is read, or refused with its name; reading writes nothing."""
+    """Checks that a configuration is read, or refused with its name. Reading writes nothing."""
     file = folder / "config.yaml"
     file.write_bytes(broken_config(example.read_text(), random.Random(seed)))
     message = None

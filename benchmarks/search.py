@@ -1,11 +1,12 @@
 """Times guided searches and value-guided decoding against plain beam searches of equal tokens.
 
-One catalog of random semantic IDs, one network of random weights with the heads that guide: a
-process reward model, an item head, a value head. The searches take turns, so that whatever else the
-machine does meets all of them alike; a ratio is the median over the turns of what a search took,
-divided by what its beam took in that turn: processor time on a CPU, the wall clock on a GPU. Both
-are kept. `tree_share` is what is left of a search without its network and heads: legal codes,
-probabilities, draws, the tree. The last line printed is one JSON object.
+There is one catalog of random semantic IDs, and one network of random weights with all heads that
+can guide a search: a process reward model, an item head, a value head. The searches take turns, so
+that other work of the machine slows all searches equally. A ratio is the time of a search divided
+by the time of its beam in the same turn, as the median over turns. Time is processor time on a CPU
+and wall-clock time on a GPU; both are stored. `tree_share` is the share of a search without its
+network and heads: legal codes, probabilities, draws, the tree. The last line printed is one JSON
+object.
 
     python benchmarks/search.py
     python benchmarks/search.py --history-form codes --paths-per-round 1 4
@@ -94,7 +95,7 @@ def main() -> None:
 
 
 def parsed() -> argparse.Namespace:
-    """The command line."""
+    """Parses the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -107,14 +108,14 @@ def parsed() -> argparse.Namespace:
         ("beams", 50, "K, of the beam and the guided beams"),
         ("candidates", 200, "K+, prefixes that a guided beam scores per level"),
         ("times", 4, "the budget of value-guided decoding, in beams"),
-        ("budget-beams", 16, "the width of such a beam, and the leaves returned"),
+        ("budget-beams", 16, "the width of the beam that defines the budget, and leaves returned"),
         ("warm-width", 8, "the width of the beam that value-guided decoding begins with"),
         ("dim", 128, "width of the network"),
         ("layers", 4, "layers of the network"),
         ("heads", 4, "heads of the network, and of the value head"),
         ("reward-dim", 64, "width of the process reward model"),
         ("threads", 1, "threads of torch"),
-        ("warm-up", 1, "turns that do not count"),
+        ("warm-up", 1, "number of turns that do not count"),
         ("repeats", 7, "turns that count"),
         ("seed", 0, "seed of weights, catalog and histories"),
     ):
@@ -142,7 +143,7 @@ def parsed() -> argparse.Namespace:
 
 
 def searches_of(arguments: argparse.Namespace) -> dict[str, "Search"]:
-    """All searches, by name, over one catalog and one network."""
+    """Makes all searches, by name, over one catalog and one network."""
     torch.manual_seed(arguments.seed)
     sizes = (arguments.codebook_size,) * arguments.levels
     ids = torch.randint(arguments.codebook_size, (arguments.items, arguments.levels))
@@ -191,7 +192,7 @@ def searches_of(arguments: argparse.Namespace) -> dict[str, "Search"]:
 
 
 def network_of(arguments: argparse.Namespace, ids: Tensor, sizes: tuple[int, ...]) -> Transformer:
-    """Random weights, as peaked as a trained network's, so that the beams are far apart."""
+    """Makes a network of random weights, as peaked as a trained network, so that beams differ."""
     network = Transformer(
         TransformerConfig(
             dim=arguments.dim,
@@ -212,7 +213,7 @@ def network_of(arguments: argparse.Namespace, ids: Tensor, sizes: tuple[int, ...
 def guided_beam(
     arguments: argparse.Namespace, scorer: PrefixScorer, from_level: int
 ) -> GuidedBeamSearch:
-    """A beam that a scorer guides from some level on."""
+    """Makes a beam that a scorer guides from a level on."""
     unguided = from_level - 1
     candidates = (arguments.candidates,) * (arguments.levels - unguided)
     return GuidedBeamSearch(
@@ -229,7 +230,7 @@ Search = Callable[[Watch], Candidates]
 
 
 class WatchedModel:
-    """A model under a watch."""
+    """A timed model."""
 
     def __init__(self, model: StepModel[Any], watch: Watch) -> None:
         self.model, self.watch = model, watch
@@ -251,7 +252,7 @@ class WatchedModel:
 
 
 class WatchedScorer:
-    """A prefix scorer under a watch."""
+    """A timed prefix scorer."""
 
     def __init__(self, scorer: PrefixScorer, watch: Watch) -> None:
         self.scorer, self.watch = scorer, watch
@@ -276,10 +277,10 @@ class WatchedScorer:
 class Turn:
     """One run of one search.
 
-    seconds: what is compared: processor time on a CPU, wall clock on a GPU.
-    network_s: of those, in the network and its heads.
-    tokens: per user.
-    calls: of the network and its heads.
+    seconds: the time that is compared: processor time on a CPU, wall-clock time on a GPU.
+    network_s: part of these seconds that was spent in the network and its heads.
+    tokens: number of tokens per user.
+    calls: number of calls of the network and its heads.
     """
 
     seconds: float
@@ -291,7 +292,7 @@ class Turn:
 
 
 def timed(search: Search, device: str) -> Turn:
-    """Runs a search once."""
+    """Runs a search once, and times it."""
     watch = Watch(device)
     start, wall, used = watch.time(), time.perf_counter(), time.process_time()
     candidates = search(watch)
@@ -307,17 +308,17 @@ def timed(search: Search, device: str) -> Turn:
 
 
 def ratio(taken: list[Turn], beam: list[Turn]) -> float:
-    """How many times as long as the beam, turn by turn, in the middle."""
+    """Time of a search divided by the time of the beam in the same turn, as the median."""
     return statistics.median(a.seconds / b.seconds for a, b in zip(taken, beam, strict=True))
 
 
 def tree_share(taken: list[Turn]) -> float:
-    """The share of a search that is neither network nor head, in the middle."""
+    """Share of a search's time outside of network and heads, as the median over turns."""
     return statistics.median(1 - turn.network_s / turn.seconds for turn in taken)
 
 
 def assert_equal_tokens(measured: dict[str, list[Turn]]) -> None:
-    """A comparison at equal tokens must be one."""
+    """Asserts that searches that are compared at equal tokens spent equal tokens."""
     for name, taken in measured.items():
         expected = measured[WIDE if name.startswith("ved") else BEAM][0].tokens
         if name != WIDE:

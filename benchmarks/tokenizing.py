@@ -1,8 +1,8 @@
-"""What it takes to give every item of a large catalog a semantic ID: time and memory, by step.
+"""Measures time and memory, by step, of giving every item of a large catalog a semantic ID.
 
-Vectors are random around cluster centres that are themselves random around fewer centres, so that
-levels have something to find. The fit, what becomes of collisions, and the encoding by a saved copy
-are timed; with `reassign` it is also counted how many items got another last code.
+Vectors are random around cluster centres, which are random around fewer centres, so that every
+level finds clusters. The fit, the resolution of collisions, and the encoding by a saved copy are
+timed. With `reassign`, the items that got another last code are counted too.
 
     python benchmarks/tokenizing.py --items 1e6
     python benchmarks/tokenizing.py --items 1e6 --method balanced --note "beside other work"
@@ -48,7 +48,7 @@ def main() -> None:
 
 
 def parsed() -> argparse.Namespace:
-    """The command line."""
+    """Parses the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--items", type=lambda text: int(float(text)), default=10**6)
     parser.add_argument("--dim", type=int, default=64)
@@ -57,12 +57,12 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--method", choices=list(METHODS), default=DEFAULT_METHOD)
     parser.add_argument("--collisions", choices=["reassign", "extra", "none"], default="reassign")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--note", help="what else the machine was doing")
+    parser.add_argument("--note", help="note on other work of the machine")
     return parser.parse_args()
 
 
 def clustered_vectors(num_items: int, dim: int) -> np.ndarray:
-    """Float32 vectors of items in clusters in groups."""
+    """Makes float32 vectors of items in clusters, which are in groups."""
     generator = np.random.default_rng(0)
     groups = generator.normal(size=(NUM_GROUPS, dim)).astype(np.float32)
     clusters = groups[generator.integers(0, NUM_GROUPS, NUM_CLUSTERS)]
@@ -73,7 +73,7 @@ def clustered_vectors(num_items: int, dim: int) -> np.ndarray:
 
 
 def measured(arguments: argparse.Namespace) -> dict[str, object]:
-    """All figures of one run."""
+    """Measures all figures of one run."""
     vectors = clustered_vectors(arguments.items, arguments.dim)
     sizes = (arguments.codebook_size,) * arguments.levels
     method = arguments.method
@@ -106,10 +106,10 @@ def measured(arguments: argparse.Namespace) -> dict[str, object]:
         "collisions": arguments.collisions,
         "total_s": round(marks[-1] - marks[0], 1),
         **seconds,
-        # Of all threads and from the start, the making of the vectors included: beside other work
-        # it says more than the clock.
+        # Processor time of all threads from the start, with the time of making the vectors. If the
+        # machine does other work, it tells more than the clock.
         "cpu_s": round(cpu_s, 1),
-        # The largest memory that the process has held, the vectors included.
+        # The largest memory that the process has held, with the vectors.
         "peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6, 1),
         "distinct_before": quality.num_distinct,
         "distinct": num_distinct(resolved.semantic_ids),

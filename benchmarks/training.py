@@ -1,9 +1,10 @@
-"""How much of a network's bare forward + backward rate the training loop keeps.
+"""Measures the speed of the training loop relative to bare forward and backward passes.
 
-Both sides see the same batches of the same network: `train()` builds them, moves them, clips,
-steps AdamW, logs and writes its checkpoint; the floor only runs forward and backward on batches
-built before. Windows are synthetic and as long as those of the Amazon Scientific data (five items
-on average, some of them twenty and one target more), or all of full length with --full.
+Both sides see the same batches of the same network. `train()` builds and moves the batches, clips,
+steps AdamW, logs and writes its checkpoint. The floor only runs forward and backward on batches
+that were built before. Windows are synthetic and as long as those of the Amazon Scientific data
+(five items on average, some of them twenty and one target more). With --full, all windows have
+full length.
 
     python benchmarks/training.py [--full] [--rounds 5] [--batches 64] [--device cpu]
 
@@ -37,7 +38,7 @@ BATCH_SIZE = 64
 
 
 def windows_like_scientific(num_windows: int, *, is_full: bool) -> Windows:
-    """Windows of random items, at most `MAX_HISTORY` and one target long."""
+    """Makes windows of at most `MAX_HISTORY` random items and one target."""
     generator = np.random.default_rng(0)
     size = MAX_HISTORY + 1
     # Five-core users keep three or more items for training; a geometric tail gives a mean of 5.
@@ -53,7 +54,7 @@ def windows_like_scientific(num_windows: int, *, is_full: bool) -> Windows:
 
 
 def new_objective() -> NextCodeObjective:
-    """The network of the decoding benchmark, always with the same weights."""
+    """Makes an objective of the network of the decoding benchmark, always with equal weights."""
     torch.manual_seed(0)
     semantic_ids = torch.stack([torch.randint(0, k, (NUM_ITEMS,)) for k in CODEBOOK_SIZES], dim=1)
     config = TransformerConfig(dim=128, num_layers=4, history="codes")
@@ -61,7 +62,7 @@ def new_objective() -> NextCodeObjective:
 
 
 class Stopwatch:
-    """Wall time, and the processor time of all threads, which a busy machine disturbs less."""
+    """Wall time, and processor time of all threads; a busy machine disturbs the latter less."""
 
     def __init__(self) -> None:
         self._wall, self._cpu = time.perf_counter(), time.process_time()
@@ -72,7 +73,7 @@ class Stopwatch:
 
 
 def seconds_of_loop(windows: Windows, device: str) -> tuple[float, float]:
-    """One epoch of the real loop, from the call to the weights on the disk."""
+    """Times one epoch of the real loop, from the call to the weights on the disk."""
     objective = new_objective()
     config = TrainingConfig(epochs=1, batch_size=BATCH_SIZE, device=device)
     with tempfile.TemporaryDirectory() as folder:
@@ -82,7 +83,7 @@ def seconds_of_loop(windows: Windows, device: str) -> tuple[float, float]:
 
 
 def seconds_of_floor(built: list[WindowBatch], device: torch.device) -> tuple[float, float]:
-    """Forward and backward over the same batches, and nothing else."""
+    """Times forward and backward over the same batches, and nothing else."""
     objective = new_objective().to(device).train()
     is_bf16 = device.type == "cuda"
     _wait(device)
@@ -102,12 +103,12 @@ def _wait(device: torch.device) -> None:
 
 
 def median_ratio(floor_s: Sequence[float], loop_s: Sequence[float]) -> float:
-    """The median over rounds: both sides of a round met the same machine."""
+    """Ratio of floor and loop in the same round, when the machine was equally busy; median."""
     return statistics.median(floor / loop for floor, loop in zip(floor_s, loop_s, strict=True))
 
 
 def main() -> None:
-    """Measures both sides in turns, so that a busy moment of the machine meets both."""
+    """Measures both sides in turns, so that a busy machine slows both."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--full", action="store_true", help="windows of full length only")
     parser.add_argument("--rounds", type=int, default=5)

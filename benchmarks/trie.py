@@ -1,8 +1,9 @@
-"""What the trie costs: building it, holding it, and asking it, for catalogs of several sizes.
+"""Measures the cost of the trie: build time, memory and time of queries, for several catalog sizes.
 
-Semantic IDs are random, the worst case for memory: hardly any prefix is shared. Each size runs in
-a process of its own, so that its peak of memory is its own. What the trie's share is taken of, one
-decoding step of the network, is timed in the same run. The last line printed is one JSON object.
+Semantic IDs are random, which is the worst case for memory: hardly any prefix is shared. Each size
+runs in a process of its own, so that its peak of memory is its own. The time of the trie is given
+as a share of one decoding step of the network, which is timed in the same run. The last line
+printed is one JSON object.
 
     python benchmarks/trie.py
     python benchmarks/trie.py --sizes 1e4 1e6 --device cuda
@@ -31,7 +32,7 @@ USERS, BEAMS = 32, 50
 HISTORY = 20
 DIM, NUM_LAYERS = 128, 4
 BATCHES = 16
-"""Different states that are asked for in turn, so that none stays in the cache by repetition."""
+"""Number of batches of different states, used in turn, so that no state stays in the cache."""
 
 
 def main() -> None:
@@ -71,7 +72,7 @@ def main() -> None:
 
 
 def parsed() -> argparse.Namespace:
-    """The command line."""
+    """Parses the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         "--sizes",
@@ -84,8 +85,8 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--codebook-size", type=int, default=256, help="per level (default: 256)")
     parser.add_argument("--repeats", type=int, default=30, help="timed calls each (default: 30)")
     parser.add_argument("--threads", type=int, default=1, help="torch threads (default: 1)")
-    parser.add_argument("--device", default="cpu", help="where the trie answers (default: cpu)")
-    # What the parent process tells the ones it starts.
+    parser.add_argument("--device", default="cpu", help="device of the trie (default: cpu)")
+    # An option for the processes that the parent process starts.
     parser.add_argument("--one-size", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--step-ms", type=float, help=argparse.SUPPRESS)
     return parser.parse_args()
@@ -110,7 +111,7 @@ def step_ms(arguments: argparse.Namespace) -> list[float]:
     is_node = torch.ones(shape, dtype=torch.bool, device=arguments.device)
 
     def step(codes: torch.Tensor, depths: torch.Tensor) -> torch.Tensor:
-        # The same context each time, which takes its slots again.
+        # The same context each time, so that its slots are used again.
         return model.extend(context, codes, parents, depths, is_node=is_node)[0].logits
 
     codes = torch.randint(arguments.codebook_size, (BATCHES, *shape), device=arguments.device)
@@ -119,7 +120,7 @@ def step_ms(arguments: argparse.Namespace) -> list[float]:
 
 
 def measured(num_items: int, arguments: argparse.Namespace) -> dict[str, Any]:
-    """All figures for one size of catalog."""
+    """Measures all figures of one catalog size."""
     torch.set_num_threads(arguments.threads)
     generator = np.random.default_rng(0)
     shape = (num_items, arguments.levels)
@@ -186,17 +187,17 @@ def timed(
 
 
 def median(times: list[float]) -> float:
-    """The middle of the raw times."""
+    """Median of the raw times."""
     return statistics.median(times)
 
 
 def peak_bytes() -> int:
-    """The largest memory this process has held so far."""
+    """Largest memory that this process has held so far, in bytes."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def summary(size: dict[str, Any]) -> str:
-    """One size for people."""
+    """Line of text on one size."""
     return (
         f"{size['num_items']:>11,} items: built in {size['build_s']:.2f} s, "
         f"{size['bytes_per_item']:.1f} bytes per item, peak {size['peak_after_build_mb']:.0f} MB, "

@@ -1,4 +1,4 @@
-"""A watch for the parts of something: how long some calls took, all together."""
+"""A watch that adds up the time of some calls."""
 
 import time
 from collections.abc import Callable
@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 class Watch:
-    """Seconds that went into what was asked under it, and how often it was asked."""
+    """Seconds of all timed calls, and their number."""
 
     def __init__(self, device: str) -> None:
         self.device = device
@@ -18,14 +18,14 @@ class Watch:
         self.calls = 0
 
     def time(self) -> float:
-        """Processor time on a CPU; on a GPU the wall clock, once all is done that was asked."""
+        """Processor time on a CPU; on a GPU, wall-clock time after all work is done."""
         if self.device == "cpu":
             return time.process_time()
         torch.cuda.synchronize()
         return time.perf_counter()
 
     def timed(self, call: Callable[[], T]) -> T:
-        """The answer of a call, whose time is added up."""
+        """Runs a call, adds its time, and returns its result."""
         start = self.time()
         answer = call()
         self.seconds += self.time() - start

@@ -1,4 +1,4 @@
-"""Looks at a page as a reader's browser shows it."""
+"""Checks a page as a reader's browser shows it."""
 
 import os
 import shutil
@@ -10,7 +10,7 @@ SCHEMES = ("light", "dark")
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
-# Each returns what is wrong, in words; nothing if all is well.
+# Each check returns its problems in words; no problem returns nothing.
 _CHECKS = """
 () => {
   const problems = [];
@@ -68,10 +68,10 @@ _CHECKS = """
 
 
 def executable(own: str) -> str | None:
-    """The system's Chromium, or the one that playwright installed; None where there is neither.
+    """The system's Chromium, or the one that playwright installed; None if there is neither.
 
     Args:
-        own: where playwright would look.
+        own: path at which playwright looks.
     """
     named = os.environ.get("CHROMIUM")
     found = named or next((path for name in _NAMES if (path := shutil.which(name))), None)
@@ -79,7 +79,7 @@ def executable(own: str) -> str | None:
 
 
 def problems(browser: Any, path: Path, *, width: int, scheme: str) -> list[str]:
-    """Everything that is wrong with a page at a width and in a colour scheme."""
+    """All problems of a page at a width and in a colour scheme."""
     context = browser.new_context(
         viewport={"width": width, "height": 900}, color_scheme=scheme, reduced_motion="reduce"
     )
@@ -98,7 +98,7 @@ def problems(browser: Any, path: Path, *, width: int, scheme: str) -> list[str]:
     )
     page.goto(path.resolve().as_uri())
     found += page.evaluate(_CHECKS)
-    # What is folded away must fit as well.
+    # Folded parts must fit as well.
     page.evaluate("document.querySelectorAll('details').forEach(e => e.open = true)")
     found += page.evaluate(_CHECKS)
     context.close()

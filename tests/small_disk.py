@@ -1,4 +1,4 @@
-"""A disk that takes little, without a disk: no file of this process may grow beyond a limit."""
+"""Simulates a full disk: no file of this process may grow beyond a limit."""
 
 import resource
 import signal
@@ -8,9 +8,9 @@ from contextlib import contextmanager
 
 @contextmanager
 def files_up_to(num_bytes: int) -> Iterator[None]:
-    """Lets every write beyond so many bytes of a file fail, as on a full disk."""
+    """Lets every write beyond `num_bytes` of a file fail, as on a full disk."""
     before, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.getsignal(signal.SIGXFSZ)
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # it would end the process
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # this signal would end the process
     resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, before[1]))
     try:
         yield

@@ -1,4 +1,4 @@
-"""Files of arrays: what goes in comes out, and what does not fit is refused with the remedy."""
+"""Files of arrays: reading gives what was written; other files are refused with a remedy."""
 
 import numpy as np
 import pytest

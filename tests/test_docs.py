@@ -1,4 +1,4 @@
-"""The documents name files that exist; what they show can be done, and mostly is, line by line."""
+"""The documents name files that exist, and show code that works. Most code is run line by line."""
 
 import re
 import shutil
@@ -40,7 +40,7 @@ def test_commands_are_understood(document):
         for words in block.commands:
             is_group = words[0] in {"import", "data"}
             command = command_named(*words[: 1 + is_group])
-            command.make_context(words[is_group], words[1 + is_group :])  # raises what it refuses
+            command.make_context(words[is_group], words[1 + is_group :])  # raises if it refuses
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
@@ -77,7 +77,7 @@ def tables(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def shop(tables, tmp_path_factory):
-    """The same folder after the first two commands of the tutorial, hardly trained."""
+    """The same folder after the first two commands of the tutorial, with a very short training."""
     folder = tmp_path_factory.mktemp("done")
     shutil.copytree(tables, folder, dirs_exist_ok=True)
     with pytest.MonkeyPatch.context() as patch:

@@ -24,7 +24,7 @@ from tests.small_disk import files_up_to
 
 
 def interrupted(whole, path, name: str = "") -> None:
-    """Writes half of something and fails."""
+    """Writes half of a file and fails."""
     with whole(path) as temporary:
         (temporary / name if name else temporary).write_text("ne")
         raise RuntimeError("half way")
@@ -185,7 +185,7 @@ def test_every_reason_has_its_cure(tmp_path, number, words):
     def write():
         with whole_folder(folder) as temporary:
             write_json(temporary / "first", {})
-            with whole_file(temporary / "file"):  # its name means nothing to anybody
+            with whole_file(temporary / "file"):  # nobody uses this name
                 raise OSError(number, os.strerror(number))
 
     with pytest.raises(UnwritableError, match=f"^{folder}: {words}"):

@@ -11,7 +11,7 @@ HEAVY = "lazy_example.inner.heavy"
 
 @pytest.fixture(autouse=True)
 def package(tmp_path, monkeypatch):
-    """Packages to import from, with one module in the inner one; gone afterwards."""
+    """Packages to import from, with one module in the inner package; removed afterwards."""
     inner = tmp_path / "lazy_example" / "inner"
     inner.mkdir(parents=True)
     for folder in (inner.parent, inner):

@@ -1,4 +1,4 @@
-"""Nothing is ever unpickled: a file from a stranger can be wrong, but runs no code."""
+"""Sidestep never unpickles: a file from a stranger may be wrong, but cannot run code."""
 
 import ast
 import pickle
@@ -26,7 +26,7 @@ def calls(path):
 
 
 def unpickles(path):
-    """Whether a source file asks for any of that."""
+    """Tells whether a source file makes such a call."""
     return any(
         (owner in UNPICKLERS and name in {"load", "loads", "Unpickler", "open"})
         or (owner == "torch" and name == "load" and words.get("weights_only") is not True)

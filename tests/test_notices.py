@@ -1,4 +1,4 @@
-"""Notices: told to whoever listens, else to logging and warnings."""
+"""Notices go to a listener if there is one, otherwise to logging and warnings."""
 
 import logging
 import re

@@ -69,7 +69,7 @@ def test_a_beam_as_wide_as_the_catalog_equals_exhaustive_ranking(history, normal
     by_all = full.search(model, batch(*ROWS), scope)
     torch.testing.assert_close(by_beam.log_probs, by_all.log_probs, atol=1e-4, rtol=1e-4)
     assert torch.equal(by_beam.leaves, by_all.leaves)
-    if normaliser == "legal":  # the leaves are all there is
+    if normaliser == "legal":  # the probabilities of the leaves sum to one
         torch.testing.assert_close(by_all.log_probs.exp().sum(1), torch.ones(len(ROWS)))
 
 
@@ -161,14 +161,14 @@ def test_items_of_a_bucket_share_a_score_and_stand_together():
     ).recommend(batch([2]), 10)
     items = answer.items[0].tolist()
     assert sorted(items) == [NO_ITEM] * 6 + [0, 1, 2, 3]
-    place = items.index(1)  # the more popular of the two comes first
+    place = items.index(1)  # the more popular of the two items comes first
     assert items[place + 1] == 0
     assert answer.scores[0, place] == answer.scores[0, place + 1]
     assert (answer.leaves[0] != NO_ITEM).sum() == 3
 
 
 def tied_leaves(**limits) -> GenerativeRecommender:
-    """A network that cannot tell any two of four leaves apart; items 0 and 1 share one."""
+    """A network that gives four leaves equal scores; items 0 and 1 share a leaf."""
     ids = np.array([[0, 0], [0, 0], [0, 1], [1, 0], [1, 1]])
     trie = Trie.build(ids, (2, 2), popularity=np.arange(5)[::-1].copy())
     model = Transformer(
@@ -197,11 +197,11 @@ def test_a_bucket_counts_the_items_that_can_be_listed_and_a_retired_target_is_a_
     evaluation = evaluate(recommender, rows, k=5)
     assert evaluation.rank_before.tolist() == [0, NOT_LISTED, 0]
     assert evaluation.num_tied.tolist() == [2, 1, 2]
-    # The bucket of a live and a retired item, alone: the live one is a sure hit.
+    # The bucket of a live and a retired item, alone: the live item is a certain hit.
     evaluation = evaluate(tied_leaves(available=torch.arange(5) == 0), rows, k=5)
     assert evaluation.metrics["HR@1"] == pytest.approx(1 / 3)
     assert evaluation.num_tied.tolist() == [1, 1, 1]
-    # Who has taken item 0 before can only get item 4.
+    # A user who has taken item 0 before can only get item 4.
     evaluation = evaluate(recommender, rows_of((0, 1), (0, 4)), k=5, exclude_seen=True)
     assert evaluation.rank_before.tolist() == [NOT_LISTED, 0]
     assert evaluation.num_tied.tolist() == [1, 1]
@@ -254,7 +254,7 @@ NUM_ITEMS = 8
 
 @st.composite
 def reservations(draw):
-    """Lists of k from all items, lists of the even ones, and places reserved for the latter."""
+    """Lists of k from all items, lists of k even items, and places reserved for even items."""
     k = draw(st.integers(1, 6))
     ordinary = draw(st.lists(st.integers(0, NUM_ITEMS - 1), unique=True, max_size=k))
     even = st.integers(0, NUM_ITEMS // 2 - 1).map(lambda half: 2 * half)

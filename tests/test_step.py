@@ -45,7 +45,7 @@ def test_worked_example():
     torch.testing.assert_close(probs, torch.tensor([[[0.0, 0.2, 0.0, 0.8]]]))
     probs = log_probs(step_of(logits), None).exp()
     torch.testing.assert_close(probs, torch.tensor([[[1.0, 2.0, 4.0, 8.0]]]) / 15)
-    # Temperature 1/2 squares what exp gives: 4 / 68 and 64 / 68.
+    # Temperature 1/2 squares these: 4 / 68 and 64 / 68.
     probs = log_probs(step_of(logits), legal, 0.5).exp()
     torch.testing.assert_close(probs, torch.tensor([[[0.0, 4.0, 0.0, 64.0]]]) / 68)
 

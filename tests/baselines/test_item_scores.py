@@ -63,7 +63,7 @@ def by_full_sort(scores, k):
 @given(st.data())
 def test_lists_and_runners_up_are_those_of_a_stable_sort_of_all_items(data):
     num_users, num_items = data.draw(st.integers(1, 4)), data.draw(st.integers(1, 40))
-    # Few values, so that many tie: inside a list, at its end and behind it.
+    # Few values, so that many tie: inside a list, at its end and after it.
     values = st.sampled_from([-torch.inf, -1.0, -0.0, 0.0, 0.5, 2.0, torch.inf])
     rows = st.lists(values, min_size=num_items, max_size=num_items)
     scores = torch.tensor(data.draw(st.lists(rows, min_size=num_users, max_size=num_users)))

@@ -39,7 +39,7 @@ def test_items_tie_where_their_counts_are_the_same_and_nowhere_else():
     scores = RepeatsRecommender(COUNTS).scores(batch_of([2, 4]))[0]
     assert scores[0] == scores[3]
     assert len(scores.unique()) == 5
-    # Counts next to each other beyond what float32 tells apart.
+    # Neighbouring counts so large that float32 cannot tell them apart.
     large = RepeatsRecommender(np.array([2**24, 2**24 + 1, 2**24 + 1])).scores(batch_of([]))[0]
     assert large[0] < large[1] == large[2]
 

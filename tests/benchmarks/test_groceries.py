@@ -1,4 +1,4 @@
-"""The CSVs of the groceries, from small tables of the package's form."""
+"""The CSVs of the groceries, from small tables in the form of the package's tables."""
 
 import importlib.util
 import subprocess
@@ -22,7 +22,7 @@ def groceries():
 
 @pytest.fixture
 def package(tmp_path):
-    """Four rows of three households, in no order, and one product of which nothing is said."""
+    """Four rows of three households, in no order, and one product without a description."""
     folder = tmp_path / "data"
     folder.mkdir()
     pl.DataFrame(
@@ -74,7 +74,7 @@ def test_without_the_package_it_is_skipped_with_the_reason(tmp_path):
 
 
 def test_the_order_within_a_basket_is_not_that_of_the_product_numbers(groceries, tmp_path):
-    """All rows of a basket have one time; the last one must not always be the largest number."""
+    """All rows of a basket have one time; the last row must not always have the largest number."""
     numbers = list(range(100, 140))
     same = {"household_id": 1, "store_id": 1, "basket_id": 7, "quantity": 1}
     rows = pl.DataFrame({"product_id": numbers}).with_columns(

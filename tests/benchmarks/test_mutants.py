@@ -1,4 +1,4 @@
-"""The mutation run: which changes it makes, which tests they meet, and what it says of them."""
+"""The mutation run: its changes, the tests that run on them, and its summary."""
 
 import argparse
 import ast
@@ -34,7 +34,7 @@ def f(a: "int | None" = 1, *, key: bool = False) -> int:
 
 
 def changes(source: bytes) -> dict[str, set[str]]:
-    """What each line becomes, by what stood there."""
+    """Texts that each line becomes, by the original line."""
     made: dict[str, set[str]] = {}
     for mutant in mutants_of("m.py", source, frozenset({"key"})):
         changed = mutant.applied(source).decode().splitlines()
@@ -145,7 +145,7 @@ def test_a_run_goes_on_from_its_results_and_those_of_another_tree_name_survivors
 
 
 def test_a_mutant_is_killed_in_a_copy_and_the_tree_stays_as_it_is(tmp_path):
-    """A package of one line, its test, and a mutant that the test sees; then one that it cannot."""
+    """A package of one line, its test, a mutant that the test notices, and one that it cannot."""
     small = tmp_path / "tree"
     module, test = "src/sidestep/metrics/one.py", "tests/metrics/test_one.py"
     files = {

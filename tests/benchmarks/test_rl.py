@@ -1,4 +1,4 @@
-"""The benchmark of reinforcement learning, at tiny sizes: what it says, never how fast."""
+"""The benchmark of reinforcement learning, at tiny sizes: its output, never its speed."""
 
 import json
 import statistics
@@ -20,7 +20,7 @@ PARTS = ["rollouts", "rewards", "update"]
 
 
 def run(options: str, results: Path) -> dict:
-    """What the script says at last and writes, which must be the same."""
+    """The last line that the script prints, which must equal the line that it writes."""
     command = [sys.executable, str(SCRIPT), *options.split(), "--results", str(results)]
     said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     (line,) = results.read_text().splitlines()
@@ -39,7 +39,7 @@ def test_the_ratio_is_of_equal_rollouts_and_the_parts_make_up_the_step(tmp_path)
     assert result["rollouts_per_s"] == pytest.approx(
         {name: 2 * 4 / statistics.median(seconds[name]) for name in ("ours", "hf")}
     )
-    # Both sides find the same sets, up to the last digits; the script itself refuses others.
+    # Both sides find the same sets, up to the last digits; the script itself asserts this.
     assert 0 <= result["max_score_difference"] < 1e-4
     tokens = {step: [1 + 2 * 4] if step == "grpo-beam" else [1 + 2 * 2 * 4] for step in STEPS}
     assert result["tokens"] == tokens

@@ -38,7 +38,7 @@ def loaded(folder, kind, known=None, *, dim=8):
             tied_item_head=kind == "tied transformer",
         )
         network = Transformer(config, known.semantic_ids, known.codebook_sizes)
-        torch.nn.init.normal_(network.head.weight)  # so that no two leaves score alike
+        torch.nn.init.normal_(network.head.weight)  # so that no two leaves have equal scores
     elif kind in ("t5", "tied t5"):
         config = T5Config(dim=dim, num_layers=1, num_heads=2, tied_head=kind == "tied t5")
         network = T5(config, known.semantic_ids, known.codebook_sizes)
@@ -122,7 +122,7 @@ def test_the_last_places_go_to_the_best_new_items(tmp_path, kind, num_new_places
         scores |= {item: newest.scores[newest.item_ids.index(item)] for item in fresh}
         assert answer.scores == pytest.approx([scores[item] for item in answer.item_ids])
     assert new.recommend([[]], 2, num_new_places=2)[0].item_ids == among_new[1].item_ids
-    # So many places, after so many others, are no more than there are items for.
+    # More places than there are items for change nothing.
     many = new.recommend(HISTORIES, k=10**12 + 2, num_new_places=10**12)
     few = new.recommend(HISTORIES, k=len(ITEM_IDS) + 2, num_new_places=len(ITEM_IDS))
     assert [answer.item_ids for answer in many] == [answer.item_ids for answer in few]

@@ -227,8 +227,8 @@ def test_a_bundle_knows_whether_its_network_was_trained_on_empty_histories(tmp_p
 
     assert trained({"first_targets": 7})
     assert not trained({"first_targets": 0})
-    assert trained({})  # nothing is known of it
-    # What is trained beside a network, or improves it, starts from what that has learned.
+    assert trained({})  # the manifest does not say it
+    # A training beside a network, or one that improves it, starts from the learned weights.
     assert trained({"first_targets": 0, "backbone": {"first_targets": 7}})
     assert not trained({"first_targets": 7, "backbone": {"first_targets": 0}})
 

@@ -1,4 +1,4 @@
-"""A bundle is what its schema says: whatever its manifest lists, a changed file does not load."""
+"""A bundle follows its schema: a changed file does not load, whatever the manifest lists."""
 
 import json
 import shutil
@@ -18,7 +18,7 @@ from tests.bundle.test_bundle import KINDS, saved
 
 @pytest.fixture(scope="module")
 def bundles(tmp_path_factory):
-    """A bundle of each kind; what a test changes it copies."""
+    """A bundle of each kind. A test copies a bundle before it changes files."""
     folder = tmp_path_factory.mktemp("bundles")
     for kind in KINDS:
         saved(folder / kind, kind)
@@ -38,7 +38,7 @@ def change(file, **fields):
 
 
 def mend(folder):
-    """Makes the manifests of a bundle and its catalog true to the files, whatever these hold."""
+    """Updates the manifests of a bundle and its catalog to the files, whatever the files hold."""
     catalog = json.loads((folder / "catalog/manifest.json").read_text())
     for part in ("files", "companions"):
         for name in catalog[part]:

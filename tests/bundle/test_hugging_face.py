@@ -1,4 +1,4 @@
-"""Bundles in the layout of Hugging Face, read by transformers itself, and back."""
+"""Bundles in the layout of Hugging Face: read by transformers itself, and converted back."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ adapter = pytest.importorskip("sidestep.model.hugging_face")
 SIZES = (3, 4)
 ITEM_IDS = [f"id-{index}" for index in range(12)]
 TOKENS = torch.tensor([5, 3, 4, 11, 7, 9, 8])
-"""In no order, in a vocabulary of 14."""
+"""Tokens in no order, in a vocabulary of 14."""
 
 
 def catalog():
@@ -114,7 +114,7 @@ def test_a_tokenizer_of_codes_stands_for_the_token_map(tmp_path):
     wider = Catalog.build(["a"], np.array([[2, 5]]), (3, 6))
     with pytest.raises(ValueError, match="lacks 1 tokens of codes that items have, such as <b_5>"):
         layout.read_token_map(folder, wider, max_history=1)
-    # Code 5 of a level may have no token where no item has it.
+    # Code 5 of a level needs no token, because no item has it.
     unused = Catalog.build(["a"], np.array([[2, 3]]), (3, 6))
     assert layout.read_token_map(folder, unused, max_history=1).code_tokens[1][4:] == [2, 2]
 

@@ -1,4 +1,4 @@
-"""Bundles of networks that lie outside the package, by their import path."""
+"""Bundles of networks outside of the package, by their import path."""
 
 import json
 import sys
@@ -50,7 +50,7 @@ class LastItem(ItemNetwork):
 
 @pytest.fixture
 def own(tmp_path, monkeypatch):
-    """A module with a network of one's own."""
+    """A module with a user's own network."""
     name = "own_networks_of_a_test"
     (tmp_path / f"{name}.py").write_text(MODULE)
     monkeypatch.syspath_prepend(tmp_path)

@@ -1,4 +1,4 @@
-"""Process reward models in bundles: written, read, and carried over to more items."""
+"""Process reward models in bundles: written, read, and extended to more items."""
 
 import json
 
@@ -55,7 +55,7 @@ def saved(path, **shape):
 
 
 def scores(network, trie):
-    """Of every prefix after one and the same history, by its codes."""
+    """Score of every prefix after the same history, by its codes."""
     torch.manual_seed(2)
     history = HistoryStates(states=torch.randn(1, 3, 8), counts=torch.tensor([3]))
     states = torch.arange(trie.num_nodes())
@@ -66,7 +66,7 @@ def scores(network, trie):
 
 
 def ranked(loaded, **limits):
-    """What an exhaustive search finds by the process reward alone."""
+    """Lists of an exhaustive search by the process reward alone."""
     guidance = Guidance(scorer=ProcessReward(network=loaded.process_reward))
     search = ExhaustiveSearch(num_leaves=10, guidance=guidance)
     return [answer.item_ids for answer in loaded.recommend(HISTORIES, 10, search=search, **limits)]

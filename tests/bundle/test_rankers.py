@@ -1,4 +1,4 @@
-"""Rankers beside networks: attached, written, read, asked by searches over items, appended to."""
+"""Rankers beside networks: attached, written, read, used by searches over items, appended to."""
 
 from dataclasses import replace
 
@@ -48,13 +48,13 @@ def a_transformer(path):
 
 
 def scores_of(loaded):
-    """Of every item after every history, by item ID, from one that scores items."""
+    """Score of every item after every history, by item ID, from a model that scores items."""
     answers = loaded.recommend(HISTORIES, 10)
     return [dict(zip(answer.item_ids, answer.scores, strict=True)) for answer in answers]
 
 
 def by_ranker(loaded):
-    """Log-probabilities of every item after every history, of the ranker alone."""
+    """Log-probabilities of every item after every history, by the ranker alone."""
     scorer = ItemSupport(ranker=loaded.item_ranker)
     search = ExhaustiveSearch(guidance=Guidance(scorer=scorer))
     answers = loaded.recommend(HISTORIES, 10, search=search)

@@ -1,4 +1,4 @@
-"""Histories of users in a bundle: read back, and refused where they are damaged."""
+"""Histories of users in a bundle: read back, and refused if they are damaged."""
 
 import numpy as np
 import polars as pl

@@ -1,4 +1,4 @@
-"""Value heads in bundles: written, read, asked only where values are wanted, kept by appending."""
+"""Value heads in bundles: written, read, used only if values are needed, kept by appending."""
 
 import copy
 
@@ -47,7 +47,7 @@ def saved(path):
 
 
 def worth(loaded, **limits):
-    """Every item after every history with its value."""
+    """Value of every item after every history."""
     answers = loaded.recommend(HISTORIES, 10, search=BY_VALUES, **limits)
     return [dict(zip(answer.item_ids, answer.scores, strict=True)) for answer in answers]
 

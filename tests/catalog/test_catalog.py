@@ -30,7 +30,7 @@ def small(**changes):
 
 @st.composite
 def parts(draw):
-    """What a catalog is built of."""
+    """Parts from which a catalog is built."""
     ids = draw(st.lists(st.text(max_size=4), min_size=1, max_size=12, unique=True))
     sizes = tuple(draw(st.lists(st.integers(1, 4), min_size=1, max_size=3)))
     rows = st.tuples(*(st.integers(0, size - 1) for size in sizes))

@@ -13,7 +13,7 @@ def test_only_the_latest_questions_are_answered_without_being_worked_out():
 
         assert answers.get(question, answer) == question.upper()
 
-    for question in "abaaca":  # b was asked longest ago when c comes
+    for question in "abaaca":  # when c is asked for, b was used longest ago
         ask(question)
     assert worked_out == ["a", "b", "c"]
     ask("b")

@@ -1,4 +1,4 @@
-"""Arrays of a stored catalog: of their shape and of their type, each by itself."""
+"""Arrays of a stored catalog: shape and type of each array are checked."""
 
 import numpy as np
 import pytest

@@ -26,7 +26,7 @@ def catalogs(draw):
 
 @pytest.fixture(params=[2**26, 40, 0], ids=["dense rows", "a dense root", "no dense rows"])
 def rows(request, monkeypatch):
-    """Small catalogs have dense rows everywhere; with less memory for them the rest is tested."""
+    """Small catalogs have dense rows everywhere; less memory for these tests other rows too."""
     monkeypatch.setattr(dense_rows, "_MAX_BYTES", request.param)
     return request.param
 
@@ -266,14 +266,14 @@ def test_an_availability_that_is_asked_for_again_is_not_counted_again(monkeypatc
     first = trie.availability(mask)
     assert trie.availability(mask.clone()) is first
     assert len(counted) == 1
-    mask[1] = True  # what a caller does to its mask later changes no answer
+    mask[1] = True  # a later change of the caller's mask changes no answer
     assert trie.availability(mask).num_items == 3
     assert first.num_items == 2
     assert len(counted) == 2
     other = Trie.build(np.array([[1, 1], [0, 0], [0, 1]], dtype=np.int32), (2, 2))
     assert first.bucket_items.tolist() == [0, 2]
     assert other.availability(torch.tensor([True, False, True])).bucket_items.tolist() == [2, 0]
-    assert trie.to("cpu").availability(mask) is not trie.availability(mask)  # of a device each
+    assert trie.to("cpu").availability(mask) is not trie.availability(mask)  # one per device
 
 
 @settings(max_examples=50)

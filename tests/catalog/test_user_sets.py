@@ -1,4 +1,4 @@
-"""Sets per user against sets of Python."""
+"""Sets per user, compared with sets of Python."""
 
 import torch
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""What is trained beside a run: its command, and what holds of every kind of it."""
+"""Models that are trained beside a run: their command, and checks that hold for every kind."""
 
 import json
 import shutil
@@ -13,17 +13,17 @@ from tests.cli.commands import call, refused, run
 
 
 def training(shop: Path, config: Path, out: Path, *more: object) -> tuple[object, ...]:
-    """The command that trains by a configuration of the shop."""
+    """The command that trains with a configuration of the shop."""
     return ("train", "--config", config, "--dataset", shop / "dataset", "--out", out, *more)
 
 
 def measured(folder, *how):
-    """What `sidestep evaluate` says."""
+    """Result of `sidestep evaluate`."""
     return json.loads(run("evaluate", folder, *how, "--json"))
 
 
 def assert_recommends_as_its_backbone_does(shop, folder, *, seed):
-    """Without a search that asks for it, what was trained beside the run `beam` changes nothing."""
+    """A model beside the run `beam` changes no list unless the search uses the model."""
     ours, before = (load_file(of / "bundle/model.safetensors") for of in (folder, shop / "beam"))
     assert all(torch.equal(ours[name], before[name]) for name in before)
     plain = [measured(of, "--beams", 20) for of in (folder, shop / "beam")]
@@ -35,7 +35,7 @@ def assert_recommends_as_its_backbone_does(shop, folder, *, seed):
 
 
 def assert_ends_the_same_after_an_interruption(command, whole, parts, weights, monkeypatch):
-    """Ctrl-C leaves no bundle, and the same command again makes that of an uninterrupted run."""
+    """Ctrl-C leaves no bundle; the same command then makes the bundle of an uninterrupted run."""
 
     def interrupting(progress):
         if progress.step == 3:
@@ -57,7 +57,7 @@ def assert_ends_the_same_after_an_interruption(command, whole, parts, weights, m
 
 
 def assert_tells_sizes_in_a_dry_run(command, whole, weights):
-    """The sizes are those of the run that was really made, and nothing is written."""
+    """A dry run tells the sizes of the real run, and writes nothing."""
     told = json.loads(run(*command, "--dry-run", "--json"))
     kept = load_file(whole / "bundle" / weights)
     assert told["parameters"] == sum(tensor.numel() for tensor in kept.values())
@@ -72,11 +72,11 @@ MISFITS = [
     (("--dataset", "elsewhere"), "the bundle was trained on another dataset"),
     (("--out", "beam"), "is the backbone's own folder; choose another one for --out"),
 ]
-"""What fits no kind: options in a copy of the shop's folder, and words of the refusal."""
+"""Options, in a copy of the shop's folder, that fit no kind of model, and words of the refusal."""
 
 
 def assert_refuses_before_anything_is_written(shop, config, folder, monkeypatch, more, words):
-    """Options that do not fit, in a copy of the shop with whatever the options name."""
+    """Options that do not fit are refused, in a copy of the shop with the files that they name."""
     shutil.copytree(shop, folder, dirs_exist_ok=True)
     monkeypatch.chdir(folder)
     (folder / "popularity.yaml").write_text("kind: popularity")

@@ -23,7 +23,7 @@ on_glibc = pytest.mark.skipif(
 
 
 def answer(keep: str, **settings: str) -> tuple[str, int]:
-    """What `keep_freed_memory` returned in a fresh process, and its page faults."""
+    """Result of `keep_freed_memory` in a fresh process, and page faults of the process."""
     names = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "GLIBC_TUNABLES", "LD_PRELOAD")
     environment = {name: value for name, value in os.environ.items() if name not in names}
     done = subprocess.run(

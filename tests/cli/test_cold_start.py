@@ -1,4 +1,4 @@
-"""Items that no training has seen: held out of a shop, appended by their texts, recommended."""
+"""Items that are in no training: held out of a shop, appended by their texts, recommended."""
 
 import json
 
@@ -57,12 +57,12 @@ def test_held_out_items_are_recommended_and_nothing_old_changes(files, held_out,
     rows = events.filter(pl.col("sku").is_in(old_ids)).group_by("user", maintain_order=True)
     histories = [list(skus["sku"]) for _, skus in rows][:20]
     assert len(histories) == 20
-    # With the rest unavailable every list is that of the new items, all of them ...
+    # If all other items are unavailable, every list holds all new items ...
     for answer in new.recommend(histories, k=10, available=new_ids):
         assert sorted(answer.item_ids) == sorted(new_ids)
         assert all(answer.is_new)
         assert all(map(torch.isfinite, torch.tensor(answer.scores)))
-    # ... and without them every list is the old one, score by score.
+    # ... and if the new items are unavailable, every list is the old list, with equal scores.
     for before, after in zip(
         old.recommend(histories, k=10),
         new.recommend(histories, k=10, available=old_ids),

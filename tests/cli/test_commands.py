@@ -62,12 +62,12 @@ def test_every_kind_is_trained_evaluated_and_compared(shop, files, tmp_path):
     assert [method["method"] for method in methods] == ["popularity", "sasrec", "beam"]
     assert 0 < methods[2]["tests"]["NDCG@10"]["p_value"] <= 1
     assert "popularity" in run("compare", *runs)
-    # An evaluation on fewer users stands aside unless it is asked for.
+    # An evaluation on fewer users is left out unless it is asked for.
     run("evaluate", tmp_path / "sasrec", "--split", "test", "--users", 20)
     assert len(json.loads(run("compare", *runs, "--json"))) == 3
     [few] = json.loads(run("compare", tmp_path / "sasrec", "--users", 20, "--json"))
     assert few["num_users"] == 20
-    # More users than there are is all of them, for the comparison as for the evaluation.
+    # A number above that of all users means all users, in comparisons and in evaluations.
     run("evaluate", tmp_path / "sasrec", "--split", "test", "--users", 500)
     [every] = json.loads(run("compare", tmp_path / "sasrec", "--users", 500, "--json"))
     assert every["num_users"] == 80
@@ -164,7 +164,7 @@ def test_a_folder_in_which_another_process_trains_is_refused(shop, files, tmp_pa
         run(*again)
     assert second[0].returncode == MISTAKE
     assert f"{tmp_path / 'run'}: another process is training here" in second[0].stderr
-    run(*again)  # the first one is over
+    run(*again)  # the first run has ended
 
 
 def test_without_a_terminal_each_epoch_is_a_line(shop, files, tmp_path):

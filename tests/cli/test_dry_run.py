@@ -1,4 +1,4 @@
-"""A dry run of a long command: nothing is written, and what would fail fails."""
+"""A dry run of a long command writes nothing, and fails if the command would fail."""
 
 import json
 
@@ -39,7 +39,7 @@ def test_nothing_is_written(commands, shop, files, tmp_path, name):
     assert told["dry_run"] is True
     assert told["items"] > 0
     assert not told["exists"]
-    # An import reads all there is anyway, and what an embedding takes is not estimated.
+    # A dry run of an import reads all files anyway. The cost of an embedding is not estimated.
     assert (told.get("estimated_seconds", 0) > 0) == (name in ("tokenize", "train", "evaluate"))
     assert "Nothing was written." in call(*commands[name], "--dry-run").stderr
     assert contents(shop, files, tmp_path) == before

@@ -1,4 +1,4 @@
-"""Evaluations: what they say of themselves, their checks before the work, and their names."""
+"""Evaluations: their descriptions, their checks before the work, and their names."""
 
 import json
 import shutil
@@ -13,12 +13,12 @@ from tests.cli.commands import call, refused, run
 REPEATERS = "user_id,item_id\n" + "".join(
     f"u{user},{item}\n" for user, items in enumerate(("kbk", "bck", "cdd", "dbk")) for item in items
 )
-"""Of the last items, those of the first and the third user stand in their history."""
+"""Sequences. The last items of the first and of the third user are in their own history."""
 
 
 @pytest.fixture(scope="module")
 def repeaters(tmp_path_factory):
-    """The run of kind popularity on users of whom half take an item again."""
+    """The run of kind popularity on users; half of the users take an item again."""
     folder = tmp_path_factory.mktemp("repeaters")
     (folder / "log.csv").write_text(REPEATERS)
     (folder / "popularity.yaml").write_text("kind: popularity\nmax_history: 1\n")

@@ -43,7 +43,7 @@ def test_events_keeps_some_types_and_counts_the_others(log):
     assert dataset.interactions.frame["event"].to_list() == ["cart", *["purchase"] * 4]
     assert told["left_out"] == {"are no event of type purchase or cart": 4}
     assert told["events"] == {"purchase": 4, "cart": 1}
-    assert dataset.items.item_ids == ("a", "c")  # nothing but its ID is known of b
+    assert dataset.items.item_ids == ("a", "c")  # only the ID of b is known
 
 
 def test_weights_are_kept_with_the_dataset(log):
@@ -143,7 +143,7 @@ def test_types_of_different_weights_are_no_duplicates(log):
     dataset, told = imported(log, "--duplicates", "first", "--target-events", "purchase")
     assert told["left_out"] == {"repeat an item of their user": 2}
     assert dataset.interactions.frame.filter(pl.col("item_id") == "a").height == 4
-    # Where all types count alike, the first interaction with an item is the one that stays.
+    # If all types count equally, the first interaction with an item is kept.
     dataset, _ = imported(log, "--duplicates", "first")
     assert dataset.interactions.frame.filter(pl.col("item_id") == "a").height == 2
 

@@ -169,7 +169,7 @@ def test_another_weighting_is_another_dataset(files, weighted, tmp_path):
     other = imported(files, tmp_path / "dataset", *WEIGHTS[:2])
     message = refused("evaluate", run_folder, "--dataset", other)
     assert "different events" in message
-    # A training that goes on must have the weights with which it began.
+    # A training that is resumed must have the event weights with which it began.
     copy = tmp_path / "sasrec"
     shutil.copytree(run_folder, copy)
     resumed = ("--config", files / "sasrec.yaml", "--dataset", other, "--out", copy)
@@ -177,7 +177,7 @@ def test_another_weighting_is_another_dataset(files, weighted, tmp_path):
 
 
 def test_weights_of_one_change_nothing(files, tmp_path):
-    """Windows, splits and lists are those of a log without a column of types."""
+    """Windows, splits and lists equal those of a log without a column of types."""
     ones = ("--target-events", "view,cart,purchase", "--input-events", "view,cart,purchase")
     one = Dataset.load(imported(files, tmp_path / "ones" / "dataset", *ones))
     plain_path = tmp_path / "plain" / "dataset"

@@ -1,4 +1,4 @@
-"""A disk that takes no more is a mistake with a path and a cure, and leaves nothing half done."""
+"""A full disk gives a message with the path and a remedy, and no half-written file."""
 
 import pytest
 
@@ -30,7 +30,7 @@ def test_a_full_disk_is_told_with_the_path_and_leaves_nothing(words, tmp_path, n
     with files_up_to(500):
         done = call(*words[name], "--out", out)
     assert done.exit_code == 2, (done.output, done.exception)
-    beside = tmp_path / "out.tfidf.safetensors"  # belongs to the vectors, and comes before them
+    beside = tmp_path / "out.tfidf.safetensors"  # belongs to the vectors, is written before them
     assert f"Error: {beside if name == 'embed' else out}: " in done.stderr
     assert "ulimit -f" in done.stderr or "free some space" in done.stderr
     assert list(tmp_path.iterdir()) == []

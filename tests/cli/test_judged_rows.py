@@ -1,4 +1,4 @@
-"""Users of two items leave nothing to judge by: said before the work, with what to do."""
+"""Users of two items leave no rows to evaluate; commands say so before the work, with a remedy."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""How the process starts and ends: quickly, with the right exit code, and without tracebacks."""
+"""Start and end of the process: quick, with the right exit code, and without tracebacks."""
 
 import os
 import signal
@@ -46,7 +46,7 @@ def started(*arguments: object, **environment: str) -> subprocess.Popen[str]:
 
 @pytest.fixture
 def path_with_torch(tmp_path):
-    """Makes a PYTHONPATH where torch takes a while to import and then fails."""
+    """Makes a PYTHONPATH whose torch takes a while to import and then fails."""
 
     def make(seconds: int) -> str:
         (tmp_path / "torch.py").write_text(STRANGE_TORCH.format(seconds=seconds))
@@ -81,7 +81,7 @@ def test_the_version_needs_no_command():
     "arguments", [("--help",), ("--version",), ("--show-completion", "bash")], ids=" ".join
 )
 def test_what_only_speaks_of_commands_imports_nothing_heavy(arguments, path_with_torch):
-    # Which shell it is, typer asks of the parent processes; a test may have no shell among them.
+    # typer finds the shell among the parent processes; a test may have no shell among them.
     named = {"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
     process = started(*arguments, PYTHONPATH=path_with_torch(0), **named)
     out, err = process.communicate()

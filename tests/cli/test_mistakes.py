@@ -1,4 +1,4 @@
-"""What commands say when they are used wrongly: one message, what to do, exit code 2."""
+"""Commands that are used wrongly: one message that says what to do, exit code 2."""
 
 import shutil
 

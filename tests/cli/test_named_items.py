@@ -1,4 +1,4 @@
-"""Items whose IDs hold commas or have blanks around them, wherever a command names items."""
+"""Items whose IDs hold commas or have blanks around them, in all commands that name items."""
 
 import json
 
@@ -7,7 +7,7 @@ import pytest
 from tests.cli.commands import call, refused, run
 
 ITEMS = ["B,1", " B 2 ", "C3", "D4"]
-"""The first is the most popular one, and so on."""
+"""Item IDs, from the most popular item on."""
 
 
 @pytest.fixture(scope="module")

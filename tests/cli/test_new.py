@@ -1,4 +1,4 @@
-"""`sidestep new`: what it finds it says, and what it writes the import reads."""
+"""`sidestep new`: it reports its findings, and the import reads the pipeline that it writes."""
 
 import gzip
 import json
@@ -60,7 +60,7 @@ def new(tmp_path, name, *options):
 
 
 def imported(folder):
-    """The dataset that the pipeline of a folder imports, by the command that it writes."""
+    """The dataset that the import command in the pipeline of a folder makes."""
     section = read_yaml(folder / "sidestep.yaml")["import"]
     options = []
     for key, value in section.items():
@@ -149,7 +149,7 @@ def test_event_types_are_shown_and_written(tmp_path):
 
 
 def log_of(tmp_path, *steps, users=6):
-    """A log in which each user does these (item, event), in this order, with items of their own."""
+    """A log in which each user does these (item, event) in order, with items of its own."""
     path = tmp_path / "log.csv"
     rows = [
         f"u{user},{item}{user % 3},{place},{event}"
@@ -184,7 +184,7 @@ def test_where_people_come_back_to_items_the_pipeline_has_repeats_beside_popular
     section = read_yaml(tmp_path / "shop" / "sidestep.yaml")
     assert list(section["train"]) == ["popularity", "repeats", "sasrec", "transformer"]
     assert section["evaluate"]["exclude-seen"] is False
-    assert section["import"]["event"] == "event"  # of one type, which needs no weights
+    assert section["import"]["event"] == "event"  # a single type needs no weights
     assert "target-events" not in section["import"]
 
 

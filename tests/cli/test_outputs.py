@@ -1,4 +1,4 @@
-"""No command replaces what it was not told to replace, nor what it reads."""
+"""No command replaces a file without being told to, nor a file that it reads."""
 
 import shutil
 from pathlib import Path
@@ -10,7 +10,7 @@ from tests.cli.commands import call, refused, run
 
 @pytest.fixture(scope="module")
 def copy(shop, files, tmp_path_factory):
-    """The shop with everything that has a command of its own, to be broken by the tests."""
+    """A copy of the shop with an output of every command. Tests may break the copy."""
     folder = tmp_path_factory.mktemp("outputs") / "shop"
     shutil.copytree(shop, folder)
     shutil.copy(files / "events.csv", folder / "events.csv")
@@ -20,7 +20,7 @@ def copy(shop, files, tmp_path_factory):
 
 
 def commands(folder):
-    """Every command that writes what `--out` names, with what it reads."""
+    """Every command that writes to `--out`, with the files that it reads."""
     beam = folder / "beam"
     events = ("--user", "user", "--item", "sku", "--time", "at")
     vectors = ("--vectors", folder / "vectors.npy")

@@ -1,4 +1,4 @@
-"""One configuration from tables to recommendations; nothing is done twice, nothing is lost."""
+"""One configuration from tables to recommendations: no step is done twice, no result is lost."""
 
 import json
 import os
@@ -40,7 +40,7 @@ TINY = {
 
 @pytest.fixture(scope="module")
 def done(files, tmp_path_factory):
-    """A folder where `sidestep new` and `sidestep run` have been; with what they printed."""
+    """A folder after `sidestep new` and `sidestep run`, with their printed results."""
     folder = tmp_path_factory.mktemp("pipeline") / "My Shop"
     tables = ("--interactions", files / "events.csv", "--items", files / "products.csv")
     told = call("new", folder, *tables)
@@ -51,13 +51,13 @@ def done(files, tmp_path_factory):
 
 
 def states(*arguments):
-    """What each step of a run did."""
+    """State of each step of a run."""
     told = json.loads(run("run", *arguments, "--json"))
     return {step["step"]: step["state"] for step in told["steps"]}
 
 
 def contents(folder):
-    """When each file was written, the lock aside, which means nothing."""
+    """Time of writing of each file, without the lock."""
     files = (path for path in folder.rglob("*") if path.is_file() and path.name != LOCK)
     return {path: path.stat().st_mtime_ns for path in files}
 
@@ -197,7 +197,7 @@ sys.stdin.read()
 
 @contextmanager
 def held_by_another(lock):
-    """A second process holds a lock, as one that trains or runs a pipeline does."""
+    """Makes a second process hold a lock, like a process that trains or runs a pipeline."""
     process = subprocess.Popen(
         [sys.executable, "-c", HOLD, lock], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
@@ -313,7 +313,7 @@ def test_a_section_splits_the_dataset_and_keeps_it_split_so(done, files, tmp_pat
     assert f"test, {len(split.test)} users" in first.stdout
     assert set(states(copy).values()) == {"unchanged"}
 
-    # The file decides: what a command has changed is split anew, as is what is imported anew.
+    # The configuration decides: a dataset that a command changed, or a new import, is split again.
     run("data", "split", copy / "dataset", "--strategy", "leave-one-out")
     told = json.loads(run("run", copy, "--json"))
     assert {step["step"] for step in told["steps"] if step["state"] == "done"} == {"split"}
@@ -322,7 +322,7 @@ def test_a_section_splits_the_dataset_and_keeps_it_split_so(done, files, tmp_pat
     told = states(copy)
     assert [step for step, state in told.items() if state == "done"] == ["import", "split"]
 
-    # Without the section the dataset is as it was imported.
+    # Without the section, the dataset is unchanged after the import.
     write_yaml(copy / "sidestep.yaml", content)
     told = states(copy)
     assert "split" not in told
@@ -349,7 +349,7 @@ def test_dates_of_a_split_are_read_as_they_are_written(done):
         *("--set", "split={strategy: global-time, validation-from: 2024-07-01, test-from: 99}"),
     )
     assert "--validation-from 2024-07-01 --test-from 99" in dry.stderr
-    # The tables count their events from 0, so that no date names a moment.
+    # The tables count their events from 0, so that no date can name a moment.
     assert "'2024-07-01' is a date, but the timestamps are no seconds" in dry.stderr
 
 

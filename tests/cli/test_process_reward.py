@@ -1,4 +1,4 @@
-"""A process reward model from its configuration to guided searches, by commands."""
+"""A process reward model by commands, from its configuration to guided searches."""
 
 import json
 
@@ -112,7 +112,7 @@ def test_new_items_may_be_appended_and_found(shop, files, rewarded, tmp_path):
     new.with_columns(sku=pl.format("new-{}", "sku")).write_csv(tmp_path / "new.csv")
     bundle = tmp_path / "bundle"
     run("append", rewarded, "--items", tmp_path / "new.csv", "--item", "sku", "--out", bundle)
-    # By the scores alone: likelihood is shared with the new items.
+    # Ranked by the scores alone, because new items share the likelihood of old items.
     wide = ("--search", "prm-beam", "--beams", 99, "--candidates", 99, "--likelihood-weight", 0)
     asked = ("--history", "item-1", "-k", 99, *wide, "--json")
     before, after = (

@@ -1,9 +1,9 @@
-"""A shop to which people come back, from its CSVs to a report by two commands.
+"""A shop with repeated purchases: two commands lead from its CSVs to a report.
 
-The log has all that shops' logs have at once: views, carts and purchases, times in several zones,
-rows without a user or an item, words that stand for no user, items that are bought again, and
-columns with names that are usual and not ours. What must come of the log is counted here a second
-time, by plain Python over the rows as they were written.
+The log has all difficulties of real logs at once: views, carts and purchases, times in several
+zones, rows without a user or an item, words that mean no user, items that are bought again, and
+columns with usual names that differ from Sidestep's. Plain Python computes the expected results a
+second time here, from the rows as they were written.
 """
 
 import csv
@@ -28,23 +28,23 @@ SHOP = ShopLogConfig(
 )
 NAMES = {"time": "Date/Time", "user": "Shopper No.", "item": "Stock Code", "event": "Action Type"}
 NO_USER = "null"
-"""The word that stands in every second row without a user; the others are empty."""
+"""Word in every second row without a user; other such rows are empty."""
 SMALL = (
     *("train.sasrec.model.dim=8", "train.sasrec.training.epochs=1"),
     *("train.transformer.model.dim=16", "train.transformer.model.num_layers=1"),
     *("train.transformer.training.epochs=1", "tokenize.codebook-sizes=4,4,16"),
     "recommend.users=1",
 )
-"""Settings over what `new` writes, which would train for minutes."""
+"""Settings that replace those written by `new`, which would train for minutes."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Truth:
-    """What the rows say, counted without Sidestep.
+    """Expected content of the rows, counted without Sidestep.
 
-    steps: the items and events of each user in their order, of the rows that are kept.
-    no_user, no_item: rows that lack one; those that lack both are under no_user.
-    items: all of the shop.
+    steps: items and events of each user in order, from the rows that are kept.
+    no_user, no_item: number of rows that lack one; rows that lack both count as no_user.
+    items: all items of the shop.
     """
 
     steps: dict[str, list[tuple[str, str]]]
@@ -82,7 +82,7 @@ class Truth:
         return [(bought[:-1], bought[-1]) for bought in self.purchases if len(bought) >= 3]
 
     def repeats_metrics(self) -> tuple[float, float]:
-        """HR@10 and NDCG@10 of own frequent items and then popular ones, on the test targets."""
+        """HR@10 and NDCG@10 of lists of own frequent items, then popular items, on test targets."""
         counts = Counter[str]()
         for bought in self.purchases:
             counts.update(bought[:-2] if len(bought) >= 3 else bought)
@@ -96,7 +96,7 @@ class Truth:
             }
             num_before = sum(key > keys[target] for key in keys.values())
             num_alike = sum(key == keys[target] for key in keys.values())
-            # Items alike may stand in any order: the mean over all of them.
+            # Equal items may be in any order: the metric is the mean over all orders.
             places = [p for p in range(num_before, num_before + num_alike) if p < 10]
             hits.append(len(places) / num_alike)
             gains.append(sum(1 / math.log2(place + 2) for place in places) / num_alike)
@@ -114,7 +114,7 @@ def truth(log):
 
 
 def write_tables(folder: Path, log: ShopLog) -> tuple[Path, Path]:
-    """The log as Excel writes it in much of Europe, and a catalog whose IDs have another name."""
+    """Writes the log like Excel in much of Europe, and a catalog with another name of the IDs."""
     tables = folder / "orders 2024.csv", folder / "catalogue.csv"
     with tables[0].open("w", newline="", encoding="utf-8-sig") as file:
         writer = csv.writer(file, delimiter=";")
@@ -130,7 +130,7 @@ def write_tables(folder: Path, log: ShopLog) -> tuple[Path, Path]:
 
 @pytest.fixture(scope="module")
 def shop(log, tmp_path_factory):
-    """The folder of the pipeline once it has run, and what `new` found."""
+    """The folder of the pipeline after its run, and the findings of `new`."""
     home = tmp_path_factory.mktemp("repeats")
     events, items = write_tables(home, log)
     told = json.loads(

@@ -14,7 +14,7 @@ from tests.cli.commands import call, refused, run
 
 @pytest.fixture(scope="module")
 def runs(shop, tmp_path_factory):
-    """The run of `shop`, and popularity over the same rows."""
+    """The run of `shop`, and a run of popularity on the same rows."""
     folder = tmp_path_factory.mktemp("runs")
     (folder / "config.yaml").write_text("kind: popularity\nmax_history: 10\n")
     out = folder / "popularity"

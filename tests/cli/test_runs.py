@@ -1,4 +1,4 @@
-"""A run knows its dataset from wherever it is asked, and wherever it was moved to."""
+"""A run finds its dataset from any working folder, and after it was moved."""
 
 import json
 import os
@@ -98,7 +98,7 @@ def test_what_a_configuration_names_is_seen_from_its_file(moved, tmp_path, monke
     assert Path(read_config(file).backbone).resolve() == moved / "beam"
     train = ("train", "--config", file, "--dataset", moved / "dataset", "--out", "value")
     run(*train, "--dry-run")
-    monkeypatch.chdir(moved)  # as the configurations of the repository: from where one works
+    monkeypatch.chdir(moved)  # paths from the working folder, as in the repository's configurations
     Path("inner").mkdir()
     shutil.copy(file, "inner/value.yaml")
     assert read_config(Path("inner/value.yaml")).backbone == "beam"

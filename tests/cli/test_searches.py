@@ -1,4 +1,4 @@
-"""Searches asked for on the command line."""
+"""Searches that are chosen on the command line."""
 
 import json
 
@@ -72,7 +72,7 @@ def test_levels_may_be_left_to_likelihood_and_then_few_items_are_scored(headed, 
     assert all_levels.setting.k_plus == (4, 4, 4)
     assert later_levels.setting.k_plus == (None, 4, 4)
     assert outer.setting.k_plus == (4, None, 4)
-    # Of as many candidates as beams there is nothing to choose: that is the plain first level.
+    # With as many candidates as beams, there is no choice: this equals the plain first level.
     assert later_levels.metrics == pytest.approx(same.metrics)
     assert later_levels.scored_per_user < same.scored_per_user
     assert later_levels.flops_per_user < same.flops_per_user
@@ -234,7 +234,7 @@ class NoSearch:
 
 @pytest.fixture
 def own(tmp_path, monkeypatch):
-    """A folder to call commands from, with a search of one's own."""
+    """A folder to call commands from, with a user's own search."""
     name = f"own_searches_{tmp_path.name.replace('-', '_')}"
     (tmp_path / f"{name}.py").write_text(OWN)
     monkeypatch.chdir(tmp_path)

@@ -1,7 +1,7 @@
-"""What commands import: modules are counted in processes of their own, and no seconds.
+"""Imports of commands: modules, not seconds, are counted in processes of their own.
 
-A process runs several commands one after the other. That is sound because what is forbidden to a
-command is forbidden to those before it.
+A process runs several commands one after the other. That is sound, because a module that a command
+must not import is forbidden to all commands before it too.
 """
 
 import json
@@ -14,10 +14,10 @@ import pytest
 from .test_main import ONES
 
 HEAVY = {"torch", "sklearn", "scipy", "matplotlib", "accelerate", "transformers", "jinja2"}
-"""Packages that no command may import to say what it is, or that something is missing."""
+"""Packages that no command may import to show its help, or to say that something is missing."""
 
 MOST_MODULES = 1000
-"""Modules of all light commands together; torch alone brings as many again."""
+"""Largest number of modules of all light commands together; torch alone has as many."""
 
 PROGRAM = """\
 import json, sys
@@ -33,7 +33,7 @@ for line in sys.stdin:
 
 
 def imported(*commands: Sequence[object]) -> list[tuple[int, set[str], int, str]]:
-    """Of commands, one after the other in a process: exit code, packages, modules, what it said."""
+    """Runs commands in one process; returns exit code, packages, modules and output of each."""
     lines = [json.dumps([str(argument) for argument in command]) for command in commands]
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM],
@@ -47,7 +47,10 @@ def imported(*commands: Sequence[object]) -> list[tuple[int, set[str], int, str]
 
 
 def refuse_heavy(commands: Sequence[Sequence[object]], *, exit_code: int) -> int:
-    """Checks that commands end so and import nothing heavy; returns the number of modules."""
+    """Checks the exit code of commands, and that they import no heavy package.
+
+    Returns the number of modules.
+    """
     found = imported(*commands)
     assert len(found) == len(commands)
     for command, (code, packages, _, said) in zip(commands, found, strict=True):
@@ -126,12 +129,12 @@ def test_what_is_missing_or_mistaken_is_said_before_anything_heavy_is_imported(
     ]
     refuse_heavy(commands, exit_code=2)
     assert {command[0] for command in commands} >= {names[0] for names in ONES} - {
-        *("data", "new", "demo"),  # above; it has nothing that could be missing
+        *("data", "new", "demo"),  # above; no input of it could be missing
     }
 
 
 def test_work_imports_what_it_needs_and_no_more(shop, files, pipeline, tmp_path):
-    needs = {  # in an order in which each needs all that those before it need
+    needs = {  # in an order in which each needs everything that the commands before it need
         "recommend": ["recommend", shop / "beam", "--history", "none"],
         "evaluate": ["evaluate", shop / "beam", "--split", "test"],
         "train": [
@@ -143,7 +146,7 @@ def test_work_imports_what_it_needs_and_no_more(shop, files, pipeline, tmp_path)
             *("tokenize", shop / "dataset", "--vectors", shop / "vectors.npy"),
             *("--codebook-sizes", "4,4,16", "--out", tmp_path / "catalog"),
         ],
-        # A rehearsal tokenizes and trains a little, to say how long all of it will take.
+        # A rehearsal tokenizes and trains a little, to estimate the time of all steps.
         "run": ["run", pipeline, "--dry-run"],
         "inspect": ["inspect", shop / "catalog", "--dataset", shop / "dataset"],
     }

@@ -1,4 +1,4 @@
-"""A value head from its configuration to searches that go by values, by commands."""
+"""A value head by commands, from its configuration to searches that rank by values."""
 
 import json
 
@@ -57,7 +57,7 @@ def test_the_run_recommends_by_itself_as_its_backbone_does(shop, valued):
 
 
 def test_both_searches_that_see_everything_rank_by_the_same_values(valued):
-    # A beam as wide as the catalog, and a budget that no tree of it can use up.
+    # A beam as wide as the catalog, and a budget that no tree of the catalog can use up.
     beam = ("--search", "value-beam", "--beams", 64, "--candidates", 64)
     wide = measured(valued, *beam, "--likelihood-weight", 0)
     grown = measured(valued, *VED, "--beams", 64, "--budget", 4)

@@ -122,7 +122,7 @@ def test_a_split_is_kept_with_its_dataset(tmp_path):
     loaded = Dataset.load(tmp_path / "small")
     assert loaded.split.fingerprint() == dataset.split.fingerprint()
     assert loaded.split.test.targets.tolist() == [0]
-    # Saved again without one, the folder has none either.
+    # If the dataset is saved again without a split, the folder has no split either.
     small_dataset().save(tmp_path / "small")
     assert Dataset.load(tmp_path / "small").split is None
 

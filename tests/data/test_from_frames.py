@@ -1,4 +1,4 @@
-"""Datasets of frames in memory, read as files are."""
+"""Datasets of frames in memory, which are read in the same way as files."""
 
 import warnings
 from contextlib import nullcontext

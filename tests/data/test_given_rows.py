@@ -17,7 +17,7 @@ def row(user_id, history, target):
 
 
 def rows_of(user_id, sequence, window):
-    """A row for every item but the first, with the most recent `window` items before it."""
+    """A row for every item but the first; its history is the `window` items before it."""
     return [
         row(user_id, sequence[max(0, at - window) : at], sequence[at])
         for at in range(1, len(sequence))
@@ -25,7 +25,7 @@ def rows_of(user_id, sequence, window):
 
 
 def asked(rows):
-    """What rows ask for: user, the end of the history that all cuts share, target."""
+    """User, end of the history that all cuts share, and target of each row."""
     return sorted((row.user_id, row.history[-1:], row.target) for row in rows)
 
 
@@ -124,9 +124,9 @@ def test_a_gap_between_training_and_test_rows():
     assert sequences_of([*train, row("u", [1, 2, 3, 4], 5)]) == {"u": [1, 2, 3, 4, 5]}
     assert sequences_of([*train, row("u", [2, 3, 4], 5)]) == {"u": [1, 2, 3, 4, 5]}
     assert sequences_of([*train, row("u", [7, 8], 9)]) == {"u": [1, 2, 3, 7, 8, 9]}
-    # A row that stands in two files tells of one event.
+    # A row that is in two files tells of one event.
     assert sequences_of([*train, train[1]]) == {"u": [1, 2, 3]}
-    # After the same history as before, another item: a repeat of the target alone.
+    # Another item after the same history as before: only the target repeats.
     assert sequences_of([*train, row("u", [1, 2], 3), row("u", [3], 3)]) == {"u": [1, 2, 3, 3]}
 
 

@@ -12,7 +12,7 @@ TARGETS = ("last", "first", "every")
 
 
 def timed(*users):
-    """Histories of (time, item) pairs; users are u0, u1, ..."""
+    """Histories from (time, item) pairs; users are u0, u1, ..."""
     users = [sorted(user, key=lambda pair: pair[0]) for user in users]
     pairs = [pair for user in users for pair in user]
     return Histories(
@@ -31,7 +31,7 @@ def worded(rows):
     ]
 
 
-# Training before 10, validation before 20. u2 has nothing to train on, u3 nothing to ask for.
+# Training is before 10, validation before 20. u2 has no training part, u3 has no target.
 FOUR = timed(
     [(1, 1), (2, 2), (11, 3), (12, 4), (21, 5), (22, 6), (23, 7)],
     [(9, 1), (10, 8), (20, 9)],
@@ -127,7 +127,7 @@ def test_nothing_is_learned_late_and_nothing_is_lost(users, validation_from, len
     ):
         assert ((rows.times >= begin) & (rows.times < end)).all()
         for row, (user_id, history, target, time) in enumerate(worded(rows)):
-            # The history is all that precedes, and the target is what stands there.
+            # The history is all interactions before this one, and the target is its item.
             past = of_user[user_id][: len(history)]
             assert history == [item for _, item in past]
             assert of_user[user_id][len(history)] == (time, target)

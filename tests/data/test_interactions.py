@@ -109,7 +109,7 @@ def test_many_simultaneous_interactions_stay_in_order():
 
 
 def test_the_core_is_found_by_repetition():
-    # Item z has one interaction; without it user c falls below two, and without c item y.
+    # Item z has one interaction. Without z, user c has fewer than two; without c, so has item y.
     rows = table(
         ("a", "x"), ("b", "x"), ("a", "w"), ("b", "w"), ("c", "y"), ("c", "z"), ("a", "y")
     )  # fmt: skip
@@ -120,7 +120,7 @@ def test_the_core_is_found_by_repetition():
 @given(PAIRS, st.integers(1, 4))
 def test_the_core_is_the_largest_part_with_enough_of_both(rows, k):
     kept = rows
-    while True:  # brute force: drop what is too rare until nothing is
+    while True:  # brute force: drop rare users and items until none is left
         users = [user for user, _ in kept]
         items = [item for _, item in kept]
         smaller = [(u, i) for u, i in kept if users.count(u) >= k and items.count(i) >= k]

@@ -28,7 +28,7 @@ def test_what_is_counted():
     repeats = Repeats.of(windows_of([[0, 1, 0, 0, 2], [3]]))
     assert repeats.num_targets.tolist() == [0, 1, 3]
     assert repeats.num_repeats == 2
-    # The target 5 comes after 4 and 4: one item. The second 4 is no target.
+    # The target 5 comes after 4 and 4, which are one item. The second 4 is no target.
     later = Repeats.of(windows_of([[4, 4, 5]], first_target=2))
     assert later.num_targets.tolist() == [0, 1]
     assert later.num_repeats == 0
@@ -62,7 +62,7 @@ def test_counts_are_those_of_a_loop_over_targets(rows, first_target, max_history
 
 def test_histories_of_one_size_have_a_closed_form():
     repeats = Repeats(num_targets=np.array([0, 0, 99]), num_repeats=24)
-    # A quarter, with the half that is added: (24 + .5) / (99 + 1) = .245.
+    # About a quarter; with the half that is added: (24 + .5) / (99 + 1) = .245.
     expected = math.log(0.245 / 0.755) - math.log(2 / 8)
     assert repeats.log_odds(10) == pytest.approx(expected, abs=1e-9)
 
@@ -80,7 +80,7 @@ def test_the_more_targets_agree_the_further_it_is_from_nothing(num_repeats, sign
     st.floats(0, 1),
 )
 def test_equal_scores_and_the_bias_repeat_as_often_as_the_data(num_targets, share):
-    """Over the targets whose history holds some of the items, but not all."""
+    """Both agree over the targets whose history holds some of the items, but not all."""
     targets = np.array(num_targets)
     choices = int(targets[1:NUM_ITEMS].sum())
     chosen = round(share * choices)

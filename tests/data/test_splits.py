@@ -76,7 +76,7 @@ def test_rows_are_chosen_with_their_targets():
 
 
 def weighted(sequences, targets, inputs):
-    """Histories whose events have weights by type: an item is written as 'view3'."""
+    """Histories whose events have weights by type. 'view3' is a view of item 3."""
     names = [name.rstrip("0123456789") for sequence in sequences for name in sequence]
     items = [[int(name.lstrip("abcdefghijklmnopqrstuvwxyz")) for name in s] for s in sequences]
 
@@ -110,7 +110,7 @@ def test_only_target_events_are_held_out_and_later_events_are_not_trained_on():
     assert lists(split.test.histories) == [[1, 1, 2, 2, 3], [9, 9]]
     assert split.validation.targets.tolist() == [2, 9]
     assert lists(split.validation.histories) == [[1, 1, 2], [9]]
-    # The second user has one target; before the first of the third user's nothing is known.
+    # The second user has one target. No input precedes the first target of the third user.
     assert lists(split.train.histories) == [[1, 1, 2], [5, 5, 6], [7, 7, 8], [9]]
     assert split.num_training_only == 2
     assert split.train.num_targets == 3  # purchases 1, 5 and 8
@@ -130,7 +130,7 @@ def test_histories_of_rows_hold_inputs_alone():
     assert split.test.histories.input_weights.tolist() == [0.5, 1, 1, 0.5]
     assert split.test.histories.target_weights is None
     assert split.scales_inputs
-    # What is neither target nor input is nowhere.
+    # An event that is neither target nor input is in no part.
     assert lists(split.train.histories) == [[2, 3]]
     only = weighted([["view1", "cart2", "purchase3", "purchase4"]], None, {"cart": 1.0})
     assert not leave_one_out(only).scales_inputs

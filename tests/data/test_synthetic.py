@@ -61,7 +61,7 @@ def test_truth_and_dataset_agree():
     assert (probs[users, rows.targets] > 0).all()
     for row in range(len(rows)):
         assert (probs[row, rows.histories.of(row)] == 0).all()
-    # Calibration: hits of the best guess, expected and seen, within three standard errors.
+    # Calibration: expected and observed hits of the best guess agree within three standard errors.
     best = probs.max(axis=1)
     hits = (probs.argmax(axis=1) == rows.targets).mean()
     error = np.sqrt((best * (1 - best)).sum()) / len(rows)

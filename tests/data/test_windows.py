@@ -30,7 +30,7 @@ def part_of(lengths, first_target):
 
 
 def shown(part, max_history):
-    """Each window as (items, positions to be predicted)."""
+    """Each window as (items, positions that are predicted)."""
     windows = training_windows(part, max_history)
     return [
         (windows.items[start : start + length].tolist(), list(range(first, length)))
@@ -185,7 +185,7 @@ def weighted_part(targets, inputs, first_target):
 
 
 def seen_by_targets(windows):
-    """By target item: what is read before it with its weights, and the weight of its loss."""
+    """By target item: inputs before it with their weights, and the weight of its loss."""
     seen = {}
     for window, position in zip(*windows.targets(), strict=True):
         start = windows.starts[window]
@@ -276,7 +276,7 @@ def test_windows_of_other_weights_have_other_fingerprints():
 
 
 def test_windows_without_weights_are_those_of_before_there_were_any():
-    # The fingerprint that these windows had before events had weights: runs of then go on.
+    # The fingerprint of these windows before events had weights: old runs can go on.
     assert MANY.fingerprint() == "5cda7459ffe2908ef250855a7d05c21e3908ecbb8a2f41dc352dc38bc57528c6"
     same = training_windows(part_of([2 + row % 7 for row in range(300)], [1] * 300), 10)
     assert same.target_weights is None

@@ -8,7 +8,7 @@ from sidestep.embedding.config import CollaborativeConfig
 
 
 def flat(*sequences):
-    """Users' sequences as items and offsets."""
+    """Sequences of users as items and offsets."""
     items = np.array([item for sequence in sequences for item in sequence], dtype=np.int64)
     return items, np.cumsum([0, *(len(sequence) for sequence in sequences)])
 
@@ -42,11 +42,11 @@ def test_worked_example_of_pmi():
 
 
 def test_pairs_never_cross_users_nor_the_window():
-    # Users [0, 1] and [2, 3]: 1 and 2 are neighbours in the flat array alone.
+    # Users [0, 1] and [2, 3]: 1 and 2 are neighbours only in the flat array.
     apart = vectors_of([0, 1], [2, 3], num_items=4, dim=4)
     together = vectors_of([0, 1, 2, 3], num_items=4, window=1)
     assert abs(apart[:2] @ apart[2:].T).max() < 1e-5
-    assert abs(together[0] @ together[2]) > 0.5  # both stand beside 1
+    assert abs(together[0] @ together[2]) > 0.5  # both are next to 1
 
 
 def test_the_same_seed_gives_the_same_vectors():

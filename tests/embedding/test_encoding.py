@@ -16,7 +16,7 @@ SHOWN = [text for text in TEXTS if text.strip()]
 
 @dataclass
 class BatchwiseEncoder:
-    """Like a network, in that a vector depends a little on the texts of the same batch."""
+    """Encoder like a network: a vector depends a little on the other texts of its batch."""
 
     sha256: str = "a"
     seen: list[str] = field(default_factory=list)

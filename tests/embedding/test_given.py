@@ -10,7 +10,7 @@ EXPECTED = [[3, 4], [1, 2], [5, 6]]
 
 
 def write(path, ids, vectors):
-    """Writes ids and vectors in the form that the suffix of `path` names."""
+    """Writes IDs and vectors in the form that the suffix of `path` names."""
     if path.suffix == ".npz":
         np.savez(path, item_id=np.array(ids), vector=np.array(vectors))
     else:

@@ -65,7 +65,7 @@ def test_texts_of_ascii_letters_have_the_terms_and_the_vectors_they_always_had()
 
 
 def test_the_terms_of_a_real_catalog_are_those_they_always_were(real_data):
-    # Recorded likewise; the catalog holds ™, ½, ℃ and a few Latin letters with marks.
+    # Recorded at the same time; the catalog holds ™, ½, ℃ and some Latin letters with marks.
     dataset = import_lcrec(*lcrec_files(real_data / "scientific"))
     columns = {name: dataset.items.frame[name].to_list() for name in dataset.items.text_columns}
     fitted = fit_tfidf(columns, TfidfConfig(dim=2), seed=0)

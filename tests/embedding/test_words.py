@@ -11,7 +11,7 @@ _UNMARKED = CountVectorizer(strip_accents="unicode").build_analyzer()
 
 
 def words_of(text, **settings):
-    """The words of a text, each letter composed with its marks as people type them."""
+    """The words of a text. Each letter is composed with its marks, as people type it."""
     found = words(folded(text, **{"keep_latin_marks": False, **settings}))
     return [unicodedata.normalize("NFC", word) for word in found]
 

@@ -7,7 +7,7 @@ from sidestep.data.splits import Rows
 
 
 def rows_of(*pairs):
-    """Rows of one past item and a target each."""
+    """Rows with one past item and one target each."""
     return Rows(
         histories=Histories(
             items=np.array([past for past, _ in pairs]),

@@ -16,7 +16,7 @@ NUM_LEVELS = 3
 
 
 def states_of(ids):
-    """A number per prefix of each semantic ID: [candidates][levels]."""
+    """Number of each prefix of each semantic ID: [candidates][levels]."""
     numbers: dict[tuple[int, ...], int] = {}
     return [
         [numbers.setdefault(code[: length + 1], len(numbers)) for length in range(len(code))]
@@ -25,7 +25,7 @@ def states_of(ids):
 
 
 def measured(sets, **options):
-    """The compression of candidate sets, each a mapping of semantic IDs to rewards."""
+    """Compression of candidate sets. Each set maps semantic IDs to rewards."""
     width = max(map(len, sets))
     num_levels = len(next(iter(sets[0])))
     rewards = torch.full((len(sets), width), torch.nan)
@@ -37,7 +37,7 @@ def measured(sets, **options):
 
 
 def rows_of(found):
-    """Its parents, in an order of their own."""
+    """The parents of a result, sorted."""
     columns = (found.depths, found.overlaps, found.group_spreads, found.sibling_spreads)
     return rounded(zip(*(column.tolist() for column in columns), strict=True))
 
@@ -83,14 +83,14 @@ def test_where_rewards_agree_below_a_parent_nothing_is_told_apart():
 
 sets = st.dictionaries(
     st.tuples(*[st.integers(0, 2)] * NUM_LEVELS),
-    st.integers(-72, 72).map(lambda eighths: eighths / 8),  # of which sums are exact
+    st.integers(-72, 72).map(lambda eighths: eighths / 8),  # sums of these are exact
     min_size=1,
     max_size=8,
 )
 
 
 def lcp(one, other):
-    """Codes that both start with."""
+    """Number of codes in the longest common prefix."""
     pairs = zip(one, other, strict=True)
     return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
 

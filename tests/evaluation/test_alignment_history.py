@@ -1,4 +1,4 @@
-"""What is read of an alignment run's log."""
+"""Reading the log of an alignment run."""
 
 import json
 

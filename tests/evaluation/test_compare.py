@@ -1,4 +1,4 @@
-"""Comparisons of runs whose means can be worked out by hand."""
+"""Comparisons of runs whose means can be computed by hand."""
 
 import numpy as np
 import pytest
@@ -114,7 +114,7 @@ def test_settings_of_one_method_are_told_apart_by_what_differs():
     )
     assert [row.label for row in rows] == ["beam (beams 20)", "beam (beams 50)", "popularity"]
     hot = run([0], setting=setting(search_options="temperature=2"))
-    rows = compare([run([0, 1]), hot])  # one file says nothing of what the other names
+    rows = compare([run([0, 1]), hot])  # one file does not have the setting that the other names
     assert [row.label for row in rows] == ["beam", "beam (search_options temperature=2)"]
 
 

@@ -1,4 +1,4 @@
-"""The evaluator on a recommender whose every metric can be worked out by hand."""
+"""The evaluator on a recommender whose metrics can all be computed by hand."""
 
 import itertools
 import math
@@ -35,7 +35,7 @@ BUCKETS = ([0, 1], [2], [3], [4, 5, 6])
 
 @dataclass
 class FixedOrder:
-    """Ranks the leaves in one order for every user; leaves past the end are not found."""
+    """Recommender that ranks the leaves in one order for every user; other leaves are not found."""
 
     leaf_order: tuple[int, ...]
     max_history: int | None = None
@@ -69,7 +69,7 @@ class FixedOrder:
         )
 
     def leaf_scores(self) -> Tensor:
-        """By item; arbitrary where its leaf is not ranked."""
+        """Score of the leaf of each item; arbitrary if the leaf is not ranked."""
         place_of = torch.zeros(len(BUCKETS))
         place_of[torch.tensor(self.leaf_order)] = torch.arange(0.0, len(self.leaf_order))
         return -place_of[LEAF_OF]
@@ -125,7 +125,7 @@ def test_every_metric_of_a_small_evaluation_is_the_one_worked_by_hand():
 
 def test_a_bucket_cut_off_by_the_list_counts_its_share():
     evaluation = evaluate(FixedOrder(leaf_order=(2, 3)), rows_of([[2]], targets=[6]), k=2)
-    # 6 itself is not listed: of its bucket of three, one place is.
+    # 6 itself is not listed: the list has one place for its bucket of three.
     assert evaluation.items.tolist() == [[3, 4]]
     assert evaluation.metrics["MRR"] == pytest.approx(1 / 2 / 3)
 
@@ -134,7 +134,7 @@ def test_excluding_seen_items_shortens_buckets_and_hides_seen_targets():
     rows = rows_of([[4, 4, 3], [6, 3], [0, 5]], targets=[6, 6, 1])
     evaluation = evaluate(FixedOrder(leaf_order=(2, 3, 0)), rows, k=5, exclude_seen=True)
     assert evaluation.items[0].tolist() == [5, 6, 0, 1, NO_ITEM]
-    # 4 is gone from the bucket of 6; the second target was seen; 0 is gone from that of 1.
+    # 4 is excluded from the bucket of 6; the second target was seen; 0 is excluded from that of 1.
     assert evaluation.rank_before.tolist() == [0, NOT_LISTED, 3]
     assert evaluation.num_tied.tolist() == [2, 1, 1]
     assert evaluation.metrics["invalid_rate"] == 0.0
@@ -147,7 +147,7 @@ def test_four_items_that_tie_are_worth_the_mean_over_their_orders():
     assert metrics == pytest.approx(
         {"HR@1": 0.25, "HR@5": 1, "NDCG@5": 0.6404, "MRR": 0.5208}, abs=1e-4
     )
-    # As many tie where the list has no place for all of them.
+    # As many items tie if the list has no place for all of them.
     evaluation = evaluate(PopularityRecommender(np.array([1, 1, 1, 1])), rows, k=1)
     assert evaluation.metrics["HR@1"] == evaluation.metrics["MRR"] == 0.25
 
@@ -156,7 +156,7 @@ NUM_SCORED = 5
 
 
 class GivenScores(ItemScoreRecommender):
-    """The same scores for every user."""
+    """Recommender with the same scores for every user."""
 
     name = "given"
     score_kind = "none"
@@ -229,7 +229,7 @@ def test_no_result_depends_on_the_batch(histories, data):
 
 @dataclass
 class Broken(FixedOrder):
-    """Lists an item twice, one that does not exist, and one that was seen."""
+    """Recommender that lists an item twice, an item that does not exist, and a seen item."""
 
     def recommend(
         self, histories: HistoryBatch, k: int, *, exclude_seen: bool = False
@@ -274,7 +274,7 @@ def test_exclusion_knows_the_whole_history_of_which_a_recommender_reads_the_late
 
 @dataclass
 class TreeSearch(FixedOrder):
-    """Evaluated the prefixes (0), (1) and (1, 1) on its way."""
+    """Recommender whose search evaluated the prefixes (0), (1) and (1, 1)."""
 
     def recommend(
         self, histories: HistoryBatch, k: int, *, exclude_seen: bool = False
@@ -293,7 +293,7 @@ def test_a_tree_search_also_recalls_what_it_only_evaluated():
 
 @dataclass
 class Generous(FixedOrder):
-    """Returns all leaves, however few were asked for."""
+    """Recommender that returns all leaves, however few were asked for."""
 
     def recommend(
         self, histories: HistoryBatch, k: int, *, exclude_seen: bool = False

@@ -1,4 +1,4 @@
-"""Collisions, worked by hand on four items of which two share their ID."""
+"""Collisions, computed by hand on four items; two of them share their ID."""
 
 import numpy as np
 import pytest

@@ -29,10 +29,10 @@ RUN = PerUser(
 
 
 def test_a_shared_id_that_counts_as_one_hit_inflates_by_so_much():
-    # Honest: one third of Ann. As one hit: Ann.
+    # Honest: one third for Ann. As one hit: 1 for Ann.
     found = one_hit_inflation(RUN, IDS, k=1)["HR@1"]
     assert (found.honest, found.as_one_hit) == pytest.approx((1 / 9, 1 / 3))
-    # Honest: two thirds of Ann. As one hit: Ann, and Bob as second, for 1 / log2 3.
+    # Honest: two thirds for Ann. As one hit: 1 for Ann, and 1 / log2 3 for Bob, at rank 2.
     found = one_hit_inflation(RUN, IDS, k=2)
     assert (found["HR@2"].honest, found["HR@2"].as_one_hit) == pytest.approx((2 / 9, 2 / 3))
     assert found["NDCG@2"].as_one_hit == pytest.approx((1 + 0.6309298) / 3)
@@ -54,7 +54,7 @@ def test_leaves_are_counted_up_to_the_target():
 
 
 def test_ids_of_equal_scores_share_their_places():
-    # The leaf of 3 and that of 0, 1 and 2 are tied, and the list cuts 2 off.
+    # The leaf of 3 and the leaf of 0, 1 and 2 are tied, and the list cuts off item 2.
     tied = replace(
         RUN,
         user_ids=("eve",),

@@ -1,4 +1,4 @@
-"""Semantic IDs are measured as names: by hand on four items, and by laws on any."""
+"""Quality of semantic IDs, whose codes are only names: by hand on four items, and by laws."""
 
 from itertools import pairwise
 

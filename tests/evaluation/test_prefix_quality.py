@@ -1,4 +1,4 @@
-"""Scores of prefixes judged on tries small enough to do it again one prefix at a time."""
+"""Scores of prefixes, judged on tries so small that each prefix can be scored again alone."""
 
 import itertools
 
@@ -68,7 +68,7 @@ def test_log_prob_is_judged_as_one_prefix_at_a_time(catalog, data):
         siblings = [score for path, score in sums.items() if path[:-1] == own[: at.depth - 1]]
         assert mean_of(at.auc) == pytest.approx(share_below(mine, sums.values()))
         assert mean_of(at.sibling_auc) == pytest.approx(share_below(mine, siblings))
-        # The plain beam, by hand: of what continues the two it kept, the four likeliest.
+        # The plain beam, by hand: the four likeliest children of the two prefixes that it kept.
         longer = {path: score for path, score in sums.items() if path[:-1] in kept}
         if own[: at.depth - 1] in kept:
             longer[own[: at.depth]] = mine
@@ -107,7 +107,7 @@ def test_values_and_other_scores_are_judged_as_what_they_say():
 
 
 def trie_order(candidates, user):
-    """The leaves of a user from the best on, numbered from 0."""
+    """Leaves of a user from the best on, numbered from 0."""
     return (candidates.leaves[user] - TRIE.first_leaf).tolist()
 
 
@@ -195,7 +195,7 @@ def test_targets_out_of_stock_tell_nothing():
     assert both.num_rows == 2
     assert both.scores == one.scores
     assert judged(model, rows_of((4, 13)), scope).scores["log_prob"][0].auc is None
-    # Nor does it where another item has its leaf, which is returned.
+    # Nor does it if another item has its leaf, which is returned.
     trie = Trie.build(np.concatenate([IDS, IDS[13:14]]), (3, 3, 3))
     scope = Scope(trie=trie, available=trie.availability(torch.arange(28) != 27))
     of_twin = judged(model, rows_of((4, 13)), scope).scores["log_prob"][0].auc

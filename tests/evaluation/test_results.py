@@ -1,4 +1,4 @@
-"""Quality lines and per-user files: what comes back is what went in, and what is wrong is named."""
+"""Quality lines and per-user files: reading gives what was written; errors name what is wrong."""
 
 import json
 from datetime import date
@@ -207,7 +207,7 @@ def test_a_selected_setting_must_be_the_best_on_validation_over_shared_seeds():
         with_ndcg(0.6, 0, **twenty),
         with_ndcg(0.2, 1, **twenty),
     ]
-    check_selection(lines)  # means .5 and .4; on seed 0 alone the other is better
+    check_selection(lines)  # means .5 and .4; only on seed 0 the other setting is better
     with pytest.raises(ValueError, match=r"line 1 selects .* 0\.5000 on validation.* 0\.7500"):
         check_selection([*lines[:3], with_ndcg(0.9, 1, **twenty)])
 

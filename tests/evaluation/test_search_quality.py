@@ -1,4 +1,4 @@
-"""What searches do with targets, against searches followed by hand on a trie of two levels."""
+"""Quality of searches, compared with searches by hand on a trie of two levels."""
 
 import itertools
 
@@ -18,11 +18,11 @@ from tests.search.fakes import ValueTable, histories_of, prefix_log_probs
 IDS = np.array(list(itertools.product(range(3), repeat=2)))
 SCOPE = Scope(trie=Trie.build(IDS, (3, 3)))
 MODEL = ValueTable((3, 3))
-PAST = 2  # whose two likeliest leaves share their first code
+PAST = 2  # an item whose two likeliest next leaves share their first code
 
 
 def ranked(depth):
-    """The prefixes of a depth, the likeliest first."""
+    """Prefixes of a depth, the likeliest first."""
     sums = prefix_log_probs(MODEL, histories_of(PAST), IDS, depth)
     return sorted(sums, key=sums.get, reverse=True)
 
@@ -51,7 +51,7 @@ def test_a_target_is_lost_where_a_narrow_beam_loses_it():
     assert shares(watched_at(below[0], beam)) == [[1, 1, 0, 0], [1, 1, 0, 0]]
     assert shares(watched_at(below[1], beam)) == [[1, 1, 0, 0], [0, 0, 1, 0]]
     assert shares(watched_at(below[2], beam)) == [[1, 1, 0, 0], [0, 0, 0, 1]]
-    # What is lost at the first code is not lost again at the second.
+    # A target that is lost at the first code is not lost again at the second code.
     assert shares(watched_at((*second, 0), beam)) == [[0, 0, 1, 0], [0, 0, 0, 0]]
     assert shares(watched_at((*third, 0), beam)) == [[0, 0, 0, 1], [0, 0, 0, 0]]
 

@@ -1,4 +1,4 @@
-"""Search trees against the searches that they are of."""
+"""Search trees, compared with the searches that they show."""
 
 import itertools
 

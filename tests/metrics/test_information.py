@@ -10,7 +10,7 @@ from sidestep.metrics.information import mutual_information_bits
 
 def test_what_a_perfect_and_a_useless_class_tell():
     halves = np.array([0, 0, 1, 1])
-    # Of the 6 ways to deal two zeros and two ones, 2 tell everything and 4 nothing.
+    # Of the 6 ways to deal two zeros and two ones, 2 give full information and 4 give none.
     assert mutual_information_bits(halves, halves) == pytest.approx((1.0, 1 / 3))
     assert mutual_information_bits(halves, np.array([0, 1, 0, 1])) == pytest.approx((0.0, 1 / 3))
     assert mutual_information_bits(halves, np.zeros(4, dtype=int)) == pytest.approx((0.0, 0.0))

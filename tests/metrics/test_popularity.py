@@ -11,8 +11,8 @@ COUNTS = st.lists(st.integers(0, 50), min_size=1, max_size=40).map(np.array)
 
 
 def test_thirds_of_the_interactions_worked_by_hand():
-    # Of 12 interactions 0 come before the best seller, 4 and 7 before the next two, 9 before the
-    # three items of one interaction, which all start in the last third.
+    # Of 12 interactions, 0 come before the most popular item, 4 and 7 before the next two, and 9
+    # before the three items of one interaction, which all start in the last third.
     assert popularity_groups(np.array([1, 4, 0, 3, 1, 2, 1])).tolist() == [2, 0, 2, 1, 2, 1, 2]
 
 

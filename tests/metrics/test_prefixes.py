@@ -40,7 +40,7 @@ def test_the_chance_to_be_among_the_best_is_the_mean_over_all_orders(scores, wan
 
 
 def test_auc_by_hand():
-    # Of four others one is below, one ties, two are above; the fifth does not count.
+    # Of four others, one is below, one ties, two are above; the fifth does not count.
     scores = row([1, 2, 3, 4, 0])
     is_other = row([1, 1, 1, 1, 0], torch.bool)
     assert auc(torch.tensor([2.0]).double(), scores, is_other).item() == 1.5 / 4

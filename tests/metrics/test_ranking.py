@@ -1,4 +1,4 @@
-"""Metrics of whole lists against worked cases."""
+"""Metrics of whole lists, compared with cases worked by hand."""
 
 import pytest
 import torch

@@ -69,12 +69,12 @@ def test_neighbours_worked_by_hand():
     shares = neighbour_agreement(vectors, PREFIXES, k=9, queries=every)
     assert shares == pytest.approx([6 / 12, 2 / 12])
     assert chance_agreement(PREFIXES, np.ones(4, dtype=int)) == pytest.approx([6 / 12, 2 / 12])
-    # Asked about item 3 alone, whose nearest two are 2 and 1.
+    # Only item 3 is a query; its nearest two are 2 and 1.
     assert neighbour_agreement(vectors, PREFIXES, k=2, queries=np.array([3])) == pytest.approx(0)
 
 
 def test_neighbours_that_tie_share_the_last_place(monkeypatch):
-    # Item 0 has item 3 nearest and then 1 and 2, of which one half each belongs to the first two.
+    # Item 3 is nearest to item 0. Items 1 and 2 tie for the second place, so each counts one half.
     vectors = np.array([[1.0, 0.0], [1.0, 1.0], [2.0, 2.0], [9.0, 1.0]])
     prefixes = prefix_numbers(np.array([[0], [0], [1], [1]]))
     shares = neighbour_agreement(vectors, prefixes, k=2, queries=np.array([0]))

@@ -1,4 +1,4 @@
-"""Intervals and tests against closed forms and exhaustive enumeration."""
+"""Intervals and tests, compared with closed forms and exhaustive enumeration."""
 
 import itertools
 
@@ -58,8 +58,8 @@ def test_ties_in_hits_count_as_extreme():
 
 
 def test_ties_among_differences_that_are_no_binary_fractions_count_as_extreme():
-    # Gains at ranks 4 and 11 of NDCG, each gained once and lost once, and at 8 and 6: the observed
-    # sum is as near to 0 as any flips can be, so that all of them are at least as extreme.
+    # Gains at ranks 4 and 11 of NDCG, each gained once and lost once, and at 8 and 6: no flips give
+    # a sum nearer to 0 than the observed one, so that all flips are at least as extreme.
     gains = 1 / np.log2([8.0, 4.0, 11.0, 4.0, 11.0, 6.0])
     differences = gains * [1, 1, -1, -1, 1, -1]
     result = paired_permutation_test(differences, np.zeros(6), seed=0, num_resamples=2000)
@@ -121,8 +121,8 @@ def test_saying_everything_twice_makes_nothing_surer():
 
 
 def test_a_user_with_more_rows_weighs_more():
-    # Of two users one has three hits, the other one miss: drawn twice, once each or never, the
-    # mean over rows is 1, 3/4 or 0 with chances 1/4, 1/2 and 1/4.
+    # One user has three hits, the other user one miss. If the first user is drawn twice, once or
+    # never, the mean over rows is 1, 3/4 or 0, with probabilities 1/4, 1/2 and 1/4.
     values, users = np.array([1.0, 0.0, 1.0, 1.0]), np.array([7, 4, 7, 7])
     half = bootstrap_interval(values, users=users, seed=0, confidence=0.4)
     assert (half.low, half.high) == (0.75, 0.75)

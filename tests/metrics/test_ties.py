@@ -1,4 +1,4 @@
-"""Metrics of targets against printed numbers, worked cases, brute force and another library."""
+"""Metrics of targets, compared with printed numbers, worked cases, brute force, another library."""
 
 import importlib
 import itertools
@@ -25,7 +25,7 @@ def value(metric, rank_before: int, num_tied: int, k: int) -> float:
 
 def test_discounts_give_the_printed_dcg_vector():
     # Järvelin & Kekäläinen 2002, section 2.2: the gains G' and the vector DCG' for b = 2. Their
-    # discount at rank i >= 2 is log2(i), ours at rank i is log2(i + 1): theirs is ours one later.
+    # discount at rank i >= 2 is log2(i), ours at rank i is log2(i + 1): one rank earlier.
     gains = [3, 2, 3, 0, 0, 1, 2, 2, 3, 0]
     printed = [3, 5, 6.89, 6.89, 6.89, 7.28, 7.99, 8.66, 9.61, 9.61]
     discounts = ndcg(np.arange(9), np.ones(9, dtype=int), 9)
@@ -76,7 +76,7 @@ def test_moving_a_hit_up_never_lowers_a_metric(metric, before, size, k):
 
 @pytest.fixture(scope="module")
 def ranx() -> ModuleType:
-    # Compiling ranx takes half a minute, and running it uncompiled no time at all.
+    # Compiling ranx takes half a minute; running it uncompiled takes almost no time.
     numba.config.DISABLE_JIT = True
     return importlib.import_module("ranx")
 

@@ -8,5 +8,5 @@ from sidestep.step import HistoryBatch
 
 
 def history_of(items: Int[Tensor, "users items"]) -> HistoryBatch:
-    """A batch from padded rows of item indices."""
+    """Makes a batch from padded rows of item indices."""
     return HistoryBatch(items=items, lengths=(items != NO_ITEM).sum(dim=1))

@@ -1,6 +1,6 @@
 """The laws every model over semantic IDs must pass, whatever its backbone.
 
-A test module makes a subclass per model and says how to build a tiny one.
+A test module makes a subclass per model, whose `build` makes a tiny model.
 """
 
 from abc import ABC, abstractmethod
@@ -29,7 +29,7 @@ HISTORIES = history_of(
 
 NUM_USERS, NUM_LEVELS = 4, len(CODEBOOK_SIZES)
 
-# The laws are inherited, so one law runs on the instances of many classes, which is the point.
+# The laws are inherited, so that one law runs on instances of many classes.
 laws = settings(
     max_examples=5, derandomize=True, suppress_health_check=[HealthCheck.differing_executors]
 )
@@ -73,7 +73,7 @@ def trees(draw: st.DrawFn, width: int = 7) -> Tree:
             is_node[user, column] = True
             if depth + 1 < NUM_LEVELS:
                 inner.append((column + 1, depth + 1))
-    # What stands at padding must not matter.
+    # Values at padding must not matter.
     noise = draw(st.integers(0, 2))
     codes[~is_node] = noise
     depths[~is_node] = noise
@@ -91,14 +91,14 @@ def users_of(histories: HistoryBatch, users: list[int]) -> HistoryBatch:
 
 
 def trimmed(histories: HistoryBatch) -> HistoryBatch:
-    """Without columns that are padding for all."""
+    """Removes columns that are padding for all users."""
     return HistoryBatch(
         items=histories.items[:, : int(histories.lengths.max())], lengths=histories.lengths
     )
 
 
 def along(model: SemanticIdModel, histories: HistoryBatch, paths: list[list[int]]) -> StepOutput:
-    """What a node says that is scored on its own: one row and one chain per path."""
+    """Output at the last node of each path, scored alone: one row and one chain per path."""
     step, context = model.encode(histories, capacity=NUM_LEVELS)
     logits, hidden = [step.logits], [step.hidden]
     for level in range(max(map(len, paths))):
@@ -116,7 +116,7 @@ def along(model: SemanticIdModel, histories: HistoryBatch, paths: list[list[int]
 
 
 def each_alone(model: SemanticIdModel, histories: HistoryBatch, tree: Tree) -> StepOutput:
-    """Every node of a tree scored on its own, in the order of `Tree.nodes`."""
+    """Output at every node of a tree, each scored alone, in the order of `Tree.nodes`."""
     nodes = tree.nodes()
     rows = users_of(histories, [user for user, _ in nodes])
     return along(model, rows, [tree.path(*node) for node in nodes])
@@ -126,13 +126,13 @@ class ModelContract(ABC):
     """Subclass as `Test…` and build a tiny model of `SEMANTIC_IDS` and `CODEBOOK_SIZES`."""
 
     sees_part_of_prompt = True
-    """Whether `visible` may be less than the prompt."""
+    """Whether nodes may see only a part of the prompt, by `visible`."""
 
     tokens_per_item = NUM_LEVELS
-    """Tokens of the prompt that an item takes; one more starts it."""
+    """Number of tokens of the prompt per item; one more token starts the prompt."""
 
     tolerance = 1e-9
-    """Models run in float64, so that what differs is wrong and not rounded."""
+    """Models run in float64, so that larger differences are errors, not rounding."""
 
     @abstractmethod
     def build(self) -> SemanticIdModel:
@@ -168,7 +168,7 @@ class ModelContract(ABC):
         step, together = extend(self.model, context, tree)
         expected = step.hidden.clone()
         _, context = self.model.encode(HISTORIES, capacity=40)
-        slots = torch.zeros(NUM_USERS, 8, dtype=torch.long)  # of each column + 1, in `context`
+        slots = torch.zeros(NUM_USERS, 8, dtype=torch.long)  # at c + 1, the slot of column c
         for depth in range(1, NUM_LEVELS + 1):
             here = tree.is_node & (tree.depths == depth)
             parents = slots.gather(1, tree.parents)
@@ -253,7 +253,7 @@ class ModelContract(ABC):
             self.assert_same(together[name], gradient)
 
     def _gradients(self, hidden: Tensor, logits: Tensor) -> dict[str, Tensor]:
-        """Of a loss that weighs every node and every output differently."""
+        """Gradients of a loss that weights every node and every output differently."""
         self.model.zero_grad()
         finite = logits.masked_fill(torch.isneginf(logits), 0.0)
         loss = sum(
@@ -270,7 +270,7 @@ class ModelContract(ABC):
         step, context = self.model.encode(HISTORIES, capacity=14)
         first, _ = extend(self.model, context, _FULL_TREE)
         with torch.no_grad():
-            unrecorded, _ = extend(self.model, context, _FULL_TREE)  # no room was made for it
+            unrecorded, _ = extend(self.model, context, _FULL_TREE)  # without capacity for it
             root, fresh = self.model.encode(HISTORIES, capacity=14)
             expected, _ = extend(self.model, fresh, _FULL_TREE)
         recorded, _ = extend(self.model, fresh, _FULL_TREE)
@@ -319,7 +319,7 @@ class ModelContract(ABC):
         model, empty = self.model, trimmed(users_of(HISTORIES, [2]))
         flops, (_, context) = counted_flops(lambda: model.encode(empty, capacity=3))
         assert context.flops.tolist() == [flops]
-        # Node by node, so that there is no column that a node does not see.
+        # Node by node, so that a node sees all columns.
         for depth, code in enumerate(SEMANTIC_IDS[2].tolist(), start=1):
             node = torch.tensor([[depth]])
             arguments = (context, torch.full_like(node, code), node - 1, node)
@@ -337,7 +337,7 @@ class ModelContract(ABC):
         assert context.flops.tolist() == [counted - self.masked_flops(width)]
 
     def masked_flops(self, width: int) -> int:
-        """What a mask hides in a prompt of `width` positions, in all layers: what is later."""
+        """FLOPs, in all layers, of the later positions that a mask hides in a prompt of `width`."""
         hidden = torch.tensor(width * (width - 1) // 2)
         return int(attention_flops(self.model.backbone_flops.channels, hidden))
 
@@ -357,7 +357,7 @@ class ModelContract(ABC):
             assert context.flops[user] == expected
 
     def _flops_by_depth(self, user: HistoryBatch) -> list[int]:
-        """What a node of each depth takes; the root is in the prompt."""
+        """FLOPs of a node of each depth. The root is part of the prompt."""
         _, context = self.model.encode(trimmed(user), capacity=NUM_LEVELS)
         found = [0]
         for depth in range(1, NUM_LEVELS + 1):
@@ -392,7 +392,7 @@ class ModelContract(ABC):
     def test_a_node_sees_no_sibling_and_no_other_user(self):
         _, context = self.model.encode(HISTORIES, capacity=7)
         expected, _ = extend(self.model, context, _FULL_TREE)
-        # Columns 0, 2, 4 of user 0 are one path; all else is changed.
+        # Columns 0, 2, 4 of user 0 are one path; everything else is changed.
         codes = (_FULL_TREE.codes + 1) % 3
         codes[0, [0, 2, 4]] = _FULL_TREE.codes[0, [0, 2, 4]]
         items = (HISTORIES.items + 1) % 6
@@ -415,7 +415,7 @@ class ModelContract(ABC):
     def test_a_node_that_sees_a_part_of_the_prompt_is_one_of_that_history_or_is_refused(
         self, tree, numbers
     ):
-        # A branch lies on one position of the trunk, so all its nodes see the same.
+        # A branch starts at one position of the trunk, so all its nodes see the same prompt.
         by_column = torch.tensor(numbers).view(NUM_USERS, 7)
         num_items = torch.empty_like(by_column)
         for user in range(NUM_USERS):

@@ -1,4 +1,4 @@
-"""What PyTorch's counter says that a call takes."""
+"""FLOPs of a call, counted by PyTorch."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,12 +8,12 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 
-@torch.enable_grad()  # without, the counter stumbles over views of parameters
+@torch.enable_grad()  # without gradients, the counter fails on views of parameters
 def counted_flops(call: Callable[[], Any]) -> tuple[int, Any]:
-    """FLOPs of a call, and what it returned.
+    """Counts the FLOPs of a call. Returns them and the result of the call.
 
-    Attention is computed by plain products, which the counter knows on every device; it counts
-    masked columns as if they were seen.
+    Attention is computed by plain matrix products, which the counter knows on every device. The
+    counter counts masked columns too.
     """
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         result = call()

@@ -82,6 +82,6 @@ def test_columns_that_find_no_room_move_to_a_buffer_half_as_large_again():
 def test_a_node_below_the_last_level_or_without_a_parent_is_refused(parents, depths):
     with pytest.raises(ValueError, match="depth from 1 to 2 and a parent in one of the 2 slots"):
         context([1], 1).placed(rows(parents), rows(depths), rows([True]), flops=rows([1]))
-    # Padding may say anything, and costs nothing.
+    # Padding may hold any values, and costs nothing.
     padded = context([1], 1).placed(rows(parents), rows(depths), rows([False]), flops=rows([1]))
     assert padded.flops.tolist() == [10]

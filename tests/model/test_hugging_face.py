@@ -9,7 +9,7 @@ hugging_face = pytest.importorskip("sidestep.model.hugging_face")
 
 START_TOKEN = 3
 CODE_TOKENS = torch.tensor([17, 4, 9, 11, 5, 6, 7, 2, 12, 13, 14, 15])
-"""In no order, in a vocabulary of 20: what stands elsewhere must not be read."""
+"""Tokens in no order, in a vocabulary of 20: other tokens must not be read."""
 
 SHAPE = {
     "vocab_size": 20,
@@ -38,7 +38,7 @@ def wrapped(model):
 
 
 class TestLlama(CausalCodesContract):
-    tolerance = 1e-5  # its norms compute in float32 whatever they are given
+    tolerance = 1e-5  # the norms compute in float32 for any input
 
     def build(self):
         return wrapped(language_model())

@@ -1,4 +1,4 @@
-"""The item head on its own; how a Transformer uses it stands in its tests."""
+"""The item head on its own. The tests of the Transformer test its use there."""
 
 import torch
 from hypothesis import given

@@ -86,7 +86,7 @@ def test_its_flops_are_those_that_pytorch_counts(dot_product):
     counted, _ = counted_flops(lambda: network(network.remember(history), PREFIXES))
     of_users = network.flops(history.counts, torch.tensor([4, 4]))
     assert of_users.sum() == counted
-    # Padding is neither history nor scored.
+    # Padding is no history and is not scored.
     assert network.flops(torch.tensor([5, 2]), torch.tensor([4, 0]))[0] == of_users[0]
     half = network.flops(torch.tensor([2]), torch.tensor([0]))
     assert half * 2 == network.flops(torch.tensor([4]), torch.tensor([0]))

@@ -96,7 +96,7 @@ def test_a_temperature_scores_by_the_cosine():
     items = model.item_embedding.weight
     expected = torch.nn.functional.cosine_similarity(found[:, None], items[None], dim=-1) / 0.5
     torch.testing.assert_close(scores, expected)
-    items.mul_(torch.arange(1, 10)[:, None])  # lengths say nothing
+    items.mul_(torch.arange(1, 10)[:, None])  # lengths of vectors must not matter
     torch.testing.assert_close(model.scores(found, histories), scores)
 
 

@@ -17,7 +17,7 @@ class T5Contract(ModelContract):
     sees_part_of_prompt = False
 
     def masked_flops(self, width):
-        return 0  # the encoder reads both ways
+        return 0  # the encoder reads in both directions
 
 
 class TestT5(T5Contract):

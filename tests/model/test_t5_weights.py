@@ -45,7 +45,7 @@ def test_logits_are_those_of_hugging_face_on_the_same_weights(changes, is_tied):
     config, original = hugging_face(**changes)
     model = native(config, original.state_dict())
     assert model.config.tied_head is is_tied
-    # A long history, for the far buckets; its last item is the one to write.
+    # A long history, to reach the far buckets. Its last item is the target.
     items = torch.arange(24).view(1, 24) % 6
     code_tokens = CODE_TOKENS[SEMANTIC_IDS[items] + torch.tensor([0, 4, 7])]
     prompt = torch.cat([torch.tensor([[3]]), code_tokens[:, :-1].flatten(1)], dim=1)

@@ -18,7 +18,7 @@ def tiny(**changes) -> Transformer:
     torch.manual_seed(0)
     config = TransformerConfig(**{"dim": 16, "num_layers": 2, "ffn_dim": 24, **changes})
     model = Transformer(config, SEMANTIC_IDS, CODEBOOK_SIZES)
-    for parameter in model.parameters():  # large enough that what a node sees moves it
+    for parameter in model.parameters():  # so large that a node depends on all that it sees
         torch.nn.init.normal_(parameter, std=0.4)
     return model
 

@@ -1,4 +1,4 @@
-"""The value head: what it may see, and that a search reads the value that the loss trains."""
+"""The value head: what it may see; a search reads the same value that the loss trains."""
 
 import torch
 from hypothesis import given, settings
@@ -70,7 +70,7 @@ def test_values_do_not_change_when_later_codes_do_and_siblings_differ():
     model = valued()
     first, second = chain(model, HISTORIES, [1, 2, 0]), chain(model, HISTORIES, [1, 0, 0])
     torch.testing.assert_close(first[:, :2], second[:, :2])
-    # Siblings share every ancestor; only their own state tells them apart.
+    # Siblings share all ancestors; only their own state differs.
     assert ((first[:, 2] - second[:, 2]).abs() > 1e-4).all()
     assert ((first[:, 3] - second[:, 3]).abs() > 1e-4).all()
 
@@ -124,7 +124,7 @@ def test_the_flops_of_a_path_are_those_that_pytorch_counts():
 
 @torch.no_grad()
 def test_under_autocast_values_keep_their_digits():
-    """They are those of the same states without autocast; the states themselves are rounded."""
+    """Values equal those of the same states without autocast. Only the states are rounded."""
     model = valued()
     backbone, head = model.backbone.float(), model.head.float()
     codes = torch.tensor([[0, 1, 2]] * 2)

@@ -17,7 +17,7 @@ ALL = torch.ones(1, 4, dtype=torch.bool)
 
 
 def siblings(rewards, prefixes, is_candidate=None, **options):
-    """Advantages of candidates that are told by their prefixes: [candidates][levels]."""
+    """Advantages of candidates, which are given by their prefixes: [candidates][levels]."""
     numbers = torch.tensor([prefixes])
     if is_candidate is None:
         is_candidate = torch.ones(numbers.shape[:2], dtype=torch.bool)
@@ -55,7 +55,7 @@ def test_padding_counts_for_nothing_and_gets_nothing():
 
 
 def test_what_is_missing_to_the_best_policy_of_the_group():
-    """Equal shares, R = τ ln 3 and 0: π* is 3/4 and 1/4 of two; padding has no share."""
+    """Two equal shares, R = τ ln 3 and 0: π* is 3/4 and 1/4; padding has no share."""
     logs = torch.tensor([[-5.0, -5.0, torch.nan]])
     rewards = torch.tensor([[0.2 * math.log(3), 0.0, torch.inf]])
     there = torch.tensor([[True, True, False]])
@@ -66,7 +66,7 @@ def test_what_is_missing_to_the_best_policy_of_the_group():
 def test_nothing_is_missing_where_the_policy_has_arrived():
     reference = torch.randn(3, 4)
     rewards = torch.rand(3, 4)
-    arrived = reference + rewards / 0.3 + torch.randn(3, 1)  # a group may be as likely as it will
+    arrived = reference + rewards / 0.3 + torch.randn(3, 1)  # a group's total may be anything
     there = torch.ones(3, 4, dtype=torch.bool)
     missing = optimum_advantages(rewards, arrived, reference, there, temperature=0.3)
     torch.testing.assert_close(missing, torch.zeros(3, 4), atol=1e-5, rtol=0)
@@ -83,7 +83,7 @@ def test_what_is_missing_is_the_gradient_of_the_cross_entropy_from_the_best_poli
 
 
 def test_weights_say_how_much_each_counts():
-    """Rewards 1 and 0 at weights 3 : 1: mean 3/4, deviation √3/4; against the other 1 and -1."""
+    """Rewards 1 and 0 at weights 3 : 1: mean 3/4, deviation √3/4; leave-one-out gives 1 and -1."""
     rewards, both = torch.tensor([[1.0, 0.0]]), torch.ones(1, 2, dtype=torch.bool)
     weights = torch.tensor([[6.0, 2.0]])
     expected = {
@@ -114,7 +114,7 @@ def test_siblings_by_hand():
 
 
 def test_a_node_counts_once_however_many_candidates_pass_through_it():
-    """Three candidates of reward 1 below 10, one of 0 below 20: 1 and -1, not 1/√3 and -√3."""
+    """Three candidates of reward 1 are below 10, one of 0 below 20: 1 and -1, not 1/√3 and -√3."""
     advantages = siblings([1.0, 1.0, 1.0, 0.0], [[10, 1], [10, 2], [10, 3], [20, 4]])
     expected = torch.tensor([1.0, 1.0, 1.0, -1.0])
     torch.testing.assert_close(advantages[:, 0], expected, atol=1e-4, rtol=0)
@@ -140,7 +140,7 @@ def test_with_one_level_siblings_are_the_group(seed, scaling):
 
 @given(st.integers(0, 10_000))
 def test_users_do_not_mix(seed):
-    """Two users with the same prefixes get what each gets alone: groups are keyed by the user."""
+    """Two users with the same prefixes get the same advantages as alone: groups are per user."""
     generator = torch.Generator().manual_seed(seed)
     prefixes = torch.tensor([[[1, 10], [1, 11], [2, 20], [2, 21]]]).expand(2, -1, -1)
     rewards = torch.rand(2, 4, generator=generator)

@@ -64,7 +64,7 @@ def beam_aware(probs, codes, **options):
 
 
 def test_codes_that_a_beam_keeps_count_more_than_those_it_loses():
-    """A beam of two over .5, .3, .2: the second is the threshold, σ(0) = 1/2.
+    """A beam of two over .5, .3, .2: the second code is the threshold, σ(0) = 1/2.
 
     Before the mean, the weights are 1 + σ(ln 5/3) = 1 + 5/8, 1 + 1/2 and 1 + σ(ln 2/3) = 1 + 2/5.
     """
@@ -98,7 +98,7 @@ def test_the_temperature_says_how_near_is_nearly():
     st.integers(1, 4),
 )
 def test_the_gradient_is_that_of_the_published_regulariser(seed, weight, temperature, width):
-    """CE + μ Σ log σ((log β - log p) / ξ) with β held still and μ = λ ξ, but for one factor."""
+    """CE + μ Σ log σ((log β - log p) / ξ) with constant β and μ = λ ξ, up to one factor."""
     generator = torch.Generator().manual_seed(seed)
     logs = torch.randn(5, 2, 4, generator=generator).log_softmax(dim=-1)
     codes = torch.randint(4, (5, 2), generator=generator)

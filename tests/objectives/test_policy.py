@@ -77,7 +77,7 @@ def test_terms_are_means_over_candidates_and_levels_of_what_counts():
 
 
 def test_kl_of_a_coin():
-    """KL(1/2, 1/2 || 1/4, 3/4) = ln 2 - ln 3 / 2; the illegal third code counts for nothing."""
+    """KL(1/2, 1/2 || 1/4, 3/4) = ln 2 - ln 3 / 2; the illegal third code does not count."""
     ours = torch.tensor([[0.5, 0.5, 0.0]]).log()
     theirs = torch.tensor([[0.25, 0.75, 0.0]]).log()
     torch.testing.assert_close(exact_kl(ours, theirs).item(), math.log(2) - math.log(3) / 2)

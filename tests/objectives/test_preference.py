@@ -17,7 +17,7 @@ def test_with_one_rejected_it_is_dpo():
 
 
 def test_two_rejected_as_good_as_the_chosen():
-    """-log σ(-log 2) = log 3: the chosen one is one of three."""
+    """-log σ(-log 2) = log 3: the chosen item is one of three."""
     torch.testing.assert_close(loss(1.0, [1.0, 1.0]), math.log(3))
 
 
@@ -33,6 +33,6 @@ def test_without_rejected_ones_there_is_nothing_to_learn():
     losses.sum().backward()
     assert losses[0] == 0
     assert chosen.grad[0] == 0
-    assert chosen.grad[1] < 0  # the chosen one rises
+    assert chosen.grad[1] < 0  # the chosen item rises
     assert rejected.grad[1, 0] > 0
     assert chosen.grad.isfinite().all()

@@ -18,7 +18,7 @@ def test_the_targets_leaf_alone_is_a_match():
 
 
 def test_the_likelier_a_wrong_candidate_the_more_it_pays():
-    """Three candidates: the discounts are 1, 1 / log2 3 and 1 / 2; the right one is the second."""
+    """Three candidates with discounts 1, 1 / log2 3 and 1 / 2; the right one is the second."""
     log_probs = torch.tensor([[-3.0, -1.0, -2.0]])  # ranks 2, 0, 1
     penalties = rank_penalty(
         torch.tensor([[False, False, True]]), log_probs, torch.ones(1, 3, dtype=torch.bool)
@@ -34,12 +34,12 @@ def test_without_the_target_nobody_pays_and_padding_has_no_share():
     is_target = torch.tensor([[False, True, False], [False, False, False]])
     penalties = rank_penalty(is_target, log_probs, is_candidate)
     assert penalties[1].eq(0).all()
-    # The likeliest of the two wrong ones is the first: padding, though likelier, has no rank.
+    # The first is the likelier of the two wrong candidates. Padding is likelier, but has no rank.
     torch.testing.assert_close(penalties[0, 0].item(), -1 / (1 + 1 / math.log2(3)))
 
 
 def test_a_candidate_of_no_probability_still_comes_before_padding():
-    """A target that joined late: of two wrong ones the second has rank 1, whatever is padding."""
+    """The target joined late: the second wrong candidate has rank 1, whatever padding holds."""
     log_probs = torch.tensor([[-1.0, -torch.inf, -2.0, -torch.inf]])
     is_candidate = torch.tensor([[True, False, True, True]])
     is_target = torch.tensor([[False, False, False, True]])

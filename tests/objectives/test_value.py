@@ -1,4 +1,4 @@
-"""Values against arithmetic that the reader can check, and what they must not depend on."""
+"""Values, compared with arithmetic that a reader can check; independence of batch and width."""
 
 import pytest
 import torch
@@ -141,7 +141,7 @@ def test_padding_with_duplicates_and_other_users_change_nothing(data):
     shared, targets, roots = everything(prefixes, whole, embeddings, target, on_path, values)
 
     def doubled(values):
-        """The user's row twice as wide, and a row of another user before it."""
+        """The user's row, twice as wide, after a row of another user."""
         wide = torch.cat([values, values], dim=1)
         return torch.cat([wide.flip(1), wide])
 

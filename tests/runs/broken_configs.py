@@ -1,4 +1,4 @@
-"""Configurations with something broken in them, drawn from a seed: bytes, values, keys, shape."""
+"""Broken configurations, drawn from a seed: wrong bytes, values, keys or shapes."""
 
 import random
 from collections.abc import Callable
@@ -21,7 +21,7 @@ TEXTS = [
 
 
 def broken_config(valid: str, draw: random.Random) -> bytes:
-    """A valid configuration with one to three things done to it; most are wrong afterwards."""
+    """A valid configuration with one to three changes; most of the results are invalid."""
     text = valid.encode()
     for _ in range(draw.randint(1, 3)):
         text = draw.choice(_WAYS)(text, draw)
@@ -29,7 +29,7 @@ def broken_config(valid: str, draw: random.Random) -> bytes:
 
 
 def strange_setting(valid: str, draw: random.Random) -> str:
-    """What might stand behind --set."""
+    """A text that might follow --set."""
     keys = list(_places(yaml.safe_load(valid)))
     name = ".".join(map(str, draw.choice(keys)))
     if draw.random() < 0.3:

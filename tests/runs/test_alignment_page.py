@@ -1,4 +1,4 @@
-"""What the page of an alignment run measures by itself, on a catalog of six items."""
+"""Measurements that the page of an alignment run makes by itself, on a catalog of six items."""
 
 from dataclasses import replace
 
@@ -21,7 +21,7 @@ WIDE = {"rollouts": {"search": "beam", "num_beams": 6}, "kl_weight": None}
 
 def test_some_prompts_are_looked_at_each_with_its_latest_target():
     found = final_compression(an_objective(**WIDE), WINDOWS, batch_size=200)
-    # Six beams find every item: three first codes, of which two have several second ones.
+    # Six beams find every item: three first codes; two of them have several second codes.
     assert [at.num_parents for at in found.by_depth] == [NUM_PROMPTS, 2 * NUM_PROMPTS]
     few = WINDOWS.select(np.arange(7))
     one = final_compression(an_objective(**WIDE), few, batch_size=3)
@@ -32,8 +32,8 @@ def test_some_prompts_are_looked_at_each_with_its_latest_target():
 
 
 def test_advantages_are_scaled_as_in_training():
-    # One of six items is right: without the scaling by the standard deviation, siblings of the
-    # right one differ by their mean rewards alone.
+    # One of six items is right. Without scaling by the standard deviation, the advantages of its
+    # siblings differ only by their mean rewards.
     found = {
         scaling: final_compression(
             an_objective(**WIDE, scaling=scaling), WINDOWS.select(np.arange(5)), batch_size=5

@@ -54,7 +54,7 @@ def shop(data, catalog):
 
 @pytest.fixture(scope="module")
 def fitted(data, tmp_path_factory):
-    """The recommender of the defaults, its folder, and what was told of its training."""
+    """The recommender of the defaults, its folder, and the messages of its training."""
     told = []
     out = tmp_path_factory.mktemp("fitted")
     return sidestep.fit(data, epochs=1, out=out, on_progress=told.append), out, told
@@ -140,7 +140,7 @@ def test_evaluations_are_compared_in_a_frame(data, shop):
     assert row["difference"] == pytest.approx(difference)
     assert row["low"] <= row["mean"] <= row["high"]
     assert found.row(0, named=True)["p"] is None
-    # Leaving out seen items is another question, and the two do not compare.
+    # Lists without seen items answer another question and cannot be compared.
     unseen = sidestep.evaluate(shop, data, split="test", exclude_seen=True)
     with pytest.raises(ValueError, match="seen"):
         sidestep.compare([counted, unseen])

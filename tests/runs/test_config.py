@@ -1,4 +1,4 @@
-"""Configurations: whatever stands in one is understood, or refused with file and key."""
+"""Configurations: every content is understood, or refused with file and key."""
 
 import random
 from pathlib import Path
@@ -24,7 +24,7 @@ def file(tmp_path_factory):
 
 
 def read_or_refused(file, settings, *starts):
-    """What was read; None where it was refused in one line, with the place in front."""
+    """The configuration that was read; None if it was refused in one line that names the place."""
     try:
         return read_config(file, settings)
     except ValueError as error:
@@ -41,7 +41,7 @@ def test_a_broken_configuration_is_refused_with_its_name_or_is_valid_after_all(f
     file.write_bytes(broken_config(example.read_text(), random.Random(seed)))
     made = read_or_refused(file, (), str(file))
     if made is not None:
-        # What is accepted is plain: it survives being written and read.
+        # An accepted configuration holds plain values: writing and reading does not change it.
         write_yaml(file, made.model_dump(mode="json"))
         assert read_config(file) == made
 
@@ -58,7 +58,7 @@ def test_a_strange_setting_is_refused_or_valid_and_then_it_holds(file, example, 
         held, value = made.model_dump(mode="json"), yaml.safe_load(text)
         for key in name.split("."):
             held = held[key]
-        # What a part leaves unsaid is as by default.
+        # A key that a part does not set has its default.
         assert value.items() <= held.items() if isinstance(value, dict) else held == value
 
 

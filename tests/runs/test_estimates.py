@@ -1,4 +1,4 @@
-"""Estimates: a little of the work, extrapolated; nothing of it stays."""
+"""Estimates: a small part of the work is done and extrapolated; no files are left."""
 
 import math
 from dataclasses import replace
@@ -43,7 +43,7 @@ PROGRESS = Progress(
 
 @pytest.fixture
 def clock(monkeypatch):
-    """Seconds that only pass where a test says so."""
+    """A clock that moves only when a test says so."""
     now = [0.0]
     monkeypatch.setattr(estimates.time, "perf_counter", lambda: now[0])
     return now

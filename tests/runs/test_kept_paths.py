@@ -1,4 +1,4 @@
-"""Paths that files name are seen from the file, and lead to the same place."""
+"""Paths in a file are relative to the file, and lead to the same place."""
 
 import os
 from pathlib import Path

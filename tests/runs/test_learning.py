@@ -1,4 +1,4 @@
-"""Trainings of kinds of run, on a shop of a dozen items: from the split to the best weights."""
+"""Training of each kind of run, on a shop of a dozen items: from the split to the best weights."""
 
 import numpy as np
 import pytest
@@ -42,7 +42,7 @@ def a_catalog(num_items: int = NUM_ITEMS) -> Catalog:
 
 
 def fitted(config, folder, *, seed: int, resume: bool = False):
-    """The network of a run, trained, and how the training ended."""
+    """The trained network of a run, and the result of its training."""
     material = Material(a_split(), a_catalog(), config.max_history)
     learning = config.learning(material, seed=seed)
     course = Course(

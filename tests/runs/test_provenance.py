@@ -1,4 +1,4 @@
-"""What was learned from one training part meets another one: refused wherever that happens."""
+"""Results that were learned from another training part are refused by all commands."""
 
 import json
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Recipes: every one is a configuration, and says what its name promises."""
+"""Recipes: every recipe is a valid configuration, with the settings that its name promises."""
 
 from typing import get_args
 

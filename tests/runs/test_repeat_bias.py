@@ -1,4 +1,4 @@
-"""A repeat bias: where it begins, and that it is near its end from there."""
+"""A repeat bias: its initial value, which is near its final value."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ NETWORKS = ["transformer", "sasrec"]
 
 
 def walks(*, repeats: bool, num_users: int = 48) -> Windows:
-    """Users who never take an item twice, or who only take one of their first two items."""
+    """Windows of users who never take an item twice, or only take one of their first two items."""
     generator = np.random.default_rng(0)
     rows = []
     for _ in range(num_users):
@@ -75,7 +75,7 @@ def test_a_repeat_bias_begins_at_the_repeats_of_the_data_and_the_other_weights_a
 def test_lists_after_a_short_training_hold_seen_items_only_where_people_repeat(
     kind, repeats, tmp_path
 ):
-    """Where nobody repeats, leaving out seen items then changes no list."""
+    """If nobody repeats, leaving out seen items then changes no list."""
     windows = walks(repeats=repeats)
     model, objective = network(kind, windows, repeat_bias=True)
     config = TrainingConfig(epochs=5, batch_size=16, learning_rate=3e-3, device="cpu")

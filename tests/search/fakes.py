@@ -15,7 +15,7 @@ from sidestep.step import HistoryBatch, HistoryStates, StepOutput, log_probs
 
 @dataclass(frozen=True)
 class CountingContext:
-    """Remembers prefixes as numbers, and counts tokens."""
+    """Context that stores prefixes as numbers, and counts tokens."""
 
     prefixes: Tensor  # [users, slots]
     tokens: Tensor
@@ -24,7 +24,7 @@ class CountingContext:
 
 
 class PrefixTable:
-    """Logits that depend on the user's first item and on the prefix alone, by a fixed hash."""
+    """Model whose logits depend only on the user's first item and the prefix, by a fixed hash."""
 
     def __init__(self, codebook_sizes: tuple[int, ...], seed: int = 0) -> None:
         self.codebook_sizes = codebook_sizes
@@ -69,7 +69,7 @@ class PrefixTable:
 
 
 class CountedTable(PrefixTable):
-    """A prefix table that takes 100 FLOPs for a history, and 7 for a node."""
+    """Prefix table that takes 100 FLOPs for a history, and 7 for a node."""
 
     def encode(self, histories, *, capacity):
         step, context = super().encode(histories, capacity=capacity)
@@ -81,7 +81,7 @@ class CountedTable(PrefixTable):
 
 
 class ValueTable(PrefixTable):
-    """A prefix table that also says a value of each prefix, by another fixed hash."""
+    """Prefix table that also gives a value of each prefix, by another fixed hash."""
 
     def _output(self, prefixes: Tensor, depths: Tensor) -> StepOutput:
         step = super()._output(prefixes, depths)
@@ -89,7 +89,7 @@ class ValueTable(PrefixTable):
 
 
 class ItemTable:
-    """Item logits that depend on the state, by a fixed hash; less where the history holds one."""
+    """Item head: logits by a fixed hash of the state, lower for items of the history."""
 
     def __init__(self, num_items: int) -> None:
         self.num_items = num_items
@@ -113,7 +113,7 @@ def histories_of(*first_items: int) -> HistoryBatch:
 
 @st.composite
 def catalogs(draw):
-    """Semantic IDs of a few items, some of them shared, and codebook sizes."""
+    """Semantic IDs of a few items, some of which share an ID, and codebook sizes."""
     sizes = tuple(draw(st.lists(st.integers(1, 5), min_size=1, max_size=4)))
     every = list(itertools.product(*map(range, sizes)))
     ids = draw(st.lists(st.sampled_from(every), min_size=1, max_size=20))
@@ -166,7 +166,7 @@ def prefix_log_probs(model, histories, ids, depth):
 
 
 def value_of(model, past, path):
-    """What a model says a path is worth, one step at a time."""
+    """Value that a model gives a path, computed one step at a time."""
     _, context = model.encode(histories_of(past), capacity=len(path))
     for depth, code in enumerate(path, start=1):
         one = torch.tensor([[code]])

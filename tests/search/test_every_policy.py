@@ -43,7 +43,7 @@ POLICIES = {
     "value-guided": lambda num_items: ValueGuidedDecoding(budget=30, num_leaves=4, warm_width=2),
     "exhaustive": lambda num_items: ExhaustiveSearch(num_leaves=4, chunk_size=3),
 }
-"""A policy of each kind that returns four leaves, by the number of items."""
+"""Makers of a policy of each kind that returns four leaves, given the number of items."""
 
 WIDE = {
     "beam": lambda head: BeamSearch(num_beams=64),
@@ -58,7 +58,7 @@ WIDE = {
     "value-guided": lambda head: ValueGuidedDecoding(budget=85, num_leaves=64, warm_width=2),
     "exhaustive": lambda head: ExhaustiveSearch(num_leaves=64),
 }
-"""A policy of each kind that returns all of 64 leaves, by the network with the item head."""
+"""Makers of a policy of each kind that returns all 64 leaves, given the network with item head."""
 
 each_policy = pytest.mark.parametrize("policy_for", POLICIES.values(), ids=POLICIES.keys())
 
@@ -109,7 +109,7 @@ def test_leaves_are_distinct_in_scope_and_ranked_with_the_models_log_probabiliti
 @settings(max_examples=15)
 @given(catalogs(), st.data())
 def test_below_a_prefix_nothing_else_is_found(policy_for, catalog, data):
-    """Each user has a prefix of its own; below the root everything is left."""
+    """Each user has a prefix of its own. Below the root, all items remain."""
     ids, sizes = catalog
     trie, model, histories = Trie.build(ids, sizes), ValueTable(sizes), histories_of(4, 7)
     below = torch.tensor([0, data.draw(st.integers(1, trie.num_nodes() - 1))])
@@ -125,7 +125,7 @@ def test_below_a_prefix_nothing_else_is_found(policy_for, catalog, data):
 
 @pytest.mark.parametrize("policy_for", WIDE.values(), ids=WIDE.keys())
 def test_autocast_ties_no_leaves(policy_for):
-    """Of 64 numbers with the 8 bits of bf16, some would be equal; what is compared is float32."""
+    """Some of 64 numbers in bf16, which has 8 bits, would be equal; scores are in float32."""
     torch.manual_seed(0)
     ids = torch.from_numpy(np.array(list(itertools.product(range(4), repeat=3))))
     shape = TransformerConfig(dim=16, num_layers=1, num_heads=2, item_head=True)

@@ -1,4 +1,4 @@
-"""Guided beam search against plain beam search, the guided oracle and plain Python."""
+"""Guided beam search, compared with plain beam search, the guided oracle and plain Python."""
 
 import itertools
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ from .fakes import (
 
 @dataclass(frozen=True)
 class StateTable:
-    """Scores that depend on the state and the user's first item, by a fixed hash."""
+    """Scorer whose scores depend on the state and the user's first item, by a fixed hash."""
 
     name: str = "table"
 
@@ -43,7 +43,7 @@ class StateTable:
 
 @dataclass(frozen=True)
 class CountedStateTable(StateTable):
-    """The same, at 1000 FLOPs per past item and 10 per prefix."""
+    """State table that takes 1000 FLOPs per past item and 10 per prefix."""
 
     def begin(self, histories, root, context, scope):
         scores_of = StateTable.begin(self, histories, root, context, scope)
@@ -137,7 +137,7 @@ def test_what_is_scored_and_what_it_takes_are_counted(catalog, num_beams, more):
     number = num_beams + more
     policy = GuidedBeamSearch(guidance=guidance, num_beams=num_beams, candidates=number)
     answer = policy.search(model, histories, Scope(trie=trie))
-    # Prefixes that there were to choose from, level by level: the children of those kept.
+    # Number of prefixes to choose from at each level: the children of the kept prefixes.
     kept = [
         {tuple(path[path >= 0].tolist()) for path in paths}
         for paths in trie.path(answer.tree.states.masked_fill(~answer.tree.is_node, 0))

@@ -1,4 +1,4 @@
-"""Item support: sums over what lies below a prefix."""
+"""Item support: sums over the items below a prefix."""
 
 import math
 
@@ -62,7 +62,7 @@ def test_scores_are_sums_over_the_items_in_scope(catalog, data):
 
 
 class Ranker:
-    """Scores that depend on the last item alone, by a fixed hash; 10 FLOPs per past item."""
+    """Ranker whose scores depend only on the last item, by a fixed hash; 10 FLOPs per past item."""
 
     def __init__(self, num_items):
         self.num_items = num_items

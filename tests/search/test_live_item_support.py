@@ -1,4 +1,4 @@
-"""Item support of live subtrees: what item support says, from the items below alone."""
+"""Item support of live subtrees equals item support, but reads only the items below."""
 
 import numpy as np
 import pytest

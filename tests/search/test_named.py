@@ -1,4 +1,4 @@
-"""Searches by name: settings become those of the policy, or are refused by their names."""
+"""Searches by name: settings become settings of the policy, or are refused by their names."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Noise against the law it must follow, and against what it must not depend on."""
+"""Noise follows its distribution, and does not depend on batches or order."""
 
 import math
 
@@ -23,7 +23,7 @@ def batch(*histories: list[int], width: int | None = None) -> HistoryBatch:
 def test_noise_is_standard_gumbel():
     keys = user_keys(batch(*([user] for user in range(200))), seed=3)
     noise = edge_gumbels(keys, torch.arange(20).expand(200, -1), 50).flatten()
-    # 200,000 values: four standard errors.
+    # 200,000 values; the tolerance is four standard errors.
     assert abs(float(noise.mean()) - EULER) < 4 * 1.2825 / len(noise) ** 0.5
     assert abs(float(noise.var()) - math.pi**2 / 6) < 4 * 3.43 / len(noise) ** 0.5
     for quantile in (-1.0, 0.0, 1.0, 4.0):

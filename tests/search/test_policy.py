@@ -21,7 +21,7 @@ def test_what_draws_draws_anew_at_every_step():
 
 def test_what_draws_nothing_stays_itself():
     class Own:
-        """A user's search, which is no dataclass."""
+        """A user's own search, which is no dataclass."""
 
         name, seed = "own", 3
 

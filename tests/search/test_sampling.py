@@ -1,4 +1,4 @@
-"""Sampling against exact probabilities, against beams where they must agree, and as a policy."""
+"""Sampling, compared with exact probabilities, and with beams if both must agree; as a policy."""
 
 import itertools
 import math
@@ -21,7 +21,7 @@ IDS = np.array([[0, 0], [0, 1], [0, 2], [1, 0], [1, 1], [2, 2]])
 
 
 class SamePolicy(PrefixTable):
-    """The same probabilities for everyone, so that many users are many draws."""
+    """Prefix table with the same probabilities for all users, so that many users are many draws."""
 
     def encode(self, histories, *, capacity):
         same = histories_of(*[1] * len(histories.lengths))
@@ -29,7 +29,7 @@ class SamePolicy(PrefixTable):
 
 
 class Colder(PrefixTable):
-    """Logits divided by a temperature."""
+    """Prefix table whose logits are divided by a temperature."""
 
     def __init__(self, codebook_sizes, temperature):
         super().__init__(codebook_sizes)
@@ -76,7 +76,7 @@ def test_distinct_legal_leaves_at_the_cost_of_a_beam(catalog, num_samples, seed)
         assert own == pytest.approx({path: expected[path] for path in own}, abs=1e-4)
         ranked = answer.log_probs[user].tolist()
         assert ranked == sorted(ranked, reverse=True) == answer.scores[user].tolist()
-    # All prefixes of the sample are kept: as many as the sample has, or as there are.
+    # All prefixes of the sample are kept: as many as the sample has, or all of the trie.
     kept = [min(num_samples, trie.num_nodes(depth)) for depth in range(1, len(sizes))]
     assert all(1 + len(kept) <= tokens <= 1 + sum(kept) for tokens in answer.tokens.tolist())
 

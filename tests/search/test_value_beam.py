@@ -1,4 +1,4 @@
-"""Value-guided beam search against plain Python and against the searches it must equal."""
+"""Value-guided beam search, compared with plain Python and with the searches it must equal."""
 
 import itertools
 
@@ -29,7 +29,7 @@ CUBE = np.array(list(itertools.product(range(4), repeat=3)))
 
 
 def value_of(model, history, path):
-    """V of one prefix, its nodes shown one by one."""
+    """V of one prefix, computed node by node."""
     step, context = model.encode(history, capacity=len(path))
     for level, code in enumerate(path):
         step, context = model.extend(
@@ -50,7 +50,7 @@ def test_it_chooses_as_plain_python_does(catalog, num_beams, more, weight):
     policy = ValueBeamSearch(
         num_beams=num_beams, candidates=num_beams + more, likelihood_weight=weight
     )
-    # Another user stands before, and must not matter.
+    # Another user comes first, and must not matter.
     answer = policy.search(model, histories_of(2, 5), Scope(trie=trie))
     beams, tokens = [()], 1
     for depth in range(1, len(sizes) + 1):

@@ -1,4 +1,4 @@
-"""Value-guided decoding against plain Python, by hand, and against how others' code fails."""
+"""Value-guided decoding, compared with plain Python and by hand; failures of other code."""
 
 import itertools
 import math
@@ -30,7 +30,7 @@ CUBE = np.array(list(itertools.product(range(4), repeat=3)))
 
 
 def paths_of(tree, trie, user):
-    """The prefixes of a user's tree in the order in which they were made."""
+    """Prefixes of a user's tree in the order in which they were made."""
     states = tree.states[user][tree.is_node[user]]
     return [tuple(code for code in path if code >= 0) for path in trie.path(states).tolist()]
 
@@ -200,7 +200,7 @@ def test_a_root_that_always_passes_takes_a_token_of_every_traversal_while_it_can
     trie, model = Trie.build(ids, (12, 6, 6)), ValueTable((12, 6, 6))
     made = {}
     for gate in ("always", "priority", "never"):
-        # Without entropies the root passes its gate where its children are worth nothing or less.
+        # Without entropies, the root passes its gate if its children have values of 0 or less.
         policy = ValueGuidedDecoding(budget=30, warm_width=2, root_gate=gate, entropy_weight=0.0)
         answer = policy.search(model, histories_of(*range(20)), Scope(trie=trie))
         made[gate] = int(nodes_per_depth(answer.tree, 3)[:, 1].sum())

@@ -1,4 +1,4 @@
-"""The rules of value-guided decoding on a tree small enough to work out by hand."""
+"""The rules of value-guided decoding on a tree so small that results can be checked by hand."""
 
 import math
 
@@ -52,7 +52,7 @@ def test_the_best_child_by_hand():
     best, has_child = best_child(bounds, parents, np.array([0, 0]))
     assert (best.tolist(), has_child.tolist()) == ([2, 1], [True, True])  # of equal ones the first
     best, has_child = best_child(bounds, parents, np.array([1, 1]))
-    # The child of node 1 leads to nothing open in the second tree.
+    # The child of node 1 leads to no open node in the second tree.
     assert (best[0], has_child.tolist()) == (3, [True, False])
 
 
@@ -61,7 +61,7 @@ def test_expansions_by_hand():
     is_open = np.array([[1, 1, 1], [0, 1, 0], [0, 0, 0]], dtype=bool)
     assert expanding(margins, is_open).tolist() == [
         [True, False, True],
-        [False, True, False],  # none passes: the one that lacks least
+        [False, True, False],  # none passes: the node that is nearest to passing is taken
         [False, False, False],
     ]
     equal = np.array([[-0.2, -0.2]])

@@ -1,4 +1,4 @@
-"""The traversals of a round on a tree small enough to walk by hand."""
+"""The traversals of a round on a tree so small that they can be followed by hand."""
 
 import numpy as np
 
@@ -13,7 +13,7 @@ TREE = {
 
 
 def walk(num_untried, *, wanted, margins=(-1, 0, 0, 0), ranked_by=(0, 0.9, 0.8, 0.5), **changes):
-    """Of one user, without any visit before."""
+    """Traversals of one user, without earlier visits."""
     arguments = {
         "ranked_by": np.array([ranked_by], dtype=float),
         "margins": np.array([margins], dtype=float),
@@ -40,7 +40,7 @@ def test_a_path_makes_children_from_its_end_up_and_counts_as_a_visit_of_all_its_
 
 def test_what_is_closed_on_the_way_is_not_entered_again():
     made, walks = walk((0, 1, 2, 1), wanted=9)
-    # Once 3 and 1 are exhausted, 2 is all that is left, for two traversals.
+    # Once 3 and 1 are exhausted, only 2 is left, for two traversals.
     assert made == [3, 1, 2, 2]
     assert walks.num_untried.tolist() == [[0, 0, 0, 0]]
     assert walks.traversals.tolist() == [3]
@@ -50,7 +50,7 @@ def test_a_visit_lowers_the_bound_of_those_after_it():
     ranked_by = (0, 0.9, 0.89, 0.5)
     near = walk((0, 9, 9, 0), wanted=3, ranked_by=ranked_by)
     assert near[0] == [1, 1, 1]
-    # ln 5 = 1.61: node 1 falls below node 2 by its first visit, and the other way round.
+    # ln 5 = 1.61: its first visit moves node 1 below node 2, and the next one moves 2 below 1.
     curious = walk(
         (0, 9, 9, 0), wanted=3, ranked_by=ranked_by, exploration=0.5, traversals=np.array([4])
     )

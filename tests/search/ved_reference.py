@@ -23,7 +23,7 @@ class Node:
 
 
 class Reference:
-    """Grows one user's tree: one traversal after the other, or several between two calls."""
+    """Reference that grows one user's tree: one traversal, or several, between two calls."""
 
     def __init__(self, policy, model, history, trie, *, tokens):
         self.policy, self.model, self.trie = policy, model, trie
@@ -42,7 +42,7 @@ class Reference:
             self.grow_in_rounds()
 
     def grow_in_sequence(self):
-        """As published: the children of a traversal are made before the next one."""
+        """Grows as published: the children of a traversal are made before the next traversal."""
         while self.tokens and self.leads(self.root):
             self.begun = self.traversals
             for parent in self.traverse()[: self.tokens]:
@@ -50,7 +50,7 @@ class Reference:
                 self.tokens -= 1
 
     def grow_in_rounds(self):
-        """As many traversals as it takes; their children are paid for, and made afterwards."""
+        """Grows by rounds of traversals: their children are paid for first, and made afterwards."""
         at_once = self.policy.paths_per_round
         while self.waiting or (self.tokens and self.leads(self.root)):
             self.begun, before = self.traversals, len(self.waiting)
@@ -64,18 +64,18 @@ class Reference:
                 self.expand(parent, self.draw(parent))
 
     def node(self, prefix, log_prob):
-        """A node from what the model just said."""
+        """Makes a node from the last output of the model."""
         legal = self.trie.legal(torch.tensor([[self.states[prefix]]]))[0, 0]
         codes = legal.nonzero().flatten().tolist()
         logs = normalised(self.step.logits[0, 0].masked_fill(~legal, -torch.inf)).tolist()
         entropy = -sum(math.exp(logs[code]) * logs[code] for code in codes)
-        if self.policy.normaliser == "codebook":  # what is reported; the entropy stays
+        if self.policy.normaliser == "codebook":  # for reported log-probabilities, not the entropy
             logs = normalised(self.step.logits[0, 0]).tolist()
         untried = {code: logs[code] for code in codes}
         return Node(prefix, log_prob, float(self.step.value[0, 0]), entropy, untried)
 
     def expand(self, parent, code):
-        """A child of its own token."""
+        """Makes a child, which costs one token."""
         prefix = (*parent.prefix, code)
         log_prob = parent.log_prob + parent.untried.pop(code)
         parents = torch.tensor([[self.slots[parent.prefix]]])
@@ -131,7 +131,7 @@ class Reference:
         return self.priority(node) + self.policy.exploration * doubt
 
     def traverse(self):
-        """The parents of one traversal's children, the deepest first."""
+        """Parents of the children of one traversal, the deepest first."""
         path = [self.root]
         while ways := [child for child in path[-1].children if self.leads(child)]:
             path.append(max(ways, key=self.bound))
@@ -148,7 +148,7 @@ class Reference:
         return max(node.untried, key=lambda code: node.untried[code] + noise[code])
 
     def answer(self):
-        """The best leaves by value, then completed ones."""
+        """The best leaves by value, then completed leaves."""
         leaves = [node for node in self.created if len(node.prefix) == self.levels]
         best = [node.prefix for node in sorted(leaves, key=lambda node: -node.value)]
         above = [node for node in self.created if len(node.prefix) == self.levels - 1]

@@ -1,7 +1,7 @@
 """The laws that every tokenizer passes, on a data set whose answer is obvious: a checkerboard.
 
-A tokenizer's test file imports `TokenizerContract`, or `ResidualContract` where levels go from
-coarse to fine, and gives it a `fit`.
+A tokenizer's test file subclasses `TokenizerContract`, or `ResidualContract` if levels go from
+coarse to fine, and implements `fit`.
 """
 
 import numpy as np
@@ -99,7 +99,7 @@ class TokenizerContract:
         assert is_nearest.mean() >= self.share_at_the_nearest
 
     share_at_the_nearest = 1.0
-    """Less where something else than distance has a say."""
+    """Least share of items with the nearest code; less than 1 if not only distance decides."""
 
     def test_collisions_can_be_reassigned(self):
         vectors = scattered()
@@ -163,7 +163,7 @@ class TokenizerContract:
 
 
 class ResidualContract(TokenizerContract):
-    """For tokenizers whose levels go from coarse to fine, in the space of the vectors."""
+    """Further laws of tokenizers whose levels go from coarse to fine, in the space of vectors."""
 
     def test_one_semantic_id_per_cluster(self):
         vectors, _ = checkerboard()

@@ -39,7 +39,7 @@ def test_small_assignments_are_the_cheapest_of_all_balanced_ones(num_items, num_
 @settings(max_examples=40)
 def test_sizes_differ_by_at_most_one(num_items, num_codes, seed):
     vectors, codewords = drawn(num_items, num_codes, seed)
-    vectors[: num_items // 3] = 0  # items of which nothing is known
+    vectors[: num_items // 3] = 0  # items about which nothing is known
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(balance, "EXACT_ITEMS", 0)
         codes = balanced_codes(vectors, codewords, np.zeros(num_codes, dtype=np.float32))

@@ -11,7 +11,7 @@ def fit(vectors, codebook_sizes, seed=0, **config):
 
 
 def lopsided(num_items, seed=0):
-    """A heap that holds most items, and a few far from it."""
+    """Vectors of a cluster with most items, and a few items far from it."""
     generator = np.random.default_rng(seed)
     scales = np.where(np.arange(num_items) % 5, 0.3, 4.0)
     return (generator.normal(size=(num_items, 4)) * scales[:, None]).astype(np.float32)

@@ -19,7 +19,7 @@ from sidestep.tokenizer.tokenizer import Fit
 
 @st.composite
 def colliding(draw):
-    """Semantic IDs of which no prefix has more items than the last level has codes."""
+    """Semantic IDs in which no prefix has more items than the last level has codes."""
     num_codes = draw(st.integers(2, 5))
     groups = draw(st.lists(st.integers(1, num_codes), min_size=1, max_size=4))
     prefixes = np.repeat(np.arange(len(groups)), groups)

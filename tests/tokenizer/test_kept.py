@@ -47,7 +47,7 @@ def test_a_users_own_kind_comes_back_as_what_it_was(tmp_path):
 
 def test_vectors_of_old_items_before_new_ones_are_recognised():
     tokenizer = kept(scattered())
-    tokenizer.check_same_embedding(scattered(200))  # the same first 60
+    tokenizer.check_same_embedding(scattered(200))  # the first 60 vectors are the same
     tokenizer.check_same_embedding(scattered(60).astype(np.float64))
     for other in (scattered(59), scattered(200)[1:], 2 * scattered(200), scattered(60, 7)):
         with pytest.raises(ValueError, match="first 60 of"):

@@ -6,7 +6,7 @@ from sidestep.tokenizer.tokenizer import Tokenizer
 
 
 class MyTokenizer(ResidualKMeans):
-    """A user's own."""
+    """A user's own tokenizer."""
 
 
 @pytest.mark.parametrize("method", METHODS)

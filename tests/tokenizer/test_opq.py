@@ -11,7 +11,7 @@ def fit(vectors, codebook_sizes, seed=0, **config):
 
 
 class TestOpq(TokenizerContract):
-    board_sizes = (8, 8)  # a level that sees one direction only may see two clusters in one place
+    board_sizes = (8, 8)  # a level that sees only one direction may see two clusters in one place
 
     def fit(self, vectors, codebook_sizes, seed):
         return fit(vectors, codebook_sizes, seed, num_starts=3)
@@ -38,7 +38,7 @@ def test_a_rotation_pays_where_dimensions_vary_together():
 
 
 def test_rounds_of_rotating_lower_the_error():
-    # Skewed independent directions of nearly the same variance, of which no principal axis tells.
+    # Skewed independent directions of nearly equal variance, which principal axes do not find.
     generator = np.random.default_rng(1)
     turned = np.linalg.qr(generator.normal(size=(4, 4)))[0]
     vectors = (generator.exponential(size=(400, 4)) ** 2 @ turned).astype(np.float32)
@@ -91,7 +91,7 @@ def test_levels_share_out_the_dimensions_and_zeros_fill_them_up():
 
 
 def test_reassignment_moves_items_by_the_dimensions_of_the_last_level_alone():
-    # Two heaps by the first dimension; the last one tells apart the items of a heap.
+    # Two clusters by the first dimension; the last dimension tells the items of a cluster apart.
     vectors = np.array([[0, 1], [0, 1.2], [9, 5], [9, 1.1]], dtype=np.float32)
     done = fit(vectors, (2, 3), rotate=False, num_starts=5)
     # Codewords of the last level: 1.1 of three items, and twice 5 or a split of them.

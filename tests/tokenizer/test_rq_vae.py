@@ -41,7 +41,7 @@ def test_codes_that_nobody_takes_come_back():
     training = _Training(network, inputs, config, 0)
     training._cluster()
     with torch.no_grad():
-        network.codebooks[0][3:] = 1e6  # where no latent vector ever is
+        network.codebooks[0][3:] = 1e6  # far from every latent vector
     training._epoch(is_quantised=True)
     assert network.codebooks[0].abs().max() < 1e3
 

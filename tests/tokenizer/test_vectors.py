@@ -32,7 +32,7 @@ def test_codebooks_that_fit_need_no_advice():
 @pytest.mark.parametrize(
     ("vectors", "sizes", "words"),
     [
-        # 1,000 items want 4,000 semantic IDs, and 16³ = 4,096 is the next cube.
+        # 1,000 items need 4,000 semantic IDs, and 16³ = 4,096 is the next cube.
         (numbers(1000), (10, 10, 10), "1,000 semantic IDs for 1,000 items, .* about 16 codes each"),
         (numbers(100), (50, 50), "first level has 50 codes for 100 items, .* 25 or fewer"),
         (numbers(500, copies=9), (64, 64, 8), "9 items have the same vector .* size to 9"),

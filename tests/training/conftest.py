@@ -1,4 +1,4 @@
-"""Puts the toy, which tests and the processes they start share, on the path."""
+"""Puts the toy on the path. Tests and the processes that they start share the toy."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Alignment: every algorithm climbs to what is known to be best, and keeps its laws."""
+"""Alignment: every algorithm reaches the known optimum, and keeps its laws."""
 
 import json
 from dataclasses import replace
@@ -70,7 +70,7 @@ def an_objective(policy=None, *, rewards=("exact",), value=None, embeddings=None
 
 
 def windows_of(num: int = 24) -> Windows:
-    """Item i is followed by item (i + 1) % 6, so that the best answer is known."""
+    """Windows in which item (i + 1) % 6 follows item i, so that the best answer is known."""
     items = np.array([item for start in range(num) for item in (start % 6, (start + 1) % 6)])
     return Windows(
         items=items,
@@ -81,7 +81,7 @@ def windows_of(num: int = 24) -> Windows:
 
 
 def first_choices(policy: Transformer) -> list[int]:
-    """What the policy recommends first after each item."""
+    """Item that the policy recommends first after each item."""
     histories = HistoryBatch(
         items=torch.arange(6)[:, None], lengths=torch.ones(6, dtype=torch.long)
     )
@@ -90,7 +90,7 @@ def first_choices(policy: Transformer) -> list[int]:
 
 
 CAUTIOUS = {"kl_weight": 0.3}
-"""Who does not see all items must not forget them before the right one was met."""
+"""For searches that do not see all items: the policy must not forget the right item too early."""
 
 ALGORITHMS = {
     "grpo": {},
@@ -135,8 +135,8 @@ RECIPES = {
 
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES.keys())
 def test_every_algorithm_climbs_to_the_known_optimum(tmp_path, recipe):
-    """A bandit of six items: the reward is known, and so is the answer that has all of it."""
-    # Without dropout and with all windows in a step, other initial weights arrive there, too.
+    """On a bandit of six items, the rewards and the best answers are known."""
+    # Without dropout and with all windows in a step, other initial weights reach the optimum too.
     policy = a_policy(dropout=0.0)
     objective = an_objective(policy, **{"rollouts": {"search": "beam", "num_beams": 6}, **recipe})
     before = first_choices(policy)
@@ -159,7 +159,7 @@ def test_every_algorithm_climbs_to_the_known_optimum(tmp_path, recipe):
 
 
 def test_it_arrives_at_the_best_of_rewards_and_divergence_and_stays(tmp_path):
-    """π* ∝ π_ref exp(R / τ): log-odds of the answer against the others grow by 1 / τ, no more."""
+    """π* ∝ π_ref exp(R / τ): the log-odds of the right answer grow by 1 / τ and not more."""
 
     def log_probs(policy):
         histories = HistoryBatch(
@@ -183,7 +183,7 @@ def test_it_arrives_at_the_best_of_rewards_and_divergence_and_stays(tmp_path):
 
 
 def test_the_first_step_is_that_of_reinforce():
-    """At ρ = 1 the gradient is that of Σ A log π; dropout is off, or ρ would not be 1."""
+    """At ρ = 1, the gradient is that of Σ A log π. Dropout is off, as otherwise ρ is not 1."""
     objective = an_objective(kl_weight=None)
     loss = objective(BATCH)
     assert float(loss.loss.detach()) == pytest.approx(0.0, abs=1e-6)  # advantages have mean 0
@@ -212,9 +212,9 @@ def test_the_first_step_is_that_of_reinforce():
     ],
 )
 def test_weighed_by_the_policy_it_is_the_gradient_of_the_expected_reward(rollouts, temperature):
-    """E = Σ π_C(c) R(c) over the candidates, divided by the number of levels as all such terms.
+    """E = Σ π_C(c) R(c) over the candidates, divided by the number of levels like all such terms.
 
-    π is the policy that is improved, whatever the search goes by.
+    π is the policy that is trained, whatever score the search ranks by.
     """
     objective = an_objective(
         rollouts=rollouts,
@@ -238,7 +238,7 @@ def test_weighed_by_the_policy_it_is_the_gradient_of_the_expected_reward(rollout
 
 
 def test_towards_the_optimum_every_step_has_the_gradient_of_the_cross_entropy():
-    """From the group's best policy to that of now, also where a copy of before found the group."""
+    """Cross-entropy from the group's best policy to the current one, also for another searcher."""
     objective = an_objective(
         rollouts={"search": "beam", "num_beams": 4},
         optimum_temperature=0.5,
@@ -258,7 +258,7 @@ def test_towards_the_optimum_every_step_has_the_gradient_of_the_cross_entropy():
         best = (reference + group.rewards / 0.5).masked_fill(~group.is_member, -torch.inf)
         own = whole.masked_fill(~group.is_member, -torch.inf).log_softmax(dim=1)
         terms = torch.where(group.is_member, best.softmax(dim=1) * own, 0.0)
-        theirs = torch.autograd.grad(-terms.sum(dim=1).mean() / 2, weights)[0]  # of L codes
+        theirs = torch.autograd.grad(-terms.sum(dim=1).mean() / 2, weights)[0]  # L = 2 codes
         torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-4)
         assert float(loss.parts["clipped"]) == 0
         loss.loss.backward()
@@ -268,7 +268,7 @@ def test_towards_the_optimum_every_step_has_the_gradient_of_the_cross_entropy():
 
 
 def test_the_second_step_on_the_same_rollouts_is_clipped():
-    """The rollout policy is a copy of before: after a long step, ρ is not 1 by construction."""
+    """The rollout policy is the policy before the step, so ρ is not 1 after a long step."""
     objective = an_objective(steps_per_rollout_policy=2, sibling_weight=1.0, kl_weight=None)
     optimizer = torch.optim.SGD(objective.policy.parameters(), lr=5.0)
     first = objective(BATCH)
@@ -279,12 +279,12 @@ def test_the_second_step_on_the_same_rollouts_is_clipped():
     second = objective(BATCH)
     assert float(second.parts["clipped"]) > 0
     assert second.parts["reward"] == first.parts["reward"]  # the same candidates
-    objective.after_step()  # from here on the policy of now makes the rollouts
+    objective.after_step()  # from now on, the current policy makes the rollouts
     assert float(objective(BATCH).parts["clipped"]) == 0
 
 
 def test_with_dropout_rollouts_are_those_of_a_policy_that_knows_less():
-    """And the ratio stays 1 at the step that follows them, whatever the masks were."""
+    """The ratio stays 1 at the step after the rollouts, whatever the dropout masks were."""
     objective = an_objective(a_policy(dropout=0.9), dropout=True, kl_weight=None)
     torch.manual_seed(0)
     first, second = objective(BATCH), objective(BATCH)
@@ -350,7 +350,7 @@ def test_interrupted_and_resumed_it_ends_with_the_same_bits(tmp_path, settings):
 
 
 def test_groups_without_different_rewards_are_repaired():
-    """A narrow search that misses the target: by each repair something is learned."""
+    """A narrow search misses the target; with each repair, the policy learns all the same."""
     narrow = {"rollouts": {"search": "beam", "num_beams": 2}, "kl_weight": None}
     plain = an_objective(**narrow)(BATCH).parts
     assert float(plain["zero_advantage"]) > 0
@@ -376,7 +376,7 @@ def test_a_dropped_group_does_not_thin_the_others():
 
 
 def test_hinted_codes_are_learned_by_likelihood_and_not_by_advantage():
-    """A beam of two that misses: below the target's first code both candidates share that code."""
+    """A beam of two misses the target. With a hint, both candidates share its first code."""
     objective = an_objective(
         rollouts={"search": "beam", "num_beams": 2}, repair="hint", kl_weight=None
     )
@@ -388,7 +388,7 @@ def test_hinted_codes_are_learned_by_likelihood_and_not_by_advantage():
     credit = objective.credit(group, reading)
     assert not credit.is_counted["group"][is_hinted][..., 0].any()
     assert credit.is_counted["group"][is_hinted][..., 1].any()
-    # Without advantages only the likelihood of the hinted codes is left.
+    # Without advantages, only the likelihood of the hinted codes is left.
     flat = {name: torch.zeros_like(given) for name, given in credit.advantages.items()}
     flattened = replace(credit, advantages=flat)
     loss, _ = objective.loss(group, flattened, reading, histories, targets)
@@ -401,7 +401,7 @@ def test_hinted_codes_are_learned_by_likelihood_and_not_by_advantage():
 
 
 def test_every_search_of_a_step_draws_anew():
-    """Hints draw by the number of the step, and what is drawn again has noise of its own."""
+    """Hints draw by the number of the step; a repeated draw has noise of its own."""
     for repair in ("hint", "resample"):
         objective = an_objective(
             rollouts={"search": "sampling", "num_samples": 2}, repair=repair, kl_weight=None
@@ -461,7 +461,7 @@ def test_limits_end_the_run(tmp_path):
     again = train(
         an_objective(max_kl=0.05), windows_of(), config, folder=tmp_path / "kl", seed=0, resume=True
     )
-    assert (again.stopped, again.step) == ("limit", result.step)  # over is over
+    assert (again.stopped, again.step) == ("limit", result.step)  # the run has ended
     sure = an_objective(min_entropy=0.9)
     assert not sure.limit_reached({"entropy_1": 1.0, "kl": 9.0})
     assert sure.limit_reached({"entropy_1": 0.8, "kl": 0.0})
@@ -506,7 +506,7 @@ def test_what_is_missing_is_named():
 
 
 def test_open_prompts_ask_what_nobody_knows():
-    """The history holds the target, and whatever the target is, nothing else depends on it."""
+    """The history holds the target; nothing else depends on the target."""
     seen = []
 
     def reward(scene):
@@ -518,7 +518,7 @@ def test_open_prompts_ask_what_nobody_knows():
     )
     objective = AlignmentObjective(a_policy(), TRIE, reward, settings, max_history=2).train()
     loss = objective(BATCH)
-    assert seen[0].items.tolist() == [[0, 2], [2, 1], [3, 1]]  # the second cut to the latest two
+    assert seen[0].items.tolist() == [[0, 2], [2, 1], [3, 1]]  # the second is cut to two items
     assert seen[0].lengths.tolist() == [2, 2, 2]
     assert {"found", "matched", "target_log_prob"}.isdisjoint(loss.parts)
     assert torch.autograd.grad(loss.loss, objective.policy.head.weight)[0].abs().sum() > 0
@@ -538,7 +538,7 @@ def test_open_prompts_refuse_what_needs_a_target(settings, message):
 
 
 def test_the_item_head_learns_only_where_likelihood_does():
-    """A weight without a gradient would stop a training on several devices."""
+    """A weight without a gradient would stop training on several devices."""
     for settings, learns in (({}, False), ({"likelihood": {"item_weight": 1.0}}, True)):
         objective = an_objective(a_policy(item_head=True), **settings)
         objective(BATCH).loss.backward()
@@ -556,7 +556,7 @@ def test_values_are_discounted_in_the_search_as_they_are_learned():
 
 @torch.no_grad()
 def test_values_in_the_loop_are_discounted_as_they_are_told():
-    """The loss in the log is that of TD targets at this gamma, and no other."""
+    """The loss in the log is the loss of TD targets at exactly this gamma."""
     for gamma in (0.0, 0.6):
         objective = an_objective(value={"gamma": gamma}, kl_weight=None)
         histories, targets = objective.prompts(BATCH)

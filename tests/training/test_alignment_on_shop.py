@@ -52,13 +52,13 @@ def true_probs(histories) -> torch.Tensor:
 
 
 def reward(scene) -> torch.Tensor:
-    """How likely each candidate really is; every item is a leaf of its own."""
+    """True probability of each candidate; every item is a leaf of its own."""
     items = scene.trie.items(scene.leaves)[..., 0].clamp(min=0)
     return true_probs(scene.histories).gather(1, items)
 
 
 def share_of_the_best(policy: Transformer) -> float:
-    """How likely what is recommended first really is, as a share of what would be best."""
+    """True probability of the first recommendations, as a share of that of the best ones."""
     batch = window_batch(WINDOWS, np.arange(len(WINDOWS)))
     users, positions = batch.is_target.nonzero(as_tuple=True)
     histories = batch.before(users, positions)
@@ -80,7 +80,7 @@ def test_every_algorithm_climbs_towards_the_truth(tmp_path, recipe):
         policy,
         CATALOG.trie,
         reward,
-        # The reward is a user's own; a name is only asked for what it needs.
+        # The reward is a user's own; only its needs are looked up by its name.
         AlignmentConfig.model_validate({"rewards": [{"reward": "novelty"}], **settings}),
         head=ValueHead(ValueHeadConfig(num_heads=2), dim=16, num_levels=2),
         embeddings=LeafEmbeddings.of(torch.eye(4)[torch.from_numpy(KINDS)], CATALOG.trie),
@@ -90,6 +90,6 @@ def test_every_algorithm_climbs_towards_the_truth(tmp_path, recipe):
         epochs=6, batch_size=32, learning_rate=0.01, weight_decay=0.0, device="cpu"
     )
     train(objective, WINDOWS, config, folder=tmp_path, seed=0)
-    # Six epochs are far more than needed: each recipe is there after five steps of thirty.
+    # Six epochs are far more than needed: each recipe reaches this after five of thirty steps.
     after = share_of_the_best(policy)
     assert after > 2 * before, (before, after)

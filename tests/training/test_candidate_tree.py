@@ -1,4 +1,4 @@
-"""Candidate trees: what one pass says of many candidates is what one pass per candidate says."""
+"""Candidate trees: one pass over many candidates gives the same as one pass per candidate."""
 
 import pytest
 import torch
@@ -56,7 +56,7 @@ def test_a_missed_target_joins_the_tree_and_a_found_one_is_there_once():
 
 def test_what_candidates_share_is_one_node():
     tree = CandidateTree.of(LEAVES[None, :3], None, TRIE)
-    # 0 - (0 - (1, 2), 1 - 0): one node of one code, two of two, three of three.
+    # 0 - (0 - (1, 2), 1 - 0): one node of one code, two nodes of two codes, three of three.
     assert tree.depths[0].sort().values.tolist() == [1, 2, 2, 3, 3, 3]
     assert tree.is_node.all()
     assert tree.slots[0, 0, :2].equal(tree.slots[0, 1, :2])
@@ -109,7 +109,7 @@ def test_gradients_are_those_of_finite_differences():
 
     def network_log_probs(model: Transformer, one: CandidateTree) -> torch.Tensor:
         step = one.read(model, HISTORIES)
-        # Not `node_log_probs`, which is float32: too few digits for differences.
+        # Not `node_log_probs`, which is float32 and has too few digits for differences.
         logits = step.logits.masked_fill(~TRIE.legal(one.slot_states), -torch.inf)
         is_empty = torch.isneginf(logits).all(dim=-1, keepdim=True)
         return logits.masked_fill(is_empty, 0.0).log_softmax(dim=-1)

@@ -15,7 +15,7 @@ from . import test_alignment, test_next_code, test_preference, test_process_rewa
 from .test_alignment import BATCH
 
 WEIGHTS = torch.tensor([[9.0, 0.3, 1.0], [9.0, 0.5, 9.0]])
-"""Numbers where nothing is predicted count nowhere."""
+"""Weights of positions that are not predicted must not count."""
 
 VALUE = {"gamma": 0.9}
 
@@ -27,7 +27,7 @@ def next_item(**config) -> NextItemObjective:
 
 
 def next_code(**config):
-    """On the items of the other objectives, with both heads."""
+    """Next-code objective on the items of the other objectives, with both heads."""
     config = {"item_weight": 0.5, "distillation_weight": 2.0, **config}
     policy = test_alignment.a_policy(dropout=0.0, item_head=True)
     return test_next_code.NextCodeObjective(policy, test_next_code.NextCodeConfig(**config))
@@ -65,7 +65,7 @@ SEPARATE = {
     "value": value,
     "preference": lambda: test_preference.an_objective(likelihood_weight=0.5),
 }
-"""Objectives in which no target knows of another."""
+"""Objectives whose loss of a target does not depend on other targets."""
 
 TOGETHER = {
     "beam-aware": lambda: next_code(beam_aware=BeamAwareConfig(width=1)),
@@ -74,11 +74,11 @@ TOGETHER = {
     "hints": lambda: test_alignment.an_objective(repair="hint", rewards=("exact", "rank")),
     "with values": lambda: test_alignment.an_objective(value=VALUE, rewards=("exact", "rank")),
 }
-"""Objectives that compare targets with each other, or divide by what all of them have."""
+"""Objectives that compare targets with each other, or divide by a sum over all targets."""
 
 
 def lowered(make, batch: WindowBatch):
-    """An objective that is made anew, without dropout, and its loss: the same for a batch."""
+    """A new objective without dropout, and its loss, which is always the same for a batch."""
     torch.manual_seed(3)
     objective = make().train()
     for module in objective.modules():
@@ -89,7 +89,7 @@ def lowered(make, batch: WindowBatch):
 
 
 def gradient_of(make, weights: torch.Tensor | None) -> torch.Tensor:
-    """Of the loss, at all parameters: the loss of a policy that is its own reference is 0."""
+    """Gradient of the loss at all parameters. The loss itself is 0 if policy equals reference."""
     objective, loss = lowered(make, replace(BATCH, target_weights=weights))
     loss.backward()
     given = [p.grad.flatten() for p in objective.parameters() if p.grad is not None]
@@ -97,7 +97,7 @@ def gradient_of(make, weights: torch.Tensor | None) -> torch.Tensor:
 
 
 def alone(user: int, position: int) -> WindowBatch:
-    """The same windows with one target."""
+    """The same windows with only one target."""
     is_target = torch.zeros_like(BATCH.is_target)
     is_target[user, position] = True
     return replace(BATCH, is_target=is_target, num_targets=1)

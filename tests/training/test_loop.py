@@ -312,7 +312,7 @@ def test_the_ring_is_learned(tmp_path):
 
 
 class Recorded(NextInRing):
-    """Counts how long its gradient is when the optimizer is about to step."""
+    """Objective that records the norm of its gradient just before the optimizer steps."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -371,7 +371,7 @@ def test_accumulation_equals_the_larger_batch(tmp_path):
 
 
 def test_two_processes_equal_one_on_the_union(tmp_path):
-    # Three batches for two processes: one of them runs out and keeps company.
+    # Three batches for two processes: one process runs out of batches and waits for the other.
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -393,7 +393,7 @@ def test_two_processes_equal_one_on_the_union(tmp_path):
         for rank in range(2)
     ]
     try:
-        # Only against a deadlock: on a busy machine the imports alone may take a minute.
+        # Only against a deadlock: on a busy machine, the imports alone may take a minute.
         assert [process.wait(timeout=600) for process in processes] == [0, 0]
     finally:
         for process in processes:
@@ -439,7 +439,7 @@ def test_training_leaves_the_callers_random_streams_alone(tmp_path):
 
 def test_who_watches_is_shown_the_parts_that_the_objective_wants_watched(tmp_path):
     class Watched(NextInRing):
-        """Of its parts, one is worth watching."""
+        """Objective with one watched part."""
 
         @property
         def watched_parts(self):
@@ -463,7 +463,7 @@ def test_who_watches_is_shown_the_parts_that_the_objective_wants_watched(tmp_pat
 
 def test_an_objective_is_told_of_steps_learns_at_its_own_rates_and_may_end_the_run(tmp_path):
     class Limited(NextInRing):
-        """Holds some weights still, and has had enough after the second line in the log."""
+        """Objective that freezes some weights, and stops after the second line in the log."""
 
         steps = lines = 0
 

@@ -85,7 +85,7 @@ def test_an_item_weight_without_an_item_head_is_refused_and_so_is_a_missing_teac
 
 
 def test_codes_that_a_beam_loses_anyway_count_less():
-    """With a beam of one: what the policy finds likeliest counts more."""
+    """With a beam of one, the likeliest codes of the policy count more."""
     lowered = objective(beam_aware={"width": 1, "weight": 4.0, "temperature": 0.01})
     items = BATCH.items[BATCH.is_target]
     logits = torch.zeros(4, 2, 2)
@@ -139,4 +139,4 @@ def test_the_repeat_bias_learns_whether_items_are_taken_again(items, is_repeatin
         num_targets=3,
     )
     NextCodeObjective(model, NextCodeConfig(item_weight=1.0))(batch).loss.backward()
-    assert (model.item_head.repeat.grad < 0) == is_repeating  # a step goes against it
+    assert (model.item_head.repeat.grad < 0) == is_repeating  # a step goes against the gradient

@@ -7,7 +7,7 @@ from sidestep.training.placement import forward_precision, training_device
 
 
 class Launch(Accelerator):
-    """What Accelerate says of a launch on GPUs, without one."""
+    """Accelerator as in a launch on GPUs, without a GPU."""
 
     num_processes = 1
     device = torch.device("cuda", 0)

@@ -1,4 +1,4 @@
-"""Preference training: what came next gains on what the policy would have said instead."""
+"""Preference training: the next item gains on the items that the policy would have recommended."""
 
 import json
 
@@ -23,7 +23,7 @@ def an_objective(policy=None, **config) -> PreferenceObjective:
 
 
 def test_at_the_first_step_nobody_has_gained():
-    """Policy and reference are one, dropout is off: S-DPO of five rejected ones is log(1 + 5)."""
+    """Policy and reference are equal, dropout is off: S-DPO with five rejected is log(1 + 5)."""
     parts = an_objective()(BATCH).parts
     torch.testing.assert_close(parts["preference"], torch.tensor(6.0).log())
     assert float(parts["margin"]) == 0
@@ -32,13 +32,13 @@ def test_at_the_first_step_nobody_has_gained():
 
 @pytest.mark.parametrize("num_rejected", [1, 2, 4])
 def test_no_more_are_rejected_than_asked_for(num_rejected):
-    """S-DPO of n rejected ones begins at log(1 + n); five are found beside each target."""
+    """S-DPO of n rejected items begins at log(1 + n); five are found besides each target."""
     parts = an_objective(num_rejected=num_rejected)(BATCH).parts
     torch.testing.assert_close(parts["preference"], torch.tensor(1.0 + num_rejected).log())
 
 
 def test_the_best_of_the_others_are_rejected():
-    """With one rejected candidate, only the likeliest wrong one is pushed down."""
+    """With one rejected candidate, only the likeliest wrong item is pushed down."""
     policy = a_policy()
     objective = an_objective(policy, num_rejected=1)
     one = BATCH.items[1:, :2]

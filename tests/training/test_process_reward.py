@@ -93,7 +93,7 @@ def test_a_search_takes_its_beam_the_reading_of_histories_and_every_score():
 
 @pytest.mark.parametrize(("num_negatives", "beam_negatives"), [(1, 4), (64, 2), (64, 4)])
 def test_drawn_and_found_prefixes_count_once_together(num_negatives, beam_negatives):
-    # Together they are all prefixes of each depth, 2 and then 4: a full softmax.
+    # Together, these are all prefixes of each depth, 2 and then 4: a full softmax.
     lowered = objective_of(num_negatives=num_negatives, beam_negatives=beam_negatives)
     loss = lowered(BATCH)
     torch.testing.assert_close(loss.loss, objective_of()(BATCH).loss)
@@ -148,7 +148,7 @@ def test_the_scores_of_joint_training_move_the_backbone(beam_negatives):
 
 
 def fitted(config, catalog, backbone, folder, *, resume=False):
-    """A process reward model beside a backbone, trained, and how the training ended."""
+    """A trained process reward model beside a backbone, and the result of its training."""
     material = Material(a_split(), catalog, 4)
     network = config.network(material, backbone, seed=0)
     learning = config.learning(material, backbone, network)
@@ -174,7 +174,7 @@ def test_trained_it_tells_the_next_items_prefixes_from_others(tmp_path):
         validation=ValidationConfig(num_beams=4),
     )
     network, result = fitted(config, catalog, backbone, tmp_path)
-    # Who goes round the items in steps of one can be foretold from the last one; asked as trained.
+    # The next item of such users follows from their last item; the test asks as in training.
     guidance = Guidance(scorer=ProcessReward(network=network))
     policy = GuidedBeamSearch(guidance=guidance, num_beams=4, candidates=12)
     scope = Scope(trie=catalog.trie)

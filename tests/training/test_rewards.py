@@ -1,4 +1,4 @@
-"""Rewards by name: each says what it is meant to, and a user's own mistakes are named."""
+"""Rewards by name: each has its defined value, and mistakes in a user's own reward are named."""
 
 import sys
 import types
@@ -22,7 +22,7 @@ LEAVES = TRIE.leaf_of(torch.arange(5))
 
 
 def scene(leaves=(0, 1, 2, NO_STATE), target=1, log_probs=(-1.0, -2.0, -3.0, -torch.inf)):
-    """One user, whose candidates are named by an item each."""
+    """One user; each candidate is given by one of its items."""
     found = torch.tensor([[NO_STATE if item == NO_STATE else int(LEAVES[item]) for item in leaves]])
     return RewardScene(
         histories=HistoryBatch(items=torch.tensor([[3]]), lengths=torch.tensor([1])),
@@ -42,14 +42,14 @@ def given(*names, sources=None, at=None):
 
 def test_exact_and_prefix():
     assert given("exact") == [0.0, 1.0, 0.0, 0.0]
-    # Of two levels the weights are .3 and 1: the target earns both, its sibling the first.
+    # The weights of two levels are .3 and 1: the target earns both, its sibling only the first.
     assert given("prefix") == pytest.approx([0.3 / 1.3, 1.0, 0.0, 0.0])
 
 
 def test_rank_aware_is_exact_and_what_wrong_ones_pay():
     both = [exact + rank for exact, rank in zip(given("exact"), given("rank"), strict=True)]
     assert given("rank-aware") == both
-    assert given("rank")[0] < given("rank")[2] < 0  # the likelier wrong one pays more
+    assert given("rank")[0] < given("rank")[2] < 0  # the likelier wrong candidate pays more
 
 
 def test_semantic_is_the_cosine_of_what_leaves_mean():
@@ -70,7 +70,7 @@ def test_semantic_compares_with_the_target_itself_and_not_with_its_leaf():
 
 def test_items_of_a_leaf_are_likely_together():
     logs = torch.tensor([[0.2, 0.2, 0.2, 0.1, 0.3]]).log()
-    sources = RewardSources(collaborative=lambda _: logs + 7.0)  # scores know no scale
+    sources = RewardSources(collaborative=lambda _: logs + 7.0)  # scores need not be normalised
     earned = given("collaborative", sources=sources, at=scene((0, 3), log_probs=(-1.0, -2.0)))
     assert earned == pytest.approx([0.0, 1 + np.log(0.4) / np.log(5)], abs=1e-6)
 
@@ -132,7 +132,7 @@ def test_terms_are_weighted_and_padding_gets_nothing():
         (lambda scene: [1, 2], "'mine:reward' gave list for candidates"),
         (
             lambda scene: torch.tensor([[0.0, torch.nan, 0.0, torch.nan]]),
-            "'mine:reward' gave NaN or infinity to 1 candidates",  # padding may be anything
+            "'mine:reward' gave NaN or infinity to 1 candidates",  # padding may hold any value
         ),
     ],
 )

@@ -33,7 +33,10 @@ def a_group(rows, targets, rewards) -> Group:
 
 
 def test_two_groups():
-    """One holds its target and differs in rewards, the other neither: 0, 1 and 2, 3 by number."""
+    """The group of items 0, 1, 2 holds its target and has different rewards.
+
+    The group of items 2, 3 has neither.
+    """
     group = a_group([[0, 1, 2], [2, 3, -1]], [1, 0], [[0.0, 1.0, 0.5], [0.2, 0.2, 0.0]])
     legal = TRIE.legal(group.tree.slot_states)
     logits = torch.zeros(legal.shape).masked_fill(~legal, -torch.inf)
@@ -44,10 +47,10 @@ def test_two_groups():
     assert figures["best_reward"] == pytest.approx((1.0 + 0.2) / 2)
     assert figures["reward_range"] == pytest.approx((1.0 + 0.0) / 2)
     assert figures["zero_advantage"] == 0.5
-    # Of three pairs one shares the first of two codes; the other group's one pair does.
+    # One of three pairs shares the first of two codes; so does the only pair of the other group.
     assert figures["diversity"] == pytest.approx((1 - 1 / 6 + 1 - 1 / 2) / 2)
     assert figures["tokens"] == 6
-    # A coin at every node.
+    # At every node, two codes are equally likely.
     assert figures["entropy_1"] == figures["entropy_2"] == pytest.approx(math.log(2))
     log_probs = group.tree.code_log_probs(by_slot)
     told = figures_of_targets(group, torch.tensor([1, 0]), log_probs, TRIE)

@@ -1,4 +1,4 @@
-"""Rollouts: what a search finds, and what becomes of a target that it missed."""
+"""Rollouts: the candidates of a search, and the treatment of a target that the search missed."""
 
 import math
 
@@ -14,7 +14,7 @@ from .test_alignment import BATCH, LEAVES, TRIE, a_policy
 
 
 def test_a_target_that_joins_ranks_last_in_the_rank_penalty():
-    """The two that were found pay as ranks 0 and 1 of three: the target was found by nobody."""
+    """The two found candidates pay as ranks 0 and 1 of three; the search missed the target."""
     policy = a_policy().eval()
     users, positions = BATCH.is_target.nonzero(as_tuple=True)
     histories = BATCH.before(users, positions)

@@ -1,4 +1,4 @@
-"""Trackers repeat the log; what they wrote is read back with their own readers."""
+"""Trackers repeat the log; the tests read tracked values with the trackers' own readers."""
 
 import importlib.util
 import json
@@ -59,7 +59,7 @@ def test_a_resumed_run_goes_on_where_the_checkpoint_was(tmp_path):
         pass
 
     def kill(progress):
-        if progress.step == 7:  # a line of step 6 was told, the checkpoint is of step 4
+        if progress.step == 7:  # the line of step 6 was reported, the checkpoint is of step 4
             raise KilledError
 
     with pytest.raises(KilledError):

@@ -1,4 +1,4 @@
-"""Training of a value head: what the loss sees is what a search sees, and it learns."""
+"""Training of a value head: the loss sees the values that a search sees, and the head learns."""
 
 import json
 
@@ -82,7 +82,7 @@ def test_every_step_draws_candidates_anew_also_after_a_resume():
     drawn = []
     for _ in range(12):
         drawn.append(missed(lowered))
-        assert missed(lowered) == drawn[-1]  # within a step nothing changes
+        assert missed(lowered) == drawn[-1]  # within a step, nothing changes
         lowered.after_step()
     assert len(set(drawn)) > 1
     resumed = objective_of(policy=Sampling(num_samples=1, temperature=5.0, seed=0))
@@ -124,7 +124,7 @@ def test_rewards_are_those_of_the_leaves_that_items_share():
         is_target=torch.tensor([[False, True]]),
         num_targets=1,
     )
-    # Below the first code 1 lie e2 and (e3 + e0) / 2, whose mean has cosine 1/4 / √(3/8) with e0.
+    # Below the first code 1 are e2 and (e3 + e0) / 2; their mean has cosine 1/4 / √(3/8) with e0.
     first = [0.3, -0.3 * (1 - 0.25 / 0.375**0.5)]
     second = [1.0, -1.0, -1.0, -(1 - 0.5**0.5)]
     reward = float(lowered(window).parts["reward"])
@@ -186,7 +186,7 @@ def test_on_a_shop_the_loss_falls_and_right_prefixes_are_worth_more(tmp_path):
         validation=ValidationConfig(num_beams=4),
     )
     head = config.network(material, policy, seed=0)
-    # A narrow beam would show unlikely prefixes only where they are right.
+    # A narrow beam would show unlikely prefixes only if they are right.
     search = Sampling(num_samples=12, temperature=2.0)
     result = fit(
         config.learning(material, policy, head, embeddings, search),
@@ -197,7 +197,7 @@ def test_on_a_shop_the_loss_falls_and_right_prefixes_are_worth_more(tmp_path):
             validation=config.validation,
         ),
     )
-    assert result.best_epoch == 6  # the one epoch that was judged by a search
+    assert result.best_epoch == 6  # the only epoch that was validated by a search
     lines = [json.loads(line) for line in (tmp_path / "value" / "log.jsonl").open()]
     losses = [line["loss"] for line in lines if line["kind"] == "step"]
     assert losses[-1] < 0.7 * losses[0]

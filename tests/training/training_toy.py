@@ -1,4 +1,4 @@
-"""A shop of ten items in a ring: everybody buys the next one. Run as a script, it trains."""
+"""A shop of ten items in a ring: everybody buys the next item. Run as a script, it trains."""
 
 import sys
 import time
@@ -20,7 +20,7 @@ NUM_ITEMS = 10
 
 
 class NextInRing(Objective):
-    """Predicts an item from the one before it."""
+    """Objective that predicts an item from the item before it."""
 
     def __init__(self, dropout: float = 0.0) -> None:
         super().__init__()
@@ -41,7 +41,7 @@ class NextInRing(Objective):
 
 
 def ring_windows(num_windows: int) -> Windows:
-    """Walks of two to six items around the ring."""
+    """Windows of walks of two to six items around the ring."""
     lengths = np.arange(num_windows) % 5 + 2
     starts = np.cumsum(lengths) - lengths
     items = [(start + step) % NUM_ITEMS for start, n in enumerate(lengths) for step in range(n)]
@@ -54,19 +54,19 @@ def ring_windows(num_windows: int) -> Windows:
 
 
 class Head:
-    """A score that depends on the weights, so that the best epoch does too."""
+    """Validation whose score depends on the weights, so that the best epoch does too."""
 
     def __init__(self, objective: NextInRing) -> None:
         self.objective = objective
 
     def __call__(self) -> Validated:
-        torch.rand(3)  # a validation that draws must not shift the training
+        torch.rand(3)  # random draws of a validation must not change the training
         assert not self.objective.training
         return Validated(score=-float(self.objective.head.weight.detach().abs().sum()))
 
 
 RUN = TrainingConfig(epochs=3, batch_size=4, learning_rate=0.05, log_every=4, device="cpu")
-"""Six steps an epoch on 24 windows; lines in the log that span the middle of an epoch."""
+"""Six steps per epoch on 24 windows. A log line covers four steps, which may span two epochs."""
 
 
 def run_toy(
@@ -76,7 +76,7 @@ def run_toy(
     slow_down: Callable[[Progress], None] | None = None,
     checkpoint_every_s: float = 1e9,
 ) -> tuple[NextInRing, TrainingResult]:
-    """The run that is killed, interrupted and resumed."""
+    """The run that tests kill, interrupt and resume."""
 
     objective = NextInRing(dropout=0.5)
     result = train(
@@ -106,7 +106,7 @@ if __name__ == "__main__":
     if sys.argv[1] == "together":
         run_together(Path(sys.argv[2]), batch_size=4, accumulation_steps=2)
     else:
-        # Step ten is within the second epoch, and waits there to be killed.
+        # Step ten is within the second epoch; the run waits there to be killed.
         run_toy(
             Path(sys.argv[2]),
             slow_down=lambda progress: time.sleep(600 if progress.step == 10 else 0.03),

@@ -1,1 +1,1 @@
-"""Interactions, item texts, histories, splits and batches: everything before the first model."""
+"""Data: interactions, item texts, histories, splits and batches, all that precedes a model."""

@@ -1,4 +1,4 @@
-"""Histories as padded batches: where data become tensors."""
+"""Makes padded batches of histories: here, arrays become tensors."""
 
 import numpy as np
 import torch
@@ -11,10 +11,11 @@ from sidestep.step import HistoryBatch
 def history_batch(
     histories: Histories, rows: Int[np.ndarray, " selected"] | None = None
 ) -> HistoryBatch:
-    """The users `rows` (None: all) as a padded batch on the CPU.
+    """Makes a padded batch, on the CPU, of the histories of the users `rows` (None: all).
 
-    It is as wide as its longest history, and at least one wide, so that no network meets a
-    tensor without columns. Every interaction is read: leave out others with `Histories.inputs`.
+    The batch is as wide as its longest history. It has at least one column, so that no network gets
+    a tensor without columns. All interactions are in the batch: call `Histories.inputs` first to
+    leave out those that are not read.
     """
     starts, ends = histories.offsets[:-1], histories.offsets[1:]
     if rows is not None:

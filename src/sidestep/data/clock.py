@@ -1,4 +1,4 @@
-"""The clock: the moments that texts and whole numbers name; computing needs their order alone."""
+"""The clock: the moments that texts and whole numbers name. Models use only their order."""
 
 from datetime import UTC, datetime
 from typing import Literal
@@ -36,20 +36,20 @@ _SLICE = 100_000
 
 
 def moments_of(texts: pl.Series, order: DateOrder = "ymd") -> tuple[pl.Series, pl.Series]:
-    """The moments that texts name as dates, with or without a time of day.
+    """Reads the moments that texts name as dates, with or without a time of day.
 
     A time of day may have up to nine decimals of a second, and a zone: an offset such as +02:00, or
     one of Z, UTC and GMT. A text without a zone is taken as UTC.
 
     Args:
-        texts: such as 2024-02-29, 2024-02-29T12:00:00.000001+02:00 or 20240229T120000Z.
-        order: of year, month and day.
+        texts: dates such as 2024-02-29, 2024-02-29T12:00:00.000001+02:00 or 20240229T120000Z.
+        order: order of year, month and day.
 
     Returns:
-        Whole seconds since 1970 and the nanoseconds after them, as Int64; both are null where a
-        text is none of this, or names a day or an hour that does not exist.
+        Whole seconds since 1970 and the nanoseconds after them, as Int64. Both are null if a text
+        is no such date, or names a day or an hour that does not exist.
     """
-    # In slices, because the parts of a text take many times its memory.
+    # In slices, because the parts of a text take many times the memory of the text.
     parts = [_slice_of_moments(part, order) for part in texts.to_frame().iter_slices(_SLICE)]
     if not parts:
         return _slice_of_moments(texts.to_frame(), order)
@@ -105,10 +105,10 @@ def _moments(texts: pl.Series, date_pattern: str) -> tuple[pl.Series, pl.Series]
 
 
 def date_order(texts: pl.Series) -> DateOrder | None:
-    """The order of year, month and day in all texts; None if they leave it open.
+    """The order of year, month and day in all texts; None if the texts leave it open.
 
-    A text that begins with the year decides at once, and so does a number above 12 where a month
-    would stand. Dots between the numbers stand for day, month, year.
+    A text that begins with the year decides the order. A number above 12 at the place of a month
+    decides it too. Dots between the numbers mean day, month, year.
     """
     numbers = texts.str.extract_groups(r"^([0-9]{1,2})([-/.])([0-9]{1,2})[-/.][0-9]{4}")
     first = numbers.struct.field("1").cast(pl.Int64)
@@ -122,9 +122,10 @@ def date_order(texts: pl.Series) -> DateOrder | None:
 
 
 def unit_of(timestamps: Int[np.ndarray, " interactions"]) -> Unit | None:
-    """The unit in which all of them count from 1970 and lie between 1990 and 2100; None for none.
+    """The unit in which all timestamps, counted from 1970, lie between 1990 and 2100.
 
-    At most one unit fits: the span is less than a factor of a thousand.
+    At most one unit fits, because the last of these years is less than a thousand times as far from
+    1970 as the first. The unit is None if no unit fits.
     """
     if not len(timestamps):
         return None
@@ -137,7 +138,7 @@ def unit_of(timestamps: Int[np.ndarray, " interactions"]) -> Unit | None:
 
 
 def span_of(unit: Unit) -> tuple[int, int]:
-    """The timestamps of the years 1990 to 2100: the first one, and the first one after them."""
+    """The first timestamp of the years 1990 to 2100, and the first timestamp after these years."""
     return int(_EARLIEST) * _PER_SECOND[unit], int(_LATEST) * _PER_SECOND[unit]
 
 
@@ -152,12 +153,12 @@ def timestamp_of(text: str, unit: Unit | None) -> int:
     """The timestamp that a whole number or a date names.
 
     Args:
-        text: a whole number in the unit of the timestamps, or a date as in 2018-09-30 or
-            2018-09-30T12:00:00, in UTC where it names no zone.
-        unit: of the timestamps; None if they count something else, so that no date names one.
+        text: a whole number in the unit of the timestamps, or a date such as 2018-09-30 or
+            2018-09-30T12:00:00. A date without a zone is in UTC.
+        unit: unit of the timestamps; None if they count something else. Then no date is allowed.
 
     Raises:
-        ValueError: for anything else.
+        ValueError: the text is neither of these.
     """
     try:
         return int(text)

@@ -1,4 +1,4 @@
-"""Dataset: interactions and items that belong together, and the folder that keeps them."""
+"""Dataset: interactions and the items they name, and the folder that stores both."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -36,9 +36,9 @@ SPLIT_FOLDER = "split"
 class DatasetStats:
     """The size of a dataset.
 
-    items: items of the table, also those nobody has interacted with.
+    items: number of items of the table, with those that nobody has interacted with.
     density: interactions divided by users times items.
-    mean_length: interactions per user.
+    mean_length: mean number of interactions per user.
     """
 
     users: int
@@ -52,16 +52,17 @@ class DatasetStats:
 class Dataset:
     """Interactions whose items are all in the item table.
 
-    name: for results files and titles.
-    sources: the SHA-256 of every file it was made from, by file name.
-    event_weights: how much each type of event counts, as a target and as an input.
+    name: name of the dataset in results files and titles.
+    sources: the SHA-256 of every file that the dataset was made from, by file name.
+    event_weights: weight of each type of event, as a target and as an input.
     split: the dataset's own split, made with its event weights; None for leave-one-out. Every
         position that training may predict is in the split, however little precedes the position,
         see `TrainingPart.after`.
     users: what is known of the users beside their interactions; None where there is no such table.
 
     Raises:
-        ValueError: on construction, if an interaction's or the split's item is not in the table.
+        ValueError: on construction, if an item of an interaction or of the split is not in the
+            table.
     """
 
     interactions: Interactions
@@ -73,7 +74,7 @@ class Dataset:
     users: UserTable | None = None
 
     def __post_init__(self) -> None:
-        """Refuses interactions and splits with items nobody knows."""
+        """Refuses interactions and splits with items that are not in the table."""
         used = self.interactions.frame["item_id"]
         is_unknown = ~used.is_in(self.items.frame["item_id"].to_list())
         if is_unknown.any():
@@ -109,10 +110,10 @@ class Dataset:
         event_weights: EventWeights = EventWeights(),  # noqa: B008 - frozen
         name: str = "dataset",
     ) -> "Dataset":
-        """A dataset of frames in memory: polars, pandas or Arrow.
+        """Makes a dataset of frames in memory: polars, pandas or Arrow.
 
-        The rows are read as `sidestep import table` reads the rows of a file. Rows that are left
-        out are told as a note, and odd values as a warning, see `sidestep.notices`.
+        The rows are read as `sidestep import table` reads the rows of a file. A note tells of rows
+        that are left out, a warning of odd values, see `sidestep.notices`.
 
         Args:
             interactions: one row per interaction, in any order if it has times.
@@ -121,25 +122,26 @@ class Dataset:
                 has the name of `user`. None where nothing is known of them.
             user: the column of user IDs, text or whole numbers.
             item: the column of item IDs.
-            time: the column of times: numbers of any unit, or dates. None takes `timestamp` where
-                there is such a column; without it the rows stand in the order of events.
+            time: the column of times: numbers of any unit, or dates. None takes the column
+                `timestamp` if there is one. Without a column of times, the order of the rows is the
+                order of events.
             event: the column that says what happened, such as "purchase".
             value: the column of a number, such as a rating.
-            items_item: the column of item IDs in `items`; None means the name of `item`.
+            items_item: the column of item IDs in `items`; None takes the name that `item` gives.
             text_columns: the columns of `items` to keep; None keeps all.
-            missing_users: rows without a user: refuse all, drop the rows, or keep them, each as a
-                user of its own.
-            missing_items: rows without an item: refuse all, drop the rows, or keep them, all as one
-                item called "missing".
-            missing_times: rows without a time: refuse all, or drop the rows.
-            missing_words: texts that stand for a missing user or item, such as ["NA"].
-            event_weights: how much each type of event counts.
-            name: for results files and titles.
+            missing_users: what to do if rows have no user: refuse the frame, drop the rows, or keep
+                each of them as a user of its own.
+            missing_items: what to do if rows have no item: refuse the frame, drop the rows, or keep
+                all of them as one item called "missing".
+            missing_times: what to do if rows have no time: refuse the frame, or drop the rows.
+            missing_words: texts that mean a missing user or item, such as ["NA"].
+            event_weights: weight of each type of event.
+            name: name of the dataset in results files and titles.
 
         Raises:
             TypeError: an argument is no frame.
-            ValueError: there is no row; a column is not there, or holds values of several types; a
-                cell is not what it should be, with its row.
+            ValueError: there is no row; a column is missing, or holds values of several types; a
+                cell is invalid. The message names the row of the cell.
         """
         rows = read_frames(
             interactions,
@@ -172,12 +174,12 @@ class Dataset:
         )
 
     def histories(self, ties: Ties = "file") -> Histories:
-        """Every user's items, oldest first; users in the order in which they first appear.
+        """Histories of all users, oldest item first; users in the order of first appearance.
 
-        All types of events are in it, each interaction with its weights.
+        The histories hold all types of events, each interaction with its weights.
 
         Args:
-            ties: what decides between equal timestamps.
+            ties: order of interactions with equal timestamps.
         """
         frame = chronological(self.interactions, ties).frame
         users = frame["user_id"].rle()  # chronological: each user is one run
@@ -198,9 +200,10 @@ class Dataset:
         )
 
     def deduplicated(self, policy: Duplicates, *, by_type: bool = False) -> "Dataset":
-        """A copy with at most one interaction per user and item, and without its split.
+        """Makes a copy without a split, with at most one interaction per user and item.
 
-        "keep" changes nothing. With `by_type` one interaction of each type of event stays.
+        The policy "keep" keeps all interactions. With `by_type`, one interaction of each type of
+        event stays.
         """
         if policy == "keep":
             return self
@@ -208,13 +211,13 @@ class Dataset:
         return replace(self, interactions=kept, split=None)
 
     def k_core(self, k: int) -> "Dataset":
-        """The part in which every user and item has at least `k` interactions.
+        """Makes a copy in which every user and item has at least `k` interactions.
 
-        Items outside it leave the table as well, also those that never had an interaction. The
-        split does not come along.
+        Other items are removed from the table too, also items that never had an interaction. The
+        copy has no split.
 
         Raises:
-            ValueError: if nothing is left.
+            ValueError: if no interaction is left.
         """
         interactions = k_core(self.interactions, k)
         if not len(interactions):
@@ -229,7 +232,8 @@ class Dataset:
 
         Where there are users or a split, it writes them, too.
 
-        Whole or not at all: an older dataset in the folder leaves it with its split.
+        The folder is written whole or not at all. An older dataset in the folder is replaced, with
+        its split.
         """
         path = Path(path)
         frames = {"interactions": self.interactions.frame, "items": self.items.frame}
@@ -256,7 +260,7 @@ class Dataset:
         """Reads what `save` wrote.
 
         Raises:
-            ValueError: if a file is damaged, or does not belong to the others.
+            ValueError: if a file is damaged, or belongs to another dataset.
         """
         frames, description = load_frames(
             path, "dataset", ("interactions", "items"), ("name", "sources"), may_lack=(_USERS,)

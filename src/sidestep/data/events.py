@@ -1,7 +1,7 @@
-"""Events: types of interactions, and how much each type counts as a target and as an input.
+"""Events: types of interactions, and the weight of each type as a target and as an input.
 
-A shop's log holds views, carts and purchases. A recommender of purchases should predict purchases
-alone, and may still read what was viewed.
+A shop's log holds views, carts and purchases. A recommender of purchases should predict only
+purchases, but may read views too.
 """
 
 import math
@@ -17,24 +17,25 @@ _PURCHASE = re.compile(
     r"|kauf|bestell|achat|commande|compra"
 )
 _NO_PURCHASE = re.compile(r"cart|basket|wish|cancel|refund|return|remove|fail|wagen|korb|panier")
-"""In the names of types of events that stand for a purchase, and that do not after all."""
+"""Words in the name of a type of event that show that it is no purchase, although another word of
+the name means a purchase."""
 
 NO_TYPE = ""
-"""The type of an interaction of which the source says none."""
+"""The type of an interaction whose source names no type."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventWeights:
-    """How much each type of event counts, as a target and as an input.
+    """Weights of the types of events, as targets and as inputs.
 
-    targets: weight by type. Only these types are held out, predicted and counted as popularity;
-        the loss of each target is multiplied by its weight. None: every interaction is a target
+    targets: weight by type. Only these types are held out, predicted and counted as popularity.
+        The loss of each target is multiplied by its weight. None: every interaction is a target
         of weight 1.
-    inputs: weight by type. Only these types stand in the histories that a recommender reads; the
+    inputs: weight by type. Only these types are in the histories that a recommender reads. The
         vector of each item is multiplied by its weight. None: every interaction is read with
         weight 1.
 
-    A weight of 0 is the same as a type that is not named.
+    A type of weight 0 counts like a type that is not named.
 
     Raises:
         ValueError: on construction, if a weight is negative or not finite, or if all are 0.
@@ -44,7 +45,7 @@ class EventWeights:
     inputs: Mapping[str, int | float] | None = None
 
     def __post_init__(self) -> None:
-        """Refuses weights that nothing could be learned with."""
+        """Refuses weights that are invalid, or that leave no target or no input."""
         for what, weights in (("target", self.targets), ("input", self.inputs)):
             if weights is None:
                 continue
@@ -65,7 +66,7 @@ class EventWeights:
         return None if self.targets is None else _counted(self.targets)
 
     def of_targets(self, events: pl.Series) -> pl.Series | None:
-        """The weight of each interaction as a target; None where all weigh 1.
+        """The weight of each interaction as a target; None if all weigh 1.
 
         Args:
             events: the type of each interaction, null where unknown.
@@ -77,7 +78,7 @@ class EventWeights:
         return _by_interaction(self.inputs, events)
 
     def description(self) -> dict[str, dict[str, float]]:
-        """The same as JSON; empty where every interaction counts 1."""
+        """The weights as JSON; empty if every interaction has weight 1."""
         parts = {"targets": self.targets, "inputs": self.inputs}
         return {
             name: {kind: float(weights[kind]) for kind in sorted(weights)}
@@ -87,12 +88,12 @@ class EventWeights:
 
     @classmethod
     def from_description(cls, description: Mapping[str, Any]) -> "EventWeights":
-        """The weights that `description` gave."""
+        """Makes the weights again from their `description`."""
         return cls(targets=description.get("targets"), inputs=description.get("inputs"))
 
 
 def event_counts(events: pl.Series) -> dict[str, int]:
-    """Interactions by type, the most frequent type first; types that tie are in order of text.
+    """Number of interactions of each type, the most frequent first; ties in the order of names.
 
     Args:
         events: the type of each interaction; null is counted as `NO_TYPE`.
@@ -103,21 +104,21 @@ def event_counts(events: pl.Series) -> dict[str, int]:
 
 
 def listed_counts(counts: Mapping[str, int]) -> str:
-    """Types with their numbers, for messages."""
+    """Lists types with their numbers, for messages."""
     names = [f"{name or '(no type)'} {number:,}" for name, number in counts.items()]
     return ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "")
 
 
 def listed_weights(weights: Mapping[str, int | float]) -> str:
-    """Types with their weights, for messages."""
+    """Lists types with their weights, for messages."""
     return ", ".join(f"{name or '(no type)'} {weight:g}" for name, weight in weights.items())
 
 
 def likely_targets(counts: Mapping[str, int]) -> list[str]:
-    """The types of events that a shop most likely wants predicted: purchases, by their names.
+    """Guesses the types of events that a shop wants to predict: those named like a purchase.
 
-    Where no type is called like a purchase, it is the least frequent one: of views, carts and
-    whatever follows them, the last step is the rarest.
+    If no type is named like a purchase, the guess is the least frequent type: of views, carts and
+    the steps after them, the last step is the rarest.
 
     Args:
         counts: see `event_counts`.
@@ -132,7 +133,7 @@ def likely_targets(counts: Mapping[str, int]) -> list[str]:
 
 
 def doubt_about_types(counts: Mapping[str, int]) -> str | None:
-    """What to say where several types of events count alike; None where there are not several.
+    """Warns that several types of events have equal weight; None if there is only one type.
 
     Args:
         counts: see `event_counts`.
@@ -151,12 +152,12 @@ def doubt_about_types(counts: Mapping[str, int]) -> str | None:
 
 
 def refuse_unknown_types(asked: Collection[str], counts: Mapping[str, int], option: str) -> None:
-    """Raises a `ValueError` where a type of event is asked for that no interaction has.
+    """Raises a `ValueError` if no interaction has a type of event that is asked for.
 
     Args:
-        asked: types.
+        asked: the types that are asked for.
         counts: see `event_counts`.
-        option: that asks, for the error.
+        option: the option that names the types, for the error.
     """
     if not any(counts) and asked:
         raise ValueError(

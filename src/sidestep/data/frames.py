@@ -1,4 +1,4 @@
-"""Frames on disk: folders of parquet files that can tell damage from content."""
+"""Frames on disk: folders of parquet files with hashes, so that damage is noticed."""
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
@@ -22,16 +22,16 @@ def read_parquet(
 
     Args:
         path: the file.
-        columns: the ones needed; those that are not there are passed over. None reads all.
-        num_rows: so many from the start; None reads all.
+        columns: the columns to read; missing columns are ignored. None reads all.
+        num_rows: number of rows to read from the start; None reads all.
 
     Raises:
-        ValueError: if it is not a readable parquet file, truncated for example, or has two columns
-            of one name.
+        ValueError: if it is not a readable parquet file, for example a truncated one, or if two
+            columns have the same name.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: there is no such file.")
-    # pyarrow and the full validation, and no metadata, because polars panics on damage in them.
+    # Read by pyarrow, validated in full and without metadata: polars panics if these are damaged.
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
             names = file.schema_arrow.names
@@ -56,7 +56,7 @@ def read_parquet(
 
 
 def content_sha256(frame: pl.DataFrame) -> str:
-    """A hash of the names, values and order of a frame, however it is stored."""
+    """Hash of the names, values and order of a frame. It does not depend on the file format."""
     digest = hashlib.sha256(",".join(frame.columns).encode())
     for chunk in frame.iter_slices(ROWS_AT_ONCE):
         digest.update(chunk.write_ndjson().encode())
@@ -73,15 +73,15 @@ def save_frames(
     """Writes a folder, whole or not at all.
 
     Args:
-        path: the folder; an older one of the same kind is replaced.
-        kind: what the folder holds; `<kind>.json` gets `description`, row counts and hashes.
-        frames: by file name without ".parquet".
-        description: whatever JSON can hold.
-        folders: what may stand in it besides, by name, and how it is written: given the path and
-            the hashes of the frames; None leaves it out.
+        path: the folder; an older folder of the same kind is replaced.
+        kind: kind of the content. `<kind>.json` gets `description`, row counts and hashes.
+        frames: the frames, by file name without ".parquet".
+        description: any values that JSON can hold.
+        folders: further folders within the folder, by name. Each has a function that writes it,
+            given its path and the hashes of the frames; None leaves the folder out.
 
     Raises:
-        ValueError: if `path` holds something else than a saved `kind`; it stays as it is.
+        ValueError: if `path` holds something else than a saved `kind`. It is left as it is.
     """
     folders = folders or {}
     check_place(path, kind, (*frames,), (*folders,))
@@ -104,7 +104,7 @@ def save_frames(
 
 
 def check_place(path: Path, kind: str, frames: Sequence[str], folders: Sequence[str] = ()) -> None:
-    """Raises a `ValueError` where `save_frames` would not write: something else stands there."""
+    """Raises a `ValueError` if `save_frames` would refuse the path: it holds something else."""
     check_replaceable(
         path,
         f"a saved {kind}",
@@ -131,7 +131,7 @@ def load_frames(
         may_lack: frames that are read if they were saved.
 
     Raises:
-        ValueError: if a file is damaged, or is not the one that was saved.
+        ValueError: if a file is damaged, or differs from the saved one.
     """
     file = path / f"{kind}.json"
     if not file.is_file():

@@ -1,4 +1,4 @@
-"""Rows that a file gives: histories with their targets, joined where one follows the other."""
+"""Rows from a file: histories with their targets, joined if one row follows another."""
 
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ ItemT = TypeVar("ItemT", bound=Hashable)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GivenRow(Generic[ItemT]):
-    """After `history`, oldest first, a user took `target`; items are indices or IDs."""
+    """One row: a user took `target` after `history`, oldest first. Items are indices or IDs."""
 
     user_id: str
     history: tuple[ItemT, ...]
@@ -24,10 +24,11 @@ class GivenRow(Generic[ItemT]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chain(Generic[ItemT]):
-    """Rows of one user, each of which takes up the history and the target of the one before.
+    """Rows of one user: the history of each is the history and the target of the row before.
 
-    num_context: items of the first row's history; each item after them is the target of one row.
-    rows: the place of each of its rows among those it was made from.
+    num_context: number of items of the first row's history. Each item after these is the target of
+        one row.
+    rows: index of each row of the chain among all given rows.
     """
 
     user_id: str
@@ -37,11 +38,12 @@ class Chain(Generic[ItemT]):
 
 
 def chains(rows: Sequence[GivenRow[ItemT]]) -> list[Chain[ItemT]]:
-    """Joins rows that follow each other; a row that follows none is a chain of its own.
+    """Joins rows that follow each other. A row that follows no other row starts its own chain.
 
-    A row follows another of the same user if its history is that one's with its target, or the
-    most recent part of it where the longest history of all rows is as long: files cut histories.
-    So the targets of all rows are the items after the chains' contexts, no more and no fewer.
+    Row B follows row A of the same user if the history of B is the history of A with its target.
+    Files cut histories. So B also follows A if the history of B is the most recent part of these
+    items, and is as long as the longest history of all rows. The targets of all rows are exactly
+    the items after the contexts of the chains.
 
     Returns:
         Chains in the order of their first rows.
@@ -49,7 +51,7 @@ def chains(rows: Sequence[GivenRow[ItemT]]) -> list[Chain[ItemT]]:
     longest = max((len(row.history) for row in rows), default=0)
     joined: list[Chain[ItemT]] = []
     waiting: dict[tuple[str, tuple[ItemT, ...]], Chain[ItemT]] = {}
-    # Shorter histories first, because files may be shuffled; equal ones in the file's order.
+    # Shorter histories come first, because files may be shuffled; equal ones in the file's order.
     for place in sorted(range(len(rows)), key=lambda place: len(rows[place].history)):
         row = rows[place]
         chain = waiting.pop((row.user_id, row.history), None)
@@ -76,7 +78,7 @@ def _linked(
     rows: Sequence[GivenRow[ItemT]],
     waiting: dict[tuple[str, tuple[ItemT, ...]], Chain[ItemT]],
 ) -> list[Chain[ItemT]]:
-    """The chains, some of which go on with others that a shuffled file named before them."""
+    """Joins chains that go on with another chain, whose rows a shuffled file named earlier."""
     tail_of = {id(chain): tail for tail, chain in waiting.items()}
     heads: list[Chain[ItemT]] = []
     for chain in joined:
@@ -88,8 +90,8 @@ def _linked(
         del waiting[key]
         before.items.extend(chain.items[chain.num_context :])
         before.rows.extend(chain.rows)
-        # Who waits for what follows this chain is from now on the one that it is a part of. A
-        # chain has no tail where another one ends alike and is followed instead.
+        # `chain` is now a part of `before`, so what follows `chain` from now on follows `before`.
+        # A chain has no tail if another chain has the same end and is followed instead.
         tail = tail_of.pop(id(chain), None)
         if tail is not None:
             waiting[tail] = before
@@ -102,10 +104,10 @@ def given_split(
     validation: Sequence[GivenRow[int]],
     test: Sequence[GivenRow[int]],
 ) -> Split:
-    """The split that three files of rows make.
+    """Makes the split of three files of rows.
 
-    Training rows that follow each other become one sequence, of which nothing is predicted but
-    their targets; a history that was cut grows back to what the rows before it say.
+    Training rows that follow each other become one sequence, in which only their targets are
+    predicted. A history that was cut gets back the items that the rows before it name.
     """
     sequences = chains(train)
     return from_given_rows(
@@ -119,14 +121,14 @@ def given_split(
 def held_out(
     rows: Sequence[GivenRow[ItemT]],
 ) -> tuple[list[GivenRow[ItemT]], list[GivenRow[ItemT]]]:
-    """Takes from training rows those to choose or to judge by: the last one of each user.
+    """Takes rows for validation or test out of training rows: the last row of each user.
 
-    The last row is the one with the longest history, and of several such the one that stands last
-    in its chain and in the file. Users of one row keep it; where every user has but one, every
-    tenth row is taken, and the last one of fewer than ten.
+    The last row is the one with the longest history. Of several such rows, it is the one that comes
+    last in its chain and in the file. A user with one row keeps it. If every user has only one row,
+    every tenth row is taken, or the last row if there are fewer than ten.
 
     Returns:
-        The rows that are left, and those that are taken, both in the order of the file.
+        The rows that are left, and the rows that are taken, both in the order of the file.
     """
     ends: dict[str, int] = {}
     of_user: dict[str, int] = {}
@@ -143,12 +145,13 @@ def held_out(
 
 
 def sequences_of(rows: Sequence[GivenRow[ItemT]]) -> dict[str, list[ItemT]]:
-    """Every user's sequence, as far as rows tell it; users in the order of their first rows.
+    """Rebuilds the sequence of every user from rows; users in the order of their first rows.
 
-    The rows of a user are parts of one sequence, between which some may be missing. What a chain
-    shares with what the chains before it tell is not added again: all of it where that is known,
-    the context where that is known, and else the longest start of the context with which what is
-    known ends. Chains that share nothing are laid end to end.
+    The rows of a user are parts of one sequence, and parts of the sequence may be missing. The
+    chains of a user are added one after the other. Items that the sequence already has are not
+    added again: the whole chain if the sequence contains it; otherwise its context, if the sequence
+    contains that; otherwise the longest start of the context with which the sequence ends. Chains
+    that share nothing are laid end to end.
     """
     known: dict[str, list[ItemT]] = {row.user_id: [] for row in rows}
     for chain in chains(rows):
@@ -165,10 +168,10 @@ def sequences_of(rows: Sequence[GivenRow[ItemT]]) -> dict[str, list[ItemT]]:
 
 
 def num_extending(rows: Sequence[GivenRow[ItemT]]) -> int:
-    """Rows that repeat another one of their user, history and target, and go on from there.
+    """Number of rows that continue another row of their user.
 
-    The other is the start of the row or, where both are as long as the longest row, differs from
-    it by its first item and the row's last.
+    Row B continues row A if B starts with the history and the target of A. If both are as long as
+    the longest row, B continues A if it has all items of A but the first, and one more at the end.
     """
     longest = max((len(row.history) for row in rows), default=0) + 1
     wholes = [(row.user_id, (*row.history, row.target)) for row in rows]
@@ -189,7 +192,7 @@ def num_extending(rows: Sequence[GivenRow[ItemT]]) -> int:
 
 
 def _num_shared(sequence: list[ItemT], context: list[ItemT]) -> int:
-    """Items of the longest start of `context` with which `sequence` ends."""
+    """Number of items of the longest start of `context` with which `sequence` ends."""
     sizes = range(min(len(sequence), len(context)), 0, -1)
     return next((size for size in sizes if sequence[-size:] == context[:size]), 0)
 

@@ -1,7 +1,7 @@
-"""The split by the clock: everything before one moment trains, for all users alike.
+"""The split by the clock: everything before one moment trains, the same moment for all users.
 
-Nothing is learned from what happened after the questions were asked, which leave-one-out allows,
-see `time_leak`.
+So no recommender learns from events that happened after a row to predict. Leave-one-out allows
+that, see `time_leak`.
 """
 
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ shown for a whole period. The mean of HR@k over the rows of a user is then the u
 class Periods:
     """The moments at which training and validation end.
 
-    validation_from: the first moment that is not trained on, in the unit of the timestamps.
+    validation_from: the first moment after training, in the unit of the timestamps.
     test_from: the first moment after validation.
     """
 
@@ -52,12 +52,12 @@ class Periods:
 def periods_by_share(
     timestamps: Int[np.ndarray, " interactions"], *, validation: float, test: float
 ) -> Periods:
-    """The periods that hold the given shares of all interactions, as nearly as ties allow.
+    """Finds periods with the given shares of all interactions, as nearly as ties allow.
 
-    Interactions of one moment are never parted: they all fall into the later period.
+    Interactions of one moment are never separated: they all are in the later period.
 
     Raises:
-        ValueError: the shares leave nothing to train on or cannot be told apart.
+        ValueError: the shares leave nothing to train on, or too many interactions share a moment.
     """
     if not (0 < validation < 1 and 0 < test < 1 and validation + test < 1):
         raise ValueError(
@@ -67,7 +67,7 @@ def periods_by_share(
     if not len(timestamps):
         raise ValueError("there are no interactions to split.")
     ordered = np.sort(timestamps)
-    # Of n interactions in order, those from place n - round(n · share) on are the last share.
+    # The last share of n ordered interactions starts at place n - round(n · share).
     num = len(ordered)
     test_from = int(ordered[num - max(1, round(num * test))])
     validation_from = int(ordered[num - max(1, round(num * (validation + test)))])
@@ -80,9 +80,9 @@ def periods_by_share(
 
 
 def strategy_in_words(strategy: str) -> str:
-    """A strategy as people read it: the moments of "global-time@1513988260,..." as dates.
+    """Writes a strategy for people: the moments of "global-time@1513988260,..." become dates.
 
-    Moments that are no seconds since 1970 nor parts of them stay numbers.
+    Moments that are not seconds since 1970, or parts of seconds, stay numbers.
     """
     name, _, details = strategy.partition("@")
     if name != "global-time":
@@ -100,7 +100,7 @@ def strategy_in_words(strategy: str) -> str:
 def global_time(
     histories: Histories, periods: Periods, *, targets: Targets = "last", min_context: int = 0
 ) -> Split:
-    """What came before `validation_from` trains; what users did after it is asked for.
+    """Splits by time: interactions before `validation_from` train, later ones become rows.
 
     A row's history is every input of the user before its target, also within its period. Targets
     that no input precedes are left out, as leave-one-out does; so are, with "last" and "first", the
@@ -110,14 +110,14 @@ def global_time(
     Items that nobody had met in training stay in the catalog, and may be targets.
 
     Sources: the single timeline, Ji et al. 2023 (arXiv:2010.11060) and Meng et al. 2020
-    (arXiv:2007.13237); the choice of targets, Gusak et al. 2025 (arXiv:2507.16289), who find that
-    asking for the first target agrees least with asking for each in turn, because a first target
-    follows a longer pause, and that the last one agrees well.
+    (arXiv:2007.13237); the choice of targets, Gusak et al. 2025 (arXiv:2507.16289). Gusak et al.
+    find that results on the first target agree least with results on every target, because a first
+    target follows a longer pause. Results on the last target agree well.
 
     Args:
         histories: complete sequences, oldest first.
-        periods: where training ends, and validation.
-        targets: which interactions of a period are asked for.
+        periods: the moments at which training and validation end.
+        targets: which interactions of a period become targets.
         min_context: as in `leave_one_out`.
 
     Raises:
@@ -131,7 +131,7 @@ def global_time(
         )
     is_trained = times < periods.validation_from
     is_tested = times >= periods.test_from
-    # Timestamps never fall within a user, so each part is one stretch of a sequence.
+    # The timestamps of a user never decrease, so each part is one stretch of a sequence.
     num_trained = _count(is_trained, histories)
     num_asked = _count(~is_tested, histories)
     train = histories.between(np.zeros(len(histories), dtype=np.int64), num_trained)
@@ -156,7 +156,7 @@ def global_time(
 def _count(
     is_counted: Bool[np.ndarray, " interactions"], histories: Histories
 ) -> Int[np.ndarray, " users"]:
-    """The number of counted interactions of each user."""
+    """Number of counted interactions of each user."""
     before = np.concatenate([[0], np.cumsum(is_counted)]).astype(np.int64)
     return np.diff(before[histories.offsets])
 
@@ -167,7 +167,7 @@ def _rows(
     ends: Int[np.ndarray, " users"],
     targets: Targets,
 ) -> Rows:
-    """The rows with targets from position `starts` to before `ends` of each user."""
+    """Rows with targets from position `starts` to before `ends` of each user."""
     starts = np.maximum(starts, histories.positions_after_inputs(1))  # something must precede
     users = np.repeat(np.arange(len(histories)), histories.lengths)
     positions = np.arange(len(users)) - histories.offsets[:-1][users]

@@ -1,4 +1,4 @@
-"""Histories: what each user has interacted with, oldest first, as two flat arrays."""
+"""Histories: the items that each user has interacted with, oldest first, as two flat arrays."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,12 +16,12 @@ class Histories:
     items: item indices, user after user, each user's oldest first.
     offsets: user `row` owns `items[offsets[row]:offsets[row + 1]]`, which may be empty.
     user_ids: one ID per user.
-    timestamps: one per entry of `items`, never falling within a user; None if unknown.
-    events: the kind of each interaction as text, "" where unknown; None if unknown everywhere.
-    target_weights: what the loss of each interaction is multiplied by where it is predicted; 0 is
-        never predicted. None: all weigh 1.
-    input_weights: what the vector of each interaction is multiplied by where it is read; 0 is
-        never read. None: all weigh 1.
+    timestamps: one per entry of `items`; those of a user never decrease. None if unknown.
+    events: the type of each interaction as text, "" if unknown; None if all types are unknown.
+    target_weights: weight of each interaction as a target, a factor of its loss. An interaction of
+        weight 0 is never predicted. None: all weigh 1.
+    input_weights: weight of each interaction as an input, a factor of its vector. An interaction of
+        weight 0 is never read. None: all weigh 1.
     """
 
     items: Int[np.ndarray, " interactions"]
@@ -58,11 +58,11 @@ class Histories:
         """Histories from item IDs, as a service receives them.
 
         Args:
-            item_ids: per user ID the IDs of past items, oldest first.
-            indices_of: the index of each item, `NO_ITEM` for those that the catalog does not know.
+            item_ids: IDs of past items, oldest first, by user ID.
+            indices_of: gives the index of each item, `NO_ITEM` if the catalog does not know it.
 
         Returns:
-            The histories, and how many items of each user were dropped because they are unknown.
+            The histories, and the number of items of each user that were dropped as unknown.
         """
         every = [item_id for ids in item_ids.values() for item_id in ids]
         found = indices_of(every) if every else np.zeros(0, dtype=np.int64)
@@ -81,7 +81,7 @@ class Histories:
 
     @property
     def lengths(self) -> Int[np.ndarray, " users"]:
-        """Past items per user."""
+        """Number of past items of each user."""
         return np.diff(self.offsets)
 
     def of(self, row: int) -> Int[np.ndarray, " items"]:
@@ -92,12 +92,12 @@ class Histories:
 
     @property
     def is_target(self) -> Bool[np.ndarray, " interactions"]:
-        """The interactions that may be predicted."""
+        """Mask of the interactions that may be predicted."""
         return _is_counted(self.target_weights, len(self.items))
 
     @property
     def is_input(self) -> Bool[np.ndarray, " interactions"]:
-        """The interactions that may be read."""
+        """Mask of the interactions that may be read."""
         return _is_counted(self.input_weights, len(self.items))
 
     @property
@@ -112,7 +112,7 @@ class Histories:
         return larger
 
     def inputs(self) -> "Histories":
-        """What a recommender reads: the interactions whose weight as an input is above 0."""
+        """The interactions that a recommender reads: those whose weight as an input is above 0."""
         read = replace(self, target_weights=None)
         if self.input_weights is None:
             return read
@@ -127,7 +127,7 @@ class Histories:
         return self.kept(self.is_target | self.is_input)
 
     def positions_after_inputs(self, number: int) -> Int[np.ndarray, " users"]:
-        """Per user the first position that `number` inputs precede; the length if there is none."""
+        """First position of each user that `number` inputs precede; the length if there is none."""
         if self.input_weights is None:
             return self.lengths.clip(max=number)
         num_so_far = np.cumsum(self.is_input) - self.is_input
@@ -161,7 +161,7 @@ class Histories:
         ends: Int[np.ndarray, " selected"],
         user_ids: tuple[str, ...],
     ) -> "Histories":
-        """Histories made of slices of the flat arrays."""
+        """Makes histories of slices of the flat arrays."""
         lengths = ends - starts
         offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
         places = np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], lengths)
@@ -173,7 +173,7 @@ class Histories:
         offsets: Int[np.ndarray, " selected_plus_one"],
         user_ids: tuple[str, ...],
     ) -> "Histories":
-        """Histories made of some entries of the flat arrays."""
+        """Makes histories of some entries of the flat arrays."""
 
         def some(values: np.ndarray | None) -> np.ndarray | None:
             return None if values is None else values[places]
@@ -189,7 +189,7 @@ class Histories:
         )
 
     def _counts(self, is_counted: Bool[np.ndarray, " interactions"]) -> Int[np.ndarray, " users"]:
-        """How many interactions of each user are counted."""
+        """Number of counted interactions of each user."""
         before = np.concatenate([[0], np.cumsum(is_counted)]).astype(np.int64)
         return np.diff(before[self.offsets])
 
@@ -197,7 +197,7 @@ class Histories:
 def _is_counted(
     weights: Float[np.ndarray, " interactions"] | None, size: int
 ) -> Bool[np.ndarray, " interactions"]:
-    """Where a weight is above 0; everywhere if there are none."""
+    """Mask of the weights above 0; True everywhere if there are no weights."""
     return np.ones(size, dtype=bool) if weights is None else weights > 0
 
 
@@ -206,7 +206,7 @@ def padded(
     starts: Int[np.ndarray, " rows"],
     lengths: Int[np.ndarray, " rows"],
 ) -> Int[np.ndarray, "rows width"]:
-    """Slices of `items` side by side, `NO_ITEM` after their ends; at least one column wide."""
+    """Slices of `items` as rows, with `NO_ITEM` after their ends; at least one column wide."""
     return _side_by_side(items, starts, lengths, np.int64(NO_ITEM))
 
 
@@ -215,7 +215,7 @@ def padded_weights(
     starts: Int[np.ndarray, " rows"],
     lengths: Int[np.ndarray, " rows"],
 ) -> Float[np.ndarray, "rows width"]:
-    """Slices of `weights` beside those of `padded`, as float32, 0 after their ends."""
+    """The slices of `weights` that belong to those of `padded`: float32, 0 after their ends."""
     return _side_by_side(weights, starts, lengths, np.float32(0))
 
 
@@ -229,6 +229,6 @@ def _side_by_side(
     columns = np.arange(width)
     is_entry = columns < lengths[:, None]  # [rows, width]
     matrix = np.full((len(starts), width), padding)
-    # True entries are filled row by row, which is the order in which the slices are laid out.
+    # A mask fills its True entries row by row; the slices are in the same order.
     matrix[is_entry] = flat[(starts[:, None] + columns)[is_entry]]
     return matrix

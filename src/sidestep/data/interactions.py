@@ -1,6 +1,6 @@
-"""Interactions: who did something with which item, when.
+"""Interactions: which user did something with which item, and when.
 
-The order of the rows counts: it is the order of events wherever timestamps do not decide.
+The order of the rows counts: it is the order of events if timestamps do not decide.
 """
 
 from collections.abc import Sequence
@@ -22,29 +22,29 @@ SCHEMA = pl.Schema(
         "value": pl.Float64(),
     }
 )
-"""Columns of `Interactions.frame`. The unit of a timestamp is its source's: only order counts."""
+"""Columns of `Interactions.frame`. Timestamps keep the unit of their source: only order counts."""
 
 Ties = Literal["file", "item"]
-"""What orders interactions of one user with the same timestamp.
+"""Order of interactions of one user with the same timestamp.
 
-"file": the order of the rows, kept as it is. "item": item IDs as text, so that the result does not
-depend on the rows. Amazon's timestamps are whole days, so ties are common there, and the choice
-moves test items.
+"file": the order of the rows. "item": the order of item IDs as text, so that the result does not
+depend on the order of the rows. Amazon's timestamps are whole days, so ties are common there, and
+the choice changes test items.
 """
 
 Duplicates = Literal["keep", "first", "last"]
-"""Which of several interactions of one user with one item stay: all, the oldest, the newest."""
+"""Policy for several interactions of one user with one item: keep all, the oldest, the newest."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Interactions:
     """A validated table of interactions.
 
-    frame: the columns of `SCHEMA`, in that order. IDs are never null or empty; `timestamp` is
-        known everywhere or nowhere; `event` and `value` may be null anywhere.
+    frame: the columns of `SCHEMA`, in that order. IDs are never null or empty. `timestamp` is
+        known in all rows or in none. `event` and `value` may be null.
 
     Raises:
-        ValueError: on construction, if `frame` is anything else; says which column and row.
+        ValueError: on construction, if `frame` is anything else; the message names column and row.
     """
 
     frame: pl.DataFrame
@@ -96,9 +96,9 @@ class Interactions:
         events: Sequence[object] | pl.Series | None = None,
         values: Sequence[object] | pl.Series | None = None,
     ) -> "Interactions":
-        """Interactions from equally long columns; absent ones are filled with nulls.
+        """Makes interactions from equally long columns. Absent columns are filled with nulls.
 
-        The element types are those of `SCHEMA`; they are checked here and not left to the caller.
+        The element types must be those of `SCHEMA`; this method checks them.
 
         Raises:
             ValueError: if a column mixes types or has another type than `SCHEMA` says, or if the
@@ -130,10 +130,10 @@ class Interactions:
 
 
 def chronological(interactions: Interactions, ties: Ties = "file") -> Interactions:
-    """The same interactions, user by user, each user's oldest first.
+    """Sorts interactions user by user, the oldest interaction of each user first.
 
-    Users stand in the order in which they first appear. Without timestamps the order of the rows
-    is the order of events, whatever `ties` says.
+    Users are in the order in which they first appear. Without timestamps, the order of the rows is
+    the order of events, whatever `ties` is.
     """
     frame = interactions.frame
     by_item = frame["item_id"].rank("dense").to_numpy() if ties == "item" else None
@@ -147,10 +147,11 @@ def deduplicated(
     """Keeps one interaction per user and item, in the order of the rows.
 
     Args:
-        interactions: what to thin out.
-        policy: "keep" changes nothing; "first" keeps the oldest, "last" the newest. Of two with
-            the same timestamp, or without one, the earlier row is the older.
-        by_type: keeps one of each type of event: a purchase is no repetition of a view.
+        interactions: the interactions.
+        policy: "keep" changes nothing; "first" keeps the oldest, "last" the newest. If two
+            interactions have the same timestamp or none, the earlier row counts as older.
+        by_type: whether one interaction of each type of event is kept: a purchase is no repetition
+            of a view.
     """
     if policy == "keep":
         return interactions
@@ -165,8 +166,8 @@ def deduplicated(
 def k_core(interactions: Interactions, k: int) -> Interactions:
     """The largest part in which every user and every item has at least `k` interactions.
 
-    Repeated interactions of a user with an item count each time; deduplicate first where they
-    should not. The result may be empty.
+    Every repeated interaction of a user with an item counts. Deduplicate first if repetitions
+    should not count. The result may be empty.
     """
     frame = interactions.frame
     rows = k_core_rows(numbered(frame["user_id"]), numbered(frame["item_id"]), k)

@@ -1,4 +1,4 @@
-"""Items: what the catalog offers, and the texts that describe it."""
+"""Items: the items of a catalog, and the texts that describe them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -34,8 +34,8 @@ def check_texts(frame: pl.DataFrame, what: str) -> None:
 class ItemTable:
     """The items of a dataset; an item's index is its row.
 
-    frame: `item_id`, unique and never null or empty, and any number of text columns, whose null
-        means that the source says nothing.
+    frame: `item_id`, unique and never null or empty, and any number of text columns. A null in a
+        text column means that the source has no text.
 
     Raises:
         ValueError: on construction, if `frame` is anything else.
@@ -49,7 +49,7 @@ class ItemTable:
 
     @classmethod
     def from_ids(cls, item_ids: Sequence[str]) -> "ItemTable":
-        """Items of which nothing but the ID is known."""
+        """Makes items without texts: only their IDs are known."""
         return cls(pl.DataFrame({"item_id": pl.Series(item_ids, dtype=pl.String)}))
 
     def __len__(self) -> int:
@@ -88,5 +88,5 @@ class ItemTable:
         ].to_list()
 
     def restricted_to(self, item_ids: Sequence[str] | pl.Series) -> "ItemTable":
-        """The items among `item_ids`, in the order of this table, so with new indices."""
+        """Keeps the items among `item_ids`, in the order of this table. Their indices change."""
         return ItemTable(self.frame.filter(pl.col("item_id").is_in(list(item_ids))))

@@ -1,4 +1,4 @@
-"""The split of a dataset, its own or else leave-one-out; and the fingerprint of a dataset."""
+"""The split of a dataset, which is its own or leave-one-out, and the fingerprint of a dataset."""
 
 from dataclasses import replace
 from typing import Any
@@ -9,11 +9,11 @@ from sidestep.data.splits import LEAVE_ONE_OUT, Split, leave_one_out
 
 
 def split_of(dataset: Dataset, *, min_context: int = 0) -> Split:
-    """The split of a dataset: its own, else leave-one-out.
+    """The split of a dataset: its own if it has one, otherwise leave-one-out.
 
     Args:
-        dataset: the import has put its rows in order.
-        min_context: items that must precede a training position for it to be predicted.
+        dataset: the dataset; the import has put its rows in order.
+        min_context: a training position is predicted only if at least so many inputs precede it.
     """
     if dataset.split is None:
         return leave_one_out(dataset.histories(), min_context=min_context)
@@ -21,18 +21,18 @@ def split_of(dataset: Dataset, *, min_context: int = 0) -> Split:
 
 
 def strategy_of(split: Split) -> str | None:
-    """The name of a split in results files; None for leave-one-out, which they take for granted."""
+    """Name of a split in results files; None for leave-one-out, which results files do not name."""
     return None if split.strategy == LEAVE_ONE_OUT else split.strategy
 
 
 def fingerprint(dataset: Dataset) -> dict[str, Any]:
-    """The fingerprint of a dataset, as JSON; other weights or splits give another one."""
+    """Fingerprint of a dataset, as JSON. Other weights or splits give another fingerprint."""
     own = dataset.split
     return {
         "name": dataset.name,
         "interactions": content_sha256(dataset.interactions.frame),
         "items": content_sha256(dataset.items.frame),
         **({"events": weights} if (weights := dataset.event_weights.description()) else {}),
-        # A stored leave-one-out is what is made anyway.
+        # A stored leave-one-out equals the split that a dataset without its own split gets.
         **({"split": own.fingerprint()} if own is not None and strategy_of(own) else {}),
     }

@@ -1,4 +1,4 @@
-"""Popularity: how often items are target events, counted and weighted."""
+"""Popularity: number of target events of each item, counted and weighted."""
 
 import numpy as np
 from jaxtyping import Int, Real
@@ -7,15 +7,15 @@ from sidestep.data.histories import Histories
 
 
 def target_counts(histories: Histories, num_items: int) -> Int[np.ndarray, " items"]:
-    """Target events per item; without weights every interaction is one."""
+    """Number of target events of each item. Without weights, every interaction is one."""
     return np.bincount(histories.items[histories.is_target], minlength=num_items)
 
 
 def weighted_target_counts(histories: Histories, num_items: int) -> Real[np.ndarray, " items"]:
-    """The sum of the target weights per item; whole numbers where all weigh 1.
+    """Sum of the target weights of each item; whole numbers if all weigh 1.
 
-    Items with the same number of events of each weight have the very same sum, in whatever order
-    the events stand, so that ties are ties.
+    Items with the same number of events of each weight have exactly the same sum. The sum does not
+    depend on the order of the events, so ties stay ties.
     """
     weights = histories.target_weights
     if weights is None:

@@ -1,4 +1,7 @@
-"""Repeats: how often people take an item again, and which score of a held item says so."""
+"""Repeats: how often users take an item again, and the score of a held item that matches it.
+
+A held item is an item of the history.
+"""
 
 from dataclasses import dataclass
 
@@ -11,10 +14,10 @@ from sidestep.data.windows import Windows
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Repeats:
-    """What training targets say of repeats.
+    """Counts of repeats among training targets.
 
-    num_targets: at [h], the targets whose window holds h different items before them.
-    num_repeats: the targets, all together, that are one of those items.
+    num_targets: at [h], the number of targets whose window holds h different items before them.
+    num_repeats: the number of all targets that are one of these items.
     """
 
     num_targets: Int[np.ndarray, " sizes"]
@@ -22,12 +25,12 @@ class Repeats:
 
     @classmethod
     def of(cls, windows: Windows) -> "Repeats":
-        """Counts the targets of windows, of which each sees its own window alone."""
+        """Counts the targets of windows. The history of a target is within its own window."""
         window = np.repeat(np.arange(len(windows)), windows.lengths)  # [positions]
         begins = np.cumsum(windows.lengths) - windows.lengths
         positions = np.arange(len(window)) - begins[window]
         items = windows.items[windows.starts[window] + positions]
-        # Sorted by window and item, the first of each run is the first time that it is taken.
+        # Sorted by window and item, the first entry of each run is the item's first occurrence.
         order = np.lexsort((positions, items, window))
         is_first = np.ones(len(window), dtype=bool)
         is_first[order[1:]] = (np.diff(window[order]) != 0) | (np.diff(items[order]) != 0)
@@ -42,25 +45,26 @@ class Repeats:
         )
 
     def log_odds(self, num_items: int) -> float:
-        """The score b of held items, beside 0 of all others, that makes repeats as frequent.
+        """The score b of held items that makes repeats as frequent as in training.
 
-        Where a history holds h of n items, the softmax over the catalog puts on them
+        All other items have the score 0. If a history holds h of n items, the softmax over the
+        catalog gives the held items the mass
 
             m(h) = h · exp(b) / (h · exp(b) + n - h)
 
-        and b solves  Σ over targets of m(h) = number of repeats,  which is also where the
-        likelihood of the targets is highest. With the same h everywhere and a repeat rate of p that
-        is  b = log(p / (1 - p)) - log(h / (n - h)).
+        and b solves  Σ over targets of m(h) = number of repeats.  This b also maximises the
+        likelihood of the targets. If h is the same for all targets and the repeat rate is p, then
+        b = log(p / (1 - p)) - log(h / (n - h)).
 
-        Half a repeat, and half a target that is none, are added to those that were counted
-        (Krichevsky and Trofimov's estimate), so that b is finite where nobody repeats, and
-        the further from 0 the more targets say so.
+        Half a repeat, and half a target that is no repeat, are added to the counts (Krichevsky and
+        Trofimov's estimate). So b is finite if nobody repeats, and b is further from 0 the more
+        targets there are.
 
         Args:
-            num_items: n, of the catalog.
+            num_items: n, the number of items of the catalog.
 
         Returns:
-            b in nats; 0 where no target has a choice between held items and others.
+            b in nats; 0 if no target has a choice between held items and others.
         """
         held = np.arange(len(self.num_targets))
         is_choice = (held > 0) & (held < num_items) & (self.num_targets > 0)
@@ -68,7 +72,7 @@ class Repeats:
         total = int(targets.sum())
         if not total:
             return 0.0
-        # A target that comes after the whole catalog is a repeat whatever the score.
+        # A target whose history holds the whole catalog is a repeat, whatever the score is.
         num_repeats = self.num_repeats - int(self.num_targets[num_items:].sum())
         wanted = total * (num_repeats + 0.5) / (total + 1)
         odds = np.log(held) - np.log(num_items - held)
@@ -78,5 +82,5 @@ class Repeats:
             return float(targets @ mass) - wanted
 
         share = np.log(wanted) - np.log(total - wanted)
-        # Between the scores that would do if every history were the largest, or the smallest one.
+        # The root lies between the scores for which all histories have the largest or smallest h.
         return float(brentq(surplus, share - odds.max() - 1, share - odds.min() + 1))

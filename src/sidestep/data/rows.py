@@ -1,7 +1,7 @@
-"""Rows: which rows of a log stay, and in which order, decided on users and items as numbers.
+"""Rows of a log: which rows stay, and in which order. Users and items are numbers here.
 
-A log is parallel arrays in the order of its source. Every function returns the indices of rows and
-leaves it to the caller to take them, so that whatever else a log carries is copied once.
+A log is parallel arrays in the order of its source. Every function returns indices of rows. The
+caller takes the rows, so that the other arrays of a log are copied only once.
 """
 
 from typing import Literal
@@ -12,7 +12,7 @@ from jaxtyping import Int, Integer
 
 
 def numbered(values: pl.Series) -> Int[np.ndarray, " rows"]:
-    """A number per distinct text or category, from 0 on, in the order of first appearance."""
+    """Numbers distinct texts or categories from 0 on, in the order of first appearance."""
     categories = values
     if not isinstance(values.dtype, pl.Categorical):
         categories = values.cast(pl.Categorical(pl.Categories.random()))
@@ -31,19 +31,19 @@ def chronological_rows(
     timestamps: Int[np.ndarray, " rows"] | None,
     ties: Integer[np.ndarray, " rows"] | None = None,
 ) -> Int[np.ndarray, " rows"]:
-    """User by user, each user's oldest first; users in the order in which they first appear.
+    """Rows user by user, the oldest row of each user first; users in order of first appearance.
 
     Args:
-        users: a number per row, from 0 on.
-        timestamps: None if the order of the rows is the order of events.
-        ties: what decides between equal timestamps, smallest first; None leaves those rows in
-            their order.
+        users: number of the user of each row, from 0 on.
+        timestamps: one per row; None if the order of the rows is the order of events.
+        ties: rows with equal timestamps are sorted by this number, smallest first; None leaves such
+            rows in their order.
     """
     rows = np.arange(len(users))
     if not len(rows):
         return rows
     first_row = np.zeros(int(users.max()) + 1, dtype=np.int64)
-    first_row[users[::-1]] = rows[::-1]  # of several writes to one place the last one stays
+    first_row[users[::-1]] = rows[::-1]  # of several writes to one place, the last one counts
     keys = [first_row[users]]
     if timestamps is not None:
         keys.insert(0, timestamps)
@@ -58,9 +58,9 @@ def distinct_rows(
     timestamps: Int[np.ndarray, " rows"] | None,
     policy: Literal["first", "last"],
 ) -> Int[np.ndarray, " kept"]:
-    """One row per user and item, its oldest or its newest, in the order of the rows.
+    """Keeps the oldest or the newest row of each user and item, in the order of the rows.
 
-    Of two with the same timestamp, or without one, the earlier row is the older.
+    If two rows have the same timestamp or none, the earlier row counts as older.
     """
     keys = [items, users] if timestamps is None else [timestamps, items, users]
     order = np.lexsort(keys)
@@ -76,8 +76,8 @@ def k_core_rows(
 ) -> Int[np.ndarray, " kept"]:
     """The largest part in which every user and every item has at least `k` rows.
 
-    Repeats until nothing changes, because dropping an item shortens users and dropping a user
-    makes items rarer. The result may be empty.
+    Dropping an item leaves its users with fewer rows, and dropping a user leaves its items with
+    fewer rows. So dropping is repeated until nothing changes. The result may be empty.
 
     Raises:
         ValueError: if `k` is less than 1.

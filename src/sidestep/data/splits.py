@@ -1,9 +1,9 @@
-"""Splits: which interactions train, which choose and which judge a recommender.
+"""Splits: which interactions are for training, which rows for validation and which for test.
 
-A split is explicit: every evaluated row is a history and the one item that follows it. Where
-events have weights, the history holds inputs alone and the item is a target event, see
-`EventWeights`. How a split came about is the strategy; nothing downstream asks. Splits by the clock
-are made in `global_time`, splits of rows that a file gives in `given_rows`.
+A split is explicit: every evaluated row is a history and the one item that follows it. If events
+have weights, the history holds only inputs and the item is a target event, see `EventWeights`. The
+strategy says how a split was made; later code does not depend on it. Splits by the clock are made
+in `global_time`, splits of rows from a file in `given_rows`.
 """
 
 import hashlib
@@ -21,27 +21,27 @@ from sidestep.data.frames import content_sha256, load_frames, save_frames
 from sidestep.data.histories import Histories
 
 LEAVE_ONE_OUT = "leave-one-out"
-"""The strategy of data sets that carry no split of their own."""
+"""The strategy of datasets without a split of their own."""
 
 NOTHING_HELD_OUT = "nothing-held-out"
-"""The strategy of recommenders for use, which learn from all interactions."""
+"""The strategy for production, in which a recommender learns from all interactions."""
 
 SplitName = Literal["validation", "test"]
-"""The rows to judge by."""
+"""Name of the rows on which a recommender is evaluated."""
 
 GIVEN = "given"
 """The strategy of a split that came with the data."""
 
 _WEIGHTS = ("target_weights", "input_weights")
-"""Weights of histories, where events have some; a split keeps them."""
+"""Weights of histories, if events have weights; a split keeps them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Rows:
-    """Questions with known answers: after this history, the user took this item.
+    """Rows to evaluate: histories, each with the item that the user took next.
 
-    targets: the item index that followed each history.
-    times: when it followed, in the unit of the timestamps; None if unknown.
+    targets: index of the item that followed each history.
+    times: time of the target, in the unit of the timestamps; None if unknown.
     """
 
     histories: Histories
@@ -62,7 +62,7 @@ class Rows:
 
     @property
     def is_repeat(self) -> Bool[np.ndarray, " users"]:
-        """The targets that stand in the history, as a mask: their user had taken them before."""
+        """Mask of the targets that are in their history: the user had taken the item before."""
         rows = np.repeat(np.arange(len(self)), self.histories.lengths)
         is_found = np.zeros(len(self), dtype=bool)
         is_found[rows[self.histories.items == self.targets[rows]]] = True
@@ -79,12 +79,12 @@ class Rows:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class TrainingPart:
-    """Everything a recommender may learn from.
+    """The training part of a split: everything that a recommender may learn from.
 
     histories: sequences of events that are targets, inputs, or both.
-    first_target: per user the first position of its sequence to be predicted; the ones before
-        are context only, and so are later ones that are no target event. Equal to the length where
-        nothing is to be predicted.
+    first_target: first position of each sequence that is predicted. Positions before it are context
+        only; so are later positions that are no target event. It equals the length of the sequence
+        if no position is predicted.
     """
 
     histories: Histories
@@ -111,13 +111,14 @@ class TrainingPart:
 
     @property
     def num_targets(self) -> int:
-        """Positions to be predicted."""
+        """Number of positions that are predicted."""
         return self._num_targets(self.first_target, self.histories.lengths)
 
     def fingerprint(self) -> str:
-        """Names what may be learned from: the item sequences, in their order, and event weights.
+        """Hash of the item sequences, in their order, and of the event weights.
 
-        Neither the names of users, nor times, nor which positions are predicted belong to it.
+        The hash does not depend on the names of users, on times, or on which positions are
+        predicted.
         """
         digest = hashlib.sha256(b"training part\n")
         for array in (self.histories.offsets, self.histories.items):
@@ -131,18 +132,18 @@ class TrainingPart:
 
     @property
     def num_first_targets(self) -> int:
-        """Positions to be predicted from no history at all."""
+        """Number of positions that are predicted from an empty history."""
         return self._num_targets(self.first_target, self.histories.positions_after_inputs(1))
 
     def _num_targets(
         self, starts: Int[np.ndarray, " users"], ends: Int[np.ndarray, " users"]
     ) -> int:
-        """Positions to be predicted from `starts` on to before `ends`."""
+        """Number of positions from `starts` to before `ends` that are predicted."""
         between = self.histories.between(np.minimum(starts, ends), ends)
         return int(between.is_target.sum())
 
     def after(self, min_context: int) -> "TrainingPart":
-        """A copy without targets that fewer than `min_context` inputs precede."""
+        """Makes a copy in which at least `min_context` inputs precede every target."""
         if min_context < 0:
             raise ValueError(f"min_context must not be negative, got {min_context}.")
         enough = self.histories.positions_after_inputs(min_context)
@@ -151,11 +152,11 @@ class TrainingPart:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Split:
-    """A training part, rows to choose by and rows to judge by.
+    """A split of a dataset: a training part, validation rows and test rows.
 
-    strategy: how the split came about, for results files: two splits of one dataset that differ
-        in their rows differ in their strategy.
-    num_training_only: users that are in no evaluated row.
+    strategy: how the split was made, for results files. If two splits of one dataset differ in
+        their rows, they differ in their strategy.
+    num_training_only: number of users without an evaluated row.
     """
 
     train: TrainingPart
@@ -166,19 +167,19 @@ class Split:
 
     @property
     def max_item(self) -> int:
-        """The highest item index in any part, -1 where there is none."""
+        """The highest item index in any part; -1 if there are no items."""
         parts = (self.train.histories, self.validation.histories, self.test.histories)
         arrays = [part.items for part in parts] + [self.validation.targets, self.test.targets]
         return max(int(array.max(initial=-1)) for array in arrays)
 
     @property
     def scales_inputs(self) -> bool:
-        """Whether some input weighs other than 1, which not every network can read."""
+        """Whether an input has another weight than 1. Not every network can read such inputs."""
         parts = (self.train.histories, self.validation.histories, self.test.histories)
         return any(part.inputs().input_weights is not None for part in parts)
 
     def fingerprint(self) -> str:
-        """Names the split: equal ones alike, however they are stored."""
+        """Hash of the split. Equal splits have equal hashes, however they are stored."""
         digest = hashlib.sha256(self.strategy.encode())
         for frame in self._frames().values():
             digest.update(content_sha256(frame).encode())
@@ -189,7 +190,7 @@ class Split:
 
         Args:
             path: the folder.
-            of: what tells the dataset that is split from all others, such as its hashes.
+            of: identity of the dataset of the split, such as its hashes.
         """
         description = {
             "strategy": self.strategy,
@@ -204,10 +205,11 @@ class Split:
 
         Args:
             path: the folder.
-            of: what `save` was given; None takes the split of any dataset.
+            of: identity of the dataset, as given to `save`; None accepts the split of any dataset.
 
         Raises:
-            ValueError: if a file is damaged, or does not belong to the others, or to the dataset.
+            ValueError: if a file is damaged, belongs to another split, or the split belongs to
+                another dataset.
         """
         frames, description = load_frames(
             path, "split", ("train", "validation", "test"), ("strategy", "num_training_only")
@@ -242,24 +244,25 @@ class Split:
 
 
 def leave_one_out(histories: Histories, *, min_context: int = 0) -> Split:
-    """Each user's last target is for testing, the one before for validation, the rest for training.
+    """Leave-one-out: each user's last target is for test, the one before for validation.
 
-    Every interaction is a target unless events have weights. A row's history is every input before
-    its target, uncut. Training has what precedes the validation target; what a user did after it,
-    but before the test target, stands in the history of the test row alone. Users with fewer than
-    two targets, or with no input before the first of the last two, are for training only; they are
-    counted. Without weights these are the users with fewer than three interactions. The test
-    history contains the validation target, as is the custom (SASRec, arXiv:1808.09781, section
-    IV.B).
+    Every interaction is a target unless events have weights. The history of a row is every input
+    before its target, uncut. The training part of a user is everything before the validation
+    target. Events between the validation target and the test target are only in the history of the
+    test row. Users with fewer than two targets, or without an input before the first of their last
+    two targets, are for training only; such users are counted. Without weights, these are the users
+    with fewer than three interactions. The test history contains the validation target, as is
+    usual (SASRec, arXiv:1808.09781, section IV.B).
 
-    It leaks time: what some users did after the test target of another is learned from, see
-    `time_leak`; `global_time` does not.
+    This split leaks time: a recommender learns from events after the test targets of other users,
+    see `time_leak`. The split of `global_time` does not leak.
 
     Args:
         histories: complete sequences, oldest first.
-        min_context: inputs that must precede a training position for it to be predicted. Zero also
-            trains the empty history. One, the custom, leaves out each user's first item: then a
-            network has learned nothing of users without a history, and recommends them nonsense.
+        min_context: a training position is predicted only if at least so many inputs precede it.
+            Zero also trains the empty history. One, the usual value, leaves out each user's first
+            item. Then a network learns nothing about users without a history, and recommends
+            nonsense to them.
     """
     places = np.flatnonzero(histories.is_target)
     ends = np.searchsorted(places, histories.offsets[1:])
@@ -284,7 +287,7 @@ def leave_one_out(histories: Histories, *, min_context: int = 0) -> Split:
 
 
 def nothing_held_out(histories: Histories) -> Split:
-    """The split in which every interaction trains and no row is held out, for production.
+    """Makes the split for production: every interaction trains, and no row is held out.
 
     Args:
         histories: complete sequences, oldest first.
@@ -306,7 +309,7 @@ def nothing_held_out(histories: Histories) -> Split:
 
 
 def with_targets(strategy: str, histories: Histories) -> str:
-    """The strategy, with the types of events that are held out unless every interaction is."""
+    """Adds the types of events that are held out to the strategy, unless all types are."""
     if histories.target_weights is None or histories.events is None:
         return strategy
     names = np.unique(histories.events[histories.is_target])
@@ -342,12 +345,12 @@ def from_given_rows(
     test: Rows,
     first_target: Int[np.ndarray, " users"] | None = None,
 ) -> Split:
-    """A split that someone else has made, taken as it is.
+    """Makes a split from parts that someone else has split; the parts are not changed.
 
     Args:
-        training: sequences to learn from.
-        validation: rows to choose by.
-        test: rows to judge by.
+        training: sequences for training.
+        validation: rows for validation.
+        test: rows for test.
         first_target: see `TrainingPart`; None predicts all items.
     """
     if first_target is None:
@@ -363,7 +366,7 @@ def from_given_rows(
 
 
 def _frame(histories: Histories, **extra: Int[np.ndarray, " users"] | None) -> pl.DataFrame:
-    """One row per user, with its sequence as a list; None in `extra` is left out."""
+    """Makes a frame with one row per user, its sequence as a list. None in `extra` is left out."""
     columns = {
         "user_id": pl.Series(histories.user_ids, dtype=pl.String),
         "items": _lists(histories.items.astype(np.int64), histories.offsets),

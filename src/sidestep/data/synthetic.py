@@ -7,11 +7,11 @@ item for every kind and series of a department. A user's next item is drawn from
                                 + t · taste(kind of i | h) · popularity(i | kind of i)
                                 + (1 - c - t) · popularity(i) )
 
-where the complement of an item is the same series in the next kind ("Norvik Alpine tent" ->
-"Norvik Alpine sleeping bag"), taste follows what the user has bought, the more recent the more,
-and popularity is Zipf's. The first item follows popularity alone. Everything p depends on is in
-the history, so the best possible recommender is known and can be evaluated. Because the texts
-name the series and the kind, a model that reads them can guess complements it has never seen.
+The complement of an item is the same series in the next kind ("Norvik Alpine tent" ->
+"Norvik Alpine sleeping bag"). Taste follows the items that the user has bought; recent items weigh
+more. Popularity follows Zipf's law. The first item follows popularity alone. p depends only on the
+history, so the best possible recommender is known and can be evaluated. The texts name the series
+and the kind, so a model that reads the texts can guess complements it has never seen.
 """
 
 import hashlib
@@ -37,7 +37,7 @@ NUM_DAYS = 730
 
 
 class SyntheticShopConfig(BaseModel):
-    """How large the shop is and how its users choose."""
+    """Configuration of a synthetic shop: its size, and how its users choose."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -45,30 +45,30 @@ class SyntheticShopConfig(BaseModel):
     num_departments: int = Field(6, ge=1, le=8)
     kinds_per_department: int = Field(5, ge=2, le=6)
     items_per_kind: int = Field(20, ge=1)
-    """Series per department, for every one of which each kind has an item."""
+    """Series per department. Each kind of the department has one item of every series."""
     min_length: int = Field(5, ge=1)
     mean_length: float = Field(9.0, ge=1)
-    """Interactions per user on average, but for what `max_length` cuts off."""
+    """Mean number of interactions per user, before `max_length` cuts histories off."""
     max_length: int = Field(40, ge=1)
     complement_share: float = Field(0.25, ge=0, lt=1)
-    """c: how often the complement of the last item decides."""
+    """c: probability that the complement of the last item decides."""
     taste_share: float = Field(0.65, ge=0, lt=1)
-    """t: how often taste decides; the rest is popularity."""
+    """t: probability that taste decides; otherwise popularity decides."""
     taste_decay: float = Field(0.8, gt=0, le=1)
-    """What a purchase still weighs in a user's taste after the next one."""
+    """Factor on the weight of a purchase in a user's taste after each further purchase."""
     sibling_share: float = Field(0.1, ge=0, le=1)
-    """How much of a purchase's weight goes to the other kinds of its department."""
+    """Share of a purchase's weight that goes to the other kinds of its department."""
     zipf_exponent: float = Field(0.9, ge=0)
-    """Popularity is proportional to rank to the power of minus this."""
+    """Popularity is proportional to the rank to the power of minus this exponent."""
 
     @property
     def num_kinds(self) -> int:
-        """Kinds of all departments."""
+        """Number of kinds of all departments."""
         return self.num_departments * self.kinds_per_department
 
     @property
     def num_items(self) -> int:
-        """Items of the shop."""
+        """Number of items of the shop."""
         return self.num_kinds * self.items_per_kind
 
     @model_validator(mode="after")
@@ -89,12 +89,12 @@ class SyntheticShopConfig(BaseModel):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class GroundTruth:
-    """What decides the next item; see the formula above.
+    """The true probabilities of a shop; see the formula above.
 
-    popularity: how likely each item is when popularity alone decides; sums to one.
+    popularity: probability of each item when popularity alone decides; sums to one.
     kind_of: the kind of each item.
-    complement_of: the item that buying each item makes likely.
-    affinity: per bought kind, the taste it leaves for every kind; rows sum to one.
+    complement_of: the complement of each item.
+    affinity: taste for every kind that a purchase of each kind gives; rows sum to one.
     """
 
     popularity: Float[np.ndarray, " items"]
@@ -106,9 +106,10 @@ class GroundTruth:
     taste_decay: float
 
     def next_item_probs(self, histories: HistoryBatch) -> Float[np.ndarray, "users items"]:
-        """The probability of every item to be each user's next one; zero for past items.
+        """Probability of every item to be each user's next item; zero for past items.
 
-        It is exact for whole histories; of a history that was cut, only the rest is known.
+        The probability is exact for whole histories. If a history was cut, its oldest items are
+        unknown, and the probability is only that of the rest.
         """
         items, lengths = histories.items.cpu().numpy(), histories.lengths.cpu().numpy()
         users = np.arange(len(items))
@@ -135,10 +136,10 @@ class GroundTruth:
 
 
 def synthetic_shop(config: SyntheticShopConfig, seed: int) -> tuple[Dataset, GroundTruth]:
-    """A shop and the truth about it, the same for the same arguments.
+    """Makes a shop and its true probabilities. Equal arguments give equal shops.
 
-    Item indices of the truth are those of the dataset. Timestamps are seconds and whole days, as
-    with Amazon, so several of a user may be equal; the order of the rows is the true one.
+    The truth uses the item indices of the dataset. Timestamps are in seconds, but are whole days,
+    as those of Amazon. So timestamps of a user may be equal; the order of the rows is the true one.
 
     Raises:
         ValueError: if the seed is negative.
@@ -207,7 +208,7 @@ def _sequences(
     lengths: Int[np.ndarray, " users"],
     generator: np.random.Generator,
 ) -> Int[np.ndarray, "users positions"]:
-    """Draws every user's items in order from the very probabilities the truth reports."""
+    """Draws every user's items, in order, from the probabilities of the truth."""
     chances = generator.random((config.num_users, config.max_length))
     sequences = np.full((config.num_users, config.max_length), NO_ITEM)
     users_at_once = max(1, CELLS_AT_ONCE // config.num_items)
@@ -219,7 +220,7 @@ def _sequences(
                 lengths=torch.full((len(users),), position),
             )
             reached = np.cumsum(truth.next_item_probs(histories), axis=1)
-            # The last entry of `reached` is one but for rounding.
+            # The last entry of `reached` is one, except for rounding errors.
             drawn = chances[users, position, None] * reached[:, -1:]
             sequences[users, position] = (reached <= drawn).sum(axis=1)
     return sequences
@@ -259,7 +260,7 @@ def _brands(num_brands: int, generator: np.random.Generator) -> list[str]:
     """Distinct invented names."""
     names: dict[str, None] = {}
     while len(names) < num_brands:
-        num_middles = 1 + len(names) // 500  # longer names once the short ones grow rare
+        num_middles = 1 + len(names) // 500  # longer names when few short ones are left
         parts = [generator.choice(_STARTS), *generator.choice(_MIDDLES, num_middles)]
         names["".join([*parts, generator.choice(_ENDS)])] = None
     return list(names)

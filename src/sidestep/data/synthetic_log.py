@@ -1,10 +1,10 @@
-"""A shop's log as shops have it: views, carts and purchases, repeats, gaps and mixed time zones.
+"""A synthetic log like that of a real shop: views, carts, purchases, repeats, gaps, time zones.
 
-The purchases are those of the synthetic shop, in which nobody buys an item twice, and repeated
-purchases between them: with the chance `repeat_share`, a purchase is one of an item that its user
-has bought before, drawn from all past purchases alike, so that what was bought often is bought
-more often. Before each purchase the user views some items of the same kind and then the item
-itself, and perhaps puts the item into the cart.
+The log has the purchases of the synthetic shop, in which nobody buys an item twice, and repeated
+purchases between them. With the probability `repeat_share`, a purchase is one of an item that the
+user has bought before. The item is drawn uniformly from all past purchases of the user, so an item
+that was bought often is repeated more often. Before each purchase, the user views some items of the
+same kind and then the item itself, and may put the item into the cart.
 """
 
 from dataclasses import dataclass
@@ -31,34 +31,34 @@ LOG, PRODUCTS = "log.csv", "products.csv"
 
 
 class ShopLogConfig(BaseModel):
-    """The shop, and what its users do beside buying new items."""
+    """Configuration of a log: the shop, and the events of its users besides new purchases."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     shop: SyntheticShopConfig = SyntheticShopConfig()
 
     repeat_share: float = Field(0.4, ge=0, lt=1)
-    """Share of the purchases, on average, of an item that the user has bought before."""
+    """Mean share of the purchases whose item the user has bought before."""
 
     views_per_purchase: float = Field(2.0, ge=0)
-    """Other items that are viewed before each purchase, on average."""
+    """Mean number of other items that are viewed before each purchase."""
 
     cart_share: float = Field(0.7, ge=0, le=1)
     """Share of the purchases before which the item is put into the cart."""
 
     missing_share: float = Field(0.0, ge=0, lt=0.5)
-    """Share of the rows without a user, and of the rows without an item."""
+    """Share of the rows without a user, and also share of the rows without an item."""
 
     hours_from_utc: tuple[int, ...] = Field((0, 2, -5), min_length=1)
-    """Time zones in which the times are written, each row in a random one."""
+    """Time zones, in hours from UTC. The time of each row is written in a random one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShopLog:
-    """What a shop would export.
+    """The log of a shop, as a shop would export it.
 
-    rows: `time` as text with its zone, `user`, `item` and `event`, in the order of time; "" where
-        a user or an item is missing.
+    rows: `time` as text with its zone, `user`, `item` and `event`, in the order of time; "" if a
+        user or an item is missing.
     products: `item` and the texts of each item.
     """
 
@@ -67,7 +67,7 @@ class ShopLog:
 
 
 def shop_log(config: ShopLogConfig, seed: int) -> ShopLog:
-    """A log, the same for the same arguments.
+    """Makes a log. Equal arguments give equal logs.
 
     Raises:
         ValueError: if the seed is negative.
@@ -105,7 +105,7 @@ def shop_log(config: ShopLogConfig, seed: int) -> ShopLog:
 
 
 def write_shop_log(folder: Path, config: ShopLogConfig, seed: int) -> None:
-    """Writes log.csv and products.csv into a folder, which is made if it is missing."""
+    """Writes log.csv and products.csv into a folder. Creates the folder if it is missing."""
     log = shop_log(config, seed)
     folder.mkdir(parents=True, exist_ok=True)
     for name, frame in ((LOG, log.rows), (PRODUCTS, log.products)):
@@ -116,7 +116,7 @@ def write_shop_log(folder: Path, config: ShopLogConfig, seed: int) -> None:
 def _purchases(
     histories: Histories, user: int, config: ShopLogConfig, generator: np.random.Generator
 ) -> list[int]:
-    """The items that a user buys, in their order: new ones, and repeats after each."""
+    """The items that a user buys, in order: new items, with repeats after each."""
     bought: list[int] = []
     for item in histories.of(user).tolist():
         bought.append(item)
@@ -128,7 +128,7 @@ def _purchases(
 def _steps(
     item: int, truth: GroundTruth, config: ShopLogConfig, generator: np.random.Generator
 ) -> list[tuple[int, str]]:
-    """What leads to a purchase, and the purchase."""
+    """Events of one purchase: the steps that lead to it, and the purchase itself."""
     alike = np.flatnonzero(truth.kind_of == truth.kind_of[item])
     viewed = generator.choice(alike, generator.poisson(config.views_per_purchase)).tolist()
     steps = [(seen, "view") for seen in (*viewed, item)]
@@ -138,6 +138,6 @@ def _steps(
 
 
 def _text(seconds: int, hours: int) -> str:
-    """A moment as the clocks of a time zone show it."""
+    """Writes a moment in the local time of a time zone."""
     zone = UTC if hours == 0 else timezone(timedelta(hours=hours))
     return datetime.fromtimestamp(seconds, UTC).astimezone(zone).isoformat()

@@ -1,4 +1,4 @@
-"""The leak of time: how much of what is learned lies after the questions it is to answer."""
+"""The leak of time: the share of the training data that lies after the test rows."""
 
 from dataclasses import dataclass
 
@@ -9,9 +9,9 @@ from sidestep.data.splits import Split
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimeLeak:
-    """What a recommender could learn from the future of its test rows.
+    """Time leak of a split: training interactions that lie after the targets of test rows.
 
-    rows: share of test rows after whose target there is anything to be learned from.
+    rows: share of the test rows with at least one training interaction after the target.
     interactions: share of the training interactions that lie after a target, mean over test rows.
     """
 
@@ -20,10 +20,10 @@ class TimeLeak:
 
 
 def time_leak(split: Split) -> TimeLeak | None:
-    """Measures a split; None if nothing is known of its times, or there is no test row.
+    """Measures the time leak of a split; None if its times are unknown, or without test rows.
 
-    Only what is later by the clock counts, not what shares the target's moment. The interactions
-    after a target are those of other users: a user's own training precedes it.
+    An interaction at the same moment as the target does not count as later. The interactions after
+    a target are those of other users: all training interactions of a user precede its target.
 
     Source: Ji et al. 2023 (arXiv:2010.11060) show that such data changes which recommender wins.
     """

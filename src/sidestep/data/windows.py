@@ -1,7 +1,7 @@
 """Windows: the pieces of training sequences that fit a model, and batches of them.
 
-This is only for training, where every position of a user is predicted in one pass; evaluation
-takes whole rows, see `splits`.
+Windows are for training only: one pass predicts every position of a window. Evaluation takes whole
+rows, see `splits`.
 """
 
 import hashlib
@@ -19,20 +19,21 @@ from sidestep.padding import NO_ITEM
 from sidestep.step import HistoryBatch
 
 BATCHES_PER_BUCKET = 64
-"""Batches sorted by length together; more pad less and mix worse."""
+"""Number of batches whose windows are sorted by length together. With more batches there is less
+padding, but windows are mixed less."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Windows:
-    """Slices of sequences; every item of a window is read by the targets after it.
+    """Slices of sequences. A target reads all items of its window that precede it.
 
     items: all sequences, laid end to end.
-    starts: where each window starts in `items`.
-    lengths: items per window, at least one of them a target.
-    first_target: the first position of each window that is predicted, up to its end, but for
-        positions whose weight as a target is 0.
-    target_weights: of each entry of `items`, what its loss is multiplied by. None: all weigh 1.
-    input_weights: of each entry of `items`, what its vector is multiplied by. None: all weigh 1.
+    starts: index in `items` at which each window starts.
+    lengths: number of items of each window; at least one of them is a target.
+    first_target: first position of each window that is predicted. All positions from there on are
+        predicted, except those whose weight as a target is 0.
+    target_weights: factor on the loss of each entry of `items`. None: all weigh 1.
+    input_weights: factor on the vector of each entry of `items`. None: all weigh 1.
     """
 
     items: Int[np.ndarray, " interactions"]
@@ -47,13 +48,13 @@ class Windows:
 
     @property
     def num_targets(self) -> int:
-        """Positions to be predicted, all windows together."""
+        """Number of positions of all windows that are predicted."""
         if self.target_weights is None:
             return int((self.lengths - self.first_target).sum())
         return len(self.targets()[0])
 
     def targets(self) -> tuple[Int[np.ndarray, " targets"], Int[np.ndarray, " targets"]]:
-        """The window and the position in it of every target, window by window."""
+        """The window of every target, and its position in the window, window by window."""
         counts = self.lengths - self.first_target
         windows = np.repeat(np.arange(len(self)), counts)
         begins = np.cumsum(counts) - counts
@@ -64,7 +65,7 @@ class Windows:
         return windows[is_target], positions[is_target]
 
     def select(self, rows: Int[np.ndarray, " chosen"]) -> "Windows":
-        """Some of the windows."""
+        """The windows `rows`, in that order."""
         return replace(
             self,
             starts=self.starts[rows],
@@ -73,19 +74,19 @@ class Windows:
         )
 
     def latest_targets(self, number: int) -> "Windows":
-        """The same windows with at most so many of their targets: the latest ones."""
+        """Makes windows that keep at most `number` of their targets: the latest ones."""
         windows, positions = self.targets()
         ends = np.cumsum(np.bincount(windows, minlength=len(self)))
         first = np.maximum(ends - number, np.append(0, ends[:-1]))
         return replace(self, first_target=positions[first])
 
     def fingerprint(self) -> str:
-        """Names the windows with their items: equal ones alike, however they are stored."""
+        """Hash of the windows and their items. Equal windows have equal hashes."""
         digest = hashlib.sha256()
         for array in (self.items, self.starts, self.lengths, self.first_target):
             digest.update(np.ascontiguousarray(array, dtype=np.int64).tobytes())
             digest.update(b"|")
-        # Windows without weights keep the name that they had before there were any.
+        # Windows without weights keep the hash that they had before weights were introduced.
         for name in ("target_weights", "input_weights"):
             weights = getattr(self, name)
             if weights is not None:
@@ -99,12 +100,11 @@ class WindowBatch:
     """Some windows, padded at the end.
 
     items: item indices; `NO_ITEM` from `lengths` on.
-    lengths: items per window.
-    is_target: True where the item is to be predicted from the ones before it.
-    num_targets: how many entries of `is_target` are True, known without asking the device.
-    target_weights: what the loss of each target is multiplied by. None: all weigh 1.
-    input_weights: what the vector of each item is multiplied by where it is read. None: all weigh
-        1.
+    lengths: number of items of each window.
+    is_target: True if the item is predicted from the items before it.
+    num_targets: number of True entries of `is_target`, known without a copy from the device.
+    target_weights: factor on the loss of each target. None: all weigh 1.
+    input_weights: factor on the vector of each item that is read. None: all weigh 1.
     """
 
     items: Int[Tensor, "users length"]
@@ -115,7 +115,7 @@ class WindowBatch:
     input_weights: Float[Tensor, "users length"] | None = None
 
     def to(self, device: torch.device | str) -> "WindowBatch":
-        """The same batch on `device`."""
+        """Copies the batch to `device`."""
 
         def moved(weights: Tensor | None) -> Tensor | None:
             return None if weights is None else weights.to(device, non_blocking=True)
@@ -137,13 +137,13 @@ class WindowBatch:
     def weights_of(
         self, users: Int[Tensor, " targets"], positions: Int[Tensor, " targets"]
     ) -> Float[Tensor, " targets"] | None:
-        """What the loss of some targets is multiplied by; None where all weigh 1."""
+        """Factors on the loss of the given targets; None if all weigh 1."""
         return None if self.target_weights is None else self.target_weights[users, positions]
 
     def before(
         self, users: Int[Tensor, " targets"], positions: Int[Tensor, " targets"]
     ) -> HistoryBatch:
-        """What each of some positions comes after: one history per position."""
+        """The history before each of the given positions: one history per position."""
         width = int(positions.max())
         items = self.items[users, :width]
         is_past = torch.arange(width, device=items.device) < positions[:, None]
@@ -157,13 +157,14 @@ def training_windows(part: TrainingPart, max_history: int) -> Windows:
     """Cuts every sequence into windows of at most `max_history` items and one target more.
 
     Every predicted position is the target of exactly one window. Windows end at the end of the
-    sequence and every `max_history // 2` positions before (at least 1), each predicting its last
-    `max_history // 2` positions; the first one predicts all that is left. So a position sees its
-    whole past or at least half of `max_history`, at twice the cost of one pass over the sequence.
+    sequence and every `max_history // 2` positions before (at least 1). Each window predicts its
+    last `max_history // 2` positions; the first window predicts all positions that are left. So a
+    position sees its whole history or at least half of `max_history`, at twice the cost of one pass
+    over the sequence.
 
-    Where events have weights, the sequences that are cut hold inputs alone and end at their last
-    target. A target that is no input must not be read by those after it: it ends a window of its
-    own, behind a copy of the latest `max_history` inputs.
+    If events have weights, the sequences that are cut hold only inputs and end at their last
+    target. A target that is no input must not be read by later targets. Such a target ends a window
+    of its own, after a copy of the latest `max_history` inputs.
     """
     if max_history < 1:
         raise ValueError(f"max_history must be at least 1, got {max_history}.")
@@ -175,12 +176,12 @@ def training_windows(part: TrainingPart, max_history: int) -> Windows:
 def _cut(
     sequences: Histories, first_target: Int[np.ndarray, " users"], max_history: int
 ) -> Windows:
-    """The windows of sequences whose every item is read, see `training_windows`."""
+    """Cuts sequences whose items are all read into windows, see `training_windows`."""
     size = max_history + 1
     stride = max(1, max_history // 2)
     lengths = sequences.lengths
-    # The first window is the first, counted from the end, that starts at the sequence's start
-    # or reaches back to the first target.
+    # Counted from the end, the last window to make is the first one that starts at the start of
+    # the sequence or whose targets reach back to the first target.
     num_before = np.minimum(
         -(-(lengths - size) // stride), -(-(lengths - first_target - stride) // stride)
     )
@@ -203,18 +204,18 @@ def _cut(
 
 
 def _weighted_windows(part: TrainingPart, max_history: int) -> Windows:
-    """The windows of sequences with events that are no targets, or no inputs."""
+    """Cuts sequences in which some events are no targets or no inputs into windows."""
     histories = part.histories
     is_input = histories.is_input
     users = np.repeat(np.arange(len(part)), histories.lengths)
     positions = np.arange(len(users)) - histories.offsets[:-1][users]
     is_target = histories.is_target & (positions >= part.first_target[users])
-    num_before = np.cumsum(is_input) - is_input  # inputs, of all users so far
+    num_before = np.cumsum(is_input) - is_input  # earlier inputs, of all users
 
     inputs = histories.kept(is_input)
     ends = np.zeros(len(part), dtype=np.int64)
     is_read = is_target & is_input
-    # Of several writes to one place the last one stays: the last target of the user.
+    # Of several writes to one place, the last one counts: the last target of the user.
     ends[users[is_read]] = num_before[is_read] + 1 - inputs.offsets[:-1][users[is_read]]
     nothing = np.zeros_like(ends)
     context = histories.between(nothing, part.first_target).inputs().lengths
@@ -233,13 +234,13 @@ def _own_windows(
     starts: Int[np.ndarray, " windows"],
     ends: Int[np.ndarray, " windows"],
 ) -> Windows:
-    """A window for each of some targets: a copy of inputs, and the target behind them.
+    """Makes one window per target: a copy of its inputs, followed by the target.
 
     Args:
-        histories: of which the targets and the inputs are entries.
-        targets: their places in the flat arrays.
-        starts: of the inputs of each target, counted among the inputs alone.
-        ends: likewise.
+        histories: histories that hold the targets and the inputs.
+        targets: index of each target in the flat arrays.
+        starts: index of the first input of each target, counted among the inputs alone.
+        ends: one more than the index of the last input of each target, counted in the same way.
     """
     lengths = ends - starts + 1
     begins = np.cumsum(lengths) - lengths
@@ -251,7 +252,7 @@ def _own_windows(
     taken = histories.target_weights, histories.input_weights
     target_weights, input_weights = (None if each is None else each[places] for each in taken)
     if input_weights is not None:
-        input_weights[is_target] = 1.0  # nobody reads it
+        input_weights[is_target] = 1.0  # no position reads the target
     return Windows(
         items=histories.items[places],
         starts=begins,
@@ -263,7 +264,7 @@ def _own_windows(
 
 
 def _together(first: Windows, second: Windows) -> Windows:
-    """All windows of both, with no weights where all are 1."""
+    """Joins two sets of windows. Weights that are all 1 become None."""
 
     def joined(name: str) -> np.ndarray:
         return np.concatenate([getattr(first, name), getattr(second, name)])
@@ -285,7 +286,7 @@ def _together(first: Windows, second: Windows) -> Windows:
 
 
 def num_batches(windows: Windows, batch_size: int) -> int:
-    """How many batches an epoch has; one of them may be smaller."""
+    """Number of batches of an epoch; one of them may be smaller."""
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}.")
     return -(-len(windows) // batch_size)
@@ -294,11 +295,11 @@ def num_batches(windows: Windows, batch_size: int) -> int:
 def batches(
     windows: Windows, batch_size: int, *, seed: int, epoch: int, first_batch: int = 0
 ) -> Iterator[WindowBatch]:
-    """One epoch of shuffled batches of windows of similar length, on the CPU.
+    """Yields one epoch of shuffled batches of windows of similar length, on the CPU.
 
-    Windows are shuffled, sorted by length within buckets of `BATCHES_PER_BUCKET` batches, and the
-    batches shuffled again. The order depends on `seed` and `epoch` alone, so a resumed run passes
-    the number of batches it has seen as `first_batch`, which costs nothing.
+    Windows are shuffled, and sorted by length within buckets of `BATCHES_PER_BUCKET` batches. Then
+    the batches are shuffled. The order depends only on `seed` and `epoch`. So a resumed run can
+    pass the number of batches it has seen as `first_batch`; skipping these batches costs nothing.
     """
     num = num_batches(windows, batch_size)
     if seed < 0 or epoch < 0:
@@ -314,7 +315,7 @@ def batches(
 
 
 def window_batch(windows: Windows, rows: Int[np.ndarray, " users"]) -> WindowBatch:
-    """The windows `rows` as one batch."""
+    """Makes one batch of the windows `rows`."""
     lengths, first_target = windows.lengths[rows], windows.first_target[rows]
     items = padded(windows.items, windows.starts[rows], lengths)  # [users, length]
     columns = np.arange(items.shape[1])

@@ -1,1 +1,1 @@
-"""Embedding: item texts, training sequences or given files to one vector per item."""
+"""Embedding: turns item texts, training sequences or given files into one vector per item."""

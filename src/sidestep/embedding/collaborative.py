@@ -1,7 +1,8 @@
 """Collaborative vectors: items that the same users take are near, whatever their texts say.
 
-They come from co-occurrence in users' sequences, or from the item table of a trained network. Give
-this the training part alone: a pair that holds a target would leak it into the codes.
+The vectors come from co-occurrence in users' sequences, or from the item table of a trained
+network. Use only the training part: a pair that holds a held-out target would leak it into the
+codes.
 """
 
 import numpy as np
@@ -28,19 +29,19 @@ def cooccurrence_svd(
         vectors = U · S^(1/2) of the truncated SVD of M
 
     Source: Levy and Goldberg 2014; the smoothing s and the square root from Levy et al. 2015.
-    Our choices: a pair at distance d counts 1/d, times the weights of both interactions where there
-    are some; an item does not co-occur with itself, and rows are brought to unit length.
+    Our choices: a pair at distance d counts 1/d, times the weights of both interactions if there
+    are weights. An item does not co-occur with itself. Rows are scaled to unit length.
 
     Args:
-        items: item indices of all users one after the other, each user's oldest first.
+        items: item indices of all users one after the other, the oldest item of a user first.
         offsets: user u owns `items[offsets[u]:offsets[u + 1]]`.
-        config: how.
-        num_items: rows of the result.
-        seed: of the randomised SVD.
-        weights: of the interactions. None: all weigh 1.
+        config: settings of the factorisation.
+        num_items: number of rows of the result.
+        seed: seed of the randomised SVD.
+        weights: weights of the interactions. None: all weigh 1.
 
     Returns:
-        float32; zeros for items that co-occur with none.
+        Vectors in float32; zeros for items that co-occur with no other item.
 
     Raises:
         ValueError: an index is out of range, no two items co-occur, or `dim` is too large.
@@ -69,7 +70,8 @@ def cooccurrence_svd(
         raise ValueError(f"no pair of items exceeds shift = {config.shift}; lower it.")
     U, S, _ = randomized_svd(matrix, config.dim, n_iter=7, random_state=seed)
     vectors = (U * np.sqrt(S)).astype(np.float32)
-    # Rounding leaves 1e-17 in the rows of items without a pair; unit length would blow it up.
+    # Rounding leaves 1e-17 in the rows of items without a pair; scaling to unit length would blow
+    # these numbers up.
     vectors[np.diff(matrix.indptr) == 0] = 0
     return unit_length(vectors)
 
@@ -77,15 +79,17 @@ def cooccurrence_svd(
 def item_table_vectors(
     table: Float[np.ndarray, "items dim"], counts: Int[np.ndarray, " items"]
 ) -> Float[np.ndarray, "items dim"]:
-    """The item table of a network that was trained on the training part, such as SASRec's.
+    """Vectors from the item table of a network that was trained on the training part.
+
+    Such a network is SASRec.
 
     Args:
         table: the network's vector of each item.
-        counts: how often each item stands in the training part.
+        counts: number of occurrences of each item in the training part.
 
     Returns:
-        float32; rows of length 1, but zeros for items that were never seen in training: theirs are
-        what the initialisation drew.
+        Vectors in float32 of length 1; zeros for items that never occur in training, because the
+        network only has their random initial vectors.
     """
     return unit_length(np.where(counts[:, None] > 0, table, 0).astype(np.float32))
 

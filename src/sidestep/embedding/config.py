@@ -1,11 +1,11 @@
-"""Configurations of item vectors, in a file that needs no scikit-learn."""
+"""Configurations of item vectors. This file does not import scikit-learn."""
 
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 BEHAVIOUR = ("collaborative", "sasrec")
-"""Sources of vectors that hold what users did in a training part."""
+"""Sources of vectors that are learned from the interactions of a training part."""
 
 
 class TfidfConfig(BaseModel):
@@ -17,26 +17,26 @@ class TfidfConfig(BaseModel):
     """Width of the vectors."""
 
     max_terms: int = Field(50_000, ge=2)
-    """The most frequent terms that are kept."""
+    """Largest number of terms; the most frequent terms are kept."""
 
     min_items: int = Field(2, ge=1)
     """A term in fewer items than this is dropped: it says nothing about any other item."""
 
     max_words: int = Field(2, ge=1, le=3)
-    """Terms are single words up to runs of this many words; see `words` for what a word is."""
+    """A term is a single word, or a run of at most so many words. `words` defines a word."""
 
     latin_marks: Literal["fold", "keep"] | None = None
-    """Whether café is cafe. None: keep where one text in ten or more is Vietnamese, else fold.
-    Marks of other scripts are always kept."""
+    """Whether café is read as cafe ("fold") or not ("keep"). None keeps marks if at least one text
+    in ten is Vietnamese, and folds otherwise. Marks of other scripts are always kept."""
 
     column_weights: dict[str, float] = Field(default_factory=dict)
-    """Weights of an occurrence by column; at least 1, and 1 for columns not named."""
+    """Weight of an occurrence of a term, by column; at least 1. Other columns have weight 1."""
 
     @model_validator(mode="after")
     def _check_weights(self) -> "TfidfConfig":
         for column, weight in self.column_weights.items():
-            # Below 1, the logarithm of a count would turn a term that is there into less than
-            # one that is not.
+            # With a weight below 1, the logarithm of the count of an occurring term could be less
+            # than that of a term that does not occur.
             if weight < 1:
                 raise ValueError(
                     f"column_weights[{column!r}] must be at least 1, got {weight}; "
@@ -46,19 +46,19 @@ class TfidfConfig(BaseModel):
 
 
 class SentenceConfig(BaseModel):
-    """The encoder of the texts, and its settings."""
+    """Settings of a sentence encoder."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     model: str = Field(min_length=1)
-    """A folder, or a name such as sentence-transformers/all-MiniLM-L6-v2."""
+    """Folder of a model, or a name such as sentence-transformers/all-MiniLM-L6-v2."""
 
     batch_size: int = Field(32, ge=1)
-    """Texts that go through the network together; they are padded to the longest."""
+    """Number of texts that go through the network together, padded to the longest text."""
 
 
 class CollaborativeConfig(BaseModel):
-    """Settings of vectors of co-occurrence in users' sequences."""
+    """Settings of vectors from co-occurrence in users' sequences."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -69,7 +69,8 @@ class CollaborativeConfig(BaseModel):
     """The largest distance, in positions, at which two items of one user co-occur."""
 
     shift: float = Field(1.0, ge=1.0)
-    """Pairs must co-occur this many times more often than by chance; log(shift) is subtracted."""
+    """Only pairs count that co-occur so many times more often than by chance; log(shift) is
+    subtracted."""
 
     smoothing: float = Field(0.75, gt=0, le=1)
-    """Exponent on the item counts: below 1 it keeps rare items from having extreme scores."""
+    """Exponent on the item counts. Below 1, it prevents extreme scores of rare items."""

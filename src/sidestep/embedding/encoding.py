@@ -1,6 +1,6 @@
-"""Encoding: texts to vectors by a slow encoder, chunk by chunk, so that a killed run can go on.
+"""Encoding: turns texts into vectors by a slow encoder, in chunks, so that a killed run can go on.
 
-What encoder it is does not matter here; `sentence` has one.
+Any encoder can be used; `sentence` has one.
 """
 
 import hashlib
@@ -16,33 +16,33 @@ from jaxtyping import Float
 from sidestep.files import whole_file
 
 CHUNK_SIZE = 256
-"""Texts that are encoded together and kept together: the most that a killed run loses."""
+"""Number of texts that are encoded and stored together. A killed run loses at most so many."""
 
 Report = Callable[[int, int], None]
-"""Is told how many of how many texts are encoded."""
+"""Called with the number of texts that are encoded and the number of all texts."""
 
 
 @runtime_checkable
 class TextEncoder(Protocol):
-    """What turns texts into vectors."""
+    """An encoder that turns texts into vectors."""
 
     @property
     def sha256(self) -> str:
-        """A hash of everything that decides the vectors: weights, vocabulary, settings."""
+        """Hash of everything that decides the vectors: weights, vocabulary, settings."""
         ...
 
     def encode(self, texts: Sequence[str]) -> Float[np.ndarray, "texts dim"]:
-        """One vector per text; the same texts in the same order give the same bits."""
+        """Makes one vector per text. The same texts in the same order give the same bits."""
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Encoded:
-    """Texts as vectors.
+    """Result of encoding texts.
 
     vectors: float32; zeros for an empty text.
-    num_empty: texts of nothing but blanks, which no encoder was shown.
-    num_resumed: texts whose vectors an earlier run had left.
+    num_empty: number of texts that hold only blanks. These are not encoded.
+    num_resumed: number of texts whose vectors an earlier run had stored.
     """
 
     vectors: Float[np.ndarray, "texts dim"]
@@ -58,18 +58,18 @@ def encode_texts(
     chunk_size: int = CHUNK_SIZE,
     report: Report | None = None,
 ) -> Encoded:
-    """Encodes all texts, and continues where an earlier call with the same texts was killed.
+    """Encodes all texts, and continues an earlier call with the same texts that was killed.
 
-    The chunks are the same however often the work is interrupted, and so are the vectors, bit for
-    bit: an encoder's rounding depends on which texts share a batch.
+    An encoder's rounding depends on which texts share a batch. The chunks do not depend on
+    interruptions, so the vectors are always the same, bit for bit.
 
     Args:
-        encoder: what encodes.
-        texts: one per item; an empty one gives a vector of zeros.
-        unfinished: a folder that keeps finished chunks, in a subfolder of its own for each encoder
-            and list of texts. Whoever has saved the vectors deletes it; None keeps nothing.
-        chunk_size: texts per chunk.
-        report: is called at the start and after each chunk.
+        encoder: the encoder.
+        texts: one per item; an empty text gives a vector of zeros.
+        unfinished: folder that stores finished chunks, in one subfolder for each encoder and list
+            of texts. The caller deletes it after saving the vectors. None stores nothing.
+        chunk_size: number of texts per chunk.
+        report: called at the start and after each chunk.
 
     Raises:
         ValueError: there is no text at all.
@@ -104,16 +104,16 @@ def encode_texts(
 
 
 def _key(encoder: TextEncoder, texts: Sequence[str], chunk_size: int) -> str:
-    """Names work that can be continued: the same encoder, texts and chunks."""
+    """Name of work that can be continued: the same encoder, texts and chunks."""
     digest = hashlib.sha256(f"{encoder.sha256} {chunk_size}\n".encode())
     for text in texts:
-        # As JSON a text has no line breaks: where one ends cannot be mistaken.
+        # In JSON, a text has no line breaks, so a line break always ends a text.
         digest.update(json.dumps(text).encode() + b"\n")
     return digest.hexdigest()[:16]
 
 
 def _kept(file: Path, num_texts: int) -> Float[np.ndarray, "texts dim"] | None:
-    """The vectors of a finished chunk; None where it is absent or damaged."""
+    """The vectors of a finished chunk; None if its file is absent or damaged."""
     try:
         vectors = np.load(file, allow_pickle=False)
     except (OSError, ValueError, EOFError):

@@ -15,22 +15,23 @@ def read_given(
 ) -> Float[np.ndarray, "items dim"]:
     """Reads one vector per item, in the order of `item_ids`.
 
-    A `.npy` file has one row per item in that very order. An `.npz` file (arrays `item_id` and
-    `vector`) and a parquet file (columns `item_id` and `vector`) name the items, in any order;
-    items that are not asked for are ignored.
+    A `.npy` file has one row per item in the order of `item_ids`. An `.npz` file (arrays `item_id`
+    and `vector`) and a parquet file (columns `item_id` and `vector`) name the items, in any order;
+    other items are ignored.
 
     Args:
-        path: the file; its suffix says what it is.
+        path: the file; its suffix tells its kind.
         item_ids: the items that need a vector.
-        dim: the width the vectors must have; None takes any.
+        dim: width that the vectors must have; None takes any width.
 
     Returns:
-        float32, as given: not scaled.
+        Vectors in float32, not scaled.
 
     Raises:
         FileNotFoundError: there is no such file.
         KeyError: an item has no vector, or the file lacks a column.
-        ValueError: another kind of file, an item given twice, a wrong shape, or NaN.
+        ValueError: the file is of another kind, names an item twice, has a wrong shape, or holds
+            NaN.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file of item vectors.")

@@ -1,6 +1,6 @@
 """Sentence encoders: pretrained networks of sentence-transformers. Needs the extra `hf`.
 
-A model is named as on the Hugging Face hub, or is a folder on this machine.
+A model is given by its name on the Hugging Face hub, or by a folder on this machine.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ _TIMEOUT_S = 10.0
 class SentenceEncoder:
     """A loaded sentence encoder; `load_sentence_encoder` makes it.
 
-    sha256: of the weights, the vocabulary, the settings of every module and the batch size.
+    sha256: hash of the weights, the vocabulary, the settings of every module and the batch size.
     """
 
     network: "SentenceTransformer"
@@ -35,7 +35,7 @@ class SentenceEncoder:
     sha256: str
 
     def encode(self, texts: Sequence[str]) -> Float[np.ndarray, "texts dim"]:
-        """One vector per text, as the model gives it; texts that are too long are cut by it."""
+        """Makes one vector per text. The model cuts texts that are too long for it."""
         vectors: np.ndarray = self.network.encode(
             list(texts),
             batch_size=self.config.batch_size,
@@ -46,17 +46,17 @@ class SentenceEncoder:
 
 
 def load_sentence_encoder(config: SentenceConfig, *, device: str | None = None) -> SentenceEncoder:
-    """Loads an encoder: from a folder, else from the hub's cache, else from the hub.
+    """Loads an encoder from a folder, from the cache of the hub, or from the hub, in this order.
 
     Args:
-        config: which.
-        device: where it computes; None takes the GPU if there is one.
+        config: the encoder and its settings.
+        device: device of the encoder; None takes the GPU if there is one.
 
     Raises:
         ImportError: sentence-transformers is not installed.
         FileNotFoundError: the folder does not exist.
         ConnectionError: the name is not in the cache, and the hub cannot be reached.
-        ValueError: the hub knows no such model, or it cannot be loaded.
+        ValueError: the hub has no such model, or the model cannot be loaded.
     """
     sentence_transformer = _sentence_transformer()
     folder = Path(config.model).expanduser()
@@ -74,7 +74,7 @@ def load_sentence_encoder(config: SentenceConfig, *, device: str | None = None) 
             _refuse_unreachable(source)
     try:
         network = sentence_transformer(source, device=device, local_files_only=is_here)
-    # Whatever is wrong with a folder of another's making: libraries below raise what they like.
+    # Any error: the libraries below raise many kinds of errors for a faulty folder.
     except Exception as error:
         raise ValueError(
             f"{config.model}: cannot be loaded as a sentence encoder "
@@ -88,7 +88,7 @@ def load_sentence_encoder(config: SentenceConfig, *, device: str | None = None) 
 
 
 def check_sentence_encoder(config: SentenceConfig) -> None:
-    """Raises what `load_sentence_encoder` would; asks the hub, but takes nothing from it."""
+    """Raises the errors of `load_sentence_encoder`. It asks the hub, but downloads nothing."""
     _sentence_transformer()
     if Path(config.model).expanduser().is_dir() or _is_cached(_hub_name(config.model)):
         load_sentence_encoder(config)
@@ -97,7 +97,7 @@ def check_sentence_encoder(config: SentenceConfig) -> None:
 
 
 def _sentence_transformer() -> "type[SentenceTransformer]":
-    """The class, which comes with an extra."""
+    """The class `SentenceTransformer`, which comes with the extra `hf`."""
     try:
         from sentence_transformers import SentenceTransformer
     except ImportError as error:
@@ -109,10 +109,10 @@ def _sentence_transformer() -> "type[SentenceTransformer]":
 
 
 def _hub_name(model: str) -> str:
-    """The full name on the hub.
+    """Full name of a model on the hub.
 
     Raises:
-        FileNotFoundError: it can only be meant as a folder, and there is none.
+        FileNotFoundError: the name can only mean a folder, and there is no such folder.
     """
     if model.startswith((".", "/", "~")) or "\\" in model or model.count("/") > 1:
         raise FileNotFoundError(
@@ -132,7 +132,7 @@ def _is_cached(name: str) -> bool:
 
 
 def _refuse_unreachable(name: str) -> None:
-    """Asks the hub once, since the loading itself would try again and again for minutes."""
+    """Asks the hub once, because the loading itself would retry for minutes."""
     from huggingface_hub import model_info
     from huggingface_hub.errors import RepositoryNotFoundError
 
@@ -143,7 +143,7 @@ def _refuse_unreachable(name: str) -> None:
             f"{name}: the Hugging Face hub knows no such model, and there is no folder of this "
             "name here; check the spelling."
         ) from error
-    # Which error says that there is no network depends on the HTTP library of the hub's client.
+    # Any error: the HTTP library of the hub's client decides which error means "no network".
     except Exception as error:
         raise ConnectionError(
             f"{name}: not on this machine, and the Hugging Face hub cannot be reached "
@@ -154,7 +154,7 @@ def _refuse_unreachable(name: str) -> None:
 
 
 def _sha256(network: "SentenceTransformer", batch_size: int) -> str:
-    """Of all that decides the vectors, whether it came from a folder or from the hub."""
+    """Hash of everything that decides the vectors; equal for a folder and the hub."""
     digest = hashlib.sha256()
     settings = {
         "modules": repr(network),
@@ -172,7 +172,7 @@ def _sha256(network: "SentenceTransformer", batch_size: int) -> str:
 
 
 def _vocabulary(tokenizer: Any) -> Any:
-    """How texts become tokens, as far as the tokenizer says."""
+    """Description of how texts become tokens, as far as the tokenizer gives it."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is not None:
         return backend.to_str()

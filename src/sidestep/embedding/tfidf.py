@@ -1,4 +1,4 @@
-"""TF-IDF and truncated SVD: item texts to vectors offline, without any downloaded model."""
+"""TF-IDF and truncated SVD: turns item texts into vectors offline, without a downloaded model."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,23 +21,23 @@ _ELSEWHERE = (
     "read more or other text columns (--columns), or take another source of vectors: what users do "
     "(--collaborative), or vectors of your own (--given)"
 )
-"""What helps where texts do not."""
+"""Remedies, for messages, if texts do not tell items apart."""
 
 _ALIKE = 1e-6
-"""Weights are numbers up to 1, in float32 or finer."""
+"""Weights that differ by less than this are equal. Weights are at most 1, in float32 or finer."""
 
 _FORMAT = ArrayFormat(name="fitted TF-IDF", version=2, remedy="embed again")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class FittedTfidf:
-    """TF-IDF and an SVD that know their terms: they embed texts of further items in the same space.
+    """Fitted TF-IDF and SVD, which can embed texts of further items in the same space.
 
-    config: how it was fitted; `latin_marks` is decided.
+    config: settings of the fit; `latin_marks` is never None.
     columns: the text columns, in the order in which they were given.
     terms: the vocabulary.
-    idf: how much a term says, one per term.
-    directions: of the SVD.
+    idf: inverse document frequency of each term.
+    directions: directions of the SVD.
     """
 
     config: TfidfConfig
@@ -47,17 +47,17 @@ class FittedTfidf:
     directions: Float[np.ndarray, "dim terms"]
 
     def encode(self, columns: Mapping[str, Sequence[str | None]]) -> Float[np.ndarray, "items dim"]:
-        """Unit vectors of texts; the items it was fitted on get the vectors of the fit.
+        """Makes unit vectors of texts. Texts of the fit get the vectors of the fit.
 
         Args:
-            columns: the texts of the columns it was fitted on; more are not read.
+            columns: texts of the columns of the fit; other columns are not read.
 
         Returns:
-            float32; zeros for an item without a single known term.
+            Vectors in float32; zeros for an item without a known term.
 
         Raises:
             KeyError: a column is missing.
-            ValueError: columns of different lengths.
+            ValueError: the columns have different lengths.
         """
         missing = [name for name in self.columns if name not in columns]
         if missing:
@@ -65,8 +65,8 @@ class FittedTfidf:
                 f"the vectors were made of the text columns {list(self.columns)}, but {missing} "
                 f"are missing among {list(columns)}."
             )
-        # A projection, unlike U · S, leaves the row of an item without a term exactly zero;
-        # rounding errors there would become directions of length 1.
+        # A projection, unlike U · S, leaves the row of an item without a term exactly zero.
+        # Otherwise, rounding errors in such a row would become a vector of length 1.
         weighted = _weighted(self.config, self.terms, self.idf, _texts(columns, self.columns))
         return unit_length((weighted @ self.directions.T).astype(np.float32))
 
@@ -87,8 +87,8 @@ class FittedTfidf:
 
         Raises:
             FileNotFoundError: there is no such file.
-            ValueError: see `ArrayFormat.read`; or the file is older than the words of other
-                scripts than the Latin one as they are now.
+            ValueError: see `ArrayFormat.read`; or an older version wrote the file, which read words
+                of other scripts than the Latin one in another way.
         """
         stored = _FORMAT.read(path)
         config = TfidfConfig(**stored.settings["config"])
@@ -115,7 +115,7 @@ def tfidf_svd(
     seed: int,
     may_be_narrower: bool = False,
 ) -> Float[np.ndarray, "items dim"]:
-    """The vectors of `fit_tfidf` of the items it is fitted on; see there."""
+    """Vectors of the items on which `fit_tfidf` is fitted; see there."""
     fitted = fit_tfidf(columns, config, seed=seed, may_be_narrower=may_be_narrower)
     return fitted.encode(columns)
 
@@ -132,15 +132,16 @@ def fit_tfidf(
     All columns share one vocabulary. Source: latent semantic analysis, Deerwester et al. 1990.
 
     Args:
-        columns: texts per column, all of the same items in the same order; None is no text.
-        config: how; its weights name some of the columns.
-        seed: of the randomised SVD.
-        may_be_narrower: take what the texts allow where that is less than `dim`.
+        columns: texts per column, of the same items in the same order; None is no text.
+        config: settings; its weights name some of the columns.
+        seed: seed of the randomised SVD.
+        may_be_narrower: whether vectors may have fewer than `dim` dimensions if the texts do not
+            allow more.
 
     Raises:
-        KeyError: a weight names a column that is not there.
-        ValueError: there is no text, no word that several items share, the same words in every
-            text, or less text than `dim` needs and it may not be narrower.
+        KeyError: a weight names a column that does not exist.
+        ValueError: there is no text; items share no word; all texts have the same words; or there
+            is too little text for `dim`, and the vectors may not be narrower.
     """
     unknown = sorted(set(config.column_weights) - set(columns))
     if unknown:
@@ -152,7 +153,7 @@ def fit_tfidf(
     if config.latin_marks is None:
         kept: Literal["fold", "keep"] = "keep" if has_marks_that_matter(joined) else "fold"
         config = config.model_copy(update={"latin_marks": kept})
-    # Runs of words that span two columns enter the vocabulary here, but are never counted below.
+    # Runs of words across two columns are in this vocabulary, but are never counted below.
     vectorizer = _counter(
         config,
         min_df=min(config.min_items, len(joined)),
@@ -187,7 +188,7 @@ def fit_tfidf(
 
 
 def _refuse_alike(weighted: scipy.sparse.csr_matrix, terms: Sequence[str]) -> None:
-    """Raises a `ValueError` where all items have the same words, so that texts tell none apart."""
+    """Raises a `ValueError` if all items have the same words, so that texts tell no items apart."""
     num_items = weighted.shape[0]
     first = weighted[np.zeros(num_items, dtype=np.int64)]
     if num_items > 1 and abs(weighted - first).max() < _ALIKE:
@@ -204,7 +205,7 @@ def _directions(
 ) -> Float[np.ndarray, "dim terms"]:
     """The directions in which the items differ most, of length 1."""
     num_items, num_terms = weighted.shape
-    if num_items == 1 or num_terms == 1:  # there is but one, and scikit-learn wants more
+    if num_items == 1 or num_terms == 1:  # there is only one direction; scikit-learn needs more
         only: np.ndarray = weighted.toarray() if num_items == 1 else np.ones((1, 1))
         return only
     svd = TruncatedSVD(n_components=dim, random_state=seed)
@@ -215,7 +216,7 @@ def _directions(
 def _texts(
     columns: Mapping[str, Sequence[str | None]], names: Sequence[str]
 ) -> dict[str, list[str]]:
-    """The texts of some columns, which must be of the same items."""
+    """The texts of some columns. All columns must be of the same items."""
     lengths = {name: len(columns[name]) for name in names}
     if len(set(lengths.values())) > 1:
         raise ValueError(f"all text columns must have one row per item, got rows {lengths}.")
@@ -223,7 +224,7 @@ def _texts(
 
 
 def _counter(config: TfidfConfig, **settings: Any) -> CountVectorizer:
-    """Counts terms."""
+    """Makes a counter of terms."""
     return CountVectorizer(
         preprocessor=partial(folded, keep_latin_marks=config.latin_marks == "keep"),
         tokenizer=words,
@@ -236,7 +237,7 @@ def _counter(config: TfidfConfig, **settings: Any) -> CountVectorizer:
 def _counts(
     config: TfidfConfig, terms: Sequence[str], texts: Mapping[str, list[str]]
 ) -> scipy.sparse.csr_matrix:
-    """How often each term stands in each item, weighted by column."""
+    """Number of occurrences of each term in each item, weighted by column."""
     counter = _counter(config, vocabulary=terms)
     counts: scipy.sparse.csr_matrix = sum(
         counter.transform(column).astype(np.float32) * config.column_weights.get(name, 1.0)
@@ -251,7 +252,7 @@ def _weighted(
     idf: Float[np.ndarray, " terms"],
     texts: Mapping[str, list[str]],
 ) -> scipy.sparse.csr_matrix:
-    """Sublinear TF-IDF of each item, of length 1."""
+    """Sublinear TF-IDF of each item, scaled to length 1."""
     transformer = TfidfTransformer(sublinear_tf=True)
     transformer.idf_ = idf
     weighted: scipy.sparse.csr_matrix = transformer.transform(_counts(config, terms, texts))

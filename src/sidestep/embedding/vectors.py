@@ -1,7 +1,8 @@
-"""Vectors: what can be done with one vector per item, whatever the vectors came from.
+"""Vectors: scaling, joining, saving and loading of item vectors of any source.
 
-On disk they are a `.npy` file and, beside it, a `.json` that says of which items they are and what
-they were made of: anybody can read the first, and no catalog is made of another's by mistake.
+On disk, vectors are a `.npy` file and a `.json` file beside it. Anybody can read the `.npy` file.
+The `.json` file names the items and the sources of the vectors, so that no catalog is made of
+another catalog's vectors by mistake.
 """
 
 import hashlib
@@ -23,11 +24,11 @@ _MAGIC = b"\x93NUMPY"
 
 
 class VectorsInfo(BaseModel):
-    """What vectors are, and where they came from.
+    """Description of item vectors: their items, their numbers and their sources.
 
-    items_sha256: of the item IDs in the order of the rows, see `items_sha256`.
-    vectors_sha256: of the numbers.
-    made_of: whatever their maker knows of sources, weights, models, seeds and data, as JSON.
+    items_sha256: hash of the item IDs in the order of the rows, see `items_sha256`.
+    vectors_sha256: hash of the numbers.
+    made_of: sources, weights, models, seeds and data of the vectors as far as known, as JSON.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -42,21 +43,21 @@ class VectorsInfo(BaseModel):
 
 
 def items_sha256(item_ids: Sequence[str]) -> str:
-    """A hash of the number, names and order of items."""
+    """Hash of the number, names and order of items."""
     digest = hashlib.sha256()
     for item_id in item_ids:
-        # As JSON an ID has no line breaks: where one ends cannot be mistaken.
+        # In JSON, an ID has no line breaks, so a line break always ends an ID.
         digest.update(json.dumps(item_id).encode() + b"\n")
     return digest.hexdigest()
 
 
 def info_file(path: Path) -> Path:
-    """Where the description of the vectors at `path` stands."""
+    """Path of the description of the vectors at `path`."""
     return path.with_suffix(".json")
 
 
 def unit_length(vectors: Float[np.ndarray, "items dim"]) -> Float[np.ndarray, "items dim"]:
-    """Scales each row to Euclidean length 1; a row of zeros, an item nothing is known of, stays."""
+    """Scales each row to Euclidean length 1. A row of zeros, for an unknown item, stays zero."""
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     scaled: np.ndarray = np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0)
     return scaled
@@ -67,11 +68,12 @@ def concatenated(
 ) -> Float[np.ndarray, "items dim"]:
     """Puts several vectors of the same items side by side.
 
-    Each part is brought to unit length first, so that a squared distance between two items known
-    to every part is the sum over parts of weight² times the part's squared distance.
+    First, the rows of each part are scaled to unit length. So the squared distance between two
+    items that are known to every part is the sum over parts of weight² times the squared distance
+    in the part.
 
     Args:
-        parts: rows are the same items in the same order; widths may differ.
+        parts: arrays whose rows are the same items in the same order; widths may differ.
         weights: one finite number above 0 per part.
     """
     if not parts:
@@ -98,7 +100,7 @@ def save_vectors(
     item_ids: Sequence[str],
     made_of: Mapping[str, Any],
 ) -> None:
-    """Writes the vectors as float32 `.npy`, whole or not at all, and what they are beside them.
+    """Writes the vectors as float32 `.npy`, whole or not at all, and their description beside them.
 
     Args:
         path: the `.npy` file.
@@ -107,12 +109,12 @@ def save_vectors(
         made_of: see `VectorsInfo`.
 
     Raises:
-        ValueError: a value is NaN or infinite, or see `check_vectors_file`.
+        ValueError: a value is NaN or infinite; or as in `check_vectors_file`.
     """
     check_vectors_file(path)
     if len(vectors) != len(item_ids):
         raise ValueError(f"{len(vectors)} vectors need as many item IDs, got {len(item_ids)}.")
-    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite
+    with np.errstate(over="ignore"):  # values that float32 cannot hold become infinite
         written = np.ascontiguousarray(vectors, dtype=np.float32)
     is_bad = ~np.isfinite(written).all(axis=1)
     if is_bad.any():
@@ -131,16 +133,17 @@ def save_vectors(
     )
     with whole_file(path) as temporary, temporary.open("wb") as file:
         np.save(file, written, allow_pickle=False)
-    # Whoever is stopped here leaves a description of other vectors, which `load_vectors` refuses.
+    # A process that is stopped here leaves a description of other vectors, which `load_vectors`
+    # refuses.
     write_json(info_file(path), info.model_dump(mode="json"))
 
 
 def check_vectors_file(path: Path) -> None:
-    """Refuses a place where vectors would not be found again, or something else would be lost.
+    """Refuses a path at which vectors would not be found again, or would overwrite another file.
 
     Raises:
-        ValueError: the suffix is not .npy, what stands there is no .npy file, or what stands where
-            the description goes is none.
+        ValueError: the suffix is not .npy, the file at the path is no .npy file, or the file at the
+            path of the description is no description.
     """
     if path.suffix != ".npy":
         raise ValueError(f"{path}: vectors are a .npy file; name one, such as vectors.npy.")
@@ -163,17 +166,17 @@ def check_vectors_file(path: Path) -> None:
 
 
 def load_vectors(path: Path, *, item_ids: Sequence[str]) -> Float[np.ndarray, "items dim"]:
-    """Reads what `save_vectors` wrote, of these items in this order.
+    """Reads the vectors that `save_vectors` wrote, of these items in this order.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is no array of vectors, its description is missing or of other vectors, or
-            they are those of other items.
+        ValueError: the file is no array of vectors; its description is missing or describes other
+            vectors; or the vectors are those of other items.
     """
     try:
         vectors = np.load(path, allow_pickle=False)
     except (ValueError, EOFError) as error:
-        # Not numpy's own words: of any other file it says that it could be unpickled.
+        # Not numpy's own message, which says of any other file that it could be unpickled.
         raise ValueError(f"{path}: not a whole .npy file of vectors; embed again.") from error
     if not isinstance(vectors, np.ndarray) or vectors.ndim != 2 or vectors.dtype.kind != "f":
         raise ValueError(f"{path}: not one row of decimal numbers per item; embed again.")
@@ -196,11 +199,11 @@ def load_vectors(path: Path, *, item_ids: Sequence[str]) -> Float[np.ndarray, "i
 
 
 def vectors_info(path: Path) -> VectorsInfo:
-    """What the description beside the vectors at `path` says.
+    """Reads the description of the vectors at `path`.
 
     Raises:
-        FileNotFoundError: there is none.
-        ValueError: it is damaged, or describes something else.
+        FileNotFoundError: there is no description.
+        ValueError: the description is damaged, or describes something else.
     """
     beside = info_file(path)
     if not beside.is_file():
@@ -220,7 +223,7 @@ def vectors_info(path: Path) -> VectorsInfo:
 
 
 def described_vectors(path: Path) -> VectorsInfo | None:
-    """What is known of the vectors at `path`; None where nothing beside them describes them."""
+    """The description of the vectors at `path`; None if there is no description."""
     if path.suffix != ".npy" or not path.is_file() or not _describes_vectors(info_file(path)):
         return None
     info = vectors_info(path)

@@ -1,4 +1,4 @@
-"""Words: what TF-IDF counts of a text, in whatever script it is written."""
+"""Words: the units of a text that TF-IDF counts, in any script."""
 
 import re
 import unicodedata
@@ -12,39 +12,40 @@ _UNSPACED = (
     r"[[\p{Han}\p{Hiragana}\p{Katakana}\p{Bopomofo}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\p{Tai_Tham}"
     r"\p{Javanese}\p{Balinese}]&&\p{L}]|ー|〇"
 )
-"""Letters of scripts that put no blank between words; the last two are common to several."""
+"""Letters of scripts without blanks between words; several of these scripts share the last two."""
 
 _WORD = regex.compile(
-    # A letter of its own, with its marks; else two or more letters, digits and underscores.
+    # One letter of such a script with its marks; or two or more letters, digits and underscores.
     rf"(?:{_UNSPACED})\p{{M}}*"
     rf"|(?!{_UNSPACED})[\p{{L}}\p{{N}}_](?:(?!{_UNSPACED})[\p{{L}}\p{{N}}_\p{{M}}])+",
     regex.V1,
 )
 
 _MARKED = regex.compile(r"(\P{M}?)(\p{M}[\p{M}\N{ZERO WIDTH JOINER}]*)", regex.V1)
-"""A character, and the marks over, under and beside it."""
+"""A character with the marks over, under and beside it."""
 
 _IGNORED = regex.compile(r"[\p{Variation_Selector}\N{ZERO WIDTH JOINER}]", regex.V1)
-"""Wishes for another form of the same letter."""
+"""Characters that ask for another form of the same letter."""
 
 _LATIN = regex.compile(r"\p{Latin}")
 
 _VIETNAMESE = regex.compile(r"\p{Latin}\p{M}*(?:[\N{COMBINING HORN}\u0309\u0323]|\p{M}\p{M})")
-"""Horn, hook above, dot below, or two marks: no other large language of Latin script has them."""
+"""Horn, hook above, dot below, or two marks: only Vietnamese has them, among large languages of
+Latin script."""
 
 _VIETNAMESE_SHARE = 0.1
 
 
 def folded(text: str, *, keep_latin_marks: bool) -> str:
-    """The text in small letters, in which equal words are equal strings.
+    """The text in lower case, with equal words as equal strings.
 
-    Forms that differ only in width or style become one (NFKD). Marks stay on the letters of every
-    script but the Latin one: they tell Japanese ガ from カ, and are the vowels of Hindi. Latin
-    letters lose theirs, as many people leave them out: café becomes cafe.
+    Forms of a letter that differ only in width or style become one (NFKD). Letters of all scripts
+    but the Latin one keep their marks: marks tell Japanese ガ from カ, and are the vowels of Hindi.
+    Latin letters lose their marks, because many people leave them out: café becomes cafe.
 
     Args:
-        text: any.
-        keep_latin_marks: leave Latin letters their marks, too.
+        text: any text.
+        keep_latin_marks: whether Latin letters keep their marks too.
     """
     small = text.lower()
     if small.isascii():
@@ -55,7 +56,7 @@ def folded(text: str, *, keep_latin_marks: bool) -> str:
         marks: str = match[2]
         if base.isalpha() and (keep_latin_marks or not _LATIN.match(base)):
             return base + "".join(mark for mark in marks if not _IGNORED.match(mark))
-        # What is no accent, such as the frame of a keycap, ends a word.
+        # A mark that is no accent, such as the frame of a keycap, ends a word.
         return base + "".join("" if unicodedata.combining(mark) else " " for mark in marks)
 
     unmarked: str = _MARKED.sub(marked, unicodedata.normalize("NFKD", small))
@@ -63,19 +64,19 @@ def folded(text: str, *, keep_latin_marks: bool) -> str:
 
 
 def words(text: str) -> list[str]:
-    """The words of a folded text, in their order; words of one letter are left out.
+    """The words of a folded text, in their order, without words of one letter.
 
-    In scripts that put no blank between words, such as Chinese, Japanese and Thai, each letter
-    stands for a word, with its marks: runs of words are then runs of letters.
+    In scripts without blanks between words, such as Chinese, Japanese and Thai, each letter with
+    its marks is a word. Runs of words are then runs of letters.
     """
     found: list[str] = (_ASCII_WORD if text.isascii() else _WORD).findall(text)
     return found
 
 
 def has_marks_that_matter(texts: Sequence[str]) -> bool:
-    """Whether so many texts are Vietnamese that marks on Latin letters tell words apart.
+    """Tells whether so many texts are Vietnamese that marks on Latin letters tell words apart.
 
-    In Vietnamese ma, má and mà are three words, and nobody writes one for another.
+    In Vietnamese, ma, má and mà are three words, and nobody writes one for another.
     """
     num_vietnamese = sum(
         1
@@ -87,7 +88,7 @@ def has_marks_that_matter(texts: Sequence[str]) -> bool:
 
 
 def is_of_other_script(words_of_a_term: str) -> bool:
-    """Whether a word among these has letters, but neither Latin ones nor digits."""
+    """Tells whether one of these words has letters, but no Latin letters and no digits."""
     return any(
         regex.search(r"\p{L}", word) and not regex.search(r"[\p{Latin}\p{N}]", word)
         for word in words_of_a_term.split(" ")

@@ -1,1 +1,1 @@
-"""Runs recommenders over a split, keeps what came out, compares it and shows it."""
+"""Evaluation: runs recommenders over a split, stores the results, compares and shows them."""

@@ -1,8 +1,9 @@
-"""Advantage compression: what a candidate's advantage still tells apart once prefixes are shared.
+"""Advantage compression: how little advantages differ between candidates that share a prefix.
 
-Candidates of a search share prefixes, so their rewards hardly differ, and neither do advantages
-within the whole group; those among siblings are scaled anew below every parent. Source of the
-claim: V-STAR (arXiv:2602.10699), sec. 1 and 4.3. It names no measure; the spreads here are ours.
+Candidates of a search share prefixes, so their rewards hardly differ. Their advantages within the
+whole group hardly differ either. Advantages among siblings are scaled anew below every parent.
+Source of the claim: V-STAR (arXiv:2602.10699), sec. 1 and 4.3. V-STAR names no measure; the
+spreads here are ours.
 """
 
 from collections.abc import Sequence
@@ -26,11 +27,11 @@ from sidestep.objectives.value import is_first_of_prefix, mean_below, shared_pre
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompressionAtDepth:
-    """The parents of one depth, as means over them.
+    """Advantage compression at one depth: means over the parents of that depth.
 
-    depth: codes that all candidates below a parent share.
-    num_parents: prefixes of one user's candidates that have at least two children.
-    informative: share of them whose children differ in mean reward.
+    depth: number of codes that all candidates below a parent share.
+    num_parents: number of prefixes of one user's candidates that have at least two children.
+    informative: share of the parents whose children differ in mean reward.
     overlap, group_spread, sibling_spread: see `AdvantageCompression`.
     """
 
@@ -44,15 +45,18 @@ class CompressionAtDepth:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class AdvantageCompression:
-    """How far advantages part the children of a prefix, one entry per parent of two or more.
+    """Spread of the advantages among the children of a prefix.
 
-    depths: codes of the parents, 0 at roots.
-    overlaps: share of their codes that two candidates below the parent share from the first code
-        on, mean over pairs.
-    group_spreads: standard deviation over the children of the advantage in the whole group, of
-        which a child has the mean over its candidates.
-    sibling_spreads: the same of the advantage among siblings. Where that is scaled by the standard
-        deviation, it is 1 wherever mean rewards differ and 0 elsewhere.
+    Every array has one entry per parent. A parent is a prefix with at least two children.
+
+    depths: number of codes of the parent, 0 for a root.
+    overlaps: share of the codes, counted from the first one, that two candidates below the parent
+        have in common; mean over pairs of candidates.
+    group_spreads: standard deviation over the children of the advantage in the whole group. The
+        advantage of a child is the mean over the candidates below the child.
+    sibling_spreads: standard deviation over the children of the advantage among siblings. If the
+        advantage is scaled by the standard deviation, this spread is 1 wherever mean rewards differ
+        and 0 elsewhere.
     """
 
     depths: Int[np.ndarray, " parents"]
@@ -62,7 +66,7 @@ class AdvantageCompression:
 
     @staticmethod
     def joined(parts: "Sequence[AdvantageCompression]") -> "AdvantageCompression":
-        """That of several batches of users, at least one."""
+        """Joins the entries of several batches of users. There must be at least one batch."""
         return AdvantageCompression(
             depths=np.concatenate([part.depths for part in parts]),
             overlaps=np.concatenate([part.overlaps for part in parts]),
@@ -72,7 +76,7 @@ class AdvantageCompression:
 
     @property
     def by_depth(self) -> tuple[CompressionAtDepth, ...]:
-        """Means over the parents of each depth that has any."""
+        """Means over the parents of each depth; a depth without a parent is left out."""
         found = []
         for depth in np.unique(self.depths):
             here = self.depths == depth
@@ -96,14 +100,14 @@ def advantage_compression(
     *,
     scaling: Scaling = "std",
 ) -> AdvantageCompression:
-    """The spreads of both advantages below every parent of some users' candidate sets.
+    """Measures the spread of group and sibling advantages below every parent of candidate sets.
 
     Args:
-        rewards: of the candidates.
-        states: of each candidate's prefixes of 1 to L codes, or any numbers that are equal where
-            the prefixes are.
+        rewards: one reward per candidate.
+        states: states of each candidate's prefixes of 1 to L codes, or any numbers that are equal
+            where the prefixes are equal.
         is_member: False at padding, and at candidates outside of the group.
-        scaling: of the advantages.
+        scaling: how the advantages are scaled.
     """
     shared = shared_prefixes(states, is_member)
     is_first = is_first_of_prefix(shared)
@@ -112,7 +116,7 @@ def advantage_compression(
     scores = mean_below(rewards.double(), shared)
     among = sibling_advantages(scores, shared, is_first, scaling=scaling)
     num_levels = states.shape[2]
-    # One candidate stands for each parent, as one does for each of its prefixes.
+    # One candidate represents each parent, as one candidate represents each prefix.
     stands_for_root = is_member & (is_member.cumsum(dim=1) == 1)
     stands = torch.cat([stands_for_root[..., None], is_first[..., :-1]], dim=2).movedim(2, 1)
     chosen = stands & (is_sibling.sum(dim=3) >= 2)  # [users, levels, candidates]
@@ -130,7 +134,7 @@ def _spreads(
     values: Float[Tensor, "users candidates levels"],
     is_sibling: Bool[Tensor, "users levels candidates candidates"],
 ) -> Float[Tensor, "users levels candidates"]:
-    """The population's standard deviation over the siblings of each prefix."""
+    """Population standard deviation of the values over the siblings of each prefix."""
     counts = is_sibling.sum(dim=3).clamp(min=1)
     by_level = values.movedim(2, 1)[:, :, None]
     means = torch.where(is_sibling, by_level, 0.0).sum(dim=3) / counts
@@ -142,7 +146,10 @@ def _mean_over_pairs(
     together: Bool[Tensor, "users levels candidates candidates"],
     overlaps: Float[Tensor, "users candidates candidates"],
 ) -> Float[Tensor, "users levels candidates"]:
-    """The mean overlap of two of those that each candidate is together with; 0 where one is."""
+    """Mean overlap of two candidates, over the pairs of the set of each candidate.
+
+    The set of a candidate are those for which `together` is True. The mean is 0 for a set of one.
+    """
     weights = together.to(overlaps.dtype)
     counts = weights.sum(dim=3)
     with_itself = overlaps.diagonal(dim1=1, dim2=2)[:, None, None]

@@ -1,4 +1,4 @@
-"""The history of an alignment run: what its log says of rollouts, policy and validations."""
+"""The history of an alignment run: rollouts, policy and validations, read from the log."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,16 +10,20 @@ from sidestep.evaluation.training_log import log_lines
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AlignmentHistory:
-    """One run, in order; numbers of a step are means over the prompts since the number before.
+    """History of one alignment run, in the order of its steps.
+
+    A number of a step is the mean over the prompts since the number before.
 
     steps: optimizer steps after which the log has a line.
-    parts: terms of the loss and what else is told of rollouts, by their names in the log; only what
-        every line has.
-    prompts_per_s: prompts that were searched for and learned from, validation not counted.
-    epochs: those that were validated.
-    metrics: of their validations, by the names of results files; only what all of them have.
-    scores: by which the best weights were chosen.
-    stopped: why the run ended; None where the log does not say.
+    parts: terms of the loss and other numbers of the rollouts, by their names in the log. Only
+        numbers that every line has are read.
+    prompts_per_s: prompts per second that were searched for and learned from, without the time of
+        validation.
+    epochs: the epochs that were validated.
+    metrics: metrics of these validations, by the names of results files. Only metrics that all
+        validations have are read.
+    scores: validation scores by which the best weights were chosen.
+    stopped: why the run ended; None if the log does not say.
     """
 
     steps: tuple[int, ...]
@@ -32,12 +36,12 @@ class AlignmentHistory:
 
     @property
     def best(self) -> int | None:
-        """The place in `epochs` of the best validation, the first of equals; None without one."""
+        """Index in `epochs` of the best validation, the first of equal ones; None without any."""
         return max(range(len(self.scores)), key=self.scores.__getitem__, default=None)
 
     @property
     def rollouts_per_s(self) -> tuple[float, ...] | None:
-        """Candidates found, judged and learned from per second; None where no line counts them."""
+        """Candidates found, judged and learned from per second; None if no line counts them."""
         if "candidates" not in self.parts:
             return None
         both = zip(self.prompts_per_s, self.parts["candidates"], strict=True)
@@ -45,13 +49,13 @@ class AlignmentHistory:
 
 
 def alignment_history(log: Path) -> AlignmentHistory:
-    """Reads the log of a run.
+    """Reads the log of an alignment run.
 
     Args:
         log: `log.jsonl` in the folder of the run.
 
     Raises:
-        ValueError: a line is no JSON object, or lacks what every line of its kind has.
+        ValueError: a line is no JSON object, or lacks a field that every line of its kind has.
     """
     lines = log_lines(log)
     try:
@@ -74,7 +78,7 @@ def alignment_history(log: Path) -> AlignmentHistory:
 
 
 def _by_name(lines: Sequence[Mapping[str, Any]], field: str) -> dict[str, tuple[float, ...]]:
-    """What all lines have in a field that holds numbers by name."""
+    """Numbers of a field that holds numbers by name; only names that all lines have."""
     if not lines:
         return {}
     names = [name for name in lines[0][field] if all(name in line[field] for line in lines)]

@@ -1,4 +1,4 @@
-"""Scores of given prefixes: by the policy itself and by all that could guide it."""
+"""Scores of given prefixes: by the policy itself and by every scorer that could guide it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ class BatchScores:
         scope: Scope,
         guidances: Mapping[str, Guidance],
     ) -> "BatchScores":
-        """Reads the histories, once for all scores."""
+        """Reads the histories once, for all scores."""
         root, context = model.encode(histories, capacity=_CHUNK_SIZE * scope.trie.num_levels)
         return BatchScores(
             model=model,
@@ -52,7 +52,7 @@ class BatchScores:
     def along(
         self, paths: Int[Tensor, "users paths levels"]
     ) -> dict[str, Float[Tensor, "users paths levels"]]:
-        """Every score of every prefix on the paths, by its name; arbitrary past their ends."""
+        """Scores of every prefix on the paths, by name; arbitrary past the end of a path."""
         read = score_paths(
             self.model, self.root, self.context, paths, self.scope, chunk_size=_CHUNK_SIZE
         )

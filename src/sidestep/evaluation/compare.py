@@ -1,7 +1,7 @@
-"""Comparing runs: means over seeds, how sure they are, and whether methods differ.
+"""Comparison of runs: means over seeds, their intervals, and tests of whether methods differ.
 
-Runs are paired by row, so they must have answered the same questions. Where a user has several
-rows, these are drawn and flipped together, as `sidestep.metrics.statistics` does.
+Runs are paired by row, so all runs must have been evaluated on the same rows. If a user has several
+rows, these rows are drawn and flipped together, as in `sidestep.metrics.statistics`.
 """
 
 from collections.abc import Sequence
@@ -27,11 +27,11 @@ from sidestep.metrics.statistics import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
-    """A metric of a method.
+    """Estimate of one metric of one method.
 
-    mean: over rows and seeds.
-    interval: a bootstrap interval over users of the mean over seeds.
-    seed_std: standard deviation of the mean over rows between seeds; None with one seed.
+    mean: mean over rows and seeds.
+    interval: bootstrap interval, over users, of the mean over seeds.
+    seed_std: standard deviation between seeds of the mean over rows; None with one seed.
     """
 
     mean: float
@@ -43,11 +43,12 @@ class Estimate:
 class ComparedMethod:
     """One method and setting, over all its seeds.
 
-    label: what readers call the method, and what tells its setting from its other settings in this
-        comparison: "transformer (beam, beams 50)".
-    num_users: different users; fewer than `num_rows` where some were asked about several times.
-    estimates: by metric.
-    tests: by metric, against the reference; empty for the reference itself and without one.
+    label: name of the method for readers, with the fields that tell its setting from the other
+        settings of the method in this comparison: "transformer (beam, beams 50)".
+    num_users: number of different users; fewer than `num_rows` if some users have several rows.
+    estimates: the estimate of each metric, by its name.
+    tests: the test of each metric against the reference, by its name. Empty for the reference
+        itself, and if there is no reference.
     """
 
     label: str
@@ -81,23 +82,23 @@ def compare(
     seed: int = 0,
     num_resamples: int = 10_000,
 ) -> list[ComparedMethod]:
-    """Compares runs on the same users; runs that differ in their seed alone are one method.
+    """Compares runs on the same users. Runs that differ only in their seed are one method.
 
-    Tests are two-sided and paired, on each row's mean over seeds; p-values are not corrected for
+    Tests are two-sided and paired, on each row's mean over seeds. P-values are not corrected for
     the number of methods.
 
     Args:
-        runs: in the order in which methods should appear.
-        reference: the label of the method that the others are tested against, or its name, where
-            no other has it; None tests nothing.
-        metrics: names as in the results file; None takes all that the lists allow.
-        seed: of the resampling.
-        num_resamples: of the tests.
+        runs: the runs, in the order in which methods should appear.
+        reference: label of the method that the others are tested against. Its name is enough if no
+            other method has that name. None tests nothing.
+        metrics: names as in the results file; None takes all metrics that the lists allow.
+        seed: seed of the resampling.
+        num_resamples: number of resamples of the tests.
 
     Raises:
-        ValueError: if the runs differ in dataset, split, how that was made, users, targets, list
-            length or in whether seen items are excluded; if a seed stands twice; if a name is
-            unknown.
+        ValueError: if the runs differ in dataset, split, strategy of the split, users, targets,
+            list length or in whether seen items are excluded; if a seed is given twice; if a name
+            is unknown.
     """
     _check_comparable(runs)
     groups = _grouped(runs)
@@ -138,10 +139,10 @@ def compare(
 
 
 def labels_of(runs: Sequence[PerUser]) -> list[str]:
-    """Labels of the methods of runs; runs that differ in their seed alone share a label.
+    """Labels of the methods of runs. Runs that differ only in their seed share a label.
 
     Raises:
-        ValueError: a seed stands twice.
+        ValueError: a seed is given twice.
     """
     groups = _grouped(runs)
     labels = _labels([group[0] for group in groups])
@@ -152,10 +153,12 @@ def labels_of(runs: Sequence[PerUser]) -> list[str]:
 
 
 def label_named(runs: Sequence[PerUser], name: str) -> str:
-    """The label that a name stands for: itself, or that of the only method of this name.
+    """Finds the label that a name stands for.
+
+    The name is either the label itself, or the name of exactly one method.
 
     Raises:
-        ValueError: there is none, or there are several.
+        ValueError: the name stands for no method, or for several.
     """
     named = dict(zip(labels_of(runs), (run.method for run in runs), strict=True))
     if name in named:
@@ -168,7 +171,7 @@ def label_named(runs: Sequence[PerUser], name: str) -> str:
 
 
 def metrics_by_seed(seeds: Sequence[PerUser]) -> dict[str, Float[np.ndarray, "seeds rows"]]:
-    """Every metric of one target by seed and row, of runs that differ in their seed alone."""
+    """Every metric of one target, by seed and row, of runs that differ only in their seed."""
     runs = [per_user_metrics(run.rank_before, run.num_tied, run.k) for run in seeds]
     return {name: np.stack([values[name] for values in runs]) for name in runs[0]}
 
@@ -176,7 +179,7 @@ def metrics_by_seed(seeds: Sequence[PerUser]) -> dict[str, Float[np.ndarray, "se
 def estimate(
     values: Float[np.ndarray, "seeds rows"], users: Int[np.ndarray, " rows"], *, seed: int
 ) -> Estimate:
-    """The estimate of a method on some rows, of which `users` are the users."""
+    """Estimates the mean of a metric over rows. `users` holds the user of each row."""
     per_row = values.mean(axis=0)
     return Estimate(
         mean=float(per_row.mean()),
@@ -223,7 +226,7 @@ def _described(run: PerUser) -> str:
 
 
 def _grouped(runs: Sequence[PerUser]) -> list[list[PerUser]]:
-    """Runs by method and setting, in order of their first appearance, seeds ascending."""
+    """Groups runs by method and setting, in order of first appearance, seeds ascending."""
     groups: dict[tuple[str, Setting], list[PerUser]] = {}
     for run in runs:
         group = groups.setdefault((run.method, run.setting), [])
@@ -238,10 +241,10 @@ def _grouped(runs: Sequence[PerUser]) -> list[list[PerUser]]:
 
 
 def _labels(firsts: Sequence[PerUser]) -> list[str]:
-    """The method where it has one setting, else the method and the fields that differ.
+    """Labels: the method if it has one setting, else the method and the fields that differ.
 
-    What is searched is the Transformer's, of which readers know the name, and methods name the
-    search alone.
+    The method of a searched run names only its search. Readers know the name of the network, so
+    the label of such a run starts with "transformer".
     """
     labels = []
     for run in firsts:

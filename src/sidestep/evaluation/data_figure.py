@@ -1,8 +1,7 @@
-"""The figure of a dataset: how long users' sequences are, how popular items, how busy which time.
+"""The figure of a dataset: lengths of sequences, popularity of items, interactions over time.
 
-It stands here, where everything is drawn, and not beside the numbers in `data`, which every layer
-imports and which must not draw. It is a file for papers and slides, on white; what is drawn for a
-page and takes its colours is in `report`.
+The figure is a file for papers and slides, on white. Charts that take the colours of a page are in
+`report`. The figure is not in `data`: every layer imports `data`, so `data` must not draw.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,7 +25,7 @@ _PALE_BLUE = "#8fc1de"
 _VERMILLION = "#d55e00"
 _NUM_BINS = 40
 _SHOWN_SHARE = 0.99
-"""Of the users, by the length of their sequences: the few longest would squeeze all others."""
+"""Share of the users in the panel of lengths: the few longest sequences would squeeze the rest."""
 
 _SIZE_INCHES = (11.0, 3.2)
 _WHOLE = FuncFormatter(lambda value, _: f"{value:,.0f}")
@@ -45,12 +44,12 @@ def write_data_figure(
     """Draws three panels and writes them in the format of the suffix, such as .png or .svg.
 
     Args:
-        path: the file.
+        path: file of the figure.
         lengths: interactions per user.
         item_counts: interactions per item.
-        timestamps: of all interactions; None leaves their panel without a drawing.
-        title: over the panels.
-        marks: moments to mark over time, by name.
+        timestamps: one per interaction; None leaves the panel of times without a drawing.
+        title: title over the panels.
+        marks: moments to mark in the panel of times, by name.
     """
     with mpl.rc_context(
         {
@@ -76,13 +75,13 @@ def write_data_figure(
         _draw_time(panels[2], timestamps, marks or {})
         for axes in panels:
             axes.spines[["top", "right"]].set_visible(False)
-        # A date would make a new file of the same data.
+        # With a date, the same data would give a different file each time.
         metadata = {"Date": None} if path.suffix == ".svg" else {}
         figure.savefig(path, dpi=_DOTS_PER_INCH, metadata=metadata)
 
 
 def _draw_lengths(axes: Axes, lengths: Int[np.ndarray, " users"]) -> None:
-    """Users by length of their sequence, but for the longest."""
+    """Draws users by length of their sequence, without the longest sequences."""
     axes.set_title("Users by length of their sequence")
     axes.set_xlabel("interactions of the user")
     axes.set_ylabel("users")
@@ -91,7 +90,7 @@ def _draw_lengths(axes: Axes, lengths: Int[np.ndarray, " users"]) -> None:
     low = int(lengths.min())
     high = int(np.quantile(lengths, _SHOWN_SHARE, method="higher"))
     step = -(-(high - low + 1) // _NUM_BINS)
-    # Around whole numbers, all bins with equally many.
+    # Bins are centred on whole numbers, and all bins hold equally many of them.
     edges = np.arange(low, high + step + 1, step) - 0.5
     axes.hist(lengths, bins=edges.tolist(), color=_BLUE, edgecolor="white", linewidth=0.4)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=7, integer=True))
@@ -113,7 +112,7 @@ def _draw_lengths(axes: Axes, lengths: Int[np.ndarray, " users"]) -> None:
 
 
 def _draw_popularity(axes: Axes, item_counts: Int[np.ndarray, " items"]) -> None:
-    """Rank against count, both logarithmic: a power law is a straight line."""
+    """Draws count against rank, both logarithmic: a power law is a straight line."""
     axes.set_title("Items by popularity")
     axes.set_xlabel("rank of the item")
     axes.set_ylabel("interactions of the item")
@@ -134,7 +133,7 @@ def _draw_popularity(axes: Axes, item_counts: Int[np.ndarray, " items"]) -> None
 def _draw_time(
     axes: Axes, timestamps: Int[np.ndarray, " interactions"] | None, marks: Mapping[str, int]
 ) -> None:
-    """Interactions over time, with the moments at which a split begins its parts."""
+    """Draws interactions over time, with the moments at which the parts of a split begin."""
     axes.set_title("Interactions over time")
     if timestamps is None or not len(timestamps):
         axes.set_axis_off()
@@ -174,7 +173,7 @@ def _draw_time(
 
 
 def _remark(axes: Axes, text: str) -> None:
-    """What is not drawn, in the empty corner at the right."""
+    """Writes a note on what is not drawn into the empty corner at the right."""
     axes.annotate(
         text,
         (0.97, 0.8),

@@ -1,4 +1,4 @@
-"""The profile of a dataset: what a paper's table says of it, and what decides how hard it is."""
+"""The profile of a dataset: the numbers of a paper's table, and numbers of its difficulty."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,10 +27,10 @@ class Lengths:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Times:
-    """When interactions happened, in the unit of their source.
+    """Times of the interactions, in the unit of their source.
 
-    equal_share: share of the interactions that have their moment in common with another one of
-        the same user, so that time does not say which came first.
+    equal_share: share of the interactions whose timestamp equals that of another interaction of
+        the same user, so that time does not tell which came first.
     """
 
     first: int
@@ -40,10 +40,11 @@ class Times:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextCoverage:
-    """What one text column says.
+    """Coverage of one text column.
 
-    item_share: share of the items of which it says something.
-    mean_words: words per item of which it does, separated by blanks; 0 if there is none.
+    item_share: share of the items that have a text in the column.
+    mean_words: mean number of words, separated by blanks, over the items that have a text; 0 if
+        none has.
     """
 
     item_share: float
@@ -55,19 +56,20 @@ class Profile:
     """A dataset in numbers.
 
     density: interactions divided by users times items.
-    untouched_items: items nobody has interacted with.
+    untouched_items: number of items without an interaction.
     repeat_share: share of the interactions with an item that their user had met before.
-    repeat_target_share: share of the test rows whose target stands in the history; None if there
-        is no test row. Where it is high, a list without seen items misses much.
-    events: interactions by type of event; empty if no type is known.
-    event_weights: of the types, as targets and as inputs; empty where all weigh 1.
+    repeat_target_share: share of the test rows whose target is in the history; None if there is no
+        test row. If the share is high, lists without seen items miss many targets.
+    events: number of interactions of each type of event; empty if no type is known.
+    event_weights: weights of the types, as targets and as inputs; empty if all weigh 1.
     popularity_gini: Gini coefficient of the interactions per item, over all items.
     times: None if no times are known.
-    texts: by column.
-    strategy: how it is split.
-    evaluated_users: users in at least one validation or test row.
-    validation_rows, test_rows: questions asked.
-    leave_one_out_leak: of the custom, whatever the split is; None if no times are known.
+    texts: coverage of each text column, by its name.
+    strategy: strategy of the split.
+    evaluated_users: number of users with at least one validation or test row.
+    validation_rows, test_rows: number of rows of each part.
+    leave_one_out_leak: time leak of leave-one-out, the usual split, whatever split is used; None if
+        no times are known.
     """
 
     users: int
@@ -94,8 +96,8 @@ def profile(dataset: Dataset, split: Split) -> Profile:
     """Measures a dataset.
 
     Args:
-        dataset: what is measured.
-        split: of it, as it is used.
+        dataset: the dataset to measure.
+        split: the split of the dataset that is used.
     """
     histories = dataset.histories()
     counts = item_counts(histories, len(dataset.items))
@@ -144,7 +146,7 @@ def repeat_share(histories: Histories) -> float:
 
 
 def repeat_target_share(rows: Rows) -> float | None:
-    """Share of rows whose target stands in their history; None without rows."""
+    """Share of rows whose target is in their history; None without rows."""
     if not len(rows):
         return None
     row = np.repeat(np.arange(len(rows)), rows.histories.lengths)
@@ -154,7 +156,7 @@ def repeat_target_share(rows: Rows) -> float | None:
 
 
 def text_coverage(items: ItemTable) -> dict[str, TextCoverage]:
-    """What each text column says of the items."""
+    """Coverage of each text column, by its name."""
     coverage = {}
     for name in items.text_columns:
         words = items.frame[name].fill_null("").str.count_matches(r"\S+")
@@ -171,7 +173,7 @@ def _times(histories: Histories) -> Times | None:
     times = histories.timestamps
     if times is None or not len(times):
         return None
-    # Timestamps never fall within a user, so equal ones are neighbours.
+    # The timestamps of a user never decrease, so equal ones are neighbours.
     users = np.repeat(np.arange(len(histories)), histories.lengths)
     is_as_before = (times[1:] == times[:-1]) & (users[1:] == users[:-1])
     is_equal = np.append(is_as_before, False) | np.append(False, is_as_before)

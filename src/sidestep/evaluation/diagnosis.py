@@ -1,4 +1,4 @@
-"""A diagnosis: everything that was found behind the lists of one run."""
+"""The diagnosis of one run: why its lists are as they are."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -10,13 +10,13 @@ from sidestep.evaluation.search_quality import SearchQuality
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Diagnosis:
-    """What was found of one run.
+    """Diagnosis of one run.
 
-    run: its folder, as it was given.
-    likelihood_weight: λ that the searches were given, of all levels or one for each; None where
-        each has its own.
-    searches: of the width that was asked for.
-    candidate_sets: of searches for sets of another size.
+    run: folder of the run, as it was given.
+    likelihood_weight: λ that the searches were given, one for all levels or one per level; None
+        if each search has its own.
+    searches: quality of the searches of the width that was asked for.
+    candidate_sets: quality of the searches for candidate sets of other sizes.
     """
 
     run: str
@@ -28,7 +28,7 @@ class Diagnosis:
     candidate_sets: tuple[SearchQuality, ...]
 
     def as_json(self) -> dict[str, Any]:
-        """The same as plain dictionaries and numbers."""
+        """The diagnosis as plain dictionaries and numbers."""
         return {
             "run": self.run,
             "dataset": self.dataset,

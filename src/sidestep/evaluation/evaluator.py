@@ -1,7 +1,8 @@
-"""The evaluator: one recommender, some rows, every metric of the results file.
+"""The evaluator: measures every metric of the results file for one recommender on some rows.
 
-It ranks the whole catalog of the recommender. It does not know how a list came about; what a list
-is worth is `sidestep.metrics.ranking` and `ties`, how sure that is `sidestep.metrics.statistics`.
+The evaluator ranks the whole catalog of the recommender. It does not know how a list was made. The
+metrics of a list are in `sidestep.metrics.ranking` and `ties`; intervals and tests are in
+`sidestep.metrics.statistics`.
 """
 
 import math
@@ -25,27 +26,27 @@ from sidestep.padding import NO_ITEM
 from sidestep.recommender import Recommendations, Recommender
 
 COVERAGE_CUTOFF = 10
-"""Coverage counts what users would see, the list that the main metrics judge."""
+"""Coverage counts the first entries of a list: those that users see and the main metrics judge."""
 
 _FIXED_USERS_SEED = 20_000
-"""Never to change: rows of results files that were measured on fewer users share it."""
+"""Seed of `fixed_users`. Never change it: results of fewer users were measured on its rows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Evaluation:
-    """What one recommender did on some rows, in the order of the rows.
+    """Result of one evaluation, in the order of the rows.
 
     user_ids: one per row.
     targets: the item that followed each history.
-    rank_before: items that are better than the target, or `ties.NOT_LISTED`.
-    num_tied: items that the recommender cannot tell from the target, such as those of its bucket;
-        the target included.
+    rank_before: number of items that are better than the target, or `ties.NOT_LISTED`.
+    num_tied: number of items with the score of the target, such as the items of its bucket; the
+        target included.
     items: the first k items, `NO_ITEM` where a list is shorter.
     metrics: means over the rows, by the names of the results file.
-    ms_per_user: wall-clock time of `recommend`, with the way to the CPU and back.
-    tokens_per_user: backbone positions spent after the prompt, on average.
-    scored_per_user: prefixes whose score was asked of what guides the search, on average.
-    flops_per_user: floating-point operations, on average, see `Recommendations`; None where not
+    ms_per_user: wall-clock time of `recommend`, with the copies to the device and to the CPU.
+    tokens_per_user: mean number of backbone positions spent after the prompt.
+    scored_per_user: mean number of prefixes that the scorer of the search scored.
+    flops_per_user: mean number of floating-point operations, see `Recommendations`; None if not
         known.
     """
 
@@ -74,28 +75,30 @@ def evaluate(
 ) -> Evaluation:
     """Asks for `k` items for every row and measures the lists.
 
-    Rows of similar length share a batch; no result depends on that. Metrics, besides those of one
-    target, which are expectations over the order of ties (`sidestep.metrics.ranking`):
+    Rows of similar length share a batch; no result depends on the batches. Metrics of one target
+    are expectations over the order of ties (`sidestep.metrics.ranking`). The other metrics are:
 
-    - `HRecall@b@k`: share of rows with the target's first b codes among the k best leaves;
-      `HRecall@b@evaluated`: among all prefixes that a tree search evaluated.
+    - `HRecall@b@k`: share of rows with the target's first b codes among the k best leaves.
+    - `HRecall@b@evaluated`: share of rows with the target's first b codes among all prefixes that
+      a tree search evaluated.
     - `coverage`: share of the catalog in the first ten items of at least one list.
     - `diversity`: mean over rows of 1 - LCP/L over pairs of the k best leaves.
     - `invalid_rate`: share of listed entries that are no item, repeated, or excluded.
 
     Args:
-        recommender: what to evaluate.
+        recommender: the recommender to evaluate.
         rows: histories and targets; targets are items of the recommender.
         k: length of the lists; metrics at larger cut-offs are left out.
-        batch_size: rows asked for at once.
-        exclude_seen: lists leave out every item of the user's history, also what the recommender
-            does not read of it.
-        semantic_ids: of every item, for HRecall and diversity, which are left out without.
-        device: where the histories are put.
-        progress: called after each batch with the rows done and their number.
+        batch_size: number of rows in one call of the recommender.
+        exclude_seen: lists leave out every item of the user's history, also items that the
+            recommender does not read.
+        semantic_ids: the semantic ID of every item, for HRecall and diversity. None leaves these
+            two metrics out.
+        device: device of the histories.
+        progress: called after each batch with the number of rows done and the number of all rows.
 
     Raises:
-        ValueError: if there are no rows, or rows, recommender and IDs do not fit each other.
+        ValueError: if there are no rows, or if rows, recommender and IDs do not fit each other.
     """
     _check(recommender, rows, k=k, batch_size=batch_size, semantic_ids=semantic_ids)
     targets = torch.from_numpy(rows.targets).long()
@@ -133,9 +136,9 @@ def evaluate(
 
 
 def fixed_users(num_rows: int, num_users: int = 2000) -> Int[np.ndarray, " users"]:
-    """The random rows, in ascending order, on which expensive settings are measured.
+    """Random rows, in ascending order, on which expensive settings are measured.
 
-    They depend on `num_rows` and `num_users` alone, so that such results can be paired.
+    The rows depend only on `num_rows` and `num_users`, so that such results can be paired.
     """
     if num_users < 1:
         raise ValueError(f"num_users must be at least 1, got {num_users}.")
@@ -148,18 +151,19 @@ def fixed_users(num_rows: int, num_users: int = 2000) -> Int[np.ndarray, " users
 def target_ranks(
     answer: Recommendations, targets: Int[Tensor, " users"]
 ) -> tuple[Int[Tensor, " users"], Int[Tensor, " users"]]:
-    """Where the targets stand: how many entries are better, and how many items are tied.
+    """Ranks of the targets: how many entries are better, and how many items are tied.
 
-    An entry that is no item takes its place in the list and is no hit.
+    An entry that is no item keeps its place in the list and is no hit.
 
     Args:
         answer: the lists.
         targets: one item per user.
 
     Returns:
-        Entries before those that are tied with the target, or `ties.NOT_LISTED` where the target is
-        neither in the list nor a runner-up. And the number of tied items, the target and the
-        runners-up included; 1 where the target is not listed.
+        First, the number of entries before the entries that are tied with the target. It is
+        `ties.NOT_LISTED` if the target is neither in the list nor a runner-up.
+        Second, the number of tied items, the target and the runners-up included. It is 1 if the
+        target is not listed.
     """
     at_target = answer.all_items == targets[:, None]  # [users, entries]
     scores = answer.all_scores
@@ -175,10 +179,10 @@ def target_ranks(
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class _Lists:
-    """The measured lists, filled batch by batch and read when all are there.
+    """The measured lists. Batches fill them one by one; they are read when all rows are there.
 
-    num_items: of the catalog.
-    semantic_ids: of every item, as in `evaluate`; the rest is of the rows.
+    num_items: number of items of the catalog.
+    semantic_ids: the semantic ID of every item, as in `evaluate`. All other fields are of the rows.
     """
 
     num_items: int
@@ -244,7 +248,7 @@ class _Lists:
         )
         self.rank_before[rows], self.num_tied[rows] = target_ranks(answer, targets)
         if excluded is not None:
-            # A list that names it all the same has no hit.
+            # A list that holds an excluded target all the same has no hit.
             is_excluded = is_among(targets[:, None], excluded)[:, 0]
             self.rank_before[rows[is_excluded]] = NOT_LISTED
             self.num_tied[rows[is_excluded]] = 1
@@ -272,7 +276,7 @@ class _Lists:
             self.evaluated_hits[rows] = ranking.prefix_hits(answer.evaluated, semantic_ids[targets])
 
     def metrics(self, k: int) -> dict[str, float]:
-        """What only the whole of the lists can tell."""
+        """Metrics of all lists together, rather than of one target."""
         metrics = {}
         for hits, among in ((self.leaf_hits, str(k)), (self.evaluated_hits, "evaluated")):
             if hits is not None:
@@ -281,7 +285,7 @@ class _Lists:
         metrics["coverage"] = ranking.coverage(self.items[:, :COVERAGE_CUTOFF], self.num_items)
         if self.diversity is not None:
             diversity = float(self.diversity.nanmean())
-            # Without a single pair of leaves there is nothing to tell.
+            # Without a single pair of leaves, diversity is not defined.
             if not math.isnan(diversity):
                 metrics["diversity"] = diversity
         num_entries = int((self.items != NO_ITEM).sum())
@@ -292,7 +296,7 @@ class _Lists:
 def batches_by_length(
     lengths: Int[np.ndarray, " users"], batch_size: int
 ) -> list[Int[np.ndarray, " batch"]]:
-    """Rows in batches of similar length; the longest first, so that too little memory shows now."""
+    """Rows in batches of similar length, the longest first: a lack of memory shows at once."""
     order = np.argsort(-lengths, kind="stable")
     return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
 

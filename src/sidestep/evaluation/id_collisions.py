@@ -1,6 +1,6 @@
-"""Collisions: items that share their whole semantic ID, and what that is worth to a wrong count.
+"""Collisions: items that share their whole semantic ID, and how much they inflate a wrong count.
 
-How they are avoided when IDs are made is in the tokenizer.
+Resolving collisions, when IDs are made, is the task of `sidestep.tokenizer`.
 """
 
 from dataclasses import dataclass
@@ -16,10 +16,10 @@ _CUTOFFS = (1, 10)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ceiling:
-    """What a recommender could reach that always names the target's ID first.
+    """Best metric within reach: that of a recommender that always ranks the target's ID first.
 
-    With a shared ID counted as one hit it reaches 1; what the items of a bucket, which nobody can
-    tell apart, leave of that is `honest`, and `inflation` is 1 / honest.
+    If a shared ID counts as one hit, this recommender reaches 1. But it cannot tell the items of a
+    bucket apart; `honest` is the metric that it really reaches. `inflation` is 1 / honest.
     """
 
     metric: str
@@ -29,12 +29,12 @@ class Ceiling:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resolution:
-    """How collisions were resolved when the IDs were made.
+    """Resolution of the collisions when the IDs were made.
 
     policy: `reassign` gave items another last code than the nearest; `extra` added a last code
-        that numbers the items of each bucket; `none` left them.
-    items: that got another last code, or a number above 0: each by a decision that says nothing of
-        the item, or less than its own code would.
+        that numbers the items of each bucket; `none` kept the collisions.
+    items: number of items that got another last code, or a number above 0. The last code of such
+        an item says nothing about the item, or less than its own code would.
     """
 
     policy: Literal["reassign", "extra", "none"]
@@ -45,15 +45,17 @@ class Resolution:
 class Collisions:
     """Items that share their whole ID with others.
 
-    distinct: different IDs.
-    buckets: number of IDs by how many items have them.
-    largest: items of the largest bucket.
+    distinct: number of different IDs.
+    buckets: number of IDs, by the number of items that have the ID.
+    largest: number of items of the largest bucket.
     shared_items: share of the items that are not alone in their bucket.
-    shared_interactions: share of training interactions with such items; None without training.
-    random_inflation: of hit rates of a random ranking of IDs, counting a shared ID as one hit:
-        items per ID.
-    ceilings: targets drawn as in training, or evenly without a training part.
-    resolution: how collisions were resolved; None where that is not known.
+    shared_interactions: share of the training interactions with items that are not alone in their
+        bucket; None without training.
+    random_inflation: factor on the hit rates of a random ranking of IDs if a shared ID counts as
+        one hit. It is the number of items per ID.
+    ceilings: best metrics within reach. Targets are weighted as in training, or evenly without a
+        training part.
+    resolution: how collisions were resolved; None if not known.
     """
 
     items: int
@@ -67,9 +69,10 @@ class Collisions:
     resolution: Resolution | None = None
 
     def in_words(self) -> str:
-        """What the collisions are worth when they are counted wrongly, and how they were avoided.
+        """Tells how much collisions inflate a wrong count, and how they were resolved.
 
-        An ID of its own inflates no metric, but may have been dealt to its item.
+        An ID that only one item has inflates no metric. But the item may have got it by a resolved
+        collision.
         """
         if self.distinct == self.items:
             own = "Every item has an ID of its own, so that no metric is inflated."
@@ -106,12 +109,12 @@ def collisions(
     *,
     resolution: Resolution | None = None,
 ) -> Collisions:
-    """How items share IDs, and what that is worth to a metric that counts a shared ID as one hit.
+    """Counts shared IDs, and how much they inflate a metric that counts a shared ID as one hit.
 
     Args:
         leaf_of: the leaf of each item, numbered from 0 without gaps.
-        interactions: per item; None draws targets evenly.
-        resolution: how collisions were resolved, where that is known.
+        interactions: number of interactions of each item; None weights all targets evenly.
+        resolution: how collisions were resolved; None if not known.
     """
     sizes = np.bincount(leaf_of)
     bucket_size = sizes[leaf_of]

@@ -1,4 +1,4 @@
-"""Semantic IDs in words: what the items under a prefix have in common, judged by reading."""
+"""Semantic IDs in words: examples that show a reader what the items of a prefix have in common."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from jaxtyping import Bool, Int
 class WordedPrefix:
     """A prefix and some of its items.
 
-    items: the most popular ones in words; `num_items` counts all.
+    items: the most popular items of the prefix, in words; `num_items` counts all its items.
     """
 
     codes: tuple[int, ...]
@@ -20,7 +20,7 @@ class WordedPrefix:
 
     @property
     def title(self) -> str:
-        """The codes, and how many items have them."""
+        """The codes, and the number of items that have them."""
         codes = " ".join(map(str, self.codes))
         return f"{codes} · {self.num_items:,} {'item' if self.num_items == 1 else 'items'}"
 
@@ -29,8 +29,9 @@ class WordedPrefix:
 class Step:
     """One code on the way from the root to an item.
 
-    chosen: the item's own prefix.
-    others: the largest of the other prefixes after the same codes before; `num_others` counts all.
+    chosen: the prefix of the item.
+    others: the largest of the other prefixes that differ in the last code only; `num_others`
+        counts all of them.
     """
 
     chosen: WordedPrefix
@@ -45,8 +46,8 @@ class IdExamples:
     largest: the prefixes of depth 1 with the most items.
     random: random prefixes of depth 1.
     deeper: random prefixes of depth 2 with at least two items; none where there are none.
-    item: the item whose way is shown.
-    way: its prefixes, from depth 1 on.
+    item: the item whose path is shown.
+    way: the steps from the root to the item, from depth 1 on.
     """
 
     largest: tuple[WordedPrefix, ...]
@@ -66,16 +67,17 @@ def id_examples(
     num_prefixes: int = 3,
     num_items: int = 5,
 ) -> IdExamples:
-    """Chooses prefixes, and says what their items are called.
+    """Chooses prefixes, and names their items in words.
 
     Args:
         semantic_ids: row i is item i; at least one item.
-        words: what to call each item.
-        popularity: the items of a prefix are shown in this order, the largest first.
-        item: whose way to show; None takes the most popular item.
-        seed: of the random prefixes.
-        num_prefixes: to show of each kind.
-        num_items: to show of each prefix.
+        words: name of each item.
+        popularity: popularity of each item. The items of a prefix are shown in the order of their
+            popularity, the largest first.
+        item: the item whose path is shown; None takes the most popular item.
+        seed: seed of the random prefixes.
+        num_prefixes: number of prefixes of each kind.
+        num_items: number of items that are shown of each prefix.
     """
     shown = _Shown(semantic_ids, words, np.argsort(-popularity, kind="stable"), num_items)
     generator = np.random.default_rng(seed)
@@ -97,7 +99,7 @@ def id_examples(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Shown:
-    """The items, and how they are shown."""
+    """The items, their names, the order in which they are shown, and how many are shown."""
 
     semantic_ids: Int[np.ndarray, "items levels"]
     words: Sequence[str]
@@ -105,7 +107,7 @@ class _Shown:
     num_items: int
 
     def has(self, codes: tuple[int, ...]) -> Bool[np.ndarray, " items"]:
-        """Whether an item starts with these codes."""
+        """Tells for every item whether its semantic ID starts with these codes."""
         is_under: np.ndarray = (self.semantic_ids[:, : len(codes)] == codes).all(axis=1)
         return is_under
 
@@ -119,7 +121,10 @@ class _Shown:
         )
 
     def prefixes(self, depth: int, under: tuple[int, ...] = ()) -> dict[tuple[int, ...], int]:
-        """The items of every prefix of a depth below another, the largest first, ties by codes."""
+        """Number of items of every prefix of a depth below the prefix `under`.
+
+        The largest come first; equal ones are in the order of their codes.
+        """
         if depth > self.semantic_ids.shape[1]:
             return {}
         codes, counts = np.unique(
@@ -129,7 +134,7 @@ class _Shown:
         return dict(zip(map(tuple, codes[order].tolist()), counts[order].tolist(), strict=True))
 
     def step(self, chosen: tuple[int, ...], num_others: int) -> Step:
-        """The last code of a prefix, beside those that could stand there."""
+        """The last code of a prefix, and the codes that could stand in its place."""
         others = [codes for codes in self.prefixes(len(chosen), chosen[:-1]) if codes != chosen]
         return Step(
             chosen=self.worded(chosen),
@@ -141,6 +146,6 @@ class _Shown:
 def _some(
     prefixes: list[tuple[int, ...]], num: int, generator: np.random.Generator
 ) -> list[tuple[int, ...]]:
-    """So many random ones, or all."""
+    """`num` random prefixes, or all if there are fewer."""
     chosen = generator.permutation(len(prefixes))[:num]
     return [prefixes[row] for row in chosen]

@@ -1,4 +1,4 @@
-"""What a trained model made of its semantic IDs, read off the lists that it gave each user."""
+"""Effects of semantic IDs on a trained model, measured on the lists of each user."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,10 @@ from sidestep.padding import NO_ITEM
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inflation:
-    """A metric of one run, by expectation over ties and with each shared ID as one hit."""
+    """A metric of one run, counted in two ways: by expectation over ties, and by IDs.
+
+    By IDs, each shared ID counts as one hit.
+    """
 
     honest: float
     as_one_hit: float
@@ -22,15 +25,15 @@ class Inflation:
 def one_hit_inflation(
     run: PerUser, semantic_ids: Int[np.ndarray, "items levels"], *, k: int = 10
 ) -> dict[str, Inflation]:
-    """What HR@k and NDCG@k of a run would be if the target's whole bucket counted as one hit.
+    """HR@k and NDCG@k of a run as they would be if the target's whole bucket counted as one hit.
 
-    That is how IDs with collisions are often reported: a list of k IDs hits if the target's is
-    among them, however many items have it. A list here holds items, so where its items stand for
-    fewer than k IDs the inflated number is a lower bound.
+    Metrics of IDs with collisions are often reported in this way: a list of k IDs hits if the
+    target's ID is among them, however many items have that ID. A list here holds items. If the
+    items of a list have fewer than k IDs, the inflated number is a lower bound.
 
     Args:
         run: any searched run.
-        semantic_ids: of its catalog.
+        semantic_ids: the semantic ID of every item of the catalog of the run.
         k: the cut-off, at most the length of the lists.
     """
     _check(run, k)
@@ -53,15 +56,17 @@ def one_hit_inflation(
 def prefix_recall(
     run: PerUser, semantic_ids: Int[np.ndarray, "items levels"], *, k: int = 10
 ) -> list[float]:
-    """HRecall@b@k of a run, by depth b: the target's first b codes are among its k best leaves.
+    """HRecall@b@k of a run, by depth b: share of rows with the target's prefix in k leaves.
 
-    The same as the evaluator's, for other k than the length of the lists. The leaves are read off
-    the items, so a list whose items stand for fewer than k leaves has only those.
+    The k leaves are the best of a list.
+    The evaluator measures HRecall for k = the length of the lists; this function measures it for a
+    smaller k too. The leaves are found from the items of a list. If the items of a list have fewer
+    than k leaves, only these leaves count.
 
     Args:
         run: any searched run.
-        semantic_ids: of its catalog.
-        k: leaves that count, at most the length of the lists.
+        semantic_ids: the semantic ID of every item of the catalog of the run.
+        k: number of leaves that count, at most the length of the lists.
     """
     _check(run, k)
     is_counted = (run.items != NO_ITEM) & (_leaf_places(run, semantic_ids) < k)
@@ -74,7 +79,7 @@ def prefix_recall(
 def _leaf_places(
     run: PerUser, semantic_ids: Int[np.ndarray, "items levels"]
 ) -> Int[np.ndarray, "users k"]:
-    """For every entry how many leaves stand before its own; a bucket's items stand together."""
+    """Number of leaves before the leaf of every entry. The items of a bucket are neighbours."""
     listed = semantic_ids[run.items.clip(min=0)]  # [users, k, levels]
     is_next = np.zeros_like(run.items)
     is_next[:, 1:] = (listed[:, 1:] != listed[:, :-1]).any(axis=2)

@@ -1,8 +1,8 @@
 """The quality of semantic IDs, before any model is trained on them.
 
-It reads IDs as names alone, so that learned, published and hand-made ones can be compared; where
-items have vectors, and users a past, it says how well the IDs agree with them. What the numbers
-look like on a terminal or a page is not here.
+The measures use only equality of codes, so that learned, published and hand-made IDs can be
+compared. If items have vectors, or users have histories, other measures tell how well the IDs
+agree with them. Showing the numbers on a terminal or a page is not part of this module.
 """
 
 from collections.abc import Iterable
@@ -29,20 +29,21 @@ ITEMS_QUANTILES = (0.0, 0.25, 0.5, 0.75, 0.9, 1.0)
 NUM_NEIGHBOURS = 10
 
 MAX_QUERIES = 20_000
-"""Items whose neighbours are looked up; of more, so many evenly spaced random ones."""
+"""Most items whose neighbours are looked up; of a larger catalog, a random sample of this size."""
 
 _QUERIES_SEED = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LevelUse:
-    """How one level uses its codes.
+    """Use of the codes of one level.
 
-    used: codes that some item has; `utilisation` is their share of the codebook.
-    perplexity: so many codes in equal use would be as hard to guess, from 1 to the codebook size;
-        `evenness` is its share of the codebook.
-    largest_share: of the items, that have the most common code.
-    gini: of training interactions over the whole codebook; None without a training part.
+    used: number of codes that at least one item has; `utilisation` is their share of the codebook.
+    perplexity: number of codes in equal use that would be as hard to guess, from 1 to the codebook
+        size; `evenness` is its share of the codebook.
+    largest_share: share of the items that have the most common code.
+    gini: Gini coefficient of training interactions over the whole codebook; None without a training
+        part.
     """
 
     level: int
@@ -57,10 +58,11 @@ class LevelUse:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Agreement:
-    """How often two items that belong together share a prefix.
+    """Agreement of prefixes with pairs of items that belong together.
 
-    share: of pairs that belong together; `chance` of pairs that do not; `lift` is share / chance,
-        None where chance has none.
+    share: share of the pairs that belong together whose two items share a prefix.
+    chance: the same share of pairs that do not belong together.
+    lift: share / chance; None if chance is 0.
     """
 
     share: float
@@ -70,11 +72,11 @@ class Agreement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FanOut:
-    """What the trie looks like at one depth.
+    """Shape of the trie at one depth.
 
-    prefixes: how many there are.
-    items: per prefix, at the quantiles `ITEMS_QUANTILES`.
-    mean_children, max_children: codes that may follow; None at the leaves.
+    prefixes: number of prefixes.
+    items: number of items per prefix, at the quantiles `ITEMS_QUANTILES`.
+    mean_children, max_children: number of codes that may follow a prefix; None at the leaves.
     forced: share of prefixes that only one code may follow; None at the leaves.
     """
 
@@ -87,13 +89,13 @@ class FanOut:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reconstruction:
-    """How much of the items' vectors is known when a prefix is.
+    """Information that a prefix gives about the vectors of its items.
 
-    explained: share of the variance between prefixes, see `explained_variance`; needs the IDs
-        alone, and so compares IDs of any origin.
-    by_chance: the same if the IDs were dealt to the items at random.
+    explained: share of the variance that lies between prefixes, see `explained_variance`. This
+        share needs no tokenizer, so IDs of any origin can be compared by it.
+    by_chance: the share that would be explained if the IDs were dealt to the items at random.
     codebook_error: squared error of the tokenizer's own reconstruction, relative to the variance;
-        never below 1 - explained. None where there is no tokenizer.
+        never below 1 - explained. None if there is no tokenizer.
     """
 
     explained: float
@@ -103,11 +105,11 @@ class Reconstruction:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Balance:
-    """How training interactions spread over the prefixes of one depth.
+    """Balance of the training interactions over the prefixes of one depth.
 
-    gini: 0 if every prefix has as many.
-    perplexity: of an interaction's prefix, from 1 to the number of prefixes; `evenness` is its
-        share of that.
+    gini: Gini coefficient; 0 if all prefixes have equally many interactions.
+    perplexity: perplexity of the prefix of an interaction, from 1 to the number of prefixes.
+    evenness: perplexity divided by the number of prefixes.
     """
 
     gini: float
@@ -117,11 +119,12 @@ class Balance:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PrefixDepth:
-    """The prefixes of one depth; parts are None without the vectors or interactions they need.
+    """The prefixes of one depth. A part is None without the vectors or interactions it needs.
 
-    neighbours: pairs of an item and one of its nearest neighbours; chance is any two items.
-    next_items: pairs of two different items that follow each other in training; chance is two
-        interactions with different items.
+    neighbours: agreement over pairs of an item and one of its nearest neighbours; the chance is
+        that of any two items.
+    next_items: agreement over pairs of two different items that follow each other in training; the
+        chance is that of two interactions with different items.
     """
 
     depth: int
@@ -134,15 +137,20 @@ class PrefixDepth:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FirstCode:
-    """How hard the first code of the next training item is to guess, in bits.
+    """Difficulty of guessing the first code of the next training item, in bits.
 
-    A flat distribution is hard to predict, a peaked one says little of the item; what a history can
-    do about it begins with what the last item's first code tells.
+    A flat distribution is hard to predict; a peaked one says little about the item. A history can
+    make the code easier to guess. The simplest part of a history is the first code of its last
+    item, and `information` measures what that code tells.
 
-    entropy: of the first code of an interaction; `uniform` if all codes were as frequent.
-    conditional_entropy: of an item's first code when the first code of the item before is known.
-    information: what that tells, the difference to the entropy over the same pairs.
-    information_by_chance: what it would seem to tell if items followed each other at random.
+    entropy: entropy of the first code of an interaction.
+    uniform: the entropy if all codes were equally frequent.
+    conditional_entropy: entropy of the first code of an item, given the first code of the item
+        before it.
+    information: mutual information of these two first codes: entropy over the same pairs minus
+        conditional entropy.
+    information_by_chance: mutual information that would be measured if items followed each other
+        at random.
     """
 
     uniform: float
@@ -154,11 +162,11 @@ class FirstCode:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IdQuality:
-    """Everything that is measured on one set of semantic IDs.
+    """Quality of one set of semantic IDs.
 
-    repeats: share of what follows in training that is the item itself, which `next_items` of the
-        depths leave out; None where nothing follows.
-    first_code: None without two training interactions in a row.
+    repeats: share of the pairs that follow each other in training whose two items are the same
+        item; `next_items` of the depths leaves these pairs out. None if there are no pairs.
+    first_code: None if no user has two training interactions in a row.
     """
 
     codebook_sizes: tuple[int, ...]
@@ -169,11 +177,11 @@ class IdQuality:
     first_code: FirstCode | None
 
     def as_json(self) -> dict[str, Any]:
-        """The same as plain dictionaries and numbers."""
+        """The quality as plain dictionaries and numbers."""
         return asdict(self)
 
     def numbers(self) -> dict[str, float]:
-        """The main numbers by name, to be set beside what trained models reach."""
+        """The main numbers by name, for a comparison with the metrics of trained models."""
         found: dict[str, float | None] = {"distinct IDs": self.collisions.distinct}
         for level in self.levels:
             found[f"perplexity@{level.level}"] = level.perplexity
@@ -215,18 +223,19 @@ def id_quality(
 
     Args:
         semantic_ids: row i is item i; at least one item, every code within its codebook.
-        codebook_sizes: codes per level.
-        training: what may be learned from; a validation or test row must not shape the choice of
-            IDs.
-        vectors: one per item. Items with a vector of zeros, of which nothing is known, have no
-            neighbours and are none.
-        reconstructions: what the tokenizer makes of the first b codes, for b from 1; or nothing.
-        window: items at most so far apart in a training sequence belong together.
-        num_neighbours: nearest neighbours of each item.
-        resolution: how collisions were resolved, where that is known.
+        codebook_sizes: number of codes of each level.
+        training: the training part. Validation and test rows must not shape the choice of IDs.
+        vectors: one per item. An item with a vector of zeros, about which nothing is known, has no
+            neighbours and is no neighbour of another item.
+        reconstructions: the tokenizer's reconstructions of the vectors from the first b codes, for
+            b from 1 on; empty if there are none.
+        window: two items belong together if they are at most so many places apart in a training
+            sequence.
+        num_neighbours: number of nearest neighbours of each item.
+        resolution: how collisions were resolved; None if not known.
 
     Raises:
-        ValueError: parts that are not of the same items, or a number below 1.
+        ValueError: parts are not of the same items, or a number is below 1.
     """
     num_items = len(semantic_ids)
     _check(num_items, training, vectors, window=window, num_neighbours=num_neighbours)
@@ -294,7 +303,7 @@ def _fan_out(prefixes: Int[np.ndarray, "items levels"], index: int) -> FanOut:
     items = np.bincount(prefixes[:, index])
     children = None
     if index + 1 < prefixes.shape[1]:
-        # The parent of a prefix is that of any item below it.
+        # The parent of a prefix is the parent of any item below that prefix, at this depth.
         _, any_item = np.unique(prefixes[:, index + 1], return_index=True)
         children = np.bincount(prefixes[any_item, index])
     return FanOut(
@@ -342,7 +351,7 @@ def _next_items(
     window: int,
 ) -> list[Agreement]:
     first, second = _pairs(training, window)
-    is_other = first != second  # an item and itself share every code, whatever the codes
+    is_other = first != second  # an item shares every code with itself, whatever the codes
     if not is_other.any():
         return []
     shares = pair_agreement(first[is_other], second[is_other], prefixes)
@@ -350,7 +359,7 @@ def _next_items(
 
 
 def _repeats(training: TrainingPart, window: int) -> float | None:
-    """The share of pairs that follow each other in training and are of one item."""
+    """Share of the pairs that follow each other in training whose two items are the same item."""
     first, second = _pairs(training, window)
     return float((first == second).mean()) if len(first) else None
 
@@ -369,7 +378,7 @@ def _first_code(
 ) -> FirstCode | None:
     if training is None:
         return None
-    # Repeated items count here: they too are what comes next.
+    # Repeated items count here: a repeated item is a next item too.
     before, after = (first_codes[items] for items in _pairs(training, 1))
     if len(before) == 0:
         return None
@@ -386,7 +395,7 @@ def _first_code(
 def _pairs(
     training: TrainingPart, window: int
 ) -> tuple[Int[np.ndarray, " pairs"], Int[np.ndarray, " pairs"]]:
-    """Every two items of one user at most `window` places apart, the earlier one first."""
+    """All pairs of items of one user at most `window` places apart, the earlier item first."""
     histories = training.histories
     users = np.repeat(np.arange(len(histories)), histories.lengths)
     firsts, seconds = [], []
@@ -402,7 +411,7 @@ def _reconstruction(
     prefixes: Int[np.ndarray, "items levels"],
     reconstructions: Iterable[Float[np.ndarray, "items dim"]],
 ) -> list[Reconstruction]:
-    """By depth; nothing without vectors, or where all of them are equal."""
+    """Reconstruction by depth; empty without vectors, or if all vectors are equal."""
     explained = None if vectors is None else explained_variance(vectors, prefixes)
     if vectors is None or explained is None:
         return []

@@ -1,4 +1,4 @@
-"""Means over the rows that have a number, and how sure they are."""
+"""Means over the rows that have a number, with bootstrap intervals."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,8 +14,8 @@ from sidestep.metrics.statistics import Interval, bootstrap_interval
 class Measured:
     """A mean over rows.
 
-    interval: a bootstrap interval over users.
-    num_rows: those that have the number; of the others nothing can be said.
+    interval: bootstrap interval over users.
+    num_rows: number of rows that have the number. Rows without the number do not count.
     """
 
     mean: float
@@ -26,12 +26,12 @@ class Measured:
 def measured(
     values: Float[np.ndarray, " rows"], users: Int[np.ndarray, " rows"], *, seed: int = 0
 ) -> Measured | None:
-    """The mean of one number per row, NaN where a row has none; None where no row has one.
+    """Mean of one number per row; None if no row has the number.
 
     Args:
-        values: of the rows.
-        users: of the rows, see `sidestep.metrics.statistics.numbered`.
-        seed: of the resampling.
+        values: one per row, NaN if a row has no number.
+        users: one per row, see `sidestep.metrics.statistics.numbered`.
+        seed: seed of the resampling.
     """
     has_value = ~np.isnan(values)
     if not has_value.any():
@@ -45,10 +45,13 @@ def measured(
 
 
 class RowNumbers:
-    """Numbers of rows, one or one per depth, by what they say; NaN where a row has none."""
+    """Numbers of rows, by kind: one number per row, or one per row and depth.
+
+    A number is NaN if a row has none.
+    """
 
     def __init__(self, users: Int[np.ndarray, " rows"]) -> None:
-        """Of these users' rows nothing is known so far; see `numbered`."""
+        """Starts without numbers. `users` holds the user of each row; see `numbered`."""
         self.users = users
         self._by_kind: dict[str, Float[np.ndarray, "rows columns"]] = {}
 
@@ -57,13 +60,13 @@ class RowNumbers:
         rows: Int[np.ndarray, " users"],
         numbers: Mapping[str, Float[Tensor, "users _"]],
     ) -> None:
-        """Keeps what was found of some rows."""
+        """Stores the numbers of some rows."""
         for kind, values in numbers.items():
             unknown = np.full((len(self.users), values.shape[1]), np.nan)
             self._by_kind.setdefault(kind, unknown)[rows] = values.double().cpu().numpy()
 
     def measured(self, kind: str, column: int = 0) -> Measured | None:
-        """The mean over the rows; None where no row has such a number."""
+        """Mean over the rows of the numbers of one kind; None if no row has such a number."""
         if kind not in self._by_kind:
             return None
         return measured(self._by_kind[kind][:, column], self.users)

@@ -1,4 +1,4 @@
-"""The judge of scores of prefixes: what they say of a batch of users whose next item is known."""
+"""The judge of scores of prefixes: measures scores on users whose next item is known."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -27,14 +27,15 @@ from sidestep.step import HistoryBatch, StepModel
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PrefixSettings:
-    """What scores are judged on.
+    """Settings of the prefixes and candidates on which scores are judged.
 
-    num_prefixes: other prefixes of each depth, at most, evenly spread over the trie from a random
-        start; None takes all of them.
-    num_beams, candidates: K and K+ of the plain beam whose proposals are the hard ones.
-    pool_size, temperature: of the pools of candidates on which scores and rewards are correlated,
-        drawn without replacement; as in V-STAR (arXiv:2602.10699), Fig. 3.
-    seed: of the random starts and of the pools.
+    num_prefixes: largest number of other prefixes of each depth. They are evenly spread over the
+        trie from a random start. None takes all prefixes.
+    num_beams, candidates: K and K+ of the plain beam whose proposals are the hard prefixes.
+    pool_size, temperature: settings of the pools of candidates on which scores and rewards are
+        correlated. Candidates are drawn without replacement, as in V-STAR (arXiv:2602.10699),
+        Fig. 3.
+    seed: seed of the random starts and of the pools.
     """
 
     num_prefixes: int | None = 256
@@ -51,10 +52,10 @@ class PrefixSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PrefixJudge:
-    """Judges batches: a number per user and depth, NaN where there is none.
+    """Judge of the scores of a batch: gives a number per user and depth, NaN if there is none.
 
-    guidances: what is judged beside the policy and its values, by name.
-    embeddings: of the catalog; None correlates nothing.
+    guidances: scorers that are judged besides the policy and its values, by name.
+    embeddings: embeddings of the catalog; without them (None), no correlation is measured.
     """
 
     model: StepModel[Any]
@@ -70,11 +71,11 @@ class PrefixJudge:
         targets: Int[Tensor, " users"],
         starts: Float[Tensor, " users"],
     ) -> dict[str, dict[str, Float[Tensor, "users levels"]]]:
-        """By the name of a score and what is measured of it, see `ScoreAtDepth`.
+        """Measures every score, by its name and by the name of the measure; see `ScoreAtDepth`.
 
         Args:
-            histories: of the users.
-            targets: the item that came next.
+            histories: histories of the users.
+            targets: the next item of each user.
             starts: see `evenly_spread`.
         """
         trie, settings = self.scope.trie, self.settings
@@ -99,8 +100,8 @@ class PrefixJudge:
             for name, of_paths in by_name.items()
         }
         is_proposed = is_among(on_way, proposed)
-        # A target that cannot be recommended, as it is out of stock, tells nothing of scores, even
-        # if another item of its bucket can.
+        # A target that is out of stock cannot be recommended, so it tells nothing about scores.
+        # This holds even if another item of its bucket can be recommended.
         is_in_scope = (is_own[..., -1] & is_prefix[..., -1]).any(dim=1, keepdim=True)
         is_in_scope &= trie.is_available(targets[:, None], self.scope.available)
         for name, of_score in found.items():
@@ -126,14 +127,14 @@ class PrefixJudge:
         paths: Int[Tensor, "users paths levels"],
         on_way: Int[Tensor, "users levels"],
     ) -> Float[Tensor, "users levels"]:
-        """The chance that the target's prefixes are among those of the best leaves."""
+        """Probability that each prefix of the target is a prefix of one of the best leaves."""
         leaf_scores = of_paths[..., -1].masked_fill(~is_prefix[..., -1], -torch.inf)
         num_best = min(self.settings.num_beams, paths.shape[1])
         is_below = paths == on_way[:, None]  # [users, paths, levels]
         return chance_among_best(leaf_scores, is_below, num_best)
 
     def _pool(self, histories: HistoryBatch) -> Int[Tensor, "users paths levels"]:
-        """The paths to sampled leaves."""
+        """Paths to sampled leaves."""
         sampling = Sampling(
             num_samples=self.settings.pool_size,
             temperature=self.settings.temperature,
@@ -148,7 +149,7 @@ class PrefixJudge:
         pool: Int[Tensor, "users paths levels"],
         targets: Int[Tensor, " users"],
     ) -> Float[Tensor, "users paths levels"]:
-        """The mean reward of the leaves below each prefix."""
+        """Mean reward of the leaves below each prefix."""
         leaves = pool[..., -1]
         cosines = target_cosines(embeddings.at(leaves), embeddings.items[targets])
         return mean_below(cosines, shared_prefixes(pool, leaves != NO_STATE))
@@ -159,8 +160,8 @@ def _aucs(
     is_own: Bool[Tensor, "users paths levels"],
     is_other: Bool[Tensor, "users paths levels"],
 ) -> Float[Tensor, "users levels"]:
-    """See `auc`, of every depth."""
-    # Whatever path goes through the target's own prefix says the same of it.
+    """AUC at every depth; see `auc`."""
+    # All paths through the target's own prefix hold the same score of that prefix.
     own = scores.gather(1, is_own.byte().argmax(dim=1, keepdim=True))[:, 0]
     return _by_level(auc, own, scores, is_other)
 
@@ -168,6 +169,6 @@ def _aucs(
 def _by_level(
     measure: Callable[..., Float[Tensor, " users"]], *arrays: Tensor
 ) -> Float[Tensor, "users levels"]:
-    """What is measured of arrays, whose last axis are the levels, level by level."""
+    """Applies a measure to each level. The last axis of the arrays is the levels."""
     by_level = zip(*(array.unbind(dim=-1) for array in arrays), strict=True)
     return torch.stack([measure(*of_level) for of_level in by_level], dim=1)

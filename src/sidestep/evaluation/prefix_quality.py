@@ -1,7 +1,8 @@
-"""What scores of prefixes are worth, before any search: can they tell the target's own from others?
+"""Quality of scores of prefixes, before any search: do they tell the target's prefix from others?
 
-Depth by depth, for the policy itself and for everything that could guide it. A score that is good
-at every prefix may still fail among those that a search proposes; so both are measured.
+The quality is measured at each depth, for the policy itself and for every scorer that could guide
+it. A score that is good over all prefixes may still fail among the prefixes that a search
+proposes, so both are measured.
 """
 
 from collections.abc import Callable, Mapping
@@ -26,18 +27,20 @@ from sidestep.step import StepModel
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoreAtDepth:
-    """What one score is worth at one depth; None where no row tells.
+    """Quality of one score at one depth. A measure is None if no row has it.
 
-    auc: share of the other prefixes of the depth that score below the target's own, ties half.
-    hard_auc: the same among the prefixes that a plain beam proposes, of the rows where it proposes
-        the target's own: what a guided beam chooses from.
-    sibling_auc: among the prefixes that differ from the target's in their last code alone, of the
-        rows where there are any.
-    correlation: Spearman's ρ with the mean reward of the candidates below, over the distinct
-        prefixes of a pool; pools in which one of the two is constant tell nothing.
-    oracle: share of rows with the target's prefix among those of the k best leaves of the catalog
-        by this score, by expectation over ties: of what a search that it guides would return if it
-        missed nothing. None unless all are scored.
+    auc: share of the other prefixes of the depth that score below the target's prefix; a tie
+        counts half.
+    hard_auc: the same share among the prefixes that a plain beam proposes: a guided beam chooses
+        from these. Only rows count where the plain beam proposes the target's prefix.
+    sibling_auc: the same share among the prefixes that differ from the target's prefix only in
+        their last code. Only rows count that have such prefixes.
+    correlation: Spearman's ρ of the score of a prefix with the mean reward of the candidates below
+        it, over the distinct prefixes of a pool. A pool in which the score or the reward is
+        constant does not count.
+    oracle: share of rows whose target's prefix is a prefix of one of the k best leaves of the
+        catalog by this score, by expectation over ties. A search guided by this score would return
+        these leaves if it missed nothing. None unless all prefixes are scored.
     """
 
     depth: int
@@ -50,9 +53,9 @@ class ScoreAtDepth:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PrefixQuality:
-    """What every score is worth, by its name: log π, the value, and what else can guide.
+    """Quality of every score, by its name: log π, the value, and the other scorers.
 
-    num_rows, num_users: that were judged.
+    num_rows, num_users: number of rows and of users on which scores were judged.
     is_exact: whether all prefixes were scored.
     """
 
@@ -63,7 +66,7 @@ class PrefixQuality:
     scores: dict[str, tuple[ScoreAtDepth, ...]]
 
     def as_json(self) -> dict[str, Any]:
-        """The same as plain dictionaries and numbers."""
+        """The quality as plain dictionaries and numbers."""
         return asdict(self)
 
 
@@ -84,15 +87,15 @@ def prefix_quality(
     Args:
         model: the policy; its value is judged too, if it gives one.
         rows: histories and targets.
-        scope: the items that may be recommended; it lies where the model does.
-        guidances: what else is judged, by name.
-        settings: see there.
-        embeddings: of every item, from an encoder that knows nothing of the model. The reward of a
-            candidate is the cosine of its items' mean embedding with the target's. Without them
-            nothing is correlated.
-        batch_size: rows judged at once; no result depends on it.
-        max_history: only so many most recent items of a history are shown; None shows all.
-        progress: called after each batch with the rows done and their number.
+        scope: the items that may be recommended, on the device of the model.
+        guidances: further scorers to judge, by name.
+        settings: see `PrefixSettings`; None takes its defaults.
+        embeddings: one embedding per item, from an encoder that is independent of the model. The
+            reward of a candidate is the cosine between the mean embedding of its items and the
+            embedding of the target. Without embeddings, no correlation is measured.
+        batch_size: number of rows judged at once; no result depends on it.
+        max_history: number of most recent items of a history that are shown; None shows all.
+        progress: called after each batch with the number of rows done and the number of all rows.
 
     Raises:
         ValueError: there are no rows, or not one embedding per item.

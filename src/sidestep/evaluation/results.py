@@ -1,7 +1,7 @@
-"""Results: the lines of a quality file, and what each user got, on disk.
+"""Results on disk: the lines of a quality file, and the per-user file of each run.
 
-A quality file is JSON Lines, one line per evaluated setting and seed, and only ever grows. What a
-metric over users cannot tell, such as a paired test, is read from the per-user file of a run.
+A quality file is JSON Lines, one line per evaluated setting and seed. Lines are only ever added. A
+paired test needs the result of each user; the per-user file of a run holds these results.
 """
 
 from __future__ import annotations
@@ -51,12 +51,13 @@ _METRIC = re.compile(
 _PER_USER_KEY = b"sidestep"
 
 PER_USER_VERSION: Literal[2] = 2
-"""Higher wherever the same recommender would be measured otherwise, so that nothing is compared
-with what was measured before. Version 1 knew no ties but those of a bucket."""
+"""Version of the per-user file. It rises when the same recommender would get other numbers, so that
+old and new numbers are never compared. Version 1 counted only the items of a bucket as ties."""
 
 STRATEGY = r"^((given|global-time@-?\d+,-?\d+,[a-z]+)( of .+)?|leave-one-out of .+)$"
-"""What makes other rows than leave-one-out, with what tells such splits of one dataset apart: the
-moments of a split by time, and the types of events that are held out where not all are."""
+"""Strategies whose rows differ from those of leave-one-out. The name tells two such splits of one
+dataset apart: it holds the moments of a split by time, and the types of events that are held out if
+not all types are."""
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Weight = Annotated[float, Field(ge=0)]
@@ -84,50 +85,50 @@ class Setting(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     search: str | None = Field(min_length=1)
-    """The search policy; None where there is no tree to search."""
+    """The search policy; None if there is no tree to search."""
 
     beams: int | None = Field(ge=1)
     """Prefixes kept per level."""
 
     k_plus: Number | tuple[Number | None, ...] | None
-    """Prefixes per level that a scorer sees before they are cut to `beams`, of all levels or one
-    for each; None at levels that it does not see, and where there is no scorer."""
+    """Prefixes per level that a scorer sees before they are cut to `beams`: one number for all
+    levels, or one per level. None at levels that the scorer does not see, and without a scorer."""
 
     likelihood_weight: Weight | tuple[Weight, ...] | None = Field(
         default=None, exclude_if=lambda value: value is None
     )
-    """λ, the weight of log π beside a scorer, of all levels or one for each; None, left out of
-    files, where there is no scorer."""
+    """λ, the weight of log π beside a scorer: one for all levels, or one per level. Without a
+    scorer it is None and left out of files."""
 
     budget: float | None = Field(gt=0)
-    """Tokens as a multiple of what a beam of this width spends; None where a beam is the search."""
+    """Tokens as a multiple of what a beam of this width spends; None if the search is a beam."""
 
     search_options: str | None = Field(
         default=None, min_length=1, exclude_if=lambda value: value is None
     )
-    """Further settings of the search that are not its defaults: "temperature=2,top_k=5"; None, left
-    out of files, where there are none."""
+    """Further settings of the search that differ from its defaults: "temperature=2,top_k=5". If
+    there are none, it is None and left out of files."""
 
     ranker: Weight | None = Field(default=None, exclude_if=lambda value: value is None)
-    """Weight of the scores of a ranker beside the network; None, left out of files, where none has
-    a part in the lists."""
+    """Weight of the scores of a ranker beside the network. Without a ranker it is None and left out
+    of files."""
 
     history: str | None = Field(pattern=r"^(codes|items|item-ids)@\d+$")
-    """The form and the longest length of the history: "codes@20"; None where none is read."""
+    """The form and the largest length of the history: "codes@20"; None if no history is read."""
 
     codes: str | None = Field(min_length=1)
-    """The semantic IDs, by a name that tells them apart; None where there are none."""
+    """The semantic IDs, by a name that tells them apart; None if there are none."""
 
     exclude_seen: bool
     """Whether lists leave out the items of the history."""
 
     users: int | Literal["all"]
-    """The rows measured: all of the split, or so many fixed random ones."""
+    """The rows measured: all rows of the split, or the number of fixed random rows."""
 
     strategy: str | None = Field(
         default=None, pattern=STRATEGY, exclude_if=lambda value: value is None
     )
-    """The strategy of the split, such as "given"; None, left out of files, is leave-one-out."""
+    """The strategy of the split, such as "given". Leave-one-out is None and left out of files."""
 
     @field_validator("users")
     @classmethod
@@ -148,11 +149,12 @@ class QualityLine(BaseModel):
     seed: int = Field(ge=0)
     setting: Setting
     selected: bool
-    """Whether the mean over seeds on validation chose this setting; only then it sees the test."""
+    """Whether this setting was chosen by its mean over seeds on validation. Only a chosen setting
+    may be measured on the test rows."""
 
     metrics: dict[str, Share]
     trials: int | None = Field(default=None, ge=1)
-    """Validation trials this method was given; None for a method that learns nothing."""
+    """Number of validation trials of this method; None for a method that learns nothing."""
 
     train_s: float = Field(ge=0)
     ms_per_user: float = Field(ge=0)
@@ -160,13 +162,13 @@ class QualityLine(BaseModel):
     scored_per_user: float | None = Field(
         default=None, ge=0, exclude_if=lambda value: value is None
     )
-    """Prefixes whose score was asked of what guides the search; None where nobody counted."""
+    """Prefixes that the scorer of the search scored; None if they were not counted."""
 
     flops_per_user: float | None = Field(default=None, ge=0, exclude_if=lambda value: value is None)
-    """Floating-point operations of matrix products; None where they are not known."""
+    """Floating-point operations of matrix products; None if not known."""
 
     commit: str | None = Field(pattern=r"^[0-9a-f]{7,40}(-dirty)?$")
-    """The commit of the folder in which it was measured; None outside of git."""
+    """Git commit of the folder in which the setting was measured; None outside of git."""
 
     command: str = Field(min_length=1)
     date: date
@@ -191,7 +193,11 @@ class QualityLine(BaseModel):
 
 
 def check_appendable(path: Path) -> None:
-    """Raises a `ValueError` where no line should be added: the file holds something else."""
+    """Checks that lines can be added to the file.
+
+    Raises:
+        ValueError: the path is a folder, the last line has no end, or a line is invalid.
+    """
     if path.is_dir():
         raise ValueError(f"{path}: is a folder; name a file, such as {path}/quality.jsonl.")
     if path.is_file() and path.stat().st_size:
@@ -203,12 +209,12 @@ def check_appendable(path: Path) -> None:
 
 
 def append(path: Path, line: QualityLine) -> None:
-    """Adds one line to a quality file, whole or not at all; the file is made if it is missing.
+    """Adds one line to a quality file, whole or not at all. Creates the file if it is missing.
 
     Several processes may append at once: each line is one write at the end of the file.
 
     Raises:
-        ValueError: if the file ends in the middle of a line; it is left as it is.
+        ValueError: if the file ends in the middle of a line. The file is then left as it is.
     """
     data = line.model_dump_json().encode() + b"\n"
     with told_unwritable(path):
@@ -234,10 +240,10 @@ def _append(path: Path, data: bytes) -> None:
 
 
 def read(path: Path) -> list[QualityLine]:
-    """Every line of a quality file; line n is element n - 1.
+    """Reads every line of a quality file; line n is element n - 1.
 
     Raises:
-        ValueError: for the first line that is none, naming file, line and field.
+        ValueError: for the first invalid line; the message names file, line and field.
     """
     lines = []
     texts = path.read_bytes().removesuffix(b"\n").split(b"\n")
@@ -254,12 +260,13 @@ def read(path: Path) -> list[QualityLine]:
 
 
 def check_selection(lines: Sequence[QualityLine]) -> None:
-    """Refuses lines that break the rules of selection, which no line can see alone.
+    """Refuses lines that together break the rules of selection.
 
     Raises:
-        ValueError: if a run stands twice, a method has two selected settings on one dataset and
-            way of splitting it (the number of users aside: the selected setting may be measured on
-            fewer), or another setting of the file was better on validation than the selected one.
+        ValueError: if a run is reported twice; if a method has two selected settings on one
+            dataset and strategy of the split (settings that differ only in the number of users are
+            one setting, which may be measured on fewer users too); or if another setting of the
+            file was better on validation than the selected one.
     """
     seen: dict[tuple[object, ...], int] = {}
     chosen: dict[tuple[str, str, str | None], tuple[int, Setting]] = {}
@@ -299,14 +306,17 @@ def check_selection(lines: Sequence[QualityLine]) -> None:
 def _better_on_validation(
     lines: Iterable[QualityLine], selected: Setting, *, metric: str = "NDCG@10"
 ) -> tuple[Setting, float, float] | None:
-    """A setting that beats the selected one on validation, over the seeds that both were run with.
+    """Finds a setting that beats the selected one on validation.
+
+    Two settings are compared over the seeds that both were run with.
 
     Args:
-        lines: of one method on one dataset.
-        selected: the setting that was selected, for all users.
+        lines: the lines of one method on one dataset.
+        selected: the selected setting, for all users.
 
     Returns:
-        The first such setting, its mean and that of the selected one; None if there is none.
+        The first such setting, its mean, and the mean of the selected setting; None if no setting
+        beats the selected one.
     """
     values: dict[Setting, dict[int, float]] = defaultdict(dict)
     for line in lines:
@@ -324,9 +334,9 @@ def _better_on_validation(
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class PerUser:
-    """The results of every user in one run, for paired tests.
+    """The results of every row in one run, for paired tests.
 
-    k: the length of the lists asked for.
+    k: length of the lists that were asked for.
     user_ids, targets, rank_before, num_tied, items: as in `Evaluation`.
     """
 
@@ -353,7 +363,7 @@ class PerUser:
         seed: int,
         setting: Setting,
     ) -> PerUser:
-        """The per-user part of an evaluation, and which run it was."""
+        """Takes the per-user part of an evaluation, with the description of the run."""
         return cls(
             dataset=dataset,
             method=check_method(method),
@@ -370,7 +380,7 @@ class PerUser:
 
 
 class _PerUserHeader(BaseModel):
-    """The metadata of a per-user file."""
+    """Metadata of a per-user file."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -384,7 +394,7 @@ class _PerUserHeader(BaseModel):
 
 
 def write_per_user(path: Path, run: PerUser) -> None:
-    """Writes a parquet file with one row per user, whole or not at all.
+    """Writes a parquet file with one row per evaluated row, whole or not at all.
 
     Columns: user_id, target, rank_before (null where not listed), num_tied, items (the list,
     without padding). The run is described in the file's metadata.
@@ -421,7 +431,7 @@ def read_per_user(path: Path) -> PerUser:
     """Reads what `write_per_user` wrote.
 
     Raises:
-        ValueError: if the file is no parquet file, or not one of these.
+        ValueError: if the file is no parquet file, or no per-user file.
     """
     try:
         with pq.ParquetFile(path) as file:
@@ -448,5 +458,5 @@ def read_per_user(path: Path) -> PerUser:
 
 
 def _integers(column: pa.Array) -> Int[np.ndarray, " entries"]:
-    # A copy: arrow's memory cannot be written to, which who makes tensors of it would not respect.
+    # A copy: arrow's memory is read-only, but a tensor of that memory could be written to.
     return np.array(column.to_numpy(zero_copy_only=False), dtype=np.int64)

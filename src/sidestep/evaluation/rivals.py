@@ -1,6 +1,6 @@
-"""Rivals: the prefixes that those of a target are held against, all of them or evenly spread ones.
+"""Rivals: the prefixes with which the prefixes of a target are compared.
 
-States, with `NO_STATE` as padding.
+Rivals are all prefixes, or an evenly spread sample. They are states, with `NO_STATE` as padding.
 """
 
 from dataclasses import dataclass
@@ -14,12 +14,12 @@ from sidestep.catalog.trie import NO_STATE, Trie
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rivals:
-    """The prefixes of each user, of all depths, that the target's are held against.
+    """The prefixes, of all depths, with which the prefixes of each user's target are compared.
 
-    target: its leaf.
-    spread: of the whole depth; None means all.
-    siblings: those with the parent of a prefix of the target, the target's own among them.
-    leaves: all of them; None where prefixes were spread.
+    target: leaf of each user's target.
+    spread: prefixes that are evenly spread over each depth; None means all prefixes.
+    siblings: prefixes with the same parent as a prefix of the target, the target's prefix included.
+    leaves: all leaves; None if prefixes are spread.
     """
 
     target: Int[Tensor, " users"]
@@ -34,13 +34,13 @@ class Rivals:
         trie: Trie,
         number: int | None,
     ) -> "Rivals":
-        """Chooses them.
+        """Chooses the rivals.
 
         Args:
-            target: leaf of each user.
+            target: leaf of each user's target.
             starts: see `evenly_spread`.
-            trie: of the catalog.
-            number: of each depth and of each parent, at most; None takes all.
+            trie: trie of the catalog.
+            number: largest number of rivals of each depth, and of each parent; None takes all.
         """
         spread, siblings = [], []
         for depth in range(1, trie.num_levels + 1):
@@ -60,7 +60,7 @@ class Rivals:
         )
 
     def states_with(self, proposed: Int[Tensor, "users proposed"]) -> Int[Tensor, "users states"]:
-        """All of them and others, for each user."""
+        """States of all rivals and of the proposed prefixes, for each user."""
         if self.spread is None:
             assert self.leaves is not None
             return self.leaves.expand(len(self.target), -1)
@@ -75,17 +75,17 @@ def evenly_spread(
 ) -> Int[Tensor, "users number"]:
     """At most `number` integers from `first` to before `last`, equally far apart; all if few.
 
-    Systematic sampling: with starts drawn uniformly every integer is as likely to be in it, and
-    neighbours, which share their first codes, seldom come together.
+    This is systematic sampling. If the starts are drawn uniformly, all integers are equally likely
+    to be in the sample. Neighbours share their first codes, and seldom are both in the sample.
 
     Args:
-        first: the smallest.
-        last: one more than the largest.
-        starts: in [0, 1), of the first step.
-        number: at most.
+        first: the smallest integer.
+        last: one more than the largest integer.
+        starts: the start within the first step, in [0, 1).
+        number: largest number of integers.
 
     Returns:
-        Ascending, padded with `NO_STATE`.
+        The integers, ascending, padded with `NO_STATE`.
     """
     counts = last - first
     width = min(number, int(counts.max()))

@@ -1,4 +1,4 @@
-"""Batches of rows: histories that are judged together, and what came next."""
+"""Batches of rows: histories that are judged together, and the item that came next."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,9 +16,9 @@ from sidestep.step import HistoryBatch
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowBatch:
-    """Some rows.
+    """A batch of rows.
 
-    rows: which ones.
+    rows: indices of the rows.
     targets: the item that came next.
     """
 
@@ -35,14 +35,14 @@ def row_batches(
     device: torch.device,
     progress: Callable[[int, int], None] | None,
 ) -> Iterator[RowBatch]:
-    """All rows, those of similar length together.
+    """Yields all rows in batches; rows of similar length share a batch.
 
     Args:
         rows: histories and targets.
-        batch_size: rows at once.
-        max_history: only so many most recent items of a history are shown; None shows all.
-        device: where the batches are put.
-        progress: called after each batch with the rows done and their number.
+        batch_size: number of rows of a batch.
+        max_history: number of most recent items of a history that are shown; None shows all.
+        device: device of the batches.
+        progress: called after each batch with the number of rows done and the number of all rows.
     """
     num_done = 0
     for chosen in batches_by_length(rows.histories.lengths, batch_size):

@@ -1,8 +1,9 @@
-"""Test-time scaling: what a search makes of a larger budget, and what no budget could exceed.
+"""Test-time scaling: quality of a search by its budget, and the ceiling that no budget exceeds.
 
 Source of the question: PROMISE (arXiv:2601.04674), Fig. 4 and 5. A budget is counted in four units
-that do not exchange: tokens, prefixes scored, FLOPs, and wall time. Searches are compared at equal
-FLOPs and at equal wall time, for a scored prefix costs no token.
+that cannot be converted into each other: tokens, prefixes scored, FLOPs, and wall time. Searches
+are compared at equal FLOPs and at equal wall time. They are not compared at equal tokens, because
+a scored prefix costs no token.
 """
 
 import math
@@ -17,24 +18,24 @@ from sidestep.evaluation.target_metrics import per_user_metrics
 from sidestep.metrics.statistics import Interval, bootstrap_interval, numbered
 
 Unit = Literal["tokens", "ms", "flops", "scored"]
-"""What a budget is counted in, all per user."""
+"""Unit of a budget, per user."""
 
 EQUAL_UNITS: tuple[Unit, ...] = ("flops", "ms")
-"""At equal amounts of which searches are compared."""
+"""Units at whose equal amounts searches are compared."""
 
 METRICS = ("NDCG@10", "HR@10")
-"""Of the lists; how early the target is lost is HRecall, by depth."""
+"""Metrics of the lists. HRecall by depth tells how early a search loses the target."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScalingPoint:
     """One search at one budget.
 
-    search: its name; its points are one curve.
-    budget: what it was given, in words, such as "K = 100".
+    search: name of the search; all points of a search form one curve.
+    budget: budget of the search in words, such as "K = 100".
     metrics: means over users, by the names of results files.
-    intervals: of some metrics, 95 % over users.
-    tokens, scored, flops, ms: what it took per user; None where not known.
+    intervals: 95 % intervals over users, of some metrics.
+    tokens, scored, flops, ms: cost per user; None if not known.
     """
 
     search: str
@@ -47,12 +48,12 @@ class ScalingPoint:
     ms: float
 
     def spent(self, unit: Unit) -> float | None:
-        """What it took per user."""
+        """Cost per user in this unit; None if not known."""
         amount: float | None = getattr(self, unit)
         return amount
 
     def as_json(self) -> dict[str, Any]:
-        """The same as plain dictionaries and numbers."""
+        """The point as plain dictionaries and numbers."""
         return {
             "search": self.search,
             "budget": self.budget,
@@ -71,9 +72,10 @@ class ScalingPoint:
 class Scaling:
     """Searches of one model on the same users, at growing budgets.
 
-    points: in the order of the searches, each from the smallest budget to the largest.
-    ceilings: by search, the exhaustive one that ranks every item by what the search ranks by; a
-        search without one is missing.
+    points: the points in the order of the searches; those of a search from the smallest budget to
+        the largest.
+    ceilings: for each search, by its name, the exhaustive search that ranks every item by the same
+        score. A search without a ceiling is left out.
     """
 
     points: Sequence[ScalingPoint]
@@ -81,7 +83,7 @@ class Scaling:
 
     @property
     def by_search(self) -> dict[str, list[ScalingPoint]]:
-        """The curves."""
+        """The points of each search, by its name."""
         curves: dict[str, list[ScalingPoint]] = {}
         for point in self.points:
             curves.setdefault(point.search, []).append(point)
@@ -89,12 +91,12 @@ class Scaling:
 
     @property
     def metrics(self) -> list[str]:
-        """What is drawn: NDCG@10, HR@10, and HRecall of the lists at every depth."""
+        """Metrics to draw: NDCG@10, HR@10, and HRecall of the lists at every depth."""
         found = [name for name in self.points[0].metrics if re.fullmatch(r"HRecall@\d+@\d+", name)]
         return [*(name for name in METRICS if name in self.points[0].metrics), *found]
 
     def as_json(self) -> dict[str, Any]:
-        """The same as plain lists, dictionaries and numbers."""
+        """The curves and ceilings as plain lists, dictionaries and numbers."""
         return {
             "points": [point.as_json() for point in self.points],
             "ceilings": {name: point.as_json() for name, point in self.ceilings.items()},
@@ -112,7 +114,7 @@ def scaling_point(
     flops: float | None,
     ms: float,
 ) -> ScalingPoint:
-    """A point with the intervals of its metrics; see `ScalingPoint`."""
+    """Makes a point with the intervals of its metrics; see `ScalingPoint`."""
     values = per_user_metrics(per_user.rank_before, per_user.num_tied, per_user.k)
     users = numbered(per_user.user_ids)
     return ScalingPoint(
@@ -134,16 +136,18 @@ def scaling_point(
 def at_equal_cost(
     curve: Sequence[ScalingPoint], *, unit: Unit, amount: float | None, metric: str
 ) -> float | None:
-    """What a search would reach at another's cost: between its points, linear in the log of cost.
+    """Metric that a search would reach at the cost of another search.
+
+    The metric is interpolated between the points of the search, linear in the logarithm of cost.
 
     Args:
-        curve: its points.
-        unit: of the cost.
-        amount: the other's cost; None where not known.
-        metric: to read.
+        curve: the points of the search.
+        unit: unit of the cost.
+        amount: cost of the other search; None if not known.
+        metric: name of the metric.
 
     Returns:
-        None outside of the costs that were measured, and where a cost is not known or 0.
+        The metric; None outside of the costs that were measured, and if a cost is not known or 0.
     """
     known = sorted(
         (spent, point.metrics[metric]) for point in curve if (spent := point.spent(unit))

@@ -1,6 +1,6 @@
-"""What searches do with the target: how far they keep it, where they lose it, and what they return.
+"""Quality of a search: how deep it keeps the target, where it loses the target, what it returns.
 
-The evaluator measures the lists that users get; this looks behind them.
+The evaluator measures the lists that users get. This module measures the search behind the lists.
 """
 
 from collections.abc import Callable, Sequence
@@ -28,13 +28,15 @@ from sidestep.step import StepModel
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchAtDepth:
-    """What became of the targets at one depth, as shares of the rows.
+    """Fate of the targets at one depth, as shares of the rows.
 
     kept: the search went on from the target's prefix; at the last depth, it returned the leaf.
-        HRecall@b@k of PROMISE (arXiv:2601.04674, eq. 13) where k are kept.
-    recalled: the target's first b codes are those of a returned leaf; HRecall@b@k of our results.
-    dropped: here the target was lost first, although the search looked at its prefix.
-    unproposed: here it was lost first, because the search never looked at its prefix.
+        This share is HRecall@b@k of PROMISE (arXiv:2601.04674, eq. 13) if k prefixes are kept.
+    recalled: the target's first b codes are the first b codes of a returned leaf. This share is
+        HRecall@b@k of our results.
+    dropped: the search lost the target at this depth, although it looked at the target's prefix.
+    unproposed: the search lost the target at this depth, because it never looked at the target's
+        prefix.
     """
 
     depth: int
@@ -46,13 +48,14 @@ class SearchAtDepth:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CandidateSet:
-    """What the leaves are worth that a search returns, as means over rows.
+    """Quality of the leaves that a search returns, as means over rows.
 
-    size: leaves.
+    size: number of leaves.
     diversity: mean over pairs of 1 - LCP / L, see `sidestep.metrics.ranking.diversity`.
-    has_target: whether the target's leaf is among them and the target is available: the best
-        reward, if that is exact match.
-    best_cosine: the best reward, if that is the cosine of embeddings; None without embeddings.
+    has_target: whether the target's leaf is among the leaves and the target is available. This is
+        the best reward of the set if the reward is an exact match.
+    best_cosine: the best reward of the set if the reward is the cosine of embeddings; None without
+        embeddings.
     tokens: backbone positions spent after the prompt.
     """
 
@@ -65,9 +68,9 @@ class CandidateSet:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchQuality:
-    """One search on some rows.
+    """Quality of one search on some rows.
 
-    score_kind: what it ranks by.
+    score_kind: kind of the score by which the search ranks.
     """
 
     name: str
@@ -77,7 +80,7 @@ class SearchQuality:
     candidates: CandidateSet
 
     def as_json(self) -> dict[str, Any]:
-        """The same as plain dictionaries and numbers."""
+        """The quality as plain dictionaries and numbers."""
         return asdict(self)
 
 
@@ -92,17 +95,17 @@ def search_quality(
     max_history: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[SearchQuality, ...]:
-    """Watches searches on rows, in the order of the policies.
+    """Runs searches on rows and measures them, in the order of the policies.
 
     Args:
-        model: what is searched.
+        model: the network that is searched.
         rows: histories and targets.
-        scope: the items that may be recommended; it lies where the model does.
+        scope: the items that may be recommended, on the device of the model.
         policies: the searches.
-        embeddings: of every item, see `prefix_quality`.
-        batch_size: rows searched for at once.
-        max_history: only so many most recent items of a history are shown; None shows all.
-        progress: called after each batch with the rows done and their number.
+        embeddings: one embedding per item, see `prefix_quality`.
+        batch_size: number of rows searched for at once.
+        max_history: number of most recent items of a history that are shown; None shows all.
+        progress: called after each batch with the number of rows done and the number of all rows.
 
     Raises:
         ValueError: there are no rows, or not one embedding per item.
@@ -133,7 +136,7 @@ def _seen(
     targets: Int[Tensor, " users"],
     embeddings: LeafEmbeddings | None,
 ) -> dict[str, Float[Tensor, "users _"]]:
-    """Numbers of each user, one or one per depth, by what they are."""
+    """Numbers of each user, by kind: one number per user, or one per user and depth."""
     trie = scope.trie
     own = trie.leaf_of(targets)
     on_way = trie.prefixes(own)

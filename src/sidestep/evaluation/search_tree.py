@@ -1,6 +1,6 @@
-"""One user's search as a tree of prefixes: what was proposed, kept, gone on from; and the target.
+"""One user's search as a tree of prefixes: their scores, their fates, and the way to the target.
 
-What is drawn of it is chosen here too: a search looks at hundreds of prefixes, a reader at dozens.
+This module also chooses the prefixes to draw: a search looks at hundreds, a reader at dozens.
 """
 
 from collections import Counter
@@ -21,8 +21,9 @@ from sidestep.search.tree import LOG_PROB, VALUE
 from sidestep.step import HistoryBatch, StepModel
 
 Fate = Literal["expanded", "kept", "pruned", "unproposed"]
-"""Of a prefix: the search went on from it; it was kept, as a leaf that is returned or as a node
-where a growing tree ended; it was looked at and dropped; or it was never looked at."""
+"""Fate of a prefix. Expanded: the search went on from the prefix. Kept: the prefix is a leaf that
+is returned, or a node where a growing tree ended. Pruned: the search looked at the prefix and
+dropped it. Unproposed: the search never looked at the prefix."""
 
 _OWN = "own"
 
@@ -31,12 +32,13 @@ _OWN = "own"
 class SearchNode:
     """A prefix in one user's search.
 
-    state: in the trie.
-    parent: its state; that of the root is `NO_STATE`.
-    score: what the search ranks the prefixes of a depth by, and comparable there alone; of
-        value-guided decoding, which grows by more than that, the value.
-    rank: place among the proposals of its depth, from 1 for the best; None where it is none.
-    is_target: whether the item that came next is below.
+    state: state of the prefix in the trie.
+    parent: state of the parent; `NO_STATE` for the root.
+    score: the score by which the search ranks the prefixes of a depth; scores of different depths
+        cannot be compared. Value-guided decoding grows its tree by more than one score; its score
+        here is the value.
+    rank: place among the proposals of its depth, from 1 for the best; None if not proposed.
+    is_target: whether the item that came next is below the prefix.
     """
 
     state: int
@@ -65,11 +67,11 @@ _ROOT = SearchNode(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchTree:
-    """All nodes by state, the root too, parents before children.
+    """All nodes of a search by state, with the root; parents come before children.
 
-    name: of the search.
-    score_kind: what scores are.
-    num_levels: codes of a semantic ID.
+    name: name of the search.
+    score_kind: kind of the scores.
+    num_levels: number of codes of a semantic ID.
     """
 
     name: str
@@ -78,18 +80,18 @@ class SearchTree:
     nodes: Mapping[int, SearchNode]
 
     def count(self, depth: int, *fates: Fate) -> int:
-        """How many nodes of a depth met one of these fates."""
+        """Number of nodes of a depth that met one of these fates."""
         return sum(node.depth == depth and node.fate in fates for node in self.nodes.values())
 
     def thinned(self, *, num_leaves: int = 6, num_pruned: int = 2) -> "SearchTree":
-        """The nodes worth drawing, with all that is above them.
+        """Keeps the nodes worth drawing, with all their ancestors.
 
-        The way to the target, the best leaves of the answer, and below every node that is drawn for
-        these the best of what was dropped there.
+        These are the nodes on the way to the target and the best leaves of the answer. Below every
+        node that is drawn for these, the best dropped nodes are kept too.
 
         Args:
-            num_leaves: of the answer.
-            num_pruned: below each node.
+            num_leaves: number of leaves of the answer.
+            num_pruned: number of dropped nodes below each node.
         """
         returned = [
             node
@@ -126,12 +128,12 @@ def search_tree(
     *,
     target: int,
 ) -> SearchTree:
-    """Searches for one user, and scores what the search saw and the way to the target.
+    """Searches for one user. Scores all prefixes that the search saw, and the way to the target.
 
     Args:
         policy: the search.
-        model: what is searched.
-        history: of one user.
+        model: the network that is searched.
+        history: history of one user.
         scope: the items that may be recommended.
         target: the item that came next.
     """
@@ -194,7 +196,7 @@ def _nodes_on(
     *,
     target_leaf: Int[Tensor, " 1"],
 ) -> list[SearchNode]:
-    """Each different prefix on the paths, by state, as if the search had never looked at it."""
+    """Makes a node of each different prefix on the paths, by state, with the fate "unproposed"."""
     is_node = is_first_on_paths(paths)[0]
     states = paths[0][is_node]
     columns = (
@@ -224,7 +226,7 @@ def _nodes_on(
 
 
 def _ranks(proposed: Sequence[SearchNode]) -> dict[int, int]:
-    """Places among the proposals of each depth, by state."""
+    """Ranks among the proposals of each depth, by state."""
     ranks: dict[int, int] = {}
     places: Counter[int] = Counter()
     for node in sorted(proposed, key=lambda node: (node.depth, -node.score)):

@@ -1,4 +1,4 @@
-"""The metrics of one target that results files know, per user and as means."""
+"""The metrics of one target in results files, per user and as means."""
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -12,7 +12,7 @@ NDCG_CUTOFFS = (5, 10)
 def per_user_metrics(
     rank_before: Int[np.ndarray, " users"], num_tied: Int[np.ndarray, " users"], k: int
 ) -> dict[str, Float[np.ndarray, " users"]]:
-    """Every metric of one target, per user, for lists of `k` items; MRR counts those k."""
+    """Every metric of one target, per user, for lists of `k` items; MRR counts these k items."""
     values = {
         f"HR@{cutoff}": hit_rate(rank_before, num_tied, cutoff)
         for cutoff in HIT_RATE_CUTOFFS
@@ -28,6 +28,6 @@ def per_user_metrics(
 def target_metrics(
     rank_before: Int[np.ndarray, " users"], num_tied: Int[np.ndarray, " users"], k: int
 ) -> dict[str, float]:
-    """The means of `per_user_metrics`."""
+    """Means over users of `per_user_metrics`."""
     per_user = per_user_metrics(rank_before, num_tied, k)
     return {name: float(values.mean()) for name, values in per_user.items()}

@@ -1,4 +1,4 @@
-"""The log of a training, read; what writes it is in `training`, which nothing here imports."""
+"""Reads the log of a training. The writer is in `training`, which `evaluation` cannot import."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,7 @@ def log_lines(path: Path) -> list[dict[str, Any]]:
     """The lines of a JSONL log, in order.
 
     Raises:
-        ValueError: if a line is no JSON object, naming file and line.
+        ValueError: if a line is no JSON object; the message names file and line.
     """
     lines = []
     for number, text in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):

@@ -1,8 +1,8 @@
-"""What results say in words: settings, and how many rows and users there are."""
+"""Words for results: values of settings, and numbers of rows and users."""
 
 
 def value_in_words(value: object) -> str:
-    """The value of a setting as people write it; one per level with commas between them."""
+    """Writes the value of a setting as people do; values of several levels with commas between."""
     if isinstance(value, tuple):
         return ",".join(map(value_in_words, value))
     if isinstance(value, bool):
@@ -13,6 +13,6 @@ def value_in_words(value: object) -> str:
 
 
 def rows_in_words(num_rows: int, num_users: int) -> str:
-    """ "2,000 users", or "5,000 rows of 2,000 users" where some have several."""
+    """Writes "2,000 users", or "5,000 rows of 2,000 users" if some users have several rows."""
     users = f"{num_users:,} users"
     return users if num_rows == num_users else f"{num_rows:,} rows of {users}"

@@ -1,1 +1,1 @@
-"""Measures of ranked lists and what they are worth: pure functions of arrays."""
+"""Metrics of ranked lists, of prefixes and of semantic IDs: pure functions of arrays."""

@@ -1,6 +1,7 @@
-"""What one class tells of another: codes of neighbouring levels, or of two catalogs.
+"""Mutual information of classes: of codes of neighbouring levels, or of codes of two catalogs.
 
-Apart from `distribution` because scikit-learn, which knows what chance tells, takes long to import.
+This module is apart from `distribution` because it needs scikit-learn for the expectation by
+chance, and scikit-learn takes long to import.
 """
 
 import numpy as np
@@ -13,16 +14,15 @@ from sidestep.metrics.distribution import entropy_bits
 def mutual_information_bits(
     first: Int[np.ndarray, " pairs"], second: Int[np.ndarray, " pairs"]
 ) -> tuple[float, float]:
-    """What the class of one member of a pair tells of the other's, and what chance would tell.
+    """Mutual information of the classes of the two members of a pair, and its mean by chance.
 
         I = H(first) + H(second) - H(first, second)
 
-    Few pairs over many classes always seem to tell something. The second number is therefore the
-    mean of I over all pairings of the same members, to be subtracted. Source: Vinh, Epps and
-    Bailey 2010.
+    With few pairs over many classes, I is above 0 even by chance. The second number is the mean of
+    I over all pairings of the same members; subtract it from I. Source: Vinh, Epps and Bailey 2010.
 
     Returns:
-        The information and its expectation by chance; both 0 without pairs.
+        The mutual information and its expectation by chance; both 0 without pairs.
     """
     if len(first) == 0:
         return 0.0, 0.0

@@ -1,6 +1,6 @@
-"""Popularity: how much of what is recommended, and of what is found, falls on the few best sellers.
+"""Popularity: groups of items by popularity, and the concentration of lists on few items.
 
-Popularity is counted in interactions of the training part.
+The popularity of an item is its number of interactions in the training part.
 """
 
 import numpy as np
@@ -9,15 +9,16 @@ from jaxtyping import Int
 from torch import Tensor
 
 GROUPS = ("head", "middle", "tail")
-"""A group is the index of its name."""
+"""Names of the groups. A group is the index of its name."""
 
 
 def popularity_groups(popularity: Int[np.ndarray, " items"]) -> Int[np.ndarray, " items"]:
     """Divides items into head, middle and tail, with about a third of the interactions each.
 
-    An item belongs to the third of all interactions into which the first interaction falls, counted
-    from the most popular item on. Equally popular items are in one group, as if each came first;
-    items without interactions are in the tail. So head items are few and tail items many.
+    Interactions are counted from the most popular item on. An item belongs to the third of all
+    interactions that holds the item's first interaction. Equally popular items are in one group, as
+    if each came first. Items without interactions are in the tail. So there are few head items and
+    many tail items.
 
     Args:
         popularity: interactions per item in training.
@@ -28,7 +29,7 @@ def popularity_groups(popularity: Int[np.ndarray, " items"]) -> Int[np.ndarray, 
     if len(popularity) and popularity.min() < 0:
         raise ValueError(f"popularity counts interactions, got {popularity.min()}.")
     counts, inverse, num_items = np.unique(popularity, return_inverse=True, return_counts=True)
-    # Integers, so that the borders are where they are on every machine.
+    # Integers, so that the borders are the same on every machine.
     interactions = (counts * num_items)[::-1]
     before = (np.cumsum(interactions) - interactions)[::-1]
     total = max(int(interactions.sum()), 1)
@@ -38,15 +39,15 @@ def popularity_groups(popularity: Int[np.ndarray, " items"]) -> Int[np.ndarray, 
 
 
 def concentration(items: Int[Tensor, "users k"], num_items: int) -> float:
-    """The Gini index of how often each item of the catalog stands in a list.
+    """Gini coefficient of the number of lists that hold each item of the catalog.
 
         Σ_i (2 i - n - 1) c_i / (n Σ_i c_i)    with counts c ascending, i from 1 to n
 
-    0 if all items are listed equally often, 1 - 1/n if all lists hold the same single item; 0 if
-    nothing is listed.
+    It is 0 if all items are listed equally often, 1 - 1/n if all lists hold the same single item,
+    and 0 if no item is listed.
 
     Args:
-        items: item indices; `NO_ITEM`, and whatever is no item of the catalog, counts nothing.
+        items: item indices; `NO_ITEM` and indices outside the catalog do not count.
         num_items: the size of the catalog.
     """
     is_item = (items >= 0) & (items < num_items)

@@ -1,7 +1,7 @@
-"""What scores of prefixes are worth, per user: do they lift the target's own above the others?
+"""Metrics of scores of prefixes, per user: do the scores put the target's prefix above others?
 
-The target's prefix of a depth is the start of the semantic ID of the item that came next. What a
-score is, and which others it is held against, is the caller's business.
+The target's prefix of a depth is the start of the semantic ID of the item that came next. The
+caller decides which scores are measured, and with which other prefixes the target's is compared.
 """
 
 from dataclasses import dataclass
@@ -17,18 +17,18 @@ def auc(
     scores: Float[Tensor, "users prefixes"],
     is_other: Bool[Tensor, "users prefixes"],
 ) -> Float[Tensor, " users"]:
-    """Share of the other prefixes that score below the target's own; ties count half.
+    """Share of the other prefixes that score below the target's prefix; ties count half.
 
-    The area under the ROC curve of one right prefix among wrong ones (Hanley & McNeil 1982):
-    the probability that a random wrong prefix is ranked behind the right one. 0.5 is chance.
+    This is the area under the ROC curve of one right prefix among wrong ones (Hanley & McNeil
+    1982): the probability that a random wrong prefix is ranked behind the right one. 0.5 is chance.
 
     Args:
-        target_scores: of each user's right prefix.
-        scores: of some prefixes.
-        is_other: the wrong ones among them that count.
+        target_scores: score of the target's prefix of each user.
+        scores: scores of some prefixes.
+        is_other: mask of the other prefixes, with which the target's prefix is compared.
 
     Returns:
-        NaN where a user has no other prefix.
+        The share; NaN if a user has no other prefix.
     """
     own = target_scores[:, None]
     below = ((scores < own) & is_other).sum(dim=1).double()
@@ -44,12 +44,12 @@ def rank_correlation(
     """Spearman's ρ of two scores over each user's prefixes; equal scores share their mean rank.
 
     Args:
-        first: a score.
-        second: another one of the same prefixes.
-        is_in: the prefixes that count.
+        first: one score of each prefix.
+        second: another score of the same prefixes.
+        is_in: mask of the prefixes that count.
 
     Returns:
-        From -1 to 1; NaN where either score is the same at all prefixes, and so orders nothing.
+        ρ from -1 to 1; NaN if one of the scores is equal at all prefixes, so that it has no order.
     """
     found = torch.full((len(first),), torch.nan, dtype=torch.float64)
     rows = zip(first.cpu().numpy(), second.cpu().numpy(), is_in.cpu().numpy(), strict=True)
@@ -69,15 +69,15 @@ def chance_among_best(
     is_wanted: Bool[Tensor, "users leaves levels"],
     number: int,
 ) -> Float[Tensor, "users levels"]:
-    """The chance that a wanted leaf is among the best ones, where the order of ties is chance.
+    """Probability that a wanted leaf is among the best leaves, with ties in random order.
 
-    Of T leaves that are tied with the last of the best, n have a place. If no better leaf is
-    wanted, and m of the T are, all of these miss with probability C(T - m, n) / C(T, n).
+    T leaves are tied with the last of the best leaves, and n of these T have a place. If no better
+    leaf is wanted, and m of the T leaves are, all m miss with probability C(T - m, n) / C(T, n).
 
     Args:
-        scores: of leaves; -inf where there is none.
-        is_wanted: which leaves are wanted; one question per level.
-        number: how many leaves are the best ones.
+        scores: scores of leaves; -inf if there is no leaf.
+        is_wanted: mask of the wanted leaves; one set of wanted leaves per level.
+        number: number of leaves that count as the best ones.
     """
     last = scores.topk(number, dim=1).values[:, -1:]
     is_better, is_tied = scores > last, (scores == last) & (scores > -torch.inf)
@@ -91,17 +91,20 @@ def chance_among_best(
 
 
 def _log_choose(n: Float[Tensor, "users _"], k: Float[Tensor, "users 1"]) -> Tensor:
-    """log of n! / (k! (n - k)!); arbitrary where k is larger than n."""
+    """Logarithm of n! / (k! (n - k)!); arbitrary if k is larger than n."""
     rest = (n - k).clamp(min=0)
     return torch.lgamma(n + 1) - torch.lgamma(k + 1) - torch.lgamma(rest + 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Losses:
-    """Where a search lost the target, by depth from 1; a user has at most one True in both.
+    """Masks of the depth at which a search lost the target, by depth from 1.
 
-    dropped: its prefix was looked at, and something else was kept.
-    unproposed: its prefix was not even looked at, although the one before it had been kept.
+    A user has at most one True in the two masks together.
+
+    dropped: the search looked at the target's prefix, but kept other prefixes.
+    unproposed: the search did not look at the target's prefix, although it had kept the prefix of
+        the depth before.
     """
 
     dropped: Bool[Tensor, "users levels"]
@@ -111,11 +114,11 @@ class Losses:
 def losses(
     is_proposed: Bool[Tensor, "users levels"], is_kept: Bool[Tensor, "users levels"]
 ) -> Losses:
-    """The first depth at which the target's prefix was not kept, and why.
+    """Finds the first depth at which the target's prefix was not kept, and the reason.
 
     Args:
         is_proposed: whether the search looked at the target's prefix of each depth.
-        is_kept: whether it went on from it or, at the last depth, returned it.
+        is_kept: whether the search went on from that prefix or, at the last depth, returned it.
     """
     is_lost = ~is_kept
     is_first = is_lost & (is_lost.cumsum(dim=1) == 1)
@@ -125,9 +128,9 @@ def losses(
 def best_in_set(
     rewards: Float[Tensor, "users candidates"], is_candidate: Bool[Tensor, "users candidates"]
 ) -> Float[Tensor, " users"]:
-    """The largest reward of each user's candidate set; NaN where it is empty.
+    """The largest reward of each user's candidate set; NaN if the set is empty.
 
-    Source: V-STAR (arXiv:2602.10699), Table 6, which leaves open what the reward is.
+    Source: V-STAR (arXiv:2602.10699), Table 6, which does not say what the reward is.
     """
     if rewards.shape[1] == 0:
         return rewards.new_full((len(rewards),), torch.nan)

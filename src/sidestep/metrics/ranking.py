@@ -1,6 +1,6 @@
-"""What ranked lists are worth as a whole: which prefixes they hold, how unlike their entries are.
+"""Metrics of whole ranked lists: their prefixes, diversity, coverage and invalid entries.
 
-What the target of a list is worth stands in `ties`.
+Metrics of the target of a list are in `ties`.
 """
 
 import torch
@@ -13,13 +13,13 @@ from sidestep.padding import NO_ITEM
 def prefix_hits(
     prefixes: Int[Tensor, "users prefixes levels"], targets: Int[Tensor, "users levels"]
 ) -> Bool[Tensor, "users levels"]:
-    """Whether some prefix starts with the first b codes of the target, for every b from 1.
+    """Tells for every b from 1 whether a prefix starts with the first b codes of the target.
 
     The mean over users of column b - 1 is HRecall@b.
 
     Args:
-        prefixes: codes; -1 past the end of a prefix, which matches no target.
-        targets: the target's semantic ID.
+        prefixes: codes; -1 past the end of a prefix. -1 matches no code of a target.
+        targets: semantic ID of each target.
     """
     matches = (prefixes == targets[:, None, :]).cumprod(dim=-1)  # [users, prefixes, levels]
     return matches.bool().any(dim=1)
@@ -28,23 +28,23 @@ def prefix_hits(
 def diversity(
     semantic_ids: Int[Tensor, "users leaves levels"], is_leaf: Bool[Tensor, "users leaves"]
 ) -> Float[Tensor, " users"]:
-    """How early the semantic IDs of a candidate set part, from 0 (all equal) to 1.
+    """Diversity of a candidate set: how early its semantic IDs differ, from 0 (all equal) to 1.
 
         mean over pairs of 1 - LCP(y_i, y_j) / L
 
     LCP is the length of the longest common prefix. Source: V-STAR (arXiv:2602.10699), Table 6.
 
     Args:
-        semantic_ids: the candidate set; anything where `is_leaf` is False.
-        is_leaf: False where the set is smaller.
+        semantic_ids: semantic IDs of the candidate set; arbitrary if `is_leaf` is False.
+        is_leaf: False at padding.
 
     Returns:
-        NaN where a set has fewer than two leaves, and so no pair.
+        The diversity; NaN if a set has fewer than two leaves, and so no pair.
     """
     num_levels = semantic_ids.shape[-1]
     same = is_leaf[:, :, None] & is_leaf[:, None, :]  # [users, leaves, leaves]
     num_leaves = is_leaf.sum(dim=1)
-    # Ordered pairs, of which the diagonal, where a leaf meets itself, is taken out.
+    # Ordered pairs without the diagonal, which pairs each leaf with itself.
     num_pairs = (num_leaves * (num_leaves - 1)).double()
     shared = torch.zeros_like(num_pairs)
     for level in range(num_levels):
@@ -55,10 +55,10 @@ def diversity(
 
 
 def coverage(items: Int[Tensor, "users k"], num_items: int) -> float:
-    """Share of the catalog that stands in at least one user's list.
+    """Share of the catalog that is in at least one user's list.
 
     Args:
-        items: item indices; `NO_ITEM`, and whatever is no item of the catalog, counts nothing.
+        items: item indices; `NO_ITEM` and indices outside the catalog do not count.
         num_items: the size of the catalog.
     """
     is_item = (items >= 0) & (items < num_items)
@@ -73,15 +73,15 @@ def invalid_entries(
     *,
     is_forbidden: Bool[Tensor, "users k"] | None = None,
 ) -> Bool[Tensor, "users k"]:
-    """True where a list names what it must not.
+    """Mask of the invalid entries of lists.
 
-    That is an index outside the catalog, an item the list has already named, and a forbidden
-    item. `NO_ITEM` is not an entry and never invalid.
+    An entry is invalid if it is an index outside the catalog, an item that the list has already
+    named, or a forbidden item. `NO_ITEM` is no entry and never invalid.
 
     Args:
-        items: item indices, best first; `NO_ITEM` where a list is shorter.
+        items: item indices, best first; `NO_ITEM` after the end of a shorter list.
         num_items: the size of the catalog.
-        is_forbidden: True where the entry must not be listed; None forbids nothing.
+        is_forbidden: True if the entry must not be listed; None forbids nothing.
     """
     is_entry = items != NO_ITEM
     is_outside = (items < 0) | (items >= num_items)

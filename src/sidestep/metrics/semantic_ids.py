@@ -1,7 +1,8 @@
-"""What semantic IDs say about items, whatever made them: groups of items by prefix, compared with
-vectors and with pairs of items.
+"""Metrics of semantic IDs of any origin: groups of items by prefix, compared with vectors and with
+pairs of items.
 
-Depth b stands in column b - 1. Codes are names here: renaming the codes of a level changes nothing.
+Column b - 1 holds depth b. Only equality of codes counts: renaming the codes of a level changes no
+metric.
 """
 
 import numpy as np
@@ -11,13 +12,13 @@ from jaxtyping import Float, Int
 _CHUNK_BYTES = 64 * 2**20
 
 _TIE = 1e-6
-"""Cosines of float32 vectors that differ by less are equal."""
+"""Cosines of float32 vectors that differ by less than this count as equal."""
 
 
 def prefix_numbers(
     semantic_ids: Int[np.ndarray, "items levels"],
 ) -> Int[np.ndarray, "items levels"]:
-    """The number of each item's prefix among the prefixes of its depth, in lexicographic order.
+    """Number of each item's prefix among the prefixes of its depth, in lexicographic order.
 
     Two items share their first b codes if and only if their numbers in column b - 1 are equal.
     """
@@ -37,15 +38,16 @@ def explained_variance(
 
         R²(b) = Σ_g n_g |m_g - m|² / Σ_i |v_i - m|²
 
-    m is the mean, m_g the mean of the n_g items of prefix g. 1 - R² is the squared error of the
-    best vector that can be said of each prefix, so no decoder over the same codes errs less.
+    m is the mean of all vectors, m_g the mean of the n_g vectors of prefix g. 1 - R² is the
+    relative squared error of the best single vector for each prefix. So no decoder of the same
+    codes has a smaller error.
 
     Args:
         vectors: one per item.
         prefixes: see `prefix_numbers`.
 
     Returns:
-        From 0 to 1, never falling with depth; None where all vectors are equal.
+        Shares from 0 to 1, which never fall with depth; None if all vectors are equal.
     """
     centred = vectors.astype(np.float64) - vectors.mean(axis=0, dtype=np.float64)
     total = np.square(centred).sum()
@@ -61,9 +63,9 @@ def explained_variance(
 def chance_explained_variance(
     prefixes: Int[np.ndarray, "items levels"],
 ) -> Float[np.ndarray, " levels"]:
-    """The mean of `explained_variance` if the same IDs were dealt to the items at random.
+    """Mean of `explained_variance` if the same IDs were dealt to the items at random.
 
-    (G - 1) / (N - 1) for G prefixes and N items: each prefix of its own explains one item.
+    It is (G - 1) / (N - 1) for G prefixes and N items.
     """
     by_chance: np.ndarray = prefixes.max(axis=0) / max(len(prefixes) - 1, 1)  # numbered from 0
     return by_chance
@@ -78,14 +80,15 @@ def neighbour_agreement(
 ) -> Float[np.ndarray, " levels"]:
     """Share of the k nearest neighbours of an item that share its first b codes, by depth.
 
-    Near is a large cosine. Neighbours that tie for the last places share them, so that the order
-    of the items decides nothing; with fewer than k other items all are neighbours.
+    The nearest neighbours are the items with the largest cosine. Neighbours that tie for the last
+    places share these places, so the result does not depend on the order of the items. With fewer
+    than k other items, all are neighbours.
 
     Args:
         vectors: one per item, none of them zero.
         prefixes: see `prefix_numbers`.
-        k: neighbours of each item, itself not among them.
-        queries: the items to ask about.
+        k: number of neighbours of each item, without the item itself.
+        queries: the items whose neighbours are looked up.
     """
     units = vectors.astype(np.float32)
     units /= np.linalg.norm(units, axis=1, keepdims=True)
@@ -111,7 +114,7 @@ def pair_agreement(
     second: Int[np.ndarray, " pairs"],
     prefixes: Int[np.ndarray, "items levels"],
 ) -> Float[np.ndarray, " levels"]:
-    """Share of pairs of items that share their first b codes, by depth; at least one pair."""
+    """Share of pairs of items that share their first b codes, by depth. Needs at least one pair."""
     shared = np.zeros(prefixes.shape[1])
     chunk = max(1, _CHUNK_BYTES // (8 * prefixes.shape[1]))
     for start in range(0, len(first), chunk):
@@ -127,11 +130,11 @@ def chance_agreement(
 
         (Σ_g C_g² - Σ_i c_i²) / (C² - Σ_i c_i²),  C_g the sum of c over prefix g, C over all
 
-    With equal counts that is the share of all pairs of items. The counts may be interactions: then
-    it is what popularity alone would give.
+    With equal counts, this is the share of all pairs of items that share their first b codes. With
+    interactions as counts, it is the share that popularity alone would give.
 
     Returns:
-        By depth; zeros where no two different items can be drawn.
+        Probabilities by depth; zeros if no two different items can be drawn.
     """
     counts = counts.astype(np.int64)  # exact: no prefix of one item may seem to have a pair
     same_item = int((counts**2).sum())
@@ -144,7 +147,7 @@ def chance_agreement(
 
 
 def _members(groups: Int[np.ndarray, " items"]) -> scipy.sparse.csr_array:
-    """One row per group with a one for each of its items."""
+    """Matrix with one row per group, which is 1 at each item of the group."""
     num_items = len(groups)
     ones = np.ones(num_items, dtype=np.int64)
     return scipy.sparse.csr_array(

@@ -1,7 +1,7 @@
-"""How sure a mean over rows is, and whether two recommenders differ.
+"""Statistics: confidence intervals of means over rows, and tests that compare two recommenders.
 
-Both answers come from resampling users with a seeded generator; no distribution is assumed. The
-rows of one user are not independent, so that a user is drawn, or flipped, with all rows at once.
+Intervals and tests resample users with a seeded generator; no distribution is assumed. The rows of
+one user are not independent, so a user is always drawn or flipped with all its rows.
 """
 
 from collections.abc import Sequence
@@ -11,12 +11,12 @@ import numpy as np
 from jaxtyping import Float, Int
 
 _CHUNK_ENTRIES = 1 << 22
-"""Resampled users held at once; bounds memory, changes no result."""
+"""Number of resampled users in memory at once. It bounds memory and changes no result."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Interval:
-    """A confidence interval; in the unit of what was averaged."""
+    """A confidence interval, in the unit of the averaged values."""
 
     low: float
     high: float
@@ -24,11 +24,12 @@ class Interval:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairedTest:
-    """How much better the first recommender is than the second, on the same rows.
+    """Difference of two recommenders on the same rows, with its test.
 
     difference: mean over rows of first - second.
-    p_value: two-sided, of the hypothesis that swapping the two for any user changes nothing.
-    interval: a bootstrap interval of the difference.
+    p_value: two-sided p-value of the hypothesis that swapping the two recommenders for any user
+        changes nothing.
+    interval: bootstrap interval of the difference.
     """
 
     difference: float
@@ -37,7 +38,7 @@ class PairedTest:
 
 
 def numbered(user_ids: Sequence[str]) -> Int[np.ndarray, " rows"]:
-    """A number for each row, the same for all rows of a user."""
+    """Numbers the user of each row: all rows of a user have the same number."""
     numbers: dict[str, int] = {}
     return np.array([numbers.setdefault(user, len(numbers)) for user in user_ids], dtype=np.int64)
 
@@ -50,19 +51,19 @@ def bootstrap_interval(
     num_resamples: int = 2000,
     confidence: float = 0.95,
 ) -> Interval:
-    """The percentile bootstrap interval of the mean over rows.
+    """Percentile bootstrap interval of the mean over rows.
 
     Sources: Efron & Tibshirani, An Introduction to the Bootstrap (1993), chapter 13; for several
     rows of a user, the first strategy of Davison & Hinkley, Bootstrap Methods and their Application
-    (1997), section 3.8: draw users and keep their rows as they are.
+    (1997), section 3.8: draw users and keep their rows unchanged.
 
     Args:
         values: one number per row.
-        users: the number of each row's user, see `numbered`; None where each row is another user's.
-        seed: decides the resamples; the same seed and number of users draws the same users, so
-            that intervals of several metrics rest on the same resamples.
-        num_resamples: draws of as many users, with replacement.
-        confidence: the share of resampled means inside the interval.
+        users: number of each row's user, see `numbered`; None if every row has another user.
+        seed: seed of the resamples. Equal seeds and numbers of users give the same draws, so the
+            intervals of several metrics use the same resamples.
+        num_resamples: number of resamples. Each draws as many users as there are, with replacement.
+        confidence: share of the resampled means inside the interval.
     """
     _check_values(values)
     if not 0.0 < confidence < 1.0:
@@ -89,20 +90,20 @@ def paired_permutation_test(
     num_resamples: int = 10_000,
     confidence: float = 0.95,
 ) -> PairedTest:
-    """The sign-flip test of equal means on paired rows.
+    """Sign-flip test of equal means on paired rows.
 
         p = (1 + #{resamples with |mean(± d)| >= |mean(d)|}) / (1 + num_resamples)
 
-    d is first - second; all rows of a user have the same sign. Source: Good, Permutation Tests
-    (2000), section 3.2; the 1 counts the observed arrangement, so p is never 0.
+    d is first - second. All rows of a user get the same sign. The 1 counts the observed
+    arrangement, so p is never 0. Source: Good, Permutation Tests (2000), section 3.2.
 
     Args:
-        first: one number per row; with several seeds, the row's mean over them.
-        second: the same rows in the same order.
-        users: the number of each row's user, as of `bootstrap_interval`.
-        seed: decides the flips, and the resamples of the interval.
-        num_resamples: flips drawn; the smallest p-value is 1 / (1 + num_resamples).
-        confidence: of the interval, see `bootstrap_interval`.
+        first: one number per row; with several seeds, the mean of the row over seeds.
+        second: numbers of the same rows in the same order.
+        users: number of each row's user, as in `bootstrap_interval`.
+        seed: seed of the flips, and of the resamples of the interval.
+        num_resamples: number of drawn flips. The smallest p-value is 1 / (1 + num_resamples).
+        confidence: confidence of the interval, see `bootstrap_interval`.
     """
     if len(first) != len(second):
         raise ValueError(f"pairs need the same users, got {len(first)} and {len(second)}.")
@@ -110,16 +111,17 @@ def paired_permutation_test(
     differences = first - second
     interval = bootstrap_interval(differences, users=users, seed=seed, confidence=confidence)
     generator = np.random.default_rng(seed)
-    # Users without a difference flip to themselves.
+    # Flipping a difference of 0 changes nothing.
     sums, _ = _by_user(differences, users)
     moved = sums[sums != 0.0]
     observed = abs(moved.sum())
-    # Flips that tie with the observed sum must count, although they are added in another order.
+    # Flips that tie with the observed sum must count, although their terms are added in another
+    # order.
     threshold = observed - 1e-9 * np.abs(moved).sum()
     num_extreme = 0
     for chunk in _chunks(num_resamples, max(len(moved), 1)):
         signs = generator.integers(2, size=(chunk.stop - chunk.start, len(moved)), dtype=np.int8)
-        # The sum with flips = sum over the kept - sum over the flipped.
+        # Sum with flips = sum over the users that are kept - sum over the users that are flipped.
         flipped = 2.0 * (signs @ moved) - moved.sum()
         num_extreme += int((np.abs(flipped) >= threshold).sum())
     return PairedTest(
@@ -132,7 +134,7 @@ def paired_permutation_test(
 def _by_user(
     values: Float[np.ndarray, " rows"], users: Int[np.ndarray, " as_many"] | None
 ) -> tuple[Float[np.ndarray, " users"], Int[np.ndarray, " users"] | None]:
-    """Each user's sum, and number of rows; None where every user has one."""
+    """Sum of each user, and its number of rows; None instead of the numbers if all are 1."""
     if users is not None:
         if len(users) != len(values):
             raise ValueError(f"{len(values)} rows need as many users, got {len(users)}.")

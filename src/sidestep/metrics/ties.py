@@ -1,17 +1,17 @@
-"""What a target is worth to its user, when some items cannot be told from it.
+"""Metrics of a target whose score other items may share: expectations over the order of ties.
 
-Items of equal scores are tied: their order in a list says nothing. Items of one bucket, which share
-a semantic ID, are always tied. A metric is therefore the expectation over all orders of the items
-that are tied with the target: G items, the target included, behind P better ones. A list may have
-cut some of the G off. With G = 1 these are the usual metrics. Ranks count from 0. What a whole list
-is worth stands in `ranking`; ranking means within one user are neither: they are plain `.mean()`.
+Items of equal scores are tied: their order in a list has no meaning. Items of one bucket, which
+share a semantic ID, are always tied. So a metric is the expectation over all orders of the items
+that are tied with the target: G items, the target included, after P better items. The end of the
+list may cut off some of the G items. With G = 1, these are the usual metrics. Ranks count from 0.
+Metrics of a whole list are in `ranking`. Means over users are plain `.mean()`.
 """
 
 import numpy as np
 from jaxtyping import Float, Int
 
 NOT_LISTED = -1
-"""Stands for the rank of a target that is not in the list, nor tied with the end of a full one."""
+"""Rank of a target that is neither in the list nor tied with the end of a full list."""
 
 
 def hit_rate(
@@ -22,9 +22,9 @@ def hit_rate(
         HR@K = min(G, max(0, K - P)) / G
 
     Args:
-        rank_before: P, the items that are better than the target, or `NOT_LISTED`.
-        num_tied: G, the items that are tied with the target, the target included.
-        k: K, how many items of the list count.
+        rank_before: P, the number of items that are better than the target, or `NOT_LISTED`.
+        num_tied: G, the number of items that are tied with the target, the target included.
+        k: K, the number of items of the list that count.
     """
     _check(rank_before, num_tied, k)
     inside = np.minimum(num_tied, np.maximum(k - rank_before, 0))
@@ -38,8 +38,8 @@ def ndcg(
 
         NDCG@K = (1/G) Σ_{q < min(G, K-P)} 1 / log2(P + q + 2)
 
-    Source: Järvelin & Kekäläinen 2002, with the discount log2(rank + 1), ranks from 1, that
-    recommendation uses, for one relevant item. The arguments are those of `hit_rate`.
+    Source: Järvelin & Kekäläinen 2002, for one relevant item, with the discount log2(rank + 1),
+    ranks from 1, which is usual in recommendation. The arguments are those of `hit_rate`.
     """
     _check(rank_before, num_tied, k)
     gains = 1.0 / np.log2(np.arange(2, k + 2))
@@ -53,7 +53,7 @@ def reciprocal_rank(
 
         RR@K = (1/G) Σ_{q < min(G, K-P)} 1 / (P + q + 1)
 
-    A target past the first `k` items counts 0. The arguments are those of `hit_rate`.
+    A target after the first `k` items counts 0. The arguments are those of `hit_rate`.
     """
     _check(rank_before, num_tied, k)
     gains = 1.0 / np.arange(1, k + 1)
@@ -65,7 +65,7 @@ def _mean_gain(
     rank_before: Int[np.ndarray, " users"],
     num_tied: Int[np.ndarray, " users"],
 ) -> Float[np.ndarray, " users"]:
-    """Mean of `gains` over the ranks that the ties take; ranks past the end gain nothing."""
+    """Mean of `gains` over the ranks of the tied items; a rank past the end has gain 0."""
     k = len(gains)
     # sums[n] is the gain of the first n ranks together.
     sums = np.concatenate([[0.0], np.cumsum(gains)])

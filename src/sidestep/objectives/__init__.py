@@ -1,1 +1,1 @@
-"""Losses as pure functions of arrays."""
+"""Objectives: losses, rewards and advantages as pure functions of arrays."""

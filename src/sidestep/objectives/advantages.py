@@ -1,7 +1,7 @@
 """Advantages: how much better a candidate, or one of its codes, was than its peers.
 
-Everything inside is float64: in float32 the mean of equal rewards is off by a few millionths, which
-a small divisor would blow up. Nothing here carries a gradient.
+All computations are in float64: in float32, the mean of equal rewards is off by a few millionths,
+and a small divisor would blow this error up. Advantages carry no gradient.
 """
 
 import torch
@@ -22,19 +22,20 @@ def group_advantages(
     scaling: Scaling = "std",
     epsilon: float = EPSILON,
 ) -> Float[Tensor, "users candidates"]:
-    """Each candidate against the other candidates of its user; 0 at padding and in groups of one.
+    """Scores each candidate against the other candidates of its user.
 
         A = (R - mean R) / (std R + ε)
 
-    Source: GRPO with outcome rewards (DeepSeekMath, arXiv:2402.03300; V-STAR, arXiv:2602.10699,
-    eq. 2). Our choices: the population's standard deviation, and one ε here and among siblings.
+    A is 0 at padding and in groups of one. Source: GRPO with outcome rewards (DeepSeekMath,
+    arXiv:2402.03300; V-STAR, arXiv:2602.10699, eq. 2). Our choices: the population's standard
+    deviation, and the same ε here and among siblings.
 
     Args:
-        rewards: of the candidates; whatever at padding.
+        rewards: one reward per candidate; arbitrary at padding.
         is_candidate: False at padding.
-        weights: how much each candidate counts in mean and deviation; None counts all alike. Any
-            positive unit.
-        scaling: see there; leave-one-out takes the weight of the candidate itself out of the mean.
+        weights: weight of each candidate in mean and deviation, in any positive unit; None weights
+            all equally.
+        scaling: see `Scaling`. With leave-one-out, the candidate itself is left out of the mean.
         epsilon: see `EPSILON`.
     """
     values = torch.where(is_candidate, rewards.detach().double(), 0.0)
@@ -56,19 +57,19 @@ def optimum_advantages(
     *,
     temperature: float,
 ) -> Float[Tensor, "users candidates"]:
-    """How far each candidate's share is from what is best for rewards and divergence together.
+    """Distance of each candidate's share from its optimum for reward and divergence together.
 
         A = n (π* - π),   π* ∝ π_ref exp(R / τ)
 
-    with all three shares within the group of n. π* is where expected reward less τ times the KL
-    divergence from π_ref is largest (arXiv:2305.18290, eq. 4); A is the gradient by log π of the
-    cross-entropy from π* to π, so that nothing is pushed any more where the policy has arrived.
-    Restricting both to the candidates of a search is our choice. 0 at padding.
+    All three distributions are over the group of n candidates. π* maximises the expected reward
+    minus τ times the KL divergence from π_ref (arXiv:2305.18290, eq. 4). A is minus the gradient,
+    by log π, of n times the cross-entropy from π* to π. So A is 0 once the policy has reached π*.
+    Restricting the distributions to the candidates of a search is our choice. A is 0 at padding.
 
     Args:
-        rewards: of the candidates; whatever at padding.
-        log_probs: of whole candidates under the policy; whatever at padding, as the next.
-        reference_log_probs: under the policy of before.
+        rewards: one reward per candidate; arbitrary at padding.
+        log_probs: log-probabilities of whole candidates under the policy; arbitrary at padding.
+        reference_log_probs: log-probabilities under the reference policy; arbitrary at padding.
         is_candidate: False at padding.
         temperature: τ, in the unit of the rewards.
     """
@@ -90,13 +91,14 @@ def sibling_advantages(
     scaling: Scaling = "std",
     epsilon: float = EPSILON,
 ) -> Float[Tensor, "users candidates levels"]:
-    """Each prefix against the other prefixes below its parent, in one user's candidate set.
+    """Scores each prefix against the other prefixes below its parent, in one user's candidate set.
 
         A(h, v) = (R̄(h, v) - mean_h) / (std_h + ε)
 
-    over the distinct codes v that follow the prefix h: however many candidates pass through a
-    node, it counts once. A parent with one child tells nothing: 0, as at padding. Candidates that
-    share a prefix repeat its advantage. Source: V-STAR (arXiv:2602.10699), eq. 15-18.
+    Mean and deviation are over the distinct codes v that follow the prefix h: a node counts once,
+    however many candidates pass through it. If a parent has only one child, A is 0, as at padding.
+    Candidates that share a prefix repeat its advantage. Source: V-STAR (arXiv:2602.10699), eq.
+    15-18.
 
     Args:
         scores: R̄ of each candidate's prefixes, eq. 17, see `value.mean_below`.
@@ -119,9 +121,9 @@ def sibling_advantages(
 def below_parents(
     shared: Bool[Tensor, "users levels candidates candidates"],
 ) -> Bool[Tensor, "users levels candidates candidates"]:
-    """Which candidates stand below the parent of each candidate's prefix of each length.
+    """Mask of the candidates below the parent of each candidate's prefix of each length.
 
-    The sibling groups of V-STAR, eq. 15; below the root stand all.
+    These are the sibling groups of V-STAR, eq. 15. All candidates are below the root.
 
     Args:
         shared: which candidates share their prefix of each length.
@@ -135,9 +137,9 @@ def siblings(
     shared: Bool[Tensor, "users levels candidates candidates"],
     is_first: Bool[Tensor, "users candidates levels"],
 ) -> Bool[Tensor, "users levels candidates candidates"]:
-    """From each candidate's prefix to one candidate of every prefix below its parent.
+    """Mask from each candidate's prefix to one candidate of every prefix below the same parent.
 
-    The sibling nodes of V-STAR, eq. 16, its own among them.
+    These are the sibling nodes of V-STAR, eq. 16, the node of the prefix itself included.
 
     Args:
         shared: which candidates share their prefix of each length.
@@ -152,7 +154,7 @@ def is_informative(
     *,
     tolerance: float = EPSILON,
 ) -> Bool[Tensor, " users"]:
-    """Which groups hold candidates of different reward: the others have no advantage to learn."""
+    """Mask of the groups whose candidates differ in reward. Other groups have no advantages."""
     highest = rewards.masked_fill(~is_candidate, -torch.inf).amax(dim=1)
     lowest = rewards.masked_fill(~is_candidate, torch.inf).amin(dim=1)
     return (highest - lowest) > tolerance
@@ -161,17 +163,17 @@ def is_informative(
 def _mean(
     values: Float[Tensor, "*batch candidates"], is_there: Bool[Tensor, "*others candidates"]
 ) -> Tensor:
-    """Over the last axis; 0 where nothing is there."""
+    """Mean over the last axis, of the values where `is_there`; 0 if there are none."""
     return torch.where(is_there, values, 0.0).sum(dim=-1) / is_there.sum(dim=-1).clamp(min=1)
 
 
 def _scaled(
     centred: Tensor, std: Tensor, shares: Tensor, scaling: Scaling, epsilon: float
 ) -> Tensor:
-    """What values are worth that are off their group's mean, each with a share of it."""
+    """Scales differences from the group's mean. `shares` are the shares of the group's weight."""
     if scaling == "std":
         return centred / (std + epsilon)
     if scaling == "leave-one-out":
-        # The mean of the others lies further off, by the share that is not one's own.
+        # The mean of the others is further away: by one over the share of the others.
         return centred / (1 - shares).clamp(min=1e-12)
     return centred

@@ -1,4 +1,4 @@
-"""Contrastive losses: the target among others."""
+"""Contrastive losses: the score of the target against the scores of negatives."""
 
 import torch
 from jaxtyping import Float, Int
@@ -12,21 +12,22 @@ def info_nce(
 
         L = -log( e^y⁺ / (e^y⁺ + Σ_i e^y⁻_i) )
 
-    Source: PROMISE (arXiv:2601.04674), sec. 3.2.3. A negative of -inf is none.
+    Source: PROMISE (arXiv:2601.04674), sec. 3.2.3. A negative of -inf does not count.
     """
     every = torch.cat([positives[:, None], negatives], dim=1)
     return every.logsumexp(dim=1) - positives
 
 
 def distinct_others(own: Int[Tensor, " rows"], size: int, number: int) -> Int[Tensor, "rows drawn"]:
-    """For each row different numbers below `size` that are not its own, drawn uniformly.
+    """Draws different numbers from 0 to `size` - 1 for each row, uniformly, without its own number.
 
-    Drawn from torch's own generator. Memory grows with rows × size unless all are taken.
+    The numbers are drawn from torch's own generator. Memory grows with rows × size, unless all
+    numbers are taken.
 
     Args:
-        own: what is left out, per row.
-        size: how many numbers there are.
-        number: how many to draw; fewer are drawn, and then all, where there are not as many.
+        own: number that is left out, per row.
+        size: one more than the largest number.
+        number: how many numbers are drawn; all are taken if there are fewer.
     """
     number = min(number, size - 1)
     if number == size - 1:
@@ -34,16 +35,16 @@ def distinct_others(own: Int[Tensor, " rows"], size: int, number: int) -> Int[Te
     else:
         keys = torch.rand(len(own), size - 1, device=own.device)
         drawn = keys.topk(number, dim=1, sorted=False).indices
-    # Among size - 1 numbers, those from `own` on stand for the next ones.
+    # Numbers are drawn below size - 1; those from `own` on are then raised by one.
     return drawn + (drawn >= own[:, None])
 
 
 def share_below(
     positives: Float[Tensor, " targets"], negatives: Float[Tensor, "targets negatives"]
 ) -> Float[Tensor, " targets"]:
-    """The share of the negatives that score less, ties half: the area under each ROC curve.
+    """Share of the negatives that score less, ties half: the area under the ROC curve of a target.
 
-    A negative of -inf is none; NaN where there are no others.
+    A negative of -inf does not count. The share is NaN if there are no other negatives.
     """
     below = (negatives < positives[:, None]).float() + 0.5 * (negatives == positives[:, None])
     is_one = negatives > -torch.inf

@@ -25,9 +25,9 @@ def next_code_cross_entropy(
 
     Args:
         logits: -inf past the end of a level's codebook of K_l codes.
-        codes: the target's.
-        label_smoothing: ε, the share of the probability spread over the level's codebook.
-        weights: what the loss of each code is multiplied by; None multiplies none.
+        codes: codes of the targets.
+        label_smoothing: ε, the share of the probability that is spread over the level's codebook.
+        weights: factor on the loss of each code; None means 1.
     """
     levels = logits.shape[1]
     if label_smoothing == 0:
@@ -52,32 +52,33 @@ def beam_aware_weights(
     weight: float,
     temperature: float,
 ) -> Float[Tensor, "targets levels"]:
-    """How much each code of a target counts, so that more targets survive a beam search.
+    """Weights of the codes of a target, such that more targets survive a beam search.
 
-        1 + λ σ((log p - log β) / ξ), brought to a mean of 1,
+        1 + λ σ((log p - log β) / ξ), divided by the mean weight,
 
-    with β the probability of the B-th best code: codes that are kept, or nearly, count more than
-    those that are lost anyway. A code without an alternative decides nothing: it keeps the weight
-    1 and does not count in the mean.
+    where β is the probability of the B-th best code. Codes that the beam keeps, or nearly keeps,
+    weigh more than codes that are lost anyway. A code without an alternative decides nothing: its
+    weight is 1, and it does not count in the mean.
 
     Source: BEAR (arXiv:2601.22925), which adds μ Σ log σ((log β - log p) / ξ) to the cross-entropy.
-    With β held still, the gradient of that sum weighs a code by 1 + (μ / ξ) σ((log p - log β) / ξ).
-    We depart from that formula in two ways. Our λ is μ / ξ: ξ says how near is nearly, and does not
-    also say how much a code counts. And the weights have a mean of 1, so that they do not change
-    the size of a step. The authors' training code leaves 1 / ξ out as well, with λ = .25 and
-    ξ = 2.75, which are our defaults; a μ of .25 in the formula would be a λ of .091.
+    If β is held constant, the gradient of the sum of both weighs a code by
+    1 + (μ / ξ) σ((log p - log β) / ξ). We depart from that formula in two ways. First, our λ is
+    μ / ξ: ξ says which codes are nearly kept, but not how much a code weighs. Second, the weights
+    have a mean of 1, so that they do not change the size of a step. The authors' training code
+    leaves 1 / ξ out as well, with λ = .25 and ξ = 2.75, which are our defaults. A μ of .25 in the
+    formula would be a λ of .091.
 
     Args:
-        log_probs: of the policy over legal codes; -inf at others.
-        codes: the target's.
-        width: B, of the beam.
+        log_probs: log-probabilities of the policy over legal codes; -inf at other codes.
+        codes: codes of the targets.
+        width: B, the width of the beam.
         weight: λ, which is the formula's μ divided by ξ.
         temperature: ξ, in nats.
     """
     logs = log_probs.detach().float()
     num_legal = (logs > -torch.inf).sum(dim=2)
     own = logs.gather(2, codes[..., None])[..., 0]
-    # With fewer legal codes than beams every one is kept: the last of them is the threshold.
+    # With fewer legal codes than beams, all codes are kept: the worst one is the threshold.
     last = (num_legal.clamp(max=width) - 1).clamp(min=0)
     threshold = logs.sort(dim=2, descending=True).values.gather(2, last[..., None])[..., 0]
     weights = 1 + weight * torch.sigmoid((own - threshold) / temperature)
@@ -96,10 +97,10 @@ def next_item_cross_entropy(
     """Mean negative log-likelihood of the target items over the whole catalog, in nats.
 
     Args:
-        scores: of every item, unnormalised.
-        items: the targets.
-        label_smoothing: share of the probability spread over the catalog.
-        weights: of the targets, see `mean_over_targets`.
+        scores: score of every item, unnormalised.
+        items: the target items.
+        label_smoothing: share of the probability that is spread over the catalog.
+        weights: weights of the targets, see `mean_over_targets`.
     """
     if weights is None:
         return functional.cross_entropy(scores.float(), items, label_smoothing=label_smoothing)

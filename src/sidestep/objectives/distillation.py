@@ -1,4 +1,4 @@
-"""Distillation: what a distribution over items says of each next code."""
+"""Distillation: turns a distribution over items into a distribution over each next code."""
 
 from dataclasses import dataclass
 
@@ -11,12 +11,13 @@ from sidestep.objectives.weighting import mean_over_targets
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class PrefixRanges:
-    """Where the items below each prefix lie when items are sorted by semantic ID.
+    """Ranges of the items below each prefix, when items are sorted by semantic ID.
 
     order: item indices in lexicographic order of their semantic IDs.
-    starts: per level, row r of width codes + 1: the items below the r-th prefix of that many
-        codes and code c stand at `starts[r, c]` to `starts[r, c + 1]` of `order`.
-    prefixes: per level, the row of each item's prefix of that many codes.
+    starts: per level l, a matrix with one row per prefix of l codes, of width codes + 1. The items
+        below the r-th prefix and code c are at `starts[r, c]` to before `starts[r, c + 1]` of
+        `order`.
+    prefixes: per level l, the row of each item's prefix of l codes.
     """
 
     order: Int[Tensor, " items"]
@@ -27,7 +28,7 @@ class PrefixRanges:
     def of(
         semantic_ids: Int[Tensor, "items levels"], codebook_sizes: tuple[int, ...]
     ) -> "PrefixRanges":
-        """Sorts the items once; memory grows with prefixes × codes of the deepest level."""
+        """Sorts the items. Memory grows with prefixes × codes of the deepest level."""
         widest = max(codebook_sizes)
         num_items = semantic_ids.shape[0]
         prefix = torch.zeros(num_items, dtype=torch.long, device=semantic_ids.device)
@@ -47,7 +48,7 @@ class PrefixRanges:
         return PrefixRanges(order=order, starts=tuple(starts), prefixes=tuple(prefixes))
 
     def to(self, device: torch.device | str) -> "PrefixRanges":
-        """The same ranges on `device`."""
+        """Copies the ranges to `device`."""
         return PrefixRanges(
             order=self.order.to(device),
             starts=tuple(starts.to(device) for starts in self.starts),
@@ -65,12 +66,12 @@ def next_code_probs(
     Args:
         item_probs: rows sum to one.
         targets: items whose prefixes are followed.
-        at: the prefixes of the catalog.
+        at: ranges of the prefixes of the catalog.
 
     Returns:
-        Rows sum to one; 0 at codes that follow no such prefix.
+        Probabilities, whose rows sum to one; 0 at codes that cannot follow the target's prefix.
     """
-    # In float64: a mass is a difference of sums, and unlikely prefixes have little of it.
+    # In float64: a mass is a difference of sums, and the mass of an unlikely prefix is small.
     sums = item_probs[:, at.order].double().cumsum(dim=1)
     sums = torch.nn.functional.pad(sums, (1, 0))
     levels = []
@@ -91,7 +92,7 @@ def soft_cross_entropy(
     Args:
         logits: -inf past the end of a codebook, where `probs` must be 0.
         probs: the soft targets q.
-        weights: of the targets, see `mean_over_targets`.
+        weights: weights of the targets, see `mean_over_targets`.
     """
     logs = logits.float().log_softmax(dim=-1)
     # 0 · -inf is NaN, also in the gradient.

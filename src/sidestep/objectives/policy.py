@@ -1,8 +1,9 @@
 """Policy losses: how advantages move the probabilities of codes.
 
-Arrays are per candidate and level; candidates that share a prefix repeat it, and a mask says what
-counts. Probabilities are over legal codes. What is lowered is a mean over users of sums of terms,
-each divided by |C| · L, so that losses over candidates and over nodes have one scale.
+Arrays are per candidate and level. Candidates that share a prefix repeat its numbers, and a mask
+tells which of them count. Probabilities are over legal codes. The loss is a mean over users of sums
+of terms. Each sum is divided by |C| · L, so that losses over candidates and losses over nodes have
+the same scale.
 """
 
 import torch
@@ -17,9 +18,9 @@ def log_ratios(
     old_log_probs: Float[Tensor, "users candidates levels"],
     ratio: Ratio,
 ) -> Float[Tensor, "users candidates levels"]:
-    """log ρ of every code.
+    """Logarithm of the ratio ρ of every code.
 
-    A sequence's ratio is the geometric mean over its codes, GSPO (arXiv:2507.18071, eq. 7).
+    The ratio of a sequence is the geometric mean over its codes, GSPO (arXiv:2507.18071, eq. 7).
     """
     logs = log_probs - old_log_probs.detach()
     return logs if ratio == "token" else logs.mean(dim=2, keepdim=True).expand_as(logs)
@@ -32,18 +33,18 @@ def clipped_terms(
     clip_low: float | None = 0.2,
     clip_high: float | None = 0.2,
 ) -> Float[Tensor, "*batch"]:
-    """What each code adds to the objective that is raised.
+    """Terms of the codes in the objective, which training maximises.
 
         min(ρ A, clip(ρ, 1 - clip_low, 1 + clip_high) A)
 
     Source: PPO (arXiv:1707.06347, eq. 7); with clip_high above clip_low, DAPO (arXiv:2503.14476).
-    Without bounds at ρ = 1 its gradient is that of REINFORCE, A ∇ log π.
+    Without bounds, the gradient at ρ = 1 is that of REINFORCE, A ∇ log π.
 
     Args:
         log_ratio: log ρ.
         advantages: A, without gradient.
-        clip_low, clip_high: how far ρ may fall and rise before it is no longer rewarded; None is
-            without bound.
+        clip_low, clip_high: largest fall and rise of ρ that the objective rewards; None sets no
+            bound.
     """
     ratios = log_ratio.exp()
     low = None if clip_low is None else 1 - clip_low
@@ -60,7 +61,7 @@ def is_clipped(
     clip_low: float | None,
     clip_high: float | None,
 ) -> Bool[Tensor, "*batch"]:
-    """Where the bounds take the gradient away."""
+    """Mask of the codes that have no gradient because ρ is out of bounds."""
     ratios = log_ratio.detach().exp()
     over = torch.zeros_like(ratios, dtype=torch.bool)
     if clip_high is not None:
@@ -75,10 +76,11 @@ def mean_per_group(
     counts: Bool[Tensor, "users candidates levels"],
     is_candidate: Bool[Tensor, "users candidates"],
 ) -> Float[Tensor, " users"]:
-    """1 / (|C| L) Σ of the terms that count, user by user.
+    """Sum of the terms that count, of each user, times 1 / (|C| L).
 
-    With every candidate counted it is GRPO's objective; with each distinct prefix counted once it
-    is that of Sibling-GRPO (V-STAR, arXiv:2602.10699, eq. 19; the common scale is our choice).
+    If every candidate counts, this is the objective of GRPO. If each distinct prefix counts once,
+    it is the objective of Sibling-GRPO (V-STAR, arXiv:2602.10699, eq. 19). That both have the same
+    scale is our choice.
     """
     num_candidates = is_candidate.sum(dim=1).clamp(min=1)
     total = torch.where(counts, terms, 0.0).sum(dim=(1, 2))
@@ -88,11 +90,11 @@ def mean_per_group(
 def exact_kl(
     log_probs: Float[Tensor, "*batch codes"], reference: Float[Tensor, "*batch codes"]
 ) -> Float[Tensor, "*batch"]:
-    """KL(π || π_ref) of the next code at each node, in nats; 0 where no code is legal.
+    """KL(π || π_ref) of the next code at each node, in nats; 0 if no code is legal.
 
     Args:
-        log_probs: -inf at illegal codes.
-        reference: of the reference policy at the same nodes, without gradient.
+        log_probs: log-probabilities of the policy; -inf at illegal codes.
+        reference: log-probabilities of the reference policy at the same nodes, without gradient.
     """
     is_legal = log_probs > -torch.inf
     # -inf minus -inf is NaN, also in the gradient of a branch that is not taken.
@@ -103,17 +105,17 @@ def exact_kl(
 def k3_kl(
     log_probs: Float[Tensor, "*batch"], reference: Float[Tensor, "*batch"]
 ) -> Float[Tensor, "*batch"]:
-    """The estimator r - log r - 1 with r = π_ref / π, of one code drawn from π.
+    """Estimate r - log r - 1 of the KL divergence, with r = π_ref / π, from a code drawn from π.
 
-    Source: Schulman, "Approximating KL divergence" (2020). Biased on candidates that a search
-    chose, which are no draws from π.
+    Source: Schulman, "Approximating KL divergence" (2020). The estimate is biased on candidates
+    that a search chose, because these are not drawn from π.
     """
     logs = reference.detach() - log_probs
     return logs.exp() - logs - 1
 
 
 def entropy(log_probs: Float[Tensor, "*batch codes"]) -> Float[Tensor, "*batch"]:
-    """Of the next code at each node, in nats; 0 where no code is legal."""
+    """Entropy of the next code at each node, in nats; 0 if no code is legal."""
     is_legal = log_probs > -torch.inf
     logs = log_probs.masked_fill(~is_legal, 0.0)
     return -torch.where(is_legal, logs.exp() * logs, 0.0).sum(dim=-1)

@@ -1,7 +1,8 @@
-"""Rewards of candidates, once it is known what came next.
+"""Rewards of candidates, when the next item is known.
 
-Pure functions of arrays, one number per candidate of each user; what stands at padding is
-arbitrary. A candidate is a leaf of the trie: an item, or the bucket of items that share it.
+Rewards are pure functions of arrays, with one number per candidate of each user. The number at
+padding is arbitrary. A candidate is a leaf of the trie: an item, or a bucket of items that share a
+semantic ID.
 """
 
 import math
@@ -15,7 +16,7 @@ from torch import Tensor
 def exact_match(
     leaves: Int[Tensor, "users candidates"], targets: Int[Tensor, " users"]
 ) -> Float[Tensor, "users candidates"]:
-    """1 for the target's leaf, 0 for others."""
+    """Reward 1 for the target's leaf, 0 for other leaves."""
     return (leaves == targets[:, None]).float()
 
 
@@ -24,15 +25,16 @@ def rank_penalty(
     log_probs: Float[Tensor, "users candidates"],
     is_candidate: Bool[Tensor, "users candidates"],
 ) -> Float[Tensor, "users candidates"]:
-    """What wrong candidates pay in a group that holds the right one: the likelier, the more.
+    """Penalty of wrong candidates in a group with the right one; likelier ones pay more.
 
         -(1 / log2(k + 2)) / Σ_j 1 / log2(j + 2)
 
-    for the candidate at rank k = 0, 1, ... by log-probability, the sum over the whole group; 0 for
-    the right one, and in groups without it. Source: the ranking reward of MiniOneRec
-    (arXiv:2510.24431). Together with `exact_match` it is the rank-aware reward.
+    k = 0, 1, ... is the rank of the candidate by log-probability. The sum is over the whole group.
+    The penalty is 0 for the right candidate, and in groups without the right candidate. Source: the
+    ranking reward of MiniOneRec (arXiv:2510.24431). This penalty plus `exact_match` is the
+    rank-aware reward.
     """
-    # Two sorts: a candidate of no probability still comes before padding.
+    # Two sorts, so that a candidate with probability 0 still comes before padding.
     by_prob = log_probs.argsort(dim=1, descending=True, stable=True)
     is_last = (~is_candidate).gather(1, by_prob).byte().argsort(dim=1, stable=True)
     ordered = by_prob.gather(1, is_last)
@@ -48,7 +50,7 @@ def rank_penalty(
 def prefix_match(
     is_on_path: Bool[Tensor, "users candidates levels"], weights: Sequence[float]
 ) -> Float[Tensor, "users candidates"]:
-    """The weights of the levels that a candidate shares with the target, from the first on.
+    """Sum of the weights of the levels that a candidate shares with the target, from level 1 on.
 
     Args:
         is_on_path: whether each prefix is one of the target's.
@@ -59,22 +61,23 @@ def prefix_match(
     """
     if len(weights) != is_on_path.shape[2]:
         raise ValueError(f"{len(weights)} weights for semantic IDs of {is_on_path.shape[2]} codes.")
-    # Not a product of matrices, which autocast would round.
+    # No matrix product, because autocast would round it.
     return (is_on_path * torch.tensor(weights, device=is_on_path.device)).sum(dim=2)
 
 
 def likeliness(
     log_probs: Float[Tensor, "users candidates"], num_items: int
 ) -> Float[Tensor, "users candidates"]:
-    """How likely somebody else finds each candidate: 1 where it is certain, 0 at chance or below.
+    """Reward by another model's probability of each candidate: 1 if certain, 0 at chance or below.
 
         max(0, 1 + log p / log N)
 
-    Our choice of scale: probabilities themselves are nearly all 0, and their logs have no floor.
+    The scale is our choice: nearly all probabilities are close to 0, and their logarithms have no
+    lower bound.
 
     Args:
-        log_probs: of a distribution over the catalog.
-        num_items: N, of the catalog.
+        log_probs: log-probabilities of a distribution over the catalog.
+        num_items: N, the number of items of the catalog.
     """
     return (1 + log_probs / math.log(max(num_items, 2))).clamp(min=0.0)
 
@@ -82,19 +85,19 @@ def likeliness(
 def category_match(
     categories: Int[Tensor, "users candidates"], targets: Int[Tensor, " users"]
 ) -> Float[Tensor, "users candidates"]:
-    """1 for candidates of the target's category, 0 for others; -1 is none and matches none."""
+    """Reward 1 for candidates of the target's category, 0 for others. Category -1 matches none."""
     return ((categories == targets[:, None]) & (targets[:, None] >= 0)).float()
 
 
 def novelty(
     counts: Int[Tensor, "users candidates"], most: int
 ) -> Float[Tensor, "users candidates"]:
-    """How seldom a candidate was met in training: 1 for never, 0 for the most popular.
+    """Reward for rare candidates: 1 if never met in training, 0 for the most popular.
 
         1 - log(1 + count) / log(1 + most)
 
     Args:
         counts: interactions with each candidate in the training part.
-        most: of all items.
+        most: largest number of interactions of an item.
     """
     return 1 - counts.clamp(max=most).float().log1p() / math.log1p(max(most, 1))

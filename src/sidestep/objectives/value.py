@@ -1,8 +1,9 @@
-"""Values: what the prefixes of a candidate set are worth, and how a value function learns it.
+"""Values of the prefixes of a candidate set: rewards of prefixes, and losses of a value function.
 
 Source: V-STAR (arXiv:2602.10699), sec. 4.1, eq. 5-9. A state is a distinct prefix of one user's
-candidates. Arrays are per candidate, and candidates that share a prefix repeat what is said of it:
-users never mix, because each is a row of its own. A candidate is an item or a bucket of items.
+candidates. Arrays are per candidate; candidates that share a prefix repeat the numbers of the
+prefix. Users never mix, because each user is a row of its own. A candidate is an item or a bucket
+of items.
 """
 
 from collections.abc import Sequence
@@ -19,10 +20,10 @@ _PUBLISHED_WEIGHTS = (0.3, 0.5, 1.0)  # of three levels
 
 
 def level_weights(num_levels: int) -> tuple[float, ...]:
-    """How much each level's reward counts: the published weights of three levels, interpolated.
+    """Weights of the levels' rewards: the published weights of three levels, interpolated.
 
-    Our choice for other numbers of levels: linear at the relative depths (l - 1) / (L - 1); one
-    level weighs 1.
+    For other numbers of levels, our choice is linear interpolation at the relative depths
+    (l - 1) / (L - 1). A single level has weight 1.
     """
     if num_levels == 1:
         return (_PUBLISHED_WEIGHTS[-1],)
@@ -41,11 +42,13 @@ def shared_prefixes(
     prefixes: Int[Tensor, "users candidates levels"],
     is_candidate: Bool[Tensor, "users candidates"],
 ) -> Bool[Tensor, "users levels candidates candidates"]:
-    """Which candidates of a user share their prefix, level by level: the buckets of eq. 6.
+    """Mask of the pairs of a user's candidates that share their prefix, by level.
+
+    These are the buckets of eq. 6.
 
     Args:
-        prefixes: of each length, from 1; any numbers that are equal where the prefixes are, as
-            states of a trie.
+        prefixes: prefixes of each length from 1 on, as numbers that are equal if the prefixes are
+            equal, such as states of a trie.
         is_candidate: False at padding, which shares nothing, not even with itself.
     """
     by_level = prefixes.movedim(2, 1)
@@ -56,7 +59,7 @@ def shared_prefixes(
 def is_first_of_prefix(
     shared: Bool[Tensor, "users levels candidates candidates"],
 ) -> Bool[Tensor, "users candidates levels"]:
-    """True at one candidate of each distinct prefix: that of the first column."""
+    """Mask with True at one candidate of each distinct prefix: the one with the lowest index."""
     columns = torch.arange(shared.shape[-1], device=shared.device)
     first = shared.long().argmax(dim=-1)
     return ((first == columns) & shared.any(dim=-1)).movedim(1, 2)
@@ -66,15 +69,16 @@ def mean_below(
     rewards: Float[Tensor, "users candidates"],
     shared: Bool[Tensor, "users levels candidates candidates"],
 ) -> Float[Tensor, "users candidates levels"]:
-    """R(x, y_<=l) of V-STAR, Fig. 3, and its R̄, eq. 17: mean reward of the candidates below each
-    prefix; 0 at padding, without gradient.
+    """Mean reward of the candidates below each prefix; 0 at padding, without gradient.
+
+    This is R(x, y_<=l) of V-STAR, Fig. 3, and its R̄, eq. 17.
 
     Args:
-        rewards: of the candidates; whatever at padding, NaN too.
+        rewards: one reward per candidate; arbitrary at padding, even NaN.
         shared: see `shared_prefixes`.
     """
     counts = shared.sum(dim=3).clamp(min=1)
-    # Not a product of matrices: there NaN at padding would spread, and autocast would round.
+    # No matrix product: it would spread NaN from padding, and autocast would round it.
     below = torch.where(shared, rewards.detach().double()[:, None, None], 0.0)
     return (below.sum(dim=3) / counts).movedim(1, 2).to(rewards.dtype)
 
@@ -88,14 +92,14 @@ def step_rewards(
 ) -> Float[Tensor, "users candidates levels"]:
     """Dense semantic reward of each candidate's prefixes, eq. 7-8.
 
-        r_l = w_l where the prefix is the target's, else -w_l (1 - cos(ē(prefix), e(target)))
+        r_l = w_l if the prefix is the target's, else -w_l (1 - cos(ē(prefix), e(target)))
 
-    with ē the mean embedding of the candidates below the prefix.
+    ē is the mean embedding of the candidates below the prefix.
 
     Args:
-        embeddings: of the candidates.
+        embeddings: embeddings of the candidates.
         target: embedding of the item that came next.
-        is_on_path: whether the prefix is one of the target's.
+        is_on_path: whether the prefix is a prefix of the target.
         shared: see `shared_prefixes`.
         weights: w_l, one per level.
     """
@@ -117,12 +121,12 @@ def td_targets(
     *,
     gamma: float,
 ) -> Float[Tensor, "users candidates levels"]:
-    """What the value of each candidate's prefixes should be, after one step; eq. 9, detached.
+    """One-step targets for the values of each candidate's prefixes; eq. 9, detached.
 
         r_l + γ · mean over the candidates below the prefix of V(their prefix of length l + 1)
 
-    and r_L for whole semantic IDs. The mean over candidates is our choice: a child counts by the
-    candidates below it.
+    For whole semantic IDs, the target is r_L. The mean over candidates is our choice: the weight of
+    a child is the number of candidates below it.
     """
     after = [
         _bucket_means(values[..., level + 1 : level + 2], shared[:, level])[..., 0]
@@ -138,9 +142,9 @@ def root_targets(
     *,
     gamma: float,
 ) -> Float[Tensor, " users"]:
-    """What the value of the roots should be, detached: γ · mean V of the candidates' first prefix.
+    """Targets for the values of the roots, detached: γ · mean V of the candidates' first prefix.
 
-    The paper leaves the root untrained; our choice gives it no reward of its own.
+    The paper does not train the root. Training it, without a reward of its own, is our choice.
     """
     counts = is_candidate.sum(dim=1).clamp(min=1)
     first = values[..., 0].masked_fill(~is_candidate, 0.0)
@@ -153,16 +157,16 @@ def td_loss(
     is_state: Bool[Tensor, "users candidates levels"],
     weights: Float[Tensor, " users"] | None = None,
 ) -> Float[Tensor, " depths"]:
-    """Mean squared error of the values by depth, the root's first.
+    """Mean squared error of the values by depth, from the root on.
 
-    The mean is over the distinct prefixes of a user, then over the users that have one: however
-    many candidates pass through a prefix, it counts once.
+    The mean is over the distinct prefixes of a user, then over the users that have a prefix. A
+    prefix counts once, however many candidates pass through it.
 
     Args:
         errors: value minus target of each candidate's prefixes.
-        root_errors: the same of the roots.
+        root_errors: value minus target of each root.
         is_state: see `is_first_of_prefix`.
-        weights: what the errors of each user's states are multiplied by; None multiplies none.
+        weights: factor on the errors of each user's states; None means 1.
     """
     counts = is_state.sum(dim=1)  # [users, levels]
     squares = errors.square().masked_fill(~is_state, 0.0).sum(dim=1) / counts.clamp(min=1)
@@ -178,5 +182,5 @@ def _bucket_means(
 ) -> Float[Tensor, "users candidates dim"]:
     """Mean over the candidates that share each candidate's prefix; 0 at padding."""
     counts = shared.sum(dim=2, keepdim=True).clamp(min=1)
-    with in_float32(values.device):  # a target keeps its digits
+    with in_float32(values.device):  # so that targets are not rounded
         return shared.to(values.dtype) @ values / counts

@@ -1,1 +1,1 @@
-"""Tokenizer: item vectors to semantic IDs; collisions; published semantic IDs."""
+"""Tokenizers: turn item vectors into semantic IDs; collisions; published semantic IDs."""

@@ -1,4 +1,4 @@
-"""Appending: last codes for items that are new to a catalog whose semantic IDs must not move."""
+"""Appending: last codes for new items of a catalog whose semantic IDs must not change."""
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -17,23 +17,23 @@ def append_last_codes(
 ) -> Int[np.ndarray, "new levels"]:
     """Gives new items semantic IDs that no other item has, at the least squared distance.
 
-    The new items under one prefix of L-1 codes are a group. Where their nearest last codes are
-    free and distinct they keep them; else the group gets distinct ones among the last codes that
-    no existing item under the prefix holds, which minimise the sum of |residual - codeword|² (a
-    linear assignment, solved exactly). So the result does not depend on the order of the items,
-    equal distances apart.
+    The new items under one prefix of L-1 codes are a group. If the nearest last codes of a group
+    are free and distinct, its items keep these codes. Otherwise the group gets distinct codes among
+    the last codes that no existing item under the prefix has. These codes minimise the sum of
+    |residual - codeword|² (a linear assignment, solved exactly). So the result does not depend on
+    the order of the items, unless distances are equal.
 
     Args:
-        existing: of the catalog; they are read and never changed.
-        semantic_ids: the new items' nearest codes.
-        last_residuals: what the first L-1 codes leave of each new item's vector.
+        existing: semantic IDs of the catalog; they are never changed.
+        semantic_ids: the nearest codes of the new items.
+        last_residuals: residual of each new item's vector after the first L-1 codes.
         last_codewords: the codebook of the last level.
-        full_groups: what to do with a group of more items than free codes. `share` gives the free
-            codes away at the least total distance, and leaves the items that got none at their
-            nearest code, in a bucket with others.
+        full_groups: policy for a group with more items than free codes. `share` assigns the free
+            codes at the least total distance. An item without a free code keeps its nearest code,
+            in a bucket with others.
 
     Returns:
-        The semantic IDs of the new items; the first L-1 codes are those given.
+        The semantic IDs of the new items. Their first L-1 codes are unchanged.
 
     Raises:
         ValueError: a group has more items than free codes, and may not share.
@@ -67,17 +67,17 @@ def append_numbers(
     """Gives new items a last code that numbers the items of each bucket, see `with_numbers`.
 
     The new items of a bucket get its lowest free numbers, in the order of their rows. There is no
-    highest number: where a bucket becomes the largest, the last codebook has to grow.
+    highest number: if a bucket becomes the largest, the last codebook has to grow.
 
     Args:
-        existing: of the catalog, numbers included; they are read and never changed.
-        semantic_ids: the new items' codes, without numbers.
+        existing: semantic IDs of the catalog, with numbers; they are never changed.
+        semantic_ids: codes of the new items, without numbers.
     """
     groups = _groups(semantic_ids)
     taken = _taken_codes(existing, groups)
     numbers = np.empty(len(semantic_ids), dtype=semantic_ids.dtype)
     for bucket, items in groups.items():
-        # Among so many numbers at least len(items) are free.
+        # At least len(items) of these numbers are free.
         candidates = np.arange(len(taken[bucket]) + len(items))
         numbers[items] = np.setdiff1d(candidates, taken[bucket])[: len(items)]
     return np.concatenate([semantic_ids, numbers[:, None]], axis=1)
@@ -87,7 +87,7 @@ Prefix = tuple[int, ...]
 
 
 def _groups(prefixes: Int[np.ndarray, "new codes"]) -> dict[Prefix, Int[np.ndarray, " group"]]:
-    """New items by prefix, in the order in which the prefixes first appear."""
+    """Groups new items by prefix, in the order in which the prefixes first appear."""
     groups: dict[Prefix, list[int]] = {}
     for item, prefix in enumerate(map(tuple, prefixes.tolist())):
         groups.setdefault(prefix, []).append(item)
@@ -99,7 +99,7 @@ def _taken_codes(
 ) -> dict[Prefix, Int[np.ndarray, " codes"]]:
     """The last codes that existing items hold under each of the prefixes."""
     taken: dict[Prefix, set[int]] = {prefix: set() for prefix in groups}
-    # Few prefixes are asked for, many items exist: the first codes rule most of them out.
+    # There are few prefixes and many existing items: the first codes rule out most of the items.
     near = existing
     if existing.shape[1] > 1:
         near = existing[np.isin(existing[:, 0], [prefix[0] for prefix in groups])]

@@ -1,7 +1,8 @@
-"""Balanced assignment: all codes get equally many items, at little more distance than the nearest.
+"""Balanced assignment: all codes get equally many items, at little more than the least distance.
 
-It is a transport problem: items are sources, codes are sinks of equal size. Its dual is a price per
-code: with the right prices every item simply takes the code of least squared distance plus price.
+Balanced assignment is a transport problem: items are sources, codes are sinks of equal size. The
+dual of the problem is a price per code. With the right prices, every item takes the code of least
+squared distance plus price.
 """
 
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ from scipy.optimize import linear_sum_assignment
 from sidestep.tokenizer.codebooks import chunks
 
 EXACT_ITEMS = 600
-"""Up to so many items the assignment is exact: a linear assignment to as many places."""
+"""Most items of an exact assignment, which is a linear assignment of items to as many places."""
 
 
 def sinkhorn_prices(
@@ -25,21 +26,21 @@ def sinkhorn_prices(
 ) -> Float[np.ndarray, " codes"]:
     """Raises the prices of codes that would get too many items, and lowers the others.
 
-    Each round is one Sinkhorn iteration (Cuturi 2013) in the log domain, in parts of the items, so
-    that memory does not grow with items times codes:
+    Each round is one Sinkhorn iteration (Cuturi 2013) in the log domain. Items are processed in
+    parts, so that memory does not grow with items times codes:
 
         share[i, k] = softmax_k(-(|v_i - c_k|² + price_k) / temperature)
         price_k += temperature · log(Σ_i share[i, k] / (items / codes))
 
     Args:
-        vectors: of the items.
-        codewords: of the codes.
-        prices: to start from, such as zeros.
-        temperatures: one per round, in the unit of the squared distance. High ones find their
-            prices in few rounds, low ones find the prices of hard assignments: let them fall.
+        vectors: vectors of the items.
+        codewords: codewords of the codes.
+        prices: prices at the start, such as zeros.
+        temperatures: one per round, in the unit of the squared distance. They should fall: high
+            temperatures converge in few rounds, low ones give the prices of a hard assignment.
 
     Returns:
-        New prices, of mean zero.
+        New prices, with mean zero.
     """
     half_squares = 0.5 * np.square(codewords).sum(axis=1)
     target = len(vectors) / len(codewords)
@@ -55,7 +56,7 @@ def sinkhorn_prices(
             shares = np.exp(scores, out=scores)
             shares /= shares.sum(axis=1, keepdims=True)
             totals += shares.sum(axis=0)
-        # A code that nobody wants would otherwise fall without bound.
+        # Otherwise the price of a code that no item takes would fall without bound.
         ratios = np.clip(totals / target, 1e-3, None)
         prices += temperature * np.log(ratios)
         prices -= prices.mean()
@@ -67,18 +68,18 @@ def balanced_codes(
     codewords: Float[np.ndarray, "codes dim"],
     prices: Float[np.ndarray, " codes"],
 ) -> Int[np.ndarray, " items"]:
-    """A code per item, such that the numbers of items of any two codes differ by at most one.
+    """Assigns a code to each item. The numbers of items of any two codes differ by at most one.
 
-    Small catalogs get the assignment of least squared distance, whatever the prices. In large ones
-    every item asks for the code of least squared distance plus price; a code that is asked for too
-    often keeps the items that would lose most by their second choice, and the others ask again
-    among the codes with room.
+    Small catalogs get the assignment of least squared distance, whatever the prices are. In a large
+    catalog, every item asks for the code of least squared distance plus price. A code that too many
+    items ask for keeps the items that would lose most by their second choice. The other items ask
+    again, among the codes with room.
     """
     num_items, num_codes = len(vectors), len(codewords)
     if num_items <= EXACT_ITEMS:
         return _exact(vectors, codewords)
     codes = np.full(num_items, -1, dtype=np.int32)
-    # First to equal sizes; what is left over, less than one item per code, goes on top.
+    # First, all codes get equally many items. The rest, less than one item per code, follows.
     for room in (num_items // num_codes, 1):
         rooms = np.full(num_codes, room)
         free = np.flatnonzero(codes < 0)
@@ -100,7 +101,7 @@ def _two_best(
     prices: Float[np.ndarray, " codes"],
     is_open: Bool[np.ndarray, " codes"],
 ) -> tuple[Int[np.ndarray, " items"], Float[np.ndarray, " items"]]:
-    """The best open code of each item, and how much worse the second best is."""
+    """The best open code of each item, and the extra cost of its second best code."""
     open_codes = np.flatnonzero(is_open)
     offsets = (0.5 * np.square(codewords).sum(axis=1) + 0.5 * prices)[open_codes]
     open_codewords = codewords[open_codes]
@@ -122,17 +123,18 @@ def _two_best(
 def _exact(
     vectors: Float[np.ndarray, "items dim"], codewords: Float[np.ndarray, "codes dim"]
 ) -> Int[np.ndarray, " items"]:
-    """The assignment of least total squared distance, by one place per item that a code may get."""
+    """The assignment of least total squared distance. A code has one place per item it may get."""
     num_items, num_codes = len(vectors), len(codewords)
     base, extra = divmod(num_items, num_codes)
     costs = np.square(codewords.astype(np.float64)).sum(axis=1)
     costs = costs - 2 * vectors.astype(np.float64) @ codewords.T
     costs -= costs.min()
-    # Each code has `base` places that must be taken and, unless the items go round, one that may.
+    # Each code has `base` places that must be taken. Unless the items divide evenly, it also has
+    # one place that may be taken.
     must = np.repeat(np.arange(num_codes), base)
     may = np.arange(num_codes if extra else 0)
     places = np.concatenate([must, may])
-    # No saving of distance outweighs an empty place of the first sort.
+    # So large that no saving of distance is worth an empty place that must be taken.
     penalty = (costs.max() + 1) * num_items
     table = costs[:, places]
     table[:, len(must) :] += penalty

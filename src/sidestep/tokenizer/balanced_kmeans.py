@@ -1,4 +1,4 @@
-"""Balanced residual k-means: at each level, all codes have equally many items."""
+"""Balanced residual k-means: at each level, all codes have equally many items, to within one."""
 
 import warnings
 from typing import ClassVar
@@ -14,33 +14,35 @@ from sidestep.tokenizer.tokenizer import Fit, Report, TokenizerConfig
 from sidestep.tokenizer.vectors import check_fittable
 
 _FIRST_TEMPERATURE = 4.0
-"""So high, as a share like `temperature`, that few rounds bring prices near balance."""
+"""Temperature of the first round, a share as `temperature`. It is so high that a few rounds bring
+prices near balance."""
 
 _ITEMS_OF_SCALE = 10_000
-"""Items among which the mean distance to the nearest codeword is measured."""
+"""Number of items on which the mean distance to the nearest codeword is measured."""
 
 _ITEMS_PER_START = 32
-"""Items per code among which the first codewords are sought."""
+"""Number of items per code among which the first codewords are chosen."""
 
 
 class BalancedKMeansConfig(TokenizerConfig):
-    """How vectors become codebooks of equal use."""
+    """Configuration of balanced residual k-means."""
 
     iterations: int = Field(20, ge=1)
     """Rounds of prices, assignment and means per level."""
 
     full_iterations: int = Field(6, ge=1)
-    """Rounds over all items after those over a sample, see `items_per_code`."""
+    """Rounds over all items, after the rounds over a sample, see `items_per_code`."""
 
     items_per_code: int = Field(128, ge=1)
-    """Where there are more, the first rounds see only a random sample of so many."""
+    """Items per code in the first rounds: a larger catalog is reduced to a random sample of so many
+    items per code."""
 
     temperature: float = Field(0.01, gt=0, le=1)
     """Softness of the assignments that find the prices, as a share of the mean squared distance to
-    the nearest codeword: it falls from 4 to this from round to round."""
+    the nearest codeword. From round to round, it falls from 4 to this value."""
 
     price_rounds: int = Field(5, ge=1)
-    """Sinkhorn iterations per round; the prices of the round before are the start."""
+    """Sinkhorn iterations per round; they start from the prices of the round before."""
 
 
 class BalancedKMeans:
@@ -50,9 +52,9 @@ class BalancedKMeans:
     "Constrained k-means clustering" (2000); for semantic IDs, OneRec (arXiv:2502.18965). Our
     choices: prices by Sinkhorn iterations, then a rounding to sizes that differ by at most one.
 
-    The items it is fitted on keep that assignment. New ones take the codeword of least squared
-    distance plus price: items of the same kind fill the codes evenly, no code is ever full, and
-    one item's codes do not depend on the others that come with it.
+    The items of the fit keep the balanced assignment. A new item takes the codeword of least
+    squared distance plus price. New items like those of the fit fill the codes evenly, and no code
+    is ever full. The codes of a new item do not depend on the other new items.
     """
 
     Config: ClassVar[type[BaseModel]] = BalancedKMeansConfig
@@ -115,11 +117,11 @@ class BalancedKMeans:
         prices: Float[np.ndarray, " codes"],
         temperature: float,
     ) -> Float[np.ndarray, " codes"]:
-        """Prices after some rounds at a temperature relative to how far codewords are."""
+        """Prices after some rounds. The temperature is a share of the mean squared distance."""
         some = vectors[:: 1 + len(vectors) // _ITEMS_OF_SCALE]
         distances = some - codewords[nearest(some, codewords)]
         distortion = float(np.square(distances).sum(axis=1).mean())
-        # Residuals that are all explained have no scale of their own; then any price is right.
+        # If all residuals are zero, there is no scale; then any price is right.
         absolute = temperature * distortion or 1.0
         return sinkhorn_prices(
             vectors, codewords, prices, temperatures=[absolute] * self.config.price_rounds
@@ -129,12 +131,12 @@ class BalancedKMeans:
 def _initial(
     vectors: Float[np.ndarray, "items dim"], size: int, generator: np.random.Generator
 ) -> Float[np.ndarray, "codes dim"]:
-    """Items that lie far from each other, by k-means++."""
+    """Vectors of items that lie far from each other, by k-means++."""
     seed = int(generator.integers(2**31))
     if len(vectors) > _ITEMS_PER_START * size:
         vectors = vectors[generator.choice(len(vectors), _ITEMS_PER_START * size, replace=False)]
     with warnings.catch_warnings():
-        # Where residuals are equal, several codes start at one place; sizes keep them apart.
+        # If residuals are equal, several codes start at one place; sizes keep them apart.
         warnings.simplefilter("ignore")
         codewords, _ = kmeans_plusplus(vectors, size, random_state=seed)
     return np.ascontiguousarray(codewords, dtype=np.float32)
@@ -143,7 +145,7 @@ def _initial(
 def means(
     vectors: Float[np.ndarray, "items dim"], codes: Int[np.ndarray, " items"], num_codes: int
 ) -> Float[np.ndarray, "codes dim"]:
-    """The mean vector of the items of each code, every one of which has some."""
+    """Mean vector of the items of each code. Every code must have at least one item."""
     order = np.argsort(codes, kind="stable")
     counts = np.bincount(codes, minlength=num_codes)
     sums = np.add.reduceat(vectors[order], np.cumsum(counts) - counts, axis=0, dtype=np.float64)

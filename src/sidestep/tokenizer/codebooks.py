@@ -1,4 +1,4 @@
-"""Residual codebooks: one set of vectors per level, each quantising what the levels before left."""
+"""Residual codebooks: one codebook per level, which quantises the residual of the levels before."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +16,12 @@ _CHUNK_BYTES = 64 * 2**20
 
 @dataclass(frozen=True, slots=True)
 class ResidualCodebooks:
-    """A fitted residual quantiser: an item's vector is about the sum of its codes' vectors.
+    """A fitted residual quantiser: the vector of an item is about the sum of its codewords.
 
     levels: the codewords of each level; float32, all of the same width.
-    prices: what each code costs on top of the squared distance, per level; None: nothing. A code
-        that many items are near to has a high price, so that new items fill the codes evenly.
+    prices: price of each code, per level, which is added to the squared distance; None adds
+        nothing. A code that is near to many items has a high price, so that new items fill the
+        codes evenly.
     """
 
     levels: tuple[Float[np.ndarray, "_ dim"], ...]
@@ -28,7 +29,7 @@ class ResidualCodebooks:
 
     @property
     def codebook_sizes(self) -> tuple[int, ...]:
-        """Codes per level."""
+        """Number of codes of each level."""
         return tuple(len(codewords) for codewords in self.levels)
 
     @property
@@ -37,9 +38,10 @@ class ResidualCodebooks:
         return int(self.levels[0].shape[1])
 
     def encode(self, vectors: Float[np.ndarray, "items dim"]) -> Int[np.ndarray, "items levels"]:
-        """Nearest codeword of the remaining residual, level by level; the lower code wins ties.
+        """Encodes vectors, level by level, by the codeword nearest to the residual.
 
-        With prices, nearest means the smallest sum of squared distance and price.
+        With prices, nearest means the smallest sum of squared distance and price. The lower code
+        wins ties.
         """
         check_encodable(vectors, self.dim)
         residuals = vectors.astype(np.float32)
@@ -53,13 +55,13 @@ class ResidualCodebooks:
     def reconstruct(
         self, semantic_ids: Int[np.ndarray, "items levels"]
     ) -> Float[np.ndarray, "items dim"]:
-        """The sum of each item's codewords."""
+        """Sum of the codewords of each item."""
         return self.reconstruct_first(semantic_ids, len(self.levels))
 
     def reconstruct_first(
         self, semantic_ids: Int[np.ndarray, "items levels"], depth: int
     ) -> Float[np.ndarray, "items dim"]:
-        """The sum of the codewords of the first `depth` codes."""
+        """Sum of the codewords of the first `depth` codes of each item."""
         vectors = np.zeros((len(semantic_ids), self.dim), dtype=np.float32)
         for level, codewords in enumerate(self.levels[:depth]):
             vectors += codewords[semantic_ids[:, level]]
@@ -68,7 +70,7 @@ class ResidualCodebooks:
     def last_residuals(
         self, vectors: Float[np.ndarray, "items dim"], semantic_ids: Int[np.ndarray, "items levels"]
     ) -> Float[np.ndarray, "items dim"]:
-        """What is left of each vector for the last level to quantise."""
+        """Residual of each vector after all levels but the last, which the last level quantises."""
         check_encodable(vectors, self.dim)
         residuals = vectors.astype(np.float32)
         for level, codewords in enumerate(self.levels[:-1]):
@@ -118,6 +120,6 @@ def nearest(
 
 
 def chunks(num_items: int, num_codes: int) -> list[slice]:
-    """Parts of the items, so small that a matrix of one part's items and all codes fits memory."""
+    """Splits items into parts, so that a matrix of one part and all codes fits memory."""
     size = max(1, _CHUNK_BYTES // (4 * num_codes))
     return [slice(start, start + size) for start in range(0, num_items, size)]

@@ -1,4 +1,4 @@
-"""Collisions: several items with one semantic ID, and how the last code can tell them apart."""
+"""Collisions: several items have one semantic ID. A policy tells them apart by the last code."""
 
 from dataclasses import dataclass
 
@@ -12,11 +12,11 @@ from sidestep.tokenizer.tokenizer import Fit, Report
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resolved:
-    """Semantic IDs after a policy.
+    """Semantic IDs after a collision policy.
 
     semantic_ids: one row per item.
-    codebook_sizes: codes per level, of which `extra` has one level more than the tokenizer.
-    num_moved: items with another last code than the tokenizer gave them, or a number above 0.
+    codebook_sizes: codes per level. With `extra` there is one level more than in the tokenizer.
+    num_moved: number of items whose last code differs from the tokenizer's, or is a number above 0.
     """
 
     semantic_ids: Int[np.ndarray, "items levels"]
@@ -31,13 +31,13 @@ def resolve_collisions(
     policy: CollisionPolicy,
     report: Report | None = None,
 ) -> Resolved:
-    """The semantic IDs of the fitted items after `policy`.
+    """Applies `policy` to the semantic IDs of the fitted items.
 
     Args:
-        fit: what was learned.
-        vectors: that it was learned from.
-        policy: what becomes of items with one semantic ID.
-        report: of progress.
+        fit: result of the tokenizer.
+        vectors: vectors that the tokenizer was fitted on.
+        policy: policy for items that share a semantic ID.
+        report: called with the progress.
 
     Raises:
         ValueError: `reassign` finds no room, see `reassign_last_codes`.
@@ -60,7 +60,7 @@ def resolve_collisions(
 
 
 def has_room(fit: Fit) -> bool:
-    """Whether the last level has codes enough for `reassign` to tell all fitted items apart."""
+    """Tells whether `reassign` has enough last codes to tell all fitted items apart."""
     order, starts = _groups(fit.semantic_ids[:, :-1])
     sizes = np.diff(np.append(starts, len(order)))
     return int(sizes.max(initial=0)) <= fit.tokenizer.codebook_sizes[-1]
@@ -94,13 +94,13 @@ def reassign_last_codes(
     assignment, solved exactly); the other groups stay as they are.
 
     Args:
-        semantic_ids: from the tokenizer, with or without collisions.
-        last_residuals: what the first L-1 codes leave of each item's vector.
+        semantic_ids: semantic IDs from the tokenizer, with or without collisions.
+        last_residuals: residual of each item's vector after the first L-1 codes.
         last_codewords: the codebook of the last level.
-        report: of progress.
+        report: called with the progress.
 
     Returns:
-        New semantic IDs, all different; the first L-1 codes are the old ones.
+        New semantic IDs, all different. The first L-1 codes are unchanged.
 
     Raises:
         ValueError: a group has more items than the last level has codes.
@@ -109,14 +109,14 @@ def reassign_last_codes(
     ends = np.append(starts[1:], len(order))
     _check_room(semantic_ids[order[starts], :-1], ends - starts, len(last_codewords))
     resolved = semantic_ids.copy()
-    # float64: what |v - c|² = |v|² - 2 v·c + |c|² loses must not decide between two codes.
+    # float64: rounding errors of |v - c|² = |v|² - 2 v·c + |c|² must not decide between two codes.
     codewords = last_codewords.astype(np.float64)
     half_squares = 0.5 * np.square(codewords).sum(axis=1)
     colliding = list(_colliding_groups(semantic_ids[:, -1], order, starts, ends))
     for done, group in enumerate(colliding):
         if report is not None:
             report("groups that collide", done, len(colliding))
-        # Half the squared distances, less |v|²/2, which is the same for all codes of an item.
+        # Half the squared distances, minus |v|²/2, which is the same for all codes of an item.
         costs = half_squares - last_residuals[group].astype(np.float64) @ codewords.T
         # The items of a group are its rows in ascending order, so codes[i] belongs to row i.
         _, codes = linear_sum_assignment(costs)
@@ -125,14 +125,14 @@ def reassign_last_codes(
 
 
 def num_distinct(semantic_ids: Int[np.ndarray, "items levels"]) -> int:
-    """How many different semantic IDs there are; equal to the number of items without collision."""
+    """Number of different semantic IDs. Without collisions, it equals the number of items."""
     return len(_groups(semantic_ids)[1])
 
 
 def _groups(
     prefixes: Int[np.ndarray, "items codes"],
 ) -> tuple[Int[np.ndarray, " items"], Int[np.ndarray, " groups"]]:
-    """Items sorted by prefix, ties by index, and where each group starts in that order."""
+    """Items sorted by prefix, ties by index, and the start of each group in that order."""
     if prefixes.shape[1] == 0:
         return np.arange(len(prefixes)), np.zeros(min(1, len(prefixes)), dtype=np.int64)
     order = np.lexsort(prefixes.T[::-1])

@@ -1,4 +1,4 @@
-"""What a catalog keeps of its tokenizer, so that items can be encoded that come later."""
+"""The tokenizer that a catalog keeps, so that later items can be encoded."""
 
 import hashlib
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ _RECORD, _TOKENIZER = TOKENIZER_FILES
 
 
 class VectorsFingerprint(BaseModel):
-    """Which vectors a tokenizer was fitted on."""
+    """Fingerprint of the vectors that a tokenizer was fitted on."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -30,7 +30,7 @@ class VectorsFingerprint(BaseModel):
     dim: int
 
     sha256: str
-    """Of the values as little-endian float32, row by row."""
+    """Hash of the values as little-endian float32, row by row."""
 
     @staticmethod
     def of(vectors: Float[np.ndarray, "items dim"]) -> "VectorsFingerprint":
@@ -44,7 +44,7 @@ class VectorsFingerprint(BaseModel):
 
 
 class TokenizerRecord(BaseModel):
-    """How the semantic IDs of a catalog came about."""
+    """Record of how the semantic IDs of a catalog were made."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -56,16 +56,16 @@ class TokenizerRecord(BaseModel):
     config: dict[str, Any]
     seed: int
     kind: str
-    """Of the fitted tokenizer, see `methods.kind_of`."""
+    """Kind of the fitted tokenizer, see `methods.kind_of`."""
 
     collisions: CollisionPolicy
     moved: int | None = None
-    """Items that `collisions` gave another last code than the tokenizer did, or a number above 0;
-    None where that was not counted."""
+    """Number of items to which `collisions` gave another last code than the tokenizer, or a number
+    above 0; None if it was not counted."""
 
     vectors: VectorsFingerprint
     made_of: dict[str, Any]
-    """What the vectors were made of, as far as it was known."""
+    """Description of the sources of the vectors, as far as they were known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +73,7 @@ class KeptTokenizer:
     """A fitted tokenizer in the folder of the catalog that it made.
 
     tokenizer: encodes vectors of the same embedding.
-    record: how the catalog's semantic IDs came about.
+    record: record of how the semantic IDs of the catalog were made.
     """
 
     tokenizer: FittedTokenizer
@@ -91,7 +91,7 @@ class KeptTokenizer:
         moved: int | None = None,
         made_of: Mapping[str, Any],
     ) -> "KeptTokenizer":
-        """The tokenizer with the record of how it was fitted, which the arguments tell."""
+        """Joins the tokenizer and a record of how it was fitted. The arguments fill the record."""
         record = TokenizerRecord(
             method=method,
             config=config.model_dump(mode="json"),
@@ -114,8 +114,8 @@ class KeptTokenizer:
         """Reads what `save` wrote. The class of a user's own tokenizer is imported.
 
         Raises:
-            FileNotFoundError: the catalog keeps no tokenizer, as its semantic IDs are published
-                ones or older than this; or one of the files is gone.
+            FileNotFoundError: one of the files is missing, or the catalog keeps no tokenizer: its
+                semantic IDs are published ones, or were made by an older version.
             ValueError: a file is damaged, of another schema version, or its class is unknown.
         """
         record = read_record(folder)
@@ -128,16 +128,17 @@ class KeptTokenizer:
         return KeptTokenizer(tokenizer=tokenizer, record=record)
 
     def check_same_embedding(self, vectors: Float[np.ndarray, "items dim"]) -> None:
-        """Refuses vectors whose first rows are not those that the tokenizer was fitted on.
+        """Refuses vectors whose first rows differ from those that the tokenizer was fitted on.
 
         Args:
-            vectors: of the fitted items, in their order, and of any number of items after them.
+            vectors: vectors of the fitted items, in their order, followed by the vectors of any
+                number of new items.
 
         Raises:
-            ValueError: they stem from another embedding, or from other items.
+            ValueError: the first rows come from another embedding, or from other items.
         """
         known = self.record.vectors
-        # A prefix that is too short or too narrow has another fingerprint.
+        # Vectors that are too few or too narrow have another fingerprint too.
         if VectorsFingerprint.of(vectors[: known.num_items]) != known:
             raise ValueError(
                 f"the first {known.num_items:,} of {len(vectors):,} vectors of width "
@@ -149,7 +150,13 @@ class KeptTokenizer:
 
 
 def read_record(folder: Path) -> TokenizerRecord | None:
-    """How the semantic IDs of the catalog in a folder came about; None where it does not say.
+    """Reads the record of how the semantic IDs of a catalog were made.
+
+    Args:
+        folder: folder of the catalog.
+
+    Returns:
+        The record; None if the catalog has none.
 
     Raises:
         ValueError: the record is damaged, or of another schema version.

@@ -14,11 +14,11 @@ METHODS = {
     "rq-vae": "sidestep.tokenizer.rq_vae:RqVae",
     "opq": "sidestep.tokenizer.opq:Opq",
 }
-"""Import paths by name, as for a user's own: only the one that is asked for is imported, since each
-needs another large library."""
+"""Import paths of the built-in tokenizers, by name. Only the chosen tokenizer is imported, since
+each needs another large library."""
 
 DEFAULT_METHOD = "opq"
-"""The one whose codes were found best on validation, on every data set of the benchmark."""
+"""The method whose codes were best on validation, on every dataset of the benchmark."""
 
 _FITTED = {
     "residual": "sidestep.tokenizer.codebooks:ResidualCodebooks",
@@ -28,18 +28,18 @@ _FITTED = {
 
 
 def config_class(method: str) -> type[BaseModel]:
-    """The class of configuration of a method; see `make_tokenizer`."""
+    """Class of the configuration of a method; see `make_tokenizer`."""
     found: type[BaseModel] = _class_of(method).Config
     return found
 
 
 def make_tokenizer(method: str, config: BaseModel) -> Tokenizer:
-    """The tokenizer that a method names.
+    """Makes the tokenizer of a method.
 
     Args:
         method: a key of `METHODS`, or the import path of a class, such as
             "my_package.my_module:MyTokenizer".
-        config: of the class `config_class(method)`.
+        config: configuration, an instance of the class `config_class(method)`.
 
     Raises:
         ValueError: there is no such method, or the class is no tokenizer.
@@ -49,7 +49,7 @@ def make_tokenizer(method: str, config: BaseModel) -> Tokenizer:
 
 
 def kind_of(tokenizer: FittedTokenizer) -> str:
-    """The name by which `load_fitted` finds the class again."""
+    """Name of the class of a fitted tokenizer, by which `load_fitted` finds the class again."""
     path = f"{type(tokenizer).__module__}:{type(tokenizer).__qualname__}"
     return next((kind for kind, known in _FITTED.items() if known == path), path)
 
@@ -58,7 +58,7 @@ def load_fitted(kind: str, path: Path) -> FittedTokenizer:
     """Reads a fitted tokenizer of the class that `kind_of` named, see `FittedTokenizer.load`.
 
     Raises:
-        ValueError: also when there is no such class.
+        ValueError: there is no such class, or the file cannot be read.
     """
     if kind not in _FITTED and not is_import_path(kind):
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Optimised product quantisation: after a rotation, each level quantises dimensions of its own."""
+"""Optimised product quantisation: after a rotation, each level quantises its own dimensions."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,18 +18,18 @@ from sidestep.tokenizer.vectors import check_encodable, check_fittable
 _FORMAT = ArrayFormat(name="a product tokenizer", version=3, remedy="run tokenize again")
 
 _ROTATION_ITEMS = 65_536
-"""Vectors that a rotation is learned from, at most."""
+"""Largest number of vectors from which a rotation is learned."""
 
 _LEAST_VARIANCE, _TINY = 1e-9, 1e-30
-"""Of the largest; and in itself."""
+"""Smallest variance, as a share of the largest variance; and smallest absolute variance."""
 
 
 class OpqConfig(ClusteringConfig):
-    """How vectors become independent codebooks."""
+    """Configuration of optimised product quantisation."""
 
     rotate: bool = True
-    """Whether a rotation is learned first, so that the levels share out what the vectors vary in;
-    without it the levels take the dimensions as they come."""
+    """Whether a rotation is learned first, so that the variance of the vectors is shared out among
+    the levels. Without a rotation, the levels take the dimensions in their order."""
 
     rotation_iterations: int = Field(50, ge=1)
     """Rounds of quantising and rotating."""
@@ -37,11 +37,11 @@ class OpqConfig(ClusteringConfig):
 
 @dataclass(frozen=True, slots=True)
 class ProductCodebooks:
-    """A fitted product quantiser: a vector is about its codes' vectors side by side, turned.
+    """A fitted product quantiser: a vector is about its codewords side by side, rotated back.
 
-    rotation: from the vectors to the space of the codewords, which may be wider; rows of the
-        transposed matrix are orthonormal, so distances are kept.
-    levels: the codewords of each level, of the dimensions that it quantises; float32.
+    rotation: matrix from the vectors to the space of the codewords, which may be wider. Its rows
+        are orthonormal, so distances are kept.
+    levels: the codewords of each level, in the dimensions that the level quantises; float32.
     """
 
     rotation: Float[np.ndarray, "dim padded"]
@@ -49,7 +49,7 @@ class ProductCodebooks:
 
     @property
     def codebook_sizes(self) -> tuple[int, ...]:
-        """Codes per level."""
+        """Number of codes of each level."""
         return tuple(len(codewords) for codewords in self.levels)
 
     @property
@@ -58,7 +58,10 @@ class ProductCodebooks:
         return len(self.rotation)
 
     def encode(self, vectors: Float[np.ndarray, "items dim"]) -> Int[np.ndarray, "items levels"]:
-        """Nearest codeword in each level's dimensions; the lower code wins ties."""
+        """Encodes vectors by the nearest codeword in each level's dimensions.
+
+        The lower code wins ties.
+        """
         rotated = self._rotated(vectors)
         codes = [
             nearest(part, codewords)
@@ -69,13 +72,16 @@ class ProductCodebooks:
     def reconstruct(
         self, semantic_ids: Int[np.ndarray, "items levels"]
     ) -> Float[np.ndarray, "items dim"]:
-        """Each item's codewords side by side, turned back."""
+        """The codewords of each item side by side, rotated back."""
         return self.reconstruct_first(semantic_ids, len(self.levels))
 
     def reconstruct_first(
         self, semantic_ids: Int[np.ndarray, "items levels"], depth: int
     ) -> Float[np.ndarray, "items dim"]:
-        """With the first `depth` codes alone; all else is at the mean of these very items."""
+        """Reconstructs vectors from the first `depth` codes alone.
+
+        In the dimensions of the other levels, a reconstruction is the mean of these items.
+        """
         parts = [codewords[semantic_ids[:, level]] for level, codewords in enumerate(self.levels)]
         for part in parts[depth:]:
             part[:] = part.mean(axis=0)
@@ -85,7 +91,7 @@ class ProductCodebooks:
     def last_residuals(
         self, vectors: Float[np.ndarray, "items dim"], semantic_ids: Int[np.ndarray, "items levels"]
     ) -> Float[np.ndarray, "items part"]:
-        """The dimensions that the last level quantises; no other level has a share in them."""
+        """The dimensions that the last level quantises. No other level quantises them."""
         return _parts(self._rotated(vectors), len(self.levels))[-1]
 
     @property
@@ -118,12 +124,12 @@ class ProductCodebooks:
 
 
 class Opq:
-    """Learns a rotation, and a product quantiser behind it.
+    """Learns a rotation, and a product quantiser of the rotated vectors.
 
     Source: Ge, He, Ke and Sun, "Optimized product quantization" (CVPR 2013): the start of their
     parametric solution, then the rounds of their non-parametric one. The levels are independent: no
-    code depends on the one before it, and prefixes are no finer and finer groups. Where the width
-    is no multiple of the number of levels, zeros are added up to the next one.
+    code depends on the code before it, so a longer prefix is not a finer group of similar items. If
+    the width is no multiple of the number of levels, zeros are added up to the next multiple.
     """
 
     Config: ClassVar[type[BaseModel]] = OpqConfig
@@ -137,7 +143,7 @@ class Opq:
         """Learns the codebooks, see `Tokenizer.fit`.
 
         Raises:
-            ValueError: also when there are more levels than dimensions.
+            ValueError: as in `Tokenizer.fit`, or there are more levels than dimensions.
         """
         sizes = self.config.codebook_sizes
         check_fittable(vectors, sizes)
@@ -176,10 +182,11 @@ class Opq:
         seeds: Sequence[int],
         told: Callable[[int], None],
     ) -> Float[np.ndarray, "padded padded"]:
-        """The learned rotation, to be multiplied from the right.
+        """Learns the rotation, which is multiplied from the right.
 
-        By turns the codewords move for the rotation, and the rotation becomes the one that brings
-        the vectors closest to their codewords (orthogonal Procrustes).
+        Two steps alternate. First, the codewords are fitted to the rotated vectors. Then the
+        rotation becomes the one that brings the vectors closest to their codewords (orthogonal
+        Procrustes).
         """
         sizes = self.config.codebook_sizes
         rotation = balanced_axes(vectors, len(sizes))
@@ -205,17 +212,19 @@ class Opq:
 def balanced_axes(
     vectors: Float[np.ndarray, "items dim"], num_levels: int
 ) -> Float[np.ndarray, "dim dim"]:
-    """Principal axes, dealt out to the levels so that each gets as much to quantise.
+    """Principal axes, dealt out to the levels so that all levels have a similar error.
 
-    The error of a level grows with the product of its variances, so the next largest one goes to
-    the level of the smallest product that still has room (section 4 of the paper, Alg. 2).
+    The error of a level grows with the product of its variances. So the axis of the next largest
+    variance goes to the level of the smallest product that still has room (section 4 of the paper,
+    Alg. 2).
 
     Args:
-        vectors: whose width is a multiple of the number of levels.
-        num_levels: each gets as many columns, side by side.
+        vectors: vectors; their width is a multiple of the number of levels.
+        num_levels: number of levels. Each level gets equally many columns, side by side.
     """
     variances, axes = np.linalg.eigh(np.cov(vectors.T.astype(np.float64)))
-    # Products of what is at least one only grow; what does not vary counts as next to nothing.
+    # Factors of at least one only make products grow. A dimension that does not vary counts as
+    # almost 0.
     logs = np.log(np.maximum(variances, variances[-1] * _LEAST_VARIANCE + _TINY))
     logs -= logs.min()
     room = vectors.shape[1] // num_levels
@@ -236,7 +245,7 @@ def _parts(
 def _sample(
     vectors: Float[np.ndarray, "items dim"], number: int, seed: int
 ) -> Float[np.ndarray, "some dim"]:
-    """So many of the vectors, or all if there are fewer."""
+    """A random sample of `number` vectors, or all vectors if there are fewer."""
     if len(vectors) <= number:
         return vectors
     chosen = np.random.default_rng(seed).choice(len(vectors), number, replace=False)

@@ -1,4 +1,4 @@
-"""Published semantic IDs: the `*.index.json` files that papers release beside their code."""
+"""Published semantic IDs: reads the `*.index.json` files that papers release with their code."""
 
 import re
 from collections.abc import Sequence
@@ -16,9 +16,9 @@ _TOKEN = re.compile(r"<([a-z])_(\d{1,9})>")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PublishedIds:
-    """Semantic IDs that somebody else learned.
+    """Semantic IDs from an index file.
 
-    semantic_ids: one row per item, in the order that was asked for; int32.
+    semantic_ids: one row per item, in the order of the item IDs that were given; int32.
     codebook_sizes: codes per level.
     """
 
@@ -33,8 +33,9 @@ def read_published(
 
     Args:
         path: the JSON file.
-        item_ids: the items to look up; items of the file that are not asked for are ignored.
-        codebook_sizes: codes per level; None takes the smallest that hold every code of the file.
+        item_ids: the items to look up; other items of the file are ignored.
+        codebook_sizes: codes per level; None takes the smallest sizes that hold every code of the
+            file.
 
     Raises:
         KeyError: an item is not in the file.
@@ -71,7 +72,7 @@ def read_published(
 
 
 def _codes(path: Path, item: str, tokens: Any) -> list[int]:
-    """The codes of one item; its tokens are lettered a, b, c, ... by level."""
+    """The codes of one item. The letter of a token, a, b, c, ..., is that of its level."""
     if not isinstance(tokens, list) or not tokens:
         raise ValueError(f"{path}: item {item!r} needs a list of tokens, got {tokens!r}.")
     codes = []

@@ -1,4 +1,4 @@
-"""How well a fit went, in a few numbers; not a study of what the codes mean."""
+"""Quality of a fit in a few numbers. `sidestep.evaluation.id_quality` studies the codes."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,13 +12,13 @@ from sidestep.tokenizer.tokenizer import Fit
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FitQuality:
-    """Of the codes as they were learned, before collisions are resolved.
+    """Quality of the codes as they were learned, before collisions are resolved.
 
-    num_distinct: different semantic IDs.
-    utilisation: per level, the share of its codes that some item has.
-    reconstruction_error: squared distance between vectors and what their codes stand for, as a
-        share of the vectors' squared distance to their mean: 0 is perfect, 1 is no better than one
-        vector for all.
+    num_distinct: number of different semantic IDs.
+    utilisation: per level, the share of its codes that at least one item has.
+    reconstruction_error: squared distance between vectors and their reconstructions, as a share of
+        the squared distance between vectors and their mean. 0 is perfect; 1 is no better than one
+        vector for all items.
     """
 
     num_distinct: int
@@ -27,7 +27,7 @@ class FitQuality:
 
     @staticmethod
     def of(fit: Fit, vectors: Float[np.ndarray, "items dim"]) -> "FitQuality":
-        """Measures a fit on the vectors it was fitted on."""
+        """Measures a fit on the vectors that the tokenizer was fitted on."""
         sizes = fit.tokenizer.codebook_sizes
         used = [
             len(np.unique(codes)) / size
@@ -43,7 +43,7 @@ class FitQuality:
         )
 
     def as_json(self) -> dict[str, Any]:
-        """Rounded, without the number of semantic IDs."""
+        """The numbers, rounded, without the number of semantic IDs."""
         return {
             "utilisation": [round(share, 4) for share in self.utilisation],
             "reconstruction_error": round(self.reconstruction_error, 5),

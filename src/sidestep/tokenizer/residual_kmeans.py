@@ -1,4 +1,4 @@
-"""Residual k-means: each level clusters what the levels before could not explain."""
+"""Residual k-means: each level clusters the residuals of the levels before it."""
 
 from typing import ClassVar
 
@@ -13,7 +13,7 @@ from sidestep.tokenizer.vectors import check_fittable
 
 
 class ResidualKMeansConfig(ClusteringConfig):
-    """How vectors become codebooks."""
+    """Configuration of residual k-means."""
 
 
 class ResidualKMeans:

@@ -1,4 +1,4 @@
-"""RQ-VAE: a residual quantiser in the latent space of an autoencoder, learned together with it."""
+"""RQ-VAE: an autoencoder and a residual quantiser of its latent space, learned together."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,14 +21,14 @@ from sidestep.tokenizer.vectors import check_encodable, check_fittable
 _FORMAT = ArrayFormat(name="an RQ-VAE tokenizer", version=3, remedy="run tokenize again")
 
 _ROWS = 16_384
-"""Items that pass through the network at once after training."""
+"""Number of items that pass through the network at once after training."""
 
 _ITEMS_PER_START = 64
-"""Items per code from which the first codebooks are clustered."""
+"""Number of items per code from which the first codebooks are clustered."""
 
 
 class RqVaeConfig(TokenizerConfig):
-    """How an autoencoder and the codebooks of its latent space are learned."""
+    """Configuration of an RQ-VAE: an autoencoder and the codebooks of its latent space."""
 
     hidden_sizes: tuple[int, ...] = (256, 128)
     """Widths of the encoder's hidden layers; the decoder has them in reverse."""
@@ -37,33 +37,34 @@ class RqVaeConfig(TokenizerConfig):
     """Width of the latent vectors that are quantised."""
 
     commitment: float = Field(0.25, ge=0)
-    """Weight of what draws latent vectors to their codewords."""
+    """Weight of the term that draws latent vectors to their codewords."""
 
     learning_rate: float = Field(1e-3, gt=0)
     batch_size: int = Field(1024, ge=1)
 
     warmup_epochs: int = Field(20, ge=0)
-    """Passes over the items without quantisation, before the codebooks are clustered: of an
-    encoder that has learned nothing the clusters mean little."""
+    """Passes over the items without quantisation, before the codebooks are clustered. Clusters of
+    the latent vectors of an untrained encoder would mean little."""
 
     epochs: int = Field(1000, ge=1)
-    """Most passes over the items after that."""
+    """Largest number of passes over the items after the warm-up."""
 
     patience: int = Field(20, ge=1)
-    """Epochs without a better loss before the learning rate falls to a third; at a hundredth of
-    the first one training ends."""
+    """Epochs without a better loss before the learning rate falls to a third. Training ends when it
+    has fallen to a hundredth of the first learning rate."""
 
     device: str | None = None
-    """Where it is trained; None takes a GPU when there is one."""
+    """Device of the training; None takes a GPU if there is one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FittedRqVae:
     """An autoencoder with codebooks in its latent space.
 
-    encoder, decoder: between vectors, centred and scaled, and latent vectors; on the CPU.
-    codebooks: of latent vectors.
-    mean: of the vectors it was fitted on.
+    encoder, decoder: networks from centred and scaled vectors to latent vectors, and back; on the
+        CPU.
+    codebooks: residual codebooks of latent vectors.
+    mean: mean of the vectors that the tokenizer was fitted on.
     scale: one number for all dimensions, so that distances keep their proportions.
     """
 
@@ -75,7 +76,7 @@ class FittedRqVae:
 
     @property
     def codebook_sizes(self) -> tuple[int, ...]:
-        """Codes per level."""
+        """Number of codes of each level."""
         return self.codebooks.codebook_sizes
 
     @property
@@ -84,18 +85,18 @@ class FittedRqVae:
         return len(self.mean)
 
     def latent(self, vectors: Float[np.ndarray, "items dim"]) -> Float[np.ndarray, "items latent"]:
-        """What the encoder makes of vectors."""
+        """Latent vectors: the output of the encoder for these vectors."""
         check_encodable(vectors, self.dim)
         return _applied(self.encoder, (vectors.astype(np.float32) - self.mean) / self.scale)
 
     def encode(self, vectors: Float[np.ndarray, "items dim"]) -> Int[np.ndarray, "items levels"]:
-        """Nearest codeword of what is left of the latent vector, level by level."""
+        """Encodes vectors, level by level, by the codeword nearest to the latent residual."""
         return self.codebooks.encode(self.latent(vectors))
 
     def reconstruct(
         self, semantic_ids: Int[np.ndarray, "items levels"]
     ) -> Float[np.ndarray, "items dim"]:
-        """What the decoder makes of the sum of each item's codewords."""
+        """Output of the decoder for the sum of each item's codewords."""
         decoded = _applied(self.decoder, self.codebooks.reconstruct(semantic_ids))
         vectors: np.ndarray = decoded * np.float32(self.scale) + self.mean
         return vectors
@@ -103,7 +104,7 @@ class FittedRqVae:
     def last_residuals(
         self, vectors: Float[np.ndarray, "items dim"], semantic_ids: Int[np.ndarray, "items levels"]
     ) -> Float[np.ndarray, "items latent"]:
-        """What is left of each latent vector for the last level to quantise."""
+        """Residual of each latent vector, which the last level quantises."""
         return self.codebooks.last_residuals(self.latent(vectors), semantic_ids)
 
     @property
@@ -156,9 +157,10 @@ class RqVae:
 
         |x - x̂|² + Σ_level |sg(r) - e|² + commitment · |r - sg(e)|²
 
-    Our choices: vectors are centred and scaled by one number; the autoencoder learns a few epochs
-    without quantisation before k-means initialises the codebooks; a code that no item took in an
-    epoch moves to what is left of a random item; the learning rate falls where the loss stays.
+    Our choices: vectors are centred and scaled by one number. The autoencoder learns a few epochs
+    without quantisation before k-means initialises the codebooks. A code that no item took in an
+    epoch moves to the residual of a random item. The learning rate falls when the loss stops
+    falling.
     """
 
     Config: ClassVar[type[BaseModel]] = RqVaeConfig
@@ -173,7 +175,7 @@ class RqVae:
         check_fittable(vectors, self.config.codebook_sizes)
         mean = vectors.mean(axis=0, dtype=np.float64).astype(np.float32)
         centred = vectors.astype(np.float32) - mean
-        # Vectors that are all equal have no scale; their number of codes is refused above.
+        # Vectors that are all equal have no scale; the check above refuses them.
         scale = float(np.sqrt(np.square(centred).mean(dtype=np.float64)))
         device = torch.device(
             self.config.device or ("cuda" if torch.cuda.is_available() else "cpu")
@@ -198,10 +200,10 @@ class RqVae:
 class _Quantised:
     """Latent vectors after quantisation.
 
-    codes: per level.
-    residuals: what each level had to quantise, without gradient.
+    codes: codes of each level.
+    residuals: residuals that each level quantised, without gradient.
     latent: the sum of the codewords; its gradient goes straight to the encoder.
-    loss: of codewords and commitment, summed over levels.
+    loss: loss of codewords and commitment, summed over levels.
     """
 
     codes: list[Int[Tensor, " items"]]
@@ -225,7 +227,7 @@ class _Network(nn.Module):
         )
 
     def quantise(self, latent: Float[Tensor, "items latent"], commitment: float) -> _Quantised:
-        """The nearest codewords, level by level."""
+        """Quantises latent vectors by the nearest codewords, level by level."""
         codes, residuals = [], []
         residual, total, loss = latent, torch.zeros_like(latent), latent.new_zeros(())
         for codewords in self.codebooks:
@@ -245,7 +247,7 @@ class _Network(nn.Module):
 
 
 class _Training:
-    """One fit: the loop, what it counts, and its randomness."""
+    """One fit: its loop, its counters, and its randomness."""
 
     def __init__(
         self, network: _Network, inputs: Float[Tensor, "items dim"], config: RqVaeConfig, seed: int
@@ -258,7 +260,7 @@ class _Training:
         self.optimizer = torch.optim.Adam(network.parameters(), lr=config.learning_rate)
 
     def run(self, report: Report | None) -> None:
-        """Trains until the loss stays where it is, or the epochs are over."""
+        """Trains until the loss stops falling, or the epochs are over."""
         config = self.config
         for epoch in range(config.warmup_epochs):
             if report is not None:
@@ -278,7 +280,7 @@ class _Training:
             report("epochs", config.epochs, config.epochs)
 
     def _epoch(self, *, is_quantised: bool) -> float:
-        """One pass over the items; returns the mean loss."""
+        """Makes one pass over the items; returns the mean loss."""
         num_items = len(self.inputs)
         order = torch.randperm(num_items, generator=self.generator).to(self.inputs.device)
         uses = [
@@ -311,7 +313,7 @@ class _Training:
         uses: Sequence[Int[Tensor, " _"]],
         residuals: Sequence[Float[Tensor, "items latent"]],
     ) -> None:
-        """Moves codes that no item took to what is left of random items of the last batch."""
+        """Moves codes that no item took to residuals of random items of the last batch."""
         for codewords, count, residual in zip(self.network.codebooks, uses, residuals, strict=True):
             dead = (count == 0).nonzero()[:, 0]
             drawn = torch.randint(len(residual), (len(dead),), generator=self.generator)
@@ -319,7 +321,7 @@ class _Training:
 
     @torch.no_grad()
     def _cluster(self) -> None:
-        """Sets the codebooks to the clusters of what the encoder makes of the items."""
+        """Sets the codebooks to clusters of the latent vectors of the items."""
         sizes = self.config.codebook_sizes
         drawn = torch.randperm(len(self.inputs), generator=self.generator)
         sample = self.inputs[drawn[: _ITEMS_PER_START * max(sizes)].to(self.inputs.device)]
@@ -345,7 +347,7 @@ def _layers(widths: Sequence[int]) -> nn.Sequential:
 def _applied(
     network: nn.Sequential, rows: Float[np.ndarray, "items width"]
 ) -> Float[np.ndarray, "items other_width"]:
-    """The network's output for every row, a part of them at a time."""
+    """Output of the network for every row. Rows pass through the network in parts."""
     inputs = torch.from_numpy(np.ascontiguousarray(rows, dtype=np.float32))
     outputs = [network(part).numpy() for part in torch.split(inputs, _ROWS)]
     return np.concatenate(outputs)

@@ -1,11 +1,11 @@
-"""The tokenizer protocol: what learns codes from vectors, and what remains of it when it has.
+"""The protocols of a tokenizer, which learns codes from vectors, and of a fitted tokenizer.
 
-A tokenizer of your own is a class with a `Config` and a `fit`, named by its import path wherever
-the name of a built-in one may stand:
+A tokenizer of your own is a class with a `Config` and a `fit`. Its import path may stand wherever
+the name of a built-in tokenizer may stand:
 
     sidestep tokenize DATASET --vectors V.npy --method my_package.my_module:MyTokenizer --out C
 
-What its `fit` returns is kept beside the semantic IDs and encodes items that come later.
+The fitted tokenizer, which `fit` returns, is kept beside the semantic IDs and encodes later items.
 """
 
 from collections.abc import Callable
@@ -18,16 +18,16 @@ from jaxtyping import Float, Int
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 Report = Callable[[str, int, int], None]
-"""Called now and then with what is being done, how much of it is done, and how much there is."""
+"""Called with the progress: name of the step, units done, and number of all units of the step."""
 
 
 class TokenizerConfig(BaseModel):
-    """What every built-in tokenizer is told; others may have any pydantic model."""
+    """Configuration that all built-in tokenizers share; others may have any pydantic model."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     codebook_sizes: tuple[int, ...] = Field((256, 256, 256), min_length=1)
-    """Codes per level, from the first to the last."""
+    """Number of codes of each level, from the first to the last."""
 
     @field_validator("codebook_sizes")
     @classmethod
@@ -39,15 +39,15 @@ class TokenizerConfig(BaseModel):
 
 @runtime_checkable
 class FittedTokenizer(Protocol):
-    """Codes of any vector, also of items that were not there when it was fitted.
+    """A fitted tokenizer: encodes any vector, also vectors of items that came after the fit.
 
     The squared distances of the last level, |last_residuals - last_codewords|², say how well each
-    of its codes would suit an item; collisions are resolved by them.
+    last code would suit an item. Collisions are resolved by these distances.
     """
 
     @property
     def codebook_sizes(self) -> tuple[int, ...]:
-        """Codes per level."""
+        """Number of codes of each level."""
         ...
 
     @property
@@ -56,7 +56,7 @@ class FittedTokenizer(Protocol):
         ...
 
     def encode(self, vectors: Float[np.ndarray, "items dim"]) -> Int[np.ndarray, "items levels"]:
-        """The codes of each vector, which do not depend on the other vectors.
+        """Encodes vectors. The codes of a vector do not depend on the other vectors.
 
         Raises:
             ValueError: vectors of another width, or values that are not finite.
@@ -72,7 +72,7 @@ class FittedTokenizer(Protocol):
     def last_residuals(
         self, vectors: Float[np.ndarray, "items dim"], semantic_ids: Int[np.ndarray, "items levels"]
     ) -> Float[np.ndarray, "items last_dim"]:
-        """What the last level quantises, given the codes before it."""
+        """The vectors that the last level quantises, given the codes before it."""
         ...
 
     @property
@@ -81,7 +81,7 @@ class FittedTokenizer(Protocol):
         ...
 
     def save(self, path: Path) -> None:
-        """Writes one file from which `load` makes the same again, whole or not at all."""
+        """Writes one file from which `load` makes the same tokenizer, whole or not at all."""
         ...
 
     @classmethod
@@ -97,11 +97,11 @@ class FittedTokenizer(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fit:
-    """What a tokenizer learned.
+    """Result of fitting a tokenizer.
 
-    tokenizer: encodes vectors.
-    semantic_ids: of the items it was fitted on. They may differ from what `encode` gives for the
-        same vectors where codes are limited in how many items they take.
+    tokenizer: the fitted tokenizer.
+    semantic_ids: semantic IDs of the items of the fit. If a code may take only so many items, they
+        may differ from the codes that `encode` gives for the same vectors.
     """
 
     tokenizer: FittedTokenizer
@@ -110,11 +110,11 @@ class Fit:
 
 @runtime_checkable
 class Tokenizer(Protocol):
-    """Learns codes from vectors."""
+    """A tokenizer: learns codes from vectors."""
 
     Config: ClassVar[type[BaseModel]]
-    """What `config` must be; its fields are the keys of `--set` and of a configuration file. With a
-    field `codebook_sizes` it also takes the sizes from the command line."""
+    """Class of `config`. Its fields are the keys of `--set` and of a configuration file. If it has
+    a field `codebook_sizes`, the command line can set the sizes."""
 
     def __init__(self, config: BaseModel) -> None: ...
 
@@ -125,14 +125,14 @@ class Tokenizer(Protocol):
         seed: int,
         report: Report | None = None,
     ) -> Fit:
-        """Learns; the same vectors, seed and number of threads give the same codes on a CPU.
+        """Learns codes. On a CPU, equal vectors, seed and number of threads give equal codes.
 
         Args:
             vectors: one per item, finite, in any unit.
-            seed: of everything that is drawn.
-            report: of progress.
+            seed: seed of all random numbers.
+            report: called with the progress.
 
         Raises:
-            ValueError: the vectors cannot fill the codebooks; says what to change.
+            ValueError: the vectors cannot fill the codebooks; the message says what to change.
         """
         ...

@@ -1,4 +1,4 @@
-"""What every tokenizer demands of vectors, and what it advises about codebooks for them."""
+"""Checks of vectors that every tokenizer makes, and advice on codebook sizes for vectors."""
 
 import math
 
@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 _MEAN_ITEMS_PER_CODE = 4
-"""Items per first code on average: few enough to tell apart and enough to share."""
+"""Mean number of items per first code: few enough to tell apart, enough to learn together."""
 
 
 def check_fittable(
@@ -15,7 +15,8 @@ def check_fittable(
     """Refuses vectors that cannot fill the codebooks.
 
     Raises:
-        ValueError: vectors that are not finite, or too few for the codebooks; says what to change.
+        ValueError: vectors are not finite, or too few for the codebooks; the message says what to
+            change.
     """
     _check_finite(vectors, "mend the embedding")
     if len(vectors) < 2:
@@ -43,10 +44,10 @@ def check_fittable(
 
 
 def check_encodable(vectors: Float[np.ndarray, "items dim"], dim: int) -> None:
-    """Refuses vectors of another embedding than the tokenizer was fitted on.
+    """Refuses vectors that the tokenizer cannot encode.
 
     Raises:
-        ValueError: another width, or values that are not finite.
+        ValueError: vectors have another width, or values that are not finite.
     """
     if vectors.shape[1] != dim:
         raise ValueError(
@@ -57,9 +58,10 @@ def check_encodable(vectors: Float[np.ndarray, "items dim"], dim: int) -> None:
 
 
 def suggested_codebook_sizes(vectors: Float[np.ndarray, "items dim"]) -> tuple[int, ...]:
-    """Three equal codebooks that fit: 256 codes each, fewer below 1,024 distinct vectors.
+    """Suggests three equal codebooks: 256 codes each, fewer below 1,024 distinct vectors.
 
-    Vectors of fewer than three dimensions get a codebook per dimension: `opq` needs one for each.
+    Vectors of fewer than three dimensions get one codebook per dimension, since `opq` needs at
+    least one dimension per level.
     """
     num_distinct = len(copies(vectors))
     size = 256
@@ -75,12 +77,12 @@ def advice(
     *,
     must_be_distinct: bool,
 ) -> list[str]:
-    """What is likely to go wrong with these codebooks, each in a sentence with its remedy.
+    """Warns of likely problems of these codebooks, each in a sentence with its remedy.
 
     Args:
-        vectors: of all items.
+        vectors: vectors of all items.
         codebook_sizes: codes per level.
-        must_be_distinct: every item is to get codes of its own, without another level.
+        must_be_distinct: whether every item needs a semantic ID of its own, without another level.
 
     Raises:
         ValueError: there are fewer semantic IDs than items that need one each.
@@ -116,12 +118,12 @@ def advice(
 
 
 def copies(vectors: Float[np.ndarray, "items dim"]) -> Int[np.ndarray, " distinct"]:
-    """How many items have each distinct vector."""
+    """Number of items that have each distinct vector."""
     return np.unique(vectors, axis=0, return_counts=True)[1]
 
 
 def _even_size(num_ids: int, codebook_sizes: tuple[int, ...]) -> int:
-    """The size of as many equal codebooks that hold so many semantic IDs."""
+    """Size of equal codebooks, as many as given, that hold `num_ids` semantic IDs."""
     return math.ceil(math.pow(num_ids, 1 / len(codebook_sizes)))
 
 

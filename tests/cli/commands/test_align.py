@@ -1,4 +1,4 @@
-"""Reinforcement learning and preference training from commands to bundles that recommend."""
+"""Reinforcement learning and preference training by commands, up to bundles that recommend."""
 
 import json
 import re
@@ -107,7 +107,7 @@ def test_the_run_leaves_a_page_of_itself(shop, aligned):
         assert words in page
     assert "Spread of the advantage by overlap" in page
     assert "on 94 of its prompts" in page
-    # Given again, the run is over, and the page is written anew.
+    # If the command is given again, the run has ended already, and the page is written again.
     (aligned / "alignment.html").unlink()
     told = call(*aligning(shop / "beam", aligned, "--seed", 3)).stderr
     assert f"Wrote {aligned / 'alignment.html'}: rollouts" in told
@@ -197,7 +197,7 @@ def test_a_dry_run_tells_sizes(shop, aligned, tmp_path):
         run(*aligning(shop / "beam", tmp_path / "dry", "--seed", 3), "--dry-run", "--json")
     )
     assert told["steps"] == lines_of(aligned, "step")[-1]["step"]
-    assert told["targets"] == 94  # as many windows as there are
+    assert told["targets"] == 94  # the number of windows
     assert not (tmp_path / "dry").exists()
 
 

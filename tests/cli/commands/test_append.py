@@ -16,7 +16,7 @@ from tests.cli.commands import refused, run
 
 @pytest.fixture(scope="module")
 def products(files, shop):
-    """New products: copies of known ones under other names, where last codes are free."""
+    """New products: copies of known products with other names, where last codes are free."""
     known = pl.read_csv(files / "products.csv", infer_schema=False)
     codes = Catalog.load(shop / "catalog").semantic_ids[:, :-1].tolist()
     is_free = [codes.count(prefix) < 12 for prefix in codes]
@@ -175,7 +175,7 @@ def test_wrong_requests_to_retire_are_refused(shop, tmp_path):
 
 @pytest.fixture(scope="module")
 def encoder(minilm, tmp_path_factory):
-    """A sentence encoder in a place of its own, which may move."""
+    """A sentence encoder in a folder of its own, which may be moved."""
     folder = tmp_path_factory.mktemp("models") / "encoder"
     shutil.copytree(minilm, folder)
     return folder

@@ -1,4 +1,4 @@
-"""A ranker beside a run by commands: attached, evaluated, compared, recommended with."""
+"""A ranker beside a run, by commands: attached, evaluated, compared, used to recommend."""
 
 import json
 import shutil
@@ -69,7 +69,7 @@ def test_two_sasrecs_are_a_row_of_their_own(sasrec, tmp_path):
     run("evaluate", out, "--results", results)
     (line,) = read_lines(results)
     assert (line.method, line.setting.ranker) == ("sasrec+sasrec", 1)
-    # Twice the same scores rank as once.
+    # Counting the same scores twice gives the same ranking.
     assert line.metrics == measured(sasrec)["metrics"]
 
 
@@ -158,7 +158,7 @@ def test_a_ranker_of_other_data_is_refused_wherever_data_is_named(shop, guided):
     file = guided / "bundle/manifest.json"
     kept = file.read_text()
     manifest = json.loads(kept)
-    manifest["data"] = {}  # as that of a network from elsewhere
+    manifest["data"] = {}  # as in the manifest of a network from elsewhere
     manifest["ranker"]["data"]["interactions"] = "other"
     file.write_text(json.dumps(manifest))
     try:

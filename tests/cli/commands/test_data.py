@@ -61,7 +61,7 @@ def test_what_is_split_by_time_is_trained_and_evaluated_so(shop, timed, tmp_path
     message = refused("compare", tmp_path / "popularity", shop / "beam")
     assert "how the data was split (global time, validation from 496, test from 637" in message
     assert "leave-one-out)" in message
-    # What was trained on one split must not be judged by another.
+    # A model that was trained on one split must not be evaluated on another split.
     message = refused("evaluate", shop / "beam", "--dataset", timed)
     assert "another split" in message
 
@@ -84,7 +84,7 @@ def test_leave_one_out_is_told_to_leak(shop, tmp_path):
     told = json.loads(done.stdout)
     assert 0 < told["leak"]["interactions"] < told["leak"]["rows"] <= 1
     assert "leaks time" in call(*trained("popularity", dataset, tmp_path / "popularity")).stderr
-    # A stored leave-one-out is the custom itself: runs may change between the two.
+    # A stored leave-one-out equals the default split: runs may use either of them.
     run("evaluate", shop / "beam", "--dataset", dataset, "--users", 10)
 
 
@@ -142,7 +142,7 @@ def test_stats_are_printed_written_and_drawn(timed, tmp_path):
     words = " ".join(run("data", "stats", timed).split())
     assert "users 80" in words
     assert "time leak of leave-one-out" in words
-    # Again into the same folder, but into no other.
+    # Again into the same folder, but into no other folder.
     run("data", "stats", timed, "--out", tmp_path / "stats", "--overwrite")
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/notes.txt").write_text("")

@@ -1,4 +1,4 @@
-"""What is behind the lists of a run, from the command line."""
+"""The diagnosis of a run, from the command line."""
 
 import json
 
@@ -38,7 +38,7 @@ def test_a_run_is_diagnosed_in_numbers_that_agree_with_its_evaluation(shop, head
         metrics = json.loads(run("evaluate", headed, *how, "--json"))["metrics"]
         for at in search["depths"]:
             assert at["recalled"]["mean"] == pytest.approx(metrics[f"HRecall@{at['depth']}@50"])
-        # What was lost on the way down and what was kept to the end is everybody.
+        # The lost targets of all depths and the targets kept to the end are all targets.
         lost = [at[kind]["mean"] for at in search["depths"] for kind in ("dropped", "unproposed")]
         assert sum(lost) + search["depths"][-1]["kept"]["mean"] == pytest.approx(1)
         tokens = search["candidates"]["tokens"]["mean"]

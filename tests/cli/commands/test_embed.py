@@ -1,4 +1,4 @@
-"""`sidestep embed`, its sources, and that `sidestep tokenize` takes no others' vectors."""
+"""`sidestep embed` and its sources; `sidestep tokenize` refuses vectors of another dataset."""
 
 import json
 import shutil
@@ -90,7 +90,7 @@ def test_a_sentence_encoder_reads_the_columns_in_their_order(shop, minilm, tmp_p
     assert source["columns"] == ["title"]
     assert source["config"]["model"] == str(minilm)
     assert not list(tmp_path.glob("*.unfinished"))
-    # What an interrupted run has left is taken up, and goes when the vectors are written.
+    # The chunks of an interrupted run are used, and deleted when the vectors are written.
     (tmp_path / "w.npy.unfinished").mkdir()
     again, _ = embedded(shop, tmp_path / "w.npy", *sentence)
     assert again.tobytes() == vectors.tobytes()
@@ -142,7 +142,7 @@ def test_collaborative_vectors_do_not_change_with_the_targets():
         changed = with_targets(dataset, seed)
         assert not changed.interactions.frame.equals(dataset.interactions.frame)
         assert vectors(changed).tobytes() == before.tobytes()
-    # And they are not blind: a first item that changes is seen.
+    # The vectors do depend on the training part: a change of a first item changes them.
     frame = dataset.interactions.frame
     first = pl.int_range(pl.len()).over("user_id") == 0
     other = pl.when(first).then(pl.lit(dataset.items.item_ids[0])).otherwise(pl.col("item_id"))

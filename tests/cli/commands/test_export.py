@@ -1,4 +1,4 @@
-"""A bundle goes to the layout of Hugging Face and back by commands."""
+"""Commands convert a bundle to the layout of Hugging Face and back."""
 
 import json
 

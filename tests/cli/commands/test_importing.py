@@ -1,4 +1,4 @@
-"""`sidestep import`: from raw files to a dataset folder, and what is said of the rows left out."""
+"""`sidestep import`: from raw files to a dataset folder, with notes on rows that are left out."""
 
 import json
 

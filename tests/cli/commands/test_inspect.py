@@ -51,7 +51,7 @@ def test_a_catalog_is_inspected_in_words_and_numbers(shop):
     moved = read_record(shop / "catalog").moved
     assert quality["collisions"]["resolution"] == {"policy": "reassign", "items": moved}
     assert f"For that {moved} of 60 items" in " ".join(words.split())
-    # The codebooks lie in the catalog, and err more than the means of their prefixes.
+    # The codebooks are in the catalog; their error is larger than that of the prefix means.
     for at in quality["depths"]:
         made = at["reconstruction"]
         assert 1 - made["explained"] <= made["codebook_error"] + 1e-6

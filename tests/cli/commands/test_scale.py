@@ -1,4 +1,4 @@
-"""Budgets of a run's searches, swept."""
+"""Sweeps of the budgets of a run's searches."""
 
 import json
 from pathlib import Path
@@ -28,7 +28,7 @@ SWEEP = ("--searches", "beam,item-beam", "--beams", 3, "--times", "1,4", "--user
 
 @pytest.fixture(scope="module")
 def swept(headed):
-    """What the sweep says, and when its evaluations were written."""
+    """Result of the sweep, and the time at which each evaluation was written."""
     told = json.loads(run("scale", headed, *SWEEP, "--json"))
     files = sorted((headed / "evaluations").glob("*/metrics.json"))
     return told, {path.parent.name: path.stat().st_mtime_ns for path in files}
@@ -81,7 +81,7 @@ def test_every_search_grows_by_its_own_budget(swept):
     assert narrow["scored_per_user"] == wide["scored_per_user"] == 0
     assert 0 < few["scored_per_user"] <= 9 < many["scored_per_user"]
     assert narrow["flops_per_user"] < wide["flops_per_user"]
-    # The item head reads the root once, however many prefixes ask it.
+    # The item head reads the root once, for any number of prefixes.
     assert narrow["flops_per_user"] < few["flops_per_user"] == many["flops_per_user"]
     assert all(point["ms_per_user"] > 0 for point in told["points"])
 

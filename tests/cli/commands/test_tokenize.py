@@ -1,4 +1,4 @@
-"""`sidestep tokenize`: methods, their settings, collisions, and what the catalog keeps."""
+"""`sidestep tokenize`: methods, their settings, collisions, and the kept tokenizer."""
 
 import json
 import shutil
@@ -47,9 +47,9 @@ def test_every_method_makes_a_catalog_that_can_encode_new_items(shop, tmp_path, 
     assert kept.record.made_of
     codes = kept.tokenizer.encode(vectors)
     assert kept.record.collisions == "reassign"
-    # What reassignment and equal sizes leave alone is what the kept tokenizer says.
+    # Codes that reassignment and equal sizes do not change are those of the kept tokenizer.
     assert (codes[:, 0] == catalog.semantic_ids[:, 0].numpy()).mean() > 0.4
-    # It may replace its own folder, where it is told to.
+    # The command may replace its own folder, if it is told to.
     run(*learned(shop, out, "--method", method, *settings, *sizes, "--overwrite"))
 
 
@@ -115,7 +115,7 @@ def test_a_tokenizer_of_ones_own_lies_where_the_command_is_called(shop, tmp_path
 def test_a_catalog_is_written_with_all_that_appending_needs_or_not_at_all(shop, tmp_path):
     for file in shop.glob("vectors.*"):
         shutil.copy(file, tmp_path)
-    # It is the last thing to be put beside the semantic IDs.
+    # The tokenizer is the last file that is put beside the semantic IDs.
     (tmp_path / "vectors.tfidf.safetensors").write_bytes(b"cut off")
     out = tmp_path / "catalog"
     assert "damaged" in refused(*learned(shop, out, vectors=tmp_path / "vectors.npy"))

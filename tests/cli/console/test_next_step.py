@@ -1,4 +1,4 @@
-"""Every "Next: ..." works as it is printed, also where a folder has a blank in its name."""
+"""Every "Next: ..." works as it is printed, even if the name of a folder has a blank."""
 
 import shlex
 from pathlib import Path
@@ -21,7 +21,7 @@ SMALL = (
 
 
 def following(done):
-    """The words of the command that a command says to give next, without "sidestep"."""
+    """Arguments of the next command that a command suggests, without "sidestep"."""
     assert done.exit_code == 0, (done.output, done.exception)
     [line] = [line for line in done.stderr.splitlines() if "Next: " in line]
     program, *words = shlex.split(line.partition("Next: ")[2])

@@ -1,4 +1,4 @@
-"""What a terminal shows of a training: a bar, and above it what the objective wants watched."""
+"""Progress of a training on a terminal: a bar, and above it the watched parts of the objective."""
 
 import io
 

@@ -1,4 +1,4 @@
-"""Long work is seen to go on: a bar on a terminal, else lines, with what is left."""
+"""Long work shows its progress: a bar on a terminal, otherwise lines, with the time left."""
 
 import io
 import time
@@ -12,7 +12,7 @@ from sidestep.cli.console.working import duration, working
 
 @pytest.fixture
 def clock(monkeypatch):
-    """Seconds that only pass where a test says so."""
+    """A clock that moves only when a test says so."""
     now = [100.0]
     monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
     return now
@@ -39,7 +39,7 @@ def test_a_line_tells_how_far_the_work_is_and_what_is_left(clock):
     assert going.line() == "opq · 10 s so far."
     going.told("levels", 0, 8)
     clock[0] += 20
-    going.told("levels", 2, 8)  # 10 s each, 6 are left
+    going.told("levels", 2, 8)  # 10 s each, 6 levels are left
     assert going.line() == "opq: levels · 2 of 8 · 30 s so far · about 60 s left."
     going.told("groups that collide", 0, 100)
     assert going.line() == "opq: groups that collide · 0 of 100 · 30 s so far."

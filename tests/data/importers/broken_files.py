@@ -1,4 +1,4 @@
-"""Data files with something broken in them, drawn from a seed, and what importers must do then."""
+"""Broken data files, drawn from a seed, and the check of how importers treat them."""
 
 import gzip
 import random
@@ -17,7 +17,7 @@ STRANGE = [
     *(b"2024-02-31", b"99999-01-01", b"0x10", b"1_000", b"\xd9\xa3", b"inf", b"-", b"1e308"),
     *(b"x" * 140_000, b'"' + b"y" * 140_000 + b'"', b"1 " * 5000, b"9" * 5000),
 ]
-"""What may stand where something else is expected, some of it longer than the csv module takes."""
+"""Values of the wrong kind; some are longer than the csv module allows."""
 
 _VALUE = re.compile(rb'"[^"\n]*"|\'[^\'\n]*\'|[^\s,:|"\'{}\[\]]+')
 
@@ -26,7 +26,7 @@ def check_broken(source: Format, folder: Path, seed: int) -> str | None:
     """Breaks one file of a source, imports and saves it as the command does.
 
     Returns:
-        The message of the refusal; None if what is left is legal after all.
+        The message of the refusal; None if the broken file is legal after all.
 
     Raises:
         AssertionError: if the refusal does not name a file, or something half-written stays.
@@ -53,7 +53,7 @@ def check_broken(source: Format, folder: Path, seed: int) -> str | None:
 
 
 def broken_file(data: bytes, draw: random.Random) -> bytes:
-    """A valid file with one to three things done to it; within the gzip, to it, or both."""
+    """A valid file with one to three changes: within the gzip, to the gzip itself, or both."""
     is_gzipped = data.startswith(b"\x1f\x8b")
     if is_gzipped and draw.random() < 0.7:
         data = gzip.decompress(data)

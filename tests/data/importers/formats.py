@@ -25,14 +25,14 @@ from sidestep.data.importers.table import import_table
 
 @dataclass(frozen=True)
 class Format:
-    """One source: its files by name, and how a folder of them is imported."""
+    """The format of one source: its files by name, and a function that imports a folder of them."""
 
     name: str
     files: dict[str, bytes]
     import_from: Callable[[Path], Dataset | Imported]
 
     def write(self, folder: Path) -> Path:
-        """The valid files."""
+        """Writes the valid files."""
         for name, data in self.files.items():
             (folder / name).parent.mkdir(exist_ok=True)
             (folder / name).write_bytes(data)
@@ -40,7 +40,7 @@ class Format:
 
 
 def dataset_of(done: Dataset | Imported) -> Dataset:
-    """What was imported, without the account of what was not."""
+    """The imported dataset, without the counts of rows that were left out."""
     return done.dataset if isinstance(done, Imported) else done
 
 
@@ -60,7 +60,7 @@ def python_lines(rows: list[dict[str, object]]) -> bytes:
 
 
 def gzipped(data: bytes) -> bytes:
-    """The same bytes whenever it is called."""
+    """Gzips data without a time, so that every call gives the same bytes."""
     return gzip.compress(data, mtime=0)
 
 

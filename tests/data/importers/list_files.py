@@ -1,7 +1,8 @@
-"""Files of lists and of rows as many systems write them, drawn from a seed, whose truth is known.
+"""Files of lists and of rows as many systems write them, drawn from a seed, with known content.
 
-A file is written of sequences that are drawn first. What is imported must be these sequences; what
-a system writes so that they cannot be told must be refused with its line, or be read as they are.
+Sequences are drawn first, then a file of them is written. The import must give these sequences. If
+a system writes them in an ambiguous way, the import must refuse the file with the line, or give
+these sequences.
 """
 
 import csv
@@ -72,7 +73,7 @@ SIMPLE: dict[str, Callable[[Sequence[str]], str]] = {
     "numpy": _numpy,
     "multi-line": lambda items: _numpy(items).replace("' '", "'\n '"),
 }
-"""Ways that part items by a sign which none of them may hold."""
+"""Ways to write items with a separator that no item may hold."""
 
 UNTOLD: dict[str, Callable[[Sequence[str]], str]] = {
     "nested": lambda items: json.dumps([list(items)]),
@@ -85,11 +86,11 @@ UNTOLD: dict[str, Callable[[Sequence[str]], str]] = {
     "php": lambda items: f'a:1:{{i:0;s:{len(items[0])}:"{items[0]}";}}',
     "two-separators": lambda items: f"{items[0]};{items[0]}1",
 }
-"""What is no list of items, though it holds their names."""
+"""Texts that hold the names of items, but are no lists of items."""
 
 
 def check_lists(folder: Path, seed: int) -> str | None:
-    """A column of lists in one way of writing is read as it was meant."""
+    """Checks that a column of lists in one way of writing is read as it was meant."""
     draw = random.Random(seed)
     way = draw.choice([*ANY, *SIMPLE])
     names = draw.choice([PLAIN, NUMBERS, ODD] if way in ANY else [PLAIN, NUMBERS])
@@ -101,7 +102,7 @@ def check_lists(folder: Path, seed: int) -> str | None:
 
 
 def check_untold(folder: Path, seed: int) -> str | None:
-    """One cell that is no list, among others that are, is refused with its line."""
+    """Checks that one cell that is no list, among lists, is refused with its line."""
     draw = random.Random(seed)
     way = draw.choice(list(UNTOLD))
     sequences = _drawn(draw, PLAIN)
@@ -120,7 +121,7 @@ def check_untold(folder: Path, seed: int) -> str | None:
 
 
 def check_windows(folder: Path, seed: int) -> str | None:
-    """Windows over one history are told, and read as that history when this is asked for."""
+    """Checks that windows over one history are noticed, and read as that history if asked to."""
     draw = random.Random(seed)
     sequences = _distinct(draw)
     length = draw.choice([3, 5, 99])
@@ -137,7 +138,7 @@ def check_windows(folder: Path, seed: int) -> str | None:
 
 
 def check_rows(folder: Path, seed: int) -> str | None:
-    """Published rows give back the sequences that they were made of, whatever file is missing."""
+    """Checks that published rows give the sequences they were made of, if any file is missing."""
     draw = random.Random(seed)
     sequences = _distinct(draw)
     length = draw.choice([2, 4, 99])
@@ -157,11 +158,11 @@ def check_rows(folder: Path, seed: int) -> str | None:
     if "train" not in paths or ("valid" not in paths and len(parts["train"]) < 2):
         return None
     done = import_rows(paths)
-    # Users whose only row is the one that is missing are known by nothing.
+    # A user whose only row is in the missing file is unknown.
     known = {row[0] for part in paths for row in parts[part]}
     expected = {user: items for user, items in sequences.items() if user in known}
     if "test" not in paths:
-        return None  # nothing was published but rows to learn from
+        return None  # only training rows were published
     _assert_same(done, expected, str(parts))
     split = done.dataset.split
     assert split is not None

@@ -1,6 +1,6 @@
-"""Tables as odd programs write them, drawn from a seed, with the truth that they hold.
+"""Tables as odd programs write them, drawn from a seed, with known content.
 
-Whoever draws a table knows its users, its items and the order of its events. So an import must give
+The users, the items and the order of the events of a drawn table are known. So an import must give
 exactly these, or refuse the file by name; anything else is a silent misreading.
 """
 
@@ -29,18 +29,18 @@ DROP = Gaps(users="drop", items="drop", times="drop")
 
 
 class MisreadingError(AssertionError):
-    """An import took a file in silence and got something else than stands in it."""
+    """Error of an import that read a file without a message, but not its true content."""
 
 
 @dataclass(frozen=True)
 class Odd:
-    """One file or folder, and what it holds.
+    """One odd file or folder, and its true content.
 
-    name: of it.
-    files: by name, of which folders hold several.
-    histories: the items of each user in the order of events; None where the file must be refused.
-    left_out: rows without a user, an item or a time.
-    may_be_refused: whether a refusal is right, as of dates that leave open which is the month.
+    name: name of the file or folder.
+    files: files by name; a folder holds several.
+    histories: items of each user in the order of events; None if the file must be refused.
+    left_out: number of rows without a user, an item or a time.
+    may_be_refused: whether a refusal is allowed, such as for dates whose month is ambiguous.
     """
 
     name: str
@@ -50,7 +50,7 @@ class Odd:
     may_be_refused: bool
 
     def write(self, folder: Path) -> Path:
-        """The files."""
+        """Writes the files."""
         for name, data in self.files.items():
             (folder / name).parent.mkdir(exist_ok=True)
             (folder / name).write_bytes(data)
@@ -59,7 +59,7 @@ class Odd:
 
 @dataclass
 class _Drawn:
-    """Rows that are drawn, and how they are written; times stand beside what orders them."""
+    """Drawn rows, and how they are written. Written times are beside the true order of the rows."""
 
     users: list[object]
     items: list[object]
@@ -71,19 +71,19 @@ class _Drawn:
 
     @property
     def columns(self) -> dict[str, list[object]]:
-        """By the name of the column."""
+        """Columns by name."""
         return {"user_id": self.users, "item_id": self.items, "timestamp": self.times, **self.extra}
 
 
 def check_odd(folder: Path, seed: int) -> str | None:
-    """Draws a table, imports it, and asks `sidestep new` what it would make of it.
+    """Draws a table, imports it, and checks the findings of `sidestep new` on it.
 
     Returns:
         The message of the refusal; None if it was imported.
 
     Raises:
-        MisreadingError: what was imported is not what was written.
-        AssertionError: the refusal does not name the file, or the file is in order.
+        MisreadingError: the imported content is not the written content.
+        AssertionError: the refusal does not name the file, or the file is valid.
         Exception: anything but the `ValueError` of a refusal.
     """
     draw = random.Random(seed)
@@ -255,7 +255,7 @@ def _dates(order: Sequence[int], draw: random.Random) -> list[object]:
 
 def _days(order: Sequence[int], draw: random.Random) -> list[object]:
     form = draw.choice(["%Y-%m-%d", "%d.%m.%Y", "%Y/%m/%d %H:%M", "%Y%m%dT%H%M%SZ", "%d/%m/%Y"])
-    # The first of January to the ninth of April: some days are above 12, or else all are refused.
+    # From 1 January to 9 April: some days are above 12; otherwise all dates would be refused.
     return [(START + timedelta(days=number)).strftime(form) for number in order]
 
 
@@ -284,7 +284,7 @@ def _separated(drawn: _Drawn, draw: random.Random) -> tuple[str, dict[str, bytes
     buffer = io.StringIO()
     quoting = draw.choice([csv.QUOTE_MINIMAL, csv.QUOTE_MINIMAL, csv.QUOTE_ALL])
     if end == "\r":
-        quoting = csv.QUOTE_ALL  # or else the writer would leave a line feed without quotes
+        quoting = csv.QUOTE_ALL  # otherwise the writer would write a line feed without quotes
     if draw.random() < 0.1:
         rows[0] = [f" {name} " for name in rows[0]]
     writer = csv.writer(buffer, delimiter=separator, lineterminator=end, quoting=quoting)
@@ -308,7 +308,7 @@ def _separated(drawn: _Drawn, draw: random.Random) -> tuple[str, dict[str, bytes
 def _with_stray_quotes(
     text: str, end: str, separator: str, draw: random.Random
 ) -> tuple[str, bool]:
-    """A quote before the first field of two lines with one or more between; swallows the middle."""
+    """Puts a quote before the first field of two lines, so that the lines between are swallowed."""
     lines = text.split(end)
     if '"' in text or "sep=" in text or len(lines) < 6:
         return text, False

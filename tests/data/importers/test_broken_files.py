@@ -1,6 +1,6 @@
-"""Every importer, given files with something broken: a message that names the file, or a dataset.
+"""Every importer on broken files: a message that names the file, or a dataset.
 
-`benchmarks/robustness.py --inputs 10000` does the same with more of them.
+`benchmarks/robustness.py --inputs 10000` does the same with more files.
 """
 
 import pytest

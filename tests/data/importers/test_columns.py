@@ -1,4 +1,4 @@
-"""One reader of tables: however a table is written, it is the same table."""
+"""The reader of tables: a table is the same in all forms in which it can be written."""
 
 import gzip
 import io
@@ -237,7 +237,7 @@ def test_json_lines_read_the_same_in_blocks_of_any_size(tmp_path_factory, rows, 
 
 @pytest.mark.parametrize("suffix", ["", ".gz"])
 def test_threads_that_read_ahead_never_ask_python_for_bytes(tmp_path, monkeypatch, suffix):
-    """One that outlives a refusal would abort the process while Python shuts down."""
+    """A thread that outlives a refusal would abort the process while Python shuts down."""
     given = []
     opened = pyarrow.csv.open_csv
 

@@ -1,4 +1,4 @@
-"""What is odd about interactions, though every row can be read."""
+"""Doubts about odd interactions whose rows can all be read."""
 
 import polars as pl
 import pytest

@@ -1,4 +1,4 @@
-"""Guesses about columns of tables as they are found in the wild."""
+"""Guesses about columns of tables as real shops have them."""
 
 import polars as pl
 import pytest

@@ -4,7 +4,7 @@ import pytest
 
 from sidestep.data.importers.lcrec import import_lcrec, lcrec_files
 
-# The forms in which the public data sets come: compact interactions, indented items.
+# The forms of the public data sets: compact interactions, indented items.
 INTERACTIONS = '{"0": [0, 1, 2], "1": [2, 0], "2": [1, 2, 0, 2]}'
 ITEMS = json.dumps(
     {
@@ -113,4 +113,4 @@ def test_real_data_have_their_published_size(
         num_items,
         num_interactions,
     )
-    assert len(dataset.k_core(5).interactions) == num_interactions  # they come as 5-cores
+    assert len(dataset.k_core(5).interactions) == num_interactions  # they are published as 5-cores

@@ -1,6 +1,6 @@
-"""Lists and rows as many systems write them come back as they were meant.
+"""Lists and rows as many systems write them are read as they were meant.
 
-`benchmarks/robustness.py --inputs 10000` does the same with more of them.
+`benchmarks/robustness.py --inputs 10000` does the same with more files.
 """
 
 import pytest

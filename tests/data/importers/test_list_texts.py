@@ -1,4 +1,4 @@
-"""Lists as other systems write them, each with its elements as these systems would name them."""
+"""Lists as other systems write them, each with the elements that the system means."""
 
 import json
 from contextlib import suppress

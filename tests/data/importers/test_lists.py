@@ -155,7 +155,7 @@ def test_columns_of_another_kind_are_refused(tmp_path):
 
 
 SO_FAR = ["a", "a b", "a b c", "x", "x y"]
-"""What two users had taken at five moments, three of the first and two of the second."""
+"""Items that two users had taken at five moments: three of the first user, two of the second."""
 
 
 def so_far(tmp_path, cells=SO_FAR, users="uuuvv"):

@@ -17,7 +17,7 @@ NAME = "Tools_and_Glue_5_2016-10-2018-11"
 
 
 def part(rows):
-    """Rows of a user, a history and a target as the original's pandas writes them."""
+    """Rows of a user, a history and a target, as MiniOneRec's pandas writes them."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(COLUMNS)
@@ -36,7 +36,7 @@ PARTS = {
 
 
 def shop(folder, parts=PARTS, info=True):
-    """The folders of the original: train, valid, test and info."""
+    """The folders of MiniOneRec: train, valid, test and info."""
     for name, rows in parts.items():
         (folder / name).mkdir(parents=True, exist_ok=True)
         (folder / name / f"{NAME}.csv").write_text(part(rows), encoding="utf-8")
@@ -78,7 +78,7 @@ def test_the_split_survives_saving(tmp_path):
 def test_without_item_files_the_titles_of_the_rows_are_taken(tmp_path):
     shop(tmp_path, info=False)
     dataset = imported(tmp_path)
-    # Item 1 of A3 stands in a history alone, as far as the test file goes.
+    # In the test file, item 1 of A3 is in a history only.
     assert dataset.items.item_ids == ("0", "1", "2", "3", "4")
     assert dataset.items.frame["title"].to_list() == TITLES
     lone = {**PARTS, "train": [("A2", [2], 2)], "valid": [("A1", [3], 0)]}

@@ -12,7 +12,7 @@ COLUMNS = {"user": "who", "history": "past", "target": "next"}
 
 
 def written(folder, name, rows):
-    """A file of rows in the form that its suffix says."""
+    """Writes a file of rows in the form that its suffix names."""
     path = folder / name
     if path.suffix == ".jsonl":
         lines = [json.dumps(dict(zip(COLUMNS.values(), row, strict=True))) for row in rows]
@@ -88,7 +88,7 @@ def test_without_validation_each_users_last_training_row_is_taken(tmp_path):
         "There is no valid file: each user's last training row (1 in all) is a row to choose by, "
         "and is not trained on.",
     )
-    assert sequences(done)["u"] == "abcde"  # no repeat where "d" was a target of no row
+    assert sequences(done)["u"] == "abcde"  # "d" is not repeated, as it was a target of no row
 
 
 def test_a_training_file_alone_gives_all_parts(tmp_path):

@@ -1,4 +1,4 @@
-"""Times: whatever a source writes, the order of events survives."""
+"""Times: the import keeps the order of events, whatever a source writes."""
 
 from datetime import date, datetime, timedelta
 
@@ -104,7 +104,7 @@ def test_floating_point_numbers_keep_their_order(numbers):
     try:
         counts = times_from_floats(pl.Series(numbers, dtype=pl.Float64)).counts.to_list()
     except UnreadableTimesError:
-        assume(False)  # too fine beside one so large
+        assume(False)  # so fine a time beside one so large does not fit
     order = sorted(range(len(numbers)), key=lambda row: (numbers[row], row))
     assert order == sorted(range(len(numbers)), key=lambda row: (counts[row], row))
     assert len(set(counts)) == len(set(numbers))

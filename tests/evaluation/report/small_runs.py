@@ -1,4 +1,4 @@
-"""Two methods and two users, small enough to work out by hand."""
+"""Two methods and two users, so small that results can be computed by hand."""
 
 import numpy as np
 

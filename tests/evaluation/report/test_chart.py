@@ -24,7 +24,7 @@ def test_parted_things_keep_their_order_and_do_not_overlap(things):
 
 def test_only_what_overlaps_is_moved_and_evenly():
     assert parted([0.0, 1.0, 50.0], [4.0, 4.0, 4.0]) == [-1.5, 2.5, 50.0]
-    # Moving the upper two apart pushes the lower of them into the third, which then moves too.
+    # Moving the upper two apart pushes the lower one into the third, which then moves too.
     assert parted([10.0, 13.0, 13.0], [4.0, 4.0, 4.0]) == [8.0, 12.0, 16.0]
 
 

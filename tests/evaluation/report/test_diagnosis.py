@@ -1,4 +1,4 @@
-"""The page of a diagnosis, made of models whose answers are known, and read in a real browser."""
+"""The page of a diagnosis of models whose answers are known, shown in a real browser."""
 
 import itertools
 import re

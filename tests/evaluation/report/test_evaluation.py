@@ -27,7 +27,7 @@ def page_of(runs, reference=None, **options):
 
 @pytest.fixture
 def full(tmp_path):
-    """A run of which everything is known."""
+    """A run whose metrics, cost, log and settings are all known."""
     log = tmp_path / "log.jsonl"
     lines = [
         {"kind": "epoch", "epoch": epoch, "loss": 5.0 / epoch, "validation": 0.1 * epoch,
@@ -72,7 +72,7 @@ def test_what_is_not_known_is_left_out():
 
 
 def test_a_method_has_one_colour_in_all_charts(full):
-    # Popularity alone is drawn last everywhere, but has no training curve before the others'.
+    # Popularity is drawn last everywhere; it has no training curve that shifts the colours.
     runs = [EvaluatedRun(per_user=SASREC, cost=Cost(ms_per_user=1.0)), full]
     page = page_of(runs)
     charts = [

@@ -1,4 +1,4 @@
-"""A page shows what it is given, reaches nowhere, and says nothing else."""
+"""A page shows its content and nothing else, and needs no network."""
 
 import re
 from html.parser import HTMLParser
@@ -51,7 +51,7 @@ PAGE = Page(
 
 
 class Parsed(HTMLParser):
-    """Collects what stands in a page, and checks that every tag is closed where it was opened."""
+    """Parser that collects the content of a page, and checks that every tag is properly closed."""
 
     VOID = ("meta", "br", "path", "use", "rect", "line", "link", "img")
 

@@ -40,7 +40,7 @@ def test_headings_tell_of_hits_that_are_not_shown():
     assert beam.marked == ()
     assert beam.heading in {"beam: only at place 2", "beam: not in its 2"}
     missed = shown({"beam": BEAM})["Missed"]
-    assert missed.given[0].items == ()  # a user without a past
+    assert missed.given[0].items == ()  # a user without a history
     assert missed.lists[0].heading == "beam: not in its 2"
 
 

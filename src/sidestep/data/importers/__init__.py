@@ -1,1 +1,1 @@
-"""Importers: other formats in, a `Dataset` out, or an error that says which line is wrong."""
+"""Importers: turn other formats into a `Dataset`. Errors name the line that is wrong."""

@@ -4,8 +4,8 @@
 2018: Ni et al., "Justifying recommendations using distantly-labeled reviews", EMNLP 2019.
 2023: Hou et al., "Bridging language and items for retrieval and recommendation", 2024.
 
-The times of 2014 and 2018 are whole days in seconds, so that ties are common; those of 2023 are
-milliseconds. They stay as they are.
+The times of 2014 and 2018 are whole days in seconds, so ties are common. The times of 2023 are
+milliseconds. The import does not change times.
 """
 
 import re
@@ -34,23 +34,23 @@ _KEYS_OF = {
     "features": ("features", "feature"),
     "description": ("description",),
 }
-"""What is kept of the metadata, under one name for all years; `brand` is the store of 2023."""
+"""Fields of the metadata that are kept, with one name for all years; `brand` is 2023's store."""
 
 _SEPARATOR_OF = {"categories": ", "}
 _DEEPEST = 3
-"""Lists within lists: those of 2014 hold one path of categories each."""
+"""Depth of lists within lists: the inner lists of 2014 hold one path of categories each."""
 _SCRIPT_TITLE = "getTime()"
-"""Some titles of 2018 are scripts of the page instead; the authors advise to drop those, too."""
+"""Mark of titles of 2018 that are scripts of the page. The authors advise to drop these titles."""
 _LITERAL_ITEM = re.compile(rb"\{'asin': '([^'\\]*)'")
-"""How the lines of 2014 start; Python literals are slow to read, so only needed ones are."""
+"""Start of a line of 2014. Python literals are slow to read, so only needed lines are read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Form:
     """The keys of a year's reviews and metadata.
 
-    items: of the item, in the order in which they are tried: products of 2023 go by their parent,
-        of which they are sizes or colours.
+    items: keys of the item ID, in the order in which they are tried. Products of 2023 are sizes or
+        colours of a parent, so the ID of the parent comes first.
     """
 
     user: str
@@ -75,21 +75,21 @@ def import_amazon(
 ) -> Imported:
     """Imports reviews, and the metadata of the items that are kept.
 
-    Memory grows with the reviews at some tens of bytes each and with the users and items that
-    occur, never with the texts of the reviews or the metadata of other items.
+    Memory grows with the number of reviews, at some tens of bytes each, and with the number of
+    users and items. It does not grow with the texts of the reviews or the metadata of other items.
 
     Args:
-        reviews_path: such as `reviews_Beauty_5.json.gz`, `All_Beauty.json.gz` or
+        reviews_path: file of reviews such as `reviews_Beauty_5.json.gz`, `All_Beauty.json.gz` or
             `All_Beauty.jsonl.gz`, gzipped or not.
-        meta_path: such as `meta_Beauty.json.gz`; without it the items have no texts.
-        year: whose form the files have; "auto" goes by the first review.
-        thinning: what is kept. Reviews without user, item or time always leave.
-        name: of the dataset; None takes the file's.
-        on_progress: called now and then with how far a file was read.
+        meta_path: file of metadata such as `meta_Beauty.json.gz`; without it the items have no
+            texts.
+        year: year whose form the files have; "auto" takes the form of the first review.
+        thinning: which reviews are kept. Reviews without user, item or time are always left out.
+        name: name of the dataset; None takes that of the file.
+        on_progress: called from time to time with the position in the file.
 
     Raises:
-        ValueError: if a file is not what it should be, with the file and, where there is one, the
-            line.
+        ValueError: if a file is invalid; the message names the file and, if there is one, the line.
     """
     log = _read_reviews(reviews_path, year, on_progress).thinned(thinning, str(reviews_path))
     texts, remarks = None, list[str]()
@@ -134,7 +134,7 @@ def _form_of(objects: Objects) -> _Form:
 
 
 def _check_form(objects: Objects, form: _Form) -> None:
-    """Refuses a file whose first lines all lack a key: it is another file, or of another year."""
+    """Refuses a file whose first lines all lack a key: such a file is of another kind or year."""
     for keys in ((form.user,), form.items, (form.time,)):
         if not any(key in value for value in objects.values for key in keys):
             raise ValueError(
@@ -147,7 +147,7 @@ def _check_form(objects: Objects, form: _Form) -> None:
 def _read_metadata(
     path: Path, item_ids: pl.Series, on_progress: OnProgress | None
 ) -> tuple[pl.DataFrame, list[str]]:
-    """The texts of some items, and remarks on what was odd."""
+    """Reads the texts of some items, with remarks on odd values."""
     row_of = {item_id: row for row, item_id in enumerate(item_ids)}
     texts: dict[str, list[str | None]] = {name: [None] * len(row_of) for name in _KEYS_OF}
     is_read = np.zeros(len(row_of), dtype=bool)
@@ -158,7 +158,7 @@ def _read_metadata(
         return match is None or match[1].decode("utf-8", "replace") in row_of
 
     for objects in read_objects(path, on_progress, is_wanted=is_wanted):
-        ids = _item_ids(objects, _NEW)  # "asin" comes second there, and is the only one before
+        ids = _item_ids(objects, _NEW)  # "asin" is the second key of 2023, the only one before 2023
         for value, item_id in zip(objects.values, ids, strict=True):
             row = row_of.get(item_id)
             if row is None:
@@ -177,7 +177,7 @@ def _read_metadata(
 
 
 def _field(value: dict[str, Any], name: str, odd: Counter[str]) -> str | None:
-    """One text of an item, whatever its year calls it."""
+    """One text of an item, under the name that its year gives the field."""
     found = next((value[key] for key in _KEYS_OF[name] if value.get(key)), None)
     found_parts = dict.fromkeys(_parts(found))
     parts = [part for part in found_parts if part is not None]
@@ -191,7 +191,7 @@ def _field(value: dict[str, Any], name: str, odd: Counter[str]) -> str | None:
 
 
 def _parts(value: Any, depth: int = 0) -> Iterator[str | None]:
-    """Every text within a value, in its order; None for whatever is no text."""
+    """Yields every text within a value, in order; None for every part that is no text."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, int | float) and not isinstance(value, bool):

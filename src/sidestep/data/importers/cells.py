@@ -1,4 +1,4 @@
-"""Cells: what stands in a table's file, not yet interpreted, and where each row stands in it."""
+"""Cells: the content of a table's file, not yet interpreted, with the place of each row."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,8 +12,8 @@ import polars as pl
 class Cells:
     """The rows of a file.
 
-    frame: texts where the file has no types.
-    place_of: where row i stands in the file, such as "line 12".
+    frame: the cells; they are texts if the file has no types.
+    place_of: gives the place of row i in the file, such as "line 12".
     """
 
     frame: pl.DataFrame
@@ -21,7 +21,7 @@ class Cells:
 
 
 def joined_cells(folder: Path, parts: Sequence[tuple[Path, Cells]]) -> Cells:
-    """The rows of the parts in a folder, one after the other.
+    """Joins the rows of the parts in a folder, one part after the other.
 
     Raises:
         ValueError: a column has another type in one part than in another.

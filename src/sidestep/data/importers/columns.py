@@ -1,8 +1,8 @@
-"""Columns: tables in CSV, TSV, Parquet or JSON, each of whose values has a place.
+"""Columns: tables in CSV, TSV, Parquet or JSON, in which every value has a place.
 
-There is one reader: what looks at a table and what imports it read it alike. Every column read here
-can say in which line of the file a value stands, so that a bad one can be found. Counting lines is
-slow and done only for errors.
+Looking at a table and importing it use the same reader. Every column that is read here can tell the
+line of a value in the file, so that users find an invalid value. Counting lines is slow, so lines
+are counted only for errors.
 """
 
 import re
@@ -34,9 +34,9 @@ _INDEX = re.compile(r"__index_level_\d+__")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """A table as its file has it, not yet interpreted.
+    """The content of a table's file, not yet interpreted.
 
-    place_of: where row i of `frame` stands in the file, such as "line 12".
+    place_of: gives the place of row i of `frame` in the file, such as "line 12".
     """
 
     path: Path
@@ -44,14 +44,14 @@ class Table:
     place_of: Callable[[int], str]
 
     def place(self, row: int) -> str:
-        """The file and the place in it, for errors."""
+        """Names the file and the place in it, for errors."""
         return f"{self.path}, {self.place_of(row)}"
 
     def column(self, name: str) -> pl.Series:
         """A column as it was read.
 
         Raises:
-            ValueError: if there is none; lists those there are.
+            ValueError: if there is no such column; the message lists the columns.
         """
         if name not in self.frame.columns:
             raise ValueError(
@@ -63,13 +63,13 @@ class Table:
     def ids(
         self, name: str, *, may_lack: bool = False, missing_words: Sequence[str] = ()
     ) -> pl.Series:
-        """A column of IDs as text; whole numbers that are written as 41.0 become 41.
+        """Reads a column of IDs as text. Whole numbers that are written as 41.0 become 41.
 
         Args:
-            name: of the column.
-            may_lack: whether IDs may be missing, which gives null, as does a text of nothing but
-                blanks; if not, that is refused.
-            missing_words: texts that stand where an ID is missing, besides the empty one.
+            name: name of the column.
+            may_lack: whether IDs may be missing. If True, a missing ID and a text of blanks become
+                null; if False, they are refused.
+            missing_words: texts that mean a missing ID, besides the empty text.
         """
         column = self.column(name)
         ids = self._id_texts(name, column)
@@ -88,7 +88,7 @@ class Table:
         return as_whole_numbers(ids) if are_floats(ids) else ids
 
     def times(self, name: str) -> pl.Series:
-        """A column of times as Int64, nowhere missing, all of one unit; see `moments`."""
+        """Reads a column of times as Int64, none of them missing, in one unit; see `moments`."""
         times = self.moments(name)
         missing = times.counts.is_null()
         self._refuse(name, self.column(name), missing, "is missing; drop the row, or the column")
@@ -98,9 +98,9 @@ class Table:
         return times.counts
 
     def moments(self, name: str) -> Times:
-        """A column of times, null where missing: numbers of any unit, or dates.
+        """Reads a column of times, null if missing: numbers of any unit, or dates.
 
-        Dates are taken as UTC where they name no zone. See `Times` for the unit.
+        A date without a zone is taken as UTC. See `Times` for the unit.
         """
         column = self.column(name)
         if isinstance(column.dtype, pl.Categorical | pl.Enum | pl.Decimal):
@@ -124,7 +124,7 @@ class Table:
         return Times(whole, 0, "numbers")
 
     def numbers(self, name: str) -> pl.Series:
-        """A column of finite numbers as Float64, null where missing."""
+        """Reads a column of finite numbers as Float64, null if missing."""
         column = self.column(name)
         if column.dtype == pl.String:
             column = _null_if_empty(column)
@@ -136,7 +136,7 @@ class Table:
         return numbers
 
     def texts(self, name: str) -> pl.Series:
-        """A column of any simple kind as text, null where missing or empty."""
+        """Reads a column of any simple type as text, null if missing or empty."""
         column = self.column(name)
         dtype = column.dtype
         if isinstance(dtype, pl.List) and dtype.inner == pl.String:
@@ -149,7 +149,7 @@ class Table:
         return _null_if_empty(column.cast(pl.String))
 
     def kept(self, is_kept: pl.Series) -> "Table":
-        """The rows for which a mask is true, which still know their places."""
+        """The rows for which a mask is True. The rows keep their places in the file."""
         rows = is_kept.arg_true()
         return Table(
             path=self.path,
@@ -166,7 +166,7 @@ class Table:
         if dtype.is_float() or isinstance(dtype, pl.Decimal):
             numbers = column.fill_nan(None) if dtype.is_float() else column
             whole = numbers.cast(pl.Int64, strict=False)
-            # From 2 ** 53 on, several whole numbers share one floating-point number.
+            # From 2 ** 53 on, one floating-point number stands for several whole numbers.
             is_exact = (whole.cast(dtype) == numbers) & (
                 (numbers.abs() < 2**53) if dtype.is_float() else numbers.is_not_null()
             )
@@ -202,17 +202,19 @@ class Table:
 def read_table(
     path: Path, columns: Sequence[str] | None = None, *, lists: Sequence[str] = ()
 ) -> Table:
-    """Reads a table by the kind its suffix says; CSV and TSV are UTF-8 with a header.
+    """Reads a table; the suffix gives the kind of file. CSV and TSV are UTF-8 with a header.
 
     Args:
-        path: a .csv, .tsv, .parquet, .jsonl, .ndjson or .json file, of which the texts may be
-            gzipped, with .gz behind the suffix; or a folder of such files, the parts of one table.
-        columns: the ones needed; None reads all.
-        lists: those whose lists in JSON stay JSON, where others become one readable text.
+        path: a .csv, .tsv, .parquet, .jsonl, .ndjson or .json file; or a folder of such files, the
+            parts of one table. All but .parquet may be gzipped, with .gz after the suffix.
+        columns: the columns to read; None reads all.
+        lists: columns whose lists in JSON stay JSON. In other columns a list becomes one readable
+            text.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: if a file is damaged, empty or lacks a column, with the line where possible.
+        ValueError: if a file is damaged, empty or lacks a column; the message names the line if
+            possible.
     """
     parts = _parts(path)
     cells = [(part, _read(part, columns, lists)) for part in parts]
@@ -229,18 +231,18 @@ def read_table(
 
 
 def look_at_table(path: Path, num_rows: int) -> pl.DataFrame:
-    """The first rows of a table with all of its columns, to see what they hold.
+    """Reads the first rows of a table with all of its columns, to see what the columns hold.
 
-    Of JSON, where every row has keys of its own, all rows are looked at, so that no key is missed;
-    its values are texts. Of a folder, the parts are looked at until there are enough rows.
+    In JSON, every row has keys of its own, so all rows are searched for keys; the values are read
+    as texts. In a folder, parts are read until there are enough rows.
 
     Args:
         path: see `read_table`.
-        num_rows: how many rows are enough.
+        num_rows: number of rows that are enough.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: if a file is damaged or empty, with the line where possible.
+        ValueError: if a file is damaged or empty; the message names the line if possible.
     """
     frames: list[pl.DataFrame] = []
     for part in _parts(path):
@@ -259,10 +261,10 @@ def look_at_table(path: Path, num_rows: int) -> pl.DataFrame:
 
 
 def kind_of(path: Path) -> str:
-    """The suffix that says which kind of table a file is.
+    """Suffix of a file that tells its kind of table.
 
     Raises:
-        ValueError: it says no known kind.
+        ValueError: the suffix is of no known kind.
     """
     suffixes = [suffix.lower() for suffix in path.suffixes]
     suffix = suffixes[-1] if suffixes else ""
@@ -278,12 +280,12 @@ def kind_of(path: Path) -> str:
 
 
 def no_rows(path: Path) -> ValueError:
-    """The error of a table that has columns and nothing in them."""
+    """Error for a table with columns but without rows."""
     return ValueError(f"{path}: there are no rows in it; get it again from its source.")
 
 
 def _parts(path: Path) -> list[Path]:
-    """The files of a table; of a folder, those that hold something, all of one kind."""
+    """Files of a table. In a folder, these are the files that are not empty, all of one kind."""
     parts = parts_of(path)
     if not path.is_dir():
         return parts
@@ -318,7 +320,7 @@ def _parquet_cells(frame: pl.DataFrame) -> Cells:
 
 
 def _without_index(frame: pl.DataFrame, columns: Sequence[str] | None) -> pl.DataFrame:
-    """The same without the row numbers that pandas writes into Parquet."""
+    """Removes the row numbers that pandas writes into Parquet."""
     numbers = [n for n in frame.columns if _INDEX.fullmatch(n) and n not in (columns or ())]
     return frame.drop(numbers)
 

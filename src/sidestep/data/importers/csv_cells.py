@@ -1,7 +1,7 @@
 """CSV and TSV: the cells of a file with a header, as texts.
 
-pyarrow reads the cells. Python's csv module, which can count lines, reads the header and is asked
-where a row stands once there is an error.
+pyarrow reads the cells. Python's csv module can count lines; it reads the header and, after an
+error, finds the place of a row.
 """
 
 import csv
@@ -23,20 +23,20 @@ from sidestep.data.importers.cells import Cells
 from sidestep.data.importers.sources import DAMAGES, damaged_gzip, listed, read_text, unpacked
 
 LONGEST_ROW = 1 << 24
-"""Bytes of a row; pyarrow gives up on a longer one."""
+"""Largest number of bytes of a row; pyarrow fails on a longer row."""
 
 _SEPARATORS = ",;\t|"
 _ROWS_TO_COMPARE = 20
 _SEPARATOR_LINE = re.compile(r"sep=.?\r?\n?")
-"""The line that Excel writes before the header to name the separator."""
+"""Line that Excel writes before the header to name the separator."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Form:
     """The form of a file.
 
-    header: the names of the columns, "" for those without one.
-    has_blanks: whether a blank stands after each separator, which belongs to no text.
+    header: names of the columns, "" for a column without a name.
+    has_blanks: whether a blank follows each separator. Such a blank belongs to no text.
     """
 
     path: Path
@@ -48,20 +48,21 @@ class _Form:
 def read_csv(
     path: Path, separator: str, columns: Sequence[str] | None, *, num_rows: int | None = None
 ) -> Cells:
-    """Reads a file with a header; blank lines are passed over.
+    """Reads a file with a header. Blank lines are skipped.
 
-    The header says if the file has another separator than its kind has, a semicolon for example.
-    The first column may have no name, as row numbers have none, and so may a column without any
-    text; neither is read.
+    The header shows if the file has another separator than the usual one of its kind, for example a
+    semicolon. The first column may have no name, as a column of row numbers. A column without any
+    text may have no name either. Columns without a name are not read.
 
     Args:
         path: the file, plain or gzipped.
-        separator: of this kind of file.
-        columns: the ones needed; None reads all.
-        num_rows: so many from the start; None reads all.
+        separator: usual separator of this kind of file.
+        columns: the columns to read; None reads all.
+        num_rows: number of rows to read from the start; None reads all.
 
     Raises:
-        ValueError: if the file is damaged, empty or lacks a column, with the line where possible.
+        ValueError: if the file is damaged, empty or lacks a column; the message names the line if
+            possible.
     """
     form = _form(path, separator)
     names = [name for name in form.header if name]
@@ -72,7 +73,7 @@ def read_csv(
         raise ValueError(
             f"{path}: there is no column {missing[0]!r:.60}; there are {listed(names)}{more}."
         )
-    # Columns go by their places until the end, because several of them may have no name.
+    # Until the end, columns are named by their places, because several may have no name.
     needed = {
         str(place): name
         for place, name in enumerate(form.header)
@@ -95,14 +96,14 @@ def read_csv(
 def _frame(
     form: _Form, needed: list[str], num_rows: int | None, *, skips_blank: bool = False
 ) -> pl.DataFrame:
-    """Some columns, by their places.
+    """Reads some columns, by their places.
 
     Args:
-        form: of the file.
-        needed: the places.
-        num_rows: so many from the start; None reads all.
-        skips_blank: whether lines of nothing but blanks are passed over. pyarrow passes over empty
-            lines by itself; asked about these, it stumbles over rows that are no UTF-8.
+        form: form of the file.
+        needed: places of the columns to read.
+        num_rows: number of rows to read from the start; None reads all.
+        skips_blank: whether lines of blanks are skipped. pyarrow skips empty lines by itself. If it
+            also skips lines of blanks, it fails on rows that are not UTF-8.
     """
     places = [str(place) for place in range(len(form.header))]
     num_quotes, num_lines = _num_quotes_and_lines(form.path)
@@ -146,11 +147,11 @@ def _frame(
     assert isinstance(frame, pl.DataFrame)
     if num_rows is None and num_quotes and num_lines > frame.height:
         _refuse_swallowed(form)
-    return frame.slice(1, num_rows)  # the header stands there as a row, since columns have places
+    return frame.slice(1, num_rows)  # without the header, which pyarrow reads as a row here
 
 
 def _skip_if_blank(row: Any) -> str:
-    """The answer to pyarrow about a row of another number of fields."""
+    """Tells pyarrow what to do with a row that has another number of fields."""
     return "error" if row.text.strip() else "skip"
 
 
@@ -165,10 +166,10 @@ def _opened(path: Path) -> Iterator[BufferedIOBase]:
 
 @contextmanager
 def _source(path: Path) -> Iterator[pa.NativeFile]:
-    """The bytes for pyarrow, whose threads may go on reading after a refusal.
+    """Opens a file for pyarrow, whose threads may go on reading after a refusal.
 
-    A file of Python would end the whole process with an abort if one of these threads asked for
-    more of it while Python shuts down.
+    If one of these threads read a Python file object while Python shuts down, the whole process
+    would abort.
     """
     with _opened(path) as file:
         if isinstance(file, GzipFile):
@@ -179,7 +180,7 @@ def _source(path: Path) -> Iterator[pa.NativeFile]:
 
 @contextmanager
 def _lines(path: Path) -> Iterator[Iterator[str]]:
-    """The lines with their ends; what is no UTF-8 becomes half characters."""
+    """Yields the lines with their ends. Bytes that are not UTF-8 become half characters."""
     with _opened(path) as file:
         text = TextIOWrapper(
             cast(BinaryIO, file), encoding="utf-8-sig", errors="surrogateescape", newline=""
@@ -196,10 +197,10 @@ def _has_separator_line(path: Path) -> bool:
 def _records(
     path: Path, separator: str, *, strict: bool = False
 ) -> Iterator[tuple[int, list[str], list[str]]]:
-    """The records that are not blank, the header included.
+    """Yields the records that are not blank, with the header.
 
     Yields:
-        The line in which a record starts, its fields, and the lines that it takes.
+        The line in which a record starts, its fields, and its lines.
     """
     taken: list[str] = []
 
@@ -208,7 +209,7 @@ def _records(
             taken.append(line)
             yield line
 
-    # One limit for the whole process, because the module knows no other.
+    # The csv module has only one limit for the whole process.
     csv.field_size_limit(LONGEST_ROW)
     with _lines(path) as lines:
         reader = csv.reader(watched(lines), delimiter=separator, strict=strict)
@@ -225,7 +226,7 @@ def _form(path: Path, separator: str) -> _Form:
     """Reads the header.
 
     Raises:
-        ValueError: there is none, or it does not tell the columns apart.
+        ValueError: there is no header, or it does not tell the columns apart.
     """
     firsts: dict[str, list[list[str]]] = {}
     for candidate in dict.fromkeys([separator, *_SEPARATORS]):
@@ -240,12 +241,12 @@ def _form(path: Path, separator: str) -> _Form:
                     "columns."
                 ) from error
     if not firsts[separator]:
-        read_text(path)  # says whether it is empty
+        read_text(path)  # raises the error of an empty file
         raise ValueError(f"{path}: there is no header; the first line must name the columns.")
     chosen = _separator(separator, firsts)
     names = firsts[chosen][0]
     if any("\udc80" <= character <= "\udcff" for character in "".join(names)):
-        read_text(path)  # says in which line it is of another encoding
+        read_text(path)  # raises the error of another encoding, with the line
     header = [name.strip() for name in names]
     for name in header:
         if name and header.count(name) > 1:
@@ -257,11 +258,11 @@ def _form(path: Path, separator: str) -> _Form:
 
 
 def _separator(usual: str, firsts: dict[str, list[list[str]]]) -> str:
-    """The separator that gives a header and the first rows equally many fields.
+    """Finds the separator that gives the header and the first rows equally many fields.
 
     Args:
-        usual: the separator of this kind of file, which is taken where it fits.
-        firsts: the fields of the first records, by separator.
+        usual: usual separator of this kind of file; it is taken if it fits.
+        firsts: fields of the first records, by separator.
     """
     num_names = {separator: len(records[0]) for separator, records in firsts.items() if records}
     fitting = [
@@ -296,7 +297,7 @@ def _num_quotes_and_lines(path: Path) -> tuple[int, int]:
 
 
 def _refuse_open_quote(form: _Form) -> None:
-    """Refuses a file that ends within a quoted text, which pyarrow takes in silence."""
+    """Refuses a file that ends within a quoted text. pyarrow reads such a file without an error."""
     line = 1
     try:
         for start, _, _ in _records(form.path, form.separator, strict=True):
@@ -311,8 +312,9 @@ def _refuse_open_quote(form: _Form) -> None:
 def _refuse_swallowed(form: _Form) -> None:
     """Refuses a file in which two stray quotes make one text of all rows between them.
 
-    A text of several lines is legal. It is none if something follows its closing quote, or if each
-    of its lines has as many separators as a whole row of three columns or more.
+    A text of several lines is legal. But it is taken for several rows if something follows its
+    closing quote, or if each of its lines has as many separators as a whole row of three or more
+    columns.
     """
     num_between = len(form.header) - 1
     line = 1
@@ -335,7 +337,7 @@ def _refuse_swallowed(form: _Form) -> None:
 
 
 def _explained(form: _Form) -> ValueError | None:
-    """The error of a file with the line in which it stands; None if there is none but blanks."""
+    """The error of a file, with its line; None if only lines of blanks were wrong."""
     num_columns = len(form.header)
     try:
         read_text(form.path)

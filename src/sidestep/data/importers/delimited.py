@@ -1,4 +1,4 @@
-"""Delimited: large files of one row per line and no quotes, read as tables of texts, in blocks."""
+"""Delimited files: large files with one row per line and no quotes, read in blocks as texts."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,10 +12,10 @@ from sidestep.data.importers.sources import empty_file, listed, not_utf8
 
 
 def first_fields(path: Path, separator: str) -> list[str]:
-    """The fields of the first line that is not blank, such as the names of the columns.
+    """Fields of the first line that is not blank, such as the names of the columns.
 
     Raises:
-        ValueError: if there is none, or if it is not UTF-8.
+        ValueError: if there is no such line, or if it is not UTF-8.
     """
     for block in read_blocks(path):
         for line, data in block.lines():
@@ -35,19 +35,19 @@ def read_delimited(
     encoding: str = "utf-8",
     on_progress: OnProgress | None = None,
 ) -> Iterator[Table]:
-    """Reads a file some megabytes at a time; blank lines are passed over.
+    """Reads a file in blocks of some megabytes. Blank lines are skipped.
 
     Args:
         path: the file, plain or gzipped.
-        separator: between fields, of any length; quotes mean nothing.
-        names: of the columns, in the order of the file.
-        has_header: whether the first line that is not blank is no row.
-        encoding: of the texts.
+        separator: separator of fields, of any length; quotes have no meaning.
+        names: names of the columns, in the order of the file.
+        has_header: whether the first line that is not blank is a header.
+        encoding: encoding of the texts.
         on_progress: see `read_blocks`.
 
     Raises:
-        ValueError: if there are no rows, if a line has another number of fields, or if it is not
-            in `encoding`, with the line.
+        ValueError: if there are no rows, or if a line has another number of fields or is not in
+            `encoding`; the message names the line.
     """
     is_header_next, has_rows = has_header, False
     for block in read_blocks(path, on_progress):
@@ -77,7 +77,7 @@ def read_delimited(
 
 @dataclass(frozen=True, slots=True)
 class _Places:
-    """Where the rows of one block stand; a closure would name the lines of the next one."""
+    """Places of the rows of one block. A closure would name the lines of the next block."""
 
     lines: tuple[int, ...]
 

@@ -1,4 +1,4 @@
-"""Doubts: oddities of interactions of which every row could be read, in sentences."""
+"""Doubts: sentences on odd interactions whose rows are all readable."""
 
 import re
 from collections.abc import Iterator
@@ -13,18 +13,18 @@ _NOBODY = re.compile(
     r"n/?a|#n/?a|nan|nat|null|none|nil|undefined|unknown|anonymous|anonym|guest|not set"
     r"|-1|\\n|-+|\?+|0{8}-0{4}-0{4}-0{4}-0{12}"
 )
-"""Words for an ID that is not known, in lower case and without brackets."""
+"""Words that mean an unknown ID, in lower case and without brackets."""
 
 _CROWD = 0.1
-"""Share of the interactions from which on one user may stand for many people."""
+"""A user with at least this share of the interactions may stand for many people."""
 _FEWEST = 20
-"""Interactions of a user, below which nobody is taken for many people."""
+"""A user with fewer interactions is never taken for many people."""
 _MOST = 0.5
-"""Share of the times that must lie between 1990 and 2100 for the others to be odd."""
+"""Other times count as odd if at least this share of the times lies between 1990 and 2100."""
 
 
 def doubts_about(interactions: Interactions) -> list[str]:
-    """Sentences that a user should read before anything is learned from interactions."""
+    """Sentences that a user should read before a model is trained on the interactions."""
     frame = interactions.frame
     if not frame.height:
         return []
@@ -35,12 +35,12 @@ def doubts_about(interactions: Interactions) -> list[str]:
 
 
 def is_nobody(identifier: str) -> bool:
-    """Whether an ID reads like a word for "not known", such as NA, null or -1."""
+    """Tells whether an ID reads like a word for "not known", such as NA, null or -1."""
     return _NOBODY.fullmatch(identifier.strip(" ()<>[]").lower()) is not None
 
 
 def _nobodies(frame: pl.DataFrame, what: str) -> Iterator[str]:
-    """IDs that are words for "not known" and stand in several rows."""
+    """Warns of IDs in several rows that are words for "not known"."""
     counts = frame[f"{what}_id"].value_counts(sort=True)
     for identifier, number in counts.filter(pl.col("count") > 1).iter_rows():
         if is_nobody(identifier):
@@ -53,7 +53,7 @@ def _nobodies(frame: pl.DataFrame, what: str) -> Iterator[str]:
 
 
 def _crowd(user_ids: pl.Series) -> Iterator[str]:
-    """A user with so many interactions that they may be those of many people."""
+    """Warns of a user with so many interactions that they may come from many people."""
     counts = user_ids.value_counts(sort=True)
     user, number = counts.row(0)
     is_large = number >= _FEWEST and number >= _CROWD * len(user_ids)
@@ -68,7 +68,7 @@ def _crowd(user_ids: pl.Series) -> Iterator[str]:
 
 
 def is_missing_time(times: pl.Series) -> pl.Series:
-    """The times that are 0 or -1, as a mask, where most others lie between 1990 and 2100."""
+    """Mask of the times 0 and -1, if most other times lie between 1990 and 2100."""
     is_zero = ((times == 0) | (times == -1)).fill_null(False)
     if not is_zero.any() or _unit_of_most(times.filter(~is_zero)) is None:
         return pl.repeat(False, len(times), eager=True)
@@ -76,7 +76,7 @@ def is_missing_time(times: pl.Series) -> pl.Series:
 
 
 def _odd_times(times: pl.Series) -> Iterator[str]:
-    """Times that stand for no time, and times far from the others."""
+    """Warns of times that mean a missing time, and of times far from the others."""
     is_missing = is_missing_time(times)
     if is_missing.any():
         yield (

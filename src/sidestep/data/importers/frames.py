@@ -1,4 +1,4 @@
-"""Frames in memory: those of polars, pandas and Arrow are read as the tables of files are."""
+"""Frames in memory: reads frames of polars, pandas and Arrow in the same way as tables in files."""
 
 import re
 from collections.abc import Sequence
@@ -23,10 +23,10 @@ from sidestep.data.users import UserTable
 from sidestep.notices import in_python, naming_arguments, note, warn
 
 TIME = "timestamp"
-"""The column of times where none is named."""
+"""Column of times if no column is named."""
 
 _LIKE_TIMES = re.compile(r"time|date|(^|_)(at|ts)$")
-"""Names of columns that are likely to hold times."""
+"""Pattern of names of columns that probably hold times."""
 
 
 def read_frames(
@@ -38,20 +38,20 @@ def read_frames(
     text_columns: Sequence[str] | None,
     gaps: Gaps,
 ) -> RowsRead:
-    """Interactions and items of two frames; tells what was left out and what looks odd.
+    """Reads interactions and items of two frames. Tells of rows left out and of odd values.
 
     Args:
         interactions: one row per interaction.
-        items: one row per item; None takes the items that occur, without texts.
-        columns: the names of the columns of `interactions`. Where no time is named, a column `TIME`
-            holds the times.
+        items: one row per item; None takes the items of the interactions, without texts.
+        columns: the names of the columns of `interactions`. If no column of times is named, the
+            column `TIME` holds the times.
         items_item: the column of item IDs in `items`.
         text_columns: the columns of `items` to keep; None keeps all.
-        gaps: what becomes of rows in which something is missing.
+        gaps: treatment of rows in which an ID or a time is missing.
 
     Raises:
         TypeError: an argument is no frame.
-        ValueError: a column is not there, or a cell is not what it should be, with its row.
+        ValueError: a column is missing, or a cell is invalid; the message names the row.
     """
     for argument, value in (("text_columns", text_columns), ("missing_words", gaps.words)):
         if isinstance(value, str):
@@ -100,12 +100,12 @@ def read_users(users: Any, user: str) -> UserTable:
 
 
 def _is_time(column: pl.Series) -> bool:
-    """Whether a column looks like times, by its type or its name."""
+    """Tells whether a column looks like times, by its type or its name."""
     return column.dtype.is_temporal() or _LIKE_TIMES.search(column.name.lower()) is not None
 
 
 def _table(frame: pl.DataFrame, name: str, columns: Sequence[str] | None) -> Table:
-    """A frame as a table whose rows are counted from 0."""
+    """Makes a table of a frame. Its rows are counted from 0."""
     table = Table(path=Path(name), frame=frame, place_of=lambda row: f"row {row}")
     if columns is None:
         return table
@@ -116,10 +116,10 @@ def _table(frame: pl.DataFrame, name: str, columns: Sequence[str] | None) -> Tab
 
 
 def _polars(frame: Any, name: str) -> pl.DataFrame:
-    """A frame of polars.
+    """Converts a frame to a frame of polars.
 
     Raises:
-        TypeError: it is no frame.
+        TypeError: the argument is no frame.
         ValueError: a column holds values of several types.
     """
     has_columns = hasattr(frame, "columns") and hasattr(frame, "to_numpy")  # older pandas

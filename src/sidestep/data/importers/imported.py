@@ -1,4 +1,4 @@
-"""Imported: a dataset, and what of its source is not in it."""
+"""Imported: the result of an import, a dataset with counts of the rows that were left out."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -25,12 +25,12 @@ from sidestep.data.users import UserTable
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Imported:
-    """The result of an import; every row of the source is in the dataset or counted here.
+    """The result of an import. Every row of the source is in the dataset or is counted here.
 
-    left_out: interactions of the source that are not in the dataset, by reason: the reason
-        completes the sentence "12 interactions ...".
-    remarks: whatever else a user should know, in sentences.
-    doubts: what is odd about the interactions, see `doubts_about`.
+    left_out: number of interactions of the source that are not in the dataset, by reason. The
+        reason completes the sentence "12 interactions ...".
+    remarks: sentences on anything else that a user should know.
+    doubts: sentences on odd interactions, see `doubts_about`.
     """
 
     dataset: Dataset
@@ -47,7 +47,7 @@ def imported(
     paths: Sequence[Path | None],
     name: str,
 ) -> Imported:
-    """Joins a log with item texts; the items are those that occur.
+    """Joins a log with item texts. The items are those of the log.
 
     Args:
         log: the interactions, thinned and in order.
@@ -57,7 +57,7 @@ def imported(
         name: of the dataset.
 
     Raises:
-        ValueError: if no item that occurs has a text.
+        ValueError: if no item of the log has a text.
     """
     items = pl.DataFrame({"item_id": log.used_items()})
     remarks = []
@@ -90,13 +90,13 @@ def imported(
 
 
 def thinned(read: Dataset | Imported, how: Thinning) -> Imported:
-    """The part of a dataset that is kept, user by user, oldest first.
+    """Makes the part of a dataset that is kept, user by user, oldest first.
 
-    Items of which nothing but the ID is known leave with the last of their interactions. A split
-    stays only where every interaction does.
+    An item without texts is removed if none of its interactions is kept. A split is kept only if
+    every interaction is kept.
 
     Raises:
-        ValueError: if nothing is left.
+        ValueError: if no interaction is left.
     """
     done = read if isinstance(read, Imported) else Imported(dataset=read)
     if how.events is not None:
@@ -112,21 +112,21 @@ def thinned(read: Dataset | Imported, how: Thinning) -> Imported:
 
 
 def _kept(done: Imported, kept: Dataset, why: str) -> Imported:
-    """The import with a smaller dataset; `why` the other interactions leave."""
+    """The import with a smaller dataset. `why` is the reason for leaving the others out."""
     num_left = len(done.dataset.interactions) - len(kept.interactions)
     left_out = {**done.left_out, why: num_left} if num_left else done.left_out
     return replace(done, dataset=kept, left_out=left_out)
 
 
 def _of_types(dataset: Dataset, events: Sequence[str]) -> Dataset:
-    """The interactions of some types of events."""
+    """Keeps the interactions of some types of events."""
     frame = dataset.interactions.frame
     refuse_unknown_types(events, event_counts(frame["event"]), "--events")
     return _restricted(dataset, frame.filter(pl.col("event").is_in(events)))
 
 
 def _at_least(dataset: Dataset, minimum: float) -> Dataset:
-    """The interactions whose value is at least `minimum`."""
+    """Keeps the interactions whose value is at least `minimum`."""
     kept = dataset.interactions.frame.filter(pl.col("value") >= minimum)
     if not kept.height:
         raise ValueError(f"{dataset.name} has no value of {minimum:g} or more; choose less.")
@@ -134,7 +134,7 @@ def _at_least(dataset: Dataset, minimum: float) -> Dataset:
 
 
 def _restricted(dataset: Dataset, kept: pl.DataFrame) -> Dataset:
-    """A dataset of some of its interactions; items without texts leave with the last of theirs."""
+    """Keeps some interactions. An item without texts is removed if none of its own is kept."""
     items = dataset.items
     if not items.text_columns:
         items = items.restricted_to(kept["item_id"].unique())

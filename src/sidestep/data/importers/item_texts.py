@@ -1,4 +1,4 @@
-"""Item texts: as JSON, item -> {field: text} or item -> [term, ...]; and what cleans web texts."""
+"""Item texts in JSON: item -> {field: text} or item -> [term, ...]; cleaning of web texts."""
 
 import html
 import json
@@ -14,14 +14,15 @@ from sidestep.data.items import ItemTable
 
 
 def read_item_texts(path: Path) -> ItemTable:
-    """Reads `*.item.json` or `*.terms.json`; which of the two, its values say.
+    """Reads `*.item.json` or `*.terms.json`; the values tell which of the two it is.
 
     Fields become columns in the order in which they first appear; an item without a field has
-    null there. Terms become the one column "terms", joined by ", ". Items whose IDs are all whole
-    numbers are ordered by number, so that an item's index follows its ID; else as in the file.
+    null there. Terms become one column "terms", joined by ", ". If all IDs are whole numbers, items
+    are ordered by number, so that an item's index follows its ID. Otherwise items are in the order
+    of the file.
 
     Raises:
-        ValueError: if an entry is neither, or if the file mixes the two.
+        ValueError: if an entry holds neither fields nor terms, or if the file mixes the two.
     """
     source = read_json_object(path)
     first = next(iter(source.value.values()))
@@ -42,10 +43,10 @@ def read_item_texts(path: Path) -> ItemTable:
 
 
 def are_item_texts(path: Path) -> bool:
-    """Whether a .json file is one object with an entry per item, and no table.
+    """Tells whether a .json file is one object with an entry per item, rather than a table.
 
-    A table in JSON is an array of objects, or an object per line, whose values are simple. Where a
-    file is neither, the error should be that of `read_item_texts`.
+    A table in JSON is an array of objects, or one object per line, with simple values. If a file is
+    neither, the result is such that `read_item_texts` raises the error.
     """
     if ".json" not in path.suffixes[-2:]:
         return False
@@ -62,17 +63,17 @@ def are_item_texts(path: Path) -> bool:
 
 
 def in_catalog_order(entries: dict[str, Any]) -> dict[str, Any]:
-    """The same entries by number, if every key is a whole number; else in the given order."""
+    """Sorts entries by number if every key is a whole number; otherwise keeps their order."""
     if not all(key.isascii() and key.isdecimal() for key in entries):
         return entries
     return {key: entries[key] for key in sorted(entries, key=lambda key: (len(key), key))}
 
 
 def as_text(value: Any) -> str | None:
-    """A text, a number or a list of such as one text; None for null.
+    """Makes one text of a text, a number or a list of these; None for null.
 
     Raises:
-        TypeError: for anything else.
+        TypeError: the value is anything else.
     """
     if value is None or isinstance(value, str):
         return value
@@ -104,10 +105,10 @@ _TAG = re.compile(r"</?[a-zA-Z][^<>]*>|<!--.*?-->", re.DOTALL)
 
 
 def plain_text(text: str) -> str | None:
-    """A text from a web page as people read it there; None if nothing is left.
+    """Turns a text from a web page into the text that people read there; None if nothing is left.
 
-    HTML entities are characters again (shops escape them once or twice), tags are gone, and every
-    run of blanks or line ends is one blank.
+    HTML entities become characters (shops escape them once or twice), tags are removed, and every
+    run of blanks or line ends becomes one blank.
     """
     if "&" in text:
         text = html.unescape(html.unescape(text))

@@ -1,4 +1,4 @@
-"""JSON as a table: an object per line, or one array of objects; keys are columns."""
+"""JSON as a table: one object per line, or one array of objects. Keys are columns."""
 
 import json
 from array import array
@@ -15,23 +15,23 @@ from sidestep.data.importers.lines import read_blocks
 from sidestep.data.importers.sources import listed, not_utf8, parse_json, read_text
 
 _ROWS_OF_A_KEY = 100
-"""Rows with a key that a look at a file holds at least, where there are so many."""
+"""Least number of rows with each key in a look at a file, if the file has so many."""
 
 
 def read_json(path: Path, columns: Sequence[str] | None, lists: Sequence[str]) -> Cells:
-    """Reads a file whose rows are objects; every column has one type.
+    """Reads a file whose rows are objects. Every column must have one type.
 
-    Whole numbers may stand among decimals, which makes texts of all of them: floating point would
-    move the last digits of large ones.
+    A column may mix whole numbers and decimals. Then all its numbers become texts, because floating
+    point would change the last digits of large numbers.
 
     Args:
-        path: an object per line, or in a .json file one array of objects; plain or gzipped.
-        columns: the ones needed; None reads all.
-        lists: those whose lists stay JSON, where others become one readable text.
+        path: one object per line, or in a .json file one array of objects; plain or gzipped.
+        columns: the columns to read; None reads all.
+        lists: columns whose lists stay JSON. In other columns a list becomes one readable text.
 
     Raises:
-        ValueError: if the file is damaged or empty, lacks a column, or a column mixes types, with
-            the line.
+        ValueError: if the file is damaged or empty, lacks a column, or mixes types in a column; the
+            message names the line.
     """
     found: dict[str, _Column] = {}
     names: dict[str, None] = {}
@@ -57,9 +57,9 @@ def read_json(path: Path, columns: Sequence[str] | None, lists: Sequence[str]) -
 
 
 def look_at_json(path: Path, num_rows: int) -> pl.DataFrame:
-    """The first rows of a file, and of each further key some of the first rows that hold it.
+    """Reads the first rows of a file and, for each further key, some of the first rows with it.
 
-    Every value stands there as a text, lists and objects as JSON.
+    Every value becomes a text; lists and objects become JSON.
     """
     num_seen: dict[str, int] = {}
     seen: list[dict[str, Any]] = []
@@ -83,7 +83,7 @@ def look_at_json(path: Path, num_rows: int) -> pl.DataFrame:
 class _Rows:
     """Some consecutive objects of a file.
 
-    lines: where each of them stands: in which line, or as which entry of an array.
+    lines: number of the line, or of the entry of an array, of each object.
     label: "line" or "entry".
     """
 
@@ -93,16 +93,16 @@ class _Rows:
     label: str = "line"
 
     def place(self, row: int) -> str:
-        """The file and the place in it, for errors."""
+        """Names the file and the place in it, for errors."""
         return f"{self.path}, {self.label} {self.lines[row]}"
 
 
 @dataclass(frozen=True, slots=True)
 class _Column:
-    """One column, a block of rows after the other.
+    """One column, filled block by block.
 
-    parts: texts, whole numbers, decimals or truth values, or nulls alone.
-    kinds: the types of the values so far.
+    parts: one part per block: texts, whole numbers, decimals, truth values, or only nulls.
+    kinds: types of the values so far.
     """
 
     path: Path
@@ -115,7 +115,8 @@ class _Column:
         """Adds the values of some rows.
 
         Raises:
-            ValueError: one of them has another type than those before, or none that a table has.
+            ValueError: a value has another type than the values before, or a type that no table
+                has.
         """
         values = [row.get(self.name) for row in rows.values]
         if self.keeps_lists:
@@ -132,7 +133,7 @@ class _Column:
         self.parts.append(_series(values))
 
     def joined(self) -> pl.Series:
-        """The whole column, of one type."""
+        """The whole column, in one type."""
         dtypes = {part.dtype for part in self.parts} - {pl.Null}
         if len(dtypes) > 1:
             return pl.concat([_as_texts(part) for part in self.parts]).alias(self.name)
@@ -177,7 +178,7 @@ def _as_shown(value: Any) -> str | None:
 
 
 def _blocks(path: Path) -> Iterator[_Rows]:
-    """The objects of a file, some megabytes at a time.
+    """Yields the objects of a file, in blocks of some megabytes.
 
     Raises:
         ValueError: if a row is no object, or the file is damaged or empty.
@@ -206,7 +207,7 @@ def _blocks(path: Path) -> Iterator[_Rows]:
 
 
 def _array(path: Path, text: str) -> _Rows:
-    """The objects of one array."""
+    """Reads the objects of one array."""
     values = parse_json(text, path, first_line=1)
     for number, value in enumerate(values, start=1):
         if not isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""JSON lines as dumps have them: millions of objects, one per line, some as Python literals."""
+"""JSON lines of dumps: millions of objects, one per line, some written as Python literals."""
 
 import ast
 import re
@@ -15,14 +15,14 @@ from sidestep.data.importers.lines import OnProgress, read_blocks
 from sidestep.data.importers.sources import empty_file, not_utf8
 
 _LITERAL = re.compile(rb"\s*\{\s*(?:u?'|\})")
-"""How a line starts that Python wrote with repr() instead of JSON, as the metadata of 2014 do."""
+"""Start of a line that Python wrote with repr() instead of JSON, as in the metadata of 2014."""
 
 
 @dataclass(frozen=True, slots=True)
 class Objects:
     """The objects of some consecutive lines.
 
-    lines: where in the file each of them stands.
+    lines: number of the line of each object.
     """
 
     path: Path
@@ -30,11 +30,11 @@ class Objects:
     values: list[dict[str, Any]]
 
     def place(self, row: int) -> str:
-        """The file and the line of an object, for errors."""
+        """Names the file and the line of an object, for errors."""
         return f"{self.path}, line {self.lines[row]}"
 
     def texts(self, key: str) -> pl.Series:
-        """A column of texts, null where it is absent, null or empty.
+        """Reads a column of texts, null if a value is absent, null or empty.
 
         Raises:
             ValueError: if a value is anything else.
@@ -48,7 +48,7 @@ class Objects:
         return column.set(column == "", None)
 
     def whole_numbers(self, key: str) -> pl.Series:
-        """A column of whole numbers as Int64, null where it is absent or null.
+        """Reads a column of whole numbers as Int64, null if a value is absent or null.
 
         Raises:
             ValueError: if a value is anything else, or does not fit into 64 bits.
@@ -69,7 +69,7 @@ class Objects:
             raise self._wrong(row, key, "a number of 64 bits") from None
 
     def numbers(self, key: str) -> pl.Series:
-        """A column of numbers as Float64, null where it is absent or null.
+        """Reads a column of numbers as Float64, null if a value is absent or null.
 
         Raises:
             ValueError: if a value is anything else.
@@ -94,12 +94,12 @@ def read_objects(
     *,
     is_wanted: Callable[[bytes], bool] = lambda line: True,
 ) -> Iterator[Objects]:
-    """Reads a file of one object per line, plain or gzipped, some megabytes at a time.
+    """Reads a file of one object per line, plain or gzipped, in blocks of some megabytes.
 
     Args:
         path: the file.
         on_progress: see `read_blocks`.
-        is_wanted: lines for which this is False are passed over unread.
+        is_wanted: tells whether a line is needed; other lines are skipped unread.
 
     Raises:
         ValueError: if a line is no object, or the file is damaged; see `read_blocks`.
@@ -129,7 +129,7 @@ def read_objects(
 
 
 def _literal(place: str, data: bytes, json_error: orjson.JSONDecodeError) -> Any:
-    """A line as a Python literal; the one that is no JSON either is refused."""
+    """Reads a line as a Python literal. A line that is neither JSON nor a literal is refused."""
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -142,9 +142,10 @@ def _literal(place: str, data: bytes, json_error: orjson.JSONDecodeError) -> Any
         ) from json_error
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of odd backslashes in texts
+            warnings.simplefilter("ignore")  # warnings of odd backslashes in texts
             value = ast.literal_eval(text.strip())
-        # Through JSON and back: what has no place there is refused, such as half a surrogate pair.
+        # Through JSON and back: values that JSON cannot hold are refused, such as half a surrogate
+        # pair.
         return orjson.loads(orjson.dumps(value))
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
         raise ValueError(

@@ -1,6 +1,7 @@
 """LC-Rec JSON: `*.inter.json` (user -> items) with `*.item.json` or `*.terms.json`.
 
-The semantic IDs of the same family, `*.index.json`, are no data: the tokenizer imports them.
+The semantic IDs of the same family, `*.index.json`, are not imported here: the tokenizer reads
+published semantic IDs.
 """
 
 from pathlib import Path
@@ -18,11 +19,11 @@ def import_lcrec(
     Args:
         interactions_path: a JSON object: user -> list of items, oldest first, as whole numbers or
             as text.
-        items_path: a JSON object: item -> fields or terms; None if nothing is known of the items.
-        name: of the dataset; None takes what stands before the first dot of the file.
+        items_path: a JSON object: item -> fields or terms; None if the items have no texts.
+        name: name of the dataset; None takes the part of the file name before the first dot.
 
     Raises:
-        ValueError: if a file is not what it should be, with the file and the line.
+        ValueError: if a file is invalid; the message names the file and the line.
     """
     source = read_json_object(interactions_path)
     kind = _kind_of_ids(source)
@@ -36,9 +37,9 @@ def import_lcrec(
 
 
 def lcrec_files(folder: Path) -> tuple[Path, Path | None]:
-    """The interactions and the item texts in a folder.
+    """Finds the files of the interactions and of the item texts in a folder.
 
-    Texts are `*.item.json` or, where there is none, `*.terms.json`.
+    Texts are in `*.item.json` or, if there is no such file, in `*.terms.json`.
 
     Raises:
         ValueError: if the folder holds no interactions, or more than one file of a kind.

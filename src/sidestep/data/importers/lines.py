@@ -1,4 +1,4 @@
-"""Lines: text files larger than memory, plain or gzipped, read a block of whole lines at a time."""
+"""Lines: text files larger than memory, plain or gzipped, read in blocks of whole lines."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -8,19 +8,19 @@ from pathlib import Path
 from sidestep.data.importers.sources import DAMAGES, damaged_gzip, empty_file, unpacked
 
 BLOCK_SIZE = 1 << 23
-"""Bytes, unpacked, that are read at a time."""
+"""Number of unpacked bytes that are read at a time."""
 LONGEST_LINE = 1 << 27
-"""Bytes; a longer line is taken for damage and not for data."""
+"""Largest number of bytes of a line; a longer line is taken for damage."""
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """How far a file has been read.
+    """Progress of reading a file.
 
-    bytes_read, bytes_total: of the file as it lies on the disk, compressed if it is.
-    num_lines: whole lines so far.
+    bytes_read, bytes_total: bytes of the file on the disk, compressed if the file is.
+    num_lines: number of whole lines so far.
     """
 
     path: Path
@@ -45,29 +45,29 @@ class Block:
     data: bytes
 
     def lines(self) -> Iterator[tuple[int, bytes]]:
-        """The lines that are not blank, with their numbers and without their ends."""
+        """Yields the lines that are not blank, with their numbers and without their ends."""
         for line, data in enumerate(self.data.split(b"\n"), start=self.first_line):
             if data and not data.isspace():
                 yield line, data
 
     def place(self, line: int) -> str:
-        """The file and the line, for errors."""
+        """Names the file and the line, for errors."""
         return f"{self.path}, line {line}"
 
 
 def read_blocks(path: Path, on_progress: OnProgress | None = None) -> Iterator[Block]:
-    """Reads a file in blocks of some megabytes; its first bytes say whether it is gzipped.
+    """Reads a file in blocks of some megabytes. Its first bytes tell whether it is gzipped.
 
-    Lines end in a line feed, with or without a carriage return before it, or, as old programs wrote
-    them, in a carriage return alone.
+    Lines end in a line feed, with or without a carriage return before it. In files of old programs
+    they may end in a carriage return alone.
 
     Args:
         path: the file.
-        on_progress: called after each block was dealt with.
+        on_progress: called after each block was processed.
 
     Raises:
-        ValueError: if the file is empty, packed otherwise, cut off or damaged, with the last line
-            that could be read.
+        ValueError: if the file is empty, packed in another way, cut off or damaged; the message
+            names the last line that could be read.
     """
     bytes_total = path.stat().st_size
     line, rest = 1, b""

@@ -1,7 +1,7 @@
-"""Columns of lists: the cells of a column, each read as the list that it holds.
+"""Columns of lists: reads each cell of a column as a list.
 
-The cells of a column are written in one way, which they tell together: what stands between the
-elements of those without brackets, and whether the elements are texts or whole numbers.
+All cells of a column are written in one way. Together they tell the separator of elements in cells
+without brackets, and whether the elements are texts or whole numbers.
 """
 
 import re
@@ -24,7 +24,7 @@ from sidestep.data.importers.list_texts import (
 )
 
 SEPARATORS = ",;|，；、"
-"""What may stand between the elements of lists without brackets, if any of them holds it."""
+"""Possible separators of lists without brackets, if one of the lists holds them."""
 _AS_JSON = 'write the lists as JSON, such as ["a", "b"]'
 _RANGE = re.compile(r"(\d{1,9}):(\d{1,9})")
 _LONGEST_RANGE = 1_000_000
@@ -34,8 +34,8 @@ _LONGEST_RANGE = 1_000_000
 class Lists:
     """The lists of a column.
 
-    cells: the elements of each row, as texts; None where a list says that one is missing.
-    remarks: what a user should know of them, in sentences.
+    cells: the elements of each row, as texts; None if a list says that an element is missing.
+    remarks: sentences on the lists that a user should know.
     """
 
     cells: list[list[str | None]]
@@ -43,15 +43,16 @@ class Lists:
 
 
 def read_lists(table: Table, name: str, *, of_ids: bool = True) -> Lists:
-    """Reads a column of lists, be they lists of the file or texts.
+    """Reads a column of lists, whose cells are lists or texts.
 
     Args:
-        table: from `read_table`, which keeps the lists of JSON lines if it is asked to.
-        name: the column.
-        of_ids: whether the elements name something; else they may be any numbers and dates.
+        table: table from `read_table`, which keeps the lists of JSON lines if it is asked to.
+        name: name of the column.
+        of_ids: whether the elements are IDs; otherwise they may be any numbers and dates.
 
     Raises:
-        ValueError: a cell is no list, or its elements do not fit those of others, with the line.
+        ValueError: a cell is no list, or its elements do not fit those of other cells; the message
+            names the line.
     """
     column = table.column(name)
     if isinstance(column.dtype, pl.Array):
@@ -77,11 +78,11 @@ def read_lists(table: Table, name: str, *, of_ids: bool = True) -> Lists:
 
 
 def looks_like_lists(column: pl.Series) -> bool:
-    """Whether the cells of a column are lists of IDs rather than IDs.
+    """Tells whether the cells of a column are lists of IDs rather than single IDs.
 
-    Cells in brackets are, and so are most cells with commas, semicolons, bars or (for whole
-    numbers) blanks in them whose parts are of different number and hold no blank: a composite ID
-    has as many parts in every row, and a title has blanks.
+    Cells in brackets are lists. Cells with commas, semicolons, bars or (for whole numbers) blanks
+    are lists too, if most cells have parts without blanks and the number of parts differs between
+    cells. A composite ID has equally many parts in every row, and a title has blanks.
     """
     if isinstance(column.dtype, pl.List | pl.Array):
         return True
@@ -106,9 +107,9 @@ def looks_like_lists(column: pl.Series) -> bool:
 
 
 def are_bracketed_lists(texts: pl.Series) -> bool:
-    """Whether all texts are lists in brackets; nulls count for nothing.
+    """Tells whether all texts are lists in brackets. Nulls are ignored.
 
-    Brackets alone make no list: {550e8400-e29b-11d4-a716-446655440000} is one ID.
+    A text in brackets need not be a list: {550e8400-e29b-11d4-a716-446655440000} is one ID.
     """
     filled = texts.drop_nulls()
     if not all(map(is_bracketed, filled)):
@@ -118,7 +119,7 @@ def are_bracketed_lists(texts: pl.Series) -> bool:
 
 
 def is_list_of_times(column: pl.Series) -> bool:
-    """Whether texts are lists of times, not single ones: numbers or dates with blanks or commas."""
+    """Tells whether texts are lists of times: numbers or dates with blanks or commas between."""
     if column.dtype != pl.String:
         return False
     texts = column.drop_nulls().str.strip_chars()
@@ -127,7 +128,7 @@ def is_list_of_times(column: pl.Series) -> bool:
 
 
 def _read(text: str) -> ListText | None:
-    """A list in brackets; None where the text is none."""
+    """Reads a list in brackets; None if the text is no such list."""
     try:
         return read_bracketed(text)
     except ListError:
@@ -135,7 +136,7 @@ def _read(text: str) -> ListText | None:
 
 
 def _is_evident(read: ListText) -> bool:
-    """Whether a list in brackets cannot be an ID: it has quotes, or not one element."""
+    """Tells whether a list in brackets cannot be an ID: it has quotes, or not just one element."""
     return len(read.elements) != 1 or read.elements[0].kind == "text"
 
 
@@ -152,21 +153,21 @@ def _native(table: Table, name: str, column: pl.Series) -> list[list[str | None]
 
 
 def _separator(plain: Sequence[str]) -> str | None:
-    """What stands between elements in cells without brackets; None for blanks."""
+    """Separator of elements in cells without brackets; None for blanks."""
     bare = [unquoted(text) for text in plain]
     return next((each for each in SEPARATORS if any(each in text for text in bare)), None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Texts:
-    """The cells of a column of texts, stripped; empty ones hold no list."""
+    """The cells of a column of texts, stripped. An empty cell holds no list."""
 
     table: Table
     name: str
     texts: list[str]
 
     def lists(self) -> list[ListText]:
-        """Every cell as a list, in the one way that the column is written in."""
+        """Reads every cell as a list, in the one way in which the column is written."""
         bracketed = [is_bracketed(text) for text in self.texts]
         has_vectors = any(text.startswith("c(") for text in self.texts)
         plain = [
@@ -193,9 +194,9 @@ class _Texts:
         return self._with_blanks_in_words(lists, bracketed)
 
     def refuse_mixed(self, lists: list[ListText]) -> None:
-        """Refuses whole numbers beside texts, as 7 and "7" would become one item, and decimals.
+        """Refuses decimals, and whole numbers beside texts, as 7 and "7" would become one item.
 
-        Where a bare word stands in the column, quotes do not tell numbers from texts.
+        If the column has a word without quotes, quotes do not tell numbers from texts.
         """
         if any(
             element.kind == "word" and element.text for each in lists for element in each.elements
@@ -230,7 +231,7 @@ class _Texts:
                 raise self._wrong(row, f"holds half of a character ({error.reason})") from None
 
     def remarks(self, lists: list[ListText]) -> list[str]:
-        """What was read, but may not be what was meant."""
+        """Remarks on cells that may mean something else than was read."""
         said = Counter(text for text in self.texts if text.lower() in MISSING)
         remarks = [
             f"The column {self.name!r} says {word!r} in {number:,} rows, which was read as an "
@@ -256,9 +257,9 @@ class _Texts:
     def _refuse_other_separators(
         self, lists: list[ListText], bracketed: list[bool], between: str | None
     ) -> None:
-        """Refuses plain cells with another separator in them than the rest of the column.
+        """Refuses cells without brackets that hold another separator than the rest of the column.
 
-        A separator that stands in every element is part of the IDs.
+        A separator that is in every element is part of the IDs.
         """
         elements = [
             (row, element.text)
@@ -287,7 +288,7 @@ class _Texts:
                     )
 
     def _with_blanks_in_words(self, lists: list[ListText], bracketed: list[bool]) -> list[ListText]:
-        """The same; `[New York]` is one element where commas stand in other cells."""
+        """Joins words with blanks: `[New York]` is one element if other cells have commas."""
         kinds = {
             each.between for each, is_list in zip(lists, bracketed, strict=True) if is_list
         } - {""}
@@ -319,7 +320,7 @@ def _are_bare(elements: list[Element]) -> bool:
 
 
 def _vector(text: str) -> ListText | None:
-    """A vector that R writes without c(): the one number 7L, or 3, 4, 5 as 3:5."""
+    """Reads a vector that R writes without c(): a single number 7L, or 3, 4, 5 as 3:5."""
     if text.endswith("L") and text[:-1].isdecimal():
         return ListText(elements=[Element(text[:-1], "number")])
     found = _RANGE.fullmatch(text)

@@ -1,7 +1,7 @@
-"""Lists in texts: what databases, languages and people write into one cell, as its elements.
+"""Lists in texts: reads the elements that databases, languages and people write into one cell.
 
-One text is read here; which separator a whole column has, and whether its elements fit each other,
-`list_columns` decides.
+This module reads one text. `list_columns` decides which separator a whole column has, and whether
+its elements fit each other.
 """
 
 import ast
@@ -15,15 +15,16 @@ from typing import Literal, NamedTuple
 import orjson
 
 Kind = Literal["text", "number", "value", "word"]
-"""In quotes; or bare: a whole number, another value such as 1.5 or True, a word."""
+"""Kind of an element. "text": in quotes. Without quotes: "number", a whole number; "value", another
+value such as 1.5 or True; "word", a word."""
 
 
 class ListError(ValueError):
-    """Why a text is no list; the caller adds the place."""
+    """Error that says why a text is no list. The caller adds the place of the text."""
 
 
 class Element(NamedTuple):
-    """An element as text, None where the list says that it is missing."""
+    """An element as text; None if the list says that the element is missing."""
 
     text: str | None
     kind: Kind
@@ -33,9 +34,9 @@ class Element(NamedTuple):
 class ListText:
     """A list that was read from a text.
 
-    between: what stands between the elements: ",", ";", " "; "" where there are fewer than two.
-    is_set: whether it is written as a set is, so that its order says nothing.
-    is_typed: whether quotes tell texts from numbers; PostgreSQL puts them only where it must.
+    between: separator of the elements: ",", ";", " "; "" if there are fewer than two elements.
+    is_set: whether the list is written like a set, so that its order has no meaning.
+    is_typed: whether quotes tell texts from numbers. PostgreSQL writes quotes only if it must.
     """
 
     elements: list[Element]
@@ -47,7 +48,7 @@ class ListText:
 MISSING = frozenset(
     ("nan", "none", "null", "na", "n/a", "nat", "nil", "undefined", "<na>", "<null>", "\\n")
 )
-"""Words, in lower case, by which tables say that there is nothing."""
+"""Words, in lower case, by which tables say that a value is missing."""
 
 _CLOSING = {"[": "]", "(": ")", "{": "}"}
 _SETS = frozenset(("set", "frozenset", "hashset", "setof", "hashsetof", "mutablesetof"))
@@ -84,7 +85,7 @@ _PAIR = re.compile(r"[^=]+=.*|.*->.*|.*:\s.*|[^:]+:[-+]?\d+(?:\.\d+)?")
 
 
 def is_bracketed(text: str) -> bool:
-    """Whether a text opens as the list of some system does, however it goes on."""
+    """Tells whether a text starts like the list of some system, whatever follows."""
     if text[:1] in _CLOSING or _opening(text) or _EMPTY_VECTOR.fullmatch(text):
         return True
     return text.startswith("<") and _PANDAS.match(text) is not None
@@ -94,11 +95,12 @@ def read_bracketed(text: str) -> ListText:
     """Reads a list that has brackets around it.
 
     JSON, Python and R, NumPy with and without commas, PostgreSQL, ClickHouse, DuckDB, Spark, Hive,
-    Presto, Scala, Java, Julia and MATLAB write such. Elements in quotes may hold anything; bare
-    ones end at the next separator.
+    Presto, Scala, Java, Julia and MATLAB write such lists. Elements in quotes may hold anything.
+    Elements without quotes end at the next separator.
 
     Raises:
-        ListError: it is cut off, holds lists or an object, or its elements cannot be told apart.
+        ListError: the list is cut off, holds lists or an object, or its elements cannot be told
+            apart.
     """
     text = text.strip()
     quick = _read_json(text)
@@ -129,14 +131,14 @@ def read_bracketed(text: str) -> ListText:
 
 
 def read_plain(text: str, between: str | None) -> list[Element]:
-    """Reads a list without brackets; an element in quotes may hold the separator.
+    """Reads a list without brackets. An element in quotes may hold the separator.
 
     Args:
-        text: not empty.
-        between: the separator, one character; None for blanks. One at the end is passed over.
+        text: text of the list, not empty.
+        between: separator, one character; None for blanks. A separator at the end is ignored.
 
     Raises:
-        ListError: an element is empty, or a piece of something else.
+        ListError: an element is empty, or is a piece of something else.
     """
     text = text.strip()
     if between is None:
@@ -147,13 +149,13 @@ def read_plain(text: str, between: str | None) -> list[Element]:
         text = text.removesuffix(between)
         part = rf'\s*("(?:[^"]|"")*"|\'(?:[^\']|\'\')*\'|[^{re.escape(between)}]*?)\s*'
         parts = [found[1] for found in re.finditer(rf"{part}(?:{re.escape(between)}|$)", text)]
-        # The expression also matches the nothing behind the last element.
+        # The expression also matches the empty text after the last element.
         parts = parts[: len(parts) - (bool(text) and not text.endswith(between))]
     return [_plain_element(part) for part in parts]
 
 
 def unquoted(text: str) -> str:
-    """A text without what stands in it in double quotes."""
+    """A text without its parts in double quotes."""
     return re.sub(r'"[^"]*"', '""', text) if '"' in text else text
 
 
@@ -183,7 +185,7 @@ def _is_balanced(text: str) -> bool:
 
 
 def _read_json(text: str) -> ListText | None:
-    """A JSON list of texts or whole numbers, which is what most are; None for all else."""
+    """Reads a JSON list of texts or whole numbers, the most common form; None for other texts."""
     if not text.startswith("["):
         return None
     try:
@@ -204,13 +206,13 @@ def _read_json(text: str) -> ListText | None:
 
 
 def _opening(text: str) -> re.Match[str] | None:
-    """The name before the bracket, such as `np.array` of `np.array([1])`, if lists have it."""
+    """Matches a name of a list before the bracket, such as `np.array` of `np.array([1])`."""
     named = _NAMED.match(text)
     return named if named and named[2].lower() in _WRAPPERS else None
 
 
 def _argument(inside: str) -> str | None:
-    """The list within `array([1, 2], dtype=int64)`; None if there is none but the elements."""
+    """The list within `array([1, 2], dtype=int64)`; None if the text holds only the elements."""
     inside = inside.strip()
     if inside[:1] not in _CLOSING:
         return None
@@ -229,9 +231,10 @@ def _argument(inside: str) -> str | None:
 
 @dataclass(slots=True)
 class _Body:
-    """What stands between brackets.
+    """The content of brackets.
 
-    is_set: whether Python would write a set so: with single quotes, or a blank after a comma.
+    is_set: whether Python would write a set like this: with single quotes, or with a blank after a
+        comma.
     """
 
     elements: list[Element]
@@ -240,7 +243,7 @@ class _Body:
 
 
 def _read_array(text: str) -> ListText:
-    """An array as PostgreSQL writes it: quotes where they must be, and a backslash in them."""
+    """Reads an array of PostgreSQL: quotes only if needed, and a backslash as escape in them."""
     elements = []
     for part in re.findall(_ARRAY_ELEMENT, text[1:-1]):
         if part.startswith('"'):
@@ -255,7 +258,7 @@ def _read_array(text: str) -> ListText:
 
 
 def _elements(body: str, *, is_r: bool) -> _Body:
-    """The elements between brackets; `is_r` says whether 7L is a whole number."""
+    """Reads the elements between brackets. `is_r` tells whether 7L is a whole number."""
     tokens = [(token.lastgroup or "", token[0]) for token in _TOKEN.finditer(body)]
     separators = {text for group, text in tokens if group == "separator"}
     if len(separators) > 1:
@@ -287,7 +290,7 @@ def _elements(body: str, *, is_r: bool) -> _Body:
 
 
 def _scalars_joined(tokens: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    """The tokens with `np.str_('a')` and the like as the one element in their brackets."""
+    """Replaces scalars such as `np.str_('a')` by the element in their brackets."""
     if not any(group == "bare" and _SCALARS.fullmatch(text) for group, text in tokens):
         return tokens
     joined: list[tuple[str, str]] = []
@@ -347,12 +350,12 @@ def _kind(bare: str) -> Kind:
 
 
 def _is_padded(bare: str) -> bool:
-    """Whether it is a number with zeros in front, which must be a name."""
+    """Tells whether an element is a number with leading zeros. Such a number must be a name."""
     return bare.isdecimal() and bare.isascii()
 
 
 def _unescaped(quoted: str) -> str:
-    """A quoted text without its quotes and what hides characters in it."""
+    """A quoted text without its quotes and escapes."""
     if quoted[0] in "bu":
         quoted = quoted[1:]
     if "\\" not in quoted:
@@ -364,19 +367,19 @@ def _unescaped(quoted: str) -> str:
         pass
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of odd backslashes
+            warnings.simplefilter("ignore")  # warnings of odd backslashes
             return str(ast.literal_eval(quoted))
     except (ValueError, SyntaxError, MemoryError, RecursionError):
         return _bared(quoted)
 
 
 def _bared(quoted: str) -> str:
-    """A quoted text in which a backslash hides one character, whichever it is."""
+    """A quoted text without quotes, in which a backslash escapes any one character."""
     return re.sub(r"\\(.)", r"\1", quoted[1:-1], flags=re.DOTALL)
 
 
 def _refuse_pairs(body: _Body) -> None:
-    """Refuses maps from items to values, which some systems write in braces, too."""
+    """Refuses maps from items to values, which some systems write in braces as well."""
     bare = [element.text or "" for element in body.elements if element.kind != "text"]
     if bare and len(bare) == len(body.elements) and all(map(_PAIR.fullmatch, bare)):
         raise ListError(f"{bare[0]!r:.40} looks like a name and its value; write a list of names")

@@ -1,4 +1,4 @@
-"""Lists: tables with a list of items in a cell, one row per user, per session or per moment."""
+"""Lists: tables with a list of items in each row, one row per user, per session or per moment."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ from sidestep.data.importers.log import GrowingLog, Log, Thinning
 from sidestep.data.importers.table import read_items
 
 ListRows = Literal["sessions", "windows"]
-"""Whether the lists of a user follow each other, or show one sequence at different moments."""
+"""Meaning of a user's lists: they follow each other, or show one sequence at several moments."""
 
 _SHOWN_TWICE = "stand in several windows of their user"
 
@@ -40,28 +40,29 @@ def import_lists(
 ) -> Imported:
     """Imports rows of a user and a list of items, oldest first.
 
-    A list is one of Parquet or JSON, or a text as `list_columns` reads it: in brackets as databases
-    and languages write it, or IDs with commas, semicolons, bars or blanks between them.
+    A list is a list of Parquet or JSON, or a text that `list_columns` can read: in brackets, as
+    databases and languages write it, or IDs with commas, semicolons, bars or blanks between them.
 
     Args:
         path: a .csv, .tsv, .parquet, .jsonl or .ndjson file.
-        user: the column of users; one may have several rows.
-        items_column: the column of lists. An empty list is passed over.
-        time: the column of times: of a whole row, whose items then keep their order, or a list
-            as long as that of the items. Without it the rows of a user are in order.
-        event: the column of types of events, such as "purchase": of a whole row, or a list as long
-            as that of the items.
+        user: the column of users; a user may have several rows.
+        items_column: the column of lists. Empty lists are skipped.
+        time: the column of times. A time may be that of a whole row, whose items then keep their
+            order. Or it is a list as long as the list of items. Without times, the order of a
+            user's rows is the order of events.
+        event: the column of types of events, such as "purchase": one type of a whole row, or a list
+            as long as the list of items.
         rows: "sessions": the lists of a user follow each other. "windows": each list is a part of
-            the user's one sequence, such as all items up to some moment, and what several lists
-            show is one interaction. None takes sessions, and says so if they look like windows.
-        items_path: a file of items; without it they have no texts.
+            the user's one sequence, such as all items up to some moment, and an item that several
+            lists show is one interaction. None takes sessions, with a remark if they look like
+            windows.
+        items_path: a file of items; without it the items have no texts.
         items_item: the column of item IDs in `items_path`.
-        thinning: what is kept; there are no values.
-        name: of the dataset; None takes the file's.
+        thinning: which interactions are kept; there are no values.
+        name: name of the dataset; None takes that of the file.
 
     Raises:
-        ValueError: if a file is not what it should be, with the file and, where there is one, the
-            line.
+        ValueError: if a file is invalid; the message names the file and, if there is one, the line.
     """
     lists = [name for name in (items_column, time, event) if name is not None]
     table = read_table(path, [user, *lists], lists=lists)
@@ -97,7 +98,7 @@ def _sessions(
     time: str | None,
     event: str | None,
 ) -> Log:
-    """Every element of every list as an interaction."""
+    """Makes an interaction of every element of every list."""
     exploded = _exploded(table, name, cells)
     timestamps = None if time is None else _times(table, time, cells, exploded)
     growing = GrowingLog(table.path)
@@ -110,10 +111,10 @@ def _sessions(
 def _windows(
     table: Table, users: pl.Series, name: str, cells: list[list[str | None]], time: str | None
 ) -> Log:
-    """Every user's one sequence, as far as the lists show it.
+    """Rebuilds the one sequence of every user from the lists.
 
-    Where each item has its time, equal items at equal times are one interaction; else lists are
-    joined where the end of one is the start of another, see `sequences_of`.
+    If each item has its own time, equal items at equal times are one interaction. Otherwise, two
+    lists are joined if the end of one is the start of the other, see `sequences_of`.
     """
     exploded = _exploded(table, name, cells)
     frame = pl.DataFrame({"user": users.gather(exploded.frame["row"]), "item": exploded.ids(name)})
@@ -137,7 +138,7 @@ def _windows(
 
 
 def _as_rows(users: pl.Series, cells: list[list[str | None]]) -> list[GivenRow[str | None]]:
-    """Each list as the row whose target is its last item."""
+    """Makes a row of each list, with its last item as the target."""
     return [
         GivenRow(user_id=user, history=tuple(cell[:-1]), target=cell[-1])
         for user, cell in zip(users, cells, strict=True)
@@ -146,7 +147,7 @@ def _as_rows(users: pl.Series, cells: list[list[str | None]]) -> list[GivenRow[s
 
 
 def _windows_remark(users: pl.Series, cells: list[list[str | None]]) -> str | None:
-    """What to say if most lists of a user go on from another one of theirs."""
+    """Remark for the case that most lists continue another list of their user; otherwise None."""
     rows = _as_rows(users, cells)
     per_user = Counter(row.user_id for row in rows)
     num_further = sum(per_user.values()) - len(per_user)
@@ -169,7 +170,7 @@ def _is_timed_by_item(table: Table, time: str) -> bool:
 
 
 def _times(table: Table, name: str, cells: list[list[str | None]], items: Table) -> pl.Series:
-    """A time per item: that of its row, or its own where the cells are lists."""
+    """Time of each item: the time of its row, or its own time if the cells are lists."""
     column = table.column(name)
     if not _is_timed_by_item(table, name):
         return table.times(name).gather(items.frame["row"])
@@ -187,13 +188,13 @@ def _times(table: Table, name: str, cells: list[list[str | None]], items: Table)
 
 
 def _events(table: Table, name: str, cells: list[list[str | None]], items: Table) -> pl.Series:
-    """A type of event per item: that of its row, or its own where the cells are lists."""
+    """Type of event of each item: that of its row, or its own type if the cells are lists."""
     column = table.column(name)
     of_rows = column.dtype == pl.String and not are_bracketed_lists(column)
     types = read_lists(table, name, of_ids=False).cells
     fits = [len(cell) == len(of_items) for cell, of_items in zip(types, cells, strict=True)]
     several = [row for row, cell in enumerate(types) if len(cell) > 1]
-    # Without brackets `add to cart` may be a type or three of them: their numbers tell.
+    # Without brackets, `add to cart` may be one type or three types: the number of items tells.
     if of_rows and not any(fits[row] for row in several):
         return table.texts(name).gather(items.frame["row"])
     for row, (cell, of_items) in enumerate(zip(types, cells, strict=True)):
@@ -204,7 +205,7 @@ def _events(table: Table, name: str, cells: list[list[str | None]], items: Table
 def _refuse_other_length(
     table: Table, row: int, cell: Sequence[object], of_items: Sequence[object], what: str
 ) -> None:
-    """Raises a `ValueError` where a list is not as long as that of the items beside it."""
+    """Raises a `ValueError` if a list is not as long as the list of items in its row."""
     if len(cell) != len(of_items):
         raise ValueError(
             f"{table.place(row)}: {len(of_items)} items but {len(cell)} {what}; a list of {what} "
@@ -213,7 +214,7 @@ def _refuse_other_length(
 
 
 def _exploded(table: Table, name: str, cells: list[list[str | None]]) -> Table:
-    """One row per element of a list, with the row of the table in which it stands."""
+    """Makes one row per element of a list. Each row keeps the place of its row of the table."""
     rows = [row for row, cell in enumerate(cells) for _ in cell]
     elements = [element for cell in cells for element in cell]
     return Table(

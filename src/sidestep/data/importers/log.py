@@ -1,6 +1,6 @@
-"""Log: interactions as arrays of numbers, the form in which tens of millions of them fit in memory.
+"""Log: interactions as arrays of numbers, so that tens of millions of them fit in memory.
 
-Users and items are numbered while the source is read; their IDs are kept once each.
+Users and items are numbered while the source is read. Each ID is stored once.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,14 +20,14 @@ from sidestep.data.rows import chronological_rows, distinct_rows, k_core_rows, n
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Thinning:
-    """What of a log is kept, applied in the order of the fields, and how it is ordered.
+    """Rules for the interactions of a log that are kept, applied in the order of the fields.
 
-    events: the types of events that stay; None keeps all.
-    min_value: interactions with a smaller value, or without one, leave; None keeps all.
-    duplicates: which of a user's interactions with one item stay.
+    events: types of events that are kept; None keeps all.
+    min_value: interactions with a smaller value, or without a value, are left out; None keeps all.
+    duplicates: which of a user's interactions with one item are kept.
     by_type: whether interactions of different types are no duplicates of each other.
-    k_core: users and items with fewer interactions leave; None keeps all.
-    ties: the order of equal timestamps, as in the file or by item ID.
+    k_core: users and items with fewer interactions are left out; None keeps all.
+    ties: order of interactions with equal timestamps, as in the file or by item ID.
     """
 
     events: tuple[str, ...] | None = None
@@ -42,11 +42,11 @@ class Thinning:
 class Log:
     """Interactions in the order of their source.
 
-    users, items: rows of `user_ids` and `item_ids`, in the order of first appearance.
-    timestamps: None if the order of the rows is the order of events.
-    values: NaN where unknown; None if unknown everywhere.
-    events: rows of `event_types`; None if no type is known.
-    left_out: how many rows of the source are no longer here, by reason, in words.
+    users, items: indices into `user_ids` and `item_ids`, which are in order of first appearance.
+    timestamps: one per interaction; None if the order of the rows is the order of events.
+    values: one per interaction, NaN if unknown; None if all are unknown.
+    events: indices into `event_types`; None if no type is known.
+    left_out: number of rows of the source that were left out, by reason, in words.
     """
 
     users: Int[np.ndarray, " rows"]
@@ -63,14 +63,14 @@ class Log:
         return len(self.users)
 
     def thinned(self, how: Thinning, name: str) -> "Log":
-        """What is kept of it, user by user, oldest first.
+        """Keeps some interactions, user by user, oldest first.
 
         Args:
-            how: what to keep.
-            name: of the log, for errors.
+            how: which interactions are kept, and their order.
+            name: name of the log, for errors.
 
         Raises:
-            ValueError: if nothing is left, or if there are no values to compare.
+            ValueError: if no interaction is left, or if there are no values to compare.
         """
         log = self
         if not len(log):
@@ -103,11 +103,11 @@ class Log:
         return log._taken(chronological_rows(log.users, log.timestamps, by_item))
 
     def used_items(self) -> pl.Series:
-        """The IDs of the items that occur, in the order in which the source named them first."""
+        """IDs of the items of the log, in the order in which the source first named them."""
         return self.item_ids.filter(pl.Series(_occurs(self.items, len(self.item_ids))))
 
     def interactions(self) -> Interactions:
-        """The same as a table of IDs."""
+        """The log as a table of IDs."""
         values = None
         if self.values is not None:
             values = pl.Series(self.values, dtype=pl.Float64, nan_to_null=True)
@@ -120,7 +120,7 @@ class Log:
         )
 
     def _of_types(self, events: tuple[str, ...]) -> "Log":
-        """The interactions of some types of events."""
+        """Keeps the interactions of some types of events."""
         found = self._event_texts()
         if found is None:
             found = pl.repeat(None, len(self), dtype=pl.String, eager=True)
@@ -129,14 +129,14 @@ class Log:
         return self._kept(rows, of_other_type(events))
 
     def _event_texts(self) -> pl.Series | None:
-        """The type of each interaction, null where unknown; None if unknown everywhere."""
+        """The type of each interaction, null if unknown; None if all types are unknown."""
         if self.events is None or self.event_types is None:
             return None
         texts = self.event_types.gather(pl.Series(self.events))
         return texts.set(texts == NO_TYPE, None)
 
     def _items_by_type(self) -> Int[np.ndarray, " rows"]:
-        """Numbers that are equal where both the item and the type of the event are."""
+        """Number of each interaction; equal if both the item and the type of event are equal."""
         if self.events is None or self.event_types is None:
             return self.items
         things: Int[np.ndarray, " rows"] = (
@@ -162,35 +162,35 @@ class Log:
 
 
 def of_other_type(events: Sequence[str]) -> str:
-    """Why interactions leave whose type of event is not kept, as `left_out` says it."""
+    """The reason in `left_out` for interactions whose type of event is not kept."""
     return f"are no event of type {' or '.join(events)}"
 
 
 REPEATED = "repeat an item of their user"
-"""Why duplicates leave, as `left_out` says it."""
+"""The reason in `left_out` for duplicates."""
 
 
 def outside_core(k: int) -> str:
-    """Why interactions leave that are not in the k-core, as `left_out` says it."""
+    """The reason in `left_out` for interactions that are not in the k-core."""
     return f"are not in the {k}-core"
 
 
 def too_low(minimum: float) -> str:
-    """Why interactions leave that have a smaller value, as `left_out` says it."""
+    """The reason in `left_out` for interactions with a value below the minimum."""
     return f"have a value below {minimum:g} or none"
 
 
 class GrowingLog:
-    """Takes columns of IDs a block at a time and numbers them; `log` is what has come together.
+    """A log that grows block by block. It numbers the IDs; `log` makes the log of all blocks.
 
     Args:
-        path: the file they are read from, for errors.
+        path: file that the blocks are read from, for errors.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        # As categories a block takes four bytes a row. Each needs a set of categories of its own:
-        # the global one would grow with every file that is ever read.
+        # As categories, a block takes four bytes per row. Each column needs its own set of
+        # categories: the global set would grow with every file that is ever read.
         self._ids = {
             name: pl.Series(name, [], dtype=pl.Categorical(pl.Categories.random()))
             for name in ("user", "item", "event")
@@ -208,15 +208,17 @@ class GrowingLog:
         values: pl.Series | None = None,
         events: pl.Series | None = None,
     ) -> None:
-        """Adds rows; those without a user, an item or a time are left out and counted.
+        """Adds rows. Rows without a user, an item or a time are left out and counted.
+
+        All blocks must have timestamps, or none; so with values and events.
 
         Args:
-            user_ids: texts, null where missing.
-            item_ids: likewise.
-            timestamps: whole numbers of one unit, or times that may be finer in one block than in
-                another; null where missing; in every block or in none.
-            values: numbers, null where missing; likewise.
-            events: types of events, null where missing; likewise.
+            user_ids: texts, null if missing.
+            item_ids: texts, null if missing.
+            timestamps: whole numbers of one unit, or times, which may be finer in one block than in
+                another; null if missing.
+            values: numbers, null if missing.
+            events: types of events, null if missing.
         """
         columns = {"user": user_ids, "item": item_ids}
         if isinstance(timestamps, pl.Series):
@@ -246,7 +248,7 @@ class GrowingLog:
             self._values.append(values.filter(is_kept).fill_null(np.nan).to_numpy())
 
     def log(self) -> Log:
-        """Everything so far, as a log."""
+        """Makes a log of all rows so far."""
         users, user_ids = _numbered(self._ids["user"])
         items, item_ids = _numbered(self._ids["item"])
         values = np.concatenate(self._values) if self._values else None
@@ -277,11 +279,11 @@ class GrowingLog:
 
 
 def _numbered(ids: pl.Series) -> tuple[Int[np.ndarray, " rows"], pl.Series]:
-    """Numbers in the order of first appearance, and the ID of each number."""
+    """Numbers IDs in the order of first appearance. Returns the numbers, and the ID of each."""
     numbers, distinct = numbered(ids), ids.unique(maintain_order=True).cast(pl.String)
     if not are_floats(distinct):
         return numbers, distinct
-    whole = as_whole_numbers(distinct)  # 41.0 becomes 41, which may be there already
+    whole = as_whole_numbers(distinct)  # 41.0 becomes 41, which may be an ID already
     return numbered(whole)[numbers], whole.unique(maintain_order=True)
 
 

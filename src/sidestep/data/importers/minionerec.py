@@ -1,7 +1,7 @@
-"""MiniOneRec: train, valid and test CSVs whose rows are histories, as Python lists, and targets.
+"""MiniOneRec: train, valid and test CSVs. A row is a history, as a Python list, and a target.
 
-The split is theirs and is kept as it is. Their semantic IDs are no data: the tokenizer imports
-published ones.
+The import keeps MiniOneRec's split unchanged. It does not read MiniOneRec's semantic IDs: the
+tokenizer reads published semantic IDs.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,8 +25,8 @@ _CATEGORY_END = "_5_"
 class MiniOneRecFiles:
     """The files of one category.
 
-    parts: the rows, by part.
-    items: `*.item.json`, or the `info` text that has titles; None where there is neither.
+    parts: files of the rows, by part.
+    items: `*.item.json`, or the `info` text with titles; None if there is neither.
     """
 
     category: str
@@ -35,21 +35,21 @@ class MiniOneRecFiles:
 
 
 def minionerec_files(folder: Path, category: str | None = None) -> MiniOneRecFiles:
-    """The files in a folder: train/*.csv, valid/*.csv and test/*.csv, or train.csv and so on.
+    """Finds the files in a folder: train/*.csv, valid/*.csv and test/*.csv, or train.csv etc.
 
-    Item texts are index/*.item.json or, where there is none, info/*.txt; of either, the one that
-    begins with the category.
+    Item texts are in index/*.item.json or, if there is none, in info/*.txt. The name of the file
+    must begin with the category.
 
     Args:
-        folder: as MiniOneRec has it, data/Amazon for example.
-        category: the beginning of the files' names; needed where there are several.
+        folder: folder of MiniOneRec, for example data/Amazon.
+        category: start of the names of the files; needed if there are several categories.
 
     Raises:
-        ValueError: a part is missing, or there are several to choose from.
+        ValueError: a part is missing, or there are several files of one part.
     """
     parts = {part: _part(folder, part, category) for part in PARTS}
     stems = {path.stem for path in parts.values()}
-    # Industrial_and_Scientific_5_2016-10-2018-11: what follows are filters and dates.
+    # In Industrial_and_Scientific_5_2016-10-2018-11, filters and dates follow the category.
     found = category or (
         stems.pop().partition(_CATEGORY_END)[0] if len(stems) == 1 else folder.name
     )
@@ -65,15 +65,15 @@ def minionerec_files(folder: Path, category: str | None = None) -> MiniOneRecFil
 def import_minionerec(files: MiniOneRecFiles, *, name: str | None = None) -> Imported:
     """Imports the rows as the split of a dataset, see `dataset_of_rows`.
 
-    Items are those of the item file and of the rows; without an item file their titles are those
-    that stand in the rows.
+    Items are those of the item file and of the rows. Without an item file, titles are read from the
+    rows.
 
     Args:
-        files: from `minionerec_files`.
-        name: of the dataset; None takes the category.
+        files: result of `minionerec_files`.
+        name: name of the dataset; None takes the category.
 
     Raises:
-        ValueError: if a file is not what it should be, with the file and the line.
+        ValueError: if a file is invalid; the message names the file and the line.
     """
     read = {
         part: read_rows(
@@ -102,7 +102,7 @@ def _part(folder: Path, part: str, category: str | None) -> Path:
 
 
 def _titled(files: Sequence[RowFile]) -> ItemTable:
-    """The items of all rows, with the titles that stand there."""
+    """The items of all rows, with the titles in the rows."""
     titles: dict[str, str | None] = {}
     for file in files:
         for row in file.rows:
@@ -111,7 +111,7 @@ def _titled(files: Sequence[RowFile]) -> ItemTable:
         for row, title in zip(file.rows, _texts(file, "item_title"), strict=True):
             titles[row.target] = titles[row.target] or title
     for file in files:
-        # Only a user's first item was no target, so few cells need reading.
+        # Every item but a user's first one was a target, so few cells of histories must be read.
         for row, cell in zip(file.rows, _texts(file, "history_item_title"), strict=True):
             if cell is not None and any(titles[item] is None for item in row.history):
                 for item, title in zip(row.history, _names(cell, len(row.history)), strict=True):
@@ -120,7 +120,7 @@ def _titled(files: Sequence[RowFile]) -> ItemTable:
 
 
 def _names(cell: str, num_items: int) -> Sequence[str | None]:
-    """The titles in a cell, none of them known if they are not as many as the items."""
+    """The titles in a cell. All are unknown if their number differs from that of the items."""
     try:
         names = [element.text or None for element in read_bracketed(cell).elements]
     except ListError:
@@ -129,7 +129,7 @@ def _names(cell: str, num_items: int) -> Sequence[str | None]:
 
 
 def _texts(file: RowFile, name: str) -> Sequence[str | None]:
-    """A column of texts, null everywhere if there is none."""
+    """A column of texts; all null if there is no such column."""
     if name not in file.table.frame.columns:
         return [None] * len(file.rows)
     return file.table.texts(name).to_list()

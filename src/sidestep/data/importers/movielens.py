@@ -1,7 +1,7 @@
 """MovieLens as GroupLens publishes it: 100K (`u.data`), 1M and 10M (`.dat`), 20M and later (CSV).
 
-Harper and Konstan, "The MovieLens datasets: history and context", TiiS 2015. Times are seconds;
-many ratings of a user share one, because people rate page by page.
+Harper and Konstan, "The MovieLens datasets: history and context", TiiS 2015. Times are seconds.
+Many ratings of a user have the same time, because people rate page by page.
 """
 
 from dataclasses import dataclass
@@ -46,7 +46,7 @@ _U_ITEM_GENRES = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Release:
-    """How one release writes its ratings, and what its movies are called."""
+    """The form of one release: how it writes ratings, and the name of its file of movies."""
 
     ratings: str
     separator: str
@@ -70,15 +70,15 @@ def import_movielens(
     """Imports ratings with the titles and genres of the movies.
 
     Args:
-        path: the unpacked folder of a release, or its file of ratings. The file of movies lies
-            beside it; without one the items have no texts.
-        thinning: what is kept, ratings of 4 or more for example.
-        name: of the dataset; None takes the folder's.
-        on_progress: called now and then with how far the ratings were read.
+        path: the unpacked folder of a release, or its file of ratings. The file of movies is in the
+            same folder; without it the items have no texts.
+        thinning: which ratings are kept, for example those of 4 or more.
+        name: name of the dataset; None takes that of the folder.
+        on_progress: called from time to time with the position in the file of ratings.
 
     Raises:
-        ValueError: if a file is not what it should be, with the file and, where there is one, the
-            line; if the folder holds no ratings.
+        ValueError: if a file is invalid, or the folder holds no ratings; the message names the file
+            and, if there is one, the line.
     """
     path, release = _ratings_file(path)
     log = _read_ratings(path, release, on_progress).thinned(thinning, str(path))
@@ -93,7 +93,7 @@ def import_movielens(
 
 
 def _ratings_file(path: Path) -> tuple[Path, _Release]:
-    """The ratings in a folder, or the file itself, and the release that names them so."""
+    """Finds the file of ratings in a folder, or takes the file itself; tells its release."""
     for release in _RELEASES:
         if path.is_dir() and (path / release.ratings).exists():
             return path / release.ratings, release
@@ -170,7 +170,7 @@ def _movies(table: Table, genres: list[str | None]) -> pl.DataFrame:
 
 
 def _whole_ids(table: Table, name: str) -> pl.Series:
-    """A column of IDs, which are whole numbers everywhere in MovieLens."""
+    """Reads a column of IDs. All IDs of MovieLens are whole numbers."""
     ids = table.ids(name)
     is_wrong = ~ids.str.contains(r"^[0-9]+$")
     if is_wrong.any():
@@ -184,7 +184,7 @@ def _whole_ids(table: Table, name: str) -> pl.Series:
 
 
 def _encoding(path: Path) -> str:
-    """UTF-8, or else Latin-1: the movies of 100K and 1M are, those of 10M are not."""
+    """Encoding of a file: UTF-8 if possible, otherwise Latin-1, as the movies of 100K and 1M."""
     try:
         path.read_bytes().decode("utf-8")
     except UnicodeDecodeError:

@@ -1,4 +1,4 @@
-"""P5 text: `sequential_data.txt`, a user and their items per line, with `item_terms.json`."""
+"""P5 text: `sequential_data.txt`, with a user and its items per line, and `item_terms.json`."""
 
 from pathlib import Path
 
@@ -13,13 +13,13 @@ def import_p5(
     """Imports a dataset in P5's form.
 
     Args:
-        sequences_path: one line per user: the user's number and those of the items, oldest first,
-            separated by white space. Blank lines are passed over.
-        items_path: a JSON object: item -> fields or terms; None if nothing is known of the items.
-        name: of the dataset; None takes the folder's.
+        sequences_path: one line per user: the number of the user and the numbers of the items,
+            oldest first, separated by white space. Blank lines are skipped.
+        items_path: a JSON object: item -> fields or terms; None if the items have no texts.
+        name: name of the dataset; None takes that of the folder.
 
     Raises:
-        ValueError: if a file is not what it should be, with the file and the line.
+        ValueError: if a file is invalid; the message names the file and the line.
     """
     line_of: dict[str, int] = {}
     item_ids = []

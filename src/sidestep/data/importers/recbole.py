@@ -1,8 +1,8 @@
 """RecBole's atomic files: `name.inter`, `name.item`, `name.user`, with typed headers.
 
 Zhao et al., "RecBole: towards a unified, comprehensive and efficient framework for recommendation
-algorithms", CIKM 2021. A header names a field and its type, `item_id:token`; of the types only
-`token` and `float` and their sequences exist.
+algorithms", CIKM 2021. A header names a field and its type, such as `item_id:token`. The types are
+`token`, `float`, and sequences of these.
 """
 
 from dataclasses import dataclass
@@ -39,17 +39,16 @@ def import_recbole(
         path: `name.inter`, or the folder that holds it.
         user: the field of users.
         item: the field of items, in both files.
-        time: the field of times. Seconds with decimals become milliseconds. Where the default is
-            no field of the file, the rows are in order; any other name must be one.
-        value: the field of a number; likewise.
-        event: the field that says what happened, such as "purchase".
-        thinning: what is kept.
-        name: of the dataset; None takes the file's.
-        on_progress: called now and then with how far the interactions were read.
+        time: the field of times. Seconds with decimals become milliseconds. Without the field, the
+            order of the rows is the order of events.
+        value: the field of a number, such as a rating.
+        event: the field of the type of event, such as "purchase".
+        thinning: which interactions are kept.
+        name: name of the dataset; None takes that of the file.
+        on_progress: called from time to time with the position in the file of interactions.
 
     Raises:
-        ValueError: if a file is not what it should be, with the file and, where there is one, the
-            line.
+        ValueError: if a file is invalid; the message names the file and, if there is one, the line.
     """
     if path.is_dir():
         path = _inter_of(path)
@@ -89,7 +88,7 @@ def _inter_of(folder: Path) -> Path:
 
 
 def _types(path: Path) -> dict[str, str]:
-    """The fields of a file in their order, with their types."""
+    """Fields of a file in order, with their types."""
     types: dict[str, str] = {}
     for field in first_fields(path, "\t"):
         name, colon, kind = field.rpartition(":")
@@ -124,7 +123,7 @@ def _optional(path: Path, types: dict[str, str], name: str | None, default: str)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Fields:
-    """The fields of interactions; None where there is none."""
+    """Names of the fields of interactions; None if there is no such field."""
 
     user: str
     item: str

@@ -1,7 +1,7 @@
 """Rows: published splits, whose rows are a user, a history and the target that followed it.
 
-The split is theirs. A part that was not published is made of the training part; without a training
-part the rest is there to evaluate alone.
+The published split is kept. A part that was not published is taken out of the training part.
+Without a training part, the other parts serve for evaluation only.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -27,14 +27,14 @@ Part = Literal["train", "valid", "test"]
 PARTS: tuple[Part, ...] = ("train", "valid", "test")
 
 _FEW = 20
-"""Rows of which one may expect that some target stands in some history."""
+"""With at least so many rows, some target is expected to be in some history."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowFile:
-    """The rows of one file, by item ID.
+    """The rows of one file, with item IDs.
 
-    remarks: what a user should know of its lists.
+    remarks: sentences on the lists of the file that a user should know.
     """
 
     table: Table
@@ -62,10 +62,10 @@ def import_rows(
             item of a list becomes a row with the same history.
         items_path: a file of items, as `read_items` reads it; without it they have no texts.
         items_item: the column of item IDs in `items_path`.
-        name: of the dataset; None takes the folder's, as files are called by their parts.
+        name: name of the dataset; None takes that of the folder, as files are named by their parts.
 
     Raises:
-        ValueError: if a file is not what it should be, with the file and the line.
+        ValueError: if a file is invalid; the message names the file and the line.
     """
     columns = [user, history, target]
     files = {
@@ -83,10 +83,10 @@ def import_rows(
 
 
 def read_rows(table: Table, *, user: str, history: str, target: str) -> RowFile:
-    """The rows of one file.
+    """Reads the rows of one file.
 
     Raises:
-        ValueError: if one is not what it should be, with the line.
+        ValueError: if a row is invalid; the message names the line.
     """
     histories, remarks = _lists(table, history)
     targets: Iterable[Sequence[str]]
@@ -133,17 +133,17 @@ def dataset_of_rows(
     items_path: Path | None,
     name: str,
 ) -> Imported:
-    """A dataset whose split is the rows of some files.
+    """Makes a dataset whose split is the rows of some files.
 
-    Training rows that follow each other become one sequence, see `given_split`; the interactions
-    are the users' sequences as far as all rows together tell them. Items are all those of `texts`,
-    be they in a row or not, and those of the rows.
+    Training rows that follow each other become one sequence, see `given_split`. The interactions
+    are the users' sequences, rebuilt from all rows. The items are all items of `texts`, in a row or
+    not, and the items of the rows.
 
     Args:
-        files: the rows of each part that there is.
-        texts: the items of which something is known; None if nothing is known of any.
+        files: rows of each part.
+        texts: items with texts; None if there are no texts.
         items_path: the file of `texts`, if there is one.
-        name: of the dataset.
+        name: name of the dataset.
 
     Raises:
         ValueError: if there is no file, or none of the items has a text.
@@ -190,7 +190,7 @@ def dataset_of_rows(
 
 
 def _complete(rows: dict[Part, list[GivenRow[int]]], files: Mapping[Part, RowFile]) -> list[str]:
-    """Takes the parts that have no file out of the training part; says so."""
+    """Takes the parts without a file out of the training part. Returns remarks on that."""
     remarks = []
     if "train" not in files:
         return [
@@ -219,7 +219,7 @@ def _complete(rows: dict[Part, list[GivenRow[int]]], files: Mapping[Part, RowFil
 
 
 def _disjoint_remark(files: Mapping[Part, RowFile]) -> list[str]:
-    """What to say if histories and targets seem to name items in two ways."""
+    """Remark for the case that histories and targets seem to name items in two ways."""
     rows = [row for file in files.values() for row in file.rows]
     targets = {row.target for row in rows}
     taken = next((row for row in rows if row.history), None)
@@ -236,7 +236,7 @@ def _disjoint_remark(files: Mapping[Part, RowFile]) -> list[str]:
 def _items(
     files: Mapping[Part, RowFile], texts: ItemTable | None, items_path: Path | None
 ) -> tuple[ItemTable, int]:
-    """The items of texts and rows, in the order of the catalog, and how many have no text."""
+    """Items of texts and rows, in the order of the catalog, and the number without a text."""
     used = dict.fromkeys(
         item
         for file in files.values()

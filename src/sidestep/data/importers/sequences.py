@@ -1,4 +1,4 @@
-"""Sequences: per user the items in order and nothing else, the form LC-Rec and P5 share."""
+"""Sequences: the ordered items of each user and nothing else, the form that LC-Rec and P5 share."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,10 +15,10 @@ from sidestep.data.items import ItemTable
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sequences:
-    """What a file says of its users.
+    """Sequences of users from a file.
 
-    item_ids: each user's items, oldest first.
-    place: where a user stands in the file, for errors.
+    item_ids: items of each user, oldest first.
+    place: gives the place of a user in the file, for errors.
     """
 
     path: Path
@@ -28,7 +28,7 @@ class Sequences:
 
 
 def dataset_from(sequences: Sequences, items_path: Path | None, name: str) -> Dataset:
-    """Joins sequences with item texts; without texts, the items are those that occur.
+    """Joins sequences with item texts. Without texts, the items are those of the sequences.
 
     Raises:
         ValueError: if an item of the sequences has no entry in `items_path`.

@@ -12,7 +12,7 @@ from typing import Any
 from sidestep.files import KeyCheck, file_sha256, json_keys, repeated_key
 
 DAMAGES = (EOFError, zlib.error, gzip.BadGzipFile)
-"""The errors of gzipped data that cannot be unpacked."""
+"""Errors of gzipped data that cannot be unpacked."""
 
 _GZIP = b"\x1f\x8b"
 _OTHERS = {
@@ -26,7 +26,7 @@ _OTHERS = {
 
 
 def sha256_of(*paths: Path | None) -> dict[str, str]:
-    """The SHA-256 of every file, by file name; of a folder, that of its parts. None is skipped."""
+    """SHA-256 of every file, by file name. A folder gives those of its parts; None is skipped."""
     return {
         part.relative_to(path.parent).as_posix(): file_sha256(part)
         for path in paths
@@ -36,10 +36,10 @@ def sha256_of(*paths: Path | None) -> dict[str, str]:
 
 
 def parts_of(path: Path) -> list[Path]:
-    """The files of a table: the file itself, or the parts in its folder, ordered by their names.
+    """Files of a table: the file itself, or the parts in its folder, ordered by their names.
 
-    Spark and others write a table as a folder. Names that begin with "_" or "." are marks of the
-    program that wrote it.
+    Spark and other programs write a table as a folder. Files whose names begin with "_" or "." are
+    marks of such a program and are skipped.
 
     Raises:
         FileNotFoundError: there is nothing at the path.
@@ -61,16 +61,16 @@ def parts_of(path: Path) -> list[Path]:
 
 
 def unpacked(path: Path, raw: BufferedIOBase) -> BufferedIOBase:
-    """What a file holds, unpacked if its first bytes say that it is gzipped.
+    """Unpacks a file if its first bytes show that it is gzipped; otherwise returns it unchanged.
 
-    Reading it may raise one of `DAMAGES`, see `damaged_gzip`.
+    Reading the result may raise one of `DAMAGES`, see `damaged_gzip`.
 
     Args:
-        path: of the file, for errors.
+        path: path of the file, for errors.
         raw: the file, opened at its start.
 
     Raises:
-        ValueError: if it is packed otherwise, or is UTF-16 text.
+        ValueError: if the file is packed in another way, or is UTF-16 text.
     """
     start = raw.read(8)
     raw.seek(0)
@@ -83,24 +83,24 @@ def unpacked(path: Path, raw: BufferedIOBase) -> BufferedIOBase:
 
 
 def damaged_gzip(place: str, error: Exception) -> ValueError:
-    """The error of a user's file, for one of `DAMAGES`."""
+    """Makes the error to show for one of `DAMAGES`."""
     what = "is cut off" if isinstance(error, EOFError) else f"is damaged ({error})"
     return ValueError(f"{place}: the gzipped file {what}; get it again from its source.")
 
 
 def listed(names: Iterable[str]) -> str:
-    """Names for an error, however many and long a damaged file has them."""
+    """Lists names for an error. Long names and long lists, as of a damaged file, are cut."""
     short = [name if len(name) <= 40 else f"{name[:40]}…" for name in names]
     return f"{short}" if len(short) <= 30 else f"{short[:30]} and {len(short) - 30} more"
 
 
 def empty_file(path: Path) -> ValueError:
-    """The error of a file without anything but blank lines."""
+    """Makes the error of a file that holds nothing but blank lines."""
     return ValueError(f"{path}: the file is empty; get it again from its source.")
 
 
 def not_utf8(place: str, reason: str) -> ValueError:
-    """The error of a text in another encoding."""
+    """Makes the error of a text in another encoding."""
     return ValueError(
         f"{place}: not UTF-8 text ({reason}); convert the file, for example with iconv -f latin1 "
         "-t utf-8."
@@ -132,7 +132,7 @@ class JsonObject:
     """A JSON file that holds one object.
 
     value: the object.
-    text: what it was parsed from, for the lines in errors.
+    text: the text that was parsed, to find lines for errors.
     """
 
     path: Path
@@ -140,7 +140,7 @@ class JsonObject:
     text: str
 
     def place(self, name: str) -> str:
-        """Where the entry `name` of the object stands, for errors; searches the text."""
+        """Place of the entry `name` of the object, for errors. It is searched in the text."""
         for key in json_keys(self.text):
             if key.depth == 1 and key.name == name:
                 return f"{self.path}, line {key.line}, entry {name!r:.60}"
@@ -151,8 +151,8 @@ def read_json_object(path: Path) -> JsonObject:
     """Reads a JSON file whose outermost value is an object with at least one entry.
 
     Raises:
-        ValueError: if it is anything else, or if any object in it has a key twice; JSON readers
-            would keep the second and lose the first in silence.
+        ValueError: if the file is anything else, or if an object in it has a key twice. Other JSON
+            readers keep the second value of such a key and lose the first without an error.
     """
     text = read_text(path)
     value = parse_json(text, path, first_line=1)
@@ -167,7 +167,7 @@ def parse_json(text: str, path: Path, *, first_line: int) -> Any:
     """Parses JSON strictly: no key twice, no NaN.
 
     Raises:
-        ValueError: with the file and the line.
+        ValueError: the text is not such JSON; the message names the file and the line.
     """
     pairs = KeyCheck()
 

@@ -1,4 +1,4 @@
-"""Tables of interactions: CSV, TSV, Parquet or JSON files, by the names of their columns."""
+"""Tables of interactions: imports CSV, TSV, Parquet or JSON by the names of their columns."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -34,12 +34,12 @@ def import_table(
         path: the interactions, see `read_table`.
         user: the column of user IDs, text or whole numbers.
         item: the column of item IDs.
-        time: the column of times: numbers of any unit, or dates. Without it the rows must stand
-            in the order of events.
-        event: the column that says what happened, such as "purchase".
+        time: the column of times: numbers of any unit, or dates. Without times, the rows must be in
+            the order of events.
+        event: the column of the type of event, such as "purchase".
         value: the column of a number, such as a rating.
-        items_path: one row per item; without it the items are those that occur, without texts.
-        items_item: the column of item IDs in `items_path`; None means the same name as `item`.
+        items_path: one row per item; None takes the items of the interactions, without texts.
+        items_item: the column of item IDs in `items_path`; None takes the same name as `item`.
         text_columns: the columns of `items_path` to keep; None keeps all.
         users_path: one row per user, with columns that describe the users; None where nothing is
             known of them.
@@ -48,8 +48,7 @@ def import_table(
         name: of the dataset; None takes the file's.
 
     Raises:
-        ValueError: if a file is not what it should be, with the file and, where there is one, the
-            line.
+        ValueError: if a file is invalid; the message names the file and, if there is one, the line.
     """
     columns = Columns(user=user, item=item, time=time, event=event, value=value)
     items = None
@@ -68,7 +67,7 @@ def import_table(
 
 
 def read_items(path: Path, item: str, text_columns: Sequence[str] | None = None) -> ItemTable:
-    """Reads a table of items, or what `read_item_texts` reads.
+    """Reads a table of items, or a file that `read_item_texts` reads.
 
     Args:
         path: one row per item, see `read_table`; or a JSON object with one entry per item.
@@ -76,7 +75,7 @@ def read_items(path: Path, item: str, text_columns: Sequence[str] | None = None)
         text_columns: the columns to keep; None keeps all.
 
     Raises:
-        ValueError: if the file is not what it should be, with the line where there is one.
+        ValueError: if the file is invalid; the message names the line if there is one.
     """
     if are_item_texts(path):
         return _json_items(path, text_columns)
@@ -98,6 +97,6 @@ def _json_items(path: Path, text_columns: Sequence[str] | None) -> ItemTable:
 
 
 def _name_of(path: Path) -> str:
-    """The file's name without its suffixes; pipelines and results make plain names of it."""
+    """Name of the file without its suffixes; pipelines and results use this plain name."""
     name = path.name.removesuffix(".gz")
     return name.rpartition(".")[0] or name

@@ -1,6 +1,6 @@
-"""Rows of a table as interactions: IDs, times and types, and what becomes of gaps in them.
+"""Rows of a table as interactions: reads IDs, times and types, and treats gaps in them.
 
-The table may be a file or a frame in memory; nothing here knows a dataset.
+The table may be a file or a frame in memory. This module does not depend on `Dataset`.
 """
 
 from collections.abc import Sequence
@@ -18,23 +18,23 @@ from sidestep.data.items import ItemTable
 from sidestep.data.users import UserTable
 
 Missing = Literal["refuse", "drop", "keep"]
-"""Rows without a user or an item: the file is refused, the rows leave, or the rows stay."""
+"""Policy for rows without a user or an item: refuse the file, drop the rows, or keep the rows."""
 
 MISSING_ID = "missing"
-"""The name of items without an ID, and of users without one, with a number behind it."""
+"""Name of the item of rows without an item. A user without an ID gets this name and a number."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gaps:
-    """The treatment of rows in which something is missing.
+    """Treatment of rows in which an ID or a time is missing.
 
-    users: "keep" makes a user of its own of each row, because nobody knows which of them belong
-        together.
-    items: "keep" makes one item of all of them, which is called `MISSING_ID` and may be
-        recommended.
-    times: there is no "keep". "drop" also leaves out the times 0 and -1 where most others lie
-        between 1990 and 2100; "refuse" lets them pass, and the import warns of them.
-    words: texts in the columns of users and items that stand for a missing ID, such as NA.
+    users: "keep" makes each row without a user a user of its own, because nothing tells which of
+        these rows belong together.
+    items: "keep" makes one item of all rows without an item. The item is called `MISSING_ID` and
+        may be recommended.
+    times: there is no "keep". "drop" also leaves out the times 0 and -1 if most other times lie
+        between 1990 and 2100. "refuse" lets such times pass, and the import warns of them.
+    words: texts in the columns of users and items that mean a missing ID, such as NA.
     """
 
     users: Missing = "refuse"
@@ -47,10 +47,10 @@ class Gaps:
 class Columns:
     """The names of the columns of interactions.
 
-    user, item: of IDs, text or whole numbers.
-    time: of times: numbers of any unit, or dates; None where the rows stand in the order of events.
-    event: of the type of event, such as "purchase"; None for none.
-    value: of a number, such as a rating; None for none.
+    user, item: columns of IDs, text or whole numbers.
+    time: column of times: numbers of any unit, or dates; None if the rows are in order of events.
+    event: column of the type of event, such as "purchase"; None if there is none.
+    value: column of a number, such as a rating; None if there is none.
     """
 
     user: str = "user_id"
@@ -61,7 +61,7 @@ class Columns:
 
     @property
     def all(self) -> list[str]:
-        """The names that are given."""
+        """The names of the columns that are given."""
         names = (self.user, self.item, self.time, self.event, self.value)
         return [name for name in names if name is not None]
 
@@ -70,8 +70,8 @@ class Columns:
 class RowsRead:
     """The interactions of a table with their items.
 
-    left_out: rows of the table that are no interactions, by reason.
-    remarks: whatever else a user should know, in sentences.
+    left_out: number of rows of the table that were left out, by reason.
+    remarks: sentences on anything else that a user should know.
     """
 
     interactions: Interactions
@@ -88,12 +88,12 @@ def read_rows(
     Args:
         table: the interactions.
         columns: the names of its columns.
-        items: all items; None takes those that occur, without texts.
-        items_name: the table of the items, for errors.
-        gaps: what becomes of rows in which something is missing.
+        items: all items; None takes the items of the interactions, without texts.
+        items_name: name of the table of items, for errors.
+        gaps: treatment of rows in which an ID or a time is missing.
 
     Raises:
-        ValueError: if a cell is not what it should be, with its place.
+        ValueError: if a cell is invalid; the message names its place.
     """
     rows = _Rows.of(table, columns.user, columns.item, gaps)
     if columns.time is not None and gaps.times == "drop":
@@ -118,10 +118,10 @@ def read_rows(
 
 
 def items_of(table: Table, item: str) -> ItemTable:
-    """A table with one row per item; all other columns are texts.
+    """Reads a table with one row per item. All other columns are texts.
 
     Raises:
-        ValueError: an ID is missing or stands twice, with its place.
+        ValueError: an ID is missing or repeated; the message names its place.
     """
     return ItemTable(_described(table, item, "item"))
 
@@ -157,7 +157,7 @@ def _described(table: Table, column: str, what: str) -> pl.DataFrame:
 class _Rows:
     """The rows of a table that have a user and an item.
 
-    left_out: how many rows of the table are no longer here, by reason.
+    left_out: number of rows of the table that were left out, by reason.
     """
 
     table: Table
@@ -168,10 +168,10 @@ class _Rows:
 
     @classmethod
     def of(cls, table: Table, user: str, item: str, gaps: Gaps) -> "_Rows":
-        """Reads the IDs, and treats gaps as is asked for.
+        """Reads the IDs, and treats gaps in them as `gaps` says.
 
         Raises:
-            ValueError: IDs are missing and are to be refused, or no row is left.
+            ValueError: IDs are missing and `gaps` refuses them, or no row is left.
         """
         ids = {
             "user": table.ids(user, may_lack=True, missing_words=gaps.words),
@@ -231,7 +231,7 @@ class _Rows:
 
 
 ZERO_TIME = "have the time 0 or -1"
-"""The reason in `left_out` for rows whose time stands for none."""
+"""The reason in `left_out` for rows whose time means a missing time."""
 
 
 def lacking(what: str) -> str:
@@ -266,7 +266,7 @@ def _refuse_missing(table: Table, column: str, is_missing: pl.Series, what: str)
 
 
 def _named(table: Table, column: str, ids: pl.Series, *, one_each: bool) -> pl.Series:
-    """The same IDs with names for those that are missing."""
+    """The IDs, with names for missing IDs."""
     is_missing = ids.is_null()
     names = pl.repeat(MISSING_ID, len(ids), eager=True)
     if one_each:
@@ -280,7 +280,7 @@ def _named(table: Table, column: str, ids: pl.Series, *, one_each: bool) -> pl.S
 
 
 def _were_floats(column: pl.Series, ids: pl.Series) -> bool:
-    """Whether IDs lost the .0 with which their column writes them."""
+    """Tells whether the column writes IDs with a .0 that the IDs no longer have."""
     if column.dtype != pl.String:
         return column.dtype.is_float()
     return bool((column.str.ends_with(".0") & ~ids.str.ends_with(".0")).any())
@@ -299,7 +299,7 @@ def _with_missing(items: ItemTable, items_name: str) -> ItemTable:
 def _as_one_table(
     item_ids: pl.Series, items: ItemTable
 ) -> tuple[pl.Series, ItemTable, tuple[str, ...]]:
-    """Both with the same IDs where one of them writes B1.0 for B1, and a remark on that."""
+    """Gives both tables the same IDs if one of them writes B1.0 for B1, with a remark on that."""
     known = items.frame["item_id"]
     remark = ("The item IDs of one table end in .0 and those of the other do not; it is left out.",)
     shorter = without_decimal(item_ids, known)

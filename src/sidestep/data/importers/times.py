@@ -1,9 +1,9 @@
 """Times: the moments in a column as whole numbers, fine enough to keep the order of events.
 
-A source writes whole numbers of any unit, numbers with decimals, or dates. Whole numbers stay as
-they are. Numbers with decimals become thousandths of their unit, and dates become milliseconds
-since 1970, or the next finer unit by a thousand as long as a moment would lose a digit. So seconds
-with two decimals become milliseconds, and dates with microseconds become microseconds.
+A source writes whole numbers of any unit, numbers with decimals, or dates. Whole numbers do not
+change. Numbers with decimals become thousandths of their unit, and dates become milliseconds since
+1970. If a moment would lose a digit, the unit becomes finer by another factor of a thousand. So
+seconds with two decimals become milliseconds, and dates with microseconds become microseconds.
 """
 
 from collections.abc import Sequence
@@ -20,20 +20,20 @@ Kind = Literal["numbers", "dates"]
 _LARGEST = 2**63 - 1
 _MOST_DECIMALS = 18
 _OF_DATES = 3
-"""Decimals of a second that dates keep at least."""
+"""Least number of decimals of a second that dates keep."""
 _UNITS: tuple[Unit, ...] = ("s", "ms", "us", "ns")
 _IN_WORDS = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
 _MOST = 0.99
-"""Share of the times that must lie between 1990 and 2100, in some unit, before units are judged."""
+"""Units are judged only if at least this share of the times lies between 1990 and 2100."""
 
 
 @dataclass(frozen=True, slots=True)
 class Times:
     """Moments in the order of their rows.
 
-    counts: Int64, null where the time is missing.
-    decimals: how many decimals of the source's unit a count keeps: 0, 3, 6 and so on. The unit of
-        dates is the second.
+    counts: Int64, null if the time is missing.
+    decimals: number of decimals of the source's unit that a count keeps: 0, 3, 6 and so on. The
+        unit of dates is the second.
     kind: whether the source writes numbers or dates.
     """
 
@@ -43,10 +43,10 @@ class Times:
 
 
 class UnreadableTimesError(Exception):
-    """Some values of a column are no times; whoever knows where they stand can say so.
+    """Error for values of a column that are no times. A caller that knows their places adds these.
 
-    is_wrong: by row.
-    why: completes the sentence that begins with the column and the value.
+    is_wrong: mask of the rows whose values are no times.
+    why: end of the sentence that begins with the column and the value.
     """
 
     def __init__(self, is_wrong: pl.Series, why: str) -> None:
@@ -56,13 +56,13 @@ class UnreadableTimesError(Exception):
 
 
 def times_from_texts(texts: pl.Series) -> Times:
-    """Reads texts: all are numbers, or all are dates; the first one says which.
+    """Reads texts that are all numbers, or all dates. The first text tells which.
 
     Args:
-        texts: without blanks around them, null where missing.
+        texts: texts without blanks around them, null if missing.
 
     Raises:
-        UnreadableTimesError: some are neither, or would lose digits that order them.
+        UnreadableTimesError: some texts are neither, or would lose digits that decide the order.
     """
     whole = texts.cast(pl.Int64, strict=False)
     if whole.null_count() == texts.null_count():
@@ -80,10 +80,10 @@ def times_from_texts(texts: pl.Series) -> Times:
 
 
 def times_from_floats(numbers: pl.Series) -> Times:
-    """Reads floating-point numbers by the shortest decimals that name them; null where missing.
+    """Reads floating-point numbers by the shortest decimals that name them; null if missing.
 
     Raises:
-        UnreadableTimesError: some are infinite, or would lose digits that order them.
+        UnreadableTimesError: some numbers are infinite, or would lose digits that decide the order.
     """
     whole = numbers.cast(pl.Int64, strict=False)
     if (whole.cast(numbers.dtype) == numbers).fill_null(False).sum() == numbers.count():
@@ -93,7 +93,7 @@ def times_from_floats(numbers: pl.Series) -> Times:
 
 
 def times_from_dates(dates: pl.Series) -> Times:
-    """Reads a column of dates, or of dates with times of day, of whatever precision."""
+    """Reads a column of dates, or of dates with times of day, of any precision."""
     if dates.dtype == pl.Date:
         return Times(dates.cast(pl.Int64) * 86_400_000, 3, "dates")
     assert isinstance(dates.dtype, pl.Datetime)
@@ -105,7 +105,7 @@ def times_from_dates(dates: pl.Series) -> Times:
 
 
 def joined_times(parts: Sequence[Times]) -> Times:
-    """The parts of one column, one after the other, in the finest unit that any of them needs.
+    """Joins the parts of one column in order, in the finest unit that any part needs.
 
     Raises:
         ValueError: some parts hold numbers and some dates, or the unit is too fine for 64 bits.
@@ -128,14 +128,14 @@ def joined_times(parts: Sequence[Times]) -> Times:
 
 
 def two_units(times: Times) -> tuple[pl.Series, str] | None:
-    """Says whether some numbers count seconds since 1970 and others milliseconds, for example.
+    """Finds times of different units, for example seconds since 1970 and milliseconds.
 
     Numbers are judged if nearly all of them name a moment between 1990 and 2100 in one of the units
-    s, ms, us and ns. No number does so in two of the units.
+    s, ms, us and ns. No number names such a moment in two of the units.
 
     Returns:
-        Which of the times have the unit of fewer rows, and what is wrong, as in
-        `UnreadableTimesError.why`; None if all have one unit, or none that can be told.
+        Mask of the times in the unit of fewer rows, and the problem, as in
+        `UnreadableTimesError.why`; None if all times have one unit, or if units cannot be told.
     """
     if times.kind == "dates":
         return None
@@ -159,7 +159,7 @@ def two_units(times: Times) -> tuple[pl.Series, str] | None:
 
 
 def _named(unit: Unit, decimals: int) -> str:
-    """The unit of the source whose decimals made it this one."""
+    """Unit of the source: the unit of the counts without the decimals that were added."""
     return _IN_WORDS[_UNITS[max(0, _UNITS.index(unit) - decimals // 3)]]
 
 
@@ -191,7 +191,7 @@ def _from_dates(texts: pl.Series, order: DateOrder) -> Times:
 
 
 def _from_numbers(texts: pl.Series, remedy: str) -> Times:
-    """Numbers with decimals, read exactly: floating point would move the last digits."""
+    """Reads numbers with decimals exactly: floating point would change the last digits."""
     plain = _without_exponents(texts, remedy)
     parts = plain.str.extract_groups(_PLAIN).struct.unnest()
     whole = parts["whole"].cast(pl.Int64, strict=False)
@@ -204,7 +204,7 @@ def _from_numbers(texts: pl.Series, remedy: str) -> Times:
     largest = _largest(whole)
     while decimals and (largest + 1) * 10**decimals > _LARGEST:
         decimals -= 3
-    # Digits that are cut off never change the order of two numbers, but may make them equal.
+    # Cutting off digits never reverses the order of two numbers, but may make them equal.
     kept = digits.str.slice(0, decimals).str.pad_end(decimals, "0")
     fractions = kept.cast(pl.Int64) if decimals else pl.zeros(len(kept), pl.Int64, eager=True)
     is_negative = parts["sign"] == "-"
@@ -223,7 +223,7 @@ _PLAIN = r"^(?P<sign>[+-]?)(?P<whole>[0-9]+)(?:\.(?P<fraction>[0-9]*))?$"
 
 
 def _without_exponents(texts: pl.Series, remedy: str) -> pl.Series:
-    """The same numbers as digits with a point, 1e3 as 1000."""
+    """Writes numbers as digits with a point: 1e3 becomes 1000."""
     odd = texts.filter(~texts.str.contains(_PLAIN)).unique()
     numbers = {text: _decimal(text) for text in odd if text is not None}
     for wrong, why in (
@@ -242,18 +242,18 @@ def _without_exponents(texts: pl.Series, remedy: str) -> pl.Series:
 
 
 def _decimal(text: str) -> Decimal | None:
-    """A finite number; None for anything else."""
+    """Reads a finite number; None for anything else."""
     if not text.isascii() or "_" in text or len(text) > 60:
         return None
     try:
         number = Decimal(text)
     except InvalidOperation:
         return None
-    # Below and above stands nothing that a time could be, and numbers would get endless digits.
+    # No time is smaller or larger than this, and such numbers would have very many digits.
     return number if number.is_finite() and -400 < number.adjusted() < 400 else None
 
 
 def _is_rounded(text: str, number: Decimal) -> bool:
-    """Whether a text such as 1.5779e+09 names a number up to more than its unit."""
+    """Tells whether a text such as 1.5779e+09 lacks digits down to the unit: it was rounded."""
     exponent = number.as_tuple().exponent
     return "." in text and isinstance(exponent, int) and exponent > 0

@@ -1,5 +1,5 @@
-"""The report: one HTML file that shows what was measured, without reaching outside itself.
+"""The report: one HTML file that shows measurements and needs no other file.
 
-`page` says what a page is made of and writes it; `table`, `chart` and `examples` are its parts. The
+`page` defines a page and writes it; `table`, `chart` and `examples` are the parts of a page. The
 other files turn measurements into sections. Nothing is measured here.
 """

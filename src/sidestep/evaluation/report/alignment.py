@@ -1,7 +1,7 @@
-"""The page of an alignment run: rollouts, policy and validations while it was trained.
+"""The page of an alignment run: rollouts, policy and validations during the training.
 
-It measures nothing: it is given the history of the run, and perhaps how far advantages were
-compressed at its end.
+This module measures nothing. Its inputs are the history of the run and, if it was measured, the
+compression of advantages at the end of the run.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,10 +15,10 @@ from sidestep.evaluation.report.page import Page, Part, Section
 from sidestep.evaluation.report.table import Table, number
 
 METRICS = ("HR@1", "HR@10", "HR@50", "NDCG@10")
-"""Of the validations; together they show a first place that is won at the cost of the list."""
+"""Metrics of the validations. Together they show a first place that costs the rest of the list."""
 
 _MAX_POINTS = 400
-"""Of a cloud: more cover each other and make the file large."""
+"""Most points of a cloud: more points cover each other and make the file large."""
 
 
 def alignment_page(
@@ -30,15 +30,15 @@ def alignment_page(
     compression_lead: str = "",
     facts: Mapping[str, str],
 ) -> Page:
-    """The page of one run; what its log does not have is left out.
+    """Makes the page of one run. Numbers that the log does not have are left out.
 
     Args:
-        history: of the run.
-        title: of the page.
+        history: history of the run.
+        title: title of the page.
         score_name: the metric by which the best weights were chosen.
-        compression: see there; None leaves it out.
-        compression_lead: on what it was measured.
-        facts: how the run was made.
+        compression: spread of the advantages, see `AdvantageCompression`; None leaves it out.
+        compression_lead: sentence that says on what the compression was measured.
+        facts: how the run was made, by name.
     """
     return Page(
         title=title,
@@ -60,7 +60,7 @@ def alignment_page(
 
 
 def _summary(history: AlignmentHistory, score_name: str) -> str:
-    """Best validation, drift and reward, as far as they are known."""
+    """Sentences on the best validation, drift and reward, as far as they are known."""
     sentences = []
     if history.best is not None:
         best = number(history.scores[history.best])
@@ -140,7 +140,7 @@ def _rollouts(history: AlignmentHistory) -> list[Part]:
             history,
             {"best_reward": "best", "reward": "mean"},
             title="Reward",
-            caption="Of a prompt's candidates: the best one, and their mean.",
+            caption="Best reward of a prompt's candidates, and their mean reward.",
             y_label="reward",
         ),
         _by_step(
@@ -156,7 +156,7 @@ def _rollouts(history: AlignmentHistory) -> list[Part]:
             history,
             {"matched": "matched"},
             title="Matched depth",
-            caption="Codes that the nearest candidate shares with the target from the first on.",
+            caption="Number of first codes that the nearest candidate shares with the target.",
             y_label="codes",
             from_zero=True,
         ),
@@ -164,7 +164,8 @@ def _rollouts(history: AlignmentHistory) -> list[Part]:
             history,
             {"diversity": "diversity"},
             title="Diversity of the candidates",
-            caption="Share of the codes from which on two candidates part, mean over pairs.",
+            caption="Share of the codes after the common first codes of two candidates, mean over "
+            "pairs.",
             y_label="share of codes",
             from_zero=True,
         ),
@@ -191,7 +192,7 @@ def _policy(history: AlignmentHistory) -> list[Part]:
             history,
             entropies,
             title="Entropy by code",
-            caption="How open the choice of a code still is at the prefixes of the candidates.",
+            caption="Entropy of the choice of the next code, at the prefixes of the candidates.",
             y_label="nats",
             from_zero=True,
         ),
@@ -199,8 +200,8 @@ def _policy(history: AlignmentHistory) -> list[Part]:
             history,
             {"clipped": "clipped"},
             title="Clipped codes",
-            caption="Share of codes whose probability has moved so far from the rollouts' that "
-            "they teach nothing more.",
+            caption="Share of codes whose probability has moved so far from that of the rollouts "
+            "that they are clipped and give no gradient.",
             y_label="share of codes",
             from_zero=True,
         ),
@@ -208,7 +209,7 @@ def _policy(history: AlignmentHistory) -> list[Part]:
             history,
             {"target_log_prob": "target"},
             title="Likelihood of the target",
-            caption="Mean log-probability of what came next.",
+            caption="Mean log-probability of the item that came next.",
             y_label="nats",
         ),
     )
@@ -227,7 +228,7 @@ def _losses(history: AlignmentHistory) -> list[Part]:
             for name, caption in (
                 ("policy", "Minus the clipped advantages, and the weighted divergence."),
                 ("value", "Squared error of the values against their targets."),
-                ("likelihood", "Of the next semantic ID, lowered beside the rewards."),
+                ("likelihood", "Negative log-likelihood of the next semantic ID, lowered too."),
             )
         )
     )
@@ -267,10 +268,10 @@ def _by_step(
     y_label: str,
     from_zero: bool = False,
 ) -> Chart | None:
-    """Parts of the log against steps; None where it has none of them.
+    """Draws parts of the log against steps; None if the log has none of these parts.
 
     Args:
-        labels: what to call each part.
+        labels: label of each part, by its name in the log.
     """
     return _chart_of(
         history.steps,
@@ -309,7 +310,7 @@ def _known(*charts: Chart | None) -> list[Part]:
 
 
 def _compression(compression: AdvantageCompression) -> list[Part]:
-    """By depth as a chart and a table, and every parent, or a part of them, as a cloud."""
+    """Shows compression by depth as a chart and a table, and all or some parents as a cloud."""
     depths = compression.by_depth
     if not depths:
         return []

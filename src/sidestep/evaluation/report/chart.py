@@ -1,4 +1,4 @@
-"""A chart of a page: curves that share their axes; how it is drawn stands in `chart_drawing`."""
+"""A chart of a page: curves that share their axes. `chart_drawing` draws the chart."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -6,19 +6,19 @@ from dataclasses import dataclass
 from sidestep.evaluation.report.table import Entry, Table
 
 NUM_COLOURS = 6
-"""The page's stylesheet has as many, named --series-1 and so on, light and dark."""
+"""Number of colours in the page's stylesheet, named --series-1 and so on, light and dark."""
 
 _MAX_ROWS = 30
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Curve:
-    """One line of a chart, or one point; x ascends, or stays where it is.
+    """One line of a chart, or one point. x never decreases.
 
     low, high: an interval around every y, or None.
-    colour: which of the page's colours, from 0, so that a thing has the same in all charts; None
-        takes the curve's place in its chart.
-    is_joined: False draws the points alone, which say by their cloud what a line could not.
+    colour: index of one of the page's colours, from 0, so that a method has the same colour in all
+        charts; None takes the index of the curve in its chart.
+    is_joined: whether a line joins the points. False draws the points alone, as a cloud.
     """
 
     label: str
@@ -34,7 +34,7 @@ class Curve:
 class Level:
     """A height that a chart marks by a dashed line from side to side, such as a ceiling.
 
-    colour: that of the curve it belongs to; see `Curve`.
+    colour: colour of the curve to which the level belongs; see `Curve`.
     """
 
     label: str
@@ -47,11 +47,11 @@ class Chart:
     """Curves that share their axes.
 
     caption: one sentence that says what to see.
-    x_label, y_label: with the unit, where there is one.
-    log_x: whether equal ratios of x are equally far apart.
+    x_label, y_label: names of the axes, with the unit if there is one.
+    log_x: whether the x axis is logarithmic.
     from_zero: whether the y axis starts at 0, as it should for shares and counts.
-    x_names: what to write at x = 0, 1, ... instead of numbers; empty for numbers.
-    levels: heights to hold the curves against.
+    x_names: words to write at x = 0, 1, ... instead of numbers; empty for numbers.
+    levels: heights with which the curves are compared.
     """
 
     title: str
@@ -65,7 +65,7 @@ class Chart:
     levels: tuple[Level, ...] = ()
 
     def table(self) -> Table:
-        """The same numbers, for those who cannot see the drawing or want to copy them."""
+        """The numbers of the chart as a table, for readers who cannot see it or want to copy it."""
         values = [_by_place(curve) for curve in self.curves]
         places = sorted({place for of_curve in values for place in of_curve})
         step = -(-len(places) // _MAX_ROWS)
@@ -96,7 +96,7 @@ class Chart:
 
 
 def _by_place(curve: Curve) -> dict[tuple[float, int], float]:
-    """The heights of a curve by x, and by how many of its points stood there before."""
+    """The heights of a curve, by x and by the number of earlier points at the same x."""
     seen: Counter[float] = Counter()
     by_place = {}
     for x, y in zip(curve.x, curve.y, strict=True):

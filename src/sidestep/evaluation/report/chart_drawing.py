@@ -1,4 +1,4 @@
-"""How a chart is drawn: as SVG that takes the page's colours."""
+"""Draws a chart as SVG that takes the page's colours."""
 
 import io
 import math
@@ -16,7 +16,7 @@ from matplotlib.ticker import MaxNLocator
 
 from sidestep.evaluation.report.chart import NUM_COLOURS, Chart, Curve, Level
 
-# Drawn in colours that stand for a name, and replaced by it: a page knows a light and a dark one.
+# Placeholders: each colour is later replaced by a name, as a page has a light and a dark version.
 _INK = "#123456"
 _SERIES = tuple(f"#a0000{number}" for number in range(1, NUM_COLOURS + 1))
 
@@ -29,11 +29,11 @@ _MAX_LOG_TICKS = 8
 
 
 def drawn(chart: Chart, name: str) -> Markup:
-    """The chart as inline SVG.
+    """Draws the chart as inline SVG.
 
     Args:
-        chart: what to draw.
-        name: starts every ID within the drawing, so that no two drawings of a page share one.
+        chart: the chart to draw.
+        name: start of every ID within the drawing, so that two drawings of a page share no ID.
     """
     with mpl.rc_context(
         {
@@ -66,12 +66,12 @@ def drawn(chart: Chart, name: str) -> Markup:
 
 
 def _shift(chart: Chart, index: int) -> float:
-    """How far a curve is moved to the side, so that the intervals at a named x stand apart."""
+    """Shift of a curve to the side, so that the intervals at a named x do not overlap."""
     return 0.06 * (index - (len(chart.curves) - 1) / 2) if chart.x_names else 0.0
 
 
 def _draw(axes: Axes, curve: Curve, index: int, shift: float, largest_shift: float) -> Annotation:
-    """Draws a curve, and its label where the last of all ends, to be moved by `_part`."""
+    """Draws a curve, and its label at the end of the last curve. `_part` moves the label later."""
     xs = [x + shift for x in curve.x]
     colour = _SERIES[(index if curve.colour is None else curve.colour) % NUM_COLOURS]
     if curve.low is not None and curve.high is not None:
@@ -95,7 +95,7 @@ def _draw(axes: Axes, curve: Curve, index: int, shift: float, largest_shift: flo
 
 
 def _draw_level(axes: Axes, level: Level) -> Annotation:
-    """Draws a level, and its label right of the axes, to be moved by `_part`."""
+    """Draws a level, and its label right of the axes. `_part` moves the label later."""
     colour = _SERIES[level.colour % NUM_COLOURS]
     axes.axhline(level.y, color=colour, linestyle=_LEVEL_DASHES, linewidth=1.3)
     right_edge = axes.get_yaxis_transform()
@@ -105,7 +105,7 @@ def _draw_level(axes: Axes, level: Level) -> Annotation:
 def _label(
     axes: Axes, text: str, place: tuple[float, float], colour: str, xycoords: Any = "data"
 ) -> Annotation:
-    """Writes a label right of a place, in the colour of its line."""
+    """Writes a label to the right of a place, in the colour of its line."""
     return axes.annotate(
         textwrap.fill(text, _LABEL_CHARACTERS),
         place,
@@ -133,8 +133,8 @@ def _set_axes(axes: Axes, chart: Chart) -> None:
             axes.set_xticks(range(len(chart.x_names)), chart.x_names)
         else:
             axes.xaxis.set_major_locator(MaxNLocator(nbins=7, integer=True))
-        # Labels stand right of the axes, where no line crosses them. One place alone has room for
-        # the whole numbers beside it, or its ticks would be fractions.
+        # Labels are right of the axes, where no line crosses them. A single x gets room for the
+        # whole numbers at both sides; otherwise the ticks would be fractions.
         span = right - left
         axes.set_xlim(left - (0.05 * span or 1), right + (0.02 * span or 1))
     if chart.from_zero:
@@ -149,7 +149,7 @@ def _set_axes(axes: Axes, chart: Chart) -> None:
 
 
 def _log_ticks(left: float, right: float) -> list[float]:
-    """Round numbers from left to right; where these are few, also one to each side."""
+    """Round numbers from left to right. If these are few, one more at each side."""
     first, last = math.floor(math.log10(left)) - 1, math.ceil(math.log10(right)) + 1
     rounds = [
         step * 10.0**exponent for exponent in range(first, last + 1) for step in (1.0, 2.0, 5.0)
@@ -163,7 +163,7 @@ def _log_ticks(left: float, right: float) -> list[float]:
 
 def _part(figure: Figure, labels: Sequence[Annotation]) -> None:
     """Moves labels up and down until none covers another."""
-    figure.draw_without_rendering()  # only now is it known where things are
+    figure.draw_without_rendering()  # only now are the places of the labels known
     boxes = [label.get_window_extent() for label in labels]
     per_point = figure.dpi / 72
     centres = [(box.y0 + box.y1) / 2 for box in boxes]
@@ -174,10 +174,10 @@ def _part(figure: Figure, labels: Sequence[Annotation]) -> None:
 
 
 def parted(centres: Sequence[float], heights: Sequence[float]) -> list[float]:
-    """Centres of things of these heights so that none overlaps, each group moved evenly.
+    """Moves things of these heights so that none overlaps; returns their new centres.
 
-    Things that overlap form a group around the mean of where they wanted to be; groups that then
-    overlap are joined. Their order is kept.
+    Things that overlap form a group, placed around the mean of their old centres. Groups that then
+    overlap are joined. The order of the things is kept.
     """
     groups: list[list[int]] = []
     for index in sorted(range(len(centres)), key=lambda index: centres[index]):
@@ -206,13 +206,13 @@ def _top(group: Sequence[int], centres: Sequence[float], heights: Sequence[float
 
 
 def _for_page(drawing: str, description: str, name: str) -> str:
-    """The drawing without what a file needs and with the page's colours and a description."""
+    """Adapts a drawing to a page: removes the parts of a file, adds colours and a description."""
     drawing = drawing[drawing.index("<svg") :].replace(_INK, "currentColor")
     for number, colour in enumerate(_SERIES, start=1):
         drawing = drawing.replace(colour, f"var(--series-{number})")
     drawing = re.sub(r"<metadata>.*?</metadata>", "", drawing, flags=re.DOTALL)
     drawing = re.sub(r'(id="|url\(#|href="#)', rf"\g<1>{name}-", drawing)
-    # The page decides how wide it is; the view box keeps its proportions.
+    # The page decides the width of the drawing; the view box keeps the proportions.
     for _ in ("width", "height"):
         drawing = re.sub(r'(<svg[^>]*?) (?:width|height)="[^"]*"', r"\1", drawing, count=1)
     label = Markup.escape(description)

@@ -1,4 +1,4 @@
-"""Cost: what a method takes to train and to ask, and what quality that buys."""
+"""Cost: what training and recommending cost for each method, and the quality at that cost."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,12 +11,12 @@ from sidestep.evaluation.report.table import Cell, Entry, Table
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
-    """Means over the seeds of a method; None where nobody measured.
+    """Cost of a method, as means over its seeds. A cost is None if it was not measured.
 
     train_s: wall-clock seconds of training, with its validation.
     ms_per_user: wall-clock milliseconds of `recommend` per user.
     tokens_per_user: backbone positions spent after the prompt.
-    scored_per_user: prefixes whose score was asked of what guides the search.
+    scored_per_user: prefixes that the scorer of the search scored.
     flops_per_user: floating-point operations of matrix products.
     """
 
@@ -45,13 +45,13 @@ _AGAINST = {
     "mflops_per_user": "computation",
     "train_s": "training time",
 }
-"""What quality is drawn against, in the words of a title."""
+"""Costs against which quality is drawn, in the words of a title."""
 
 
 def cost_section(
     costs: Mapping[str, Cost], methods: Sequence[ComparedMethod], *, metric: str
 ) -> Section:
-    """What was measured of each method, and quality against it where there are several."""
+    """Shows the costs of each method and, if there are several methods, quality against cost."""
     names = [
         name for name in _COLUMNS if any(getattr(cost, name) is not None for cost in costs.values())
     ]
@@ -64,8 +64,8 @@ def cost_section(
     ]
     table = Table(
         caption="Means over seeds, as measured when the runs were trained and evaluated. A token "
-        "is one position of the backbone after the prompt; a scored prefix one whose score was "
-        "asked of what guides the search. FLOPs: of matrix products, the history included.",
+        "is one position of the backbone after the prompt. A scored prefix is a prefix that the "
+        "scorer of the search scored. FLOPs: of matrix products, the history included.",
         columns=("method", *(_COLUMNS[name] for name in names)),
         rows=tuple(rows),
     )
@@ -83,7 +83,7 @@ def _against(
     curves = []
     for method in methods:
         value = getattr(costs[method.label], name) if method.label in costs else None
-        if value is None or value <= 0:  # what costs nothing has no place on a log axis
+        if value is None or value <= 0:  # a cost of 0 has no place on a log axis
             continue
         estimate = method.estimates[metric]
         curves.append(

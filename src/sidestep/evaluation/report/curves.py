@@ -18,7 +18,7 @@ from sidestep.evaluation.training_log import log_lines
 from sidestep.metrics.ties import hit_rate, ndcg
 
 ALL_EVALUATED = ", all evaluated"
-"""What a curve over all prefixes that a search looked at is called, after its label."""
+"""Suffix of the label of a curve over all prefixes that a search looked at."""
 
 Metric = Callable[
     [Int[np.ndarray, " users"], Int[np.ndarray, " users"], int], Float[np.ndarray, " users"]
@@ -40,7 +40,7 @@ def length_charts(runs: Mapping[str, Sequence[PerUser]]) -> list[Chart]:
             ndcg,
             "NDCG@K",
             title="NDCG by length of the list",
-            caption="As the hit rate, but a hit counts less the lower it stands.",
+            caption="Like the hit rate, but a hit counts less if it is lower in the list.",
         ),
     ]
 
@@ -83,18 +83,21 @@ def prefix_recall_chart(metrics: Mapping[str, Sequence[Mapping[str, float]]]) ->
 def training_chart(
     logs: Mapping[str, Sequence[Path]], *, y: str, title: str, caption: str, y_label: str
 ) -> Chart | None:
-    """One value of JSONL training logs against the epoch, per label; None if no log has it.
+    """Draws one field of JSONL training logs against the epoch, per label.
 
     Args:
-        logs: a file per seed, by label; lines of another kind than "epoch" are skipped, and so are
-            epochs that not every seed has. With several seeds the band is their range.
+        logs: one file per seed, by label. Only lines of the kind "epoch" are read, and only epochs
+            that every seed has. With several seeds, the band is their range.
         y: the field to draw, see `training_curve`.
-        title: of the chart.
-        caption: of the chart.
-        y_label: the value's name and unit.
+        title: title of the chart.
+        caption: caption of the chart.
+        y_label: name and unit of the field.
+
+    Returns:
+        The chart; None if no log has the field.
 
     Raises:
-        ValueError: if a line is no JSON object, naming file and line.
+        ValueError: if a line is no JSON object; the message names file and line.
     """
     curves = [curve for label, paths in logs.items() if (curve := training_curve(label, paths, y))]
     if not curves:
@@ -105,15 +108,19 @@ def training_chart(
 
 
 def training_curve(label: str, paths: Sequence[Path], field: str) -> Curve | None:
-    """A field of training logs against the epoch, over seeds; None if no epoch has it in all.
+    """Makes the curve of one field of training logs against the epoch, over seeds.
 
     Args:
-        label: of the curve.
-        paths: a log per seed.
-        field: such as "loss" or "validation"; "parts.item" is within "parts".
+        label: label of the curve.
+        paths: one log per seed.
+        field: name of the field, such as "loss" or "validation"; "parts.item" is the field "item"
+            within "parts".
+
+    Returns:
+        The curve; None if no epoch has the field in all logs.
 
     Raises:
-        ValueError: if a line is no JSON object, naming file and line.
+        ValueError: if a line is no JSON object; the message names file and line.
     """
     seeds = [_values(path, field) for path in paths]
     epochs = sorted(set.intersection(*map(set, seeds))) if seeds else []
@@ -131,7 +138,7 @@ def training_curve(label: str, paths: Sequence[Path], field: str) -> Curve | Non
 
 
 def part_names(path: Path) -> list[str]:
-    """The terms of the loss in a training log, as its first epoch names them."""
+    """Names of the terms of the loss in a training log, taken from its first epoch."""
     for line in log_lines(path):
         if line.get("kind") == "epoch":
             return list(line.get("parts") or ())
@@ -166,7 +173,7 @@ def _by_length(
 
 
 def _values(path: Path, field: str) -> dict[float, float]:
-    """The value of each epoch that has one."""
+    """The value of the field at each epoch that has the field."""
     values = {}
     for line in log_lines(path):
         value: Any = line if line.get("kind") == "epoch" else None

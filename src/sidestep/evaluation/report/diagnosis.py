@@ -1,4 +1,4 @@
-"""The page of a diagnosis: what scores are worth, where targets are lost, and one user's search."""
+"""The page of a diagnosis: quality of scores, depths where targets are lost, one user's search."""
 
 from collections.abc import Mapping, Sequence
 from operator import attrgetter
@@ -25,7 +25,7 @@ _CHARTS = (
     (
         "sibling_auc",
         "AUC among siblings",
-        "The same among the prefixes that differ from the target's in their last code alone.",
+        "The same among the prefixes that differ from the target's only in their last code.",
     ),
     (
         "correlation",
@@ -42,12 +42,12 @@ def diagnosis_page(
     tree_lead: str = "",
     facts: Mapping[str, str] | None = None,
 ) -> Page:
-    """The page of some runs.
+    """Makes the page of the diagnoses of some runs.
 
     Args:
-        diagnoses: by what to call the runs.
-        trees: of one user's searches.
-        tree_lead: which user it is.
+        diagnoses: one diagnosis per run, by the name of the run on the page.
+        trees: drawings of one user's searches.
+        tree_lead: sentence that tells which user it is.
         facts: see `Page`.
     """
     names = ", ".join(diagnoses)
@@ -96,7 +96,7 @@ def _label(diagnoses: Mapping[str, Diagnosis], run: str, name: str) -> str:
 
 
 def _of_run(diagnoses: Mapping[str, Diagnosis], run: str) -> str:
-    """What titles say of a run, where there are several."""
+    """The end of a title that names the run; empty if there is only one run."""
     return "" if len(diagnoses) == 1 else f", {run}"
 
 

@@ -9,12 +9,12 @@ from sidestep.evaluation.report.table import Table
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drawing:
-    """A picture with what it says in words and numbers.
+    """A picture with a caption and a table of its numbers.
 
-    caption: what to see, in a sentence or two.
+    caption: what the picture shows, in a sentence or two.
     svg: the drawing; it has an `aria-label`.
-    numbers: the same as a table, folded away.
-    is_wide: whether it keeps its own width and is scrolled where the page is narrower.
+    numbers: the content of the picture as a table, folded away.
+    is_wide: whether the picture keeps its own width. On a narrower page, readers scroll it.
     """
 
     title: str
@@ -25,13 +25,13 @@ class Drawing:
 
 
 def svg_of(width: float, height: float, label: str, content: Markup, *, is_wide: bool) -> Markup:
-    """An SVG element of that size in pixels, or as wide as its place.
+    """Makes an SVG element of that size in pixels, or as wide as its place on the page.
 
     Args:
-        width: of the drawing.
-        height: of the drawing.
-        label: says what it shows to those who do not see it.
-        content: its elements.
+        width: width of the drawing.
+        height: height of the drawing.
+        label: description of the drawing for readers who cannot see it.
+        content: elements of the drawing.
         is_wide: see `Drawing`.
     """
     own = f' style="width: {width:.0f}px; max-width: none"' if is_wide else ""

@@ -1,4 +1,4 @@
-"""The page of an evaluation, or of a comparison of several."""
+"""The page of one evaluation, or of a comparison of several evaluations."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -35,12 +35,12 @@ _MAX_WORDED = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class EvaluatedRun:
-    """One seed's run: what each user got, and what was written down of how it came about.
+    """One evaluated run of one seed: the results of each user, and records of how they were made.
 
-    metrics: by the names of results files; empty if not kept.
-    cost: of this run.
-    log: of its training, or None.
-    settings: what the run was asked for, as flat names and values.
+    metrics: metrics by the names of results files; empty if not stored.
+    cost: cost of this run.
+    log: log of its training, or None.
+    settings: settings of the run, as flat names and values.
     """
 
     per_user: PerUser
@@ -52,11 +52,11 @@ class EvaluatedRun:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Shop:
-    """What the runs were asked about.
+    """Items and histories on which the runs were evaluated.
 
     popularity: interactions per item in training, or None if not known.
-    histories: of the rows that the runs answered, or None.
-    titles: what to call items.
+    histories: histories of the evaluated rows, or None.
+    titles: gives the titles of items.
     """
 
     popularity: Int[np.ndarray, " items"] | None
@@ -77,19 +77,19 @@ def evaluation_page(
     title: str | None = None,
     facts: Mapping[str, str],
 ) -> Page:
-    """Everything that is known of some runs; what is not known is left out.
+    """Makes the page of some runs. Sections whose numbers are not known are left out.
 
     Args:
-        runs: in the order in which `compare` was given their lists.
-        methods: what `compare` said.
-        reference: the label that the others were tested against.
-        metric: of the headline, and of quality against cost.
-        validation_metric: what the "validation" of training logs is.
+        runs: the runs, in the order in which `compare` got their lists.
+        methods: result of `compare`.
+        reference: label of the method that the others were tested against.
+        metric: metric of the headline, and of quality against cost.
+        validation_metric: name of the metric that training logs call "validation".
         shop: items and histories.
-        worded: labels of the methods whose lists to show in words; None takes the first few.
-        more: sections to stand before the settings.
-        title: of the page; None names the methods and the dataset.
-        facts: how the page was made.
+        worded: labels of the methods whose lists are shown in words; None takes the first few.
+        more: sections that come before the settings.
+        title: title of the page; None names the methods and the dataset.
+        facts: how the page was made, by name.
     """
     by_label: dict[str, list[EvaluatedRun]] = {}
     for label, run in zip(labels_of([run.per_user for run in runs]), runs, strict=True):
@@ -127,7 +127,7 @@ def evaluation_page(
 
 
 def _named(labels: Sequence[str]) -> str:
-    """The methods in a title, or how many where that would go on and on."""
+    """Names the methods in a title; if they are too many for a title, their number."""
     if len(labels) > _MAX_WORDED:
         return f"{len(labels)} methods"
     *others, last = labels
@@ -135,7 +135,7 @@ def _named(labels: Sequence[str]) -> str:
 
 
 def _coloured(section: Section, labels: Sequence[str]) -> Section:
-    """The same charts, with the same colour for a method in each of them."""
+    """Gives each method the same colour in all charts of the section."""
     parts = [
         replace(
             part,
@@ -214,7 +214,7 @@ def _training_section(
 
 
 def _distinct(logs: Mapping[str, Sequence[Path]]) -> dict[str, Sequence[Path]]:
-    """Without methods that only search the very networks of an earlier one differently."""
+    """Leaves out methods that use the networks of an earlier method with another search."""
     found: dict[str, Sequence[Path]] = {}
     for label, paths in logs.items():
         if not any(set(paths) <= set(earlier) for earlier in found.values()):
@@ -223,7 +223,7 @@ def _distinct(logs: Mapping[str, Sequence[Path]]) -> dict[str, Sequence[Path]]:
 
 
 def _loss_chart(label: str, paths: Sequence[Path], band: str) -> Chart | None:
-    """The loss, and its terms where it has several."""
+    """Draws the loss, and its terms if it has several."""
     terms = [name for name in part_names(paths[0]) if name != "loss"]
     fields = {label: "loss"}
     if len(terms) > 1:
@@ -268,7 +268,7 @@ def _costs(by_label: Mapping[str, Sequence[EvaluatedRun]]) -> dict[str, Cost]:
 
 
 def _settings_section(by_label: Mapping[str, Sequence[EvaluatedRun]]) -> Section:
-    """What each method was asked for; a value that differs between seeds names all of them."""
+    """Table of the settings of each method. If a value differs between seeds, all are named."""
     columns = {
         label: [
             {
@@ -301,7 +301,7 @@ def _settings_section(by_label: Mapping[str, Sequence[EvaluatedRun]]) -> Section
         title="Settings",
         parts=[
             Table(
-                caption="What each method was asked for; empty where it has no such setting.",
+                caption="Settings of each method; a cell is empty if the method lacks the setting.",
                 columns=("setting", *columns),
                 rows=tuple(rows),
             )
@@ -310,5 +310,5 @@ def _settings_section(by_label: Mapping[str, Sequence[EvaluatedRun]]) -> Section
 
 
 def _group(name: str) -> str:
-    """Names of one part of a configuration share what stands before the dot."""
+    """Part of a configuration to which a setting belongs: the part of its name before the dot."""
     return name.partition(".")[0] if "." in name else ""

@@ -1,4 +1,4 @@
-"""Examples in words: lists of things side by side under one heading, some of them marked."""
+"""Examples in words: lists side by side under one heading, with some entries marked."""
 
 from dataclasses import dataclass
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass
 class WordedList:
     """A list in words.
 
-    marked: places, from 0, of what is to be found, such as the item that came next.
-    is_ranked: whether the order is a ranking, and places are shown.
+    marked: places, from 0, of the entries to find, such as the item that came next.
+    is_ranked: whether the order is a ranking; then places are shown.
     """
 
     heading: str
@@ -21,9 +21,9 @@ class WordedList:
 class Example:
     """Lists that belong together, such as what each method recommended to a user.
 
-    lists: side by side.
-    given: above them, such as the user's past.
-    note: one sentence on why it is shown, or nothing.
+    lists: lists that are shown side by side.
+    given: lists that are shown above them, such as the user's history.
+    note: one sentence that says why the example is shown, or nothing.
     """
 
     title: str

@@ -1,4 +1,4 @@
-"""The numbers of semantic IDs as tables, side by side; one set of IDs is a comparison of one."""
+"""Tables of the quality of one or several sets of semantic IDs, side by side."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -20,9 +20,10 @@ _Row = tuple[Entry, ...]
 
 
 def id_tables(qualities: Mapping[str, IdQuality]) -> list[Section]:
-    """One section per table; each fits 80 columns, and has the sets' names if there are several.
+    """Makes one section per table. Each table fits 80 columns.
 
-    Tables without any number, for want of vectors or interactions, are left out.
+    The rows name their set of IDs if there are several sets. A table is left out if all its numbers
+    are missing, because there are no vectors or no interactions.
     """
     sections = [
         _levels(qualities),
@@ -42,19 +43,19 @@ def _section(
     columns: tuple[str, ...],
     rows: Mapping[str, Sequence[_Row]],
 ) -> Section | None:
-    """A section of one table; None if nothing was measured.
+    """Makes a section of one table; None if nothing was measured.
 
     Args:
-        title: of the section.
-        lead: what the columns mean.
-        caption: of the table.
-        columns: without the sets' names.
-        rows: by the name of their set.
+        title: title of the section.
+        lead: paragraph that explains the columns.
+        caption: caption of the table.
+        columns: names of the columns, without the column of the sets' names.
+        rows: rows of each set, by the name of the set.
     """
     if all(entry is None for of_set in rows.values() for row in of_set for entry in row[1:]):
         return None
     if len(rows) == 1:
-        # A set alone needs no name; the depth, or whatever comes first, heads the row instead.
+        # A single set needs no name: the first entry, such as the depth, is the header of the row.
         [of_set] = rows.values()
         shown = tuple((_header(row[0]), *row[1:]) for row in of_set)
     else:
@@ -67,7 +68,7 @@ def _section(
 def _by_depth(
     qualities: Mapping[str, IdQuality], values: Callable[[PrefixDepth], _Row]
 ) -> dict[str, list[_Row]]:
-    """A row per depth, which heads it, by the name of the set."""
+    """Rows of each set, by its name: one row per depth, with the depth as its header."""
     return {name: [(at.depth, *values(at)) for at in ids.depths] for name, ids in qualities.items()}
 
 
@@ -78,10 +79,10 @@ def _header(entry: Entry) -> str:
 def _levels(qualities: Mapping[str, IdQuality]) -> Section | None:
     return _section(
         "Codes by level",
-        "Used: share of the codebook that some item has. Perplexity: so many codes in equal use "
-        "would be as hard to guess; even: its share of the codebook. Largest: share of the items "
-        "with the most common code. Gini: of training interactions over the codebook, 0 if all "
-        "codes have as many.",
+        "Used: share of the codebook's codes that items have. Perplexity: number of codes in equal "
+        "use that would be as hard to guess; even: its share of the codebook. Largest: share of "
+        "the items with the most common code. Gini: of training interactions over the codebook, 0 "
+        "if all codes have equally many.",
         "How each level uses its codebook",
         ("level", "codes", "used", "perplexity", "even", "largest", "Gini"),
         {name: [_level(level) for level in ids.levels] for name, ids in qualities.items()},
@@ -184,7 +185,10 @@ def _interactions(qualities: Mapping[str, IdQuality]) -> Section | None:
 
 
 def _left_out(qualities: Mapping[str, IdQuality]) -> str:
-    """What the agreement with training leaves out; the same for all IDs, which it does not ask."""
+    """Sentence on the pairs that the agreement with training leaves out.
+
+    Their share depends on the training part alone, so it is the same for all sets of IDs.
+    """
     repeats = next(iter(qualities.values())).repeats
     if not repeats:
         return ""
@@ -197,9 +201,9 @@ def _left_out(qualities: Mapping[str, IdQuality]) -> str:
 def _first_codes(qualities: Mapping[str, IdQuality]) -> Section | None:
     return _section(
         "The first code of the next item",
-        "Entropy: flat ones, near that of a uniform code, are hard to predict, peaked ones say "
-        "little. After: once the first code of the item before is known. Told: what that tells, "
-        "less what it would seem to tell by chance.",
+        "Entropy: near that of a uniform code, a first code is hard to predict; near 0, it says "
+        "little. After: entropy once the first code of the item before is known. Told: information "
+        "from that code, minus the information that chance would show.",
         "Entropy in training, in bits",
         ("uniform", "entropy", "after", "told"),
         {name: [_first_code(ids.first_code)] for name, ids in qualities.items()},

@@ -1,6 +1,6 @@
-"""The page of semantic IDs: tables, curves and examples of what several sets are worth.
+"""The page of semantic IDs: tables, curves and examples of one or several sets of IDs.
 
-It words and draws what `id_quality` and `id_examples` found; one set of IDs is a comparison of one.
+This module shows the results of `id_quality` and `id_examples` in words and drawings.
 """
 
 from collections.abc import Callable, Mapping
@@ -19,9 +19,9 @@ from sidestep.evaluation.report.page import Page, Section
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class InspectedIds:
-    """What is shown of one set of semantic IDs.
+    """One set of semantic IDs with its quality and examples.
 
-    interactions: per item, in training.
+    interactions: interactions per item in training.
     """
 
     quality: IdQuality
@@ -31,7 +31,7 @@ class InspectedIds:
 
 
 def id_page(title: str, facts: Mapping[str, str], inspected: Mapping[str, InspectedIds]) -> Page:
-    """The page of some sets of semantic IDs over the same items, by name."""
+    """Makes the page of sets of semantic IDs over the same items. `inspected` is by name."""
     examples = [
         example if len(inspected) == 1 else replace(example, title=f"{name}: {example.title}")
         for name, ids in inspected.items()
@@ -53,7 +53,7 @@ def id_page(title: str, facts: Mapping[str, str], inspected: Mapping[str, Inspec
 
 
 def id_charts(inspected: Mapping[str, InspectedIds]) -> list[Chart]:
-    """The curves; those without their vectors or interactions are left out."""
+    """Draws the curves. A curve without the vectors or interactions it needs is left out."""
     charts = [
         Chart(
             title=title,
@@ -87,7 +87,7 @@ def id_charts(inspected: Mapping[str, InspectedIds]) -> list[Chart]:
 
 
 def id_examples_in_words(examples: IdExamples) -> list[Example]:
-    """Prefixes by kind, and the way to one item."""
+    """Examples of prefixes by kind, and of the way to one item."""
     kinds = (
         ("Largest first codes", examples.largest),
         ("Random first codes", examples.random),
@@ -117,7 +117,7 @@ def id_examples_in_words(examples: IdExamples) -> list[Example]:
 
 
 def branches_in_words(step: Step) -> tuple[str, ...]:
-    """The prefix chosen, the largest others with an item each, and how many more there are."""
+    """The chosen prefix, the largest others with one item each, and the number of further ones."""
     omitted = step.num_others - len(step.others)
     return (
         f"{step.chosen.title}: {step.chosen.items[0]}",
@@ -145,7 +145,7 @@ def _forced(at: PrefixDepth) -> float | None:
 _DEPTH_CHARTS: tuple[tuple[str, str, Callable[[PrefixDepth], float | None]], ...] = (
     (
         "Variance explained by the prefix",
-        "Share of the variance of the items' vectors between prefixes; 1 once every item is alone.",
+        "Share of the variance of the items' vectors between prefixes; 1 if no items share one.",
         _explained,
     ),
     (
@@ -180,7 +180,7 @@ def _ones(items: Int[np.ndarray, " items"]) -> Int[np.ndarray, " items"]:
 
 
 def _spread(name: str, ids: InspectedIds, counts: Int[np.ndarray, " items"]) -> Curve:
-    """Cumulative shares of first codes, the largest first."""
+    """Makes the curve of the cumulative shares of first codes, the largest first."""
     size = ids.quality.codebook_sizes[0]
     per_code = np.sort(np.bincount(ids.first_codes, weights=counts, minlength=size))[::-1]
     shares = per_code.cumsum() / per_code.sum()

@@ -1,4 +1,7 @@
-"""Where searches lose the target, as stacked bars: one per search, two parts of it per depth."""
+"""Stacked bars of the depths where searches lose the target: one bar per search.
+
+A bar has two parts per depth.
+"""
 
 from collections.abc import Sequence
 
@@ -9,7 +12,7 @@ from sidestep.evaluation.report.drawing import Drawing, svg_of
 from sidestep.evaluation.report.table import Table
 from sidestep.evaluation.search_quality import SearchQuality
 
-_WIDTH = 360.0  # as charts, so that text is as large
+_WIDTH = 360.0  # the width of charts, so that text has the same size
 _BAR = 14.0
 _ROW = 40.0
 _LINE = 16.0
@@ -17,7 +20,7 @@ _FONT = 11
 
 
 def loss_bars(searches: Sequence[SearchQuality], *, title: str) -> Drawing:
-    """The bars of some searches, at least one, of one catalog."""
+    """Draws the bars of one or more searches of one catalog."""
     depths = [at.depth for at in searches[0].depths]
     parts = [Markup("<g font-size='{}' fill='currentColor'>").format(_FONT)]
     y = 0.0
@@ -41,8 +44,8 @@ def loss_bars(searches: Sequence[SearchQuality], *, title: str) -> Drawing:
     parts.append(Markup("</g>"))
     caption = (
         "Every user's target is lost at one depth or kept to the end. Dropped: the search looked "
-        "at its prefix and kept others. Never proposed: it kept the prefix before, but never "
-        "looked at the next one."
+        "at the target's prefix and kept others. Never proposed: the search kept the target's "
+        "prefix of the depth before, but never looked at the one of this depth."
     )
     return Drawing(
         title=title,
@@ -54,7 +57,7 @@ def loss_bars(searches: Sequence[SearchQuality], *, title: str) -> Drawing:
 
 def _numbers(searches: Sequence[SearchQuality]) -> Table:
     return Table(
-        caption="Share of users whose target was lost at each depth, and kept so far",
+        caption="Share of users whose target was lost at each depth, and kept up to that depth",
         columns=("search", "depth", "dropped", "never proposed", "kept"),
         rows=tuple(
             (search.name, at.depth, at.dropped.mean, at.unproposed.mean, at.kept.mean)

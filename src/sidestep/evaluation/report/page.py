@@ -1,6 +1,6 @@
 """A page: a title, facts, and sections of tables, charts and examples, as one HTML file.
 
-It draws and words what it is given. The file needs no network, no script and no other file.
+The file needs no network, no script and no other file.
 """
 
 import re
@@ -17,7 +17,7 @@ from sidestep.evaluation.report.table import Cell, Table, number
 from sidestep.files import whole_file
 from sidestep.lazy_imports import imported_when_used
 
-with imported_when_used():  # needs matplotlib, and what is printed needs no drawing
+with imported_when_used():  # needs matplotlib; printed output needs no drawing
     from sidestep.evaluation.report import chart_drawing
 
 Part = Table | Chart | Drawing | Example
@@ -25,9 +25,9 @@ Part = Table | Chart | Drawing | Example
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Section:
-    """Parts under one heading, in this order; neighbouring charts stand side by side.
+    """Parts under one heading, in this order. Neighbouring charts are shown side by side.
 
-    lead: what to know before reading the parts, as one paragraph.
+    lead: one paragraph to read before the parts.
     """
 
     title: str
@@ -37,7 +37,7 @@ class Section:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """Everything a page shows; sections without parts are left out.
+    """The content of a page. Sections without parts are left out.
 
     summary: the result in a sentence or two, or nothing.
     facts: name and value, such as the dataset, the commit and the machine; shown last.
@@ -50,7 +50,7 @@ class Page:
 
 
 def write_page(path: Path, page: Page) -> None:
-    """Writes a page as one HTML file, whole or not at all; the same page is the same file."""
+    """Writes a page as one HTML file, whole or not at all. Equal pages give equal files."""
     sections = [section for section in page.sections if section.parts]
     text = (
         _environment()
@@ -82,7 +82,7 @@ def _environment() -> Environment:
 
 
 def _groups(parts: Sequence[Part]) -> list[tuple[str, list[Part]]]:
-    """Neighbours of one kind together, by the kind's name."""
+    """Groups neighbouring parts of one kind, with the name of the kind."""
     groups: list[tuple[str, list[Part]]] = []
     for part in parts:
         kind = type(part).__name__.lower()
@@ -93,5 +93,5 @@ def _groups(parts: Sequence[Part]) -> list[tuple[str, list[Part]]]:
 
 
 def _name(title: str, index: int) -> str:
-    """What links call a section, also where its title has no letter of ours."""
+    """Name of a section in links. It works for titles without Latin letters too."""
     return f"{re.sub(r'[^a-z0-9]+', '-', title.lower()).strip('-')}-{index}".strip("-")

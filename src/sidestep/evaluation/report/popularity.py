@@ -1,4 +1,4 @@
-"""Popular and rare items: for whom the next item is found, and what the lists are made of."""
+"""Popular and rare items: metrics by popularity of the target, and popularity of listed items."""
 
 from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
@@ -21,16 +21,16 @@ from sidestep.padding import NO_ITEM
 _METRICS = ("HR@10", "NDCG@10")
 
 _Estimates = Mapping[str, Sequence[Estimate]]
-"""By metric, one per group."""
+"""Estimates by metric, one per group."""
 
 
 def popularity_section(
     runs: Mapping[str, Sequence[PerUser]], popularity: Int[np.ndarray, " items"]
 ) -> Section:
-    """Metrics by the target's popularity, and coverage and concentration of the lists.
+    """Shows metrics by the target's popularity, and coverage and concentration of the lists.
 
     Args:
-        runs: every seed, by label.
+        runs: runs of all seeds, by label.
         popularity: interactions per item in training.
     """
     groups = popularity_groups(popularity)
@@ -50,8 +50,8 @@ def popularity_section(
     return Section(
         title="Popular and rare items",
         lead="Items are divided by their interactions in training, from the most popular on: the "
-        "head has the first third of all interactions, the middle the second, the tail the rest "
-        "and items never seen.",
+        "head has the first third of all interactions, the middle has the second third, the tail "
+        "has the rest and the items that were never seen.",
         parts=parts,
     )
 
@@ -59,7 +59,7 @@ def popularity_section(
 def _estimates(
     seeds: Sequence[PerUser], group_of_target: Int[np.ndarray, " rows"], present: Sequence[int]
 ) -> _Estimates:
-    """Of every metric that the lists are long enough for."""
+    """Estimates of every metric whose cut-off is within the length of the lists."""
     users = numbered(seeds[0].user_ids)
     values = metrics_by_seed(seeds)
     return {
@@ -90,7 +90,7 @@ def _groups(
             )
         )
     return Table(
-        caption="The groups, and whose next item is in them.",
+        caption="The groups, and the users whose next item is in each group.",
         columns=(
             "group",
             "items",
@@ -127,8 +127,8 @@ def _by_group(
     estimates: Mapping[str, _Estimates], metrics: Sequence[str], names: tuple[str, ...]
 ) -> Table:
     return Table(
-        caption="By the popularity of what came next: mean over users and seeds, and its 95% "
-        "bootstrap interval.",
+        caption="By the popularity of the item that came next: mean over users and seeds, and its "
+        "95% bootstrap interval.",
         columns=("method", *(f"{metric}, {name}" for metric in metrics for name in names)),
         rows=tuple(
             (label, *(_cell(each) for metric in metrics for each in of_label[metric]))

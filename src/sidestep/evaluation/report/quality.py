@@ -1,4 +1,4 @@
-"""Quality: how good each method is, how sure that is, and whether it differs from the reference."""
+"""Quality: metrics of each method with intervals, and tests against the reference."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ _MAX_SENTENCES = 4
 
 
 def quality_section(methods: Sequence[ComparedMethod], *, reference: str | None) -> Section:
-    """Means with intervals, and the tests against the reference if there are any."""
+    """Shows means with intervals, and the tests against the reference if there are any."""
     asked = rows_in_words(methods[0].num_rows, methods[0].num_users)
     parts = [_one_method(methods[0]) if len(methods) == 1 else _many_methods(methods)]
     tested = [method for method in methods if method.tests]
@@ -26,7 +26,7 @@ def quality_section(methods: Sequence[ComparedMethod], *, reference: str | None)
 
 
 def headline(methods: Sequence[ComparedMethod], *, reference: str | None, metric: str) -> str:
-    """The main result in words: the means, and which of the differences are significant."""
+    """Writes the main result in words: the means, and which differences are significant."""
     best = max(methods, key=lambda method: method.estimates[metric].mean)
     estimate = best.estimates[metric]
     mean = f"{number(estimate.mean)} (95% interval {_interval(estimate.interval)})"
@@ -117,7 +117,7 @@ def _interval(interval: Interval) -> str:
 
 
 def signed(value: float) -> str:
-    """A difference, with the sign that print uses."""
+    """Writes a difference with a sign; the minus is the typographic one."""
     text = number(abs(value))
     if text == "0":
         return text

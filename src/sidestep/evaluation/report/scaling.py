@@ -21,7 +21,7 @@ _AXES: dict[Unit, tuple[str, str, str]] = {
         "Against tokens",
         "tokens per user",
         "A token is one position of the backbone after the prompt. A prefix that is scored and "
-        "dropped costs none, so that a guided search grows without moving to the right.",
+        "dropped costs no token, so a guided search can score more without moving to the right.",
     ),
     "ms": (
         "Against wall time",
@@ -32,16 +32,15 @@ _AXES: dict[Unit, tuple[str, str, str]] = {
         "Against FLOPs",
         "MFLOPs per user",
         "Floating-point operations of matrix products, two per multiplication and addition: the "
-        "history, the nodes, the heads and what scores prefixes.",
+        "history, the nodes, the heads and the scorers of prefixes.",
     ),
     "scored": (
         "Against scored prefixes",
         "prefixes scored per user",
-        "Prefixes whose score was asked of what guides the search; a search that asks for none is "
-        "left out.",
+        "Prefixes that the scorer of the search scored. A search without a scorer is left out.",
     ),
 }
-"""Title of the section, label of the axis, and what the unit is."""
+"""Of each unit: title of the section, label of the axis, and explanation."""
 
 _COST_COLUMNS: dict[Unit, str] = {
     "tokens": "tokens",
@@ -52,12 +51,12 @@ _COST_COLUMNS: dict[Unit, str] = {
 
 
 def scaling_page(scaling: Scaling, *, title: str, facts: Mapping[str, str]) -> Page:
-    """Tables of all points, and charts of every metric against every unit.
+    """Makes the page: tables of all points, and charts of every metric against every unit.
 
     Args:
-        scaling: what was measured.
-        title: of the page.
-        facts: how it was made.
+        scaling: the measured searches.
+        title: title of the page.
+        facts: how the page was made, by name.
     """
     return Page(
         title=title,
@@ -71,7 +70,7 @@ def scaling_page(scaling: Scaling, *, title: str, facts: Mapping[str, str]) -> P
 
 
 def _summary(scaling: Scaling) -> str:
-    """The best of every search, and its ceiling."""
+    """Sentences on the best point of every search, and on its ceiling."""
     metric = scaling.metrics[0]
     sentences = []
     for search, curve in scaling.by_search.items():
@@ -114,13 +113,13 @@ def _amount(point: ScalingPoint, unit: Unit) -> Entry:
 
 
 def _scaled(point: ScalingPoint, unit: Unit) -> float | None:
-    """An amount in the unit of its axis."""
+    """The cost of a point in the unit of the axis."""
     value = point.spent(unit)
     return value / 1e6 if unit == "flops" and value is not None else value
 
 
 def _equal_cost(scaling: Scaling) -> list[Table]:
-    """Every other search against the first, at equal FLOPs and at equal wall time."""
+    """Compares every other search with the first, at equal FLOPs and at equal wall time."""
     (reference, curve), *others = scaling.by_search.items()
     if not others:
         return []
@@ -138,9 +137,9 @@ def _equal_cost(scaling: Scaling) -> list[Table]:
             rows.append((f"{point.search}, {point.budget}", *cells))
     return [
         Table(
-            caption=f"Difference from {reference} at equal cost (search − {reference}): between "
-            f"two budgets of {reference}, a line over the logarithm of the cost is taken. A dash: "
-            f"{reference} was not measured at that cost.",
+            caption=f"Difference from {reference} at equal cost (search − {reference}). Between "
+            f"two budgets of {reference}, its metric is interpolated linearly over the logarithm "
+            f"of the cost. A dash: {reference} was not measured at that cost.",
             columns=(
                 "search",
                 *(
@@ -161,7 +160,7 @@ def _section(scaling: Scaling, unit: Unit) -> Section:
 
 
 def _chart(scaling: Scaling, unit: Unit, metric: str) -> Chart | None:
-    """One metric against one unit; None where no search has spent any of it."""
+    """Draws one metric against one unit; None if no search has spent any of this unit."""
     curves: list[Curve] = []
     levels: list[Level] = []
     for colour, (search, points) in enumerate(scaling.by_search.items()):
@@ -174,7 +173,7 @@ def _chart(scaling: Scaling, unit: Unit, metric: str) -> Chart | None:
         xs, ys = zip(*spent, strict=True)
         curves.append(Curve(label=search, x=xs, y=ys, colour=colour))
         ceiling = scaling.ceilings.get(search)
-        # Two searches that rank by the same have one ceiling.
+        # Two searches that rank by the same score have the same ceiling.
         if ceiling is not None and ceiling.search not in {level.label for level in levels}:
             levels.append(Level(label=ceiling.search, y=ceiling.metrics[metric], colour=colour))
     if not curves:

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
-    """A number that says more than itself.
+    """A cell of a number with notes.
 
     text: the number as it is shown.
     notes: small lines below it, such as its interval.
-    is_best: shown in bold.
+    is_best: whether the number is shown in bold.
     """
 
     text: str
@@ -18,14 +18,14 @@ class Cell:
 
 
 Entry = Cell | str | int | float | None
-"""Numbers stand to the right, words to the left and in lines; None was not measured."""
+"""Entry of a table. Numbers are aligned to the right, words to the left; None was not measured."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
     """Rows under named columns.
 
-    caption: one sentence that says what is counted, and how.
+    caption: one sentence that says what is measured, and how.
     columns: the first is the header of the rows.
     rows: each starts with its header, a word or a cell with notes.
     """
@@ -44,7 +44,7 @@ class Table:
 
     @property
     def is_words(self) -> tuple[bool, ...]:
-        """Per column, whether it holds words; the first always does."""
+        """Tells for every column whether it holds words; the first column always does."""
         return tuple(
             index == 0 or any(isinstance(row[index], str) for row in self.rows)
             for index in range(len(self.columns))
@@ -52,7 +52,7 @@ class Table:
 
 
 def number(value: float | int) -> str:
-    """Counts in full; four decimals for shares, fewer for what is large, none for nothing."""
+    """Writes counts in full, shares with four decimals, larger numbers with fewer, zero as "0"."""
     if isinstance(value, int):
         return f"{value:,}"
     if abs(value) >= 100:
@@ -63,10 +63,10 @@ def number(value: float | int) -> str:
 
 
 def number_range(low: float, high: float) -> str:
-    """From one number to another, such as the bounds of an interval."""
+    """Writes a range from one number to another, such as the bounds of an interval."""
     return f"{number(low)}–{number(high)}"
 
 
 def p_value(value: float) -> str:
-    """A p-value to three decimals, or that it is smaller."""
+    """Writes a p-value to three decimals, or that it is smaller than the smallest of these."""
     return "p < .001" if value < 0.001 else f"p = {value:.3f}".replace("0.", ".", 1)

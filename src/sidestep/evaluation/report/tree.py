@@ -1,4 +1,4 @@
-"""One user's search tree as a drawing: depth from left to right, the fate of every prefix shown."""
+"""Draws one user's search tree: depth from left to right, with the fate of every prefix."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -28,17 +28,17 @@ _FATES: dict[Fate, str] = {
 }
 
 Words = Callable[[int], str]
-"""What to call the items of a leaf, by its state."""
+"""Gives the name of the items of a leaf, by its state."""
 
 
 def tree_drawing(tree: SearchTree, words: Words, *, title: str, num_leaves: int = 6) -> Drawing:
-    """Draws what is worth it of a search, see `SearchTree.thinned`.
+    """Draws the nodes of a search that are worth drawing, see `SearchTree.thinned`.
 
     Args:
-        tree: of one user.
-        words: for the leaves.
-        title: of the drawing.
-        num_leaves: of the answer.
+        tree: search tree of one user.
+        words: names of the leaves.
+        title: title of the drawing.
+        num_leaves: number of leaves of the answer that are drawn.
     """
     shown = tree.thinned(num_leaves=num_leaves)
     children: dict[int, list[SearchNode]] = {}
@@ -74,7 +74,7 @@ def tree_drawing(tree: SearchTree, words: Words, *, title: str, num_leaves: int 
 def _placed(
     root: SearchNode, children: Mapping[int, list[SearchNode]]
 ) -> dict[int, tuple[float, float]]:
-    """Where every node stands: its depth to the right, siblings from the best score down."""
+    """Places of the nodes: x by depth, to the right; siblings from the best score downwards."""
     places: dict[int, tuple[float, float]] = {}
     next_row = 0
 
@@ -103,7 +103,7 @@ class _Picture:
     words: Words
 
     def edge(self, node: SearchNode) -> Markup:
-        """The line from a node's parent to it; dashed where the search never went."""
+        """The line from the parent of a node to the node; dashed if the search did not go there."""
         (x0, y0), (x1, y1) = self.places[node.parent], self.places[node.state]
         colour = "var(--good)" if node.is_target else "var(--faint)"
         dashes = " stroke-dasharray='3 3'" if node.fate in ("pruned", "unproposed") else ""
@@ -118,7 +118,7 @@ class _Picture:
         )
 
     def node(self, node: SearchNode) -> Markup:
-        """A node, what it is called, and more of it for a pointer that rests on it."""
+        """A node with its label, and details that show when a pointer rests on the node."""
         x, y = self.places[node.state]
         if node.depth == 0:
             return _shape("expanded", x, y, "var(--ink)")
@@ -130,7 +130,7 @@ class _Picture:
         return Markup("<g><title>{}</title>{}{}</g>").format(self._about(node), shape, label)
 
     def _warmth(self, node: SearchNode) -> int | None:
-        """From 0 for the worst of the proposals of its depth to 100 for the best."""
+        """Warmth of the colour: 0 for the worst proposal of the node's depth, 100 for the best."""
         number = self.tree.count(node.depth, "expanded", "kept", "pruned")
         if node.rank is None:
             return None
@@ -152,7 +152,7 @@ class _Picture:
 
 
 def _shape(fate: Fate, x: float, y: float, colour: str, *, ring: str | None = None) -> Markup:
-    """A full circle if expanded, a square if kept, hollow if pruned, dashed if never proposed."""
+    """Full circle if expanded, square if kept, hollow circle if pruned, dashed if not proposed."""
     fill = "var(--page)" if fate in ("pruned", "unproposed") else colour
     style = f"fill: {fill}; stroke: {ring or colour}; stroke-width: {2.5 if ring else 2}"
     if fate == "kept":
@@ -166,12 +166,12 @@ def _shape(fate: Fate, x: float, y: float, colour: str, *, ring: str | None = No
 
 
 def _colour(warmth: int) -> str:
-    """From cold to warm: the page's first two colours, mixed."""
+    """A mix of the page's first two colours, from cold to warm."""
     return f"color-mix(in oklab, var(--series-2) {warmth}%, var(--series-1))"
 
 
 def _head(tree: SearchTree, shown: SearchTree, depth: int) -> Markup:
-    """What stands above a column: how much the search saw there, and how much of it is drawn."""
+    """Heading of a column: how many prefixes the search saw and kept, and how many are drawn."""
     proposed = tree.count(depth, "expanded", "kept", "pruned")
     drawn = shown.count(depth, "expanded", "kept", "pruned")
     kept = proposed - tree.count(depth, "pruned")
@@ -183,7 +183,7 @@ def _head(tree: SearchTree, shown: SearchTree, depth: int) -> Markup:
 
 
 def _legend(score_kind: str) -> Markup:
-    """Two lines that say what shapes and colours mean."""
+    """Two lines that explain shapes and colours."""
     parts, x = [], _LEFT
     for fate, words in _FATES.items():
         colour = "var(--faint)" if fate == "unproposed" else _colour(50)
@@ -208,7 +208,7 @@ def _text(x: float, y: float, words: str, more: Markup = _PLAIN) -> Markup:
 
 
 def _numbers(tree: SearchTree, shown: SearchTree, words: Words) -> Table:
-    """What is drawn, in words; deep ones by their item."""
+    """Table of the drawn nodes; leaves are named by their items."""
     rows = []
     for node in shown.nodes.values():
         if node.depth == 0:
@@ -219,7 +219,7 @@ def _numbers(tree: SearchTree, shown: SearchTree, words: Words) -> Table:
         rows.append((name, node.depth, _FATES[node.fate], node.rank, node.score, node.log_prob))
     rows.sort(key=lambda row: (row[1], -row[4]))
     return Table(
-        caption=f"What is drawn of {tree.name}, by depth and score",
+        caption=f"The drawn prefixes of {tree.name}, by depth and score",
         columns=("code", "depth", "fate", "place", tree.score_kind, "log π"),
         rows=tuple(rows),
     )

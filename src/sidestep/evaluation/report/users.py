@@ -1,7 +1,7 @@
-"""A few users in words: what they had, what came next, and what each method recommended.
+"""A few users in words: their history, the item that came next, and the lists of each method.
 
-Users are drawn at random, one from each way in which the methods agree or differ, so that the page
-shows no luckier users than there are.
+Users are drawn at random, one from each way in which the methods agree or differ. So the page does
+not show only users for whom a method did well.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +16,7 @@ from sidestep.evaluation.results import PerUser
 from sidestep.padding import NO_ITEM
 
 Titles = Callable[[Int[np.ndarray, " items"]], Sequence[str]]
-"""What to call items, by index."""
+"""Gives the titles of items, by index."""
 
 _SEED = 0
 _TITLE_CHARACTERS = 90
@@ -30,14 +30,15 @@ def users_section(
     num_items: int = 5,
     num_past: int = 6,
 ) -> Section:
-    """Users where all methods find the item that came next, where only one does, and where none.
+    """Shows users whose next item is found by all methods, by one method only, and by none.
 
     Args:
         runs: one per label, all over the rows of `histories`.
-        histories: of all rows.
-        titles: what to call items.
-        num_items: how much of each list to show; a method finds what it shows.
-        num_past: how many of the most recent items to show.
+        histories: histories of all rows.
+        titles: gives the titles of items.
+        num_items: number of items of each list that are shown. A method finds an item if the item
+            is among those shown.
+        num_past: number of most recent items of the history that are shown.
     """
     is_found = {label: _is_shown(run, num_items) for label, run in runs.items()}
     generator = np.random.default_rng(_SEED)
@@ -50,7 +51,7 @@ def users_section(
         parts.append(
             Example(
                 title=title,
-                note=f"So it is for {len(rows):,} of {len(is_one):,} users "
+                note=f"This is the case for {len(rows):,} of {len(is_one):,} users "
                 f"({len(rows) / len(is_one):.1%}); user {histories.user_ids[row]} was drawn.",
                 given=_given(row, runs, histories, titles, num_past),
                 lists=tuple(
@@ -61,7 +62,7 @@ def users_section(
     return Section(
         title="Users in words",
         lead=f"One user drawn at random from each way in which the methods agree or differ, judged "
-        f"by the first {num_items} items. What really came next is marked ✓.",
+        f"by the first {num_items} items. The item that really came next is marked ✓.",
         parts=parts,
     )
 
@@ -74,7 +75,7 @@ def _is_shown(run: PerUser, num_items: int) -> Bool[np.ndarray, " users"]:
 def _ways(
     is_found: Mapping[str, Bool[np.ndarray, " users"]],
 ) -> dict[str, Bool[np.ndarray, " users"]]:
-    """Which users each title is about."""
+    """Users of each way in which the methods agree or differ, by its title."""
     num_found = np.sum(list(is_found.values()), axis=0)
     if len(is_found) == 1:
         return {"Found": num_found == 1, "Missed": num_found == 0}
@@ -88,7 +89,7 @@ def _ways(
 def _given(
     row: int, runs: Mapping[str, PerUser], histories: Histories, titles: Titles, num_past: int
 ) -> tuple[WordedList, ...]:
-    """The past, and what came next."""
+    """The history, and the item that came next."""
     past = histories.of(row)
     omitted = max(len(past) - num_past, 0)
     target = next(iter(runs.values())).targets[row : row + 1]
@@ -102,7 +103,7 @@ def _given(
 
 
 def _recommended(label: str, run: PerUser, row: int, titles: Titles, num_items: int) -> WordedList:
-    """What one method recommended; the heading tells of a hit that is not shown."""
+    """The list of one method. Its heading names the place of a hit that is not shown."""
     items = run.items[row][run.items[row] != NO_ITEM]
     places = np.flatnonzero(items == run.targets[row]).tolist()
     heading = label
@@ -124,10 +125,10 @@ def _short(titles: Sequence[str]) -> tuple[str, ...]:
 
 
 def shortened(title: str, num_characters: int) -> str:
-    """Titles of shops go on and on: at most so many characters, on one line.
+    """Shortens a title to at most `num_characters` characters, on one line.
 
-    Cut between words where there is a space in the second half, else within the word: some
-    languages write none, and some titles are one endless word.
+    The title is cut between two words if there is a space in the second half. Otherwise it is cut
+    within a word: some languages write no spaces, and some titles are one very long word.
     """
     title = " ".join(title.split())
     if len(title) <= num_characters:

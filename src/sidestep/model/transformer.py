@@ -6,13 +6,13 @@ from typing import ClassVar
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
-from torch.nn import functional
 
 from sidestep.model.config import TransformerConfig
 from sidestep.model.context import KeyValues, TreeContext, root_context
 from sidestep.model.flops import CausalFlops, matrix_flops
 from sidestep.model.item_head import ItemHead
 from sidestep.model.layers import SwiGLU, attend, rotary_angles, rotated
+from sidestep.model.reading import READERS, Vocabulary
 from sidestep.model.semantic_id_model import SemanticIdModel
 from sidestep.step import HistoryBatch, HistoryStates, StepOutput
 
@@ -81,6 +81,7 @@ class Transformer(SemanticIdModel):
     ) -> None:
         super().__init__(semantic_ids, codebook_sizes)
         self.config = config
+        self.reader = READERS[config.history]
         self.start = nn.Parameter(torch.empty(config.dim))
         self.code_embedding = nn.Embedding(self.num_codes, config.dim)
         self.item_embedding = (
@@ -113,8 +114,7 @@ class Transformer(SemanticIdModel):
             # Padding stands at the end, so causal order alone hides it.
             states = block.mix(states, attend(queries, keys, values, None))
         # Every position's, of which the last token of an item stands for the item.
-        per_item = self.num_levels if self.config.history == "codes" else 1
-        final = self.norm(states[:, ::per_item])
+        final = self.norm(states[:, :: self.reader.tokens_per_item(self.num_levels)])
         counts = histories.lengths + 1
         hidden = final[torch.arange(users, device=states.device), counts - 1][:, None]
         root_depth = torch.zeros(users, 1, dtype=torch.long, device=states.device)
@@ -162,42 +162,17 @@ class Transformer(SemanticIdModel):
     def next_item_states(self, histories: HistoryBatch) -> Float[Tensor, "users items levels dim"]:
         """See `SemanticIdModel.next_item_states`."""
         users, num_items = histories.items.shape
-        width = num_items * self.num_levels
-        weights = histories.weights
-        before, _ = self._prompt(
-            HistoryBatch(
-                items=histories.items[:, :-1],
-                lengths=histories.lengths,
-                weights=None if weights is None else weights[:, :-1],
-            )
-        )
-        positions = torch.arange(width, device=before.device)
-        if self.config.history == "codes":
-            # The last item's own codes but the last one continue the prompt as any others do.
-            tail = self.code_embedding(self.flat_codes(histories.items[:, -1:])[..., :-1])
-            states = torch.cat([before, self.dropout(tail.flatten(1, 2))], dim=1)
-            mask = None
-        else:
-            # Position p is followed by the branch of item p: its codes but the last one. The
-            # trunk sees the trunk; a branch sees the trunk up to its position, and itself.
-            own = self.code_embedding(self.flat_codes(histories.items)[..., :-1])
-            states = torch.cat([before[:, :, None], self.dropout(own)], dim=2).flatten(1, 2)
-            item, level = positions // self.num_levels, positions % self.num_levels
-            is_past = positions[:, None] >= positions
-            mask = (is_past & ((level == 0) | (item == item[:, None])))[None]
-            positions = item + level
-        angles = self._angles(positions[None])
+        before, _ = self._prompt(histories.without_last())
+        own = self.flat_codes(self.reader.branching(histories.items))[..., :-1]
+        prompt = self.reader.next_item_prompt(before, self.dropout(self.code_embedding(own)))
+        states, mask = prompt.vectors, prompt.mask
+        angles = self._angles(prompt.positions[None])
         for block in self.blocks:
             assert isinstance(block, Block)
             queries, keys, values = block.attention.project(block.attention_norm(states), *angles)
             states = block.mix(states, attend(queries, keys, values, mask))
         hidden: Tensor = self.norm(states)
         return hidden.view(users, num_items, self.num_levels, self.config.dim)
-
-    @property
-    def reads_weights(self) -> bool:
-        """See `SemanticIdModel.reads_weights`."""
-        return self.config.history == "items"
 
     @cached_property
     def backbone_flops(self) -> CausalFlops:
@@ -245,7 +220,7 @@ class Transformer(SemanticIdModel):
             ValueError: if the model has no item head.
         """
         head = self._required_item_head
-        rows = self._item_vectors(items) if self.config.tied_item_head else None
+        rows = self.vocabulary.item_vectors(items) if self.config.tied_item_head else None
         return head.scores_at(states, items, histories, rows)
 
     @property
@@ -254,30 +229,24 @@ class Transformer(SemanticIdModel):
             raise ValueError("the model has no item head; build it with item_head: true.")
         return self.item_head
 
-    def _item_vectors(self, items: Int[Tensor, "*batch"]) -> Float[Tensor, "*batch dim"]:
-        """The vectors by which items are read in histories of `items`; any vector at `NO_ITEM`."""
-        vectors: Tensor = self.code_embedding(self.flat_codes(items)).sum(dim=-2)
-        if self.item_embedding is not None:
-            vectors = vectors + self.item_embedding(items.clamp(min=0))
-        return vectors
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The vectors by which codes and items are read."""
+        return Vocabulary(
+            flat_codes=self.flat_codes, codes=self.code_embedding, items=self.item_embedding
+        )
 
     def catalog_vectors(self) -> Float[Tensor, "items dim"]:
-        """`_item_vectors` of the whole catalog, never all its codes' vectors side by side."""
-        codes = self.flat_codes(torch.arange(self.num_items, device=self.start.device))
-        vectors = functional.embedding_bag(codes, self.code_embedding.weight, mode="sum")
-        return vectors if self.item_embedding is None else vectors + self.item_embedding.weight
+        """The vectors by which a reader of items reads them."""
+        return self.vocabulary.catalog_vectors(self.num_items)
 
     def _prompt(
         self, histories: HistoryBatch
     ) -> tuple[Float[Tensor, "users prompt dim"], Int[Tensor, " users"]]:
         """The start token and the history as vectors, and their number per user."""
-        if self.config.history == "codes":
-            vectors = self.code_embedding(self.history_codes(histories)).flatten(1, 2)
-            lengths = 1 + histories.lengths * self.num_levels
-        else:
-            vectors = histories.weighted(self._item_vectors(histories.items))
-            lengths = 1 + histories.lengths
+        vectors = self.reader.vectors(self.vocabulary, histories)
         start = self.start.to(vectors.dtype).expand(vectors.shape[0], 1, -1)
+        lengths = self.reader.prompt_lengths(histories, self.num_levels)
         return self.dropout(torch.cat([start, vectors], dim=1)), lengths
 
     def _angles(self, positions: Int[Tensor, "rows width"]) -> tuple[Tensor, Tensor]:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sidestep.model.context import TreeContext
+from sidestep.model.heads import ItemScorer
 from sidestep.model.reading import READERS, HistoryReader
 from sidestep.step import HistoryBatch, StepOutput, in_float32, widened
 
@@ -50,6 +51,16 @@ class SemanticIdModel(nn.Module, ABC):
         # By depth: the codes that may follow before any is known to be illegal.
         num_next = torch.tensor([*codebook_sizes, 0], device=semantic_ids.device)
         self.register_buffer("num_next_codes", num_next, persistent=False)
+
+    @property
+    def item_scorer(self) -> ItemScorer | None:
+        """The network as one that scores items, if it has an item head; else None."""
+        return None
+
+    @property
+    def gives_history_states(self) -> bool:
+        """Whether its contexts hold a state per past item, see `Context.history_states`."""
+        return False
 
     @property
     def num_levels(self) -> int:

@@ -1,5 +1,6 @@
 """The native decoder-only Transformer over semantic IDs: the history is its prompt."""
 
+from collections.abc import Iterable
 from functools import cached_property
 from typing import ClassVar
 
@@ -11,57 +12,11 @@ from sidestep.model.config import TransformerConfig
 from sidestep.model.context import KeyValues, TreeContext, root_context
 from sidestep.model.flops import CausalFlops, matrix_flops
 from sidestep.model.item_head import ItemHead
-from sidestep.model.layers import SwiGLU, attend, rotary_angles, rotated
+from sidestep.model.layers import Block, attend, rotary_angles
+from sidestep.model.llama_form import LlamaForm, llama_form
 from sidestep.model.reading import READERS, Vocabulary
 from sidestep.model.semantic_id_model import SemanticIdModel
 from sidestep.step import HistoryBatch, HistoryStates, StepOutput
-
-
-class Attention(nn.Module):
-    """Self-attention with rotary positions and grouped keys."""
-
-    def __init__(self, config: TransformerConfig) -> None:
-        super().__init__()
-        self.head_dim = config.head_dim
-        kv_dim = config.kv_heads * config.head_dim
-        self.widths = (config.dim, kv_dim, kv_dim)
-        # One matrix for the three: a third of the calls, and the small ones are the slow ones.
-        self.qkv = nn.Linear(config.dim, sum(self.widths), bias=config.attention_bias)
-        self.out = nn.Linear(config.dim, config.dim, bias=False)
-
-    def project(
-        self,
-        states: Float[Tensor, "users width dim"],
-        cosines: Float[Tensor, "#users 1 width head_dim"],
-        sines: Float[Tensor, "#users 1 width head_dim"],
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and values, each [users, heads, width, head_dim]."""
-        users, width, _ = states.shape
-        queries, keys, values = (
-            part.view(users, width, -1, self.head_dim).transpose(1, 2)
-            for part in self.qkv(states).split(self.widths, dim=-1)
-        )
-        return rotated(queries, cosines, sines), rotated(keys, cosines, sines), values
-
-
-class Block(nn.Module):
-    """One pre-norm layer: attention, then SwiGLU."""
-
-    def __init__(self, config: TransformerConfig) -> None:
-        super().__init__()
-        self.attention_norm = nn.RMSNorm(config.dim, eps=config.norm_epsilon)
-        self.attention = Attention(config)
-        self.ffn_norm = nn.RMSNorm(config.dim, eps=config.norm_epsilon)
-        self.ffn = SwiGLU(config.dim, config.hidden_ffn_dim)
-        self.dropout = nn.Dropout(config.dropout)
-
-    def mix(
-        self, states: Float[Tensor, "users width dim"], mixed: Float[Tensor, "users width dim"]
-    ) -> Float[Tensor, "users width dim"]:
-        """Adds what attention gathered, and the feed-forward layer, to the residual stream."""
-        states = states + self.dropout(self.attention.out(mixed))
-        mapped: Tensor = self.dropout(self.ffn(self.ffn_norm(states)))
-        return states + mapped
 
 
 class Transformer(SemanticIdModel):
@@ -174,6 +129,20 @@ class Transformer(SemanticIdModel):
         hidden: Tensor = self.norm(states)
         return hidden.view(users, num_items, self.num_levels, self.config.dim)
 
+    @property
+    def item_scorer(self) -> "Transformer | None":
+        """See `SemanticIdModel.item_scorer`."""
+        return None if self.item_head is None else self
+
+    @property
+    def gives_history_states(self) -> bool:
+        """See `SemanticIdModel.gives_history_states`."""
+        return True
+
+    def llama_form(self) -> LlamaForm:
+        """See `HasLlamaForm.llama_form`."""
+        return llama_form(self.config, self.state_dict())
+
     @cached_property
     def backbone_flops(self) -> CausalFlops:
         """FLOPs of positions, the head aside."""
@@ -222,6 +191,10 @@ class Transformer(SemanticIdModel):
         head = self._required_item_head
         rows = self.vocabulary.item_vectors(items) if self.config.tied_item_head else None
         return head.scores_at(states, items, histories, rows)
+
+    def item_parameters(self) -> Iterable[nn.Parameter]:
+        """See `ItemScorer.item_parameters`; the vectors of a tied head are read in histories."""
+        return self._required_item_head.parameters()
 
     @property
     def _required_item_head(self) -> ItemHead:

@@ -35,7 +35,6 @@ from sidestep.search.config import GuidanceConfig
 
 with imported_when_used():
     from sidestep.bundle import loaded as bundles
-    from sidestep.model import transformer
     from sidestep.search import (
         beam,
         budget,
@@ -434,7 +433,7 @@ class AskedSearch:
         if self.chosen in BY_PROCESS_REWARD:
             assert loaded.process_reward is not None
             return process_reward.ProcessReward(network=loaded.process_reward)
-        head, ranker = _item_head(loaded), loaded.item_ranker
+        head, ranker = loaded.item_scorer, loaded.item_ranker
         if ranker is None or loaded.ranker_use is None:
             if head is not None and self._spares_first_level:
                 return live_item_support.LiveItemSupport(head=head)
@@ -461,18 +460,10 @@ def _missing_part(name: SearchName, loaded: bundles.LoadedRecommender) -> str | 
             "is guided by a process reward model, and this bundle has none; train one beside it, "
             "with a configuration of kind process-reward, and name that run."
         )
-    if name in BY_ITEMS and _item_head(loaded) is None and loaded.ranker is None:
+    if name in BY_ITEMS and loaded.item_scorer is None and loaded.ranker is None:
         return (
             f"is guided by scores of items, and this {loaded.kind} has neither an item head nor a "
             "ranker; train a transformer with model.item_head: true and objective.item_weight, or "
             "put a SASRec beside this one with 'sidestep attach'."
         )
     return None
-
-
-def _item_head(loaded: bundles.LoadedRecommender) -> transformer.Transformer | None:
-    """The network, if the network has an item head."""
-    network = loaded.network
-    if not isinstance(network, transformer.Transformer) or network.item_head is None:
-        return None
-    return network

@@ -21,7 +21,6 @@ from torch import Tensor
 
 from sidestep.catalog.trie import Trie
 from sidestep.model.config import TransformerConfig
-from sidestep.model.llama_weights import llama_from_transformer
 from sidestep.model.transformer import Transformer
 from sidestep.search.beam import BeamSearch
 from sidestep.search.policy import Scope
@@ -158,7 +157,7 @@ def hf_generate(
     """Makes a call of `generate` with the same weights, constrained by a dictionary of prefixes."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    export = llama_from_transformer(model)
+    export = model.llama_form()
     theirs = LlamaForCausalLM(LlamaConfig(**export.config)).eval()
     theirs.load_state_dict(export.weights)
     device = histories.items.device

@@ -121,3 +121,21 @@ def test_weights_go_with_their_items():
     assert histories.weighted(vectors)[:, :, 0].equal(histories.weights)
     plain = HistoryBatch(items=histories.items, lengths=histories.lengths)
     assert plain.weighted(vectors) is vectors
+
+
+WEIGHTED = HistoryBatch(
+    items=torch.tensor([[4, 5, 6], [7, 8, NO_ITEM]]),
+    lengths=torch.tensor([3, 2]),
+    weights=torch.tensor([[0.1, 0.2, 0.3], [0.4, 0.5, 0.0]]),
+)
+
+
+def test_the_first_items_of_each_history_and_all_columns_but_the_last():
+    first = WEIGHTED.first(torch.tensor([1, 2]))
+    assert first.items.tolist() == [[4, NO_ITEM, NO_ITEM], [7, 8, NO_ITEM]]
+    assert first.lengths.tolist() == [1, 2]
+    assert first.weights is WEIGHTED.weights
+    shorter = WEIGHTED.without_last()
+    assert shorter.items.tolist() == [[4, 5], [7, 8]]
+    assert shorter.weights.equal(WEIGHTED.weights[:, :2])
+    assert shorter.lengths.tolist() == [3, 2]

@@ -4,7 +4,8 @@ A model turns histories into a context (`encode`) and pushes nodes of a search t
 backbone (`extend`); both answer with a `StepOutput`. The only softmax over codes is here.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar, runtime_checkable
 
 import torch
@@ -33,19 +34,25 @@ class HistoryBatch:
 
     def to(self, device: torch.device | str) -> "HistoryBatch":
         """The same batch on `device`."""
-        return HistoryBatch(
-            items=self.items.to(device),
-            lengths=self.lengths.to(device),
-            weights=None if self.weights is None else self.weights.to(device),
-        )
+        return self._columns(lambda values: values.to(device), self.lengths.to(device))
 
     def select(self, users: Int[Tensor, " chosen"]) -> "HistoryBatch":
         """Some of the users, in the order in which they are named."""
-        return HistoryBatch(
-            items=self.items[users],
-            lengths=self.lengths[users],
-            weights=None if self.weights is None else self.weights[users],
-        )
+        return self._columns(lambda values: values[users], self.lengths[users])
+
+    def first(self, numbers: Int[Tensor, " users"]) -> "HistoryBatch":
+        """The same with so many of the oldest items of each history, which has no fewer."""
+        columns = torch.arange(self.items.shape[1], device=self.items.device)
+        is_past = columns < numbers[:, None]
+        return replace(self, items=self.items.masked_fill(~is_past, NO_ITEM), lengths=numbers)
+
+    def without_last(self) -> "HistoryBatch":
+        """The same without its last column.
+
+        The lengths are those of before: the histories are read for the states at their positions,
+        of which the last column has none.
+        """
+        return self._columns(lambda values: values[:, :-1], self.lengths)
 
     def latest(self, number: int) -> "HistoryBatch":
         """The same with at most so many most recent items of each history."""
@@ -53,10 +60,18 @@ class HistoryBatch:
             return self
         first = (self.lengths - number).clamp(min=0)[:, None]
         columns = first + torch.arange(number, device=self.items.device)
+        return self._columns(
+            lambda values: values.gather(1, columns), self.lengths.clamp(max=number)
+        )
+
+    def _columns(
+        self, taken: Callable[[Tensor], Tensor], lengths: Int[Tensor, " users"]
+    ) -> "HistoryBatch":
+        """The same function of everything that there is per item."""
         return HistoryBatch(
-            items=self.items.gather(1, columns),
-            lengths=self.lengths.clamp(max=number),
-            weights=None if self.weights is None else self.weights.gather(1, columns),
+            items=taken(self.items),
+            lengths=lengths,
+            weights=None if self.weights is None else taken(self.weights),
         )
 
     def weighted(

@@ -219,7 +219,7 @@ class ModelContract(ABC):
     def test_items_with_weights_are_read_in_training_as_in_use_or_refused(self):
         weights = torch.linspace(0.1, 1.2, 16).view(4, 4)
         weighted = replace(HISTORIES, weights=weights)
-        if not self.model.reads_weights:
+        if not self.model.reader.reads_weights:
             for read in (self.model.next_item_states, lambda h: self.model.encode(h, capacity=1)):
                 with pytest.raises(ValueError, match="this network reads items as codes"):
                     read(weighted)

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from sidestep.model.config import TransformerConfig
-from sidestep.model.llama_weights import llama_from_transformer, transformer_from_llama
+from sidestep.model.llama_weights import transformer_from_llama
 from sidestep.model.transformer import Transformer
 from tests.model.batches import history_of
 from tests.model.contract import CODEBOOK_SIZES, HISTORIES, SEMANTIC_IDS
@@ -75,7 +75,7 @@ def test_an_exported_model_gives_the_same_logits_and_comes_back_whole(attention_
         dim=16, num_layers=2, num_kv_heads=2, attention_bias=attention_bias, rope_theta=500.0
     )
     model = random_weights(Transformer(config, SEMANTIC_IDS, CODEBOOK_SIZES))
-    export = llama_from_transformer(model)
+    export = model.llama_form()
     llama = transformers.LlamaForCausalLM(transformers.LlamaConfig(**export.config)).eval()
     llama.load_state_dict(export.weights)
     assert_same_logits(model, llama, export.start_token, export.code_tokens)
@@ -135,4 +135,4 @@ def test_a_state_dict_of_something_else_is_refused():
 def test_vectors_have_no_token_ids():
     model = Transformer(TransformerConfig(dim=16, history="items"), SEMANTIC_IDS, CODEBOOK_SIZES)
     with pytest.raises(ValueError, match="history: codes"):
-        llama_from_transformer(model)
+        model.llama_form()

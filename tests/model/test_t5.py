@@ -40,6 +40,22 @@ class TestT5OfVersion11(T5Contract):
         return random_weights(T5(config, SEMANTIC_IDS, CODEBOOK_SIZES))
 
 
+class TestT5OfItems(T5Contract):
+    tokens_per_item = 1
+
+    def build(self):
+        config = T5Config(dim=16, num_layers=1, num_heads=2, history="items", item_embedding=True)
+        return random_weights(T5(config, SEMANTIC_IDS, CODEBOOK_SIZES))
+
+
+def test_settings_of_readers_that_are_not_set_are_not_written_and_must_fit():
+    assert not {"history", "item_embedding"} & set(T5Config().model_dump(mode="json"))
+    written = T5Config(history="items", item_embedding=True).model_dump(mode="json")
+    assert T5Config(**written).item_embedding
+    with pytest.raises(ValueError, match="item_embedding needs history: items"):
+        T5Config(item_embedding=True)
+
+
 def test_small_distances_have_buckets_of_their_own_and_far_ones_share():
     config = T5Config(dim=8, num_heads=2, num_buckets=8, max_distance=16)
     one_way = RelativeBias(config, is_bidirectional=False)

@@ -5,8 +5,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sidestep.model.config import TransformerConfig, ValueHeadConfig
+from sidestep.model.heads import HeadedModel
 from sidestep.model.transformer import Transformer
-from sidestep.model.value_head import ValuedModel, ValueHead
+from sidestep.model.value_head import ValueHead
 from sidestep.padding import NO_ITEM
 
 from .batches import history_of
@@ -16,7 +17,7 @@ IDS = torch.tensor([[a, b, c] for a in range(3) for b in range(3) for c in range
 HISTORIES = history_of(torch.tensor([[1, 5, 7], [3, NO_ITEM, NO_ITEM]]))
 
 
-def valued(**options) -> ValuedModel:
+def valued(**options) -> HeadedModel:
     torch.manual_seed(0)
     shape = TransformerConfig(dim=8, num_layers=1, num_heads=2, dropout=0.0)
     backbone = Transformer(shape, IDS, (3, 3, 3))
@@ -24,7 +25,7 @@ def valued(**options) -> ValuedModel:
     head = ValueHead(ValueHeadConfig(num_heads=2), dim=8, num_levels=3)
     for weights in head.parameters():
         torch.nn.init.normal_(weights, std=0.5)
-    return ValuedModel(backbone.double().eval(), head.double(), **options)
+    return HeadedModel(backbone.double().eval(), head.double(), **options)
 
 
 def chain(model, histories, codes, **options):
@@ -77,27 +78,17 @@ def test_values_do_not_change_when_later_codes_do_and_siblings_differ():
 
 @torch.no_grad()
 def test_a_value_knows_its_ancestors_beyond_the_state_of_its_own():
-    head = valued().head
+    head = valued().value
     root, _ = valued().backbone.encode(HISTORIES, capacity=0)
-    parents = torch.zeros(2, 2, dtype=torch.long)
-    _, context = head.begin(root.hidden, capacity=3)
-    _, context = head.extend(
-        context,
-        torch.cat([root.hidden * 2, root.hidden.flip(2)], dim=1),
-        parents,
-        parents + 1,
-        is_node=torch.ones(2, 2, dtype=torch.bool),
+    first, second = root.hidden * 2, root.hidden.flip(2)
+    # Two children of the root, and below each a node of one and the same state.
+    values = head.tree_values(
+        torch.cat([root.hidden, first, second, root.hidden, root.hidden], dim=1),
+        torch.tensor([[0, 0, 1, 2]] * 2),
+        torch.tensor([[1, 1, 2, 2]] * 2),
+        is_node=torch.ones(2, 4, dtype=torch.bool),
     )
-    below = [
-        head.extend(
-            context,
-            root.hidden,
-            torch.full((2, 1), parent),
-            torch.full((2, 1), 2),
-            is_node=torch.ones(2, 1, dtype=torch.bool),
-        )[0]
-        for parent in (1, 2)
-    ]
+    below = values[:, 3], values[:, 4]
     assert ((below[0] - below[1]).abs() > 1e-6).all()
 
 
@@ -107,14 +98,14 @@ def test_values_move_the_backbone_only_where_that_is_wanted():
         chain(model, HISTORIES, [0, 1, 2]).sum().backward()
         moved = [weights.grad is not None for weights in model.backbone.parameters()]
         assert any(moved) != detach
-        assert all(weights.grad is not None for weights in model.head.parameters())
+        assert all(weights.grad is not None for weights in model.value.parameters())
 
 
 def test_the_flops_of_a_path_are_those_that_pytorch_counts():
     model, empty = valued(), history_of(torch.full((1, 0), NO_ITEM))
     counted, (_, context) = counted_flops(lambda: model.encode(empty, capacity=3))
     assert context.flops.tolist() == [counted]
-    assert context.flops > context.backbone.flops
+    assert context.flops > model.backbone.encode(empty, capacity=3)[1].flops
     node = torch.tensor([[1]])
     counted, (_, longer) = counted_flops(
         lambda: model.extend(context, node, node - 1, node, is_node=node > 0)
@@ -126,15 +117,30 @@ def test_the_flops_of_a_path_are_those_that_pytorch_counts():
 def test_under_autocast_values_keep_their_digits():
     """Values equal those of the same states without autocast. Only the states are rounded."""
     model = valued()
-    backbone, head = model.backbone.float(), model.head.float()
+    backbone, head = model.backbone.float(), model.value.float()
     codes = torch.tensor([[0, 1, 2]] * 2)
     parents, depths = torch.zeros_like(codes), torch.ones_like(codes)
     with torch.autocast("cpu", torch.bfloat16):
-        root, context = ValuedModel(backbone, head).encode(HISTORIES, capacity=3)
-        step, _ = ValuedModel(backbone, head).extend(
+        root, context = HeadedModel(backbone, head).encode(HISTORIES, capacity=3)
+        step, _ = HeadedModel(backbone, head).extend(
             context, codes, parents, depths, is_node=depths > 0
         )
-    values, own = head.begin(root.hidden, capacity=3)
-    below, _ = head.extend(own, step.hidden, parents, depths, is_node=depths > 0)
-    torch.testing.assert_close(root.value, values)
-    torch.testing.assert_close(step.value, below)
+    hidden = torch.cat([root.hidden, step.hidden], dim=1)
+    values = head.tree_values(hidden, parents, depths, is_node=depths > 0)
+    torch.testing.assert_close(torch.cat([root.value, step.value], dim=1), values)
+
+
+@torch.no_grad()
+def test_backbone_and_head_share_one_context_with_room_for_the_capacity():
+    model = valued()
+    _, context = model.encode(HISTORIES, capacity=5)
+    prompt = context.prompt_width
+    assert context.layers[0].keys.shape[2] == prompt + 5
+    assert context.head.keys.shape[2] == 1 + 5
+    # What is written within the capacity moves nothing.
+    codes = torch.tensor([[0, 1]] * 2)
+    _, longer = model.extend(
+        context, codes, codes * 0, codes * 0 + 1, is_node=torch.ones(2, 2, dtype=torch.bool)
+    )
+    assert longer.head.keys.data_ptr() == context.head.keys.data_ptr()
+    assert longer.num_nodes == 2

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from sidestep.catalog.trie import NO_STATE, Trie
 from sidestep.model.config import TransformerConfig, ValueHeadConfig
+from sidestep.model.heads import HeadedModel
 from sidestep.model.transformer import Transformer
-from sidestep.model.value_head import ValuedModel, ValueHead
+from sidestep.model.value_head import ValueHead
 from sidestep.padding import NO_ITEM
 from sidestep.search.beam import BeamSearch
 from sidestep.search.exclusion import Exclusion
@@ -132,7 +133,7 @@ def test_autocast_ties_no_leaves(policy_for):
     network = Transformer(shape, ids, (4, 4, 4)).eval()
     for weights in (network.code_embedding.weight, network.head.weight, network.item_head.weight):
         torch.nn.init.normal_(weights, std=0.3)
-    model = ValuedModel(network, ValueHead(ValueHeadConfig(num_heads=2), dim=16, num_levels=3))
+    model = HeadedModel(network, ValueHead(ValueHeadConfig(num_heads=2), dim=16, num_levels=3))
     histories = HistoryBatch(items=torch.tensor([[3, 9], [50, 7]]), lengths=torch.tensor([2, 2]))
     with torch.autocast("cpu", torch.bfloat16):
         answer = policy_for(network).search(

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from sidestep.catalog.trie import NO_STATE, Trie
 from sidestep.model.config import TransformerConfig, ValueHeadConfig
+from sidestep.model.heads import HeadedModel
 from sidestep.model.transformer import Transformer
-from sidestep.model.value_head import ValuedModel, ValueHead
+from sidestep.model.value_head import ValueHead
 from sidestep.padding import NO_ITEM
 from sidestep.search.budget import Budget
 from sidestep.search.exclusion import Exclusion
@@ -170,7 +171,7 @@ def test_a_short_history_in_a_padded_batch_of_a_real_network_gets_its_own_answer
     backbone = Transformer(shape, ids, (4, 4, 4)).eval()
     torch.nn.init.normal_(backbone.code_embedding.weight)
     head = ValueHead(ValueHeadConfig(num_heads=2), dim=8, num_levels=3)
-    model, trie = ValuedModel(backbone, head), Trie.build(CUBE, (4, 4, 4))
+    model, trie = HeadedModel(backbone, head), Trie.build(CUBE, (4, 4, 4))
     policy = ValueGuidedDecoding(budget=30, num_leaves=6, warm_width=2)
     items = torch.tensor([[3, NO_ITEM, NO_ITEM], [1, 2, 60]])
     both = HistoryBatch(items=items, lengths=torch.tensor([1, 3]))

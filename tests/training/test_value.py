@@ -12,8 +12,9 @@ from sidestep.data.splits import leave_one_out
 from sidestep.data.synthetic import SyntheticShopConfig, synthetic_shop
 from sidestep.data.windows import WindowBatch, training_windows, window_batch
 from sidestep.model.config import TransformerConfig, ValueHeadConfig
+from sidestep.model.heads import HeadedModel
 from sidestep.model.transformer import Transformer
-from sidestep.model.value_head import ValuedModel, ValueHead
+from sidestep.model.value_head import ValueHead
 from sidestep.padding import NO_ITEM
 from sidestep.runs.kinds.transformer import TransformerRun
 from sidestep.runs.kinds.value import ValueRun
@@ -58,7 +59,7 @@ def test_the_values_that_are_trained_are_those_that_a_search_reads():
     )
     tree = CandidateTree.of(LEAVES[torch.tensor([[0, 1, 2], [2, 3, 0]])], None, TRIE)
     roots, values = tree.values(lowered.head, tree.read(lowered.backbone.eval(), histories).hidden)
-    model = ValuedModel(lowered.backbone, lowered.head)
+    model = HeadedModel(lowered.backbone, lowered.head)
     for candidate in range(3):
         step, context = model.encode(histories, capacity=2)
         torch.testing.assert_close(step.value[:, 0], roots)

@@ -16,7 +16,9 @@ from torch import Tensor
 from sidestep.bundle.loaded import LoadedRecommender
 from sidestep.catalog.catalog import Catalog
 from sidestep.files import check_replaceable, read_json, whole_folder, write_json
-from sidestep.model.llama_weights import llama_from_transformer, transformer_from_llama
+from sidestep.model.heads import HasLlamaForm
+from sidestep.model.llama_weights import transformer_from_llama
+from sidestep.model.semantic_id_model import SemanticIdModel
 from sidestep.model.transformer import Transformer
 
 try:
@@ -73,10 +75,11 @@ def export_hugging_face(path: Path, loaded: LoadedRecommender) -> None:
         ValueError: the network is no causal language model over codes, or something else stands at
             `path`.
     """
-    network = loaded.network
+    network: Any = loaded.network
     language_model: Any
-    if isinstance(network, Transformer) and network.config.history == "codes":
-        export = llama_from_transformer(network)
+    reads_items = isinstance(network, SemanticIdModel) and network.reader.form == "items"
+    if isinstance(network, HasLlamaForm) and not reads_items:
+        export = network.llama_form()
         language_model = LlamaForCausalLM(LlamaConfig(**export.config))
         language_model.load_state_dict(export.weights)
         start_token, code_tokens = export.start_token, export.code_tokens
@@ -84,7 +87,7 @@ def export_hugging_face(path: Path, loaded: LoadedRecommender) -> None:
         language_model = network.language_model
         start_token, code_tokens = network.start_token, network.code_tokens
     else:
-        reason = "reads items as vectors" if isinstance(network, Transformer) else "is none"
+        reason = "reads items as vectors" if reads_items else "is none"
         raise ValueError(
             f"only a causal language model over codes can be exported; this {loaded.kind} "
             f"{reason}. Train a transformer with model.history: codes."

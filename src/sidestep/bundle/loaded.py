@@ -36,12 +36,12 @@ from sidestep.catalog.catalog import Catalog
 from sidestep.catalog.latest import LatestAnswers
 from sidestep.data.batches import history_batch
 from sidestep.data.histories import Histories
+from sidestep.model.heads import HasItemVectors, HeadedModel, ItemScorer
 from sidestep.model.item_network import ItemNetwork
 from sidestep.model.process_reward import ProcessRewardModel
 from sidestep.model.sasrec import SasRec
 from sidestep.model.semantic_id_model import SemanticIdModel
-from sidestep.model.transformer import Transformer
-from sidestep.model.value_head import ValuedModel, ValueHead
+from sidestep.model.value_head import ValueHead
 from sidestep.notices import warn
 from sidestep.padding import NO_ITEM
 from sidestep.recommender import GenerativeRecommender, Recommendations, ReservedPlaces
@@ -137,8 +137,7 @@ class LoadedRecommender:
         Raises:
             ValueError: the network has no item head to guide it.
         """
-        has_head = isinstance(self.network, Transformer) and self.network.item_head is not None
-        if search.name == "item-beam" and not has_head:
+        if search.name == "item-beam" and self.item_scorer is None:
             raise ValueError(f"item-beam needs an item head, and this {self.kind} has none.")
         return replace(self, manifest=self.manifest.model_copy(update={"search": search}))
 
@@ -225,6 +224,12 @@ class LoadedRecommender:
         return ItemNetworkRecommender(self.ranker, max_history=max_history)
 
     @property
+    def item_scorer(self) -> ItemScorer | None:
+        """The network as one that scores items, if it has an item head; else None."""
+        network = self.network
+        return network.item_scorer if isinstance(network, SemanticIdModel) else None
+
+    @property
     def num_new_items(self) -> int:
         """Items that were appended after the training: the last ones of the catalog."""
         return self.manifest.num_new_items
@@ -294,7 +299,7 @@ class LoadedRecommender:
             live = None if is_live is None else trie.availability(is_live)
             model: StepModel[Any] = self.network
             if self.value_head is not None and reads_values(policy):
-                model = ValuedModel(self.network, self.value_head)
+                model = HeadedModel(self.network, self.value_head)
             return GenerativeRecommender(
                 model, Scope(trie=trie, available=live), policy, max_history=self.max_history
             )
@@ -440,7 +445,7 @@ class LoadedRecommender:
         [index] = self.catalog.indices_of([item_id])
         if index == NO_ITEM:
             raise KeyError(f"item_id: the catalog has no item {item_id!r:.60}.")
-        if not isinstance(self.network, Transformer | ItemNetwork):
+        if not isinstance(self.network, HasItemVectors):
             raise ValueError(
                 f"{self.kind} has no vectors of items to compare; take a recommender of kind "
                 "transformer or sasrec."
@@ -460,12 +465,12 @@ class LoadedRecommender:
 
     def _own_search(self, num_beams: int) -> SearchPolicy:
         """The search that the manifest names, with so many beams."""
-        kept, network = self.manifest.search, self.network
-        if kept.name == "beam" or not isinstance(network, Transformer):
+        kept, head = self.manifest.search, self.item_scorer
+        if kept.name == "beam" or head is None:
             return BeamSearch(num_beams=num_beams)
         return GuidedBeamSearch(
             guidance=Guidance(
-                scorer=ItemSupport(head=network), likelihood_weight=kept.likelihood_weight
+                scorer=ItemSupport(head=head), likelihood_weight=kept.likelihood_weight
             ),
             num_beams=num_beams,
             candidates=GuidanceConfig().candidates_per_beam * num_beams,

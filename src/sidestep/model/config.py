@@ -5,6 +5,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+HistoryForm = Literal["codes", "items"]
+"""How a history is read: `codes` writes each past item as its codes, `items` as one vector."""
+
 
 class TransformerConfig(BaseModel):
     """Shape of the native Transformer."""
@@ -24,7 +27,7 @@ class TransformerConfig(BaseModel):
     ffn_dim: int | None = Field(None, ge=1)
     """Width of the feed-forward layer; None means 8/3 of `dim`, rounded up to a multiple of 32."""
 
-    history: Literal["codes", "items"] = "codes"
+    history: HistoryForm = "codes"
     """`codes` writes each past item as its codes, `items` as one vector."""
 
     item_embedding: bool = False
@@ -63,8 +66,7 @@ class TransformerConfig(BaseModel):
             raise ValueError(
                 f"num_heads {self.num_heads} must be a multiple of num_kv_heads {self.kv_heads}."
             )
-        if self.item_embedding and self.history != "items":
-            raise ValueError("item_embedding needs history: items.")
+        _refuse_unread_embedding(self)
         if (self.tied_item_head or self.repeat_bias) and not self.item_head:
             raise ValueError("tied_item_head and repeat_bias need item_head: true.")
         if self.tied_item_head and self.history != "items":
@@ -115,6 +117,13 @@ class T5Config(BaseModel):
     tied_head: bool = True
     """Logits from the code embedding, states scaled by `dim ** -0.5`; else from a head's own."""
 
+    # Left out of files where they are not set: runs of before they came go on.
+    history: HistoryForm = Field("codes", exclude_if=lambda form: form == "codes")
+    """`codes` writes each past item as its codes, `items` as one vector."""
+
+    item_embedding: bool = Field(False, exclude_if=operator.not_)
+    """With history `items`: add a vector of the item's own to the sum of its codes' vectors."""
+
     num_buckets: int = Field(32, ge=4, multiple_of=4)
     """Relative distances told apart."""
 
@@ -137,6 +146,7 @@ class T5Config(BaseModel):
                 f"max_distance {self.max_distance} must be above half of num_buckets "
                 f"{self.num_buckets}."
             )
+        _refuse_unread_embedding(self)
         return self
 
     @property
@@ -153,6 +163,11 @@ class T5Config(BaseModel):
     def hidden_ffn_dim(self) -> int:
         """Width of the feed-forward layers."""
         return self.ffn_dim or 4 * self.dim
+
+
+def _refuse_unread_embedding(config: TransformerConfig | T5Config) -> None:
+    if config.item_embedding and config.history != "items":
+        raise ValueError("item_embedding needs history: items.")
 
 
 class SasRecConfig(BaseModel):

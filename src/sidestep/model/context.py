@@ -64,6 +64,68 @@ class Memory:
     is_visible: Bool[Tensor, "users prompt"]
 
 
+def root_slots(
+    users: int, num_levels: int, *, device: torch.device
+) -> Int[Tensor, "users 1 depths"]:
+    """The ancestors of roots by depth: each root itself, see `TreeContext.ancestor_slots`."""
+    slots = torch.full((users, 1, num_levels + 1), NO_SLOT, dtype=torch.long, device=device)
+    slots[:, :, 0] = ROOT_SLOT
+    return slots
+
+
+def placed_slots(
+    ancestor_slots: Int[Tensor, "users slots depths"],
+    parents: Int[Tensor, "users width"],
+    depths: Int[Tensor, "users width"],
+    is_node: Bool[Tensor, "users width"],
+) -> Int[Tensor, "users longer depths"]:
+    """The ancestors by depth of all slots, after new nodes took the next ones.
+
+    Args:
+        ancestor_slots: of the slots so far.
+        parents: see `StepModel.extend`.
+        depths: see there.
+        is_node: see there.
+
+    Raises:
+        ValueError: if a node is deeper than there are levels, or a parent is in no slot.
+    """
+    width = parents.shape[1]
+    users, slots, num_depths = ancestor_slots.shape
+    has_place = (depths >= 1) & (depths < num_depths)
+    has_parent = (parents >= ROOT_SLOT) & (parents < slots + width)
+    if (is_node & ~(has_place & has_parent)).any():
+        raise ValueError(
+            f"a node needs a depth from 1 to {num_depths - 1} and a parent in one of the "
+            f"{slots + width} slots."
+        )
+    own_slots = torch.arange(slots, slots + width, device=parents.device).expand(users, width)
+    by_depth = torch.arange(num_depths, device=parents.device)
+    own = torch.where(by_depth == depths[..., None], own_slots[..., None], NO_SLOT)
+    lines = torch.cat([ancestor_slots, own], dim=1)
+    # A parent may lie in the same call, so a line is only complete once its parent's is: each
+    # pass copies every parent's line, and after the deepest chain of this call all are.
+    index = parents.clamp(ROOT_SLOT, slots + width - 1)[..., None].expand(users, width, num_depths)
+    passes = num_depths - 1 if width > 1 else 1
+    for _ in range(passes):
+        lines[:, slots:] = torch.maximum(lines.gather(1, index), own)
+    return lines
+
+
+def path_mask(
+    ancestor_slots: Int[Tensor, "users slots depths"], width: int
+) -> Bool[Tensor, "users width slots"]:
+    """The slots on the path to each of the last `width` nodes, itself and the root included."""
+    users, slots, _ = ancestor_slots.shape
+    mask = torch.zeros(users, width, slots + 1, dtype=torch.bool, device=ancestor_slots.device)
+    # Every path begins at the root, which padding sees, too. A missing ancestor marks the spare
+    # last column, which is cut off.
+    mask[..., ROOT_SLOT] = True
+    paths = ancestor_slots[:, slots - width :]
+    mask.scatter_(2, torch.where(paths == NO_SLOT, slots, paths), True)
+    return mask[..., :-1]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TreeContext:
     """An encoded prompt and the nodes extended so far, shared by all models of this package.
@@ -77,6 +139,8 @@ class TreeContext:
     flops: see `Context`.
     memory: the encoder's side of an encoder-decoder, else None.
     history_states: see `Context`.
+    head: keys and values of a head that reads the states of the nodes, slot s in column s; None
+        without such a head.
     """
 
     layers: tuple[KeyValues, ...]
@@ -87,6 +151,7 @@ class TreeContext:
     flops: Int[Tensor, " users"]
     memory: Memory | None = None
     history_states: HistoryStates | None = None
+    head: KeyValues | None = None
 
     @property
     def num_nodes(self) -> int:
@@ -117,30 +182,9 @@ class TreeContext:
         Raises:
             ValueError: if a node is deeper than there are levels, or a parent is in no slot.
         """
-        width = parents.shape[1]
-        users, slots, num_depths = self.ancestor_slots.shape
-        has_place = (depths >= 1) & (depths < num_depths)
-        has_parent = (parents >= ROOT_SLOT) & (parents < slots + width)
-        if (is_node & ~(has_place & has_parent)).any():
-            raise ValueError(
-                f"a node needs a depth from 1 to {num_depths - 1} and a parent in one of the "
-                f"{slots + width} slots."
-            )
-        own_slots = torch.arange(slots, slots + width, device=parents.device).expand(users, width)
-        by_depth = torch.arange(num_depths, device=parents.device)
-        own = torch.where(by_depth == depths[..., None], own_slots[..., None], NO_SLOT)
-        lines = torch.cat([self.ancestor_slots, own], dim=1)
-        # A parent may lie in the same call, so a line is only complete once its parent's is:
-        # each pass copies every parent's line, and after the deepest chain of this call all are.
-        index = parents.clamp(ROOT_SLOT, slots + width - 1)[..., None].expand(
-            users, width, num_depths
-        )
-        passes = num_depths - 1 if width > 1 else 1
-        for _ in range(passes):
-            lines[:, slots:] = torch.maximum(lines.gather(1, index), own)
         return replace(
             self,
-            ancestor_slots=lines,
+            ancestor_slots=placed_slots(self.ancestor_slots, parents, depths, is_node),
             tokens=self.tokens + is_node.sum(dim=1, dtype=torch.long),
             flops=self.flops + (flops * is_node).sum(dim=1),
         )
@@ -148,6 +192,37 @@ class TreeContext:
     def with_layers(self, layers: Sequence[KeyValues]) -> "TreeContext":
         """The context with the columns of its newest nodes filled in."""
         return replace(self, layers=tuple(layers))
+
+    def with_head(self, root: KeyValues, *, flops: Int[Tensor, " users"]) -> "TreeContext":
+        """The context of a root with the columns of a head, which get as much room as the layers.
+
+        Args:
+            root: one column.
+            flops: that the head takes at the root.
+        """
+        room = self.layers[0].keys.shape[2] - self.prompt_width
+        columns = root.with_room(1 + room) if room else root
+        return replace(self, head=columns, flops=self.flops + flops)
+
+    def with_nodes_in_head(
+        self,
+        columns: KeyValues,
+        is_node: Bool[Tensor, "users width"],
+        *,
+        flops: Int[Tensor, "users width"],
+    ) -> "TreeContext":
+        """The context after a head has read the newest nodes.
+
+        Args:
+            columns: of the head.
+            is_node: see `StepModel.extend`.
+            flops: that the head takes at each node; whatever at padding.
+        """
+        return replace(self, head=columns, flops=self.flops + (flops * is_node).sum(dim=1))
+
+    def path_mask(self, width: int) -> Bool[Tensor, "users width slots"]:
+        """The slots on the path to each of the last `width` nodes, see `path_mask`."""
+        return path_mask(self.ancestor_slots, width)
 
     def node_mask(
         self, width: int, visible: Int[Tensor, "users width"] | None
@@ -189,21 +264,15 @@ def root_context(
         memory: the encoder's side, if there is one.
         history_states: for prefix scorers, if there are any.
     """
+    users, device = prompt_lengths.shape[0], prompt_lengths.device
     prompt_width = layers[0].keys.shape[2]
     # Under grad nothing is written in place, so room would only be copied along.
     room = 0 if torch.is_grad_enabled() else capacity
-    ancestors = torch.full(
-        (prompt_lengths.shape[0], 1, num_levels + 1),
-        NO_SLOT,
-        dtype=torch.long,
-        device=prompt_lengths.device,
-    )
-    ancestors[:, :, 0] = ROOT_SLOT
     return TreeContext(
         layers=tuple(layer.with_room(prompt_width + room) if room else layer for layer in layers),
         prompt_lengths=prompt_lengths,
         prompt_width=prompt_width,
-        ancestor_slots=ancestors,
+        ancestor_slots=root_slots(users, num_levels, device=device),
         tokens=torch.ones_like(prompt_lengths),
         flops=flops,
         memory=memory,

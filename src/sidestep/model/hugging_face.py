@@ -16,6 +16,7 @@ from torch import Tensor
 from sidestep.model.context import KeyValues, TreeContext, root_context
 from sidestep.model.flops import CausalFlops, matrix_flops
 from sidestep.model.layers import attend
+from sidestep.model.reading import CodeReader
 from sidestep.model.semantic_id_model import SemanticIdModel
 from sidestep.step import ROOT_SLOT, HistoryBatch, StepOutput
 
@@ -112,6 +113,7 @@ class HuggingFaceModel(SemanticIdModel):
     `ATTENTION`, which computes the same.
     """
 
+    reader = CodeReader()
     code_tokens: Tensor
 
     def __init__(
@@ -202,7 +204,7 @@ class HuggingFaceModel(SemanticIdModel):
     def encode(self, histories: HistoryBatch, *, capacity: int) -> tuple[StepOutput, TreeContext]:
         """See `StepModel.encode`."""
         tokens = self._prompt(histories)
-        lengths = 1 + histories.lengths * self.num_levels
+        lengths = self.reader.prompt_lengths(histories, self.num_levels)
         users = tokens.shape[0]
         states, layers = self._cached(tokens, SlottedCache((), 0))
         hidden = states[torch.arange(users, device=states.device), lengths - 1][:, None]
@@ -255,7 +257,7 @@ class HuggingFaceModel(SemanticIdModel):
 
     def _prompt(self, histories: HistoryBatch) -> Int[Tensor, "users prompt"]:
         """The start token and the codes of the history as token ids."""
-        tokens = self.code_tokens[self.history_codes(histories)].flatten(1, 2)
+        tokens = self.code_tokens[self.flat_codes(self.reader.unweighted(histories))].flatten(1, 2)
         longest = getattr(self.text_config, "max_position_embeddings", None)
         if longest is not None and tokens.shape[1] + 1 + self.num_levels > longest:
             raise ValueError(

@@ -1,10 +1,11 @@
-"""Layers that several networks are made of: rotary positions, grouped attention, SwiGLU blocks."""
+"""Layers that several networks are made of: rotary positions, grouped attention, SwiGLU, blocks."""
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
+from sidestep.model.config import TransformerConfig
 from sidestep.step import in_float32
 
 
@@ -93,3 +94,50 @@ class SwiGLU(nn.Module):
         """Maps each state on its own."""
         mapped: Tensor = self.down(functional.silu(self.gate(states)) * self.up(states))
         return mapped
+
+
+class Attention(nn.Module):
+    """Self-attention with rotary positions and grouped keys."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        self.head_dim = config.head_dim
+        kv_dim = config.kv_heads * config.head_dim
+        self.widths = (config.dim, kv_dim, kv_dim)
+        # One matrix for the three: a third of the calls, and the small ones are the slow ones.
+        self.qkv = nn.Linear(config.dim, sum(self.widths), bias=config.attention_bias)
+        self.out = nn.Linear(config.dim, config.dim, bias=False)
+
+    def project(
+        self,
+        states: Float[Tensor, "users width dim"],
+        cosines: Float[Tensor, "#users 1 width head_dim"],
+        sines: Float[Tensor, "#users 1 width head_dim"],
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values, each [users, heads, width, head_dim]."""
+        users, width, _ = states.shape
+        queries, keys, values = (
+            part.view(users, width, -1, self.head_dim).transpose(1, 2)
+            for part in self.qkv(states).split(self.widths, dim=-1)
+        )
+        return rotated(queries, cosines, sines), rotated(keys, cosines, sines), values
+
+
+class Block(nn.Module):
+    """One pre-norm layer: attention, then SwiGLU."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        self.attention_norm = nn.RMSNorm(config.dim, eps=config.norm_epsilon)
+        self.attention = Attention(config)
+        self.ffn_norm = nn.RMSNorm(config.dim, eps=config.norm_epsilon)
+        self.ffn = SwiGLU(config.dim, config.hidden_ffn_dim)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def mix(
+        self, states: Float[Tensor, "users width dim"], mixed: Float[Tensor, "users width dim"]
+    ) -> Float[Tensor, "users width dim"]:
+        """Adds what attention gathered, and the feed-forward layer, to the residual stream."""
+        states = states + self.dropout(self.attention.out(mixed))
+        mapped: Tensor = self.dropout(self.ffn(self.ffn_norm(states)))
+        return states + mapped

@@ -1,11 +1,10 @@
-"""Weights of a Hugging Face Llama or Qwen2 in the native Transformer, and back.
+"""Weights of a Hugging Face Llama or Qwen2 in the native Transformer; back with `llama_form`.
 
 Works on plain mappings, `config.to_dict()` or a checkpoint's config.json, and a state dict; the
 library they come from is not needed. To run a Hugging Face model as it is, see `hugging_face`.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -13,23 +12,8 @@ from jaxtyping import Int
 from torch import Tensor
 
 from sidestep.model.config import TransformerConfig
+from sidestep.model.llama_form import LLAMA_LAYERS
 from sidestep.model.transformer import Transformer
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LlamaExport:
-    """A native Transformer in the words of Hugging Face.
-
-    config: arguments of `LlamaConfig`.
-    weights: state dict of a `LlamaForCausalLM` of that config.
-    start_token: token id that stands before every history.
-    code_tokens: token id of each flat code id.
-    """
-
-    config: dict[str, Any]
-    weights: dict[str, Tensor]
-    start_token: int
-    code_tokens: Int[Tensor, " codes"]
 
 
 def transformer_from_llama(
@@ -85,7 +69,7 @@ def transformer_from_llama(
         out_bias = remaining.pop(f"{theirs}.self_attn.o_proj.bias", None)
         if out_bias is not None and out_bias.any():
             raise ValueError(f"{theirs}.self_attn.o_proj has a bias; the native form has none.")
-        for our_name, their_name in _LAYER_NAMES.items():
+        for our_name, their_name in LLAMA_LAYERS.items():
             state[f"{ours}.{our_name}.weight"] = take(f"{theirs}.{their_name}.weight")
     unknown = [name for name in remaining if not name.endswith("rotary_emb.inv_freq")]
     if unknown:
@@ -95,69 +79,6 @@ def transformer_from_llama(
         )
     model.load_state_dict(state)
     return model
-
-
-def llama_from_transformer(model: Transformer) -> LlamaExport:
-    """The same network for `LlamaForCausalLM`: token 0 is the start, the codes follow.
-
-    The start token is never predicted: its row of the head is zero.
-
-    Raises:
-        ValueError: if the histories are not written as codes; a vector has no token id.
-    """
-    native = model.config
-    if native.history != "codes":
-        raise ValueError("only a model with history: codes has a token id for all it reads.")
-    ours = {name: weight.detach().clone() for name, weight in model.state_dict().items()}
-    embeddings, head = ours["code_embedding.weight"], ours["head.weight"]
-    weights = {
-        "model.embed_tokens.weight": torch.cat([ours["start"][None], embeddings]),
-        "model.norm.weight": ours["norm.weight"],
-        "lm_head.weight": torch.cat([torch.zeros_like(head[:1]), head]),
-    }
-    kv_dim = native.kv_heads * native.head_dim
-    for index in range(native.num_layers):
-        name, layer = f"blocks.{index}", f"model.layers.{index}"
-        for kind in ["weight", "bias"] if native.attention_bias else ["weight"]:
-            joined = ours[f"{name}.attention.qkv.{kind}"]
-            parts = torch.split(joined, [native.dim, kv_dim, kv_dim])
-            for part, values in zip("qkv", parts, strict=True):
-                weights[f"{layer}.self_attn.{part}_proj.{kind}"] = values
-        if native.attention_bias:
-            weights[f"{layer}.self_attn.o_proj.bias"] = torch.zeros_like(ours["start"])
-        for our_name, their_name in _LAYER_NAMES.items():
-            weights[f"{layer}.{their_name}.weight"] = ours[f"{name}.{our_name}.weight"]
-    config = {
-        "vocab_size": 1 + model.num_codes,
-        "hidden_size": native.dim,
-        "intermediate_size": native.hidden_ffn_dim,
-        "num_hidden_layers": native.num_layers,
-        "num_attention_heads": native.num_heads,
-        "num_key_value_heads": native.kv_heads,
-        "rms_norm_eps": native.norm_epsilon,
-        "attention_bias": native.attention_bias,
-        "rope_theta": native.rope_theta,
-        "tie_word_embeddings": False,
-        "bos_token_id": 0,
-        "pad_token_id": 0,
-        "eos_token_id": None,
-    }
-    return LlamaExport(
-        config=config,
-        weights=weights,
-        start_token=0,
-        code_tokens=torch.arange(1, 1 + model.num_codes),
-    )
-
-
-_LAYER_NAMES = {
-    "attention.out": "self_attn.o_proj",
-    "attention_norm": "input_layernorm",
-    "ffn_norm": "post_attention_layernorm",
-    "ffn.gate": "mlp.gate_proj",
-    "ffn.up": "mlp.up_proj",
-    "ffn.down": "mlp.down_proj",
-}
 
 
 def _native_config(

@@ -1,4 +1,4 @@
-"""What every network over semantic IDs can do, whatever its backbone."""
+"""The networks over semantic IDs: what every one can do, whatever its reader and backbone."""
 
 from abc import ABC, abstractmethod
 
@@ -8,14 +8,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sidestep.model.context import TreeContext
+from sidestep.model.heads import ItemScorer
+from sidestep.model.reading import READERS, HistoryReader
 from sidestep.step import HistoryBatch, StepOutput, in_float32, widened
-
-WEIGHTS_NEED_ITEMS = (
-    "the histories have input events of a weight other than 0 and 1, which scales the vector of an "
-    "item, and this network reads items as codes; give input events the weight 0 or 1, or read "
-    "items as vectors (model.history: items)."
-)
-"""What a network that reads codes says of weights."""
 
 
 class SemanticIdModel(nn.Module, ABC):
@@ -23,8 +18,11 @@ class SemanticIdModel(nn.Module, ABC):
 
     Holds the semantic IDs of the items that histories may name. Flat code ids count through the
     levels: code c of level l is `level_starts[l] + c`.
+
+    reader: how histories become prompts.
     """
 
+    reader: HistoryReader = READERS["codes"]
     semantic_ids: Tensor
     level_starts: Tensor
     num_next_codes: Tensor
@@ -53,6 +51,16 @@ class SemanticIdModel(nn.Module, ABC):
         # By depth: the codes that may follow before any is known to be illegal.
         num_next = torch.tensor([*codebook_sizes, 0], device=semantic_ids.device)
         self.register_buffer("num_next_codes", num_next, persistent=False)
+
+    @property
+    def item_scorer(self) -> ItemScorer | None:
+        """The network as one that scores items, if it has an item head; else None."""
+        return None
+
+    @property
+    def gives_history_states(self) -> bool:
+        """Whether its contexts hold a state per past item, see `Context.history_states`."""
+        return False
 
     @property
     def num_levels(self) -> int:
@@ -153,21 +161,6 @@ class SemanticIdModel(nn.Module, ABC):
     def flat_codes(self, items: Int[Tensor, "*batch"]) -> Int[Tensor, "*batch levels"]:
         """Flat code ids of items; those of item 0 where there is `NO_ITEM`."""
         return self.item_codes(items) + self.level_starts
-
-    @property
-    def reads_weights(self) -> bool:
-        """Whether items of a history may weigh other than 1: they are one vector each."""
-        return False
-
-    def history_codes(self, histories: HistoryBatch) -> Int[Tensor, "users items levels"]:
-        """Flat code ids of the items of histories, of a network that writes them as codes.
-
-        Raises:
-            ValueError: the items have weights, for which codes have no place.
-        """
-        if histories.weights is not None:
-            raise ValueError(WEIGHTS_NEED_ITEMS)
-        return self.flat_codes(histories.items)
 
     def node_codes(
         self, codes: Int[Tensor, "users width"], depths: Int[Tensor, "users width"]

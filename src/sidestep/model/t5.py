@@ -18,8 +18,8 @@ from sidestep.model.config import T5Config
 from sidestep.model.context import KeyValues, Memory, TreeContext, root_context
 from sidestep.model.flops import attention_flops, matrix_flops
 from sidestep.model.layers import attend
+from sidestep.model.reading import READERS, Vocabulary
 from sidestep.model.semantic_id_model import SemanticIdModel
-from sidestep.padding import NO_ITEM
 from sidestep.step import HistoryBatch, StepOutput
 
 
@@ -160,10 +160,11 @@ class T5Block(nn.Module):
 class T5(SemanticIdModel):
     """Encoder-decoder over semantic IDs, as generative retrieval began (TIGER, arXiv:2305.05065).
 
-    The encoder reads a start token and the codes of the history, the decoder a start token of its
-    own, which is the root, and the nodes. `visible` counts tokens of the encoder's prompt, as in
-    a decoder-only model: 1 + levels * items. Because the encoder reads both ways, a part of the
-    prompt is not what the same items alone would give, so that only the whole is accepted.
+    The encoder reads a start token and the history, the decoder a start token of its own, which is
+    the root, and the nodes. TIGER reads the history as codes; `history: items` is ours. `visible`
+    counts tokens of the encoder's prompt, as in a decoder-only model. Because the encoder reads
+    both ways, a part of the prompt is not what the same items alone would give, so that only the
+    whole is accepted.
     """
 
     Config: ClassVar = T5Config
@@ -176,9 +177,13 @@ class T5(SemanticIdModel):
     ) -> None:
         super().__init__(semantic_ids, codebook_sizes)
         self.config = config
+        self.reader = READERS[config.history]
         self.start = nn.Parameter(torch.empty(config.dim))
         self.decoder_start = nn.Parameter(torch.empty(config.dim))
         self.code_embedding = nn.Embedding(self.num_codes, config.dim)
+        self.item_embedding = (
+            nn.Embedding(self.num_items, config.dim) if config.item_embedding else None
+        )
         self.encoder_bias = RelativeBias(config, is_bidirectional=True)
         self.encoder_blocks = nn.ModuleList(
             T5Block(config, is_decoder=False) for _ in range(config.num_layers)
@@ -200,6 +205,17 @@ class T5(SemanticIdModel):
             return self.head.weight
         scaled: Tensor = self.code_embedding.weight * self.config.dim**-0.5
         return scaled
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The vectors by which codes and items are read."""
+        return Vocabulary(
+            flat_codes=self.flat_codes, codes=self.code_embedding, items=self.item_embedding
+        )
+
+    def catalog_vectors(self) -> Float[Tensor, "items dim"]:
+        """The vectors by which a reader of items reads them."""
+        return self.vocabulary.catalog_vectors(self.num_items)
 
     def encode(self, histories: HistoryBatch, *, capacity: int) -> tuple[StepOutput, TreeContext]:
         """See `StepModel.encode`."""
@@ -265,15 +281,10 @@ class T5(SemanticIdModel):
         linear.
         """
         users, num_items = histories.items.shape
-        before = torch.arange(num_items, device=histories.items.device)
-        rows = histories.items.repeat_interleave(num_items, dim=0)
-        lengths = before.repeat(users)
-        memory = self._memory(
-            HistoryBatch(
-                items=rows.masked_fill(before >= lengths[:, None], NO_ITEM), lengths=lengths
-            )
-        )
-        own = self.code_embedding(self.history_codes(histories)[..., :-1]).flatten(0, 1)
+        rows = torch.arange(users, device=histories.items.device).repeat_interleave(num_items)
+        before = torch.arange(num_items, device=histories.items.device).repeat(users)
+        memory = self._memory(histories.select(rows).first(before))
+        own = self.code_embedding(self.flat_codes(histories.items)[..., :-1]).flatten(0, 1)
         start = self.decoder_start.expand(own.shape[0], 1, -1)
         depths = torch.arange(self.num_levels, device=own.device)[None]
         bias = self._biased(depths, depths, (depths[..., None] >= depths[:, None]))
@@ -309,11 +320,12 @@ class T5(SemanticIdModel):
 
     def _memory(self, histories: HistoryBatch) -> Memory:
         """What the encoder makes of histories, as keys and values for each decoder layer."""
-        codes = self.code_embedding(self.history_codes(histories)).flatten(1, 2)
-        states = torch.cat([self.start.expand(codes.shape[0], 1, -1), codes], dim=1)
+        vectors = self.reader.vectors(self.vocabulary, histories)
+        states = torch.cat([self.start.expand(vectors.shape[0], 1, -1), vectors], dim=1)
         states = self.dropout(states)
         positions = torch.arange(states.shape[1], device=states.device)
-        is_visible = positions < (1 + histories.lengths * self.num_levels)[:, None]
+        lengths = self.reader.prompt_lengths(histories, self.num_levels)
+        is_visible = positions < lengths[:, None]
         biases = self.encoder_bias(positions - positions[:, None]).permute(2, 0, 1)[None]
         bias = biases.masked_fill(~is_visible[:, None, None], -torch.inf)
         for block in self.encoder_blocks:

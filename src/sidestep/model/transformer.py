@@ -1,67 +1,22 @@
 """The native decoder-only Transformer over semantic IDs: the history is its prompt."""
 
+from collections.abc import Iterable
 from functools import cached_property
 from typing import ClassVar
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
-from torch.nn import functional
 
 from sidestep.model.config import TransformerConfig
 from sidestep.model.context import KeyValues, TreeContext, root_context
 from sidestep.model.flops import CausalFlops, matrix_flops
 from sidestep.model.item_head import ItemHead
-from sidestep.model.layers import SwiGLU, attend, rotary_angles, rotated
+from sidestep.model.layers import Block, attend, rotary_angles
+from sidestep.model.llama_form import LlamaForm, llama_form
+from sidestep.model.reading import READERS, Vocabulary
 from sidestep.model.semantic_id_model import SemanticIdModel
 from sidestep.step import HistoryBatch, HistoryStates, StepOutput
-
-
-class Attention(nn.Module):
-    """Self-attention with rotary positions and grouped keys."""
-
-    def __init__(self, config: TransformerConfig) -> None:
-        super().__init__()
-        self.head_dim = config.head_dim
-        kv_dim = config.kv_heads * config.head_dim
-        self.widths = (config.dim, kv_dim, kv_dim)
-        # One matrix for the three: a third of the calls, and the small ones are the slow ones.
-        self.qkv = nn.Linear(config.dim, sum(self.widths), bias=config.attention_bias)
-        self.out = nn.Linear(config.dim, config.dim, bias=False)
-
-    def project(
-        self,
-        states: Float[Tensor, "users width dim"],
-        cosines: Float[Tensor, "#users 1 width head_dim"],
-        sines: Float[Tensor, "#users 1 width head_dim"],
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and values, each [users, heads, width, head_dim]."""
-        users, width, _ = states.shape
-        queries, keys, values = (
-            part.view(users, width, -1, self.head_dim).transpose(1, 2)
-            for part in self.qkv(states).split(self.widths, dim=-1)
-        )
-        return rotated(queries, cosines, sines), rotated(keys, cosines, sines), values
-
-
-class Block(nn.Module):
-    """One pre-norm layer: attention, then SwiGLU."""
-
-    def __init__(self, config: TransformerConfig) -> None:
-        super().__init__()
-        self.attention_norm = nn.RMSNorm(config.dim, eps=config.norm_epsilon)
-        self.attention = Attention(config)
-        self.ffn_norm = nn.RMSNorm(config.dim, eps=config.norm_epsilon)
-        self.ffn = SwiGLU(config.dim, config.hidden_ffn_dim)
-        self.dropout = nn.Dropout(config.dropout)
-
-    def mix(
-        self, states: Float[Tensor, "users width dim"], mixed: Float[Tensor, "users width dim"]
-    ) -> Float[Tensor, "users width dim"]:
-        """Adds what attention gathered, and the feed-forward layer, to the residual stream."""
-        states = states + self.dropout(self.attention.out(mixed))
-        mapped: Tensor = self.dropout(self.ffn(self.ffn_norm(states)))
-        return states + mapped
 
 
 class Transformer(SemanticIdModel):
@@ -81,6 +36,7 @@ class Transformer(SemanticIdModel):
     ) -> None:
         super().__init__(semantic_ids, codebook_sizes)
         self.config = config
+        self.reader = READERS[config.history]
         self.start = nn.Parameter(torch.empty(config.dim))
         self.code_embedding = nn.Embedding(self.num_codes, config.dim)
         self.item_embedding = (
@@ -113,8 +69,7 @@ class Transformer(SemanticIdModel):
             # Padding stands at the end, so causal order alone hides it.
             states = block.mix(states, attend(queries, keys, values, None))
         # Every position's, of which the last token of an item stands for the item.
-        per_item = self.num_levels if self.config.history == "codes" else 1
-        final = self.norm(states[:, ::per_item])
+        final = self.norm(states[:, :: self.reader.tokens_per_item(self.num_levels)])
         counts = histories.lengths + 1
         hidden = final[torch.arange(users, device=states.device), counts - 1][:, None]
         root_depth = torch.zeros(users, 1, dtype=torch.long, device=states.device)
@@ -162,31 +117,11 @@ class Transformer(SemanticIdModel):
     def next_item_states(self, histories: HistoryBatch) -> Float[Tensor, "users items levels dim"]:
         """See `SemanticIdModel.next_item_states`."""
         users, num_items = histories.items.shape
-        width = num_items * self.num_levels
-        weights = histories.weights
-        before, _ = self._prompt(
-            HistoryBatch(
-                items=histories.items[:, :-1],
-                lengths=histories.lengths,
-                weights=None if weights is None else weights[:, :-1],
-            )
-        )
-        positions = torch.arange(width, device=before.device)
-        if self.config.history == "codes":
-            # The last item's own codes but the last one continue the prompt as any others do.
-            tail = self.code_embedding(self.flat_codes(histories.items[:, -1:])[..., :-1])
-            states = torch.cat([before, self.dropout(tail.flatten(1, 2))], dim=1)
-            mask = None
-        else:
-            # Position p is followed by the branch of item p: its codes but the last one. The
-            # trunk sees the trunk; a branch sees the trunk up to its position, and itself.
-            own = self.code_embedding(self.flat_codes(histories.items)[..., :-1])
-            states = torch.cat([before[:, :, None], self.dropout(own)], dim=2).flatten(1, 2)
-            item, level = positions // self.num_levels, positions % self.num_levels
-            is_past = positions[:, None] >= positions
-            mask = (is_past & ((level == 0) | (item == item[:, None])))[None]
-            positions = item + level
-        angles = self._angles(positions[None])
+        before, _ = self._prompt(histories.without_last())
+        own = self.flat_codes(self.reader.branching(histories.items))[..., :-1]
+        prompt = self.reader.next_item_prompt(before, self.dropout(self.code_embedding(own)))
+        states, mask = prompt.vectors, prompt.mask
+        angles = self._angles(prompt.positions[None])
         for block in self.blocks:
             assert isinstance(block, Block)
             queries, keys, values = block.attention.project(block.attention_norm(states), *angles)
@@ -195,9 +130,18 @@ class Transformer(SemanticIdModel):
         return hidden.view(users, num_items, self.num_levels, self.config.dim)
 
     @property
-    def reads_weights(self) -> bool:
-        """See `SemanticIdModel.reads_weights`."""
-        return self.config.history == "items"
+    def item_scorer(self) -> "Transformer | None":
+        """See `SemanticIdModel.item_scorer`."""
+        return None if self.item_head is None else self
+
+    @property
+    def gives_history_states(self) -> bool:
+        """See `SemanticIdModel.gives_history_states`."""
+        return True
+
+    def llama_form(self) -> LlamaForm:
+        """See `HasLlamaForm.llama_form`."""
+        return llama_form(self.config, self.state_dict())
 
     @cached_property
     def backbone_flops(self) -> CausalFlops:
@@ -245,8 +189,12 @@ class Transformer(SemanticIdModel):
             ValueError: if the model has no item head.
         """
         head = self._required_item_head
-        rows = self._item_vectors(items) if self.config.tied_item_head else None
+        rows = self.vocabulary.item_vectors(items) if self.config.tied_item_head else None
         return head.scores_at(states, items, histories, rows)
+
+    def item_parameters(self) -> Iterable[nn.Parameter]:
+        """See `ItemScorer.item_parameters`; the vectors of a tied head are read in histories."""
+        return self._required_item_head.parameters()
 
     @property
     def _required_item_head(self) -> ItemHead:
@@ -254,30 +202,24 @@ class Transformer(SemanticIdModel):
             raise ValueError("the model has no item head; build it with item_head: true.")
         return self.item_head
 
-    def _item_vectors(self, items: Int[Tensor, "*batch"]) -> Float[Tensor, "*batch dim"]:
-        """The vectors by which items are read in histories of `items`; any vector at `NO_ITEM`."""
-        vectors: Tensor = self.code_embedding(self.flat_codes(items)).sum(dim=-2)
-        if self.item_embedding is not None:
-            vectors = vectors + self.item_embedding(items.clamp(min=0))
-        return vectors
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The vectors by which codes and items are read."""
+        return Vocabulary(
+            flat_codes=self.flat_codes, codes=self.code_embedding, items=self.item_embedding
+        )
 
     def catalog_vectors(self) -> Float[Tensor, "items dim"]:
-        """`_item_vectors` of the whole catalog, never all its codes' vectors side by side."""
-        codes = self.flat_codes(torch.arange(self.num_items, device=self.start.device))
-        vectors = functional.embedding_bag(codes, self.code_embedding.weight, mode="sum")
-        return vectors if self.item_embedding is None else vectors + self.item_embedding.weight
+        """The vectors by which a reader of items reads them."""
+        return self.vocabulary.catalog_vectors(self.num_items)
 
     def _prompt(
         self, histories: HistoryBatch
     ) -> tuple[Float[Tensor, "users prompt dim"], Int[Tensor, " users"]]:
         """The start token and the history as vectors, and their number per user."""
-        if self.config.history == "codes":
-            vectors = self.code_embedding(self.history_codes(histories)).flatten(1, 2)
-            lengths = 1 + histories.lengths * self.num_levels
-        else:
-            vectors = histories.weighted(self._item_vectors(histories.items))
-            lengths = 1 + histories.lengths
+        vectors = self.reader.vectors(self.vocabulary, histories)
         start = self.start.to(vectors.dtype).expand(vectors.shape[0], 1, -1)
+        lengths = self.reader.prompt_lengths(histories, self.num_levels)
         return self.dropout(torch.cat([start, vectors], dim=1)), lengths
 
     def _angles(self, positions: Int[Tensor, "rows width"]) -> tuple[Tensor, Tensor]:

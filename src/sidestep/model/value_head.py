@@ -5,28 +5,17 @@ the policy, then an MLP. Our choices: the block is causal and sees the root and 
 path, nothing else; the MLP is Linear-GELU-Linear; there is no dropout.
 """
 
-from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from sidestep.model.config import TransformerConfig, ValueHeadConfig
-from sidestep.model.context import KeyValues, TreeContext, root_context
+from sidestep.model.context import KeyValues, path_mask, placed_slots, root_slots
 from sidestep.model.flops import CausalFlops, matrix_flops
-from sidestep.model.layers import attend, rotary_angles
-from sidestep.model.transformer import Block
-from sidestep.step import (
-    Context,
-    HistoryBatch,
-    HistoryStates,
-    StepModel,
-    StepOutput,
-    in_float32,
-    widened,
-)
+from sidestep.model.layers import Block, attend, rotary_angles
+from sidestep.step import in_float32, widened
 
 
 class ValueHead(nn.Module):
@@ -64,9 +53,9 @@ class ValueHead(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(dim, dim), nn.GELU(), nn.Linear(dim, 1))
 
     def begin(
-        self, root: Float[Tensor, "users 1 dim"], *, capacity: int
-    ) -> tuple[Float[Tensor, "users 1"], TreeContext]:
-        """The value of every root, and a context; for `capacity` see `StepModel.encode`.
+        self, root: Float[Tensor, "users 1 dim"]
+    ) -> tuple[Float[Tensor, "users 1"], KeyValues]:
+        """The value of every root, and its column.
 
         In float32, also under autocast, as all values; see `in_float32`.
         """
@@ -75,42 +64,57 @@ class ValueHead(nn.Module):
         with in_float32(root.device):
             queries, keys, values = self._projected(root, depths)
             found = self._values(root, attend(queries, keys, values, None))
-        context = root_context(
-            layers=[KeyValues(keys=keys, values=values)],
-            prompt_lengths=torch.ones(len(root), dtype=torch.long, device=root.device),
-            num_levels=self.num_levels,
-            capacity=capacity,
-            flops=self.flops.of_position(depths[:, 0] + 1),
-        )
-        return found, context
+        return found, KeyValues(keys=keys, values=values)
 
     def extend(
         self,
-        context: TreeContext,
+        columns: KeyValues,
         hidden: Float[Tensor, "users width dim"],
-        parents: Int[Tensor, "users width"],
         depths: Int[Tensor, "users width"],
-        *,
-        is_node: Bool[Tensor, "users width"],
-    ) -> tuple[Float[Tensor, "users width"], TreeContext]:
-        """The values of new nodes, whose slots are those of `StepModel.extend`.
+        on_path: Bool[Tensor, "users width slots"],
+    ) -> tuple[Float[Tensor, "users width"], KeyValues]:
+        """The values of new nodes, and all columns with theirs.
 
         Args:
-            context: what `begin` or the last `extend` returned.
+            columns: what `begin` or the last `extend` returned.
             hidden: the backbone's states at the nodes.
-            parents: slots, see `StepModel.extend`.
             depths: codes decided at each node.
-            is_node: False where a column is padding.
+            on_path: the slots on the path to each node, see `path_mask`.
         """
-        start, hidden = context.next_column, widened(hidden)
-        flops = self.flops.of_position(depths + 1)
-        context = context.placed(parents, depths, is_node, flops=flops)
-        mask = context.node_mask(hidden.shape[1], None)
+        hidden = widened(hidden)
         with in_float32(hidden.device):
             queries, keys, values = self._projected(hidden, depths)
-            kept, keys, values = context.layers[0].appended(start, keys, values)
-            found = self._values(hidden, attend(queries, keys, values, mask))
-        return found, context.with_layers([kept])
+            start = on_path.shape[2] - hidden.shape[1]
+            kept, keys, values = columns.appended(start, keys, values)
+            found = self._values(hidden, attend(queries, keys, values, on_path))
+        return found, kept
+
+    def tree_values(
+        self,
+        hidden: Float[Tensor, "users slots dim"],
+        parents: Int[Tensor, "users nodes"],
+        depths: Int[Tensor, "users nodes"],
+        *,
+        is_node: Bool[Tensor, "users nodes"],
+    ) -> Float[Tensor, "users slots"]:
+        """The values of whole trees, whose states are known.
+
+        Args:
+            hidden: of the root and the nodes, slot by slot.
+            parents: see `StepModel.extend`.
+            depths: see there.
+            is_node: see there.
+        """
+        roots, columns = self.begin(hidden[:, :1])
+        slots = root_slots(len(hidden), self.num_levels, device=hidden.device)
+        slots = placed_slots(slots, parents, depths, is_node)
+        on_path = path_mask(slots, parents.shape[1])
+        below, _ = self.extend(columns, hidden[:, 1:], depths, on_path)
+        return torch.cat([roots, below], dim=1)
+
+    def flops_at(self, depths: Int[Tensor, "*batch"]) -> Int[Tensor, "*batch"]:
+        """FLOPs of the value of each node, which sees the path to it, root and itself included."""
+        return self.flops.of_position(depths + 1)
 
     @cached_property
     def flops(self) -> CausalFlops:
@@ -129,86 +133,3 @@ class ValueHead(nn.Module):
     ) -> Float[Tensor, "users width"]:
         values: Tensor = self.mlp(self.norm(self.block.mix(hidden, mixed)))[..., 0]
         return values.float()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ValuedContext:
-    """A backbone's context, and the value head's beside it; the slots are the same."""
-
-    backbone: Any
-    head: TreeContext
-
-    @property
-    def tokens(self) -> Int[Tensor, " users"]:
-        """See `Context.tokens`; the head costs none."""
-        context: Context = self.backbone
-        return context.tokens
-
-    @property
-    def flops(self) -> Int[Tensor, " users"] | None:
-        """See `Context.flops`; of the backbone and the head."""
-        context: Context = self.backbone
-        return None if context.flops is None else context.flops + self.head.flops
-
-    @property
-    def history_states(self) -> HistoryStates | None:
-        """See `Context.history_states`."""
-        context: Context = self.backbone
-        return context.history_states
-
-
-class ValuedModel:
-    """A model whose every step says the value of the nodes too; a `StepModel`."""
-
-    def __init__(
-        self, backbone: StepModel[Any], head: ValueHead, *, detach_backbone: bool = True
-    ) -> None:
-        """Puts a value head onto a model; both lie on one device.
-
-        Args:
-            backbone: gives the states.
-            head: reads them.
-            detach_backbone: keeps what is learned of values from moving the backbone.
-        """
-        self.backbone = backbone
-        self.head = head
-        self.detach_backbone = detach_backbone
-
-    @property
-    def codebook_sizes(self) -> tuple[int, ...]:
-        """See `StepModel.codebook_sizes`."""
-        return self.backbone.codebook_sizes
-
-    def encode(self, histories: HistoryBatch, *, capacity: int) -> tuple[StepOutput, ValuedContext]:
-        """See `StepModel.encode`."""
-        step, backbone = self.backbone.encode(histories, capacity=capacity)
-        values, head = self.head.begin(self._read(step), capacity=capacity)
-        return replace(step, value=values), ValuedContext(backbone=backbone, head=head)
-
-    def extend(
-        self,
-        context: ValuedContext,
-        codes: Int[Tensor, "users width"],
-        parents: Int[Tensor, "users width"],
-        depths: Int[Tensor, "users width"],
-        *,
-        is_node: Bool[Tensor, "users width"],
-        visible: Int[Tensor, "users width"] | None = None,
-    ) -> tuple[StepOutput, ValuedContext]:
-        """See `StepModel.extend`; the head always reads the root of the whole prompt.
-
-        Raises:
-            ValueError: `visible` is given; the state of a root inside the prompt is not kept.
-        """
-        if visible is not None:
-            raise ValueError("a value head needs the whole prompt to be visible; leave it out.")
-        step, backbone = self.backbone.extend(
-            context.backbone, codes, parents, depths, is_node=is_node
-        )
-        values, head = self.head.extend(
-            context.head, self._read(step), parents, depths, is_node=is_node
-        )
-        return replace(step, value=values), ValuedContext(backbone=backbone, head=head)
-
-    def _read(self, step: StepOutput) -> Tensor:
-        return step.hidden.detach() if self.detach_backbone else step.hidden

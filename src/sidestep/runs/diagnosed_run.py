@@ -23,7 +23,7 @@ from sidestep.evaluation.report.drawing import Drawing
 from sidestep.evaluation.report.tree import tree_drawing
 from sidestep.evaluation.search_quality import SearchQuality, search_quality
 from sidestep.evaluation.search_tree import search_tree
-from sidestep.model.value_head import ValuedModel
+from sidestep.model.heads import HeadedModel
 from sidestep.recommender import GenerativeRecommender
 from sidestep.runs.budgets import any_weighs, searches_of
 from sidestep.runs.evaluations import evaluated_rows, row_progress
@@ -98,7 +98,7 @@ class DiagnosedRun:
         """The policy, with its values where the bundle has a value head."""
         if self.loaded.value_head is None:
             return self.recommender.model
-        return ValuedModel(self.recommender.model, self.loaded.value_head)
+        return HeadedModel(self.recommender.model, self.loaded.value_head)
 
     def searches(self, look: Look) -> list[SearchPolicy]:
         """The searches that the run has the parts for, except sampling.

@@ -28,7 +28,7 @@ from sidestep.runs.searches import AskedSearch
 with imported_when_used():
     from sidestep.bundle import loaded as bundles
     from sidestep.evaluation import evaluator, results
-    from sidestep.model import transformer
+    from sidestep.model import semantic_id_model
 
 LIST_LENGTH = 50
 """The most items of a list that is judged."""
@@ -246,9 +246,9 @@ def _setting(
     network = loaded.network
     history = None
     if network is not None:
-        read = "codes" if loaded.is_searched else "item-ids"
-        if isinstance(network, transformer.Transformer):
-            read = network.config.history
+        read = "item-ids"
+        if isinstance(network, semantic_id_model.SemanticIdModel):
+            read = network.reader.form
         history = f"{read}@{loaded.max_history}"
     derived = catalog_name or loaded.catalog.version[:12]
     return results.Setting(

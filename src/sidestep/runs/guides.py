@@ -12,7 +12,6 @@ from sidestep.search.specs import Guide
 
 with imported_when_used():
     from sidestep.bundle import loaded as bundles
-    from sidestep.model import transformer
     from sidestep.search import item_support, live_item_support, process_reward, scorer
 
 
@@ -31,14 +30,6 @@ class GuideRules:
     guidance: Callable[[bundles.LoadedRecommender], GuidanceConfig | None]
     scorer: Callable[[bundles.LoadedRecommender, bool], scorer.PrefixScorer] | None = None
     ranker_weight: Callable[[bundles.LoadedRecommender], float | None] = lambda loaded: None
-
-
-def item_head(loaded: bundles.LoadedRecommender) -> transformer.Transformer | None:
-    """The network, if the network has an item head."""
-    network = loaded.network
-    if not isinstance(network, transformer.Transformer) or network.item_head is None:
-        return None
-    return network
 
 
 def own_scorer(path: str, loaded: bundles.LoadedRecommender) -> scorer.PrefixScorer:
@@ -71,7 +62,7 @@ def own_scorer(path: str, loaded: bundles.LoadedRecommender) -> scorer.PrefixSco
 
 
 def _no_items(loaded: bundles.LoadedRecommender) -> str | None:
-    if item_head(loaded) is not None or loaded.ranker is not None:
+    if loaded.item_scorer is not None or loaded.ranker is not None:
         return None
     return (
         f"is guided by scores of items, and this {loaded.kind} has neither an item head nor a "
@@ -81,7 +72,7 @@ def _no_items(loaded: bundles.LoadedRecommender) -> str | None:
 
 
 def _no_item_head(loaded: bundles.LoadedRecommender) -> str | None:
-    if item_head(loaded) is not None:
+    if loaded.item_scorer is not None:
         return None
     return (
         f"ranks by an item head, and this {loaded.kind} has none; train a transformer with "
@@ -110,7 +101,7 @@ def _no_values(loaded: bundles.LoadedRecommender) -> str | None:
 def _item_scorer(
     loaded: bundles.LoadedRecommender, spares_first_level: bool
 ) -> scorer.PrefixScorer:
-    head, ranker = item_head(loaded), loaded.item_ranker
+    head, ranker = loaded.item_scorer, loaded.item_ranker
     if ranker is None or loaded.ranker_use is None:
         if head is not None and spares_first_level:
             return live_item_support.LiveItemSupport(head=head)

@@ -12,7 +12,7 @@ from sidestep.catalog.catalog import Catalog
 from sidestep.data.popularity import weighted_target_counts
 from sidestep.data.splits import Split
 from sidestep.data.windows import Windows
-from sidestep.model.semantic_id_model import WEIGHTS_NEED_ITEMS
+from sidestep.model.reading import WEIGHTS_NEED_ITEMS
 from sidestep.recommender import GenerativeRecommender
 from sidestep.runs.backbones import network_of
 from sidestep.runs.catalogs import flat_catalog
@@ -33,7 +33,7 @@ def material_beside(given: Given, backbone: LoadedRecommender) -> Material:
     Raises:
         ValueError: inputs have weights, and the backbone has no place for them.
     """
-    refuse_unread_weights(given.split, reads_weights=network_of(backbone).reads_weights)
+    refuse_unread_weights(given.split, reads_weights=network_of(backbone).reader.reads_weights)
     return Material(given.split, backbone.catalog, backbone.max_history)
 
 

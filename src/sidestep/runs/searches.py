@@ -10,7 +10,7 @@ from typing import Any
 from sidestep.evaluation.words import value_in_words
 from sidestep.import_paths import is_import_path, own_name
 from sidestep.lazy_imports import imported_when_used
-from sidestep.runs.guides import GUIDES, item_head, own_scorer
+from sidestep.runs.guides import GUIDES, own_scorer
 from sidestep.runs.search_text import (
     CandidatesPerLevel,
     Weights,
@@ -386,7 +386,7 @@ FIELDS: Mapping[str, Callable[[AskedSearch, bundles.LoadedRecommender, int], Any
         times=asked._budget, num_beams=asked._beams
     ),
     "gamma": lambda asked, loaded, num_leaves: _gamma(loaded),
-    "head": lambda asked, loaded, num_leaves: item_head(loaded),
+    "head": lambda asked, loaded, num_leaves: loaded.item_scorer,
 }
 """The fields of policies that are set from here, by name: what was asked for, what the bundle says,
 and the length of the lists."""

@@ -8,9 +8,10 @@ from typing import Any, ClassVar
 
 import torch
 
+from sidestep.catalog.space import CodeSpace
 from sidestep.catalog.trie import NO_STATE
 from sidestep.search.item_support import HasItemHead, ItemSupport
-from sidestep.search.policy import Scope
+from sidestep.search.policy import trie_scope
 from sidestep.search.scorer import Guidance, flops_of
 from sidestep.search.tree import Candidates, both_flops
 from sidestep.step import HistoryBatch, StepModel
@@ -38,8 +39,11 @@ class ItemRanking:
             raise ValueError(f"num_leaves must be at least 1, got {self.num_leaves}.")
 
     @torch.no_grad()
-    def search(self, model: StepModel[Any], histories: HistoryBatch, scope: Scope) -> Candidates:
+    def search(
+        self, model: StepModel[Any], histories: HistoryBatch, scope: CodeSpace
+    ) -> Candidates:
         """See `SearchPolicy.search`; no leaf in scope is missed."""
+        scope = trie_scope(scope, asker=self.name)
         trie = scope.trie
         step, root = model.encode(histories, capacity=0)
         guidance = Guidance(scorer=ItemSupport(head=self.head))

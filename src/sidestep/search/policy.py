@@ -242,5 +242,5 @@ def node_values(step: StepOutput) -> Float[Tensor, "users width"]:
         ValueError: it says nothing of that.
     """
     if step.value is None:
-        raise ValueError("the model gives no values; put a value head onto it (`ValuedModel`).")
+        raise ValueError("the model gives no values; put a value head onto it (`HeadedModel`).")
     return step.value

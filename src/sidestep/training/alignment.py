@@ -18,7 +18,6 @@ from sidestep.catalog.leaf_embeddings import LeafEmbeddings
 from sidestep.catalog.trie import Trie
 from sidestep.data.windows import WindowBatch
 from sidestep.model.semantic_id_model import SemanticIdModel
-from sidestep.model.transformer import Transformer
 from sidestep.model.value_head import ValueHead
 from sidestep.objectives.advantages import (
     group_advantages,
@@ -119,11 +118,11 @@ class AlignmentObjective(SearchingObjective):
         super().__init__()
         self.config, self.max_history = config, max_history
         self.policy = policy.requires_grad_()  # what is loaded from a bundle is frozen
-        item_head = policy.item_head if isinstance(policy, Transformer) else None
-        if config.likelihood is None and item_head is not None:
+        if config.likelihood is None and policy.item_scorer is not None:
             # Nothing else asks it, and a weight without a gradient stops several devices. A tied
             # head still moves with the vectors that histories are read by.
-            item_head.requires_grad_(False)
+            for weights in policy.item_scorer.item_parameters():
+                weights.requires_grad_(False)
         self.head = head
         self.trie, self.embeddings = trie, embeddings
         self.rollouts = Rollouts(

@@ -152,10 +152,6 @@ class CandidateTree:
             hidden: of the slots, see `read`; detached or not.
         """
         users, candidates, levels = self.states.shape
-        roots, below = head.begin(hidden[:, :1], capacity=max(self.node_codes.shape[1], 1))
-        values, _ = head.extend(
-            below, hidden[:, 1:], self.parents, self.depths, is_node=self.is_node
-        )
-        by_slot = torch.cat([roots, values], dim=1)
+        by_slot = head.tree_values(hidden, self.parents, self.depths, is_node=self.is_node)
         found = by_slot.gather(1, self.slots.flatten(1)).view(users, candidates, levels)
-        return roots[:, 0], found
+        return by_slot[:, 0], found

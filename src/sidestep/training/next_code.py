@@ -6,7 +6,6 @@ from torch.nn import functional
 from sidestep.catalog.trie import Trie
 from sidestep.data.windows import WindowBatch
 from sidestep.model.semantic_id_model import SemanticIdModel
-from sidestep.model.transformer import Transformer
 from sidestep.objectives.cross_entropy import (
     beam_aware_weights,
     next_code_cross_entropy,
@@ -24,7 +23,7 @@ class NextCodeObjective(Objective):
 
     def __init__(self, model: SemanticIdModel, config: NextCodeConfig) -> None:
         super().__init__()
-        has_head = isinstance(model, Transformer) and model.item_head is not None
+        has_head = model.item_scorer is not None
         if (config.item_weight is not None) != has_head:
             raise ValueError(
                 f"item_weight is {config.item_weight}, but the model has "
@@ -60,8 +59,9 @@ class NextCodeObjective(Objective):
         loss = levels.sum()
         parts = {f"code_{level + 1}": part.detach() for level, part in enumerate(levels)}
         if self.config.item_weight is not None:
-            assert isinstance(self.model, Transformer)
-            scores = self.model.item_logits(states[:, 0], batch.before(users, positions))
+            scorer = self.model.item_scorer
+            assert scorer is not None
+            scores = scorer.item_logits(states[:, 0], batch.before(users, positions))
             item_loss = next_item_cross_entropy(
                 scores, items, label_smoothing=self.config.label_smoothing, weights=of_targets
             )

@@ -1,9 +1,10 @@
 """Supervised training of networks over item ids: the next item, at every position."""
 
+from dataclasses import replace
+
 from sidestep.data.windows import WindowBatch
 from sidestep.model.item_network import ItemNetwork
 from sidestep.objectives.cross_entropy import next_item_cross_entropy
-from sidestep.step import HistoryBatch
 from sidestep.training.objective import Loss, Objective
 from sidestep.training.objective_config import NextItemConfig
 
@@ -19,12 +20,7 @@ class NextItemObjective(Objective):
     def forward(self, batch: WindowBatch) -> Loss:
         """See `Objective.forward`."""
         # The state after p items predicts item p, so the last item is only a target.
-        weights = batch.input_weights
-        histories = HistoryBatch(
-            items=batch.items[:, :-1],
-            lengths=batch.lengths - 1,
-            weights=None if weights is None else weights[:, :-1],
-        )
+        histories = replace(batch.histories.without_last(), lengths=batch.lengths - 1)
         users, positions = batch.is_target.nonzero(as_tuple=True)
         states = self.network.states(histories)[users, positions]
         loss = next_item_cross_entropy(

@@ -9,7 +9,6 @@ from torch import Tensor
 from sidestep.catalog.trie import Trie
 from sidestep.data.windows import WindowBatch
 from sidestep.model.semantic_id_model import SemanticIdModel
-from sidestep.model.transformer import Transformer
 from sidestep.objectives.preference import softmax_dpo_loss
 from sidestep.objectives.weighting import mean_over_targets
 from sidestep.search.policy import Scope, redrawn
@@ -32,8 +31,9 @@ class PreferenceObjective(SearchingObjective):
         """
         super().__init__()
         self.policy = policy.requires_grad_()  # what is loaded from a bundle is frozen
-        if isinstance(policy, Transformer) and policy.item_head is not None:
-            policy.item_head.requires_grad_(False)  # nothing here asks it
+        if policy.item_scorer is not None:
+            for weights in policy.item_scorer.item_parameters():
+                weights.requires_grad_(False)  # nothing here asks them
         # In a list: it never changes, so no checkpoint needs it.
         self._reference = [copy.deepcopy(policy).requires_grad_(False).eval()]
         self.trie = trie

@@ -20,7 +20,6 @@ from sidestep.catalog.leaf_embeddings import LeafEmbeddings
 from sidestep.catalog.trie import Trie
 from sidestep.import_paths import imported, is_import_path
 from sidestep.model.semantic_id_model import SemanticIdModel
-from sidestep.model.transformer import Transformer
 from sidestep.objectives.rewards import (
     category_match,
     exact_match,
@@ -107,13 +106,14 @@ class RewardSources:
 
 def item_head_scores(network: SemanticIdModel) -> ItemScores | None:
     """Scores of a network's item head as it is now; None if the network has none."""
-    if not isinstance(network, Transformer) or network.item_head is None:
+    if network.item_scorer is None:
         return None
     kept = copy.deepcopy(network).requires_grad_(False).eval()
 
     def scores(histories: HistoryBatch) -> Tensor:
         root, _ = kept.to(histories.items.device).encode(histories, capacity=1)
-        return kept.item_logits(root.hidden[:, 0], histories)
+        assert kept.item_scorer is not None
+        return kept.item_scorer.item_logits(root.hidden[:, 0], histories)
 
     return scores
 

@@ -10,8 +10,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from sidestep.catalog.trie import NO_STATE, Trie
+from sidestep.model.heads import HeadedModel
 from sidestep.model.semantic_id_model import SemanticIdModel
-from sidestep.model.value_head import ValuedModel, ValueHead
+from sidestep.model.value_head import ValueHead
 from sidestep.objectives.advantages import is_informative
 from sidestep.search.policy import Scope, SearchPolicy, reads_values, redrawn
 from sidestep.search.sampling import Sampling
@@ -181,7 +182,7 @@ class Rollouts:
         """What a search finds, with the values of now if there are any."""
         valued: StepModel[Any] = model
         if self.head is not None and reads_values(search):
-            valued = ValuedModel(model, self.head)
+            valued = HeadedModel(model, self.head)
         candidates = search.search(valued, histories, Scope(trie=trie, below=below))
         return _Found(
             leaves=candidates.leaves, log_probs=candidates.log_probs, tokens=candidates.tokens

@@ -9,8 +9,9 @@ from torch import Tensor
 from sidestep.catalog.leaf_embeddings import LeafEmbeddings
 from sidestep.catalog.trie import Trie
 from sidestep.data.windows import WindowBatch
+from sidestep.model.heads import HeadedModel
 from sidestep.model.semantic_id_model import SemanticIdModel
-from sidestep.model.value_head import ValuedModel, ValueHead
+from sidestep.model.value_head import ValueHead
 from sidestep.objectives.value import (
     level_weights,
     root_targets,
@@ -79,7 +80,7 @@ class ValueObjective(SearchingObjective):
         histories = batch.before(users, positions)
         trie, embeddings, backbone = self._placed(targets.device)
         leaves = trie.leaf_of(targets)
-        valued = ValuedModel(backbone, self.head)
+        valued = HeadedModel(backbone, self.head)
         with torch.no_grad():
             search = redrawn(self.policy, int(self.num_steps))
             found = search.search(valued, histories, Scope(trie=trie)).leaves

@@ -14,7 +14,6 @@ with imported_when_used():
     from sidestep import recommender as recommenders
     from sidestep.model import process_reward as networks
     from sidestep.model import semantic_id_model
-    from sidestep.model import transformer as transformers
     from sidestep.runs import backbones, memory, plan_parts
     from sidestep.search import guided_beam, scorer
     from sidestep.search import policy as policies
@@ -33,15 +32,15 @@ class ProcessRewardRun(BesideRun):
     def prepare(self, given: Given) -> Plan:
         """See `RunConfig.prepare`."""
         found = backbones.load_backbone(self.backbone, given)
-        if not isinstance(found.network, transformers.Transformer):
+        backbone = backbones.network_of(found)
+        if not backbone.gives_history_states:
             raise ValueError(
                 f"backbone: {self.backbone} is {found.kind}, and a process reward model reads the "
-                "state after each past item, which only the native Transformer gives; name a run "
-                "of kind transformer."
+                "state after each past item, which it does not give; name a run of kind "
+                "transformer."
             )
         material = plan_parts.material_beside(given, found)
         memory.refuse_prefixes_beyond_memory(self.model, material.catalog.trie.num_nodes())
-        backbone = backbones.network_of(found)
         network = self.network(material, backbone, seed=given.seed)
         beside = found
         if self.objective.joint is not None:  # values were learned on the states of before

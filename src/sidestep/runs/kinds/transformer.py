@@ -16,6 +16,7 @@ with imported_when_used():
     from sidestep import recommender as recommenders
     from sidestep.catalog import catalog as catalogs
     from sidestep.data import windows as data_windows
+    from sidestep.model import reading
     from sidestep.model import transformer as networks
     from sidestep.runs import memory, plan_parts
     from sidestep.search import beam
@@ -45,7 +46,7 @@ class TransformerRun(ReadingRun, LearnedRun):
             raise ValueError(
                 "a transformer needs semantic IDs: give --catalog, from 'sidestep tokenize'."
             )
-        reads_weights = self.model.history == "items"
+        reads_weights = reading.READERS[self.model.history].reads_weights
         plan_parts.refuse_unread_weights(given.split, reads_weights=reads_weights)
         item_rows = len(given.dataset.items) if self.model.item_embedding else 0
         memory.refuse_beyond_memory(self.model, item_rows)

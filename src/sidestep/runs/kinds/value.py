@@ -16,7 +16,7 @@ from sidestep.training.objective_config import ValueTrainingConfig
 with imported_when_used():
     from sidestep import recommender as recommenders
     from sidestep.bundle import manifest
-    from sidestep.model import semantic_id_model, value_head
+    from sidestep.model import heads, semantic_id_model, value_head
     from sidestep.runs import backbones, plan_parts, reward_sources
     from sidestep.search import policy as policies
     from sidestep.search import value_beam
@@ -110,7 +110,7 @@ class ValueRun(BesideRun):
             ),
             validation=material.split.validation,
             recommender=lambda device: recommenders.GenerativeRecommender(
-                value_head.ValuedModel(backbone.to(device), head),
+                heads.HeadedModel(backbone.to(device), head),
                 policies.Scope(trie=trie.to(device)),
                 search,
                 max_history=material.max_history,

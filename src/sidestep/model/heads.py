@@ -1,0 +1,142 @@
+"""Heads: what a network can do beside writing codes, as capabilities that code asks for.
+
+Code asks a network for a capability and never for its class, so a network of a user's own can have
+any of them: `SemanticIdModel.item_scorer` for scores of items, `HasItemVectors` for vectors of
+items, `HasLlamaForm` for the same network in the words of Hugging Face. `HeadedModel` puts a head
+beside a network that reads the states of its nodes.
+"""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Protocol, runtime_checkable
+
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from sidestep.model.context import TreeContext
+from sidestep.model.llama_form import LlamaForm
+from sidestep.model.value_head import ValueHead
+from sidestep.step import HistoryBatch, StepModel, StepOutput
+
+
+@runtime_checkable
+class ItemScorer(Protocol):
+    """A network with an item head: it scores items at the state of a history."""
+
+    def item_logits(
+        self, states: Float[Tensor, "users dim"], histories: HistoryBatch
+    ) -> Float[Tensor, "users items"]:
+        """Unnormalised log-probabilities of all items of the catalog, in its order.
+
+        Args:
+            states: the hidden states at the roots.
+            histories: what each state has seen.
+        """
+        ...
+
+    def some_item_logits(
+        self,
+        states: Float[Tensor, "users dim"],
+        items: Int[Tensor, " users"],
+        histories: HistoryBatch,
+    ) -> Float[Tensor, " users"]:
+        """What `item_logits` says of one item at each state."""
+        ...
+
+    def item_parameters(self) -> Iterable[nn.Parameter]:
+        """The parameters that nothing but scores of items depends on."""
+        ...
+
+
+@runtime_checkable
+class HasItemVectors(Protocol):
+    """A network that knows items by vectors, so that items can be compared."""
+
+    def catalog_vectors(self) -> Float[Tensor, "items dim"]:
+        """One vector per item of the catalog, in its order.
+
+        Raises:
+            ValueError: the network has none.
+        """
+        ...
+
+
+@runtime_checkable
+class HasLlamaForm(Protocol):
+    """A network that is a Llama in other words."""
+
+    def llama_form(self) -> LlamaForm:
+        """The same network for `LlamaForCausalLM`.
+
+        Raises:
+            ValueError: this one reads what no token stands for.
+        """
+        ...
+
+
+class HeadedModel:
+    """A model with a value head: every step says the value of the nodes, too; a `StepModel`.
+
+    Backbone and head share one context: slots, ancestors, room and costs are kept once, and the
+    head adds its columns.
+    """
+
+    def __init__(
+        self,
+        backbone: StepModel[TreeContext],
+        value: ValueHead,
+        *,
+        detach_backbone: bool = True,
+    ) -> None:
+        """Puts a value head onto a model; both lie on one device.
+
+        Args:
+            backbone: gives the states.
+            value: reads them.
+            detach_backbone: keeps what is learned of values from moving the backbone.
+        """
+        self.backbone = backbone
+        self.value = value
+        self.detach_backbone = detach_backbone
+
+    @property
+    def codebook_sizes(self) -> tuple[int, ...]:
+        """See `StepModel.codebook_sizes`."""
+        return self.backbone.codebook_sizes
+
+    def encode(self, histories: HistoryBatch, *, capacity: int) -> tuple[StepOutput, TreeContext]:
+        """See `StepModel.encode`."""
+        step, context = self.backbone.encode(histories, capacity=capacity)
+        values, column = self.value.begin(self._read(step))
+        flops = self.value.flops_at(histories.lengths * 0)
+        return replace(step, value=values), context.with_head(column, flops=flops)
+
+    def extend(
+        self,
+        context: TreeContext,
+        codes: Int[Tensor, "users width"],
+        parents: Int[Tensor, "users width"],
+        depths: Int[Tensor, "users width"],
+        *,
+        is_node: Bool[Tensor, "users width"],
+        visible: Int[Tensor, "users width"] | None = None,
+    ) -> tuple[StepOutput, TreeContext]:
+        """See `StepModel.extend`; the head always reads the root of the whole prompt.
+
+        Raises:
+            ValueError: `visible` is given; the state of a root inside the prompt is not kept.
+        """
+        if visible is not None:
+            raise ValueError("a value head needs the whole prompt to be visible; leave it out.")
+        step, context = self.backbone.extend(context, codes, parents, depths, is_node=is_node)
+        assert context.head is not None, "the context is of the backbone alone"
+        values, columns = self.value.extend(
+            context.head, self._read(step), depths, context.path_mask(codes.shape[1])
+        )
+        flops = self.value.flops_at(depths)
+        return replace(step, value=values), context.with_nodes_in_head(
+            columns, is_node, flops=flops
+        )
+
+    def _read(self, step: StepOutput) -> Tensor:
+        return step.hidden.detach() if self.detach_backbone else step.hidden

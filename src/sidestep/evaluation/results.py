@@ -97,7 +97,7 @@ def check_method(method: str) -> str:
     if _METHOD.fullmatch(method) is None:
         raise ValueError(
             f"{method!r} is no known method: use one of {', '.join(METHODS)}, with a suffix for an "
-            "ablation (beam-no-text) and +sasrec where SASRec has a part in it."
+            "ablation (beam-no-text) and +sasrec if SASRec has a part in it."
         )
     return method
 

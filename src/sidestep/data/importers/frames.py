@@ -64,7 +64,7 @@ def read_frames(
         found := [name for name in frame.columns if _is_time(frame[name])]
     ):
         warn(
-            f"no column of times is named, so that the rows are taken in their order; if "
+            f"no column of times is named, so the rows are taken in their order; if "
             f"{found[0]!r:.60} holds the times, name it: time={found[0]!r:.60}."
         )
     for why, number in rows.left_out.items():

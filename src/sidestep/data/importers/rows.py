@@ -170,8 +170,8 @@ def _complete(rows: dict[Part, list[GivenRow[int]]], files: Mapping[Part, RowFil
     remarks = []
     if "train" not in files:
         return [
-            "There is no training file, so nothing can be trained on this dataset: it serves to "
-            "evaluate what was trained elsewhere, with its items."
+            "There is no training file, so nothing can be trained on this dataset. It serves to "
+            "evaluate recommenders of its items that were trained elsewhere."
         ]
     purposes: dict[Part, str] = {"test": "to judge by", "valid": "to choose by"}
     for part, purpose in purposes.items():
@@ -205,7 +205,7 @@ def _disjoint_remark(files: Mapping[Part, RowFile]) -> list[str]:
         return []
     return [
         f"No target, such as {rows[0].target!r:.40}, stands in any history, such as "
-        f"{taken.history[0]!r:.40}; name two columns that call the items alike."
+        f"{taken.history[0]!r:.40}; name two columns with the same item IDs."
     ]
 
 

@@ -71,6 +71,28 @@ def test_the_first_or_every_target_may_be_asked_for():
     assert len({split.strategy for split in (first, every)}) == 2
 
 
+def test_all_targets_of_a_period_may_be_asked_for_after_one_history():
+    split = global_time(FOUR, PERIODS, targets="all")
+    assert worded(split.validation) == [
+        ("u0", [1, 2], 3, 11),
+        ("u0", [1, 2], 4, 12),
+        ("u1", [1], 8, 10),
+    ]
+    assert worded(split.test) == [
+        *(("u0", [1, 2, 3, 4], item, time) for item, time in ((5, 21), (6, 22), (7, 23))),
+        ("u1", [1, 8], 9, 20),
+        ("u2", [2], 3, 25),
+    ]
+    assert split.strategy == "global-time@10,20,all"
+
+
+def test_an_item_that_comes_twice_in_a_period_is_one_target_after_one_history():
+    histories = timed([(1, 1), (2, 2), (21, 5), (22, 6), (23, 5)], [(1, 3), (12, 4), (13, 4)])
+    split = global_time(histories, PERIODS, targets="all")
+    assert worded(split.test) == [("u0", [1, 2], 5, 21), ("u0", [1, 2], 6, 22)]
+    assert worded(split.validation) == [("u1", [3], 4, 12)]
+
+
 def test_context_before_a_training_target_is_as_in_leave_one_out():
     assert global_time(FOUR, PERIODS).train.num_targets == 5
     assert global_time(FOUR, PERIODS, min_context=2).train.num_targets == 0

@@ -142,7 +142,9 @@ def rows(
     test: Annotated[Path | None, typer.Option("--test", help="Rows to judge by.")] = None,
     user: Annotated[str, typer.Option(help="Column of user IDs.")] = "user_id",
     history: Annotated[str, typer.Option(help="Column of lists of past items.")] = "history",
-    target: Annotated[str, typer.Option(help="Column of the item that followed.")] = "target",
+    target: Annotated[
+        str, typer.Option(help="Column of the item that followed, or of a list.")
+    ] = "target",
     items: Items = None,
     items_id: ItemsId = "item_id",
     name: Name = None,
@@ -194,6 +196,12 @@ def from_table(
     ] = None,
     columns: Annotated[
         list[str] | None, typer.Option(help=f"Text columns of --items to keep, {WITH_COMMAS}.")
+    ] = None,
+    users: Annotated[
+        Path | None, typer.Option("--users", help="A table of users, with columns about them.")
+    ] = None,
+    users_id: Annotated[
+        str | None, typer.Option(help="Column of user IDs in --users; default: as --user.")
     ] = None,
     missing_users: Annotated[
         Missing,
@@ -251,7 +259,7 @@ def from_table(
       --input-events purchase,cart,view=0.2 --out runs/my/dataset
     """
     asked = AskedEvents.of_options(event, events, target_events, input_events)
-    _check_out(out, path, items, overwrite=overwrite)
+    _check_out(out, path, items, users, overwrite=overwrite)
     if min_value is not None and value is None:
         raise ValueError("--min-value needs --value, the column that it compares.")
     read = shown_working(import_table)(
@@ -264,6 +272,8 @@ def from_table(
         items_path=items,
         items_item=items_id,
         text_columns=None if columns is None else split_names(columns),
+        users_path=users,
+        users_user=users_id,
         gaps=Gaps(
             users=missing_users,
             items=missing_items,

@@ -11,7 +11,7 @@ import polars as pl
 from sidestep.data.events import EventWeights
 from sidestep.data.frames import check_place, load_frames, save_frames
 from sidestep.data.histories import Histories
-from sidestep.data.importers.frames import read_frames
+from sidestep.data.importers.frames import read_frames, read_users
 from sidestep.data.importers.table_rows import Columns, Gaps, Missing
 from sidestep.data.interactions import (
     Duplicates,
@@ -23,6 +23,10 @@ from sidestep.data.interactions import (
 )
 from sidestep.data.items import ItemTable
 from sidestep.data.splits import Split
+from sidestep.data.users import UserTable
+
+_USERS = "users"
+"""The file of users within the folder, without its ending."""
 
 SPLIT_FOLDER = "split"
 """The folder of the split within the folder of a dataset that has a split of its own."""
@@ -54,6 +58,7 @@ class Dataset:
     split: the dataset's own split, made with its event weights; None for leave-one-out. Every
         position that training may predict is in the split, however few interactions precede the
         position, see `TrainingPart.after`.
+    users: table that describes the users; None if there is no such table.
 
     Raises:
         ValueError: on construction, if an item of an interaction or of the split is not in the
@@ -66,6 +71,7 @@ class Dataset:
     sources: Mapping[str, str] = field(default_factory=dict)
     event_weights: EventWeights = EventWeights()  # noqa: RUF009 - frozen
     split: Split | None = None
+    users: UserTable | None = None
 
     def __post_init__(self) -> None:
         """Refuses interactions and splits with items that are not in the table."""
@@ -88,6 +94,7 @@ class Dataset:
     def from_frames(
         interactions: Any,
         items: Any = None,
+        users: Any = None,
         *,
         user: str = "user_id",
         item: str = "item_id",
@@ -111,6 +118,8 @@ class Dataset:
         Args:
             interactions: one row per interaction. With times, the rows may be in any order.
             items: one row per item; None takes the items of the interactions, without texts.
+            users: one row per user, with columns that describe the users; its column of user IDs
+                has the name that `user` gives. None if the users are not described.
             user: the column of user IDs, text or whole numbers.
             item: the column of item IDs.
             time: the column of times: numbers of any unit, or dates. None takes the column
@@ -149,6 +158,7 @@ class Dataset:
             items=rows.items,
             name=name,
             event_weights=event_weights,
+            users=None if users is None else read_users(users, user),
         )
 
     def stats(self) -> DatasetStats:
@@ -218,13 +228,15 @@ class Dataset:
         )
 
     def save(self, path: Path | str) -> None:
-        """Writes interactions.parquet, items.parquet, dataset.json and the split, if there is one.
+        """Writes interactions.parquet, items.parquet and dataset.json.
 
-        The folder is written whole or not at all. An older dataset in the folder is replaced, with
-        its split.
+        If the dataset has a table of users or a split, they are written too. The folder is written
+        whole or not at all. An older dataset in the folder is replaced, with its split.
         """
         path = Path(path)
         frames = {"interactions": self.interactions.frame, "items": self.items.frame}
+        if self.users is not None:
+            frames[_USERS] = self.users.frame
         description = {
             "name": self.name,
             "stats": asdict(self.stats()),
@@ -239,7 +251,7 @@ class Dataset:
     @staticmethod
     def check_place(path: Path) -> None:
         """Raises a `ValueError` if `save` would refuse the path: it holds something else."""
-        check_place(path, "dataset", ("interactions", "items"), (SPLIT_FOLDER,))
+        check_place(path, "dataset", ("interactions", "items", _USERS), (SPLIT_FOLDER,))
 
     @classmethod
     def load(cls, path: Path) -> "Dataset":
@@ -249,7 +261,7 @@ class Dataset:
             ValueError: if a file is damaged, or belongs to another dataset.
         """
         frames, description = load_frames(
-            path, "dataset", ("interactions", "items"), ("name", "sources")
+            path, "dataset", ("interactions", "items"), ("name", "sources"), may_lack=(_USERS,)
         )
         folder = path / SPLIT_FOLDER
         return cls(
@@ -259,4 +271,5 @@ class Dataset:
             sources=description["sources"],
             event_weights=EventWeights.from_description(description.get("event_weights", {})),
             split=Split.load(folder, of=description["sha256"]) if folder.exists() else None,
+            users=UserTable(frames[_USERS]) if _USERS in frames else None,
         )

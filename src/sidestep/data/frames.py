@@ -114,9 +114,21 @@ def check_place(path: Path, kind: str, frames: Sequence[str], folders: Sequence[
 
 
 def load_frames(
-    path: Path, kind: str, names: Sequence[str], keys: Sequence[str]
+    path: Path,
+    kind: str,
+    names: Sequence[str],
+    keys: Sequence[str],
+    *,
+    may_lack: Sequence[str] = (),
 ) -> tuple[dict[str, pl.DataFrame], dict[str, Any]]:
-    """Reads what `save_frames` wrote: the frames `names`, and a description that has `keys`.
+    """Reads what `save_frames` wrote.
+
+    Args:
+        path: the folder.
+        kind: of what is in it.
+        names: the frames to read.
+        keys: that the description must have.
+        may_lack: frames that are read if they were saved.
 
     Raises:
         ValueError: if a file is damaged, or differs from the saved one.
@@ -135,6 +147,7 @@ def load_frames(
     missing = [key for key in (*keys, "sha256") if key not in description]
     if missing:
         raise ValueError(f"{file}: {missing} are missing; make the {kind} again.")
+    names = [*names, *(name for name in may_lack if name in description["sha256"])]
     frames = {name: read_parquet(path / f"{name}.parquet") for name in names}
     for name, frame in frames.items():
         if content_sha256(frame) != description["sha256"].get(name):

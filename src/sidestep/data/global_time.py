@@ -14,13 +14,16 @@ from sidestep.data.clock import moment, unit_of
 from sidestep.data.histories import Histories
 from sidestep.data.splits import Rows, Split, TrainingPart, rows_at, with_targets
 
-Targets = Literal["last", "first", "every"]
+Targets = Literal["last", "first", "every", "all"]
 """The target events of a user in a period that become rows.
 
 Every interaction is a target event unless events have weights. "last" and "first" give one row per
 user and period. Then rows are independent, as intervals and paired tests require. "every" makes a
 row of each target event, with all inputs before it as its history. That is most like a service, but
-users with many events weigh much.
+users with many events weigh much. "all" makes a row of each distinct item of the period, all with
+the same history, which ends before the first of these items. So a history has several targets, as
+for a page that is made once and shown for a whole period. The mean of HR@k over the rows of a user
+is then the user's Recall@k.
 """
 
 
@@ -100,7 +103,9 @@ def global_time(
     The history of a row is every input of the user before the target, also inputs within the
     period. A target that no input precedes is left out, as in leave-one-out. With "last" and
     "first", the other interactions of a period are no targets, but may be in the history of a row.
-    If events have weights, only target events become targets.
+    With "all", the interactions of a period are targets, and never in the history of a row of that
+    period. If events have weights, only target events become targets.
+
     Items without an interaction in training stay in the catalog, and may be targets.
 
     Sources: the single timeline, Ji et al. 2023 (arXiv:2010.11060) and Meng et al. 2020
@@ -167,6 +172,8 @@ def _rows(
     positions = np.arange(len(users)) - histories.offsets[:-1][users]
     is_asked = histories.is_target & (positions >= starts[users]) & (positions < ends[users])
     users, positions = users[is_asked], positions[is_asked]
+    if targets == "all":
+        return _after_one_history(histories, users, positions)
     if targets != "every":
         is_edge = np.ones(len(users), dtype=bool)
         is_other = users[1:] != users[:-1]
@@ -176,6 +183,29 @@ def _rows(
             is_edge[1:] = is_other
         users, positions = users[is_edge], positions[is_edge]
     return rows_at(histories.select(users), positions)
+
+
+def _after_one_history(
+    histories: Histories,
+    users: Int[np.ndarray, " targets"],
+    positions: Int[np.ndarray, " targets"],
+) -> Rows:
+    """A row per user and distinct target item, each with the history before the first target.
+
+    Args:
+        histories: complete sequences.
+        users: the sequence of each target, ascending.
+        positions: the place of each target in its sequence, ascending within a user.
+    """
+    items = histories.items[histories.offsets[:-1][users] + positions]
+    # A repeated item is one target, at its first place in the period.
+    pairs = np.stack([users, items], axis=1)
+    is_kept = np.zeros(len(users), dtype=bool)
+    is_kept[np.unique(pairs, axis=0, return_index=True)[1]] = True
+    _, first, row = np.unique(users, return_index=True, return_inverse=True)
+    starts = positions[first][row]
+    rows = rows_at(histories.select(users), positions, until=starts)
+    return rows.select(np.flatnonzero(is_kept))
 
 
 def _refuse_empty(

@@ -7,6 +7,29 @@ from functools import cached_property
 import polars as pl
 
 
+def check_texts(frame: pl.DataFrame, what: str) -> None:
+    """Raises a `ValueError` unless a frame holds the texts of things that can be told apart.
+
+    Args:
+        frame: the IDs, unique and never null or empty, and columns of text.
+        what: what a row describes, such as "item"; the column of IDs is then `item_id`.
+    """
+    column = f"{what}_id"
+    if column not in frame.columns:
+        raise ValueError(f"{what}s lack the column {column!r}; there are {frame.columns}.")
+    for name, dtype in frame.schema.items():
+        if dtype != pl.String:
+            raise ValueError(f"column {name!r} of {what}s must be text, got {dtype}.")
+    ids = frame[column]
+    is_absent = ids.is_null() | (ids == "")
+    if is_absent.any():
+        raise ValueError(f"{column} is missing in row {is_absent.arg_max()} of {what}s.")
+    is_repeated = ~ids.is_first_distinct()
+    if is_repeated.any():
+        row = is_repeated.to_list().index(True)
+        raise ValueError(f"{what} {ids[row]!r} stands twice in {what}s, again in row {row}.")
+
+
 @dataclass(frozen=True, eq=False)
 class ItemTable:
     """The items of a dataset; an item's index is its row.
@@ -22,19 +45,7 @@ class ItemTable:
 
     def __post_init__(self) -> None:
         """Refuses a frame with columns that are not text, or with missing or repeated item IDs."""
-        if "item_id" not in self.frame.columns:
-            raise ValueError(f"items lack the column 'item_id'; there are {self.frame.columns}.")
-        for name, dtype in self.frame.schema.items():
-            if dtype != pl.String:
-                raise ValueError(f"column {name!r} of items must be text, got {dtype}.")
-        ids = self.frame["item_id"]
-        is_absent = ids.is_null() | (ids == "")
-        if is_absent.any():
-            raise ValueError(f"item_id is missing in row {is_absent.arg_max()} of items.")
-        is_repeated = ~ids.is_first_distinct()
-        if is_repeated.any():
-            row = is_repeated.to_list().index(True)
-            raise ValueError(f"item {ids[row]!r} stands twice in items, again in row {row}.")
+        check_texts(self.frame, "item")
 
     @classmethod
     def from_ids(cls, item_ids: Sequence[str]) -> "ItemTable":

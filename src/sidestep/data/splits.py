@@ -316,11 +316,23 @@ def with_targets(strategy: str, histories: Histories) -> str:
     return f"{strategy} of {'+'.join(name or 'no type' for name in names.tolist())}"
 
 
-def rows_at(histories: Histories, positions: Int[np.ndarray, " users"]) -> Rows:
-    """Rows with each user's item at `positions` as target, and all inputs before it as history."""
+def rows_at(
+    histories: Histories,
+    positions: Int[np.ndarray, " users"],
+    *,
+    until: Int[np.ndarray, " users"] | None = None,
+) -> Rows:
+    """Rows with each user's item at `positions` as target, and the inputs before it as history.
+
+    Args:
+        histories: complete sequences.
+        positions: positions of the targets.
+        until: the position at which the history of each row ends; None ends it at the target.
+    """
     places = histories.offsets[:-1] + positions
+    ends = positions if until is None else until
     return Rows(
-        histories=histories.between(np.zeros(len(histories), dtype=np.int64), positions).inputs(),
+        histories=histories.between(np.zeros(len(histories), dtype=np.int64), ends).inputs(),
         targets=histories.items[places],
         times=None if histories.timestamps is None else histories.timestamps[places],
     )

@@ -54,6 +54,26 @@ def test_the_rows_are_the_split(tmp_path, suffix):
     assert done.remarks == ()
 
 
+@pytest.mark.parametrize("suffix", ["jsonl", "parquet"])
+def test_a_list_of_targets_is_a_row_per_target_after_the_same_history(tmp_path, suffix):
+    train = [(user, past, [target]) for user, past, target in TRAIN]
+    test = [("u", ["a", "b", "c", "d"], ["e", "a", "e"]), ("w", ["c"], ["a", "b"])]
+    paths = {"train": written(tmp_path, f"train.{suffix}", train),
+             "test": written(tmp_path, f"test.{suffix}", test)}  # fmt: skip
+    dataset = import_rows(paths, **COLUMNS).dataset
+    rows, ids = dataset.split.test, dataset.items.item_ids
+    assert rows.histories.user_ids == ("u", "u", "w", "w")
+    pasts = ["".join(ids[item] for item in rows.histories.of(row)) for row in range(4)]
+    assert pasts == ["abcd", "abcd", "c", "c"]
+    assert [ids[item] for item in rows.targets] == ["e", "a", "a", "b"]
+
+
+def test_a_list_of_targets_may_not_be_empty(tmp_path):
+    path = written(tmp_path, "test.jsonl", [("u", ["a"], ["b", "c"]), ("v", ["a"], [])])
+    with pytest.raises(ValueError, match=r"line 2: 'next' has no item; drop the row"):
+        import_rows({"test": path}, **COLUMNS)
+
+
 def test_without_validation_each_users_last_training_row_is_taken(tmp_path):
     paths = {part: written(tmp_path, f"{part}.csv", rows)
              for part, rows in (("train", TRAIN), ("test", TEST))}  # fmt: skip

@@ -11,7 +11,15 @@ from pyarrow import ArrowException
 
 from sidestep.data.importers.columns import Table
 from sidestep.data.importers.doubts import doubts_about
-from sidestep.data.importers.table_rows import Columns, Gaps, RowsRead, items_of, read_rows
+from sidestep.data.importers.table_rows import (
+    Columns,
+    Gaps,
+    RowsRead,
+    items_of,
+    read_rows,
+    users_of,
+)
+from sidestep.data.users import UserTable
 from sidestep.notices import in_python, naming_arguments, note, warn
 
 TIME = "timestamp"
@@ -74,6 +82,22 @@ def read_frames(
     for doubt in doubts_about(rows.interactions):
         warn(in_python(doubt))
     return rows
+
+
+def read_users(users: Any, user: str) -> UserTable:
+    """Reads the table of users from a frame.
+
+    Args:
+        users: one row per user.
+        user: the column of user IDs.
+
+    Raises:
+        TypeError: `users` is no frame.
+        ValueError: the column is missing, or an ID is missing or repeated; the message names the
+            row.
+    """
+    with naming_arguments():
+        return users_of(_table(_polars(users, "users"), "users", None), user)
 
 
 def _is_time(column: pl.Series) -> bool:

@@ -20,6 +20,7 @@ from sidestep.data.importers.log import (
 from sidestep.data.importers.sources import sha256_of
 from sidestep.data.interactions import Interactions, chronological
 from sidestep.data.items import ItemTable
+from sidestep.data.users import UserTable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,13 +40,19 @@ class Imported:
 
 
 def imported(
-    log: Log, texts: pl.DataFrame | None, *, paths: Sequence[Path | None], name: str
+    log: Log,
+    texts: pl.DataFrame | None,
+    *,
+    users: UserTable | None = None,
+    paths: Sequence[Path | None],
+    name: str,
 ) -> Imported:
     """Joins a log with item texts. The items are those of the log.
 
     Args:
         log: the interactions, thinned and in order.
         texts: `item_id` and text columns, in the order of the items; None if there are no texts.
+        users: table that describes the users; None if there is no such table.
         paths: the files: first that of the interactions, then those of the texts.
         name: name of the dataset.
 
@@ -72,6 +79,7 @@ def imported(
         items=ItemTable(items),
         name=name,
         sources=sha256_of(*paths),
+        users=users,
     )
     return Imported(
         dataset=dataset,

@@ -84,12 +84,18 @@ def as_text(value: Any) -> str | None:
     raise TypeError(f"must be text or a list of texts, got {type(value).__name__}")
 
 
-def refuse_repeated(path: Path, item_ids: pl.Series) -> None:
-    """Refuses two texts of one item, because nothing tells which of the two is right."""
-    if repeat := first_repeat(item_ids):
+def refuse_repeated(path: Path, ids: pl.Series, what: str = "item") -> None:
+    """Refuses two rows with the same ID, because nothing tells which of the two is right.
+
+    Args:
+        path: the file, for the message.
+        ids: IDs of the rows.
+        what: what a row describes, such as "item".
+    """
+    if repeat := first_repeat(ids):
         first, row = repeat
         raise ValueError(
-            f"{path}: item {item_ids[row]!r:.60} stands twice, in its rows {first + 1} and "
+            f"{path}: {what} {ids[row]!r:.60} stands twice, in its rows {first + 1} and "
             f"{row + 1}; remove one of the two lines."
         )
 

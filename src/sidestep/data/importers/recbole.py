@@ -1,4 +1,4 @@
-"""RecBole's atomic files: `name.inter` and `name.item`, tab-separated, with typed headers.
+"""RecBole's atomic files: `name.inter`, `name.item`, `name.user`, with typed headers.
 
 Zhao et al., "RecBole: towards a unified, comprehensive and efficient framework for recommendation
 algorithms", CIKM 2021. A header names a field and its type, such as `item_id:token`. The types are
@@ -16,6 +16,7 @@ from sidestep.data.importers.item_texts import plain_text, refuse_repeated
 from sidestep.data.importers.lines import OnProgress
 from sidestep.data.importers.log import GrowingLog, Log, Thinning
 from sidestep.data.importers.sources import listed
+from sidestep.data.users import UserTable
 
 TYPES = ("token", "token_seq", "float", "float_seq")
 
@@ -32,7 +33,7 @@ def import_recbole(
     name: str | None = None,
     on_progress: OnProgress | None = None,
 ) -> Imported:
-    """Imports interactions, and the texts of a `.item` file in the same folder.
+    """Imports interactions, and the `.item` and `.user` files in the same folder.
 
     The default fields of times and values may be missing; a field of another name must exist.
 
@@ -65,10 +66,15 @@ def import_recbole(
     log = log.thinned(thinning, str(path))
     items_path = path.with_suffix(".item")
     has_items = items_path.is_file()
+    users_path = path.with_suffix(".user")
+    users = None
+    if users_path.is_file():
+        users = UserTable(_read_described(users_path, user, "user"))
     return imported(
         log,
-        _read_items(items_path, item) if has_items else None,
-        paths=(path, items_path if has_items else None),
+        _read_described(items_path, item, "item") if has_items else None,
+        users=users,
+        paths=(path, items_path if has_items else None, None if users is None else users_path),
         name=name or path.stem,
     )
 
@@ -143,13 +149,20 @@ def _read_interactions(
     return growing.log()
 
 
-def _read_items(path: Path, item: str) -> pl.DataFrame:
-    types = _types(path)
-    _check_field(path, types, item)
-    names = [name for name in types if name != item]
-    if "item_id" in names:
+def _read_described(path: Path, field: str, what: str) -> pl.DataFrame:
+    """A file that describes items or users: the column of IDs, then a column per other field.
+
+    Args:
+        path: of the file.
+        field: of the IDs.
+        what: a row describes, "item" or "user".
+    """
+    types, id_name = _types(path), f"{what}_id"
+    _check_field(path, types, field)
+    names = [name for name in types if name != field]
+    if id_name in names:
         raise ValueError(
-            f"{path}: the field 'item_id' is not the one of the IDs, {item!r:.60}; rename it."
+            f"{path}: the field {id_name!r} is not the one of the IDs, {field!r:.60}; rename it."
         )
     frames = []
     for table in read_delimited(path, "\t", list(types), has_header=True):
@@ -160,7 +173,7 @@ def _read_items(path: Path, item: str) -> pl.DataFrame:
             )
             for name in names
         }
-        frames.append(pl.DataFrame({"item_id": table.ids(item), **texts}))
+        frames.append(pl.DataFrame({id_name: table.ids(field), **texts}))
     frame = pl.concat(frames)
-    refuse_repeated(path, frame["item_id"])
+    refuse_repeated(path, frame[id_name], what)
     return frame

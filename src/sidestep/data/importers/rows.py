@@ -4,7 +4,7 @@ The published split is kept. A part that was not published is taken out of the t
 Without a training part, the other parts serve for evaluation only.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -17,7 +17,7 @@ from sidestep.data.given_rows import GivenRow, given_split, held_out, sequences_
 from sidestep.data.importers.columns import Table, read_table
 from sidestep.data.importers.imported import Imported
 from sidestep.data.importers.item_texts import in_catalog_order
-from sidestep.data.importers.list_columns import read_lists
+from sidestep.data.importers.list_columns import looks_like_lists, read_lists
 from sidestep.data.importers.sources import sha256_of
 from sidestep.data.importers.table import read_items
 from sidestep.data.interactions import Interactions
@@ -58,7 +58,8 @@ def import_rows(
         paths: files of one or more parts, of any kind that `read_table` reads.
         user: the column of users; a user may have several rows.
         history: the column of lists of items, oldest first; an empty list is a valid history.
-        target: the column of the item that followed.
+        target: the column of the item that followed, or of the list of items that followed: each
+            item of a list becomes a row with the same history.
         items_path: a file of items that `read_items` reads; without it the items have no texts.
         items_item: the column of item IDs in `items_path`.
         name: name of the dataset; None takes that of the folder, as files are named by their parts.
@@ -69,7 +70,10 @@ def import_rows(
     columns = [user, history, target]
     files = {
         part: read_rows(
-            read_table(path, columns, lists=[history]), user=user, history=history, target=target
+            read_table(path, columns, lists=[history, target]),
+            user=user,
+            history=history,
+            target=target,
         )
         for part, path in paths.items()
     }
@@ -84,22 +88,42 @@ def read_rows(table: Table, *, user: str, history: str, target: str) -> RowFile:
     Raises:
         ValueError: if a row is invalid; the message names the line.
     """
-    lists = read_lists(table, history)
-    for row, cell in enumerate(lists.cells):
-        if not all(cell):
-            raise ValueError(
-                f"{table.place(row)}: an item of {history!r} is missing; drop the row, or the "
-                "item from its list."
-            )
-    users, targets = table.ids(user), table.ids(target)
+    histories, remarks = _lists(table, history)
+    targets: Iterable[Sequence[str]]
+    if looks_like_lists(table.column(target)):
+        targets, of_targets = _lists(table, target)
+        remarks += of_targets
+        if [] in targets:
+            row = targets.index([])
+            raise ValueError(f"{table.place(row)}: {target!r} has no item; drop the row.")
+    else:
+        targets = ([item] for item in table.ids(target))
     return RowFile(
         table=table,
         rows=[
-            GivenRow(user_id=user_id, history=tuple(map(str, cell)), target=item)
-            for user_id, cell, item in zip(users, lists.cells, targets, strict=True)
+            GivenRow(user_id=user_id, history=tuple(items), target=item)
+            for user_id, items, followed in zip(table.ids(user), histories, targets, strict=True)
+            for item in dict.fromkeys(followed)
         ],
-        remarks=[f"{table.path.name}: {remark}" for remark in lists.remarks],
+        remarks=remarks,
     )
+
+
+def _lists(table: Table, name: str) -> tuple[list[list[str]], list[str]]:
+    """The lists of items of a column, one per row, and remarks on them.
+
+    Raises:
+        ValueError: an item of a list is missing; the message names the line.
+    """
+    lists = read_lists(table, name)
+    for row, cell in enumerate(lists.cells):
+        if not all(cell):
+            raise ValueError(
+                f"{table.place(row)}: an item of {name!r} is missing; drop the row, or the "
+                "item from its list."
+            )
+    remarks = [f"{table.path.name}: {remark}" for remark in lists.remarks]
+    return [list(map(str, cell)) for cell in lists.cells], remarks
 
 
 def dataset_of_rows(

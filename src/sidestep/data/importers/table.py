@@ -8,7 +8,7 @@ from sidestep.data.importers.columns import read_table
 from sidestep.data.importers.imported import Imported
 from sidestep.data.importers.item_texts import are_item_texts, read_item_texts
 from sidestep.data.importers.sources import listed, sha256_of
-from sidestep.data.importers.table_rows import Columns, Gaps, items_of, read_rows
+from sidestep.data.importers.table_rows import Columns, Gaps, items_of, read_rows, users_of
 from sidestep.data.items import ItemTable
 
 
@@ -23,10 +23,12 @@ def import_table(
     items_path: Path | None = None,
     items_item: str | None = None,
     text_columns: Sequence[str] | None = None,
+    users_path: Path | None = None,
+    users_user: str | None = None,
     gaps: Gaps = Gaps(),  # noqa: B008 - frozen
     name: str | None = None,
 ) -> Imported:
-    """Imports interactions, one per row, and a table of items if there is one.
+    """Imports interactions, one per row, and tables of items and of users if there are any.
 
     Args:
         path: the interactions, see `read_table`.
@@ -39,6 +41,9 @@ def import_table(
         items_path: one row per item; None takes the items of the interactions, without texts.
         items_item: the column of item IDs in `items_path`; None takes the same name as `item`.
         text_columns: the columns of `items_path` to keep; None keeps all.
+        users_path: one row per user, with columns that describe the users; None if the users are
+            not described.
+        users_user: the column of user IDs in `users_path`; None takes the same name as `user`.
         gaps: treatment of rows in which an ID or a time is missing.
         name: name of the dataset; None takes that of the file.
 
@@ -55,7 +60,8 @@ def import_table(
         interactions=rows.interactions,
         items=rows.items,
         name=name or _name_of(path),
-        sources=sha256_of(path, items_path),
+        sources=sha256_of(path, items_path, users_path),
+        users=None if users_path is None else users_of(read_table(users_path), users_user or user),
     )
     return Imported(dataset=dataset, left_out=rows.left_out, remarks=rows.remarks)
 

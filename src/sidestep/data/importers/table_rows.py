@@ -15,6 +15,7 @@ from sidestep.data.importers.ids import first_repeat, without_decimal
 from sidestep.data.importers.list_columns import are_bracketed_lists
 from sidestep.data.interactions import Interactions
 from sidestep.data.items import ItemTable
+from sidestep.data.users import UserTable
 
 Missing = Literal["refuse", "drop", "keep"]
 """Policy for rows without a user or an item: refuse the file, drop the rows, or keep the rows."""
@@ -122,20 +123,34 @@ def items_of(table: Table, item: str) -> ItemTable:
     Raises:
         ValueError: an ID is missing or repeated; the message names its place.
     """
-    item_ids = table.ids(item)
-    if repeat := first_repeat(item_ids):
+    return ItemTable(_described(table, item, "item"))
+
+
+def users_of(table: Table, user: str) -> UserTable:
+    """A table with one row per user; all other columns are texts.
+
+    Raises:
+        ValueError: an ID is missing or stands twice, with its place.
+    """
+    return UserTable(_described(table, user, "user"))
+
+
+def _described(table: Table, column: str, what: str) -> pl.DataFrame:
+    """A table with one row per item or user: the IDs under their usual name, then the texts."""
+    ids, id_name = table.ids(column), f"{what}_id"
+    if repeat := first_repeat(ids):
         first, row = repeat
         raise ValueError(
-            f"{table.place(row)}: item {item_ids[row]!r:.60} stands in an earlier row as well, "
+            f"{table.place(row)}: {what} {ids[row]!r:.60} stands in an earlier row as well, "
             f"{table.place_of(first)}; keep one of the two."
         )
-    texts = [table.texts(name) for name in table.frame.columns if name != item]
-    if any(text.name == "item_id" for text in texts):
+    texts = [table.texts(name) for name in table.frame.columns if name != column]
+    if any(text.name == id_name for text in texts):
         raise ValueError(
-            f"{table.path}: the column 'item_id' is not the one of the IDs, {item!r:.60}; "
+            f"{table.path}: the column {id_name!r} is not the one of the IDs, {column!r:.60}; "
             "rename or leave it out."
         )
-    return ItemTable(pl.DataFrame([item_ids.alias("item_id"), *texts]))
+    return pl.DataFrame([ids.alias(id_name), *texts])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -85,7 +85,7 @@ def main() -> None:
     }
     finish(result, arguments.results)
     if misread:
-        sys.exit(f"{misread.total()} inputs were misread in silence")
+        sys.exit(f"{misread.total()} inputs were misread without a message")
 
 
 def parsed() -> argparse.Namespace:

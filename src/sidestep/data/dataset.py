@@ -56,9 +56,9 @@ class Dataset:
     sources: the SHA-256 of every file that the dataset was made from, by file name.
     event_weights: weight of each type of event, as a target and as an input.
     split: the dataset's own split, made with its event weights; None for leave-one-out. Every
-        position that training may predict is in the split, however little precedes the position,
-        see `TrainingPart.after`.
-    users: what is known of the users beside their interactions; None where there is no such table.
+        position that training may predict is in the split, however few interactions precede the
+        position, see `TrainingPart.after`.
+    users: table that describes the users; None if there is no such table.
 
     Raises:
         ValueError: on construction, if an item of an interaction or of the split is not in the
@@ -116,10 +116,10 @@ class Dataset:
         that are left out, a warning of odd values, see `sidestep.notices`.
 
         Args:
-            interactions: one row per interaction, in any order if it has times.
-            items: one row per item; None takes the items that occur, without texts.
+            interactions: one row per interaction. With times, the rows may be in any order.
+            items: one row per item; None takes the items of the interactions, without texts.
             users: one row per user, with columns that describe the users; its column of user IDs
-                has the name of `user`. None where nothing is known of them.
+                has the name that `user` gives. None if the users are not described.
             user: the column of user IDs, text or whole numbers.
             item: the column of item IDs.
             time: the column of times: numbers of any unit, or dates. None takes the column
@@ -230,10 +230,8 @@ class Dataset:
     def save(self, path: Path | str) -> None:
         """Writes interactions.parquet, items.parquet and dataset.json.
 
-        Where there are users or a split, it writes them, too.
-
-        The folder is written whole or not at all. An older dataset in the folder is replaced, with
-        its split.
+        If the dataset has a table of users or a split, they are written too. The folder is written
+        whole or not at all. An older dataset in the folder is replaced, with its split.
         """
         path = Path(path)
         frames = {"interactions": self.interactions.frame, "items": self.items.frame}
@@ -252,7 +250,7 @@ class Dataset:
 
     @staticmethod
     def check_place(path: Path) -> None:
-        """Raises a `ValueError` where `save` would not write: something else stands there."""
+        """Raises a `ValueError` if `save` would refuse the path: it holds something else."""
         check_place(path, "dataset", ("interactions", "items", _USERS), (SPLIT_FOLDER,))
 
     @classmethod

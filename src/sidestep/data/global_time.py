@@ -18,14 +18,15 @@ SHARE = 0.1
 """Shares of the interactions for validation and for the test, unless others are asked for."""
 
 Targets = Literal["last", "first", "every", "all"]
-"""The target events of a user in a period that are asked for.
+"""The target events of a user in a period that become rows.
 
 Every interaction is a target event unless events have weights. "last" and "first" give one row per
-user and period, so rows are independent, as intervals and paired tests want them. "every" asks for
-each in turn, with all before it as its history: the most like a service, but users who do much
-weigh much. "all" asks for each distinct item of the period after one and the same history, which
-ends before the first of them: several targets per history, as for a page that is made once and
-shown for a whole period. The mean of HR@k over the rows of a user is then the user's Recall@k.
+user and period. Then rows are independent, as intervals and paired tests require. "every" makes a
+row of each target event, with all inputs before it as its history. That is most like a service, but
+users with many events weigh much. "all" makes a row of each distinct item of the period, all with
+the same history, which ends before the first of these items. So a history has several targets, as
+for a page that is made once and shown for a whole period. The mean of HR@k over the rows of a user
+is then the user's Recall@k.
 """
 
 
@@ -102,12 +103,13 @@ def global_time(
 ) -> Split:
     """Splits by time: interactions before `validation_from` train, later ones become rows.
 
-    A row's history is every input of the user before its target, also within its period. Targets
-    that no input precedes are left out, as leave-one-out does; so are, with "last" and "first", the
-    other interactions of a period, which may be history of a row but are no target. With "all" the
-    interactions of a period are targets and never history of a row of that period. Where events
-    have weights, only target events are asked for.
-    Items that nobody had met in training stay in the catalog, and may be targets.
+    The history of a row is every input of the user before the target, also inputs within the
+    period. A target that no input precedes is left out, as in leave-one-out. With "last" and
+    "first", the other interactions of a period are no targets, but may be in the history of a row.
+    With "all", the interactions of a period are targets, and never in the history of a row of that
+    period. If events have weights, only target events become targets.
+
+    Items without an interaction in training stay in the catalog, and may be targets.
 
     Sources: the single timeline, Ji et al. 2023 (arXiv:2010.11060) and Meng et al. 2020
     (arXiv:2007.13237); the choice of targets, Gusak et al. 2025 (arXiv:2507.16289). Gusak et al.

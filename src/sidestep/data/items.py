@@ -12,7 +12,7 @@ def check_texts(frame: pl.DataFrame, what: str) -> None:
 
     Args:
         frame: the IDs, unique and never null or empty, and columns of text.
-        what: a row describes, such as "item"; the column of IDs is then `item_id`.
+        what: what a row describes, such as "item"; the column of IDs is then `item_id`.
     """
     column = f"{what}_id"
     if column not in frame.columns:
@@ -44,7 +44,7 @@ class ItemTable:
     frame: pl.DataFrame
 
     def __post_init__(self) -> None:
-        """Refuses a frame with other than text, or with items that cannot be told apart."""
+        """Refuses a frame with columns that are not text, or with missing or repeated item IDs."""
         check_texts(self.frame, "item")
 
     @classmethod

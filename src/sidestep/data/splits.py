@@ -322,11 +322,11 @@ def rows_at(
     *,
     until: Int[np.ndarray, " users"] | None = None,
 ) -> Rows:
-    """The rows whose target is each user's item at `positions`, with the inputs before it.
+    """Rows with each user's item at `positions` as target, and the inputs before it as history.
 
     Args:
         histories: complete sequences.
-        positions: of the targets.
+        positions: positions of the targets.
         until: the position at which the history of each row ends; None ends it at the target.
     """
     places = histories.offsets[:-1] + positions

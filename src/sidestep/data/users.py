@@ -10,12 +10,12 @@ from sidestep.data.items import check_texts
 
 @dataclass(frozen=True, eq=False)
 class UserTable:
-    """What is known of users beside their interactions.
+    """The table that describes the users.
 
     Users of the dataset may be missing here, and users without interactions may be here.
 
-    frame: `user_id`, unique and never null or empty, and any number of text columns, whose null
-        means that the source says nothing.
+    frame: `user_id`, unique and never null or empty, and any number of text columns. A null in a
+        text column means that the source has no text.
 
     Raises:
         ValueError: on construction, if `frame` is anything else.
@@ -36,6 +36,6 @@ class UserTable:
         return tuple(name for name in self.frame.columns if name != "user_id")
 
     def of(self, user_ids: Sequence[str]) -> pl.DataFrame:
-        """The rows of some users in their order; null where nothing is known of a user."""
+        """The rows of some users, in their order; null if a user is not in the table."""
         asked = pl.DataFrame({"user_id": pl.Series(user_ids, dtype=pl.String)})
         return asked.join(self.frame, on="user_id", how="left", maintain_order="left")

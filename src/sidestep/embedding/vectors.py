@@ -154,14 +154,14 @@ def check_vectors_file(path: Path) -> None:
             start = file.read(len(_MAGIC))
         if start != _MAGIC:
             raise ValueError(
-                f"{path}: is there and is no .npy file, and so is not overwritten; name another "
-                "or delete it."
+                f"{path}: is there and is no .npy file, so it is not overwritten; name another "
+                "file or delete this one."
             )
     beside = info_file(path)
     if beside.exists() and not _describes_vectors(beside):
         raise ValueError(
-            f"{beside}: is there and describes no vectors, and so is not overwritten; give {path} "
-            "another name or delete it."
+            f"{beside}: is there and describes no vectors, so it is not overwritten; give {path} "
+            "another name, or delete this file."
         )
 
 
@@ -208,9 +208,9 @@ def vectors_info(path: Path) -> VectorsInfo:
     beside = info_file(path)
     if not beside.is_file():
         raise FileNotFoundError(
-            f"{path}: {beside.name} is missing beside it, which says of which items these vectors "
-            "are; embed again, or take them in with 'sidestep embed DATASET --given "
-            f"{shlex.quote(str(path))}'."
+            f"{path}: its description {beside.name} is missing beside it, so the items of these "
+            "vectors are not known; embed again, or import them with 'sidestep embed DATASET "
+            f"--given {shlex.quote(str(path))}'."
         )
     try:
         return VectorsInfo.model_validate(read_json(beside))

@@ -232,9 +232,9 @@ def _grouped(runs: Sequence[PerUser]) -> list[list[PerUser]]:
         group = groups.setdefault((run.method, run.setting), [])
         if any(other.seed == run.seed for other in group):
             raise ValueError(
-                f"{_described(run)} is given twice with the same setting. Name each once; what "
-                "differs in something else, such as in the ranker beside it, needs a name of its "
-                "own: 'sidestep evaluate --method'."
+                f"{_described(run)} is given twice with the same setting. Name each run once. If "
+                "two runs differ in something else, such as their ranker, give one of them its own "
+                "name with 'sidestep evaluate --method'."
             )
         group.append(run)
     return [sorted(group, key=lambda run: run.seed) for group in groups.values()]

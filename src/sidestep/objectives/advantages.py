@@ -102,7 +102,7 @@ def sibling_advantages(
 
     Args:
         scores: R̄ of each candidate's prefixes, eq. 17, see `value.mean_below`.
-        shared: which candidates share their prefix of each length.
+        shared: mask of the pairs of candidates that share their prefix of each length.
         is_first: True at one candidate of each distinct prefix.
     """
     is_any = shared.any(dim=3)  # [users, levels, candidates]
@@ -126,7 +126,7 @@ def below_parents(
     These are the sibling groups of V-STAR, eq. 15. All candidates are below the root.
 
     Args:
-        shared: which candidates share their prefix of each length.
+        shared: mask of the pairs of candidates that share their prefix of each length.
     """
     is_any = shared[:, 0].any(dim=2)
     below_root = is_any[:, None, :, None] & is_any[:, None, None]
@@ -142,7 +142,7 @@ def siblings(
     These are the sibling nodes of V-STAR, eq. 16, the node of the prefix itself included.
 
     Args:
-        shared: which candidates share their prefix of each length.
+        shared: mask of the pairs of candidates that share their prefix of each length.
         is_first: True at one candidate of each distinct prefix.
     """
     return below_parents(shared) & is_first.movedim(2, 1)[:, :, None]

@@ -116,8 +116,8 @@ def _full_message(crowded: dict[Prefix, tuple[int, int]], num_codes: int) -> str
     )
     return (
         f"{len(crowded)} prefix groups have fewer free last codes than new items; under {prefix} "
-        f"{num_free} of {num_codes} codes are free for {num_items} items. Let the items that find "
-        'none share a semantic ID with their nearest (full groups "share"), or tokenize and train '
-        "again with larger codebooks. Items with equal vectors, such as items of which nothing is "
-        "known, share all codes but the last."
+        f"{num_free} of {num_codes} codes are free for {num_items} items. Let items without a "
+        'free code share their nearest semantic ID (full groups "share"), or tokenize and train '
+        "again with larger codebooks. Items with equal vectors, such as items about which nothing "
+        "is known, share all codes but the last."
     )

@@ -72,7 +72,7 @@ def read_frames(
         found := [name for name in frame.columns if _is_time(frame[name])]
     ):
         warn(
-            f"no column of times is named, so that the rows are taken in their order; if "
+            f"no column of times is named, so the rows are taken in their order; if "
             f"{found[0]!r:.60} holds the times, name it: time={found[0]!r:.60}."
         )
     for why, number in rows.left_out.items():
@@ -85,7 +85,7 @@ def read_frames(
 
 
 def read_users(users: Any, user: str) -> UserTable:
-    """What a frame says of users.
+    """Reads the table of users from a frame.
 
     Args:
         users: one row per user.
@@ -93,7 +93,8 @@ def read_users(users: Any, user: str) -> UserTable:
 
     Raises:
         TypeError: `users` is no frame.
-        ValueError: the column is not there, or an ID is missing or stands twice, with its row.
+        ValueError: the column is missing, or an ID is missing or repeated; the message names the
+            row.
     """
     with naming_arguments():
         return users_of(_table(_polars(users, "users"), "users", None), user)

@@ -51,10 +51,10 @@ def imported(
 
     Args:
         log: the interactions, thinned and in order.
-        texts: `item_id` and text columns, in the order of the items; None if none are known.
-        users: what is known of users; None if nothing is.
-        paths: the files read: interactions first, then those of the texts.
-        name: of the dataset.
+        texts: `item_id` and text columns, in the order of the items; None if there are no texts.
+        users: table that describes the users; None if there is no such table.
+        paths: the files: first that of the interactions, then those of the texts.
+        name: name of the dataset.
 
     Raises:
         ValueError: if no item of the log has a text.

@@ -85,12 +85,12 @@ def as_text(value: Any) -> str | None:
 
 
 def refuse_repeated(path: Path, ids: pl.Series, what: str = "item") -> None:
-    """Refuses texts of which one could not say whether the first or the second of them holds.
+    """Refuses two rows with the same ID, because nothing tells which of the two is right.
 
     Args:
         path: the file, for the message.
-        ids: of the rows.
-        what: a row describes.
+        ids: IDs of the rows.
+        what: what a row describes, such as "item".
     """
     if repeat := first_repeat(ids):
         first, row = repeat

@@ -125,7 +125,7 @@ def _windows(
     else:
         if not _is_timed_by_item(table, time):
             raise ValueError(
-                f"{table.path}: {time!r} holds a time per row, which says nothing of the items in "
+                f"{table.path}: {time!r} holds a time per row, but not the time of each item in "
                 "a window; leave the times out, with the rows of each user in order."
             )
         times = _times(table, time, cells, exploded)

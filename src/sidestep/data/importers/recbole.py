@@ -33,7 +33,9 @@ def import_recbole(
     name: str | None = None,
     on_progress: OnProgress | None = None,
 ) -> Imported:
-    """Imports interactions, and what the `.item` and the `.user` beside them say.
+    """Imports interactions, and the `.item` and `.user` files in the same folder.
+
+    The default fields of times and values may be missing; a field of another name must exist.
 
     Args:
         path: `name.inter`, or the folder that holds it.

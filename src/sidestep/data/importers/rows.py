@@ -55,12 +55,12 @@ def import_rows(
     """Imports rows as the split of a dataset.
 
     Args:
-        paths: the files, of any kind that `read_table` reads, of one part or more.
-        user: the column of users; one may have several rows.
-        history: the column of lists of items, oldest first; an empty one is a history, too.
+        paths: files of one or more parts, of any kind that `read_table` reads.
+        user: the column of users; a user may have several rows.
+        history: the column of lists of items, oldest first; an empty list is a valid history.
         target: the column of the item that followed, or of the list of items that followed: each
             item of a list becomes a row with the same history.
-        items_path: a file of items, as `read_items` reads it; without it they have no texts.
+        items_path: a file of items that `read_items` reads; without it the items have no texts.
         items_item: the column of item IDs in `items_path`.
         name: name of the dataset; None takes that of the folder, as files are named by their parts.
 
@@ -113,7 +113,7 @@ def _lists(table: Table, name: str) -> tuple[list[list[str]], list[str]]:
     """The lists of items of a column, one per row, and remarks on them.
 
     Raises:
-        ValueError: an item of a list is missing; says in which line.
+        ValueError: an item of a list is missing; the message names the line.
     """
     lists = read_lists(table, name)
     for row, cell in enumerate(lists.cells):
@@ -194,8 +194,8 @@ def _complete(rows: dict[Part, list[GivenRow[int]]], files: Mapping[Part, RowFil
     remarks = []
     if "train" not in files:
         return [
-            "There is no training file, so nothing can be trained on this dataset: it serves to "
-            "evaluate what was trained elsewhere, with its items."
+            "There is no training file, so nothing can be trained on this dataset. It serves to "
+            "evaluate recommenders of its items that were trained elsewhere."
         ]
     purposes: dict[Part, str] = {"test": "to judge by", "valid": "to choose by"}
     for part, purpose in purposes.items():
@@ -229,7 +229,7 @@ def _disjoint_remark(files: Mapping[Part, RowFile]) -> list[str]:
         return []
     return [
         f"No target, such as {rows[0].target!r:.40}, stands in any history, such as "
-        f"{taken.history[0]!r:.40}; name two columns that call the items alike."
+        f"{taken.history[0]!r:.40}; name two columns with the same item IDs."
     ]
 
 

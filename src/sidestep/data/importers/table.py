@@ -28,7 +28,7 @@ def import_table(
     gaps: Gaps = Gaps(),  # noqa: B008 - frozen
     name: str | None = None,
 ) -> Imported:
-    """Imports interactions, one per row, and perhaps tables of items and users.
+    """Imports interactions, one per row, and tables of items and of users if there are any.
 
     Args:
         path: the interactions, see `read_table`.
@@ -41,11 +41,11 @@ def import_table(
         items_path: one row per item; None takes the items of the interactions, without texts.
         items_item: the column of item IDs in `items_path`; None takes the same name as `item`.
         text_columns: the columns of `items_path` to keep; None keeps all.
-        users_path: one row per user, with columns that describe the users; None where nothing is
-            known of them.
-        users_user: the column of user IDs in `users_path`; None means the same name as `user`.
-        gaps: what becomes of rows in which something is missing.
-        name: of the dataset; None takes the file's.
+        users_path: one row per user, with columns that describe the users; None if the users are
+            not described.
+        users_user: the column of user IDs in `users_path`; None takes the same name as `user`.
+        gaps: treatment of rows in which an ID or a time is missing.
+        name: name of the dataset; None takes that of the file.
 
     Raises:
         ValueError: if a file is invalid; the message names the file and, if there is one, the line.

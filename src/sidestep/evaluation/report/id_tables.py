@@ -107,8 +107,8 @@ def _collisions(qualities: Mapping[str, IdQuality]) -> Section | None:
     return _section(
         "Collisions",
         "Shared: share of items whose ID others have too; by use: of training interactions with "
-        "such items. HR and NDCG: the most that can be earned if nobody can tell the items of one "
-        "ID apart. "
+        "such items. HR and NDCG: the largest values within reach, because the items of one ID "
+        "cannot be told apart. "
         + " ".join(told if len(words) == 1 else f"{name}: {told}" for name, told in words.items()),
         "Distinct IDs, items of the largest bucket, and what buckets cost",
         (

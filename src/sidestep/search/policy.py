@@ -13,7 +13,7 @@ from sidestep.catalog.trie import NO_CODE, NO_STATE, Trie
 from sidestep.padding import NO_ITEM
 from sidestep.search.exclusion import Exclusion
 from sidestep.search.tree import Candidates
-from sidestep.step import HistoryBatch, StepModel, StepOutput, log_probs
+from sidestep.step import HistoryBatch, StepModel, StepOutput, normalised
 
 Normaliser = Literal["legal", "codebook"]
 """Over which codes a policy sums to one: those that lead to an item, or the whole codebook."""
@@ -207,8 +207,8 @@ def code_log_probs(
 ) -> Float[Tensor, "users width codes"]:
     """Log-probabilities of the next code, -inf where it is not legal."""
     if normaliser == "legal":
-        return log_probs(step, legal)
-    return log_probs(step, None).masked_fill(~legal, -torch.inf)
+        return normalised(step.logits, legal=legal)
+    return normalised(step.logits).masked_fill(~legal, -torch.inf)
 
 
 def node_values(step: StepOutput) -> Float[Tensor, "users width"]:

@@ -54,7 +54,7 @@ class Scope:
     @property
     def num_states(self) -> int:
         """See `CodeSpace.num_states`; the nodes of the trie, those out of scope too."""
-        return self.trie.num_nodes()
+        return self.trie.depth_starts[-1]
 
     @property
     def num_items(self) -> int:
@@ -64,11 +64,11 @@ class Scope:
     @property
     def device(self) -> torch.device:
         """See `CodeSpace.device`."""
-        return self.trie.device
+        return self.trie.codes.device
 
     def root(self, num_users: int) -> Int[Tensor, "users 1"]:
         """See `CodeSpace.root`; node 0."""
-        return torch.zeros(num_users, 1, dtype=torch.long, device=self.trie.device)
+        return torch.zeros(num_users, 1, dtype=torch.long, device=self.trie.codes.device)
 
     def legal(
         self, states: Int[Tensor, "users width"], step: int | None = None

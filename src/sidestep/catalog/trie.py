@@ -71,10 +71,12 @@ class Trie:
         self.max_bucket = int(bucket_start.diff().max())
         # Looked up once, so that no answer needs to look at its states first.
         self._num_dense = self.dense.num_nodes
-        self._most_children = tuple(
+        most_children = [
             0 if end <= self._num_dense else int(child_start[start : end + 1].diff().max())
             for start, end in itertools.pairwise(depth_starts[:-1])
-        )
+        ]
+        # By depth, and last of all depths: of nodes that have no dense row.
+        self._most_children = (*most_children, 0, max(most_children))
         self._availabilities = LatestAnswers[Availability]()
 
     @staticmethod
@@ -200,13 +202,14 @@ class Trie:
             depth: of all the states, where that is one number: spares half the work.
         """
         flat = states.reshape(-1)
-        most = self._most_children_of(depth)
-        if not most:
-            legal = self._dense_legal(flat, available)
-        elif depth is None and self._num_dense:
-            legal = self._dense_legal(flat, available) | self._sparse_legal(flat, available, most)
-        else:
+        most = self._most_children[-1 if depth is None else depth]
+        if most and (depth is not None or not self._num_dense):
             legal = self._sparse_legal(flat, available, most)
+        else:
+            rows = self.dense.legal if available is None else available.dense_legal
+            legal = rows.index_select(0, self._rows_of(flat))
+            if most:
+                legal |= self._sparse_legal(flat, available, most)
         return legal.view(*states.shape, self.max_codes)
 
     def child(
@@ -224,15 +227,14 @@ class Trie:
             depth: see `legal`.
         """
         flat, code = states.reshape(-1), codes.reshape(-1)
-        most = self._most_children_of(depth)
-        if not most:
-            children = self._dense_child(flat, code)
-        elif depth is None and self._num_dense:
-            is_dense = (flat >= 0) & (flat < self._num_dense)
-            sparse = self._sparse_child(flat, code, most)
-            children = torch.where(is_dense, self._dense_child(flat, code), sparse)
-        else:
+        most = self._most_children[-1 if depth is None else depth]
+        if most and (depth is not None or not self._num_dense):
             children = self._sparse_child(flat, code, most)
+        else:
+            children = self._dense_child(flat, code)
+            if most:
+                is_sparse = flat >= self._num_dense
+                children = torch.where(is_sparse, self._sparse_child(flat, code, most), children)
         return children.view(states.shape)
 
     def items(
@@ -249,8 +251,8 @@ class Trie:
         if self.max_bucket > 1 and len(start):
             length = max(1, int((stop - start).max()))
         if len(items) == 0:
-            return torch.full((*leaves.shape, length), NO_ITEM, device=self.device)
-        positions = start[:, None] + torch.arange(length, device=self.device)
+            return torch.full((*leaves.shape, length), NO_ITEM, device=leaves.device)
+        positions = start[:, None] + torch.arange(length, device=leaves.device)
         is_item = positions < stop[:, None]
         found = items[positions.clamp_(max=len(items) - 1)].long()
         return found.masked_fill_(~is_item, NO_ITEM).view(*leaves.shape, length)
@@ -360,23 +362,10 @@ class Trie:
             dense_legal=self.dense.legal_among(live > 0, self.codes, self.child_start),
         )
 
-    def _most_children_of(self, depth: int | None) -> int:
-        """The most children of a node that has no dense row, at `depth` or anywhere."""
-        if depth is None or depth >= self.num_levels:
-            return max(self._most_children)
-        return self._most_children[depth]
-
     def _rows_of(self, states: Int[Tensor, " n"]) -> Int[Tensor, " n"]:
         """The dense row of each state; that of nothing for all that have none."""
         last = self._num_dense
         return states.clamp(max=last).masked_fill_(states < 0, last)
-
-    def _dense_legal(
-        self, states: Int[Tensor, " n"], available: Availability | None
-    ) -> Bool[Tensor, "n codes"]:
-        """The rows of states; nothing where they have none."""
-        rows = self.dense.legal if available is None else available.dense_legal
-        return rows.index_select(0, self._rows_of(states))
 
     def _dense_child(
         self, states: Int[Tensor, " n"], codes: Int[Tensor, " n"]
@@ -403,8 +392,8 @@ class Trie:
         """Binary search among each state's children, at most `most`, which ascend by code."""
         position, stop = self._child_bounds(states)
         last = len(self.codes) - 1
-        for step in (1 << bit for bit in range(most.bit_length() - 1, -1, -1)):
-            probe = position + (step - 1)
+        for bit in range(most.bit_length() - 1, -1, -1):
+            probe = position + ((1 << bit) - 1)
             is_before = (self.codes.index_select(0, probe.clamp(max=last)) < codes) & (probe < stop)
             position = torch.where(is_before, probe + 1, position)
         is_child = (self.codes.index_select(0, position.clamp(max=last)) == codes) & (
@@ -419,17 +408,17 @@ class Trie:
         start, stop = self._child_bounds(states)
         if self._num_dense:
             start = torch.where(states < self._num_dense, stop, start)
-        children = start[:, None] + torch.arange(most, device=self.device)  # [n, most]
+        children = start[:, None] + torch.arange(most, device=states.device)  # [n, most]
         is_child = children < stop[:, None]
         flat = children.clamp_(max=len(self.codes) - 1).view(-1)
         if available is not None:
             live = available.live_leaves.index_select(0, flat) > 0
             is_child &= live.view(is_child.shape)
-        rows = torch.arange(0, len(states) * self.max_codes, self.max_codes, device=self.device)
+        rows = torch.arange(0, len(states) * self.max_codes, self.max_codes, device=states.device)
         cells = self.codes.index_select(0, flat).view(is_child.shape) + rows[:, None]
         # What is no child goes to a spare cell at the end.
         spare = len(states) * self.max_codes
-        legal = torch.zeros(spare + 1, dtype=torch.bool, device=self.device)
+        legal = torch.zeros(spare + 1, dtype=torch.bool, device=states.device)
         legal.index_fill_(0, torch.where(is_child, cells, spare).view(-1), True)
         return legal[:-1].view(-1, self.max_codes)
 

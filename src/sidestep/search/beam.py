@@ -1,10 +1,11 @@
 """Constrained beam search: level by level, the most likely prefixes survive."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 from sidestep.catalog.space import CodeSpace
-from sidestep.search.levels import Propose, search_by_levels
+from sidestep.search.levels import Continuations, Propose, search_by_levels
 from sidestep.search.policy import Normaliser
 from sidestep.search.tree import LOG_PROB, Candidates
 from sidestep.step import Context, HistoryBatch, StepModel, StepOutput
@@ -44,4 +45,4 @@ class BeamSearch:
         )
 
     def _begin(self, root: StepOutput, context: Context) -> Propose:
-        return lambda longer: longer.likeliest(self.num_beams)
+        return partial(Continuations.likeliest, number=self.num_beams)

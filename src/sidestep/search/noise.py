@@ -14,6 +14,7 @@ from sidestep.step import HistoryBatch
 _GOLDEN = 0x9E3779B97F4A7C15 - (1 << 64)  # int64 wraps around, as the hash wants
 _FIRST = 0xBF58476D1CE4E5B9 - (1 << 64)
 _SECOND = 0x94D049BB133111EB - (1 << 64)
+_LOWER_33, _LOWER_34, _LOWER_37 = (1 << 33) - 1, (1 << 34) - 1, (1 << 37) - 1
 _UNIFORM_BITS = 53  # what a float64 holds exactly
 
 
@@ -48,18 +49,15 @@ def edge_gumbels(
     """
     codes = torch.arange(num_codes, device=states.device)
     edges = _absorbed(_absorbed(keys[:, None], states)[..., None], codes)
-    uniform = (_shifted(edges, 64 - _UNIFORM_BITS).double() + 0.5) * 2.0**-_UNIFORM_BITS
+    kept = (edges >> (64 - _UNIFORM_BITS)) & ((1 << _UNIFORM_BITS) - 1)  # the upper bits
+    uniform = (kept.double() + 0.5) * 2.0**-_UNIFORM_BITS
     return -(-uniform.log()).log()
 
 
 def _absorbed(keys: Tensor, values: Tensor) -> Tensor:
     """A key for each pair: one step of SplitMix64 (Steele et al. 2014), `values` steps ahead."""
+    # Shifted right, zeros coming in; torch repeats the sign.
     mixed = keys + (values + 1) * _GOLDEN
-    mixed = (mixed ^ _shifted(mixed, 30)) * _FIRST
-    mixed = (mixed ^ _shifted(mixed, 27)) * _SECOND
-    return mixed ^ _shifted(mixed, 31)
-
-
-def _shifted(values: Tensor, bits: int) -> Tensor:
-    """Shifted right, zeros coming in; torch repeats the sign."""
-    return (values >> bits) & ((1 << (64 - bits)) - 1)
+    mixed = (mixed ^ ((mixed >> 30) & _LOWER_34)) * _FIRST
+    mixed = (mixed ^ ((mixed >> 27) & _LOWER_37)) * _SECOND
+    return mixed ^ ((mixed >> 31) & _LOWER_33)

@@ -13,7 +13,7 @@ from sidestep.catalog.trie import NO_CODE, NO_STATE, Trie
 from sidestep.padding import NO_ITEM
 from sidestep.search.exclusion import Exclusion
 from sidestep.search.tree import Candidates
-from sidestep.step import HistoryBatch, StepModel, StepOutput, log_probs
+from sidestep.step import HistoryBatch, StepModel, StepOutput, normalised
 
 Normaliser = Literal["legal", "codebook"]
 """Over which codes a policy sums to one: those that lead to an item, or the whole codebook."""
@@ -54,7 +54,7 @@ class Scope:
     @property
     def num_states(self) -> int:
         """See `CodeSpace.num_states`; the nodes of the trie, those out of scope too."""
-        return self.trie.num_nodes()
+        return self.trie.depth_starts[-1]
 
     @property
     def num_items(self) -> int:
@@ -64,11 +64,11 @@ class Scope:
     @property
     def device(self) -> torch.device:
         """See `CodeSpace.device`."""
-        return self.trie.device
+        return self.trie.codes.device
 
     def root(self, num_users: int) -> Int[Tensor, "users 1"]:
         """See `CodeSpace.root`; node 0."""
-        return torch.zeros(num_users, 1, dtype=torch.long, device=self.trie.device)
+        return torch.zeros(num_users, 1, dtype=torch.long, device=self.trie.codes.device)
 
     def legal(
         self, states: Int[Tensor, "users width"], step: int | None = None
@@ -231,8 +231,8 @@ def code_log_probs(
 ) -> Float[Tensor, "users width codes"]:
     """Log-probabilities of the next code, -inf where it is not legal."""
     if normaliser == "legal":
-        return log_probs(step, legal)
-    return log_probs(step, None).masked_fill(~legal, -torch.inf)
+        return normalised(step.logits, legal=legal)
+    return normalised(step.logits).masked_fill(~legal, -torch.inf)
 
 
 def node_values(step: StepOutput) -> Float[Tensor, "users width"]:

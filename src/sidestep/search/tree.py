@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
+from operator import attrgetter
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -52,13 +54,15 @@ class Tree:
     @staticmethod
     def joined(levels: Sequence["Tree"]) -> "Tree":
         """The nodes of all levels, in the slots that follow each other."""
+        columns = zip(*map(_COLUMNS, levels), strict=True)
+        states, parents, depths, log_probs, scores, is_node = map(_joined, columns)
         return Tree(
-            states=torch.cat([level.states for level in levels], dim=1),
-            parents=torch.cat([level.parents for level in levels], dim=1),
-            depths=torch.cat([level.depths for level in levels], dim=1),
-            log_probs=torch.cat([level.log_probs for level in levels], dim=1),
-            scores=torch.cat([level.scores for level in levels], dim=1),
-            is_node=torch.cat([level.is_node for level in levels], dim=1),
+            states=states,
+            parents=parents,
+            depths=depths,
+            log_probs=log_probs,
+            scores=scores,
+            is_node=is_node,
         )
 
     def at(self, columns: Int[Tensor, "users width"]) -> "Tree":
@@ -71,6 +75,10 @@ class Tree:
             scores=self.scores.gather(1, columns),
             is_node=self.is_node.gather(1, columns),
         )
+
+
+_COLUMNS = attrgetter("states", "parents", "depths", "log_probs", "scores", "is_node")
+_joined = partial(torch.cat, dim=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

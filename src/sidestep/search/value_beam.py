@@ -5,6 +5,7 @@ pays for it: a value is read from the backbone's own state of a prefix.
 """
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sidestep.catalog.space import CodeSpace
-from sidestep.search.levels import Propose, search_by_levels
+from sidestep.search.levels import Continuations, Propose, search_by_levels
 from sidestep.search.policy import Normaliser, node_values
 from sidestep.search.tree import VALUE, Candidates, Tree
 from sidestep.step import Context, HistoryBatch, StepModel, StepOutput
@@ -68,7 +69,7 @@ class ValueBeamSearch:
         )
 
     def _begin(self, root: StepOutput, context: Context) -> Propose:
-        return lambda longer: longer.likeliest(self.candidates)
+        return partial(Continuations.likeliest, number=self.candidates)
 
     def _judge(self, nodes: Tree, step: StepOutput) -> tuple[Tree, Int[Tensor, "users kept"]]:
         """The nodes with what ranks them, and the columns of the best."""

@@ -7,6 +7,7 @@ chose, stands at `ValueGuidedDecoding` and at each rule.
 
 import math
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from torch import Tensor
 from sidestep.catalog.space import CodeSpace
 from sidestep.catalog.trie import NO_STATE
 from sidestep.search.budget import Budget
-from sidestep.search.levels import Level, levels
+from sidestep.search.levels import Continuations, Level, levels
 from sidestep.search.noise import edge_gumbels, user_keys
 from sidestep.search.policy import Normaliser, code_log_probs, node_values
 from sidestep.search.tree import VALUE, Candidates, Tree
@@ -188,7 +189,7 @@ class _Growth:
             scope,
             capacity=tokens,
             normaliser=policy.normaliser,
-            begin=lambda root, context: lambda longer: longer.likeliest(policy.warm_width),
+            begin=lambda root, context: partial(Continuations.likeliest, number=policy.warm_width),
             shows_leaves=True,
         ):
             self.context = level.context

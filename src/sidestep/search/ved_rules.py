@@ -51,15 +51,12 @@ def depth_means(
     num_levels: int,
 ) -> Float[np.ndarray, "users depths"]:
     """Ḡ_l: the mean of the nodes of each depth from 0 to L; 0 where there is none."""
-    users = len(ranked_by)
-    group = np.arange(users)[:, None] * (num_levels + 1) + depths
-
-    def summed(weights: np.ndarray) -> np.ndarray:
-        # Term after term, so that columns of padding between them change nothing.
-        sums = np.bincount(group.ravel(), weights.ravel(), minlength=users * (num_levels + 1))
-        return sums.reshape(users, num_levels + 1)
-
-    means: np.ndarray = summed(ranked_by * is_node) / np.maximum(summed(is_node), 1)
+    users, size = len(ranked_by), len(ranked_by) * (num_levels + 1)
+    group = (np.arange(users)[:, None] * (num_levels + 1) + depths).ravel()
+    # Term after term, so that columns of padding between them change nothing.
+    sums = np.bincount(group, (ranked_by * is_node).ravel(), minlength=size)
+    counts = np.bincount(group, is_node.ravel(), minlength=size)
+    means: np.ndarray = (sums / np.maximum(counts, 1)).reshape(users, num_levels + 1)
     return means
 
 

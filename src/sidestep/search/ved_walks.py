@@ -7,7 +7,6 @@ little: it looks at those nodes alone that lead to an open one, level by level.
 
 import itertools
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -67,20 +66,36 @@ def traverse(
         exploration: β.
         num_levels: L.
     """
+    rows = np.arange(len(parents))
     num_open = num_open_below(num_untried > 0, parents, depths, num_levels)
-    nodes = _OpenNodes.of(num_open > 0, depths, num_levels)
-    above = nodes.places_of(parents)
-    bounds = nodes.put(upper_bounds(ranked_by, visits, traversals, exploration), empty=-np.inf)
-    priority, gate = (nodes.put(x, empty=-np.inf) for x in (ranked_by, margins))
-    seen, untried, open_below = (nodes.put(x, empty=0) for x in (visits, num_untried, num_open))
-    bounds_by_level, above_by_level = nodes.levels(bounds), nodes.levels(above)
+    nodes = _OpenNodes.of(num_open > 0, parents, depths, num_levels)
+    # By place, the last of which is of no node.
+    before = upper_bounds(ranked_by, visits, traversals, exploration)
+    worth = np.stack([before, ranked_by, margins])[:, nodes.users, nodes.slots]
+    worth[:, ~nodes.is_taken] = -np.inf
+    bounds, priority, gate = worth
+    counts = np.stack([visits, num_untried, num_open])[:, nodes.users, nodes.slots]
+    counts[:, ~nodes.is_taken] = 0
+    seen, untried, open_below = counts
+    levels, nowhere = [], nodes.ends[-1]  # from depth 1 on, by user; views of what changes
+    for start, end in itertools.pairwise(nodes.ends):
+        level, above = bounds[start:end], nodes.above[start:end]
+        levels.append((start, level.reshape(len(rows), -1), above.reshape(len(rows), -1)))
     total, count = traversals.copy(), np.zeros_like(wanted)
-    made = [(np.empty((len(count), 0), dtype=np.int64), np.empty((len(count), 0), dtype=bool))]
-    while (walks := (count < wanted) & (open_below[nodes.roots] > 0)).any():
-        path = nodes.best_path(bounds_by_level, above_by_level, walks)
+    paths = [np.empty((len(rows), 0), dtype=np.int64)]
+    grown = [np.empty((len(rows), 0), dtype=bool)]
+    while (walks := (count < wanted) & (open_below[: len(rows)] > 0)).any():
+        # From the root down, always to the child with the largest bound; `nowhere` below the end.
+        path = np.empty((len(rows), num_levels), dtype=np.int64)
+        path[:, -1] = at = np.where(walks, rows, nowhere)
+        for depth, (start, level, above) in enumerate(levels, start=1):
+            best, has_child = best_child(level, above, at)
+            at = np.where(has_child, start + rows * level.shape[1] + best, nowhere)
+            path[:, -1 - depth] = at
         left = untried[path]
         is_new = expanding(gate[path], left > 0)
-        made.append((path, is_new))
+        paths.append(path)
+        grown.append(is_new)
         count += is_new.sum(axis=1)
         total += walks
         seen[path] += 1
@@ -91,40 +106,43 @@ def traverse(
         own = upper_bounds(priority[path], seen[path], traversals, exploration)
         own[still_open == 0] = -np.inf
         bounds[path] = own
-    places, is_new = (np.concatenate(parts, axis=1) for parts in zip(*made, strict=True))
+    places, is_new = np.concatenate(paths, axis=1), np.concatenate(grown, axis=1)
+    taken = (nodes.users[nodes.is_taken], nodes.slots[nodes.is_taken])
+    visits, num_untried = visits.copy(), num_untried.copy()
+    visits[taken], num_untried[taken] = seen[nodes.is_taken], untried[nodes.is_taken]
     return Walks(
         parents=np.where(is_new, nodes.slots[places], ROOT_SLOT),
         is_new=is_new,
-        visits=nodes.put_back(seen, visits),
-        num_untried=nodes.put_back(untried, num_untried),
+        visits=visits,
+        num_untried=num_untried,
         traversals=total,
     )
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _OpenNodes:
     """The nodes that lead to an open one, all users' of a depth side by side.
 
-    So a level is a slice, and a place is one number. The last place, `nowhere`, is of no node: it
-    stands for what is below the end of a path.
+    So a level is a slice, and a place is one number; the roots come first, by user. The last place
+    is of no node: it stands for what is below the end of a path.
 
     users: of the node at each place; those of a level by user, and as many for each.
     slots: of the node.
+    above: the place of the node's parent; the last place where there is none.
     is_taken: False where a place is empty.
     ends: where each depth's places end, from 0 to L - 1.
-    shape: users and nodes.
     """
 
     users: Int[np.ndarray, " places"]
     slots: Int[np.ndarray, " places"]
+    above: Int[np.ndarray, " places"]
     is_taken: Bool[np.ndarray, " places"]
     ends: tuple[int, ...]
-    shape: tuple[int, int]
 
-    @classmethod
+    @staticmethod
     def of(
-        cls,
         leads: Bool[np.ndarray, "users nodes"],
+        parents: Int[np.ndarray, "users nodes"],
         depths: Int[np.ndarray, "users nodes"],
         num_levels: int,
     ) -> "_OpenNodes":
@@ -140,77 +158,14 @@ class _OpenNodes:
             slots.append(columns.ravel())
             is_taken.append(is_here[rows, columns].ravel())
             ends.append(ends[-1] + columns.size)
-        return cls(
-            users=np.concatenate([*users, [0]]),
-            slots=np.concatenate([*slots, [0]]),
-            is_taken=np.concatenate([*is_taken, [False]]),
-            ends=tuple(ends[1:]),
-            shape=leads.shape,
+        owner, slot = np.concatenate([*users, [0]]), np.concatenate([*slots, [0]])
+        has_node = np.concatenate([*is_taken, [False]])
+        (taken,) = has_node.nonzero()
+        place = np.full(leads.shape, ends[-1])
+        place[owner[taken], slot[taken]] = taken
+        above = np.full(len(slot), ends[-1])
+        above[taken] = place[owner[taken], parents[owner[taken], slot[taken]]]
+        above[: len(leads)] = ends[-1]
+        return _OpenNodes(
+            users=owner, slots=slot, above=above, is_taken=has_node, ends=tuple(ends[1:])
         )
-
-    @cached_property
-    def rows(self) -> Int[np.ndarray, " users"]:
-        """The users, counted."""
-        return np.arange(self.shape[0])
-
-    @property
-    def nowhere(self) -> int:
-        """The place of no node."""
-        return self.ends[-1]
-
-    @property
-    def roots(self) -> slice:
-        """The places of the roots, by user."""
-        return slice(self.shape[0])
-
-    def put(self, values: np.ndarray, *, empty: float | int) -> np.ndarray:
-        """What is known of nodes, at their places."""
-        return np.where(self.is_taken, values[self.users, self.slots], empty)
-
-    def put_back(self, placed: np.ndarray, values: np.ndarray) -> np.ndarray:
-        """What is known of nodes, after it changed at some places."""
-        changed = values.copy()
-        changed[self.users[self.is_taken], self.slots[self.is_taken]] = placed[self.is_taken]
-        return changed
-
-    def places_of(self, parents: Int[np.ndarray, "users nodes"]) -> Int[np.ndarray, " places"]:
-        """At each place that of the node's parent; `nowhere` at the roots."""
-        place = np.full(self.shape, self.nowhere)
-        (taken,) = self.is_taken.nonzero()
-        place[self.users[taken], self.slots[taken]] = taken
-        above = np.full(len(self.slots), self.nowhere)
-        above[taken] = place[self.users[taken], parents[self.users[taken], self.slots[taken]]]
-        above[self.roots] = self.nowhere
-        return above
-
-    def levels(self, values: np.ndarray) -> list[np.ndarray]:
-        """What stands at the places of each depth from 1 on, by user; views, not copies."""
-        return [
-            values[start:end].reshape(self.shape[0], -1)
-            for start, end in itertools.pairwise(self.ends)
-        ]
-
-    def best_path(
-        self,
-        bounds: list[np.ndarray],
-        above: list[np.ndarray],
-        walks: Bool[np.ndarray, " users"],
-    ) -> Int[np.ndarray, "users levels"]:
-        """Places from the end of a path up to the root: always the child with the largest bound.
-
-        `nowhere` below the end, and throughout for a user that does not walk.
-
-        Args:
-            bounds: U, -inf where a node leads to nothing open; by level, see `levels`.
-            above: places of parents, likewise.
-            walks: whose path is wanted.
-        """
-        path = np.empty((len(walks), len(self.ends)), dtype=np.int64)
-        path[:, -1] = at = np.where(walks, self.rows, self.nowhere)
-        for depth, start in enumerate(self.ends[:-1], start=1):
-            level = bounds[depth - 1]
-            best, has_child = best_child(level, above[depth - 1], at)
-            first = start + self.rows * level.shape[1]
-            at = np.where(has_child, first + best, self.nowhere)
-            path[:, -1 - depth] = at
-        return path

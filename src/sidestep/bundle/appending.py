@@ -68,9 +68,14 @@ def append_items(
     Raises:
         TypeError: an item id is not a string.
         ValueError: ids that the catalog has or that repeat, codes that are missing or out of range,
-            a codebook that shrinks, a network that cannot know new items or codes, or a process
-            reward model whose prefixes share rows.
+            a codebook that shrinks, a network or recommender that cannot know new items or codes,
+            or a process reward model whose prefixes share rows.
     """
+    if loaded.fitted is not None:
+        raise ValueError(
+            f"{loaded.kind} was fitted on the items of its catalog; fit it again with the new "
+            "items."
+        )
     old = loaded.catalog.to("cpu")
     sizes = old.codebook_sizes
     if semantic_ids is None:
@@ -172,9 +177,7 @@ def _grown(
         for name in _ROWS_PER_CODE.intersection(weights):
             highest = weights[name][-1:].expand(num_new_codes, -1)
             weights[name] = torch.cat([weights[name], highest])
-    grown = build_network(loaded.kind, description_of(network), catalog, weights)
-    assert grown is not None
-    return grown
+    return build_network(loaded.kind, description_of(network), catalog, weights)
 
 
 def _grown_ranker(

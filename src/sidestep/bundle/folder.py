@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from sidestep.baselines.fitted import FittedRecommender, fitted_class
 from sidestep.bundle.beside import (
     build_process_reward,
     build_ranker,
@@ -21,6 +22,7 @@ from sidestep.bundle.beside import (
 )
 from sidestep.bundle.loaded import LoadedRecommender
 from sidestep.bundle.manifest import (
+    COUNTED,
     FORMAT,
     MANIFEST,
     REMEDY,
@@ -52,6 +54,7 @@ from sidestep.files import (
     file_sha256,
     refuse_link_outside,
 )
+from sidestep.import_paths import is_import_path
 from sidestep.model.semantic_id_model import SemanticIdModel
 
 
@@ -63,6 +66,7 @@ def save_bundle(
     max_history: int,
     seed: int,
     counts: np.ndarray | None = None,
+    fitted: FittedRecommender | None = None,
     counted: Literal["popularity", "repeats"] = "popularity",
     training: Mapping[str, Any] | None = None,
     data: Mapping[str, Any] | None = None,
@@ -72,25 +76,31 @@ def save_bundle(
 
     Args:
         path: the folder.
-        network: the one that recommends; None makes a bundle that recommends by `counts`.
+        network: the one that recommends; None makes a bundle that recommends by `counts`, or by a
+            user's own recommender.
         catalog: item IDs, semantic IDs and texts; the one the network was trained on.
         max_history: see `Manifest`.
         seed: of the training.
         counts: target events per item in training, or the sum of their weights.
+        fitted: a user's own recommender.
         counted: the kind of a bundle of counts.
         training: a summary, as JSON.
         data: name and hashes of the dataset, as JSON.
         search: that the bundle recommends by, unless another is given; None: a plain beam.
 
     Raises:
-        ValueError: a network and counts or neither, or something else stands at `path`.
+        ValueError: not exactly one of network, counts and recommender is given, or something else
+            stands at `path`.
     """
-    if (network is None) == (counts is None):
-        raise ValueError("a bundle holds either a network or counts; give one of the two.")
+    if sum(each is not None for each in (network, counts, fitted)) != 1:
+        raise ValueError(
+            "a bundle holds either a network, counts or a fitted recommender; give one of them."
+        )
+    kind = counted if network is None else kind_of(network)
     manifest = Manifest(
         format=FORMAT,
         schema_version=SCHEMA_VERSION,
-        kind=counted if network is None else kind_of(network),
+        kind=kind if fitted is None else fitted.import_path(),
         model=description_of(network),
         max_history=max_history,
         seed=seed,
@@ -106,6 +116,7 @@ def save_bundle(
         catalog=catalog,
         network=network,
         counts=counts,
+        fitted=fitted,
         device=torch.device("cpu"),
     ).save(path)
 
@@ -146,8 +157,12 @@ def load(
         )
     with _must_fit(folder / WEIGHTS):
         weights = load_file(folder / WEIGHTS)
-        network = build_network(manifest.kind, manifest.model, catalog, weights)
-        counts = None if network is not None else _counts(weights, catalog.num_items)
+        network = counts = None
+        fitted = _fitted(manifest, weights, catalog.num_items)
+        if manifest.kind in COUNTED:
+            counts = _counts(weights, catalog.num_items)
+        elif fitted is None:
+            network = build_network(manifest.kind, manifest.model, catalog, weights)
     process_reward = value_head = ranker = None
     if manifest.process_reward is not None:
         with _read_beside(folder / PROCESS_REWARD, network) as (backbone, own):
@@ -175,6 +190,7 @@ def load(
         ranker=ranker,
         users=users,
         counts=counts,
+        fitted=fitted,
         device=chosen,
     )
 
@@ -203,6 +219,17 @@ def _check_listed(folder: Path, manifest: Manifest) -> None:
         )
     for name in sorted(manifest.files.keys() - {WEIGHTS, USERS, *beside, *of_catalog}):
         raise ValueError(f"{folder / MANIFEST}: lists {name!r}, which no bundle holds; {REMEDY}")
+
+
+def _fitted(
+    manifest: Manifest, weights: Mapping[str, Tensor], num_items: int
+) -> FittedRecommender | None:
+    """The user's own recommender of a bundle; None where the bundle holds none."""
+    made_of = fitted_class(manifest.kind) if is_import_path(manifest.kind) else None
+    if made_of is None:
+        return None
+    arrays = {name: array.numpy() for name, array in weights.items()}
+    return made_of.from_arrays(arrays, num_items, max_history=manifest.max_history)
 
 
 def _counts(weights: dict[str, Tensor], num_items: int) -> np.ndarray:

@@ -1,5 +1,6 @@
 """A bundle in memory: it takes histories of item IDs, and returns ranked item IDs."""
 
+import copy
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 from torch.nn import functional
 
+from sidestep.baselines.fitted import FittedRecommender
 from sidestep.baselines.item_scores import (
     ItemNetworkRecommender,
     ItemScoreRecommender,
@@ -65,8 +67,9 @@ class LoadedRecommender:
     process_reward, value_head, ranker: in `eval` mode on `device`, too; None where the bundle has
         none.
     users: the histories of known users, which `recommend_frame` takes by user ID; None for none.
-    counts: target events per item in training, or the sum of their weights, where there is no
-        network.
+    counts: target events per item in training, or the sum of their weights; None where something
+        else recommends.
+    fitted: a user's own recommender; None where something else recommends.
     """
 
     manifest: Manifest
@@ -77,6 +80,7 @@ class LoadedRecommender:
     ranker: SasRec | None = None
     users: Histories | None = field(default=None, repr=False)
     counts: np.ndarray | None = field(repr=False)
+    fitted: FittedRecommender | None = None
     device: torch.device
     _masks: LatestAnswers[Tensor] = field(default_factory=LatestAnswers, init=False, repr=False)
 
@@ -172,6 +176,7 @@ class LoadedRecommender:
             catalog,
             network=self.network,
             counts=self.counts,
+            fitted=self.fitted,
             process_reward=self.process_reward,
             value_head=self.value_head,
             ranker=self.ranker,
@@ -310,6 +315,10 @@ class LoadedRecommender:
             return SummedScores(
                 own, self.item_ranker, weight=self.ranker_use.weight, is_available=is_available
             )
+        if self.fitted is not None:
+            fitted = copy.copy(self.fitted)
+            fitted.is_available = is_available
+            return fitted
         assert self.counts is not None
         if self.kind == "repeats":
             return RepeatsRecommender(

@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sidestep.bundle.manifest import COUNTED
 from sidestep.catalog.catalog import Catalog
 from sidestep.import_paths import imported
 from sidestep.model.item_network import ItemNetwork
@@ -67,14 +66,12 @@ def description_of(network: Network | None) -> dict[str, Any]:
 
 def build_network(
     kind: str, description: Mapping[str, Any], catalog: Catalog, weights: Mapping[str, Tensor]
-) -> Network | None:
-    """The network of a bundle, in `eval` mode and frozen; None for kinds that count.
+) -> Network:
+    """The network of a bundle, in `eval` mode and frozen.
 
     Raises:
         ValueError: the weights are another network's, or the description is none of this kind.
     """
-    if kind in COUNTED:
-        return None
     # The weights are loaded at once: what the initialisation draws must not disturb the caller.
     with torch.random.fork_rng(devices=[]):
         refuse_other_shapes(description, lambda: _kept(kind, description, catalog), weights)
@@ -171,5 +168,7 @@ def _own(kind: str) -> type[Network]:
     """The class of a user's own network."""
     found = imported(kind)
     if not (isinstance(found, type) and issubclass(found, ItemNetwork | SemanticIdModel)):
-        raise ValueError(f"{kind!r:.80} is no ItemNetwork and no SemanticIdModel")
+        raise ValueError(
+            f"{kind!r:.80} is no ItemNetwork, no SemanticIdModel and no FittedRecommender"
+        )
     return found

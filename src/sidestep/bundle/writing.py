@@ -7,6 +7,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from sidestep.baselines.fitted import FittedRecommender
 from sidestep.bundle.manifest import MANIFEST, SCHEMA_VERSION, Manifest, library_versions
 from sidestep.bundle.networks import Network, description_of, plain_weights, weights_of
 from sidestep.bundle.users import write_users
@@ -30,6 +31,7 @@ def write_bundle(
     *,
     network: Network | None,
     counts: np.ndarray | None,
+    fitted: FittedRecommender | None,
     process_reward: nn.Module | None,
     value_head: nn.Module | None,
     ranker: nn.Module | None,
@@ -42,7 +44,7 @@ def write_bundle(
         manifest: of the bundle as it was loaded or trained; its hashes and versions are set anew.
         catalog: on the CPU.
         network: None for a bundle of counts.
-        counts: of a bundle without a network.
+        counts, fitted: the counts, or the user's own recommender, of a bundle without a network.
         process_reward, value_head, ranker: the parts beside the network.
         users: the histories of known users.
 
@@ -54,6 +56,10 @@ def write_bundle(
     with whole_folder(path) as folder:
         if network is not None:
             save_file(weights_of(network), folder / WEIGHTS)
+        elif fitted is not None:
+            arrays = fitted.arrays()
+            kept = {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
+            save_file(kept, folder / WEIGHTS)
         else:
             whole = np.ascontiguousarray(counts)
             save_file({COUNTS: torch.from_numpy(whole)}, folder / WEIGHTS)

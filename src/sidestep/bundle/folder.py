@@ -10,16 +10,12 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from pydantic import BaseModel
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
 from sidestep.baselines.fitted import FittedRecommender, fitted_class
-from sidestep.bundle.beside import (
-    build_process_reward,
-    build_ranker,
-    build_value_head,
-)
 from sidestep.bundle.loaded import LoadedRecommender
 from sidestep.bundle.manifest import (
     COUNTED,
@@ -38,14 +34,12 @@ from sidestep.bundle.networks import (
     description_of,
     kind_of,
 )
+from sidestep.bundle.parts import PARTS
 from sidestep.bundle.users import read_users
 from sidestep.bundle.writing import (
     CATALOG,
     COUNTS,
-    PROCESS_REWARD,
-    RANKER,
     USERS,
-    VALUE_HEAD,
     WEIGHTS,
 )
 from sidestep.catalog.catalog import Catalog
@@ -55,7 +49,6 @@ from sidestep.files import (
     refuse_link_outside,
 )
 from sidestep.import_paths import is_import_path
-from sidestep.model.semantic_id_model import SemanticIdModel
 
 
 def save_bundle(
@@ -163,31 +156,22 @@ def load(
             counts = _counts(weights, catalog.num_items)
         elif fitted is None:
             network = build_network(manifest.kind, manifest.model, catalog, weights)
-    process_reward = value_head = ranker = None
-    if manifest.process_reward is not None:
-        with _read_beside(folder / PROCESS_REWARD, network) as (backbone, own):
-            shape = manifest.process_reward.model
-            process_reward = build_process_reward(shape, backbone, catalog.trie, own)
-    if manifest.value_head is not None:
-        with _read_beside(folder / VALUE_HEAD, network) as (backbone, own):
-            value_head = build_value_head(manifest.value_head.model, backbone, catalog.trie, own)
-    if manifest.ranker is not None:
-        with _must_fit(folder / RANKER):
-            own = load_file(folder / RANKER)
-            ranker = build_ranker(manifest.ranker.model, catalog.num_items, own)
+    parts = {}
+    for name, kept in manifest.parts.items():
+        with _must_fit(folder / PARTS[name].file):
+            own = load_file(folder / PARTS[name].file)
+            parts[name] = PARTS[name].build(_config_of(kept), network, catalog, own)
     users = None
     if (folder / USERS).is_file():
         users = read_users(folder / USERS, catalog.num_items)
-    for module in (network, process_reward, value_head, ranker):
+    for module in (network, *parts.values()):
         if module is not None:
             module.to(chosen)
     return LoadedRecommender(
         manifest=manifest,
         catalog=catalog.to(chosen),
         network=network,
-        process_reward=process_reward,
-        value_head=value_head,
-        ranker=ranker,
+        parts=parts,
         users=users,
         counts=counts,
         fitted=fitted,
@@ -202,15 +186,11 @@ def _check_listed(folder: Path, manifest: Manifest) -> None:
         ValueError: one is not listed, so that nobody would notice a change of it; or one is that
             no bundle holds.
     """
-    beside = {
-        PROCESS_REWARD: manifest.process_reward,
-        VALUE_HEAD: manifest.value_head,
-        RANKER: manifest.ranker,
-    }
+    beside = {part.file: part.name in manifest.parts for part in PARTS.values()}
     of_catalog = {f"{CATALOG}/{name}" for name in CATALOG_FILES}
     read = {
         WEIGHTS,
-        *(name for name, kept in beside.items() if kept is not None),
+        *(name for name, is_kept in beside.items() if is_kept),
         *(name for name in {*of_catalog, USERS} if (folder / name).is_file()),
     }
     for name in sorted(read - manifest.files.keys()):
@@ -246,17 +226,10 @@ def _are_counts(counts: Tensor) -> bool:
     return not counts.is_complex() and bool((counts.isfinite() & (counts >= 0)).all())
 
 
-@contextmanager
-def _read_beside(
-    file: Path, network: Network | None
-) -> Iterator[tuple[SemanticIdModel, dict[str, Tensor]]]:
-    """The network and the weights of what was trained beside it, which must fit each other."""
-    if not isinstance(network, SemanticIdModel):
-        raise ValueError(
-            f"{file}: the network of this bundle has no states that it could read; train it again."
-        )
-    with _must_fit(file):
-        yield network, load_file(file)
+def _config_of(kept: Any) -> BaseModel:
+    """The configuration of the module of a part."""
+    config: BaseModel = kept.model
+    return config
 
 
 @contextmanager

@@ -17,6 +17,12 @@ from sidestep.model.transformer import Transformer
 
 Network = SemanticIdModel | ItemNetwork
 
+Module = nn.Module
+"""Any module whose weights a bundle keeps."""
+
+Weights = Mapping[str, Tensor]
+"""Weights by name."""
+
 _NUMBER_OF_LAYERS = re.compile(r"(num_|n_)?(hidden_|encoder_|decoder_)?(layers?|blocks)")
 """Keys of descriptions, ours and those of Hugging Face."""
 
@@ -83,6 +89,26 @@ def build_network(
     loaded.load_state_dict(weights)
     network.requires_grad_(requires_grad=False).eval()
     return network
+
+
+def with_weights(
+    description: Mapping[str, Any], make: Callable[[], Module], weights: Weights
+) -> Module:
+    """A module with the weights of a file, in `eval` mode and frozen.
+
+    Args:
+        description, make, weights: see `refuse_other_shapes`.
+
+    Raises:
+        ValueError: the weights are another module's.
+    """
+    # The weights are loaded at once: what the initialisation draws must not disturb the caller.
+    with torch.random.fork_rng(devices=[]):
+        refuse_other_shapes(description, make, weights)
+        module = make()
+    module.load_state_dict(dict(weights))
+    module.requires_grad_(requires_grad=False).eval()
+    return module
 
 
 def refuse_other_shapes(

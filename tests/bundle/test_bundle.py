@@ -377,7 +377,7 @@ def test_no_bundle_is_refused(tmp_path):
 
 
 def test_a_bundle_holds_a_network_or_counts(tmp_path):
-    with pytest.raises(ValueError, match="either a network or counts"):
+    with pytest.raises(ValueError, match="either a network, counts or"):
         save_bundle(
             tmp_path / "b", network=None, catalog=catalog(), max_history=MAX_HISTORY, seed=0
         )

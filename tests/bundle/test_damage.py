@@ -116,8 +116,9 @@ def test_sizes_that_the_weights_do_not_have_take_neither_time_nor_memory(
 
 
 def test_so_it_is_with_what_stands_beside_the_network(bundle):
-    kept = json.loads((bundle / "manifest.json").read_text())["value_head"]
-    change(bundle / "manifest.json", value_head={**kept, "model": {"ffn_dim": 10**9}})
+    kept = json.loads((bundle / "manifest.json").read_text())["parts"]
+    larger = {"value_head": {**kept["value_head"], "model": {"ffn_dim": 10**9}}}
+    change(bundle / "manifest.json", parts={**kept, **larger})
     with pytest.raises(ValueError, match=r"value_head\.safetensors: its weights do not fit"):
         load(bundle)
 

@@ -86,7 +86,7 @@ def test_a_network_of_ones_own_is_kept_by_its_import_path(own, saved):
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
-        ("json:JSONDecoder", "'json:JSONDecoder' is no ItemNetwork and no SemanticIdModel"),
+        ("json:JSONDecoder", "'json:JSONDecoder' is no ItemNetwork, no SemanticIdModel"),
         ("nowhere_at_all:Network", "cannot be imported"),
         ("something", "there is no kind 'something'; there are semantic-id-transformer"),
     ],

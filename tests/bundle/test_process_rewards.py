@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sidestep.bundle.appending import append_items, retire_items
-from sidestep.bundle.beside import carried_over
 from sidestep.bundle.folder import load, save_bundle
+from sidestep.bundle.prefix_rows import with_prefixes
 from sidestep.catalog.catalog import Catalog
 from sidestep.catalog.trie import NO_CODE, Trie
 from sidestep.model.config import ProcessRewardConfig, SasRecConfig, TransformerConfig
@@ -112,11 +112,11 @@ def test_damaged_and_foreign_weights_are_refused(tmp_path):
     file.write_bytes(content)
     manifest = tmp_path / "bundle" / "manifest.json"
     described = json.loads(manifest.read_text())
-    described["process_reward"]["model"]["dim"] = 12
+    described["parts"]["process_reward"]["model"]["dim"] = 12
     manifest.write_text(json.dumps(described))
     with pytest.raises(ValueError, match=r"process_reward\.safetensors: its weights do not fit"):
         load(tmp_path / "bundle")
-    described["process_reward"]["guidance"]["likelihood_weight"] = -1
+    described["parts"]["process_reward"]["guidance"]["likelihood_weight"] = -1
     manifest.write_text(json.dumps(described))
     with pytest.raises(ValueError, match=r"process_reward\.guidance\.likelihood_weight: .*again"):
         load(tmp_path / "bundle")
@@ -166,8 +166,11 @@ def test_rows_that_prefixes_share_cannot_be_carried_over(tmp_path):
 
 
 def rows_by_path(network, trie):
+    return by_path(network.embedding.weight.detach(), trie)
+
+
+def by_path(rows, trie):
     paths = trie.path(torch.arange(trie.num_nodes())).tolist()
-    rows = network.embedding.weight.detach()
     return {tuple(c for c in p if c != NO_CODE): r for p, r in zip(paths, rows, strict=True)}
 
 
@@ -181,8 +184,8 @@ def test_rows_follow_their_paths_and_new_ones_the_nearest_of_their_length(first,
     old, new = (Trie.build(np.array(ids, dtype=np.int32), sizes) for ids in (first, first + more))
     network = process_reward(old)
     known = rows_by_path(network, old)
-    grown = carried_over(network, backbone(np.array(first), sizes), old, new)
-    for path, row in rows_by_path(grown, new).items():
+    rows = with_prefixes(network, old, new)["embedding.weight"]
+    for path, row in by_path(rows, new).items():
         if path in known:
             assert torch.equal(row, known[path])
             continue

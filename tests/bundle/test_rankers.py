@@ -177,5 +177,5 @@ def test_a_bundle_whose_ranker_knows_other_items_is_not_written(tmp_path):
     )
     small = SasRec(both.ranker.config, 4)
     with pytest.raises(ValueError, match="the ranker knows 4 items, but the catalog has 5"):
-        replace(both, ranker=small).save(tmp_path / "wrong")
+        replace(both, parts={**both.parts, "ranker": small}).save(tmp_path / "wrong")
     assert not (tmp_path / "wrong").exists()

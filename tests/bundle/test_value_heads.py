@@ -8,7 +8,7 @@ import torch
 
 from sidestep.bundle.appending import append_items, retire_items
 from sidestep.bundle.folder import load, save_bundle
-from sidestep.bundle.manifest import ValueUse
+from sidestep.bundle.parts import ValueUse
 from sidestep.catalog.catalog import Catalog
 from sidestep.model.config import SasRecConfig, TransformerConfig, ValueHeadConfig
 from sidestep.model.sasrec import SasRec

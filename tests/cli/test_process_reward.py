@@ -51,7 +51,7 @@ def rewarded(shop, config, tmp_path_factory):
 
 def test_the_run_recommends_by_itself_as_its_backbone_does(shop, rewarded):
     assert_recommends_as_its_backbone_does(shop, rewarded, seed=4)
-    assert sidestep.load(rewarded).manifest.process_reward.model.dim == 8
+    assert sidestep.load(rewarded).manifest.parts["process_reward"].model.dim == 8
 
 
 def test_a_wide_guided_beam_finds_what_its_oracle_finds(rewarded):

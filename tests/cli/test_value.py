@@ -51,7 +51,7 @@ def valued(shop, config, tmp_path_factory):
 
 def test_the_run_recommends_by_itself_as_its_backbone_does(shop, valued):
     assert_recommends_as_its_backbone_does(shop, valued, seed=4)
-    kept = sidestep.load(valued).manifest.value_head
+    kept = sidestep.load(valued).manifest.parts["value_head"]
     assert (kept.model.num_heads, kept.gamma) == (2, 0.9)
     assert kept.guidance.candidates_per_beam == 3
 

@@ -12,33 +12,24 @@ value head keeps nothing of either, and stays. A ranker gets rows as SASRec does
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Literal
 
 import numpy as np
 import polars as pl
 import torch
-from jaxtyping import Float, Int
-from torch import Tensor
+from jaxtyping import Int
 
-from sidestep.bundle.beside import build_ranker, carried_over
+from sidestep.bundle.item_rows import NewRows, with_items
 from sidestep.bundle.loaded import LoadedRecommender
 from sidestep.bundle.networks import (
     Network,
     build_network,
     description_of,
-    plain_weights,
     weights_of,
 )
+from sidestep.bundle.parts import PARTS, Growth
 from sidestep.catalog.catalog import Catalog
-from sidestep.model.process_reward import ProcessRewardModel
-from sidestep.model.sasrec import SasRec
 from sidestep.model.semantic_id_model import SemanticIdModel
 
-NewRows = Literal["siblings", "zeros"]
-"""What a network keeps of a new item: the mean of its siblings' rows, or zeros. A tied item head
-adds the vectors of its codes to either."""
-
-_ROWS_PER_ITEM = ("item_embedding.weight", "item_head.weight")
 _ROWS_PER_CODE = {"code_embedding.weight", "head.weight"}
 
 
@@ -68,9 +59,14 @@ def append_items(
     Raises:
         TypeError: an item id is not a string.
         ValueError: ids that the catalog has or that repeat, codes that are missing or out of range,
-            a codebook that shrinks, a network that cannot know new items or codes, or a process
-            reward model whose prefixes share rows.
+            a codebook that shrinks, a network or recommender that cannot know new items or codes,
+            or a process reward model whose prefixes share rows.
     """
+    if loaded.fitted is not None:
+        raise ValueError(
+            f"{loaded.kind} was fitted on the items of its catalog; fit it again with the new "
+            "items."
+        )
     old = loaded.catalog.to("cpu")
     sizes = old.codebook_sizes
     if semantic_ids is None:
@@ -81,13 +77,14 @@ def append_items(
     counts = loaded.counts
     if counts is not None:
         counts = np.concatenate([counts, np.zeros(len(item_ids), counts.dtype)])
-    network, process_reward, ranker = loaded.network, loaded.process_reward, loaded.ranker
-    if process_reward is not None:
-        process_reward = _carried_over(loaded, process_reward, catalog)
+    growth = Growth(old=old, new=catalog, new_rows=new_rows)
+    parts = {
+        name: PARTS[name].after_growth(part, loaded.network, growth)
+        for name, part in loaded.parts.items()
+    }
+    network = loaded.network
     if network is not None:
-        network = _grown(loaded, network, catalog, new_rows).to(loaded.device)
-    if ranker is not None:
-        ranker = _grown_ranker(loaded, ranker, catalog, new_rows).to(loaded.device)
+        network = _grown(loaded, network, growth).to(loaded.device)
     known = {
         "catalog_version": catalog.version,
         "num_new_items": loaded.manifest.num_new_items + len(item_ids),
@@ -97,8 +94,7 @@ def append_items(
         manifest=loaded.manifest.model_copy(update=known),
         catalog=catalog.to(loaded.device),
         network=network,
-        process_reward=process_reward,
-        ranker=ranker,
+        parts={name: part.to(loaded.device) for name, part in parts.items()},
         counts=counts,
     )
 
@@ -162,61 +158,13 @@ def _next_codes(
     return codes, (first + num_new,)
 
 
-def _grown(
-    loaded: LoadedRecommender, network: Network, catalog: Catalog, new_rows: NewRows
-) -> Network:
-    weights = _with_rows_of_items(loaded, weights_of(network), catalog, new_rows)
+def _grown(loaded: LoadedRecommender, network: Network, growth: Growth) -> Network:
+    catalog = growth.new
+    weights = with_items(weights_of(network), growth.old, catalog, growth.new_rows)
     num_new_codes = sum(catalog.codebook_sizes) - sum(loaded.catalog.codebook_sizes)
     if isinstance(network, SemanticIdModel) and num_new_codes:
         # Flat code ids count through the levels: those of the last level are the last rows.
         for name in _ROWS_PER_CODE.intersection(weights):
             highest = weights[name][-1:].expand(num_new_codes, -1)
             weights[name] = torch.cat([weights[name], highest])
-    grown = build_network(loaded.kind, description_of(network), catalog, weights)
-    assert grown is not None
-    return grown
-
-
-def _grown_ranker(
-    loaded: LoadedRecommender, ranker: SasRec, catalog: Catalog, new_rows: NewRows
-) -> SasRec:
-    weights = _with_rows_of_items(loaded, plain_weights(ranker), catalog, new_rows)
-    return build_ranker(ranker.config, catalog.num_items, weights)
-
-
-def _with_rows_of_items(
-    loaded: LoadedRecommender, weights: dict[str, Tensor], catalog: Catalog, new_rows: NewRows
-) -> dict[str, Tensor]:
-    """The weights with rows for the new items, wherever there is one per item."""
-    num_old = loaded.catalog.num_items
-    grown = dict(weights)
-    for name in _ROWS_PER_ITEM:
-        if name in weights:
-            rows = _sibling_means(weights[name], catalog.semantic_ids.numpy(), num_old)
-            if new_rows == "zeros":
-                rows = torch.zeros_like(rows)
-            grown[name] = torch.cat([weights[name], rows])
-    return grown
-
-
-def _carried_over(
-    loaded: LoadedRecommender, process_reward: ProcessRewardModel, catalog: Catalog
-) -> ProcessRewardModel:
-    assert isinstance(loaded.network, SemanticIdModel)
-    old = loaded.catalog.trie.to("cpu")
-    return carried_over(process_reward, loaded.network, old, catalog.trie).to(loaded.device)
-
-
-def _sibling_means(
-    rows: Float[Tensor, "old dim"], semantic_ids: Int[np.ndarray, "items levels"], num_old: int
-) -> Float[Tensor, "new dim"]:
-    """For each new item the mean row of the old items that share its longest prefix.
-
-    An item without a relative, not even in the first code, gets the mean of all.
-    """
-    old = semantic_ids[:num_old]
-    means = []
-    for codes in semantic_ids[num_old:]:
-        shared = np.logical_and.accumulate(old == codes, axis=1).sum(axis=1)
-        means.append(rows[torch.from_numpy(shared == shared.max())].mean(dim=0))
-    return torch.stack(means)
+    return build_network(loaded.kind, description_of(network), catalog, weights)

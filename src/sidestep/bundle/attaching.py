@@ -10,10 +10,10 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from sidestep.bundle.beside import build_ranker
 from sidestep.bundle.loaded import LoadedRecommender
-from sidestep.bundle.manifest import KeptRanker, differing_data
+from sidestep.bundle.manifest import differing_data
 from sidestep.bundle.networks import plain_weights
+from sidestep.bundle.parts import PARTS, RANKER, KeptRanker
 from sidestep.catalog.catalog import Catalog
 from sidestep.model.sasrec import SasRec
 from sidestep.padding import NO_ITEM
@@ -67,8 +67,8 @@ def attach_ranker(
         trained={"seed": ranker.manifest.seed, **ranker.manifest.training},
         data=ranker.manifest.data,
     )
-    network = build_ranker(ranker.network.config, loaded.catalog.num_items, weights)
-    made = loaded.with_ranker(network.to(loaded.device), kept)
+    network = PARTS[RANKER].build(kept.model, loaded.network, loaded.catalog, weights)
+    made = loaded.with_part(RANKER, network.to(loaded.device), kept)
     # What answers took both trainings, but no longer that of a ranker that is replaced.
     ours, theirs = (of.manifest.training.get("seconds", 0.0) for of in (loaded, ranker))
     replaced = loaded.ranker_use.trained.get("seconds", 0.0) if loaded.ranker_use else 0.0

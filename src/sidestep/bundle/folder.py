@@ -10,17 +10,15 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from pydantic import BaseModel
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from sidestep.bundle.beside import (
-    build_process_reward,
-    build_ranker,
-    build_value_head,
-)
+from sidestep.baselines.fitted import FittedRecommender, fitted_class
 from sidestep.bundle.loaded import LoadedRecommender
 from sidestep.bundle.manifest import (
+    COUNTED,
     FORMAT,
     MANIFEST,
     REMEDY,
@@ -36,14 +34,12 @@ from sidestep.bundle.networks import (
     description_of,
     kind_of,
 )
+from sidestep.bundle.parts import PARTS
 from sidestep.bundle.users import read_users
 from sidestep.bundle.writing import (
     CATALOG,
     COUNTS,
-    PROCESS_REWARD,
-    RANKER,
     USERS,
-    VALUE_HEAD,
     WEIGHTS,
 )
 from sidestep.catalog.catalog import Catalog
@@ -52,7 +48,7 @@ from sidestep.files import (
     file_sha256,
     refuse_link_outside,
 )
-from sidestep.model.semantic_id_model import SemanticIdModel
+from sidestep.import_paths import is_import_path
 
 
 def save_bundle(
@@ -63,6 +59,7 @@ def save_bundle(
     max_history: int,
     seed: int,
     counts: np.ndarray | None = None,
+    fitted: FittedRecommender | None = None,
     counted: Literal["popularity", "repeats"] = "popularity",
     training: Mapping[str, Any] | None = None,
     data: Mapping[str, Any] | None = None,
@@ -72,25 +69,31 @@ def save_bundle(
 
     Args:
         path: the folder.
-        network: the one that recommends; None makes a bundle that recommends by `counts`.
+        network: the one that recommends; None makes a bundle that recommends by `counts`, or by a
+            user's own recommender.
         catalog: item IDs, semantic IDs and texts; the one the network was trained on.
         max_history: see `Manifest`.
         seed: of the training.
         counts: target events per item in training, or the sum of their weights.
+        fitted: a user's own recommender.
         counted: the kind of a bundle of counts.
         training: a summary, as JSON.
         data: name and hashes of the dataset, as JSON.
         search: that the bundle recommends by, unless another is given; None: a plain beam.
 
     Raises:
-        ValueError: a network and counts or neither, or something else stands at `path`.
+        ValueError: not exactly one of network, counts and recommender is given, or something else
+            stands at `path`.
     """
-    if (network is None) == (counts is None):
-        raise ValueError("a bundle holds either a network or counts; give one of the two.")
+    if sum(each is not None for each in (network, counts, fitted)) != 1:
+        raise ValueError(
+            "a bundle holds either a network, counts or a fitted recommender; give one of them."
+        )
+    kind = counted if network is None else kind_of(network)
     manifest = Manifest(
         format=FORMAT,
         schema_version=SCHEMA_VERSION,
-        kind=counted if network is None else kind_of(network),
+        kind=kind if fitted is None else fitted.import_path(),
         model=description_of(network),
         max_history=max_history,
         seed=seed,
@@ -106,6 +109,7 @@ def save_bundle(
         catalog=catalog,
         network=network,
         counts=counts,
+        fitted=fitted,
         device=torch.device("cpu"),
     ).save(path)
 
@@ -146,35 +150,31 @@ def load(
         )
     with _must_fit(folder / WEIGHTS):
         weights = load_file(folder / WEIGHTS)
-        network = build_network(manifest.kind, manifest.model, catalog, weights)
-        counts = None if network is not None else _counts(weights, catalog.num_items)
-    process_reward = value_head = ranker = None
-    if manifest.process_reward is not None:
-        with _read_beside(folder / PROCESS_REWARD, network) as (backbone, own):
-            shape = manifest.process_reward.model
-            process_reward = build_process_reward(shape, backbone, catalog.trie, own)
-    if manifest.value_head is not None:
-        with _read_beside(folder / VALUE_HEAD, network) as (backbone, own):
-            value_head = build_value_head(manifest.value_head.model, backbone, catalog.trie, own)
-    if manifest.ranker is not None:
-        with _must_fit(folder / RANKER):
-            own = load_file(folder / RANKER)
-            ranker = build_ranker(manifest.ranker.model, catalog.num_items, own)
+        network = counts = None
+        fitted = _fitted(manifest, weights, catalog.num_items)
+        if manifest.kind in COUNTED:
+            counts = _counts(weights, catalog.num_items)
+        elif fitted is None:
+            network = build_network(manifest.kind, manifest.model, catalog, weights)
+    parts = {}
+    for name, kept in manifest.parts.items():
+        with _must_fit(folder / PARTS[name].file):
+            own = load_file(folder / PARTS[name].file)
+            parts[name] = PARTS[name].build(_config_of(kept), network, catalog, own)
     users = None
     if (folder / USERS).is_file():
         users = read_users(folder / USERS, catalog.num_items)
-    for module in (network, process_reward, value_head, ranker):
+    for module in (network, *parts.values()):
         if module is not None:
             module.to(chosen)
     return LoadedRecommender(
         manifest=manifest,
         catalog=catalog.to(chosen),
         network=network,
-        process_reward=process_reward,
-        value_head=value_head,
-        ranker=ranker,
+        parts=parts,
         users=users,
         counts=counts,
+        fitted=fitted,
         device=chosen,
     )
 
@@ -186,15 +186,11 @@ def _check_listed(folder: Path, manifest: Manifest) -> None:
         ValueError: one is not listed, so that nobody would notice a change of it; or one is that
             no bundle holds.
     """
-    beside = {
-        PROCESS_REWARD: manifest.process_reward,
-        VALUE_HEAD: manifest.value_head,
-        RANKER: manifest.ranker,
-    }
+    beside = {part.file: part.name in manifest.parts for part in PARTS.values()}
     of_catalog = {f"{CATALOG}/{name}" for name in CATALOG_FILES}
     read = {
         WEIGHTS,
-        *(name for name, kept in beside.items() if kept is not None),
+        *(name for name, is_kept in beside.items() if is_kept),
         *(name for name in {*of_catalog, USERS} if (folder / name).is_file()),
     }
     for name in sorted(read - manifest.files.keys()):
@@ -203,6 +199,17 @@ def _check_listed(folder: Path, manifest: Manifest) -> None:
         )
     for name in sorted(manifest.files.keys() - {WEIGHTS, USERS, *beside, *of_catalog}):
         raise ValueError(f"{folder / MANIFEST}: lists {name!r}, which no bundle holds; {REMEDY}")
+
+
+def _fitted(
+    manifest: Manifest, weights: Mapping[str, Tensor], num_items: int
+) -> FittedRecommender | None:
+    """The user's own recommender of a bundle; None where the bundle holds none."""
+    made_of = fitted_class(manifest.kind) if is_import_path(manifest.kind) else None
+    if made_of is None:
+        return None
+    arrays = {name: array.numpy() for name, array in weights.items()}
+    return made_of.from_arrays(arrays, num_items, max_history=manifest.max_history)
 
 
 def _counts(weights: dict[str, Tensor], num_items: int) -> np.ndarray:
@@ -219,17 +226,10 @@ def _are_counts(counts: Tensor) -> bool:
     return not counts.is_complex() and bool((counts.isfinite() & (counts >= 0)).all())
 
 
-@contextmanager
-def _read_beside(
-    file: Path, network: Network | None
-) -> Iterator[tuple[SemanticIdModel, dict[str, Tensor]]]:
-    """The network and the weights of what was trained beside it, which must fit each other."""
-    if not isinstance(network, SemanticIdModel):
-        raise ValueError(
-            f"{file}: the network of this bundle has no states that it could read; train it again."
-        )
-    with _must_fit(file):
-        yield network, load_file(file)
+def _config_of(kept: Any) -> BaseModel:
+    """The configuration of the module of a part."""
+    config: BaseModel = kept.model
+    return config
 
 
 @contextmanager

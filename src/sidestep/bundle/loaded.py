@@ -1,17 +1,20 @@
 """A bundle in memory: it takes histories of item IDs, and returns ranked item IDs."""
 
+import copy
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import polars as pl
 import torch
 from jaxtyping import Bool, Int
-from torch import Tensor
+from pydantic import BaseModel
+from torch import Tensor, nn
 from torch.nn import functional
 
+from sidestep.baselines.fitted import FittedRecommender
 from sidestep.baselines.item_scores import (
     ItemNetworkRecommender,
     ItemScoreRecommender,
@@ -19,16 +22,18 @@ from sidestep.baselines.item_scores import (
     SummedScores,
 )
 from sidestep.baselines.repeats import RepeatsRecommender
-from sidestep.bundle.beside import refuse_misfit
-from sidestep.bundle.manifest import (
+from sidestep.bundle.manifest import KeptSearch, Manifest
+from sidestep.bundle.networks import Network
+from sidestep.bundle.parts import (
+    PARTS,
+    PROCESS_REWARD,
+    RANKER,
+    VALUE_HEAD,
     KeptProcessReward,
     KeptRanker,
-    KeptSearch,
     KeptValueHead,
-    Manifest,
     ValueUse,
 )
-from sidestep.bundle.networks import Network
 from sidestep.bundle.ranked_items import RankedItems, item_frame, ranked_frame
 from sidestep.bundle.requests import check_ids, check_length, check_new_places, check_request
 from sidestep.bundle.writing import write_bundle
@@ -62,23 +67,33 @@ class LoadedRecommender:
     """A bundle in memory; `load` makes it. Items with a tombstone are never recommended.
 
     network: in `eval` mode on `device`; None for popularity and repeats.
-    process_reward, value_head, ranker: in `eval` mode on `device`, too; None where the bundle has
-        none.
+    parts: the parts beside the network, by name, in `eval` mode on `device`, too.
     users: the histories of known users, which `recommend_frame` takes by user ID; None for none.
-    counts: target events per item in training, or the sum of their weights, where there is no
-        network.
+    counts: target events per item in training, or the sum of their weights; None where something
+        else recommends.
+    fitted: a user's own recommender; None where something else recommends.
     """
 
     manifest: Manifest
     catalog: Catalog
     network: Network | None
-    process_reward: ProcessRewardModel | None = None
-    value_head: ValueHead | None = None
-    ranker: SasRec | None = None
+    parts: Mapping[str, nn.Module] = field(default_factory=dict)
     users: Histories | None = field(default=None, repr=False)
     counts: np.ndarray | None = field(repr=False)
+    fitted: FittedRecommender | None = None
     device: torch.device
     _masks: LatestAnswers[Tensor] = field(default_factory=LatestAnswers, init=False, repr=False)
+
+    def with_part(self, name: str, module: nn.Module, kept: BaseModel) -> "LoadedRecommender":
+        """A copy with a part beside its network; a part of this name is replaced.
+
+        Args:
+            name: see `sidestep.bundle.parts.PARTS`.
+            module: trained on this network and catalog.
+            kept: the entry in the manifest.
+        """
+        manifest = self.manifest.model_copy(update={"parts": {**self.manifest.parts, name: kept}})
+        return replace(self, manifest=manifest, parts={**self.parts, name: module})
 
     def with_process_reward(
         self, network: ProcessRewardModel, guidance: GuidanceConfig | None = None
@@ -90,8 +105,7 @@ class LoadedRecommender:
             guidance: of the search by which its weights were chosen; None is the default.
         """
         kept = KeptProcessReward(model=network.config, guidance=guidance or GuidanceConfig())
-        manifest = self.manifest.model_copy(update={"process_reward": kept})
-        return replace(self, manifest=manifest, process_reward=network)
+        return self.with_part(PROCESS_REWARD, network, kept)
 
     def with_value_head(self, head: ValueHead, use: ValueUse | None = None) -> "LoadedRecommender":
         """A copy with a value head beside its network.
@@ -102,18 +116,14 @@ class LoadedRecommender:
         """
         use = use or ValueUse()
         kept = KeptValueHead(model=head.config, guidance=use.guidance, gamma=use.gamma)
-        manifest = self.manifest.model_copy(update={"value_head": kept})
-        return replace(self, manifest=manifest, value_head=head)
+        return self.with_part(VALUE_HEAD, head, kept)
 
-    def with_ranker(self, network: SasRec, kept: KeptRanker) -> "LoadedRecommender":
-        """A copy with a ranker beside its network; see `sidestep.bundle.attaching`."""
-        manifest = self.manifest.model_copy(update={"ranker": kept})
-        return replace(self, manifest=manifest, ranker=network)
-
-    def without_value_head(self) -> "LoadedRecommender":
-        """A copy without the value head, for a network that no longer has the states of before."""
-        manifest = self.manifest.model_copy(update={"value_head": None})
-        return replace(self, manifest=manifest, value_head=None)
+    def without_parts(self, names: Collection[str]) -> "LoadedRecommender":
+        """A copy without some parts, if it has them."""
+        entries = {name: kept for name, kept in self.manifest.parts.items() if name not in names}
+        parts = {name: part for name, part in self.parts.items() if name not in names}
+        manifest = self.manifest.model_copy(update={"parts": entries})
+        return replace(self, manifest=manifest, parts=parts)
 
     def with_moved_network(
         self, network: SemanticIdModel, head: ValueHead | None
@@ -126,10 +136,11 @@ class LoadedRecommender:
                 the states of before is left out, but the item head, which is part of the network.
                 A ranker reads no states, and stays.
         """
-        made = replace(self, network=network, process_reward=None)
-        manifest = made.manifest.model_copy(update={"process_reward": None})
-        made = replace(made, manifest=manifest)
-        return made.without_value_head() if head is None else replace(made, value_head=head)
+        moved = {name for name in self.parts if PARTS[name].reads_states}
+        if head is not None:
+            moved -= {VALUE_HEAD}
+        made = replace(self.without_parts(moved), network=network)
+        return made if head is None else replace(made, parts={**made.parts, VALUE_HEAD: head})
 
     def with_search(self, search: KeptSearch) -> "LoadedRecommender":
         """A copy with another search to recommend by.
@@ -158,22 +169,16 @@ class LoadedRecommender:
                 `path`.
         """
         catalog = self.catalog.to("cpu")
-        refuse_misfit(
-            self.network,
-            catalog.trie,
-            process_reward=self.process_reward,
-            value_head=self.value_head,
-            ranker=self.ranker,
-        )
+        for name, part in self.parts.items():
+            PARTS[name].refuse_misfit(part, self.network, catalog)
         write_bundle(
             Path(path),
             self.manifest,
             catalog,
             network=self.network,
             counts=self.counts,
-            process_reward=self.process_reward,
-            value_head=self.value_head,
-            ranker=self.ranker,
+            fitted=self.fitted,
+            parts=self.parts,
             users=self.users,
         )
 
@@ -200,20 +205,35 @@ class LoadedRecommender:
         return training.get("first_targets") != 0
 
     @property
+    def process_reward(self) -> ProcessRewardModel | None:
+        """The process reward model; None where the bundle has none."""
+        return cast(ProcessRewardModel | None, self.parts.get(PROCESS_REWARD))
+
+    @property
+    def value_head(self) -> ValueHead | None:
+        """The value head; None where the bundle has none."""
+        return cast(ValueHead | None, self.parts.get(VALUE_HEAD))
+
+    @property
+    def ranker(self) -> SasRec | None:
+        """The ranker; None where the bundle has none."""
+        return cast(SasRec | None, self.parts.get(RANKER))
+
+    @property
     def guidance(self) -> GuidanceConfig | None:
         """The guidance by which the weights of the process reward model were chosen."""
-        kept = self.manifest.process_reward
+        kept = cast(KeptProcessReward | None, self.manifest.parts.get(PROCESS_REWARD))
         return None if kept is None else kept.guidance
 
     @property
     def value_use(self) -> ValueUse | None:
         """The guidance and discount that the value head was trained with."""
-        return self.manifest.value_head
+        return cast(ValueUse | None, self.manifest.parts.get(VALUE_HEAD))
 
     @property
     def ranker_use(self) -> KeptRanker | None:
         """The weight and guidance that the ranker was attached with."""
-        return self.manifest.ranker
+        return cast(KeptRanker | None, self.manifest.parts.get(RANKER))
 
     @property
     def item_ranker(self) -> ItemNetworkRecommender | None:
@@ -315,6 +335,10 @@ class LoadedRecommender:
             return SummedScores(
                 own, self.item_ranker, weight=self.ranker_use.weight, is_available=is_available
             )
+        if self.fitted is not None:
+            fitted = copy.copy(self.fitted)
+            fitted.is_available = is_available
+            return fitted
         assert self.counts is not None
         if self.kind == "repeats":
             return RepeatsRecommender(

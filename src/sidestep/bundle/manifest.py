@@ -5,18 +5,28 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializeAsAny,
+    ValidationError,
+    create_model,
+    field_validator,
+    model_validator,
+)
 
+from sidestep.bundle.parts import PARTS
 from sidestep.files import read_json
 from sidestep.import_paths import is_import_path
-from sidestep.model.config import ProcessRewardConfig, SasRecConfig, ValueHeadConfig
-from sidestep.search.config import GuidanceConfig
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 """Version 2 added T5 and Hugging Face networks, and tombstones in the catalog; version 3 the number
 of new items, the process reward model and the value head; version 4 the ranker: older bundles are
 taken to have none. Version 5 added the kind `repeats`, and counts that are sums of weights; version
-6 the histories of users, and the search that a bundle recommends by."""
+6 the histories of users, and the search that a bundle recommends by; version 7 has one field for
+all parts beside the network, each of which had a field of its own before."""
 
 MANIFEST = "manifest.json"
 FORMAT = "sidestep.bundle"
@@ -45,62 +55,6 @@ COUNTED = ("popularity", "repeats")
 _LIBRARIES = ("sidestep", "torch", "numpy", "safetensors")
 
 
-class KeptProcessReward(BaseModel):
-    """The entry of a process reward model; its weights have a file of their own.
-
-    model: its shape.
-    guidance: of the search by which its weights were chosen.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    model: ProcessRewardConfig
-    guidance: GuidanceConfig
-
-
-class ValueUse(BaseModel):
-    """The intended use of values.
-
-    guidance: of the search by which the weights of the head were chosen.
-    gamma: the worth of a reward one code earlier, when the values were learned.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    guidance: GuidanceConfig = GuidanceConfig()
-    gamma: float = Field(0.99, ge=0, le=1)
-
-
-class KeptValueHead(ValueUse):
-    """The entry of a value head; its weights have a file of their own.
-
-    model: its shape.
-    """
-
-    model: ValueHeadConfig
-
-
-class KeptRanker(BaseModel):
-    """The entry of a ranker of items; its weights have a file of their own.
-
-    model: its shape; rankers are SASRec.
-    max_history: most recent items that are shown to it, of those that the network is shown.
-    weight: of its scores beside those of the item head, or of the network that scores items.
-    guidance: the default one of the search that ranker and item head guide.
-    trained: the seed, and a summary of the training.
-    data: name and hashes of the dataset; empty where the dataset is not known.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    model: SasRecConfig
-    max_history: int = Field(ge=1)
-    weight: float = Field(gt=0, allow_inf_nan=False)
-    guidance: GuidanceConfig
-    trained: dict[str, Any]
-    data: dict[str, Any]
-
-
 class KeptSearch(BaseModel):
     """The search that a bundle recommends by, unless another is given.
 
@@ -123,23 +77,19 @@ class Manifest(BaseModel):
     files: SHA-256 by path within the bundle.
     max_history: most recent items that are shown to the network.
     num_new_items: items that were appended after the training: the last ones of the catalog.
-    process_reward: the entry of a process reward model, which can guide the search; None for none.
-    value_head: the entry of a value head, which estimates the worth of prefixes; None for none.
-    ranker: the entry of a ranker, which scores all items beside the network; None for none.
+    parts: the entries of the parts beside the network, by name; see `sidestep.bundle.parts`.
     search: that the bundle recommends by, unless another is given.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     format: Literal["sidestep.bundle"]
-    schema_version: Literal[1, 2, 3, 4, 5, 6]
+    schema_version: Literal[1, 2, 3, 4, 5, 6, 7]
     kind: Kind
     model: dict[str, Any]
     max_history: int = Field(ge=1)
     num_new_items: int = Field(0, ge=0)
-    process_reward: KeptProcessReward | None = None
-    value_head: KeptValueHead | None = None
-    ranker: KeptRanker | None = None
+    parts: dict[str, SerializeAsAny[BaseModel]] = Field(default_factory=dict)
     search: KeptSearch = KeptSearch()
     seed: int
     training: dict[str, Any]
@@ -147,6 +97,34 @@ class Manifest(BaseModel):
     catalog_version: str
     libraries: dict[str, str]
     files: dict[str, str]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_parts(cls, content: Any) -> Any:
+        """Moves the parts of a manifest of an older version to the field that has all parts."""
+        if not isinstance(content, dict) or content.get("schema_version") not in range(1, 7):
+            return content
+        older = {name: content[name] for name in PARTS if content.get(name) is not None}
+        rest = {name: value for name, value in content.items() if name not in PARTS}
+        return {**rest, "parts": older}
+
+    @field_validator("parts", mode="before")
+    @classmethod
+    def _entries(cls, parts: Any) -> Any:
+        """Reads each entry as that of its part."""
+        if not isinstance(parts, dict):
+            return parts
+        unknown = parts.keys() - PARTS.keys()
+        if unknown:
+            raise ValueError(f"there is no part {min(unknown)!r:.60}; there are {', '.join(PARTS)}")
+        read = _ENTRIES.model_validate(parts)
+        return {name: getattr(read, name) for name in parts}
+
+
+_FIELDS: dict[str, Any] = {name: (part.entry | None, None) for name, part in PARTS.items()}
+
+_ENTRIES = create_model("Entries", **_FIELDS)
+"""The entries of all parts, so that a message about one of them names its part and its field."""
 
 
 def bundle_folder(path: Path) -> Path:

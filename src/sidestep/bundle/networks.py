@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sidestep.bundle.manifest import COUNTED
 from sidestep.catalog.catalog import Catalog
 from sidestep.import_paths import imported
 from sidestep.model.item_network import ItemNetwork
@@ -17,6 +16,12 @@ from sidestep.model.t5 import T5
 from sidestep.model.transformer import Transformer
 
 Network = SemanticIdModel | ItemNetwork
+
+Module = nn.Module
+"""Any module whose weights a bundle keeps."""
+
+Weights = Mapping[str, Tensor]
+"""Weights by name."""
 
 _NUMBER_OF_LAYERS = re.compile(r"(num_|n_)?(hidden_|encoder_|decoder_)?(layers?|blocks)")
 """Keys of descriptions, ours and those of Hugging Face."""
@@ -67,14 +72,12 @@ def description_of(network: Network | None) -> dict[str, Any]:
 
 def build_network(
     kind: str, description: Mapping[str, Any], catalog: Catalog, weights: Mapping[str, Tensor]
-) -> Network | None:
-    """The network of a bundle, in `eval` mode and frozen; None for kinds that count.
+) -> Network:
+    """The network of a bundle, in `eval` mode and frozen.
 
     Raises:
         ValueError: the weights are another network's, or the description is none of this kind.
     """
-    if kind in COUNTED:
-        return None
     # The weights are loaded at once: what the initialisation draws must not disturb the caller.
     with torch.random.fork_rng(devices=[]):
         refuse_other_shapes(description, lambda: _kept(kind, description, catalog), weights)
@@ -86,6 +89,26 @@ def build_network(
     loaded.load_state_dict(weights)
     network.requires_grad_(requires_grad=False).eval()
     return network
+
+
+def with_weights(
+    description: Mapping[str, Any], make: Callable[[], Module], weights: Weights
+) -> Module:
+    """A module with the weights of a file, in `eval` mode and frozen.
+
+    Args:
+        description, make, weights: see `refuse_other_shapes`.
+
+    Raises:
+        ValueError: the weights are another module's.
+    """
+    # The weights are loaded at once: what the initialisation draws must not disturb the caller.
+    with torch.random.fork_rng(devices=[]):
+        refuse_other_shapes(description, make, weights)
+        module = make()
+    module.load_state_dict(dict(weights))
+    module.requires_grad_(requires_grad=False).eval()
+    return module
 
 
 def refuse_other_shapes(
@@ -171,5 +194,7 @@ def _own(kind: str) -> type[Network]:
     """The class of a user's own network."""
     found = imported(kind)
     if not (isinstance(found, type) and issubclass(found, ItemNetwork | SemanticIdModel)):
-        raise ValueError(f"{kind!r:.80} is no ItemNetwork and no SemanticIdModel")
+        raise ValueError(
+            f"{kind!r:.80} is no ItemNetwork, no SemanticIdModel and no FittedRecommender"
+        )
     return found

@@ -1,5 +1,6 @@
 """Writing of bundles: the files of a folder, and a manifest with their hashes."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -7,17 +8,16 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from sidestep.baselines.fitted import FittedRecommender
 from sidestep.bundle.manifest import MANIFEST, SCHEMA_VERSION, Manifest, library_versions
 from sidestep.bundle.networks import Network, description_of, plain_weights, weights_of
+from sidestep.bundle.parts import PARTS
 from sidestep.bundle.users import write_users
 from sidestep.catalog.catalog import Catalog
 from sidestep.data.histories import Histories
 from sidestep.files import check_replaceable, file_sha256, whole_folder, write_json
 
 WEIGHTS = "model.safetensors"
-PROCESS_REWARD = "process_reward.safetensors"
-VALUE_HEAD = "value_head.safetensors"
-RANKER = "ranker.safetensors"
 USERS = "users.parquet"
 CATALOG = "catalog"
 COUNTS = "counts"
@@ -30,9 +30,8 @@ def write_bundle(
     *,
     network: Network | None,
     counts: np.ndarray | None,
-    process_reward: nn.Module | None,
-    value_head: nn.Module | None,
-    ranker: nn.Module | None,
+    fitted: FittedRecommender | None,
+    parts: Mapping[str, nn.Module],
     users: Histories | None,
 ) -> None:
     """Writes a bundle, whole or not at all; an older bundle at `path` is replaced.
@@ -42,24 +41,26 @@ def write_bundle(
         manifest: of the bundle as it was loaded or trained; its hashes and versions are set anew.
         catalog: on the CPU.
         network: None for a bundle of counts.
-        counts: of a bundle without a network.
-        process_reward, value_head, ranker: the parts beside the network.
+        counts, fitted: the counts, or the user's own recommender, of a bundle without a network.
+        parts: those beside the network, by name.
         users: the histories of known users.
 
     Raises:
         ValueError: something else stands at `path`.
     """
-    beside = {PROCESS_REWARD: process_reward, VALUE_HEAD: value_head, RANKER: ranker}
     check_bundle_place(path)
     with whole_folder(path) as folder:
         if network is not None:
             save_file(weights_of(network), folder / WEIGHTS)
+        elif fitted is not None:
+            arrays = fitted.arrays()
+            kept = {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
+            save_file(kept, folder / WEIGHTS)
         else:
             whole = np.ascontiguousarray(counts)
             save_file({COUNTS: torch.from_numpy(whole)}, folder / WEIGHTS)
-        for file, module in beside.items():
-            if module is not None:
-                save_file(plain_weights(module), folder / file)
+        for name, module in parts.items():
+            save_file(plain_weights(module), folder / PARTS[name].file)
         if users is not None:
             write_users(folder / USERS, users)
         catalog.save(folder / CATALOG)
@@ -81,7 +82,7 @@ def write_bundle(
 
 def check_bundle_place(path: Path) -> None:
     """Raises a `ValueError` where no bundle can be written: something else stands there."""
-    files = (WEIGHTS, PROCESS_REWARD, VALUE_HEAD, RANKER, USERS)
+    files = (WEIGHTS, USERS, *(part.file for part in PARTS.values()))
     check_replaceable(
         path,
         "a bundle",

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from typing import Annotated
 
 from sidestep.lazy_imports import imported_when_used
 from sidestep.runs.plan import Given, Material, Plan
 from sidestep.runs.run_config import LearnedRun, ReadingRun
 from sidestep.training.objective_config import NextItemConfig
+from sidestep.training.own_objective import OwnObjectiveConfig, or_own
 
 with imported_when_used():
     from sidestep.baselines import item_scores
@@ -15,12 +17,15 @@ with imported_when_used():
     from sidestep.model import item_network
     from sidestep.runs import catalogs, plan_parts
     from sidestep.training import fit, next_item
+    from sidestep.training import objective as objectives
 
 
 class ItemNetworkRun(ReadingRun, LearnedRun):
     """A network over item IDs, trained with the full cross-entropy over the catalog."""
 
-    objective: NextItemConfig = NextItemConfig()
+    objective: Annotated[NextItemConfig | OwnObjectiveConfig, or_own(NextItemConfig)] = (
+        NextItemConfig()
+    )
 
     @abstractmethod
     def network(
@@ -48,6 +53,12 @@ class ItemNetworkRun(ReadingRun, LearnedRun):
             save=plan_parts.saving_new(material, learning.network),
         )
 
+    def made_objective(self, network: item_network.ItemNetwork) -> objectives.Objective:
+        """The objective, which trains the network."""
+        if isinstance(self.objective, OwnObjectiveConfig):
+            return self.objective.made(network)
+        return next_item.NextItemObjective(network, self.objective)
+
     def learning(self, material: Material, *, seed: int) -> fit.Learning:
         """The training; validation ranks the whole catalog."""
         windows = material.windows()
@@ -55,7 +66,7 @@ class ItemNetworkRun(ReadingRun, LearnedRun):
         settings = self.model_dump(mode="json")
         return fit.Learning(
             network=network,
-            objective=next_item.NextItemObjective(network, self.objective),
+            objective=self.made_objective(network),
             windows=windows,
             validation=material.split.validation,
             recommender=lambda _device: item_scores.ItemNetworkRecommender(

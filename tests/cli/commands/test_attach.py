@@ -159,7 +159,7 @@ def test_a_ranker_of_other_data_is_refused_wherever_data_is_named(shop, guided):
     kept = file.read_text()
     manifest = json.loads(kept)
     manifest["data"] = {}  # as in the manifest of a network from elsewhere
-    manifest["ranker"]["data"]["interactions"] = "other"
+    manifest["parts"]["ranker"]["data"]["interactions"] = "other"
     file.write_text(json.dumps(manifest))
     try:
         said = refused("evaluate", guided, "--search", "item-beam")

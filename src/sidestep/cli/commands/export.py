@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from sidestep.bundle.manifest import bundle_folder
+from sidestep.bundle.parts import PARTS
 from sidestep.cli.console.next_step import recommendation_by
 from sidestep.cli.console.output import print_json, say, warn
 from sidestep.cli.options import AsJson
@@ -37,15 +38,7 @@ def export(
     check_out(out, overwrite=overwrite, read=[read], is_kind=hugging_face.check_export_place)
     loaded = load_bundle(read, device="cpu")
     hugging_face.export_hugging_face(out, loaded)
-    left_out = [
-        name
-        for name, network in (
-            ("process reward model", loaded.process_reward),
-            ("value head", loaded.value_head),
-            ("ranker", loaded.ranker),
-        )
-        if network is not None
-    ]
+    left_out = [part.words for name, part in PARTS.items() if name in loaded.parts]
     if left_out:
         warn(
             f"the {' and the '.join(left_out)} of {bundle} stayed behind: the layout of Hugging "

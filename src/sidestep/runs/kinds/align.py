@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from sidestep.bundle.parts import ValueUse
 from sidestep.lazy_imports import imported_when_used
 from sidestep.runs.plan import Given, Material, Plan
 from sidestep.runs.run_config import ImprovingRun
@@ -14,7 +15,6 @@ from sidestep.training.alignment_config import AlignmentConfig
 
 with imported_when_used():
     from sidestep.bundle import loaded as bundles
-    from sidestep.bundle import manifest
     from sidestep.runs import alignment_page, backbones, plan_parts, reward_sources
     from sidestep.search import policy as policies
     from sidestep.training import alignment, latest_windows, rewards
@@ -50,7 +50,7 @@ class AlignRun(ImprovingRun):
             if value is None or objective.head is None:
                 return moved
             assert found.value_use is not None, "its head was loaded with its use"
-            use = manifest.ValueUse(guidance=found.value_use.guidance, gamma=value.gamma)
+            use = ValueUse(guidance=found.value_use.guidance, gamma=value.gamma)
             return moved.with_value_head(objective.head, use)
 
         def write_page(folder: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from sidestep.bundle.parts import VALUE_HEAD
 from sidestep.lazy_imports import imported_when_used
 from sidestep.model.config import ProcessRewardConfig
 from sidestep.runs.plan import Given, Material, Plan
@@ -44,7 +45,7 @@ class ProcessRewardRun(BesideRun):
         network = self.network(material, backbone, seed=given.seed)
         beside = found
         if self.objective.joint is not None:  # values were learned on the states of before
-            beside = found.without_value_head()
+            beside = found.without_parts({VALUE_HEAD})
         return Plan(
             material=material,
             learning=self.learning(material, backbone, network),

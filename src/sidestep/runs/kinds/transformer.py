@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from sidestep.bundle.manifest import KeptSearch
 from sidestep.lazy_imports import imported_when_used
@@ -11,6 +11,7 @@ from sidestep.notices import note
 from sidestep.runs.plan import Given, Material, Plan
 from sidestep.runs.run_config import LearnedRun, ReadingRun
 from sidestep.training.objective_config import NextCodeConfig
+from sidestep.training.own_objective import OwnObjectiveConfig, or_own
 
 with imported_when_used():
     from sidestep import recommender as recommenders
@@ -22,6 +23,7 @@ with imported_when_used():
     from sidestep.search import beam
     from sidestep.search import policy as policies
     from sidestep.training import fit, next_code, repeat_bias
+    from sidestep.training import objective as objectives
 
 
 class TransformerRun(ReadingRun, LearnedRun):
@@ -31,7 +33,9 @@ class TransformerRun(ReadingRun, LearnedRun):
 
     kind: Literal["transformer"] = "transformer"
     model: TransformerConfig = TransformerConfig()
-    objective: NextCodeConfig = NextCodeConfig()
+    objective: Annotated[NextCodeConfig | OwnObjectiveConfig, or_own(NextCodeConfig)] = (
+        NextCodeConfig()
+    )
 
     @property
     def search(self) -> KeptSearch:
@@ -75,7 +79,7 @@ class TransformerRun(ReadingRun, LearnedRun):
         trie = material.catalog.trie
         return fit.Learning(
             network=network,
-            objective=next_code.NextCodeObjective(network, self.objective),
+            objective=self.made_objective(network),
             windows=windows,
             validation=material.split.validation,
             recommender=lambda device: recommenders.GenerativeRecommender(
@@ -92,6 +96,12 @@ class TransformerRun(ReadingRun, LearnedRun):
                 "max_history": material.max_history,
             },
         )
+
+    def made_objective(self, network: networks.Transformer) -> objectives.Objective:
+        """The objective, which trains the network."""
+        if isinstance(self.objective, OwnObjectiveConfig):
+            return self.objective.made(network)
+        return next_code.NextCodeObjective(network, self.objective)
 
     def network(
         self, catalog: catalogs.Catalog, windows: data_windows.Windows, *, seed: int

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from sidestep.bundle.parts import ValueUse
 from sidestep.lazy_imports import imported_when_used
 from sidestep.model.config import ValueHeadConfig
 from sidestep.runs.plan import Given, Material, Plan
@@ -15,7 +16,6 @@ from sidestep.training.objective_config import ValueTrainingConfig
 
 with imported_when_used():
     from sidestep import recommender as recommenders
-    from sidestep.bundle import manifest
     from sidestep.model import heads, semantic_id_model, value_head
     from sidestep.runs import backbones, plan_parts, reward_sources
     from sidestep.search import policy as policies
@@ -49,7 +49,7 @@ class ValueRun(BesideRun):
         material = plan_parts.material_beside(given, found)
         embeddings = reward_sources.embeddings_of(self.embeddings, given.dataset)
         head = self.network(material, backbones.network_of(found), seed=given.seed)
-        use = manifest.ValueUse(guidance=self.guidance, gamma=self.objective.gamma)
+        use = ValueUse(guidance=self.guidance, gamma=self.objective.gamma)
         return Plan(
             material=material,
             learning=self.learning(

@@ -1,0 +1,51 @@
+"""Rows of items in weights: what a module keeps of items that it was not trained on."""
+
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from sidestep.catalog.catalog import Catalog
+
+NewRows = Literal["siblings", "zeros"]
+"""What a network keeps of a new item: the mean of its siblings' rows, or zeros. A tied item head
+adds the vectors of its codes to either."""
+
+_ROWS_PER_ITEM = ("item_embedding.weight", "item_head.weight")
+
+
+def with_items(
+    weights: dict[str, Tensor], old: Catalog, new: Catalog, new_rows: NewRows
+) -> dict[str, Tensor]:
+    """The weights with rows for the new items, wherever there is one per item.
+
+    Args:
+        weights: of a module of the old catalog.
+        old, new: the catalog before and after, on the CPU.
+        new_rows: what the rows of new items are.
+    """
+    grown = dict(weights)
+    for name in _ROWS_PER_ITEM:
+        if name in weights:
+            rows = _sibling_means(weights[name], new.semantic_ids.numpy(), old.num_items)
+            if new_rows == "zeros":
+                rows = torch.zeros_like(rows)
+            grown[name] = torch.cat([weights[name], rows])
+    return grown
+
+
+def _sibling_means(
+    rows: Float[Tensor, "old dim"], semantic_ids: Int[np.ndarray, "items levels"], num_old: int
+) -> Float[Tensor, "new dim"]:
+    """For each new item the mean row of the old items that share its longest prefix.
+
+    An item without a relative, not even in the first code, gets the mean of all.
+    """
+    old = semantic_ids[:num_old]
+    means = []
+    for codes in semantic_ids[num_old:]:
+        shared = np.logical_and.accumulate(old == codes, axis=1).sum(axis=1)
+        means.append(rows[torch.from_numpy(shared == shared.max())].mean(dim=0))
+    return torch.stack(means)

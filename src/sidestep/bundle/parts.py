@@ -1,0 +1,251 @@
+"""Parts beside a network: one `Part` per kind, which every file of this package reads.
+
+A process reward model scores prefixes that are not extended yet, a value head says what extended
+ones promise. Both read the states of the network, which recommends as without them. A ranker scores
+all items from the history alone. To read this module needs no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from sidestep.lazy_imports import imported_when_used
+from sidestep.model.config import ProcessRewardConfig, SasRecConfig, ValueHeadConfig
+from sidestep.search.config import GuidanceConfig
+
+with imported_when_used():
+    from sidestep.bundle import item_rows, networks, prefix_rows
+    from sidestep.catalog import catalog as catalogs
+    from sidestep.model import process_reward, sasrec, semantic_id_model, value_head
+
+PROCESS_REWARD = "process_reward"
+VALUE_HEAD = "value_head"
+RANKER = "ranker"
+
+
+class KeptProcessReward(BaseModel):
+    """The entry of a process reward model; its weights have a file of their own.
+
+    model: its shape.
+    guidance: of the search by which its weights were chosen.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: ProcessRewardConfig
+    guidance: GuidanceConfig
+
+
+class ValueUse(BaseModel):
+    """The intended use of values.
+
+    guidance: of the search by which the weights of the head were chosen.
+    gamma: the worth of a reward one code earlier, when the values were learned.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    guidance: GuidanceConfig = GuidanceConfig()
+    gamma: float = Field(0.99, ge=0, le=1)
+
+
+class KeptValueHead(ValueUse):
+    """The entry of a value head; its weights have a file of their own.
+
+    model: its shape.
+    """
+
+    model: ValueHeadConfig
+
+
+class KeptRanker(BaseModel):
+    """The entry of a ranker of items; its weights have a file of their own.
+
+    model: its shape; rankers are SASRec.
+    max_history: most recent items that are shown to it, of those that the network is shown.
+    weight: of its scores beside those of the item head, or of the network that scores items.
+    guidance: the default one of the search that ranker and item head guide.
+    trained: the seed, and a summary of the training.
+    data: name and hashes of the dataset; empty where the dataset is not known.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: SasRecConfig
+    max_history: int = Field(ge=1)
+    weight: float = Field(gt=0, allow_inf_nan=False)
+    guidance: GuidanceConfig
+    trained: dict[str, Any]
+    data: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Growth:
+    """The growth of a catalog.
+
+    old, new: the catalog before and after, on the CPU; old items keep their places.
+    new_rows: see `sidestep.bundle.item_rows`.
+    """
+
+    old: catalogs.Catalog
+    new: catalogs.Catalog
+    new_rows: item_rows.NewRows
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """A kind of part.
+
+    name: in manifests; the weights are in the file of this name.
+    words: the name in messages.
+    entry: the entry in manifests, whose field `model` is the configuration of the module.
+    make: makes the untrained module, from the configuration, the network and the catalog.
+    misfit: says why a module does not fit a catalog; None where it does.
+    grown: the weights of a module after a catalog has grown.
+    reads_states: whether the part reads the states of a network of semantic IDs, and so is lost
+        when the network is trained further.
+    """
+
+    name: str
+    words: str
+    entry: type[BaseModel]
+    make: Callable[[Any, Any, catalogs.Catalog], networks.Module]
+    misfit: Callable[[Any, catalogs.Catalog], str | None]
+    grown: Callable[[Any, Growth], networks.Weights]
+    reads_states: bool
+
+    @property
+    def file(self) -> str:
+        """The file of the weights."""
+        return f"{self.name}.safetensors"
+
+    def build(
+        self,
+        config: BaseModel,
+        network: networks.Network | None,
+        catalog: catalogs.Catalog,
+        weights: networks.Weights,
+    ) -> networks.Module:
+        """The module of a bundle, in `eval` mode and frozen.
+
+        Raises:
+            ValueError: the weights are another module's, or the network has no states to read.
+        """
+        self.refuse_network(network)
+
+        def made() -> networks.Module:
+            return self.make(config, network, catalog)
+
+        return networks.with_weights(config.model_dump(), made, weights)
+
+    def refuse_misfit(
+        self, module: networks.Module, network: networks.Network | None, catalog: catalogs.Catalog
+    ) -> None:
+        """Raises a `ValueError` unless a module is of this network and catalog."""
+        self.refuse_network(network)
+        misfit = self.misfit(module, catalog)
+        if misfit is not None:
+            raise ValueError(f"the {self.words} {misfit}")
+
+    def refuse_network(self, network: networks.Network | None) -> None:
+        """Raises a `ValueError` for a network that the part cannot stand beside."""
+        if self.reads_states and not isinstance(network, semantic_id_model.SemanticIdModel):
+            raise ValueError(
+                f"a {self.words} reads the states of a network of semantic IDs, and the bundle has "
+                "none; leave it out."
+            )
+        if network is None:
+            raise ValueError(
+                f"a {self.words} stands beside a network, and the bundle has none; leave it out."
+            )
+
+    def after_growth(
+        self, module: Any, network: networks.Network | None, growth: Growth
+    ) -> networks.Module:
+        """The module for a catalog with appended items.
+
+        Raises:
+            ValueError: the module cannot know new items.
+        """
+        weights = self.grown(module, growth)
+        return self.build(module.config, network, growth.new, weights)
+
+
+def _process_reward_misfit(module: Any, catalog: catalogs.Catalog) -> str | None:
+    num_nodes = catalog.trie.num_nodes()
+    if module.num_prefixes == num_nodes:
+        return None
+    return (
+        f"knows {module.num_prefixes} prefixes, but the catalog has {num_nodes}; train it again on "
+        "this catalog."
+    )
+
+
+def _value_head_misfit(module: Any, catalog: catalogs.Catalog) -> str | None:
+    if module.num_levels == catalog.num_levels:
+        return None
+    return (
+        f"is of semantic IDs of {module.num_levels} codes, but those of the catalog have "
+        f"{catalog.num_levels}; train it again on this catalog."
+    )
+
+
+def _ranker_misfit(module: Any, catalog: catalogs.Catalog) -> str | None:
+    if module.num_items == catalog.num_items:
+        return None
+    return (
+        f"knows {module.num_items} items, but the catalog has {catalog.num_items}; train it on the "
+        "same data."
+    )
+
+
+PARTS: Mapping[str, Part] = MappingProxyType(
+    {
+        part.name: part
+        for part in (
+            Part(
+                name=PROCESS_REWARD,
+                words="process reward model",
+                entry=KeptProcessReward,
+                make=lambda config, network, catalog: process_reward.ProcessRewardModel(
+                    config,
+                    num_prefixes=catalog.trie.num_nodes(),
+                    memory_dim=network.head_weight.shape[1],
+                ),
+                misfit=_process_reward_misfit,
+                grown=lambda module, growth: prefix_rows.with_prefixes(
+                    module, growth.old.trie, growth.new.trie
+                ),
+                reads_states=True,
+            ),
+            Part(
+                name=VALUE_HEAD,
+                words="value head",
+                entry=KeptValueHead,
+                make=lambda config, network, catalog: value_head.ValueHead(
+                    config, dim=network.head_weight.shape[1], num_levels=catalog.num_levels
+                ),
+                misfit=_value_head_misfit,
+                grown=lambda module, growth: networks.plain_weights(module),
+                reads_states=True,
+            ),
+            Part(
+                name=RANKER,
+                words="ranker",
+                entry=KeptRanker,
+                make=lambda config, network, catalog: sasrec.SasRec(config, catalog.num_items),
+                misfit=_ranker_misfit,
+                grown=lambda module, growth: item_rows.with_items(
+                    networks.plain_weights(module), growth.old, growth.new, growth.new_rows
+                ),
+                reads_states=False,
+            ),
+        )
+    }
+)
+"""The kinds of parts, by name."""

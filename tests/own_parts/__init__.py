@@ -1,0 +1,1 @@
+"""Parts of a user's own, which the tests name by import path, as users do."""

@@ -97,9 +97,14 @@ def recommend(
     """
     if (history is None) == (user is None):
         raise ValueError("give either --history ITEM,ITEM or --user ID.")
-    of_user = None if user is None else _items_of_user(run, user, dataset)
+    of_user = None if user is None else _history_of_user(run, user, dataset)
     loaded = load_bundle(run)
-    item_ids = named_items(history or (), loaded.catalog) if of_user is None else of_user
+    times = None
+    if of_user is None:
+        item_ids = named_items(history or (), loaded.catalog)
+    else:
+        item_ids, known_times = of_user
+        times = known_times if loaded.reads_times else None
     asked = AskedSearch.of_options(
         search,
         beams=beams,
@@ -131,6 +136,7 @@ def recommend(
         available=allowed,
         search=asked.wide_enough(min(k, loaded.catalog.num_items)).policy(loaded, num_leaves=k),
         num_new_places=new_places,
+        times=None if times is None else [times],
     )
     _tell_of_history(loaded, answer, item_ids)
     if len(answer.item_ids) < k:
@@ -213,8 +219,10 @@ def _num_candidates(
     return int(is_candidate.sum())
 
 
-def _items_of_user(run: Path, user: str, dataset: Path | None) -> list[str]:
-    """The history of a user of a dataset, or of the dataset of the run."""
+def _history_of_user(
+    run: Path, user: str, dataset: Path | None
+) -> tuple[list[str], list[int] | None]:
+    """The items of a user of a dataset, or of the dataset of the run, and their times if known."""
     folder = RunFolder(run)
     if dataset is None and not folder.is_run():
         raise ValueError(
@@ -229,8 +237,9 @@ def _items_of_user(run: Path, user: str, dataset: Path | None) -> list[str]:
             f"{dataset}: no user {user!r}; users are such as {', '.join(histories.user_ids[:3])}."
         )
     # A bundle is given IDs alone, so that every input weighs 1.
-    items = histories.inputs().of(histories.user_ids.index(user))
-    return [loaded.items.item_ids[item] for item in items]
+    own = histories.inputs().select(np.array([histories.user_ids.index(user)]))
+    times = None if own.timestamps is None else own.timestamps.tolist()
+    return [loaded.items.item_ids[item] for item in own.items], times
 
 
 def _as_json(item_ids: list[str], answer: ranked_items.RankedItems) -> dict[str, object]:

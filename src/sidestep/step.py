@@ -26,11 +26,15 @@ class HistoryBatch:
     lengths: past items per user; zero is legal and means that nothing is known.
     weights: what the vector of each item is multiplied by; arbitrary from `lengths` on. None: all
         weigh 1, which is what every model can read.
+    gaps: from the time of each item to that of the next one, and from the last one to the moment of
+        recommendation, in the unit of the data's timestamps; NaN where unknown, arbitrary from
+        `lengths` on. None: all are unknown. A model that does not read times ignores them.
     """
 
     items: Int[Tensor, "users items"]
     lengths: Int[Tensor, " users"]
     weights: Float[Tensor, "users items"] | None = None
+    gaps: Float[Tensor, "users items"] | None = None
 
     def to(self, device: torch.device | str) -> "HistoryBatch":
         """The same batch on `device`."""
@@ -72,6 +76,7 @@ class HistoryBatch:
             items=taken(self.items),
             lengths=lengths,
             weights=None if self.weights is None else taken(self.weights),
+            gaps=None if self.gaps is None else taken(self.gaps),
         )
 
     def weighted(

@@ -12,11 +12,12 @@ from sidestep.catalog.catalog import Catalog
 from sidestep.data.histories import Histories
 
 
-def histories(lists):
+def histories(lists, timestamps=None):
     return Histories(
         items=np.array([item for items in lists for item in items], dtype=np.int32),
         offsets=np.cumsum([0, *map(len, lists)]).astype(np.int64),
         user_ids=tuple(f"u{row}" for row in range(len(lists))),
+        timestamps=timestamps,
     )
 
 
@@ -29,6 +30,23 @@ def test_histories_are_read_back(lists, tmp_path_factory):
     assert read.items.tolist() == written.items.tolist()
     assert read.offsets.tolist() == written.offsets.tolist()
     assert read.user_ids == written.user_ids
+
+
+def test_times_are_read_back(tmp_path):
+    written = histories([[3], [], [1, 2]], np.array([7, 1, 2**60 + 1]))
+    write_users(tmp_path / "users.parquet", written)
+    read = read_users(tmp_path / "users.parquet", 7)
+    assert read.timestamps.tolist() == [7, 1, 2**60 + 1]
+    assert read.offsets.tolist() == written.offsets.tolist()
+
+
+def test_times_that_are_not_one_per_item_are_refused(tmp_path):
+    file = tmp_path / "users.parquet"
+    write_users(file, histories([[3, 4]], np.array([7, 8])))
+    times = pl.Series([[7]], dtype=pl.List(pl.Int64))
+    pl.read_parquet(file).with_columns(timestamps=times).write_parquet(file)
+    with pytest.raises(ValueError, match="has not one time per item"):
+        read_users(file, 7)
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,12 @@
+from dataclasses import replace
+
 import numpy as np
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sidestep.data.batches import history_batch
+from sidestep.data.batches import history_batch, row_batch
+from sidestep.data.splits import Rows
 from sidestep.padding import NO_ITEM
 from tests.data.test_histories import SEQUENCES, histories_of
 
@@ -30,3 +33,25 @@ def test_a_batch_of_all_is_the_batch_of_every_row():
 
 def test_a_batch_of_nobody_has_a_column():
     assert history_batch(histories_of([])).items.shape == (0, 1)
+
+
+def test_rows_are_asked_at_the_time_of_their_target():
+    histories = replace(histories_of([[1, 2], [], [3]]), timestamps=np.array([5, 9, 100]))
+    rows = Rows(histories=histories, targets=np.array([0, 0, 0]), times=np.array([20, 30, 101]))
+    nan = float("nan")
+    gaps = row_batch(rows, np.array([2, 0, 1])).gaps
+    torch.testing.assert_close(gaps, torch.tensor([[1, nan], [4, 11], [nan, nan]]), equal_nan=True)
+    # Nobody knows when a user without a moment is recommended to.
+    unknown = history_batch(histories).gaps
+    torch.testing.assert_close(
+        unknown, torch.tensor([[4, nan], [nan, nan], [nan, nan]]), equal_nan=True
+    )
+    assert history_batch(histories_of([[1, 2]])).gaps is None
+
+
+def test_gaps_of_nanoseconds_are_exact_differences():
+    start = 1_700_000_000_000_000_000
+    histories = replace(
+        histories_of([[1, 2, 3]]), timestamps=np.array([start, start + 3, start + 4])
+    )
+    assert history_batch(histories).gaps[0, :2].tolist() == [3, 1]

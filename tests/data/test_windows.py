@@ -281,3 +281,40 @@ def test_windows_without_weights_are_those_of_before_there_were_any():
     same = training_windows(part_of([2 + row % 7 for row in range(300)], [1] * 300), 10)
     assert same.target_weights is None
     assert window_batch(same, np.arange(3)).target_weights is None
+
+
+def timed(part, timestamps):
+    histories = replace(part.histories, timestamps=np.array(timestamps))
+    return TrainingPart(histories=histories, first_target=part.first_target)
+
+
+def test_a_batch_has_the_gaps_of_its_windows_up_to_each_target():
+    windows = training_windows(timed(part_of([4, 2], [0, 1]), [10, 10, 15, 95, 7, 8]), 3)
+    batch = window_batch(windows, np.array([0, 1])).to("cpu")
+    nan = float("nan")
+    expected = torch.tensor([[0, 5, 80, nan], [1, nan, nan, nan]])
+    torch.testing.assert_close(batch.gaps, expected, equal_nan=True)
+    assert batch.histories.gaps is batch.gaps
+    before = batch.before(torch.tensor([0, 1]), torch.tensor([2, 1]))
+    # The last gap ends at the target: 15 - 10 and 8 - 7.
+    torch.testing.assert_close(before.gaps, torch.tensor([[0, 5.0], [1, nan]]), equal_nan=True)
+
+
+def test_a_target_that_is_no_input_ends_the_gap_of_the_input_before_it():
+    # Views at 0, 10 and 30 are read, purchases at 11 and 39 are predicted.
+    part = timed(weighted_part([0, 0, 1, 0, 0.5], [1, 1, 0, 1, 0], 0), [0, 10, 11, 30, 39])
+    windows = training_windows(part, 5)
+    batch = window_batch(windows, np.arange(len(windows)))
+    users, positions = batch.is_target.nonzero(as_tuple=True)
+    before = batch.before(users, positions)
+    read = [
+        gaps[:length] for gaps, length in zip(before.gaps.tolist(), positions.tolist(), strict=True)
+    ]
+    assert sorted(read) == [[10, 1], [10, 20, 9]]
+
+
+def test_windows_with_times_have_the_fingerprint_of_those_without():
+    part = part_of([4], [0])
+    assert training_windows(timed(part, [1, 2, 3, 4]), 3).fingerprint() == (
+        training_windows(part, 3).fingerprint()
+    )

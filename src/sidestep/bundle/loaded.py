@@ -35,7 +35,13 @@ from sidestep.bundle.parts import (
     ValueUse,
 )
 from sidestep.bundle.ranked_items import RankedItems, item_frame, ranked_frame
-from sidestep.bundle.requests import check_ids, check_length, check_new_places, check_request
+from sidestep.bundle.requests import (
+    check_ids,
+    check_length,
+    check_new_places,
+    check_request,
+    check_times,
+)
 from sidestep.bundle.writing import write_bundle
 from sidestep.catalog.catalog import Catalog
 from sidestep.catalog.latest import LatestAnswers
@@ -158,7 +164,12 @@ class LoadedRecommender:
         return f"<{self.kind}: {self.catalog.num_items:,} items{users}, on {self.device}>"
 
     def with_users(self, users: Histories | None) -> "LoadedRecommender":
-        """A copy with the histories of its users, whose items are those of the catalog."""
+        """A copy with the histories of its users, whose items are those of the catalog.
+
+        Their times are kept where the recommender reads times.
+        """
+        if users is not None and not self.reads_times:
+            users = replace(users, timestamps=None)
         return replace(self, users=users)
 
     def save(self, path: Path | str) -> None:
@@ -248,6 +259,12 @@ class LoadedRecommender:
         """The network as one that scores items, if it has an item head; else None."""
         network = self.network
         return network.item_scorer if isinstance(network, SemanticIdModel) else None
+
+    @property
+    def reads_times(self) -> bool:
+        """Whether its network, or the ranker beside it, reads the times of events."""
+        networks = (self.network, self.ranker)
+        return any(network is not None and network.reads_times for network in networks)
 
     @property
     def num_new_items(self) -> int:
@@ -356,6 +373,8 @@ class LoadedRecommender:
         available: Collection[str] | None = None,
         excluded: Sequence[Collection[str]] | None = None,
         num_new_places: int = 0,
+        times: Sequence[Sequence[int]] | None = None,
+        moments: Sequence[int] | None = None,
     ) -> list[RankedItems]:
         """Ranks items for each user.
 
@@ -377,6 +396,9 @@ class LoadedRecommender:
                 training, and to which the model would otherwise give none: the last ones, filled
                 with the best of the new items, which are ranked among themselves. Where they are
                 fewer, the ordinary list goes on. With `k` the list is that of the new items.
+            times: per user the times of the items of the history, in the unit of the timestamps
+                that the network was trained on; None if unknown. Only where `reads_times`.
+            moments: when each user is recommended to, in the same unit; None if unknown.
 
         Returns:
             One answer per user, in their order.
@@ -386,12 +408,15 @@ class LoadedRecommender:
             TypeError: a history, `available` or what a user must not get is one text instead of a
                 sequence of IDs, an ID is no text, or `k` no integer.
             ValueError: there is no user, `k` is not positive, a search is given where there is
-                none, `excluded` has not one entry per user, or places for new items that do not fit
-                into `k` or that no new item could take.
+                none, `excluded` has not one entry per user, places for new items that do not fit
+                into `k` or that no new item could take, or times that do not fit the histories or
+                that nobody would read.
         """
         check_request(histories, k, available, excluded)
         check_new_places(num_new_places, k)
-        known, num_unknown = self._histories(histories)
+        check_times(times, moments, histories, reads_times=self.reads_times)
+        known, num_unknown = self._histories(histories, times)
+        asked_at = None if moments is None else np.array(moments, dtype=np.int64)
         # No list is longer than the catalog, and what is set aside for one is as long as `k`.
         ordinary = min(k - num_new_places, self.catalog.num_items)
         num_new_places = min(num_new_places, self.catalog.num_items)
@@ -404,7 +429,9 @@ class LoadedRecommender:
         for start in range(0, len(known), _USERS_AT_ONCE):
             rows = np.arange(start, min(start + _USERS_AT_ONCE, len(known)))
             answer = recommender.recommend(
-                history_batch(known, rows).to(self.device),
+                history_batch(known, rows, moments=None if asked_at is None else asked_at[rows]).to(
+                    self.device
+                ),
                 k,
                 exclude_seen=exclude_seen,
                 excluded=None if unwanted is None else history_batch(unwanted, rows).items,
@@ -420,6 +447,7 @@ class LoadedRecommender:
         exclude_seen: bool = False,
         search: SearchPolicy | None = None,
         available: Collection[str] | None = None,
+        moment: int | None = None,
     ) -> pl.DataFrame:
         """Recommendations as a frame: user_id, item_id, rank from 1, score, and title if known.
 
@@ -428,6 +456,8 @@ class LoadedRecommender:
                 a list of item IDs, oldest first; None asks for all known users.
             k: the longest list wanted.
             exclude_seen, search, available: see `recommend`.
+            moment: when all these users, whose times must be known, are recommended to; see
+                `recommend`.
 
         Raises:
             KeyError: a user is not known.
@@ -441,6 +471,8 @@ class LoadedRecommender:
             exclude_seen=exclude_seen,
             search=search,
             available=available,
+            times=self._times_of(users, histories),
+            moments=None if moment is None else [moment] * len(histories),
         )
         num_unknown = sum(answer.num_unknown for answer in answers)
         if num_unknown:
@@ -527,6 +559,16 @@ class LoadedRecommender:
             for user in asked
         }
 
+    def _times_of(self, users: Any, asked: Mapping[str, Any]) -> list[list[int]] | None:
+        """The times of the histories of known users; None where they are unknown."""
+        if isinstance(users, Mapping) or self.users is None or self.users.timestamps is None:
+            return None
+        rows = {user: row for row, user in enumerate(self.users.user_ids)}
+        offsets, timestamps = self.users.offsets, self.users.timestamps
+        return [
+            timestamps[offsets[rows[user]] : offsets[rows[user] + 1]].tolist() for user in asked
+        ]
+
     def _is_live(self, available: Collection[str] | None) -> Bool[Tensor, " items"] | None:
         """The items that are available and without a tombstone, as a mask; None where all are."""
         if available is not None:
@@ -551,12 +593,13 @@ class LoadedRecommender:
         return is_live
 
     def _histories(
-        self, rows: Sequence[Collection[str]]
+        self, rows: Sequence[Collection[str]], times: Sequence[Sequence[int]] | None = None
     ) -> tuple[Histories, Int[np.ndarray, " users"]]:
         """The items of each row as indices, and the number of IDs that the catalog lacks."""
         return Histories.from_item_ids(
             {str(row): list(item_ids) for row, item_ids in enumerate(rows)},
             self.catalog.indices_of,
+            timestamps=times,
         )
 
     def _named(self, answer: Recommendations, num_unknown: Sequence[int]) -> list[RankedItems]:

@@ -1,6 +1,7 @@
 """Checks of requests: arguments of a wrong type are refused, before a text passes for a list."""
 
 from collections.abc import Collection, Iterable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,45 @@ def check_request(histories: Any, k: Any, available: Any, excluded: Any) -> None
                 f"excluded has {len(excluded)} entries for {len(histories)} histories; give one "
                 "per user, [] where nothing is excluded."
             )
+
+
+def check_times(times: Any, moments: Any, histories: Any, *, reads_times: bool) -> None:
+    """Checks the times of a recommendation.
+
+    Args:
+        times: per user the times of the items of the history; None if unknown.
+        moments: per user when it is recommended to; None if unknown.
+        histories: what `check_request` has accepted.
+        reads_times: whether the recommender can use times.
+
+    Raises:
+        TypeError: a time is no whole number.
+        ValueError: nobody would read the times, they are not one per item, times of a user fall,
+            or moments are given without times, or not one per user.
+    """
+    if times is None and moments is None:
+        return
+    if not reads_times:
+        raise ValueError(
+            "times are given, and this network reads none; leave times and moments out, or train "
+            "with model.times: true."
+        )
+    if times is None:
+        raise ValueError("moments need the times of the items before them; give times, too.")
+    if len(times) != len(histories) or any(
+        len(row) != len(history) for row, history in zip(times, histories, strict=False)
+    ):
+        raise ValueError(
+            "times must hold one list per user, with one time per item of the history."
+        )
+    if moments is not None and len(moments) != len(histories):
+        raise ValueError(f"moments has {len(moments)} entries for {len(histories)} histories.")
+    for row in (*times, moments or ()):
+        for time in row:
+            if isinstance(time, bool) or not isinstance(time, int | np.integer):
+                raise TypeError(f"times are whole numbers, got {type(time).__name__} {time!r}.")
+    if any(later < earlier for row in times for earlier, later in pairwise(row)):
+        raise ValueError("times of a user must not fall: histories are oldest first.")
 
 
 def check_new_places(num_new_places: Any, k: int) -> None:

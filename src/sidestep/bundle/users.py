@@ -2,6 +2,7 @@
 
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -9,15 +10,22 @@ import polars as pl
 from sidestep.data.frames import read_parquet
 from sidestep.data.histories import Histories
 
-_SCHEMA = {"user_id": pl.String(), "items": pl.List(pl.Int32())}
+_SCHEMA: dict[str, pl.DataType] = {"user_id": pl.String(), "items": pl.List(pl.Int32())}
+_TIMED_SCHEMA: dict[str, pl.DataType] = {**_SCHEMA, "timestamps": pl.List(pl.Int64())}
 
 
 def write_users(file: Path, users: Histories) -> None:
-    """Writes user IDs and their items, oldest first, as Parquet."""
-    items = users.items.tolist()
-    lists = [items[start:end] for start, end in pairwise(users.offsets.tolist())]
-    frame = {"user_id": list(users.user_ids), "items": lists}
-    pl.DataFrame(frame, schema=_SCHEMA).write_parquet(file)
+    """Writes user IDs and their items, oldest first, as Parquet; with their times if known."""
+
+    def lists(values: np.ndarray) -> list[list[int]]:
+        flat = values.tolist()
+        return [flat[start:end] for start, end in pairwise(users.offsets.tolist())]
+
+    frame: dict[str, Any] = {"user_id": list(users.user_ids), "items": lists(users.items)}
+    schema = _SCHEMA
+    if users.timestamps is not None:
+        frame["timestamps"], schema = lists(users.timestamps), _TIMED_SCHEMA
+    pl.DataFrame(frame, schema=schema).write_parquet(file)
 
 
 def read_users(file: Path, num_items: int) -> Histories:
@@ -27,9 +35,15 @@ def read_users(file: Path, num_items: int) -> Histories:
         ValueError: the file is damaged, or of another catalog.
     """
     frame = read_parquet(file)
-    if dict(frame.schema) != _SCHEMA or any(frame.null_count().row(0)):
+    is_known = dict(frame.schema) in (_SCHEMA, _TIMED_SCHEMA)
+    if not is_known or any(frame.null_count().row(0)):
         raise ValueError(f"{file}: does not hold histories of users; copy the bundle again.")
     lengths = frame["items"].list.len().to_numpy()
+    timestamps = None
+    if "timestamps" in frame.columns:
+        if (frame["timestamps"].list.len().to_numpy() != lengths).any():
+            raise ValueError(f"{file}: has not one time per item; copy the bundle again.")
+        timestamps = frame["timestamps"].explode(empty_as_null=False).to_numpy().astype(np.int64)
     items = frame["items"].explode(empty_as_null=False).to_numpy().astype(np.int32)
     if len(items) and (items.min() < 0 or items.max() >= num_items):
         raise ValueError(
@@ -40,4 +54,5 @@ def read_users(file: Path, num_items: int) -> Histories:
         items=items,
         offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
         user_ids=tuple(frame["user_id"]),
+        timestamps=timestamps,
     )

@@ -54,12 +54,15 @@ class Histories:
         cls,
         item_ids: Mapping[str, Sequence[str]],
         indices_of: Callable[[Sequence[str]], Int[np.ndarray, " ids"]],
+        *,
+        timestamps: Sequence[Sequence[int]] | None = None,
     ) -> tuple["Histories", Int[np.ndarray, " users"]]:
         """Histories from item IDs, as a service receives them.
 
         Args:
             item_ids: IDs of past items, oldest first, by user ID.
             indices_of: gives the index of each item, `NO_ITEM` if the catalog does not know it.
+            timestamps: times of these items by user ID; None if unknown.
 
         Returns:
             The histories, and the number of items of each user that were dropped as unknown.
@@ -73,6 +76,7 @@ class Histories:
             items=found[is_known],
             offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
             user_ids=tuple(item_ids),
+            timestamps=None if timestamps is None else _flat(timestamps)[is_known],
         )
         return histories, np.bincount(users[~is_known], minlength=len(item_ids))
 
@@ -194,6 +198,10 @@ class Histories:
         return np.diff(before[self.offsets])
 
 
+def _flat(rows: Sequence[Sequence[int]]) -> Int[np.ndarray, " entries"]:
+    return np.array([entry for row in rows for entry in row], dtype=np.int64)
+
+
 def _is_counted(
     weights: Float[np.ndarray, " interactions"] | None, size: int
 ) -> Bool[np.ndarray, " interactions"]:
@@ -217,6 +225,32 @@ def padded_weights(
 ) -> Float[np.ndarray, "rows width"]:
     """The slices of `weights` that belong to those of `padded`: float32, 0 after their ends."""
     return _side_by_side(weights, starts, lengths, np.float32(0))
+
+
+def padded_gaps(
+    timestamps: Int[np.ndarray, " interactions"],
+    starts: Int[np.ndarray, " rows"],
+    lengths: Int[np.ndarray, " rows"],
+    moments: Int[np.ndarray, " rows"] | None = None,
+) -> Float[np.ndarray, "rows width"]:
+    """The gap after each entry of the slices of `padded`, as float32; NaN after their ends.
+
+    Args:
+        timestamps: of the entries.
+        starts: of the slices.
+        lengths: of the slices.
+        moments: what the last gap of each slice lasts until; None leaves it unknown, NaN.
+    """
+    times = _side_by_side(timestamps, starts, lengths, np.int64(0))
+    gaps = np.full(times.shape, np.nan, dtype=np.float32)
+    is_inner = np.arange(times.shape[1] - 1) < lengths[:, None] - 1
+    # Differences of whole numbers are exact; as float32 they keep seven digits.
+    gaps[:, :-1][is_inner] = np.diff(times, axis=1)[is_inner]
+    if moments is not None:
+        rows = np.flatnonzero(lengths > 0)
+        last = lengths[rows] - 1
+        gaps[rows, last] = moments[rows] - times[rows, last]
+    return gaps
 
 
 def _side_by_side(

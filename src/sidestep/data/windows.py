@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sidestep.data.histories import Histories, padded, padded_weights
+from sidestep.data.histories import Histories, padded, padded_gaps, padded_weights
 from sidestep.data.splits import TrainingPart
 from sidestep.padding import NO_ITEM
 from sidestep.step import HistoryBatch
@@ -34,6 +34,7 @@ class Windows:
         predicted, except those whose weight as a target is 0.
     target_weights: factor on the loss of each entry of `items`. None: all weigh 1.
     input_weights: factor on the vector of each entry of `items`. None: all weigh 1.
+    timestamps: time of each entry of `items`; None if unknown.
     """
 
     items: Int[np.ndarray, " interactions"]
@@ -42,6 +43,7 @@ class Windows:
     first_target: Int[np.ndarray, " windows"]
     target_weights: Float[np.ndarray, " interactions"] | None = None
     input_weights: Float[np.ndarray, " interactions"] | None = None
+    timestamps: Int[np.ndarray, " interactions"] | None = None
 
     def __len__(self) -> int:
         return len(self.starts)
@@ -81,7 +83,10 @@ class Windows:
         return replace(self, first_target=positions[first])
 
     def fingerprint(self) -> str:
-        """Hash of the windows and their items. Equal windows have equal hashes."""
+        """Hash of the windows and their items. Equal windows have equal hashes.
+
+        Times do not belong to it, see `TrainingPart.fingerprint`.
+        """
         digest = hashlib.sha256()
         for array in (self.items, self.starts, self.lengths, self.first_target):
             digest.update(np.ascontiguousarray(array, dtype=np.int64).tobytes())
@@ -105,6 +110,7 @@ class WindowBatch:
     num_targets: number of True entries of `is_target`, known without a copy from the device.
     target_weights: factor on the loss of each target. None: all weigh 1.
     input_weights: factor on the vector of each item that is read. None: all weigh 1.
+    gaps: time from each item to the next item of its window, see `HistoryBatch`; None if unknown.
     """
 
     items: Int[Tensor, "users length"]
@@ -113,6 +119,7 @@ class WindowBatch:
     num_targets: int
     target_weights: Float[Tensor, "users length"] | None = None
     input_weights: Float[Tensor, "users length"] | None = None
+    gaps: Float[Tensor, "users length"] | None = None
 
     def to(self, device: torch.device | str) -> "WindowBatch":
         """Copies the batch to `device`."""
@@ -127,12 +134,15 @@ class WindowBatch:
             num_targets=self.num_targets,
             target_weights=moved(self.target_weights),
             input_weights=moved(self.input_weights),
+            gaps=moved(self.gaps),
         )
 
     @property
     def histories(self) -> HistoryBatch:
         """The whole windows, targets included, as histories that are read."""
-        return HistoryBatch(items=self.items, lengths=self.lengths, weights=self.input_weights)
+        return HistoryBatch(
+            items=self.items, lengths=self.lengths, weights=self.input_weights, gaps=self.gaps
+        )
 
     def weights_of(
         self, users: Int[Tensor, " targets"], positions: Int[Tensor, " targets"]
@@ -143,13 +153,19 @@ class WindowBatch:
     def before(
         self, users: Int[Tensor, " targets"], positions: Int[Tensor, " targets"]
     ) -> HistoryBatch:
-        """The history before each of the given positions: one history per position."""
+        """The history before each of the given positions: one history per position.
+
+        The gap after its last item ends at the position, the moment of recommendation.
+        """
         width = int(positions.max())
         items = self.items[users, :width]
         is_past = torch.arange(width, device=items.device) < positions[:, None]
         weights = None if self.input_weights is None else self.input_weights[users, :width]
         return HistoryBatch(
-            items=items.masked_fill(~is_past, NO_ITEM), lengths=positions, weights=weights
+            items=items.masked_fill(~is_past, NO_ITEM),
+            lengths=positions,
+            weights=weights,
+            gaps=None if self.gaps is None else self.gaps[users, :width],
         )
 
 
@@ -200,6 +216,7 @@ def _cut(
         first_target=first_of_window - starts,
         target_weights=sequences.target_weights,
         input_weights=sequences.input_weights,
+        timestamps=sequences.timestamps,
     )
 
 
@@ -260,6 +277,7 @@ def _own_windows(
         first_target=lengths - 1,
         target_weights=target_weights,
         input_weights=input_weights,
+        timestamps=None if histories.timestamps is None else histories.timestamps[places],
     )
 
 
@@ -282,6 +300,7 @@ def _together(first: Windows, second: Windows) -> Windows:
         first_target=joined("first_target"),
         target_weights=weights("target_weights"),
         input_weights=weights("input_weights"),
+        timestamps=None if first.timestamps is None else joined("timestamps"),
     )
 
 
@@ -326,6 +345,9 @@ def window_batch(windows: Windows, rows: Int[np.ndarray, " users"]) -> WindowBat
     )
     if target_weights is not None:
         is_target &= target_weights > 0
+    gaps = None
+    if windows.timestamps is not None:
+        gaps = torch.from_numpy(padded_gaps(windows.timestamps, windows.starts[rows], lengths))
     return WindowBatch(
         items=torch.from_numpy(items),
         lengths=torch.from_numpy(lengths.astype(np.int64)),
@@ -333,4 +355,5 @@ def window_batch(windows: Windows, rows: Int[np.ndarray, " users"]) -> WindowBat
         num_targets=int(is_target.sum()),
         target_weights=None if target_weights is None else torch.from_numpy(target_weights),
         input_weights=None if input_weights is None else torch.from_numpy(input_weights),
+        gaps=gaps,
     )

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from sidestep.catalog.trie import NO_CODE
 from sidestep.catalog.user_sets import is_among
-from sidestep.data.batches import history_batch
+from sidestep.data.batches import row_batch
 from sidestep.data.splits import Rows
 from sidestep.evaluation.target_metrics import target_metrics
 from sidestep.metrics import ranking
@@ -106,7 +106,7 @@ def evaluate(
     seconds = 0.0
     num_done = 0
     for chosen in batches_by_length(rows.histories.lengths, batch_size):
-        histories = history_batch(rows.histories, chosen)
+        histories = row_batch(rows, chosen)
         start = time.perf_counter()
         with torch.no_grad():
             answer = recommender.recommend(histories.to(device), k, exclude_seen=exclude_seen)

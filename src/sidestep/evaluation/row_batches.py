@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from sidestep.data.batches import history_batch
+from sidestep.data.batches import row_batch
 from sidestep.data.splits import Rows
 from sidestep.evaluation.evaluator import batches_by_length
 from sidestep.step import HistoryBatch
@@ -47,7 +47,7 @@ def row_batches(
     num_done = 0
     for chosen in batches_by_length(rows.histories.lengths, batch_size):
         targets = torch.from_numpy(rows.targets[chosen]).long()
-        histories = history_batch(rows.histories, chosen).to(device)
+        histories = row_batch(rows, chosen).to(device)
         yield RowBatch(
             rows=chosen,
             histories=histories if max_history is None else histories.latest(max_history),

@@ -1,12 +1,36 @@
 """Shapes of the networks, beside the networks and without them: to read one needs no torch."""
 
 import operator
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 HistoryForm = Literal["codes", "items"]
 """How a history is read: `codes` writes each past item as its codes, `items` as one vector."""
+
+
+class GapConfig(BaseModel):
+    """How a network reads the gaps between events; see `GapEmbedding`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    bins_per_doubling: int = Field(2, ge=1, le=16)
+    """Bins between a gap and twice the gap; more tell gaps apart better and learn from fewer."""
+
+    hidden_share: float = Field(0.1, ge=0, lt=1)
+    """Share of histories, and of single gaps, that training hides, so that the network can be asked
+    without times. 0 hides none; then give times with every history."""
+
+
+def _on_or_off(given: object) -> object:
+    """`true` is the default configuration, `false` is none."""
+    if isinstance(given, bool):
+        return GapConfig() if given else None
+    return given
+
+
+Times = Annotated[GapConfig | None, BeforeValidator(_on_or_off)]
+"""Whether and how times are read: true, false, or a `GapConfig`."""
 
 
 class TransformerConfig(BaseModel):
@@ -46,6 +70,10 @@ class TransformerConfig(BaseModel):
     holds, from the repeat rate of the training part on. A tied head needs it where people do not
     take an item twice."""
 
+    times: Times = Field(None, exclude_if=lambda times: times is None)
+    """With history `items`: add a vector of the gap between each item and what came next; `true`
+    for the default. The data need times."""
+
     dropout: float = Field(0.2, ge=0, lt=1)
     """On embeddings and on the output of every sublayer, while training."""
 
@@ -67,6 +95,8 @@ class TransformerConfig(BaseModel):
                 f"num_heads {self.num_heads} must be a multiple of num_kv_heads {self.kv_heads}."
             )
         _refuse_unread_embedding(self)
+        if self.times is not None and self.history != "items":
+            raise ValueError("times needs history: items, which has one vector per item.")
         if (self.tied_item_head or self.repeat_bias) and not self.item_head:
             raise ValueError("tied_item_head and repeat_bias need item_head: true.")
         if self.tied_item_head and self.history != "items":
@@ -198,6 +228,10 @@ class SasRecConfig(BaseModel):
     repeat_bias: bool = Field(False, exclude_if=operator.not_)
     """Learn a number that is added to the scores of items that the history holds, see `ItemHead`;
     ours."""
+
+    times: Times = Field(None, exclude_if=lambda times: times is None)
+    """Add a vector of the gap between each item and what came next, see `GapEmbedding`; `true` for
+    the default. The data need times."""
 
     @model_validator(mode="after")
     def _fits(self) -> "SasRecConfig":

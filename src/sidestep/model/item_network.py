@@ -47,6 +47,11 @@ class ItemNetwork(nn.Module, ABC):
             histories: the items that were read.
         """
 
+    @property
+    def reads_times(self) -> bool:
+        """Whether the network reads `HistoryBatch.gaps`."""
+        return False
+
     def catalog_vectors(self) -> Float[Tensor, "items dim"]:
         """The vectors by which items are read.
 

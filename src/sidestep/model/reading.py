@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sidestep.model.config import HistoryForm
+from sidestep.model.gaps import GapEmbedding
 from sidestep.step import HistoryBatch
 
 WEIGHTS_NEED_ITEMS = (
@@ -34,11 +35,13 @@ class Vocabulary:
     flat_codes: gives the flat code ids of items; those of item 0 where there is `NO_ITEM`.
     codes: one row per flat code id.
     items: one row per item; None where items have no vector of their own.
+    gaps: vectors of gaps between events; None where times are not read.
     """
 
     flat_codes: Callable[[Int[Tensor, "*batch"]], Int[Tensor, "*batch levels"]]
     codes: nn.Embedding
     items: nn.Embedding | None
+    gaps: GapEmbedding | None = None
 
     def code_vectors(self, items: Int[Tensor, "*batch"]) -> Float[Tensor, "*batch levels dim"]:
         """The vectors of the codes of items."""
@@ -177,7 +180,8 @@ class ItemReader(HistoryReader):
         self, vocabulary: Vocabulary, histories: HistoryBatch
     ) -> Float[Tensor, "users positions dim"]:
         """See `HistoryReader.vectors`."""
-        return histories.weighted(vocabulary.item_vectors(histories.items))
+        vectors = histories.weighted(vocabulary.item_vectors(histories.items))
+        return vectors if vocabulary.gaps is None else vectors + vocabulary.gaps(histories)
 
     def branching(self, items: Int[Tensor, "users items"]) -> Int[Tensor, "users branches"]:
         """Every item."""

@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from sidestep.model.config import SasRecConfig
 from sidestep.model.flops import CausalFlops, matrix_flops
+from sidestep.model.gaps import GapEmbedding
 from sidestep.model.item_head import ItemHead
 from sidestep.model.item_network import ItemNetwork
 from sidestep.step import HistoryBatch
@@ -21,7 +22,8 @@ class SasRec(ItemNetwork):
     layer four times as wide; a start token, so that an empty history is legal; trained with the
     full cross-entropy over the catalog, which is what makes it strong (arXiv:2309.07602). With a
     temperature the cosine takes the product's place (as in NT-Xent, arXiv:2002.05709); with a
-    repeat bias it learns whether people take an item again (see `ItemHead`).
+    repeat bias it learns whether people take an item again (see `ItemHead`); with `times` it reads
+    the gaps between events (see `GapEmbedding`).
     """
 
     Config: ClassVar = SasRecConfig
@@ -32,6 +34,9 @@ class SasRec(ItemNetwork):
         self.config = config
         self.item_embedding = nn.Embedding(num_items, config.dim)
         self.position_embedding = nn.Embedding(config.max_items + 1, config.dim)
+        self.gap_embedding = (
+            None if config.times is None else GapEmbedding(config.times, config.dim)
+        )
         self.start = nn.Parameter(torch.empty(config.dim))
         self.item_head = ItemHead(config.dim, None, has_repeat_bias=config.repeat_bias)
         layer = nn.TransformerEncoderLayer(
@@ -49,11 +54,18 @@ class SasRec(ItemNetwork):
         self.dropout = nn.Dropout(config.dropout)
         for parameter in (self.item_embedding.weight, self.position_embedding.weight, self.start):
             nn.init.normal_(parameter, std=0.02)
+        if self.gap_embedding is not None:
+            nn.init.normal_(self.gap_embedding.table.weight, std=0.02)
 
     @property
     def num_items(self) -> int:
         """Items of the catalog."""
         return self.item_embedding.num_embeddings
+
+    @property
+    def reads_times(self) -> bool:
+        """See `ItemNetwork.reads_times`."""
+        return self.gap_embedding is not None
 
     def catalog_vectors(self) -> Float[Tensor, "items dim"]:
         """The vectors by which items are read."""
@@ -72,6 +84,8 @@ class SasRec(ItemNetwork):
                 "Cut them to the most recent ones."
             )
         vectors = histories.weighted(self.item_embedding(histories.items.clamp(min=0)))
+        if self.gap_embedding is not None:
+            vectors = vectors + self.gap_embedding(histories)
         start = self.start.expand(vectors.shape[0], 1, -1)
         vectors = torch.cat([start, vectors], dim=1)
         width = num_items + 1

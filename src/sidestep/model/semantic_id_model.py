@@ -58,6 +58,11 @@ class SemanticIdModel(nn.Module, ABC):
         return None
 
     @property
+    def reads_times(self) -> bool:
+        """Whether the network reads `HistoryBatch.gaps`."""
+        return False
+
+    @property
     def gives_history_states(self) -> bool:
         """Whether its contexts hold a state per past item, see `Context.history_states`."""
         return False

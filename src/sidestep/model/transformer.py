@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from sidestep.model.config import TransformerConfig
 from sidestep.model.context import KeyValues, TreeContext, root_context
 from sidestep.model.flops import CausalFlops, matrix_flops
+from sidestep.model.gaps import GapEmbedding
 from sidestep.model.item_head import ItemHead
 from sidestep.model.layers import Block, attend, rotary_angles
 from sidestep.model.llama_form import LlamaForm, llama_form
@@ -41,6 +42,9 @@ class Transformer(SemanticIdModel):
         self.code_embedding = nn.Embedding(self.num_codes, config.dim)
         self.item_embedding = (
             nn.Embedding(self.num_items, config.dim) if config.item_embedding else None
+        )
+        self.gap_embedding = (
+            None if config.times is None else GapEmbedding(config.times, config.dim)
         )
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_layers))
         self.norm = nn.RMSNorm(config.dim, eps=config.norm_epsilon)
@@ -135,6 +139,11 @@ class Transformer(SemanticIdModel):
         return None if self.item_head is None else self
 
     @property
+    def reads_times(self) -> bool:
+        """See `SemanticIdModel.reads_times`."""
+        return self.gap_embedding is not None
+
+    @property
     def gives_history_states(self) -> bool:
         """See `SemanticIdModel.gives_history_states`."""
         return True
@@ -206,7 +215,10 @@ class Transformer(SemanticIdModel):
     def vocabulary(self) -> Vocabulary:
         """The vectors by which codes and items are read."""
         return Vocabulary(
-            flat_codes=self.flat_codes, codes=self.code_embedding, items=self.item_embedding
+            flat_codes=self.flat_codes,
+            codes=self.code_embedding,
+            items=self.item_embedding,
+            gaps=self.gap_embedding,
         )
 
     def catalog_vectors(self) -> Float[Tensor, "items dim"]:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sidestep.bundle.folder import load
 from sidestep.bundle.loaded import LoadedRecommender
-from sidestep.data.batches import history_batch
+from sidestep.data.batches import row_batch
 from sidestep.data.dataset import Dataset
 from sidestep.data.own_split import split_of
 from sidestep.data.splits import Rows, SplitName
@@ -179,7 +179,7 @@ class DiagnosedRun:
         """
         catalog, trie = self.loaded.catalog, self.scope.trie
         words = catalog.ids_of if catalog.texts is None else catalog.titles_of
-        whole = history_batch(self.rows.histories, np.array([row])).to(trie.device)
+        whole = row_batch(self.rows, np.array([row])).to(trie.device)
         history = whole.latest(self.loaded.max_history)
         target = int(self.rows.targets[row])
 

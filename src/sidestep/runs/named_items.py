@@ -45,8 +45,13 @@ def read_ids(path: Path, catalog: catalogs.Catalog) -> list[str]:
     ]
 
 
-def items_of_user(run: Path, user: str, dataset: Path | None) -> list[str]:
-    """The history of a user of a dataset, or of the dataset of the run, as item IDs.
+def history_of_user(
+    run: Path, user: str, dataset: Path | None
+) -> tuple[list[str], list[int] | None]:
+    """The history of a user of a dataset, or of the dataset of the run.
+
+    Returns:
+        The item IDs, oldest first, and the times of the interactions; None if unknown.
 
     Raises:
         FileNotFoundError: there is no dataset.
@@ -67,8 +72,9 @@ def items_of_user(run: Path, user: str, dataset: Path | None) -> list[str]:
             f"{dataset}: no user {user!r}; users are such as {', '.join(histories.user_ids[:3])}."
         )
     # A bundle is given IDs alone, so that every input weighs 1.
-    items = histories.inputs().of(histories.user_ids.index(user))
-    return [loaded.items.item_ids[item] for item in items]
+    own = histories.inputs().select(np.array([histories.user_ids.index(user)]))
+    times = None if own.timestamps is None else own.timestamps.tolist()
+    return [loaded.items.item_ids[item] for item in own.items], times
 
 
 def num_candidates(

@@ -43,6 +43,15 @@ def refuse_unread_weights(split: Split, *, reads_weights: bool) -> None:
         raise ValueError(WEIGHTS_NEED_ITEMS)
 
 
+def refuse_missing_times(split: Split, *, reads_times: bool) -> None:
+    """Raises a `ValueError` where a network is to read times, and the data have none."""
+    if reads_times and split.train.histories.timestamps is None:
+        raise ValueError(
+            "model.times reads the gaps between events, and the interactions have no times; import "
+            "them with their times, or leave model.times out."
+        )
+
+
 def refuse_lone_leaf(catalog: Catalog) -> None:
     """Raises a `ValueError` for a catalog of one leaf, in which every search finds the same."""
     trie = catalog.trie

@@ -104,7 +104,7 @@ def _taken_for_numbers(given: Any, made: Any, name: str = "") -> Iterator[tuple[
     elif isinstance(given, list) and isinstance(made, list | tuple):
         for part, its in zip(given, made, strict=False):
             yield from _taken_for_numbers(part, its, name)
-    elif isinstance(given, bool) and not isinstance(made, bool):
+    elif isinstance(given, bool) and isinstance(made, int | float) and not isinstance(made, bool):
         yield name, given
 
 

@@ -22,7 +22,7 @@ from sidestep.lazy_imports import imported_when_used
 from sidestep.padding import NO_ITEM
 from sidestep.runs.inputs import load_bundle
 from sidestep.runs.named_items import (
-    items_of_user,
+    history_of_user,
     named_items,
     num_candidates,
     read_ids,
@@ -102,9 +102,14 @@ def recommend(
     """
     if (history is None) == (user is None):
         raise ValueError("give either --history ITEM,ITEM or --user ID.")
-    of_user = None if user is None else items_of_user(run, user, dataset)
+    of_user = None if user is None else history_of_user(run, user, dataset)
     loaded = load_bundle(run)
-    item_ids = named_items(history or (), loaded.catalog) if of_user is None else of_user
+    times = None
+    if of_user is None:
+        item_ids = named_items(history or (), loaded.catalog)
+    else:
+        item_ids, known_times = of_user
+        times = known_times if loaded.reads_times else None
     asked = AskedSearch.of_options(
         search,
         beams=beams,
@@ -136,6 +141,7 @@ def recommend(
         available=allowed,
         search=asked.wide_enough(min(k, loaded.catalog.num_items)).policy(loaded, num_leaves=k),
         num_new_places=new_places,
+        times=None if times is None else [times],
     )
     _tell_of_history(loaded, answer, item_ids)
     if len(answer.item_ids) < k:

@@ -13,7 +13,7 @@ from sidestep.training.config import TrainingConfig
 with imported_when_used():
     from sidestep.data import windows as data_windows
     from sidestep.model import sasrec as networks
-    from sidestep.runs import memory
+    from sidestep.runs import memory, plan_parts
     from sidestep.training import fit, repeat_bias
 
 
@@ -27,6 +27,7 @@ class SasRecRun(ItemNetworkRun):
     def prepare(self, given: Given) -> Plan:
         """See `RunConfig.prepare`."""
         memory.refuse_beyond_memory(self.model, len(given.dataset.items))
+        plan_parts.refuse_missing_times(given.split, reads_times=self.model.times is not None)
         return super().prepare(given)
 
     def network(

@@ -52,6 +52,7 @@ class TransformerRun(ReadingRun, LearnedRun):
             )
         reads_weights = reading.READERS[self.model.history].reads_weights
         plan_parts.refuse_unread_weights(given.split, reads_weights=reads_weights)
+        plan_parts.refuse_missing_times(given.split, reads_times=self.model.times is not None)
         item_rows = len(given.dataset.items) if self.model.item_embedding else 0
         memory.refuse_beyond_memory(self.model, item_rows)
         material = Material(given.split, given.catalog, self.max_history)

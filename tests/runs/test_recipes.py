@@ -7,8 +7,10 @@ import pytest
 from sidestep.evaluation.results import check_method
 from sidestep.runs.config import checked_run
 from sidestep.runs.kinds.align import AlignRun
+from sidestep.runs.kinds.distill import DistillRun
 from sidestep.runs.kinds.prefer import PreferRun
 from sidestep.runs.recipes import AlignRecipe, PreferRecipe, align_recipe, prefer_recipe
+from sidestep.training.objective_config import TreeDistillationConfig
 
 
 def aligned(name) -> AlignRun:
@@ -17,7 +19,11 @@ def aligned(name) -> AlignRun:
     return run
 
 
-@pytest.mark.parametrize("name", get_args(AlignRecipe))
+REWARDED = tuple(name for name in get_args(AlignRecipe) if name != "tree")
+"""Recipes that learn from rewards, and their control."""
+
+
+@pytest.mark.parametrize("name", REWARDED)
 def test_every_recipe_is_a_configuration(name):
     rate = aligned(name).training.learning_rate
     assert rate == (5e-4 if "optimum" in name else 1e-4)  # few and short steps are the default
@@ -28,6 +34,13 @@ def test_every_preference_recipe_is_a_configuration(name):
     run = checked_run({**prefer_recipe(name), "backbone": "run"}, name)
     assert isinstance(run, PreferRun)
     assert run.objective.num_rejected == {"sdpo": 8, "dpo": 1}[name]
+
+
+def test_the_tree_recipe_distils_the_head_into_the_codes():
+    run = checked_run({**align_recipe("tree"), "backbone": "run"}, "tree")
+    assert isinstance(run, DistillRun)
+    assert run.objective == TreeDistillationConfig()
+    assert run.training.learning_rate == 5e-4
 
 
 def test_names_are_those_of_results():
@@ -43,7 +56,7 @@ def test_what_is_raised_and_what_searches():
             aligned(name).objective.sibling_weight,
             aligned(name).objective.value is not None,
         )
-        for name in get_args(AlignRecipe)
+        for name in REWARDED
         if name != "sft-continued"
     }
     assert told == {

@@ -98,3 +98,18 @@ def soft_cross_entropy(
     # 0 · -inf is NaN, also in the gradient.
     losses = (probs * logs.masked_fill(probs == 0, 0.0)).sum(dim=-1)
     return -mean_over_targets(losses, weights)
+
+
+def soft_node_losses(
+    log_probs: Float[Tensor, "users nodes codes"], targets: Float[Tensor, "users nodes codes"]
+) -> Float[Tensor, "users nodes"]:
+    """Cross-entropy -Σ_c q(c) log p(c) of the next code at each node, in nats.
+
+    Args:
+        log_probs: log p; finite wherever `targets` is.
+        targets: log q; -inf at codes that cannot follow. A node without a code that may follow,
+            such as a leaf, has a loss of 0.
+    """
+    # 0 · -inf is NaN, also in the gradient.
+    finite = log_probs.masked_fill(targets == -torch.inf, 0.0)
+    return -(targets.exp() * finite).sum(dim=-1)

@@ -22,6 +22,7 @@ from sidestep.search.policy import Scope
 from sidestep.training.alignment import AlignmentObjective
 from sidestep.training.fit import Learning, weights_sha256
 from sidestep.training.preference import PreferenceObjective
+from sidestep.training.tree_distillation import TreeDistillationObjective
 
 Save = Callable[[Path, Origin], None]
 """A function that writes a bundle into a folder."""
@@ -85,13 +86,13 @@ def counting(given: Given, kind: Literal["popularity", "repeats"], max_history: 
 
 def policy_learning(
     material: Material,
-    objective: AlignmentObjective | PreferenceObjective,
+    objective: AlignmentObjective | PreferenceObjective | TreeDistillationObjective,
     windows: Windows,
     *,
     num_beams: int,
     about: Mapping[str, Any] | None = None,
 ) -> Learning:
-    """The training of a policy on rewards or preferences.
+    """The training of a policy on rewards, preferences or a teacher.
 
     The best weights are chosen by plain beam search, whatever the objective searches by.
 

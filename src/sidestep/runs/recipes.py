@@ -7,7 +7,7 @@ grpo-beam-optimum.
 
 import copy
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 AlignRecipe = Literal[
     "vstar",
@@ -18,6 +18,7 @@ AlignRecipe = Literal[
     "optimum",
     "vstar-optimum",
     "sft-continued",
+    "tree",
 ]
 
 PreferRecipe = Literal["sdpo", "dpo"]
@@ -50,7 +51,7 @@ _WIDE_VED = {
 
 _OPEN = {"open_prompts": True, "num_prompts": None, "rewards": [{"reward": "item-head"}]}
 
-_OBJECTIVES: Mapping[AlignRecipe, Mapping[str, Any]] = {
+_OBJECTIVES: Mapping[str, Mapping[str, Any]] = {
     "vstar": {"rollouts": _VED, "sibling_weight": 1.0, "value": {}},
     "grpo-beam": {"rollouts": _BEAM},
     "grpo-ved": {"rollouts": _VED, "value": {}},
@@ -85,7 +86,15 @@ def align_recipe(name: AlignRecipe) -> dict[str, Any]:
     optimum, vstar-optimum: ours; the same prompts, towards the best policy of each group, which a
         beam or VED finds.
     sft-continued: the control, which goes on with likelihood.
+    tree: ours; the policy's own item head teaches the codes at every node that a beam visits.
     """
+    if name == "tree":
+        return {
+            "kind": "distill",
+            "objective": {},
+            "training": {**_TRAINING, "epochs": 4, "learning_rate": 5e-4, "betas": [0.9, 0.98]},
+            "validation": dict(_VALIDATION),
+        }
     training = dict(_TRAINING)
     if "optimum_temperature" in _OBJECTIVES[name]:
         training["learning_rate"] = 5e-4  # it can afford to: the push ends where it should
@@ -117,12 +126,13 @@ def settings_of(name: str) -> dict[str, Any]:
     Raises:
         ValueError: there is no such recipe.
     """
-    for align in _OBJECTIVES:
+    for align in get_args(AlignRecipe):
         if name == align:
             return align_recipe(align)
     for prefer in _REJECTED:
         if name == prefer:
             return prefer_recipe(prefer)
     raise ValueError(
-        f"recipe: there is no {name!r:.60}; there are {', '.join([*_OBJECTIVES, *_REJECTED])}."
+        f"recipe: there is no {name!r:.60}; there are "
+        f"{', '.join([*get_args(AlignRecipe), *_REJECTED])}."
     )

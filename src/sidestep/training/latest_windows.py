@@ -4,11 +4,18 @@ from sidestep.data.splits import Split
 from sidestep.data.windows import Windows, training_windows
 from sidestep.evaluation.evaluator import fixed_users
 from sidestep.training.alignment_config import AlignmentConfig
-from sidestep.training.objective_config import PreferenceConfig, ValueTrainingConfig
+from sidestep.training.objective_config import (
+    PreferenceConfig,
+    TreeDistillationConfig,
+    ValueTrainingConfig,
+)
 
 
 def prompt_windows(
-    split: Split, config: AlignmentConfig | PreferenceConfig, *, max_history: int
+    split: Split,
+    config: AlignmentConfig | PreferenceConfig | TreeDistillationConfig,
+    *,
+    max_history: int,
 ) -> Windows:
     """The windows whose targets a policy is trained further on.
 
@@ -16,7 +23,7 @@ def prompt_windows(
         ValueError: prompts are open, which read the target, and some target events are no inputs.
     """
     histories = split.train.histories
-    is_open = isinstance(config, AlignmentConfig) and config.open_prompts
+    is_open = not isinstance(config, PreferenceConfig) and config.open_prompts
     if is_open and (histories.is_target & ~histories.is_input).any():
         raise ValueError(
             "open_prompts reads each target as the last item of the history, but some target "

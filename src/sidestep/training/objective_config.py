@@ -1,6 +1,15 @@
 """Settings of objectives, beside the objectives and without them: to read one needs no torch."""
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from typing import Annotated
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+)
 
 from sidestep.search.config import NamedSearch
 
@@ -120,12 +129,26 @@ class ValueTrainingConfig(ReturnsConfig):
     """The latest positions of each window that are searched for; None takes all."""
 
 
+def _refuse_values(search: NamedSearch) -> NamedSearch:
+    """Refuses a search that reads values."""
+    if search.spec.goes_by == "values":
+        raise ValueError(
+            f"{search.search} searches by values, which would not follow the policy; take "
+            "beam or sampling"
+        )
+    return search
+
+
+SearchWithoutValues = Annotated[NamedSearch, AfterValidator(_refuse_values)]
+"""A search of a policy that changes while it is trained, and its values do not."""
+
+
 class PreferenceConfig(BaseModel):
     """What is preferred to what, and how strongly."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    candidates: NamedSearch = Field(
+    candidates: SearchWithoutValues = Field(
         default_factory=lambda: NamedSearch.model_validate({"search": "beam", "num_beams": 16})
     )
     """The search whose finds are rejected, the target apart; a search that reads values cannot."""
@@ -139,20 +162,50 @@ class PreferenceConfig(BaseModel):
     likelihood_weight: float | None = Field(None, gt=0)
     """Weight of the negative log-likelihood of what came next; None leaves it out."""
 
-    @field_validator("candidates")
-    @classmethod
-    def _reads_no_values(cls, candidates: NamedSearch) -> NamedSearch:
-        if candidates.spec.goes_by == "values":
-            raise ValueError(
-                f"{candidates.search} searches by values, which would not follow the policy; take "
-                "beam or sampling"
-            )
-        return candidates
-
     targets_per_window: int | None = Field(1, ge=1)
     """The latest positions of each window that are searched for; None takes all."""
 
     num_prompts: int | None = Field(8000, ge=1)
+    """Windows that are learned from, fixed random ones; None takes all."""
+
+
+class TreeDistillationConfig(BaseModel):
+    """Settings of tree distillation: the prompts, the nodes that are learned, and their weights."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    candidates: SearchWithoutValues = Field(
+        default_factory=lambda: NamedSearch.model_validate({"search": "beam", "num_beams": 32})
+    )
+    """The search of the policy whose finds are learned, with all prefixes on the way."""
+
+    teacher_leaves: int = Field(16, ge=1)
+    """The teacher's best leaves, which are learned beside the finds."""
+
+    teacher_temperature: float = Field(1.0, gt=0)
+    """Divides the teacher's logits; above 1 the teacher is less sure."""
+
+    uniform_share: float = Field(0.1, ge=0, le=1)
+    """The part of the loss in which all nodes of a tree count alike. In the rest, a node counts as
+    much as the teacher's probability of the items below it."""
+
+    drop_share: float = Field(0.2, ge=0, lt=1)
+    """The share of the items that a thinned history loses at random."""
+
+    whole_share: float = Field(0.5, ge=0, le=1)
+    """The share of the histories that are not thinned."""
+
+    head_weight: float | None = Field(1.0, gt=0)
+    """Weight of the divergence of the item head from the teacher, so that the head stays useful
+    while the network moves; None lets the head be."""
+
+    open_prompts: bool = True
+    """Whether a history holds the target of its window, too: no answer is needed."""
+
+    targets_per_window: int | None = Field(2, ge=1)
+    """The latest positions of each window at which a history ends; None takes all."""
+
+    num_prompts: int | None = Field(None, ge=1)
     """Windows that are learned from, fixed random ones; None takes all."""
 
 

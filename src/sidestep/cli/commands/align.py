@@ -57,6 +57,7 @@ def align(
 
     The recipes grpo-ved, sibling-ved, vstar and vstar-optimum search by values: their run needs a
     value head, which all but the last go on training; the last leaves it out of the new run.
+    tree needs no reward: the item head teaches the codes, until a plain beam ranks as it does.
     sft-continued is their control: likelihood for as long. Every setting can be read and changed:
     `--dry-run` checks, `config.yaml` in the new run's folder says them all.
 
@@ -70,6 +71,8 @@ def align(
 
       sidestep align runs/scientific/transformer-0 --recipe grpo-beam --out runs/scientific/mixed-0
       --set "objective.rewards=[{reward: rank-aware}, {reward: item-head, weight: 0.5}]"
+
+      sidestep align runs/scientific/tied-0 --recipe tree --out runs/scientific/tree-0
 
       sidestep align runs/scientific/transformer-0 --recipe sft-continued
       --out runs/scientific/continued-0 --set training.max_seconds=120

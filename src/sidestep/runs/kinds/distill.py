@@ -1,0 +1,63 @@
+"""Runs of kind distill: a trained network whose codes learn what its item head knows."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from sidestep.lazy_imports import imported_when_used
+from sidestep.runs.plan import Given, Plan
+from sidestep.runs.run_config import ImprovingRun
+from sidestep.training.objective_config import TreeDistillationConfig
+
+with imported_when_used():
+    from sidestep.bundle import loaded as bundles
+    from sidestep.bundle import manifest
+    from sidestep.runs import backbones, plan_parts
+    from sidestep.training import latest_windows, tree_distillation
+
+
+class DistillRun(ImprovingRun):
+    """A trained network of semantic IDs whose codes learn what its item head knows.
+
+    If a ranker stands beside the network, head and ranker teach together. The new bundle recommends
+    by a plain beam.
+    """
+
+    kind: Literal["distill"] = "distill"
+
+    objective: TreeDistillationConfig = TreeDistillationConfig()
+
+    teacher_ranker: bool = Field(True)
+    """Whether a ranker beside the backbone teaches, too."""
+
+    def prepare(self, given: Given) -> Plan:
+        """See `RunConfig.prepare`."""
+        found = backbones.load_backbone(self.backbone, given)
+        material = plan_parts.material_beside(given, found)
+        plan_parts.refuse_lone_leaf(material.catalog)
+        use = found.ranker_use if self.teacher_ranker else None
+        objective = tree_distillation.TreeDistillationObjective(
+            backbones.network_of(found),
+            material.catalog.trie,
+            self.objective,
+            max_history=material.max_history,
+            ranker=None if use is None else found.item_ranker,
+            ranker_weight=1.0 if use is None else use.weight,
+        )
+        windows = latest_windows.prompt_windows(
+            material.split, self.objective, max_history=material.max_history
+        )
+
+        def made() -> bundles.LoadedRecommender:
+            moved = found.with_moved_network(objective.policy, None)
+            return moved.with_search(manifest.KeptSearch(name="beam"))
+
+        return Plan(
+            material=material,
+            learning=plan_parts.policy_learning(
+                material, objective, windows, num_beams=self.validation.num_beams
+            ),
+            save=plan_parts.saving_beside(made),
+        )

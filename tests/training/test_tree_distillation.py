@@ -1,0 +1,187 @@
+"""Tree distillation: the codes learn at every visited node what the item head knows."""
+
+import json
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sidestep.catalog.trie import NO_STATE
+from sidestep.padding import NO_ITEM
+from sidestep.search.beam import BeamSearch
+from sidestep.search.item_support import node_log_sums
+from sidestep.search.policy import Scope
+from sidestep.step import HistoryBatch
+from sidestep.training.config import TrainingConfig
+from sidestep.training.loop import train
+from sidestep.training.objective_config import TreeDistillationConfig
+from sidestep.training.tree_distillation import (
+    TreeDistillationObjective,
+    distinct_leaves,
+    next_code_log_probs,
+    thinned_histories,
+)
+
+from .test_alignment import BATCH, IDS, LEAVES, TRIE, a_policy, windows_of
+
+HEAD = {"item_head": True, "tied_item_head": True}
+
+
+def taught_policy(**shape):
+    """A policy whose item head is sure of something, and whose codes know nothing of it."""
+    policy = a_policy(**{**HEAD, **shape})
+    torch.nn.init.normal_(policy.head.weight)
+    return policy
+
+
+def an_objective(policy=None, **config):
+    settings = {"candidates": {"search": "beam", "num_beams": 3}, "teacher_leaves": 2, **config}
+    return TreeDistillationObjective(
+        policy or taught_policy(),
+        TRIE,
+        TreeDistillationConfig.model_validate(settings),
+        max_history=20,
+    ).train()
+
+
+def test_next_codes_by_hand():
+    """Six items in three buckets of first codes: 0 has three, 1 has two, 2 has one."""
+    probs = torch.tensor([[0.1, 0.2, 0.1, 0.3, 0.1, 0.2]])
+    masses = node_log_sums(probs.log(), TRIE)
+    first = TRIE.child(torch.tensor([[0, 0]]), torch.tensor([[0, 1]]))
+    states = torch.cat([torch.tensor([[0]]), first, torch.tensor([[NO_STATE]])], dim=1)
+    found = next_code_log_probs(masses, states, TRIE).exp()
+    expected = [[0.4, 0.4, 0.2], [0.25, 0.5, 0.25], [0.75, 0.25, 0.0], [0.0, 0.0, 0.0]]
+    torch.testing.assert_close(found, torch.tensor([expected]))
+
+
+def test_an_item_that_the_teacher_rules_out_has_no_code():
+    logits = torch.tensor([[0.0, -torch.inf, 0.0, -torch.inf, -torch.inf, 0.0]])
+    masses = node_log_sums(logits.log_softmax(dim=1), TRIE)
+    states = TRIE.child(torch.tensor([[0, 0]]), torch.tensor([[0, 1]]))
+    found = next_code_log_probs(masses, states, TRIE).exp()
+    torch.testing.assert_close(found, torch.tensor([[[0.5, 0.0, 0.5], [0.0, 0.0, 0.0]]]))
+
+
+def test_leaves_stand_once_in_their_order():
+    leaves = torch.tensor([[7, 5, 7, NO_STATE, 9, 5], [NO_STATE, 4, 4, 4, 4, 4]])
+    expected = [[7, 5, 9, *[NO_STATE] * 3], [4, *[NO_STATE] * 5]]
+    assert distinct_leaves(leaves).tolist() == expected
+
+
+@settings(max_examples=50)
+@given(
+    st.lists(st.lists(st.integers(0, 9), max_size=6), min_size=1, max_size=5),
+    st.integers(0, 2**20),
+)
+def test_thinned_histories_keep_their_order_and_something(users, seed):
+    width = max(1, *map(len, users))
+    items = torch.tensor([[*user, *[NO_ITEM] * (width - len(user))] for user in users])
+    weights = items.float() * 2
+    histories = HistoryBatch(
+        items=items, lengths=torch.tensor([len(user) for user in users]), weights=weights
+    )
+    is_kept = torch.rand(items.shape, generator=torch.Generator().manual_seed(seed)) < 0.3
+    thinned = thinned_histories(histories, is_kept)
+    for row, user in enumerate(users):
+        kept = [item for item, stays in zip(user, is_kept[row], strict=False) if stays] or user
+        assert thinned.items[row].tolist() == [*kept, *[NO_ITEM] * (width - len(kept))]
+        assert thinned.lengths[row] == len(kept)
+        assert thinned.weights[row, : len(kept)].tolist() == [2.0 * item for item in kept]
+
+
+def test_a_gap_reaches_to_the_next_item_that_is_kept():
+    histories = HistoryBatch(
+        items=torch.tensor([[3, 4, 5, NO_ITEM], [1, 2, NO_ITEM, NO_ITEM]]),
+        lengths=torch.tensor([3, 2]),
+        gaps=torch.tensor([[10.0, 20.0, 5.0, 99.0], [1.0, 7.0, 99.0, 99.0]]),
+    )
+    is_kept = torch.tensor([[True, False, True, True], [False, True, True, True]])
+    thinned = thinned_histories(histories, is_kept)
+    assert thinned.items.tolist() == [[3, 5, NO_ITEM, NO_ITEM], [2, NO_ITEM, NO_ITEM, NO_ITEM]]
+    assert thinned.gaps[0, :2].tolist() == [30.0, 5.0]
+    assert thinned.gaps[1, :1].tolist() == [7.0]
+
+
+def test_the_loss_is_least_where_policy_and_teacher_agree(tmp_path):
+    """The divergence falls to zero, and the beam then ranks as the teacher does."""
+    objective = an_objective(drop_share=0.0, open_prompts=False)
+    teacher = objective._teacher[0]
+    config = TrainingConfig(
+        epochs=80, batch_size=24, learning_rate=0.03, weight_decay=0.0, device="cpu", log_every=1
+    )
+    histories = HistoryBatch(items=torch.arange(6)[:, None], lengths=torch.ones(6).long())
+    with torch.no_grad():
+        root, _ = teacher.encode(histories, capacity=1)
+        right = teacher.item_logits(root.hidden[:, 0], histories).log_softmax(dim=1)
+    train(objective, windows_of(), config, folder=tmp_path, seed=0)
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    parts = [line["parts"] for line in lines if line["kind"] == "step"]
+    assert parts[0]["divergence"] > 0.2
+    assert parts[-1]["divergence"] < 0.02
+    found = BeamSearch(num_beams=6).search(objective.policy.eval(), histories, Scope(trie=TRIE))
+    by_leaf = {int(leaf): item for item, leaf in enumerate(LEAVES)}
+    for row in range(6):
+        items = [by_leaf[leaf] for leaf in found.leaves[row].tolist()]
+        probs = found.log_probs[row].exp()
+        torch.testing.assert_close(probs, right[row, items].exp(), atol=0.05, rtol=0)
+
+
+def test_the_teacher_stays_as_it_is_and_the_head_learns_if_asked():
+    for head_weight in (None, 1.0):
+        objective = an_objective(head_weight=head_weight)
+        before = {k: v.clone() for k, v in objective._teacher[0].state_dict().items()}
+        loss = objective(BATCH)
+        loss.loss.backward()
+        optimizer = torch.optim.SGD(objective.policy.parameters(), lr=0.1)
+        optimizer.step()
+        for name, value in objective._teacher[0].state_dict().items():
+            assert torch.equal(value, before[name]), name
+        assert ("head" in loss.parts) == (head_weight is not None)
+        assert not torch.equal(objective.policy.head.weight, before["head.weight"])
+
+
+def test_at_the_first_step_the_head_is_the_teacher():
+    assert float(an_objective()(BATCH).parts["head"]) == pytest.approx(0, abs=1e-6)
+
+
+def test_a_ranker_teaches_beside_the_head():
+    class Sure:
+        """A ranker that knows nothing but the last item of the catalog."""
+
+        def scores(self, histories):
+            return 100.0 * torch.eye(len(IDS))[torch.full((len(histories.lengths),), 5)]
+
+        def flops(self, histories):
+            return None
+
+    objective = TreeDistillationObjective(
+        taught_policy(), TRIE, TreeDistillationConfig(drop_share=0.0), max_history=20, ranker=Sure()
+    )
+    histories = HistoryBatch(items=torch.tensor([[0]]), lengths=torch.tensor([1]))
+    assert float(objective._teacher_logits(histories).exp()[0, 5]) == pytest.approx(1)
+
+
+def test_equal_steps_thin_alike_and_later_ones_do_not():
+    lengths = []
+    for _ in range(2):
+        objective = an_objective(whole_share=0.0, drop_share=0.5)
+        drawn = []
+        for _ in range(8):
+            drawn.append(objective._prompts(BATCH).lengths.tolist())
+            objective.after_step()
+        lengths.append(drawn)
+    assert lengths[0] == lengths[1]
+    assert len({tuple(drawn) for drawn in lengths[0]}) > 1
+
+
+def test_open_prompts_end_at_the_target():
+    whole = {"drop_share": 0.0}
+    assert an_objective(**whole)._prompts(BATCH).lengths.tolist() == [2, 3, 2]
+    assert an_objective(open_prompts=False, **whole)._prompts(BATCH).lengths.tolist() == [1, 2, 1]
+
+
+def test_a_network_without_an_item_head_is_refused():
+    with pytest.raises(ValueError, match="item_head: true"):
+        an_objective(a_policy())

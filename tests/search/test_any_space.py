@@ -112,6 +112,17 @@ def test_a_wide_search_finds_every_item_once_by_its_likeliest_way(policy, space)
         assert int(found.tokens[user]) == int(found.tree.is_node[user].sum())
 
 
+@pytest.mark.parametrize(
+    ("policy", "shows_leaves"),
+    [(WIDE["beam"], False), (WIDE["value-beam"], True)],
+    ids=["beam", "value-beam"],
+)
+def test_a_title_that_is_complete_waits_without_a_token(policy, shows_leaves):
+    found = policy.search(SpaceTable(TITLES), histories_of(4), TITLES)
+    is_whole = [title in TITLES.titles for title in TITLES.ways]
+    assert int(found.tokens[0]) == len(is_whole) - (0 if shows_leaves else sum(is_whole))
+
+
 @each_space
 def test_a_narrow_beam_returns_the_best_of_what_it_kept(space):
     model, histories = SpaceTable(space), histories_of(4, 7)

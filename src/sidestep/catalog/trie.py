@@ -1,5 +1,7 @@
 """The trie of all legal prefixes: what may follow a prefix, and which items a leaf holds.
 
+A trie answers two kinds of questions: those of a walk (`legal`, `child`, `items`), which
+`sidestep.search.policy.Scope` turns into a code space, and those of the interface `PrefixTree`.
 Everything here is batched and stays on the device of the trie. A state is a node's number; see
 `flat` for the numbering and the building of the arrays, and `dense_rows` for what answers faster
 near the root. On the way of a search, arrays are read by `index_select`: indexing by brackets takes

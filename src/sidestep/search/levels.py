@@ -113,8 +113,8 @@ def levels(
     """Descends step by step, from the level of the root to that of the leaves.
 
     A state that is complete before the last step waits, unchanged, for the others: it competes
-    with them by its scores and costs no token. Where ways meet, the likeliest way to a state
-    stands for it.
+    with them by its scores, and costs a token only where leaves are shown. Where ways meet, the
+    likeliest way to a state stands for it.
 
     Whoever walks through the levels switches gradients off.
 
@@ -158,7 +158,8 @@ def levels(
         is_node = exists
         if space.ends_early:
             waits = space.is_complete(above)
-            states, is_node = torch.where(waits, above, states), exists & ~waits
+            states = torch.where(waits, above, states)
+            is_node = exists & ~(waits if shows_leaves else space.is_complete(states))
         beams = nodes = Tree(
             states=states.masked_fill(~exists, NO_STATE),
             parents=slots.gather(1, kept.beams),

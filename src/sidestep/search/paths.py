@@ -11,7 +11,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional
 
-from sidestep.catalog.trie import NO_STATE, Trie
+from sidestep.catalog.prefix_tree import PrefixTree
+from sidestep.catalog.trie import NO_STATE
 from sidestep.catalog.user_sets import distinct
 from sidestep.search.policy import Normaliser, Scope, code_log_probs, node_values
 from sidestep.step import ROOT_SLOT, StepModel, StepOutput
@@ -32,7 +33,7 @@ class PathScores:
 
 
 def paths_to(
-    prefixes: Int[Tensor, "users prefixes"], trie: Trie
+    prefixes: Int[Tensor, "users prefixes"], trie: PrefixTree
 ) -> Int[Tensor, "users paths levels"]:
     """The states on the way to each different prefix, from 1 code on; `NO_STATE` past its end.
 

@@ -9,7 +9,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sidestep.catalog.trie import NO_STATE, Trie
+from sidestep.catalog.prefix_tree import PrefixTree
+from sidestep.catalog.trie import NO_STATE
 
 LOG_PROB = "log_prob"
 """What leaves are ranked by where likelihood alone decides."""
@@ -115,7 +116,7 @@ def both_flops(
 
 
 def evaluated_prefixes(
-    tree: Tree, leaves: Int[Tensor, "users leaves"], trie: Trie
+    tree: Tree, leaves: Int[Tensor, "users leaves"], trie: PrefixTree
 ) -> Int[Tensor, "users prefixes levels"]:
     """The codes of every node below the root, and of the leaves that were returned.
 

@@ -9,10 +9,9 @@ from typing import Any, cast
 import numpy as np
 import polars as pl
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool
 from pydantic import BaseModel
 from torch import Tensor, nn
-from torch.nn import functional
 
 from sidestep.baselines.fitted import FittedRecommender
 from sidestep.baselines.item_scores import (
@@ -22,6 +21,7 @@ from sidestep.baselines.item_scores import (
     SummedScores,
 )
 from sidestep.baselines.repeats import RepeatsRecommender
+from sidestep.bundle.known_items import available_items, known_histories, named_items
 from sidestep.bundle.manifest import KeptSearch, Manifest
 from sidestep.bundle.networks import Network
 from sidestep.bundle.parts import (
@@ -34,28 +34,23 @@ from sidestep.bundle.parts import (
     KeptValueHead,
     ValueUse,
 )
-from sidestep.bundle.ranked_items import RankedItems, item_frame, ranked_frame
-from sidestep.bundle.requests import (
-    check_ids,
-    check_length,
-    check_new_places,
-    check_request,
-    check_times,
-)
+from sidestep.bundle.ranked_items import RankedItems, ranked_frame
+from sidestep.bundle.requests import check_new_places, check_request, check_times
+from sidestep.bundle.similar import similar_items
+from sidestep.bundle.users import histories_of, times_of
 from sidestep.bundle.writing import write_bundle
 from sidestep.catalog.catalog import Catalog
 from sidestep.catalog.latest import LatestAnswers
 from sidestep.data.batches import history_batch
 from sidestep.data.histories import Histories
-from sidestep.model.heads import HasItemVectors, HeadedModel, ItemScorer
+from sidestep.model.heads import HeadedModel, ItemScorer
 from sidestep.model.item_network import ItemNetwork
 from sidestep.model.process_reward import ProcessRewardModel
 from sidestep.model.sasrec import SasRec
 from sidestep.model.semantic_id_model import SemanticIdModel
 from sidestep.model.value_head import ValueHead
 from sidestep.notices import warn
-from sidestep.padding import NO_ITEM
-from sidestep.recommender import GenerativeRecommender, Recommendations, ReservedPlaces
+from sidestep.recommender import GenerativeRecommender, ReservedPlaces
 from sidestep.search.beam import BeamSearch
 from sidestep.search.config import GuidanceConfig
 from sidestep.search.guided_beam import GuidedBeamSearch
@@ -415,13 +410,13 @@ class LoadedRecommender:
         check_request(histories, k, available, excluded)
         check_new_places(num_new_places, k)
         check_times(times, moments, histories, reads_times=self.reads_times)
-        known, num_unknown = self._histories(histories, times)
+        known, num_unknown = known_histories(histories, self.catalog, times)
         asked_at = None if moments is None else np.array(moments, dtype=np.int64)
         # No list is longer than the catalog, and what is set aside for one is as long as `k`.
         ordinary = min(k - num_new_places, self.catalog.num_items)
         num_new_places = min(num_new_places, self.catalog.num_items)
         k = ordinary + num_new_places
-        unwanted = None if excluded is None else self._histories(excluded)[0]
+        unwanted = None if excluded is None else known_histories(excluded, self.catalog)[0]
         if search is None and self.is_searched:
             search = self._own_search(max(_DEFAULT_BEAMS, k))
         recommender = self.recommender(search, available=available, num_new_places=num_new_places)
@@ -436,7 +431,12 @@ class LoadedRecommender:
                 exclude_seen=exclude_seen,
                 excluded=None if unwanted is None else history_batch(unwanted, rows).items,
             )
-            ranked += self._named(answer, num_unknown[rows].tolist())
+            ranked += named_items(
+                answer,
+                self.catalog,
+                num_unknown[rows].tolist(),
+                num_new_items=self.num_new_items,
+            )
         return ranked
 
     def recommend_frame(
@@ -464,14 +464,14 @@ class LoadedRecommender:
             TypeError: `users` is one text, or an ID is no text; and see `recommend`.
             ValueError: no histories are known; and see `recommend`.
         """
-        histories = self._histories_of(users)
+        histories = histories_of(users, self.users, self.catalog)
         answers = self.recommend(
             list(histories.values()),
             k,
             exclude_seen=exclude_seen,
             search=search,
             available=available,
-            times=self._times_of(users, histories),
+            times=None if isinstance(users, Mapping) else times_of(histories, self.users),
             moments=None if moment is None else [moment] * len(histories),
         )
         num_unknown = sum(answer.num_unknown for answer in answers)
@@ -496,28 +496,7 @@ class LoadedRecommender:
             TypeError: the ID is no text, or `k` no integer.
             ValueError: the recommender has no vectors of items, or `k` is not positive.
         """
-        check_ids([item_id])
-        check_length(k)
-        [index] = self.catalog.indices_of([item_id])
-        if index == NO_ITEM:
-            raise KeyError(f"item_id: the catalog has no item {item_id!r:.60}.")
-        if not isinstance(self.network, HasItemVectors):
-            raise ValueError(
-                f"{self.kind} has no vectors of items to compare; take a recommender of kind "
-                "transformer or sasrec."
-            )
-        with torch.no_grad():
-            vectors = functional.normalize(self.network.catalog_vectors(), dim=1)
-            scores = vectors @ vectors[index]
-        scores[index] = -torch.inf
-        if self.catalog.is_retired is not None:
-            scores[torch.from_numpy(self.catalog.is_retired).to(scores.device)] = -torch.inf
-        best = scores.topk(min(k, len(scores)))
-        is_item = best.values.isfinite()
-        indices = best.indices[is_item].cpu().numpy()
-        found = best.values[is_item].tolist()
-        titles = None if self.catalog.texts is None else self.catalog.titles_of(indices)
-        return item_frame(self.catalog.ids_of(indices), found, titles)
+        return similar_items(self.network, self.catalog, item_id, k, kind=self.kind)
 
     def _own_search(self, num_beams: int) -> SearchPolicy:
         """The search that the manifest names, with so many beams."""
@@ -532,93 +511,13 @@ class LoadedRecommender:
             candidates=GuidanceConfig().candidates_per_beam * num_beams,
         )
 
-    def _histories_of(self, users: Any) -> Mapping[str, Sequence[str]]:
-        """The histories of the users that are asked for, by user ID."""
-        if isinstance(users, Mapping):
-            return users
-        if self.users is None:
-            raise ValueError(
-                "this recommender knows no histories of users; pass them: users={'u1': ['i1', "
-                "'i2']}, oldest first."
-            )
-        if isinstance(users, str):
-            raise TypeError(f'users is a list of user IDs, got a text; pass ["{users}"].')
-        if users is not None:
-            check_ids(users, "user")
-        rows = {user: row for row, user in enumerate(self.users.user_ids)}
-        asked = list(rows) if users is None else list(dict.fromkeys(users))
-        for user in asked:
-            if user not in rows:
-                raise KeyError(
-                    f"users: there is no history of {user!r:.60}; pass histories by user ID, or "
-                    "leave the user out."
-                )
-        offsets, items = self.users.offsets, self.users.items
-        return {
-            user: self.catalog.ids_of(items[offsets[rows[user]] : offsets[rows[user] + 1]])
-            for user in asked
-        }
-
-    def _times_of(self, users: Any, asked: Mapping[str, Any]) -> list[list[int]] | None:
-        """The times of the histories of known users; None where they are unknown."""
-        if isinstance(users, Mapping) or self.users is None or self.users.timestamps is None:
-            return None
-        rows = {user: row for row, user in enumerate(self.users.user_ids)}
-        offsets, timestamps = self.users.offsets, self.users.timestamps
-        return [
-            timestamps[offsets[rows[user]] : offsets[rows[user] + 1]].tolist() for user in asked
-        ]
-
     def _is_live(self, available: Collection[str] | None) -> Bool[Tensor, " items"] | None:
         """The items that are available and without a tombstone, as a mask; None where all are."""
         if available is not None:
             # To look up half of a million IDs takes ten times as long as to compare them.
-            return self._masks.get(frozenset(available), lambda: self._looked_up(available))
+            return self._masks.get(
+                frozenset(available), lambda: available_items(available, self.catalog)
+            )
         if self.catalog.is_retired is None:
             return None
         return ~torch.from_numpy(self.catalog.is_retired)
-
-    def _looked_up(self, available: Collection[str]) -> Bool[Tensor, " items"]:
-        """See `_is_live`."""
-        indices = self.catalog.indices_of(list(available))
-        if len(indices) and (indices == NO_ITEM).all():
-            raise KeyError(
-                f"available names no item of the catalog, for example not "
-                f"{next(iter(available))!r}; give the IDs that the catalog was made with."
-            )
-        is_live = torch.zeros(self.catalog.num_items, dtype=torch.bool)
-        is_live[torch.from_numpy(indices[indices != NO_ITEM])] = True
-        if self.catalog.is_retired is not None:
-            is_live &= ~torch.from_numpy(self.catalog.is_retired)
-        return is_live
-
-    def _histories(
-        self, rows: Sequence[Collection[str]], times: Sequence[Sequence[int]] | None = None
-    ) -> tuple[Histories, Int[np.ndarray, " users"]]:
-        """The items of each row as indices, and the number of IDs that the catalog lacks."""
-        return Histories.from_item_ids(
-            {str(row): list(item_ids) for row, item_ids in enumerate(rows)},
-            self.catalog.indices_of,
-            timestamps=times,
-        )
-
-    def _named(self, answer: Recommendations, num_unknown: Sequence[int]) -> list[RankedItems]:
-        """Indices as IDs and titles, without padding."""
-        items, scores = answer.items.cpu(), answer.scores.cpu()
-        first_new = self.catalog.num_items - self.num_new_items
-        named = []
-        for row, unknown in enumerate(num_unknown):
-            is_item = items[row] != NO_ITEM
-            indices = items[row][is_item].numpy()
-            named.append(
-                RankedItems(
-                    item_ids=self.catalog.ids_of(indices),
-                    scores=scores[row][is_item].tolist(),
-                    is_new=(indices >= first_new).tolist(),
-                    score_kind=answer.score_kind,
-                    titles=None if self.catalog.texts is None else self.catalog.titles_of(indices),
-                    tokens=int(answer.tokens[row]),
-                    num_unknown=unknown,
-                )
-            )
-        return named

@@ -1,5 +1,6 @@
 """Users of a bundle: the histories of known users, as item indices of the catalog."""
 
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from sidestep.bundle.requests import check_ids
+from sidestep.catalog.catalog import Catalog
 from sidestep.data.frames import read_parquet
 from sidestep.data.histories import Histories
 
@@ -56,3 +59,57 @@ def read_users(file: Path, num_items: int) -> Histories:
         user_ids=tuple(frame["user_id"]),
         timestamps=timestamps,
     )
+
+
+def histories_of(
+    asked: Any, known: Histories | None, catalog: Catalog
+) -> Mapping[str, Sequence[str]]:
+    """The item IDs of the users that are asked for, oldest first, by user ID.
+
+    Args:
+        asked: user IDs, None for all known users, or histories by user ID, which are returned.
+        known: the histories of known users; None for none.
+        catalog: of the items.
+
+    Raises:
+        KeyError: a user is not known.
+        TypeError: `asked` is one text, or an ID is no text.
+        ValueError: no histories are known.
+    """
+    if isinstance(asked, Mapping):
+        return asked
+    if known is None:
+        raise ValueError(
+            "this recommender knows no histories of users; pass them: users={'u1': ['i1', "
+            "'i2']}, oldest first."
+        )
+    if isinstance(asked, str):
+        raise TypeError(f'users is a list of user IDs, got a text; pass ["{asked}"].')
+    if asked is not None:
+        check_ids(asked, "user")
+    rows = {user: row for row, user in enumerate(known.user_ids)}
+    users = list(rows) if asked is None else list(dict.fromkeys(asked))
+    for user in users:
+        if user not in rows:
+            raise KeyError(
+                f"users: there is no history of {user!r:.60}; pass histories by user ID, or leave "
+                "the user out."
+            )
+    offsets, items = known.offsets, known.items
+    return {
+        user: catalog.ids_of(items[offsets[rows[user]] : offsets[rows[user] + 1]]) for user in users
+    }
+
+
+def times_of(users: Iterable[str], known: Histories | None) -> list[list[int]] | None:
+    """The times of the histories of known users, one list per user; None if they are unknown.
+
+    Args:
+        users: user IDs, all of them known.
+        known: the histories of known users; None for none.
+    """
+    if known is None or known.timestamps is None:
+        return None
+    rows = {user: row for row, user in enumerate(known.user_ids)}
+    offsets, timestamps = known.offsets, known.timestamps
+    return [timestamps[offsets[rows[user]] : offsets[rows[user] + 1]].tolist() for user in users]

@@ -3,6 +3,8 @@
 import pytest
 import torch
 
+from sidestep.training.config import TrainingConfig
+from sidestep.training.loop import train
 from sidestep.training.objective_config import NextCodeConfig, RewardTerm
 from sidestep.training.rewards import Rewards, RewardSources, item_head_scores
 
@@ -15,6 +17,7 @@ from . import (
     test_value,
 )
 from .objective_contract import ObjectiveContract
+from .training_toy import NextInRing, ring_windows
 
 
 class TestNextItem(ObjectiveContract):
@@ -97,3 +100,14 @@ def test_the_networks_of_rewards_are_declared():
     assert next(judge.parameters()).dtype == torch.float64
     unasked = Rewards((RewardTerm(reward="exact"),), sources)
     assert not unasked.modules
+
+
+def test_a_weight_that_learns_undeclared_is_named(tmp_path):
+    class Hidden(NextInRing):
+        @property
+        def trained(self):
+            return {"embedding": self.embedding, "norm": self.norm}
+
+    config = TrainingConfig(epochs=1, device="cpu")
+    with pytest.raises(ValueError, match=r"Hidden\.trained declares no module .* head\.weight"):
+        train(Hidden(), ring_windows(4), config, folder=tmp_path, seed=0)

@@ -16,7 +16,7 @@ from sidestep.runs.kinds.transformer import TransformerRun
 from sidestep.runs.plan import Material
 from sidestep.search.beam import BeamSearch
 from sidestep.training.config import TrainingConfig, ValidationConfig
-from sidestep.training.fit import Course, fit
+from sidestep.training.fit import TrainingRun, fit
 from sidestep.training.objective_config import NextCodeConfig, NextItemConfig
 
 NUM_ITEMS = 12
@@ -44,14 +44,14 @@ def fitted(config, folder, *, seed: int, resume: bool = False):
     """The network of a run, trained, and how the training ended."""
     material = Material(a_split(), a_catalog(), config.max_history)
     learning = config.learning(material, seed=seed)
-    course = Course(
+    run = TrainingRun(
         training=config.training,
         folder=folder,
         seed=seed,
         validation=config.validation,
         resume=resume,
     )
-    result = fit(learning, course)
+    result = fit(learning, run)
     return learning.network, result
 
 

@@ -92,6 +92,10 @@ class Doubled(Objective):
         super().__init__()
         self.inner, self.factor = NextCodeObjective(network, NextCodeConfig()), factor
 
+    @property
+    def trained(self):
+        return {"inner": self.inner}
+
     def forward(self, batch):
         loss = self.inner(batch)
         return Loss(

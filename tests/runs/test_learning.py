@@ -17,7 +17,7 @@ from sidestep.runs.plan import Material
 from sidestep.search.beam import BeamSearch
 from sidestep.search.policy import Scope
 from sidestep.training.config import TrainingConfig, ValidationConfig
-from sidestep.training.fit import Course, fit
+from sidestep.training.fit import TrainingRun, fit
 from sidestep.training.objective_config import NextCodeConfig, NextItemConfig
 
 NUM_ITEMS = 12
@@ -45,14 +45,14 @@ def fitted(config, folder, *, seed: int, resume: bool = False):
     """The trained network of a run, and the result of its training."""
     material = Material(a_split(), a_catalog(), config.max_history)
     learning = config.learning(material, seed=seed)
-    course = Course(
+    run = TrainingRun(
         training=config.training,
         folder=folder,
         seed=seed,
         validation=config.validation,
         resume=resume,
     )
-    result = fit(learning, course)
+    result = fit(learning, run)
     return learning.network, result
 
 

@@ -22,7 +22,9 @@ from sidestep.training.alignment_config import AlignmentConfig, LoopValueConfig
 from sidestep.training.config import TrainingConfig
 from sidestep.training.loop import train
 from sidestep.training.objective_config import NextCodeConfig, RewardTerm
+from sidestep.training.optimizer import adamw
 from sidestep.training.rewards import Rewards, RewardSources
+from sidestep.training.schedule import learning_rate_at
 from sidestep.training.value import dense_rewards, value_loss
 
 IDS = torch.tensor([[0, 0], [0, 1], [0, 2], [1, 0], [1, 1], [2, 2]])
@@ -37,10 +39,10 @@ BATCH = WindowBatch(
 )
 
 
-def a_policy(seed: int = 0, dropout: float = 0.3, **shape) -> Transformer:
+def a_policy(seed: int = 0, dropout: float = 0.3, dim: int = 8, **shape) -> Transformer:
     torch.manual_seed(seed)
     config = TransformerConfig(
-        dim=8,
+        dim=dim,
         num_layers=1,
         num_heads=2,
         history="items",
@@ -59,7 +61,8 @@ def an_objective(policy=None, *, rewards=("exact",), value=None, embeddings=None
     head = None
     if value is not None:
         torch.manual_seed(1)
-        head = ValueHead(ValueHeadConfig(num_heads=2), dim=8, num_levels=2)
+        dim = policy.code_embedding.weight.shape[1]
+        head = ValueHead(ValueHeadConfig(num_heads=2), dim=dim, num_levels=2)
         embeddings = LeafEmbeddings.of(torch.eye(len(IDS)), TRIE)
     terms = tuple(RewardTerm(reward=name) for name in rewards)
     settings = AlignmentConfig.model_validate({"rewards": terms, "value": value, **config})
@@ -78,6 +81,46 @@ def windows_of(num: int = 24) -> Windows:
         lengths=np.full(num, 2),
         first_target=np.ones(num, dtype=np.int64),
     )
+
+
+RING = WindowBatch(
+    items=torch.tensor([[item, (item + 1) % 6] for item in range(6)]),
+    lengths=torch.full((6,), 2),
+    is_target=torch.tensor([[False, True]] * 6),
+    num_targets=6,
+)
+"""Every item once, as `windows_of` has them."""
+
+
+def improved(
+    objective: AlignmentObjective, *, num_steps: int, learning_rate: float
+) -> list[dict[str, float]]:
+    """The parts of every step of a training on `RING`, without log and checkpoints."""
+    optimizer = adamw(
+        objective,
+        weight_decay=0.0,
+        betas=(0.9, 0.98),
+        rate_factors=objective.learning_rate_factors,
+    )
+    seen = []
+    for step in range(num_steps):
+        rate = learning_rate_at(
+            step,
+            num_steps=num_steps,
+            warmup_steps=num_steps // 20,
+            peak=learning_rate,
+            floor=0.1 * learning_rate,
+        )
+        for group in optimizer.param_groups:
+            group["lr"] = rate * group["rate_factor"]
+        loss = objective(RING)
+        loss.loss.backward()
+        torch.nn.utils.clip_grad_norm_(objective.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        objective.after_step()
+        seen.append({name: float(part) for name, part in loss.parts.items()})
+    return seen
 
 
 def first_choices(policy: Transformer) -> list[int]:
@@ -133,19 +176,50 @@ RECIPES = {
 }
 
 
-@pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES.keys())
-def test_every_algorithm_climbs_to_the_known_optimum(tmp_path, recipe):
-    """On a bandit of six items, the rewards and the best answers are known."""
-    # Without dropout and with all windows in a step, other initial weights reach the optimum too.
+THROUGH_THE_LOOP = ("narrow, hinted", "vstar")
+"""Those that are trained with log and checkpoints, like any other training."""
+
+STEPS = dict.fromkeys(RECIPES, 40) | {
+    "sampled": 60,
+    "narrow, the target joined": 60,
+    "narrow, resampled": 100,
+}
+"""At least twice as many as are needed."""
+
+RATES = dict.fromkeys(RECIPES, 0.03) | {
+    "sampled": 0.02,
+    "narrow, the target joined": 0.02,
+    "narrow, resampled": 0.01,
+}
+
+
+@pytest.mark.parametrize("name", [name for name in RECIPES if name not in THROUGH_THE_LOOP])
+def test_every_algorithm_climbs_to_the_known_optimum(name):
+    """A bandit of six items: the reward is known, and so is the answer that has all of it.
+
+    The network is wide enough to be right long before the last step, so that the last bits of a
+    processor decide nothing: weights that differ by a thousandth arrive there, too.
+    """
+    policy = a_policy(dropout=0.0, dim=32)
+    rollouts = {"search": "beam", "num_beams": 6}
+    objective = an_objective(policy, **{"rollouts": rollouts, **RECIPES[name]})
+    assert first_choices(policy) != [1, 2, 3, 4, 5, 0]
+    objective.train()
+    steps = improved(objective, num_steps=STEPS[name], learning_rate=RATES[name])
+    assert first_choices(policy) == [1, 2, 3, 4, 5, 0]
+    assert steps[-1]["target_log_prob"] > steps[0]["target_log_prob"]
+    assert steps[-1]["entropy_1"] < steps[0]["entropy_1"]
+
+
+@pytest.mark.parametrize("name", THROUGH_THE_LOOP)
+def test_through_the_loop_it_climbs_to_the_known_optimum(tmp_path, name):
     policy = a_policy(dropout=0.0)
-    objective = an_objective(policy, **{"rollouts": {"search": "beam", "num_beams": 6}, **recipe})
-    before = first_choices(policy)
-    assert before != [1, 2, 3, 4, 5, 0]
-    is_slow = recipe.get("kl_weight") == CAUTIOUS["kl_weight"]
+    objective = an_objective(policy, **RECIPES[name])
+    assert first_choices(policy) != [1, 2, 3, 4, 5, 0]
     config = TrainingConfig(
-        epochs=120 if is_slow else 50,
+        epochs=120,
         batch_size=24,
-        learning_rate=0.02 if is_slow else 0.03,
+        learning_rate=0.02,
         weight_decay=0.0,
         device="cpu",
         log_every=2,
@@ -158,8 +232,8 @@ def test_every_algorithm_climbs_to_the_known_optimum(tmp_path, recipe):
     assert steps[-1]["entropy_1"] < steps[0]["entropy_1"]
 
 
-def test_it_arrives_at_the_best_of_rewards_and_divergence_and_stays(tmp_path):
-    """π* ∝ π_ref exp(R / τ): the log-odds of the right answer grow by 1 / τ and not more."""
+def test_it_arrives_at_the_best_of_rewards_and_divergence_and_stays():
+    """π* ∝ π_ref exp(R / τ): log-odds of the answer against the others grow by 1 / τ, no more."""
 
     def log_probs(policy):
         histories = HistoryBatch(
@@ -171,10 +245,7 @@ def test_it_arrives_at_the_best_of_rewards_and_divergence_and_stays(tmp_path):
     beams = {"search": "beam", "num_beams": 6}
     objective = an_objective(rollouts=beams, optimum_temperature=0.5, kl_weight=1e-9)
     before = log_probs(objective.policy)
-    config = TrainingConfig(
-        epochs=150, batch_size=24, learning_rate=0.01, weight_decay=0.0, device="cpu"
-    )
-    train(objective, windows_of(), config, folder=tmp_path, seed=0)
+    improved(objective, num_steps=150, learning_rate=0.01)
     gained = log_probs(objective.policy) - before
     answers = (LEAVES.sort().values == LEAVES[(torch.arange(6) + 1) % 6][:, None]).float()
     expected = answers / 0.5

@@ -5,6 +5,7 @@ import torch
 
 from sidestep.training.checkpoint import (
     Checkpoint,
+    WholeCheckpoints,
     checkpoints,
     load_checkpoint,
     refuse_other_run,
@@ -86,3 +87,20 @@ def test_weights_of_another_shape_or_name_are_refused_and_the_same_are_not(tmp_p
     for other in ({"w": torch.zeros(4)}, {"w": torch.zeros(3), "v": torch.zeros(1)}):
         with pytest.raises(ValueError, match="written by another version of Sidestep"):
             refuse_other_weights(tmp_path, saved, other)
+
+
+def test_a_store_gives_back_the_newest_to_its_own_run_alone(tmp_path, moment):
+    store = WholeCheckpoints(tmp_path)
+    assert store.is_empty()
+    store.save(moment)
+    newer = replace(moment, state={"step": 4})
+    store.save(newer)
+    assert not store.is_empty()
+    saved = store.newest(moment.run, moment.weights)
+    assert saved.state == newer.state
+    assert torch.equal(saved.weights["w"], moment.weights["w"])
+    with pytest.raises(ValueError, match=r"checkpoint-000001 belongs to another run: seed was 1"):
+        store.newest({"seed": 2}, moment.weights)
+    with pytest.raises(ValueError, match="written by another version of Sidestep"):
+        store.newest(moment.run, {"w": torch.zeros(4)})
+    assert "checkpoint-000001 is damaged (cut)" in str(store.damaged("cut"))

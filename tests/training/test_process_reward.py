@@ -20,7 +20,7 @@ from sidestep.search.process_reward import ProcessReward
 from sidestep.search.scorer import Guidance
 from sidestep.step import HistoryBatch
 from sidestep.training.config import TrainingConfig, ValidationConfig
-from sidestep.training.fit import Course, fit
+from sidestep.training.fit import TrainingRun, fit
 from sidestep.training.next_code import NextCodeObjective
 from sidestep.training.objective_config import NextCodeConfig, ProcessRewardTrainingConfig
 from sidestep.training.process_reward import ProcessRewardObjective
@@ -152,14 +152,14 @@ def fitted(config, catalog, backbone, folder, *, resume=False):
     material = Material(a_split(), catalog, 4)
     network = config.network(material, backbone, seed=0)
     learning = config.learning(material, backbone, network)
-    course = Course(
+    run = TrainingRun(
         training=config.training,
         folder=folder,
         seed=0,
         validation=config.validation,
         resume=resume,
     )
-    return network, fit(learning, course)
+    return network, fit(learning, run)
 
 
 def test_trained_it_tells_the_next_items_prefixes_from_others(tmp_path):

@@ -14,7 +14,14 @@ from sidestep.model.config import TransformerConfig
 from sidestep.model.transformer import Transformer
 from sidestep.step import HistoryBatch
 from sidestep.training.objective_config import RewardTerm
-from sidestep.training.rewards import REWARDS, Rewards, RewardScene, RewardSources, item_head_scores
+from sidestep.training.rewards import (
+    REWARDS,
+    ItemScores,
+    Rewards,
+    RewardScene,
+    RewardSources,
+    item_head_scores,
+)
 
 IDS = torch.tensor([[0, 0], [0, 1], [1, 0], [1, 1], [1, 1]])
 TRIE = Trie.build(IDS, (2, 2))
@@ -38,6 +45,11 @@ def scene(leaves=(0, 1, 2, NO_STATE), target=1, log_probs=(-1.0, -2.0, -3.0, -to
 def given(*names, sources=None, at=None):
     terms = [RewardTerm(reward=name) for name in names]
     return Rewards(terms, sources or RewardSources())(at or scene())[0].tolist()
+
+
+def scored(scores) -> ItemScores:
+    """Scores that no network gives."""
+    return ItemScores(network=torch.nn.Identity(), of=scores)
 
 
 def test_exact_and_prefix():
@@ -70,7 +82,8 @@ def test_semantic_compares_with_the_target_itself_and_not_with_its_leaf():
 
 def test_items_of_a_leaf_are_likely_together():
     logs = torch.tensor([[0.2, 0.2, 0.2, 0.1, 0.3]]).log()
-    sources = RewardSources(collaborative=lambda _: logs + 7.0)  # scores need not be normalised
+    # Scores need not be normalised.
+    sources = RewardSources(collaborative=scored(lambda _: logs + 7.0))
     earned = given("collaborative", sources=sources, at=scene((0, 3), log_probs=(-1.0, -2.0)))
     assert earned == pytest.approx([0.0, 1 + np.log(0.4) / np.log(5)], abs=1e-6)
 
@@ -80,7 +93,7 @@ def test_the_item_head_is_asked_with_each_users_own_history():
     network = Transformer(shape, IDS, (2, 2)).eval()
     network.item_head.repeat.data.fill_(-5.0)
     scores = item_head_scores(network)
-    both = scores(HistoryBatch(items=torch.tensor([[0], [1]]), lengths=torch.tensor([1, 1])))
+    both = scores.of(HistoryBatch(items=torch.tensor([[0], [1]]), lengths=torch.tensor([1, 1])))
     assert (both.argmin(dim=1) == torch.tensor([0, 1])).all()
 
 
@@ -103,7 +116,7 @@ def test_rewards_are_computed_in_float32_under_autocast():
         del histories
         return torch.tensor([[1.0, 1.0]]) @ rows
 
-    made = Rewards([RewardTerm(reward="item-head")], RewardSources(item_head=scores))
+    made = Rewards([RewardTerm(reward="item-head")], RewardSources(item_head=scored(scores)))
     with torch.autocast("cpu", torch.bfloat16):
         earned = made(scene())[0]
     assert earned[0] < earned[1]

@@ -107,7 +107,7 @@ def test_a_gap_reaches_to_the_next_item_that_is_kept():
 def test_the_loss_is_least_where_policy_and_teacher_agree(tmp_path):
     """The divergence falls to zero, and the beam then ranks as the teacher does."""
     objective = an_objective(drop_share=0.0, open_prompts=False)
-    teacher = objective._teacher[0]
+    teacher = objective.teacher
     config = TrainingConfig(
         epochs=80, batch_size=24, learning_rate=0.03, weight_decay=0.0, device="cpu", log_every=1
     )
@@ -131,12 +131,12 @@ def test_the_loss_is_least_where_policy_and_teacher_agree(tmp_path):
 def test_the_teacher_stays_as_it_is_and_the_head_learns_if_asked():
     for head_weight in (None, 1.0):
         objective = an_objective(head_weight=head_weight)
-        before = {k: v.clone() for k, v in objective._teacher[0].state_dict().items()}
+        before = {k: v.clone() for k, v in objective.teacher.state_dict().items()}
         loss = objective(BATCH)
         loss.loss.backward()
         optimizer = torch.optim.SGD(objective.policy.parameters(), lr=0.1)
         optimizer.step()
-        for name, value in objective._teacher[0].state_dict().items():
+        for name, value in objective.teacher.state_dict().items():
             assert torch.equal(value, before[name]), name
         assert ("head" in loss.parts) == (head_weight is not None)
         assert not torch.equal(objective.policy.head.weight, before["head.weight"])

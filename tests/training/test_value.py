@@ -25,7 +25,7 @@ from sidestep.search.sampling import Sampling
 from sidestep.step import HistoryBatch
 from sidestep.training.candidate_tree import CandidateTree
 from sidestep.training.config import TrainingConfig, ValidationConfig
-from sidestep.training.fit import Course, fit
+from sidestep.training.fit import TrainingRun, fit
 from sidestep.training.objective_config import ValueTrainingConfig
 from sidestep.training.value import ValueObjective
 
@@ -172,8 +172,8 @@ def test_on_a_shop_the_loss_falls_and_right_prefixes_are_worth_more(tmp_path):
         model=TransformerConfig(dim=16, num_layers=1, num_heads=2, history="items")
     ).learning(material, seed=0)
     validation = ValidationConfig(num_users=10)
-    course = Course(training=training, folder=tmp_path / "policy", seed=0, validation=validation)
-    fit(of_policy, course)
+    run = TrainingRun(training=training, folder=tmp_path / "policy", seed=0, validation=validation)
+    fit(of_policy, run)
     policy = of_policy.network
     before = {name: weights.clone() for name, weights in policy.state_dict().items()}
     embeddings = torch.nn.functional.one_hot(torch.from_numpy(kinds)).float()
@@ -191,7 +191,7 @@ def test_on_a_shop_the_loss_falls_and_right_prefixes_are_worth_more(tmp_path):
     search = Sampling(num_samples=12, temperature=2.0)
     result = fit(
         config.learning(material, policy, head, embeddings, search),
-        Course(
+        TrainingRun(
             training=config.training,
             folder=tmp_path / "value",
             seed=0,

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +30,10 @@ class NextInRing(Objective):
             self.norm = nn.LayerNorm(8)
             self.head = nn.Linear(8, NUM_ITEMS)
         self.dropout = nn.Dropout(dropout)
+
+    @property
+    def trained(self) -> Mapping[str, nn.Module]:
+        return {"embedding": self.embedding, "norm": self.norm, "head": self.head}
 
     def forward(self, batch: WindowBatch) -> Loss:
         states = self.norm(self.dropout(self.embedding(batch.items[:, :-1].clamp(min=0))))

@@ -19,7 +19,7 @@ from sidestep.runs.tokenizing import tokenizer_config
 from sidestep.runs.train import plan_of
 from sidestep.tokenizer.methods import DEFAULT_METHOD
 from sidestep.tokenizer.vectors import suggested_codebook_sizes
-from sidestep.training.loop import steps_per_epoch
+from sidestep.training.step_plan import steps_per_epoch
 
 _DIM = 128
 """Width of the vectors that stand for vectors that are not embedded yet."""

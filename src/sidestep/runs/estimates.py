@@ -19,7 +19,7 @@ from pydantic import BaseModel
 
 from sidestep.runs.run_config import LearnedRun
 from sidestep.tokenizer.methods import METHODS, make_tokenizer
-from sidestep.training.fit import Course, Learning, fit
+from sidestep.training.fit import Learning, TrainingRun, fit
 from sidestep.training.progress import Progress
 
 LONGEST_S = 5.0
@@ -77,7 +77,7 @@ def time_of_training(
     )
     clock = _Clock()
     with tempfile.TemporaryDirectory() as folder:
-        course = Course(
+        run = TrainingRun(
             training=training.model_copy(
                 update={"epochs": 1, "max_seconds": None, "trackers": (), "validate_every": 1}
             ),
@@ -87,7 +87,7 @@ def time_of_training(
             report=clock.tick,
         )
         with suppress(_EnoughError):
-            fit(some, course)
+            fit(some, run)
     per_step = clock.seconds_per_step
     if per_step is None:
         return None

@@ -101,10 +101,9 @@ def _collaborative(run: str, dataset: Dataset) -> ItemScores:
     network, max_history = loaded.network, loaded.max_history
 
     def scores(histories: HistoryBatch) -> Tensor:
-        network.to(histories.items.device)
         return ItemNetworkRecommender(network, max_history=max_history).scores(histories)
 
-    return scores
+    return ItemScores(network=network, of=scores)
 
 
 def _categories(dataset: Dataset) -> np.ndarray | None:

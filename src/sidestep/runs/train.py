@@ -19,12 +19,12 @@ from sidestep.runs.folder import RunFolder, RunInfo
 from sidestep.runs.plan import Given, Origin, Plan
 from sidestep.runs.provenance import counted_catalog
 from sidestep.runs.run_config import BackboneRun, LearnedRun, RunConfig
-from sidestep.training.checkpoint import checkpoints, refuse_other_run
+from sidestep.training.checkpoint import checkpoints, refuse_checkpoints, refuse_other_run
 from sidestep.training.config import RESUMABLE, TrainingConfig
-from sidestep.training.fit import Course, Learning, fit
-from sidestep.training.loop import refuse_checkpoints, steps_per_epoch
+from sidestep.training.fit import Learning, TrainingRun, fit
 from sidestep.training.placement import is_main_process
 from sidestep.training.progress import Progress, TrainingResult
+from sidestep.training.step_plan import steps_per_epoch
 from sidestep.training.trackers import refuse_missing_trackers
 
 
@@ -145,7 +145,7 @@ def _trained(
         folder.write(config, info)
     result = fit(
         plan.learning,
-        Course(
+        TrainingRun(
             training=config.training,
             folder=folder.path,
             seed=info.seed,

@@ -6,13 +6,12 @@ network once, for the policy and, where it is trained too, for the value. Source
 (arXiv:2602.10699), sec. 4; see `objectives.policy` and `objectives.advantages`.
 """
 
-import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from sidestep.catalog.leaf_embeddings import LeafEmbeddings
 from sidestep.catalog.trie import Trie
@@ -41,7 +40,7 @@ from sidestep.training.alignment_config import AlignmentConfig
 from sidestep.training.candidate_tree import CandidateTree
 from sidestep.training.next_code import NextCodeObjective
 from sidestep.training.objective import Loss, SearchingObjective
-from sidestep.training.rewards import Reward
+from sidestep.training.rewards import Reward, Rewards
 from sidestep.training.rollout_figures import (
     figures_of_group,
     figures_of_targets,
@@ -135,6 +134,8 @@ class AlignmentObjective(SearchingObjective):
         self.value_weights: tuple[float, ...] = ()
         if head is not None:
             head.requires_grad_(config.value is not None)
+            if config.value is None:
+                self.freeze("head", head)
         if config.value is not None:
             _refuse_missing(head, embeddings)
             self.value_weights = checked_weights(
@@ -147,12 +148,19 @@ class AlignmentObjective(SearchingObjective):
                 self._likelihood = [NextCodeObjective(policy, config.likelihood)]
             except ValueError as error:
                 raise ValueError(f"likelihood: {error}") from error
-        self.rollout_policy = self._copied() if config.steps_per_rollout_policy > 1 else None
-        has_reference = config.kl_weight is not None and config.learns_from_rewards
-        reference = self._copied() if has_reference else None
-        # Only what changes belongs into checkpoints.
-        self.reference = reference if config.steps_per_reference is not None else None
-        self._fixed_reference = [] if reference is None else [reference]
+        if config.steps_per_rollout_policy > 1:
+            self.keep_copy("rollout_policy", "policy", every_steps=config.steps_per_rollout_policy)
+        if config.kl_weight is not None and config.learns_from_rewards:
+            self.keep_copy("reference", "policy", every_steps=config.steps_per_reference)
+        for name, module in rewards.modules.items() if isinstance(rewards, Rewards) else ():
+            self.freeze(f"rewards.{name}", module)
+
+    @property
+    def trained(self) -> Mapping[str, nn.Module]:
+        """See `Objective.trained`: the policy, and the value head where values are learned."""
+        if self.head is None or self.config.value is None:
+            return {"policy": self.policy}
+        return {"policy": self.policy, "head": self.head}
 
     @property
     def learning_rate_factors(self) -> Mapping[str, float]:
@@ -164,16 +172,6 @@ class AlignmentObjective(SearchingObjective):
     def watched_parts(self) -> Sequence[str]:
         """See `Objective.watched_parts`: whether groups teach anything, and how far this led."""
         return ("reward", "best_reward", "zero_advantage", "candidates", "entropy_1", "kl", "found")
-
-    def after_step(self) -> None:
-        """See `Objective.after_step`: renews the copies of the policy that are due."""
-        super().after_step()
-        steps = int(self.num_steps)
-        if self.rollout_policy is not None and steps % self.config.steps_per_rollout_policy == 0:
-            self.rollout_policy.load_state_dict(self.policy.state_dict())
-        every = self.config.steps_per_reference
-        if self.reference is not None and every is not None and steps % every == 0:
-            self.reference.load_state_dict(self.policy.state_dict())
 
     def limit_reached(self, parts: Mapping[str, float]) -> bool:
         """See `Objective.limit_reached`: the policy went too far, or is too sure of itself."""
@@ -345,9 +343,10 @@ class AlignmentObjective(SearchingObjective):
         The policy is left in the mode in which the loss has to meet it.
         """
         self.policy.train(self.config.dropout and self.training)
-        model = self.policy if self.rollout_policy is None else self.rollout_policy.eval()
+        behaviour = self._copy("rollout_policy")
+        model = self.policy if behaviour is None else behaviour
         group = self.rollouts(model, histories, targets, self.trie, step=int(self.num_steps))
-        if self.rollout_policy is None:
+        if behaviour is None:
             return group
         step = group.tree.read(model, histories)
         by_slot = group.tree.node_log_probs(step, self.trie, temperature=self.config.temperature)
@@ -360,12 +359,10 @@ class AlignmentObjective(SearchingObjective):
         self, tree: CandidateTree, histories: HistoryBatch
     ) -> Float[Tensor, "users slots codes"] | None:
         """What the policy of before says at the nodes of a tree; None where there is none."""
-        reference = self.reference
+        reference = self._copy("reference")
         if reference is None:
-            if not self._fixed_reference:
-                return None
-            reference = self._fixed_reference[0].to(tree.leaves.device)
-        step = tree.read(reference.eval(), histories)
+            return None
+        step = tree.read(reference, histories)
         return tree.node_log_probs(step, self.trie, temperature=self.config.temperature)
 
     def _divergence(
@@ -412,9 +409,13 @@ class AlignmentObjective(SearchingObjective):
         read = hidden.detach() if config.detach_backbone else hidden
         return value_loss(self.head, tree, read, rewards, gamma=config.gamma, weights=weights)
 
-    def _copied(self) -> SemanticIdModel:
-        """The policy of now, which stays as it is."""
-        return copy.deepcopy(self.policy).requires_grad_(False).eval()
+    def _copy(self, name: str) -> SemanticIdModel | None:
+        """A declared copy of the policy, in `eval` mode; None where there is none."""
+        kept = self.copies.get(name)
+        if kept is None:
+            return None
+        assert isinstance(kept.module, SemanticIdModel)
+        return kept.module.eval()
 
 
 def _search(config: AlignmentConfig, head_gamma: float | None) -> SearchPolicy:

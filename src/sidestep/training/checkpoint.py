@@ -1,4 +1,8 @@
-"""Checkpoints: all a run needs to continue as if it had never stopped, in numbered folders.
+"""Checkpoints: all a run needs to continue as if it had never stopped.
+
+`CheckpointStore` is what the training loop knows of them. `WholeCheckpoints` keeps the weights of
+each checkpoint whole, in numbered folders. A store of sharded weights is another implementation,
+which does not exist yet.
 
 A folder `checkpoint-000012` exists or does not: it is written under another name, flushed to the
 disk and then renamed. A number is used once, so no checkpoint is ever replaced, and a process
@@ -9,6 +13,7 @@ import os
 import pickle
 import re
 import shutil
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +22,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from sidestep.files import file_sha256, read_json, whole_folder, write_json
 from sidestep.training.random_state import RandomState
@@ -52,6 +57,98 @@ class Checkpoint:
     best_weights: Weights | None
     optimizer: dict[str, Any]
     random_states: list[RandomState]
+
+
+class CheckpointStore(ABC):
+    """The checkpoints of one run; a resumed run continues from the newest."""
+
+    @abstractmethod
+    def is_empty(self) -> bool:
+        """Whether there is no whole checkpoint."""
+        ...
+
+    @abstractmethod
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Keeps a checkpoint, all of it or, if the process is killed, nothing of it."""
+        ...
+
+    @abstractmethod
+    def newest(self, run: Mapping[str, Any], weights: Mapping[str, Tensor]) -> Checkpoint:
+        """The newest checkpoint, its tensors on the CPU.
+
+        Args:
+            run: what makes the run that resumes this one.
+            weights: of the objective that resumes, of which names and shapes count.
+
+        Raises:
+            ValueError: the checkpoint is damaged, or belongs to another run or version.
+        """
+        ...
+
+    @abstractmethod
+    def damaged(self, reason: str) -> ValueError:
+        """The error that the newest checkpoint cannot be used, and what to do about it."""
+        ...
+
+    @abstractmethod
+    def of_another_version(self, reason: str) -> ValueError:
+        """The error that the newest checkpoint does not fit this program, and what to do."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class WholeCheckpoints(CheckpointStore):
+    """Checkpoints with whole weights, in numbered folders.
+
+    folder: of the run.
+    """
+
+    folder: Path
+
+    def is_empty(self) -> bool:
+        """See `CheckpointStore.is_empty`."""
+        return not checkpoints(self.folder)
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        """See `CheckpointStore.save`."""
+        save_checkpoint(self.folder, checkpoint)
+
+    def newest(self, run: Mapping[str, Any], weights: Mapping[str, Tensor]) -> Checkpoint:
+        """See `CheckpointStore.newest`."""
+        path = self._newest_path()
+        saved = load_checkpoint(path)
+        refuse_other_run(path, saved.run, run)
+        for theirs in filter(None, (saved.weights, saved.best_weights)):
+            refuse_other_weights(path, theirs, weights)
+        return saved
+
+    def damaged(self, reason: str) -> ValueError:
+        """See `CheckpointStore.damaged`."""
+        return damaged(self._newest_path(), reason)
+
+    def of_another_version(self, reason: str) -> ValueError:
+        """See `CheckpointStore.of_another_version`."""
+        return of_another_version(self._newest_path(), reason)
+
+    def _newest_path(self) -> Path:
+        return checkpoints(self.folder)[-1]
+
+
+def refuse_checkpoints(folder: Path) -> None:
+    """Raises a `ValueError` where a run that does not resume another would write over it."""
+    if checkpoints(folder):
+        raise ValueError(
+            f"{folder} holds checkpoints of an earlier run: resume it, train into another folder, "
+            f"or delete {folder} to start anew."
+        )
+
+
+def weights_on_cpu(module: nn.Module) -> Weights:
+    """A copy of the weights on the CPU; tied tensors are stored twice, which safetensors wants."""
+    return {
+        name: weights.detach().to("cpu", copy=True).contiguous()
+        for name, weights in module.state_dict().items()
+    }
 
 
 def checkpoints(folder: Path) -> list[Path]:

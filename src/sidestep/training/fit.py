@@ -50,8 +50,8 @@ class Learning:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Course:
-    """The steps of a training, whatever is trained.
+class TrainingRun:
+    """The run of a training: its steps, its folder and how weights are chosen.
 
     training: the steps.
     folder: of the run, see `loop.train`.
@@ -69,21 +69,21 @@ class Course:
     report: Callable[[Progress], None] | None = None
 
 
-def fit(learning: Learning, course: Course) -> TrainingResult:
+def fit(learning: Learning, run: TrainingRun) -> TrainingResult:
     """Trains a network, which ends with its best weights, in `eval` mode on the training device.
 
     Raises:
         ValueError: see `loop.train`.
     """
-    rows = _validation_rows(learning.validation, course.validation)
+    rows = _validation_rows(learning.validation, run.validation)
 
     def validate() -> Validated:
         device = next(learning.objective.parameters()).device
         evaluation = evaluate(
             learning.recommender(device),
             rows,
-            k=max(k for k in _CUTOFFS if k <= max(course.validation.num_beams, min(_CUTOFFS))),
-            batch_size=course.validation.batch_size,
+            k=max(k for k in _CUTOFFS if k <= max(run.validation.num_beams, min(_CUTOFFS))),
+            batch_size=run.validation.batch_size,
             device=device,
         )
         told = {name: evaluation.metrics[name] for name in _TOLD if name in evaluation.metrics}
@@ -92,13 +92,13 @@ def fit(learning: Learning, course: Course) -> TrainingResult:
     return train(
         learning.objective,
         learning.windows,
-        course.training,
-        folder=course.folder,
-        seed=course.seed,
+        run.training,
+        folder=run.folder,
+        seed=run.seed,
         validate=validate if len(rows) else None,
-        resume=course.resume,
-        report=course.report,
-        about={**learning.about, "validation": course.validation.model_dump(mode="json")},
+        resume=run.resume,
+        report=run.report,
+        about={**learning.about, "validation": run.validation.model_dump(mode="json")},
     )
 
 

@@ -1,39 +1,31 @@
 """The training loop, one for every recommender: it knows no network, no loss and no metric."""
 
-import contextlib
-import itertools
-import json
-import math
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
-import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, gather_object
 from safetensors.torch import save_file
 
-from sidestep.data.windows import WindowBatch, Windows, batches, num_batches
+from sidestep.data.windows import WindowBatch, Windows
 from sidestep.files import whole_file
 from sidestep.training.checkpoint import (
     Checkpoint,
+    CheckpointStore,
     Weights,
-    checkpoints,
-    damaged,
-    load_checkpoint,
-    of_another_version,
-    refuse_other_run,
-    refuse_other_weights,
-    save_checkpoint,
+    WholeCheckpoints,
+    refuse_checkpoints,
+    weights_on_cpu,
 )
-from sidestep.training.config import RESUMABLE, TrainingConfig
+from sidestep.training.config import TrainingConfig
 from sidestep.training.interruption import Interruption, interruption
-from sidestep.training.log import TrainingLog
+from sidestep.training.journal import Journal
 from sidestep.training.objective import Objective
-from sidestep.training.optimizer import adamw, load_optimizer
-from sidestep.training.placement import forward_precision, training_device
+from sidestep.training.optimizer import load_optimizer
+from sidestep.training.placement import training_device
 from sidestep.training.progress import Progress, Stopped, TrainingResult, Validate
 from sidestep.training.random_state import (
     random_state,
@@ -41,9 +33,11 @@ from sidestep.training.random_state import (
     set_random_state,
     unchanged_random_state,
 )
-from sidestep.training.schedule import learning_rate_at
+from sidestep.training.run_state import RunState, run_identity
+from sidestep.training.step_plan import StepPlan
 from sidestep.training.tally import Sums, Tally
-from sidestep.training.trackers import Trackers, refuse_missing_trackers
+from sidestep.training.trackers import refuse_missing_trackers
+from sidestep.training.update import Update
 
 T = TypeVar("T")
 
@@ -94,59 +88,17 @@ def train(
     refuse_missing_trackers(config.trackers)
     if not resume:
         refuse_checkpoints(folder)
+    store = WholeCheckpoints(folder)
     with interruption() as asked, unchanged_random_state():
-        run = _Run(objective, windows, config, folder, seed, validate, report, asked, about or {})
+        run = _Run(
+            objective, windows, config, folder, store, seed, validate, report, asked, about or {}
+        )
         try:
-            if resume and checkpoints(folder):
-                run.restore(checkpoints(folder)[-1])
+            if resume and not store.is_empty():
+                run.restore()
             return run.result(run.advance())
         finally:
             run.close()
-
-
-def refuse_checkpoints(folder: Path) -> None:
-    """Raises a `ValueError` where a run that does not resume another would write over it."""
-    if checkpoints(folder):
-        raise ValueError(
-            f"{folder} holds checkpoints of an earlier run: resume it, train into another folder, "
-            f"or delete {folder} to start anew."
-        )
-
-
-def steps_per_epoch(windows: Windows, config: TrainingConfig, *, num_processes: int = 1) -> int:
-    """Steps of the optimizer in a pass over the windows.
-
-    Raises:
-        ValueError: there are no windows.
-    """
-    num_steps = math.ceil(
-        num_batches(windows, config.batch_size) / (config.accumulation_steps * num_processes)
-    )
-    if not num_steps:
-        raise ValueError("no training windows: every history is too short to learn from.")
-    return num_steps
-
-
-@dataclass(slots=True, kw_only=True)
-class _State:
-    """The state of a run beside its tensors; JSON in a checkpoint.
-
-    epoch: epochs that are over, validation included.
-    validations_without_gain: since the best one.
-    line, whole_epoch: sums since the last line in the log, and of the epoch up to that line.
-    """
-
-    epoch: int = 0
-    step: int = 0
-    score: float | None = None
-    best_score: float | None = None
-    best_epoch: int | None = None
-    validations_without_gain: int = 0
-    seconds: float = 0.0
-    log_bytes: int = 0
-    is_limit_reached: bool = False
-    line: Sums
-    whole_epoch: Sums
 
 
 class _Run:
@@ -158,6 +110,7 @@ class _Run:
         windows: Windows,
         config: TrainingConfig,
         folder: Path,
+        store: CheckpointStore,
         seed: int,
         validate: Validate | None,
         report: Callable[[Progress], None] | None,
@@ -166,46 +119,32 @@ class _Run:
     ) -> None:
         self.accelerator = Accelerator()
         self.device = training_device(self.accelerator, config.device)
-        self.raw_objective = objective.to(self.device)
-        self.objective, self.optimizer = self.accelerator.prepare(
-            objective,
-            adamw(
-                objective,
-                weight_decay=config.weight_decay,
-                betas=config.betas,
-                rate_factors=objective.learning_rate_factors,
-            ),
-            device_placement=[False, False],
-        )
-        self.parameters = [weights for weights in objective.parameters() if weights.requires_grad]
-        self.precision = forward_precision(self.device, config.precision)
-        self.windows, self.config, self.folder, self.seed = windows, config, folder, seed
+        self.raw_objective = objective
+        self.update = Update(self.accelerator, objective, config, self.device)
+        self.objective = self.update.objective
+        self.config, self.folder, self.store = config, folder, store
         self.validate, self.report, self.asked = validate, report, asked
 
-        self.group_size: int = config.accumulation_steps * self.accelerator.num_processes
-        self.steps_per_epoch = steps_per_epoch(
-            windows, config, num_processes=self.accelerator.num_processes
+        self.plan = StepPlan.of(
+            windows, config, seed=seed, num_processes=self.accelerator.num_processes
         )
-        self.num_steps = config.epochs * self.steps_per_epoch
 
-        # What a resumed run must have in common with the one before.
-        self.identity = {
-            "config": config.model_dump(mode="json", exclude=set(RESUMABLE)),
-            "seed": seed,
-            "windows": windows.fingerprint(),
-            "weights": {name: list(w.shape) for name, w in objective.state_dict().items()},
-            "processes": self.accelerator.num_processes,
-            "about": json.loads(json.dumps(about)),
-        }
-        self.state = _State(line=Sums(), whole_epoch=Sums())
+        self.identity = run_identity(
+            config,
+            windows,
+            objective.state_dict(),
+            seed=seed,
+            num_processes=self.accelerator.num_processes,
+            about=about,
+        )
+        self.state = RunState()
         self.tally = Tally(self.device, Sums())
         self.best_weights: Weights | None = None
         self.last_line: dict[str, Any] = {}
         self.last_metrics: Mapping[str, float] = {}
         self.validated_epoch: int | None = None
         self.learning_rate = 0.0  # of the last step
-        self.log: TrainingLog | None = None
-        self.trackers: Trackers | None = None
+        self.journal = Journal(folder, config.trackers)
         seed_everything(seed + self.accelerator.process_index)
 
         self.began = self.saved_at = self.mark = time.perf_counter()
@@ -215,11 +154,11 @@ class _Run:
 
     def advance(self) -> Stopped:
         """Trains until the run is over or must stop, and says why."""
-        if self.log is None:
-            self._open_log()
+        if not self.journal.is_open:
+            self._open_journal()
         self.objective.train()
         while self.state.epoch < self.config.epochs and not self._is_patience_over():
-            for group in self._remaining_groups():
+            for group in self.plan.remaining(self.state.epoch, self.state.step):
                 if (stopped := self._why_stop()) is not None:
                     self._save()
                     return stopped
@@ -241,8 +180,8 @@ class _Run:
         seconds = self._seconds()
         if self.accelerator.is_main_process:
             with whole_file(path) as temporary:
-                save_file(self._weights(), temporary)
-        self._write_line(
+                save_file(weights_on_cpu(self.raw_objective), temporary)
+        self.journal.write(
             {"kind": "stop", "stopped": stopped, "step": state.step, "seconds": seconds}
         )
         self.accelerator.wait_for_everyone()
@@ -257,67 +196,23 @@ class _Run:
 
     def close(self) -> None:
         """Closes the log."""
-        if self.log is not None:
-            self.log.close()
-        if self.trackers is not None:
-            self.trackers.close()
+        self.journal.close()
 
     # Steps
 
-    def _remaining_groups(self) -> Iterator[list[WindowBatch]]:
-        """The rest of this epoch; a group is what one optimizer step sees on all devices."""
-        epoch = self.state.epoch
-        steps_done = self.state.step - epoch * self.steps_per_epoch
-        num_per_epoch = num_batches(self.windows, self.config.batch_size)
-        stream = batches(
-            self.windows,
-            self.config.batch_size,
-            seed=self.seed,
-            epoch=epoch,
-            first_batch=min(steps_done * self.group_size, num_per_epoch),
-        )
-        while group := list(itertools.islice(stream, self.group_size)):
-            yield group
-
     def _step(self, group: list[WindowBatch]) -> None:
         """One optimizer step: the gradient of the mean over all targets of the group."""
-        self.learning_rate = self._learning_rate()
-        for parameters in self.optimizer.param_groups:
-            parameters["lr"] = self.learning_rate * parameters["rate_factor"]
-        num_targets = sum(batch.num_targets for batch in group)
-        processes = self.accelerator.num_processes
-        mine = group[self.accelerator.process_index :: processes]
-        num_rounds = math.ceil(len(group) / processes)
-        for index in range(num_rounds):
-            # All processes go through as many passes; one that has run out of batches repeats
-            # any batch with weight zero.
-            has_own = index < len(mine)
-            batch = mine[index] if has_own else group[0]
-            weight = batch.num_targets if has_own else 0
-            is_last = index == num_rounds - 1
-            with contextlib.nullcontext() if is_last else self.accelerator.no_sync(self.objective):
-                with torch.autocast(self.device.type, torch.bfloat16, self.precision == "bf16"):
-                    loss = self.objective(batch.to(self.device))
-                assert loss.num_targets == batch.num_targets, (
-                    "the loss is a mean over other targets"
-                )
-                # Devices take the mean of their gradients; times their number it is the sum.
-                self.accelerator.backward(loss.loss * (weight * processes / num_targets))
-            self.tally.add_loss(loss, weight)
-        grad_norm = torch.nn.utils.clip_grad_norm_(
-            self.parameters, self.config.max_grad_norm or math.inf
-        )
-        self.optimizer.step()
-        self.optimizer.zero_grad()
-        self.raw_objective.after_step()
+        self.learning_rate = self.plan.learning_rate(self.state.step)
+        grad_norm = self.update.step(group, self.tally, learning_rate=self.learning_rate)
         self.state.step += 1
         now = time.perf_counter()
+        num_targets = sum(batch.num_targets for batch in group)
         self.tally.add_step(grad_norm, num_targets, now - self.mark)
         self.mark = now
 
     def _follow_step(self) -> None:
         """Log, report and checkpoint, where due."""
-        if self._is_line_due():
+        if self.plan.is_line_due(self.state.step):
             self._write_step_line()
         self._tell()
         is_due = time.perf_counter() - self.saved_at >= self.config.checkpoint_every_s
@@ -332,7 +227,7 @@ class _Run:
         metrics: Mapping[str, float] = {}
         if self.validate is not None and is_validated:
             metrics = self.last_metrics = self._validate(self.validate)
-        self._write_line(
+        self.journal.write(
             {
                 "kind": "epoch",
                 "epoch": state.epoch,
@@ -351,19 +246,14 @@ class _Run:
 
     def _validate(self, validate: Validate) -> Mapping[str, float]:
         """Remembers the weights if they are the best so far; returns what else was measured."""
-        state = self.state
-        self.validated_epoch = state.epoch
+        self.validated_epoch = self.state.epoch
         self.objective.eval()
         with unchanged_random_state():
             validated = validate()
-        state.score = self._agreed(float(validated.score))
+        is_best = self.state.remember(self._agreed(float(validated.score)))
         self.objective.train()
-        if state.best_score is None or state.score > state.best_score:
-            state.best_score, state.best_epoch = state.score, state.epoch
-            state.validations_without_gain = 0
-            self.best_weights = self._weights()
-        else:
-            state.validations_without_gain += 1
+        if is_best:
+            self.best_weights = weights_on_cpu(self.raw_objective)
         return validated.metrics
 
     # When to stop
@@ -388,11 +278,7 @@ class _Run:
 
     def _can_agree(self) -> bool:
         """Whether to look at clock and signals; processes must do so together, so rarely."""
-        return self.accelerator.num_processes == 1 or self._is_line_due()
-
-    def _is_line_due(self) -> bool:
-        step = self.state.step
-        return step % self.config.log_every == 0 or step % self.steps_per_epoch == 0
+        return self.accelerator.num_processes == 1 or self.plan.is_line_due(self.state.step)
 
     def _agreed(self, value: T) -> T:
         """The value of the first process, for all."""
@@ -406,16 +292,6 @@ class _Run:
     def _seconds(self) -> float:
         return self.seconds_before + time.perf_counter() - self.began
 
-    def _learning_rate(self) -> float:
-        config = self.config
-        return learning_rate_at(
-            self.state.step,
-            num_steps=self.num_steps,
-            warmup_steps=round(config.warmup_share * self.num_steps),
-            peak=config.learning_rate,
-            floor=config.learning_rate * config.final_learning_rate_share,
-        )
-
     def _read_tally(self) -> Sums:
         """The sums since the last line, over all devices."""
         sums = self.tally.tensor()
@@ -424,12 +300,7 @@ class _Run:
             sums = self.accelerator.reduce(sums, "sum")
             sums[-1] /= self.accelerator.num_processes
         line = self.tally.read(sums)
-        if not line.is_finite():
-            raise FloatingPointError(
-                f"the loss or its gradient is not finite within the {line.steps} steps before "
-                f"step {self.state.step}; resume from the last checkpoint with a lower "
-                "learning_rate or max_grad_norm, or with precision fp32."
-            )
+        line.refuse_infinite(self.state.step)
         return line
 
     def _write_step_line(self) -> None:
@@ -441,10 +312,10 @@ class _Run:
         self.state.is_limit_reached = self.raw_objective.limit_reached(self.last_line["parts"])
         self.state.whole_epoch = self.state.whole_epoch.plus(line)
         self.tally = Tally(self.device, Sums())
-        self._write_line(
+        self.journal.write(
             {
                 "kind": "step",
-                "epoch": self._epoch_at_work(),
+                "epoch": self.plan.epoch_at_work(self.state.step),
                 "step": self.state.step,
                 "learning_rate": self.learning_rate,
                 **self.last_line,
@@ -452,20 +323,16 @@ class _Run:
             }
         )
 
-    def _epoch_at_work(self) -> int:
-        """From 1; between two epochs, the one that is over."""
-        return max(1, math.ceil(self.state.step / self.steps_per_epoch))
-
     def _tell(self) -> None:
         if self.report is None:
             return
         state, parts = self.state, self.last_line.get("parts", {})
         self.report(
             Progress(
-                epoch=self._epoch_at_work(),
+                epoch=self.plan.epoch_at_work(self.state.step),
                 num_epochs=self.config.epochs,
                 step=state.step,
-                num_steps=self.num_steps,
+                num_steps=self.plan.num_steps,
                 learning_rate=self.learning_rate,
                 loss=self.last_line.get("loss"),
                 targets_per_s=self.last_line.get("targets_per_s"),
@@ -483,81 +350,56 @@ class _Run:
 
     # Files
 
-    def _open_log(self) -> None:
+    def _open_journal(self) -> None:
         if self.accelerator.is_main_process:
-            self.log = TrainingLog(self.folder / "log.jsonl", size_bytes=self.state.log_bytes)
-            if self.config.trackers:
-                self.trackers = Trackers(
-                    self.config.trackers,
-                    self.folder,
-                    step=self.state.step,
-                    about={key: self.identity[key] for key in ("config", "seed", "about")},
-                )
-
-    def _write_line(self, line: dict[str, Any]) -> None:
-        if self.log is not None:
-            self.log.write(line)
-        if self.trackers is not None:
-            self.trackers.write(line)
-
-    def _weights(self) -> Weights:
-        """A copy on the CPU; tied tensors are stored twice, which safetensors wants."""
-        return {
-            name: weights.detach().to("cpu", copy=True).contiguous()
-            for name, weights in self.raw_objective.state_dict().items()
-        }
+            self.journal.open(
+                size_bytes=self.state.log_bytes,
+                step=self.state.step,
+                about={key: self.identity[key] for key in ("config", "seed", "about")},
+            )
 
     def _save(self) -> None:
         """Writes a checkpoint of this very moment."""
         self.state.line = self._read_tally()
         self.state.seconds = self._seconds()
-        self.state.log_bytes = self.log.size_bytes if self.log is not None else 0
+        self.state.log_bytes = self.journal.size_bytes
         random_states = gather_object([random_state()])
         if self.accelerator.is_main_process:
-            save_checkpoint(
-                self.folder,
+            self.store.save(
                 Checkpoint(
                     run=self.identity,
                     state=asdict(self.state),
-                    weights=self._weights(),
+                    weights=weights_on_cpu(self.raw_objective),
                     best_weights=self.best_weights,
-                    optimizer=self.optimizer.state_dict(),
+                    optimizer=self.update.optimizer.state_dict(),
                     random_states=random_states,
                 ),
             )
         self.accelerator.wait_for_everyone()
         self.saved_at = self.mark = time.perf_counter()
 
-    def restore(self, path: Path) -> None:
-        """Puts everything back to where the checkpoint left it."""
-        saved = load_checkpoint(path)
-        refuse_other_run(path, saved.run, self.identity)
+    def restore(self) -> None:
+        """Puts everything back to where the newest checkpoint left it."""
+        store = self.store
+        saved = store.newest(self.identity, self.raw_objective.state_dict())
         try:
-            self.state = _State(
-                **{
-                    **saved.state,
-                    "line": Sums(**saved.state["line"]),
-                    "whole_epoch": Sums(**saved.state["whole_epoch"]),
-                }
-            )
+            self.state = RunState.of(saved.state)
         except KeyError as error:
-            raise damaged(path, f"state.json lacks {error}") from error
+            raise store.damaged(f"state.json lacks {error}") from error
         except TypeError as error:
-            raise damaged(path, f"state.json: {error}") from error
-        for weights in filter(None, (saved.weights, saved.best_weights)):
-            refuse_other_weights(path, weights, self.raw_objective.state_dict())
+            raise store.damaged(f"state.json: {error}") from error
         self.raw_objective.load_state_dict(saved.weights)
         try:
-            load_optimizer(self.optimizer, saved.optimizer)
+            load_optimizer(self.update.optimizer, saved.optimizer)
         except ValueError as error:
-            raise of_another_version(path, str(error)) from error
+            raise store.of_another_version(str(error)) from error
         except (KeyError, TypeError) as error:
-            raise damaged(path, f"optimizer.pt: {error}") from error
+            raise store.damaged(f"optimizer.pt: {error}") from error
         self.best_weights = saved.best_weights
         self.tally = Tally(self.device, self.state.line)
         self.seconds_before = self.state.seconds
         process = self.accelerator.process_index
         if process >= len(saved.random_states):
-            raise damaged(path, f"random_states.pt has none for process {process}")
+            raise store.damaged(f"random_states.pt has none for process {process}")
         set_random_state(saved.random_states[process])
-        self._open_log()
+        self._open_journal()

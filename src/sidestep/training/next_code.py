@@ -1,6 +1,8 @@
 """Supervised training of models over semantic IDs: the next item's codes, at every position."""
 
-from torch import Tensor
+from collections.abc import Mapping
+
+from torch import Tensor, nn
 from torch.nn import functional
 
 from sidestep.catalog.trie import Trie
@@ -41,6 +43,11 @@ class NextCodeObjective(Objective):
             if config.distillation_weight is None
             else PrefixRanges.of(model.semantic_ids, model.codebook_sizes)
         )
+
+    @property
+    def trained(self) -> Mapping[str, nn.Module]:
+        """See `Objective.trained`."""
+        return {"model": self.model}
 
     def forward(self, batch: WindowBatch) -> Loss:
         """See `Objective.forward`; parts: each level's loss, and the item head's."""

@@ -1,6 +1,9 @@
 """Supervised training of networks over item ids: the next item, at every position."""
 
+from collections.abc import Mapping
 from dataclasses import replace
+
+from torch import nn
 
 from sidestep.data.windows import WindowBatch
 from sidestep.model.item_network import ItemNetwork
@@ -16,6 +19,11 @@ class NextItemObjective(Objective):
         super().__init__()
         self.network = network
         self.config = config
+
+    @property
+    def trained(self) -> Mapping[str, nn.Module]:
+        """See `Objective.trained`."""
+        return {"network": self.network}
 
     def forward(self, batch: WindowBatch) -> Loss:
         """See `Objective.forward`."""

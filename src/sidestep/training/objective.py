@@ -1,7 +1,8 @@
 """The objective: what the training loop lowers. A network and its loss in one module."""
 
+import copy
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -27,12 +28,94 @@ class Loss:
     parts: dict[str, Float[Tensor, ""]]
 
 
-class Objective(nn.Module, ABC):
-    """A module whose forward is a loss; the rest has a default that most objectives keep.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModuleCopy:
+    """A copy of a trained module as it was at an earlier step.
 
-    Everything that is trained lies in here, so that Accelerate can wrap the whole: gradients of
-    several devices meet in `forward` and nowhere else.
+    module: the copy; in `eval` mode, without gradients.
+    source: the name of the trained module.
+    every_steps: optimizer steps after which the copy is renewed; None: the copy stays as the
+        module was before the first step.
     """
+
+    module: nn.Module
+    source: str
+    every_steps: int | None
+
+    @staticmethod
+    def of(source: nn.Module, name: str, every_steps: int | None) -> "ModuleCopy":
+        """A copy of a module as the module is now."""
+        module = copy.deepcopy(source).requires_grad_(False).eval()
+        return ModuleCopy(module=module, source=name, every_steps=every_steps)
+
+    def is_due(self, num_steps: int) -> bool:
+        """Whether the copy is renewed once so many optimizer steps are done."""
+        return self.every_steps is not None and num_steps % self.every_steps == 0
+
+
+class Objective(nn.Module, ABC):
+    """A module whose forward is a loss.
+
+    An objective declares every module that the objective reads, by name: `trained`, `frozen` and
+    `copies`. The modules in `trained`, and the copies that are renewed, are submodules, so that
+    Accelerate can wrap the whole and a checkpoint keeps what changes: gradients of several devices
+    meet in `forward` and nowhere else. `freeze` holds the frozen modules outside of `state_dict`,
+    `parameters` and `train`; `keep_copy` does so with a copy that is never renewed. A call of `to`
+    moves all of them.
+    """
+
+    def __init__(self) -> None:
+        """Declares no frozen module and no copy."""
+        super().__init__()
+        self._frozen: dict[str, nn.Module] = {}
+        self._copies: dict[str, ModuleCopy] = {}
+
+    @property
+    @abstractmethod
+    def trained(self) -> Mapping[str, nn.Module]:
+        """The modules that the optimizer changes.
+
+        A weight of such a module that the loss does not read has `requires_grad` off.
+        """
+        ...
+
+    @property
+    def frozen(self) -> Mapping[str, nn.Module]:
+        """The modules that the loss reads and no step changes."""
+        return dict(self._frozen)
+
+    @property
+    def copies(self) -> Mapping[str, ModuleCopy]:
+        """The copies of trained modules, each with the rule by which the copy is renewed."""
+        return dict(self._copies)
+
+    def freeze(self, name: str, module: nn.Module) -> None:
+        """Declares a module that the loss reads and no step changes."""
+        self._frozen[name] = module
+
+    def keep_copy(self, name: str, source: str, *, every_steps: int | None) -> None:
+        """Copies a trained module, and declares the copy.
+
+        Args:
+            name: of the copy; the submodule's name where the copy is renewed.
+            source: the name of the trained module.
+            every_steps: see `ModuleCopy`.
+        """
+        kept = ModuleCopy.of(self.trained[source], source, every_steps)
+        self._copies[name] = kept
+        if every_steps is not None:  # only what changes belongs into checkpoints
+            self.add_module(name, kept.module)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Objective":
+        """Moves or converts the submodules, and with them the frozen modules and the copies."""
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        if recurse:
+            moved = set(self.modules())
+            others = [*self._frozen.values(), *(kept.module for kept in self._copies.values())]
+            for module in others:
+                if module not in moved:
+                    module._apply(fn)  # type: ignore[no-untyped-call]
+        return self
 
     @abstractmethod
     def forward(self, batch: WindowBatch) -> Loss:
@@ -73,5 +156,8 @@ class SearchingObjective(Objective):
         self.register_buffer("num_steps", torch.zeros((), dtype=torch.long))
 
     def after_step(self) -> None:
-        """See `Objective.after_step`."""
+        """See `Objective.after_step`: counts the step, and renews the copies that are due."""
         self.num_steps += 1
+        for kept in self.copies.values():
+            if kept.is_due(int(self.num_steps)):
+                kept.module.load_state_dict(self.trained[kept.source].state_dict())

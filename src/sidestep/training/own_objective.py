@@ -47,8 +47,9 @@ class OwnObjectiveConfig(BaseModel):
                 f"objective: {self.objective} is no objective; derive the class from "
                 "sidestep.training.objective.Objective."
             )
+        make: Callable[..., objectives.Objective] = found
         try:
-            made: objectives.Objective = found(network, **(self.model_extra or {}))
+            made = make(network, **(self.model_extra or {}))
         except TypeError as error:
             raise ValueError(f"objective: {self.objective}: {error}.") from error
         return made

@@ -1,10 +1,10 @@
 """Preference training: the item that came next is preferred to what a search finds instead."""
 
-import copy
+from collections.abc import Mapping
 
 import torch
 from jaxtyping import Bool, Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from sidestep.catalog.trie import Trie
 from sidestep.data.windows import WindowBatch
@@ -34,11 +34,15 @@ class PreferenceObjective(SearchingObjective):
         if policy.item_scorer is not None:
             for weights in policy.item_scorer.item_parameters():
                 weights.requires_grad_(False)  # nothing here asks them
-        # In a list: it never changes, so no checkpoint needs it.
-        self._reference = [copy.deepcopy(policy).requires_grad_(False).eval()]
+        self.keep_copy("reference", "policy", every_steps=None)
         self.trie = trie
         self.search = config.candidates.policy()
         self.config = config
+
+    @property
+    def trained(self) -> Mapping[str, nn.Module]:
+        """See `Objective.trained`."""
+        return {"policy": self.policy}
 
     def forward(self, batch: WindowBatch) -> Loss:
         """See `Objective.forward`.
@@ -50,7 +54,8 @@ class PreferenceObjective(SearchingObjective):
         config = self.config
         if self.trie.device != batch.items.device:
             self.trie = self.trie.to(batch.items.device)
-        trie, reference = self.trie, self._reference[0].to(batch.items.device)
+        trie, reference = self.trie, self.copies["reference"].module
+        assert isinstance(reference, SemanticIdModel)
         users, positions = batch.is_target.nonzero(as_tuple=True)
         targets = batch.items[users, positions]
         histories = batch.before(users, positions)

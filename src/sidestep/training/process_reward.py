@@ -1,8 +1,10 @@
 """Training a process reward model: at every target, at every depth, the prefix among others."""
 
+from collections.abc import Mapping
+
 import torch
 from jaxtyping import Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from sidestep.catalog.trie import NO_STATE, Trie
 from sidestep.data.windows import WindowBatch
@@ -42,15 +44,24 @@ class ProcessRewardObjective(Objective):
                 self.next_code = NextCodeObjective(backbone, config.joint)
             except ValueError as error:
                 raise ValueError(f"joint: {error}") from error
-        # In a list: `parameters`, `state_dict` and `train` reach it through `next_code` or not.
-        self._backbone = [backbone]
+        else:
+            self.freeze("backbone", backbone)
         self.trie = trie
         self.config = config
 
     @property
+    def trained(self) -> Mapping[str, nn.Module]:
+        """See `Objective.trained`: the network, and the backbone where both are trained jointly."""
+        if self.next_code is None:
+            return {"network": self.network}
+        return {"network": self.network, "backbone": self.next_code.model}
+
+    @property
     def backbone(self) -> SemanticIdModel:
-        """Where the states of the histories come from."""
-        return self._backbone[0]
+        """The network that gives the states of the histories."""
+        backbone = {**self.trained, **self.frozen}["backbone"]
+        assert isinstance(backbone, SemanticIdModel)
+        return backbone
 
     def forward(self, batch: WindowBatch) -> Loss:
         """See `Objective.forward`; parts: each depth's loss, AUC and AUC among beams, and those of
@@ -99,7 +110,7 @@ class ProcessRewardObjective(Objective):
         if not width:
             none = torch.full((len(users), 0), NO_STATE, device=batch.items.device)
             return [none] * trie.num_levels
-        backbone = self.backbone.to(batch.items.device).eval()
+        backbone = self.backbone.eval()
         histories = batch.before(users, positions)
         found = BeamSearch(num_beams=width).search(backbone, histories, Scope(trie=trie))
         backbone.train(self._is_backbone_trained)
@@ -115,7 +126,7 @@ class ProcessRewardObjective(Objective):
         positions: Int[Tensor, " targets"],
     ) -> RewardMemory:
         """What each target may be told from: the states before any item and after each past one."""
-        backbone = self.backbone.to(batch.items.device)
+        backbone = self.backbone
         if self._is_backbone_trained:
             states = backbone.next_item_states(batch.histories)[:, :, 0]
         else:

@@ -14,7 +14,7 @@ from typing import TypeVar
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from sidestep.catalog.leaf_embeddings import LeafEmbeddings
 from sidestep.catalog.trie import Trie
@@ -35,8 +35,17 @@ from sidestep.training.objective_config import RewardTerm
 
 T = TypeVar("T")
 
-ItemScores = Callable[[HistoryBatch], Float[Tensor, "users items"]]
-"""Unnormalised log-probabilities of all items of the catalog, by somebody who is no policy."""
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ItemScores:
+    """Unnormalised log-probabilities of all items of the catalog, by a network that is no policy.
+
+    network: what scores; no training changes it.
+    of: the scores after histories.
+    """
+
+    network: nn.Module
+    of: Callable[[HistoryBatch], Float[Tensor, "users items"]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,11 +120,11 @@ def item_head_scores(network: SemanticIdModel) -> ItemScores | None:
     kept = copy.deepcopy(network).requires_grad_(False).eval()
 
     def scores(histories: HistoryBatch) -> Tensor:
-        root, _ = kept.to(histories.items.device).encode(histories, capacity=1)
+        root, _ = kept.encode(histories, capacity=1)
         assert kept.item_scorer is not None
         return kept.item_scorer.item_logits(root.hidden[:, 0], histories)
 
-    return scores
+    return ItemScores(network=kept, of=scores)
 
 
 class Rewards:
@@ -132,6 +141,14 @@ class Rewards:
                 "rewards: name at least one of a weight other than 0; else nothing can be learned."
             )
         self._terms = [(term, _reward(term.reward, sources)) for term in terms]
+        by_reward = {"collaborative": sources.collaborative, "item-head": sources.item_head}
+        asked = {term.reward for term in terms}
+        self.modules: Mapping[str, nn.Module] = {
+            name: scores.network
+            for name, scores in by_reward.items()
+            if scores is not None and name in asked
+        }
+        """The networks that judge, by the names of their rewards."""
 
     def __call__(self, scene: RewardScene) -> Float[Tensor, "users candidates"]:
         """The sum; 0 at padding.
@@ -244,7 +261,7 @@ def _by_items(item_scores: ItemScores) -> Reward:
     """The probability of each leaf in a distribution over items, all of its items together."""
 
     def reward(scene: RewardScene) -> Tensor:
-        logs = item_scores(scene.histories).float().log_softmax(dim=1)
+        logs = item_scores.of(scene.histories).float().log_softmax(dim=1)
         items = scene.trie.items(scene.leaves)  # [users, candidates, bucket]
         flat = logs.gather(1, items.clamp(min=0).flatten(1)).view(items.shape)
         by_leaf = flat.masked_fill(items < 0, -torch.inf).logsumexp(dim=2)

@@ -53,6 +53,19 @@ class Sums:
         """Whether no loss and no gradient was infinite or NaN."""
         return all(math.isfinite(total) for total in (self.grad_norm, *self.parts.values()))
 
+    def refuse_infinite(self, step: int) -> None:
+        """Raises a `FloatingPointError` where a loss or a gradient was infinite or NaN.
+
+        Args:
+            step: optimizer steps done, which the message names.
+        """
+        if not self.is_finite():
+            raise FloatingPointError(
+                f"the loss or its gradient is not finite within the {self.steps} steps before "
+                f"step {step}; resume from the last checkpoint with a lower learning_rate or "
+                "max_grad_norm, or with precision fp32."
+            )
+
     def as_json(self) -> dict[str, Any]:
         """The same as plain JSON."""
         return asdict(self)

@@ -7,11 +7,11 @@ of learning on the states that the student itself visits is that of Ross et al. 
 arXiv:1011.0686); the exact targets at every node of a trie are ours.
 """
 
-import copy
+from collections.abc import Mapping
 
 import torch
 from jaxtyping import Bool, Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from sidestep.catalog.trie import NO_STATE, Trie
 from sidestep.data.windows import WindowBatch
@@ -43,6 +43,7 @@ class TreeDistillationObjective(SearchingObjective):
         *,
         max_history: int,
         ranker: ItemRanker | None = None,
+        ranker_network: nn.Module | None = None,
         ranker_weight: float = 1.0,
     ) -> None:
         """Takes the network that is trained.
@@ -53,6 +54,7 @@ class TreeDistillationObjective(SearchingObjective):
             config: see there.
             max_history: most recent items of a history that are read.
             ranker: a model beside the policy whose scores of items are added to the head's.
+            ranker_network: the network that the ranker asks; None for a ranker without one.
             ranker_weight: the factor of these scores.
 
         Raises:
@@ -64,15 +66,30 @@ class TreeDistillationObjective(SearchingObjective):
                 "tree distillation learns from the item head, and the network has none; train it "
                 "with model.item_head: true."
             )
-        # In a list: the teacher never changes, so no checkpoint needs it.
-        self._teacher = [copy.deepcopy(policy).requires_grad_(False).eval()]
-        self._ranker = [ranker]
-        self.ranker_weight = ranker_weight
         self.policy = policy.requires_grad_()  # what is loaded from a bundle is frozen
+        self.keep_copy("teacher", "policy", every_steps=None)
+        self.ranker, self.ranker_weight = ranker, ranker_weight
+        if ranker_network is not None:
+            self.freeze("ranker", ranker_network)
+        if config.head_weight is None:
+            for weights in policy.item_scorer.item_parameters():
+                weights.requires_grad_(False)  # no loss reads them
         self.trie = trie
         self.search = config.candidates.policy()
         self.config = config
         self.max_history = max_history
+
+    @property
+    def trained(self) -> Mapping[str, nn.Module]:
+        """See `Objective.trained`."""
+        return {"policy": self.policy}
+
+    @property
+    def teacher(self) -> SemanticIdModel:
+        """The policy as it was before the first step."""
+        module = self.copies["teacher"].module
+        assert isinstance(module, SemanticIdModel)
+        return module
 
     def forward(self, batch: WindowBatch) -> Loss:
         """See `Objective.forward`.
@@ -133,13 +150,12 @@ class TreeDistillationObjective(SearchingObjective):
 
     def _teacher_logits(self, histories: HistoryBatch) -> Float[Tensor, "users items"]:
         """Logarithms of the teacher's probabilities of all items."""
-        teacher = self._teacher[0].to(histories.items.device)
+        teacher = self.teacher
         root, _ = teacher.encode(histories, capacity=1)
         assert teacher.item_scorer is not None
         logits = teacher.item_scorer.item_logits(root.hidden[:, 0], histories).float()
-        ranker = self._ranker[0]
-        if ranker is not None:
-            logits = logits + self.ranker_weight * ranker.scores(histories).float()
+        if self.ranker is not None:
+            logits = logits + self.ranker_weight * self.ranker.scores(histories).float()
         return (logits / self.config.teacher_temperature).log_softmax(dim=1)
 
     def _leaves(

@@ -1,10 +1,10 @@
 """Training a value head: on the prefixes that a search finds with the values of now."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from sidestep.catalog.leaf_embeddings import LeafEmbeddings
 from sidestep.catalog.trie import Trie
@@ -58,17 +58,23 @@ class ValueObjective(SearchingObjective):
         super().__init__()
         self.weights = checked_weights(config.weights, trie.num_levels, "weights")
         self.head = head
-        # In a list: `parameters`, `state_dict` and `train` are the trained network's alone.
-        self._frozen = [backbone]
+        self.freeze("backbone", backbone)
         self.trie = trie
         self.embeddings = LeafEmbeddings.of(embeddings, trie)
         self.policy = policy
         self.config = config
 
     @property
+    def trained(self) -> Mapping[str, nn.Module]:
+        """See `Objective.trained`."""
+        return {"head": self.head}
+
+    @property
     def backbone(self) -> SemanticIdModel:
         """The policy."""
-        return self._frozen[0]
+        backbone = self.frozen["backbone"]
+        assert isinstance(backbone, SemanticIdModel)
+        return backbone
 
     def forward(self, batch: WindowBatch) -> Loss:
         """See `Objective.forward`; parts: the squared error at each depth, and what is behind it.
@@ -106,7 +112,7 @@ class ValueObjective(SearchingObjective):
         if self.trie.device != device:
             self.trie = self.trie.to(device)
             self.embeddings = self.embeddings.to(device)
-        return self.trie, self.embeddings, self.backbone.to(device).eval()
+        return self.trie, self.embeddings, self.backbone.eval()
 
 
 def checked_weights(

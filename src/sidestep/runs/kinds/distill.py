@@ -44,6 +44,7 @@ class DistillRun(ImprovingRun):
             self.objective,
             max_history=material.max_history,
             ranker=None if use is None else found.item_ranker,
+            ranker_network=None if use is None else found.ranker,
             ranker_weight=1.0 if use is None else use.weight,
         )
         windows = latest_windows.prompt_windows(

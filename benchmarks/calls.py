@@ -22,8 +22,9 @@ import sidestep
 from result_line import add_results_option, finish, now
 from sidestep.catalog.trie import Trie
 from sidestep.model.config import TransformerConfig, ValueHeadConfig
+from sidestep.model.heads import HeadedModel
 from sidestep.model.transformer import Transformer
-from sidestep.model.value_head import ValuedModel, ValueHead
+from sidestep.model.value_head import ValueHead
 from sidestep.recommender import GenerativeRecommender
 from sidestep.search.beam import BeamSearch
 from sidestep.search.budget import Budget
@@ -92,7 +93,7 @@ def calls(arguments: argparse.Namespace) -> dict[str, Callable[[], Any]]:
     head = ValueHead(
         ValueHeadConfig(num_heads=arguments.heads), dim=arguments.dim, num_levels=arguments.levels
     )
-    valued, trie = ValuedModel(network, head), Trie.build(ids, sizes)
+    valued, trie = HeadedModel(network, head), Trie.build(ids, sizes)
     histories = HistoryBatch(
         items=torch.randint(arguments.items, (arguments.batch, arguments.history)),
         lengths=torch.full((arguments.batch,), arguments.history),

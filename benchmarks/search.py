@@ -25,9 +25,10 @@ from torch import Tensor
 from result_line import add_results_option, finish, now, processor
 from sidestep.catalog.trie import Trie
 from sidestep.model.config import ProcessRewardConfig, TransformerConfig, ValueHeadConfig
+from sidestep.model.heads import HeadedModel
 from sidestep.model.process_reward import ProcessRewardModel
 from sidestep.model.transformer import Transformer
-from sidestep.model.value_head import ValuedModel, ValueHead
+from sidestep.model.value_head import ValueHead
 from sidestep.search.beam import BeamSearch
 from sidestep.search.budget import Budget
 from sidestep.search.guided_beam import GuidedBeamSearch
@@ -152,7 +153,7 @@ def searches_of(arguments: argparse.Namespace) -> dict[str, "Search"]:
     value_head = ValueHead(
         ValueHeadConfig(num_heads=arguments.heads), dim=arguments.dim, num_levels=arguments.levels
     )
-    valued = ValuedModel(network, value_head.to(arguments.device))
+    valued = HeadedModel(network, value_head.to(arguments.device))
     rewards = ProcessRewardModel(
         ProcessRewardConfig(dim=arguments.reward_dim),
         num_prefixes=trie.num_nodes(),

@@ -16,8 +16,9 @@ from sidestep.runs.plan import Material
 from sidestep.runs.plan_parts import refuse_missing_times
 from sidestep.runs.settings import checked
 from sidestep.search.beam import BeamSearch
+from sidestep.search.policy import Scope
 from sidestep.training.config import TrainingConfig, ValidationConfig
-from sidestep.training.fit import Course, fit
+from sidestep.training.fit import TrainingRun, fit
 
 CODES = np.array([[0, 0], [0, 1], [1, 0], [1, 1]], dtype=np.int32)
 SMALL = {"dim": 16, "num_layers": 1, "num_heads": 2, "dropout": 0.0}
@@ -42,16 +43,18 @@ def hits(split, config, folder):
     """HR@1 of a trained network on the test rows."""
     catalog = Catalog.build([f"i{item}" for item in range(4)], CODES, (2, 2))
     learning = config.learning(Material(split, catalog, config.max_history), seed=0)
-    course = Course(
+    training = TrainingRun(
         training=config.training, folder=folder, seed=0, validation=config.validation, resume=False
     )
-    fit(learning, course)
+    fit(learning, training)
     network = learning.network.eval()
     if isinstance(config, SasRecRun):
         recommender = ItemNetworkRecommender(network, max_history=5)
     else:
         policy = BeamSearch(num_beams=4)
-        recommender = GenerativeRecommender(network, catalog.trie, policy, max_history=5)
+        recommender = GenerativeRecommender(
+            network, Scope(trie=catalog.trie), policy, max_history=5
+        )
     return evaluate(recommender, split.test, k=2).metrics["HR@1"]
 
 

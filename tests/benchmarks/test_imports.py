@@ -1,4 +1,4 @@
-"""Benchmarks import names that exist, so that a renamed class breaks a test and not the next run."""
+"""Benchmarks import names that exist: a renamed class breaks a test, and not the next run."""
 
 import ast
 import importlib

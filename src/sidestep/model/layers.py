@@ -103,9 +103,11 @@ class Attention(nn.Module):
         super().__init__()
         self.head_dim = config.head_dim
         kv_dim = config.kv_heads * config.head_dim
-        self.widths = (config.dim, kv_dim, kv_dim)
+        widths = (config.dim, kv_dim, kv_dim)
+        self.queries_and_keys = [config.num_heads, config.kv_heads]
+        self.turning_and_values = [config.num_heads + config.kv_heads, config.kv_heads]
         # One matrix for the three: a third of the calls, and the small ones are the slow ones.
-        self.qkv = nn.Linear(config.dim, sum(self.widths), bias=config.attention_bias)
+        self.qkv = nn.Linear(config.dim, sum(widths), bias=config.attention_bias)
         self.out = nn.Linear(config.dim, config.dim, bias=False)
 
     def project(
@@ -116,11 +118,11 @@ class Attention(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values, each [users, heads, width, head_dim]."""
         users, width, _ = states.shape
-        queries, keys, values = (
-            part.view(users, width, -1, self.head_dim).transpose(1, 2)
-            for part in self.qkv(states).split(self.widths, dim=-1)
-        )
-        return rotated(queries, cosines, sines), rotated(keys, cosines, sines), values
+        # The heads of all three lie side by side: those of queries and keys are turned together.
+        heads = self.qkv(states).view(users, width, -1, self.head_dim).transpose(1, 2)
+        turning, values = heads.split(self.turning_and_values, dim=1)
+        queries, keys = rotated(turning, cosines, sines).split(self.queries_and_keys, dim=1)
+        return queries, keys, values
 
 
 class Block(nn.Module):

@@ -116,7 +116,7 @@ class BestItems:
 
 @runtime_checkable
 class Recommender(Protocol):
-    """What evaluation needs of a recommender.
+    """A recommender as evaluation needs it.
 
     A recommender is given whole histories. If its network reads only the latest items, the
     recommender cuts the histories itself: nobody else may, or what is cut cannot be excluded.
@@ -124,7 +124,7 @@ class Recommender(Protocol):
 
     @property
     def name(self) -> str:
-        """What tables call it."""
+        """Name in tables."""
         ...
 
     @property
@@ -414,7 +414,7 @@ def _one_per_leaf(
 def unwanted_items(
     histories: HistoryBatch, *, exclude_seen: bool, excluded: Int[Tensor, "users items"] | None
 ) -> Int[Tensor, "users unwanted"] | None:
-    """What each user must not get, padded with `NO_ITEM`; None where there is no such thing."""
+    """Items that each user must not get, padded with `NO_ITEM`; None if there are none."""
     parts = [histories.items] if exclude_seen else []
     if excluded is not None:
         parts.append(excluded.to(histories.items.device))

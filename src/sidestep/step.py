@@ -98,7 +98,7 @@ def is_named(items: Int[Tensor, "users named"], num_items: int) -> Bool[Tensor, 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepOutput:
-    """What a model says of the nodes it was just shown.
+    """Output of a model for the nodes that it was just shown.
 
     logits: raw scores of the codes one level below each node; -inf past the end of that level's
         codebook, and everywhere below a node at the last level. In float32, see `in_float32`.
@@ -112,7 +112,7 @@ class StepOutput:
     value: Float[Tensor, "users width"] | None = None
 
     def at(self, columns: Int[Tensor, "users chosen"]) -> "StepOutput":
-        """What the model says of some of its nodes."""
+        """Output for some of the nodes."""
         return StepOutput(
             logits=self.logits.take_along_dim(columns[..., None], dim=1),
             hidden=self.hidden.take_along_dim(columns[..., None], dim=1),
@@ -122,7 +122,7 @@ class StepOutput:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HistoryStates:
-    """What a backbone makes of histories: its final state before any past item and after each.
+    """Final states of a backbone in histories: before any past item and after each.
 
     states: oldest first; arbitrary from `counts` on.
     counts: past items and one.
@@ -156,7 +156,7 @@ class Context(Protocol):
 
     @property
     def history_states(self) -> HistoryStates | None:
-        """What prefix scorers may read; None where the model has no state per item."""
+        """States that prefix scorers may read; None if the model has no state per item."""
         ...
 
 
@@ -165,7 +165,7 @@ C = TypeVar("C", bound=Context)
 
 @runtime_checkable
 class StepModel(Protocol[C]):
-    """What a search needs of a model."""
+    """A model as a search needs it."""
 
     @property
     def codebook_sizes(self) -> tuple[int, ...]:
@@ -275,7 +275,7 @@ def normalised(
 
 
 def entropies(logs: Float[Tensor, "*batch codes"]) -> Float[Tensor, "*batch"]:
-    """Of the next code, in nats and float64; 0 where none may follow.
+    """Entropies of the next code, in nats and float64; 0 where none may follow.
 
     Args:
         logs: what `normalised` returns.

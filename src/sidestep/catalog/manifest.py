@@ -16,7 +16,7 @@ MANIFEST = "manifest.json"
 
 
 class StoredFile(BaseModel):
-    """What a file was like when it was written."""
+    """State of a file when it was written."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -25,7 +25,7 @@ class StoredFile(BaseModel):
 
 
 class CatalogManifest(BaseModel):
-    """What a saved catalog is; see `Catalog` for the fields that have the same name.
+    """Description of a saved catalog; see `Catalog` for the fields that have the same name.
 
     files: those of the catalog itself by name, its companions left out.
     companions: the files that the tokenizer and the embedding left beside them, by name; older
@@ -51,7 +51,7 @@ def is_catalog(folder: Path) -> bool:
 
 
 def read_manifest(folder: Path) -> CatalogManifest:
-    """What `Catalog.save` wrote of a catalog.
+    """Description that `Catalog.save` wrote of a catalog.
 
     Raises:
         FileNotFoundError: there is no catalog.

@@ -34,7 +34,7 @@ CATALOG_FILES = (MANIFEST, *_POSSIBLE, *COMPANIONS)
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class StoredParts:
-    """What a catalog is made of again, mapped into memory.
+    """Arrays of a stored catalog, mapped into memory.
 
     item_ids: the users' names of the items.
     arrays: those of `.npy` files, by name.

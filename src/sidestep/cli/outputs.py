@@ -1,4 +1,4 @@
-"""What commands write: nothing is replaced that nobody named, and never what a command reads."""
+"""Outputs of commands: no file is replaced that was not named, or that a command reads."""
 
 from collections.abc import Callable, Iterable
 from pathlib import Path

@@ -176,7 +176,7 @@ def _scores_along(
     scope: Scope,
     paths: Int[Tensor, "1 paths levels"],
 ) -> tuple[Float[Tensor, "paths levels"], Float[Tensor, "paths levels"]]:
-    """What the search ranks the prefixes on the paths by, and their log-probabilities."""
+    """Scores by which the search ranks the prefixes on the paths, and their log-probabilities."""
     guidances, guidance = {}, guidance_of(policy)
     if guidance is not None and guidance.scorer != Indifferent():
         guidances[_OWN] = guidance

@@ -10,7 +10,7 @@ HistoryForm = Literal["codes", "items"]
 
 
 class GapConfig(BaseModel):
-    """How a network reads the gaps between events; see `GapEmbedding`."""
+    """Configuration of the gaps between events as inputs; see `GapEmbedding`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -58,7 +58,7 @@ class KeyValues:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Memory:
-    """What an encoder made of the histories, for cross-attention: one entry per layer."""
+    """Keys and values of the encoded histories, for cross-attention: one entry per layer."""
 
     layers: tuple[KeyValues, ...]
     is_visible: Bool[Tensor, "users prompt"]
@@ -227,7 +227,7 @@ class TreeContext:
     def node_mask(
         self, width: int, visible: Int[Tensor, "users width"] | None
     ) -> Bool[Tensor, "users width columns"]:
-        """What the last `width` nodes attend to: their visible prompt, ancestors and themselves."""
+        """Mask of the last `width` nodes: the visible prompt, ancestors and the nodes themselves."""
         users = self.prompt_lengths.shape[0]
         device = self.prompt_lengths.device
         mask = torch.zeros(users, width, self.next_column + 1, dtype=torch.bool, device=device)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 
 def matrix_flops(*modules: nn.Module) -> int:
-    """Of one position that passes every matrix of the modules once: two per weight.
+    """FLOPs of one position that passes every matrix of the modules once: two per weight.
 
     Matrices are the weights of two dimensions, tables of embeddings aside. Where a router chooses
     among experts that have a matrix each, all count, which is more than is done; experts in one
@@ -30,7 +30,7 @@ def matrix_flops(*modules: nn.Module) -> int:
 
 
 def attention_flops(channels: int, columns: Int[Tensor, "*batch"]) -> Int[Tensor, "*batch"]:
-    """Of one query: its product with every column, and their mixture.
+    """FLOPs of one query: its product with every column, and their mixture.
 
     Args:
         channels: of the query, all heads together.
@@ -41,7 +41,7 @@ def attention_flops(channels: int, columns: Int[Tensor, "*batch"]) -> Int[Tensor
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CausalFlops:
-    """What a decoder-only backbone takes: a constant per position, and a part per column it sees.
+    """FLOPs of a decoder-only backbone: a constant per position, and a part per column it sees.
 
     matrices: per position, through the matrices of all layers.
     channels: of the queries, all layers together.

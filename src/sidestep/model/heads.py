@@ -40,7 +40,7 @@ class ItemScorer(Protocol):
         items: Int[Tensor, " users"],
         histories: HistoryBatch,
     ) -> Float[Tensor, " users"]:
-        """What `item_logits` says of one item at each state."""
+        """Scores of one item at each state, as `item_logits` has them."""
         ...
 
     def item_parameters(self) -> Iterable[nn.Parameter]:

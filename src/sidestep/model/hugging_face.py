@@ -75,7 +75,7 @@ class SlottedCache(Cache):
         return self.start
 
     def layers_written(self, num_layers: int) -> tuple[KeyValues, ...]:
-        """What each layer has put.
+        """Keys and values that each layer has put.
 
         Raises:
             ValueError: if not every layer has.
@@ -177,7 +177,7 @@ class HuggingFaceModel(SemanticIdModel):
         )
 
     def description(self) -> dict[str, Any]:
-        """What makes this model again, but for its weights and its items, as JSON."""
+        """Description that makes this model again, apart from its weights and items, as JSON."""
         return {
             "config": json.loads(self.language_model.config.to_json_string(use_diff=True)),
             "start_token": self.start_token,
@@ -186,7 +186,7 @@ class HuggingFaceModel(SemanticIdModel):
 
     @cached_property
     def backbone_flops(self) -> CausalFlops:
-        """What positions take, the head aside; of experts see `matrix_flops`."""
+        """FLOPs of positions, without the head; for experts see `matrix_flops`."""
         config = self.text_config
         head_dim = getattr(config, "head_dim", None)
         width = config.hidden_size if head_dim is None else config.num_attention_heads * head_dim

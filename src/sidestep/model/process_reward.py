@@ -126,21 +126,21 @@ class ProcessRewardModel(nn.Module):
     def flops(
         self, num_states: Int[Tensor, " users"], num_prefixes: Int[Tensor, " users"]
     ) -> Int[Tensor, " users"]:
-        """Of reading so many states of each history, and of scoring so many prefixes after it."""
+        """FLOPs of reading so many states of each history and scoring so many prefixes."""
         channels = self.config.num_blocks * self.config.dim
         per_prefix = self._score_flops + attention_flops(channels, num_states)
         return num_states * self._read_flops + num_prefixes * per_prefix
 
     @cached_property
     def _read_flops(self) -> int:
-        """Of one state, as keys and values of all blocks, and for the inner product."""
+        """FLOPs of one state, as keys and values of all blocks, and for the inner product."""
         blocks = [block for block in self.blocks if isinstance(block, _Block)]
         read = sum(matrix_flops(block.keys, block.values) for block in blocks)
         return read if self.last is None else read + matrix_flops(self.last)
 
     @cached_property
     def _score_flops(self) -> int:
-        """Of one prefix, attention aside."""
+        """FLOPs of one prefix, without attention."""
         inner_product = 0 if self.last is None else 2 * self.config.dim
         return matrix_flops(self) - self._read_flops + inner_product
 

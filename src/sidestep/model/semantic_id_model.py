@@ -111,7 +111,7 @@ class SemanticIdModel(nn.Module, ABC):
     @property
     @abstractmethod
     def head_weight(self) -> Float[Tensor, "codes dim"]:
-        """What states are multiplied with to give logits: one row per flat code id."""
+        """Matrix whose product with states gives logits: one row per flat code id."""
 
     def level_logits(
         self, states: Float[Tensor, "*batch levels dim"]
@@ -149,7 +149,7 @@ class SemanticIdModel(nn.Module, ABC):
         return logits
 
     def head_flops(self, depths: Int[Tensor, "*batch"], dim: int) -> Int[Tensor, "*batch"]:
-        """Of the logits of nodes: a product of a state of `dim` with each code that may follow.
+        """FLOPs of the logits of nodes: a product of a state with each code that may follow.
 
         Whatever at a depth that no node has.
         """

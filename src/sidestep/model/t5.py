@@ -24,7 +24,7 @@ from sidestep.step import HistoryBatch, StepOutput
 
 
 class RelativeBias(nn.Module):
-    """What attention adds to a score by the distance between two positions, per head.
+    """Bias that attention adds to a score by the distance between two positions, per head.
 
     Source: T5 (arXiv:1910.10683). Half of the buckets tell small distances apart exactly, half
     hold logarithmically growing ranges up to `max_distance`.
@@ -80,7 +80,7 @@ class T5Attention(nn.Module):
         values: Float[Tensor, "users heads columns head_dim"],
         mask: Bool[Tensor, "#users width columns"] | Float[Tensor, "#users heads width columns"],
     ) -> Float[Tensor, "users width dim"]:
-        """What states gather from columns; the mask is boolean, or a bias that is -inf."""
+        """Mixture of columns that states attend to; the mask is boolean, or a bias that is -inf."""
         queries = self._heads(self.query(states))
         mixed: Tensor = self.out(attend(queries, keys, values, mask, scale=1.0))
         return mixed
@@ -292,7 +292,7 @@ class T5(SemanticIdModel):
         return hidden.view(users, num_items, self.num_levels, -1)
 
     def _encoder_flops(self, lengths: Int[Tensor, " users"]) -> Int[Tensor, " users"]:
-        """Of a prompt, whose positions all see each other, and of what the decoder reads of it."""
+        """FLOPs of a prompt, whose positions see each other, and of its keys for the decoder."""
         config = self.config
         channels = config.num_layers * config.num_heads * config.width_of_head
         matrices = matrix_flops(self.encoder_blocks) + self._read_flops
@@ -301,7 +301,7 @@ class T5(SemanticIdModel):
     def _decoder_flops(
         self, depths: Int[Tensor, "*batch"], prompt: Int[Tensor, "*#batch"]
     ) -> Int[Tensor, "*batch"]:
-        """Of nodes that see the path to them and the whole prompt, heads included."""
+        """FLOPs of nodes that see the path to them and the whole prompt, heads included."""
         config = self.config
         channels = config.decoder_layers * config.num_heads * config.width_of_head
         matrices = matrix_flops(self.decoder_blocks) - self._read_flops
@@ -310,7 +310,7 @@ class T5(SemanticIdModel):
 
     @cached_property
     def _read_flops(self) -> int:
-        """Of one prompt position, as keys and values of cross-attention, which are made once."""
+        """FLOPs of one prompt position, as keys and values of cross-attention."""
         crossed = [
             block.cross_attention
             for block in self.decoder_blocks
@@ -319,7 +319,7 @@ class T5(SemanticIdModel):
         return sum(matrix_flops(attention.key, attention.value) for attention in crossed)
 
     def _memory(self, histories: HistoryBatch) -> Memory:
-        """What the encoder makes of histories, as keys and values for each decoder layer."""
+        """Encodes histories, as keys and values for each decoder layer."""
         vectors = self.reader.vectors(self.vocabulary, histories)
         states = torch.cat([self.start.expand(vectors.shape[0], 1, -1), vectors], dim=1)
         states = self.dropout(states)

@@ -118,7 +118,7 @@ class ValueHead(nn.Module):
 
     @cached_property
     def flops(self) -> CausalFlops:
-        """What values take: every node sees the path to it, the root and itself included."""
+        """FLOPs of values: every node sees the path to it, the root and itself included."""
         return CausalFlops(matrices=matrix_flops(self), channels=self.shape.dim)
 
     def _projected(

@@ -30,7 +30,7 @@ class Memory:
         self._known.setdefault("files", {})
 
     def changes(self, step: Step) -> list[str]:
-        """What is different since the step last began; empty if nothing is."""
+        """Differences since the step last began; empty if there are none."""
         last = self._known["steps"].get(step.name)
         if last is None:
             return [NEVER_RUN]
@@ -51,7 +51,7 @@ class Memory:
         return step.is_only_maker and made != self.sha256(step.product)
 
     def input_of(self, step: Step, key: str) -> str | None:
-        """What an input was when the step last began."""
+        """State of an input when the step last began."""
         last = self._known["steps"].get(step.name, {"made_from": step.made_from})
         found: str | None = last["made_from"]["inputs"].get(key)
         return found
@@ -70,7 +70,7 @@ class Memory:
         write_json(self._file, self._known)
 
     def sha256(self, path: Path) -> str:
-        """Of a file, or of all files of a folder; read again only if time or size have changed."""
+        """Hash of a file or of a folder's files, read again only if time or size have changed."""
         if path.is_dir():
             parts = [
                 (file.relative_to(path).as_posix(), self.sha256(file))

@@ -33,7 +33,7 @@ class CountsItemHead(Protocol):
 
     @property
     def flops_per_item(self) -> int:
-        """Of the matrix products behind the logit of one item at one state."""
+        """FLOPs of the matrix products behind the logit of one item at one state."""
         ...
 
 
@@ -46,7 +46,7 @@ class ItemRanker(Protocol):
         ...
 
     def flops(self, histories: HistoryBatch) -> Int[Tensor, " users"] | None:
-        """Of the matrix products behind the scores; None where not known."""
+        """FLOPs of the matrix products behind the scores; None if not known."""
         ...
 
 
@@ -97,7 +97,7 @@ class ItemSupport:
         return CountedScores(scores=scores, flops=lambda: self._flops(histories, scope.num_items))
 
     def _flops(self, histories: HistoryBatch, num_items: int) -> Int[Tensor, " users"] | None:
-        """Of the item logits, which serve all prefixes."""
+        """FLOPs of the item logits, which serve all prefixes."""
         per_item = 0 if self.head is None else flops_per_item(self.head)
         of_head = (
             None if per_item is None else torch.full_like(histories.lengths, num_items * per_item)

@@ -24,7 +24,7 @@ class PartialItemHead(Protocol):
         items: Int[Tensor, " users"],
         histories: HistoryBatch,
     ) -> Float[Tensor, " users"]:
-        """What `ItemHead.item_logits` says of one item at each state."""
+        """Scores of one item at each state, as `item_logits` has them."""
         ...
 
 

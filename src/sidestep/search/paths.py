@@ -20,7 +20,7 @@ from sidestep.step import ROOT_SLOT, StepModel, StepOutput
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PathScores:
-    """What a model says along each path, at its prefixes of 1 code, 2 codes and so on.
+    """Outputs of a model along each path, at its prefixes of 1 code, 2 codes and so on.
 
     Arbitrary where the path has ended.
 

@@ -1,4 +1,4 @@
-"""What every search has in common: the items it may return, its question and its answer."""
+"""Parts that all searches share: the items that may be returned, the question and the answer."""
 
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
@@ -168,7 +168,7 @@ class SearchPolicy(Protocol):
 
     @property
     def name(self) -> str:
-        """What tables call it."""
+        """Name in tables."""
         ...
 
     def search(
@@ -236,7 +236,7 @@ def code_log_probs(
 
 
 def node_values(step: StepOutput) -> Float[Tensor, "users width"]:
-    """What a model says its nodes are worth.
+    """Values that a model gives its nodes.
 
     Raises:
         ValueError: it says nothing of that.

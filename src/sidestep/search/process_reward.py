@@ -30,7 +30,7 @@ class RewardNetwork(Protocol):
     def flops(
         self, num_states: Int[Tensor, " users"], num_prefixes: Int[Tensor, " users"]
     ) -> Int[Tensor, " users"]:
-        """Of reading so many states of each history, and of scoring so many prefixes."""
+        """FLOPs of reading so many states of each history, and of scoring so many prefixes."""
         ...
 
     def __call__(

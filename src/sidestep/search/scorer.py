@@ -49,7 +49,7 @@ class PrefixScorer(Protocol):
 
     @property
     def name(self) -> str:
-        """What tables call it."""
+        """Name in tables."""
         ...
 
     def begin(
@@ -68,7 +68,7 @@ class PrefixScorer(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Guidance:
-    """How a search ranks the prefixes of one depth: y(prefix) + λ · log π(prefix).
+    """Rule by which a search ranks the prefixes of one depth: y(prefix) + λ · log π(prefix).
 
     PROMISE ranks by y alone, λ = 0 (arXiv:2601.04674, Alg. 1); the mixture is ours.
 
@@ -115,7 +115,7 @@ class Guidance:
 
     @property
     def score_kind(self) -> str:
-        """What the scores are: the scorer's, or a mixture."""
+        """Name of the scores: the scorer's, or a mixture."""
         return f"{self.scorer.name} + log_prob" if any(self._weights()) else self.scorer.name
 
     def ranked_by(
@@ -124,7 +124,7 @@ class Guidance:
         log_probs: Float[Tensor, "users width"],
         depth: int,
     ) -> Float[Tensor, "users width"]:
-        """What prefixes of `depth` codes are ranked by; -inf where `log_probs` is."""
+        """Scores by which prefixes of `depth` codes are ranked; -inf where `log_probs` is."""
         weights = self._weights()
         weight = weights[0] if len(weights) == 1 else weights[depth - 1]
         is_prefix = log_probs > -torch.inf

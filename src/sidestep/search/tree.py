@@ -84,7 +84,7 @@ _joined = partial(torch.cat, dim=1)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidates:
-    """What a search found for a batch of users: complete states of a code space, best first.
+    """Finds of a search for a batch of users: complete states of a code space, best first.
 
     leaves: `NO_STATE` where a user has fewer.
     log_probs: of the leaves; -inf at `NO_STATE`.
@@ -111,7 +111,7 @@ class Candidates:
 def both_flops(
     ours: Int[Tensor, " users"] | None, theirs: Int[Tensor, " users"] | None
 ) -> Int[Tensor, " users"] | None:
-    """What two parts of a search took together; not known where one of them is not."""
+    """FLOPs of two parts of a search together; not known if one of them is not."""
     return None if ours is None or theirs is None else ours + theirs
 
 
@@ -127,14 +127,14 @@ def evaluated_prefixes(
 
 
 def nodes_per_depth(tree: Tree, num_levels: int) -> Int[Tensor, "users depths"]:
-    """How many nodes of each depth from 0 to L were pushed through the model."""
+    """Number of nodes of each depth from 0 to L that were pushed through the model."""
     depths = tree.depths.clamp(0, num_levels)  # padding may say anything
     counts = torch.zeros(len(depths), num_levels + 1, dtype=torch.long, device=depths.device)
     return counts.scatter_add_(1, depths, tree.is_node.long())
 
 
 def num_unevaluated(candidates: Candidates) -> Int[Tensor, " users"]:
-    """How many leaves of an answer are not in its tree: judged without a token of their own."""
+    """Number of leaves of an answer outside its tree, judged without a token of their own."""
     assert candidates.tree is not None, "the search kept no tree"
     nodes = candidates.tree.states.masked_fill(~candidates.tree.is_node, NO_STATE)
     leaves = candidates.leaves

@@ -126,7 +126,7 @@ class ValueGuidedDecoding:
         return values
 
     def tokens(self, num_levels: int) -> int:
-        """What is spent on a user, unless the trie is exhausted.
+        """Tokens that are spent on a user, unless the trie is exhausted.
 
         Raises:
             ValueError: the warm start would take the whole budget.
@@ -380,5 +380,5 @@ class _Growth:
 def _rows(
     values: Float[Tensor, "users nodes codes"], nodes: Int[Tensor, "users width"]
 ) -> Float[Tensor, "users width codes"]:
-    """What stands at some nodes of each user."""
+    """Values at some nodes of each user."""
     return values[torch.arange(len(nodes), device=nodes.device)[:, None], nodes]

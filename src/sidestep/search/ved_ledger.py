@@ -1,4 +1,4 @@
-"""What value-guided decoding knows of its trees and decides by: visits, values, codes left to try.
+"""Ledger of value-guided decoding: the visits, values and untried codes that decide its growth.
 
 It lies on the processor whatever device the model is on, and in float64: its decisions are many,
 small, and must not depend on how users are batched.
@@ -18,7 +18,7 @@ from sidestep.step import ROOT_SLOT
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GrowthRules:
-    """What the growth of a tree goes by; each is described at `ValueGuidedDecoding`."""
+    """Rules of the growth of a tree; each is described at `ValueGuidedDecoding`."""
 
     exploration: float
     entropy_weight: float
@@ -70,7 +70,7 @@ class Ledger:
     def child_depths(
         self, parents: Int[np.ndarray, "users width"]
     ) -> Int[np.ndarray, "users width"]:
-        """How many codes are decided at children of some nodes."""
+        """Number of codes that are decided at children of some nodes."""
         depths: np.ndarray = np.take_along_axis(self.depths, parents, axis=1) + 1
         return depths
 

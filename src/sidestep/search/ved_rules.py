@@ -88,7 +88,7 @@ def num_open_below(
     depths: Int[np.ndarray, "users nodes"],
     num_levels: int,
 ) -> Int[np.ndarray, "users nodes"]:
-    """How many nodes are open among each node and those below; one with none leads nowhere."""
+    """Number of open nodes among each node and those below; a node with none leads nowhere."""
     counts = is_open.astype(np.int64)
     rows = np.arange(len(counts))[:, None]
     for depth in range(num_levels - 1, 0, -1):

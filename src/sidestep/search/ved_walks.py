@@ -17,7 +17,7 @@ from sidestep.step import ROOT_SLOT
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Walks:
-    """What the traversals of a round did.
+    """Result of the traversals of a round.
 
     parents: of the children that they make, in their order; of one path the deepest comes first.
     is_new: False where a column is padding.

@@ -53,7 +53,7 @@ from sidestep.training.value import checked_weights, dense_rewards, value_loss
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Credit:
-    """What the losses over a group raise and lower; by the loss, "group" or "sibling".
+    """Credit of the candidates of a group, by the loss that reads it, "group" or "sibling".
 
     advantages: of every code.
     is_counted: True at the codes that the loss is over.
@@ -65,7 +65,7 @@ class Credit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """What the policy of now says of the candidate trees of a group.
+    """Output of the current policy for the candidate trees of a group.
 
     step: at the slots of the trees.
     by_slot: log-probabilities of the legal codes there.
@@ -201,7 +201,7 @@ class AlignmentObjective(SearchingObjective):
         return Loss(loss=torch.stack(losses).sum(), num_targets=batch.num_targets, parts=parts)
 
     def prompts(self, batch: WindowBatch) -> tuple[HistoryBatch, Int[Tensor, " users"]]:
-        """What is searched for: a history per target of some windows, and the target."""
+        """Prompts of the search: a history per target of some windows, and the target."""
         device = batch.items.device
         if self.trie.device != device:
             self.trie = self.trie.to(device)
@@ -324,7 +324,7 @@ class AlignmentObjective(SearchingObjective):
         return Credit(advantages=advantages, is_counted=is_counted)
 
     def _weights(self, group: Group, reading: Reading) -> Float[Tensor, "users candidates"]:
-        """How much each candidate of a group counts, 1 on average.
+        """Weight of each candidate of a group, 1 on average.
 
         By the policy that is improved: a search may find by another normaliser or temperature.
         """
@@ -358,7 +358,7 @@ class AlignmentObjective(SearchingObjective):
     def _reference_log_probs(
         self, tree: CandidateTree, histories: HistoryBatch
     ) -> Float[Tensor, "users slots codes"] | None:
-        """What the policy of before says at the nodes of a tree; None where there is none."""
+        """Log-probabilities of the reference at the nodes of a tree; None if there is no reference."""
         reference = self._copy("reference")
         if reference is None:
             return None
@@ -399,7 +399,7 @@ class AlignmentObjective(SearchingObjective):
         targets: Int[Tensor, " users"],
         weights: Float[Tensor, " users"] | None,
     ) -> Float[Tensor, " depths"]:
-        """Of the candidates and the target's path, which the head would seldom see else."""
+        """Loss of values on the candidates and on the target's path, which the head would seldom see."""
         config = self.config.value
         assert config is not None
         assert self.head is not None
@@ -419,7 +419,7 @@ class AlignmentObjective(SearchingObjective):
 
 
 def _search(config: AlignmentConfig, head_gamma: float | None) -> SearchPolicy:
-    """That of the rollouts; it discounts values as these are or were learned, unless told."""
+    """Search of the rollouts; it discounts values as they are or were learned, unless told."""
     settings = config.rollouts.model_extra or {}
     gamma = head_gamma if config.value is None else config.value.gamma
     policy = config.rollouts.policy()

@@ -113,7 +113,7 @@ class CandidateTree:
         return functional.pad(self.depths, (1, 0), value=0)
 
     def read(self, model: SemanticIdModel, histories: HistoryBatch) -> StepOutput:
-        """What a network says of every slot, in one pass and with gradients where they are on."""
+        """Output of a network for every slot, in one pass and with gradients where they are on."""
         root, context = model.encode(histories, capacity=max(self.node_codes.shape[1], 1))
         step, _ = model.extend(
             context, self.node_codes, self.parents, self.depths, is_node=self.is_node

@@ -1,4 +1,4 @@
-"""How a run of the training loop goes: rates, sizes, precision, when it stops, how it is judged."""
+"""Configuration of the training loop: rates, sizes, precision, when it stops, how it is judged."""
 
 from typing import Annotated, Literal
 
@@ -11,7 +11,7 @@ TrackerName = Literal["tensorboard", "mlflow", "wandb"]
 
 
 class TrainingConfig(BaseModel):
-    """How an objective is trained."""
+    """Configuration of the training of an objective."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -78,7 +78,7 @@ RESUMABLE = frozenset({"max_seconds", "checkpoint_every_s", "trackers"})
 
 
 class ValidationConfig(BaseModel):
-    """How a network is judged while it is trained: NDCG@10 on the validation rows."""
+    """Configuration of the validation while a network is trained: NDCG@10 on validation rows."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

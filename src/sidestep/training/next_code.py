@@ -83,7 +83,7 @@ class NextCodeObjective(Objective):
     def _weights(
         self, logits: Tensor, items: Tensor, of_targets: Tensor | None = None
     ) -> Tensor | None:
-        """What the loss of each code of the targets is multiplied by; None if by nothing."""
+        """Factors on the loss of each code of the targets; None if there are none."""
         beams = self.config.beam_aware
         if beams is None:
             return None if of_targets is None else of_targets[:, None].expand(logits.shape[:2])

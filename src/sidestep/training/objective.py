@@ -14,7 +14,7 @@ from sidestep.data.windows import WindowBatch
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loss:
-    """What one forward pass says of one batch.
+    """Loss of one batch.
 
     loss: what is lowered: a mean over the targets of the batch, so that batches of different
         size can be added up by weight.
@@ -124,7 +124,7 @@ class Objective(nn.Module, ABC):
 
     @property
     def learning_rate_factors(self) -> Mapping[str, float]:
-        """What the learning rate is multiplied by, by the start of parameter names; 1 elsewhere."""
+        """Factors on the learning rate, by the start of parameter names; 1 elsewhere."""
         return {}
 
     @property

@@ -15,7 +15,7 @@ from sidestep.search.config import NamedSearch
 
 
 class NextItemConfig(BaseModel):
-    """What supervised training of an item-ID network lowers."""
+    """Configuration of the supervised loss of an item-ID network."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -24,7 +24,7 @@ class NextItemConfig(BaseModel):
 
 
 class BeamAwareConfig(BaseModel):
-    """How much more codes count that a beam search keeps, or nearly.
+    """Weights of codes that a beam search keeps, or nearly keeps.
 
     The defaults are those of BEAR's authors; see `beam_aware_weights` for how they are read.
     """
@@ -42,7 +42,7 @@ class BeamAwareConfig(BaseModel):
 
 
 class NextCodeConfig(BaseModel):
-    """What supervised training of a semantic-ID model lowers."""
+    """Configuration of the supervised loss of a semantic-ID model."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -73,7 +73,7 @@ class NextCodeConfig(BaseModel):
 
 
 class ProcessRewardTrainingConfig(BaseModel):
-    """What a process reward model is trained on."""
+    """Configuration of the loss of a process reward model."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -96,7 +96,7 @@ class ProcessRewardTrainingConfig(BaseModel):
 
 
 class ReturnsConfig(BaseModel):
-    """What a prefix is worth."""
+    """Configuration of the returns of prefixes."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -118,7 +118,7 @@ class ReturnsConfig(BaseModel):
 
 
 class ValueTrainingConfig(ReturnsConfig):
-    """What a value head is trained on."""
+    """Configuration of the loss of a value head."""
 
     include_target: bool = True
     """The target's path is learned from even where the search missed it; else V would see few
@@ -144,7 +144,7 @@ SearchWithoutValues = Annotated[NamedSearch, AfterValidator(_refuse_values)]
 
 
 class PreferenceConfig(BaseModel):
-    """What is preferred to what, and how strongly."""
+    """Configuration of preference training: what is preferred to what, and how strongly."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -88,7 +88,7 @@ class PreferenceObjective(SearchingObjective):
     def _log_probs(
         self, model: SemanticIdModel, tree: CandidateTree, histories: HistoryBatch
     ) -> Float[Tensor, "users candidates"]:
-        """Of whole candidates."""
+        """Log-probabilities of whole candidates."""
         by_slot = tree.node_log_probs(tree.read(model, histories), self.trie)
         return tree.code_log_probs(by_slot).sum(dim=2)
 
@@ -98,7 +98,7 @@ def _told(
     chosen: Float[Tensor, " users"],
     is_rejected: Bool[Tensor, "users candidates"],
 ) -> dict[str, Tensor]:
-    """How far the chosen ones are ahead, over all pairs."""
+    """Figures of how far the chosen items are ahead, over all pairs."""
     margins = (chosen[:, None] - gained).detach()
     num_pairs = is_rejected.sum().clamp(min=1)
     return {

@@ -125,7 +125,7 @@ class ProcessRewardObjective(Objective):
         users: Int[Tensor, " targets"],
         positions: Int[Tensor, " targets"],
     ) -> RewardMemory:
-        """What each target may be told from: the states before any item and after each past one."""
+        """States that a target may be told from: before any item and after each past one."""
         backbone = self.backbone
         if self._is_backbone_trained:
             states = backbone.next_item_states(batch.histories)[:, :, 0]

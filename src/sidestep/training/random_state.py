@@ -54,7 +54,7 @@ def seed_everything(seed: int) -> None:
 
 @contextmanager
 def unchanged_random_state() -> Iterator[None]:
-    """Whatever the block draws, the generators end where they began."""
+    """Restores the random generators after a block, whatever the block draws."""
     state = random_state()
     try:
         yield

@@ -85,7 +85,7 @@ def target_log_probs(
     log_probs: Float[Tensor, "users candidates levels"],
     leaves: Int[Tensor, " users"],
 ) -> Float[Tensor, "users levels"]:
-    """Of the codes of a leaf that is in every user's tree."""
+    """Log-probabilities of the codes of a leaf that is in every user's tree."""
     at = (tree.leaves == leaves[:, None]).byte().argmax(dim=1)
     return log_probs[torch.arange(len(at), device=at.device), at]
 

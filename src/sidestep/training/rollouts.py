@@ -89,7 +89,7 @@ class _Found:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rollouts:
-    """How candidates are found and judged.
+    """Rollouts: a search that finds candidates, and rewards that judge them.
 
     search: finds them; what it draws, it draws anew at every step.
     reward: judges them.
@@ -179,7 +179,7 @@ class Rollouts:
         trie: Trie,
         below: Int[Tensor, " users"] | None = None,
     ) -> _Found:
-        """What a search finds, with the values of now if there are any."""
+        """Finds of the search, with the current values if there are any."""
         valued: StepModel[Any] = model
         if self.head is not None and reads_values(search):
             valued = HeadedModel(model, self.head)

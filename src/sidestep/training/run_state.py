@@ -69,7 +69,7 @@ def run_identity(
     num_processes: int,
     about: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """What a resumed run must have in common with the one before, as JSON.
+    """Settings that a resumed run must share with the run before, as JSON.
 
     Args:
         config: how to train.

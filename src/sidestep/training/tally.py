@@ -1,4 +1,4 @@
-"""What a run has done since its last line in the log."""
+"""Tally of a run since its last line in the log."""
 
 import math
 from dataclasses import asdict, dataclass, field
@@ -40,7 +40,7 @@ class Sums:
         )
 
     def means(self) -> dict[str, Any]:
-        """What the log says of these steps; their loss and its parts are means over targets."""
+        """Line of the log about these steps; their loss and its parts are means over targets."""
         means = {name: total / self.targets for name, total in self.parts.items()}
         return {
             "loss": means.pop("loss"),

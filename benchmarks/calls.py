@@ -82,7 +82,7 @@ def parsed() -> argparse.Namespace:
 
 
 def calls(arguments: argparse.Namespace) -> dict[str, Callable[[], Any]]:
-    """What is counted, by name."""
+    """Counted calls by name."""
     torch.manual_seed(arguments.seed)
     sizes = (arguments.codebook_size,) * arguments.levels
     ids = torch.randint(arguments.codebook_size, (arguments.items, arguments.levels))
@@ -116,7 +116,7 @@ def calls(arguments: argparse.Namespace) -> dict[str, Callable[[], Any]]:
 
 
 def calls_of(call: Callable[[], Any]) -> Counter[str]:
-    """How often a call, made for the second time, calls each function of the package."""
+    """Counts how often a call, made for the second time, calls each function of the package."""
     counted: Counter[str] = Counter()
 
     def note(frame: Any, event: str, _argument: Any) -> None:

@@ -62,7 +62,7 @@ class CodeSets:
         return [(item, own) for item, own in enumerate(self.sets) if item not in gone]
 
     def _each(self, states, answer):
-        """Of each user and state what `answer(user, way)` says; the way is None at `NO_STATE`."""
+        """Answers of `answer(user, way)` for each user and state; the way is None at `NO_STATE`."""
         return [
             [answer(user, None if state == NO_STATE else self.ways[state]) for state in row]
             for user, row in enumerate(states.tolist())

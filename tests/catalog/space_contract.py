@@ -44,7 +44,7 @@ class CodeSpaceContract:
 
     @pytest.fixture
     def walked(self):
-        """Of every case and user the ways."""
+        """The ways of every user, in every case."""
         return [
             (space, user, allowed, len(users), ways(space, user, len(users)))
             for space, users in self.cases()

@@ -1,4 +1,4 @@
-"""What all searches have in common; and the laws of the scope of a trie."""
+"""Parts that all searches share, and the laws of the scope of a trie."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What every objective keeps: a base class of tests, with one subclass per objective."""
+"""The contract of objectives: a base class of tests, with one subclass per objective."""
 
 import copy
 

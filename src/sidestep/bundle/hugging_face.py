@@ -192,7 +192,7 @@ def network_from_hugging_face(
 
 
 def code_token(level: int, code: int) -> str:
-    """What a code is called in a vocabulary: `<a_12>` is code 12 of level 0."""
+    """Name of a code in a vocabulary: `<a_12>` is code 12 of level 0."""
     return f"<{string.ascii_lowercase[level]}_{code}>"
 
 

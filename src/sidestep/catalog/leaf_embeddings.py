@@ -12,7 +12,7 @@ from sidestep.catalog.trie import Trie
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeafEmbeddings:
-    """What every item and every leaf of a catalog means; cosines of these are semantic rewards.
+    """Embeddings of every item and leaf of a catalog; cosines of these are semantic rewards.
 
     items: of every item, of length 1.
     leaves: mean of the items that share each leaf, in the order of the trie; shorter where they

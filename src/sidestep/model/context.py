@@ -227,7 +227,7 @@ class TreeContext:
     def node_mask(
         self, width: int, visible: Int[Tensor, "users width"] | None
     ) -> Bool[Tensor, "users width columns"]:
-        """Mask of the last `width` nodes: the visible prompt, ancestors and the nodes themselves."""
+        """Mask of the last `width` nodes: their visible prompt, ancestors and themselves."""
         users = self.prompt_lengths.shape[0]
         device = self.prompt_lengths.device
         mask = torch.zeros(users, width, self.next_column + 1, dtype=torch.bool, device=device)

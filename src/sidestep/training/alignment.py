@@ -358,7 +358,7 @@ class AlignmentObjective(SearchingObjective):
     def _reference_log_probs(
         self, tree: CandidateTree, histories: HistoryBatch
     ) -> Float[Tensor, "users slots codes"] | None:
-        """Log-probabilities of the reference at the nodes of a tree; None if there is no reference."""
+        """Log-probabilities of the reference at the nodes of a tree; None without one."""
         reference = self._copy("reference")
         if reference is None:
             return None
@@ -399,7 +399,7 @@ class AlignmentObjective(SearchingObjective):
         targets: Int[Tensor, " users"],
         weights: Float[Tensor, " users"] | None,
     ) -> Float[Tensor, " depths"]:
-        """Loss of values on the candidates and on the target's path, which the head would seldom see."""
+        """Loss of values on the candidates and on the target's path."""
         config = self.config.value
         assert config is not None
         assert self.head is not None

@@ -245,14 +245,14 @@ class WatchedStep:
         objective = self.objective
         found, judged, updated = Watch(self.device), Watch(self.device), Watch(self.device)
         self.search.watch = found
-        histories, targets = objective.prompts(self.batch)
-        group = judged.timed(lambda: objective.rolled_out(histories, targets))
+        histories, futures = objective.prompts(self.batch)
+        group = judged.timed(lambda: objective.rolled_out(histories, futures))
         reading = updated.timed(lambda: objective.read(group, histories))
         credit = judged.timed(lambda: objective.credit(group, reading))
         assert bool(group.learns.all()), "all rewards are equal: there is nothing to learn from"
 
         def update() -> Tensor:
-            loss, _ = objective.loss(group, credit, reading, histories, targets)
+            loss, _ = objective.loss(group, credit, reading, histories, futures[:, 0])
             loss.backward()
             return loss.detach()
 

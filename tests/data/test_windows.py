@@ -8,7 +8,13 @@ from hypothesis import strategies as st
 
 from sidestep.data.histories import Histories
 from sidestep.data.splits import TrainingPart
-from sidestep.data.windows import batches, num_batches, training_windows, window_batch
+from sidestep.data.windows import (
+    WindowBatch,
+    batches,
+    num_batches,
+    training_windows,
+    window_batch,
+)
 from sidestep.padding import NO_ITEM
 
 
@@ -318,3 +324,16 @@ def test_windows_with_times_have_the_fingerprint_of_those_without():
     assert training_windows(timed(part, [1, 2, 3, 4]), 3).fingerprint() == (
         training_windows(part, 3).fingerprint()
     )
+
+
+def test_what_comes_after_a_position_ends_with_its_window():
+    batch = WindowBatch(
+        items=torch.tensor([[5, 6, 7], [8, 9, NO_ITEM]]),
+        lengths=torch.tensor([3, 2]),
+        is_target=torch.tensor([[False, True, True], [False, True, False]]),
+        num_targets=3,
+    )
+    users, positions = batch.is_target.nonzero(as_tuple=True)
+    expected = [[6, 7, NO_ITEM], [7, NO_ITEM, NO_ITEM], [9, NO_ITEM, NO_ITEM]]
+    assert batch.after(users, positions, 3).tolist() == expected
+    assert batch.after(users, positions, 1)[:, 0].equal(batch.items[users, positions])

@@ -261,8 +261,8 @@ def test_the_first_step_is_that_of_reinforce():
     assert float(loss.parts["clipped"]) == 0
     weights = objective.policy.code_embedding.weight
     ours = torch.autograd.grad(loss.loss, weights)[0]
-    histories, targets = objective.prompts(BATCH)
-    group = objective.rolled_out(histories, targets)
+    histories, futures = objective.prompts(BATCH)
+    group = objective.rolled_out(histories, futures)
     step = group.tree.read(objective.policy, histories)
     whole = group.tree.code_log_probs(group.tree.node_log_probs(step, TRIE)).sum(dim=2)
     rewards = group.rewards[:, :6]
@@ -297,8 +297,8 @@ def test_weighed_by_the_policy_it_is_the_gradient_of_the_expected_reward(rollout
     weights = objective.policy.code_embedding.weight
     ours = torch.autograd.grad(objective(BATCH).loss, weights)[0]
     users, positions = BATCH.is_target.nonzero(as_tuple=True)
-    targets, histories = BATCH.items[users, positions], BATCH.before(users, positions)
-    group = objective.rolled_out(histories, targets)
+    futures, histories = BATCH.after(users, positions, 1), BATCH.before(users, positions)
+    group = objective.rolled_out(histories, futures)
     step = group.tree.read(objective.policy, histories)
     by_slot = group.tree.node_log_probs(step, TRIE, temperature=temperature)
     whole = group.tree.code_log_probs(by_slot).sum(dim=2)
@@ -317,13 +317,13 @@ def test_towards_the_optimum_every_step_has_the_gradient_of_the_cross_entropy():
         kl_weight=1e-9,
     )
     optimizer = torch.optim.SGD(objective.policy.parameters(), lr=20.0)
-    histories, targets = objective.prompts(BATCH)
-    reference = objective.rolled_out(histories, targets).old_log_probs.sum(dim=2)
+    histories, futures = objective.prompts(BATCH)
+    reference = objective.rolled_out(histories, futures).old_log_probs.sum(dim=2)
     weights = objective.policy.code_embedding.weight
     for _ in range(2):
         loss = objective(BATCH)
         ours = torch.autograd.grad(loss.loss, weights, retain_graph=True)[0]
-        group = objective.rolled_out(histories, targets)
+        group = objective.rolled_out(histories, futures)
         step = group.tree.read(objective.policy, histories)
         whole = group.tree.code_log_probs(group.tree.node_log_probs(step, TRIE)).sum(dim=2)
         best = (reference + group.rewards / 0.5).masked_fill(~group.is_member, -torch.inf)
@@ -451,8 +451,9 @@ def test_hinted_codes_are_learned_by_likelihood_and_not_by_advantage():
     objective = an_objective(
         rollouts={"search": "beam", "num_beams": 2}, repair="hint", kl_weight=None
     )
-    histories, targets = objective.prompts(BATCH)
-    group = objective.rolled_out(histories, targets)
+    histories, futures = objective.prompts(BATCH)
+    targets = futures[:, 0]
+    group = objective.rolled_out(histories, futures)
     is_hinted = (group.first_free == 1) & group.learns
     assert is_hinted.any()
     reading = objective.read(group, histories)
@@ -630,8 +631,9 @@ def test_values_in_the_loop_are_discounted_as_they_are_told():
     """The loss in the log is the loss of TD targets at exactly this gamma."""
     for gamma in (0.0, 0.6):
         objective = an_objective(value={"gamma": gamma}, kl_weight=None)
-        histories, targets = objective.prompts(BATCH)
-        group = objective.rolled_out(histories, targets)
+        histories, futures = objective.prompts(BATCH)
+        targets = futures[:, 0]
+        group = objective.rolled_out(histories, futures)
         step = group.tree.read(objective.policy, histories)
         rewards = dense_rewards(
             group.tree, targets, objective.embeddings, TRIE, objective.value_weights
@@ -650,3 +652,17 @@ def test_values_in_the_loop_are_discounted_as_they_are_told():
 def test_values_in_the_loop_refuse_weights_of_which_none_counts():
     with pytest.raises(ValueError, match="no level has a weight above 0"):
         AlignmentConfig.model_validate({"value": {"weights": (0.0, 0.0)}})
+
+
+def test_rewards_see_as_much_of_the_future_as_is_asked_for():
+    seen = {}
+
+    def reward(scene):
+        seen["futures"] = scene.futures.tolist()
+        return torch.rand(scene.leaves.shape)
+
+    objective = an_objective(reward_horizon=3)
+    objective.rollouts = replace(objective.rollouts, reward=reward)
+    objective(BATCH)
+    # The targets of BATCH: item 2 before 1, item 1 at the end, item 1 at the end of a shorter one.
+    assert seen["futures"] == [[2, 1, NO_ITEM], [1, NO_ITEM, NO_ITEM], [1, NO_ITEM, NO_ITEM]]

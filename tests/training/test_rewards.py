@@ -26,6 +26,8 @@ from sidestep.training.rewards import (
 IDS = torch.tensor([[0, 0], [0, 1], [1, 0], [1, 1], [1, 1]])
 TRIE = Trie.build(IDS, (2, 2))
 LEAVES = TRIE.leaf_of(torch.arange(5))
+FREE = {"exact", "rank", "rank-aware", "prefix", "soon"}
+"""Rewards that need no source."""
 
 
 def scene(leaves=(0, 1, 2, NO_STATE), target=1, log_probs=(-1.0, -2.0, -3.0, -torch.inf)):
@@ -33,7 +35,7 @@ def scene(leaves=(0, 1, 2, NO_STATE), target=1, log_probs=(-1.0, -2.0, -3.0, -to
     found = torch.tensor([[NO_STATE if item == NO_STATE else int(LEAVES[item]) for item in leaves]])
     return RewardScene(
         histories=HistoryBatch(items=torch.tensor([[3]]), lengths=torch.tensor([1])),
-        targets=torch.tensor([target]),
+        futures=torch.tensor([target])[:, None],
         leaves=found,
         states=TRIE.prefixes(found),
         log_probs=torch.tensor([log_probs]),
@@ -182,7 +184,7 @@ def test_rewards_that_cannot_be_made_are_refused():
     for terms in ([], [RewardTerm(reward="exact", weight=0.0)]):
         with pytest.raises(ValueError, match="name at least one"):
             Rewards(terms, RewardSources())
-    lacking = {name for name in REWARDS if name not in {"exact", "rank", "rank-aware", "prefix"}}
+    lacking = {name for name in REWARDS if name not in FREE}
     for name in lacking:
         with pytest.raises(ValueError, match=f"{name} needs "):
             given(name)
@@ -196,8 +198,15 @@ def test_a_reward_that_fails_is_named(monkeypatch):
         given("mine:reward")
 
 
+def test_what_comes_soon_is_worth_less_the_later_it_comes():
+    ahead = replace(scene(), futures=torch.tensor([[2, 0, 2]]))
+    assert given("soon", at=ahead) == pytest.approx([1 / np.log2(3), 0.0, 1.0, 0.0])
+    cut_off = replace(scene(), futures=torch.tensor([[1, -1, -1]]))
+    assert given("soon", at=cut_off) == given("exact", at=cut_off)
+
+
 def test_who_asks_what_nobody_knows_is_named():
-    open_scene = replace(scene(), targets=None)
+    open_scene = replace(scene(), futures=None)
     with pytest.raises(ValueError, match="reward 'exact' failed: ValueError: it asks what came"):
         given("exact", at=open_scene)
     assert given("novelty", sources=RewardSources(popularity=np.ones(5, int)), at=open_scene)

@@ -29,7 +29,7 @@ def test_a_target_that_joins_ranks_last_in_the_rank_penalty():
         knows_targets=True,
         head=None,
     )
-    group = rollouts(policy, histories, torch.tensor(missed), TRIE, step=0)
+    group = rollouts(policy, histories, torch.tensor(missed)[:, None], TRIE, step=0)
     assert group.is_member.all()
     discounts = [1 / math.log2(rank + 2) for rank in range(3)]
     paid = [-discount / sum(discounts) for discount in discounts[:2]]

@@ -150,6 +150,21 @@ class WindowBatch:
         """Factors on the loss of the given targets; None if all weigh 1."""
         return None if self.target_weights is None else self.target_weights[users, positions]
 
+    def after(
+        self, users: Int[Tensor, " targets"], positions: Int[Tensor, " targets"], horizon: int
+    ) -> Int[Tensor, "targets horizon"]:
+        """The items from each of the given positions on, that of the position first.
+
+        Args:
+            users: the windows.
+            positions: one per window.
+            horizon: items that are wanted; `NO_ITEM` stands where a window has no more.
+        """
+        columns = positions[:, None] + torch.arange(horizon, device=self.items.device)
+        width = self.items.shape[1]
+        items = self.items[users[:, None], columns.clamp(max=width - 1)]
+        return items.masked_fill(columns >= self.lengths[users][:, None], NO_ITEM)
+
     def before(
         self, users: Int[Tensor, " targets"], positions: Int[Tensor, " targets"]
     ) -> HistoryBatch:

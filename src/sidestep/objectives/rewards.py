@@ -89,6 +89,24 @@ def category_match(
     return ((categories == targets[:, None]) & (targets[:, None] >= 0)).float()
 
 
+def soonness(
+    leaves: Int[Tensor, "users candidates"], futures: Int[Tensor, "users horizon"]
+) -> Float[Tensor, "users candidates"]:
+    """The discount 1 / log2(1 + place) of each candidate that comes next within a horizon; else 0.
+
+    The discount is that of NDCG (Järvelin and Kekäläinen 2002): 1 for the next item, .63 for the
+    one after it.
+
+    Args:
+        leaves: the candidates, padded with a negative number.
+        futures: the leaves that came next, the next one first, padded with a negative number. If a
+            leaf comes several times, its first place counts.
+    """
+    is_hit = (leaves[:, :, None] == futures[:, None, :]) & (futures >= 0)[:, None]
+    places = torch.arange(1, futures.shape[1] + 1, device=leaves.device)
+    return (is_hit / (1 + places).log2()).amax(dim=2)
+
+
 def novelty(
     counts: Int[Tensor, "users candidates"], most: int
 ) -> Float[Tensor, "users candidates"]:

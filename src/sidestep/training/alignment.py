@@ -186,8 +186,9 @@ class AlignmentObjective(SearchingObjective):
         parts: dict[str, Tensor] = {}
         losses = []
         if self.config.learns_from_rewards:
-            histories, targets = self.prompts(batch)
-            group = self.rolled_out(histories, targets)
+            histories, futures = self.prompts(batch)
+            targets = futures[:, 0]
+            group = self.rolled_out(histories, futures)
             weights = batch.weights_of(*batch.is_target.nonzero(as_tuple=True))
             reading = self.read(group, histories)
             credit = self.credit(group, reading)
@@ -200,17 +201,20 @@ class AlignmentObjective(SearchingObjective):
             parts |= {"likelihood": beside.loss.detach(), **beside.parts}
         return Loss(loss=torch.stack(losses).sum(), num_targets=batch.num_targets, parts=parts)
 
-    def prompts(self, batch: WindowBatch) -> tuple[HistoryBatch, Int[Tensor, " users"]]:
-        """Prompts of the search: a history per target of some windows, and the target."""
+    def prompts(self, batch: WindowBatch) -> tuple[HistoryBatch, Int[Tensor, "users horizon"]]:
+        """Prompts of the search: a history per target of some windows, and what came next.
+
+        The target comes first of what came next, see `RewardScene.futures`.
+        """
         device = batch.items.device
         if self.trie.device != device:
             self.trie = self.trie.to(device)
         users, positions = batch.is_target.nonzero(as_tuple=True)
-        targets = batch.items[users, positions]
+        futures = batch.after(users, positions, self.config.reward_horizon)
         histories = batch.before(users, positions + 1 if self.config.open_prompts else positions)
         if self.max_history is not None:
             histories = histories.latest(self.max_history)
-        return histories, targets
+        return histories, futures
 
     def read(self, group: Group, histories: HistoryBatch) -> Reading:
         """Shows the trees of a group to the policy of now.
@@ -337,15 +341,19 @@ class AlignmentObjective(SearchingObjective):
     # Rollouts
 
     @torch.no_grad()
-    def rolled_out(self, histories: HistoryBatch, targets: Int[Tensor, " users"]) -> Group:
+    def rolled_out(self, histories: HistoryBatch, futures: Int[Tensor, "users horizon"]) -> Group:
         """Candidate sets with rewards, repaired where that is asked for.
 
         The policy is left in the mode in which the loss has to meet it.
+
+        Args:
+            histories: the prompts.
+            futures: the items that came next, the target first.
         """
         self.policy.train(self.config.dropout and self.training)
         behaviour = self._copy("rollout_policy")
         model = self.policy if behaviour is None else behaviour
-        group = self.rollouts(model, histories, targets, self.trie, step=int(self.num_steps))
+        group = self.rollouts(model, histories, futures, self.trie, step=int(self.num_steps))
         if behaviour is None:
             return group
         step = group.tree.read(model, histories)

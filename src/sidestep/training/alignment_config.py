@@ -56,6 +56,10 @@ class AlignmentConfig(BaseModel):
     rewards: tuple[RewardTerm, ...] = (RewardTerm(reward="rank-aware"),)
     """The rewards of candidates, which are added up."""
 
+    reward_horizon: int = Field(1, ge=1)
+    """The items that came next which rewards see, the target first. More than 1 needs targets that
+    others follow in their window: `targets_per_window` of more than 1, or null."""
+
     group_weight: float | None = Field(1.0, gt=0)
     """Weight of the loss over whole candidates (GRPO); None leaves it out."""
 

@@ -221,5 +221,5 @@ class RewardTerm(BaseModel):
     """What it is multiplied by."""
 
 
-NEED_TARGETS = frozenset({"exact", "rank", "rank-aware", "prefix", "semantic", "category"})
+NEED_TARGETS = frozenset({"exact", "rank", "rank-aware", "prefix", "semantic", "category", "soon"})
 """Those that ask what came next."""

@@ -27,6 +27,7 @@ from sidestep.objectives.rewards import (
     novelty,
     prefix_match,
     rank_penalty,
+    soonness,
 )
 from sidestep.objectives.semantic_reward import target_cosines
 from sidestep.objectives.value import level_weights
@@ -50,10 +51,11 @@ class ItemScores:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RewardScene:
-    """The inputs of a reward: candidates, and the next item.
+    """The inputs of a reward: candidates, and the items that came next.
 
     histories: before the target.
-    targets: the items that came next; None where nobody knows them.
+    futures: the items that came next, the target first, as many as `reward_horizon` says;
+        `NO_ITEM` where the window ends before. None if nobody knows them.
     leaves: the candidates; `NO_STATE` is padding.
     states: of each candidate's prefixes of 1 to L codes.
     log_probs: of the candidates under the policy.
@@ -62,7 +64,7 @@ class RewardScene:
     """
 
     histories: HistoryBatch
-    targets: Int[Tensor, " users"] | None
+    futures: Int[Tensor, "users horizon"] | None
     leaves: Int[Tensor, "users candidates"]
     states: Int[Tensor, "users candidates levels"]
     log_probs: Float[Tensor, "users candidates"]
@@ -70,15 +72,20 @@ class RewardScene:
     trie: Trie
 
     @property
-    def known_targets(self) -> Int[Tensor, " users"]:
-        """The items that came next.
+    def known_futures(self) -> Int[Tensor, "users horizon"]:
+        """The items that came next, see `futures`.
 
         Raises:
             ValueError: nobody knows them.
         """
-        if self.targets is None:
+        if self.futures is None:
             raise ValueError("it asks what came next, which nobody knows after open prompts.")
-        return self.targets
+        return self.futures
+
+    @property
+    def known_targets(self) -> Int[Tensor, " users"]:
+        """The first of the items that came next; an error as of `known_futures`."""
+        return self.known_futures[:, 0]
 
     @property
     def target_leaves(self) -> Int[Tensor, " users"]:
@@ -282,6 +289,16 @@ def _category(sources: RewardSources) -> Reward:
     return reward
 
 
+def _soon(sources: RewardSources) -> Reward:
+    del sources
+
+    def reward(scene: RewardScene) -> Tensor:
+        leaves = scene.trie.leaf_of(scene.known_futures)  # [users, horizon]
+        return soonness(scene.leaves, leaves)
+
+    return reward
+
+
 def _novelty(sources: RewardSources) -> Reward:
     counts = torch.from_numpy(_given(sources.popularity, "novelty", "counts of the items")).long()
 
@@ -312,6 +329,7 @@ REWARDS: Mapping[str, Callable[[RewardSources], Reward]] = {
     "item-head": _item_head,
     "category": _category,
     "novelty": _novelty,
+    "soon": _soon,
 }
 """The rewards that have a name; see `objectives.rewards` for what they are.
 

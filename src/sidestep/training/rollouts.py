@@ -109,7 +109,7 @@ class Rollouts:
         self,
         model: SemanticIdModel,
         histories: HistoryBatch,
-        targets: Int[Tensor, " users"],
+        futures: Int[Tensor, "users horizon"],
         trie: Trie,
         *,
         step: int,
@@ -119,17 +119,17 @@ class Rollouts:
         Args:
             model: the policy that makes them.
             histories: the prompts.
-            targets: the items that came next; read where they are known.
+            futures: the items that came next, the target first; read where they are known.
             trie: of the catalog.
             step: number of the round, which random searches draw by.
         """
-        search = redrawn(self.search, step)
+        search, targets = redrawn(self.search, step), futures[:, 0]
         found = self._searched(search, model, histories, trie)
-        group = self._judged(found, histories, targets, trie)
+        group = self._judged(found, histories, futures, trie)
         if self.repair == "target":
             is_own = group.tree.leaves == trie.leaf_of(targets)[:, None]
             missed = is_own & ~group.learns[:, None]
-            return self._rewarded(group, histories, targets, group.is_member | missed, trie)
+            return self._rewarded(group, histories, futures, group.is_member | missed, trie)
         if self.repair == "resample":
             hot = Sampling(
                 num_samples=found.leaves.shape[1],
@@ -139,9 +139,9 @@ class Rollouts:
             again = found.replaced(
                 ~group.learns, lambda rows: self._searched(hot, model, histories.select(rows), trie)
             )
-            return self._judged(again, histories, targets, trie)
+            return self._judged(again, histories, futures, trie)
         if self.repair == "hint":
-            return self._hinted(search, model, histories, targets, trie, found, group)
+            return self._hinted(search, model, histories, futures, trie, found, group)
         return group
 
     def _hinted(
@@ -149,7 +149,7 @@ class Rollouts:
         search: SearchPolicy,
         model: SemanticIdModel,
         histories: HistoryBatch,
-        targets: Int[Tensor, " users"],
+        futures: Int[Tensor, "users horizon"],
         trie: Trie,
         found: _Found,
         group: Group,
@@ -159,7 +159,7 @@ class Rollouts:
         for depth in range(1, trie.num_levels):
             if group.learns.all():
                 break
-            hints = trie.ancestor(trie.leaf_of(targets), depth)
+            hints = trie.ancestor(trie.leaf_of(futures[:, 0]), depth)
             first_free = torch.where(group.learns, first_free, depth)
             found = found.replaced(
                 ~group.learns,
@@ -167,7 +167,7 @@ class Rollouts:
                     search, model, histories.select(rows), trie, below=hints[rows]
                 ),
             )
-            group = self._judged(found, histories, targets, trie)
+            group = self._judged(found, histories, futures, trie)
             group = replace(group, first_free=first_free)
         return group
 
@@ -189,9 +189,14 @@ class Rollouts:
         )
 
     def _judged(
-        self, found: _Found, histories: HistoryBatch, targets: Int[Tensor, " users"], trie: Trie
+        self,
+        found: _Found,
+        histories: HistoryBatch,
+        futures: Int[Tensor, "users horizon"],
+        trie: Trie,
     ) -> Group:
         """Candidates as a tree with their rewards."""
+        targets = futures[:, 0]
         own = trie.leaf_of(targets) if self.knows_targets else None
         tree = CandidateTree.of(found.leaves, own, trie)
         missing = tree.leaves.shape[1] - found.leaves.shape[1]
@@ -205,20 +210,20 @@ class Rollouts:
             old_log_probs=None,
             tokens=found.tokens,
         )
-        return self._rewarded(group, histories, targets, tree.is_found, trie)
+        return self._rewarded(group, histories, futures, tree.is_found, trie)
 
     def _rewarded(
         self,
         group: Group,
         histories: HistoryBatch,
-        targets: Int[Tensor, " users"],
+        futures: Int[Tensor, "users horizon"],
         is_member: Bool[Tensor, "users candidates"],
         trie: Trie,
     ) -> Group:
         """The group with such members, and their rewards."""
         scene = RewardScene(
             histories=histories,
-            targets=targets if self.knows_targets else None,
+            futures=futures if self.knows_targets else None,
             leaves=group.tree.leaves.masked_fill(~is_member, NO_STATE),
             states=group.tree.states,
             log_probs=group.log_probs,

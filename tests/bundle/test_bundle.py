@@ -13,6 +13,7 @@ import sidestep
 from sidestep.bundle.folder import load, save_bundle
 from sidestep.bundle.loaded import LoadedRecommender
 from sidestep.bundle.manifest import SCHEMA_VERSION
+from sidestep.bundle.requests import Request
 from sidestep.catalog.catalog import Catalog
 from sidestep.model.config import SasRecConfig, T5Config, TransformerConfig
 from sidestep.model.sasrec import SasRec
@@ -250,10 +251,11 @@ def test_a_bundle_knows_whether_its_network_was_trained_on_empty_histories(tmp_p
         ({"histories": [["id-1"]], "k": True}, "k is an integer"),
     ],
 )
-def test_values_of_another_type_are_refused(tmp_path, request_, words):
+def test_values_of_another_type_are_refused(tmp_path, monkeypatch, request_, words):
     loaded = load(saved(tmp_path / "bundle"))
     # Without the type checks of the tests, which users do not have.
     recommend = inspect.unwrap(LoadedRecommender.recommend)
+    monkeypatch.setattr(Request, "__init__", inspect.unwrap(Request.__init__))
     with pytest.raises(TypeError, match=words):
         recommend(loaded, **request_)
 

@@ -6,6 +6,7 @@ import pytest
 
 from tests.cli.commands import call, refused, run
 
+GENRES = ["War|Drama", "Sci-Fi, Fantasy", "Drama", "Comedy"]
 ITEMS = ["B,1", " B 2 ", "C3", "D4"]
 """Item IDs, from the most popular item on."""
 
@@ -17,7 +18,10 @@ def popular(tmp_path_factory):
     rows = [f'u{user},"{item}"' for user in range(9) for item in ITEMS[: len(ITEMS) - user // 3]]
     (folder / "log.csv").write_text("\n".join(["user_id,item_id", *rows]) + "\n")
     (folder / "config.yaml").write_text("kind: popularity\n")
-    run("import", "table", folder / "log.csv", "--out", folder / "dataset")
+    texts = [f'"{item}","{genre}"' for item, genre in zip(ITEMS, GENRES, strict=True)]
+    (folder / "items.csv").write_text("\n".join(["item_id,genre", *texts]) + "\n")
+    imported = ("import", "table", folder / "log.csv", "--items", folder / "items.csv")
+    run(*imported, "--out", folder / "dataset")
     trained = ("train", "--config", folder / "config.yaml", "--dataset", folder / "dataset")
     run(*trained, "--out", folder / "run")
     return folder / "run"
@@ -66,6 +70,21 @@ def test_what_is_available_stands_in_a_file_and_may_be_unknown(popular, tmp_path
     message = refused("recommend", *asked)
     assert "lost-0, lost-1, lost-2, lost-3, lost-4 and 4 more" in message
     assert "available names no item of the catalog" in message
+
+
+def test_filters_leave_items_by_their_texts(popular):
+    asked = (popular, "--history", "C3")
+    assert answered(*asked, "--where", "genre=Drama")[1] == {"B,1", "C3"}
+    assert answered(*asked, "--where", "genre=Drama", "--exclude-seen")[1] == {"B,1"}
+    both = ("--where", "genre=War,Comedy", "--where", 'genre="Sci-Fi, Fantasy"')
+    _, items, said = answered(*asked, *both)
+    assert items == {"B,1", " B 2 ", "D4"}
+    assert "3 of 10 items were found, which are all that may be recommended" in said
+    message = refused("recommend", *asked, "--where", "gnre=Drama")
+    assert "--where: the catalog has no column 'gnre'; there are genre." in message
+    message = refused("recommend", *asked, "--where", "genre=Opera")
+    assert "--where: no item has 'Opera' in the column 'genre'" in message
+    assert "--where 'Opera': write column=value" in refused("recommend", *asked, "--where", "Opera")
 
 
 def test_items_are_retired_by_such_names(popular, tmp_path):

@@ -1,12 +1,10 @@
 """Items that somebody names: in a file, in an option, and those that a list could hold."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
 from sidestep.catalog.catalog import Catalog
-from sidestep.runs.named_items import named_items, num_candidates, read_ids
+from sidestep.runs.named_items import named_items, num_candidates, read_ids, wanted_values
 
 
 @pytest.fixture
@@ -28,10 +26,25 @@ def test_a_file_holds_an_id_per_line_as_it_stands_or_in_quotes(catalog, tmp_path
         read_ids(file, catalog)
 
 
-def test_candidates_are_available_not_left_out_and_not_retired(catalog):
+def test_candidates_are_eligible_and_not_left_out(catalog):
     assert num_candidates(catalog, None, []) == 4
     assert num_candidates(catalog, None, ["C3", "none"]) == 3
-    assert num_candidates(catalog, ["C3", "D4", "none"], ["C3"]) == 1
-    retired = replace(catalog, is_retired=np.array([False, False, False, True]))
-    assert num_candidates(retired, None, ["C3"]) == 2
-    assert num_candidates(retired, ["D4"], []) == 0
+    is_eligible = np.array([False, False, True, True])
+    assert num_candidates(catalog, is_eligible, ["C3", "B,1"]) == 1
+    assert is_eligible.tolist() == [False, False, True, True]
+
+
+def test_filters_name_columns_and_values_as_names_are_given():
+    assert wanted_values([]) == {}
+    asked = ["genre=Drama, War", "year=1999", 'genre="Sci-Fi, Fantasy"', "sum = a=b"]
+    assert wanted_values(asked) == {
+        "genre": ["Drama", "War", "Sci-Fi, Fantasy"],
+        "year": ["1999"],
+        "sum": ["a=b"],
+    }
+
+
+@pytest.mark.parametrize("text", ["genre", "genre=", "=Drama", "genre= ,"])
+def test_a_filter_without_a_column_or_a_value_is_refused(text):
+    with pytest.raises(ValueError, match="write column=value, such as genre=Drama"):
+        wanted_values([text])

@@ -1,7 +1,7 @@
 """A bundle in memory: it takes histories of item IDs, and returns ranked item IDs."""
 
 import copy
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
@@ -21,7 +21,7 @@ from sidestep.baselines.item_scores import (
     SummedScores,
 )
 from sidestep.baselines.repeats import RepeatsRecommender
-from sidestep.bundle.known_items import available_items, known_histories, named_items
+from sidestep.bundle.eligibility import Eligibility
 from sidestep.bundle.manifest import KeptSearch, Manifest
 from sidestep.bundle.networks import Network
 from sidestep.bundle.parts import (
@@ -34,14 +34,14 @@ from sidestep.bundle.parts import (
     KeptValueHead,
     ValueUse,
 )
-from sidestep.bundle.ranked_items import RankedItems, ranked_frame
-from sidestep.bundle.requests import check_new_places, check_request, check_times
+from sidestep.bundle.ranked_items import RankedItems, named_items, ranked_frame
+from sidestep.bundle.request_batch import RequestBatch
+from sidestep.bundle.requests import Request, check_request, check_rows
 from sidestep.bundle.similar import similar_items
 from sidestep.bundle.users import histories_of, times_of
 from sidestep.bundle.writing import write_bundle
 from sidestep.catalog.catalog import Catalog
 from sidestep.catalog.latest import LatestAnswers
-from sidestep.data.batches import history_batch
 from sidestep.data.histories import Histories
 from sidestep.model.heads import HeadedModel, ItemScorer
 from sidestep.model.item_network import ItemNetwork
@@ -61,6 +61,10 @@ from sidestep.step import StepModel
 
 _DEFAULT_BEAMS = 50
 _USERS_AT_ONCE = 128
+_KEPT_MASKS = 16
+
+Where = Mapping[str, str | Iterable[str]]
+"""Filters on the texts of items, see `Request.where`."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -83,7 +87,9 @@ class LoadedRecommender:
     counts: np.ndarray | None = field(repr=False)
     fitted: FittedRecommender | None = None
     device: torch.device
-    _masks: LatestAnswers[Tensor] = field(default_factory=LatestAnswers, init=False, repr=False)
+    _masks: LatestAnswers[Tensor | None] = field(
+        default_factory=lambda: LatestAnswers(_KEPT_MASKS), init=False, repr=False
+    )
 
     def with_part(self, name: str, module: nn.Module, kept: BaseModel) -> "LoadedRecommender":
         """A copy with a part beside its network; a part of this name is replaced.
@@ -282,6 +288,7 @@ class LoadedRecommender:
         search: SearchPolicy | None = None,
         *,
         available: Collection[str] | None = None,
+        where: Where | None = None,
         num_new_places: int = 0,
     ) -> GenerativeRecommender | ItemScoreRecommender | ReservedPlaces:
         """The recommender over item indices, which evaluation uses.
@@ -291,72 +298,121 @@ class LoadedRecommender:
                 Only for kinds that search.
             available: IDs of the items that may be recommended; None means all. Items with a
                 tombstone and IDs that the catalog lacks are left out.
-            num_new_places: see `recommend`.
+            where: see `Request`.
+            num_new_places: see `Request`.
 
         Raises:
-            KeyError: the catalog has none of the items that `available` names.
+            KeyError: the catalog has none of the items that `available` names, or no item passes a
+                filter of `where`.
             TypeError: `search` is a name, and no policy.
             ValueError: a search is given, and there is nothing to search; or places for new items,
                 and there are none.
         """
-        if isinstance(search, str):
-            raise TypeError(
-                f"search is a policy, such as BeamSearch(num_beams=50), got {search!r:.60}."
-            )
+        return self._recommender(search, Eligibility.of(available, where), num_new_places)
+
+    def _recommender(
+        self, search: SearchPolicy | None, eligible: Eligibility, num_new_places: int
+    ) -> GenerativeRecommender | ItemScoreRecommender | ReservedPlaces:
+        """See `recommender`."""
+        self._refuse_search(search)
+        self._refuse_new_places(num_new_places)
         if not num_new_places:
-            return self._recommender(search, available)
-        if not self.num_new_items:
-            raise ValueError(
-                f"num_new_places is {num_new_places}, but no item was appended to this bundle "
-                "after its training; leave it out, or append items with 'sidestep append'."
-            )
-        new = self.new_item_ids
-        if available is not None:
-            wanted = set(available)
-            new = [item_id for item_id in new if item_id in wanted]
+            return self._without_places(search, eligible)
         return ReservedPlaces(
-            self._recommender(search, available),
-            self._recommender(search, new),
+            self._without_places(search, eligible),
+            self._without_places(search, replace(eligible, new_only=True)),
             num_places=num_new_places,
         )
 
-    def _recommender(
-        self, search: SearchPolicy | None, available: Collection[str] | None
+    def _without_places(
+        self, search: SearchPolicy | None, eligible: Eligibility
     ) -> GenerativeRecommender | ItemScoreRecommender:
-        """See `recommender`."""
+        """The recommender of eligible items, without places for new ones."""
+        is_eligible = self._mask(eligible)
         if isinstance(self.network, SemanticIdModel):
             policy = search or self._own_search(_DEFAULT_BEAMS)
             trie = self.catalog.trie
-            is_live = self._is_live(available)
-            live = None if is_live is None else trie.availability(is_live)
+            live = None if is_eligible is None else trie.availability(is_eligible)
             model: StepModel[Any] = self.network
             if self.value_head is not None and reads_values(policy):
                 model = HeadedModel(self.network, self.value_head)
             return GenerativeRecommender(
                 model, Scope(trie=trie, available=live), policy, max_history=self.max_history
             )
-        if search is not None:
-            raise ValueError(f"{self.kind} scores every item and searches nothing; omit search.")
-        is_available = self._is_live(available)
         if isinstance(self.network, ItemNetwork):
             own = ItemNetworkRecommender(
-                self.network, max_history=self.max_history, is_available=is_available
+                self.network, max_history=self.max_history, is_available=is_eligible
             )
             if self.item_ranker is None or self.ranker_use is None:
                 return own
             return SummedScores(
-                own, self.item_ranker, weight=self.ranker_use.weight, is_available=is_available
+                own, self.item_ranker, weight=self.ranker_use.weight, is_available=is_eligible
             )
         if self.fitted is not None:
             fitted = copy.copy(self.fitted)
-            fitted.is_available = is_available
+            fitted.is_available = is_eligible
             return fitted
         assert self.counts is not None
         if self.kind == "repeats":
             return RepeatsRecommender(
-                self.counts, max_history=self.max_history, is_available=is_available
+                self.counts, max_history=self.max_history, is_available=is_eligible
             )
-        return PopularityRecommender(self.counts, is_available=is_available)
+        return PopularityRecommender(self.counts, is_available=is_eligible)
+
+    def answer(self, requests: Sequence[Request]) -> list[RankedItems]:
+        """Ranks items for each request; requests of all sorts may stand side by side.
+
+        Requests share the work of a search where search and eligible items are the same, whatever
+        else differs. An answer does not depend on the requests beside it, but for the rounding of
+        scores, whose last digits may follow the size of a batch.
+
+        Args:
+            requests: may be none.
+
+        Returns:
+            One answer per request, in their order.
+
+        Raises:
+            KeyError, TypeError, ValueError: a request cannot be answered, see `check`; no request
+                is then.
+        """
+        asked: dict[tuple[int, int], Eligibility] = {}  # lists of a million IDs are read once
+        groups: dict[Hashable, list[int]] = {}
+        for place, request in enumerate(requests):
+            same = (id(request.available), id(request.where))
+            if same not in asked:
+                asked[same] = Eligibility.of(request.available, request.where)
+                self._mask(asked[same])
+            self._check(request)
+            groups.setdefault(self._group(request, asked[same]), []).append(place)
+        answers: dict[int, RankedItems] = {}
+        for places in groups.values():
+            first = requests[places[0]]
+            recommender = self._recommender(
+                self._search_of(first),
+                asked[(id(first.available), id(first.where))],
+                min(first.num_new_places, self.catalog.num_items),
+            )
+            for start in range(0, len(places), _USERS_AT_ONCE):
+                some = places[start : start + _USERS_AT_ONCE]
+                together = [requests[place] for place in some]
+                answers |= zip(some, self._ranked(recommender, together), strict=True)
+        return [answers[place] for place in range(len(requests))]
+
+    def check(self, request: Request) -> None:
+        """Refuses what `answer` would refuse, so that no request spoils a batch of others.
+
+        Raises:
+            KeyError: `available` names items, none of which the catalog has; `where` names a column
+                that the catalog lacks, or values that no item has.
+            TypeError: a history, `available` or what a user must not get is one text instead of a
+                sequence of IDs, an ID is no text, `k` no integer, or the search a name.
+            ValueError: `k` is not positive, a search is given where there is none, places for new
+                items that do not fit into `k` or that no new item could take, or times that do not
+                fit the history or that nobody would read.
+        """
+        self._check(request)
+        self._mask(Eligibility.of(request.available, request.where))
 
     def recommend(
         self,
@@ -366,78 +422,47 @@ class LoadedRecommender:
         exclude_seen: bool = False,
         search: SearchPolicy | None = None,
         available: Collection[str] | None = None,
+        where: Where | None = None,
         excluded: Sequence[Collection[str]] | None = None,
         num_new_places: int = 0,
         times: Sequence[Sequence[int]] | None = None,
         moments: Sequence[int] | None = None,
     ) -> list[RankedItems]:
-        """Ranks items for each user.
-
-        What must not be recommended takes no place in a search: a list is that of a catalog
-        without it.
+        """Ranks items for each user: `answer` for users who ask for the same.
 
         Args:
-            histories: per user the IDs of past items, oldest first. IDs that the catalog lacks are
-                dropped and counted; only the most recent `max_history` of the rest are looked at. A
-                user may have none, see `knows_empty_history`.
-            k: the longest list wanted. A search may find fewer.
-            exclude_seen: leaves out all items of the user's history, also those not looked at.
-            search: see `recommender`; None is the bundle's own, with at least 50 and `k` beams.
-            available: IDs of the items that may be recommended to anyone; None means all. IDs that
-                the catalog lacks do no harm beside others.
-            excluded: per user the IDs of further items that this user must not get; IDs that the
-                catalog lacks do no harm.
-            num_new_places: how many of the `k` places go to items that were appended after the
-                training, and to which the model would otherwise give none: the last ones, filled
-                with the best of the new items, which are ranked among themselves. Where they are
-                fewer, the ordinary list goes on. With `k` the list is that of the new items.
-            times: per user the times of the items of the history, in the unit of the timestamps
-                that the network was trained on; None if unknown. Only where `reads_times`.
-            moments: when each user is recommended to, in the same unit; None if unknown.
+            histories: per user the IDs of past items, oldest first.
+            k, exclude_seen, search, available, where, num_new_places: of every user, see `Request`.
+            excluded: per user the IDs of further items that this user must not get.
+            times: per user the times of the items of the history; None if unknown.
+            moments: when each user is recommended to; None if unknown.
 
         Returns:
             One answer per user, in their order.
 
         Raises:
-            KeyError: `available` names items, none of which the catalog has.
-            TypeError: a history, `available` or what a user must not get is one text instead of a
-                sequence of IDs, an ID is no text, or `k` no integer.
-            ValueError: there is no user, `k` is not positive, a search is given where there is
-                none, `excluded` has not one entry per user, places for new items that do not fit
-                into `k` or that no new item could take, or times that do not fit the histories or
-                that nobody would read.
+            KeyError, TypeError: see `check`.
+            ValueError: there is no user, or `excluded`, `times` or `moments` have not one entry per
+                user; and see `check`.
         """
-        check_request(histories, k, available, excluded)
-        check_new_places(num_new_places, k)
-        check_times(times, moments, histories, reads_times=self.reads_times)
-        known, num_unknown = known_histories(histories, self.catalog, times)
-        asked_at = None if moments is None else np.array(moments, dtype=np.int64)
-        # No list is longer than the catalog, and what is set aside for one is as long as `k`.
-        ordinary = min(k - num_new_places, self.catalog.num_items)
-        num_new_places = min(num_new_places, self.catalog.num_items)
-        k = ordinary + num_new_places
-        unwanted = None if excluded is None else known_histories(excluded, self.catalog)[0]
-        if search is None and self.is_searched:
-            search = self._own_search(max(_DEFAULT_BEAMS, k))
-        recommender = self.recommender(search, available=available, num_new_places=num_new_places)
-        ranked: list[RankedItems] = []
-        for start in range(0, len(known), _USERS_AT_ONCE):
-            rows = np.arange(start, min(start + _USERS_AT_ONCE, len(known)))
-            answer = recommender.recommend(
-                history_batch(known, rows, moments=None if asked_at is None else asked_at[rows]).to(
-                    self.device
-                ),
-                k,
-                exclude_seen=exclude_seen,
-                excluded=None if unwanted is None else history_batch(unwanted, rows).items,
-            )
-            ranked += named_items(
-                answer,
-                self.catalog,
-                num_unknown[rows].tolist(),
-                num_new_items=self.num_new_items,
-            )
-        return ranked
+        check_rows(histories, excluded, times, moments)
+        return self.answer(
+            [
+                Request(
+                    history=history,
+                    times=None if times is None else times[row],
+                    moment=None if moments is None else moments[row],
+                    k=k,
+                    exclude_seen=exclude_seen,
+                    excluded=() if excluded is None else excluded[row],
+                    available=available,
+                    where=where,
+                    search=search,
+                    num_new_places=num_new_places,
+                )
+                for row, history in enumerate(histories)
+            ]
+        )
 
     def recommend_frame(
         self,
@@ -447,6 +472,7 @@ class LoadedRecommender:
         exclude_seen: bool = False,
         search: SearchPolicy | None = None,
         available: Collection[str] | None = None,
+        where: Where | None = None,
         moment: int | None = None,
     ) -> pl.DataFrame:
         """Recommendations as a frame: user_id, item_id, rank from 1, score, and title if known.
@@ -455,9 +481,9 @@ class LoadedRecommender:
             users: IDs of users whose histories the recommender knows; or histories by user ID, each
                 a list of item IDs, oldest first; None asks for all known users.
             k: the longest list wanted.
-            exclude_seen, search, available: see `recommend`.
+            exclude_seen, search, available, where: see `Request`.
             moment: when all these users, whose times must be known, are recommended to; see
-                `recommend`.
+                `Request`.
 
         Raises:
             KeyError: a user is not known.
@@ -471,6 +497,7 @@ class LoadedRecommender:
             exclude_seen=exclude_seen,
             search=search,
             available=available,
+            where=where,
             times=None if isinstance(users, Mapping) else times_of(histories, self.users),
             moments=None if moment is None else [moment] * len(histories),
         )
@@ -511,13 +538,76 @@ class LoadedRecommender:
             candidates=GuidanceConfig().candidates_per_beam * num_beams,
         )
 
-    def _is_live(self, available: Collection[str] | None) -> Bool[Tensor, " items"] | None:
-        """The items that are available and without a tombstone, as a mask; None where all are."""
-        if available is not None:
-            # To look up half of a million IDs takes ten times as long as to compare them.
-            return self._masks.get(
-                frozenset(available), lambda: available_items(available, self.catalog)
+    def _check(self, request: Request) -> None:
+        """See `check`; all but what is eligible."""
+        check_request(request, reads_times=self.reads_times)
+        self._refuse_search(request.search)
+        self._refuse_new_places(request.num_new_places)
+
+    def _refuse_search(self, search: Any) -> None:
+        if isinstance(search, str):
+            raise TypeError(
+                f"search is a policy, such as BeamSearch(num_beams=50), got {search!r:.60}."
             )
-        if self.catalog.is_retired is None:
-            return None
-        return ~torch.from_numpy(self.catalog.is_retired)
+        if search is not None and not self.is_searched:
+            raise ValueError(f"{self.kind} scores every item and searches nothing; omit search.")
+
+    def _refuse_new_places(self, num_new_places: int) -> None:
+        if num_new_places and not self.num_new_items:
+            raise ValueError(
+                f"num_new_places is {num_new_places}, but no item was appended to this bundle "
+                "after its training; leave it out, or append items with 'sidestep append'."
+            )
+
+    def _group(self, request: Request, eligible: Eligibility) -> Hashable:
+        """What requests must have in common to be searched for together."""
+        is_own = request.search is None
+        search: Any = self._num_beams(request) if is_own else request.search
+        try:
+            hash(search)
+        except TypeError:  # a user's own, of which nobody can say whether it equals another
+            search = id(search)
+        # Where places are reserved, how a list is put together depends on its length.
+        places = (request.num_new_places, request.k) if request.num_new_places else None
+        return (is_own, search, eligible, places)
+
+    def _search_of(self, request: Request) -> SearchPolicy | None:
+        """The search for a request; None where nothing is searched."""
+        if request.search is not None or not self.is_searched:
+            return request.search
+        return self._own_search(self._num_beams(request))
+
+    def _num_beams(self, request: Request) -> int:
+        """Of the bundle's own search; 0 where nothing is searched."""
+        return max(_DEFAULT_BEAMS, self._length(request)) if self.is_searched else 0
+
+    def _length(self, request: Request) -> int:
+        """The longest list that there can be; what is set aside for one is as long."""
+        num_items = self.catalog.num_items
+        places = min(request.num_new_places, num_items)
+        return min(request.k - request.num_new_places, num_items) + places
+
+    def _ranked(
+        self,
+        recommender: GenerativeRecommender | ItemScoreRecommender | ReservedPlaces,
+        requests: Sequence[Request],
+    ) -> list[RankedItems]:
+        """The answers to requests of one group; a shorter list is the beginning of a longer one."""
+        batch = RequestBatch.of(requests, self.catalog.indices_of)
+        lengths = [self._length(request) for request in requests]
+        answer = recommender.recommend(
+            batch.histories.to(self.device), max(lengths), excluded=batch.unwanted
+        )
+        return named_items(
+            answer,
+            self.catalog,
+            lengths=lengths,
+            first_new=self.catalog.num_items - self.num_new_items,
+            num_unknown=batch.num_unknown,
+        )
+
+    def _mask(self, eligible: Eligibility) -> Bool[Tensor, " items"] | None:
+        """The eligible items; None where that is every item. The latest few are kept."""
+        # To look up half of a million IDs takes ten times as long as to compare them.
+        first_new = self.catalog.num_items - self.num_new_items
+        return self._masks.get(eligible, lambda: eligible.mask(self.catalog, first_new))

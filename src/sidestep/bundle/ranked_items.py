@@ -3,7 +3,13 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import polars as pl
+from jaxtyping import Int
+
+from sidestep.catalog.catalog import Catalog
+from sidestep.padding import NO_ITEM
+from sidestep.recommender import Recommendations
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,6 +22,7 @@ class RankedItems:
     titles: one per item; None where the catalog has no texts.
     tokens: backbone positions spent after the prompt.
     num_unknown: items of the history that were dropped because the catalog lacks them.
+    snapshot: the name of the snapshot that answered; None where none did.
     """
 
     item_ids: list[str]
@@ -25,6 +32,43 @@ class RankedItems:
     titles: list[str] | None
     tokens: int
     num_unknown: int
+    snapshot: str | None = None
+
+
+def named_items(
+    answer: Recommendations,
+    catalog: Catalog,
+    *,
+    lengths: Sequence[int],
+    first_new: int,
+    num_unknown: Int[np.ndarray, " users"],
+) -> list[RankedItems]:
+    """Indices as IDs and titles, without padding.
+
+    Args:
+        answer: of some users.
+        catalog: of the items.
+        lengths: the longest list that each user wanted; the answer has no shorter lists.
+        first_new: index of the first item that was appended after the training.
+        num_unknown: items of each history that the catalog lacks.
+    """
+    items, scores = answer.items.cpu(), answer.scores.cpu()
+    named = []
+    for row, length in enumerate(lengths):
+        is_item = items[row, :length] != NO_ITEM
+        indices = items[row, :length][is_item].numpy()
+        named.append(
+            RankedItems(
+                item_ids=catalog.ids_of(indices),
+                scores=scores[row, :length][is_item].tolist(),
+                is_new=(indices >= first_new).tolist(),
+                score_kind=answer.score_kind,
+                titles=None if catalog.texts is None else catalog.titles_of(indices),
+                tokens=int(answer.tokens[row]),
+                num_unknown=int(num_unknown[row]),
+            )
+        )
+    return named
 
 
 def ranked_frame(answers: Mapping[str, RankedItems]) -> pl.DataFrame:

@@ -1,112 +1,111 @@
-"""Checks of requests: arguments of a wrong type are refused, before a text passes for a list."""
+"""Requests: the questions of users, and their checks.
 
-from collections.abc import Collection, Iterable
+Arguments of a wrong type are refused, before a text passes for a list.
+"""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
+from sidestep.search.policy import SearchPolicy
 
-def check_request(histories: Any, k: Any, available: Any, excluded: Any) -> None:
-    """Checks the arguments of a recommendation.
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Request:
+    """One user's question for a ranked list; `LoadedRecommender.answer` answers many at once.
+
+    What must not be recommended takes no place in a search: a list is that of a catalog without it.
+
+    history: IDs of past items, oldest first. IDs that the catalog lacks are dropped and counted.
+        Only the most recent `max_history` of the rest are looked at. May be empty, see
+        `LoadedRecommender.knows_empty_history`.
+    times: of the items of the history, in the unit of the timestamps that the network was trained
+        on; None if unknown. Only where `LoadedRecommender.reads_times`.
+    moment: when the user is recommended to, in the same unit; None if unknown.
+    k: the longest list wanted. A search may find fewer.
+    exclude_seen: leaves out all items of the history, also those not looked at.
+    excluded: IDs of further items to leave out; IDs that the catalog lacks do no harm.
+    available: IDs of the only items that may be recommended; None means all. IDs that the catalog
+        lacks do no harm beside others.
+    where: filters: per column of the catalog's texts a wanted value, or several of which any will
+        do; an item must pass every column. See `sidestep.catalog.filters.matching` for which cells
+        have a value. None means no filter. Where no item passes everything, the list is empty.
+    search: of the semantic IDs; None is the bundle's own, with at least 50 and `k` beams. Only for
+        kinds that search. Requests with one search object, or with equal ones, share their work.
+    num_new_places: how many of the `k` places go to items that were appended after the training,
+        and to which the model would otherwise give none: the last ones, filled with the best of the
+        new items, which are ranked among themselves. Where they are fewer, the ordinary list goes
+        on. With `k` the list is that of the new items.
+    """
+
+    history: Sequence[str]
+    times: Sequence[int] | None = None
+    moment: int | None = None
+    k: int = 10
+    exclude_seen: bool = False
+    excluded: Collection[str] = ()
+    available: Collection[str] | None = None
+    where: Mapping[str, str | Iterable[str]] | None = None
+    search: SearchPolicy | None = None
+    num_new_places: int = 0
+
+
+def check_request(request: Request, *, reads_times: bool) -> None:
+    """Checks all of a request but its search and what is eligible.
+
+    Args:
+        request: as a caller gives it.
+        reads_times: whether the recommender can use times.
+
+    Raises:
+        TypeError: a value has a wrong type; says what to pass.
+        ValueError: a length, a number of places, or times that cannot be.
+    """
+    check_length(request.k)
+    _check_new_places(request.num_new_places, request.k)
+    for name, row in (("history", request.history), ("excluded", request.excluded)):
+        if isinstance(row, str) or not isinstance(row, Collection):
+            raise TypeError(f"{name} must be a list of item IDs, got {row!r:.60}.")
+        check_ids(row)
+    _check_times(request, reads_times=reads_times)
+
+
+def check_rows(histories: Any, excluded: Any, times: Any, moments: Any) -> None:
+    """Checks that arguments of many users have one entry per user.
 
     Args:
         histories: one list of item IDs per user.
-        k: the length of the lists.
-        available: item IDs; None for all.
         excluded: one list of item IDs per user; None for none.
+        times: one list of times per user; None if unknown.
+        moments: one per user; None if unknown.
 
     Raises:
         TypeError: an argument has a wrong type; says what to pass.
-        ValueError: there is no user, `k` is below 1, or `excluded` has not one entry per user.
+        ValueError: there is no user, or an argument has not one entry per user.
     """
-    check_length(k)
-    _check_rows("histories", histories)
+    _check_lists("histories", histories)
     if not len(histories):
         raise ValueError(
             "histories is empty, so that no user is asked for; pass one list of item IDs per user, "
             "[[]] for one user without a history."
         )
-    if isinstance(available, str):
-        raise TypeError(f'available is a collection of item IDs, got a text; pass ["{available}"].')
-    if available is not None:
-        check_ids(available)
     if excluded is not None:
-        _check_rows("excluded", excluded)
+        _check_lists("excluded", excluded)
         if len(excluded) != len(histories):
             raise ValueError(
                 f"excluded has {len(excluded)} entries for {len(histories)} histories; give one "
                 "per user, [] where nothing is excluded."
             )
-
-
-def check_times(times: Any, moments: Any, histories: Any, *, reads_times: bool) -> None:
-    """Checks the times of a recommendation.
-
-    Args:
-        times: per user the times of the items of the history; None if unknown.
-        moments: per user when it is recommended to; None if unknown.
-        histories: what `check_request` has accepted.
-        reads_times: whether the recommender can use times.
-
-    Raises:
-        TypeError: a time is no whole number.
-        ValueError: nobody would read the times, they are not one per item, times of a user fall,
-            or moments are given without times, or not one per user.
-    """
-    if times is None and moments is None:
-        return
-    if not reads_times:
+    if times is not None and len(times) != len(histories):
         raise ValueError(
-            "times are given, and this network reads none; leave times and moments out, or train "
-            "with model.times: true."
-        )
-    if times is None:
-        raise ValueError("moments need the times of the items before them; give times, too.")
-    if len(times) != len(histories) or any(
-        len(row) != len(history) for row, history in zip(times, histories, strict=False)
-    ):
-        raise ValueError(
-            "times must hold one list per user, with one time per item of the history."
+            f"times has {len(times)} lists for {len(histories)} histories; give one per user, with "
+            "one time per item of the history."
         )
     if moments is not None and len(moments) != len(histories):
         raise ValueError(f"moments has {len(moments)} entries for {len(histories)} histories.")
-    for row in (*times, moments or ()):
-        for time in row:
-            if isinstance(time, bool) or not isinstance(time, int | np.integer):
-                raise TypeError(f"times are whole numbers, got {type(time).__name__} {time!r}.")
-    if any(later < earlier for row in times for earlier, later in pairwise(row)):
-        raise ValueError("times of a user must not fall: histories are oldest first.")
-
-
-def check_new_places(num_new_places: Any, k: int) -> None:
-    """Raises a `TypeError` or `ValueError` for a number of places that a list of `k` has not."""
-    if isinstance(num_new_places, bool) or not isinstance(num_new_places, int | np.integer):
-        kind = type(num_new_places).__name__
-        raise TypeError(f"num_new_places is an integer, got {kind} {num_new_places!r}.")
-    if not 0 <= num_new_places <= k:
-        raise ValueError(
-            f"num_new_places must lie between 0 and the length of the list, {k}, got "
-            f"{num_new_places}."
-        )
-
-
-def _check_rows(name: str, rows: Any) -> None:
-    # An iterator is no collection: the check would use it up.
-    if not isinstance(rows, Collection):
-        raise TypeError(f"{name} must be one list of item IDs per user, got {rows!r}.")
-    if isinstance(rows, str) or any(isinstance(row, str) for row in rows):
-        raise TypeError(
-            f"{name} must be one list of item IDs per user, got a text; for one user "
-            'pass [["id-1", "id-2"]].'
-        )
-    for row in rows:
-        if not isinstance(row, Collection):
-            raise TypeError(
-                f"{name} must be one list of item IDs per user, got "
-                f"{type(row).__name__} {row!r}; for a user without any pass []."
-            )
-        check_ids(row)
 
 
 def check_length(k: Any) -> None:
@@ -129,4 +128,52 @@ def check_ids(item_ids: Iterable[Any], what: str = "item") -> None:
             remedy = "leave it out" if item_id is None else f"pass {str(item_id)!r}"
             raise TypeError(
                 f"{what} IDs are text, got {type(item_id).__name__} {item_id}; {remedy}."
+            )
+
+
+def _check_times(request: Request, *, reads_times: bool) -> None:
+    times, moment = request.times, request.moment
+    if times is None and moment is None:
+        return
+    if not reads_times:
+        raise ValueError(
+            "times are given, and this network reads none; leave times and moments out, or train "
+            "with model.times: true."
+        )
+    if times is None:
+        raise ValueError("moments need the times of the items before them; give times, too.")
+    if len(times) != len(request.history):
+        raise ValueError("times must hold one time per item of the history.")
+    for time in times if moment is None else (*times, moment):
+        if isinstance(time, bool) or not isinstance(time, int | np.integer):
+            raise TypeError(f"times are whole numbers, got {type(time).__name__} {time!r}.")
+    if any(later < earlier for earlier, later in pairwise(times)):
+        raise ValueError("times of a user must not fall: histories are oldest first.")
+
+
+def _check_new_places(num_new_places: Any, k: int) -> None:
+    if isinstance(num_new_places, bool) or not isinstance(num_new_places, int | np.integer):
+        kind = type(num_new_places).__name__
+        raise TypeError(f"num_new_places is an integer, got {kind} {num_new_places!r}.")
+    if not 0 <= num_new_places <= k:
+        raise ValueError(
+            f"num_new_places must lie between 0 and the length of the list, {k}, got "
+            f"{num_new_places}."
+        )
+
+
+def _check_lists(name: str, rows: Any) -> None:
+    # An iterator is no collection: the check would use it up.
+    if not isinstance(rows, Collection):
+        raise TypeError(f"{name} must be one list of item IDs per user, got {rows!r}.")
+    if isinstance(rows, str) or any(isinstance(row, str) for row in rows):
+        raise TypeError(
+            f"{name} must be one list of item IDs per user, got a text; for one user "
+            'pass [["id-1", "id-2"]].'
+        )
+    for row in rows:
+        if not isinstance(row, Collection):
+            raise TypeError(
+                f"{name} must be one list of item IDs per user, got "
+                f"{type(row).__name__} {row!r}; for a user without any pass []."
             )

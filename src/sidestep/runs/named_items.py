@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Bool
 
 from sidestep.data.names import split_names, unquoted_name
 from sidestep.files import read_utf8
@@ -77,22 +78,38 @@ def history_of_user(
     return [loaded.items.item_ids[item] for item in own.items], times
 
 
+def wanted_values(texts: Sequence[str]) -> dict[str, list[str]]:
+    """The filters that texts such as `genre=Drama` name, as `recommend(where=...)` takes them.
+
+    Several values of a column stand behind one sign, with commas between them as in CSV, or in
+    several texts.
+
+    Raises:
+        ValueError: a text names no column or no value, or a quote does not end.
+    """
+    where: dict[str, list[str]] = {}
+    for text in texts:
+        name, _, values = text.partition("=")
+        named = split_names(values)
+        if not name.strip() or not named:
+            raise ValueError(f"{text!r:.80}: write column=value, such as genre=Drama.")
+        where.setdefault(name.strip(), []).extend(named)
+    return where
+
+
 def num_candidates(
-    catalog: catalogs.Catalog, available: list[str] | None, left_out: list[str]
+    catalog: catalogs.Catalog, is_eligible: Bool[np.ndarray, " items"] | None, left_out: list[str]
 ) -> int:
     """The number of items that a list could hold.
 
     Args:
-        catalog: its tombstones are no candidates.
-        available: IDs of the only candidates; None for all.
+        catalog: of the items.
+        is_eligible: the only candidates; None for all.
         left_out: IDs of items that are none, known to the catalog or not.
     """
-    is_candidate = np.full(catalog.num_items, available is None)
-    if available is not None:
-        wanted = catalog.indices_of(available)
-        is_candidate[wanted[wanted != NO_ITEM]] = True
+    is_candidate = np.ones(catalog.num_items, dtype=bool)
+    if is_eligible is not None:
+        is_candidate &= is_eligible
     unwanted = catalog.indices_of(left_out)
     is_candidate[unwanted[unwanted != NO_ITEM]] = False
-    if catalog.is_retired is not None:
-        is_candidate &= ~catalog.is_retired
     return int(is_candidate.sum())

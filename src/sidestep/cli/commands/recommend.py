@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -26,13 +27,14 @@ from sidestep.runs.named_items import (
     named_items,
     num_candidates,
     read_ids,
+    wanted_values,
 )
 from sidestep.runs.searches import AskedSearch
 from sidestep.runs.settings import LARGEST
 
 with imported_when_used():
+    from sidestep.bundle import eligibility, ranked_items
     from sidestep.bundle import loaded as recommenders
-    from sidestep.bundle import ranked_items
     from sidestep.catalog import catalog as catalogs
 
 _SHOWN = 5
@@ -72,6 +74,15 @@ def recommend(
         Path | None,
         typer.Option(help="Recommend only these items: a text file with an ID per line."),
     ] = None,
+    where: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="COLUMN=VALUE",
+            help="Recommend only items that have this value in a column of their texts, or list "
+            f"it there with |, ; or commas. Several values of one column, {WITH_COMMAS}: any of "
+            "them; several columns: all of them.",
+        ),
+    ] = None,
     new_places: Annotated[
         int,
         typer.Option(
@@ -93,6 +104,8 @@ def recommend(
       sidestep recommend runs/scientific/transformer-0 --user 17
 
       sidestep recommend runs/my/transformer --user u7 --exclude-seen --available in-stock.txt
+
+      sidestep recommend runs/my/transformer --user u7 --where genre=Drama,War --where year=1999
 
       sidestep recommend runs/my/prm --user u7 --search prm-beam
 
@@ -133,12 +146,15 @@ def recommend(
     _tell_of_unknown("--exclude", loaded.catalog, unwanted)
     allowed = None if available is None else read_ids(available, loaded.catalog)
     _tell_of_unknown("--available", loaded.catalog, allowed or [])
+    wanted = _filters(where or ())
+    is_eligible = _eligible(loaded, allowed, wanted)
     [answer] = loaded.recommend(
         [item_ids],
         k,
         exclude_seen=exclude_seen,
         excluded=[unwanted] if unwanted else None,
         available=allowed,
+        where=wanted,
         search=asked.wide_enough(min(k, loaded.catalog.num_items)).policy(loaded, num_leaves=k),
         num_new_places=new_places,
         times=None if times is None else [times],
@@ -146,7 +162,9 @@ def recommend(
     _tell_of_history(loaded, answer, item_ids)
     if len(answer.item_ids) < k:
         left_out = [*unwanted, *item_ids] if exclude_seen else unwanted
-        _tell_of_length(answer, k, num_candidates=num_candidates(loaded.catalog, allowed, left_out))
+        _tell_of_length(
+            answer, k, num_candidates=num_candidates(loaded.catalog, is_eligible, left_out)
+        )
     num_new = sum(answer.is_new)
     if num_new < new_places:
         say(f"Note: {num_new} of {new_places} places went to new items; there are no more.")
@@ -154,6 +172,29 @@ def recommend(
         print_json(_as_json(item_ids, answer))
         return
     _print(loaded, item_ids, answer)
+
+
+def _filters(where: Sequence[str]) -> dict[str, list[str]]:
+    """The wanted values by column; an error names the option."""
+    try:
+        return wanted_values(where)
+    except ValueError as error:
+        raise ValueError(f"--where {error}") from error
+
+
+def _eligible(
+    loaded: recommenders.LoadedRecommender,
+    allowed: list[str] | None,
+    wanted: dict[str, list[str]],
+) -> np.ndarray | None:
+    """The items that a list may hold, whoever it is for; an error names the option."""
+    try:
+        eligible = eligibility.Eligibility.of(allowed, wanted)
+        mask = eligible.mask(loaded.catalog, loaded.catalog.num_items)
+    except (KeyError, ValueError) as error:
+        message = str(error.args[0])
+        raise type(error)(f"--{message}" if message.startswith("where") else message) from error
+    return None if mask is None else mask.numpy()
 
 
 def _tell_of_unknown(option: str, catalog: catalogs.Catalog, item_ids: list[str]) -> None:

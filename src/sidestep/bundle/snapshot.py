@@ -1,0 +1,127 @@
+"""Snapshots: a recommender as it is now, under a name; it is replaced whole, never changed."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from threading import Lock
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sidestep.bundle.loaded import LoadedRecommender
+from sidestep.bundle.ranked_items import RankedItems
+from sidestep.bundle.requests import Request
+
+_SETTINGS = {"kind", "model", "max_history", "num_new_items", "parts", "search"}
+"""The fields of a manifest that lists follow from."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SnapshotId:
+    """The name of a snapshot: two of one name give the same lists.
+
+    catalog: version of the catalog: its item IDs and codes.
+    tombstones: SHA-256 of the mask of retired items; None where there are none.
+    weights: SHA-256 of all else that lists follow from: weights of the network and of the parts
+        beside it, counts, a fitted recommender, the popularity that orders buckets, and settings.
+    """
+
+    catalog: str
+    tombstones: str | None
+    weights: str
+
+    def __str__(self) -> str:
+        """In short, for logs: catalog, tombstones and weights."""
+        parts = (self.catalog, self.tombstones or "none", self.weights)
+        return "-".join(part[:12] for part in parts)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Snapshot:
+    """A recommender and its name; make it with `of`.
+
+    Nothing of the recommender may change afterwards: weights are trained on a copy, and a catalog
+    grows into another one. Threads may ask one snapshot at the same time.
+    """
+
+    id: SnapshotId
+    recommender: LoadedRecommender
+
+    @staticmethod
+    def of(recommender: LoadedRecommender) -> "Snapshot":
+        """The snapshot of a recommender; reads all weights, to name them."""
+        is_retired = recommender.catalog.is_retired
+        tombstones = None
+        if is_retired is not None and is_retired.any():
+            tombstones = hashlib.sha256(np.packbits(is_retired).tobytes()).hexdigest()
+        name = SnapshotId(
+            catalog=recommender.catalog.version,
+            tombstones=tombstones,
+            weights=_weights_sha256(recommender),
+        )
+        return Snapshot(id=name, recommender=recommender)
+
+    def check(self, request: Request) -> None:
+        """Refuses what `answer` would refuse, see `LoadedRecommender.check`."""
+        self.recommender.check(request)
+
+    def answer(self, requests: Sequence[Request]) -> list[RankedItems]:
+        """The answers to requests, which name this snapshot; see `LoadedRecommender.answer`."""
+        return [
+            replace(answer, snapshot=str(self.id)) for answer in self.recommender.answer(requests)
+        ]
+
+
+class CurrentSnapshot:
+    """The snapshot that answers now; another takes its place whole, while threads ask.
+
+    A batch is answered by the snapshot that was current when the batch came, to its end.
+    """
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        """Begins with a snapshot."""
+        self._snapshot = snapshot
+        self._lock = Lock()
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """The one that is current now. Whoever asks it twice keeps it: the next may be another."""
+        return self._snapshot
+
+    def swap(self, snapshot: Snapshot) -> Snapshot:
+        """Makes a snapshot the current one, and returns the one before.
+
+        The one before still answers what it was asked, and whoever holds it.
+        """
+        with self._lock:
+            before, self._snapshot = self._snapshot, snapshot
+        return before
+
+    def answer(self, requests: Sequence[Request]) -> list[RankedItems]:
+        """The answers of the current snapshot, all of the same one."""
+        return self.snapshot.answer(requests)
+
+
+def _weights_sha256(recommender: LoadedRecommender) -> str:
+    """See `SnapshotId.weights`."""
+    kept = recommender.manifest.model_dump(mode="json", include=_SETTINGS)
+    digest = hashlib.sha256(json.dumps(kept, sort_keys=True).encode())
+    for name, module in {"network": recommender.network, **recommender.parts}.items():
+        if module is not None:
+            for weight, values in module.state_dict().items():
+                _update(digest, f"{name}.{weight}", values)
+    arrays = {"counts": recommender.counts, "popularity": recommender.catalog.popularity}
+    if recommender.fitted is not None:
+        arrays |= recommender.fitted.arrays()
+    for name, array in sorted(arrays.items()):
+        if array is not None:
+            _update(digest, name, torch.tensor(array))
+    return digest.hexdigest()
+
+
+def _update(digest: "hashlib._Hash", name: str, values: Tensor) -> None:
+    digest.update(f"\n{name} {values.dtype} {tuple(values.shape)}\n".encode())
+    flat = values.detach().cpu().contiguous().view(-1)
+    digest.update(flat.view(torch.uint8).numpy().data)  # numpy has no bf16

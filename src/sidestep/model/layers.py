@@ -120,8 +120,9 @@ class Attention(nn.Module):
         users, width, _ = states.shape
         # The heads of all three lie side by side: those of queries and keys are turned together.
         heads = self.qkv(states).view(users, width, -1, self.head_dim).transpose(1, 2)
-        turning, values = heads.split(self.turning_and_values, dim=1)
-        queries, keys = rotated(turning, cosines, sines).split(self.queries_and_keys, dim=1)
+        turning, values = torch.split_with_sizes(heads, self.turning_and_values, dim=1)
+        turned = rotated(turning, cosines, sines)
+        queries, keys = torch.split_with_sizes(turned, self.queries_and_keys, dim=1)
         return queries, keys, values
 
 

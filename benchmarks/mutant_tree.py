@@ -157,6 +157,10 @@ def _imports(path: str, source: bytes) -> Iterator[str]:
             package = path.removesuffix(".py").split("/")[: -node.level] if node.level else []
             start = [*package, *(node.module or "").split(".")]
             names = [".".join(start), *(".".join([*start, one.name]) for one in node.names)]
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            # An import path, such as "sidestep.search.beam:BeamSearch".
+            module, colon, _ = node.value.partition(":")
+            names = [module] if colon and module.startswith("sidestep.") else []
         for name in names:
             place = name.strip(".").replace(".", "/")
             yield from (f"src/{place}.py", f"{place}.py", f"src/{place}/__init__.py")

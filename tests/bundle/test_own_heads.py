@@ -70,7 +70,7 @@ def test_its_item_head_learns_and_gives_rewards(network):
     histories = history_of(torch.tensor([[4, 8]]))
     root, _ = network.encode(histories, capacity=1)
     torch.testing.assert_close(
-        scores(histories), network.scores(root.hidden[:, 0]), check_dtype=False
+        scores.of(histories), network.scores(root.hidden[:, 0]), check_dtype=False
     )
 
 

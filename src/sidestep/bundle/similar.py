@@ -1,5 +1,7 @@
 """Similar items: those whose vectors in a network are nearest to an item's."""
 
+from typing import Any
+
 import polars as pl
 import torch
 from torch.nn import functional
@@ -13,7 +15,7 @@ from sidestep.padding import NO_ITEM
 
 
 def similar_items(
-    network: Network | None, catalog: Catalog, item_id: str, k: int, *, kind: str
+    network: Network | None, catalog: Catalog, item_id: Any, k: Any, *, kind: str
 ) -> pl.DataFrame:
     """The `k` items of the largest cosine with an item; see `LoadedRecommender.similar`.
 

@@ -49,6 +49,7 @@ from sidestep.files import (
     refuse_link_outside,
 )
 from sidestep.import_paths import is_import_path
+from sidestep.model.semantic_id_model import SemanticIdModel
 
 
 def save_bundle(
@@ -167,9 +168,12 @@ def load(
     for module in (network, *parts.values()):
         if module is not None:
             module.to(chosen)
+    catalog = catalog.to(chosen)
+    if isinstance(network, SemanticIdModel):  # the codes lie on the device once
+        network = network.with_semantic_ids(catalog.semantic_ids)
     return LoadedRecommender(
         manifest=manifest,
-        catalog=catalog.to(chosen),
+        catalog=catalog,
         network=network,
         parts=parts,
         users=users,

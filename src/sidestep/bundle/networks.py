@@ -91,6 +91,27 @@ def build_network(
     return network
 
 
+def keeps_items(network: SemanticIdModel, kind: str, catalog: Catalog) -> bool:
+    """Whether a network would differ in more than its semantic IDs, were it made for a catalog.
+
+    Args:
+        network: of a bundle.
+        kind: of the bundle.
+        catalog: another one; nothing is read of it but numbers.
+    """
+    if kind == "hugging-face":  # codes are tokens, and items nothing else
+        return network.codebook_sizes != catalog.codebook_sizes
+    with torch.random.fork_rng(devices=[]), torch.device("meta"):
+        other = _initialised(kind, description_of(network), catalog)
+    return _kept_shapes(network) != _kept_shapes(other)
+
+
+def _kept_shapes(network: nn.Module) -> dict[str, tuple[int, ...]]:
+    """The shapes of weights and buffers by name, but for semantic IDs."""
+    named = [*network.named_parameters(), *network.named_buffers()]
+    return {name: tuple(each.shape) for name, each in named if name != "semantic_ids"}
+
+
 def with_weights(
     description: Mapping[str, Any], make: Callable[[], Module], weights: Weights
 ) -> Module:

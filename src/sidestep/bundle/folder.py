@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from sidestep.baselines.fitted import FittedRecommender, fitted_class
+from sidestep.bundle.columns import MissingColumnsError
 from sidestep.bundle.loaded import LoadedRecommender
 from sidestep.bundle.manifest import (
     COUNTED,
@@ -234,9 +235,11 @@ def _config_of(kept: Any) -> BaseModel:
 
 @contextmanager
 def _must_fit(file: Path) -> Iterator[None]:
-    """Names the file in an error about weights that do not fit."""
+    """Names the file in an error about weights, and the catalog in one about its texts."""
     try:
         yield
+    except MissingColumnsError as error:
+        raise ValueError(f"{file.parent / CATALOG}: {error}") from error
     except (SafetensorError, RuntimeError, ValueError) as error:
         raise ValueError(
             f"{file}: its weights do not fit {MANIFEST} ({error}); train it again."

@@ -22,6 +22,7 @@ from sidestep.baselines.item_scores import (
     SummedScores,
 )
 from sidestep.baselines.repeats import RepeatsRecommender
+from sidestep.bundle.columns import refuse_missing_columns
 from sidestep.bundle.manifest import KeptSearch, Manifest
 from sidestep.bundle.networks import Network
 from sidestep.bundle.parts import (
@@ -176,10 +177,12 @@ class LoadedRecommender:
         """Writes the bundle, whole or not at all; an older bundle at `path` is replaced.
 
         Raises:
-            ValueError: a part does not fit the network or the catalog, or something else stands at
-                `path`.
+            ValueError: a part does not fit the network or the catalog, the catalog lacks a column
+                that is read, or something else stands at `path`.
         """
         catalog = self.catalog.to("cpu")
+        for module in (self.network, *self.parts.values()):
+            refuse_missing_columns(module, catalog)
         for name, part in self.parts.items():
             PARTS[name].refuse_misfit(part, self.network, catalog)
         write_bundle(

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from sidestep.model.columns import ItemColumns
 from sidestep.model.config import TransformerConfig
 from sidestep.model.context import KeyValues, TreeContext, root_context
 from sidestep.model.flops import CausalFlops, matrix_flops
@@ -42,6 +43,9 @@ class Transformer(SemanticIdModel):
         self.code_embedding = nn.Embedding(self.num_codes, config.dim)
         self.item_embedding = (
             nn.Embedding(self.num_items, config.dim) if config.item_embedding else None
+        )
+        self.column_embedding = (
+            None if config.item_columns is None else ItemColumns(config.item_columns, config.dim)
         )
         self.gap_embedding = (
             None if config.times is None else GapEmbedding(config.times, config.dim)
@@ -139,6 +143,11 @@ class Transformer(SemanticIdModel):
         return None if self.item_head is None else self
 
     @property
+    def item_columns(self) -> ItemColumns | None:
+        """See `SemanticIdModel.item_columns`."""
+        return self.column_embedding
+
+    @property
     def reads_times(self) -> bool:
         """See `SemanticIdModel.reads_times`."""
         return self.gap_embedding is not None
@@ -218,6 +227,7 @@ class Transformer(SemanticIdModel):
             flat_codes=self.flat_codes,
             codes=self.code_embedding,
             items=self.item_embedding,
+            columns=self.column_embedding,
             gaps=self.gap_embedding,
         )
 

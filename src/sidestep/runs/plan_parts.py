@@ -3,8 +3,9 @@
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
+from sidestep.bundle.columns import with_values
 from sidestep.bundle.folder import save_bundle
 from sidestep.bundle.loaded import LoadedRecommender
 from sidestep.bundle.manifest import KeptSearch
@@ -12,6 +13,7 @@ from sidestep.catalog.catalog import Catalog
 from sidestep.data.popularity import weighted_target_counts
 from sidestep.data.splits import Split
 from sidestep.data.windows import Windows
+from sidestep.model.config import SasRecConfig, TransformerConfig
 from sidestep.model.reading import WEIGHTS_NEED_ITEMS
 from sidestep.recommender import GenerativeRecommender
 from sidestep.runs.backbones import network_of
@@ -23,6 +25,8 @@ from sidestep.training.alignment import AlignmentObjective
 from sidestep.training.fit import Learning, weights_sha256
 from sidestep.training.preference import PreferenceObjective
 from sidestep.training.tree_distillation import TreeDistillationObjective
+
+M = TypeVar("M", TransformerConfig, SasRecConfig)
 
 Save = Callable[[Path, Origin], None]
 """A function that writes a bundle into a folder."""
@@ -51,6 +55,19 @@ def refuse_missing_times(split: Split, *, reads_times: bool) -> None:
             "model.times reads the gaps between events, and the interactions have no times; import "
             "them with their times, or leave model.times out."
         )
+
+
+def with_known_values(model: M, given: Given) -> M:
+    """The shape of a network with the values of its columns, which the data of a run have.
+
+    Raises:
+        ValueError: the items lack a column, or a column holds no value that is frequent enough.
+    """
+    if model.item_columns is None:
+        return model
+    items = given.dataset.items.frame.drop("item_id")
+    known = with_values(model.item_columns, items, setting="model.item_columns")
+    return model.model_copy(update={"item_columns": known})
 
 
 def refuse_lone_leaf(catalog: Catalog) -> None:

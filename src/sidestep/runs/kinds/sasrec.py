@@ -28,7 +28,8 @@ class SasRecRun(ItemNetworkRun):
         """See `RunConfig.prepare`."""
         memory.refuse_beyond_memory(self.model, len(given.dataset.items))
         plan_parts.refuse_missing_times(given.split, reads_times=self.model.times is not None)
-        return super().prepare(given)
+        known = plan_parts.with_known_values(self.model, given)
+        return super(SasRecRun, self.model_copy(update={"model": known})).prepare(given)
 
     def network(
         self, num_items: int, windows: data_windows.Windows, *, seed: int

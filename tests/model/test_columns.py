@@ -3,10 +3,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from sidestep.model.columns import ColumnEmbedding, ItemColumns
+from sidestep.data.windows import WindowBatch
+from sidestep.model.columns import ColumnEmbedding, ItemColumns, UserColumns
 from sidestep.model.config import ColumnConfig, SasRecConfig, TransformerConfig
 from sidestep.model.sasrec import SasRec
 from sidestep.model.transformer import Transformer
+from sidestep.step import UserValues
 from tests.model.batches import history_of
 from tests.model.contract import CODEBOOK_SIZES, SEMANTIC_IDS
 
@@ -163,3 +165,96 @@ def test_settings_of_columns():
     assert SasRecConfig(item_columns={}).item_columns is None
     with pytest.raises(ValueError, match="item_columns needs history: items"):
         TransformerConfig(item_columns={"genre": "|"})
+
+
+USERS = UserValues(
+    numbers=torch.tensor([[0, 2], [1, -1]]), weights=torch.tensor([[1.0, 1], [1, 0]])
+)
+DESCRIBED = replace(history_of(ITEMS), user_values=USERS)
+
+
+def reading_users(make):
+    """A network that reads columns of users, with weights that show in the output."""
+    torch.manual_seed(0)
+    if make is a_sasrec:
+        model = SasRec(SasRecConfig(dim=16, max_items=4, user_columns=COLUMNS), num_items=6)
+    else:
+        shape = TransformerConfig(
+            dim=16, num_layers=2, num_heads=2, history="items", user_columns=COLUMNS
+        )
+        model = Transformer(shape, SEMANTIC_IDS, CODEBOOK_SIZES)
+    for weights in model.parameters():
+        if weights.ndim > 1:
+            torch.nn.init.normal_(weights, std=0.4)
+    return model.eval()
+
+
+@pytest.mark.parametrize("make", [a_transformer, a_sasrec])
+@torch.no_grad()
+def test_a_network_without_user_columns_ignores_users(make):
+    model = make(None)
+    assert states(model, DESCRIBED).equal(states(model, history_of(ITEMS)))
+    assert not [name for name in model.state_dict() if "user" in name]
+    assert "user_columns" not in model.config.model_dump(mode="json")
+
+
+@pytest.mark.parametrize("make", [a_transformer, a_sasrec])
+@torch.no_grad()
+def test_the_values_of_a_user_change_the_output_of_this_user_alone(make):
+    model = reading_users(make)
+    whole = states(model, DESCRIBED)
+    other = replace(USERS, numbers=torch.tensor([[1, 2], [1, -1]]))
+    changed = states(model, replace(DESCRIBED, user_values=other))
+    assert not torch.allclose(changed[0], whole[0], atol=1e-3)
+    torch.testing.assert_close(changed[1], whole[1])
+    nobody = replace(USERS, weights=torch.zeros(2, 2))
+    unknown = states(model, replace(DESCRIBED, user_values=nobody))
+    assert states(model, history_of(ITEMS)).equal(unknown)
+    assert not torch.allclose(unknown, whole, atol=1e-3)
+
+
+@torch.no_grad()
+def test_an_empty_history_is_read_with_its_user():
+    model = reading_users(a_sasrec)
+    empty = replace(history_of(torch.full((2, 1), -1)), user_values=USERS)
+    found = model.states(empty)[:, 0]
+    assert not torch.allclose(found[0], found[1], atol=1e-3)
+
+
+@pytest.mark.parametrize("make", [a_transformer, a_sasrec])
+@torch.no_grad()
+def test_training_reads_the_user_at_every_position_as_use_does(make):
+    model = reading_users(make).double()
+    batch = WindowBatch(
+        items=ITEMS,
+        lengths=torch.tensor([4, 2]),
+        is_target=ITEMS >= 0,
+        num_targets=6,
+        user_values=USERS,
+    )
+    users, positions = batch.is_target.nonzero(as_tuple=True)
+    before = batch.before(users, positions)
+    rows = torch.arange(len(users))
+    if make is a_sasrec:
+        together = model.states(batch.histories.without_last())[users, positions]
+        alone = model.states(before)[rows, positions]
+    else:
+        together = model.next_item_states(batch.histories)[users, positions, 0]
+        alone = model.encode(before, capacity=1)[0].hidden[:, 0]
+    torch.testing.assert_close(alone, together)
+
+
+@torch.no_grad()
+def test_some_users_are_hidden_while_training():
+    torch.manual_seed(0)
+    columns = UserColumns(COLUMNS, dim=1)
+    columns.table.weight.fill_(1.0)
+    many = UserValues(numbers=torch.zeros(4000, 1, dtype=torch.long), weights=torch.ones(4000, 1))
+    histories = replace(history_of(torch.zeros(4000, 1, dtype=torch.long)), user_values=many)
+    assert 0.08 < (columns.train().of_users(histories) == 0).float().mean() < 0.12
+    assert (columns.eval().of_users(histories) == 1).all()
+
+
+def test_user_columns_need_vectors_of_items():
+    with pytest.raises(ValueError, match="user_columns needs history: items"):
+        TransformerConfig(user_columns={"age": None})

@@ -1,4 +1,4 @@
-"""Columns of items as networks read them: from the texts of a catalog to numbers of categories."""
+"""Columns of items and users as networks read them: from texts to numbers of categories."""
 
 from collections.abc import Mapping
 
@@ -8,6 +8,8 @@ from torch import nn
 
 from sidestep.catalog.catalog import Catalog
 from sidestep.data.categories import Vocabulary
+from sidestep.data.splits import Split
+from sidestep.data.users import UserTable
 from sidestep.model.columns import ItemColumns
 from sidestep.model.config import ColumnConfig
 
@@ -84,6 +86,42 @@ def refuse_missing_columns(module: nn.Module | None, catalog: Catalog) -> None:
             f"lack {', '.join(missing)}; there are: {', '.join(there) or 'none'}. Take the catalog "
             "with the texts that the network was trained on."
         )
+
+
+def with_user_columns(
+    split: Split, columns: Mapping[str, ColumnConfig] | None, users: UserTable | None
+) -> Split:
+    """The split with the categories of its users, where a network reads columns of users.
+
+    Args:
+        split: of a dataset.
+        columns: with their values; None where the network reads none.
+        users: the table of the dataset; a user that it lacks has no value.
+
+    Raises:
+        ValueError: there is no table of users, or it lacks a column.
+    """
+    if columns is None:
+        return split
+    table, vocabulary = described_users(users, columns), vocabulary_of(columns)
+    return split.with_users(lambda user_ids: vocabulary.read(table.of(user_ids)))
+
+
+def described_users(users: UserTable | None, columns: Mapping[str, ColumnConfig]) -> UserTable:
+    """The table of the users of a dataset, with no other columns than a network reads.
+
+    Raises:
+        ValueError: there is no table of users, or it lacks a column.
+    """
+    there = () if users is None else users.columns
+    missing = [name for name in columns if name not in there]
+    if users is None or missing:
+        raise ValueError(
+            f"the network reads the columns {', '.join(columns)} of users, and the dataset's table "
+            f"of users lacks {', '.join(missing)}; there are: {', '.join(there) or 'none'}. Import "
+            "the dataset with its users."
+        )
+    return UserTable(users.frame.select("user_id", *columns))
 
 
 def _item_columns(module: nn.Module | None) -> ItemColumns | None:

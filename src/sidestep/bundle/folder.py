@@ -36,7 +36,7 @@ from sidestep.bundle.networks import (
     kind_of,
 )
 from sidestep.bundle.parts import PARTS
-from sidestep.bundle.users import read_users
+from sidestep.bundle.users import read_user_info, read_users
 from sidestep.bundle.writing import (
     CATALOG,
     COUNTS,
@@ -162,8 +162,9 @@ def load(
         with _must_fit(folder / PARTS[name].file):
             own = load_file(folder / PARTS[name].file)
             parts[name] = PARTS[name].build(_config_of(kept), network, catalog, own)
-    users = None
+    users = user_info = None
     if (folder / USERS).is_file():
+        user_info = read_user_info(folder / USERS)
         users = read_users(folder / USERS, catalog.num_items)
     for module in (network, *parts.values()):
         if module is not None:
@@ -174,6 +175,7 @@ def load(
         network=network,
         parts=parts,
         users=users,
+        user_info=user_info,
         counts=counts,
         fitted=fitted,
         device=chosen,

@@ -22,7 +22,7 @@ from sidestep.baselines.item_scores import (
     SummedScores,
 )
 from sidestep.baselines.repeats import RepeatsRecommender
-from sidestep.bundle.columns import refuse_missing_columns
+from sidestep.bundle.columns import described_users, refuse_missing_columns, vocabulary_of
 from sidestep.bundle.manifest import KeptSearch, Manifest
 from sidestep.bundle.networks import Network
 from sidestep.bundle.parts import (
@@ -42,12 +42,15 @@ from sidestep.bundle.requests import (
     check_new_places,
     check_request,
     check_times,
+    checked_user_info,
 )
 from sidestep.bundle.writing import write_bundle
 from sidestep.catalog.catalog import Catalog
 from sidestep.catalog.latest import LatestAnswers
 from sidestep.data.batches import history_batch
 from sidestep.data.histories import Histories
+from sidestep.data.users import UserTable
+from sidestep.model.config import ColumnConfig
 from sidestep.model.heads import HasItemVectors, HeadedModel, ItemScorer
 from sidestep.model.item_network import ItemNetwork
 from sidestep.model.process_reward import ProcessRewardModel
@@ -76,6 +79,8 @@ class LoadedRecommender:
     network: in `eval` mode on `device`; None for popularity and repeats.
     parts: the parts beside the network, by name, in `eval` mode on `device`, too.
     users: the histories of known users, which `recommend_frame` takes by user ID; None for none.
+    user_info: what describes the known users, in the columns that the network reads; None where it
+        reads none.
     counts: target events per item in training, or the sum of their weights; None where something
         else recommends.
     fitted: a user's own recommender; None where something else recommends.
@@ -86,6 +91,7 @@ class LoadedRecommender:
     network: Network | None
     parts: Mapping[str, nn.Module] = field(default_factory=dict)
     users: Histories | None = field(default=None, repr=False)
+    user_info: UserTable | None = field(default=None, repr=False)
     counts: np.ndarray | None = field(repr=False)
     fitted: FittedRecommender | None = None
     device: torch.device
@@ -164,14 +170,28 @@ class LoadedRecommender:
         users = "" if self.users is None else f", {len(self.users):,} users"
         return f"<{self.kind}: {self.catalog.num_items:,} items{users}, on {self.device}>"
 
-    def with_users(self, users: Histories | None) -> "LoadedRecommender":
+    def with_users(
+        self, users: Histories | None, info: UserTable | None = None
+    ) -> "LoadedRecommender":
         """A copy with the histories of its users, whose items are those of the catalog.
 
         Their times are kept where the recommender reads times.
+
+        Args:
+            users: None for no known users.
+            info: what describes them, of which the columns that the recommender reads are kept;
+                None if nothing is known.
+
+        Raises:
+            ValueError: the recommender reads columns that `info` lacks.
         """
         if users is not None and not self.reads_times:
             users = replace(users, timestamps=None)
-        return replace(self, users=users)
+        kept = None
+        if users is not None and info is not None and self.user_columns is not None:
+            table = described_users(info, self.user_columns)
+            kept = UserTable(table.of(users.user_ids))
+        return replace(self, users=users, user_info=kept)
 
     def save(self, path: Path | str) -> None:
         """Writes the bundle, whole or not at all; an older bundle at `path` is replaced.
@@ -194,6 +214,7 @@ class LoadedRecommender:
             fitted=self.fitted,
             parts=self.parts,
             users=self.users,
+            user_info=self.user_info,
         )
 
     @property
@@ -268,6 +289,14 @@ class LoadedRecommender:
         """Whether its network, or the ranker beside it, reads the times of events."""
         networks = (self.network, self.ranker)
         return any(network is not None and network.reads_times for network in networks)
+
+    @property
+    def user_columns(self) -> Mapping[str, ColumnConfig] | None:
+        """The columns of users that its network, or the ranker beside it, reads; None for none."""
+        for network in (self.network, self.ranker):
+            if network is not None and network.user_columns is not None:
+                return network.user_columns.columns
+        return None
 
     @property
     def num_new_items(self) -> int:
@@ -378,6 +407,7 @@ class LoadedRecommender:
         num_new_places: int = 0,
         times: Sequence[Sequence[int]] | None = None,
         moments: Sequence[int] | None = None,
+        user_info: pl.DataFrame | Sequence[Mapping[str, Any]] | None = None,
     ) -> list[RankedItems]:
         """Ranks items for each user.
 
@@ -402,6 +432,9 @@ class LoadedRecommender:
             times: per user the times of the items of the history, in the unit of the timestamps
                 that the network was trained on; None if unknown. Only where `reads_times`.
             moments: when each user is recommended to, in the same unit; None if unknown.
+            user_info: what describes the users, in their order: a frame with one row per user and
+                the columns of `user_columns`, or one mapping per user from columns to values. None
+                if nothing is known. Only where `user_columns` is not None.
 
         Returns:
             One answer per user, in their order.
@@ -409,16 +442,20 @@ class LoadedRecommender:
         Raises:
             KeyError: `available` names items, none of which the catalog has.
             TypeError: a history, `available` or what a user must not get is one text instead of a
-                sequence of IDs, an ID is no text, or `k` no integer.
+                sequence of IDs, an ID is no text, `k` no integer, or `user_info` of another type.
             ValueError: there is no user, `k` is not positive, a search is given where there is
                 none, `excluded` has not one entry per user, places for new items that do not fit
-                into `k` or that no new item could take, or times that do not fit the histories or
-                that nobody would read.
+                into `k` or that no new item could take, or times or `user_info` that do not fit the
+                histories or that nobody would read.
         """
         check_request(histories, k, available, excluded)
         check_new_places(num_new_places, k)
         check_times(times, moments, histories, reads_times=self.reads_times)
+        info = checked_user_info(user_info, histories, self.user_columns)
         known, num_unknown = self._histories(histories, times)
+        if info is not None and self.user_columns is not None:
+            categories = vocabulary_of(self.user_columns).read(info)
+            known = replace(known, user_categories=categories)
         asked_at = None if moments is None else np.array(moments, dtype=np.int64)
         # No list is longer than the catalog, and what is set aside for one is as long as `k`.
         ordinary = min(k - num_new_places, self.catalog.num_items)
@@ -476,6 +513,7 @@ class LoadedRecommender:
             available=available,
             times=self._times_of(users, histories),
             moments=None if moment is None else [moment] * len(histories),
+            user_info=self._info_of(users, histories),
         )
         num_unknown = sum(answer.num_unknown for answer in answers)
         if num_unknown:
@@ -571,6 +609,12 @@ class LoadedRecommender:
         return [
             timestamps[offsets[rows[user]] : offsets[rows[user] + 1]].tolist() for user in asked
         ]
+
+    def _info_of(self, users: Any, asked: Mapping[str, Any]) -> pl.DataFrame | None:
+        """What describes known users; None where nothing is known."""
+        if isinstance(users, Mapping) or self.user_info is None:
+            return None
+        return self.user_info.of(list(asked))
 
     def _is_live(self, available: Collection[str] | None) -> Bool[Tensor, " items"] | None:
         """The items that are available and without a tombstone, as a mask; None where all are."""

@@ -1,10 +1,11 @@
 """Checks of requests: arguments of a wrong type are refused, before a text passes for a list."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import polars as pl
 
 
 def check_request(histories: Any, k: Any, available: Any, excluded: Any) -> None:
@@ -77,6 +78,73 @@ def check_times(times: Any, moments: Any, histories: Any, *, reads_times: bool) 
                 raise TypeError(f"times are whole numbers, got {type(time).__name__} {time!r}.")
     if any(later < earlier for row in times for earlier, later in pairwise(row)):
         raise ValueError("times of a user must not fall: histories are oldest first.")
+
+
+def checked_user_info(
+    user_info: Any, histories: Any, columns: Collection[str] | None
+) -> pl.DataFrame | None:
+    """What describes the users of a recommendation, as a frame of text.
+
+    Args:
+        user_info: a frame with one row per user, or one mapping per user from columns to values;
+            None if nothing is known.
+        histories: what `check_request` has accepted.
+        columns: the columns that the recommender reads; None if it reads none.
+
+    Raises:
+        TypeError: `user_info` is something else, or a value is neither a text nor a whole number.
+        ValueError: nobody would read it, there is not one entry per user, or a column is missing or
+            is not read.
+    """
+    if user_info is None:
+        return None
+    if columns is None:
+        raise ValueError(
+            "user_info is given, and this network reads no columns of users; leave user_info out, "
+            "or train with model.user_columns."
+        )
+    if isinstance(user_info, pl.DataFrame):
+        frame = user_info
+        missing = [name for name in columns if name not in frame.columns]
+        if missing:
+            raise ValueError(
+                f"user_info lacks {', '.join(missing)}; the network reads {', '.join(columns)}, "
+                f"and there are: {', '.join(frame.columns) or 'none'}."
+            )
+        frame = frame.select(pl.col(name).cast(pl.String) for name in columns)
+    else:
+        frame = _info_frame(user_info, columns)
+    if frame.height != len(histories):
+        raise ValueError(f"user_info has {frame.height} rows for {len(histories)} histories.")
+    return frame
+
+
+def _info_frame(user_info: Any, columns: Collection[str]) -> pl.DataFrame:
+    """One row of texts per mapping."""
+    if not isinstance(user_info, Sequence) or not all(
+        isinstance(row, Mapping) for row in user_info
+    ):
+        raise TypeError(
+            "user_info is a frame with one row per user, or a list with one mapping per user, such "
+            f"as [{{'{next(iter(columns))}': '...'}}], got {user_info!r:.60}."
+        )
+    for row in user_info:
+        for name, value in row.items():
+            if name not in columns:
+                raise ValueError(
+                    f"user_info names the column {name!r:.60}, and the network reads "
+                    f"{', '.join(columns)}."
+                )
+            if isinstance(value, bool) or not isinstance(value, str | int | np.integer | None):
+                raise TypeError(
+                    f"user_info: {name} is a text or a whole number, got "
+                    f"{type(value).__name__} {value!r:.60}."
+                )
+    texts = {
+        name: [None if row.get(name) is None else str(row[name]) for row in user_info]
+        for name in columns
+    }
+    return pl.DataFrame(texts, schema=dict.fromkeys(columns, pl.String))
 
 
 def check_new_places(num_new_places: Any, k: int) -> None:

@@ -2,11 +2,16 @@
 
 from collections.abc import Mapping
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
 from sidestep.model.config import ColumnConfig
+from sidestep.step import HistoryBatch
+
+_HIDDEN_SHARE = 0.1
+"""Share of users of whom training hides all, so that a network can be asked about strangers."""
 
 
 class ColumnEmbedding(nn.Module):
@@ -99,3 +104,23 @@ class ItemColumns(ColumnEmbedding):
         assert self.numbers is not None, "the categories of the items are read before they are used"
         assert self.weights is not None
         return self.numbers, self.weights
+
+
+class UserColumns(ColumnEmbedding):
+    """Vectors of users by their categories, which are added to the start token of a history.
+
+    Every position of a history sees the start token, so one causal pass reads the user at every
+    position of a training sequence. A user of whom nothing is known adds nothing. Ours: training
+    hides a tenth of the users.
+    """
+
+    def of_users(self, histories: HistoryBatch) -> Float[Tensor, "users dim"]:
+        """The vectors of the users; while training, some are hidden at random."""
+        known, users = histories.user_values, len(histories.items)
+        if known is None:
+            return self.table.weight.new_zeros(users, self.table.embedding_dim)
+        weights = known.weights
+        if self.training:
+            drawn = torch.rand(users, 1, device=weights.device)
+            weights = weights.masked_fill(drawn < _HIDDEN_SHARE, 0.0)
+        return self.forward(known.numbers, weights)

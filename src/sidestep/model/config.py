@@ -106,6 +106,10 @@ class TransformerConfig(BaseModel):
     """With history `items`: add vectors of the values that an item has in these columns to the
     vector that the item is read by, as in `{genre: "|", brand: null}`. The items need texts."""
 
+    user_columns: Columns = Field(None, exclude_if=operator.not_)
+    """With history `items`: add vectors of the values that a user has in these columns to the start
+    token, as in `{age: null, gender: null}`. The data need a table of users."""
+
     dropout: float = Field(0.2, ge=0, lt=1)
     """On embeddings and on the output of every sublayer, while training."""
 
@@ -131,6 +135,8 @@ class TransformerConfig(BaseModel):
             raise ValueError("times needs history: items, which has one vector per item.")
         if self.item_columns is not None and self.history != "items":
             raise ValueError("item_columns needs history: items, which has one vector per item.")
+        if self.user_columns is not None and self.history != "items":
+            raise ValueError("user_columns needs history: items.")
         if (self.tied_item_head or self.repeat_bias) and not self.item_head:
             raise ValueError("tied_item_head and repeat_bias need item_head: true.")
         if self.tied_item_head and self.history != "items":
@@ -270,6 +276,10 @@ class SasRecConfig(BaseModel):
     item_columns: Columns = Field(None, exclude_if=operator.not_)
     """Add vectors of the values that an item has in these columns to the vector that the item is
     read and scored by, as in `{genre: "|", brand: null}`. The items need texts."""
+
+    user_columns: Columns = Field(None, exclude_if=operator.not_)
+    """Add vectors of the values that a user has in these columns to the start token, as in
+    `{age: null, gender: null}`. The data need a table of users."""
 
     @model_validator(mode="after")
     def _fits(self) -> "SasRecConfig":

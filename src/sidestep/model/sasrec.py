@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sidestep.model.columns import ItemColumns
+from sidestep.model.columns import ItemColumns, UserColumns
 from sidestep.model.config import SasRecConfig
 from sidestep.model.flops import CausalFlops, matrix_flops
 from sidestep.model.gaps import GapEmbedding
@@ -25,7 +25,8 @@ class SasRec(ItemNetwork):
     temperature the cosine takes the product's place (as in NT-Xent, arXiv:2002.05709); with a
     repeat bias it learns whether people take an item again (see `ItemHead`); with `times` it reads
     the gaps between events (see `GapEmbedding`); with `item_columns` it reads and scores an item
-    also by the item's values in columns (see `ColumnEmbedding`).
+    also by the item's values in columns (see `ColumnEmbedding`); with `user_columns` it reads what
+    describes the user (see `UserColumns`).
     """
 
     Config: ClassVar = SasRecConfig
@@ -38,6 +39,9 @@ class SasRec(ItemNetwork):
         self.position_embedding = nn.Embedding(config.max_items + 1, config.dim)
         self.column_embedding = (
             None if config.item_columns is None else ItemColumns(config.item_columns, config.dim)
+        )
+        self.user_embedding = (
+            None if config.user_columns is None else UserColumns(config.user_columns, config.dim)
         )
         self.gap_embedding = (
             None if config.times is None else GapEmbedding(config.times, config.dim)
@@ -61,6 +65,8 @@ class SasRec(ItemNetwork):
             nn.init.normal_(parameter, std=0.02)
         if self.column_embedding is not None:
             nn.init.normal_(self.column_embedding.table.weight, std=0.02)
+        if self.user_embedding is not None:
+            nn.init.normal_(self.user_embedding.table.weight, std=0.02)
         if self.gap_embedding is not None:
             nn.init.normal_(self.gap_embedding.table.weight, std=0.02)
 
@@ -73,6 +79,11 @@ class SasRec(ItemNetwork):
     def item_columns(self) -> ItemColumns | None:
         """See `ItemNetwork.item_columns`."""
         return self.column_embedding
+
+    @property
+    def user_columns(self) -> UserColumns | None:
+        """See `ItemNetwork.user_columns`."""
+        return self.user_embedding
 
     @property
     def reads_times(self) -> bool:
@@ -103,6 +114,8 @@ class SasRec(ItemNetwork):
         if self.gap_embedding is not None:
             vectors = vectors + self.gap_embedding(histories)
         start = self.start.expand(vectors.shape[0], 1, -1)
+        if self.user_embedding is not None:
+            start = start + self.user_embedding.of_users(histories)[:, None]
         vectors = torch.cat([start, vectors], dim=1)
         width = num_items + 1
         causal = nn.Transformer.generate_square_subsequent_mask(width, device=vectors.device)

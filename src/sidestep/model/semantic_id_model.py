@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sidestep.model.columns import ItemColumns
+from sidestep.model.columns import ItemColumns, UserColumns
 from sidestep.model.context import TreeContext
 from sidestep.model.heads import ItemScorer
 from sidestep.model.reading import READERS, HistoryReader
@@ -61,6 +61,11 @@ class SemanticIdModel(nn.Module, ABC):
     @property
     def item_columns(self) -> ItemColumns | None:
         """The vectors of the values that items have in columns; None where no column is read."""
+        return None
+
+    @property
+    def user_columns(self) -> UserColumns | None:
+        """The vectors of what describes users; None where no column of users is read."""
         return None
 
     @property

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from sidestep.bundle.columns import with_values
+from sidestep.bundle.columns import with_user_columns, with_values
 from sidestep.bundle.folder import save_bundle
 from sidestep.bundle.loaded import LoadedRecommender
 from sidestep.bundle.manifest import KeptSearch
@@ -36,10 +36,12 @@ def material_beside(given: Given, backbone: LoadedRecommender) -> Material:
     """The data of a run beside a backbone: catalog and length of histories are the backbone's.
 
     Raises:
-        ValueError: inputs have weights, and the backbone has no place for them.
+        ValueError: inputs have weights, and the backbone has no place for them, or the dataset
+            lacks a column of users that the backbone reads.
     """
     refuse_unread_weights(given.split, reads_weights=network_of(backbone).reader.reads_weights)
-    return Material(given.split, backbone.catalog, backbone.max_history)
+    split = with_user_columns(given.split, backbone.user_columns, given.dataset.users)
+    return Material(split, backbone.catalog, backbone.max_history)
 
 
 def refuse_unread_weights(split: Split, *, reads_weights: bool) -> None:
@@ -61,13 +63,23 @@ def with_known_values(model: M, given: Given) -> M:
     """The shape of a network with the values of its columns, which the data of a run have.
 
     Raises:
-        ValueError: the items lack a column, or a column holds no value that is frequent enough.
+        ValueError: items or users lack a column, or a column holds no value that is frequent
+            enough.
     """
-    if model.item_columns is None:
-        return model
-    items = given.dataset.items.frame.drop("item_id")
-    known = with_values(model.item_columns, items, setting="model.item_columns")
-    return model.model_copy(update={"item_columns": known})
+    known = {}
+    if model.item_columns is not None:
+        items = given.dataset.items.frame.drop("item_id")
+        known["item_columns"] = with_values(model.item_columns, items, setting="model.item_columns")
+    if model.user_columns is not None:
+        table = given.dataset.users
+        if table is None:
+            raise ValueError(
+                "model.user_columns reads columns of users, and the dataset has no table of users; "
+                "import it with its users, or leave model.user_columns out."
+            )
+        users = table.frame.drop("user_id")
+        known["user_columns"] = with_values(model.user_columns, users, setting="model.user_columns")
+    return model.model_copy(update=known) if known else model
 
 
 def refuse_lone_leaf(catalog: Catalog) -> None:

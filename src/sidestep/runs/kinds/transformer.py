@@ -56,8 +56,9 @@ class TransformerRun(ReadingRun, LearnedRun):
         plan_parts.refuse_missing_times(given.split, reads_times=self.model.times is not None)
         item_rows = len(given.dataset.items) if self.model.item_embedding else 0
         memory.refuse_beyond_memory(self.model, item_rows)
-        material = Material(given.split, given.catalog, self.max_history)
         known = plan_parts.with_known_values(self.model, given)
+        split = columns.with_user_columns(given.split, known.user_columns, given.dataset.users)
+        material = Material(split, given.catalog, self.max_history)
         learning = self.model_copy(update={"model": known}).learning(material, seed=given.seed)
         if self.model.history != "codes":
             note(

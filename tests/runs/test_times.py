@@ -16,6 +16,7 @@ from sidestep.runs.plan import Material
 from sidestep.runs.plan_parts import refuse_missing_times
 from sidestep.runs.settings import checked
 from sidestep.search.beam import BeamSearch
+from sidestep.search.policy import Scope
 from sidestep.training.config import TrainingConfig, ValidationConfig
 from sidestep.training.fit import Course, fit
 
@@ -51,7 +52,9 @@ def hits(split, config, folder):
         recommender = ItemNetworkRecommender(network, max_history=5)
     else:
         policy = BeamSearch(num_beams=4)
-        recommender = GenerativeRecommender(network, catalog.trie, policy, max_history=5)
+        recommender = GenerativeRecommender(
+            network, Scope(trie=catalog.trie), policy, max_history=5
+        )
     return evaluate(recommender, split.test, k=2).metrics["HR@1"]
 
 

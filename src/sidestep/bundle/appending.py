@@ -4,9 +4,9 @@ A network of semantic IDs knows a new item by its codes, which it has learned fr
 keeps nothing else per item, the network stays, and reads the codes of the grown catalog. What a
 network keeps per item has to be invented: the mean of what the item's siblings have, the old items
 that share the longest prefix with it. So has what it keeps of a number that no bucket has needed
-before: the row of the highest one. SASRec knows items by nothing but their rows, so that it only
-takes new ones with a catalog whose semantic IDs say which items are siblings. Popularity and
-repeats count them as zero.
+before: the row of the highest one. SASRec knows items by their rows, so that it only takes new ones
+with a catalog whose semantic IDs say which items are siblings. A network that reads columns of
+items reads those of new items from their texts. Popularity and repeats count new items as zero.
 A process reward model keeps the scores of old prefixes and invents the rows of new ones likewise. A
 value head keeps nothing of either, and stays. A ranker gets rows as SASRec does.
 """

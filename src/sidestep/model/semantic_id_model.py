@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
+from sidestep.model.columns import ItemColumns, UserColumns
 from sidestep.model.context import TreeContext
 from sidestep.model.heads import ItemScorer
 from sidestep.model.reading import READERS, HistoryReader
@@ -70,6 +71,16 @@ class SemanticIdModel(nn.Module, ABC):
     @property
     def item_scorer(self) -> ItemScorer | None:
         """The network as one that scores items, if it has an item head; else None."""
+        return None
+
+    @property
+    def item_columns(self) -> ItemColumns | None:
+        """The vectors of the values that items have in columns; None where no column is read."""
+        return None
+
+    @property
+    def user_columns(self) -> UserColumns | None:
+        """The vectors of what describes users; None where no column of users is read."""
         return None
 
     @property

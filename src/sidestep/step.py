@@ -19,6 +19,29 @@ ROOT_SLOT = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UserValues:
+    """The values that describe some users, such as a country, as numbers of a model's vocabulary.
+
+    numbers: of the values of each user; -1 is padding.
+    weights: of the values; 0 at padding.
+    """
+
+    numbers: Int[Tensor, "users slots"]
+    weights: Float[Tensor, "users slots"]
+
+    def to(self, device: torch.device | str) -> "UserValues":
+        """The same values on `device`."""
+        return UserValues(
+            numbers=self.numbers.to(device, non_blocking=True),
+            weights=self.weights.to(device, non_blocking=True),
+        )
+
+    def select(self, users: Int[Tensor, " chosen"]) -> "UserValues":
+        """The values of some users, in the order in which they are named."""
+        return UserValues(numbers=self.numbers[users], weights=self.weights[users])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HistoryBatch:
     """The past items of some users, oldest first, padded at the end.
 
@@ -29,20 +52,27 @@ class HistoryBatch:
     gaps: from the time of each item to that of the next one, and from the last one to the moment of
         recommendation, in the unit of the data's timestamps; NaN where unknown, arbitrary from
         `lengths` on. None: all are unknown. A model that does not read times ignores them.
+    user_values: what describes the users; None: nothing is known of them. A model that does not
+        read columns of users ignores them.
     """
 
     items: Int[Tensor, "users items"]
     lengths: Int[Tensor, " users"]
     weights: Float[Tensor, "users items"] | None = None
     gaps: Float[Tensor, "users items"] | None = None
+    user_values: UserValues | None = None
 
     def to(self, device: torch.device | str) -> "HistoryBatch":
         """The same batch on `device`."""
-        return self._columns(lambda values: values.to(device), self.lengths.to(device))
+        moved = self._columns(lambda values: values.to(device), self.lengths.to(device))
+        known = self.user_values
+        return moved if known is None else replace(moved, user_values=known.to(device))
 
     def select(self, users: Int[Tensor, " chosen"]) -> "HistoryBatch":
         """Some of the users, in the order in which they are named."""
-        return self._columns(lambda values: values[users], self.lengths[users])
+        chosen = self._columns(lambda values: values[users], self.lengths[users])
+        known = self.user_values
+        return chosen if known is None else replace(chosen, user_values=known.select(users))
 
     def first(self, numbers: Int[Tensor, " users"]) -> "HistoryBatch":
         """The same with so many of the oldest items of each history, which has no fewer."""
@@ -71,12 +101,13 @@ class HistoryBatch:
     def _columns(
         self, taken: Callable[[Tensor], Tensor], lengths: Int[Tensor, " users"]
     ) -> "HistoryBatch":
-        """The same function of everything that there is per item."""
+        """The same function of everything that there is per item; the users stay."""
         return HistoryBatch(
             items=taken(self.items),
             lengths=lengths,
             weights=None if self.weights is None else taken(self.weights),
             gaps=None if self.gaps is None else taken(self.gaps),
+            user_values=self.user_values,
         )
 
     def weighted(

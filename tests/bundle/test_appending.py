@@ -105,6 +105,33 @@ def test_lists_without_new_items_keep_their_order(tmp_path, kind):
 HISTORIES = [["id-3", "id-7"], [], ["id-1", "new-b"]]
 
 
+@pytest.mark.parametrize("form", ["codes", "items"])
+def test_a_network_without_rows_per_item_stays_and_reads_the_codes_of_the_catalog(tmp_path, form):
+    torch.manual_seed(0)
+    known = catalog()
+    config = TransformerConfig(dim=8, num_layers=1, num_heads=2, history=form)
+    network = Transformer(config, known.semantic_ids, known.codebook_sizes)
+    for weights in network.parameters():
+        torch.nn.init.normal_(weights)
+    save_bundle(tmp_path / "old", network=network, catalog=known, max_history=4, seed=0)
+    old = load(tmp_path / "old", device="cpu")
+    assert old.network.semantic_ids is old.catalog.semantic_ids
+    before = old.recommend([["id-3", "new-a"]], k=14)
+    new = appended(old)
+    assert new.network.semantic_ids is new.catalog.semantic_ids
+    for ours, theirs in zip(new.network.parameters(), old.network.parameters(), strict=True):
+        assert ours is theirs
+    # The old recommender knows nothing of the new items.
+    assert old.network.num_items == 12
+    assert old.recommend([["id-3", "new-a"]], k=14) == before
+    new.save(tmp_path / "new")
+    history = [["id-3", "new-a"]]
+    assert new.recommend(history, k=14) == load(tmp_path / "new", device="cpu").recommend(
+        history, k=14
+    )
+    assert new.recommend(history, k=14)[0].item_ids != before[0].item_ids
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("num_new_places", [0, 1, 2, 4, 5])
 def test_the_last_places_go_to_the_best_new_items(tmp_path, kind, num_new_places):

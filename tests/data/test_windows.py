@@ -6,6 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sidestep.data.categories import Categories
 from sidestep.data.histories import Histories
 from sidestep.data.splits import TrainingPart
 from sidestep.data.windows import (
@@ -337,3 +338,50 @@ def test_what_comes_after_a_position_ends_with_its_window():
     expected = [[6, 7, NO_ITEM], [7, NO_ITEM, NO_ITEM], [9, NO_ITEM, NO_ITEM]]
     assert batch.after(users, positions, 3).tolist() == expected
     assert batch.after(users, positions, 1)[:, 0].equal(batch.items[users, positions])
+
+
+def described(part):
+    """The part with the number of its row as the only category of each user."""
+    rows = np.arange(len(part))[:, None]
+    known = Categories(numbers=rows, weights=np.ones(rows.shape, dtype=np.float32))
+    return replace(part, histories=replace(part.histories, user_categories=known))
+
+
+@given(lengths_and_first_targets(), st.integers(1, 9))
+def test_every_window_knows_its_user(drawn, max_history):
+    part = described(part_of(*drawn))
+    windows = training_windows(part, max_history)
+    owner = np.searchsorted(part.histories.offsets, windows.starts, side="right") - 1
+    assert windows.users.tolist() == owner.tolist()
+    some = windows.select(np.arange(len(windows))[::-2])
+    assert some.users.tolist() == owner[::-2].tolist()
+    assert windows.fingerprint() == training_windows(part_of(*drawn), max_history).fingerprint()
+
+
+def test_a_batch_has_the_values_of_the_users_of_its_windows():
+    windows = training_windows(described(part_of([8, 2], [1, 1])), 4)
+    batch = window_batch(windows, np.array([3, 0])).to("cpu")
+    assert batch.user_values.numbers.tolist() == [[1], [0]]
+    assert batch.histories.user_values is batch.user_values
+    before = batch.before(torch.tensor([1, 1, 0]), torch.tensor([1, 2, 1]))
+    assert before.user_values.numbers.tolist() == [[0], [0], [1]]
+    plain = window_batch(training_windows(part_of([8, 2], [1, 1]), 4), np.array([0]))
+    assert plain.user_values is None
+
+
+def test_windows_of_targets_that_are_no_inputs_know_their_user():
+    part = weighted_part([0, 0, 1, 0, 0.5], [1, 1, 0, 1, 0], 0)
+    twice = TrainingPart(
+        histories=Histories(
+            items=np.tile(part.histories.items, 2),
+            offsets=np.array([0, 5, 10]),
+            user_ids=("a", "b"),
+            target_weights=np.tile(part.histories.target_weights, 2),
+            input_weights=np.tile(part.histories.input_weights, 2),
+        ),
+        first_target=np.array([0, 0]),
+    )
+    windows = training_windows(described(twice), 5)
+    assert sorted(windows.users.tolist()) == [0, 0, 1, 1]
+    batch = window_batch(windows, np.arange(len(windows)))
+    assert batch.user_values.numbers[:, 0].tolist() == windows.users.tolist()

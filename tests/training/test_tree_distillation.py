@@ -12,7 +12,7 @@ from sidestep.padding import NO_ITEM
 from sidestep.search.beam import BeamSearch
 from sidestep.search.item_support import node_log_sums
 from sidestep.search.policy import Scope
-from sidestep.step import HistoryBatch
+from sidestep.step import HistoryBatch, UserValues
 from sidestep.training.config import TrainingConfig
 from sidestep.training.loop import train
 from sidestep.training.objective_config import TreeDistillationConfig
@@ -102,6 +102,16 @@ def test_a_gap_reaches_to_the_next_item_that_is_kept():
     assert thinned.items.tolist() == [[3, 5, NO_ITEM, NO_ITEM], [2, NO_ITEM, NO_ITEM, NO_ITEM]]
     assert thinned.gaps[0, :2].tolist() == [30.0, 5.0]
     assert thinned.gaps[1, :1].tolist() == [7.0]
+
+
+def test_thinned_histories_are_those_of_the_same_users():
+    histories = HistoryBatch(
+        items=torch.tensor([[3, 4]]),
+        lengths=torch.tensor([2]),
+        user_values=UserValues(numbers=torch.tensor([[5]]), weights=torch.ones(1, 1)),
+    )
+    thinned = thinned_histories(histories, torch.tensor([[True, False]]))
+    assert thinned.user_values is histories.user_values
 
 
 def test_the_loss_is_least_where_policy_and_teacher_agree(tmp_path):

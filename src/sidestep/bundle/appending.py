@@ -1,11 +1,12 @@
 """Appending: new items in a trained recommender, whose old IDs and weights stay as they are.
 
-A network of semantic IDs knows a new item by its codes, which it has learned from others. What it
-keeps per item has to be invented: the mean of what the item's siblings have, the old items that
-share the longest prefix with it. So has what it keeps of a number that no bucket has needed before:
-the row of the highest one. SASRec knows items by nothing but their rows, so that it only takes new
-ones with a catalog whose semantic IDs say which items are siblings. Popularity and repeats count
-them as zero.
+A network of semantic IDs knows a new item by its codes, which it has learned from others. Where it
+keeps nothing else per item, the network stays, and reads the codes of the grown catalog. What a
+network keeps per item has to be invented: the mean of what the item's siblings have, the old items
+that share the longest prefix with it. So has what it keeps of a number that no bucket has needed
+before: the row of the highest one. SASRec knows items by their rows, so that it only takes new ones
+with a catalog whose semantic IDs say which items are siblings. A network that reads columns of
+items reads those of new items from their texts. Popularity and repeats count new items as zero.
 A process reward model keeps the scores of old prefixes and invents the rows of new ones likewise. A
 value head keeps nothing of either, and stays. A ranker gets rows as SASRec does.
 """
@@ -24,6 +25,7 @@ from sidestep.bundle.networks import (
     Network,
     build_network,
     description_of,
+    keeps_items,
     weights_of,
 )
 from sidestep.bundle.parts import PARTS, Growth
@@ -43,6 +45,8 @@ def append_items(
     last_codebook_size: int | None = None,
 ) -> LoadedRecommender:
     """The same recommender with more items; those it has keep their indices, codes and weights.
+
+    Weights that nothing is added to may be shared with the old recommender.
 
     Args:
         loaded: is not changed.
@@ -82,9 +86,8 @@ def append_items(
         name: PARTS[name].after_growth(part, loaded.network, growth)
         for name, part in loaded.parts.items()
     }
-    network = loaded.network
-    if network is not None:
-        network = _grown(loaded, network, growth).to(loaded.device)
+    catalog = catalog.to(loaded.device)
+    network = None if loaded.network is None else _grown(loaded, loaded.network, growth, catalog)
     known = {
         "catalog_version": catalog.version,
         "num_new_items": loaded.manifest.num_new_items + len(item_ids),
@@ -92,7 +95,7 @@ def append_items(
     return replace(
         loaded,
         manifest=loaded.manifest.model_copy(update=known),
-        catalog=catalog.to(loaded.device),
+        catalog=catalog,
         network=network,
         parts={name: part.to(loaded.device) for name, part in parts.items()},
         counts=counts,
@@ -158,13 +161,18 @@ def _next_codes(
     return codes, (first + num_new,)
 
 
-def _grown(loaded: LoadedRecommender, network: Network, growth: Growth) -> Network:
-    catalog = growth.new
-    weights = with_items(weights_of(network), growth.old, catalog, growth.new_rows)
+def _grown(
+    loaded: LoadedRecommender, network: Network, growth: Growth, catalog: Catalog
+) -> Network:
+    """The network for a grown catalog, on the device of that catalog."""
+    if isinstance(network, SemanticIdModel) and not keeps_items(network, loaded.kind, growth.new):
+        return network.with_semantic_ids(catalog.semantic_ids)
+    weights = with_items(weights_of(network), growth.old, growth.new, growth.new_rows)
     num_new_codes = sum(catalog.codebook_sizes) - sum(loaded.catalog.codebook_sizes)
     if isinstance(network, SemanticIdModel) and num_new_codes:
         # Flat code ids count through the levels: those of the last level are the last rows.
         for name in _ROWS_PER_CODE.intersection(weights):
             highest = weights[name][-1:].expand(num_new_codes, -1)
             weights[name] = torch.cat([weights[name], highest])
-    return build_network(loaded.kind, description_of(network), catalog, weights)
+    description = description_of(network)
+    return build_network(loaded.kind, description, growth.new, weights).to(loaded.device)

@@ -40,8 +40,8 @@ def attach_ranker(
 
     Raises:
         ValueError: the ranker is no SASRec, has one itself, was trained on another dataset or
-            split, whose targets it may have seen, or knows other items; or there is no network to
-            stand beside.
+            split, whose targets it may have seen, knows other items, or reads other columns of
+            users; or there is no network to stand beside.
     """
     if not isinstance(ranker.network, SasRec):
         raise ValueError(f"the ranker is {ranker.kind}; name a run or a bundle of kind sasrec.")
@@ -56,6 +56,7 @@ def attach_ranker(
             "kind transformer or sasrec."
         )
     _refuse_other_data(loaded, ranker)
+    _refuse_other_users(loaded, ranker)
     rows = _rows_of_items(loaded.catalog, ranker.catalog)
     weights = plain_weights(ranker.network)
     weights["item_embedding.weight"] = weights["item_embedding.weight"][rows].contiguous()
@@ -85,6 +86,17 @@ def _refuse_other_data(loaded: LoadedRecommender, ranker: LoadedRecommender) -> 
             f"the ranker was trained on other data ({theirs.get('name')!r}) than the bundle "
             f"({ours.get('name')!r}): different {' and '.join(differing)}. It may have seen what "
             "it will be judged by; train both on one dataset and split."
+        )
+
+
+def _refuse_other_users(loaded: LoadedRecommender, ranker: LoadedRecommender) -> None:
+    ours = None if loaded.network is None else loaded.network.user_columns
+    theirs = ranker.user_columns
+    if ours is not None and theirs is not None and ours.columns != theirs:
+        raise ValueError(
+            f"the ranker reads the columns {', '.join(theirs)} of users and the network "
+            f"{', '.join(ours.columns)}, or other values of them; train both with the same "
+            "model.user_columns, or one of them without."
         )
 
 

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from sidestep.baselines.fitted import FittedRecommender, fitted_class
+from sidestep.bundle.columns import MissingColumnsError
 from sidestep.bundle.loaded import LoadedRecommender
 from sidestep.bundle.manifest import (
     COUNTED,
@@ -35,7 +36,7 @@ from sidestep.bundle.networks import (
     kind_of,
 )
 from sidestep.bundle.parts import PARTS
-from sidestep.bundle.users import read_users
+from sidestep.bundle.users import read_user_info, read_users
 from sidestep.bundle.writing import (
     CATALOG,
     COUNTS,
@@ -49,6 +50,7 @@ from sidestep.files import (
     refuse_link_outside,
 )
 from sidestep.import_paths import is_import_path
+from sidestep.model.semantic_id_model import SemanticIdModel
 
 
 def save_bundle(
@@ -161,18 +163,23 @@ def load(
         with _must_fit(folder / PARTS[name].file):
             own = load_file(folder / PARTS[name].file)
             parts[name] = PARTS[name].build(_config_of(kept), network, catalog, own)
-    users = None
+    users = user_info = None
     if (folder / USERS).is_file():
+        user_info = read_user_info(folder / USERS)
         users = read_users(folder / USERS, catalog.num_items)
     for module in (network, *parts.values()):
         if module is not None:
             module.to(chosen)
+    catalog = catalog.to(chosen)
+    if isinstance(network, SemanticIdModel):  # the codes lie on the device once
+        network = network.with_semantic_ids(catalog.semantic_ids)
     return LoadedRecommender(
         manifest=manifest,
-        catalog=catalog.to(chosen),
+        catalog=catalog,
         network=network,
         parts=parts,
         users=users,
+        user_info=user_info,
         counts=counts,
         fitted=fitted,
         device=chosen,
@@ -234,9 +241,11 @@ def _config_of(kept: Any) -> BaseModel:
 
 @contextmanager
 def _must_fit(file: Path) -> Iterator[None]:
-    """Names the file in an error about weights that do not fit."""
+    """Names the file in an error about weights, and the catalog in one about its texts."""
     try:
         yield
+    except MissingColumnsError as error:
+        raise ValueError(f"{file.parent / CATALOG}: {error}") from error
     except (SafetensorError, RuntimeError, ValueError) as error:
         raise ValueError(
             f"{file}: its weights do not fit {MANIFEST} ({error}); train it again."

@@ -21,6 +21,7 @@ from sidestep.baselines.item_scores import (
     SummedScores,
 )
 from sidestep.baselines.repeats import RepeatsRecommender
+from sidestep.bundle.columns import described_users, refuse_missing_columns
 from sidestep.bundle.eligibility import Eligibility
 from sidestep.bundle.manifest import KeptSearch, Manifest
 from sidestep.bundle.networks import Network
@@ -36,13 +37,15 @@ from sidestep.bundle.parts import (
 )
 from sidestep.bundle.ranked_items import RankedItems, named_items, ranked_frame
 from sidestep.bundle.request_batch import RequestBatch
-from sidestep.bundle.requests import Request, check_request, check_rows
+from sidestep.bundle.requests import Request, check_request, check_rows, checked_user_info
 from sidestep.bundle.similar import similar_items
 from sidestep.bundle.users import histories_of, times_of
 from sidestep.bundle.writing import write_bundle
 from sidestep.catalog.catalog import Catalog
 from sidestep.catalog.latest import LatestAnswers
 from sidestep.data.histories import Histories
+from sidestep.data.users import UserTable
+from sidestep.model.config import ColumnConfig
 from sidestep.model.heads import HeadedModel, ItemScorer
 from sidestep.model.item_network import ItemNetwork
 from sidestep.model.process_reward import ProcessRewardModel
@@ -74,6 +77,8 @@ class LoadedRecommender:
     network: in `eval` mode on `device`; None for popularity and repeats.
     parts: the parts beside the network, by name, in `eval` mode on `device`, too.
     users: the histories of known users, which `recommend_frame` takes by user ID; None for none.
+    user_info: what describes the known users, in the columns that the network reads; None where it
+        reads none.
     counts: target events per item in training, or the sum of their weights; None where something
         else recommends.
     fitted: a user's own recommender; None where something else recommends.
@@ -84,6 +89,7 @@ class LoadedRecommender:
     network: Network | None
     parts: Mapping[str, nn.Module] = field(default_factory=dict)
     users: Histories | None = field(default=None, repr=False)
+    user_info: UserTable | None = field(default=None, repr=False)
     counts: np.ndarray | None = field(repr=False)
     fitted: FittedRecommender | None = None
     device: torch.device
@@ -164,23 +170,39 @@ class LoadedRecommender:
         users = "" if self.users is None else f", {len(self.users):,} users"
         return f"<{self.kind}: {self.catalog.num_items:,} items{users}, on {self.device}>"
 
-    def with_users(self, users: Histories | None) -> "LoadedRecommender":
+    def with_users(
+        self, users: Histories | None, info: UserTable | None = None
+    ) -> "LoadedRecommender":
         """A copy with the histories of its users, whose items are those of the catalog.
 
         Their times are kept where the recommender reads times.
+
+        Args:
+            users: None for no known users.
+            info: what describes them, of which the columns that the recommender reads are kept;
+                None if nothing is known.
+
+        Raises:
+            ValueError: the recommender reads columns that `info` lacks.
         """
         if users is not None and not self.reads_times:
             users = replace(users, timestamps=None)
-        return replace(self, users=users)
+        kept = None
+        if users is not None and info is not None and self.user_columns is not None:
+            table = described_users(info, self.user_columns)
+            kept = UserTable(table.of(users.user_ids))
+        return replace(self, users=users, user_info=kept)
 
     def save(self, path: Path | str) -> None:
         """Writes the bundle, whole or not at all; an older bundle at `path` is replaced.
 
         Raises:
-            ValueError: a part does not fit the network or the catalog, or something else stands at
-                `path`.
+            ValueError: a part does not fit the network or the catalog, the catalog lacks a column
+                that is read, or something else stands at `path`.
         """
         catalog = self.catalog.to("cpu")
+        for module in (self.network, *self.parts.values()):
+            refuse_missing_columns(module, catalog)
         for name, part in self.parts.items():
             PARTS[name].refuse_misfit(part, self.network, catalog)
         write_bundle(
@@ -192,6 +214,7 @@ class LoadedRecommender:
             fitted=self.fitted,
             parts=self.parts,
             users=self.users,
+            user_info=self.user_info,
         )
 
     @property
@@ -268,6 +291,14 @@ class LoadedRecommender:
         return any(network is not None and network.reads_times for network in networks)
 
     @property
+    def user_columns(self) -> Mapping[str, ColumnConfig] | None:
+        """The columns of users that its network, or the ranker beside it, reads; None for none."""
+        for network in (self.network, self.ranker):
+            if network is not None and network.user_columns is not None:
+                return network.user_columns.columns
+        return None
+
+    @property
     def num_new_items(self) -> int:
         """Items that were appended after the training: the last ones of the catalog."""
         return self.manifest.num_new_items
@@ -308,14 +339,14 @@ class LoadedRecommender:
             ValueError: a search is given, and there is nothing to search; or places for new items,
                 and there are none.
         """
+        self._refuse_search(search)
+        self._refuse_new_places(num_new_places)
         return self._recommender(search, Eligibility.of(available, where), num_new_places)
 
     def _recommender(
         self, search: SearchPolicy | None, eligible: Eligibility, num_new_places: int
     ) -> GenerativeRecommender | ItemScoreRecommender | ReservedPlaces:
-        """See `recommender`."""
-        self._refuse_search(search)
-        self._refuse_new_places(num_new_places)
+        """See `recommender`; what is asked for was checked."""
         if not num_new_places:
             return self._without_places(search, eligible)
         return ReservedPlaces(
@@ -427,6 +458,7 @@ class LoadedRecommender:
         num_new_places: int = 0,
         times: Sequence[Sequence[int]] | None = None,
         moments: Sequence[int] | None = None,
+        user_info: pl.DataFrame | Sequence[Mapping[str, Any]] | None = None,
     ) -> list[RankedItems]:
         """Ranks items for each user: `answer` for users who ask for the same.
 
@@ -436,22 +468,28 @@ class LoadedRecommender:
             excluded: per user the IDs of further items that this user must not get.
             times: per user the times of the items of the history; None if unknown.
             moments: when each user is recommended to; None if unknown.
+            user_info: what describes the users, in their order: a frame with one row per user and
+                the columns of `user_columns`, or one mapping per user from columns to values. None
+                if nothing is known.
 
         Returns:
             One answer per user, in their order.
 
         Raises:
             KeyError, TypeError: see `check`.
-            ValueError: there is no user, or `excluded`, `times` or `moments` have not one entry per
-                user; and see `check`.
+            ValueError: there is no user, or an argument of many users has not one entry per user;
+                and see `check`.
         """
         check_rows(histories, excluded, times, moments)
+        info = checked_user_info(user_info, histories, self.user_columns)
+        described = None if info is None else info.to_dicts()
         return self.answer(
             [
                 Request(
                     history=history,
                     times=None if times is None else times[row],
                     moment=None if moments is None else moments[row],
+                    user_info=None if described is None else described[row],
                     k=k,
                     exclude_seen=exclude_seen,
                     excluded=() if excluded is None else excluded[row],
@@ -500,6 +538,7 @@ class LoadedRecommender:
             where=where,
             times=None if isinstance(users, Mapping) else times_of(histories, self.users),
             moments=None if moment is None else [moment] * len(histories),
+            user_info=self._info_of(users, histories),
         )
         num_unknown = sum(answer.num_unknown for answer in answers)
         if num_unknown:
@@ -538,9 +577,15 @@ class LoadedRecommender:
             candidates=GuidanceConfig().candidates_per_beam * num_beams,
         )
 
+    def _info_of(self, users: Any, asked: Mapping[str, Any]) -> pl.DataFrame | None:
+        """What describes known users; None where nothing is known."""
+        if isinstance(users, Mapping) or self.user_info is None:
+            return None
+        return self.user_info.of(list(asked))
+
     def _check(self, request: Request) -> None:
         """See `check`; all but what is eligible."""
-        check_request(request, reads_times=self.reads_times)
+        check_request(request, reads_times=self.reads_times, user_columns=self.user_columns)
         self._refuse_search(request.search)
         self._refuse_new_places(request.num_new_places)
 
@@ -593,7 +638,7 @@ class LoadedRecommender:
         requests: Sequence[Request],
     ) -> list[RankedItems]:
         """The answers to requests of one group; a shorter list is the beginning of a longer one."""
-        batch = RequestBatch.of(requests, self.catalog.indices_of)
+        batch = RequestBatch.of(requests, self.catalog.indices_of, self.user_columns)
         lengths = [self._length(request) for request in requests]
         answer = recommender.recommend(
             batch.histories.to(self.device), max(lengths), excluded=batch.unwanted

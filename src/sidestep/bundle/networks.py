@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sidestep.bundle.columns import read_item_columns
 from sidestep.catalog.catalog import Catalog
 from sidestep.import_paths import imported
 from sidestep.model.item_network import ItemNetwork
@@ -73,10 +74,11 @@ def description_of(network: Network | None) -> dict[str, Any]:
 def build_network(
     kind: str, description: Mapping[str, Any], catalog: Catalog, weights: Mapping[str, Tensor]
 ) -> Network:
-    """The network of a bundle, in `eval` mode and frozen.
+    """The network of a bundle, in `eval` mode and frozen; it has read the columns of the items.
 
     Raises:
-        ValueError: the weights are another network's, or the description is none of this kind.
+        ValueError: the weights are another network's, the description is none of this kind, or the
+            catalog lacks a column that the network reads.
     """
     # The weights are loaded at once: what the initialisation draws must not disturb the caller.
     with torch.random.fork_rng(devices=[]):
@@ -87,8 +89,30 @@ def build_network(
         assert isinstance(network.language_model, nn.Module)
         loaded = network.language_model
     loaded.load_state_dict(weights)
+    read_item_columns(network, catalog)
     network.requires_grad_(requires_grad=False).eval()
     return network
+
+
+def keeps_items(network: SemanticIdModel, kind: str, catalog: Catalog) -> bool:
+    """Whether a network would differ in more than its semantic IDs, were it made for a catalog.
+
+    Args:
+        network: of a bundle.
+        kind: of the bundle.
+        catalog: another one; nothing is read of it but numbers.
+    """
+    if kind == "hugging-face":  # codes are tokens, and items nothing else
+        return network.codebook_sizes != catalog.codebook_sizes
+    with torch.random.fork_rng(devices=[]), torch.device("meta"):
+        other = _initialised(kind, description_of(network), catalog)
+    return _kept_shapes(network) != _kept_shapes(other)
+
+
+def _kept_shapes(network: nn.Module) -> dict[str, tuple[int, ...]]:
+    """The shapes of weights and buffers by name, but for semantic IDs."""
+    named = [*network.named_parameters(), *network.named_buffers()]
+    return {name: tuple(each.shape) for name, each in named if name != "semantic_ids"}
 
 
 def with_weights(

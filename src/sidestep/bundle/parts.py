@@ -19,7 +19,7 @@ from sidestep.model.config import ProcessRewardConfig, SasRecConfig, ValueHeadCo
 from sidestep.search.config import GuidanceConfig
 
 with imported_when_used():
-    from sidestep.bundle import item_rows, networks, prefix_rows
+    from sidestep.bundle import columns, item_rows, networks, prefix_rows
     from sidestep.catalog import catalog as catalogs
     from sidestep.model import process_reward, sasrec, semantic_id_model, value_head
 
@@ -134,14 +134,17 @@ class Part:
         """The module of a bundle, in `eval` mode and frozen.
 
         Raises:
-            ValueError: the weights are another module's, or the network has no states to read.
+            ValueError: the weights are another module's, the network has no states to read, or the
+                catalog lacks a column of items that the module reads.
         """
         self.refuse_network(network)
 
         def made() -> networks.Module:
             return self.make(config, network, catalog)
 
-        return networks.with_weights(config.model_dump(), made, weights)
+        module = networks.with_weights(config.model_dump(), made, weights)
+        columns.read_item_columns(module, catalog)
+        return module
 
     def refuse_misfit(
         self, module: networks.Module, network: networks.Network | None, catalog: catalogs.Catalog

@@ -1,6 +1,6 @@
 """Batches of requests: what is asked of a recommender over item indices."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -8,9 +8,11 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from sidestep.bundle.requests import Request
-from sidestep.data.batches import history_batch
+from sidestep.bundle.columns import vocabulary_of
+from sidestep.bundle.requests import Request, checked_user_info
+from sidestep.data.batches import history_batch, user_values
 from sidestep.data.histories import Histories
+from sidestep.model.config import ColumnConfig
 from sidestep.step import HistoryBatch
 
 IndicesOf = Callable[[Sequence[str]], Int[np.ndarray, " ids"]]
@@ -32,8 +34,18 @@ class RequestBatch:
     num_unknown: Int[np.ndarray, " users"]
 
     @staticmethod
-    def of(requests: Sequence[Request], indices_of: IndicesOf) -> "RequestBatch":
-        """The batch of requests that were checked."""
+    def of(
+        requests: Sequence[Request],
+        indices_of: IndicesOf,
+        user_columns: Mapping[str, ColumnConfig] | None = None,
+    ) -> "RequestBatch":
+        """The batch of requests that were checked.
+
+        Args:
+            requests: at least one.
+            indices_of: see `IndicesOf`.
+            user_columns: the columns of users that the recommender reads; None if it reads none.
+        """
         unwanted = None
         if any(request.exclude_seen or request.excluded for request in requests):
             left_out = [
@@ -42,6 +54,11 @@ class RequestBatch:
             ]
             unwanted = history_batch(_rows(left_out, indices_of)[0]).items
         batch, num_unknown = _histories(requests, indices_of)
+        if user_columns is not None and any(each.user_info is not None for each in requests):
+            described = [each.user_info or {} for each in requests]
+            info = checked_user_info(described, requests, user_columns)
+            assert info is not None
+            batch = replace(batch, user_values=user_values(vocabulary_of(user_columns).read(info)))
         return RequestBatch(histories=batch, unwanted=unwanted, num_unknown=num_unknown)
 
 

@@ -9,6 +9,7 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import polars as pl
 
 from sidestep.search.policy import SearchPolicy
 
@@ -25,6 +26,8 @@ class Request:
     times: of the items of the history, in the unit of the timestamps that the network was trained
         on; None if unknown. Only where `LoadedRecommender.reads_times`.
     moment: when the user is recommended to, in the same unit; None if unknown.
+    user_info: what describes the user: values by column, texts or whole numbers; None if nothing is
+        known. Only where `LoadedRecommender.user_columns` is not None.
     k: the longest list wanted. A search may find fewer.
     exclude_seen: leaves out all items of the history, also those not looked at.
     excluded: IDs of further items to leave out; IDs that the catalog lacks do no harm.
@@ -44,6 +47,7 @@ class Request:
     history: Sequence[str]
     times: Sequence[int] | None = None
     moment: int | None = None
+    user_info: Mapping[str, Any] | None = None
     k: int = 10
     exclude_seen: bool = False
     excluded: Collection[str] = ()
@@ -53,16 +57,19 @@ class Request:
     num_new_places: int = 0
 
 
-def check_request(request: Request, *, reads_times: bool) -> None:
+def check_request(
+    request: Request, *, reads_times: bool, user_columns: Collection[str] | None
+) -> None:
     """Checks all of a request but its search and what is eligible.
 
     Args:
         request: as a caller gives it.
         reads_times: whether the recommender can use times.
+        user_columns: the columns of users that the recommender reads; None if it reads none.
 
     Raises:
         TypeError: a value has a wrong type; says what to pass.
-        ValueError: a length, a number of places, or times that cannot be.
+        ValueError: a length, a number of places, times or a description of the user that cannot be.
     """
     check_length(request.k)
     _check_new_places(request.num_new_places, request.k)
@@ -71,6 +78,8 @@ def check_request(request: Request, *, reads_times: bool) -> None:
             raise TypeError(f"{name} must be a list of item IDs, got {row!r:.60}.")
         check_ids(row)
     _check_times(request, reads_times=reads_times)
+    if request.user_info is not None:
+        checked_user_info([request.user_info], [request.history], user_columns)
 
 
 def check_rows(histories: Any, excluded: Any, times: Any, moments: Any) -> None:
@@ -108,6 +117,45 @@ def check_rows(histories: Any, excluded: Any, times: Any, moments: Any) -> None:
         raise ValueError(f"moments has {len(moments)} entries for {len(histories)} histories.")
 
 
+def checked_user_info(
+    user_info: Any, histories: Any, columns: Collection[str] | None
+) -> pl.DataFrame | None:
+    """What describes the users of a recommendation, as a frame of text.
+
+    Args:
+        user_info: a frame with one row per user, or one mapping per user from columns to values;
+            None if nothing is known.
+        histories: what `check_request` has accepted.
+        columns: the columns that the recommender reads; None if it reads none.
+
+    Raises:
+        TypeError: `user_info` is something else, or a value is neither a text nor a whole number.
+        ValueError: nobody would read it, there is not one entry per user, or a column is missing or
+            is not read.
+    """
+    if user_info is None:
+        return None
+    if columns is None:
+        raise ValueError(
+            "user_info is given, and this network reads no columns of users; leave user_info out, "
+            "or train with model.user_columns."
+        )
+    if isinstance(user_info, pl.DataFrame):
+        frame = user_info
+        missing = [name for name in columns if name not in frame.columns]
+        if missing:
+            raise ValueError(
+                f"user_info lacks {', '.join(missing)}; the network reads {', '.join(columns)}, "
+                f"and there are: {', '.join(frame.columns) or 'none'}."
+            )
+        frame = frame.select(pl.col(name).cast(pl.String) for name in columns)
+    else:
+        frame = _info_frame(user_info, columns)
+    if frame.height != len(histories):
+        raise ValueError(f"user_info has {frame.height} rows for {len(histories)} histories.")
+    return frame
+
+
 def check_length(k: Any) -> None:
     """Raises a `TypeError` or `ValueError` for a length that is no whole number from 1."""
     if isinstance(k, bool) or not isinstance(k, int | np.integer):
@@ -129,6 +177,34 @@ def check_ids(item_ids: Iterable[Any], what: str = "item") -> None:
             raise TypeError(
                 f"{what} IDs are text, got {type(item_id).__name__} {item_id}; {remedy}."
             )
+
+
+def _info_frame(user_info: Any, columns: Collection[str]) -> pl.DataFrame:
+    """One row of texts per mapping."""
+    if not isinstance(user_info, Sequence) or not all(
+        isinstance(row, Mapping) for row in user_info
+    ):
+        raise TypeError(
+            "user_info is a frame with one row per user, or a list with one mapping per user, such "
+            f"as [{{'{next(iter(columns))}': '...'}}], got {user_info!r:.60}."
+        )
+    for row in user_info:
+        for name, value in row.items():
+            if name not in columns:
+                raise ValueError(
+                    f"user_info names the column {name!r:.60}, and the network reads "
+                    f"{', '.join(columns)}."
+                )
+            if isinstance(value, bool) or not isinstance(value, str | int | np.integer | None):
+                raise TypeError(
+                    f"user_info: {name} is a text or a whole number, got "
+                    f"{type(value).__name__} {value!r:.60}."
+                )
+    texts = {
+        name: [None if row.get(name) is None else str(row[name]) for row in user_info]
+        for name in columns
+    }
+    return pl.DataFrame(texts, schema=dict.fromkeys(columns, pl.String))
 
 
 def _check_times(request: Request, *, reads_times: bool) -> None:

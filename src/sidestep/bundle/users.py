@@ -1,4 +1,4 @@
-"""Users of a bundle: the histories of known users, as item indices of the catalog."""
+"""Users of a bundle: the histories of known users, and what describes these users."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
@@ -12,13 +12,23 @@ from sidestep.bundle.requests import check_ids
 from sidestep.catalog.catalog import Catalog
 from sidestep.data.frames import read_parquet
 from sidestep.data.histories import Histories
+from sidestep.data.users import UserTable
 
 _SCHEMA: dict[str, pl.DataType] = {"user_id": pl.String(), "items": pl.List(pl.Int32())}
 _TIMED_SCHEMA: dict[str, pl.DataType] = {**_SCHEMA, "timestamps": pl.List(pl.Int64())}
 
+_INFO = "described_by"
+"""The column with what describes each user: one field of text per column of the user table."""
 
-def write_users(file: Path, users: Histories) -> None:
-    """Writes user IDs and their items, oldest first, as Parquet; with their times if known."""
+
+def write_users(file: Path, users: Histories, info: UserTable | None = None) -> None:
+    """Writes user IDs and their items, oldest first, as Parquet.
+
+    Args:
+        file: is replaced.
+        users: their times are written where they are known.
+        info: what describes them, with one column or more; None writes nothing of this.
+    """
 
     def lists(values: np.ndarray) -> list[list[int]]:
         flat = values.tolist()
@@ -28,7 +38,11 @@ def write_users(file: Path, users: Histories) -> None:
     schema = _SCHEMA
     if users.timestamps is not None:
         frame["timestamps"], schema = lists(users.timestamps), _TIMED_SCHEMA
-    pl.DataFrame(frame, schema=schema).write_parquet(file)
+    written = pl.DataFrame(frame, schema=schema)
+    if info is not None:
+        described = info.of(users.user_ids).drop("user_id")
+        written = written.with_columns(described.to_struct(_INFO))
+    written.write_parquet(file)
 
 
 def read_users(file: Path, num_items: int) -> Histories:
@@ -37,7 +51,7 @@ def read_users(file: Path, num_items: int) -> Histories:
     Raises:
         ValueError: the file is damaged, or of another catalog.
     """
-    frame = read_parquet(file)
+    frame = read_parquet(file).drop(_INFO, strict=False)
     is_known = dict(frame.schema) in (_SCHEMA, _TIMED_SCHEMA)
     if not is_known or any(frame.null_count().row(0)):
         raise ValueError(f"{file}: does not hold histories of users; copy the bundle again.")
@@ -113,3 +127,20 @@ def times_of(users: Iterable[str], known: Histories | None) -> list[list[int]] |
     rows = {user: row for row, user in enumerate(known.user_ids)}
     offsets, timestamps = known.offsets, known.timestamps
     return [timestamps[offsets[rows[user]] : offsets[rows[user] + 1]].tolist() for user in users]
+
+
+def read_user_info(file: Path) -> UserTable | None:
+    """What describes the users of `read_users`; None where the file does not tell.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    frame = read_parquet(file)
+    if _INFO not in frame.columns:
+        return None
+    described = frame.schema[_INFO]
+    if not isinstance(described, pl.Struct) or any(
+        field.dtype != pl.String for field in described.fields
+    ):
+        raise ValueError(f"{file}: does not hold columns of users; copy the bundle again.")
+    return UserTable(frame.select("user_id", _INFO).unnest(_INFO))

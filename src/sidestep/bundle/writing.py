@@ -15,6 +15,7 @@ from sidestep.bundle.parts import PARTS
 from sidestep.bundle.users import write_users
 from sidestep.catalog.catalog import Catalog
 from sidestep.data.histories import Histories
+from sidestep.data.users import UserTable
 from sidestep.files import check_replaceable, file_sha256, whole_folder, write_json
 
 WEIGHTS = "model.safetensors"
@@ -33,6 +34,7 @@ def write_bundle(
     fitted: FittedRecommender | None,
     parts: Mapping[str, nn.Module],
     users: Histories | None,
+    user_info: UserTable | None,
 ) -> None:
     """Writes a bundle, whole or not at all; an older bundle at `path` is replaced.
 
@@ -44,6 +46,7 @@ def write_bundle(
         counts, fitted: the counts, or the user's own recommender, of a bundle without a network.
         parts: those beside the network, by name.
         users: the histories of known users.
+        user_info: what describes the known users.
 
     Raises:
         ValueError: something else stands at `path`.
@@ -62,7 +65,7 @@ def write_bundle(
         for name, module in parts.items():
             save_file(plain_weights(module), folder / PARTS[name].file)
         if users is not None:
-            write_users(folder / USERS, users)
+            write_users(folder / USERS, users, user_info)
         catalog.save(folder / CATALOG)
         # What was loaded may be of an older schema, and may have grown since.
         of_today = {

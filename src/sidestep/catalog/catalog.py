@@ -51,7 +51,7 @@ class Catalog:
     semantic_ids: codes of each item, int32.
     trie: all legal prefixes, with the items of every leaf.
     popularity: interactions per item in training, which order the items of a bucket.
-    texts: one row per item, to show; no computation reads it.
+    texts: one row per item, to show, and for networks that read columns of items.
     version: sha256 of the ids, the codes and the codebook sizes: equal catalogs, equal versions.
         It is what weights fit; a tombstone changes neither.
     parent_version: of the catalog that this one was appended to; None where it is the first.

@@ -4,9 +4,10 @@ import numpy as np
 import torch
 from jaxtyping import Int
 
+from sidestep.data.categories import Categories
 from sidestep.data.histories import Histories, padded, padded_gaps, padded_weights
 from sidestep.data.splits import Rows
-from sidestep.step import HistoryBatch
+from sidestep.step import HistoryBatch, UserValues
 
 
 def history_batch(
@@ -30,6 +31,9 @@ def history_batch(
     starts, ends = histories.offsets[:-1], histories.offsets[1:]
     if rows is not None:
         starts, ends = starts[rows], ends[rows]
+    users = histories.user_categories
+    if users is not None and rows is not None:
+        users = users.select(rows)
     weights = gaps = None
     if histories.timestamps is not None:
         gaps = torch.from_numpy(padded_gaps(histories.timestamps, starts, ends - starts, moments))
@@ -40,6 +44,14 @@ def history_batch(
         lengths=torch.from_numpy((ends - starts).astype(np.int64)),
         weights=weights,
         gaps=gaps,
+        user_values=None if users is None else user_values(users),
+    )
+
+
+def user_values(categories: Categories) -> UserValues:
+    """The categories of users as tensors, on the CPU."""
+    return UserValues(
+        numbers=torch.from_numpy(categories.numbers), weights=torch.from_numpy(categories.weights)
     )
 
 

@@ -129,6 +129,13 @@ class Categories:
     numbers: Int[np.ndarray, "rows slots"]
     weights: Float[np.ndarray, "rows slots"]
 
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def select(self, rows: Int[np.ndarray, " chosen"]) -> "Categories":
+        """The given rows, in that order."""
+        return Categories(numbers=self.numbers[rows], weights=self.weights[rows])
+
     @staticmethod
     def of_rows(rows: Sequence[Sequence[tuple[int, float]]]) -> "Categories":
         """Pads rows of pairs of a number and its weight."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
+from sidestep.data.categories import Categories
 from sidestep.padding import NO_ITEM
 
 
@@ -22,6 +23,8 @@ class Histories:
         weight 0 is never predicted. None: all weigh 1.
     input_weights: weight of each interaction as an input, a factor of its vector. An interaction of
         weight 0 is never read. None: all weigh 1.
+    user_categories: the categories of each user, as numbers of the vocabulary of the recommender
+        that reads them; None if nothing is known of the users.
     """
 
     items: Int[np.ndarray, " interactions"]
@@ -31,6 +34,7 @@ class Histories:
     events: Shaped[np.ndarray, " interactions"] | None = None
     target_weights: Float[np.ndarray, " interactions"] | None = None
     input_weights: Float[np.ndarray, " interactions"] | None = None
+    user_categories: Categories | None = None
 
     def __post_init__(self) -> None:
         """Refuses offsets that do not divide `items` among the users."""
@@ -48,6 +52,10 @@ class Histories:
             raise ValueError("offsets must never fall.")
         if len(self.items) and self.items.min() < 0:
             raise ValueError(f"item indices start at 0, got {self.items.min()}.")
+        if self.user_categories is not None and len(self.user_categories) != len(self):
+            raise ValueError(
+                f"{len(self)} users need as many categories, got {len(self.user_categories)}."
+            )
 
     @classmethod
     def from_item_ids(
@@ -142,13 +150,19 @@ class Histories:
     def kept(self, is_kept: Bool[np.ndarray, " interactions"]) -> "Histories":
         """The same users with some of their interactions."""
         offsets = np.concatenate([[0], np.cumsum(self._counts(is_kept))]).astype(np.int64)
-        return self._taken(np.flatnonzero(is_kept), offsets, self.user_ids)
+        return self._taken(np.flatnonzero(is_kept), offsets, self.user_ids, self.user_categories)
 
     def select(self, rows: Int[np.ndarray, " selected"]) -> "Histories":
         """The users `rows`, in that order."""
         rows = np.arange(len(self))[rows]  # refuses rows out of range, resolves negative ones
         user_ids = tuple(self.user_ids[row] for row in rows)
-        return self._slices(self.offsets[:-1][rows], self.offsets[1:][rows], user_ids)
+        known = self.user_categories
+        return self._slices(
+            self.offsets[:-1][rows],
+            self.offsets[1:][rows],
+            user_ids,
+            None if known is None else known.select(rows),
+        )
 
     def between(
         self, starts: Int[np.ndarray, " users"], ends: Int[np.ndarray, " users"]
@@ -157,25 +171,27 @@ class Histories:
         if (starts < 0).any() or (starts > ends).any() or (ends > self.lengths).any():
             raise ValueError("starts and ends must lie within each history, and not cross.")
         begins = self.offsets[:-1]
-        return self._slices(begins + starts, begins + ends, self.user_ids)
+        return self._slices(begins + starts, begins + ends, self.user_ids, self.user_categories)
 
     def _slices(
         self,
         starts: Int[np.ndarray, " selected"],
         ends: Int[np.ndarray, " selected"],
         user_ids: tuple[str, ...],
+        user_categories: Categories | None,
     ) -> "Histories":
         """Makes histories of slices of the flat arrays."""
         lengths = ends - starts
         offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
         places = np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], lengths)
-        return self._taken(places, offsets, user_ids)
+        return self._taken(places, offsets, user_ids, user_categories)
 
     def _taken(
         self,
         places: Int[np.ndarray, " kept"],
         offsets: Int[np.ndarray, " selected_plus_one"],
         user_ids: tuple[str, ...],
+        user_categories: Categories | None,
     ) -> "Histories":
         """Makes histories of some entries of the flat arrays."""
 
@@ -190,6 +206,7 @@ class Histories:
             events=some(self.events),
             target_weights=some(self.target_weights),
             input_weights=some(self.input_weights),
+            user_categories=user_categories,
         )
 
     def _counts(self, is_counted: Bool[np.ndarray, " interactions"]) -> Int[np.ndarray, " users"]:

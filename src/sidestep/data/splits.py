@@ -7,7 +7,7 @@ in `global_time`, splits of rows from a file in `given_rows`.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -17,6 +17,7 @@ import polars as pl
 import pyarrow as pa
 from jaxtyping import Bool, Int
 
+from sidestep.data.categories import Categories
 from sidestep.data.frames import content_sha256, load_frames, save_frames
 from sidestep.data.histories import Histories
 
@@ -177,6 +178,23 @@ class Split:
         """Whether an input has another weight than 1. Not every network can read such inputs."""
         parts = (self.train.histories, self.validation.histories, self.test.histories)
         return any(part.inputs().input_weights is not None for part in parts)
+
+    def with_users(self, categories_of: Callable[[Sequence[str]], Categories]) -> "Split":
+        """A copy whose histories have the categories of their users.
+
+        Args:
+            categories_of: gives the categories of users by their IDs.
+        """
+
+        def known(histories: Histories) -> Histories:
+            return replace(histories, user_categories=categories_of(histories.user_ids))
+
+        return replace(
+            self,
+            train=replace(self.train, histories=known(self.train.histories)),
+            validation=replace(self.validation, histories=known(self.validation.histories)),
+            test=replace(self.test, histories=known(self.test.histories)),
+        )
 
     def fingerprint(self) -> str:
         """Hash of the split. Equal splits have equal hashes, however they are stored."""
@@ -416,5 +434,6 @@ def _histories(frame: pl.DataFrame) -> Histories:
         user_ids=tuple(frame["user_id"]),
         timestamps=flat("timestamps"),
         events=None if events is None else events.astype(np.str_),
-        **{name: flat(name) for name in _WEIGHTS},
+        target_weights=flat("target_weights"),
+        input_weights=flat("input_weights"),
     )

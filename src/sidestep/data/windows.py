@@ -13,10 +13,12 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from sidestep.data.batches import user_values
+from sidestep.data.categories import Categories
 from sidestep.data.histories import Histories, padded, padded_gaps, padded_weights
 from sidestep.data.splits import TrainingPart
 from sidestep.padding import NO_ITEM
-from sidestep.step import HistoryBatch
+from sidestep.step import HistoryBatch, UserValues
 
 BATCHES_PER_BUCKET = 64
 """Number of batches whose windows are sorted by length together. With more batches there is less
@@ -35,6 +37,8 @@ class Windows:
     target_weights: factor on the loss of each entry of `items`. None: all weigh 1.
     input_weights: factor on the vector of each entry of `items`. None: all weigh 1.
     timestamps: time of each entry of `items`; None if unknown.
+    users: row of the user of each window in `user_categories`.
+    user_categories: see `Histories`; None if nothing is known of the users.
     """
 
     items: Int[np.ndarray, " interactions"]
@@ -44,6 +48,8 @@ class Windows:
     target_weights: Float[np.ndarray, " interactions"] | None = None
     input_weights: Float[np.ndarray, " interactions"] | None = None
     timestamps: Int[np.ndarray, " interactions"] | None = None
+    users: Int[np.ndarray, " windows"] | None = None
+    user_categories: Categories | None = None
 
     def __len__(self) -> int:
         return len(self.starts)
@@ -73,6 +79,7 @@ class Windows:
             starts=self.starts[rows],
             lengths=self.lengths[rows],
             first_target=self.first_target[rows],
+            users=None if self.users is None else self.users[rows],
         )
 
     def latest_targets(self, number: int) -> "Windows":
@@ -85,7 +92,7 @@ class Windows:
     def fingerprint(self) -> str:
         """Hash of the windows and their items. Equal windows have equal hashes.
 
-        Times do not belong to it, see `TrainingPart.fingerprint`.
+        Times and users do not belong to it, see `TrainingPart.fingerprint`.
         """
         digest = hashlib.sha256()
         for array in (self.items, self.starts, self.lengths, self.first_target):
@@ -111,6 +118,7 @@ class WindowBatch:
     target_weights: factor on the loss of each target. None: all weigh 1.
     input_weights: factor on the vector of each item that is read. None: all weigh 1.
     gaps: time from each item to the next item of its window, see `HistoryBatch`; None if unknown.
+    user_values: what describes the user of each window, see `HistoryBatch`; None if unknown.
     """
 
     items: Int[Tensor, "users length"]
@@ -120,6 +128,7 @@ class WindowBatch:
     target_weights: Float[Tensor, "users length"] | None = None
     input_weights: Float[Tensor, "users length"] | None = None
     gaps: Float[Tensor, "users length"] | None = None
+    user_values: UserValues | None = None
 
     def to(self, device: torch.device | str) -> "WindowBatch":
         """Copies the batch to `device`."""
@@ -135,13 +144,18 @@ class WindowBatch:
             target_weights=moved(self.target_weights),
             input_weights=moved(self.input_weights),
             gaps=moved(self.gaps),
+            user_values=None if self.user_values is None else self.user_values.to(device),
         )
 
     @property
     def histories(self) -> HistoryBatch:
         """The whole windows, targets included, as histories that are read."""
         return HistoryBatch(
-            items=self.items, lengths=self.lengths, weights=self.input_weights, gaps=self.gaps
+            items=self.items,
+            lengths=self.lengths,
+            weights=self.input_weights,
+            gaps=self.gaps,
+            user_values=self.user_values,
         )
 
     def weights_of(
@@ -181,6 +195,7 @@ class WindowBatch:
             lengths=positions,
             weights=weights,
             gaps=None if self.gaps is None else self.gaps[users, :width],
+            user_values=None if self.user_values is None else self.user_values.select(users),
         )
 
 
@@ -232,6 +247,8 @@ def _cut(
         target_weights=sequences.target_weights,
         input_weights=sequences.input_weights,
         timestamps=sequences.timestamps,
+        users=sequence,
+        user_categories=sequences.user_categories,
     )
 
 
@@ -256,13 +273,14 @@ def _weighted_windows(part: TrainingPart, max_history: int) -> Windows:
 
     alone = np.flatnonzero(is_target & ~is_input)
     first = np.maximum(inputs.offsets[:-1][users[alone]], num_before[alone] - max_history)
-    own = _own_windows(histories, alone, first, num_before[alone])
+    own = _own_windows(histories, alone, users[alone], first, num_before[alone])
     return _together(cut, own)
 
 
 def _own_windows(
     histories: Histories,
     targets: Int[np.ndarray, " windows"],
+    users: Int[np.ndarray, " windows"],
     starts: Int[np.ndarray, " windows"],
     ends: Int[np.ndarray, " windows"],
 ) -> Windows:
@@ -271,6 +289,7 @@ def _own_windows(
     Args:
         histories: histories that hold the targets and the inputs.
         targets: index of each target in the flat arrays.
+        users: row of the user of each target.
         starts: index of the first input of each target, counted among the inputs alone.
         ends: one more than the index of the last input of each target, counted in the same way.
     """
@@ -293,6 +312,8 @@ def _own_windows(
         target_weights=target_weights,
         input_weights=input_weights,
         timestamps=None if histories.timestamps is None else histories.timestamps[places],
+        users=users,
+        user_categories=histories.user_categories,
     )
 
 
@@ -316,6 +337,8 @@ def _together(first: Windows, second: Windows) -> Windows:
         target_weights=weights("target_weights"),
         input_weights=weights("input_weights"),
         timestamps=None if first.timestamps is None else joined("timestamps"),
+        users=joined("users"),
+        user_categories=first.user_categories,
     )
 
 
@@ -363,6 +386,10 @@ def window_batch(windows: Windows, rows: Int[np.ndarray, " users"]) -> WindowBat
     gaps = None
     if windows.timestamps is not None:
         gaps = torch.from_numpy(padded_gaps(windows.timestamps, windows.starts[rows], lengths))
+    users = None
+    if windows.user_categories is not None:
+        assert windows.users is not None
+        users = user_values(windows.user_categories.select(windows.users[rows]))
     return WindowBatch(
         items=torch.from_numpy(items),
         lengths=torch.from_numpy(lengths.astype(np.int64)),
@@ -371,4 +398,5 @@ def window_batch(windows: Windows, rows: Int[np.ndarray, " users"]) -> WindowBat
         target_weights=None if target_weights is None else torch.from_numpy(target_weights),
         input_weights=None if input_weights is None else torch.from_numpy(input_weights),
         gaps=gaps,
+        user_values=users,
     )

@@ -3,7 +3,7 @@
 import operator
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 HistoryForm = Literal["codes", "items"]
 """How a history is read: `codes` writes each past item as its codes, `items` as one vector."""
@@ -31,6 +31,34 @@ def _on_or_off(given: object) -> object:
 
 Times = Annotated[GapConfig | None, BeforeValidator(_on_or_off)]
 """Whether and how times are read: true, false, or a `GapConfig`."""
+
+
+class ColumnConfig(BaseModel):
+    """How a network reads a column that describes items or users; see `ColumnEmbedding`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    separator: str | None = Field(None, min_length=1)
+    """The text between the values of a cell, such as `|`; None reads a cell as one value."""
+
+    min_count: int = Field(1, ge=1)
+    """Items or users that must have a value; a rarer value gets no vector."""
+
+    values: tuple[str, ...] | None = Field(None, min_length=1, exclude_if=lambda values: not values)
+    """The values with a vector, in the order of the vectors. None takes those that the data have;
+    a trained network has them here."""
+
+
+def _column(given: object) -> object:
+    """A text or null is the separator of a column, else with the default."""
+    return {"separator": given} if given is None or isinstance(given, str) else given
+
+
+Columns = Annotated[
+    dict[str, Annotated[ColumnConfig, BeforeValidator(_column)]] | None,
+    AfterValidator(lambda columns: columns or None),
+]
+"""Columns to read, by name: a separator, null for one value per cell, or a `ColumnConfig`."""
 
 
 class TransformerConfig(BaseModel):
@@ -74,6 +102,14 @@ class TransformerConfig(BaseModel):
     """With history `items`: add a vector of the gap between each item and what came next; `true`
     for the default. The data need times."""
 
+    item_columns: Columns = Field(None, exclude_if=operator.not_)
+    """With history `items`: add vectors of the values that an item has in these columns to the
+    vector that the item is read by, as in `{genre: "|", brand: null}`. The items need texts."""
+
+    user_columns: Columns = Field(None, exclude_if=operator.not_)
+    """With history `items`: add vectors of the values that a user has in these columns to the start
+    token, as in `{age: null, gender: null}`. The data need a table of users."""
+
     dropout: float = Field(0.2, ge=0, lt=1)
     """On embeddings and on the output of every sublayer, while training."""
 
@@ -97,6 +133,10 @@ class TransformerConfig(BaseModel):
         _refuse_unread_embedding(self)
         if self.times is not None and self.history != "items":
             raise ValueError("times needs history: items, which has one vector per item.")
+        if self.item_columns is not None and self.history != "items":
+            raise ValueError("item_columns needs history: items, which has one vector per item.")
+        if self.user_columns is not None and self.history != "items":
+            raise ValueError("user_columns needs history: items.")
         if (self.tied_item_head or self.repeat_bias) and not self.item_head:
             raise ValueError("tied_item_head and repeat_bias need item_head: true.")
         if self.tied_item_head and self.history != "items":
@@ -232,6 +272,14 @@ class SasRecConfig(BaseModel):
     times: Times = Field(None, exclude_if=lambda times: times is None)
     """Add a vector of the gap between each item and what came next, see `GapEmbedding`; `true` for
     the default. The data need times."""
+
+    item_columns: Columns = Field(None, exclude_if=operator.not_)
+    """Add vectors of the values that an item has in these columns to the vector that the item is
+    read and scored by, as in `{genre: "|", brand: null}`. The items need texts."""
+
+    user_columns: Columns = Field(None, exclude_if=operator.not_)
+    """Add vectors of the values that a user has in these columns to the start token, as in
+    `{age: null, gender: null}`. The data need a table of users."""
 
     @model_validator(mode="after")
     def _fits(self) -> "SasRecConfig":

@@ -7,6 +7,7 @@ from jaxtyping import Float, Int
 from pydantic import BaseModel
 from torch import Tensor, nn
 
+from sidestep.model.columns import ItemColumns, UserColumns
 from sidestep.step import HistoryBatch
 
 
@@ -46,6 +47,16 @@ class ItemNetwork(nn.Module, ABC):
             states: after each history.
             histories: the items that were read.
         """
+
+    @property
+    def item_columns(self) -> ItemColumns | None:
+        """The vectors of the values that items have in columns; None where no column is read."""
+        return None
+
+    @property
+    def user_columns(self) -> UserColumns | None:
+        """The vectors of what describes users; None where no column of users is read."""
+        return None
 
     @property
     def reads_times(self) -> bool:

@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
+from sidestep.model.columns import ItemColumns
 from sidestep.model.config import HistoryForm
 from sidestep.model.gaps import GapEmbedding
 from sidestep.step import HistoryBatch
@@ -35,12 +36,14 @@ class Vocabulary:
     flat_codes: gives the flat code ids of items; those of item 0 where there is `NO_ITEM`.
     codes: one row per flat code id.
     items: one row per item; None where items have no vector of their own.
+    columns: vectors of the values that items have in columns; None where no column is read.
     gaps: vectors of gaps between events; None where times are not read.
     """
 
     flat_codes: Callable[[Int[Tensor, "*batch"]], Int[Tensor, "*batch levels"]]
     codes: nn.Embedding
     items: nn.Embedding | None
+    columns: ItemColumns | None = None
     gaps: GapEmbedding | None = None
 
     def code_vectors(self, items: Int[Tensor, "*batch"]) -> Float[Tensor, "*batch levels dim"]:
@@ -51,17 +54,21 @@ class Vocabulary:
     def item_vectors(self, items: Int[Tensor, "*batch"]) -> Float[Tensor, "*batch dim"]:
         """The sum of the vectors of an item's codes, plus the vector of its own if it has one.
 
-        Any vector at `NO_ITEM`.
+        With columns, plus the vectors of the item's values. Any vector at `NO_ITEM`.
         """
         vectors = self.code_vectors(items).sum(dim=-2)
-        return vectors if self.items is None else vectors + self.items(items.clamp(min=0))
+        if self.items is not None:
+            vectors = vectors + self.items(items.clamp(min=0))
+        return vectors if self.columns is None else vectors + self.columns.of_items(items)
 
     def catalog_vectors(self, num_items: int) -> Float[Tensor, "items dim"]:
         """`item_vectors` of the first items, never all their codes' vectors side by side."""
         table = self.codes.weight
         codes = self.flat_codes(torch.arange(num_items, device=table.device))
         vectors = functional.embedding_bag(codes, table, mode="sum")
-        return vectors if self.items is None else vectors + self.items.weight
+        if self.items is not None:
+            vectors = vectors + self.items.weight
+        return vectors if self.columns is None else vectors + self.columns.of_catalog()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
+from sidestep.model.columns import ItemColumns, UserColumns
 from sidestep.model.config import SasRecConfig
 from sidestep.model.flops import CausalFlops, matrix_flops
 from sidestep.model.gaps import GapEmbedding
@@ -23,7 +24,9 @@ class SasRec(ItemNetwork):
     full cross-entropy over the catalog, which is what makes it strong (arXiv:2309.07602). With a
     temperature the cosine takes the product's place (as in NT-Xent, arXiv:2002.05709); with a
     repeat bias it learns whether people take an item again (see `ItemHead`); with `times` it reads
-    the gaps between events (see `GapEmbedding`).
+    the gaps between events (see `GapEmbedding`); with `item_columns` it reads and scores an item
+    also by the item's values in columns (see `ColumnEmbedding`); with `user_columns` it reads what
+    describes the user (see `UserColumns`).
     """
 
     Config: ClassVar = SasRecConfig
@@ -34,6 +37,12 @@ class SasRec(ItemNetwork):
         self.config = config
         self.item_embedding = nn.Embedding(num_items, config.dim)
         self.position_embedding = nn.Embedding(config.max_items + 1, config.dim)
+        self.column_embedding = (
+            None if config.item_columns is None else ItemColumns(config.item_columns, config.dim)
+        )
+        self.user_embedding = (
+            None if config.user_columns is None else UserColumns(config.user_columns, config.dim)
+        )
         self.gap_embedding = (
             None if config.times is None else GapEmbedding(config.times, config.dim)
         )
@@ -54,6 +63,10 @@ class SasRec(ItemNetwork):
         self.dropout = nn.Dropout(config.dropout)
         for parameter in (self.item_embedding.weight, self.position_embedding.weight, self.start):
             nn.init.normal_(parameter, std=0.02)
+        if self.column_embedding is not None:
+            nn.init.normal_(self.column_embedding.table.weight, std=0.02)
+        if self.user_embedding is not None:
+            nn.init.normal_(self.user_embedding.table.weight, std=0.02)
         if self.gap_embedding is not None:
             nn.init.normal_(self.gap_embedding.table.weight, std=0.02)
 
@@ -63,13 +76,24 @@ class SasRec(ItemNetwork):
         return self.item_embedding.num_embeddings
 
     @property
+    def item_columns(self) -> ItemColumns | None:
+        """See `ItemNetwork.item_columns`."""
+        return self.column_embedding
+
+    @property
+    def user_columns(self) -> UserColumns | None:
+        """See `ItemNetwork.user_columns`."""
+        return self.user_embedding
+
+    @property
     def reads_times(self) -> bool:
         """See `ItemNetwork.reads_times`."""
         return self.gap_embedding is not None
 
     def catalog_vectors(self) -> Float[Tensor, "items dim"]:
-        """The vectors by which items are read."""
-        return self.item_embedding.weight
+        """The vectors by which items are read and scored."""
+        rows = self.item_embedding.weight
+        return rows if self.column_embedding is None else rows + self.column_embedding.of_catalog()
 
     def states(self, histories: HistoryBatch) -> Float[Tensor, "users positions dim"]:
         """States after the start token and after each item; position p has seen p items.
@@ -83,10 +107,15 @@ class SasRec(ItemNetwork):
                 f"histories of {num_items} items; SASRec was built for {self.config.max_items}. "
                 "Cut them to the most recent ones."
             )
-        vectors = histories.weighted(self.item_embedding(histories.items.clamp(min=0)))
+        vectors = self.item_embedding(histories.items.clamp(min=0))
+        if self.column_embedding is not None:
+            vectors = vectors + self.column_embedding.of_items(histories.items)
+        vectors = histories.weighted(vectors)
         if self.gap_embedding is not None:
             vectors = vectors + self.gap_embedding(histories)
         start = self.start.expand(vectors.shape[0], 1, -1)
+        if self.user_embedding is not None:
+            start = start + self.user_embedding.of_users(histories)[:, None]
         vectors = torch.cat([start, vectors], dim=1)
         width = num_items + 1
         causal = nn.Transformer.generate_square_subsequent_mask(width, device=vectors.device)
@@ -115,7 +144,7 @@ class SasRec(ItemNetwork):
             histories: of which nothing counts but which items they hold, and that only with a
                 repeat bias.
         """
-        rows = self.item_embedding.weight
+        rows = self.catalog_vectors()
         if self.config.temperature is not None:
             states = functional.normalize(states, dim=-1) / self.config.temperature
             rows = functional.normalize(rows, dim=-1)

@@ -1,5 +1,6 @@
 """The networks over semantic IDs: what every one can do, whatever its reader and backbone."""
 
+import copy
 from abc import ABC, abstractmethod
 
 import torch
@@ -7,6 +8,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
+from sidestep.model.columns import ItemColumns, UserColumns
 from sidestep.model.context import TreeContext
 from sidestep.model.heads import ItemScorer
 from sidestep.model.reading import READERS, HistoryReader
@@ -16,10 +18,11 @@ from sidestep.step import HistoryBatch, StepOutput, in_float32, widened
 class SemanticIdModel(nn.Module, ABC):
     """A network that writes the next item code by code; a `StepModel`, and trainable.
 
-    Holds the semantic IDs of the items that histories may name. Flat code ids count through the
-    levels: code c of level l is `level_starts[l] + c`.
+    Flat code ids count through the levels: code c of level l is `level_starts[l] + c`.
 
     reader: how histories become prompts.
+    semantic_ids: of the items that histories may name. The catalog owns them: they are held as they
+        were given, without a copy, and are no weights.
     """
 
     reader: HistoryReader = READERS["codes"]
@@ -45,16 +48,39 @@ class SemanticIdModel(nn.Module, ABC):
             )
         self.codebook_sizes = tuple(codebook_sizes)
         starts = [sum(codebook_sizes[:level]) for level in range(num_levels)]
-        self.register_buffer("semantic_ids", semantic_ids.long(), persistent=False)
+        self.register_buffer("semantic_ids", semantic_ids, persistent=False)
         level_starts = torch.tensor(starts, device=semantic_ids.device)
         self.register_buffer("level_starts", level_starts, persistent=False)
         # By depth: the codes that may follow before any is known to be illegal.
         num_next = torch.tensor([*codebook_sizes, 0], device=semantic_ids.device)
         self.register_buffer("num_next_codes", num_next, persistent=False)
 
+    def with_semantic_ids(self, semantic_ids: Int[Tensor, "items levels"]) -> "SemanticIdModel":
+        """The network for histories of another catalog; shares all weights with this one.
+
+        Only for a network that keeps nothing else per item.
+
+        Args:
+            semantic_ids: of the same codebooks, on the device of the network.
+        """
+        other = copy.copy(self)
+        # A copy of a module shares the mapping of its buffers, too.
+        other._buffers = {**self._buffers, "semantic_ids": semantic_ids}
+        return other
+
     @property
     def item_scorer(self) -> ItemScorer | None:
         """The network as one that scores items, if it has an item head; else None."""
+        return None
+
+    @property
+    def item_columns(self) -> ItemColumns | None:
+        """The vectors of the values that items have in columns; None where no column is read."""
+        return None
+
+    @property
+    def user_columns(self) -> UserColumns | None:
+        """The vectors of what describes users; None where no column of users is read."""
         return None
 
     @property
@@ -161,7 +187,7 @@ class SemanticIdModel(nn.Module, ABC):
 
     def item_codes(self, items: Int[Tensor, "*batch"]) -> Int[Tensor, "*batch levels"]:
         """Codes of items; those of item 0 where there is `NO_ITEM`."""
-        return self.semantic_ids[items.clamp(min=0)]
+        return self.semantic_ids[items.clamp(min=0)].long()
 
     def flat_codes(self, items: Int[Tensor, "*batch"]) -> Int[Tensor, "*batch levels"]:
         """Flat code ids of items; those of item 0 where there is `NO_ITEM`."""

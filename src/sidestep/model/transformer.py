@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from sidestep.model.columns import ItemColumns, UserColumns
 from sidestep.model.config import TransformerConfig
 from sidestep.model.context import KeyValues, TreeContext, root_context
 from sidestep.model.flops import CausalFlops, matrix_flops
@@ -42,6 +43,12 @@ class Transformer(SemanticIdModel):
         self.code_embedding = nn.Embedding(self.num_codes, config.dim)
         self.item_embedding = (
             nn.Embedding(self.num_items, config.dim) if config.item_embedding else None
+        )
+        self.column_embedding = (
+            None if config.item_columns is None else ItemColumns(config.item_columns, config.dim)
+        )
+        self.user_embedding = (
+            None if config.user_columns is None else UserColumns(config.user_columns, config.dim)
         )
         self.gap_embedding = (
             None if config.times is None else GapEmbedding(config.times, config.dim)
@@ -139,6 +146,16 @@ class Transformer(SemanticIdModel):
         return None if self.item_head is None else self
 
     @property
+    def item_columns(self) -> ItemColumns | None:
+        """See `SemanticIdModel.item_columns`."""
+        return self.column_embedding
+
+    @property
+    def user_columns(self) -> UserColumns | None:
+        """See `SemanticIdModel.user_columns`."""
+        return self.user_embedding
+
+    @property
     def reads_times(self) -> bool:
         """See `SemanticIdModel.reads_times`."""
         return self.gap_embedding is not None
@@ -218,6 +235,7 @@ class Transformer(SemanticIdModel):
             flat_codes=self.flat_codes,
             codes=self.code_embedding,
             items=self.item_embedding,
+            columns=self.column_embedding,
             gaps=self.gap_embedding,
         )
 
@@ -231,6 +249,8 @@ class Transformer(SemanticIdModel):
         """The start token and the history as vectors, and their number per user."""
         vectors = self.reader.vectors(self.vocabulary, histories)
         start = self.start.to(vectors.dtype).expand(vectors.shape[0], 1, -1)
+        if self.user_embedding is not None:
+            start = start + self.user_embedding.of_users(histories)[:, None]
         lengths = self.reader.prompt_lengths(histories, self.num_levels)
         return self.dropout(torch.cat([start, vectors], dim=1)), lengths
 

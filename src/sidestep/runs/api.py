@@ -157,7 +157,7 @@ def train(
         )
     if result is not None and result.stopped == "interrupted":
         raise KeyboardInterrupt(f"the training was interrupted; a checkpoint is in {folder.path}.")
-    made = load(folder.path).with_users(dataset.histories().inputs())
+    made = load(folder.path).with_users(dataset.histories().inputs(), dataset.users)
     if out is not None:
         made.save(folder.bundle)
     home.keep_for(made)

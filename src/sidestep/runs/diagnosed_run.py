@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from sidestep.bundle.columns import with_user_columns
 from sidestep.bundle.folder import load
 from sidestep.bundle.loaded import LoadedRecommender
 from sidestep.data.batches import row_batch
@@ -85,7 +86,8 @@ class DiagnosedRun:
                 f"{path}: this run is {loaded.kind}, which scores every item and searches nothing; "
                 "name runs that write semantic IDs."
             )
-        rows, _ = evaluated_rows(split_of(data), split, None)
+        known = with_user_columns(split_of(data), loaded.user_columns, data.users)
+        rows, _ = evaluated_rows(known, split, None)
         return DiagnosedRun(path=path, data=data, rows=rows, loaded=loaded, recommender=recommender)
 
     @property
@@ -119,7 +121,8 @@ class DiagnosedRun:
         embeddings = None
         if look.vectors is not None:
             embeddings = torch.from_numpy(load_item_vectors(look.vectors, self.data))
-        rows, _ = evaluated_rows(split_of(self.data), look.split, look.num_users)
+        known = with_user_columns(split_of(self.data), self.loaded.user_columns, self.data.users)
+        rows, _ = evaluated_rows(known, look.split, look.num_users)
         searches = self.searches(look)
         # As wide as the pools are large.
         sets = [

@@ -26,6 +26,7 @@ from sidestep.runs.provenance import refuse_other_data
 from sidestep.runs.searches import AskedSearch
 
 with imported_when_used():
+    from sidestep.bundle import columns
     from sidestep.bundle import loaded as bundles
     from sidestep.evaluation import evaluator, results
     from sidestep.model import semantic_id_model
@@ -191,7 +192,7 @@ def plan_evaluation(
     _refuse_unused(loaded, asked)
     asked.search.policy(loaded, num_leaves=LIST_LENGTH)  # refuses what cannot be searched
     refuse_other_data(loaded, dataset)
-    split = split_of(dataset)
+    split = columns.with_user_columns(split_of(dataset), loaded.user_columns, dataset.users)
     rows, users = evaluated_rows(split, asked.split, asked.num_users)
     is_retired = loaded.catalog.is_retired
     return Planned(

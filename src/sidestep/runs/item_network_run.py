@@ -13,6 +13,7 @@ from sidestep.training.own_objective import OwnObjectiveConfig, or_own
 
 with imported_when_used():
     from sidestep.baselines import item_scores
+    from sidestep.bundle import columns
     from sidestep.data import windows as data_windows
     from sidestep.model import item_network
     from sidestep.runs import catalogs, plan_parts
@@ -63,6 +64,7 @@ class ItemNetworkRun(ReadingRun, LearnedRun):
         """The training; validation ranks the whole catalog."""
         windows = material.windows()
         network = self.network(material.catalog.num_items, windows, seed=seed)
+        columns.read_item_columns(network, material.catalog)
         settings = self.model_dump(mode="json")
         return fit.Learning(
             network=network,

@@ -292,7 +292,7 @@ def _sasrec(dataset: Dataset, sources: Sources) -> _Part:
     refuse_other_items(loaded.catalog, dataset)
     train = split_of(dataset).train.histories
     counts = np.bincount(train.items, minlength=len(dataset.items))
-    table = loaded.network.item_embedding.weight.numpy()
+    table = loaded.network.catalog_vectors().numpy()
     about = {
         "run": str(sources.sasrec),
         "weights_sha256": loaded.manifest.files["model.safetensors"],

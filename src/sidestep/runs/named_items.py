@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool
 
 from sidestep.data.names import split_names, unquoted_name
+from sidestep.data.users import UserTable
 from sidestep.files import read_utf8
 from sidestep.lazy_imports import imported_when_used
 from sidestep.padding import NO_ITEM
@@ -46,13 +48,22 @@ def read_ids(path: Path, catalog: catalogs.Catalog) -> list[str]:
     ]
 
 
-def history_of_user(
-    run: Path, user: str, dataset: Path | None
-) -> tuple[list[str], list[int] | None]:
-    """The history of a user of a dataset, or of the dataset of the run.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownUser:
+    """A user of a dataset.
 
-    Returns:
-        The item IDs, oldest first, and the times of the interactions; None if unknown.
+    item_ids: of the history, oldest first.
+    times: of the interactions; None if unknown.
+    users: the table of the users of the dataset; None if there is none.
+    """
+
+    item_ids: list[str]
+    times: list[int] | None
+    users: UserTable | None
+
+
+def known_user(run: Path, user: str, dataset: Path | None) -> KnownUser:
+    """A user of a dataset, or of the dataset of the run.
 
     Raises:
         FileNotFoundError: there is no dataset.
@@ -75,7 +86,8 @@ def history_of_user(
     # A bundle is given IDs alone, so that every input weighs 1.
     own = histories.inputs().select(np.array([histories.user_ids.index(user)]))
     times = None if own.timestamps is None else own.timestamps.tolist()
-    return [loaded.items.item_ids[item] for item in own.items], times
+    item_ids = [loaded.items.item_ids[item] for item in own.items]
+    return KnownUser(item_ids=item_ids, times=times, users=loaded.users)
 
 
 def wanted_values(texts: Sequence[str]) -> dict[str, list[str]]:

@@ -3,8 +3,9 @@
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
+from sidestep.bundle.columns import with_user_columns, with_values
 from sidestep.bundle.folder import save_bundle
 from sidestep.bundle.loaded import LoadedRecommender
 from sidestep.bundle.manifest import KeptSearch
@@ -12,6 +13,7 @@ from sidestep.catalog.catalog import Catalog
 from sidestep.data.popularity import weighted_target_counts
 from sidestep.data.splits import Split
 from sidestep.data.windows import Windows
+from sidestep.model.config import SasRecConfig, TransformerConfig
 from sidestep.model.reading import WEIGHTS_NEED_ITEMS
 from sidestep.recommender import GenerativeRecommender
 from sidestep.runs.backbones import network_of
@@ -24,6 +26,8 @@ from sidestep.training.fit import Learning, weights_sha256
 from sidestep.training.preference import PreferenceObjective
 from sidestep.training.tree_distillation import TreeDistillationObjective
 
+M = TypeVar("M", TransformerConfig, SasRecConfig)
+
 Save = Callable[[Path, Origin], None]
 """A function that writes a bundle into a folder."""
 
@@ -32,10 +36,12 @@ def material_beside(given: Given, backbone: LoadedRecommender) -> Material:
     """The data of a run beside a backbone: catalog and length of histories are the backbone's.
 
     Raises:
-        ValueError: inputs have weights, and the backbone has no place for them.
+        ValueError: inputs have weights, and the backbone has no place for them, or the dataset
+            lacks a column of users that the backbone reads.
     """
     refuse_unread_weights(given.split, reads_weights=network_of(backbone).reader.reads_weights)
-    return Material(given.split, backbone.catalog, backbone.max_history)
+    split = with_user_columns(given.split, backbone.user_columns, given.dataset.users)
+    return Material(split, backbone.catalog, backbone.max_history)
 
 
 def refuse_unread_weights(split: Split, *, reads_weights: bool) -> None:
@@ -51,6 +57,29 @@ def refuse_missing_times(split: Split, *, reads_times: bool) -> None:
             "model.times reads the gaps between events, and the interactions have no times; import "
             "them with their times, or leave model.times out."
         )
+
+
+def with_known_values(model: M, given: Given) -> M:
+    """The shape of a network with the values of its columns, which the data of a run have.
+
+    Raises:
+        ValueError: items or users lack a column, or a column holds no value that is frequent
+            enough.
+    """
+    known = {}
+    if model.item_columns is not None:
+        items = given.dataset.items.frame.drop("item_id")
+        known["item_columns"] = with_values(model.item_columns, items, setting="model.item_columns")
+    if model.user_columns is not None:
+        table = given.dataset.users
+        if table is None:
+            raise ValueError(
+                "model.user_columns reads columns of users, and the dataset has no table of users; "
+                "import it with its users, or leave model.user_columns out."
+            )
+        users = table.frame.drop("user_id")
+        known["user_columns"] = with_values(model.user_columns, users, setting="model.user_columns")
+    return model.model_copy(update=known) if known else model
 
 
 def refuse_lone_leaf(catalog: Catalog) -> None:

@@ -259,4 +259,5 @@ def thinned_histories(
         lengths=lengths,
         weights=None if weights is None else weights.gather(1, order),
         gaps=gaps,
+        user_values=histories.user_values,
     )

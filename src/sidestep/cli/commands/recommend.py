@@ -23,7 +23,7 @@ from sidestep.lazy_imports import imported_when_used
 from sidestep.padding import NO_ITEM
 from sidestep.runs.inputs import load_bundle
 from sidestep.runs.named_items import (
-    history_of_user,
+    known_user,
     named_items,
     num_candidates,
     read_ids,
@@ -33,7 +33,7 @@ from sidestep.runs.searches import AskedSearch
 from sidestep.runs.settings import LARGEST
 
 with imported_when_used():
-    from sidestep.bundle import eligibility, ranked_items
+    from sidestep.bundle import columns, eligibility, ranked_items
     from sidestep.bundle import loaded as recommenders
     from sidestep.catalog import catalog as catalogs
 
@@ -115,14 +115,16 @@ def recommend(
     """
     if (history is None) == (user is None):
         raise ValueError("give either --history ITEM,ITEM or --user ID.")
-    of_user = None if user is None else history_of_user(run, user, dataset)
+    found = None if user is None else known_user(run, user, dataset)
     loaded = load_bundle(run)
-    times = None
-    if of_user is None:
+    times = info = None
+    if user is None or found is None:
         item_ids = named_items(history or (), loaded.catalog)
     else:
-        item_ids, known_times = of_user
-        times = known_times if loaded.reads_times else None
+        item_ids = found.item_ids
+        times = found.times if loaded.reads_times else None
+        if loaded.user_columns is not None:
+            info = columns.described_users(found.users, loaded.user_columns).of([user])
     asked = AskedSearch.of_options(
         search,
         beams=beams,
@@ -158,6 +160,7 @@ def recommend(
         search=asked.wide_enough(min(k, loaded.catalog.num_items)).policy(loaded, num_leaves=k),
         num_new_places=new_places,
         times=None if times is None else [times],
+        user_info=info,
     )
     _tell_of_history(loaded, answer, item_ids)
     if len(answer.item_ids) < k:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 from sidestep.lazy_imports import imported_when_used
@@ -11,6 +12,7 @@ from sidestep.runs.plan import Given, Plan
 from sidestep.training.config import TrainingConfig
 
 with imported_when_used():
+    from sidestep.bundle import columns
     from sidestep.data import windows as data_windows
     from sidestep.model import sasrec as networks
     from sidestep.runs import memory, plan_parts
@@ -28,7 +30,10 @@ class SasRecRun(ItemNetworkRun):
         """See `RunConfig.prepare`."""
         memory.refuse_beyond_memory(self.model, len(given.dataset.items))
         plan_parts.refuse_missing_times(given.split, reads_times=self.model.times is not None)
-        return super().prepare(given)
+        known = plan_parts.with_known_values(self.model, given)
+        split = columns.with_user_columns(given.split, known.user_columns, given.dataset.users)
+        run = self.model_copy(update={"model": known})
+        return super(SasRecRun, run).prepare(replace(given, split=split))
 
     def network(
         self, num_items: int, windows: data_windows.Windows, *, seed: int

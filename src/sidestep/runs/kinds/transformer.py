@@ -15,6 +15,7 @@ from sidestep.training.own_objective import OwnObjectiveConfig, or_own
 
 with imported_when_used():
     from sidestep import recommender as recommenders
+    from sidestep.bundle import columns
     from sidestep.catalog import catalog as catalogs
     from sidestep.data import windows as data_windows
     from sidestep.model import reading
@@ -55,8 +56,10 @@ class TransformerRun(ReadingRun, LearnedRun):
         plan_parts.refuse_missing_times(given.split, reads_times=self.model.times is not None)
         item_rows = len(given.dataset.items) if self.model.item_embedding else 0
         memory.refuse_beyond_memory(self.model, item_rows)
-        material = Material(given.split, given.catalog, self.max_history)
-        learning = self.learning(material, seed=given.seed)
+        known = plan_parts.with_known_values(self.model, given)
+        split = columns.with_user_columns(given.split, known.user_columns, given.dataset.users)
+        material = Material(split, given.catalog, self.max_history)
+        learning = self.model_copy(update={"model": known}).learning(material, seed=given.seed)
         if self.model.history != "codes":
             note(
                 f"'sidestep export' writes no network with model.history: {self.model.history}; "
@@ -76,6 +79,7 @@ class TransformerRun(ReadingRun, LearnedRun):
         """
         windows = material.windows()
         network = self.network(material.catalog, windows, seed=seed)
+        columns.read_item_columns(network, material.catalog)
         policy = beam.BeamSearch(num_beams=self.validation.num_beams)
         trie = material.catalog.trie
         return fit.Learning(

@@ -76,7 +76,7 @@ def _named(available: frozenset[str], catalog: Catalog) -> Bool[Tensor, " items"
     indices = catalog.indices_of(list(available))
     if len(indices) and (indices == NO_ITEM).all():
         raise KeyError(
-            f"available names no item of the catalog, for example not {next(iter(available))!r}; "
+            f"available names no item of the catalog, for example not {min(available)!r}; "
             "give the IDs that the catalog was made with."
         )
     is_named = torch.zeros(catalog.num_items, dtype=torch.bool)

@@ -32,7 +32,7 @@ SMALL = {"dim": 16, "num_layers": 1, "num_heads": 2, "dropout": 0.0}
 
 
 def is_red():
-    """Of the items after the first two; items of either colour have all codes."""
+    """Codes of the items after the first two; items of either colour have all codes."""
     return np.random.default_rng(0).integers(0, 2, NUM_TRAINED + NUM_NEW).astype(bool)
 
 

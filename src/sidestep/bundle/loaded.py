@@ -578,7 +578,7 @@ class LoadedRecommender:
         )
 
     def _info_of(self, users: Any, asked: Mapping[str, Any]) -> pl.DataFrame | None:
-        """What describes known users; None where nothing is known."""
+        """Columns that describe known users; None if nothing is known."""
         if isinstance(users, Mapping) or self.user_info is None:
             return None
         return self.user_info.of(list(asked))
@@ -605,7 +605,7 @@ class LoadedRecommender:
             )
 
     def _group(self, request: Request, eligible: Eligibility) -> Hashable:
-        """What requests must have in common to be searched for together."""
+        """Key that requests share if they can be searched for together."""
         is_own = request.search is None
         search: Any = self._num_beams(request) if is_own else request.search
         try:
@@ -623,7 +623,7 @@ class LoadedRecommender:
         return self._own_search(self._num_beams(request))
 
     def _num_beams(self, request: Request) -> int:
-        """Of the bundle's own search; 0 where nothing is searched."""
+        """Number of beams of the bundle's own search; 0 if nothing is searched."""
         return max(_DEFAULT_BEAMS, self._length(request)) if self.is_searched else 0
 
     def _length(self, request: Request) -> int:

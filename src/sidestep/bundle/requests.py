@@ -120,7 +120,7 @@ def check_rows(histories: Any, excluded: Any, times: Any, moments: Any) -> None:
 def checked_user_info(
     user_info: Any, histories: Any, columns: Collection[str] | None
 ) -> pl.DataFrame | None:
-    """What describes the users of a recommendation, as a frame of text.
+    """Columns that describe the users of a recommendation, as a frame of text.
 
     Args:
         user_info: a frame with one row per user, or one mapping per user from columns to values;

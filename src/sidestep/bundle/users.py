@@ -130,7 +130,7 @@ def times_of(users: Iterable[str], known: Histories | None) -> list[list[int]] |
 
 
 def read_user_info(file: Path) -> UserTable | None:
-    """What describes the users of `read_users`; None where the file does not tell.
+    """Columns that describe the users of `read_users`; None if the file has none.
 
     Raises:
         ValueError: the file is damaged.

@@ -34,7 +34,7 @@ Times = Annotated[GapConfig | None, BeforeValidator(_on_or_off)]
 
 
 class ColumnConfig(BaseModel):
-    """How a network reads a column that describes items or users; see `ColumnEmbedding`."""
+    """Configuration of a column that describes items or users; see `ColumnEmbedding`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

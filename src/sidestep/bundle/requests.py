@@ -148,7 +148,7 @@ def _check_times(request: Request, *, reads_times: bool) -> None:
     if len(times) != len(request.history):
         raise ValueError(
             f"times has {len(times)} entries for a history of {len(request.history)} items; "
-            "give one per item."
+            "give one time per item."
         )
     for time in times if moment is None else (*times, moment):
         if isinstance(time, bool) or not isinstance(time, int | np.integer):

@@ -33,7 +33,7 @@ class RequestBatch:
 
     @staticmethod
     def of(requests: Sequence[Request], indices_of: IndicesOf) -> "RequestBatch":
-        """The batch of some requests, which `check_request` has passed."""
+        """The batch of requests that were checked."""
         unwanted = None
         if any(request.exclude_seen or request.excluded for request in requests):
             left_out = [

@@ -50,7 +50,7 @@ class Vocabulary:
     def item_vectors(self, items: Int[Tensor, "*batch"]) -> Float[Tensor, "*batch dim"]:
         """The sum of the vectors of an item's codes, plus the vector of its own if it has one.
 
-        The vector at `NO_ITEM` is arbitrary.
+        Any vector at `NO_ITEM`.
         """
         vectors = self.code_vectors(items).sum(dim=-2)
         return vectors if self.items is None else vectors + self.items(items.clamp(min=0))

@@ -26,12 +26,12 @@ UNWRITABLE = {
     errno.EFBIG: "the file is larger than its disk or the limit 'ulimit -f' allows; write to "
     "another place, or raise the limit.",
 }
-"""What only happens to who writes, and what to do, by the numbers of the operating system."""
+"""Problems of writing with their remedies, by the error number of the operating system."""
 
 _DENIED = "writing is not permitted here; change the permissions, or write to another place."
 
 _SHORT = re.compile(r"\d+ requested and \d+ written|inline_container\.cc.*unexpected pos")
-"""What numpy and torch say of a disk that took less than they gave it."""
+"""Messages of numpy and torch after the disk took fewer bytes than they wrote."""
 
 
 class UnwritableError(OSError):

@@ -8,7 +8,7 @@ from sidestep.runs.searches import FIELDS
 from sidestep.search.policy import RanksByValues, SpendsBudget
 from sidestep.search.specs import SPECS, reading, spec_named
 
-REQUESTS = {
+SHARED_SETTINGS = {
     "num_beams": "beams",
     "num_samples": "beams",
     "candidates": "candidates",
@@ -33,9 +33,9 @@ def test_options_are_the_fields_that_nothing_else_sets_with_their_defaults(spec)
 
 
 @each_spec
-def test_a_search_reads_the_requests_that_its_policy_has_fields_for(spec):
+def test_a_search_reads_the_settings_that_its_policy_has_fields_for(spec):
     names = {each.name for each in dataclasses.fields(spec.policy_class())}
-    reads = {REQUESTS[name] for name in names & REQUESTS.keys()}
+    reads = {SHARED_SETTINGS[name] for name in names & SHARED_SETTINGS.keys()}
     if spec.goes_by is None:  # without a guide, a policy that can be guided goes by likelihood
         reads -= {"likelihood_weight"}
     if "budget" in reads:

@@ -9,7 +9,7 @@ from sidestep.baselines.item_scores import ItemScoreRecommender
 from sidestep.step import HistoryBatch
 
 _DIGITS = 9
-"""Of frequencies: sums of weights that should be equal are equal to so many."""
+"""Decimals of frequencies: sums of weights that should be equal agree to so many."""
 
 
 class RepeatsRecommender(ItemScoreRecommender):

@@ -15,7 +15,7 @@ from sidestep.padding import NO_ITEM
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Eligibility:
-    """Conditions on items, as a key: requests of equal conditions may share a search.
+    """Conditions on items, as a key: requests of equal conditions can share a search.
 
     available: IDs of the only items; None for all.
     where: filters on the texts of the items; empty for none.
@@ -50,14 +50,14 @@ class Eligibility:
         )
 
     def mask(self, catalog: Catalog, first_new: int) -> Bool[Tensor, " items"] | None:
-        """The eligible items, those with a tombstone left out; None where that is every item.
+        """The eligible items, none of which has a tombstone; None where every item is eligible.
 
         Args:
             catalog: of the items.
             first_new: index of the first new item.
 
         Raises:
-            KeyError: the catalog has none of the IDs, no such column, or no item has such a value.
+            KeyError: the catalog has none of the IDs or no such column, or no item has the value.
         """
         is_eligible = torch.ones(catalog.num_items, dtype=torch.bool)
         if self.available is not None:

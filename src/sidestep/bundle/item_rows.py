@@ -1,4 +1,4 @@
-"""Rows of items in weights: what a module keeps of items that it was not trained on."""
+"""Rows of new items in weights: a module gets rows for items that it was not trained on."""
 
 from typing import Literal
 
@@ -10,8 +10,10 @@ from torch import Tensor
 from sidestep.catalog.catalog import Catalog
 
 NewRows = Literal["siblings", "zeros"]
-"""What a network keeps of a new item: the mean of its siblings' rows, or zeros. A tied item head
-adds the vectors of its codes to either."""
+"""The row that a new item gets: the mean of its siblings' rows, or zeros.
+
+A tied item head adds the vectors of the item's codes to either.
+"""
 
 _ROWS_PER_ITEM = ("item_embedding.weight", "item_head.weight")
 

@@ -1,8 +1,8 @@
 """Parts beside a network: one `Part` per kind, which every file of this package reads.
 
-A process reward model scores prefixes that are not extended yet, a value head says what extended
-ones promise. Both read the states of the network, which recommends as without them. A ranker scores
-all items from the history alone. To read this module needs no torch.
+A process reward model scores prefixes before they are extended. A value head predicts the reward of
+extended prefixes. Both read the states of the network and change nothing of it. A ranker scores all
+items from the history alone. Reading this module needs no torch.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ class Growth:
 class Part:
     """A kind of part.
 
-    name: in manifests; the weights are in the file of this name.
+    name: in manifests, and of the file of the weights.
     words: the name in messages.
     entry: the entry in manifests, whose field `model` is the configuration of the module.
     make: makes the untrained module, from the configuration, the network and the catalog.

@@ -1,4 +1,4 @@
-"""Rows of prefixes in weights: what a process reward model keeps of prefixes that are new."""
+"""Rows of new prefixes in weights: a process reward model gets rows for appended items."""
 
 import torch
 from jaxtyping import Float
@@ -12,9 +12,9 @@ from sidestep.model.process_reward import ProcessRewardModel
 def with_prefixes(network: ProcessRewardModel, old: Trie, new: Trie) -> dict[str, Tensor]:
     """The weights for a trie with appended items, which numbers its prefixes otherwise.
 
-    Old prefixes keep their rows, and so their scores. A new one gets the mean row of the old
-    prefixes of its own length that share most codes with it: their scores are comparable, those of
-    its parent would not be.
+    Old prefixes keep their rows, and so their scores. A new prefix gets the mean row of the old
+    prefixes of its own length that share most codes with it. The row of its parent would not do:
+    only scores of prefixes of one length are comparable.
 
     Raises:
         ValueError: prefixes share rows by their numbers, so that old ones would get others' rows.
@@ -31,6 +31,7 @@ def with_prefixes(network: ProcessRewardModel, old: Trie, new: Trie) -> dict[str
 
 
 def _carried_rows(rows: Float[Tensor, "old dim"], old: Trie, new: Trie) -> Float[Tensor, "new dim"]:
+    """The rows of the new trie's prefixes, see `with_prefixes`."""
     items = torch.arange(old.num_items)
     carried = rows.new_zeros(new.num_nodes(), rows.shape[1])
     is_old = torch.zeros(new.num_nodes(), dtype=torch.bool)

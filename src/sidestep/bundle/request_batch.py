@@ -1,4 +1,4 @@
-"""Batches of requests: what is asked of a recommender over item indices."""
+"""Batches of requests: the histories and exclusions of users as tensors of item indices."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -65,12 +65,12 @@ class RequestBatch:
 def _histories(
     requests: Sequence[Request], indices_of: IndicesOf
 ) -> tuple[HistoryBatch, Int[np.ndarray, " users"]]:
-    """The histories, with gaps where anybody's times are known."""
+    """The histories and their numbers of unknown items; with gaps if any request has times."""
     past = [request.history for request in requests]
     if all(request.times is None for request in requests):
         known, num_unknown = _rows(past, indices_of)
         return history_batch(known), num_unknown
-    # Times that nobody knows are written as 0, and the gaps between them hidden.
+    # Unknown times are written as 0, and their gaps are hidden below.
     times = [[0] * len(each.history) if each.times is None else each.times for each in requests]
     moments = np.array([each.moment or 0 for each in requests], dtype=np.int64)
     known, num_unknown = _rows(past, indices_of, times)

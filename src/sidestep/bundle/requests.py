@@ -1,6 +1,6 @@
 """Requests: the questions of users, and their checks.
 
-Arguments of a wrong type are refused, before a text passes for a list.
+The checks refuse arguments of a wrong type first: a text would pass for a list of letters.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -18,7 +18,8 @@ from sidestep.search.policy import SearchPolicy
 class Request:
     """One user's question for a ranked list; `LoadedRecommender.answer` answers many at once.
 
-    What must not be recommended takes no place in a search: a list is that of a catalog without it.
+    Items that must not be recommended take no place in a search: the list is that of a catalog
+    without them.
 
     history: IDs of past items, oldest first. IDs that the catalog lacks are dropped and counted.
         Only the most recent `max_history` of the rest are looked at. May be empty, see
@@ -38,10 +39,10 @@ class Request:
         have a value. None means no filter. Where no item passes everything, the list is empty.
     search: of the semantic IDs; None is the bundle's own, with at least 50 and `k` beams. Only for
         kinds that search. Requests with one search object, or with equal ones, share their work.
-    num_new_places: how many of the `k` places go to items that were appended after the training,
-        and to which the model would otherwise give none: the last ones, filled with the best of the
-        new items, which are ranked among themselves. Where they are fewer, the ordinary list goes
-        on. With `k` the list is that of the new items.
+    num_new_places: how many of the `k` places, the last ones, go to items that were appended after
+        the training; without reserved places, the model gives such items none. The best new items,
+        ranked among themselves, fill the places. If there are too few, the ordinary list goes on.
+        With `k`, all places go to new items.
     """
 
     history: Sequence[str]
@@ -114,7 +115,9 @@ def check_rows(histories: Any, excluded: Any, times: Any, moments: Any) -> None:
             "one time per item of the history."
         )
     if moments is not None and len(moments) != len(histories):
-        raise ValueError(f"moments has {len(moments)} entries for {len(histories)} histories.")
+        raise ValueError(
+            f"moments has {len(moments)} entries for {len(histories)} histories; give one per user."
+        )
 
 
 def checked_user_info(
@@ -219,7 +222,10 @@ def _check_times(request: Request, *, reads_times: bool) -> None:
     if times is None:
         raise ValueError("moments need the times of the items before them; give times, too.")
     if len(times) != len(request.history):
-        raise ValueError("times must hold one time per item of the history.")
+        raise ValueError(
+            f"times has {len(times)} entries for a history of {len(request.history)} items; "
+            "give one time per item."
+        )
     for time in times if moment is None else (*times, moment):
         if isinstance(time, bool) or not isinstance(time, int | np.integer):
             raise TypeError(f"times are whole numbers, got {type(time).__name__} {time!r}.")

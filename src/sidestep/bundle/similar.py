@@ -25,6 +25,11 @@ def similar_items(
         item_id: an item of the catalog.
         k: the longest list wanted.
         kind: of the bundle, for messages.
+
+    Raises:
+        KeyError: the catalog has no such item.
+        TypeError: the ID is no text, or `k` no whole number.
+        ValueError: `k` is less than 1, or the network has no vectors of items.
     """
     check_ids([item_id])
     check_length(k)

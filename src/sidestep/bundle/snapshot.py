@@ -1,4 +1,4 @@
-"""Snapshots: a recommender as it is now, under a name; it is replaced whole, never changed."""
+"""Snapshots: recommenders that never change, under a name; a new one replaces the old one whole."""
 
 import hashlib
 import json
@@ -15,17 +15,17 @@ from sidestep.bundle.ranked_items import RankedItems
 from sidestep.bundle.requests import Request
 
 _SETTINGS = {"kind", "model", "max_history", "num_new_items", "parts", "search"}
-"""The fields of a manifest that lists follow from."""
+"""The fields of a manifest that decide lists."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SnapshotId:
-    """The name of a snapshot: two of one name give the same lists.
+    """The name of a snapshot; two snapshots of the same name give the same lists.
 
     catalog: version of the catalog: its item IDs and codes.
     tombstones: SHA-256 of the mask of retired items; None where there are none.
-    weights: SHA-256 of all else that lists follow from: weights of the network and of the parts
-        beside it, counts, a fitted recommender, the popularity that orders buckets, and settings.
+    weights: SHA-256 of all else that decides lists: weights of the network and of the parts beside
+        it, counts, a fitted recommender, the popularity that orders buckets, and settings.
     """
 
     catalog: str
@@ -75,25 +75,25 @@ class Snapshot:
 
 
 class CurrentSnapshot:
-    """The snapshot that answers now; another takes its place whole, while threads ask.
+    """The snapshot that answers now; `swap` replaces it while threads ask.
 
-    A batch is answered by the snapshot that was current when the batch came, to its end.
+    The snapshot that is current when a batch comes answers the whole batch.
     """
 
     def __init__(self, snapshot: Snapshot) -> None:
-        """Begins with a snapshot."""
+        """Makes a snapshot the first one."""
         self._snapshot = snapshot
         self._lock = Lock()
 
     @property
     def snapshot(self) -> Snapshot:
-        """The one that is current now. Whoever asks it twice keeps it: the next may be another."""
+        """The current snapshot; keep the value for a second call, as `swap` may come between."""
         return self._snapshot
 
     def swap(self, snapshot: Snapshot) -> Snapshot:
         """Makes a snapshot the current one, and returns the one before.
 
-        The one before still answers what it was asked, and whoever holds it.
+        The one before finishes its batches, and still answers those who hold it.
         """
         with self._lock:
             before, self._snapshot = self._snapshot, snapshot
@@ -122,6 +122,7 @@ def _weights_sha256(recommender: LoadedRecommender) -> str:
 
 
 def _update(digest: "hashlib._Hash", name: str, values: Tensor) -> None:
+    """Adds a named tensor to a hash, with its type and its shape."""
     digest.update(f"\n{name} {values.dtype} {tuple(values.shape)}\n".encode())
     flat = values.detach().cpu().contiguous().view(-1)
     digest.update(flat.view(torch.uint8).numpy().data)  # numpy has no bf16

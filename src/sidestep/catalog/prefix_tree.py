@@ -1,7 +1,7 @@
 """The prefix tree: what a trie tells of prefixes, beside what every code space tells.
 
-For those who judge, count or score prefixes: prefix scorers, evaluation, training. A search that
-walks needs none of it, see `space`.
+Prefix scorers, evaluation and training need it. A search that walks needs only
+`sidestep.catalog.space`.
 """
 
 from typing import Protocol, runtime_checkable

@@ -2,10 +2,10 @@
 
 A search walks from a root to items, one action at a time. The trie of semantic IDs is such a space
 (`sidestep.search.policy.Scope`): an action is a code, and the action's step is the code's level.
-The interface does not say that. In a space of unordered sets, an action is a code of some codebook,
-and several ways lead to the same set. In a space of titles, an action is a token, few tokens may
-follow each other, and one title ends before another. What only a trie can tell (prefixes of a
-depth, leaves below a prefix) stands in `sidestep.catalog.prefix_tree`.
+Other spaces differ. In a space of unordered sets, an action is a code of some codebook, and several
+ways lead to the same set. In a space of titles, an action is a token, few tokens may follow each
+other, and one title ends before another. `sidestep.catalog.prefix_tree` has what only a trie can
+tell: prefixes of a depth, leaves below a prefix.
 """
 
 from typing import Protocol, runtime_checkable
@@ -77,8 +77,8 @@ class CodeSpace(Protocol):
 
         Args:
             states: of any steps; a state may stand there several times.
-            step: actions that led to each of the states, where that is one number. Who knows the
-                number saves the space a look at the states.
+            step: actions from the root to each of the states, if the number is the same for all;
+                else None. With the number, the space need not look at the states.
         """
         ...
 
@@ -87,8 +87,7 @@ class CodeSpace(Protocol):
     ) -> tuple[Int[Tensor, "users width children"], Int[Tensor, "users width children"]]:
         """The legal actions of each state, ascending, and the states that they lead to.
 
-        What `legal` says, for those who want to go all ways: padded at the end with `NO_CODE` and
-        `NO_STATE`.
+        The same actions as `legal` says; padded at the end with `NO_CODE` and `NO_STATE`.
 
         Args:
             states: see `legal`.

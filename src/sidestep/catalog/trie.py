@@ -365,14 +365,14 @@ class Trie:
         )
 
     def _rows_of(self, states: Int[Tensor, " n"]) -> Int[Tensor, " n"]:
-        """The dense row of each state; that of nothing for all that have none."""
+        """The index of the dense row of each state; the row without children for the others."""
         last = self._num_dense
         return states.clamp(max=last).masked_fill_(states < 0, last)
 
     def _dense_child(
         self, states: Int[Tensor, " n"], codes: Int[Tensor, " n"]
     ) -> Int[Tensor, " n"]:
-        """By the rank that stands in a node's row; `NO_STATE` for nodes without one."""
+        """The child by the rank in the dense row of a node; `NO_STATE` for nodes without a row."""
         rows = self._rows_of(states)
         column = codes.clamp(0, self.max_codes - 1)
         ranks = self.dense.ranks.view(-1).index_select(0, rows * self.max_codes + column)

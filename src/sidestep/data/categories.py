@@ -1,8 +1,8 @@
-"""Categories: columns of items or users whose values come again, such as a brand or a country.
+"""Categories: columns of items or users whose values recur, such as a brand or a country.
 
 A column of categories holds one value per cell, or several with a separator between them. A
-vocabulary numbers the values of some columns. With the vocabulary, a frame of other items or users
-is read in the same numbers, so that a catalog may grow after a network was trained.
+vocabulary numbers the values of some columns. The vocabulary reads other items or users in the same
+numbers, so a catalog can grow after a network was trained.
 """
 
 from collections import Counter
@@ -15,7 +15,7 @@ import polars as pl
 from jaxtyping import Float, Int
 
 NO_CATEGORY = -1
-"""The number that stands where a row has no further value."""
+"""The padding of a row without further values."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +79,7 @@ class Vocabulary:
     def read(self, frame: pl.DataFrame) -> "Categories":
         """The categories of the rows of a frame.
 
-        A value that the vocabulary lacks is passed over, and so is a column that the frame lacks.
+        Values that the vocabulary lacks, and columns that the frame lacks, count as missing.
         """
         rows: list[list[tuple[int, float]]] = [[] for _ in range(frame.height)]
         for name, numbers in self._numbers.items():
@@ -102,7 +102,7 @@ class Vocabulary:
         """Reads `description`.
 
         Raises:
-            ValueError: it is something else.
+            ValueError: the content is no description of a vocabulary.
         """
         separators: dict[str, str | None] = {}
         values: dict[str, tuple[str, ...]] = {}
@@ -111,7 +111,10 @@ class Vocabulary:
             if not (separator is None or isinstance(separator, str)) or not (
                 isinstance(found, list) and all(isinstance(value, str) for value in found)
             ):
-                raise ValueError(f"column {name!r}: this is no vocabulary of categories.")
+                raise ValueError(
+                    f"column {name!r}: this is no vocabulary of categories; give a separator or "
+                    "null, and a list of texts as values."
+                )
             separators[name] = separator
             values[name] = tuple(found)
         return Vocabulary(separators=separators, values=values)

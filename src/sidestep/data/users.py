@@ -24,7 +24,7 @@ class UserTable:
     frame: pl.DataFrame
 
     def __post_init__(self) -> None:
-        """Refuses a frame with other than text, or with users that cannot be told apart."""
+        """Refuses columns of other types than text, and IDs that are missing or not unique."""
         check_texts(self.frame, "user")
 
     def __len__(self) -> int:

@@ -1,4 +1,4 @@
-"""Heads: what a network can do beside writing codes, as capabilities that code asks for.
+"""Heads: the capabilities of a network beside writing codes, which code asks for.
 
 Code asks a network for a capability and never for its class, so a network of a user's own can have
 any of them: `SemanticIdModel.item_scorer` for scores of items, `HasItemVectors` for vectors of
@@ -63,13 +63,13 @@ class HasItemVectors(Protocol):
 
 @runtime_checkable
 class HasLlamaForm(Protocol):
-    """A network that is a Llama in other words."""
+    """A network that can be written as a Llama."""
 
     def llama_form(self) -> LlamaForm:
         """The same network for `LlamaForCausalLM`.
 
         Raises:
-            ValueError: this one reads what no token stands for.
+            ValueError: the network reads something that no token stands for.
         """
         ...
 

@@ -53,7 +53,10 @@ def llama_form(native: TransformerConfig, network_weights: Mapping[str, Tensor])
         ValueError: if the histories are not written as codes; a vector has no token id.
     """
     if native.history != "codes":
-        raise ValueError("only a model with history: codes has a token id for all it reads.")
+        raise ValueError(
+            "only a model that reads histories as codes has a token for all that it reads; train "
+            "one with model.history: codes."
+        )
     ours = {name: weight.detach().clone() for name, weight in network_weights.items()}
     embeddings, head = ours["code_embedding.weight"], ours["head.weight"]
     weights = {

@@ -2,8 +2,7 @@
 
 A network over semantic IDs is a reader and a backbone: TIGER is T5 with `codes`, LC-Rec a language
 model with `codes`. A reader has no weights. It takes the vocabulary of the network that asks, so
-the weights keep the names that they have in bundles. Titles as text will be a third form; its
-reader needs the tokens of a language model.
+the weights keep the names that they have in bundles.
 """
 
 from abc import ABC, abstractmethod
@@ -33,7 +32,7 @@ WEIGHTS_NEED_ITEMS = (
 class Vocabulary:
     """The vectors by which a network reads codes and items.
 
-    flat_codes: gives the flat code ids of items; those of item 0 where there is `NO_ITEM`.
+    flat_codes: gives the flat code ids of items; at `NO_ITEM` those of item 0.
     codes: one row per flat code id.
     items: one row per item; None where items have no vector of their own.
     columns: vectors of the values that items have in columns; None where no column is read.
@@ -62,7 +61,7 @@ class Vocabulary:
         return vectors if self.columns is None else vectors + self.columns.of_items(items)
 
     def catalog_vectors(self, num_items: int) -> Float[Tensor, "items dim"]:
-        """`item_vectors` of the first items, never all their codes' vectors side by side."""
+        """`item_vectors` of the first items, in memory of one vector per item."""
         table = self.codes.weight
         codes = self.flat_codes(torch.arange(num_items, device=table.device))
         vectors = functional.embedding_bag(codes, table, mode="sum")

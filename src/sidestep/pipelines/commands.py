@@ -67,5 +67,8 @@ class Command(Protocol):
 
 
 FindCommand = Callable[..., Command]
-"""A function that is given the words of a command, such as "import" and "table", and returns the
-command. It raises a `KeyError` that lists the commands where there is no such command."""
+"""A function from the words of a command, such as "import" and "table", to the command.
+
+Raises:
+    KeyError: there is no such command; lists the commands.
+"""

@@ -8,11 +8,11 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from sidestep.runs.judged_rows import num_users
 
 CONFIG_FILE = "sidestep.yaml"
-"""Its name in a pipeline's folder."""
+"""The name of the file in a pipeline's folder."""
 
 
 class Sampled(BaseModel):
-    """The users to answer at the end."""
+    """The users who get recommendations at the end, and options of 'sidestep recommend'."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
@@ -26,10 +26,10 @@ class PipelineConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
     out: Path = Path()
-    """The folder to work in, seen from the configuration's."""
+    """The folder to work in, as a path from the folder of the file."""
 
     seed: int = Field(0, ge=0, le=2**32 - 1)
-    """Of every step that draws."""
+    """The seed of every step that draws."""
 
     importing: dict[str, Any] = Field(alias="import")
     """`from` says which kind of files, as in 'sidestep import KIND'."""
@@ -41,7 +41,7 @@ class PipelineConfig(BaseModel):
     tokenize: dict[str, Any] = Field(default_factory=dict)
 
     train: dict[str, dict[str, Any]] = Field(min_length=1)
-    """By name, runs as in configs/*.yaml."""
+    """The runs by name, each as in configs/*.yaml."""
 
     evaluate: dict[str, Any] = Field(default_factory=dict)
     compare: dict[str, Any] = Field(default_factory=dict)
@@ -49,7 +49,7 @@ class PipelineConfig(BaseModel):
 
     @model_validator(mode="after")
     def _compares_what_it_evaluates(self) -> "PipelineConfig":
-        """The comparison takes evaluations on its own users alone, and comes after all the work."""
+        """Refuses a comparison on other users than the evaluations, before all the work."""
         evaluated, compared = _users(self.evaluate), _users(self.compare)
         if evaluated != compared:
             raise ValueError(
@@ -63,7 +63,7 @@ class PipelineConfig(BaseModel):
     )
     @classmethod
     def _nothing_is_empty(cls, section: Any) -> Any:
-        """A section of comments alone, which YAML calls null."""
+        """Takes a section of comments alone, which YAML reads as null, as an empty section."""
         return {} if section is None else section
 
 

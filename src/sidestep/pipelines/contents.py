@@ -23,7 +23,7 @@ _MOST = 0.5
 """Share of the test targets that may stand in their history before some types are not read."""
 
 _MANY_REPEATS = 0.01
-"""The share of repeats from which on a pipeline reckons with them, see `TableContents.repeats`."""
+"""The share of repeats from which a pipeline takes account of them, see `TableContents.repeats`."""
 
 _UNITS: Mapping[Unit, str] = {
     "s": "seconds",
@@ -37,14 +37,15 @@ _UNITS: Mapping[Unit, str] = {
 class TableContents:
     """The contents of a user's tables, imported with some options.
 
-    dataset: what is imported.
-    needs_split: whether nobody has the three interactions of which leave-one-out holds two out,
-        and a split by time does hold some out.
+    dataset: the imported dataset.
+    profile: of the dataset and its leave-one-out split.
+    needs_split: whether leave-one-out has no test rows, as nobody has three interactions, and a
+        split by time has some.
     gaps: the options that make the import leave out what it would refuse.
     words: IDs that read like words for "not known" and are left out, with their rows.
     left_out: interactions that are left out, by reason.
     events: rows of each type of event, the most frequent first; empty without such a column.
-    event_weights: which types are to be predicted and read; the profile is of them.
+    event_weights: of the types to be predicted and read, on which the profile rests.
     known_targets: share of the test targets that would stand in their history if all types were
         read; None where there are not several types, or no test rows.
     unit: of the times; None without times, or if they do not count from 1970.
@@ -99,7 +100,7 @@ class TableContents:
 
     @property
     def has_repeats(self) -> bool:
-        """Whether people come back to items so often that a pipeline reckons with it."""
+        """Whether users take items again so often that a pipeline takes account of it."""
         return self.repeats >= _MANY_REPEATS
 
     def rows(self) -> list[list[str]]:
@@ -155,7 +156,7 @@ class TableContents:
 def contents_of(interactions: Path, items: Path | None, columns: Columns) -> TableContents:
     """Imports tables, with options that leave out whatever lacks a user, an item or a time.
 
-    Whatever is written of the result into a pipeline is then imported by it in the same way.
+    A pipeline with the same options imports the same dataset.
 
     Raises:
         ValueError: a table is not what it should be, with the file and the line.
@@ -203,7 +204,7 @@ def _with_weights(dataset: Dataset, counts: Mapping[str, int]) -> tuple[Dataset,
 
 
 def options_of(gaps: Gaps) -> dict[str, str | list[str]]:
-    """The options of an import that differ from its own, by their names."""
+    """The options of an import that differ from its defaults, by name."""
     options: dict[str, str | list[str]] = {}
     if gaps.words:
         options["missing-words"] = list(gaps.words)
@@ -254,7 +255,7 @@ def _can_split_by_time(histories: Histories) -> bool:
 
 
 def _needed(gaps: Gaps, left_out: Mapping[str, int]) -> Gaps:
-    """The options without those that change nothing."""
+    """The options without those that leave out nothing."""
     return Gaps(
         users=gaps.users if lacking("user") in left_out else "refuse",
         items=gaps.items if lacking("item") in left_out else "refuse",

@@ -37,7 +37,7 @@ class Draft:
 
     file: where the pipeline belongs.
     text: of the file.
-    columns: of the tables, and why; None where there were no tables to look at.
+    columns: of the tables, with reasons; None where there were no tables to look at.
     contents: of the tables; None where there were none.
     """
 
@@ -70,19 +70,19 @@ def draft_pipeline(
     Args:
         folder: where the pipeline will work; it may be missing.
         interactions: a table with an interaction per row; None drafts a pipeline for tables that
-            the user has yet to name.
-        items: the same of items, with their texts.
-        user: the column of users; None guesses it, and likewise below.
-        item: of items, among the interactions.
-        time: of times; "none" takes the rows in their order.
-        items_id: of item IDs, among the items.
+            the user will name later.
+        items: a table with an item per row, and its texts; None if there is none.
+        user: the column of users in `interactions`; None guesses the column, here and below.
+        item: the column of items in `interactions`.
+        time: the column of times in `interactions`; "none" takes the rows in their order.
+        items_id: the column of item IDs in `items`.
         find: finds the commands that the pipeline is made of.
 
     Raises:
         FileNotFoundError: a table is not there.
         KeyError: a table has no column of a given name.
         ValueError: the folder holds a pipeline already, a table is not what it should be, a column
-            cannot be guessed, or there is something about a table that is not given.
+            cannot be guessed, or a column of a table is given without the table.
     """
     file = folder / CONFIG_FILE
     if file.exists():
@@ -209,7 +209,7 @@ def _import_of_items(folder: Path, items: Path | None, columns: Columns) -> str:
 
 
 def _import_of_gaps(contents: TableContents | None) -> str:
-    """The part of the import that says what becomes of rows in which something is missing."""
+    """The part of the import that decides about rows without a user, an item or a time."""
     if contents is None:
         return ""
     left_out = ", ".join(f"{number:,} {why}" for why, number in contents.left_out.items())
@@ -293,7 +293,7 @@ def _train(contents: TableContents | None) -> str:
 
 
 def _repeats(contents: TableContents | None) -> str:
-    """The run that recommends what people have had, where they come back to items."""
+    """The run that recommends own items again, for users who take items again."""
     if contents is None or not contents.has_repeats:
         return ""
     share = f"{contents.repeats:.1%}"

@@ -1,4 +1,4 @@
-"""The estimated time of a pipeline, with the steps whose inputs other steps have yet to make."""
+"""The estimated time of the steps of a pipeline whose inputs are not made at the time."""
 
 import tempfile
 from pathlib import Path
@@ -22,13 +22,13 @@ from sidestep.tokenizer.vectors import suggested_codebook_sizes
 from sidestep.training.step_plan import steps_per_epoch
 
 _DIM = 128
-"""Width of the vectors that stand for vectors that are not embedded yet."""
+"""Width of the random vectors."""
 
 
 def estimate_unmade(step: Step, found: Rehearsal, dataset: Dataset, judged: SplitName) -> bool:
     """Adds the time of a step that cannot be rehearsed yet, as its inputs are not made.
 
-    Vectors and semantic IDs are drawn at random: what they say changes no time.
+    Vectors and semantic IDs are drawn at random: their values change no time.
 
     Args:
         step: of the pipeline, in its order.

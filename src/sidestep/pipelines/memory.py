@@ -1,4 +1,4 @@
-"""The memory of a pipeline: what its steps were last made from."""
+"""The memory of a pipeline: the inputs and settings with which its steps last ran."""
 
 import hashlib
 import json
@@ -12,10 +12,10 @@ from sidestep.pipelines.training_step import NEVER_RUN
 
 
 class Memory:
-    """Record of what steps were last made from; `steps.json` in the folder of a pipeline."""
+    """Record of the last inputs and settings of steps; `steps.json` in a pipeline's folder."""
 
     def __init__(self, file: Path) -> None:
-        """Remembers what the file says; nothing, if there is none.
+        """Reads the record, which is empty if there is no file.
 
         Raises:
             ValueError: the file is damaged.
@@ -24,7 +24,8 @@ class Memory:
         self._known: dict[str, Any] = read_json(file) if file.is_file() else {}
         if not isinstance(self._known, dict):
             raise ValueError(
-                f"{file}: not what a pipeline remembers; delete the folder to start anew."
+                f"{file}: this is no memory of a pipeline; to start anew, delete the file and "
+                "all that the pipeline has made beside it."
             )
         self._known.setdefault("steps", {})
         self._known.setdefault("files", {})
@@ -37,7 +38,7 @@ class Memory:
         return list(_differences(last["made_from"], step.made_from))
 
     def is_finished(self, step: Step) -> bool:
-        """Whether the step ended the last time it began."""
+        """Whether the last run of the step came to its end."""
         return bool(self._known["steps"].get(step.name, {}).get("finished"))
 
     def has_begun(self, name: str) -> bool:
@@ -45,24 +46,24 @@ class Memory:
         return name in self._known["steps"]
 
     def was_product_changed(self, step: Step) -> bool:
-        """Whether someone else has changed what only the step may make; it is there."""
+        """Whether another command has changed a product that only the step may make."""
         assert step.product is not None
         made = self._known["steps"].get(step.name, {}).get("product")
         return step.is_only_maker and made != self.sha256(step.product)
 
     def input_of(self, step: Step, key: str) -> str | None:
-        """State of an input when the step last began."""
+        """Recorded state of an input when the step last began; None where it had no such input."""
         last = self._known["steps"].get(step.name, {"made_from": step.made_from})
         found: str | None = last["made_from"]["inputs"].get(key)
         return found
 
     def begin(self, step: Step) -> None:
-        """Remembers that the step runs."""
+        """Records that the step runs."""
         self._known["steps"][step.name] = {"finished": False, "made_from": step.made_from}
         write_json(self._file, self._known)
 
     def finish(self, step: Step) -> None:
-        """Remembers that the step is over."""
+        """Records that the step has ended."""
         entry = self._known["steps"][step.name]
         entry["finished"] = True
         if step.is_only_maker and step.product is not None:

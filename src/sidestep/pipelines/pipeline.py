@@ -1,4 +1,4 @@
-"""A pipeline: from a user's files to recommendations in words, as steps that remember.
+"""A pipeline: from a user's files to recommendations in words, as steps.
 
 A pipeline knows no data, no model and no metric: each of its steps is a command, and the keys of
 its configuration are the options of that command. So a pipeline can do whatever a command can, and
@@ -39,8 +39,8 @@ _SPLIT = "split"
 _JUDGED: SplitName = "test"
 """The rows that are evaluated and compared, unless the file says otherwise."""
 
-_OF_SEARCHES = (
-    *("search", "beams", "candidates", "likelihood-weight", "budget", "search-option", "codes"),
+_OF_SEARCHES = frozenset(
+    {"search", "beams", "candidates", "likelihood-weight", "budget", "search-option", "codes"}
 )
 """Options that only runs with semantic IDs can use."""
 
@@ -56,9 +56,10 @@ class Pipeline:
 
     out: the folder that the steps work in.
     makers: steps that make something; the first imports the dataset.
-    comparison: the step that compares the evaluations; it is cheap, and always made, with its page.
-    sample: the step that recommends, for any user.
-    num_users: how many users are answered.
+    comparison: the step that compares the evaluations and writes the page; it is cheap, and always
+        runs.
+    sample: the step that recommends, with a placeholder for the user.
+    num_users: number of users to recommend to.
     judged: the rows of the dataset that runs are judged by.
     memory: of what the steps were last made from.
     """
@@ -198,7 +199,7 @@ def pipeline_of(config: PipelineConfig, file: Path, *, find: FindCommand) -> Pip
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Builder:
-    """Makes steps of the sections of a file, which work in `out`."""
+    """Makes steps from the sections of a file; the steps work in `out`."""
 
     file: Path
     out: Path
@@ -219,7 +220,7 @@ class _Builder:
             )
             return [imported, replace(split, is_only_maker=True)]
         if self.memory.has_begun(_SPLIT):
-            # The section is gone, but not what it made: only an import leaves no split behind.
+            # The section is gone, but its split is still there: only a new import removes it.
             after = {**imported.made_from["after"], _SPLIT: "no longer"}
             imported = replace(imported, made_from={**imported.made_from, "after": after})
         return [imported]

@@ -1,4 +1,4 @@
-"""Findings that the dry runs of a pipeline's steps tell each other: a dataset, and times."""
+"""Findings of the dry runs of a pipeline's steps, for the steps after them: a dataset and times."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ with imported_when_used():
 class Rehearsal:
     """The findings of the dry runs of a pipeline's steps so far.
 
-    dataset: that an import would write; None where no import was rehearsed.
-    seconds: that the rehearsed steps would take, as far as that was estimated.
+    dataset: the dataset that an import would write; None where no import was rehearsed.
+    seconds: the estimated time of the rehearsed steps.
     seconds_per_row: of a validation of the last training that was estimated; None before one.
     """
 
@@ -49,7 +49,7 @@ def would_write(dataset: datasets.Dataset) -> None:
 
 
 def would_validate(seconds_per_row: float | None) -> None:
-    """Leaves the time that a training validates for to the evaluation that is told after it."""
+    """Leaves the time of a validation row to the evaluation that is rehearsed afterwards."""
     rehearsal = _REHEARSAL.get()
     if rehearsal is not None:
         rehearsal.seconds_per_row = seconds_per_row

@@ -24,13 +24,13 @@ class Step:
 
     name: in the pipeline, and the section of its settings.
     words: of the command line before its options, "sidestep" included.
-    command: that is called.
+    command: the command itself.
     arguments: of the command, checked.
-    product: what it makes; None where it only prints.
-    is_only_maker: whether nobody else may change the product, so that it is made again where
-        someone has.
+    product: the file or folder that it makes; None where it only prints.
+    is_only_maker: whether no other command may change the product; after such a change the step
+        runs again.
     made_from: all that its product depends on, as JSON.
-    training: what is to be done beside the command, where that trains.
+    training: the work beside the command, where the command trains; else None.
     """
 
     name: str
@@ -49,7 +49,7 @@ class Step:
 
     @property
     def digest(self) -> str:
-        """Stands for the product in the `made_from` of later steps."""
+        """A hash that stands for the product in the `made_from` of later steps."""
         text = json.dumps(self.made_from, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -60,7 +60,7 @@ class Step:
 
     @property
     def overwriting(self) -> "Step":
-        """The step that replaces what it made before, where its command would refuse to."""
+        """The step with the option that lets its command replace an older product."""
         if not self._takes(OVERWRITE):
             return self
         return replace(self, arguments=(*self.arguments, OVERWRITE))
@@ -95,14 +95,14 @@ class Step:
 def arguments_of(
     command: Command, settings: Settings, fixed: Sequence[str], *, folder: Path, where: str
 ) -> tuple[list[str], dict[str, Path]]:
-    """Settings as a command line has them.
+    """Settings as the arguments of a command line.
 
     Args:
-        command: whose options the keys name, without dashes in front.
+        command: has the options that the keys name, without dashes in front.
         settings: values by option; None is left out.
         fixed: arguments that the pipeline itself decides.
-        folder: from where paths in the settings are seen.
-        where: the settings stand, for errors.
+        folder: paths in the settings start here.
+        where: the place of the settings, for errors.
 
     Returns:
         All arguments, and by key the settings that are files or folders: what the command reads.

@@ -28,10 +28,10 @@ _RESUMABLE = "resumable"
 class Training:
     """The run of a step that trains.
 
-    run: what it is asked for.
-    config: the file that the command reads that from.
+    run: the configuration of the run.
+    config: the file from which the command reads the configuration.
     folder: of the run.
-    replaced: where runs go that are out of date.
+    replaced: the folder for runs that are out of date.
     """
 
     run: RunConfig
@@ -40,14 +40,14 @@ class Training:
     replaced: Path
 
     def made_from(self, seed: int) -> dict[str, Any]:
-        """The settings that decide the network, and apart from them those that change no step."""
+        """The settings that decide the network and, apart, those that a resumed run may change."""
         settings = {**self.run.model_dump(mode="json"), "seed": seed}
         how = settings.get("training", {})
         resumable = {key: how.pop(key) for key in RESUMABLE if key in how}
         return {"settings": settings, _RESUMABLE: resumable}
 
     def prepare(self, changes: Sequence[str]) -> str | None:
-        """Lets the command find what it shall train, and nothing else to continue.
+        """Writes the configuration, and moves a run away that the command must not continue.
 
         Args:
             changes: since the step last began, see `Memory.changes`.
@@ -72,7 +72,7 @@ class Training:
 
     @contextmanager
     def rehearsal(self, changes: Sequence[str]) -> Iterator[list[str]]:
-        """Options with which a dry run finds what `prepare` would leave, while nothing is moved."""
+        """Options with which a dry run sees what `prepare` would leave; nothing is moved."""
         with tempfile.TemporaryDirectory() as folder:
             config = Path(folder) / self.config.name
             self._write(config)
@@ -83,6 +83,6 @@ class Training:
         write_yaml(file, self.run.model_dump(mode="json"))
 
     def _is_stale(self, changes: Sequence[str]) -> bool:
-        """Whether the folder holds a run that must not be continued: it was made otherwise."""
+        """Whether the folder holds a run with other settings, which must not be continued."""
         is_other = any(not change.startswith(_RESUMABLE) for change in changes)
         return is_other and list(changes) != [NEVER_RUN] and self.folder.exists()

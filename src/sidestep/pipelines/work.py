@@ -28,8 +28,8 @@ class Worked:
     """The outcome of a pipeline that was run.
 
     steps: the name, command and state of each, as JSON; the state is "done" or "unchanged".
-    seconds: that all of it took.
-    last: the command that was run last, as a shell has it.
+    seconds: wall time of all steps.
+    last: the last command, as a shell has it.
     """
 
     steps: list[dict[str, Any]]
@@ -42,7 +42,7 @@ class Rehearsed:
     """The outcome of a pipeline that was rehearsed.
 
     steps: the name, command and state of each, as JSON; the state is "to do" or "unchanged".
-    seconds: that the steps to do would take, as far as that was estimated.
+    seconds: the estimated time of the steps to do, without those in `uncounted`.
     uncounted: the names of the steps to do whose time is not known.
     """
 
@@ -67,7 +67,7 @@ def work(pipeline: Pipeline, *, tell: Tell) -> Worked:
         ValueError: somebody else works in the folder of the pipeline, or trains one of its runs.
     """
     with held(pipeline.out, refusal=_RUNS):
-        # Before anything is replaced that a training reads.
+        # Before a step replaces anything that a training reads.
         for step in map(pipeline.as_found, pipeline.makers):
             if step.training is not None and pipeline.reasons(step):
                 step.training.refuse_if_held()

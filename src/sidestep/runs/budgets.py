@@ -1,4 +1,4 @@
-"""Budgets of searches: the request that grows with the budget, and the ceiling of a search."""
+"""Budgets of searches: the setting that grows with the budget, and the ceiling of a search."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from sidestep.lazy_imports import imported_when_used
 from sidestep.runs.search_text import Weights
 from sidestep.runs.searches import NUM_BEAMS, AskedSearch, can_search
-from sidestep.search.specs import SPECS, Request
+from sidestep.search.specs import SPECS, SharedSetting
 
 with imported_when_used():
     from sidestep.bundle import loaded as bundles
@@ -40,14 +40,14 @@ def _more_tokens(asked: AskedSearch, times: int) -> AskedSearch:
     return replace(asked, budget=times)
 
 
-_AXES: Mapping[Request, BudgetAxis] = {
+_AXES: Mapping[SharedSetting, BudgetAxis] = {
     "beams": BudgetAxis(at=_wider, words=lambda asked: f"K = {asked.beams}"),
     "candidates": BudgetAxis(at=_more_candidates, words=lambda asked: f"K+ = {asked.candidates}"),
     "budget": BudgetAxis(
         at=_more_tokens, words=lambda asked: f"{asked.budget} × tokens of K = {asked.beams}"
     ),
 }
-"""The axis of each request that grows, see `SearchSpec.grows`."""
+"""The axis of each setting that grows, see `SearchSpec.grows`."""
 
 
 def with_budget() -> list[str]:

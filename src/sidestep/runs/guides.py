@@ -1,4 +1,4 @@
-"""Guides of searches: the part of a bundle that a search goes by, and what the part sets."""
+"""Guides of searches: the part of a bundle that guides a search, and the guidance of that part."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class GuideRules:
 
     missing: says what the bundle lacks and where to get it; None where nothing is missing.
     guidance: the guidance that the part was trained or attached with; None where there is none.
-    scorer: makes the scorer of prefixes; None for a guide that the model itself asks. It is told
-        whether the first level, below which the whole catalog lies, is not scored.
-    ranker_weight: the weight of a ranker that has a part in the scores; None where none has.
+    scorer: makes the scorer of prefixes; None for a guide without one, such as values. Its second
+        argument says whether the first level is left to likelihood.
+    ranker_weight: the weight of a ranker in the scores; None where no ranker takes part.
     """
 
     missing: Callable[[bundles.LoadedRecommender], str | None]

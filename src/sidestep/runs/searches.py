@@ -22,7 +22,7 @@ from sidestep.runs.search_text import (
 )
 from sidestep.runs.settings import LARGEST
 from sidestep.search.config import GuidanceConfig
-from sidestep.search.specs import SPECS, Request, SearchSpec, Value, reading, spec_named
+from sidestep.search.specs import SPECS, SearchSpec, SharedSetting, Value, reading, spec_named
 
 with imported_when_used():
     from sidestep.bundle import loaded as bundles
@@ -142,7 +142,7 @@ class AskedSearch:
     def refuse_unused(self, loaded: bundles.LoadedRecommender) -> None:
         """Raises a `ValueError` for a field that is given, and that this search does not read."""
         weights = self.likelihood_weight
-        requests: dict[Request, object] = {
+        shared: dict[SharedSetting, object] = {
             "beams": self.beams,
             "candidates": None if self.candidates is None else value_in_words(self.candidates),
             "likelihood_weight": None if weights is None else value_in_words(weights),
@@ -150,7 +150,7 @@ class AskedSearch:
         }
         given = {
             "--search": self.name,
-            **{_option(request): value for request, value in requests.items()},
+            **{_option(setting): value for setting, value in shared.items()},
             "--search-option": options_in_words(self.options) or None,
         }
         for option, value in given.items():
@@ -159,16 +159,16 @@ class AskedSearch:
                     f"{option} {value}: this run is {loaded.kind}, which scores every item and "
                     "searches nothing; leave the option out."
                 )
-        for request, value in requests.items():
-            if value is None or request in self.spec.reads:
+        for setting, value in shared.items():
+            if value is None or setting in self.spec.reads:
                 continue
-            told = f"{_option(request)} {value}: the search {self.spec.name} has no use for it"
+            told = f"{_option(setting)} {value}: the search {self.spec.name} has no use for it"
             if self.spec.is_own:
                 raise ValueError(
                     f"{told}; a search of your own has fields instead; give "
                     "--search-option NAME=VALUE."
                 )
-            raise ValueError(f"{told}, only {enumerated(reading(request))}; leave the option out.")
+            raise ValueError(f"{told}, only {enumerated(reading(setting))}; leave the option out.")
 
     def policy(
         self, loaded: bundles.LoadedRecommender, *, num_leaves: int
@@ -402,6 +402,6 @@ def _missing_part(spec: SearchSpec, loaded: bundles.LoadedRecommender) -> str | 
     return None if spec.goes_by is None else GUIDES[spec.goes_by].missing(loaded)
 
 
-def _option(request: Request) -> str:
-    """The option of the command line for a request."""
-    return f"--{request.replace('_', '-')}"
+def _option(setting: SharedSetting) -> str:
+    """The option of the command line for a shared setting."""
+    return f"--{setting.replace('_', '-')}"

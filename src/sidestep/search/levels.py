@@ -34,7 +34,7 @@ class Continuations:
     depth: int
 
     def likeliest(self, number: int) -> "Prefixes":
-        """The `number` most likely, best first; ranked by that alone."""
+        """The `number` most likely prefixes, best first; likelihood is their score."""
         num_codes = self.log_probs.shape[2]
         flat = self.log_probs.flatten(1)
         best, index = flat.topk(min(number, flat.shape[1]), dim=1)
@@ -47,10 +47,10 @@ class Continuations:
 class Prefixes:
     """Some of the continuations, best first.
 
-    beams: the column of the beam that each continues.
-    codes: the action it adds.
-    log_probs: of the prefix; -inf where a user has fewer.
-    scores: what they are ranked by; -inf where a user has fewer.
+    beams: the column of the beam that each prefix continues.
+    codes: the action that each prefix adds to its beam.
+    log_probs: of the prefixes; -inf where a user has fewer.
+    scores: the order of the prefixes; -inf where a user has fewer.
     """
 
     beams: Int[Tensor, "users kept"]
@@ -59,7 +59,7 @@ class Prefixes:
     scores: Float[Tensor, "users kept"]
 
     def best(self, scores: Float[Tensor, "users kept"], number: int) -> "Prefixes":
-        """The `number` best by other scores."""
+        """The `number` best of these prefixes by other scores, best first."""
         best, index = scores.topk(min(number, scores.shape[1]), dim=1)
         return Prefixes(
             beams=self.beams.gather(1, index),
@@ -70,23 +70,28 @@ class Prefixes:
 
 
 Propose = Callable[[Continuations], Prefixes]
-"""Chooses what is gone on with of one level. What needs the histories was bound to it before."""
+"""A function that chooses the prefixes of one level that the search keeps.
+
+It is bound to the histories already.
+"""
 
 Judge = Callable[[Tree, StepOutput], tuple[Tree, Int[Tensor, "users kept"]]]
-"""Chooses among prefixes once the model was shown them: the nodes with other scores, and the
-columns of those that are kept."""
+"""A function that chooses among prefixes after the model was shown them.
+
+It returns the nodes with their new scores, and the columns of the nodes that are kept.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Level:
-    """The nodes of one depth, and what the model says of those that the search goes on from.
+    """The nodes of one depth, and the output of the model at the nodes that the search keeps.
 
     nodes: in the next slots of the tree; at the last depth not in the tree unless leaves are shown.
     actions: the last one of each node; None at the root.
-    kept: those that the search goes on from; `nodes` itself where these are all.
-    step: of the kept ones; None where the model was not shown them.
-    legal: the actions that may follow the kept ones; None at the last depth.
-    log_probs: of the same actions, after the kept prefix; None at the last depth.
+    kept: the nodes that the search goes on from; `nodes` itself where these are all.
+    step: of the kept nodes; None where the model was not shown them.
+    legal: the actions that may follow the kept nodes; None at the last depth.
+    log_probs: of the actions, given the kept node alone; None at the last depth.
     context: of all nodes that the model was shown until now.
     """
 
@@ -116,7 +121,7 @@ def levels(
     with them by its scores, and costs a token only where leaves are shown. Where ways meet, the
     likeliest way to a state stands for it.
 
-    Whoever walks through the levels switches gradients off.
+    The caller switches gradients off.
 
     Args:
         model: is shown what is proposed.
@@ -267,6 +272,7 @@ def _each_state_once(
         longer = torch.where(space.is_complete(above), above, longer)
     meant = space.canonical(longer)
     flat = totals.flatten(1)
+    # Two stable sorts: equal states stand together, and the likeliest way to each comes first.
     by_likelihood = flat.argsort(dim=1, descending=True, stable=True)
     order = by_likelihood.gather(1, meant.gather(1, by_likelihood).argsort(dim=1, stable=True))
     ordered = meant.gather(1, order)

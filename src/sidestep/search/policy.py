@@ -149,10 +149,14 @@ class Scope:
 
 
 def trie_scope(space: CodeSpace, *, asker: str) -> Scope:
-    """The space as the scope of a trie, for those who need to know prefixes.
+    """The space as the scope of a trie, for searches and scorers that read prefixes.
+
+    Args:
+        space: as a search gets it.
+        asker: the name of the search or scorer, for the error.
 
     Raises:
-        TypeError: the space is another one.
+        TypeError: the space is no scope of a trie.
     """
     if not isinstance(space, Scope):
         raise TypeError(

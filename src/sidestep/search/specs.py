@@ -1,7 +1,7 @@
-"""Descriptions of searches: one `SearchSpec` per search, which every command and training reads.
+"""Descriptions of searches: one `SearchSpec` per search, for every command and training.
 
 A new search is a policy in a file of its own and an entry of `SPECS`. A user's own search needs no
-entry: its import path names it, and its spec is read off its class. To read specs needs no torch.
+entry: its import path names it, and its class gives its spec. Reading specs needs no torch.
 """
 
 from __future__ import annotations
@@ -18,21 +18,24 @@ from sidestep.search.budget import Budget
 Value = int | float | str | None
 """A value of a setting of a search."""
 
-Request = Literal["beams", "candidates", "likelihood_weight", "budget"]
+SharedSetting = Literal["beams", "candidates", "likelihood_weight", "budget"]
 """A setting that has one name for all searches, whatever the field of the policy is called."""
 
 Guide = Literal["items", "item-head", "process-reward", "values", "scorer"]
 """The part that a search goes by, beside likelihood.
 
-items: scores of items, of the network's item head, of a ranker beside the network, or of both.
+items: the network's item head, a ranker beside the network, or both.
 item-head: the network's item head, without a ranker.
-process-reward, values: the process reward model, and the value head.
+process-reward: the process reward model.
+values: the value head.
 scorer: a user's own scorer of prefixes, which the option `scorer` names by its import path.
 """
 
 Fitted = Callable[[int, int, int], Mapping[str, Value]]
-"""A function of beams, times and levels that gives the options of a search within a budget of so
-many times the tokens of such a beam.
+"""A function that fits a search into a budget.
+
+Its arguments are K, k and L: the budget is k times the tokens of a beam of K over L levels. It
+returns the options of the search.
 
 Raises:
     ValueError: the budget is too small for the search.
@@ -46,11 +49,11 @@ class SearchSpec:
     name: the name on the command line and in results; of a user's own search the import path.
     policy: the import path of the class, a dataclass with a method `search`.
     options: further settings that may be given by name, with their defaults.
-    reads: the requests that the search reads; a search that reads a budget also reads beams.
+    reads: the shared settings that the search reads; a search with a budget also reads beams.
     per_level: whether candidates and λ may differ from level to level.
     goes_by: the part that guides the search; None where likelihood alone decides.
     ceiling: the search that ranks every item by the score of this search; None where there is none.
-    grows: the request that grows with a budget; None for a search without a budget.
+    grows: the shared setting that grows with a budget; None for a search without a budget.
     fitted: see `Fitted`; None where every budget is large enough.
     quick: options with which the search takes a fraction of the time and finds about as much.
     """
@@ -58,11 +61,11 @@ class SearchSpec:
     name: str
     policy: str
     options: Mapping[str, Value] = field(default_factory=dict)
-    reads: frozenset[Request] = frozenset()
+    reads: frozenset[SharedSetting] = frozenset()
     per_level: bool = True
     goes_by: Guide | None = None
     ceiling: str | None = None
-    grows: Request | None = None
+    grows: SharedSetting | None = None
     fitted: Fitted | None = None
     quick: Mapping[str, Value] = field(default_factory=dict)
 
@@ -94,9 +97,9 @@ class SearchSpec:
 
 
 _LEGAL: Mapping[str, Value] = {"normaliser": "legal"}
-_GUIDED: frozenset[Request] = frozenset({"beams", "candidates", "likelihood_weight"})
-_BEAMS: frozenset[Request] = frozenset({"beams"})
-_WEIGHED: frozenset[Request] = frozenset({"likelihood_weight"})
+_GUIDED: frozenset[SharedSetting] = frozenset({"beams", "candidates", "likelihood_weight"})
+_BEAMS: frozenset[SharedSetting] = frozenset({"beams"})
+_WEIGHED: frozenset[SharedSetting] = frozenset({"likelihood_weight"})
 _GUIDED_BEAM = "sidestep.search.guided_beam:GuidedBeamSearch"
 _EXHAUSTIVE = "sidestep.search.exhaustive:ExhaustiveSearch"
 _WARM_WIDTH = 8
@@ -109,7 +112,7 @@ def _fitted_warm_start(beams: int, times: int, num_levels: int) -> Mapping[str, 
     if widest < 1:
         raise ValueError(
             f"--beams {beams}: ved needs at least {num_levels + 2} tokens of {num_levels} codes, "
-            f"and a beam as wide spends {tokens}; raise it, or leave ved out of --searches."
+            f"and a beam as wide spends {tokens}; raise --beams, or leave ved out of --searches."
         )
     width = min(widest, beams)
     return {"warm_width": width} if width < _WARM_WIDTH else {}
@@ -239,17 +242,17 @@ def spec_named(name: str) -> SearchSpec:
     return SPECS[name]
 
 
-def reading(request: Request) -> list[str]:
-    """The names of the searches that read a request."""
-    return [spec.name for spec in SPECS.values() if request in spec.reads]
+def reading(setting: SharedSetting) -> list[str]:
+    """The names of the searches that read a shared setting."""
+    return [spec.name for spec in SPECS.values() if setting in spec.reads]
 
 
 def _spec_of_own(path: str) -> SearchSpec:
     """The spec of a user's own class.
 
-    A class with a field `guidance` is given one: by the part that the class attribute `goes_by`
-    names, else by the scorer that the option `scorer` names. Without a field for a request, the
-    search does not read it; every other field is an option.
+    A field `guidance` gets the scorer of the part that the class attribute `goes_by` names, else
+    the scorer that the option `scorer` names. The search reads the shared settings that it has
+    fields for; every other field is an option.
     """
     found = imported(path)
     is_class = isinstance(found, type) and dataclasses.is_dataclass(found)
@@ -264,7 +267,7 @@ def _spec_of_own(path: str) -> SearchSpec:
     options: dict[str, Value] = {
         name: None if default is dataclasses.MISSING else default
         for name, default in defaults.items()
-        if name not in _OWN_REQUESTS
+        if name not in _OWN_FIELDS
     }
     if goes_by is not None and goes_by not in get_args(Guide):
         raise ValueError(
@@ -273,17 +276,17 @@ def _spec_of_own(path: str) -> SearchSpec:
         )
     if goes_by == "scorer":
         options["scorer"] = None
-    requests = {_OWN_REQUESTS[name] for name in defaults if name in _OWN_REQUESTS}
+    shared = {_OWN_FIELDS[name] for name in defaults if name in _OWN_FIELDS}
     return SearchSpec(
         name=path,
         policy=path,
         options=options,
-        reads=frozenset(request for request in requests if request is not None),
+        reads=frozenset(setting for setting in shared if setting is not None),
         goes_by=goes_by,
     )
 
 
-_OWN_REQUESTS: Mapping[str, Request | None] = {
+_OWN_FIELDS: Mapping[str, SharedSetting | None] = {
     "name": None,
     "num_leaves": None,
     "num_beams": "beams",
@@ -291,5 +294,7 @@ _OWN_REQUESTS: Mapping[str, Request | None] = {
     "likelihood_weight": "likelihood_weight",
     "guidance": "likelihood_weight",
 }
-"""The fields of a user's own search that are no options, with the requests that set them; None
-where the class or the length of the lists sets the field."""
+"""The fields of a user's own search that are no options, with the shared settings that set them.
+
+None where the class or the length of the lists sets the field.
+"""

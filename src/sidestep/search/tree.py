@@ -13,10 +13,10 @@ from sidestep.catalog.prefix_tree import PrefixTree
 from sidestep.catalog.trie import NO_STATE
 
 LOG_PROB = "log_prob"
-"""What leaves are ranked by where likelihood alone decides."""
+"""The kind of score of leaves that likelihood alone ranks."""
 
 VALUE = "value"
-"""What leaves are ranked by where values alone decide."""
+"""The kind of score of leaves that values alone rank."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 VALIDATION_METRIC = "NDCG@10"
-"""By which the best weights of a run are chosen."""
+"""The metric that chooses the best weights of a run."""
 
 TrackerName = Literal["tensorboard", "mlflow", "wandb"]
 
@@ -34,7 +34,7 @@ class TrainingConfig(BaseModel):
     """Share of all steps over which the rate rises."""
 
     weight_decay: float = Field(0.1, ge=0)
-    """Of matrices only; norms, biases and embeddings do not decay."""
+    """Decay of matrices only; norms, biases and embeddings do not decay."""
 
     betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (
         0.9,
@@ -47,9 +47,9 @@ class TrainingConfig(BaseModel):
     """Gradients longer than this are shortened to it; None never does."""
 
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Of the forward pass; `auto` is bf16 on a GPU that has it, fp32 elsewhere. With bf16 a
-    rollout compares float32 numbers, but of states that a backbone rounded: its candidates are
-    those of the network in bf16, of which some differ from those of the same network in fp32."""
+    """Precision of the forward pass; `auto` is bf16 on a GPU that has it, fp32 elsewhere. With
+    bf16, a rollout compares float32 numbers, but of states that a backbone rounded: some of its
+    candidates differ from those of the same network in fp32."""
 
     device: Literal["auto", "cpu"] = "auto"
     """`auto` takes the accelerator there is."""

@@ -10,10 +10,10 @@ from sidestep.training.trackers import Trackers
 
 
 class Journal:
-    """The log of a run and its trackers, where lines are written; closed until it is opened."""
+    """The log of a run and its trackers; no line is kept before `open`."""
 
     def __init__(self, folder: Path, trackers: Sequence[TrackerName]) -> None:
-        """Writes nothing yet.
+        """Names the folder and the trackers; writes nothing.
 
         Args:
             folder: of the run.

@@ -1,4 +1,4 @@
-"""The objective: what the training loop lowers. A network and its loss in one module."""
+"""The objective of a training: networks and their loss in one module."""
 
 import copy
 from abc import ABC, abstractmethod
@@ -16,9 +16,9 @@ from sidestep.data.windows import WindowBatch
 class Loss:
     """Loss of one batch.
 
-    loss: what is lowered: a mean over the targets of the batch, so that batches of different
-        size can be added up by weight.
-    num_targets: how many targets that mean is over; the batch's own count.
+    loss: the mean over the targets of the batch, so that batches of different size can be added up
+        by weight.
+    num_targets: number of targets of the mean; the batch's own count.
     parts: terms worth a line in the log, by name, each a mean over the same targets, detached.
         The same names at every step.
     """
@@ -129,7 +129,7 @@ class Objective(nn.Module, ABC):
 
     @property
     def watched_parts(self) -> Sequence[str]:
-        """The parts that whoever watches the run is shown, in this order."""
+        """The parts that the progress of the run shows, in this order."""
         return ()
 
     def after_step(self) -> None:
@@ -143,7 +143,7 @@ class Objective(nn.Module, ABC):
 
 
 class SearchingObjective(Objective):
-    """An objective that learns from what a search finds, and draws anew at every step.
+    """An objective that learns from candidates of a search, and draws anew at every step.
 
     The steps are counted in `state_dict`, so that a resumed run draws what it would have drawn.
     """
@@ -151,7 +151,7 @@ class SearchingObjective(Objective):
     num_steps: Tensor
 
     def __init__(self) -> None:
-        """At the first step."""
+        """Starts the count of steps at 0."""
         super().__init__()
         self.register_buffer("num_steps", torch.zeros((), dtype=torch.long))
 

@@ -91,8 +91,9 @@ class ProcessRewardTrainingConfig(BaseModel):
     target that is new."""
 
     joint: NextCodeConfig | None = None
-    """What the backbone goes on lowering beside, as published; the scores' gradients then reach it
-    too, and its dropout is on whatever `backbone_dropout` says. None leaves it as it is."""
+    """The loss of the backbone, which then trains with the scores, as published. The gradients of
+    the scores reach the backbone, and its dropout is on whatever `backbone_dropout` says. None
+    leaves the backbone as it is."""
 
 
 class ReturnsConfig(BaseModel):
@@ -101,7 +102,7 @@ class ReturnsConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     gamma: float = Field(0.99, ge=0, le=1)
-    """What a reward is worth one code earlier."""
+    """The worth of a reward one code earlier."""
 
     weights: tuple[float, ...] | None = None
     """How much each level's reward counts; None interpolates the published ones."""
@@ -218,8 +219,8 @@ class RewardTerm(BaseModel):
     """A name (see `REWARDS`), or the import path of a function, "package.module:function"."""
 
     weight: float = 1.0
-    """What it is multiplied by."""
+    """The factor of the reward."""
 
 
 NEED_TARGETS = frozenset({"exact", "rank", "rank-aware", "prefix", "semantic", "category", "soon"})
-"""Those that ask what came next."""
+"""The rewards that need the item that came next."""

@@ -51,7 +51,10 @@ class OwnObjectiveConfig(BaseModel):
         try:
             made = make(network, **(self.model_extra or {}))
         except TypeError as error:
-            raise ValueError(f"objective: {self.objective}: {error}.") from error
+            raise ValueError(
+                f"objective: {self.objective}: {error}; the class takes the network and the "
+                "settings beside its import path."
+            ) from error
         return made
 
 

@@ -105,7 +105,7 @@ class ProcessRewardObjective(Objective):
         users: Int[Tensor, " targets"],
         positions: Int[Tensor, " targets"],
     ) -> list[Int[Tensor, "targets beams"]]:
-        """By depth, the prefixes that a beam search keeps; `NO_STATE` where there are fewer."""
+        """The prefixes that a beam search keeps, per depth; `NO_STATE` where there are fewer."""
         trie, width = self._trie(batch.items.device), self.config.beam_negatives
         if not width:
             none = torch.full((len(users), 0), NO_STATE, device=batch.items.device)

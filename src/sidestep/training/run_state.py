@@ -43,7 +43,8 @@ class RunState:
         """The state that a checkpoint keeps.
 
         Raises:
-            KeyError, TypeError: an entry is missing, or is another.
+            KeyError: an entry is missing.
+            TypeError: there is an entry that no state has.
         """
         sums = {name: Sums(**saved[name]) for name in ("line", "whole_epoch")}
         return RunState(**{**saved, **sums})
@@ -74,10 +75,10 @@ def run_identity(
     Args:
         config: how to train.
         windows: the training part.
-        weights: of the objective, of which names and shapes count.
+        weights: of the objective; only names and shapes count.
         seed: of shuffling and of dropout.
         num_processes: of the launch.
-        about: what else makes the run what it is.
+        about: further settings that decide the run, as JSON.
     """
     return {
         "config": config.model_dump(mode="json", exclude=set(RESUMABLE)),

@@ -1,4 +1,4 @@
-"""The steps of a training: how many there are, their batches and their learning rates."""
+"""The steps of a training: their number, their batches and their learning rates."""
 
 import itertools
 import math
@@ -26,7 +26,7 @@ def steps_per_epoch(windows: Windows, config: TrainingConfig, *, num_processes: 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepPlan:
-    """The steps of a training, which follow from its seed.
+    """The steps of a training; the seed decides their batches.
 
     windows: the training part.
     config: how to train.
@@ -64,7 +64,7 @@ class StepPlan:
         return self.config.epochs * self.steps_per_epoch
 
     def remaining(self, epoch: int, step: int) -> Iterator[list[WindowBatch]]:
-        """The rest of an epoch; a group is what one optimizer step sees on all devices.
+        """The rest of an epoch, as groups; one optimizer step sees one group, on all devices.
 
         Args:
             epoch: epochs that are over.
@@ -99,5 +99,5 @@ class StepPlan:
         return step % self.config.log_every == 0 or step % self.steps_per_epoch == 0
 
     def epoch_at_work(self, step: int) -> int:
-        """From 1; between two epochs, the one that is over."""
+        """The number of the current epoch, from 1; between two epochs, of the one before."""
         return max(1, math.ceil(step / self.steps_per_epoch))

@@ -18,7 +18,7 @@ from sidestep.files import read_json, write_json
 from sidestep.training.config import TrackerName
 
 PROJECT = "sidestep"
-"""What MLflow calls the experiment, and Weights & Biases the project."""
+"""The name of the experiment in MLflow, and of the project in Weights & Biases."""
 
 _NO_NUMBERS = {"epoch", "step"}
 """Numbers of a line that say where it stands."""

@@ -1,10 +1,12 @@
-"""Tree distillation: a policy of codes learns from its item head, at every node that it visits.
+"""Tree distillation: a policy of codes learns from its item head, at every visited node.
 
 Distillation along the path of the true target (`NextCodeObjective`) teaches the policy at prefixes
-of right items alone. A beam visits other prefixes, too, and there nobody taught the policy. Here
-the search of the policy and the best leaves of the teacher decide which nodes are learned. The idea
-of learning on the states that the student itself visits is that of Ross et al. 2011 (DAgger,
-arXiv:1011.0686); the exact targets at every node of a trie are ours.
+of right items alone. A beam also visits other prefixes, where the policy has learned nothing. Here
+the policy learns at all prefixes of the leaves that its own search finds, and of the best leaves of
+the teacher.
+
+Source: DAgger (Ross et al. 2011, arXiv:1011.0686), for learning on the states that the student
+visits. The exact targets at every node of a trie are ours.
 """
 
 from collections.abc import Mapping
@@ -30,9 +32,10 @@ from sidestep.training.objective_config import TreeDistillationConfig
 class TreeDistillationObjective(SearchingObjective):
     """Cross-entropy of the policy's next codes to those of its teacher, over a tree of prefixes.
 
-    The teacher is the item head of the policy as it was before, alone or together with a ranker.
-    At every node the teacher's distribution over items says exactly how likely each next code is:
-    the probability of the items below the child, divided by that of the items below the node.
+    The teacher is the item head of the policy as it was before the first step, alone or together
+    with a ranker. The teacher's distribution over items gives the exact probability of each next
+    code at a node: the probability of the items below the child, divided by the probability of the
+    items below the node.
     """
 
     def __init__(
@@ -49,13 +52,13 @@ class TreeDistillationObjective(SearchingObjective):
         """Takes the network that is trained.
 
         Args:
-            policy: a trained network with an item head; it is moved.
+            policy: a trained network with an item head; it is trained further in place.
             trie: of the catalog.
-            config: see there.
+            config: see `TreeDistillationConfig`.
             max_history: most recent items of a history that are read.
-            ranker: a model beside the policy whose scores of items are added to the head's.
-            ranker_network: the network that the ranker asks; None for a ranker without one.
-            ranker_weight: the factor of these scores.
+            ranker: a model beside the policy; its scores of items are added to those of the head.
+            ranker_network: the network of the ranker; None for a ranker without a network.
+            ranker_weight: the factor of the ranker's scores.
 
         Raises:
             ValueError: the policy has no item head.
@@ -133,7 +136,7 @@ class TreeDistillationObjective(SearchingObjective):
     def _prompts(self, batch: WindowBatch) -> HistoryBatch:
         """The histories to learn after. Some of them lose items at random.
 
-        No answer is needed, so a history may end at the target itself.
+        No target is needed. With `open_prompts`, a history ends with the target itself.
         """
         config = self.config
         users, positions = batch.is_target.nonzero(as_tuple=True)
@@ -161,7 +164,7 @@ class TreeDistillationObjective(SearchingObjective):
     def _leaves(
         self, histories: HistoryBatch, masses: Float[Tensor, "users nodes"]
     ) -> Int[Tensor, "users leaves"]:
-        """The leaves whose prefixes are learned: the finds of the policy, the teacher's best."""
+        """The leaves whose prefixes are learned: found by the policy, or best for the teacher."""
         search = redrawn(self.search, int(self.num_steps))
         found = search.search(self.policy, histories, Scope(trie=self.trie)).leaves
         nodes = self.trie.nodes_at(self.trie.num_levels)
@@ -201,7 +204,7 @@ class TreeDistillationObjective(SearchingObjective):
 def next_code_log_probs(
     masses: Float[Tensor, "users nodes"], states: Int[Tensor, "users slots"], trie: Trie
 ) -> Float[Tensor, "users slots codes"]:
-    """The logarithm of the probability of each next code, as a distribution over items has it.
+    """The log-probability of each next code that follows from a distribution over items.
 
     Args:
         masses: the log-probability of the items below every node, see `node_log_sums`.

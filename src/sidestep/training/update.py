@@ -26,7 +26,13 @@ class Update:
         config: TrainingConfig,
         device: torch.device,
     ) -> None:
-        """Moves the objective, and wraps it for the launch.
+        """Moves the objective to the device, and wraps it for the launch.
+
+        Args:
+            accelerator: of the launch.
+            objective: declares the modules that are trained.
+            config: how to train.
+            device: of this process.
 
         Raises:
             ValueError: the objective trains a weight of a module that it does not declare.
@@ -91,7 +97,11 @@ class Update:
 
 
 def _declared(objective: Objective) -> list[Tensor]:
-    """The weights that learn, all of which belong to modules that the objective declares."""
+    """The weights that learn.
+
+    Raises:
+        ValueError: a weight that learns belongs to no module that the objective declares.
+    """
     declared = {id(one) for module in objective.trained.values() for one in module.parameters()}
     learning = [(name, one) for name, one in objective.named_parameters() if one.requires_grad]
     for name, weights in learning:

@@ -40,7 +40,7 @@ _AXES: dict[Unit, tuple[str, str, str]] = {
         "Prefixes that the scorer of the search scored. A search without a scorer is left out.",
     ),
 }
-"""Of each unit: title of the section, label of the axis, and explanation."""
+"""Per unit the title of the section, the label of the axis, and an explanation."""
 
 _COST_COLUMNS: dict[Unit, str] = {
     "tokens": "tokens",

@@ -40,6 +40,14 @@ def test_a_bad_configuration_is_refused_with_its_place(shop, tmp_path, text, exp
     assert "config.yaml" in message
 
 
+def test_a_folder_of_runs_is_refused_with_one_of_its_runs(tmp_path):
+    (tmp_path / "shop" / "sasrec").mkdir(parents=True)
+    (tmp_path / "shop" / "sasrec" / "run.json").write_text("{}")
+    message = refused("evaluate", tmp_path / "shop")
+    assert "name one of the runs in it, such as" in message
+    assert "sasrec" in message
+
+
 @pytest.mark.parametrize("setting", ["model.dim", "=3", "kind.dim=3", "model.dim=["])
 def test_a_bad_setting_is_refused(shop, files, tmp_path, setting):
     message = refused(

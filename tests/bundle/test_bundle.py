@@ -374,8 +374,27 @@ def test_weights_of_another_network_are_refused(tmp_path):
 
 
 def test_no_bundle_is_refused(tmp_path):
-    with pytest.raises(FileNotFoundError, match="no bundle here"):
+    with pytest.raises(FileNotFoundError, match=r"no bundle here.*train first"):
         load(tmp_path)
+
+
+def test_a_folder_of_runs_is_refused_with_one_of_its_runs(tmp_path):
+    (tmp_path / "dataset").mkdir()
+    for name in ("transformer", "sasrec"):
+        saved(tmp_path / name / "bundle")
+    with pytest.raises(FileNotFoundError, match=r"name one of the runs in it, such as .*sasrec\."):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("", "not valid JSON.* Copy the bundle again"), ("[]", "describe a bundle; copy the bundle")],
+)
+def test_a_damaged_manifest_is_refused_with_what_to_do(tmp_path, text, message):
+    path = saved(tmp_path / "bundle")
+    (path / "manifest.json").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        load(path)
 
 
 def test_a_bundle_holds_a_network_or_counts(tmp_path):

@@ -87,7 +87,7 @@ def test_a_network_of_ones_own_is_kept_by_its_import_path(own, saved):
     ("kind", "message"),
     [
         ("json:JSONDecoder", "'json:JSONDecoder' is no ItemNetwork, no SemanticIdModel"),
-        ("nowhere_at_all:Network", "cannot be imported"),
+        ("nowhere_at_all:Network", r"manifest\.json: kind: 'nowhere_at_all:Network' cannot be"),
         ("something", "there is no kind 'something'; there are semantic-id-transformer"),
     ],
 )

@@ -279,6 +279,11 @@ def test_items_that_are_not_new_are_refused(item_ids, words):
         small().appended(item_ids, NEW[: len(item_ids)])
 
 
+def test_a_text_is_no_list_of_items_to_retire():
+    with pytest.raises(TypeError, match="item_ids is a list of item IDs, got a text"):
+        small().retired("xy")
+
+
 def test_a_tombstone_is_kept_and_lifted_and_changes_no_version(tmp_path):
     catalog = small().retired(["a", "9"])
     catalog.save(tmp_path / "catalog")

@@ -25,6 +25,7 @@ def test_a_typo_in_a_configuration_names_the_nearest_key(shop, files, tmp_path):
         ("kind: transformer\nmodel: {dim: 3}", "dim 3 must be"),
         ("kind: transformer\nmodel: {dim: -2}", "model.dim"),
         ("kind: bert", "kind must be one of align, distill, popularity, prefer"),
+        ("model: {dim: 16}", "there is no kind; set kind to one of align, distill"),
         ("kind: [", "line"),
         ("just text", "keys and values"),
     ],
@@ -37,6 +38,14 @@ def test_a_bad_configuration_is_refused_with_its_place(shop, tmp_path, text, exp
     )
     assert expected in message
     assert "config.yaml" in message
+
+
+def test_a_folder_of_runs_is_refused_with_one_of_its_runs(tmp_path):
+    (tmp_path / "shop" / "sasrec").mkdir(parents=True)
+    (tmp_path / "shop" / "sasrec" / "run.json").write_text("{}")
+    message = refused("evaluate", tmp_path / "shop")
+    assert "name one of the runs in it, such as" in message
+    assert "sasrec" in message
 
 
 @pytest.mark.parametrize("setting", ["model.dim", "=3", "kind.dim=3", "model.dim=["])

@@ -1,5 +1,7 @@
 """Datasets of frames in memory, which are read in the same way as files."""
 
+import subprocess
+import sys
 import warnings
 from contextlib import nullcontext
 from datetime import datetime
@@ -84,7 +86,8 @@ def test_dates_types_of_events_and_values_are_read():
     ("change", "arguments", "error", "message"),
     [
         ({}, {"item": "sku"}, ValueError, "interactions: there is no column 'sku'; there are"),
-        ({}, {"time": "at"}, ValueError, "interactions: there is no column 'at'"),
+        ({}, {"time": "at"}, ValueError, "interactions: there is no column 'at'.*with time=..."),
+        ({}, {"user": "who"}, ValueError, "no column 'who'; there are .*with user=..."),
         (
             {"user_id": [None, "a", "b", "c"]},
             {},
@@ -144,3 +147,21 @@ def test_an_empty_frame_and_a_column_of_several_types_are_refused():
     mixed = pd.DataFrame({"user_id": ["a", 1], "item_id": [1, 2]})
     with pytest.raises(ValueError, match="interactions: a column cannot be read"):
         Dataset.from_frames(mixed)
+
+
+def test_a_table_of_other_users_is_a_warning():
+    with pytest.warns(UserWarning, match="is in the table of users, for example not"):
+        Dataset.from_frames(LOG, users=pl.DataFrame({"user_id": ["nobody"]}))
+
+
+def test_a_misspelt_choice_is_refused_though_no_row_needs_it():
+    # In a process of its own: here, the check of annotations would refuse the choice first.
+    program = (
+        "import polars as pl; from sidestep.data.dataset import Dataset; "
+        "Dataset.from_frames(pl.DataFrame({'user_id': ['a'], 'item_id': ['x']}), "
+        "missing_users='dorp')"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert "missing_users is one of refuse, drop, keep, got 'dorp'" in ended.stderr

@@ -548,6 +548,7 @@ def test_limits_end_the_run(tmp_path):
         ({"ratio": "sequence", "repair": "hint"}, "ratio 'sequence' is of whole"),
         ({"optimum_temperature": 0.1, "kl_weight": None}, "against the policy of before"),
         ({"optimum_temperature": 0.1, "sibling_weight": 1.0}, "takes the place of advantages"),
+        ({"reward_horizon": 3}, "reward_horizon is 3, but with targets_per_window 1 no target"),
         ({"kl_weight": None, "max_kl": 0.1}, "max_kl needs the reference policy"),
         ({"dropout": True, "steps_per_rollout_policy": 2}, "dropout would part the policy"),
         ({"kl_weight": None, "steps_per_reference": 2}, "steps_per_reference needs the reference"),
@@ -661,7 +662,7 @@ def test_rewards_see_as_much_of_the_future_as_is_asked_for():
         seen["futures"] = scene.futures.tolist()
         return torch.rand(scene.leaves.shape)
 
-    objective = an_objective(reward_horizon=3)
+    objective = an_objective(reward_horizon=3, targets_per_window=None)
     objective.rollouts = replace(objective.rollouts, reward=reward)
     objective(BATCH)
     # The targets of BATCH: item 2 before 1, item 1 at the end, item 1 at the end of a shorter one.

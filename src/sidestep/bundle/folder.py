@@ -49,7 +49,7 @@ from sidestep.files import (
     file_sha256,
     refuse_link_outside,
 )
-from sidestep.import_paths import is_import_path
+from sidestep.import_paths import imported, is_import_path
 from sidestep.model.semantic_id_model import SemanticIdModel
 
 
@@ -150,6 +150,8 @@ def load(
             f"{folder / CATALOG}: version {catalog.version[:12]}, but the bundle was trained on "
             f"{manifest.catalog_version[:12]}; {REMEDY}"
         )
+    if is_import_path(manifest.kind):
+        _refuse_unknown_class(folder / MANIFEST, manifest.kind)
     with _must_fit(folder / WEIGHTS):
         weights = load_file(folder / WEIGHTS)
         network = counts = None
@@ -206,6 +208,14 @@ def _check_listed(folder: Path, manifest: Manifest) -> None:
         )
     for name in sorted(manifest.files.keys() - {WEIGHTS, USERS, *beside, *of_catalog}):
         raise ValueError(f"{folder / MANIFEST}: lists {name!r}, which no bundle holds; {REMEDY}")
+
+
+def _refuse_unknown_class(file: Path, kind: str) -> None:
+    """Raises a `ValueError` that names the manifest if Python does not find the class of a kind."""
+    try:
+        imported(kind)
+    except ValueError as error:
+        raise ValueError(f"{file}: kind: {error}") from error
 
 
 def _fitted(

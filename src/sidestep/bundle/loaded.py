@@ -592,7 +592,8 @@ class LoadedRecommender:
     def _refuse_search(self, search: Any) -> None:
         if isinstance(search, str):
             raise TypeError(
-                f"search is a policy, such as BeamSearch(num_beams=50), got {search!r:.60}."
+                "search is a policy, such as BeamSearch(num_beams=50) of sidestep.search.beam, "
+                f"got {search!r:.60}."
             )
         if search is not None and not self.is_searched:
             raise ValueError(f"{self.kind} scores every item and searches nothing; omit search.")

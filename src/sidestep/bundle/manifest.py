@@ -136,10 +136,13 @@ def bundle_folder(path: Path) -> Path:
     for folder in (path, path / "bundle", path / "run" / "bundle"):
         if (folder / MANIFEST).is_file():
             return folder
-    raise FileNotFoundError(
-        f"{path}: no bundle here, {MANIFEST} is missing; train first, or name the folder of a "
-        "finished run."
+    runs = sorted(file.parent.parent for file in path.glob(f"*/bundle/{MANIFEST}"))
+    remedy = (
+        f"name one of the runs in it, such as {runs[0]}."
+        if runs
+        else "train first, or name the folder of a finished run."
     )
+    raise FileNotFoundError(f"{path}: no bundle here, {MANIFEST} is missing; {remedy}")
 
 
 def read_manifest(file: Path) -> Manifest:
@@ -148,9 +151,12 @@ def read_manifest(file: Path) -> Manifest:
     Raises:
         ValueError: it is of a newer Sidestep, or damaged; says what to do.
     """
-    content = read_json(file)
+    try:
+        content = read_json(file)
+    except ValueError as error:
+        raise ValueError(f"{error} {REMEDY[0].upper()}{REMEDY[1:]}") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise ValueError(f"{file}: this does not describe a bundle.")
+        raise ValueError(f"{file}: this does not describe a bundle; {REMEDY}")
     version = content.get("schema_version")
     if isinstance(version, int) and version > SCHEMA_VERSION:
         raise ValueError(

@@ -366,6 +366,8 @@ class Catalog:
 
     def _indices_of_known(self, item_ids: Sequence[str]) -> Int[np.ndarray, " ids"]:
         """The index of each item; a `KeyError` names the first that the catalog lacks."""
+        if isinstance(item_ids, str):
+            raise TypeError(f"item_ids is a list of item IDs, got a text; pass [{item_ids!r:.60}].")
         indices = self.indices_of(item_ids)
         if (indices == NO_ITEM).any():
             self.index_of(item_ids[int((indices == NO_ITEM).argmax())])  # raises

@@ -158,7 +158,7 @@ class Dataset:
             items=rows.items,
             name=name,
             event_weights=event_weights,
-            users=None if users is None else read_users(users, user),
+            users=None if users is None else read_users(users, user, rows.interactions),
         )
 
     def stats(self) -> DatasetStats:

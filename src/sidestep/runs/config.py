@@ -97,6 +97,11 @@ def checked_run(content: dict[str, Any], source: str) -> RunConfig:
         ValueError: see `read_config`; `source` says where the values come from.
     """
     kind = content.get("kind")
+    if kind is None:
+        raise ValueError(
+            f"{source}: there is no kind; set kind to one of {', '.join(kinds())}, or to your own "
+            "by import path, such as my_package.my_module:MyRun."
+        )
     if not isinstance(kind, str) or not (kind in kinds() or is_import_path(kind)):
         raise ValueError(
             f"{source}: kind must be one of {', '.join(kinds())}, or your own by import path, such "

@@ -211,9 +211,13 @@ class RunFolder:
     def _kept_info(self) -> _KeptInfo:
         file = self._info
         if not self.is_run():
-            raise FileNotFoundError(
-                f"{self.path}: no run here, run.json is missing; make one with 'sidestep train'."
+            runs = sorted(file.parent for file in self.path.glob("*/run.json"))
+            remedy = (
+                f"name one of the runs in it, such as {runs[0]}."
+                if runs
+                else "make one with 'sidestep train'."
             )
+            raise FileNotFoundError(f"{self.path}: no run here, run.json is missing; {remedy}")
         try:
             return _KeptInfo.model_validate(read_json(file))
         except ValidationError as error:

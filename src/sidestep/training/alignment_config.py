@@ -143,6 +143,11 @@ class AlignmentConfig(BaseModel):
             raise ValueError(
                 "there is nothing to learn: set group_weight, sibling_weight or likelihood."
             )
+        if self.reward_horizon > 1 and self.targets_per_window == 1:
+            raise ValueError(
+                f"reward_horizon is {self.reward_horizon}, but with targets_per_window 1 no target "
+                "follows another: set targets_per_window to more, or to null."
+            )
         if self.learns_from_rewards and self.repair != "target":
             self._refuse_lone_candidates()
         if self.max_kl is not None and self.kl_weight is None:

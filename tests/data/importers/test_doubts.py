@@ -9,6 +9,7 @@ from sidestep.data.importers.doubts import doubts_about, is_missing_time, is_nob
 from sidestep.data.importers.recbole import import_recbole
 from sidestep.data.interactions import Interactions
 from sidestep.data.items import ItemTable
+from sidestep.data.users import UserTable
 
 from .formats import json_lines
 
@@ -108,3 +109,23 @@ def test_other_importers_refuse_several_units_and_read_decimal_ids(tmp_path):
     path = recbole(tmp_path, [("1.0", "41.0", "1600000000"), ("1", "42.0", "1600000001")])
     frame = import_recbole(path).dataset.interactions.frame
     assert frame.select("user_id", "item_id").rows() == [("1", "41"), ("1", "42")]
+
+
+def test_a_log_that_was_read_twice_is_told_of():
+    users, times = spread(10), [NOW + row for row in range(30)]
+    items = [f"i{row}" for row in range(30)]
+    (doubt,) = doubts(users * 2, items=items * 2, times=times * 2)
+    assert doubt.startswith("30 of 60 (50.0%) interactions are copies of an earlier row")
+    later = [*times, *(time + 100 for time in times)]
+    assert doubts(users * 2, items=items * 2, times=later) == []  # taken again, at another time
+    assert doubts(users * 2, items=items * 2) == []  # without times nothing tells the rows apart
+    assert doubts([*users, *users[:9]], items=items + items[:9], times=times + times[:9]) == []
+
+
+def test_a_table_of_other_users_is_told_of():
+    interactions = Interactions.from_columns(user_ids=["a", "b", "a"], item_ids=["x", "y", "z"])
+    others, one = (UserTable(pl.DataFrame({"user_id": ids})) for ids in (["7", "8"], ["b", "8"]))
+    (doubt,) = doubts_about(interactions, others)
+    assert doubt.startswith("none of the 2 users of the interactions is in the table of users")
+    assert "for example not 'a'" in doubt
+    assert doubts_about(interactions, one) == []

@@ -102,7 +102,8 @@ def append(
             "text."
         )
     say(
-        f"Wrote {out}: {len(table):,} new items beside {loaded.catalog.num_items:,}, of which "
-        f"{appended.num_moved:,} got another last code than their nearest.",
+        f"Wrote {out}: {len(table):,} new items beside {loaded.catalog.num_items:,}. "
+        f"{appended.num_moved:,} of the new items got a last code that is not the nearest, because "
+        "another item has the nearest.",
         then=recommendation_by(out, grown.catalog),
     )

@@ -7,6 +7,7 @@ import polars as pl
 
 from sidestep.data.clock import Unit, moment, span_of
 from sidestep.data.interactions import Interactions
+from sidestep.data.users import UserTable
 
 _UNITS: tuple[Unit, ...] = ("s", "ms", "us", "ns")
 _NOBODY = re.compile(
@@ -22,16 +23,40 @@ _FEWEST = 20
 _MOST = 0.5
 """Other times count as odd if at least this share of the times lies between 1990 and 2100."""
 
+_COPIED = 1 / 3
+"""A log with at least this share of copied rows may have been read twice."""
+_COPIES_USERS = 10_000
+"""Users whose rows are searched for copies."""
 
-def doubts_about(interactions: Interactions) -> list[str]:
-    """Sentences that a user should read before a model is trained on the interactions."""
+
+def doubts_about(interactions: Interactions, users: UserTable | None = None) -> list[str]:
+    """Sentences that a user should read before a model is trained on the interactions.
+
+    Args:
+        interactions: the interactions.
+        users: the table that describes the users; None if there is none.
+    """
     frame = interactions.frame
     if not frame.height:
         return []
     found = [*_nobodies(frame, "user"), *_nobodies(frame, "item"), *_crowd(frame["user_id"])]
     if frame["timestamp"].null_count() == 0:
-        found += _odd_times(frame["timestamp"])
+        found += [*_odd_times(frame["timestamp"]), *_copies(frame)]
+    if users is not None:
+        found += doubts_about_users(users, interactions)
     return found
+
+
+def doubts_about_users(users: UserTable, interactions: Interactions) -> list[str]:
+    """A sentence if the table of users describes no user of the interactions, else none."""
+    user_ids = interactions.frame["user_id"]
+    if not len(user_ids) or user_ids.is_in(users.frame["user_id"].implode()).any():
+        return []
+    return [
+        f"none of the {user_ids.n_unique():,} users of the interactions is in the table of users, "
+        f"for example not {user_ids[0]!r:.60}; the IDs of users may be in another column of the "
+        "table."
+    ]
 
 
 def is_nobody(identifier: str) -> bool:
@@ -64,6 +89,19 @@ def _crowd(user_ids: pl.Series) -> Iterator[str]:
             f"{_of(number, len(user_ids))} interactions have the user {user!r:.60}; this may be "
             "everyone who is not known, or a test account. All of them count as one user. A table "
             f"is imported without them by --missing-words {user!r:.60} --missing-users drop."
+        )
+
+
+def _copies(frame: pl.DataFrame) -> Iterator[str]:
+    """Warns of a log of which many rows stand in an earlier row as well, as in a log read twice."""
+    users = frame["user_id"].unique(maintain_order=True).head(_COPIES_USERS)
+    some = frame.filter(pl.col("user_id").is_in(users.implode()))
+    number = some.height - some.n_unique()
+    if number >= _FEWEST and number >= _COPIED * some.height:
+        yield (
+            f"{_of(number, some.height)} interactions are copies of an earlier row, with the same "
+            "user, item and time. Each copy counts. The log may have been read twice; if so, give "
+            "each row once."
         )
 
 

@@ -4,21 +4,24 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import polars as pl
 from pyarrow import ArrowException
 
 from sidestep.data.importers.columns import Table
-from sidestep.data.importers.doubts import doubts_about
+from sidestep.data.importers.doubts import doubts_about, doubts_about_users
+from sidestep.data.importers.sources import listed
 from sidestep.data.importers.table_rows import (
     Columns,
     Gaps,
+    Missing,
     RowsRead,
     items_of,
     read_rows,
     users_of,
 )
+from sidestep.data.interactions import Interactions
 from sidestep.data.users import UserTable
 from sidestep.notices import in_python, naming_arguments, note, warn
 
@@ -56,11 +59,19 @@ def read_frames(
     for argument, value in (("text_columns", text_columns), ("missing_words", gaps.words)):
         if isinstance(value, str):
             raise TypeError(f"{argument} is a list of texts, got a text; pass [{value!r}].")
+    for argument, choice, choices in (
+        ("missing_users", gaps.users, get_args(Missing)),
+        ("missing_items", gaps.items, get_args(Missing)),
+        ("missing_times", gaps.times, ("refuse", "drop")),
+    ):
+        if choice not in choices:
+            raise ValueError(f"{argument} is one of {', '.join(choices)}, got {choice!r:.60}.")
     frame = _polars(interactions, "interactions")
-    if not frame.height:
-        raise ValueError("interactions: there is no row in the frame.")
     if columns.time is None and TIME in frame.columns:
         columns = replace(columns, time=TIME)
+    _refuse_missing_columns(frame, columns)
+    if not frame.height:
+        raise ValueError("interactions: there is no row in the frame; pass a frame with rows.")
     with naming_arguments():
         table = _table(frame, "interactions", columns.all)
         known = None
@@ -84,12 +95,13 @@ def read_frames(
     return rows
 
 
-def read_users(users: Any, user: str) -> UserTable:
-    """Reads the table of users from a frame.
+def read_users(users: Any, user: str, interactions: Interactions) -> UserTable:
+    """Reads the table of users from a frame. Warns if the table has no user of the interactions.
 
     Args:
         users: one row per user.
         user: the column of user IDs.
+        interactions: the interactions of the users.
 
     Raises:
         TypeError: `users` is no frame.
@@ -97,7 +109,21 @@ def read_users(users: Any, user: str) -> UserTable:
             row.
     """
     with naming_arguments():
-        return users_of(_table(_polars(users, "users"), "users", None), user)
+        table = users_of(_table(_polars(users, "users"), "users", None), user)
+    for doubt in doubts_about_users(table, interactions):
+        warn(in_python(doubt))
+    return table
+
+
+def _refuse_missing_columns(frame: pl.DataFrame, columns: Columns) -> None:
+    """Raises a `ValueError` if a column is missing; the message says which argument names it."""
+    for argument in ("user", "item", "time", "event", "value"):
+        name = getattr(columns, argument)
+        if name is not None and name not in frame.columns:
+            raise ValueError(
+                f"interactions: there is no column {name!r:.60}; there are "
+                f"{listed(frame.columns)}. Name the right column with {argument}=..."
+            )
 
 
 def _is_time(column: pl.Series) -> bool:

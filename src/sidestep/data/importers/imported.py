@@ -85,7 +85,7 @@ def imported(
         dataset=dataset,
         left_out=log.left_out,
         remarks=tuple(remarks),
-        doubts=doubts_about(dataset.interactions),
+        doubts=doubts_about(dataset.interactions, users),
     )
 
 
@@ -108,7 +108,7 @@ def thinned(read: Dataset | Imported, how: Thinning) -> Imported:
         done = _kept(done, done.dataset.k_core(how.k_core), outside_core(how.k_core))
     ordered = chronological(done.dataset.interactions, how.ties)
     dataset = replace(done.dataset, interactions=ordered)
-    return replace(done, dataset=dataset, doubts=doubts_about(dataset.interactions))
+    return replace(done, dataset=dataset, doubts=doubts_about(dataset.interactions, dataset.users))
 
 
 def _kept(done: Imported, kept: Dataset, why: str) -> Imported:

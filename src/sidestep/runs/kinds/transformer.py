@@ -63,7 +63,7 @@ class TransformerRun(ReadingRun, LearnedRun):
         if self.model.history != "codes":
             note(
                 f"'sidestep export' writes no network with model.history: {self.model.history}; "
-                "where it shall go to Hugging Face, train with model.history: codes."
+                "to export the network to Hugging Face, train it with model.history: codes."
             )
         return Plan(
             material=material,

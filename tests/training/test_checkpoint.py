@@ -86,3 +86,12 @@ def test_weights_of_another_shape_or_name_are_refused_and_the_same_are_not(tmp_p
     for other in ({"w": torch.zeros(4)}, {"w": torch.zeros(3), "v": torch.zeros(1)}):
         with pytest.raises(ValueError, match="written by another version of Sidestep"):
             refuse_other_weights(tmp_path, saved, other)
+
+
+@pytest.mark.parametrize("name", ["run.json", "state.json"])
+def test_a_description_that_is_no_object_is_refused(tmp_path, moment, name):
+    path = save_checkpoint(tmp_path, moment)
+    (path / "files.json").unlink()  # as in checkpoints of older versions, which have no hashes
+    (path / name).write_text("[1]")
+    with pytest.raises(ValueError, match="checkpoint-000000 is damaged"):
+        load_checkpoint(path)

@@ -333,3 +333,23 @@ def test_what_goes_beside_a_catalog_is_saved_with_it_or_nothing_is(tmp_path):
     small().save(tmp_path / "catalog", write_companions=keep)
     (kept,) = Catalog.load(tmp_path / "catalog", verify=True).companions
     assert kept.read_text() == "kept"
+
+
+def test_items_are_called_by_their_title_whatever_column_comes_first():
+    texts = pl.DataFrame({"brand": list("abcde"), "title": ["drill", None, "", "tape", "file"]})
+    titles = small(texts=texts).titles_of(np.array([3, 1, 2]))
+    assert titles == ["tape", "a", "Ω"]  # the ID stands in for what is missing
+    untitled = small(texts=texts.select("brand"))
+    assert untitled.titles_of(np.array([4, 0])) == ["e", "a"]
+
+
+def test_a_catalog_is_mapped_without_being_read_unless_that_is_asked_for(tmp_path):
+    path = tmp_path / "catalog"
+    small().save(path)
+    file = path / "popularity.npy"
+    damaged = bytearray(file.read_bytes())
+    damaged[-1] ^= 1
+    file.write_bytes(bytes(damaged))
+    assert Catalog.load(path).num_items == 5
+    with pytest.raises(ValueError, match=r"popularity\.npy"):
+        Catalog.load(path, verify=True)

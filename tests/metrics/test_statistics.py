@@ -149,3 +149,11 @@ def test_values_without_a_mean_are_refused(values, named):
 def test_pairs_of_different_users_are_refused():
     with pytest.raises(ValueError, match="same users"):
         paired_permutation_test(sample(3), sample(4), seed=0)
+
+
+def test_a_surer_interval_of_a_difference_is_wider():
+    first, second = sample(seed=1), sample(seed=2)
+    usual = paired_permutation_test(first, second, num_resamples=200, seed=3)
+    narrow = paired_permutation_test(first, second, num_resamples=200, seed=3, confidence=0.5)
+    wide, half = usual.interval, narrow.interval
+    assert wide.low < half.low < half.high < wide.high

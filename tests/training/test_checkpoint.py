@@ -104,3 +104,12 @@ def test_a_store_gives_back_the_newest_to_its_own_run_alone(tmp_path, moment):
     with pytest.raises(ValueError, match="written by another version of Sidestep"):
         store.newest(moment.run, {"w": torch.zeros(4)})
     assert "checkpoint-000001 is damaged (cut)" in str(store.damaged("cut"))
+
+
+@pytest.mark.parametrize("name", ["run.json", "state.json"])
+def test_a_description_that_is_no_object_is_refused(tmp_path, moment, name):
+    path = save_checkpoint(tmp_path, moment)
+    (path / "files.json").unlink()  # as in checkpoints of older versions, which have no hashes
+    (path / name).write_text("[1]")
+    with pytest.raises(ValueError, match="checkpoint-000000 is damaged"):
+        load_checkpoint(path)

@@ -27,8 +27,8 @@ ASKED = [
 ]
 
 
-def catalog(popularity=None):
-    texts = pl.DataFrame({"title": ITEM_IDS})
+def catalog(popularity=None, title=None):
+    texts = pl.DataFrame({"title": [title or item_id for item_id in ITEM_IDS]})
     return Catalog.build(ITEM_IDS, CODES, (4, 4), texts=texts, popularity=popularity)
 
 
@@ -72,6 +72,7 @@ def test_a_name_changes_with_everything_that_lists_follow_from(shop, tmp_path):
         retire_items(shop, ["id-4"]),
         replace(shop, network=network(1)),
         replace(shop, catalog=catalog(np.arange(12))),
+        replace(shop, catalog=catalog(title="other")),  # a filter finds other items
         replace(shop, manifest=shop.manifest.model_copy(update={"max_history": 3})),
     ]
     names = [ours, *(Snapshot.of(other).id for other in others)]

@@ -13,6 +13,7 @@ from torch import Tensor
 from sidestep.bundle.loaded import LoadedRecommender
 from sidestep.bundle.ranked_items import RankedItems
 from sidestep.bundle.requests import Request
+from sidestep.data.frames import content_sha256
 
 _SETTINGS = {"kind", "model", "max_history", "num_new_items", "parts", "search"}
 """The fields of a manifest that decide lists."""
@@ -25,7 +26,8 @@ class SnapshotId:
     catalog: version of the catalog: its item IDs and codes.
     tombstones: SHA-256 of the mask of retired items; None where there are none.
     weights: SHA-256 of all else that decides lists: weights of the network and of the parts beside
-        it, counts, a fitted recommender, the popularity that orders buckets, and settings.
+        it, counts, a fitted recommender, the popularity that orders buckets, the texts that filters
+        read, and settings.
     """
 
     catalog: str
@@ -118,6 +120,8 @@ def _weights_sha256(recommender: LoadedRecommender) -> str:
     for name, array in sorted(arrays.items()):
         if array is not None:
             _update(digest, name, torch.tensor(array))
+    if recommender.catalog.texts is not None:
+        digest.update(f"\ntexts {content_sha256(recommender.catalog.texts.collect())}\n".encode())
     return digest.hexdigest()
 
 

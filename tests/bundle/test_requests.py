@@ -236,3 +236,9 @@ def test_a_request_that_cannot_be_answered_is_refused_before_the_batch(
         recommender.check(wrong)
     with pytest.raises(error, match=words):
         recommender.answer([Request(history=[]), wrong])
+
+
+@pytest.mark.parametrize("requests", [Request(history=["id-1"]), [{"history": ["id-1"]}]])
+def test_requests_are_a_list_of_requests(recommender, requests):
+    with pytest.raises(TypeError, match=r"requests is a list of Request; pass \[Request\("):
+        inspect.unwrap(type(recommender).answer)(recommender, requests)

@@ -1,5 +1,6 @@
 """Snapshots: every answer is whole from one of them, whatever takes its place meanwhile."""
 
+import inspect
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import FrozenInstanceError, replace
 from threading import Event
@@ -124,3 +125,9 @@ def test_threads_get_answers_whole_from_one_snapshot_while_it_is_swapped(shop):
     for answers in batches:
         [name] = {answer.snapshot for answer in answers}
         assert answers == expected[name]
+
+
+def test_only_snapshots_are_swapped_in(shop):
+    current = CurrentSnapshot(Snapshot.of(shop))
+    with pytest.raises(TypeError, match=r"no snapshot; pass Snapshot\.of\(recommender\)"):
+        inspect.unwrap(CurrentSnapshot.swap)(current, shop)

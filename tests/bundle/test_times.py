@@ -92,6 +92,7 @@ def test_a_network_without_times_keeps_no_times_of_users_and_refuses_times(tmp_p
         ({"times": [[4, 3]]}, ValueError, "must not fall"),
         ({"times": [[False, 4]]}, TypeError, "whole numbers, got bool False"),
         ({"times": [[3, 4]], "moments": [5, 6]}, ValueError, "moments has 2 entries"),
+        ({"times": [[3, 4]], "moments": [3]}, ValueError, "moment is 3, before the last item"),
         ({"times": [[3, 4]], "moments": [True]}, TypeError, "whole numbers, got bool"),
     ],
 )

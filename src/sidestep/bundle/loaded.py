@@ -407,6 +407,8 @@ class LoadedRecommender:
             KeyError, TypeError, ValueError: a request cannot be answered, see `check`; no request
                 is then.
         """
+        if isinstance(requests, Request) or not all(isinstance(each, Request) for each in requests):
+            raise TypeError("requests is a list of Request; pass [Request(history=[...])].")
         asked: dict[tuple[int, int], Eligibility] = {}  # lists of a million IDs are read once
         groups: dict[Hashable, list[int]] = {}
         for place, request in enumerate(requests):

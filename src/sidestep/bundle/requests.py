@@ -231,6 +231,11 @@ def _check_times(request: Request, *, reads_times: bool) -> None:
             raise TypeError(f"times are whole numbers, got {type(time).__name__} {time!r}.")
     if any(later < earlier for earlier, later in pairwise(times)):
         raise ValueError("times of a user must not fall: histories are oldest first.")
+    if moment is not None and len(times) and moment < times[-1]:
+        raise ValueError(
+            f"moment is {moment}, before the last item of the history at {times[-1]}; give a later "
+            "moment, or leave out the items that came after it."
+        )
 
 
 def _check_new_places(num_new_places: Any, k: int) -> None:

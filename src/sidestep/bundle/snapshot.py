@@ -97,6 +97,10 @@ class CurrentSnapshot:
 
         The one before finishes its batches, and still answers those who hold it.
         """
+        if not isinstance(snapshot, Snapshot):
+            raise TypeError(
+                f"a {type(snapshot).__name__} is no snapshot; pass Snapshot.of(recommender)."
+            )
         with self._lock:
             before, self._snapshot = self._snapshot, snapshot
         return before

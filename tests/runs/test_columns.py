@@ -23,7 +23,7 @@ from sidestep.runs.settings import checked
 from sidestep.search.beam import BeamSearch
 from sidestep.search.policy import Scope
 from sidestep.training.config import TrainingConfig, ValidationConfig
-from sidestep.training.fit import Course, fit
+from sidestep.training.fit import TrainingRun, fit
 
 NUM_TRAINED, NUM_NEW = 40, 40
 NUM_ITEMS = 2 + NUM_TRAINED + NUM_NEW
@@ -118,10 +118,10 @@ def hits(given, config, folder):
     """HR@1 of a trained network on the test rows."""
     dataset, split, catalog = given
     plan = config.prepare(Given(dataset=dataset, split=split, catalog=catalog, out=folder, seed=0))
-    course = Course(
+    training = TrainingRun(
         training=config.training, folder=folder, seed=0, validation=config.validation, resume=False
     )
-    fit(plan.learning, course)
+    fit(plan.learning, training)
     network = plan.learning.network.eval()
     if isinstance(config, SasRecRun):
         recommender = ItemNetworkRecommender(network, max_history=5)

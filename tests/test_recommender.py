@@ -15,6 +15,7 @@ from sidestep.model.config import TransformerConfig
 from sidestep.model.transformer import Transformer
 from sidestep.padding import NO_ITEM
 from sidestep.recommender import (
+    BestItems,
     GenerativeRecommender,
     Recommendations,
     ReservedPlaces,
@@ -377,3 +378,11 @@ def test_reserved_places_hold_what_a_search_among_the_reserved_items_finds(polic
     assert torch.equal(both.leaf_of, ordinary.leaf_of)
     with pytest.raises(ValueError, match="must not be negative, got -1"):
         ReservedPlaces(ordinary, reserved, num_places=-1)
+
+
+def test_runners_up_are_only_those_that_tie_with_the_last_of_the_list():
+    items = torch.tensor([[1, 2, 3, 4, 5], [5, 4, 3, 2, NO_ITEM]])
+    scores = torch.tensor([[9.0, 8.0, 8.0, 8.0, 1.0], [9.0, 8.0, 7.0, 6.0, -torch.inf]])
+    best = BestItems.first(items, scores, 2)
+    assert best.items.tolist() == [[1, 2], [5, 4]]
+    assert best.runners_up.tolist() == [[3, 4], [NO_ITEM, NO_ITEM]]

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidestep.padding import NO_ITEM
+from sidestep.search import noise as noises
 from sidestep.search.noise import edge_gumbels, user_keys
 from sidestep.step import HistoryBatch
 
@@ -76,3 +77,10 @@ def test_an_edge_has_the_same_noise_wherever_it_is_asked_for():
     assert wide[0, 0].equal(wide[0, 2])
     assert wide[1, 2, :4].equal(edge_gumbels(keys[1:], torch.tensor([[3]]), 4)[0, 0])
     assert not wide[0, 0].equal(wide[1, 2])
+
+
+def test_the_keys_are_those_of_splitmix64():
+    """The published first outputs of SplitMix64 from the state 0 (Steele et al. 2014)."""
+    state, steps = torch.zeros(3, dtype=torch.long), torch.arange(3)
+    outputs = [key % 2**64 for key in noises._absorbed(state, steps).tolist()]
+    assert outputs == [0xE220A8397B1DCDAF, 0x6E789E6AA1B965F4, 0x06C45D188009454F]

@@ -238,6 +238,10 @@ def test_too_few_leaves_are_completed_below_the_most_valued_prefixes_and_counted
     assert (answer.leaves != NO_STATE).sum(dim=1).tolist() == expected.tolist()
     assert num_unevaluated(answer).tolist() == (expected - num_leaves).tolist()
     assert answer.tokens.tolist() == [8, 8]
+    # The score of a completed leaf says its place: the lowest value, less its rank.
+    for scores, evaluated, listed in zip(answer.scores, num_leaves, expected, strict=True):
+        places = torch.arange(1, int(listed - evaluated) + 1)
+        torch.testing.assert_close(scores[evaluated:listed], scores[evaluated - 1] - places)
 
 
 def test_what_is_excluded_or_unavailable_does_not_exist():

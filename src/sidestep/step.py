@@ -30,7 +30,7 @@ class UserValues:
     weights: Float[Tensor, "users slots"]
 
     def to(self, device: torch.device | str) -> "UserValues":
-        """The same values on `device`."""
+        """Copies the values to `device`."""
         return UserValues(
             numbers=self.numbers.to(device, non_blocking=True),
             weights=self.weights.to(device, non_blocking=True),
@@ -63,7 +63,7 @@ class HistoryBatch:
     user_values: UserValues | None = None
 
     def to(self, device: torch.device | str) -> "HistoryBatch":
-        """The same batch on `device`."""
+        """Copies the batch to `device`."""
         moved = self._columns(lambda values: values.to(device), self.lengths.to(device))
         known = self.user_values
         return moved if known is None else replace(moved, user_values=known.to(device))
@@ -75,13 +75,13 @@ class HistoryBatch:
         return chosen if known is None else replace(chosen, user_values=known.select(users))
 
     def first(self, numbers: Int[Tensor, " users"]) -> "HistoryBatch":
-        """The same with so many of the oldest items of each history, which has no fewer."""
+        """Histories cut to so many of their oldest items; no history has fewer."""
         columns = torch.arange(self.items.shape[1], device=self.items.device)
         is_past = columns < numbers[:, None]
         return replace(self, items=self.items.masked_fill(~is_past, NO_ITEM), lengths=numbers)
 
     def without_last(self) -> "HistoryBatch":
-        """The same without its last column.
+        """Histories without the last column.
 
         The lengths are those of before: the histories are read for the states at their positions,
         of which the last column has none.
@@ -89,7 +89,7 @@ class HistoryBatch:
         return self._columns(lambda values: values[:, :-1], self.lengths)
 
     def latest(self, number: int) -> "HistoryBatch":
-        """The same with at most so many most recent items of each history."""
+        """Histories cut to at most so many of their most recent items."""
         if self.items.shape[1] <= number:
             return self
         first = (self.lengths - number).clamp(min=0)[:, None]
@@ -101,7 +101,7 @@ class HistoryBatch:
     def _columns(
         self, taken: Callable[[Tensor], Tensor], lengths: Int[Tensor, " users"]
     ) -> "HistoryBatch":
-        """The same function of everything that there is per item; the users stay."""
+        """Applies one function to everything that there is per item; the users stay."""
         return HistoryBatch(
             items=taken(self.items),
             lengths=lengths,
@@ -120,7 +120,7 @@ class HistoryBatch:
 
 
 def is_named(items: Int[Tensor, "users named"], num_items: int) -> Bool[Tensor, "users items"]:
-    """Which of `num_items` items each row names, however often; `NO_ITEM` names none."""
+    """Items of `num_items` that each row names, as a mask; `NO_ITEM` names none."""
     # Padding gets a column of its own, past the last item.
     columns = items.masked_fill(items == NO_ITEM, num_items).long()
     named = torch.zeros(len(items), num_items + 1, dtype=torch.bool, device=items.device)
@@ -255,7 +255,7 @@ def in_float32(device: torch.device) -> torch.autocast:
 
 
 def widened(numbers: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
-    """The same numbers in float32, or in what is wider: a network's weights may be bf16."""
+    """Numbers in float32 or a wider type, as the weights of a network may be bf16."""
     return numbers.to(torch.promote_types(numbers.dtype, torch.float32))
 
 

@@ -44,7 +44,7 @@ def append_items(
     new_rows: NewRows = "siblings",
     last_codebook_size: int | None = None,
 ) -> LoadedRecommender:
-    """The same recommender with more items; those it has keep their indices, codes and weights.
+    """A recommender with more items; the old items keep their indices, codes and weights.
 
     Weights that nothing is added to may be shared with the old recommender.
 
@@ -103,7 +103,7 @@ def append_items(
 
 
 def retire_items(loaded: LoadedRecommender, item_ids: Sequence[str]) -> LoadedRecommender:
-    """The same recommender that never recommends some items.
+    """A copy of a recommender that never recommends some items.
 
     Raises:
         KeyError: the catalog has no such item.
@@ -113,7 +113,7 @@ def retire_items(loaded: LoadedRecommender, item_ids: Sequence[str]) -> LoadedRe
 
 
 def restore_items(loaded: LoadedRecommender, item_ids: Sequence[str]) -> LoadedRecommender:
-    """The same recommender that may recommend retired items again.
+    """A copy of a recommender that may recommend retired items again.
 
     Raises:
         KeyError: the catalog has no such item.

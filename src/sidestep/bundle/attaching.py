@@ -27,7 +27,7 @@ def attach_ranker(
     weight: float,
     guidance: GuidanceConfig | None = None,
 ) -> LoadedRecommender:
-    """The same recommender with a SASRec beside it; a ranker that it has already is replaced.
+    """A copy of a recommender with a SASRec beside it, in place of any other ranker.
 
     Args:
         loaded: a network of semantic IDs, whose searches by items the ranker guides beside the

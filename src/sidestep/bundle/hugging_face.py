@@ -50,7 +50,7 @@ _CONTENTS = ("*.json", "*.safetensors", "*.jinja", CATALOG_FOLDER)
 
 
 class TokenMap(BaseModel):
-    """Which token of a language model's vocabulary is which code.
+    """Tokens of a language model's vocabulary by the code that each of them writes.
 
     start_token: stands before every history.
     code_tokens: per level the token of each code.

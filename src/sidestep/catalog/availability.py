@@ -28,7 +28,7 @@ class Availability:
         return len(self.bucket_items)
 
     def to(self, device: torch.device | str) -> "Availability":
-        """The same availability on `device`."""
+        """Copies the availability to `device`."""
         return Availability(
             live_leaves=self.live_leaves.to(device),
             bucket_start=self.bucket_start.to(device),

@@ -54,7 +54,7 @@ class DenseRows:
         return DenseRows(legal=ranks >= 0, ranks=ranks)
 
     def to(self, device: torch.device | str) -> "DenseRows":
-        """The same rows on `device`."""
+        """Copies the rows to `device`."""
         return DenseRows(legal=self.legal.to(device), ranks=self.ranks.to(device))
 
     @property

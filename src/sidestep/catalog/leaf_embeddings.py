@@ -49,7 +49,7 @@ class LeafEmbeddings:
         )
 
     def to(self, device: torch.device | str) -> "LeafEmbeddings":
-        """The same embeddings on `device`."""
+        """Copies the embeddings to `device`."""
         return LeafEmbeddings(
             items=self.items.to(device),
             leaves=self.leaves.to(device),

@@ -111,7 +111,7 @@ class CodeSpace(Protocol):
         ...
 
     def is_complete(self, states: Int[Tensor, "users width"]) -> Bool[Tensor, "users width"]:
-        """Which states decide an item, or a bucket of items that nothing tells apart."""
+        """States that decide an item, or a bucket of items that nothing tells apart, as a mask."""
         ...
 
     def items(self, states: Int[Tensor, "users width"]) -> Int[Tensor, "users width bucket"]:

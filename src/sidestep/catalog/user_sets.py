@@ -14,7 +14,7 @@ _PADDING = -1
 def is_among(
     members: Int[Tensor, "users width *more"], others: Int[Tensor, "users others"]
 ) -> Bool[Tensor, "users width *more"]:
-    """Which members are among the others of the same user; padding never is."""
+    """Members that are among the others of the same user, as a mask; padding never is."""
     # One more of padding, so that there is always something to look at.
     ordered = functional.pad(others, (0, 1), value=_PADDING).sort(dim=1).values
     wanted = members.flatten(1).contiguous()

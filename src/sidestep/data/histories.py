@@ -148,7 +148,7 @@ class Histories:
         return self._counts(num_before < number)
 
     def kept(self, is_kept: Bool[np.ndarray, " interactions"]) -> "Histories":
-        """The same users with some of their interactions."""
+        """Histories of all users with some of their interactions."""
         offsets = np.concatenate([[0], np.cumsum(self._counts(is_kept))]).astype(np.int64)
         return self._taken(np.flatnonzero(is_kept), offsets, self.user_ids, self.user_categories)
 

@@ -21,7 +21,7 @@ class KeyValues:
     values: Float[Tensor, "users kv_heads columns head_dim"]
 
     def with_room(self, num_columns: int) -> "KeyValues":
-        """The same columns at the start of a buffer of `num_columns`."""
+        """Copies the columns to the start of a buffer of `num_columns`."""
 
         def padded(columns: Tensor) -> Tensor:
             users, heads, width, dim = columns.shape

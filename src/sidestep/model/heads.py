@@ -66,7 +66,7 @@ class HasLlamaForm(Protocol):
     """A network that can be written as a Llama."""
 
     def llama_form(self) -> LlamaForm:
-        """The same network for `LlamaForCausalLM`.
+        """Weights and configuration of the network for `LlamaForCausalLM`.
 
         Raises:
             ValueError: the network reads something that no token stands for.

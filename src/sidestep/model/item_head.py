@@ -71,7 +71,7 @@ class ItemHead(nn.Module):
         histories: HistoryBatch,
         rows: Float[Tensor, "users dim"] | None = None,
     ) -> Float[Tensor, " users"]:
-        """The same of one item at each state.
+        """Scores of one item at each state.
 
         Args:
             states: see `forward`.

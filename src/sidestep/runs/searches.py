@@ -113,7 +113,7 @@ class AskedSearch:
         )
 
     def of(self, loaded: bundles.LoadedRecommender) -> AskedSearch:
-        """The same search; without a name, the search that the bundle keeps."""
+        """A copy of the search; without a name, the search that the bundle keeps."""
         kept = loaded.manifest.search
         if self.name is not None or not loaded.is_searched or kept.name == "beam":
             return self
@@ -125,7 +125,7 @@ class AskedSearch:
         )
 
     def wide_enough(self, k: int) -> AskedSearch:
-        """The same search with as many beams as a list of k needs, unless beams were asked for."""
+        """A copy with as many beams as a list of k needs, unless beams were asked for."""
         if self.beams is not None or "beams" not in self.spec.reads:
             return self
         return replace(self, beams=max(k, NUM_BEAMS))

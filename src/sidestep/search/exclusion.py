@@ -91,7 +91,7 @@ class Exclusion:
     def is_excluded(
         self, items: Int[Tensor, "users width *bucket"]
     ) -> Bool[Tensor, "users width *bucket"]:
-        """Which of `items` their user must not get."""
+        """Items among `items` that their user must not get, as a mask."""
         return is_among(items, self.items)
 
 

@@ -108,7 +108,7 @@ def _items_below(
 def _is_out(
     items: Int[Tensor, " scored"], users: Int[Tensor, " scored"], scope: Scope
 ) -> Bool[Tensor, " scored"]:
-    """Which items their user must not get."""
+    """Items that their user must not get, as a mask."""
     if scope.excluded is None:
         return torch.zeros_like(items, dtype=torch.bool)
     closed, num_items = scope.excluded.items.long(), len(scope.trie.bucket_items)

@@ -118,7 +118,7 @@ def best_child(
 def expanding(
     margins: Float[np.ndarray, "users levels"], is_open: Bool[np.ndarray, "users levels"]
 ) -> Bool[np.ndarray, "users levels"]:
-    """Which nodes of a path get a child: those that pass their gates.
+    """Nodes of a path that get a child, as they pass their gates.
 
     Where no open node passes its gate, the one with the largest margin expands; of equal ones the
     deepest.

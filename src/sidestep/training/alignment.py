@@ -310,7 +310,7 @@ class AlignmentObjective(SearchingObjective):
         return loss, parts
 
     def credit(self, group: Group, reading: Reading) -> Credit:
-        """Which codes count, and their advantages, among candidates and among siblings if asked."""
+        """Codes that count, and their advantages, among candidates and among siblings if asked."""
         scaling, is_member = self.config.scaling, group.is_member
         levels = torch.arange(self.trie.num_levels, device=is_member.device)
         is_free = (levels >= group.first_free[:, None])[:, None] & is_member[..., None]

@@ -51,7 +51,7 @@ class Group:
 
     @property
     def learns(self) -> Bool[Tensor, " users"]:
-        """Which groups hold different rewards."""
+        """Groups that hold different rewards, as a mask."""
         return is_informative(self.rewards, self.is_member)
 
 
@@ -68,7 +68,7 @@ class _Found:
         is_replaced: Bool[Tensor, " users"],
         search: Callable[[Int[Tensor, " rows"]], "_Found"],
     ) -> "_Found":
-        """The same with what another search finds for some users, whose tokens add up."""
+        """Finds with those of another search for some users, whose tokens add up."""
         rows = is_replaced.nonzero()[:, 0]
         if not len(rows):
             return self

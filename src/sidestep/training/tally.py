@@ -67,7 +67,7 @@ class Sums:
             )
 
     def as_json(self) -> dict[str, Any]:
-        """The same as plain JSON."""
+        """Tally as plain JSON."""
         return asdict(self)
 
 

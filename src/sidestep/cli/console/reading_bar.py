@@ -50,7 +50,7 @@ def reading_bar() -> Iterator[OnProgress]:
 
 
 def shown_working(work: Callable[_P, _R], title: str = "reading") -> Callable[_P, _R]:
-    """The same work, with a clock on the screen; the work itself tells no progress."""
+    """Work with a clock on the screen, as the work itself tells no progress."""
 
     @wraps(work)
     def shown(*arguments: _P.args, **settings: _P.kwargs) -> _R:

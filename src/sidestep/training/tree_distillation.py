@@ -3,7 +3,7 @@
 Distillation along the path of the true target (`NextCodeObjective`) teaches the policy at prefixes
 of right items alone. A beam also visits other prefixes, where the policy has learned nothing. Here
 the policy learns at all prefixes of the leaves that its own search finds, and of the best leaves of
-the teacher.
+the teacher, wherever more than one item lies below the prefix.
 
 Source: DAgger (Ross et al. 2011, arXiv:1011.0686), for learning on the states that the student
 visits. The exact targets at every node of a trie are ours.
@@ -24,7 +24,7 @@ from sidestep.padding import NO_ITEM
 from sidestep.search.item_support import ItemRanker, node_log_sums
 from sidestep.search.policy import Scope, redrawn
 from sidestep.step import HistoryBatch
-from sidestep.training.candidate_tree import CandidateTree
+from sidestep.training.choice_tree import ChoiceTree
 from sidestep.training.objective import Loss, SearchingObjective
 from sidestep.training.objective_config import TreeDistillationConfig
 
@@ -110,7 +110,7 @@ class TreeDistillationObjective(SearchingObjective):
             logits = self._teacher_logits(histories)
             masses = node_log_sums(logits, self.trie)
             leaves = self._leaves(histories, masses)
-            tree = CandidateTree.of(leaves, None, self.trie)
+            tree = ChoiceTree.above(leaves, self.trie)
             targets = next_code_log_probs(masses, tree.slot_states, self.trie)
             weights = self._node_weights(tree, masses)
         step = tree.read(self.policy, histories)
@@ -173,7 +173,7 @@ class TreeDistillationObjective(SearchingObjective):
         return distinct_leaves(torch.cat([found, best], dim=1))
 
     def _node_weights(
-        self, tree: CandidateTree, masses: Float[Tensor, "users nodes"]
+        self, tree: ChoiceTree, masses: Float[Tensor, "users nodes"]
     ) -> Float[Tensor, "users slots"]:
         """The weight of each node in the loss; the weights of a user sum to one.
 
@@ -181,10 +181,10 @@ class TreeDistillationObjective(SearchingObjective):
         `uniform_share` is spread evenly over all nodes.
         """
         states = tree.slot_states
-        is_inner = (states != NO_STATE) & (tree.slot_depths < self.trie.num_levels)
-        mass = masses.gather(1, states.clamp(min=0)).exp().masked_fill(~is_inner, 0.0)
+        is_slot = states != NO_STATE
+        mass = masses.gather(1, states.clamp(min=0)).exp().masked_fill(~is_slot, 0.0)
         mass = mass / mass.sum(dim=1, keepdim=True)  # the root always has some
-        even = is_inner / is_inner.sum(dim=1, keepdim=True)
+        even = is_slot / is_slot.sum(dim=1, keepdim=True)
         share = self.config.uniform_share
         return (1 - share) * mass + share * even
 

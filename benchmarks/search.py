@@ -39,7 +39,7 @@ from sidestep.search.process_reward import ProcessReward
 from sidestep.search.scorer import Guidance, PrefixScorer, PrefixScores
 from sidestep.search.tree import Candidates
 from sidestep.search.ved import ValueGuidedDecoding
-from sidestep.step import Context, HistoryBatch, StepModel, StepOutput
+from sidestep.step import Context, HistoryBatch, StepModel, StepOutput, flops_by_depth
 from watch import Watch
 
 BEAM, WIDE = "beam", "beam of equal tokens"
@@ -244,6 +244,10 @@ class WatchedModel:
         )
         return answer
 
+    def flops_by_depth(self, histories: HistoryBatch) -> Tensor | None:
+        """See `CountsFlops.flops_by_depth`."""
+        return flops_by_depth(self.model, histories)
+
     def extend(self, *nodes: Any, **options: Any) -> tuple[StepOutput, Any]:
         """See `StepModel.extend`."""
         answer: tuple[StepOutput, Any] = self.watch.timed(
@@ -303,7 +307,7 @@ def timed(search: Search, device: str) -> Turn:
         wall_s=time.perf_counter() - wall,
         processor_s=time.process_time() - used,
         network_s=watch.seconds,
-        tokens=candidates.tokens.unique().tolist(),
+        tokens=candidates.spent.tokens.unique().tolist(),
         calls=watch.calls,
     )
 

@@ -1,6 +1,6 @@
 """A network of a user's own: no Transformer, with an item head and vectors of items."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -22,8 +22,6 @@ class Path:
     """The states in all slots."""
 
     states: Tensor
-    tokens: Tensor
-    flops: None = None
     history_states: None = None
 
 
@@ -64,8 +62,7 @@ class Drift(SemanticIdModel):
         vectors = self.items(histories.items.clamp(min=0)) * is_item[..., None]
         root = vectors.sum(dim=1, keepdim=True)
         depths = torch.zeros(root.shape[:2], dtype=torch.long)
-        context = Path(states=root, tokens=torch.ones_like(histories.lengths))
-        return StepOutput(logits=self.node_logits(root, depths), hidden=root), context
+        return StepOutput(logits=self.node_logits(root, depths), hidden=root), Path(states=root)
 
     def extend(self, context, codes, parents, depths, *, is_node, visible=None):
         states = context.states
@@ -75,7 +72,7 @@ class Drift(SemanticIdModel):
             states = torch.cat([states, states.gather(1, parent) + vectors[:, [column]]], dim=1)
         hidden = states[:, -codes.shape[1] :]
         step = StepOutput(logits=self.node_logits(hidden, depths), hidden=hidden)
-        return step, replace(context, states=states, tokens=context.tokens + is_node.sum(dim=1))
+        return step, Path(states=states)
 
     def next_item_states(self, histories):
         vectors = self.items(histories.items.clamp(min=0))

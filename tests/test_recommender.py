@@ -24,6 +24,7 @@ from sidestep.recommender import (
 from sidestep.search.beam import BeamSearch
 from sidestep.search.exhaustive import ExhaustiveSearch
 from sidestep.search.policy import Scope
+from sidestep.search.spent import Spent
 from sidestep.step import HistoryBatch
 from tests.evaluation.rows import rows_of
 
@@ -116,7 +117,7 @@ def test_what_is_not_read_of_a_history_changes_no_score_and_is_excluded_all_the_
     expected = recommender.recommend(latest, 40)
     assert torch.equal(answer.items, expected.items)
     assert torch.equal(answer.scores, expected.scores)
-    assert torch.equal(answer.flops, expected.flops)
+    assert torch.equal(answer.spent.flops, expected.spent.flops)
     unseen = recommender.recommend(whole, 40, exclude_seen=True)
     told = recommender.recommend(latest, 40, excluded=whole.items)
     assert torch.equal(unseen.items, told.items)
@@ -147,7 +148,7 @@ def test_a_narrow_search_of_what_is_left_is_the_search_of_a_catalog_that_has_no_
     torch.testing.assert_close(by_stock.scores, expected.scores)
     torch.testing.assert_close(by_user.scores, expected.scores)
     if isinstance(policy, BeamSearch):
-        assert torch.equal(by_user.tokens, expected.tokens)
+        assert torch.equal(by_user.spent.tokens, expected.spent.tokens)
 
 
 def test_items_of_a_bucket_share_a_score_and_stand_together():
@@ -299,9 +300,7 @@ def answer_of(found: list[int], k: int, *, best: float) -> Recommendations:
         items=items,
         scores=torch.tensor([scores]),
         score_kind="log_prob",
-        tokens=torch.tensor([3]),
-        scored=torch.tensor([20]),
-        flops=torch.tensor([500]),
+        spent=Spent(tokens=torch.tensor([3]), scored=torch.tensor([20]), flops=torch.tensor([500])),
         leaves=items,
         evaluated=torch.full((1, 2, 1), int(best)),
     )
@@ -330,9 +329,9 @@ def test_reserved_places_are_those_of_a_loop_over_the_lists(case):
     assert (answer.scores[0, len(found) :] == -torch.inf).all()
     leaves = [item // 3 for item in answer.leaves[0].tolist() if item != NO_ITEM]
     assert leaves == list(dict.fromkeys(item // 3 for item in found))
-    assert answer.tokens.tolist() == [6]
-    assert answer.scored.tolist() == [40]
-    assert answer.flops.tolist() == [1000]
+    assert answer.spent.tokens.tolist() == [6]
+    assert answer.spent.scored.tolist() == [40]
+    assert answer.spent.flops.tolist() == [1000]
     assert sorted(answer.evaluated.flatten().tolist()) == [-101, -101, -1, -1]
 
 
@@ -373,7 +372,7 @@ def test_reserved_places_hold_what_a_search_among_the_reserved_items_finds(polic
     for user, items in enumerate(answer.items.tolist()):
         fresh = [item for item in among.items[user].tolist() if item not in items[:4]]
         assert items[4:] == fresh[:2]
-    assert torch.equal(answer.tokens, usual.tokens + among.tokens)
+    assert torch.equal(answer.spent.tokens, usual.spent.tokens + among.spent.tokens)
     assert both.name == f"{policy.name}, 2 reserved"
     assert torch.equal(both.leaf_of, ordinary.leaf_of)
     with pytest.raises(ValueError, match="must not be negative, got -1"):

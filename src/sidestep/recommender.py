@@ -11,7 +11,8 @@ from sidestep.catalog.space import CodeSpace
 from sidestep.catalog.user_sets import is_among
 from sidestep.padding import NO_ITEM
 from sidestep.search.policy import Scope, SearchPolicy
-from sidestep.search.tree import both_flops, evaluated_prefixes
+from sidestep.search.spent import Spent
+from sidestep.search.tree import evaluated_prefixes
 from sidestep.step import HistoryBatch, StepModel
 
 
@@ -25,8 +26,7 @@ class Recommendations:
         Items of one bucket are always tied, since no search can tell them apart. The list orders
         them by popularity in training.
     score_kind: what a score is, for example "log_prob".
-    tokens: backbone positions spent after the prompt, per user.
-    scored: prefixes whose score was asked of what guides a search, per user; they cost no token.
+    spent: the cost of the answer.
     leaves: the best leaves, best first, each named by any one item of its bucket; `NO_ITEM` where
         there are fewer. They may be more than the items stem from. A recommender that ranks items
         and no leaves repeats `items`.
@@ -34,19 +34,15 @@ class Recommendations:
         place; `NO_ITEM` is padding. None where there are no such items.
     evaluated: every prefix that a tree search weighed, as codes, the trie's `NO_CODE` past its end:
         those it showed to its backbone, and the leaves it returned; None without a tree.
-    flops: floating-point operations of matrix products per user, two per multiplication and
-        addition, the reading of the history included; None where not known.
     """
 
     items: Int[Tensor, "users k"]
     scores: Float[Tensor, "users k"]
     score_kind: str
-    tokens: Int[Tensor, " users"]
-    scored: Int[Tensor, " users"]
+    spent: Spent
     leaves: Int[Tensor, "users leaves"]
     runners_up: Int[Tensor, "users tied"] | None = None
     evaluated: Int[Tensor, "users nodes levels"] | None = None
-    flops: Int[Tensor, " users"] | None = None
 
     @property
     def all_items(self) -> Int[Tensor, "users entries"]:
@@ -262,12 +258,10 @@ class GenerativeRecommender:
             items=best.items,
             scores=best.scores,
             score_kind=candidates.score_kind,
-            tokens=candidates.tokens,
-            scored=candidates.scored,
+            spent=candidates.spent,
             leaves=buckets.gather(2, first)[..., 0],
             runners_up=best.runners_up,
             evaluated=evaluated,
-            flops=candidates.flops,
         )
 
 
@@ -390,12 +384,10 @@ def with_reserved(
         items=best.items,
         scores=best.scores,
         score_kind=ordinary.score_kind,
-        tokens=ordinary.tokens + reserved.tokens,
-        scored=ordinary.scored + reserved.scored,
+        spent=ordinary.spent + reserved.spent,
         leaves=_one_per_leaf(best.items, leaf_of),
         runners_up=best.runners_up,
         evaluated=evaluated,
-        flops=both_flops(ordinary.flops, reserved.flops),
     )
 
 

@@ -6,7 +6,7 @@ backbone (`extend`); both answer with a `StepOutput`. The only softmax over code
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -165,25 +165,11 @@ class HistoryStates:
 
 @runtime_checkable
 class Context(Protocol):
-    """An encoded history and the nodes extended so far; opaque to a search but for its cost.
+    """An encoded history and the nodes extended so far; opaque to a search.
 
     Extending an older context again is allowed under `torch.no_grad()`: it reuses the slots,
     so contexts that came after it become invalid.
     """
-
-    @property
-    def tokens(self) -> Int[Tensor, " users"]:
-        """Backbone positions spent after the prompt, the root included."""
-        ...
-
-    @property
-    def flops(self) -> Int[Tensor, " users"] | None:
-        """Floating-point operations of matrix products, two per multiplication and addition.
-
-        Of the prompt, the root and the nodes, heads included; what hides behind a mask does not
-        count. None where the model does not tell.
-        """
-        ...
 
     @property
     def history_states(self) -> HistoryStates | None:
@@ -241,6 +227,27 @@ class StepModel(Protocol[C]):
             The output at each node (arbitrary at padding), and the context that holds them.
         """
         ...
+
+
+@runtime_checkable
+class CountsFlops(Protocol):
+    """A model that tells what it takes; a model may tell nothing."""
+
+    def flops_by_depth(self, histories: HistoryBatch) -> Int[Tensor, "users depths"] | None:
+        """Floating-point operations of matrix products, two per multiplication and addition.
+
+        Column 0 is the prompt and the root together; column d from 1 to L is one node of d codes
+        that sees the whole prompt. Heads are included; what hides behind a mask does not count.
+        None where they are not known.
+        """
+        ...
+
+
+def flops_by_depth(
+    model: StepModel[Any], histories: HistoryBatch
+) -> Int[Tensor, "users depths"] | None:
+    """See `CountsFlops.flops_by_depth`; None for a model that does not tell."""
+    return model.flops_by_depth(histories) if isinstance(model, CountsFlops) else None
 
 
 def in_float32(device: torch.device) -> torch.autocast:

@@ -26,8 +26,8 @@ def test_popularity_gives_everyone_the_most_frequent_items_and_breaks_ties_by_in
     answer = recommender.recommend(HISTORIES, 3)
     assert answer.items.tolist() == [[3, 1, 0]] * 3
     assert answer.scores.tolist() == [[9.0, 5.0, 3.0]] * 3
-    assert answer.tokens.tolist() == [0, 0, 0]
-    assert answer.scored.tolist() == [0, 0, 0]
+    assert answer.spent.tokens.tolist() == [0, 0, 0]
+    assert answer.spent.scored.tolist() == [0, 0, 0]
 
 
 def test_items_as_popular_as_the_last_one_are_its_runners_up():

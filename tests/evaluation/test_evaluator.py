@@ -25,6 +25,7 @@ from sidestep.model.config import SasRecConfig
 from sidestep.model.sasrec import SasRec
 from sidestep.padding import NO_ITEM
 from sidestep.recommender import BestItems, Recommendations
+from sidestep.search.spent import Spent
 from sidestep.step import HistoryBatch
 
 # Items 0 and 1 share a leaf, and so do 4, 5 and 6.
@@ -62,9 +63,9 @@ class FixedOrder:
             scores=best.scores,
             runners_up=best.runners_up,
             score_kind="place of the leaf",
-            tokens=read.lengths + 1,
-            scored=read.lengths * 10,
-            flops=read.lengths * 100,
+            spent=Spent(
+                tokens=read.lengths + 1, scored=read.lengths * 10, flops=read.lengths * 100
+            ),
             leaves=rectangle(leaves),
         )
 
@@ -331,8 +332,7 @@ def answer_of(items: Tensor, scores: Tensor, runners_up: Tensor | None = None) -
         scores=scores,
         runners_up=runners_up,
         score_kind="none",
-        tokens=zeros,
-        scored=zeros,
+        spent=Spent(tokens=zeros, scored=zeros, flops=None),
         leaves=items,
     )
 

@@ -165,7 +165,7 @@ class ModelContract(ABC):
     @torch.no_grad()
     def test_a_tree_in_one_call_equals_level_by_level(self, tree):
         _, context = self.model.encode(HISTORIES, capacity=40)
-        step, together = extend(self.model, context, tree)
+        step, _ = extend(self.model, context, tree)
         expected = step.hidden.clone()
         _, context = self.model.encode(HISTORIES, capacity=40)
         slots = torch.zeros(NUM_USERS, 8, dtype=torch.long)  # at c + 1, the slot of column c
@@ -178,7 +178,6 @@ class ModelContract(ABC):
                 self.model, context, Tree(tree.codes, parents, tree.depths, here)
             )
             self.assert_same(step.hidden[here], expected[here])
-        assert context.tokens.tolist() == together.tokens.tolist()
 
     @pytest.mark.parametrize("users", [[0], [1], [2], [3], [3, 2, 1, 0], [2, 0]])
     @torch.no_grad()
@@ -304,68 +303,53 @@ class ModelContract(ABC):
         self.assert_same(again.hidden, expected.hidden)
         assert after.num_nodes == 7
 
-    @laws
-    @given(trees())
-    @torch.no_grad()
-    def test_a_node_costs_one_token_and_padding_none(self, tree):
-        _, context = self.model.encode(HISTORIES, capacity=14)
-        assert context.tokens.tolist() == [1] * NUM_USERS
-        _, context = extend(self.model, context, tree)
-        _, context = extend(self.model, context, _FULL_TREE)
-        assert context.tokens.tolist() == (1 + tree.is_node.sum(dim=1) + 7).tolist()
-
     @torch.no_grad()
     def test_the_flops_of_a_path_are_those_that_pytorch_counts_but_for_masked_columns(self):
         model, empty = self.model, trimmed(users_of(HISTORIES, [2]))
+        told = model.flops_by_depth(empty)
+        assert told.shape == (1, 1 + NUM_LEVELS)
         flops, (_, context) = counted_flops(lambda: model.encode(empty, capacity=3))
-        assert context.flops.tolist() == [flops]
+        assert told[:, 0].tolist() == [flops]
         # Node by node, so that a node sees all columns.
         for depth, code in enumerate(SEMANTIC_IDS[2].tolist(), start=1):
             node = torch.tensor([[depth]])
             arguments = (context, torch.full_like(node, code), node - 1, node)
-            before = context.flops
             flops, (_, context) = counted_flops(
                 lambda given=arguments: model.extend(*given, is_node=given[3] > 0)
             )
-            assert (context.flops - before).tolist() == [flops]
+            assert told[:, depth].tolist() == [flops]
 
     @torch.no_grad()
     def test_the_flops_of_a_prompt_are_those_that_pytorch_counts_but_for_masked_columns(self):
         model, one = self.model, users_of(HISTORIES, [0])
-        counted, (_, context) = counted_flops(lambda: model.encode(one, capacity=0))
+        counted, _ = counted_flops(lambda: model.encode(one, capacity=0))
         width = 1 + 4 * self.tokens_per_item
-        assert context.flops.tolist() == [counted - self.masked_flops(width)]
+        assert model.flops_by_depth(one)[:, 0].tolist() == [counted - self.masked_flops(width)]
+
+    @torch.no_grad()
+    def test_the_flops_of_a_node_after_a_history_are_those_that_pytorch_counts(self):
+        model, one = self.model, users_of(HISTORIES, [0])
+        told = model.flops_by_depth(one)
+        _, context = model.encode(one, capacity=NUM_LEVELS)
+        for depth in range(1, NUM_LEVELS + 1):
+            node = torch.tensor([[depth]])
+            counted, (_, context) = counted_flops(
+                lambda given=context, at=node: model.extend(
+                    given, at * 0, at - 1, at, is_node=at > 0
+                )
+            )
+            assert told[:, depth].tolist() == [counted]
 
     def masked_flops(self, width: int) -> int:
         """FLOPs, in all layers, of the later positions that a mask hides in a prompt of `width`."""
         hidden = torch.tensor(width * (width - 1) // 2)
         return int(attention_flops(self.model.backbone_flops.channels, hidden))
 
-    @laws
-    @given(trees())
-    @torch.no_grad()
-    def test_flops_of_a_user_do_not_depend_on_the_batch_nor_on_what_stands_at_padding(self, tree):
-        _, context = self.model.encode(HISTORIES, capacity=7)
-        _, context = extend(self.model, context, tree)
+    def test_flops_of_a_user_do_not_depend_on_the_batch_nor_on_what_stands_at_padding(self):
+        together = self.model.flops_by_depth(HISTORIES)
         for user in range(NUM_USERS):
-            alone = users_of(HISTORIES, [user])
-            _, own = self.model.encode(trimmed(alone), capacity=7)
-            here = tree.is_node[user]
-            expected = own.flops.clone()
-            by_depth = self._flops_by_depth(alone)
-            expected += sum(by_depth[int(depth)] for depth in tree.depths[user][here])
-            assert context.flops[user] == expected
-
-    def _flops_by_depth(self, user: HistoryBatch) -> list[int]:
-        """FLOPs of a node of each depth. The root is part of the prompt."""
-        _, context = self.model.encode(trimmed(user), capacity=NUM_LEVELS)
-        found = [0]
-        for depth in range(1, NUM_LEVELS + 1):
-            node = torch.tensor([[depth]])
-            before = context.flops
-            _, context = self.model.extend(context, node * 0, node - 1, node, is_node=node > 0)
-            found.append(int(context.flops - before))
-        return found
+            alone = self.model.flops_by_depth(trimmed(users_of(HISTORIES, [user])))
+            assert together[user].tolist() == alone[0].tolist()
 
     @torch.no_grad()
     @pytest.mark.parametrize("capacity", [0, 9])

@@ -11,7 +11,6 @@ def context(prompt_lengths, prompt_width, *, capacity=4, num_levels=2):
         prompt_lengths=torch.tensor(prompt_lengths),
         num_levels=num_levels,
         capacity=capacity,
-        flops=torch.full((len(prompt_lengths),), 10),
     )
 
 
@@ -21,16 +20,12 @@ def rows(*values):
 
 def test_a_node_knows_its_ancestors_by_depth_even_if_its_parent_stands_later_in_the_call():
     # Column 0 takes slot 1 and is the child of slot 2, which column 1 takes.
-    placed = context([1], 1).placed(
-        rows([2, 0]), rows([2, 1]), rows([True, True]), flops=rows([3, 4])
-    )
+    placed = context([1], 1).placed(rows([2, 0]), rows([2, 1]), rows([True, True]))
     expected = [[0, NO_SLOT, NO_SLOT], [0, 2, 1], [0, 2, NO_SLOT]]
     assert placed.ancestor_slots.tolist() == [expected]
-    placed = placed.placed(rows([2]), rows([2]), rows([True]), flops=rows([5]))
+    placed = placed.placed(rows([2]), rows([2]), rows([True]))
     assert placed.ancestor_slots[0, 3].tolist() == [0, 2, 3]
     assert (placed.num_nodes, placed.next_column) == (3, 4)
-    assert placed.tokens.tolist() == [4]
-    assert placed.flops.tolist() == [22]
 
 
 def test_a_node_attends_to_its_visible_prompt_to_its_ancestors_and_to_itself():
@@ -38,7 +33,6 @@ def test_a_node_attends_to_its_visible_prompt_to_its_ancestors_and_to_itself():
         rows([0, 1], [0, 0]),
         rows([1, 2], [1, 1]),
         rows([True, True], [True, True]),
-        flops=rows([0, 0], [0, 0]),
     )
     # Columns: three of the prompt, then slots 1 and 2.
     assert placed.node_mask(2, None).int().tolist() == [
@@ -81,7 +75,6 @@ def test_columns_that_find_no_room_move_to_a_buffer_half_as_large_again():
 @pytest.mark.parametrize(("parents", "depths"), [([0], [3]), ([0], [0]), ([2], [1]), ([-1], [1])])
 def test_a_node_below_the_last_level_or_without_a_parent_is_refused(parents, depths):
     with pytest.raises(ValueError, match="depth from 1 to 2 and a parent in one of the 2 slots"):
-        context([1], 1).placed(rows(parents), rows(depths), rows([True]), flops=rows([1]))
-    # Padding may hold any values, and costs nothing.
-    padded = context([1], 1).placed(rows(parents), rows(depths), rows([False]), flops=rows([1]))
-    assert padded.flops.tolist() == [10]
+        context([1], 1).placed(rows(parents), rows(depths), rows([True]))
+    # Padding may hold any values.
+    assert context([1], 1).placed(rows(parents), rows(depths), rows([False])).num_nodes == 1

@@ -61,7 +61,6 @@ def test_a_path_in_one_pass_equals_level_by_level_and_each_user_alone(codes):
         is_node=torch.ones(2, 3, dtype=torch.bool),
     )
     torch.testing.assert_close(torch.cat([step.value, together.value], dim=1), by_level)
-    assert context.tokens.tolist() == [4, 4]
     alone = chain(model, history_of(torch.tensor([[3]])), codes)
     torch.testing.assert_close(alone[0], by_level[1])
 
@@ -104,13 +103,17 @@ def test_values_move_the_backbone_only_where_that_is_wanted():
 def test_the_flops_of_a_path_are_those_that_pytorch_counts():
     model, empty = valued(), history_of(torch.full((1, 0), NO_ITEM))
     counted, (_, context) = counted_flops(lambda: model.encode(empty, capacity=3))
-    assert context.flops.tolist() == [counted]
-    assert context.flops > model.backbone.encode(empty, capacity=3)[1].flops
-    node = torch.tensor([[1]])
-    counted, (_, longer) = counted_flops(
-        lambda: model.extend(context, node, node - 1, node, is_node=node > 0)
-    )
-    assert (longer.flops - context.flops).tolist() == [counted]
+    told = model.flops_by_depth(empty)
+    assert told[:, 0].tolist() == [counted]
+    assert told[:, 0] > model.backbone.flops_by_depth(empty)[:, 0]
+    for depth in range(1, 4):
+        node = torch.tensor([[depth]])
+        counted, (_, context) = counted_flops(
+            lambda given=context, at=node: model.extend(given, at * 0, at - 1, at, is_node=at > 0)
+        )
+        assert told[:, depth].tolist() == [counted]
+    model.backbone.flops_by_depth = lambda histories: None
+    assert model.flops_by_depth(empty) is None
 
 
 @torch.no_grad()

@@ -14,12 +14,10 @@ from sidestep.step import HistoryBatch, HistoryStates, StepOutput, log_probs
 
 
 @dataclass(frozen=True)
-class CountingContext:
-    """Context that stores prefixes as numbers, and counts tokens."""
+class NumberedContext:
+    """Context that stores prefixes as numbers."""
 
     prefixes: Tensor  # [users, slots]
-    tokens: Tensor
-    flops: Tensor | None = None
     history_states: HistoryStates | None = None
 
 
@@ -32,32 +30,29 @@ class PrefixTable:
 
     def encode(
         self, histories: HistoryBatch, *, capacity: int
-    ) -> tuple[StepOutput, CountingContext]:
+    ) -> tuple[StepOutput, NumberedContext]:
         first = histories.items[:, :1] if histories.items.shape[1] else histories.lengths[:, None]
         prefixes = (first + 2) * 7919 + self.seed
         depths = torch.zeros_like(prefixes)
-        return self._output(prefixes, depths), CountingContext(
-            prefixes, torch.ones_like(histories.lengths)
-        )
+        return self._output(prefixes, depths), NumberedContext(prefixes)
 
     def extend(
         self,
-        context: CountingContext,
+        context: NumberedContext,
         codes: Int[Tensor, "users width"],
         parents: Int[Tensor, "users width"],
         depths: Int[Tensor, "users width"],
         *,
         is_node: Bool[Tensor, "users width"],
         visible: Int[Tensor, "users width"] | None = None,
-    ) -> tuple[StepOutput, CountingContext]:
+    ) -> tuple[StepOutput, NumberedContext]:
         prefixes = context.prefixes
         for column in range(codes.shape[1]):
             parent = prefixes.gather(1, parents[:, column : column + 1])
             own = (parent * 31 + codes[:, column : column + 1] + 1) % 1_000_003
             prefixes = torch.cat([prefixes, own], dim=1)
         width = codes.shape[1]
-        tokens = context.tokens + is_node.sum(1)
-        return self._output(prefixes[:, -width:], depths), CountingContext(prefixes, tokens)
+        return self._output(prefixes[:, -width:], depths), NumberedContext(prefixes)
 
     def _output(self, prefixes: Tensor, depths: Tensor) -> StepOutput:
         widest = max(self.codebook_sizes)
@@ -71,13 +66,9 @@ class PrefixTable:
 class CountedTable(PrefixTable):
     """Prefix table that takes 100 FLOPs for a history, and 7 for a node."""
 
-    def encode(self, histories, *, capacity):
-        step, context = super().encode(histories, capacity=capacity)
-        return step, replace(context, flops=100 * context.tokens)
-
-    def extend(self, context, codes, parents, depths, *, is_node, visible=None):
-        step, longer = super().extend(context, codes, parents, depths, is_node=is_node)
-        return step, replace(longer, flops=context.flops + 7 * is_node.sum(1))
+    def flops_by_depth(self, histories):
+        by_depth = torch.tensor([100] + [7] * len(self.codebook_sizes))
+        return by_depth.expand(len(histories.lengths), -1)
 
 
 class ValueTable(PrefixTable):

@@ -21,7 +21,7 @@ from sidestep.step import StepOutput
 from tests.catalog.space_contract import items_at, ways
 from tests.catalog.test_space import EXCLUDED, SETS, TITLES
 
-from .fakes import PrefixTable, ValueTable, histories_of
+from .fakes import ValueTable, histories_of
 
 
 class SpaceTable(ValueTable):
@@ -33,12 +33,9 @@ class SpaceTable(ValueTable):
 
     def extend(self, context, codes, parents, depths, *, is_node, visible=None):
         # A sum, so that it does not matter in which order actions are taken.
-        _, longer = PrefixTable.extend(
-            self, context, codes, parents, depths, is_node=is_node, visible=visible
-        )
         taken = context.prefixes.gather(1, parents) + (codes + 1) ** 3 * 97
         prefixes = torch.cat([context.prefixes, taken], dim=1)
-        return self._output(taken, depths), type(context)(prefixes, longer.tokens)
+        return self._output(taken, depths), type(context)(prefixes)
 
     def _output(self, prefixes, depths):
         actions = torch.arange(self.num_actions)
@@ -109,7 +106,7 @@ def test_a_wide_search_finds_every_item_once_by_its_likeliest_way(policy, space)
     for user in range(2):
         expected = best_ways(space, model, histories, user)
         assert answers(found, space, user) == pytest.approx(expected, abs=1e-4)
-        assert int(found.tokens[user]) == int(found.tree.is_node[user].sum())
+        assert int(found.spent.tokens[user]) == int(found.tree.is_node[user].sum())
 
 
 @pytest.mark.parametrize(
@@ -120,7 +117,7 @@ def test_a_wide_search_finds_every_item_once_by_its_likeliest_way(policy, space)
 def test_a_title_that_is_complete_waits_without_a_token(policy, shows_leaves):
     found = policy.search(SpaceTable(TITLES), histories_of(4), TITLES)
     is_whole = [title in TITLES.titles for title in TITLES.ways]
-    assert int(found.tokens[0]) == len(is_whole) - (0 if shows_leaves else sum(is_whole))
+    assert int(found.spent.tokens[0]) == len(is_whole) - (0 if shows_leaves else sum(is_whole))
 
 
 @each_space

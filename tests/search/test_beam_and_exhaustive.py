@@ -46,8 +46,8 @@ def test_a_beam_returns_distinct_legal_leaves_and_counts_its_tokens(catalog, num
     assert all(leaf >= trie.first_leaf for leaf in leaves)
     most = 1 + sum(min(num_beams, trie.num_nodes(depth)) for depth in range(1, len(sizes)))
     # A level may hold fewer than both: the beams above it may have few children.
-    assert int(candidates.tokens[0]) <= most
-    assert int(candidates.tokens[0]) == int(candidates.tree.is_node.sum())
+    assert int(candidates.spent.tokens[0]) <= most
+    assert int(candidates.spent.tokens[0]) == int(candidates.tree.is_node.sum())
 
 
 def test_a_beam_costs_one_token_and_its_width_per_inner_level():
@@ -56,7 +56,7 @@ def test_a_beam_costs_one_token_and_its_width_per_inner_level():
     candidates = BeamSearch(num_beams=3).search(
         PrefixTable((4, 4, 4)), histories_of(1, 2), Scope(trie=trie)
     )
-    assert candidates.tokens.tolist() == [7, 7]  # 1 + (3 - 1) · 3
+    assert candidates.spent.tokens.tolist() == [7, 7]  # 1 + (3 - 1) · 3
 
 
 def test_a_narrow_beam_can_miss_what_the_exhaustive_scorer_finds():

@@ -23,14 +23,14 @@ def test_every_prefix_costs_once_in_chunks_of_any_size(chunk_size):
     inner = 3 + 9  # prefixes of one and of two codes
     assert answer.leaves.equal(whole.leaves)
     # A prefix of one code is shown again for every chunk that needs it, and paid for again.
-    shown = answer.tokens - 1
+    shown = answer.spent.tokens - 1
     assert (shown >= inner).all()
-    assert (whole.tokens - 1).tolist() == [inner, inner]
-    assert answer.flops.tolist() == (100 + 7 * shown).tolist()
+    assert (whole.spent.tokens - 1).tolist() == [inner, inner]
+    assert answer.spent.flops.tolist() == (100 + 7 * shown).tolist()
 
 
 def test_the_cost_is_not_known_where_the_model_tells_none():
     answer = ExhaustiveSearch(chunk_size=2).search(
         PrefixTable(SIZES), histories_of(5), Scope(trie=TRIE)
     )
-    assert answer.flops is None
+    assert answer.spent.flops is None

@@ -15,7 +15,7 @@ from sidestep.search.exhaustive import ExhaustiveSearch
 from sidestep.search.guided_beam import GuidedBeamSearch
 from sidestep.search.item_support import ItemSupport
 from sidestep.search.policy import Scope
-from sidestep.search.scorer import CountedScores, Guidance
+from sidestep.search.scorer import Guidance
 
 from .fakes import (
     CountedTable,
@@ -45,15 +45,8 @@ class StateTable:
 class CountedStateTable(StateTable):
     """State table that takes 1000 FLOPs per past item and 10 per prefix."""
 
-    def begin(self, histories, root, context, scope):
-        scores_of = StateTable.begin(self, histories, root, context, scope)
-        taken = 1000 * histories.lengths
-
-        def scores(states, depth):
-            taken.add_(10 * (states != NO_STATE).sum(dim=1))
-            return scores_of(states, depth)
-
-        return CountedScores(scores=scores, flops=lambda: taken)
+    def flops(self, histories, asked, scope):
+        return 1000 * histories.lengths + 10 * (asked != NO_STATE).sum(dim=1)
 
 
 SCORER = StateTable()
@@ -71,7 +64,7 @@ def test_without_candidates_to_choose_from_it_keeps_the_beams(catalog, num_beams
     guided = same.search(model, histories, scope)
     for user in range(2):
         assert found(guided, trie, user) == pytest.approx(found(plain, trie, user), abs=1e-5)
-    assert guided.tokens.tolist() == plain.tokens.tolist()
+    assert guided.spent.tokens.tolist() == plain.spent.tokens.tolist()
 
 
 @settings(max_examples=25)
@@ -147,15 +140,19 @@ def test_what_is_scored_and_what_it_takes_are_counted(catalog, num_beams, more):
         for depth in range(1, len(sizes) + 1):
             longer = {tuple(row[:depth]) for row in ids.tolist()}
             expected += min(number, sum(prefix[:-1] in prefixes for prefix in longer))
-        assert answer.scored[user] == expected
-    inner = answer.tokens - 1
-    assert answer.flops.tolist() == (100 + 7 * inner + 1000 + 10 * answer.scored).tolist()
+        assert answer.spent.scored[user] == expected
+    inner = answer.spent.tokens - 1
+    assert (
+        answer.spent.flops.tolist() == (100 + 7 * inner + 1000 + 10 * answer.spent.scored).tolist()
+    )
     oracle = ExhaustiveSearch(guidance=guidance, chunk_size=3).search(
         model, histories, Scope(trie=trie)
     )
-    assert oracle.scored.tolist() == [trie.num_leaves] * 2
-    inner = oracle.tokens - 1
-    assert oracle.flops.tolist() == (100 + 7 * inner + 1000 + 10 * oracle.scored).tolist()
+    assert oracle.spent.scored.tolist() == [trie.num_leaves] * 2
+    inner = oracle.spent.tokens - 1
+    assert (
+        oracle.spent.flops.tolist() == (100 + 7 * inner + 1000 + 10 * oracle.spent.scored).tolist()
+    )
 
 
 def test_nothing_is_asked_of_what_is_out_of_scope():
@@ -165,24 +162,26 @@ def test_nothing_is_asked_of_what_is_out_of_scope():
     guidance = Guidance(scorer=CountedStateTable())
     policy = GuidedBeamSearch(guidance=guidance, num_beams=2, candidates=4)
     answer = policy.search(model, histories, Scope(trie=trie, available=available))
-    assert answer.scored.tolist() == [2 + 3, 2 + 3]
-    inner = answer.tokens - 1
-    assert answer.flops.tolist() == (100 + 7 * inner + 1000 + 10 * answer.scored).tolist()
+    assert answer.spent.scored.tolist() == [2 + 3, 2 + 3]
+    inner = answer.spent.tokens - 1
+    assert (
+        answer.spent.flops.tolist() == (100 + 7 * inner + 1000 + 10 * answer.spent.scored).tolist()
+    )
 
 
 def test_a_plain_search_scores_nothing_and_a_scorer_that_tells_no_cost_leaves_it_unknown():
     trie, model = Trie.build(np.array([[0, 0], [1, 1]]), (2, 2)), CountedTable((2, 2))
     histories, scope = histories_of(1), Scope(trie=trie)
     plain = BeamSearch(num_beams=2).search(model, histories, scope)
-    assert plain.scored.tolist() == [0]
-    assert plain.flops.tolist() == [100 + 7 * 2]
+    assert plain.spent.scored.tolist() == [0]
+    assert plain.spent.flops.tolist() == [100 + 7 * 2]
     every = ExhaustiveSearch().search(model, histories, scope)
-    assert (every.scored.tolist(), every.flops.tolist()) == ([0], [100 + 7 * 2])
+    assert (every.spent.scored.tolist(), every.spent.flops.tolist()) == ([0], [100 + 7 * 2])
     untold = GuidedBeamSearch(guidance=GUIDANCE, num_beams=2, candidates=2)
-    assert untold.search(model, histories, scope).flops is None
+    assert untold.search(model, histories, scope).spent.flops is None
     head = Guidance(scorer=ItemSupport(head=ItemTable(2)))
     untold = GuidedBeamSearch(guidance=head, num_beams=2, candidates=2)
-    assert untold.search(model, histories, scope).flops is None
+    assert untold.search(model, histories, scope).spent.flops is None
 
 
 def test_levels_without_candidates_are_plain():

@@ -45,8 +45,8 @@ def test_it_is_the_exhaustive_search_of_the_head_without_likelihood(scope):
 
 def test_it_costs_the_root():
     found = ItemRanking(head=HEAD, num_leaves=5).search(MODEL, histories_of(4), Scope(trie=TRIE))
-    assert found.tokens.tolist() == [1]
-    assert found.scored.tolist() == [27]
+    assert found.spent.tokens.tolist() == [1]
+    assert found.spent.scored.tolist() == [27]
     assert found.leaves.shape == (1, 5)
     assert found.log_probs.exp().sum() < 1
 

@@ -102,16 +102,11 @@ def test_a_ranker_multiplies_what_the_head_says_of_every_item(catalog, weight):
 
 
 def test_what_a_ranker_takes_counts_beside_the_head():
-    trie, model = (
-        Trie.build(np.array([[0, 0], [0, 1], [1, 0], [1, 1]]), (2, 2)),
-        PrefixTable((2, 2)),
-    )
-    histories = histories_of(3, 1)
-    root, context = model.encode(histories, capacity=0)
-    ranker, head = Ranker(4), CountedHead(4)
+    trie = Trie.build(np.array([[0, 0], [0, 1], [1, 0], [1, 1]]), (2, 2))
+    histories, ranker, head = histories_of(3, 1), Ranker(4), CountedHead(4)
 
     def taken(scorer):
-        return scorer.begin(histories, root, context, Scope(trie=trie)).flops()
+        return scorer.flops(histories, torch.tensor([[1], [2]]), Scope(trie=trie))
 
     assert taken(ItemSupport(ranker=ranker)).tolist() == [10, 10]
     assert taken(ItemSupport(head=head, ranker=ranker)).tolist() == [10 + 4 * 7] * 2

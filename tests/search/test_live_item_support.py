@@ -64,26 +64,27 @@ def test_asks_the_head_for_nothing_but_the_items_below():
     histories = histories_of(0, 1)
     root, context = model.encode(histories, capacity=0)
     head = ItemTable(4)
-    scores_of = LiveItemSupport(head=head).begin(histories, root, context, Scope(trie=trie))
+    scorer, scope = LiveItemSupport(head=head), Scope(trie=trie)
+    scores_of = scorer.begin(histories, root, context, scope)
     first, second = trie.nodes_at(1)
-    scores_of(torch.tensor([[second, NO_STATE], [NO_STATE, first]]), 1)
+    asked = torch.tensor([[second, NO_STATE], [NO_STATE, first]])
+    scores_of(asked, 1)
     assert head.asked.tolist() == [2, 3, 0, 1]
-    assert scores_of.flops() is None
+    assert scorer.flops(histories, asked, scope) is None
 
 
 def test_takes_as_much_as_the_items_it_asks_about():
-    trie, model = Trie.build(np.array([[0, 0], [0, 1], [1, 0]]), (2, 2)), PrefixTable((2, 2))
-    histories = histories_of(0, 1)
-    root, context = model.encode(histories, capacity=0)
-    head = ItemTable(3)
+    trie = Trie.build(np.array([[0, 0], [0, 1], [1, 0]]), (2, 2))
+    histories, scope, head = histories_of(0, 1), Scope(trie=trie), ItemTable(3)
     head.flops_per_item = 7
-    scores_of = LiveItemSupport(head=head).begin(histories, root, context, Scope(trie=trie))
-    assert scores_of.flops().tolist() == [0, 0]
+    scorer = LiveItemSupport(head=head)
     first, second = trie.nodes_at(1)
-    scores_of(torch.tensor([[second, NO_STATE], [second, first]]), 1)
-    assert scores_of.flops().tolist() == [7, 21]
-    scores_of(torch.tensor([[trie.first_leaf], [NO_STATE]]), 2)
-    assert scores_of.flops().tolist() == [14, 21]
+    of_one_code = torch.tensor([[second, NO_STATE], [second, first]])
+    assert scorer.flops(histories, of_one_code[:, :0], scope).tolist() == [0, 0]
+    assert scorer.flops(histories, of_one_code, scope).tolist() == [7, 21]
+    leaves = torch.tensor([[trie.first_leaf], [NO_STATE]])
+    asked = torch.cat([of_one_code, leaves], dim=1)
+    assert scorer.flops(histories, asked, scope).tolist() == [14, 21]
 
 
 @settings(max_examples=50)

@@ -32,8 +32,8 @@ def test_watching_changes_no_answer_and_what_is_kept_was_looked_at(policy_for):
     assert seen.candidates.leaves.equal(alone.leaves)
     assert seen.candidates.scores.equal(alone.scores)
     assert seen.candidates.score_kind == alone.score_kind
-    assert seen.candidates.tokens.equal(alone.tokens)
-    assert seen.candidates.scored.equal(alone.scored)
+    assert seen.candidates.spent.tokens.equal(alone.spent.tokens)
+    assert seen.candidates.spent.scored.equal(alone.spent.scored)
     for user in range(2):
         kept, proposed = states_of(seen.kept[user]), states_of(seen.proposed[user])
         assert kept <= proposed
@@ -63,10 +63,11 @@ def test_watching_changes_no_costs():
     policy = GuidedBeamSearch(guidance=guidance, num_beams=3, candidates=7)
     alone = policy.search(model, histories, SCOPE)
     seen = watched(policy, model, histories, SCOPE).candidates
-    assert seen.flops.equal(alone.flops)
+    assert seen.spent.flops.equal(alone.spent.flops)
     beam = BeamSearch(num_beams=3).search(model, histories, SCOPE)
     seen = watched(plain_beam(num_beams=3, candidates=7), model, histories, SCOPE).candidates
-    assert (seen.scored.tolist(), seen.flops.tolist()) == ([0, 0], beam.flops.tolist())
+    assert seen.spent.scored.tolist() == [0, 0]
+    assert seen.spent.flops.tolist() == beam.spent.flops.tolist()
 
 
 def test_a_level_without_scores_proposes_what_it_keeps():

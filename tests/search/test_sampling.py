@@ -78,7 +78,7 @@ def test_distinct_legal_leaves_at_the_cost_of_a_beam(catalog, num_samples, seed)
         assert ranked == sorted(ranked, reverse=True) == answer.scores[user].tolist()
     # All prefixes of the sample are kept: as many as the sample has, or all of the trie.
     kept = [min(num_samples, trie.num_nodes(depth)) for depth in range(1, len(sizes))]
-    assert all(1 + len(kept) <= tokens <= 1 + sum(kept) for tokens in answer.tokens.tolist())
+    assert all(1 + len(kept) <= tokens <= 1 + sum(kept) for tokens in answer.spent.tokens.tolist())
 
 
 @settings(max_examples=25)

@@ -68,14 +68,14 @@ def test_it_chooses_as_plain_python_does(catalog, num_beams, more, weight):
     assert found(answer, trie, 1) == pytest.approx(
         {path: brute_force(model, history, ids)[0][path] for path in beams}, abs=1e-4
     )
-    assert int(answer.tokens[1]) == tokens == int(answer.tree.is_node[1].sum())
+    assert int(answer.spent.tokens[1]) == tokens == int(answer.tree.is_node[1].sum())
 
 
 def test_it_costs_what_it_extends():
     trie, model = Trie.build(CUBE, (4, 4, 4)), ValueTable((4, 4, 4))
     policy = ValueBeamSearch(num_beams=2, candidates=4)
     answer = policy.search(model, histories_of(1, 2), Scope(trie=trie))
-    assert answer.tokens.tolist() == [13, 13]  # 1 + 3 · 4
+    assert answer.spent.tokens.tolist() == [13, 13]  # 1 + 3 · 4
     assert answer.score_kind == "value"
 
 

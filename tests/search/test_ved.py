@@ -75,7 +75,7 @@ def test_it_is_the_plain_algorithm_node_for_node(
         leaves = answer.leaves[user][answer.leaves[user] != NO_STATE]
         assert [tuple(path) for path in trie.path(leaves).tolist()] == reference.answer()
         # Exactly the budget, unless every prefix of the trie is in the tree.
-        assert int(answer.tokens[user]) == len(made) == min(tokens, trie.num_nodes())
+        assert int(answer.spent.tokens[user]) == len(made) == min(tokens, trie.num_nodes())
 
 
 @settings(max_examples=30)
@@ -89,7 +89,7 @@ def test_laws_with_many_paths_a_round(catalog, warm_width, more, paths):
     )
     histories = histories_of(3, 8)
     answer = policy.search(model, histories, Scope(trie=trie))
-    assert answer.tokens.tolist() == [min(tokens, trie.num_nodes())] * 2
+    assert answer.spent.tokens.tolist() == [min(tokens, trie.num_nodes())] * 2
     log_probs = brute_force(model, histories, ids)
     for user in range(2):
         made = paths_of(answer.tree, trie, user)
@@ -102,7 +102,7 @@ def test_laws_with_many_paths_a_round(catalog, warm_width, more, paths):
         scores = answer.scores[user].tolist()
         assert scores == sorted(scores, reverse=True)
     counts = nodes_per_depth(answer.tree, len(sizes))
-    assert counts.sum(dim=1).tolist() == answer.tokens.tolist()
+    assert counts.sum(dim=1).tolist() == answer.spent.tokens.tolist()
     assert (counts[:, 0] == 1).all()
 
 
@@ -144,7 +144,8 @@ def test_users_who_run_out_of_items_early_change_nothing_for_the_others(normalis
         return policy.search(model, histories_of(*users), scope)
 
     together = searched([0, 1, 2])
-    assert together.tokens.tolist() == [5, 34, 60]  # the first has two items left, below one prefix
+    # The first has two items left, below one prefix.
+    assert together.spent.tokens.tolist() == [5, 34, 60]
     for user in range(3):
         alone = searched([user])
         assert paths_of(together.tree, trie, user) == paths_of(alone.tree, trie, 0)
@@ -179,7 +180,7 @@ def test_a_short_history_in_a_padded_batch_of_a_real_network_gets_its_own_answer
     together = policy.search(model, both, Scope(trie=trie))
     alone = policy.search(model, one, Scope(trie=trie))
     assert together.leaves[0].tolist() == alone.leaves[0].tolist()
-    assert together.tokens.tolist() == [30, 30]
+    assert together.spent.tokens.tolist() == [30, 30]
     # Siblings are scored by their own state: no two nodes of the tree tie.
     scores = together.tree.scores[0][together.tree.is_node[0]].tolist()
     assert len(set(scores)) == len(scores)
@@ -217,7 +218,7 @@ def test_a_warm_start_that_would_take_the_whole_budget_is_refused():
     assert Budget(times=2).tokens(3) == 65
     assert Budget(times=4).tokens(3) == 129
     answer = ValueGuidedDecoding().search(model, histories_of(1), Scope(trie=trie))
-    assert answer.tokens.tolist() == [33]
+    assert answer.spent.tokens.tolist() == [33]
 
 
 def test_a_budget_beyond_all_prefixes_takes_no_memory_beyond_theirs():
@@ -225,7 +226,7 @@ def test_a_budget_beyond_all_prefixes_takes_no_memory_beyond_theirs():
     trie = Trie.build(torch.tensor([[0, 0], [0, 1], [1, 2]]), sizes)
     policy = ValueGuidedDecoding(budget=10**15, num_leaves=3, warm_width=2)
     answer = policy.search(ValueTable(sizes), histories_of(3), Scope(trie=trie))
-    assert answer.tokens.tolist() == [trie.num_nodes()]
+    assert answer.spent.tokens.tolist() == [trie.num_nodes()]
 
 
 def test_too_few_leaves_are_completed_below_the_most_valued_prefixes_and_counted():
@@ -237,7 +238,7 @@ def test_too_few_leaves_are_completed_below_the_most_valued_prefixes_and_counted
     expected = torch.minimum(4 * num_above, torch.tensor(9))
     assert (answer.leaves != NO_STATE).sum(dim=1).tolist() == expected.tolist()
     assert num_unevaluated(answer).tolist() == (expected - num_leaves).tolist()
-    assert answer.tokens.tolist() == [8, 8]
+    assert answer.spent.tokens.tolist() == [8, 8]
     # The score of a completed leaf says its place: the lowest value, less its rank.
     for scores, evaluated, listed in zip(answer.scores, num_leaves, expected, strict=True):
         places = torch.arange(1, int(listed - evaluated) + 1)
@@ -260,7 +261,7 @@ def test_what_is_excluded_or_unavailable_does_not_exist():
     some = trie.availability(torch.zeros(64, dtype=torch.bool))
     nothing = policy.search(model, histories_of(1), Scope(trie=trie, available=some))
     assert (nothing.leaves == NO_STATE).all()
-    assert nothing.tokens.tolist() == [1]
+    assert nothing.spent.tokens.tolist() == [1]
 
 
 @pytest.mark.parametrize(("weight", "kind"), [(0.0, "value"), (0.3, "value + log_prob")])

@@ -87,8 +87,8 @@ def test_a_search_takes_its_beam_the_reading_of_histories_and_every_score():
     guided = policy.search(backbone, histories, scope)
     plain = BeamSearch(num_beams=2).search(backbone, histories, scope)
     assert len(set(histories.lengths.tolist())) > 1
-    more = scored_by.network.flops(histories.lengths + 1, guided.scored)
-    assert guided.flops.tolist() == (plain.flops + more).tolist()
+    more = scored_by.network.flops(histories.lengths + 1, guided.spent.scored)
+    assert guided.spent.flops.tolist() == (plain.spent.flops + more).tolist()
 
 
 @pytest.mark.parametrize(("num_negatives", "beam_negatives"), [(1, 4), (64, 2), (64, 4)])

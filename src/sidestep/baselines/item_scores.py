@@ -12,7 +12,7 @@ from sidestep.model.item_network import ItemNetwork
 from sidestep.model.sasrec import SasRec
 from sidestep.padding import NO_ITEM
 from sidestep.recommender import BestItems, Recommendations, unwanted_items
-from sidestep.search.tree import both_flops
+from sidestep.search.spent import Spent, both_flops
 from sidestep.step import HistoryBatch, is_named
 
 
@@ -77,15 +77,14 @@ class ItemScoreRecommender(ABC):
             is_unwanted = is_named(unwanted.to(scores.device), self.num_items)
             scores = scores.masked_fill(is_unwanted, -torch.inf)
         best = best_items(scores, k)
+        nothing = torch.zeros(len(scores), dtype=torch.long, device=scores.device)
         return Recommendations(
             items=best.items,
             scores=best.scores,
             score_kind=self.score_kind,
-            tokens=torch.zeros(len(scores), dtype=torch.long, device=scores.device),
-            scored=torch.zeros(len(scores), dtype=torch.long, device=scores.device),
+            spent=Spent(tokens=nothing, scored=nothing, flops=self.flops(histories)),
             leaves=best.items,
             runners_up=best.runners_up,
-            flops=self.flops(histories),
         )
 
 

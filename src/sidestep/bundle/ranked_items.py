@@ -64,7 +64,7 @@ def named_items(
                 is_new=(indices >= first_new).tolist(),
                 score_kind=answer.score_kind,
                 titles=None if catalog.texts is None else catalog.titles_of(indices),
-                tokens=int(answer.tokens[row]),
+                tokens=int(answer.spent.tokens[row]),
                 num_unknown=int(num_unknown[row]),
             )
         )

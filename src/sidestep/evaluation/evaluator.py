@@ -236,12 +236,12 @@ class _Lists:
     ) -> None:
         width = answer.items.shape[1]
         self.items[rows, :width] = answer.items
-        self.tokens[rows] = answer.tokens
-        self.scored[rows] = answer.scored
-        if answer.flops is None:
+        spent = answer.spent
+        self.tokens[rows], self.scored[rows] = spent.tokens, spent.scored
+        if spent.flops is None:
             self.flops = None
         elif self.flops is not None:
-            self.flops[rows] = answer.flops
+            self.flops[rows] = spent.flops
         is_excluded = None if excluded is None else is_among(answer.items, excluded)
         self.is_invalid[rows, :width] = ranking.invalid_entries(
             answer.items, self.num_items, is_forbidden=is_excluded
@@ -306,12 +306,10 @@ def _on_cpu(answer: Recommendations) -> Recommendations:
         items=answer.items.cpu().long(),
         scores=answer.scores.cpu(),
         score_kind=answer.score_kind,
-        tokens=answer.tokens.cpu().long(),
-        scored=answer.scored.cpu().long(),
+        spent=answer.spent.to("cpu"),
         leaves=answer.leaves.cpu().long(),
         runners_up=None if answer.runners_up is None else answer.runners_up.cpu().long(),
         evaluated=None if answer.evaluated is None else answer.evaluated.cpu().long(),
-        flops=None if answer.flops is None else answer.flops.cpu().long(),
     )
 
 

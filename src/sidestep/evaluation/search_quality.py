@@ -140,7 +140,7 @@ def _seen(
     trie = scope.trie
     own = trie.leaf_of(targets)
     on_way = trie.prefixes(own)
-    leaves, tokens = proposals.candidates.leaves, proposals.candidates.tokens
+    leaves, tokens = proposals.candidates.leaves, proposals.candidates.spent.tokens
     is_leaf = leaves != NO_STATE
     is_kept = is_among(on_way, proposals.kept)
     lost = losses(is_among(on_way, proposals.proposed), is_kept)

@@ -135,8 +135,6 @@ class TreeContext:
     prompt_lengths: visible prompt positions per user, at least 1.
     prompt_width: columns of the prompt, padding included.
     ancestor_slots: per slot its ancestors by depth, itself included; `NO_SLOT` elsewhere.
-    tokens: backbone positions spent after the prompt, the root included.
-    flops: see `Context`.
     memory: the encoder's side of an encoder-decoder, else None.
     history_states: see `Context`.
     head: keys and values of a head that reads the states of the nodes, slot s in column s; None
@@ -147,8 +145,6 @@ class TreeContext:
     prompt_lengths: Int[Tensor, " users"]
     prompt_width: int
     ancestor_slots: Int[Tensor, "users slots depths"]
-    tokens: Int[Tensor, " users"]
-    flops: Int[Tensor, " users"]
     memory: Memory | None = None
     history_states: HistoryStates | None = None
     head: KeyValues | None = None
@@ -168,8 +164,6 @@ class TreeContext:
         parents: Int[Tensor, "users width"],
         depths: Int[Tensor, "users width"],
         is_node: Bool[Tensor, "users width"],
-        *,
-        flops: Int[Tensor, "users width"],
     ) -> "TreeContext":
         """The context with slots for new nodes, whose keys and values are still to be written.
 
@@ -177,48 +171,25 @@ class TreeContext:
             parents: see `StepModel.extend`.
             depths: see there.
             is_node: see there.
-            flops: what each node takes; whatever at padding.
 
         Raises:
             ValueError: if a node is deeper than there are levels, or a parent is in no slot.
         """
-        return replace(
-            self,
-            ancestor_slots=placed_slots(self.ancestor_slots, parents, depths, is_node),
-            tokens=self.tokens + is_node.sum(dim=1, dtype=torch.long),
-            flops=self.flops + (flops * is_node).sum(dim=1),
-        )
+        slots = placed_slots(self.ancestor_slots, parents, depths, is_node)
+        return replace(self, ancestor_slots=slots)
 
     def with_layers(self, layers: Sequence[KeyValues]) -> "TreeContext":
         """The context with the columns of its newest nodes filled in."""
         return replace(self, layers=tuple(layers))
 
-    def with_head(self, root: KeyValues, *, flops: Int[Tensor, " users"]) -> "TreeContext":
-        """The context of a root with the columns of a head, which get as much room as the layers.
-
-        Args:
-            root: one column.
-            flops: that the head takes at the root.
-        """
+    def with_root_in_head(self, root: KeyValues) -> "TreeContext":
+        """The context of a root with one column of a head, which gets the room of the layers."""
         room = self.layers[0].keys.shape[2] - self.prompt_width
-        columns = root.with_room(1 + room) if room else root
-        return replace(self, head=columns, flops=self.flops + flops)
+        return self.with_head(root.with_room(1 + room) if room else root)
 
-    def with_nodes_in_head(
-        self,
-        columns: KeyValues,
-        is_node: Bool[Tensor, "users width"],
-        *,
-        flops: Int[Tensor, "users width"],
-    ) -> "TreeContext":
-        """The context after a head has read the newest nodes.
-
-        Args:
-            columns: of the head.
-            is_node: see `StepModel.extend`.
-            flops: that the head takes at each node; whatever at padding.
-        """
-        return replace(self, head=columns, flops=self.flops + (flops * is_node).sum(dim=1))
+    def with_head(self, columns: KeyValues) -> "TreeContext":
+        """The context after a head has read the newest nodes."""
+        return replace(self, head=columns)
 
     def path_mask(self, width: int) -> Bool[Tensor, "users width slots"]:
         """The slots on the path to each of the last `width` nodes, see `path_mask`."""
@@ -249,7 +220,6 @@ def root_context(
     prompt_lengths: Int[Tensor, " users"],
     num_levels: int,
     capacity: int,
-    flops: Int[Tensor, " users"],
     memory: Memory | None = None,
     history_states: HistoryStates | None = None,
 ) -> TreeContext:
@@ -260,7 +230,6 @@ def root_context(
         prompt_lengths: visible prompt positions per user.
         num_levels: codes per semantic ID.
         capacity: nodes that are foreseen, see `StepModel.encode`.
-        flops: of the prompt and the root.
         memory: the encoder's side, if there is one.
         history_states: for prefix scorers, if there are any.
     """
@@ -273,8 +242,6 @@ def root_context(
         prompt_lengths=prompt_lengths,
         prompt_width=prompt_width,
         ancestor_slots=root_slots(users, num_levels, device=device),
-        tokens=torch.ones_like(prompt_lengths),
-        flops=flops,
         memory=memory,
         history_states=history_states,
     )

@@ -8,6 +8,7 @@ So the number depends on what was asked, not on how users and nodes were batched
 
 from dataclasses import dataclass
 
+import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 
@@ -58,3 +59,11 @@ class CausalFlops:
         """n positions of which each sees itself and those before: n (n + 1) / 2 columns in all."""
         columns = lengths * (lengths + 1) // 2
         return lengths * self.matrices + attention_flops(self.channels, columns)
+
+    def by_depth(
+        self, lengths: Int[Tensor, " users"], num_levels: int
+    ) -> Int[Tensor, "users depths"]:
+        """Prompts of so many positions, then one node of each depth, see `CountsFlops`."""
+        depths = torch.arange(1, num_levels + 1, device=lengths.device)
+        nodes = self.of_position(lengths[:, None] + depths)
+        return torch.cat([self.of_prompt(lengths)[:, None], nodes], dim=1)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from sidestep.model.context import TreeContext
 from sidestep.model.llama_form import LlamaForm
 from sidestep.model.value_head import ValueHead
-from sidestep.step import HistoryBatch, StepModel, StepOutput
+from sidestep.step import HistoryBatch, StepModel, StepOutput, flops_by_depth
 
 
 @runtime_checkable
@@ -77,8 +77,8 @@ class HasLlamaForm(Protocol):
 class HeadedModel:
     """A model with a value head: every step says the value of the nodes, too; a `StepModel`.
 
-    Backbone and head share one context: slots, ancestors, room and costs are kept once, and the
-    head adds its columns.
+    Backbone and head share one context: slots, ancestors and room are kept once, and the head adds
+    its columns.
     """
 
     def __init__(
@@ -108,8 +108,7 @@ class HeadedModel:
         """See `StepModel.encode`."""
         step, context = self.backbone.encode(histories, capacity=capacity)
         values, column = self.value.begin(self._read(step))
-        flops = self.value.flops_at(histories.lengths * 0)
-        return replace(step, value=values), context.with_head(column, flops=flops)
+        return replace(step, value=values), context.with_root_in_head(column)
 
     def extend(
         self,
@@ -133,10 +132,12 @@ class HeadedModel:
         values, columns = self.value.extend(
             context.head, self._read(step), depths, context.path_mask(codes.shape[1])
         )
-        flops = self.value.flops_at(depths)
-        return replace(step, value=values), context.with_nodes_in_head(
-            columns, is_node, flops=flops
-        )
+        return replace(step, value=values), context.with_head(columns)
+
+    def flops_by_depth(self, histories: HistoryBatch) -> Int[Tensor, "users depths"] | None:
+        """See `CountsFlops.flops_by_depth`; None where the backbone does not tell."""
+        of_backbone = flops_by_depth(self.backbone, histories)
+        return None if of_backbone is None else of_backbone + self.value.flops_by_depth
 
     def _read(self, step: StepOutput) -> Tensor:
         return step.hidden.detach() if self.detach_backbone else step.hidden

@@ -184,6 +184,12 @@ class HuggingFaceModel(SemanticIdModel):
             "code_tokens": self.code_tokens.tolist(),
         }
 
+    def flops_by_depth(self, histories: HistoryBatch) -> Int[Tensor, "users depths"]:
+        """See `CountsFlops.flops_by_depth`."""
+        lengths = self.reader.prompt_lengths(histories, self.num_levels)
+        backbone = self.backbone_flops.by_depth(lengths, self.num_levels)
+        return backbone + self.head_flops(self.text_config.hidden_size)
+
     @cached_property
     def backbone_flops(self) -> CausalFlops:
         """FLOPs of positions, without the head; for experts see `matrix_flops`."""
@@ -209,13 +215,11 @@ class HuggingFaceModel(SemanticIdModel):
         states, layers = self._cached(tokens, SlottedCache((), 0))
         hidden = states[torch.arange(users, device=states.device), lengths - 1][:, None]
         root_depth = torch.zeros(users, 1, dtype=torch.long, device=states.device)
-        head_flops = self.head_flops(root_depth[:, 0], states.shape[2])
         context = root_context(
             layers=layers,
             prompt_lengths=lengths,
             num_levels=self.num_levels,
             capacity=capacity,
-            flops=self.backbone_flops.of_prompt(lengths) + head_flops,
         )
         return StepOutput(logits=self.node_logits(hidden, root_depth), hidden=hidden), context
 
@@ -232,9 +236,7 @@ class HuggingFaceModel(SemanticIdModel):
         """See `StepModel.extend`."""
         cache = SlottedCache(context.layers, context.next_column)
         prompt = context.prompt_lengths[:, None] if visible is None else visible
-        flops = self.backbone_flops.of_position(prompt + depths)
-        flops = flops + self.head_flops(depths, self.text_config.hidden_size)
-        context = context.placed(parents, depths, is_node, flops=flops)
+        context = context.placed(parents, depths, is_node)
         hidden, layers = self._cached(
             self.code_tokens[self.node_codes(codes, depths)],
             cache,

@@ -174,12 +174,16 @@ class SemanticIdModel(nn.Module, ABC):
                     )
         return logits
 
-    def head_flops(self, depths: Int[Tensor, "*batch"], dim: int) -> Int[Tensor, "*batch"]:
-        """FLOPs of the logits of nodes: a product of a state with each code that may follow.
+    def flops_by_depth(self, histories: HistoryBatch) -> Int[Tensor, "users depths"] | None:
+        """See `CountsFlops.flops_by_depth`; None unless a network tells."""
+        return None
 
-        Whatever at a depth that no node has.
+    def head_flops(self, dim: int) -> Int[Tensor, " depths"]:
+        """FLOPs of the logits of a node of each depth from 0 to L.
+
+        They are a product of the state, of width `dim`, with each code that may follow.
         """
-        return 2 * dim * self.num_next_codes[depths.clamp(0, self.num_levels)]
+        return 2 * dim * self.num_next_codes
 
     def _head_weights(self) -> tuple[Tensor, ...]:
         """The rows of the head, level by level."""

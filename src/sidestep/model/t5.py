@@ -225,13 +225,11 @@ class T5(SemanticIdModel):
         depth = torch.zeros(users, 1, dtype=torch.long, device=start.device)
         bias = self._biased(depth, depth, torch.ones_like(depth, dtype=torch.bool)[..., None])
         hidden, layers = self._decode(start, bias, memory)
-        prompt = memory.is_visible.sum(dim=1)
         context = root_context(
             layers=layers,
             prompt_lengths=torch.ones_like(histories.lengths),
             num_levels=self.num_levels,
             capacity=capacity,
-            flops=self._encoder_flops(prompt) + self._decoder_flops(depth[:, 0], prompt),
             memory=memory,
         )
         return StepOutput(logits=self.node_logits(hidden, depth), hidden=hidden), context
@@ -253,14 +251,15 @@ class T5(SemanticIdModel):
         """
         memory = context.memory
         assert memory is not None
-        whole = memory.is_visible.sum(dim=1, keepdim=True)
-        if visible is not None and ((visible != whole) & is_node).any():
-            raise ValueError(
-                "T5's encoder reads its prompt both ways, so a node cannot see a part of it: pass "
-                "visible=None, or encode the shorter history on its own."
-            )
+        if visible is not None:
+            whole = memory.is_visible.sum(dim=1, keepdim=True)
+            if ((visible != whole) & is_node).any():
+                raise ValueError(
+                    "T5's encoder reads its prompt both ways, so a node cannot see a part of it: "
+                    "pass visible=None, or encode the shorter history on its own."
+                )
         start = context.next_column
-        context = context.placed(parents, depths, is_node, flops=self._decoder_flops(depths, whole))
+        context = context.placed(parents, depths, is_node)
         # Column s holds slot s: the decoder's prompt is one token, the root.
         column_depths = (context.ancestor_slots >= 0).sum(dim=2) - 1
         mask = context.node_mask(codes.shape[1], None)
@@ -291,6 +290,13 @@ class T5(SemanticIdModel):
         hidden, _ = self._decode(self.dropout(torch.cat([start, own], dim=1)), bias, memory)
         return hidden.view(users, num_items, self.num_levels, -1)
 
+    def flops_by_depth(self, histories: HistoryBatch) -> Int[Tensor, "users depths"]:
+        """See `CountsFlops.flops_by_depth`."""
+        prompt = self.reader.prompt_lengths(histories, self.num_levels)
+        flops = self._decoder_flops(prompt) + self.head_flops(self.config.dim)
+        flops[:, 0] += self._encoder_flops(prompt)
+        return flops
+
     def _encoder_flops(self, lengths: Int[Tensor, " users"]) -> Int[Tensor, " users"]:
         """FLOPs of a prompt, whose positions see each other, and of its keys for the decoder."""
         config = self.config
@@ -298,15 +304,13 @@ class T5(SemanticIdModel):
         matrices = matrix_flops(self.encoder_blocks) + self._read_flops
         return lengths * (matrices + attention_flops(channels, lengths))
 
-    def _decoder_flops(
-        self, depths: Int[Tensor, "*batch"], prompt: Int[Tensor, "*#batch"]
-    ) -> Int[Tensor, "*batch"]:
-        """FLOPs of nodes that see the path to them and the whole prompt, heads included."""
+    def _decoder_flops(self, prompt: Int[Tensor, " users"]) -> Int[Tensor, "users depths"]:
+        """FLOPs of a node of each depth, which sees the path to it and the whole prompt."""
         config = self.config
         channels = config.decoder_layers * config.num_heads * config.width_of_head
         matrices = matrix_flops(self.decoder_blocks) - self._read_flops
-        seen = attention_flops(channels, depths + 1 + prompt)
-        return matrices + seen + self.head_flops(depths, config.dim)
+        path = torch.arange(1, self.num_levels + 2, device=prompt.device)
+        return matrices + attention_flops(channels, path + prompt[:, None])
 
     @cached_property
     def _read_flops(self) -> int:

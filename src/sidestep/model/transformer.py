@@ -84,13 +84,11 @@ class Transformer(SemanticIdModel):
         counts = histories.lengths + 1
         hidden = final[torch.arange(users, device=states.device), counts - 1][:, None]
         root_depth = torch.zeros(users, 1, dtype=torch.long, device=states.device)
-        head_flops = self.head_flops(root_depth[:, 0], self.config.dim)
         context = root_context(
             layers=layers,
             prompt_lengths=lengths,
             num_levels=self.num_levels,
             capacity=capacity,
-            flops=self.backbone_flops.of_prompt(lengths) + head_flops,
             history_states=HistoryStates(states=final, counts=counts),
         )
         return StepOutput(logits=self.node_logits(hidden, root_depth), hidden=hidden), context
@@ -108,9 +106,7 @@ class Transformer(SemanticIdModel):
         """See `StepModel.extend`."""
         start = context.next_column
         prompt = context.prompt_lengths[:, None] if visible is None else visible
-        flops = self.backbone_flops.of_position(prompt + depths)
-        flops = flops + self.head_flops(depths, self.config.dim)
-        context = context.placed(parents, depths, is_node, flops=flops)
+        context = context.placed(parents, depths, is_node)
         mask = context.node_mask(codes.shape[1], visible)
         angles = self._angles(prompt + depths - 1)
         states = self.dropout(self.code_embedding(self.node_codes(codes, depths)))
@@ -168,6 +164,12 @@ class Transformer(SemanticIdModel):
     def llama_form(self) -> LlamaForm:
         """See `HasLlamaForm.llama_form`."""
         return llama_form(self.config, self.state_dict())
+
+    def flops_by_depth(self, histories: HistoryBatch) -> Int[Tensor, "users depths"]:
+        """See `CountsFlops.flops_by_depth`."""
+        lengths = self.reader.prompt_lengths(histories, self.num_levels)
+        backbone = self.backbone_flops.by_depth(lengths, self.num_levels)
+        return backbone + self.head_flops(self.config.dim)
 
     @cached_property
     def backbone_flops(self) -> CausalFlops:

@@ -112,13 +112,17 @@ class ValueHead(nn.Module):
         below, _ = self.extend(columns, hidden[:, 1:], depths, on_path)
         return torch.cat([roots, below], dim=1)
 
-    def flops_at(self, depths: Int[Tensor, "*batch"]) -> Int[Tensor, "*batch"]:
-        """FLOPs of the value of each node, which sees the path to it, root and itself included."""
-        return self.flops.of_position(depths + 1)
+    @property
+    def flops_by_depth(self) -> Int[Tensor, " depths"]:
+        """FLOPs of the value of a node of each depth from 0 to L.
+
+        The node sees the path to it, the root and itself included.
+        """
+        columns = torch.arange(1, self.num_levels + 2, device=self.norm.weight.device)
+        return self._flops.of_position(columns)
 
     @cached_property
-    def flops(self) -> CausalFlops:
-        """FLOPs of values: every node sees the path to it, the root and itself included."""
+    def _flops(self) -> CausalFlops:
         return CausalFlops(matrices=matrix_flops(self), channels=self.shape.dim)
 
     def _projected(

@@ -11,8 +11,9 @@ from torch import Tensor
 from sidestep.catalog.space import CodeSpace
 from sidestep.catalog.trie import NO_STATE, Trie
 from sidestep.search.policy import Normaliser, Scope, code_log_probs, trie_scope
-from sidestep.search.scorer import Guidance, flops_of
-from sidestep.search.tree import LOG_PROB, Candidates, both_flops
+from sidestep.search.scorer import Guidance
+from sidestep.search.spent import Spent
+from sidestep.search.tree import LOG_PROB, Candidates
 from sidestep.step import ROOT_SLOT, HistoryBatch, StepModel, StepOutput
 
 
@@ -58,24 +59,23 @@ class ExhaustiveSearch:
         scores_of = None
         if self.guidance is not None:
             scores_of = self.guidance.begin(histories, step, root, scope)
-        log_probs, tokens, flops = self._leaf_log_probs(model, step, root, chunks, tree)
-        scores, score_kind, scored = log_probs, LOG_PROB, torch.zeros_like(tokens)
+        log_probs = self._leaf_log_probs(model, step, root, chunks, tree)
+        scores, score_kind = log_probs, LOG_PROB
+        spent = Spent.on_nodes(model, histories, _nodes_shown(chunks, trie, len(log_probs)))
         if self.guidance is not None and scores_of is not None:
             leaves = torch.arange(trie.first_leaf, trie.num_nodes(), device=log_probs.device)
-            own = scores_of(leaves.expand(log_probs.shape), trie.num_levels)
+            leaves = leaves.expand(log_probs.shape)
+            own = scores_of(leaves, trie.num_levels)
             scores = self.guidance.ranked_by(own, log_probs, trie.num_levels)
             score_kind = self.guidance.score_kind
-            scored = torch.full_like(tokens, trie.num_leaves)
-            flops = both_flops(flops, flops_of(scores_of))
+            spent = spent + Spent.on_scores(self.guidance, histories, leaves, scope)
         best, index = scores.topk(min(self.num_leaves, scores.shape[1]), dim=1)
         return Candidates(
             leaves=(index + trie.first_leaf).masked_fill(best == -torch.inf, NO_STATE),
             log_probs=log_probs.gather(1, index),
             scores=best,
             score_kind=score_kind,
-            tokens=tokens,
-            scored=scored,
-            flops=flops,
+            spent=spent,
         )
 
     def _leaf_log_probs(
@@ -85,10 +85,8 @@ class ExhaustiveSearch:
         root: Any,
         chunks: Sequence[list[Int[Tensor, " _"]]],
         scope: Scope,
-    ) -> tuple[Float[Tensor, "users leaves"], Int[Tensor, " users"], Int[Tensor, " users"] | None]:
-        """Log-probability of every leaf in the order of the trie, and the tokens and FLOPs it took.
-
-        Leaves out of scope get -inf.
+    ) -> Float[Tensor, "users leaves"]:
+        """Log-probability of every leaf in the order of the trie; -inf out of scope.
 
         Args:
             model: the policy.
@@ -101,10 +99,9 @@ class ExhaustiveSearch:
         num_users, device = len(step.logits), step.logits.device
         root_scores = code_log_probs(step, scope.legal(scope.root(num_users), 0), self.normaliser)
         scores = torch.full((num_users, trie.num_leaves), -torch.inf, device=device)
-        tokens, flops = root.tokens, root.flops
         if not chunks:  # one level: the root's children are the leaves
             leaves = torch.arange(trie.first_leaf, trie.num_nodes(), device=device)
-            return root_scores[:, 0, trie.codes_of(leaves)], tokens, flops
+            return root_scores[:, 0, trie.codes_of(leaves)]
         for chunk in chunks:
             nodes = torch.cat(chunk)
             depths = trie.depth(nodes)
@@ -112,16 +109,13 @@ class ExhaustiveSearch:
             slots = torch.searchsorted(nodes, trie.parent(nodes)) + 1
             slots = slots.masked_fill(depths == 1, ROOT_SLOT)
             rows = (num_users, len(nodes))
-            step, context = model.extend(
+            step, _ = model.extend(
                 root,
                 trie.codes_of(nodes).expand(rows),
                 slots.expand(rows),
                 depths.expand(rows),
                 is_node=torch.ones(rows, dtype=torch.bool, device=device),
             )
-            tokens = tokens + context.tokens - root.tokens
-            if flops is not None and context.flops is not None:
-                flops = flops + context.flops - root.flops
             legal = scope.legal(nodes.expand(rows))
             edges = code_log_probs(step, legal, self.normaliser)
             by_slot = torch.cat([root_scores, edges], dim=1)  # [users, 1 + nodes, codes]
@@ -135,7 +129,15 @@ class ExhaustiveSearch:
             above = torch.searchsorted(nodes, trie.parent(leaves)) + 1
             own = by_slot[:, above, trie.codes_of(leaves)]
             scores[:, leaves - trie.first_leaf] = totals[:, above] + own
-        return scores, tokens, flops
+        return scores
+
+
+def _nodes_shown(
+    chunks: Sequence[list[Int[Tensor, " _"]]], trie: Trie, num_users: int
+) -> Int[Tensor, "users depths"]:
+    """Number of nodes by depth; what stands above two chunks is shown twice. No leaf is shown."""
+    inner = [sum(len(chunk[depth]) for chunk in chunks) for depth in range(trie.num_levels - 1)]
+    return torch.tensor([1, *inner, 0], device=trie.device).expand(num_users, -1)
 
 
 def _chunks(trie: Trie, chunk_size: int) -> Iterator[list[Int[Tensor, " nodes"]]]:

@@ -7,13 +7,15 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
+from torch import Tensor
 
 from sidestep.catalog.space import CodeSpace
 from sidestep.catalog.trie import NO_STATE
 from sidestep.search.levels import Continuations, Prefixes, Propose, search_by_levels
 from sidestep.search.policy import Normaliser
-from sidestep.search.scorer import Guidance, PrefixScores, flops_of
-from sidestep.search.tree import LOG_PROB, Candidates, both_flops
+from sidestep.search.scorer import Guidance
+from sidestep.search.spent import Spent
+from sidestep.search.tree import LOG_PROB, Candidates
 from sidestep.step import Context, HistoryBatch, StepModel, StepOutput
 
 
@@ -67,12 +69,10 @@ class GuidedBeamSearch:
             )
         per_level = candidates * num_levels if len(candidates) == 1 else candidates
 
-        scored = torch.zeros_like(histories.lengths)
-        begun: list[PrefixScores] = []
+        asked: list[Tensor] = []
 
         def begin(root: StepOutput, context: Context) -> Propose:
             scores_of = self.guidance.begin(histories, root, context, scope)
-            begun.append(scores_of)
 
             def propose(longer: Continuations) -> Prefixes:
                 number = per_level[longer.depth - 1]
@@ -83,8 +83,9 @@ class GuidedBeamSearch:
                 states = scope.child(
                     longer.states.gather(1, likely.beams), likely.codes, longer.depth - 1
                 )
-                scores = scores_of(states.masked_fill(~is_prefix, NO_STATE), longer.depth)
-                scored.add_(is_prefix.sum(dim=1))
+                states = states.masked_fill(~is_prefix, NO_STATE)
+                asked.append(states)
+                scores = scores_of(states, longer.depth)
                 ranked_by = self.guidance.ranked_by(scores, likely.log_probs, longer.depth)
                 return likely.best(ranked_by, self.num_beams)
 
@@ -99,8 +100,8 @@ class GuidedBeamSearch:
             begin=begin,
             score_kind=LOG_PROB if per_level[-1] is None else self.guidance.score_kind,
         )
-        flops = both_flops(found.flops, flops_of(begun[0]))
-        return replace(found, scored=scored, flops=flops)
+        scores = Spent.on_scores(self.guidance, histories, torch.cat(asked, dim=1), scope)
+        return replace(found, spent=found.spent + scores)
 
     def _candidates(self) -> tuple[int | None, ...]:
         return self.candidates if isinstance(self.candidates, tuple) else (self.candidates,)

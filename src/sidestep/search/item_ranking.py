@@ -12,8 +12,9 @@ from sidestep.catalog.space import CodeSpace
 from sidestep.catalog.trie import NO_STATE
 from sidestep.search.item_support import HasItemHead, ItemSupport
 from sidestep.search.policy import trie_scope
-from sidestep.search.scorer import Guidance, flops_of
-from sidestep.search.tree import Candidates, both_flops
+from sidestep.search.scorer import Guidance
+from sidestep.search.spent import Spent
+from sidestep.search.tree import Candidates
 from sidestep.step import HistoryBatch, StepModel
 
 
@@ -49,14 +50,14 @@ class ItemRanking:
         guidance = Guidance(scorer=ItemSupport(head=self.head))
         scores_of = guidance.begin(histories, step, root, scope)
         leaves = torch.arange(trie.first_leaf, trie.num_nodes(), device=step.logits.device)
-        scores = scores_of(leaves.expand(len(step.logits), -1), trie.num_levels)
+        leaves = leaves.expand(len(step.logits), -1)
+        scores = scores_of(leaves, trie.num_levels)
         best, index = scores.topk(min(self.num_leaves, scores.shape[1]), dim=1)
         return Candidates(
             leaves=(index + trie.first_leaf).masked_fill(best == -torch.inf, NO_STATE),
             log_probs=best,
             scores=best,
             score_kind=guidance.score_kind,
-            tokens=root.tokens,
-            scored=torch.full_like(root.tokens, trie.num_leaves),
-            flops=both_flops(root.flops, flops_of(scores_of)),
+            spent=Spent.on_nodes(model, histories, torch.ones_like(leaves[:, :1]))
+            + Spent.on_scores(guidance, histories, leaves, scope),
         )

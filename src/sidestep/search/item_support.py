@@ -11,8 +11,8 @@ from torch import Tensor
 from sidestep.catalog.space import CodeSpace
 from sidestep.catalog.trie import NO_STATE, Trie
 from sidestep.search.policy import Scope, trie_scope
-from sidestep.search.scorer import CountedScores
-from sidestep.search.tree import both_flops
+from sidestep.search.scorer import PrefixScores
+from sidestep.search.spent import both_flops
 from sidestep.step import Context, HistoryBatch, StepOutput, is_named
 
 
@@ -82,7 +82,7 @@ class ItemSupport:
 
     def begin(
         self, histories: HistoryBatch, root: StepOutput, context: Context, scope: CodeSpace
-    ) -> CountedScores:
+    ) -> PrefixScores:
         """See `PrefixScorer.begin`."""
         tree = trie_scope(scope, asker=self.name)
         logits = _in_scope(self._item_logits(histories, root, tree), tree)
@@ -94,14 +94,16 @@ class ItemSupport:
             found = by_node.gather(1, states.clamp(min=0))
             return found.masked_fill(states == NO_STATE, -torch.inf)
 
-        return CountedScores(scores=scores, flops=lambda: self._flops(histories, scope.num_items))
+        return scores
 
-    def _flops(self, histories: HistoryBatch, num_items: int) -> Int[Tensor, " users"] | None:
-        """FLOPs of the item logits, which serve all prefixes."""
+    def flops(
+        self, histories: HistoryBatch, asked: Int[Tensor, "users asked"], scope: CodeSpace
+    ) -> Int[Tensor, " users"] | None:
+        """See `CountsScores.flops`: those of the item logits, which serve all prefixes."""
         per_item = 0 if self.head is None else flops_per_item(self.head)
-        of_head = (
-            None if per_item is None else torch.full_like(histories.lengths, num_items * per_item)
-        )
+        of_head = None
+        if per_item is not None:
+            of_head = torch.full_like(histories.lengths, scope.num_items * per_item)
         return of_head if self.ranker is None else both_flops(of_head, self.ranker.flops(histories))
 
     def _item_logits(

@@ -16,7 +16,8 @@ from torch import Tensor
 from sidestep.catalog.space import CodeSpace
 from sidestep.catalog.trie import NO_STATE
 from sidestep.search.policy import Normaliser, code_log_probs
-from sidestep.search.tree import Candidates, Tree
+from sidestep.search.spent import Spent
+from sidestep.search.tree import Candidates, Tree, nodes_per_depth
 from sidestep.step import ROOT_SLOT, Context, HistoryBatch, StepModel, StepOutput
 
 
@@ -235,16 +236,15 @@ def search_by_levels(
     ):
         if level.step is not None:
             shown.append(level.nodes)
-    found = level.kept
+    found, tree = level.kept, Tree.joined(shown)
+    nodes = nodes_per_depth(tree, space.num_steps)
     return Candidates(
         leaves=found.states,
         log_probs=found.log_probs,
         scores=found.scores,
         score_kind=score_kind,
-        tokens=level.context.tokens,
-        scored=torch.zeros_like(level.context.tokens),
-        flops=level.context.flops,
-        tree=Tree.joined(shown),
+        spent=Spent.on_nodes(model, histories, nodes),
+        tree=tree,
     )
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from sidestep.catalog.space import CodeSpace
 from sidestep.search.item_support import flops_per_item, segment_log_sums
 from sidestep.search.policy import Scope, trie_scope
-from sidestep.search.scorer import CountedScores
+from sidestep.search.scorer import PrefixScores
 from sidestep.step import Context, HistoryBatch, StepOutput
 
 
@@ -53,15 +53,13 @@ class LiveItemSupport:
 
     def begin(
         self, histories: HistoryBatch, root: StepOutput, context: Context, scope: CodeSpace
-    ) -> CountedScores:
+    ) -> PrefixScores:
         """See `PrefixScorer.begin`."""
         tree = trie_scope(scope, asker=self.name)
         roots = root.hidden[:, 0]
-        num_asked = torch.zeros_like(histories.lengths)
 
         def scores(states: Int[Tensor, "users width"], depth: int) -> Float[Tensor, "users width"]:
             first, counts = _items_below(states, tree)
-            num_asked.add_(counts.sum(dim=1))
             ends = counts.flatten().cumsum(0)
             column = torch.repeat_interleave(counts.flatten())
             place = torch.arange(len(column), device=column.device)
@@ -78,11 +76,17 @@ class LiveItemSupport:
             bounds = torch.cat([ends.new_zeros(1), ends])
             return segment_log_sums(weighed[None], bounds).view(states.shape)
 
-        def flops() -> Int[Tensor, " users"] | None:
-            per_item = flops_per_item(self.head)
-            return None if per_item is None else per_item * num_asked
+        return scores
 
-        return CountedScores(scores=scores, flops=flops)
+    def flops(
+        self, histories: HistoryBatch, asked: Int[Tensor, "users asked"], scope: CodeSpace
+    ) -> Int[Tensor, " users"] | None:
+        """See `CountsScores.flops`: an item below two states counts twice, as it is asked twice."""
+        per_item = flops_per_item(self.head)
+        if per_item is None:
+            return None
+        _, counts = _items_below(asked, trie_scope(scope, asker=self.name))
+        return per_item * counts.sum(dim=1)
 
 
 def _parts(number: int, size: int) -> list[slice]:

@@ -3,14 +3,13 @@
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from sidestep.catalog.space import CodeSpace
 from sidestep.catalog.trie import NO_STATE
 from sidestep.search.policy import trie_scope
-from sidestep.search.scorer import CountedScores
+from sidestep.search.scorer import PrefixScores
 from sidestep.step import Context, HistoryBatch, HistoryStates, StepOutput
 
 
@@ -49,7 +48,7 @@ class ProcessReward:
 
     def begin(
         self, histories: HistoryBatch, root: StepOutput, context: Context, scope: CodeSpace
-    ) -> CountedScores:
+    ) -> PrefixScores:
         """See `PrefixScorer.begin`.
 
         Raises:
@@ -67,11 +66,15 @@ class ProcessReward:
                 "the native Transformer."
             )
         memory = self.network.remember(context.history_states)
-        num_states = histories.lengths + 1  # one before any item and one after each
-        scored = torch.zeros_like(num_states)
 
         def scores(states: Int[Tensor, "users width"], depth: int) -> Float[Tensor, "users width"]:
-            scored.add_((states != NO_STATE).sum(dim=1))
             return self.network(memory, states)
 
-        return CountedScores(scores=scores, flops=lambda: self.network.flops(num_states, scored))
+        return scores
+
+    def flops(
+        self, histories: HistoryBatch, asked: Int[Tensor, "users asked"], scope: CodeSpace
+    ) -> Int[Tensor, " users"]:
+        """See `CountsScores.flops`."""
+        num_states = histories.lengths + 1  # one before any item and one after each
+        return self.network.flops(num_states, (asked != NO_STATE).sum(dim=1))

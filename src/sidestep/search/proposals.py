@@ -11,7 +11,7 @@ from sidestep.catalog.space import CodeSpace
 from sidestep.catalog.trie import NO_STATE
 from sidestep.search.guided_beam import GuidedBeamSearch
 from sidestep.search.policy import Scope, SearchPolicy
-from sidestep.search.scorer import CountedScores, Guidance, PrefixScorer, flops_of
+from sidestep.search.scorer import Guidance, PrefixScorer, PrefixScores
 from sidestep.search.tree import LOG_PROB, Candidates, Tree
 from sidestep.step import Context, HistoryBatch, StepModel, StepOutput
 
@@ -47,8 +47,8 @@ def watched(
         recorded = replace(recorded, guidance=replace(guidance, scorer=recorder))
         candidates = recorded.search(model, histories, scope)
         if guidance.scorer == Indifferent():
-            unscored = torch.zeros_like(candidates.scored)
-            candidates = replace(candidates, score_kind=LOG_PROB, scored=unscored)
+            unscored = replace(candidates.spent, scored=torch.zeros_like(candidates.spent.scored))
+            candidates = replace(candidates, score_kind=LOG_PROB, spent=unscored)
     if candidates.tree is None:
         kept = trie.prefixes(candidates.leaves).flatten(1)
         every = torch.arange(1, trie.num_nodes(), device=kept.device)
@@ -102,15 +102,21 @@ class _Recorder:
 
     def begin(
         self, histories: HistoryBatch, root: StepOutput, context: Context, scope: CodeSpace
-    ) -> CountedScores:
-        """See `PrefixScorer.begin`; remembering takes none."""
+    ) -> PrefixScores:
+        """See `PrefixScorer.begin`."""
         scores_of = self.scorer.begin(histories, root, context, scope)
 
         def scores(states: Int[Tensor, "users width"], depth: int) -> Float[Tensor, "users width"]:
             self.asked.append(states)
             return scores_of(states, depth)
 
-        return CountedScores(scores=scores, flops=lambda: flops_of(scores_of))
+        return scores
+
+    def flops(
+        self, histories: HistoryBatch, asked: Int[Tensor, "users asked"], scope: CodeSpace
+    ) -> Int[Tensor, " users"] | None:
+        """See `CountsScores.flops`; remembering takes none."""
+        return Guidance(scorer=self.scorer).flops(histories, asked, scope)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,12 +127,15 @@ class Indifferent:
 
     def begin(
         self, histories: HistoryBatch, root: StepOutput, context: Context, scope: CodeSpace
-    ) -> CountedScores:
-        """See `PrefixScorer.begin`; nothing is multiplied."""
-        return CountedScores(
-            scores=lambda states, depth: torch.zeros_like(states, dtype=torch.float32),
-            flops=lambda: torch.zeros_like(histories.lengths),
-        )
+    ) -> PrefixScores:
+        """See `PrefixScorer.begin`."""
+        return lambda states, depth: torch.zeros_like(states, dtype=torch.float32)
+
+    def flops(
+        self, histories: HistoryBatch, asked: Int[Tensor, "users asked"], scope: CodeSpace
+    ) -> Int[Tensor, " users"]:
+        """See `CountsScores.flops`; nothing is multiplied."""
+        return torch.zeros_like(histories.lengths)
 
 
 def _inner(tree: Tree, num_levels: int) -> Int[Tensor, "users nodes"]:

@@ -13,30 +13,7 @@ from sidestep.step import Context, HistoryBatch, StepOutput, in_float32
 
 PrefixScores = Callable[[Int[Tensor, "users width"], int], Float[Tensor, "users width"]]
 """Scores of some states of each user, all of one depth; whatever at `NO_STATE`. The higher the
-better, and comparable within one user and depth only. `CountedScores` tell what they took, too."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CountedScores:
-    """Prefix scores that tell what their matrix products take, so that searches can.
-
-    scores: see `PrefixScores`.
-    flops: of reading the histories and of all that was scored until now; None where not known.
-    """
-
-    scores: PrefixScores
-    flops: Callable[[], Int[Tensor, " users"] | None]
-
-    def __call__(
-        self, states: Int[Tensor, "users width"], depth: int
-    ) -> Float[Tensor, "users width"]:
-        """See `PrefixScores`."""
-        return self.scores(states, depth)
-
-
-def flops_of(scores: PrefixScores) -> Int[Tensor, " users"] | None:
-    """See `CountedScores.flops`; None for scores that do not tell."""
-    return scores.flops() if isinstance(scores, CountedScores) else None
+better, and comparable within one user and depth only."""
 
 
 @runtime_checkable
@@ -62,6 +39,23 @@ class PrefixScorer(Protocol):
             root: what the model says at the root, width 1.
             context: the encoded histories.
             scope: the items that may be returned.
+        """
+        ...
+
+
+@runtime_checkable
+class CountsScores(Protocol):
+    """A prefix scorer that tells what it takes; a scorer may tell nothing."""
+
+    def flops(
+        self, histories: HistoryBatch, asked: Int[Tensor, "users asked"], scope: CodeSpace
+    ) -> Int[Tensor, " users"] | None:
+        """FLOPs of the matrix products behind scores; None where they are not known.
+
+        Args:
+            histories: that were read, which counts too.
+            asked: every state whose score was asked for, of any depth; `NO_STATE` is padding.
+            scope: the items that might be returned.
         """
         ...
 
@@ -109,9 +103,14 @@ class Guidance:
             with in_float32(device):
                 return scores(states, depth)
 
-        if isinstance(scores, CountedScores):
-            return CountedScores(scores=asked, flops=scores.flops)
         return asked
+
+    def flops(
+        self, histories: HistoryBatch, asked: Int[Tensor, "users asked"], scope: CodeSpace
+    ) -> Int[Tensor, " users"] | None:
+        """See `CountsScores.flops`; None for a scorer that does not tell."""
+        scorer = self.scorer
+        return scorer.flops(histories, asked, scope) if isinstance(scorer, CountsScores) else None
 
     @property
     def score_kind(self) -> str:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from sidestep.catalog.prefix_tree import PrefixTree
 from sidestep.catalog.trie import NO_STATE
+from sidestep.search.spent import Spent
 
 LOG_PROB = "log_prob"
 """The kind of score of leaves that likelihood alone ranks."""
@@ -90,11 +91,7 @@ class Candidates:
     log_probs: of the leaves; -inf at `NO_STATE`.
     scores: what they are ranked by; -inf at `NO_STATE`.
     score_kind: what a score is: `LOG_PROB`, or what guided the search.
-    tokens: backbone positions spent after the prompt, the root included.
-    scored: prefixes whose score was asked of a prefix scorer; 0 where none guides the search. They
-        cost no token, and neither does a value, which is read from a token that was paid for.
-    flops: floating-point operations of matrix products, the prompt and the scoring included, see
-        `Context.flops`; None where model or scorer does not tell.
+    spent: the cost of the search.
     tree: the nodes behind the leaves; None if the search kept none.
     """
 
@@ -102,17 +99,8 @@ class Candidates:
     log_probs: Float[Tensor, "users leaves"]
     scores: Float[Tensor, "users leaves"]
     score_kind: str
-    tokens: Int[Tensor, " users"]
-    scored: Int[Tensor, " users"]
-    flops: Int[Tensor, " users"] | None = None
+    spent: Spent
     tree: Tree | None = None
-
-
-def both_flops(
-    ours: Int[Tensor, " users"] | None, theirs: Int[Tensor, " users"] | None
-) -> Int[Tensor, " users"] | None:
-    """FLOPs of two parts of a search together; not known if one of them is not."""
-    return None if ours is None or theirs is None else ours + theirs
 
 
 def evaluated_prefixes(

@@ -21,7 +21,8 @@ from sidestep.search.budget import Budget
 from sidestep.search.levels import Continuations, Level, levels
 from sidestep.search.noise import edge_gumbels, user_keys
 from sidestep.search.policy import Normaliser, code_log_probs, node_values
-from sidestep.search.tree import VALUE, Candidates, Tree
+from sidestep.search.spent import Spent
+from sidestep.search.tree import VALUE, Candidates, Tree, nodes_per_depth
 from sidestep.search.ved_ledger import GrowthRules, Ledger
 from sidestep.search.ved_rules import RootGate
 from sidestep.step import HistoryBatch, StepModel, StepOutput, entropies, normalised
@@ -154,7 +155,7 @@ class _Growth:
         tokens: int,
     ) -> None:
         """Trees after their warm start, a beam search all of whose nodes stay."""
-        self.policy, self.model, self.scope = policy, model, scope
+        self.policy, self.model, self.histories, self.scope = policy, model, histories, scope
         self.num_levels = scope.num_steps
         # A call shows m children of a user that is not yet done, but for its last one and those
         # before which it had nothing open left. Of these each leaves open only what is one code
@@ -268,22 +269,22 @@ class _Growth:
             leaves, scores = leaves.gather(1, order), scores.gather(1, order)
             log_probs = log_probs.gather(1, order)
         is_missing = leaves == NO_STATE
+        tree = Tree(
+            states=self.states[:, :size],
+            parents=parents,
+            depths=depths,
+            log_probs=self.log_probs[:, :size],
+            scores=ranked_by.float(),
+            is_node=is_node,
+        )
+        nodes = nodes_per_depth(tree, self.num_levels)
         return Candidates(
             leaves=leaves,
             log_probs=log_probs.masked_fill(is_missing, -torch.inf),
             scores=scores.masked_fill(is_missing, -torch.inf).float(),
             score_kind=f"{VALUE} + log_prob" if weight else VALUE,
-            tokens=self.context.tokens,
-            scored=torch.zeros_like(self.context.tokens),
-            flops=self.context.flops,
-            tree=Tree(
-                states=self.states[:, :size],
-                parents=parents,
-                depths=depths,
-                log_probs=self.log_probs[:, :size],
-                scores=ranked_by.float(),
-                is_node=is_node,
-            ),
+            spent=Spent.on_nodes(self.model, self.histories, nodes),
+            tree=tree,
         )
 
     def _completed(self, values: Tensor, is_above: Tensor) -> tuple[Tensor, Tensor]:

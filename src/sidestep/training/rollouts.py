@@ -185,7 +185,7 @@ class Rollouts:
             valued = HeadedModel(model, self.head)
         candidates = search.search(valued, histories, Scope(trie=trie, below=below))
         return _Found(
-            leaves=candidates.leaves, log_probs=candidates.log_probs, tokens=candidates.tokens
+            leaves=candidates.leaves, log_probs=candidates.log_probs, tokens=candidates.spent.tokens
         )
 
     def _judged(

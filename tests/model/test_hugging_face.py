@@ -68,8 +68,10 @@ def test_logits_are_the_language_models_own(kind):
     tokens, positions = _tokens(HISTORIES.items[:1])
     expected = language_model(kind)(tokens).logits  # with its own attention
     model = wrapped(language_model(kind))
-    states = model.next_item_states(history_of(HISTORIES.items[:1]))
-    logits = model.level_logits(states).flatten(1, 2)
+    history = history_of(HISTORIES.items[:1])
+    states = model.next_item_states(history)[0]
+    histories = history.select(torch.zeros(len(states), dtype=torch.long))
+    logits = model.level_logits(states, history.items[0], histories).flatten(0, 1)[None]
     for place in range(positions):
         start, size = [(0, 4), (4, 3), (7, 5)][place % 3]
         torch.testing.assert_close(

@@ -40,7 +40,11 @@ def native(model, **changes):
 
 
 def assert_same_logits(model, language_model, start_token, code_tokens):
-    logits = model.level_logits(model.next_item_states(FOUR_ITEMS)).flatten(1, 2)
+    states = model.next_item_states(FOUR_ITEMS).flatten(0, 1)
+    users, width = FOUR_ITEMS.items.shape
+    histories = FOUR_ITEMS.select(torch.arange(users).repeat_interleave(width))
+    logits = model.level_logits(states, FOUR_ITEMS.items.flatten(), histories)
+    logits = logits.view(users, -1, logits.shape[-1])
     flat = SEMANTIC_IDS[FOUR_ITEMS.items] + torch.tensor([0, 4, 7])
     tokens = torch.cat([torch.tensor([[start_token]]), code_tokens[flat].flatten(1)], dim=1)
     expected = language_model(tokens).logits

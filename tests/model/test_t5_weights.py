@@ -51,7 +51,8 @@ def test_logits_are_those_of_hugging_face_on_the_same_weights(changes, is_tied):
     prompt = torch.cat([torch.tensor([[3]]), code_tokens[:, :-1].flatten(1)], dim=1)
     decoded = torch.cat([torch.tensor([[0]]), code_tokens[:, -1, :-1]], dim=1)
     expected = original(input_ids=prompt, decoder_input_ids=decoded).logits[0]
-    logits = model.level_logits(model.next_item_states(history_of(items)))[0, -1]
+    states = model.next_item_states(history_of(items))[:, -1]
+    logits = model.level_logits(states, items[:, -1], history_of(items[:, :-1]))[0]
     for level, (start, size) in enumerate([(0, 4), (4, 3), (7, 5)]):
         here = expected[level, CODE_TOKENS[start : start + size]]
         torch.testing.assert_close(logits[level, :size], here, atol=1e-5, rtol=1e-5)

@@ -47,6 +47,32 @@ class TestHistoryOfItemsWithTheirOwnEmbeddings(ModelContract):
         return tiny(history="items", item_embedding=True, num_heads=2, num_kv_heads=1)
 
 
+class TestLastCodeByItems(ModelContract):
+    """The item head chooses the last code; a repeat bias looks at what the history holds."""
+
+    tokens_per_item = 1
+
+    def build(self):
+        model = tiny(
+            history="items",
+            num_heads=2,
+            item_embedding=True,
+            item_head=True,
+            tied_item_head=True,
+            repeat_bias=True,
+            last_code_head="items",
+        )
+        model.item_head.begin_at(-1.5)
+        return model
+
+
+class TestLastCodeByRowsOfItems(CausalCodesContract):
+    """The same over histories of codes, where the head has rows of its own."""
+
+    def build(self):
+        return tiny(item_head=True, last_code_head="items")
+
+
 def test_an_items_own_embedding_tells_items_of_equal_codes_apart():
     torch.manual_seed(0)
     config = TransformerConfig(dim=8, num_heads=2, history="items", item_embedding=True, dropout=0)

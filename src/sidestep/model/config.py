@@ -98,6 +98,12 @@ class TransformerConfig(BaseModel):
     holds, from the repeat rate of the training part on. A tied head needs it where people do not
     take an item twice."""
 
+    last_code_head: Literal["codes", "items"] = Field(
+        "codes", exclude_if=lambda head: head == "codes"
+    )
+    """What chooses the last code: `codes`, a row per code, as at every level; `items`, the item
+    head's scores of the items below the prefix, at the state of the prefix."""
+
     times: Times = Field(None, exclude_if=lambda times: times is None)
     """With history `items`: add a vector of the gap between each item and what came next; `true`
     for the default. The data need times."""
@@ -139,6 +145,8 @@ class TransformerConfig(BaseModel):
             raise ValueError("user_columns needs history: items.")
         if (self.tied_item_head or self.repeat_bias) and not self.item_head:
             raise ValueError("tied_item_head and repeat_bias need item_head: true.")
+        if self.last_code_head == "items" and not self.item_head:
+            raise ValueError("last_code_head: items needs item_head: true.")
         if self.tied_item_head and self.history != "items":
             raise ValueError("tied_item_head needs history: items, which reads items as vectors.")
         return self

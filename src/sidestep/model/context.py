@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from sidestep.model.sibling_items import SlotPrefixes
 from sidestep.step import ROOT_SLOT, HistoryStates
 
 NO_SLOT = -1
@@ -139,6 +140,7 @@ class TreeContext:
     history_states: see `Context`.
     head: keys and values of a head that reads the states of the nodes, slot s in column s; None
         without such a head.
+    prefixes: the prefix of each slot, for a network that chooses the last code by items; else None.
     """
 
     layers: tuple[KeyValues, ...]
@@ -148,6 +150,7 @@ class TreeContext:
     memory: Memory | None = None
     history_states: HistoryStates | None = None
     head: KeyValues | None = None
+    prefixes: SlotPrefixes | None = None
 
     @property
     def num_nodes(self) -> int:
@@ -222,6 +225,7 @@ def root_context(
     capacity: int,
     memory: Memory | None = None,
     history_states: HistoryStates | None = None,
+    prefixes: SlotPrefixes | None = None,
 ) -> TreeContext:
     """A context that holds an encoded prompt and no node but the root.
 
@@ -232,6 +236,7 @@ def root_context(
         capacity: nodes that are foreseen, see `StepModel.encode`.
         memory: the encoder's side, if there is one.
         history_states: for prefix scorers, if there are any.
+        prefixes: of the roots, see `TreeContext`.
     """
     users, device = prompt_lengths.shape[0], prompt_lengths.device
     prompt_width = layers[0].keys.shape[2]
@@ -244,4 +249,5 @@ def root_context(
         ancestor_slots=root_slots(users, num_levels, device=device),
         memory=memory,
         history_states=history_states,
+        prefixes=prefixes,
     )

@@ -87,3 +87,27 @@ class ItemHead(nn.Module):
             return logits
         is_held = (histories.items == items[:, None]).any(dim=1)
         return torch.where(is_held, logits + _REPEAT_SCALE * self.repeat, logits)
+
+    def scores_of_lists(
+        self,
+        states: Float[Tensor, "states dim"],
+        items: Int[Tensor, "states items"],
+        held: Int[Tensor, "states held"],
+        rows: Float[Tensor, "states items dim"] | None = None,
+    ) -> Float[Tensor, "states items"]:
+        """Scores of a list of items at each state; any score at `NO_ITEM`.
+
+        Args:
+            states: see `forward`.
+            items: one list per state.
+            held: the items of each state's history; `NO_ITEM` is padding.
+            rows: those of `items`, of a tied head.
+        """
+        if rows is None:
+            assert self.weight is not None, "a tied head is given its rows"
+            rows = self.weight[items.clamp(min=0)]
+        logits = torch.bmm(rows.to(states.dtype), states[:, :, None])[..., 0]
+        if self.repeat is None:
+            return logits
+        is_held = (items[:, :, None] == held[:, None, :]).any(dim=2)
+        return torch.where(is_held, logits + _REPEAT_SCALE * self.repeat, logits)

@@ -12,6 +12,7 @@ from sidestep.model.columns import ItemColumns, UserColumns
 from sidestep.model.context import TreeContext
 from sidestep.model.heads import ItemScorer
 from sidestep.model.reading import READERS, HistoryReader
+from sidestep.model.sibling_items import SiblingItems, SlotPrefixes
 from sidestep.step import HistoryBatch, StepOutput, in_float32, widened
 
 
@@ -21,11 +22,14 @@ class SemanticIdModel(nn.Module, ABC):
     Flat code ids count through the levels: code c of level l is `level_starts[l] + c`.
 
     reader: how histories become prompts.
+    siblings: the items below each prefix, for a network whose scores of items choose the last code;
+        None where a row per code chooses it.
     semantic_ids: of the items that histories may name. The catalog owns them: they are held as they
         were given, without a copy, and are no weights.
     """
 
     reader: HistoryReader = READERS["codes"]
+    siblings: SiblingItems | None
     semantic_ids: Tensor
     level_starts: Tensor
     num_next_codes: Tensor
@@ -47,6 +51,7 @@ class SemanticIdModel(nn.Module, ABC):
                 f"semantic IDs reach {largest}, outside codebooks of sizes {list(codebook_sizes)}."
             )
         self.codebook_sizes = tuple(codebook_sizes)
+        self.siblings = None
         starts = [sum(codebook_sizes[:level]) for level in range(num_levels)]
         self.register_buffer("semantic_ids", semantic_ids, persistent=False)
         level_starts = torch.tensor(starts, device=semantic_ids.device)
@@ -66,6 +71,9 @@ class SemanticIdModel(nn.Module, ABC):
         other = copy.copy(self)
         # A copy of a module shares the mapping of its buffers, too.
         other._buffers = {**self._buffers, "semantic_ids": semantic_ids}
+        if self.siblings is not None:
+            siblings = SiblingItems(semantic_ids, self.codebook_sizes)
+            other._modules = {**self._modules, "siblings": siblings}
         return other
 
     @property
@@ -137,42 +145,127 @@ class SemanticIdModel(nn.Module, ABC):
     @property
     @abstractmethod
     def head_weight(self) -> Float[Tensor, "codes dim"]:
-        """Matrix whose product with states gives logits: one row per flat code id."""
+        """Matrix whose product with states gives logits: one row per flat code id.
+
+        A network with `siblings` needs no rows for the last level.
+        """
 
     def level_logits(
-        self, states: Float[Tensor, "*batch levels dim"]
-    ) -> Float[Tensor, "*batch levels widest"]:
-        """Logits at states ordered by level; -inf past the end of a level's codebook."""
-        widest = max(self.codebook_sizes)
+        self,
+        states: Float[Tensor, "targets levels dim"],
+        items: Int[Tensor, " targets"],
+        histories: HistoryBatch,
+    ) -> Float[Tensor, "targets levels widest"]:
+        """Logits of the codes of targets; -inf past the end of a level's codebook.
+
+        Args:
+            states: of each target by level, see `next_item_states`.
+            items: the targets, which say what the prefixes of the states are.
+            histories: before each target.
+        """
+        last = self._prefix_numbers(items) if self.siblings is not None else None
         logits = [
-            functional.pad(
-                states[..., level, :] @ weight.T, (0, widest - weight.shape[0]), value=-torch.inf
-            )
-            for level, weight in enumerate(self._head_weights())
+            self._padded(self._code_logits(level, states[:, level], last, histories.items))
+            for level in range(self.num_levels)
         ]
-        return torch.stack(logits, dim=-2)
+        return torch.stack(logits, dim=1)
 
     def node_logits(
-        self, hidden: Float[Tensor, "users width dim"], depths: Int[Tensor, "users width"]
+        self,
+        hidden: Float[Tensor, "users width dim"],
+        depths: Int[Tensor, "users width"],
+        prefixes: SlotPrefixes | None = None,
     ) -> Float[Tensor, "users width widest"]:
         """Logits of each node's next level; a node at the last level has none: all -inf.
 
         In float32, also under autocast, see `in_float32`.
+
+        Args:
+            hidden: states of the newest nodes.
+            depths: codes decided at each.
+            prefixes: of all slots so far, for a network that chooses the last code by items.
         """
-        widest, hidden = max(self.codebook_sizes), widened(hidden)
-        logits = hidden.new_full((*hidden.shape[:2], widest), -torch.inf)
+        hidden = widened(hidden)
+        users, width, _ = hidden.shape
+        logits = hidden.new_full((users, width, max(self.codebook_sizes)), -torch.inf)
+        numbers = held = None
+        if prefixes is not None:
+            numbers = prefixes.numbers[:, -width:]
+            held = prefixes.held[:, None].expand(-1, width, -1)
         with in_float32(hidden.device):
-            for level, weight in enumerate(self._head_weights()):
+            for level in range(self.num_levels):
                 here = depths == level
                 if here.all():  # a whole level at once, as in beam search
-                    scores = hidden @ weight.to(hidden.dtype).T
-                    return functional.pad(scores, (0, widest - weight.shape[0]), value=-torch.inf)
-                if here.any():
-                    scores = hidden[here] @ weight.to(hidden.dtype).T
-                    logits[here] = functional.pad(
-                        scores, (0, widest - weight.shape[0]), value=-torch.inf
+                    found = self._code_logits(
+                        level,
+                        hidden.flatten(0, 1),
+                        None if numbers is None else numbers.flatten(),
+                        None if held is None else held.flatten(0, 1),
                     )
+                    return self._padded(found).view(logits.shape)
+                if here.any():
+                    found = self._code_logits(
+                        level,
+                        hidden[here],
+                        None if numbers is None else numbers[here],
+                        None if held is None else held[here],
+                    )
+                    logits[here] = self._padded(found)
         return logits
+
+    def _code_logits(
+        self,
+        level: int,
+        states: Float[Tensor, "states dim"],
+        numbers: Int[Tensor, " states"] | None,
+        held: Int[Tensor, "states items"] | None,
+    ) -> Float[Tensor, "states codes"]:
+        """Logits of the codes of one level, as many as its codebook has.
+
+        Args:
+            level: from 0.
+            states: of prefixes of `level` codes.
+            numbers: of the prefixes, see `SiblingItems.next_number`; None where rows choose.
+            held: the items of each state's history; None where rows choose.
+        """
+        siblings = self.siblings
+        if siblings is None or level < self.num_levels - 1:
+            start = sum(self.codebook_sizes[:level])
+            weight = self.head_weight[start : start + self.codebook_sizes[level]]
+            return states @ weight.to(states.dtype).T
+        assert numbers is not None, "no node has a prefix"
+        assert held is not None, "no history is known"
+        items, codes = siblings.below(numbers)
+        scores = self.scores_of_lists(states, items, held)
+        return siblings.code_logits(scores, items, codes)
+
+    def scores_of_lists(
+        self,
+        states: Float[Tensor, "states dim"],
+        items: Int[Tensor, "states items"],
+        held: Int[Tensor, "states held"],
+    ) -> Float[Tensor, "states items"]:
+        """Scores of a list of items at each state, for a network with `siblings`.
+
+        Args:
+            states: of prefixes.
+            items: one list per state; any score is given at `NO_ITEM`.
+            held: the items of each state's history; `NO_ITEM` is padding.
+        """
+        raise NotImplementedError(f"{type(self).__name__} scores no items below a prefix.")
+
+    def _prefix_numbers(self, items: Int[Tensor, " targets"]) -> Int[Tensor, " targets"]:
+        """The numbers of the prefixes of all codes but the last."""
+        assert self.siblings is not None
+        numbers, codes = torch.zeros_like(items), self.item_codes(items)
+        for level in range(self.num_levels - 1):
+            numbers = self.siblings.next_number(numbers, codes[:, level])
+        return numbers
+
+    def _padded(self, logits: Float[Tensor, "states codes"]) -> Float[Tensor, "states widest"]:
+        """The logits of one level, with -inf up to the size of the largest codebook."""
+        missing = max(self.codebook_sizes) - logits.shape[1]
+        return functional.pad(logits, (0, missing), value=-torch.inf)
 
     def flops_by_depth(self, histories: HistoryBatch) -> Int[Tensor, "users depths"] | None:
         """See `CountsFlops.flops_by_depth`; None unless a network tells."""
@@ -181,13 +274,14 @@ class SemanticIdModel(nn.Module, ABC):
     def head_flops(self, dim: int) -> Int[Tensor, " depths"]:
         """FLOPs of the logits of a node of each depth from 0 to L.
 
-        They are a product of the state, of width `dim`, with each code that may follow.
+        They are a product of the state, of width `dim`, with each code that may follow. Where items
+        choose the last code, they are a product with as many items as any prefix has.
         """
-        return 2 * dim * self.num_next_codes
-
-    def _head_weights(self) -> tuple[Tensor, ...]:
-        """The rows of the head, level by level."""
-        return torch.split(self.head_weight, list(self.codebook_sizes))
+        numbers = self.num_next_codes
+        if self.siblings is not None:
+            numbers = numbers.clone()
+            numbers[-2] = self.siblings.widest
+        return 2 * dim * numbers
 
     def item_codes(self, items: Int[Tensor, "*batch"]) -> Int[Tensor, "*batch levels"]:
         """Codes of items; those of item 0 where there is `NO_ITEM`."""

@@ -1,12 +1,14 @@
 """The native decoder-only Transformer over semantic IDs: the history is its prompt."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import cached_property
 from typing import ClassVar
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+from torch.nn import functional
 
 from sidestep.model.columns import ItemColumns, UserColumns
 from sidestep.model.config import TransformerConfig
@@ -18,7 +20,8 @@ from sidestep.model.layers import Block, attend, rotary_angles
 from sidestep.model.llama_form import LlamaForm, llama_form
 from sidestep.model.reading import READERS, Vocabulary
 from sidestep.model.semantic_id_model import SemanticIdModel
-from sidestep.step import HistoryBatch, HistoryStates, StepOutput
+from sidestep.model.sibling_items import SiblingItems, SlotPrefixes
+from sidestep.step import ROOT_SLOT, HistoryBatch, HistoryStates, StepOutput
 
 
 class Transformer(SemanticIdModel):
@@ -55,7 +58,11 @@ class Transformer(SemanticIdModel):
         )
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_layers))
         self.norm = nn.RMSNorm(config.dim, eps=config.norm_epsilon)
-        self.head = nn.Linear(config.dim, self.num_codes, bias=False)
+        num_rows = self.num_codes
+        if config.last_code_head == "items":
+            self.siblings = SiblingItems(semantic_ids, self.codebook_sizes)
+            num_rows -= self.codebook_sizes[-1]
+        self.head = nn.Linear(config.dim, num_rows, bias=False)
         self.item_head = None
         if config.item_head:
             self.item_head = ItemHead(
@@ -90,8 +97,10 @@ class Transformer(SemanticIdModel):
             num_levels=self.num_levels,
             capacity=capacity,
             history_states=HistoryStates(states=final, counts=counts),
+            prefixes=None if self.siblings is None else SlotPrefixes.roots(histories.items),
         )
-        return StepOutput(logits=self.node_logits(hidden, root_depth), hidden=hidden), context
+        logits = self.node_logits(hidden, root_depth, context.prefixes)
+        return StepOutput(logits=logits, hidden=hidden), context
 
     def extend(
         self,
@@ -106,7 +115,7 @@ class Transformer(SemanticIdModel):
         """See `StepModel.extend`."""
         start = context.next_column
         prompt = context.prompt_lengths[:, None] if visible is None else visible
-        context = context.placed(parents, depths, is_node)
+        context = self._with_prefixes(context.placed(parents, depths, is_node), codes, parents)
         mask = context.node_mask(codes.shape[1], visible)
         angles = self._angles(prompt + depths - 1)
         states = self.dropout(self.code_embedding(self.node_codes(codes, depths)))
@@ -118,8 +127,8 @@ class Transformer(SemanticIdModel):
             layers.append(kept)
             states = block.mix(states, attend(queries, keys, values, mask))
         hidden = self.norm(states)
-        step = StepOutput(logits=self.node_logits(hidden, depths), hidden=hidden)
-        return step, context.with_layers(layers)
+        logits = self.node_logits(hidden, depths, context.prefixes)
+        return StepOutput(logits=logits, hidden=hidden), context.with_layers(layers)
 
     def next_item_states(self, histories: HistoryBatch) -> Float[Tensor, "users items levels dim"]:
         """See `SemanticIdModel.next_item_states`."""
@@ -220,6 +229,23 @@ class Transformer(SemanticIdModel):
         rows = self.vocabulary.item_vectors(items) if self.config.tied_item_head else None
         return head.scores_at(states, items, histories, rows)
 
+    def scores_of_lists(
+        self,
+        states: Float[Tensor, "states dim"],
+        items: Int[Tensor, "states items"],
+        held: Int[Tensor, "states held"],
+    ) -> Float[Tensor, "states items"]:
+        """See `SemanticIdModel.scores_of_lists`."""
+        rows = None
+        if self.config.tied_item_head:
+            known = items.clamp(min=0)
+            # The rows of all items, once, where that is less work than the rows of each list.
+            if items.numel() > self.num_items:
+                rows = functional.embedding(known, self.catalog_vectors())
+            else:
+                rows = self.vocabulary.item_vectors(known)
+        return self._required_item_head.scores_of_lists(states, items, held, rows)
+
     def item_parameters(self) -> Iterable[nn.Parameter]:
         """See `ItemScorer.item_parameters`; the vectors of a tied head are read in histories."""
         return self._required_item_head.parameters()
@@ -255,6 +281,24 @@ class Transformer(SemanticIdModel):
             start = start + self.user_embedding.of_users(histories)[:, None]
         lengths = self.reader.prompt_lengths(histories, self.num_levels)
         return self.dropout(torch.cat([start, vectors], dim=1)), lengths
+
+    def _with_prefixes(
+        self,
+        context: TreeContext,
+        codes: Int[Tensor, "users width"],
+        parents: Int[Tensor, "users width"],
+    ) -> TreeContext:
+        """The context with the prefixes of its newest nodes, if items choose the last code."""
+        if context.prefixes is None or self.siblings is None:
+            return context
+        known, width = context.prefixes, codes.shape[1]
+        slots = known.numbers.shape[1]
+        numbers = torch.cat([known.numbers, torch.zeros_like(codes)], dim=1)
+        above = parents.clamp(ROOT_SLOT, slots + width - 1)
+        # A parent may lie in the same call, so a number is complete once its parent's is.
+        for _ in range(self.num_levels if width > 1 else 1):
+            numbers[:, slots:] = self.siblings.next_number(numbers.gather(1, above), codes)
+        return replace(context, prefixes=known.with_nodes(numbers[:, slots:]))
 
     def _angles(self, positions: Int[Tensor, "rows width"]) -> tuple[Tensor, Tensor]:
         cosines, sines = rotary_angles(positions, self.config.head_dim, self.config.rope_theta)

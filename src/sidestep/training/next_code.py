@@ -56,7 +56,8 @@ class NextCodeObjective(Objective):
         states = self.model.next_item_states(batch.histories)[users, positions]
         items = batch.items[users, positions]
         of_targets = batch.weights_of(users, positions)
-        logits = self.model.level_logits(states)
+        before = batch.before(users, positions)
+        logits = self.model.level_logits(states, items, before)
         levels = next_code_cross_entropy(
             logits,
             self.model.item_codes(items),
@@ -68,7 +69,7 @@ class NextCodeObjective(Objective):
         if self.config.item_weight is not None:
             scorer = self.model.item_scorer
             assert scorer is not None
-            scores = scorer.item_logits(states[:, 0], batch.before(users, positions))
+            scores = scorer.item_logits(states[:, 0], before)
             item_loss = next_item_cross_entropy(
                 scores, items, label_smoothing=self.config.label_smoothing, weights=of_targets
             )

@@ -1,0 +1,141 @@
+"""Sibling items: which items a prefix leaves, and their scores as logits of the last code."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sidestep.catalog.trie import Trie
+from sidestep.model.config import TransformerConfig
+from sidestep.model.sibling_items import SiblingItems
+from sidestep.model.transformer import Transformer
+from sidestep.padding import NO_ITEM
+from sidestep.search.beam import BeamSearch
+from sidestep.search.policy import Scope
+from sidestep.step import HistoryBatch
+
+IDS = torch.tensor([[1, 0, 2], [0, 0, 1], [1, 0, 0], [0, 2, 1], [1, 0, 2]])
+SIZES = (2, 3, 3)
+TIED = {
+    "history": "items",
+    "item_head": True,
+    "tied_item_head": True,
+    "last_code_head": "items",
+}
+
+
+def a_network(ids=IDS, sizes=SIZES, **shape) -> Transformer:
+    torch.manual_seed(0)
+    config = TransformerConfig(dim=8, num_layers=1, num_heads=2, dropout=0.0, **{**TIED, **shape})
+    network = Transformer(config, ids, sizes)
+    for weights in network.parameters():
+        torch.nn.init.normal_(weights)
+    return network.eval()
+
+
+def numbers_of(siblings: SiblingItems, prefixes: list[list[int]]) -> torch.Tensor:
+    numbers = torch.zeros(len(prefixes), dtype=torch.long)
+    for codes in torch.tensor(prefixes).T:
+        numbers = siblings.next_number(numbers, codes)
+    return numbers
+
+
+def test_items_below_by_hand():
+    siblings = SiblingItems(IDS, SIZES)
+    assert siblings.widest == 3
+    items, codes = siblings.below(numbers_of(siblings, [[1, 0], [0, 2], [0, 1], [1, 2]]))
+    assert items.tolist() == [
+        [2, 0, 4],
+        [3, NO_ITEM, NO_ITEM],
+        [NO_ITEM] * 3,
+        [NO_ITEM] * 3,
+    ]
+    assert codes[0].tolist() == [0, 2, 2]
+    assert codes[1, 0] == 1
+
+
+def test_logits_by_hand_add_up_the_items_of_one_code():
+    siblings = SiblingItems(IDS, SIZES)
+    items, codes = siblings.below(numbers_of(siblings, [[1, 0], [0, 2]]))
+    scores = torch.tensor([[0.5, 0.25, 0.25], [3.0, 9.0, 9.0]]).log()
+    probs = siblings.code_logits(scores, items, codes).exp()
+    torch.testing.assert_close(probs, torch.tensor([[0.5, 0.0, 0.5], [0.0, 3.0, 0.0]]))
+
+
+ids_of_items = st.lists(
+    st.tuples(st.integers(0, 1), st.integers(0, 2), st.integers(0, 2)), min_size=1, max_size=12
+)
+
+
+@settings(max_examples=60)
+@given(ids_of_items, st.integers(0, 2**20))
+def test_logits_are_those_of_all_items_one_after_the_other(ids, seed):
+    ids = torch.tensor(ids)
+    siblings = SiblingItems(ids, SIZES)
+    prefixes = [[first, second] for first in range(2) for second in range(3)]
+    items, codes = siblings.below(numbers_of(siblings, prefixes))
+    generator = torch.Generator().manual_seed(seed)
+    of_item = 30 * torch.randn(len(ids), generator=generator)
+    of_item.requires_grad_()
+    logits = siblings.code_logits(of_item[items.clamp(min=0)], items, codes)
+    for row, prefix in enumerate(prefixes):
+        for code in range(3):
+            here = (ids == torch.tensor([*prefix, code])).all(dim=1)
+            expected = of_item[here].logsumexp(dim=0) if here.any() else -torch.tensor(torch.inf)
+            torch.testing.assert_close(logits[row, code], expected)
+    logits[logits > -torch.inf].sum().backward()
+    assert of_item.grad.isfinite().all()
+    assert of_item.grad.sum() == pytest.approx(len({tuple(i) for i in ids.tolist()}), rel=1e-4)
+
+
+def test_too_many_prefixes_are_refused():
+    with pytest.raises(ValueError, match=r"more prefixes than a 64-bit number.*last_code_head"):
+        SiblingItems(torch.zeros(1, 5, dtype=torch.long), (2**16,) * 5)
+
+
+def test_the_last_code_is_as_likely_as_its_items_among_their_siblings():
+    """Worked by the item head alone, at the state of the prefix, with the repeat bias."""
+    network = a_network(repeat_bias=True)
+    network.item_head.begin_at(-2.0)
+    histories = HistoryBatch(items=torch.tensor([[2, 3]]), lengths=torch.tensor([2]))
+    with torch.no_grad():
+        _, context = network.encode(histories, capacity=2)
+        parents, depths = torch.tensor([[0, 1]]), torch.tensor([[1, 2]])
+        step, _ = network.extend(
+            context, torch.tensor([[1, 0]]), parents, depths, is_node=depths > 0
+        )
+        scores = network.catalog_vectors() @ step.hidden[0, 1]
+    assert scores.shape == (5,)
+    scores[[2, 3]] -= 2.0
+    below = scores[[0, 2, 4]].softmax(dim=0)
+    expected = torch.tensor([below[1], 0.0, below[0] + below[2]])
+    torch.testing.assert_close(step.logits[0, 1].softmax(dim=0), expected)
+
+
+def test_a_beam_finds_every_item_and_the_probabilities_sum_to_one():
+    network = a_network()
+    trie = Trie.build(IDS, SIZES)
+    histories = HistoryBatch(
+        items=torch.tensor([[2, 3], [1, NO_ITEM]]), lengths=torch.tensor([2, 1])
+    )
+    found = BeamSearch(num_beams=10).search(network, histories, Scope(trie=trie))
+    torch.testing.assert_close(found.log_probs.exp().sum(dim=1), torch.ones(2))
+
+
+def test_a_grown_catalog_has_its_items_below_their_prefixes():
+    network = a_network()
+    more = torch.cat([IDS, torch.tensor([[0, 2, 0]])])
+    grown = network.with_semantic_ids(more)
+    number = numbers_of(network.siblings, [[0, 2]])
+    assert grown.siblings.below(number)[0].tolist() == [[5, 3, NO_ITEM]]
+    assert network.siblings.below(number)[0].tolist() == [[3, NO_ITEM, NO_ITEM]]
+
+
+def test_no_row_is_kept_for_the_last_code():
+    assert a_network().head.weight.shape[0] == 5
+    assert a_network(last_code_head="codes").head.weight.shape[0] == 8
+
+
+def test_it_needs_an_item_head():
+    with pytest.raises(ValueError, match="last_code_head: items needs item_head: true"):
+        TransformerConfig(last_code_head="items")

@@ -76,6 +76,17 @@ class SemanticIdModel(nn.Module, ABC):
             other._modules = {**self._modules, "siblings": siblings}
         return other
 
+    def with_last_code_by_items(self) -> "SemanticIdModel":
+        """The network with the same weights, whose item head chooses the last code.
+
+        Raises:
+            ValueError: the network has no item head, or cannot choose codes by items.
+        """
+        raise ValueError(
+            f"{type(self).__name__} cannot let items choose the last code; a Transformer with "
+            "item_head: true can."
+        )
+
     @property
     def item_scorer(self) -> ItemScorer | None:
         """The network as one that scores items, if it has an item head; else None."""

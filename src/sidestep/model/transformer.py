@@ -145,6 +145,23 @@ class Transformer(SemanticIdModel):
         hidden: Tensor = self.norm(states)
         return hidden.view(users, num_items, self.num_levels, self.config.dim)
 
+    def with_last_code_by_items(self) -> "Transformer":
+        """See `SemanticIdModel.with_last_code_by_items`.
+
+        Raises:
+            ValueError: the network has no item head.
+        """
+        if self.siblings is not None:
+            return self
+        if self.item_head is None:
+            raise ValueError("no item head can choose the last code; train with item_head: true.")
+        shape = self.config.model_copy(update={"last_code_head": "items"})
+        other = Transformer(shape, self.semantic_ids, self.codebook_sizes)
+        weights = self.state_dict()
+        weights["head.weight"] = weights["head.weight"][: len(other.head.weight)]
+        other.load_state_dict(weights)
+        return other.to(self.semantic_ids.device)
+
     @property
     def item_scorer(self) -> "Transformer | None":
         """See `SemanticIdModel.item_scorer`."""

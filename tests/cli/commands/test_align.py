@@ -131,6 +131,21 @@ def test_the_optimum_asks_the_item_head_and_goes_by_no_advantages(headed, tmp_pa
     assert "Spread of the advantage by overlap" not in page
 
 
+def test_tree_distillation_lets_items_choose_the_last_code(shop, headed, tmp_path):
+    out = tmp_path / "tree"
+    asked = ("--recipe", "tree", "--set", "last_code_head=items", "--set", "training.epochs=1")
+    refusal = refused("align", shop / "beam", "--out", out, *asked)
+    assert "item_head: true" in refusal
+    assert not out.exists()
+    run("align", headed, "--out", out, *asked)
+    made = sidestep.load(out)
+    assert made.network.config.last_code_head == "items"
+    assert measured(out, "--beams", 10)["setting"]["search"] == "beam"
+    plain = tmp_path / "plain"
+    run("align", headed, "--out", plain, *asked[:2], *asked[4:])
+    assert sidestep.load(plain).network.config.last_code_head == "codes"
+
+
 def test_our_update_on_what_ved_finds_leaves_the_values_behind(shop, headed, tmp_path):
     out = tmp_path / "vstar-optimum"
     few = "objective.rollouts={search: ved, num_leaves: 6, budget: 14, warm_width: 2}"

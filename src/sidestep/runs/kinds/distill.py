@@ -32,14 +32,21 @@ class DistillRun(ImprovingRun):
     teacher_ranker: bool = Field(True)
     """Whether a ranker beside the backbone teaches, too."""
 
+    last_code_head: Literal["items"] | None = None
+    """`items` lets the item head choose the last code from now on, see `TransformerConfig`; null
+    leaves the choice as the backbone has it."""
+
     def prepare(self, given: Given) -> Plan:
         """See `RunConfig.prepare`."""
         found = backbones.load_backbone(self.backbone, given)
+        network = backbones.network_of(found)
+        if self.last_code_head == "items":
+            network = network.with_last_code_by_items()
         material = plan_parts.material_beside(given, found)
         plan_parts.refuse_lone_leaf(material.catalog)
         use = found.ranker_use if self.teacher_ranker else None
         objective = tree_distillation.TreeDistillationObjective(
-            backbones.network_of(found),
+            network,
             material.catalog.trie,
             self.objective,
             max_history=material.max_history,

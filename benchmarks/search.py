@@ -236,6 +236,7 @@ class WatchedModel:
     def __init__(self, model: StepModel[Any], watch: Watch) -> None:
         self.model, self.watch = model, watch
         self.codebook_sizes = model.codebook_sizes
+        self.num_actions = model.num_actions
 
     def encode(self, histories: HistoryBatch, *, capacity: int) -> tuple[StepOutput, Any]:
         """See `StepModel.encode`."""

@@ -196,12 +196,18 @@ class GenerativeRecommender:
             max_history: the model reads only so many most recent items; None: all of them.
 
         Raises:
-            ValueError: the model has other codebooks than the space.
+            ValueError: the model has other codebooks or other actions than the space.
         """
         if model.codebook_sizes != space.codebook_sizes:
             raise ValueError(
                 f"the model writes codes of codebooks {model.codebook_sizes}, but the catalog's "
                 f"have {space.codebook_sizes}; use the catalog that the model was trained on."
+            )
+        if model.num_actions != space.num_actions:
+            raise ValueError(
+                f"the model chooses among {model.num_actions} actions, but the space "
+                f"{type(space).__name__} has {space.num_actions}; train a network whose logits "
+                "are the actions of this space."
             )
         self.model = model
         self.space = space

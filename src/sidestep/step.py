@@ -189,6 +189,11 @@ class StepModel(Protocol[C]):
         """Codes per level; their number is the number of levels."""
         ...
 
+    @property
+    def num_actions(self) -> int:
+        """Width of the logits: the codes of the largest codebook, where an action is a code."""
+        ...
+
     def encode(self, histories: HistoryBatch, *, capacity: int) -> tuple[StepOutput, C]:
         """Encodes the histories and evaluates the root, which costs one token.
 

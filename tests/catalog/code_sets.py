@@ -19,7 +19,8 @@ class CodeSets:
     """The sets of a catalog.
 
     sets: per item the actions that it consists of; all of one size.
-    excluded: per user the items that are not there; None: all users may get all.
+    excluded: per user the items that are not there, or one row for all users; None: all may get
+        all.
     """
 
     codebook_sizes: tuple[int, ...]
@@ -57,8 +58,13 @@ class CodeSets:
     def num_items(self):
         return len(self.sets)
 
+    def _gone(self, user):
+        if self.excluded is None:
+            return frozenset()
+        return self.excluded[user if len(self.excluded) > 1 else 0]
+
     def _open(self, user):
-        gone = frozenset() if self.excluded is None else self.excluded[user]
+        gone = self._gone(user)
         return [(item, own) for item, own in enumerate(self.sets) if item not in gone]
 
     def _each(self, states, answer):
@@ -131,8 +137,15 @@ class CodeSets:
         )
         return torch.tensor(meant).view(states.shape)
 
+    def among(self, is_available):
+        return self._excluding([frozenset((~is_available).nonzero()[:, 0].tolist())])
+
     def without(self, items):
-        gone = [frozenset(row) for row in items.tolist()]
-        if self.excluded is not None:
-            gone = [own | before for own, before in zip(gone, self.excluded, strict=True)]
-        return replace(self, excluded=tuple(gone))
+        return self._excluding([frozenset(row) for row in items.tolist()])
+
+    def _excluding(self, gone):
+        """Without the items of each user, or those of one row for all users."""
+        before = self.excluded or (frozenset(),)
+        rows = max(len(gone), len(before))
+        pairs = zip(gone * (rows // len(gone)), before * (rows // len(before)), strict=True)
+        return replace(self, excluded=tuple(own | other for own, other in pairs))

@@ -151,6 +151,18 @@ class CodeSpaceContract:
                 assert (item in own) == (item in allowed)
                 assert set(own) <= set(allowed)
 
+    def test_a_space_among_some_items_has_those_of_them_that_it_had(self):
+        for space, users in self.cases():
+            for kept in (range(0, space.num_items, 2), [space.num_items - 1]):
+                is_available = torch.zeros(space.num_items, dtype=torch.bool)
+                is_available[list(kept)] = True
+                some = space.among(is_available)
+                for user, allowed in enumerate(users):
+                    reached = set()
+                    for state in ways(some, user, len(users)).values():
+                        reached |= set(items_at(some, state, user, len(users)))
+                    assert reached == set(allowed) & set(kept)
+
     def test_a_space_without_some_items_is_that_of_the_others(self):
         for space, users in self.cases():
             gone = [sorted(allowed)[user % 2 :: 2] for user, allowed in enumerate(users)]

@@ -226,8 +226,8 @@ def test_an_older_schema_is_read_and_a_newer_one_refused_with_a_remedy(tmp_path)
     old = Catalog.load(path, verify=True)
     assert old.version == small().version
     assert old.parent_version is None
-    file.write_text(json.dumps({**manifest, "schema_version": 3}))
-    with pytest.raises(ValueError, match=r"reads 1 to 2\. Install a newer Sidestep"):
+    file.write_text(json.dumps({**manifest, "schema_version": 4}))
+    with pytest.raises(ValueError, match=r"reads 1 to 3\. Install a newer Sidestep"):
         Catalog.load(path)
 
 

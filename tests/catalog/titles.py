@@ -41,7 +41,7 @@ class Titles(CodeSets):
         return len(self.titles)
 
     def _open(self, user):
-        gone = frozenset() if self.excluded is None else self.excluded[user]
+        gone = self._gone(user)
         return [(item, own) for item, own in enumerate(self.titles) if item not in gone]
 
     def legal(self, states, step=None):

@@ -1,6 +1,7 @@
 """Parts of a user's own go by import path alone, from the tokenizer to the list."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from sidestep.evaluation.results import read as read_lines
 from tests.cli.commands import refused, run
 
 PARTS = "tests.own_parts.parts"
+SPACES = "tests.own_parts.spaces"
 
 
 @pytest.fixture(scope="module")
@@ -133,3 +135,135 @@ def test_an_objective_that_is_none_is_refused(shop, files, tmp_path):
     more = f"objective={{objective: '{PARTS}:Doubled', fctor: 3}}"
     assert "unexpected keyword argument 'fctor'" in refused(*here, more)
     assert "objective.label_smothing" in refused(*here, "objective.label_smothing=1")
+
+
+def with_space(shop, folder, name):
+    run(
+        *("tokenize", shop / "dataset", "--vectors", shop / "vectors.npy"),
+        *("--method", f"{PARTS}:OwnKMeans", "--codebook-sizes", "4,4,16"),
+        *("--space", f"{SPACES}:{name}", "--out", folder / "catalog"),
+    )
+    return folder / "catalog"
+
+
+@pytest.fixture(scope="module")
+def titles(shop, files, tmp_path_factory):
+    """A run of a Transformer whose codes are words of titles: tokenizer, objective and space."""
+    folder = tmp_path_factory.mktemp("titles")
+    run(
+        *("train", "--config", files / "config.yaml", "--dataset", shop / "dataset"),
+        *("--catalog", with_space(shop, folder, "EndedTitles"), "--out", folder / "run"),
+        *("--set", f"objective={{objective: '{PARTS}:Doubled', factor: 3}}"),
+    )
+    return folder / "run"
+
+
+@pytest.fixture(scope="module")
+def sets(shop, files, tmp_path_factory):
+    """A run in which all is a user's own: tokenizer, space, network, kind of run and objective."""
+    folder = tmp_path_factory.mktemp("sets")
+    run(
+        *("train", "--config", files / "config.yaml", "--dataset", shop / "dataset"),
+        *("--catalog", with_space(shop, folder, "AnyOrder"), "--out", folder / "run"),
+        *("--set", f"kind={SPACES}:SetRun", "--set", f"objective={SPACES}:AllCodes"),
+    )
+    return folder / "run"
+
+
+@pytest.mark.parametrize("kind", ["titles", "sets"])
+def test_a_space_is_trained_evaluated_bundled_and_asked(request, shop, tmp_path, kind):
+    folder = request.getfixturevalue(kind)
+    loaded = sidestep.load(folder, device="cpu")
+    catalog, space = loaded.catalog, loaded.recommender().space
+    name = {"titles": "EndedTitles", "sets": "AnyOrder"}[kind]
+    assert (catalog.space, type(space).__name__) == (f"{SPACES}:{name}", name)
+    wide = ("--search", f"{PARTS}:Backwards", "--beams", 400)
+    found = measured(folder, *wide, "--results", tmp_path / "quality.jsonl")
+    assert found["method"] == "own-backwards"
+    assert measured(folder)["metrics"]["NDCG@10"] >= 0
+    # A wide beam finds every item, and none that is sold out, seen or retired.
+    everything = set(catalog.ids_of(np.arange(catalog.num_items)))
+    asked = (folder, "--search", "beam", "--beams", 400, "-k", catalog.num_items)
+    assert set(listed(*asked)) == everything
+    stock = sorted(everything)[::2]
+    (tmp_path / "stock.txt").write_text("\n".join(stock))
+    in_stock = (*asked, "--available", tmp_path / "stock.txt")
+    assert set(listed(*in_stock)) == set(stock)
+    assert set(listed(*in_stock, "--exclude-seen")) == set(stock) - {"item-1", "item-2"}
+    run("retire", folder, "--items", stock[0], "--out", tmp_path / "retired")
+    retired = sidestep.load(tmp_path / "retired", device="cpu")
+    assert retired.catalog.version == catalog.version
+    assert set(listed(tmp_path / "retired", *asked[1:])) == everything - {stock[0]}
+
+
+def test_titles_that_end_alike_share_their_place(titles):
+    """Items (2, 0, 5) and (2, 0, 9) are one title: nothing tells them apart."""
+    loaded = sidestep.load(titles, device="cpu")
+    codes = loaded.catalog.semantic_ids.tolist()
+    leaves = loaded.recommender().leaf_of.tolist()
+    cut = [tuple(row[: row.index(0) + 1]) if 0 in row else tuple(row) for row in codes]
+    assert len(set(cut)) < len(set(map(tuple, codes)))
+    assert [leaves[0] == leaf for leaf in leaves] == [cut[0] == each for each in cut]
+    assert len(set(leaves)) == len(set(cut))
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (("evaluate", "RUN", "--search", "exhaustive"), "the search exhaustive needs the trie"),
+        (("evaluate", "RUN", "--search", "item-beam"), "the search item-beam needs the trie"),
+        (("diagnose", "RUN"), "a diagnosis needs the trie"),
+        (("append", "RUN", "--items", "NEW", "--out", "OUT"), "to append items needs the trie"),
+        (("train", "--set", "kind=process-reward"), "a training beside a backbone needs the trie"),
+        (("train", "--set", "kind=distill"), "a training beside a backbone needs the trie"),
+        (("train", "--set", "kind=align"), "a training beside a backbone needs the trie"),
+        (("attach", "RUN", "--ranker", "RUN", "--out", "OUT"), "a ranker beside a network"),
+    ],
+)
+def test_what_needs_the_trie_refuses_another_space(titles, shop, files, tmp_path, command, words):
+    named = {"RUN": titles, "OUT": tmp_path / "out", "NEW": tmp_path / "new.csv"}
+    (tmp_path / "new.csv").write_text("item_id,title\nnew-1,A new lamp\n")
+    arguments = [named.get(word, word) for word in command]
+    if command[0] == "train":
+        arguments += ["--set", f"backbone={titles}", "--dataset", shop / "dataset"]
+        arguments += ["--out", tmp_path / "out", "--dry-run"]
+    message = refused(*arguments)
+    assert words in message
+    assert f"the space {SPACES}:EndedTitles" in message
+
+
+def test_an_objective_that_reads_prefixes_refuses_another_space(titles, shop, files, tmp_path):
+    train = ("train", "--config", files / "config.yaml", "--dataset", shop / "dataset", "--dry-run")
+    here = (*train, "--catalog", titles.parent / "catalog", "--out", tmp_path / "run")
+    beam_aware = ("--set", "objective={beam_aware: {weight: 1.0}}")
+    assert "objective.beam_aware needs the trie" in refused(*here, *beam_aware)
+    by_items = ("--set", "model.item_head=true", "--set", "objective.item_weight=1.0")
+    by_items += ("--set", "model.last_code_head=items")
+    assert "model.last_code_head: items needs the trie" in refused(*here, *by_items)
+
+
+@pytest.mark.parametrize(
+    ("space", "words"),
+    [
+        (f"{SPACES}:Nothing", "--space: 'tests.own_parts.spaces:Nothing' cannot be imported"),
+        (f"{PARTS}:Often", "--space: tests.own_parts.parts:Often: makes no code space"),
+    ],
+)
+def test_what_is_no_space_is_refused_before_the_work(shop, tmp_path, space, words):
+    tokenize = ("tokenize", shop / "dataset", "--vectors", shop / "vectors.npy")
+    assert words in refused(*tokenize, "--space", space, "--out", tmp_path / "ids", "--dry-run")
+
+
+def test_a_network_of_other_actions_is_refused(shop, files, sets, tmp_path):
+    train = ("train", "--config", files / "config.yaml", "--dataset", shop / "dataset")
+    here = (*train, "--catalog", sets.parent / "catalog", "--out", tmp_path / "run")
+    message = refused(*here)
+    assert "the model chooses among 16 actions, but the space AnyOrder has 24" in message
+
+
+def test_a_bundle_whose_space_is_gone_says_so(titles, tmp_path):
+    shutil.copytree(titles / "bundle", tmp_path / "bundle")
+    file = tmp_path / "bundle" / "catalog" / "manifest.json"
+    file.write_text(file.read_text().replace("EndedTitles", "GoneTitles"))
+    with pytest.raises(ValueError, match=r"manifest\.json: the code space: .*cannot be imported"):
+        sidestep.load(tmp_path / "bundle", verify=False)

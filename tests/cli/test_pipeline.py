@@ -163,6 +163,12 @@ def test_a_dry_run_estimates_the_time_before_anything_is_made(done, tmp_path):
     assert ", without import, embed; " in line
     assert json.loads(run("run", tmp_path, "--dry-run", "--json"))["estimated_seconds"] > 0
     assert "Estimated time" not in call("run", folder, "--dry-run").stderr
+    # Random codes need not span a space of one's own, so the time of its training is not known.
+    space = ("--set", "tokenize.space=tests.own_parts.spaces:NoSpace")
+    told = call("run", tmp_path, "--dry-run", *space)
+    assert told.exit_code == 0, (told.output, told.exception)
+    [line] = [line for line in told.stderr.splitlines() if line.startswith("Estimated time: ")]
+    assert ", without import, embed, train transformer; " in line
 
 
 def test_a_dry_run_asks_the_training_too(done):

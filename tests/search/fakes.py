@@ -26,6 +26,7 @@ class PrefixTable:
 
     def __init__(self, codebook_sizes: tuple[int, ...], seed: int = 0) -> None:
         self.codebook_sizes = codebook_sizes
+        self.num_actions = max(codebook_sizes)
         self.seed = seed
 
     def encode(

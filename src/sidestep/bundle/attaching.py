@@ -41,8 +41,10 @@ def attach_ranker(
     Raises:
         ValueError: the ranker is no SASRec, has one itself, was trained on another dataset or
             split, whose targets it may have seen, knows other items, or reads other columns of
-            users; or there is no network to stand beside.
+            users; or there is no network to stand beside, or no trie to sum its scores in.
     """
+    if loaded.is_searched:
+        loaded.catalog.refuse_own_space("a ranker beside a network of semantic IDs")
     if not isinstance(ranker.network, SasRec):
         raise ValueError(f"the ranker is {ranker.kind}; name a run or a bundle of kind sasrec.")
     if ranker.ranker is not None:

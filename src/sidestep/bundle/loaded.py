@@ -58,7 +58,7 @@ from sidestep.search.beam import BeamSearch
 from sidestep.search.config import GuidanceConfig
 from sidestep.search.guided_beam import GuidedBeamSearch
 from sidestep.search.item_support import ItemSupport
-from sidestep.search.policy import Scope, SearchPolicy, reads_values
+from sidestep.search.policy import SearchPolicy, reads_values, whole_space
 from sidestep.search.scorer import Guidance
 from sidestep.step import StepModel
 
@@ -159,10 +159,12 @@ class LoadedRecommender:
         """A copy with another search to recommend by.
 
         Raises:
-            ValueError: the network has no item head to guide it.
+            ValueError: the network has no item head to guide it, or no trie to sum its scores in.
         """
         if search.name == "item-beam" and self.item_scorer is None:
             raise ValueError(f"item-beam needs an item head, and this {self.kind} has none.")
+        if search.name == "item-beam":
+            self.catalog.refuse_own_space("item-beam")
         return replace(self, manifest=self.manifest.model_copy(update={"search": search}))
 
     def __repr__(self) -> str:
@@ -362,14 +364,13 @@ class LoadedRecommender:
         is_eligible = self._mask(eligible)
         if isinstance(self.network, SemanticIdModel):
             policy = search or self._own_search(_DEFAULT_BEAMS)
-            trie = self.catalog.trie
-            live = None if is_eligible is None else trie.availability(is_eligible)
+            space = whole_space(self.catalog.spanned)
+            if is_eligible is not None:
+                space = space.among(is_eligible)
             model: StepModel[Any] = self.network
             if self.value_head is not None and reads_values(policy):
                 model = HeadedModel(self.network, self.value_head)
-            return GenerativeRecommender(
-                model, Scope(trie=trie, available=live), policy, max_history=self.max_history
-            )
+            return GenerativeRecommender(model, space, policy, max_history=self.max_history)
         if isinstance(self.network, ItemNetwork):
             own = ItemNetworkRecommender(
                 self.network, max_history=self.max_history, is_available=is_eligible

@@ -1,4 +1,4 @@
-"""The catalog: items, their semantic IDs and the trie, under one version.
+"""The catalog: items, their semantic IDs and what these span, under one version.
 
 In a folder it is a manifest, Arrow and `.npy` files that are memory-mapped when loaded, and
 optionally the items' texts as parquet.
@@ -27,6 +27,7 @@ from sidestep.catalog.manifest import (
     is_catalog,
     read_manifest,
 )
+from sidestep.catalog.own_space import OwnSpace
 from sidestep.catalog.stored import (
     COMPANIONS,
     ITEM_IDS,
@@ -49,11 +50,12 @@ class Catalog:
 
     ids: the user's names of the items.
     semantic_ids: codes of each item, int32.
-    trie: all legal prefixes, with the items of every leaf.
+    spanned: all ways to the items: the trie of the semantic IDs, or another code space, which the
+        catalog names by its import path.
     popularity: interactions per item in training, which order the items of a bucket.
     texts: one row per item, to show, and for networks that read columns of items.
-    version: sha256 of the ids, the codes and the codebook sizes: equal catalogs, equal versions.
-        It is what weights fit; a tombstone changes neither.
+    version: sha256 of the ids, the codes, the codebook sizes and the import path of the space:
+        equal catalogs, equal versions. It is what weights fit; a tombstone changes neither.
     parent_version: of the catalog that this one was appended to; None where it is the first.
     is_retired: tombstones: items that keep their place and may stand in histories, but are never
         recommended; None where there are none.
@@ -62,7 +64,7 @@ class Catalog:
 
     ids: ItemIds
     semantic_ids: Int[Tensor, "items levels"]
-    trie: Trie
+    spanned: Trie | OwnSpace
     popularity: Int[np.ndarray, " items"] | None
     texts: pl.LazyFrame | None
     version: str
@@ -78,12 +80,23 @@ class Catalog:
         *,
         popularity: Int[np.ndarray, " counts"] | None = None,
         texts: pl.DataFrame | None = None,
+        space: str | None = None,
     ) -> "Catalog":
-        """Checks that the parts belong together, and builds the trie.
+        """Checks that the parts belong together, and builds the trie, or another space.
+
+        Args:
+            item_ids: of all items.
+            semantic_ids: row i is item i.
+            codebook_sizes: codes per level.
+            popularity: orders the items that share their codes.
+            texts: one row per item.
+            space: the import path of the class of the code space, see `MadeOfCodes`; None is the
+                trie.
 
         Raises:
             TypeError: an item id is not a string.
-            ValueError: ids that repeat, parts of different lengths, or codes out of range.
+            ValueError: ids that repeat, parts of different lengths, codes out of range, or a space
+                that cannot be imported or that the codes do not span.
         """
         strings = as_strings(item_ids)
         codes = semantic_ids.cpu().numpy() if isinstance(semantic_ids, Tensor) else semantic_ids
@@ -97,10 +110,10 @@ class Catalog:
         return Catalog(
             ids=ids,
             semantic_ids=torch.from_numpy(codes),
-            trie=Trie.build(codes, codebook_sizes, popularity=popularity),
+            spanned=_spanned(space, torch.from_numpy(codes), codebook_sizes, popularity),
             popularity=popularity,
             texts=None if texts is None else texts.lazy(),
-            version=_version(ids, codes, codebook_sizes),
+            version=_version(ids, codes, codebook_sizes, space),
         )
 
     def appended(
@@ -124,9 +137,10 @@ class Catalog:
 
         Raises:
             TypeError: an item id is not a string.
-            ValueError: no new items, ids that the catalog has or that repeat, or codes out of
-                range.
+            ValueError: no new items, ids that the catalog has or that repeat, codes out of range,
+                or a catalog whose codes span another space than a trie.
         """
+        self.refuse_own_space("to append items")
         new_ids = as_strings(item_ids)
         self.refuse_known(new_ids.to_pylist())
         old_texts = None if self.texts is None else self.texts.collect()
@@ -184,9 +198,36 @@ class Catalog:
     def recounted(self, popularity: Int[np.ndarray, " items"]) -> "Catalog":
         """A copy with other counts, which order the items of buckets."""
         _check_lengths(self.num_items, self.semantic_ids.numpy(), popularity, None)
-        codes = self.semantic_ids.numpy()
-        trie = Trie.build(codes, self.codebook_sizes, popularity=popularity)
-        return replace(self, popularity=popularity, trie=trie)
+        spanned = _spanned(self.space, self.semantic_ids, self.codebook_sizes, popularity)
+        return replace(self, popularity=popularity, spanned=spanned)
+
+    @property
+    def space(self) -> str | None:
+        """The import path of the code space; None is the trie."""
+        return self.spanned.path if isinstance(self.spanned, OwnSpace) else None
+
+    @property
+    def trie(self) -> Trie:
+        """All legal prefixes, with the items of every leaf.
+
+        Raises:
+            ValueError: the codes span another space.
+        """
+        self.refuse_own_space("this")
+        assert isinstance(self.spanned, Trie)
+        return self.spanned
+
+    def refuse_own_space(self, what: str) -> None:
+        """Raises a `ValueError` where the codes span another space than a trie.
+
+        Args:
+            what: would need the trie, for the error.
+        """
+        if self.space is not None:
+            raise ValueError(
+                f"{what} needs the trie of semantic IDs, but the codes of this catalog span the "
+                f"space {self.space}; take a catalog that was tokenized without --space."
+            )
 
     @property
     def item_ids(self) -> pa.LargeStringArray:
@@ -206,16 +247,21 @@ class Catalog:
     @property
     def codebook_sizes(self) -> tuple[int, ...]:
         """Codes per level."""
-        return self.trie.codebook_sizes
+        return self.spanned.codebook_sizes
 
     @property
     def num_levels(self) -> int:
         """Codes of a semantic ID."""
-        return self.trie.num_levels
+        return len(self.codebook_sizes)
 
     def to(self, device: torch.device | str) -> "Catalog":
-        """A copy with its semantic IDs and trie on `device`."""
-        return replace(self, semantic_ids=self.semantic_ids.to(device), trie=self.trie.to(device))
+        """A copy with its semantic IDs, and the trie or the space, on `device`."""
+        codes, spanned = self.semantic_ids.to(device), self.spanned
+        if isinstance(spanned, Trie):
+            return replace(self, semantic_ids=codes, spanned=spanned.to(device))
+        if codes.device != spanned.device:
+            spanned = OwnSpace.of(spanned.path, codes, self.codebook_sizes, self.popularity)
+        return replace(self, semantic_ids=codes, spanned=spanned)
 
     def index_of(self, item_id: str) -> int:
         """The index of an item.
@@ -304,6 +350,7 @@ class Catalog:
                 parent_version=self.parent_version,
                 num_items=self.num_items,
                 codebook_sizes=self.codebook_sizes,
+                space=self.space,
                 files=files,
                 companions=companions,
             )
@@ -320,16 +367,27 @@ class Catalog:
 
         Raises:
             FileNotFoundError: there is no catalog at `path`, or one of its files is gone.
-            ValueError: the catalog has another schema version, or is damaged.
+            ValueError: the catalog has another schema version, is damaged, or names a space that
+                cannot be imported.
         """
         manifest = read_manifest(path)
         stored = read_stored(path, manifest, verify=verify)
         arrays = stored.arrays
+        codes, sizes = torch.from_numpy(arrays["semantic_ids"]), manifest.codebook_sizes
+        popularity = arrays.get("popularity")
+        spanned: Trie | OwnSpace
+        if stored.flat is not None:
+            spanned = Trie.from_flat(stored.flat, sizes)
+        else:
+            try:
+                spanned = _spanned(manifest.space, codes, sizes, popularity)
+            except ValueError as error:
+                raise ValueError(f"{path / MANIFEST}: the code space: {error}") from error
         catalog = Catalog(
             ids=ItemIds(strings=stored.item_ids, order=arrays["id_order"]),
-            semantic_ids=torch.from_numpy(arrays["semantic_ids"]),
-            trie=Trie.from_flat(stored.flat, manifest.codebook_sizes),
-            popularity=arrays.get("popularity"),
+            semantic_ids=codes,
+            spanned=spanned,
+            popularity=popularity,
             texts=pl.scan_parquet(path / TEXTS) if TEXTS in manifest.files else None,
             version=manifest.version,
             parent_version=manifest.parent_version,
@@ -347,10 +405,11 @@ class Catalog:
             path: of the folder, for the error.
         """
         codes = self.semantic_ids.numpy()
-        if _version(self.ids, codes, self.codebook_sizes) != self.version:
+        if _version(self.ids, codes, self.codebook_sizes, self.space) != self.version:
             raise ValueError(f"{path / MANIFEST}: does not describe its files; tokenize again.")
         with told_damage(path):
-            check_content(self.trie.flat(), self.codebook_sizes, codes)
+            if isinstance(self.spanned, Trie):
+                check_content(self.spanned.flat(), self.codebook_sizes, codes)
             order = self.ids.order
             if not is_permutation(order):
                 raise ValueError("id_order does not hold every item once")
@@ -375,13 +434,11 @@ class Catalog:
 
     def _arrays(self) -> dict[str, np.ndarray]:
         """Every array that is stored as `.npy`, by the name of its file."""
-        flat = self.trie.flat()
-        arrays = {
-            "semantic_ids": self.semantic_ids.cpu().numpy(),
-            "id_order": self.ids.order,
-            **{name: getattr(flat, name) for name in TRIE_ARRAYS},
-            "depth_starts": np.array(flat.depth_starts, dtype=np.int64),
-        }
+        arrays = {"semantic_ids": self.semantic_ids.cpu().numpy(), "id_order": self.ids.order}
+        if isinstance(self.spanned, Trie):
+            flat = self.spanned.flat()
+            arrays |= {name: getattr(flat, name) for name in TRIE_ARRAYS}
+            arrays["depth_starts"] = np.array(flat.depth_starts, dtype=np.int64)
         if self.popularity is not None:
             arrays["popularity"] = self.popularity
         if self.is_retired is not None:
@@ -437,13 +494,27 @@ def _check_codes(
         )
 
 
+def _spanned(
+    space: str | None,
+    semantic_ids: Int[Tensor, "items levels"],
+    codebook_sizes: tuple[int, ...],
+    popularity: Int[np.ndarray, " items"] | None,
+) -> Trie | OwnSpace:
+    """The trie of the codes, or the space at an import path."""
+    if space is None:
+        return Trie.build(semantic_ids, codebook_sizes, popularity=popularity)
+    return OwnSpace.of(space, semantic_ids, codebook_sizes, popularity)
+
+
 def _version(
     ids: ItemIds,
     semantic_ids: Int[np.ndarray, "items levels"],
     codebook_sizes: tuple[int, ...],
+    space: str | None,
 ) -> str:
     """A hash of what the catalog means, not of how Arrow or numpy lay it out."""
-    digest = hashlib.sha256(f"{FORMAT} {codebook_sizes} {len(ids)}\n".encode())
+    spanned = "" if space is None else f" {space}"
+    digest = hashlib.sha256(f"{FORMAT} {codebook_sizes} {len(ids)}{spanned}\n".encode())
     for part in ids.content():
         digest.update(part)
     digest.update(np.ascontiguousarray(semantic_ids, dtype="<i4").data)

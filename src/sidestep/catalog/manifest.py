@@ -8,8 +8,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from sidestep.files import file_sha256, read_json, refuse_link_outside
 
-SCHEMA_VERSION = 2
-"""Version 2 added tombstones and the parent; version 1 is read as a catalog without them."""
+SCHEMA_VERSION = 3
+"""Version 2 added tombstones and the parent, version 3 the code space; an older catalog is read as
+one without them, which spans a trie."""
 
 FORMAT: Literal["sidestep.catalog"] = "sidestep.catalog"
 MANIFEST = "manifest.json"
@@ -27,6 +28,7 @@ class StoredFile(BaseModel):
 class CatalogManifest(BaseModel):
     """Description of a saved catalog; see `Catalog` for the fields that have the same name.
 
+    space: the import path of the class of the code space; None is the trie.
     files: those of the catalog itself by name, its companions left out.
     companions: the files that the tokenizer and the embedding left beside them, by name; older
         catalogs do not say.
@@ -40,6 +42,7 @@ class CatalogManifest(BaseModel):
     parent_version: str | None = None
     num_items: int
     codebook_sizes: tuple[int, ...]
+    space: str | None = None
     files: dict[str, StoredFile]
     companions: dict[str, StoredFile] = {}
 

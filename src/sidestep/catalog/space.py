@@ -4,8 +4,9 @@ A search walks from a root to items, one action at a time. The trie of semantic 
 (`sidestep.search.policy.Scope`): an action is a code, and the action's step is the code's level.
 Other spaces differ. In a space of unordered sets, an action is a code of some codebook, and several
 ways lead to the same set. In a space of titles, an action is a token, few tokens may follow each
-other, and one title ends before another. `sidestep.catalog.prefix_tree` has what only a trie can
-tell: prefixes of a depth, leaves below a prefix.
+other, and one title ends before another. A catalog may name a space that is no trie by its import
+path (`sidestep.catalog.own_space`). `sidestep.catalog.prefix_tree` has what only a trie can tell:
+prefixes of a depth, leaves below a prefix.
 """
 
 from typing import Protocol, runtime_checkable
@@ -128,6 +129,14 @@ class CodeSpace(Protocol):
 
     def canonical(self, states: Int[Tensor, "users width"]) -> Int[Tensor, "users width"]:
         """One state for all states that mean the same: the same items, the same ways on."""
+        ...
+
+    def among(self, is_available: Bool[Tensor, " items"]) -> "CodeSpace":
+        """The space as if only these items existed, for every user; what is gone stays gone.
+
+        Args:
+            is_available: one entry per item of the catalog, on the device of the space.
+        """
         ...
 
     def without(self, items: Int[Tensor, "users items"]) -> "CodeSpace":

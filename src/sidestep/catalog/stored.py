@@ -24,9 +24,9 @@ ITEM_IDS = "item_ids.arrow"
 TEXTS = "texts.parquet"
 TRIE_ARRAYS = ("codes", "child_start", "bucket_start", "bucket_items", "leaf_of")
 
-_ARRAYS = ("semantic_ids", "id_order", *TRIE_ARRAYS, "depth_starts")
-_REQUIRED = (ITEM_IDS, *(f"{name}.npy" for name in _ARRAYS))
-_POSSIBLE = (*_REQUIRED, "popularity.npy", "is_retired.npy", TEXTS)
+_REQUIRED = (ITEM_IDS, "semantic_ids.npy", "id_order.npy")
+_OF_TRIE = tuple(f"{name}.npy" for name in (*TRIE_ARRAYS, "depth_starts"))
+_POSSIBLE = (*_REQUIRED, *_OF_TRIE, "popularity.npy", "is_retired.npy", TEXTS)
 
 CATALOG_FILES = (MANIFEST, *_POSSIBLE, *COMPANIONS)
 """All that the folder of a catalog may hold."""
@@ -38,12 +38,12 @@ class StoredParts:
 
     item_ids: the users' names of the items.
     arrays: those of `.npy` files, by name.
-    flat: the trie, of the same arrays.
+    flat: the trie, of the same arrays; None where the codes span another space.
     """
 
     item_ids: pa.LargeStringArray
     arrays: Mapping[str, np.ndarray]
-    flat: FlatTrie
+    flat: FlatTrie | None
 
 
 def read_stored(path: Path, manifest: CatalogManifest, *, verify: bool) -> StoredParts:
@@ -62,7 +62,8 @@ def read_stored(path: Path, manifest: CatalogManifest, *, verify: bool) -> Store
         ValueError: the manifest lists too little or too much, or the files do not fit it or each
             other.
     """
-    check_names(path, manifest.files, required=_REQUIRED, possible=_POSSIBLE)
+    required = _REQUIRED if manifest.space is not None else (*_REQUIRED, *_OF_TRIE)
+    check_names(path, manifest.files, required=required, possible=_POSSIBLE)
     check_names(path, manifest.companions, required=(), possible=COMPANIONS)
     check_files(path, {**manifest.files, **manifest.companions}, verify=verify)
     with told_damage(path):
@@ -74,11 +75,13 @@ def read_stored(path: Path, manifest: CatalogManifest, *, verify: bool) -> Store
         with pa.memory_map(str(path / ITEM_IDS)) as source:
             item_ids = pa.ipc.open_file(source).read_all()["item_id"].combine_chunks()
         _check_shapes(arrays, item_ids, manifest)
-        flat = FlatTrie(
-            depth_starts=tuple(arrays["depth_starts"].tolist()),
-            **{name: arrays[name] for name in TRIE_ARRAYS},
-        )
-        check_bounds(flat, manifest.codebook_sizes)
+        flat = None
+        if manifest.space is None:
+            flat = FlatTrie(
+                depth_starts=tuple(arrays["depth_starts"].tolist()),
+                **{name: arrays[name] for name in TRIE_ARRAYS},
+            )
+            check_bounds(flat, manifest.codebook_sizes)
     return StoredParts(item_ids=item_ids, arrays=arrays, flat=flat)
 
 
@@ -111,20 +114,23 @@ def _check_shapes(
         raise ValueError("item_ids holds something else than text")
     if len(item_ids) != num_items:
         raise ValueError(f"item_ids holds {len(item_ids)} items instead of {num_items}")
-    starts = arrays["depth_starts"]
-    _check_shape("depth_starts", starts, (num_levels + 2,), "i")
-    *_, num_inner, num_nodes = starts.tolist()
     wanted = {
         "semantic_ids": ((num_items, num_levels), "i"),
         "id_order": ((num_items,), "i"),
-        "codes": ((num_nodes,), "iu"),
-        "child_start": ((num_inner + 1,), "i"),
-        "bucket_start": ((num_nodes - num_inner + 1,), "i"),
-        "bucket_items": ((num_items,), "i"),
-        "leaf_of": ((num_items,), "i"),
         "popularity": ((num_items,), "iu"),
         "is_retired": ((num_items,), "b"),
     }
+    if manifest.space is None:
+        starts = arrays["depth_starts"]
+        _check_shape("depth_starts", starts, (num_levels + 2,), "i")
+        *_, num_inner, num_nodes = starts.tolist()
+        wanted |= {
+            "codes": ((num_nodes,), "iu"),
+            "child_start": ((num_inner + 1,), "i"),
+            "bucket_start": ((num_nodes - num_inner + 1,), "i"),
+            "bucket_items": ((num_items,), "i"),
+            "leaf_of": ((num_items,), "i"),
+        }
     for name, (shape, kinds) in wanted.items():
         if name in arrays:
             _check_shape(name, arrays[name], shape, kinds)

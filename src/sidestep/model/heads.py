@@ -104,6 +104,11 @@ class HeadedModel:
         """See `StepModel.codebook_sizes`."""
         return self.backbone.codebook_sizes
 
+    @property
+    def num_actions(self) -> int:
+        """See `StepModel.num_actions`."""
+        return self.backbone.num_actions
+
     def encode(self, histories: HistoryBatch, *, capacity: int) -> tuple[StepOutput, TreeContext]:
         """See `StepModel.encode`."""
         step, context = self.backbone.encode(histories, capacity=capacity)

@@ -118,6 +118,11 @@ class SemanticIdModel(nn.Module, ABC):
         return len(self.codebook_sizes)
 
     @property
+    def num_actions(self) -> int:
+        """See `StepModel.num_actions`; step l decides the code of level l."""
+        return max(self.codebook_sizes)
+
+    @property
     def num_codes(self) -> int:
         """Codes of all levels together."""
         return sum(self.codebook_sizes)

@@ -40,6 +40,10 @@ def estimate_unmade(step: Step, found: Rehearsal, dataset: Dataset, judged: Spli
         Whether its time is known.
     """
     seconds: float | None = None
+    if step.words[-1] == "tokenize" and "--space" in step.arguments:
+        found.has_own_space = True
+    if step.training is not None and step.training.run.needs_catalog and found.has_own_space:
+        return False
     if step.training is not None:
         time = _time_of(step.training.run, dataset)
         seconds, found.seconds_per_row = time.seconds, time.seconds_per_row

@@ -20,11 +20,14 @@ class Rehearsal:
     dataset: the dataset that an import would write; None where no import was rehearsed.
     seconds: the estimated time of the rehearsed steps.
     seconds_per_row: of a validation of the last training that was estimated; None before one.
+    has_own_space: whether codes that are not made yet span a code space of a user's own, which
+        random codes may not span.
     """
 
     dataset: datasets.Dataset | None = None
     seconds: float = 0.0
     seconds_per_row: float | None = None
+    has_own_space: bool = False
 
 
 _REHEARSAL: ContextVar[Rehearsal | None] = ContextVar("_REHEARSAL", default=None)

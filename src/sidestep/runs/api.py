@@ -34,7 +34,7 @@ from sidestep.runs.item_vectors import ItemVectors, Sources, item_vectors
 from sidestep.runs.recipes import settings_of
 from sidestep.runs.run_config import LearnedRun, RunConfig
 from sidestep.runs.searches import AskedSearch
-from sidestep.runs.tokenizing import Learned, learned_catalog, tokenizer_config
+from sidestep.runs.tokenizing import Learned, learned_catalog, refuse_no_space, tokenizer_config
 from sidestep.runs.train import train_run
 from sidestep.tokenizer.choices import CollisionPolicy
 from sidestep.tokenizer.methods import DEFAULT_METHOD
@@ -69,6 +69,7 @@ def tokenize(
     method: str = DEFAULT_METHOD,
     settings: Mapping[str, Any] | None = None,
     collisions: CollisionPolicy | None = None,
+    space: str | None = None,
     seed: int = 0,
     report: Report | None = None,
 ) -> Learned:
@@ -81,6 +82,8 @@ def tokenize(
         settings: of the method, such as `{"codebook_sizes": (256, 256, 256)}`.
         collisions: what becomes of items with equal codes; None: `reassign` where the last codes
             suffice for it, else `extra`.
+        space: the import path of the class of the code space that the codes span, see
+            `sidestep.catalog.own_space.MadeOfCodes`; None is the trie.
         seed: of the tokenizer.
         report: is told of progress; None tells whoever listens, see `sidestep.notices`.
 
@@ -88,17 +91,21 @@ def tokenize(
         The catalog, and the tokenizer that encodes further items.
 
     Raises:
-        ValueError: vectors of another number of items, or a setting that is not valid.
+        ValueError: vectors of another number of items, a setting that is not valid, or a space that
+            cannot be imported or that the codes do not span.
     """
     made_of = vectors.made_of if isinstance(vectors, ItemVectors) else {}
     array = vectors.vectors if isinstance(vectors, ItemVectors) else vectors
     with naming_arguments(), working(method) as told:
+        if space is not None:
+            refuse_no_space(space)
         return learned_catalog(
             dataset,
             array,
             method,
             tokenizer_config(method, dict(settings or {}), array),
             collisions=collisions,
+            space=space,
             seed=seed,
             made_of=made_of,
             report=report or told,

@@ -65,9 +65,10 @@ def append_table(
         full_groups: what becomes of an item whose group has no free last code.
 
     Raises:
-        ValueError: an item is known already, the vectors do not fit or cannot be made, or a group
-            has no free last code and is refused.
+        ValueError: an item is known already, the codes of the catalog span no trie, the vectors do
+            not fit or cannot be made, or a group has no free last code and is refused.
     """
+    loaded.catalog.refuse_own_space("to append items")
     loaded.catalog.refuse_known(items.item_ids)
     coded = None
     if not bundle_appending.has_item_codes(loaded.catalog):

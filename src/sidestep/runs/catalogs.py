@@ -34,8 +34,21 @@ def make_catalog(
     split: Split,
     semantic_ids: Int[np.ndarray, "items levels"],
     codebook_sizes: tuple[int, ...],
+    *,
+    space: str | None = None,
 ) -> catalogs.Catalog:
-    """The catalog of a dataset, with its texts and the popularity in the training part."""
+    """The catalog of a dataset, with its texts and the popularity in the training part.
+
+    Args:
+        dataset: whose items.
+        split: its training part counts.
+        semantic_ids: one per item.
+        codebook_sizes: codes per level.
+        space: the import path of the code space; None is the trie.
+
+    Raises:
+        ValueError: see `Catalog.build`.
+    """
     texts = dataset.items.frame.drop("item_id")
     return catalogs.Catalog.build(
         dataset.items.item_ids,
@@ -43,11 +56,12 @@ def make_catalog(
         codebook_sizes,
         popularity=popularity_of(split, len(dataset.items)),
         texts=texts if texts.width else None,
+        space=space,
     )
 
 
 def published_catalog(
-    dataset: Dataset, ids: PublishedIds, policy: CollisionPolicy
+    dataset: Dataset, ids: PublishedIds, policy: CollisionPolicy, *, space: str | None = None
 ) -> catalogs.Catalog:
     """The catalog of a dataset with semantic IDs that others have published.
 
@@ -55,9 +69,10 @@ def published_catalog(
         dataset: whose items.
         ids: one per item.
         policy: what becomes of items with equal codes; `extra` or `none`.
+        space: see `make_catalog`.
 
     Raises:
-        ValueError: the policy needs vectors.
+        ValueError: the policy needs vectors; or see `Catalog.build`.
     """
     if policy == "reassign":
         raise ValueError(
@@ -69,7 +84,7 @@ def published_catalog(
     if policy == "extra":
         semantic_ids = colliding.with_numbers(semantic_ids)
         sizes = (*sizes, int(semantic_ids[:, -1].max(initial=0)) + 1)
-    return make_catalog(dataset, split_of(dataset), semantic_ids, sizes)
+    return make_catalog(dataset, split_of(dataset), semantic_ids, sizes, space=space)
 
 
 def refuse_other_items(catalog: catalogs.Catalog, dataset: Dataset) -> None:

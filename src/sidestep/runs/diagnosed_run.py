@@ -76,7 +76,8 @@ class DiagnosedRun:
         """A run's bundle beside its dataset.
 
         Raises:
-            ValueError: it does not search, or was trained on another dataset.
+            ValueError: it does not search, was trained on another dataset, or the codes of its
+                catalog span no trie.
         """
         loaded = load(path)
         refuse_other_data(loaded, data)
@@ -86,6 +87,7 @@ class DiagnosedRun:
                 f"{path}: this run is {loaded.kind}, which scores every item and searches nothing; "
                 "name runs that write semantic IDs."
             )
+        loaded.catalog.refuse_own_space("a diagnosis")
         known = with_user_columns(split_of(data), loaded.user_columns, data.users)
         rows, _ = evaluated_rows(known, split, None)
         return DiagnosedRun(path=path, data=data, rows=rows, loaded=loaded, recommender=recommender)

@@ -36,9 +36,10 @@ def material_beside(given: Given, backbone: LoadedRecommender) -> Material:
     """The data of a run beside a backbone: catalog and length of histories are the backbone's.
 
     Raises:
-        ValueError: inputs have weights, and the backbone has no place for them, or the dataset
-            lacks a column of users that the backbone reads.
+        ValueError: inputs have weights, and the backbone has no place for them, the dataset lacks a
+            column of users that the backbone reads, or the codes of its catalog span no trie.
     """
+    backbone.catalog.refuse_own_space("a training beside a backbone")
     refuse_unread_weights(given.split, reads_weights=network_of(backbone).reader.reads_weights)
     split = with_user_columns(given.split, backbone.user_columns, given.dataset.users)
     return Material(split, backbone.catalog, backbone.max_history)

@@ -202,7 +202,7 @@ class AskedSearch:
         }
         made: policies.SearchPolicy = made_of(**settings, **options)
         if isinstance(made, policies.SpendsBudget):
-            self._refuse_small_budget(made, loaded.catalog.trie.num_levels)
+            self._refuse_small_budget(made, loaded.catalog.num_levels)
         return made
 
     def settings(self, loaded: bundles.LoadedRecommender) -> dict[str, Any]:
@@ -398,7 +398,13 @@ def can_search(name: str, loaded: bundles.LoadedRecommender) -> bool:
 
 
 def _missing_part(spec: SearchSpec, loaded: bundles.LoadedRecommender) -> str | None:
-    """The part that a search needs and a bundle lacks, and where to get it; None if it has all."""
+    """The needs of a search that a bundle lacks, and the way to them; None if it has all."""
+    space = loaded.catalog.space
+    if spec.needs_trie and space is not None:
+        return (
+            "needs the trie of semantic IDs, but the codes of this catalog span the space "
+            f"{space}; take a search that walks any space, such as beam."
+        )
     return None if spec.goes_by is None else GUIDES[spec.goes_by].missing(loaded)
 
 

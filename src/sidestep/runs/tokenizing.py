@@ -25,6 +25,7 @@ from sidestep.tokenizer.vectors import advice, check_fittable, suggested_codeboo
 
 with imported_when_used():
     from sidestep.catalog import catalog as catalogs
+    from sidestep.catalog import own_space
     from sidestep.tokenizer import collisions as colliding
     from sidestep.tokenizer import kept as kept_tokenizers
     from sidestep.tokenizer import quality as fits
@@ -69,12 +70,14 @@ class TokenizerTask:
 
     collisions: what becomes of items with equal codes. None, where neither collisions nor codebooks
         were chosen, leaves the choice to `learned_catalog`, which suits any vectors.
+    space: the import path of the code space that the codes span; None is the trie.
     """
 
     method: str
     config: BaseModel
     vectors: Float[np.ndarray, "items dim"]
     collisions: CollisionPolicy | None
+    space: str | None = None
 
     @classmethod
     def of(
@@ -83,11 +86,13 @@ class TokenizerTask:
         values: dict[str, Any],
         vectors: Float[np.ndarray, "items dim"],
         collisions: CollisionPolicy | None,
+        *,
+        space: str | None = None,
     ) -> "TokenizerTask":
         """The task that settings ask for; notes what is likely to go wrong.
 
         Raises:
-            ValueError: a setting is not valid.
+            ValueError: a setting is not valid, or the space is none.
         """
         config = tokenizer_config(method, values, vectors)
         is_chosen = collisions is not None or "codebook_sizes" in values
@@ -96,12 +101,15 @@ class TokenizerTask:
             config=config,
             vectors=vectors,
             collisions=(collisions or "reassign") if is_chosen else None,
+            space=space,
         )
         if task.collisions is not None and task.codebook_sizes is not None:
             must_be_distinct = task.collisions == "reassign"
             for sentence in advice(vectors, task.codebook_sizes, must_be_distinct=must_be_distinct):
                 note(sentence)
         make_tokenizer(method, config)
+        if space is not None:
+            refuse_no_space(space)
         return task
 
     @property
@@ -142,6 +150,7 @@ class TokenizerTask:
             self.method,
             self.config,
             collisions=self.collisions,
+            space=self.space,
             seed=seed,
             made_of=made_of,
             report=report,
@@ -156,6 +165,7 @@ def learned_catalog(
     *,
     collisions: CollisionPolicy | None,
     seed: int,
+    space: str | None = None,
     made_of: Mapping[str, Any] | None = None,
     report: Report | None = None,
 ) -> Learned:
@@ -169,11 +179,12 @@ def learned_catalog(
         collisions: what becomes of items with equal codes; None: `reassign` where the last codes
             suffice for it, else `extra`.
         seed: of the fit.
+        space: the import path of the code space that the codes span; None is the trie.
         made_of: what the vectors were made of, for the record.
         report: is told of progress.
 
     Raises:
-        ValueError: there is not one vector per item; or see `Tokenizer.fit`.
+        ValueError: there is not one vector per item; or see `Tokenizer.fit` and `Catalog.build`.
     """
     _check_items(dataset, vectors)
     fit = make_tokenizer(method, config).fit(vectors, seed=seed, report=report)
@@ -184,9 +195,9 @@ def learned_catalog(
         collisions = "reassign" if colliding.has_room(fit) else "extra"
     resolved = colliding.resolve_collisions(fit, vectors, policy=collisions, report=report)
     if report is not None:
-        report("the trie", 0, 0)
+        report("the trie" if space is None else "the code space", 0, 0)
     catalog = make_catalog(
-        dataset, split_of(dataset), resolved.semantic_ids, resolved.codebook_sizes
+        dataset, split_of(dataset), resolved.semantic_ids, resolved.codebook_sizes, space=space
     )
     kept = kept_tokenizers.KeptTokenizer.of(
         fit.tokenizer,
@@ -221,6 +232,15 @@ def tokenizer_config(
     if "codebook_sizes" in kind.model_fields and "codebook_sizes" not in values:
         values = {**values, "codebook_sizes": suggested_codebook_sizes(vectors)}
     return checked(kind, values, method)
+
+
+def refuse_no_space(space: str) -> None:
+    """Raises a `ValueError` unless an import path names a class of code spaces."""
+    try:
+        with importing():
+            own_space.space_class(space)
+    except ValueError as error:
+        raise ValueError(f"--space: {error}") from error
 
 
 def _check_items(dataset: Dataset, vectors: Float[np.ndarray, "items dim"]) -> None:

@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sidestep.catalog.availability import Availability
+from sidestep.catalog.own_space import OwnSpace
 from sidestep.catalog.space import CodeSpace
 from sidestep.catalog.trie import NO_CODE, NO_STATE, Trie
 from sidestep.padding import NO_ITEM
@@ -126,6 +127,18 @@ class Scope:
         """See `CodeSpace.canonical`; one way leads to every node."""
         return states
 
+    def among(self, is_available: Bool[Tensor, " items"]) -> "Scope":
+        """See `CodeSpace.among`; closes the ways to all other items."""
+        if self.available is not None:
+            was_there = torch.zeros_like(is_available)
+            was_there[self.available.bucket_items.long()] = True
+            is_available = is_available & was_there
+        available = self.trie.availability(is_available)
+        excluded = self.excluded
+        if excluded is not None:
+            excluded = Exclusion.of(excluded.items, self.trie, available)
+        return replace(self, available=available, excluded=excluded)
+
     def without(self, items: Int[Tensor, "users items"]) -> "Scope":
         """See `CodeSpace.without`; what is excluded already stays so."""
         if self.excluded is not None:
@@ -146,6 +159,15 @@ class Scope:
         start, stop = self.trie.leaf_range(states)
         is_below = (first <= start) & (stop <= last) & ~is_here.any(dim=2)
         return (codes == own[..., None]) | is_below[..., None]
+
+
+def whole_space(spanned: Trie | OwnSpace) -> CodeSpace:
+    """The code space of all items of a catalog.
+
+    Args:
+        spanned: see `sidestep.catalog.catalog.Catalog`.
+    """
+    return Scope(trie=spanned) if isinstance(spanned, Trie) else spanned.space
 
 
 def trie_scope(space: CodeSpace, *, asker: str) -> Scope:

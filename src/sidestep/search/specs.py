@@ -56,6 +56,7 @@ class SearchSpec:
     grows: the shared setting that grows with a budget; None for a search without a budget.
     fitted: see `Fitted`; None where every budget is large enough.
     quick: options with which the search takes a fraction of the time and finds about as much.
+    needs_trie: whether the search asks what only a trie tells, and so walks no other code space.
     """
 
     name: str
@@ -68,6 +69,7 @@ class SearchSpec:
     grows: SharedSetting | None = None
     fitted: Fitted | None = None
     quick: Mapping[str, Value] = field(default_factory=dict)
+    needs_trie: bool = False
 
     @property
     def is_own(self) -> bool:
@@ -138,6 +140,7 @@ SPECS: Mapping[str, SearchSpec] = MappingProxyType(
                 goes_by="items",
                 ceiling="exhaustive-item",
                 grows="candidates",
+                needs_trie=True,
             ),
             SearchSpec(
                 name="prm-beam",
@@ -147,6 +150,7 @@ SPECS: Mapping[str, SearchSpec] = MappingProxyType(
                 goes_by="process-reward",
                 ceiling="exhaustive-prm",
                 grows="candidates",
+                needs_trie=True,
             ),
             SearchSpec(
                 name="value-beam",
@@ -193,13 +197,14 @@ SPECS: Mapping[str, SearchSpec] = MappingProxyType(
                 goes_by="scorer",
                 ceiling="exhaustive-guided",
             ),
-            SearchSpec(name="exhaustive", policy=_EXHAUSTIVE, options=_LEGAL),
+            SearchSpec(name="exhaustive", policy=_EXHAUSTIVE, options=_LEGAL, needs_trie=True),
             SearchSpec(
                 name="exhaustive-item",
                 policy=_EXHAUSTIVE,
                 options=_LEGAL,
                 reads=_WEIGHED,
                 goes_by="items",
+                needs_trie=True,
             ),
             SearchSpec(
                 name="exhaustive-prm",
@@ -207,6 +212,7 @@ SPECS: Mapping[str, SearchSpec] = MappingProxyType(
                 options=_LEGAL,
                 reads=_WEIGHED,
                 goes_by="process-reward",
+                needs_trie=True,
             ),
             SearchSpec(
                 name="exhaustive-guided",
@@ -214,11 +220,13 @@ SPECS: Mapping[str, SearchSpec] = MappingProxyType(
                 options={"scorer": None, **_LEGAL},
                 reads=_WEIGHED,
                 goes_by="scorer",
+                needs_trie=True,
             ),
             SearchSpec(
                 name="item-head",
                 policy="sidestep.search.item_ranking:ItemRanking",
                 goes_by="item-head",
+                needs_trie=True,
             ),
         )
     }

@@ -23,7 +23,7 @@ from sidestep.runs.inputs import load_dataset
 from sidestep.runs.plain_yaml import read_yaml
 from sidestep.runs.provenance import load_item_vectors
 from sidestep.runs.settings import with_settings
-from sidestep.runs.tokenizing import TokenizerTask
+from sidestep.runs.tokenizing import TokenizerTask, refuse_no_space
 from sidestep.tokenizer.choices import CollisionPolicy
 from sidestep.tokenizer.methods import DEFAULT_METHOD, METHODS
 from sidestep.tokenizer.published import read_published
@@ -71,6 +71,13 @@ def tokenize(
             "for published semantic IDs]"
         ),
     ] = None,
+    space: Annotated[
+        str | None,
+        typer.Option(
+            help="What the codes span: your own class as my_package.my_module:MySpace. "
+            "[default: the trie of the semantic IDs]"
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the tokenizer.")] = 0,
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
@@ -87,6 +94,8 @@ def tokenize(
       sidestep tokenize DATASET --vectors V.npy --method rq-vae --set latent_dim=64 --out CATALOG
 
       sidestep tokenize DATASET --published Scientific.rkmeans_zcr.index.json --out CATALOG
+
+      sidestep tokenize DATASET --vectors V.npy --space my_package.my_module:MySpace --out CATALOG
     """
     if (vectors is None) == (published is None):
         raise ValueError("give either --vectors FILE or --published FILE.")
@@ -97,7 +106,9 @@ def tokenize(
     if published is not None:
         _refuse_settings(method, config, settings)
         ids = read_published(published, loaded.items.item_ids, codebook_sizes=sizes)
-        catalog = published_catalog(loaded, ids, collisions or "none")
+        if space is not None:
+            refuse_no_space(space)
+        catalog = published_catalog(loaded, ids, collisions or "none", space=space)
         before = colliding.num_distinct(ids.semantic_ids)
         if dry_run:
             ids_of = {"items": catalog.num_items, "distinct": before}
@@ -109,7 +120,7 @@ def tokenize(
         assert vectors is not None
         given = load_item_vectors(vectors, loaded)
         values = _values(config, settings or [], sizes)
-        task = TokenizerTask.of(method, values, given, collisions)
+        task = TokenizerTask.of(method, values, given, collisions, space=space)
         if dry_run:
             seconds = estimates.seconds_of_tokenizing(method, task.config, given)
             time = {} if seconds is None else {ESTIMATE: seconds}

@@ -18,7 +18,7 @@ with imported_when_used():
     from sidestep.bundle import columns
     from sidestep.catalog import catalog as catalogs
     from sidestep.data import windows as data_windows
-    from sidestep.model import reading
+    from sidestep.model import reading, semantic_id_model
     from sidestep.model import transformer as networks
     from sidestep.runs import memory, plan_parts
     from sidestep.search import beam
@@ -51,6 +51,7 @@ class TransformerRun(ReadingRun, LearnedRun):
             raise ValueError(
                 "a transformer needs semantic IDs: give --catalog, from 'sidestep tokenize'."
             )
+        self._refuse_prefixes(given.catalog)
         reads_weights = reading.READERS[self.model.history].reads_weights
         plan_parts.refuse_unread_weights(given.split, reads_weights=reads_weights)
         plan_parts.refuse_missing_times(given.split, reads_times=self.model.times is not None)
@@ -68,8 +69,22 @@ class TransformerRun(ReadingRun, LearnedRun):
         return Plan(
             material=material,
             learning=learning,
-            save=plan_parts.saving_new(material, learning.network, search=self.search),
+            save=plan_parts.saving_new(
+                material,
+                learning.network,
+                # Support by items is a sum over prefixes.
+                search=self.search if given.catalog.space is None else KeptSearch(),
+            ),
         )
+
+    def _refuse_prefixes(self, catalog: catalogs.Catalog) -> None:
+        """Raises a `ValueError` for settings that read prefixes, where the codes span no trie."""
+        if self.model.last_code_head == "items":
+            catalog.refuse_own_space("model.last_code_head: items")
+        if isinstance(self.objective, NextCodeConfig):
+            for setting in ("beam_aware", "distillation_weight"):
+                if getattr(self.objective, setting) is not None:
+                    catalog.refuse_own_space(f"objective.{setting}")
 
     def learning(self, material: Material, *, seed: int) -> fit.Learning:
         """The training; validation is by beam search.
@@ -81,7 +96,7 @@ class TransformerRun(ReadingRun, LearnedRun):
         network = self.network(material.catalog, windows, seed=seed)
         columns.read_item_columns(network, material.catalog)
         policy = beam.BeamSearch(num_beams=self.validation.num_beams)
-        trie = material.catalog.trie
+        catalog = material.catalog
         return fit.Learning(
             network=network,
             objective=self.made_objective(network),
@@ -89,7 +104,7 @@ class TransformerRun(ReadingRun, LearnedRun):
             validation=material.split.validation,
             recommender=lambda device: recommenders.GenerativeRecommender(
                 network,
-                policies.Scope(trie=trie.to(device)),
+                policies.whole_space(catalog.to(device).spanned),
                 policy,
                 max_history=material.max_history,
             ),
@@ -102,7 +117,7 @@ class TransformerRun(ReadingRun, LearnedRun):
             },
         )
 
-    def made_objective(self, network: networks.Transformer) -> objectives.Objective:
+    def made_objective(self, network: semantic_id_model.SemanticIdModel) -> objectives.Objective:
         """The objective, which trains the network."""
         if isinstance(self.objective, OwnObjectiveConfig):
             return self.objective.made(network)
@@ -110,8 +125,11 @@ class TransformerRun(ReadingRun, LearnedRun):
 
     def network(
         self, catalog: catalogs.Catalog, windows: data_windows.Windows, *, seed: int
-    ) -> networks.Transformer:
-        """The untrained network; a repeat bias begins at the repeats of the windows."""
+    ) -> semantic_id_model.SemanticIdModel:
+        """The untrained network; a repeat bias begins at the repeats of the windows.
+
+        A kind of a user's own may make another network over semantic IDs here.
+        """
         with fit.initialised(seed):
             network = networks.Transformer(self.model, catalog.semantic_ids, catalog.codebook_sizes)
         if network.item_head is not None and network.item_head.repeat is not None:

@@ -10,7 +10,7 @@ from sidestep.bundle.folder import load
 from sidestep.data.dataset import Dataset
 from sidestep.data.users import UserTable
 
-from .commands import refused, run
+from .commands import call, refused, run
 
 
 @pytest.fixture
@@ -44,6 +44,44 @@ def test_a_user_of_the_dataset_is_asked_with_what_describes_the_user(described, 
     scores = [item["score"] for item in answer["items"]]
     assert scores == known.scores
     assert scores != unknown.scores
+
+    def asked(*options):
+        found = json.loads(run("recommend", tmp_path / "run", *options, "--json"))
+        return [item["score"] for item in found["items"]]
+
+    # Values replace those of the table, and describe a user who stands in none.
+    [other] = loaded.recommend([answer["history"]], k=10, user_info=[{"town": "Bonn"}])
+    assert asked("--user", "user-3", "--user-value", "town=Bonn") == other.scores != scores
+    history = ("--history", ",".join(answer["history"]))
+    assert asked(*history, "--user-value", "town = Kiel") == known.scores
+    assert asked(*history) == unknown.scores
+    told = call("recommend", tmp_path / "run", *history, "--user-value", "town=Rome").stderr
+    assert "no user of the training had the value 'Rome' in town" in " ".join(told.split())
+    refuse = ("recommend", tmp_path / "run", *history, "--user-value")
+    assert "--user-value 'town': write column=value" in refused(*refuse, "town")
+    assert "reads no column 'age' of users, only town" in refused(*refuse, "age=31")
+    twice = refused(*refuse, "town=Kiel", "--user-value", "town=Bonn")
+    assert "the column town has one value per user, and 'Kiel' was given before" in twice
+
+
+def test_values_that_nobody_reads_are_refused(shop):
+    asked = ("recommend", shop / "beam", "--history", "item-1", "--user-value", "town=Kiel")
+    assert "this semantic-id-transformer reads no columns of users" in refused(*asked)
+
+
+def test_values_of_a_column_with_a_separator_are_joined(shop, tmp_path):
+    dataset = Dataset.load(shop / "dataset")
+    ids = list(dataset.histories().user_ids)
+    likes = ["art|war" if row % 2 else "sea" for row in range(len(ids))]
+    users = UserTable(pl.DataFrame({"user_id": ids, "likes": likes}))
+    replace(dataset, users=users).save(tmp_path / "dataset")
+    settings = ("kind=sasrec", "model.user_columns.likes='|'", "model.dim=16", "training.epochs=1")
+    given = [word for setting in settings for word in ("--set", setting)]
+    run("train", *given, "--dataset", tmp_path / "dataset", "--out", tmp_path / "run")
+    asked = ("recommend", tmp_path / "run", "--history", "item-1", "--json", "--user-value")
+    together = run(*asked, "likes=sea|war")
+    assert run(*asked, "likes=sea", "--user-value", "likes=war") == together
+    assert run(*asked, "likes=sea") != together
 
 
 def test_a_dataset_without_users_is_refused(shop, tmp_path):

@@ -21,6 +21,7 @@ from sidestep.cli.search_options import (
 from sidestep.data.names import quoted_name
 from sidestep.lazy_imports import imported_when_used
 from sidestep.padding import NO_ITEM
+from sidestep.runs.asked_user import AskedUser
 from sidestep.runs.inputs import load_bundle
 from sidestep.runs.named_items import (
     known_user,
@@ -33,7 +34,7 @@ from sidestep.runs.searches import AskedSearch
 from sidestep.runs.settings import LARGEST
 
 with imported_when_used():
-    from sidestep.bundle import columns, eligibility, ranked_items
+    from sidestep.bundle import eligibility, ranked_items
     from sidestep.bundle import loaded as recommenders
     from sidestep.catalog import catalog as catalogs
 
@@ -51,6 +52,28 @@ def recommend(
     dataset: Annotated[
         Path | None,
         typer.Option(help="The dataset folder, for --user; default: the one of the run."),
+    ] = None,
+    times: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Times of the items of --history, for a network that reads times: whole numbers "
+            f"in the unit of the training, {WITH_COMMAS}."
+        ),
+    ] = None,
+    moment: Annotated[
+        str | None,
+        typer.Option(
+            help="When the user is recommended to, for a network that reads times: a number in the "
+            "unit of the times, or a date. [default: not known]"
+        ),
+    ] = None,
+    user_value: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="COLUMN=VALUE",
+            help="What is known of the user, for a network that reads columns of users; replaces "
+            "what the dataset says of --user.",
+        ),
     ] = None,
     k: Annotated[
         int, typer.Option("--k", "-k", min=1, max=LARGEST, help="Length of the list.")
@@ -107,6 +130,14 @@ def recommend(
 
       sidestep recommend runs/my/transformer --user u7 --where genre=Drama,War --where year=1999
 
+      sidestep recommend runs/my/timed --user u7 --moment 2026-03-01
+
+      sidestep recommend runs/my/timed --history B1,C3 --times 1772000000,1772003600
+      --moment 1772366400
+
+      sidestep recommend runs/my/described --history B1,C3 --user-value country=DE
+      --user-value age=31
+
       sidestep recommend runs/my/prm --user u7 --search prm-beam
 
       sidestep recommend runs/my/value --user u7 --search ved --budget 2
@@ -117,14 +148,15 @@ def recommend(
         raise ValueError("give either --history ITEM,ITEM or --user ID.")
     found = None if user is None else known_user(run, user, dataset)
     loaded = load_bundle(run)
-    times = info = None
-    if user is None or found is None:
-        item_ids = named_items(history or (), loaded.catalog)
-    else:
-        item_ids = found.item_ids
-        times = found.times if loaded.reads_times else None
-        if loaded.user_columns is not None:
-            info = columns.described_users(found.users, loaded.user_columns).of([user])
+    who = AskedUser.of_options(
+        loaded,
+        None if user is None or found is None else (user, found),
+        history=history,
+        times=times,
+        moment=moment,
+        values=user_value or (),
+    )
+    item_ids = who.item_ids
     asked = AskedSearch.of_options(
         search,
         beams=beams,
@@ -159,8 +191,9 @@ def recommend(
         where=wanted,
         search=asked.wide_enough(min(k, loaded.catalog.num_items)).policy(loaded, num_leaves=k),
         num_new_places=new_places,
-        times=None if times is None else [times],
-        user_info=info,
+        times=None if who.times is None else [who.times],
+        moments=None if who.moment is None else [who.moment],
+        user_info=None if who.info is None else [who.info],
     )
     _tell_of_history(loaded, answer, item_ids)
     if len(answer.item_ids) < k:

@@ -1,7 +1,7 @@
 """History readers: how a network reads the items of a history as positions of its prompt.
 
 A network over semantic IDs is a reader and a backbone: TIGER is T5 with `codes`, LC-Rec a language
-model with `codes`. A reader has no weights. It takes the vocabulary of the network that asks, so
+model with `codes`. A reader has no weights. It takes the vectors of the network that asks, so
 the weights keep the names that they have in bundles.
 """
 
@@ -29,7 +29,7 @@ WEIGHTS_NEED_ITEMS = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Vocabulary:
+class InputVectors:
     """The vectors by which a network reads codes and items.
 
     flat_codes: gives the flat code ids of items; at `NO_ITEM` those of item 0.
@@ -105,7 +105,7 @@ class HistoryReader(ABC):
 
     @abstractmethod
     def vectors(
-        self, vocabulary: Vocabulary, histories: HistoryBatch
+        self, inputs: InputVectors, histories: HistoryBatch
     ) -> Float[Tensor, "users positions dim"]:
         """The positions of the items, oldest first; arbitrary from the end of a history on.
 
@@ -152,10 +152,10 @@ class CodeReader(HistoryReader):
         return histories.items
 
     def vectors(
-        self, vocabulary: Vocabulary, histories: HistoryBatch
+        self, inputs: InputVectors, histories: HistoryBatch
     ) -> Float[Tensor, "users positions dim"]:
         """See `HistoryReader.vectors`."""
-        return vocabulary.code_vectors(self.unweighted(histories)).flatten(1, 2)
+        return inputs.code_vectors(self.unweighted(histories)).flatten(1, 2)
 
     def branching(self, items: Int[Tensor, "users items"]) -> Int[Tensor, "users branches"]:
         """The last item alone: the codes of the others stand in the prompt."""
@@ -183,11 +183,11 @@ class ItemReader(HistoryReader):
         return 1
 
     def vectors(
-        self, vocabulary: Vocabulary, histories: HistoryBatch
+        self, inputs: InputVectors, histories: HistoryBatch
     ) -> Float[Tensor, "users positions dim"]:
         """See `HistoryReader.vectors`."""
-        vectors = histories.weighted(vocabulary.item_vectors(histories.items))
-        return vectors if vocabulary.gaps is None else vectors + vocabulary.gaps(histories)
+        vectors = histories.weighted(inputs.item_vectors(histories.items))
+        return vectors if inputs.gaps is None else vectors + inputs.gaps(histories)
 
     def branching(self, items: Int[Tensor, "users items"]) -> Int[Tensor, "users branches"]:
         """Every item."""

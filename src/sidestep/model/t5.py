@@ -18,7 +18,7 @@ from sidestep.model.config import T5Config
 from sidestep.model.context import KeyValues, Memory, TreeContext, root_context
 from sidestep.model.flops import attention_flops, matrix_flops
 from sidestep.model.layers import attend
-from sidestep.model.reading import READERS, Vocabulary
+from sidestep.model.reading import READERS, InputVectors
 from sidestep.model.semantic_id_model import SemanticIdModel
 from sidestep.step import HistoryBatch, StepOutput
 
@@ -207,15 +207,15 @@ class T5(SemanticIdModel):
         return scaled
 
     @property
-    def vocabulary(self) -> Vocabulary:
+    def input_vectors(self) -> InputVectors:
         """The vectors by which codes and items are read."""
-        return Vocabulary(
+        return InputVectors(
             flat_codes=self.flat_codes, codes=self.code_embedding, items=self.item_embedding
         )
 
     def catalog_vectors(self) -> Float[Tensor, "items dim"]:
         """The vectors by which a reader of items reads them."""
-        return self.vocabulary.catalog_vectors(self.num_items)
+        return self.input_vectors.catalog_vectors(self.num_items)
 
     def encode(self, histories: HistoryBatch, *, capacity: int) -> tuple[StepOutput, TreeContext]:
         """See `StepModel.encode`."""
@@ -324,7 +324,7 @@ class T5(SemanticIdModel):
 
     def _memory(self, histories: HistoryBatch) -> Memory:
         """Encodes histories, as keys and values for each decoder layer."""
-        vectors = self.reader.vectors(self.vocabulary, histories)
+        vectors = self.reader.vectors(self.input_vectors, histories)
         states = torch.cat([self.start.expand(vectors.shape[0], 1, -1), vectors], dim=1)
         states = self.dropout(states)
         positions = torch.arange(states.shape[1], device=states.device)

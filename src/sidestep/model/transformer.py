@@ -18,7 +18,7 @@ from sidestep.model.gaps import GapEmbedding
 from sidestep.model.item_head import ItemHead
 from sidestep.model.layers import Block, attend, rotary_angles
 from sidestep.model.llama_form import LlamaForm, llama_form
-from sidestep.model.reading import READERS, Vocabulary
+from sidestep.model.reading import READERS, InputVectors
 from sidestep.model.semantic_id_model import SemanticIdModel
 from sidestep.model.sibling_items import SiblingItems, SlotPrefixes
 from sidestep.step import ROOT_SLOT, HistoryBatch, HistoryStates, StepOutput
@@ -243,7 +243,7 @@ class Transformer(SemanticIdModel):
             ValueError: if the model has no item head.
         """
         head = self._required_item_head
-        rows = self.vocabulary.item_vectors(items) if self.config.tied_item_head else None
+        rows = self.input_vectors.item_vectors(items) if self.config.tied_item_head else None
         return head.scores_at(states, items, histories, rows)
 
     def scores_of_lists(
@@ -260,7 +260,7 @@ class Transformer(SemanticIdModel):
             if items.numel() > self.num_items:
                 rows = functional.embedding(known, self.catalog_vectors())
             else:
-                rows = self.vocabulary.item_vectors(known)
+                rows = self.input_vectors.item_vectors(known)
         return self._required_item_head.scores_of_lists(states, items, held, rows)
 
     def item_parameters(self) -> Iterable[nn.Parameter]:
@@ -274,9 +274,9 @@ class Transformer(SemanticIdModel):
         return self.item_head
 
     @property
-    def vocabulary(self) -> Vocabulary:
+    def input_vectors(self) -> InputVectors:
         """The vectors by which codes and items are read."""
-        return Vocabulary(
+        return InputVectors(
             flat_codes=self.flat_codes,
             codes=self.code_embedding,
             items=self.item_embedding,
@@ -286,13 +286,13 @@ class Transformer(SemanticIdModel):
 
     def catalog_vectors(self) -> Float[Tensor, "items dim"]:
         """The vectors by which a reader of items reads them."""
-        return self.vocabulary.catalog_vectors(self.num_items)
+        return self.input_vectors.catalog_vectors(self.num_items)
 
     def _prompt(
         self, histories: HistoryBatch
     ) -> tuple[Float[Tensor, "users prompt dim"], Int[Tensor, " users"]]:
         """The start token and the history as vectors, and their number per user."""
-        vectors = self.reader.vectors(self.vocabulary, histories)
+        vectors = self.reader.vectors(self.input_vectors, histories)
         start = self.start.to(vectors.dtype).expand(vectors.shape[0], 1, -1)
         if self.user_embedding is not None:
             start = start + self.user_embedding.of_users(histories)[:, None]

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidestep.bundle.folder import load, save_bundle
-from sidestep.bundle.users import read_users, write_users
+from sidestep.bundle.users import histories_of, read_users, write_users
 from sidestep.catalog.catalog import Catalog
 from sidestep.data.histories import Histories
 
@@ -67,6 +67,14 @@ def test_other_files_are_refused_by_name(tmp_path, frame, message):
     with pytest.raises(ValueError, match=message) as caught:
         read_users(tmp_path / "users.parquet", 7)
     assert "users.parquet" in str(caught.value)
+
+
+@pytest.mark.parametrize("nobody", [[], {}, pl.Series(dtype=pl.String)])
+def test_who_asks_for_no_user_learns_which_argument_is_empty(nobody):
+    items = np.arange(2, dtype=np.int32)
+    catalog = Catalog.build(["i0", "i1"], items[:, None], (2,))
+    with pytest.raises(ValueError, match="users is empty, so that no user is asked for"):
+        histories_of(nobody, histories([[0]]), catalog)
 
 
 def test_a_changed_file_of_users_is_noticed(tmp_path):

@@ -1,6 +1,7 @@
 """Columns as inputs by commands: trained, evaluated, and asked with the table of users."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import polars as pl
@@ -13,14 +14,21 @@ from sidestep.data.users import UserTable
 from .commands import call, refused, run
 
 
-@pytest.fixture
-def described(shop, tmp_path):
-    """The shop's dataset, in which every other user has a town."""
+def describe(shop, folder, **columns):
+    """Saves the shop's dataset with a table of users, whose values take turns."""
     dataset = Dataset.load(shop / "dataset")
     ids = list(dataset.histories().user_ids)
-    towns = ["Kiel" if row % 2 else "Bonn" for row in range(len(ids))]
-    users = UserTable(pl.DataFrame({"user_id": ids, "town": towns}))
-    replace(dataset, users=users).save(tmp_path / "dataset")
+    cells = {
+        name: [values[row % len(values)] for row in range(len(ids))]
+        for name, values in columns.items()
+    }
+    replace(dataset, users=UserTable(pl.DataFrame({"user_id": ids, **cells}))).save(folder)
+
+
+@pytest.fixture
+def described(shop, tmp_path):
+    """The shop's dataset, in which every user has one of two towns."""
+    describe(shop, tmp_path / "dataset", town=("Bonn", "Kiel"))
     return tmp_path / "dataset"
 
 
@@ -70,11 +78,7 @@ def test_values_that_nobody_reads_are_refused(shop):
 
 
 def test_values_of_a_column_with_a_separator_are_joined(shop, tmp_path):
-    dataset = Dataset.load(shop / "dataset")
-    ids = list(dataset.histories().user_ids)
-    likes = ["art|war" if row % 2 else "sea" for row in range(len(ids))]
-    users = UserTable(pl.DataFrame({"user_id": ids, "likes": likes}))
-    replace(dataset, users=users).save(tmp_path / "dataset")
+    describe(shop, tmp_path / "dataset", likes=("sea", "art|war"))
     settings = ("kind=sasrec", "model.user_columns.likes='|'", "model.dim=16", "training.epochs=1")
     given = [word for setting in settings for word in ("--set", setting)]
     run("train", *given, "--dataset", tmp_path / "dataset", "--out", tmp_path / "run")
@@ -91,3 +95,22 @@ def test_a_dataset_without_users_is_refused(shop, tmp_path):
     given = ("--set", "kind=sasrec", "--set", "model.item_columns.colour=null")
     told = refused("train", *given, "--dataset", shop / "dataset", "--out", tmp_path / "r")
     assert "model.item_columns: there is no column 'colour'; there are:" in told
+
+
+def test_another_table_of_users_is_other_data_for_who_reads_it(shop, described, tmp_path):
+    """A run that reads no users stays what it is, whatever becomes of their table."""
+    small = ("kind=sasrec", "model.dim=16", "training.epochs=1")
+    reading = (*small, "model.user_columns.town=null")
+    for name, settings in (("reads", reading), ("blind", small)):
+        given = [word for setting in settings for word in ("--set", setting)]
+        run("train", *given, "--dataset", described, "--out", tmp_path / name)
+    run("evaluate", tmp_path / "reads", "--users", 10)
+    shutil.rmtree(described)
+    describe(shop, described, town=("Bonn", "Rome"))
+    assert "different users; give the one it was trained on" in refused(
+        *("evaluate", tmp_path / "reads", "--users", 10)
+    )
+    run("evaluate", tmp_path / "blind", "--users", 10)
+    shutil.rmtree(described)
+    shutil.copytree(shop / "dataset", described)
+    run("evaluate", tmp_path / "blind", "--users", 10)

@@ -82,7 +82,8 @@ def attach_ranker(
 
 def _refuse_other_data(loaded: LoadedRecommender, ranker: LoadedRecommender) -> None:
     ours, theirs = loaded.manifest.data, ranker.manifest.data
-    differing = differing_data(ours, theirs)
+    reads_users = loaded.user_columns is not None or ranker.user_columns is not None
+    differing = differing_data(ours, theirs, reads_users=reads_users)
     if differing:
         raise ValueError(
             f"the ranker was trained on other data ({theirs.get('name')!r}) than the bundle "

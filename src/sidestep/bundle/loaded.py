@@ -529,7 +529,7 @@ class LoadedRecommender:
         Raises:
             KeyError: a user is not known.
             TypeError: `users` is one text, or an ID is no text; and see `recommend`.
-            ValueError: no histories are known; and see `recommend`.
+            ValueError: no histories are known, or `users` is empty; and see `recommend`.
         """
         histories = histories_of(users, self.users, self.catalog)
         answers = self.recommend(

@@ -172,17 +172,22 @@ def read_manifest(file: Path) -> Manifest:
         ) from error
 
 
-def differing_data(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
-    """The parts in which two datasets differ: names, items, interactions, event weights, splits.
+def differing_data(
+    ours: Mapping[str, Any], theirs: Mapping[str, Any], *, reads_users: bool = True
+) -> list[str]:
+    """The parts in which two datasets differ: names, items, users, interactions, weights, splits.
 
     Args:
         ours: the data of a manifest, or a fingerprint; nothing differs from an empty one, whose
-            dataset is not known.
+            dataset is not known. An older one says nothing of users.
         theirs: the same of the other dataset.
+        reads_users: whether the tables of users count.
     """
     if not ours or not theirs:
         return []
-    names = ("interactions", "items", "events", "split", "name")
+    names = ["interactions", "items", "events", "split", "name"]
+    if reads_users and "users" in ours and "users" in theirs:
+        names.append("users")
     return [name for name in names if ours.get(name) != theirs.get(name)]
 
 

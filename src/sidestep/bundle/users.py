@@ -1,6 +1,6 @@
 """Users of a bundle: the histories of known users, and what describes these users."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Sized
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -88,8 +88,13 @@ def histories_of(
     Raises:
         KeyError: a user is not known.
         TypeError: `asked` is one text, or an ID is no text.
-        ValueError: no histories are known.
+        ValueError: no histories are known, or no user is asked for.
     """
+    if isinstance(asked, Sized) and len(asked) == 0:
+        raise ValueError(
+            "users is empty, so that no user is asked for; leave it out for all known users, or "
+            "pass IDs of users, or histories by user ID."
+        )
     if isinstance(asked, Mapping):
         return asked
     if known is None:

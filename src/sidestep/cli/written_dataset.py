@@ -17,9 +17,10 @@ from sidestep.data.events import (
 )
 from sidestep.data.importers.imported import Imported
 from sidestep.data.names import plain_name
+from sidestep.data.own_split import split_of
 from sidestep.pipelines.rehearsal import would_write
-from sidestep.runs.judged_rows import warn_of_no_rows
-from sidestep.runs.needed_rows import check_judged
+from sidestep.runs.judged_rows import warn_of_leak, warn_of_no_rows
+from sidestep.runs.needed_rows import check_judged, is_split_later
 
 
 def write_dataset(
@@ -50,6 +51,8 @@ def write_dataset(
     for doubt in doubts:
         warn(doubt)
     warn_of_no_rows(dataset, out)
+    if not is_split_later():
+        warn_of_leak(split_of(dataset), out)
     if dry_run:
         would_write(dataset)
         tell_plan(out, {"name": dataset.name, **stats, **done.left_out}, json=json)

@@ -26,12 +26,16 @@ def strategy_of(split: Split) -> str | None:
 
 
 def fingerprint(dataset: Dataset) -> dict[str, Any]:
-    """Fingerprint of a dataset, as JSON. Other weights or splits give another fingerprint."""
-    own = dataset.split
+    """Fingerprint of a dataset, as JSON. Other weights or splits give another fingerprint.
+
+    The table of users counts only for who reads it, see `differing_data`.
+    """
+    own, users = dataset.split, dataset.users
     return {
         "name": dataset.name,
         "interactions": content_sha256(dataset.interactions.frame),
         "items": content_sha256(dataset.items.frame),
+        "users": None if users is None else content_sha256(users.frame),
         **({"events": weights} if (weights := dataset.event_weights.description()) else {}),
         # A stored leave-one-out equals the split that a dataset without its own split gets.
         **({"split": own.fingerprint()} if own is not None and strategy_of(own) else {}),

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from sidestep.bundle.manifest import MANIFEST, Manifest, read_manifest
+from sidestep.bundle.manifest import MANIFEST, Manifest, differing_data, read_manifest
 from sidestep.data.dataset import Dataset
 from sidestep.data.own_split import fingerprint, split_of
 from sidestep.data.splits import Split
@@ -130,7 +130,7 @@ def _data(folder: RunFolder, dataset: Dataset | None) -> Split | None:
             return None
         dataset = Dataset.load(path)
     trained_on = _manifest(folder).data  # empty where a network came from elsewhere
-    if trained_on and trained_on != fingerprint(dataset):
+    if differing_data(trained_on, fingerprint(dataset), reads_users=False):
         note(f"{path} is not what was trained on; the report shows no users in words.")
         return None
     return split_of(dataset)

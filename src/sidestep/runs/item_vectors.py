@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from sidestep.bundle.manifest import differing_data
 from sidestep.data.dataset import Dataset
 from sidestep.data.importers.sources import sha256_of
 from sidestep.data.own_split import fingerprint, split_of
@@ -283,10 +284,12 @@ def _sasrec(dataset: Dataset, sources: Sources) -> _Part:
             f"{sources.sasrec}: holds a {loaded.kind}, not a SASRec; train one with kind: sasrec."
         )
     # The fingerprint knows the split: a table that was trained on targets stops here.
-    if loaded.manifest.data != fingerprint(dataset):
+    trained_on = loaded.manifest.data
+    reads_users = loaded.user_columns is not None
+    if not trained_on or differing_data(trained_on, fingerprint(dataset), reads_users=reads_users):
         raise ValueError(
             f"{sources.sasrec}: trained on another dataset or split than this {dataset.name} "
-            f"({loaded.manifest.data.get('name')!r}, or another state of it), so its items are "
+            f"({trained_on.get('name')!r}, or another state of it), so its items are "
             "others, or it has seen what must not be known; train SASRec on this dataset."
         )
     refuse_other_items(loaded.catalog, dataset)

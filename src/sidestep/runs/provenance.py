@@ -49,7 +49,8 @@ _OF_TEXTS = ("text", "sentence")
 def refuse_other_data(loaded: bundles.LoadedRecommender, dataset: Dataset) -> None:
     """Raises a `ValueError` unless a bundle was trained on this dataset and split.
 
-    The semantic IDs must have been learned from the same training part, too. Only the items must
+    The table of users counts where the bundle reads columns of users. The semantic IDs must have
+    been learned from the same training part, too. Only the items must
     be the same where the bundle does not know its dataset, because its network came from elsewhere,
     and where the dataset has no training part, because it serves to evaluate alone.
     """
@@ -57,8 +58,9 @@ def refuse_other_data(loaded: bundles.LoadedRecommender, dataset: Dataset) -> No
         refuse_other_items(loaded.catalog, dataset)
         return
     refuse_other_training_of(loaded.catalog, dataset, "the catalog of this bundle")
+    now, reads_users = fingerprint(dataset), loaded.user_columns is not None
     if loaded.ranker_use is not None:
-        differing = differing_data(loaded.ranker_use.data, fingerprint(dataset))
+        differing = differing_data(loaded.ranker_use.data, now, reads_users=reads_users)
         if differing:
             raise ValueError(
                 f"the ranker beside this bundle was trained on another dataset than this "
@@ -69,7 +71,7 @@ def refuse_other_data(loaded: bundles.LoadedRecommender, dataset: Dataset) -> No
     if not trained_on:
         refuse_other_items(loaded.catalog, dataset)
         return
-    differing = differing_data(trained_on, fingerprint(dataset))
+    differing = differing_data(trained_on, now, reads_users=reads_users)
     if differing:
         raise ValueError(
             f"the bundle was trained on another dataset than this {dataset.name} "

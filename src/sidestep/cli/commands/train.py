@@ -18,7 +18,7 @@ from sidestep.pipelines.rehearsal import would_validate
 from sidestep.runs.config import read_config, refuse_missing
 from sidestep.runs.folder import RunFolder, RunInfo
 from sidestep.runs.inputs import load_catalog, load_dataset
-from sidestep.runs.judged_rows import no_rows, warn_of_leak
+from sidestep.runs.judged_rows import no_rows
 from sidestep.runs.run_config import BackboneRun, LearnedRun, RunConfig
 from sidestep.training.config import VALIDATION_METRIC
 from sidestep.training.progress import TrainingResult
@@ -103,7 +103,6 @@ def train_by(
     folder = RunFolder(out)
     is_learned = isinstance(run, LearnedRun)
     split = split_of(loaded, min_context=run.min_context)
-    warn_of_leak(split, dataset)
     if is_learned and len(split.validation) == 0:
         warn(
             f"{no_rows(split, 'validation')} Training runs to its last epoch, and keeps the last "

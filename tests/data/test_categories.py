@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidestep.data.categories import NO_CATEGORY, Vocabulary
+from sidestep.data.categories import NO_CATEGORY, Vocabulary, recurring_columns
 
 FRAME = pl.DataFrame(
     {
@@ -78,3 +78,19 @@ def test_every_value_comes_back_and_columns_count_alike(rows):
         )
         num_filled = bool(expected) + bool((brand or "").strip())
         assert np.isclose(found.weights[row].sum(), num_filled)
+
+
+def test_columns_whose_values_recur_are_found_with_their_separator():
+    frame = pl.DataFrame(
+        {
+            "title": [f"The {row}th" for row in range(12)],
+            "brand": ["Oak", "Elm", None, "Oak"] * 3,
+            "genre": ["War|Sea", "Sea", "War", "Art|War"] * 3,
+            "mostly empty": ["Oak", "Elm", *[None] * 10],
+            "constant": ["same"] * 12,
+            "pairs": [f"{row % 6}" for row in range(12)],
+            "number": [1, 2] * 6,
+        }
+    )
+    assert recurring_columns(frame) == {"brand": None, "genre": "|"}
+    assert recurring_columns(frame.head(0)) == {}

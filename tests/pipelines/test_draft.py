@@ -1,5 +1,7 @@
 """Drafts of pipelines, made from Python."""
 
+import re
+
 import pytest
 
 from sidestep.cli.pipeline_commands import find_command
@@ -37,3 +39,30 @@ def test_a_draft_replaces_no_pipeline(log, tmp_path):
 def test_columns_without_a_table_are_refused(tmp_path):
     with pytest.raises(ValueError, match="give --interactions FILE as well"):
         draft_pipeline(tmp_path, user="visitor", find=find_command)
+
+
+def test_a_draft_offers_times_and_columns_of_items_that_a_hash_keeps_out(log, tmp_path):
+    items = tmp_path / "items.csv"
+    rows = "".join(f"i{n},Lamp {n},{'Oak' if n % 2 else 'Elm'}\n" for n in range(8))
+    items.write_text("sku,title,brand\n" + rows)
+    draft = draft_pipeline(tmp_path / "shop", log, items, find=find_command)
+    draft.write()
+    networks = ("sasrec", "transformer")
+
+    def models():
+        steps = {
+            step.name: step for step in read_pipeline(tmp_path / "shop", find=find_command).makers
+        }
+        return [steps[f"train {name}"].training.run.model for name in networks]
+
+    assert all(model.times is None and model.item_columns is None for model in models())
+    text, count = re.subn(r"# (times: true|item_columns: )", r"\1", draft.text)
+    assert count == 4
+    draft.file.write_text(text)
+    assert all(list(model.item_columns) == ["brand"] and model.times for model in models())
+
+
+def test_a_draft_offers_no_times_where_there_are_none(log, tmp_path):
+    draft = draft_pipeline(tmp_path / "shop", log, time="none", find=find_command)
+    assert "# times" not in draft.text
+    assert "# times" in draft_pipeline(tmp_path / "other", find=find_command).text

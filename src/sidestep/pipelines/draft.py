@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sidestep.data.categories import recurring_columns
 from sidestep.data.events import EventWeights, listed_counts
 from sidestep.data.importers.guessing import (
     Columns,
@@ -150,6 +151,7 @@ import:
   time: {_plain(columns.time.column)}   # null: the rows stand in the order of events
 {_import_of_gaps(contents)}{_import_of_events(columns, contents)}\
 {_import_of_items(folder, items, columns) if has_items else _NO_ITEMS}
+  # users: users.csv   # a table of users, whose columns networks may read (model: user_columns)
   # k-core: 5   # leave out users and items with fewer interactions
 
 {_SPLIT if contents is not None and contents.needs_split else _NO_SPLIT}
@@ -253,6 +255,7 @@ def _train(contents: TableContents | None) -> str:
     """The runs, as large and as long as the interactions allow."""
     size = Size.of(_UNSEEN_INTERACTIONS if contents is None else contents.profile.interactions)
     history = history_length(0.0 if contents is None else contents.profile.lengths.mean)
+    inputs = _inputs(contents)
     return f"""\
   popularity: {{kind: popularity}}
 {_repeats(contents)}
@@ -260,7 +263,11 @@ def _train(contents: TableContents | None) -> str:
     kind: sasrec
     max_history: {history}
     min_context: 0
-    model: {{dim: {size.sasrec_dim}, max_items: {history}, dropout: 0.5}}
+    model:
+      dim: {size.sasrec_dim}
+      max_items: {history}
+      dropout: 0.5
+{inputs}\
     training:
       epochs: {size.sasrec_epochs}
       batch_size: 64
@@ -282,6 +289,7 @@ def _train(contents: TableContents | None) -> str:
       tied_item_head: true   # items are scored by the vectors that they are read by
       repeat_bias: true   # how much likelier an item of the history is, as these data show it
       dropout: 0.3
+{inputs}\
     objective: {{item_weight: 1.0, distillation_weight: 2.0}}
     training:
       epochs: {size.epochs}   # more is better, up to a point, and takes longer
@@ -290,6 +298,26 @@ def _train(contents: TableContents | None) -> str:
       weight_decay: 0.01
       validate_every: {max(1, size.epochs // 6)}
       # trackers: [tensorboard]   # needs pip install 'sidestep[track]'"""
+
+
+def _inputs(contents: TableContents | None) -> str:
+    """Lines of what a network may read beside the items; a hash keeps each of them out."""
+    if contents is None:
+        return "".join(f"      # {line}\n" for line in _INPUTS_UNSEEN)
+    lines = []
+    if contents.profile.times is not None:
+        lines.append("times: true   # reads the gaps between events")
+    columns = recurring_columns(contents.dataset.items.frame.drop("item_id"))
+    if columns:
+        lines.append(f"item_columns: {_plain(columns)}   # values that recur; keep what helps")
+    return "".join(f"      # {line}\n" for line in lines)
+
+
+_INPUTS_UNSEEN = (
+    "times: true   # reads the gaps between events, where the interactions have times",
+    "item_columns: {brand: null}   # reads a column of the items whose values recur",
+    "user_columns: {country: null}   # reads a column of the users, see import",
+)
 
 
 def _repeats(contents: TableContents | None) -> str:

@@ -135,7 +135,7 @@ class CodeSpace(Protocol):
         """The space as if only these items existed, for every user; what is gone stays gone.
 
         Args:
-            is_available: one entry per item of the catalog, on the device of the space.
+            is_available: one entry per item of the catalog, on any device.
         """
         ...
 

@@ -130,9 +130,9 @@ class Scope:
     def among(self, is_available: Bool[Tensor, " items"]) -> "Scope":
         """See `CodeSpace.among`; closes the ways to all other items."""
         if self.available is not None:
-            was_there = torch.zeros_like(is_available)
+            was_there = torch.zeros(self.num_items, dtype=torch.bool, device=self.device)
             was_there[self.available.bucket_items.long()] = True
-            is_available = is_available & was_there
+            is_available = is_available.to(self.device) & was_there
         available = self.trie.availability(is_available)
         excluded = self.excluded
         if excluded is not None:

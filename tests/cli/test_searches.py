@@ -1,9 +1,12 @@
 """Searches that are chosen on the command line."""
 
 import json
+import shutil
 
 import pytest
 
+import sidestep
+from sidestep.bundle.manifest import KeptSearch
 from sidestep.evaluation.results import read as read_lines
 from sidestep.evaluation.words import value_in_words
 from sidestep.runs.search_text import read_weights
@@ -281,11 +284,27 @@ def test_what_is_no_search_of_ones_own_is_refused(shop, own):
     assert "has fields instead" in message(f"{own}:Reversed", "--budget", 2)
 
 
-def test_without_a_name_the_search_is_that_of_the_bundle(headed):
-    own = json.loads(run("evaluate", headed, "--users", 10, "--json"))
-    assert own["setting"]["search"] == "item-beam"
-    assert own["setting"]["likelihood_weight"] == 0.5
-    plain = json.loads(run("evaluate", headed, "--users", 10, "--search", "beam", "--json"))
-    assert plain["setting"]["search"] == "beam"
-    arguments = ("recommend", headed, "--history", "item-1", "-k", 3, "--json")
-    assert run(*arguments) == run(*arguments, "--search", "item-beam", "--likelihood-weight", 0.5)
+@pytest.mark.parametrize(
+    "kept", [KeptSearch(name="item-beam", likelihood_weight=0.5), KeptSearch()]
+)
+def test_without_a_name_the_search_is_that_of_the_bundle(headed, tmp_path, kept):
+    sidestep.load(headed).with_search(kept).save(tmp_path / "bundle")
+    shutil.copy(headed / "config.yaml", tmp_path)
+    shutil.copy(headed / "run.json", tmp_path)
+    named = ("--search", kept.name)
+    if kept.name == "item-beam":
+        named += ("--likelihood-weight", 0.5)
+    own = json.loads(run("evaluate", tmp_path, "--users", 10, "--json"))
+    assert own["setting"]["search"] == kept.name
+    assert own["setting"] == measured(tmp_path, "--users", 10, *named)["setting"]
+    arguments = ("recommend", tmp_path, "--history", "item-1", "-k", 3, "--json")
+    assert run(*arguments) == run(*arguments, *named)
+
+
+def test_a_new_run_keeps_the_search_that_validation_chose(headed):
+    manifest = sidestep.load(headed).manifest
+    scores = manifest.training["searches"]
+    assert scores.keys() == {"item-beam", "beam"}
+    assert manifest.search.name == max(scores, key=scores.get)
+    own = measured(headed, "--split", "validation", "--beams", 5)
+    assert own["setting"]["search"] == manifest.search.name

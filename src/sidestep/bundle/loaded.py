@@ -23,6 +23,7 @@ from sidestep.baselines.item_scores import (
 from sidestep.baselines.repeats import RepeatsRecommender
 from sidestep.bundle.columns import described_users, refuse_missing_columns
 from sidestep.bundle.eligibility import Eligibility
+from sidestep.bundle.kept_searches import policy_of
 from sidestep.bundle.manifest import KeptSearch, Manifest
 from sidestep.bundle.networks import Network
 from sidestep.bundle.parts import (
@@ -54,12 +55,8 @@ from sidestep.model.semantic_id_model import SemanticIdModel
 from sidestep.model.value_head import ValueHead
 from sidestep.notices import warn
 from sidestep.recommender import GenerativeRecommender, ReservedPlaces
-from sidestep.search.beam import BeamSearch
 from sidestep.search.config import GuidanceConfig
-from sidestep.search.guided_beam import GuidedBeamSearch
-from sidestep.search.item_support import ItemSupport
 from sidestep.search.policy import SearchPolicy, reads_values, whole_space
-from sidestep.search.scorer import Guidance
 from sidestep.step import StepModel
 
 _DEFAULT_BEAMS = 50
@@ -569,16 +566,7 @@ class LoadedRecommender:
 
     def _own_search(self, num_beams: int) -> SearchPolicy:
         """The search that the manifest names, with so many beams."""
-        kept, head = self.manifest.search, self.item_scorer
-        if kept.name == "beam" or head is None:
-            return BeamSearch(num_beams=num_beams)
-        return GuidedBeamSearch(
-            guidance=Guidance(
-                scorer=ItemSupport(head=head), likelihood_weight=kept.likelihood_weight
-            ),
-            num_beams=num_beams,
-            candidates=GuidanceConfig().candidates_per_beam * num_beams,
-        )
+        return policy_of(self.manifest.search, self.item_scorer, num_beams=num_beams)
 
     def _info_of(self, users: Any, asked: Mapping[str, Any]) -> pl.DataFrame | None:
         """Columns that describe known users; None if nothing is known."""

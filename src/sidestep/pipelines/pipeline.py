@@ -268,8 +268,8 @@ class _Builder:
                     f"{self.file}: evaluate: method: {settings['method']!r} would be the name of "
                     "several runs; leave it out, and each has its own after its name under train."
                 )
-            found_by = settings.get("search") or runs[name].search.name
-            method = str(found_by) if is_coded else runs[name].kind
+            # Without a search in the file, validation chooses one after the training.
+            method = str((settings.get("search") if is_coded else None) or runs[name].kind)
             settings["method"] = f"{method}-{re.sub('[^a-z0-9]+', '-', name.lower()).strip('-')}"
         folder = self.out / name
         wired = [folder] if "split" in settings else [folder, "--split", _JUDGED]

@@ -8,7 +8,6 @@ from typing import Any, Literal, TypeVar
 from sidestep.bundle.columns import with_user_columns, with_values
 from sidestep.bundle.folder import save_bundle
 from sidestep.bundle.loaded import LoadedRecommender
-from sidestep.bundle.manifest import KeptSearch
 from sidestep.catalog.catalog import Catalog
 from sidestep.data.popularity import weighted_target_counts
 from sidestep.data.splits import Split
@@ -18,6 +17,7 @@ from sidestep.model.reading import WEIGHTS_NEED_ITEMS
 from sidestep.recommender import GenerativeRecommender
 from sidestep.runs.backbones import network_of
 from sidestep.runs.catalogs import flat_catalog
+from sidestep.runs.chosen_search import ChosenSearch
 from sidestep.runs.plan import Given, Material, Origin, Plan
 from sidestep.search.beam import BeamSearch
 from sidestep.search.policy import Scope
@@ -158,25 +158,29 @@ def policy_learning(
     )
 
 
-def saving_new(material: Material, network: Any, *, search: KeptSearch | None = None) -> Save:
+def saving_new(
+    material: Material, network: Any, *, choose: Callable[[], ChosenSearch] | None = None
+) -> Save:
     """The function that saves a newly trained network.
 
     Args:
         material: the data.
         network: the one that the plan trains.
-        search: the search that the bundle recommends by; None is a plain beam.
+        choose: chooses the search that the bundle recommends by, after the training; None is a
+            plain beam.
     """
 
     def save(path: Path, origin: Origin) -> None:
+        chosen = None if choose is None else choose()
         save_bundle(
             path,
             network=network,
             catalog=material.catalog,
             max_history=material.max_history,
             seed=origin.seed,
-            training=origin.training,
+            training={**origin.training, **({} if chosen is None else chosen.summary)},
             data=origin.data,
-            search=search,
+            search=None if chosen is None else chosen.search,
         )
 
     return save

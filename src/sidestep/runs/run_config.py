@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from sidestep.bundle.manifest import KeptSearch
 from sidestep.runs.plain_yaml import read_yaml, yaml_text
 from sidestep.runs.settings import checked
 from sidestep.search.config import GuidanceConfig
@@ -40,11 +39,6 @@ class RunConfig(BaseModel, ABC):
     min_context: int = Field(0, ge=0)
     """Items that precede every position that is learned. Zero also learns the first item of every
     user, and so what to recommend where there is no history."""
-
-    @property
-    def search(self) -> KeptSearch:
-        """The search that its bundle recommends by; of no meaning where nothing is searched."""
-        return KeptSearch()
 
     @abstractmethod
     def prepare(self, given: Given) -> Plan:

@@ -75,7 +75,7 @@ def fit(learning: Learning, run: TrainingRun) -> TrainingResult:
     Raises:
         ValueError: see `loop.train`.
     """
-    rows = _validation_rows(learning.validation, run.validation)
+    rows = validation_rows(learning.validation, run.validation)
 
     def validate() -> Validated:
         device = next(learning.objective.parameters()).device
@@ -119,7 +119,8 @@ def weights_sha256(weights_by_name: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def _validation_rows(rows: Rows, validation: ValidationConfig) -> Rows:
+def validation_rows(rows: Rows, validation: ValidationConfig) -> Rows:
+    """The rows that a validation ranks: all, or a fixed random choice of some."""
     if validation.num_users is None or not len(rows):
         return rows
     return rows.select(fixed_users(len(rows), validation.num_users))

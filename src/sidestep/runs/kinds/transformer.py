@@ -20,7 +20,7 @@ with imported_when_used():
     from sidestep.data import windows as data_windows
     from sidestep.model import reading, semantic_id_model
     from sidestep.model import transformer as networks
-    from sidestep.runs import memory, plan_parts
+    from sidestep.runs import chosen_search, memory, plan_parts
     from sidestep.search import beam
     from sidestep.search import policy as policies
     from sidestep.training import fit, next_code, repeat_bias
@@ -39,11 +39,10 @@ class TransformerRun(ReadingRun, LearnedRun):
     )
 
     @property
-    def search(self) -> KeptSearch:
-        """A beam that the item head guides, where there is one: this was measured best."""
-        if self.model.item_head:
-            return KeptSearch(name="item-beam", likelihood_weight=0.5)
-        return KeptSearch()
+    def searches(self) -> tuple[KeptSearch, ...]:
+        """The searches of which validation chooses one for the bundle."""
+        guided = KeptSearch(name="item-beam", likelihood_weight=0.5)
+        return (guided, KeptSearch()) if self.model.item_head else (KeptSearch(),)
 
     def prepare(self, given: Given) -> Plan:
         """See `RunConfig.prepare`."""
@@ -61,6 +60,10 @@ class TransformerRun(ReadingRun, LearnedRun):
         split = columns.with_user_columns(given.split, known.user_columns, given.dataset.users)
         material = Material(split, given.catalog, self.max_history)
         learning = self.model_copy(update={"model": known}).learning(material, seed=given.seed)
+        network = learning.network
+        assert isinstance(network, semantic_id_model.SemanticIdModel)
+        # Support by items is a sum over prefixes, which a space of one's own may not have.
+        searches = self.searches if given.catalog.space is None else (KeptSearch(),)
         if self.model.history != "codes":
             note(
                 f"'sidestep export' writes no network with model.history: {self.model.history}; "
@@ -72,8 +75,9 @@ class TransformerRun(ReadingRun, LearnedRun):
             save=plan_parts.saving_new(
                 material,
                 learning.network,
-                # Support by items is a sum over prefixes.
-                search=self.search if given.catalog.space is None else KeptSearch(),
+                choose=lambda: chosen_search.choose_search(
+                    network, material, searches, self.validation
+                ),
             ),
         )
 

@@ -1,0 +1,74 @@
+"""The choice of the search that a new bundle recommends by: the best of some on validation."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sidestep.bundle.kept_searches import policy_of
+from sidestep.bundle.manifest import KeptSearch
+from sidestep.evaluation.evaluator import evaluate
+from sidestep.model.semantic_id_model import SemanticIdModel
+from sidestep.notices import note
+from sidestep.recommender import GenerativeRecommender
+from sidestep.runs.plan import Material
+from sidestep.search.policy import whole_space
+from sidestep.training.config import VALIDATION_METRIC, ValidationConfig
+from sidestep.training.fit import validation_rows
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChosenSearch:
+    """The search that was chosen, and the evidence.
+
+    search: the best of the candidates.
+    scores: NDCG@10 on validation of each candidate, by its name; empty where nothing was measured.
+    """
+
+    search: KeptSearch
+    scores: Mapping[str, float]
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """The evidence for a manifest; empty where there is none."""
+        return {"searches": dict(self.scores)} if self.scores else {}
+
+
+def choose_search(
+    network: SemanticIdModel,
+    material: Material,
+    candidates: Sequence[KeptSearch],
+    validation: ValidationConfig,
+) -> ChosenSearch:
+    """The candidate with the highest NDCG@10 on the validation rows; the first of equal ones.
+
+    One candidate, or no validation row, leaves nothing to measure: the first candidate is taken.
+
+    Args:
+        network: with its final weights.
+        material: the data.
+        candidates: at least one, of different names.
+        validation: which rows are ranked, and how wide the searches are.
+    """
+    rows = validation_rows(material.split.validation, validation)
+    if len(candidates) == 1 or not len(rows):
+        return ChosenSearch(search=candidates[0], scores={})
+    device = network.semantic_ids.device
+    space = whole_space(material.catalog.to(device).spanned)
+    scores: dict[str, float] = {}
+    for candidate in candidates:
+        policy = policy_of(candidate, network.item_scorer, num_beams=validation.num_beams)
+        evaluation = evaluate(
+            GenerativeRecommender(network, space, policy, max_history=material.max_history),
+            rows,
+            k=min(10, validation.num_beams),
+            batch_size=validation.batch_size,
+            device=device,
+        )
+        scores[candidate.name] = evaluation.metrics[VALIDATION_METRIC]
+    best = max(candidates, key=lambda candidate: scores[candidate.name])
+    told = ", ".join(f"{name} {score:.4f}" for name, score in scores.items())
+    note(
+        f"{VALIDATION_METRIC} on validation: {told}. The run recommends by {best.name}; another "
+        "search goes by --search."
+    )
+    return ChosenSearch(search=best, scores=scores)

@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from sidestep.catalog.trie import NO_STATE, Trie
 from sidestep.model.config import TransformerConfig, ValueHeadConfig
@@ -25,6 +26,7 @@ from sidestep.search.ved import ValueGuidedDecoding
 from sidestep.step import HistoryBatch
 
 from .fakes import PrefixTable, ValueTable, brute_force, catalogs, found, histories_of
+from .test_levels import WAITING
 from .ved_reference import Reference
 
 CUBE = np.array(list(itertools.product(range(4), repeat=3)))
@@ -299,3 +301,30 @@ def test_a_model_without_values_is_refused():
 def test_settings_that_mean_nothing_are_refused(changes, words):
     with pytest.raises(ValueError, match=words):
         ValueGuidedDecoding(**changes)
+
+
+class Waits(TorchDispatchMode):
+    """Counts the operations that wait for the device, what is copied from it aside."""
+
+    def __init__(self):
+        super().__init__()
+        self.number = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.number += func.overloadpacket.__name__ in WAITING
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("paths", [1, 4])
+def test_a_round_waits_for_nothing_of_the_device_but_what_the_model_says(paths):
+    sizes = (5, 5, 5)
+    trie = Trie.build(np.array(list(itertools.product(range(5), repeat=3))), sizes)
+    numbers = []
+    for budget in (20, 60):
+        policy = ValueGuidedDecoding(
+            budget=budget, warm_width=3, num_leaves=3, paths_per_round=paths
+        )
+        with Waits() as waits:
+            policy.search(ValueTable(sizes), histories_of(1, 2), Scope(trie=trie))
+        numbers.append(waits.number)
+    assert numbers[0] == numbers[1] > 0

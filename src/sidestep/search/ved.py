@@ -23,7 +23,7 @@ from sidestep.search.noise import edge_gumbels, user_keys
 from sidestep.search.policy import Normaliser, code_log_probs, node_values
 from sidestep.search.spent import Spent
 from sidestep.search.tree import VALUE, Candidates, Tree, nodes_per_depth
-from sidestep.search.ved_ledger import GrowthRules, Ledger
+from sidestep.search.ved_ledger import Children, GrowthRules, Ledger
 from sidestep.search.ved_rules import RootGate
 from sidestep.step import HistoryBatch, StepModel, StepOutput, entropies, normalised
 
@@ -200,54 +200,50 @@ class _Growth:
         """Puts a level of the warm start into the trees."""
         nodes, step = level.nodes, level.step
         assert step is not None
-        parents, is_node = nodes.parents.cpu().numpy(), nodes.is_node.cpu().numpy()
+        parents, depths, is_node = (
+            torch.stack([nodes.parents, nodes.depths, nodes.is_node.long()]).cpu().numpy()
+        )
+        is_node = is_node.astype(bool)
         if level.actions is not None:
             self.ledger.spend(parents, is_node)
-            self._take(nodes.parents, level.actions, nodes.is_node)
+            user, place = nodes.is_node.nonzero(as_tuple=True)
+            parent, code = nodes.parents[user, place], level.actions[user, place]
+            self.untried[user, parent, code] = -torch.inf
         by_code, num_codes = level.log_probs, torch.zeros_like(nodes.states)
         if by_code is None or level.legal is None:  # leaves
             by_code = torch.full_like(step.logits, -torch.inf)
         else:
             num_codes = level.legal.sum(dim=2)
-        depths = nodes.depths.cpu().numpy()
         self._put(nodes.states, nodes.log_probs, by_code, parents, depths, is_node, step, num_codes)
 
     def advance(self) -> bool:
-        """One round: paths, expansions, one call of the model; False if nothing could grow."""
-        parents_here, is_new_here = self.ledger.next_children(self.policy.paths_per_round)
-        if parents_here.size == 0:
+        """One round: paths, expansions, one call of the model; False if nothing could grow.
+
+        The device is told once what grows, and asked once what the model says of it.
+        """
+        parents, depths, is_new = self.ledger.next_children(self.policy.paths_per_round)
+        if parents.size == 0:
             return False
-        depths_here = self.ledger.child_depths(parents_here)
-        parents, is_new, depths = (
-            torch.from_numpy(parents_here).to(self.device),
-            torch.from_numpy(is_new_here).to(self.device),
-            torch.from_numpy(depths_here).to(self.device),
+        made = Children.on(self.device, parents=parents, depths=depths, is_new=is_new)
+        codes, log_probs = self._drawn(made)
+        states = self.scope.child(self.states.gather(1, made.parents), codes)
+        states = states.masked_fill(~made.is_new, NO_STATE)
+        step, self.context = self.model.extend(
+            self.context, codes, made.parents, made.depths, is_node=made.is_new
         )
-        codes, log_probs = self._drawn(parents, is_new)
-        self._take(parents, codes, is_new)
-        states = self.scope.child(self.states.gather(1, parents), codes)
-        states = states.masked_fill(~is_new, NO_STATE)
-        step, self.context = self.model.extend(self.context, codes, parents, depths, is_node=is_new)
         legal = self.scope.legal(states)
         by_code = code_log_probs(step, legal, self.policy.normaliser)
         num_codes = legal.sum(dim=2)
-        self._put(
-            states, log_probs, by_code, parents_here, depths_here, is_new_here, step, num_codes
-        )
+        self._put(states, log_probs, by_code, parents, depths, is_new, step, num_codes)
         return True
 
     def candidates(self) -> Candidates:
         """The leaves of the highest value, or what else they are ranked by, then completed ones."""
         number, size = self.policy.num_leaves, self.ledger.size
-        values, ranked_by, is_node, depths, parents = (
-            torch.from_numpy(x).to(self.device)
-            for x in (
-                *self.ledger.ranked(),
-                self.ledger.is_node[:, :size],
-                self.ledger.depths[:, :size],
-                self.ledger.parents[:, :size],
-            )
-        )
+        kept = (self.ledger.is_node, self.ledger.depths, self.ledger.parents)
+        packed = np.stack([*self.ledger.ranked(), *np.stack(kept)[..., :size]])
+        values, ranked_by, *counts = torch.from_numpy(packed).to(self.device)
+        is_node, depths, parents = counts[0].bool(), counts[1].long(), counts[2].long()
         is_leaf = is_node & (depths == self.num_levels)
         weight = self.policy.answer_likelihood_weight
         scores = values + weight * self.log_probs[:, :size]
@@ -309,35 +305,25 @@ class _Growth:
     # Parts of a round
 
     def _drawn(
-        self, parents: Int[Tensor, "users width"], is_new: Bool[Tensor, "users width"]
+        self, made: Children
     ) -> tuple[Int[Tensor, "users width"], Float[Tensor, "users width"]]:
-        """A code for each new child, with the log-probability of its prefix.
+        """A code for each new child, tried from now on, with the log-probability of its prefix.
 
         The draws of one node, one after the other, are its codes by log π plus noise; see
-        `edge_gumbels`. So a node is read once for all its children of a round.
+        `edge_gumbels`.
         """
-        is_same = (parents[:, :, None] == parents[:, None, :]) & is_new[:, None, :]
-        rank = is_same.tril(-1).sum(dim=2).masked_fill(~is_new, 0)
-        is_first = is_new & (rank == 0)
-        user, place = is_first.nonzero(as_tuple=True)
-        node = parents[user, place]
-        untried = self.untried[user, node]  # [drawn from, codes]
-        noise = edge_gumbels(self.keys[user], self.states[user, node][:, None], untried.shape[1])
-        drawn = (untried + noise[:, 0]).topk(int(rank.max()) + 1, dim=1).indices
-        row = (is_first.flatten().cumsum(0) - 1).view_as(parents)
-        row = row.gather(1, is_same.byte().argmax(dim=2)).clamp(min=0)  # -1 only at padding
-        codes = drawn[row, rank]
-        return codes, self.log_probs.gather(1, parents) + untried[row, codes]
-
-    def _take(
-        self,
-        parents: Int[Tensor, "users width"],
-        codes: Int[Tensor, "users width"],
-        is_new: Bool[Tensor, "users width"],
-    ) -> None:
-        """Marks the codes of new children as tried."""
-        user, place = is_new.nonzero(as_tuple=True)
-        self.untried[user, parents[user, place], codes[user, place]] = -torch.inf
+        owners, nodes = made.owners, made.nodes
+        untried = self.untried[owners, nodes]  # [drawn from, codes]
+        states = self.states[owners, nodes][:, None]
+        noise = edge_gumbels(self.keys[owners], states, untried.shape[1])[:, 0]
+        drawn = (untried + noise).topk(made.most_draws, dim=1).indices[made.rows, made.ranks]
+        self.untried[made.users, made.slots, drawn] = -torch.inf
+        totals = self.log_probs[made.users, made.slots] + untried[made.rows, drawn]
+        codes = torch.zeros_like(made.parents)
+        codes.view(-1)[made.places] = drawn
+        log_probs = torch.zeros_like(codes, dtype=totals.dtype)
+        log_probs.view(-1)[made.places] = totals
+        return codes, log_probs
 
     def _put(
         self,

@@ -27,6 +27,80 @@ class GrowthRules:
     root_gate: RootGate
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Children:
+    """The children that the model is shown in one call, and the nodes that their codes come from.
+
+    Children of one node are draws of the node, one after the other, so that the node is read once
+    for all of them. A child that is no padding has an entry in all arrays `children`.
+
+    parents: slots.
+    depths: codes decided at the children.
+    is_new: False at padding.
+    users: of a child.
+    slots: of its parent.
+    places: of the child among all columns, user by user.
+    rows: of its parent among the nodes that are drawn from.
+    ranks: how many draws of the parent come before the child's.
+    owners: the user of each node that is drawn from.
+    nodes: the slot of each node that is drawn from.
+    most_draws: of one node; the device need not be asked for it.
+    """
+
+    parents: Int[Tensor, "users width"]
+    depths: Int[Tensor, "users width"]
+    is_new: Bool[Tensor, "users width"]
+    users: Int[Tensor, " children"]
+    slots: Int[Tensor, " children"]
+    places: Int[Tensor, " children"]
+    rows: Int[Tensor, " children"]
+    ranks: Int[Tensor, " children"]
+    owners: Int[Tensor, " nodes"]
+    nodes: Int[Tensor, " nodes"]
+    most_draws: int
+
+    @staticmethod
+    def on(
+        device: torch.device,
+        *,
+        parents: Int[np.ndarray, "users width"],
+        depths: Int[np.ndarray, "users width"],
+        is_new: Bool[np.ndarray, "users width"],
+    ) -> "Children":
+        """Children of some nodes, in one copy to the device."""
+        users, columns = is_new.nonzero()
+        slots = parents[users, columns]
+        # Children of one node side by side, in the order of their columns.
+        keys = users * (1 + int(slots.max())) + slots
+        order = keys.argsort(kind="stable")
+        keys = keys[order]
+        is_first = np.ones(len(keys), dtype=bool)
+        is_first[1:] = keys[1:] != keys[:-1]
+        (starts,) = is_first.nonzero()
+        nodes = order[starts]
+        rows, ranks = np.empty_like(order), np.empty_like(order)
+        rows[order] = is_first.cumsum() - 1
+        ranks[order] = np.arange(len(order)) - starts[rows[order]]
+        columns += users * parents.shape[1]
+        arrays: tuple[np.ndarray, ...] = (parents, depths, is_new, users, slots, columns)
+        arrays = (*arrays, rows, ranks, users[nodes], slots[nodes])
+        packed = torch.from_numpy(np.concatenate(list(map(np.ravel, arrays)))).to(device)
+        parts = torch.split_with_sizes(packed, list(map(np.size, arrays)))
+        return Children(
+            parents=parts[0].view(parents.shape),
+            depths=parts[1].view(parents.shape),
+            is_new=parts[2].view(parents.shape).bool(),
+            users=parts[3],
+            slots=parts[4],
+            places=parts[5],
+            rows=parts[6],
+            ranks=parts[7],
+            owners=parts[8],
+            nodes=parts[9],
+            most_draws=int(ranks.max()) + 1,
+        )
+
+
 class Ledger:
     """The nodes of a batch of trees by slot, and the children that wait to be shown to the model.
 
@@ -66,13 +140,6 @@ class Ledger:
         # Parents of the children that are paid for and not yet shown to the model, oldest first.
         self.waiting = np.zeros((users, 0), dtype=np.int64)
         self.is_waiting = np.zeros((users, 0), dtype=bool)
-
-    def child_depths(
-        self, parents: Int[np.ndarray, "users width"]
-    ) -> Int[np.ndarray, "users width"]:
-        """Number of codes that are decided at children of some nodes."""
-        depths: np.ndarray = np.take_along_axis(self.depths, parents, axis=1) + 1
-        return depths
 
     def add(
         self,
@@ -138,10 +205,15 @@ class Ledger:
 
     def next_children(
         self, at_once: int
-    ) -> tuple[Int[np.ndarray, "users width"], Bool[np.ndarray, "users width"]]:
-        """Traverses the trees; the parents of the children that the model is to be shown now.
+    ) -> tuple[
+        Int[np.ndarray, "users width"],
+        Int[np.ndarray, "users width"],
+        Bool[np.ndarray, "users width"],
+    ]:
+        """Traverses the trees; parents and depths of the children that the model is shown now.
 
         At most `at_once` of each user; none of any user once nothing can grow. They are paid for.
+        The last array is False at padding.
         """
         ranked_by, inside = self.ranked()[1], slice(self.size)
         depths = self.depths[:, inside]
@@ -173,4 +245,5 @@ class Ledger:
         parents = np.take_along_axis(parents, order, axis=1)
         is_new = np.take_along_axis(is_new, order, axis=1)
         self.waiting, self.is_waiting = parents[:, at_once:], is_new[:, at_once:]
-        return parents[:, :at_once], is_new[:, :at_once]
+        parents, is_new = parents[:, :at_once], is_new[:, :at_once]
+        return parents, np.take_along_axis(depths, parents, axis=1) + 1, is_new

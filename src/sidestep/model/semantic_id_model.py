@@ -83,8 +83,8 @@ class SemanticIdModel(nn.Module, ABC):
             ValueError: the network has no item head, or cannot choose codes by items.
         """
         raise ValueError(
-            f"{type(self).__name__} cannot let items choose the last code; a Transformer with "
-            "item_head: true can."
+            f"{type(self).__name__} cannot let items choose the last code, as a Transformer with "
+            "item_head: true can; leave last_code_head out."
         )
 
     @property

@@ -86,13 +86,15 @@ def align_recipe(name: AlignRecipe) -> dict[str, Any]:
     optimum, vstar-optimum: ours; the same prompts, towards the best policy of each group, which a
         beam or VED finds.
     sft-continued: the control, which goes on with likelihood.
-    tree: ours; the policy's own item head teaches the codes at every node that a beam visits.
+    tree: ours; the policy's own item head teaches the codes at every node that a beam visits, and
+        items choose the last code from then on.
     """
     if name == "tree":
         return {
             "kind": "distill",
-            "objective": {},
-            "training": {**_TRAINING, "epochs": 4, "learning_rate": 5e-4, "betas": [0.9, 0.98]},
+            "last_code_head": "items",
+            "objective": {"head_weight": None},
+            "training": {**_TRAINING, "epochs": 3, "learning_rate": 5e-4, "betas": [0.9, 0.98]},
             "validation": dict(_VALIDATION),
         }
     training = dict(_TRAINING)

@@ -133,7 +133,7 @@ def test_the_optimum_asks_the_item_head_and_goes_by_no_advantages(headed, tmp_pa
 
 def test_tree_distillation_lets_items_choose_the_last_code(shop, headed, tmp_path):
     out = tmp_path / "tree"
-    asked = ("--recipe", "tree", "--set", "last_code_head=items", "--set", "training.epochs=1")
+    asked = ("--recipe", "tree", "--set", "training.epochs=1")
     refusal = refused("align", shop / "beam", "--out", out, *asked)
     assert "item_head: true" in refusal
     assert not out.exists()
@@ -142,7 +142,7 @@ def test_tree_distillation_lets_items_choose_the_last_code(shop, headed, tmp_pat
     assert made.network.config.last_code_head == "items"
     assert measured(out, "--beams", 10)["setting"]["search"] == "beam"
     plain = tmp_path / "plain"
-    run("align", headed, "--out", plain, *asked[:2], *asked[4:])
+    run("align", headed, "--out", plain, *asked, "--set", "last_code_head=null")
     assert sidestep.load(plain).network.config.last_code_head == "codes"
 
 

@@ -10,6 +10,7 @@ from sidestep.step import (
     HistoryBatch,
     StepOutput,
     entropies,
+    is_among,
     is_named,
     log_probs,
     normalised,
@@ -139,3 +140,11 @@ def test_the_first_items_of_each_history_and_all_columns_but_the_last():
     assert shorter.items.tolist() == [[4, 5], [7, 8]]
     assert shorter.weights.equal(WEIGHTED.weights[:, :2])
     assert shorter.lengths.tolist() == [3, 2]
+
+
+@given(st.data())
+def test_among_a_few_the_same_items_are_named_as_among_all(data):
+    rows = data.draw(st.lists(st.lists(st.integers(-1, 6), min_size=3, max_size=3), min_size=1))
+    some = torch.tensor(sorted(data.draw(st.sets(st.integers(0, 6), min_size=1))))
+    items = torch.tensor(rows)
+    assert torch.equal(is_among(items, some), is_named(items, 7)[:, some])

@@ -127,6 +127,22 @@ def is_named(items: Int[Tensor, "users named"], num_items: int) -> Bool[Tensor, 
     return named.scatter_(1, columns, True)[:, :-1]
 
 
+def is_among(
+    items: Int[Tensor, "users named"], some: Int[Tensor, " some"]
+) -> Bool[Tensor, "users some"]:
+    """Items of a few that each row names, as a mask; `NO_ITEM` names none.
+
+    Args:
+        items: rows of items.
+        some: the items that are asked for, ascending, each once; at least one.
+    """
+    columns = torch.searchsorted(some, items.contiguous()).clamp(max=len(some) - 1)
+    # What is not among them gets a column of its own, past the last one.
+    columns = columns.masked_fill(some[columns] != items, len(some))
+    named = torch.zeros(len(items), len(some) + 1, dtype=torch.bool, device=items.device)
+    return named.scatter_(1, columns, True)[:, :-1]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepOutput:
     """Output of a model for the nodes that it was just shown.

@@ -38,6 +38,17 @@ def test_one_item_scores_as_it_does_among_all(past, has_repeat_bias, data):
     torch.testing.assert_close(head.scores_at(states, items, past, rows[items]), whole)
 
 
+@given(histories, st.booleans(), st.sets(st.integers(0, NUM_ITEMS - 1), min_size=1))
+def test_some_items_score_as_they_do_among_all(past, has_repeat_bias, chosen):
+    head = ItemHead(3, NUM_ITEMS, has_repeat_bias=has_repeat_bias)
+    for parameter in head.parameters():
+        torch.nn.init.normal_(parameter)
+    states, items = torch.randn(len(past.lengths), 3), torch.tensor(sorted(chosen))
+    scores = head.scores_of_rows(states, head.own_rows(items), items, past)
+    torch.testing.assert_close(scores, head(states, past)[:, items])
+    assert head.own_rows(None) is head.weight
+
+
 def test_a_tied_head_has_no_rows_and_a_plain_one_nothing_else():
     names = [
         sorted(ItemHead(3, num_rows, has_repeat_bias=has_bias).state_dict())

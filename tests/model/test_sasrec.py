@@ -100,6 +100,22 @@ def test_a_temperature_scores_by_the_cosine():
     torch.testing.assert_close(model.scores(found, histories), scores)
 
 
+@pytest.mark.parametrize("temperature", [None, 0.5])
+@pytest.mark.parametrize("repeat_bias", [False, True])
+@torch.no_grad()
+def test_some_items_score_as_they_do_among_all(temperature, repeat_bias):
+    model = tiny(temperature=temperature, repeat_bias=repeat_bias)
+    if repeat_bias:
+        model.item_head.begin_at(-3.0)
+    histories = history_of(torch.tensor([[1, 2], [8, 0]]))
+    found = states(model, [1, 2], [8, 0])[:, -1]
+    whole = model.scores(found, histories)
+    for items in (torch.arange(9), torch.tensor([0, 2, 5])):
+        rows = model.item_rows() if len(items) == 9 else model.item_rows(items)
+        some = model.row_scores(found, rows, items, histories)
+        torch.testing.assert_close(some, whole[:, items])
+
+
 def test_a_history_beyond_the_positions_is_refused():
     model = tiny()
     assert states(model, [1, 2, 3, 4, 5, 6]).shape == (1, 7, 16)

@@ -96,6 +96,8 @@ def test_the_item_head_scores_every_item_and_its_absence_is_an_error():
         without.item_logits(states, histories)
     with pytest.raises(ValueError, match="item_head: true"):
         without.some_item_logits(states, items, histories)
+    with pytest.raises(ValueError, match="item_head: true"):
+        without.item_rows()
 
 
 @pytest.mark.parametrize("is_tied", [False, True])
@@ -125,6 +127,11 @@ def test_what_the_item_head_multiplies_and_adds(is_tied, repeat):
     for items in ([5, 4, 3], [3, 4, 0]):
         some = model.some_item_logits(states, torch.tensor(items), histories)
         torch.testing.assert_close(some, expected[torch.arange(3), torch.tensor(items)])
+    items = torch.tensor([0, 3, 4])
+    some = model.row_scores(states, model.item_rows(items), items, histories)
+    torch.testing.assert_close(some, expected[:, items])
+    every = model.row_scores(states, model.item_rows(), torch.arange(6), histories)
+    torch.testing.assert_close(every, expected)
 
 
 def test_the_repeat_bias_begins_at_nothing():

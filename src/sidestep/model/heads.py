@@ -49,6 +49,36 @@ class ItemScorer(Protocol):
 
 
 @runtime_checkable
+class HasItemRows(Protocol):
+    """A network whose score of an item is a product of a state with a row of the item.
+
+    Such a network scores some of the items as well as all of them, so that a loss needs no array
+    with an entry for every target and every item.
+    """
+
+    def item_rows(self, items: Int[Tensor, " some"] | None = None) -> Float[Tensor, "some dim"]:
+        """The rows of some items; None asks for those of all items, in the order of the catalog."""
+        ...
+
+    def row_scores(
+        self,
+        states: Float[Tensor, "users dim"],
+        rows: Float[Tensor, "some dim"],
+        items: Int[Tensor, " some"],
+        histories: HistoryBatch,
+    ) -> Float[Tensor, "users some"]:
+        """Scores of some items at each state, as the scores of all items have them.
+
+        Args:
+            states: after each history.
+            rows: the rows of `items`.
+            items: ascending, each once.
+            histories: what each state has seen.
+        """
+        ...
+
+
+@runtime_checkable
 class HasItemVectors(Protocol):
     """A network that knows items by vectors, so that items can be compared."""
 

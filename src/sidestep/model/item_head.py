@@ -5,7 +5,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sidestep.step import HistoryBatch, is_named
+from sidestep.step import HistoryBatch, is_among, is_named
 
 _REPEAT_SCALE = 10.0
 """An optimizer moves a number by about its rate a step, and data without repetition want this one
@@ -61,8 +61,25 @@ class ItemHead(nn.Module):
         logits = functional.linear(states, rows)
         if self.repeat is None:
             return logits
-        is_held = is_named(histories.items, len(rows))
-        return torch.where(is_held, logits + _REPEAT_SCALE * self.repeat, logits)
+        return self._biased(logits, is_named(histories.items, len(rows)))
+
+    def scores_of_rows(
+        self,
+        states: Float[Tensor, "users dim"],
+        rows: Float[Tensor, "some dim"],
+        items: Int[Tensor, " some"],
+        histories: HistoryBatch,
+    ) -> Float[Tensor, "users some"]:
+        """Scores of some items at each state, see `HasItemRows.row_scores`."""
+        logits = functional.linear(states, rows)
+        if self.repeat is None:
+            return logits
+        return self._biased(logits, is_among(histories.items, items))
+
+    def own_rows(self, items: Int[Tensor, " some"] | None) -> Float[Tensor, "some dim"]:
+        """The rows of some items, or of all; only of a head that has rows of its own."""
+        assert self.weight is not None, "a tied head has no rows of its own"
+        return self.weight if items is None else functional.embedding(items, self.weight)
 
     def scores_at(
         self,
@@ -85,7 +102,11 @@ class ItemHead(nn.Module):
         logits = (states * rows).sum(dim=-1)
         if self.repeat is None:
             return logits
-        is_held = (histories.items == items[:, None]).any(dim=1)
+        return self._biased(logits, (histories.items == items[:, None]).any(dim=1))
+
+    def _biased(self, logits: Tensor, is_held: Tensor) -> Tensor:
+        """The logits, with the repeat bias where a history holds the item."""
+        assert self.repeat is not None
         return torch.where(is_held, logits + _REPEAT_SCALE * self.repeat, logits)
 
     def scores_of_lists(

@@ -144,9 +144,31 @@ class SasRec(ItemNetwork):
             histories: of which nothing counts but which items they hold, and that only with a
                 repeat bias.
         """
-        rows = self.catalog_vectors()
-        if self.config.temperature is not None:
-            states = functional.normalize(states, dim=-1) / self.config.temperature
-            rows = functional.normalize(rows, dim=-1)
-        scores: Tensor = self.item_head(states, histories, rows)
+        scores: Tensor = self.item_head(self._directions(states), histories, self.item_rows())
         return scores
+
+    def item_rows(self, items: Int[Tensor, " some"] | None = None) -> Float[Tensor, "some dim"]:
+        """See `HasItemRows.item_rows`."""
+        if items is None:
+            rows = self.catalog_vectors()
+        else:
+            rows = self.item_embedding(items)
+            if self.column_embedding is not None:
+                rows = rows + self.column_embedding.of_items(items)
+        return rows if self.config.temperature is None else functional.normalize(rows, dim=-1)
+
+    def row_scores(
+        self,
+        states: Float[Tensor, "users dim"],
+        rows: Float[Tensor, "some dim"],
+        items: Int[Tensor, " some"],
+        histories: HistoryBatch,
+    ) -> Float[Tensor, "users some"]:
+        """See `HasItemRows.row_scores`."""
+        return self.item_head.scores_of_rows(self._directions(states), rows, items, histories)
+
+    def _directions(self, states: Float[Tensor, "users dim"]) -> Float[Tensor, "users dim"]:
+        """The states, or with a temperature their directions, divided by it."""
+        if self.config.temperature is None:
+            return states
+        return functional.normalize(states, dim=-1) / self.config.temperature

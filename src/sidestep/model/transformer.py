@@ -263,6 +263,31 @@ class Transformer(SemanticIdModel):
                 rows = self.input_vectors.item_vectors(known)
         return self._required_item_head.scores_of_lists(states, items, held, rows)
 
+    def item_rows(self, items: Int[Tensor, " some"] | None = None) -> Float[Tensor, "some dim"]:
+        """See `HasItemRows.item_rows`.
+
+        Raises:
+            ValueError: if the model has no item head.
+        """
+        head = self._required_item_head
+        if not self.config.tied_item_head:
+            return head.own_rows(items)
+        return self.catalog_vectors() if items is None else self.input_vectors.item_vectors(items)
+
+    def row_scores(
+        self,
+        states: Float[Tensor, "users dim"],
+        rows: Float[Tensor, "some dim"],
+        items: Int[Tensor, " some"],
+        histories: HistoryBatch,
+    ) -> Float[Tensor, "users some"]:
+        """See `HasItemRows.row_scores`.
+
+        Raises:
+            ValueError: if the model has no item head.
+        """
+        return self._required_item_head.scores_of_rows(states, rows, items, histories)
+
     def item_parameters(self) -> Iterable[nn.Parameter]:
         """See `ItemScorer.item_parameters`; the vectors of a tied head are read in histories."""
         return self._required_item_head.parameters()

@@ -3,8 +3,9 @@
 The network is that of the default pipeline: a Transformer that reads items as vectors, with vectors
 of the items' own and a tied item head. Codes are random, and histories follow a power law: 64
 windows of 10 targets. A setting is what the loss has: `no-head` (codes alone), `head` (and the item
-head), `distilled` (and what the item head teaches the codes). Each setting runs in a process of its
-own, whose memory is limited; a setting that needs more is reported as such.
+head), `distilled` (and what the item head teaches the codes). The loss of the item head has one of
+three forms. Each setting runs in a process of its own, whose memory is limited; a setting that
+needs more is reported as such.
 
     python benchmarks/large_catalog.py --results benchmarks/results/large_catalog.jsonl
     python benchmarks/large_catalog.py --items 1e6 --settings no-head distilled
@@ -42,6 +43,7 @@ SETTINGS = {
     "head": {"item_weight": 1.0},
     "distilled": {"item_weight": 1.0, "distillation_weight": 2.0},
 }
+LOSSES = ["exact", "chunked", "sampled"]
 CODEBOOK_SIZES = (256, 256, 256, 256)
 BATCH_SIZE, NUM_TARGETS = 64, 10
 
@@ -51,6 +53,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--items", nargs="+", type=_count, default=[10**4, 10**5, 10**6])
     parser.add_argument("--settings", nargs="+", choices=list(SETTINGS), default=list(SETTINGS))
+    parser.add_argument("--losses", nargs="+", choices=LOSSES, default=LOSSES)
     parser.add_argument("--own-rows", action="store_true", help="an item head with its own rows")
     parser.add_argument("--steps", type=int, default=5, help="steps that are timed, after one")
     parser.add_argument("--threads", type=int, default=1)
@@ -64,19 +67,23 @@ def main() -> None:
         return
     for items in arguments.items:
         for setting in arguments.settings:
-            finish(_in_own_process(arguments, items, setting), arguments.results)
+            for loss in arguments.losses if setting != "no-head" else ["exact"]:
+                finish(_in_own_process(arguments, items, setting, loss), arguments.results)
 
 
 def _count(text: str) -> int:
     return int(float(text))
 
 
-def _in_own_process(arguments: argparse.Namespace, items: int, setting: str) -> dict[str, object]:
+def _in_own_process(
+    arguments: argparse.Namespace, items: int, setting: str, loss: str
+) -> dict[str, object]:
     """The result of one setting, or the reason why there is none."""
     asked = {
         "benchmark": "large_catalog",
         "items": items,
         "setting": setting,
+        "item_loss": None if setting == "no-head" else loss,
         "own_rows": arguments.own_rows,
         "threads": arguments.threads,
         "processor": processor(),
@@ -86,6 +93,7 @@ def _in_own_process(arguments: argparse.Namespace, items: int, setting: str) -> 
     }
     command = [
         *(sys.executable, __file__, "--one", "--items", str(items), "--settings", setting),
+        *("--losses", loss),
         *("--steps", str(arguments.steps), "--threads", str(arguments.threads)),
         *("--memory-gb", str(arguments.memory_gb)),
         *(["--own-rows"] if arguments.own_rows else []),
@@ -103,9 +111,10 @@ def measured(arguments: argparse.Namespace) -> dict[str, object]:
     limit = int(arguments.memory_gb * 1e9)
     resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
     torch.set_num_threads(arguments.threads)
-    (num_items,), (setting,) = arguments.items, arguments.settings
+    (num_items,), (setting,), (loss,) = arguments.items, arguments.settings, arguments.losses
     windows = power_law_windows(num_items, num_windows=BATCH_SIZE * (arguments.steps + 1))
-    objective = new_objective(num_items, setting, own_rows=arguments.own_rows)
+    objective = new_objective(num_items, setting, loss, own_rows=arguments.own_rows)
+    objective.prepare(windows)
     device = torch.device("cpu")
     update = Update(Accelerator(cpu=True), objective, TrainingConfig(device="cpu"), device)
     tally = Tally(device, Sums())
@@ -170,11 +179,11 @@ def power_law_windows(num_items: int, *, num_windows: int) -> Windows:
     )
 
 
-def new_objective(num_items: int, setting: str, *, own_rows: bool) -> NextCodeObjective:
+def new_objective(num_items: int, setting: str, loss: str, *, own_rows: bool) -> NextCodeObjective:
     """Makes the objective of the default pipeline, without its head where the setting has none."""
     torch.manual_seed(0)
     semantic_ids = torch.stack([torch.randint(0, k, (num_items,)) for k in CODEBOOK_SIZES], dim=1)
-    config = NextCodeConfig.model_validate(SETTINGS[setting])
+    config = NextCodeConfig.model_validate({**SETTINGS[setting], "item_loss": loss})
     has_head = config.item_weight is not None
     shape = TransformerConfig(
         history="items",

@@ -4,9 +4,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from sidestep.objectives.cross_entropy import (
     beam_aware_weights,
+    chunked_item_cross_entropy,
     next_code_cross_entropy,
     next_item_cross_entropy,
 )
@@ -120,3 +122,56 @@ def test_weights_multiply_the_losses_of_codes():
         logits, codes, weights=torch.tensor([[2.0], [0.5]]), label_smoothing=0.1
     )
     torch.testing.assert_close(smoothed, weighted)
+
+
+class LargestArray(TorchDispatchMode):
+    """Watches how many numbers the largest array has that any operation makes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.numbers = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        made = function(*args, **(kwargs or {}))
+        for one in made if isinstance(made, (tuple, list)) else [made]:
+            if isinstance(one, torch.Tensor):
+                self.numbers = max(self.numbers, one.numel())
+        return made
+
+
+@given(st.integers(0, 10_000), st.integers(2, 40), st.integers(1, 50), st.sampled_from([0.0, 0.3]))
+def test_in_chunks_the_loss_and_its_gradients_are_the_same(seed, num_items, chunk, smoothing):
+    torch.manual_seed(seed)
+    states = torch.randn(4, 3, requires_grad=True)
+    rows = torch.randn(num_items, 3, requires_grad=True)
+    bias = torch.randn(num_items, requires_grad=True)
+    items, weights = torch.randint(num_items, (4,)), torch.rand(4)
+    exact = next_item_cross_entropy(
+        states @ rows.T + bias, items, label_smoothing=smoothing, weights=weights
+    )
+    chunked = chunked_item_cross_entropy(
+        lambda some, chunk: states @ some.T + bias[chunk],
+        rows,
+        items,
+        label_smoothing=smoothing,
+        weights=weights,
+        chunk_items=chunk,
+    )
+    torch.testing.assert_close(chunked, exact)
+    found, expected = (torch.autograd.grad(one, (states, rows, bias)) for one in (chunked, exact))
+    for ours, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_in_chunks_no_array_has_an_entry_per_target_and_item():
+    states = torch.randn(50, 2, requires_grad=True)
+    rows = torch.randn(400, 2, requires_grad=True)
+    items = torch.arange(50)
+    with LargestArray() as exact:
+        next_item_cross_entropy(states @ rows.T, items).backward()
+    with LargestArray() as chunked:
+        chunked_item_cross_entropy(
+            lambda some, _: states @ some.T, rows, items, chunk_items=16
+        ).backward()
+    assert exact.numbers == 50 * 400
+    assert chunked.numbers <= max(50 * 25, 50 * 16, 400 * 2)  # 25 chunks of 16 items

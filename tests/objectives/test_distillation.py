@@ -2,7 +2,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidestep.objectives.distillation import PrefixRanges, next_code_probs, soft_cross_entropy
+from sidestep.objectives.distillation import (
+    PrefixRanges,
+    next_code_masses,
+    next_code_probs,
+    shares_of_masses,
+    soft_cross_entropy,
+)
 
 
 def test_worked_example():
@@ -32,6 +38,25 @@ def test_it_is_the_brute_force_conditional(seed, num_items):
                 expected = mass / item_probs[row][below].sum()
                 torch.testing.assert_close(probs[row, level, code], expected, atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(probs.sum(dim=2), torch.ones(5, 3))
+
+
+@given(st.integers(0, 10_000), st.integers(1, 30), st.integers(1, 30))
+def test_masses_of_parts_of_the_catalog_add_up_to_its_distribution(seed, num_items, chunk):
+    generator = torch.Generator().manual_seed(seed)
+    sizes = (3, 2, 4)
+    ids = torch.stack(
+        [torch.randint(size, (num_items,), generator=generator) for size in sizes], dim=1
+    )
+    weights = torch.rand(5, num_items, generator=generator) + 0.01
+    targets = torch.randint(num_items, (5,), generator=generator)
+    masses = sum(
+        next_code_masses(weights[:, part], ids[part], ids[targets], 4)
+        for part in torch.arange(num_items).split(chunk)
+    )
+    expected = next_code_probs(
+        weights / weights.sum(dim=1, keepdim=True), targets, PrefixRanges.of(ids, sizes)
+    )
+    torch.testing.assert_close(shares_of_masses(masses), expected, atol=1e-5, rtol=1e-4)
 
 
 def test_a_certain_teacher_gives_the_plain_cross_entropy_and_finite_gradients():

@@ -1,10 +1,14 @@
 """Cross-entropies over codes and over items."""
 
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
+from sidestep.objectives.negatives import Candidates
 from sidestep.objectives.weighting import mean_over_targets
 
 
@@ -107,4 +111,85 @@ def next_item_cross_entropy(
     losses = functional.cross_entropy(
         scores.float(), items, label_smoothing=label_smoothing, reduction="none"
     )
+    return mean_over_targets(losses, weights)
+
+
+def sampled_item_cross_entropy(
+    scores: Float[Tensor, "targets candidates"],
+    candidates: Candidates,
+    num_items: int,
+    *,
+    label_smoothing: float = 0.0,
+    weights: Float[Tensor, " targets"] | None = None,
+) -> Float[Tensor, ""]:
+    """Mean negative log-likelihood of the target items, estimated from some items, in nats.
+
+        L = -1/N Σ_n Σ_i q(i) (z_i - log Z),   Z = e^z_t + Σ_{candidates j ≠ t} w_j e^z_j,
+        q(i) = (1 - ε) [i = t] + ε / I
+
+    with the weights w of the candidates. Z is free of bias, and so is Σ_i q(i) z_i, which is summed
+    over the candidates with the same weights. log Z is too low by half of the relative variance of
+    Z, to the first order. Sources: see `NegativeSampler`.
+
+    Args:
+        scores: scores z of the candidates, unnormalised.
+        candidates: which items they are, and their weights.
+        num_items: I, the items of the catalog.
+        label_smoothing: ε, the share of the probability that is spread over the catalog.
+        weights: weights of the targets, see `mean_over_targets`.
+    """
+    scores = scores.float()
+    losses = functional.cross_entropy(
+        scores + candidates.log_weights, candidates.columns, reduction="none"
+    )
+    if label_smoothing:
+        hit = scores.gather(1, candidates.columns[:, None])[:, 0]
+        mean = (candidates.log_weights.exp() * scores).sum(dim=1) / num_items
+        losses = losses + label_smoothing * (hit - mean)
+    return mean_over_targets(losses, weights)
+
+
+def chunked_item_cross_entropy(
+    score: Callable[[Tensor, Tensor], Tensor],
+    rows: Float[Tensor, "items dim"],
+    items: Int[Tensor, " targets"],
+    *,
+    label_smoothing: float = 0.0,
+    weights: Float[Tensor, " targets"] | None = None,
+    chunk_items: int,
+) -> Float[Tensor, ""]:
+    """`next_item_cross_entropy` without an array of targets and items, to rounding.
+
+    The catalog is read in chunks. Of a chunk only three numbers per target are kept; the scores are
+    computed again where the gradient needs them.
+
+    Source: Cut Your Losses (arXiv:2411.09009), which does so in one kernel. Ours is a loop over
+    products of matrices, for any device, and skips no small gradients.
+
+    Args:
+        score: gives scores of items [targets, chunk] from their rows [chunk, dim] and their indices
+            [chunk], which ascend. A state that requires a gradient may be part of it.
+        rows: rows of all items.
+        items: the target items.
+        label_smoothing: share of the probability that is spread over the catalog.
+        weights: weights of the targets, see `mean_over_targets`.
+        chunk_items: items of a chunk.
+    """
+    every = torch.arange(len(rows), device=rows.device)
+
+    def part(rows: Tensor, chunk: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        scores = score(rows, chunk).float()
+        columns = (items - chunk[0]).clamp(0, len(chunk) - 1)
+        hit = scores.gather(1, columns[:, None])[:, 0]
+        total = scores.sum(dim=1) if label_smoothing else torch.zeros_like(hit)
+        return scores.logsumexp(dim=1), torch.where(items == chunk[columns], hit, 0.0), total
+
+    parts = [
+        checkpoint(part, some, chunk, use_reentrant=False, preserve_rng_state=False)
+        # The gradient of a split is put together once; that of a slice would be as long as `rows`.
+        for some, chunk in zip(rows.split(chunk_items), every.split(chunk_items), strict=True)
+    ]
+    log_sums, hits, totals = (torch.stack(column) for column in zip(*parts, strict=True))
+    hit, mean = hits.sum(dim=0), totals.sum(dim=0) / len(rows)
+    losses = log_sums.logsumexp(dim=0) - (1 - label_smoothing) * hit - label_smoothing * mean
     return mean_over_targets(losses, weights)

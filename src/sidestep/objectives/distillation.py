@@ -77,9 +77,50 @@ def next_code_probs(
     levels = []
     for starts, prefixes in zip(at.starts, at.prefixes, strict=True):
         masses = sums.gather(1, starts[prefixes[targets]]).diff(dim=1)
-        total = masses.sum(dim=1, keepdim=True)
-        levels.append((masses / total.clamp(min=torch.finfo(masses.dtype).tiny)).float())
+        levels.append(shares_of_masses(masses))
     return torch.stack(levels, dim=1)
+
+
+def next_code_masses(
+    item_masses: Float[Tensor, "targets some"],
+    codes: Int[Tensor, "some levels"],
+    paths: Int[Tensor, "targets levels"],
+    num_codes: int,
+) -> Float[Tensor, "targets levels codes"]:
+    """Sums of what some items weigh below each code that may follow a prefix of a target's path.
+
+        m(c | y_1..y_l) = Σ_{items i below y_1..y_l c} w_i
+
+    Only the children of the nodes on the path are summed, so no array has an entry per target and
+    node. The sums over several parts of the catalog add up.
+
+    Args:
+        item_masses: w, at least 0.
+        codes: semantic IDs of the items.
+        paths: semantic IDs of the targets.
+        num_codes: codes of the widest level.
+
+    Returns:
+        Sums in float64.
+    """
+    num_targets, num_levels = paths.shape
+    masses = item_masses.new_zeros(num_targets, num_levels, num_codes, dtype=torch.float64)
+    masses[:, 0].index_add_(1, codes[:, 0], item_masses.double())
+    rows, items = (paths[:, :1] == codes[:, 0]).nonzero(as_tuple=True)
+    for level in range(1, num_levels):
+        masses[:, level].index_put_(
+            (rows, codes[items, level]), item_masses[rows, items].double(), accumulate=True
+        )
+        # Ever fewer pairs of a target and an item share a prefix.
+        is_below = codes[items, level] == paths[rows, level]
+        rows, items = rows[is_below], items[is_below]
+    return masses
+
+
+def shares_of_masses(masses: Float[Tensor, "*batch codes"]) -> Float[Tensor, "*batch codes"]:
+    """Masses divided by their sum over the last axis, in float32; 0 where all masses are."""
+    total = masses.sum(dim=-1, keepdim=True)
+    return (masses / total.clamp(min=torch.finfo(masses.dtype).tiny)).float()
 
 
 def soft_cross_entropy(

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from sidestep.catalog.leaf_embeddings import LeafEmbeddings
 from sidestep.catalog.trie import Trie
-from sidestep.data.windows import WindowBatch
+from sidestep.data.windows import WindowBatch, Windows
 from sidestep.model.semantic_id_model import SemanticIdModel
 from sidestep.model.value_head import ValueHead
 from sidestep.objectives.advantages import (
@@ -154,6 +154,11 @@ class AlignmentObjective(SearchingObjective):
             self.keep_copy("reference", "policy", every_steps=config.steps_per_reference)
         for name, module in rewards.modules.items() if isinstance(rewards, Rewards) else ():
             self.freeze(f"rewards.{name}", module)
+
+    def prepare(self, windows: Windows) -> None:
+        """See `Objective.prepare`."""
+        for likelihood in self._likelihood or ():
+            likelihood.prepare(windows)
 
     @property
     def trained(self) -> Mapping[str, nn.Module]:

@@ -120,6 +120,7 @@ class _Run:
         self.accelerator = Accelerator()
         self.device = training_device(self.accelerator, config.device)
         self.raw_objective = objective
+        objective.prepare(windows)
         self.update = Update(self.accelerator, objective, config, self.device)
         self.objective = self.update.objective
         self.config, self.folder, self.store = config, folder, store

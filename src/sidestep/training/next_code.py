@@ -6,16 +6,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sidestep.catalog.trie import Trie
-from sidestep.data.windows import WindowBatch
+from sidestep.data.windows import WindowBatch, Windows
 from sidestep.model.semantic_id_model import SemanticIdModel
-from sidestep.objectives.cross_entropy import (
-    beam_aware_weights,
-    next_code_cross_entropy,
-    next_item_cross_entropy,
-)
-from sidestep.objectives.distillation import PrefixRanges, next_code_probs, soft_cross_entropy
+from sidestep.objectives.cross_entropy import beam_aware_weights, next_code_cross_entropy
+from sidestep.objectives.distillation import soft_cross_entropy
 from sidestep.objectives.weighting import weighted
 from sidestep.step import normalised
+from sidestep.training.item_loss import ItemTargets, item_loss
 from sidestep.training.objective import Loss, Objective
 from sidestep.training.objective_config import NextCodeConfig
 
@@ -25,7 +22,8 @@ class NextCodeObjective(Objective):
 
     def __init__(self, model: SemanticIdModel, config: NextCodeConfig) -> None:
         super().__init__()
-        has_head = model.item_scorer is not None
+        scorer = model.item_scorer
+        has_head = scorer is not None
         if (config.item_weight is not None) != has_head:
             raise ValueError(
                 f"item_weight is {config.item_weight}, but the model has "
@@ -38,11 +36,21 @@ class NextCodeObjective(Objective):
             if config.beam_aware is None
             else Trie.build(model.semantic_ids.cpu().numpy(), model.codebook_sizes)
         )
-        self.prefixes = (
-            None
-            if config.distillation_weight is None
-            else PrefixRanges.of(model.semantic_ids, model.codebook_sizes)
-        )
+        self._item_loss = None
+        if scorer is not None:
+            self._item_loss = item_loss(
+                scorer,
+                scorer.item_logits,
+                config,
+                model.num_items,
+                label_smoothing=config.label_smoothing,
+                taught=None if config.distillation_weight is None else model,
+            )
+
+    def prepare(self, windows: Windows) -> None:
+        """See `Objective.prepare`."""
+        if self._item_loss is not None:
+            self._item_loss.prepare(windows)
 
     @property
     def trained(self) -> Mapping[str, nn.Module]:
@@ -67,16 +75,20 @@ class NextCodeObjective(Objective):
         loss = levels.sum()
         parts = {f"code_{level + 1}": part.detach() for level, part in enumerate(levels)}
         if self.config.item_weight is not None:
-            scorer = self.model.item_scorer
-            assert scorer is not None
-            scores = scorer.item_logits(states[:, 0], before)
-            item_loss = next_item_cross_entropy(
-                scores, items, label_smoothing=self.config.label_smoothing, weights=of_targets
+            assert self._item_loss is not None
+            targets = ItemTargets(
+                states=states[:, 0],
+                histories=before,
+                items=items,
+                windows=users,
+                weights=of_targets,
             )
-            loss = loss + self.config.item_weight * item_loss
-            parts["item"] = item_loss.detach()
+            of_items = self._item_loss(targets)
+            loss = loss + self.config.item_weight * of_items.loss
+            parts["item"] = of_items.loss.detach()
             if self.config.distillation_weight is not None:
-                distilled = self._distillation(logits, scores.detach(), items, of_targets)
+                probs = of_items.next_code_probs()
+                distilled = soft_cross_entropy(logits, probs, of_targets).sum()
                 loss = loss + self.config.distillation_weight * distilled
                 parts["distillation"] = distilled.detach()
         return Loss(loss=loss, num_targets=batch.num_targets, parts=parts)
@@ -96,12 +108,3 @@ class NextCodeObjective(Objective):
         log_probs = normalised(logits.detach(), legal=legal)
         codes = self.model.item_codes(items)
         return weighted(beam_aware_weights(log_probs, codes, **beams.model_dump()), of_targets)
-
-    def _distillation(
-        self, logits: Tensor, scores: Tensor, items: Tensor, of_targets: Tensor | None
-    ) -> Tensor:
-        """Cross-entropy of the codes to what the item head says of them."""
-        assert self.prefixes is not None
-        self.prefixes = self.prefixes.to(items.device)
-        probs = next_code_probs(scores.float().softmax(dim=-1), items, self.prefixes)
-        return soft_cross_entropy(logits, probs, of_targets).sum()

@@ -5,20 +5,31 @@ from dataclasses import replace
 
 from torch import nn
 
-from sidestep.data.windows import WindowBatch
+from sidestep.data.windows import WindowBatch, Windows
 from sidestep.model.item_network import ItemNetwork
-from sidestep.objectives.cross_entropy import next_item_cross_entropy
+from sidestep.training.item_loss import ItemTargets, item_loss
 from sidestep.training.objective import Loss, Objective
 from sidestep.training.objective_config import NextItemConfig
 
 
 class NextItemObjective(Objective):
-    """Full cross-entropy over the catalog at every position."""
+    """Cross-entropy over the catalog at every position."""
 
     def __init__(self, network: ItemNetwork, config: NextItemConfig) -> None:
         super().__init__()
         self.network = network
         self.config = config
+        self._item_loss = item_loss(
+            network,
+            network.scores,
+            config,
+            network.num_items,
+            label_smoothing=config.label_smoothing,
+        )
+
+    def prepare(self, windows: Windows) -> None:
+        """See `Objective.prepare`."""
+        self._item_loss.prepare(windows)
 
     @property
     def trained(self) -> Mapping[str, nn.Module]:
@@ -30,11 +41,12 @@ class NextItemObjective(Objective):
         # The state after p items predicts item p, so the last item is only a target.
         histories = replace(batch.histories.without_last(), lengths=batch.lengths - 1)
         users, positions = batch.is_target.nonzero(as_tuple=True)
-        states = self.network.states(histories)[users, positions]
-        loss = next_item_cross_entropy(
-            self.network.scores(states, batch.before(users, positions)),
-            batch.items[users, positions],
-            label_smoothing=self.config.label_smoothing,
+        targets = ItemTargets(
+            states=self.network.states(histories)[users, positions],
+            histories=batch.before(users, positions),
+            items=batch.items[users, positions],
+            windows=users,
             weights=batch.weights_of(users, positions),
         )
+        loss = self._item_loss(targets).loss
         return Loss(loss=loss, num_targets=batch.num_targets, parts={"item": loss.detach()})

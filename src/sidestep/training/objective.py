@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from sidestep.data.windows import WindowBatch
+from sidestep.data.windows import WindowBatch, Windows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,6 +116,16 @@ class Objective(nn.Module, ABC):
                 if module not in moved:
                     module._apply(fn)  # type: ignore[no-untyped-call]
         return self
+
+    def prepare(self, windows: Windows) -> None:
+        """Called once before the first step, with all windows of the training.
+
+        What an objective reads of the windows follows from the windows alone, and belongs to no
+        checkpoint.
+        """
+        for child in self.children():
+            if isinstance(child, Objective):
+                child.prepare(windows)
 
     @abstractmethod
     def forward(self, batch: WindowBatch) -> Loss:

@@ -1,6 +1,6 @@
 """Settings of objectives, beside the objectives and without them: to read one needs no torch."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import (
     AfterValidator,
@@ -13,11 +13,44 @@ from pydantic import (
 
 from sidestep.search.config import NamedSearch
 
+DEFAULT_NEGATIVES = ("in_batch", "popularity", "uniform")
 
-class NextItemConfig(BaseModel):
-    """Configuration of the supervised loss of an item-ID network."""
+
+class ItemLossConfig(BaseModel):
+    """Configuration of the form in which a loss over the items of a catalog is computed."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    # Left out of files where they are not set: runs of before they came go on.
+    item_loss: Literal["auto", "exact", "chunked", "sampled"] = Field(
+        "auto", exclude_if=lambda form: form == "auto"
+    )
+    """`exact` scores all items at every target at once. `chunked` is the same loss over some items
+    at a time, which takes less memory and more time. `sampled` scores the targets of the batch and
+    some negatives, with log-q correction; its time does not grow with the catalog. `auto` is exact
+    up to 20,000 items, and sampled beyond."""
+
+    num_negatives: int = Field(4096, ge=1, exclude_if=lambda number: number == 4096)
+    """Items that a sampled loss draws for each batch, beside the targets of the batch."""
+
+    negatives: tuple[Literal["in_batch", "popularity", "uniform"], ...] = Field(
+        DEFAULT_NEGATIVES, min_length=1, exclude_if=lambda sources: sources == DEFAULT_NEGATIVES
+    )
+    """Sources of the negatives of a sampled loss. `in_batch` takes the targets of other windows.
+    `popularity` draws items by how often they are targets, `uniform` draws all alike;
+    `num_negatives` is shared out between these two. Without `uniform`, an item that is never a
+    target is never pushed down."""
+
+    @field_validator("negatives")
+    @classmethod
+    def _each_once(cls, negatives: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(negatives)) < len(negatives):
+            raise ValueError(f"a source of negatives is named twice in {list(negatives)}")
+        return negatives
+
+
+class NextItemConfig(ItemLossConfig):
+    """Configuration of the supervised loss of an item-ID network."""
 
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     """Share of the probability spread over the catalog."""
@@ -41,10 +74,8 @@ class BeamAwareConfig(BaseModel):
     """Nats over which a code is nearly kept."""
 
 
-class NextCodeConfig(BaseModel):
+class NextCodeConfig(ItemLossConfig):
     """Configuration of the supervised loss of a semantic-ID model."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     """Share of the probability spread over a level's codebook, and in the item head over the

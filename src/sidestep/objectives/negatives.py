@@ -1,0 +1,155 @@
+"""Negatives: the items that stand for the whole catalog in a sampled softmax.
+
+One draw serves all targets of a batch. The loss is `sampled_item_cross_entropy`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+IN_BATCH, POPULARITY, UNIFORM = "in_batch", "popularity", "uniform"
+"""The sources of negatives: targets of other windows, and draws of their own."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Candidates:
+    """The items that a batch scores instead of the whole catalog.
+
+    items: ascending, each once; the targets of the batch are among them.
+    columns: per target, the column of its own item.
+    log_weights: what is added to the score of an item, so that the sum of the exponentials over the
+        candidates estimates that over the catalog without bias. 0 at the target's own item, -inf
+        where an item was drawn for other targets alone.
+    """
+
+    items: Int[Tensor, " candidates"]
+    columns: Int[Tensor, " targets"]
+    log_weights: Float[Tensor, "targets candidates"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class NegativeSampler:
+    """Draws negatives, with replacement.
+
+    The weight of item j for a target of a window w is the number of its draws over the number that
+    is expected of all sources together:
+
+        c_w(j) / Σ_s n_s q_s(j)
+
+    with n_s draws of the source s, which draws j with probability q_s(j). The expectation of c_w(j)
+    is the divisor, so the estimate of a sum over the catalog is free of bias, however the sources
+    overlap. That is log-q correction, for several sources at once.
+
+    The source `in_batch` are the targets of the other windows; q is the share of an item among all
+    targets. What a window holds itself is left out: it is no independent draw, and each of its
+    items would count as if it had come by as rarely as it does in other windows.
+
+    Source: importance sampling of a softmax, Bengio & Senecal (IEEE Transactions on Neural Networks
+    19(4), 2008); z_j - log q_j as the score of an in-batch negative, Yi et al. (RecSys 2019,
+    "Sampling-Bias-Corrected Neural Modeling"); negatives of the batch beside uniform ones, Yang et
+    al. (WWW 2020 Companion, "Mixed Negative Sampling"); the sum over sources in the divisor is the
+    balance heuristic of Veach & Guibas (SIGGRAPH 1995). Our departures: shares of items are counted
+    beforehand, where Yi et al. estimate them from the stream; the target itself is no draw, but
+    counts once.
+
+    sources: names of sources, each once.
+    num_negatives: draws of `popularity` and `uniform` together, shared out evenly.
+    ends: running sums of how often each item is a target in the training part.
+    """
+
+    sources: tuple[str, ...]
+    num_negatives: int
+    ends: Int[Tensor, " items"]
+
+    @staticmethod
+    def of(
+        sources: Sequence[str], num_negatives: int, counts: Int[Tensor, " items"]
+    ) -> "NegativeSampler":
+        """The sampler of a training part.
+
+        Args:
+            sources: see above.
+            num_negatives: see above.
+            counts: how often each item is a target in the training part.
+        """
+        return NegativeSampler(
+            sources=tuple(sources), num_negatives=num_negatives, ends=counts.long().cumsum(0)
+        )
+
+    def to(self, device: torch.device | str) -> "NegativeSampler":
+        """Copies the sampler to `device`."""
+        return NegativeSampler(
+            sources=self.sources, num_negatives=self.num_negatives, ends=self.ends.to(device)
+        )
+
+    @property
+    def num_items(self) -> int:
+        """Items of the catalog."""
+        return len(self.ends)
+
+    def draws(self) -> dict[str, int]:
+        """The number of draws by source, of the sources that draw."""
+        drawing = [source for source in self.sources if source != IN_BATCH]
+        share, rest = divmod(self.num_negatives, max(len(drawing), 1))
+        return {source: share + (place < rest) for place, source in enumerate(drawing)}
+
+    def candidates(
+        self, targets: Int[Tensor, " targets"], windows: Int[Tensor, " targets"]
+    ) -> Candidates:
+        """Draws the negatives of a batch from the random generator of the device.
+
+        Args:
+            targets: items.
+            windows: the window of each target, as a number from 0.
+        """
+        drawn = [self._drawn(source, number) for source, number in self.draws().items()]
+        named = torch.cat([targets, *drawn])
+        items, places = named.unique(return_inverse=True)
+        columns = places[: len(targets)]
+        counts = places.new_zeros(len(items))
+        counts.index_add_(0, places[len(targets) :], torch.ones_like(places[len(targets) :]))
+        counts, expected = self._of_windows(items, counts, columns, windows)
+        log_weights = (counts.double().log() - expected.log()).float()[windows]
+        return Candidates(
+            items=items,
+            columns=columns,
+            log_weights=log_weights.scatter(1, columns[:, None], 0.0),
+        )
+
+    def _drawn(self, source: str, number: int) -> Int[Tensor, " number"]:
+        device = self.ends.device
+        if source == UNIFORM:
+            return torch.randint(self.num_items, (number,), device=device)
+        # The first item whose running sum is above a number below the total.
+        drawn = torch.randint(int(self.ends[-1]), (number,), device=device)
+        return torch.searchsorted(self.ends, drawn, right=True)
+
+    def _of_windows(
+        self,
+        items: Int[Tensor, " candidates"],
+        counts: Int[Tensor, " candidates"],
+        columns: Int[Tensor, " targets"],
+        windows: Int[Tensor, " targets"],
+    ) -> tuple[Int[Tensor, "windows candidates"], Float[Tensor, "windows candidates"]]:
+        """Draws of each candidate that count for each window, and their expected number.
+
+        Args:
+            items: the candidates.
+            counts: draws of the sources that draw.
+            columns: per target, the column of its own item.
+            windows: of the targets.
+        """
+        draws, num_windows = self.draws(), int(windows.max()) + 1
+        below = torch.nn.functional.pad(self.ends, (1, 0))[items]
+        shares = (self.ends[items] - below).double() / self.ends[-1]
+        expected = shares * draws.get(POPULARITY, 0) + draws.get(UNIFORM, 0) / self.num_items
+        if IN_BATCH not in self.sources:
+            return counts.expand(num_windows, -1), expected.expand(num_windows, -1)
+        own = counts.new_zeros(num_windows, len(items))
+        own.index_put_((windows, columns), torch.ones_like(columns), accumulate=True)
+        in_batch = own.sum(dim=0)
+        others = len(columns) - own.sum(dim=1, keepdim=True)
+        return counts + in_batch - own, expected + others * shares

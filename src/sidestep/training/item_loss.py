@@ -1,0 +1,273 @@
+"""The loss of the next item: exact, in chunks or sampled, and what it teaches the codes."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from sidestep.data.windows import Windows
+from sidestep.model.heads import HasItemRows
+from sidestep.model.semantic_id_model import SemanticIdModel
+from sidestep.objectives.cross_entropy import (
+    chunked_item_cross_entropy,
+    next_item_cross_entropy,
+    sampled_item_cross_entropy,
+)
+from sidestep.objectives.distillation import (
+    PrefixRanges,
+    next_code_masses,
+    next_code_probs,
+    shares_of_masses,
+)
+from sidestep.objectives.negatives import NegativeSampler
+from sidestep.step import HistoryBatch
+from sidestep.training.objective_config import ItemLossConfig
+
+EXACT_ITEMS = 20_000
+"""The largest catalog whose items `auto` scores all at every target."""
+
+CHUNK_ITEMS = 8192
+"""Items whose scores the chunked loss holds at once."""
+
+ScoreItems = Callable[[Tensor, HistoryBatch], Tensor]
+"""Gives the scores of all items [targets, items] at states [targets, dim]."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ItemTargets:
+    """The targets of a batch.
+
+    states: the state after each history.
+    histories: the items before each target.
+    items: the targets.
+    windows: the window of each target, as a number from 0.
+    weights: weights of the targets; None: all weigh 1.
+    """
+
+    states: Float[Tensor, "targets dim"]
+    histories: HistoryBatch
+    items: Int[Tensor, " targets"]
+    windows: Int[Tensor, " targets"]
+    weights: Float[Tensor, " targets"] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ItemLossOutput:
+    """The loss of a batch, and what it teaches.
+
+    loss: mean over the targets, in nats.
+    next_code_probs: computes the probability of each code after the prefixes of each target's path,
+        [targets, levels, codes], under the distribution over items that the scores have; without a
+        gradient. Only of a loss that teaches codes.
+    """
+
+    loss: Float[Tensor, ""]
+    next_code_probs: Callable[[], Tensor]
+
+
+class ItemLoss(ABC):
+    """The mean cross-entropy of the next item over the catalog.
+
+    label_smoothing: share of the probability that is spread over the catalog.
+    taught: the network whose codes learn from the scores of the items; None if none do.
+    """
+
+    def __init__(self, *, label_smoothing: float, taught: SemanticIdModel | None) -> None:
+        self.label_smoothing = label_smoothing
+        self.taught = taught
+
+    @abstractmethod
+    def __call__(self, targets: ItemTargets) -> ItemLossOutput:
+        """The loss of a batch."""
+
+    def prepare(self, windows: Windows) -> None:
+        """See `Objective.prepare`."""
+        del windows
+
+    def _required_taught(self) -> SemanticIdModel:
+        assert self.taught is not None, "a loss that teaches no codes was asked what it teaches"
+        return self.taught
+
+
+class ExactItemLoss(ItemLoss):
+    """The loss over the scores of all items, with an entry for every target and item."""
+
+    def __init__(
+        self, score: ScoreItems, *, label_smoothing: float, taught: SemanticIdModel | None
+    ) -> None:
+        super().__init__(label_smoothing=label_smoothing, taught=taught)
+        self._score = score
+        self._prefixes = (
+            None if taught is None else PrefixRanges.of(taught.semantic_ids, taught.codebook_sizes)
+        )
+
+    def __call__(self, targets: ItemTargets) -> ItemLossOutput:
+        """See `ItemLoss.__call__`."""
+        scores = self._score(targets.states, targets.histories)
+        loss = next_item_cross_entropy(
+            scores,
+            targets.items,
+            label_smoothing=self.label_smoothing,
+            weights=targets.weights,
+        )
+
+        def taught_probs() -> Tensor:
+            assert self._prefixes is not None
+            self._prefixes = self._prefixes.to(scores.device)
+            probs = scores.detach().float().softmax(dim=-1)
+            return next_code_probs(probs, targets.items, self._prefixes)
+
+        return ItemLossOutput(loss=loss, next_code_probs=taught_probs)
+
+
+class ChunkedItemLoss(ItemLoss):
+    """The same loss as the exact one, computed over some items at a time."""
+
+    def __init__(
+        self, network: HasItemRows, *, label_smoothing: float, taught: SemanticIdModel | None
+    ) -> None:
+        super().__init__(label_smoothing=label_smoothing, taught=taught)
+        self._network = network
+
+    def __call__(self, targets: ItemTargets) -> ItemLossOutput:
+        """See `ItemLoss.__call__`."""
+        rows = self._network.item_rows()
+
+        def score(some: Tensor, items: Tensor) -> Tensor:
+            return self._network.row_scores(targets.states, some, items, targets.histories)
+
+        loss = chunked_item_cross_entropy(
+            score,
+            rows,
+            targets.items,
+            label_smoothing=self.label_smoothing,
+            weights=targets.weights,
+            chunk_items=CHUNK_ITEMS,
+        )
+
+        @torch.no_grad()
+        def taught_probs() -> Tensor:
+            taught = self._required_taught()
+            paths, width = taught.item_codes(targets.items), max(taught.codebook_sizes)
+            masses = torch.zeros(*paths.shape, width, dtype=torch.float64, device=rows.device)
+            largest = rows.new_full((len(paths), 1), -torch.inf, dtype=torch.float32)
+            every = torch.arange(len(rows), device=rows.device)
+            for some, items in zip(rows.split(CHUNK_ITEMS), every.split(CHUNK_ITEMS), strict=True):
+                scores = score(some, items).float()
+                higher = largest.maximum(scores.amax(dim=1, keepdim=True))
+                masses *= (largest - higher).double().exp()[..., None]
+                largest = higher
+                masses += next_code_masses(
+                    (scores - largest).exp(), taught.item_codes(items), paths, width
+                )
+            return shares_of_masses(masses)
+
+        return ItemLossOutput(loss=loss, next_code_probs=taught_probs)
+
+
+class SampledItemLoss(ItemLoss):
+    """The loss over the targets of the batch and some negatives."""
+
+    def __init__(
+        self,
+        network: HasItemRows,
+        config: ItemLossConfig,
+        num_items: int,
+        *,
+        label_smoothing: float,
+        taught: SemanticIdModel | None,
+    ) -> None:
+        super().__init__(label_smoothing=label_smoothing, taught=taught)
+        self._network, self._config, self._num_items = network, config, num_items
+        self._sampler: NegativeSampler | None = None
+
+    def prepare(self, windows: Windows) -> None:
+        """Counts how often each item is a target."""
+        rows, positions = windows.targets()
+        items = windows.items[windows.starts[rows] + positions]
+        counts = torch.from_numpy(np.bincount(items, minlength=self._num_items))
+        self._sampler = NegativeSampler.of(
+            self._config.negatives, self._config.num_negatives, counts
+        )
+
+    def __call__(self, targets: ItemTargets) -> ItemLossOutput:
+        """See `ItemLoss.__call__`.
+
+        Raises:
+            ValueError: `prepare` was not called.
+        """
+        if self._sampler is None:
+            raise ValueError(
+                "a sampled item loss needs to know how often items are targets: call prepare() of "
+                "the objective with the windows of the training first."
+            )
+        self._sampler = self._sampler.to(targets.items.device)
+        candidates = self._sampler.candidates(targets.items, targets.windows)
+        rows = self._network.item_rows(candidates.items)
+        scores = self._network.row_scores(targets.states, rows, candidates.items, targets.histories)
+        loss = sampled_item_cross_entropy(
+            scores,
+            candidates,
+            self._num_items,
+            label_smoothing=self.label_smoothing,
+            weights=targets.weights,
+        )
+
+        @torch.no_grad()
+        def taught_probs() -> Tensor:
+            taught = self._required_taught()
+            probs = (scores.float() + candidates.log_weights).softmax(dim=-1)
+            masses = next_code_masses(
+                probs,
+                taught.item_codes(candidates.items),
+                taught.item_codes(targets.items),
+                max(taught.codebook_sizes),
+            )
+            return shares_of_masses(masses)
+
+        return ItemLossOutput(loss=loss, next_code_probs=taught_probs)
+
+
+def item_loss(
+    network: object,
+    score: ScoreItems,
+    config: ItemLossConfig,
+    num_items: int,
+    *,
+    label_smoothing: float,
+    taught: SemanticIdModel | None = None,
+) -> ItemLoss:
+    """The loss in the form that a configuration asks for.
+
+    Args:
+        network: scores the items. All forms but the exact one need a `HasItemRows`.
+        score: its scores of all items.
+        config: says which form. `auto` is sampled for more than `EXACT_ITEMS` items if the network
+            can score some of them.
+        num_items: of the catalog.
+        label_smoothing: see `ItemLoss`.
+        taught: see `ItemLoss`.
+
+    Raises:
+        ValueError: the network cannot score some items by rows, and the form needs that.
+    """
+    form = config.item_loss
+    has_rows = isinstance(network, HasItemRows)
+    if form == "auto":
+        form = "sampled" if has_rows and num_items > EXACT_ITEMS else "exact"
+    if form == "exact":
+        return ExactItemLoss(score, label_smoothing=label_smoothing, taught=taught)
+    if not isinstance(network, HasItemRows):
+        raise ValueError(
+            f"item_loss is {form}, which needs a network with the methods of HasItemRows; "
+            f"{type(network).__name__} has none: set item_loss to exact."
+        )
+    if form == "chunked":
+        return ChunkedItemLoss(network, label_smoothing=label_smoothing, taught=taught)
+    return SampledItemLoss(
+        network, config, num_items, label_smoothing=label_smoothing, taught=taught
+    )

@@ -1,0 +1,89 @@
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sidestep.objectives.cross_entropy import next_item_cross_entropy, sampled_item_cross_entropy
+from sidestep.objectives.negatives import NegativeSampler
+
+SOURCES = ("in_batch", "popularity", "uniform")
+
+
+def all_once(sampler, source, number):
+    """Draws of a sampler that happen to name every item once."""
+    assert (source, number) == ("uniform", sampler.num_items)
+    return torch.randperm(number)
+
+
+def test_worked_example_of_weights(monkeypatch):
+    """Two windows; item 3 is drawn twice, item 1 by its popularity once."""
+    drawn = {"popularity": torch.tensor([1]), "uniform": torch.tensor([3, 3])}
+    monkeypatch.setattr(NegativeSampler, "_drawn", lambda _self, source, _number: drawn[source])
+    monkeypatch.setattr(NegativeSampler, "draws", lambda _self: {"popularity": 1, "uniform": 2})
+    sampler = NegativeSampler.of(SOURCES, 3, torch.tensor([5, 3, 2, 0]))
+    found = sampler.candidates(torch.tensor([0, 2, 1]), torch.tensor([0, 0, 1]))
+    assert found.items.tolist() == [0, 1, 2, 3]
+    assert found.columns.tolist() == [0, 2, 1]
+    # Expected draws of window 0, which has one target beside it: (1 + 1) q + 2/4; of window 1,
+    # which has two: (2 + 1) q + 2/4.
+    first = [0, 2 / (2 * 0.3 + 0.5), 0, 2 / 0.5]
+    second = [1 / (3 * 0.5 + 0.5), 1 / (3 * 0.3 + 0.5), 1 / (3 * 0.2 + 0.5), 2 / 0.5]
+    expected = torch.tensor([[1, *first[1:]], [first[0], first[1], 1, first[3]], second])
+    expected[2, 1] = 1  # the target's own item counts once
+    torch.testing.assert_close(found.log_weights.exp(), expected)
+
+
+@pytest.mark.parametrize("label_smoothing", [0.0, 0.2])
+@given(st.integers(0, 10_000), st.integers(2, 20))
+def test_all_items_drawn_once_give_the_exact_loss(label_smoothing, seed, num_items):
+    torch.manual_seed(seed)
+    sampler = NegativeSampler.of(("uniform",), num_items, torch.ones(num_items, dtype=torch.long))
+    targets, weights = torch.randint(num_items, (5,)), torch.rand(5)
+    scores = torch.randn(5, num_items, requires_grad=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(NegativeSampler, "_drawn", all_once)
+        found = sampler.candidates(targets, torch.arange(5))
+    sampled = sampled_item_cross_entropy(
+        scores[:, found.items], found, num_items, label_smoothing=label_smoothing, weights=weights
+    )
+    exact = next_item_cross_entropy(
+        scores, targets, label_smoothing=label_smoothing, weights=weights
+    )
+    torch.testing.assert_close(sampled, exact)
+    torch.testing.assert_close(*(torch.autograd.grad(one, scores)[0] for one in (sampled, exact)))
+
+
+@pytest.mark.parametrize("sources", [SOURCES, ("in_batch", "uniform"), ("uniform",)])
+def test_the_sum_over_the_catalog_is_estimated_without_bias(sources):
+    """Targets of other windows are drawn by the shares that the sampler is told."""
+    torch.manual_seed(0)
+    counts, num_draws = torch.tensor([12, 6, 3, 2, 1, 0]), 4000
+    scores = torch.randn(6)
+    sampler = NegativeSampler.of(sources, 4, counts)
+    windows = torch.tensor([0, 0, 1, 1, 2])
+    estimates = []
+    for _ in range(num_draws):
+        others = torch.multinomial(counts.float(), 5, replacement=True)
+        # The first window holds what it will: its own items are no draws.
+        targets = torch.where(windows == 0, torch.tensor([3, 1, 0, 0, 0]), others)
+        found = sampler.candidates(targets, windows)
+        estimates.append((scores[found.items] + found.log_weights[0]).exp().sum())
+    mean, error = torch.stack(estimates).mean(), torch.stack(estimates).std() / math.sqrt(num_draws)
+    assert abs(mean - scores.exp().sum()) < 4 * error
+    assert error < 0.05 * mean
+
+
+def test_popular_items_are_drawn_by_their_share_and_items_without_a_target_never():
+    torch.manual_seed(0)
+    sampler = NegativeSampler.of(("popularity",), 8000, torch.tensor([0, 3, 0, 1, 0]))
+    drawn = sampler._drawn("popularity", 8000).bincount(minlength=5)
+    assert drawn[[0, 2, 4]].tolist() == [0, 0, 0]
+    assert float(drawn[1]) == pytest.approx(6000, abs=200)
+
+
+def test_draws_are_shared_out_and_the_batch_draws_nothing():
+    counts = torch.ones(3, dtype=torch.long)
+    assert NegativeSampler.of(SOURCES, 5, counts).draws() == {"popularity": 3, "uniform": 2}
+    assert NegativeSampler.of(("in_batch",), 5, counts).draws() == {}

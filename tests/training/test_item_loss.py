@@ -1,0 +1,160 @@
+"""The forms of the item loss agree where they must; and bad settings are refused."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from sidestep.data.windows import Windows
+from sidestep.model.config import SasRecConfig, TransformerConfig
+from sidestep.model.item_network import ItemNetwork
+from sidestep.model.sasrec import SasRec
+from sidestep.model.transformer import Transformer
+from sidestep.objectives.negatives import NegativeSampler
+from sidestep.training import item_loss
+from sidestep.training.next_code import NextCodeObjective
+from sidestep.training.next_item import NextItemObjective
+from sidestep.training.objective_config import NextCodeConfig, NextItemConfig
+
+from .objective_contract import ObjectiveContract
+from .test_next_code import BATCH
+
+NUM_ITEMS = 12
+IDS = torch.stack([torch.arange(NUM_ITEMS) % 2, torch.arange(NUM_ITEMS) % 3, torch.ones(12)]).T
+WINDOWS = Windows(
+    items=np.array([0, 2, 1, 3, 1]),
+    starts=np.array([0, 3]),
+    lengths=np.array([3, 2]),
+    first_target=np.array([1, 0]),
+)
+WEIGHTED = replace(BATCH, target_weights=torch.tensor([[0.0, 1.0, 0.5], [0.3, 1.0, 0.0]]))
+
+
+def transformer(is_tied=True, **config) -> NextCodeObjective:
+    torch.manual_seed(0)
+    shape = TransformerConfig(
+        dim=8,
+        num_layers=1,
+        num_heads=2,
+        history="items",
+        item_embedding=True,
+        item_head=True,
+        tied_item_head=is_tied,
+        repeat_bias=True,
+        dropout=0.0,
+    )
+    network = Transformer(shape, IDS.long(), (2, 3, 2))
+    network.item_head.begin_at(-2.0)
+    config = {"item_weight": 1.0, "distillation_weight": 2.0, **config}
+    return NextCodeObjective(network, NextCodeConfig(**config))
+
+
+def sasrec(**config) -> NextItemObjective:
+    torch.manual_seed(0)
+    shape = SasRecConfig(dim=8, num_layers=1, max_items=5, dropout=0.0, temperature=0.5)
+    return NextItemObjective(SasRec(shape, NUM_ITEMS), NextItemConfig(**config))
+
+
+KINDS = {
+    "tied": transformer,
+    "own rows": lambda **config: transformer(is_tied=False, **config),
+    "sasrec": sasrec,
+}
+
+
+def loss_and_gradients(objective):
+    objective.prepare(WINDOWS)
+    output = objective(WEIGHTED)
+    output.loss.backward()
+    gradients = {name: one.grad for name, one in objective.named_parameters()}
+    return dict(output.parts), gradients
+
+
+@pytest.mark.parametrize("form", ["chunked", "sampled"])
+@pytest.mark.parametrize("kind", list(KINDS))
+@pytest.mark.parametrize("label_smoothing", [0.0, 0.2])
+def test_a_loss_that_sees_every_item_once_is_the_exact_one(
+    kind, form, label_smoothing, monkeypatch
+):
+    monkeypatch.setattr(item_loss, "CHUNK_ITEMS", 5)
+    monkeypatch.setattr(NegativeSampler, "_drawn", lambda self, *_: torch.randperm(NUM_ITEMS))
+    settings = {"num_negatives": NUM_ITEMS, "negatives": ("uniform",)}
+    made = KINDS[kind](item_loss=form, label_smoothing=label_smoothing, **settings)
+    ours, our_gradients = loss_and_gradients(made)
+    exact = KINDS[kind](item_loss="exact", label_smoothing=label_smoothing)
+    theirs, their_gradients = loss_and_gradients(exact)
+    assert ours.keys() == theirs.keys()
+    for name, part in theirs.items():
+        torch.testing.assert_close(ours[name], part, msg=name)
+    for name, gradient in their_gradients.items():
+        torch.testing.assert_close(our_gradients[name], gradient, atol=1e-6, rtol=1e-4, msg=name)
+
+
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_auto_is_exact_for_a_small_catalog_and_sampled_for_a_large_one(kind, monkeypatch):
+    auto, exact = (loss_and_gradients(KINDS[kind](item_loss=form)) for form in ("auto", "exact"))
+    assert all(torch.equal(auto[0][name], part) for name, part in exact[0].items())
+    monkeypatch.setattr(item_loss, "EXACT_ITEMS", NUM_ITEMS - 1)
+    torch.manual_seed(3)
+    auto = loss_and_gradients(KINDS[kind]())
+    torch.manual_seed(3)
+    sampled = loss_and_gradients(KINDS[kind](item_loss="sampled"))
+    assert all(torch.equal(auto[0][name], part) for name, part in sampled[0].items())
+    assert auto[0]["item"] != exact[0]["item"]
+
+
+def test_a_sampled_loss_without_the_windows_says_what_to_call():
+    with pytest.raises(ValueError, match=r"call prepare\(\)"):
+        sasrec(item_loss="sampled")(BATCH)
+
+
+class Popular(ItemNetwork):
+    """Scores every item by a number of its own."""
+
+    Config = SasRecConfig
+
+    def __init__(self, num_items=NUM_ITEMS):
+        super().__init__()
+        self.logits = torch.nn.Parameter(torch.zeros(num_items))
+
+    @property
+    def num_items(self):
+        return len(self.logits)
+
+    def states(self, histories):
+        users, width = histories.items.shape
+        return torch.zeros(users, width + 1, 1)
+
+    def scores(self, states, histories):
+        return self.logits.expand(len(states), -1)
+
+
+@pytest.mark.parametrize("form", ["chunked", "sampled"])
+def test_a_network_that_cannot_score_some_items_is_exact_or_refused(form, monkeypatch):
+    monkeypatch.setattr(item_loss, "EXACT_ITEMS", NUM_ITEMS - 1)
+    loss = NextItemObjective(Popular(), NextItemConfig())(BATCH).loss
+    torch.testing.assert_close(loss, torch.tensor(NUM_ITEMS).log())
+    with pytest.raises(ValueError, match=f"item_loss is {form}.*Popular has none"):
+        NextItemObjective(Popular(), NextItemConfig(item_loss=form))
+
+
+def test_a_source_of_negatives_that_is_named_twice_or_unknown_is_refused():
+    with pytest.raises(ValueError, match="named twice"):
+        NextItemConfig(negatives=("uniform", "uniform"))
+    with pytest.raises(ValueError, match="popularity"):
+        NextItemConfig(negatives=("popular",))
+
+
+def test_settings_that_are_not_set_are_left_out_of_files():
+    assert NextItemConfig().model_dump() == {"label_smoothing": 0.0}
+    assert NextItemConfig(num_negatives=7).model_dump()["num_negatives"] == 7
+
+
+class TestSampled(ObjectiveContract):
+    batch = BATCH
+
+    def make(self):
+        made = transformer(item_loss="sampled", num_negatives=6)
+        made.prepare(WINDOWS)
+        return made

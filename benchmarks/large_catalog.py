@@ -55,6 +55,7 @@ def main() -> None:
     parser.add_argument("--settings", nargs="+", choices=list(SETTINGS), default=list(SETTINGS))
     parser.add_argument("--losses", nargs="+", choices=LOSSES, default=LOSSES)
     parser.add_argument("--own-rows", action="store_true", help="an item head with its own rows")
+    parser.add_argument("--updates", choices=["auto", "dense", "sparse"], default="auto")
     parser.add_argument("--steps", type=int, default=5, help="steps that are timed, after one")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--memory-gb", type=float, default=10.0, help="limit of each process")
@@ -85,6 +86,7 @@ def _in_own_process(
         "setting": setting,
         "item_loss": None if setting == "no-head" else loss,
         "own_rows": arguments.own_rows,
+        "item_updates": arguments.updates,
         "threads": arguments.threads,
         "processor": processor(),
         "torch": torch.__version__,
@@ -93,7 +95,7 @@ def _in_own_process(
     }
     command = [
         *(sys.executable, __file__, "--one", "--items", str(items), "--settings", setting),
-        *("--losses", loss),
+        *("--losses", loss, "--updates", arguments.updates),
         *("--steps", str(arguments.steps), "--threads", str(arguments.threads)),
         *("--memory-gb", str(arguments.memory_gb)),
         *(["--own-rows"] if arguments.own_rows else []),
@@ -116,7 +118,8 @@ def measured(arguments: argparse.Namespace) -> dict[str, object]:
     objective = new_objective(num_items, setting, loss, own_rows=arguments.own_rows)
     objective.prepare(windows)
     device = torch.device("cpu")
-    update = Update(Accelerator(cpu=True), objective, TrainingConfig(device="cpu"), device)
+    config = TrainingConfig(device="cpu", item_updates=arguments.updates)
+    update = Update(Accelerator(cpu=True), objective, config, device)
     tally = Tally(device, Sums())
     watch = _Watch()
     watch.follow(update)

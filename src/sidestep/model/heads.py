@@ -79,6 +79,21 @@ class HasItemRows(Protocol):
 
 
 @runtime_checkable
+class ItemTable(Protocol):
+    """A module with a row of weights per item, such as `nn.Embedding`.
+
+    sparse: whether the gradient of rows that are read one by one is sparse.
+    """
+
+    sparse: bool
+
+    @property
+    def weight(self) -> Tensor | None:
+        """The rows [items, dim]."""
+        ...
+
+
+@runtime_checkable
 class HasItemVectors(Protocol):
     """A network that knows items by vectors, so that items can be compared."""
 

@@ -23,6 +23,8 @@ class ItemHead(nn.Module):
 
     Source: tying as in SASRec (arXiv:1808.09781, eq. 6). That repeating an item is a decision of
     its own is RepeatNet's point (arXiv:1812.02646); one learned number for it is ours.
+
+    sparse: whether the gradient of some rows is sparse, as `nn.Embedding.sparse` has it.
     """
 
     def __init__(self, dim: int, num_rows: int | None, *, has_repeat_bias: bool) -> None:
@@ -36,6 +38,7 @@ class ItemHead(nn.Module):
         super().__init__()
         self.weight = None if num_rows is None else nn.Linear(dim, num_rows, bias=False).weight
         self.repeat = nn.Parameter(torch.zeros(())) if has_repeat_bias else None
+        self.sparse = False
 
     @torch.no_grad()
     def begin_at(self, score: float) -> None:
@@ -79,7 +82,9 @@ class ItemHead(nn.Module):
     def own_rows(self, items: Int[Tensor, " some"] | None) -> Float[Tensor, "some dim"]:
         """The rows of some items, or of all; only of a head that has rows of its own."""
         assert self.weight is not None, "a tied head has no rows of its own"
-        return self.weight if items is None else functional.embedding(items, self.weight)
+        if items is None:
+            return self.weight
+        return functional.embedding(items, self.weight, sparse=self.sparse)
 
     def scores_at(
         self,

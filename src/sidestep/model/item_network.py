@@ -8,6 +8,7 @@ from pydantic import BaseModel
 from torch import Tensor, nn
 
 from sidestep.model.columns import ItemColumns, UserColumns
+from sidestep.model.heads import ItemTable
 from sidestep.step import HistoryBatch
 
 
@@ -57,6 +58,11 @@ class ItemNetwork(nn.Module, ABC):
     def user_columns(self) -> UserColumns | None:
         """The vectors of what describes users; None where no column of users is read."""
         return None
+
+    @property
+    def item_tables(self) -> tuple[ItemTable, ...]:
+        """The tables with a row per item that a loss over some items reads row by row."""
+        return ()
 
     @property
     def reads_times(self) -> bool:

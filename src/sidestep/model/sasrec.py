@@ -11,6 +11,7 @@ from sidestep.model.columns import ItemColumns, UserColumns
 from sidestep.model.config import SasRecConfig
 from sidestep.model.flops import CausalFlops, matrix_flops
 from sidestep.model.gaps import GapEmbedding
+from sidestep.model.heads import ItemTable
 from sidestep.model.item_head import ItemHead
 from sidestep.model.item_network import ItemNetwork
 from sidestep.step import HistoryBatch
@@ -84,6 +85,11 @@ class SasRec(ItemNetwork):
     def user_columns(self) -> UserColumns | None:
         """See `ItemNetwork.user_columns`."""
         return self.user_embedding
+
+    @property
+    def item_tables(self) -> tuple[ItemTable, ...]:
+        """See `ItemNetwork.item_tables`."""
+        return (self.item_embedding,)
 
     @property
     def reads_times(self) -> bool:

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from sidestep.model.columns import ItemColumns, UserColumns
 from sidestep.model.context import TreeContext
-from sidestep.model.heads import ItemScorer
+from sidestep.model.heads import ItemScorer, ItemTable
 from sidestep.model.reading import READERS, HistoryReader
 from sidestep.model.sibling_items import SiblingItems, SlotPrefixes
 from sidestep.step import HistoryBatch, StepOutput, in_float32, widened
@@ -101,6 +101,11 @@ class SemanticIdModel(nn.Module, ABC):
     def user_columns(self) -> UserColumns | None:
         """The vectors of what describes users; None where no column of users is read."""
         return None
+
+    @property
+    def item_tables(self) -> tuple[ItemTable, ...]:
+        """The tables with a row per item."""
+        return ()
 
     @property
     def reads_times(self) -> bool:

@@ -17,6 +17,7 @@ from torch.nn import functional
 from sidestep.model.config import T5Config
 from sidestep.model.context import KeyValues, Memory, TreeContext, root_context
 from sidestep.model.flops import attention_flops, matrix_flops
+from sidestep.model.heads import ItemTable
 from sidestep.model.layers import attend
 from sidestep.model.reading import READERS, InputVectors
 from sidestep.model.semantic_id_model import SemanticIdModel
@@ -205,6 +206,11 @@ class T5(SemanticIdModel):
             return self.head.weight
         scaled: Tensor = self.code_embedding.weight * self.config.dim**-0.5
         return scaled
+
+    @property
+    def item_tables(self) -> tuple[ItemTable, ...]:
+        """See `SemanticIdModel.item_tables`."""
+        return () if self.item_embedding is None else (self.item_embedding,)
 
     @property
     def input_vectors(self) -> InputVectors:

@@ -15,6 +15,7 @@ from sidestep.model.config import TransformerConfig
 from sidestep.model.context import KeyValues, TreeContext, root_context
 from sidestep.model.flops import CausalFlops, matrix_flops
 from sidestep.model.gaps import GapEmbedding
+from sidestep.model.heads import ItemTable
 from sidestep.model.item_head import ItemHead
 from sidestep.model.layers import Block, attend, rotary_angles
 from sidestep.model.llama_form import LlamaForm, llama_form
@@ -176,6 +177,15 @@ class Transformer(SemanticIdModel):
     def user_columns(self) -> UserColumns | None:
         """See `SemanticIdModel.user_columns`."""
         return self.user_embedding
+
+    @property
+    def item_tables(self) -> tuple[ItemTable, ...]:
+        """See `SemanticIdModel.item_tables`; none where items choose the last code, of all rows."""
+        if self.config.last_code_head == "items":
+            return ()
+        has_own_rows = self.item_head is not None and self.item_head.weight is not None
+        tables = (self.item_embedding, self.item_head if has_own_rows else None)
+        return tuple(table for table in tables if table is not None)
 
     @property
     def reads_times(self) -> bool:

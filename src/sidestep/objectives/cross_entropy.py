@@ -187,7 +187,9 @@ def chunked_item_cross_entropy(
     parts = [
         checkpoint(part, some, chunk, use_reentrant=False, preserve_rng_state=False)
         # The gradient of a split is put together once; that of a slice would be as long as `rows`.
-        for some, chunk in zip(rows.split(chunk_items), every.split(chunk_items), strict=True)
+        for some, chunk in zip(
+            torch.split(rows, chunk_items), torch.split(every, chunk_items), strict=True
+        )
     ]
     log_sums, hits, totals = (torch.stack(column) for column in zip(*parts, strict=True))
     hit, mean = hits.sum(dim=0), totals.sum(dim=0) / len(rows)

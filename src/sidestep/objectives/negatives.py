@@ -107,7 +107,7 @@ class NegativeSampler:
         """
         drawn = [self._drawn(source, number) for source, number in self.draws().items()]
         named = torch.cat([targets, *drawn])
-        items, places = named.unique(return_inverse=True)
+        items, places = torch.unique(named, return_inverse=True)
         columns = places[: len(targets)]
         counts = places.new_zeros(len(items))
         counts.index_add_(0, places[len(targets) :], torch.ones_like(places[len(targets) :]))

@@ -43,6 +43,16 @@ class TrainingConfig(BaseModel):
     """How much AdamW remembers of gradients and of their squares. Rows of large embedding tables
     rarely see a gradient: where they matter most, as in SASRec, remember squares longer (0.999)."""
 
+    # Left out of files where it is not set: runs of before it came go on.
+    item_updates: Literal["auto", "dense", "sparse"] = Field(
+        "auto", exclude_if=lambda updates: updates == "auto"
+    )
+    """How rows of items learn. With `dense`, AdamW moves the rows of all items at every step. With
+    `sparse`, a step moves the rows that its batch reads (SparseAdam, with the same betas and no
+    decay), so its time does not grow with the catalog; the loss must not read all rows (see
+    `item_loss`). `auto` is sparse for tables of more than 100,000 rows, where the loss allows it
+    and one process trains."""
+
     max_grad_norm: float | None = Field(1.0, gt=0)
     """Gradients longer than this are shortened to it; None never does."""
 

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -72,9 +73,12 @@ class ItemLossOutput:
 class ItemLoss(ABC):
     """The mean cross-entropy of the next item over the catalog.
 
+    reads_all_rows: whether a batch reads the rows of all items.
     label_smoothing: share of the probability that is spread over the catalog.
     taught: the network whose codes learn from the scores of the items; None if none do.
     """
+
+    reads_all_rows: ClassVar[bool] = True
 
     def __init__(self, *, label_smoothing: float, taught: SemanticIdModel | None) -> None:
         self.label_smoothing = label_smoothing
@@ -156,7 +160,9 @@ class ChunkedItemLoss(ItemLoss):
             masses = torch.zeros(*paths.shape, width, dtype=torch.float64, device=rows.device)
             largest = rows.new_full((len(paths), 1), -torch.inf, dtype=torch.float32)
             every = torch.arange(len(rows), device=rows.device)
-            for some, items in zip(rows.split(CHUNK_ITEMS), every.split(CHUNK_ITEMS), strict=True):
+            for some, items in zip(
+                torch.split(rows, CHUNK_ITEMS), torch.split(every, CHUNK_ITEMS), strict=True
+            ):
                 scores = score(some, items).float()
                 higher = largest.maximum(scores.amax(dim=1, keepdim=True))
                 masses *= (largest - higher).double().exp()[..., None]
@@ -171,6 +177,8 @@ class ChunkedItemLoss(ItemLoss):
 
 class SampledItemLoss(ItemLoss):
     """The loss over the targets of the batch and some negatives."""
+
+    reads_all_rows = False
 
     def __init__(
         self,

@@ -24,7 +24,6 @@ from sidestep.training.config import TrainingConfig
 from sidestep.training.interruption import Interruption, interruption
 from sidestep.training.journal import Journal
 from sidestep.training.objective import Objective
-from sidestep.training.optimizer import load_optimizer
 from sidestep.training.placement import training_device
 from sidestep.training.progress import Progress, Stopped, TrainingResult, Validate
 from sidestep.training.random_state import (
@@ -196,8 +195,9 @@ class _Run:
         )
 
     def close(self) -> None:
-        """Closes the log."""
+        """Closes the log, and leaves the network as others may train it."""
         self.journal.close()
+        self.update.close()
 
     # Steps
 
@@ -372,7 +372,7 @@ class _Run:
                     state=asdict(self.state),
                     weights=weights_on_cpu(self.raw_objective),
                     best_weights=self.best_weights,
-                    optimizer=self.update.optimizer.state_dict(),
+                    optimizer=self.update.state_dict(),
                     random_states=random_states,
                 ),
             )
@@ -391,7 +391,7 @@ class _Run:
             raise store.damaged(f"state.json: {error}") from error
         self.raw_objective.load_state_dict(saved.weights)
         try:
-            load_optimizer(self.update.optimizer, saved.optimizer)
+            self.update.load_state_dict(saved.optimizer)
         except ValueError as error:
             raise store.of_another_version(str(error)) from error
         except (KeyError, TypeError) as error:

@@ -1,12 +1,13 @@
 """Supervised training of models over semantic IDs: the next item's codes, at every position."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor, nn
 from torch.nn import functional
 
 from sidestep.catalog.trie import Trie
 from sidestep.data.windows import WindowBatch, Windows
+from sidestep.model.heads import ItemTable
 from sidestep.model.semantic_id_model import SemanticIdModel
 from sidestep.objectives.cross_entropy import beam_aware_weights, next_code_cross_entropy
 from sidestep.objectives.distillation import soft_cross_entropy
@@ -56,6 +57,12 @@ class NextCodeObjective(Objective):
     def trained(self) -> Mapping[str, nn.Module]:
         """See `Objective.trained`."""
         return {"model": self.model}
+
+    @property
+    def row_tables(self) -> Sequence[ItemTable]:
+        """See `Objective.row_tables`."""
+        reads_all = self._item_loss is not None and self._item_loss.reads_all_rows
+        return () if reads_all else self.model.item_tables
 
     def forward(self, batch: WindowBatch) -> Loss:
         """See `Objective.forward`; parts: each level's loss, and the item head's."""

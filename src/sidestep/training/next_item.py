@@ -1,11 +1,12 @@
 """Supervised training of networks over item ids: the next item, at every position."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from torch import nn
 
 from sidestep.data.windows import WindowBatch, Windows
+from sidestep.model.heads import ItemTable
 from sidestep.model.item_network import ItemNetwork
 from sidestep.training.item_loss import ItemTargets, item_loss
 from sidestep.training.objective import Loss, Objective
@@ -35,6 +36,11 @@ class NextItemObjective(Objective):
     def trained(self) -> Mapping[str, nn.Module]:
         """See `Objective.trained`."""
         return {"network": self.network}
+
+    @property
+    def row_tables(self) -> Sequence[ItemTable]:
+        """See `Objective.row_tables`."""
+        return () if self._item_loss.reads_all_rows else self.network.item_tables
 
     def forward(self, batch: WindowBatch) -> Loss:
         """See `Objective.forward`."""

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sidestep.data.windows import WindowBatch, Windows
+from sidestep.model.heads import ItemTable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,6 +137,11 @@ class Objective(nn.Module, ABC):
     def learning_rate_factors(self) -> Mapping[str, float]:
         """Factors on the learning rate, by the start of parameter names; 1 elsewhere."""
         return {}
+
+    @property
+    def row_tables(self) -> Sequence[ItemTable]:
+        """The tables with a row per item of which a loss reads some rows and never all of them."""
+        return ()
 
     @property
     def watched_parts(self) -> Sequence[str]:

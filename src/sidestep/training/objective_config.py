@@ -13,7 +13,8 @@ from pydantic import (
 
 from sidestep.search.config import NamedSearch
 
-DEFAULT_NEGATIVES = ("in_batch", "popularity", "uniform")
+Negatives = Literal["in_batch", "popularity", "uniform"]
+DEFAULT_NEGATIVES: tuple[Negatives, ...] = ("in_batch", "popularity", "uniform")
 
 
 class ItemLossConfig(BaseModel):
@@ -33,7 +34,7 @@ class ItemLossConfig(BaseModel):
     num_negatives: int = Field(4096, ge=1, exclude_if=lambda number: number == 4096)
     """Items that a sampled loss draws for each batch, beside the targets of the batch."""
 
-    negatives: tuple[Literal["in_batch", "popularity", "uniform"], ...] = Field(
+    negatives: tuple[Negatives, ...] = Field(
         DEFAULT_NEGATIVES, min_length=1, exclude_if=lambda sources: sources == DEFAULT_NEGATIVES
     )
     """Sources of the negatives of a sampled loss. `in_batch` takes the targets of other windows.

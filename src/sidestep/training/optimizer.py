@@ -1,10 +1,12 @@
-"""AdamW as the loop builds it: what decays, what does not, and what learns at its own rate."""
+"""Optimizers as the loop builds them: AdamW, SparseAdam for rows of items, and clipping."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from torch import nn
-from torch.optim import AdamW, Optimizer
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.optim import AdamW, Optimizer, SparseAdam
 
 
 def adamw(
@@ -13,6 +15,7 @@ def adamw(
     weight_decay: float,
     betas: tuple[float, float],
     rate_factors: Mapping[str, float] | None = None,
+    leave_out: Iterable[Tensor] = (),
 ) -> AdamW:
     """AdamW over the trainable parameters of a module; the loop sets the learning rate.
 
@@ -28,17 +31,22 @@ def adamw(
         betas: how much is remembered of gradients and of their squares.
         rate_factors: by the start of parameter names, what the loop multiplies the rate by; it
             stands in each group as `rate_factor`.
+        leave_out: parameters that another optimizer moves.
 
     Raises:
         ValueError: nothing is trainable.
     """
-    factors = rate_factors or {}
+    factors, elsewhere = rate_factors or {}, {id(weights) for weights in leave_out}
     tables = {
         id(table.weight)
         for table in module.modules()
         if isinstance(table, (nn.Embedding, nn.EmbeddingBag))
     }
-    trainable = [(name, one) for name, one in module.named_parameters() if one.requires_grad]
+    trainable = [
+        (name, one)
+        for name, one in module.named_parameters()
+        if one.requires_grad and id(one) not in elsewhere
+    ]
     if not trainable:
         raise ValueError("nothing to train: no parameter of the objective requires a gradient.")
 
@@ -61,6 +69,65 @@ def adamw(
     # One fused pass over the parameters: the loop of small calls costs more than the arithmetic.
     is_fused = all(weights.device.type in {"cpu", "cuda"} for _, weights in trainable)
     return AdamW(groups, lr=0.0, betas=betas, fused=is_fused)
+
+
+def sparse_adam(
+    module: nn.Module,
+    tables: Sequence[Tensor],
+    *,
+    betas: tuple[float, float],
+    rate_factors: Mapping[str, float] | None = None,
+) -> SparseAdam:
+    """SparseAdam over tables of a module, which moves the rows that have a gradient.
+
+    A row that a batch does not read stays where it is, and so do its moments: they are moments over
+    the batches that read the row. Rows do not decay.
+
+    Args:
+        module: holds the tables.
+        tables: parameters with sparse gradients.
+        betas: how much is remembered of gradients and of their squares.
+        rate_factors: see `adamw`.
+    """
+    factors, wanted = rate_factors or {}, {id(weights) for weights in tables}
+    groups = [
+        {
+            "params": [weights],
+            "rate_factor": next((by for at, by in factors.items() if name.startswith(at)), 1.0),
+        }
+        for name, weights in module.named_parameters()
+        if id(weights) in wanted
+    ]
+    return SparseAdam(groups, lr=1.0, betas=betas)  # the loop sets the rate; 0 is refused here
+
+
+def clip_gradients(parameters: Iterable[Tensor], max_norm: float) -> Float[Tensor, ""]:
+    """Shortens the gradient to a norm, as `torch.nn.utils.clip_grad_norm_`; it may be sparse.
+
+    Args:
+        parameters: whose gradients together are the gradient.
+        max_norm: the longest norm.
+
+    Returns:
+        The norm before.
+    """
+    dense, gradients, rows = [], [], []
+    for weights in parameters:
+        gradient = weights.grad
+        if gradient is None:
+            continue
+        if gradient.is_sparse:
+            # The parts of one row are added up first: the norm is that of the sum.
+            weights.grad = gradient.coalesce()
+            rows.append(weights.grad.values())
+        else:
+            dense.append(weights)
+            gradients.append(gradient)
+    norm = torch.nn.utils.get_total_norm([*gradients, *rows])
+    torch.nn.utils.clip_grads_with_norm_(dense, max_norm, norm)
+    for values in rows:
+        values.mul_((max_norm / (norm + 1e-6)).clamp(max=1.0))
+    return norm
 
 
 def load_optimizer(optimizer: Optimizer, state: Mapping[str, Any]) -> None:

@@ -2,22 +2,34 @@
 
 import contextlib
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from accelerate import Accelerator
 from jaxtyping import Float
 from torch import Tensor
+from torch.optim import Optimizer
 
 from sidestep.data.windows import WindowBatch
+from sidestep.model.heads import ItemTable
 from sidestep.training.config import TrainingConfig
 from sidestep.training.objective import Objective
-from sidestep.training.optimizer import adamw
+from sidestep.training.optimizer import adamw, clip_gradients, load_optimizer, sparse_adam
 from sidestep.training.placement import forward_precision
 from sidestep.training.tally import Tally
 
+SPARSE_ROWS = 100_000
+"""The longest table of items all of whose rows `auto` moves at every step."""
+
 
 class Update:
-    """The optimizer of an objective, and its steps."""
+    """The optimizers of an objective, and their steps.
+
+    objective: wrapped for the launch.
+    parameters: the weights that learn.
+    optimizers: AdamW, and SparseAdam where rows of items learn on their own.
+    """
 
     def __init__(
         self,
@@ -35,20 +47,32 @@ class Update:
             device: of this process.
 
         Raises:
-            ValueError: the objective trains a weight of a module that it does not declare.
+            ValueError: the objective trains a weight of a module that it does not declare, or its
+                loss reads all rows of items and `item_updates` is sparse.
         """
         self._accelerator, self._config, self._device = accelerator, config, device
         self._bare = objective.to(device)
         self.parameters = _declared(objective)
-        self.objective, self.optimizer = accelerator.prepare(
-            objective,
+        self._tables = _sparse_tables(objective, config, accelerator.num_processes)
+        for table in self._tables:
+            table.sparse = True
+        rows = [table.weight for table in self._tables if table.weight is not None]
+        factors = objective.learning_rate_factors
+        optimizers: list[Optimizer] = [
             adamw(
                 objective,
                 weight_decay=config.weight_decay,
                 betas=config.betas,
-                rate_factors=objective.learning_rate_factors,
-            ),
-            device_placement=[False, False],
+                rate_factors=factors,
+                leave_out=rows,
+            )
+        ]
+        if rows:
+            optimizers.append(
+                sparse_adam(objective, rows, betas=config.betas, rate_factors=factors)
+            )
+        self.objective, *self.optimizers = accelerator.prepare(
+            objective, *optimizers, device_placement=[False] * (1 + len(optimizers))
         )
         self._precision = forward_precision(device, config.precision)
 
@@ -65,8 +89,9 @@ class Update:
         Returns:
             The norm of the gradient before clipping.
         """
-        for parameters in self.optimizer.param_groups:
-            parameters["lr"] = learning_rate * parameters["rate_factor"]
+        for optimizer in self.optimizers:
+            for parameters in optimizer.param_groups:
+                parameters["lr"] = learning_rate * parameters["rate_factor"]
         num_targets = sum(batch.num_targets for batch in group)
         processes = self._accelerator.num_processes
         mine = group[self._accelerator.process_index :: processes]
@@ -87,13 +112,69 @@ class Update:
                 # Devices take the mean of their gradients; times their number it is the sum.
                 self._accelerator.backward(loss.loss * (weight * processes / num_targets))
             tally.add_loss(loss, weight)
-        grad_norm = torch.nn.utils.clip_grad_norm_(
-            self.parameters, self._config.max_grad_norm or math.inf
-        )
-        self.optimizer.step()
-        self.optimizer.zero_grad()
+        grad_norm = clip_gradients(self.parameters, self._config.max_grad_norm or math.inf)
+        for optimizer in self.optimizers:
+            optimizer.step()
+            optimizer.zero_grad()
         self._bare.after_step()
         return grad_norm
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state of the optimizers, for a checkpoint."""
+        state, *rows = (optimizer.state_dict() for optimizer in self.optimizers)
+        return {**state, "rows": rows[0]} if rows else state
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Puts the optimizers back to where they were when their state was saved.
+
+        Raises:
+            ValueError: the state is of other parameters, or lacks what the loop reads of a group.
+        """
+        others = {name: value for name, value in state.items() if name != "rows"}
+        saved = [others, *([state["rows"]] if "rows" in state else [])]
+        if len(saved) != len(self.optimizers):
+            raise ValueError("its optimizer moves rows of items in another way")
+        for optimizer, kept in zip(self.optimizers, saved, strict=True):
+            load_optimizer(optimizer, kept)
+
+    def close(self) -> None:
+        """Gives the tables of items dense gradients again, as whoever trains next expects."""
+        for table in self._tables:
+            table.sparse = False
+
+
+def _sparse_tables(
+    objective: Objective, config: TrainingConfig, num_processes: int
+) -> list[ItemTable]:
+    """The tables of items whose rows learn on their own.
+
+    Raises:
+        ValueError: none can, and `item_updates` is sparse.
+    """
+    tables = [
+        table
+        for table in objective.row_tables
+        if table.weight is not None and table.weight.requires_grad
+    ]
+    if config.item_updates == "sparse":
+        if not tables:
+            raise ValueError(
+                "item_updates is sparse, but there is no table of items of which the loss reads "
+                "some rows only: set item_loss to sampled, or item_updates to auto."
+            )
+        if num_processes > 1:
+            raise ValueError(
+                f"item_updates is sparse, which {num_processes} processes cannot share: train in "
+                "one process, or set item_updates to auto."
+            )
+        return tables
+    if config.item_updates == "dense" or num_processes > 1:
+        return []
+    return [table for table in tables if _num_rows(table) > SPARSE_ROWS]
+
+
+def _num_rows(table: ItemTable) -> int:
+    return 0 if table.weight is None else len(table.weight)
 
 
 def _declared(objective: Objective) -> list[Tensor]:

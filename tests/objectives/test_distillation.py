@@ -4,6 +4,7 @@ from hypothesis import strategies as st
 
 from sidestep.objectives.distillation import (
     PrefixRanges,
+    SmallNodes,
     next_code_masses,
     next_code_probs,
     shares_of_masses,
@@ -57,6 +58,20 @@ def test_masses_of_parts_of_the_catalog_add_up_to_its_distribution(seed, num_ite
         weights / weights.sum(dim=1, keepdim=True), targets, PrefixRanges.of(ids, sizes)
     )
     torch.testing.assert_close(shares_of_masses(masses), expected, atol=1e-5, rtol=1e-4)
+
+
+def test_worked_example_of_small_nodes():
+    semantic_ids = torch.tensor([[1, 0, 0], [0, 1, 0], [1, 1, 0], [1, 0, 1], [1, 1, 1]])
+    nodes = SmallNodes.of(semantic_ids, most_items=2)
+    # Code 0 has one item below, code 1 has four: of them, two and two share two codes.
+    assert nodes.depths.tolist() == [2, 1, 2, 2, 2]
+    rows, items = nodes.items_below(torch.tensor([4, 1, 0]))
+    assert list(zip(rows.tolist(), items.tolist(), strict=True)) == [
+        *((0, 2), (0, 4)),
+        (1, 1),
+        *((2, 0), (2, 3)),
+    ]
+    assert SmallNodes.of(semantic_ids, most_items=1).counts.tolist() == [0, 1, 0, 0, 0]
 
 
 def test_a_certain_teacher_gives_the_plain_cross_entropy_and_finite_gradients():

@@ -21,7 +21,9 @@ from .objective_contract import ObjectiveContract
 from .test_next_code import BATCH
 
 NUM_ITEMS = 12
-IDS = torch.stack([torch.arange(NUM_ITEMS) % 2, torch.arange(NUM_ITEMS) % 3, torch.ones(12)]).T
+IDS = torch.stack(
+    [torch.arange(NUM_ITEMS) // place % size for place, size in ((1, 2), (2, 3), (6, 2))]
+).T
 WINDOWS = Windows(
     items=np.array([0, 2, 1, 3, 1]),
     starts=np.array([0, 3]),
@@ -44,7 +46,7 @@ def transformer(is_tied=True, **config) -> NextCodeObjective:
         repeat_bias=True,
         dropout=0.0,
     )
-    network = Transformer(shape, IDS.long(), (2, 3, 2))
+    network = Transformer(shape, IDS, (2, 3, 2))
     network.item_head.begin_at(-2.0)
     config = {"item_weight": 1.0, "distillation_weight": 2.0, **config}
     return NextCodeObjective(network, NextCodeConfig(**config))
@@ -89,6 +91,33 @@ def test_a_loss_that_sees_every_item_once_is_the_exact_one(
         torch.testing.assert_close(ours[name], part, msg=name)
     for name, gradient in their_gradients.items():
         torch.testing.assert_close(our_gradients[name], gradient, atol=1e-6, rtol=1e-4, msg=name)
+
+
+@pytest.mark.parametrize("is_tied", [False, True])
+def test_below_small_nodes_a_sampled_loss_teaches_what_the_exact_one_does(is_tied, monkeypatch):
+    """No negative is drawn but items 0 and 1."""
+    monkeypatch.setattr(NegativeSampler, "_drawn", lambda *_: torch.tensor([0, 1]))
+    users, positions = BATCH.is_target.nonzero(as_tuple=True)
+    targets = item_loss.ItemTargets(
+        states=torch.randn(4, 8),
+        histories=BATCH.before(users, positions),
+        items=BATCH.items[users, positions],
+        windows=users,
+        weights=None,
+    )
+    probs = {}
+    for form, most_items in (("exact", 0), ("sampled", 2), ("sampled", 6), ("sampled", 1)):
+        monkeypatch.setattr(item_loss, "SMALL_NODE_ITEMS", most_items)
+        made = transformer(is_tied, item_loss=form)
+        made.prepare(WINDOWS)
+        probs[form, most_items] = made._item_loss(targets).next_code_probs()
+    # Six items are below a first code, two below two of them.
+    torch.testing.assert_close(probs["sampled", 6][:, 1:], probs["exact", 0][:, 1:])
+    torch.testing.assert_close(probs["sampled", 2][:, 2], probs["exact", 0][:, 2])
+    for most_items, level in ((6, 0), (2, 1), (1, 2)):
+        assert not torch.allclose(
+            probs["sampled", most_items][:, level], probs["exact", 0][:, level]
+        )
 
 
 @pytest.mark.parametrize("kind", list(KINDS))

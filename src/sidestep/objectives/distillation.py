@@ -103,18 +103,94 @@ def next_code_masses(
     Returns:
         Sums in float64.
     """
-    num_targets, num_levels = paths.shape
-    masses = item_masses.new_zeros(num_targets, num_levels, num_codes, dtype=torch.float64)
-    masses[:, 0].index_add_(1, codes[:, 0], item_masses.double())
     rows, items = (paths[:, :1] == codes[:, 0]).nonzero(as_tuple=True)
-    for level in range(1, num_levels):
-        masses[:, level].index_put_(
-            (rows, codes[items, level]), item_masses[rows, items].double(), accumulate=True
-        )
-        # Ever fewer pairs of a target and an item share a prefix.
-        is_below = codes[items, level] == paths[rows, level]
-        rows, items = rows[is_below], items[is_below]
+    masses = pair_masses(item_masses[rows, items], codes[items], rows, paths, num_codes)
+    masses[:, 0].index_add_(1, codes[:, 0], item_masses.double())
     return masses
+
+
+def pair_masses(
+    weights: Float[Tensor, " pairs"],
+    codes: Int[Tensor, "pairs levels"],
+    rows: Int[Tensor, " pairs"],
+    paths: Int[Tensor, "targets levels"],
+    num_codes: int,
+) -> Float[Tensor, "targets levels codes"]:
+    """`next_code_masses` of pairs of a target and an item below the target's first code.
+
+    The first level stays 0.
+
+    Args:
+        weights: what each item weighs for its target, at least 0.
+        codes: semantic IDs of the items.
+        rows: the target of each pair, as a row of `paths`.
+        paths: semantic IDs of the targets.
+        num_codes: codes of the widest level.
+    """
+    masses = weights.new_zeros(*paths.shape, num_codes, dtype=torch.float64)
+    weights = weights.double()
+    for level in range(1, paths.shape[1]):
+        # Ever fewer pairs of a target and an item share a prefix.
+        is_below = codes[:, level - 1] == paths[rows, level - 1]
+        weights, codes, rows = weights[is_below], codes[is_below], rows[is_below]
+        masses[:, level].index_put_((rows, codes[:, level]), weights, accumulate=True)
+    return masses
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class SmallNodes:
+    """The nodes of a catalog that have few items below, so that all of the items can be scored.
+
+    order: item indices in lexicographic order of their semantic IDs.
+    starts: per item, where the items below its small node begin in `order`. The small node of an
+        item is the shallowest node on its path, the root aside, with few items below.
+    counts: the number of these items; 0 where no node on the path is small.
+    depths: the depth of the small node; the number of levels where there is none.
+    """
+
+    order: Int[Tensor, " items"]
+    starts: Int[Tensor, " items"]
+    counts: Int[Tensor, " items"]
+    depths: Int[Tensor, " items"]
+
+    @staticmethod
+    def of(semantic_ids: Int[Tensor, "items levels"], *, most_items: int) -> "SmallNodes":
+        """The nodes with at most so many items below."""
+        num_items, num_levels = semantic_ids.shape
+        width = int(semantic_ids.max()) + 1
+        rank = torch.zeros(num_items, dtype=torch.long, device=semantic_ids.device)
+        starts, counts = torch.zeros_like(rank), torch.zeros_like(rank)
+        depths = torch.full_like(rank, num_levels)
+        for depth in range(1, num_levels + 1):
+            # Ranks of prefixes ascend in lexicographic order, and so do the items below them.
+            key = rank * width + semantic_ids[:, depth - 1].long()
+            _, rank, below = torch.unique(key, return_inverse=True, return_counts=True)
+            if depth < num_levels:
+                is_small = (counts == 0) & (below[rank] <= most_items)
+                starts = torch.where(is_small, (below.cumsum(0) - below)[rank], starts)
+                counts = torch.where(is_small, below[rank], counts)
+                depths = depths.masked_fill(is_small, depth)
+        return SmallNodes(
+            order=rank.argsort(stable=True), starts=starts, counts=counts, depths=depths
+        )
+
+    def to(self, device: torch.device | str) -> "SmallNodes":
+        """Copies the nodes to `device`."""
+        return SmallNodes(
+            order=self.order.to(device),
+            starts=self.starts.to(device),
+            counts=self.counts.to(device),
+            depths=self.depths.to(device),
+        )
+
+    def items_below(
+        self, targets: Int[Tensor, " targets"]
+    ) -> tuple[Int[Tensor, " pairs"], Int[Tensor, " pairs"]]:
+        """The items below the small node of each target, as pairs of a row and an item."""
+        counts = self.counts[targets]
+        rows = torch.arange(len(targets), device=targets.device).repeat_interleave(counts)
+        places = torch.arange(len(rows), device=targets.device) - (counts.cumsum(0) - counts)[rows]
+        return rows, self.order[self.starts[targets][rows] + places]
 
 
 def shares_of_masses(masses: Float[Tensor, "*batch codes"]) -> Float[Tensor, "*batch codes"]:

@@ -20,8 +20,10 @@ from sidestep.objectives.cross_entropy import (
 )
 from sidestep.objectives.distillation import (
     PrefixRanges,
+    SmallNodes,
     next_code_masses,
     next_code_probs,
+    pair_masses,
     shares_of_masses,
 )
 from sidestep.objectives.negatives import NegativeSampler
@@ -33,6 +35,9 @@ EXACT_ITEMS = 20_000
 
 CHUNK_ITEMS = 8192
 """Items whose scores the chunked loss holds at once."""
+
+SMALL_NODE_ITEMS = 64
+"""Items below a node that a sampled loss scores all to teach the codes below the node."""
 
 ScoreItems = Callable[[Tensor, HistoryBatch], Tensor]
 """Gives the scores of all items [targets, items] at states [targets, dim]."""
@@ -176,7 +181,13 @@ class ChunkedItemLoss(ItemLoss):
 
 
 class SampledItemLoss(ItemLoss):
-    """The loss over the targets of the batch and some negatives."""
+    """The loss over the targets of the batch and some negatives.
+
+    What it teaches the codes comes from the same items, with the same weights. Of the items below
+    a deep node hardly one is drawn, and the shares of the codes there would be noise. So where a
+    node on the path of a target has few items below, all of them are scored, and the shares of the
+    codes below that node are exact.
+    """
 
     reads_all_rows = False
 
@@ -192,6 +203,11 @@ class SampledItemLoss(ItemLoss):
         super().__init__(label_smoothing=label_smoothing, taught=taught)
         self._network, self._config, self._num_items = network, config, num_items
         self._sampler: NegativeSampler | None = None
+        self._small_nodes = (
+            None
+            if taught is None
+            else SmallNodes.of(taught.semantic_ids, most_items=SMALL_NODE_ITEMS)
+        )
 
     def prepare(self, windows: Windows) -> None:
         """Counts how often each item is a target."""
@@ -228,16 +244,40 @@ class SampledItemLoss(ItemLoss):
         @torch.no_grad()
         def taught_probs() -> Tensor:
             taught = self._required_taught()
-            probs = (scores.float() + candidates.log_weights).softmax(dim=-1)
             masses = next_code_masses(
-                probs,
+                (scores.float() + candidates.log_weights).softmax(dim=-1),
                 taught.item_codes(candidates.items),
                 taught.item_codes(targets.items),
                 max(taught.codebook_sizes),
             )
-            return shares_of_masses(masses)
+            return self._exact_below_small_nodes(shares_of_masses(masses), targets)
 
         return ItemLossOutput(loss=loss, next_code_probs=taught_probs)
+
+    def _exact_below_small_nodes(
+        self, probs: Float[Tensor, "targets levels codes"], targets: ItemTargets
+    ) -> Float[Tensor, "targets levels codes"]:
+        """The probabilities, exact at the levels below the small node of each target."""
+        assert self._small_nodes is not None
+        taught = self._required_taught()
+        scorer = taught.item_scorer
+        assert scorer is not None
+        nodes = self._small_nodes = self._small_nodes.to(probs.device)
+        rows, items = nodes.items_below(targets.items)
+        scores = scorer.some_item_logits(
+            targets.states[rows], items, targets.histories.select(rows)
+        ).float()
+        largest = scores.new_full((len(probs),), -torch.inf).scatter_reduce(0, rows, scores, "amax")
+        masses = pair_masses(
+            (scores - largest[rows]).exp(),
+            taught.item_codes(items),
+            rows,
+            taught.item_codes(targets.items),
+            probs.shape[2],
+        )
+        levels = torch.arange(probs.shape[1], device=probs.device)
+        is_exact = levels >= nodes.depths[targets.items][:, None]
+        return torch.where(is_exact[..., None], shares_of_masses(masses), probs)
 
 
 def item_loss(

@@ -23,7 +23,8 @@ import polars as pl
 
 from result_line import add_results_option, finish, now, processor
 
-ITEMS_PER_KIND, KINDS_PER_USER, NUM_WORDS, WORDS_PER_KIND = 250, 3, 5000, 4
+ITEMS_PER_KIND, KINDS_PER_USER = 100, 3
+NUM_WORDS, WORDS_PER_KIND, WORDS_PER_ITEM = 5000, 3, 3
 CONFIG = """\
 kind: transformer
 max_history: 20
@@ -71,7 +72,10 @@ def main() -> None:
         if made is not None and (asked.folder / made).exists():
             print(f"{step}: done before")
             continue
-        finish(measured(asked, step, command), asked.results)
+        result = measured(asked, step, command)
+        finish(result, asked.results)
+        if result["exit_status"]:
+            parser.exit(1, f"{step} failed; {asked.folder / step}.log says why.\n")
 
 
 def _count(text: str) -> int:
@@ -80,7 +84,7 @@ def _count(text: str) -> int:
 
 def commands(asked: argparse.Namespace) -> dict[str, tuple[str | None, list[str]]]:
     """The commands by step: what a finished command leaves behind, and its arguments."""
-    sizes = ["--codebook-sizes", "256,256,256,256"]
+    sizes = ["--codebook-sizes", "256,256,256,1024"]
     settings = [f"training.max_seconds={asked.train_seconds}", *asked.set]
     reading = [*("--items", "items.parquet"), *("--columns", "title")]
     training = [*("--config", "train.yaml"), *("--dataset", "dataset"), *("--catalog", "catalog")]
@@ -141,7 +145,7 @@ def write_shop(folder: Path, num_items: int, num_users: int) -> None:
     # Kinds that share words are alike.
     words = generator.integers(0, NUM_WORDS, (num_kinds, WORDS_PER_KIND))
     kind = np.arange(num_items) % num_kinds
-    own = generator.integers(0, NUM_WORDS, num_items)
+    own = generator.integers(0, NUM_WORDS, (num_items, WORDS_PER_ITEM))
     named = np.column_stack([words[kind], own])
     titles = [" ".join(f"word{word}" for word in row) for row in named.tolist()]
     items = pl.DataFrame({"item_id": _names("i", np.arange(num_items)), "title": titles})

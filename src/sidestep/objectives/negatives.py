@@ -32,7 +32,7 @@ class Candidates:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class NegativeSampler:
-    """Draws negatives, with replacement.
+    """Draws negatives: items that stand for the catalog.
 
     The weight of item j for a target of a window w is the number of its draws over the number that
     is expected of all sources together:
@@ -42,6 +42,10 @@ class NegativeSampler:
     with n_s draws of the source s, which draws j with probability q_s(j). The expectation of c_w(j)
     is the divisor, so the estimate of a sum over the catalog is free of bias, however the sources
     overlap. That is log-q correction, for several sources at once.
+
+    A source that draws takes one item from each of n_s equal parts of its probability, as in
+    stratified sampling. So no item is drawn much more or less often than expected, and as many
+    uniform draws as there are items give the catalog itself.
 
     The source `in_batch` are the targets of the other windows; q is the share of an item among all
     targets. What a window holds itself is left out: it is no independent draw, and each of its
@@ -120,12 +124,17 @@ class NegativeSampler:
         )
 
     def _drawn(self, source: str, number: int) -> Int[Tensor, " number"]:
+        """Draws, one from each of `number` equal parts of the probability."""
         device = self.ends.device
+        parts = torch.arange(number, dtype=torch.float64, device=device)
+        shares = (parts + torch.rand(number, dtype=torch.float64, device=device)) / number
         if source == UNIFORM:
-            return torch.randint(self.num_items, (number,), device=device)
+            return (shares * self.num_items).long().clamp(max=self.num_items - 1)
         # The first item whose running sum is above a number below the total.
-        drawn = torch.randint(int(self.ends[-1]), (number,), device=device)
-        return torch.searchsorted(self.ends, drawn, right=True)
+        total = self.ends[-1]
+        return torch.searchsorted(
+            self.ends, (shares * total).long().clamp(max=total - 1), right=True
+        )
 
     def _of_windows(
         self,

@@ -33,7 +33,7 @@ WINDOWS = Windows(
 WEIGHTED = replace(BATCH, target_weights=torch.tensor([[0.0, 1.0, 0.5], [0.3, 1.0, 0.0]]))
 
 
-def transformer(is_tied=True, **config) -> NextCodeObjective:
+def transformer(is_tied=True, last_code_head="codes", **config) -> NextCodeObjective:
     torch.manual_seed(0)
     shape = TransformerConfig(
         dim=8,
@@ -44,6 +44,7 @@ def transformer(is_tied=True, **config) -> NextCodeObjective:
         item_head=True,
         tied_item_head=is_tied,
         repeat_bias=True,
+        last_code_head=last_code_head,
         dropout=0.0,
     )
     network = Transformer(shape, IDS, (2, 3, 2))

@@ -85,6 +85,13 @@ def test_sparse_updates_of_a_loss_that_reads_all_rows_are_refused(form):
         update_of(sasrec(item_loss=form))
 
 
+def test_where_items_choose_the_last_code_all_rows_may_be_read():
+    objective = transformer(last_code_head="items", **SAMPLED)
+    assert len(stepped(objective, item_updates="auto").optimizers) == 1
+    with pytest.raises(ValueError, match="item_updates is sparse"):
+        update_of(objective)
+
+
 def test_a_state_of_other_updates_is_refused():
     sparse, dense = (stepped(sasrec(**SAMPLED), item_updates=it) for it in ("sparse", "dense"))
     for ours, theirs in ((sparse, dense), (dense, sparse)):

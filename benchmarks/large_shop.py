@@ -84,7 +84,7 @@ def _count(text: str) -> int:
 
 def commands(asked: argparse.Namespace) -> dict[str, tuple[str | None, list[str]]]:
     """The commands by step: what a finished command leaves behind, and its arguments."""
-    sizes = ["--codebook-sizes", "256,256,256,1024"]
+    sizes = ["--codebook-sizes", "256,256,256,256", "--collisions", "extra"]
     settings = [f"training.max_seconds={asked.train_seconds}", *asked.set]
     reading = [*("--items", "items.parquet"), *("--columns", "title")]
     training = [*("--config", "train.yaml"), *("--dataset", "dataset"), *("--catalog", "catalog")]

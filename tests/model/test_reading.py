@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -49,6 +51,12 @@ def test_a_reader_of_items_writes_the_sum_of_codes_and_item_by_weight(inputs):
 
 def test_the_vectors_of_the_catalog_are_those_of_every_item(inputs):
     assert inputs.catalog_vectors(3).equal(inputs.item_vectors(torch.arange(3)))
+
+
+def test_items_without_codes_are_read_by_the_vectors_of_their_own(inputs):
+    own = replace(inputs, codes=None)
+    assert READERS["items"].vectors(own, HISTORIES)[0].tolist() == [[0, 10], [0, 0]]
+    assert own.catalog_vectors(3).equal(inputs.items.weight)
 
 
 def test_codes_of_the_last_item_continue_a_prompt_of_codes():

@@ -8,6 +8,7 @@ the weights keep the names that they have in bundles.
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import reduce
 from typing import ClassVar
 
 import torch
@@ -33,41 +34,51 @@ class InputVectors:
     """The vectors by which a network reads codes and items.
 
     flat_codes: gives the flat code ids of items; at `NO_ITEM` those of item 0.
-    codes: one row per flat code id.
-    items: one row per item; None where items have no vector of their own.
+    codes: one row per flat code id; None where no code is read.
+    items: one row per item; None where items have no vector of their own. There are rows of codes,
+        of items or of both.
     columns: vectors of the values that items have in columns; None where no column is read.
     gaps: vectors of gaps between events; None where times are not read.
     """
 
     flat_codes: Callable[[Int[Tensor, "*batch"]], Int[Tensor, "*batch levels"]]
-    codes: nn.Embedding
+    codes: nn.Embedding | None
     items: nn.Embedding | None
     columns: ItemColumns | None = None
     gaps: GapEmbedding | None = None
 
     def code_vectors(self, items: Int[Tensor, "*batch"]) -> Float[Tensor, "*batch levels dim"]:
         """The vectors of the codes of items."""
+        assert self.codes is not None, "only a network that reads codes is asked for their vectors"
         vectors: Tensor = self.codes(self.flat_codes(items))
         return vectors
 
     def item_vectors(self, items: Int[Tensor, "*batch"]) -> Float[Tensor, "*batch dim"]:
-        """The sum of the vectors of an item's codes, plus the vector of its own if it has one.
+        """The sum of the vectors of an item's codes, of its own and of its values in columns.
 
-        With columns, plus the vectors of the item's values. Any vector at `NO_ITEM`.
+        An item has as many of the three as there are. Any vector at `NO_ITEM`.
         """
-        vectors = self.code_vectors(items).sum(dim=-2)
+        terms = []
+        if self.codes is not None:
+            terms.append(self.code_vectors(items).sum(dim=-2))
         if self.items is not None:
-            vectors = vectors + self.items(items.clamp(min=0))
-        return vectors if self.columns is None else vectors + self.columns.of_items(items)
+            terms.append(self.items(items.clamp(min=0)))
+        if self.columns is not None:
+            terms.append(self.columns.of_items(items))
+        return reduce(torch.add, terms)
 
     def catalog_vectors(self, num_items: int) -> Float[Tensor, "items dim"]:
         """`item_vectors` of the first items, in memory of one vector per item."""
-        table = self.codes.weight
-        codes = self.flat_codes(torch.arange(num_items, device=table.device))
-        vectors = functional.embedding_bag(codes, table, mode="sum")
+        terms: list[Tensor] = []
+        if self.codes is not None:
+            table = self.codes.weight
+            codes = self.flat_codes(torch.arange(num_items, device=table.device))
+            terms.append(functional.embedding_bag(codes, table, mode="sum"))
         if self.items is not None:
-            vectors = vectors + self.items.weight
-        return vectors if self.columns is None else vectors + self.columns.of_catalog()
+            terms.append(self.items.weight)
+        if self.columns is not None:
+            terms.append(self.columns.of_catalog())
+        return reduce(torch.add, terms)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from sidestep.model.columns import ItemColumns, UserColumns
 from sidestep.model.context import TreeContext
+from sidestep.model.flat_codes import level_starts
 from sidestep.model.heads import ItemScorer, ItemTable
 from sidestep.model.reading import READERS, HistoryReader
 from sidestep.model.sibling_items import SiblingItems, SlotPrefixes
@@ -19,7 +20,7 @@ from sidestep.step import HistoryBatch, StepOutput, in_float32, widened
 class SemanticIdModel(nn.Module, ABC):
     """A network that writes the next item code by code; a `StepModel`, and trainable.
 
-    Flat code ids count through the levels: code c of level l is `level_starts[l] + c`.
+    Flat code ids count through the levels, see `level_starts`.
 
     reader: how histories become prompts.
     siblings: the items below each prefix, for a network whose scores of items choose the last code;
@@ -38,24 +39,11 @@ class SemanticIdModel(nn.Module, ABC):
         self, semantic_ids: Int[Tensor, "items levels"], codebook_sizes: tuple[int, ...]
     ) -> None:
         super().__init__()
-        num_levels = semantic_ids.shape[1]
-        if len(codebook_sizes) != num_levels:
-            raise ValueError(
-                f"{len(codebook_sizes)} codebook sizes for semantic IDs of {num_levels} levels."
-            )
-        largest = semantic_ids.max(dim=0).values.tolist()
-        if semantic_ids.min() < 0 or any(
-            code >= size for code, size in zip(largest, codebook_sizes, strict=True)
-        ):
-            raise ValueError(
-                f"semantic IDs reach {largest}, outside codebooks of sizes {list(codebook_sizes)}."
-            )
+        starts = level_starts(semantic_ids, codebook_sizes)
         self.codebook_sizes = tuple(codebook_sizes)
         self.siblings = None
-        starts = [sum(codebook_sizes[:level]) for level in range(num_levels)]
         self.register_buffer("semantic_ids", semantic_ids, persistent=False)
-        level_starts = torch.tensor(starts, device=semantic_ids.device)
-        self.register_buffer("level_starts", level_starts, persistent=False)
+        self.register_buffer("level_starts", starts, persistent=False)
         # By depth: the codes that may follow before any is known to be illegal.
         num_next = torch.tensor([*codebook_sizes, 0], device=semantic_ids.device)
         self.register_buffer("num_next_codes", num_next, persistent=False)

@@ -15,7 +15,7 @@ from sidestep.search.exhaustive import ExhaustiveSearch
 ITEM_IDS = [f"id-{index}" for index in range(12)]
 NEW_IDS = ["new-a", "new-b"]
 NEW_CODES = np.array([[1, 3], [2, 3]], dtype=np.int32)
-KINDS = ("transformer", "tied transformer", "sasrec", "popularity")
+KINDS = ("transformer", "tied transformer", "sasrec", "sasrec of code sums", "popularity")
 
 
 def catalog():
@@ -43,8 +43,10 @@ def loaded(folder, kind, known=None, *, dim=8):
         config = T5Config(dim=dim, num_layers=1, num_heads=2, tied_head=kind == "tied t5")
         network = T5(config, known.semantic_ids, known.codebook_sizes)
         torch.nn.init.normal_(network.head_weight)
-    elif kind == "sasrec":
-        network = SasRec(SasRecConfig(dim=dim, num_layers=1, max_items=4), known.num_items)
+    elif kind in ("sasrec", "sasrec of code sums"):
+        reads_codes = kind == "sasrec of code sums"
+        config = SasRecConfig(dim=dim, num_layers=1, max_items=4, code_embedding=reads_codes)
+        network = SasRec.of_codes(config, known.semantic_ids, known.codebook_sizes)
     else:
         counts = np.arange(known.num_items)[::-1].copy()
     save_bundle(folder, network=network, counts=counts, catalog=known, max_history=4, seed=0)
@@ -207,6 +209,17 @@ def test_a_new_row_is_the_mean_of_the_siblings(tmp_path):
     assert not without.item_embedding.weight[12:].any()
 
 
+def test_a_new_item_of_code_sums_is_its_codes_and_the_mean_of_the_siblings(tmp_path):
+    old = loaded(tmp_path / "old", "sasrec of code sums")
+    assert old.network.semantic_ids is old.catalog.semantic_ids
+    codes, own = old.network.code_embedding.weight, old.network.item_embedding.weight
+    vectors = appended(old).network.catalog_vectors()
+    torch.testing.assert_close(vectors[:12], old.network.catalog_vectors())
+    torch.testing.assert_close(vectors[12], codes[1] + codes[4 + 3] + own[3:6].mean(0))
+    without = append_items(old, NEW_IDS, NEW_CODES, new_rows="zeros").network
+    torch.testing.assert_close(without.catalog_vectors()[13], codes[2] + codes[4 + 3])
+
+
 def test_an_item_without_a_relative_gets_the_mean_of_all(tmp_path):
     known = Catalog.build(["a", "b"], np.array([[0, 0], [1, 0]]), (3, 2))
     grown = append_items(
@@ -237,16 +250,17 @@ def test_a_last_codebook_that_grows_changes_no_old_weight_and_no_old_score(tmp_p
     grown = load(tmp_path / "new", device="cpu")
     assert grown.catalog.codebook_sizes == (4, 6)
     assert torch.equal(grown.catalog.semantic_ids[:12], old.catalog.semantic_ids)
-    is_searched = kind not in ("sasrec", "popularity")
+    reads_codes = kind not in ("sasrec", "popularity")
     if old.network is not None:
         num_grown = 0
         for name, weights in old.network.state_dict().items():
             mine = grown.network.state_dict()[name]
             assert torch.equal(mine[: len(weights)], weights), name
-            if name in ("code_embedding.weight", "head.weight") and is_searched:
+            if name in ("code_embedding.weight", "head.weight") and reads_codes:
                 assert torch.equal(mine[8:], weights[7:].expand(2, -1))
                 num_grown += 1
         counts = {"transformer": 2, "tied transformer": 2, "t5": 2, "tied t5": 1, "sasrec": 0}
+        counts["sasrec of code sums"] = 1
         assert num_grown == counts[kind]
     histories = [["id-3", "id-7"], [], ["id-1"]]
     for before, after in zip(
@@ -258,7 +272,7 @@ def test_a_last_codebook_that_grows_changes_no_old_weight_and_no_old_score(tmp_p
         assert after.scores == pytest.approx(before.scores, abs=1e-5)
     [answer] = grown.recommend([["new-c", "id-3"]], k=15)
     assert set(answer.item_ids) == {*ITEM_IDS, *new_ids}
-    if is_searched:
+    if reads_codes:
         scores = dict(zip(answer.item_ids, answer.scores, strict=True))
         assert scores["new-b"] == pytest.approx(scores["new-c"], abs=1e-5)
     with pytest.raises(ValueError, match="3, but the last level has 4 codes"):

@@ -81,6 +81,41 @@ def test_a_ranker_scores_as_it_did_by_itself_whatever_the_order_of_its_items(tmp
     assert both.ranker_use.trained["seed"] == 3
 
 
+def a_sasrec_of_code_sums(path, order, codes=IDS):
+    catalog = Catalog.build([ITEM_IDS[item] for item in order], codes[order], SIZES)
+    torch.manual_seed(3)
+    shape = SasRecConfig(dim=8, num_layers=1, num_heads=2, max_items=4, code_embedding=True)
+    network = SasRec.of_codes(shape, catalog.semantic_ids, SIZES)
+    for rows in (network.item_embedding.weight, network.code_embedding.weight):
+        torch.nn.init.normal_(rows)
+    save_bundle(path, network=network, catalog=catalog, max_history=2, seed=3, data=DATA)
+    return load(path, device="cpu")
+
+
+def test_a_ranker_of_code_sums_reads_the_codes_of_the_catalog_that_it_stands_beside(tmp_path):
+    sasrec = a_sasrec_of_code_sums(tmp_path / "sasrec", [3, 1, 4, 0, 2])
+    attach_ranker(a_transformer(tmp_path / "base"), sasrec, weight=1.0).save(tmp_path / "both")
+    both = load(tmp_path / "both", device="cpu")
+    assert torch.equal(both.ranker.semantic_ids, torch.from_numpy(IDS))
+    for own, found in zip(scores_of(sasrec), by_ranker(both), strict=True):
+        assert found == pytest.approx(normalised(own), abs=1e-5)
+    codes, own = both.ranker.code_embedding.weight, both.ranker.item_embedding.weight
+    new = np.array([[2, 3], [2, 4]], dtype=np.int32)
+    grown = append_items(both, ["new", "newer"], new, last_codebook_size=5)
+    vectors = grown.ranker.catalog_vectors()
+    torch.testing.assert_close(vectors[:5], both.ranker.catalog_vectors())
+    # The code 4 of the last level is new, and gets the row of the code 3.
+    expected = codes[2] + codes[4 + 3] + own[2:4].mean(dim=0)
+    torch.testing.assert_close(vectors[5:], expected.expand(2, -1))
+
+
+def test_a_ranker_of_other_codes_is_refused(tmp_path):
+    base = a_transformer(tmp_path / "base")
+    swapped = a_sasrec_of_code_sums(tmp_path / "swapped", [0, 1, 2, 3, 4], IDS[[1, 0, 2, 3, 4]])
+    with pytest.raises(ValueError, match=r"reads the codes of items .* has other codes than"):
+        attach_ranker(base, swapped, weight=1.0)
+
+
 def test_without_a_search_that_asks_it_nothing_changes(tmp_path):
     base = a_transformer(tmp_path / "base")
     both = attach_ranker(base, a_sasrec(tmp_path / "sasrec"), weight=1.0)

@@ -103,6 +103,15 @@ def test_a_transformer_without_catalog_is_told_where_to_get_one(shop, files, tmp
     assert not (tmp_path / "run").exists()
 
 
+def test_a_sasrec_that_reads_codes_without_catalog_is_told_where_to_get_one(shop, tmp_path):
+    message = refused(
+        *("train", "--set", "kind=sasrec", "--set", "model.code_embedding=true"),
+        *("--dataset", shop / "dataset", "--out", tmp_path / "run"),
+    )
+    assert "model.code_embedding: true needs semantic IDs: give --catalog" in message
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [

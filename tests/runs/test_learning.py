@@ -41,9 +41,9 @@ def a_catalog(num_items: int = NUM_ITEMS) -> Catalog:
     return Catalog.build([f"i{item}" for item in range(num_items)], codes, SIZES)
 
 
-def fitted(config, folder, *, seed: int, resume: bool = False):
+def fitted(config, folder, *, seed: int, resume: bool = False, catalog: Catalog | None = None):
     """The trained network of a run, and the result of its training."""
-    material = Material(a_split(), a_catalog(), config.max_history)
+    material = Material(a_split(), catalog or a_catalog(), config.max_history)
     learning = config.learning(material, seed=seed)
     run = TrainingRun(
         training=config.training,
@@ -96,20 +96,43 @@ def test_a_transformer_ends_with_the_weights_of_its_best_validation(tmp_path, mo
         assert torch.equal(weights, again.state_dict()[name])
 
 
-def sasrec(folder, *, max_history: int = 4, resume: bool = False):
+def sasrec(folder, *, max_history: int = 4, resume: bool = False, catalog=None, **shape):
     config = SasRecRun(
-        model=SasRecConfig(dim=8, num_layers=1, num_heads=2, max_items=4),
+        model=SasRecConfig(dim=8, num_layers=1, num_heads=2, max_items=4, **shape),
         objective=NextItemConfig(),
         training=TRAINING,
         max_history=max_history,
     )
-    return fitted(config, folder, seed=0, resume=resume)
+    return fitted(config, folder, seed=0, resume=resume, catalog=catalog)
 
 
-def test_sasrec_is_trained_by_the_same_loop(tmp_path):
-    _, result = sasrec(tmp_path)
+@pytest.mark.parametrize("code_embedding", [False, True])
+def test_sasrec_is_trained_by_the_same_loop(code_embedding, tmp_path):
+    _, result = sasrec(tmp_path, code_embedding=code_embedding)
     assert result.stopped == "finished"
     assert result.best_epoch in (1, 2)
+
+
+def other_catalog() -> Catalog:
+    codes = np.stack(np.unravel_index(np.arange(NUM_ITEMS)[::-1], SIZES), axis=1)
+    return Catalog.build([f"i{item}" for item in range(NUM_ITEMS)], codes, SIZES)
+
+
+def test_sasrec_reads_the_codes_of_the_catalog_only_if_it_is_asked_to(tmp_path):
+    for code_embedding in (False, True):
+        weights = [
+            sasrec(tmp_path / f"{code_embedding}-{row}", catalog=catalog, **shape)[0].state_dict()
+            for row, catalog in enumerate((a_catalog(), other_catalog()))
+            for shape in ({"code_embedding": code_embedding},)
+        ]
+        first, second = (each["item_embedding.weight"] for each in weights)
+        assert torch.equal(first, second) != code_embedding
+
+
+def test_sasrec_that_reads_codes_is_not_resumed_with_other_codes(tmp_path):
+    sasrec(tmp_path, code_embedding=True)
+    with pytest.raises(ValueError, match="catalog"):
+        sasrec(tmp_path, code_embedding=True, resume=True, catalog=other_catalog())
 
 
 @pytest.mark.parametrize("kind", ["transformer", "sasrec"])

@@ -42,12 +42,12 @@ def walks(*, repeats: bool, num_users: int = 48) -> Windows:
 
 def network(kind, windows, **shape):
     shape = {"dim": 16, "num_layers": 1, "num_heads": 2, "dropout": 0.0, **shape}
-    if kind == "sasrec":
-        run = SasRecRun(model=SasRecConfig(**shape, max_items=LENGTH), max_history=LENGTH)
-        made = run.network(NUM_ITEMS, windows, seed=0)
-        return made, NextItemObjective(made, NextItemConfig())
     codes = np.stack(np.unravel_index(np.arange(NUM_ITEMS), SIZES), axis=1)
     catalog = Catalog.build([f"i{item}" for item in range(NUM_ITEMS)], codes, SIZES)
+    if kind == "sasrec":
+        run = SasRecRun(model=SasRecConfig(**shape, max_items=LENGTH), max_history=LENGTH)
+        made = run.network(catalog, windows, seed=0)
+        return made, NextItemObjective(made, NextItemConfig())
     tied = {"history": "items", "item_embedding": True, "item_head": True, "tied_item_head": True}
     run = TransformerRun(model=TransformerConfig(**shape, **tied))
     made = run.network(catalog, windows, seed=0)

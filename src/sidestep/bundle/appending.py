@@ -5,7 +5,8 @@ keeps nothing else per item, the network stays, and reads the codes of the grown
 network keeps per item has to be invented: the mean of what the item's siblings have, the old items
 that share the longest prefix with it. So has what it keeps of a number that no bucket has needed
 before: the row of the highest one. SASRec knows items by their rows, so that it only takes new ones
-with a catalog whose semantic IDs say which items are siblings. A network that reads columns of
+with a catalog whose semantic IDs say which items are siblings; with `code_embedding` it adds the
+vectors of their codes. A network that reads columns of
 items reads those of new items from their texts. Popularity and repeats count new items as zero.
 A process reward model keeps the scores of old prefixes and invents the rows of new ones likewise. A
 value head keeps nothing of either, and stays. A ranker gets rows as SASRec does.
@@ -16,10 +17,9 @@ from dataclasses import replace
 
 import numpy as np
 import polars as pl
-import torch
 from jaxtyping import Int
 
-from sidestep.bundle.item_rows import NewRows, with_items
+from sidestep.bundle.item_rows import NewRows, with_codes, with_items
 from sidestep.bundle.loaded import LoadedRecommender
 from sidestep.bundle.networks import (
     Network,
@@ -30,9 +30,8 @@ from sidestep.bundle.networks import (
 )
 from sidestep.bundle.parts import PARTS, Growth
 from sidestep.catalog.catalog import Catalog
+from sidestep.model.sasrec import SasRec
 from sidestep.model.semantic_id_model import SemanticIdModel
-
-_ROWS_PER_CODE = {"code_embedding.weight", "head.weight"}
 
 
 def append_items(
@@ -168,11 +167,8 @@ def _grown(
     if isinstance(network, SemanticIdModel) and not keeps_items(network, loaded.kind, growth.new):
         return network.with_semantic_ids(catalog.semantic_ids)
     weights = with_items(weights_of(network), growth.old, growth.new, growth.new_rows)
-    num_new_codes = sum(catalog.codebook_sizes) - sum(loaded.catalog.codebook_sizes)
-    if isinstance(network, SemanticIdModel) and num_new_codes:
-        # Flat code ids count through the levels: those of the last level are the last rows.
-        for name in _ROWS_PER_CODE.intersection(weights):
-            highest = weights[name][-1:].expand(num_new_codes, -1)
-            weights[name] = torch.cat([weights[name], highest])
+    # A network of a user's own over item IDs may call rows of something else by these names.
+    if isinstance(network, SemanticIdModel | SasRec):
+        weights = with_codes(weights, growth.old, growth.new)
     description = description_of(network)
     return build_network(loaded.kind, description, growth.new, weights).to(loaded.device)

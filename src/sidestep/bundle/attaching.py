@@ -40,8 +40,9 @@ def attach_ranker(
 
     Raises:
         ValueError: the ranker is no SASRec, has one itself, was trained on another dataset or
-            split, whose targets it may have seen, knows other items, or reads other columns of
-            users; or there is no network to stand beside, or no trie to sum its scores in.
+            split, whose targets it may have seen, knows other items, or reads other codes or other
+            columns of users; or there is no network to stand beside, or no trie to sum its scores
+            in.
     """
     if loaded.is_searched:
         loaded.catalog.refuse_own_space("a ranker beside a network of semantic IDs")
@@ -60,6 +61,8 @@ def attach_ranker(
     _refuse_other_data(loaded, ranker)
     _refuse_other_users(loaded, ranker)
     rows = _rows_of_items(loaded.catalog, ranker.catalog)
+    if ranker.network.config.code_embedding:
+        _refuse_other_codes(loaded.catalog, ranker.catalog, rows)
     weights = plain_weights(ranker.network)
     weights["item_embedding.weight"] = weights["item_embedding.weight"][rows].contiguous()
     kept = KeptRanker(
@@ -100,6 +103,16 @@ def _refuse_other_users(loaded: LoadedRecommender, ranker: LoadedRecommender) ->
             f"the ranker reads the columns {', '.join(theirs)} of users and the network "
             f"{', '.join(ours.columns)}, or other values of them; train both with the same "
             "model.user_columns, or one of them without."
+        )
+
+
+def _refuse_other_codes(ours: Catalog, theirs: Catalog, rows: Int[Tensor, " items"]) -> None:
+    same_sizes = ours.codebook_sizes == theirs.codebook_sizes
+    if not same_sizes or not torch.equal(ours.semantic_ids.cpu(), theirs.semantic_ids.cpu()[rows]):
+        raise ValueError(
+            "the ranker reads the codes of items (model.code_embedding), and its catalog has other "
+            "codes than the bundle's; train both with one catalog, or the ranker without "
+            "model.code_embedding."
         )
 
 

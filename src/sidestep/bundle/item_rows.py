@@ -1,4 +1,4 @@
-"""Rows of new items in weights: a module gets rows for items that it was not trained on."""
+"""Rows of new items and codes in weights: a module gets rows for what it was not trained on."""
 
 from typing import Literal
 
@@ -16,6 +16,7 @@ A tied item head adds the vectors of the item's codes to either.
 """
 
 _ROWS_PER_ITEM = ("item_embedding.weight", "item_head.weight")
+_ROWS_PER_CODE = ("code_embedding.weight", "head.weight")
 
 
 def with_items(
@@ -35,6 +36,25 @@ def with_items(
             if new_rows == "zeros":
                 rows = torch.zeros_like(rows)
             grown[name] = torch.cat([weights[name], rows])
+    return grown
+
+
+def with_codes(weights: dict[str, Tensor], old: Catalog, new: Catalog) -> dict[str, Tensor]:
+    """The weights with rows for the new codes of the last level, wherever there is one per code.
+
+    A new code has the row of the highest old one.
+
+    Args:
+        weights: of a module of the old catalog that names its rows as our networks do.
+        old, new: the catalog before and after; only the last codebook may have grown.
+    """
+    num_new = sum(new.codebook_sizes) - sum(old.codebook_sizes)
+    grown = dict(weights)
+    for name in _ROWS_PER_CODE:
+        if name in weights:
+            # Flat code ids count through the levels: those of the last level are the last rows.
+            highest = weights[name][-1:].expand(num_new, -1)
+            grown[name] = torch.cat([weights[name], highest])
     return grown
 
 

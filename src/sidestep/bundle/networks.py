@@ -206,12 +206,8 @@ def _initialised(kind: str, description: Mapping[str, Any], catalog: Catalog) ->
         return HuggingFaceModel.from_description(description, ids, sizes)
     made_of: Any = _CLASSES[kind] if kind in _CLASSES else _own(kind)
     config = made_of.Config(**description)
-    network: Network
-    if issubclass(made_of, ItemNetwork):
-        network = made_of(config, catalog.num_items)
-    else:
-        network = made_of(config, ids, sizes)
-    return network
+    make: Callable[..., Network] = made_of.of_codes if issubclass(made_of, ItemNetwork) else made_of
+    return make(config, ids, sizes)
 
 
 def _own(kind: str) -> type[Network]:

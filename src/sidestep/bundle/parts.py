@@ -241,10 +241,16 @@ PARTS: Mapping[str, Part] = MappingProxyType(
                 name=RANKER,
                 words="ranker",
                 entry=KeptRanker,
-                make=lambda config, network, catalog: sasrec.SasRec(config, catalog.num_items),
+                make=lambda config, network, catalog: sasrec.SasRec.of_codes(
+                    config, catalog.semantic_ids, catalog.codebook_sizes
+                ),
                 misfit=_ranker_misfit,
-                grown=lambda module, growth: item_rows.with_items(
-                    networks.plain_weights(module), growth.old, growth.new, growth.new_rows
+                grown=lambda module, growth: item_rows.with_codes(
+                    item_rows.with_items(
+                        networks.plain_weights(module), growth.old, growth.new, growth.new_rows
+                    ),
+                    growth.old,
+                    growth.new,
                 ),
                 reads_states=False,
             ),

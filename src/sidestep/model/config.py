@@ -272,10 +272,14 @@ class SasRecConfig(BaseModel):
     faster on sparse data. Values around 0.07 are usual.
     """
 
-    # Left out of files where it is not set: runs of before it came go on.
+    # Left out of files where they are not set: runs of before they came go on.
     repeat_bias: bool = Field(False, exclude_if=operator.not_)
     """Learn a number that is added to the scores of items that the history holds, see `ItemHead`;
     ours."""
+
+    code_embedding: bool = Field(False, exclude_if=operator.not_)
+    """Add the vectors of an item's codes to the vector of its own, by which the item is read and
+    scored. The run needs a catalog of semantic IDs."""
 
     times: Times = Field(None, exclude_if=lambda times: times is None)
     """Add a vector of the gap between each item and what came next, see `GapEmbedding`; `true` for

@@ -16,7 +16,7 @@ class ItemNetwork(nn.Module, ABC):
     """Reads a history of items, and scores every item of the catalog.
 
     Training, ranking and bundles ask for no more than this, so that a further baseline is a class
-    of this kind and a run of its kind. It is made as `network(config, num_items)`.
+    of this kind and a run of its kind. It is made by `of_codes`.
 
     Config: the class of its configuration; a bundle keeps what it says.
     config: its configuration.
@@ -24,6 +24,25 @@ class ItemNetwork(nn.Module, ABC):
 
     Config: ClassVar[type[BaseModel]]
     config: Any
+
+    @classmethod
+    def of_codes(
+        cls,
+        config: Any,
+        semantic_ids: Int[Tensor, "items levels"],
+        codebook_sizes: tuple[int, ...],
+    ) -> "ItemNetwork":
+        """The untrained network for the items of a catalog, as `network(config, num_items)`.
+
+        A network that reads codes overrides this.
+
+        Args:
+            config: of class `Config`.
+            semantic_ids: of the items. The catalog owns them: a network holds them as they are.
+            codebook_sizes: codes per level.
+        """
+        del codebook_sizes
+        return cls(config, len(semantic_ids))
 
     @property
     @abstractmethod

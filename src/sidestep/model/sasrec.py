@@ -1,6 +1,6 @@
 """SASRec: a causal Transformer over item ids that scores the whole catalog at once."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float, Int
@@ -9,11 +9,13 @@ from torch.nn import functional
 
 from sidestep.model.columns import ItemColumns, UserColumns
 from sidestep.model.config import SasRecConfig
+from sidestep.model.flat_codes import level_starts
 from sidestep.model.flops import CausalFlops, matrix_flops
 from sidestep.model.gaps import GapEmbedding
 from sidestep.model.heads import ItemTable
 from sidestep.model.item_head import ItemHead
 from sidestep.model.item_network import ItemNetwork
+from sidestep.model.reading import READERS, InputVectors
 from sidestep.step import HistoryBatch
 
 
@@ -27,16 +29,56 @@ class SasRec(ItemNetwork):
     repeat bias it learns whether people take an item again (see `ItemHead`); with `times` it reads
     the gaps between events (see `GapEmbedding`); with `item_columns` it reads and scores an item
     also by the item's values in columns (see `ColumnEmbedding`); with `user_columns` it reads what
-    describes the user (see `UserColumns`).
+    describes the user (see `UserColumns`). With `code_embedding` the vector of an item is the sum
+    of the vectors of its codes and a vector of its own; the sum is that of a Transformer with
+    history `items`, so that the codes are inputs here and no outputs.
+
+    semantic_ids: of the items, held as the catalog has them; they are no weights. None where no
+        code is read.
     """
 
     Config: ClassVar = SasRecConfig
     config: SasRecConfig
+    semantic_ids: Tensor | None
+    level_starts: Tensor | None
 
-    def __init__(self, config: SasRecConfig, num_items: int) -> None:
+    def __init__(
+        self,
+        config: SasRecConfig,
+        num_items: int,
+        *,
+        semantic_ids: Int[Tensor, "items levels"] | None = None,
+        codebook_sizes: tuple[int, ...] = (),
+    ) -> None:
+        """Makes an untrained network.
+
+        Args:
+            config: its shape.
+            num_items: of the catalog.
+            semantic_ids: of the items; a network with `code_embedding` needs them.
+            codebook_sizes: codes per level, beside semantic IDs.
+
+        Raises:
+            ValueError: `code_embedding` without semantic IDs, or with those of other items or
+                codebooks.
+        """
         super().__init__()
         self.config = config
         self.item_embedding = nn.Embedding(num_items, config.dim)
+        self.code_embedding = None
+        starts = None
+        if config.code_embedding:
+            if semantic_ids is None or len(semantic_ids) != num_items:
+                found = "none" if semantic_ids is None else str(len(semantic_ids))
+                raise ValueError(
+                    f"code_embedding needs the semantic IDs of all {num_items} items, got {found}."
+                )
+            starts = level_starts(semantic_ids, codebook_sizes)
+            self.code_embedding = nn.Embedding(sum(codebook_sizes), config.dim)
+        else:
+            semantic_ids = None
+        self.register_buffer("semantic_ids", semantic_ids, persistent=False)
+        self.register_buffer("level_starts", starts, persistent=False)
         self.position_embedding = nn.Embedding(config.max_items + 1, config.dim)
         self.column_embedding = (
             None if config.item_columns is None else ItemColumns(config.item_columns, config.dim)
@@ -64,12 +106,26 @@ class SasRec(ItemNetwork):
         self.dropout = nn.Dropout(config.dropout)
         for parameter in (self.item_embedding.weight, self.position_embedding.weight, self.start):
             nn.init.normal_(parameter, std=0.02)
+        if self.code_embedding is not None:
+            nn.init.normal_(self.code_embedding.weight, std=0.02)
         if self.column_embedding is not None:
             nn.init.normal_(self.column_embedding.table.weight, std=0.02)
         if self.user_embedding is not None:
             nn.init.normal_(self.user_embedding.table.weight, std=0.02)
         if self.gap_embedding is not None:
             nn.init.normal_(self.gap_embedding.table.weight, std=0.02)
+
+    @classmethod
+    def of_codes(
+        cls,
+        config: Any,
+        semantic_ids: Int[Tensor, "items levels"],
+        codebook_sizes: tuple[int, ...],
+    ) -> "SasRec":
+        """See `ItemNetwork.of_codes`; the codes are read with `code_embedding` alone."""
+        return cls(
+            config, len(semantic_ids), semantic_ids=semantic_ids, codebook_sizes=codebook_sizes
+        )
 
     @property
     def num_items(self) -> int:
@@ -96,10 +152,26 @@ class SasRec(ItemNetwork):
         """See `ItemNetwork.reads_times`."""
         return self.gap_embedding is not None
 
+    @property
+    def input_vectors(self) -> InputVectors:
+        """The vectors by which items are read."""
+        return InputVectors(
+            flat_codes=self.flat_codes,
+            codes=self.code_embedding,
+            items=self.item_embedding,
+            columns=self.column_embedding,
+            gaps=self.gap_embedding,
+        )
+
+    def flat_codes(self, items: Int[Tensor, "*batch"]) -> Int[Tensor, "*batch levels"]:
+        """Flat code ids of items; those of item 0 where there is `NO_ITEM`."""
+        assert self.semantic_ids is not None, "only a network that reads codes is asked for them"
+        assert self.level_starts is not None
+        return self.semantic_ids[items.clamp(min=0)].long() + self.level_starts
+
     def catalog_vectors(self) -> Float[Tensor, "items dim"]:
         """The vectors by which items are read and scored."""
-        rows = self.item_embedding.weight
-        return rows if self.column_embedding is None else rows + self.column_embedding.of_catalog()
+        return self.input_vectors.catalog_vectors(self.num_items)
 
     def states(self, histories: HistoryBatch) -> Float[Tensor, "users positions dim"]:
         """States after the start token and after each item; position p has seen p items.
@@ -113,12 +185,7 @@ class SasRec(ItemNetwork):
                 f"histories of {num_items} items; SASRec was built for {self.config.max_items}. "
                 "Cut them to the most recent ones."
             )
-        vectors = self.item_embedding(histories.items.clamp(min=0))
-        if self.column_embedding is not None:
-            vectors = vectors + self.column_embedding.of_items(histories.items)
-        vectors = histories.weighted(vectors)
-        if self.gap_embedding is not None:
-            vectors = vectors + self.gap_embedding(histories)
+        vectors = READERS["items"].vectors(self.input_vectors, histories)
         start = self.start.expand(vectors.shape[0], 1, -1)
         if self.user_embedding is not None:
             start = start + self.user_embedding.of_users(histories)[:, None]
@@ -155,12 +222,7 @@ class SasRec(ItemNetwork):
 
     def item_rows(self, items: Int[Tensor, " some"] | None = None) -> Float[Tensor, "some dim"]:
         """See `HasItemRows.item_rows`."""
-        if items is None:
-            rows = self.catalog_vectors()
-        else:
-            rows = self.item_embedding(items)
-            if self.column_embedding is not None:
-                rows = rows + self.column_embedding.of_items(items)
+        rows = self.catalog_vectors() if items is None else self.input_vectors.item_vectors(items)
         return rows if self.config.temperature is None else functional.normalize(rows, dim=-1)
 
     def row_scores(

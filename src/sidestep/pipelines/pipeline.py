@@ -174,7 +174,8 @@ def pipeline_of(config: PipelineConfig, file: Path, *, find: FindCommand) -> Pip
     split: SplitName = "validation" if config.evaluate.get("split") == "validation" else _JUDGED
     named = {key.replace("_", "-"): value for key, value in config.evaluate.items()}
     seen = "--exclude-seen" if named.get("exclude-seen") else "--include-seen"
-    answering = coded[0] if coded else [*runs][-1]
+    searched = [name for name, run in runs.items() if run.is_searched]
+    answering = searched[0] if searched else [*runs][-1]
     sampled = config.recommend.model_extra or {}
     return Pipeline(
         out=out,
@@ -187,7 +188,7 @@ def pipeline_of(config: PipelineConfig, file: Path, *, find: FindCommand) -> Pip
         ),
         sample=build.step(
             "recommend",
-            sampled if answering in coded else _without_search(sampled),
+            sampled if answering in searched else _without_search(sampled),
             [out / answering, "--user", _ANY_USER],
             after=evaluated,
         ),
@@ -259,8 +260,8 @@ class _Builder:
 
     def evaluation(self, name: str, config: PipelineConfig, runs: Runs, trained: Step) -> Step:
         """The step that measures a run, with those settings of the section that the run can use."""
-        is_coded = runs[name].needs_catalog
-        settings = dict(config.evaluate) if is_coded else _without_search(config.evaluate)
+        is_searched = runs[name].is_searched
+        settings = dict(config.evaluate) if is_searched else _without_search(config.evaluate)
         if sum(run.kind == runs[name].kind for run in runs.values()) > 1:
             # Results know runs by their method, and these would have the same.
             if "method" in settings:
@@ -269,7 +270,7 @@ class _Builder:
                     "several runs; leave it out, and each has its own after its name under train."
                 )
             # Without a search in the file, validation chooses one after the training.
-            method = str((settings.get("search") if is_coded else None) or runs[name].kind)
+            method = str((settings.get("search") if is_searched else None) or runs[name].kind)
             settings["method"] = f"{method}-{re.sub('[^a-z0-9]+', '-', name.lower()).strip('-')}"
         folder = self.out / name
         wired = [folder] if "split" in settings else [folder, "--split", _JUDGED]

@@ -14,6 +14,7 @@ from sidestep.training.own_objective import OwnObjectiveConfig, or_own
 with imported_when_used():
     from sidestep.baselines import item_scores
     from sidestep.bundle import columns
+    from sidestep.catalog import catalog as item_catalogs
     from sidestep.data import windows as data_windows
     from sidestep.model import item_network
     from sidestep.runs import catalogs, plan_parts
@@ -28,14 +29,19 @@ class ItemNetworkRun(ReadingRun, LearnedRun):
         NextItemConfig()
     )
 
+    @property
+    def is_searched(self) -> bool:
+        """See `RunConfig.is_searched`; the network scores every item, also one that reads codes."""
+        return False
+
     @abstractmethod
     def network(
-        self, num_items: int, windows: data_windows.Windows, *, seed: int
+        self, catalog: item_catalogs.Catalog, windows: data_windows.Windows, *, seed: int
     ) -> item_network.ItemNetwork:
         """The untrained network.
 
         Args:
-            num_items: of the catalog.
+            catalog: of the items; where none was given, each item is one code.
             windows: the training part.
             seed: of the weights, see `fit.initialised`.
 
@@ -63,7 +69,7 @@ class ItemNetworkRun(ReadingRun, LearnedRun):
     def learning(self, material: Material, *, seed: int) -> fit.Learning:
         """The training; validation ranks the whole catalog."""
         windows = material.windows()
-        network = self.network(material.catalog.num_items, windows, seed=seed)
+        network = self.network(material.catalog, windows, seed=seed)
         columns.read_item_columns(network, material.catalog)
         settings = self.model_dump(mode="json")
         return fit.Learning(
@@ -76,6 +82,7 @@ class ItemNetworkRun(ReadingRun, LearnedRun):
             ),
             about={
                 "kind": self.kind,
+                **({"catalog": material.catalog.version} if self.needs_catalog else {}),
                 "model": settings.get("model"),
                 "objective": settings["objective"],
                 "max_history": material.max_history,

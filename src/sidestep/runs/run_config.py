@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -29,16 +29,25 @@ class RunConfig(BaseModel, ABC):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    needs_catalog: ClassVar[bool] = False
-    """Whether a catalog with semantic IDs must be given. A run with a backbone takes the catalog of
-    the backbone, and needs none."""
-
     kind: str
     """The name of the kind, or its import path, such as my_package.my_module:MyRun."""
 
     min_context: int = Field(0, ge=0)
     """Items that precede every position that is learned. Zero also learns the first item of every
     user, and so what to recommend where there is no history."""
+
+    @property
+    def needs_catalog(self) -> bool:
+        """Whether a catalog with semantic IDs must be given.
+
+        A run with a backbone takes the catalog of the backbone, and needs none.
+        """
+        return False
+
+    @property
+    def is_searched(self) -> bool:
+        """Whether a search over semantic IDs recommends, which an evaluation may set."""
+        return self.needs_catalog
 
     @abstractmethod
     def prepare(self, given: Given) -> Plan:

@@ -40,8 +40,8 @@ def train(
     catalog: Annotated[
         Path | None,
         typer.Option(
-            help="The catalog folder; sasrec, popularity and repeats do without, what goes by a "
-            "backbone has it from there."
+            help="The catalog folder; popularity, repeats, and sasrec without "
+            "model.code_embedding do without, what goes by a backbone has it from there."
         ),
     ] = None,
     settings: Annotated[

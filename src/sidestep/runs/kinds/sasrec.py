@@ -13,6 +13,7 @@ from sidestep.training.config import TrainingConfig
 
 with imported_when_used():
     from sidestep.bundle import columns
+    from sidestep.catalog import catalog as catalogs
     from sidestep.data import windows as data_windows
     from sidestep.model import sasrec as networks
     from sidestep.runs import memory, plan_parts
@@ -26,8 +27,18 @@ class SasRecRun(ItemNetworkRun):
     model: SasRecConfig = SasRecConfig()
     training: TrainingConfig = TrainingConfig(learning_rate=1e-3, batch_size=128, epochs=60)
 
+    @property
+    def needs_catalog(self) -> bool:
+        """See `RunConfig.needs_catalog`; only a network that reads codes needs one."""
+        return self.model.code_embedding
+
     def prepare(self, given: Given) -> Plan:
         """See `RunConfig.prepare`."""
+        if self.model.code_embedding and given.catalog is None:
+            raise ValueError(
+                "model.code_embedding: true needs semantic IDs: give --catalog, from "
+                "'sidestep tokenize', or leave the setting out."
+            )
         memory.refuse_beyond_memory(self.model, len(given.dataset.items))
         plan_parts.refuse_missing_times(given.split, reads_times=self.model.times is not None)
         known = plan_parts.with_known_values(self.model, given)
@@ -36,7 +47,7 @@ class SasRecRun(ItemNetworkRun):
         return super(SasRecRun, run).prepare(replace(given, split=split))
 
     def network(
-        self, num_items: int, windows: data_windows.Windows, *, seed: int
+        self, catalog: catalogs.Catalog, windows: data_windows.Windows, *, seed: int
     ) -> networks.SasRec:
         """The untrained network; a repeat bias begins at the repeats of the windows."""
         if self.max_history > self.model.max_items:
@@ -45,7 +56,9 @@ class SasRecRun(ItemNetworkRun):
                 f"{self.model.max_items} items; raise model.max_items or lower max_history."
             )
         with fit.initialised(seed):
-            network = networks.SasRec(self.model, num_items)
+            network = networks.SasRec.of_codes(
+                self.model, catalog.semantic_ids, catalog.codebook_sizes
+            )
         if network.item_head.repeat is not None:
-            repeat_bias.begin_at_repeats(network.item_head, windows, num_items)
+            repeat_bias.begin_at_repeats(network.item_head, windows, catalog.num_items)
         return network

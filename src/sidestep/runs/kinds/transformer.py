@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 from sidestep.bundle.manifest import KeptSearch
 from sidestep.lazy_imports import imported_when_used
@@ -30,13 +30,16 @@ with imported_when_used():
 class TransformerRun(ReadingRun, LearnedRun):
     """A Transformer over semantic IDs."""
 
-    needs_catalog: ClassVar[bool] = True
-
     kind: Literal["transformer"] = "transformer"
     model: TransformerConfig = TransformerConfig()
     objective: Annotated[NextCodeConfig | OwnObjectiveConfig, or_own(NextCodeConfig)] = (
         NextCodeConfig()
     )
+
+    @property
+    def needs_catalog(self) -> bool:
+        """See `RunConfig.needs_catalog`."""
+        return True
 
     @property
     def searches(self) -> tuple[KeptSearch, ...]:

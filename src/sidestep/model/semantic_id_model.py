@@ -174,7 +174,7 @@ class SemanticIdModel(nn.Module, ABC):
         """
         last = self._prefix_numbers(items) if self.siblings is not None else None
         logits = [
-            self._padded(self._code_logits(level, states[:, level], last, histories.items))
+            self._code_logits(level, states[:, level], last, histories.items)
             for level in range(self.num_levels)
         ]
         return torch.stack(logits, dim=1)
@@ -211,7 +211,7 @@ class SemanticIdModel(nn.Module, ABC):
                         None if numbers is None else numbers.flatten(),
                         None if held is None else held.flatten(0, 1),
                     )
-                    return self._padded(found).view(logits.shape)
+                    return found.view(logits.shape)
                 if here.any():
                     found = self._code_logits(
                         level,
@@ -219,7 +219,7 @@ class SemanticIdModel(nn.Module, ABC):
                         None if numbers is None else numbers[here],
                         None if held is None else held[here],
                     )
-                    logits[here] = self._padded(found)
+                    logits[here] = found
         return logits
 
     def _code_logits(
@@ -228,8 +228,8 @@ class SemanticIdModel(nn.Module, ABC):
         states: Float[Tensor, "states dim"],
         numbers: Int[Tensor, " states"] | None,
         held: Int[Tensor, "states items"] | None,
-    ) -> Float[Tensor, "states codes"]:
-        """Logits of the codes of one level, as many as its codebook has.
+    ) -> Float[Tensor, "states widest"]:
+        """Logits of the codes of one level; -inf past the end of its codebook.
 
         Args:
             level: from 0.
@@ -241,12 +241,15 @@ class SemanticIdModel(nn.Module, ABC):
         if siblings is None or level < self.num_levels - 1:
             start = sum(self.codebook_sizes[:level])
             weight = self.head_weight[start : start + self.codebook_sizes[level]]
-            return states @ weight.to(states.dtype).T
-        assert numbers is not None, "no node has a prefix"
-        assert held is not None, "no history is known"
-        items, codes = siblings.below(numbers)
-        scores = self.scores_of_lists(states, items, held)
-        return siblings.code_logits(scores, items, codes)
+            logits = states @ weight.to(states.dtype).T
+        else:
+            assert numbers is not None, "no node has a prefix"
+            assert held is not None, "no history is known"
+            items, codes = siblings.below(numbers)
+            scores = self.scores_of_lists(states, items, held)
+            logits = siblings.code_logits(scores, items, codes)
+        missing = max(self.codebook_sizes) - logits.shape[1]
+        return functional.pad(logits, (0, missing), value=-torch.inf)
 
     def scores_of_lists(
         self,
@@ -270,11 +273,6 @@ class SemanticIdModel(nn.Module, ABC):
         for level in range(self.num_levels - 1):
             numbers = self.siblings.next_number(numbers, codes[:, level])
         return numbers
-
-    def _padded(self, logits: Float[Tensor, "states codes"]) -> Float[Tensor, "states widest"]:
-        """The logits of one level, with -inf up to the size of the largest codebook."""
-        missing = max(self.codebook_sizes) - logits.shape[1]
-        return functional.pad(logits, (0, missing), value=-torch.inf)
 
     def flops_by_depth(self, histories: HistoryBatch) -> Int[Tensor, "users depths"] | None:
         """See `CountsFlops.flops_by_depth`; None unless a network tells."""

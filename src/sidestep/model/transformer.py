@@ -116,7 +116,9 @@ class Transformer(SemanticIdModel):
         """See `StepModel.extend`."""
         start = context.next_column
         prompt = context.prompt_lengths[:, None] if visible is None else visible
-        context = self._with_prefixes(context.placed(parents, depths, is_node), codes, parents)
+        context = context.placed(parents, depths, is_node)
+        if self.siblings is not None:
+            context = self._with_prefixes(context, self.siblings, codes, parents)
         mask = context.node_mask(codes.shape[1], visible)
         angles = self._angles(prompt + depths - 1)
         states = self.dropout(self.code_embedding(self.node_codes(codes, depths)))
@@ -337,19 +339,19 @@ class Transformer(SemanticIdModel):
     def _with_prefixes(
         self,
         context: TreeContext,
+        siblings: SiblingItems,
         codes: Int[Tensor, "users width"],
         parents: Int[Tensor, "users width"],
     ) -> TreeContext:
-        """The context with the prefixes of its newest nodes, if items choose the last code."""
-        if context.prefixes is None or self.siblings is None:
-            return context
+        """The context with the prefixes of its newest nodes."""
         known, width = context.prefixes, codes.shape[1]
+        assert known is not None, "the context is of another network"
         slots = known.numbers.shape[1]
         numbers = torch.cat([known.numbers, torch.zeros_like(codes)], dim=1)
         above = parents.clamp(ROOT_SLOT, slots + width - 1)
         # A parent may lie in the same call, so a number is complete once its parent's is.
         for _ in range(self.num_levels if width > 1 else 1):
-            numbers[:, slots:] = self.siblings.next_number(numbers.gather(1, above), codes)
+            numbers[:, slots:] = siblings.next_number(numbers.gather(1, above), codes)
         return replace(context, prefixes=known.with_nodes(numbers[:, slots:]))
 
     def _angles(self, positions: Int[Tensor, "rows width"]) -> tuple[Tensor, Tensor]:

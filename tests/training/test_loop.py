@@ -49,10 +49,8 @@ def uninterrupted(tmp_path_factory):
 
 
 @pytest.fixture(autouse=True)
-def sigint_is_as_in_a_terminal():
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
+def as_in_a_terminal(sigint_is_as_in_a_terminal):
+    """Every test here may send a signal."""
 
 
 def stop_at(step, how):

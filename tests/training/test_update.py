@@ -114,6 +114,7 @@ def trained(folder, *, stop_at=None, resume=False):
     return objective, result
 
 
+@pytest.mark.usefixtures("sigint_is_as_in_a_terminal")
 def test_an_interrupted_run_with_sparse_updates_resumes_to_the_same_bits(tmp_path):
     whole, _ = trained(tmp_path / "whole")
     _, result = trained(tmp_path / "other", stop_at=8)

@@ -131,6 +131,31 @@ def test_a_grown_catalog_has_its_items_below_their_prefixes():
     assert network.siblings.below(number)[0].tolist() == [[3, NO_ITEM, NO_ITEM]]
 
 
+def test_handing_the_last_code_to_items_changes_nothing_else():
+    network = a_network(
+        last_code_head="codes", item_columns={"kind": {"values": ["a", "b"]}}, repeat_bias=True
+    )
+    kinds = torch.tensor([[0], [1], [0], [1], [1]])
+    network.item_columns.read(kinds, torch.ones(5, 1))
+    handed = network.with_last_code_by_items()
+    assert handed.config == network.config.model_copy(update={"last_code_head": "items"})
+    histories = HistoryBatch(items=torch.tensor([[2, 3]]), lengths=torch.tensor([2]))
+    with torch.no_grad():
+        before, context = network.encode(histories, capacity=2)
+        after, other = handed.encode(histories, capacity=2)
+        assert after.logits.equal(before.logits)
+        nodes = (torch.tensor([[1, 0]]), torch.tensor([[0, 1]]), torch.tensor([[1, 2]]))
+        is_node = nodes[2] > 0
+        expected, _ = network.extend(context, *nodes, is_node=is_node)
+        step, _ = handed.extend(other, *nodes, is_node=is_node)
+    assert step.hidden.equal(expected.hidden)
+    assert step.logits[:, 0].equal(expected.logits[:, 0])
+    assert not step.logits[:, 1].equal(expected.logits[:, 1])
+    assert network.siblings is None
+    rebuilt = Transformer(handed.config, IDS, SIZES)
+    rebuilt.load_state_dict(handed.state_dict())
+
+
 def test_no_row_is_kept_for_the_last_code():
     assert a_network().head.weight.shape[0] == 5
     assert a_network(last_code_head="codes").head.weight.shape[0] == 8

@@ -1,5 +1,6 @@
 """The native decoder-only Transformer over semantic IDs: the history is its prompt."""
 
+import copy
 from collections.abc import Iterable
 from dataclasses import replace
 from functools import cached_property
@@ -157,13 +158,17 @@ class Transformer(SemanticIdModel):
         if self.siblings is not None:
             return self
         if self.item_head is None:
-            raise ValueError("no item head can choose the last code; train with item_head: true.")
-        shape = self.config.model_copy(update={"last_code_head": "items"})
-        other = Transformer(shape, self.semantic_ids, self.codebook_sizes)
-        weights = self.state_dict()
-        weights["head.weight"] = weights["head.weight"][: len(other.head.weight)]
-        other.load_state_dict(weights)
-        return other.to(self.semantic_ids.device)
+            raise ValueError(
+                "the network has no item head, which would choose the last code; train it with "
+                "model.item_head: true."
+            )
+        other = copy.deepcopy(self)  # with all that was read of the items, such as their columns
+        other.config = self.config.model_copy(update={"last_code_head": "items"})
+        other.siblings = SiblingItems(self.semantic_ids, self.codebook_sizes)
+        num_rows = self.num_codes - self.codebook_sizes[-1]
+        other.head.weight = nn.Parameter(self.head.weight[:num_rows].detach().clone())
+        other.head.out_features = num_rows
+        return other
 
     @property
     def item_scorer(self) -> "Transformer | None":

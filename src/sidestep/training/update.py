@@ -160,7 +160,8 @@ def _sparse_tables(
         if not tables:
             raise ValueError(
                 "item_updates is sparse, but there is no table of items of which the loss reads "
-                "some rows only: set item_loss to sampled, or item_updates to auto."
+                "some rows only: set item_loss to sampled, or item_updates to auto. With "
+                "model.last_code_head: items, a loss may read all rows."
             )
         if num_processes > 1:
             raise ValueError(

@@ -55,7 +55,7 @@ def append(
     sentence encoder that it names. Each gets the semantic ID nearest to its vector that is still
     free; where the last code numbers the items of a bucket, the next number, and there is always
     one. A network of semantic IDs recommends it by what it has learned of these codes; SASRec,
-    which knows no codes, by the items that share most of them; popularity counts it as zero.
+    which writes no codes, by the items that share most of them; popularity counts it as zero.
 
     Examples:
 

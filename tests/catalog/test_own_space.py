@@ -58,9 +58,11 @@ def test_a_catalog_moves_its_space_with_its_codes():
 
 
 def test_who_needs_the_trie_learns_which_space_there_is():
-    with pytest.raises(ValueError, match=rf"this needs the trie .* the space {HERE}:EndedTitles"):
+    with pytest.raises(
+        ValueError, match=rf"this call needs the trie .* the space {HERE}:EndedTitles"
+    ):
         _ = catalog().trie
-    with pytest.raises(ValueError, match="to append items needs the trie"):
+    with pytest.raises(ValueError, match="appending items needs the trie"):
         catalog().appended(["new"], np.array([[0, 0]]))
 
 

@@ -213,7 +213,7 @@ def test_titles_that_end_alike_share_their_place(titles):
         (("evaluate", "RUN", "--search", "exhaustive"), "the search exhaustive needs the trie"),
         (("evaluate", "RUN", "--search", "item-beam"), "the search item-beam needs the trie"),
         (("diagnose", "RUN"), "a diagnosis needs the trie"),
-        (("append", "RUN", "--items", "NEW", "--out", "OUT"), "to append items needs the trie"),
+        (("append", "RUN", "--items", "NEW", "--out", "OUT"), "appending items needs the trie"),
         (("train", "--set", "kind=process-reward"), "a training beside a backbone needs the trie"),
         (("train", "--set", "kind=distill"), "a training beside a backbone needs the trie"),
         (("train", "--set", "kind=align"), "a training beside a backbone needs the trie"),

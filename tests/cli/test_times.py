@@ -61,7 +61,7 @@ def test_times_and_the_moment_are_asked_with(timed):
         (("--times", f"1,{10**18}"), "is no whole number of up to 18 digits"),
         (("--times", "1,2", "--moment", 10**30), "has more than 18 digits"),
         (("--moment", "5"), "--moment 5: needs the times of the items of --history"),
-        (("--times", "1,9", "--moment", "5"), "--moment 5: before the last item"),
+        (("--times", "1,9", "--moment", "5"), "--moment 5: is before the last item"),
         (("--times", "1,9", "--moment", "noon"), "--moment: 'noon' is neither a whole number"),
         (("--times", "1,9", "--moment", "2024-03-01"), "--moment: '2024-03-01' is a date, but"),
     ],

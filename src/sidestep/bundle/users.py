@@ -92,8 +92,8 @@ def histories_of(
     """
     if isinstance(asked, Sized) and len(asked) == 0:
         raise ValueError(
-            "users is empty, so that no user is asked for; leave it out for all known users, or "
-            "pass IDs of users, or histories by user ID."
+            "users is empty, so that no user is asked for; leave users out to ask for all known "
+            "users, or pass IDs of users, or histories by user ID."
         )
     if isinstance(asked, Mapping):
         return asked

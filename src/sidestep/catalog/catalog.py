@@ -140,7 +140,7 @@ class Catalog:
             ValueError: no new items, ids that the catalog has or that repeat, codes out of range,
                 or a catalog whose codes span another space than a trie.
         """
-        self.refuse_own_space("to append items")
+        self.refuse_own_space("appending items")
         new_ids = as_strings(item_ids)
         self.refuse_known(new_ids.to_pylist())
         old_texts = None if self.texts is None else self.texts.collect()
@@ -213,7 +213,7 @@ class Catalog:
         Raises:
             ValueError: the codes span another space.
         """
-        self.refuse_own_space("this")
+        self.refuse_own_space("this call")
         assert isinstance(self.spanned, Trie)
         return self.spanned
 
@@ -226,7 +226,7 @@ class Catalog:
         if self.space is not None:
             raise ValueError(
                 f"{what} needs the trie of semantic IDs, but the codes of this catalog span the "
-                f"space {self.space}; take a catalog that was tokenized without --space."
+                f"space {self.space}; use a catalog that was tokenized without a space of its own."
             )
 
     @property

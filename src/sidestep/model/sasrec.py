@@ -71,7 +71,8 @@ class SasRec(ItemNetwork):
             if semantic_ids is None or len(semantic_ids) != num_items:
                 found = "none" if semantic_ids is None else str(len(semantic_ids))
                 raise ValueError(
-                    f"code_embedding needs the semantic IDs of all {num_items} items, got {found}."
+                    f"code_embedding needs the semantic IDs of all {num_items} items, got {found}; "
+                    "pass semantic_ids and codebook_sizes of the catalog."
                 )
             starts = level_starts(semantic_ids, codebook_sizes)
             self.code_embedding = nn.Embedding(sum(codebook_sizes), config.dim)
@@ -122,7 +123,7 @@ class SasRec(ItemNetwork):
         semantic_ids: Int[Tensor, "items levels"],
         codebook_sizes: tuple[int, ...],
     ) -> "SasRec":
-        """See `ItemNetwork.of_codes`; the codes are read with `code_embedding` alone."""
+        """See `ItemNetwork.of_codes`; the network reads codes only with `code_embedding`."""
         return cls(
             config, len(semantic_ids), semantic_ids=semantic_ids, codebook_sizes=codebook_sizes
         )
@@ -214,8 +215,7 @@ class SasRec(ItemNetwork):
 
         Args:
             states: after each history.
-            histories: of which nothing counts but which items they hold, and that only with a
-                repeat bias.
+            histories: only the items that they hold count, and only with a repeat bias.
         """
         scores: Tensor = self.item_head(self._directions(states), histories, self.item_rows())
         return scores

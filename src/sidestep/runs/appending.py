@@ -68,7 +68,7 @@ def append_table(
         ValueError: an item is known already, the codes of the catalog span no trie, the vectors do
             not fit or cannot be made, or a group has no free last code and is refused.
     """
-    loaded.catalog.refuse_own_space("to append items")
+    loaded.catalog.refuse_own_space("appending items")
     loaded.catalog.refuse_known(items.item_ids)
     coded = None
     if not bundle_appending.has_item_codes(loaded.catalog):

@@ -69,8 +69,8 @@ class AskedUser:
                 )
         if known is not None and times is not None:
             raise ValueError(
-                "--times are those of --history, and a user of the dataset has times there; leave "
-                "the option out."
+                "--times are those of --history, and the dataset has the times of --user; ask "
+                "without --times."
             )
         if known is None:
             item_ids = named_items(history or (), loaded.catalog)
@@ -118,11 +118,14 @@ def _read_moment(text: str, times: list[int] | None, known: tuple[str, KnownUser
     except ValueError as error:
         raise ValueError(f"--moment: {error}") from error
     if abs(moment) >= 10**18:
-        raise ValueError(f"--moment: {text!r:.60} has more than 18 digits, as no timestamp has.")
+        raise ValueError(
+            f"--moment: {text!r:.60} has more than 18 digits, as no timestamp has; write a number "
+            "in the unit of the times, or a date."
+        )
     if times and moment < times[-1]:
         raise ValueError(
-            f"--moment {text}: before the last item of the history, at {times[-1]}; give a later "
-            "moment."
+            f"--moment {text}: is before the last item of the history, at {times[-1]}; give a "
+            "later moment."
         )
     return moment
 
@@ -157,7 +160,7 @@ def _read_values(loaded: recommenders.LoadedRecommender, texts: Sequence[str]) -
             if part not in (columns[name].values or ()):
                 note(
                     f"--user-value: no user of the training had the value {part!r:.60} in {name}, "
-                    "so it says nothing."
+                    "so the network passes the value over."
                 )
         cells[name] = value if name not in cells else f"{cells[name]}{separator}{value}"
     return cells

@@ -1,4 +1,4 @@
-"""The choice of the search that a new bundle recommends by: the best of some on validation."""
+"""The choice of the search that a new bundle recommends by: validation compares candidates."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -68,7 +68,7 @@ def choose_search(
     best = max(candidates, key=lambda candidate: scores[candidate.name])
     told = ", ".join(f"{name} {score:.4f}" for name, score in scores.items())
     note(
-        f"{VALIDATION_METRIC} on validation: {told}. The run recommends by {best.name}; another "
-        "search goes by --search."
+        f"{VALIDATION_METRIC} on validation: {told}. The run recommends by {best.name}; --search "
+        "takes another search."
     )
     return ChosenSearch(search=best, scores=scores)

@@ -52,10 +52,11 @@ def append(
     """Add new items to a trained bundle; nothing that it knows changes, and nothing is trained.
 
     New items are embedded as the old ones were: by the TF-IDF that lies in the bundle, or by the
-    sentence encoder that it names. Each gets the semantic ID nearest to its vector that is still
-    free; where the last code numbers the items of a bucket, the next number, and there is always
-    one. A network of semantic IDs recommends it by what it has learned of these codes; SASRec,
-    which writes no codes, by the items that share most of them; popularity counts it as zero.
+    sentence encoder that it names. Each new item gets the free semantic ID nearest to its vector.
+    Where the last code numbers the items of a bucket, the new item gets the next number, and there
+    is always one. A network of semantic IDs recommends the item by what the network has learned of
+    these codes. SASRec recommends the item by the items that share most of these codes. Popularity
+    counts the item as zero.
 
     Examples:
 

@@ -72,7 +72,7 @@ def recommend(
         typer.Option(
             metavar="COLUMN=VALUE",
             help="What is known of the user, for a network that reads columns of users; replaces "
-            "what the dataset says of --user.",
+            "the values of --user in the dataset.",
         ),
     ] = None,
     k: Annotated[

@@ -252,7 +252,7 @@ class StepModel(Protocol[C]):
 
 @runtime_checkable
 class CountsFlops(Protocol):
-    """A model that tells what it takes; a model may tell nothing."""
+    """A model that tells its FLOPs; the FLOPs of any other model are unknown."""
 
     def flops_by_depth(self, histories: HistoryBatch) -> Int[Tensor, "users depths"] | None:
         """Floating-point operations of matrix products, two per multiplication and addition.

@@ -1,15 +1,19 @@
 """Appending: new items in a trained recommender, whose old IDs and weights stay as they are.
 
-A network of semantic IDs knows a new item by its codes, which it has learned from others. Where it
-keeps nothing else per item, the network stays, and reads the codes of the grown catalog. What a
-network keeps per item has to be invented: the mean of what the item's siblings have, the old items
-that share the longest prefix with it. So has what it keeps of a number that no bucket has needed
-before: the row of the highest one. SASRec knows items by their rows, so that it only takes new ones
-with a catalog whose semantic IDs say which items are siblings; with `code_embedding` it adds the
-vectors of their codes. A network that reads columns of
-items reads those of new items from their texts. Popularity and repeats count new items as zero.
-A process reward model keeps the scores of old prefixes and invents the rows of new ones likewise. A
-value head keeps nothing of either, and stays. A ranker gets rows as SASRec does.
+A network of semantic IDs knows a new item by the item's codes, which it has learned from other
+items. If the network has no rows per item, the network stays as it is, and reads the codes of the
+grown catalog.
+
+A network with rows per item gets a row for each new item: the mean row of the item's siblings, the
+old items that share the longest prefix with the item. A number that no bucket has needed before is
+a new code, and gets the row of the highest old code of the last level. SASRec has rows per item, so
+SASRec takes new items only with a catalog whose semantic IDs say which items are siblings. With
+`code_embedding`, SASRec adds the vectors of the item's codes. A network that reads columns of items
+reads the columns of new items from their texts.
+
+Popularity and repeats count new items as zero. A process reward model keeps the scores of old
+prefixes, and gets rows for new prefixes in the same way. A value head has no rows of items or
+codes, and stays as it is. A ranker gets rows as SASRec does.
 """
 
 from collections.abc import Sequence

@@ -41,8 +41,8 @@ def attach_ranker(
     Raises:
         ValueError: the ranker is no SASRec, has one itself, was trained on another dataset or
             split, whose targets it may have seen, knows other items, or reads other codes or other
-            columns of users; or there is no network to stand beside, or no trie to sum its scores
-            in.
+            columns of users; or `loaded` has no network; or the codes of its catalog span no trie,
+            in which the scores of a ranker are summed.
     """
     if loaded.is_searched:
         loaded.catalog.refuse_own_space("a ranker beside a network of semantic IDs")

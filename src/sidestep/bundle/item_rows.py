@@ -40,9 +40,9 @@ def with_items(
 
 
 def with_codes(weights: dict[str, Tensor], old: Catalog, new: Catalog) -> dict[str, Tensor]:
-    """The weights with rows for the new codes of the last level, wherever there is one per code.
+    """The weights with rows for new codes of the last level, in each table with a row per code.
 
-    A new code has the row of the highest old one.
+    A new code has the row of the highest old code of the last level.
 
     Args:
         weights: of a module of the old catalog that names its rows as our networks do.

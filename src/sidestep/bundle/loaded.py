@@ -156,7 +156,7 @@ class LoadedRecommender:
         """A copy with another search to recommend by.
 
         Raises:
-            ValueError: the network has no item head to guide it, or no trie to sum its scores in.
+            ValueError: `item-beam` without an item head, or over codes that span no trie.
         """
         if search.name == "item-beam" and self.item_scorer is None:
             raise ValueError(f"item-beam needs an item head, and this {self.kind} has none.")

@@ -179,7 +179,7 @@ def differing_data(
 
     Args:
         ours: the data of a manifest, or a fingerprint; nothing differs from an empty one, whose
-            dataset is not known. An older one says nothing of users.
+            dataset is not known. In an older manifest the data do not name users.
         theirs: the same of the other dataset.
         reads_users: whether the tables of users count.
     """

@@ -163,7 +163,7 @@ def recurring_columns(frame: pl.DataFrame) -> dict[str, str | None]:
 
     A column counts if half of the first 100,000 rows have a value, there are two values or more,
     and a value stands in three rows on average. A separator, | or ;, counts if a tenth of the cells
-    have it. Whether such a column helps, only a measurement tells.
+    have it. Only a measurement tells whether such a column helps a network.
 
     Args:
         frame: one row per item or user; columns of other types than text are passed over.

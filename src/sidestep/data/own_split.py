@@ -28,7 +28,7 @@ def strategy_of(split: Split) -> str | None:
 def fingerprint(dataset: Dataset) -> dict[str, Any]:
     """Fingerprint of a dataset, as JSON. Other weights or splits give another fingerprint.
 
-    The table of users counts only for who reads it, see `differing_data`.
+    The table of users counts only for a run that reads columns of users, see `differing_data`.
     """
     own, users = dataset.split, dataset.users
     return {

@@ -88,7 +88,7 @@ class TransformerConfig(BaseModel):
     item_head: bool = False
     """Also score items directly from the root state; an auxiliary task in training."""
 
-    # Left out of files where they are not set: runs of before they came go on.
+    # Left out of files where they are not set, so that runs of older versions go on.
     tied_item_head: bool = Field(False, exclude_if=operator.not_)
     """With an item head and history `items`: score an item by the vector it is read by, instead of
     by a row of the head's own."""
@@ -195,7 +195,7 @@ class T5Config(BaseModel):
     tied_head: bool = True
     """Logits from the code embedding, states scaled by `dim ** -0.5`; else from a head's own."""
 
-    # Left out of files where they are not set: runs of before they came go on.
+    # Left out of files where they are not set, so that runs of older versions go on.
     history: HistoryForm = Field("codes", exclude_if=lambda form: form == "codes")
     """`codes` writes each past item as its codes, `items` as one vector."""
 
@@ -272,14 +272,14 @@ class SasRecConfig(BaseModel):
     faster on sparse data. Values around 0.07 are usual.
     """
 
-    # Left out of files where they are not set: runs of before they came go on.
+    # Left out of files where they are not set, so that runs of older versions go on.
     repeat_bias: bool = Field(False, exclude_if=operator.not_)
     """Learn a number that is added to the scores of items that the history holds, see `ItemHead`;
     ours."""
 
     code_embedding: bool = Field(False, exclude_if=operator.not_)
-    """Add the vectors of an item's codes to the vector of its own, by which the item is read and
-    scored. The run needs a catalog of semantic IDs."""
+    """Add the vectors of an item's codes to the item's own vector. The sum is the vector by which
+    the item is read and scored. The run needs a catalog of semantic IDs."""
 
     times: Times = Field(None, exclude_if=lambda times: times is None)
     """Add a vector of the gap between each item and what came next, see `GapEmbedding`; `true` for

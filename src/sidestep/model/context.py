@@ -186,7 +186,7 @@ class TreeContext:
         return replace(self, layers=tuple(layers))
 
     def with_root_in_head(self, root: KeyValues) -> "TreeContext":
-        """The context of a root with one column of a head, which gets the room of the layers."""
+        """The context of a root with one column of a head, and as much room as the layers have."""
         room = self.layers[0].keys.shape[2] - self.prompt_width
         return self.with_head(root.with_room(1 + room) if room else root)
 

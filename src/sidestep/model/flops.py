@@ -63,7 +63,7 @@ class CausalFlops:
     def by_depth(
         self, lengths: Int[Tensor, " users"], num_levels: int
     ) -> Int[Tensor, "users depths"]:
-        """Prompts of so many positions, then one node of each depth, see `CountsFlops`."""
+        """FLOPs of each prompt, and of one node of each depth below it, see `CountsFlops`."""
         depths = torch.arange(1, num_levels + 1, device=lengths.device)
         nodes = self.of_position(lengths[:, None] + depths)
         return torch.cat([self.of_prompt(lengths)[:, None], nodes], dim=1)

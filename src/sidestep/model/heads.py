@@ -67,7 +67,7 @@ class HasItemRows(Protocol):
         items: Int[Tensor, " some"],
         histories: HistoryBatch,
     ) -> Float[Tensor, "users some"]:
-        """Scores of some items at each state, as the scores of all items have them.
+        """Scores of some items at each state: a selection from the scores of all items.
 
         Args:
             states: after each history.
@@ -89,7 +89,7 @@ class ItemTable(Protocol):
 
     @property
     def weight(self) -> Tensor | None:
-        """The rows [items, dim]."""
+        """The rows [items, dim]; None for a tied head, which has no rows of its own."""
         ...
 
 

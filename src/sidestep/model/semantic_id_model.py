@@ -275,7 +275,7 @@ class SemanticIdModel(nn.Module, ABC):
         return numbers
 
     def flops_by_depth(self, histories: HistoryBatch) -> Int[Tensor, "users depths"] | None:
-        """See `CountsFlops.flops_by_depth`; None unless a network tells."""
+        """See `CountsFlops.flops_by_depth`; None where a subclass does not tell."""
         return None
 
     def head_flops(self, dim: int) -> Int[Tensor, " depths"]:

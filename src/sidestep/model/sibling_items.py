@@ -1,8 +1,8 @@
 """Sibling items: the items below a prefix of all codes but the last, and their scores as codes.
 
 A network can choose the last code by scores of items instead of by rows of its own for codes. The
-last code often tells apart what the codes before have in common, so it means another thing below
-every prefix: rows that all prefixes share cannot say it.
+last code often only tells apart items whose other codes are equal, so the same last code means
+something else below every prefix. Rows of codes, which all prefixes share, cannot say that.
 """
 
 from dataclasses import dataclass, replace
@@ -41,8 +41,12 @@ class SiblingItems(nn.Module):
     """Looks up the items below every prefix of all codes but the last.
 
     Attributes:
+        order: item indices in the order of their prefixes, then of their last codes.
+        numbers: the prefix of each item of `order` as a number, see `next_number`.
+        last_codes: the last code of each item of `order`.
         widest: most items below one prefix.
         base: codes of the largest codebook; prefixes are numbers of this base.
+        num_codes: codes of the last level.
     """
 
     order: Tensor

@@ -187,7 +187,10 @@ class Transformer(SemanticIdModel):
 
     @property
     def item_tables(self) -> tuple[ItemTable, ...]:
-        """See `SemanticIdModel.item_tables`; none where items choose the last code, of all rows."""
+        """See `SemanticIdModel.item_tables`.
+
+        There is none where items choose the last code, because the logits may read all rows.
+        """
         if self.config.last_code_head == "items":
             return ()
         has_own_rows = self.item_head is not None and self.item_head.weight is not None

@@ -168,7 +168,7 @@ def chunked_item_cross_entropy(
 
     Args:
         score: gives scores of items [targets, chunk] from their rows [chunk, dim] and their indices
-            [chunk], which ascend. A state that requires a gradient may be part of it.
+            [chunk], which ascend. The function may hold states that require a gradient.
         rows: rows of all items.
         items: the target items.
         label_smoothing: share of the probability that is spread over the catalog.

@@ -87,7 +87,7 @@ def next_code_masses(
     paths: Int[Tensor, "targets levels"],
     num_codes: int,
 ) -> Float[Tensor, "targets levels codes"]:
-    """Sums of what some items weigh below each code that may follow a prefix of a target's path.
+    """Sums of the weights of some items below each code that may follow on a target's path.
 
         m(c | y_1..y_l) = Σ_{items i below y_1..y_l c} w_i
 
@@ -126,6 +126,9 @@ def pair_masses(
         rows: the target of each pair, as a row of `paths`.
         paths: semantic IDs of the targets.
         num_codes: codes of the widest level.
+
+    Returns:
+        Sums in float64.
     """
     masses = weights.new_zeros(*paths.shape, num_codes, dtype=torch.float64)
     weights = weights.double()

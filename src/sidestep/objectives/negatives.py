@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 IN_BATCH, POPULARITY, UNIFORM = "in_batch", "popularity", "uniform"
-"""The sources of negatives: targets of other windows, and draws of their own."""
+"""The sources of negatives: targets of other windows, draws by popularity, uniform draws."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -47,9 +47,9 @@ class NegativeSampler:
     stratified sampling. So no item is drawn much more or less often than expected, and as many
     uniform draws as there are items give the catalog itself.
 
-    The source `in_batch` are the targets of the other windows; q is the share of an item among all
-    targets. What a window holds itself is left out: it is no independent draw, and each of its
-    items would count as if it had come by as rarely as it does in other windows.
+    The draws of the source `in_batch` are the targets of the other windows; q is the share of an
+    item among all targets. The targets of the window itself are left out. They are no independent
+    draws: a window holds its own items for certain, and q would weigh them as rare finds.
 
     Source: importance sampling of a softmax, Bengio & Senecal (IEEE Transactions on Neural Networks
     19(4), 2008); z_j - log q_j as the score of an in-batch negative, Yi et al. (RecSys 2019,

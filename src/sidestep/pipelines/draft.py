@@ -301,7 +301,7 @@ def _train(contents: TableContents | None) -> str:
 
 
 def _inputs(contents: TableContents | None) -> str:
-    """Lines of what a network may read beside the items; a hash keeps each of them out."""
+    """Commented lines, each of which offers a network an input beside the items."""
     if contents is None:
         return "".join(f"      # {line}\n" for line in _INPUTS_UNSEEN)
     lines = []

@@ -20,8 +20,8 @@ class Rehearsal:
     dataset: the dataset that an import would write; None where no import was rehearsed.
     seconds: the estimated time of the rehearsed steps.
     seconds_per_row: of a validation of the last training that was estimated; None before one.
-    has_own_space: whether codes that are not made yet span a code space of a user's own, which
-        random codes may not span.
+    has_own_space: whether the codes that a rehearsed step would make span a code space of a user's
+        own. Random codes may not span such a space.
     """
 
     dataset: datasets.Dataset | None = None

@@ -50,9 +50,9 @@ def refuse_other_data(loaded: bundles.LoadedRecommender, dataset: Dataset) -> No
     """Raises a `ValueError` unless a bundle was trained on this dataset and split.
 
     The table of users counts where the bundle reads columns of users. The semantic IDs must have
-    been learned from the same training part, too. Only the items must
-    be the same where the bundle does not know its dataset, because its network came from elsewhere,
-    and where the dataset has no training part, because it serves to evaluate alone.
+    been learned from the same training part, too. In two cases only the items must be the same: the
+    bundle does not know its dataset, because its network came from elsewhere; or the dataset has no
+    training part, because it serves to evaluate alone.
     """
     if dataset.split is not None and not len(dataset.split.train):
         refuse_other_items(loaded.catalog, dataset)

@@ -398,7 +398,7 @@ def can_search(name: str, loaded: bundles.LoadedRecommender) -> bool:
 
 
 def _missing_part(spec: SearchSpec, loaded: bundles.LoadedRecommender) -> str | None:
-    """The needs of a search that a bundle lacks, and the way to them; None if it has all."""
+    """A need of a search that a bundle does not meet, and what to do; None if it meets all."""
     space = loaded.catalog.space
     if spec.needs_trie and space is not None:
         return (

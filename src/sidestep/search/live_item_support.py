@@ -81,7 +81,7 @@ class LiveItemSupport:
     def flops(
         self, histories: HistoryBatch, asked: Int[Tensor, "users asked"], scope: CodeSpace
     ) -> Int[Tensor, " users"] | None:
-        """See `CountsScores.flops`: an item below two states counts twice, as it is asked twice."""
+        """See `CountsScores.flops`; an item below two states is scored twice, and counts twice."""
         per_item = flops_per_item(self.head)
         if per_item is None:
             return None

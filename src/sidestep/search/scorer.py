@@ -12,8 +12,8 @@ from sidestep.catalog.space import CodeSpace
 from sidestep.step import Context, HistoryBatch, StepOutput, in_float32
 
 PrefixScores = Callable[[Int[Tensor, "users width"], int], Float[Tensor, "users width"]]
-"""Scores of some states of each user, all of one depth; whatever at `NO_STATE`. The higher the
-better, and comparable within one user and depth only."""
+"""Scores of some states of each user, all of one depth; any number at `NO_STATE`. A higher score is
+better. Scores are comparable within one user and depth only."""
 
 
 @runtime_checkable
@@ -45,7 +45,7 @@ class PrefixScorer(Protocol):
 
 @runtime_checkable
 class CountsScores(Protocol):
-    """A prefix scorer that tells what it takes; a scorer may tell nothing."""
+    """A prefix scorer that tells its FLOPs; with any other scorer they are unknown."""
 
     def flops(
         self, histories: HistoryBatch, asked: Int[Tensor, "users asked"], scope: CodeSpace

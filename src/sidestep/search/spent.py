@@ -1,7 +1,7 @@
-"""The cost of a search: counted once, from the nodes of its tree and from what was scored.
+"""The cost of a search: counted once, from the nodes of its tree and the prefixes scored.
 
-A model says what a node of each depth takes (`CountsFlops`), a prefix scorer what its scores take
-(`CountsScores`). Neither counts while a search runs.
+A model tells the FLOPs of a node of each depth (`CountsFlops`). A prefix scorer tells the FLOPs of
+its scores (`CountsScores`). Neither counts while a search runs.
 """
 
 from dataclasses import dataclass

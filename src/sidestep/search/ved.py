@@ -219,7 +219,7 @@ class _Growth:
     def advance(self) -> bool:
         """One round: paths, expansions, one call of the model; False if nothing could grow.
 
-        The device is told once what grows, and asked once what the model says of it.
+        The children go to the device in one copy, and the model's answer comes back in one copy.
         """
         parents, depths, is_new = self.ledger.next_children(self.policy.paths_per_round)
         if parents.size == 0:
@@ -241,6 +241,7 @@ class _Growth:
         """The leaves of the highest value, or what else they are ranked by, then completed ones."""
         number, size = self.policy.num_leaves, self.ledger.size
         kept = (self.ledger.is_node, self.ledger.depths, self.ledger.parents)
+        # One copy to the device; float64 holds depths and slots exactly.
         packed = np.stack([*self.ledger.ranked(), *np.stack(kept)[..., :size]])
         values, ranked_by, *counts = torch.from_numpy(packed).to(self.device)
         is_node, depths, parents = counts[0].bool(), counts[1].long(), counts[2].long()

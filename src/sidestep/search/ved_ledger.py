@@ -44,7 +44,7 @@ class Children:
     ranks: how many draws of the parent come before the child's.
     owners: the user of each node that is drawn from.
     nodes: the slot of each node that is drawn from.
-    most_draws: of one node; the device need not be asked for it.
+    most_draws: the largest number of draws of one node, known without asking the device.
     """
 
     parents: Int[Tensor, "users width"]
@@ -67,7 +67,14 @@ class Children:
         depths: Int[np.ndarray, "users width"],
         is_new: Bool[np.ndarray, "users width"],
     ) -> "Children":
-        """Children of some nodes, in one copy to the device."""
+        """The children of a call, in one copy to the device.
+
+        Args:
+            device: of the model.
+            parents: slots.
+            depths: codes decided at the children.
+            is_new: False at padding; True at least once.
+        """
         users, columns = is_new.nonzero()
         slots = parents[users, columns]
         # Children of one node side by side, in the order of their columns.

@@ -43,13 +43,13 @@ class TrainingConfig(BaseModel):
     """How much AdamW remembers of gradients and of their squares. Rows of large embedding tables
     rarely see a gradient: where they matter most, as in SASRec, remember squares longer (0.999)."""
 
-    # Left out of files where it is not set: runs of before it came go on.
+    # Left out of files where it is not set, so that runs of older versions go on.
     item_updates: Literal["auto", "dense", "sparse"] = Field(
         "auto", exclude_if=lambda updates: updates == "auto"
     )
-    """How rows of items learn. With `dense`, AdamW moves the rows of all items at every step. With
-    `sparse`, a step moves the rows that its batch reads (SparseAdam, with the same betas and no
-    decay), so its time does not grow with the catalog; the loss must not read all rows (see
+    """Which rows of items a step moves. With `dense`, AdamW moves the rows of all items. With
+    `sparse`, SparseAdam moves the rows that the batch reads, with the same betas and no decay; so
+    the time of a step does not grow with the catalog, but the loss must not read all rows (see
     `item_loss`). `auto` is sparse for tables of more than 100,000 rows, where the loss allows it
     and one process trains."""
 

@@ -183,10 +183,10 @@ class ChunkedItemLoss(ItemLoss):
 class SampledItemLoss(ItemLoss):
     """The loss over the targets of the batch and some negatives.
 
-    What it teaches the codes comes from the same items, with the same weights. Of the items below
-    a deep node hardly one is drawn, and the shares of the codes there would be noise. So where a
-    node on the path of a target has few items below, all of them are scored, and the shares of the
-    codes below that node are exact.
+    The codes learn from the scores of the same items, with the same weights. Hardly any item below
+    a deep node is drawn, so the shares of the codes there would be noise. Therefore, if a node on
+    the path of a target has few items below, the loss scores all of these items, and the shares of
+    the codes below that node are exact.
     """
 
     reads_all_rows = False

@@ -195,7 +195,7 @@ class _Run:
         )
 
     def close(self) -> None:
-        """Closes the log, and leaves the network as others may train it."""
+        """Closes the log, and makes the network ready for another training."""
         self.journal.close()
         self.update.close()
 

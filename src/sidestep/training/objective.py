@@ -119,7 +119,7 @@ class Objective(nn.Module, ABC):
         return self
 
     def prepare(self, windows: Windows) -> None:
-        """Called once before the first step, with all windows of the training.
+        """Reads all windows of the training; the loop calls it once, before the first step.
 
         What an objective reads of the windows follows from the windows alone, and belongs to no
         checkpoint.

@@ -22,7 +22,7 @@ class ItemLossConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    # Left out of files where they are not set: runs of before they came go on.
+    # Left out of files where they are not set, so that runs of older versions go on.
     item_loss: Literal["auto", "exact", "chunked", "sampled"] = Field(
         "auto", exclude_if=lambda form: form == "auto"
     )

@@ -138,7 +138,7 @@ class Update:
             load_optimizer(optimizer, kept)
 
     def close(self) -> None:
-        """Gives the tables of items dense gradients again, as whoever trains next expects."""
+        """Gives the tables of items dense gradients again, which the next training expects."""
         for table in self._tables:
             table.sparse = False
 

@@ -65,7 +65,7 @@ class TransformerRun(ReadingRun, LearnedRun):
         learning = self.model_copy(update={"model": known}).learning(material, seed=given.seed)
         network = learning.network
         assert isinstance(network, semantic_id_model.SemanticIdModel)
-        # Support by items is a sum over prefixes, which a space of one's own may not have.
+        # Support by items is a sum below prefixes, which only a trie has.
         searches = self.searches if given.catalog.space is None else (KeptSearch(),)
         if self.model.history != "codes":
             note(

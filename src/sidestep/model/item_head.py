@@ -109,11 +109,6 @@ class ItemHead(nn.Module):
             return logits
         return self._biased(logits, (histories.items == items[:, None]).any(dim=1))
 
-    def _biased(self, logits: Tensor, is_held: Tensor) -> Tensor:
-        """The logits, with the repeat bias where a history holds the item."""
-        assert self.repeat is not None
-        return torch.where(is_held, logits + _REPEAT_SCALE * self.repeat, logits)
-
     def scores_of_lists(
         self,
         states: Float[Tensor, "states dim"],
@@ -135,5 +130,9 @@ class ItemHead(nn.Module):
         logits = torch.bmm(rows.to(states.dtype), states[:, :, None])[..., 0]
         if self.repeat is None:
             return logits
-        is_held = (items[:, :, None] == held[:, None, :]).any(dim=2)
+        return self._biased(logits, (items[:, :, None] == held[:, None, :]).any(dim=2))
+
+    def _biased(self, logits: Tensor, is_held: Tensor) -> Tensor:
+        """The logits, with the repeat bias where a history holds the item."""
+        assert self.repeat is not None
         return torch.where(is_held, logits + _REPEAT_SCALE * self.repeat, logits)

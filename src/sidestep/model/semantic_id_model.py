@@ -172,9 +172,9 @@ class SemanticIdModel(nn.Module, ABC):
             items: the targets, which say what the prefixes of the states are.
             histories: before each target.
         """
-        last = self._prefix_numbers(items) if self.siblings is not None else None
+        numbers = self._prefix_numbers(items) if self.siblings is not None else None
         logits = [
-            self._code_logits(level, states[:, level], last, histories.items)
+            self._code_logits(level, states[:, level], numbers, histories.items)
             for level in range(self.num_levels)
         ]
         return torch.stack(logits, dim=1)

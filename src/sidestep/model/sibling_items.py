@@ -87,7 +87,7 @@ class SiblingItems(nn.Module):
         first = torch.searchsorted(numbers, numbers)
         self.widest = int((torch.arange(len(order), device=first.device) - first).max()) + 1
         is_same = (numbers[1:] == numbers[:-1]) & (last_codes[1:] == last_codes[:-1])
-        self._share_ids = bool(is_same.any())
+        self._has_equal_ids = bool(is_same.any())
 
     def next_number(
         self, numbers: Int[Tensor, "*batch"], codes: Int[Tensor, "*batch"]
@@ -128,7 +128,7 @@ class SiblingItems(nn.Module):
         columns = codes.masked_fill(items == NO_ITEM, self.num_codes)
         scores = scores.masked_fill(items == NO_ITEM, -torch.inf)
         none = scores.new_full((len(scores), self.num_codes + 1), -torch.inf)
-        if not self._share_ids:
+        if not self._has_equal_ids:
             return none.scatter(1, columns, scores)[:, :-1]
         largest = none.scatter_reduce(1, columns, scores.detach(), "amax")
         largest = largest.masked_fill(largest == -torch.inf, 0.0)

@@ -88,8 +88,8 @@ class Children:
         rows, ranks = np.empty_like(order), np.empty_like(order)
         rows[order] = is_first.cumsum() - 1
         ranks[order] = np.arange(len(order)) - starts[rows[order]]
-        columns += users * parents.shape[1]
-        arrays: tuple[np.ndarray, ...] = (parents, depths, is_new, users, slots, columns)
+        places = users * parents.shape[1] + columns
+        arrays: tuple[np.ndarray, ...] = (parents, depths, is_new, users, slots, places)
         arrays = (*arrays, rows, ranks, users[nodes], slots[nodes])
         packed = torch.from_numpy(np.concatenate(list(map(np.ravel, arrays)))).to(device)
         parts = torch.split_with_sizes(packed, list(map(np.size, arrays)))

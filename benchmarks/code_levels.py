@@ -5,7 +5,7 @@
 
 The item head gives the exact probability of each next code at every prefix: the probability of the
 items below the longer prefix, divided by that of the items below the prefix. So each level of codes
-can be chosen by the policy (P) or by the head (H), and all items can be ranked by every mixture.
+can be chosen by the policy (P) or by the head (H), and every mixture ranks all items.
 `divergence` is the mean divergence of the policy from the head at the prefixes of one length, in
 nats, each prefix weighted by the head's probability of the items below it.
 
@@ -153,7 +153,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument(
         "--users", type=int, default=480, help="validation users, fixed random ones"
     )
-    parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--batch-size", type=int, default=16, help="users that are read at once")
     return parser.parse_args()
 
 

@@ -1,11 +1,11 @@
 """Measures time and memory of a training step by the number of items in the catalog.
 
 The network is that of the default pipeline: a Transformer that reads items as vectors, with vectors
-of the items' own and a tied item head. Codes are random, and histories follow a power law: 64
-windows of 10 targets. A setting is what the loss has: `no-head` (codes alone), `head` (and the item
-head), `distilled` (and what the item head teaches the codes). The loss of the item head has one of
-three forms. Each setting runs in a process of its own, whose memory is limited; a setting that
-needs more is reported as such.
+of the items' own and a tied item head. Codes are random, and the popularity of items follows a
+power law. A step has 64 windows of 10 targets. A setting names the parts of the loss: `no-head` has
+the codes, `head` also the item head, `distilled` also the distillation from the item head into the
+codes. The loss of the item head has one of three forms. Each setting runs in a process of its own,
+whose memory is limited; a setting that needs more memory is reported as an error.
 
     python benchmarks/large_catalog.py --results benchmarks/results/large_catalog.jsonl
     python benchmarks/large_catalog.py --items 1e6 --settings no-head distilled
@@ -156,8 +156,8 @@ class _Watch:
     def medians(self) -> dict[str, float]:
         """Processor seconds of a whole step and of its parts, and seconds of a whole step.
 
-        Other work of the machine disturbs the processor seconds less. The first step, which makes
-        ready what the others find, does not count.
+        Other work of the machine disturbs the processor seconds less. The first step does not
+        count: it makes what later steps use again.
         """
         timed = self._steps[1:]
 

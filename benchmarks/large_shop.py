@@ -54,7 +54,9 @@ validation:
 def main() -> None:
     """Generates the shop and runs the commands, one after the other."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=Path, help="where to write the shop and what is made of it")
+    parser.add_argument(
+        "folder", type=Path, help="where to write the shop and the results of its commands"
+    )
     parser.add_argument("--items", type=_count, default=10**6)
     parser.add_argument("--users", type=_count, default=2 * 10**5)
     parser.add_argument("--train-seconds", type=float, default=1800.0)

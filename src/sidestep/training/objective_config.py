@@ -230,7 +230,7 @@ class TreeDistillationConfig(BaseModel):
 
     head_weight: float | None = Field(1.0, gt=0)
     """Weight of the divergence of the item head from the teacher, so that the head stays useful
-    while the network moves; None lets the head be."""
+    while the network moves; None does not teach the head."""
 
     open_prompts: bool = True
     """Whether a history holds the target of its window, too: no answer is needed."""

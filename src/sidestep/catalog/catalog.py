@@ -55,7 +55,7 @@ class Catalog:
     popularity: interactions per item in training, which order the items of a bucket.
     texts: one row per item, to show, and for networks that read columns of items.
     version: sha256 of the ids, the codes, the codebook sizes and the import path of the space:
-        equal catalogs, equal versions. It is what weights fit; a tombstone changes neither.
+        equal catalogs, equal versions. Weights fit one version; a tombstone keeps the version.
     parent_version: of the catalog that this one was appended to; None where it is the first.
     is_retired: tombstones: items that keep their place and may stand in histories, but are never
         recommended; None where there are none.

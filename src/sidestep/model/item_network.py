@@ -32,9 +32,9 @@ class ItemNetwork(nn.Module, ABC):
         semantic_ids: Int[Tensor, "items levels"],
         codebook_sizes: tuple[int, ...],
     ) -> "ItemNetwork":
-        """The untrained network for the items of a catalog, as `network(config, num_items)`.
+        """The untrained network for the items of a catalog, by default `cls(config, num_items)`.
 
-        A network that reads codes overrides this.
+        A network that reads codes overrides this method.
 
         Args:
             config: of class `Config`.

@@ -59,7 +59,7 @@ class NegativeSampler:
     beforehand, where Yi et al. estimate them from the stream; the target itself is no draw, but
     counts once.
 
-    sources: names of sources, each once.
+    sources: of `in_batch`, `popularity` and `uniform`, each at most once.
     num_negatives: draws of `popularity` and `uniform` together, shared out evenly.
     ends: running sums of how often each item is a target in the training part.
     """

@@ -135,7 +135,7 @@ class ExhaustiveSearch:
 def _nodes_shown(
     chunks: Sequence[list[Int[Tensor, " _"]]], trie: Trie, num_users: int
 ) -> Int[Tensor, "users depths"]:
-    """Number of nodes by depth; what stands above two chunks is shown twice. No leaf is shown."""
+    """Number of nodes by depth; a node above two chunks is shown twice, and no leaf is shown."""
     inner = [sum(len(chunk[depth]) for chunk in chunks) for depth in range(trie.num_levels - 1)]
     return torch.tensor([1, *inner, 0], device=trie.device).expand(num_users, -1)
 

@@ -22,8 +22,9 @@ class Spent:
     """The cost of a search, or of a part of it, per user.
 
     tokens: backbone positions spent after the prompt, the root included.
-    scored: prefixes whose score was asked of a prefix scorer; 0 where none guides the search. They
-        cost no token, and neither does a value, which is read from a token that was paid for.
+    scored: prefixes whose score was asked of a prefix scorer; 0 where no scorer guides the search.
+        A scored prefix costs no token. A value costs no token either: a token that was paid for
+        gives it.
     flops: floating-point operations of matrix products, two per multiplication and addition, the
         reading of the history included; None where a model or a scorer does not tell.
     """

@@ -200,6 +200,15 @@ class SampledItemLoss(ItemLoss):
         label_smoothing: float,
         taught: SemanticIdModel | None,
     ) -> None:
+        """The loss before `prepare`.
+
+        Args:
+            network: scores the items.
+            config: the sources of the negatives, and their number.
+            num_items: of the catalog.
+            label_smoothing: see `ItemLoss`.
+            taught: see `ItemLoss`; its item head is `network`.
+        """
         super().__init__(label_smoothing=label_smoothing, taught=taught)
         self._network, self._config, self._num_items = network, config, num_items
         self._sampler: NegativeSampler | None = None

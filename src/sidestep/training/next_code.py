@@ -22,6 +22,12 @@ class NextCodeObjective(Objective):
     """Next-code cross-entropy, summed over levels; optionally the item head's beside it."""
 
     def __init__(self, model: SemanticIdModel, config: NextCodeConfig) -> None:
+        """Takes the network that is trained.
+
+        Raises:
+            ValueError: an item head without `item_weight`, or `item_weight` without an item head;
+                or see `item_loss`.
+        """
         super().__init__()
         scorer = model.item_scorer
         has_head = scorer is not None

@@ -17,6 +17,11 @@ class NextItemObjective(Objective):
     """Cross-entropy over the catalog at every position."""
 
     def __init__(self, network: ItemNetwork, config: NextItemConfig) -> None:
+        """Takes the network that is trained.
+
+        Raises:
+            ValueError: see `item_loss`.
+        """
         super().__init__()
         self.network = network
         self.config = config

@@ -133,7 +133,10 @@ class Update:
         others = {name: value for name, value in state.items() if name != "rows"}
         saved = [others, *([state["rows"]] if "rows" in state else [])]
         if len(saved) != len(self.optimizers):
-            raise ValueError("its optimizer moves rows of items in another way")
+            raise ValueError(
+                "its optimizer moves rows of items in another way, as with another item_updates or "
+                "number of processes"
+            )
         for optimizer, kept in zip(self.optimizers, saved, strict=True):
             load_optimizer(optimizer, kept)
 

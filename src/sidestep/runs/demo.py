@@ -322,7 +322,7 @@ FULL = Size(
         ),
     },
 )
-"""About two minutes on two cores."""
+"""About a minute on two cores."""
 
 QUICK = Size(
     shop=SyntheticShopConfig(num_users=150, num_departments=2, items_per_kind=8),

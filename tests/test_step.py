@@ -10,8 +10,8 @@ from sidestep.step import (
     HistoryBatch,
     StepOutput,
     entropies,
-    is_among,
     is_named,
+    is_named_among,
     log_probs,
     normalised,
 )
@@ -147,4 +147,4 @@ def test_among_a_few_the_same_items_are_named_as_among_all(data):
     rows = data.draw(st.lists(st.lists(st.integers(-1, 6), min_size=3, max_size=3), min_size=1))
     some = torch.tensor(sorted(data.draw(st.sets(st.integers(0, 6), min_size=1))))
     items = torch.tensor(rows)
-    assert torch.equal(is_among(items, some), is_named(items, 7)[:, some])
+    assert torch.equal(is_named_among(items, some), is_named(items, 7)[:, some])

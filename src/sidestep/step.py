@@ -127,7 +127,7 @@ def is_named(items: Int[Tensor, "users named"], num_items: int) -> Bool[Tensor, 
     return named.scatter_(1, columns, True)[:, :-1]
 
 
-def is_among(
+def is_named_among(
     items: Int[Tensor, "users named"], some: Int[Tensor, " some"]
 ) -> Bool[Tensor, "users some"]:
     """Items of a few that each row names, as a mask; `NO_ITEM` names none.

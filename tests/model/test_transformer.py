@@ -67,7 +67,7 @@ class TestLastCodeByItems(ModelContract):
 
 
 class TestLastCodeByRowsOfItems(CausalCodesContract):
-    """The same over histories of codes, where the head has rows of its own."""
+    """Histories of codes, and an item head with rows of its own that chooses the last code."""
 
     def build(self):
         return tiny(item_head=True, last_code_head="items")

@@ -88,3 +88,8 @@ def test_draws_are_shared_out_and_the_batch_draws_nothing():
     counts = torch.ones(3, dtype=torch.long)
     assert NegativeSampler.of(SOURCES, 5, counts).draws() == {"popularity": 3, "uniform": 2}
     assert NegativeSampler.of(("in_batch",), 5, counts).draws() == {}
+
+
+def test_a_source_of_another_name_is_refused():
+    with pytest.raises(ValueError, match="no source 'popular'; there are in_batch, popularity"):
+        NegativeSampler.of(("uniform", "popular"), 4, torch.ones(3, dtype=torch.long))

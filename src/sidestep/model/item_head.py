@@ -5,7 +5,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sidestep.step import HistoryBatch, is_among, is_named
+from sidestep.step import HistoryBatch, is_named, is_named_among
 
 _REPEAT_SCALE = 10.0
 """An optimizer moves a number by about its rate a step, and data without repetition want this one
@@ -77,7 +77,7 @@ class ItemHead(nn.Module):
         logits = functional.linear(states, rows)
         if self.repeat is None:
             return logits
-        return self._biased(logits, is_among(histories.items, items))
+        return self._biased(logits, is_named_among(histories.items, items))
 
     def own_rows(self, items: Int[Tensor, " some"] | None) -> Float[Tensor, "some dim"]:
         """The rows of some items, or of all; only of a head that has rows of its own."""
@@ -85,29 +85,6 @@ class ItemHead(nn.Module):
         if items is None:
             return self.weight
         return functional.embedding(items, self.weight, sparse=self.sparse)
-
-    def scores_at(
-        self,
-        states: Float[Tensor, "users dim"],
-        items: Int[Tensor, " users"],
-        histories: HistoryBatch,
-        rows: Float[Tensor, "users dim"] | None = None,
-    ) -> Float[Tensor, " users"]:
-        """Scores of one item at each state.
-
-        Args:
-            states: see `forward`.
-            items: one per state.
-            histories: see `forward`.
-            rows: those of `items`, of a tied head.
-        """
-        if rows is None:
-            assert self.weight is not None, "a tied head is given its rows"
-            rows = self.weight[items]
-        logits = (states * rows).sum(dim=-1)
-        if self.repeat is None:
-            return logits
-        return self._biased(logits, (histories.items == items[:, None]).any(dim=1))
 
     def scores_of_lists(
         self,

@@ -194,33 +194,27 @@ class SemanticIdModel(nn.Module, ABC):
             depths: codes decided at each.
             prefixes: of all slots so far, for a network that chooses the last code by items.
         """
-        hidden = widened(hidden)
+        states, depths = widened(hidden).flatten(0, 1), depths.flatten()
         users, width, _ = hidden.shape
-        logits = hidden.new_full((users, width, max(self.codebook_sizes)), -torch.inf)
         numbers = held = None
         if prefixes is not None:
-            numbers = prefixes.numbers[:, -width:]
-            held = prefixes.held[:, None].expand(-1, width, -1)
+            numbers = prefixes.numbers[:, -width:].flatten()
+            held = prefixes.held.repeat_interleave(width, dim=0)
+        logits = states.new_full((len(states), max(self.codebook_sizes)), -torch.inf)
         with in_float32(hidden.device):
             for level in range(self.num_levels):
                 here = depths == level
                 if here.all():  # a whole level at once, as in beam search
-                    found = self._code_logits(
-                        level,
-                        hidden.flatten(0, 1),
-                        None if numbers is None else numbers.flatten(),
-                        None if held is None else held.flatten(0, 1),
-                    )
-                    return found.view(logits.shape)
+                    logits = self._code_logits(level, states, numbers, held)
+                    break
                 if here.any():
-                    found = self._code_logits(
+                    logits[here] = self._code_logits(
                         level,
-                        hidden[here],
+                        states[here],
                         None if numbers is None else numbers[here],
                         None if held is None else held[here],
                     )
-                    logits[here] = found
-        return logits
+        return logits.view(users, width, -1)
 
     def _code_logits(
         self,

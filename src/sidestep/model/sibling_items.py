@@ -102,6 +102,7 @@ class SiblingItems(nn.Module):
 
         A number that is no prefix of all codes but the last of an item has no item.
         """
+        numbers = numbers.contiguous()
         start = torch.searchsorted(self.numbers, numbers)
         stop = torch.searchsorted(self.numbers, numbers, right=True)
         places = start[:, None] + torch.arange(self.widest, device=numbers.device)

@@ -262,9 +262,7 @@ class Transformer(SemanticIdModel):
         Raises:
             ValueError: if the model has no item head.
         """
-        head = self._required_item_head
-        rows = self.input_vectors.item_vectors(items) if self.config.tied_item_head else None
-        return head.scores_at(states, items, histories, rows)
+        return self.scores_of_lists(states, items[:, None], histories.items)[:, 0]
 
     def scores_of_lists(
         self,

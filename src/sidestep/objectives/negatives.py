@@ -78,7 +78,16 @@ class NegativeSampler:
             sources: see above.
             num_negatives: see above.
             counts: how often each item is a target in the training part.
+
+        Raises:
+            ValueError: a source has another name.
         """
+        unknown = set(sources) - {IN_BATCH, POPULARITY, UNIFORM}
+        if unknown:
+            raise ValueError(
+                f"sources: there is no source {sorted(unknown)[0]!r}; there are {IN_BATCH}, "
+                f"{POPULARITY} and {UNIFORM}."
+            )
         return NegativeSampler(
             sources=tuple(sources), num_negatives=num_negatives, ends=counts.long().cumsum(0)
         )

@@ -114,13 +114,8 @@ class CandidateTree:
 
     def read(self, model: SemanticIdModel, histories: HistoryBatch) -> StepOutput:
         """Output of a network for every slot, in one pass and with gradients where they are on."""
-        root, context = model.encode(histories, capacity=max(self.node_codes.shape[1], 1))
-        step, _ = model.extend(
-            context, self.node_codes, self.parents, self.depths, is_node=self.is_node
-        )
-        return StepOutput(
-            logits=torch.cat([root.logits, step.logits.to(root.logits.dtype)], dim=1),
-            hidden=torch.cat([root.hidden, step.hidden], dim=1),
+        return read_nodes(
+            model, histories, self.node_codes, self.parents, self.depths, is_node=self.is_node
         )
 
     def node_log_probs(
@@ -155,3 +150,29 @@ class CandidateTree:
         by_slot = head.tree_values(hidden, self.parents, self.depths, is_node=self.is_node)
         found = by_slot.gather(1, self.slots.flatten(1)).view(users, candidates, levels)
         return by_slot[:, 0], found
+
+
+def read_nodes(
+    model: SemanticIdModel,
+    histories: HistoryBatch,
+    codes: Int[Tensor, "users nodes"],
+    parents: Int[Tensor, "users nodes"],
+    depths: Int[Tensor, "users nodes"],
+    *,
+    is_node: Bool[Tensor, "users nodes"],
+) -> StepOutput:
+    """Output of a network for the root and for all nodes of a tree, in one pass.
+
+    Gradients flow where they are on. The root stands in column 0, a node in the column of its slot.
+
+    Args:
+        model: the network.
+        histories: of the users.
+        codes, parents, depths, is_node: of the nodes, see `StepModel.extend`.
+    """
+    root, context = model.encode(histories, capacity=max(codes.shape[1], 1))
+    step, _ = model.extend(context, codes, parents, depths, is_node=is_node)
+    return StepOutput(
+        logits=torch.cat([root.logits, step.logits.to(root.logits.dtype)], dim=1),
+        hidden=torch.cat([root.hidden, step.hidden], dim=1),
+    )

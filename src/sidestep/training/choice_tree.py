@@ -10,6 +10,7 @@ from torch.nn import functional
 from sidestep.catalog.trie import NO_STATE, Trie
 from sidestep.model.semantic_id_model import SemanticIdModel
 from sidestep.step import ROOT_SLOT, HistoryBatch, StepOutput, log_probs
+from sidestep.training.candidate_tree import read_nodes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,11 +72,8 @@ class ChoiceTree:
 
     def read(self, model: SemanticIdModel, histories: HistoryBatch) -> StepOutput:
         """Output of a network for every slot, in one pass and with gradients where they are on."""
-        root, context = model.encode(histories, capacity=max(self.codes.shape[1], 1))
-        step, _ = model.extend(context, self.codes, self.parents, self.depths, is_node=self.is_node)
-        return StepOutput(
-            logits=torch.cat([root.logits, step.logits.to(root.logits.dtype)], dim=1),
-            hidden=torch.cat([root.hidden, step.hidden], dim=1),
+        return read_nodes(
+            model, histories, self.codes, self.parents, self.depths, is_node=self.is_node
         )
 
     def node_log_probs(self, step: StepOutput, trie: Trie) -> Float[Tensor, "users slots codes"]:

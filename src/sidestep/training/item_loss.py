@@ -134,7 +134,7 @@ class ExactItemLoss(ItemLoss):
 
 
 class ChunkedItemLoss(ItemLoss):
-    """The same loss as the exact one, computed over some items at a time."""
+    """The exact loss, computed over some items at a time."""
 
     def __init__(
         self, network: HasItemRows, *, label_smoothing: float, taught: SemanticIdModel | None

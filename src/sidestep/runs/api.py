@@ -34,7 +34,7 @@ from sidestep.runs.item_vectors import ItemVectors, Sources, item_vectors
 from sidestep.runs.recipes import settings_of
 from sidestep.runs.run_config import LearnedRun, RunConfig
 from sidestep.runs.searches import AskedSearch
-from sidestep.runs.tokenizing import Learned, learned_catalog, refuse_no_space, tokenizer_config
+from sidestep.runs.tokenizing import Learned, learned_catalog, check_space, tokenizer_config
 from sidestep.runs.train import train_run
 from sidestep.tokenizer.choices import CollisionPolicy
 from sidestep.tokenizer.methods import DEFAULT_METHOD
@@ -98,7 +98,7 @@ def tokenize(
     array = vectors.vectors if isinstance(vectors, ItemVectors) else vectors
     with naming_arguments(), working(method) as told:
         if space is not None:
-            refuse_no_space(space)
+            check_space(space)
         return learned_catalog(
             dataset,
             array,

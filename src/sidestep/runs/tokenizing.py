@@ -109,7 +109,7 @@ class TokenizerTask:
                 note(sentence)
         make_tokenizer(method, config)
         if space is not None:
-            refuse_no_space(space)
+            check_space(space)
         return task
 
     @property
@@ -234,7 +234,7 @@ def tokenizer_config(
     return checked(kind, values, method)
 
 
-def refuse_no_space(space: str) -> None:
+def check_space(space: str) -> None:
     """Raises a `ValueError` unless an import path names a class of code spaces."""
     try:
         with importing():

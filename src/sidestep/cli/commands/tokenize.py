@@ -23,7 +23,7 @@ from sidestep.runs.inputs import load_dataset
 from sidestep.runs.plain_yaml import read_yaml
 from sidestep.runs.provenance import load_item_vectors
 from sidestep.runs.settings import with_settings
-from sidestep.runs.tokenizing import TokenizerTask, refuse_no_space
+from sidestep.runs.tokenizing import TokenizerTask, check_space
 from sidestep.tokenizer.choices import CollisionPolicy
 from sidestep.tokenizer.methods import DEFAULT_METHOD, METHODS
 from sidestep.tokenizer.published import read_published
@@ -107,7 +107,7 @@ def tokenize(
         _refuse_settings(method, config, settings)
         ids = read_published(published, loaded.items.item_ids, codebook_sizes=sizes)
         if space is not None:
-            refuse_no_space(space)
+            check_space(space)
         catalog = published_catalog(loaded, ids, collisions or "none", space=space)
         before = colliding.num_distinct(ids.semantic_ids)
         if dry_run:

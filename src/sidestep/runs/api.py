@@ -34,7 +34,7 @@ from sidestep.runs.item_vectors import ItemVectors, Sources, item_vectors
 from sidestep.runs.recipes import settings_of
 from sidestep.runs.run_config import LearnedRun, RunConfig
 from sidestep.runs.searches import AskedSearch
-from sidestep.runs.tokenizing import Learned, learned_catalog, check_space, tokenizer_config
+from sidestep.runs.tokenizing import Learned, check_space, learned_catalog, tokenizer_config
 from sidestep.runs.train import train_run
 from sidestep.tokenizer.choices import CollisionPolicy
 from sidestep.tokenizer.methods import DEFAULT_METHOD

@@ -105,6 +105,26 @@ def test_joint_training_leaves_a_network_of_its_own_and_the_backbone_as_it_was(
     assert measured(tmp_path / "joint", "--search", "prm-beam", "--beams", 5)
 
 
+def test_a_fresh_backbone_gives_its_shape_alone(shop, config, tmp_path):
+    joint = ("--set", "objective.joint={}", "--set", "training.epochs=1")
+    backbone, drawn = shop / "beam", []
+    for name in ("first", "second"):  # the second names the first, whose weights are others
+        named = ("--set", f"backbone={backbone}", "--set", "fresh_backbone=true")
+        run(*training(shop, config, tmp_path / name, *joint, *named))
+        backbone = tmp_path / name
+        drawn.append(load_file(backbone / "bundle/model.safetensors"))
+    first, second = drawn
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_a_fresh_backbone_that_nothing_trains_is_refused(shop, config, tmp_path):
+    out = tmp_path / "fresh"
+    message = refused(*training(shop, config, out, "--set", "fresh_backbone=true"))
+    assert "fresh_backbone: nothing trains the backbone" in message
+    assert "objective.joint" in message
+    assert not out.exists()
+
+
 def test_new_items_may_be_appended_and_found(shop, files, rewarded, tmp_path):
     codes = load_catalog(shop / "catalog").semantic_ids[:, :-1].tolist()
     products = pl.read_csv(files / "products.csv", infer_schema=False)

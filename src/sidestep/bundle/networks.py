@@ -94,6 +94,16 @@ def build_network(
     return network
 
 
+def untrained(network: Network, catalog: Catalog) -> Network:
+    """A network of one shape with another, whose weights follow from the random state.
+
+    Args:
+        network: of a bundle.
+        catalog: of the network.
+    """
+    return _initialised(kind_of(network), description_of(network), catalog)
+
+
 def keeps_items(network: SemanticIdModel, kind: str, catalog: Catalog) -> bool:
     """Whether a network would differ in more than its semantic IDs, were it made for a catalog.
 

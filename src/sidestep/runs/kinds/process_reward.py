@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import Field
+
 from sidestep.bundle.parts import VALUE_HEAD
 from sidestep.lazy_imports import imported_when_used
 from sidestep.model.config import ProcessRewardConfig
@@ -13,13 +15,15 @@ from sidestep.training.objective_config import ProcessRewardTrainingConfig
 
 with imported_when_used():
     from sidestep import recommender as recommenders
+    from sidestep.bundle import networks as bundled
+    from sidestep.model import item_head as item_heads
     from sidestep.model import process_reward as networks
     from sidestep.model import semantic_id_model
     from sidestep.runs import backbones, memory, plan_parts
     from sidestep.search import guided_beam, scorer
     from sidestep.search import policy as policies
     from sidestep.search import process_reward as scorers
-    from sidestep.training import fit
+    from sidestep.training import fit, repeat_bias
     from sidestep.training import process_reward as objectives
 
 
@@ -29,6 +33,11 @@ class ProcessRewardRun(BesideRun):
     kind: Literal["process-reward"] = "process-reward"
     model: ProcessRewardConfig = ProcessRewardConfig()
     objective: ProcessRewardTrainingConfig = ProcessRewardTrainingConfig()
+
+    fresh_backbone: bool = Field(False, exclude_if=lambda is_fresh: not is_fresh)
+    """Whether the backbone gives its shape alone. Its weights are drawn anew, so that both networks
+    learn together from the first step, as PROMISE trains them (arXiv:2601.04674, eq. 9). Needs
+    `objective.joint`."""
 
     def prepare(self, given: Given) -> Plan:
         """See `RunConfig.prepare`."""
@@ -42,6 +51,8 @@ class ProcessRewardRun(BesideRun):
             )
         material = plan_parts.material_beside(given, found)
         memory.refuse_prefixes_beyond_memory(self.model, material.catalog.trie.num_nodes())
+        if self.fresh_backbone:
+            self._forget(backbone, material, seed=given.seed)
         network = self.network(material, backbone, seed=given.seed)
         beside = found
         if self.objective.joint is not None:  # values were learned on the states of before
@@ -53,6 +64,26 @@ class ProcessRewardRun(BesideRun):
                 lambda: beside.with_process_reward(network, self.guidance)
             ),
         )
+
+    def _forget(
+        self, backbone: semantic_id_model.SemanticIdModel, material: Material, *, seed: int
+    ) -> None:
+        """Gives a backbone fresh weights; a repeat bias begins at the repeats of the windows.
+
+        Raises:
+            ValueError: nothing would train the backbone.
+        """
+        if self.objective.joint is None:
+            raise ValueError(
+                "fresh_backbone: nothing trains the backbone, so it would stay as it was drawn; "
+                "set objective.joint, such as objective.joint={}, or leave fresh_backbone out."
+            )
+        with fit.initialised(seed):
+            drawn = bundled.untrained(backbone, material.catalog)
+        backbone.load_state_dict(drawn.state_dict())
+        for head in backbone.modules():
+            if isinstance(head, item_heads.ItemHead) and head.repeat is not None:
+                repeat_bias.begin_at_repeats(head, material.windows(), material.catalog.num_items)
 
     def network(
         self, material: Material, backbone: semantic_id_model.SemanticIdModel, *, seed: int

@@ -62,16 +62,16 @@ class Drift(SemanticIdModel):
         vectors = self.items(histories.items.clamp(min=0)) * is_item[..., None]
         root = vectors.sum(dim=1, keepdim=True)
         depths = torch.zeros(root.shape[:2], dtype=torch.long)
-        return StepOutput(logits=self.node_logits(root, depths), hidden=root), Path(states=root)
+        return StepOutput(logits=self.node_logits(root, depths, depth=0), hidden=root), Path(root)
 
-    def extend(self, context, codes, parents, depths, *, is_node, visible=None):
+    def extend(self, context, codes, parents, depths, *, is_node, visible=None, depth=None):
         states = context.states
         vectors = self.codes(self.node_codes(codes, depths))
         for column in range(codes.shape[1]):
             parent = parents[:, column, None, None].expand(-1, 1, states.shape[2])
             states = torch.cat([states, states.gather(1, parent) + vectors[:, [column]]], dim=1)
         hidden = states[:, -codes.shape[1] :]
-        step = StepOutput(logits=self.node_logits(hidden, depths), hidden=hidden)
+        step = StepOutput(logits=self.node_logits(hidden, depths, depth=depth), hidden=hidden)
         return step, Path(states=states)
 
     def next_item_states(self, histories):

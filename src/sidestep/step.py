@@ -232,6 +232,7 @@ class StepModel(Protocol[C]):
         *,
         is_node: Bool[Tensor, "users width"],
         visible: Int[Tensor, "users width"] | None = None,
+        depth: int | None = None,
     ) -> tuple[StepOutput, C]:
         """Pushes nodes through the backbone; each costs a token and takes the next slot.
 
@@ -243,6 +244,9 @@ class StepModel(Protocol[C]):
             depths: codes decided at each node, from 1.
             is_node: False where a column is padding; it takes a slot and costs nothing.
             visible: how many tokens of its user's prompt each node may see; None means all.
+            depth: the number in `depths`, if it is the same for all columns; else None. With the
+                number, the model need not look at `depths`, nor wait for the device: the caller
+                answers for the parents, which all lie in earlier calls.
 
         Returns:
             The output at each node (arbitrary at padding), and the context that holds them.

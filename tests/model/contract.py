@@ -19,6 +19,7 @@ from sidestep.padding import NO_ITEM
 from sidestep.step import ROOT_SLOT, HistoryBatch, StepOutput
 from tests.model.batches import history_of
 from tests.model.counted_flops import counted_flops
+from tests.waiting import NothingWaits
 
 CODEBOOK_SIZES = (4, 3, 5)
 SEMANTIC_IDS = torch.tensor([[0, 0, 0], [0, 2, 4], [3, 1, 2], [1, 0, 3], [2, 2, 1], [3, 1, 4]])
@@ -80,7 +81,7 @@ def trees(draw: st.DrawFn, width: int = 7) -> Tree:
     return Tree(codes, parents, depths, is_node)
 
 
-def extend(model: SemanticIdModel, context: TreeContext, tree: Tree, **more: Tensor):
+def extend(model: SemanticIdModel, context: TreeContext, tree: Tree, **more: Tensor | int):
     return model.extend(
         context, tree.codes, tree.parents, tree.depths, is_node=tree.is_node, **more
     )
@@ -178,6 +179,24 @@ class ModelContract(ABC):
                 self.model, context, Tree(tree.codes, parents, tree.depths, here)
             )
             self.assert_same(step.hidden[here], expected[here])
+
+    @laws
+    @given(trees())
+    @torch.no_grad()
+    def test_a_depth_that_is_told_changes_nothing_and_spares_the_wait_for_the_device(self, tree):
+        _, asking = self.model.encode(HISTORIES, capacity=21)
+        _, told = self.model.encode(HISTORIES, capacity=21)
+        slots = torch.zeros(NUM_USERS, 8, dtype=torch.long)  # at c + 1, the slot of column c
+        for depth in range(1, NUM_LEVELS + 1):
+            here = tree.is_node & (tree.depths == depth)
+            parents = slots.gather(1, tree.parents)
+            slots[:, 1:][here] = told.num_nodes + 1 + torch.arange(7).expand(4, 7)[here]
+            nodes = Tree(tree.codes, parents, torch.full_like(tree.depths, depth), here)
+            expected, asking = extend(self.model, asking, nodes)
+            with NothingWaits():
+                step, told = extend(self.model, told, nodes, depth=depth)
+            assert step.logits[here].equal(expected.logits[here])
+            assert step.hidden[here].equal(expected.hidden[here])
 
     @pytest.mark.parametrize("users", [[0], [1], [2], [3], [3, 2, 1, 0], [2, 0]])
     @torch.no_grad()

@@ -78,3 +78,9 @@ def test_a_node_below_the_last_level_or_without_a_parent_is_refused(parents, dep
         context([1], 1).placed(rows(parents), rows(depths), rows([True]))
     # Padding may hold any values.
     assert context([1], 1).placed(rows(parents), rows(depths), rows([False])).num_nodes == 1
+
+
+@pytest.mark.parametrize("depth", [0, 3])
+def test_a_depth_that_is_told_must_be_that_of_a_level(depth):
+    with pytest.raises(ValueError, match="depth from 1 to 2"):
+        context([1], 1).placed(rows([0]), rows([depth]), rows([True]), depth)

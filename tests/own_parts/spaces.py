@@ -83,7 +83,7 @@ class SetNetwork(Drift):
     def node_codes(self, codes, depths):
         return codes.clamp(min=0)
 
-    def node_logits(self, hidden, depths):
+    def node_logits(self, hidden, depths, *, depth=None):
         return hidden @ self.head_weight.T
 
     @property

@@ -46,6 +46,7 @@ class PrefixTable:
         *,
         is_node: Bool[Tensor, "users width"],
         visible: Int[Tensor, "users width"] | None = None,
+        depth: int | None = None,
     ) -> tuple[StepOutput, NumberedContext]:
         prefixes = context.prefixes
         for column in range(codes.shape[1]):

@@ -31,7 +31,7 @@ class SpaceTable(ValueTable):
         super().__init__(space.codebook_sizes)
         self.num_actions = space.num_actions
 
-    def extend(self, context, codes, parents, depths, *, is_node, visible=None):
+    def extend(self, context, codes, parents, depths, *, is_node, visible=None, depth=None):
         # A sum, so that it does not matter in which order actions are taken.
         taken = context.prefixes.gather(1, parents) + (codes + 1) ** 3 * 97
         prefixes = torch.cat([context.prefixes, taken], dim=1)

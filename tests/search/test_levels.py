@@ -5,10 +5,13 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from sidestep.catalog import dense_rows
 from sidestep.catalog.trie import Trie
+from sidestep.model.config import TransformerConfig, ValueHeadConfig
+from sidestep.model.heads import HeadedModel
+from sidestep.model.transformer import Transformer
+from sidestep.model.value_head import ValueHead
 from sidestep.search.beam import BeamSearch
 from sidestep.search.exclusion import Exclusion
 from sidestep.search.guided_beam import GuidedBeamSearch
@@ -17,34 +20,9 @@ from sidestep.search.proposals import Indifferent
 from sidestep.search.sampling import Sampling
 from sidestep.search.scorer import Guidance
 from sidestep.search.value_beam import ValueBeamSearch
+from tests.waiting import NothingWaits
 
 from .fakes import ValueTable, histories_of
-
-WAITING = {
-    "_local_scalar_dense",  # int(x), x.item(), if x:
-    "is_nonzero",
-    "nonzero",
-    "masked_select",
-    "unique_dim",
-    "_unique2",
-    "unique_consecutive",
-    "repeat_interleave",
-    "equal",
-}
-"""Operations whose answer, or the shape of it, a processor must wait for."""
-
-
-class NothingWaits(TorchDispatchMode):
-    """Fails at every operation that waits for the device; also at indices that are masks."""
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        name = func.overloadpacket.__name__
-        assert name not in WAITING, f"{name} waits for the device"
-        if name in ("index", "index_put", "index_put_", "_index_put_impl_"):
-            masks = [i for i in args[1] if i is not None and i.dtype == torch.bool]
-            assert not masks, f"{name} by a mask waits for the device"
-        return func(*args, **(kwargs or {}))
-
 
 POLICIES = {
     "beam": BeamSearch(num_beams=5),
@@ -74,6 +52,23 @@ def test_no_level_waits_for_a_number_of_the_device(policy, rows, monkeypatch):
         with NothingWaits():
             watched = policy.search(model, histories, scope)
         assert torch.equal(watched.leaves, free.leaves)
+
+
+@pytest.mark.parametrize("policy", POLICIES.values(), ids=POLICIES.keys())
+@pytest.mark.parametrize("last_code_head", ["codes", "items"])
+def test_nor_does_a_network_that_is_told_the_depth_of_a_level(policy, last_code_head):
+    ids = torch.tensor(list(itertools.product(range(3), repeat=3)))[::2]
+    trie = Trie.build(ids, (3, 3, 3))
+    shape = TransformerConfig(
+        dim=8, num_layers=1, num_heads=2, item_head=True, last_code_head=last_code_head
+    )
+    network = Transformer(shape, ids, (3, 3, 3)).eval()
+    head = ValueHead(ValueHeadConfig(num_heads=2), dim=8, num_levels=3)
+    model, histories = HeadedModel(network, head), histories_of(4, 7)
+    free = policy.search(model, histories, Scope(trie=trie))
+    with NothingWaits():
+        watched = policy.search(model, histories, Scope(trie=trie))
+    assert torch.equal(watched.leaves, free.leaves)
 
 
 @pytest.mark.parametrize(

@@ -24,9 +24,9 @@ from sidestep.search.tree import nodes_per_depth, num_unevaluated
 from sidestep.search.value_beam import ValueBeamSearch
 from sidestep.search.ved import ValueGuidedDecoding
 from sidestep.step import HistoryBatch
+from tests.waiting import WAITING
 
 from .fakes import PrefixTable, ValueTable, brute_force, catalogs, found, histories_of
-from .test_levels import WAITING
 from .ved_reference import Reference
 
 CUBE = np.array(list(itertools.product(range(4), repeat=3)))

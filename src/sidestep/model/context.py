@@ -79,6 +79,7 @@ def placed_slots(
     parents: Int[Tensor, "users width"],
     depths: Int[Tensor, "users width"],
     is_node: Bool[Tensor, "users width"],
+    depth: int | None = None,
 ) -> Int[Tensor, "users longer depths"]:
     """The ancestors by depth of all slots, after new nodes took the next ones.
 
@@ -87,15 +88,21 @@ def placed_slots(
         parents: see `StepModel.extend`.
         depths: see there.
         is_node: see there.
+        depth: see there.
 
     Raises:
-        ValueError: if a node is deeper than there are levels, or a parent is in no slot.
+        ValueError: if a node is deeper than there are levels; or a parent is in no slot, which is
+            not looked at where `depth` is known.
     """
     width = parents.shape[1]
     users, slots, num_depths = ancestor_slots.shape
-    has_place = (depths >= 1) & (depths < num_depths)
-    has_parent = (parents >= ROOT_SLOT) & (parents < slots + width)
-    if (is_node & ~(has_place & has_parent)).any():
+    if depth is None:
+        has_place = (depths >= 1) & (depths < num_depths)
+        has_parent = (parents >= ROOT_SLOT) & (parents < slots + width)
+        is_wrong = bool((is_node & ~(has_place & has_parent)).any())
+    else:
+        is_wrong = not 1 <= depth < num_depths
+    if is_wrong:
         raise ValueError(
             f"a node needs a depth from 1 to {num_depths - 1} and a parent in one of the "
             f"{slots + width} slots."
@@ -105,9 +112,10 @@ def placed_slots(
     own = torch.where(by_depth == depths[..., None], own_slots[..., None], NO_SLOT)
     lines = torch.cat([ancestor_slots, own], dim=1)
     # A parent may lie in the same call, so a line is only complete once its parent's is: each
-    # pass copies every parent's line, and after the deepest chain of this call all are.
+    # pass copies every parent's line, and after the deepest chain of this call all are. Nodes of
+    # one depth are no chain.
     index = parents.clamp(ROOT_SLOT, slots + width - 1)[..., None].expand(users, width, num_depths)
-    passes = num_depths - 1 if width > 1 else 1
+    passes = 1 if depth is not None or width == 1 else num_depths - 1
     for _ in range(passes):
         lines[:, slots:] = torch.maximum(lines.gather(1, index), own)
     return lines
@@ -167,6 +175,7 @@ class TreeContext:
         parents: Int[Tensor, "users width"],
         depths: Int[Tensor, "users width"],
         is_node: Bool[Tensor, "users width"],
+        depth: int | None = None,
     ) -> "TreeContext":
         """The context with slots for new nodes, whose keys and values are still to be written.
 
@@ -174,11 +183,12 @@ class TreeContext:
             parents: see `StepModel.extend`.
             depths: see there.
             is_node: see there.
+            depth: see there.
 
         Raises:
-            ValueError: if a node is deeper than there are levels, or a parent is in no slot.
+            ValueError: see `placed_slots`.
         """
-        slots = placed_slots(self.ancestor_slots, parents, depths, is_node)
+        slots = placed_slots(self.ancestor_slots, parents, depths, is_node, depth)
         return replace(self, ancestor_slots=slots)
 
     def with_layers(self, layers: Sequence[KeyValues]) -> "TreeContext":

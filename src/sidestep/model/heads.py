@@ -169,6 +169,7 @@ class HeadedModel:
         *,
         is_node: Bool[Tensor, "users width"],
         visible: Int[Tensor, "users width"] | None = None,
+        depth: int | None = None,
     ) -> tuple[StepOutput, TreeContext]:
         """See `StepModel.extend`; the head always reads the root of the whole prompt.
 
@@ -177,7 +178,9 @@ class HeadedModel:
         """
         if visible is not None:
             raise ValueError("a value head needs the whole prompt to be visible; leave it out.")
-        step, context = self.backbone.extend(context, codes, parents, depths, is_node=is_node)
+        step, context = self.backbone.extend(
+            context, codes, parents, depths, is_node=is_node, depth=depth
+        )
         assert context.head is not None, "the context is of the backbone alone"
         values, columns = self.value.extend(
             context.head, self._read(step), depths, context.path_mask(codes.shape[1])

@@ -221,7 +221,9 @@ class HuggingFaceModel(SemanticIdModel):
             num_levels=self.num_levels,
             capacity=capacity,
         )
-        return StepOutput(logits=self.node_logits(hidden, root_depth), hidden=hidden), context
+        return StepOutput(
+            logits=self.node_logits(hidden, root_depth, depth=0), hidden=hidden
+        ), context
 
     def extend(
         self,
@@ -232,18 +234,19 @@ class HuggingFaceModel(SemanticIdModel):
         *,
         is_node: Bool[Tensor, "users width"],
         visible: Int[Tensor, "users width"] | None = None,
+        depth: int | None = None,
     ) -> tuple[StepOutput, TreeContext]:
         """See `StepModel.extend`."""
         cache = SlottedCache(context.layers, context.next_column)
         prompt = context.prompt_lengths[:, None] if visible is None else visible
-        context = context.placed(parents, depths, is_node)
+        context = context.placed(parents, depths, is_node, depth)
         hidden, layers = self._cached(
             self.code_tokens[self.node_codes(codes, depths)],
             cache,
             mask=context.node_mask(codes.shape[1], visible),
             positions=(prompt + depths - 1).clamp(min=0),
         )
-        step = StepOutput(logits=self.node_logits(hidden, depths), hidden=hidden)
+        step = StepOutput(logits=self.node_logits(hidden, depths, depth=depth), hidden=hidden)
         return step, context.with_layers(layers)
 
     def next_item_states(self, histories: HistoryBatch) -> Float[Tensor, "users items levels dim"]:

@@ -139,6 +139,7 @@ class SemanticIdModel(nn.Module, ABC):
         *,
         is_node: Bool[Tensor, "users width"],
         visible: Int[Tensor, "users width"] | None = None,
+        depth: int | None = None,
     ) -> tuple[StepOutput, TreeContext]:
         """See `StepModel.extend`."""
 
@@ -184,6 +185,8 @@ class SemanticIdModel(nn.Module, ABC):
         hidden: Float[Tensor, "users width dim"],
         depths: Int[Tensor, "users width"],
         prefixes: SlotPrefixes | None = None,
+        *,
+        depth: int | None = None,
     ) -> Float[Tensor, "users width widest"]:
         """Logits of each node's next level; a node at the last level has none: all -inf.
 
@@ -193,8 +196,9 @@ class SemanticIdModel(nn.Module, ABC):
             hidden: states of the newest nodes.
             depths: codes decided at each.
             prefixes: of all slots so far, for a network that chooses the last code by items.
+            depth: the number in `depths`, if it is the same for all; else None.
         """
-        states, depths = widened(hidden).flatten(0, 1), depths.flatten()
+        states = widened(hidden).flatten(0, 1)
         users, width, _ = hidden.shape
         numbers = held = None
         if prefixes is not None:
@@ -202,18 +206,18 @@ class SemanticIdModel(nn.Module, ABC):
             held = prefixes.held.repeat_interleave(width, dim=0)
         logits = states.new_full((len(states), max(self.codebook_sizes)), -torch.inf)
         with in_float32(hidden.device):
-            for level in range(self.num_levels):
-                here = depths == level
-                if here.all():  # a whole level at once, as in beam search
-                    logits = self._code_logits(level, states, numbers, held)
-                    break
-                if here.any():
-                    logits[here] = self._code_logits(
-                        level,
-                        states[here],
-                        None if numbers is None else numbers[here],
-                        None if held is None else held[here],
-                    )
+            if depth is None:
+                for level in range(self.num_levels):
+                    (here,) = (depths.flatten() == level).nonzero(as_tuple=True)
+                    if len(here) > 0:
+                        logits[here] = self._code_logits(
+                            level,
+                            states[here],
+                            None if numbers is None else numbers[here],
+                            None if held is None else held[here],
+                        )
+            elif depth < self.num_levels:
+                logits = self._code_logits(depth, states, numbers, held)
         return logits.view(users, width, -1)
 
     def _code_logits(

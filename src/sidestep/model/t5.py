@@ -228,8 +228,9 @@ class T5(SemanticIdModel):
         memory = self._memory(histories)
         users = histories.lengths.shape[0]
         start = self.dropout(self.decoder_start.expand(users, 1, -1))
-        depth = torch.zeros(users, 1, dtype=torch.long, device=start.device)
-        bias = self._biased(depth, depth, torch.ones_like(depth, dtype=torch.bool)[..., None])
+        root_depth = torch.zeros(users, 1, dtype=torch.long, device=start.device)
+        sees_itself = torch.ones_like(root_depth, dtype=torch.bool)[..., None]
+        bias = self._biased(root_depth, root_depth, sees_itself)
         hidden, layers = self._decode(start, bias, memory)
         context = root_context(
             layers=layers,
@@ -238,7 +239,8 @@ class T5(SemanticIdModel):
             capacity=capacity,
             memory=memory,
         )
-        return StepOutput(logits=self.node_logits(hidden, depth), hidden=hidden), context
+        logits = self.node_logits(hidden, root_depth, depth=0)
+        return StepOutput(logits=logits, hidden=hidden), context
 
     def extend(
         self,
@@ -249,6 +251,7 @@ class T5(SemanticIdModel):
         *,
         is_node: Bool[Tensor, "users width"],
         visible: Int[Tensor, "users width"] | None = None,
+        depth: int | None = None,
     ) -> tuple[StepOutput, TreeContext]:
         """See `StepModel.extend`.
 
@@ -265,7 +268,7 @@ class T5(SemanticIdModel):
                     "pass visible=None, or encode the shorter history on its own."
                 )
         start = context.next_column
-        context = context.placed(parents, depths, is_node)
+        context = context.placed(parents, depths, is_node, depth)
         # Column s holds slot s: the decoder's prompt is one token, the root.
         column_depths = (context.ancestor_slots >= 0).sum(dim=2) - 1
         mask = context.node_mask(codes.shape[1], None)
@@ -275,8 +278,8 @@ class T5(SemanticIdModel):
             memory,
             earlier=[(layer, start) for layer in context.layers],
         )
-        step = StepOutput(logits=self.node_logits(hidden, depths), hidden=hidden)
-        return step, context.with_layers(layers)
+        logits = self.node_logits(hidden, depths, depth=depth)
+        return StepOutput(logits=logits, hidden=hidden), context.with_layers(layers)
 
     def next_item_states(self, histories: HistoryBatch) -> Float[Tensor, "users items levels dim"]:
         """See `SemanticIdModel.next_item_states`.

@@ -101,7 +101,7 @@ class Transformer(SemanticIdModel):
             history_states=HistoryStates(states=final, counts=counts),
             prefixes=None if self.siblings is None else SlotPrefixes.roots(histories.items),
         )
-        logits = self.node_logits(hidden, root_depth, context.prefixes)
+        logits = self.node_logits(hidden, root_depth, context.prefixes, depth=0)
         return StepOutput(logits=logits, hidden=hidden), context
 
     def extend(
@@ -113,13 +113,14 @@ class Transformer(SemanticIdModel):
         *,
         is_node: Bool[Tensor, "users width"],
         visible: Int[Tensor, "users width"] | None = None,
+        depth: int | None = None,
     ) -> tuple[StepOutput, TreeContext]:
         """See `StepModel.extend`."""
         start = context.next_column
         prompt = context.prompt_lengths[:, None] if visible is None else visible
-        context = context.placed(parents, depths, is_node)
+        context = context.placed(parents, depths, is_node, depth)
         if self.siblings is not None:
-            context = self._with_prefixes(context, self.siblings, codes, parents)
+            context = self._with_prefixes(context, self.siblings, codes, parents, depth)
         mask = context.node_mask(codes.shape[1], visible)
         angles = self._angles(prompt + depths - 1)
         states = self.dropout(self.code_embedding(self.node_codes(codes, depths)))
@@ -131,7 +132,7 @@ class Transformer(SemanticIdModel):
             layers.append(kept)
             states = block.mix(states, attend(queries, keys, values, mask))
         hidden = self.norm(states)
-        logits = self.node_logits(hidden, depths, context.prefixes)
+        logits = self.node_logits(hidden, depths, context.prefixes, depth=depth)
         return StepOutput(logits=logits, hidden=hidden), context.with_layers(layers)
 
     def next_item_states(self, histories: HistoryBatch) -> Float[Tensor, "users items levels dim"]:
@@ -348,6 +349,7 @@ class Transformer(SemanticIdModel):
         siblings: SiblingItems,
         codes: Int[Tensor, "users width"],
         parents: Int[Tensor, "users width"],
+        depth: int | None,
     ) -> TreeContext:
         """The context with the prefixes of its newest nodes."""
         known, width = context.prefixes, codes.shape[1]
@@ -355,8 +357,9 @@ class Transformer(SemanticIdModel):
         slots = known.numbers.shape[1]
         numbers = torch.cat([known.numbers, torch.zeros_like(codes)], dim=1)
         above = parents.clamp(ROOT_SLOT, slots + width - 1)
-        # A parent may lie in the same call, so a number is complete once its parent's is.
-        for _ in range(self.num_levels if width > 1 else 1):
+        # A parent may lie in the same call, so a number is complete once its parent's is. Nodes of
+        # one depth are no chain.
+        for _ in range(1 if depth is not None or width == 1 else self.num_levels):
             numbers[:, slots:] = siblings.next_number(numbers.gather(1, above), codes)
         return replace(context, prefixes=known.with_nodes(numbers[:, slots:]))
 

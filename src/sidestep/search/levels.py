@@ -176,7 +176,7 @@ def levels(
         )
         if depth < num_steps or shows_leaves:
             step, context = model.extend(
-                context, actions, nodes.parents, nodes.depths, is_node=is_node
+                context, actions, nodes.parents, nodes.depths, is_node=is_node, depth=depth
             )
             width = actions.shape[1]
             slots = torch.arange(num_slots, num_slots + width, device=states.device)

@@ -125,9 +125,13 @@ def _score_chunk(
         if width == 0 or (is_last and values is None):
             break
         at, is_node = _columns(is_first[..., level], width)
-        depths = torch.full_like(at, level + 1)
         step, context = model.extend(
-            context, codes.gather(1, at), slots.gather(1, at), depths, is_node=is_node
+            context,
+            codes.gather(1, at),
+            slots.gather(1, at),
+            torch.full_like(at, level + 1),
+            is_node=is_node,
+            depth=level + 1,
         )
         above = nodes[..., level]
         if values is not None:

@@ -68,6 +68,12 @@ def test_the_better_search_is_kept(network, material, sign, best):
     assert chosen.summary == {"searches": chosen.scores}
 
 
+def test_fewer_beams_than_ten_are_judged_by_ten_places(network, material):
+    narrow = ValidationConfig(num_users=None, num_beams=3)
+    chosen = choose_search(network, material, BOTH, narrow)
+    assert chosen.scores.keys() == {"item-beam", "beam"}
+
+
 def asked_histories(material):
     return row_batch(material.split.validation, np.array([0]))
 

@@ -60,7 +60,7 @@ def choose_search(
         evaluation = evaluate(
             GenerativeRecommender(network, space, policy, max_history=material.max_history),
             rows,
-            k=min(10, validation.num_beams),
+            k=10,  # fewer beams find fewer, and are judged by as many
             batch_size=validation.batch_size,
             device=device,
         )

@@ -27,7 +27,7 @@ from sidestep.catalog.manifest import (
     is_catalog,
     read_manifest,
 )
-from sidestep.catalog.own_space import OwnSpace
+from sidestep.catalog.own_space import SETS, OwnSpace
 from sidestep.catalog.stored import (
     COMPANIONS,
     ITEM_IDS,
@@ -51,11 +51,11 @@ class Catalog:
     ids: the user's names of the items.
     semantic_ids: codes of each item, int32.
     spanned: all ways to the items: the trie of the semantic IDs, or another code space, which the
-        catalog names by its import path.
+        catalog names.
     popularity: interactions per item in training, which order the items of a bucket.
     texts: one row per item, to show, and for networks that read columns of items.
-    version: sha256 of the ids, the codes, the codebook sizes and the import path of the space:
-        equal catalogs, equal versions. Weights fit one version; a tombstone keeps the version.
+    version: sha256 of the ids, the codes, the codebook sizes and the name of the space: equal
+        catalogs, equal versions. Weights fit one version; a tombstone keeps the version.
     parent_version: of the catalog that this one was appended to; None where it is the first.
     is_retired: tombstones: items that keep their place and may stand in histories, but are never
         recommended; None where there are none.
@@ -90,8 +90,8 @@ class Catalog:
             codebook_sizes: codes per level.
             popularity: orders the items that share their codes.
             texts: one row per item.
-            space: the import path of the class of the code space, see `MadeOfCodes`; None is the
-                trie.
+            space: "sets", or the import path of the class of the code space, see `MadeOfCodes`;
+                None is the trie.
 
         Raises:
             TypeError: an item id is not a string.
@@ -138,9 +138,11 @@ class Catalog:
         Raises:
             TypeError: an item id is not a string.
             ValueError: no new items, ids that the catalog has or that repeat, codes out of range,
-                or a catalog whose codes span another space than a trie.
+                or a catalog whose codes span a user's own space, of which nobody knows whether old
+                states keep their meaning.
         """
-        self.refuse_own_space("appending items")
+        if self.space != SETS:
+            self.refuse_own_space("appending items")
         new_ids = as_strings(item_ids)
         self.refuse_known(new_ids.to_pylist())
         old_texts = None if self.texts is None else self.texts.collect()
@@ -150,6 +152,7 @@ class Catalog:
             codebook_sizes or self.codebook_sizes,
             popularity=_extended(self.popularity, len(new_ids)),
             texts=None if old_texts is None else _more_texts(old_texts, texts, len(new_ids)),
+            space=self.space,
         )
         return replace(
             grown.to(self.semantic_ids.device),
@@ -203,7 +206,7 @@ class Catalog:
 
     @property
     def space(self) -> str | None:
-        """The import path of the code space; None is the trie."""
+        """The name or the import path of the code space; None is the trie."""
         return self.spanned.path if isinstance(self.spanned, OwnSpace) else None
 
     @property
@@ -500,7 +503,7 @@ def _spanned(
     codebook_sizes: tuple[int, ...],
     popularity: Int[np.ndarray, " items"] | None,
 ) -> Trie | OwnSpace:
-    """The trie of the codes, or the space at an import path."""
+    """The trie of the codes, or the space of a name."""
     if space is None:
         return Trie.build(semantic_ids, codebook_sizes, popularity=popularity)
     return OwnSpace.of(space, semantic_ids, codebook_sizes, popularity)

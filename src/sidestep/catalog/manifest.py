@@ -28,7 +28,7 @@ class StoredFile(BaseModel):
 class CatalogManifest(BaseModel):
     """Description of a saved catalog; see `Catalog` for the fields that have the same name.
 
-    space: the import path of the class of the code space; None is the trie.
+    space: the name or the import path of the code space; None is the trie.
     files: those of the catalog itself by name, its companions left out.
     companions: the files that the tokenizer and the embedding left beside them, by name; older
         catalogs do not say.

@@ -1,4 +1,7 @@
-"""Code spaces that a catalog names by their import path: what codes span where it is no trie."""
+"""Code spaces that a catalog names: what codes span where it is no trie.
+
+The name is one of `BUILT_IN`, or the import path of a user's own class.
+"""
 
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -11,10 +14,16 @@ from torch import Tensor
 from sidestep.catalog.space import CodeSpace
 from sidestep.import_paths import imported
 
+SETS = "sets"
+"""The name of the space of code sets, see `sidestep.catalog.set_space`."""
+
+BUILT_IN = {SETS: "sidestep.catalog.set_space:SetSpace"}
+"""Import paths of the spaces of Sidestep that have a name."""
+
 
 @runtime_checkable
 class MadeOfCodes(Protocol):
-    """A class whose code spaces are made of the codes of a catalog; its import path names it."""
+    """A class whose code spaces are made of the codes of a catalog."""
 
     @classmethod
     def of_codes(
@@ -42,7 +51,7 @@ class MadeOfCodes(Protocol):
 class OwnSpace:
     """The code space of a catalog that names one.
 
-    path: the import path of the class.
+    path: the name or the import path of the class.
     space: of all items.
     """
 
@@ -94,12 +103,12 @@ class OwnSpace:
 
 
 def space_class(path: str) -> type[MadeOfCodes]:
-    """The class of a user's own code space.
+    """The class of code spaces with a name or an import path.
 
     Raises:
         ValueError: it cannot be imported, or makes no space of codes.
     """
-    found = imported(path)
+    found = imported(BUILT_IN.get(path, path))
     if not isinstance(found, type) or not callable(getattr(found, "of_codes", None)):
         raise ValueError(
             f"{path}: makes no code space; name a class with a class method 'of_codes', see "

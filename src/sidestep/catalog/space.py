@@ -4,9 +4,10 @@ A search walks from a root to items, one action at a time. The trie of semantic 
 (`sidestep.search.policy.Scope`): an action is a code, and the action's step is the code's level.
 Other spaces differ. In a space of unordered sets, an action is a code of some codebook, and several
 ways lead to the same set. In a space of titles, an action is a token, few tokens may follow each
-other, and one title ends before another. A catalog may name a space that is no trie by its import
-path (`sidestep.catalog.own_space`). `sidestep.catalog.prefix_tree` has what only a trie can tell:
-prefixes of a depth, leaves below a prefix.
+other, and one title ends before another. A catalog may name a space that is no trie
+(`sidestep.catalog.own_space`), such as that of unordered sets (`sidestep.catalog.set_space`).
+`sidestep.catalog.prefix_tree` has what only a trie can tell: prefixes of a depth, leaves below a
+prefix.
 """
 
 from typing import Protocol, runtime_checkable
@@ -44,7 +45,7 @@ class CodeSpace(Protocol):
 
     @property
     def num_states(self) -> int:
-        """States in all, the root included: no search needs to look at more of them."""
+        """States, the root included, or a bound on them: no search looks at more of them."""
         ...
 
     @property

@@ -6,6 +6,7 @@ from collections import defaultdict
 import pytest
 import torch
 
+from sidestep.catalog.set_space import SetSpace
 from sidestep.catalog.trie import NO_STATE
 from sidestep.padding import NO_ITEM
 from sidestep.recommender import GenerativeRecommender
@@ -47,7 +48,17 @@ class SpaceTable(ValueTable):
         )
 
 
-SPACES = {"sets": SETS, "titles": TITLES, "some sets": SETS.without(EXCLUDED)}
+PARALLEL = SetSpace.of_codes(
+    torch.tensor([[0, 1, 0], [0, 0, 1], [1, 1, 0], [0, 1, 0], [1, 0, 0]]), (2, 2, 2)
+)
+"""One code of each of three codebooks; items 0 and 3 are the same set."""
+
+SPACES = {
+    "parallel codes": PARALLEL,
+    "sets": SETS,
+    "titles": TITLES,
+    "some sets": SETS.without(EXCLUDED),
+}
 
 each_space = pytest.mark.parametrize("space", SPACES.values(), ids=SPACES.keys())
 

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sidestep.catalog.space import CodeSpace
-from sidestep.catalog.trie import NO_STATE
+from sidestep.catalog.trie import NO_CODE, NO_STATE
 from sidestep.search.policy import Normaliser, code_log_probs
 from sidestep.search.spent import Spent
 from sidestep.search.tree import Candidates, Tree, nodes_per_depth
@@ -264,19 +264,37 @@ def _each_state_once(
     depth: int,
 ) -> Float[Tensor, "users beams codes"]:
     """The log-probabilities of continuations, -inf at all ways to a state but the likeliest."""
-    users, beams, codes = totals.shape
-    actions = torch.arange(codes, device=states.device).expand(users, beams, codes).flatten(1)
-    above = states[..., None].expand(users, beams, codes).flatten(1)
-    longer = space.child(above, actions, depth - 1)
+    actions, longer = space.children(states, depth - 1)
     if space.ends_early:
-        longer = torch.where(space.is_complete(above), above, longer)
-    meant = space.canonical(longer)
-    flat = totals.flatten(1)
+        actions, longer = _with_itself(actions, longer, states, space)
+    users, beams, most = actions.shape
+    at = actions.clamp(min=0)
+    own = totals.gather(2, at).masked_fill_(actions == NO_CODE, -torch.inf).flatten(1)
+    meant = space.canonical(longer.flatten(1))
     # Two stable sorts: equal states stand together, and the likeliest way to each comes first.
-    by_likelihood = flat.argsort(dim=1, descending=True, stable=True)
+    by_likelihood = own.argsort(dim=1, descending=True, stable=True)
     order = by_likelihood.gather(1, meant.gather(1, by_likelihood).argsort(dim=1, stable=True))
     ordered = meant.gather(1, order)
     is_repeated = torch.zeros_like(ordered, dtype=torch.bool)
     is_repeated[:, 1:] = ordered[:, 1:] == ordered[:, :-1]
     is_repeated = torch.zeros_like(is_repeated).scatter_(1, order, is_repeated)
-    return flat.masked_fill(is_repeated, -torch.inf).view(totals.shape)
+    own = own.masked_fill_(is_repeated, -torch.inf).view(users, beams, most)
+    # Padding has action 0 here; `amax` keeps what action 0 itself has.
+    return torch.full_like(totals, -torch.inf).scatter_reduce_(2, at, own, "amax")
+
+
+def _with_itself(
+    actions: Int[Tensor, "users beams children"],
+    longer: Int[Tensor, "users beams children"],
+    states: Int[Tensor, "users beams"],
+    space: CodeSpace,
+) -> tuple[Int[Tensor, "users beams some"], Int[Tensor, "users beams some"]]:
+    """The children of states; a complete state is its own child, by action 0."""
+    if not actions.shape[2]:
+        actions = torch.full_like(states, NO_CODE)[..., None]
+        longer = torch.full_like(states, NO_STATE)[..., None]
+    waits = space.is_complete(states)
+    actions, longer = actions.clone(), longer.clone()
+    actions[..., 0].masked_fill_(waits, 0)
+    longer[..., 0] = torch.where(waits, states, longer[..., 0])
+    return actions, longer

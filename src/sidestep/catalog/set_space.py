@@ -37,15 +37,24 @@ class InStock:
 
     is_available: per item; None where every item may be returned.
     counts: see `PostingLists.counts`, of these items.
+    follows: the actions of which there are such items.
     """
 
     is_available: Bool[Tensor, " items"] | None
     counts: Int[Tensor, "rows actions"]
+    follows: Bool[Tensor, "rows actions"]
 
     @staticmethod
     def of(lists: PostingLists, is_available: Bool[Tensor, " items"] | None) -> "InStock":
         """Counts the items."""
-        return InStock(is_available=is_available, counts=lists.counts(is_available))
+        counts = lists.counts(is_available)
+        return InStock(is_available=is_available, counts=counts, follows=counts > 0)
+
+    @property
+    def memory_bytes(self) -> int:
+        """Bytes of all arrays."""
+        per_item = 0 if self.is_available is None else self.is_available.nbytes
+        return per_item + self.counts.nbytes + self.follows.nbytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -136,7 +145,7 @@ class SetSpace:
     @property
     def memory_bytes(self) -> int:
         """Bytes of all arrays, without the candidates of the latest states."""
-        return self.lists.memory_bytes + self.buckets.memory_bytes + self.stock.counts.nbytes
+        return self.lists.memory_bytes + self.buckets.memory_bytes + self.stock.memory_bytes
 
     def is_open(self, states: Int[Tensor, "users width"]) -> Bool[Tensor, "users width codebooks"]:
         """The codebooks of which each state has no code yet, as a mask; none for `NO_STATE`."""
@@ -267,36 +276,34 @@ class SetSpace:
         self, states: Int[Tensor, "users width"], rows: Int[Tensor, " n"]
     ) -> Bool[Tensor, "n actions"]:
         """The legal actions of states whose next actions are counted."""
+        if self.excluded is None or not self.excluded.shape[1]:
+            return self.stock.follows.index_select(0, rows)
         counts = self.stock.counts.index_select(0, rows)
-        if self.excluded is not None and self.excluded.shape[1]:
-            counts = counts - self._num_excluded(states, rows)
+        cells = self._excluded_cells(states, rows.view(states.shape))
+        counts.view(-1).index_add_(0, cells, torch.full_like(cells, -1, dtype=counts.dtype))
         return counts > 0
 
-    def _num_excluded(
-        self, states: Int[Tensor, "users width"], rows: Int[Tensor, " n"]
-    ) -> Int[Tensor, "n actions"]:
-        """The available items of each action that their user must not get, at counted states."""
+    def _excluded_cells(
+        self, states: Int[Tensor, "users width"], rows: Int[Tensor, "users width"]
+    ) -> Int[Tensor, " cells"]:
+        """Where the counts of states contain an item that their user must not get.
+
+        One cell per such item and action of it, as the index in [users, width, actions].
+        """
         assert self.excluded is not None
         items = self.excluded
         is_there = items != NO_ITEM
         if self.stock.is_available is not None:
             is_there &= self.stock.is_available[items.clamp(min=0)]
         actions = self.lists.item_actions[items.clamp(min=0)].long()  # [users, items, codebooks]
-        rows = rows.view(states.shape)
         # Row 1 + a counts items with action a, row 0 counts all.
-        is_below = (actions[:, None] + 1 == rows[..., None, None]).any(dim=3) | (rows == 0)[
-            ..., None
-        ]
-        users, columns, places = (is_below & is_there[:, None]).nonzero(as_tuple=True)
+        has_action = (actions[:, None] + 1 == rows[..., None, None]).any(dim=3)
+        is_counted = (has_action | (rows == 0)[..., None]) & is_there[:, None]
+        users, columns, places = is_counted.nonzero(as_tuple=True)
         own = actions[users, places]  # [matches, codebooks]
         cells = own + ((users * states.shape[1] + columns) * self.num_actions)[:, None]
-        # The counts of a row are of other codebooks than that of its action.
-        decided = rows[users, columns][:, None] - 1
-        num_cells = rows.numel() * self.num_actions
-        cells = torch.where(own == decided, num_cells, cells).view(-1)
-        numbers = torch.zeros(num_cells + 1, dtype=torch.int32, device=self.device)
-        numbers.index_add_(0, cells, torch.ones_like(cells, dtype=torch.int32))
-        return numbers[:-1].view(-1, self.num_actions)
+        # A row counts nothing of the codebook of its own action.
+        return cells[own + 1 != rows[users, columns][:, None]]
 
     def _candidate_legal(
         self, states: Int[Tensor, " n"], width: int, is_asked: Bool[Tensor, " n"]
@@ -464,13 +471,26 @@ class SetSpace:
     def _intersected(
         self, states: Int[Tensor, " n"]
     ) -> tuple[Int[Tensor, " entries"], Int[Tensor, " entries"]]:
-        """See `_candidates`; reads the shortest posting list of each state."""
+        """See `_candidates`; reads the list that holds just these items, or the shortest one."""
         decided = self._decided_actions(states)
+        depths = (decided >= 0).sum(dim=1)
+        if int(depths.max()) <= 1 + self._listed_depth:
+            places, rows = spread(*self.lists.bounds(self._list_of(decided, depths)))
+            return self.lists.items.index_select(0, places), rows
         places, rows = spread(*narrowest(self.lists, decided))
         items = self.lists.items.index_select(0, places)
-        if int((decided >= 0).sum(dim=1).max()) <= 1 + self._listed_depth:
-            return items, rows  # the list of a code, or of two, is what they have in common
         wanted = decided.index_select(0, rows)
         own = self.lists.item_actions.index_select(0, items)
         has_all = ((own == wanted) | (wanted < 0)).all(dim=1)
         return items[has_all], rows[has_all]
+
+    def _list_of(
+        self, decided: Int[Tensor, "n codebooks"], depths: Int[Tensor, " n"]
+    ) -> Int[Tensor, " n"]:
+        """The posting list of each set of one action, or of two where pairs have lists."""
+        high = decided.amax(dim=1)
+        if not self._listed_depth:
+            return high
+        low = decided.masked_fill(decided < 0, self.num_actions).amin(dim=1)
+        low = torch.where(depths == 2, low, self._action_beside(high))
+        return torch.where(depths == 2, self.lists.pair_list(low, high), high)

@@ -3,7 +3,8 @@ import pytest
 import torch
 
 from sidestep.tokenizer.quality import FitQuality
-from sidestep.tokenizer.rq_vae import RqVae, RqVaeConfig, _Network, _Training
+from sidestep.tokenizer.rq_vae import RqVae, RqVaeConfig, _Network
+from sidestep.tokenizer.vq_training import VqTraining
 from tests.tokenizer.contract import TokenizerContract
 
 
@@ -38,11 +39,11 @@ def test_codes_that_nobody_takes_come_back():
     config = RqVaeConfig(codebook_sizes=(8,), hidden_sizes=(4,), latent_dim=2, batch_size=50)
     network = _Network(3, config, 0)
     inputs = torch.randn(50, 3, generator=torch.Generator().manual_seed(0))
-    training = _Training(network, inputs, config, 0)
-    training._cluster()
+    training = VqTraining(network, inputs, config, 0)
+    training.cluster()
     with torch.no_grad():
         network.codebooks[0][3:] = 1e6  # far from every latent vector
-    training._epoch(is_quantised=True)
+    training.epoch(is_quantised=True)
     assert network.codebooks[0].abs().max() < 1e3
 
 

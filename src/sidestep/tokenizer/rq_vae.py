@@ -1,8 +1,6 @@
 """RQ-VAE: an autoencoder and a residual quantiser of its latent space, learned together."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import ClassVar
 
@@ -15,19 +13,22 @@ from torch import Tensor, nn
 from sidestep.array_files import ArrayFormat, Stored
 from sidestep.tokenizer.codebooks import ResidualCodebooks
 from sidestep.tokenizer.residual_kmeans import ResidualKMeans, ResidualKMeansConfig
-from sidestep.tokenizer.tokenizer import Fit, Report, TokenizerConfig
+from sidestep.tokenizer.tokenizer import Fit, Report
 from sidestep.tokenizer.vectors import check_encodable, check_fittable
+from sidestep.tokenizer.vq_training import (
+    Pass,
+    QuantisingNetwork,
+    VqTraining,
+    VqTrainingConfig,
+    applied,
+    linear_layers,
+    nearest_codes,
+)
 
 _FORMAT = ArrayFormat(name="an RQ-VAE tokenizer", version=3, remedy="run tokenize again")
 
-_ROWS = 16_384
-"""Number of items that pass through the network at once after training."""
 
-_ITEMS_PER_START = 64
-"""Number of items per code from which the first codebooks are clustered."""
-
-
-class RqVaeConfig(TokenizerConfig):
+class RqVaeConfig(VqTrainingConfig):
     """Configuration of an RQ-VAE: an autoencoder and the codebooks of its latent space."""
 
     hidden_sizes: tuple[int, ...] = (256, 128)
@@ -35,26 +36,6 @@ class RqVaeConfig(TokenizerConfig):
 
     latent_dim: int = Field(32, ge=1)
     """Width of the latent vectors that are quantised."""
-
-    commitment: float = Field(0.25, ge=0)
-    """Weight of the term that draws latent vectors to their codewords."""
-
-    learning_rate: float = Field(1e-3, gt=0)
-    batch_size: int = Field(1024, ge=1)
-
-    warmup_epochs: int = Field(20, ge=0)
-    """Passes over the items without quantisation, before the codebooks are clustered. Clusters of
-    the latent vectors of an untrained encoder would mean little."""
-
-    epochs: int = Field(1000, ge=1)
-    """Largest number of passes over the items after the warm-up."""
-
-    patience: int = Field(20, ge=1)
-    """Epochs without a better loss before the learning rate falls to a third. Training ends when it
-    has fallen to a hundredth of the first learning rate."""
-
-    device: str | None = None
-    """Device of the training; None takes a GPU if there is one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +68,7 @@ class FittedRqVae:
     def latent(self, vectors: Float[np.ndarray, "items dim"]) -> Float[np.ndarray, "items latent"]:
         """Latent vectors: the output of the encoder for these vectors."""
         check_encodable(vectors, self.dim)
-        return _applied(self.encoder, (vectors.astype(np.float32) - self.mean) / self.scale)
+        return applied(self.encoder, (vectors.astype(np.float32) - self.mean) / self.scale)
 
     def encode(self, vectors: Float[np.ndarray, "items dim"]) -> Int[np.ndarray, "items levels"]:
         """Encodes vectors, level by level, by the codeword nearest to the latent residual."""
@@ -97,7 +78,7 @@ class FittedRqVae:
         self, semantic_ids: Int[np.ndarray, "items levels"]
     ) -> Float[np.ndarray, "items dim"]:
         """Output of the decoder for the sum of each item's codewords."""
-        decoded = _applied(self.decoder, self.codebooks.reconstruct(semantic_ids))
+        decoded = applied(self.decoder, self.codebooks.reconstruct(semantic_ids))
         vectors: np.ndarray = decoded * np.float32(self.scale) + self.mean
         return vectors
 
@@ -132,7 +113,7 @@ class FittedRqVae:
         """Reads what `save` wrote; the errors are those of `ArrayFormat.read`."""
         stored = _FORMAT.read(path)
         widths = stored.settings["widths"]
-        networks = {"encoder": _layers(widths), "decoder": _layers(widths[::-1])}
+        networks = {"encoder": linear_layers(widths), "decoder": linear_layers(widths[::-1])}
         for name, network in networks.items():
             weights = {
                 key.removeprefix(f"{name}."): torch.from_numpy(array)
@@ -157,10 +138,8 @@ class RqVae:
 
         |x - x̂|² + Σ_level |sg(r) - e|² + commitment · |r - sg(e)|²
 
-    Our choices: vectors are centred and scaled by one number. The autoencoder learns a few epochs
-    without quantisation before k-means initialises the codebooks. A code that no item took in an
-    epoch moves to the residual of a random item. The learning rate falls when the loss stops
-    falling.
+    Our choices: vectors are centred and scaled by one number; for the rest of the training see
+    `vq_training`.
     """
 
     Config: ClassVar[type[BaseModel]] = RqVaeConfig
@@ -177,12 +156,10 @@ class RqVae:
         centred = vectors.astype(np.float32) - mean
         # Vectors that are all equal have no scale; the check above refuses them.
         scale = float(np.sqrt(np.square(centred).mean(dtype=np.float64)))
-        device = torch.device(
-            self.config.device or ("cuda" if torch.cuda.is_available() else "cpu")
-        )
+        device = self.config.chosen_device()
         network = _Network(vectors.shape[1], self.config, seed).to(device)
         inputs = torch.from_numpy(centred / np.float32(scale)).to(device)
-        _Training(network, inputs, self.config, seed).run(report)
+        VqTraining(network, inputs, self.config, seed).run(report)
         network = network.cpu()
         tokenizer = FittedRqVae(
             encoder=network.encoder,
@@ -212,16 +189,17 @@ class _Quantised:
     loss: Float[Tensor, ""]
 
 
-class _Network(nn.Module):
+class _Network(QuantisingNetwork):
     """Encoder, decoder and codebooks."""
 
     def __init__(self, dim: int, config: RqVaeConfig, seed: int) -> None:
         super().__init__()
         widths = [dim, *config.hidden_sizes, config.latent_dim]
+        self.config = config
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.encoder = _layers(widths)
-            self.decoder = _layers(widths[::-1])
+            self.encoder = linear_layers(widths)
+            self.decoder = linear_layers(widths[::-1])
         self.codebooks = nn.ParameterList(
             nn.Parameter(torch.zeros(size, config.latent_dim)) for size in config.codebook_sizes
         )
@@ -231,9 +209,7 @@ class _Network(nn.Module):
         codes, residuals = [], []
         residual, total, loss = latent, torch.zeros_like(latent), latent.new_zeros(())
         for codewords in self.codebooks:
-            with torch.no_grad():
-                offsets = 0.5 * codewords.square().sum(dim=1)
-                code = (residual @ codewords.T - offsets).argmax(dim=1)
+            code = nearest_codes(residual, codewords)
             codeword = codewords[code]
             codes.append(code)
             residuals.append(residual.detach())
@@ -245,109 +221,22 @@ class _Network(nn.Module):
             codes=codes, residuals=residuals, latent=latent + (total - latent).detach(), loss=loss
         )
 
+    def passed(self, batch: Float[Tensor, "items dim"], *, is_quantised: bool) -> Pass:
+        """See `QuantisingNetwork.passed`."""
+        latent = self.encoder(batch)
+        if not is_quantised:
+            loss = (self.decoder(latent) - batch).square().mean()
+            return Pass(loss=loss, codes=[], quantised=[])
+        quantised = self.quantise(latent, self.config.commitment)
+        loss = quantised.loss + (self.decoder(quantised.latent) - batch).square().mean()
+        return Pass(loss=loss, codes=quantised.codes, quantised=quantised.residuals)
 
-class _Training:
-    """One fit: its loop, its counters, and its randomness."""
-
-    def __init__(
-        self, network: _Network, inputs: Float[Tensor, "items dim"], config: RqVaeConfig, seed: int
-    ) -> None:
-        self.network = network
-        self.inputs = inputs
-        self.config = config
-        self.seed = seed
-        self.generator = torch.Generator().manual_seed(seed)
-        self.optimizer = torch.optim.Adam(network.parameters(), lr=config.learning_rate)
-
-    def run(self, report: Report | None) -> None:
-        """Trains until the loss stops falling, or the epochs are over."""
-        config = self.config
-        for epoch in range(config.warmup_epochs):
-            if report is not None:
-                report("epochs before quantisation", epoch, config.warmup_epochs)
-            self._epoch(is_quantised=False)
-        self._cluster()
-        schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(
-            self.optimizer, factor=1 / 3, patience=config.patience, threshold=1e-3
-        )
-        for epoch in range(config.epochs):
-            if report is not None:
-                report("epochs", epoch, config.epochs)
-            schedule.step(self._epoch(is_quantised=True))
-            if self.optimizer.param_groups[0]["lr"] < config.learning_rate / 100:
-                break
-        if report is not None:
-            report("epochs", config.epochs, config.epochs)
-
-    def _epoch(self, *, is_quantised: bool) -> float:
-        """Makes one pass over the items; returns the mean loss."""
-        num_items = len(self.inputs)
-        order = torch.randperm(num_items, generator=self.generator).to(self.inputs.device)
-        uses = [
-            torch.zeros(len(codewords), dtype=torch.long, device=self.inputs.device)
-            for codewords in self.network.codebooks
-        ]
-        total = torch.zeros((), device=self.inputs.device)
-        last: _Quantised | None = None
-        for rows in torch.split(order, self.config.batch_size):
-            batch = self.inputs[rows]
-            latent = self.network.encoder(batch)
-            loss = latent.new_zeros(())
-            if is_quantised:
-                last = self.network.quantise(latent, self.config.commitment)
-                latent, loss = last.latent, last.loss
-                for count, code in zip(uses, last.codes, strict=True):
-                    count += torch.bincount(code, minlength=len(count))
-            loss = loss + (self.network.decoder(latent) - batch).square().mean()
-            self.optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            self.optimizer.step()
-            total += loss.detach() * len(rows)
-        if last is not None:
-            self._revive(uses, last.residuals)
-        return float(total) / num_items
-
-    @torch.no_grad()
-    def _revive(
-        self,
-        uses: Sequence[Int[Tensor, " _"]],
-        residuals: Sequence[Float[Tensor, "items latent"]],
-    ) -> None:
-        """Moves codes that no item took to residuals of random items of the last batch."""
-        for codewords, count, residual in zip(self.network.codebooks, uses, residuals, strict=True):
-            dead = (count == 0).nonzero()[:, 0]
-            drawn = torch.randint(len(residual), (len(dead),), generator=self.generator)
-            codewords[dead] = residual[drawn.to(residual.device)]
-
-    @torch.no_grad()
-    def _cluster(self) -> None:
-        """Sets the codebooks to clusters of the latent vectors of the items."""
-        sizes = self.config.codebook_sizes
-        drawn = torch.randperm(len(self.inputs), generator=self.generator)
-        sample = self.inputs[drawn[: _ITEMS_PER_START * max(sizes)].to(self.inputs.device)]
-        latent = self.network.encoder(sample).cpu().numpy()
-        config = ResidualKMeansConfig(codebook_sizes=sizes, max_iterations=20)
-        clustered = ResidualKMeans(config).fit(latent, seed=self.seed).tokenizer
+    def clusters(
+        self, sample: Float[Tensor, "items dim"], seed: int
+    ) -> list[Float[Tensor, "_ latent"]]:
+        """See `QuantisingNetwork.clusters`."""
+        latent = self.encoder(sample).cpu().numpy()
+        config = ResidualKMeansConfig(codebook_sizes=self.config.codebook_sizes, max_iterations=20)
+        clustered = ResidualKMeans(config).fit(latent, seed=seed).tokenizer
         assert isinstance(clustered, ResidualCodebooks)
-        for codewords, centres in zip(self.network.codebooks, clustered.levels, strict=True):
-            codewords.copy_(torch.from_numpy(centres))
-
-
-def _layers(widths: Sequence[int]) -> nn.Sequential:
-    """Linear layers of these widths with ReLU between them."""
-    layers: list[nn.Module] = []
-    for index, (before, after) in enumerate(pairwise(widths)):
-        if index:
-            layers.append(nn.ReLU())
-        layers.append(nn.Linear(before, after))
-    return nn.Sequential(*layers)
-
-
-@torch.no_grad()
-def _applied(
-    network: nn.Sequential, rows: Float[np.ndarray, "items width"]
-) -> Float[np.ndarray, "items other_width"]:
-    """Output of the network for every row. Rows pass through the network in parts."""
-    inputs = torch.from_numpy(np.ascontiguousarray(rows, dtype=np.float32))
-    outputs = [network(part).numpy() for part in torch.split(inputs, _ROWS)]
-    return np.concatenate(outputs)
+        return [torch.from_numpy(centres) for centres in clustered.levels]

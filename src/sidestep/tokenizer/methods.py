@@ -13,6 +13,7 @@ METHODS = {
     "balanced": "sidestep.tokenizer.balanced_kmeans:BalancedKMeans",
     "rq-vae": "sidestep.tokenizer.rq_vae:RqVae",
     "opq": "sidestep.tokenizer.opq:Opq",
+    "mpq": "sidestep.tokenizer.mpq:Mpq",
 }
 """Import paths of the built-in tokenizers, by name. Only the chosen tokenizer is imported, since
 each needs another large library."""
@@ -24,6 +25,7 @@ _FITTED = {
     "residual": "sidestep.tokenizer.codebooks:ResidualCodebooks",
     "rq-vae": "sidestep.tokenizer.rq_vae:FittedRqVae",
     "product": "sidestep.tokenizer.opq:ProductCodebooks",
+    "mpq": "sidestep.tokenizer.mpq:FittedMpq",
 }
 
 

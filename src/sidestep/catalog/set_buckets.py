@@ -69,10 +69,20 @@ class SetBuckets:
         arrays = (self.first_items, self.bucket_of, self.starts, self.items)
         return sum(array.nbytes for array in arrays)
 
+    def sizes_with(self, firsts: Int[Tensor, " n"]) -> Int[Tensor, " n"]:
+        """The number of items in the bucket of each item; of some bucket for `NO_ITEM`."""
+        starts, stops = self.ranges(firsts)
+        return stops - starts
+
+    def ranges(self, firsts: Int[Tensor, " n"]) -> tuple[Int[Tensor, " n"], Int[Tensor, " n"]]:
+        """Where the bucket of each item begins and ends in `items`; some bucket for `NO_ITEM`."""
+        buckets = self.bucket_of.index_select(0, firsts.clamp(min=0)).long()
+        starts, stops = (self.starts.index_select(0, buckets + end).long() for end in (0, 1))
+        return starts, stops
+
     def items_with(self, firsts: Int[Tensor, " n"]) -> Int[Tensor, "n bucket"]:
         """The items of the bucket of each item, padded with `NO_ITEM`; none for `NO_ITEM`."""
-        buckets = self.bucket_of.index_select(0, firsts.clamp(min=0))
-        start, stop = (self.starts.index_select(0, buckets + end).long() for end in (0, 1))
+        start, stop = self.ranges(firsts)
         stop = torch.where(firsts < 0, start, stop)
         length = max(1, int((stop - start).max())) if len(firsts) else 1
         positions = start[:, None] + torch.arange(length, device=firsts.device)

@@ -25,6 +25,7 @@ from sidestep.catalog.set_candidates import Candidates, LatestCandidates, narrow
 from sidestep.catalog.trie import NO_CODE, NO_STATE
 from sidestep.catalog.user_sets import distinct, is_among
 from sidestep.padding import NO_ITEM
+from sidestep.step import is_named
 
 _MASK_SHIFT = 32
 _ITEM_BITS = 2**_MASK_SHIFT - 1
@@ -67,17 +68,19 @@ class SetSpace:
     buckets: items that no code tells apart.
     stock: the items that every user may get.
     excluded: per user the items that the user must not get, ascending, each once.
+    ends_early: whether a set is complete as soon as one item, or one bucket, of the catalog has all
+        its codes; see `shortened`.
     """
 
     lists: PostingLists
     buckets: SetBuckets
     stock: InStock
     excluded: Int[Tensor, "users items"] | None = None
+    ends_early: bool = False
     _latest: LatestCandidates = field(default_factory=LatestCandidates, repr=False)
     _stocks: LatestAnswers[InStock] = field(default_factory=LatestAnswers, repr=False)
 
     ways_meet: ClassVar[bool] = True
-    ends_early: ClassVar[bool] = False
 
     @classmethod
     def of_codes(
@@ -159,6 +162,7 @@ class SetSpace:
         self, states: Int[Tensor, "users width"], step: int | None = None
     ) -> Bool[Tensor, "users width actions"]:
         """See `CodeSpace.legal`; the codes of the candidates in the codebooks still open."""
+        states = states.masked_fill(self.is_complete(states), NO_STATE)  # nothing follows
         flat = states.reshape(-1)
         rows = self._count_rows(flat)
         is_counted = rows >= 0
@@ -242,6 +246,55 @@ class SetSpace:
         if self.excluded is not None:
             items = torch.cat([self.excluded, items], dim=1)
         return replace(self, excluded=distinct(items))
+
+    def shortened(self) -> "SetSpace":
+        """See `ShortensWays`."""
+        return replace(self, ends_early=True)
+
+    def candidates(
+        self, states: Int[Tensor, " n"]
+    ) -> tuple[Int[Tensor, " entries"], Int[Tensor, " entries"]]:
+        """See `ListsCandidates`: the items with all codes of each state."""
+        whole, root = self.is_complete(states[None])[0], states == 0
+        inner = ((states > 0) & ~whole).nonzero()[:, 0]
+        items, owners = self._candidates(states.index_select(0, inner))
+        complete = whole.nonzero()[:, 0]
+        places, of_complete = spread(*self.buckets.ranges(states[complete] & _ITEM_BITS))
+        roots = root.nonzero()[:, 0]
+        rows = [
+            inner.index_select(0, owners),
+            complete.index_select(0, of_complete),
+            roots.repeat_interleave(self.num_items),
+        ]
+        every = torch.arange(self.num_items, device=self.device).repeat(len(roots))
+        found = torch.cat([items.long(), self.buckets.items[places].long(), every])
+        ordered, order = torch.cat(rows).sort(stable=True)
+        return found.index_select(0, order), ordered
+
+    def in_scope(self, num_users: int) -> Bool[Tensor, "users items"]:
+        """See `ListsCandidates`."""
+        mask = torch.ones(num_users, self.num_items, dtype=torch.bool, device=self.device)
+        if self.stock.is_available is not None:
+            mask &= self.stock.is_available
+        if self.excluded is not None:
+            mask &= ~is_named(self.excluded, self.num_items)
+        return mask
+
+    def actions_of(self, items: Int[Tensor, " n"]) -> Int[Tensor, "n codebooks"]:
+        """The codes of items, as actions."""
+        return self.lists.item_actions.index_select(0, items).long()
+
+    def actions_between(
+        self, above: Int[Tensor, "*shape"], states: Int[Tensor, "*shape"]
+    ) -> Int[Tensor, "*shape"]:
+        """The action that leads from each state to one with one more code; -1 where none does."""
+        more = (states >> _MASK_SHIFT) & ~(above >> _MASK_SHIFT)
+        is_step = (states >= 0) & (above >= 0) & (more > 0) & (more & (more - 1) == 0)
+        books = torch.arange(self.num_steps, device=states.device)
+        codebook = ((more[..., None] >> books) & 1).argmax(dim=-1)
+        items = (states & _ITEM_BITS).masked_fill(~is_step, 0)
+        actions = self.lists.item_actions[items, codebook].long()
+        return actions.masked_fill(~is_step, -1)
 
     @property
     def _all_decided(self) -> int:
@@ -350,15 +403,20 @@ class SetSpace:
         is_possible = (states >= 0) & (action == actions)
         is_possible &= decided.gather(1, codebooks[:, None])[:, 0] < 0
         depths = (decided >= 0).sum(dim=1)
-        firsts = torch.full_like(states, NO_ITEM)
+        firsts, numbers = torch.full_like(states, NO_ITEM), torch.zeros_like(states)
         listed = (is_possible & (depths <= self._listed_depth)).nonzero()[:, 0]
         if len(listed):
             above, own = decided[listed].amax(dim=1), action[listed]
-            firsts[listed] = self._first_listed(above, own)
+            firsts[listed], numbers[listed] = self._first_listed(above, own)
         searched = (is_possible & (depths > self._listed_depth)).nonzero()[:, 0]
         if len(searched):
-            firsts[searched] = self._first_among_candidates(states[searched], action[searched])
+            firsts[searched], numbers[searched] = self._first_among_candidates(
+                states[searched], action[searched]
+            )
         mask = (states >> _MASK_SHIFT) | (torch.ones_like(codebooks) << codebooks)
+        if self.ends_early:
+            is_lone = numbers == self.buckets.sizes_with(firsts)
+            mask = mask.masked_fill(is_lone, self._all_decided)
         return ((mask << _MASK_SHIFT) + firsts).masked_fill_(firsts == NO_ITEM, NO_STATE)
 
     @property
@@ -368,8 +426,11 @@ class SetSpace:
 
     def _first_listed(
         self, above: Int[Tensor, " n"], actions: Int[Tensor, " n"]
-    ) -> Int[Tensor, " n"]:
-        """The first item with both actions, or with the second alone where the first is -1."""
+    ) -> tuple[Int[Tensor, " n"], Int[Tensor, " n"]]:
+        """The first item with both actions, or with the second alone where the first is -1.
+
+        And the number of these items.
+        """
         lists = actions
         has_pair = above >= 0
         if bool(has_pair.any()):
@@ -378,7 +439,7 @@ class SetSpace:
             lists = torch.where(has_pair, self.lists.pair_list(other, actions), actions)
         starts, stops = self.lists.bounds(lists)
         items = self.lists.items.index_select(0, starts.clamp(max=len(self.lists.items) - 1))
-        return items.long().masked_fill_(starts == stops, NO_ITEM)
+        return items.long().masked_fill_(starts == stops, NO_ITEM), stops - starts
 
     def _action_beside(self, actions: Int[Tensor, " n"]) -> Int[Tensor, " n"]:
         """Some action of another codebook; there must be two codebooks."""
@@ -387,10 +448,11 @@ class SetSpace:
 
     def _first_among_candidates(
         self, states: Int[Tensor, " n"], actions: Int[Tensor, " n"]
-    ) -> Int[Tensor, " n"]:
+    ) -> tuple[Int[Tensor, " n"], Int[Tensor, " n"]]:
         """The first candidate of each state that has the action, `NO_ITEM` where none has.
 
-        Keeps the candidates of the states that these actions lead to.
+        And the number of these candidates. Keeps the candidates of the states that these actions
+        lead to.
         """
         codebooks = self.codebook_of.index_select(0, actions)
         # One pass over the candidates of a state serves all its children in one codebook.
@@ -413,11 +475,11 @@ class SetSpace:
         stops = lengths.cumsum(0)
         starts = stops - lengths
         if len(kept) == 0:
-            return torch.full_like(states, NO_ITEM)
+            return torch.full_like(states, NO_ITEM), torch.zeros_like(states)
         heads = kept.index_select(0, starts.clamp(max=len(kept) - 1)).long()
         heads = heads.masked_fill_(lengths == 0, NO_ITEM)
         self._keep(states, codebooks, heads, starts, stops, kept)
-        return heads.index_select(0, place_of)
+        return heads.index_select(0, place_of), lengths.index_select(0, place_of)
 
     def _keep(
         self,
@@ -448,7 +510,8 @@ class SetSpace:
 
         The items of a state ascend. No state may be the root or `NO_STATE`.
         """
-        items, rows = [], []
+        none = torch.zeros(0, dtype=torch.long, device=self.device)
+        items, rows = [none], [none]
         left = torch.arange(len(states), device=self.device)
         for table in self._latest.tables():
             wanted = states.index_select(0, left)

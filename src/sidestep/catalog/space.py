@@ -143,3 +143,35 @@ class CodeSpace(Protocol):
     def without(self, items: Int[Tensor, "users items"]) -> "CodeSpace":
         """The space as if these items did not exist, each user's own; `NO_ITEM` is padding."""
         ...
+
+
+@runtime_checkable
+class ShortensWays(Protocol):
+    """A space whose ways go on where nothing is left to choose, and which can leave that out."""
+
+    def shortened(self) -> CodeSpace:
+        """The space in which a state is complete as soon as one item, or bucket, lies beyond it.
+
+        The complete states are the same. For a policy that chooses the codebook of each state, a
+        way that ends early has the probability that it has with all its actions, because each
+        action that is left out is the only legal one.
+        """
+        ...
+
+
+@runtime_checkable
+class ListsCandidates(Protocol):
+    """A space that lists the items that each state may still become."""
+
+    def candidates(
+        self, states: Int[Tensor, " n"]
+    ) -> tuple[Int[Tensor, " entries"], Int[Tensor, " entries"]]:
+        """The items of the catalog beyond each state, in scope or not, and the row of their state.
+
+        Ascending by row; `NO_STATE` has none.
+        """
+        ...
+
+    def in_scope(self, num_users: int) -> Bool[Tensor, "users items"]:
+        """The items that each user may get, as a mask."""
+        ...

@@ -144,6 +144,79 @@ def is_named_among(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CodebookChoice:
+    """The rule by which a policy over sets of codes chooses the codebook of the next code.
+
+    An item may be a set of codes, one of each codebook, in no order. If every state goes on with
+    one codebook alone, one way leads to each set. Then the probabilities of all sets sum to one,
+    and no search meets a set twice.
+
+    Source: CRSS of REG4Rec (arXiv:2508.15308, eq. 5), which takes the most confident code of all
+    open codebooks. The paper does not say how a beam follows the rule; here each state of a beam
+    follows it alone.
+
+    sizes: codes per codebook; an action counts through the codebooks.
+    ranks: for each node and codebook a number; the open codebook of the smallest number is chosen.
+        None: the codebook is chosen whose likeliest legal code has the largest probability among
+        the legal codes of its codebook.
+    """
+
+    sizes: tuple[int, ...]
+    ranks: Float[Tensor, "users width codebooks"] | None = None
+
+    def legal(
+        self,
+        logits: Float[Tensor, "users width actions"],
+        legal: Bool[Tensor, "users width actions"],
+    ) -> Bool[Tensor, "users width actions"]:
+        """The legal actions of the chosen codebook of each node.
+
+        A codebook with one legal code decides nothing. It is chosen where no other is open.
+
+        Args:
+            logits: of the actions.
+            legal: the actions of all open codebooks.
+        """
+        counted = torch.where(legal, logits.detach().float(), -torch.inf)
+        confidences, choices = [], []
+        for own, is_own in zip(
+            torch.split(counted, self.sizes, dim=-1),
+            torch.split(legal, self.sizes, dim=-1),
+            strict=True,
+        ):
+            choices.append(is_own.sum(dim=-1))
+            confidences.append(own.amax(dim=-1) - own.logsumexp(dim=-1))
+        num_legal = torch.stack(choices, dim=-1)
+        scores = torch.stack(confidences, dim=-1) if self.ranks is None else -self.ranks
+        scores = scores.masked_fill(num_legal < 2, torch.finfo(scores.dtype).min)
+        scores = scores.masked_fill(num_legal == 0, -torch.inf)
+        chosen = scores.argmax(dim=-1, keepdim=True)
+        sizes = torch.tensor(self.sizes, device=legal.device)
+        codebook = torch.arange(len(self.sizes), device=legal.device).repeat_interleave(
+            sizes, output_size=sum(self.sizes)
+        )
+        return legal & (codebook == chosen)
+
+    def whole_codebooks(
+        self, followed: Bool[Tensor, "users width actions"]
+    ) -> Bool[Tensor, "users width actions"]:
+        """All actions of the codebooks that have an action in `followed`, legal or not."""
+        return torch.cat(
+            [
+                own.any(dim=-1, keepdim=True).expand(own.shape)
+                for own in torch.split(followed, self.sizes, dim=-1)
+            ],
+            dim=-1,
+        )
+
+    def at(self, columns: Int[Tensor, "users chosen"]) -> "CodebookChoice":
+        """The rule for some of the nodes."""
+        if self.ranks is None:
+            return self
+        return replace(self, ranks=self.ranks.take_along_dim(columns[..., None], dim=1))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StepOutput:
     """Output of a model for the nodes that it was just shown.
 
@@ -152,11 +225,14 @@ class StepOutput:
     hidden: the backbone's final state at each node.
     value: expected discounted reward of each node's prefix and what follows it; None where the
         model has no value head.
+    choice: the rule by which each node chooses its next codebook; None where a node may go on with
+        every legal action.
     """
 
     logits: Float[Tensor, "users width codes"]
     hidden: Float[Tensor, "users width dim"]
     value: Float[Tensor, "users width"] | None = None
+    choice: CodebookChoice | None = None
 
     def at(self, columns: Int[Tensor, "users chosen"]) -> "StepOutput":
         """Output for some of the nodes."""
@@ -164,7 +240,27 @@ class StepOutput:
             logits=self.logits.take_along_dim(columns[..., None], dim=1),
             hidden=self.hidden.take_along_dim(columns[..., None], dim=1),
             value=None if self.value is None else self.value.gather(1, columns),
+            choice=None if self.choice is None else self.choice.at(columns),
         )
+
+    def joined(self, later: "StepOutput") -> "StepOutput":
+        """The output of these nodes and of later nodes of the same model, without values."""
+        choice = self.choice
+        if choice is not None and choice.ranks is not None:
+            assert later.choice is not None, "the nodes are of another model"
+            assert later.choice.ranks is not None, "the nodes are of another model"
+            choice = replace(choice, ranks=torch.cat([choice.ranks, later.choice.ranks], dim=1))
+        return StepOutput(
+            logits=torch.cat([self.logits, later.logits.to(self.logits.dtype)], dim=1),
+            hidden=torch.cat([self.hidden, later.hidden], dim=1),
+            choice=choice,
+        )
+
+    def followed(
+        self, legal: Bool[Tensor, "users width codes"]
+    ) -> Bool[Tensor, "users width codes"]:
+        """The legal actions that the policy goes on with: of the chosen codebook, else all."""
+        return legal if self.choice is None else self.choice.legal(self.logits, legal)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -307,6 +403,8 @@ def log_probs(
     Returns:
         Logs; -inf at every code where none is legal, never NaN.
     """
+    if legal is not None:
+        legal = step.followed(legal)
     return normalised(step.logits, temperature, legal=legal)
 
 

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from sidestep.catalog.space import CodeSpace
-from sidestep.catalog.trie import NO_STATE
 from sidestep.search.levels import Continuations, Prefixes, Propose, search_by_levels
 from sidestep.search.policy import Normaliser
 from sidestep.search.scorer import Guidance
@@ -79,11 +78,7 @@ class GuidedBeamSearch:
                 if number is None:
                     return longer.likeliest(self.num_beams)
                 likely = longer.likeliest(number)
-                is_prefix = likely.log_probs > -torch.inf
-                states = scope.child(
-                    longer.states.gather(1, likely.beams), likely.codes, longer.depth - 1
-                )
-                states = states.masked_fill(~is_prefix, NO_STATE)
+                states = longer.states_of(likely)
                 asked.append(states)
                 scores = scores_of(states, longer.depth)
                 ranked_by = self.guidance.ranked_by(scores, likely.log_probs, longer.depth)

@@ -2,7 +2,7 @@
 
 A level is a step of a code space. How many columns a level has follows from the settings and from
 the space alone, never from what the model says: nothing in the loop waits for a number of the
-device.
+device. Only a space whose ways end early is asked, at each level, whether all have ended.
 """
 
 from collections.abc import Callable, Iterator
@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sidestep.catalog.space import CodeSpace
+from sidestep.catalog.space import CodeSpace, ShortensWays
 from sidestep.catalog.trie import NO_CODE, NO_STATE
 from sidestep.search.policy import Normaliser, code_log_probs
 from sidestep.search.spent import Spent
@@ -28,11 +28,24 @@ class Continuations:
     states: of the beams; `NO_STATE` where there is none.
     log_probs: of the longer prefixes; -inf where no item in scope has one.
     depth: actions of the longer prefixes.
+    space: of the states.
     """
 
     states: Int[Tensor, "users beams"]
     log_probs: Float[Tensor, "users beams codes"]
     depth: int
+    space: CodeSpace
+
+    def states_of(self, prefixes: "Prefixes") -> Int[Tensor, "users kept"]:
+        """The states of some of the prefixes; `NO_STATE` where there is none.
+
+        A complete state that waits is its own continuation.
+        """
+        above = self.states.gather(1, prefixes.beams)
+        states = self.space.child(above, prefixes.codes, self.depth - 1)
+        if self.space.ends_early:
+            states = torch.where(self.space.is_complete(above), above, states)
+        return states.masked_fill(prefixes.log_probs == -torch.inf, NO_STATE)
 
     def likeliest(self, number: int) -> "Prefixes":
         """The `number` most likely prefixes, best first; likelihood is their score."""
@@ -135,6 +148,8 @@ def levels(
         shows_leaves: whether the model is shown the last level, too; for their values.
     """
     step, context = model.encode(histories, capacity=capacity)
+    if step.choice is not None and isinstance(space, ShortensWays):
+        space = space.shortened()
     propose = begin(step, context)
     num_users, num_steps = len(histories.lengths), space.num_steps
     beams = nodes = Tree.root(space.root(num_users))
@@ -155,19 +170,18 @@ def levels(
         totals = log_probs + beams.log_probs[..., None]
         if space.ends_early:
             totals = _with_waiting(totals, beams, space)
-        if space.ways_meet:
+        # A policy that chooses the codebook of each state has one way to each set.
+        if space.ways_meet and step.choice is None:
             totals = _each_state_once(totals, beams.states, space, depth)
-        kept = propose(Continuations(states=beams.states, log_probs=totals, depth=depth))
-        actions, exists = kept.codes, kept.log_probs > -torch.inf
-        above = beams.states.gather(1, kept.beams)
-        states = space.child(above, actions, depth - 1)
-        is_node = exists
+        longer = Continuations(states=beams.states, log_probs=totals, depth=depth, space=space)
+        kept = propose(longer)
+        actions, states = kept.codes, longer.states_of(kept)
+        is_node = kept.log_probs > -torch.inf
         if space.ends_early:
-            waits = space.is_complete(above)
-            states = torch.where(waits, above, states)
-            is_node = exists & ~(waits if shows_leaves else space.is_complete(states))
+            above = beams.states.gather(1, kept.beams)
+            is_node &= ~space.is_complete(above if shows_leaves else states)
         beams = nodes = Tree(
-            states=states.masked_fill(~exists, NO_STATE),
+            states=states,
             parents=slots.gather(1, kept.beams),
             depths=torch.full_like(actions, depth),
             log_probs=kept.log_probs,
@@ -175,10 +189,14 @@ def levels(
             is_node=is_node,
         )
         if depth < num_steps or shows_leaves:
-            step, context = model.extend(
-                context, actions, nodes.parents, nodes.depths, is_node=is_node, depth=depth
-            )
             width = actions.shape[1]
+            # Where ways end early, all may have ended: then there is nothing to show the model.
+            if space.ends_early and not bool(is_node.any()):
+                step = step.at(kept.beams)
+            else:
+                step, context = model.extend(
+                    context, actions, nodes.parents, nodes.depths, is_node=is_node, depth=depth
+                )
             slots = torch.arange(num_slots, num_slots + width, device=states.device)
             slots, num_slots = slots.expand(num_users, width), num_slots + width
             if judge is not None:

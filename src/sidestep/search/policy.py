@@ -255,10 +255,18 @@ def redrawn(policy: SearchPolicy, step: int) -> SearchPolicy:
 def code_log_probs(
     step: StepOutput, legal: Bool[Tensor, "users width codes"], normaliser: Normaliser
 ) -> Float[Tensor, "users width codes"]:
-    """Log-probabilities of the next code, -inf where it is not legal."""
+    """Log-probabilities of the next code, -inf where it is not legal.
+
+    A policy over sets of codes follows one codebook, see `CodebookChoice`; all other codes get
+    -inf, too.
+    """
+    followed = step.followed(legal)
     if normaliser == "legal":
-        return normalised(step.logits, legal=legal)
-    return normalised(step.logits).masked_fill(~legal, -torch.inf)
+        return normalised(step.logits, legal=followed)
+    if step.choice is None:
+        return normalised(step.logits).masked_fill(~legal, -torch.inf)
+    whole = step.choice.whole_codebooks(followed)
+    return normalised(step.logits, legal=whole).masked_fill(~followed, -torch.inf)
 
 
 def node_values(step: StepOutput) -> Float[Tensor, "users width"]:

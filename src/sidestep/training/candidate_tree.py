@@ -172,7 +172,4 @@ def read_nodes(
     """
     root, context = model.encode(histories, capacity=max(codes.shape[1], 1))
     step, _ = model.extend(context, codes, parents, depths, is_node=is_node)
-    return StepOutput(
-        logits=torch.cat([root.logits, step.logits.to(root.logits.dtype)], dim=1),
-        hidden=torch.cat([root.hidden, step.hidden], dim=1),
-    )
+    return root.joined(step)

@@ -139,6 +139,10 @@ class ModelContract(ABC):
     def build(self) -> SemanticIdModel:
         """A new model with fixed random weights."""
 
+    def actions_of(self, item: int) -> list[int]:
+        """The actions from the root to an item."""
+        return SEMANTIC_IDS[item].tolist()
+
     _built: SemanticIdModel | None = None
 
     @property
@@ -201,7 +205,7 @@ class ModelContract(ABC):
     @pytest.mark.parametrize("users", [[0], [1], [2], [3], [3, 2, 1, 0], [2, 0]])
     @torch.no_grad()
     def test_a_user_alone_equals_the_user_in_any_batch(self, users):
-        tree = _FULL_TREE
+        tree = FULL_TREE
         root, context = self.model.encode(HISTORIES, capacity=7)
         step, _ = extend(self.model, context, tree)
         part = Tree(*(x[users] for x in (tree.codes, tree.parents, tree.depths, tree.is_node)))
@@ -228,7 +232,7 @@ class ModelContract(ABC):
         logits = self.model.level_logits(at_targets, targets, history_of(before))
         for level in range(NUM_LEVELS):
             paths = [
-                SEMANTIC_IDS[HISTORIES.items[user, position], :level].tolist()
+                self.actions_of(int(HISTORIES.items[user, position]))[:level]
                 for user, position in places
             ]
             alone = along(self.model, history_of(before), paths)
@@ -288,12 +292,12 @@ class ModelContract(ABC):
 
     def test_grad_does_not_change_what_is_computed(self):
         step, context = self.model.encode(HISTORIES, capacity=14)
-        first, _ = extend(self.model, context, _FULL_TREE)
+        first, _ = extend(self.model, context, FULL_TREE)
         with torch.no_grad():
-            unrecorded, _ = extend(self.model, context, _FULL_TREE)  # without capacity for it
+            unrecorded, _ = extend(self.model, context, FULL_TREE)  # without capacity for it
             root, fresh = self.model.encode(HISTORIES, capacity=14)
-            expected, _ = extend(self.model, fresh, _FULL_TREE)
-        recorded, _ = extend(self.model, fresh, _FULL_TREE)
+            expected, _ = extend(self.model, fresh, FULL_TREE)
+        recorded, _ = extend(self.model, fresh, FULL_TREE)
         self.assert_same(step.hidden, root.hidden)
         for other in (first, unrecorded, recorded):
             self.assert_same(other.hidden, expected.hidden)
@@ -303,9 +307,9 @@ class ModelContract(ABC):
         model = self.build().eval()
         with torch.autocast("cpu", torch.bfloat16):
             root, context = model.encode(HISTORIES, capacity=14)
-            step, _ = extend(model, context, _FULL_TREE)
+            step, _ = extend(model, context, FULL_TREE)
         for output, level in ((root, 0), (step, 1)):
-            at = _FULL_TREE.depths == 1 if level else torch.ones_like(root.hidden[..., 0]) > 0
+            at = FULL_TREE.depths == 1 if level else torch.ones_like(root.hidden[..., 0]) > 0
             assert output.logits.dtype == torch.float32
             start = sum(CODEBOOK_SIZES[:level])
             weight = model.head_weight[start : start + CODEBOOK_SIZES[level]].float()
@@ -314,13 +318,13 @@ class ModelContract(ABC):
 
     def test_an_older_context_may_be_extended_again(self):
         _, context = self.model.encode(HISTORIES, capacity=14)
-        expected, after = extend(self.model, context, _FULL_TREE)
-        extend(self.model, after, _FULL_TREE)
+        expected, after = extend(self.model, context, FULL_TREE)
+        extend(self.model, after, FULL_TREE)
         changed = Tree(
-            (_FULL_TREE.codes + 1) % 3, _FULL_TREE.parents, _FULL_TREE.depths, _FULL_TREE.is_node
+            (FULL_TREE.codes + 1) % 3, FULL_TREE.parents, FULL_TREE.depths, FULL_TREE.is_node
         )
         extend(self.model, context, changed)
-        again, after = extend(self.model, context, _FULL_TREE)
+        again, after = extend(self.model, context, FULL_TREE)
         self.assert_same(again.hidden, expected.hidden)
         assert after.num_nodes == 7
 
@@ -378,23 +382,23 @@ class ModelContract(ABC):
         _, roomy = self.model.encode(HISTORIES, capacity=21)
         _, context = self.model.encode(HISTORIES, capacity=capacity)
         for _ in range(3):
-            expected, roomy = extend(self.model, roomy, _FULL_TREE)
-            step, context = extend(self.model, context, _FULL_TREE)
+            expected, roomy = extend(self.model, roomy, FULL_TREE)
+            step, context = extend(self.model, context, FULL_TREE)
             assert step.logits.equal(expected.logits)
             assert step.hidden.equal(expected.hidden)
 
     @torch.no_grad()
     def test_there_are_logits_up_to_the_end_of_the_next_codebook_and_none_below_a_leaf(self):
         root, context = self.model.encode(HISTORIES, capacity=7)
-        step, _ = extend(self.model, context, _FULL_TREE)
+        step, _ = extend(self.model, context, FULL_TREE)
         assert root.logits.shape == (NUM_USERS, 1, max(CODEBOOK_SIZES))
         is_finite = torch.cat([root.logits, step.logits], dim=1).isfinite()
-        depths = torch.cat([torch.zeros(NUM_USERS, 1, dtype=torch.long), _FULL_TREE.depths], dim=1)
+        depths = torch.cat([torch.zeros(NUM_USERS, 1, dtype=torch.long), FULL_TREE.depths], dim=1)
         sizes = torch.tensor([*CODEBOOK_SIZES, 0])[depths]
         expected = torch.arange(max(CODEBOOK_SIZES)) < sizes[..., None]
         if self.model.siblings is not None:  # items choose the last code: only theirs has a logit
             for user, slot in (depths == NUM_LEVELS - 1).nonzero().tolist():
-                prefix = _FULL_TREE.path(user, slot - 1)
+                prefix = FULL_TREE.path(user, slot - 1)
                 here = (SEMANTIC_IDS[:, :-1] == torch.tensor(prefix)).all(dim=1)
                 expected[user, slot] = False
                 expected[user, slot, SEMANTIC_IDS[here, -1]] = True
@@ -403,10 +407,10 @@ class ModelContract(ABC):
     @torch.no_grad()
     def test_a_node_sees_no_sibling_and_no_other_user(self):
         _, context = self.model.encode(HISTORIES, capacity=7)
-        expected, _ = extend(self.model, context, _FULL_TREE)
+        expected, _ = extend(self.model, context, FULL_TREE)
         # Columns 0, 2, 4 of user 0 are one path; everything else is changed.
-        codes = (_FULL_TREE.codes + 1) % 3
-        codes[0, [0, 2, 4]] = _FULL_TREE.codes[0, [0, 2, 4]]
+        codes = (FULL_TREE.codes + 1) % 3
+        codes[0, [0, 2, 4]] = FULL_TREE.codes[0, [0, 2, 4]]
         items = (HISTORIES.items + 1) % 6
         items[0] = HISTORIES.items[0]
         others = HistoryBatch(items=items, lengths=torch.tensor([4, 4, 2, 0]))
@@ -414,7 +418,7 @@ class ModelContract(ABC):
         step, _ = extend(
             self.model,
             context,
-            Tree(codes, _FULL_TREE.parents, _FULL_TREE.depths, _FULL_TREE.is_node),
+            Tree(codes, FULL_TREE.parents, FULL_TREE.depths, FULL_TREE.is_node),
         )
         self.assert_same(step.hidden[0, [0, 2, 4]], expected.hidden[0, [0, 2, 4]])
         moved = (step.hidden - expected.hidden).abs().amax(dim=2) > 1e-4
@@ -459,9 +463,9 @@ class ModelContract(ABC):
     @torch.no_grad()
     def test_seeing_the_whole_prompt_is_the_default(self):
         _, context = self.model.encode(HISTORIES, capacity=7)
-        expected, _ = extend(self.model, context, _FULL_TREE)
+        expected, _ = extend(self.model, context, FULL_TREE)
         whole = (1 + HISTORIES.lengths * self.tokens_per_item)[:, None].expand(NUM_USERS, 7)
-        step, _ = extend(self.model, context, _FULL_TREE, visible=whole)
+        step, _ = extend(self.model, context, FULL_TREE, visible=whole)
         self.assert_same(step.hidden, expected.hidden)
 
 
@@ -487,7 +491,7 @@ def _rows(row: list[int]) -> Tensor:
 
 
 # Two children of the root, each with children; columns 0, 2, 4 are a path to a leaf.
-_FULL_TREE = Tree(
+FULL_TREE = Tree(
     codes=_rows([1, 2, 0, 1, 1, 2, 2]),
     parents=_rows([0, 0, 1, 1, 3, 3, 2]),
     depths=_rows([1, 1, 2, 2, 3, 3, 2]),

@@ -167,6 +167,27 @@ class TransformerConfig(BaseModel):
         return self.ffn_dim or -(-self.dim * 8 // (3 * 32)) * 32
 
 
+class CodeSetConfig(TransformerConfig):
+    """Shape of a Transformer whose items are sets of codes, see `CodeSetTransformer`."""
+
+    history: Literal["items"] = "items"
+    """A set of codes has no order, so that an item is read as one vector."""
+
+    order: Literal["confident", "fixed", "random"] = "confident"
+    """Which codebook decides next. `confident`: the one whose likeliest legal code is the most
+    probable (CRSS). `fixed`: the codebooks one after the other. `random`: another order for each
+    `order_seed`, the same for all histories."""
+
+    order_seed: int = Field(0, exclude_if=lambda seed: seed == 0)
+    """Of a random order."""
+
+    @model_validator(mode="after")
+    def _orders_no_levels(self) -> "CodeSetConfig":
+        if self.last_code_head != "codes":
+            raise ValueError("last_code_head: items needs codes in an order; a set has none.")
+        return self
+
+
 class T5Config(BaseModel):
     """Shape of the native T5."""
 

@@ -122,7 +122,7 @@ class Transformer(SemanticIdModel):
         if self.siblings is not None:
             context = self._with_prefixes(context, self.siblings, codes, parents, depth)
         mask = context.node_mask(codes.shape[1], visible)
-        angles = self._angles(prompt + depths - 1)
+        angles = self._angles(prompt - 1 + self._offsets(depths))
         states = self.dropout(self.code_embedding(self.node_codes(codes, depths)))
         layers = []
         for block, layer in zip(self.blocks, context.layers, strict=True):
@@ -137,18 +137,33 @@ class Transformer(SemanticIdModel):
 
     def next_item_states(self, histories: HistoryBatch) -> Float[Tensor, "users items levels dim"]:
         """See `SemanticIdModel.next_item_states`."""
+        own = self.flat_codes(self.reader.branching(histories.items))
+        return self._states_along(histories, own[..., :-1])
+
+    def _states_along(
+        self, histories: HistoryBatch, codes: Int[Tensor, "users branches codes"]
+    ) -> Float[Tensor, "users items states dim"]:
+        """Teacher-forced states along a path behind every position of every history.
+
+        Args:
+            histories: whose items are predicted.
+            codes: flat code ids of the path of each item of `HistoryReader.branching`, in the order
+                in which they are decided; the state before the first code comes first.
+        """
         users, num_items = histories.items.shape
         before, _ = self._prompt(histories.without_last())
-        own = self.flat_codes(self.reader.branching(histories.items))[..., :-1]
-        prompt = self.reader.next_item_prompt(before, self.dropout(self.code_embedding(own)))
+        prompt = self.reader.next_item_prompt(before, self.dropout(self.code_embedding(codes)))
         states, mask = prompt.vectors, prompt.mask
-        angles = self._angles(prompt.positions[None])
+        num_states = codes.shape[2] + 1
+        depths = torch.arange(states.shape[1], device=states.device) % num_states
+        roots = prompt.positions - depths
+        angles = self._angles((roots + self._offsets(depths))[None])
         for block in self.blocks:
             assert isinstance(block, Block)
             queries, keys, values = block.attention.project(block.attention_norm(states), *angles)
             states = block.mix(states, attend(queries, keys, values, mask))
         hidden: Tensor = self.norm(states)
-        return hidden.view(users, num_items, self.num_levels, self.config.dim)
+        return hidden.view(users, num_items, num_states, self.config.dim)
 
     def with_last_code_by_items(self) -> "Transformer":
         """See `SemanticIdModel.with_last_code_by_items`.
@@ -362,6 +377,10 @@ class Transformer(SemanticIdModel):
         for _ in range(1 if depth is not None or width == 1 else self.num_levels):
             numbers[:, slots:] = siblings.next_number(numbers.gather(1, above), codes)
         return replace(context, prefixes=known.with_nodes(numbers[:, slots:]))
+
+    def _offsets(self, depths: Int[Tensor, "*batch"]) -> Int[Tensor, "*batch"]:
+        """Positions between the root and a state of so many codes."""
+        return depths
 
     def _angles(self, positions: Int[Tensor, "rows width"]) -> tuple[Tensor, Tensor]:
         cosines, sines = rotary_angles(positions, self.config.head_dim, self.config.rope_theta)

@@ -1,0 +1,153 @@
+"""The Transformer over sets of codes: every state may decide a code of any open codebook."""
+
+from dataclasses import replace
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from sidestep.model.config import CodeSetConfig
+from sidestep.model.context import TreeContext
+from sidestep.model.sibling_items import SlotPrefixes
+from sidestep.model.transformer import Transformer
+from sidestep.step import CodebookChoice, HistoryBatch, StepOutput, in_float32, widened
+
+
+class CodeSetTransformer(Transformer):
+    """A Transformer for items that are sets of codes, one code of each codebook, in no order.
+
+    An action is a flat code id. A node has the vector of its code, whose row belongs to one
+    codebook, and no position inside the item. The logits of a node are those of all codes; the
+    space of the catalog says which are legal, and `CodebookChoice` which codebook is next.
+
+    Source: REG4Rec (arXiv:2508.15308, sec. V-1), an encoder and a decoder with a head per codebook.
+    Ours is the decoder alone, with a prompt of items.
+    """
+
+    Config: ClassVar = CodeSetConfig
+    config: CodeSetConfig
+
+    def __init__(
+        self,
+        config: CodeSetConfig,
+        semantic_ids: Int[Tensor, "items codebooks"],
+        codebook_sizes: tuple[int, ...],
+    ) -> None:
+        """Fresh weights.
+
+        Args:
+            config: the shape.
+            semantic_ids: the code of each item in each codebook.
+            codebook_sizes: codes per codebook.
+        """
+        super().__init__(config, semantic_ids, codebook_sizes)
+        self.register_buffer("order", _order(config, len(codebook_sizes)), persistent=False)
+
+    order: Tensor
+
+    @property
+    def num_actions(self) -> int:
+        """See `StepModel.num_actions`; the codes of all codebooks."""
+        return self.num_codes
+
+    def node_codes(
+        self, codes: Int[Tensor, "users width"], depths: Int[Tensor, "users width"]
+    ) -> Int[Tensor, "users width"]:
+        """See `SemanticIdModel.node_codes`; an action is a flat code id already."""
+        return codes.clamp(0, self.num_codes - 1)
+
+    def node_logits(
+        self,
+        hidden: Float[Tensor, "users width dim"],
+        depths: Int[Tensor, "users width"],
+        prefixes: SlotPrefixes | None = None,
+        *,
+        depth: int | None = None,
+    ) -> Float[Tensor, "users width actions"]:
+        """Logits of the codes of all codebooks; -inf where all codes are decided."""
+        with in_float32(hidden.device):
+            logits = self.code_logits(widened(hidden))
+        return logits.masked_fill((depths >= self.num_levels)[..., None], -torch.inf)
+
+    def code_logits(self, states: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch actions"]:
+        """Logits of the codes of all codebooks at some states."""
+        return states @ self.head_weight.to(states.dtype).T
+
+    def level_logits(
+        self,
+        states: Float[Tensor, "targets levels dim"],
+        items: Int[Tensor, " targets"],
+        histories: HistoryBatch,
+    ) -> Float[Tensor, "targets levels actions"]:
+        """See `SemanticIdModel.level_logits`; the codes of all codebooks."""
+        del items, histories
+        return self.code_logits(states)
+
+    def encode(self, histories: HistoryBatch, *, capacity: int) -> tuple[StepOutput, TreeContext]:
+        """See `StepModel.encode`."""
+        step, context = super().encode(histories, capacity=capacity)
+        return self._with_choice(step), context
+
+    def extend(
+        self,
+        context: TreeContext,
+        codes: Int[Tensor, "users width"],
+        parents: Int[Tensor, "users width"],
+        depths: Int[Tensor, "users width"],
+        *,
+        is_node: Tensor,
+        visible: Int[Tensor, "users width"] | None = None,
+        depth: int | None = None,
+    ) -> tuple[StepOutput, TreeContext]:
+        """See `StepModel.extend`."""
+        step, context = super().extend(
+            context, codes, parents, depths, is_node=is_node, visible=visible, depth=depth
+        )
+        return self._with_choice(step), context
+
+    def set_states(
+        self, histories: HistoryBatch, orders: Int[Tensor, "users items steps"]
+    ) -> Float[Tensor, "users items steps dim"]:
+        """Teacher-forced states at every position of every history, in given orders.
+
+        `states[u, p, s]` is the state after the items before p and the codes of item p in the
+        codebooks `orders[u, p, :s]`. Arbitrary at padding.
+
+        Args:
+            histories: whose items are predicted.
+            orders: for each item some codebooks, each once; the code of the last one is not read.
+        """
+        codes = self.flat_codes(histories.items).gather(2, orders[..., :-1])
+        return self._states_along(histories, codes)
+
+    def with_last_code_by_items(self) -> "CodeSetTransformer":
+        """See `SemanticIdModel.with_last_code_by_items`.
+
+        Raises:
+            ValueError: always, since a set has no last code.
+        """
+        raise ValueError("a set of codes has no last code; leave last_code_head out.")
+
+    def head_flops(self, dim: int) -> Int[Tensor, " depths"]:
+        """See `SemanticIdModel.head_flops`; a product with the codes of all codebooks."""
+        return torch.full_like(self.num_next_codes, 2 * dim * self.num_codes)
+
+    def _with_choice(self, step: StepOutput) -> StepOutput:
+        ranks = None
+        if self.config.order != "confident":
+            users, width, _ = step.hidden.shape
+            ranks = self.order.expand(users, width, -1)
+        return replace(step, choice=CodebookChoice(sizes=self.codebook_sizes, ranks=ranks))
+
+    def _offsets(self, depths: Int[Tensor, "*batch"]) -> Int[Tensor, "*batch"]:
+        """All codes of an item stand in one position, since a set has no order."""
+        return depths.clamp(max=1)
+
+
+def _order(config: CodeSetConfig, num_codebooks: int) -> Float[Tensor, " codebooks"]:
+    """The place of each codebook in a fixed or random order; not read in the confident one."""
+    if config.order != "random":
+        return torch.arange(num_codebooks, dtype=torch.float32)
+    generator = torch.Generator().manual_seed(config.order_seed)
+    return torch.randperm(num_codebooks, generator=generator).float()

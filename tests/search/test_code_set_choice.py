@@ -1,0 +1,101 @@
+"""A policy that chooses the codebook of each state: one way to each set, and certain codes free."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sidestep.catalog.set_space import SetSpace
+from sidestep.catalog.trie import NO_STATE
+from sidestep.model.code_set_transformer import CodeSetTransformer
+from sidestep.model.config import CodeSetConfig
+from sidestep.search.beam import BeamSearch
+from sidestep.search.sampling import Sampling
+from sidestep.step import HistoryBatch
+
+SIZES = (3, 4, 3, 2)
+HISTORIES = HistoryBatch(items=torch.tensor([[0, 1], [4, 2]]), lengths=torch.tensor([2, 2]))
+
+
+def codes_of(seed: int, num_items: int = 12) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.stack([torch.randint(n, (num_items,), generator=generator) for n in SIZES], dim=1)
+
+
+def network(codes, order, seed=0):
+    torch.manual_seed(seed)
+    config = CodeSetConfig(dim=8, num_layers=1, num_heads=2, order=order, order_seed=seed)
+    model = CodeSetTransformer(config, codes, SIZES).eval()
+    for weights in model.parameters():
+        torch.nn.init.normal_(weights, std=0.6)
+    return model
+
+
+@torch.no_grad()
+@settings(max_examples=20)
+@given(st.integers(0, 500), st.sampled_from(["confident", "fixed", "random"]))
+def test_the_probabilities_of_all_sets_sum_to_one_and_no_set_comes_twice(seed, order):
+    codes = codes_of(seed)
+    space = SetSpace.of_codes(codes, SIZES)
+    found = BeamSearch(num_beams=24).search(network(codes, order, seed), HISTORIES, space)
+    for user in range(2):
+        leaves = found.leaves[user][found.leaves[user] != NO_STATE].tolist()
+        assert len(leaves) == len(set(leaves)) == len({tuple(row) for row in codes.tolist()})
+        assert float(found.log_probs[user].exp().sum()) == pytest.approx(1, abs=1e-4)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("order", ["confident", "fixed"])
+def test_a_way_has_the_probability_that_it_has_code_by_code(order):
+    """The certain codes at its end change nothing: the loop without them says the same."""
+    codes = codes_of(3)
+    space, model = SetSpace.of_codes(codes, SIZES), network(codes, order)
+    found = BeamSearch(num_beams=24).search(model, HISTORIES, space)
+    for user, item in ((0, 5), (1, 7)):
+        state, total = space.root(2), 0.0
+        step, context = model.encode(HISTORIES, capacity=4)
+        for depth in range(4):
+            legal = step.followed(space.legal(state))
+            assert legal[user, 0].any()
+            logs = step.logits.masked_fill(~legal, -torch.inf).log_softmax(dim=2)
+            own = space.actions_of(torch.tensor([item]))[0].tolist()
+            [action] = [a for a in own if legal[user, 0, a]]
+            total += float(logs[user, 0, action])
+            actions = torch.full((2, 1), action)
+            state = space.child(state, actions)
+            at = torch.full((2, 1), depth)
+            step, context = model.extend(context, actions, at, at + 1, is_node=at >= 0)
+        [column] = (found.leaves[user] == state[user]).nonzero()[:, 0].tolist()
+        assert float(found.log_probs[user, column]) == pytest.approx(total, abs=1e-4)
+
+
+@torch.no_grad()
+def test_certain_codes_cost_no_token():
+    """The first codebook tells all three items apart: one code decides."""
+    codes = torch.tensor([[0, 0, 0, 0], [1, 0, 0, 0], [2, 0, 0, 0]])
+    space = SetSpace.of_codes(codes, SIZES)
+    histories = HistoryBatch(items=torch.tensor([[0], [2]]), lengths=torch.tensor([1, 1]))
+    found = BeamSearch(num_beams=3).search(network(codes, "confident"), histories, space)
+    assert found.spent.tokens.tolist() == [1, 1]
+    assert sorted(found.leaves[0].tolist()) == sorted(space.state_of(torch.arange(3)).tolist())
+
+
+@torch.no_grad()
+@settings(max_examples=20)
+@given(st.integers(0, 500), st.lists(st.integers(0, 11), max_size=6))
+def test_no_search_reaches_a_set_that_no_item_in_scope_has(seed, gone):
+    codes = codes_of(seed)
+    is_there = torch.ones(12, dtype=torch.bool)
+    is_there[gone] = False
+    space = SetSpace.of_codes(codes, SIZES).among(is_there).without(torch.tensor([[0], [1]]))
+    for search in (BeamSearch(num_beams=3), Sampling(num_samples=3, seed=seed)):
+        found = search.search(network(codes, "confident", seed), HISTORIES, space)
+        for user in range(2):
+            expected = {i for i in range(12) if is_there[i] and i != user}
+            states = found.leaves[user : user + 1]
+            items = space.items(states.expand(2, -1))[user]
+            is_found = states[0] != NO_STATE
+            assert (items[is_found] >= 0).any(dim=1).all()
+            assert set(items[items >= 0].tolist()) <= expected
+            wanted = {tuple(codes[i].tolist()) for i in expected}
+            assert int(is_found.sum()) == min(3, len(wanted))

@@ -12,8 +12,10 @@ from . import (
     test_alignment,
     test_event_weights,
     test_next_code,
+    test_next_code_set,
     test_preference,
     test_process_reward,
+    test_set_distillation,
     test_tree_distillation,
     test_value,
 )
@@ -35,6 +37,13 @@ class TestNextCode(ObjectiveContract):
         return test_next_code.objective(item_weight=0.5)
 
 
+class TestNextCodeSet(ObjectiveContract):
+    batch = test_next_code.BATCH
+
+    def make(self):
+        return test_next_code_set.objective(item_weight=0.5, distillation_weight=1.0)
+
+
 class TestProcessReward(ObjectiveContract):
     batch = test_process_reward.BATCH
 
@@ -54,6 +63,13 @@ class TestValue(ObjectiveContract):
 
     def make(self):
         return test_value.objective_of()
+
+
+class TestSetDistillation(ObjectiveContract):
+    batch = test_alignment.BATCH
+
+    def make(self):
+        return test_set_distillation.an_objective()
 
 
 class TestTreeDistillation(ObjectiveContract):

@@ -35,7 +35,13 @@ REMEDY = "copy the bundle again, or repeat what wrote it: 'sidestep train' or 's
 """The remedy for a bundle that is not whole."""
 
 KINDS = (
-    *("semantic-id-transformer", "semantic-id-t5", "hugging-face", "sasrec"),
+    *(
+        "semantic-id-transformer",
+        "code-set-transformer",
+        "semantic-id-t5",
+        "hugging-face",
+        "sasrec",
+    ),
     *("popularity", "repeats"),
 )
 """The kinds of Sidestep; a network of a user's own has the import path of its class instead."""

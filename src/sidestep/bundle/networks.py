@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from sidestep.bundle.columns import read_item_columns
 from sidestep.catalog.catalog import Catalog
 from sidestep.import_paths import imported
+from sidestep.model.code_set_transformer import CodeSetTransformer
 from sidestep.model.item_network import ItemNetwork
 from sidestep.model.sasrec import SasRec
 from sidestep.model.semantic_id_model import SemanticIdModel
@@ -30,6 +31,7 @@ _NUMBER_OF_LAYERS = re.compile(r"(num_|n_)?(hidden_|encoder_|decoder_)?(layers?|
 
 _CLASSES: dict[str, type[Network]] = {
     "semantic-id-transformer": Transformer,
+    "code-set-transformer": CodeSetTransformer,
     "semantic-id-t5": T5,
     "sasrec": SasRec,
 }

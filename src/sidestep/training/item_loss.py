@@ -62,6 +62,18 @@ class ItemTargets:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ItemShares:
+    """The distribution of the scores over some items, which stand for the catalog.
+
+    probs: rows sum to one; without a gradient.
+    items: ascending, each once.
+    """
+
+    probs: Float[Tensor, "targets some"]
+    items: Int[Tensor, " some"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ItemLossOutput:
     """The loss of a batch, and what it teaches.
 
@@ -69,10 +81,12 @@ class ItemLossOutput:
     next_code_probs: computes the probability of each code after the prefixes of each target's path,
         [targets, levels, codes], under the distribution over items that the scores have; without a
         gradient. Only of a loss that teaches codes.
+    item_shares: computes the distribution over items. Not of a chunked loss.
     """
 
     loss: Float[Tensor, ""]
     next_code_probs: Callable[[], Tensor]
+    item_shares: Callable[[], ItemShares]
 
 
 class ItemLoss(ABC):
@@ -130,7 +144,11 @@ class ExactItemLoss(ItemLoss):
             probs = scores.detach().float().softmax(dim=-1)
             return next_code_probs(probs, targets.items, self._prefixes)
 
-        return ItemLossOutput(loss=loss, next_code_probs=taught_probs)
+        def item_shares() -> ItemShares:
+            probs = scores.detach().float().softmax(dim=-1)
+            return ItemShares(probs=probs, items=torch.arange(probs.shape[1], device=probs.device))
+
+        return ItemLossOutput(loss=loss, next_code_probs=taught_probs, item_shares=item_shares)
 
 
 class ChunkedItemLoss(ItemLoss):
@@ -177,7 +195,10 @@ class ChunkedItemLoss(ItemLoss):
                 )
             return shares_of_masses(masses)
 
-        return ItemLossOutput(loss=loss, next_code_probs=taught_probs)
+        def item_shares() -> ItemShares:
+            raise NotImplementedError("a chunked loss keeps no probabilities of items.")
+
+        return ItemLossOutput(loss=loss, next_code_probs=taught_probs, item_shares=item_shares)
 
 
 class SampledItemLoss(ItemLoss):
@@ -261,7 +282,11 @@ class SampledItemLoss(ItemLoss):
             )
             return self._exact_below_small_nodes(shares_of_masses(masses), targets)
 
-        return ItemLossOutput(loss=loss, next_code_probs=taught_probs)
+        def item_shares() -> ItemShares:
+            weighed = scores.detach().float() + candidates.log_weights
+            return ItemShares(probs=weighed.softmax(dim=-1), items=candidates.items)
+
+        return ItemLossOutput(loss=loss, next_code_probs=taught_probs, item_shares=item_shares)
 
     def _exact_below_small_nodes(
         self, probs: Float[Tensor, "targets levels codes"], targets: ItemTargets

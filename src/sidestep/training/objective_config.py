@@ -104,6 +104,37 @@ class NextCodeConfig(ItemLossConfig):
         return self
 
 
+class NextCodeSetConfig(ItemLossConfig):
+    """Configuration of the supervised loss of a network over sets of codes."""
+
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    """Share of the probability spread over a codebook, and in the item head over the catalog."""
+
+    learned_steps: int | None = Field(None, ge=1)
+    """Codes of each target that are learned, in an order that is drawn anew; None learns all. Where
+    a few codes tell every item apart, the codes after them are known."""
+
+    item_weight: float | None = Field(None, gt=0)
+    """Weight of the auxiliary item head's cross-entropy; None trains without it."""
+
+    distillation_weight: float | None = Field(None, gt=0)
+    """Weight of the item head's distribution as a soft target of the codes; None: no
+    distillation."""
+
+    @model_validator(mode="after")
+    def _has_teacher(self) -> "NextCodeSetConfig":
+        if self.distillation_weight is not None and self.item_weight is None:
+            raise ValueError(
+                "distillation_weight needs an item head to learn from: set item_weight."
+            )
+        if self.distillation_weight is not None and self.item_loss == "chunked":
+            raise ValueError(
+                "item_loss: chunked keeps no probabilities of items, which the codes would learn "
+                "from; set item_loss to sampled, or leave distillation_weight out."
+            )
+        return self
+
+
 class ProcessRewardTrainingConfig(BaseModel):
     """Configuration of the loss of a process reward model."""
 

@@ -16,7 +16,9 @@ from sidestep.training.own_objective import OwnObjectiveConfig, or_own
 with imported_when_used():
     from sidestep import recommender as recommenders
     from sidestep.bundle import columns
+    from sidestep.bundle import networks as networks_of_bundles
     from sidestep.catalog import catalog as catalogs
+    from sidestep.catalog import own_space
     from sidestep.data import windows as data_windows
     from sidestep.model import reading, semantic_id_model
     from sidestep.model import transformer as networks
@@ -53,7 +55,7 @@ class TransformerRun(ReadingRun, LearnedRun):
             raise ValueError(
                 "a transformer needs semantic IDs: give --catalog, from 'sidestep tokenize'."
             )
-        self._refuse_prefixes(given.catalog)
+        self.refuse_catalog(given.catalog)
         reads_weights = reading.READERS[self.model.history].reads_weights
         plan_parts.refuse_unread_weights(given.split, reads_weights=reads_weights)
         plan_parts.refuse_missing_times(given.split, reads_times=self.model.times is not None)
@@ -65,8 +67,9 @@ class TransformerRun(ReadingRun, LearnedRun):
         learning = self.model_copy(update={"model": known}).learning(material, seed=given.seed)
         network = learning.network
         assert isinstance(network, semantic_id_model.SemanticIdModel)
-        # Support by items is a sum below prefixes, which only a trie has.
-        searches = self.searches if given.catalog.space is None else (KeptSearch(),)
+        # Support by items is a sum over the items beyond a state, which a user's space may not tell.
+        lists_items = given.catalog.space in (None, own_space.SETS)
+        searches = self.searches if lists_items else (KeptSearch(),)
         if self.model.history != "codes":
             note(
                 f"'sidestep export' writes no network with model.history: {self.model.history}; "
@@ -84,7 +87,7 @@ class TransformerRun(ReadingRun, LearnedRun):
             ),
         )
 
-    def _refuse_prefixes(self, catalog: catalogs.Catalog) -> None:
+    def refuse_catalog(self, catalog: catalogs.Catalog) -> None:
         """Raises a `ValueError` for settings that read prefixes, where the codes span no trie."""
         if self.model.last_code_head == "items":
             catalog.refuse_own_space("model.last_code_head: items")
@@ -116,7 +119,7 @@ class TransformerRun(ReadingRun, LearnedRun):
                 max_history=material.max_history,
             ),
             about={
-                "kind": "semantic-id-transformer",
+                "kind": networks_of_bundles.kind_of(network),
                 "catalog": material.catalog.version,
                 "model": self.model.model_dump(mode="json"),
                 "objective": self.objective.model_dump(mode="json"),
@@ -138,7 +141,12 @@ class TransformerRun(ReadingRun, LearnedRun):
         A kind of a user's own may make another network over semantic IDs here.
         """
         with fit.initialised(seed):
-            network = networks.Transformer(self.model, catalog.semantic_ids, catalog.codebook_sizes)
-        if network.item_head is not None and network.item_head.repeat is not None:
-            repeat_bias.begin_at_repeats(network.item_head, windows, catalog.num_items)
+            network = self.untrained(catalog)
+        head = getattr(network, "item_head", None)
+        if head is not None and head.repeat is not None:
+            repeat_bias.begin_at_repeats(head, windows, catalog.num_items)
         return network
+
+    def untrained(self, catalog: catalogs.Catalog) -> semantic_id_model.SemanticIdModel:
+        """The network with fresh weights."""
+        return networks.Transformer(self.model, catalog.semantic_ids, catalog.codebook_sizes)

@@ -1,0 +1,145 @@
+"""Supervised training over sets of codes: the next item's codes, in an order drawn anew."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from jaxtyping import Int
+from torch import Tensor, nn
+
+from sidestep.data.windows import WindowBatch, Windows
+from sidestep.model.code_set_transformer import CodeSetTransformer
+from sidestep.model.heads import ItemTable
+from sidestep.objectives.code_sets import (
+    code_masses,
+    codebook_cross_entropies,
+    codebook_soft_cross_entropies,
+    mean_over_open,
+    membership,
+    open_codebooks,
+)
+from sidestep.objectives.weighting import mean_over_targets
+from sidestep.training.item_loss import ItemTargets, item_loss
+from sidestep.training.objective import Loss, SearchingObjective
+from sidestep.training.objective_config import NextCodeSetConfig
+
+
+class NextCodeSetObjective(SearchingObjective):
+    """Cross-entropy of the codes of all open codebooks, summed over steps.
+
+    Every target draws an order of its codebooks, and learns its first steps. The loss of a step is
+    the mean over the codebooks that are open. Optionally the item head learns beside, and teaches
+    the codes.
+
+    Source: REG4Rec (arXiv:2508.15308, eq. 6) for the loss of the codes.
+    """
+
+    def __init__(self, model: CodeSetTransformer, config: NextCodeSetConfig) -> None:
+        """Takes the network that is trained.
+
+        Raises:
+            ValueError: an item head without `item_weight`, or `item_weight` without an item head;
+                more steps than codebooks; or see `item_loss`.
+        """
+        super().__init__()
+        scorer = model.item_scorer
+        if (config.item_weight is not None) != (scorer is not None):
+            raise ValueError(
+                f"item_weight is {config.item_weight}, but the model has "
+                f"{'no' if scorer is None else 'an'} item head; set both or neither."
+            )
+        if config.learned_steps is not None and config.learned_steps > model.num_levels:
+            raise ValueError(
+                f"learned_steps is {config.learned_steps}, but there are {model.num_levels} "
+                "codebooks; set it to at most as many."
+            )
+        self.model = model
+        self.config = config
+        self._has_code: Tensor | None = None
+        self._item_loss = None
+        if scorer is not None:
+            self._item_loss = item_loss(
+                scorer,
+                scorer.item_logits,
+                config,
+                model.num_items,
+                label_smoothing=config.label_smoothing,
+            )
+
+    def prepare(self, windows: Windows) -> None:
+        """See `Objective.prepare`."""
+        if self._item_loss is not None:
+            self._item_loss.prepare(windows)
+
+    @property
+    def trained(self) -> Mapping[str, nn.Module]:
+        """See `Objective.trained`."""
+        return {"model": self.model}
+
+    @property
+    def row_tables(self) -> Sequence[ItemTable]:
+        """See `Objective.row_tables`."""
+        reads_all = self._item_loss is not None and self._item_loss.reads_all_rows
+        return () if reads_all else self.model.item_tables
+
+    def forward(self, batch: WindowBatch) -> Loss:
+        """See `Objective.forward`; parts: each step's loss, and the item head's."""
+        model, config = self.model, self.config
+        users, positions = batch.is_target.nonzero(as_tuple=True)
+        drawn = self._orders(batch.items)
+        states = model.set_states(batch.histories, drawn)[users, positions]
+        orders, items = drawn[users, positions], batch.items[users, positions]
+        weights = batch.weights_of(users, positions)
+        logits = model.code_logits(states)
+        codes = model.item_codes(items)
+        is_open = open_codebooks(orders, model.num_levels)
+        hard = codebook_cross_entropies(
+            logits, codes, model.codebook_sizes, label_smoothing=config.label_smoothing
+        )
+        steps = mean_over_targets(mean_over_open(hard, is_open), weights)
+        loss = steps.sum()
+        parts = {f"step_{number}": part.detach() for number, part in enumerate(steps, start=1)}
+        if self._item_loss is None:
+            return Loss(loss=loss, num_targets=batch.num_targets, parts=parts)
+        of_items = self._item_loss(
+            ItemTargets(
+                states=states[:, 0],
+                histories=batch.before(users, positions),
+                items=items,
+                windows=users,
+                weights=weights,
+            )
+        )
+        assert config.item_weight is not None
+        loss = loss + config.item_weight * of_items.loss
+        parts["item"] = of_items.loss.detach()
+        if config.distillation_weight is not None:
+            shares = of_items.item_shares()
+            masses = code_masses(
+                shares.probs,
+                model.item_codes(shares.items),
+                self._membership(shares.items),
+                codes,
+                orders,
+            )
+            soft = codebook_soft_cross_entropies(logits, masses, model.codebook_sizes)
+            distilled = mean_over_targets(mean_over_open(soft, is_open), weights).sum()
+            loss = loss + config.distillation_weight * distilled
+            parts["distillation"] = distilled.detach()
+        return Loss(loss=loss, num_targets=batch.num_targets, parts=parts)
+
+    def _orders(self, items: Int[Tensor, "users items"]) -> Int[Tensor, "users items steps"]:
+        """The first codebooks of a random order for each item of the windows."""
+        steps = self.config.learned_steps or self.model.num_levels
+        # The draws depend on the step alone, so that a resumed run draws the same.
+        generator = torch.Generator().manual_seed(int(self.num_steps))
+        keys = torch.rand(*items.shape, self.model.num_levels, generator=generator)
+        return keys.argsort(dim=2)[..., :steps].to(items.device)
+
+    def _membership(self, items: Int[Tensor, " some"]) -> Tensor:
+        """Which codes some items have; kept where these are all items."""
+        model = self.model
+        if len(items) < model.num_items:
+            return membership(model.flat_codes(items), model.num_codes)
+        if self._has_code is None or self._has_code.device != items.device:
+            self._has_code = membership(model.flat_codes(items), model.num_codes)
+        return self._has_code

@@ -4,15 +4,12 @@ import json
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from sidestep.catalog.trie import NO_STATE
-from sidestep.padding import NO_ITEM
 from sidestep.search.beam import BeamSearch
 from sidestep.search.item_support import node_log_sums
 from sidestep.search.policy import Scope
-from sidestep.step import HistoryBatch, UserValues
+from sidestep.step import HistoryBatch
 from sidestep.training.config import TrainingConfig
 from sidestep.training.loop import train
 from sidestep.training.objective_config import TreeDistillationConfig
@@ -20,7 +17,6 @@ from sidestep.training.tree_distillation import (
     TreeDistillationObjective,
     distinct_leaves,
     next_code_log_probs,
-    thinned_histories,
 )
 
 from .test_alignment import BATCH, IDS, LEAVES, TRIE, a_policy, windows_of
@@ -68,50 +64,6 @@ def test_leaves_stand_once_in_their_order():
     leaves = torch.tensor([[7, 5, 7, NO_STATE, 9, 5], [NO_STATE, 4, 4, 4, 4, 4]])
     expected = [[7, 5, 9, *[NO_STATE] * 3], [4, *[NO_STATE] * 5]]
     assert distinct_leaves(leaves).tolist() == expected
-
-
-@settings(max_examples=50)
-@given(
-    st.lists(st.lists(st.integers(0, 9), max_size=6), min_size=1, max_size=5),
-    st.integers(0, 2**20),
-)
-def test_thinned_histories_keep_their_order_and_something(users, seed):
-    width = max(1, *map(len, users))
-    items = torch.tensor([[*user, *[NO_ITEM] * (width - len(user))] for user in users])
-    weights = items.float() * 2
-    histories = HistoryBatch(
-        items=items, lengths=torch.tensor([len(user) for user in users]), weights=weights
-    )
-    is_kept = torch.rand(items.shape, generator=torch.Generator().manual_seed(seed)) < 0.3
-    thinned = thinned_histories(histories, is_kept)
-    for row, user in enumerate(users):
-        kept = [item for item, stays in zip(user, is_kept[row], strict=False) if stays] or user
-        assert thinned.items[row].tolist() == [*kept, *[NO_ITEM] * (width - len(kept))]
-        assert thinned.lengths[row] == len(kept)
-        assert thinned.weights[row, : len(kept)].tolist() == [2.0 * item for item in kept]
-
-
-def test_a_gap_reaches_to_the_next_item_that_is_kept():
-    histories = HistoryBatch(
-        items=torch.tensor([[3, 4, 5, NO_ITEM], [1, 2, NO_ITEM, NO_ITEM]]),
-        lengths=torch.tensor([3, 2]),
-        gaps=torch.tensor([[10.0, 20.0, 5.0, 99.0], [1.0, 7.0, 99.0, 99.0]]),
-    )
-    is_kept = torch.tensor([[True, False, True, True], [False, True, True, True]])
-    thinned = thinned_histories(histories, is_kept)
-    assert thinned.items.tolist() == [[3, 5, NO_ITEM, NO_ITEM], [2, NO_ITEM, NO_ITEM, NO_ITEM]]
-    assert thinned.gaps[0, :2].tolist() == [30.0, 5.0]
-    assert thinned.gaps[1, :1].tolist() == [7.0]
-
-
-def test_thinned_histories_are_those_of_the_same_users():
-    histories = HistoryBatch(
-        items=torch.tensor([[3, 4]]),
-        lengths=torch.tensor([2]),
-        user_values=UserValues(numbers=torch.tensor([[5]]), weights=torch.ones(1, 1)),
-    )
-    thinned = thinned_histories(histories, torch.tensor([[True, False]]))
-    assert thinned.user_values is histories.user_values
 
 
 def test_the_loss_is_least_where_policy_and_teacher_agree(tmp_path):
@@ -170,7 +122,7 @@ def test_a_ranker_teaches_beside_the_head():
         taught_policy(), TRIE, TreeDistillationConfig(drop_share=0.0), max_history=20, ranker=Sure()
     )
     histories = HistoryBatch(items=torch.tensor([[0]]), lengths=torch.tensor([1]))
-    assert float(objective._teacher_logits(histories).exp()[0, 5]) == pytest.approx(1)
+    assert float(objective.teacher_logits(histories).exp()[0, 5]) == pytest.approx(1)
 
 
 def test_equal_steps_thin_alike_and_later_ones_do_not():
@@ -179,7 +131,7 @@ def test_equal_steps_thin_alike_and_later_ones_do_not():
         objective = an_objective(whole_share=0.0, drop_share=0.5)
         drawn = []
         for _ in range(8):
-            drawn.append(objective._prompts(BATCH).lengths.tolist())
+            drawn.append(objective.prompts(BATCH).lengths.tolist())
             objective.after_step()
         lengths.append(drawn)
     assert lengths[0] == lengths[1]
@@ -188,8 +140,8 @@ def test_equal_steps_thin_alike_and_later_ones_do_not():
 
 def test_open_prompts_end_at_the_target():
     whole = {"drop_share": 0.0}
-    assert an_objective(**whole)._prompts(BATCH).lengths.tolist() == [2, 3, 2]
-    assert an_objective(open_prompts=False, **whole)._prompts(BATCH).lengths.tolist() == [1, 2, 1]
+    assert an_objective(**whole).prompts(BATCH).lengths.tolist() == [2, 3, 2]
+    assert an_objective(open_prompts=False, **whole).prompts(BATCH).lengths.tolist() == [1, 2, 1]
 
 
 def test_a_network_without_an_item_head_is_refused():

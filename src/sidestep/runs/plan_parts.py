@@ -20,11 +20,11 @@ from sidestep.runs.catalogs import flat_catalog
 from sidestep.runs.chosen_search import ChosenSearch
 from sidestep.runs.plan import Given, Material, Origin, Plan
 from sidestep.search.beam import BeamSearch
-from sidestep.search.policy import Scope
+from sidestep.search.policy import whole_space
 from sidestep.training.alignment import AlignmentObjective
 from sidestep.training.fit import Learning, weights_sha256
 from sidestep.training.preference import PreferenceObjective
-from sidestep.training.tree_distillation import TreeDistillationObjective
+from sidestep.training.head_distillation import HeadDistillationObjective
 
 M = TypeVar("M", TransformerConfig, SasRecConfig)
 
@@ -32,14 +32,22 @@ Save = Callable[[Path, Origin], None]
 """A function that writes a bundle into a folder."""
 
 
-def material_beside(given: Given, backbone: LoadedRecommender) -> Material:
+def material_beside(
+    given: Given, backbone: LoadedRecommender, *, needs_trie: bool = True
+) -> Material:
     """The data of a run beside a backbone: catalog and length of histories are the backbone's.
+
+    Args:
+        given: the dataset and its split.
+        backbone: the bundle.
+        needs_trie: whether the training reads prefixes, which only a trie has.
 
     Raises:
         ValueError: inputs have weights, and the backbone has no place for them, the dataset lacks a
             column of users that the backbone reads, or the codes of its catalog span no trie.
     """
-    backbone.catalog.refuse_own_space("a training beside a backbone")
+    if needs_trie:
+        backbone.catalog.refuse_own_space("a training beside a backbone")
     refuse_unread_weights(given.split, reads_weights=network_of(backbone).reader.reads_weights)
     split = with_user_columns(given.split, backbone.user_columns, given.dataset.users)
     return Material(split, backbone.catalog, backbone.max_history)
@@ -85,8 +93,8 @@ def with_known_values(model: M, given: Given) -> M:
 
 def refuse_lone_leaf(catalog: Catalog) -> None:
     """Raises a `ValueError` for a catalog of one leaf, in which every search finds the same."""
-    trie = catalog.trie
-    if len(trie.nodes_at(trie.num_levels)) < 2:
+    codes = catalog.semantic_ids
+    if bool((codes == codes[:1]).all()):
         raise ValueError(
             "all items of the catalog share one semantic ID, so that a search has nothing to "
             "choose from and nothing would be learned; tokenize with --collisions extra."
@@ -116,7 +124,7 @@ def counting(given: Given, kind: Literal["popularity", "repeats"], max_history: 
 
 def policy_learning(
     material: Material,
-    objective: AlignmentObjective | PreferenceObjective | TreeDistillationObjective,
+    objective: AlignmentObjective | PreferenceObjective | HeadDistillationObjective,
     windows: Windows,
     *,
     num_beams: int,
@@ -133,7 +141,7 @@ def policy_learning(
         num_beams: beams of the search that validates.
         about: the other sources of rewards, as JSON; a resumed run must have the same.
     """
-    trie, search = material.catalog.trie, BeamSearch(num_beams=num_beams)
+    catalog, search = material.catalog, BeamSearch(num_beams=num_beams)
     head = objective.head if isinstance(objective, AlignmentObjective) else None
     return Learning(
         network=objective,
@@ -142,7 +150,7 @@ def policy_learning(
         validation=material.split.validation,
         recommender=lambda device: GenerativeRecommender(
             objective.policy,
-            Scope(trie=trie.to(device)),
+            whole_space(catalog.to(device).spanned),
             search,
             max_history=material.max_history,
         ),

@@ -26,6 +26,7 @@ from sidestep.search.specs import SPECS, SearchSpec, SharedSetting, Value, readi
 
 with imported_when_used():
     from sidestep.bundle import loaded as bundles
+    from sidestep.catalog import own_space
     from sidestep.search import budget, named, scorer
     from sidestep.search import policy as policies
 
@@ -400,7 +401,8 @@ def can_search(name: str, loaded: bundles.LoadedRecommender) -> bool:
 def _missing_part(spec: SearchSpec, loaded: bundles.LoadedRecommender) -> str | None:
     """A need of a search that a bundle does not meet, and what to do; None if it meets all."""
     space = loaded.catalog.space
-    if spec.needs_trie and space is not None:
+    walks = (None,) if spec.needs == "trie" else (None, own_space.SETS)
+    if spec.needs is not None and space not in walks:
         return (
             "needs the trie of semantic IDs, but the codes of this catalog span the space "
             f"{space}; take a search that walks any space, such as beam."

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
 from sidestep.lazy_imports import imported_when_used
-from sidestep.runs.plan import Given, Plan
+from sidestep.runs.plan import Given, Material, Plan
 from sidestep.runs.run_config import ImprovingRun
 from sidestep.training.objective_config import TreeDistillationConfig
 
 with imported_when_used():
     from sidestep.bundle import loaded as bundles
     from sidestep.bundle import manifest
+    from sidestep.catalog import set_space
+    from sidestep.model import code_set_transformer, semantic_id_model
     from sidestep.runs import backbones, plan_parts
-    from sidestep.training import latest_windows, tree_distillation
+    from sidestep.search import policy as policies
+    from sidestep.training import (
+        head_distillation,
+        latest_windows,
+        set_distillation,
+        tree_distillation,
+    )
 
 
 class DistillRun(ImprovingRun):
@@ -34,22 +42,22 @@ class DistillRun(ImprovingRun):
 
     last_code_head: Literal["items"] | None = None
     """`items` lets the item head choose the last code from now on, see `TransformerConfig`; null
-    leaves the choice as the backbone has it."""
+    leaves the choice as the backbone has it. A network over sets of codes has no last code, and the
+    setting changes nothing there."""
 
     def prepare(self, given: Given) -> Plan:
         """See `RunConfig.prepare`."""
         found = backbones.load_backbone(self.backbone, given)
         network = backbones.network_of(found)
-        if self.last_code_head == "items":
+        of_sets = isinstance(network, code_set_transformer.CodeSetTransformer)
+        if self.last_code_head == "items" and not of_sets:
             network = network.with_last_code_by_items()
-        material = plan_parts.material_beside(given, found)
+        material = plan_parts.material_beside(given, found, needs_trie=not of_sets)
         plan_parts.refuse_lone_leaf(material.catalog)
         use = found.ranker_use if self.teacher_ranker else None
-        objective = tree_distillation.TreeDistillationObjective(
+        objective = self._objective(
             network,
-            material.catalog.trie,
-            self.objective,
-            max_history=material.max_history,
+            material,
             ranker=None if use is None else found.item_ranker,
             ranker_network=None if use is None else found.ranker,
             ranker_weight=1.0 if use is None else use.weight,
@@ -68,4 +76,19 @@ class DistillRun(ImprovingRun):
                 material, objective, windows, num_beams=self.validation.num_beams
             ),
             save=plan_parts.saving_beside(made),
+        )
+
+    def _objective(
+        self, network: semantic_id_model.SemanticIdModel, material: Material, **teacher: Any
+    ) -> head_distillation.HeadDistillationObjective:
+        """The objective for codes in an order, or for sets of codes."""
+        about = {"max_history": material.max_history, **teacher}
+        if isinstance(network, code_set_transformer.CodeSetTransformer):
+            space = policies.whole_space(material.catalog.spanned)
+            assert isinstance(space, set_space.SetSpace), "the run of the network asked for sets"
+            return set_distillation.SetDistillationObjective(
+                network, space, self.objective, **about
+            )
+        return tree_distillation.TreeDistillationObjective(
+            network, material.catalog.trie, self.objective, **about
         )

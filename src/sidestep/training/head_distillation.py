@@ -1,0 +1,158 @@
+"""Distillation of an item head: prompts, the teacher, and what the policy's own head keeps.
+
+A policy over codes learns from its item head as the head was before the first step. Which prefixes
+or sets the policy learns at is the subclass's choice.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from sidestep.data.windows import WindowBatch
+from sidestep.model.semantic_id_model import SemanticIdModel
+from sidestep.padding import NO_ITEM
+from sidestep.search.item_support import ItemRanker
+from sidestep.step import HistoryBatch
+from sidestep.training.objective import SearchingObjective
+from sidestep.training.objective_config import TreeDistillationConfig
+
+
+class HeadDistillationObjective(SearchingObjective):
+    """What all ways to distil an item head into a policy over codes share.
+
+    The teacher is the item head of the policy as it was before the first step, alone or together
+    with a ranker.
+    """
+
+    def __init__(
+        self,
+        policy: SemanticIdModel,
+        config: TreeDistillationConfig,
+        *,
+        max_history: int,
+        ranker: ItemRanker | None = None,
+        ranker_network: nn.Module | None = None,
+        ranker_weight: float = 1.0,
+    ) -> None:
+        """Takes the network that is trained.
+
+        Args:
+            policy: a trained network with an item head; it is trained further in place.
+            config: see `TreeDistillationConfig`.
+            max_history: most recent items of a history that are read.
+            ranker: a model beside the policy; its scores of items are added to those of the head.
+            ranker_network: the network of the ranker; None for a ranker without a network.
+            ranker_weight: the factor of the ranker's scores.
+
+        Raises:
+            ValueError: the policy has no item head.
+        """
+        super().__init__()
+        if policy.item_scorer is None:
+            raise ValueError(
+                "tree distillation learns from the item head, and the network has none; train it "
+                "with model.item_head: true."
+            )
+        self.policy = policy.requires_grad_()  # what is loaded from a bundle is frozen
+        self.keep_copy("teacher", "policy", every_steps=None)
+        self.ranker, self.ranker_weight = ranker, ranker_weight
+        if ranker_network is not None:
+            self.freeze("ranker", ranker_network)
+        if config.head_weight is None:
+            for weights in policy.item_scorer.item_parameters():
+                weights.requires_grad_(False)  # no loss reads them
+        self.search = config.candidates.policy()
+        self.config = config
+        self.max_history = max_history
+
+    @property
+    def trained(self) -> Mapping[str, nn.Module]:
+        """See `Objective.trained`."""
+        return {"policy": self.policy}
+
+    @property
+    def teacher(self) -> SemanticIdModel:
+        """The policy as it was before the first step."""
+        module = self.copies["teacher"].module
+        assert isinstance(module, SemanticIdModel)
+        return module
+
+    @property
+    def watched_parts(self) -> tuple[str, ...]:
+        """See `Objective.watched_parts`."""
+        return ("divergence",)
+
+    def prompts(self, batch: WindowBatch) -> HistoryBatch:
+        """The histories to learn after. Some of them lose items at random.
+
+        No target is needed. With `open_prompts`, a history ends with the target itself.
+        """
+        config = self.config
+        users, positions = batch.is_target.nonzero(as_tuple=True)
+        histories = batch.before(users, positions + 1 if config.open_prompts else positions)
+        histories = histories.latest(self.max_history)
+        if not config.drop_share:
+            return histories
+        # The draws depend on the step alone, so that a resumed run draws the same.
+        generator = torch.Generator().manual_seed(int(self.num_steps))
+        shape = histories.items.shape
+        is_whole = torch.rand(shape[0], 1, generator=generator) < config.whole_share
+        is_kept = (torch.rand(shape, generator=generator) >= config.drop_share) | is_whole
+        return thinned_histories(histories, is_kept.to(histories.items.device))
+
+    def teacher_logits(self, histories: HistoryBatch) -> Float[Tensor, "users items"]:
+        """Logarithms of the teacher's probabilities of all items."""
+        teacher = self.teacher
+        root, _ = teacher.encode(histories, capacity=1)
+        assert teacher.item_scorer is not None
+        logits = teacher.item_scorer.item_logits(root.hidden[:, 0], histories).float()
+        if self.ranker is not None:
+            logits = logits + self.ranker_weight * self.ranker.scores(histories).float()
+        return (logits / self.config.teacher_temperature).log_softmax(dim=1)
+
+    def head_loss(
+        self,
+        states: Float[Tensor, "users dim"],
+        histories: HistoryBatch,
+        logits: Float[Tensor, "users items"],
+    ) -> Float[Tensor, " users"]:
+        """The divergence of the policy's own item head from the teacher, in nats."""
+        assert self.policy.item_scorer is not None
+        scores = self.policy.item_scorer.item_logits(states, histories)
+        own = scores.float().log_softmax(dim=1)
+        return (logits.exp() * (logits - own)).sum(dim=1)
+
+
+def thinned_histories(
+    histories: HistoryBatch, is_kept: Bool[Tensor, "users items"]
+) -> HistoryBatch:
+    """Histories without some of their items. A history that would lose all items keeps all.
+
+    The gap after an item then reaches to the next item that is kept.
+
+    Args:
+        histories: of some users.
+        is_kept: whether each item stays; of no meaning at padding.
+    """
+    is_item = histories.items != NO_ITEM
+    is_kept = is_kept & is_item
+    is_kept = torch.where(is_kept.any(dim=1, keepdim=True), is_kept, is_item)
+    order = (~is_kept).byte().argsort(dim=1, stable=True)
+    lengths = is_kept.sum(dim=1)
+    weights, gaps = histories.weights, histories.gaps
+    if gaps is not None:
+        ends = gaps.masked_fill(~is_item, 0.0).cumsum(dim=1)  # when each gap ends
+        starts = (ends - gaps).gather(1, order)
+        columns = torch.arange(gaps.shape[1], device=gaps.device)
+        is_last = columns >= lengths[:, None] - 1
+        until = torch.where(is_last, ends[:, -1:], starts.roll(-1, dims=1))
+        gaps = until - starts
+    return HistoryBatch(
+        items=histories.items.masked_fill(~is_kept, NO_ITEM).gather(1, order),
+        lengths=lengths,
+        weights=None if weights is None else weights.gather(1, order),
+        gaps=gaps,
+        user_values=histories.user_values,
+    )

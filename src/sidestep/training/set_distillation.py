@@ -1,0 +1,193 @@
+"""Tree distillation over sets of codes: the item head teaches every open codebook of a visited set.
+
+The policy learns at all sets that its own search keeps. At each of them, the teacher's distribution
+over the items that have all codes of the set gives the exact probability of every code of every
+open codebook. Learning all of them, and not the chosen codebook alone, keeps the confidences of the
+codebooks comparable, by which a search chooses.
+
+See `tree_distillation` for codes in an order.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from sidestep.catalog.set_space import SetSpace
+from sidestep.catalog.trie import NO_STATE
+from sidestep.data.windows import WindowBatch
+from sidestep.model.code_set_transformer import CodeSetTransformer
+from sidestep.objectives.code_sets import legal_soft_cross_entropies, mean_over_open
+from sidestep.objectives.weighting import mean_over_targets
+from sidestep.search.item_support import ItemRanker
+from sidestep.search.policy import redrawn
+from sidestep.search.tree import Tree
+from sidestep.step import ROOT_SLOT, HistoryBatch, StepOutput
+from sidestep.training.candidate_tree import read_nodes
+from sidestep.training.head_distillation import HeadDistillationObjective
+from sidestep.training.objective import Loss
+from sidestep.training.objective_config import TreeDistillationConfig
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetTree:
+    """The sets that a search kept, as nodes that a network can read; the root has slot 0.
+
+    states: of each slot, the root's first; `NO_STATE` where there is no node.
+    actions: the code that each slot adds to its parent's set; some code at the root and at padding.
+    parents: the slot of each parent.
+    depths: codes decided on the way to each slot.
+    """
+
+    states: Int[Tensor, "users slots"]
+    actions: Int[Tensor, "users slots"]
+    parents: Int[Tensor, "users slots"]
+    depths: Int[Tensor, "users slots"]
+
+    @staticmethod
+    def of(found: Tree, space: SetSpace) -> "SetTree":
+        """The nodes of a search, in their slots."""
+        states = found.states.masked_fill(~found.is_node, NO_STATE)
+        parents = found.parents.masked_fill(~found.is_node, ROOT_SLOT)
+        actions = space.actions_between(states.gather(1, parents), states)
+        return SetTree(
+            states=states,
+            actions=actions.clamp(min=0),
+            parents=parents,
+            depths=found.depths.clamp(0, space.num_steps),
+        )
+
+    @property
+    def is_slot(self) -> Bool[Tensor, "users slots"]:
+        """False where there is no node."""
+        return self.states != NO_STATE
+
+    def read(self, model: CodeSetTransformer, histories: HistoryBatch) -> StepOutput:
+        """Output of a network for every slot, in one pass and with gradients where they are on."""
+        return read_nodes(
+            model,
+            histories,
+            self.actions[:, 1:],
+            self.parents[:, 1:],
+            self.depths[:, 1:].clamp(min=1),
+            is_node=self.is_slot[:, 1:],
+        )
+
+
+class SetDistillationObjective(HeadDistillationObjective):
+    """Cross-entropy of the policy's next codes to those of its teacher, over a tree of sets."""
+
+    def __init__(
+        self,
+        policy: CodeSetTransformer,
+        space: SetSpace,
+        config: TreeDistillationConfig,
+        *,
+        max_history: int,
+        ranker: ItemRanker | None = None,
+        ranker_network: nn.Module | None = None,
+        ranker_weight: float = 1.0,
+    ) -> None:
+        """Takes the network that is trained.
+
+        Args:
+            policy: see `HeadDistillationObjective`.
+            space: the sets of the catalog.
+            config: see `TreeDistillationConfig`; the teacher's best leaves are not read.
+            max_history: see `HeadDistillationObjective`.
+            ranker: see there.
+            ranker_network: see there.
+            ranker_weight: see there.
+
+        Raises:
+            ValueError: the policy has no item head.
+        """
+        super().__init__(
+            policy,
+            config,
+            max_history=max_history,
+            ranker=ranker,
+            ranker_network=ranker_network,
+            ranker_weight=ranker_weight,
+        )
+        self.space = space
+
+    def forward(self, batch: WindowBatch) -> Loss:
+        """See `Objective.forward`.
+
+        Parts: `divergence` is the mean divergence of the policy from the teacher at the open
+        codebooks of the nodes, in nats, weighted as the loss is; `head` the divergence of the item
+        head, if it learns.
+        """
+        config, policy = self.config, self.policy
+        assert isinstance(policy, CodeSetTransformer)
+        histories = self.prompts(batch)
+        policy.eval()  # dropout would make the policy visit other sets than a search does
+        with torch.no_grad():
+            logits = self.teacher_logits(histories)
+            search = redrawn(self.search, int(self.num_steps))
+            found = search.search(policy, histories, self.space)
+            assert found.tree is not None, "a search by levels keeps its tree"
+            tree = SetTree.of(found.tree, self.space)
+            masses = self._masses(tree.states, logits.exp())
+            is_open = self._is_deciding(masses)
+            weights = self._node_weights(tree, masses, is_open)
+        step = tree.read(policy, histories)
+        by_codebook = legal_soft_cross_entropies(step.logits, masses, policy.codebook_sizes)
+        entropies = legal_soft_cross_entropies(masses.log(), masses, policy.codebook_sizes)
+        losses = (weights * mean_over_open(by_codebook, is_open)).sum(dim=1)
+        divergence = weights * mean_over_open(by_codebook.detach() - entropies, is_open)
+        parts = {"divergence": divergence.sum(dim=1).mean()}
+        loss = losses.mean()
+        if config.head_weight is not None:
+            head = self.head_loss(step.hidden[:, 0], histories, logits)
+            loss = loss + config.head_weight * mean_over_targets(head, None)
+            parts["head"] = head.detach().mean()
+        return Loss(loss=loss, num_targets=batch.num_targets, parts=parts)
+
+    def _masses(
+        self, states: Int[Tensor, "users slots"], probs: Float[Tensor, "users items"]
+    ) -> Float[Tensor, "users slots actions"]:
+        """The teacher's probability of the items that have all codes of a set and one more.
+
+        0 in the codebooks that are decided, and at `NO_STATE`.
+        """
+        users, slots = states.shape
+        items, owners = self.space.candidates(states.flatten())
+        mass = probs[owners // slots, items]
+        cells = self.space.actions_of(items) + owners[:, None] * self.space.num_actions
+        masses = probs.new_zeros(users * slots * self.space.num_actions)
+        masses.index_add_(0, cells.flatten(), mass[:, None].expand(cells.shape).flatten())
+        masses = masses.view(users, slots, -1)
+        codebook_of = self.space.codebook_of
+        is_open = self.space.is_open(states).index_select(2, codebook_of)
+        return masses.masked_fill(~is_open, 0.0)
+
+    def _is_deciding(
+        self, masses: Float[Tensor, "users slots actions"]
+    ) -> Bool[Tensor, "users slots codebooks"]:
+        """The open codebooks in which more than one code may follow."""
+        sizes = self.space.codebook_sizes
+        numbers = [(own > 0).sum(dim=2) for own in torch.split(masses, sizes, dim=2)]
+        return torch.stack(numbers, dim=2) > 1
+
+    def _node_weights(
+        self,
+        tree: SetTree,
+        masses: Float[Tensor, "users slots actions"],
+        is_open: Bool[Tensor, "users slots codebooks"],
+    ) -> Float[Tensor, "users slots"]:
+        """The weight of each node in the loss; the weights of a user sum to one.
+
+        A node counts as much as the teacher's probability of its items. A share of `uniform_share`
+        is spread evenly over all nodes. A node in which nothing is left to decide does not count.
+        """
+        counts = tree.is_slot & is_open.any(dim=2)
+        sizes = self.space.codebook_sizes
+        by_codebook = [own.sum(dim=2) for own in torch.split(masses, sizes, dim=2)]
+        mass = torch.stack(by_codebook, dim=2).amax(dim=2).masked_fill(~counts, 0.0)
+        mass = mass / mass.sum(dim=1, keepdim=True).clamp(min=torch.finfo(mass.dtype).tiny)
+        even = counts / counts.sum(dim=1, keepdim=True).clamp(min=1)
+        share = self.config.uniform_share
+        return (1 - share) * mass + share * even

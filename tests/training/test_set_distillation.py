@@ -1,0 +1,121 @@
+"""Distillation over sets: every open codebook learns, at every visited set, what the head knows."""
+
+import json
+
+import pytest
+import torch
+
+from sidestep.catalog.set_space import SetSpace
+from sidestep.catalog.trie import NO_STATE
+from sidestep.model.code_set_transformer import CodeSetTransformer
+from sidestep.model.config import CodeSetConfig
+from sidestep.search.beam import BeamSearch
+from sidestep.step import HistoryBatch
+from sidestep.training.config import TrainingConfig
+from sidestep.training.loop import train
+from sidestep.training.objective_config import TreeDistillationConfig
+from sidestep.training.set_distillation import SetDistillationObjective, SetTree
+
+from .test_alignment import BATCH, windows_of
+
+# Any two items differ in two codebooks or more, so that no code of one codebook tells all.
+IDS = torch.tensor([[0, 0, 1], [0, 1, 0], [1, 0, 0], [1, 1, 1], [0, 2, 1], [1, 2, 0]])
+SIZES = (2, 3, 2)
+SPACE = SetSpace.of_codes(IDS, SIZES)
+SETS = IDS + torch.tensor([0, 2, 5])
+
+
+def a_policy(**shape) -> CodeSetTransformer:
+    torch.manual_seed(0)
+    head = {"item_embedding": True, "item_head": True, "tied_item_head": True}
+    config = CodeSetConfig(dim=8, num_layers=1, num_heads=2, **{"dropout": 0.3, **head, **shape})
+    network = CodeSetTransformer(config, IDS, SIZES)
+    for name, weights in network.named_parameters():
+        if "embedding" in name:
+            torch.nn.init.normal_(weights)
+    return network
+
+
+def an_objective(policy=None, **config):
+    settings = {"candidates": {"search": "beam", "num_beams": 4}, **config}
+    return SetDistillationObjective(
+        policy or a_policy(),
+        SPACE,
+        TreeDistillationConfig.model_validate(settings),
+        max_history=20,
+    ).train()
+
+
+def after_each_item():
+    return HistoryBatch(items=torch.arange(6)[:, None], lengths=torch.ones(6).long())
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("order", ["confident", "fixed"])
+def test_one_pass_over_the_tree_reads_what_the_search_was_told(order):
+    policy, histories = a_policy(order=order).eval(), after_each_item()
+    found = BeamSearch(num_beams=4).search(policy, histories, SPACE)
+    tree = SetTree.of(found.tree, SPACE)
+    step = tree.read(policy, histories)
+    legal = SPACE.legal(tree.states)
+    logs = step.logits.masked_fill(~step.followed(legal), -torch.inf).log_softmax(dim=2)
+    columns = (tree.is_slot & (tree.depths > 0)).nonzero().tolist()
+    assert len(columns) > 6
+    for user, slot in columns:
+        above, action = int(tree.parents[user, slot]), int(tree.actions[user, slot])
+        state, child = tree.states[user : user + 1, [above, slot]].split(1, dim=1)
+        assert SPACE.child(state, torch.tensor([[action]])).equal(child)
+        expected = found.tree.log_probs[user, slot] - found.tree.log_probs[user, above]
+        torch.testing.assert_close(logs[user, above, action], expected, atol=1e-5, rtol=0)
+
+
+def test_the_masses_are_those_of_the_items_that_have_the_set_and_the_code():
+    objective = an_objective()
+    probs = torch.tensor([[0.05, 0.1, 0.15, 0.2, 0.2, 0.3]])
+    with_first = int(SPACE.child(torch.tensor([[0]]), torch.tensor([[0]])))  # items 0, 1 and 4
+    states = torch.tensor([[0, with_first, NO_STATE]])
+    root, inner, missing = objective._masses(states, probs)[0]
+    expected = [sum(float(probs[0, i]) for i in range(6) if a in SETS[i]) for a in range(7)]
+    assert root.tolist() == pytest.approx(expected)
+    assert inner.tolist() == pytest.approx([0, 0, 0.05, 0.1, 0.2, 0.1, 0.25])
+    assert missing.tolist() == [0] * 7
+    deciding = objective._is_deciding(objective._masses(states, probs))[0].tolist()
+    assert deciding == [[True] * 3, [False, True, True], [False] * 3]
+
+
+def test_the_weights_of_a_user_sum_to_one_and_follow_the_teacher():
+    objective = an_objective(uniform_share=0.0)
+    policy, histories = objective.policy.eval(), after_each_item()
+    found = BeamSearch(num_beams=4).search(policy, histories, SPACE)
+    tree = SetTree.of(found.tree, SPACE)
+    probs = objective.teacher_logits(histories).exp()
+    masses = objective._masses(tree.states, probs)
+    weights = objective._node_weights(tree, masses, objective._is_deciding(masses))
+    torch.testing.assert_close(weights.sum(dim=1), torch.ones(6))
+    assert (weights[:, 0] == weights.amax(dim=1)).all()  # every item is below the root
+
+
+def test_the_divergence_falls_and_the_beam_then_ranks_as_the_teacher_does(tmp_path):
+    objective = an_objective(a_policy(dropout=0.0), drop_share=0.0, open_prompts=False)
+    config = TrainingConfig(
+        epochs=80, batch_size=24, learning_rate=0.03, weight_decay=0.0, device="cpu", log_every=1
+    )
+    histories = after_each_item()
+    with torch.no_grad():
+        right = objective.teacher_logits(histories)
+    train(objective, windows_of(), config, folder=tmp_path, seed=0)
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    parts = [line["parts"] for line in lines if line["kind"] == "step"]
+    assert parts[0]["divergence"] > 0.1
+    assert parts[-1]["divergence"] < 0.02
+    found = BeamSearch(num_beams=6).search(objective.policy.eval(), histories, SPACE)
+    items = SPACE.items(found.leaves)[..., 0]
+    probs = found.log_probs.exp()
+    torch.testing.assert_close(probs.sum(dim=1), torch.ones(6))
+    torch.testing.assert_close(probs, right.gather(1, items).exp(), atol=0.06, rtol=0)
+
+
+def test_the_head_learns_only_if_asked():
+    for head_weight in (None, 1.0):
+        loss = an_objective(head_weight=head_weight)(BATCH)
+        assert ("head" in loss.parts) == (head_weight is not None)

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
+from jaxtyping import Int
+from torch import Tensor
 
-from sidestep.catalog.space import CodeSpace
+from sidestep.catalog.space import CodeSpace, ListsCandidates
 from sidestep.catalog.trie import NO_STATE
 from sidestep.search.item_support import HasItemHead, ItemSupport
 from sidestep.search.policy import trie_scope
@@ -44,20 +46,26 @@ class ItemRanking:
         self, model: StepModel[Any], histories: HistoryBatch, scope: CodeSpace
     ) -> Candidates:
         """See `SearchPolicy.search`; no leaf in scope is missed."""
-        scope = trie_scope(scope, asker=self.name)
-        trie = scope.trie
+        states = _complete_states(scope, asker=self.name)
         step, root = model.encode(histories, capacity=0)
         guidance = Guidance(scorer=ItemSupport(head=self.head))
         scores_of = guidance.begin(histories, step, root, scope)
-        leaves = torch.arange(trie.first_leaf, trie.num_nodes(), device=step.logits.device)
-        leaves = leaves.expand(len(step.logits), -1)
-        scores = scores_of(leaves, trie.num_levels)
+        leaves = states.expand(len(step.logits), -1)
+        scores = scores_of(leaves, scope.num_steps)
         best, index = scores.topk(min(self.num_leaves, scores.shape[1]), dim=1)
         return Candidates(
-            leaves=(index + trie.first_leaf).masked_fill(best == -torch.inf, NO_STATE),
+            leaves=leaves.gather(1, index).masked_fill(best == -torch.inf, NO_STATE),
             log_probs=best,
             scores=best,
             score_kind=guidance.score_kind,
             spent=Spent.on_nodes(model, histories, torch.ones_like(leaves[:, :1]))
             + Spent.on_scores(guidance, histories, leaves, scope),
         )
+
+
+def _complete_states(space: CodeSpace, *, asker: str) -> Int[Tensor, " leaves"]:
+    """All complete states of a space, ascending, in scope or not."""
+    if isinstance(space, ListsCandidates):
+        return space.state_of(torch.arange(space.num_items, device=space.device)).unique()
+    trie = trie_scope(space, asker=asker).trie
+    return torch.arange(trie.first_leaf, trie.num_nodes(), device=trie.device)

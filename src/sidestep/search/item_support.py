@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sidestep.catalog.space import CodeSpace
+from sidestep.catalog.space import CodeSpace, ListsCandidates
 from sidestep.catalog.trie import NO_STATE, Trie
 from sidestep.search.policy import Scope, trie_scope
 from sidestep.search.scorer import PrefixScores
@@ -59,7 +59,8 @@ class ItemSupport:
     with z the item logits at the root, of the model's own item head, of a ranker beside it, or of
     both: head + weight × ranker. A leaf's score is that of its item, so that a search with it can
     return the item head's own ranking, and, mixed with log π, any product of the two. Memory grows
-    with users × nodes of the trie.
+    with users × nodes of the trie. In a space that lists its candidates, such as that of sets, the
+    items below a state are those that the state may still become.
 
     head: gives z from the model's state; None leaves it to the ranker.
     ranker: gives z from the history; None leaves it to the head.
@@ -83,9 +84,11 @@ class ItemSupport:
     def begin(
         self, histories: HistoryBatch, root: StepOutput, context: Context, scope: CodeSpace
     ) -> PrefixScores:
-        """See `PrefixScorer.begin`."""
+        """See `PrefixScorer.begin`; of a space that lists its candidates, sums over these."""
+        if isinstance(scope, ListsCandidates):
+            return self._sums_of_candidates(histories, root, scope)
         tree = trie_scope(scope, asker=self.name)
-        logits = _in_scope(self._item_logits(histories, root, tree), tree)
+        logits = _in_scope(self._item_logits(histories, root, tree.num_items), tree)
         by_node = node_log_sums(logits, tree.trie)
         whole = by_node[:, :1]
         by_node = by_node - whole.masked_fill(whole == -torch.inf, 0.0)  # -inf - -inf is NaN
@@ -106,19 +109,37 @@ class ItemSupport:
             of_head = torch.full_like(histories.lengths, scope.num_items * per_item)
         return of_head if self.ranker is None else both_flops(of_head, self.ranker.flops(histories))
 
+    def _sums_of_candidates(
+        self, histories: HistoryBatch, root: StepOutput, space: ListsCandidates
+    ) -> PrefixScores:
+        """The scores of states by the items that they may still become."""
+        is_in = space.in_scope(len(histories.lengths))
+        logits = self._item_logits(histories, root, is_in.shape[1]).masked_fill(~is_in, -torch.inf)
+        whole = logits.logsumexp(dim=1, keepdim=True)
+        logits = logits - whole.masked_fill(whole == -torch.inf, 0.0)  # -inf - -inf is NaN
+
+        def scores(states: Int[Tensor, "users width"], depth: int) -> Float[Tensor, "users width"]:
+            items, rows = space.candidates(states.flatten())
+            counts = rows.bincount(minlength=states.numel())
+            bounds = torch.nn.functional.pad(counts.cumsum(0), (1, 0))
+            weighed = logits[rows // states.shape[1], items]
+            return segment_log_sums(weighed[None], bounds).view(states.shape)
+
+        return scores
+
     def _item_logits(
-        self, histories: HistoryBatch, root: StepOutput, scope: Scope
+        self, histories: HistoryBatch, root: StepOutput, num_items: int
     ) -> Float[Tensor, "users items"]:
         parts = []
         if self.head is not None:
             parts.append(self.head.item_logits(root.hidden[:, 0], histories).float())
         if self.ranker is not None:
             scores = self.ranker.scores(histories).float()
-            if scores.shape != (len(histories.lengths), scope.trie.num_items):
+            if scores.shape != (len(histories.lengths), num_items):
                 raise ValueError(
                     f"the ranker gave scores of shape {list(scores.shape)} for "
-                    f"{len(histories.lengths)} users and {scope.trie.num_items} items of the "
-                    "catalog; it must know the same items."
+                    f"{len(histories.lengths)} users and {num_items} items of the catalog; "
+                    "it must know the same items."
                 )
             if scores.isnan().any():
                 raise ValueError("the ranker gave scores that are no numbers (NaN).")

@@ -56,7 +56,8 @@ class SearchSpec:
     grows: the shared setting that grows with a budget; None for a search without a budget.
     fitted: see `Fitted`; None where every budget is large enough.
     quick: options with which the search takes a fraction of the time and finds about as much.
-    needs_trie: whether the search asks what only a trie tells, and so walks no other code space.
+    needs: what the search asks of the code space beyond walking it: `trie` what only a trie tells,
+        `items` the items beyond each state, which a trie and sets of codes tell; None nothing.
     """
 
     name: str
@@ -69,7 +70,7 @@ class SearchSpec:
     grows: SharedSetting | None = None
     fitted: Fitted | None = None
     quick: Mapping[str, Value] = field(default_factory=dict)
-    needs_trie: bool = False
+    needs: Literal["trie", "items"] | None = None
 
     @property
     def is_own(self) -> bool:
@@ -140,7 +141,7 @@ SPECS: Mapping[str, SearchSpec] = MappingProxyType(
                 goes_by="items",
                 ceiling="exhaustive-item",
                 grows="candidates",
-                needs_trie=True,
+                needs="items",
             ),
             SearchSpec(
                 name="prm-beam",
@@ -150,7 +151,7 @@ SPECS: Mapping[str, SearchSpec] = MappingProxyType(
                 goes_by="process-reward",
                 ceiling="exhaustive-prm",
                 grows="candidates",
-                needs_trie=True,
+                needs="trie",
             ),
             SearchSpec(
                 name="value-beam",
@@ -197,14 +198,14 @@ SPECS: Mapping[str, SearchSpec] = MappingProxyType(
                 goes_by="scorer",
                 ceiling="exhaustive-guided",
             ),
-            SearchSpec(name="exhaustive", policy=_EXHAUSTIVE, options=_LEGAL, needs_trie=True),
+            SearchSpec(name="exhaustive", policy=_EXHAUSTIVE, options=_LEGAL, needs="trie"),
             SearchSpec(
                 name="exhaustive-item",
                 policy=_EXHAUSTIVE,
                 options=_LEGAL,
                 reads=_WEIGHED,
                 goes_by="items",
-                needs_trie=True,
+                needs="trie",
             ),
             SearchSpec(
                 name="exhaustive-prm",
@@ -212,7 +213,7 @@ SPECS: Mapping[str, SearchSpec] = MappingProxyType(
                 options=_LEGAL,
                 reads=_WEIGHED,
                 goes_by="process-reward",
-                needs_trie=True,
+                needs="trie",
             ),
             SearchSpec(
                 name="exhaustive-guided",
@@ -220,13 +221,13 @@ SPECS: Mapping[str, SearchSpec] = MappingProxyType(
                 options={"scorer": None, **_LEGAL},
                 reads=_WEIGHED,
                 goes_by="scorer",
-                needs_trie=True,
+                needs="trie",
             ),
             SearchSpec(
                 name="item-head",
                 policy="sidestep.search.item_ranking:ItemRanking",
                 goes_by="item-head",
-                needs_trie=True,
+                needs="items",
             ),
         )
     }

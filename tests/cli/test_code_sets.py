@@ -1,0 +1,79 @@
+"""Sets of codes by commands: tokenized, trained, searched, distilled, appended to and retired."""
+
+import json
+
+import numpy as np
+import pytest
+
+import sidestep
+from sidestep.catalog.set_space import SetSpace
+from tests.cli.beside import measured
+from tests.cli.commands import refused, run
+
+CONFIG = """\
+kind: code-sets
+model: {dim: 16, num_layers: 1, num_heads: 2, item_head: true, tied_item_head: true}
+objective: {item_weight: 1.0, distillation_weight: 1.0, learned_steps: 2}
+training: {epochs: 2, batch_size: 16}
+validation: {num_users: 20, num_beams: 10}
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(shop, tmp_path_factory):
+    """A catalog of sets, and a run of a network over them."""
+    folder = tmp_path_factory.mktemp("sets")
+    (folder / "config.yaml").write_text(CONFIG)
+    run(
+        *("tokenize", shop / "dataset", "--vectors", shop / "vectors.npy", "--method", "opq"),
+        *("--codebook-sizes", "8,8,8,16", "--space", "sets", "--out", folder / "catalog"),
+    )
+    run(
+        *("train", "--config", folder / "config.yaml", "--dataset", shop / "dataset"),
+        *("--catalog", folder / "catalog", "--out", folder / "run"),
+    )
+    return folder
+
+
+def listed(run_folder, *options):
+    """The items of one answer."""
+    asked = ("recommend", run_folder, "--history", "item-1,item-2", "--json")
+    return [item["item_id"] for item in json.loads(run(*asked, *options))["items"]]
+
+
+def test_a_run_over_sets_is_evaluated_and_finds_every_item_once(folder):
+    loaded = sidestep.load(folder / "run", device="cpu")
+    assert loaded.kind == "code-set-transformer"
+    assert isinstance(loaded.recommender().space, SetSpace)
+    every = loaded.catalog.ids_of(np.arange(loaded.catalog.num_items))
+    found = listed(folder / "run", "--beams", 400, "-k", loaded.catalog.num_items)
+    assert sorted(found) == sorted(every)
+    assert measured(folder / "run", "--beams", 5)["metrics"]["invalid_rate"] == 0
+
+
+def test_the_item_head_teaches_the_codes_of_sets(folder, tmp_path):
+    few = ("--set", "training.epochs=1", "--set", "validation.num_users=20")
+    run("align", folder / "run", "--recipe", "tree", "--out", tmp_path / "tree", *few)
+    before, after = (measured(path, "--beams", 5) for path in (folder / "run", tmp_path / "tree"))
+    assert before["metrics"] != after["metrics"]
+
+
+def test_a_catalog_of_codes_in_an_order_is_refused(shop, folder, tmp_path):
+    train = ("train", "--config", folder / "config.yaml", "--dataset", shop / "dataset")
+    message = refused(*train, "--catalog", shop / "catalog", "--out", tmp_path / "run")
+    assert "needs a catalog whose codes are sets" in message
+    assert "--space sets" in message
+
+
+def test_wide_item_support_ranks_as_the_item_head_does(folder):
+    number = sidestep.load(folder / "run", device="cpu").catalog.num_items
+    wide = ("--beams", number, "--candidates", 4 * number, "--likelihood-weight", 0)
+    by_head = listed(folder / "run", "--search", "item-head", "-k", 10)
+    by_beam = listed(folder / "run", "--search", "item-beam", *wide, "-k", 10)
+    assert by_head == by_beam
+
+
+@pytest.mark.parametrize("search", ["prm-beam", "exhaustive"])
+def test_a_search_that_reads_prefixes_says_so(folder, search):
+    message = refused("evaluate", folder / "run", "--search", search)
+    assert f"the search {search} needs the trie" in message

@@ -180,8 +180,8 @@ class CodebookChoice:
         counted = torch.where(legal, logits.detach().float(), -torch.inf)
         confidences, choices = [], []
         for own, is_own in zip(
-            torch.split(counted, self.sizes, dim=-1),
-            torch.split(legal, self.sizes, dim=-1),
+            torch.split(counted, list(self.sizes), dim=-1),
+            torch.split(legal, list(self.sizes), dim=-1),
             strict=True,
         ):
             choices.append(is_own.sum(dim=-1))
@@ -204,7 +204,7 @@ class CodebookChoice:
         return torch.cat(
             [
                 own.any(dim=-1, keepdim=True).expand(own.shape)
-                for own in torch.split(followed, self.sizes, dim=-1)
+                for own in torch.split(followed, list(self.sizes), dim=-1)
             ],
             dim=-1,
         )

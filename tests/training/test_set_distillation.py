@@ -59,14 +59,20 @@ def test_one_pass_over_the_tree_reads_what_the_search_was_told(order):
     step = tree.read(policy, histories)
     legal = SPACE.legal(tree.states)
     logs = step.logits.masked_fill(~step.followed(legal), -torch.inf).log_softmax(dim=2)
+    assert int(tree.is_slot.sum()) == int(found.tree.is_node.sum())
+    assert tree.is_slot.any(dim=0).all()
     columns = (tree.is_slot & (tree.depths > 0)).nonzero().tolist()
     assert len(columns) > 6
     for user, slot in columns:
         above, action = int(tree.parents[user, slot]), int(tree.actions[user, slot])
         state, child = tree.states[user : user + 1, [above, slot]].split(1, dim=1)
         assert SPACE.child(state, torch.tensor([[action]])).equal(child)
-        expected = found.tree.log_probs[user, slot] - found.tree.log_probs[user, above]
-        torch.testing.assert_close(logs[user, above, action], expected, atol=1e-5, rtol=0)
+        total, total_above = (
+            found.tree.log_probs[user][found.tree.is_node[user]][number] for number in (slot, above)
+        )
+        torch.testing.assert_close(
+            logs[user, above, action], total - total_above, atol=1e-5, rtol=0
+        )
 
 
 def test_the_masses_are_those_of_the_items_that_have_the_set_and_the_code():

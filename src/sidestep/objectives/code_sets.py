@@ -52,7 +52,7 @@ def codebook_cross_entropies(
         label_smoothing: share of the probability that is spread over the codebook.
     """
     losses = []
-    for codebook, own in enumerate(torch.split(logits, sizes, dim=2)):
+    for codebook, own in enumerate(torch.split(logits, list(sizes), dim=2)):
         steps = own.shape[1]
         of_step = codes[:, codebook, None].expand(-1, steps)
         losses.append(
@@ -82,7 +82,9 @@ def codebook_soft_cross_entropies(
     """
     losses = []
     for own, mass in zip(
-        torch.split(logits, sizes, dim=2), torch.split(masses, sizes, dim=2), strict=True
+        torch.split(logits, list(sizes), dim=2),
+        torch.split(masses, list(sizes), dim=2),
+        strict=True,
     ):
         share = mass / mass.sum(dim=2, keepdim=True).clamp(min=torch.finfo(mass.dtype).tiny)
         losses.append(-(share.float() * own.float().log_softmax(dim=2)).sum(dim=2))
@@ -105,7 +107,9 @@ def legal_soft_cross_entropies(
     """
     losses = []
     for own, mass in zip(
-        torch.split(logits, sizes, dim=2), torch.split(masses, sizes, dim=2), strict=True
+        torch.split(logits, list(sizes), dim=2),
+        torch.split(masses, list(sizes), dim=2),
+        strict=True,
     ):
         has_mass = mass > 0
         log_probs = normalised(own, legal=has_mass)

@@ -23,8 +23,8 @@ from sidestep.search.beam import BeamSearch
 from sidestep.search.policy import whole_space
 from sidestep.training.alignment import AlignmentObjective
 from sidestep.training.fit import Learning, weights_sha256
-from sidestep.training.preference import PreferenceObjective
 from sidestep.training.head_distillation import HeadDistillationObjective
+from sidestep.training.preference import PreferenceObjective
 
 M = TypeVar("M", TransformerConfig, SasRecConfig)
 

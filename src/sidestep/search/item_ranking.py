@@ -66,6 +66,6 @@ class ItemRanking:
 def _complete_states(space: CodeSpace, *, asker: str) -> Int[Tensor, " leaves"]:
     """All complete states of a space, ascending, in scope or not."""
     if isinstance(space, ListsCandidates):
-        return space.state_of(torch.arange(space.num_items, device=space.device)).unique()
+        return torch.unique(space.state_of(torch.arange(space.num_items, device=space.device)))
     trie = trie_scope(space, asker=asker).trie
     return torch.arange(trie.first_leaf, trie.num_nodes(), device=trie.device)

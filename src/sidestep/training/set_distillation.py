@@ -47,15 +47,20 @@ class SetTree:
 
     @staticmethod
     def of(found: Tree, space: SetSpace) -> "SetTree":
-        """The nodes of a search, in their slots."""
-        states = found.states.masked_fill(~found.is_node, NO_STATE)
-        parents = found.parents.masked_fill(~found.is_node, ROOT_SLOT)
+        """The nodes of a search, in their order and without the columns that no node has."""
+        order = (~found.is_node).byte().argsort(dim=1, stable=True)
+        order = order[:, : int(found.is_node.sum(dim=1).max())]
+        is_node = found.is_node.gather(1, order)
+        slots = found.is_node.cumsum(dim=1) - 1  # of a node, where it stands now
+        above = found.parents.gather(1, order).masked_fill(~is_node, ROOT_SLOT)
+        states = found.states.gather(1, order).masked_fill(~is_node, NO_STATE)
+        parents = slots.gather(1, above)
         actions = space.actions_between(states.gather(1, parents), states)
         return SetTree(
             states=states,
             actions=actions.clamp(min=0),
             parents=parents,
-            depths=found.depths.clamp(0, space.num_steps),
+            depths=found.depths.gather(1, order).masked_fill(~is_node, 0),
         )
 
     @property
@@ -169,7 +174,7 @@ class SetDistillationObjective(HeadDistillationObjective):
     ) -> Bool[Tensor, "users slots codebooks"]:
         """The open codebooks in which more than one code may follow."""
         sizes = self.space.codebook_sizes
-        numbers = [(own > 0).sum(dim=2) for own in torch.split(masses, sizes, dim=2)]
+        numbers = [(own > 0).sum(dim=2) for own in torch.split(masses, list(sizes), dim=2)]
         return torch.stack(numbers, dim=2) > 1
 
     def _node_weights(
@@ -185,7 +190,7 @@ class SetDistillationObjective(HeadDistillationObjective):
         """
         counts = tree.is_slot & is_open.any(dim=2)
         sizes = self.space.codebook_sizes
-        by_codebook = [own.sum(dim=2) for own in torch.split(masses, sizes, dim=2)]
+        by_codebook = [own.sum(dim=2) for own in torch.split(masses, list(sizes), dim=2)]
         mass = torch.stack(by_codebook, dim=2).amax(dim=2).masked_fill(~counts, 0.0)
         mass = mass / mass.sum(dim=1, keepdim=True).clamp(min=torch.finfo(mass.dtype).tiny)
         even = counts / counts.sum(dim=1, keepdim=True).clamp(min=1)

@@ -22,11 +22,11 @@ with imported_when_used():
 class CodeSetsRun(TransformerRun):
     """A Transformer over sets of codes; the catalog must be one of sets."""
 
-    kind: Literal["code-sets"] = "code-sets"
+    kind: Literal["code-sets"] = "code-sets"  # type: ignore[assignment]
     model: CodeSetConfig = CodeSetConfig()
-    objective: Annotated[NextCodeSetConfig | OwnObjectiveConfig, or_own(NextCodeSetConfig)] = (  # type: ignore[assignment]
-        NextCodeSetConfig()
-    )
+    objective: Annotated[  # type: ignore[assignment]
+        NextCodeSetConfig | OwnObjectiveConfig, or_own(NextCodeSetConfig)
+    ] = NextCodeSetConfig()
 
     def refuse_catalog(self, catalog: catalogs.Catalog) -> None:
         """See `TransformerRun.refuse_catalog`; codes in an order are refused."""
@@ -46,6 +46,4 @@ class CodeSetsRun(TransformerRun):
 
     def untrained(self, catalog: catalogs.Catalog) -> semantic_id_model.SemanticIdModel:
         """See `TransformerRun.untrained`."""
-        return networks.CodeSetTransformer(
-            self.model, catalog.semantic_ids, catalog.codebook_sizes
-        )
+        return networks.CodeSetTransformer(self.model, catalog.semantic_ids, catalog.codebook_sizes)

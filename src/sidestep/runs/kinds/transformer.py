@@ -67,7 +67,7 @@ class TransformerRun(ReadingRun, LearnedRun):
         learning = self.model_copy(update={"model": known}).learning(material, seed=given.seed)
         network = learning.network
         assert isinstance(network, semantic_id_model.SemanticIdModel)
-        # Support by items is a sum over the items beyond a state, which a user's space may not tell.
+        # Support by items sums over the items beyond a state, which not every space tells.
         lists_items = given.catalog.space in (None, own_space.SETS)
         searches = self.searches if lists_items else (KeptSearch(),)
         if self.model.history != "codes":

@@ -4,9 +4,9 @@ A model turns histories into a context (`encode`) and pushes nodes of a search t
 backbone (`extend`); both answer with a `StepOutput`. The only softmax over codes is here.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -153,15 +153,18 @@ class CodebookChoice:
 
     Source: CRSS of REG4Rec (arXiv:2508.15308, eq. 5), which takes the most confident code of all
     open codebooks. The paper does not say how a beam follows the rule; here each state of a beam
-    follows it alone.
+    follows it alone. The informative rule is ours.
 
     sizes: codes per codebook; an action counts through the codebooks.
-    ranks: for each node and codebook a number; the open codebook of the smallest number is chosen.
-        None: the codebook is chosen whose likeliest legal code has the largest probability among
-        the legal codes of its codebook.
+    prefers: `confident` chooses the codebook whose likeliest legal code has the largest probability
+        among the legal codes of its codebook; `informative` the codebook of the largest entropy,
+        which leaves the fewest items after its code is known.
+    ranks: for each node and codebook a number; the open codebook of the smallest number is chosen,
+        whatever `prefers` says. None: by `prefers`.
     """
 
     sizes: tuple[int, ...]
+    prefers: Literal["confident", "informative"] = "confident"
     ranks: Float[Tensor, "users width codebooks"] | None = None
 
     def legal(
@@ -177,17 +180,9 @@ class CodebookChoice:
             logits: of the actions.
             legal: the actions of all open codebooks.
         """
-        counted = torch.where(legal, logits.detach().float(), -torch.inf)
-        confidences, choices = [], []
-        for own, is_own in zip(
-            torch.split(counted, list(self.sizes), dim=-1),
-            torch.split(legal, list(self.sizes), dim=-1),
-            strict=True,
-        ):
-            choices.append(is_own.sum(dim=-1))
-            confidences.append(own.amax(dim=-1) - own.logsumexp(dim=-1))
-        num_legal = torch.stack(choices, dim=-1)
-        scores = torch.stack(confidences, dim=-1) if self.ranks is None else -self.ranks
+        by_codebook = torch.split(legal, list(self.sizes), dim=-1)
+        num_legal = torch.stack([own.sum(dim=-1) for own in by_codebook], dim=-1)
+        scores = self._scores(logits, by_codebook) if self.ranks is None else -self.ranks
         scores = scores.masked_fill(num_legal < 2, torch.finfo(scores.dtype).min)
         scores = scores.masked_fill(num_legal == 0, -torch.inf)
         chosen = scores.argmax(dim=-1, keepdim=True)
@@ -196,6 +191,19 @@ class CodebookChoice:
             sizes, output_size=sum(self.sizes)
         )
         return legal & (codebook == chosen)
+
+    def _scores(
+        self, logits: Float[Tensor, "users width actions"], legal: Sequence[Tensor]
+    ) -> Float[Tensor, "users width codebooks"]:
+        """How much each codebook is preferred, by the policy over its legal codes."""
+        scores = []
+        for own, is_legal in zip(
+            torch.split(logits.detach(), list(self.sizes), dim=-1), legal, strict=True
+        ):
+            logs = normalised(own, legal=is_legal)
+            confident = self.prefers == "confident"
+            scores.append(logs.amax(dim=-1) if confident else entropies(logs).to(logs.dtype))
+        return torch.stack(scores, dim=-1)
 
     def whole_codebooks(
         self, followed: Bool[Tensor, "users width actions"]

@@ -53,7 +53,9 @@ def test_a_run_over_sets_is_evaluated_and_finds_every_item_once(folder):
 
 def test_the_item_head_teaches_the_codes_of_sets(folder, tmp_path):
     few = ("--set", "training.epochs=1", "--set", "validation.num_users=20")
-    run("align", folder / "run", "--recipe", "tree", "--out", tmp_path / "tree", *few)
+    other = ("--set", "order=informative")
+    run("align", folder / "run", "--recipe", "tree", "--out", tmp_path / "tree", *few, *other)
+    assert sidestep.load(tmp_path / "tree").network.config.order == "informative"
     before, after = (measured(path, "--beams", 5) for path in (folder / "run", tmp_path / "tree"))
     assert before["metrics"] != after["metrics"]
 
@@ -71,6 +73,11 @@ def test_wide_item_support_ranks_as_the_item_head_does(folder):
     by_head = listed(folder / "run", "--search", "item-head", "-k", 10)
     by_beam = listed(folder / "run", "--search", "item-beam", *wide, "-k", 10)
     assert by_head == by_beam
+
+
+def test_an_order_of_codebooks_needs_a_network_over_sets(shop, folder, tmp_path):
+    align = ("align", shop / "beam", "--recipe", "tree", "--out", tmp_path / "tree")
+    assert "order: " in refused(*align, "--set", "order=informative")
 
 
 @pytest.mark.parametrize("search", ["prm-beam", "exhaustive"])

@@ -103,8 +103,8 @@ def test_random_orders_differ_by_seed_and_stay_the_same():
     assert tiny(order="random", order_seed=3).order.tolist() == orders[3]
 
 
-def choice_of(logits, legal, ranks=None):
-    choice = CodebookChoice(sizes=(2, 3), ranks=ranks)
+def choice_of(logits, legal, ranks=None, **rule):
+    choice = CodebookChoice(sizes=(2, 3), ranks=ranks, **rule)
     return choice.legal(torch.tensor([[logits]]), torch.tensor([[legal]]))[0, 0].tolist()
 
 
@@ -112,6 +112,18 @@ def test_the_codebook_of_the_most_confident_code_is_chosen():
     # Shares by hand: (.5, .5) in the first codebook, (e², 1, 1) / (e² + 2) in the second.
     assert choice_of([7.0, 7.0, 2.0, 0.0, 0.0], [True] * 5) == [False, False, True, True, True]
     assert choice_of([0.0, 3.0, 2.0, 0.0, 0.0], [True] * 5) == [True, True, False, False, False]
+
+
+def test_the_informative_rule_takes_the_codebook_of_the_largest_entropy():
+    # log 2 in the first codebook; near 0 or log 3 in the second.
+    informative = {"prefers": "informative"}
+    sure = choice_of([7.0, 7.0, 9.0, 0.0, 0.0], [True] * 5, **informative)
+    assert sure == [True, True, False, False, False]
+    open_still = choice_of([7.0, 7.0, 1.0, 1.0, 1.0], [True] * 5, **informative)
+    assert open_still == [False, False, True, True, True]
+    # With two legal codes, the second codebook has at most log 2 as well, and here less.
+    fewer = choice_of([7.0, 7.0, 1.0, 2.0, 1.0], [True, True, True, True, False], **informative)
+    assert fewer == [True, True, False, False, False]
 
 
 def test_codes_that_are_not_legal_give_no_confidence():

@@ -33,7 +33,7 @@ def network(codes, order, seed=0):
 
 @torch.no_grad()
 @settings(max_examples=20)
-@given(st.integers(0, 500), st.sampled_from(["confident", "fixed", "random"]))
+@given(st.integers(0, 500), st.sampled_from(["confident", "informative", "fixed", "random"]))
 def test_the_probabilities_of_all_sets_sum_to_one_and_no_set_comes_twice(seed, order):
     codes = codes_of(seed)
     space = SetSpace.of_codes(codes, SIZES)
@@ -45,7 +45,7 @@ def test_the_probabilities_of_all_sets_sum_to_one_and_no_set_comes_twice(seed, o
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("order", ["confident", "fixed"])
+@pytest.mark.parametrize("order", ["confident", "informative", "fixed"])
 def test_a_way_has_the_probability_that_it_has_code_by_code(order):
     """The certain codes at its end change nothing: the loop without them says the same."""
     codes = codes_of(3)

@@ -51,7 +51,7 @@ def after_each_item():
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("order", ["confident", "fixed"])
+@pytest.mark.parametrize("order", ["confident", "informative", "fixed"])
 def test_one_pass_over_the_tree_reads_what_the_search_was_told(order):
     policy, histories = a_policy(order=order).eval(), after_each_item()
     found = BeamSearch(num_beams=4).search(policy, histories, SPACE)

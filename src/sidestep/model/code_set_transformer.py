@@ -1,5 +1,6 @@
 """The Transformer over sets of codes: every state may decide a code of any open codebook."""
 
+import copy
 from dataclasses import replace
 from typing import ClassVar
 
@@ -7,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sidestep.model.config import CodeSetConfig
+from sidestep.model.config import CodebookOrder, CodeSetConfig
 from sidestep.model.context import TreeContext
 from sidestep.model.sibling_items import SlotPrefixes
 from sidestep.model.transformer import Transformer
@@ -106,6 +107,13 @@ class CodeSetTransformer(Transformer):
         )
         return self._with_choice(step), context
 
+    def with_order(self, order: CodebookOrder) -> "CodeSetTransformer":
+        """A copy of the network that chooses codebooks by another rule."""
+        other = copy.deepcopy(self)  # with all that was read of the items, such as their columns
+        other.config = self.config.model_copy(update={"order": order})
+        other.order = _order(other.config, self.num_levels).to(self.order.device)
+        return other
+
     def set_states(
         self, histories: HistoryBatch, orders: Int[Tensor, "users items steps"]
     ) -> Float[Tensor, "users items steps dim"]:
@@ -134,11 +142,13 @@ class CodeSetTransformer(Transformer):
         return torch.full_like(self.num_next_codes, 2 * dim * self.num_codes)
 
     def _with_choice(self, step: StepOutput) -> StepOutput:
-        ranks = None
-        if self.config.order != "confident":
-            users, width, _ = step.hidden.shape
+        order, users, width = self.config.order, *step.hidden.shape[:2]
+        if order in ("confident", "informative"):
+            choice = CodebookChoice(sizes=self.codebook_sizes, prefers=order)
+        else:
             ranks = self.order.expand(users, width, -1)
-        return replace(step, choice=CodebookChoice(sizes=self.codebook_sizes, ranks=ranks))
+            choice = CodebookChoice(sizes=self.codebook_sizes, ranks=ranks)
+        return replace(step, choice=choice)
 
     def _offsets(self, depths: Int[Tensor, "*batch"]) -> Int[Tensor, "*batch"]:
         """All codes of an item stand in one position, since a set has no order."""
@@ -146,7 +156,7 @@ class CodeSetTransformer(Transformer):
 
 
 def _order(config: CodeSetConfig, num_codebooks: int) -> Float[Tensor, " codebooks"]:
-    """The place of each codebook in a fixed or random order; not read in the confident one."""
+    """The place of each codebook in a fixed or random order; other orders do not read it."""
     if config.order != "random":
         return torch.arange(num_codebooks, dtype=torch.float32)
     generator = torch.Generator().manual_seed(config.order_seed)

@@ -9,6 +9,10 @@ HistoryForm = Literal["codes", "items"]
 """How a history is read: `codes` writes each past item as its codes, `items` as one vector."""
 
 
+CodebookOrder = Literal["confident", "informative", "fixed", "random"]
+"""How a network over sets of codes chooses the codebook that decides next."""
+
+
 class GapConfig(BaseModel):
     """Configuration of the gaps between events as inputs; see `GapEmbedding`."""
 
@@ -173,10 +177,11 @@ class CodeSetConfig(TransformerConfig):
     history: Literal["items"] = "items"
     """A set of codes has no order, so that an item is read as one vector."""
 
-    order: Literal["confident", "fixed", "random"] = "confident"
+    order: CodebookOrder = "confident"
     """Which codebook decides next. `confident`: the one whose likeliest legal code is the most
-    probable (CRSS). `fixed`: the codebooks one after the other. `random`: another order for each
-    `order_seed`, the same for all histories."""
+    probable (CRSS). `informative`: the one of the largest entropy, which takes fewer codes.
+    `fixed`: the codebooks one after the other. `random`: another order for each `order_seed`, the
+    same for all histories."""
 
     order_seed: int = Field(0, exclude_if=lambda seed: seed == 0)
     """Of a random order."""

@@ -66,6 +66,8 @@ class ItemRanking:
 def _complete_states(space: CodeSpace, *, asker: str) -> Int[Tensor, " leaves"]:
     """All complete states of a space, ascending, in scope or not."""
     if isinstance(space, ListsCandidates):
-        return torch.unique(space.state_of(torch.arange(space.num_items, device=space.device)))
+        states = space.state_of(torch.arange(space.num_items, device=space.device))
+        distinct: Tensor = torch.unique(states)
+        return distinct
     trie = trie_scope(space, asker=asker).trie
     return torch.arange(trie.first_leaf, trie.num_nodes(), device=trie.device)

@@ -188,15 +188,13 @@ def levels(
             scores=kept.scores,
             is_node=is_node,
         )
+        if space.ends_early and not shows_leaves and not bool(is_node.any()):
+            break  # all ways have ended
         if depth < num_steps or shows_leaves:
+            step, context = model.extend(
+                context, actions, nodes.parents, nodes.depths, is_node=is_node, depth=depth
+            )
             width = actions.shape[1]
-            # Where ways end early, all may have ended: then there is nothing to show the model.
-            if space.ends_early and not bool(is_node.any()):
-                step = step.at(kept.beams)
-            else:
-                step, context = model.extend(
-                    context, actions, nodes.parents, nodes.depths, is_node=is_node, depth=depth
-                )
             slots = torch.arange(num_slots, num_slots + width, device=states.device)
             slots, num_slots = slots.expand(num_users, width), num_slots + width
             if judge is not None:

@@ -67,9 +67,9 @@ class Sampling:
         keys = user_keys(histories, self.seed)
 
         def begin(root: StepOutput, context: Context) -> Propose:
-            return _Draw(self, keys, num_steps=scope.num_steps)
+            return _Draw(self, keys)
 
-        return search_by_levels(
+        found = search_by_levels(
             model,
             histories,
             scope,
@@ -78,6 +78,7 @@ class Sampling:
             begin=begin,
             score_kind=LOG_PROB,
         )
+        return found.by_log_probs()
 
     def proposal(self, log_probs: Float[Tensor, "*batch codes"]) -> Float[Tensor, "*batch codes"]:
         """Logs of the proposal after each prefix; -inf at codes it never draws.
@@ -96,10 +97,9 @@ class Sampling:
 class _Draw:
     """One batch's way down: remembers of the prefixes kept what likelihood does not tell."""
 
-    def __init__(self, policy: Sampling, keys: Int[Tensor, " users"], *, num_steps: int) -> None:
+    def __init__(self, policy: Sampling, keys: Int[Tensor, " users"]) -> None:
         self.policy = policy
         self.keys = keys
-        self.num_steps = num_steps
         # Of the beams: the proposal's log-probability, and the same with noise. The root's noise
         # decides nothing: only differences of its descendants do.
         self.logs = torch.zeros(len(keys), 1, dtype=torch.float64, device=keys.device)
@@ -117,15 +117,12 @@ class _Draw:
         is_drawn = best > -torch.inf
         self.logs, self.perturbed = logs.flatten(1).gather(1, index), best
         log_probs = longer.log_probs.flatten(1).gather(1, index)
-        drawn = Prefixes(
+        return Prefixes(
             beams=index // num_codes,
             codes=index % num_codes,
             log_probs=log_probs.masked_fill(~is_drawn, -torch.inf),
             scores=best.to(log_probs.dtype),
         )
-        if longer.depth == self.num_steps:
-            return drawn.best(drawn.log_probs, self.policy.num_samples)
-        return drawn
 
 
 def below_maximum(

@@ -1,7 +1,7 @@
 """The search tree of a batch of users, and the candidate set that a search makes of it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from operator import attrgetter
 
@@ -101,6 +101,12 @@ class Candidates:
     score_kind: str
     spent: Spent
     tree: Tree | None = None
+
+    def by_log_probs(self) -> "Candidates":
+        """The same leaves in the order of their log-probabilities, which become their scores."""
+        log_probs, order = self.log_probs.sort(dim=1, descending=True, stable=True)
+        leaves = self.leaves.gather(1, order)
+        return replace(self, leaves=leaves, log_probs=log_probs, scores=log_probs)
 
 
 def evaluated_prefixes(

@@ -24,9 +24,9 @@ class CodeSetsRun(TransformerRun):
 
     kind: Literal["code-sets"] = "code-sets"  # type: ignore[assignment]
     model: CodeSetConfig = CodeSetConfig()
-    objective: Annotated[  # type: ignore[assignment]
-        NextCodeSetConfig | OwnObjectiveConfig, or_own(NextCodeSetConfig)
-    ] = NextCodeSetConfig()
+    objective: Annotated[NextCodeSetConfig | OwnObjectiveConfig, or_own(NextCodeSetConfig)] = (
+        NextCodeSetConfig()
+    )  # type: ignore[assignment]
 
     def refuse_catalog(self, catalog: catalogs.Catalog) -> None:
         """See `TransformerRun.refuse_catalog`; codes in an order are refused."""

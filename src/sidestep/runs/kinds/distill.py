@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from sidestep.lazy_imports import imported_when_used
+from sidestep.model.config import CodebookOrder
 from sidestep.runs.plan import Given, Material, Plan
 from sidestep.runs.run_config import ImprovingRun
 from sidestep.training.objective_config import TreeDistillationConfig
@@ -45,12 +46,23 @@ class DistillRun(ImprovingRun):
     leaves the choice as the backbone has it. A network over sets of codes has no last code, and the
     setting changes nothing there."""
 
+    order: CodebookOrder | None = Field(None, exclude_if=lambda order: order is None)
+    """How a network over sets of codes chooses codebooks from now on, see `CodeSetConfig`; null
+    leaves the rule as the backbone has it."""
+
     def prepare(self, given: Given) -> Plan:
         """See `RunConfig.prepare`."""
         found = backbones.load_backbone(self.backbone, given)
         network = backbones.network_of(found)
         of_sets = isinstance(network, code_set_transformer.CodeSetTransformer)
-        if self.last_code_head == "items" and not of_sets:
+        if isinstance(network, code_set_transformer.CodeSetTransformer):
+            network = network if self.order is None else network.with_order(self.order)
+        elif self.order is not None:
+            raise ValueError(
+                f"order: {self.backbone} has codes in an order of their own; leave order out, or "
+                "name a run of kind code-sets."
+            )
+        elif self.last_code_head == "items":
             network = network.with_last_code_by_items()
         material = plan_parts.material_beside(given, found, needs_trie=not of_sets)
         plan_parts.refuse_lone_leaf(material.catalog)

@@ -5,7 +5,6 @@ are filtered from those of the set that it grew from, and kept for a while: a se
 step by step pays for the items still possible, not for the catalog.
 """
 
-from collections import deque
 from dataclasses import dataclass
 
 import torch
@@ -49,16 +48,17 @@ class LatestCandidates:
     """
 
     def __init__(self) -> None:
-        self._tables: deque[Candidates] = deque(maxlen=_MAX_TABLES)
+        self._tables: tuple[Candidates, ...] = ()
 
     def keep(self, table: Candidates) -> None:
         """Keeps a table, unless it is empty or too large; the oldest one goes."""
         if 0 < len(table.items) <= _MAX_KEPT_ITEMS:
-            self._tables.appendleft(table)
+            # One assignment: whoever reads at the same time sees the old tables or the new ones.
+            self._tables = (table, *self._tables[: _MAX_TABLES - 1])
 
     def tables(self) -> tuple[Candidates, ...]:
         """The kept tables, the latest first."""
-        return tuple(self._tables)
+        return self._tables
 
 
 def spread(

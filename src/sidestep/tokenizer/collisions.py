@@ -1,4 +1,8 @@
-"""Collisions: several items have one semantic ID. A policy tells them apart by the last code."""
+"""Collisions: several items have one semantic ID. A policy tells them apart.
+
+Codes in an order change at the last code alone, so that prefixes keep their meaning. Parallel codes
+may change at any codebook, see `set_collisions`.
+"""
 
 from dataclasses import dataclass
 
@@ -7,6 +11,8 @@ from jaxtyping import Float, Int
 from scipy.optimize import linear_sum_assignment
 
 from sidestep.tokenizer.choices import CollisionPolicy
+from sidestep.tokenizer.equal_codes import groups_of
+from sidestep.tokenizer.set_collisions import ParallelCodebooks, reassign_one_code
 from sidestep.tokenizer.tokenizer import Fit, Report
 
 
@@ -16,7 +22,8 @@ class Resolved:
 
     semantic_ids: one row per item.
     codebook_sizes: codes per level. With `extra` there is one level more than in the tokenizer.
-    num_moved: number of items whose last code differs from the tokenizer's, or is a number above 0.
+    num_moved: number of items of which a code differs from the tokenizer's, or with a number above
+        0.
     """
 
     semantic_ids: Int[np.ndarray, "items levels"]
@@ -29,6 +36,7 @@ def resolve_collisions(
     vectors: Float[np.ndarray, "items dim"],
     *,
     policy: CollisionPolicy,
+    is_unordered: bool = False,
     report: Report | None = None,
 ) -> Resolved:
     """Applies `policy` to the semantic IDs of the fitted items.
@@ -37,10 +45,12 @@ def resolve_collisions(
         fit: result of the tokenizer.
         vectors: vectors that the tokenizer was fitted on.
         policy: policy for items that share a semantic ID.
+        is_unordered: whether the codes are sets, so that any code may change where the tokenizer
+            has parallel codebooks.
         report: called with the progress.
 
     Raises:
-        ValueError: `reassign` finds no room, see `reassign_last_codes`.
+        ValueError: `reassign` finds no room, see `reassign_last_codes` and `reassign_one_code`.
     """
     semantic_ids, sizes = fit.semantic_ids, fit.tokenizer.codebook_sizes
     if policy == "extra":
@@ -48,22 +58,39 @@ def resolve_collisions(
         sizes = (*sizes, int(numbered[:, -1].max(initial=0)) + 1)
         num_moved = int((numbered[:, -1] > 0).sum())
         return Resolved(semantic_ids=numbered, codebook_sizes=sizes, num_moved=num_moved)
-    if policy == "reassign":
+    tokenizer = fit.tokenizer
+    if policy == "reassign" and is_unordered and isinstance(tokenizer, ParallelCodebooks):
+        semantic_ids = reassign_one_code(
+            semantic_ids, tokenizer.quantised(vectors), tokenizer.levels, report=report
+        )
+    elif policy == "reassign":
         semantic_ids = reassign_last_codes(
             semantic_ids,
-            fit.tokenizer.last_residuals(vectors, semantic_ids),
-            fit.tokenizer.last_codewords,
+            tokenizer.last_residuals(vectors, semantic_ids),
+            tokenizer.last_codewords,
             report=report,
         )
     num_moved = int((semantic_ids != fit.semantic_ids).any(axis=1).sum())
     return Resolved(semantic_ids=semantic_ids, codebook_sizes=sizes, num_moved=num_moved)
 
 
-def has_room(fit: Fit) -> bool:
-    """Tells whether `reassign` has enough last codes to tell all fitted items apart."""
-    order, starts = _groups(fit.semantic_ids[:, :-1])
-    sizes = np.diff(np.append(starts, len(order)))
-    return int(sizes.max(initial=0)) <= fit.tokenizer.codebook_sizes[-1]
+def has_room(fit: Fit, *, is_unordered: bool = False) -> bool:
+    """Tells whether `reassign` has enough codes to tell all fitted items apart.
+
+    Args:
+        fit: result of the tokenizer.
+        is_unordered: see `resolve_collisions`. Then the answer may be too hopeful: sets that are
+            one code away may be taken.
+    """
+    sizes = fit.tokenizer.codebook_sizes
+    if is_unordered and isinstance(fit.tokenizer, ParallelCodebooks):
+        return _largest_group(fit.semantic_ids) <= 1 + sum(sizes) - len(sizes)
+    return _largest_group(fit.semantic_ids[:, :-1]) <= sizes[-1]
+
+
+def _largest_group(codes: Int[np.ndarray, "items codes"]) -> int:
+    order, starts = groups_of(codes)
+    return int(np.diff(np.append(starts, len(order))).max(initial=0))
 
 
 def with_numbers(
@@ -73,7 +100,7 @@ def with_numbers(
 
     Source: TIGER (arXiv:2305.05065), section 3.1.
     """
-    order, starts = _groups(semantic_ids)
+    order, starts = groups_of(semantic_ids)
     sizes = np.diff(np.append(starts, len(order)))
     numbers = np.empty(len(semantic_ids), dtype=semantic_ids.dtype)
     numbers[order] = np.arange(len(order)) - np.repeat(starts, sizes)
@@ -105,7 +132,7 @@ def reassign_last_codes(
     Raises:
         ValueError: a group has more items than the last level has codes.
     """
-    order, starts = _groups(semantic_ids[:, :-1])
+    order, starts = groups_of(semantic_ids[:, :-1])
     ends = np.append(starts[1:], len(order))
     _check_room(semantic_ids[order[starts], :-1], ends - starts, len(last_codewords))
     resolved = semantic_ids.copy()
@@ -126,20 +153,7 @@ def reassign_last_codes(
 
 def num_distinct(semantic_ids: Int[np.ndarray, "items levels"]) -> int:
     """Number of different semantic IDs. Without collisions, it equals the number of items."""
-    return len(_groups(semantic_ids)[1])
-
-
-def _groups(
-    prefixes: Int[np.ndarray, "items codes"],
-) -> tuple[Int[np.ndarray, " items"], Int[np.ndarray, " groups"]]:
-    """Items sorted by prefix, ties by index, and the start of each group in that order."""
-    if prefixes.shape[1] == 0:
-        return np.arange(len(prefixes)), np.zeros(min(1, len(prefixes)), dtype=np.int64)
-    order = np.lexsort(prefixes.T[::-1])
-    ordered = prefixes[order]
-    is_start = np.ones(len(order), dtype=bool)
-    is_start[1:] = (ordered[1:] != ordered[:-1]).any(axis=1)
-    return order, np.flatnonzero(is_start)
+    return len(groups_of(semantic_ids)[1])
 
 
 def _colliding_groups(

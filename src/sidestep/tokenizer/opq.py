@@ -57,17 +57,20 @@ class ProductCodebooks:
         """Width of the vectors that can be encoded."""
         return len(self.rotation)
 
+    def quantised(
+        self, vectors: Float[np.ndarray, "items dim"]
+    ) -> list[Float[np.ndarray, "items part"]]:
+        """The dimensions of the rotated vectors that each level quantises."""
+        check_encodable(vectors, self.dim)
+        return _parts(vectors.astype(np.float32) @ self.rotation, len(self.levels))
+
     def encode(self, vectors: Float[np.ndarray, "items dim"]) -> Int[np.ndarray, "items levels"]:
         """Encodes vectors by the nearest codeword in each level's dimensions.
 
         The lower code wins ties.
         """
-        rotated = self._rotated(vectors)
-        codes = [
-            nearest(part, codewords)
-            for part, codewords in zip(_parts(rotated, len(self.levels)), self.levels, strict=True)
-        ]
-        return np.stack(codes, axis=1)
+        parts = zip(self.quantised(vectors), self.levels, strict=True)
+        return np.stack([nearest(part, codewords) for part, codewords in parts], axis=1)
 
     def reconstruct(
         self, semantic_ids: Int[np.ndarray, "items levels"]
@@ -92,7 +95,7 @@ class ProductCodebooks:
         self, vectors: Float[np.ndarray, "items dim"], semantic_ids: Int[np.ndarray, "items levels"]
     ) -> Float[np.ndarray, "items part"]:
         """The dimensions that the last level quantises. No other level quantises them."""
-        return _parts(self._rotated(vectors), len(self.levels))[-1]
+        return self.quantised(vectors)[-1]
 
     @property
     def last_codewords(self) -> Float[np.ndarray, "codes part"]:
@@ -114,13 +117,6 @@ class ProductCodebooks:
         return cls(
             stored.arrays["rotation"], tuple(stored.arrays[f"level_{level}"] for level in levels)
         )
-
-    def _rotated(
-        self, vectors: Float[np.ndarray, "items dim"]
-    ) -> Float[np.ndarray, "items padded"]:
-        check_encodable(vectors, self.dim)
-        rotated: np.ndarray = vectors.astype(np.float32) @ self.rotation
-        return rotated
 
 
 class Opq:

@@ -34,7 +34,7 @@ from sidestep.runs.item_vectors import ItemVectors, Sources, item_vectors
 from sidestep.runs.recipes import settings_of
 from sidestep.runs.run_config import LearnedRun, RunConfig
 from sidestep.runs.searches import AskedSearch
-from sidestep.runs.tokenizing import Learned, check_space, learned_catalog, tokenizer_config
+from sidestep.runs.tokenizing import Learned, chosen_space, learned_catalog, tokenizer_config
 from sidestep.runs.train import train_run
 from sidestep.tokenizer.choices import CollisionPolicy
 from sidestep.tokenizer.methods import DEFAULT_METHOD
@@ -80,10 +80,10 @@ def tokenize(
         vectors: one per item.
         method: name or import path of the tokenizer.
         settings: of the method, such as `{"codebook_sizes": (256, 256, 256)}`.
-        collisions: what becomes of items with equal codes; None: `reassign` where the last codes
-            suffice for it, else `extra`.
-        space: the import path of the class of the code space that the codes span, see
-            `sidestep.catalog.own_space.MadeOfCodes`; None is the trie.
+        collisions: what becomes of items with equal codes; None: `reassign` where the codes suffice
+            for it, else `extra`.
+        space: what the codes span: "trie", "sets", or the import path of a class, see
+            `sidestep.catalog.own_space.MadeOfCodes`; None: sets for `mpq`, else the trie.
         seed: of the tokenizer.
         report: is told of progress; None tells whoever listens, see `sidestep.notices`.
 
@@ -97,15 +97,13 @@ def tokenize(
     made_of = vectors.made_of if isinstance(vectors, ItemVectors) else {}
     array = vectors.vectors if isinstance(vectors, ItemVectors) else vectors
     with naming_arguments(), working(method) as told:
-        if space is not None:
-            check_space(space)
         return learned_catalog(
             dataset,
             array,
             method,
             tokenizer_config(method, dict(settings or {}), array),
             collisions=collisions,
-            space=space,
+            space=chosen_space(space, method),
             seed=seed,
             made_of=made_of,
             report=report or told,

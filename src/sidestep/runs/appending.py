@@ -19,8 +19,9 @@ with imported_when_used():
     from sidestep.bundle import appending as bundle_appending
     from sidestep.bundle import loaded as bundles
     from sidestep.catalog import catalog as catalogs
+    from sidestep.catalog import own_space
     from sidestep.tokenizer import appending as code_appending
-    from sidestep.tokenizer import collisions
+    from sidestep.tokenizer import collisions, set_collisions
     from sidestep.tokenizer import kept as kept_tokenizers
 
 
@@ -65,10 +66,11 @@ def append_table(
         full_groups: what becomes of an item whose group has no free last code.
 
     Raises:
-        ValueError: an item is known already, the codes of the catalog span no trie, the vectors do
-            not fit or cannot be made, or a group has no free last code and is refused.
+        ValueError: an item is known already, the codes of the catalog span a user's own space, the
+            vectors do not fit or cannot be made, or a group has no free last code and is refused.
     """
-    loaded.catalog.refuse_own_space("appending items")
+    if loaded.catalog.space != own_space.SETS:
+        loaded.catalog.refuse_own_space("appending items")
     loaded.catalog.refuse_known(items.item_ids)
     coded = None
     if not bundle_appending.has_item_codes(loaded.catalog):
@@ -134,7 +136,7 @@ def _coded(
 ) -> _Coded:
     """Semantic IDs that are free in a catalog, as near to the vectors as may be."""
     nearest = kept.tokenizer.encode(vectors)
-    semantic_ids = _free_ids(catalog.semantic_ids.numpy(), kept, vectors, nearest, full_groups)
+    semantic_ids = _free_ids(catalog, kept, vectors, nearest, full_groups)
     return _Coded(
         semantic_ids=semantic_ids,
         last_codebook_size=max(catalog.codebook_sizes[-1], int(semantic_ids[:, -1].max()) + 1),
@@ -144,17 +146,28 @@ def _coded(
 
 
 def _free_ids(
-    old: Int[np.ndarray, "old all_levels"],
+    catalog: catalogs.Catalog,
     kept: kept_tokenizers.KeptTokenizer,
     vectors: Float[np.ndarray, "new dim"],
     nearest: Int[np.ndarray, "new levels"],
     full_groups: FullGroupPolicy,
 ) -> Int[np.ndarray, "new all_levels"]:
     """Semantic IDs beside those of the catalog, by the policy that it was made with."""
+    old = catalog.semantic_ids.numpy()
     if kept.record.collisions == "none":
         return nearest
     if kept.record.collisions == "extra":
         return code_appending.append_numbers(old, nearest)
+    tokenizer = kept.tokenizer
+    is_unordered = catalog.space == own_space.SETS
+    if is_unordered and isinstance(tokenizer, set_collisions.ParallelCodebooks):
+        return set_collisions.reassign_one_code(
+            nearest,
+            tokenizer.quantised(vectors),
+            tokenizer.levels,
+            existing=old,
+            full_groups=full_groups,
+        )
     return code_appending.append_last_codes(
         old,
         nearest,

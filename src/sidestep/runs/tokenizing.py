@@ -19,7 +19,7 @@ from sidestep.runs.catalogs import make_catalog
 from sidestep.runs.settings import checked
 from sidestep.runs.text_embedding import keep_with_catalog
 from sidestep.tokenizer.choices import CollisionPolicy
-from sidestep.tokenizer.methods import config_class, make_tokenizer
+from sidestep.tokenizer.methods import config_class, make_tokenizer, space_of
 from sidestep.tokenizer.tokenizer import Report
 from sidestep.tokenizer.vectors import advice, check_fittable, suggested_codebook_sizes
 
@@ -29,6 +29,9 @@ with imported_when_used():
     from sidestep.tokenizer import collisions as colliding
     from sidestep.tokenizer import kept as kept_tokenizers
     from sidestep.tokenizer import quality as fits
+
+
+_TRIE = "trie"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +73,7 @@ class TokenizerTask:
 
     collisions: what becomes of items with equal codes. None, where neither collisions nor codebooks
         were chosen, leaves the choice to `learned_catalog`, which suits any vectors.
-    space: the import path of the code space that the codes span; None is the trie.
+    space: the name or the import path of the code space that the codes span; None is the trie.
     """
 
     method: str
@@ -91,10 +94,18 @@ class TokenizerTask:
     ) -> "TokenizerTask":
         """The task that settings ask for; notes what is likely to go wrong.
 
+        Args:
+            method: name or import path of the tokenizer.
+            values: settings of the method, by name.
+            vectors: one per item.
+            collisions: see the class.
+            space: see `chosen_space`.
+
         Raises:
             ValueError: a setting is not valid, or the space is none.
         """
         config = tokenizer_config(method, values, vectors)
+        space = chosen_space(space, method)
         is_chosen = collisions is not None or "codebook_sizes" in values
         task = cls(
             method=method,
@@ -105,11 +116,14 @@ class TokenizerTask:
         )
         if task.collisions is not None and task.codebook_sizes is not None:
             must_be_distinct = task.collisions == "reassign"
-            for sentence in advice(vectors, task.codebook_sizes, must_be_distinct=must_be_distinct):
+            for sentence in advice(
+                vectors,
+                task.codebook_sizes,
+                must_be_distinct=must_be_distinct,
+                is_unordered=space == own_space.SETS,
+            ):
                 note(sentence)
         make_tokenizer(method, config)
-        if space is not None:
-            check_space(space)
         return task
 
     @property
@@ -176,10 +190,10 @@ def learned_catalog(
         vectors: one per item.
         method: name or import path of the tokenizer.
         config: of that tokenizer.
-        collisions: what becomes of items with equal codes; None: `reassign` where the last codes
-            suffice for it, else `extra`.
+        collisions: what becomes of items with equal codes; None: `reassign` where the codes suffice
+            for it, else `extra`.
         seed: of the fit.
-        space: the import path of the code space that the codes span; None is the trie.
+        space: the name or the import path of the code space that the codes span; None is the trie.
         made_of: what the vectors were made of, for the record.
         report: is told of progress.
 
@@ -191,9 +205,13 @@ def learned_catalog(
     if report is not None:
         report("quality of the codes", 0, 0)
     quality = fits.FitQuality.of(fit, vectors)
+    is_unordered = space == own_space.SETS
     if collisions is None:
-        collisions = "reassign" if colliding.has_room(fit) else "extra"
-    resolved = colliding.resolve_collisions(fit, vectors, policy=collisions, report=report)
+        has_room = colliding.has_room(fit, is_unordered=is_unordered)
+        collisions = "reassign" if has_room else "extra"
+    resolved = colliding.resolve_collisions(
+        fit, vectors, policy=collisions, is_unordered=is_unordered, report=report
+    )
     if report is not None:
         report("the trie" if space is None else "the code space", 0, 0)
     catalog = make_catalog(
@@ -230,17 +248,32 @@ def tokenizer_config(
     with importing():  # imports the tokenizer
         kind = config_class(method)
     if "codebook_sizes" in kind.model_fields and "codebook_sizes" not in values:
-        values = {**values, "codebook_sizes": suggested_codebook_sizes(vectors)}
+        num_levels = len(kind.model_fields["codebook_sizes"].default)
+        values = {**values, "codebook_sizes": suggested_codebook_sizes(vectors, num_levels)}
     return checked(kind, values, method)
 
 
-def check_space(space: str) -> None:
-    """Raises a `ValueError` unless an import path names a class of code spaces."""
+def chosen_space(space: str | None, method: str | None = None) -> str | None:
+    """The code space that codes shall span: its name or import path; None is the trie.
+
+    Args:
+        space: what was asked for: "trie", "sets" or the import path of a class; None leaves the
+            choice to the method.
+        method: name or import path of the tokenizer; None for codes of others.
+
+    Raises:
+        ValueError: there is no such space, or no such method.
+    """
+    if space is None:
+        return None if method is None else space_of(method)
+    if space == _TRIE:
+        return None
     try:
         with importing():
             own_space.space_class(space)
     except ValueError as error:
         raise ValueError(f"--space: {error}") from error
+    return space
 
 
 def _check_items(dataset: Dataset, vectors: Float[np.ndarray, "items dim"]) -> None:

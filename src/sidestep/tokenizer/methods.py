@@ -50,6 +50,12 @@ def make_tokenizer(method: str, config: BaseModel) -> Tokenizer:
     return made
 
 
+def space_of(method: str) -> str | None:
+    """Name of the code space of a method's codes, its class attribute `space`; None is the trie."""
+    named: str | None = getattr(_class_of(method), "space", None)
+    return named
+
+
 def kind_of(tokenizer: FittedTokenizer) -> str:
     """Name of the class of a fitted tokenizer, by which `load_fitted` finds the class again."""
     path = f"{type(tokenizer).__module__}:{type(tokenizer).__qualname__}"

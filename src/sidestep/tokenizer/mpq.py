@@ -170,6 +170,9 @@ class Mpq:
 
     Config: ClassVar[type[BaseModel]] = MpqConfig
 
+    space: ClassVar[str] = "sets"
+    """The code space of the codes, unless another is asked for."""
+
     def __init__(self, config: MpqConfig) -> None:
         self.config = config
 

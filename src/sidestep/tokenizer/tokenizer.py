@@ -110,7 +110,11 @@ class Fit:
 
 @runtime_checkable
 class Tokenizer(Protocol):
-    """A tokenizer: learns codes from vectors."""
+    """A tokenizer: learns codes from vectors.
+
+    A class attribute `space` may name the code space of the codes, such as "sets" for codes without
+    an order; without it, the space is the trie.
+    """
 
     Config: ClassVar[type[BaseModel]]
     """Class of `config`. Its fields are the keys of `--set` and of a configuration file. If it has

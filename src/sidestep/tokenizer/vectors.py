@@ -57,18 +57,23 @@ def check_encodable(vectors: Float[np.ndarray, "items dim"], dim: int) -> None:
     _check_finite(vectors, "mend the embedding")
 
 
-def suggested_codebook_sizes(vectors: Float[np.ndarray, "items dim"]) -> tuple[int, ...]:
-    """Suggests three equal codebooks: 256 codes each, fewer below 1,024 distinct vectors.
+def suggested_codebook_sizes(
+    vectors: Float[np.ndarray, "items dim"], num_levels: int = 3
+) -> tuple[int, ...]:
+    """Suggests equal codebooks: 256 codes each, fewer below 1,024 distinct vectors.
 
-    Vectors of fewer than three dimensions get one codebook per dimension, since `opq` needs at
+    Vectors of fewer dimensions than levels get one codebook per dimension, since `opq` needs at
     least one dimension per level.
+
+    Args:
+        vectors: of all items.
+        num_levels: number of codebooks.
     """
     num_distinct = len(copies(vectors))
     size = 256
     while size > 2 and _MEAN_ITEMS_PER_CODE * size > num_distinct:
         size //= 2
-    num_levels: int = max(1, min(3, vectors.shape[1]))
-    return (size,) * num_levels
+    return (size,) * max(1, min(num_levels, int(vectors.shape[1])))
 
 
 def advice(
@@ -76,6 +81,7 @@ def advice(
     codebook_sizes: tuple[int, ...],
     *,
     must_be_distinct: bool,
+    is_unordered: bool = False,
 ) -> list[str]:
     """Warns of likely problems of these codebooks, each in a sentence with its remedy.
 
@@ -83,6 +89,7 @@ def advice(
         vectors: vectors of all items.
         codebook_sizes: codes per level.
         must_be_distinct: whether every item needs a semantic ID of its own, without another level.
+        is_unordered: whether the codes are sets, which may differ in any code.
 
     Raises:
         ValueError: there are fewer semantic IDs than items that need one each.
@@ -108,7 +115,7 @@ def advice(
             "similar items learn from each other."
         )
     most_copies = int(copies(vectors).max(initial=1))
-    if must_be_distinct and most_copies > codebook_sizes[-1]:
+    if must_be_distinct and not is_unordered and most_copies > codebook_sizes[-1]:
         found.append(
             f"{most_copies} items have the same vector and will share all codes but the last, of "
             f"which there are {codebook_sizes[-1]}; raise the last codebook size to {most_copies}, "

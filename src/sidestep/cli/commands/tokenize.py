@@ -23,7 +23,7 @@ from sidestep.runs.inputs import load_dataset
 from sidestep.runs.plain_yaml import read_yaml
 from sidestep.runs.provenance import load_item_vectors
 from sidestep.runs.settings import with_settings
-from sidestep.runs.tokenizing import TokenizerTask, check_space
+from sidestep.runs.tokenizing import TokenizerTask, chosen_space
 from sidestep.tokenizer.choices import CollisionPolicy
 from sidestep.tokenizer.methods import DEFAULT_METHOD, METHODS
 from sidestep.tokenizer.published import read_published
@@ -52,7 +52,8 @@ def tokenize(
     codebook_sizes: Annotated[
         str | None,
         typer.Option(
-            help="Codes per level, comma-separated; default: 256,256,256, less for small catalogs."
+            help="Codes per level, comma-separated; default: 256,256,256, eight such for mpq, less "
+            "for small catalogs."
         ),
     ] = None,
     config: Annotated[
@@ -65,7 +66,8 @@ def tokenize(
     collisions: Annotated[
         CollisionPolicy | None,
         typer.Option(
-            help="'reassign' gives items of one semantic ID another last code; 'extra' appends a "
+            help="'reassign' gives items of one semantic ID another last code, in sets any other "
+            "code; 'extra' appends a "
             "level that numbers them; 'none' lets them share it. "
             "[default: reassign, or extra where the default codebooks are too small for it; none "
             "for published semantic IDs]"
@@ -74,8 +76,9 @@ def tokenize(
     space: Annotated[
         str | None,
         typer.Option(
-            help="What the codes span: your own class as my_package.my_module:MySpace. "
-            "[default: the trie of the semantic IDs]"
+            help="What the codes span: a 'trie', where they have an order; 'sets', where they have "
+            "none; or your own class as my_package.my_module:MySpace. [default: sets for mpq, "
+            "else trie]"
         ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the tokenizer.")] = 0,
@@ -95,6 +98,10 @@ def tokenize(
 
       sidestep tokenize DATASET --published Scientific.rkmeans_zcr.index.json --out CATALOG
 
+      sidestep tokenize DATASET --vectors V.npy --method mpq --out CATALOG
+
+      sidestep tokenize DATASET --vectors V.npy --method opq --space sets --out CATALOG
+
       sidestep tokenize DATASET --vectors V.npy --space my_package.my_module:MySpace --out CATALOG
     """
     if (vectors is None) == (published is None):
@@ -106,9 +113,8 @@ def tokenize(
     if published is not None:
         _refuse_settings(method, config, settings)
         ids = read_published(published, loaded.items.item_ids, codebook_sizes=sizes)
-        if space is not None:
-            check_space(space)
-        catalog = published_catalog(loaded, ids, collisions or "none", space=space)
+        spanned = chosen_space(space)
+        catalog = published_catalog(loaded, ids, collisions or "none", space=spanned)
         before = colliding.num_distinct(ids.semantic_ids)
         if dry_run:
             ids_of = {"items": catalog.num_items, "distinct": before}

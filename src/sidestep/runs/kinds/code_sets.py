@@ -19,6 +19,9 @@ with imported_when_used():
     from sidestep.training import objective as objectives
 
 
+_Objective = Annotated[NextCodeSetConfig | OwnObjectiveConfig, or_own(NextCodeSetConfig)]
+
+
 class CodeSetsRun(TransformerRun):
     """A Transformer over sets of codes; the catalog must be one of sets."""
 

@@ -27,9 +27,7 @@ class CodeSetsRun(TransformerRun):
 
     kind: Literal["code-sets"] = "code-sets"  # type: ignore[assignment]
     model: CodeSetConfig = CodeSetConfig()
-    objective: Annotated[NextCodeSetConfig | OwnObjectiveConfig, or_own(NextCodeSetConfig)] = (
-        NextCodeSetConfig()
-    )  # type: ignore[assignment]
+    objective: _Objective = NextCodeSetConfig()  # type: ignore[assignment]
 
     def refuse_catalog(self, catalog: catalogs.Catalog) -> None:
         """See `TransformerRun.refuse_catalog`; codes in an order are refused."""

@@ -126,7 +126,7 @@ def test_a_weight_of_minus_nothing_is_nothing():
         ),
         (
             ("--search", "exhaustive", "--beams", 9),
-            "only beam, item-beam, prm-beam, value-beam, ved, sampling and guided-beam; leave",
+            "only beam, item-beam, prm-beam, value-beam, ved, sampling, order-mixture and guided-beam; leave",
         ),
         (
             ("--search", "exhaustive", "--likelihood-weight", 1),

@@ -401,8 +401,14 @@ def can_search(name: str, loaded: bundles.LoadedRecommender) -> bool:
 def _missing_part(spec: SearchSpec, loaded: bundles.LoadedRecommender) -> str | None:
     """A need of a search that a bundle does not meet, and what to do; None if it meets all."""
     space = loaded.catalog.space
-    walks = (None,) if spec.needs == "trie" else (None, own_space.SETS)
-    if spec.needs is not None and space not in walks:
+    if spec.needs == "sets" and space != own_space.SETS:
+        return (
+            "needs sets of codes, and the codes of this catalog have an order; tokenize with "
+            "--space sets, or take a search that walks any space, such as beam."
+        )
+    if (spec.needs == "trie" and space is not None) or (
+        spec.needs == "items" and space not in (None, own_space.SETS)
+    ):
         return (
             "needs the trie of semantic IDs, but the codes of this catalog span the space "
             f"{space}; take a search that walks any space, such as beam."

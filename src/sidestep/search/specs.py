@@ -57,7 +57,8 @@ class SearchSpec:
     fitted: see `Fitted`; None where every budget is large enough.
     quick: options with which the search takes a fraction of the time and finds about as much.
     needs: what the search asks of the code space beyond walking it: `trie` what only a trie tells,
-        `items` the items beyond each state, which a trie and sets of codes tell; None nothing.
+        `items` the items beyond each state, which a trie and sets of codes tell, `sets` sets of
+        codes; None nothing.
     """
 
     name: str
@@ -70,7 +71,7 @@ class SearchSpec:
     grows: SharedSetting | None = None
     fitted: Fitted | None = None
     quick: Mapping[str, Value] = field(default_factory=dict)
-    needs: Literal["trie", "items"] | None = None
+    needs: Literal["trie", "items", "sets"] | None = None
 
     @property
     def is_own(self) -> bool:
@@ -189,6 +190,13 @@ SPECS: Mapping[str, SearchSpec] = MappingProxyType(
                 reads=_BEAMS,
                 ceiling="exhaustive",
                 grows="beams",
+            ),
+            SearchSpec(
+                name="order-mixture",
+                policy="sidestep.search.order_mixture:OrderMixture",
+                options={"num_orders": 4, "seed": 0, **_LEGAL},
+                reads=_BEAMS,
+                needs="sets",
             ),
             SearchSpec(
                 name="guided-beam",

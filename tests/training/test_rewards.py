@@ -132,6 +132,24 @@ def test_categories_and_novelty():
     assert given("novelty", sources=sources) == pytest.approx([1.0, 0.0, 0.5, 0.0])
 
 
+def test_worths_count_whoever_wants_them_and_hits_count_by_the_worth_of_the_target():
+    sources = RewardSources(worths=np.array([2.0, 0.5, 1.0, 4.0, 8.0]))
+    assert given("worth", sources=sources) == [2.0, 0.5, 1.0, 0.0]  # the last is padding
+    logs = [np.log(2.0), np.log(0.5), 0.0, 0.0]
+    assert given("log-worth", sources=sources) == pytest.approx(logs)
+    assert given("exact-worth", sources=sources) == [0.0, 0.5, 0.0, 0.0]
+    # The target's own worth counts, and not that of the item which its leaf recommends first.
+    shared = scene((0, 3), target=4, log_probs=(-1.0, -2.0))
+    assert given("exact-worth", sources=sources, at=shared) == [0.0, 8.0]
+
+
+def test_a_logarithm_needs_worths_above_0():
+    sources = RewardSources(worths=np.array([2.0, 0.0, 1.0, -4.0, 8.0]))
+    assert given("worth", sources=sources)[1] == 0.0
+    with pytest.raises(ValueError, match="2 items have at most 0, the smallest -4"):
+        given("log-worth", sources=sources)
+
+
 def test_terms_are_weighted_and_padding_gets_nothing():
     terms = [RewardTerm(reward="exact", weight=2.0), RewardTerm(reward="exact", weight=-0.5)]
     assert Rewards(terms, RewardSources())(scene())[0].tolist() == [0.0, 1.5, 0.0, 0.0]
@@ -210,6 +228,10 @@ def test_who_asks_what_nobody_knows_is_named():
     with pytest.raises(ValueError, match="reward 'exact' failed: ValueError: it asks what came"):
         given("exact", at=open_scene)
     assert given("novelty", sources=RewardSources(popularity=np.ones(5, int)), at=open_scene)
+    worths = RewardSources(worths=np.ones(5))
+    assert given("worth", "log-worth", sources=worths, at=open_scene) == [1.0, 1.0, 1.0, 0.0]
+    with pytest.raises(ValueError, match="reward 'exact-worth' failed: ValueError: it asks"):
+        given("exact-worth", sources=worths, at=open_scene)
 
 
 def test_levels_are_weighed_exactly_under_autocast():

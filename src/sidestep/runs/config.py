@@ -14,7 +14,7 @@ from sidestep.runs.plain_yaml import read_yaml
 from sidestep.runs.run_config import RunConfig
 from sidestep.runs.settings import checked, shown, with_settings
 
-_PATHS = ("backbone", "embeddings", "collaborative")
+_PATHS = ("backbone", "embeddings", "collaborative", "worth")
 """Keys of runs that name files and folders."""
 
 

@@ -14,6 +14,7 @@ from sidestep.bundle.manifest import MANIFEST
 from sidestep.catalog.catalog import Catalog
 from sidestep.catalog.leaf_embeddings import LeafEmbeddings
 from sidestep.data.dataset import Dataset
+from sidestep.data.importers.item_numbers import read_item_numbers
 from sidestep.data.splits import Split
 from sidestep.files import file_sha256
 from sidestep.model.sasrec import SasRec
@@ -35,6 +36,7 @@ def reward_sources(
     *,
     embeddings: str | None,
     collaborative: str | None,
+    worth: str | None = None,
 ) -> RewardSources:
     """The sources that a run may make rewards from.
 
@@ -45,6 +47,7 @@ def reward_sources(
         network: the policy before it learns.
         embeddings: file of item vectors; None for none.
         collaborative: the run or bundle of a SASRec; None for none.
+        worth: table of what items are worth; None for none.
 
     Raises:
         FileNotFoundError: a file or run that the configuration names is not there.
@@ -59,6 +62,7 @@ def reward_sources(
         item_head=item_head_scores(network),
         categories=_categories(dataset),
         popularity=popularity_of(split, catalog.num_items),
+        worths=None if worth is None else worths_of(worth, dataset),
     )
 
 
@@ -77,7 +81,23 @@ def embeddings_of(file: str, dataset: Dataset) -> Embeddings:
     return torch.from_numpy(load_item_vectors(path, dataset))
 
 
-def sources_sha256(embeddings: str | None, collaborative: str | None) -> dict[str, str]:
+def worths_of(file: str, dataset: Dataset) -> Float[np.ndarray, " items"]:
+    """What the items of a dataset are worth, from a table with the columns item_id and worth.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the table is damaged, or an item has no number.
+    """
+    if not Path(file).exists():
+        raise FileNotFoundError(
+            f"worth: {file}: no table here; give one with the columns item_id and worth."
+        )
+    return read_item_numbers(Path(file), dataset.items.item_ids)
+
+
+def sources_sha256(
+    embeddings: str | None, collaborative: str | None, worth: str | None = None
+) -> dict[str, str]:
     """Hashes of the files that rewards are made from, by their keys."""
     files = {}
     if embeddings is not None:
@@ -86,6 +106,8 @@ def sources_sha256(embeddings: str | None, collaborative: str | None) -> dict[st
         folder = Path(collaborative)
         inner = folder / "bundle"
         files["collaborative"] = (inner if inner.is_dir() else folder) / MANIFEST
+    if worth is not None:
+        files["worth"] = Path(worth)
     return {name: file_sha256(file) for name, file in files.items()}
 
 

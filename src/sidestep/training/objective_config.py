@@ -285,5 +285,16 @@ class RewardTerm(BaseModel):
     """The factor of the reward."""
 
 
-NEED_TARGETS = frozenset({"exact", "rank", "rank-aware", "prefix", "semantic", "category", "soon"})
+NEED_TARGETS = frozenset(
+    {
+        "exact",
+        "exact-worth",
+        "rank",
+        "rank-aware",
+        "prefix",
+        "semantic",
+        "category",
+        "soon",
+    }
+)
 """The rewards that need the item that came next."""

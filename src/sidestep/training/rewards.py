@@ -111,6 +111,7 @@ class RewardSources:
     item_head: the item head of the policy as it was before: `item-head`.
     categories: of every item, -1 where it has none: `category`.
     popularity: interactions with every item in the training part: `novelty`.
+    worths: what every item is worth to the shop, in any unit: `worth`, `log-worth`, `exact-worth`.
     """
 
     embeddings: LeafEmbeddings | None = None
@@ -118,6 +119,7 @@ class RewardSources:
     item_head: ItemScores | None = None
     categories: Int[np.ndarray, " items"] | None = None
     popularity: Int[np.ndarray, " items"] | None = None
+    worths: Float[np.ndarray, " items"] | None = None
 
 
 def item_head_scores(network: SemanticIdModel) -> ItemScores | None:
@@ -308,6 +310,37 @@ def _novelty(sources: RewardSources) -> Reward:
     return reward
 
 
+def _worth(sources: RewardSources) -> Reward:
+    return _by_number(_given(sources.worths, "worth", _WORTHS))
+
+
+def _log_worth(sources: RewardSources) -> Reward:
+    worths = _given(sources.worths, "log-worth", _WORTHS)
+    if (worths <= 0).any():
+        raise ValueError(
+            f"rewards: log-worth needs worths above 0, and {int((worths <= 0).sum())} items have "
+            f"at most 0, the smallest {worths.min():g}; change their worth, or take the reward "
+            "worth."
+        )
+    return _by_number(np.log(worths))
+
+
+def _exact_worth(sources: RewardSources) -> Reward:
+    exact, worths = _exact(sources), _given(sources.worths, "exact-worth", _WORTHS)
+    of_items = torch.from_numpy(worths).float()
+
+    def reward(scene: RewardScene) -> Tensor:
+        return exact(scene) * of_items.to(scene.leaves.device)[scene.known_targets, None]
+
+    return reward
+
+
+def _by_number(numbers: Float[np.ndarray, " items"]) -> Reward:
+    """A number of each item, whatever came next."""
+    of_items = torch.from_numpy(numbers).float()
+    return lambda scene: of_items.to(scene.leaves.device)[_first_items(scene)]
+
+
 def _first_items(scene: RewardScene) -> Int[Tensor, "users candidates"]:
     """The item that each leaf recommends first."""
     return scene.trie.items(scene.leaves)[..., 0].clamp(min=0)
@@ -319,6 +352,8 @@ def _given(source: T | None, name: str, needed: str) -> T:
     return source
 
 
+_WORTHS = "a table of what items are worth (--worth)"
+
 REWARDS: Mapping[str, Callable[[RewardSources], Reward]] = {
     "exact": _exact,
     "rank": _rank,
@@ -329,9 +364,15 @@ REWARDS: Mapping[str, Callable[[RewardSources], Reward]] = {
     "item-head": _item_head,
     "category": _category,
     "novelty": _novelty,
+    "worth": _worth,
+    "log-worth": _log_worth,
+    "exact-worth": _exact_worth,
     "soon": _soon,
 }
 """The rewards that have a name; see `objectives.rewards` for what they are.
 
-`rank-aware` is `exact` plus `rank`; `prefix` weighs levels as values do, 1 in all.
+`rank-aware` is `exact` plus `rank`; `prefix` weighs levels as values do, 1 in all; `exact-worth` is
+`exact` times the worth of the item that came next. `worth` and `log-worth` need no target: a
+policy that is proportional to π_before · exp(reward / τ) for the reward τ · log(worth) is
+π_before · worth, which ranks by expected worth.
 """

@@ -196,6 +196,30 @@ def test_preferences_raise_what_came_next_over_what_was_found(shop, tmp_path):
     assert measured(out, "--beams", 10)["metrics"]["HR@10"] >= 0
 
 
+def test_lists_turn_to_what_is_worth_more(shop, tmp_path):
+    """Every other item is worth e³ times as much, and the policy is pulled to π · worth."""
+    before = sidestep.load(shop / "beam")
+    ids = before.catalog.ids_of(np.arange(before.catalog.num_items))
+    table = tmp_path / "margins.csv"
+    rows = [f"{name},{np.exp(3.0 * (number % 2))}" for number, name in enumerate(ids)]
+    table.write_text("\n".join(["item_id,worth", *rows]))
+    out = tmp_path / "margin"
+    run(
+        *("align", shop / "beam", "--out", out, "--recipe", "optimum", "--worth", table, *SMALL),
+        *("--set", "objective.rewards=[{reward: log-worth, weight: 0.06}]"),
+        *("--set", "training.learning_rate=0.01"),
+    )
+    histories = [[ids[0], ids[5]], [ids[3]], []]
+
+    def share(loaded):
+        listed = [item for answer in loaded.recommend(histories, 10) for item in answer.item_ids]
+        return np.mean([ids.index(item) % 2 for item in listed])
+
+    after = sidestep.load(out)
+    assert share(after) > share(before) + 0.1
+    assert "worth: " in (out / "config.yaml").read_text()
+
+
 def test_interrupted_and_given_again_it_ends_the_same(shop, aligned, tmp_path, monkeypatch):
     parts = tmp_path / "parts"
     assert_ends_the_same_after_an_interruption(
@@ -225,6 +249,12 @@ def test_a_dry_run_tells_sizes(shop, aligned, tmp_path):
         (("--set", "objective.rewards=[{reward: semantic}]"), "semantic needs the vectors of"),
         (("--set", "objective.rewards=[{reward: item-head}]"), "item-head needs a backbone with"),
         (("--collaborative", "nowhere"), "collaborative: nowhere: no bundle here"),
+        (("--worth", "nowhere.csv"), "worth: nowhere.csv: no table here"),
+        (("--set", "objective.rewards=[{reward: worth}]"), "worth needs a table of what items"),
+        (
+            ("--set", "objective={open_prompts: true, rewards: [{reward: exact-worth}]}"),
+            "the reward 'exact-worth' asks what came next",
+        ),
         (("--embeddings", "nowhere.npy"), "embeddings: nowhere.npy: no vectors here"),
         (("--set", "objective.repair=pray"), "objective.repair: "),
         (

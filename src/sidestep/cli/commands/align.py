@@ -47,6 +47,13 @@ def align(
     collaborative: Annotated[
         Path | None, typer.Option(help="A run of kind sasrec, for the reward 'collaborative'.")
     ] = None,
+    worth: Annotated[
+        Path | None,
+        typer.Option(
+            help="A table with the columns item_id and worth, such as margins, for the rewards "
+            "'worth', 'log-worth' and 'exact-worth'."
+        ),
+    ] = None,
     settings: Settings = None,
     seed: Seed = 0,
     resume: Resume = True,
@@ -74,6 +81,10 @@ def align(
 
       sidestep align runs/scientific/tied-0 --recipe tree --out runs/scientific/tree-0
 
+      sidestep align runs/scientific/tree-0 --recipe optimum --worth margins.csv
+      --set "objective.rewards=[{reward: log-worth, weight: 0.06}]"
+      --out runs/scientific/margin-0
+
       sidestep align runs/scientific/transformer-0 --recipe sft-continued
       --out runs/scientific/continued-0 --set training.max_seconds=120
     """
@@ -83,6 +94,8 @@ def align(
         content["embeddings"] = str(embeddings)
     if collaborative is not None:
         content["collaborative"] = str(collaborative)
+    if worth is not None:
+        content["worth"] = str(worth)
     if recipe == "sft-continued":
         content["objective"]["likelihood"] = backbones.likelihood_of(backbone)
     train_by(

@@ -32,6 +32,11 @@ class AlignRun(ImprovingRun):
     collaborative: str | None = None
     """The run that the reward `collaborative` asks: a run or a bundle of kind sasrec."""
 
+    # Left out of files where it is not set, so that runs of older versions go on.
+    worth: str | None = Field(None, exclude_if=lambda file: file is None)
+    """The table of what items are worth, with the columns `item_id` and `worth`: for the rewards
+    `worth`, `log-worth` and `exact-worth`."""
+
     objective: AlignmentConfig = Field(default_factory=AlignmentConfig)
 
     def prepare(self, given: Given) -> Plan:
@@ -69,7 +74,9 @@ class AlignRun(ImprovingRun):
                 objective,
                 windows,
                 num_beams=self.validation.num_beams,
-                about=reward_sources.sources_sha256(self.embeddings, self.collaborative),
+                about=reward_sources.sources_sha256(
+                    self.embeddings, self.collaborative, self.worth
+                ),
             ),
             save=plan_parts.saving_beside(made),
             write_page=write_page,
@@ -99,6 +106,7 @@ class AlignRun(ImprovingRun):
             network,
             embeddings=self.embeddings,
             collaborative=self.collaborative,
+            worth=self.worth,
         )
         return alignment.AlignmentObjective(
             network,

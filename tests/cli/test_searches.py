@@ -122,11 +122,11 @@ def test_a_weight_of_minus_nothing_is_nothing():
     [
         (
             ("--search", "beam", "--candidates", 9),
-            "--candidates 9: the search beam has no use for it, only item-beam, prm-beam",
+            "--candidates 9: the search beam has no use for it, only diverse-beam, item-beam",
         ),
         (
             ("--search", "exhaustive", "--beams", 9),
-            "only beam, item-beam, prm-beam, value-beam, ved, sampling, order-mixture and guided-beam; leave",
+            "only beam, diverse-beam, item-beam, prm-beam, value-beam, ved, sampling, order-mixture",
         ),
         (
             ("--search", "exhaustive", "--likelihood-weight", 1),
@@ -277,7 +277,7 @@ def test_what_is_no_search_of_ones_own_is_refused(shop, own):
 
     assert "is no search; name a dataclass" in message(f"{own}:NoSearch")
     assert "cannot be imported" in message(f"{own}:Nothing")
-    assert "there are beam, item-beam" in message("beem")
+    assert "there are beam, diverse-beam, item-beam" in message("beem")
     assert "unknown setting 'shfit'; perhaps 'shift'" in message(
         f"{own}:Reversed", "--search-option", "shfit=1"
     )

@@ -15,6 +15,7 @@ from sidestep.model.transformer import Transformer
 from sidestep.model.value_head import ValueHead
 from sidestep.padding import NO_ITEM
 from sidestep.search.beam import BeamSearch
+from sidestep.search.diverse_beam import DiverseBeamSearch
 from sidestep.search.exclusion import Exclusion
 from sidestep.search.exhaustive import ExhaustiveSearch
 from sidestep.search.guided_beam import GuidedBeamSearch
@@ -37,6 +38,9 @@ def guided(num_items):
 
 POLICIES = {
     "beam": lambda num_items: BeamSearch(num_beams=4),
+    "diverse-beam": lambda num_items: DiverseBeamSearch(
+        num_beams=4, candidates=6, penalty=0.7, shared_codes=1
+    ),
     "guided-beam": guided,
     "value-beam": lambda num_items: ValueBeamSearch(num_beams=4, candidates=6),
     "sampling": lambda num_items: Sampling(num_samples=4),
@@ -48,6 +52,7 @@ POLICIES = {
 
 WIDE = {
     "beam": lambda head: BeamSearch(num_beams=64),
+    "diverse-beam": lambda head: DiverseBeamSearch(num_beams=64),
     "guided-beam": lambda head: GuidedBeamSearch(
         guidance=Guidance(scorer=ItemSupport(head=head)), num_beams=64, candidates=64
     ),

@@ -82,7 +82,7 @@ def embeddings_of(file: str, dataset: Dataset) -> Embeddings:
 
 
 def worths_of(file: str, dataset: Dataset) -> Float[np.ndarray, " items"]:
-    """What the items of a dataset are worth, from a table with the columns item_id and worth.
+    """The worths of the items of a dataset, from a table with the columns item_id and worth.
 
     Raises:
         FileNotFoundError: there is no such file.

@@ -135,6 +135,13 @@ SPECS: Mapping[str, SearchSpec] = MappingProxyType(
                 grows="beams",
             ),
             SearchSpec(
+                name="diverse-beam",
+                policy="sidestep.search.diverse_beam:DiverseBeamSearch",
+                options={"penalty": 0.5, "shared_codes": 1, **_LEGAL},
+                reads=frozenset({"beams", "candidates"}),
+                per_level=False,
+            ),
+            SearchSpec(
                 name="item-beam",
                 policy=_GUIDED_BEAM,
                 options=_LEGAL,

@@ -126,7 +126,7 @@ def test_a_weight_of_minus_nothing_is_nothing():
         ),
         (
             ("--search", "exhaustive", "--beams", 9),
-            "only beam, diverse-beam, item-beam, prm-beam, value-beam, ved, sampling, order-mixture",
+            "only beam, diverse-beam, item-beam, prm-beam, value-beam, ved, sampling, order-",
         ),
         (
             ("--search", "exhaustive", "--likelihood-weight", 1),

@@ -9,6 +9,7 @@ search may meet, and the confidences of the heads are comparable.
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.nn import functional
 
 from sidestep.step import normalised
 
@@ -22,8 +23,8 @@ def open_codebooks(
         orders: codebooks in the order in which they are decided, each once.
         num_codebooks: codebooks in all.
     """
-    decided = torch.nn.functional.one_hot(orders, num_codebooks).cumsum(dim=1)
-    before = torch.nn.functional.pad(decided[:, :-1], (0, 0, 1, 0))
+    decided = functional.one_hot(orders, num_codebooks).cumsum(dim=1)
+    before = functional.pad(decided[:, :-1], (0, 0, 1, 0))
     return before == 0
 
 
@@ -56,7 +57,7 @@ def codebook_cross_entropies(
         steps = own.shape[1]
         of_step = codes[:, codebook, None].expand(-1, steps)
         losses.append(
-            torch.nn.functional.cross_entropy(
+            functional.cross_entropy(
                 own.flatten(0, 1).float(),
                 of_step.flatten(),
                 reduction="none",

@@ -7,6 +7,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.nn import functional
 
 from sidestep.catalog.space import CodeSpace, ListsCandidates
 from sidestep.catalog.trie import NO_STATE, Trie
@@ -121,7 +122,7 @@ class ItemSupport:
         def scores(states: Int[Tensor, "users width"], depth: int) -> Float[Tensor, "users width"]:
             items, rows = space.candidates(states.flatten())
             counts = rows.bincount(minlength=states.numel())
-            bounds = torch.nn.functional.pad(counts.cumsum(0), (1, 0))
+            bounds = functional.pad(counts.cumsum(0), (1, 0))
             weighed = logits[rows // states.shape[1], items]
             return segment_log_sums(weighed[None], bounds).view(states.shape)
 

@@ -11,6 +11,7 @@ from sidestep.search.item_support import node_log_sums
 from sidestep.search.policy import Scope
 from sidestep.step import HistoryBatch
 from sidestep.training.config import TrainingConfig
+from sidestep.training.head_distillation import RankerBeside
 from sidestep.training.loop import train
 from sidestep.training.objective_config import TreeDistillationConfig
 from sidestep.training.tree_distillation import (
@@ -119,7 +120,11 @@ def test_a_ranker_teaches_beside_the_head():
             return None
 
     objective = TreeDistillationObjective(
-        taught_policy(), TRIE, TreeDistillationConfig(drop_share=0.0), max_history=20, ranker=Sure()
+        taught_policy(),
+        TRIE,
+        TreeDistillationConfig(drop_share=0.0),
+        max_history=20,
+        beside=RankerBeside(ranker=Sure()),
     )
     histories = HistoryBatch(items=torch.tensor([[0]]), lengths=torch.tensor([1]))
     assert float(objective.teacher_logits(histories).exp()[0, 5]) == pytest.approx(1)

@@ -5,6 +5,7 @@ or sets the policy learns at is the subclass's choice.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float
@@ -17,6 +18,20 @@ from sidestep.search.item_support import ItemRanker
 from sidestep.step import HistoryBatch
 from sidestep.training.objective import SearchingObjective
 from sidestep.training.objective_config import TreeDistillationConfig
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RankerBeside:
+    """A ranker that teaches together with the item head.
+
+    ranker: gives scores of all items, which are added to those of the head.
+    network: of the ranker; None for a ranker without a network.
+    weight: the factor of the ranker's scores.
+    """
+
+    ranker: ItemRanker
+    network: nn.Module | None = None
+    weight: float = 1.0
 
 
 class HeadDistillationObjective(SearchingObjective):
@@ -32,9 +47,7 @@ class HeadDistillationObjective(SearchingObjective):
         config: TreeDistillationConfig,
         *,
         max_history: int,
-        ranker: ItemRanker | None = None,
-        ranker_network: nn.Module | None = None,
-        ranker_weight: float = 1.0,
+        beside: RankerBeside | None = None,
     ) -> None:
         """Takes the network that is trained.
 
@@ -42,9 +55,7 @@ class HeadDistillationObjective(SearchingObjective):
             policy: a trained network with an item head; it is trained further in place.
             config: see `TreeDistillationConfig`.
             max_history: most recent items of a history that are read.
-            ranker: a model beside the policy; its scores of items are added to those of the head.
-            ranker_network: the network of the ranker; None for a ranker without a network.
-            ranker_weight: the factor of the ranker's scores.
+            beside: teaches together with the head; None: the head teaches alone.
 
         Raises:
             ValueError: the policy has no item head.
@@ -57,9 +68,9 @@ class HeadDistillationObjective(SearchingObjective):
             )
         self.policy = policy.requires_grad_()  # what is loaded from a bundle is frozen
         self.keep_copy("teacher", "policy", every_steps=None)
-        self.ranker, self.ranker_weight = ranker, ranker_weight
-        if ranker_network is not None:
-            self.freeze("ranker", ranker_network)
+        self.beside = beside
+        if beside is not None and beside.network is not None:
+            self.freeze("ranker", beside.network)
         if config.head_weight is None:
             for weights in policy.item_scorer.item_parameters():
                 weights.requires_grad_(False)  # no loss reads them
@@ -108,8 +119,9 @@ class HeadDistillationObjective(SearchingObjective):
         root, _ = teacher.encode(histories, capacity=1)
         assert teacher.item_scorer is not None
         logits = teacher.item_scorer.item_logits(root.hidden[:, 0], histories).float()
-        if self.ranker is not None:
-            logits = logits + self.ranker_weight * self.ranker.scores(histories).float()
+        if self.beside is not None:
+            scores = self.beside.ranker.scores(histories).float()
+            logits = logits + self.beside.weight * scores
         return (logits / self.config.teacher_temperature).log_softmax(dim=1)
 
     def head_loss(

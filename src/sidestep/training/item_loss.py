@@ -353,3 +353,42 @@ def item_loss(
     return SampledItemLoss(
         network, config, num_items, label_smoothing=label_smoothing, taught=taught
     )
+
+
+def item_loss_of_head(
+    model: SemanticIdModel,
+    config: ItemLossConfig,
+    item_weight: float | None,
+    *,
+    label_smoothing: float,
+    taught: SemanticIdModel | None = None,
+) -> ItemLoss | None:
+    """The loss of a network's item head; None for a network without an item head.
+
+    Args:
+        model: the network.
+        config: see `item_loss`.
+        item_weight: the weight of the loss in an objective; None for an objective without it.
+        label_smoothing: see `ItemLoss`.
+        taught: see `ItemLoss`.
+
+    Raises:
+        ValueError: an item head without a weight, or a weight without an item head; or see
+            `item_loss`.
+    """
+    scorer = model.item_scorer
+    if (item_weight is not None) != (scorer is not None):
+        raise ValueError(
+            f"item_weight is {item_weight}, but the model has "
+            f"{'no' if scorer is None else 'an'} item head; set both or neither."
+        )
+    if scorer is None:
+        return None
+    return item_loss(
+        scorer,
+        scorer.item_logits,
+        config,
+        model.num_items,
+        label_smoothing=label_smoothing,
+        taught=taught,
+    )

@@ -13,7 +13,7 @@ from sidestep.objectives.cross_entropy import beam_aware_weights, next_code_cros
 from sidestep.objectives.distillation import soft_cross_entropy
 from sidestep.objectives.weighting import weighted
 from sidestep.step import normalised
-from sidestep.training.item_loss import ItemTargets, item_loss
+from sidestep.training.item_loss import ItemTargets, item_loss_of_head
 from sidestep.training.objective import Loss, Objective
 from sidestep.training.objective_config import NextCodeConfig
 
@@ -29,13 +29,6 @@ class NextCodeObjective(Objective):
                 or see `item_loss`.
         """
         super().__init__()
-        scorer = model.item_scorer
-        has_head = scorer is not None
-        if (config.item_weight is not None) != has_head:
-            raise ValueError(
-                f"item_weight is {config.item_weight}, but the model has "
-                f"{'an' if has_head else 'no'} item head; set both or neither."
-            )
         self.model = model
         self.config = config
         self._trie = (
@@ -43,16 +36,13 @@ class NextCodeObjective(Objective):
             if config.beam_aware is None
             else Trie.build(model.semantic_ids.cpu().numpy(), model.codebook_sizes)
         )
-        self._item_loss = None
-        if scorer is not None:
-            self._item_loss = item_loss(
-                scorer,
-                scorer.item_logits,
-                config,
-                model.num_items,
-                label_smoothing=config.label_smoothing,
-                taught=None if config.distillation_weight is None else model,
-            )
+        self._item_loss = item_loss_of_head(
+            model,
+            config,
+            config.item_weight,
+            label_smoothing=config.label_smoothing,
+            taught=None if config.distillation_weight is None else model,
+        )
 
     def prepare(self, windows: Windows) -> None:
         """See `Objective.prepare`."""

@@ -18,7 +18,7 @@ from sidestep.objectives.code_sets import (
     open_codebooks,
 )
 from sidestep.objectives.weighting import mean_over_targets
-from sidestep.training.item_loss import ItemTargets, item_loss
+from sidestep.training.item_loss import ItemTargets, item_loss_of_head
 from sidestep.training.objective import Loss, SearchingObjective
 from sidestep.training.objective_config import NextCodeSetConfig
 
@@ -41,12 +41,6 @@ class NextCodeSetObjective(SearchingObjective):
                 more steps than codebooks; or see `item_loss`.
         """
         super().__init__()
-        scorer = model.item_scorer
-        if (config.item_weight is not None) != (scorer is not None):
-            raise ValueError(
-                f"item_weight is {config.item_weight}, but the model has "
-                f"{'no' if scorer is None else 'an'} item head; set both or neither."
-            )
         if config.learned_steps is not None and config.learned_steps > model.num_levels:
             raise ValueError(
                 f"learned_steps is {config.learned_steps}, but there are {model.num_levels} "
@@ -55,15 +49,9 @@ class NextCodeSetObjective(SearchingObjective):
         self.model = model
         self.config = config
         self._has_code: Tensor | None = None
-        self._item_loss = None
-        if scorer is not None:
-            self._item_loss = item_loss(
-                scorer,
-                scorer.item_logits,
-                config,
-                model.num_items,
-                label_smoothing=config.label_smoothing,
-            )
+        self._item_loss = item_loss_of_head(
+            model, config, config.item_weight, label_smoothing=config.label_smoothing
+        )
 
     def prepare(self, windows: Windows) -> None:
         """See `Objective.prepare`."""

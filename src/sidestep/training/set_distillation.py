@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
 from sidestep.catalog.set_space import SetSpace
 from sidestep.catalog.trie import NO_STATE
@@ -20,12 +20,11 @@ from sidestep.data.windows import WindowBatch
 from sidestep.model.code_set_transformer import CodeSetTransformer
 from sidestep.objectives.code_sets import legal_soft_cross_entropies, mean_over_open
 from sidestep.objectives.weighting import mean_over_targets
-from sidestep.search.item_support import ItemRanker
 from sidestep.search.policy import redrawn
 from sidestep.search.tree import Tree
 from sidestep.step import ROOT_SLOT, HistoryBatch, StepOutput
 from sidestep.training.candidate_tree import read_nodes
-from sidestep.training.head_distillation import HeadDistillationObjective
+from sidestep.training.head_distillation import HeadDistillationObjective, RankerBeside
 from sidestep.training.objective import Loss
 from sidestep.training.objective_config import TreeDistillationConfig
 
@@ -90,9 +89,7 @@ class SetDistillationObjective(HeadDistillationObjective):
         config: TreeDistillationConfig,
         *,
         max_history: int,
-        ranker: ItemRanker | None = None,
-        ranker_network: nn.Module | None = None,
-        ranker_weight: float = 1.0,
+        beside: RankerBeside | None = None,
     ) -> None:
         """Takes the network that is trained.
 
@@ -101,21 +98,12 @@ class SetDistillationObjective(HeadDistillationObjective):
             space: the sets of the catalog.
             config: see `TreeDistillationConfig`; the teacher's best leaves are not read.
             max_history: see `HeadDistillationObjective`.
-            ranker: see there.
-            ranker_network: see there.
-            ranker_weight: see there.
+            beside: see there.
 
         Raises:
             ValueError: the policy has no item head.
         """
-        super().__init__(
-            policy,
-            config,
-            max_history=max_history,
-            ranker=ranker,
-            ranker_network=ranker_network,
-            ranker_weight=ranker_weight,
-        )
+        super().__init__(policy, config, max_history=max_history, beside=beside)
         self.space = space
 
     def forward(self, batch: WindowBatch) -> Loss:

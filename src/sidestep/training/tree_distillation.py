@@ -11,18 +11,18 @@ visits. The exact targets at every node of a trie are ours.
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
 from sidestep.catalog.trie import NO_STATE, Trie
 from sidestep.data.windows import WindowBatch
 from sidestep.model.semantic_id_model import SemanticIdModel
 from sidestep.objectives.distillation import soft_node_losses
 from sidestep.objectives.weighting import mean_over_targets
-from sidestep.search.item_support import ItemRanker, node_log_sums
+from sidestep.search.item_support import node_log_sums
 from sidestep.search.policy import Scope, redrawn
 from sidestep.step import HistoryBatch
 from sidestep.training.choice_tree import ChoiceTree
-from sidestep.training.head_distillation import HeadDistillationObjective
+from sidestep.training.head_distillation import HeadDistillationObjective, RankerBeside
 from sidestep.training.objective import Loss
 from sidestep.training.objective_config import TreeDistillationConfig
 
@@ -42,9 +42,7 @@ class TreeDistillationObjective(HeadDistillationObjective):
         config: TreeDistillationConfig,
         *,
         max_history: int,
-        ranker: ItemRanker | None = None,
-        ranker_network: nn.Module | None = None,
-        ranker_weight: float = 1.0,
+        beside: RankerBeside | None = None,
     ) -> None:
         """Takes the network that is trained.
 
@@ -53,21 +51,12 @@ class TreeDistillationObjective(HeadDistillationObjective):
             trie: of the catalog.
             config: see `TreeDistillationConfig`.
             max_history: see `HeadDistillationObjective`.
-            ranker: see there.
-            ranker_network: see there.
-            ranker_weight: see there.
+            beside: see there.
 
         Raises:
             ValueError: the policy has no item head.
         """
-        super().__init__(
-            policy,
-            config,
-            max_history=max_history,
-            ranker=ranker,
-            ranker_network=ranker_network,
-            ranker_weight=ranker_weight,
-        )
+        super().__init__(policy, config, max_history=max_history, beside=beside)
         self.trie = trie
 
     def forward(self, batch: WindowBatch) -> Loss:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field
 
@@ -67,13 +67,13 @@ class DistillRun(ImprovingRun):
         material = plan_parts.material_beside(given, found, needs_trie=not of_sets)
         plan_parts.refuse_lone_leaf(material.catalog)
         use = found.ranker_use if self.teacher_ranker else None
-        objective = self._objective(
-            network,
-            material,
-            ranker=None if use is None else found.item_ranker,
-            ranker_network=None if use is None else found.ranker,
-            ranker_weight=1.0 if use is None else use.weight,
-        )
+        beside = None
+        if use is not None:
+            assert found.item_ranker is not None, "a ranker that is used is there"
+            beside = head_distillation.RankerBeside(
+                ranker=found.item_ranker, network=found.ranker, weight=use.weight
+            )
+        objective = self._objective(network, material, beside)
         windows = latest_windows.prompt_windows(
             material.split, self.objective, max_history=material.max_history
         )
@@ -91,16 +91,23 @@ class DistillRun(ImprovingRun):
         )
 
     def _objective(
-        self, network: semantic_id_model.SemanticIdModel, material: Material, **teacher: Any
+        self,
+        network: semantic_id_model.SemanticIdModel,
+        material: Material,
+        beside: head_distillation.RankerBeside | None,
     ) -> head_distillation.HeadDistillationObjective:
         """The objective for codes in an order, or for sets of codes."""
-        about = {"max_history": material.max_history, **teacher}
+        max_history = material.max_history
         if isinstance(network, code_set_transformer.CodeSetTransformer):
             space = policies.whole_space(material.catalog.spanned)
             assert isinstance(space, set_space.SetSpace), "the run of the network asked for sets"
             return set_distillation.SetDistillationObjective(
-                network, space, self.objective, **about
+                network, space, self.objective, max_history=max_history, beside=beside
             )
         return tree_distillation.TreeDistillationObjective(
-            network, material.catalog.trie, self.objective, **about
+            network,
+            material.catalog.trie,
+            self.objective,
+            max_history=max_history,
+            beside=beside,
         )

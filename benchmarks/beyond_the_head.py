@@ -24,7 +24,7 @@ when the same command is given again: lines that the file has are skipped.
 import argparse
 import copy
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
@@ -80,6 +80,7 @@ K = 50
 LISTED = 10
 GUIDED_LIKELIHOOD = 0.5
 TILTS = (0.0, 0.5, 1.0, 1.5)
+HEAD_TILTS = (0.0, 0.5, 1.0, 1.25, 1.5, 2.0)
 MMR_WEIGHTS = (0.5, 1.0, 2.0, 4.0, 8.0)
 PENALTIES = (0.1, 0.2, 0.4, 0.8, 1.6)
 TEMPERATURES = (1.0, 1.5, 2.0)
@@ -208,14 +209,20 @@ def tested(
 ) -> dict[str, float]:
     """A mean with its interval, and its paired test against another recommender."""
     interval = bootstrap_interval(values, seed=0)
-    test = paired_permutation_test(values, against, seed=0)
     return {
         "mean": float(values.mean()),
         "low": interval.low,
         "high": interval.high,
-        "difference": test.difference,
-        "p_value": test.p_value,
+        **compared(values, against),
     }
+
+
+def compared(
+    values: Float[np.ndarray, " rows"], against: Float[np.ndarray, " rows"]
+) -> dict[str, float]:
+    """The paired test of a mean against that of another recommender."""
+    test = paired_permutation_test(values, against, seed=0)
+    return {"difference": test.difference, "p_value": test.p_value}
 
 
 def head_of(loaded: LoadedRecommender) -> HasItemHead:
@@ -317,21 +324,26 @@ def worth_methods(
     first, *others = runs
     tied = runs[first]
     head = head_of(tied)
-    heads = [TiltedItemHead(head=head, log_worths=log_worths, weight=weight) for weight in TILTS]
 
-    def asked(method: str, made: Sequence[Callable[[], Recommender]]) -> list[Asked]:
-        return [
-            Asked(method=method, setting={"tilt": weight}, make=make)
-            for weight, make in zip(TILTS, made, strict=True)
-        ]
+    def asked(method: str, weight: float, make: Callable[[], Recommender]) -> Asked:
+        return Asked(method=method, setting={"tilt": weight}, make=make)
 
-    ranked = [searched(tied, ItemRanking(head=head, num_leaves=K)) for head in heads]
-    yield asked("item-head", ranked)
+    def tilted(weight: float) -> TiltedItemHead:
+        return TiltedItemHead(head=head, log_worths=log_worths, weight=weight)
+
+    yield [
+        asked("item-head", weight, searched(tied, ItemRanking(head=tilted(weight), num_leaves=K)))
+        for weight in HEAD_TILTS
+    ]
     for name in others:
         beam = Remembered(runs[name].recommender(BeamSearch(num_beams=K)))
-        tilted = [reranked(beam, Tilt(log_worths=log_worths, weight=weight)) for weight in TILTS]
-        yield asked(f"beam-{name}", tilted)
-    yield asked("item-beam", [searched(tied, guided(head)) for head in heads])
+        yield [
+            asked(
+                f"beam-{name}", weight, reranked(beam, Tilt(log_worths=log_worths, weight=weight))
+            )
+            for weight in TILTS
+        ]
+    yield [asked("item-beam", weight, searched(tied, guided(tilted(weight)))) for weight in TILTS]
 
 
 def measure_worth(asked: argparse.Namespace) -> None:
@@ -348,21 +360,26 @@ def measure_worth(asked: argparse.Namespace) -> None:
     def values(lists: Lists, rows: Rows, k: int = LISTED) -> Float[np.ndarray, " rows"]:
         return worths[rows.targets] * lists.targets_found()[f"HR@{k}"]
 
-    reference = None
+    references: dict[float, dict[str, Float[np.ndarray, " rows"]]] = {}
     for settings in worth_methods(runs, log_worths):
         on_validation = [
             float(values(part.lists(each, chosen_on, "validation"), chosen_on).mean())
             for each in settings
         ]
         best = int(np.argmax(on_validation))
-        for number in sorted({0, TILTS.index(1.0), best}):  # a tilt of 1 is expected worth
-            each = settings[number]
+        is_head = settings[0].method == "item-head"
+        for number, each in enumerate(settings):
+            tilt = each.setting["tilt"]
+            # A tilt of 1 is expected worth.
+            if not (is_head or number == best or tilt in (0.0, 1.0)):
+                continue
             lists = part.lists(each, rows, "test")
             found = lists.targets_found()
             of_targets = {name: found[name] for name in ("NDCG@10", "HR@10", "HR@50")}
             own = {"value@10": values(lists, rows), "value@50": values(lists, rows, K)}
             own |= of_targets
-            reference = reference or own
+            if is_head:
+                references[tilt] = own
             part.write(
                 each,
                 {
@@ -372,8 +389,16 @@ def measure_worth(asked: argparse.Namespace) -> None:
                     "worth of the first ten": float(
                         worths[lists.items[:, :LISTED].clip(min=0)].mean()
                     ),
-                    "metrics": {name: tested(own[name], reference[name]) for name in own},
+                    "metrics": {name: tested(own[name], references[0.0][name]) for name in own},
                     "reference": "item-head, tilt 0",
+                    "against item-head": {
+                        f"tilt {known}": {
+                            name: compared(own[name], theirs[name])
+                            for name in ("value@10", "value@50", "NDCG@10")
+                        }
+                        for known, theirs in references.items()
+                        if known >= 1.0 and not is_head
+                    },
                     "cost": part.lists(settings[0], rows, "test").cost,
                 },
             )

@@ -147,6 +147,19 @@ def test_a_search_that_comes_back_to_old_states_gets_the_same_answers():
     assert torch.equal(space.legal(mixed), torch.cat([fresh.legal(s) for s in levels], dim=1))
 
 
+def test_the_next_step_finds_the_candidates_of_this_one():
+    codes = torch.randint(0, 6, (200, 4), generator=torch.Generator().manual_seed(1))
+    space = SetSpace.of_codes(codes, (30,) * 4)
+    assert space.lists.first_pair is None
+    once = space.children(space.root(1))[1].flatten(1)
+    twice = space.children(once)[1].flatten()
+    table = space._latest.tables()[0]
+    rows = table.positions(twice[twice != NO_STATE])
+    assert (rows >= 0).all()
+    # The items of a state begin with the one that it is named by.
+    assert torch.equal(table.items[table.starts].long(), table.states & (2**32 - 1))
+
+
 def test_items_of_one_set_stand_by_popularity():
     popularity = np.array([1, 0, 0, 0, 5, 0])
     space = SetSpace.of_codes(CODES, SIZES, popularity=popularity)

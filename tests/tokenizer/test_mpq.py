@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 import torch
 
-from sidestep.tokenizer.mpq import Mpq, MpqConfig, MpqNetwork, mean_by_code
+from sidestep.tokenizer.mpq import FittedMpq, Mpq, MpqConfig, MpqNetwork, mean_by_code
 from sidestep.tokenizer.quality import FitQuality
+from sidestep.tokenizer.vq_training import linear_layers
 from tests.tokenizer.contract import TokenizerContract
 from tests.tokenizer.test_rq_vae import clustered
 
@@ -79,6 +80,25 @@ def test_the_width_is_shared_out_among_the_experts():
     made = MpqNetwork(128, MpqConfig(codebook_sizes=(4,) * 12), seed=0)
     assert made.codebooks[0].shape == (4, 10)
     assert MpqNetwork(2, MpqConfig(codebook_sizes=(4,) * 3), seed=0).codebooks[0].shape == (4, 1)
+
+
+def test_a_reconstruction_mixes_codewords_by_the_mean_weights_of_their_codes():
+    decoder = linear_layers([1, 2])
+    with torch.no_grad():
+        decoder[0].weight.copy_(torch.tensor([[1.0], [2.0]]))
+        decoder[0].bias.zero_()
+    levels = (np.array([[4.0], [8.0]]), np.array([[1.0], [2.0]]))
+    fitted = FittedMpq(
+        projections=np.eye(2, dtype=np.float32),
+        levels=tuple(level.astype(np.float32) for level in levels),
+        gates=(np.array([0.2, 0.6], dtype=np.float32), np.array([0.9, 0.2], dtype=np.float32)),
+        decoder=decoder,
+        mean=np.array([1.0, 0.0], dtype=np.float32),
+        scale=10.0,
+    )
+    # (.6 · 8 + .2 · 2) / .8 = 6.5
+    found = fitted.reconstruct(np.array([[1, 1]]))
+    np.testing.assert_allclose(found, [[66.0, 130.0]], rtol=1e-5)
 
 
 def test_nearly_all_codes_are_used_and_tell_clusters_apart():

@@ -354,9 +354,8 @@ class SetSpace:
         is_counted = (has_action | (rows == 0)[..., None]) & is_there[:, None]
         users, columns, places = is_counted.nonzero(as_tuple=True)
         own = actions[users, places]  # [matches, codebooks]
-        cells = own + ((users * states.shape[1] + columns) * self.num_actions)[:, None]
-        # A row counts nothing of the codebook of its own action.
-        return cells[own + 1 != rows[users, columns][:, None]]
+        # Cells of the codebook of a row's own action count nothing, and stay below one.
+        return (own + ((users * states.shape[1] + columns) * self.num_actions)[:, None]).view(-1)
 
     def _candidate_legal(
         self, states: Int[Tensor, " n"], width: int, is_asked: Bool[Tensor, " n"]

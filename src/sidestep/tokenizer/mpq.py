@@ -93,11 +93,15 @@ class FittedMpq:
     ) -> Float[np.ndarray, "items dim"]:
         """Output of the decoder for the mixture of each item's codewords.
 
-        Codes do not tell the weights of their vector's gate: each code has its mean weight.
+        Codes do not tell the weights of their vector's gate: each code has its mean weight, and the
+        weights of an item are brought to the sum one.
         """
         mixed = np.zeros((len(semantic_ids), self.levels[0].shape[1]), dtype=np.float32)
+        sums = np.zeros((len(semantic_ids), 1), dtype=np.float32)
         for codes, codewords, gates in zip(semantic_ids.T, self.levels, self.gates, strict=True):
             mixed += gates[codes, None] * codewords[codes]
+            sums += gates[codes, None]
+        mixed /= sums
         vectors: np.ndarray = applied(self.decoder, mixed) * np.float32(self.scale) + self.mean
         return vectors
 

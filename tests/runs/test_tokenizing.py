@@ -1,4 +1,4 @@
-"""What codes span: chosen by name, by the method, or by an import path; and codes of new items."""
+"""Code spaces chosen by name, by the method, or by an import path; and codes of new items."""
 
 import numpy as np
 import pytest

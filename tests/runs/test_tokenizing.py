@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import sidestep
 from sidestep.catalog.set_space import SetSpace
 from sidestep.data.synthetic import SyntheticShopConfig, synthetic_shop
 from sidestep.runs.appending import _free_ids
@@ -48,5 +49,7 @@ def test_parallel_codes_span_sets_and_new_items_find_free_ones(method, settings)
     nearest = learned.kept.tokenizer.encode(new)
     found = _free_ids(catalog, learned.kept, new, nearest, "refuse")
     assert num_distinct(np.concatenate([codes, found])) == number + 3
+    with pytest.raises(ValueError, match=r"space sets of this catalog has 24 actions.* 8 codes"):
+        sidestep.train(dataset, {"kind": "transformer", "model": {"dim": 8}}, catalog=learned)
     grown = catalog.appended(["x", "y", "z"], found)
     assert grown.semantic_ids[:number].equal(catalog.semantic_ids)

@@ -67,6 +67,7 @@ class TransformerRun(ReadingRun, LearnedRun):
         learning = self.model_copy(update={"model": known}).learning(material, seed=given.seed)
         network = learning.network
         assert isinstance(network, semantic_id_model.SemanticIdModel)
+        self._refuse_other_actions(network, given.catalog)
         # Support by items sums over the items beyond a state, which not every space tells.
         lists_items = given.catalog.space in (None, own_space.SETS)
         searches = self.searches if lists_items else (KeptSearch(),)
@@ -86,6 +87,18 @@ class TransformerRun(ReadingRun, LearnedRun):
                 ),
             ),
         )
+
+    def _refuse_other_actions(
+        self, network: semantic_id_model.SemanticIdModel, catalog: catalogs.Catalog
+    ) -> None:
+        """Raises a `ValueError` where the network's logits are no actions of the code space."""
+        num_actions = policies.whole_space(catalog.spanned).num_actions
+        if network.num_actions != num_actions:
+            raise ValueError(
+                f"the space {catalog.space} of this catalog has {num_actions} actions, but the "
+                f"network of kind {self.kind} chooses among {network.num_actions} codes at every "
+                "step; train a run of kind code-sets for sets, or tokenize with --space trie."
+            )
 
     def refuse_catalog(self, catalog: catalogs.Catalog) -> None:
         """Raises a `ValueError` for settings that read prefixes, where the codes span no trie."""

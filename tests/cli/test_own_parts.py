@@ -258,7 +258,9 @@ def test_a_network_of_other_actions_is_refused(shop, files, sets, tmp_path):
     train = ("train", "--config", files / "config.yaml", "--dataset", shop / "dataset")
     here = (*train, "--catalog", sets.parent / "catalog", "--out", tmp_path / "run")
     message = refused(*here)
-    assert "the model chooses among 16 actions, but the space AnyOrder has 24" in message
+    assert "chooses among 16 actions at every step, but the space " in message
+    assert "AnyOrder of this catalog has 24" in message
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_bundle_whose_space_is_gone_says_so(titles, tmp_path):

@@ -1,0 +1,276 @@
+"""Pages of items: the vectors of a large catalog, laid out so that a few pages hold the best items.
+
+A page is a group of items of near vectors; all pages have about equally many items. The mean of a
+page and the spread of its items say what the page may hold. The vectors of a page are columns of
+bytes, so that the scores of a page are one sum of its rows, each times one number of the query.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int, UInt8
+from sklearn.cluster import KMeans
+from torch import Tensor
+from torch.nn import functional
+
+from sidestep.padding import NO_ITEM
+from sidestep.tokenizer.balance import balanced_codes, sinkhorn_prices
+from sidestep.tokenizer.codebooks import nearest
+
+NO_PAGE, NO_PLACE = -1, -1
+"""Padding among the pages of a user, and among places."""
+
+_SPREAD_WEIGHT = 3.0
+"""Standard deviations above the mean at which the best item of a page is expected. Measured: any
+value from 2 to 4 finds more than 0, see docs/experiments.md."""
+
+_SAMPLE_PER_PAGE, _MEANS_ROUNDS = 48, 6
+_TEMPERATURES = np.geomspace(0.3, 0.03, 8)
+"""Of the rounds that find prices, as shares of the mean squared distance to the nearest mean."""
+
+_ITEMS_AT_ONCE = 1_000_000
+_ROW_UNIT = 8
+"""The bytes of a row that a processor adds at once."""
+
+
+def items_per_page(num_items: int) -> int:
+    """The usual size of a page: that which balances the search for pages and the scores in them."""
+    return int(np.clip(2 ** round(math.log2(max(num_items, 1)) / 2 - 2), 16, 1024))
+
+
+def equal_groups(
+    vectors: Float[Tensor, "items dim"], num_groups: int, *, seed: int
+) -> Int[np.ndarray, " items"]:
+    """Groups of near vectors, which have equally many items to within one per million items.
+
+    Means come from k-means on a sample, and prices from the same sample keep the groups equal, see
+    `balanced_codes`. Only one pass goes over all items.
+
+    Args:
+        vectors: of any floating-point type.
+        num_groups: at most the number of items.
+        seed: chooses the sample.
+    """
+    num_items = len(vectors)
+    generator = np.random.default_rng(seed)
+    size = min(num_items, _SAMPLE_PER_PAGE * num_groups)
+    drawn = torch.from_numpy(generator.choice(num_items, size, replace=False))
+    sample = vectors[drawn].float().numpy()
+    means = sample[:num_groups]
+    if num_groups < size:
+        found = KMeans(num_groups, init=means, n_init=1, max_iter=_MEANS_ROUNDS).fit(sample)
+        means = np.ascontiguousarray(found.cluster_centers_, dtype=np.float32)
+    distances = sample - means[nearest(sample, means)]
+    distortion = float(np.square(distances).sum(axis=1).mean()) or 1.0
+    prices = sinkhorn_prices(
+        sample,
+        means,
+        np.zeros(num_groups, dtype=np.float32),
+        temperatures=(distortion * _TEMPERATURES).tolist(),
+    )
+    groups = np.empty(num_items, dtype=np.int64)
+    parts = max(1, num_items // _ITEMS_AT_ONCE)
+    for part in range(parts):
+        own = vectors[part::parts].float().numpy()
+        groups[part::parts] = balanced_codes(own, means, prices)
+    return groups
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class LivePages:
+    """What the items in scope leave of the pages.
+
+    guides: the mean of the live items of each page, and in a last column their spread; the product
+        with a query and its length is about the best score in the page.
+    floors: added to these products: 0, and -inf for a page without a live item.
+    closed: added to the scores of the places: 0, and -inf where there is no live item; None where
+        every place has one.
+    fewest: the number of live items in the so many pages that have the fewest, none left out.
+    """
+
+    guides: Float[Tensor, "pages dim_plus_one"]
+    floors: Float[Tensor, " pages"]
+    closed: Float[Tensor, "pages size"] | None
+    fewest: Int[Tensor, " live_pages"]
+
+    def pages_for(self, num_items: Int[Tensor, " users"]) -> Int[Tensor, " users"]:
+        """Pages that hold so many live items, or all of them, whichever pages they are."""
+        enough = torch.searchsorted(self.fewest, num_items) + 1
+        return enough.clamp(max=len(self.fewest))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ItemPages:
+    """The vectors of all items of a catalog, in pages.
+
+    items: those of each page; `NO_ITEM` is padding.
+    page_of, slot_of: the place of each item.
+    columns: rows of bytes, one per page and dimension, with a scale and an offset at the end of
+        each row, as `torch.ops.quantized.embedding_bag_byte_prepack` makes them.
+    dim: width of the vectors.
+    """
+
+    items: Int[Tensor, "pages size"]
+    page_of: Int[Tensor, " items"]
+    slot_of: Int[Tensor, " items"]
+    columns: UInt8[Tensor, "rows bytes"]
+    dim: int
+
+    @staticmethod
+    def of_groups(
+        vectors: Float[Tensor, "items dim"], groups: Int[np.ndarray, " items"]
+    ) -> "ItemPages":
+        """Lays out the vectors by groups, one page per group.
+
+        Args:
+            vectors: of all items, on the CPU.
+            groups: of each item; no group between the first and the last is empty.
+        """
+        order = np.argsort(groups, kind="stable")
+        counts = np.bincount(groups)
+        slots = np.arange(len(groups)) - np.repeat(np.cumsum(counts) - counts, counts)
+        size = -(-int(counts.max()) // _ROW_UNIT) * _ROW_UNIT
+        items = np.full((len(counts), size), NO_ITEM, dtype=np.int32)
+        items[groups[order], slots] = order
+        slot_of = np.empty(len(groups), dtype=np.int32)
+        slot_of[order] = slots
+        pages = torch.from_numpy(items)
+        return ItemPages(
+            items=pages,
+            page_of=torch.from_numpy(groups.astype(np.int32)),
+            slot_of=torch.from_numpy(slot_of),
+            columns=_columns(vectors, pages),
+            dim=vectors.shape[1],
+        )
+
+    @property
+    def num_pages(self) -> int:
+        """Pages; one group each."""
+        return len(self.items)
+
+    @property
+    def memory_bytes(self) -> int:
+        """Bytes of all arrays."""
+        return sum(array.nbytes for array in (self.items, self.page_of, self.slot_of, self.columns))
+
+    def live(
+        self, vectors: Float[Tensor, "items dim"], is_live: Bool[Tensor, " items"]
+    ) -> LivePages:
+        """What is left of the pages where only some items may be returned.
+
+        Args:
+            vectors: of all items; those that the pages were made of.
+            is_live: the items that may be returned to everybody.
+        """
+        counts = torch.zeros(self.num_pages).index_add_(0, self.page_of, is_live.float())
+        means = torch.zeros(self.num_pages, self.dim)
+        squares = torch.zeros(self.num_pages)
+        for part in torch.arange(len(vectors)).split(_ITEMS_AT_ONCE // 4):
+            own = vectors[part].float() * is_live[part, None]
+            means.index_add_(0, self.page_of[part], own)
+            squares.index_add_(0, self.page_of[part], own.square().sum(dim=1))
+        means /= counts.clamp(min=1)[:, None]
+        variances = squares / counts.clamp(min=1) - means.square().sum(dim=1)
+        spreads = _SPREAD_WEIGHT * (variances.clamp(min=0) / self.dim).sqrt()
+        is_open = is_live[self.items.clamp(min=0).long()] & (self.items != NO_ITEM)
+        return LivePages(
+            guides=torch.cat([means, spreads[:, None]], dim=1),
+            floors=_barred(counts > 0),
+            closed=None if is_open.all() else _barred(is_open),
+            fewest=counts[counts > 0].long().sort().values.cumsum(0),
+        )
+
+    def likeliest(
+        self,
+        queries: Float[Tensor, "users dim"],
+        live: LivePages,
+        numbers: Int[Tensor, " users"],
+    ) -> Int[Tensor, "users kept"]:
+        """The pages whose best items should score highest, so many per user, in any order.
+
+        `NO_PAGE` pads the rows of users with fewer pages than others.
+        """
+        lengths = queries.norm(dim=1, keepdim=True)
+        scores = functional.linear(torch.cat([queries, lengths], dim=1), live.guides, live.floors)
+        most = int(numbers.max())
+        if (numbers == most).all():
+            return largest(scores, most)
+        best = scores.topk(most, dim=1).indices
+        return best.masked_fill(torch.arange(most) >= numbers[:, None], NO_PAGE)
+
+    def scores(
+        self,
+        queries: Float[Tensor, "users dim"],
+        pages: Int[Tensor, "users kept"],
+        live: LivePages,
+    ) -> Float[Tensor, "users places"]:
+        """About the products of each query with the items of its pages; -inf where none is live.
+
+        The scores of a page are the sum over dimensions of a row of the page times a number of the
+        query: one bag of weighted rows per user and page.
+        """
+        users, kept = pages.shape
+        known = pages.clamp(min=0)
+        rows = (known.int() * self.dim)[..., None] + torch.arange(self.dim, dtype=torch.int32)
+        rows = rows.view(-1)
+        weights = queries[:, None].expand(-1, kept, -1).reshape(-1)
+        starts = torch.arange(0, len(rows), self.dim, dtype=torch.int32)
+        products = torch.ops.quantized.embedding_bag_byte_rowwise_offsets(
+            self.columns, rows, starts, False, 0, False, weights, None, False
+        )
+        scores = products.view(users, kept, -1)
+        if live.closed is not None:
+            scores += functional.embedding(known, live.closed)
+        is_none = pages == NO_PAGE
+        if is_none.any():
+            scores.masked_fill_(is_none[..., None], -torch.inf)
+        return scores.view(users, -1)
+
+    def places_of(
+        self, items: Int[Tensor, "users items"], pages: Int[Tensor, "users kept"]
+    ) -> Int[Tensor, "users items"]:
+        """Where `scores` has some items; `NO_PLACE` for items of no kept page."""
+        known = items.clamp(min=0)
+        is_there = self.page_of[known][..., None] == pages[:, None]
+        places = is_there.byte().argmax(dim=2) * self.items.shape[1] + self.slot_of[known]
+        return places.masked_fill(~is_there.any(dim=2) | (items == NO_ITEM), NO_PLACE)
+
+    def items_at(
+        self, places: Int[Tensor, "users chosen"], pages: Int[Tensor, "users kept"]
+    ) -> Int[Tensor, "users chosen"]:
+        """The items at some places of `scores`."""
+        size = self.items.shape[1]
+        pages = pages.gather(1, places // size).clamp(min=0)
+        found = self.items.view(-1).index_select(0, (pages * size + places % size).view(-1))
+        return found.view(places.shape).long()
+
+
+def largest(scores: Float[Tensor, "users columns"], number: int) -> Int[Tensor, "users chosen"]:
+    """The columns of the largest scores, in no order.
+
+    On a CPU numpy selects three times as fast as `torch.topk`.
+    """
+    number = min(number, scores.shape[1])
+    if number == scores.shape[1]:
+        return torch.arange(number).expand(len(scores), -1)
+    chosen = np.argpartition(scores.numpy(), -number, axis=1)[:, -number:]
+    return torch.from_numpy(chosen)
+
+
+def _columns(
+    vectors: Float[Tensor, "items dim"], items: Int[Tensor, "pages size"]
+) -> UInt8[Tensor, "rows bytes"]:
+    """The vectors of each page as rows of bytes, see `ItemPages`."""
+    packed = []
+    for part in items.split(max(1, _ITEMS_AT_ONCE // 8 // items.shape[1])):
+        # Padding repeats the first item, so that it changes no scale; its place is closed.
+        some = torch.where(part == NO_ITEM, part[:, :1], part).long()
+        rows = vectors[some].float().transpose(1, 2).reshape(-1, items.shape[1])
+        packed.append(torch.ops.quantized.embedding_bag_byte_prepack(rows))
+    return torch.cat(packed)
+
+
+def _barred(is_open: Bool[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    return torch.zeros(is_open.shape).masked_fill(~is_open, -torch.inf)

@@ -167,7 +167,7 @@ class ItemPages:
         counts = torch.zeros(self.num_pages).index_add_(0, self.page_of, is_live.float())
         means = torch.zeros(self.num_pages, self.dim)
         squares = torch.zeros(self.num_pages)
-        for part in torch.arange(len(vectors)).split(_ITEMS_AT_ONCE // 4):
+        for part in torch.split(torch.arange(len(vectors)), _ITEMS_AT_ONCE // 4):
             own = vectors[part].float() * is_live[part, None]
             means.index_add_(0, self.page_of[part], own)
             squares.index_add_(0, self.page_of[part], own.square().sum(dim=1))
@@ -217,7 +217,7 @@ class ItemPages:
         rows = rows.view(-1)
         weights = queries[:, None].expand(-1, kept, -1).reshape(-1)
         starts = torch.arange(0, len(rows), self.dim, dtype=torch.int32)
-        products = torch.ops.quantized.embedding_bag_byte_rowwise_offsets(
+        products: Tensor = torch.ops.quantized.embedding_bag_byte_rowwise_offsets(
             self.columns, rows, starts, False, 0, False, weights, None, False
         )
         scores = products.view(users, kept, -1)
@@ -264,7 +264,7 @@ def _columns(
 ) -> UInt8[Tensor, "rows bytes"]:
     """The vectors of each page as rows of bytes, see `ItemPages`."""
     packed = []
-    for part in items.split(max(1, _ITEMS_AT_ONCE // 8 // items.shape[1])):
+    for part in torch.split(items, max(1, _ITEMS_AT_ONCE // 8 // items.shape[1])):
         # Padding repeats the first item, so that it changes no scale; its place is closed.
         some = torch.where(part == NO_ITEM, part[:, :1], part).long()
         rows = vectors[some].float().transpose(1, 2).reshape(-1, items.shape[1])

@@ -26,6 +26,7 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -125,8 +126,7 @@ def measured(
         row = _row(num_items, method, arguments) | {"setting": setting, **built[method]}
         if method not in UNTRAINED:
             for name, part in (("tuning_", TUNING), ("", REPORTED)):
-                batches = np.array_split(queries[part], -(-NUM_QUERIES // 32))
-                found = np.concatenate([answer(batch) for batch in batches])
+                found = np.concatenate([answer(some) for some in np.split(queries[part], 50)])
                 row |= recalls(found, right[part], name)
         for batch in BATCHES:
             own = seconds[method, setting, batch]
@@ -340,12 +340,12 @@ def histories_of(number: int, num_items: int) -> HistoryBatch:
 
 def by_search(search: SearchPolicy, model: Any, scope: Scope) -> Answer:
     """The answers of a search: the items of its leaves, which have one each."""
-    histories = {batch: histories_of(batch, scope.num_items) for batch in BATCHES}
+    histories_for = cache(lambda number: histories_of(number, scope.num_items))
 
     def answer(queries: np.ndarray) -> np.ndarray:
         if isinstance(model, StateModel):
             model.state = torch.from_numpy(queries)
-        found = search.search(model, histories[len(queries)], scope)
+        found = search.search(model, histories_for(len(queries)), scope)
         return scope.items(found.leaves)[..., 0].numpy()
 
     return answer

@@ -84,7 +84,7 @@ class ItemIndex:
 
     head: HasItemHead
     num_leaves: int = 50
-    pages: int = 40
+    pages: int = 48
     refined: int = 72
     page_size: int | None = None
     seed: int = 0

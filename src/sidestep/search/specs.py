@@ -247,7 +247,7 @@ SPECS: Mapping[str, SearchSpec] = MappingProxyType(
             SearchSpec(
                 name="item-index",
                 policy="sidestep.search.item_index:ItemIndex",
-                options={"pages": 40, "refined": 72, "page_size": None, "seed": 0},
+                options={"pages": 48, "refined": 72, "page_size": None, "seed": 0},
                 ceiling="item-head",
                 goes_by="item-head",
                 needs_trie=True,

@@ -95,10 +95,10 @@ class TransformerRun(ReadingRun, LearnedRun):
         num_actions = policies.whole_space(catalog.spanned).num_actions
         if network.num_actions != num_actions:
             raise ValueError(
-                f"a network of kind {self.kind} chooses among {network.num_actions} actions at every "
-                f"step, but the space {catalog.space} of this catalog has {num_actions}; train a "
-                "run of kind code-sets for --space sets, a run of your own kind for a space of "
-                "your own, or tokenize with --space trie."
+                f"a network of kind {self.kind} chooses among {network.num_actions} actions at "
+                f"every step, but the space {catalog.space} of this catalog has {num_actions}; "
+                "train a run of kind code-sets for --space sets, a run of your own kind for a "
+                "space of your own, or tokenize with --space trie."
             )
 
     def refuse_catalog(self, catalog: catalogs.Catalog) -> None:

@@ -250,7 +250,7 @@ SPECS: Mapping[str, SearchSpec] = MappingProxyType(
                 options={"pages": 48, "refined": 72, "page_size": None, "seed": 0},
                 ceiling="item-head",
                 goes_by="item-head",
-                needs_trie=True,
+                needs="trie",
             ),
         )
     }

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import matplotlib
+import numpy as np
 
 matplotlib.use("svg")
 import matplotlib.pyplot as plt
@@ -112,13 +113,16 @@ def frontier(points: Sequence[Point]) -> set[Point]:
 def draw(points: Sequence[Point], path: Path) -> None:
     """Draws NDCG@10 against FLOPs, a panel per network, a colour per shape, a line per search."""
     shapes = sorted({point.shape for point in points}, key=as_numbers)
-    colours = dict(zip(shapes, plt.get_cmap("viridis").resampled(len(shapes)).colors, strict=True))
+    # The last colours of the map are too light for lines.
+    colours = dict(
+        zip(shapes, plt.get_cmap("plasma")(np.linspace(0, 0.8, len(shapes))), strict=True)
+    )
     plt.rcParams["svg.hashsalt"] = "sizes"
     figure, panels = plt.subplots(1, len(NETWORKS), figsize=(11, 4.5), sharex=True, sharey=True)
     for panel, (network, title) in zip(panels, NETWORKS.items(), strict=True):
-        drawn = [point for point in points if point.network == network]
-        for curve in dict.fromkeys(point.curve for point in drawn):
-            own = [point for point in drawn if point.curve == curve]
+        of_network = [point for point in points if point.network == network]
+        for curve in dict.fromkeys(point.curve for point in of_network):
+            own = [point for point in of_network if point.curve == curve]
             _, shape, search, weight = curve
             if weight not in (None, "0.5"):
                 continue

@@ -8,7 +8,7 @@ import pytest
 import sidestep
 from sidestep.catalog.set_space import SetSpace
 from tests.cli.beside import measured
-from tests.cli.commands import refused, run
+from tests.cli.commands import call, refused, run
 
 CONFIG = """\
 kind: code-sets
@@ -84,3 +84,34 @@ def test_an_order_of_codebooks_needs_a_network_over_sets(shop, folder, tmp_path)
 def test_a_search_that_reads_prefixes_says_so(folder, search):
     message = refused("evaluate", folder / "run", "--search", search)
     assert f"the search {search} needs the trie" in message
+
+
+def test_the_next_step_of_a_catalog_of_sets_trains_a_network_over_sets(shop, folder, tmp_path):
+    tokenize = ("tokenize", shop / "dataset", "--vectors", shop / "vectors.npy", "--method", "opq")
+    sizes = ("--codebook-sizes", "8,8,8,16", "--space", "sets", "--out", tmp_path / "catalog")
+    assert "--set kind=code-sets" in call(*tokenize, *sizes).stderr
+    inspect = ("inspect", folder / "catalog", "--dataset", shop / "dataset")
+    assert "--set kind=code-sets" in call(*inspect).stderr
+
+
+def test_an_ordered_network_on_sets_is_told_of_the_kind_for_sets(shop, folder, tmp_path):
+    train = ("train", "--set", "kind=transformer", "--dataset", shop / "dataset")
+    message = refused(*train, "--catalog", folder / "catalog", "--out", tmp_path / "run")
+    assert "the codes of this catalog are sets" in message
+    assert "kind code-sets" in message
+    assert "chooses among" not in message
+
+
+def test_a_space_of_no_name_is_refused_with_the_names_that_there_are(shop, tmp_path):
+    tokenize = ("tokenize", shop / "dataset", "--vectors", shop / "vectors.npy")
+    message = refused(*tokenize, "--space", "set", "--out", tmp_path / "catalog")
+    assert "there are trie, sets, and your own" in message
+
+
+def test_scale_leaves_out_a_ceiling_that_sets_do_not_have(folder, tmp_path):
+    few = ("--users", 10, "--beams", 4, "--times", "1,2", "--searches", "beam")
+    page = ("--report", tmp_path / "scaling.html")
+    done = call("scale", folder / "run", *few, *page)
+    assert done.exit_code == 0
+    told = " ".join(done.stderr.split())
+    assert "beam has no ceiling here: exhaustive needs codes in an order" in told

@@ -229,7 +229,7 @@ class Catalog:
         if self.space is not None:
             raise ValueError(
                 f"{what} needs the trie of semantic IDs, but the codes of this catalog span the "
-                f"space {self.space}; use a catalog that was tokenized without a space of its own."
+                f"space {self.space}; use a catalog that was tokenized with --space trie."
             )
 
     @property

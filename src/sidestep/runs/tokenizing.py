@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from sidestep.data.dataset import Dataset
 from sidestep.data.own_split import split_of
+from sidestep.import_paths import is_import_path
 from sidestep.lazy_imports import imported_when_used, importing
 from sidestep.notices import note
 from sidestep.runs.catalogs import make_catalog
@@ -268,6 +269,12 @@ def chosen_space(space: str | None, method: str | None = None) -> str | None:
         return None if method is None else space_of(method)
     if space == _TRIE:
         return None
+    if space not in own_space.BUILT_IN and not is_import_path(space):
+        known = ", ".join((_TRIE, *own_space.BUILT_IN))
+        raise ValueError(
+            f"--space: there is no {space!r:.80}; there are {known}, and your own by import path, "
+            "such as my_package.my_module:MySpace."
+        )
     try:
         with importing():
             own_space.space_class(space)

@@ -327,7 +327,7 @@ def _log_worth(sources: RewardSources) -> Reward:
 
 def _exact_worth(sources: RewardSources) -> Reward:
     exact, worths = _exact(sources), _given(sources.worths, "exact-worth", _WORTHS)
-    of_items = torch.from_numpy(worths).float()
+    of_items = torch.tensor(worths).float()
 
     def reward(scene: RewardScene) -> Tensor:
         return exact(scene) * of_items.to(scene.leaves.device)[scene.known_targets, None]
@@ -337,7 +337,7 @@ def _exact_worth(sources: RewardSources) -> Reward:
 
 def _by_number(numbers: Float[np.ndarray, " items"]) -> Reward:
     """A number of each item, whatever came next."""
-    of_items = torch.from_numpy(numbers).float()
+    of_items = torch.tensor(numbers).float()
     return lambda scene: of_items.to(scene.leaves.device)[_first_items(scene)]
 
 

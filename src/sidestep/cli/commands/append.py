@@ -104,7 +104,7 @@ def append(
         )
     say(
         f"Wrote {out}: {len(table):,} new items beside {loaded.catalog.num_items:,}. "
-        f"{appended.num_moved:,} of the new items got a last code that is not the nearest, because "
+        f"{appended.num_moved:,} of the new items got a code that is not the nearest, because "
         "another item has the nearest.",
         then=recommendation_by(out, grown.catalog),
     )

@@ -125,9 +125,10 @@ def inspect(
     _print(loaded.name, inspected)
     if vectors is None:
         say("With --vectors FILE the same command says what only vectors can tell.")
+    first, *_ = catalogs.values()
     say(
         "With --out FILE.html it draws curves." if out is None else f"Wrote {out}.",
-        then=training_on(dataset, catalog),
+        then=training_on(dataset, catalog, first[1].space),
     )
 
 

@@ -17,6 +17,7 @@ from sidestep.data.names import split_names
 from sidestep.data.splits import SplitName
 from sidestep.evaluation.words import rows_in_words
 from sidestep.lazy_imports import imported_when_used
+from sidestep.notices import note
 from sidestep.runs.budgets import (
     BudgetedSearch,
     any_weighs,
@@ -129,7 +130,11 @@ def scale(
         for factor in factors
     ]
     above = {name: ceiling_of(name, weight=weight) for name in names if ceiling}
-    ceilings = {name: search for name, search in above.items() if search is not None}
+    ceilings = {
+        name: search
+        for name, search in above.items()
+        if search is not None and _has_ceiling(name, search, loaded)
+    }
     wanted = [*grown, *{search.asked.spec.name: search for search in ceilings.values()}.values()]
     for search in wanted:  # refuses what cannot be searched before the first long search
         _refuse_impossible(search, loaded, names)
@@ -166,6 +171,17 @@ def scale(
         return
     _print(scaling, f"{title}, {rows}, seed {first.seed}")
     say(f"Wrote {page}.")
+
+
+def _has_ceiling(name: str, search: BudgetedSearch, loaded: bundles.LoadedRecommender) -> bool:
+    """Whether a bundle can be searched by a ceiling; a space other than a trie leaves it out."""
+    if loaded.catalog.space is None or can_search(search.asked.spec.name, loaded):
+        return True
+    note(
+        f"{name} has no ceiling here: {search.asked.spec.name} needs codes in an order, and the "
+        f"codes of this catalog span the space {loaded.catalog.space}."
+    )
+    return False
 
 
 def _refuse_impossible(

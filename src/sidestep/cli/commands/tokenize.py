@@ -192,7 +192,7 @@ def _tell(made: _Made, dataset: Path, out: Path, *, json: bool) -> None:
         f"Wrote {out}: {catalog.num_items:,} items, {distinct:,} distinct semantic IDs "
         f"({made.before:,} before collisions were resolved) of {catalog.num_levels} codes from "
         f"{catalog.codebook_sizes}.",
-        then=training_on(dataset, out),
+        then=training_on(dataset, out, catalog.space),
     )
 
 

@@ -14,6 +14,7 @@ from sidestep.notices import command
 
 with imported_when_used():
     from sidestep.catalog import catalog as catalogs
+    from sidestep.catalog import own_space
     from sidestep.data import own_split
 
 
@@ -34,11 +35,18 @@ def embedding_of(dataset: Dataset, folder: Path) -> str:
     return command("embed", folder, *source, "--out", folder.parent / "vectors.npy")
 
 
-def training_on(dataset: Path, catalog: Path) -> str:
-    """The command that trains a Transformer, with the settings that it has by default."""
+def training_on(dataset: Path, catalog: Path, space: str | None) -> str:
+    """The command that trains a Transformer, with the settings that it has by default.
+
+    Args:
+        dataset: the folder of the dataset.
+        catalog: the folder of the catalog.
+        space: what the codes of the catalog span, see `Catalog.space`.
+    """
+    kind = "code-sets" if space == own_space.SETS else "transformer"
     return command(
-        *("train", "--set", "kind=transformer", "--dataset", dataset),
-        *("--catalog", catalog, "--out", catalog.parent / "transformer"),
+        *("train", "--set", f"kind={kind}", "--dataset", dataset),
+        *("--catalog", catalog, "--out", catalog.parent / kind),
     )
 
 

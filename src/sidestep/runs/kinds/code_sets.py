@@ -34,8 +34,8 @@ class CodeSetsRun(TransformerRun):
         if catalog.space != own_space.SETS:
             raise ValueError(
                 "a run of kind code-sets needs a catalog whose codes are sets, and the codes of "
-                "this catalog are none; make one with 'sidestep tokenize --space sets', or train a "
-                "run of kind transformer."
+                "this catalog have an order; make a catalog with 'sidestep tokenize --space sets', "
+                "or train a run of kind transformer."
             )
 
     def made_objective(self, network: semantic_id_model.SemanticIdModel) -> objectives.Objective:

@@ -76,7 +76,8 @@ class ProcessRewardRun(BesideRun):
         if self.objective.joint is None:
             raise ValueError(
                 "fresh_backbone: nothing trains the backbone, so it would stay as it was drawn; "
-                "set objective.joint, such as objective.joint={}, or leave fresh_backbone out."
+                f"set objective.joint, such as objective.joint={_joint_of(backbone)}, or leave "
+                "fresh_backbone out."
             )
         with fit.initialised(seed):
             drawn = bundled.untrained(backbone, material.catalog)
@@ -139,3 +140,8 @@ class ProcessRewardRun(BesideRun):
                 "max_history": material.max_history,
             },
         )
+
+
+def _joint_of(backbone: semantic_id_model.SemanticIdModel) -> str:
+    """Settings of `objective.joint` that fit a backbone, as the command line takes them."""
+    return "{}" if backbone.item_scorer is None else "'{item_weight: 1.0}'"

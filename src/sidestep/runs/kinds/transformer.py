@@ -53,7 +53,8 @@ class TransformerRun(ReadingRun, LearnedRun):
         """See `RunConfig.prepare`."""
         if given.catalog is None:
             raise ValueError(
-                "a transformer needs semantic IDs: give --catalog, from 'sidestep tokenize'."
+                f"a run of kind {self.kind} needs semantic IDs: give --catalog, from 'sidestep "
+                "tokenize'."
             )
         self.refuse_catalog(given.catalog)
         reads_weights = reading.READERS[self.model.history].reads_weights
@@ -71,7 +72,7 @@ class TransformerRun(ReadingRun, LearnedRun):
         # Support by items sums over the items beyond a state, which not every space tells.
         lists_items = given.catalog.space in (None, own_space.SETS)
         searches = self.searches if lists_items else (KeptSearch(),)
-        if self.model.history != "codes":
+        if self.model.history != "codes" and given.catalog.space is None:
             note(
                 f"'sidestep export' writes no network with model.history: {self.model.history}; "
                 "to export the network to Hugging Face, train it with model.history: codes."
@@ -103,6 +104,11 @@ class TransformerRun(ReadingRun, LearnedRun):
 
     def refuse_catalog(self, catalog: catalogs.Catalog) -> None:
         """Raises a `ValueError` for settings that read prefixes, where the codes span no trie."""
+        if catalog.space == own_space.SETS:
+            raise ValueError(
+                f"the codes of this catalog are sets, and a run of kind {self.kind} needs codes in "
+                "an order; train a run of kind code-sets, or tokenize with --space trie."
+            )
         if self.model.last_code_head == "items":
             catalog.refuse_own_space("model.last_code_head: items")
         if isinstance(self.objective, NextCodeConfig):

@@ -148,19 +148,20 @@ class CodebookChoice:
     """The rule by which a policy over sets of codes chooses the codebook of the next code.
 
     An item may be a set of codes, one of each codebook, in no order. If every state goes on with
-    one codebook alone, one way leads to each set. Then the probabilities of all sets sum to one,
-    and no search meets a set twice.
+    only one codebook, one way leads to each set. Then the probabilities of all sets sum to one, and
+    no search meets a set twice.
 
     Source: CRSS of REG4Rec (arXiv:2508.15308, eq. 5), which takes the most confident code of all
     open codebooks. The paper does not say how a beam follows the rule; here each state of a beam
     follows it alone. The informative rule is ours.
 
-    sizes: codes per codebook; an action counts through the codebooks.
-    prefers: `confident` chooses the codebook whose likeliest legal code has the largest probability
-        among the legal codes of its codebook; `informative` the codebook of the largest entropy,
-        which leaves the fewest items after its code is known.
-    ranks: for each node and codebook a number; the open codebook of the smallest number is chosen,
-        whatever `prefers` says. None: by `prefers`.
+    sizes: codes per codebook. Actions number the codes of the first codebook, then those of the
+        second codebook, and so on.
+    prefers: `confident` chooses the codebook whose likeliest legal code has the highest
+        probability; the probabilities of the legal codes of a codebook sum to one. `informative`
+        chooses the codebook of the largest entropy: its code leaves the fewest items.
+    ranks: a number for each node and codebook. The open codebook with the smallest number is
+        chosen, and `prefers` is not read. None: `prefers` chooses.
     """
 
     sizes: tuple[int, ...]
@@ -195,7 +196,7 @@ class CodebookChoice:
     def _scores(
         self, logits: Float[Tensor, "users width actions"], legal: Sequence[Tensor]
     ) -> Float[Tensor, "users width codebooks"]:
-        """How much each codebook is preferred, by the policy over its legal codes."""
+        """The preference for each codebook, from the probabilities of its legal codes."""
         scores = []
         for own, is_legal in zip(
             torch.split(logits.detach(), list(self.sizes), dim=-1), legal, strict=True
@@ -252,7 +253,7 @@ class StepOutput:
         )
 
     def joined(self, later: "StepOutput") -> "StepOutput":
-        """The output of these nodes and of later nodes of the same model, without values."""
+        """The output of these nodes and of later nodes of one model, without values."""
         choice = self.choice
         if choice is not None and choice.ranks is not None:
             assert later.choice is not None, "the nodes are of another model"
@@ -267,7 +268,7 @@ class StepOutput:
     def followed(
         self, legal: Bool[Tensor, "users width codes"]
     ) -> Bool[Tensor, "users width codes"]:
-        """The legal actions that the policy goes on with: of the chosen codebook, else all."""
+        """The legal actions that the policy may take: those of the chosen codebook, or all."""
         return legal if self.choice is None else self.choice.legal(self.logits, legal)
 
 
@@ -348,9 +349,9 @@ class StepModel(Protocol[C]):
             depths: codes decided at each node, from 1.
             is_node: False where a column is padding; it takes a slot and costs nothing.
             visible: how many tokens of its user's prompt each node may see; None means all.
-            depth: the number in `depths`, if it is the same for all columns; else None. With the
-                number, the model need not look at `depths`, nor wait for the device: the caller
-                answers for the parents, which all lie in earlier calls.
+            depth: the number in `depths`, if all columns have one depth; else None. With the
+                number, the model need not look at `depths`, and so need not wait for the device.
+                The parents must then lie in earlier calls; the model does not check them.
 
         Returns:
             The output at each node (arbitrary at padding), and the context that holds them.

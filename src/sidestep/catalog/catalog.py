@@ -138,8 +138,7 @@ class Catalog:
         Raises:
             TypeError: an item id is not a string.
             ValueError: no new items, ids that the catalog has or that repeat, codes out of range,
-                or a catalog whose codes span a user's own space, of which nobody knows whether old
-                states keep their meaning.
+                or a catalog over a user's own space, which need not keep the meaning of old states.
         """
         if self.space != SETS:
             self.refuse_own_space("appending items")

@@ -1,4 +1,4 @@
-"""Code spaces that a catalog names: what codes span where it is no trie.
+"""Code spaces that a catalog names, for codes that span no trie.
 
 The name is one of `BUILT_IN`, or the import path of a user's own class.
 """

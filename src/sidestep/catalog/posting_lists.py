@@ -1,7 +1,8 @@
-"""Posting lists: which items have a code, and which items have two; ranges of one array of items.
+"""Posting lists: the items that have one given code, or two given codes.
 
 The lists of single codes are the inverted index of the catalog. The lists of pairs take four bytes
-per item and pair of codebooks, and spare the largest of all intersections: that of two codes.
+per item and pair of codebooks. A search that reads a list of pairs need not intersect two lists of
+single codes, which are the longest lists. All lists are ranges of one array of items.
 """
 
 import itertools
@@ -16,7 +17,10 @@ from sidestep.catalog.flat import first_out_of_range
 
 _MAX_PAIR_BYTES = 4 * 2**30
 _MAX_PAIR_BYTES_PER_ITEM = 512
+"""Bounds on the lists of pairs, in all and per item."""
+
 _MAX_CELLS = 2**24
+"""Largest number of counts of pairs of actions; a count takes four bytes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -24,16 +28,16 @@ class PostingLists:
     """Items by code, and by pair of codes where that pays; make the lists with `build`.
 
     An action is a code of some codebook: the codes of the first codebook are the first actions. The
-    items of a list ascend. List number a holds the items of action a; behind the lists of actions
-    stand those of pairs.
+    items of a list ascend. List number a holds the items of action a; the lists of pairs follow the
+    lists of actions.
 
     codebook_sizes: codes per codebook.
     item_actions: the actions of each item, one per codebook.
     codebook_of: the codebook of each action.
-    items: all lists, one behind the other.
+    items: all lists, one after the other.
     starts: the position in `items` at which each list begins, and the end of the last list.
-    first_pair: for two codebooks, a < b, the number of the list of their codes 0 and 0; None where
-        there are no lists of pairs.
+    first_pair: for codebooks a < b, the number of the list of code 0 of a and code 0 of b; None
+        where there are no lists of pairs.
     """
 
     codebook_sizes: tuple[int, ...]
@@ -143,9 +147,13 @@ class PostingLists:
         return [0, *itertools.accumulate(self.codebook_sizes)]
 
     def pair_list(self, one: Int[Tensor, " n"], other: Int[Tensor, " n"]) -> Int[Tensor, " n"]:
-        """The number of the list of two actions of different codebooks, in any order.
+        """The number of the list of two actions.
 
         There must be lists of pairs.
+
+        Args:
+            one: some actions.
+            other: for each of them an action of another codebook, earlier or later.
         """
         assert self.first_pair is not None
         low, high = torch.minimum(one, other), torch.maximum(one, other)
@@ -161,11 +169,11 @@ class PostingLists:
         return self.starts.index_select(0, lists), self.starts.index_select(0, lists + 1)
 
     def counts(self, is_available: Bool[Tensor, " items"] | None) -> Int[Tensor, "rows actions"]:
-        """The available items of each action, and of each two actions.
+        """The number of available items of each action, and of each pair of actions.
 
-        Row 0 counts the items of an action; row 1 + a those of both an action and action a, 0 for
-        two actions of one codebook. A last row holds zeros. Without lists of pairs, and where the
-        rows would take more than 64 MiB, there are row 0 and the zeros alone.
+        Row 0 counts the items of each action. Row 1 + a counts the items that also have action a;
+        two actions of one codebook count 0. The last row holds zeros. Without lists of pairs, and
+        where the rows would take more than 64 MiB, there are only row 0 and the row of zeros.
 
         Args:
             is_available: the items to count; None counts all items.
@@ -207,7 +215,7 @@ def _pairs(num_items: int, codebook_sizes: tuple[int, ...]) -> list[tuple[int, i
 def _first_pair(
     pairs: list[tuple[int, int]], codebook_sizes: tuple[int, ...]
 ) -> Int[Tensor, "codebooks codebooks"]:
-    """See `PostingLists.first_pair`; -1 where one is not before the other."""
+    """See `PostingLists.first_pair`; -1 where the first codebook is not before the second."""
     num_codebooks = len(codebook_sizes)
     first_pair = torch.full((num_codebooks, num_codebooks), -1)
     next_list = sum(codebook_sizes)
@@ -218,5 +226,5 @@ def _first_pair(
 
 
 def _narrow(codes: Int[np.ndarray, " items"]) -> Integer[np.ndarray, " items"]:
-    """The codes in 16 bits where they fit, which a stable sort sorts ten times faster."""
+    """The codes in 16 bits where they fit: a stable sort of 16 bits is ten times faster."""
     return codes.astype(np.uint16 if codes.max(initial=0) < 2**16 else np.int64)

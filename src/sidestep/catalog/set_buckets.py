@@ -1,4 +1,7 @@
-"""Buckets of code sets: the items that no code tells apart, under the first of them."""
+"""Buckets of code sets: the items that have all codes in common.
+
+The item with the smallest index stands for its bucket.
+"""
 
 from dataclasses import dataclass
 
@@ -14,7 +17,7 @@ from sidestep.padding import NO_ITEM
 class SetBuckets:
     """Items with the same codes in all codebooks; make the buckets with `build`.
 
-    first_items: the smallest item with the codes of each item; itself where no other item has them.
+    first_items: for each item, the smallest index of an item with equal codes, its own included.
     bucket_of: the number of the bucket of each item.
     starts: bucket number k holds `items[starts[k]:starts[k + 1]]`.
     items: bucket by bucket; within a bucket by popularity, then by index.
@@ -70,12 +73,12 @@ class SetBuckets:
         return sum(array.nbytes for array in arrays)
 
     def sizes_with(self, firsts: Int[Tensor, " n"]) -> Int[Tensor, " n"]:
-        """The number of items in the bucket of each item; of some bucket for `NO_ITEM`."""
+        """The number of items in the bucket of each item; any number for `NO_ITEM`."""
         starts, stops = self.ranges(firsts)
         return stops - starts
 
     def ranges(self, firsts: Int[Tensor, " n"]) -> tuple[Int[Tensor, " n"], Int[Tensor, " n"]]:
-        """Where the bucket of each item begins and ends in `items`; some bucket for `NO_ITEM`."""
+        """The range in `items` of the bucket of each item; any range for `NO_ITEM`."""
         buckets = self.bucket_of.index_select(0, firsts.clamp(min=0)).long()
         starts, stops = (self.starts.index_select(0, buckets + end).long() for end in (0, 1))
         return starts, stops
@@ -93,7 +96,7 @@ class SetBuckets:
 def _packed(
     codes: Int[np.ndarray, "items codebooks"], codebook_sizes: tuple[int, ...]
 ) -> list[np.ndarray]:
-    """The codes as few unsigned numbers of 64 bits each: equal rows, equal numbers."""
+    """The codes of each row as few unsigned numbers of 64 bits; equal rows have equal numbers."""
     words: list[np.ndarray] = []
     room = 0
     for column, size in zip(codes.T, codebook_sizes, strict=True):

@@ -1,8 +1,9 @@
-"""Candidates: the items that a set of codes may still become, and those of the latest sets.
+"""Candidates: the items that a set of codes may still become.
 
-A set of one code has a posting list, and so may have a set of two. The candidates of a larger set
-are filtered from those of the set that it grew from, and kept for a while: a search that descends
-step by step pays for the items still possible, not for the catalog.
+The candidates of a set of one code are a posting list, and so may be those of a set of two codes. A
+larger set grew from a smaller set: the candidates of the larger set are those of the smaller set
+that also have the new code. The latest candidates are kept. So each step of a search reads the
+items that are still possible, and not the whole catalog.
 """
 
 from dataclasses import dataclass
@@ -15,15 +16,16 @@ from sidestep.catalog.posting_lists import PostingLists
 
 _MAX_TABLES = 4
 _MAX_KEPT_ITEMS = 2**24
+"""Bounds on what is kept: the number of tables, and the items of a table, of four bytes each."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Candidates:
-    """Some states, and the items of each as a range of one array; the items ascend.
+    """Some states, and the items of each state as a range of one array; the items ascend.
 
-    states: ascending; a state may stand there several times.
+    states: ascending; a state may occur several times.
     starts: the position in `items` at which the items of each state begin.
-    stops: the position after the last one.
+    stops: the position after the last item of each state.
     items: of all states.
     """
 
@@ -33,7 +35,7 @@ class Candidates:
     items: Int[Tensor, " entries"]
 
     def positions(self, states: Int[Tensor, " n"]) -> Int[Tensor, " n"]:
-        """The row of each state; -1 for states that are not here."""
+        """The row of each state; -1 for a state that the table lacks."""
         if not len(self.states):
             return torch.full_like(states, -1)
         rows = torch.searchsorted(self.states, states).clamp_(max=len(self.states) - 1)
@@ -41,10 +43,11 @@ class Candidates:
 
 
 class LatestCandidates:
-    """The candidates of the latest calls, which may be asked for again.
+    """The candidates of the latest calls, which a search may ask for again.
 
-    Nothing but speed depends on them, so threads may share them. There are at most four tables of
-    at most 64 MiB of items each; the table of a call holds at most users x width states.
+    Nothing but speed depends on these candidates, so threads may share them. There are at most four
+    tables, each with at most 64 MiB of items. The table of a call holds at most users x width
+    states.
     """
 
     def __init__(self) -> None:
@@ -64,7 +67,7 @@ class LatestCandidates:
 def spread(
     starts: Int[Tensor, " ranges"], stops: Int[Tensor, " ranges"]
 ) -> tuple[Int[Tensor, " entries"], Int[Tensor, " entries"]]:
-    """The positions of all ranges, one range behind the other, and the range of each position."""
+    """The positions of all ranges, one range after the other, and the range of each position."""
     lengths = stops - starts
     rows = torch.arange(len(lengths), device=lengths.device).repeat_interleave(lengths)
     shifts = starts - (lengths.cumsum(0) - lengths)
@@ -79,8 +82,8 @@ def narrowest(
 
     Args:
         lists: of the catalog.
-        actions: the codes of each set; -1 at the codebooks of which it has none, of which there
-            must be another.
+        actions: the codes of each set; -1 where the set has no code of a codebook. Every set must
+            have at least one code.
     """
     has = actions >= 0
     starts, stops = lists.bounds(actions.clamp(min=0).reshape(-1))

@@ -2,12 +2,16 @@
 
 For parallel codes, such as those of MPQ in REG4Rec (arXiv:2508.15308). A state is the set of the
 codes decided so far, an action is a code of some codebook, and any codebook that is still open may
-come next. A search that lets the state choose the codebook reads `codebook_of` and `is_open`.
+come next. A training that teaches every open codebook reads `codebook_of` and `is_open`.
 
-A state is a number that needs no table: 2³² times a mask of the codebooks that are decided, plus
-the first item of the catalog that has these codes. So equal sets are equal states, in whatever
-order their codes came; only sets of some item are states; and an append leaves every state what it
-was. Candidates of sets are in `set_candidates`, lists of items by code in `posting_lists`.
+A state is a number that needs no table:
+
+    state = 2³² · mask + first
+
+`mask` has a bit for every codebook that is decided, and `first` is the first item of the catalog
+that has these codes. So equal sets are equal states, in whatever order their codes came. Only a set
+that some item has is a state. An append leaves every state what it was. Candidates of sets are in
+`set_candidates`, lists of items by code in `posting_lists`.
 """
 
 from dataclasses import dataclass, field, replace
@@ -37,8 +41,8 @@ class InStock:
     """The items that every user may get.
 
     is_available: per item; None where every item may be returned.
-    counts: see `PostingLists.counts`, of these items.
-    follows: the actions of which there are such items.
+    counts: see `PostingLists.counts`; the available items alone count.
+    follows: whether a count is above 0.
     """
 
     is_available: Bool[Tensor, " items"] | None
@@ -65,7 +69,7 @@ class SetSpace:
     Make the space with `of_codes`, and the space of fewer items with `among` and `without`.
 
     lists: items by code.
-    buckets: items that no code tells apart.
+    buckets: items with all codes in common.
     stock: the items that every user may get.
     excluded: per user the items that the user must not get, ascending, each once.
     ends_early: whether a set is complete as soon as one item, or one bucket, of the catalog has all
@@ -127,7 +131,7 @@ class SetSpace:
 
     @property
     def num_states(self) -> int:
-        """See `CodeSpace.num_states`; every item with every choice of codebooks, at most."""
+        """See `CodeSpace.num_states`; a bound: every item with every choice of codebooks."""
         return 1 + self.num_items * self._all_decided
 
     @property
@@ -311,7 +315,7 @@ class SetSpace:
         return (states[..., None] >> books) & 1 > 0
 
     def _decided_actions(self, states: Int[Tensor, " n"]) -> Int[Tensor, "n codebooks"]:
-        """The codes of each state as actions; -1 at open codebooks, and everywhere at no state."""
+        """The codes of each state as actions; -1 at open codebooks, and all -1 for `NO_STATE`."""
         items = (states & _ITEM_BITS).masked_fill(states < 0, 0)
         actions = self.lists.item_actions.index_select(0, items).long()
         is_decided = self._is_decided(states.masked_fill(states < 0, 0))
@@ -339,9 +343,9 @@ class SetSpace:
     def _excluded_cells(
         self, states: Int[Tensor, "users width"], rows: Int[Tensor, "users width"]
     ) -> Int[Tensor, " cells"]:
-        """Where the counts of states contain an item that their user must not get.
+        """The cells of the counts that contain an item which the user must not get.
 
-        One cell per such item and action of it, as the index in [users, width, actions].
+        There is one cell per item and action of the item: the index in [users, width, actions].
         """
         assert self.excluded is not None
         items = self.excluded
@@ -426,14 +430,14 @@ class SetSpace:
     def _first_listed(
         self, above: Int[Tensor, " n"], actions: Int[Tensor, " n"]
     ) -> tuple[Int[Tensor, " n"], Int[Tensor, " n"]]:
-        """The first item with both actions, or with the second alone where the first is -1.
+        """The first item with an action and the one above it, and the number of such items.
 
-        And the number of these items.
+        Where the action above is -1, the items with the action alone.
         """
         lists = actions
         has_pair = above >= 0
         if bool(has_pair.any()):
-            # One codebook has no pairs with itself: the place of the root is taken by any pair.
+            # A child of the root has no pair. Any pair stands in, and its list is not used.
             other = torch.where(has_pair, above, self._action_beside(actions))
             lists = torch.where(has_pair, self.lists.pair_list(other, actions), actions)
         starts, stops = self.lists.bounds(lists)
@@ -448,10 +452,10 @@ class SetSpace:
     def _first_among_candidates(
         self, states: Int[Tensor, " n"], actions: Int[Tensor, " n"]
     ) -> tuple[Int[Tensor, " n"], Int[Tensor, " n"]]:
-        """The first candidate of each state that has the action, `NO_ITEM` where none has.
+        """The first candidate of each state that has the action, and the number of such candidates.
 
-        And the number of these candidates. Keeps the candidates of the states that these actions
-        lead to.
+        `NO_ITEM` where no candidate has the action. Keeps the candidates of the states that the
+        actions lead to.
         """
         codebooks = self.codebook_of.index_select(0, actions)
         # One pass over the candidates of a state serves all its children in one codebook.
@@ -505,7 +509,7 @@ class SetSpace:
     def _candidates(
         self, states: Int[Tensor, " n"]
     ) -> tuple[Int[Tensor, " entries"], Int[Tensor, " entries"]]:
-        """The items of the catalog with all codes of each state, and whose candidates they are.
+        """The items of the catalog with all codes of each state, and the row of each item's state.
 
         The items of a state ascend. No state may be the root or `NO_STATE`.
         """
@@ -533,7 +537,7 @@ class SetSpace:
     def _intersected(
         self, states: Int[Tensor, " n"]
     ) -> tuple[Int[Tensor, " entries"], Int[Tensor, " entries"]]:
-        """See `_candidates`; reads the list that holds just these items, or the shortest one."""
+        """See `_candidates`; reads the list of just these items, or filters the shortest list."""
         decided = self._decided_actions(states)
         depths = (decided >= 0).sum(dim=1)
         if int(depths.max()) <= 1 + self._listed_depth:

@@ -45,7 +45,7 @@ class CodeSpace(Protocol):
 
     @property
     def num_states(self) -> int:
-        """States, the root included, or a bound on them: no search looks at more of them."""
+        """The number of states, the root included, or a bound; no search looks at more states."""
         ...
 
     @property
@@ -147,14 +147,13 @@ class CodeSpace(Protocol):
 
 @runtime_checkable
 class ShortensWays(Protocol):
-    """A space whose ways go on where nothing is left to choose, and which can leave that out."""
+    """A space that can end a way as soon as nothing is left to choose."""
 
     def shortened(self) -> CodeSpace:
         """The space in which a state is complete as soon as one item, or bucket, lies beyond it.
 
-        The complete states are the same. For a policy that chooses the codebook of each state, a
-        way that ends early has the probability that it has with all its actions, because each
-        action that is left out is the only legal one.
+        The complete states stay as they are. The probability of a way stays too, for a policy that
+        chooses the codebook of each state: each action that is left out is the only legal action.
         """
         ...
 
@@ -166,9 +165,9 @@ class ListsCandidates(Protocol):
     def candidates(
         self, states: Int[Tensor, " n"]
     ) -> tuple[Int[Tensor, " entries"], Int[Tensor, " entries"]]:
-        """The items of the catalog beyond each state, in scope or not, and the row of their state.
+        """The items of the catalog beyond each state, in scope or not, and the row of each state.
 
-        Ascending by row; `NO_STATE` has none.
+        The rows ascend. `NO_STATE` has no items.
         """
         ...
 

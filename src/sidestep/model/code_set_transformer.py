@@ -18,9 +18,10 @@ from sidestep.step import CodebookChoice, HistoryBatch, StepOutput, in_float32, 
 class CodeSetTransformer(Transformer):
     """A Transformer for items that are sets of codes, one code of each codebook, in no order.
 
-    An action is a flat code id. A node has the vector of its code, whose row belongs to one
-    codebook, and no position inside the item. The logits of a node are those of all codes; the
-    space of the catalog says which are legal, and `CodebookChoice` which codebook is next.
+    An action is a flat code id, which numbers the codes of all codebooks. A node has the vector of
+    its code. A node has no position inside the item. The logits of a node are those of all codes.
+    The space of the catalog says which codes are legal, and `CodebookChoice` says which codebook is
+    next.
 
     Source: REG4Rec (arXiv:2508.15308, sec. V-1), an encoder and a decoder with a head per codebook.
     Ours is the decoder alone, with a prompt of items.
@@ -108,7 +109,11 @@ class CodeSetTransformer(Transformer):
         return self._with_choice(step), context
 
     def with_order(self, order: CodebookOrder) -> "CodeSetTransformer":
-        """A copy of the network that chooses codebooks by another rule."""
+        """A copy of the network that chooses codebooks by another rule.
+
+        Args:
+            order: see `CodeSetConfig.order`.
+        """
         other = copy.deepcopy(self)  # with all that was read of the items, such as their columns
         other.config = self.config.model_copy(update={"order": order})
         other.order = _order(other.config, self.num_levels).to(self.order.device)
@@ -124,7 +129,8 @@ class CodeSetTransformer(Transformer):
 
         Args:
             histories: whose items are predicted.
-            orders: for each item some codebooks, each once; the code of the last one is not read.
+            orders: for each item some codebooks, each once. The code in the last of these codebooks
+                is not read.
         """
         codes = self.flat_codes(histories.items).gather(2, orders[..., :-1])
         return self._states_along(histories, codes)

@@ -10,7 +10,7 @@ HistoryForm = Literal["codes", "items"]
 
 
 CodebookOrder = Literal["confident", "informative", "fixed", "random"]
-"""How a network over sets of codes chooses the codebook that decides next."""
+"""Rules by which a network over sets of codes chooses the next codebook."""
 
 
 class GapConfig(BaseModel):
@@ -175,16 +175,16 @@ class CodeSetConfig(TransformerConfig):
     """Shape of a Transformer whose items are sets of codes, see `CodeSetTransformer`."""
 
     history: Literal["items"] = "items"
-    """A set of codes has no order, so that an item is read as one vector."""
+    """A set of codes has no order, so the network reads an item as one vector."""
 
     order: CodebookOrder = "confident"
-    """Which codebook decides next. `confident`: the one whose likeliest legal code is the most
-    probable (CRSS). `informative`: the one of the largest entropy, which takes fewer codes.
-    `fixed`: the codebooks one after the other. `random`: another order for each `order_seed`, the
-    same for all histories."""
+    """The codebook that decides next. `confident`: the codebook whose likeliest legal code has the
+    highest probability (the rule CRSS of REG4Rec). `informative`: the codebook of the largest
+    entropy, so that fewer codes tell the items apart. `fixed`: the codebooks one after the other.
+    `random`: one random order for all histories."""
 
     order_seed: int = Field(0, exclude_if=lambda seed: seed == 0)
-    """Of a random order."""
+    """Seed of a random order."""
 
     @model_validator(mode="after")
     def _orders_no_levels(self) -> "CodeSetConfig":

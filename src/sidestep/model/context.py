@@ -91,8 +91,8 @@ def placed_slots(
         depth: see there.
 
     Raises:
-        ValueError: if a node is deeper than there are levels; or a parent is in no slot, which is
-            not looked at where `depth` is known.
+        ValueError: if a node is deeper than there are levels, or a parent is in no slot. Parents
+            are not checked where `depth` is given.
     """
     width = parents.shape[1]
     users, slots, num_depths = ancestor_slots.shape

@@ -143,12 +143,15 @@ class Transformer(SemanticIdModel):
     def _states_along(
         self, histories: HistoryBatch, codes: Int[Tensor, "users branches codes"]
     ) -> Float[Tensor, "users items states dim"]:
-        """Teacher-forced states along a path behind every position of every history.
+        """Teacher-forced states along a path of codes after every position of every history.
 
         Args:
             histories: whose items are predicted.
             codes: flat code ids of the path of each item of `HistoryReader.branching`, in the order
-                in which they are decided; the state before the first code comes first.
+                in which the codes are decided.
+
+        Returns:
+            The state before the first code, then the state after each code.
         """
         users, num_items = histories.items.shape
         before, _ = self._prompt(histories.without_last())
@@ -379,7 +382,7 @@ class Transformer(SemanticIdModel):
         return replace(context, prefixes=known.with_nodes(numbers[:, slots:]))
 
     def _offsets(self, depths: Int[Tensor, "*batch"]) -> Int[Tensor, "*batch"]:
-        """Positions between the root and a state of so many codes."""
+        """The distance in positions from the root to a state of each depth."""
         return depths
 
     def _angles(self, positions: Int[Tensor, "rows width"]) -> tuple[Tensor, Tensor]:

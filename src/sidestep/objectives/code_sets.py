@@ -4,6 +4,9 @@ REG4Rec (arXiv:2508.15308, sec. V-1) sums the cross-entropy of the codes of an i
 in which order the codes are learned. Here the order is drawn anew for every target, and each step
 averages the loss over the codebooks that are still open. So every head learns at every state that a
 search may meet, and the confidences of the heads are comparable.
+
+The mass of a code is the probability that a teacher gives to all items with the code. The masses of
+the codes of a codebook need not sum to one; their shares do.
 """
 
 import torch
@@ -17,11 +20,11 @@ from sidestep.step import normalised
 def open_codebooks(
     orders: Int[Tensor, "targets steps"], num_codebooks: int
 ) -> Bool[Tensor, "targets steps codebooks"]:
-    """The codebooks that are not decided yet at each step.
+    """The codebooks that are not decided yet at each step, as a mask.
 
     Args:
         orders: codebooks in the order in which they are decided, each once.
-        num_codebooks: codebooks in all.
+        num_codebooks: number of all codebooks.
     """
     decided = functional.one_hot(orders, num_codebooks).cumsum(dim=1)
     before = functional.pad(decided[:, :-1], (0, 0, 1, 0))
@@ -48,7 +51,7 @@ def codebook_cross_entropies(
 
     Args:
         logits: of all codes, codebook by codebook.
-        codes: of the targets, each counted within its codebook.
+        codes: of the targets; each code is a number within its codebook, from 0.
         sizes: codes per codebook.
         label_smoothing: share of the probability that is spread over the codebook.
     """
@@ -151,11 +154,11 @@ def code_masses(
 
     Args:
         item_masses: w, at least 0.
-        codes: of the items, counted within each codebook.
-        has_code: see `membership`, of the same items.
-        paths: codes of the targets, counted likewise.
-        orders: the codebooks in the order in which the target's codes are decided; the last one is
-            not read.
+        codes: of the items; each code is a number within its codebook, from 0.
+        has_code: the `membership` of these items.
+        paths: codes of the targets, numbered within their codebooks.
+        orders: the codebooks in the order in which the target's codes are decided; the last
+            codebook is not read.
     """
     masses = []
     for step in range(orders.shape[1]):

@@ -1,6 +1,7 @@
-"""Re-ranked lists: the best items of another recommender in a new order, by a rule that no training
-makes: items that differ (`MarginalRelevance`, `LabelPenalty`), or items that are worth more
-(`Tilt`).
+"""Re-ranked lists: the best items of another recommender in a new order, without training.
+
+`MarginalRelevance` and `LabelPenalty` list items that differ. `Tilt` lists items that are worth
+more.
 """
 
 from dataclasses import dataclass, replace
@@ -17,8 +18,8 @@ from sidestep.search.diverse_beam import ranks_within
 from sidestep.step import HistoryBatch
 
 Order = tuple[Int[Tensor, "users places"], Float[Tensor, "users places"]]
-"""The columns of a pool in the order of the new list, and their new scores, which never rise. -inf
-where the pool has no item left."""
+"""The columns of a pool in the order of the new list, and the new scores, in descending order. The
+score is -inf where the pool has no item left."""
 
 
 @runtime_checkable
@@ -45,12 +46,12 @@ class Reranking(Protocol):
         scores: Float[Tensor, "users pool"],
         num_places: int,
     ) -> Order:
-        """Orders pools of items.
+        """Orders the pool of each user.
 
         Args:
             items: best first; `NO_ITEM` is padding.
             scores: of the items, -inf at padding.
-            num_places: length of the new list, at most that of the pool.
+            num_places: length of the new list, at most the length of the pool.
         """
         ...
 
@@ -61,12 +62,12 @@ class Reranked:
     def __init__(
         self, recommender: ExcludingRecommender, rule: Reranking, *, pool_size: int = 50
     ) -> None:
-        """Takes what is ordered anew.
+        """Takes a recommender and a rule.
 
         Args:
             recommender: finds the pool of each user.
-            rule: orders it.
-            pool_size: items of a pool; a longer list has a pool of its own length.
+            rule: orders the pool.
+            pool_size: items of a pool; a longer list takes a pool as long as the list.
 
         Raises:
             ValueError: an empty pool, or a rule of another catalog.
@@ -92,7 +93,7 @@ class Reranked:
 
     @property
     def leaf_of(self) -> Int[Tensor, " items"]:
-        """The leaf of each item; a rule may part the items of a bucket."""
+        """The leaf of each item; a rule may separate the items of a bucket."""
         return self.recommender.leaf_of
 
     def recommend(
@@ -103,7 +104,7 @@ class Reranked:
         exclude_seen: bool = False,
         excluded: Int[Tensor, "users items"] | None = None,
     ) -> Recommendations:
-        """See `ExcludingRecommender.recommend`; scores are those of the rule.
+        """See `ExcludingRecommender.recommend`; the rule gives the scores.
 
         Args:
             histories: see there.
@@ -136,11 +137,12 @@ class MarginalRelevance:
         score_i - weight · max(0, cos(v_i, v_j) of every item j that is listed before)
 
     Source: Carbonell and Goldstein 1998 (The Use of MMR, Diversity-Based Reranking, SIGIR), up to
-    scale: their λ is 1 / (1 + weight). An opposite vector pays nothing and gains nothing, which is
-    our choice.
+    scale: their λ is 1 / (1 + weight). Our choice: an item with a negative cosine loses nothing and
+    gains nothing.
 
     vectors: one per item, of any length but 0.
-    weight: what a copy of a listed item pays, in the unit of the scores, often nats.
+    weight: the loss of an item whose vector is that of a listed item, in the unit of the scores,
+        often nats.
     """
 
     vectors: Float[Tensor, "items dim"]
@@ -185,10 +187,13 @@ class MarginalRelevance:
 class LabelPenalty:
     """An item pays for every better item of its label, such as a category or a first code.
 
-    Each place goes to the item of the highest score - penalty · (items of its label that are listed
-    before): `DiverseBeamSearch` lists its leaves so, whose labels are the first codes.
+    Each place goes to the item with the highest
 
-    labels: one number per item; items of a negative label pay nothing.
+        score - penalty · (number of items of this label that are listed before)
+
+    `DiverseBeamSearch` orders its leaves by this rule, with the first codes as labels.
+
+    labels: one number per item; items with a negative label pay nothing.
     penalty: in the unit of the scores.
     """
 
@@ -214,7 +219,7 @@ class LabelPenalty:
         scores: Float[Tensor, "users pool"],
         num_places: int,
     ) -> Order:
-        """See `Reranking.order`; a pool is ordered best first, so that a rank is a count."""
+        """See `Reranking.order`; a pool is best first, so the rank within a label is the count."""
         labels = self.labels.to(items.device)[items.clamp(min=0)]
         ranks = ranks_within(labels).masked_fill(labels < 0, 0)
         return _best_first(scores - self.penalty * ranks, num_places)
@@ -224,7 +229,7 @@ class LabelPenalty:
 class Tilt:
     """Ranks by score + weight · log(worth): by expected worth where scores are log-probabilities.
 
-    log_worths: one number per item.
+    log_worths: one number per item, in nats.
     weight: 1 for expected worth; 0 leaves the order as it is.
     """
 

@@ -24,7 +24,7 @@ class DiverseBeamSearch:
     likelier prefixes of the group, from 0. Levels of at most `shared_codes` codes are those of a
     plain beam. The leaves come in order of their scores, which is the order of a greedy choice:
     each place of the list goes to the leaf of the highest log π, less the penalty for each leaf of
-    its group that is listed before.
+    its group that stands before it.
 
     Source: Li, Monroe and Jurafsky 2016 (arXiv:1611.08562, eq. 5), who rank the children of one
     prefix; our groups hold all prefixes that begin with the same codes. Vijayakumar et al. 2016

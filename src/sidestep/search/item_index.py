@@ -1,4 +1,6 @@
-"""Item index: the best items by the item head, of catalogs too large to ask it about every item."""
+"""Item index: the best items by the item head, for catalogs in which the head is too slow to score
+every item.
+"""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -31,9 +33,10 @@ from sidestep.step import HistoryBatch, StepModel, in_float32
 
 @runtime_checkable
 class IndexableHead(Protocol):
-    """An item head whose score is the product of a state with a row per item, but for few items.
+    """An item head with one row per item: a score is the product of the state and the item's row.
 
-    The few are those that a history holds, whose score may have an addition of its own.
+    The score of an item that the history holds may differ from the product, such as by a repeat
+    bias.
     """
 
     def item_rows(self, items: Int[Tensor, " some"] | None = None) -> Float[Tensor, "some dim"]:
@@ -46,40 +49,51 @@ class IndexableHead(Protocol):
         items: Int[Tensor, "states items"],
         held: Int[Tensor, "states held"],
     ) -> Float[Tensor, "states items"]:
-        """Scores of a list of items at each state; any score at `NO_ITEM`."""
+        """Scores of a list of items at each state; any score at `NO_ITEM`.
+
+        Args:
+            states: of the model, one per user.
+            items: those to score, per state.
+            held: the items of the history of each state; `NO_ITEM` is padding.
+        """
         ...
 
 
-@dataclass(frozen=True, kw_only=True)  # no slots: it keeps what it has made
+@dataclass(frozen=True, kw_only=True)  # no slots: a cached property needs a dict
 class ItemIndex:
     """Ranks the leaves of the most promising items by the item head.
 
         score(leaf) = log Σ_{items i of the leaf, in scope} exp(z_i)
 
-    with z the item logits at the root. That is the order of `ItemRanking`, whose scores are less by
-    a constant of the user; but the head is asked about few items. The items lie in pages of near
-    vectors (`ItemPages`). Per user, the search scores the means of the live items of all pages,
-    then by bytes the items of the best pages, then by the head the best of these items and those
-    that the history holds. The items out of scope are left out before anything is chosen, so that
-    no list has such an item, and none is short while there are items left. Costs one token.
+    with z the item logits at the root. The leaves stand in the order of `ItemRanking`, whose scores
+    are lower by one constant per user. `ItemRanking` scores all items; here the head scores few
+    items, so a leaf may be missed. The items lie in pages of near vectors (`ItemPages`). For each
+    user, the search
 
-    The first search reads the rows of the head and makes the pages, which takes about a minute per
-    million items; the search keeps them. A head that has learned since needs a new search. A scope
-    with a prefix of its own for each user (`Scope.below`) is ranked by `ItemRanking`.
+    1. scores the mean of the live items of every page, and keeps the best pages;
+    2. scores the items of these pages by vectors of bytes, and keeps the best items;
+    3. scores these items and the items of the history by the head.
 
-    Inverted lists are of Jégou et al., "Product quantization for nearest neighbor search" (2011);
-    lists of equal size, pages as bags of rows, live means and the exact scope are ours.
+    Items out of scope are left out before the search keeps anything. So no list has such an item,
+    and no list is short while items are left. A search costs one token.
+
+    The first search reads the rows of the head and makes the pages, in about a minute per million
+    items. The object keeps the pages. If the head learns later, make a new object. A scope with a
+    prefix of its own for each user (`Scope.below`) is ranked by `ItemRanking`.
+
+    Source: Jégou et al. 2011 (Product Quantization for Nearest Neighbor Search), for inverted
+    lists. Ours are lists of equal size, pages as bags of rows, live means and the exact scope.
 
     head: scores the items.
     num_leaves: leaves returned, at most.
-    pages: pages whose items are scored, per user. More find more of the head's own list.
-    refined: items that are scored by the head, per user; more where the list needs more.
-    page_size: items of a page, about; None: `items_per_page` of the catalog.
-    seed: chooses the sample that the pages are fitted on.
+    pages: pages whose items are scored, per user. More pages find more of the head's own list.
+    refined: items that the head scores, per user; more where the list needs more.
+    page_size: about the number of items of a page; None: `items_per_page` of the catalog.
+    seed: chooses the sample of items by which the pages are made.
 
     Raises:
-        TypeError: on construction, for a head that is no `IndexableHead`.
-        ValueError: on construction, for a number below 1.
+        TypeError: at construction: the head is no `IndexableHead`.
+        ValueError: at construction: a number is below 1.
     """
 
     head: HasItemHead
@@ -125,9 +139,9 @@ class ItemIndex:
     def _ranked(
         self, states: Float[Tensor, "users dim"], histories: HistoryBatch, scope: Scope
     ) -> tuple[Int[Tensor, "users leaves"], Float[Tensor, "users leaves"], Spent]:
-        """The best leaves, their scores and what they cost beside the root."""
+        """The best leaves, their scores, and the cost beyond the root."""
         items = self._promising(states, histories, scope)
-        # A history's items come along: what the head adds to their scores is in no row.
+        # No row tells what the head adds to the scores of the history's items: score them all.
         leaves = distinct(scope.trie.leaf_of(torch.cat([items, histories.items], dim=1)))
         buckets = scope.items(leaves)
         flat = buckets.flatten(1)
@@ -152,7 +166,7 @@ class ItemIndex:
     def _promising(
         self, states: Float[Tensor, "users dim"], histories: HistoryBatch, scope: Scope
     ) -> Int[Tensor, "users refined"]:
-        """The items in scope whose rows have about the largest products with each state."""
+        """The items in scope whose rows have the largest products with each state, nearly."""
         index, live = self.layout, self._live(scope)
         queries = states.float().cpu()
         refined = max(self.refined, self.num_leaves * scope.trie.max_bucket)
@@ -170,7 +184,7 @@ class ItemIndex:
         return items.masked_fill(scores.gather(1, chosen) == -torch.inf, NO_ITEM).to(states.device)
 
     def take_over(self, other: "ItemIndex") -> None:
-        """Takes the pages that a search of the same head has made, instead of making them again."""
+        """Takes the pages from a search with the same head, instead of making them again."""
         self.__dict__.update({name: getattr(other, name) for name in ("layout", "_lives")})
 
     @property
@@ -178,14 +192,14 @@ class ItemIndex:
         return min(self.pages, self.layout.num_pages)
 
     def _flops_of_pages(self) -> int:
-        """FLOPs of the means of all pages and of the items of the kept ones, per user."""
+        """FLOPs of the scores of all pages and of the items of the kept pages, per user."""
         num_pages, size = self.layout.items.shape
         dim = self.layout.dim
         return 2 * (num_pages * (dim + 1) + self._num_kept * size * dim)
 
     @cached_property
     def layout(self) -> ItemPages:
-        """The pages of all items; the first to ask makes them."""
+        """The pages of all items; made at the first use."""
         rows = self._rows()
         size = self.page_size or items_per_page(len(rows))
         groups = equal_groups(rows, -(-len(rows) // size), seed=self.seed)
@@ -196,7 +210,7 @@ class ItemIndex:
         return LatestAnswers()
 
     def _live(self, scope: Scope) -> LivePages:
-        """The pages as if the items out of stock did not exist; the latest few are kept."""
+        """The pages without the items out of stock; the latest few answers are kept."""
         available = scope.available
 
         def counted() -> LivePages:

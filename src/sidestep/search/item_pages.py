@@ -1,8 +1,9 @@
 """Pages of items: the vectors of a large catalog, laid out so that a few pages hold the best items.
 
 A page is a group of items of near vectors; all pages have about equally many items. The mean of a
-page and the spread of its items say what the page may hold. The vectors of a page are columns of
-bytes, so that the scores of a page are one sum of its rows, each times one number of the query.
+page and the spread of its items say how high the best score of the page may be. The vectors of a
+page are the columns of a matrix of bytes. So the scores of a page are a weighted sum of the rows of
+this matrix: row d is multiplied by number d of the query.
 """
 
 import math
@@ -27,31 +28,42 @@ _SPREAD_WEIGHT = 3.0
 2 and 3 find more than 0, and 3 most, see docs/experiments.md."""
 
 _SAMPLE_PER_PAGE, _MEANS_ROUNDS = 48, 6
+"""Items per page in the sample, and rounds of k-means on the sample."""
+
 _TEMPERATURES = np.geomspace(0.3, 0.03, 8)
-"""Of the rounds that find prices, as shares of the mean squared distance to the nearest mean."""
+"""Temperatures of the rounds that find prices, as shares of the mean squared distance to the
+nearest mean."""
 
 _ITEMS_AT_ONCE = 1_000_000
+"""Items that one pass reads at once, a bound on memory."""
+
 _ROW_UNIT = 8
 """The bytes of a row that a processor adds at once."""
 
 
 def items_per_page(num_items: int) -> int:
-    """The usual size of a page: that which balances the search for pages and the scores in them."""
+    """The usual size of a page: about √num_items / 4, as a power of two from 16 to 1,024.
+
+    At this size, the choice of the pages takes about as long as the scores in the pages.
+    """
     return int(np.clip(2 ** round(math.log2(max(num_items, 1)) / 2 - 2), 16, 1024))
 
 
 def equal_groups(
     vectors: Float[Tensor, "items dim"], num_groups: int, *, seed: int
 ) -> Int[np.ndarray, " items"]:
-    """Groups of near vectors, which have equally many items to within one per million items.
+    """Groups of near vectors. The sizes of two groups differ by at most one per million items.
 
-    Means come from k-means on a sample, and prices from the same sample keep the groups equal, see
-    `balanced_codes`. Only one pass goes over all items.
+    K-means on a sample gives the means. Prices from this sample keep the groups equal, see
+    `balanced_codes`. Only one pass reads all items.
 
     Args:
-        vectors: of any floating-point type.
+        vectors: of all items, of any floating-point type.
         num_groups: at most the number of items.
         seed: chooses the sample.
+
+    Returns:
+        The number of the group of each item.
     """
     num_items = len(vectors)
     generator = np.random.default_rng(seed)
@@ -80,14 +92,15 @@ def equal_groups(
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class LivePages:
-    """What the items in scope leave of the pages.
+    """The pages without the items that nobody may get; the other items are live.
 
-    guides: the mean of the live items of each page, and in a last column their spread; the product
-        with a query and its length is about the best score in the page.
+    guides: the mean of the live items of each page, and in the last column the spread of these
+        items. The product with a query and the query's length is about the best score in the page.
     floors: added to these products: 0, and -inf for a page without a live item.
     closed: added to the scores of the places: 0, and -inf where there is no live item; None where
-        every place has one.
-    fewest: the number of live items in the so many pages that have the fewest, none left out.
+        every place has a live item.
+    fewest: entry n is the number of live items in the n + 1 pages that have the fewest of them;
+        pages without a live item do not count.
     """
 
     guides: Float[Tensor, "pages dim_plus_one"]
@@ -96,7 +109,10 @@ class LivePages:
     fewest: Int[Tensor, " live_pages"]
 
     def pages_for(self, num_items: Int[Tensor, " users"]) -> Int[Tensor, " users"]:
-        """Pages that hold so many live items, or all of them, whichever pages they are."""
+        """The number of pages that surely hold so many live items, whichever pages they are.
+
+        The number of all pages, where all pages together hold fewer items.
+        """
         enough = torch.searchsorted(self.fewest, num_items) + 1
         return enough.clamp(max=len(self.fewest))
 
@@ -106,9 +122,9 @@ class ItemPages:
     """The vectors of all items of a catalog, in pages.
 
     items: those of each page; `NO_ITEM` is padding.
-    page_of, slot_of: the place of each item.
+    page_of, slot_of: the page of each item, and the column of the item in `items`.
     columns: rows of bytes, one per page and dimension, with a scale and an offset at the end of
-        each row, as `torch.ops.quantized.embedding_bag_byte_prepack` makes them.
+        each row, as `torch.ops.quantized.embedding_bag_byte_prepack` makes rows.
     dim: width of the vectors.
     """
 
@@ -147,7 +163,7 @@ class ItemPages:
 
     @property
     def num_pages(self) -> int:
-        """Pages; one group each."""
+        """The number of pages."""
         return len(self.items)
 
     @property
@@ -158,11 +174,11 @@ class ItemPages:
     def live(
         self, vectors: Float[Tensor, "items dim"], is_live: Bool[Tensor, " items"]
     ) -> LivePages:
-        """What is left of the pages where only some items may be returned.
+        """The pages for a catalog of which only some items may be returned.
 
         Args:
-            vectors: of all items; those that the pages were made of.
-            is_live: the items that may be returned to everybody.
+            vectors: of all items; the vectors that the pages were made of.
+            is_live: the items that every user may get.
         """
         counts = torch.zeros(self.num_pages).index_add_(0, self.page_of, is_live.float())
         means = torch.zeros(self.num_pages, self.dim)
@@ -188,9 +204,15 @@ class ItemPages:
         live: LivePages,
         numbers: Int[Tensor, " users"],
     ) -> Int[Tensor, "users kept"]:
-        """The pages whose best items should score highest, so many per user, in any order.
+        """The pages whose best items should score highest, in any order.
 
-        `NO_PAGE` pads the rows of users with fewer pages than others.
+        Args:
+            queries: states of the users.
+            live: the pages to choose from.
+            numbers: pages to choose per user.
+
+        Returns:
+            Numbers of pages; `NO_PAGE` pads the rows of users with fewer pages than others.
         """
         lengths = queries.norm(dim=1, keepdim=True)
         scores = functional.linear(torch.cat([queries, lengths], dim=1), live.guides, live.floors)
@@ -206,10 +228,10 @@ class ItemPages:
         pages: Int[Tensor, "users kept"],
         live: LivePages,
     ) -> Float[Tensor, "users places"]:
-        """About the products of each query with the items of its pages; -inf where none is live.
+        """The products of each query with the items of its pages, nearly; -inf at no live item.
 
-        The scores of a page are the sum over dimensions of a row of the page times a number of the
-        query: one bag of weighted rows per user and page.
+        The scores of a page are a sum over dimensions: each row of the page times a number of the
+        query. So there is one bag of weighted rows per user and page.
         """
         users, kept = pages.shape
         known = pages.clamp(min=0)
@@ -231,7 +253,7 @@ class ItemPages:
     def places_of(
         self, items: Int[Tensor, "users items"], pages: Int[Tensor, "users kept"]
     ) -> Int[Tensor, "users items"]:
-        """Where `scores` has some items; `NO_PLACE` for items of no kept page."""
+        """The columns of some items in `scores`; `NO_PLACE` for items of no kept page."""
         known = items.clamp(min=0)
         is_there = self.page_of[known][..., None] == pages[:, None]
         places = is_there.byte().argmax(dim=2) * self.items.shape[1] + self.slot_of[known]
@@ -240,7 +262,7 @@ class ItemPages:
     def items_at(
         self, places: Int[Tensor, "users chosen"], pages: Int[Tensor, "users kept"]
     ) -> Int[Tensor, "users chosen"]:
-        """The items at some places of `scores`."""
+        """The items at some columns of `scores`."""
         size = self.items.shape[1]
         pages = pages.gather(1, places // size).clamp(min=0)
         found = self.items.view(-1).index_select(0, (pages * size + places % size).view(-1))
@@ -250,7 +272,7 @@ class ItemPages:
 def largest(scores: Float[Tensor, "users columns"], number: int) -> Int[Tensor, "users chosen"]:
     """The columns of the largest scores, in no order.
 
-    On a CPU numpy selects three times as fast as `torch.topk`.
+    On a CPU, numpy selects them three times as fast as `torch.topk`.
     """
     number = min(number, scores.shape[1])
     if number == scores.shape[1]:
@@ -265,7 +287,7 @@ def _columns(
     """The vectors of each page as rows of bytes, see `ItemPages`."""
     packed = []
     for part in torch.split(items, max(1, _ITEMS_AT_ONCE // 8 // items.shape[1])):
-        # Padding repeats the first item, so that it changes no scale; its place is closed.
+        # Padding repeats the first item, so that no scale changes; the place of padding is closed.
         some = torch.where(part == NO_ITEM, part[:, :1], part).long()
         rows = vectors[some].float().transpose(1, 2).reshape(-1, items.shape[1])
         packed.append(torch.ops.quantized.embedding_bag_byte_prepack(rows))

@@ -60,8 +60,8 @@ class ItemSupport:
     with z the item logits at the root, of the model's own item head, of a ranker beside it, or of
     both: head + weight × ranker. A leaf's score is that of its item, so that a search with it can
     return the item head's own ranking, and, mixed with log π, any product of the two. Memory grows
-    with users × nodes of the trie. In a space that lists its candidates, such as that of sets, the
-    items below a state are those that the state may still become.
+    with users × nodes of the trie. In a space that lists its candidates, such as the space of code
+    sets, the items below a state are the items that the state may still become.
 
     head: gives z from the model's state; None leaves it to the ranker.
     ranker: gives z from the history; None leaves it to the head.
@@ -85,7 +85,7 @@ class ItemSupport:
     def begin(
         self, histories: HistoryBatch, root: StepOutput, context: Context, scope: CodeSpace
     ) -> PrefixScores:
-        """See `PrefixScorer.begin`; of a space that lists its candidates, sums over these."""
+        """See `PrefixScorer.begin`; sums over candidates where the space lists them."""
         if isinstance(scope, ListsCandidates):
             return self._sums_of_candidates(histories, root, scope)
         tree = trie_scope(scope, asker=self.name)

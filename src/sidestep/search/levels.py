@@ -2,7 +2,8 @@
 
 A level is a step of a code space. How many columns a level has follows from the settings and from
 the space alone, never from what the model says: nothing in the loop waits for a number of the
-device. Only a space whose ways end early is asked, at each level, whether all have ended.
+device. One question waits: at each level of a space whose ways end early, whether all ways have
+ended.
 """
 
 from collections.abc import Callable, Iterator

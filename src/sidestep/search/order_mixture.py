@@ -1,7 +1,8 @@
 """A mixture over orders: one network over sets of codes, asked in several orders of codebooks.
 
-Each order of the codebooks gives another factorisation of the probability of a set. A trained
-network does not give a set the same probability in all orders, and the mean errs less than one.
+Each order of the codebooks factorises the probability of a set in another way. A trained network
+gives one set different probabilities in different orders. The mean over orders has smaller errors
+than one order.
 """
 
 from dataclasses import dataclass
@@ -26,9 +27,10 @@ class OrderMixture:
 
         p(set) = 1/R Σ_r p_r(set)
 
-    The first order is the network's own rule. The others are random orders of the codebooks, the
-    same for all users. A set that the beam of an order did not find counts as 0 in that order, so
-    the mean is a lower bound. The prompt is read once. Costs 1 + R times the nodes of a beam.
+    with R orders r. The first order is the network's own rule. The others are random orders of the
+    codebooks, the same for all users. If the beam of an order did not find a set, the set counts as
+    0 in that order, so the mean is a lower bound. The network reads the prompt once. A search costs
+    one token for the root, and R times the other nodes of a beam.
 
     num_beams: prefixes kept per level and order, and leaves returned, at most.
     num_orders: R; 1 is a plain beam.
@@ -56,7 +58,7 @@ class OrderMixture:
         """See `SearchPolicy.search`; leaves come in order of their mean probability.
 
         Raises:
-            ValueError: the network chooses no codebook, so that there is one order alone.
+            ValueError: the network chooses no codebook, so that there is only one order.
         """
         root = model.encode(histories, capacity=self.num_beams * (scope.num_steps - 1))
         choice = root[0].choice
@@ -109,7 +111,7 @@ def mean_over_searches(
 
     Args:
         leaves: of all searches, side by side; `NO_STATE` is padding.
-        log_probs: of the leaves in their search.
+        log_probs: the log-probability of each leaf in the search that found it.
         num_searches: the divisor of the mean.
         number: leaves returned, at most.
     """

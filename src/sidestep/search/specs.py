@@ -56,9 +56,9 @@ class SearchSpec:
     grows: the shared setting that grows with a budget; None for a search without a budget.
     fitted: see `Fitted`; None where every budget is large enough.
     quick: options with which the search takes a fraction of the time and finds about as much.
-    needs: what the search asks of the code space beyond walking it: `trie` what only a trie tells,
-        `items` the items beyond each state, which a trie and sets of codes tell, `sets` sets of
-        codes; None nothing.
+    needs: what the code space must offer beyond a walk. `trie`: facts that only a trie tells.
+        `items`: the items beyond each state, which a trie and code sets tell. `sets`: code sets.
+        None: nothing, so that the search walks any space.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Tilted item head: an item head that counts what an item is worth beside how likely it is."""
+"""Tilted item head: an item head that also counts what an item is worth."""
 
 from dataclasses import dataclass
 
@@ -13,14 +13,14 @@ from sidestep.step import HistoryBatch
 class TiltedItemHead:
     """Adds weight × log(worth) to the scores of an item head.
 
-    With weight 1, the softmax of the scores is proportional to probability × worth, so that the
-    order is that of expected worth: the best order if the head's probabilities are right. Every
-    search that goes by an item head takes a tilted one: `ItemRanking` re-ranks all items by
-    expected worth, `ItemSupport` guides a beam by the expected worth below each prefix.
+    With weight 1, the softmax of the scores is proportional to probability × worth. So the scores
+    rank by expected worth, which is the best order if the head's probabilities are right. Every
+    search by an item head takes a tilted head. `ItemRanking` then ranks all items by expected
+    worth. `ItemSupport` guides a beam by the expected worth below each prefix.
 
     head: scores the items.
-    log_worths: of every item of the catalog; any number that should be added to the score, such as
-        a bonus for new items.
+    log_worths: of every item of the catalog, in nats; or any number to add to the score, such as a
+        bonus for new items.
     weight: 0 leaves the head as it is.
     """
 

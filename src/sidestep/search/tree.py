@@ -103,7 +103,7 @@ class Candidates:
     tree: Tree | None = None
 
     def by_log_probs(self) -> "Candidates":
-        """The same leaves in the order of their log-probabilities, which become their scores."""
+        """A copy with the leaves in order of their log-probabilities, which become the scores."""
         log_probs, order = self.log_probs.sort(dim=1, descending=True, stable=True)
         leaves = self.leaves.gather(1, order)
         return replace(self, leaves=leaves, log_probs=log_probs, scores=log_probs)

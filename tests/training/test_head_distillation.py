@@ -1,4 +1,4 @@
-"""What all ways of distilling an item head share: histories that lose items."""
+"""The shared part of distilling an item head: histories that lose items."""
 
 import torch
 from hypothesis import given, settings

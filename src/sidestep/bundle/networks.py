@@ -97,10 +97,10 @@ def build_network(
 
 
 def untrained(network: Network, catalog: Catalog) -> Network:
-    """A network of one shape with another, whose weights follow from the random state.
+    """A new network of the shape of another, with fresh weights from torch's random state.
 
     Args:
-        network: of a bundle.
+        network: gives the shape; of a bundle.
         catalog: of the network.
     """
     return _initialised(kind_of(network), description_of(network), catalog)

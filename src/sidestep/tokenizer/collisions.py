@@ -22,8 +22,8 @@ class Resolved:
 
     semantic_ids: one row per item.
     codebook_sizes: codes per level. With `extra` there is one level more than in the tokenizer.
-    num_moved: number of items of which a code differs from the tokenizer's, or with a number above
-        0.
+    num_moved: number of items with a code that differs from the tokenizer's. With `extra`: number
+        of items whose extra code is above 0.
     """
 
     semantic_ids: Int[np.ndarray, "items levels"]
@@ -79,8 +79,8 @@ def has_room(fit: Fit, *, is_unordered: bool = False) -> bool:
 
     Args:
         fit: result of the tokenizer.
-        is_unordered: see `resolve_collisions`. Then the answer may be too hopeful: sets that are
-            one code away may be taken.
+        is_unordered: see `resolve_collisions`. For sets, the answer may be True where there is no
+            room: other items may have the sets that are one code away.
     """
     sizes = fit.tokenizer.codebook_sizes
     if is_unordered and isinstance(fit.tokenizer, ParallelCodebooks):

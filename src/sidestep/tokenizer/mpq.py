@@ -35,8 +35,8 @@ class MpqConfig(VqTrainingConfig):
     """Number of codes of each expert."""
 
     codeword_dim: int | None = Field(None, ge=1)
-    """Width of the codewords; None is the width of the vectors by the number of experts, the
-    largest width at which all projections can be orthogonal to each other."""
+    """Width of the codewords; None divides the width of the vectors by the number of experts. This
+    is the largest width at which all projections can be orthogonal to each other."""
 
     hidden_sizes: tuple[int, ...] = (256,)
     """Widths of the decoder's hidden layers."""
@@ -93,8 +93,8 @@ class FittedMpq:
     ) -> Float[np.ndarray, "items dim"]:
         """Output of the decoder for the mixture of each item's codewords.
 
-        Codes do not tell the weights of their vector's gate: each code has its mean weight, and the
-        weights of an item are brought to the sum one.
+        Codes do not tell how the gate weighed the experts. So each code has its mean weight, and
+        the weights of an item are scaled to the sum one.
         """
         mixed = np.zeros((len(semantic_ids), self.levels[0].shape[1]), dtype=np.float32)
         sums = np.zeros((len(semantic_ids), 1), dtype=np.float32)
@@ -167,9 +167,9 @@ class Mpq:
         q = Σ_r h_r(v) z_r,   L = |v - decoder(q)|² + α |W̄ᵀW̄ - I|²
 
     W̄ holds all projections, each column brought to length 1. Our choices, where the paper is
-    silent: experts are linear; gradients go straight through to the experts; the loss of codewords
-    and commitment is that of RQ-VAE, summed over experts; means over dimensions stand for |·|²,
-    but in the orthogonality term. For the rest of the training see `vq_training`.
+    silent: experts are linear; gradients pass the quantisation unchanged (straight through); the
+    loss of codewords and commitment is that of RQ-VAE, summed over experts; |·|² is a mean over
+    dimensions, except in the orthogonality term. For the rest of the training see `vq_training`.
     """
 
     Config: ClassVar[type[BaseModel]] = MpqConfig

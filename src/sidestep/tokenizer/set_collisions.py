@@ -1,8 +1,7 @@
 """Collisions of parallel codes: items with equal sets of codes get different ones.
 
-Codes without an order have no last code that may change more freely than the others. So an item
-changes one code of whichever codebook costs least. `collisions` does the same for ordered codes,
-by the last code alone.
+Codes in an order collide, and the last code changes (`collisions`). Codes without an order have no
+last code. So an item changes one code, in the codebook in which the change costs least.
 """
 
 from collections.abc import Sequence
@@ -40,20 +39,20 @@ def reassign_one_code(
     full_groups: FullGroupPolicy = "refuse",
     report: Report | None = None,
 ) -> Int[np.ndarray, "items levels"]:
-    """Gives items with equal codes different ones, at the least squared distance.
+    """Gives items with equal codes different codes, at the least squared distance.
 
-    The items with equal codes are a bucket. Bucket by bucket, in the order of their codes, each
-    item either keeps its codes or changes one of them, to codes that no other item has. The choice
-    minimises the sum of what |quantised - codeword|² grows by (a linear assignment, solved exactly
-    for each bucket).
+    The items with equal codes are a bucket. Buckets are solved one after the other, in the order of
+    their codes. Each item keeps its codes or changes one of them, so that no other item has the
+    codes. The choice minimises the growth of the sum of |quantised - codeword|² (a linear
+    assignment, solved exactly for each bucket).
 
     Args:
         semantic_ids: codes from the tokenizer, with or without collisions.
         quantised: the vectors that each codebook quantises.
         levels: the codewords of each codebook.
         existing: codes of other items, which nobody else may have; they never change.
-        full_groups: policy for a bucket with more items than free sets. `share` leaves the items
-            for which no set is free in one bucket.
+        full_groups: policy for a bucket with more items than free sets. With `share`, the items
+            without a free set stay in one bucket.
         report: called with the progress.
 
     Returns:
@@ -96,9 +95,10 @@ def reassign_one_code(
 
 
 class _Choices:
-    """The sets one code away from a bucket's: one column per code of every codebook.
+    """The sets that differ from the codes of a bucket in one code: a column per code and codebook.
 
-    The column of a code that the bucket has already means its own codes.
+    Some columns change nothing, because the bucket has that code already. Such a column stands for
+    the bucket's own codes.
     """
 
     def __init__(
@@ -121,12 +121,12 @@ class _Choices:
     def free(self, taken: set[bytes], *, keeps_own: bool) -> Int[np.ndarray, " columns"]:
         """The columns that an assignment needs to look at.
 
-        As many free ones for each item as there are items, its cheapest: one of them is left over
-        whatever the others take.
+        For each item these are its cheapest free columns, as many as there are items. So a column
+        is left for the item, whatever the other items take.
         """
         num_items = len(self.growth)
         is_own = self.code_of == self.codes[self.levels]
-        # The column of the own code of every codebook means the own codes: the first will do.
+        # Each codebook has one column that stands for the bucket's own codes: take the first.
         is_free = dict.fromkeys(np.flatnonzero(is_own).tolist(), False)
         is_free[int(is_own.argmax())] = keeps_own
         found: set[int] = set()

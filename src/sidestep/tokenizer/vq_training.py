@@ -55,9 +55,9 @@ class VqTrainingConfig(TokenizerConfig):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pass:
-    """A batch after its way through a network.
+    """The result of one batch.
 
-    loss: of the batch, with everything that the network learns from.
+    loss: of the batch, the sum of all terms that the network learns from.
     codes: of each codebook; empty without quantisation.
     quantised: the vectors that each codebook quantised, without gradient.
     """
@@ -172,7 +172,7 @@ class VqTraining:
 def nearest_codes(
     vectors: Float[Tensor, "items width"], codewords: Float[Tensor, "codes width"]
 ) -> Int[Tensor, " items"]:
-    """The codeword nearest to each vector."""
+    """The code of the codeword nearest to each vector, without gradient."""
     with torch.no_grad():
         offsets = 0.5 * codewords.square().sum(dim=1)
         return (vectors @ codewords.T - offsets).argmax(dim=1)

@@ -1,7 +1,7 @@
-"""Distillation of an item head: prompts, the teacher, and what the policy's own head keeps.
+"""Distillation of an item head: the prompts, the teacher, and the loss of the policy's own head.
 
-A policy over codes learns from its item head as the head was before the first step. Which prefixes
-or sets the policy learns at is the subclass's choice.
+A policy over codes learns from its item head as the head was before the first step. A subclass
+chooses the prefixes or the sets at which the policy learns.
 """
 
 from collections.abc import Mapping
@@ -35,10 +35,10 @@ class RankerBeside:
 
 
 class HeadDistillationObjective(SearchingObjective):
-    """What all ways to distil an item head into a policy over codes share.
+    """The part that all ways to distil an item head into a policy over codes share.
 
-    The teacher is the item head of the policy as it was before the first step, alone or together
-    with a ranker.
+    The teacher is the item head of the policy as the head was before the first step, alone or
+    together with a ranker.
     """
 
     def __init__(

@@ -63,10 +63,10 @@ class ItemTargets:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ItemShares:
-    """The distribution of the scores over some items, which stand for the catalog.
+    """The distribution over items that the scores give; a sample of items may stand for all.
 
     probs: rows sum to one; without a gradient.
-    items: ascending, each once.
+    items: of the columns, ascending, each once.
     """
 
     probs: Float[Tensor, "targets some"]
@@ -81,7 +81,7 @@ class ItemLossOutput:
     next_code_probs: computes the probability of each code after the prefixes of each target's path,
         [targets, levels, codes], under the distribution over items that the scores have; without a
         gradient. Only of a loss that teaches codes.
-    item_shares: computes the distribution over items. Not of a chunked loss.
+    item_shares: computes the distribution over items; a chunked loss raises NotImplementedError.
     """
 
     loss: Float[Tensor, ""]

@@ -26,9 +26,9 @@ from sidestep.training.objective_config import NextCodeSetConfig
 class NextCodeSetObjective(SearchingObjective):
     """Cross-entropy of the codes of all open codebooks, summed over steps.
 
-    Every target draws an order of its codebooks, and learns its first steps. The loss of a step is
-    the mean over the codebooks that are open. Optionally the item head learns beside, and teaches
-    the codes.
+    Every target draws an order of its codebooks, and the first `learned_steps` codes of this order
+    are learned. The loss of a step is the mean over the codebooks that are open. An item head may
+    learn beside the codes, and may teach them.
 
     Source: REG4Rec (arXiv:2508.15308, eq. 6) for the loss of the codes.
     """
@@ -124,7 +124,7 @@ class NextCodeSetObjective(SearchingObjective):
         return keys.argsort(dim=2)[..., :steps].to(items.device)
 
     def _membership(self, items: Int[Tensor, " some"]) -> Tensor:
-        """Which codes some items have; kept where these are all items."""
+        """See `membership`; the matrix of all items is kept."""
         model = self.model
         if len(items) < model.num_items:
             return membership(model.flat_codes(items), model.num_codes)

@@ -111,8 +111,8 @@ class NextCodeSetConfig(ItemLossConfig):
     """Share of the probability spread over a codebook, and in the item head over the catalog."""
 
     learned_steps: int | None = Field(None, ge=1)
-    """Codes of each target that are learned, in an order that is drawn anew; None learns all. Where
-    a few codes tell every item apart, the codes after them are known."""
+    """Codes of each target that are learned, in an order that is drawn anew; None learns all codes.
+    Where a few codes tell every item apart, these few codes decide the others."""
 
     item_weight: float | None = Field(None, gt=0)
     """Weight of the auxiliary item head's cross-entropy; None trains without it."""

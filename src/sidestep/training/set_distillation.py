@@ -1,9 +1,9 @@
 """Tree distillation over sets of codes: the item head teaches every open codebook of a visited set.
 
-The policy learns at all sets that its own search keeps. At each of them, the teacher's distribution
-over the items that have all codes of the set gives the exact probability of every code of every
-open codebook. Learning all of them, and not the chosen codebook alone, keeps the confidences of the
-codebooks comparable, by which a search chooses.
+The policy learns at all sets that its own search keeps. Take the items that have all codes of such
+a set: the teacher's distribution over these items gives the exact probability of every code of
+every open codebook. The policy learns all open codebooks, and not the chosen codebook alone. So the
+confidences of the codebooks stay comparable, and a search chooses the codebook by them.
 
 See `tree_distillation` for codes in an order.
 """
@@ -96,7 +96,7 @@ class SetDistillationObjective(HeadDistillationObjective):
         Args:
             policy: see `HeadDistillationObjective`.
             space: the sets of the catalog.
-            config: see `TreeDistillationConfig`; the teacher's best leaves are not read.
+            config: see `TreeDistillationConfig`; `teacher_leaves` is not read.
             max_history: see `HeadDistillationObjective`.
             beside: see there.
 
@@ -142,7 +142,7 @@ class SetDistillationObjective(HeadDistillationObjective):
     def _masses(
         self, states: Int[Tensor, "users slots"], probs: Float[Tensor, "users items"]
     ) -> Float[Tensor, "users slots actions"]:
-        """The teacher's probability of the items that have all codes of a set and one more.
+        """The teacher's probability of the items that have all codes of a set and one more code.
 
         0 in the codebooks that are decided, and at `NO_STATE`.
         """

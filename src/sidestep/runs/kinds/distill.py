@@ -47,8 +47,8 @@ class DistillRun(ImprovingRun):
     setting changes nothing there."""
 
     order: CodebookOrder | None = Field(None, exclude_if=lambda order: order is None)
-    """How a network over sets of codes chooses codebooks from now on, see `CodeSetConfig`; null
-    leaves the rule as the backbone has it."""
+    """The rule by which a network over sets of codes chooses codebooks from now on, see
+    `CodeSetConfig`; null keeps the rule of the backbone."""
 
     def prepare(self, given: Given) -> Plan:
         """See `RunConfig.prepare`."""

@@ -35,9 +35,9 @@ class ProcessRewardRun(BesideRun):
     objective: ProcessRewardTrainingConfig = ProcessRewardTrainingConfig()
 
     fresh_backbone: bool = Field(False, exclude_if=lambda is_fresh: not is_fresh)
-    """Whether the backbone gives its shape alone. Its weights are drawn anew, so that both networks
-    learn together from the first step, as PROMISE trains them (arXiv:2601.04674, eq. 9). Needs
-    `objective.joint`."""
+    """Whether only the shape of the backbone is taken. The weights of the backbone are drawn anew.
+    Then both networks learn together from the first step, as in PROMISE (arXiv:2601.04674, eq. 9).
+    Needs `objective.joint`."""
 
     def prepare(self, given: Given) -> Plan:
         """See `RunConfig.prepare`."""
@@ -68,7 +68,7 @@ class ProcessRewardRun(BesideRun):
     def _forget(
         self, backbone: semantic_id_model.SemanticIdModel, material: Material, *, seed: int
     ) -> None:
-        """Gives a backbone fresh weights; a repeat bias begins at the repeats of the windows.
+        """Gives a backbone fresh weights; a repeat bias begins at the repeat rate of the windows.
 
         Raises:
             ValueError: nothing would train the backbone.

@@ -69,7 +69,7 @@ class TransformerRun(ReadingRun, LearnedRun):
         network = learning.network
         assert isinstance(network, semantic_id_model.SemanticIdModel)
         self._refuse_other_actions(network, given.catalog)
-        # Support by items sums over the items beyond a state, which not every space tells.
+        # item-beam sums over the items beyond a state, and not every space tells these items.
         lists_items = given.catalog.space in (None, own_space.SETS)
         searches = self.searches if lists_items else (KeptSearch(),)
         if self.model.history != "codes" and given.catalog.space is None:

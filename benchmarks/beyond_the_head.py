@@ -1,9 +1,9 @@
-r"""Beyond the item head: cold items, diverse lists, and lists that are worth something.
+r"""Beyond the item head: cold items, diverse lists, and lists that are worth more.
 
-On a small catalog the item head of a network ranks all items as well as any search. This benchmark
-asks where searches and alignment beat the head and a re-ranking of its list. Each part adds one
-line per recommender to the file of --results, with the cost in milliseconds and FLOPs; the lists of
-all users stay in --work, so that the lines hold paired tests against the first recommender.
+On a small catalog, the item head of a network ranks all items as well as any search. This benchmark
+asks where searches and alignment beat the head and a re-ranking of the head's list. Each part adds
+one line per recommender to the file of --results, with the cost in milliseconds and FLOPs. The
+lists of all users stay in --work. So each line holds paired tests against the first recommender.
 
     python benchmarks/beyond_the_head.py worths runs/scientific/dataset --out runs/beyond/margin.csv
     python benchmarks/beyond_the_head.py cold-data DATA/scientific --out runs/cold
@@ -243,7 +243,7 @@ def guided(head: HasItemHead) -> GuidedBeamSearch:
 
 
 class Remembered:
-    """The answers of a recommender, each searched for once: to re-rank a list costs no search."""
+    """A recommender that searches once for each batch and keeps the answer for re-rankings."""
 
     def __init__(self, inner: ExcludingRecommender) -> None:
         self.inner, self.name, self.num_items = inner, inner.name, inner.num_items

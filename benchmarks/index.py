@@ -1,12 +1,16 @@
 """Measures ways to find the best items of an item head in catalogs of 10^5 to 10^7 items.
 
-The methods: `head` scores every item; `item-index` is the search of that name; `hnsw` and `ivf-pq`
-are indexes of faiss (`pip install "sidestep[benchmarks]"`), `ivf-pq` with 64 codes of 4 bits and a
-refinement by the vectors, once by products as they are and once (`ivf-pq-l2`) by the distances that
-order items alike; `live-item-beam` and `beam` are searches over four codes of 256 by a network that
-is not trained, which tells their time and nothing of what they find. Vectors, and the queries of
-the users, come from a generated mixture of topics; 1,000 queries tune, and 1,000
-others are reported. All methods answer with 50 items.
+The methods:
+
+- `head` scores every item. `item-index` is the search of that name.
+- `hnsw` and `ivf-pq` are indexes of faiss (`pip install "sidestep[benchmarks]"`). `ivf-pq` has 64
+  codes of 4 bits, and refines its list by the vectors. `ivf-pq` compares by products; `ivf-pq-l2`
+  compares by distances, in a wider space in which distances give the order of the products.
+- `live-item-beam` and `beam` are searches over four codes of 256 by an untrained network. These
+  rows tell the time of a search, and not what the search finds.
+
+Vectors, and the queries of the users, come from a generated mixture of topics. 1,000 queries tune,
+and 1,000 others are reported. All methods answer with 50 items.
 
     python benchmarks/index.py --results benchmarks/results/index.jsonl
     python benchmarks/index.py --items 1e5 --methods head item-index
@@ -169,7 +173,7 @@ def timed(
                     first = (turn * (per_round + 1) + number) * batch % (NUM_QUERIES - batch)
                     start = time.process_time()
                     answer(queries[first : first + batch])
-                    if number:  # the first finds the caches full of another method
+                    if number:  # the first call finds the data of another method in the caches
                         seconds[*key, batch].append(time.process_time() - start)
     return seconds
 
@@ -405,7 +409,7 @@ def _faiss(
     longest = max(np.square(part.astype(np.float32)).sum(axis=1).max() for part in _parts(vectors))
 
     def widened(part: np.ndarray) -> np.ndarray:
-        """With what makes all vectors equally long, distances order items as products do."""
+        """The vectors, made equally long by one more number, so that distances order as products."""
         part = part.astype(np.float32)
         if not by_distance:
             return part

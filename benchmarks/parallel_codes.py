@@ -1,12 +1,12 @@
 """Measures the space of code sets beside the trie of the same codes, for several catalog sizes.
 
 Codes are random. 32 users with 50 beams each walk from the root to items, one code of an open
-codebook at a time; every beam takes the codebooks in an order of its own. Timed are the questions
-of a step: `legal` before it, `child` with it. `cold` asks the same without the candidates that the
-steps before have left. Building is timed in seconds of the processor, and so is everything else
-with one thread on a CPU: such times hardly depend on what else the machine does. Each size runs in
-a process of its own, so that its peak of memory is its own. The last line printed is one JSON
-object.
+codebook at a time; every beam takes the codebooks in an order of its own. The times are those of
+the two questions of a step, `legal` and `child`. `cold` asks without the candidates that earlier
+steps have left. Building, and everything else with one thread on a CPU, is timed in seconds of the
+processor, because such times hardly depend on other work of the machine. Each size runs in a
+process of its own, so that each size has a peak of memory of its own. The last line printed is one
+JSON object.
 
     python benchmarks/parallel_codes.py
     python benchmarks/parallel_codes.py --sizes 1e4 1e5 --codebooks 12 --codebook-size 64

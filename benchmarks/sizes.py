@@ -47,7 +47,7 @@ class Point:
 
     @property
     def curve(self) -> tuple[str, str, str, str | None]:
-        """What is equal for all budgets of a search."""
+        """The fields that are equal for all budgets of a search."""
         return (self.network, self.shape, self.search, self.weight)
 
 

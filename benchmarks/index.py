@@ -409,7 +409,7 @@ def _faiss(
     longest = max(np.square(part.astype(np.float32)).sum(axis=1).max() for part in _parts(vectors))
 
     def widened(part: np.ndarray) -> np.ndarray:
-        """The vectors, made equally long by one more number, so that distances order as products."""
+        """The vectors with a number that makes all equally long: distances order as products."""
         part = part.astype(np.float32)
         if not by_distance:
             return part

@@ -406,12 +406,14 @@ def log_probs(
     Args:
         step: the nodes to read.
         legal: codes that may follow; the rest get -inf, and the legal ones sum to one. None
-            normalises over the whole codebook instead.
+            normalises over the whole codebook instead, or over the codebook that is chosen.
         temperature: divides the logits; above 1 flattens.
 
     Returns:
         Logs; -inf at every code where none is legal, never NaN.
     """
+    if legal is None and step.choice is not None:
+        legal = ~torch.isneginf(step.logits)
     if legal is not None:
         legal = step.followed(legal)
     return normalised(step.logits, temperature, legal=legal)

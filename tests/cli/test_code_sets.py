@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import sidestep
+from sidestep.bundle.manifest import KeptSearch
 from sidestep.catalog.set_space import SetSpace
 from tests.cli.beside import measured
 from tests.cli.commands import call, refused, run
@@ -78,6 +79,13 @@ def test_wide_item_support_ranks_as_the_item_head_does(folder):
 def test_an_order_of_codebooks_needs_a_network_over_sets(shop, folder, tmp_path):
     align = ("align", shop / "beam", "--recipe", "tree", "--out", tmp_path / "tree")
     assert "order: " in refused(*align, "--set", "order=informative")
+
+
+def test_a_bundle_over_sets_may_keep_the_search_that_the_item_head_guides(folder, tmp_path):
+    loaded = sidestep.load(folder / "run", device="cpu")
+    guided = loaded.with_search(KeptSearch(name="item-beam", likelihood_weight=0.5))
+    [answer] = guided.recommend([["item-1", "item-2"]], k=3)
+    assert len(answer.item_ids) == 3
 
 
 @pytest.mark.parametrize("search", ["prm-beam", "exhaustive"])

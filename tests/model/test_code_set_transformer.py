@@ -158,3 +158,10 @@ def test_the_probabilities_of_the_followed_codes_sum_to_one(legal, seed):
     assert not (followed[..., :2].any() and followed[..., 2:].any())
     total = log_probs(step, allowed).exp().sum()
     assert float(total) == pytest.approx(float(any(legal)))
+
+
+def test_without_legal_codes_one_whole_codebook_sums_to_one():
+    step, _ = tiny(order="fixed").eval().encode(HISTORIES, capacity=1)
+    probs = log_probs(step, None).exp()
+    torch.testing.assert_close(probs[..., :4].sum(dim=-1), torch.ones(NUM_USERS, 1))
+    assert not probs[..., 4:].any()

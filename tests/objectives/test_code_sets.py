@@ -107,3 +107,13 @@ def test_a_target_that_is_certain_is_the_plain_cross_entropy():
         codebook_soft_cross_entropies(logits, masses, SIZES),
         codebook_cross_entropies(logits, codes, SIZES),
     )
+
+
+def test_over_legal_codes_a_code_without_mass_takes_no_probability():
+    logits = torch.tensor([[[1.0, 0.0, 5.0, 0.0, 2.0]]])
+    masses = torch.tensor([[[1.0, 3.0, 0.0, 1.0, 1.0]]])
+    [[[first, second]]] = codebook_soft_cross_entropies(
+        logits, masses, SIZES, normaliser="legal"
+    ).tolist()
+    assert first == pytest.approx(math.log(math.e + 1) - 0.25)
+    assert second == pytest.approx(math.log(1 + math.e**2) - 1)

@@ -44,6 +44,7 @@ from sidestep.bundle.users import histories_of, times_of
 from sidestep.bundle.writing import write_bundle
 from sidestep.catalog.catalog import Catalog
 from sidestep.catalog.latest import LatestAnswers
+from sidestep.catalog.own_space import SETS
 from sidestep.data.histories import Histories
 from sidestep.data.users import UserTable
 from sidestep.model.config import ColumnConfig
@@ -156,11 +157,11 @@ class LoadedRecommender:
         """A copy with another search to recommend by.
 
         Raises:
-            ValueError: `item-beam` without an item head, or over codes that span no trie.
+            ValueError: `item-beam` without an item head, or over a user's own code space.
         """
         if search.name == "item-beam" and self.item_scorer is None:
             raise ValueError(f"item-beam needs an item head, and this {self.kind} has none.")
-        if search.name == "item-beam":
+        if search.name == "item-beam" and self.catalog.space != SETS:
             self.catalog.refuse_own_space("item-beam")
         return replace(self, manifest=self.manifest.model_copy(update={"search": search}))
 

@@ -9,6 +9,8 @@ The mass of a code is the probability that a teacher gives to all items with the
 the codes of a codebook need not sum to one; their shares do.
 """
 
+from typing import Literal
+
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -74,40 +76,19 @@ def codebook_soft_cross_entropies(
     logits: Float[Tensor, "targets steps actions"],
     masses: Float[Tensor, "targets steps actions"],
     sizes: tuple[int, ...],
+    *,
+    normaliser: Literal["codebook", "legal"] = "codebook",
 ) -> Float[Tensor, "targets steps codebooks"]:
     """Cross-entropy of each codebook to the shares of the masses of its codes, in nats.
 
     0 where all masses of a codebook are 0.
 
     Args:
-        logits: of all codes, codebook by codebook.
+        logits: of all codes, codebook by codebook; finite where there is mass.
         masses: of all codes, at least 0, see `code_masses`.
         sizes: codes per codebook.
-    """
-    losses = []
-    for own, mass in zip(
-        torch.split(logits, list(sizes), dim=2),
-        torch.split(masses, list(sizes), dim=2),
-        strict=True,
-    ):
-        share = mass / mass.sum(dim=2, keepdim=True).clamp(min=torch.finfo(mass.dtype).tiny)
-        losses.append(-(share.float() * own.float().log_softmax(dim=2)).sum(dim=2))
-    return torch.stack(losses, dim=2)
-
-
-def legal_soft_cross_entropies(
-    logits: Float[Tensor, "users slots actions"],
-    masses: Float[Tensor, "users slots actions"],
-    sizes: tuple[int, ...],
-) -> Float[Tensor, "users slots codebooks"]:
-    """Cross-entropy of each codebook to the shares of the masses of its codes, in nats.
-
-    Only codes of some mass are legal. 0 where all masses of a codebook are 0.
-
-    Args:
-        logits: of all codes, codebook by codebook; finite where there is mass.
-        masses: of all codes, at least 0.
-        sizes: codes per codebook.
+        normaliser: `codebook` takes the probabilities over all codes of a codebook, `legal` over
+            the codes of some mass alone.
     """
     losses = []
     for own, mass in zip(
@@ -116,7 +97,7 @@ def legal_soft_cross_entropies(
         strict=True,
     ):
         has_mass = mass > 0
-        log_probs = normalised(own, legal=has_mass)
+        log_probs = normalised(own, legal=has_mass if normaliser == "legal" else None)
         share = mass / mass.sum(dim=2, keepdim=True).clamp(min=torch.finfo(mass.dtype).tiny)
         # 0 · -inf is NaN, also in the gradient.
         losses.append(-(share.float() * log_probs.masked_fill(~has_mass, 0.0)).sum(dim=2))

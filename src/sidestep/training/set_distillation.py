@@ -18,7 +18,7 @@ from sidestep.catalog.set_space import SetSpace
 from sidestep.catalog.trie import NO_STATE
 from sidestep.data.windows import WindowBatch
 from sidestep.model.code_set_transformer import CodeSetTransformer
-from sidestep.objectives.code_sets import legal_soft_cross_entropies, mean_over_open
+from sidestep.objectives.code_sets import codebook_soft_cross_entropies, mean_over_open
 from sidestep.objectives.weighting import mean_over_targets
 from sidestep.search.policy import redrawn
 from sidestep.search.tree import Tree
@@ -127,8 +127,10 @@ class SetDistillationObjective(HeadDistillationObjective):
             is_open = self._is_deciding(masses)
             weights = self._node_weights(tree, masses, is_open)
         step = tree.read(policy, histories)
-        by_codebook = legal_soft_cross_entropies(step.logits, masses, policy.codebook_sizes)
-        entropies = legal_soft_cross_entropies(masses.log(), masses, policy.codebook_sizes)
+        by_codebook, entropies = (
+            codebook_soft_cross_entropies(logits, masses, policy.codebook_sizes, normaliser="legal")
+            for logits in (step.logits, masses.log())
+        )
         losses = (weights * mean_over_open(by_codebook, is_open)).sum(dim=1)
         divergence = weights * mean_over_open(by_codebook.detach() - entropies, is_open)
         parts = {"divergence": divergence.sum(dim=1).mean()}

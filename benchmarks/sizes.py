@@ -16,6 +16,8 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 
+from result_line import now, processor
+
 matplotlib.use("svg")
 import matplotlib.pyplot as plt
 
@@ -69,7 +71,9 @@ def main() -> None:
         )
     print("* no cheaper point, by FLOPs, has as high an NDCG@10.")
     if arguments.results is not None:
-        lines = "".join(json.dumps(asdict(point)) + "\n" for point in points)
+        about = {"benchmark": "sizes", "dataset": arguments.folder.resolve().parent.name}
+        told = about | {"time": now(), "processor": processor()}
+        lines = "".join(json.dumps(told | asdict(point)) + "\n" for point in points)
         arguments.results.write_text(lines, encoding="utf-8")
     if arguments.figure is not None:
         draw(points, arguments.figure)

@@ -24,7 +24,7 @@ def test_numbers_come_in_the_order_of_the_items_and_other_rows_are_ignored(tmp_p
         ("item_id,worth\na,1\n", "1 of 2 items have no worth, such as 'b'"),
         ("item_id,worth\na,1\nb,\n", "1 of 2 items have no worth, such as 'b'"),
         ("item_id,worth\na,1\nb,2\na,3\n", "line 4: the item 'a' stands twice"),
-        ("item_id,worth\na,1\nb,cheap\n", "line 3: worth 'cheap' is not a number"),
+        ("item_id,worth\na,1\nb,cheap\n", "line 3: worth 'cheap' is not a number; correct it"),
         ("item_id,worth\na,1\nb,inf\n", "line 3: worth .* is not a number"),
         ("item_id,price\na,1\nb,2\n", "there is no column 'worth'"),
     ],

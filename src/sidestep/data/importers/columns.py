@@ -123,8 +123,13 @@ class Table:
         self._refuse(name, column, is_wrong, "does not fit into 64 bits; correct it")
         return Times(whole, 0, "numbers")
 
-    def numbers(self, name: str) -> pl.Series:
-        """Reads a column of finite numbers as Float64, null if missing."""
+    def numbers(self, name: str, *, may_be_missing: bool = True) -> pl.Series:
+        """Reads a column of finite numbers as Float64, null if missing.
+
+        Args:
+            name: of the column.
+            may_be_missing: whether the error for a cell that is no number offers an empty cell.
+        """
         column = self.column(name)
         if column.dtype == pl.String:
             column = _null_if_empty(column)
@@ -132,7 +137,8 @@ class Table:
             raise ValueError(f"{self.path}: column {name!r:.60} is {column.dtype}, not numbers.")
         numbers = column.cast(pl.Float64, strict=False)
         is_wrong = column.is_not_null() & ~numbers.is_finite().fill_null(False)
-        self._refuse(name, column, is_wrong, "is not a number; leave it empty or correct it")
+        remedy = "leave it empty or correct it" if may_be_missing else "correct it"
+        self._refuse(name, column, is_wrong, f"is not a number; {remedy}")
         return numbers
 
     def texts(self, name: str) -> pl.Series:

@@ -33,7 +33,7 @@ def read_item_numbers(
             or a number is not finite.
     """
     table = read_table(path, ["item_id", column])
-    ids, numbers = table.ids("item_id"), table.numbers(column)
+    ids, numbers = table.ids("item_id"), table.numbers(column, may_be_missing=False)
     is_repeated = ~ids.is_first_distinct()
     if is_repeated.any():
         row = is_repeated.to_list().index(True)

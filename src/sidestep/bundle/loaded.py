@@ -44,7 +44,6 @@ from sidestep.bundle.users import histories_of, times_of
 from sidestep.bundle.writing import write_bundle
 from sidestep.catalog.catalog import Catalog
 from sidestep.catalog.latest import LatestAnswers
-from sidestep.catalog.own_space import SETS
 from sidestep.data.histories import Histories
 from sidestep.data.users import UserTable
 from sidestep.model.config import ColumnConfig
@@ -161,7 +160,7 @@ class LoadedRecommender:
         """
         if search.name == "item-beam" and self.item_scorer is None:
             raise ValueError(f"item-beam needs an item head, and this {self.kind} has none.")
-        if search.name == "item-beam" and self.catalog.space != SETS:
+        if search.name == "item-beam" and not self.catalog.lists_items:
             self.catalog.refuse_own_space("item-beam")
         return replace(self, manifest=self.manifest.model_copy(update={"search": search}))
 

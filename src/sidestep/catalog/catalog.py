@@ -28,6 +28,7 @@ from sidestep.catalog.manifest import (
     read_manifest,
 )
 from sidestep.catalog.own_space import SETS, OwnSpace
+from sidestep.catalog.space import ListsCandidates
 from sidestep.catalog.stored import (
     COMPANIONS,
     ITEM_IDS,
@@ -218,6 +219,12 @@ class Catalog:
         self.refuse_own_space("this call")
         assert isinstance(self.spanned, Trie)
         return self.spanned
+
+    @property
+    def lists_items(self) -> bool:
+        """Whether the space tells the items beyond each state, as a trie and sets of codes do."""
+        spanned = self.spanned
+        return isinstance(spanned, Trie) or isinstance(spanned.space, ListsCandidates)
 
     def refuse_own_space(self, what: str) -> None:
         """Raises a `ValueError` where the codes span another space than a trie.

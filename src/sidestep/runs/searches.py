@@ -407,7 +407,7 @@ def _missing_part(spec: SearchSpec, loaded: bundles.LoadedRecommender) -> str | 
             "--space sets, or take a search that walks any space, such as beam."
         )
     if (spec.needs == "trie" and space is not None) or (
-        spec.needs == "items" and space not in (None, own_space.SETS)
+        spec.needs == "items" and not loaded.catalog.lists_items
     ):
         return (
             "needs the trie of semantic IDs, but the codes of this catalog span the space "

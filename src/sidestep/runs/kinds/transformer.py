@@ -70,8 +70,7 @@ class TransformerRun(ReadingRun, LearnedRun):
         assert isinstance(network, semantic_id_model.SemanticIdModel)
         self._refuse_other_actions(network, given.catalog)
         # item-beam sums over the items beyond a state, and not every space tells these items.
-        lists_items = given.catalog.space in (None, own_space.SETS)
-        searches = self.searches if lists_items else (KeptSearch(),)
+        searches = self.searches if given.catalog.lists_items else (KeptSearch(),)
         if self.model.history != "codes" and given.catalog.space is None:
             note(
                 f"'sidestep export' writes no network with model.history: {self.model.history}; "

@@ -91,7 +91,8 @@ def commands(asked: argparse.Namespace) -> dict[str, tuple[str | None, list[str]
     reading = [*("--items", "items.parquet"), *("--columns", "title")]
     training = [*("--config", "train.yaml"), *("--dataset", "dataset"), *("--catalog", "catalog")]
     # Likelihood alone chooses the first code: the item head scores the items below what is left.
-    search = ["--search", "item-beam", "--candidates", "none,200,200,200"]
+    # There are five codes, the last one of items that collide.
+    search = ["--search", "item-beam", "--candidates", "none,200,200,200,200"]
     return {
         "import": (
             "dataset/dataset.json",

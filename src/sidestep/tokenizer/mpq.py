@@ -18,6 +18,7 @@ from sidestep.tokenizer.vectors import check_encodable, check_fittable
 from sidestep.tokenizer.vq_training import (
     Pass,
     QuantisingNetwork,
+    ScaledVectors,
     VqTraining,
     VqTrainingConfig,
     applied,
@@ -185,13 +186,10 @@ class Mpq:
     ) -> Fit:
         """Learns network and codebooks, see `Tokenizer.fit`."""
         check_fittable(vectors, self.config.codebook_sizes)
-        mean = vectors.mean(axis=0, dtype=np.float64).astype(np.float32)
-        centred = vectors.astype(np.float32) - mean
-        # Vectors that are all equal have no scale; the check above refuses them.
-        scale = float(np.sqrt(np.square(centred).mean(dtype=np.float64)))
+        scaled = ScaledVectors.of(vectors)  # the check above refuses equal vectors
         device = self.config.chosen_device()
         network = MpqNetwork(vectors.shape[1], self.config, seed).to(device)
-        inputs = torch.from_numpy(centred / np.float32(scale)).to(device)
+        inputs = scaled.vectors.to(device)
         VqTraining(network, inputs, self.config, seed).run(report)
         network, inputs = network.cpu(), inputs.cpu()
         with torch.no_grad():
@@ -206,8 +204,8 @@ class Mpq:
                 for gate, code, size in zip(gates.T, codes, self.config.codebook_sizes, strict=True)
             ),
             decoder=network.decoder,
-            mean=mean,
-            scale=scale,
+            mean=scaled.mean,
+            scale=scaled.scale,
         )
         return Fit(tokenizer=tokenizer, semantic_ids=tokenizer.encode(vectors))
 

@@ -18,6 +18,7 @@ from sidestep.tokenizer.vectors import check_encodable, check_fittable
 from sidestep.tokenizer.vq_training import (
     Pass,
     QuantisingNetwork,
+    ScaledVectors,
     VqTraining,
     VqTrainingConfig,
     applied,
@@ -152,13 +153,10 @@ class RqVae:
     ) -> Fit:
         """Learns network and codebooks, see `Tokenizer.fit`."""
         check_fittable(vectors, self.config.codebook_sizes)
-        mean = vectors.mean(axis=0, dtype=np.float64).astype(np.float32)
-        centred = vectors.astype(np.float32) - mean
-        # Vectors that are all equal have no scale; the check above refuses them.
-        scale = float(np.sqrt(np.square(centred).mean(dtype=np.float64)))
+        scaled = ScaledVectors.of(vectors)  # the check above refuses equal vectors
         device = self.config.chosen_device()
         network = _Network(vectors.shape[1], self.config, seed).to(device)
-        inputs = torch.from_numpy(centred / np.float32(scale)).to(device)
+        inputs = scaled.vectors.to(device)
         VqTraining(network, inputs, self.config, seed).run(report)
         network = network.cpu()
         tokenizer = FittedRqVae(
@@ -167,8 +165,8 @@ class RqVae:
             codebooks=ResidualCodebooks(
                 tuple(codewords.detach().numpy() for codewords in network.codebooks)
             ),
-            mean=mean,
-            scale=scale,
+            mean=scaled.mean,
+            scale=scaled.scale,
         )
         return Fit(tokenizer=tokenizer, semantic_ids=tokenizer.encode(vectors))
 

@@ -54,6 +54,30 @@ class VqTrainingConfig(TokenizerConfig):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ScaledVectors:
+    """Vectors that a network with codebooks learns from: centred, and divided by one number.
+
+    vectors: of the items; the mean square of their numbers is 1.
+    mean: of the given vectors.
+    scale: the one number, so that distances keep their proportions.
+    """
+
+    vectors: Float[Tensor, "items dim"]
+    mean: Float[np.ndarray, " dim"]
+    scale: float
+
+    @staticmethod
+    def of(vectors: Float[np.ndarray, "items dim"]) -> "ScaledVectors":
+        """Centres and scales vectors that are not all equal."""
+        mean = vectors.mean(axis=0, dtype=np.float64).astype(np.float32)
+        centred = vectors.astype(np.float32) - mean
+        scale = float(np.sqrt(np.square(centred).mean(dtype=np.float64)))
+        return ScaledVectors(
+            vectors=torch.from_numpy(centred / np.float32(scale)), mean=mean, scale=scale
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Pass:
     """The result of one batch.
 

@@ -221,3 +221,16 @@ def test_codes_that_are_no_sets_of_the_codebooks_are_refused(codes, sizes, words
 def test_a_stock_of_other_items_is_refused():
     with pytest.raises(ValueError, match="is_available has 5 entries for 6 items"):
         SetSpace.of_codes(CODES, SIZES).among(torch.ones(5, dtype=torch.bool))
+
+
+def test_a_space_on_another_device_keeps_what_its_users_may_get():
+    in_stock = torch.tensor([True, True, False, True, True, True])
+    space = SetSpace.of_codes(CODES, SIZES).among(in_stock).without(EXCLUDED).shortened()
+    assert space.to("meta").device == torch.device("meta")
+    copy = space.to("cpu")
+    assert copy.memory_bytes == space.memory_bytes
+    for states in (space.root(2), space.children(space.root(2))[1][:, 0]):
+        assert torch.equal(copy.legal(states), space.legal(states))
+        for of_copy, of_space in zip(copy.children(states), space.children(states), strict=True):
+            assert torch.equal(of_copy, of_space)
+    assert torch.equal(copy.in_scope(2), space.in_scope(2))

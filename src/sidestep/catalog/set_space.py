@@ -55,6 +55,15 @@ class InStock:
         counts = lists.counts(is_available)
         return InStock(is_available=is_available, counts=counts, follows=counts > 0)
 
+    def to(self, device: torch.device | str) -> "InStock":
+        """Copies the counts to `device`."""
+        is_available = None if self.is_available is None else self.is_available.to(device)
+        return InStock(
+            is_available=is_available,
+            counts=self.counts.to(device),
+            follows=self.follows.to(device),
+        )
+
     @property
     def memory_bytes(self) -> int:
         """Bytes of all arrays."""
@@ -113,6 +122,16 @@ class SetSpace:
         lists = PostingLists.build(codes, codebook_sizes).to(semantic_ids.device)
         buckets = SetBuckets.build(codes, codebook_sizes, popularity).to(semantic_ids.device)
         return cls(lists=lists, buckets=buckets, stock=InStock.of(lists, None))
+
+    def to(self, device: torch.device | str) -> "SetSpace":
+        """A copy on `device`, without the candidates of the latest states."""
+        return SetSpace(
+            lists=self.lists.to(device),
+            buckets=self.buckets.to(device),
+            stock=self.stock.to(device),
+            excluded=None if self.excluded is None else self.excluded.to(device),
+            ends_early=self.ends_early,
+        )
 
     @property
     def codebook_sizes(self) -> tuple[int, ...]:

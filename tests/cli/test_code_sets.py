@@ -76,6 +76,11 @@ def test_wide_item_support_ranks_as_the_item_head_does(folder):
     assert by_head == by_beam
 
 
+def test_a_set_has_no_last_code_that_items_could_choose(folder, tmp_path):
+    align = ("align", folder / "run", "--recipe", "tree", "--out", tmp_path / "tree")
+    assert "a set of codes has no last code" in refused(*align, "--set", "last_code_head=items")
+
+
 def test_an_order_of_codebooks_needs_a_network_over_sets(shop, folder, tmp_path):
     align = ("align", shop / "beam", "--recipe", "tree", "--out", tmp_path / "tree")
     assert "order: " in refused(*align, "--set", "order=informative")

@@ -40,7 +40,7 @@ def test_the_tree_recipe_distils_the_head_into_the_codes():
     run = checked_run({**align_recipe("tree"), "backbone": "run"}, "tree")
     assert isinstance(run, DistillRun)
     assert run.objective == TreeDistillationConfig(head_weight=None)
-    assert run.last_code_head == "items"
+    assert run.last_code_head == "auto"
     assert run.training.learning_rate == 5e-4
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from sidestep.data.windows import WindowBatch
-from sidestep.training.objective import Objective, SearchingObjective
+from sidestep.training.objective import DrawingObjective, Objective
 
 NUM_STEPS = 3
 
@@ -107,7 +107,7 @@ def step(objective: Objective, batch: WindowBatch) -> torch.Tensor:
             if weights.grad is not None:
                 weights -= 0.5 * weights.grad
     objective.after_step()
-    if isinstance(objective, SearchingObjective):
+    if isinstance(objective, DrawingObjective):
         assert int(objective.num_steps) > 0
     return loss.detach()
 

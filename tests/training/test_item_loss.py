@@ -110,7 +110,7 @@ def test_below_small_nodes_a_sampled_loss_teaches_what_the_exact_one_does(is_tie
         monkeypatch.setattr(item_loss, "SMALL_NODE_ITEMS", most_items)
         made = transformer(is_tied, item_loss=form)
         made.prepare(WINDOWS)
-        probs[form, most_items] = made._item_loss(targets).next_code_probs()
+        probs[form, most_items] = made.item_loss(targets).next_code_probs()
     # Six items are below a first code, two below two of them.
     torch.testing.assert_close(probs["sampled", 6][:, 1:], probs["exact", 0][:, 1:])
     torch.testing.assert_close(probs["sampled", 2][:, 2], probs["exact", 0][:, 2])

@@ -29,6 +29,7 @@ class CodeSetTransformer(Transformer):
 
     Config: ClassVar = CodeSetConfig
     config: CodeSetConfig
+    order: Tensor
 
     def __init__(
         self,
@@ -45,8 +46,6 @@ class CodeSetTransformer(Transformer):
         """
         super().__init__(config, semantic_ids, codebook_sizes)
         self.register_buffer("order", _order(config, len(codebook_sizes)), persistent=False)
-
-    order: Tensor
 
     @property
     def num_actions(self) -> int:
@@ -141,7 +140,9 @@ class CodeSetTransformer(Transformer):
         Raises:
             ValueError: always, since a set has no last code.
         """
-        raise ValueError("a set of codes has no last code; leave last_code_head out.")
+        raise ValueError(
+            "last_code_head: a set of codes has no last code; leave last_code_head out."
+        )
 
     def head_flops(self, dim: int) -> Int[Tensor, " depths"]:
         """See `SemanticIdModel.head_flops`; a product with the codes of all codebooks."""

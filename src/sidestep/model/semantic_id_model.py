@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sidestep.model.columns import ItemColumns, UserColumns
+from sidestep.model.config import CodebookOrder
 from sidestep.model.context import TreeContext
 from sidestep.model.flat_codes import level_starts
 from sidestep.model.heads import ItemScorer, ItemTable
@@ -73,6 +74,17 @@ class SemanticIdModel(nn.Module, ABC):
         raise ValueError(
             f"{type(self).__name__} cannot let items choose the last code, as a Transformer with "
             "item_head: true can; leave last_code_head out."
+        )
+
+    def with_order(self, order: CodebookOrder) -> "SemanticIdModel":
+        """The network with the same weights, which chooses codebooks by another rule.
+
+        Raises:
+            ValueError: the codes of the network have an order of their own.
+        """
+        raise ValueError(
+            f"order: the codes of a {type(self).__name__} have an order of their own, which "
+            f"{order!r} cannot replace; leave order out, or name a run of kind code-sets."
         )
 
     @property

@@ -124,7 +124,7 @@ def counting(given: Given, kind: Literal["popularity", "repeats"], max_history: 
 
 def policy_learning(
     material: Material,
-    objective: AlignmentObjective | PreferenceObjective | HeadDistillationObjective,
+    objective: AlignmentObjective | PreferenceObjective | HeadDistillationObjective[Any],
     windows: Windows,
     *,
     num_beams: int,

@@ -39,7 +39,7 @@ from sidestep.step import HistoryBatch, StepOutput
 from sidestep.training.alignment_config import AlignmentConfig
 from sidestep.training.candidate_tree import CandidateTree
 from sidestep.training.next_code import NextCodeObjective
-from sidestep.training.objective import Loss, SearchingObjective
+from sidestep.training.objective import DrawingObjective, Loss
 from sidestep.training.rewards import Reward, Rewards
 from sidestep.training.rollout_figures import (
     figures_of_group,
@@ -79,7 +79,7 @@ class Reading:
     old_log_probs: Float[Tensor, "users candidates levels"]
 
 
-class AlignmentObjective(SearchingObjective):
+class AlignmentObjective(DrawingObjective):
     """GRPO, Sibling-GRPO or both on candidate sets; with them likelihood, KL and values.
 
     The policy is in `eval` mode for rollouts and update alike, unless dropout is asked for: then it

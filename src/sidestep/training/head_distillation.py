@@ -6,6 +6,7 @@ chooses the prefixes or the sets at which the policy learns.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float
@@ -16,7 +17,7 @@ from sidestep.model.semantic_id_model import SemanticIdModel
 from sidestep.padding import NO_ITEM
 from sidestep.search.item_support import ItemRanker
 from sidestep.step import HistoryBatch
-from sidestep.training.objective import SearchingObjective
+from sidestep.training.objective import DrawingObjective
 from sidestep.training.objective_config import TreeDistillationConfig
 
 
@@ -34,7 +35,24 @@ class RankerBeside:
     weight: float = 1.0
 
 
-class HeadDistillationObjective(SearchingObjective):
+@runtime_checkable
+class Movable(Protocol):
+    """A space that lies on a device."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the space lies."""
+        ...
+
+    def to(self, device: torch.device | str) -> Any:
+        """A copy of the space on `device`."""
+        ...
+
+
+S = TypeVar("S", bound=Movable)
+
+
+class HeadDistillationObjective(DrawingObjective, Generic[S]):
     """The part that all ways to distil an item head into a policy over codes share.
 
     The teacher is the item head of the policy as the head was before the first step, alone or
@@ -44,6 +62,7 @@ class HeadDistillationObjective(SearchingObjective):
     def __init__(
         self,
         policy: SemanticIdModel,
+        space: S,
         config: TreeDistillationConfig,
         *,
         max_history: int,
@@ -53,6 +72,7 @@ class HeadDistillationObjective(SearchingObjective):
 
         Args:
             policy: a trained network with an item head; it is trained further in place.
+            space: of the catalog, in which the policy's search finds the prefixes or sets to learn.
             config: see `TreeDistillationConfig`.
             max_history: most recent items of a history that are read.
             beside: teaches together with the head; None: the head teaches alone.
@@ -74,9 +94,16 @@ class HeadDistillationObjective(SearchingObjective):
         if config.head_weight is None:
             for weights in policy.item_scorer.item_parameters():
                 weights.requires_grad_(False)  # no loss reads them
+        self.space = space
         self.search = config.candidates.policy()
         self.config = config
         self.max_history = max_history
+
+    def space_on(self, device: torch.device) -> S:
+        """The space on a device; a move to another device is made once."""
+        if self.space.device != device:
+            self.space = self.space.to(device)
+        return self.space
 
     @property
     def trained(self) -> Mapping[str, nn.Module]:
@@ -124,7 +151,63 @@ class HeadDistillationObjective(SearchingObjective):
             logits = logits + self.beside.weight * scores
         return (logits / self.config.teacher_temperature).log_softmax(dim=1)
 
-    def head_loss(
+    def node_weights(
+        self, masses: Float[Tensor, "users slots"], counts: Bool[Tensor, "users slots"]
+    ) -> Float[Tensor, "users slots"]:
+        """The weight of each node in the loss; the weights of a user sum to one.
+
+        A share of `uniform_share` is spread evenly over the nodes that count. The rest goes by the
+        teacher's probability of the items beyond a node.
+
+        Args:
+            masses: these probabilities; whatever where a node does not count.
+            counts: the nodes at which the policy has something to choose.
+        """
+        mass = masses.masked_fill(~counts, 0.0)
+        mass = mass / mass.sum(dim=1, keepdim=True).clamp(min=torch.finfo(mass.dtype).tiny)
+        even = counts / counts.sum(dim=1, keepdim=True).clamp(min=1)
+        share = self.config.uniform_share
+        return (1 - share) * mass + share * even
+
+    def weighed(
+        self,
+        losses: Float[Tensor, "users slots"],
+        least: Float[Tensor, "users slots"],
+        weights: Float[Tensor, "users slots"],
+    ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+        """The loss of the codes, and the mean divergence from the teacher, in nats.
+
+        Args:
+            losses: cross-entropy of the policy to the teacher at each node.
+            least: the smallest it can be, the teacher's entropy.
+            weights: see `node_weights`.
+        """
+        divergence = (weights * (losses.detach() - least)).sum(dim=1).mean()
+        return (weights * losses).sum(dim=1).mean(), divergence
+
+    def with_head(
+        self,
+        loss: Float[Tensor, ""],
+        parts: dict[str, Float[Tensor, ""]],
+        states: Float[Tensor, "users dim"],
+        histories: HistoryBatch,
+        logits: Float[Tensor, "users items"],
+    ) -> tuple[Float[Tensor, ""], dict[str, Float[Tensor, ""]]]:
+        """The loss and its parts, with those of the item head if the item head learns.
+
+        Args:
+            loss: of the codes.
+            parts: of the codes.
+            states: of the policy after each history.
+            histories: of the prompts.
+            logits: see `teacher_logits`.
+        """
+        if self.config.head_weight is None:
+            return loss, parts
+        head = self._head_losses(states, histories, logits).mean()
+        return loss + self.config.head_weight * head, {**parts, "head": head.detach()}
+
+    def _head_losses(
         self,
         states: Float[Tensor, "users dim"],
         histories: HistoryBatch,

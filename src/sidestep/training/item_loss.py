@@ -81,12 +81,12 @@ class ItemLossOutput:
     next_code_probs: computes the probability of each code after the prefixes of each target's path,
         [targets, levels, codes], under the distribution over items that the scores have; without a
         gradient. Only of a loss that teaches codes.
-    item_shares: computes the distribution over items; a chunked loss raises NotImplementedError.
+    item_shares: computes the distribution over items; None for a chunked loss, which keeps none.
     """
 
     loss: Float[Tensor, ""]
     next_code_probs: Callable[[], Tensor]
-    item_shares: Callable[[], ItemShares]
+    item_shares: Callable[[], ItemShares] | None
 
 
 class ItemLoss(ABC):
@@ -195,10 +195,7 @@ class ChunkedItemLoss(ItemLoss):
                 )
             return shares_of_masses(masses)
 
-        def item_shares() -> ItemShares:
-            raise NotImplementedError("a chunked loss keeps no probabilities of items.")
-
-        return ItemLossOutput(loss=loss, next_code_probs=taught_probs, item_shares=item_shares)
+        return ItemLossOutput(loss=loss, next_code_probs=taught_probs, item_shares=None)
 
 
 class SampledItemLoss(ItemLoss):

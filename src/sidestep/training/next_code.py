@@ -1,24 +1,22 @@
 """Supervised training of models over semantic IDs: the next item's codes, at every position."""
 
-from collections.abc import Mapping, Sequence
-
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from sidestep.catalog.trie import Trie
-from sidestep.data.windows import WindowBatch, Windows
-from sidestep.model.heads import ItemTable
+from sidestep.data.windows import WindowBatch
 from sidestep.model.semantic_id_model import SemanticIdModel
 from sidestep.objectives.cross_entropy import beam_aware_weights, next_code_cross_entropy
 from sidestep.objectives.distillation import soft_cross_entropy
 from sidestep.objectives.weighting import weighted
 from sidestep.step import normalised
-from sidestep.training.item_loss import ItemTargets, item_loss_of_head
-from sidestep.training.objective import Loss, Objective
+from sidestep.training.item_loss import ItemTargets
+from sidestep.training.objective import Loss
 from sidestep.training.objective_config import NextCodeConfig
+from sidestep.training.supervised_codes import SupervisedCodesObjective
 
 
-class NextCodeObjective(Objective):
+class NextCodeObjective(SupervisedCodesObjective):
     """Next-code cross-entropy, summed over levels; optionally the item head's beside it."""
 
     def __init__(self, model: SemanticIdModel, config: NextCodeConfig) -> None:
@@ -28,37 +26,19 @@ class NextCodeObjective(Objective):
             ValueError: an item head without `item_weight`, or `item_weight` without an item head;
                 or see `item_loss`.
         """
-        super().__init__()
-        self.model = model
-        self.config = config
-        self._trie = (
-            None
-            if config.beam_aware is None
-            else Trie.build(model.semantic_ids.cpu().numpy(), model.codebook_sizes)
-        )
-        self._item_loss = item_loss_of_head(
+        super().__init__(
             model,
             config,
             config.item_weight,
             label_smoothing=config.label_smoothing,
             taught=None if config.distillation_weight is None else model,
         )
-
-    def prepare(self, windows: Windows) -> None:
-        """See `Objective.prepare`."""
-        if self._item_loss is not None:
-            self._item_loss.prepare(windows)
-
-    @property
-    def trained(self) -> Mapping[str, nn.Module]:
-        """See `Objective.trained`."""
-        return {"model": self.model}
-
-    @property
-    def row_tables(self) -> Sequence[ItemTable]:
-        """See `Objective.row_tables`."""
-        reads_all = self._item_loss is not None and self._item_loss.reads_all_rows
-        return () if reads_all else self.model.item_tables
+        self.config = config
+        self._trie = (
+            None
+            if config.beam_aware is None
+            else Trie.build(model.semantic_ids.cpu().numpy(), model.codebook_sizes)
+        )
 
     def forward(self, batch: WindowBatch) -> Loss:
         """See `Objective.forward`; parts: each level's loss, and the item head's."""
@@ -78,7 +58,7 @@ class NextCodeObjective(Objective):
         loss = levels.sum()
         parts = {f"code_{level + 1}": part.detach() for level, part in enumerate(levels)}
         if self.config.item_weight is not None:
-            assert self._item_loss is not None
+            assert self.item_loss is not None
             targets = ItemTargets(
                 states=states[:, 0],
                 histories=before,
@@ -86,7 +66,7 @@ class NextCodeObjective(Objective):
                 windows=users,
                 weights=of_targets,
             )
-            of_items = self._item_loss(targets)
+            of_items = self.item_loss(targets)
             loss = loss + self.config.item_weight * of_items.loss
             parts["item"] = of_items.loss.detach()
             if self.config.distillation_weight is not None:

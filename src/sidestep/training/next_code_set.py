@@ -1,14 +1,11 @@
 """Supervised training over sets of codes: the next item's codes, in an order drawn anew."""
 
-from collections.abc import Mapping, Sequence
-
 import torch
 from jaxtyping import Int
-from torch import Tensor, nn
+from torch import Tensor
 
-from sidestep.data.windows import WindowBatch, Windows
+from sidestep.data.windows import WindowBatch
 from sidestep.model.code_set_transformer import CodeSetTransformer
-from sidestep.model.heads import ItemTable
 from sidestep.objectives.code_sets import (
     code_masses,
     codebook_cross_entropies,
@@ -18,12 +15,13 @@ from sidestep.objectives.code_sets import (
     open_codebooks,
 )
 from sidestep.objectives.weighting import mean_over_targets
-from sidestep.training.item_loss import ItemTargets, item_loss_of_head
-from sidestep.training.objective import Loss, SearchingObjective
+from sidestep.training.item_loss import ItemTargets
+from sidestep.training.objective import DrawingObjective, Loss
 from sidestep.training.objective_config import NextCodeSetConfig
+from sidestep.training.supervised_codes import SupervisedCodesObjective
 
 
-class NextCodeSetObjective(SearchingObjective):
+class NextCodeSetObjective(SupervisedCodesObjective, DrawingObjective):
     """Cross-entropy of the codes of all open codebooks, summed over steps.
 
     Every target draws an order of its codebooks, and the first `learned_steps` codes of this order
@@ -40,38 +38,24 @@ class NextCodeSetObjective(SearchingObjective):
             ValueError: an item head without `item_weight`, or `item_weight` without an item head;
                 more steps than codebooks; or see `item_loss`.
         """
-        super().__init__()
+        super().__init__(model, config, config.item_weight, label_smoothing=config.label_smoothing)
         if config.learned_steps is not None and config.learned_steps > model.num_levels:
             raise ValueError(
                 f"learned_steps is {config.learned_steps}, but there are {model.num_levels} "
                 "codebooks; set it to at most as many."
             )
-        self.model = model
         self.config = config
         self._has_code: Tensor | None = None
-        self._item_loss = item_loss_of_head(
-            model, config, config.item_weight, label_smoothing=config.label_smoothing
-        )
-
-    def prepare(self, windows: Windows) -> None:
-        """See `Objective.prepare`."""
-        if self._item_loss is not None:
-            self._item_loss.prepare(windows)
 
     @property
-    def trained(self) -> Mapping[str, nn.Module]:
-        """See `Objective.trained`."""
-        return {"model": self.model}
-
-    @property
-    def row_tables(self) -> Sequence[ItemTable]:
-        """See `Objective.row_tables`."""
-        reads_all = self._item_loss is not None and self._item_loss.reads_all_rows
-        return () if reads_all else self.model.item_tables
+    def network(self) -> CodeSetTransformer:
+        """The network that is trained."""
+        assert isinstance(self.model, CodeSetTransformer)
+        return self.model
 
     def forward(self, batch: WindowBatch) -> Loss:
         """See `Objective.forward`; parts: each step's loss, and the item head's."""
-        model, config = self.model, self.config
+        model, config = self.network, self.config
         users, positions = batch.is_target.nonzero(as_tuple=True)
         drawn = self._orders(batch.items)
         states = model.set_states(batch.histories, drawn)[users, positions]
@@ -86,9 +70,9 @@ class NextCodeSetObjective(SearchingObjective):
         steps = mean_over_targets(mean_over_open(hard, is_open), weights)
         loss = steps.sum()
         parts = {f"step_{number}": part.detach() for number, part in enumerate(steps, start=1)}
-        if self._item_loss is None:
+        if self.item_loss is None:
             return Loss(loss=loss, num_targets=batch.num_targets, parts=parts)
-        of_items = self._item_loss(
+        of_items = self.item_loss(
             ItemTargets(
                 states=states[:, 0],
                 histories=batch.before(users, positions),
@@ -101,6 +85,7 @@ class NextCodeSetObjective(SearchingObjective):
         loss = loss + config.item_weight * of_items.loss
         parts["item"] = of_items.loss.detach()
         if config.distillation_weight is not None:
+            assert of_items.item_shares is not None, "the configuration refuses a chunked loss"
             shares = of_items.item_shares()
             masses = code_masses(
                 shares.probs,

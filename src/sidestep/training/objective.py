@@ -158,8 +158,8 @@ class Objective(nn.Module, ABC):
         return False
 
 
-class SearchingObjective(Objective):
-    """An objective that learns from candidates of a search, and draws anew at every step.
+class DrawingObjective(Objective):
+    """An objective that draws anew at every step: candidates of a search, or orders of codebooks.
 
     The steps are counted in `state_dict`, so that a resumed run draws what it would have drawn.
     """

@@ -14,11 +14,11 @@ from sidestep.objectives.weighting import mean_over_targets
 from sidestep.search.policy import Scope, redrawn
 from sidestep.step import HistoryBatch
 from sidestep.training.candidate_tree import CandidateTree
-from sidestep.training.objective import Loss, SearchingObjective
+from sidestep.training.objective import DrawingObjective, Loss
 from sidestep.training.objective_config import PreferenceConfig
 
 
-class PreferenceObjective(SearchingObjective):
+class PreferenceObjective(DrawingObjective):
     """S-DPO on pairs mined from the candidate sets of the policy of now, see `softmax_dpo_loss`."""
 
     def __init__(self, policy: SemanticIdModel, trie: Trie, config: PreferenceConfig) -> None:

@@ -19,14 +19,12 @@ from sidestep.catalog.trie import NO_STATE
 from sidestep.data.windows import WindowBatch
 from sidestep.model.code_set_transformer import CodeSetTransformer
 from sidestep.objectives.code_sets import codebook_soft_cross_entropies, mean_over_open
-from sidestep.objectives.weighting import mean_over_targets
 from sidestep.search.policy import redrawn
 from sidestep.search.tree import Tree
 from sidestep.step import ROOT_SLOT, HistoryBatch, StepOutput
 from sidestep.training.candidate_tree import read_nodes
-from sidestep.training.head_distillation import HeadDistillationObjective, RankerBeside
+from sidestep.training.head_distillation import HeadDistillationObjective
 from sidestep.training.objective import Loss
-from sidestep.training.objective_config import TreeDistillationConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,32 +77,11 @@ class SetTree:
         )
 
 
-class SetDistillationObjective(HeadDistillationObjective):
-    """Cross-entropy of the policy's next codes to those of its teacher, over a tree of sets."""
+class SetDistillationObjective(HeadDistillationObjective[SetSpace]):
+    """Cross-entropy of the policy's next codes to those of its teacher, over a tree of sets.
 
-    def __init__(
-        self,
-        policy: CodeSetTransformer,
-        space: SetSpace,
-        config: TreeDistillationConfig,
-        *,
-        max_history: int,
-        beside: RankerBeside | None = None,
-    ) -> None:
-        """Takes the network that is trained.
-
-        Args:
-            policy: see `HeadDistillationObjective`.
-            space: the sets of the catalog.
-            config: see `TreeDistillationConfig`; `teacher_leaves` is not read.
-            max_history: see `HeadDistillationObjective`.
-            beside: see there.
-
-        Raises:
-            ValueError: the policy has no item head.
-        """
-        super().__init__(policy, config, max_history=max_history, beside=beside)
-        self.space = space
+    `TreeDistillationConfig.teacher_leaves` is not read.
+    """
 
     def forward(self, batch: WindowBatch) -> Loss:
         """See `Objective.forward`.
@@ -113,32 +90,33 @@ class SetDistillationObjective(HeadDistillationObjective):
         codebooks of the nodes, in nats, weighted as the loss is; `head` the divergence of the item
         head, if it learns.
         """
-        config, policy = self.config, self.policy
+        policy, space = self.policy, self.space_on(batch.items.device)
         assert isinstance(policy, CodeSetTransformer)
         histories = self.prompts(batch)
         policy.eval()  # dropout would make the policy visit other sets than a search does
         with torch.no_grad():
             logits = self.teacher_logits(histories)
             search = redrawn(self.search, int(self.num_steps))
-            found = search.search(policy, histories, self.space)
+            found = search.search(policy, histories, space)
             assert found.tree is not None, "a search by levels keeps its tree"
-            tree = SetTree.of(found.tree, self.space)
+            tree = SetTree.of(found.tree, space)
             masses = self._masses(tree.states, logits.exp())
             is_open = self._is_deciding(masses)
             weights = self._node_weights(tree, masses, is_open)
         step = tree.read(policy, histories)
-        by_codebook, entropies = (
-            codebook_soft_cross_entropies(logits, masses, policy.codebook_sizes, normaliser="legal")
-            for logits in (step.logits, masses.log())
+        losses, least = (
+            mean_over_open(
+                codebook_soft_cross_entropies(
+                    scores, masses, policy.codebook_sizes, normaliser="legal"
+                ),
+                is_open,
+            )
+            for scores in (step.logits, masses.log())
         )
-        losses = (weights * mean_over_open(by_codebook, is_open)).sum(dim=1)
-        divergence = weights * mean_over_open(by_codebook.detach() - entropies, is_open)
-        parts = {"divergence": divergence.sum(dim=1).mean()}
-        loss = losses.mean()
-        if config.head_weight is not None:
-            head = self.head_loss(step.hidden[:, 0], histories, logits)
-            loss = loss + config.head_weight * mean_over_targets(head, None)
-            parts["head"] = head.detach().mean()
+        loss, divergence = self.weighed(losses, least, weights)
+        loss, parts = self.with_head(
+            loss, {"divergence": divergence}, step.hidden[:, 0], histories, logits
+        )
         return Loss(loss=loss, num_targets=batch.num_targets, parts=parts)
 
     def _masses(
@@ -173,16 +151,8 @@ class SetDistillationObjective(HeadDistillationObjective):
         masses: Float[Tensor, "users slots actions"],
         is_open: Bool[Tensor, "users slots codebooks"],
     ) -> Float[Tensor, "users slots"]:
-        """The weight of each node in the loss; the weights of a user sum to one.
-
-        A node counts as much as the teacher's probability of its items. A share of `uniform_share`
-        is spread evenly over all nodes. A node in which nothing is left to decide does not count.
-        """
-        counts = tree.is_slot & is_open.any(dim=2)
+        """See `node_weights`; a node in which nothing is left to decide does not count."""
         sizes = self.space.codebook_sizes
         by_codebook = [own.sum(dim=2) for own in torch.split(masses, list(sizes), dim=2)]
-        mass = torch.stack(by_codebook, dim=2).amax(dim=2).masked_fill(~counts, 0.0)
-        mass = mass / mass.sum(dim=1, keepdim=True).clamp(min=torch.finfo(mass.dtype).tiny)
-        even = counts / counts.sum(dim=1, keepdim=True).clamp(min=1)
-        share = self.config.uniform_share
-        return (1 - share) * mass + share * even
+        mass = torch.stack(by_codebook, dim=2).amax(dim=2)  # of all open codebooks the same
+        return self.node_weights(mass, tree.is_slot & is_open.any(dim=2))

@@ -21,11 +21,11 @@ from sidestep.objectives.value import (
 )
 from sidestep.search.policy import Scope, SearchPolicy, redrawn
 from sidestep.training.candidate_tree import CandidateTree
-from sidestep.training.objective import Loss, SearchingObjective
+from sidestep.training.objective import DrawingObjective, Loss
 from sidestep.training.objective_config import ValueTrainingConfig
 
 
-class ValueObjective(SearchingObjective):
+class ValueObjective(DrawingObjective):
     """One-step TD on dense semantic returns; the policy is read and not moved.
 
     For every target: the search finds candidates with the values of now, the distinct prefixes of

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
 from sidestep.lazy_imports import imported_when_used
 from sidestep.model.config import CodebookOrder
-from sidestep.runs.plan import Given, Material, Plan
+from sidestep.runs.plan import Given, Plan
 from sidestep.runs.run_config import ImprovingRun
 from sidestep.training.objective_config import TreeDistillationConfig
 
@@ -16,7 +16,7 @@ with imported_when_used():
     from sidestep.bundle import loaded as bundles
     from sidestep.bundle import manifest
     from sidestep.catalog import set_space
-    from sidestep.model import code_set_transformer, semantic_id_model
+    from sidestep.model import code_set_transformer
     from sidestep.runs import backbones, plan_parts
     from sidestep.search import policy as policies
     from sidestep.training import (
@@ -41,10 +41,10 @@ class DistillRun(ImprovingRun):
     teacher_ranker: bool = Field(True)
     """Whether a ranker beside the backbone teaches, too."""
 
-    last_code_head: Literal["items"] | None = None
-    """`items` lets the item head choose the last code from now on, see `TransformerConfig`; null
-    leaves the choice as the backbone has it. A network over sets of codes has no last code, and the
-    setting changes nothing there."""
+    last_code_head: Literal["items", "auto"] | None = None
+    """`items` lets the item head choose the last code from now on, see `TransformerConfig`; `auto`
+    does so unless the codes are sets, which have no last code; null leaves the choice as the
+    backbone has it."""
 
     order: CodebookOrder | None = Field(None, exclude_if=lambda order: order is None)
     """The rule by which a network over sets of codes chooses codebooks from now on, see
@@ -55,14 +55,9 @@ class DistillRun(ImprovingRun):
         found = backbones.load_backbone(self.backbone, given)
         network = backbones.network_of(found)
         of_sets = isinstance(network, code_set_transformer.CodeSetTransformer)
-        if isinstance(network, code_set_transformer.CodeSetTransformer):
-            network = network if self.order is None else network.with_order(self.order)
-        elif self.order is not None:
-            raise ValueError(
-                f"order: {self.backbone} has codes in an order of their own; leave order out, or "
-                "name a run of kind code-sets."
-            )
-        elif self.last_code_head == "items":
+        if self.order is not None:
+            network = network.with_order(self.order)
+        if self.last_code_head == "items" or (self.last_code_head == "auto" and not of_sets):
             network = network.with_last_code_by_items()
         material = plan_parts.material_beside(given, found, needs_trie=not of_sets)
         plan_parts.refuse_lone_leaf(material.catalog)
@@ -73,7 +68,20 @@ class DistillRun(ImprovingRun):
             beside = head_distillation.RankerBeside(
                 ranker=found.item_ranker, network=found.ranker, weight=use.weight
             )
-        objective = self._objective(network, material, beside)
+        space = policies.whole_space(material.catalog.spanned)
+        objective: head_distillation.HeadDistillationObjective[Any]
+        if isinstance(space, set_space.SetSpace):
+            objective = set_distillation.SetDistillationObjective(
+                network, space, self.objective, max_history=material.max_history, beside=beside
+            )
+        else:
+            objective = tree_distillation.TreeDistillationObjective(
+                network,
+                material.catalog.trie,
+                self.objective,
+                max_history=material.max_history,
+                beside=beside,
+            )
         windows = latest_windows.prompt_windows(
             material.split, self.objective, max_history=material.max_history
         )
@@ -88,26 +96,4 @@ class DistillRun(ImprovingRun):
                 material, objective, windows, num_beams=self.validation.num_beams
             ),
             save=plan_parts.saving_beside(made),
-        )
-
-    def _objective(
-        self,
-        network: semantic_id_model.SemanticIdModel,
-        material: Material,
-        beside: head_distillation.RankerBeside | None,
-    ) -> head_distillation.HeadDistillationObjective:
-        """The objective for codes in an order, or for sets of codes."""
-        max_history = material.max_history
-        if isinstance(network, code_set_transformer.CodeSetTransformer):
-            space = policies.whole_space(material.catalog.spanned)
-            assert isinstance(space, set_space.SetSpace), "the run of the network asked for sets"
-            return set_distillation.SetDistillationObjective(
-                network, space, self.objective, max_history=max_history, beside=beside
-            )
-        return tree_distillation.TreeDistillationObjective(
-            network,
-            material.catalog.trie,
-            self.objective,
-            max_history=max_history,
-            beside=beside,
         )

@@ -9,13 +9,18 @@ import torch
 
 from sidestep.bundle.appending import append_items
 from sidestep.bundle.attaching import attach_ranker
-from sidestep.bundle.columns import read_item_columns, with_values
+from sidestep.bundle.columns import (
+    categories_of,
+    read_item_columns,
+    with_categories,
+    with_values,
+)
 from sidestep.bundle.folder import load, save_bundle
 from sidestep.bundle.requests import Request, checked_user_info
 from sidestep.catalog.catalog import Catalog
 from sidestep.data.histories import Histories
 from sidestep.data.users import UserTable
-from sidestep.model.config import ColumnConfig, SasRecConfig, TransformerConfig
+from sidestep.model.config import CategoryHeadConfig, ColumnConfig, SasRecConfig, TransformerConfig
 from sidestep.model.sasrec import SasRec
 from sidestep.model.transformer import Transformer
 
@@ -253,3 +258,22 @@ def test_network_and_ranker_read_the_same_columns_of_users(tmp_path):
         attach_ranker(ours, other, weight=1.0)
     plain = for_users(tmp_path / "d", columns=None)
     assert attach_ranker(plain, other, weight=1.0).user_columns == other.user_columns
+
+
+def test_a_category_head_takes_the_categories_of_the_data_and_reads_those_of_a_catalog():
+    head = with_categories(CategoryHeadConfig(column="genre", separator="|"), TEXTS)
+    assert head.values == ("a", "b", "c")
+    assert categories_of(head, CATALOG).tolist() == [0, 1, 2, -1, 0, 2]
+    assert with_categories(head, TEXTS.head(1)) == head
+    rare = with_categories(CategoryHeadConfig(column="brand", min_count=2), TEXTS)
+    assert categories_of(rare, CATALOG).tolist() == [0, 1, 0, 1, -1, -1]
+
+
+def test_a_category_head_without_categories_says_what_to_change():
+    colour = CategoryHeadConfig(column="colour")
+    with pytest.raises(ValueError, match=r"no column 'colour'; there are: title, genre, brand"):
+        with_categories(colour, TEXTS)
+    with pytest.raises(ValueError, match="no category that 9 items have"):
+        with_categories(CategoryHeadConfig(column="brand", min_count=9), TEXTS)
+    with pytest.raises(ValueError, match=r"no column 'colour'; there are: none"):
+        categories_of(colour, Catalog.build(list("abcdef"), IDS, SIZES))

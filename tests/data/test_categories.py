@@ -4,7 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidestep.data.categories import NO_CATEGORY, Vocabulary, recurring_columns
+from sidestep.data.categories import (
+    NO_CATEGORY,
+    Vocabulary,
+    first_categories,
+    frequent_first_values,
+    recurring_columns,
+)
 
 FRAME = pl.DataFrame(
     {
@@ -94,3 +100,19 @@ def test_columns_whose_values_recur_are_found_with_their_separator():
     )
     assert recurring_columns(frame) == {"brand": None, "genre": "|"}
     assert recurring_columns(frame.head(0)) == {}
+
+
+def test_the_first_value_of_a_cell_is_the_category_of_its_row():
+    terms = pl.Series("terms", ["nail color", "nail-polish nail", "nail red", None, " ", "color"])
+    values = frequent_first_values(terms, " ", min_count=1)
+    assert values == ("color", "nail", "nail-polish")
+    assert first_categories(terms, " ", values).tolist() == [1, 2, 1, NO_CATEGORY, NO_CATEGORY, 0]
+    frequent = frequent_first_values(terms, " ", min_count=2)
+    assert frequent == ("nail",)
+    assert first_categories(terms, " ", frequent).tolist() == [0, -1, 0, -1, -1, -1]
+    assert frequent_first_values(terms, None) == (
+        "color",
+        "nail color",
+        "nail red",
+        "nail-polish nail",
+    )

@@ -1,17 +1,18 @@
 """Columns of items and users as networks read them: from texts to numbers of categories."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import polars as pl
 import torch
-from torch import nn
+from jaxtyping import Int
+from torch import Tensor, nn
 
 from sidestep.catalog.catalog import Catalog
-from sidestep.data.categories import Vocabulary
+from sidestep.data.categories import Vocabulary, first_categories, frequent_first_values
 from sidestep.data.splits import Split
 from sidestep.data.users import UserTable
 from sidestep.model.columns import ItemColumns
-from sidestep.model.config import ColumnConfig
+from sidestep.model.config import CategoryHeadConfig, ColumnConfig
 
 
 def vocabulary_of(columns: Mapping[str, ColumnConfig]) -> Vocabulary:
@@ -55,6 +56,54 @@ def with_values(
 def texts_of(catalog: Catalog) -> pl.DataFrame:
     """The texts of the items of a catalog; without a column where the catalog has no texts."""
     return pl.DataFrame() if catalog.texts is None else catalog.texts.collect()
+
+
+def with_categories(head: CategoryHeadConfig, frame: pl.DataFrame) -> CategoryHeadConfig:
+    """A category head with its categories: those of the frame, where no categories are given.
+
+    Args:
+        head: the column.
+        frame: one row per item, with columns of text.
+
+    Raises:
+        ValueError: the frame lacks the column, or no category is frequent enough.
+    """
+    _refuse_missing(head.column, frame.columns)
+    if head.values is not None:
+        return head
+    column = frame[head.column]
+    values = frequent_first_values(column, head.separator, min_count=head.min_count)
+    if not values:
+        raise ValueError(
+            f"model.category_head: column {head.column!r} holds no category that {head.min_count} "
+            "items have; name another column, or set a smaller min_count."
+        )
+    return head.model_copy(update={"values": values})
+
+
+def categories_of(head: CategoryHeadConfig, catalog: Catalog) -> Int[Tensor, " items"]:
+    """The category of every item of a catalog, as a number of a category head; -1 without one.
+
+    Args:
+        head: with its categories.
+        catalog: with the texts of its items.
+
+    Raises:
+        ValueError: the texts lack the column.
+    """
+    texts = texts_of(catalog)
+    _refuse_missing(head.column, texts.columns)
+    column = texts[head.column]
+    return torch.from_numpy(first_categories(column, head.separator, head.values or ()))
+
+
+def _refuse_missing(column: str, there: Sequence[str]) -> None:
+    """Raises a `ValueError` where a category head has no column to read."""
+    if column not in there:
+        raise ValueError(
+            f"model.category_head: there is no column {column!r}; there are: "
+            f"{', '.join(there) or 'none'}."
+        )
 
 
 class MissingColumnsError(ValueError):

@@ -158,6 +158,38 @@ class Categories:
         return Categories(numbers=numbers, weights=weights)
 
 
+def first_categories(
+    column: pl.Series, separator: str | None, values: Sequence[str]
+) -> Int[np.ndarray, " rows"]:
+    """The category of each row: the number of the first value of its cell.
+
+    Args:
+        column: of texts.
+        separator: the text between the values of a cell; None: a cell is one value.
+        values: the categories, in the order of their numbers.
+
+    Returns:
+        `NO_CATEGORY` where a cell is empty, or its first value is no category.
+    """
+    numbers = {value: number for number, value in enumerate(values)}
+    firsts = (cell[0] if cell else "" for cell in _cells(column, separator))
+    return np.array([numbers.get(first, NO_CATEGORY) for first in firsts], dtype=np.int64)
+
+
+def frequent_first_values(
+    column: pl.Series, separator: str | None, *, min_count: int = 1
+) -> tuple[str, ...]:
+    """The first values of the cells of a column, in order, each once.
+
+    Args:
+        column: of texts.
+        separator: see `first_categories`.
+        min_count: cells that a value must begin; a rarer value is left out.
+    """
+    counts = Counter(cell[0] for cell in _cells(column, separator) if cell)
+    return tuple(sorted(value for value, count in counts.items() if count >= min_count))
+
+
 def recurring_columns(frame: pl.DataFrame) -> dict[str, str | None]:
     """The columns that a network may read as categories, with the separator of their values.
 

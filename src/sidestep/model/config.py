@@ -65,6 +65,30 @@ Columns = Annotated[
 """Columns to read, by name: a separator, null for one value per cell, or a `ColumnConfig`."""
 
 
+class CategoryHeadConfig(BaseModel):
+    """Configuration of a category head; see `CategoryHead`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    column: str = Field(min_length=1)
+    """The column of the items' texts. The first value of a cell is the item's category."""
+
+    separator: str | None = Field(None, min_length=1)
+    """The text between the values of a cell; None reads a cell as one value."""
+
+    min_count: int = Field(1, ge=1)
+    """Items that must have a category; a rarer category is not learned."""
+
+    values: tuple[str, ...] | None = Field(None, min_length=1, exclude_if=lambda values: not values)
+    """The categories, in the order of the weights. None takes those that the data have; a trained
+    network has them here."""
+
+
+def _category_column(given: object) -> object:
+    """A text is the column of a category head, else with the default."""
+    return {"column": given} if isinstance(given, str) else given
+
+
 class TransformerConfig(BaseModel):
     """Shape of the native Transformer."""
 
@@ -119,6 +143,13 @@ class TransformerConfig(BaseModel):
     user_columns: Columns = Field(None, exclude_if=operator.not_)
     """With history `items`: add vectors of the values that a user has in these columns to the start
     token, as in `{age: null, gender: null}`. The data need a table of users."""
+
+    category_head: Annotated[CategoryHeadConfig | None, BeforeValidator(_category_column)] = Field(
+        None, exclude_if=lambda head: head is None
+    )
+    """Also tell the category of the next item at every code; an auxiliary task in training. The
+    name of a column of the items, or a `CategoryHeadConfig`. The search `reg4rec` and the rewards
+    `category-hit` and `step-consistency` need it."""
 
     dropout: float = Field(0.2, ge=0, lt=1)
     """On embeddings and on the output of every sublayer, while training."""

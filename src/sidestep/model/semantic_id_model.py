@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
+from sidestep.model.category_head import CategoryHead
 from sidestep.model.columns import ItemColumns, UserColumns
 from sidestep.model.config import CodebookOrder
 from sidestep.model.context import TreeContext
@@ -26,12 +27,14 @@ class SemanticIdModel(nn.Module, ABC):
     reader: how histories become prompts.
     siblings: the items below each prefix, for a network whose scores of items choose the last code;
         None where a row per code chooses it.
+    category_head: tells the category of the next item at every code; None for a network without.
     semantic_ids: of the items that histories may name. The catalog owns them: they are held as they
         were given, without a copy, and are no weights.
     """
 
     reader: HistoryReader = READERS["codes"]
     siblings: SiblingItems | None
+    category_head: CategoryHead | None
     semantic_ids: Tensor
     level_starts: Tensor
     num_next_codes: Tensor
@@ -43,6 +46,7 @@ class SemanticIdModel(nn.Module, ABC):
         starts = level_starts(semantic_ids, codebook_sizes)
         self.codebook_sizes = tuple(codebook_sizes)
         self.siblings = None
+        self.category_head = None
         self.register_buffer("semantic_ids", semantic_ids, persistent=False)
         self.register_buffer("level_starts", starts, persistent=False)
         # By depth: the codes that may follow before any is known to be illegal.

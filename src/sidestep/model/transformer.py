@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
+from sidestep.model.category_head import CategoryHead
 from sidestep.model.columns import ItemColumns, UserColumns
 from sidestep.model.config import TransformerConfig
 from sidestep.model.context import KeyValues, TreeContext, root_context
@@ -72,6 +73,8 @@ class Transformer(SemanticIdModel):
                 None if config.tied_item_head else self.num_items,
                 has_repeat_bias=config.repeat_bias,
             )
+        if config.category_head is not None:
+            self.category_head = CategoryHead(config.category_head, config.dim)
         self.dropout = nn.Dropout(config.dropout)
         self.apply(_initialise)
         nn.init.normal_(self.start, std=0.02)

@@ -1,5 +1,6 @@
 """Supervised training of models over semantic IDs: the next item's codes, at every position."""
 
+from jaxtyping import Int
 from torch import Tensor
 from torch.nn import functional
 
@@ -19,18 +20,28 @@ from sidestep.training.supervised_codes import SupervisedCodesObjective
 class NextCodeObjective(SupervisedCodesObjective):
     """Next-code cross-entropy, summed over levels; optionally the item head's beside it."""
 
-    def __init__(self, model: SemanticIdModel, config: NextCodeConfig) -> None:
+    def __init__(
+        self,
+        model: SemanticIdModel,
+        config: NextCodeConfig,
+        *,
+        categories: Int[Tensor, " items"] | None = None,
+    ) -> None:
         """Takes the network that is trained.
+
+        Args:
+            model: the network.
+            config: see `NextCodeConfig`.
+            categories: see `SupervisedCodesObjective`.
 
         Raises:
             ValueError: an item head without `item_weight`, or `item_weight` without an item head;
-                or see `item_loss`.
+                or see `SupervisedCodesObjective`.
         """
         super().__init__(
             model,
             config,
-            config.item_weight,
-            label_smoothing=config.label_smoothing,
+            categories=categories,
             taught=None if config.distillation_weight is None else model,
         )
         self.config = config
@@ -41,7 +52,7 @@ class NextCodeObjective(SupervisedCodesObjective):
         )
 
     def forward(self, batch: WindowBatch) -> Loss:
-        """See `Objective.forward`; parts: each level's loss, and the item head's."""
+        """See `Objective.forward`; parts: each level's loss, and those of the heads."""
         # Only targets go through the heads, which cost as much as a layer.
         users, positions = batch.is_target.nonzero(as_tuple=True)
         states = self.model.next_item_states(batch.histories)[users, positions]
@@ -57,6 +68,7 @@ class NextCodeObjective(SupervisedCodesObjective):
         )
         loss = levels.sum()
         parts = {f"code_{level + 1}": part.detach() for level, part in enumerate(levels)}
+        loss, parts = self.with_categories(loss, parts, states, items, of_targets)
         if self.config.item_weight is not None:
             assert self.item_loss is not None
             targets = ItemTargets(

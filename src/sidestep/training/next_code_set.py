@@ -31,14 +31,25 @@ class NextCodeSetObjective(SupervisedCodesObjective, DrawingObjective):
     Source: REG4Rec (arXiv:2508.15308, eq. 6) for the loss of the codes.
     """
 
-    def __init__(self, model: CodeSetTransformer, config: NextCodeSetConfig) -> None:
+    def __init__(
+        self,
+        model: CodeSetTransformer,
+        config: NextCodeSetConfig,
+        *,
+        categories: Int[Tensor, " items"] | None = None,
+    ) -> None:
         """Takes the network that is trained.
+
+        Args:
+            model: the network.
+            config: see `NextCodeSetConfig`.
+            categories: see `SupervisedCodesObjective`.
 
         Raises:
             ValueError: an item head without `item_weight`, or `item_weight` without an item head;
-                more steps than codebooks; or see `item_loss`.
+                more steps than codebooks; or see `SupervisedCodesObjective`.
         """
-        super().__init__(model, config, config.item_weight, label_smoothing=config.label_smoothing)
+        super().__init__(model, config, categories=categories)
         if config.learned_steps is not None and config.learned_steps > model.num_levels:
             raise ValueError(
                 f"learned_steps is {config.learned_steps}, but there are {model.num_levels} "
@@ -54,7 +65,7 @@ class NextCodeSetObjective(SupervisedCodesObjective, DrawingObjective):
         return self.model
 
     def forward(self, batch: WindowBatch) -> Loss:
-        """See `Objective.forward`; parts: each step's loss, and the item head's."""
+        """See `Objective.forward`; parts: each step's loss, and those of the heads."""
         model, config = self.network, self.config
         users, positions = batch.is_target.nonzero(as_tuple=True)
         drawn = self._orders(batch.items)
@@ -70,6 +81,7 @@ class NextCodeSetObjective(SupervisedCodesObjective, DrawingObjective):
         steps = mean_over_targets(mean_over_open(hard, is_open), weights)
         loss = steps.sum()
         parts = {f"step_{number}": part.detach() for number, part in enumerate(steps, start=1)}
+        loss, parts = self.with_categories(loss, parts, states, items, weights)
         if self.item_loss is None:
             return Loss(loss=loss, num_targets=batch.num_targets, parts=parts)
         of_items = self.item_loss(

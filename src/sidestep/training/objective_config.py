@@ -75,12 +75,11 @@ class BeamAwareConfig(BaseModel):
     """Nats over which a code is nearly kept."""
 
 
-class NextCodeConfig(ItemLossConfig):
-    """Configuration of the supervised loss of a semantic-ID model."""
+class SupervisedCodesConfig(ItemLossConfig):
+    """Configuration of a supervised loss of the next item's codes, and of the heads beside it."""
 
     label_smoothing: float = Field(0.0, ge=0, lt=1)
-    """Share of the probability spread over a level's codebook, and in the item head over the
-    catalog."""
+    """Share of the probability spread over a codebook, and in the item head over the catalog."""
 
     item_weight: float | None = Field(None, gt=0)
     """Weight of the auxiliary item head's cross-entropy; None trains without it."""
@@ -88,15 +87,15 @@ class NextCodeConfig(ItemLossConfig):
     distillation_weight: float | None = Field(None, gt=0)
     """Weight of the item head's distribution as a soft target of the codes; None: no distillation.
 
-    The head ranks better than the codes do. What it says of an item's prefix, summed over the
-    items below, is a target for the codes that knows which wrong codes are nearly right.
+    The head ranks better than the codes do. The head's probability of all items with a code is a
+    target for the codes that knows which wrong codes are nearly right.
     """
 
-    beam_aware: BeamAwareConfig | None = None
-    """Codes count more where a beam search keeps them, or nearly (BEAR); None counts all alike."""
+    category_weight: float = Field(0.5, gt=0, exclude_if=lambda weight: weight == 0.5)
+    """Weight of the category head's cross-entropy at every code, for a network with such a head."""
 
     @model_validator(mode="after")
-    def _has_teacher(self) -> "NextCodeConfig":
+    def _has_teacher(self) -> "SupervisedCodesConfig":
         if self.distillation_weight is not None and self.item_weight is None:
             raise ValueError(
                 "distillation_weight needs an item head to learn from: set item_weight."
@@ -104,29 +103,22 @@ class NextCodeConfig(ItemLossConfig):
         return self
 
 
-class NextCodeSetConfig(ItemLossConfig):
-    """Configuration of the supervised loss of a network over sets of codes."""
+class NextCodeConfig(SupervisedCodesConfig):
+    """Configuration of the supervised loss of a semantic-ID model."""
 
-    label_smoothing: float = Field(0.0, ge=0, lt=1)
-    """Share of the probability spread over a codebook, and in the item head over the catalog."""
+    beam_aware: BeamAwareConfig | None = None
+    """Codes count more where a beam search keeps them, or nearly (BEAR); None counts all alike."""
+
+
+class NextCodeSetConfig(SupervisedCodesConfig):
+    """Configuration of the supervised loss of a network over sets of codes."""
 
     learned_steps: int | None = Field(None, ge=1)
     """Codes of each target that are learned, in an order that is drawn anew; None learns all codes.
     Where a few codes tell every item apart, these few codes decide the others."""
 
-    item_weight: float | None = Field(None, gt=0)
-    """Weight of the auxiliary item head's cross-entropy; None trains without it."""
-
-    distillation_weight: float | None = Field(None, gt=0)
-    """Weight of the item head's distribution as a soft target of the codes; None: no
-    distillation."""
-
     @model_validator(mode="after")
-    def _has_teacher(self) -> "NextCodeSetConfig":
-        if self.distillation_weight is not None and self.item_weight is None:
-            raise ValueError(
-                "distillation_weight needs an item head to learn from: set item_weight."
-            )
+    def _keeps_probabilities(self) -> "NextCodeSetConfig":
         if self.distillation_weight is not None and self.item_loss == "chunked":
             raise ValueError(
                 "item_loss: chunked keeps no probabilities of items, which the codes would learn "

@@ -1,44 +1,104 @@
-"""What supervised trainings over codes share: a network, and the loss of its item head."""
+"""What supervised trainings over codes share: a network, and the losses of its heads."""
 
 from collections.abc import Mapping, Sequence
 
-from torch import nn
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional
 
 from sidestep.data.windows import Windows
 from sidestep.model.heads import ItemTable
 from sidestep.model.semantic_id_model import SemanticIdModel
+from sidestep.objectives.weighting import mean_over_targets
 from sidestep.training.item_loss import item_loss_of_head
 from sidestep.training.objective import Objective
-from sidestep.training.objective_config import ItemLossConfig
+from sidestep.training.objective_config import SupervisedCodesConfig
 
 
 class SupervisedCodesObjective(Objective):
-    """A loss of the next item's codes, beside which the item head may learn."""
+    """A loss of the next item's codes, beside which item head and category head may learn.
+
+    categories: of the items, as numbers of the category head; -1 where an item has none. None for a
+        network without a category head.
+    """
+
+    categories: Tensor | None
 
     def __init__(
         self,
         model: SemanticIdModel,
-        config: ItemLossConfig,
-        item_weight: float | None,
+        config: SupervisedCodesConfig,
         *,
-        label_smoothing: float,
+        categories: Int[Tensor, " items"] | None = None,
         taught: SemanticIdModel | None = None,
     ) -> None:
-        """Takes the network that is trained; for the other arguments see `item_loss_of_head`.
+        """Takes the network that is trained.
+
+        Args:
+            model: the network.
+            config: the weights of the losses.
+            categories: see the class.
+            taught: see `item_loss_of_head`.
 
         Raises:
-            ValueError: see `item_loss_of_head`.
+            ValueError: a category head without categories; or see `item_loss_of_head`.
         """
         super().__init__()
+        if model.category_head is not None and categories is None:
+            raise ValueError(
+                "the network has a category head, and no categories of the items are given to "
+                "learn from; give them, or leave model.category_head out."
+            )
         self.model = model
+        self.category_weight = config.category_weight
         self.item_loss = item_loss_of_head(
-            model, config, item_weight, label_smoothing=label_smoothing, taught=taught
+            model,
+            config,
+            config.item_weight,
+            label_smoothing=config.label_smoothing,
+            taught=taught,
         )
+        kept = None if model.category_head is None else categories
+        self.register_buffer("categories", kept, persistent=False)
 
     def prepare(self, windows: Windows) -> None:
         """See `Objective.prepare`."""
         if self.item_loss is not None:
             self.item_loss.prepare(windows)
+
+    def with_categories(
+        self,
+        loss: Float[Tensor, ""],
+        parts: dict[str, Float[Tensor, ""]],
+        states: Float[Tensor, "targets steps dim"],
+        items: Int[Tensor, " targets"],
+        weights: Float[Tensor, " targets"] | None,
+    ) -> tuple[Float[Tensor, ""], dict[str, Float[Tensor, ""]]]:
+        """The loss and its parts with that of the category head, if there is one.
+
+        The loss of the category head is the negative log-likelihood of the target's category,
+        summed over the steps as the loss of the codes is. A target without a category counts 0.
+
+        Source: L_cate of REG4Rec (arXiv:2508.15308, eq. 7).
+
+        Args:
+            loss: of the codes.
+            parts: of the codes.
+            states: before each code of the targets.
+            items: the targets.
+            weights: of the targets, see `mean_over_targets`.
+        """
+        head, categories = self.model.category_head, self.categories
+        if head is None or categories is None:
+            return loss, parts
+        own = categories[items][:, None].expand(states.shape[:2])
+        logs = head.log_probs(states)
+        losses = functional.nll_loss(
+            logs.flatten(0, 1), own.flatten(), ignore_index=-1, reduction="none"
+        ).view(own.shape)
+        of_categories = mean_over_targets(losses.sum(dim=1), weights)
+        parts = {**parts, "category": of_categories.detach()}
+        return loss + self.category_weight * of_categories, parts
 
     @property
     def trained(self) -> Mapping[str, nn.Module]:

@@ -15,6 +15,7 @@ with imported_when_used():
     from sidestep.catalog import own_space
     from sidestep.model import code_set_transformer as networks
     from sidestep.model import semantic_id_model
+    from sidestep.runs import plan_parts
     from sidestep.training import next_code_set
     from sidestep.training import objective as objectives
 
@@ -38,12 +39,15 @@ class CodeSetsRun(TransformerRun):
                 "or train a run of kind transformer."
             )
 
-    def made_objective(self, network: semantic_id_model.SemanticIdModel) -> objectives.Objective:
+    def made_objective(
+        self, network: semantic_id_model.SemanticIdModel, catalog: catalogs.Catalog
+    ) -> objectives.Objective:
         """See `TransformerRun.made_objective`."""
         if isinstance(self.objective, OwnObjectiveConfig):
             return self.objective.made(network)
         assert isinstance(network, networks.CodeSetTransformer)
-        return next_code_set.NextCodeSetObjective(network, self.objective)
+        categories = plan_parts.categories_for(network, catalog)
+        return next_code_set.NextCodeSetObjective(network, self.objective, categories=categories)
 
     def untrained(self, catalog: catalogs.Catalog) -> semantic_id_model.SemanticIdModel:
         """See `TransformerRun.untrained`."""

@@ -128,7 +128,7 @@ class TransformerRun(ReadingRun, LearnedRun):
         catalog = material.catalog
         return fit.Learning(
             network=network,
-            objective=self.made_objective(network),
+            objective=self.made_objective(network, catalog),
             windows=windows,
             validation=material.split.validation,
             recommender=lambda device: recommenders.GenerativeRecommender(
@@ -146,11 +146,19 @@ class TransformerRun(ReadingRun, LearnedRun):
             },
         )
 
-    def made_objective(self, network: semantic_id_model.SemanticIdModel) -> objectives.Objective:
-        """The objective, which trains the network."""
+    def made_objective(
+        self, network: semantic_id_model.SemanticIdModel, catalog: catalogs.Catalog
+    ) -> objectives.Objective:
+        """The objective, which trains the network.
+
+        Args:
+            network: untrained.
+            catalog: of the network.
+        """
         if isinstance(self.objective, OwnObjectiveConfig):
             return self.objective.made(network)
-        return next_code.NextCodeObjective(network, self.objective)
+        categories = plan_parts.categories_for(network, catalog)
+        return next_code.NextCodeObjective(network, self.objective, categories=categories)
 
     def network(
         self, catalog: catalogs.Catalog, windows: data_windows.Windows, *, seed: int

@@ -1,4 +1,4 @@
-"""What supervised trainings over codes share: a network, and the losses of its heads."""
+"""The shared part of supervised trainings over codes: a network, and the losses of its heads."""
 
 from collections.abc import Mapping, Sequence
 

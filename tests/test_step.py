@@ -12,6 +12,7 @@ from sidestep.step import (
     entropies,
     is_named,
     is_named_among,
+    jensen_shannon,
     log_probs,
     normalised,
 )
@@ -65,6 +66,15 @@ def test_rows_without_a_legal_code_are_impossible_and_leave_gradients_whole():
     torch.testing.assert_close(
         logits.grad, torch.tensor([[[expected, -expected, 0.0], [0.0] * 3, [0.0] * 3]])
     )
+
+
+def test_jensen_shannon_divergence_on_a_worked_example():
+    even, sure, other = (torch.tensor(p).log() for p in ([0.5, 0.5], [1.0, 0.0], [0.0, 1.0]))
+    # m = (.75, .25): (.5 ln(.5 / .75) + .5 ln(.5 / .25) + ln(1 / .75)) / 2
+    torch.testing.assert_close(jensen_shannon(even, sure), torch.tensor(0.2157615))
+    torch.testing.assert_close(jensen_shannon(sure, even), torch.tensor(0.2157615))
+    torch.testing.assert_close(jensen_shannon(sure, other), torch.tensor(2.0).log())
+    assert jensen_shannon(sure, sure) == jensen_shannon(even, even) == 0
 
 
 def test_entropies_are_those_of_what_may_follow():

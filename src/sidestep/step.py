@@ -4,6 +4,7 @@ A model turns histories into a context (`encode`) and pushes nodes of a search t
 backbone (`extend`); both answer with a `StepOutput`. The only softmax over codes is here.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
@@ -456,3 +457,23 @@ def entropies(logs: Float[Tensor, "*batch codes"]) -> Float[Tensor, "*batch"]:
     # Softmax gives what `exp` would, which is many times slower far below 0.
     sums = finite.softmax(dim=-1).mul_(finite).sum(dim=-1, dtype=torch.float64)
     return torch.where(logs.amax(dim=-1) == -torch.inf, 0.0, -sums)
+
+
+def jensen_shannon(
+    ours: Float[Tensor, "*batch outcomes"], theirs: Float[Tensor, "*batch outcomes"]
+) -> Float[Tensor, "*batch"]:
+    """Jensen-Shannon divergence of two distributions, in nats: from 0 to log 2.
+
+        JS(p, q) = (KL(p | m) + KL(q | m)) / 2,  m = (p + q) / 2
+
+    Args:
+        ours: log-probabilities, finite or -inf.
+        theirs: of the same outcomes.
+    """
+    floor = torch.finfo(ours.dtype).min  # 0 · -inf is NaN
+    middle = torch.logaddexp(ours.clamp(min=floor), theirs.clamp(min=floor)) - math.log(2)
+    total = torch.zeros_like(ours[..., 0])
+    for logs in (ours, theirs):
+        gap = (logs.clamp(min=floor) - middle).clamp(min=floor)
+        total = total + (logs.exp() * gap).sum(dim=-1)
+    return total / 2

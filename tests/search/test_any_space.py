@@ -14,6 +14,7 @@ from sidestep.search.beam import BeamSearch
 from sidestep.search.exhaustive import ExhaustiveSearch
 from sidestep.search.guided_beam import GuidedBeamSearch
 from sidestep.search.proposals import Indifferent
+from sidestep.search.reflective_beam import ReflectiveBeamSearch
 from sidestep.search.sampling import Sampling
 from sidestep.search.scorer import Guidance
 from sidestep.search.value_beam import ValueBeamSearch
@@ -22,7 +23,7 @@ from sidestep.step import StepOutput
 from tests.catalog.space_contract import items_at, ways
 from tests.catalog.test_space import EXCLUDED, SETS, TITLES
 
-from .fakes import ValueTable, histories_of
+from .fakes import CategoryTable, ValueTable, histories_of
 
 
 class SpaceTable(ValueTable):
@@ -105,6 +106,9 @@ WIDE = {
         guidance=Guidance(scorer=Indifferent(), likelihood_weight=1.0), num_beams=64, candidates=64
     ),
     "value-beam": ValueBeamSearch(num_beams=64, candidates=64),
+    "reflective-beam": ReflectiveBeamSearch(
+        category_head=CategoryTable(), num_beams=64, candidates=64
+    ),
     "sampling": Sampling(num_samples=64),
 }
 

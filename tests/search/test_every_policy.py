@@ -22,13 +22,14 @@ from sidestep.search.guided_beam import GuidedBeamSearch
 from sidestep.search.item_support import ItemSupport
 from sidestep.search.live_item_support import LiveItemSupport
 from sidestep.search.policy import Scope
+from sidestep.search.reflective_beam import ReflectiveBeamSearch
 from sidestep.search.sampling import Sampling
 from sidestep.search.scorer import Guidance
 from sidestep.search.value_beam import ValueBeamSearch
 from sidestep.search.ved import ValueGuidedDecoding
 from sidestep.step import HistoryBatch
 
-from .fakes import ItemTable, ValueTable, brute_force, catalogs, found, histories_of
+from .fakes import CategoryTable, ItemTable, ValueTable, brute_force, catalogs, found, histories_of
 
 
 def guided(num_items):
@@ -43,6 +44,9 @@ POLICIES = {
     ),
     "guided-beam": guided,
     "value-beam": lambda num_items: ValueBeamSearch(num_beams=4, candidates=6),
+    "reflective-beam": lambda num_items: ReflectiveBeamSearch(
+        category_head=CategoryTable(), num_beams=4, candidates=6
+    ),
     "sampling": lambda num_items: Sampling(num_samples=4),
     "hot-sampling": lambda num_items: Sampling(num_samples=4, temperature=2.0, top_p=0.9),
     "value-guided": lambda num_items: ValueGuidedDecoding(budget=30, num_leaves=4, warm_width=2),
@@ -60,6 +64,9 @@ WIDE = {
         guidance=Guidance(scorer=LiveItemSupport(head=head)), num_beams=64, candidates=64
     ),
     "value-beam": lambda head: ValueBeamSearch(num_beams=64, candidates=64),
+    "reflective-beam": lambda head: ReflectiveBeamSearch(
+        category_head=CategoryTable(), num_beams=64, candidates=64
+    ),
     "sampling": lambda head: Sampling(num_samples=64),
     "value-guided": lambda head: ValueGuidedDecoding(budget=85, num_leaves=64, warm_width=2),
     "exhaustive": lambda head: ExhaustiveSearch(num_leaves=64),

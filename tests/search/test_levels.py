@@ -17,17 +17,21 @@ from sidestep.search.exclusion import Exclusion
 from sidestep.search.guided_beam import GuidedBeamSearch
 from sidestep.search.policy import Scope
 from sidestep.search.proposals import Indifferent
+from sidestep.search.reflective_beam import ReflectiveBeamSearch
 from sidestep.search.sampling import Sampling
 from sidestep.search.scorer import Guidance
 from sidestep.search.value_beam import ValueBeamSearch
 from tests.waiting import NothingWaits
 
-from .fakes import ValueTable, histories_of
+from .fakes import CategoryTable, ValueTable, histories_of
 
 POLICIES = {
     "beam": BeamSearch(num_beams=5),
     "sampling": Sampling(num_samples=5),
     "value-beam": ValueBeamSearch(num_beams=3, candidates=5),
+    "reflective-beam": ReflectiveBeamSearch(
+        category_head=CategoryTable(), num_beams=3, candidates=5
+    ),
     "guided-beam": GuidedBeamSearch(
         guidance=Guidance(scorer=Indifferent(), likelihood_weight=1.0), num_beams=3, candidates=5
     ),

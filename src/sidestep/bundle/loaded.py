@@ -46,6 +46,7 @@ from sidestep.catalog.catalog import Catalog
 from sidestep.catalog.latest import LatestAnswers
 from sidestep.data.histories import Histories
 from sidestep.data.users import UserTable
+from sidestep.model.category_head import CategoryHead
 from sidestep.model.config import ColumnConfig
 from sidestep.model.heads import HeadedModel, ItemScorer
 from sidestep.model.item_network import ItemNetwork
@@ -282,6 +283,12 @@ class LoadedRecommender:
         """The network as one that scores items, if it has an item head; else None."""
         network = self.network
         return network.item_scorer if isinstance(network, SemanticIdModel) else None
+
+    @property
+    def category_head(self) -> CategoryHead | None:
+        """The category head of the network, if it has one; else None."""
+        network = self.network
+        return network.category_head if isinstance(network, SemanticIdModel) else None
 
     @property
     def reads_times(self) -> bool:

@@ -35,6 +35,11 @@ class CategoryHead(nn.Linear):
         super().__init__(dim, len(config.values), bias=False)
         self.config = config
 
+    @property
+    def flops_per_state(self) -> int:
+        """FLOPs of the matrix product at one state."""
+        return 2 * self.weight.numel()
+
     def log_probs(self, states: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch categories"]:
         """Log-probabilities of the categories at some states, in float32."""
         with in_float32(states.device):

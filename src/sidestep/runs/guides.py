@@ -80,6 +80,15 @@ def _no_item_head(loaded: bundles.LoadedRecommender) -> str | None:
     )
 
 
+def _no_category_head(loaded: bundles.LoadedRecommender) -> str | None:
+    if loaded.category_head is not None:
+        return None
+    return (
+        f"checks the categories of paths, and this {loaded.kind} has no category head; train a "
+        "transformer or code-sets with model.category_head, which names a column of the items."
+    )
+
+
 def _no_process_reward(loaded: bundles.LoadedRecommender) -> str | None:
     if loaded.process_reward is not None:
         return None
@@ -118,6 +127,9 @@ def _process_reward_scorer(
     return process_reward.ProcessReward(network=loaded.process_reward)
 
 
+_TWICE = GuidanceConfig(candidates_per_beam=2)
+"""As many paths again as are kept, since all are shown to the model."""
+
 GUIDES: Mapping[Guide, GuideRules] = {
     "items": GuideRules(
         missing=_no_items,
@@ -136,6 +148,10 @@ GUIDES: Mapping[Guide, GuideRules] = {
     "values": GuideRules(
         missing=_no_values,
         guidance=lambda loaded: None if loaded.value_use is None else loaded.value_use.guidance,
+    ),
+    "categories": GuideRules(
+        missing=_no_category_head,
+        guidance=lambda loaded: _TWICE,
     ),
     # The option `scorer` names this one, and `own_scorer` makes it.
     "scorer": GuideRules(missing=lambda loaded: None, guidance=lambda loaded: None),

@@ -388,6 +388,7 @@ FIELDS: Mapping[str, Callable[[AskedSearch, bundles.LoadedRecommender, int], Any
     ),
     "gamma": lambda asked, loaded, num_leaves: _gamma(loaded),
     "head": lambda asked, loaded, num_leaves: loaded.item_scorer,
+    "category_head": lambda asked, loaded, num_leaves: loaded.category_head,
 }
 """The fields of policies that are set from here, by name: what was asked for, what the bundle says,
 and the length of the lists."""

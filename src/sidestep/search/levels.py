@@ -224,11 +224,12 @@ def search_by_levels(
     begin: Callable[[StepOutput, Context], Propose],
     score_kind: str,
     judge: Judge | None = None,
+    judges_leaves: bool = True,
 ) -> Candidates:
     """Descends level by level and returns what is kept of the last one.
 
-    Costs 1 + Σ_l (prefixes proposed of length l) tokens: of l < L, and of l = L if a judge needs
-    to see leaves.
+    Costs 1 + Σ_l (prefixes proposed of length l) tokens: of l < L, and of l = L if a judge sees
+    leaves.
 
     Args:
         model: see `levels`.
@@ -239,6 +240,7 @@ def search_by_levels(
         begin: see `levels`.
         score_kind: what the choice ranks by.
         judge: see `levels`.
+        judges_leaves: whether a judge sees the last level, too.
     """
     shown = []
     for level in levels(
@@ -249,7 +251,7 @@ def search_by_levels(
         normaliser=normaliser,
         begin=begin,
         judge=judge,
-        shows_leaves=judge is not None,
+        shows_leaves=judge is not None and judges_leaves,
     ):
         if level.step is not None:
             shown.append(level.nodes)

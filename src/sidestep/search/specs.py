@@ -21,13 +21,14 @@ Value = int | float | str | None
 SharedSetting = Literal["beams", "candidates", "likelihood_weight", "budget"]
 """A setting that has one name for all searches, whatever the field of the policy is called."""
 
-Guide = Literal["items", "item-head", "process-reward", "values", "scorer"]
+Guide = Literal["items", "item-head", "process-reward", "values", "categories", "scorer"]
 """The part that a search goes by, beside likelihood.
 
 items: the network's item head, a ranker beside the network, or both.
 item-head: the network's item head, without a ranker.
 process-reward: the process reward model.
 values: the value head.
+categories: the network's category head.
 scorer: a user's own scorer of prefixes, which the option `scorer` names by its import path.
 """
 
@@ -204,6 +205,14 @@ SPECS: Mapping[str, SearchSpec] = MappingProxyType(
                 options={"num_orders": 4, "seed": 0, **_LEGAL},
                 reads=_BEAMS,
                 needs="sets",
+            ),
+            SearchSpec(
+                name="reg4rec",
+                policy="sidestep.search.reflective_beam:ReflectiveBeamSearch",
+                options={"threshold": 0.06, "every": 1, **_LEGAL},
+                reads=frozenset({"beams", "candidates"}),
+                per_level=False,
+                goes_by="categories",
             ),
             SearchSpec(
                 name="guided-beam",

@@ -102,6 +102,11 @@ class Candidates:
     spent: Spent
     tree: Tree | None = None
 
+    def first(self, number: int) -> "Candidates":
+        """A copy with at most so many of the best leaves."""
+        leaves, log_probs = self.leaves[:, :number], self.log_probs[:, :number]
+        return replace(self, leaves=leaves, log_probs=log_probs, scores=self.scores[:, :number])
+
     def by_log_probs(self) -> "Candidates":
         """A copy with the leaves in order of their log-probabilities, which become the scores."""
         log_probs, order = self.log_probs.sort(dim=1, descending=True, stable=True)

@@ -177,7 +177,8 @@ def steps_of(
     ).to(arguments.device)
     beam = {"search": "beam", "num_beams": arguments.beams}
     by_beam = align_objective("grpo-beam", rollouts=beam, rewards=terms)
-    steps = {"grpo-beam": AlignmentObjective(policy, trie, rewards, by_beam)}
+    space = Scope(trie=trie)
+    steps = {"grpo-beam": AlignmentObjective(policy, space, rewards, by_beam)}
     for paths in arguments.paths_per_round:
         ved = {
             "search": "ved",
@@ -188,7 +189,7 @@ def steps_of(
         }
         by_values = align_objective("grpo-ved", rollouts=ved, rewards=terms)
         steps[f"grpo-ved m={paths}"] = AlignmentObjective(
-            policy, trie, rewards, by_values, head=head, embeddings=embeddings
+            policy, space, rewards, by_values, head=head, embeddings=embeddings
         )
     return {
         name: WatchedStep(objective, batch, arguments.device) for name, objective in steps.items()

@@ -31,6 +31,7 @@ IDS = torch.tensor([[0, 0], [0, 1], [0, 2], [1, 0], [1, 1], [2, 2]])
 SIZES = (3, 3)
 TRIE = Trie.build(IDS, SIZES)
 LEAVES = TRIE.leaf_of(torch.arange(len(IDS)))
+SCOPE = Scope(trie=TRIE)
 BATCH = WindowBatch(
     items=torch.tensor([[0, 2, 1], [3, 1, NO_ITEM]]),
     lengths=torch.tensor([3, 2]),
@@ -68,7 +69,7 @@ def an_objective(policy=None, *, rewards=("exact",), value=None, embeddings=None
     settings = AlignmentConfig.model_validate({"rewards": terms, "value": value, **config})
     made = Rewards(terms, RewardSources())
     return AlignmentObjective(
-        policy, TRIE, made, settings, head=head, embeddings=embeddings
+        policy, SCOPE, made, settings, head=head, embeddings=embeddings
     ).train()
 
 
@@ -264,7 +265,9 @@ def test_the_first_step_is_that_of_reinforce():
     histories, futures = objective.prompts(BATCH)
     group = objective.rolled_out(histories, futures)
     step = group.tree.read(objective.policy, histories)
-    whole = group.tree.code_log_probs(group.tree.node_log_probs(step, TRIE)).sum(dim=2)
+    whole = group.tree.code_log_probs(
+        group.tree.node_log_probs(step, TRIE.legal(group.tree.slot_states))
+    ).sum(dim=2)
     rewards = group.rewards[:, :6]
     centred = rewards - rewards.mean(dim=1, keepdim=True)
     advantages = centred / (centred.square().mean(dim=1, keepdim=True).sqrt() + 1e-6)
@@ -300,7 +303,9 @@ def test_weighed_by_the_policy_it_is_the_gradient_of_the_expected_reward(rollout
     futures, histories = BATCH.after(users, positions, 1), BATCH.before(users, positions)
     group = objective.rolled_out(histories, futures)
     step = group.tree.read(objective.policy, histories)
-    by_slot = group.tree.node_log_probs(step, TRIE, temperature=temperature)
+    by_slot = group.tree.node_log_probs(
+        step, TRIE.legal(group.tree.slot_states), temperature=temperature
+    )
     whole = group.tree.code_log_probs(by_slot).sum(dim=2)
     shares = whole.masked_fill(~group.is_member, -torch.inf).softmax(dim=1)
     expected = (shares * group.rewards).sum(dim=1).mean() / 2
@@ -325,7 +330,9 @@ def test_towards_the_optimum_every_step_has_the_gradient_of_the_cross_entropy():
         ours = torch.autograd.grad(loss.loss, weights, retain_graph=True)[0]
         group = objective.rolled_out(histories, futures)
         step = group.tree.read(objective.policy, histories)
-        whole = group.tree.code_log_probs(group.tree.node_log_probs(step, TRIE)).sum(dim=2)
+        whole = group.tree.code_log_probs(
+            group.tree.node_log_probs(step, TRIE.legal(group.tree.slot_states))
+        ).sum(dim=2)
         best = (reference + group.rewards / 0.5).masked_fill(~group.is_member, -torch.inf)
         own = whole.masked_fill(~group.is_member, -torch.inf).log_softmax(dim=1)
         terms = torch.where(group.is_member, best.softmax(dim=1) * own, 0.0)
@@ -466,7 +473,7 @@ def test_hinted_codes_are_learned_by_likelihood_and_not_by_advantage():
     loss, _ = objective.loss(group, flattened, reading, histories, targets)
     tree = group.tree
     step = tree.read(objective.policy, histories)
-    logs = tree.code_log_probs(tree.node_log_probs(step, TRIE))
+    logs = tree.code_log_probs(tree.node_log_probs(step, TRIE.legal(tree.slot_states)))
     at = (tree.leaves == TRIE.leaf_of(targets)[:, None]).byte().argmax(dim=1)
     first = logs[torch.arange(len(at)), at, 0]
     torch.testing.assert_close(loss, -(first * is_hinted).sum() / (len(targets) * 2))
@@ -566,11 +573,11 @@ def test_settings_that_make_no_sense_together_are_refused(settings, message):
 def test_what_is_missing_is_named():
     made = Rewards((RewardTerm(reward="exact"),), RewardSources())
     with pytest.raises(ValueError, match="the backbone has no value head"):
-        AlignmentObjective(a_policy(), TRIE, made, AlignmentConfig(value=LoopValueConfig()))
+        AlignmentObjective(a_policy(), SCOPE, made, AlignmentConfig(value=LoopValueConfig()))
     head = ValueHead(ValueHeadConfig(num_heads=2), dim=8, num_levels=2)
     with pytest.raises(ValueError, match="name the file of 'sidestep embed' as embeddings"):
         AlignmentObjective(
-            a_policy(), TRIE, made, AlignmentConfig(value=LoopValueConfig()), head=head
+            a_policy(), SCOPE, made, AlignmentConfig(value=LoopValueConfig()), head=head
         )
     with pytest.raises(ValueError, match="likelihood: item_weight is None, but the model has an"):
         an_objective(a_policy(item_head=True), likelihood=NextCodeConfig())
@@ -589,7 +596,7 @@ def test_open_prompts_ask_what_nobody_knows():
     settings = AlignmentConfig(
         rewards=(RewardTerm(reward="novelty"),), open_prompts=True, kl_weight=None
     )
-    objective = AlignmentObjective(a_policy(), TRIE, reward, settings, max_history=2).train()
+    objective = AlignmentObjective(a_policy(), SCOPE, reward, settings, max_history=2).train()
     loss = objective(BATCH)
     assert seen[0].items.tolist() == [[0, 2], [2, 1], [3, 1]]  # the second is cut to two items
     assert seen[0].lengths.tolist() == [2, 2, 2]

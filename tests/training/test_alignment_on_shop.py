@@ -78,7 +78,7 @@ def test_every_algorithm_climbs_towards_the_truth(tmp_path, recipe):
     settings = {"rollouts": {"search": "beam", "num_beams": 24}, "kl_weight": None, **recipe}
     objective = AlignmentObjective(
         policy,
-        CATALOG.trie,
+        Scope(trie=CATALOG.trie),
         reward,
         # The reward is a user's own; only its needs are looked up by its name.
         AlignmentConfig.model_validate({"rewards": [{"reward": "novelty"}], **settings}),

@@ -70,7 +70,9 @@ def test_the_tree_says_of_each_candidate_what_it_says_alone(seed):
     tree = CandidateTree.of(found, LEAVES[[2, 6]], TRIE)
 
     def log_probs(one: CandidateTree) -> torch.Tensor:
-        return one.code_log_probs(one.node_log_probs(one.read(network, HISTORIES), TRIE))
+        return one.code_log_probs(
+            one.node_log_probs(one.read(network, HISTORIES), TRIE.legal(one.slot_states))
+        )
 
     together = log_probs(tree)
     alone = [
@@ -92,7 +94,9 @@ def test_probabilities_of_all_leaves_sum_to_one(seed, temperature):
     every = DISTINCT[torch.randperm(len(DISTINCT), generator=torch.Generator().manual_seed(seed))]
     tree = CandidateTree.of(every.expand(2, -1), None, TRIE)
     step = tree.read(a_network(), HISTORIES)
-    whole = tree.code_log_probs(tree.node_log_probs(step, TRIE, temperature=temperature)).sum(dim=2)
+    whole = tree.code_log_probs(
+        tree.node_log_probs(step, TRIE.legal(tree.slot_states), temperature=temperature)
+    ).sum(dim=2)
     torch.testing.assert_close(whole.exp().sum(dim=1), torch.ones(2))
 
 

@@ -32,7 +32,7 @@ def test_a_user_without_a_leaf_has_the_root_alone():
 def test_choices_are_as_likely_as_in_the_tree_of_all_prefixes(seed):
     network, leaves = a_network(), chosen(seed)
     whole, tree = CandidateTree.of(leaves, None, TRIE), ChoiceTree.above(leaves, TRIE)
-    of_whole = whole.node_log_probs(whole.read(network, HISTORIES), TRIE)
+    of_whole = whole.node_log_probs(whole.read(network, HISTORIES), TRIE.legal(whole.slot_states))
     of_choices = tree.node_log_probs(tree.read(network, HISTORIES), TRIE)
     for user in range(len(leaves)):
         states = whole.slot_states[user].tolist()

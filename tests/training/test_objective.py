@@ -123,7 +123,7 @@ def test_the_networks_of_rewards_are_declared():
     terms = (RewardTerm(reward="item-head"), RewardTerm(reward="exact"))
     settings = test_alignment.AlignmentConfig(rewards=terms)
     objective = test_alignment.AlignmentObjective(
-        policy, test_alignment.TRIE, Rewards(terms, sources), settings
+        policy, test_alignment.SCOPE, Rewards(terms, sources), settings
     )
     assert set(objective.frozen) == {"rewards.item-head"}
     objective.to(torch.float64)

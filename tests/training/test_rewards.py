@@ -12,6 +12,7 @@ from sidestep.catalog.leaf_embeddings import LeafEmbeddings
 from sidestep.catalog.trie import NO_STATE, Trie
 from sidestep.model.config import TransformerConfig
 from sidestep.model.transformer import Transformer
+from sidestep.search.policy import Scope
 from sidestep.step import HistoryBatch
 from sidestep.training.objective_config import RewardTerm
 from sidestep.training.rewards import (
@@ -40,7 +41,8 @@ def scene(leaves=(0, 1, 2, NO_STATE), target=1, log_probs=(-1.0, -2.0, -3.0, -to
         states=TRIE.prefixes(found),
         log_probs=torch.tensor([log_probs]),
         is_candidate=found != NO_STATE,
-        trie=TRIE,
+        is_step=(found != NO_STATE)[..., None].expand(1, len(leaves), 2),
+        space=Scope(trie=TRIE),
     )
 
 

@@ -53,7 +53,7 @@ def test_two_groups():
     # At every node, two codes are equally likely.
     assert figures["entropy_1"] == figures["entropy_2"] == pytest.approx(math.log(2))
     log_probs = group.tree.code_log_probs(by_slot)
-    told = figures_of_targets(group, torch.tensor([1, 0]), log_probs, TRIE)
+    told = figures_of_targets(group, LEAVES[[1, 0]], log_probs)
     assert float(told["found"]) == 0.5
     assert float(told["matched"]) == (2 + 0) / 2
     assert float(told["target_log_prob"]) == pytest.approx(-2 * math.log(2))

@@ -7,6 +7,7 @@ import torch
 
 from sidestep.search.beam import BeamSearch
 from sidestep.search.policy import Scope
+from sidestep.training.leaf_ways import TrieWays
 from sidestep.training.rewards import Rewards, RewardSources, RewardTerm
 from sidestep.training.rollouts import Rollouts
 
@@ -29,7 +30,9 @@ def test_a_target_that_joins_ranks_last_in_the_rank_penalty():
         knows_targets=True,
         head=None,
     )
-    group = rollouts(policy, histories, torch.tensor(missed)[:, None], TRIE, step=0)
+    group = rollouts(
+        policy, histories, torch.tensor(missed)[:, None], TrieWays(space=Scope(trie=TRIE)), step=0
+    )
     assert group.is_member.all()
     discounts = [1 / math.log2(rank + 2) for rank in range(3)]
     paid = [-discount / sum(discounts) for discount in discounts[:2]]

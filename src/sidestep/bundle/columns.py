@@ -13,6 +13,7 @@ from sidestep.data.splits import Split
 from sidestep.data.users import UserTable
 from sidestep.model.columns import ItemColumns
 from sidestep.model.config import CategoryHeadConfig, ColumnConfig
+from sidestep.model.semantic_id_model import SemanticIdModel
 
 
 def vocabulary_of(columns: Mapping[str, ColumnConfig]) -> Vocabulary:
@@ -95,6 +96,16 @@ def categories_of(head: CategoryHeadConfig, catalog: Catalog) -> Int[Tensor, " i
     _refuse_missing(head.column, texts.columns)
     column = texts[head.column]
     return torch.from_numpy(first_categories(column, head.separator, head.values or ()))
+
+
+def categories_for(network: SemanticIdModel, catalog: Catalog) -> Int[Tensor, " items"] | None:
+    """The category of every item for the category head of a network; None for a network without.
+
+    Raises:
+        ValueError: the texts of the catalog lack the column of the head.
+    """
+    head = network.category_head
+    return None if head is None else categories_of(head.config, catalog)
 
 
 def _refuse_missing(column: str, there: Sequence[str]) -> None:

@@ -12,6 +12,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from sidestep.step import jensen_shannon
+
 
 def exact_match(
     leaves: Int[Tensor, "users candidates"], targets: Int[Tensor, " users"]
@@ -105,6 +107,104 @@ def soonness(
     is_hit = (leaves[:, :, None] == futures[:, None, :]) & (futures >= 0)[:, None]
     places = torch.arange(1, futures.shape[1] + 1, device=leaves.device)
     return (is_hit / (1 + places).log2()).amax(dim=2)
+
+
+def future_weights(
+    futures: Int[Tensor, "users horizon"], decay: float
+) -> Float[Tensor, "users horizon"]:
+    """The weights of the items that came next: w^(j - 1) for item j, scaled to a sum of one.
+
+    Source: MSRA of REG4Rec (arXiv:2508.15308, eq. 16). Where a window ends before the horizon, the
+    items that there are share the sum.
+
+    Args:
+        futures: the next item first; a negative number where the window has ended.
+        decay: w.
+    """
+    places = torch.arange(futures.shape[1], device=futures.device)
+    weights = (decay**places) * (futures >= 0)
+    return weights / weights.sum(dim=1, keepdim=True).clamp(min=torch.finfo(weights.dtype).tiny)
+
+
+def step_hit(
+    codes: Int[Tensor, "users candidates codebooks"],
+    futures: Int[Tensor, "users horizon codebooks"],
+    weights: Float[Tensor, "users horizon"],
+) -> Float[Tensor, "users candidates"]:
+    """The share of a candidate's codes that the items that came next have, in any order.
+
+    Source: γ_step of REG4Rec (arXiv:2508.15308, eq. 10 and 16).
+
+    Args:
+        codes: of the candidates, by codebook.
+        futures: codes of the items that came next.
+        weights: see `future_weights`.
+    """
+    is_hit = codes[:, :, None] == futures[:, None]
+    return (is_hit.float().mean(dim=3) * weights[:, None]).sum(dim=2)
+
+
+def category_hit(
+    intents: Float[Tensor, "users candidates steps categories"],
+    is_step: Bool[Tensor, "users candidates steps"],
+    futures: Int[Tensor, "users horizon"],
+    weights: Float[Tensor, "users horizon"],
+) -> Float[Tensor, "users candidates"]:
+    """The share of the steps whose likeliest category is that of the items that came next.
+
+    Source: γ_cate of REG4Rec (arXiv:2508.15308, eq. 11 and 16).
+
+    Args:
+        intents: distributions over categories before each step, or their logarithms.
+        is_step: the steps of the candidates.
+        futures: categories of the items that came next; -1 is hit by none.
+        weights: see `future_weights`.
+    """
+    likeliest = intents.argmax(dim=3)
+    is_hit = (likeliest[..., None] == futures[:, None, None]) & is_step[..., None]
+    shares = is_hit.sum(dim=2) / is_step.sum(dim=2, keepdim=True).clamp(min=1)
+    return (shares * weights[:, None]).sum(dim=2)
+
+
+def step_consistency(
+    intents: Float[Tensor, "users candidates steps categories"],
+    is_step: Bool[Tensor, "users candidates steps"],
+) -> Float[Tensor, "users candidates"]:
+    """One minus the mean divergence of the intents before successive steps; 1 for a single step.
+
+    Source: γ_js of REG4Rec (arXiv:2508.15308, eq. 12 and 13). The divergence is that of Jensen and
+    Shannon, in nats.
+
+    Args:
+        intents: log-probabilities of the categories before each step.
+        is_step: the steps of the candidates; the first ones of each.
+    """
+    moved = jensen_shannon(intents[:, :, :-1], intents[:, :, 1:])
+    both = is_step[..., 1:]
+    return 1 - (moved * both).sum(dim=2) / both.sum(dim=2).clamp(min=1)
+
+
+def path_hit(
+    similarities: Float[Tensor, "users candidates items"],
+    futures: Int[Tensor, "users horizon"],
+    weights: Float[Tensor, "users horizon"],
+    *,
+    nearest: int,
+) -> Float[Tensor, "users candidates"]:
+    """Whether the items that came next are among the items nearest to a candidate's codes.
+
+    Source: γ_path of REG4Rec (arXiv:2508.15308, eq. 14 and 16).
+
+    Args:
+        similarities: of each candidate's codes to those of every item.
+        futures: the items that came next; a negative number is hit by none.
+        weights: see `future_weights`.
+        nearest: N, the items that count as near. Items that are as near as the last of them count.
+    """
+    least = similarities.topk(min(nearest, similarities.shape[2]), dim=2).values[..., -1:]
+    at = futures.clamp(min=0)[:, None].expand(-1, similarities.shape[1], -1)
+    is_hit = (similarities.gather(2, at) >= least) & (futures >= 0)[:, None]
+    return (is_hit * weights[:, None]).sum(dim=2)
 
 
 def novelty(

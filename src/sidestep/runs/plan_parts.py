@@ -5,10 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from jaxtyping import Int
-from torch import Tensor
-
-from sidestep.bundle.columns import categories_of, with_categories, with_user_columns, with_values
+from sidestep.bundle.columns import with_categories, with_user_columns, with_values
 from sidestep.bundle.folder import save_bundle
 from sidestep.bundle.loaded import LoadedRecommender
 from sidestep.catalog.catalog import Catalog
@@ -17,7 +14,6 @@ from sidestep.data.splits import Split
 from sidestep.data.windows import Windows
 from sidestep.model.config import SasRecConfig, TransformerConfig
 from sidestep.model.reading import WEIGHTS_NEED_ITEMS
-from sidestep.model.semantic_id_model import SemanticIdModel
 from sidestep.recommender import GenerativeRecommender
 from sidestep.runs.backbones import network_of
 from sidestep.runs.catalogs import flat_catalog
@@ -97,16 +93,6 @@ def with_known_values(model: M, given: Given) -> M:
         users = table.frame.drop("user_id")
         known["user_columns"] = with_values(model.user_columns, users, setting="model.user_columns")
     return model.model_copy(update=known) if known else model
-
-
-def categories_for(network: SemanticIdModel, catalog: Catalog) -> Int[Tensor, " items"] | None:
-    """The category of every item for the category head of a network; None for a network without.
-
-    Raises:
-        ValueError: the texts of the catalog lack the column of the head.
-    """
-    head = network.category_head
-    return None if head is None else categories_of(head.config, catalog)
 
 
 def refuse_lone_leaf(catalog: Catalog) -> None:

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sidestep.baselines.item_scores import ItemNetworkRecommender
+from sidestep.bundle.columns import categories_for
 from sidestep.bundle.folder import load
 from sidestep.bundle.manifest import MANIFEST
 from sidestep.catalog.catalog import Catalog
@@ -22,7 +23,7 @@ from sidestep.model.semantic_id_model import SemanticIdModel
 from sidestep.runs.catalogs import popularity_of
 from sidestep.runs.provenance import load_item_vectors, refuse_other_data
 from sidestep.step import HistoryBatch
-from sidestep.training.rewards import ItemScores, RewardSources, item_head_scores
+from sidestep.training.rewards import ItemScores, RewardSources, code_sums, item_head_scores
 
 Embeddings = Float[Tensor, "items dim"]
 """A vector of every item of the catalog, from a frozen encoder."""
@@ -55,12 +56,16 @@ def reward_sources(
     """
     compared = None
     if embeddings is not None:
+        catalog.refuse_own_space("embeddings, which compare the leaves of a trie")
         compared = LeafEmbeddings.of(embeddings_of(embeddings, dataset), catalog.trie)
     return RewardSources(
         embeddings=compared,
         collaborative=None if collaborative is None else _collaborative(collaborative, dataset),
         item_head=item_head_scores(network),
         categories=_categories(dataset),
+        intents=categories_for(network, catalog),
+        codes=catalog.semantic_ids,
+        code_sums=code_sums(network),
         popularity=popularity_of(split, catalog.num_items),
         worths=None if worth is None else worths_of(worth, dataset),
     )

@@ -14,8 +14,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from sidestep.catalog.leaf_embeddings import LeafEmbeddings
-from sidestep.catalog.trie import Trie
+from sidestep.catalog.space import CodeSpace
 from sidestep.data.windows import WindowBatch, Windows
+from sidestep.model.code_set_transformer import CodeSetTransformer
 from sidestep.model.semantic_id_model import SemanticIdModel
 from sidestep.model.value_head import ValueHead
 from sidestep.objectives.advantages import (
@@ -34,12 +35,15 @@ from sidestep.objectives.policy import (
 from sidestep.objectives.value import is_first_of_prefix, mean_below, shared_prefixes
 from sidestep.objectives.weighting import weighted
 from sidestep.search.config import NamedSearch
-from sidestep.search.policy import SearchPolicy
+from sidestep.search.policy import Scope, SearchPolicy, trie_scope
 from sidestep.step import HistoryBatch, StepOutput
 from sidestep.training.alignment_config import AlignmentConfig
 from sidestep.training.candidate_tree import CandidateTree
+from sidestep.training.leaf_ways import ways_in
 from sidestep.training.next_code import NextCodeObjective
+from sidestep.training.next_code_set import NextCodeSetObjective
 from sidestep.training.objective import DrawingObjective, Loss
+from sidestep.training.objective_config import NextCodeConfig, NextCodeSetConfig
 from sidestep.training.rewards import Reward, Rewards
 from sidestep.training.rollout_figures import (
     figures_of_group,
@@ -48,6 +52,7 @@ from sidestep.training.rollout_figures import (
     target_log_probs,
 )
 from sidestep.training.rollouts import Group, Rollouts
+from sidestep.training.supervised_codes import SupervisedCodesObjective
 from sidestep.training.value import checked_weights, dense_rewards, value_loss
 
 
@@ -90,7 +95,7 @@ class AlignmentObjective(DrawingObjective):
     def __init__(
         self,
         policy: SemanticIdModel,
-        trie: Trie,
+        space: CodeSpace,
         rewards: Reward,
         config: AlignmentConfig,
         *,
@@ -98,20 +103,23 @@ class AlignmentObjective(DrawingObjective):
         head: ValueHead | None = None,
         head_gamma: float | None = None,
         embeddings: LeafEmbeddings | None = None,
+        categories: Int[Tensor, " items"] | None = None,
     ) -> None:
         """Takes what is trained and what it is trained with.
 
         Args:
             policy: a trained network; it is moved.
-            trie: of the catalog.
+            space: all items of the catalog, by a trie or by sets of codes.
             rewards: judge candidates.
             config: see there.
             max_history: most recent items shown; None shows all of a window.
             head: gives the values that the search reads; trained if `config.value` is set.
             head_gamma: what it was trained to discount by; None leaves it to the search.
             embeddings: what values are rewarded by; needed where they are trained.
+            categories: of the items, for the likelihood of a policy with a category head.
 
         Raises:
+            TypeError: the space is neither.
             ValueError: something that the configuration needs is missing or does not fit.
         """
         super().__init__()
@@ -122,14 +130,19 @@ class AlignmentObjective(DrawingObjective):
             # head still moves with the vectors that histories are read by.
             for weights in policy.item_scorer.item_parameters():
                 weights.requires_grad_(False)
+        if config.likelihood is None and policy.category_head is not None:
+            policy.category_head.requires_grad_(False)
         self.head = head
-        self.trie, self.embeddings = trie, embeddings
+        self.ways, self.embeddings = ways_in(space), embeddings
+        if not isinstance(space, Scope):
+            _refuse_prefixes(config)
         self.rollouts = Rollouts(
             search=_search(config, head_gamma),
             reward=rewards,
             repair=config.repair,
             knows_targets=not config.open_prompts,
             head=head,
+            future_decay=config.reward_decay,
         )
         self.value_weights: tuple[float, ...] = ()
         if head is not None:
@@ -139,13 +152,13 @@ class AlignmentObjective(DrawingObjective):
         if config.value is not None:
             _refuse_missing(head, embeddings)
             self.value_weights = checked_weights(
-                config.value.weights, trie.num_levels, "value.weights"
+                config.value.weights, space.num_steps, "value.weights"
             )
         self._likelihood = None
         if config.likelihood is not None:
             try:
                 # In a list: its network is the policy, which `state_dict` should know once.
-                self._likelihood = [NextCodeObjective(policy, config.likelihood)]
+                self._likelihood = [_likelihood(policy, config.likelihood, categories)]
             except ValueError as error:
                 raise ValueError(f"likelihood: {error}") from error
         if config.steps_per_rollout_policy > 1:
@@ -212,8 +225,8 @@ class AlignmentObjective(DrawingObjective):
         The target comes first of what came next, see `RewardScene.futures`.
         """
         device = batch.items.device
-        if self.trie.device != device:
-            self.trie = self.trie.to(device)
+        if self.ways.space.device != device:
+            self.ways = self.ways.to(device)
         users, positions = batch.is_target.nonzero(as_tuple=True)
         futures = batch.after(users, positions, self.config.reward_horizon)
         histories = batch.before(users, positions + 1 if self.config.open_prompts else positions)
@@ -230,7 +243,7 @@ class AlignmentObjective(DrawingObjective):
         """
         tree = group.tree
         step = tree.read(self.policy, histories)
-        by_slot = tree.node_log_probs(step, self.trie, temperature=self.config.temperature)
+        by_slot = self._node_log_probs(tree, step)
         log_probs = tree.code_log_probs(by_slot)
         old = group.old_log_probs
         if old is None or self.config.optimum_temperature is not None:
@@ -259,7 +272,7 @@ class AlignmentObjective(DrawingObjective):
             targets: what followed each history.
             weights: what each target's part of the loss is multiplied by; None multiplies none.
         """
-        config, trie = self.config, self.trie
+        config, num_levels = self.config, self.ways.space.num_steps
         tree, is_member = group.tree, group.is_member
         by_slot, log_probs = reading.by_slot, reading.log_probs
         logs = log_ratios(log_probs, reading.old_log_probs, config.ratio)
@@ -289,14 +302,15 @@ class AlignmentObjective(DrawingObjective):
         counts = learns if config.repair == "drop" else torch.ones_like(learns)
         loss = -weighted(raised * counts, weights).sum() / counts.sum().clamp(min=1)
         if config.repair == "hint":
-            levels = torch.arange(trie.num_levels, device=logs.device)
+            levels = torch.arange(num_levels, device=logs.device)
             hinted = (levels < group.first_free[:, None]) & learns[:, None]
-            own = target_log_probs(tree, log_probs, trie.leaf_of(targets))
+            own = target_log_probs(tree, log_probs, self.ways.space.state_of(targets))
             hints = weighted(own * hinted, weights)
-            loss = loss - hints.sum() / (len(targets) * trie.num_levels)
-        parts = figures_of_group(group, by_slot, trie.num_levels)
+            loss = loss - hints.sum() / (len(targets) * num_levels)
+        parts = figures_of_group(group, by_slot, num_levels)
         if not config.open_prompts:
-            parts |= figures_of_targets(group, targets, log_probs, trie)
+            leaves = self.ways.space.state_of(targets)
+            parts |= figures_of_targets(group, leaves, log_probs)
         parts["clipped"] = torch.stack(clipped).mean()
         if theirs is not None:
             assert config.kl_weight is not None
@@ -317,8 +331,9 @@ class AlignmentObjective(DrawingObjective):
     def credit(self, group: Group, reading: Reading) -> Credit:
         """Codes that count, and their advantages, among candidates and among siblings if asked."""
         scaling, is_member = self.config.scaling, group.is_member
-        levels = torch.arange(self.trie.num_levels, device=is_member.device)
+        levels = torch.arange(self.ways.space.num_steps, device=is_member.device)
         is_free = (levels >= group.first_free[:, None])[:, None] & is_member[..., None]
+        is_free = is_free & group.tree.is_step
         weights = self._weights(group, reading)
         whole = group_advantages(group.rewards, is_member, weights=weights, scaling=scaling)
         advantages = {"group": (whole * weights)[..., None].expand(is_free.shape)}
@@ -358,11 +373,10 @@ class AlignmentObjective(DrawingObjective):
         self.policy.train(self.config.dropout and self.training)
         behaviour = self._copy("rollout_policy")
         model = self.policy if behaviour is None else behaviour
-        group = self.rollouts(model, histories, futures, self.trie, step=int(self.num_steps))
+        group = self.rollouts(model, histories, futures, self.ways, step=int(self.num_steps))
         if behaviour is None:
             return group
-        step = group.tree.read(model, histories)
-        by_slot = group.tree.node_log_probs(step, self.trie, temperature=self.config.temperature)
+        by_slot = self._node_log_probs(group.tree, group.tree.read(model, histories))
         return replace(group, old_log_probs=group.tree.code_log_probs(by_slot))
 
     # Losses beside
@@ -375,8 +389,14 @@ class AlignmentObjective(DrawingObjective):
         reference = self._copy("reference")
         if reference is None:
             return None
-        step = tree.read(reference, histories)
-        return tree.node_log_probs(step, self.trie, temperature=self.config.temperature)
+        return self._node_log_probs(tree, tree.read(reference, histories))
+
+    def _node_log_probs(
+        self, tree: CandidateTree, step: StepOutput
+    ) -> Float[Tensor, "users slots codes"]:
+        """See `CandidateTree.node_log_probs`."""
+        legal = self.ways.legal(tree.slot_states, tree.next_codes)
+        return tree.node_log_probs(step, legal, temperature=self.config.temperature)
 
     def _divergence(
         self,
@@ -398,9 +418,8 @@ class AlignmentObjective(DrawingObjective):
         ours, theirs = by_slots
         if self.config.kl == "k3":
             estimates = k3_kl(log_probs, tree.code_log_probs(theirs))
-            return weighted(estimates * is_member[..., None], weights).sum() / (
-                is_member.sum().clamp(min=1) * estimates.shape[2]
-            )
+            is_counted = is_member[..., None] & tree.is_step
+            return weighted(estimates * is_counted, weights).sum() / is_counted.sum().clamp(min=1)
         is_passed = passed_slots(tree, is_member)
         by_node = exact_kl(ours, theirs)
         return weighted(by_node * is_passed, weights).sum() / is_passed.sum().clamp(min=1)
@@ -418,7 +437,8 @@ class AlignmentObjective(DrawingObjective):
         assert self.head is not None
         assert self.embeddings is not None
         self.embeddings = self.embeddings.to(hidden.device)
-        rewards = dense_rewards(tree, targets, self.embeddings, self.trie, self.value_weights)
+        trie = trie_scope(self.ways.space, asker="value").trie
+        rewards = dense_rewards(tree, targets, self.embeddings, trie, self.value_weights)
         read = hidden.detach() if config.detach_backbone else hidden
         return value_loss(self.head, tree, read, rewards, gamma=config.gamma, weights=weights)
 
@@ -429,6 +449,34 @@ class AlignmentObjective(DrawingObjective):
             return None
         assert isinstance(kept.module, SemanticIdModel)
         return kept.module.eval()
+
+
+def _likelihood(
+    policy: SemanticIdModel,
+    config: NextCodeConfig | NextCodeSetConfig,
+    categories: Int[Tensor, " items"] | None,
+) -> SupervisedCodesObjective:
+    """The likelihood of codes in an order, or of sets of codes."""
+    if isinstance(policy, CodeSetTransformer):
+        sets = NextCodeSetConfig.model_validate(config.model_dump(exclude_unset=True))
+        return NextCodeSetObjective(policy, sets, categories=categories)
+    if isinstance(config, NextCodeSetConfig):
+        raise ValueError("learned_steps is for sets of codes; leave it out.")
+    return NextCodeObjective(policy, config, categories=categories)
+
+
+def _refuse_prefixes(config: AlignmentConfig) -> None:
+    """Raises a `ValueError` for settings that read prefixes, which sets of codes do not have."""
+    if config.value is not None:
+        raise ValueError(
+            "value: values in the loop compare prefixes of semantic IDs, and the codes of this "
+            "catalog are sets; leave value out."
+        )
+    if config.repair == "hint":
+        raise ValueError(
+            "repair: hint begins with the first codes of the target, and sets of codes have no "
+            "first code; take target, resample, drop or none."
+        )
 
 
 def _search(config: AlignmentConfig, head_gamma: float | None) -> SearchPolicy:

@@ -9,6 +9,7 @@ from sidestep.search.config import NamedSearch
 from sidestep.training.objective_config import (
     NEED_TARGETS,
     NextCodeConfig,
+    NextCodeSetConfig,
     ReturnsConfig,
     RewardTerm,
 )
@@ -60,6 +61,10 @@ class AlignmentConfig(BaseModel):
     """The items that came next which rewards see, the target first. More than 1 needs targets that
     others follow in their window: `targets_per_window` of more than 1, or null."""
 
+    reward_decay: float = Field(0.8, gt=0, le=1, exclude_if=lambda decay: decay == 0.8)
+    """The weight of each further item that came next, relative to the one before, in the rewards
+    `step-hit`, `category-hit` and `path` (MSRA of REG4Rec)."""
+
     group_weight: float | None = Field(1.0, gt=0)
     """Weight of the loss over whole candidates (GRPO); None leaves it out."""
 
@@ -101,8 +106,9 @@ class AlignmentConfig(BaseModel):
     kl: Literal["exact", "k3"] = "exact"
     """Over all legal codes of every node, or estimated at the candidates' own codes."""
 
-    likelihood: NextCodeConfig | None = None
-    """The likelihood loss beside the rewards, with dropout as before; None: rewards alone."""
+    likelihood: NextCodeConfig | NextCodeSetConfig | None = None
+    """The likelihood loss beside the rewards, with dropout as before; None: rewards alone. A policy
+    over sets of codes reads it as a `NextCodeSetConfig`."""
 
     likelihood_weight: float = Field(1.0, gt=0)
     """Weight of it."""

@@ -15,15 +15,20 @@ from sidestep.model.semantic_id_model import SemanticIdModel
 from sidestep.model.value_head import ValueHead
 from sidestep.objectives.value import is_first_of_prefix, shared_prefixes
 from sidestep.step import ROOT_SLOT, HistoryBatch, StepOutput, log_probs
+from sidestep.training.leaf_ways import Ways
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CandidateTree:
     """The distinct prefixes of one candidate set per user; the root has slot 0.
 
+    A prefix is a state on the way to a leaf, see `leaf_ways`: the first codes of a semantic ID, or
+    a set of codes.
+
     leaves: the candidates, and the target last if it was to be there and was missed.
-    states: of each candidate's prefixes of 1 to L codes.
-    codes: the last one of each of them; some code at padding.
+    states: of each candidate's prefixes of 1 to L codes; the leaf itself after its last step.
+    codes: the last one of each of them; some code at padding and after the last step.
+    is_step: False after the last step of a way, and at padding.
     is_candidate: False at padding.
     is_found: True at the candidates that the search itself returned.
     shared: which candidates share their prefix, see `objectives.value.shared_prefixes`.
@@ -36,6 +41,7 @@ class CandidateTree:
     leaves: Int[Tensor, "users candidates"]
     states: Int[Tensor, "users candidates levels"]
     codes: Int[Tensor, "users candidates levels"]
+    is_step: Bool[Tensor, "users candidates levels"]
     is_candidate: Bool[Tensor, "users candidates"]
     is_found: Bool[Tensor, "users candidates"]
     shared: Bool[Tensor, "users levels candidates candidates"]
@@ -51,23 +57,37 @@ class CandidateTree:
     def of(
         found: Int[Tensor, "users found"], targets: Int[Tensor, " users"] | None, trie: Trie
     ) -> "CandidateTree":
-        """The tree of what a search found, and of the target leaves if they are given.
+        """The tree of what a search found in a trie, and of the target leaves if they are given.
 
         Args:
             found: distinct leaves of each user; `NO_STATE` is padding.
             targets: leaves to be there once, found or not.
             trie: of the catalog.
         """
-        leaves = found
-        if targets is not None:
-            is_found = (found == targets[:, None]).any(dim=1)
-            missed = targets.masked_fill(is_found, NO_STATE)
-            leaves = torch.cat([found, missed[:, None]], dim=1)
+        leaves = found if targets is None else with_targets(found, targets)
         states = trie.prefixes(leaves)
-        codes = trie.codes_of(states).clamp(min=0)
+        ways = Ways(
+            states=states,
+            actions=trie.codes_of(states).clamp(min=0),
+            is_step=(leaves != NO_STATE)[..., None].expand(states.shape),
+        )
+        return CandidateTree.along(ways, leaves, num_found=found.shape[1])
+
+    @staticmethod
+    def along(
+        ways: Ways, leaves: Int[Tensor, "users candidates"], *, num_found: int
+    ) -> "CandidateTree":
+        """The tree of the ways to some leaves.
+
+        Args:
+            ways: to the leaves.
+            leaves: distinct; `NO_STATE` is padding.
+            num_found: the first so many leaves are those that a search found.
+        """
+        states, codes = ways.states, ways.actions
         is_candidate = leaves != NO_STATE
         shared = shared_prefixes(states, is_candidate)
-        is_first = is_first_of_prefix(shared)
+        is_first = is_first_of_prefix(shared) & ways.is_step
         users, candidates, levels = states.shape
         # A node per distinct prefix, in the order of candidates: parents come before children.
         is_wanted = is_first.flatten(1)
@@ -79,11 +99,12 @@ class CandidateTree:
         slots = slots.view(users, candidates, levels)
         parents = functional.pad(slots[..., :-1], (1, 0), value=ROOT_SLOT)
         depths = (1 + by_level).expand_as(states)
-        is_own = torch.arange(candidates, device=leaves.device) < found.shape[1]
+        is_own = torch.arange(candidates, device=leaves.device) < num_found
         return CandidateTree(
             leaves=leaves,
             states=states,
             codes=codes,
+            is_step=ways.is_step,
             is_candidate=is_candidate,
             is_found=is_candidate & is_own,
             shared=shared,
@@ -118,16 +139,35 @@ class CandidateTree:
             model, histories, self.node_codes, self.parents, self.depths, is_node=self.is_node
         )
 
+    @property
+    def next_codes(self) -> Int[Tensor, "users slots"]:
+        """A code that a candidate's way takes at each slot; -1 where no way goes on."""
+        users, slots = self.slot_states.shape
+        codes = torch.full((users, slots + 1), -1, device=self.codes.device)
+        # What is no step goes to a spare slot at the end.
+        at = self.parent_slots.masked_fill(~self.is_step, slots).flatten(1)
+        return codes.scatter(1, at, self.codes.flatten(1))[:, :-1]
+
     def node_log_probs(
-        self, step: StepOutput, trie: Trie, *, temperature: float = 1.0
+        self,
+        step: StepOutput,
+        legal: Bool[Tensor, "users slots codes"],
+        *,
+        temperature: float = 1.0,
     ) -> Float[Tensor, "users slots codes"]:
-        """Log-probabilities over the legal codes that may follow each slot; -inf elsewhere."""
-        return log_probs(step, trie.legal(self.slot_states), temperature)
+        """Log-probabilities over the legal codes that may follow each slot; -inf elsewhere.
+
+        Args:
+            step: see `read`.
+            legal: see `LeafWays.legal`.
+            temperature: divides the logits.
+        """
+        return log_probs(step, legal, temperature)
 
     def code_log_probs(
         self, by_slot: Float[Tensor, "users slots codes"]
     ) -> Float[Tensor, "users candidates levels"]:
-        """The log-probability of every candidate's codes; 0 at padding.
+        """The log-probability of every candidate's codes; 0 where there is no step.
 
         Args:
             by_slot: see `node_log_probs`.
@@ -135,7 +175,7 @@ class CandidateTree:
         users, candidates, levels = self.codes.shape
         flat = self.parent_slots.flatten(1) * by_slot.shape[2] + self.codes.flatten(1)
         chosen = by_slot.flatten(1).gather(1, flat).view(users, candidates, levels)
-        return chosen.masked_fill(~self.is_candidate[..., None], 0.0)
+        return chosen.masked_fill(~self.is_step, 0.0)
 
     def values(
         self, head: ValueHead, hidden: Float[Tensor, "users slots dim"]
@@ -150,6 +190,19 @@ class CandidateTree:
         by_slot = head.tree_values(hidden, self.parents, self.depths, is_node=self.is_node)
         found = by_slot.gather(1, self.slots.flatten(1)).view(users, candidates, levels)
         return by_slot[:, 0], found
+
+
+def with_targets(
+    found: Int[Tensor, "users found"], targets: Int[Tensor, " users"]
+) -> Int[Tensor, "users candidates"]:
+    """What a search found, and in a last column the target where the search missed it.
+
+    Args:
+        found: distinct leaves of each user; `NO_STATE` is padding.
+        targets: leaves.
+    """
+    is_found = (found == targets[:, None]).any(dim=1)
+    return torch.cat([found, targets.masked_fill(is_found, NO_STATE)[:, None]], dim=1)
 
 
 def read_nodes(

@@ -287,6 +287,9 @@ NEED_TARGETS = frozenset(
         "semantic",
         "category",
         "soon",
+        "step-hit",
+        "category-hit",
+        "path",
     }
 )
 """The rewards that need the item that came next."""

@@ -89,7 +89,9 @@ class PreferenceObjective(DrawingObjective):
         self, model: SemanticIdModel, tree: CandidateTree, histories: HistoryBatch
     ) -> Float[Tensor, "users candidates"]:
         """Log-probabilities of whole candidates."""
-        by_slot = tree.node_log_probs(tree.read(model, histories), self.trie)
+        by_slot = tree.node_log_probs(
+            tree.read(model, histories), self.trie.legal(tree.slot_states)
+        )
         return tree.code_log_probs(by_slot).sum(dim=2)
 
 

@@ -15,22 +15,30 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+from torch.nn import functional
 
 from sidestep.catalog.leaf_embeddings import LeafEmbeddings
+from sidestep.catalog.space import CodeSpace
 from sidestep.catalog.trie import Trie
 from sidestep.import_paths import imported, is_import_path
 from sidestep.model.semantic_id_model import SemanticIdModel
 from sidestep.objectives.rewards import (
+    category_hit,
     category_match,
     exact_match,
+    future_weights,
     likeliness,
     novelty,
+    path_hit,
     prefix_match,
     rank_penalty,
     soonness,
+    step_consistency,
+    step_hit,
 )
 from sidestep.objectives.semantic_reward import target_cosines
 from sidestep.objectives.value import level_weights
+from sidestep.search.policy import trie_scope
 from sidestep.step import HistoryBatch, in_float32
 from sidestep.training.objective_config import RewardTerm
 
@@ -56,20 +64,55 @@ class RewardScene:
     histories: before the target.
     futures: the items that came next, the target first, as many as `reward_horizon` says;
         `NO_ITEM` where the window ends before. None if nobody knows them.
+    future_decay: the weight of each further of these items, relative to the one before.
     leaves: the candidates; `NO_STATE` is padding.
-    states: of each candidate's prefixes of 1 to L codes.
+    states: of each candidate's prefixes of 1 to L codes; the leaf itself after the last step.
+    is_step: the steps of each candidate's way; False after the last one and at padding.
     log_probs: of the candidates under the policy.
     is_candidate: False at padding, where a reward may say anything finite or not.
-    trie: of the catalog.
+    space: all items of the catalog.
+    intents: log-probabilities of the categories before each code, by the policy's category head;
+        None where no reward reads them, or the policy has no such head.
     """
 
     histories: HistoryBatch
     futures: Int[Tensor, "users horizon"] | None
     leaves: Int[Tensor, "users candidates"]
     states: Int[Tensor, "users candidates levels"]
+    is_step: Bool[Tensor, "users candidates levels"]
     log_probs: Float[Tensor, "users candidates"]
     is_candidate: Bool[Tensor, "users candidates"]
-    trie: Trie
+    space: CodeSpace
+    future_decay: float = 1.0
+    intents: Float[Tensor, "users candidates levels categories"] | None = None
+
+    @property
+    def trie(self) -> Trie:
+        """The trie of the catalog.
+
+        Raises:
+            TypeError: the codes of the catalog are sets.
+        """
+        return trie_scope(self.space, asker="a reward of prefixes").trie
+
+    @property
+    def future_weights(self) -> Float[Tensor, "users horizon"]:
+        """The weights of the items that came next; an error as of `known_futures`."""
+        return future_weights(self.known_futures, self.future_decay)
+
+    @property
+    def known_intents(self) -> Float[Tensor, "users candidates levels categories"]:
+        """See `intents`.
+
+        Raises:
+            ValueError: there are none.
+        """
+        if self.intents is None:
+            raise ValueError(
+                "it asks the category head, and the policy has none; train the policy with "
+                "model.category_head, or leave the reward out."
+            )
+        return self.intents
 
     @property
     def known_futures(self) -> Int[Tensor, "users horizon"]:
@@ -90,7 +133,7 @@ class RewardScene:
     @property
     def target_leaves(self) -> Int[Tensor, " users"]:
         """The leaves of the items that came next; an error as of `known_targets`."""
-        return self.trie.leaf_of(self.known_targets)
+        return self.space.state_of(self.known_targets)
 
     @property
     def is_target(self) -> Bool[Tensor, "users candidates"]:
@@ -110,6 +153,10 @@ class RewardSources:
     collaborative: a recommender trained on the same training part: `collaborative`.
     item_head: the item head of the policy as it was before: `item-head`.
     categories: of every item, -1 where it has none: `category`.
+    intents: categories of every item as the policy's category head numbers them, -1 where it has
+        none: `category-hit`.
+    codes: of every item, by codebook: `step-hit`.
+    code_sums: of every item the sum of the vectors of its codes, of length 1: `path`.
     popularity: interactions with every item in the training part: `novelty`.
     worths: what every item is worth to the shop, in any unit: `worth`, `log-worth`, `exact-worth`.
     """
@@ -118,8 +165,24 @@ class RewardSources:
     collaborative: ItemScores | None = None
     item_head: ItemScores | None = None
     categories: Int[np.ndarray, " items"] | None = None
+    intents: Int[Tensor, " items"] | None = None
+    codes: Int[Tensor, "items codebooks"] | None = None
+    code_sums: Float[Tensor, "items dim"] | None = None
     popularity: Int[np.ndarray, " items"] | None = None
     worths: Float[np.ndarray, " items"] | None = None
+
+
+def code_sums(network: SemanticIdModel) -> Float[Tensor, "items dim"]:
+    """The sum of the vectors of the codes of every item, of length 1, without gradient.
+
+    The vectors are the rows of the network by which it chooses codes. A network in which items
+    choose the last code has no rows for this code, and the sum is over the others.
+    """
+    rows = network.head_weight.detach()
+    flat = network.flat_codes(torch.arange(network.num_items, device=rows.device))
+    sums = sum(rows[own] for own in flat.T if int(own.max()) < len(rows))
+    assert isinstance(sums, Tensor), "a network has rows for all codes but the last"
+    return functional.normalize(sums.float(), dim=1)
 
 
 def item_head_scores(network: SemanticIdModel) -> ItemScores | None:
@@ -158,6 +221,10 @@ class Rewards:
             if scores is not None and name in asked
         }
         """The networks that judge, by the names of their rewards."""
+        self.reads_intents = any(
+            term.reward in _OF_INTENTS or is_import_path(term.reward) for term in terms
+        )
+        """Whether a reward may read `RewardScene.intents`."""
 
     def __call__(self, scene: RewardScene) -> Float[Tensor, "users candidates"]:
         """The sum; 0 at padding.
@@ -271,7 +338,7 @@ def _by_items(item_scores: ItemScores) -> Reward:
 
     def reward(scene: RewardScene) -> Tensor:
         logs = item_scores.of(scene.histories).float().log_softmax(dim=1)
-        items = scene.trie.items(scene.leaves)  # [users, candidates, bucket]
+        items = scene.space.items(scene.leaves)  # [users, candidates, bucket]
         flat = logs.gather(1, items.clamp(min=0).flatten(1)).view(items.shape)
         by_leaf = flat.masked_fill(items < 0, -torch.inf).logsumexp(dim=2)
         return likeliness(by_leaf, logs.shape[1])
@@ -295,8 +362,47 @@ def _soon(sources: RewardSources) -> Reward:
     del sources
 
     def reward(scene: RewardScene) -> Tensor:
-        leaves = scene.trie.leaf_of(scene.known_futures)  # [users, horizon]
+        leaves = scene.space.state_of(scene.known_futures)  # [users, horizon]
         return soonness(scene.leaves, leaves)
+
+    return reward
+
+
+def _step_hit(sources: RewardSources) -> Reward:
+    codes = _given(sources.codes, "step-hit", "the codes of the items")
+
+    def reward(scene: RewardScene) -> Tensor:
+        of_items = codes.to(scene.leaves.device)
+        futures = of_items[scene.known_futures.clamp(min=0)]
+        return step_hit(of_items[_first_items(scene)], futures, scene.future_weights)
+
+    return reward
+
+
+def _category_hit(sources: RewardSources) -> Reward:
+    categories = _given(sources.intents, "category-hit", _CATEGORY_HEAD)
+
+    def reward(scene: RewardScene) -> Tensor:
+        futures = scene.known_futures
+        of_futures = categories.to(futures.device)[futures.clamp(min=0)]
+        of_futures = of_futures.masked_fill(futures < 0, -1)
+        return category_hit(scene.known_intents, scene.is_step, of_futures, scene.future_weights)
+
+    return reward
+
+
+def _step_consistency(sources: RewardSources) -> Reward:
+    _given(sources.intents, "step-consistency", _CATEGORY_HEAD)
+    return lambda scene: step_consistency(scene.known_intents, scene.is_step)
+
+
+def _path(sources: RewardSources) -> Reward:
+    sums = _given(sources.code_sums, "path", "the vectors of codes of the policy")
+
+    def reward(scene: RewardScene) -> Tensor:
+        vectors = sums.to(scene.leaves.device)
+        similarities = vectors[_first_items(scene)] @ vectors.T
+        return path_hit(similarities, scene.known_futures, scene.future_weights, nearest=_NEAREST)
 
     return reward
 
@@ -343,7 +449,7 @@ def _by_number(numbers: Float[np.ndarray, " items"]) -> Reward:
 
 def _first_items(scene: RewardScene) -> Int[Tensor, "users candidates"]:
     """The item that each leaf recommends first."""
-    return scene.trie.items(scene.leaves)[..., 0].clamp(min=0)
+    return scene.space.items(scene.leaves)[..., 0].clamp(min=0)
 
 
 def _given(source: T | None, name: str, needed: str) -> T:
@@ -351,6 +457,13 @@ def _given(source: T | None, name: str, needed: str) -> T:
         raise ValueError(f"rewards: {name} needs {needed}; give it, or leave the reward out.")
     return source
 
+
+_CATEGORY_HEAD = "a policy with model.category_head"
+
+_NEAREST = 10
+"""N of the reward `path`: the cut-off of the metrics."""
+
+_OF_INTENTS = frozenset({"category-hit", "step-consistency"})
 
 _WORTHS = "a table of what items are worth (--worth)"
 
@@ -368,11 +481,16 @@ REWARDS: Mapping[str, Callable[[RewardSources], Reward]] = {
     "log-worth": _log_worth,
     "exact-worth": _exact_worth,
     "soon": _soon,
+    "step-hit": _step_hit,
+    "category-hit": _category_hit,
+    "step-consistency": _step_consistency,
+    "path": _path,
 }
 """The rewards that have a name; see `objectives.rewards` for what they are.
 
 `rank-aware` is `exact` plus `rank`; `prefix` weighs levels as values do, 1 in all; `exact-worth` is
 `exact` times the worth of the item that came next. `worth` and `log-worth` need no target: a
 policy that is proportional to π_before · exp(reward / τ) for the reward τ · log(worth) is
-π_before · worth, which ranks by expected worth.
+π_before · worth, which ranks by expected worth. `step-hit`, `category-hit`, `step-consistency` and
+`path` are those of REG4Rec (arXiv:2508.15308, sec. V-2).
 """

@@ -4,7 +4,6 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sidestep.catalog.trie import Trie
 from sidestep.objectives.policy import entropy
 from sidestep.objectives.value import shared_prefixes
 from sidestep.training.candidate_tree import CandidateTree
@@ -57,24 +56,24 @@ def figures_of_targets(
     group: Group,
     targets: Int[Tensor, " users"],
     log_probs: Float[Tensor, "users candidates levels"],
-    trie: Trie,
 ) -> dict[str, Float[Tensor, ""]]:
     """Means over groups of what is known where the target is.
 
-    found: share that holds the target. matched: codes that the best candidate shares with it.
+    found: share that holds the target. matched: steps that the best candidate shares with it.
     target_log_prob: of the target under the policy.
 
     Args:
         group: whose tree holds the target.
-        targets: the items that came next.
+        targets: the leaves of the items that came next.
         log_probs: of every candidate's codes.
-        trie: of the catalog.
     """
-    own = trie.prefixes(trie.leaf_of(targets))
-    on_way = (group.tree.states == own[:, None]) & group.is_member[..., None]
-    of_targets = target_log_probs(group.tree, log_probs, trie.leaf_of(targets))
+    tree = group.tree
+    is_own = tree.leaves == targets[:, None]
+    own = tree.states.take_along_dim(is_own.byte().argmax(dim=1)[:, None, None], dim=1)
+    on_way = (tree.states == own) & tree.is_step & group.is_member[..., None]
+    of_targets = target_log_probs(tree, log_probs, targets)
     return {
-        "found": on_way[..., -1].any(dim=1).float().mean(),
+        "found": (is_own & group.is_member).any(dim=1).float().mean(),
         "matched": on_way.any(dim=1).float().sum(dim=1).mean(),
         "target_log_prob": of_targets.sum(dim=1).mean(),
     }

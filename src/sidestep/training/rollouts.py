@@ -9,16 +9,18 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional
 
-from sidestep.catalog.trie import NO_STATE, Trie
+from sidestep.catalog.space import CodeSpace
+from sidestep.catalog.trie import NO_STATE
 from sidestep.model.heads import HeadedModel
 from sidestep.model.semantic_id_model import SemanticIdModel
 from sidestep.model.value_head import ValueHead
 from sidestep.objectives.advantages import is_informative
-from sidestep.search.policy import Scope, SearchPolicy, reads_values, redrawn
+from sidestep.search.policy import Scope, SearchPolicy, reads_values, redrawn, trie_scope
 from sidestep.search.sampling import Sampling
 from sidestep.step import HistoryBatch, StepModel
 from sidestep.training.alignment_config import Repair
-from sidestep.training.candidate_tree import CandidateTree
+from sidestep.training.candidate_tree import CandidateTree, with_targets
+from sidestep.training.leaf_ways import LeafWays
 from sidestep.training.rewards import Reward, RewardScene
 
 _RESAMPLING_TEMPERATURE = 2.0
@@ -88,6 +90,16 @@ class _Found:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class _Asked:
+    """The question of one round of rollouts; see `Rollouts.__call__`."""
+
+    model: SemanticIdModel
+    histories: HistoryBatch
+    futures: Int[Tensor, "users horizon"]
+    ways: LeafWays
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Rollouts:
     """Rollouts: a search that finds candidates, and rewards that judge them.
 
@@ -96,6 +108,7 @@ class Rollouts:
     repair: of groups that hold no different rewards.
     knows_targets: whether what came next is known; it then stands in every tree, found or not.
     head: gives the values that a search may read; None gives none.
+    future_decay: see `RewardScene`.
     """
 
     search: SearchPolicy
@@ -103,6 +116,7 @@ class Rollouts:
     repair: Repair
     knows_targets: bool
     head: ValueHead | None
+    future_decay: float = 1.0
 
     @torch.no_grad()
     def __call__(
@@ -110,7 +124,7 @@ class Rollouts:
         model: SemanticIdModel,
         histories: HistoryBatch,
         futures: Int[Tensor, "users horizon"],
-        trie: Trie,
+        ways: LeafWays,
         *,
         step: int,
     ) -> Group:
@@ -120,16 +134,18 @@ class Rollouts:
             model: the policy that makes them.
             histories: the prompts.
             futures: the items that came next, the target first; read where they are known.
-            trie: of the catalog.
+            ways: to the leaves of the catalog.
             step: number of the round, which random searches draw by.
         """
         search, targets = redrawn(self.search, step), futures[:, 0]
-        found = self._searched(search, model, histories, trie)
-        group = self._judged(found, histories, futures, trie)
+        space = ways.space
+        asked = _Asked(model=model, histories=histories, futures=futures, ways=ways)
+        found = self._searched(search, model, histories, space)
+        group = self._judged(found, asked)
         if self.repair == "target":
-            is_own = group.tree.leaves == trie.leaf_of(targets)[:, None]
+            is_own = group.tree.leaves == space.state_of(targets)[:, None]
             missed = is_own & ~group.learns[:, None]
-            return self._rewarded(group, histories, futures, group.is_member | missed, trie)
+            return self._rewarded(group, asked, group.is_member | missed)
         if self.repair == "resample":
             hot = Sampling(
                 num_samples=found.leaves.shape[1],
@@ -137,37 +153,33 @@ class Rollouts:
                 seed=_RESAMPLING_SEED + step,
             )
             again = found.replaced(
-                ~group.learns, lambda rows: self._searched(hot, model, histories.select(rows), trie)
+                ~group.learns,
+                lambda rows: self._searched(hot, model, histories.select(rows), space),
             )
-            return self._judged(again, histories, futures, trie)
+            return self._judged(again, asked)
         if self.repair == "hint":
-            return self._hinted(search, model, histories, futures, trie, found, group)
+            return self._hinted(search, asked, found, group)
         return group
 
-    def _hinted(
-        self,
-        search: SearchPolicy,
-        model: SemanticIdModel,
-        histories: HistoryBatch,
-        futures: Int[Tensor, "users horizon"],
-        trie: Trie,
-        found: _Found,
-        group: Group,
-    ) -> Group:
+    def _hinted(self, search: SearchPolicy, asked: _Asked, found: _Found, group: Group) -> Group:
         """Searches again below ever longer prefixes of the target, until rewards differ."""
+        trie = trie_scope(asked.ways.space, asker="repair: hint").trie
         first_free = group.first_free
         for depth in range(1, trie.num_levels):
             if group.learns.all():
                 break
-            hints = trie.ancestor(trie.leaf_of(futures[:, 0]), depth)
+            hints = trie.ancestor(trie.leaf_of(asked.futures[:, 0]), depth)
             first_free = torch.where(group.learns, first_free, depth)
             found = found.replaced(
                 ~group.learns,
                 lambda rows, hints=hints: self._searched(  # type: ignore[misc]
-                    search, model, histories.select(rows), trie, below=hints[rows]
+                    search,
+                    asked.model,
+                    asked.histories.select(rows),
+                    Scope(trie=trie, below=hints[rows]),
                 ),
             )
-            group = self._judged(found, histories, futures, trie)
+            group = self._judged(found, asked)
             group = replace(group, first_free=first_free)
         return group
 
@@ -176,29 +188,24 @@ class Rollouts:
         search: SearchPolicy,
         model: SemanticIdModel,
         histories: HistoryBatch,
-        trie: Trie,
-        below: Int[Tensor, " users"] | None = None,
+        space: CodeSpace,
     ) -> _Found:
         """Finds of the search, with the current values if there are any."""
         valued: StepModel[Any] = model
         if self.head is not None and reads_values(search):
             valued = HeadedModel(model, self.head)
-        candidates = search.search(valued, histories, Scope(trie=trie, below=below))
+        candidates = search.search(valued, histories, space)
         return _Found(
             leaves=candidates.leaves, log_probs=candidates.log_probs, tokens=candidates.spent.tokens
         )
 
-    def _judged(
-        self,
-        found: _Found,
-        histories: HistoryBatch,
-        futures: Int[Tensor, "users horizon"],
-        trie: Trie,
-    ) -> Group:
+    def _judged(self, found: _Found, asked: _Asked) -> Group:
         """Candidates as a tree with their rewards."""
-        targets = futures[:, 0]
-        own = trie.leaf_of(targets) if self.knows_targets else None
-        tree = CandidateTree.of(found.leaves, own, trie)
+        leaves, targets = found.leaves, asked.futures[:, 0]
+        if self.knows_targets:
+            leaves = with_targets(leaves, asked.ways.space.state_of(targets))
+        ways = asked.ways(asked.model, asked.histories, leaves)
+        tree = CandidateTree.along(ways, leaves, num_found=found.leaves.shape[1])
         missing = tree.leaves.shape[1] - found.leaves.shape[1]
         group = Group(
             tree=tree,
@@ -210,24 +217,35 @@ class Rollouts:
             old_log_probs=None,
             tokens=found.tokens,
         )
-        return self._rewarded(group, histories, futures, tree.is_found, trie)
+        return self._rewarded(group, asked, tree.is_found)
 
     def _rewarded(
-        self,
-        group: Group,
-        histories: HistoryBatch,
-        futures: Int[Tensor, "users horizon"],
-        is_member: Bool[Tensor, "users candidates"],
-        trie: Trie,
+        self, group: Group, asked: _Asked, is_member: Bool[Tensor, "users candidates"]
     ) -> Group:
         """The group with such members, and their rewards."""
+        tree = group.tree
         scene = RewardScene(
-            histories=histories,
-            futures=futures if self.knows_targets else None,
-            leaves=group.tree.leaves.masked_fill(~is_member, NO_STATE),
-            states=group.tree.states,
+            histories=asked.histories,
+            futures=asked.futures if self.knows_targets else None,
+            future_decay=self.future_decay,
+            leaves=tree.leaves.masked_fill(~is_member, NO_STATE),
+            states=tree.states,
+            is_step=tree.is_step,
             log_probs=group.log_probs,
             is_candidate=is_member,
-            trie=trie,
+            space=asked.ways.space,
+            intents=self._intents(tree, asked),
         )
         return replace(group, is_member=is_member, rewards=self.reward(scene))
+
+    def _intents(
+        self, tree: CandidateTree, asked: _Asked
+    ) -> Float[Tensor, "users candidates levels categories"] | None:
+        """The distributions over categories before each code, if a reward reads them."""
+        head = asked.model.category_head
+        if head is None or not getattr(self.reward, "reads_intents", True):
+            return None
+        by_slot = head.log_probs(tree.read(asked.model, asked.histories).hidden)
+        slots = tree.parent_slots
+        found = by_slot.take_along_dim(slots.flatten(1)[..., None], dim=1)
+        return found.view(*slots.shape, -1)

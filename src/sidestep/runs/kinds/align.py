@@ -15,6 +15,7 @@ from sidestep.training.alignment_config import AlignmentConfig
 
 with imported_when_used():
     from sidestep.bundle import loaded as bundles
+    from sidestep.catalog import own_space
     from sidestep.runs import alignment_page, backbones, plan_parts, reward_sources
     from sidestep.search import policy as policies
     from sidestep.training import alignment, latest_windows, rewards
@@ -42,7 +43,8 @@ class AlignRun(ImprovingRun):
     def prepare(self, given: Given) -> Plan:
         """See `RunConfig.prepare`."""
         found = backbones.load_backbone(self.backbone, given)
-        material = plan_parts.material_beside(given, found)
+        has_sets = found.catalog.space == own_space.SETS
+        material = plan_parts.material_beside(given, found, needs_trie=not has_sets)
         plan_parts.refuse_lone_leaf(material.catalog)
         objective = self._objective(given, material, found)
         windows = latest_windows.prompt_windows(
@@ -110,11 +112,12 @@ class AlignRun(ImprovingRun):
         )
         return alignment.AlignmentObjective(
             network,
-            catalog.trie,
+            policies.whole_space(catalog.spanned),
             rewards.Rewards(self.objective.rewards, sources),
             self.objective,
             max_history=material.max_history,
             head=backbone.value_head,
             head_gamma=None if backbone.value_use is None else backbone.value_use.gamma,
             embeddings=sources.embeddings,
+            categories=sources.intents,
         )

@@ -11,11 +11,11 @@ from sidestep.training.objective_config import NextCodeSetConfig
 from sidestep.training.own_objective import OwnObjectiveConfig, or_own
 
 with imported_when_used():
+    from sidestep.bundle import columns
     from sidestep.catalog import catalog as catalogs
     from sidestep.catalog import own_space
     from sidestep.model import code_set_transformer as networks
     from sidestep.model import semantic_id_model
-    from sidestep.runs import plan_parts
     from sidestep.training import next_code_set
     from sidestep.training import objective as objectives
 
@@ -46,7 +46,7 @@ class CodeSetsRun(TransformerRun):
         if isinstance(self.objective, OwnObjectiveConfig):
             return self.objective.made(network)
         assert isinstance(network, networks.CodeSetTransformer)
-        categories = plan_parts.categories_for(network, catalog)
+        categories = columns.categories_for(network, catalog)
         return next_code_set.NextCodeSetObjective(network, self.objective, categories=categories)
 
     def untrained(self, catalog: catalogs.Catalog) -> semantic_id_model.SemanticIdModel:

@@ -157,7 +157,7 @@ class TransformerRun(ReadingRun, LearnedRun):
         """
         if isinstance(self.objective, OwnObjectiveConfig):
             return self.objective.made(network)
-        categories = plan_parts.categories_for(network, catalog)
+        categories = columns.categories_for(network, catalog)
         return next_code.NextCodeObjective(network, self.objective, categories=categories)
 
     def network(

@@ -1,0 +1,193 @@
+"""Ways to leaves: the steps by which a policy reaches each of some leaves, in any code space.
+
+One way leads to each leaf of a trie. In a space of sets, a policy that chooses its next codebook
+has one way to each set, too: the way that the policy itself would go.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from sidestep.catalog.set_space import SetSpace
+from sidestep.catalog.space import CodeSpace
+from sidestep.catalog.trie import NO_STATE
+from sidestep.model.semantic_id_model import SemanticIdModel
+from sidestep.search.policy import Scope
+from sidestep.step import ROOT_SLOT, HistoryBatch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ways:
+    """The way to each of some leaves.
+
+    states: after each step; the leaf itself from its last step on. Arbitrary at padding.
+    actions: of the steps; some action where there is no step.
+    is_step: False after the last step of a way, and at padding.
+    """
+
+    states: Int[Tensor, "users leaves steps"]
+    actions: Int[Tensor, "users leaves steps"]
+    is_step: Bool[Tensor, "users leaves steps"]
+
+
+@runtime_checkable
+class LeafWays(Protocol):
+    """The ways to the leaves of one space."""
+
+    @property
+    def space(self) -> CodeSpace:
+        """All items of the catalog."""
+        ...
+
+    def to(self, device: torch.device) -> "LeafWays":
+        """The ways in a space on `device`."""
+        ...
+
+    def __call__(
+        self,
+        model: SemanticIdModel,
+        histories: HistoryBatch,
+        leaves: Int[Tensor, "users leaves"],
+    ) -> Ways:
+        """The ways that a policy goes.
+
+        Args:
+            model: the policy.
+            histories: of the users.
+            leaves: distinct complete states of each user; `NO_STATE` is padding.
+        """
+        ...
+
+    def legal(
+        self,
+        slot_states: Int[Tensor, "users slots"],
+        next_actions: Int[Tensor, "users slots"],
+    ) -> Bool[Tensor, "users slots actions"]:
+        """The actions among which the policy chooses at each node of a tree.
+
+        Args:
+            slot_states: of the nodes.
+            next_actions: an action that a way takes at each node; -1 where no way goes on.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrieWays:
+    """The ways to the leaves of a trie, which are the same for every policy; see `LeafWays`."""
+
+    space: Scope
+
+    def to(self, device: torch.device) -> "TrieWays":
+        """See `LeafWays.to`."""
+        return TrieWays(space=Scope(trie=self.space.trie.to(device)))
+
+    def __call__(
+        self,
+        model: SemanticIdModel,
+        histories: HistoryBatch,
+        leaves: Int[Tensor, "users leaves"],
+    ) -> Ways:
+        """See `LeafWays`."""
+        trie = self.space.trie
+        states = trie.prefixes(leaves)
+        return Ways(
+            states=states,
+            actions=trie.codes_of(states).clamp(min=0),
+            is_step=(leaves != NO_STATE)[..., None].expand(states.shape),
+        )
+
+    def legal(
+        self,
+        slot_states: Int[Tensor, "users slots"],
+        next_actions: Int[Tensor, "users slots"],
+    ) -> Bool[Tensor, "users slots actions"]:
+        """See `LeafWays.legal`; all codes that may follow."""
+        return self.space.trie.legal(slot_states)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetWays:
+    """The ways of a policy to sets of codes; see `LeafWays`.
+
+    The policy is shown every leaf's way, one code after the other. At each state the policy chooses
+    the codebook, and the leaf's item has one code in this codebook.
+    """
+
+    space: SetSpace
+
+    def to(self, device: torch.device) -> "SetWays":
+        """See `LeafWays.to`."""
+        return SetWays(space=self.space.to(device))
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        model: SemanticIdModel,
+        histories: HistoryBatch,
+        leaves: Int[Tensor, "users leaves"],
+    ) -> Ways:
+        """See `LeafWays`; without gradient."""
+        space = self.space.shortened()  # as a search does
+        users, width = leaves.shape
+        num_steps = space.num_steps
+        step, context = model.encode(histories, capacity=width * (num_steps - 1))
+        step = step.at(torch.zeros_like(leaves))
+        is_leaf = leaves != NO_STATE
+        own = space.actions_of(space.items(leaves)[..., 0].clamp(min=0).flatten())
+        own = own.view(users, width, -1)
+        states = space.root(users).expand(leaves.shape).masked_fill(~is_leaf, NO_STATE)
+        parents = torch.full_like(leaves, ROOT_SLOT)
+        slots = 1 + torch.arange(width, device=leaves.device).expand(leaves.shape)
+        way: list[tuple[Tensor, Tensor, Tensor]] = []
+        for depth in range(1, num_steps + 1):
+            is_step = is_leaf & ~space.is_complete(states)
+            followed = step.followed(space.legal(states)).gather(2, own)
+            actions = own.masked_fill(~followed, 0).amax(dim=2)
+            states = torch.where(is_step, space.child(states, actions), states)
+            way.append((states, actions, is_step))
+            is_open = is_step & ~space.is_complete(states)
+            if depth == num_steps or not bool(is_open.any()):
+                break
+            step, context = model.extend(
+                context,
+                actions,
+                parents,
+                torch.full_like(leaves, depth),
+                is_node=is_open,
+                depth=depth,
+            )
+            parents, slots = slots, slots + width
+        done = (states, torch.zeros_like(actions), torch.zeros_like(is_step))
+        way += [done] * (num_steps - len(way))
+        states, actions, is_step = (torch.stack(each, dim=2) for each in zip(*way, strict=True))
+        return Ways(states=states, actions=actions, is_step=is_step)
+
+    def legal(
+        self,
+        slot_states: Int[Tensor, "users slots"],
+        next_actions: Int[Tensor, "users slots"],
+    ) -> Bool[Tensor, "users slots actions"]:
+        """See `LeafWays.legal`; the codes of the codebook that the way goes on with."""
+        codebook_of = self.space.codebook_of
+        chosen = codebook_of[next_actions.clamp(min=0)].masked_fill(next_actions < 0, -1)
+        return self.space.legal(slot_states) & (codebook_of == chosen[..., None])
+
+
+def ways_in(space: CodeSpace) -> LeafWays:
+    """The ways to the leaves of a space.
+
+    Raises:
+        TypeError: nobody knows the ways in such a space.
+    """
+    if isinstance(space, SetSpace):
+        return SetWays(space=space)
+    if isinstance(space, Scope):
+        return TrieWays(space=space)
+    raise TypeError(
+        f"reinforcement learning needs the trie of semantic IDs or sets of codes, and the space of "
+        f"this catalog is {type(space).__name__}; tokenize with --space trie or --space sets."
+    )

@@ -4,12 +4,17 @@ import pytest
 import torch
 
 from sidestep.objectives.rewards import (
+    category_hit,
     category_match,
     exact_match,
+    future_weights,
     likeliness,
     novelty,
+    path_hit,
     prefix_match,
     rank_penalty,
+    step_consistency,
+    step_hit,
 )
 
 
@@ -71,3 +76,51 @@ def test_what_has_no_category_matches_none():
 def test_the_never_met_is_new_and_the_most_popular_is_not():
     earned = novelty(torch.tensor([[0, 9, 99]]), most=99)
     torch.testing.assert_close(earned, torch.tensor([[1.0, 0.5, 0.0]]))
+
+
+FUTURES = torch.tensor([[4, 2, -1]])
+WEIGHTS = torch.tensor([[1 / 1.8, 0.8 / 1.8, 0.0]])
+
+
+def test_items_that_came_later_weigh_less_and_the_weights_sum_to_one():
+    torch.testing.assert_close(future_weights(FUTURES, 0.8), WEIGHTS)
+    whole = future_weights(torch.tensor([[4, 2, 7]]), 0.8)
+    torch.testing.assert_close(whole, torch.tensor([[1.0, 0.8, 0.64]]) / 2.44)
+    assert future_weights(torch.tensor([[-1, -1]]), 0.8).tolist() == [[0.0, 0.0]]
+
+
+def test_a_step_hits_where_a_code_is_that_of_an_item_to_come():
+    codes = torch.tensor([[[1, 2, 0, 0], [3, 2, 1, 0]]])
+    futures = torch.tensor([[[1, 2, 0, 1], [3, 0, 0, 0], [9, 9, 9, 9]]])
+    # Of the next item, the candidates have three codes and one; of the one after it, two and two.
+    expected = torch.tensor([[(3 / 4 + 0.8 * 2 / 4) / 1.8, (1 / 4 + 0.8 * 2 / 4) / 1.8]])
+    torch.testing.assert_close(step_hit(codes, futures, WEIGHTS), expected)
+
+
+INTENTS = torch.tensor(
+    [[[[0.5, 0.5], [1.0, 0.0], [0.0, 1.0]], [[0.2, 0.8], [0.2, 0.8], [0.9, 0.1]]]]
+)
+IS_STEP = torch.tensor([[[True, True, True], [True, True, False]]])
+
+
+def test_the_likeliest_category_before_each_step_hits_that_of_an_item_to_come():
+    found = category_hit(INTENTS, IS_STEP, torch.tensor([[1, 0, -1]]), WEIGHTS)
+    # The likeliest categories are 0, 0, 1 and 1, 1; the third step of the second is none.
+    expected = torch.tensor([[(1 / 3 + 0.8 * 2 / 3) / 1.8, 1 / 1.8]])
+    torch.testing.assert_close(found, expected)
+
+
+def test_intents_that_stay_are_consistent():
+    found = step_consistency(INTENTS.log(), IS_STEP)
+    # The divergence of an even from a sure distribution is .2157615, that of two sure ones log 2.
+    expected = torch.tensor([[1 - (0.2157615 + math.log(2)) / 2, 1.0]])
+    torch.testing.assert_close(found, expected)
+    assert step_consistency(INTENTS[:, :, :1].log(), IS_STEP[:, :, :1]).tolist() == [[1.0, 1.0]]
+
+
+def test_a_path_hits_the_items_nearest_to_its_codes():
+    similarities = torch.tensor([[[0.1, 0.2, 0.9, 0.3, 0.8], [0.9, 0.8, 0.1, 0.7, 0.2]]])
+    found = path_hit(similarities, FUTURES, WEIGHTS, nearest=2)
+    assert found.tolist() == [[pytest.approx(1.0), 0.0]]
+    found = path_hit(similarities, FUTURES, WEIGHTS, nearest=1)
+    assert found.tolist() == [[pytest.approx(0.8 / 1.8), 0.0]]

@@ -17,6 +17,7 @@ AlignRecipe = Literal[
     "grpo-open",
     "optimum",
     "vstar-optimum",
+    "reg4rec",
     "sft-continued",
     "tree",
 ]
@@ -63,6 +64,18 @@ _OBJECTIVES: Mapping[str, Mapping[str, Any]] = {
         "optimum_temperature": 0.06,
     },
     "vstar-optimum": {**_OPEN, "rollouts": _WIDE_VED, "optimum_temperature": 0.12},
+    "reg4rec": {
+        "rollouts": {"search": "sampling", "num_samples": 16},
+        "rewards": [
+            {"reward": name} for name in ("step-hit", "category-hit", "step-consistency", "path")
+        ],
+        "reward_horizon": 3,
+        "targets_per_window": 3,
+        "ratio": "sequence",
+        "clip_low": 0.15,
+        "clip_high": 0.15,
+        "kl_weight": 0.03,
+    },
     "sft-continued": {
         "group_weight": None,
         "kl_weight": None,
@@ -85,6 +98,8 @@ def align_recipe(name: AlignRecipe) -> dict[str, Any]:
     grpo-open: ours; the policy's own item head rewards prompts whose answer nobody knows.
     optimum, vstar-optimum: ours; the same prompts, towards the best policy of each group, which a
         beam or VED finds.
+    reg4rec: GRPO on samples with the rewards of PARS, over the next three items (MSRA), as REG4Rec
+        (arXiv:2508.15308); it needs a category head.
     sft-continued: the control, which goes on with likelihood.
     tree: ours; the policy's own item head teaches the codes at every node that a beam visits, and
         items choose the last code from then on, where there is one.

@@ -13,7 +13,13 @@ from tests.cli.commands import call, refused, run
 
 CONFIG = """\
 kind: code-sets
-model: {dim: 16, num_layers: 1, num_heads: 2, item_head: true, tied_item_head: true}
+model:
+  dim: 16
+  num_layers: 1
+  num_heads: 2
+  item_head: true
+  tied_item_head: true
+  category_head: categories
 objective: {item_weight: 1.0, distillation_weight: 1.0, learned_steps: 2}
 training: {epochs: 2, batch_size: 16}
 validation: {num_users: 20, num_beams: 10}
@@ -59,6 +65,37 @@ def test_the_item_head_teaches_the_codes_of_sets(folder, tmp_path):
     assert sidestep.load(tmp_path / "tree").network.config.order == "informative"
     before, after = (measured(path, "--beams", 5) for path in (folder / "run", tmp_path / "tree"))
     assert before["metrics"] != after["metrics"]
+
+
+def test_paths_are_checked_by_the_category_head(folder):
+    shown, plain = (
+        measured(folder / "run", "--search", search, "--beams", 5) for search in ("reg4rec", "beam")
+    )
+    assert shown["method"] == "reg4rec"
+    assert shown["setting"]["k_plus"] == 10
+    assert shown["tokens_per_user"] > plain["tokens_per_user"]
+    free = ("--search", "reg4rec", "--beams", 5, "--search-option", "threshold=1")
+    assert listed(folder / "run", *free) == listed(folder / "run", "--beams", 5)
+
+
+def test_a_network_without_a_category_head_checks_nothing(shop):
+    message = refused("evaluate", shop / "beam", "--search", "reg4rec")
+    assert "train a transformer or code-sets with model.category_head" in message
+
+
+def test_the_rewards_of_reg4rec_improve_a_policy_over_sets(shop, folder, tmp_path):
+    few = ("--set", "objective.num_prompts=40", "--set", "validation.num_users=20")
+    out = ("--out", tmp_path / "pars")
+    run("align", folder / "run", "--recipe", "reg4rec", *out, *few)
+    before, after = (measured(path, "--beams", 5) for path in (folder / "run", tmp_path / "pars"))
+    assert before["metrics"] != after["metrics"]
+    message = refused("align", shop / "beam", "--recipe", "reg4rec", "--out", tmp_path / "b", *few)
+    assert "category-hit needs a policy with model.category_head" in message
+
+
+def test_values_of_prefixes_are_refused_on_sets(folder, tmp_path):
+    align = ("align", folder / "run", "--recipe", "vstar", "--out", tmp_path / "vstar")
+    assert "value" in refused(*align)
 
 
 def test_a_catalog_of_codes_in_an_order_is_refused(shop, folder, tmp_path):

@@ -62,7 +62,8 @@ def test_the_item_head_teaches_the_codes_of_sets(folder, tmp_path):
     few = ("--set", "training.epochs=1", "--set", "validation.num_users=20")
     other = ("--set", "order=informative")
     run("align", folder / "run", "--recipe", "tree", "--out", tmp_path / "tree", *few, *other)
-    assert sidestep.load(tmp_path / "tree").network.config.order == "informative"
+    config = sidestep.load(tmp_path / "tree").network.config
+    assert (config.order, config.last_code_head) == ("informative", "items")
     before, after = (measured(path, "--beams", 5) for path in (folder / "run", tmp_path / "tree"))
     assert before["metrics"] != after["metrics"]
 
@@ -113,9 +114,11 @@ def test_wide_item_support_ranks_as_the_item_head_does(folder):
     assert by_head == by_beam
 
 
-def test_a_set_has_no_last_code_that_items_could_choose(folder, tmp_path):
-    align = ("align", folder / "run", "--recipe", "tree", "--out", tmp_path / "tree")
-    assert "a set of codes has no last code" in refused(*align, "--set", "last_code_head=items")
+def test_items_may_choose_from_the_start_of_the_distillation_alone(shop, folder, tmp_path):
+    train = ("train", "--config", folder / "config.yaml", "--dataset", shop / "dataset")
+    last = ("--set", "model.last_code_head=items", "--out", tmp_path / "run")
+    message = refused(*train, "--catalog", folder / "catalog", *last)
+    assert "this loss teaches rows of codes" in message
 
 
 def test_an_order_of_codebooks_needs_a_network_over_sets(shop, folder, tmp_path):

@@ -8,10 +8,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sidestep.model.config import CodebookOrder, CodeSetConfig
+from sidestep.model.config import CodebookOrder, CodeSetConfig, TransformerConfig
 from sidestep.model.context import TreeContext
+from sidestep.model.set_items import SetItems, SlotSets
 from sidestep.model.sibling_items import SlotPrefixes
 from sidestep.model.transformer import Transformer
+from sidestep.padding import NO_ITEM
 from sidestep.step import CodebookChoice, HistoryBatch, StepOutput, in_float32, widened
 
 
@@ -30,6 +32,7 @@ class CodeSetTransformer(Transformer):
     Config: ClassVar = CodeSetConfig
     config: CodeSetConfig
     order: Tensor
+    set_items: SetItems | None
 
     def __init__(
         self,
@@ -62,13 +65,16 @@ class CodeSetTransformer(Transformer):
         self,
         hidden: Float[Tensor, "users width dim"],
         depths: Int[Tensor, "users width"],
-        prefixes: SlotPrefixes | None = None,
+        prefixes: SlotPrefixes | SlotSets | None = None,
         *,
         depth: int | None = None,
     ) -> Float[Tensor, "users width actions"]:
         """Logits of the codes of all codebooks; -inf where all codes are decided."""
+        states = widened(hidden)
         with in_float32(hidden.device):
-            logits = self.code_logits(widened(hidden))
+            logits = self.code_logits(states)
+            if isinstance(prefixes, SlotSets) and depth != 0:
+                logits = self._by_items(logits, states, prefixes)
         return logits.masked_fill((depths >= self.num_levels)[..., None], -torch.inf)
 
     def code_logits(self, states: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch actions"]:
@@ -135,18 +141,86 @@ class CodeSetTransformer(Transformer):
         return self._states_along(histories, codes)
 
     def with_last_code_by_items(self) -> "CodeSetTransformer":
-        """See `SemanticIdModel.with_last_code_by_items`.
+        """See `SemanticIdModel.with_last_code_by_items`; items choose where few are left.
 
         Raises:
-            ValueError: always, since a set has no last code.
+            ValueError: the network has no item head.
         """
-        raise ValueError(
-            "last_code_head: a set of codes has no last code; leave last_code_head out."
-        )
+        if self.set_items is not None:
+            return self
+        self._required_item_head  # noqa: B018 - raises
+        other = copy.deepcopy(self)
+        other.config = self.config.model_copy(update={"last_code_head": "items"})
+        other._add_item_lists(other.config)
+        return other
+
+    def with_semantic_ids(
+        self, semantic_ids: Int[Tensor, "items codebooks"]
+    ) -> "CodeSetTransformer":
+        """See `SemanticIdModel.with_semantic_ids`."""
+        other = super().with_semantic_ids(semantic_ids)
+        assert isinstance(other, CodeSetTransformer)
+        if self.set_items is not None:
+            other._modules = {**self._modules, "set_items": other._lists_of_items(self.config)}
+        return other
 
     def head_flops(self, dim: int) -> Int[Tensor, " depths"]:
-        """See `SemanticIdModel.head_flops`; a product with the codes of all codebooks."""
-        return torch.full_like(self.num_next_codes, 2 * dim * self.num_codes)
+        """See `SemanticIdModel.head_flops`; a product with the codes of all codebooks.
+
+        Where items choose, the product with the few items comes beside it, below the root.
+        """
+        by_depth = torch.full_like(self.num_next_codes, 2 * dim * self.num_codes)
+        if self.set_items is not None:
+            by_depth[1:] += 2 * dim * self.set_items.most
+        return by_depth
+
+    def _add_item_lists(self, config: TransformerConfig) -> None:
+        self.set_items = self._lists_of_items(config)
+
+    def _lists_of_items(self, config: TransformerConfig) -> SetItems | None:
+        """The lists of items that choose codes; None where rows of codes choose all."""
+        if config.last_code_head != "items":
+            return None
+        assert isinstance(config, CodeSetConfig)
+        codes = self.semantic_ids + self.level_starts
+        return SetItems(codes, self.num_codes, most=config.few_items)
+
+    def _root_prefixes(self, held: Int[Tensor, "users items"]) -> SlotPrefixes | SlotSets | None:
+        return None if self.set_items is None else SlotSets.roots(held, self.num_levels)
+
+    def _with_prefixes(
+        self,
+        context: TreeContext,
+        codes: Int[Tensor, "users width"],
+        parents: Int[Tensor, "users width"],
+        depths: Int[Tensor, "users width"],
+        depth: int | None,
+    ) -> TreeContext:
+        known = context.prefixes
+        if self.set_items is None:
+            return context
+        assert isinstance(known, SlotSets), "the context is of another network"
+        is_chain = depth is None and codes.shape[1] > 1
+        codes = self.node_codes(codes, depths)
+        return replace(
+            context, prefixes=known.with_nodes(codes, parents, depths, is_chain=is_chain)
+        )
+
+    def _by_items(
+        self,
+        logits: Float[Tensor, "users width actions"],
+        states: Float[Tensor, "users width dim"],
+        prefixes: SlotSets,
+    ) -> Float[Tensor, "users width actions"]:
+        """The logits of the newest nodes, by scores of items where few items are left."""
+        assert self.set_items is not None, "the context is of another network"
+        users, width, _ = states.shape
+        items = self.set_items.few(prefixes.decided[:, -width:].flatten(0, 1))
+        held = prefixes.held.repeat_interleave(width, dim=0)
+        scores = self.scores_of_lists(states.flatten(0, 1), items, held)
+        by_items = self.set_items.code_logits(scores, items).view(logits.shape)
+        is_few = (items != NO_ITEM).any(dim=1).view(users, width, 1)
+        return torch.where(is_few, by_items, logits)
 
     def _with_choice(self, step: StepOutput) -> StepOutput:
         order, users, width = self.config.order, *step.hidden.shape[:2]

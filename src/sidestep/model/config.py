@@ -130,7 +130,8 @@ class TransformerConfig(BaseModel):
         "codes", exclude_if=lambda head: head == "codes"
     )
     """What chooses the last code: `codes`, a row per code, as at every level; `items`, the item
-    head's scores of the items below the prefix, at the state of the prefix."""
+    head's scores of the items below the prefix, at the state of the prefix. In a network over sets,
+    `items` choose every code as soon as few items are left."""
 
     times: Times = Field(None, exclude_if=lambda times: times is None)
     """With history `items`: add a vector of the gap between each item and what came next; `true`
@@ -217,11 +218,9 @@ class CodeSetConfig(TransformerConfig):
     order_seed: int = Field(0, exclude_if=lambda seed: seed == 0)
     """Seed of a random order."""
 
-    @model_validator(mode="after")
-    def _orders_no_levels(self) -> "CodeSetConfig":
-        if self.last_code_head != "codes":
-            raise ValueError("last_code_head: items needs codes in an order; a set has none.")
-        return self
+    few_items: int = Field(64, ge=1, exclude_if=lambda number: number == 64)
+    """With `last_code_head: items`: the item head chooses among the items of a set as soon as at
+    most so many items have one of its codes."""
 
 
 class T5Config(BaseModel):

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from sidestep.model.set_items import SlotSets
 from sidestep.model.sibling_items import SlotPrefixes
 from sidestep.step import ROOT_SLOT, HistoryStates
 
@@ -148,7 +149,8 @@ class TreeContext:
     history_states: see `Context`.
     head: keys and values of a head that reads the states of the nodes, slot s in column s; None
         without such a head.
-    prefixes: the prefix of each slot, for a network that chooses the last code by items; else None.
+    prefixes: the prefix or the set of each slot, for a network in which items choose codes; else
+        None.
     """
 
     layers: tuple[KeyValues, ...]
@@ -158,7 +160,7 @@ class TreeContext:
     memory: Memory | None = None
     history_states: HistoryStates | None = None
     head: KeyValues | None = None
-    prefixes: SlotPrefixes | None = None
+    prefixes: SlotPrefixes | SlotSets | None = None
 
     @property
     def num_nodes(self) -> int:
@@ -235,7 +237,7 @@ def root_context(
     capacity: int,
     memory: Memory | None = None,
     history_states: HistoryStates | None = None,
-    prefixes: SlotPrefixes | None = None,
+    prefixes: SlotPrefixes | SlotSets | None = None,
 ) -> TreeContext:
     """A context that holds an encoded prompt and no node but the root.
 

@@ -15,6 +15,7 @@ from sidestep.model.context import TreeContext
 from sidestep.model.flat_codes import level_starts
 from sidestep.model.heads import ItemScorer, ItemTable
 from sidestep.model.reading import READERS, HistoryReader
+from sidestep.model.set_items import SlotSets
 from sidestep.model.sibling_items import SiblingItems, SlotPrefixes
 from sidestep.step import HistoryBatch, StepOutput, in_float32, widened
 
@@ -200,7 +201,7 @@ class SemanticIdModel(nn.Module, ABC):
         self,
         hidden: Float[Tensor, "users width dim"],
         depths: Int[Tensor, "users width"],
-        prefixes: SlotPrefixes | None = None,
+        prefixes: SlotPrefixes | SlotSets | None = None,
         *,
         depth: int | None = None,
     ) -> Float[Tensor, "users width widest"]:
@@ -217,7 +218,7 @@ class SemanticIdModel(nn.Module, ABC):
         states = widened(hidden).flatten(0, 1)
         users, width, _ = hidden.shape
         numbers = held = None
-        if prefixes is not None:
+        if isinstance(prefixes, SlotPrefixes):
             numbers = prefixes.numbers[:, -width:].flatten()
             held = prefixes.held.repeat_interleave(width, dim=0)
         logits = states.new_full((len(states), max(self.codebook_sizes)), -torch.inf)

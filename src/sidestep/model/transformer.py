@@ -23,6 +23,7 @@ from sidestep.model.layers import Block, attend, rotary_angles
 from sidestep.model.llama_form import LlamaForm, llama_form
 from sidestep.model.reading import READERS, InputVectors
 from sidestep.model.semantic_id_model import SemanticIdModel
+from sidestep.model.set_items import SlotSets
 from sidestep.model.sibling_items import SiblingItems, SlotPrefixes
 from sidestep.step import ROOT_SLOT, HistoryBatch, HistoryStates, StepOutput
 
@@ -62,8 +63,8 @@ class Transformer(SemanticIdModel):
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_layers))
         self.norm = nn.RMSNorm(config.dim, eps=config.norm_epsilon)
         num_rows = self.num_codes
-        if config.last_code_head == "items":
-            self.siblings = SiblingItems(semantic_ids, self.codebook_sizes)
+        self._add_item_lists(config)
+        if self.siblings is not None:
             num_rows -= self.codebook_sizes[-1]
         self.head = nn.Linear(config.dim, num_rows, bias=False)
         self.item_head = None
@@ -102,7 +103,7 @@ class Transformer(SemanticIdModel):
             num_levels=self.num_levels,
             capacity=capacity,
             history_states=HistoryStates(states=final, counts=counts),
-            prefixes=None if self.siblings is None else SlotPrefixes.roots(histories.items),
+            prefixes=self._root_prefixes(histories.items),
         )
         logits = self.node_logits(hidden, root_depth, context.prefixes, depth=0)
         return StepOutput(logits=logits, hidden=hidden), context
@@ -122,8 +123,7 @@ class Transformer(SemanticIdModel):
         start = context.next_column
         prompt = context.prompt_lengths[:, None] if visible is None else visible
         context = context.placed(parents, depths, is_node, depth)
-        if self.siblings is not None:
-            context = self._with_prefixes(context, self.siblings, codes, parents, depth)
+        context = self._with_prefixes(context, codes, parents, depths, depth)
         mask = context.node_mask(codes.shape[1], visible)
         angles = self._angles(prompt - 1 + self._offsets(depths))
         states = self.dropout(self.code_embedding(self.node_codes(codes, depths)))
@@ -364,17 +364,29 @@ class Transformer(SemanticIdModel):
         lengths = self.reader.prompt_lengths(histories, self.num_levels)
         return self.dropout(torch.cat([start, vectors], dim=1)), lengths
 
+    def _add_item_lists(self, config: TransformerConfig) -> None:
+        """Adds the lists of items that choose codes, if items do."""
+        if config.last_code_head == "items":
+            self.siblings = SiblingItems(self.semantic_ids, self.codebook_sizes)
+
+    def _root_prefixes(self, held: Int[Tensor, "users items"]) -> SlotPrefixes | SlotSets | None:
+        """See `TreeContext.prefixes`, of the roots of users who hold these items."""
+        return None if self.siblings is None else SlotPrefixes.roots(held)
+
     def _with_prefixes(
         self,
         context: TreeContext,
-        siblings: SiblingItems,
         codes: Int[Tensor, "users width"],
         parents: Int[Tensor, "users width"],
+        depths: Int[Tensor, "users width"],
         depth: int | None,
     ) -> TreeContext:
         """The context with the prefixes of its newest nodes."""
+        siblings = self.siblings
+        if siblings is None:
+            return context
         known, width = context.prefixes, codes.shape[1]
-        assert known is not None, "the context is of another network"
+        assert isinstance(known, SlotPrefixes), "the context is of another network"
         slots = known.numbers.shape[1]
         numbers = torch.cat([known.numbers, torch.zeros_like(codes)], dim=1)
         above = parents.clamp(ROOT_SLOT, slots + width - 1)

@@ -102,12 +102,12 @@ def align_recipe(name: AlignRecipe) -> dict[str, Any]:
         (arXiv:2508.15308); it needs a category head.
     sft-continued: the control, which goes on with likelihood.
     tree: ours; the policy's own item head teaches the codes at every node that a beam visits, and
-        items choose the last code from then on, where there is one.
+        items choose the last code from then on, or the codes of sets of few items.
     """
     if name == "tree":
         return {
             "kind": "distill",
-            "last_code_head": "auto",
+            "last_code_head": "items",
             "objective": {"head_weight": None},
             "training": {**_TRAINING, "epochs": 3, "learning_rate": 5e-4, "betas": [0.9, 0.98]},
             "validation": dict(_VALIDATION),

@@ -47,13 +47,18 @@ class NextCodeSetObjective(SupervisedCodesObjective, DrawingObjective):
 
         Raises:
             ValueError: an item head without `item_weight`, or `item_weight` without an item head;
-                more steps than codebooks; or see `SupervisedCodesObjective`.
+                more steps than codebooks; items choose codes; or see `SupervisedCodesObjective`.
         """
         super().__init__(model, config, categories=categories)
         if config.learned_steps is not None and config.learned_steps > model.num_levels:
             raise ValueError(
                 f"learned_steps is {config.learned_steps}, but there are {model.num_levels} "
                 "codebooks; set it to at most as many."
+            )
+        if model.set_items is not None:
+            raise ValueError(
+                "last_code_head is items, and this loss teaches rows of codes; train with "
+                "last_code_head: codes, and let items choose by 'sidestep align --recipe tree'."
             )
         self.config = config
         self._has_code: Tensor | None = None

@@ -41,10 +41,9 @@ class DistillRun(ImprovingRun):
     teacher_ranker: bool = Field(True)
     """Whether a ranker beside the backbone teaches, too."""
 
-    last_code_head: Literal["items", "auto"] | None = None
-    """`items` lets the item head choose the last code from now on, see `TransformerConfig`; `auto`
-    does so unless the codes are sets, which have no last code; null leaves the choice as the
-    backbone has it."""
+    last_code_head: Literal["items"] | None = None
+    """`items` lets the item head choose the last code from now on, and the codes of sets of which
+    few items are left, see `TransformerConfig`; null leaves the choice as the backbone has it."""
 
     order: CodebookOrder | None = Field(None, exclude_if=lambda order: order is None)
     """The rule by which a network over sets of codes chooses codebooks from now on, see
@@ -57,7 +56,7 @@ class DistillRun(ImprovingRun):
         of_sets = isinstance(network, code_set_transformer.CodeSetTransformer)
         if self.order is not None:
             network = network.with_order(self.order)
-        if self.last_code_head == "items" or (self.last_code_head == "auto" and not of_sets):
+        if self.last_code_head == "items":
             network = network.with_last_code_by_items()
         material = plan_parts.material_beside(given, found, needs_trie=not of_sets)
         plan_parts.refuse_lone_leaf(material.catalog)

@@ -1,0 +1,139 @@
+"""Set items: the few items that a set of codes may still become, and their scores as codes.
+
+A network over sets can choose by scores of items as soon as few items are left, instead of by rows
+of its own for codes. Rows are shared by all sets, and so cannot say which item of a few is meant.
+"""
+
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from sidestep.padding import NO_ITEM
+from sidestep.step import ROOT_SLOT
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlotSets:
+    """The set of codes at each slot of a search tree, and the items of each history.
+
+    decided: flat ids of the codes, in the order in which they were decided; -1 is padding.
+    held: the items of each user's history; `NO_ITEM` is padding.
+    """
+
+    decided: Int[Tensor, "users slots steps"]
+    held: Int[Tensor, "users items"]
+
+    @staticmethod
+    def roots(held: Int[Tensor, "users items"], num_steps: int) -> "SlotSets":
+        """The empty set of every user."""
+        decided = torch.full((len(held), 1, num_steps), -1, device=held.device)
+        return SlotSets(decided=decided, held=held)
+
+    def with_nodes(
+        self,
+        codes: Int[Tensor, "users width"],
+        parents: Int[Tensor, "users width"],
+        depths: Int[Tensor, "users width"],
+        *,
+        is_chain: bool,
+    ) -> "SlotSets":
+        """The sets with those of new nodes, in the next slots.
+
+        Args:
+            codes: the flat id of the code that each node adds to its parent's set.
+            parents: the slot of each parent.
+            depths: codes decided at each node.
+            is_chain: whether a parent may be one of the new nodes.
+        """
+        slots, width, num_steps = self.decided.shape[1], codes.shape[1], self.decided.shape[2]
+        steps = torch.arange(1, num_steps + 1, device=codes.device)
+        own = torch.where(steps == depths[..., None], codes[..., None], -1)
+        decided = torch.cat([self.decided, own], dim=1)
+        above = parents.clamp(ROOT_SLOT, slots + width - 1)[..., None].expand(-1, -1, num_steps)
+        # A parent may lie in the same call, so a set is complete once its parent's is.
+        for _ in range(num_steps if is_chain else 1):
+            decided[:, slots:] = torch.maximum(decided.gather(1, above), own)
+        return replace(self, decided=decided)
+
+
+class SetItems(nn.Module):
+    """Looks up the items that have all codes of a set, where few items have one of the codes.
+
+    Attributes:
+        codes: of each item, as flat ids.
+        order: items by code.
+        starts: the first place in `order` of each code, and the end of the last.
+        most: a set has few items if at most so many have its rarest code.
+    """
+
+    codes: Tensor
+    order: Tensor
+    starts: Tensor
+
+    def __init__(self, codes: Int[Tensor, "items codebooks"], num_codes: int, *, most: int) -> None:
+        """Lists the items of every code.
+
+        Args:
+            codes: of the items, as flat ids.
+            num_codes: codes of all codebooks together.
+            most: see the class.
+        """
+        super().__init__()
+        self.most = most
+        by_code = codes.flatten().sort(stable=True)
+        counts = codes.flatten().bincount(minlength=num_codes)
+        self.register_buffer("codes", codes, persistent=False)
+        self.register_buffer("order", by_code.indices // codes.shape[1], persistent=False)
+        starts = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+        self.register_buffer("starts", starts, persistent=False)
+
+    def few(self, decided: Int[Tensor, "sets steps"]) -> Int[Tensor, "sets most"]:
+        """The items that have all codes of each set, `NO_ITEM` elsewhere.
+
+        A set whose items are not few has no item here, see `most`; nor has the empty set.
+
+        Args:
+            decided: the codes of each set as flat ids; -1 is padding.
+        """
+        known = decided.clamp(min=0)
+        first, past = self.starts[known], self.starts[known + 1]
+        sizes = (past - first).masked_fill(decided < 0, len(self.order) + 1)
+        size, rarest = sizes.min(dim=1, keepdim=True)
+        places = torch.arange(self.most, device=decided.device)
+        is_place = (places < size) & (size <= self.most)
+        at = (first.gather(1, rarest) + places).clamp(max=len(self.order) - 1)
+        items = self.order[at]
+        own = self.codes[items]
+        for code in decided.unbind(dim=1):
+            is_place &= (own == code[:, None, None]).any(dim=2) | (code < 0)[:, None]
+        return items.masked_fill(~is_place, NO_ITEM)
+
+    def code_logits(
+        self, scores: Float[Tensor, "sets most"], items: Int[Tensor, "sets most"]
+    ) -> Float[Tensor, "sets codes"]:
+        """Scores of items as logits of the codes of all codebooks; -inf at codes of no item.
+
+            logit(c) = log Σ_{items i with code c} exp(score_i)
+
+        So the probabilities of the codes of any codebook are those of the items.
+
+        Args:
+            scores: of the items.
+            items: see `few`.
+        """
+        num_codes = len(self.starts) - 1
+        is_item = items != NO_ITEM
+        # Padding gets a column of its own, past the last code.
+        columns = self.codes[items.clamp(min=0)].masked_fill(~is_item[..., None], num_codes)
+        columns = columns.flatten(1)
+        entries = scores.masked_fill(~is_item, -torch.inf)
+        entries = entries[..., None].expand(*items.shape, self.codes.shape[1]).flatten(1)
+        none = scores.new_full((len(scores), num_codes + 1), -torch.inf)
+        largest = none.scatter_reduce(1, columns, entries.detach(), "amax")
+        largest = largest.masked_fill(largest == -torch.inf, 0.0)
+        shares = (entries - largest.gather(1, columns)).exp()
+        sums = torch.zeros_like(none).scatter_add(1, columns, shares)[:, :-1]
+        is_code = sums > 0  # log 0 has no gradient
+        return torch.where(is_code, sums.where(is_code, 1.0).log() + largest[:, :-1], -torch.inf)

@@ -94,6 +94,8 @@ class HeadDistillationObjective(DrawingObjective, Generic[S]):
         if config.head_weight is None:
             for weights in policy.item_scorer.item_parameters():
                 weights.requires_grad_(False)  # no loss reads them
+        if policy.category_head is not None:
+            policy.category_head.requires_grad_(False)  # no loss reads it
         self.space = space
         self.search = config.candidates.policy()
         self.config = config

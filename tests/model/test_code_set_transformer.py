@@ -60,6 +60,29 @@ class TestCodeSets(ModelContract):
         assert step.logits.isfinite().equal(is_inner)
 
 
+class TestCodeSetsByItems(TestCodeSets):
+    """The same laws where items choose the codes of every set below the root."""
+
+    def build(self):
+        model = tiny(item_embedding=True, item_head=True, tied_item_head=True, repeat_bias=True)
+        return model.with_last_code_by_items()
+
+    @torch.no_grad()
+    def test_there_are_logits_up_to_the_end_of_the_next_codebook_and_none_below_a_leaf(self):
+        tree = FULL_TREE
+        root, context = self.model.encode(HISTORIES, capacity=7)
+        step, _ = extend(self.model, context, tree)
+        assert root.logits.isfinite().all()
+        for user, column in tree.nodes():
+            decided = set(tree.path(user, column))
+            sets = [set(flat_ids(item)) for item in range(len(SEMANTIC_IDS))]
+            left = [codes for codes in sets if decided <= codes]
+            expected = set.union(*left) if left else set(range(sum(CODEBOOK_SIZES)))
+            is_inner = int(tree.depths[user, column]) < NUM_LEVELS
+            found = set(step.logits[user, column].isfinite().nonzero()[:, 0].tolist())
+            assert found == (expected if is_inner else set())
+
+
 def flat_ids(item):
     starts = [0, *itertools.accumulate(CODEBOOK_SIZES)]
     return [starts[level] + int(SEMANTIC_IDS[item, level]) for level in range(NUM_LEVELS)]

@@ -99,10 +99,10 @@ class SetItems(nn.Module):
         """
         known = decided.clamp(min=0)
         first, past = self.starts[known], self.starts[known + 1]
-        sizes = (past - first).masked_fill(decided < 0, len(self.order) + 1)
+        sizes = (past - first).masked_fill(decided < 0, self.most + 1)
         size, rarest = sizes.min(dim=1, keepdim=True)
         places = torch.arange(self.most, device=decided.device)
-        is_place = (places < size) & (size <= self.most)
+        is_place = (places < size) & (size <= self.most) & (decided >= 0).any(dim=1, keepdim=True)
         at = (first.gather(1, rarest) + places).clamp(max=len(self.order) - 1)
         items = self.order[at]
         own = self.codes[items]

@@ -147,9 +147,10 @@ class ModelContract(ABC):
 
     @property
     def model(self) -> SemanticIdModel:
-        if type(self)._built is None:
-            type(self)._built = self.build().double().eval()
-        return type(self)._built
+        built = vars(type(self)).get("_built")  # not that of a class it inherits from
+        if built is None:
+            built = type(self)._built = self.build().double().eval()
+        return built
 
     def assert_same(self, actual: Tensor, expected: Tensor) -> None:
         torch.testing.assert_close(actual, expected, atol=self.tolerance, rtol=self.tolerance)

@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidestep.model.set_items import SetItems, SlotSets
-from sidestep.padding import NO_ITEM
 
 # Codes 0 and 1 are of the first codebook, 2 to 4 of the second, 5 and 6 of the third.
 CODES = torch.tensor([[0, 3, 5], [0, 4, 6], [1, 3, 5], [1, 2, 6], [0, 3, 5], [0, 3, 6]])
@@ -17,7 +16,9 @@ CODES = torch.tensor([[0, 3, 5], [0, 4, 6], [1, 3, 5], [1, 2, 6], [0, 3, 5], [0,
 def listed(lists, *sets):
     width = max(1, *map(len, sets))
     decided = torch.tensor([[*codes, *[-1] * (width - len(codes))] for codes in sets])
-    return [[item for item in row if item != NO_ITEM] for row in lists.few(decided).tolist()]
+    rows, items = lists.few(decided)
+    assert rows.equal(rows.sort().values)
+    return [items[rows == row].tolist() for row in range(len(sets))]
 
 
 def test_a_set_has_few_items_if_few_have_its_rarest_code():
@@ -41,19 +42,20 @@ def test_the_items_of_a_set_are_those_with_all_its_codes(data):
 
 def test_scores_of_items_are_the_logits_of_their_codes_in_every_codebook():
     lists = SetItems(CODES, 7, most=4)
-    items = lists.few(torch.tensor([[0]]))
-    scores = torch.randn(1, 4, dtype=torch.float64, requires_grad=True)
-    probs = scores.softmax(dim=1)[0]
-    by_code = lists.code_logits(scores, items)[0]
+    rows, items = lists.few(torch.tensor([[-1], [0]]))
+    scores = torch.randn(4, dtype=torch.float64, requires_grad=True)
+    probs = scores.softmax(dim=0)
+    none, by_code = lists.code_logits(scores, rows, items, 2)
+    assert (none == -torch.inf).all()
     for codebook in ([0, 1], [2, 3, 4], [5, 6]):
         found = by_code[codebook].softmax(dim=0)
         for code, prob in zip(codebook, found, strict=True):
-            own = [n for n, item in enumerate(items[0].tolist()) if code in CODES[item]]
+            own = [n for n, item in enumerate(items.tolist()) if code in CODES[item]]
             torch.testing.assert_close(prob, probs[own].sum())
     loss = by_code[torch.isfinite(by_code)].sum()
     loss.backward()
     assert scores.grad.isfinite().all()
-    far = lists.code_logits(torch.tensor([[0.0, -500.0, 0.0, -900.0]]), items)[0]
+    far = lists.code_logits(torch.tensor([0.0, -500.0, 0.0, -900.0]), rows, items, 2)[1]
     assert far[4] == -500.0  # an item far below the others keeps its code legal
 
 

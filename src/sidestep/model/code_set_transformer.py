@@ -13,7 +13,6 @@ from sidestep.model.context import TreeContext
 from sidestep.model.set_items import SetItems, SlotSets
 from sidestep.model.sibling_items import SlotPrefixes
 from sidestep.model.transformer import Transformer
-from sidestep.padding import NO_ITEM
 from sidestep.step import CodebookChoice, HistoryBatch, StepOutput, in_float32, widened
 
 
@@ -87,9 +86,18 @@ class CodeSetTransformer(Transformer):
         items: Int[Tensor, " targets"],
         histories: HistoryBatch,
     ) -> Float[Tensor, "targets levels actions"]:
-        """See `SemanticIdModel.level_logits`; the codes of all codebooks."""
-        del items, histories
-        return self.code_logits(states)
+        """See `SemanticIdModel.level_logits`; the codes of all codebooks.
+
+        The codes are decided in the order of the codebooks.
+        """
+        logits = self.code_logits(states)
+        if self.set_items is None:
+            return logits
+        steps = torch.arange(self.num_levels, device=states.device)
+        is_decided = steps[None] < steps[:, None]  # [levels, steps]
+        decided = self.flat_codes(items)[:, None].masked_fill(~is_decided, -1)
+        sets = SlotSets(decided=decided, held=histories.items)
+        return torch.cat([logits[:, :1], self._by_items(logits, states, sets)[:, 1:]], dim=1)
 
     def encode(self, histories: HistoryBatch, *, capacity: int) -> tuple[StepOutput, TreeContext]:
         """See `StepModel.encode`."""
@@ -215,12 +223,13 @@ class CodeSetTransformer(Transformer):
         """The logits of the newest nodes, by scores of items where few items are left."""
         assert self.set_items is not None, "the context is of another network"
         users, width, _ = states.shape
-        items = self.set_items.few(prefixes.decided[:, -width:].flatten(0, 1))
-        held = prefixes.held.repeat_interleave(width, dim=0)
-        scores = self.scores_of_lists(states.flatten(0, 1), items, held)
-        by_items = self.set_items.code_logits(scores, items).view(logits.shape)
-        is_few = (items != NO_ITEM).any(dim=1).view(users, width, 1)
-        return torch.where(is_few, by_items, logits)
+        rows, items = self.set_items.few(prefixes.decided[:, -width:].flatten(0, 1))
+        scores = self.scores_of_lists(
+            states.flatten(0, 1)[rows], items[:, None], prefixes.held[rows // width]
+        )[:, 0]
+        by_items = self.set_items.code_logits(scores, rows, items, users * width)
+        is_few = torch.zeros_like(by_items[:, 0], dtype=torch.bool).index_fill_(0, rows, True)
+        return torch.where(is_few.view(users, width, 1), by_items.view(logits.shape), logits)
 
     def _with_choice(self, step: StepOutput) -> StepOutput:
         order, users, width = self.config.order, *step.hidden.shape[:2]

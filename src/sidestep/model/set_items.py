@@ -10,7 +10,6 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from sidestep.padding import NO_ITEM
 from sidestep.step import ROOT_SLOT
 
 
@@ -89,8 +88,10 @@ class SetItems(nn.Module):
         starts = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
         self.register_buffer("starts", starts, persistent=False)
 
-    def few(self, decided: Int[Tensor, "sets steps"]) -> Int[Tensor, "sets most"]:
-        """The items that have all codes of each set, `NO_ITEM` elsewhere.
+    def few(
+        self, decided: Int[Tensor, "sets steps"]
+    ) -> tuple[Int[Tensor, " entries"], Int[Tensor, " entries"]]:
+        """The items that have all codes of each set, and the row of each item's set.
 
         A set whose items are not few has no item here, see `most`; nor has the empty set.
 
@@ -100,18 +101,22 @@ class SetItems(nn.Module):
         known = decided.clamp(min=0)
         first, past = self.starts[known], self.starts[known + 1]
         sizes = (past - first).masked_fill(decided < 0, self.most + 1)
-        size, rarest = sizes.min(dim=1, keepdim=True)
-        places = torch.arange(self.most, device=decided.device)
-        is_place = (places < size) & (size <= self.most) & (decided >= 0).any(dim=1, keepdim=True)
-        at = (first.gather(1, rarest) + places).clamp(max=len(self.order) - 1)
-        items = self.order[at]
-        own = self.codes[items]
-        for code in decided.unbind(dim=1):
-            is_place &= (own == code[:, None, None]).any(dim=2) | (code < 0)[:, None]
-        return items.masked_fill(~is_place, NO_ITEM)
+        size, rarest = sizes.min(dim=1)
+        size = size.masked_fill((size > self.most) | (decided < 0).all(dim=1), 0)
+        rows = torch.arange(len(size), device=size.device).repeat_interleave(size)
+        ranks = torch.arange(len(rows), device=size.device) - (size.cumsum(0) - size)[rows]
+        items = self.order[first.gather(1, rarest[:, None])[rows, 0] + ranks]
+        own, wanted = self.codes[items], decided[rows]
+        has_all = (own[:, :, None] == wanted[:, None]).any(dim=1) | (wanted < 0)
+        has_all = has_all.all(dim=1)
+        return rows[has_all], items[has_all]
 
     def code_logits(
-        self, scores: Float[Tensor, "sets most"], items: Int[Tensor, "sets most"]
+        self,
+        scores: Float[Tensor, " entries"],
+        rows: Int[Tensor, " entries"],
+        items: Int[Tensor, " entries"],
+        num_sets: int,
     ) -> Float[Tensor, "sets codes"]:
         """Scores of items as logits of the codes of all codebooks; -inf at codes of no item.
 
@@ -121,19 +126,18 @@ class SetItems(nn.Module):
 
         Args:
             scores: of the items.
+            rows: see `few`.
             items: see `few`.
+            num_sets: sets that `few` was asked for.
         """
         num_codes = len(self.starts) - 1
-        is_item = items != NO_ITEM
-        # Padding gets a column of its own, past the last code.
-        columns = self.codes[items.clamp(min=0)].masked_fill(~is_item[..., None], num_codes)
-        columns = columns.flatten(1)
-        entries = scores.masked_fill(~is_item, -torch.inf)
-        entries = entries[..., None].expand(*items.shape, self.codes.shape[1]).flatten(1)
-        none = scores.new_full((len(scores), num_codes + 1), -torch.inf)
-        largest = none.scatter_reduce(1, columns, entries.detach(), "amax")
+        cells = (rows[:, None] * num_codes + self.codes[items]).flatten()
+        entries = scores[:, None].expand(-1, self.codes.shape[1]).flatten()
+        none = scores.new_full((num_sets * num_codes,), -torch.inf)
+        largest = none.scatter_reduce(0, cells, entries.detach(), "amax")
         largest = largest.masked_fill(largest == -torch.inf, 0.0)
-        shares = (entries - largest.gather(1, columns)).exp()
-        sums = torch.zeros_like(none).scatter_add(1, columns, shares)[:, :-1]
+        shares = (entries - largest[cells]).exp()
+        sums = torch.zeros_like(none).scatter_add(0, cells, shares)
         is_code = sums > 0  # log 0 has no gradient
-        return torch.where(is_code, sums.where(is_code, 1.0).log() + largest[:, :-1], -torch.inf)
+        logits = torch.where(is_code, sums.where(is_code, 1.0).log() + largest, -torch.inf)
+        return logits.view(num_sets, num_codes)

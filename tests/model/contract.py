@@ -4,6 +4,7 @@ A test module makes a subclass per model, whose `build` makes a tiny model.
 """
 
 from abc import ABC, abstractmethod
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 import pytest
@@ -143,6 +144,9 @@ class ModelContract(ABC):
         """The actions from the root to an item."""
         return SEMANTIC_IDS[item].tolist()
 
+    looks_items_up = False
+    """Whether a node's work depends on the items that are left, whose number is asked for."""
+
     _built: SemanticIdModel | None = None
 
     @property
@@ -198,7 +202,7 @@ class ModelContract(ABC):
             slots[:, 1:][here] = told.num_nodes + 1 + torch.arange(7).expand(4, 7)[here]
             nodes = Tree(tree.codes, parents, torch.full_like(tree.depths, depth), here)
             expected, asking = extend(self.model, asking, nodes)
-            with NothingWaits():
+            with nullcontext() if self.looks_items_up else NothingWaits():
                 step, told = extend(self.model, told, nodes, depth=depth)
             assert step.logits[here].equal(expected.logits[here])
             assert step.hidden[here].equal(expected.hidden[here])
@@ -343,7 +347,7 @@ class ModelContract(ABC):
             flops, (_, context) = counted_flops(
                 lambda given=arguments: model.extend(*given, is_node=given[3] > 0)
             )
-            assert told[:, depth].tolist() == [flops]
+            self.assert_flops(int(told[0, depth]), flops)
 
     @torch.no_grad()
     def test_the_flops_of_a_prompt_are_those_that_pytorch_counts_but_for_masked_columns(self):
@@ -364,7 +368,11 @@ class ModelContract(ABC):
                     given, at * 0, at - 1, at, is_node=at > 0
                 )
             )
-            assert told[:, depth].tolist() == [counted]
+            self.assert_flops(int(told[0, depth]), counted)
+
+    def assert_flops(self, told: int, counted: int) -> None:
+        """A network that looks items up tells the most that a node may take."""
+        assert told == counted
 
     def masked_flops(self, width: int) -> int:
         """FLOPs, in all layers, of the later positions that a mask hides in a prompt of `width`."""

@@ -63,6 +63,12 @@ class TestCodeSets(ModelContract):
 class TestCodeSetsByItems(TestCodeSets):
     """The same laws where items choose the codes of every set below the root."""
 
+    looks_items_up = True
+
+    def assert_flops(self, told, counted):
+        most = 2 * self.model.config.dim * self.model.config.few_items
+        assert counted <= told <= counted + most
+
     def build(self):
         model = tiny(item_embedding=True, item_head=True, tied_item_head=True, repeat_bias=True)
         return model.with_last_code_by_items()

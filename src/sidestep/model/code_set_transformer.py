@@ -175,7 +175,8 @@ class CodeSetTransformer(Transformer):
     def head_flops(self, dim: int) -> Int[Tensor, " depths"]:
         """See `SemanticIdModel.head_flops`; a product with the codes of all codebooks.
 
-        Where items choose, the product with the few items comes beside it, below the root.
+        Where items choose, the product with the most items of a set comes beside it, below the
+        root. Most sets have fewer items.
         """
         by_depth = torch.full_like(self.num_next_codes, 2 * dim * self.num_codes)
         if self.set_items is not None:

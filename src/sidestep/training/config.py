@@ -2,12 +2,39 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 VALIDATION_METRIC = "NDCG@10"
 """The metric that chooses the best weights of a run."""
 
+PrecisionChoice = Literal["auto", "fp32", "bf16", "adaptive"]
+
 TrackerName = Literal["tensorboard", "mlflow", "wandb"]
+
+
+class AdaptivePrecisionConfig(BaseModel):
+    """Configuration of adaptive precision: how often layers are judged, and how many stay fp32."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    fp32_share: float = Field(0.25, ge=0, le=1)
+    """Share of the FLOPs of the linear layers that may stay in fp32; the others are bf16. With 1
+    a training is that of fp32. With 0 it is that of bf16 once the first steps are sampled."""
+
+    every_steps: int = Field(200, ge=1)
+    """Optimizer steps from one choice of the precisions to the next."""
+
+    sampled_steps: int = Field(4, ge=1)
+    """Optimizer steps before each choice whose inputs and gradients are watched."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> "AdaptivePrecisionConfig":
+        if self.sampled_steps > self.every_steps:
+            raise ValueError(
+                f"sampled_steps {self.sampled_steps} must not be above every_steps "
+                f"{self.every_steps}: samples come before each choice."
+            )
+        return self
 
 
 class TrainingConfig(BaseModel):
@@ -56,10 +83,18 @@ class TrainingConfig(BaseModel):
     max_grad_norm: float | None = Field(1.0, gt=0)
     """Gradients longer than this are shortened to it; None never does."""
 
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    precision: PrecisionChoice = "auto"
     """Precision of the forward pass; `auto` is bf16 on a GPU that has it, fp32 elsewhere. With
     bf16, a rollout compares float32 numbers, but of states that a backbone rounded: some of its
-    candidates differ from those of the same network in fp32."""
+    candidates differ from those of the same network in fp32. With `adaptive`, the linear layers
+    that rounding harms most stay in fp32, and the rest is bf16, on every device; see
+    `adaptive_precision`."""
+
+    adaptive_precision: AdaptivePrecisionConfig | None = Field(
+        None, exclude_if=lambda adaptive: adaptive is None
+    )
+    """With precision `adaptive`: how often the precisions are chosen, and how much stays in fp32.
+    None takes the defaults."""
 
     device: Literal["auto", "cpu"] = "auto"
     """`auto` takes the accelerator there is."""
@@ -81,6 +116,15 @@ class TrainingConfig(BaseModel):
 
     trackers: tuple[TrackerName, ...] = ()
     """Who else is told what the log says: tensorboard, mlflow, wandb. Needs the extra `track`."""
+
+    @model_validator(mode="after")
+    def _adapts(self) -> "TrainingConfig":
+        if self.adaptive_precision is not None and self.precision != "adaptive":
+            raise ValueError(
+                f"adaptive_precision is set, but precision is {self.precision}: set precision to "
+                "adaptive, or leave adaptive_precision out."
+            )
+        return self
 
 
 RESUMABLE = frozenset({"max_seconds", "checkpoint_every_s", "trackers"})

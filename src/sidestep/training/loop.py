@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 
 from sidestep.data.windows import WindowBatch, Windows
 from sidestep.files import whole_file
+from sidestep.notices import note
 from sidestep.training.checkpoint import (
     Checkpoint,
     CheckpointStore,
@@ -23,6 +24,7 @@ from sidestep.training.checkpoint import (
 from sidestep.training.config import TrainingConfig
 from sidestep.training.interruption import Interruption, interruption
 from sidestep.training.journal import Journal
+from sidestep.training.layer_precision import Assignment
 from sidestep.training.objective import Objective
 from sidestep.training.placement import training_device
 from sidestep.training.progress import Progress, Stopped, TrainingResult, Validate
@@ -184,6 +186,7 @@ class _Run:
         self.journal.write(
             {"kind": "stop", "stopped": stopped, "step": state.step, "seconds": seconds}
         )
+        self._tell_precision()
         self.accelerator.wait_for_everyone()
         return TrainingResult(
             best_score=state.best_score,
@@ -213,6 +216,8 @@ class _Run:
 
     def _follow_step(self) -> None:
         """Log, report and checkpoint, where due."""
+        if self.update.assigned is not None:
+            self._write_precision_line(self.update.assigned)
         if self.plan.is_line_due(self.state.step):
             self._write_step_line()
         self._tell()
@@ -323,6 +328,26 @@ class _Run:
                 "seconds": self._seconds(),
             }
         )
+
+    def _write_precision_line(self, assigned: Assignment) -> None:
+        self.journal.write(
+            {
+                "kind": "precision",
+                "epoch": self.plan.epoch_at_work(self.state.step),
+                "step": self.state.step,
+                **assigned.as_json(),
+            }
+        )
+
+    def _tell_precision(self) -> None:
+        """Says which layers are in fp32 at the end of the run."""
+        adaptive = self.update.adaptive
+        if adaptive is None or not self.accelerator.is_main_process:
+            return
+        if adaptive.assignment is None:
+            note("The run ended before the first choice of precisions: all of it was fp32.")
+        else:
+            note(f"At the end, {adaptive.assignment.in_words()}")
 
     def _tell(self) -> None:
         if self.report is None:

@@ -6,7 +6,9 @@ import torch
 from accelerate import Accelerator, PartialState
 from accelerate.utils import DistributedType
 
-Precision = Literal["fp32", "bf16"]
+from sidestep.training.config import PrecisionChoice
+
+Precision = Literal["fp32", "bf16", "adaptive"]
 
 
 def is_main_process() -> bool:
@@ -36,7 +38,7 @@ def training_device(accelerator: Accelerator, wanted: Literal["auto", "cpu"]) ->
     return device
 
 
-def forward_precision(device: torch.device, wanted: Literal["auto", "fp32", "bf16"]) -> Precision:
+def forward_precision(device: torch.device, wanted: PrecisionChoice) -> Precision:
     """The precision of the forward pass; `auto` is bf16 on a GPU that has it, fp32 elsewhere."""
     if wanted != "auto":
         return wanted

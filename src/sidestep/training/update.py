@@ -13,7 +13,8 @@ from torch.optim import Optimizer
 
 from sidestep.data.windows import WindowBatch
 from sidestep.model.heads import ItemTable
-from sidestep.training.config import TrainingConfig
+from sidestep.training.config import AdaptivePrecisionConfig, TrainingConfig
+from sidestep.training.layer_precision import AdaptivePrecision, Assignment
 from sidestep.training.objective import Objective
 from sidestep.training.optimizer import adamw, clip_gradients, load_optimizer, sparse_adam
 from sidestep.training.placement import forward_precision
@@ -29,6 +30,8 @@ class Update:
     objective: wrapped for the launch.
     parameters: the weights that learn.
     optimizers: AdamW, and SparseAdam where rows of items learn on their own.
+    adaptive: the precisions of the layers; None where all compute in one precision.
+    assigned: the precisions that the latest step chose; None if that step chose none.
     """
 
     def __init__(
@@ -48,7 +51,8 @@ class Update:
 
         Raises:
             ValueError: the objective trains a weight of a module that it does not declare, or its
-                loss reads all rows of items and `item_updates` is sparse.
+                loss reads all rows of items and `item_updates` is sparse; or `precision` is
+                adaptive and no linear layer learns.
         """
         self._accelerator, self._config, self._device = accelerator, config, device
         self._bare = objective.to(device)
@@ -75,6 +79,15 @@ class Update:
             objective, *optimizers, device_placement=[False] * (1 + len(optimizers))
         )
         self._precision = forward_precision(device, config.precision)
+        self.adaptive: AdaptivePrecision | None = None
+        self.assigned: Assignment | None = None
+        if self._precision == "adaptive":
+            self.adaptive = AdaptivePrecision(
+                self._bare,
+                config.adaptive_precision or AdaptivePrecisionConfig(),
+                device,
+                self._over_processes,
+            )
 
     def step(
         self, group: list[WindowBatch], tally: Tally, *, learning_rate: float
@@ -104,7 +117,7 @@ class Update:
             weight = batch.num_targets if has_own else 0
             is_last = index == num_rounds - 1
             with contextlib.nullcontext() if is_last else self._accelerator.no_sync(self.objective):
-                with torch.autocast(self._device.type, torch.bfloat16, self._precision == "bf16"):
+                with self._in_precision(num_targets / processes, is_counted=has_own):
                     loss = self.objective(batch.to(self._device))
                 assert loss.num_targets == batch.num_targets, (
                     "the loss is a mean over other targets"
@@ -117,20 +130,29 @@ class Update:
             optimizer.step()
             optimizer.zero_grad()
         self._bare.after_step()
+        if self.adaptive is not None:
+            self.assigned = self.adaptive.after_step(num_targets)
         return grad_norm
 
     def state_dict(self) -> dict[str, Any]:
-        """The state of the optimizers, for a checkpoint."""
-        state, *rows = (optimizer.state_dict() for optimizer in self.optimizers)
-        return {**state, "rows": rows[0]} if rows else state
+        """The state of the optimizers and of the precisions, for a checkpoint."""
+        first, *rows = (optimizer.state_dict() for optimizer in self.optimizers)
+        state = {**first, "rows": rows[0]} if rows else {**first}
+        if self.adaptive is not None:
+            state["precision"] = self.adaptive.state_dict()
+        return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Puts the optimizers back to where they were when their state was saved.
+        """Puts optimizers and precisions back to where they were when their state was saved.
 
         Raises:
+            KeyError: the state lacks the precisions of the layers.
             ValueError: the state is of other parameters, or lacks what the loop reads of a group.
         """
-        others = {name: value for name, value in state.items() if name != "rows"}
+        if self.adaptive is not None:
+            self.adaptive.load_state_dict(state["precision"])
+        beside = {"rows", "precision"}
+        others = {name: value for name, value in state.items() if name not in beside}
         saved = [others, *([state["rows"]] if "rows" in state else [])]
         if len(saved) != len(self.optimizers):
             raise ValueError(
@@ -139,6 +161,20 @@ class Update:
             )
         for optimizer, kept in zip(self.optimizers, saved, strict=True):
             load_optimizer(optimizer, kept)
+
+    def _in_precision(
+        self, scale: float, *, is_counted: bool
+    ) -> contextlib.AbstractContextManager[None]:
+        """A forward pass in the precision of the run; see `AdaptivePrecision.forward`."""
+        if self.adaptive is not None:
+            return self.adaptive.forward(scale=scale, is_counted=is_counted)
+        return torch.autocast(self._device.type, torch.bfloat16, self._precision == "bf16")
+
+    def _over_processes(self, summed: Tensor) -> Tensor:
+        if self._accelerator.num_processes == 1:
+            return summed
+        total: Tensor = self._accelerator.reduce(summed, "sum")
+        return total
 
     def close(self) -> None:
         """Gives the tables of items dense gradients again, which the next training expects."""

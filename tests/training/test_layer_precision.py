@@ -4,7 +4,9 @@ import copy
 import json
 import math
 import os
+import re
 import signal
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -14,6 +16,7 @@ from hypothesis import strategies as st
 from torch import nn
 from training_toy import NextInRing, ring_windows
 
+from sidestep.notices import Listener, told_to
 from sidestep.training.config import AdaptivePrecisionConfig, TrainingConfig
 from sidestep.training.layer_precision import (
     AdaptivePrecision,
@@ -326,6 +329,20 @@ def test_an_interrupted_run_resumes_to_the_same_bits_and_choices(tmp_path, stop_
         assert precisions == {"fp32", "bf16"}
         assert 0 < line["fp32_share"] <= 0.5
         assert all(math.isfinite(one["sensitivity"]) for one in line["layers"].values())
+
+
+@pytest.mark.parametrize(
+    ("sampled_steps", "expected"),
+    [(2, r"At the end, \d of 3 linear layers compute in fp32"), (20, "before the first choice")],
+)
+def test_the_end_of_a_run_is_told(tmp_path, sampled_steps, expected):
+    told = []
+    adaptive = AdaptivePrecisionConfig(every_steps=20, sampled_steps=sampled_steps)
+    config = CONFIG.model_copy(update={"adaptive_precision": adaptive})
+    with told_to(Listener(note=told.append, warn=told.append, working=nullcontext)):
+        trained(tmp_path, config=config)
+    (sentence,) = told
+    assert re.search(expected, sentence)
 
 
 def test_another_share_is_another_run(tmp_path):

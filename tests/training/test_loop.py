@@ -405,6 +405,15 @@ def test_two_processes_equal_one_on_the_union(tmp_path):
             [line[name] for line in lines_of(tmp_path / which, "epoch")] for which in ("one", "two")
         ]
         assert values[0] == pytest.approx(values[1], rel=1e-5)
+    # The three batches in one process: the same rows, so the same figures of layers.
+    run_together(tmp_path / "small", batch_size=4, accumulation_steps=3)
+    ours, theirs = (
+        [line["layers"]["head"]["trace"] for line in lines_of(tmp_path / which, "precision")]
+        for which in ("two", "small")
+    )
+    assert ours == pytest.approx(theirs, rel=1e-4)
+    assert len(ours) == 3
+    assert min(ours) > 0
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):

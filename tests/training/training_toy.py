@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional
 
 from sidestep.data.windows import WindowBatch, Windows
-from sidestep.training.config import TrainingConfig
+from sidestep.training.config import AdaptivePrecisionConfig, TrainingConfig
 from sidestep.training.loop import train
 from sidestep.training.objective import Loss, Objective
 from sidestep.training.progress import Progress, TrainingResult, Validated
@@ -97,10 +97,18 @@ def run_toy(
 
 
 def run_together(folder: Path, *, batch_size: int, accumulation_steps: int) -> NextInRing:
-    """Twelve windows, one step an epoch, without dropout."""
+    """Twelve windows, one step an epoch, without dropout.
+
+    Layers are judged at every step, and all of them stay in fp32.
+    """
     objective = NextInRing()
     config = TrainingConfig(
-        epochs=3, batch_size=batch_size, accumulation_steps=accumulation_steps, learning_rate=0.05
+        epochs=3,
+        batch_size=batch_size,
+        accumulation_steps=accumulation_steps,
+        learning_rate=0.05,
+        precision="adaptive",
+        adaptive_precision=AdaptivePrecisionConfig(fp32_share=1.0, every_steps=1, sampled_steps=1),
     )
     train(objective, ring_windows(12), config, folder=folder, seed=1)
     return objective

@@ -115,7 +115,7 @@ def measured(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def of_log(run: Path) -> dict[str, Any]:
-    """What the log of a training says: quality, targets per second, and the last choice."""
+    """Reads the log of a training: quality, targets per second, and the last choice."""
     lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
     epochs = [line for line in lines if line["kind"] == "epoch"]
     best = max(epochs, key=lambda line: line["validation"] or 0.0)

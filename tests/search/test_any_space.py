@@ -2,6 +2,7 @@
 
 import math
 from collections import defaultdict
+from functools import partial
 
 import pytest
 import torch
@@ -13,10 +14,12 @@ from sidestep.recommender import GenerativeRecommender
 from sidestep.search.beam import BeamSearch
 from sidestep.search.exhaustive import ExhaustiveSearch
 from sidestep.search.guided_beam import GuidedBeamSearch
+from sidestep.search.levels import Continuations, levels
 from sidestep.search.proposals import Indifferent
 from sidestep.search.reflective_beam import ReflectiveBeamSearch
 from sidestep.search.sampling import Sampling
 from sidestep.search.scorer import Guidance
+from sidestep.search.tree import Tree
 from sidestep.search.value_beam import ValueBeamSearch
 from sidestep.search.ved import ValueGuidedDecoding
 from sidestep.step import StepOutput
@@ -133,6 +136,49 @@ def test_a_title_that_is_complete_waits_without_a_token(policy, shows_leaves):
     found = policy.search(SpaceTable(TITLES), histories_of(4), TITLES)
     is_whole = [title in TITLES.titles for title in TITLES.ways]
     assert int(found.spent.tokens[0]) == len(is_whole) - (0 if shows_leaves else sum(is_whole))
+
+
+class WatchedTable(SpaceTable):
+    """Remembers the widths of the levels that it was shown."""
+
+    def __init__(self, space):
+        super().__init__(space)
+        self.widths = []
+
+    def extend(self, context, codes, *given, **more):
+        self.widths.append(codes.shape[1])
+        return super().extend(context, codes, *given, **more)
+
+
+@pytest.mark.parametrize("beams", [3, 64])
+def test_a_model_need_not_see_the_columns_of_states_that_wait(beams):
+    histories, ends, widths = histories_of(4, 7), [], []
+    for spares_waiting in (False, True):
+        model = WatchedTable(TITLES)
+        shown = list(
+            levels(
+                model,
+                histories,
+                TITLES,
+                capacity=64,
+                normaliser="legal",
+                begin=lambda root, context: partial(Continuations.likeliest, number=beams),
+                spares_waiting=spares_waiting,
+            )
+        )
+        tree = Tree.joined([level.nodes for level in shown if level.step is not None])
+        nodes = [
+            sorted(row[is_node].tolist())
+            for row, is_node in zip(tree.states, tree.is_node, strict=True)
+        ]
+        ends.append((shown[-1].kept.states.tolist(), nodes))
+        widths.append(model.widths)
+        below_root = tree.is_node & (tree.depths > 0)
+        above = tree.depths.gather(1, tree.parents.masked_fill(~below_root, 0))
+        assert (above == tree.depths - 1)[below_root].all()
+    assert ends[0] == ends[1]
+    assert all(narrow <= wide for narrow, wide in zip(widths[1], widths[0], strict=True))
+    assert sum(widths[1]) < sum(widths[0])
 
 
 @each_space

@@ -104,9 +104,10 @@ class Level:
     nodes: in the next slots of the tree; at the last depth not in the tree unless leaves are shown.
     actions: the last one of each node; None at the root.
     kept: the nodes that the search goes on from; `nodes` itself where these are all.
-    step: of the kept nodes; None where the model was not shown them.
-    legal: the actions that may follow the kept nodes; None at the last depth.
-    log_probs: of the actions, given the kept node alone; None at the last depth.
+    step: of the kept nodes, or of the open ones alone, see `levels`; None where the model was not
+        shown them.
+    legal: the actions that may follow the nodes of `step`; None at the last depth.
+    log_probs: of the actions, given the node alone; None at the last depth.
     context: of all nodes that the model was shown until now.
     """
 
@@ -129,6 +130,7 @@ def levels(
     begin: Callable[[StepOutput, Context], Propose],
     judge: Judge | None = None,
     shows_leaves: bool = False,
+    spares_waiting: bool = False,
 ) -> Iterator[Level]:
     """Descends step by step, from the level of the root to that of the leaves.
 
@@ -147,17 +149,20 @@ def levels(
         begin: binds the choice to the histories: the output at the root and the context.
         judge: chooses again among what was shown; None keeps all.
         shows_leaves: whether the model is shown the last level, too; for their values.
+        spares_waiting: where ways end early, the model sees a narrow level: the columns of states
+            that wait are left out. `Level.nodes` and `Level.step` then have the open nodes alone.
+            Not with a judge.
     """
     step, context = model.encode(histories, capacity=capacity)
     if step.choice is not None and isinstance(space, ShortensWays):
         space = space.shortened()
     propose = begin(step, context)
     num_users, num_steps = len(histories.lengths), space.num_steps
-    beams = nodes = Tree.root(space.root(num_users))
+    beams = nodes = read = Tree.root(space.root(num_users))
     slots, num_slots = torch.full_like(nodes.states, ROOT_SLOT), 1
-    actions = None
+    actions, is_narrow = None, False
     for depth in range(1, num_steps + 1):
-        legal = space.legal(beams.states, depth - 1)
+        legal = space.legal(read.states, depth - 1)
         log_probs = code_log_probs(step, legal, normaliser)
         yield Level(
             nodes=nodes,
@@ -168,6 +173,9 @@ def levels(
             log_probs=log_probs,
             context=context,
         )
+        if is_narrow:
+            at = (slots - (num_slots - read.states.shape[1])).clamp(min=0)
+            log_probs = log_probs.take_along_dim(at[..., None], dim=1)
         totals = log_probs + beams.log_probs[..., None]
         if space.ends_early:
             totals = _with_waiting(totals, beams, space)
@@ -181,7 +189,7 @@ def levels(
         if space.ends_early:
             above = beams.states.gather(1, kept.beams)
             is_node &= ~space.is_complete(above if shows_leaves else states)
-        beams = nodes = Tree(
+        beams = nodes = read = Tree(
             states=states,
             parents=slots.gather(1, kept.beams),
             depths=torch.full_like(actions, depth),
@@ -191,17 +199,25 @@ def levels(
         )
         if space.ends_early and not shows_leaves and not bool(is_node.any()):
             break  # all ways have ended
+        is_narrow = spares_waiting and space.ends_early and judge is None
         if depth < num_steps or shows_leaves:
+            if is_narrow:
+                columns = _open_columns(is_node)
+                nodes = read = nodes.at(columns)
+                actions, is_node = actions.gather(1, columns), nodes.is_node
             step, context = model.extend(
                 context, actions, nodes.parents, nodes.depths, is_node=is_node, depth=depth
             )
             width = actions.shape[1]
             slots = torch.arange(num_slots, num_slots + width, device=states.device)
             slots, num_slots = slots.expand(num_users, width), num_slots + width
+            if is_narrow:
+                # What waits has no slot and no child; any slot stands for it.
+                slots = num_slots - width + (beams.is_node.cumsum(dim=1) - 1).clamp(min=0)
             if judge is not None:
                 nodes, columns = judge(nodes, step)
                 beams, slots = nodes.at(columns), slots.gather(1, columns)
-                step = step.at(columns)
+                read, step = beams, step.at(columns)
     yield Level(
         nodes=nodes,
         actions=actions,
@@ -252,6 +268,7 @@ def search_by_levels(
         begin=begin,
         judge=judge,
         shows_leaves=judge is not None and judges_leaves,
+        spares_waiting=True,
     ):
         if level.step is not None:
             shown.append(level.nodes)
@@ -265,6 +282,12 @@ def search_by_levels(
         spent=Spent.on_nodes(model, histories, nodes),
         tree=tree,
     )
+
+
+def _open_columns(is_node: Bool[Tensor, "users width"]) -> Int[Tensor, "users open"]:
+    """The columns of the nodes, in their order, then some others; as many as a user has nodes."""
+    width = max(1, int(is_node.sum(dim=1).max()))
+    return (~is_node).byte().argsort(dim=1, stable=True)[:, :width]
 
 
 def _with_waiting(

@@ -11,6 +11,7 @@ from sidestep.catalog.catalog import Catalog
 from sidestep.catalog.trie import Trie
 from sidestep.data.windows import WindowBatch
 from sidestep.runs.searches import can_search
+from sidestep.search.policy import Scope
 from sidestep.training.next_code import NextCodeObjective
 from sidestep.training.objective_config import NextCodeConfig, PreferenceConfig
 from sidestep.training.preference import PreferenceObjective
@@ -75,7 +76,7 @@ def test_its_item_head_learns_and_gives_rewards(network):
 
 
 def test_preferences_leave_its_item_head_as_it_is(network):
-    PreferenceObjective(network, Trie.build(IDS, SIZES), PreferenceConfig())
+    PreferenceObjective(network, Scope(trie=Trie.build(IDS, SIZES)), PreferenceConfig())
     assert not network.scores.weight.requires_grad
     assert network.items.weight.requires_grad
 

@@ -6,19 +6,28 @@ import pytest
 import torch
 
 from sidestep.search.beam import BeamSearch
-from sidestep.search.policy import Scope
 from sidestep.training.config import TrainingConfig
 from sidestep.training.loop import train
 from sidestep.training.objective_config import PreferenceConfig
 from sidestep.training.preference import PreferenceObjective
 
-from .test_alignment import BATCH, LEAVES, TRIE, a_policy, first_choices, windows_of
+from . import test_alignment_on_sets
+from .test_alignment import (
+    BATCH,
+    LEAVES,
+    RING,
+    SCOPE,
+    a_policy,
+    first_choices,
+    improved,
+    windows_of,
+)
 
 
-def an_objective(policy=None, **config) -> PreferenceObjective:
+def an_objective(policy=None, space=SCOPE, **config) -> PreferenceObjective:
     settings = {"candidates": {"search": "beam", "num_beams": 6}, **config}
     return PreferenceObjective(
-        policy or a_policy(), TRIE, PreferenceConfig.model_validate(settings)
+        policy or a_policy(), space, PreferenceConfig.model_validate(settings)
     ).train()
 
 
@@ -28,6 +37,17 @@ def test_at_the_first_step_nobody_has_gained():
     torch.testing.assert_close(parts["preference"], torch.tensor(6.0).log())
     assert float(parts["margin"]) == 0
     assert float(parts["found"]) == 1
+
+
+def test_a_policy_over_sets_learns_preferences_too():
+    policy = test_alignment_on_sets.a_policy()
+    objective = an_objective(policy, space=test_alignment_on_sets.SPACE)
+    parts = objective(RING).parts
+    torch.testing.assert_close(parts["preference"], torch.tensor(6.0).log())
+    assert float(parts["found"]) == 1
+    before = test_alignment_on_sets.share_of_targets(policy)
+    improved(objective, num_steps=20, learning_rate=0.01)
+    assert test_alignment_on_sets.share_of_targets(policy) > 2 * before
 
 
 @pytest.mark.parametrize("num_rejected", [1, 2, 4])
@@ -49,13 +69,13 @@ def test_the_best_of_the_others_are_rejected():
         num_targets=1,
     )
     history = from_one.before(torch.tensor([0]), torch.tensor([1]))
-    found = BeamSearch(num_beams=6).search(policy.eval(), history, Scope(trie=TRIE))
+    found = BeamSearch(num_beams=6).search(policy.eval(), history, SCOPE)
     right = int(LEAVES[int(one[0, 1])])
     best_wrong = next(leaf for leaf in found.leaves[0].tolist() if leaf != right)
     optimizer = torch.optim.SGD(policy.parameters(), lr=0.01)
     objective(from_one).loss.backward()
     optimizer.step()
-    after = BeamSearch(num_beams=6).search(policy.eval(), history, Scope(trie=TRIE))
+    after = BeamSearch(num_beams=6).search(policy.eval(), history, SCOPE)
 
     def log_prob(answer, leaf):
         return float(answer.log_probs[0][answer.leaves[0] == leaf])

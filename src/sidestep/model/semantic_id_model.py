@@ -97,6 +97,18 @@ class SemanticIdModel(nn.Module, ABC):
         """The network as one that scores items, if it has an item head; else None."""
         return None
 
+    def freeze_heads(self) -> None:
+        """Freezes the weights that nothing but the item head or the category head reads.
+
+        For a training whose loss asks neither head. A weight without a gradient would stop a
+        training on several devices.
+        """
+        if self.item_scorer is not None:
+            for weights in self.item_scorer.item_parameters():
+                weights.requires_grad_(False)
+        if self.category_head is not None:
+            self.category_head.requires_grad_(False)
+
     @property
     def item_columns(self) -> ItemColumns | None:
         """The vectors of the values that items have in columns; None where no column is read."""

@@ -9,6 +9,7 @@ from sidestep.bundle.columns import with_categories, with_user_columns, with_val
 from sidestep.bundle.folder import save_bundle
 from sidestep.bundle.loaded import LoadedRecommender
 from sidestep.catalog.catalog import Catalog
+from sidestep.catalog.own_space import SETS
 from sidestep.data.popularity import weighted_target_counts
 from sidestep.data.splits import Split
 from sidestep.data.windows import Windows
@@ -51,6 +52,16 @@ def material_beside(
     refuse_unread_weights(given.split, reads_weights=network_of(backbone).reader.reads_weights)
     split = with_user_columns(given.split, backbone.user_columns, given.dataset.users)
     return Material(split, backbone.catalog, backbone.max_history)
+
+
+def improved_material(given: Given, backbone: LoadedRecommender) -> Material:
+    """The data of a run that improves a policy over semantic IDs or over sets of codes.
+
+    Raises:
+        ValueError: the codes span a space of a user's own; or see `material_beside`.
+    """
+    of_sets = backbone.catalog.space == SETS
+    return material_beside(given, backbone, needs_trie=not of_sets)
 
 
 def refuse_unread_weights(split: Split, *, reads_weights: bool) -> None:

@@ -125,13 +125,9 @@ class AlignmentObjective(DrawingObjective):
         super().__init__()
         self.config, self.max_history = config, max_history
         self.policy = policy.requires_grad_()  # what is loaded from a bundle is frozen
-        if config.likelihood is None and policy.item_scorer is not None:
-            # Nothing else asks it, and a weight without a gradient stops several devices. A tied
-            # head still moves with the vectors that histories are read by.
-            for weights in policy.item_scorer.item_parameters():
-                weights.requires_grad_(False)
-        if config.likelihood is None and policy.category_head is not None:
-            policy.category_head.requires_grad_(False)
+        if config.likelihood is None:
+            # A tied item head still moves with the vectors that histories are read by.
+            policy.freeze_heads()
         self.head = head
         self.ways, self.embeddings = ways_in(space), embeddings
         if not isinstance(space, Scope):

@@ -91,11 +91,10 @@ class HeadDistillationObjective(DrawingObjective, Generic[S]):
         self.beside = beside
         if beside is not None and beside.network is not None:
             self.freeze("ranker", beside.network)
-        if config.head_weight is None:
+        policy.freeze_heads()
+        if config.head_weight is not None:
             for weights in policy.item_scorer.item_parameters():
-                weights.requires_grad_(False)  # no loss reads them
-        if policy.category_head is not None:
-            policy.category_head.requires_grad_(False)  # no loss reads it
+                weights.requires_grad_()
         self.space = space
         self.search = config.candidates.policy()
         self.config = config

@@ -6,14 +6,15 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from sidestep.catalog.trie import Trie
+from sidestep.catalog.space import CodeSpace
 from sidestep.data.windows import WindowBatch
 from sidestep.model.semantic_id_model import SemanticIdModel
 from sidestep.objectives.preference import softmax_dpo_loss
 from sidestep.objectives.weighting import mean_over_targets
-from sidestep.search.policy import Scope, redrawn
+from sidestep.search.policy import redrawn
 from sidestep.step import HistoryBatch
-from sidestep.training.candidate_tree import CandidateTree
+from sidestep.training.candidate_tree import CandidateTree, with_targets
+from sidestep.training.leaf_ways import ways_in
 from sidestep.training.objective import DrawingObjective, Loss
 from sidestep.training.objective_config import PreferenceConfig
 
@@ -21,21 +22,22 @@ from sidestep.training.objective_config import PreferenceConfig
 class PreferenceObjective(DrawingObjective):
     """S-DPO on pairs mined from the candidate sets of the policy of now, see `softmax_dpo_loss`."""
 
-    def __init__(self, policy: SemanticIdModel, trie: Trie, config: PreferenceConfig) -> None:
+    def __init__(self, policy: SemanticIdModel, space: CodeSpace, config: PreferenceConfig) -> None:
         """Takes what is trained.
 
         Args:
             policy: a trained network; it is moved.
-            trie: of the catalog.
+            space: all items of the catalog, by a trie or by sets of codes.
             config: see there.
+
+        Raises:
+            TypeError: the space is neither.
         """
         super().__init__()
         self.policy = policy.requires_grad_()  # what is loaded from a bundle is frozen
-        if policy.item_scorer is not None:
-            for weights in policy.item_scorer.item_parameters():
-                weights.requires_grad_(False)  # nothing here asks them
+        policy.freeze_heads()
         self.keep_copy("reference", "policy", every_steps=None)
-        self.trie = trie
+        self.ways = ways_in(space)
         self.search = config.candidates.policy()
         self.config = config
 
@@ -52,19 +54,21 @@ class PreferenceObjective(DrawingObjective):
         `target_log_prob` the mean log-probability of the targets.
         """
         config = self.config
-        if self.trie.device != batch.items.device:
-            self.trie = self.trie.to(batch.items.device)
-        trie, reference = self.trie, self.copies["reference"].module
+        if self.ways.space.device != batch.items.device:
+            self.ways = self.ways.to(batch.items.device)
+        space, reference = self.ways.space, self.copies["reference"].module
         assert isinstance(reference, SemanticIdModel)
         users, positions = batch.is_target.nonzero(as_tuple=True)
         targets = batch.items[users, positions]
         histories = batch.before(users, positions)
         self.policy.eval()  # dropout would tell policy and reference apart at the first step
-        leaves = trie.leaf_of(targets)
+        leaves = space.state_of(targets)
         with torch.no_grad():
             search = redrawn(self.search, int(self.num_steps))
-            found = search.search(self.policy, histories, Scope(trie=trie)).leaves
-        tree = CandidateTree.of(found, leaves, trie)
+            found = search.search(self.policy, histories, space).leaves
+            candidates = with_targets(found, leaves)
+            ways = self.ways(self.policy, histories, candidates)
+        tree = CandidateTree.along(ways, candidates, num_found=found.shape[1])
         is_target = tree.leaves == leaves[:, None]
         is_rejected = tree.is_found & ~is_target
         is_rejected &= is_rejected.cumsum(dim=1) <= config.num_rejected
@@ -89,9 +93,8 @@ class PreferenceObjective(DrawingObjective):
         self, model: SemanticIdModel, tree: CandidateTree, histories: HistoryBatch
     ) -> Float[Tensor, "users candidates"]:
         """Log-probabilities of whole candidates."""
-        by_slot = tree.node_log_probs(
-            tree.read(model, histories), self.trie.legal(tree.slot_states)
-        )
+        legal = self.ways.legal(tree.slot_states, tree.next_codes)
+        by_slot = tree.node_log_probs(tree.read(model, histories), legal)
         return tree.code_log_probs(by_slot).sum(dim=2)
 
 

@@ -15,7 +15,6 @@ from sidestep.training.alignment_config import AlignmentConfig
 
 with imported_when_used():
     from sidestep.bundle import loaded as bundles
-    from sidestep.catalog import own_space
     from sidestep.runs import alignment_page, backbones, plan_parts, reward_sources
     from sidestep.search import policy as policies
     from sidestep.training import alignment, latest_windows, rewards
@@ -43,8 +42,7 @@ class AlignRun(ImprovingRun):
     def prepare(self, given: Given) -> Plan:
         """See `RunConfig.prepare`."""
         found = backbones.load_backbone(self.backbone, given)
-        has_sets = found.catalog.space == own_space.SETS
-        material = plan_parts.material_beside(given, found, needs_trie=not has_sets)
+        material = plan_parts.improved_material(given, found)
         plan_parts.refuse_lone_leaf(material.catalog)
         objective = self._objective(given, material, found)
         windows = latest_windows.prompt_windows(

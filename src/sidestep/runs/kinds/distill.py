@@ -16,7 +16,6 @@ with imported_when_used():
     from sidestep.bundle import loaded as bundles
     from sidestep.bundle import manifest
     from sidestep.catalog import set_space
-    from sidestep.model import code_set_transformer
     from sidestep.runs import backbones, plan_parts
     from sidestep.search import policy as policies
     from sidestep.training import (
@@ -53,12 +52,11 @@ class DistillRun(ImprovingRun):
         """See `RunConfig.prepare`."""
         found = backbones.load_backbone(self.backbone, given)
         network = backbones.network_of(found)
-        of_sets = isinstance(network, code_set_transformer.CodeSetTransformer)
         if self.order is not None:
             network = network.with_order(self.order)
         if self.last_code_head == "items":
             network = network.with_last_code_by_items()
-        material = plan_parts.material_beside(given, found, needs_trie=not of_sets)
+        material = plan_parts.improved_material(given, found)
         plan_parts.refuse_lone_leaf(material.catalog)
         use = found.ranker_use if self.teacher_ranker else None
         beside = None

@@ -11,6 +11,7 @@ from sidestep.training.objective_config import PreferenceConfig
 
 with imported_when_used():
     from sidestep.runs import backbones, plan_parts
+    from sidestep.search import policy as policies
     from sidestep.training import latest_windows, preference
 
 
@@ -24,10 +25,12 @@ class PreferRun(ImprovingRun):
     def prepare(self, given: Given) -> Plan:
         """See `RunConfig.prepare`."""
         found = backbones.load_backbone(self.backbone, given)
-        material = plan_parts.material_beside(given, found)
+        material = plan_parts.improved_material(given, found)
         plan_parts.refuse_lone_leaf(material.catalog)
         objective = preference.PreferenceObjective(
-            backbones.network_of(found), material.catalog.trie, self.objective
+            backbones.network_of(found),
+            policies.whole_space(material.catalog.spanned),
+            self.objective,
         )
         windows = latest_windows.prompt_windows(
             material.split, self.objective, max_history=material.max_history

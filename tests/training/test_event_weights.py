@@ -38,11 +38,13 @@ def process_reward():
     backbone = test_process_reward.backbone_of(ids, test_alignment.SIZES)
     network = test_process_reward.ProcessRewardModel(
         test_process_reward.ProcessRewardConfig(dim=4),
-        num_prefixes=trie.num_nodes(),
+        num_features=trie.num_nodes(),
         memory_dim=8,
     )
     settings = test_process_reward.ProcessRewardTrainingConfig()
-    return test_process_reward.ProcessRewardObjective(network, backbone, trie, settings)
+    return test_process_reward.ProcessRewardObjective(
+        network, backbone, test_process_reward.Scope(trie=trie), settings
+    )
 
 
 def value():
@@ -62,6 +64,7 @@ SEPARATE = {
     "next code": next_code,
     "next code, smoothed": lambda: next_code(label_smoothing=0.1),
     "process reward": process_reward,
+    "process reward of sets": test_process_reward.set_objective_of,
     "value": value,
     "preference": lambda: test_preference.an_objective(likelihood_weight=0.5),
 }

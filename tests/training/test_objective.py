@@ -51,6 +51,20 @@ class TestProcessReward(ObjectiveContract):
         return test_process_reward.objective_of(dropout=0.0)
 
 
+class TestProcessRewardOfSets(ObjectiveContract):
+    batch = test_process_reward.BATCH
+
+    def make(self):
+        return test_process_reward.set_objective_of(num_negatives=2)
+
+
+class TestJointProcessRewardOfSets(ObjectiveContract):
+    batch = test_process_reward.BATCH
+
+    def make(self):
+        return test_process_reward.set_objective_of(joint=NextCodeConfig())
+
+
 class TestJointProcessReward(ObjectiveContract):
     batch = test_process_reward.BATCH
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from sidestep.catalog.availability import Availability
 from sidestep.catalog.own_space import OwnSpace
-from sidestep.catalog.space import CodeSpace
+from sidestep.catalog.space import CodeSpace, HasFeatures
 from sidestep.catalog.trie import NO_CODE, NO_STATE, Trie
 from sidestep.padding import NO_ITEM
 from sidestep.search.exclusion import Exclusion
@@ -56,6 +56,11 @@ class Scope:
     def num_states(self) -> int:
         """See `CodeSpace.num_states`; the nodes of the trie, those out of scope too."""
         return self.trie.depth_starts[-1]
+
+    @property
+    def num_features(self) -> int:
+        """See `HasFeatures.num_features`; the nodes of the trie."""
+        return self.num_states
 
     @property
     def num_items(self) -> int:
@@ -127,6 +132,10 @@ class Scope:
         """See `CodeSpace.canonical`; one way leads to every node."""
         return states
 
+    def features(self, states: Int[Tensor, "users width"]) -> Int[Tensor, "users width 1"]:
+        """See `HasFeatures.features`; the node itself."""
+        return states[..., None]
+
     def among(self, is_available: Bool[Tensor, " items"]) -> "Scope":
         """See `CodeSpace.among`; closes the ways to all other items."""
         if self.available is not None:
@@ -168,6 +177,25 @@ def whole_space(spanned: Trie | OwnSpace) -> CodeSpace:
         spanned: see `sidestep.catalog.catalog.Catalog`.
     """
     return Scope(trie=spanned) if isinstance(spanned, Trie) else spanned.space
+
+
+def described_space(spanned: Trie | OwnSpace) -> HasFeatures:
+    """The code space of all items of a catalog, as one that describes its states by features.
+
+    Args:
+        spanned: see `sidestep.catalog.catalog.Catalog`.
+
+    Raises:
+        ValueError: the space does not describe its states.
+    """
+    space = whole_space(spanned)
+    if not isinstance(space, HasFeatures):
+        raise ValueError(
+            "a process reward model needs the trie of semantic IDs or sets of codes, but the codes "
+            f"of this catalog span the space {type(space).__name__}; use a catalog that was "
+            "tokenized with --space trie or --space sets."
+        )
+    return space
 
 
 def trie_scope(space: CodeSpace, *, asker: str) -> Scope:

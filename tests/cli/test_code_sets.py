@@ -173,6 +173,37 @@ def test_a_process_reward_learns_together_with_a_network_over_sets(shop, folder,
     assert "joint: beam_aware weighs codes in an order" in message
 
 
+VALUES = """\
+kind: value
+backbone: {folder}/run
+embeddings: {shop}/vectors.npy
+model: {{num_heads: 2}}
+candidates: {{search: sampling, num_samples: 6, temperature: 3}}
+guidance: {{likelihood_weight: 0.5, candidates_per_beam: 3}}
+training: {{epochs: 1, batch_size: 16}}
+validation: {{num_users: 20, num_beams: 5}}
+"""
+
+
+@pytest.fixture(scope="module")
+def valued(shop, folder, tmp_path_factory):
+    """A run with a value head beside the network over sets."""
+    out = tmp_path_factory.mktemp("valued")
+    (out / "value.yaml").write_text(VALUES.format(folder=folder, shop=shop))
+    run(*training(shop, out / "value.yaml", out / "value"))
+    return out / "value"
+
+
+def test_values_of_sets_rank_a_beam_and_change_no_other_list(folder, valued):
+    plain = [measured(of, "--beams", 10) for of in (folder / "run", valued)]
+    assert plain[0]["metrics"] == plain[1]["metrics"]
+    found = measured(valued, "--search", "value-beam", "--beams", 10)
+    assert found["metrics"] != plain[0]["metrics"]
+    assert found["metrics"]["invalid_rate"] == 0
+    # All sets that are proposed are read with all codes, for their values.
+    assert plain[0]["tokens_per_user"] < found["tokens_per_user"] <= 1 + 4 * 30
+
+
 @pytest.mark.parametrize("search", ["exhaustive-prm", "exhaustive"])
 def test_a_search_that_reads_prefixes_says_so(folder, search):
     message = refused("evaluate", folder / "run", "--search", search)

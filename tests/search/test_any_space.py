@@ -131,6 +131,23 @@ def test_a_title_that_is_complete_waits_without_a_token(policy, shows_leaves):
     assert int(found.spent.tokens[0]) == len(is_whole) - (0 if shows_leaves else sum(is_whole))
 
 
+def test_a_title_that_waits_keeps_its_value():
+    """A wide value beam ranks each title by its own value, however early the title is complete."""
+    model = SpaceTable(TITLES)
+    found = WIDE["value-beam"].search(model, histories_of(4), TITLES)
+    by_state = {
+        int(state): float(score)
+        for state, score, is_node in zip(
+            found.tree.states[0], found.tree.scores[0], found.tree.is_node[0], strict=True
+        )
+        if is_node
+    }
+    leaves = found.leaves[0][found.leaves[0] != NO_STATE].tolist()
+    assert len(leaves) > 2
+    scores = found.scores[0][: len(leaves)].tolist()
+    assert scores == pytest.approx([by_state[leaf] for leaf in leaves])
+
+
 @each_space
 def test_a_narrow_beam_returns_the_best_of_what_it_kept(space):
     model, histories = SpaceTable(space), histories_of(4, 7)

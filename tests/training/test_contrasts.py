@@ -15,7 +15,7 @@ from .test_value import BATCH
 
 
 def a_draw(number, backbone):
-    """What is drawn at each depth, the way of each target, and the target."""
+    """The contrasts of each depth, the way of each target, and the target."""
     users, positions = BATCH.is_target.nonzero(as_tuple=True)
     drawn = list(SetContrasts(space=SPACE, number=number).draw(backbone, BATCH, users, positions))
     after = torch.arange(BATCH.items.shape[1]).expand(BATCH.items.shape)

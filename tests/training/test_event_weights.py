@@ -51,7 +51,7 @@ def value():
     return test_value.ValueObjective(
         test_value.ValueHead(test_value.ValueHeadConfig(num_heads=2), dim=8, num_levels=2),
         test_alignment.a_policy(),
-        test_alignment.TRIE,
+        test_value.Scope(trie=test_alignment.TRIE),
         torch.eye(6),
         test_value.BeamSearch(num_beams=3),
         test_value.ValueTrainingConfig(),
@@ -66,6 +66,7 @@ SEPARATE = {
     "process reward": process_reward,
     "process reward of sets": test_process_reward.set_objective_of,
     "value": value,
+    "value of sets": test_value.set_objective_of,
     "preference": lambda: test_preference.an_objective(likelihood_weight=0.5),
 }
 """Objectives whose loss of a target does not depend on other targets."""

@@ -79,6 +79,13 @@ class TestValue(ObjectiveContract):
         return test_value.objective_of()
 
 
+class TestValueOfSets(ObjectiveContract):
+    batch = test_value.BATCH
+
+    def make(self):
+        return test_value.set_objective_of()
+
+
 class TestSetDistillation(ObjectiveContract):
     batch = test_alignment.BATCH
 

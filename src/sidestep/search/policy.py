@@ -72,6 +72,16 @@ class Scope:
         """See `CodeSpace.device`."""
         return self.trie.codes.device
 
+    def to(self, device: torch.device | str) -> "Scope":
+        """A copy on `device`."""
+        trie = self.trie.to(device)
+        available = None if self.available is None else self.available.to(device)
+        excluded = None
+        if self.excluded is not None:
+            excluded = Exclusion.of(self.excluded.items.to(device), trie, available)
+        below = None if self.below is None else self.below.to(device)
+        return Scope(trie=trie, available=available, excluded=excluded, below=below)
+
     def root(self, num_users: int) -> Int[Tensor, "users 1"]:
         """See `CodeSpace.root`; node 0."""
         return torch.zeros(num_users, 1, dtype=torch.long, device=self.trie.codes.device)
@@ -190,10 +200,11 @@ def described_space(spanned: Trie | OwnSpace) -> HasFeatures:
     """
     space = whole_space(spanned)
     if not isinstance(space, HasFeatures):
+        name = spanned.path if isinstance(spanned, OwnSpace) else type(space).__name__
         raise ValueError(
             "a process reward model needs the trie of semantic IDs or sets of codes, but the codes "
-            f"of this catalog span the space {type(space).__name__}; use a catalog that was "
-            "tokenized with --space trie or --space sets."
+            f"of this catalog span the space {name}; use a catalog that was tokenized with --space "
+            "trie or --space sets."
         )
     return space
 

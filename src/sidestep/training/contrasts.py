@@ -80,7 +80,7 @@ class PrefixContrasts:
 
     def to(self, device: torch.device | str) -> "PrefixContrasts":
         """See `Contrasts.to`."""
-        return replace(self, space=Scope(trie=self.space.trie.to(device)))
+        return replace(self, space=self.space.to(device))
 
     def draw(
         self,
@@ -165,8 +165,10 @@ def _drawn(
 ) -> tuple[Int[Tensor, "rows drawn"], Bool[Tensor, "rows drawn"]]:
     """Different actions of each row, drawn uniformly where the mask is True, and which are drawn.
 
-    The numbers are drawn from torch's own generator.
+    The numbers are drawn from torch's own generator. No row has more columns than it needs: late
+    on the ways, few sets have others.
     """
+    most = int(is_one.sum(dim=1).max()) if len(is_one) else 0
     keys = torch.rand(is_one.shape, device=is_one.device).masked_fill(~is_one, -1.0)
-    best, actions = keys.topk(min(number, is_one.shape[1]), dim=1, sorted=False)
+    best, actions = keys.topk(min(number, most), dim=1, sorted=False)
     return actions, best >= 0

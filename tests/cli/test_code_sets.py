@@ -200,6 +200,9 @@ def test_values_of_sets_rank_a_beam_and_change_no_other_list(folder, valued):
     found = measured(valued, "--search", "value-beam", "--beams", 10)
     assert found["metrics"] != plain[0]["metrics"]
     assert found["metrics"]["invalid_rate"] == 0
+    grown = measured(valued, "--search", "ved", "--search-option", "warm_width=2", "--beams", 10)
+    assert grown["tokens_per_user"] == 1 + 3 * 10  # the tokens of a beam of semantic IDs
+    assert grown["metrics"]["invalid_rate"] == 0
     # All sets that are proposed are read with all codes, for their values.
     assert plain[0]["tokens_per_user"] < found["tokens_per_user"] <= 1 + 4 * 30
 

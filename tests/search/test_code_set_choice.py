@@ -18,6 +18,7 @@ from sidestep.search.process_reward import ProcessReward
 from sidestep.search.sampling import Sampling
 from sidestep.search.scorer import Guidance
 from sidestep.search.value_beam import ValueBeamSearch
+from sidestep.search.ved import ValueGuidedDecoding
 from sidestep.step import HistoryBatch
 from tests.catalog.test_space import TITLES
 
@@ -165,6 +166,31 @@ def test_a_value_beam_reads_the_value_of_every_set_with_all_its_codes(order):
             assert told == pytest.approx(expected[leaf], abs=1e-4)
         # Every prefix of every set costs a token.
         assert int(found.spent.tokens[user]) == int(found.tree.is_node[user].sum())
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("order", ["confident", "informative", "fixed"])
+@pytest.mark.parametrize("paths", [1, 3])
+def test_value_guided_decoding_grows_the_sets_that_the_network_chooses(order, paths):
+    codes = codes_of(3)
+    space, model = SetSpace.of_codes(codes, SIZES), Valued(network(codes, order))
+    whole = ValueGuidedDecoding(budget=99, num_leaves=24, warm_width=2, paths_per_round=paths)
+    every = whole.search(model, HISTORIES, space)
+    some = ValueGuidedDecoding(budget=21, num_leaves=3, warm_width=2, paths_per_round=paths)
+    found = some.search(model, HISTORIES, space)
+    alone = some.search(model, HISTORIES.select(torch.tensor([1])), space)
+    assert found.spent.tokens.tolist() == [21, 21]
+    assert alone.leaves[0].tolist() == found.leaves[1].tolist()
+    for user in range(2):
+        expected = values_of_all(model, space, user, range(len(codes)))
+        leaves = every.leaves[user][every.leaves[user] != NO_STATE].tolist()
+        assert sorted(leaves) == sorted(expected)
+        for column, leaf in enumerate(leaves):
+            told = (float(every.scores[user, column]), float(every.log_probs[user, column]))
+            assert told == pytest.approx(expected[leaf], abs=1e-4)
+        own = found.leaves[user][found.leaves[user] != NO_STATE].tolist()
+        assert len(own) == len(set(own)) == 3
+        assert set(own) <= set(leaves)
 
 
 def test_a_guided_beam_over_sets_keeps_the_best_by_their_process_reward():

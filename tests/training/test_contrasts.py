@@ -59,9 +59,12 @@ def test_all_wrong_codes_are_drawn_where_there_are_few(order):
 
 def test_few_are_drawn_uniformly_and_each_once():
     backbone, counts = a_policy().eval(), {}
+    _, states, items = a_draw(2, backbone)
+    users, positions = BATCH.is_target.nonzero(as_tuple=True)
+    contrasts = SetContrasts(space=SPACE, number=2)
     for _ in range(300):
-        drawn, states, items = a_draw(2, backbone)
-        own = as_sets(drawn[0].others[0])
+        first = next(contrasts.draw(backbone, BATCH, users[:1], positions[:1]))
+        own = as_sets(first.others[0])
         assert len(set(own)) == 2
         for one in own:
             counts[one] = counts.get(one, 0) + 1

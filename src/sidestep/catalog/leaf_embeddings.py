@@ -47,7 +47,7 @@ class LeafEmbeddings:
 
     @staticmethod
     def of_space(embeddings: Float[Tensor, "items dim"], space: CodeSpace) -> "LeafEmbeddings":
-        """Those of the complete states of any space; lies where the space does.
+        """The embeddings of the complete states of any space; lies where the space does.
 
         Args:
             embeddings: of every item of the catalog, of any length.

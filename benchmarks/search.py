@@ -156,7 +156,7 @@ def searches_of(arguments: argparse.Namespace) -> dict[str, "Search"]:
     valued = HeadedModel(network, value_head.to(arguments.device))
     rewards = ProcessRewardModel(
         ProcessRewardConfig(dim=arguments.reward_dim),
-        num_prefixes=trie.num_nodes(),
+        num_features=trie.num_nodes(),
         memory_dim=arguments.dim,
     ).eval()
     process_reward = ProcessReward(network=rewards.to(arguments.device))

@@ -41,7 +41,7 @@ def backbone(ids=IDS, sizes=SIZES):
 def process_reward(trie, **shape):
     torch.manual_seed(1)
     config = ProcessRewardConfig(dim=6, num_heads=2, **shape)
-    network = ProcessRewardModel(config, num_prefixes=trie.num_nodes(), memory_dim=8)
+    network = ProcessRewardModel(config, num_features=trie.num_nodes(), memory_dim=8)
     torch.nn.init.normal_(network.embedding.weight)
     return network
 
@@ -60,7 +60,7 @@ def scores(network, trie):
     history = HistoryStates(states=torch.randn(1, 3, 8), counts=torch.tensor([3]))
     states = torch.arange(trie.num_nodes())
     with torch.no_grad():
-        found = network(network.remember(history), states[None])[0].tolist()
+        found = network(network.remember(history), states[None, :, None])[0].tolist()
     paths = trie.path(states).tolist()
     return {tuple(c for c in p if c != NO_CODE): s for p, s in zip(paths, found, strict=True)}
 
@@ -131,7 +131,7 @@ def test_one_of_another_catalog_or_without_a_backbone_is_not_saved(tmp_path):
     ):
         save_bundle(tmp_path / name, network=network, catalog=of, max_history=4, seed=0)
     coded, scored = (load(tmp_path / name, device="cpu") for name in ("coded", "scored"))
-    with pytest.raises(ValueError, match="knows 7 prefixes, but the catalog has 9"):
+    with pytest.raises(ValueError, match="has rows for 7 prefixes or codes, but the catalog has 9"):
         coded.with_process_reward(foreign).save(tmp_path / "a")
     with pytest.raises(ValueError, match="reads the states of a network of semantic IDs"):
         scored.with_process_reward(foreign).save(tmp_path / "a")

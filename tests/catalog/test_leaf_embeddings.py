@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidestep.catalog.leaf_embeddings import LeafEmbeddings
+from sidestep.catalog.set_space import SetSpace
 from sidestep.catalog.trie import NO_STATE, Trie
 
 
@@ -28,6 +29,18 @@ def test_every_leaf_is_the_mean_of_its_bucket(ids):
         bucket = trie.items(torch.tensor([[leaf]])).flatten()
         mean = found.items[bucket].mean(dim=0)
         torch.testing.assert_close(found.at(torch.tensor([[leaf]]))[0, 0], mean)
+
+
+def test_a_set_that_items_share_means_what_they_mean_on_average():
+    space = SetSpace.of_codes(torch.tensor([[1, 0], [0, 0], [1, 0]]), (2, 1))
+    embeddings = torch.tensor([[2.0, 0.0], [-3.0, 4.0], [0.0, 5.0]])
+    found = LeafEmbeddings.of_space(embeddings, space).to("cpu")
+    sets = space.state_of(torch.tensor([[0, 1], [2, 1]]))
+    shared, own = [0.5, 0.5], [-0.6, 0.8]
+    torch.testing.assert_close(found.at(sets), torch.tensor([[shared, own], [shared, own]]))
+    assert found.at(torch.tensor([[NO_STATE]])).isfinite().all()
+    with pytest.raises(ValueError, match="2 embeddings for a catalog of 3 items"):
+        LeafEmbeddings.of_space(embeddings[:2], space)
 
 
 def test_embeddings_of_another_catalog_are_refused():

@@ -4,11 +4,15 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
 import sidestep
+from sidestep.bundle.appending import append_items
 from sidestep.bundle.manifest import KeptSearch
 from sidestep.catalog.set_space import SetSpace
-from tests.cli.beside import measured
+from sidestep.search.process_reward import ProcessReward
+from sidestep.step import HistoryBatch
+from tests.cli.beside import measured, training
 from tests.cli.commands import call, refused, run
 
 CONFIG = """\
@@ -133,7 +137,117 @@ def test_a_bundle_over_sets_may_keep_the_search_that_the_item_head_guides(folder
     assert len(answer.item_ids) == 3
 
 
-@pytest.mark.parametrize("search", ["prm-beam", "exhaustive"])
+BESIDE = """\
+kind: process-reward
+backbone: {folder}/run
+model: {{dim: 8, dot_product: true}}
+objective: {{num_negatives: 8, beam_negatives: 2}}
+guidance: {{likelihood_weight: 0.5, candidates_per_beam: 3}}
+training: {{epochs: 2, batch_size: 16}}
+validation: {{num_users: 20, num_beams: 5}}
+"""
+
+
+@pytest.fixture(scope="module")
+def rewarded(shop, folder, tmp_path_factory):
+    """A run with a process reward model beside the network over sets."""
+    out = tmp_path_factory.mktemp("rewarded")
+    (out / "prm.yaml").write_text(BESIDE.format(folder=folder))
+    run(*training(shop, out / "prm.yaml", out / "prm"))
+    return out / "prm"
+
+
+def test_a_process_reward_of_sets_guides_a_beam_and_changes_no_other_list(folder, rewarded):
+    plain = [measured(of, "--beams", 20) for of in (folder / "run", rewarded)]
+    assert plain[0]["metrics"] == plain[1]["metrics"]
+    guided = measured(rewarded, "--search", "prm-beam", "--beams", 20)
+    assert guided["metrics"] != plain[0]["metrics"]
+    assert guided["metrics"]["invalid_rate"] == 0
+    assert guided["setting"]["likelihood_weight"] == 0.5
+    network = sidestep.load(rewarded, device="cpu").process_reward
+    assert network.embedding.weight.shape == (8 + 8 + 8 + 16, 8)  # a row per code
+
+
+def test_a_wide_beam_ranks_every_item_by_its_process_reward(rewarded):
+    loaded = sidestep.load(rewarded, device="cpu")
+    number = loaded.catalog.num_items
+    wide = ("--beams", number, "--candidates", 4 * number, "--likelihood-weight", 0)
+    found = listed(rewarded, "--search", "prm-beam", *wide, "-k", number)
+    histories = HistoryBatch(
+        items=torch.from_numpy(loaded.catalog.indices_of(["item-1", "item-2"]))[None].long(),
+        lengths=torch.tensor([2]),
+    )
+    space = loaded.recommender().space
+    root = loaded.network.encode(histories, capacity=0)
+    with torch.no_grad():
+        scores_of = ProcessReward(network=loaded.process_reward).begin(histories, *root, space)
+        scores = scores_of(space.state_of(torch.arange(number))[None], 4)[0]
+    best = scores.argsort(descending=True)[:10].numpy()
+    assert found[:10] == loaded.catalog.ids_of(best)
+
+
+def test_new_items_leave_the_process_rewards_of_old_sets_as_they_are(rewarded, tmp_path):
+    loaded = sidestep.load(rewarded, device="cpu")
+    codes = loaded.catalog.semantic_ids[:1].numpy()
+    append_items(loaded, ["new"], codes).save(tmp_path / "grown")
+    grown = sidestep.load(tmp_path / "grown", device="cpu")
+    before, after = (of.process_reward.embedding.weight for of in (loaded, grown))
+    assert torch.equal(before, after)
+    longer = append_items(loaded, ["new"], codes, last_codebook_size=18).process_reward
+    assert longer.embedding.weight.shape == (42, 8)
+    assert torch.equal(longer.embedding.weight[-1], before[-1])
+    assert torch.equal(longer.embedding.weight[:40], before)
+
+
+def test_a_process_reward_learns_together_with_a_network_over_sets(shop, folder, tmp_path):
+    (tmp_path / "prm.yaml").write_text(BESIDE.format(folder=folder))
+    joint = ("--set", "objective.joint={item_weight: 1.0}", "--set", "fresh_backbone=true")
+    few = ("--set", "training.epochs=1")
+    run(*training(shop, tmp_path / "prm.yaml", tmp_path / "joint", *joint, *few))
+    assert measured(tmp_path / "joint", "--search", "prm-beam", "--beams", 5)
+    message = refused(
+        *training(shop, tmp_path / "prm.yaml", tmp_path / "other", *few),
+        "--set",
+        "objective.joint={item_weight: 1.0, beam_aware: {}}",
+    )
+    assert "joint: beam_aware weighs codes in an order" in message
+
+
+VALUES = """\
+kind: value
+backbone: {folder}/run
+embeddings: {shop}/vectors.npy
+model: {{num_heads: 2}}
+candidates: {{search: sampling, num_samples: 6, temperature: 3}}
+guidance: {{likelihood_weight: 0.5, candidates_per_beam: 3}}
+training: {{epochs: 1, batch_size: 16}}
+validation: {{num_users: 20, num_beams: 5}}
+"""
+
+
+@pytest.fixture(scope="module")
+def valued(shop, folder, tmp_path_factory):
+    """A run with a value head beside the network over sets."""
+    out = tmp_path_factory.mktemp("valued")
+    (out / "value.yaml").write_text(VALUES.format(folder=folder, shop=shop))
+    run(*training(shop, out / "value.yaml", out / "value"))
+    return out / "value"
+
+
+def test_values_of_sets_rank_a_beam_and_change_no_other_list(folder, valued):
+    plain = [measured(of, "--beams", 10) for of in (folder / "run", valued)]
+    assert plain[0]["metrics"] == plain[1]["metrics"]
+    found = measured(valued, "--search", "value-beam", "--beams", 10)
+    assert found["metrics"] != plain[0]["metrics"]
+    assert found["metrics"]["invalid_rate"] == 0
+    grown = measured(valued, "--search", "ved", "--search-option", "warm_width=2", "--beams", 10)
+    assert grown["tokens_per_user"] == 1 + 3 * 10  # the tokens of a beam of semantic IDs
+    assert grown["metrics"]["invalid_rate"] == 0
+    # All sets that are proposed are read with all codes, for their values.
+    assert plain[0]["tokens_per_user"] < found["tokens_per_user"] <= 1 + 4 * 30
+
+
+@pytest.mark.parametrize("search", ["exhaustive-prm", "exhaustive"])
 def test_a_search_that_reads_prefixes_says_so(folder, search):
     message = refused("evaluate", folder / "run", "--search", search)
     assert f"the search {search} needs the trie" in message

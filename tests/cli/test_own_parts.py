@@ -214,7 +214,8 @@ def test_titles_that_end_alike_share_their_place(titles):
         (("evaluate", "RUN", "--search", "item-beam"), "the search item-beam needs the trie"),
         (("diagnose", "RUN"), "a diagnosis needs the trie"),
         (("append", "RUN", "--items", "NEW", "--out", "OUT"), "appending items needs the trie"),
-        (("train", "--set", "kind=process-reward"), "a training beside a backbone needs the trie"),
+        (("train", "--set", "kind=process-reward"), "a process reward model needs the trie"),
+        (("train", "--set", "kind=value", "--set", "VECTORS"), "a value head needs the trie"),
         (("train", "--set", "kind=distill"), "a training beside a backbone needs the trie"),
         (("train", "--set", "kind=align"), "a training beside a backbone needs the trie"),
         (("attach", "RUN", "--ranker", "RUN", "--out", "OUT"), "a ranker beside a network"),
@@ -222,6 +223,7 @@ def test_titles_that_end_alike_share_their_place(titles):
 )
 def test_what_needs_the_trie_refuses_another_space(titles, shop, files, tmp_path, command, words):
     named = {"RUN": titles, "OUT": tmp_path / "out", "NEW": tmp_path / "new.csv"}
+    named["VECTORS"] = f"embeddings={shop / 'vectors.npy'}"
     (tmp_path / "new.csv").write_text("item_id,title\nnew-1,A new lamp\n")
     arguments = [named.get(word, word) for word in command]
     if command[0] == "train":

@@ -12,7 +12,7 @@ from tests.model.counted_flops import counted_flops
 def network_of(**config):
     torch.manual_seed(0)
     shape = ProcessRewardConfig(dim=8, num_heads=2, num_blocks=2, **config)
-    return ProcessRewardModel(shape, num_prefixes=30, memory_dim=6).eval()
+    return ProcessRewardModel(shape, num_features=30, memory_dim=6).eval()
 
 
 def history_of(*counts, width=5):
@@ -21,7 +21,8 @@ def history_of(*counts, width=5):
     return HistoryStates(states=states, counts=torch.tensor(counts))
 
 
-PREFIXES = torch.tensor([[3, 7, 29, 3], [1, 2, 4, 5]])
+PREFIXES = torch.tensor([[3, 7, 29, 3], [1, 2, 4, 5]])[..., None]
+"""One feature each, as the nodes of a trie have."""
 
 
 @pytest.mark.parametrize("dot_product", [False, True])
@@ -63,15 +64,30 @@ def test_the_inner_product_is_that_of_the_prefix_and_the_last_state_seen():
     memory = network.remember(history)
     added = network(memory, PREFIXES) - network(replace(memory, states=None), PREFIXES)
     last = network.last(history.states[torch.arange(2), torch.tensor([1, 4])])
-    embedded = network.embedding.weight[PREFIXES]
+    embedded = network.embedding.weight[PREFIXES[..., 0]]
     torch.testing.assert_close(added, (embedded * last[:, None]).sum(dim=2))
+
+
+@torch.no_grad()
+def test_a_set_is_the_sum_of_its_codes_and_padding_adds_nothing():
+    """The blocks see the sum, and the inner product of a set is the sum of those of its codes."""
+    network = network_of(dot_product=True)
+    memory = network.remember(history_of(3))
+    sets = torch.tensor([[[3, -1, 9, -1], [9, 3, -1, -1], [3, -1, -1, -1], [9, -1, -1, -1]]])
+    scores = network(memory, sets)[0].tolist()
+    products = (network(memory, sets) - network(replace(memory, states=None), sets))[0].tolist()
+    assert products[0] == pytest.approx(products[2] + products[3], abs=1e-6)
+    assert scores[0] == pytest.approx(scores[1], abs=1e-6)
+    network.embedding.weight[5] = network.embedding.weight[[3, 9]].sum(dim=0)
+    of_sum = network(memory, torch.tensor([[[5]]]))
+    assert float(of_sum) == pytest.approx(scores[0], abs=1e-6)
 
 
 def test_hashed_prefixes_share_rows_and_all_rows_are_used():
     network = network_of(hashed_rows=4)
     assert network.embedding.weight.shape == (4, 8)
     memory = network.remember(history_of(3))
-    scores = network(memory, torch.arange(30)[None])[0]
+    scores = network(memory, torch.arange(30)[None, :, None])[0]
     assert len({round(score, 5) for score in scores.tolist()}) == 4
 
 

@@ -181,6 +181,23 @@ def test_a_model_need_not_see_the_columns_of_states_that_wait(beams):
     assert sum(widths[1]) < sum(widths[0])
 
 
+def test_a_title_that_waits_keeps_its_value():
+    """A wide value beam ranks each title by its own value, however early the title is complete."""
+    model = SpaceTable(TITLES)
+    found = WIDE["value-beam"].search(model, histories_of(4), TITLES)
+    by_state = {
+        int(state): float(score)
+        for state, score, is_node in zip(
+            found.tree.states[0], found.tree.scores[0], found.tree.is_node[0], strict=True
+        )
+        if is_node
+    }
+    leaves = found.leaves[0][found.leaves[0] != NO_STATE].tolist()
+    assert len(leaves) > 2
+    scores = found.scores[0][: len(leaves)].tolist()
+    assert scores == pytest.approx([by_state[leaf] for leaf in leaves])
+
+
 @each_space
 def test_a_narrow_beam_returns_the_best_of_what_it_kept(space):
     model, histories = SpaceTable(space), histories_of(4, 7)

@@ -108,7 +108,7 @@ def spent_by(search, model):
 def guided_searches(network):
     torch.manual_seed(2)
     rewards = ProcessRewardModel(
-        ProcessRewardConfig(dim=4, num_heads=2), num_prefixes=TRIE.num_nodes(), memory_dim=8
+        ProcessRewardConfig(dim=4, num_heads=2), num_features=TRIE.num_nodes(), memory_dim=8
     ).eval()
     by_reward = Guidance(scorer=ProcessReward(network=rewards), likelihood_weight=0.5)
     by_items = Guidance(scorer=ItemSupport(head=network), likelihood_weight=0.5)

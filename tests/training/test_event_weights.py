@@ -38,18 +38,20 @@ def process_reward():
     backbone = test_process_reward.backbone_of(ids, test_alignment.SIZES)
     network = test_process_reward.ProcessRewardModel(
         test_process_reward.ProcessRewardConfig(dim=4),
-        num_prefixes=trie.num_nodes(),
+        num_features=trie.num_nodes(),
         memory_dim=8,
     )
     settings = test_process_reward.ProcessRewardTrainingConfig()
-    return test_process_reward.ProcessRewardObjective(network, backbone, trie, settings)
+    return test_process_reward.ProcessRewardObjective(
+        network, backbone, test_process_reward.Scope(trie=trie), settings
+    )
 
 
 def value():
     return test_value.ValueObjective(
         test_value.ValueHead(test_value.ValueHeadConfig(num_heads=2), dim=8, num_levels=2),
         test_alignment.a_policy(),
-        test_alignment.TRIE,
+        test_value.Scope(trie=test_alignment.TRIE),
         torch.eye(6),
         test_value.BeamSearch(num_beams=3),
         test_value.ValueTrainingConfig(),
@@ -62,7 +64,9 @@ SEPARATE = {
     "next code": next_code,
     "next code, smoothed": lambda: next_code(label_smoothing=0.1),
     "process reward": process_reward,
+    "process reward of sets": test_process_reward.set_objective_of,
     "value": value,
+    "value of sets": test_value.set_objective_of,
     "preference": lambda: test_preference.an_objective(likelihood_weight=0.5),
 }
 """Objectives whose loss of a target does not depend on other targets."""

@@ -51,6 +51,20 @@ class TestProcessReward(ObjectiveContract):
         return test_process_reward.objective_of(dropout=0.0)
 
 
+class TestProcessRewardOfSets(ObjectiveContract):
+    batch = test_process_reward.BATCH
+
+    def make(self):
+        return test_process_reward.set_objective_of(num_negatives=2)
+
+
+class TestJointProcessRewardOfSets(ObjectiveContract):
+    batch = test_process_reward.BATCH
+
+    def make(self):
+        return test_process_reward.set_objective_of(joint=NextCodeConfig())
+
+
 class TestJointProcessReward(ObjectiveContract):
     batch = test_process_reward.BATCH
 
@@ -63,6 +77,13 @@ class TestValue(ObjectiveContract):
 
     def make(self):
         return test_value.objective_of()
+
+
+class TestValueOfSets(ObjectiveContract):
+    batch = test_value.BATCH
+
+    def make(self):
+        return test_value.set_objective_of()
 
 
 class TestSetDistillation(ObjectiveContract):

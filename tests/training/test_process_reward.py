@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from sidestep.catalog.trie import Trie
+from sidestep.catalog.trie import NO_STATE, Trie
 from sidestep.data.windows import WindowBatch
 from sidestep.model.config import ProcessRewardConfig, TransformerConfig
 from sidestep.model.process_reward import ProcessRewardModel
@@ -22,9 +22,16 @@ from sidestep.step import HistoryBatch
 from sidestep.training.config import TrainingConfig, ValidationConfig
 from sidestep.training.fit import TrainingRun, fit
 from sidestep.training.next_code import NextCodeObjective
-from sidestep.training.objective_config import NextCodeConfig, ProcessRewardTrainingConfig
+from sidestep.training.next_code_set import NextCodeSetObjective
+from sidestep.training.objective_config import (
+    NextCodeConfig,
+    NextCodeSetConfig,
+    ProcessRewardTrainingConfig,
+)
 from sidestep.training.process_reward import ProcessRewardObjective
 from tests.runs.test_learning import a_catalog, a_split
+
+from . import test_set_distillation
 
 IDS = torch.tensor([[0, 1], [1, 1], [1, 0], [0, 0]])
 TRIE = Trie.build(IDS, (2, 2))
@@ -47,11 +54,64 @@ def backbone_of(ids=IDS, sizes=(2, 2), *, dropout=0.5) -> Transformer:
 def objective_of(*, dropout=0.5, **config) -> ProcessRewardObjective:
     backbone = backbone_of(dropout=dropout)
     network = ProcessRewardModel(
-        ProcessRewardConfig(dim=4), num_prefixes=TRIE.num_nodes(), memory_dim=8
+        ProcessRewardConfig(dim=4), num_features=TRIE.num_nodes(), memory_dim=8
     )
     torch.nn.init.normal_(network.embedding.weight)
     settings = ProcessRewardTrainingConfig(**config)
-    return ProcessRewardObjective(network, backbone, TRIE, settings)
+    return ProcessRewardObjective(network, backbone, Scope(trie=TRIE), settings)
+
+
+def set_objective_of(**config) -> ProcessRewardObjective:
+    """The objective beside a network over sets; without dropout."""
+    backbone = test_set_distillation.a_policy(dropout=0.0, item_head=False, tied_item_head=False)
+    space = test_set_distillation.SPACE
+    network = ProcessRewardModel(
+        ProcessRewardConfig(dim=4, dot_product=True), num_features=space.num_features, memory_dim=8
+    )
+    torch.nn.init.normal_(network.embedding.weight)
+    return ProcessRewardObjective(network, backbone, space, ProcessRewardTrainingConfig(**config))
+
+
+def test_the_loss_of_sets_is_what_the_search_will_see_after_the_sets_on_the_way():
+    lowered = set_objective_of()
+    loss = lowered(BATCH)
+    scorer, space = ProcessReward(network=lowered.network), test_set_distillation.SPACE
+    users, positions = BATCH.is_target.nonzero(as_tuple=True)
+    contrasts = lowered.contrasts.draw(lowered.backbone.eval(), BATCH, users, positions)
+    total = 0.0
+    for depth, contrast in enumerate(contrasts, start=1):
+        for row, (user, position) in enumerate(BATCH.is_target.nonzero().tolist()):
+            before = HistoryBatch(
+                items=BATCH.items[user : user + 1, :position], lengths=torch.tensor([position])
+            )
+            scores_of = scorer.begin(before, *lowered.backbone.encode(before, capacity=0), space)
+            others = contrast.others[row][contrast.others[row] != NO_STATE]
+            states = torch.cat([contrast.own[row : row + 1], others])
+            total -= float(scores_of(states[None], depth)[0].log_softmax(0)[0].detach())
+    assert float(loss.loss.detach()) == pytest.approx(total / 4, abs=1e-5)
+    assert set(loss.parts) == {f"{part}_{n}" for part in ("prefix", "auc") for n in (1, 2, 3)}
+
+
+def test_the_sets_of_a_beam_are_among_the_others():
+    lowered, alone = set_objective_of(beam_negatives=6), set_objective_of()
+    loss, without = lowered(BATCH), alone(BATCH)
+    assert float(loss.parts["prefix_3"]) > float(without.parts["prefix_3"])
+    assert {"beam_auc_1", "beam_auc_3"} <= set(loss.parts)
+    users, positions = BATCH.is_target.nonzero(as_tuple=True)
+    beams = lowered._beams(BATCH, users, positions)
+    space = test_set_distillation.SPACE
+    # Six beams hold all six items, so that in the end the loss is over all items.
+    assert all(len(set(row)) == 6 for row in beams[-1].tolist())
+    assert bool(space.is_complete(beams[-1]).all())
+
+
+def test_joint_training_of_sets_lowers_the_sum_of_both_losses():
+    alone, joint = set_objective_of(), set_objective_of(joint=NextCodeConfig())
+    codes = NextCodeSetObjective(joint.backbone, NextCodeSetConfig())
+    both = joint(BATCH)
+    torch.testing.assert_close(both.loss, alone(BATCH).loss + codes(BATCH).loss)
+    with pytest.raises(ValueError, match="joint: beam_aware weighs codes in an order"):
+        set_objective_of(joint=NextCodeConfig(beam_aware={}))
 
 
 def test_the_loss_is_what_the_search_will_see_at_every_target_and_depth():
@@ -214,5 +274,5 @@ def test_a_network_of_another_trie_is_refused():
     other = Trie.build(IDS[:2], (2, 2))
     scorer = ProcessReward(network=lowered.network)
     histories = HistoryBatch(items=torch.tensor([[0]]), lengths=torch.tensor([1]))
-    with pytest.raises(ValueError, match="knows 7 prefixes, but the catalog has"):
+    with pytest.raises(ValueError, match="has rows for 7 prefixes or codes, but the catalog has"):
         scorer.begin(histories, *lowered.backbone.encode(histories, capacity=0), Scope(trie=other))

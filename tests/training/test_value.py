@@ -21,13 +21,18 @@ from sidestep.runs.kinds.value import ValueRun
 from sidestep.runs.plan import Material
 from sidestep.search.beam import BeamSearch
 from sidestep.search.config import GuidanceConfig
+from sidestep.search.policy import Scope
 from sidestep.search.sampling import Sampling
+from sidestep.search.value_beam import ValueBeamSearch
 from sidestep.step import HistoryBatch
 from sidestep.training.candidate_tree import CandidateTree
 from sidestep.training.config import TrainingConfig, ValidationConfig
 from sidestep.training.fit import TrainingRun, fit
 from sidestep.training.objective_config import ValueTrainingConfig
+from sidestep.training.set_candidates import set_candidate_tree
 from sidestep.training.value import ValueObjective
+
+from . import test_set_distillation
 
 IDS = torch.tensor([[0, 0], [0, 1], [1, 0], [1, 1], [1, 1]])
 TRIE = Trie.build(IDS, (2, 2))
@@ -48,7 +53,101 @@ def objective_of(num_beams=2, embeddings=None, policy=None, **config) -> ValueOb
     head = ValueHead(ValueHeadConfig(num_heads=2), dim=8, num_levels=2)
     embeddings = torch.eye(5) if embeddings is None else embeddings
     policy = policy or BeamSearch(num_beams=num_beams)
-    return ValueObjective(head, backbone, TRIE, embeddings, policy, ValueTrainingConfig(**config))
+    settings = ValueTrainingConfig(**config)
+    return ValueObjective(head, backbone, Scope(trie=TRIE), embeddings, policy, settings)
+
+
+def set_objective_of(policy=None, **config) -> ValueObjective:
+    """The objective beside a network over sets."""
+    torch.manual_seed(0)
+    head = ValueHead(ValueHeadConfig(num_heads=2), dim=8, num_levels=3)
+    return ValueObjective(
+        head,
+        test_set_distillation.a_policy(),
+        test_set_distillation.SPACE,
+        torch.eye(6),
+        policy or BeamSearch(num_beams=2),
+        ValueTrainingConfig(**config),
+    )
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("include_target", [True, False])
+def test_the_values_of_sets_that_are_trained_are_those_that_a_value_beam_reads(include_target):
+    lowered, space = set_objective_of(), test_set_distillation.SPACE
+    histories = HistoryBatch(
+        items=torch.tensor([[0, 2], [3, NO_ITEM]]), lengths=torch.tensor([2, 1])
+    )
+    targets = torch.tensor([1, 5])
+    backbone = lowered.backbone.eval()
+    wide = ValueBeamSearch(num_beams=9, candidates=9)
+    found = wide.search(HeadedModel(backbone, lowered.head), histories, space)
+    leaves = found.leaves[:, :6].masked_fill(
+        found.leaves[:, :6] == space.state_of(targets)[:, None], -1
+    )
+    tree, is_on_path = set_candidate_tree(
+        backbone, histories, leaves, targets, space, include_target=include_target
+    )
+    assert tree.leaves.shape[1] == 6 + include_target
+    hidden = tree.read(backbone, histories).hidden
+    roots, values = tree.values(lowered.head, hidden)
+    known = found.tree
+    for user in range(2):
+        by_state = dict(zip(known.states[user].tolist(), known.scores[user].tolist(), strict=True))
+        own = test_set_distillation.SETS[targets[user]].tolist()
+        for candidate in tree.is_candidate[user].nonzero()[:, 0].tolist():
+            states = tree.states[user, candidate].tolist()
+            assert states[-1] == int(tree.leaves[user, candidate])
+            for level, state in enumerate(states):
+                value = float(values[user, candidate, level])
+                assert value == pytest.approx(by_state[state], abs=1e-5)
+                codes = set(space.features(torch.tensor([[state]]))[0, 0].tolist()) - {-1}
+                assert bool(is_on_path[user, candidate, level]) == (codes <= set(own))
+    step, _ = HeadedModel(backbone, lowered.head).encode(histories, capacity=1)
+    torch.testing.assert_close(step.value[:, 0], roots)
+
+
+def test_rewards_of_sets_are_those_of_their_paths_and_items():
+    """Golden: with orthogonal items, a wrong set costs its weight and a right one gains it."""
+    lowered = set_objective_of(policy=BeamSearch(num_beams=6), weights=(0.5, 1.0, 2.0))
+    loss = lowered(BATCH)
+    assert float(loss.parts["missed"]) == 0
+    assert set(loss.parts) == {"depth_0", "depth_1", "depth_2", "depth_3", "reward", "missed"}
+    users, positions = BATCH.is_target.nonzero(as_tuple=True)
+    total, number = 0.0, 0
+    for user, position in zip(users, positions, strict=True):
+        histories = BATCH.before(user[None], position[None])
+        target = BATCH.items[user, position][None]
+        every = test_set_distillation.SPACE.state_of(torch.arange(6))[None]
+        tree, _ = set_candidate_tree(
+            lowered.backbone,
+            histories,
+            every,
+            target,
+            test_set_distillation.SPACE,
+            include_target=True,
+        )
+        for level, weight in enumerate((0.5, 1.0, 2.0)):
+            below = {}
+            for item, state in enumerate(tree.states[0, :6, level].tolist()):
+                below.setdefault(state, []).append(item)
+            for items in below.values():
+                cosine = (int(target) in items) / len(items) ** 0.5
+                total += weight if int(target) in items else -weight * (1 - cosine)
+                number += 1
+    assert float(loss.parts["reward"]) == pytest.approx(total / number, abs=1e-5)
+
+
+def test_values_of_sets_need_a_network_that_chooses_codebooks():
+    with pytest.raises(ValueError, match="need a network that chooses codebooks"):
+        ValueObjective(
+            ValueHead(ValueHeadConfig(num_heads=2), dim=8, num_levels=3),
+            objective_of().backbone,
+            test_set_distillation.SPACE,
+            torch.eye(6),
+            BeamSearch(num_beams=2),
+            ValueTrainingConfig(),
+        )
 
 
 @torch.no_grad()

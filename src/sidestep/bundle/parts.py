@@ -21,7 +21,9 @@ from sidestep.search.config import GuidanceConfig
 with imported_when_used():
     from sidestep.bundle import columns, item_rows, networks, prefix_rows
     from sidestep.catalog import catalog as catalogs
+    from sidestep.catalog import space as spaces
     from sidestep.model import process_reward, sasrec, semantic_id_model, value_head
+    from sidestep.search import policy as policies
 
 PROCESS_REWARD = "process_reward"
 VALUE_HEAD = "value_head"
@@ -180,13 +182,7 @@ class Part:
 
 
 def _process_reward_misfit(module: Any, catalog: catalogs.Catalog) -> str | None:
-    num_nodes = catalog.trie.num_nodes()
-    if module.num_prefixes == num_nodes:
-        return None
-    return (
-        f"knows {module.num_prefixes} prefixes, but the catalog has {num_nodes}; train it again on "
-        "this catalog."
-    )
+    return spaces.features_misfit(module.num_features, policies.described_space(catalog.spanned))
 
 
 def _value_head_misfit(module: Any, catalog: catalogs.Catalog) -> str | None:
@@ -217,12 +213,12 @@ PARTS: Mapping[str, Part] = MappingProxyType(
                 entry=KeptProcessReward,
                 make=lambda config, network, catalog: process_reward.ProcessRewardModel(
                     config,
-                    num_prefixes=catalog.trie.num_nodes(),
+                    num_features=policies.described_space(catalog.spanned).num_features,
                     memory_dim=network.head_weight.shape[1],
                 ),
                 misfit=_process_reward_misfit,
-                grown=lambda module, growth: prefix_rows.with_prefixes(
-                    module, growth.old.trie, growth.new.trie
+                grown=lambda module, growth: prefix_rows.with_new_features(
+                    module, growth.old, growth.new
                 ),
                 reads_states=True,
             ),

@@ -5,8 +5,28 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sidestep.bundle.networks import plain_weights
+from sidestep.catalog.catalog import Catalog
 from sidestep.catalog.trie import Trie
 from sidestep.model.process_reward import ProcessRewardModel
+
+
+def with_new_features(network: ProcessRewardModel, old: Catalog, new: Catalog) -> dict[str, Tensor]:
+    """The weights for a catalog with appended items, of semantic IDs or of sets of codes.
+
+    Sets keep the rows of their codes. A new code has the row of the highest old code, as in a
+    network over codes.
+
+    Raises:
+        ValueError: see `with_prefixes`.
+    """
+    if isinstance(old.spanned, Trie):
+        return with_prefixes(network, old.trie, new.trie)
+    weights = plain_weights(network)
+    num_new = sum(new.codebook_sizes) - sum(old.codebook_sizes)
+    if num_new and network.config.hashed_rows is None:
+        rows = weights["embedding.weight"]
+        weights["embedding.weight"] = torch.cat([rows, rows[-1:].expand(num_new, -1)])
+    return weights
 
 
 def with_prefixes(network: ProcessRewardModel, old: Trie, new: Trie) -> dict[str, Tensor]:

@@ -28,7 +28,7 @@ from sidestep.catalog.manifest import (
     read_manifest,
 )
 from sidestep.catalog.own_space import SETS, OwnSpace
-from sidestep.catalog.space import ListsCandidates
+from sidestep.catalog.space import HasFeatures, ListsCandidates
 from sidestep.catalog.stored import (
     COMPANIONS,
     ITEM_IDS,
@@ -225,6 +225,12 @@ class Catalog:
         """Whether the space tells the items beyond each state, as a trie and sets of codes do."""
         spanned = self.spanned
         return isinstance(spanned, Trie) or isinstance(spanned.space, ListsCandidates)
+
+    @property
+    def has_features(self) -> bool:
+        """Whether the space describes its states by features, as a trie and sets of codes do."""
+        spanned = self.spanned
+        return isinstance(spanned, Trie) or isinstance(spanned.space, HasFeatures)
 
     def refuse_own_space(self, what: str) -> None:
         """Raises a `ValueError` where the codes span another space than a trie.

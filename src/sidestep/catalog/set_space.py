@@ -303,6 +303,15 @@ class SetSpace:
             mask &= ~is_named(self.excluded, self.num_items)
         return mask
 
+    @property
+    def num_features(self) -> int:
+        """See `HasFeatures.num_features`; the codes of all codebooks."""
+        return self.num_actions
+
+    def features(self, states: Int[Tensor, "users width"]) -> Int[Tensor, "users width codebooks"]:
+        """See `HasFeatures.features`; the codes of each set, as actions."""
+        return self._decided_actions(states.reshape(-1)).view(*states.shape, self.num_steps)
+
     def actions_of(self, items: Int[Tensor, " n"]) -> Int[Tensor, "n codebooks"]:
         """The codes of items, as actions."""
         return self.lists.item_actions.index_select(0, items).long()

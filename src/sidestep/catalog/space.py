@@ -159,6 +159,27 @@ class ShortensWays(Protocol):
 
 
 @runtime_checkable
+class HasFeatures(Protocol):
+    """A space that describes each state by features, for each of which a network may have a row.
+
+    A node of a trie has one feature, the node itself. A set of codes has one feature per code, so
+    that a sum of rows describes the set.
+    """
+
+    @property
+    def num_features(self) -> int:
+        """The features of all states together."""
+        ...
+
+    def features(self, states: Int[Tensor, "users width"]) -> Int[Tensor, "users width features"]:
+        """The features of each state, as numbers from 0; -1 is padding, which may stand anywhere.
+
+        `NO_STATE` has no features.
+        """
+        ...
+
+
+@runtime_checkable
 class ListsCandidates(Protocol):
     """A space that lists the items that each state may still become."""
 
@@ -174,3 +195,16 @@ class ListsCandidates(Protocol):
     def in_scope(self, num_users: int) -> Bool[Tensor, "users items"]:
         """The items that each user may get, as a mask."""
         ...
+
+
+def features_misfit(num_rows: int, space: HasFeatures) -> str | None:
+    """The reason why a network with rows for so many features does not fit a space, in words.
+
+    None where it fits.
+    """
+    if num_rows == space.num_features:
+        return None
+    return (
+        f"has rows for {num_rows} prefixes or codes, but the catalog has {space.num_features}; "
+        "train it again on this catalog."
+    )

@@ -76,6 +76,12 @@ class CodeSetTransformer(Transformer):
                 logits = self._by_items(logits, states, prefixes)
         return logits.masked_fill((depths >= self.num_levels)[..., None], -torch.inf)
 
+    def step_at(self, hidden: Float[Tensor, "users width dim"]) -> StepOutput:
+        """Output at some states of sets that are not complete, such as those of empty sets."""
+        with in_float32(hidden.device):
+            logits = self.code_logits(widened(hidden))
+        return self._with_choice(StepOutput(logits=logits, hidden=hidden))
+
     def code_logits(self, states: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch actions"]:
         """Logits of the codes of all codebooks at some states."""
         return states @ self.head_weight.to(states.dtype).T
@@ -147,6 +153,12 @@ class CodeSetTransformer(Transformer):
         """
         codes = self.flat_codes(histories.items).gather(2, orders[..., :-1])
         return self._states_along(histories, codes)
+
+    def root_states(self, histories: HistoryBatch) -> Float[Tensor, "users items dim"]:
+        """See `SemanticIdModel.root_states`; no code is read."""
+        users, num_items = histories.items.shape
+        first = histories.items.new_zeros(users, num_items, 1)
+        return self.set_states(histories, first)[:, :, 0]
 
     def with_last_code_by_items(self) -> "CodeSetTransformer":
         """See `SemanticIdModel.with_last_code_by_items`; items choose where few are left.

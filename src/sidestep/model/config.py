@@ -362,7 +362,7 @@ class ProcessRewardConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     dim: int = Field(64, ge=1)
-    """Width of a prefix's embedding and of the blocks."""
+    """Width of a prefix's embedding and of the blocks. A set of codes is the sum of its codes."""
 
     num_blocks: int = Field(1, ge=1)
 

@@ -89,23 +89,27 @@ class _Block(nn.Module):
 class ProcessRewardModel(nn.Module):
     """Scores prefixes from one embedding each and the states of a history.
 
-    Prefixes are the nodes of one trie, by number: after a change of the catalog the rows are
-    others' and the model must be trained again. Scores of one depth are comparable, as it is
-    trained depth by depth.
+    The embedding of a prefix is the sum of the rows of its features
+    (`sidestep.catalog.space.HasFeatures`). A prefix of a trie is its own feature, and has a row of
+    its own, as published. A set of codes is the sum of the rows of its codes, so the inner product
+    of a set is the sum of those of its codes; that is ours. After a change of the catalog the rows
+    of a trie are others' and the model must be trained again. Scores of one depth are comparable,
+    as it is trained depth by depth.
     """
 
-    def __init__(self, config: ProcessRewardConfig, *, num_prefixes: int, memory_dim: int) -> None:
+    def __init__(self, config: ProcessRewardConfig, *, num_features: int, memory_dim: int) -> None:
         """Fresh weights.
 
         Args:
             config: the shape.
-            num_prefixes: nodes of the trie, the root included.
+            num_features: of the space: the nodes of the trie, the root included, or the codes of
+                all codebooks.
             memory_dim: width of the backbone's states.
         """
         super().__init__()
         self.config = config
-        self.num_prefixes = num_prefixes
-        self.embedding = nn.Embedding(config.hashed_rows or num_prefixes, config.dim)
+        self.num_features = num_features
+        self.embedding = nn.Embedding(config.hashed_rows or num_features, config.dim)
         self.blocks = nn.ModuleList(_Block(config, memory_dim) for _ in range(config.num_blocks))
         self.hidden = nn.Linear(config.dim, config.dim)
         self.out = nn.Linear(config.dim, 1)
@@ -145,13 +149,13 @@ class ProcessRewardModel(nn.Module):
         return matrix_flops(self) - self._read_flops + inner_product
 
     def forward(
-        self, memory: RewardMemory, states: Int[Tensor, "users width"]
+        self, memory: RewardMemory, features: Int[Tensor, "users width features"]
     ) -> Float[Tensor, "users width"]:
-        """A score for every prefix; arbitrary where a state is negative."""
-        rows = states.clamp(min=0)
+        """A score for every prefix, from its features; arbitrary where all of them are padding."""
+        rows = features.clamp(min=0)
         if self.config.hashed_rows is not None:
             rows = ((rows * _HASH) >> 20).remainder(self.config.hashed_rows)
-        embedded = self.embedding(rows)
+        embedded = self.embedding(rows).masked_fill((features < 0)[..., None], 0.0).sum(dim=2)
         prefixes = embedded
         for block, keys, values in zip(self.blocks, memory.keys, memory.values, strict=True):
             prefixes = block(prefixes, keys, values, memory.is_visible)

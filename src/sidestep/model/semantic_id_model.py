@@ -181,6 +181,13 @@ class SemanticIdModel(nn.Module, ABC):
         along the path of item p give as `hidden`. Arbitrary at padding.
         """
 
+    def root_states(self, histories: HistoryBatch) -> Float[Tensor, "users items dim"]:
+        """The state before the first code of each item of each history; arbitrary at padding.
+
+        It is the first of `next_item_states`.
+        """
+        return self.next_item_states(histories)[:, :, 0]
+
     @property
     @abstractmethod
     def head_weight(self) -> Float[Tensor, "codes dim"]:

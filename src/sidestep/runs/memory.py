@@ -25,14 +25,19 @@ def refuse_beyond_memory(model: TransformerConfig | SasRecConfig, num_items: int
         )
 
 
-def refuse_prefixes_beyond_memory(model: ProcessRewardConfig, num_prefixes: int) -> None:
-    """Raises a `ValueError` for a process reward model whose training cannot fit this machine."""
+def refuse_prefixes_beyond_memory(model: ProcessRewardConfig, num_features: int) -> None:
+    """Raises a `ValueError` for a process reward model whose training cannot fit this machine.
+
+    Args:
+        model: its shape.
+        num_features: of the code space: the prefixes of a trie, or the codes of sets.
+    """
     # Not less than this: a vector per row, and what is square in the width in each block.
-    num_weights = (model.hashed_rows or num_prefixes) * model.dim + model.num_blocks * model.dim**2
+    num_weights = (model.hashed_rows or num_features) * model.dim + model.num_blocks * model.dim**2
     needed = num_weights * _BYTES_PER_WEIGHT
     if needed > memory_bytes():
         raise ValueError(
-            f"model.dim {model.dim} with {num_prefixes:,} prefixes takes {needed / 1e9:,.0f} GB to "
-            f"train, and this machine has {memory_bytes() / 1e9:,.0f}; lower model.dim, or let "
-            "prefixes share model.hashed_rows."
+            f"model.dim {model.dim} with {num_features:,} prefixes or codes takes "
+            f"{needed / 1e9:,.0f} GB to train, and this machine has {memory_bytes() / 1e9:,.0f}; "
+            "lower model.dim, or let prefixes share model.hashed_rows."
         )

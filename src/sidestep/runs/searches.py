@@ -407,9 +407,12 @@ def _missing_part(spec: SearchSpec, loaded: bundles.LoadedRecommender) -> str | 
             "needs sets of codes, and the codes of this catalog have an order; tokenize with "
             "--space sets, or take a search that walks any space, such as beam."
         )
-    if (spec.needs == "trie" and space is not None) or (
-        spec.needs == "items" and not loaded.catalog.lists_items
-    ):
+    is_met = {
+        "trie": space is None,
+        "items": loaded.catalog.lists_items,
+        "features": loaded.catalog.has_features,
+    }
+    if not is_met.get(spec.needs or "", True):
         return (
             "needs the trie of semantic IDs, but the codes of this catalog span the space "
             f"{space}; take a search that walks any space, such as beam."

@@ -7,7 +7,7 @@ ended.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -135,8 +135,8 @@ def levels(
     """Descends step by step, from the level of the root to that of the leaves.
 
     A state that is complete before the last step waits, unchanged, for the others: it competes
-    with them by its scores, and costs a token only where leaves are shown. Where ways meet, the
-    likeliest way to a state stands for it.
+    with them by its scores, and costs a token only where leaves are shown. Its value stays, too.
+    Where ways meet, the likeliest way to a state stands for it.
 
     The caller switches gradients off.
 
@@ -154,7 +154,8 @@ def levels(
             Not with a judge.
     """
     step, context = model.encode(histories, capacity=capacity)
-    if step.choice is not None and isinstance(space, ShortensWays):
+    # A search that reads leaves compares what is read of one depth, so no way may end early.
+    if step.choice is not None and not shows_leaves and isinstance(space, ShortensWays):
         space = space.shortened()
     propose = begin(step, context)
     num_users, num_steps = len(histories.lengths), space.num_steps
@@ -205,9 +206,15 @@ def levels(
                 columns = _open_columns(is_node)
                 nodes = read = nodes.at(columns)
                 actions, is_node = actions.gather(1, columns), nodes.is_node
+            before = step.value
             step, context = model.extend(
                 context, actions, nodes.parents, nodes.depths, is_node=is_node, depth=depth
             )
+            if not is_narrow and space.ends_early and before is not None:
+                assert step.value is not None, "the model gave values before"
+                waits = space.is_complete(above)
+                kept_value = before.gather(1, kept.beams)
+                step = replace(step, value=torch.where(waits, kept_value, step.value))
             width = actions.shape[1]
             slots = torch.arange(num_slots, num_slots + width, device=states.device)
             slots, num_slots = slots.expand(num_users, width), num_slots + width

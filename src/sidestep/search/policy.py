@@ -9,7 +9,7 @@ from torch import Tensor
 
 from sidestep.catalog.availability import Availability
 from sidestep.catalog.own_space import OwnSpace
-from sidestep.catalog.space import CodeSpace
+from sidestep.catalog.space import CodeSpace, HasFeatures
 from sidestep.catalog.trie import NO_CODE, NO_STATE, Trie
 from sidestep.padding import NO_ITEM
 from sidestep.search.exclusion import Exclusion
@@ -58,6 +58,11 @@ class Scope:
         return self.trie.depth_starts[-1]
 
     @property
+    def num_features(self) -> int:
+        """See `HasFeatures.num_features`; the nodes of the trie."""
+        return self.num_states
+
+    @property
     def num_items(self) -> int:
         """See `CodeSpace.num_items`."""
         return self.trie.num_items
@@ -66,6 +71,16 @@ class Scope:
     def device(self) -> torch.device:
         """See `CodeSpace.device`."""
         return self.trie.codes.device
+
+    def to(self, device: torch.device | str) -> "Scope":
+        """A copy on `device`."""
+        trie = self.trie.to(device)
+        available = None if self.available is None else self.available.to(device)
+        excluded = None
+        if self.excluded is not None:
+            excluded = Exclusion.of(self.excluded.items.to(device), trie, available)
+        below = None if self.below is None else self.below.to(device)
+        return Scope(trie=trie, available=available, excluded=excluded, below=below)
 
     def root(self, num_users: int) -> Int[Tensor, "users 1"]:
         """See `CodeSpace.root`; node 0."""
@@ -127,6 +142,10 @@ class Scope:
         """See `CodeSpace.canonical`; one way leads to every node."""
         return states
 
+    def features(self, states: Int[Tensor, "users width"]) -> Int[Tensor, "users width 1"]:
+        """See `HasFeatures.features`; the node itself."""
+        return states[..., None]
+
     def among(self, is_available: Bool[Tensor, " items"]) -> "Scope":
         """See `CodeSpace.among`; closes the ways to all other items."""
         if self.available is not None:
@@ -168,6 +187,26 @@ def whole_space(spanned: Trie | OwnSpace) -> CodeSpace:
         spanned: see `sidestep.catalog.catalog.Catalog`.
     """
     return Scope(trie=spanned) if isinstance(spanned, Trie) else spanned.space
+
+
+def described_space(spanned: Trie | OwnSpace) -> HasFeatures:
+    """The code space of all items of a catalog, as one that describes its states by features.
+
+    Args:
+        spanned: see `sidestep.catalog.catalog.Catalog`.
+
+    Raises:
+        ValueError: the space does not describe its states.
+    """
+    space = whole_space(spanned)
+    if not isinstance(space, HasFeatures):
+        name = spanned.path if isinstance(spanned, OwnSpace) else type(space).__name__
+        raise ValueError(
+            "a process reward model needs the trie of semantic IDs or sets of codes, but the codes "
+            f"of this catalog span the space {name}; use a catalog that was tokenized with --space "
+            "trie or --space sets."
+        )
+    return space
 
 
 def trie_scope(space: CodeSpace, *, asker: str) -> Scope:

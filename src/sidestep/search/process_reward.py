@@ -6,9 +6,8 @@ from typing import Any, Protocol, runtime_checkable
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sidestep.catalog.space import CodeSpace
+from sidestep.catalog.space import CodeSpace, HasFeatures, features_misfit
 from sidestep.catalog.trie import NO_STATE
-from sidestep.search.policy import trie_scope
 from sidestep.search.scorer import PrefixScores
 from sidestep.step import Context, HistoryBatch, HistoryStates, StepOutput
 
@@ -18,8 +17,8 @@ class RewardNetwork(Protocol):
     """Scores prefixes of histories, as `sidestep.model.process_reward` does."""
 
     @property
-    def num_prefixes(self) -> int:
-        """Nodes of the trie it knows."""
+    def num_features(self) -> int:
+        """Features that it has rows for, see `sidestep.catalog.space.HasFeatures`."""
         ...
 
     def remember(self, history: HistoryStates) -> Any:
@@ -33,9 +32,9 @@ class RewardNetwork(Protocol):
         ...
 
     def __call__(
-        self, memory: Any, states: Int[Tensor, "users width"]
+        self, memory: Any, features: Int[Tensor, "users width features"]
     ) -> Float[Tensor, "users width"]:
-        """A score for every state."""
+        """A score for every state, from its features."""
         ...
 
 
@@ -52,23 +51,27 @@ class ProcessReward:
         """See `PrefixScorer.begin`.
 
         Raises:
-            ValueError: the network knows another trie, or the model has no states of histories.
+            TypeError: the space does not describe its states by features.
+            ValueError: the network knows another space, or the model has no states of histories.
         """
-        num_nodes = trie_scope(scope, asker=self.name).num_states
-        if self.network.num_prefixes != num_nodes:
-            raise ValueError(
-                f"the process reward model knows {self.network.num_prefixes} prefixes, but the "
-                f"catalog has {num_nodes}; train it again on this catalog."
+        if not isinstance(scope, HasFeatures):
+            raise TypeError(
+                f"{self.name} needs a space that describes its states by features, as a trie and "
+                f"sets of codes do, got the space {type(scope).__name__}; take a search that walks "
+                "any space, such as a beam search."
             )
+        misfit = features_misfit(self.network.num_features, scope)
+        if misfit is not None:
+            raise ValueError(f"the process reward model {misfit}")
         if context.history_states is None:
             raise ValueError(
                 "the model gives no state per past item, which a process reward model reads; use "
                 "the native Transformer."
             )
-        memory = self.network.remember(context.history_states)
+        memory, space = self.network.remember(context.history_states), scope
 
         def scores(states: Int[Tensor, "users width"], depth: int) -> Float[Tensor, "users width"]:
-            return self.network(memory, states)
+            return self.network(memory, space.features(states))
 
         return scores
 

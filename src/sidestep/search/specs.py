@@ -58,8 +58,9 @@ class SearchSpec:
     fitted: see `Fitted`; None where every budget is large enough.
     quick: options with which the search takes a fraction of the time and finds about as much.
     needs: what the code space must offer beyond a walk. `trie`: facts that only a trie tells.
-        `items`: the items beyond each state, which a trie and code sets tell. `sets`: code sets.
-        None: nothing, so that the search walks any space.
+        `items`: the items beyond each state, which a trie and code sets tell. `features`: a
+        description of each state, which a trie and code sets give. `sets`: code sets. None:
+        nothing, so that the search walks any space.
     """
 
     name: str
@@ -72,7 +73,7 @@ class SearchSpec:
     grows: SharedSetting | None = None
     fitted: Fitted | None = None
     quick: Mapping[str, Value] = field(default_factory=dict)
-    needs: Literal["trie", "items", "sets"] | None = None
+    needs: Literal["trie", "items", "features", "sets"] | None = None
 
     @property
     def is_own(self) -> bool:
@@ -160,7 +161,7 @@ SPECS: Mapping[str, SearchSpec] = MappingProxyType(
                 goes_by="process-reward",
                 ceiling="exhaustive-prm",
                 grows="candidates",
-                needs="trie",
+                needs="features",
             ),
             SearchSpec(
                 name="value-beam",

@@ -104,15 +104,13 @@ class ValueGuidedDecoding:
         the user's leaves, less its rank among the completed ones.
 
         Raises:
-            TypeError: in the space, ways meet or are of different lengths.
+            TypeError: in the space, ways are of different lengths, or ways meet and the model does
+                not choose one way to each state.
             ValueError: the warm start would take the whole budget, or the model has no values, or
                 one that is not finite.
         """
-        if scope.ways_meet or scope.ends_early:
-            raise TypeError(
-                f"{self.name} needs a space in which one way leads to each state and all ways are "
-                f"equally long, got {type(scope).__name__}; take a beam search."
-            )
+        if scope.ends_early:
+            raise _misfit(self.name, scope)
         # No tree has more nodes than the space, and memory is set aside for as many as tokens.
         tokens = min(self.tokens(scope.num_steps), scope.num_states)
         growth = _Growth(self, model, histories, scope, tokens=tokens)
@@ -200,6 +198,8 @@ class _Growth:
         """Puts a level of the warm start into the trees."""
         nodes, step = level.nodes, level.step
         assert step is not None
+        if self.scope.ways_meet and step.choice is None:
+            raise _misfit(self.policy.name, self.scope)
         parents, depths, is_node = (
             torch.stack([nodes.parents, nodes.depths, nodes.is_node.long()]).cpu().numpy()
         )
@@ -213,7 +213,7 @@ class _Growth:
         if by_code is None or level.legal is None:  # leaves
             by_code = torch.full_like(step.logits, -torch.inf)
         else:
-            num_codes = level.legal.sum(dim=2)
+            num_codes = step.followed(level.legal).sum(dim=2)
         self._put(nodes.states, nodes.log_probs, by_code, parents, depths, is_node, step, num_codes)
 
     def advance(self) -> bool:
@@ -233,7 +233,7 @@ class _Growth:
         )
         legal = self.scope.legal(states)
         by_code = code_log_probs(step, legal, self.policy.normaliser)
-        num_codes = legal.sum(dim=2)
+        num_codes = step.followed(legal).sum(dim=2)
         self._put(states, log_probs, by_code, parents, depths, is_new, step, num_codes)
         return True
 
@@ -363,6 +363,15 @@ class _Growth:
             entropies=entropies(logs),
             num_codes=num_codes,
         )
+
+
+def _misfit(name: str, scope: CodeSpace) -> TypeError:
+    """The error for a space in which the search cannot grow a tree."""
+    return TypeError(
+        f"{name} needs a space in which one way leads to each state and all ways are equally long, "
+        f"or a model that chooses the codebook of each set, got {type(scope).__name__}; take a "
+        "beam search."
+    )
 
 
 def _rows(

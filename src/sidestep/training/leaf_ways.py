@@ -14,7 +14,9 @@ from torch import Tensor
 from sidestep.catalog.set_space import SetSpace
 from sidestep.catalog.space import CodeSpace
 from sidestep.catalog.trie import NO_STATE
+from sidestep.model.code_set_transformer import CodeSetTransformer
 from sidestep.model.semantic_id_model import SemanticIdModel
+from sidestep.padding import NO_ITEM
 from sidestep.search.policy import Scope
 from sidestep.step import ROOT_SLOT, HistoryBatch
 
@@ -113,8 +115,7 @@ class TrieWays:
 class SetWays:
     """The ways of a policy to sets of codes; see `LeafWays`.
 
-    The policy is shown every leaf's way, one code after the other. At each state the policy chooses
-    the codebook, and the leaf's item has one code in this codebook.
+    A way ends as soon as one item is left, see `chosen_ways`.
     """
 
     space: SetSpace
@@ -123,7 +124,6 @@ class SetWays:
         """See `LeafWays.to`."""
         return SetWays(space=self.space.to(device))
 
-    @torch.no_grad()
     def __call__(
         self,
         model: SemanticIdModel,
@@ -131,40 +131,10 @@ class SetWays:
         leaves: Int[Tensor, "users leaves"],
     ) -> Ways:
         """See `LeafWays`; without gradient."""
+        assert isinstance(model, CodeSetTransformer), "sets of codes need a network over sets"
         space = self.space.shortened()  # as a search does
-        users, width = leaves.shape
-        num_steps = space.num_steps
-        step, context = model.encode(histories, capacity=width * (num_steps - 1))
-        step = step.at(torch.zeros_like(leaves))
-        is_leaf = leaves != NO_STATE
-        own = space.actions_of(space.items(leaves)[..., 0].clamp(min=0).flatten())
-        own = own.view(users, width, -1)
-        states = space.root(users).expand(leaves.shape).masked_fill(~is_leaf, NO_STATE)
-        parents = torch.full_like(leaves, ROOT_SLOT)
-        slots = 1 + torch.arange(width, device=leaves.device).expand(leaves.shape)
-        way: list[tuple[Tensor, Tensor, Tensor]] = []
-        for depth in range(1, num_steps + 1):
-            is_step = is_leaf & ~space.is_complete(states)
-            followed = step.followed(space.legal(states)).gather(2, own)
-            actions = own.masked_fill(~followed, 0).amax(dim=2)
-            states = torch.where(is_step, space.child(states, actions), states)
-            way.append((states, actions, is_step))
-            is_open = is_step & ~space.is_complete(states)
-            if depth == num_steps or not bool(is_open.any()):
-                break
-            step, context = model.extend(
-                context,
-                actions,
-                parents,
-                torch.full_like(leaves, depth),
-                is_node=is_open,
-                depth=depth,
-            )
-            parents, slots = slots, slots + width
-        done = (states, torch.zeros_like(actions), torch.zeros_like(is_step))
-        way += [done] * (num_steps - len(way))
-        states, actions, is_step = (torch.stack(each, dim=2) for each in zip(*way, strict=True))
-        return Ways(states=states, actions=actions, is_step=is_step)
+        items = space.items(leaves)[..., 0]
+        return chosen_ways(model, histories, items, space)
 
     def legal(
         self,
@@ -175,6 +145,71 @@ class SetWays:
         codebook_of = self.space.codebook_of
         chosen = codebook_of[next_actions.clamp(min=0)].masked_fill(next_actions < 0, -1)
         return self.space.legal(slot_states) & (codebook_of == chosen[..., None])
+
+
+@torch.no_grad()
+def chosen_ways(
+    model: CodeSetTransformer,
+    histories: HistoryBatch,
+    items: Int[Tensor, "users items"],
+    space: SetSpace,
+    *,
+    after: Int[Tensor, "users items"] | None = None,
+) -> Ways:
+    """The ways to the sets of some items that a network itself would go, without gradient.
+
+    The network is shown every way, one code after the other. At each state the network chooses the
+    codebook, and the item has one code in this codebook.
+
+    Args:
+        model: the network; without dropout, as in a search.
+        histories: of the users.
+        items: in scope; `NO_ITEM` is padding.
+        space: of all sets; in a shortened one a way ends as soon as one item is left.
+        after: the number of items of the history that each item follows; None: all of them. A
+            network in which items choose codes counts all items of the history as held.
+    """
+    users, width = items.shape
+    num_steps = space.num_steps
+    root, context = model.encode(histories, capacity=width * (num_steps - 1))
+    visible = None
+    if after is None:
+        hidden = root.hidden.expand(-1, width, -1)
+    else:
+        of_history = context.history_states
+        assert of_history is not None, "a network over sets reads whole items"
+        hidden = of_history.states.take_along_dim(after[..., None], dim=1)
+        visible = after + 1  # the start token stands before the items
+    step = model.step_at(hidden)
+    is_item = items != NO_ITEM
+    own = space.actions_of(items.clamp(min=0).flatten()).view(users, width, -1)
+    states = space.root(users).expand(items.shape).masked_fill(~is_item, NO_STATE)
+    parents = torch.full_like(items, ROOT_SLOT)
+    slots = 1 + torch.arange(width, device=items.device).expand(items.shape)
+    way: list[tuple[Tensor, Tensor, Tensor]] = []
+    for depth in range(1, num_steps + 1):
+        is_step = is_item & ~space.is_complete(states)
+        followed = step.followed(space.legal(states)).gather(2, own)
+        actions = own.masked_fill(~followed, 0).amax(dim=2)
+        states = torch.where(is_step, space.child(states, actions), states)
+        way.append((states, actions, is_step))
+        is_open = is_step & ~space.is_complete(states)
+        if depth == num_steps or not bool(is_open.any()):
+            break
+        step, context = model.extend(
+            context,
+            actions,
+            parents,
+            torch.full_like(items, depth),
+            is_node=is_open,
+            visible=visible,
+            depth=depth,
+        )
+        parents, slots = slots, slots + width
+    done = (states, torch.zeros_like(actions), torch.zeros_like(is_step))
+    way += [done] * (num_steps - len(way))
+    states, actions, is_step = (torch.stack(each, dim=2) for each in zip(*way, strict=True))
+    return Ways(states=states, actions=actions, is_step=is_step)
 
 
 def ways_in(space: CodeSpace) -> LeafWays:

@@ -134,7 +134,8 @@ class ProcessRewardTrainingConfig(BaseModel):
 
     num_negatives: int = Field(64, ge=1)
     """Other prefixes per target and depth, drawn uniformly among the catalog's; as many as there
-    are where that is fewer: a full softmax."""
+    are where that is fewer: a full softmax. Over sets of codes, other legal codes of all open
+    codebooks, after the set on the way of the target."""
 
     beam_negatives: int = Field(0, ge=0)
     """Other prefixes per target and depth that a beam search of this width keeps, beside those
@@ -148,7 +149,7 @@ class ProcessRewardTrainingConfig(BaseModel):
     joint: NextCodeConfig | None = None
     """The loss of the backbone, which then trains with the scores, as published. The gradients of
     the scores reach the backbone, and its dropout is on whatever `backbone_dropout` says. None
-    leaves the backbone as it is."""
+    leaves the backbone as it is. A network over sets learns all codes of a target."""
 
 
 class ReturnsConfig(BaseModel):

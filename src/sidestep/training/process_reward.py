@@ -6,18 +6,26 @@ import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 
-from sidestep.catalog.trie import NO_STATE, Trie
+from sidestep.catalog.space import CodeSpace, HasFeatures
+from sidestep.catalog.trie import NO_STATE
 from sidestep.data.windows import WindowBatch
+from sidestep.model.code_set_transformer import CodeSetTransformer
 from sidestep.model.process_reward import ProcessRewardModel, RewardMemory
 from sidestep.model.semantic_id_model import SemanticIdModel
-from sidestep.objectives.contrastive import distinct_others, info_nce, share_below
+from sidestep.objectives.contrastive import info_nce, share_below
 from sidestep.objectives.weighting import mean_over_targets
 from sidestep.search.beam import BeamSearch
-from sidestep.search.policy import Scope
 from sidestep.step import HistoryStates
+from sidestep.training.contrasts import Contrasts, contrasts_of
 from sidestep.training.next_code import NextCodeObjective
+from sidestep.training.next_code_set import NextCodeSetObjective
 from sidestep.training.objective import Loss, Objective
-from sidestep.training.objective_config import ProcessRewardTrainingConfig
+from sidestep.training.objective_config import (
+    NextCodeConfig,
+    NextCodeSetConfig,
+    ProcessRewardTrainingConfig,
+)
+from sidestep.training.supervised_codes import SupervisedCodesObjective
 
 
 class ProcessRewardObjective(Objective):
@@ -25,28 +33,40 @@ class ProcessRewardObjective(Objective):
 
     Source: PROMISE (arXiv:2601.04674), eq. 4-9, which trains jointly. Departure: the backbone is
     trained before and stays as it is by default, so that likelihood is the same with and without
-    guidance.
+    guidance. Beside a network over sets of codes, the prefixes are sets, see
+    `sidestep.training.contrasts`.
     """
 
     def __init__(
         self,
         network: ProcessRewardModel,
         backbone: SemanticIdModel,
-        trie: Trie,
+        space: CodeSpace,
         config: ProcessRewardTrainingConfig,
     ) -> None:
+        """Takes what is trained and what it is trained beside.
+
+        Args:
+            network: is trained.
+            backbone: a trained network; it moves only where both are trained jointly.
+            space: of all items of the catalog: the scope of a trie, or the space of sets.
+            config: see there.
+
+        Raises:
+            ValueError: the backbone fits neither the space nor the joint loss.
+        """
         super().__init__()
         self.network = network
+        self.contrasts = contrasts_of(space, backbone, config.num_negatives)
         self.next_code = None
         if config.joint is not None:
             backbone.requires_grad_()  # what is loaded from a bundle is frozen
             try:
-                self.next_code = NextCodeObjective(backbone, config.joint)
+                self.next_code = _joint_objective(backbone, config.joint)
             except ValueError as error:
                 raise ValueError(f"joint: {error}") from error
         else:
             self.freeze("backbone", backbone)
-        self.trie = trie
         self.config = config
 
     @property
@@ -67,23 +87,23 @@ class ProcessRewardObjective(Objective):
         """See `Objective.forward`; parts: each depth's loss, AUC and AUC among beams, and those of
         the next codes if they are learned too."""
         users, positions = batch.is_target.nonzero(as_tuple=True)
-        items = batch.items[users, positions]
         weights = batch.weights_of(users, positions)
         memory = self._memory(batch, users, positions)
-        trie = self._trie(items.device)
-        leaves = trie.leaf_of(items)
+        contrasts = self._contrasts(batch.items.device)
+        space = contrasts.space
+        assert isinstance(space, HasFeatures), "its states have rows"
         beams = self._beams(batch, users, positions)
+        backbone = self.backbone.eval()
         losses, parts = [], {}
-        for depth in range(1, trie.num_levels + 1):
-            nodes = trie.nodes_at(depth)
-            own = trie.ancestor(leaves, depth)
-            others = distinct_others(own - nodes.start, len(nodes), self.config.num_negatives)
-            others = others + nodes.start
+        for depth, contrast in enumerate(
+            contrasts.draw(backbone, batch, users, positions), start=1
+        ):
+            own, others = contrast.own, contrast.others
             rivals = beams[depth - 1]
             rivals = rivals.masked_fill(rivals == own[:, None], NO_STATE)
             is_rival = (others[:, :, None] == rivals[:, None]).any(dim=2)
             prefixes = torch.cat([own[:, None], others.masked_fill(is_rival, NO_STATE), rivals], 1)
-            scores = self.network(memory, prefixes).float()
+            scores = self.network(memory, space.features(prefixes)).float()
             positives = scores[:, 0]
             negatives = scores[:, 1:].masked_fill(prefixes[:, 1:] == NO_STATE, -torch.inf)
             losses.append(mean_over_targets(info_nce(positives, negatives), weights))
@@ -93,11 +113,12 @@ class ProcessRewardObjective(Objective):
                 if among.shape[1]:
                     below = share_below(positives.detach(), among)
                     parts[f"{name}_{depth}"] = below.nanmean().nan_to_num(0.5)
+        backbone.train(self._is_backbone_trained)
         loss = torch.stack(losses).sum()
         if self.next_code is not None:
             beside = self.next_code(batch)
             loss, parts = loss + beside.loss, parts | beside.parts
-        return Loss(loss=loss, num_targets=len(items), parts=parts)
+        return Loss(loss=loss, num_targets=len(users), parts=parts)
 
     def _beams(
         self,
@@ -105,19 +126,22 @@ class ProcessRewardObjective(Objective):
         users: Int[Tensor, " targets"],
         positions: Int[Tensor, " targets"],
     ) -> list[Int[Tensor, "targets beams"]]:
-        """The prefixes that a beam search keeps, per depth; `NO_STATE` where there are fewer."""
-        trie, width = self._trie(batch.items.device), self.config.beam_negatives
+        """The prefixes that a beam search keeps, per depth; `NO_STATE` where there are fewer.
+
+        Where all ways have ended early, the leaves stand for the depths that follow.
+        """
+        space, width = self._contrasts(batch.items.device).space, self.config.beam_negatives
         if not width:
             none = torch.full((len(users), 0), NO_STATE, device=batch.items.device)
-            return [none] * trie.num_levels
+            return [none] * space.num_steps
         backbone = self.backbone.eval()
         histories = batch.before(users, positions)
-        found = BeamSearch(num_beams=width).search(backbone, histories, Scope(trie=trie))
+        found = BeamSearch(num_beams=width).search(backbone, histories, space)
         backbone.train(self._is_backbone_trained)
         assert found.tree is not None, "a beam search keeps its tree"
         depths = found.tree.depths[0]
-        inner = [found.tree.states[:, depths == depth] for depth in range(1, trie.num_levels)]
-        return [*inner, found.leaves]
+        inner = [found.tree.states[:, depths == depth] for depth in range(1, space.num_steps)]
+        return [kept if kept.shape[1] else found.leaves for kept in [*inner, found.leaves]]
 
     def _memory(
         self,
@@ -128,11 +152,11 @@ class ProcessRewardObjective(Objective):
         """States that a target may be told from: before any item and after each past one."""
         backbone = self.backbone
         if self._is_backbone_trained:
-            states = backbone.next_item_states(batch.histories)[:, :, 0]
+            states = backbone.root_states(batch.histories)
         else:
             backbone.train(self.config.backbone_dropout and self.training)
             with torch.no_grad():
-                states = backbone.next_item_states(batch.histories)[:, :, 0]
+                states = backbone.root_states(batch.histories)
             backbone.eval()
         memory = self.network.remember(HistoryStates(states=states, counts=batch.lengths))
         columns = torch.arange(states.shape[1], device=states.device)
@@ -142,7 +166,21 @@ class ProcessRewardObjective(Objective):
     def _is_backbone_trained(self) -> bool:
         return self.next_code is not None and self.training
 
-    def _trie(self, device: torch.device) -> Trie:
-        if self.trie.device != device:
-            self.trie = self.trie.to(device)
-        return self.trie
+    def _contrasts(self, device: torch.device) -> Contrasts:
+        if self.contrasts.space.device != device:
+            self.contrasts = self.contrasts.to(device)
+        return self.contrasts
+
+
+def _joint_objective(backbone: SemanticIdModel, config: NextCodeConfig) -> SupervisedCodesObjective:
+    """The loss of a backbone that trains, too; sets learn all their codes.
+
+    Raises:
+        ValueError: the settings do not fit the backbone.
+    """
+    if not isinstance(backbone, CodeSetTransformer):
+        return NextCodeObjective(backbone, config)
+    if config.beam_aware is not None:
+        raise ValueError("beam_aware weighs codes in an order, and a set has none; leave it out.")
+    settings = config.model_dump(exclude={"beam_aware"})
+    return NextCodeSetObjective(backbone, NextCodeSetConfig(**settings))

@@ -7,8 +7,10 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from sidestep.catalog.leaf_embeddings import LeafEmbeddings
+from sidestep.catalog.set_space import SetSpace
 from sidestep.catalog.trie import Trie
 from sidestep.data.windows import WindowBatch
+from sidestep.model.code_set_transformer import CodeSetTransformer
 from sidestep.model.heads import HeadedModel
 from sidestep.model.semantic_id_model import SemanticIdModel
 from sidestep.model.value_head import ValueHead
@@ -23,6 +25,7 @@ from sidestep.search.policy import Scope, SearchPolicy, redrawn
 from sidestep.training.candidate_tree import CandidateTree
 from sidestep.training.objective import DrawingObjective, Loss
 from sidestep.training.objective_config import ValueTrainingConfig
+from sidestep.training.set_candidates import set_candidate_tree
 
 
 class ValueObjective(DrawingObjective):
@@ -37,7 +40,7 @@ class ValueObjective(DrawingObjective):
         self,
         head: ValueHead,
         backbone: SemanticIdModel,
-        trie: Trie,
+        space: Scope | SetSpace,
         embeddings: Float[Tensor, "items dim"],
         policy: SearchPolicy,
         config: ValueTrainingConfig,
@@ -47,20 +50,30 @@ class ValueObjective(DrawingObjective):
         Args:
             head: is trained.
             backbone: a trained network, which stays as it is.
-            trie: of the catalog.
+            space: of all items of the catalog: the scope of a trie, or the space of sets.
             embeddings: e(i) of every item of the catalog, from a frozen encoder, of any length.
             policy: finds the candidates; it may read the values.
             config: see there.
 
         Raises:
-            ValueError: there is not one embedding per item, or not one weight per level.
+            ValueError: there is not one embedding per item, or not one weight per level, or the
+                backbone does not choose the codebooks of sets.
         """
         super().__init__()
-        self.weights = checked_weights(config.weights, trie.num_levels, "weights")
+        self.weights = checked_weights(config.weights, space.num_steps, "weights")
+        if isinstance(space, SetSpace) and not isinstance(backbone, CodeSetTransformer):
+            raise ValueError(
+                "values over sets of codes need a network that chooses codebooks, got a "
+                f"{type(backbone).__name__}; name a run of kind code-sets."
+            )
         self.head = head
         self.freeze("backbone", backbone)
-        self.trie = trie
-        self.embeddings = LeafEmbeddings.of(embeddings, trie)
+        self.space = space
+        self.embeddings = (
+            LeafEmbeddings.of(embeddings, space.trie)
+            if isinstance(space, Scope)
+            else LeafEmbeddings.of_space(embeddings, space)
+        )
         self.policy = policy
         self.config = config
 
@@ -84,14 +97,33 @@ class ValueObjective(DrawingObjective):
         users, positions = batch.is_target.nonzero(as_tuple=True)
         targets = batch.items[users, positions]
         histories = batch.before(users, positions)
-        trie, embeddings, backbone = self._placed(targets.device)
-        leaves = trie.leaf_of(targets)
+        space, embeddings, backbone = self._placed(targets.device)
+        leaves = space.state_of(targets)
         valued = HeadedModel(backbone, self.head)
         with torch.no_grad():
             search = redrawn(self.policy, int(self.num_steps))
-            found = search.search(valued, histories, Scope(trie=trie)).leaves
-        tree = CandidateTree.of(found, leaves if self.config.include_target else None, trie)
-        rewards = dense_rewards(tree, targets, embeddings, trie, self.weights)
+            found = search.search(valued, histories, space).leaves
+        if isinstance(space, Scope):
+            included = leaves if self.config.include_target else None
+            tree = CandidateTree.of(found, included, space.trie)
+            rewards = dense_rewards(tree, targets, embeddings, space.trie, self.weights)
+        else:
+            assert isinstance(backbone, CodeSetTransformer)
+            tree, is_on_path = set_candidate_tree(
+                backbone,
+                histories,
+                found,
+                targets,
+                space,
+                include_target=self.config.include_target,
+            )
+            rewards = step_rewards(
+                embeddings.at(tree.leaves),
+                embeddings.items[targets],
+                is_on_path,
+                tree.shared,
+                self.weights,
+            )
         with torch.no_grad():
             hidden = tree.read(backbone, histories).hidden
         by_depth = value_loss(
@@ -107,12 +139,14 @@ class ValueObjective(DrawingObjective):
         parts["missed"] = (found != leaves[:, None]).all(dim=1).float().mean()
         return Loss(loss=by_depth.mean(), num_targets=len(targets), parts=parts)
 
-    def _placed(self, device: torch.device) -> tuple[Trie, LeafEmbeddings, SemanticIdModel]:
-        """Trie, embeddings and backbone on the device of a batch."""
-        if self.trie.device != device:
-            self.trie = self.trie.to(device)
+    def _placed(
+        self, device: torch.device
+    ) -> tuple[Scope | SetSpace, LeafEmbeddings, SemanticIdModel]:
+        """Space, embeddings and backbone on the device of a batch."""
+        if self.space.device != device:
+            self.space = self.space.to(device)
             self.embeddings = self.embeddings.to(device)
-        return self.trie, self.embeddings, self.backbone.eval()
+        return self.space, self.embeddings, self.backbone.eval()
 
 
 def checked_weights(

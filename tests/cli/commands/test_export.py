@@ -49,7 +49,7 @@ def test_what_has_no_place_in_the_layout_is_said_to_stay_behind(shop, tmp_path):
         catalog.codebook_sizes,
     )
     reward = ProcessRewardModel(
-        ProcessRewardConfig(dim=4), num_prefixes=catalog.trie.num_nodes(), memory_dim=8
+        ProcessRewardConfig(dim=4), num_features=catalog.trie.num_nodes(), memory_dim=8
     )
     head = ValueHead(ValueHeadConfig(num_heads=2), dim=8, num_levels=catalog.num_levels)
     none = tmp_path / "none"

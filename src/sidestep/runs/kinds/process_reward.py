@@ -1,4 +1,4 @@
-"""Runs of kind process-reward: a process reward model beside a Transformer."""
+"""Runs of kind process-reward: a process reward model beside a Transformer, also one over sets."""
 
 from __future__ import annotations
 
@@ -47,10 +47,11 @@ class ProcessRewardRun(BesideRun):
             raise ValueError(
                 f"backbone: {self.backbone} is {found.kind}, and a process reward model reads the "
                 "state after each past item, which it does not give; name a run of kind "
-                "transformer."
+                "transformer or code-sets."
             )
-        material = plan_parts.material_beside(given, found)
-        memory.refuse_prefixes_beyond_memory(self.model, material.catalog.trie.num_nodes())
+        material = plan_parts.material_beside(given, found, needs_trie=False)
+        described = policies.described_space(material.catalog.spanned)
+        memory.refuse_prefixes_beyond_memory(self.model, described.num_features)
         if self.fresh_backbone:
             self._forget(backbone, material, seed=given.seed)
         network = self.network(material, backbone, seed=given.seed)
@@ -93,7 +94,7 @@ class ProcessRewardRun(BesideRun):
         with fit.initialised(seed):
             return networks.ProcessRewardModel(
                 self.model,
-                num_prefixes=material.catalog.trie.num_nodes(),
+                num_features=policies.described_space(material.catalog.spanned).num_features,
                 memory_dim=backbone.head_weight.shape[1],
             )
 
@@ -110,7 +111,7 @@ class ProcessRewardRun(BesideRun):
             backbone: a trained Transformer on that catalog; with `objective.joint` it changes.
             network: to be trained.
         """
-        num_beams, trie = self.validation.num_beams, material.catalog.trie
+        catalog, num_beams = material.catalog, self.validation.num_beams
         policy = guided_beam.GuidedBeamSearch(
             guidance=scorer.Guidance(
                 scorer=scorers.ProcessReward(network=network),
@@ -121,18 +122,20 @@ class ProcessRewardRun(BesideRun):
         )
         return fit.Learning(
             network=network,
-            objective=objectives.ProcessRewardObjective(network, backbone, trie, self.objective),
+            objective=objectives.ProcessRewardObjective(
+                network, backbone, policies.whole_space(catalog.spanned), self.objective
+            ),
             windows=material.windows(),
             validation=material.split.validation,
             recommender=lambda device: recommenders.GenerativeRecommender(
                 backbone.to(device),
-                policies.Scope(trie=trie.to(device)),
+                policies.whole_space(catalog.to(device).spanned),
                 policy,
                 max_history=material.max_history,
             ),
             about={
                 "kind": "process-reward",
-                "catalog": material.catalog.version,
+                "catalog": catalog.version,
                 "backbone": fit.weights_sha256(backbone.state_dict()),
                 "model": self.model.model_dump(mode="json"),
                 "objective": self.objective.model_dump(mode="json"),

@@ -1,4 +1,4 @@
-"""Runs of kind value: a value head beside a network of semantic IDs."""
+"""Runs of kind value: a value head beside a network of semantic IDs, or of sets of codes."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from sidestep.training.objective_config import ValueTrainingConfig
 
 with imported_when_used():
     from sidestep import recommender as recommenders
+    from sidestep.catalog import set_space
     from sidestep.model import heads, semantic_id_model, value_head
     from sidestep.runs import backbones, plan_parts, reward_sources
     from sidestep.search import policy as policies
@@ -46,7 +47,10 @@ class ValueRun(BesideRun):
     def prepare(self, given: Given) -> Plan:
         """See `RunConfig.prepare`."""
         found = backbones.load_backbone(self.backbone, given)
-        material = plan_parts.material_beside(given, found)
+        material = plan_parts.material_beside(given, found, needs_trie=False)
+        space = policies.whole_space(material.catalog.spanned)
+        if not isinstance(space, (policies.Scope, set_space.SetSpace)):
+            material.catalog.refuse_own_space("a value head")
         embeddings = reward_sources.embeddings_of(self.embeddings, given.dataset)
         head = self.network(material, backbones.network_of(found), seed=given.seed)
         use = ValueUse(guidance=self.guidance, gamma=self.objective.gamma)
@@ -70,7 +74,7 @@ class ValueRun(BesideRun):
             return value_head.ValueHead(
                 self.model,
                 dim=backbone.head_weight.shape[1],
-                num_levels=material.catalog.trie.num_levels,
+                num_levels=material.catalog.num_levels,
             )
 
     def learning(
@@ -93,7 +97,9 @@ class ValueRun(BesideRun):
             embeddings: of every item of the catalog, from a frozen encoder.
             policy: finds the candidates; it may read the values that are being learned.
         """
-        num_beams, trie = self.validation.num_beams, material.catalog.trie
+        catalog, num_beams = material.catalog, self.validation.num_beams
+        space = policies.whole_space(catalog.spanned)
+        assert isinstance(space, (policies.Scope, set_space.SetSpace)), "others are refused"
         search = value_beam.ValueBeamSearch(
             num_beams=num_beams,
             candidates=self.guidance.candidates_per_beam * num_beams,
@@ -103,7 +109,7 @@ class ValueRun(BesideRun):
         return fit.Learning(
             network=head,
             objective=objectives.ValueObjective(
-                head, backbone, trie, embeddings, policy, self.objective
+                head, backbone, space, embeddings, policy, self.objective
             ),
             windows=latest_windows.value_windows(
                 material.split, self.objective, max_history=material.max_history
@@ -111,13 +117,13 @@ class ValueRun(BesideRun):
             validation=material.split.validation,
             recommender=lambda device: recommenders.GenerativeRecommender(
                 heads.HeadedModel(backbone.to(device), head),
-                policies.Scope(trie=trie.to(device)),
+                policies.whole_space(catalog.to(device).spanned),
                 search,
                 max_history=material.max_history,
             ),
             about={
                 "kind": "value",
-                "catalog": material.catalog.version,
+                "catalog": catalog.version,
                 "backbone": fit.weights_sha256(backbone.state_dict()),
                 "embeddings": fit.weights_sha256({"": embeddings}),
                 "model": self.model.model_dump(mode="json"),

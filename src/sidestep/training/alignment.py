@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from sidestep.catalog.leaf_embeddings import LeafEmbeddings
 from sidestep.catalog.space import CodeSpace
 from sidestep.data.windows import WindowBatch, Windows
-from sidestep.model.code_set_transformer import CodeSetTransformer
 from sidestep.model.semantic_id_model import SemanticIdModel
 from sidestep.model.value_head import ValueHead
 from sidestep.objectives.advantages import (
@@ -40,10 +39,8 @@ from sidestep.step import HistoryBatch, StepOutput
 from sidestep.training.alignment_config import AlignmentConfig
 from sidestep.training.candidate_tree import CandidateTree
 from sidestep.training.leaf_ways import ways_in
-from sidestep.training.next_code import NextCodeObjective
-from sidestep.training.next_code_set import NextCodeSetObjective
+from sidestep.training.likelihood import likelihood_of
 from sidestep.training.objective import DrawingObjective, Loss
-from sidestep.training.objective_config import NextCodeConfig, NextCodeSetConfig
 from sidestep.training.rewards import Reward, Rewards
 from sidestep.training.rollout_figures import (
     figures_of_group,
@@ -52,7 +49,6 @@ from sidestep.training.rollout_figures import (
     target_log_probs,
 )
 from sidestep.training.rollouts import Group, Rollouts
-from sidestep.training.supervised_codes import SupervisedCodesObjective
 from sidestep.training.value import checked_weights, dense_rewards, value_loss
 
 
@@ -154,7 +150,7 @@ class AlignmentObjective(DrawingObjective):
         if config.likelihood is not None:
             try:
                 # In a list: its network is the policy, which `state_dict` should know once.
-                self._likelihood = [_likelihood(policy, config.likelihood, categories)]
+                self._likelihood = [likelihood_of(policy, config.likelihood, categories=categories)]
             except ValueError as error:
                 raise ValueError(f"likelihood: {error}") from error
         if config.steps_per_rollout_policy > 1:
@@ -445,20 +441,6 @@ class AlignmentObjective(DrawingObjective):
             return None
         assert isinstance(kept.module, SemanticIdModel)
         return kept.module.eval()
-
-
-def _likelihood(
-    policy: SemanticIdModel,
-    config: NextCodeConfig | NextCodeSetConfig,
-    categories: Int[Tensor, " items"] | None,
-) -> SupervisedCodesObjective:
-    """The likelihood of codes in an order, or of sets of codes."""
-    if isinstance(policy, CodeSetTransformer):
-        sets = NextCodeSetConfig.model_validate(config.model_dump(exclude_unset=True))
-        return NextCodeSetObjective(policy, sets, categories=categories)
-    if isinstance(config, NextCodeSetConfig):
-        raise ValueError("learned_steps is for sets of codes; leave it out.")
-    return NextCodeObjective(policy, config, categories=categories)
 
 
 def _refuse_prefixes(config: AlignmentConfig) -> None:

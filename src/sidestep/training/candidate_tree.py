@@ -195,7 +195,7 @@ class CandidateTree:
 def with_targets(
     found: Int[Tensor, "users found"], targets: Int[Tensor, " users"]
 ) -> Int[Tensor, "users candidates"]:
-    """What a search found, and in a last column the target where the search missed it.
+    """The finds of a search, and in a last column the target where the search missed it.
 
     Args:
         found: distinct leaves of each user; `NO_STATE` is padding.

@@ -146,7 +146,7 @@ class ProcessRewardTrainingConfig(BaseModel):
     on the same targets, and without dropout its states know them better than they will know any
     target that is new."""
 
-    joint: NextCodeConfig | None = None
+    joint: NextCodeConfig | NextCodeSetConfig | None = None
     """The loss of the backbone, which then trains with the scores, as published. The gradients of
     the scores reach the backbone, and its dropout is on whatever `backbone_dropout` says. None
     leaves the backbone as it is. A network over sets learns all codes of a target."""

@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from sidestep.catalog.space import CodeSpace, HasFeatures
 from sidestep.catalog.trie import NO_STATE
 from sidestep.data.windows import WindowBatch
-from sidestep.model.code_set_transformer import CodeSetTransformer
 from sidestep.model.process_reward import ProcessRewardModel, RewardMemory
 from sidestep.model.semantic_id_model import SemanticIdModel
 from sidestep.objectives.contrastive import info_nce, share_below
@@ -17,15 +16,9 @@ from sidestep.objectives.weighting import mean_over_targets
 from sidestep.search.beam import BeamSearch
 from sidestep.step import HistoryStates
 from sidestep.training.contrasts import Contrasts, contrasts_of
-from sidestep.training.next_code import NextCodeObjective
-from sidestep.training.next_code_set import NextCodeSetObjective
+from sidestep.training.likelihood import likelihood_of
 from sidestep.training.objective import Loss, Objective
-from sidestep.training.objective_config import (
-    NextCodeConfig,
-    NextCodeSetConfig,
-    ProcessRewardTrainingConfig,
-)
-from sidestep.training.supervised_codes import SupervisedCodesObjective
+from sidestep.training.objective_config import ProcessRewardTrainingConfig
 
 
 class ProcessRewardObjective(Objective):
@@ -43,6 +36,8 @@ class ProcessRewardObjective(Objective):
         backbone: SemanticIdModel,
         space: CodeSpace,
         config: ProcessRewardTrainingConfig,
+        *,
+        categories: Int[Tensor, " items"] | None = None,
     ) -> None:
         """Takes what is trained and what it is trained beside.
 
@@ -51,6 +46,7 @@ class ProcessRewardObjective(Objective):
             backbone: a trained network; it moves only where both are trained jointly.
             space: of all items of the catalog: the scope of a trie, or the space of sets.
             config: see there.
+            categories: of the items, for the joint loss of a backbone with a category head.
 
         Raises:
             ValueError: the backbone fits neither the space nor the joint loss.
@@ -62,7 +58,7 @@ class ProcessRewardObjective(Objective):
         if config.joint is not None:
             backbone.requires_grad_()  # what is loaded from a bundle is frozen
             try:
-                self.next_code = _joint_objective(backbone, config.joint)
+                self.next_code = likelihood_of(backbone, config.joint, categories=categories)
             except ValueError as error:
                 raise ValueError(f"joint: {error}") from error
         else:
@@ -170,17 +166,3 @@ class ProcessRewardObjective(Objective):
         if self.contrasts.space.device != device:
             self.contrasts = self.contrasts.to(device)
         return self.contrasts
-
-
-def _joint_objective(backbone: SemanticIdModel, config: NextCodeConfig) -> SupervisedCodesObjective:
-    """The loss of a backbone that trains, too; sets learn all their codes.
-
-    Raises:
-        ValueError: the settings do not fit the backbone.
-    """
-    if not isinstance(backbone, CodeSetTransformer):
-        return NextCodeObjective(backbone, config)
-    if config.beam_aware is not None:
-        raise ValueError("beam_aware weighs codes in an order, and a set has none; leave it out.")
-    settings = config.model_dump(exclude={"beam_aware"})
-    return NextCodeSetObjective(backbone, NextCodeSetConfig(**settings))

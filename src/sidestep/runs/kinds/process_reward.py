@@ -15,6 +15,7 @@ from sidestep.training.objective_config import ProcessRewardTrainingConfig
 
 with imported_when_used():
     from sidestep import recommender as recommenders
+    from sidestep.bundle import columns
     from sidestep.bundle import networks as bundled
     from sidestep.model import item_head as item_heads
     from sidestep.model import process_reward as networks
@@ -123,7 +124,11 @@ class ProcessRewardRun(BesideRun):
         return fit.Learning(
             network=network,
             objective=objectives.ProcessRewardObjective(
-                network, backbone, policies.whole_space(catalog.spanned), self.objective
+                network,
+                backbone,
+                policies.whole_space(catalog.spanned),
+                self.objective,
+                categories=columns.categories_for(backbone, catalog),
             ),
             windows=material.windows(),
             validation=material.split.validation,

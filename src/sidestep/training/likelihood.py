@@ -1,0 +1,38 @@
+"""The likelihood loss that fits a network: of codes in an order, or of sets of codes."""
+
+from jaxtyping import Int
+from torch import Tensor
+
+from sidestep.model.code_set_transformer import CodeSetTransformer
+from sidestep.model.semantic_id_model import SemanticIdModel
+from sidestep.training.next_code import NextCodeObjective
+from sidestep.training.next_code_set import NextCodeSetObjective
+from sidestep.training.objective_config import NextCodeConfig, NextCodeSetConfig
+from sidestep.training.supervised_codes import SupervisedCodesObjective
+
+
+def likelihood_of(
+    network: SemanticIdModel,
+    config: NextCodeConfig | NextCodeSetConfig,
+    *,
+    categories: Int[Tensor, " items"] | None = None,
+) -> SupervisedCodesObjective:
+    """The likelihood loss of a network, beside another loss.
+
+    Args:
+        network: is trained.
+        config: of either loss; what both have is read for either network.
+        categories: see `SupervisedCodesObjective`.
+
+    Raises:
+        ValueError: a setting is of the other loss, or see the losses.
+    """
+    if not isinstance(network, CodeSetTransformer):
+        if isinstance(config, NextCodeSetConfig):
+            raise ValueError("learned_steps is for sets of codes; leave it out.")
+        return NextCodeObjective(network, config, categories=categories)
+    if isinstance(config, NextCodeConfig):
+        if config.beam_aware is not None:
+            raise ValueError("beam_aware weighs codes in an order; a set has none, leave it out.")
+        config = NextCodeSetConfig.model_validate(config.model_dump(exclude={"beam_aware"}))
+    return NextCodeSetObjective(network, config, categories=categories)

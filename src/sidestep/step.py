@@ -188,11 +188,13 @@ class CodebookChoice:
         scores = scores.masked_fill(num_legal < 2, torch.finfo(scores.dtype).min)
         scores = scores.masked_fill(num_legal == 0, -torch.inf)
         chosen = scores.argmax(dim=-1, keepdim=True)
-        sizes = torch.tensor(self.sizes, device=legal.device)
-        codebook = torch.arange(len(self.sizes), device=legal.device).repeat_interleave(
-            sizes, output_size=sum(self.sizes)
-        )
-        return legal & (codebook == chosen)
+        is_chosen = torch.arange(len(self.sizes), device=legal.device) == chosen
+        # Built from views, as a tensor of the sizes would be copied from the host in every call.
+        by_action = [
+            one.expand(own.shape)
+            for one, own in zip(torch.split(is_chosen, 1, dim=-1), by_codebook, strict=True)
+        ]
+        return legal & torch.cat(by_action, dim=-1)
 
     def _scores(
         self, logits: Float[Tensor, "users width actions"], legal: Sequence[Tensor]

@@ -254,7 +254,8 @@ class SetSpace:
 
     def features(self, states: Int[Tensor, "users width"]) -> Int[Tensor, "users width codebooks"]:
         """See `HasFeatures.features`; the codes of each set, as actions."""
-        return self._decided_actions(states.reshape(-1)).view(*states.shape, self.num_steps)
+        codes = self._states.actions(states.reshape(-1))
+        return codes.view(*states.shape, self.num_steps)
 
     def actions_of(self, items: Int[Tensor, " n"]) -> Int[Tensor, "n codebooks"]:
         """The codes of items, as actions."""

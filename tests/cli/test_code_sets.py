@@ -99,11 +99,6 @@ def test_the_rewards_of_reg4rec_improve_a_policy_over_sets(shop, folder, tmp_pat
     assert "category-hit needs a policy with model.category_head" in message
 
 
-def test_values_of_prefixes_are_refused_on_sets(folder, tmp_path):
-    align = ("align", folder / "run", "--recipe", "vstar", "--out", tmp_path / "vstar")
-    assert "value" in refused(*align)
-
-
 def test_a_catalog_of_codes_in_an_order_is_refused(shop, folder, tmp_path):
     train = ("train", "--config", folder / "config.yaml", "--dataset", shop / "dataset")
     message = refused(*train, "--catalog", shop / "catalog", "--out", tmp_path / "run")

@@ -16,7 +16,7 @@ CODES = torch.tensor([[0, 3, 5], [0, 4, 6], [1, 3, 5], [1, 2, 6], [0, 3, 5], [0,
 def listed(lists, *sets):
     width = max(1, *map(len, sets))
     decided = torch.tensor([[*codes, *[-1] * (width - len(codes))] for codes in sets])
-    rows, items = lists.few(decided)
+    items, rows = lists.few(decided)
     assert rows.equal(rows.sort().values)
     return [items[rows == row].tolist() for row in range(len(sets))]
 
@@ -42,7 +42,7 @@ def test_the_items_of_a_set_are_those_with_all_its_codes(data):
 
 def test_scores_of_items_are_the_logits_of_their_codes_in_every_codebook():
     lists = SetItems(CODES, 7, most=4)
-    rows, items = lists.few(torch.tensor([[-1], [0]]))
+    items, rows = lists.few(torch.tensor([[-1], [0]]))
     scores = torch.randn(4, dtype=torch.float64, requires_grad=True)
     probs = scores.softmax(dim=0)
     none, by_code = lists.code_logits(scores, rows, items, 2)

@@ -55,7 +55,7 @@ def test_on_the_policy_that_made_the_rollouts_it_is_reinforce(seed, clip):
     log_probs = -torch.rand(2, 3, 2, generator=generator)
     log_probs.requires_grad_()
     advantages = torch.randn(2, 3, 2, generator=generator)
-    logs = log_ratios(log_probs, log_probs.detach(), "token")
+    logs = log_ratios(log_probs, log_probs.detach(), "token", log_probs < 1)
     terms = clipped_terms(logs, advantages, clip_low=clip, clip_high=clip)
     (ours,) = torch.autograd.grad(terms.sum(), log_probs)
     (reinforce,) = torch.autograd.grad((advantages * log_probs).sum(), log_probs)
@@ -64,16 +64,23 @@ def test_on_the_policy_that_made_the_rollouts_it_is_reinforce(seed, clip):
 
 def test_a_sequence_has_one_ratio_the_geometric_mean():
     log_probs = torch.tensor([[[0.3, 0.1]]])
-    logs = log_ratios(log_probs, torch.zeros(1, 1, 2), "sequence")
+    every = torch.ones(1, 1, 2, dtype=torch.bool)
+    logs = log_ratios(log_probs, torch.zeros(1, 1, 2), "sequence", every)
     torch.testing.assert_close(logs, torch.tensor([[[0.2, 0.2]]]))
+    # A candidate of two codes, beside others of three.
+    short, is_code = torch.tensor([[[0.3, 0.1, 0.0]]]), torch.tensor([[[True, True, False]]])
+    logs = log_ratios(short, torch.zeros(1, 1, 3), "sequence", is_code)
+    torch.testing.assert_close(logs, torch.full((1, 1, 3), 0.2))
 
 
 def test_terms_are_means_over_candidates_and_levels_of_what_counts():
     terms = torch.tensor([[[1.0, 2.0], [4.0, torch.nan]], [[8.0, 8.0], [8.0, 8.0]]])
     counts = torch.tensor([[[True, True], [True, False]], [[True, True], [False, False]]])
-    is_candidate = torch.tensor([[True, True], [True, False]])
+    is_code = torch.tensor([[True, True], [True, False]])[..., None].expand(2, 2, 2)
     # (1 + 2 + 4) / (2 candidates · 2 levels), (8 + 8) / (1 candidate · 2 levels)
-    assert mean_per_group(terms, counts, is_candidate).tolist() == [1.75, 8.0]
+    assert mean_per_group(terms, counts, is_code).tolist() == [1.75, 8.0]
+    shorter = is_code & torch.tensor([[[True, True], [True, False]], [[True, True]] * 2])
+    assert mean_per_group(terms, counts, shorter).tolist() == pytest.approx([7 / 3, 8.0])
 
 
 def test_kl_of_a_coin():

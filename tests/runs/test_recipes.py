@@ -40,7 +40,7 @@ def test_the_tree_recipe_distils_the_head_into_the_codes():
     run = checked_run({**align_recipe("tree"), "backbone": "run"}, "tree")
     assert isinstance(run, DistillRun)
     assert run.objective == TreeDistillationConfig(head_weight=None)
-    assert run.last_code_head == "auto"
+    assert run.last_code_head == "items"
     assert run.training.learning_rate == 5e-4
 
 
@@ -68,6 +68,7 @@ def test_what_is_raised_and_what_searches():
         "grpo-open": ("beam", 1.0, None, False),
         "optimum": ("beam", 1.0, None, False),
         "vstar-optimum": ("ved", 1.0, None, False),
+        "reg4rec": ("sampling", 1.0, None, False),
     }
     assert not aligned("sft-continued").objective.learns_from_rewards
 

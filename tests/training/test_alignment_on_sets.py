@@ -14,6 +14,7 @@ from sidestep.training.alignment import AlignmentObjective
 from sidestep.training.alignment_config import AlignmentConfig
 from sidestep.training.next_code_set import NextCodeSetObjective
 from sidestep.training.rewards import Rewards, RewardSources, code_sums
+from sidestep.training.rollout_figures import passed_slots
 from tests.training.test_alignment import RING, improved
 
 SIZES = (3, 2, 2)
@@ -43,7 +44,9 @@ def an_objective(policy=None, rewards=("exact",), **config):
             **config,
         }
     )
-    sources = RewardSources(intents=CATEGORIES, codes=IDS, code_sums=code_sums(policy))
+    sources = RewardSources(
+        head_categories=CATEGORIES, codes=IDS, code_sums=lambda: code_sums(policy)
+    )
     return AlignmentObjective(
         policy, SPACE, Rewards(settings.rewards, sources), settings, categories=CATEGORIES
     ).train()
@@ -107,9 +110,33 @@ def test_the_likelihood_beside_is_that_of_sets():
     assert policy.category_head.weight.requires_grad
 
 
+def test_the_likelihood_beside_draws_anew_at_every_step_and_after_a_resume():
+    objective, other = (an_objective(likelihood={"learned_steps": 1}) for _ in range(2))
+    [beside], [of_other] = objective._likelihood, other._likelihood
+    items = torch.zeros(40, 3, dtype=torch.long)
+    first = beside._orders(items)
+    objective.after_step()
+    second = beside._orders(items)
+    assert not second.equal(first)
+    other.load_state_dict(objective.state_dict())
+    assert of_other._orders(items).equal(second)
+
+
+def test_a_short_way_dilutes_no_figure():
+    """Only the nodes at which a candidate goes on count for entropies and divergence."""
+    objective = an_objective()
+    group = objective.rolled_out(*objective.prompts(RING))
+    tree = group.tree
+    assert not tree.is_step.all()
+    passed = passed_slots(tree, group.is_member)
+    leaves = set(SPACE.state_of(torch.arange(len(IDS))).tolist())
+    assert leaves.isdisjoint(tree.slot_states[passed].tolist())
+
+
 @pytest.mark.parametrize(
     ("config", "words"),
     [
+        ({"dropout": True}, "would choose other codebooks"),
         ({"repair": "hint"}, "sets of codes have no first code"),
         ({"value": {}}, "values in the loop compare prefixes"),
         ({"likelihood": {"beam_aware": {}}}, "likelihood: "),

@@ -114,8 +114,9 @@ def test_the_log_names_every_layer():
         "share": 0.75,
     }
     assert told["layers"]["b"]["precision"] == "bf16"
-    assert "1 of 2 linear layers compute in fp32 (75% of their work)" in chosen.in_words()
-    assert "others in bf16: a." in chosen.in_words()
+    assert chosen.in_words() == (
+        "1 of 2 linear layers compute in fp32 (75% of their work): a. The others compute in bf16."
+    )
 
 
 # The forward pass

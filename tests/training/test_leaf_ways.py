@@ -11,7 +11,8 @@ from sidestep.catalog.set_space import SetSpace
 from sidestep.catalog.space import CodeSpace
 from sidestep.catalog.trie import NO_STATE, Trie
 from sidestep.model.code_set_transformer import CodeSetTransformer
-from sidestep.model.config import CodeSetConfig
+from sidestep.model.config import CodeSetConfig, TransformerConfig
+from sidestep.model.transformer import Transformer
 from sidestep.padding import NO_ITEM
 from sidestep.search.beam import BeamSearch
 from sidestep.search.policy import Scope
@@ -90,7 +91,10 @@ def test_every_policy_goes_the_same_way_in_a_trie():
 def test_a_space_of_other_states_is_refused():
     assert isinstance(TITLES, CodeSpace)
     with pytest.raises(TypeError, match="needs the trie of semantic IDs or sets of codes"):
-        ways_in(TITLES)
+        ways_in(TITLES, policy())
+    shape = TransformerConfig(dim=8, num_layers=1, num_heads=2)
+    with pytest.raises(ValueError, match="take a network of kind code-sets"):
+        ways_in(SPACE, Transformer(shape, IDS, SIZES))
 
 
 PADDED = HistoryBatch(

@@ -236,7 +236,7 @@ class CodeSetTransformer(Transformer):
         """The logits of the newest nodes, by scores of items where few items are left."""
         assert self.set_items is not None, "the context is of another network"
         users, width, _ = states.shape
-        rows, items = self.set_items.few(prefixes.decided[:, -width:].flatten(0, 1))
+        items, rows = self.set_items.few(prefixes.decided[:, -width:].flatten(0, 1))
         scores = self.scores_of_lists(
             states.flatten(0, 1)[rows], items[:, None], prefixes.held[rows // width]
         )[:, 0]

@@ -131,7 +131,7 @@ class TransformerConfig(BaseModel):
     )
     """What chooses the last code: `codes`, a row per code, as at every level; `items`, the item
     head's scores of the items below the prefix, at the state of the prefix. In a network over sets,
-    `items` choose every code as soon as few items are left."""
+    `items` choose the codes of a set as soon as few items have one of its codes: `few_items`."""
 
     times: Times = Field(None, exclude_if=lambda times: times is None)
     """With history `items`: add a vector of the gap between each item and what came next; `true`

@@ -1,7 +1,10 @@
 """Set items: the few items that a set of codes may still become, and their scores as codes.
 
-A network over sets can choose by scores of items as soon as few items are left, instead of by rows
-of its own for codes. Rows are shared by all sets, and so cannot say which item of a few is meant.
+A network over sets can choose by scores of items where few items have a code of the set, instead of
+by rows of its own for codes. Rows are shared by all sets, and so cannot say which item of a few is
+meant. The rarest code of the set counts, and not the number of items that are left: to count these
+would take as long as to list them. With 256 codes per codebook and a million items, few codes are
+rare, and items choose late or never.
 """
 
 from dataclasses import dataclass, replace
@@ -109,7 +112,7 @@ class SetItems(nn.Module):
         own, wanted = self.codes[items], decided[rows]
         has_all = (own[:, :, None] == wanted[:, None]).any(dim=1) | (wanted < 0)
         has_all = has_all.all(dim=1)
-        return rows[has_all], items[has_all]
+        return items[has_all], rows[has_all]
 
     def code_logits(
         self,

@@ -2,8 +2,8 @@
 
 Arrays are per candidate and level. Candidates that share a prefix repeat its numbers, and a mask
 tells which of them count. Probabilities are over legal codes. The loss is a mean over users of sums
-of terms. Each sum is divided by |C| · L, so that losses over candidates and losses over nodes have
-the same scale.
+of terms. Each sum is divided by the number of codes of all candidates, |C| · L for semantic IDs, so
+that losses over candidates and losses over nodes have the same scale.
 """
 
 import torch
@@ -17,13 +17,23 @@ def log_ratios(
     log_probs: Float[Tensor, "users candidates levels"],
     old_log_probs: Float[Tensor, "users candidates levels"],
     ratio: Ratio,
+    is_code: Bool[Tensor, "users candidates levels"],
 ) -> Float[Tensor, "users candidates levels"]:
     """Logarithm of the ratio ρ of every code.
 
     The ratio of a sequence is the geometric mean over its codes, GSPO (arXiv:2507.18071, eq. 7).
+
+    Args:
+        log_probs: of the codes under the policy; 0 where there is no code.
+        old_log_probs: under the policy that made the rollouts; 0 where there is no code.
+        ratio: of codes or of whole sequences.
+        is_code: the codes of each candidate; a set of codes may need fewer than others.
     """
     logs = log_probs - old_log_probs.detach()
-    return logs if ratio == "token" else logs.mean(dim=2, keepdim=True).expand_as(logs)
+    if ratio == "token":
+        return logs
+    number = is_code.sum(dim=2, keepdim=True).clamp(min=1)
+    return (logs.sum(dim=2, keepdim=True) / number).expand_as(logs)
 
 
 def clipped_terms(
@@ -74,17 +84,21 @@ def is_clipped(
 def mean_per_group(
     terms: Float[Tensor, "users candidates levels"],
     counts: Bool[Tensor, "users candidates levels"],
-    is_candidate: Bool[Tensor, "users candidates"],
+    is_code: Bool[Tensor, "users candidates levels"],
 ) -> Float[Tensor, " users"]:
-    """Sum of the terms that count, of each user, times 1 / (|C| L).
+    """Mean of the terms that count, of each user, over the codes of all candidates.
 
     If every candidate counts, this is the objective of GRPO. If each distinct prefix counts once,
     it is the objective of Sibling-GRPO (V-STAR, arXiv:2602.10699, eq. 19). That both have the same
     scale is our choice.
+
+    Args:
+        terms: of the codes.
+        counts: the codes whose terms are added up.
+        is_code: all codes of the candidates, |C| · L for semantic IDs.
     """
-    num_candidates = is_candidate.sum(dim=1).clamp(min=1)
     total = torch.where(counts, terms, 0.0).sum(dim=(1, 2))
-    return total / (num_candidates * terms.shape[2])
+    return total / is_code.sum(dim=(1, 2)).clamp(min=1)
 
 
 def exact_kl(

@@ -67,7 +67,7 @@ def network_of(backbone: LoadedRecommender) -> SemanticIdModel:
     return backbone.network
 
 
-def likelihood_of(backbone: Path) -> dict[str, Any]:
+def first_objective(backbone: Path) -> dict[str, Any]:
     """The objective of the first training of a network, also after later runs on top of it.
 
     Empty where no folder tells. Settings that then do not fit the network are refused elsewhere.
@@ -81,7 +81,7 @@ def likelihood_of(backbone: Path) -> dict[str, Any]:
         file = RunFolder(folder.parent if folder.name == "bundle" else folder).config
         content = read_settings(file) if file.is_file() else {}
         objective = content.get("objective")
-        if content.get("kind") == "transformer":
+        if content.get("kind") in ("transformer", "code-sets"):
             return objective if isinstance(objective, dict) else {}
         at = content.get("backbone")
     return {}

@@ -1,5 +1,6 @@
 """Sources of rewards: the files and runs that a configuration names, read and checked."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -63,9 +64,9 @@ def reward_sources(
         collaborative=None if collaborative is None else _collaborative(collaborative, dataset),
         item_head=item_head_scores(network),
         categories=_categories(dataset),
-        intents=categories_for(network, catalog),
+        head_categories=categories_for(network, catalog),
         codes=catalog.semantic_ids,
-        code_sums=code_sums(network),
+        code_sums=partial(code_sums, network),
         popularity=popularity_of(split, catalog.num_items),
         worths=None if worth is None else worths_of(worth, dataset),
     )

@@ -1,9 +1,9 @@
 """Search by levels: the one loop of beams and their relatives, which differ in what they keep.
 
-A level is a step of a code space. How many columns a level has follows from the settings and from
-the space alone, never from what the model says: nothing in the loop waits for a number of the
-device. One question waits: at each level of a space whose ways end early, whether all ways have
-ended.
+A level is a step of a code space. In a trie, how many columns a level has follows from the settings
+and from the space alone, never from what the model says: nothing in the loop waits for a number of
+the device. In a space whose ways end early, each level waits twice: for whether all ways have
+ended, and for the most nodes of a user, so that the model sees no column of a state that waits.
 """
 
 from collections.abc import Callable, Iterator

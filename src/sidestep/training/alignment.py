@@ -8,6 +8,7 @@ network once, for the policy and, where it is trained too, for the value. Source
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -39,7 +40,7 @@ from sidestep.step import HistoryBatch, StepOutput
 from sidestep.training.alignment_config import AlignmentConfig
 from sidestep.training.candidate_tree import CandidateTree
 from sidestep.training.leaf_ways import ways_in
-from sidestep.training.likelihood import likelihood_of
+from sidestep.training.likelihood import fitting_likelihood
 from sidestep.training.objective import DrawingObjective, Loss
 from sidestep.training.rewards import Reward, Rewards
 from sidestep.training.rollout_figures import (
@@ -115,7 +116,7 @@ class AlignmentObjective(DrawingObjective):
             categories: of the items, for the likelihood of a policy with a category head.
 
         Raises:
-            TypeError: the space is neither.
+            TypeError: the space is neither that of a trie nor that of sets.
             ValueError: something that the configuration needs is missing or does not fit.
         """
         super().__init__()
@@ -125,7 +126,7 @@ class AlignmentObjective(DrawingObjective):
             # A tied item head still moves with the vectors that histories are read by.
             policy.freeze_heads()
         self.head = head
-        self.ways, self.embeddings = ways_in(space), embeddings
+        self.ways, self.embeddings = ways_in(space, policy), embeddings
         if not isinstance(space, Scope):
             _refuse_prefixes(config)
         self.rollouts = Rollouts(
@@ -150,7 +151,8 @@ class AlignmentObjective(DrawingObjective):
         if config.likelihood is not None:
             try:
                 # In a list: its network is the policy, which `state_dict` should know once.
-                self._likelihood = [likelihood_of(policy, config.likelihood, categories=categories)]
+                beside = fitting_likelihood(policy, config.likelihood, categories=categories)
+                self._likelihood = [beside]
             except ValueError as error:
                 raise ValueError(f"likelihood: {error}") from error
         if config.steps_per_rollout_policy > 1:
@@ -159,6 +161,19 @@ class AlignmentObjective(DrawingObjective):
             self.keep_copy("reference", "policy", every_steps=config.steps_per_reference)
         for name, module in rewards.modules.items() if isinstance(rewards, Rewards) else ():
             self.freeze(f"rewards.{name}", module)
+
+    def after_step(self) -> None:
+        """See `Objective.after_step`; the likelihood draws anew, too."""
+        super().after_step()
+        for likelihood in self._likelihood or ():
+            likelihood.after_steps(int(self.num_steps))
+
+    def load_state_dict(self, *given: Any, **more: Any) -> Any:
+        """See `nn.Module.load_state_dict`; the likelihood goes on from the step of the state."""
+        loaded = super().load_state_dict(*given, **more)
+        for likelihood in self._likelihood or ():
+            likelihood.after_steps(int(self.num_steps))
+        return loaded
 
     def prepare(self, windows: Windows) -> None:
         """See `Objective.prepare`."""
@@ -267,7 +282,8 @@ class AlignmentObjective(DrawingObjective):
         config, num_levels = self.config, self.ways.space.num_steps
         tree, is_member = group.tree, group.is_member
         by_slot, log_probs = reading.by_slot, reading.log_probs
-        logs = log_ratios(log_probs, reading.old_log_probs, config.ratio)
+        is_step = is_member[..., None] & tree.is_step
+        logs = log_ratios(log_probs, reading.old_log_probs, config.ratio, tree.is_step)
         theirs = self._reference_log_probs(tree, histories)
         counted, advantages = credit.is_counted, credit.advantages
         if config.optimum_temperature is not None:
@@ -287,7 +303,7 @@ class AlignmentObjective(DrawingObjective):
         for name, weight in (("group", config.group_weight), ("sibling", config.sibling_weight)):
             if weight is not None:
                 terms = clipped_terms(logs, advantages[name], **clip)
-                raised = raised + weight * mean_per_group(terms, counted[name], is_member)
+                raised = raised + weight * mean_per_group(terms, counted[name], is_step)
                 over = is_clipped(logs, advantages[name], **clip)
                 clipped.append((over & counted[name]).sum() / counted[name].sum().clamp(min=1))
         learns = group.learns
@@ -444,7 +460,12 @@ class AlignmentObjective(DrawingObjective):
 
 
 def _refuse_prefixes(config: AlignmentConfig) -> None:
-    """Raises a `ValueError` for settings that read prefixes, which sets of codes do not have."""
+    """Raises a `ValueError` for settings that do not fit sets of codes."""
+    if config.dropout:
+        raise ValueError(
+            "dropout: a policy over sets of codes would choose other codebooks in the update than "
+            "in the search; leave dropout out."
+        )
     if config.value is not None:
         raise ValueError(
             "value: values in the loop compare prefixes of semantic IDs, and the codes of this "

@@ -27,7 +27,7 @@ class CandidateTree:
 
     leaves: the candidates, and the target last if it was to be there and was missed.
     states: of each candidate's prefixes of 1 to L codes; the leaf itself after its last step.
-    codes: the last one of each of them; some code at padding and after the last step.
+    codes: the last code of each prefix; some code at padding and after the last step.
     is_step: False after the last step of a way, and at padding.
     is_candidate: False at padding.
     is_found: True at the candidates that the search itself returned.

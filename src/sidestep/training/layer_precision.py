@@ -105,7 +105,7 @@ class Assignment:
         which = f": {', '.join(names)}" if names else ""
         return (
             f"{len(names)} of {len(self.layers)} linear layers compute in fp32 "
-            f"({self.fp32_share:.0%} of their work), the others in bf16{which}."
+            f"({self.fp32_share:.0%} of their work){which}. The others compute in bf16."
         )
 
     def _share(self, layer: LayerFigures) -> float:

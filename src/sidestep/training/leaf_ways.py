@@ -25,7 +25,7 @@ from sidestep.step import ROOT_SLOT, HistoryBatch
 class Ways:
     """The way to each of some leaves.
 
-    states: after each step; the leaf itself from its last step on. Arbitrary at padding.
+    states: after each step. After its last step, a way stays at its leaf. Arbitrary at padding.
     actions: of the steps; some action where there is no step.
     is_step: False after the last step of a way, and at padding.
     """
@@ -85,7 +85,7 @@ class TrieWays:
 
     def to(self, device: torch.device) -> "TrieWays":
         """See `LeafWays.to`."""
-        return TrieWays(space=Scope(trie=self.space.trie.to(device)))
+        return TrieWays(space=self.space.to(device))
 
     def __call__(
         self,
@@ -189,7 +189,12 @@ def chosen_ways(
     way: list[tuple[Tensor, Tensor, Tensor]] = []
     for depth in range(1, num_steps + 1):
         is_step = is_item & ~space.is_complete(states)
-        followed = step.followed(space.legal(states)).gather(2, own)
+        followed = step.followed(space.legal(states))
+        if after is None:
+            # Equal states choose one codebook, however the columns of a batch are rounded.
+            first = (states[:, :, None] == states[:, None]).byte().argmax(dim=2)
+            followed = followed.take_along_dim(first[..., None], dim=1)
+        followed = followed.gather(2, own)
         actions = own.masked_fill(~followed, 0).amax(dim=2)
         states = torch.where(is_step, space.child(states, actions), states)
         way.append((states, actions, is_step))
@@ -212,13 +217,23 @@ def chosen_ways(
     return Ways(states=states, actions=actions, is_step=is_step)
 
 
-def ways_in(space: CodeSpace) -> LeafWays:
+def ways_in(space: CodeSpace, policy: SemanticIdModel) -> LeafWays:
     """The ways to the leaves of a space.
+
+    Args:
+        space: of all items.
+        policy: will go the ways.
 
     Raises:
         TypeError: nobody knows the ways in such a space.
+        ValueError: the space is that of sets, and the policy is no network over sets.
     """
     if isinstance(space, SetSpace):
+        if not isinstance(policy, CodeSetTransformer):
+            raise ValueError(
+                f"the codes of the catalog are sets, and a {type(policy).__name__} writes codes in "
+                "an order; take a network of kind code-sets."
+            )
         return SetWays(space=space)
     if isinstance(space, Scope):
         return TrieWays(space=space)

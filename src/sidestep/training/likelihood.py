@@ -11,7 +11,7 @@ from sidestep.training.objective_config import NextCodeConfig, NextCodeSetConfig
 from sidestep.training.supervised_codes import SupervisedCodesObjective
 
 
-def likelihood_of(
+def fitting_likelihood(
     network: SemanticIdModel,
     config: NextCodeConfig | NextCodeSetConfig,
     *,

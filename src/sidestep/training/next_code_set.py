@@ -63,6 +63,10 @@ class NextCodeSetObjective(SupervisedCodesObjective, DrawingObjective):
         self.config = config
         self._has_code: Tensor | None = None
 
+    def after_steps(self, number: int) -> None:
+        """See `SupervisedCodesObjective.after_steps`; the orders are drawn by the step."""
+        self.num_steps.fill_(number)
+
     @property
     def network(self) -> CodeSetTransformer:
         """The network that is trained."""

@@ -31,13 +31,14 @@ class PreferenceObjective(DrawingObjective):
             config: see there.
 
         Raises:
-            TypeError: the space is neither.
+            TypeError: the space is neither that of a trie nor that of sets.
+            ValueError: the space is that of sets, and the policy is no network over sets.
         """
         super().__init__()
         self.policy = policy.requires_grad_()  # what is loaded from a bundle is frozen
         policy.freeze_heads()
         self.keep_copy("reference", "policy", every_steps=None)
-        self.ways = ways_in(space)
+        self.ways = ways_in(space, policy)
         self.search = config.candidates.policy()
         self.config = config
 

@@ -16,7 +16,7 @@ from sidestep.objectives.weighting import mean_over_targets
 from sidestep.search.beam import BeamSearch
 from sidestep.step import HistoryStates
 from sidestep.training.contrasts import Contrasts, contrasts_of
-from sidestep.training.likelihood import likelihood_of
+from sidestep.training.likelihood import fitting_likelihood
 from sidestep.training.objective import Loss, Objective
 from sidestep.training.objective_config import ProcessRewardTrainingConfig
 
@@ -58,12 +58,18 @@ class ProcessRewardObjective(Objective):
         if config.joint is not None:
             backbone.requires_grad_()  # what is loaded from a bundle is frozen
             try:
-                self.next_code = likelihood_of(backbone, config.joint, categories=categories)
+                self.next_code = fitting_likelihood(backbone, config.joint, categories=categories)
             except ValueError as error:
                 raise ValueError(f"joint: {error}") from error
         else:
             self.freeze("backbone", backbone)
         self.config = config
+
+    def after_step(self) -> None:
+        """See `Objective.after_step`; the loss of the backbone draws anew, too."""
+        super().after_step()
+        if self.next_code is not None:
+            self.next_code.after_step()
 
     @property
     def trained(self) -> Mapping[str, nn.Module]:
@@ -136,7 +142,8 @@ class ProcessRewardObjective(Objective):
         backbone.train(self._is_backbone_trained)
         assert found.tree is not None, "a beam search keeps its tree"
         depths = found.tree.depths[0]
-        inner = [found.tree.states[:, depths == depth] for depth in range(1, space.num_steps)]
+        states = found.tree.states.masked_fill(~found.tree.is_node, NO_STATE)
+        inner = [states[:, depths == depth] for depth in range(1, space.num_steps)]
         return [kept if kept.shape[1] else found.leaves for kept in [*inner, found.leaves]]
 
     def _memory(

@@ -153,10 +153,10 @@ class RewardSources:
     collaborative: a recommender trained on the same training part: `collaborative`.
     item_head: the item head of the policy as it was before: `item-head`.
     categories: of every item, -1 where it has none: `category`.
-    intents: categories of every item as the policy's category head numbers them, -1 where it has
-        none: `category-hit`.
+    head_categories: of every item, as the category head of the policy numbers categories; -1 where
+        the item has none: `category-hit`.
     codes: of every item, by codebook: `step-hit`.
-    code_sums: of every item the sum of the vectors of its codes, of length 1: `path`.
+    code_sums: makes the sum of the vectors of the codes of every item, of length 1: `path`.
     popularity: interactions with every item in the training part: `novelty`.
     worths: what every item is worth to the shop, in any unit: `worth`, `log-worth`, `exact-worth`.
     """
@@ -165,9 +165,9 @@ class RewardSources:
     collaborative: ItemScores | None = None
     item_head: ItemScores | None = None
     categories: Int[np.ndarray, " items"] | None = None
-    intents: Int[Tensor, " items"] | None = None
+    head_categories: Int[Tensor, " items"] | None = None
     codes: Int[Tensor, "items codebooks"] | None = None
-    code_sums: Float[Tensor, "items dim"] | None = None
+    code_sums: Callable[[], Float[Tensor, "items dim"]] | None = None
     popularity: Int[np.ndarray, " items"] | None = None
     worths: Float[np.ndarray, " items"] | None = None
 
@@ -177,11 +177,18 @@ def code_sums(network: SemanticIdModel) -> Float[Tensor, "items dim"]:
 
     The vectors are the rows of the network by which it chooses codes. A network in which items
     choose the last code has no rows for this code, and the sum is over the others.
+
+    Raises:
+        ValueError: the network has no rows of codes.
     """
     rows = network.head_weight.detach()
     flat = network.flat_codes(torch.arange(network.num_items, device=rows.device))
     sums = sum(rows[own] for own in flat.T if int(own.max()) < len(rows))
-    assert isinstance(sums, Tensor), "a network has rows for all codes but the last"
+    if not isinstance(sums, Tensor):
+        raise ValueError(
+            "rewards: path compares the vectors of codes, and items choose the only code of this "
+            "network; leave the reward out."
+        )
     return functional.normalize(sums.float(), dim=1)
 
 
@@ -380,7 +387,7 @@ def _step_hit(sources: RewardSources) -> Reward:
 
 
 def _category_hit(sources: RewardSources) -> Reward:
-    categories = _given(sources.intents, "category-hit", _CATEGORY_HEAD)
+    categories = _given(sources.head_categories, "category-hit", _CATEGORY_HEAD)
 
     def reward(scene: RewardScene) -> Tensor:
         futures = scene.known_futures
@@ -392,12 +399,12 @@ def _category_hit(sources: RewardSources) -> Reward:
 
 
 def _step_consistency(sources: RewardSources) -> Reward:
-    _given(sources.intents, "step-consistency", _CATEGORY_HEAD)
+    _given(sources.head_categories, "step-consistency", _CATEGORY_HEAD)
     return lambda scene: step_consistency(scene.known_intents, scene.is_step)
 
 
 def _path(sources: RewardSources) -> Reward:
-    sums = _given(sources.code_sums, "path", "the vectors of codes of the policy")
+    sums = _given(sources.code_sums, "path", "the vectors of codes of the policy")()
 
     def reward(scene: RewardScene) -> Tensor:
         vectors = sums.to(scene.leaves.device)

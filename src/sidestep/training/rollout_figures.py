@@ -6,6 +6,7 @@ from torch import Tensor
 
 from sidestep.objectives.policy import entropy
 from sidestep.objectives.value import shared_prefixes
+from sidestep.step import ROOT_SLOT
 from sidestep.training.candidate_tree import CandidateTree
 from sidestep.training.rollouts import Group
 
@@ -93,6 +94,7 @@ def passed_slots(
     tree: CandidateTree, is_member: Bool[Tensor, "users candidates"]
 ) -> Bool[Tensor, "users slots"]:
     """The slots at which some candidate of the group chooses a code; the root in any case."""
-    slots = tree.parent_slots.masked_fill(~is_member[..., None], 0).flatten(1)
+    is_step = is_member[..., None] & tree.is_step
+    slots = tree.parent_slots.masked_fill(~is_step, ROOT_SLOT).flatten(1)
     passed = torch.zeros_like(tree.slot_states, dtype=torch.bool)
     return passed.scatter_(1, slots, True)

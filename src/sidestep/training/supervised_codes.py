@@ -91,7 +91,7 @@ class SupervisedCodesObjective(Objective):
         head, categories = self.model.category_head, self.categories
         if head is None or categories is None:
             return loss, parts
-        own = categories[items][:, None].expand(states.shape[:2])
+        own = categories.to(items.device)[items][:, None].expand(states.shape[:2])
         logs = head.log_probs(states)
         losses = functional.nll_loss(
             logs.flatten(0, 1), own.flatten(), ignore_index=-1, reduction="none"
@@ -99,6 +99,13 @@ class SupervisedCodesObjective(Objective):
         of_categories = mean_over_targets(losses.sum(dim=1), weights)
         parts = {**parts, "category": of_categories.detach()}
         return loss + self.category_weight * of_categories, parts
+
+    def after_steps(self, number: int) -> None:
+        """Counts steps as another objective does, of which this one is a part.
+
+        Args:
+            number: of the steps so far. A loss that draws nothing ignores the number.
+        """
 
     @property
     def trained(self) -> Mapping[str, nn.Module]:

@@ -97,7 +97,7 @@ def align(
     if worth is not None:
         content["worth"] = str(worth)
     if recipe == "sft-continued":
-        content["objective"]["likelihood"] = backbones.likelihood_of(backbone)
+        content["objective"]["likelihood"] = backbones.first_objective(backbone)
     train_by(
         checked_run(with_settings(content, settings or []), f"--recipe {recipe}"),
         dataset=found,

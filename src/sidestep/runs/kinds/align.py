@@ -117,5 +117,5 @@ class AlignRun(ImprovingRun):
             head=backbone.value_head,
             head_gamma=None if backbone.value_use is None else backbone.value_use.gamma,
             embeddings=sources.embeddings,
-            categories=sources.intents,
+            categories=sources.head_categories,
         )

@@ -5,6 +5,7 @@ import itertools
 import pytest
 import torch
 
+from sidestep.catalog.leaf_embeddings import LeafEmbeddings
 from sidestep.catalog.set_space import SetSpace
 from sidestep.model.code_set_transformer import CodeSetTransformer
 from sidestep.model.config import CategoryHeadConfig, CodeSetConfig
@@ -21,6 +22,7 @@ SIZES = (3, 2, 2)
 IDS = torch.tensor(list(itertools.product(range(3), range(2), range(2))))[::2]
 SPACE = SetSpace.of_codes(IDS, SIZES)
 CATEGORIES = torch.tensor([0, 1, 0, 1, 2, -1])
+EMBEDDINGS = torch.tensor([[1.0, 0], [1, 1], [0, 1], [-1, 1], [-1, 0], [0, -1]])
 HEAD = CategoryHeadConfig(column="kind", values=("a", "b", "c"))
 REG4REC = ("step-hit", "category-hit", "step-consistency", "path")
 HISTORIES = HistoryBatch(items=RING.items[:, :1], lengths=torch.ones(6, dtype=torch.long))
@@ -45,7 +47,10 @@ def an_objective(policy=None, rewards=("exact",), **config):
         }
     )
     sources = RewardSources(
-        head_categories=CATEGORIES, codes=IDS, code_sums=lambda: code_sums(policy)
+        embeddings=LeafEmbeddings.of_space(EMBEDDINGS, SPACE),
+        head_categories=CATEGORIES,
+        codes=IDS,
+        code_sums=lambda: code_sums(policy),
     )
     return AlignmentObjective(
         policy, SPACE, Rewards(settings.rewards, sources), settings, categories=CATEGORIES
@@ -90,6 +95,11 @@ def test_the_rewards_of_reg4rec_are_read_from_the_category_head():
     assert 0 < float(loss.parts["reward"]) <= 4
     assert policy.code_embedding.weight.grad.abs().sum() > 0
     assert policy.category_head.weight.grad is None
+
+
+def test_candidates_are_compared_with_the_target_by_embeddings():
+    loss = an_objective(rewards=("semantic",))(RING)
+    assert 0 < float(loss.parts["best_reward"]) <= 1
 
 
 def test_rewards_of_a_category_head_need_one():

@@ -29,8 +29,7 @@ from sidestep.training.candidate_tree import CandidateTree
 from sidestep.training.config import TrainingConfig, ValidationConfig
 from sidestep.training.fit import TrainingRun, fit
 from sidestep.training.objective_config import ValueTrainingConfig
-from sidestep.training.set_candidates import set_candidate_tree
-from sidestep.training.value import ValueObjective
+from sidestep.training.value import ValueObjective, tree_and_path
 
 from . import test_set_distillation
 
@@ -85,8 +84,13 @@ def test_the_values_of_sets_that_are_trained_are_those_that_a_value_beam_reads(i
     leaves = found.leaves[:, :6].masked_fill(
         found.leaves[:, :6] == space.state_of(targets)[:, None], -1
     )
-    tree, is_on_path = set_candidate_tree(
-        backbone, histories, leaves, targets, space, include_target=include_target
+    tree, is_on_path = tree_and_path(
+        lowered.ways,
+        backbone,
+        histories,
+        leaves,
+        space.state_of(targets),
+        include_target=include_target,
     )
     assert tree.leaves.shape[1] == 6 + include_target
     hidden = tree.read(backbone, histories).hidden
@@ -119,13 +123,9 @@ def test_rewards_of_sets_are_those_of_their_paths_and_items():
         histories = BATCH.before(user[None], position[None])
         target = BATCH.items[user, position][None]
         every = test_set_distillation.SPACE.state_of(torch.arange(6))[None]
-        tree, _ = set_candidate_tree(
-            lowered.backbone,
-            histories,
-            every,
-            target,
-            test_set_distillation.SPACE,
-            include_target=True,
+        leaf = test_set_distillation.SPACE.state_of(target)
+        tree, _ = tree_and_path(
+            lowered.ways, lowered.backbone, histories, every, leaf, include_target=True
         )
         for level, weight in enumerate((0.5, 1.0, 2.0)):
             below = {}
@@ -139,7 +139,7 @@ def test_rewards_of_sets_are_those_of_their_paths_and_items():
 
 
 def test_values_of_sets_need_a_network_that_chooses_codebooks():
-    with pytest.raises(ValueError, match="need a network that chooses codebooks"):
+    with pytest.raises(ValueError, match="take a network of kind code-sets"):
         ValueObjective(
             ValueHead(ValueHeadConfig(num_heads=2), dim=8, num_levels=3),
             objective_of().backbone,

@@ -23,6 +23,7 @@ from sidestep.model.sasrec import SasRec
 from sidestep.model.semantic_id_model import SemanticIdModel
 from sidestep.runs.catalogs import popularity_of
 from sidestep.runs.provenance import load_item_vectors, refuse_other_data
+from sidestep.search.policy import whole_space
 from sidestep.step import HistoryBatch
 from sidestep.training.rewards import ItemScores, RewardSources, code_sums, item_head_scores
 
@@ -57,8 +58,8 @@ def reward_sources(
     """
     compared = None
     if embeddings is not None:
-        catalog.refuse_own_space("embeddings, which compare the leaves of a trie")
-        compared = LeafEmbeddings.of(embeddings_of(embeddings, dataset), catalog.trie)
+        vectors = embeddings_of(embeddings, dataset)
+        compared = LeafEmbeddings.of_space(vectors, whole_space(catalog.spanned))
     return RewardSources(
         embeddings=compared,
         collaborative=None if collaborative is None else _collaborative(collaborative, dataset),

@@ -4,7 +4,7 @@ One way leads to each leaf of a trie. In a space of sets, a policy that chooses 
 has one way to each set, too: the way that the policy itself would go.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -33,6 +33,14 @@ class Ways:
     states: Int[Tensor, "users leaves steps"]
     actions: Int[Tensor, "users leaves steps"]
     is_step: Bool[Tensor, "users leaves steps"]
+
+    def first(self, number: int) -> "Ways":
+        """The ways to the first so many leaves."""
+        return Ways(
+            states=self.states[:, :number],
+            actions=self.actions[:, :number],
+            is_step=self.is_step[:, :number],
+        )
 
 
 @runtime_checkable
@@ -85,7 +93,7 @@ class TrieWays:
 
     def to(self, device: torch.device) -> "TrieWays":
         """See `LeafWays.to`."""
-        return TrieWays(space=self.space.to(device))
+        return replace(self, space=self.space.to(device))
 
     def __call__(
         self,
@@ -115,14 +123,17 @@ class TrieWays:
 class SetWays:
     """The ways of a policy to sets of codes; see `LeafWays`.
 
-    A way ends as soon as one item is left, see `chosen_ways`.
+    space: of all sets.
+    all_codes: whether every way decides all codes. False: a way ends as soon as one item is left,
+        as a search does that reads no leaves.
     """
 
     space: SetSpace
+    all_codes: bool = False
 
     def to(self, device: torch.device) -> "SetWays":
         """See `LeafWays.to`."""
-        return SetWays(space=self.space.to(device))
+        return replace(self, space=self.space.to(device))
 
     def __call__(
         self,
@@ -132,7 +143,7 @@ class SetWays:
     ) -> Ways:
         """See `LeafWays`; without gradient."""
         assert isinstance(model, CodeSetTransformer), "sets of codes need a network over sets"
-        space = self.space.shortened()  # as a search does
+        space = self.space if self.all_codes else self.space.shortened()
         items = space.items(leaves)[..., 0]
         return chosen_ways(model, histories, items, space)
 
@@ -217,12 +228,13 @@ def chosen_ways(
     return Ways(states=states, actions=actions, is_step=is_step)
 
 
-def ways_in(space: CodeSpace, policy: SemanticIdModel) -> LeafWays:
+def ways_in(space: CodeSpace, policy: SemanticIdModel, *, all_codes: bool = False) -> LeafWays:
     """The ways to the leaves of a space.
 
     Args:
         space: of all items.
         policy: will go the ways.
+        all_codes: see `SetWays`.
 
     Raises:
         TypeError: nobody knows the ways in such a space.
@@ -234,7 +246,7 @@ def ways_in(space: CodeSpace, policy: SemanticIdModel) -> LeafWays:
                 f"the codes of the catalog are sets, and a {type(policy).__name__} writes codes in "
                 "an order; take a network of kind code-sets."
             )
-        return SetWays(space=space)
+        return SetWays(space=space, all_codes=all_codes)
     if isinstance(space, Scope):
         return TrieWays(space=space)
     raise TypeError(

@@ -3,14 +3,13 @@
 from collections.abc import Mapping, Sequence
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from sidestep.catalog.leaf_embeddings import LeafEmbeddings
-from sidestep.catalog.set_space import SetSpace
+from sidestep.catalog.space import CodeSpace
 from sidestep.catalog.trie import Trie
 from sidestep.data.windows import WindowBatch
-from sidestep.model.code_set_transformer import CodeSetTransformer
 from sidestep.model.heads import HeadedModel
 from sidestep.model.semantic_id_model import SemanticIdModel
 from sidestep.model.value_head import ValueHead
@@ -21,11 +20,12 @@ from sidestep.objectives.value import (
     td_loss,
     td_targets,
 )
-from sidestep.search.policy import Scope, SearchPolicy, redrawn
-from sidestep.training.candidate_tree import CandidateTree
+from sidestep.search.policy import SearchPolicy, redrawn
+from sidestep.step import HistoryBatch
+from sidestep.training.candidate_tree import CandidateTree, with_targets
+from sidestep.training.leaf_ways import LeafWays, ways_in
 from sidestep.training.objective import DrawingObjective, Loss
 from sidestep.training.objective_config import ValueTrainingConfig
-from sidestep.training.set_candidates import set_candidate_tree
 
 
 class ValueObjective(DrawingObjective):
@@ -40,7 +40,7 @@ class ValueObjective(DrawingObjective):
         self,
         head: ValueHead,
         backbone: SemanticIdModel,
-        space: Scope | SetSpace,
+        space: CodeSpace,
         embeddings: Float[Tensor, "items dim"],
         policy: SearchPolicy,
         config: ValueTrainingConfig,
@@ -56,24 +56,17 @@ class ValueObjective(DrawingObjective):
             config: see there.
 
         Raises:
+            TypeError: the space is neither that of a trie nor that of sets.
             ValueError: there is not one embedding per item, or not one weight per level, or the
                 backbone does not choose the codebooks of sets.
         """
         super().__init__()
         self.weights = checked_weights(config.weights, space.num_steps, "weights")
-        if isinstance(space, SetSpace) and not isinstance(backbone, CodeSetTransformer):
-            raise ValueError(
-                "values over sets of codes need a network that chooses codebooks, got a "
-                f"{type(backbone).__name__}; name a run of kind code-sets."
-            )
         self.head = head
         self.freeze("backbone", backbone)
-        self.space = space
-        self.embeddings = (
-            LeafEmbeddings.of(embeddings, space.trie)
-            if isinstance(space, Scope)
-            else LeafEmbeddings.of_space(embeddings, space)
-        )
+        # A search that reads values compares those of equal depth, so ways go on to all codes.
+        self.ways = ways_in(space, backbone, all_codes=True)
+        self.embeddings = LeafEmbeddings.of_space(embeddings, space)
         self.policy = policy
         self.config = config
 
@@ -97,33 +90,30 @@ class ValueObjective(DrawingObjective):
         users, positions = batch.is_target.nonzero(as_tuple=True)
         targets = batch.items[users, positions]
         histories = batch.before(users, positions)
-        space, embeddings, backbone = self._placed(targets.device)
+        if self.ways.space.device != targets.device:
+            self.ways = self.ways.to(targets.device)
+            self.embeddings = self.embeddings.to(targets.device)
+        space, embeddings, backbone = self.ways.space, self.embeddings, self.backbone.eval()
         leaves = space.state_of(targets)
         valued = HeadedModel(backbone, self.head)
         with torch.no_grad():
             search = redrawn(self.policy, int(self.num_steps))
             found = search.search(valued, histories, space).leaves
-        if isinstance(space, Scope):
-            included = leaves if self.config.include_target else None
-            tree = CandidateTree.of(found, included, space.trie)
-            rewards = dense_rewards(tree, targets, embeddings, space.trie, self.weights)
-        else:
-            assert isinstance(backbone, CodeSetTransformer)
-            tree, is_on_path = set_candidate_tree(
-                backbone,
-                histories,
-                found,
-                targets,
-                space,
-                include_target=self.config.include_target,
-            )
-            rewards = step_rewards(
-                embeddings.at(tree.leaves),
-                embeddings.items[targets],
-                is_on_path,
-                tree.shared,
-                self.weights,
-            )
+        tree, is_on_path = tree_and_path(
+            self.ways,
+            backbone,
+            histories,
+            found,
+            leaves,
+            include_target=self.config.include_target,
+        )
+        rewards = step_rewards(
+            embeddings.at(tree.leaves),
+            embeddings.items[targets],
+            is_on_path,
+            tree.shared,
+            self.weights,
+        )
         with torch.no_grad():
             hidden = tree.read(backbone, histories).hidden
         by_depth = value_loss(
@@ -139,14 +129,31 @@ class ValueObjective(DrawingObjective):
         parts["missed"] = (found != leaves[:, None]).all(dim=1).float().mean()
         return Loss(loss=by_depth.mean(), num_targets=len(targets), parts=parts)
 
-    def _placed(
-        self, device: torch.device
-    ) -> tuple[Scope | SetSpace, LeafEmbeddings, SemanticIdModel]:
-        """Space, embeddings and backbone on the device of a batch."""
-        if self.space.device != device:
-            self.space = self.space.to(device)
-            self.embeddings = self.embeddings.to(device)
-        return self.space, self.embeddings, self.backbone.eval()
+
+def tree_and_path(
+    ways: LeafWays,
+    model: SemanticIdModel,
+    histories: HistoryBatch,
+    found: Int[Tensor, "users found"],
+    targets: Int[Tensor, " users"],
+    *,
+    include_target: bool,
+) -> tuple[CandidateTree, Bool[Tensor, "users candidates levels"]]:
+    """The tree of the finds of a search, and a mask of its states on the way to the target.
+
+    Args:
+        ways: to leaves.
+        model: the policy; without dropout.
+        histories: of the users.
+        found: distinct leaves of each user; `NO_STATE` is padding.
+        targets: the leaves of the items that came next.
+        include_target: whether the target is to be in the tree, found or not.
+    """
+    leaves = with_targets(found, targets) if include_target else found
+    number = leaves.shape[1]
+    along = ways(model, histories, torch.cat([leaves, targets[:, None]], dim=1))
+    tree = CandidateTree.along(along.first(number), leaves, num_found=found.shape[1])
+    return tree, tree.states == along.states[:, number:]
 
 
 def checked_weights(

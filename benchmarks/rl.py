@@ -168,7 +168,9 @@ def steps_of(
     policy: Transformer, trie: Trie, batch: WindowBatch, arguments: argparse.Namespace
 ) -> dict[str, "Side"]:
     """Makes a step with rollouts by beam, and one for each m of value-guided decoding."""
-    embeddings = LeafEmbeddings.of(torch.randn(trie.num_items, arguments.reward_dim), trie)
+    embeddings = LeafEmbeddings.of(
+        torch.randn(trie.num_items, arguments.reward_dim), Scope(trie=trie)
+    )
     # Rollouts hardly ever find a random target. By the cosine, rewards differ all the same.
     terms = (RewardTerm(reward="rank-aware"), RewardTerm(reward="semantic"))
     rewards = Rewards(terms, RewardSources(embeddings=embeddings))

@@ -64,7 +64,7 @@ def an_objective(policy=None, *, rewards=("exact",), value=None, embeddings=None
         torch.manual_seed(1)
         dim = policy.code_embedding.weight.shape[1]
         head = ValueHead(ValueHeadConfig(num_heads=2), dim=dim, num_levels=2)
-        embeddings = LeafEmbeddings.of(torch.eye(len(IDS)), TRIE)
+        embeddings = LeafEmbeddings.of(torch.eye(len(IDS)), SCOPE)
     terms = tuple(RewardTerm(reward=name) for name in rewards)
     settings = AlignmentConfig.model_validate({"rewards": terms, "value": value, **config})
     made = Rewards(terms, RewardSources())

@@ -47,7 +47,7 @@ def an_objective(policy=None, rewards=("exact",), **config):
         }
     )
     sources = RewardSources(
-        embeddings=LeafEmbeddings.of_space(EMBEDDINGS, SPACE),
+        embeddings=LeafEmbeddings.of(EMBEDDINGS, SPACE),
         head_categories=CATEGORIES,
         codes=IDS,
         code_sums=lambda: code_sums(policy),

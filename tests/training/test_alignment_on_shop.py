@@ -83,7 +83,9 @@ def test_every_algorithm_climbs_towards_the_truth(tmp_path, recipe):
         # The reward is a user's own; only its needs are looked up by its name.
         AlignmentConfig.model_validate({"rewards": [{"reward": "novelty"}], **settings}),
         head=ValueHead(ValueHeadConfig(num_heads=2), dim=16, num_levels=2),
-        embeddings=LeafEmbeddings.of(torch.eye(4)[torch.from_numpy(KINDS)], CATALOG.trie),
+        embeddings=LeafEmbeddings.of(
+            torch.eye(4)[torch.from_numpy(KINDS)], Scope(trie=CATALOG.trie)
+        ),
     )
     before = share_of_the_best(policy)
     config = TrainingConfig(

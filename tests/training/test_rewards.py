@@ -69,7 +69,9 @@ def test_rank_aware_is_exact_and_what_wrong_ones_pay():
 
 
 def test_semantic_is_the_cosine_of_what_leaves_mean():
-    embeddings = LeafEmbeddings.of(torch.tensor([[1.0, 0], [0, 2], [0, -1], [1, 0], [0, 1]]), TRIE)
+    embeddings = LeafEmbeddings.of(
+        torch.tensor([[1.0, 0], [0, 2], [0, -1], [1, 0], [0, 1]]), Scope(trie=TRIE)
+    )
     sources = RewardSources(embeddings=embeddings)
     # The last leaf is shared by items of (1, 0) and (0, 1): cosine 1/√2 with the target's (0, 2).
     earned = given("semantic", sources=sources, at=scene((0, 1, 2, 3), log_probs=(-1.0,) * 4))
@@ -78,7 +80,9 @@ def test_semantic_is_the_cosine_of_what_leaves_mean():
 
 def test_semantic_compares_with_the_target_itself_and_not_with_its_leaf():
     """The target is the item of (1, 0) in a leaf that it shares with the item of (0, 1)."""
-    embeddings = LeafEmbeddings.of(torch.tensor([[1.0, 0], [0, 2], [0, -1], [1, 0], [0, 1]]), TRIE)
+    embeddings = LeafEmbeddings.of(
+        torch.tensor([[1.0, 0], [0, 2], [0, -1], [1, 0], [0, 1]]), Scope(trie=TRIE)
+    )
     at = scene((0, 1, 2, 3), target=3, log_probs=(-1.0,) * 4)
     earned = given("semantic", sources=RewardSources(embeddings=embeddings), at=at)
     assert earned == pytest.approx([1.0, 0.0, 0.0, 0.5**0.5])

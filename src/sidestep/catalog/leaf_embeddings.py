@@ -8,7 +8,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from sidestep.catalog.space import CodeSpace
-from sidestep.catalog.trie import Trie
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,38 +15,17 @@ class LeafEmbeddings:
     """Embeddings of every item and leaf of a catalog; cosines of these are semantic rewards.
 
     items: of every item, of length 1.
-    leaves: mean of the items that share each leaf, in the order of the trie; shorter where they
-        differ.
-    first_leaf: of the trie.
-    leaf_states: the complete states of another space, ascending, one for each of `leaves`; None for
-        a trie.
+    leaves: mean of the items that share each leaf; shorter where they differ.
+    leaf_states: the complete states of the catalog's space, ascending, one for each of `leaves`.
     """
 
     items: Float[Tensor, "items dim"]
     leaves: Float[Tensor, "leaves dim"]
-    first_leaf: int = 0
-    leaf_states: Int[Tensor, " leaves"] | None = None
+    leaf_states: Int[Tensor, " leaves"]
 
     @staticmethod
-    def of(embeddings: Float[Tensor, "items dim"], trie: Trie) -> "LeafEmbeddings":
-        """Lies where the trie does.
-
-        Args:
-            embeddings: of every item of the catalog, of any length.
-            trie: of the catalog.
-
-        Raises:
-            ValueError: there is not one embedding per item.
-        """
-        _refuse_other_number(embeddings, trie.num_items)
-        items = functional.normalize(embeddings.float().to(trie.device), dim=1)
-        leaf = trie.leaf_of(torch.arange(trie.num_items, device=trie.device)) - trie.first_leaf
-        leaves = _means(items, leaf, trie.num_leaves)
-        return LeafEmbeddings(items=items, leaves=leaves, first_leaf=trie.first_leaf)
-
-    @staticmethod
-    def of_space(embeddings: Float[Tensor, "items dim"], space: CodeSpace) -> "LeafEmbeddings":
-        """The embeddings of the complete states of any space; lies where the space does.
+    def of(embeddings: Float[Tensor, "items dim"], space: CodeSpace) -> "LeafEmbeddings":
+        """Lies where the space does.
 
         Args:
             embeddings: of every item of the catalog, of any length.
@@ -68,14 +46,11 @@ class LeafEmbeddings:
         return LeafEmbeddings(
             items=self.items.to(device),
             leaves=self.leaves.to(device),
-            first_leaf=self.first_leaf,
-            leaf_states=None if self.leaf_states is None else self.leaf_states.to(device),
+            leaf_states=self.leaf_states.to(device),
         )
 
     def at(self, leaves: Int[Tensor, "users width"]) -> Float[Tensor, "users width dim"]:
         """The embedding of each leaf; whatever at states that are no leaves."""
-        if self.leaf_states is None:
-            return self.leaves[(leaves - self.first_leaf).clamp(min=0)]
         places = torch.searchsorted(self.leaf_states, leaves.contiguous())
         return self.leaves[places.clamp(max=len(self.leaf_states) - 1)]
 

@@ -108,7 +108,7 @@ def prefix_quality(
         scope=scope,
         guidances=guidances,
         settings=settings,
-        embeddings=None if embeddings is None else LeafEmbeddings.of(embeddings, scope.trie),
+        embeddings=None if embeddings is None else LeafEmbeddings.of(embeddings, scope),
     )
     device = scope.trie.device
     starts = torch.from_numpy(np.random.default_rng(settings.seed).random(len(rows)))

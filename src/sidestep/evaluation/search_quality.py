@@ -112,7 +112,7 @@ def search_quality(
     """
     if len(rows) == 0:
         raise ValueError("there are no rows to search for: the split is empty.")
-    vectors = None if embeddings is None else LeafEmbeddings.of(embeddings, scope.trie)
+    vectors = None if embeddings is None else LeafEmbeddings.of(embeddings, scope)
     users = numbered(rows.histories.user_ids)
     found = [RowNumbers(users) for _ in policies]
     score_kinds = [""] * len(policies)

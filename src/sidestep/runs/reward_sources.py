@@ -59,7 +59,7 @@ def reward_sources(
     compared = None
     if embeddings is not None:
         vectors = embeddings_of(embeddings, dataset)
-        compared = LeafEmbeddings.of_space(vectors, whole_space(catalog.spanned))
+        compared = LeafEmbeddings.of(vectors, whole_space(catalog.spanned))
     return RewardSources(
         embeddings=compared,
         collaborative=None if collaborative is None else _collaborative(collaborative, dataset),

@@ -66,7 +66,7 @@ class ValueObjective(DrawingObjective):
         self.freeze("backbone", backbone)
         # A search that reads values compares those of equal depth, so ways go on to all codes.
         self.ways = ways_in(space, backbone, all_codes=True)
-        self.embeddings = LeafEmbeddings.of_space(embeddings, space)
+        self.embeddings = LeafEmbeddings.of(embeddings, space)
         self.policy = policy
         self.config = config
 

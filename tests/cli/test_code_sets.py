@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+import yaml
 
 import sidestep
 from sidestep.bundle.appending import append_items
@@ -82,6 +83,15 @@ def test_paths_are_checked_by_the_category_head(folder):
     free = ("--search", "reg4rec", "--beams", 5, "--search-option", "threshold=1")
     plain = ("--search", "beam", "--beams", 5)
     assert listed(folder / "run", *free) == listed(folder / "run", *plain)
+
+
+def test_likelihood_goes_on_by_the_loss_of_the_first_training(folder, tmp_path):
+    few = ("--set", "validation.num_users=20")
+    run("align", folder / "run", "--recipe", "sft-continued", "--out", tmp_path / "sft", *few)
+    settings = yaml.safe_load((tmp_path / "sft" / "config.yaml").read_text())
+    likelihood = settings["objective"]["likelihood"]
+    assert (likelihood["learned_steps"], likelihood["item_weight"]) == (2, 1.0)
+    assert "category" in (tmp_path / "sft" / "log.jsonl").read_text()
 
 
 def test_a_network_without_a_category_head_checks_nothing(shop):

@@ -61,7 +61,7 @@ class TestCodeSets(ModelContract):
 
 
 class TestCodeSetsByItems(TestCodeSets):
-    """The same laws where items choose the codes of every set below the root."""
+    """Laws of a network in which items choose the codes of every set below the root."""
 
     looks_items_up = True
 

@@ -11,6 +11,7 @@ from sidestep.model.transformer import Transformer
 from sidestep.padding import NO_ITEM
 from sidestep.step import HistoryBatch
 from sidestep.training.candidate_tree import CandidateTree
+from tests.training.candidate_trees import tree_of
 
 IDS = torch.tensor([[0, 0, 1], [0, 0, 2], [0, 1, 0], [1, 0, 0], [1, 2, 1], [2, 1, 1], [2, 1, 1]])
 SIZES = (3, 3, 3)
@@ -42,7 +43,7 @@ def chosen(seed: int, users: int = 2, width: int = 4) -> torch.Tensor:
 
 def test_a_missed_target_joins_the_tree_and_a_found_one_is_there_once():
     found = torch.stack([LEAVES[[0, 1]], LEAVES[[2, 3]], torch.tensor([int(LEAVES[1]), NO_STATE])])
-    tree = CandidateTree.of(found, LEAVES[[1, 1, 1]], TRIE)
+    tree = tree_of(found, LEAVES[[1, 1, 1]], TRIE)
     assert tree.is_candidate.tolist() == [
         [True, True, False],
         [True, True, True],
@@ -51,11 +52,11 @@ def test_a_missed_target_joins_the_tree_and_a_found_one_is_there_once():
     assert tree.is_found[1].tolist() == [True, True, False]
     assert tree.leaves[1].tolist() == LEAVES[[2, 3, 1]].tolist()
     assert tree.codes[1].tolist() == [[0, 1, 0], [1, 0, 0], [0, 0, 2]]
-    assert CandidateTree.of(found, None, TRIE).leaves.equal(found)
+    assert tree_of(found, None, TRIE).leaves.equal(found)
 
 
 def test_what_candidates_share_is_one_node():
-    tree = CandidateTree.of(LEAVES[None, :3], None, TRIE)
+    tree = tree_of(LEAVES[None, :3], None, TRIE)
     # 0 - (0 - (1, 2), 1 - 0): one node of one code, two nodes of two codes, three of three.
     assert tree.depths[0].sort().values.tolist() == [1, 2, 2, 3, 3, 3]
     assert tree.is_node.all()
@@ -67,7 +68,7 @@ def test_what_candidates_share_is_one_node():
 @settings(max_examples=15)
 def test_the_tree_says_of_each_candidate_what_it_says_alone(seed):
     network, found = a_network(), chosen(seed)
-    tree = CandidateTree.of(found, LEAVES[[2, 6]], TRIE)
+    tree = tree_of(found, LEAVES[[2, 6]], TRIE)
 
     def log_probs(one: CandidateTree) -> torch.Tensor:
         return one.code_log_probs(
@@ -76,7 +77,7 @@ def test_the_tree_says_of_each_candidate_what_it_says_alone(seed):
 
     together = log_probs(tree)
     alone = [
-        log_probs(CandidateTree.of(tree.leaves[:, place, None], None, TRIE))
+        log_probs(tree_of(tree.leaves[:, place, None], None, TRIE))
         for place in range(tree.leaves.shape[1])
         if tree.is_candidate[:, place].all()
     ]
@@ -92,7 +93,7 @@ def test_the_tree_says_of_each_candidate_what_it_says_alone(seed):
 @settings(max_examples=10)
 def test_probabilities_of_all_leaves_sum_to_one(seed, temperature):
     every = DISTINCT[torch.randperm(len(DISTINCT), generator=torch.Generator().manual_seed(seed))]
-    tree = CandidateTree.of(every.expand(2, -1), None, TRIE)
+    tree = tree_of(every.expand(2, -1), None, TRIE)
     step = tree.read(a_network(), HISTORIES)
     whole = tree.code_log_probs(
         tree.node_log_probs(step, TRIE.legal(tree.slot_states), temperature=temperature)
@@ -103,7 +104,7 @@ def test_probabilities_of_all_leaves_sum_to_one(seed, temperature):
 def test_gradients_are_those_of_finite_differences():
     """On a catalog of 7 items, in float64, through the whole tree at once."""
     network = a_network().double()
-    tree = CandidateTree.of(chosen(3), LEAVES[[2, 6]], TRIE)
+    tree = tree_of(chosen(3), LEAVES[[2, 6]], TRIE)
     weights = torch.linspace(-1, 1, tree.codes.numel()).view_as(tree.codes)
     parameter = network.code_embedding.weight
 

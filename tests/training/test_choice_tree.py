@@ -5,8 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sidestep.catalog.trie import NO_STATE
-from sidestep.training.candidate_tree import CandidateTree
 from sidestep.training.choice_tree import ChoiceTree
+from tests.training.candidate_trees import tree_of
 
 from .test_candidate_tree import HISTORIES, LEAVES, TRIE, a_network, chosen
 
@@ -31,7 +31,7 @@ def test_a_user_without_a_leaf_has_the_root_alone():
 @settings(max_examples=15)
 def test_choices_are_as_likely_as_in_the_tree_of_all_prefixes(seed):
     network, leaves = a_network(), chosen(seed)
-    whole, tree = CandidateTree.of(leaves, None, TRIE), ChoiceTree.above(leaves, TRIE)
+    whole, tree = tree_of(leaves, None, TRIE), ChoiceTree.above(leaves, TRIE)
     of_whole = whole.node_log_probs(whole.read(network, HISTORIES), TRIE.legal(whole.slot_states))
     of_choices = tree.node_log_probs(tree.read(network, HISTORIES), TRIE)
     for user in range(len(leaves)):

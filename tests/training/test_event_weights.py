@@ -101,7 +101,7 @@ def gradient_of(make, weights: torch.Tensor | None) -> torch.Tensor:
 
 
 def alone(user: int, position: int) -> WindowBatch:
-    """The same windows with only one target."""
+    """Windows of `BATCH` with only one target."""
     is_target = torch.zeros_like(BATCH.is_target)
     is_target[user, position] = True
     return replace(BATCH, is_target=is_target, num_targets=1)

@@ -105,6 +105,17 @@ def test_the_sets_of_a_beam_are_among_the_others():
     assert bool(space.is_complete(beams[-1]).all())
 
 
+def test_joint_training_of_sets_draws_other_orders_at_every_step_and_after_a_resume():
+    joint, other = (set_objective_of(joint=NextCodeConfig()) for _ in range(2))
+    items = torch.zeros(40, 3, dtype=torch.long)
+    first = joint.next_code._orders(items)
+    joint.after_step()
+    second = joint.next_code._orders(items)
+    assert not second.equal(first)
+    other.load_state_dict(joint.state_dict())
+    assert other.next_code._orders(items).equal(second)
+
+
 def test_joint_training_of_sets_lowers_the_sum_of_both_losses():
     alone, joint = set_objective_of(), set_objective_of(joint=NextCodeConfig())
     codes = NextCodeSetObjective(joint.backbone, NextCodeSetConfig())

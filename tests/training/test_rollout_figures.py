@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from sidestep.catalog.trie import NO_STATE, Trie
-from sidestep.training.candidate_tree import CandidateTree
 from sidestep.training.rollout_figures import figures_of_group, figures_of_targets
 from sidestep.training.rollouts import Group
+from tests.training.candidate_trees import tree_of
 
 IDS = torch.tensor([[0, 0], [0, 1], [1, 0], [1, 1]])
 TRIE = Trie.build(IDS, (2, 2))
@@ -18,7 +18,7 @@ LEAVES = TRIE.leaf_of(torch.arange(4))
 def a_group(rows, targets, rewards) -> Group:
     """Groups of items; -1 is padding."""
     found = torch.tensor([[NO_STATE if i < 0 else int(LEAVES[i]) for i in row] for row in rows])
-    tree = CandidateTree.of(found, LEAVES[targets], TRIE)
+    tree = tree_of(found, LEAVES[targets], TRIE)
     given = torch.zeros(tree.leaves.shape)
     given[:, : found.shape[1]] = torch.tensor(rewards)
     return Group(

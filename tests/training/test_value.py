@@ -25,11 +25,11 @@ from sidestep.search.policy import Scope
 from sidestep.search.sampling import Sampling
 from sidestep.search.value_beam import ValueBeamSearch
 from sidestep.step import HistoryBatch
-from sidestep.training.candidate_tree import CandidateTree
 from sidestep.training.config import TrainingConfig, ValidationConfig
 from sidestep.training.fit import TrainingRun, fit
 from sidestep.training.objective_config import ValueTrainingConfig
 from sidestep.training.value import ValueObjective, tree_and_path
+from tests.training.candidate_trees import tree_of
 
 from . import test_set_distillation
 
@@ -156,7 +156,7 @@ def test_the_values_that_are_trained_are_those_that_a_search_reads():
     histories = HistoryBatch(
         items=torch.tensor([[0, 2], [3, NO_ITEM]]), lengths=torch.tensor([2, 1])
     )
-    tree = CandidateTree.of(LEAVES[torch.tensor([[0, 1, 2], [2, 3, 0]])], None, TRIE)
+    tree = tree_of(LEAVES[torch.tensor([[0, 1, 2], [2, 3, 0]])], None, TRIE)
     roots, values = tree.values(lowered.head, tree.read(lowered.backbone.eval(), histories).hidden)
     model = HeadedModel(lowered.backbone, lowered.head)
     for candidate in range(3):
@@ -309,7 +309,7 @@ def test_on_a_shop_the_loss_falls_and_right_prefixes_are_worth_more(tmp_path):
     rows = torch.arange(len(last))
     items = batch.items.masked_fill(torch.arange(batch.items.shape[1]) >= last[:, None], NO_ITEM)
     everything = catalog.trie.leaf_of(torch.arange(len(kinds))).expand(len(last), -1)
-    tree = CandidateTree.of(everything, None, catalog.trie)
+    tree = tree_of(everything, None, catalog.trie)
     with torch.no_grad():
         histories = HistoryBatch(items=items, lengths=last)
         _, values = tree.values(head, tree.read(policy, histories).hidden)

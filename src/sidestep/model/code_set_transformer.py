@@ -160,20 +160,6 @@ class CodeSetTransformer(Transformer):
         first = histories.items.new_zeros(users, num_items, 1)
         return self.set_states(histories, first)[:, :, 0]
 
-    def with_last_code_by_items(self) -> "CodeSetTransformer":
-        """See `SemanticIdModel.with_last_code_by_items`; items choose where few are left.
-
-        Raises:
-            ValueError: the network has no item head.
-        """
-        if self.set_items is not None:
-            return self
-        self._required_item_head  # noqa: B018 - raises
-        other = copy.deepcopy(self)
-        other.config = self.config.model_copy(update={"last_code_head": "items"})
-        other._add_item_lists(other.config)
-        return other
-
     def with_semantic_ids(
         self, semantic_ids: Int[Tensor, "items codebooks"]
     ) -> "CodeSetTransformer":

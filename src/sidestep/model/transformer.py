@@ -177,7 +177,7 @@ class Transformer(SemanticIdModel):
         Raises:
             ValueError: the network has no item head.
         """
-        if self.siblings is not None:
+        if self.config.last_code_head == "items":
             return self
         if self.item_head is None:
             raise ValueError(
@@ -186,10 +186,11 @@ class Transformer(SemanticIdModel):
             )
         other = copy.deepcopy(self)  # with all that was read of the items, such as their columns
         other.config = self.config.model_copy(update={"last_code_head": "items"})
-        other.siblings = SiblingItems(self.semantic_ids, self.codebook_sizes)
-        num_rows = self.num_codes - self.codebook_sizes[-1]
-        other.head.weight = nn.Parameter(self.head.weight[:num_rows].detach().clone())
-        other.head.out_features = num_rows
+        other._add_item_lists(other.config)
+        if other.siblings is not None:  # the last codes need no rows
+            num_rows = self.num_codes - self.codebook_sizes[-1]
+            other.head.weight = nn.Parameter(self.head.weight[:num_rows].detach().clone())
+            other.head.out_features = num_rows
         return other
 
     @property

@@ -8,7 +8,13 @@ from jaxtyping import Int
 from torch import Tensor
 
 from sidestep.catalog.space import CodeSpace
-from sidestep.search.levels import Continuations, Prefixes, Propose, search_by_levels
+from sidestep.search.levels import (
+    Continuations,
+    Prefixes,
+    Propose,
+    refuse_few_candidates,
+    search_by_levels,
+)
 from sidestep.search.policy import Normaliser
 from sidestep.search.tree import Candidates
 from sidestep.step import Context, HistoryBatch, StepModel, StepOutput
@@ -46,13 +52,9 @@ class DiverseBeamSearch:
     reads_values: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        if self.num_beams < 1:
-            raise ValueError(f"num_beams must be at least 1, got {self.num_beams}.")
-        if self.candidates < self.num_beams:
-            raise ValueError(
-                f"candidates must be at least num_beams, got {self.candidates} for "
-                f"{self.num_beams}; the beams are chosen among them."
-            )
+        refuse_few_candidates(
+            self.num_beams, self.candidates, because="the beams are chosen among them"
+        )
         if not 0 <= self.penalty < float("inf"):
             raise ValueError(
                 f"penalty must be 0 or more and finite, got {self.penalty}; 0 is a plain beam."

@@ -291,6 +291,22 @@ def search_by_levels(
     )
 
 
+def refuse_few_candidates(num_beams: int, candidates: int, *, because: str) -> None:
+    """Raises a `ValueError` where a search would keep more prefixes than it looks at.
+
+    Args:
+        num_beams: prefixes that are kept per level.
+        candidates: prefixes that are looked at per level.
+        because: says what chooses among the candidates.
+    """
+    if num_beams < 1:
+        raise ValueError(f"num_beams must be at least 1, got {num_beams}.")
+    if candidates < num_beams:
+        raise ValueError(
+            f"candidates must be at least num_beams, got {candidates} for {num_beams}; {because}."
+        )
+
+
 def _open_columns(is_node: Bool[Tensor, "users width"]) -> Int[Tensor, "users open"]:
     """The columns of the nodes, in their order, then some others; as many as a user has nodes."""
     width = max(1, int(is_node.sum(dim=1).max()))

@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sidestep.catalog.space import CodeSpace
-from sidestep.search.levels import Continuations, Propose, search_by_levels
+from sidestep.search.levels import Continuations, Propose, refuse_few_candidates, search_by_levels
 from sidestep.search.policy import Normaliser
 from sidestep.search.spent import Spent
 from sidestep.search.tree import LOG_PROB, Candidates, Tree
@@ -69,13 +69,9 @@ class ReflectiveBeamSearch:
     reads_values: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        if self.num_beams < 1:
-            raise ValueError(f"num_beams must be at least 1, got {self.num_beams}.")
-        if self.candidates < self.num_beams:
-            raise ValueError(
-                f"candidates must be at least num_beams, got {self.candidates} for "
-                f"{self.num_beams}; the consistent paths are chosen among them."
-            )
+        refuse_few_candidates(
+            self.num_beams, self.candidates, because="the consistent paths are chosen among them"
+        )
         if self.threshold < 0:
             raise ValueError(f"threshold must be 0 or more, got {self.threshold}.")
         if self.every < 1:

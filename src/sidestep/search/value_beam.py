@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sidestep.catalog.space import CodeSpace
-from sidestep.search.levels import Continuations, Propose, search_by_levels
+from sidestep.search.levels import Continuations, Propose, refuse_few_candidates, search_by_levels
 from sidestep.search.policy import Normaliser, node_values
 from sidestep.search.tree import VALUE, Candidates, Tree
 from sidestep.step import Context, HistoryBatch, StepModel, StepOutput
@@ -39,13 +39,7 @@ class ValueBeamSearch:
     name: str = "value-beam"
 
     def __post_init__(self) -> None:
-        if self.num_beams < 1:
-            raise ValueError(f"num_beams must be at least 1, got {self.num_beams}.")
-        if self.candidates < self.num_beams:
-            raise ValueError(
-                f"candidates must be at least num_beams, got {self.candidates} for "
-                f"{self.num_beams}; values choose among them."
-            )
+        refuse_few_candidates(self.num_beams, self.candidates, because="values choose among them")
         if self.likelihood_weight < 0:
             raise ValueError(f"likelihood_weight must be 0 or more, got {self.likelihood_weight}.")
 

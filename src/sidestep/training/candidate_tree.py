@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional
 
-from sidestep.catalog.trie import NO_STATE, Trie
+from sidestep.catalog.trie import NO_STATE
 from sidestep.model.semantic_id_model import SemanticIdModel
 from sidestep.model.value_head import ValueHead
 from sidestep.objectives.value import is_first_of_prefix, shared_prefixes
@@ -52,26 +52,6 @@ class CandidateTree:
     parents: Int[Tensor, "users nodes"]
     depths: Int[Tensor, "users nodes"]
     is_node: Bool[Tensor, "users nodes"]
-
-    @staticmethod
-    def of(
-        found: Int[Tensor, "users found"], targets: Int[Tensor, " users"] | None, trie: Trie
-    ) -> "CandidateTree":
-        """The tree of what a search found in a trie, and of the target leaves if they are given.
-
-        Args:
-            found: distinct leaves of each user; `NO_STATE` is padding.
-            targets: leaves to be there once, found or not.
-            trie: of the catalog.
-        """
-        leaves = found if targets is None else with_targets(found, targets)
-        states = trie.prefixes(leaves)
-        ways = Ways(
-            states=states,
-            actions=trie.codes_of(states).clamp(min=0),
-            is_step=(leaves != NO_STATE)[..., None].expand(states.shape),
-        )
-        return CandidateTree.along(ways, leaves, num_found=found.shape[1])
 
     @staticmethod
     def along(

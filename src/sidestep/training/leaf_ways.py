@@ -13,7 +13,7 @@ from torch import Tensor
 
 from sidestep.catalog.set_space import SetSpace
 from sidestep.catalog.space import CodeSpace
-from sidestep.catalog.trie import NO_STATE
+from sidestep.catalog.trie import NO_STATE, Trie
 from sidestep.model.code_set_transformer import CodeSetTransformer
 from sidestep.model.semantic_id_model import SemanticIdModel
 from sidestep.padding import NO_ITEM
@@ -102,13 +102,7 @@ class TrieWays:
         leaves: Int[Tensor, "users leaves"],
     ) -> Ways:
         """See `LeafWays`."""
-        trie = self.space.trie
-        states = trie.prefixes(leaves)
-        return Ways(
-            states=states,
-            actions=trie.codes_of(states).clamp(min=0),
-            is_step=(leaves != NO_STATE)[..., None].expand(states.shape),
-        )
+        return prefix_ways(leaves, self.space.trie)
 
     def legal(
         self,
@@ -156,6 +150,21 @@ class SetWays:
         codebook_of = self.space.codebook_of
         chosen = codebook_of[next_actions.clamp(min=0)].masked_fill(next_actions < 0, -1)
         return self.space.legal(slot_states) & (codebook_of == chosen[..., None])
+
+
+def prefix_ways(leaves: Int[Tensor, "users leaves"], trie: Trie) -> Ways:
+    """The ways to the leaves of a trie, which lead through their prefixes.
+
+    Args:
+        leaves: of each user; `NO_STATE` is padding.
+        trie: of the catalog.
+    """
+    states = trie.prefixes(leaves)
+    return Ways(
+        states=states,
+        actions=trie.codes_of(states).clamp(min=0),
+        is_step=(leaves != NO_STATE)[..., None].expand(states.shape),
+    )
 
 
 @torch.no_grad()

@@ -154,20 +154,16 @@ def fit_tfidf(
         kept: Literal["fold", "keep"] = "keep" if has_marks_that_matter(joined) else "fold"
         config = config.model_copy(update={"latin_marks": kept})
     # Runs of words across two columns are in this vocabulary, but are never counted below.
-    vectorizer = _counter(
-        config,
-        min_df=min(config.min_items, len(joined)),
-        max_features=config.max_terms,
-    )
+    counter = _counter(config, min_df=min(config.min_items, len(joined)))
     try:
-        vectorizer.fit(joined)
+        occurrences = counter.fit_transform(joined)
     except ValueError as error:
         raise ValueError(
             f"no word stands in the texts of {min(config.min_items, len(joined))} or more of the "
             f"{len(joined):,} items, so that no text says anything about another item; "
             f"{_ELSEWHERE}; in Python, TfidfConfig.min_items = 1 takes every word."
         ) from error
-    terms = tuple(vectorizer.get_feature_names_out())
+    terms = _most_frequent(counter.get_feature_names_out(), occurrences, config.max_terms)
     counts = _counts(config, terms, texts)
     idf = TfidfTransformer().fit(counts).idf_
     weighted = _weighted(config, terms, idf, texts)
@@ -185,6 +181,18 @@ def fit_tfidf(
         idf=idf,
         directions=_directions(weighted, min(config.dim, limit), seed=seed),
     )
+
+
+def _most_frequent(
+    terms: np.ndarray, occurrences: scipy.sparse.csr_matrix, most: int | None
+) -> tuple[str, ...]:
+    """At most `most` of the terms, those that occur most often, in the order of `terms`.
+
+    Of terms that occur equally often, the first are taken, so that every processor takes the same.
+    scikit-learn's own `max_features` leaves the choice to a sort that differs between processors.
+    """
+    totals = np.asarray(occurrences.sum(axis=0)).ravel()
+    return tuple(terms[np.sort(np.argsort(-totals, kind="stable")[:most])])
 
 
 def _refuse_alike(weighted: scipy.sparse.csr_matrix, terms: Sequence[str]) -> None:

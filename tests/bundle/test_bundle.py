@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 import sidestep
 from sidestep.bundle.folder import load, save_bundle
@@ -334,6 +335,24 @@ def test_an_older_schema_is_read(tmp_path):
     loaded = load(folder)
     assert loaded.recommend([["id-1"]])[0].item_ids
     assert loaded.num_new_items == 0
+
+
+def test_items_that_chose_codes_in_an_older_schema_still_read_the_state_of_the_prefix(tmp_path):
+    head = {"item_head": True, "tied_item_head": True, "last_code_head": "items"}
+    config = TransformerConfig(dim=16, num_layers=1, num_heads=2, history="items", **head)
+    of_items = Transformer(config, catalog().semantic_ids, (3, 4)).eval()
+    of_items.query_mix.data = torch.tensor([0.0, 1.0])
+    folder = tmp_path / "bundle"
+    about = {"max_history": MAX_HISTORY, "seed": 3, "training": {}, "data": {}}
+    save_bundle(folder, network=of_items, catalog=catalog(), **about)
+    expected = load(folder, device="cpu").recommend([["id-1", "id-2"]], k=5)
+    weights = load_file(folder / "model.safetensors")
+    assert weights.pop("query_mix").tolist() == [0.0, 1.0]
+    save_file(weights, folder / "model.safetensors")
+    changed(folder, schema_version=7)
+    older = load(folder, device="cpu", verify=False)
+    assert older.network.query_mix.tolist() == [0.0, 1.0]
+    assert older.recommend([["id-1", "id-2"]], k=5) == expected
 
 
 def test_a_newer_schema_is_refused_with_a_remedy(tmp_path):

@@ -134,7 +134,7 @@ def test_parts_of_an_older_manifest_are_read(whole, tmp_path, version):
     loaded = load(tmp_path / "old", device="cpu")
     assert loaded.manifest.parts == ENTRIES
     loaded.save(tmp_path / "new")
-    assert json.loads((tmp_path / "new" / "manifest.json").read_text())["schema_version"] == 7
+    assert json.loads((tmp_path / "new" / "manifest.json").read_text())["schema_version"] == 8
     assert load(tmp_path / "new", device="cpu").manifest.parts == ENTRIES
 
 

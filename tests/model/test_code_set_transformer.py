@@ -71,7 +71,27 @@ class TestCodeSetsByItems(TestCodeSets):
 
     def build(self):
         model = tiny(item_embedding=True, item_head=True, tied_item_head=True, repeat_bias=True)
-        return model.with_last_code_by_items()
+        model = model.with_last_code_by_items()
+        model.query_mix.data = torch.tensor([0.75, 0.5])
+        return model
+
+    @torch.no_grad()
+    def test_untrained_codes_are_as_likely_in_a_set_as_the_item_head_says(self):
+        model = TestCodeSetsByItems().build().eval()
+        model.query_mix.data = torch.tensor([1.0, 0.0])
+        codes = torch.tensor([[flat_ids(0)[0]]] * NUM_USERS)
+        root, context = model.encode(HISTORIES, capacity=1)
+        depths = torch.ones_like(codes)
+        step, _ = model.extend(context, codes, depths - 1, depths, is_node=depths > 0)
+        scores = model.item_logits(root.hidden[:, 0], HISTORIES)
+        items = [item for item in range(len(SEMANTIC_IDS)) if flat_ids(item)[0] == codes[0, 0]]
+        assert 1 < len(items) < len(SEMANTIC_IDS)
+        probs = scores[:, items].softmax(dim=1)
+        for second in range(CODEBOOK_SIZES[0], sum(CODEBOOK_SIZES[:2])):
+            has_code = torch.tensor([second in flat_ids(item) for item in items])
+            own = step.logits[:, 0, CODEBOOK_SIZES[0] : sum(CODEBOOK_SIZES[:2])].softmax(dim=1)
+            expected = (probs * has_code).sum(dim=1)
+            torch.testing.assert_close(own[:, second - CODEBOOK_SIZES[0]], expected)
 
     @torch.no_grad()
     def test_there_are_logits_up_to_the_end_of_the_next_codebook_and_none_below_a_leaf(self):

@@ -94,20 +94,35 @@ def test_too_many_prefixes_are_refused():
 
 
 def test_the_last_code_is_as_likely_as_its_items_among_their_siblings():
-    """Worked by the item head alone, at the state of the prefix, with the repeat bias."""
+    """Worked by hand from the states of the root and of the prefix, with the repeat bias."""
     network = a_network(repeat_bias=True)
     network.item_head.begin_at(-2.0)
+    network.query_mix.data = torch.tensor([0.75, 0.5])
     histories = HistoryBatch(items=torch.tensor([[2, 3]]), lengths=torch.tensor([2]))
     with torch.no_grad():
-        _, context = network.encode(histories, capacity=2)
+        root, context = network.encode(histories, capacity=2)
         parents, depths = torch.tensor([[0, 1]]), torch.tensor([[1, 2]])
         step, _ = network.extend(
             context, torch.tensor([[1, 0]]), parents, depths, is_node=depths > 0
         )
-        scores = network.catalog_vectors() @ step.hidden[0, 1]
+        query = 0.75 * root.hidden[0, 0] + 0.5 * step.hidden[0, 1]
+        scores = network.catalog_vectors() @ query
     assert scores.shape == (5,)
     scores[[2, 3]] -= 2.0
     below = scores[[0, 2, 4]].softmax(dim=0)
+    expected = torch.tensor([below[1], 0.0, below[0] + below[2]])
+    torch.testing.assert_close(step.logits[0, 1].softmax(dim=0), expected)
+
+
+def test_untrained_items_are_as_likely_among_siblings_as_the_item_head_says():
+    network = a_network(last_code_head="codes", repeat_bias=True).with_last_code_by_items()
+    network.item_head.begin_at(-2.0)
+    histories = HistoryBatch(items=torch.tensor([[2, 3]]), lengths=torch.tensor([2]))
+    with torch.no_grad():
+        root, context = network.encode(histories, capacity=2)
+        nodes = (torch.tensor([[1, 0]]), torch.tensor([[0, 1]]), torch.tensor([[1, 2]]))
+        step, _ = network.extend(context, *nodes, is_node=nodes[2] > 0)
+        below = network.item_logits(root.hidden[:, 0], histories)[0, [0, 2, 4]].softmax(dim=0)
     expected = torch.tensor([below[1], 0.0, below[0] + below[2]])
     torch.testing.assert_close(step.logits[0, 1].softmax(dim=0), expected)
 

@@ -63,6 +63,7 @@ class TestLastCodeByItems(ModelContract):
             last_code_head="items",
         )
         model.item_head.begin_at(-1.5)
+        model.query_mix.data = torch.tensor([0.75, 0.5])
         return model
 
 
@@ -70,7 +71,9 @@ class TestLastCodeByRowsOfItems(CausalCodesContract):
     """Histories of codes, and an item head with rows of its own that chooses the last code."""
 
     def build(self):
-        return tiny(item_head=True, last_code_head="items")
+        model = tiny(item_head=True, last_code_head="items")
+        model.query_mix.data = torch.tensor([0.75, 0.5])
+        return model
 
 
 def test_an_items_own_embedding_tells_items_of_equal_codes_apart():

@@ -101,10 +101,25 @@ def test_the_weights_of_a_user_sum_to_one_and_follow_the_teacher():
     assert (weights[:, 0] == weights.amax(dim=1)).all()  # every item is below the root
 
 
+@pytest.mark.parametrize(
+    ("share", "expected"),
+    [(0.0, [0.5, 0.5, 0.0]), (0.5, [0.25, 0.75, 0.0]), (1.0, [0.0, 1.0, 0.0])],
+)
+def test_the_chosen_codebook_has_its_share_of_the_loss_and_open_ones_the_rest(share, expected):
+    objective = an_objective(chosen_share=share)
+    followed = torch.tensor([[[False, False, True, False, True, False, False]]])
+    is_open = torch.tensor([[[True, True, False]]])
+    torch.testing.assert_close(
+        objective._codebook_shares(followed, is_open), torch.tensor([[expected]])
+    )
+    nothing = torch.zeros_like(followed), torch.zeros_like(is_open)
+    assert not objective._codebook_shares(*nothing).any()
+
+
 def test_the_divergence_falls_and_the_beam_then_ranks_as_the_teacher_does(tmp_path):
     objective = an_objective(a_policy(dropout=0.0), drop_share=0.0, open_prompts=False)
     config = TrainingConfig(
-        epochs=80, batch_size=24, learning_rate=0.03, weight_decay=0.0, device="cpu", log_every=1
+        epochs=160, batch_size=24, learning_rate=0.03, weight_decay=0.0, device="cpu", log_every=1
     )
     histories = after_each_item()
     with torch.no_grad():

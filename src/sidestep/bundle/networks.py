@@ -25,6 +25,9 @@ Module = nn.Module
 Weights = Mapping[str, Tensor]
 """Weights by name."""
 
+_QUERY_MIX = "query_mix"
+"""The name of the weights that bundles of older schemas lack, see `Transformer.item_queries`."""
+
 _NUMBER_OF_LAYERS = re.compile(r"(num_|n_)?(hidden_|encoder_|decoder_)?(layers?|blocks)")
 """Keys of descriptions, ours and those of Hugging Face."""
 
@@ -82,6 +85,7 @@ def build_network(
         ValueError: the weights are another network's, the description is none of this kind, or the
             catalog lacks a column that the network reads.
     """
+    weights = _completed(description, weights)
     # The weights are loaded at once: what the initialisation draws must not disturb the caller.
     with torch.random.fork_rng(devices=[]):
         refuse_other_shapes(description, lambda: _kept(kind, description, catalog), weights)
@@ -94,6 +98,18 @@ def build_network(
     read_item_columns(network, catalog)
     network.requires_grad_(requires_grad=False).eval()
     return network
+
+
+def _completed(
+    description: Mapping[str, Any], weights: Mapping[str, Tensor]
+) -> Mapping[str, Tensor]:
+    """The weights, with those that bundles of older schemas lack.
+
+    Up to schema 7, items that chose codes were scored at the state of the prefix alone.
+    """
+    if description.get("last_code_head") == "items" and _QUERY_MIX not in weights:
+        return {**weights, _QUERY_MIX: torch.tensor([0.0, 1.0])}
+    return weights
 
 
 def untrained(network: Network, catalog: Catalog) -> Network:

@@ -102,7 +102,7 @@ class CodeSetTransformer(Transformer):
         steps = torch.arange(self.num_levels, device=states.device)
         is_decided = steps[None] < steps[:, None]  # [levels, steps]
         decided = self.flat_codes(items)[:, None].masked_fill(~is_decided, -1)
-        sets = SlotSets(decided=decided, held=histories.items)
+        sets = SlotSets(decided=decided, held=histories.items, roots=states[:, :1])
         return torch.cat([logits[:, :1], self._by_items(logits, states, sets)[:, 1:]], dim=1)
 
     def encode(self, histories: HistoryBatch, *, capacity: int) -> tuple[StepOutput, TreeContext]:
@@ -192,8 +192,12 @@ class CodeSetTransformer(Transformer):
         codes = self.semantic_ids + self.level_starts
         return SetItems(codes, self.num_codes, most=config.few_items)
 
-    def _root_prefixes(self, held: Int[Tensor, "users items"]) -> SlotPrefixes | SlotSets | None:
-        return None if self.set_items is None else SlotSets.roots(held, self.num_levels)
+    def _root_prefixes(
+        self, held: Int[Tensor, "users items"], roots: Float[Tensor, "users 1 dim"]
+    ) -> SlotPrefixes | SlotSets | None:
+        if self.set_items is None:
+            return None
+        return SlotSets.at_roots(held, roots, self.num_levels)
 
     def _with_prefixes(
         self,
@@ -201,6 +205,7 @@ class CodeSetTransformer(Transformer):
         codes: Int[Tensor, "users width"],
         parents: Int[Tensor, "users width"],
         depths: Int[Tensor, "users width"],
+        roots: Float[Tensor, "users roots dim"],
         depth: int | None,
     ) -> TreeContext:
         known = context.prefixes
@@ -210,7 +215,7 @@ class CodeSetTransformer(Transformer):
         is_chain = depth is None and codes.shape[1] > 1
         codes = self.node_codes(codes, depths)
         return replace(
-            context, prefixes=known.with_nodes(codes, parents, depths, is_chain=is_chain)
+            context, prefixes=known.with_nodes(codes, parents, depths, roots, is_chain=is_chain)
         )
 
     def _by_items(
@@ -223,9 +228,10 @@ class CodeSetTransformer(Transformer):
         assert self.set_items is not None, "the context is of another network"
         users, width, _ = states.shape
         items, rows = self.set_items.few(prefixes.decided[:, -width:].flatten(0, 1))
-        scores = self.scores_of_lists(
-            states.flatten(0, 1)[rows], items[:, None], prefixes.held[rows // width]
-        )[:, 0]
+        queries = self.item_queries(states, prefixes.roots).flatten(0, 1)
+        scores = self.scores_of_lists(queries[rows], items[:, None], prefixes.held[rows // width])[
+            :, 0
+        ]
         by_items = self.set_items.code_logits(scores, rows, items, users * width)
         is_few = torch.zeros_like(by_items[:, 0], dtype=torch.bool).index_fill_(0, rows, True)
         return torch.where(is_few.view(users, width, 1), by_items.view(logits.shape), logits)

@@ -130,8 +130,9 @@ class TransformerConfig(BaseModel):
         "codes", exclude_if=lambda head: head == "codes"
     )
     """What chooses the last code: `codes`, a row per code, as at every level; `items`, the item
-    head's scores of the items below the prefix, at the state of the prefix. In a network over sets,
-    `items` choose the codes of a set as soon as few items have one of its codes: `few_items`."""
+    head's scores of the items below the prefix. The head reads the state after the history, and the
+    network learns how much of the state of the prefix is added. In a network over sets, `items`
+    choose the codes of a set as soon as few items have one of its codes: `few_items`."""
 
     times: Times = Field(None, exclude_if=lambda times: times is None)
     """With history `items`: add a vector of the gap between each item and what came next; `true`

@@ -211,7 +211,7 @@ class SemanticIdModel(nn.Module, ABC):
         """
         numbers = self._prefix_numbers(items) if self.siblings is not None else None
         logits = [
-            self._code_logits(level, states[:, level], numbers, histories.items)
+            self._code_logits(level, states[:, level], numbers, histories.items, states[:, 0])
             for level in range(self.num_levels)
         ]
         return torch.stack(logits, dim=1)
@@ -236,10 +236,11 @@ class SemanticIdModel(nn.Module, ABC):
         """
         states = widened(hidden).flatten(0, 1)
         users, width, _ = hidden.shape
-        numbers = held = None
+        numbers = held = roots = None
         if isinstance(prefixes, SlotPrefixes):
             numbers = prefixes.numbers[:, -width:].flatten()
             held = prefixes.held.repeat_interleave(width, dim=0)
+            roots = prefixes.roots.expand(hidden.shape).flatten(0, 1)
         logits = states.new_full((len(states), max(self.codebook_sizes)), -torch.inf)
         with in_float32(hidden.device):
             if depth is None:
@@ -251,9 +252,10 @@ class SemanticIdModel(nn.Module, ABC):
                             states[here],
                             None if numbers is None else numbers[here],
                             None if held is None else held[here],
+                            None if roots is None else roots[here],
                         )
             elif depth < self.num_levels:
-                logits = self._code_logits(depth, states, numbers, held)
+                logits = self._code_logits(depth, states, numbers, held, roots)
         return logits.view(users, width, -1)
 
     def _code_logits(
@@ -262,6 +264,7 @@ class SemanticIdModel(nn.Module, ABC):
         states: Float[Tensor, "states dim"],
         numbers: Int[Tensor, " states"] | None,
         held: Int[Tensor, "states items"] | None,
+        roots: Float[Tensor, "states dim"] | None,
     ) -> Float[Tensor, "states widest"]:
         """Logits of the codes of one level; -inf past the end of its codebook.
 
@@ -270,6 +273,7 @@ class SemanticIdModel(nn.Module, ABC):
             states: of prefixes of `level` codes.
             numbers: of the prefixes, see `SiblingItems.next_number`; None where rows choose.
             held: the items of each state's history; None where rows choose.
+            roots: the state after each state's history; None where rows choose.
         """
         siblings = self.siblings
         if siblings is None or level < self.num_levels - 1:
@@ -280,7 +284,9 @@ class SemanticIdModel(nn.Module, ABC):
             assert numbers is not None, "no node has a prefix"
             assert held is not None, "no history is known"
             items, codes = siblings.below(numbers)
-            scores = self.scores_of_lists(states, items, held)
+            assert roots is not None, "no root is known"
+            queries = self.item_queries(states[:, None], roots[:, None])[:, 0]
+            scores = self.scores_of_lists(queries, items, held)
             logits = siblings.code_logits(scores, items, codes)
         missing = max(self.codebook_sizes) - logits.shape[1]
         return functional.pad(logits, (0, missing), value=-torch.inf)
@@ -297,6 +303,20 @@ class SemanticIdModel(nn.Module, ABC):
             states: of prefixes.
             items: one list per state; any score is given at `NO_ITEM`.
             held: the items of each state's history; `NO_ITEM` is padding.
+        """
+        raise NotImplementedError(f"{type(self).__name__} scores no items below a prefix.")
+
+    def item_queries(
+        self, states: Float[Tensor, "rows states dim"], roots: Float[Tensor, "rows roots dim"]
+    ) -> Float[Tensor, "rows states dim"]:
+        """The vectors by which items are scored at prefixes, for a network in which items choose.
+
+        A query is a · root + b · state, with learned a and b. With a = 1 and b = 0, the items of a
+        prefix are as likely among each other as the item head says.
+
+        Args:
+            states: of the prefixes.
+            roots: the state after the history of each prefix; one root may serve a whole row.
         """
         raise NotImplementedError(f"{type(self).__name__} scores no items below a prefix.")
 

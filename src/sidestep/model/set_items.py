@@ -18,26 +18,31 @@ from sidestep.step import ROOT_SLOT
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SlotSets:
-    """The set of codes at each slot of a search tree, and the items of each history.
+    """The set of codes at each slot of a search tree, and what else scores of items read.
 
     decided: flat ids of the codes, in the order in which they were decided; -1 is padding.
     held: the items of each user's history; `NO_ITEM` is padding.
+    roots: see `SlotPrefixes.roots`.
     """
 
     decided: Int[Tensor, "users slots steps"]
     held: Int[Tensor, "users items"]
+    roots: Float[Tensor, "users roots dim"]
 
     @staticmethod
-    def roots(held: Int[Tensor, "users items"], num_steps: int) -> "SlotSets":
+    def at_roots(
+        held: Int[Tensor, "users items"], roots: Float[Tensor, "users 1 dim"], num_steps: int
+    ) -> "SlotSets":
         """The empty set of every user."""
         decided = torch.full((len(held), 1, num_steps), -1, device=held.device)
-        return SlotSets(decided=decided, held=held)
+        return SlotSets(decided=decided, held=held, roots=roots)
 
     def with_nodes(
         self,
         codes: Int[Tensor, "users width"],
         parents: Int[Tensor, "users width"],
         depths: Int[Tensor, "users width"],
+        roots: Float[Tensor, "users roots dim"],
         *,
         is_chain: bool,
     ) -> "SlotSets":
@@ -47,6 +52,7 @@ class SlotSets:
             codes: the flat id of the code that each node adds to its parent's set.
             parents: the slot of each parent.
             depths: codes decided at each node.
+            roots: see `SlotPrefixes.roots`.
             is_chain: whether a parent may be one of the new nodes.
         """
         slots, width, num_steps = self.decided.shape[1], codes.shape[1], self.decided.shape[2]
@@ -57,7 +63,7 @@ class SlotSets:
         # A parent may lie in the same call, so a set is complete once its parent's is.
         for _ in range(num_steps if is_chain else 1):
             decided[:, slots:] = torch.maximum(decided.gather(1, above), own)
-        return replace(self, decided=decided)
+        return replace(self, decided=decided, roots=roots)
 
 
 class SetItems(nn.Module):

@@ -18,23 +18,31 @@ _MOST_PREFIXES = 2**63 - 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SlotPrefixes:
-    """The prefix of each slot of a search tree as one number, and the items of each history.
+    """The prefix of each slot of a search tree as one number, and what else item scores read.
 
     numbers: see `SiblingItems.next_number`; 0 at the root.
     held: the items of each user's history; `NO_ITEM` is padding.
+    roots: the state after the history that each of the newest nodes continues, or one state per
+        user where all nodes continue the whole history.
     """
 
     numbers: Int[Tensor, "users slots"]
     held: Int[Tensor, "users items"]
+    roots: Float[Tensor, "users roots dim"]
 
     @staticmethod
-    def roots(held: Int[Tensor, "users items"]) -> "SlotPrefixes":
+    def at_roots(
+        held: Int[Tensor, "users items"], roots: Float[Tensor, "users 1 dim"]
+    ) -> "SlotPrefixes":
         """The empty prefix of every user."""
-        return SlotPrefixes(numbers=held.new_zeros(len(held), 1, dtype=torch.long), held=held)
+        numbers = held.new_zeros(len(held), 1, dtype=torch.long)
+        return SlotPrefixes(numbers=numbers, held=held, roots=roots)
 
-    def with_nodes(self, numbers: Int[Tensor, "users width"]) -> "SlotPrefixes":
+    def with_nodes(
+        self, numbers: Int[Tensor, "users width"], roots: Float[Tensor, "users roots dim"]
+    ) -> "SlotPrefixes":
         """The prefixes with those of new nodes, in the next slots."""
-        return replace(self, numbers=torch.cat([self.numbers, numbers], dim=1))
+        return replace(self, numbers=torch.cat([self.numbers, numbers], dim=1), roots=roots)
 
 
 class SiblingItems(nn.Module):

@@ -64,6 +64,7 @@ class Transformer(SemanticIdModel):
         self.norm = nn.RMSNorm(config.dim, eps=config.norm_epsilon)
         num_rows = self.num_codes
         self._add_item_lists(config)
+        self._add_query_mix(config)
         if self.siblings is not None:
             num_rows -= self.codebook_sizes[-1]
         self.head = nn.Linear(config.dim, num_rows, bias=False)
@@ -103,7 +104,7 @@ class Transformer(SemanticIdModel):
             num_levels=self.num_levels,
             capacity=capacity,
             history_states=HistoryStates(states=final, counts=counts),
-            prefixes=self._root_prefixes(histories.items),
+            prefixes=self._root_prefixes(histories.items, hidden),
         )
         logits = self.node_logits(hidden, root_depth, context.prefixes, depth=0)
         return StepOutput(logits=logits, hidden=hidden), context
@@ -123,7 +124,8 @@ class Transformer(SemanticIdModel):
         start = context.next_column
         prompt = context.prompt_lengths[:, None] if visible is None else visible
         context = context.placed(parents, depths, is_node, depth)
-        context = self._with_prefixes(context, codes, parents, depths, depth)
+        roots = self._roots_of(context, visible)
+        context = self._with_prefixes(context, codes, parents, depths, roots, depth)
         mask = context.node_mask(codes.shape[1], visible)
         angles = self._angles(prompt - 1 + self._offsets(depths))
         states = self.dropout(self.code_embedding(self.node_codes(codes, depths)))
@@ -187,6 +189,7 @@ class Transformer(SemanticIdModel):
         other = copy.deepcopy(self)  # with all that was read of the items, such as their columns
         other.config = self.config.model_copy(update={"last_code_head": "items"})
         other._add_item_lists(other.config)
+        other._add_query_mix(other.config)
         if other.siblings is not None:  # the last codes need no rows
             num_rows = self.num_codes - self.codebook_sizes[-1]
             other.head.weight = nn.Parameter(self.head.weight[:num_rows].detach().clone())
@@ -365,14 +368,45 @@ class Transformer(SemanticIdModel):
         lengths = self.reader.prompt_lengths(histories, self.num_levels)
         return self.dropout(torch.cat([start, vectors], dim=1)), lengths
 
+    def item_queries(
+        self, states: Float[Tensor, "rows states dim"], roots: Float[Tensor, "rows roots dim"]
+    ) -> Float[Tensor, "rows states dim"]:
+        """See `SemanticIdModel.item_queries`."""
+        assert self.query_mix is not None, "items choose no code"
+        of_root, of_prefix = self.query_mix.to(states.dtype)
+        queries: Tensor = of_root * roots.to(states.dtype) + of_prefix * states
+        return queries
+
     def _add_item_lists(self, config: TransformerConfig) -> None:
         """Adds the lists of items that choose codes, if items do."""
         if config.last_code_head == "items":
             self.siblings = SiblingItems(self.semantic_ids, self.codebook_sizes)
 
-    def _root_prefixes(self, held: Int[Tensor, "users items"]) -> SlotPrefixes | SlotSets | None:
+    def _add_query_mix(self, config: TransformerConfig) -> None:
+        """Adds the weights of `item_queries`, if items choose codes.
+
+        An item is scored at first by the state of the root alone, as the item head scores it.
+        """
+        self.query_mix = None
+        if config.last_code_head == "items":
+            self.query_mix = nn.Parameter(torch.tensor([1.0, 0.0], device=self.start.device))
+
+    def _root_prefixes(
+        self, held: Int[Tensor, "users items"], roots: Float[Tensor, "users 1 dim"]
+    ) -> SlotPrefixes | SlotSets | None:
         """See `TreeContext.prefixes`, of the roots of users who hold these items."""
-        return None if self.siblings is None else SlotPrefixes.roots(held)
+        return None if self.siblings is None else SlotPrefixes.at_roots(held, roots)
+
+    def _roots_of(
+        self, context: TreeContext, visible: Int[Tensor, "users width"] | None
+    ) -> Float[Tensor, "users roots dim"]:
+        """See `SlotPrefixes.roots`."""
+        of_history = context.history_states
+        assert of_history is not None
+        if visible is None:
+            return of_history.states.take_along_dim((of_history.counts - 1)[:, None, None], dim=1)
+        items = (visible - 1) // self.reader.tokens_per_item(self.num_levels)
+        return of_history.states.take_along_dim(items[..., None], dim=1)
 
     def _with_prefixes(
         self,
@@ -380,6 +414,7 @@ class Transformer(SemanticIdModel):
         codes: Int[Tensor, "users width"],
         parents: Int[Tensor, "users width"],
         depths: Int[Tensor, "users width"],
+        roots: Float[Tensor, "users roots dim"],
         depth: int | None,
     ) -> TreeContext:
         """The context with the prefixes of its newest nodes."""
@@ -395,7 +430,7 @@ class Transformer(SemanticIdModel):
         # one depth are no chain.
         for _ in range(1 if depth is not None or width == 1 else self.num_levels):
             numbers[:, slots:] = siblings.next_number(numbers.gather(1, above), codes)
-        return replace(context, prefixes=known.with_nodes(numbers[:, slots:]))
+        return replace(context, prefixes=known.with_nodes(numbers[:, slots:], roots))
 
     def _offsets(self, depths: Int[Tensor, "*batch"]) -> Int[Tensor, "*batch"]:
         """The distance in positions from the root to a state of each depth."""

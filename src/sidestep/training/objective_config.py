@@ -239,6 +239,10 @@ class TreeDistillationConfig(BaseModel):
     teacher_leaves: int = Field(16, ge=1)
     """The teacher's best leaves, which are learned beside the finds."""
 
+    chosen_share: float = Field(0.5, ge=0, le=1)
+    """Over sets, the part of a node's loss that the codebook has which the policy chooses there. In
+    the rest, all open codebooks count alike."""
+
     teacher_temperature: float = Field(1.0, gt=0)
     """Divides the teacher's logits; above 1 the teacher is less sure."""
 

@@ -18,7 +18,7 @@ from sidestep.catalog.set_space import SetSpace
 from sidestep.catalog.trie import NO_STATE
 from sidestep.data.windows import WindowBatch
 from sidestep.model.code_set_transformer import CodeSetTransformer
-from sidestep.objectives.code_sets import codebook_soft_cross_entropies, mean_over_open
+from sidestep.objectives.code_sets import codebook_soft_cross_entropies
 from sidestep.search.policy import redrawn
 from sidestep.search.tree import Tree
 from sidestep.step import ROOT_SLOT, HistoryBatch, StepOutput
@@ -104,13 +104,14 @@ class SetDistillationObjective(HeadDistillationObjective[SetSpace]):
             is_open = self._is_deciding(masses)
             weights = self._node_weights(tree, masses, is_open)
         step = tree.read(policy, histories)
+        shares = self._codebook_shares(step.followed(masses > 0), is_open)
         losses, least = (
-            mean_over_open(
-                codebook_soft_cross_entropies(
+            (
+                shares
+                * codebook_soft_cross_entropies(
                     scores, masses, policy.codebook_sizes, normaliser="legal"
-                ),
-                is_open,
-            )
+                )
+            ).sum(dim=2)
             for scores in (step.logits, masses.log())
         )
         loss, divergence = self.weighed(losses, least, weights)
@@ -136,6 +137,19 @@ class SetDistillationObjective(HeadDistillationObjective[SetSpace]):
         codebook_of = self.space.codebook_of
         is_open = self.space.is_open(states).index_select(2, codebook_of)
         return masses.masked_fill(~is_open, 0.0)
+
+    def _codebook_shares(
+        self,
+        followed: Bool[Tensor, "users slots actions"],
+        is_open: Bool[Tensor, "users slots codebooks"],
+    ) -> Float[Tensor, "users slots codebooks"]:
+        """The part of each codebook in the loss of a node, see `chosen_share`."""
+        sizes = list(self.space.codebook_sizes)
+        by_codebook = [own.any(dim=2) for own in torch.split(followed, sizes, dim=2)]
+        is_chosen = torch.stack(by_codebook, dim=2) & is_open
+        even = is_open / is_open.sum(dim=2, keepdim=True).clamp(min=1)
+        share = self.config.chosen_share
+        return share * is_chosen + (1 - share) * even
 
     def _is_deciding(
         self, masses: Float[Tensor, "users slots actions"]

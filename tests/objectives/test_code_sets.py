@@ -10,7 +10,6 @@ from sidestep.objectives.code_sets import (
     codebook_cross_entropies,
     codebook_soft_cross_entropies,
     mean_over_open,
-    membership,
     open_codebooks,
 )
 
@@ -61,10 +60,10 @@ def test_label_smoothing_spreads_over_one_codebook():
 def test_the_masses_are_those_of_the_items_that_agree_so_far():
     weights = torch.tensor([[1.0, 2.0, 4.0, 8.0]])
     path = CODES[1:2]
-    masses = code_masses(weights, CODES, membership(FLAT, 5), path, torch.tensor([[0, 1]]))
+    masses = code_masses(weights, CODES, SIZES, path, torch.tensor([[0, 1]]))
     # At first all items; then items 0 and 1, which share the first code of item 1.
     assert masses.tolist() == [[[3, 12, 1, 8, 6], [3, 0, 1, 0, 2]]]
-    masses = code_masses(weights, CODES, membership(FLAT, 5), path, torch.tensor([[1, 0]]))
+    masses = code_masses(weights, CODES, SIZES, path, torch.tensor([[1, 0]]))
     assert masses.tolist() == [[[3, 12, 1, 8, 6], [2, 4, 0, 0, 6]]]
 
 
@@ -77,8 +76,7 @@ def test_masses_equal_their_definition(seed):
     weights = torch.rand(2, 9, generator=generator, dtype=torch.float64)
     targets = torch.randint(9, (2,), generator=generator)
     orders = torch.rand(2, 3, generator=generator).argsort(dim=1)
-    has_code = membership(flat, 9).double()
-    masses = code_masses(weights, codes, has_code, codes[targets], orders)
+    masses = code_masses(weights, codes, sizes, codes[targets], orders)
     for row in range(2):
         for step in range(3):
             decided = orders[row, :step]

@@ -9,6 +9,7 @@ The mass of a code is the probability that a teacher gives to all items with the
 the codes of a codebook need not sum to one; their shares do.
 """
 
+import itertools
 from typing import Literal
 
 import torch
@@ -104,28 +105,10 @@ def codebook_soft_cross_entropies(
     return torch.stack(losses, dim=2)
 
 
-def membership(
-    codes: Int[Tensor, "items codebooks"], num_actions: int
-) -> Float[Tensor, "actions items"]:
-    """A sparse matrix that is 1 where an item has a code.
-
-    Args:
-        codes: flat code ids of the items.
-        num_actions: codes of all codebooks.
-    """
-    num_items, num_codebooks = codes.shape
-    items = torch.arange(num_items, device=codes.device).repeat_interleave(num_codebooks)
-    ones = torch.ones(len(items), device=codes.device)
-    pairs = torch.stack([codes.flatten(), items])
-    return torch.sparse_coo_tensor(
-        pairs, ones, (num_actions, num_items), check_invariants=True
-    ).coalesce()
-
-
 def code_masses(
     item_masses: Float[Tensor, "targets some"],
     codes: Int[Tensor, "some codebooks"],
-    has_code: Float[Tensor, "actions some"],
+    sizes: tuple[int, ...],
     paths: Int[Tensor, "targets codebooks"],
     orders: Int[Tensor, "targets steps"],
 ) -> Float[Tensor, "targets steps actions"]:
@@ -133,19 +116,32 @@ def code_masses(
 
         m_s(c) = Σ_{items i with code c and with the target's codes in the first s codebooks} w_i
 
+    From the second step on, the work is that of the items that agree, which are few.
+
     Args:
         item_masses: w, at least 0.
         codes: of the items; each code is a number within its codebook, from 0.
-        has_code: the `membership` of these items.
+        sizes: codes per codebook.
         paths: codes of the targets, numbered within their codebooks.
         orders: the codebooks in the order in which the target's codes are decided; the last
             codebook is not read.
     """
-    masses = []
-    for step in range(orders.shape[1]):
-        if step:
-            decided = orders[:, step - 1]
-            own = paths.gather(1, decided[:, None])
-            item_masses = item_masses * (codes.T[decided] == own)
-        masses.append(torch.sparse.mm(has_code, item_masses.T).T)
-    return torch.stack(masses, dim=1)
+    num_targets, num_steps = orders.shape
+    num_actions = sum(sizes)
+    flat = codes + codes.new_tensor([0, *itertools.accumulate(sizes[:-1])])
+    masses = item_masses.new_zeros(num_targets, num_steps, num_actions)
+    for own in flat.T:
+        masses[:, 0].index_add_(1, own, item_masses)
+    if num_steps == 1:
+        return masses
+    first = orders[:, 0]
+    targets, items = (codes.T[first] == paths.gather(1, first[:, None])).nonzero(as_tuple=True)
+    for step in range(1, num_steps):
+        if step > 1:
+            decided = orders[targets, step - 1]
+            agrees = codes[items, decided] == paths[targets, decided]
+            targets, items = targets[agrees], items[agrees]
+        cells = (targets * num_steps + step)[:, None] * num_actions + flat[items]
+        mass = item_masses[targets, items][:, None].expand(cells.shape)
+        masses.view(-1).index_add_(0, cells.flatten(), mass.flatten())
+    return masses

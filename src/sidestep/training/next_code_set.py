@@ -11,7 +11,6 @@ from sidestep.objectives.code_sets import (
     codebook_cross_entropies,
     codebook_soft_cross_entropies,
     mean_over_open,
-    membership,
     open_codebooks,
 )
 from sidestep.objectives.weighting import mean_over_targets
@@ -61,7 +60,6 @@ class NextCodeSetObjective(SupervisedCodesObjective, DrawingObjective):
                 "last_code_head: codes, and let items choose by 'sidestep align --recipe tree'."
             )
         self.config = config
-        self._has_code: Tensor | None = None
 
     def after_steps(self, number: int) -> None:
         """See `SupervisedCodesObjective.after_steps`; the orders are drawn by the step."""
@@ -111,7 +109,7 @@ class NextCodeSetObjective(SupervisedCodesObjective, DrawingObjective):
             masses = code_masses(
                 shares.probs,
                 model.item_codes(shares.items),
-                self._membership(shares.items),
+                model.codebook_sizes,
                 codes,
                 orders,
             )
@@ -128,12 +126,3 @@ class NextCodeSetObjective(SupervisedCodesObjective, DrawingObjective):
         generator = torch.Generator().manual_seed(int(self.num_steps))
         keys = torch.rand(*items.shape, self.model.num_levels, generator=generator)
         return keys.argsort(dim=2)[..., :steps].to(items.device)
-
-    def _membership(self, items: Int[Tensor, " some"]) -> Tensor:
-        """See `membership`; the matrix of all items is kept."""
-        model = self.model
-        if len(items) < model.num_items:
-            return membership(model.flat_codes(items), model.num_codes)
-        if self._has_code is None or self._has_code.device != items.device:
-            self._has_code = membership(model.flat_codes(items), model.num_codes)
-        return self._has_code

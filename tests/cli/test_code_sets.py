@@ -253,6 +253,18 @@ def test_values_of_sets_rank_a_beam_and_change_no_other_list(folder, valued):
     assert plain[0]["tokens_per_user"] < found["tokens_per_user"] <= 1 + 4 * 30
 
 
+def test_policy_and_values_of_sets_improve_together(shop, valued, tmp_path):
+    few = ("--set", "objective.num_prompts=16", "--set", "training.epochs=1")
+    rollouts = "objective.rollouts={search: ved, num_leaves: 6, warm_width: 2, budget: 18}"
+    compared = ("--embeddings", shop / "vectors.npy", "--set", rollouts)
+    run("align", valued, "--recipe", "vstar", "--out", tmp_path / "vstar", *few, *compared)
+    log = (tmp_path / "vstar" / "log.jsonl").read_text().splitlines()
+    steps = [line["parts"] for line in map(json.loads, log) if line["kind"] == "step"]
+    assert steps
+    assert all(parts["value"] > 0 for parts in steps)
+    assert measured(tmp_path / "vstar", "--search", "ved", "--search-option", "warm_width=2")
+
+
 @pytest.mark.parametrize("search", ["exhaustive-prm", "exhaustive"])
 def test_a_search_that_reads_prefixes_says_so(folder, search):
     message = refused("evaluate", folder / "run", "--search", search)

@@ -13,6 +13,7 @@ from sidestep.data.windows import WindowBatch, Windows
 from sidestep.model.config import TransformerConfig, ValueHeadConfig
 from sidestep.model.transformer import Transformer
 from sidestep.model.value_head import ValueHead
+from sidestep.objectives.value import step_rewards
 from sidestep.padding import NO_ITEM
 from sidestep.search.beam import BeamSearch
 from sidestep.search.policy import Scope
@@ -25,7 +26,7 @@ from sidestep.training.objective_config import NextCodeConfig, RewardTerm
 from sidestep.training.optimizer import adamw
 from sidestep.training.rewards import Rewards, RewardSources
 from sidestep.training.schedule import learning_rate_at
-from sidestep.training.value import dense_rewards, value_loss
+from sidestep.training.value import value_loss
 
 IDS = torch.tensor([[0, 0], [0, 1], [0, 2], [1, 0], [1, 1], [2, 2]])
 SIZES = (3, 3)
@@ -643,8 +644,12 @@ def test_values_in_the_loop_are_discounted_as_they_are_told():
         targets = futures[:, 0]
         group = objective.rolled_out(histories, futures)
         step = group.tree.read(objective.policy, histories)
-        rewards = dense_rewards(
-            group.tree, targets, objective.embeddings, TRIE, objective.value_weights
+        rewards = step_rewards(
+            objective.embeddings.at(group.tree.leaves),
+            objective.embeddings.items[targets],
+            group.tree.states == TRIE.prefixes(TRIE.leaf_of(targets))[:, None],
+            group.tree.shared,
+            objective.value_weights,
         )
         told, other = (
             value_loss(

@@ -8,14 +8,18 @@ import torch
 from sidestep.catalog.leaf_embeddings import LeafEmbeddings
 from sidestep.catalog.set_space import SetSpace
 from sidestep.model.code_set_transformer import CodeSetTransformer
-from sidestep.model.config import CategoryHeadConfig, CodeSetConfig
+from sidestep.model.config import CategoryHeadConfig, CodeSetConfig, ValueHeadConfig
+from sidestep.model.value_head import ValueHead
 from sidestep.search.beam import BeamSearch
+from sidestep.search.config import NamedSearch
 from sidestep.step import HistoryBatch
 from sidestep.training.alignment import AlignmentObjective
 from sidestep.training.alignment_config import AlignmentConfig
 from sidestep.training.next_code_set import NextCodeSetObjective
+from sidestep.training.objective_config import ValueTrainingConfig
 from sidestep.training.rewards import Rewards, RewardSources, code_sums
 from sidestep.training.rollout_figures import passed_slots
+from sidestep.training.value import ValueObjective
 from tests.training.test_alignment import RING, improved
 
 SIZES = (3, 2, 2)
@@ -36,7 +40,7 @@ def a_policy(order="confident", **shape):
     return network
 
 
-def an_objective(policy=None, rewards=("exact",), **config):
+def an_objective(policy=None, rewards=("exact",), head=None, **config):
     policy = policy or a_policy()
     settings = AlignmentConfig.model_validate(
         {
@@ -53,7 +57,13 @@ def an_objective(policy=None, rewards=("exact",), **config):
         code_sums=lambda: code_sums(policy),
     )
     return AlignmentObjective(
-        policy, SPACE, Rewards(settings.rewards, sources), settings, categories=CATEGORIES
+        policy,
+        SPACE,
+        Rewards(settings.rewards, sources),
+        settings,
+        head=head,
+        embeddings=sources.embeddings,
+        categories=CATEGORIES,
     ).train()
 
 
@@ -143,12 +153,45 @@ def test_a_short_way_dilutes_no_figure():
     assert leaves.isdisjoint(tree.slot_states[passed].tolist())
 
 
+VED = {"search": "ved", "budget": 12, "num_leaves": 4, "warm_width": 2}
+
+
+def a_head():
+    torch.manual_seed(1)
+    return ValueHead(ValueHeadConfig(num_heads=2), dim=16, num_levels=3)
+
+
+@pytest.mark.parametrize("order", ["confident", "informative"])
+def test_values_in_the_loop_have_the_loss_of_values_alone(order):
+    policy, head = a_policy(order), a_head()
+    objective = an_objective(policy, head=head, rollouts=VED, value={"gamma": 0.9})
+    found = objective(RING).parts["value"]
+    alone = ValueObjective(
+        head,
+        policy,
+        SPACE,
+        EMBEDDINGS,
+        NamedSearch.model_validate({**VED, "gamma": 0.9}).policy(),
+        ValueTrainingConfig(gamma=0.9),
+    )
+    torch.testing.assert_close(found, alone(RING).loss.detach())
+    assert found > 0
+
+
+def test_policy_and_values_learn_together_on_sets():
+    policy, head = a_policy(), a_head()
+    objective = an_objective(policy, head=head, rollouts=VED, value={}, sibling_weight=1.0)
+    before, error = share_of_targets(policy), float(objective(RING).parts["value"])
+    improved(objective, num_steps=60, learning_rate=0.01)
+    assert share_of_targets(policy) > 2 * before
+    assert float(objective(RING).parts["value"]) < error
+
+
 @pytest.mark.parametrize(
     ("config", "words"),
     [
         ({"dropout": True}, "would choose other codebooks"),
         ({"repair": "hint"}, "sets of codes have no first code"),
-        ({"value": {}}, "values in the loop compare prefixes"),
         ({"likelihood": {"beam_aware": {}}}, "likelihood: "),
     ],
 )

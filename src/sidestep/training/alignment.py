@@ -32,10 +32,15 @@ from sidestep.objectives.policy import (
     log_ratios,
     mean_per_group,
 )
-from sidestep.objectives.value import is_first_of_prefix, mean_below, shared_prefixes
+from sidestep.objectives.value import (
+    is_first_of_prefix,
+    mean_below,
+    shared_prefixes,
+    step_rewards,
+)
 from sidestep.objectives.weighting import weighted
 from sidestep.search.config import NamedSearch
-from sidestep.search.policy import Scope, SearchPolicy, trie_scope
+from sidestep.search.policy import Scope, SearchPolicy, reads_values
 from sidestep.step import HistoryBatch, StepOutput
 from sidestep.training.alignment_config import AlignmentConfig
 from sidestep.training.candidate_tree import CandidateTree
@@ -50,7 +55,7 @@ from sidestep.training.rollout_figures import (
     target_log_probs,
 )
 from sidestep.training.rollouts import Group, Rollouts
-from sidestep.training.value import checked_weights, dense_rewards, value_loss
+from sidestep.training.value import checked_weights, value_loss
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,11 +131,15 @@ class AlignmentObjective(DrawingObjective):
             # A tied item head still moves with the vectors that histories are read by.
             policy.freeze_heads()
         self.head = head
-        self.ways, self.embeddings = ways_in(space, policy), embeddings
+        self.embeddings = embeddings
+        search = _search(config, head_gamma)
+        # Values of equal depth are compared, so that with values ways go on to all codes.
+        all_codes = config.value is not None or reads_values(search)
+        self.ways = ways_in(space, policy, all_codes=all_codes)
         if not isinstance(space, Scope):
             _refuse_prefixes(config)
         self.rollouts = Rollouts(
-            search=_search(config, head_gamma),
+            search=search,
             reward=rewards,
             repair=config.repair,
             knows_targets=not config.open_prompts,
@@ -331,7 +340,7 @@ class AlignmentObjective(DrawingObjective):
             parts["kl"] = divergence.detach()
         parts["policy"] = loss.detach()
         if config.value is not None:
-            by_depth = self._value_loss(tree, reading.step.hidden, targets, weights)
+            by_depth = self._value_loss(group, reading.step.hidden, targets, weights)
             parts["value"] = by_depth.mean().detach()
             loss = loss + by_depth.mean()
         return loss, parts
@@ -434,7 +443,7 @@ class AlignmentObjective(DrawingObjective):
 
     def _value_loss(
         self,
-        tree: CandidateTree,
+        group: Group,
         hidden: Float[Tensor, "users slots dim"],
         targets: Int[Tensor, " users"],
         weights: Float[Tensor, " users"] | None,
@@ -445,8 +454,14 @@ class AlignmentObjective(DrawingObjective):
         assert self.head is not None
         assert self.embeddings is not None
         self.embeddings = self.embeddings.to(hidden.device)
-        trie = trie_scope(self.ways.space, asker="value").trie
-        rewards = dense_rewards(tree, targets, self.embeddings, trie, self.value_weights)
+        tree, embeddings = group.tree, self.embeddings
+        rewards = step_rewards(
+            embeddings.at(tree.leaves),
+            embeddings.items[targets],
+            group.is_on_path,
+            tree.shared,
+            self.value_weights,
+        )
         read = hidden.detach() if config.detach_backbone else hidden
         return value_loss(self.head, tree, read, rewards, gamma=config.gamma, weights=weights)
 
@@ -465,11 +480,6 @@ def _refuse_prefixes(config: AlignmentConfig) -> None:
         raise ValueError(
             "dropout: a policy over sets of codes would choose other codebooks in the update than "
             "in the search; leave dropout out."
-        )
-    if config.value is not None:
-        raise ValueError(
-            "value: values in the loop compare prefixes of semantic IDs, and the codes of this "
-            "catalog are sets; leave value out."
         )
     if config.repair == "hint":
         raise ValueError(

@@ -15,7 +15,7 @@ from sidestep.model.semantic_id_model import SemanticIdModel
 from sidestep.model.value_head import ValueHead
 from sidestep.objectives.value import is_first_of_prefix, shared_prefixes
 from sidestep.step import ROOT_SLOT, HistoryBatch, StepOutput, log_probs
-from sidestep.training.leaf_ways import Ways
+from sidestep.training.leaf_ways import LeafWays, Ways
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,6 +183,32 @@ def with_targets(
     """
     is_found = (found == targets[:, None]).any(dim=1)
     return torch.cat([found, targets.masked_fill(is_found, NO_STATE)[:, None]], dim=1)
+
+
+def tree_and_path(
+    ways: LeafWays,
+    model: SemanticIdModel,
+    histories: HistoryBatch,
+    found: Int[Tensor, "users found"],
+    targets: Int[Tensor, " users"],
+    *,
+    include_target: bool,
+) -> tuple[CandidateTree, Bool[Tensor, "users candidates levels"]]:
+    """The tree of the finds of a search, and a mask of its states on the way to the target.
+
+    Args:
+        ways: to leaves.
+        model: the policy; without dropout.
+        histories: of the users.
+        found: distinct leaves of each user; `NO_STATE` is padding.
+        targets: the leaves of the items that came next.
+        include_target: whether the target is to be in the tree, found or not.
+    """
+    leaves = with_targets(found, targets) if include_target else found
+    number = leaves.shape[1]
+    along = ways(model, histories, torch.cat([leaves, targets[:, None]], dim=1))
+    tree = CandidateTree.along(along.first(number), leaves, num_found=found.shape[1])
+    return tree, tree.states == along.states[:, number:]
 
 
 def read_nodes(

@@ -19,7 +19,7 @@ from sidestep.search.policy import Scope, SearchPolicy, reads_values, redrawn, t
 from sidestep.search.sampling import Sampling
 from sidestep.step import HistoryBatch, StepModel
 from sidestep.training.alignment_config import Repair
-from sidestep.training.candidate_tree import CandidateTree, with_targets
+from sidestep.training.candidate_tree import CandidateTree, tree_and_path
 from sidestep.training.leaf_ways import LeafWays
 from sidestep.training.rewards import Reward, RewardScene
 
@@ -34,6 +34,8 @@ class Group:
     """The candidates that are compared, with what they got.
 
     tree: holds them, and the target where it is known.
+    is_on_path: True at the states of the tree on the way to the target; False where no target is
+        known.
     is_member: True at the candidates of the group.
     log_probs: of the candidates, as the search found them.
     rewards: 0 at others.
@@ -44,6 +46,7 @@ class Group:
     """
 
     tree: CandidateTree
+    is_on_path: Bool[Tensor, "users candidates levels"]
     is_member: Bool[Tensor, "users candidates"]
     log_probs: Float[Tensor, "users candidates"]
     rewards: Float[Tensor, "users candidates"]
@@ -203,12 +206,18 @@ class Rollouts:
         """Candidates as a tree with their rewards."""
         leaves, targets = found.leaves, asked.futures[:, 0]
         if self.knows_targets:
-            leaves = with_targets(leaves, asked.ways.space.state_of(targets))
-        ways = asked.ways(asked.model, asked.histories, leaves)
-        tree = CandidateTree.along(ways, leaves, num_found=found.leaves.shape[1])
+            own = asked.ways.space.state_of(targets)
+            tree, is_on_path = tree_and_path(
+                asked.ways, asked.model, asked.histories, leaves, own, include_target=True
+            )
+        else:
+            ways = asked.ways(asked.model, asked.histories, leaves)
+            tree = CandidateTree.along(ways, leaves, num_found=leaves.shape[1])
+            is_on_path = torch.zeros_like(tree.is_step)
         missing = tree.leaves.shape[1] - found.leaves.shape[1]
         group = Group(
             tree=tree,
+            is_on_path=is_on_path,
             is_member=tree.is_found,
             # What the search missed it found less likely than all the others.
             log_probs=functional.pad(found.log_probs, (0, missing), value=-torch.inf),

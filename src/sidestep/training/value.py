@@ -1,14 +1,13 @@
 """Training a value head: on the prefixes that a search finds with the values of now."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from sidestep.catalog.leaf_embeddings import LeafEmbeddings
 from sidestep.catalog.space import CodeSpace
-from sidestep.catalog.trie import Trie
 from sidestep.data.windows import WindowBatch
 from sidestep.model.heads import HeadedModel
 from sidestep.model.semantic_id_model import SemanticIdModel
@@ -21,9 +20,8 @@ from sidestep.objectives.value import (
     td_targets,
 )
 from sidestep.search.policy import SearchPolicy, redrawn
-from sidestep.step import HistoryBatch
-from sidestep.training.candidate_tree import CandidateTree, with_targets
-from sidestep.training.leaf_ways import LeafWays, ways_in
+from sidestep.training.candidate_tree import CandidateTree, tree_and_path
+from sidestep.training.leaf_ways import ways_in
 from sidestep.training.objective import DrawingObjective, Loss
 from sidestep.training.objective_config import ValueTrainingConfig
 
@@ -130,32 +128,6 @@ class ValueObjective(DrawingObjective):
         return Loss(loss=by_depth.mean(), num_targets=len(targets), parts=parts)
 
 
-def tree_and_path(
-    ways: LeafWays,
-    model: SemanticIdModel,
-    histories: HistoryBatch,
-    found: Int[Tensor, "users found"],
-    targets: Int[Tensor, " users"],
-    *,
-    include_target: bool,
-) -> tuple[CandidateTree, Bool[Tensor, "users candidates levels"]]:
-    """The tree of the finds of a search, and a mask of its states on the way to the target.
-
-    Args:
-        ways: to leaves.
-        model: the policy; without dropout.
-        histories: of the users.
-        found: distinct leaves of each user; `NO_STATE` is padding.
-        targets: the leaves of the items that came next.
-        include_target: whether the target is to be in the tree, found or not.
-    """
-    leaves = with_targets(found, targets) if include_target else found
-    number = leaves.shape[1]
-    along = ways(model, histories, torch.cat([leaves, targets[:, None]], dim=1))
-    tree = CandidateTree.along(along.first(number), leaves, num_found=found.shape[1])
-    return tree, tree.states == along.states[:, number:]
-
-
 def checked_weights(
     weights: tuple[float, ...] | None, num_levels: int, name: str
 ) -> tuple[float, ...]:
@@ -172,23 +144,6 @@ def checked_weights(
             "one per level, or None."
         )
     return weights
-
-
-def dense_rewards(
-    tree: CandidateTree,
-    targets: Int[Tensor, " users"],
-    embeddings: LeafEmbeddings,
-    trie: Trie,
-    weights: Sequence[float],
-) -> Float[Tensor, "users candidates levels"]:
-    """The semantic reward of every candidate's prefixes, see `objectives.value.step_rewards`."""
-    return step_rewards(
-        embeddings.at(tree.leaves),
-        embeddings.items[targets],
-        tree.states == trie.prefixes(trie.leaf_of(targets))[:, None],
-        tree.shared,
-        weights,
-    )
 
 
 def value_loss(

@@ -10,11 +10,14 @@ from sidestep.bundle.appending import append_items, retire_items
 from sidestep.bundle.attaching import attach_ranker
 from sidestep.bundle.folder import load, save_bundle
 from sidestep.catalog.catalog import Catalog
-from sidestep.model.config import SasRecConfig, TransformerConfig
+from sidestep.catalog.own_space import SETS
+from sidestep.model.code_set_transformer import CodeSetTransformer
+from sidestep.model.config import CodeSetConfig, SasRecConfig, TransformerConfig
 from sidestep.model.sasrec import SasRec
 from sidestep.model.transformer import Transformer
 from sidestep.search.config import GuidanceConfig
 from sidestep.search.exhaustive import ExhaustiveSearch
+from sidestep.search.guided_beam import GuidedBeamSearch
 from sidestep.search.item_support import ItemSupport
 from sidestep.search.scorer import Guidance
 
@@ -43,6 +46,15 @@ def a_transformer(path):
     shape = TransformerConfig(dim=8, num_layers=1, num_heads=2, history="items", item_head=True)
     network = Transformer(shape, torch.from_numpy(IDS), SIZES)
     catalog = Catalog.build(ITEM_IDS, IDS, SIZES)
+    save_bundle(path, network=network, catalog=catalog, max_history=4, seed=0, data=DATA)
+    return load(path, device="cpu")
+
+
+def a_network_over_sets(path):
+    torch.manual_seed(0)
+    shape = CodeSetConfig(dim=8, num_layers=1, num_heads=2)
+    network = CodeSetTransformer(shape, torch.from_numpy(IDS), SIZES)
+    catalog = Catalog.build(ITEM_IDS, IDS, SIZES, space=SETS)
     save_bundle(path, network=network, catalog=catalog, max_history=4, seed=0, data=DATA)
     return load(path, device="cpu")
 
@@ -79,6 +91,19 @@ def test_a_ranker_scores_as_it_did_by_itself_whatever_the_order_of_its_items(tmp
     assert both.ranker_use.weight == 0.7
     assert both.ranker_use.guidance == GUIDANCE
     assert both.ranker_use.trained["seed"] == 3
+
+
+def test_a_ranker_beside_a_network_over_sets_guides_its_beam(tmp_path):
+    sasrec = a_sasrec(tmp_path / "sasrec", item_ids=ITEM_IDS[::-1])
+    base = a_network_over_sets(tmp_path / "base")
+    attach_ranker(base, sasrec, weight=0.7).save(tmp_path / "both")
+    both = load(tmp_path / "both", device="cpu")
+    guidance = Guidance(scorer=ItemSupport(ranker=both.item_ranker), likelihood_weight=0.0)
+    search = GuidedBeamSearch(num_beams=5, guidance=guidance)
+    answers = both.recommend(HISTORIES, 5, search=search)
+    for own, answer in zip(scores_of(sasrec), answers, strict=True):
+        found = dict(zip(answer.item_ids, answer.scores, strict=True))
+        assert found == pytest.approx(normalised(own), abs=1e-5)
 
 
 def a_sasrec_of_code_sums(path, order, codes=IDS):

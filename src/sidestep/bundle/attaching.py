@@ -41,10 +41,10 @@ def attach_ranker(
     Raises:
         ValueError: the ranker is no SASRec, has one itself, was trained on another dataset or
             split, whose targets it may have seen, knows other items, or reads other codes or other
-            columns of users; or `loaded` has no network; or the codes of its catalog span no trie,
-            in which the scores of a ranker are summed.
+            columns of users; or `loaded` has no network; or the space of its catalog does not list
+            the items of a state, over which the scores of a ranker are summed.
     """
-    if loaded.is_searched:
+    if loaded.is_searched and not loaded.catalog.lists_items:
         loaded.catalog.refuse_own_space("a ranker beside a network of semantic IDs")
     if not isinstance(ranker.network, SasRec):
         raise ValueError(f"the ranker is {ranker.kind}; name a run or a bundle of kind sasrec.")

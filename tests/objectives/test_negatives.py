@@ -47,9 +47,21 @@ def test_as_many_uniform_draws_as_items_give_the_exact_loss(label_smoothing, see
     torch.testing.assert_close(*(torch.autograd.grad(one, scores)[0] for one in (sampled, exact)))
 
 
+def test_items_that_a_beam_finds_count_as_one_certain_draw(monkeypatch):
+    monkeypatch.setattr(NegativeSampler, "_drawn", lambda *_: torch.tensor([3, 3, 1]))
+    sampler = NegativeSampler.of(("uniform", "beam"), 3, torch.ones(6, dtype=torch.long))
+    found = sampler.candidates(torch.tensor([0]), torch.tensor([0]), torch.tensor([5, 3, 5]))
+    assert found.items.tolist() == [0, 1, 3, 5]
+    # Three uniform draws of six items: each is expected 1/2 times, and once more where it is found.
+    expected = torch.tensor([[1.0, 1 / 0.5, 3 / 1.5, 1 / 1.5]])
+    torch.testing.assert_close(found.log_weights.exp(), expected)
+
+
+@pytest.mark.parametrize("found_items", [None, [0, 4]])
 @pytest.mark.parametrize("sources", [SOURCES, ("in_batch", "uniform"), ("uniform",)])
-def test_the_sum_over_the_catalog_is_estimated_without_bias(sources):
+def test_the_sum_over_the_catalog_is_estimated_without_bias(sources, found_items):
     """Targets of other windows are drawn by the shares that the sampler is told."""
+    by_beam = None if found_items is None else torch.tensor(found_items)
     torch.manual_seed(0)
     counts, num_draws = torch.tensor([12, 6, 3, 2, 1, 0]), 4000
     scores = torch.randn(6)
@@ -60,7 +72,7 @@ def test_the_sum_over_the_catalog_is_estimated_without_bias(sources):
         others = torch.multinomial(counts.float(), 5, replacement=True)
         # The first window holds what it will: its own items are no draws.
         targets = torch.where(windows == 0, torch.tensor([3, 1, 0, 0, 0]), others)
-        found = sampler.candidates(targets, windows)
+        found = sampler.candidates(targets, windows, by_beam)
         estimates.append((scores[found.items] + found.log_weights[0]).exp().sum())
     mean, error = torch.stack(estimates).mean(), torch.stack(estimates).std() / math.sqrt(num_draws)
     assert abs(mean - scores.exp().sum()) < 4 * error

@@ -6,12 +6,15 @@ import numpy as np
 import pytest
 import torch
 
+from sidestep.catalog.trie import Trie
 from sidestep.data.windows import Windows
 from sidestep.model.config import SasRecConfig, TransformerConfig
 from sidestep.model.item_network import ItemNetwork
 from sidestep.model.sasrec import SasRec
 from sidestep.model.transformer import Transformer
 from sidestep.objectives.negatives import NegativeSampler
+from sidestep.search.beam import BeamSearch
+from sidestep.search.policy import Scope
 from sidestep.training import item_loss
 from sidestep.training.next_code import NextCodeObjective
 from sidestep.training.next_item import NextItemObjective
@@ -91,6 +94,37 @@ def test_a_loss_that_sees_every_item_once_is_the_exact_one(
         torch.testing.assert_close(ours[name], part, msg=name)
     for name, gradient in their_gradients.items():
         torch.testing.assert_close(our_gradients[name], gradient, atol=1e-6, rtol=1e-4, msg=name)
+
+
+def test_a_beam_finds_negatives_after_the_latest_history_of_each_window():
+    made = transformer(item_loss="sampled", negatives=("uniform", "beam"), beam_negatives=3)
+    found = made.found_items(BATCH)
+    assert made.training
+    made.eval()
+    trie = Trie.build(IDS.numpy(), (2, 3, 2))
+    latest = BATCH.before(torch.tensor([0, 1]), torch.tensor([2, 1]))
+    expected = BeamSearch(num_beams=3).search(made.model, latest, Scope(trie=trie))
+    items = trie.items(expected.leaves)
+    assert sorted(found.tolist()) == sorted(items[items >= 0].tolist())
+    assert len(found) >= 6
+    assert transformer(item_loss="sampled").found_items(BATCH) is None
+
+
+def test_a_loss_of_uniform_draws_of_all_items_and_a_beam_is_the_exact_one():
+    """Each item is drawn once and found once, or drawn once; both weigh 1."""
+    settings = {"num_negatives": NUM_ITEMS, "negatives": ("uniform", "beam")}
+    ours = loss_and_gradients(transformer(item_loss="sampled", **settings))
+    exact = loss_and_gradients(transformer(item_loss="exact"))
+    torch.testing.assert_close(ours[0]["item"], exact[0]["item"])
+    for name, gradient in exact[1].items():
+        torch.testing.assert_close(ours[1][name], gradient, atol=1e-6, rtol=1e-4, msg=name)
+
+
+def test_a_beam_alone_and_a_beam_of_a_network_without_codes_are_refused():
+    with pytest.raises(ValueError, match="name uniform beside it"):
+        NextCodeConfig(negatives=("beam",))
+    with pytest.raises(ValueError, match="needs a policy over codes"):
+        NextItemConfig(negatives=("uniform", "beam"))
 
 
 @pytest.mark.parametrize("is_tied", [False, True])

@@ -1,9 +1,11 @@
 import pytest
 import torch
 
+from sidestep.catalog.set_space import SetSpace
 from sidestep.model.code_set_transformer import CodeSetTransformer
 from sidestep.model.config import CodeSetConfig
 from sidestep.objectives.code_sets import open_codebooks
+from sidestep.search.beam import BeamSearch
 from sidestep.training.next_code_set import NextCodeSetObjective
 from sidestep.training.objective_config import NextCodeSetConfig
 
@@ -70,6 +72,16 @@ def test_fewer_steps_leave_out_the_later_codes():
     loss = objective(learned_steps=1)(BATCH)
     assert set(loss.parts) == {"step_1"}
     torch.testing.assert_close(loss.parts["step_1"], objective()(BATCH).parts["step_1"])
+
+
+def test_a_beam_over_sets_finds_negatives():
+    settings = {"item_weight": 1.0, "item_loss": "sampled", "negatives": ("uniform", "beam")}
+    made = objective(beam_negatives=2, **settings)
+    latest = BATCH.before(torch.tensor([0, 1]), torch.tensor([2, 1]))
+    space = SetSpace.of_codes(IDS, SIZES)
+    leaves = BeamSearch(num_beams=2).search(made.eval().model, latest, space).leaves
+    items = space.items(leaves)
+    assert sorted(made.found_items(BATCH).tolist()) == sorted(items[items >= 0].tolist())
 
 
 def test_more_steps_than_codebooks_are_refused():

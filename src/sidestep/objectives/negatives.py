@@ -10,8 +10,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-IN_BATCH, POPULARITY, UNIFORM = "in_batch", "popularity", "uniform"
-"""The sources of negatives: targets of other windows, draws by popularity, uniform draws."""
+IN_BATCH, POPULARITY, UNIFORM, BEAM = "in_batch", "popularity", "uniform", "beam"
+"""The sources of negatives: targets of other windows, draws by popularity, uniform draws, and items
+that a beam of the policy finds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -47,6 +48,9 @@ class NegativeSampler:
     stratified sampling. So no item is drawn much more or less often than expected, and as many
     uniform draws as there are items give the catalog itself.
 
+    The source `beam` draws nothing. Each item that is found counts as one draw with q = 1. So what
+    the policy takes for likely is hardly left to chance, and the estimate stays free of bias.
+
     The draws of the source `in_batch` are the targets of the other windows; q is the share of an
     item among all targets. The targets of the window itself are left out. They are no independent
     draws: a window holds its own items for certain, and q would weigh them as rare finds.
@@ -59,7 +63,7 @@ class NegativeSampler:
     beforehand, where Yi et al. estimate them from the stream; the target itself is no draw, but
     counts once.
 
-    sources: of `in_batch`, `popularity` and `uniform`, each at most once.
+    sources: of `in_batch`, `popularity`, `uniform` and `beam`, each at most once.
     num_negatives: draws of `popularity` and `uniform` together, shared out evenly.
     ends: running sums of how often each item is a target in the training part.
     """
@@ -82,11 +86,11 @@ class NegativeSampler:
         Raises:
             ValueError: a source has another name.
         """
-        unknown = set(sources) - {IN_BATCH, POPULARITY, UNIFORM}
+        unknown = set(sources) - {IN_BATCH, POPULARITY, UNIFORM, BEAM}
         if unknown:
             raise ValueError(
                 f"sources: there is no source {sorted(unknown)[0]!r}; there are {IN_BATCH}, "
-                f"{POPULARITY} and {UNIFORM}."
+                f"{POPULARITY}, {UNIFORM} and {BEAM}."
             )
         return NegativeSampler(
             sources=tuple(sources), num_negatives=num_negatives, ends=counts.long().cumsum(0)
@@ -105,26 +109,34 @@ class NegativeSampler:
 
     def draws(self) -> dict[str, int]:
         """The number of draws by source, of the sources that draw."""
-        drawing = [source for source in self.sources if source != IN_BATCH]
+        drawing = [source for source in self.sources if source in (POPULARITY, UNIFORM)]
         share, rest = divmod(self.num_negatives, max(len(drawing), 1))
         return {source: share + (place < rest) for place, source in enumerate(drawing)}
 
     def candidates(
-        self, targets: Int[Tensor, " targets"], windows: Int[Tensor, " targets"]
+        self,
+        targets: Int[Tensor, " targets"],
+        windows: Int[Tensor, " targets"],
+        found: Int[Tensor, " found"] | None = None,
     ) -> Candidates:
         """Draws the negatives of a batch from the random generator of the device.
 
         Args:
             targets: items.
             windows: the window of each target, as a number from 0.
+            found: items that a beam found, of the source `beam`; None without this source.
         """
         drawn = [self._drawn(source, number) for source, number in self.draws().items()]
-        named = torch.cat([targets, *drawn])
+        certain = targets[:0] if found is None else torch.unique(found)
+        named = torch.cat([targets, *drawn, certain])
         items, places = torch.unique(named, return_inverse=True)
         columns = places[: len(targets)]
         counts = places.new_zeros(len(items))
         counts.index_add_(0, places[len(targets) :], torch.ones_like(places[len(targets) :]))
+        is_found = counts.new_zeros(len(items))
+        is_found[places[len(places) - len(certain) :]] = 1
         counts, expected = self._of_windows(items, counts, columns, windows)
+        expected = expected + is_found
         log_weights = (counts.double().log() - expected.log()).float()[windows]
         return Candidates(
             items=items,

@@ -52,6 +52,7 @@ class ItemTargets:
     items: the targets.
     windows: the window of each target, as a number from 0.
     weights: weights of the targets; None: all weigh 1.
+    found: items that a beam of the policy finds for the batch; None: no beam was asked.
     """
 
     states: Float[Tensor, "targets dim"]
@@ -59,6 +60,7 @@ class ItemTargets:
     items: Int[Tensor, " targets"]
     windows: Int[Tensor, " targets"]
     weights: Float[Tensor, " targets"] | None
+    found: Int[Tensor, " found"] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -257,7 +259,7 @@ class SampledItemLoss(ItemLoss):
                 "the objective with the windows of the training first."
             )
         self._sampler = self._sampler.to(targets.items.device)
-        candidates = self._sampler.candidates(targets.items, targets.windows)
+        candidates = self._sampler.candidates(targets.items, targets.windows, targets.found)
         rows = self._network.item_rows(candidates.items)
         scores = self._network.row_scores(targets.states, rows, candidates.items, targets.histories)
         loss = sampled_item_cross_entropy(

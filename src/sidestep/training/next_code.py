@@ -10,6 +10,7 @@ from sidestep.model.semantic_id_model import SemanticIdModel
 from sidestep.objectives.cross_entropy import beam_aware_weights, next_code_cross_entropy
 from sidestep.objectives.distillation import soft_cross_entropy
 from sidestep.objectives.weighting import weighted
+from sidestep.search.policy import Scope
 from sidestep.step import normalised
 from sidestep.training.item_loss import ItemTargets
 from sidestep.training.objective import Loss
@@ -43,13 +44,10 @@ class NextCodeObjective(SupervisedCodesObjective):
             config,
             categories=categories,
             taught=None if config.distillation_weight is None else model,
+            space=lambda: Scope(trie=_trie_of(model)),
         )
         self.config = config
-        self._trie = (
-            None
-            if config.beam_aware is None
-            else Trie.build(model.semantic_ids.cpu().numpy(), model.codebook_sizes)
-        )
+        self._trie = None if config.beam_aware is None else _trie_of(model)
 
     def forward(self, batch: WindowBatch) -> Loss:
         """See `Objective.forward`; parts: each level's loss, and those of the heads."""
@@ -77,6 +75,7 @@ class NextCodeObjective(SupervisedCodesObjective):
                 items=items,
                 windows=users,
                 weights=of_targets,
+                found=self.found_items(batch),
             )
             of_items = self.item_loss(targets)
             loss = loss + self.config.item_weight * of_items.loss
@@ -103,3 +102,8 @@ class NextCodeObjective(SupervisedCodesObjective):
         log_probs = normalised(logits.detach(), legal=legal)
         codes = self.model.item_codes(items)
         return weighted(beam_aware_weights(log_probs, codes, **beams.model_dump()), of_targets)
+
+
+def _trie_of(model: SemanticIdModel) -> Trie:
+    """The trie of the codes that a network predicts."""
+    return Trie.build(model.semantic_ids.cpu().numpy(), model.codebook_sizes)

@@ -4,6 +4,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from sidestep.catalog.set_space import SetSpace
 from sidestep.data.windows import WindowBatch
 from sidestep.model.code_set_transformer import CodeSetTransformer
 from sidestep.objectives.code_sets import (
@@ -48,7 +49,12 @@ class NextCodeSetObjective(SupervisedCodesObjective, DrawingObjective):
             ValueError: an item head without `item_weight`, or `item_weight` without an item head;
                 more steps than codebooks; items choose codes; or see `SupervisedCodesObjective`.
         """
-        super().__init__(model, config, categories=categories)
+        super().__init__(
+            model,
+            config,
+            categories=categories,
+            space=lambda: SetSpace.of_codes(model.semantic_ids.cpu(), model.codebook_sizes),
+        )
         if config.learned_steps is not None and config.learned_steps > model.num_levels:
             raise ValueError(
                 f"learned_steps is {config.learned_steps}, but there are {model.num_levels} "
@@ -98,6 +104,7 @@ class NextCodeSetObjective(SupervisedCodesObjective, DrawingObjective):
                 items=items,
                 windows=users,
                 weights=weights,
+                found=self.found_items(batch),
             )
         )
         assert config.item_weight is not None

@@ -13,7 +13,7 @@ from pydantic import (
 
 from sidestep.search.config import NamedSearch
 
-Negatives = Literal["in_batch", "popularity", "uniform"]
+Negatives = Literal["in_batch", "popularity", "uniform", "beam"]
 DEFAULT_NEGATIVES: tuple[Negatives, ...] = ("in_batch", "popularity", "uniform")
 
 
@@ -40,13 +40,22 @@ class ItemLossConfig(BaseModel):
     """Sources of the negatives of a sampled loss. `in_batch` takes the targets of other windows.
     `popularity` draws items by how often they are targets, `uniform` draws all alike;
     `num_negatives` is shared out between these two. Without `uniform`, an item that is never a
-    target is never pushed down."""
+    target is never pushed down. `beam` takes the items that the policy's own beam finds after the
+    latest history of each window, `beam_negatives` of each; every step then searches."""
+
+    beam_negatives: int = Field(8, ge=1, exclude_if=lambda number: number == 8)
+    """Items per window of the source `beam`."""
 
     @field_validator("negatives")
     @classmethod
     def _each_once(cls, negatives: tuple[str, ...]) -> tuple[str, ...]:
         if len(set(negatives)) < len(negatives):
             raise ValueError(f"a source of negatives is named twice in {list(negatives)}")
+        if negatives == ("beam",):
+            raise ValueError(
+                "the source beam stands for likely items alone; name uniform beside it, which "
+                "stands for all others"
+            )
         return negatives
 
 
@@ -55,6 +64,13 @@ class NextItemConfig(ItemLossConfig):
 
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     """Share of the probability spread over the catalog."""
+
+    @field_validator("negatives")
+    @classmethod
+    def _searches_nothing(cls, negatives: tuple[str, ...]) -> tuple[str, ...]:
+        if "beam" in negatives:
+            raise ValueError("the source beam needs a policy over codes, and this network has none")
+        return negatives
 
 
 class BeamAwareConfig(BaseModel):

@@ -1,16 +1,22 @@
 """The shared part of supervised trainings over codes: a network, and the losses of its heads."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sidestep.data.windows import Windows
+from sidestep.catalog.set_space import SetSpace
+from sidestep.data.windows import WindowBatch, Windows
 from sidestep.model.heads import ItemTable
 from sidestep.model.semantic_id_model import SemanticIdModel
+from sidestep.objectives.negatives import BEAM
 from sidestep.objectives.weighting import mean_over_targets
-from sidestep.training.item_loss import item_loss_of_head
+from sidestep.padding import NO_ITEM
+from sidestep.search.beam import BeamSearch
+from sidestep.search.policy import Scope
+from sidestep.training.item_loss import SampledItemLoss, item_loss_of_head
 from sidestep.training.objective import Objective
 from sidestep.training.objective_config import SupervisedCodesConfig
 
@@ -31,6 +37,7 @@ class SupervisedCodesObjective(Objective):
         *,
         categories: Int[Tensor, " items"] | None = None,
         taught: SemanticIdModel | None = None,
+        space: Callable[[], Scope | SetSpace],
     ) -> None:
         """Takes the network that is trained.
 
@@ -39,6 +46,8 @@ class SupervisedCodesObjective(Objective):
             config: the weights of the losses.
             categories: see the class.
             taught: see `item_loss_of_head`.
+            space: makes the space of all items, in which a beam finds negatives, if any are asked
+                for.
 
         Raises:
             ValueError: a category head without categories; or see `item_loss_of_head`.
@@ -58,6 +67,10 @@ class SupervisedCodesObjective(Objective):
             label_smoothing=config.label_smoothing,
             taught=taught,
         )
+        self._beam: BeamSearch | None = None
+        self._space: Scope | SetSpace | None = None
+        if isinstance(self.item_loss, SampledItemLoss) and BEAM in config.negatives:
+            self._beam, self._space = BeamSearch(num_beams=config.beam_negatives), space()
         kept = None if model.category_head is None else categories
         self.register_buffer("categories", kept, persistent=False)
 
@@ -65,6 +78,27 @@ class SupervisedCodesObjective(Objective):
         """See `Objective.prepare`."""
         if self.item_loss is not None:
             self.item_loss.prepare(windows)
+
+    @torch.no_grad()
+    def found_items(self, batch: WindowBatch) -> Int[Tensor, " found"] | None:
+        """The items that a beam of the policy finds after the latest history of each window.
+
+        None if no source of negatives is a beam. The policy searches without dropout.
+        """
+        if self._beam is None or self._space is None:
+            return None
+        device = batch.items.device
+        if self._space.device != device:
+            self._space = self._space.to(device)
+        rows = batch.is_target.any(dim=1).nonzero()[:, 0]
+        positions = torch.arange(batch.items.shape[1], device=device)
+        latest = (positions * batch.is_target).amax(dim=1)[rows]
+        was_training = self.model.training
+        self.model.eval()
+        found = self._beam.search(self.model, batch.before(rows, latest), self._space)
+        self.model.train(was_training)
+        items = self._space.items(found.leaves)
+        return items[items != NO_ITEM]
 
     def with_categories(
         self,

@@ -464,8 +464,12 @@ def test_who_watches_is_shown_the_parts_that_the_objective_wants_watched(tmp_pat
     )
     assert told[0].parts == {}
     assert told[0].metrics == {}
-    assert told[-1].parts == {"hits": lines_of(tmp_path, "step")[-1]["parts"]["hits"]}
+    steps, epochs = (lines_of(tmp_path, kind) for kind in ("step", "epoch"))
+    assert told[-2].parts == {"hits": steps[-1]["parts"]["hits"]}
     assert told[-1].metrics == {"HR@1": 0.5}
+    # At the end of an epoch, the figures are those of the whole epoch, not of its last batches.
+    assert told[-1].parts == {"hits": epochs[-1]["parts"]["hits"]}
+    assert told[-1].loss == epochs[-1]["loss"] != steps[-1]["loss"]
 
 
 def test_an_objective_is_told_of_steps_learns_at_its_own_rates_and_may_end_the_run(tmp_path):

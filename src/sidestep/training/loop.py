@@ -233,12 +233,13 @@ class _Run:
         metrics: Mapping[str, float] = {}
         if self.validate is not None and is_validated:
             metrics = self.last_metrics = self._validate(self.validate)
+        self.last_line = state.whole_epoch.means()
         self.journal.write(
             {
                 "kind": "epoch",
                 "epoch": state.epoch,
                 "step": state.step,
-                **state.whole_epoch.means(),
+                **self.last_line,
                 "training_s": state.whole_epoch.seconds,
                 "seconds": self._seconds(),
                 "validation": state.score if self.validate is not None and is_validated else None,

@@ -42,8 +42,9 @@ def numbers_of(siblings: SiblingItems, prefixes: list[list[int]]) -> torch.Tenso
 
 def test_items_below_by_hand():
     siblings = SiblingItems(IDS, SIZES)
-    assert siblings.widest == 3
-    items, codes = siblings.below(numbers_of(siblings, [[1, 0], [0, 2], [0, 1], [1, 2]]))
+    assert siblings.widest == (0, 0, 3)
+    assert siblings.choose_all == (False, False, True)
+    items, codes = siblings.below(numbers_of(siblings, [[1, 0], [0, 2], [0, 1], [1, 2]]), 2)
     assert items.tolist() == [
         [2, 0, 4],
         [3, NO_ITEM, NO_ITEM],
@@ -56,9 +57,9 @@ def test_items_below_by_hand():
 
 def test_logits_by_hand_add_up_the_items_of_one_code():
     siblings = SiblingItems(IDS, SIZES)
-    items, codes = siblings.below(numbers_of(siblings, [[1, 0], [0, 2]]))
+    items, codes = siblings.below(numbers_of(siblings, [[1, 0], [0, 2]]), 2)
     scores = torch.tensor([[0.5, 0.25, 0.25], [3.0, 9.0, 9.0]]).log()
-    probs = siblings.code_logits(scores, items, codes).exp()
+    probs = siblings.code_logits(scores, items, codes, 2).exp()
     torch.testing.assert_close(probs, torch.tensor([[0.5, 0.0, 0.5], [0.0, 3.0, 0.0]]))
 
 
@@ -73,11 +74,11 @@ def test_logits_are_those_of_all_items_one_after_the_other(ids, seed):
     ids = torch.tensor(ids)
     siblings = SiblingItems(ids, SIZES)
     prefixes = [[first, second] for first in range(2) for second in range(3)]
-    items, codes = siblings.below(numbers_of(siblings, prefixes))
+    items, codes = siblings.below(numbers_of(siblings, prefixes), 2)
     generator = torch.Generator().manual_seed(seed)
     of_item = 30 * torch.randn(len(ids), generator=generator)
     of_item.requires_grad_()
-    logits = siblings.code_logits(of_item[items.clamp(min=0)], items, codes)
+    logits = siblings.code_logits(of_item[items.clamp(min=0)], items, codes, 2)
     for row, prefix in enumerate(prefixes):
         for code in range(3):
             here = (ids == torch.tensor([*prefix, code])).all(dim=1)
@@ -86,6 +87,47 @@ def test_logits_are_those_of_all_items_one_after_the_other(ids, seed):
     logits[logits > -torch.inf].sum().backward()
     assert of_item.grad.isfinite().all()
     assert of_item.grad.sum() == pytest.approx(len({tuple(i) for i in ids.tolist()}), rel=1e-4)
+
+
+def test_items_below_a_shorter_prefix_by_hand():
+    siblings = SiblingItems(IDS, SIZES, few_items=2)
+    # Below the first code 0 are items 1 and 3, below the first code 1 three items: too many.
+    assert siblings.widest == (0, 2, 3)
+    assert siblings.choose_all == (False, False, True)
+    items, codes = siblings.below(torch.tensor([0, 1]), 1)
+    assert items.tolist() == [[1, 3], [NO_ITEM, NO_ITEM]]
+    assert codes[0].tolist() == [0, 2]
+    scores = torch.tensor([[0.75, 0.25], [1.0, 1.0]]).log()
+    probs = siblings.code_logits(scores, items, codes, 1).exp()
+    torch.testing.assert_close(probs, torch.tensor([[0.75, 0.0, 0.25], [0.0, 0.0, 0.0]]))
+
+
+def test_a_code_with_several_items_has_the_sum_of_their_shares():
+    siblings = SiblingItems(IDS, SIZES, few_items=3)
+    assert siblings.choose_all == (False, True, True)
+    items, codes = siblings.below(torch.tensor([1]), 1)
+    assert items.tolist() == [[2, 0, 4]]
+    probs = siblings.code_logits(torch.tensor([[0.1, 0.3, 0.6]]).log(), items, codes, 1).exp()
+    torch.testing.assert_close(probs, torch.tensor([[1.0, 0.0, 0.0]]))
+
+
+def test_below_few_items_every_code_is_as_likely_as_its_items():
+    """The first code is chosen by a row. The probability of an item below it is the head's own."""
+    shape = {"last_code_head": "codes", "repeat_bias": True}
+    network = a_network(**shape).with_last_code_by_items(few_items=3)
+    trie = Trie.build(IDS, SIZES)
+    histories = HistoryBatch(items=torch.tensor([[2, 3]]), lengths=torch.tensor([2]))
+    with torch.no_grad():
+        root, _ = network.encode(histories, capacity=1)
+        found = BeamSearch(num_beams=10).search(network, histories, Scope(trie=trie))
+        first = root.logits[0, 0, :2].softmax(dim=0)
+        probs = network.item_logits(root.hidden[:, 0], histories)[0].softmax(dim=0)
+    shares = torch.stack([probs[IDS[:, 0] == code].sum() for code in range(2)])
+    by_leaf = dict(zip(found.leaves[0].tolist(), found.log_probs[0].exp().tolist(), strict=True))
+    for item, leaf in enumerate(trie.leaf_of(torch.arange(5)).tolist()):
+        same = (IDS[item] == IDS).all(dim=1)
+        expected = first[IDS[item, 0]] * probs[same].sum() / shares[IDS[item, 0]]
+        assert by_leaf[leaf] == pytest.approx(float(expected), rel=1e-4)
 
 
 def test_too_many_prefixes_are_refused():
@@ -142,8 +184,8 @@ def test_a_grown_catalog_has_its_items_below_their_prefixes():
     more = torch.cat([IDS, torch.tensor([[0, 2, 0]])])
     grown = network.with_semantic_ids(more)
     number = numbers_of(network.siblings, [[0, 2]])
-    assert grown.siblings.below(number)[0].tolist() == [[5, 3, NO_ITEM]]
-    assert network.siblings.below(number)[0].tolist() == [[3, NO_ITEM, NO_ITEM]]
+    assert grown.siblings.below(number, 2)[0].tolist() == [[5, 3, NO_ITEM]]
+    assert network.siblings.below(number, 2)[0].tolist() == [[3, NO_ITEM, NO_ITEM]]
 
 
 def test_handing_the_last_code_to_items_changes_nothing_else():

@@ -67,6 +67,24 @@ class TestLastCodeByItems(ModelContract):
         return model
 
 
+class TestSomeEarlierCodesByItems(TestLastCodeByItems):
+    """Items also choose the second code below the two first codes with one item."""
+
+    def build(self):
+        model = super().build().with_last_code_by_items(few_items=1)
+        assert (model.siblings.widest[1], model.siblings.choose_all[1]) == (1, False)
+        return model
+
+
+class TestAllLaterCodesByItems(TestLastCodeByItems):
+    """Items choose all codes but the first."""
+
+    def build(self):
+        model = super().build().with_last_code_by_items(few_items=2)
+        assert (model.siblings.widest[1], model.siblings.choose_all[1]) == (2, True)
+        return model
+
+
 class TestLastCodeByRowsOfItems(CausalCodesContract):
     """Histories of codes, and an item head with rows of its own that chooses the last code."""
 

@@ -131,8 +131,12 @@ class TransformerConfig(BaseModel):
     )
     """What chooses the last code: `codes`, a row per code, as at every level; `items`, the item
     head's scores of the items below the prefix. The head reads the state after the history, and the
-    network learns how much of the state of the prefix is added. In a network over sets, `items`
-    choose the codes of a set as soon as few items have one of its codes: `few_items`."""
+    network learns how much of the state of the prefix is added. `items` also choose earlier codes
+    where few items are left, see `few_items`. In a network over sets they choose only there."""
+
+    few_items: int = Field(0, ge=0, exclude_if=operator.not_)
+    """With `last_code_head: items`: the item head also chooses an earlier code, but the first,
+    below each prefix with at most so many items; 0: the last code alone."""
 
     times: Times = Field(None, exclude_if=lambda times: times is None)
     """With history `items`: add a vector of the gap between each item and what came next; `true`
@@ -219,7 +223,7 @@ class CodeSetConfig(TransformerConfig):
     order_seed: int = Field(0, exclude_if=lambda seed: seed == 0)
     """Seed of a random order."""
 
-    few_items: int = Field(64, ge=1, exclude_if=lambda number: number == 64)
+    few_items: int = Field(64, ge=0, exclude_if=lambda number: number == 64)
     """With `last_code_head: items`: the item head chooses among the items of a set as soon as at
     most so many items have one of its codes."""
 

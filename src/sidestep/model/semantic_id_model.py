@@ -17,6 +17,7 @@ from sidestep.model.heads import ItemScorer, ItemTable
 from sidestep.model.reading import READERS, HistoryReader
 from sidestep.model.set_items import SlotSets
 from sidestep.model.sibling_items import SiblingItems, SlotPrefixes
+from sidestep.padding import NO_ITEM
 from sidestep.step import HistoryBatch, StepOutput, in_float32, widened
 
 
@@ -26,8 +27,8 @@ class SemanticIdModel(nn.Module, ABC):
     Flat code ids count through the levels, see `level_starts`.
 
     reader: how histories become prompts.
-    siblings: the items below each prefix, for a network whose scores of items choose the last code;
-        None where a row per code chooses it.
+    siblings: the items below prefixes, for a network whose scores of items choose the last code,
+        and earlier codes where few items are left; None where a row per code chooses every code.
     category_head: tells the category of the next item at every code; None for a network without.
     semantic_ids: of the items that histories may name. The catalog owns them: they are held as they
         were given, without a copy, and are no weights.
@@ -66,12 +67,17 @@ class SemanticIdModel(nn.Module, ABC):
         # A copy of a module shares the mapping of its buffers, too.
         other._buffers = {**self._buffers, "semantic_ids": semantic_ids}
         if self.siblings is not None:
-            siblings = SiblingItems(semantic_ids, self.codebook_sizes)
+            siblings = SiblingItems(
+                semantic_ids, self.codebook_sizes, few_items=self.siblings.few_items
+            )
             other._modules = {**self._modules, "siblings": siblings}
         return other
 
-    def with_last_code_by_items(self) -> "SemanticIdModel":
+    def with_last_code_by_items(self, few_items: int | None = None) -> "SemanticIdModel":
         """The network with the same weights, whose item head chooses the last code.
+
+        Args:
+            few_items: see `TransformerConfig`; None leaves it as it is.
 
         Raises:
             ValueError: the network has no item head, or cannot choose codes by items.
@@ -209,9 +215,11 @@ class SemanticIdModel(nn.Module, ABC):
             items: the targets, which say what the prefixes of the states are.
             histories: before each target.
         """
-        numbers = self._prefix_numbers(items) if self.siblings is not None else None
+        numbers = [None] * self.num_levels if self.siblings is None else self._numbers_of(items)
         logits = [
-            self._code_logits(level, states[:, level], numbers, histories.items, states[:, 0])
+            self._code_logits(
+                level, states[:, level], numbers[level], histories.items, states[:, 0]
+            )
             for level in range(self.num_levels)
         ]
         return torch.stack(logits, dim=1)
@@ -276,18 +284,22 @@ class SemanticIdModel(nn.Module, ABC):
             roots: the state after each state's history; None where rows choose.
         """
         siblings = self.siblings
-        if siblings is None or level < self.num_levels - 1:
+        logits = None
+        if siblings is None or not siblings.choose_all[level]:
             start = sum(self.codebook_sizes[:level])
             weight = self.head_weight[start : start + self.codebook_sizes[level]]
             logits = states @ weight.to(states.dtype).T
-        else:
+        if siblings is not None and siblings.widest[level]:
             assert numbers is not None, "no node has a prefix"
             assert held is not None, "no history is known"
-            items, codes = siblings.below(numbers)
             assert roots is not None, "no root is known"
+            items, codes = siblings.below(numbers, level)
             queries = self.item_queries(states[:, None], roots[:, None])[:, 0]
             scores = self.scores_of_lists(queries, items, held)
-            logits = siblings.code_logits(scores, items, codes)
+            by_items = siblings.code_logits(scores, items, codes, level)
+            is_few = (items != NO_ITEM).any(dim=1, keepdim=True)
+            logits = by_items if logits is None else torch.where(is_few, by_items, logits)
+        assert logits is not None, "rows or items choose every code"
         missing = max(self.codebook_sizes) - logits.shape[1]
         return functional.pad(logits, (0, missing), value=-torch.inf)
 
@@ -320,13 +332,14 @@ class SemanticIdModel(nn.Module, ABC):
         """
         raise NotImplementedError(f"{type(self).__name__} scores no items below a prefix.")
 
-    def _prefix_numbers(self, items: Int[Tensor, " targets"]) -> Int[Tensor, " targets"]:
-        """The numbers of the prefixes of all codes but the last."""
+    def _numbers_of(self, items: Int[Tensor, " targets"]) -> list[Int[Tensor, " targets"] | None]:
+        """The numbers of the prefixes of items, from the empty one to all codes but the last."""
         assert self.siblings is not None
-        numbers, codes = torch.zeros_like(items), self.item_codes(items)
+        codes = self.item_codes(items)
+        numbers = [torch.zeros_like(items)]
         for level in range(self.num_levels - 1):
-            numbers = self.siblings.next_number(numbers, codes[:, level])
-        return numbers
+            numbers.append(self.siblings.next_number(numbers[-1], codes[:, level]))
+        return [*numbers]
 
     def flops_by_depth(self, histories: HistoryBatch) -> Int[Tensor, "users depths"] | None:
         """See `CountsFlops.flops_by_depth`; None where a subclass does not tell."""
@@ -336,12 +349,15 @@ class SemanticIdModel(nn.Module, ABC):
         """FLOPs of the logits of a node of each depth from 0 to L.
 
         They are a product of the state, of width `dim`, with each code that may follow. Where items
-        choose the last code, they are a product with as many items as any prefix has.
+        choose, a product with as many items as any such prefix has comes beside it, or in its
+        place where items choose below all prefixes.
         """
         numbers = self.num_next_codes
         if self.siblings is not None:
             numbers = numbers.clone()
-            numbers[-2] = self.siblings.widest
+            for level, widest in enumerate(self.siblings.widest):
+                kept = 0 if self.siblings.choose_all[level] else numbers[level]
+                numbers[level] = kept + widest
         return 2 * dim * numbers
 
     def item_codes(self, items: Int[Tensor, "*batch"]) -> Int[Tensor, "*batch levels"]:

@@ -1,8 +1,9 @@
-"""Sibling items: the items below a prefix of all codes but the last, and their scores as codes.
+"""Sibling items: the items below a prefix, and their scores as codes.
 
 A network can choose the last code by scores of items instead of by rows of its own for codes. The
 last code often only tells apart items whose other codes are equal, so the same last code means
-something else below every prefix. Rows of codes, which all prefixes share, cannot say that.
+something else below every prefix. Rows of codes, which all prefixes share, cannot say that. Items
+can choose an earlier code, too, where few items are below a prefix.
 """
 
 from dataclasses import dataclass, replace
@@ -46,55 +47,75 @@ class SlotPrefixes:
 
 
 class SiblingItems(nn.Module):
-    """Looks up the items below every prefix of all codes but the last.
+    """Looks up the items below every prefix that has few, and below all prefixes but for one code.
 
     Attributes:
-        order: item indices in the order of their prefixes, then of their last codes.
-        numbers: the prefix of each item of `order` as a number, see `next_number`.
-        last_codes: the last code of each item of `order`.
-        widest: most items below one prefix.
+        order: item indices in the order of their codes.
+        numbers: the prefix of all codes but the last of each item of `order`, as a number, see
+            `next_number`.
+        codes: of each item of `order`.
+        few_items: a shorter prefix has few items if at most so many are below it.
+        widest: by the number of codes of a prefix, most items below a prefix for which items
+            choose. 0 where items choose for none, and at the root.
+        choose_all: by the number of codes of a prefix, whether items choose for all prefixes.
         base: codes of the largest codebook; prefixes are numbers of this base.
-        num_codes: codes of the last level.
     """
 
     order: Tensor
     numbers: Tensor
-    last_codes: Tensor
+    codes: Tensor
 
     def __init__(
-        self, semantic_ids: Int[Tensor, "items levels"], codebook_sizes: tuple[int, ...]
+        self,
+        semantic_ids: Int[Tensor, "items levels"],
+        codebook_sizes: tuple[int, ...],
+        *,
+        few_items: int = 0,
     ) -> None:
-        """Sorts the items by their prefixes.
+        """Sorts the items by their codes.
 
         Args:
             semantic_ids: of the items.
             codebook_sizes: codes per level.
+            few_items: see the class.
 
         Raises:
             ValueError: there are too many prefixes to number them.
         """
         super().__init__()
         self.base = max(codebook_sizes)
-        if self.base ** (len(codebook_sizes) - 1) > _MOST_PREFIXES:
+        self.codebook_sizes = codebook_sizes
+        self.few_items = few_items
+        num_levels = len(codebook_sizes)
+        if self.base ** (num_levels - 1) > _MOST_PREFIXES:
             raise ValueError(
                 f"codebooks of sizes {list(codebook_sizes)} have more prefixes than a 64-bit "
                 "number counts; use fewer or smaller codebooks, or last_code_head: codes."
             )
         ids = semantic_ids.long()
         numbers = torch.zeros_like(ids[:, 0])
-        for level in range(ids.shape[1] - 1):
+        for level in range(num_levels - 1):
             numbers = self.next_number(numbers, ids[:, level])
         by_code = ids[:, -1].sort(stable=True).indices
         numbers, order = numbers[by_code].sort(stable=True)
         order = by_code[order]
-        last_codes = ids[order, -1]
         self.register_buffer("order", order, persistent=False)
         self.register_buffer("numbers", numbers, persistent=False)
-        self.register_buffer("last_codes", last_codes, persistent=False)
-        self.num_codes = codebook_sizes[-1]
-        first = torch.searchsorted(numbers, numbers)
-        self.widest = int((torch.arange(len(order), device=first.device) - first).max()) + 1
-        is_same = (numbers[1:] == numbers[:-1]) & (last_codes[1:] == last_codes[:-1])
+        self.register_buffer("codes", ids[order], persistent=False)
+        widest, choose_all = [0], [False]
+        for depth in range(1, num_levels):
+            _, counts = torch.unique_consecutive(
+                numbers // self.base ** (num_levels - 1 - depth), return_counts=True
+            )
+            is_few = counts <= few_items
+            if depth == num_levels - 1:
+                is_few = torch.ones_like(is_few)
+            widest.append(int(counts.masked_fill(~is_few, 0).max()))
+            choose_all.append(bool(is_few.all()))
+        if num_levels == 1:  # the root itself is all codes but the last
+            widest, choose_all = [len(ids)], [True]
+        self.widest, self.choose_all = tuple(widest), tuple(choose_all)
+        is_same = (ids[order][1:] == ids[order][:-1]).all(dim=1)
         self._has_equal_ids = bool(is_same.any())
 
     def next_number(
@@ -104,40 +125,50 @@ class SiblingItems(nn.Module):
         return numbers * self.base + codes
 
     def below(
-        self, numbers: Int[Tensor, " prefixes"]
+        self, numbers: Int[Tensor, " prefixes"], depth: int
     ) -> tuple[Int[Tensor, "prefixes widest"], Int[Tensor, "prefixes widest"]]:
-        """The items below each prefix and their last codes; `NO_ITEM` is padding.
+        """The items below each prefix, and their next codes; `NO_ITEM` is padding.
 
-        A number that is no prefix of all codes but the last of an item has no item.
+        A prefix for which items do not choose has no item, nor has a number that is no prefix.
+
+        Args:
+            numbers: of the prefixes.
+            depth: codes of each prefix.
         """
-        numbers = numbers.contiguous()
-        start = torch.searchsorted(self.numbers, numbers)
-        stop = torch.searchsorted(self.numbers, numbers, right=True)
-        places = start[:, None] + torch.arange(self.widest, device=numbers.device)
+        num_levels, widest = len(self.codebook_sizes), self.widest[depth]
+        step = self.base ** (num_levels - 1 - depth)
+        start = torch.searchsorted(self.numbers, numbers * step)
+        stop = torch.searchsorted(self.numbers, (numbers + 1) * step)
+        places = start[:, None] + torch.arange(widest, device=numbers.device)
         is_item = places < stop[:, None]
+        if depth < num_levels - 1:
+            is_item &= (stop - start <= self.few_items)[:, None]
         places = places.clamp(max=len(self.order) - 1)
-        return self.order[places].masked_fill(~is_item, NO_ITEM), self.last_codes[places]
+        return self.order[places].masked_fill(~is_item, NO_ITEM), self.codes[places, depth]
 
     def code_logits(
         self,
         scores: Float[Tensor, "prefixes widest"],
         items: Int[Tensor, "prefixes widest"],
         codes: Int[Tensor, "prefixes widest"],
+        depth: int,
     ) -> Float[Tensor, "prefixes codes"]:
-        """Scores of items as logits of their last codes; -inf at codes that lead to no item.
+        """Scores of items as logits of their next codes; -inf at codes that lead to no item.
 
-            logit(c) = log Σ_{items i with last code c} exp(score_i)
+            logit(c) = log Σ_{items i with next code c} exp(score_i)
 
         Args:
             scores: of the items.
             items: see `below`.
             codes: see `below`.
+            depth: codes of each prefix.
         """
         # Padding gets a column of its own, past the last code.
-        columns = codes.masked_fill(items == NO_ITEM, self.num_codes)
+        num_codes = self.codebook_sizes[depth]
+        columns = codes.masked_fill(items == NO_ITEM, num_codes)
         scores = scores.masked_fill(items == NO_ITEM, -torch.inf)
-        none = scores.new_full((len(scores), self.num_codes + 1), -torch.inf)
-        if not self._has_equal_ids:
+        none = scores.new_full((len(scores), num_codes + 1), -torch.inf)
+        if depth == len(self.codebook_sizes) - 1 and not self._has_equal_ids:
             return none.scatter(1, columns, scores)[:, :-1]
         largest = none.scatter_reduce(1, columns, scores.detach(), "amax")
         largest = largest.masked_fill(largest == -torch.inf, 0.0)

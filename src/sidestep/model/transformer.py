@@ -173,13 +173,17 @@ class Transformer(SemanticIdModel):
         hidden: Tensor = self.norm(states)
         return hidden.view(users, num_items, num_states, self.config.dim)
 
-    def with_last_code_by_items(self) -> "Transformer":
+    def with_last_code_by_items(self, few_items: int | None = None) -> "Transformer":
         """See `SemanticIdModel.with_last_code_by_items`.
 
         Raises:
             ValueError: the network has no item head.
         """
-        if self.config.last_code_head == "items":
+        changes: dict[str, object] = {"last_code_head": "items"}
+        if few_items is not None:
+            changes["few_items"] = few_items
+        config = self.config.model_copy(update=changes)
+        if config == self.config:
             return self
         if self.item_head is None:
             raise ValueError(
@@ -187,9 +191,11 @@ class Transformer(SemanticIdModel):
                 "model.item_head: true."
             )
         other = copy.deepcopy(self)  # with all that was read of the items, such as their columns
-        other.config = self.config.model_copy(update={"last_code_head": "items"})
-        other._add_item_lists(other.config)
-        other._add_query_mix(other.config)
+        other.config = config
+        other._add_item_lists(config)
+        if self.config.last_code_head == "items":
+            return other
+        other._add_query_mix(config)
         if other.siblings is not None:  # the last codes need no rows
             num_rows = self.num_codes - self.codebook_sizes[-1]
             other.head.weight = nn.Parameter(self.head.weight[:num_rows].detach().clone())
@@ -380,7 +386,9 @@ class Transformer(SemanticIdModel):
     def _add_item_lists(self, config: TransformerConfig) -> None:
         """Adds the lists of items that choose codes, if items do."""
         if config.last_code_head == "items":
-            self.siblings = SiblingItems(self.semantic_ids, self.codebook_sizes)
+            self.siblings = SiblingItems(
+                self.semantic_ids, self.codebook_sizes, few_items=config.few_items
+            )
 
     def _add_query_mix(self, config: TransformerConfig) -> None:
         """Adds the weights of `item_queries`, if items choose codes.

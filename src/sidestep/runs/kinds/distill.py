@@ -41,8 +41,13 @@ class DistillRun(ImprovingRun):
     """Whether a ranker beside the backbone teaches, too."""
 
     last_code_head: Literal["items"] | None = None
-    """`items` lets the item head choose the last code from now on, and the codes of sets of which
-    few items are left, see `TransformerConfig`; null leaves the choice as the backbone has it."""
+    """`items` lets the item head choose the last code from now on, and the codes of prefixes and
+    sets of which few items are left, see `few_items`; null leaves the choice as the backbone has
+    it."""
+
+    few_items: int = Field(64, ge=0)
+    """With `last_code_head: items`: the most items below a prefix, or with a code of a set, among
+    which the item head chooses, see `TransformerConfig`; 0: the last code of prefixes alone."""
 
     order: CodebookOrder | None = Field(None, exclude_if=lambda order: order is None)
     """The rule by which a network over sets of codes chooses codebooks from now on, see
@@ -55,7 +60,7 @@ class DistillRun(ImprovingRun):
         if self.order is not None:
             network = network.with_order(self.order)
         if self.last_code_head == "items":
-            network = network.with_last_code_by_items()
+            network = network.with_last_code_by_items(self.few_items)
         material = plan_parts.improved_material(given, found)
         plan_parts.refuse_lone_leaf(material.catalog)
         use = found.ranker_use if self.teacher_ranker else None

@@ -16,7 +16,8 @@ CODES = torch.tensor([[0, 3, 5], [0, 4, 6], [1, 3, 5], [1, 2, 6], [0, 3, 5], [0,
 def listed(lists, *sets):
     width = max(1, *map(len, sets))
     decided = torch.tensor([[*codes, *[-1] * (width - len(codes))] for codes in sets])
-    items, rows = lists.few(decided)
+    items, rows, is_few = lists.few(decided)
+    assert set(rows.tolist()) <= set(is_few.nonzero()[:, 0].tolist())
     assert rows.equal(rows.sort().values)
     return [items[rows == row].tolist() for row in range(len(sets))]
 
@@ -42,7 +43,8 @@ def test_the_items_of_a_set_are_those_with_all_its_codes(data):
 
 def test_scores_of_items_are_the_logits_of_their_codes_in_every_codebook():
     lists = SetItems(CODES, 7, most=4)
-    items, rows = lists.few(torch.tensor([[-1], [0]]))
+    items, rows, is_few = lists.few(torch.tensor([[-1], [0]]))
+    assert is_few.tolist() == [False, True]
     scores = torch.randn(4, dtype=torch.float64, requires_grad=True)
     probs = scores.softmax(dim=0)
     none, by_code = lists.code_logits(scores, rows, items, 2)
@@ -63,24 +65,28 @@ def test_the_sets_of_slots_grow_along_parents_of_one_call_or_of_many():
     held = torch.tensor([[7]])
     codes, parents = torch.tensor([[4, 2, 9]]), torch.tensor([[0, 1, 2]])
     depths = torch.tensor([[1, 2, 3]])
-    at_once = SlotSets.roots(held, 3).with_nodes(codes, parents, depths, is_chain=True)
+    roots = torch.zeros(1, 1, 4)
+    empty = SlotSets.at_roots(held, roots, 3)
+    at_once = empty.with_nodes(codes, parents, depths, roots, is_chain=True)
     assert at_once.decided.tolist() == [[[-1, -1, -1], [4, -1, -1], [4, 2, -1], [4, 2, 9]]]
-    step_by_step = SlotSets.roots(held, 3)
+    step_by_step = empty
     for at in range(3):
         only = slice(at, at + 1)
         step_by_step = step_by_step.with_nodes(
-            codes[:, only], parents[:, only], depths[:, only], is_chain=False
+            codes[:, only], parents[:, only], depths[:, only], roots, is_chain=False
         )
     assert step_by_step.decided.equal(at_once.decided)
 
 
 @pytest.mark.parametrize("width", [1, 2])
 def test_padding_in_a_tree_does_no_harm(width):
-    slots = SlotSets.roots(torch.tensor([[7]] * 2), 2)
+    roots = torch.zeros(2, 1, 4)
+    slots = SlotSets.at_roots(torch.tensor([[7]] * 2), roots, 2)
     nodes = slots.with_nodes(
         torch.tensor([[3, 0], [1, 2]])[:, :width],
         torch.zeros(2, width, dtype=torch.long),
         torch.tensor([[1, -1], [1, 1]])[:, :width],
+        roots,
         is_chain=False,
     )
     assert nodes.decided[:, 1].tolist() == [[3, -1], [1, -1]]

@@ -71,9 +71,10 @@ class CodeSetTransformer(Transformer):
         """Logits of the codes of all codebooks; -inf where all codes are decided."""
         states = widened(hidden)
         with in_float32(hidden.device):
-            logits = self.code_logits(states)
             if isinstance(prefixes, SlotSets) and depth != 0:
-                logits = self._by_items(logits, states, prefixes)
+                logits = self._by_items(states, prefixes)
+            else:
+                logits = self.code_logits(states)
         return logits.masked_fill((depths >= self.num_levels)[..., None], -torch.inf)
 
     def step_at(self, hidden: Float[Tensor, "users width dim"]) -> StepOutput:
@@ -96,14 +97,13 @@ class CodeSetTransformer(Transformer):
 
         The codes are decided in the order of the codebooks.
         """
-        logits = self.code_logits(states)
         if self.set_items is None:
-            return logits
+            return self.code_logits(states)
         steps = torch.arange(self.num_levels, device=states.device)
         is_decided = steps[None] < steps[:, None]  # [levels, steps]
         decided = self.flat_codes(items)[:, None].masked_fill(~is_decided, -1)
         sets = SlotSets(decided=decided, held=histories.items, roots=states[:, :1])
-        return torch.cat([logits[:, :1], self._by_items(logits, states, sets)[:, 1:]], dim=1)
+        return self._by_items(states, sets)
 
     def encode(self, histories: HistoryBatch, *, capacity: int) -> tuple[StepOutput, TreeContext]:
         """See `StepModel.encode`."""
@@ -173,12 +173,13 @@ class CodeSetTransformer(Transformer):
     def head_flops(self, dim: int) -> Int[Tensor, " depths"]:
         """See `SemanticIdModel.head_flops`; a product with the codes of all codebooks.
 
-        Where items choose, the product with the most items of a set comes beside it, below the
-        root. Most sets have fewer items.
+        Below the root, where items choose at every set, there is a product with at most as many
+        items in its place. Where items choose at some sets, the larger of both is told.
         """
         by_depth = torch.full_like(self.num_next_codes, 2 * dim * self.num_codes)
         if self.set_items is not None:
-            by_depth[1:] += 2 * dim * self.set_items.most
+            least = 0 if self.set_items.all_rare else self.num_codes
+            by_depth[1:] = 2 * dim * max(least, self.set_items.widest)
         return by_depth
 
     def _add_item_lists(self, config: TransformerConfig) -> None:
@@ -219,22 +220,23 @@ class CodeSetTransformer(Transformer):
         )
 
     def _by_items(
-        self,
-        logits: Float[Tensor, "users width actions"],
-        states: Float[Tensor, "users width dim"],
-        prefixes: SlotSets,
+        self, states: Float[Tensor, "users width dim"], prefixes: SlotSets
     ) -> Float[Tensor, "users width actions"]:
-        """The logits of the newest nodes, by scores of items where few items are left."""
+        """The logits of the newest nodes: by items where few items are left, else by rows.
+
+        Rows are multiplied only where they choose.
+        """
         assert self.set_items is not None, "the context is of another network"
         users, width, _ = states.shape
-        items, rows = self.set_items.few(prefixes.decided[:, -width:].flatten(0, 1))
+        items, rows, is_few = self.set_items.few(prefixes.decided[:, -width:].flatten(0, 1))
         queries = self.item_queries(states, prefixes.roots).flatten(0, 1)
         scores = self.scores_of_lists(queries[rows], items[:, None], prefixes.held[rows // width])[
             :, 0
         ]
-        by_items = self.set_items.code_logits(scores, rows, items, users * width)
-        is_few = torch.zeros_like(by_items[:, 0], dtype=torch.bool).index_fill_(0, rows, True)
-        return torch.where(is_few.view(users, width, 1), by_items.view(logits.shape), logits)
+        logits = self.set_items.code_logits(scores, rows, items, users * width)
+        (others,) = (~is_few).nonzero(as_tuple=True)
+        logits = logits.index_copy(0, others, self.code_logits(states.flatten(0, 1)[others]))
+        return logits.view(users, width, -1)
 
     def _with_choice(self, step: StepOutput) -> StepOutput:
         order, users, width = self.config.order, *step.hidden.shape[:2]

@@ -10,7 +10,7 @@ rare, and items choose late or never.
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from sidestep.step import ROOT_SLOT
@@ -74,6 +74,8 @@ class SetItems(nn.Module):
         order: items by code.
         starts: the first place in `order` of each code, and the end of the last.
         most: a set has few items if at most so many have its rarest code.
+        widest: most items of a code that so many items have at most.
+        all_rare: whether at most so many items have any code, so that items choose at every set.
     """
 
     codes: Tensor
@@ -92,6 +94,9 @@ class SetItems(nn.Module):
         self.most = most
         by_code = codes.flatten().sort(stable=True)
         counts = codes.flatten().bincount(minlength=num_codes)
+        rare = counts <= most
+        self.widest = int(counts.masked_fill(~rare, 0).max())
+        self.all_rare = bool(rare.all())
         self.register_buffer("codes", codes, persistent=False)
         self.register_buffer("order", by_code.indices // codes.shape[1], persistent=False)
         starts = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
@@ -99,26 +104,31 @@ class SetItems(nn.Module):
 
     def few(
         self, decided: Int[Tensor, "sets steps"]
-    ) -> tuple[Int[Tensor, " entries"], Int[Tensor, " entries"]]:
-        """The items that have all codes of each set, and the row of each item's set.
+    ) -> tuple[Int[Tensor, " entries"], Int[Tensor, " entries"], Bool[Tensor, " sets"]]:
+        """The items that have all codes of each set, the row of each item's set, and the few.
 
-        A set whose items are not few has no item here, see `most`; nor has the empty set.
+        A set whose items are not few has no item here, see `most`; nor has the empty set, nor a set
+        that is part of no item's codes.
 
         Args:
             decided: the codes of each set as flat ids; -1 is padding.
+
+        Returns:
+            The items, their rows, and a mask of the sets whose items are few.
         """
         known = decided.clamp(min=0)
         first, past = self.starts[known], self.starts[known + 1]
         sizes = (past - first).masked_fill(decided < 0, self.most + 1)
         size, rarest = sizes.min(dim=1)
-        size = size.masked_fill((size > self.most) | (decided < 0).all(dim=1), 0)
+        is_few = (size <= self.most) & (decided >= 0).any(dim=1)
+        size = size.masked_fill(~is_few, 0)
         rows = torch.arange(len(size), device=size.device).repeat_interleave(size)
         ranks = torch.arange(len(rows), device=size.device) - (size.cumsum(0) - size)[rows]
         items = self.order[first.gather(1, rarest[:, None])[rows, 0] + ranks]
         own, wanted = self.codes[items], decided[rows]
         has_all = (own[:, :, None] == wanted[:, None]).any(dim=1) | (wanted < 0)
         has_all = has_all.all(dim=1)
-        return items[has_all], rows[has_all]
+        return items[has_all], rows[has_all], is_few
 
     def code_logits(
         self,

@@ -94,3 +94,18 @@ def test_one_epoch_alone_stands_between_whole_numbers():
     chart = Chart(title="t", caption="c", x_label="epoch", y_label="y", curves=(curve,))
     below = drawn(chart, "name").partition("matplotlib.axis_2")[0]
     assert re.findall(r"<text[^>]*>([^<]*)</text>", below) == ["0", "1", "2", "epoch"]
+
+
+def test_the_axes_leave_room_for_the_words_around_them():
+    def edges(label, top):
+        """Left and right edge of the axes, in a drawing that is 360 points wide."""
+        curve = Curve(label=label, x=(0.0, 1.0), y=(0.0, top))
+        chart = Chart(title="t", caption="c", x_label="x", y_label="y", curves=(curve,))
+        found = re.search(r'patch_2">\s*<path d="M ([\d.]+) \S+\s+L ([\d.]+)', drawn(chart, "a"))
+        assert found is not None
+        return float(found[1]), float(found[2])
+
+    left, right = edges("beam", 2.0)
+    assert 0 < left < right < 360
+    assert edges("beam", 0.0002)[0] > left + 5  # the numbers of the y axis have more digits
+    assert edges("a beam with words", 2.0)[1] < right - 40  # points; the label stands at the right

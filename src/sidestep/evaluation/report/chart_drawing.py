@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Annotation
 from matplotlib.ticker import MaxNLocator
+from matplotlib.transforms import Bbox
 
 from sidestep.evaluation.report.chart import NUM_COLOURS, Chart, Curve, Level
 
@@ -23,6 +24,7 @@ _SERIES = tuple(f"#a0000{number}" for number in range(1, NUM_COLOURS + 1))
 _DASHES = ("-", (0, (6, 2)), (0, (2, 1.5)), (0, (6, 2, 1.5, 2)))
 _LEVEL_DASHES = (0, (4, 3))
 _SIZE_INCHES = (5.0, 3.1)
+_PADDING_INCHES = 0.04
 _FONT_POINTS = 10.0
 _LABEL_CHARACTERS = 18
 _MAX_LOG_TICKS = 8
@@ -39,7 +41,7 @@ def drawn(chart: Chart, name: str) -> Markup:
         {
             "svg.fonttype": "none",  # text stays text: it is small, and it can be searched
             "svg.hashsalt": name,  # the same page is the same file
-            "font.family": "sans-serif",
+            "font.family": "DejaVu Sans",  # matplotlib's own; only measures, as the page has a font
             "font.size": _FONT_POINTS,
             "text.color": _INK,
             "axes.edgecolor": _INK,
@@ -49,7 +51,7 @@ def drawn(chart: Chart, name: str) -> Markup:
             "text.parse_math": False,  # labels are not formulas
         }
     ):
-        figure = Figure(figsize=_SIZE_INCHES, layout="constrained")
+        figure = Figure(figsize=_SIZE_INCHES)
         axes = figure.add_subplot()
         labels = [
             _draw(axes, curve, index, _shift(chart, index), _shift(chart, len(chart.curves) - 1))
@@ -57,7 +59,9 @@ def drawn(chart: Chart, name: str) -> Markup:
         ]
         labels += [_draw_level(axes, level) for level in chart.levels]
         _set_axes(axes, chart)
-        _part(figure, labels)
+        _fit(axes, figure)  # only beside fitted axes are the places of the labels known
+        _part(labels, figure.dpi / 72)
+        _fit(axes, figure)
         buffer = io.StringIO()
         figure.savefig(
             buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None}
@@ -161,16 +165,32 @@ def _log_ticks(left: float, right: float) -> list[float]:
     return [below, *between, min(tick for tick in rounds if tick > right)]
 
 
-def _part(figure: Figure, labels: Sequence[Annotation]) -> None:
+def _part(labels: Sequence[Annotation], per_point: float) -> None:
     """Moves labels up and down until none covers another."""
-    figure.draw_without_rendering()  # only now are the places of the labels known
     boxes = [label.get_window_extent() for label in labels]
-    per_point = figure.dpi / 72
     centres = [(box.y0 + box.y1) / 2 for box in boxes]
     for label, centre, moved in zip(
         labels, centres, parted(centres, [box.height + 2 * per_point for box in boxes]), strict=True
     ):
         label.set_position((7, (moved - centre) / per_point))
+
+
+def _fit(axes: Axes, figure: Figure) -> None:
+    """Moves the edges of the axes so that the words around the axes stay within the figure.
+
+    The labels shift with the curves, so another call may move the edges again, though less. This
+    takes less time than `layout="constrained"`, with which matplotlib draws a figure three times.
+    """
+    inner, outer = axes.get_window_extent(), axes.get_tightbbox(for_layout_only=True)
+    assert outer is not None
+    padding = _PADDING_INCHES * figure.dpi
+    edges = Bbox.from_extents(
+        inner.x0 - outer.x0 + padding,
+        inner.y0 - outer.y0 + padding,
+        figure.bbox.x1 - (outer.x1 - inner.x1) - padding,
+        figure.bbox.y1 - (outer.y1 - inner.y1) - padding,
+    )
+    axes.set_position(edges.transformed(figure.transFigure.inverted()))
 
 
 def parted(centres: Sequence[float], heights: Sequence[float]) -> list[float]:

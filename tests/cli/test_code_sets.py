@@ -265,10 +265,22 @@ def test_policy_and_values_of_sets_improve_together(shop, valued, tmp_path):
     assert measured(tmp_path / "vstar", "--search", "ved", "--search-option", "warm_width=2")
 
 
-@pytest.mark.parametrize("search", ["exhaustive-prm", "exhaustive"])
-def test_a_search_that_reads_prefixes_says_so(folder, search):
-    message = refused("evaluate", folder / "run", "--search", search)
-    assert f"the search {search} needs the trie" in message
+def test_a_search_that_reads_prefixes_says_so(folder):
+    message = refused("evaluate", folder / "run", "--search", "item-index")
+    assert "the search item-index needs the trie" in message
+
+
+def test_a_wide_beam_over_sets_finds_what_its_ceiling_finds(folder, rewarded):
+    number = sidestep.load(folder / "run", device="cpu").catalog.num_items
+    wide = ("--beams", number, "--candidates", 4 * number, "--likelihood-weight", 0.5)
+    plain = ("--search", "beam", "--beams", number)
+    for run_folder, search, ceiling in (
+        (folder / "run", plain, ("exhaustive",)),
+        (folder / "run", ("--search", "item-beam", *wide), ("exhaustive-item", wide[-2:])),
+        (rewarded, ("--search", "prm-beam", *wide), ("exhaustive-prm", wide[-2:])),
+    ):
+        found = listed(run_folder, *search, "-k", 20)
+        assert found == listed(run_folder, "--search", ceiling[0], *sum(ceiling[1:], ()), "-k", 20)
 
 
 def test_the_next_step_of_a_catalog_of_sets_trains_a_network_over_sets(shop, folder, tmp_path):
@@ -293,10 +305,13 @@ def test_a_space_of_no_name_is_refused_with_the_names_that_there_are(shop, tmp_p
     assert "there are trie, sets, and your own" in message
 
 
-def test_scale_leaves_out_a_ceiling_that_sets_do_not_have(folder, tmp_path):
-    few = ("--users", 10, "--beams", 4, "--times", "1,2", "--searches", "beam")
+def test_scale_draws_the_ceiling_of_sets(folder, tmp_path):
+    few = ("--users", 10, "--beams", 4, "--times", "1,2", "--searches", "beam,item-beam")
     page = ("--report", tmp_path / "scaling.html")
-    done = call("scale", folder / "run", *few, *page)
-    assert done.exit_code == 0
-    told = " ".join(done.stderr.split())
-    assert "beam has no ceiling here: exhaustive needs codes in an order" in told
+    found = json.loads(run("scale", folder / "run", *few, *page, "--json"))
+    assert {name: point["search"] for name, point in found["ceilings"].items()} == {
+        "beam": "exhaustive",
+        "item-beam": "exhaustive-item",
+    }
+    tokens = [point["tokens_per_user"] for point in found["points"] if point["search"] == "beam"]
+    assert found["ceilings"]["beam"]["tokens_per_user"] > max(tokens)

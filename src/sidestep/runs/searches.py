@@ -409,6 +409,7 @@ def _missing_part(spec: SearchSpec, loaded: bundles.LoadedRecommender) -> str | 
         )
     is_met = {
         "trie": space is None,
+        "ways": space in (None, own_space.SETS),
         "items": loaded.catalog.lists_items,
         "features": loaded.catalog.has_features,
     }

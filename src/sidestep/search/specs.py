@@ -58,6 +58,7 @@ class SearchSpec:
     fitted: see `Fitted`; None where every budget is large enough.
     quick: options with which the search takes a fraction of the time and finds about as much.
     needs: what the code space must offer beyond a walk. `trie`: facts that only a trie tells.
+        `ways`: the way to each item before the walk, which a trie and code sets tell.
         `items`: the items beyond each state, which a trie and code sets tell. `features`: a
         description of each state, which a trie and code sets give. `sets`: code sets. None:
         nothing, so that the search walks any space.
@@ -73,7 +74,7 @@ class SearchSpec:
     grows: SharedSetting | None = None
     fitted: Fitted | None = None
     quick: Mapping[str, Value] = field(default_factory=dict)
-    needs: Literal["trie", "items", "features", "sets"] | None = None
+    needs: Literal["trie", "ways", "items", "features", "sets"] | None = None
 
     @property
     def is_own(self) -> bool:
@@ -223,14 +224,14 @@ SPECS: Mapping[str, SearchSpec] = MappingProxyType(
                 goes_by="scorer",
                 ceiling="exhaustive-guided",
             ),
-            SearchSpec(name="exhaustive", policy=_EXHAUSTIVE, options=_LEGAL, needs="trie"),
+            SearchSpec(name="exhaustive", policy=_EXHAUSTIVE, options=_LEGAL, needs="ways"),
             SearchSpec(
                 name="exhaustive-item",
                 policy=_EXHAUSTIVE,
                 options=_LEGAL,
                 reads=_WEIGHED,
                 goes_by="items",
-                needs="trie",
+                needs="ways",
             ),
             SearchSpec(
                 name="exhaustive-prm",
@@ -238,7 +239,7 @@ SPECS: Mapping[str, SearchSpec] = MappingProxyType(
                 options=_LEGAL,
                 reads=_WEIGHED,
                 goes_by="process-reward",
-                needs="trie",
+                needs="ways",
             ),
             SearchSpec(
                 name="exhaustive-guided",
@@ -246,7 +247,7 @@ SPECS: Mapping[str, SearchSpec] = MappingProxyType(
                 options={"scorer": None, **_LEGAL},
                 reads=_WEIGHED,
                 goes_by="scorer",
-                needs="trie",
+                needs="ways",
             ),
             SearchSpec(
                 name="item-head",

@@ -14,8 +14,9 @@ from sidestep.catalog.trie import NO_STATE
 from sidestep.model.semantic_id_model import SemanticIdModel
 from sidestep.model.value_head import ValueHead
 from sidestep.objectives.value import is_first_of_prefix, shared_prefixes
+from sidestep.search.set_ways import Ways
 from sidestep.step import ROOT_SLOT, HistoryBatch, StepOutput, log_probs
-from sidestep.training.leaf_ways import LeafWays, Ways
+from sidestep.training.leaf_ways import LeafWays
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

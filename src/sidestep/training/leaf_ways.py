@@ -16,31 +16,9 @@ from sidestep.catalog.space import CodeSpace
 from sidestep.catalog.trie import NO_STATE, Trie
 from sidestep.model.code_set_transformer import CodeSetTransformer
 from sidestep.model.semantic_id_model import SemanticIdModel
-from sidestep.padding import NO_ITEM
 from sidestep.search.policy import Scope
-from sidestep.step import ROOT_SLOT, HistoryBatch
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ways:
-    """The way to each of some leaves.
-
-    states: after each step. After its last step, a way stays at its leaf. Arbitrary at padding.
-    actions: of the steps; some action where there is no step.
-    is_step: False after the last step of a way, and at padding.
-    """
-
-    states: Int[Tensor, "users leaves steps"]
-    actions: Int[Tensor, "users leaves steps"]
-    is_step: Bool[Tensor, "users leaves steps"]
-
-    def first(self, number: int) -> "Ways":
-        """The ways to the first so many leaves."""
-        return Ways(
-            states=self.states[:, :number],
-            actions=self.actions[:, :number],
-            is_step=self.is_step[:, :number],
-        )
+from sidestep.search.set_ways import Ways, walked_ways
+from sidestep.step import HistoryBatch
 
 
 @runtime_checkable
@@ -178,8 +156,7 @@ def chosen_ways(
 ) -> Ways:
     """The ways to the sets of some items that a network itself would go, without gradient.
 
-    The network is shown every way, one code after the other. At each state the network chooses the
-    codebook, and the item has one code in this codebook.
+    See `sidestep.search.set_ways`.
 
     Args:
         model: the network; without dropout, as in a search.
@@ -189,52 +166,15 @@ def chosen_ways(
         after: the number of items of the history that each item follows; None: all of them. A
             network in which items choose codes counts all items of the history as held.
     """
-    users, width = items.shape
-    num_steps = space.num_steps
-    root, context = model.encode(histories, capacity=width * (num_steps - 1))
-    visible = None
+    capacity = items.shape[1] * (space.num_steps - 1)
+    start, context = model.encode(histories, capacity=capacity)
     if after is None:
-        hidden = root.hidden.expand(-1, width, -1)
-    else:
-        of_history = context.history_states
-        assert of_history is not None, "a network over sets reads whole items"
-        hidden = of_history.states.take_along_dim(after[..., None], dim=1)
-        visible = after + 1  # the start token stands before the items
-    step = model.step_at(hidden)
-    is_item = items != NO_ITEM
-    own = space.actions_of(items.clamp(min=0).flatten()).view(users, width, -1)
-    states = space.root(users).expand(items.shape).masked_fill(~is_item, NO_STATE)
-    parents = torch.full_like(items, ROOT_SLOT)
-    slots = 1 + torch.arange(width, device=items.device).expand(items.shape)
-    way: list[tuple[Tensor, Tensor, Tensor]] = []
-    for depth in range(1, num_steps + 1):
-        is_step = is_item & ~space.is_complete(states)
-        followed = step.followed(space.legal(states))
-        if after is None:
-            # Equal states choose one codebook, however the columns of a batch are rounded.
-            first = (states[:, :, None] == states[:, None]).byte().argmax(dim=2)
-            followed = followed.take_along_dim(first[..., None], dim=1)
-        followed = followed.gather(2, own)
-        actions = own.masked_fill(~followed, 0).amax(dim=2)
-        states = torch.where(is_step, space.child(states, actions), states)
-        way.append((states, actions, is_step))
-        is_open = is_step & ~space.is_complete(states)
-        if depth == num_steps or not bool(is_open.any()):
-            break
-        step, context = model.extend(
-            context,
-            actions,
-            parents,
-            torch.full_like(items, depth),
-            is_node=is_open,
-            visible=visible,
-            depth=depth,
-        )
-        parents, slots = slots, slots + width
-    done = (states, torch.zeros_like(actions), torch.zeros_like(is_step))
-    way += [done] * (num_steps - len(way))
-    states, actions, is_step = (torch.stack(each, dim=2) for each in zip(*way, strict=True))
-    return Ways(states=states, actions=actions, is_step=is_step)
+        return walked_ways(model, start, context, items, space).ways
+    of_history = context.history_states
+    assert of_history is not None, "a network over sets reads whole items"
+    start = model.step_at(of_history.states.take_along_dim(after[..., None], dim=1))
+    visible = after + 1  # the start token stands before the items
+    return walked_ways(model, start, context, items, space, visible=visible).ways
 
 
 def ways_in(space: CodeSpace, policy: SemanticIdModel, *, all_codes: bool = False) -> LeafWays:

@@ -174,11 +174,11 @@ def scale(
 
 
 def _has_ceiling(name: str, search: BudgetedSearch, loaded: bundles.LoadedRecommender) -> bool:
-    """Whether a bundle can be searched by a ceiling; a space other than a trie leaves it out."""
+    """Whether a bundle can be searched by a ceiling; a space of a user's own leaves it out."""
     if loaded.catalog.space is None or can_search(search.asked.spec.name, loaded):
         return True
     note(
-        f"{name} has no ceiling here: {search.asked.spec.name} needs codes in an order, and the "
+        f"{name} has no ceiling here: {search.asked.spec.name} needs semantic IDs or sets, and the "
         f"codes of this catalog span the space {loaded.catalog.space}."
     )
     return False

@@ -315,3 +315,46 @@ def test_scale_draws_the_ceiling_of_sets(folder, tmp_path):
     }
     tokens = [point["tokens_per_user"] for point in found["points"] if point["search"] == "beam"]
     assert found["ceilings"]["beam"]["tokens_per_user"] > max(tokens)
+
+
+def test_searches_over_sets_are_diagnosed_beside_their_ceilings(shop, folder, tmp_path):
+    how = ("--users", "all", "--beams", 10, "--set-size", 12, "--vectors", shop / "vectors.npy")
+    page = tmp_path / "page.html"
+    done = json.loads(
+        run("diagnose", folder / "run", *how, "--prefixes", "all", "--report", page, "--json")
+    )
+    [found] = done
+    assert found["prefixes"] is None
+    searches = {search["name"]: search for search in found["searches"]}
+    assert list(searches) == ["beam", "item-beam", "exhaustive", "exhaustive-item"]
+    for name in searches:
+        how_many = ("--beams", 10) if "beam" in name else ()
+        metrics = measured(folder / "run", "--search", name, *how_many)["metrics"]
+        kept = searches[name]["depths"][-1]["kept"]["mean"]
+        assert kept == pytest.approx(metrics["HR@10"])
+    assert [one["name"] for one in found["candidate_sets"]] == ["beam", "item-beam", "sampling"]
+    assert found["candidate_sets"][0]["candidates"]["best_cosine"]["mean"] > 0
+    text = page.read_text()
+    assert "Where the target is lost" in text
+    assert "Scores of prefixes" not in text
+    assert "One user" not in text
+
+
+def test_what_a_diagnosis_of_sets_leaves_out_is_told(folder):
+    few = ("--users", 20, "--beams", 4)
+    done = call("diagnose", folder / "run", *few)
+    assert done.exit_code == 0
+    assert "the codes are sets, which have no order" in " ".join(done.stderr.split())
+    assert "loses the target, 20 rows of validation" in " ".join(done.stdout.split())
+    trees = (*few, "--user", "user-3", "--report", folder / "page.html")
+    message = refused("diagnose", folder / "run", *trees)
+    assert "search trees need codes in an order" in message
+
+
+def test_searches_by_values_of_sets_are_diagnosed(valued):
+    [found] = json.loads(run("diagnose", valued, "--users", 10, "--beams", 4, "--json"))
+    names = [search["name"] for search in found["searches"]]
+    assert names == ["beam", "item-beam", "value-beam", "ved"]
+    for search in found["searches"]:
+        lost = [at[kind]["mean"] for at in search["depths"] for kind in ("dropped", "unproposed")]
+        assert sum(lost) + search["depths"][-1]["kept"]["mean"] == pytest.approx(1)

@@ -15,6 +15,7 @@ class Diagnosis:
     run: folder of the run, as it was given.
     likelihood_weight: λ that the searches were given, one for all levels or one per level; None
         if each search has its own.
+    prefixes: quality of the scores of prefixes; None for sets of codes, which have no prefixes.
     searches: quality of the searches of the width that was asked for.
     candidate_sets: quality of the searches for candidate sets of other sizes.
     """
@@ -23,7 +24,7 @@ class Diagnosis:
     dataset: str
     split: SplitName
     likelihood_weight: float | tuple[float, ...] | None
-    prefixes: PrefixQuality
+    prefixes: PrefixQuality | None
     searches: tuple[SearchQuality, ...]
     candidate_sets: tuple[SearchQuality, ...]
 
@@ -34,7 +35,7 @@ class Diagnosis:
             "dataset": self.dataset,
             "split": self.split,
             "likelihood_weight": self.likelihood_weight,
-            "prefixes": self.prefixes.as_json(),
+            "prefixes": None if self.prefixes is None else self.prefixes.as_json(),
             "searches": [search.as_json() for search in self.searches],
             "candidate_sets": [search.as_json() for search in self.candidate_sets],
         }

@@ -41,17 +41,43 @@ def diversity(
     Returns:
         The diversity; NaN if a set has fewer than two leaves, and so no pair.
     """
-    num_levels = semantic_ids.shape[-1]
     same = is_leaf[:, :, None] & is_leaf[:, None, :]  # [users, leaves, leaves]
     num_leaves = is_leaf.sum(dim=1)
     # Ordered pairs without the diagonal, which pairs each leaf with itself.
     num_pairs = (num_leaves * (num_leaves - 1)).double()
     shared = torch.zeros_like(num_pairs)
-    for level in range(num_levels):
-        codes = semantic_ids[:, :, level]
+    for codes in semantic_ids.unbind(dim=-1):
         same = same & (codes[:, :, None] == codes[:, None, :])
         shared += same.sum(dim=(1, 2)) - num_leaves
-    return 1.0 - shared / (num_pairs * num_levels)
+    return 1.0 - shared / (num_pairs * semantic_ids.shape[-1])
+
+
+def set_diversity(
+    codes: Int[Tensor, "users leaves codebooks"], is_leaf: Bool[Tensor, "users leaves"]
+) -> Float[Tensor, " users"]:
+    """Diversity of a candidate set whose codes have no order, from 0 (all equal) to 1.
+
+        mean over pairs of 1 - S(y_i, y_j) / L
+
+    S is the number of codes that two leaves share, and L is the number of codebooks. Ours: the
+    measure of `diversity` without an order of the codes.
+
+    Args:
+        codes: codes of the candidate set, by codebook; arbitrary if `is_leaf` is False.
+        is_leaf: False at padding.
+
+    Returns:
+        The diversity; NaN if a set has fewer than two leaves, and so no pair.
+    """
+    is_pair = is_leaf[:, :, None] & is_leaf[:, None, :]  # [users, leaves, leaves]
+    num_leaves = is_leaf.sum(dim=1)
+    # Ordered pairs without the diagonal, which pairs each leaf with itself.
+    num_pairs = (num_leaves * (num_leaves - 1)).double()
+    shared = torch.zeros_like(num_pairs)
+    for own in codes.unbind(dim=-1):
+        same = is_pair & (own[:, :, None] == own[:, None, :])
+        shared += same.sum(dim=(1, 2)) - num_leaves
+    return 1.0 - shared / (num_pairs * codes.shape[-1])
 
 
 def coverage(items: Int[Tensor, "users k"], num_items: int) -> float:

@@ -13,24 +13,27 @@ from torch import Tensor
 from sidestep.bundle.columns import with_user_columns
 from sidestep.bundle.folder import load
 from sidestep.bundle.loaded import LoadedRecommender
+from sidestep.catalog.own_space import SETS
+from sidestep.catalog.set_space import SetSpace
 from sidestep.data.batches import row_batch
 from sidestep.data.dataset import Dataset
 from sidestep.data.own_split import split_of
 from sidestep.data.splits import Rows, SplitName
 from sidestep.evaluation.diagnosis import Diagnosis
 from sidestep.evaluation.prefix_judge import PrefixSettings
-from sidestep.evaluation.prefix_quality import prefix_quality
+from sidestep.evaluation.prefix_quality import PrefixQuality, prefix_quality
 from sidestep.evaluation.report.drawing import Drawing
 from sidestep.evaluation.report.tree import tree_drawing
 from sidestep.evaluation.search_quality import SearchQuality, search_quality
 from sidestep.evaluation.search_tree import search_tree
+from sidestep.evaluation.target_codes import DiagnosedSpace
 from sidestep.model.heads import HeadedModel
 from sidestep.recommender import GenerativeRecommender
 from sidestep.runs.budgets import any_weighs, searches_of
 from sidestep.runs.evaluations import evaluated_rows, row_progress
 from sidestep.runs.provenance import load_item_vectors, refuse_other_data
 from sidestep.runs.search_text import Weights
-from sidestep.runs.searches import AskedSearch
+from sidestep.runs.searches import AskedSearch, can_search
 from sidestep.search.policy import Scope, SearchPolicy, trie_scope
 from sidestep.search.proposals import guidance_of, plain_beam
 from sidestep.search.scorer import Guidance
@@ -77,7 +80,7 @@ class DiagnosedRun:
 
         Raises:
             ValueError: it does not search, was trained on another dataset, or the codes of its
-                catalog span no trie.
+                catalog span neither a trie nor sets.
         """
         loaded = load(path)
         refuse_other_data(loaded, data)
@@ -87,15 +90,22 @@ class DiagnosedRun:
                 f"{path}: this run is {loaded.kind}, which scores every item and searches nothing; "
                 "name runs that write semantic IDs."
             )
-        loaded.catalog.refuse_own_space("a diagnosis")
+        if loaded.catalog.space != SETS:
+            loaded.catalog.refuse_own_space("a diagnosis")
         known = with_user_columns(split_of(data), loaded.user_columns, data.users)
         rows, _ = evaluated_rows(known, split, None)
         return DiagnosedRun(path=path, data=data, rows=rows, loaded=loaded, recommender=recommender)
 
     @property
-    def scope(self) -> Scope:
+    def space(self) -> DiagnosedSpace:
         """The items that it may recommend."""
-        return trie_scope(self.recommender.space, asker="a diagnosis")
+        space = self.recommender.space
+        return space if isinstance(space, SetSpace) else trie_scope(space, asker="a diagnosis")
+
+    @property
+    def has_prefixes(self) -> bool:
+        """Whether codes have an order, so that scores of prefixes and search trees can be shown."""
+        return isinstance(self.space, Scope)
 
     @property
     def model(self) -> StepModel[Any]:
@@ -126,24 +136,11 @@ class DiagnosedRun:
         known = with_user_columns(split_of(self.data), self.loaded.user_columns, self.data.users)
         rows, _ = evaluated_rows(known, look.split, look.num_users)
         searches = self.searches(look)
+        policies = [*searches, *self._ceilings(look)]
         # As wide as the pools are large.
         sets = [
             self._search(name, look, look.settings.pool_size) for name in searches_of(self.loaded)
         ]
-        guidances = map(guidance_of, searches)
-        guided = [guidance for guidance in guidances if guidance is not None]
-        with row_progress(f"{self.path.name}: scores of prefixes") as progress:
-            prefixes = prefix_quality(
-                self.model,
-                rows,
-                self.scope,
-                guidances=_guidances(guided[1:]),  # the first one is likelihood itself
-                settings=look.settings,
-                embeddings=embeddings,
-                batch_size=look.batch_size,
-                max_history=self.loaded.max_history,
-                progress=progress,
-            )
 
         def watched(title: str, policies: Sequence[SearchPolicy]) -> tuple[SearchQuality, ...]:
             return self._watched(title, rows, policies, embeddings, look.batch_size)
@@ -153,8 +150,8 @@ class DiagnosedRun:
             dataset=self.data.name,
             split=look.split,
             likelihood_weight=look.weight,
-            prefixes=prefixes,
-            searches=watched("searches", searches),
+            prefixes=self._prefixes(rows, searches, look, embeddings),
+            searches=watched("searches", policies),
             candidate_sets=watched("candidate sets", sets),
         )
 
@@ -175,14 +172,17 @@ class DiagnosedRun:
         return len(user_ids) - 1 - user_ids[::-1].index(user)
 
     def trees(self, row: int, look: Look, *, label: str) -> list[Drawing]:
-        """The search trees of a row, one per search.
+        """The search trees of a row, one per search; none of sets, whose codes have no order.
 
         Args:
             row: of the split.
             look: how its searches are set.
             label: of the run, where there are others; may be empty.
         """
-        catalog, trie = self.loaded.catalog, self.scope.trie
+        scope = self.space
+        if not isinstance(scope, Scope):
+            return []
+        catalog, trie = self.loaded.catalog, scope.trie
         words = catalog.ids_of if catalog.texts is None else catalog.titles_of
         whole = row_batch(self.rows, np.array([row])).to(trie.device)
         history = whole.latest(self.loaded.max_history)
@@ -195,11 +195,51 @@ class DiagnosedRun:
 
         return [
             tree_drawing(
-                search_tree(policy, self.model, history, self.scope, target=target),
+                search_tree(policy, self.model, history, scope, target=target),
                 leaf_in_words,
                 title=f"{label}: {policy.name}" if label else policy.name,
             )
             for policy in self.searches(look)
+        ]
+
+    def _prefixes(
+        self,
+        rows: Rows,
+        searches: Sequence[SearchPolicy],
+        look: Look,
+        embeddings: Float[Tensor, "items dim"] | None,
+    ) -> PrefixQuality | None:
+        """The worth of the scores by which the searches go; None where there are no prefixes."""
+        scope = self.space
+        if not isinstance(scope, Scope):
+            return None
+        guidances = map(guidance_of, searches)
+        guided = [guidance for guidance in guidances if guidance is not None]
+        with row_progress(f"{self.path.name}: scores of prefixes") as progress:
+            return prefix_quality(
+                self.model,
+                rows,
+                scope,
+                guidances=_guidances(guided[1:]),  # the first one is likelihood itself
+                settings=look.settings,
+                embeddings=embeddings,
+                batch_size=look.batch_size,
+                max_history=self.loaded.max_history,
+                progress=progress,
+            )
+
+    def _ceilings(self, look: Look) -> list[SearchPolicy]:
+        """The searches that miss nothing, where all is asked for and no oracle of prefixes tells.
+
+        They return as many leaves as the other searches keep.
+        """
+        if look.settings.num_prefixes is not None or self.has_prefixes:
+            return []
+        names = {SPECS[name].ceiling for name in searches_of(self.loaded)}
+        return [
+            self._search(name, look, look.settings.num_beams)
+            for name in SPECS
+            if name in names and can_search(name, self.loaded)
         ]
 
     def _search(self, name: str, look: Look, beams: int) -> SearchPolicy:
@@ -216,7 +256,7 @@ class DiagnosedRun:
         )
         asked = AskedSearch(
             name=name,
-            beams=beams,
+            beams=beams if "beams" in spec.reads else None,
             candidates=candidates if "candidates" in spec.reads else None,
             likelihood_weight=look.weight if is_weight_read else None,
             budget=_BUDGET if "budget" in spec.reads else None,
@@ -238,7 +278,7 @@ class DiagnosedRun:
             return search_quality(
                 self.model,
                 rows,
-                self.scope,
+                self.space,
                 searches,
                 embeddings=embeddings,
                 batch_size=batch_size,

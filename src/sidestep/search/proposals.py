@@ -31,13 +31,14 @@ class Proposals:
 
 
 def watched(
-    policy: SearchPolicy, model: StepModel[Any], histories: HistoryBatch, scope: Scope
+    policy: SearchPolicy, model: StepModel[Any], histories: HistoryBatch, scope: CodeSpace
 ) -> Proposals:
     """Searches as the policy does, and tells what it saw on the way.
 
-    A search that keeps no tree, as the exhaustive one, looked at everything.
+    A search that keeps no tree, as the exhaustive one, looked at everything: of a trie at all
+    prefixes, of another space at all complete states.
     """
-    trie, guidance = scope.trie, guidance_of(policy)
+    guidance, num_steps = guidance_of(policy), scope.num_steps
     asked: list[Tensor] = []
     if guidance is None:
         candidates = policy.search(model, histories, scope)
@@ -50,16 +51,21 @@ def watched(
             unscored = replace(candidates.spent, scored=torch.zeros_like(candidates.spent.scored))
             candidates = replace(candidates, score_kind=LOG_PROB, spent=unscored)
     if candidates.tree is None:
-        kept = trie.prefixes(candidates.leaves).flatten(1)
-        every = torch.arange(1, trie.num_nodes(), device=kept.device)
+        if isinstance(scope, Scope):
+            kept = scope.trie.prefixes(candidates.leaves).flatten(1)
+            every = torch.arange(1, scope.trie.num_nodes(), device=kept.device)
+        else:
+            kept = candidates.leaves
+            items = torch.arange(scope.num_items, device=kept.device)
+            every = torch.unique(scope.state_of(items))
         return Proposals(candidates=candidates, proposed=every.expand(len(kept), -1), kept=kept)
     tree = candidates.tree
     seen = tree.states.masked_fill(~tree.is_node, NO_STATE)[:, 1:]
     num_beams = getattr(policy, "num_beams", None)
     if num_beams is None:
-        inner = _inner(tree, trie.num_levels)
+        inner = _inner(tree, num_steps)
     else:  # a beam may extend more than it keeps
-        inner = _best_of_each_depth(tree, trie.num_levels, num_beams)
+        inner = _best_of_each_depth(tree, num_steps, num_beams)
     return Proposals(
         candidates=candidates,
         # A level that nothing scores keeps what it proposes.

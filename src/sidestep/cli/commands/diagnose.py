@@ -14,6 +14,7 @@ from sidestep.cli.search_options import LikelihoodWeight
 from sidestep.data.splits import SplitName
 from sidestep.evaluation.words import rows_in_words
 from sidestep.lazy_imports import imported_when_used
+from sidestep.notices import note
 from sidestep.runs.folder import RunFolder
 from sidestep.runs.inputs import load_dataset
 from sidestep.runs.judged_rows import num_users
@@ -22,7 +23,7 @@ from sidestep.runs.searches import NUM_BEAMS
 from sidestep.runs.settings import LARGEST
 
 with imported_when_used():
-    from sidestep.evaluation import diagnosis, measured, prefix_judge
+    from sidestep.evaluation import diagnosis, measured, prefix_judge, prefix_quality
     from sidestep.evaluation.report import page as pages
     from sidestep.runs import diagnosed_run, diagnosis_page
 
@@ -86,6 +87,9 @@ def diagnose(
     that a plain beam proposes; siblings: of those that differ in the last code alone. ρ: Spearman's
     rank correlation with the mean reward of the candidates below, on sampled candidates.
 
+    Sets of codes have no prefixes, so only their searches are measured. With --prefixes all, the
+    exhaustive searches stand beside the others.
+
     λ of --likelihood-weight is that of all searches which have one; value-beam, which has one for
     all levels, keeps its own where each level is given one.
 
@@ -133,6 +137,18 @@ def diagnose(
             f"--likelihood-weight {likelihood_weight}: these runs are searched by "
             "likelihood alone; leave the option out."
         )
+    if user is not None and not any(run.has_prefixes for run in opened):
+        raise ValueError(
+            f"--user {user}: search trees need codes in an order, and the codes of these runs are "
+            "sets; leave the option out."
+        )
+    for run in opened:
+        if not run.has_prefixes:
+            note(
+                f"{run.path}: the codes are sets, which have no order. Scores of prefixes and "
+                "search trees need codes in an order, so they are left out. A set is kept as long "
+                "as a state of the search may still become it."
+            )
     drawn = [] if report is None else [run.row_of(user, seed) for run in opened]
     found = [run.diagnosis(look) for run in opened]
     if report is not None:
@@ -163,25 +179,11 @@ def _number_or_all(text: str) -> int | None:
 
 def _print(found: diagnosis.Diagnosis) -> None:
     name, prefixes = Path(found.run).name, found.prefixes
-    asked = rows_in_words(prefixes.num_rows, prefixes.num_users)
+    if prefixes is not None:
+        _print_scores(found, prefixes)
     OUT.print(
         table(
-            f"{name} on {found.dataset}, {found.split}, {asked}: scores of prefixes",
-            ["score", "depth", "AUC", "hard", "siblings", "ρ", "oracle"],
-            [
-                [
-                    name,
-                    str(at.depth),
-                    *map(_shown, (at.auc, at.hard_auc, at.sibling_auc, at.correlation, at.oracle)),
-                ]
-                for name, depths in prefixes.scores.items()
-                for at in depths
-            ],
-        )
-    )
-    OUT.print(
-        table(
-            f"Where {name} loses the target",
+            f"Where {name} loses the target, {found.searches[0].num_rows:,} rows of {found.split}",
             ["search", "depth", "kept", "HRecall", "dropped", "unproposed"],
             [
                 [
@@ -197,17 +199,37 @@ def _print(found: diagnosis.Diagnosis) -> None:
     OUT.print(
         table(
             f"Candidate sets of {name}",
-            ["search", "size", "diversity", "has target", "best cosine", "tokens"],
+            ["search", "size", "diversity", "has target", "rank", "best cosine", "tokens"],
             [
                 [
                     search.name,
                     _shown(of.size, 1),
                     *map(_shown, (of.diversity, of.has_target)),
+                    _shown(of.rank, 1),
                     _shown(of.best_cosine),
                     _shown(of.tokens, 1),
                 ]
                 for search in found.candidate_sets
                 for of in (search.candidates,)
+            ],
+        )
+    )
+
+
+def _print_scores(found: diagnosis.Diagnosis, prefixes: prefix_quality.PrefixQuality) -> None:
+    name, asked = Path(found.run).name, rows_in_words(prefixes.num_rows, prefixes.num_users)
+    OUT.print(
+        table(
+            f"{name} on {found.dataset}, {found.split}, {asked}: scores of prefixes",
+            ["score", "depth", "AUC", "hard", "siblings", "ρ", "oracle"],
+            [
+                [
+                    name,
+                    str(at.depth),
+                    *map(_shown, (at.auc, at.hard_auc, at.sibling_auc, at.correlation, at.oracle)),
+                ]
+                for name, depths in prefixes.scores.items()
+                for at in depths
             ],
         )
     )

@@ -5,6 +5,7 @@ from operator import attrgetter
 
 from sidestep.evaluation.diagnosis import Diagnosis
 from sidestep.evaluation.measured import Measured
+from sidestep.evaluation.prefix_quality import PrefixQuality
 from sidestep.evaluation.report.chart import Chart, Curve
 from sidestep.evaluation.report.drawing import Drawing
 from sidestep.evaluation.report.loss_bars import loss_bars
@@ -54,22 +55,10 @@ def diagnosis_page(
     first = next(iter(diagnoses.values()))
     return Page(
         title=f"Behind the lists of {names} on {first.dataset}",
-        summary=f"Judged on {first.prefixes.num_rows:,} rows of {first.split}. Intervals are 95% "
-        "bootstrap intervals over users.",
+        summary=f"Judged on {first.searches[0].num_rows:,} rows of {first.split}. Intervals are "
+        "95% bootstrap intervals over users.",
         sections=[
-            Section(
-                title="Scores of prefixes",
-                lead="A search keeps the prefixes that score best; these are the scores on their "
-                "own, before any search.",
-                parts=[
-                    *(
-                        chart
-                        for run, found in diagnoses.items()
-                        for chart in _score_charts(_of_run(diagnoses, run), found)
-                    ),
-                    _score_table(diagnoses),
-                ],
-            ),
+            *_score_sections(diagnoses),
             Section(
                 title="Searches",
                 parts=[
@@ -85,10 +74,30 @@ def diagnosis_page(
                 ],
             ),
             Section(title="Candidate sets", parts=[_set_table(diagnoses)]),
-            Section(title="One user's search", lead=tree_lead, parts=trees),
+            *([Section(title="One user's search", lead=tree_lead, parts=trees)] if trees else []),
         ],
         facts=facts or {},
     )
+
+
+def _score_sections(diagnoses: Mapping[str, Diagnosis]) -> list[Section]:
+    """The section of the scores of prefixes; none where no run has prefixes."""
+    if all(found.prefixes is None for found in diagnoses.values()):
+        return []
+    charts = [
+        chart
+        for run, found in diagnoses.items()
+        if found.prefixes is not None
+        for chart in _score_charts(_of_run(diagnoses, run), found.prefixes)
+    ]
+    return [
+        Section(
+            title="Scores of prefixes",
+            lead="A search keeps the prefixes that score best; these are the scores on their own, "
+            "before any search.",
+            parts=[*charts, _score_table(diagnoses)],
+        )
+    ]
 
 
 def _label(diagnoses: Mapping[str, Diagnosis], run: str, name: str) -> str:
@@ -113,12 +122,12 @@ def _curve(label: str, points: Sequence[tuple[int, Measured | None]]) -> Curve |
     )
 
 
-def _score_charts(of_run: str, found: Diagnosis) -> list[Chart]:
+def _score_charts(of_run: str, found: PrefixQuality) -> list[Chart]:
     charts = []
     for kind, title, caption in _CHARTS:
         curves = [
             _curve(name, [(at.depth, attrgetter(kind)(at)) for at in depths])
-            for name, depths in found.prefixes.scores.items()
+            for name, depths in found.scores.items()
         ]
         shown = tuple(curve for curve in curves if curve is not None)
         if shown:
@@ -138,17 +147,26 @@ def _recall_chart(of_run: str, found: Diagnosis) -> Chart:
     curves = []
     for search in found.searches:
         curves.append(_curve(search.name, [(at.depth, at.recalled) for at in search.depths]))
-        oracle = found.prefixes.scores.get(search.score_kind, ())
+        scores = {} if found.prefixes is None else found.prefixes.scores
+        oracle = scores.get(search.score_kind, ())
         curves.append(_curve(f"{search.name}, oracle", [(at.depth, at.oracle) for at in oracle]))
-    ceiling = (
-        "An oracle returns the best leaves of the whole catalog by the score of a search: what "
-        "the search would return if it missed nothing."
-        if found.prefixes.is_exact
-        else "Oracles, which rank the whole catalog, are known only with --prefixes all."
-    )
+    if found.prefixes is None:
+        shared = "some codes of the target, as many as the depth says,"
+        ceiling = (
+            "With --prefixes all, the exhaustive searches stand beside the others: what a search "
+            "would return if it missed nothing."
+        )
+    else:
+        shared = "the target's first codes"
+        ceiling = (
+            "An oracle returns the best leaves of the whole catalog by the score of a search: what "
+            "the search would return if it missed nothing."
+            if found.prefixes.is_exact
+            else "Oracles, which rank the whole catalog, are known only with --prefixes all."
+        )
     return Chart(
         title=f"Targets recalled by depth{of_run}",
-        caption=f"Share of users with the target's first codes in a returned leaf. {ceiling}",
+        caption=f"Share of users with {shared} in a returned leaf. {ceiling}",
         x_label="depth (codes)",
         y_label="HRecall",
         from_zero=True,
@@ -167,6 +185,7 @@ def _score_table(diagnoses: Mapping[str, Diagnosis]) -> Table:
                 *map(_cell, (at.auc, at.hard_auc, at.sibling_auc, at.correlation, at.oracle)),
             )
             for run, found in diagnoses.items()
+            if found.prefixes is not None
             for name, depths in found.prefixes.scores.items()
             for at in depths
         ),
@@ -176,12 +195,16 @@ def _score_table(diagnoses: Mapping[str, Diagnosis]) -> Table:
 def _set_table(diagnoses: Mapping[str, Diagnosis]) -> Table:
     return Table(
         caption="Leaves that searches return. Diversity: mean over pairs of 1 - LCP / L. Best "
-        "reward of a set: has the target, and best cosine with the target's embedding",
-        columns=("search", "leaves", "diversity", "has target", "best cosine", "tokens"),
+        "reward of a set: has the target, and best cosine with the target's embedding. Rank: place "
+        "of the target where the set has it",
+        columns=("search", "leaves", "diversity", "has target", "rank", "best cosine", "tokens"),
         rows=tuple(
             (
                 _label(diagnoses, run, search.name),
-                *map(_cell, (of.size, of.diversity, of.has_target, of.best_cosine, of.tokens)),
+                *map(
+                    _cell,
+                    (of.size, of.diversity, of.has_target, of.rank, of.best_cosine, of.tokens),
+                ),
             )
             for run, found in diagnoses.items()
             for search in found.candidate_sets

@@ -85,6 +85,19 @@ def test_paths_are_checked_by_the_category_head(folder):
     assert listed(folder / "run", *free) == listed(folder / "run", *plain)
 
 
+def test_two_codes_per_step_cost_fewer_tokens(shop, folder):
+    pairs = ("--search-option", "codes_per_step=2", "--search-option", "single_steps=0")
+    plain, paired = (
+        measured(folder / "run", "--search", "beam", "--beams", 5, *how) for how in ((), pairs)
+    )
+    assert paired["tokens_per_user"] < plain["tokens_per_user"]
+    assert paired["flops_per_user"] < plain["flops_per_user"]
+    assert paired["metrics"]["invalid_rate"] == 0
+    assert paired["setting"]["search_options"] == "codes_per_step=2,single_steps=0"
+    message = refused("evaluate", shop / "beam", "--search", "beam", *pairs)
+    assert "two codes per step need sets of codes" in message
+
+
 def test_likelihood_goes_on_by_the_loss_of_the_first_training(folder, tmp_path):
     few = ("--set", "validation.num_users=20")
     run("align", folder / "run", "--recipe", "sft-continued", "--out", tmp_path / "sft", *few)

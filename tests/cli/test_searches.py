@@ -185,6 +185,10 @@ def test_a_weight_of_minus_nothing_is_nothing():
             ("--search", "sampling", "--search-option", "top_k=few"),
             "top_k: Input should be",
         ),
+        (
+            ("--search", "beam", "--search-option", "codes_per_step=3"),
+            "codes_per_step must be 1 or 2, got 3",
+        ),
         (("--search", "sampling", "--search-option", "top_k"), "write each once, as name=value"),
         (("--search", "sampling", "--search-option", "top_k=[1]"), "a setting of a search is one"),
         (("--search", "sampling", "--search-option", "seed=9999999999999"), "out of all pro"),
@@ -203,6 +207,7 @@ def test_the_help_names_all_settings_with_their_defaults():
     said = " ".join(run("evaluate", "--help").replace("│", " ").split())
     for words in (
         "guided-beam and exhaustive-guided: scorer=null, normaliser=legal",
+        "beam: normaliser=legal, codes_per_step=1, single_steps=4;",
         "sampling: seed=0, temperature=1, top_k=null, top_p=null, normaliser=legal;",
         "value-beam, exhaustive, exhaustive-item and exhaustive-prm: normaliser=legal",
     ):

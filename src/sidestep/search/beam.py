@@ -19,21 +19,35 @@ class BeamSearch:
 
     num_beams: prefixes kept per level, and leaves returned, at most.
     normaliser: of the code probabilities.
+    codes_per_step: 1, or 2: over sets of codes, a step after the first ones decides two codes at
+        once, see `CodePairs`. A pair costs one token.
+    single_steps: the number of first steps that decide one code all the same; not read where every
+        step does.
     """
 
     num_beams: int = 50
     normaliser: Normaliser = "legal"
+    codes_per_step: int = 1
+    single_steps: int = 4
     name: str = "beam"
     reads_values: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if self.num_beams < 1:
             raise ValueError(f"num_beams must be at least 1, got {self.num_beams}.")
+        if self.codes_per_step not in (1, 2):
+            raise ValueError(f"codes_per_step must be 1 or 2, got {self.codes_per_step}.")
+        if self.single_steps < 0:
+            raise ValueError(f"single_steps must be at least 0, got {self.single_steps}.")
 
     def search(
         self, model: StepModel[Any], histories: HistoryBatch, scope: CodeSpace
     ) -> Candidates:
-        """See `SearchPolicy.search`; leaves come in order of log-probability."""
+        """See `SearchPolicy.search`; leaves come in order of log-probability.
+
+        Raises:
+            ValueError: two codes per step, and the codes are no sets.
+        """
         return search_by_levels(
             model,
             histories,
@@ -42,6 +56,7 @@ class BeamSearch:
             normaliser=self.normaliser,
             begin=self._begin,
             score_kind=LOG_PROB,
+            pairs_after=self.single_steps if self.codes_per_step == 2 else None,
         )
 
     def _begin(self, root: StepOutput, context: Context) -> Propose:

@@ -3,7 +3,8 @@
 A level is a step of a code space. In a trie, how many columns a level has follows from the settings
 and from the space alone, never from what the model says: nothing in the loop waits for a number of
 the device. In a space whose ways end early, each level waits twice: for whether all ways have
-ended, and for the most nodes of a user, so that the model sees no column of a state that waits.
+ended, and for the most nodes of a user, so that the model sees no column of a state that waits. A
+level that decides pairs of codes waits for the most pairs of a state, too.
 """
 
 from collections.abc import Callable, Iterator
@@ -14,8 +15,10 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from sidestep.catalog.set_space import SetSpace
 from sidestep.catalog.space import CodeSpace, ShortensWays
 from sidestep.catalog.trie import NO_CODE, NO_STATE
+from sidestep.search.code_pairs import CodePairs
 from sidestep.search.policy import Normaliser, code_log_probs
 from sidestep.search.spent import Spent
 from sidestep.search.tree import Candidates, Tree, nodes_per_depth
@@ -24,18 +27,21 @@ from sidestep.step import ROOT_SLOT, Context, HistoryBatch, StepModel, StepOutpu
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Continuations:
-    """All prefixes one action longer than the beams.
+    """All prefixes one action longer than the beams, or one pair of codes longer.
 
     states: of the beams; `NO_STATE` where there is none.
-    log_probs: of the longer prefixes; -inf where no item in scope has one.
+    log_probs: of the longer prefixes; -inf where no item in scope has one. Where the level decides
+        pairs, the last axis numbers the pairs of each beam, and so do the codes of `Prefixes`.
     depth: actions of the longer prefixes.
     space: of the states.
+    pairs: of each beam; None where the level decides one code.
     """
 
     states: Int[Tensor, "users beams"]
     log_probs: Float[Tensor, "users beams codes"]
     depth: int
     space: CodeSpace
+    pairs: CodePairs | None = None
 
     def states_of(self, prefixes: "Prefixes") -> Int[Tensor, "users kept"]:
         """The states of some of the prefixes; `NO_STATE` where there is none.
@@ -43,10 +49,20 @@ class Continuations:
         A complete state that waits is its own continuation.
         """
         above = self.states.gather(1, prefixes.beams)
-        states = self.space.child(above, prefixes.codes, self.depth - 1)
+        if self.pairs is None:
+            states = self.space.child(above, prefixes.codes, self.depth - 1)
+        else:
+            middle = self.space.child(above, _of_kept(self.pairs.first, prefixes))
+            states = self.space.child(middle, _of_kept(self.pairs.second, prefixes))
+            # The first code may have ended the way.
+            states = torch.where(self.space.is_complete(middle), middle, states)
         if self.space.ends_early:
             states = torch.where(self.space.is_complete(above), above, states)
         return states.masked_fill(prefixes.log_probs == -torch.inf, NO_STATE)
+
+    def shown(self, prefixes: "Prefixes") -> Int[Tensor, "users kept"]:
+        """The action that the model is shown of each of the prefixes."""
+        return prefixes.codes if self.pairs is None else _of_kept(self.pairs.shown, prefixes)
 
     def likeliest(self, number: int) -> "Prefixes":
         """The `number` most likely prefixes, best first; likelihood is their score."""
@@ -63,7 +79,7 @@ class Prefixes:
     """Some of the continuations, best first.
 
     beams: the column of the beam that each prefix continues.
-    codes: the action that each prefix adds to its beam.
+    codes: the action that each prefix adds to its beam, or the number of the pair.
     log_probs: of the prefixes; -inf where a user has fewer.
     scores: the order of the prefixes; -inf where a user has fewer.
     """
@@ -131,6 +147,7 @@ def levels(
     judge: Judge | None = None,
     shows_leaves: bool = False,
     spares_waiting: bool = False,
+    pairs_after: int | None = None,
 ) -> Iterator[Level]:
     """Descends step by step, from the level of the root to that of the leaves.
 
@@ -152,18 +169,30 @@ def levels(
         spares_waiting: where ways end early, the model sees a narrow level: the columns of states
             that wait are left out. `Level.nodes` and `Level.step` then have the open nodes alone.
             Not with a judge.
+        pairs_after: the number of codes after which a step decides two codes, see `CodePairs`. A
+            last code that is left over comes alone. None: every step decides one code.
+
+    Raises:
+        ValueError: pairs are asked for, and the space is not that of code sets, or the model
+            chooses no codebook.
     """
     step, context = model.encode(histories, capacity=capacity)
     # A search that reads leaves compares what is read of one depth, so no way may end early.
     if step.choice is not None and not shows_leaves and isinstance(space, ShortensWays):
         space = space.shortened()
+    if pairs_after is not None and (step.choice is None or not isinstance(space, SetSpace)):
+        raise ValueError(
+            "two codes per step need sets of codes and a network over sets; decide one code per "
+            "step, or take a run of kind code-sets."
+        )
     propose = begin(step, context)
     num_users, num_steps = len(histories.lengths), space.num_steps
     beams = nodes = read = Tree.root(space.root(num_users))
     slots, num_slots = torch.full_like(nodes.states, ROOT_SLOT), 1
     actions, is_narrow = None, False
-    for depth in range(1, num_steps + 1):
-        legal = space.legal(read.states, depth - 1)
+    depth = num_shown = 0  # codes decided, and codes that the model has read of each way
+    while depth < num_steps:
+        legal = space.legal(read.states, depth)
         log_probs = code_log_probs(step, legal, normaliser)
         yield Level(
             nodes=nodes,
@@ -174,18 +203,27 @@ def levels(
             log_probs=log_probs,
             context=context,
         )
+        pairs = None
+        if pairs_after is not None and pairs_after <= depth <= num_steps - 2:
+            assert isinstance(space, SetSpace), "checked above"
+            pairs = CodePairs.of(step, read.states, legal, space, normaliser)
+            log_probs = pairs.log_probs
+        depth, num_shown = depth + (1 if pairs is None else 2), num_shown + 1
         if is_narrow:
             at = (slots - (num_slots - read.states.shape[1])).clamp(min=0)
             log_probs = log_probs.take_along_dim(at[..., None], dim=1)
+            pairs = None if pairs is None else pairs.at(at)
         totals = log_probs + beams.log_probs[..., None]
         if space.ends_early:
             totals = _with_waiting(totals, beams, space)
         # A policy that chooses the codebook of each state has one way to each set.
         if space.ways_meet and step.choice is None:
             totals = _each_state_once(totals, beams.states, space, depth)
-        longer = Continuations(states=beams.states, log_probs=totals, depth=depth, space=space)
+        longer = Continuations(
+            states=beams.states, log_probs=totals, depth=depth, space=space, pairs=pairs
+        )
         kept = propose(longer)
-        actions, states = kept.codes, longer.states_of(kept)
+        actions, states = longer.shown(kept), longer.states_of(kept)
         is_node = kept.log_probs > -torch.inf
         if space.ends_early:
             above = beams.states.gather(1, kept.beams)
@@ -193,7 +231,7 @@ def levels(
         beams = nodes = read = Tree(
             states=states,
             parents=slots.gather(1, kept.beams),
-            depths=torch.full_like(actions, depth),
+            depths=torch.full_like(actions, num_shown),
             log_probs=kept.log_probs,
             scores=kept.scores,
             is_node=is_node,
@@ -208,7 +246,7 @@ def levels(
                 actions, is_node = actions.gather(1, columns), nodes.is_node
             before = step.value
             step, context = model.extend(
-                context, actions, nodes.parents, nodes.depths, is_node=is_node, depth=depth
+                context, actions, nodes.parents, nodes.depths, is_node=is_node, depth=num_shown
             )
             if not is_narrow and space.ends_early and before is not None:
                 assert step.value is not None, "the model gave values before"
@@ -248,11 +286,12 @@ def search_by_levels(
     score_kind: str,
     judge: Judge | None = None,
     judges_leaves: bool = True,
+    pairs_after: int | None = None,
 ) -> Candidates:
     """Descends level by level and returns what is kept of the last one.
 
     Costs 1 + Σ_l (prefixes proposed of length l) tokens: of l < L, and of l = L if a judge sees
-    leaves.
+    leaves. A prefix of a pair costs one token.
 
     Args:
         model: see `levels`.
@@ -264,6 +303,7 @@ def search_by_levels(
         score_kind: what the choice ranks by.
         judge: see `levels`.
         judges_leaves: whether a judge sees the last level, too.
+        pairs_after: see `levels`.
     """
     shown = []
     for level in levels(
@@ -276,6 +316,7 @@ def search_by_levels(
         judge=judge,
         shows_leaves=judge is not None and judges_leaves,
         spares_waiting=True,
+        pairs_after=pairs_after,
     ):
         if level.step is not None:
             shown.append(level.nodes)
@@ -305,6 +346,13 @@ def refuse_few_candidates(num_beams: int, candidates: int, *, because: str) -> N
         raise ValueError(
             f"candidates must be at least num_beams, got {candidates} for {num_beams}; {because}."
         )
+
+
+def _of_kept(
+    numbers: Int[Tensor, "users beams pairs"], kept: Prefixes
+) -> Int[Tensor, "users kept"]:
+    """The numbers of the pairs that are kept."""
+    return numbers.flatten(1).gather(1, kept.beams * numbers.shape[2] + kept.codes)
 
 
 def _open_columns(is_node: Bool[Tensor, "users width"]) -> Int[Tensor, "users open"]:

@@ -132,7 +132,7 @@ SPECS: Mapping[str, SearchSpec] = MappingProxyType(
             SearchSpec(
                 name="beam",
                 policy="sidestep.search.beam:BeamSearch",
-                options=_LEGAL,
+                options={**_LEGAL, "codes_per_step": 1, "single_steps": 4},
                 reads=_BEAMS,
                 ceiling="exhaustive",
                 grows="beams",

@@ -26,7 +26,7 @@ class Tree:
 
     states: of the code space; arbitrary where `is_node` is False, like every other array.
     parents: slots; the root is its own.
-    depths: codes decided.
+    depths: codes decided; where a search decides pairs of codes, steps.
     log_probs: of the whole prefix.
     scores: what the search chose it by; `log_probs` where likelihood alone decides.
     is_node: False in columns that a user did not need.

@@ -1,7 +1,5 @@
 """The network over sets of codes passes the laws of every model, and knows no order of codes."""
 
-import itertools
-
 import pytest
 import torch
 from hypothesis import given, settings
@@ -10,6 +8,7 @@ from hypothesis import strategies as st
 from sidestep.model.code_set_transformer import CodeSetTransformer
 from sidestep.model.config import CodeSetConfig
 from sidestep.step import CodebookChoice, StepOutput, log_probs
+from tests.model.code_set_contract import CodeSetContract, flat_ids
 from tests.model.contract import (
     CODEBOOK_SIZES,
     FULL_TREE,
@@ -17,47 +16,29 @@ from tests.model.contract import (
     NUM_LEVELS,
     NUM_USERS,
     SEMANTIC_IDS,
-    ModelContract,
-    along,
     extend,
 )
 
 
 def tiny(**changes) -> CodeSetTransformer:
     torch.manual_seed(0)
-    config = CodeSetConfig(dim=16, num_layers=2, ffn_dim=24, num_heads=2, **changes)
+    shape = {"dim": 16, "num_layers": 2, "ffn_dim": 24, "num_heads": 2}
+    config = CodeSetConfig(**{**shape, **changes})
     model = CodeSetTransformer(config, SEMANTIC_IDS, CODEBOOK_SIZES)
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.4)
     return model
 
 
-class TestCodeSets(ModelContract):
-    tokens_per_item = 1
+class TestCodeSets(CodeSetContract):
+    def of_sets(self, **changes):
+        return tiny(**changes).eval()
+
+    def shallow(self):
+        return tiny(num_layers=1).eval()
 
     def build(self):
         return tiny(item_embedding=True)
-
-    def actions_of(self, item):
-        return flat_ids(item)
-
-    @torch.no_grad()
-    def test_under_autocast_logits_are_float32_from_the_states_on(self):
-        model = self.build().eval()
-        with torch.autocast("cpu", torch.bfloat16):
-            root, _ = model.encode(HISTORIES, capacity=14)
-        assert root.logits.dtype == torch.float32
-        torch.testing.assert_close(root.logits, root.hidden.float() @ model.head_weight.T)
-
-    @torch.no_grad()
-    def test_there_are_logits_up_to_the_end_of_the_next_codebook_and_none_below_a_leaf(self):
-        tree = FULL_TREE
-        root, context = self.model.encode(HISTORIES, capacity=7)
-        step, _ = extend(self.model, context, tree)
-        assert root.logits.shape == (NUM_USERS, 1, sum(CODEBOOK_SIZES))
-        assert root.logits.isfinite().all()
-        is_inner = (tree.depths < NUM_LEVELS)[..., None].expand(step.logits.shape)
-        assert step.logits.isfinite().equal(is_inner)
 
 
 class TestCodeSetsByItems(TestCodeSets):
@@ -107,49 +88,6 @@ class TestCodeSetsByItems(TestCodeSets):
             is_inner = int(tree.depths[user, column]) < NUM_LEVELS
             found = set(step.logits[user, column].isfinite().nonzero()[:, 0].tolist())
             assert found == (expected if is_inner else set())
-
-
-def flat_ids(item):
-    starts = [0, *itertools.accumulate(CODEBOOK_SIZES)]
-    return [starts[level] + int(SEMANTIC_IDS[item, level]) for level in range(NUM_LEVELS)]
-
-
-@torch.no_grad()
-@pytest.mark.parametrize("order", list(itertools.permutations(range(NUM_LEVELS))))
-def test_teacher_forced_states_in_any_order_are_those_of_the_search(order):
-    model = tiny().double().eval()
-    orders = torch.tensor(order).expand(NUM_USERS, 4, -1)
-    states = model.set_states(HISTORIES, orders)
-    for user, position in ((0, 0), (0, 3), (3, 1)):
-        before = HISTORIES.select(torch.tensor([user])).first(torch.tensor([position]))
-        codes = [flat_ids(int(HISTORIES.items[user, position]))[level] for level in order]
-        for step in range(NUM_LEVELS):
-            alone = along(model, before, [codes[:step]])
-            torch.testing.assert_close(states[user, position, step], alone.hidden[0, 0])
-
-
-@torch.no_grad()
-def test_fewer_steps_are_the_first_ones():
-    model = tiny().double().eval()
-    orders = torch.tensor([2, 0, 1]).expand(NUM_USERS, 4, -1)
-    whole, part = model.set_states(HISTORIES, orders), model.set_states(HISTORIES, orders[..., :2])
-    torch.testing.assert_close(part, whole[:, :, :2])
-
-
-def test_a_fixed_order_takes_one_codebook_after_the_other():
-    model = tiny(order="fixed").eval()
-    step, _ = model.encode(HISTORIES, capacity=1)
-    legal = torch.ones(NUM_USERS, 1, sum(CODEBOOK_SIZES), dtype=torch.bool)
-    assert step.followed(legal)[0, 0].nonzero()[:, 0].tolist() == [0, 1, 2, 3]
-    legal[..., :4] = False
-    assert step.followed(legal)[0, 0].nonzero()[:, 0].tolist() == [4, 5, 6]
-
-
-def test_random_orders_differ_by_seed_and_stay_the_same():
-    orders = [tiny(order="random", order_seed=seed).order.tolist() for seed in range(8)]
-    assert sorted(orders[0]) == [0, 1, 2]
-    assert len({tuple(order) for order in orders}) > 2
-    assert tiny(order="random", order_seed=3).order.tolist() == orders[3]
 
 
 def choice_of(logits, legal, ranks=None, **rule):
@@ -207,10 +145,3 @@ def test_the_probabilities_of_the_followed_codes_sum_to_one(legal, seed):
     assert not (followed[..., :2].any() and followed[..., 2:].any())
     total = log_probs(step, allowed).exp().sum()
     assert float(total) == pytest.approx(float(any(legal)))
-
-
-def test_without_legal_codes_one_whole_codebook_sums_to_one():
-    step, _ = tiny(order="fixed").eval().encode(HISTORIES, capacity=1)
-    probs = log_probs(step, None).exp()
-    torch.testing.assert_close(probs[..., :4].sum(dim=-1), torch.ones(NUM_USERS, 1))
-    assert not probs[..., 4:].any()

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from sidestep.catalog.set_space import SetSpace
 from sidestep.catalog.trie import NO_STATE
+from sidestep.model.code_set_t5 import CodeSetT5
 from sidestep.model.code_set_transformer import CodeSetTransformer
-from sidestep.model.config import CodeSetConfig, ProcessRewardConfig
+from sidestep.model.config import ProcessRewardConfig
 from sidestep.model.process_reward import ProcessRewardModel
 from sidestep.search.beam import BeamSearch
 from sidestep.search.guided_beam import GuidedBeamSearch
@@ -31,10 +32,10 @@ def codes_of(seed: int, num_items: int = 12) -> torch.Tensor:
     return torch.stack([torch.randint(n, (num_items,), generator=generator) for n in SIZES], dim=1)
 
 
-def network(codes, order, seed=0):
+def network(codes, order, seed=0, form=CodeSetTransformer):
     torch.manual_seed(seed)
-    config = CodeSetConfig(dim=8, num_layers=1, num_heads=2, order=order, order_seed=seed)
-    model = CodeSetTransformer(config, codes, SIZES).eval()
+    config = form.Config(dim=8, num_layers=1, num_heads=2, order=order, order_seed=seed)
+    model = form(config, codes, SIZES).eval()
     for weights in model.parameters():
         torch.nn.init.normal_(weights, std=0.6)
     return model
@@ -42,11 +43,15 @@ def network(codes, order, seed=0):
 
 @torch.no_grad()
 @settings(max_examples=20)
-@given(st.integers(0, 500), st.sampled_from(["confident", "informative", "fixed", "random"]))
-def test_the_probabilities_of_all_sets_sum_to_one_and_no_set_comes_twice(seed, order):
+@given(
+    st.integers(0, 500),
+    st.sampled_from(["confident", "informative", "fixed", "random"]),
+    st.sampled_from([CodeSetTransformer, CodeSetT5]),
+)
+def test_the_probabilities_of_all_sets_sum_to_one_and_no_set_comes_twice(seed, order, form):
     codes = codes_of(seed)
     space = SetSpace.of_codes(codes, SIZES)
-    found = BeamSearch(num_beams=24).search(network(codes, order, seed), HISTORIES, space)
+    found = BeamSearch(num_beams=24).search(network(codes, order, seed, form), HISTORIES, space)
     for user in range(2):
         leaves = found.leaves[user][found.leaves[user] != NO_STATE].tolist()
         assert len(leaves) == len(set(leaves)) == len({tuple(row) for row in codes.tolist()})
@@ -54,11 +59,12 @@ def test_the_probabilities_of_all_sets_sum_to_one_and_no_set_comes_twice(seed, o
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("form", [CodeSetTransformer, CodeSetT5])
 @pytest.mark.parametrize("order", ["confident", "informative", "fixed"])
-def test_a_way_has_the_probability_that_it_has_code_by_code(order):
+def test_a_way_has_the_probability_that_it_has_code_by_code(order, form):
     """The certain codes at its end change nothing: the loop without them says the same."""
     codes = codes_of(3)
-    space, model = SetSpace.of_codes(codes, SIZES), network(codes, order)
+    space, model = SetSpace.of_codes(codes, SIZES), network(codes, order, form=form)
     found = BeamSearch(num_beams=24).search(model, HISTORIES, space)
     for user, item in ((0, 5), (1, 7)):
         state, total = space.root(2), 0.0

@@ -40,6 +40,7 @@ KINDS = (
         "semantic-id-transformer",
         "code-set-transformer",
         "semantic-id-t5",
+        "code-set-t5",
         "hugging-face",
         "sasrec",
     ),

@@ -208,11 +208,10 @@ class TransformerConfig(BaseModel):
         return self.ffn_dim or -(-self.dim * 8 // (3 * 32)) * 32
 
 
-class CodeSetConfig(TransformerConfig):
-    """Shape of a Transformer whose items are sets of codes, see `CodeSetTransformer`."""
+class CodebookOrderConfig(BaseModel):
+    """Configuration of the order in which a network over sets of codes decides the codebooks."""
 
-    history: Literal["items"] = "items"
-    """A set of codes has no order, so the network reads an item as one vector."""
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     order: CodebookOrder = "confident"
     """The codebook that decides next. `confident`: the codebook whose likeliest legal code has the
@@ -222,6 +221,13 @@ class CodeSetConfig(TransformerConfig):
 
     order_seed: int = Field(0, exclude_if=lambda seed: seed == 0)
     """Seed of a random order."""
+
+
+class CodeSetConfig(CodebookOrderConfig, TransformerConfig):
+    """Shape of a Transformer whose items are sets of codes, see `CodeSetTransformer`."""
+
+    history: Literal["items"] = "items"
+    """A set of codes has no order, so the network reads an item as one vector."""
 
     few_items: int = Field(64, ge=0, exclude_if=lambda number: number == 64)
     """With `last_code_head: items`: the item head chooses among the items of a set as soon as at
@@ -302,6 +308,13 @@ class T5Config(BaseModel):
     def hidden_ffn_dim(self) -> int:
         """Width of the feed-forward layers."""
         return self.ffn_dim or 4 * self.dim
+
+
+class CodeSetT5Config(CodebookOrderConfig, T5Config):
+    """Shape of a T5 whose items are sets of codes, see `CodeSetT5`."""
+
+    history: Literal["items"] = "items"
+    """A set of codes has no order, so the network reads an item as one vector."""
 
 
 def _refuse_unread_embedding(config: TransformerConfig | T5Config) -> None:

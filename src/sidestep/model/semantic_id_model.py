@@ -266,6 +266,22 @@ class SemanticIdModel(nn.Module, ABC):
                 logits = self._code_logits(depth, states, numbers, held, roots)
         return logits.view(users, width, -1)
 
+    def _step(
+        self,
+        hidden: Float[Tensor, "users width dim"],
+        depths: Int[Tensor, "users width"],
+        prefixes: SlotPrefixes | SlotSets | None = None,
+        *,
+        depth: int | None = None,
+    ) -> StepOutput:
+        """Output at the newest nodes; the arguments are those of `node_logits`."""
+        logits = self.node_logits(hidden, depths, prefixes, depth=depth)
+        return StepOutput(logits=logits, hidden=hidden)
+
+    def _offsets(self, depths: Int[Tensor, "*batch"]) -> Int[Tensor, "*batch"]:
+        """The distance in positions from the root to a state of each depth."""
+        return depths
+
     def _code_logits(
         self,
         level: int,

@@ -239,8 +239,7 @@ class T5(SemanticIdModel):
             capacity=capacity,
             memory=memory,
         )
-        logits = self.node_logits(hidden, root_depth, depth=0)
-        return StepOutput(logits=logits, hidden=hidden), context
+        return self._step(hidden, root_depth, depth=0), context
 
     def extend(
         self,
@@ -278,26 +277,40 @@ class T5(SemanticIdModel):
             memory,
             earlier=[(layer, start) for layer in context.layers],
         )
-        logits = self.node_logits(hidden, depths, depth=depth)
-        return StepOutput(logits=logits, hidden=hidden), context.with_layers(layers)
+        return self._step(hidden, depths, depth=depth), context.with_layers(layers)
 
     def next_item_states(self, histories: HistoryBatch) -> Float[Tensor, "users items levels dim"]:
-        """See `SemanticIdModel.next_item_states`.
+        """See `SemanticIdModel.next_item_states`; for its cost see `_states_along`."""
+        return self._states_along(histories, self.flat_codes(histories.items)[..., :-1])
+
+    def _states_along(
+        self, histories: HistoryBatch, codes: Int[Tensor, "users items codes"]
+    ) -> Float[Tensor, "users items states dim"]:
+        """Teacher-forced states along a path of codes after every position of every history.
 
         Every position is encoded as a row of its own, because the encoder reads both ways: a
         history of n items costs n encoder passes, quadratic in n where a decoder-only model is
         linear.
+
+        Args:
+            histories: whose items are predicted.
+            codes: flat code ids of the path of each item, in the order in which the codes are
+                decided.
+
+        Returns:
+            The state before the first code, then the state after each code.
         """
         users, num_items = histories.items.shape
         rows = torch.arange(users, device=histories.items.device).repeat_interleave(num_items)
         before = torch.arange(num_items, device=histories.items.device).repeat(users)
         memory = self._memory(histories.select(rows).first(before))
-        own = self.code_embedding(self.flat_codes(histories.items)[..., :-1]).flatten(0, 1)
+        own = self.code_embedding(codes).flatten(0, 1)
         start = self.decoder_start.expand(own.shape[0], 1, -1)
-        depths = torch.arange(self.num_levels, device=own.device)[None]
+        num_states = codes.shape[2] + 1
+        depths = torch.arange(num_states, device=own.device)[None]
         bias = self._biased(depths, depths, (depths[..., None] >= depths[:, None]))
         hidden, _ = self._decode(self.dropout(torch.cat([start, own], dim=1)), bias, memory)
-        return hidden.view(users, num_items, self.num_levels, -1)
+        return hidden.view(users, num_items, num_states, -1)
 
     def flops_by_depth(self, histories: HistoryBatch) -> Int[Tensor, "users depths"]:
         """See `CountsFlops.flops_by_depth`."""
@@ -377,7 +390,8 @@ class T5(SemanticIdModel):
         mask: Bool[Tensor, "users width columns"],
     ) -> Float[Tensor, "users heads width columns"]:
         """Biases by depth, not by slot: a beam's tenth node is one step below its parent."""
-        biases = self.decoder_bias(column_depths[:, None] - query_depths[..., None])
+        queries, columns = self._offsets(query_depths), self._offsets(column_depths)
+        biases = self.decoder_bias(columns[:, None] - queries[..., None])
         by_head: Tensor = biases.permute(0, 3, 1, 2)
         return by_head.masked_fill(~mask[:, None], -torch.inf)
 

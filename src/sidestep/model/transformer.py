@@ -106,8 +106,7 @@ class Transformer(SemanticIdModel):
             history_states=HistoryStates(states=final, counts=counts),
             prefixes=self._root_prefixes(histories.items, hidden),
         )
-        logits = self.node_logits(hidden, root_depth, context.prefixes, depth=0)
-        return StepOutput(logits=logits, hidden=hidden), context
+        return self._step(hidden, root_depth, context.prefixes, depth=0), context
 
     def extend(
         self,
@@ -137,8 +136,8 @@ class Transformer(SemanticIdModel):
             layers.append(kept)
             states = block.mix(states, attend(queries, keys, values, mask))
         hidden = self.norm(states)
-        logits = self.node_logits(hidden, depths, context.prefixes, depth=depth)
-        return StepOutput(logits=logits, hidden=hidden), context.with_layers(layers)
+        step = self._step(hidden, depths, context.prefixes, depth=depth)
+        return step, context.with_layers(layers)
 
     def next_item_states(self, histories: HistoryBatch) -> Float[Tensor, "users items levels dim"]:
         """See `SemanticIdModel.next_item_states`."""
@@ -439,10 +438,6 @@ class Transformer(SemanticIdModel):
         for _ in range(1 if depth is not None or width == 1 else self.num_levels):
             numbers[:, slots:] = siblings.next_number(numbers.gather(1, above), codes)
         return replace(context, prefixes=known.with_nodes(numbers[:, slots:], roots))
-
-    def _offsets(self, depths: Int[Tensor, "*batch"]) -> Int[Tensor, "*batch"]:
-        """The distance in positions from the root to a state of each depth."""
-        return depths
 
     def _angles(self, positions: Int[Tensor, "rows width"]) -> tuple[Tensor, Tensor]:
         cosines, sines = rotary_angles(positions, self.config.head_dim, self.config.rope_theta)

@@ -16,7 +16,7 @@ from sidestep.catalog.set_space import SetSpace
 from sidestep.catalog.space import CodeSpace
 from sidestep.catalog.trie import NO_STATE
 from sidestep.data.windows import WindowBatch
-from sidestep.model.code_set_transformer import CodeSetTransformer
+from sidestep.model.code_set_model import CodeSetModel
 from sidestep.model.semantic_id_model import SemanticIdModel
 from sidestep.objectives.contrastive import distinct_others
 from sidestep.search.policy import Scope
@@ -127,7 +127,7 @@ class SetContrasts:
         positions: Int[Tensor, " targets"],
     ) -> Iterator[Contrast]:
         """See `Contrasts.draw`."""
-        assert isinstance(backbone, CodeSetTransformer)
+        assert isinstance(backbone, CodeSetModel)
         space = self.space.shortened()
         after = torch.arange(batch.items.shape[1], device=batch.items.device)
         ways = chosen_ways(
@@ -152,7 +152,7 @@ def contrasts_of(space: CodeSpace, backbone: SemanticIdModel, number: int) -> Co
     """
     if isinstance(space, Scope):
         return PrefixContrasts(space=space, number=number)
-    if isinstance(space, SetSpace) and isinstance(backbone, CodeSetTransformer):
+    if isinstance(space, SetSpace) and isinstance(backbone, CodeSetModel):
         return SetContrasts(space=space, number=number)
     raise ValueError(
         "a process reward model learns prefixes of semantic IDs, or sets of codes beside a network "

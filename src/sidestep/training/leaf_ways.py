@@ -14,7 +14,7 @@ from torch import Tensor
 from sidestep.catalog.set_space import SetSpace
 from sidestep.catalog.space import CodeSpace
 from sidestep.catalog.trie import NO_STATE, Trie
-from sidestep.model.code_set_transformer import CodeSetTransformer
+from sidestep.model.code_set_model import CodeSetModel
 from sidestep.model.semantic_id_model import SemanticIdModel
 from sidestep.search.policy import Scope
 from sidestep.search.set_ways import Ways, walked_ways
@@ -114,7 +114,7 @@ class SetWays:
         leaves: Int[Tensor, "users leaves"],
     ) -> Ways:
         """See `LeafWays`; without gradient."""
-        assert isinstance(model, CodeSetTransformer), "sets of codes need a network over sets"
+        assert isinstance(model, CodeSetModel), "sets of codes need a network over sets"
         space = self.space if self.all_codes else self.space.shortened()
         items = space.items(leaves)[..., 0]
         return chosen_ways(model, histories, items, space)
@@ -147,7 +147,7 @@ def prefix_ways(leaves: Int[Tensor, "users leaves"], trie: Trie) -> Ways:
 
 @torch.no_grad()
 def chosen_ways(
-    model: CodeSetTransformer,
+    model: CodeSetModel,
     histories: HistoryBatch,
     items: Int[Tensor, "users items"],
     space: SetSpace,
@@ -190,7 +190,7 @@ def ways_in(space: CodeSpace, policy: SemanticIdModel, *, all_codes: bool = Fals
         ValueError: the space is that of sets, and the policy is no network over sets.
     """
     if isinstance(space, SetSpace):
-        if not isinstance(policy, CodeSetTransformer):
+        if not isinstance(policy, CodeSetModel):
             raise ValueError(
                 f"the codes of the catalog are sets, and a {type(policy).__name__} writes codes in "
                 "an order; take a network of kind code-sets."

@@ -3,7 +3,7 @@
 from jaxtyping import Int
 from torch import Tensor
 
-from sidestep.model.code_set_transformer import CodeSetTransformer
+from sidestep.model.code_set_model import CodeSetModel
 from sidestep.model.semantic_id_model import SemanticIdModel
 from sidestep.training.next_code import NextCodeObjective
 from sidestep.training.next_code_set import NextCodeSetObjective
@@ -27,7 +27,7 @@ def fitting_likelihood(
     Raises:
         ValueError: a setting is of the other loss, or see the losses.
     """
-    if not isinstance(network, CodeSetTransformer):
+    if not isinstance(network, CodeSetModel):
         if isinstance(config, NextCodeSetConfig):
             raise ValueError("learned_steps is for sets of codes; leave it out.")
         return NextCodeObjective(network, config, categories=categories)

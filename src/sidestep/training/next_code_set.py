@@ -6,7 +6,7 @@ from torch import Tensor
 
 from sidestep.catalog.set_space import SetSpace
 from sidestep.data.windows import WindowBatch
-from sidestep.model.code_set_transformer import CodeSetTransformer
+from sidestep.model.code_set_model import CodeSetModel
 from sidestep.objectives.code_sets import (
     code_masses,
     codebook_cross_entropies,
@@ -33,7 +33,7 @@ class NextCodeSetObjective(SupervisedCodesObjective, DrawingObjective):
 
     def __init__(
         self,
-        model: CodeSetTransformer,
+        model: CodeSetModel,
         config: NextCodeSetConfig,
         *,
         categories: Int[Tensor, " items"] | None = None,
@@ -72,9 +72,9 @@ class NextCodeSetObjective(SupervisedCodesObjective, DrawingObjective):
         self.num_steps.fill_(number)
 
     @property
-    def network(self) -> CodeSetTransformer:
+    def network(self) -> CodeSetModel:
         """The network that is trained."""
-        assert isinstance(self.model, CodeSetTransformer)
+        assert isinstance(self.model, CodeSetModel)
         return self.model
 
     def forward(self, batch: WindowBatch) -> Loss:

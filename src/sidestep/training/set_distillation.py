@@ -17,7 +17,7 @@ from torch import Tensor
 from sidestep.catalog.set_space import SetSpace
 from sidestep.catalog.trie import NO_STATE
 from sidestep.data.windows import WindowBatch
-from sidestep.model.code_set_transformer import CodeSetTransformer
+from sidestep.model.code_set_model import CodeSetModel
 from sidestep.objectives.code_sets import codebook_soft_cross_entropies
 from sidestep.search.policy import redrawn
 from sidestep.search.tree import Tree
@@ -65,7 +65,7 @@ class SetTree:
         """False where there is no node."""
         return self.states != NO_STATE
 
-    def read(self, model: CodeSetTransformer, histories: HistoryBatch) -> StepOutput:
+    def read(self, model: CodeSetModel, histories: HistoryBatch) -> StepOutput:
         """Output of a network for every slot, in one pass and with gradients where they are on."""
         return read_nodes(
             model,
@@ -91,7 +91,7 @@ class SetDistillationObjective(HeadDistillationObjective[SetSpace]):
         head, if it learns.
         """
         policy, space = self.policy, self.space_on(batch.items.device)
-        assert isinstance(policy, CodeSetTransformer)
+        assert isinstance(policy, CodeSetModel)
         histories = self.prompts(batch)
         policy.eval()  # dropout would make the policy visit other sets than a search does
         with torch.no_grad():

@@ -278,6 +278,67 @@ def test_policy_and_values_of_sets_improve_together(shop, valued, tmp_path):
     assert measured(tmp_path / "vstar", "--search", "ved", "--search-option", "warm_width=2")
 
 
+T5 = """\
+kind: code-sets-t5
+model: {dim: 16, num_layers: 1, num_decoder_layers: 2, num_heads: 2, order: informative}
+objective: {learned_steps: 2}
+training: {epochs: 1, batch_size: 16}
+validation: {num_users: 20, num_beams: 5}
+"""
+
+
+@pytest.fixture(scope="module")
+def of_t5(shop, folder, tmp_path_factory):
+    """A run of a T5 over the sets of `folder`."""
+    out = tmp_path_factory.mktemp("t5")
+    (out / "t5.yaml").write_text(T5)
+    run(*training(shop, out / "t5.yaml", out / "run"), "--catalog", folder / "catalog")
+    return out / "run"
+
+
+def test_an_encoder_decoder_over_sets_is_trained_measured_loaded_and_asked(of_t5):
+    loaded = sidestep.load(of_t5, device="cpu")
+    assert loaded.kind == "code-set-t5"
+    assert loaded.network.config.order == "informative"
+    every = loaded.catalog.ids_of(np.arange(loaded.catalog.num_items))
+    wide = listed(of_t5, "--beams", 400, "-k", len(every))
+    assert sorted(wide) == sorted(every)
+    assert listed(of_t5, "--search", "exhaustive", "-k", 10) == wide[:10]
+    found = measured(of_t5, "--beams", 5)
+    assert found["metrics"]["invalid_rate"] == 0
+    assert found["tokens_per_user"] < 1 + 3 * 5  # certain codes cost nothing
+    mixed = measured(of_t5, "--beams", 5, "--search", "order-mixture")
+    assert mixed["tokens_per_user"] > found["tokens_per_user"]
+
+
+def test_an_encoder_decoder_over_sets_learns_on_by_likelihood_and_by_rewards(of_t5, tmp_path):
+    few = ("--set", "validation.num_users=20")
+    run("align", of_t5, "--recipe", "sft-continued", "--out", tmp_path / "sft", *few)
+    settings = yaml.safe_load((tmp_path / "sft" / "config.yaml").read_text())
+    assert settings["objective"]["likelihood"]["learned_steps"] == 2
+    rewards = ("--set", "objective.rewards=[{reward: step-hit}]")
+    short = ("--set", "objective.num_prompts=8", "--out", tmp_path / "rl")
+    run("align", of_t5, "--recipe", "reg4rec", *few, *rewards, *short)
+    assert sidestep.load(tmp_path / "rl", device="cpu").kind == "code-set-t5"
+
+
+def test_what_an_encoder_decoder_over_sets_cannot_do_is_refused(shop, folder, of_t5, tmp_path):
+    tree = ("align", of_t5, "--recipe", "tree", "--out", tmp_path / "tree")
+    assert "CodeSetT5 cannot let items choose" in refused(*tree)
+    alone = ("--set", "last_code_head=null")
+    assert "learns from the item head, and the network has none" in refused(*tree, *alone)
+    (tmp_path / "prm.yaml").write_text(f"kind: process-reward\nbackbone: {of_t5}\n")
+    message = refused(*training(shop, tmp_path / "prm.yaml", tmp_path / "prm"))
+    assert "the state after each past item, which it does not give" in message
+    assert "this code-set-t5 has none" in refused("evaluate", of_t5, "--search", "item-head")
+    (tmp_path / "t5.yaml").write_text(T5)
+    train = training(shop, tmp_path / "t5.yaml", tmp_path / "run")
+    head = ("--set", "model.item_head=true", "--catalog", folder / "catalog")
+    assert "unknown key 'model.item_head'" in refused(*train, *head)
+    message = refused(*train, "--catalog", shop / "catalog")
+    assert "a run of kind code-sets-t5 needs a catalog whose codes are sets" in message
+
+
 def test_a_search_that_reads_prefixes_says_so(folder):
     message = refused("evaluate", folder / "run", "--search", "item-index")
     assert "the search item-index needs the trie" in message

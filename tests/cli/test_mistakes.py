@@ -28,7 +28,7 @@ def test_a_typo_in_a_configuration_names_the_nearest_key(shop, files, tmp_path):
             "kind: transformer\ntraining: {adaptive_precision: {fp32_share: 0.5}}",
             "training: adaptive_precision is set, but precision is auto: set precision to adaptive",
         ),
-        ("kind: bert", "kind must be one of align, code-sets, distill, popularity, prefer"),
+        ("kind: bert", "kind must be one of align, code-sets, code-sets-t5, distill"),
         ("model: {dim: 16}", "there is no kind; set kind to one of align, code-sets"),
         ("kind: [", "line"),
         ("just text", "keys and values"),

@@ -1,13 +1,15 @@
 """Whether a training fits the memory of this machine."""
 
-from sidestep.model.config import ProcessRewardConfig, SasRecConfig, TransformerConfig
+from sidestep.model.config import ProcessRewardConfig, SasRecConfig, T5Config, TransformerConfig
 from sidestep.runs.devices import memory_bytes
 
 _BYTES_PER_WEIGHT = 16
 """In training: a weight, its gradient, and two moments of AdamW, in float32."""
 
 
-def refuse_beyond_memory(model: TransformerConfig | SasRecConfig, num_items: int) -> None:
+def refuse_beyond_memory(
+    model: TransformerConfig | T5Config | SasRecConfig, num_items: int
+) -> None:
     """Raises a `ValueError` for a network whose training cannot fit this machine.
 
     Args:
@@ -15,11 +17,12 @@ def refuse_beyond_memory(model: TransformerConfig | SasRecConfig, num_items: int
         num_items: items that have a vector of their own in it.
     """
     # Not less than this: attention and feed-forward of each layer, and a vector per item.
-    num_weights = model.num_layers * 12 * model.dim**2 + num_items * model.dim
+    num_layers = model.num_layers + (model.decoder_layers if isinstance(model, T5Config) else 0)
+    num_weights = num_layers * 12 * model.dim**2 + num_items * model.dim
     needed = num_weights * _BYTES_PER_WEIGHT
     if needed > memory_bytes():
         raise ValueError(
-            f"model.dim {model.dim} with {model.num_layers} layers and {num_items:,} items takes "
+            f"model.dim {model.dim} with {num_layers} layers and {num_items:,} items takes "
             f"{needed / 1e9:,.0f} GB to train, and this machine has {memory_bytes() / 1e9:,.0f}; "
             "lower model.dim or model.num_layers."
         )

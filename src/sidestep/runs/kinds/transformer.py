@@ -4,32 +4,23 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from sidestep.bundle.manifest import KeptSearch
 from sidestep.lazy_imports import imported_when_used
 from sidestep.model.config import TransformerConfig
-from sidestep.notices import note
-from sidestep.runs.plan import Given, Material, Plan
-from sidestep.runs.run_config import LearnedRun, ReadingRun
+from sidestep.runs.codes_run import TransformerCodesRun
 from sidestep.training.objective_config import NextCodeConfig
 from sidestep.training.own_objective import OwnObjectiveConfig, or_own
 
 with imported_when_used():
-    from sidestep import recommender as recommenders
     from sidestep.bundle import columns
-    from sidestep.bundle import networks as networks_of_bundles
     from sidestep.catalog import catalog as catalogs
     from sidestep.catalog import own_space
-    from sidestep.data import windows as data_windows
-    from sidestep.model import reading, semantic_id_model
+    from sidestep.model import semantic_id_model
     from sidestep.model import transformer as networks
-    from sidestep.runs import chosen_search, memory, plan_parts
-    from sidestep.search import beam
-    from sidestep.search import policy as policies
-    from sidestep.training import fit, next_code, repeat_bias
+    from sidestep.training import next_code
     from sidestep.training import objective as objectives
 
 
-class TransformerRun(ReadingRun, LearnedRun):
+class TransformerRun(TransformerCodesRun):
     """A Transformer over semantic IDs."""
 
     kind: Literal["transformer"] = "transformer"
@@ -38,71 +29,11 @@ class TransformerRun(ReadingRun, LearnedRun):
         NextCodeConfig()
     )
 
-    @property
-    def needs_catalog(self) -> bool:
-        """See `RunConfig.needs_catalog`."""
-        return True
-
-    @property
-    def searches(self) -> tuple[KeptSearch, ...]:
-        """The searches of which validation chooses one for the bundle."""
-        guided = KeptSearch(name="item-beam", likelihood_weight=0.5)
-        return (guided, KeptSearch()) if self.model.item_head else (KeptSearch(),)
-
-    def prepare(self, given: Given) -> Plan:
-        """See `RunConfig.prepare`."""
-        if given.catalog is None:
-            raise ValueError(
-                f"a run of kind {self.kind} needs semantic IDs: give --catalog, from 'sidestep "
-                "tokenize'."
-            )
-        self.refuse_catalog(given.catalog)
-        reads_weights = reading.READERS[self.model.history].reads_weights
-        plan_parts.refuse_unread_weights(given.split, reads_weights=reads_weights)
-        plan_parts.refuse_missing_times(given.split, reads_times=self.model.times is not None)
-        item_rows = len(given.dataset.items) if self.model.item_embedding else 0
-        memory.refuse_beyond_memory(self.model, item_rows)
-        known = plan_parts.with_known_values(self.model, given)
-        split = columns.with_user_columns(given.split, known.user_columns, given.dataset.users)
-        material = Material(split, given.catalog, self.max_history)
-        learning = self.model_copy(update={"model": known}).learning(material, seed=given.seed)
-        network = learning.network
-        assert isinstance(network, semantic_id_model.SemanticIdModel)
-        self._refuse_other_actions(network, given.catalog)
-        # item-beam sums over the items beyond a state, and not every space tells these items.
-        searches = self.searches if given.catalog.lists_items else (KeptSearch(),)
-        if self.model.history != "codes" and given.catalog.space is None:
-            note(
-                f"'sidestep export' writes no network with model.history: {self.model.history}; "
-                "to export the network to Hugging Face, train it with model.history: codes."
-            )
-        return Plan(
-            material=material,
-            learning=learning,
-            save=plan_parts.saving_new(
-                material,
-                learning.network,
-                choose=lambda: chosen_search.choose_search(
-                    network, material, searches, self.validation
-                ),
-            ),
-        )
-
-    def _refuse_other_actions(
-        self, network: semantic_id_model.SemanticIdModel, catalog: catalogs.Catalog
-    ) -> None:
-        """Raises a `ValueError` where the network's logits are no actions of the code space."""
-        num_actions = policies.whole_space(catalog.spanned).num_actions
-        if network.num_actions != num_actions:
-            raise ValueError(
-                f"a network of kind {self.kind} chooses among {network.num_actions} actions at "
-                f"every step, but the space {catalog.space} of this catalog has {num_actions}; "
-                "train a run of kind code-sets for --space sets, a run of your own kind for a "
-                "space of your own, or tokenize with --space trie."
-            )
-
     def refuse_catalog(self, catalog: catalogs.Catalog) -> None:
-        """Raises a `ValueError` for settings that read prefixes, where the codes span no trie."""
+        """See `CodesRun.refuse_catalog`.
+
+        Settings that read prefixes are refused where the codes span no trie.
+        """
         if catalog.space == own_space.SETS:
             raise ValueError(
                 f"the codes of this catalog are sets, and a run of kind {self.kind} needs codes in "
@@ -115,65 +46,15 @@ class TransformerRun(ReadingRun, LearnedRun):
                 if getattr(self.objective, setting) is not None:
                     catalog.refuse_own_space(f"objective.{setting}")
 
-    def learning(self, material: Material, *, seed: int) -> fit.Learning:
-        """The training; validation is by beam search.
-
-        Raises:
-            ValueError: the configurations do not fit each other.
-        """
-        windows = material.windows()
-        network = self.network(material.catalog, windows, seed=seed)
-        columns.read_item_columns(network, material.catalog)
-        policy = beam.BeamSearch(num_beams=self.validation.num_beams)
-        catalog = material.catalog
-        return fit.Learning(
-            network=network,
-            objective=self.made_objective(network, catalog),
-            windows=windows,
-            validation=material.split.validation,
-            recommender=lambda device: recommenders.GenerativeRecommender(
-                network,
-                policies.whole_space(catalog.to(device).spanned),
-                policy,
-                max_history=material.max_history,
-            ),
-            about={
-                "kind": networks_of_bundles.kind_of(network),
-                "catalog": material.catalog.version,
-                "model": self.model.model_dump(mode="json"),
-                "objective": self.objective.model_dump(mode="json"),
-                "max_history": material.max_history,
-            },
-        )
-
     def made_objective(
         self, network: semantic_id_model.SemanticIdModel, catalog: catalogs.Catalog
     ) -> objectives.Objective:
-        """The objective, which trains the network.
-
-        Args:
-            network: untrained.
-            catalog: of the network.
-        """
+        """See `CodesRun.made_objective`."""
         if isinstance(self.objective, OwnObjectiveConfig):
             return self.objective.made(network)
         categories = columns.categories_for(network, catalog)
         return next_code.NextCodeObjective(network, self.objective, categories=categories)
 
-    def network(
-        self, catalog: catalogs.Catalog, windows: data_windows.Windows, *, seed: int
-    ) -> semantic_id_model.SemanticIdModel:
-        """The untrained network; a repeat bias begins at the repeats of the windows.
-
-        A kind of a user's own may make another network over semantic IDs here.
-        """
-        with fit.initialised(seed):
-            network = self.untrained(catalog)
-        head = getattr(network, "item_head", None)
-        if head is not None and head.repeat is not None:
-            repeat_bias.begin_at_repeats(head, windows, catalog.num_items)
-        return network
-
     def untrained(self, catalog: catalogs.Catalog) -> semantic_id_model.SemanticIdModel:
-        """The network with fresh weights."""
+        """See `CodesRun.untrained`."""
         return networks.Transformer(self.model, catalog.semantic_ids, catalog.codebook_sizes)

@@ -65,10 +65,11 @@ def test_a_run_over_sets_is_evaluated_and_finds_every_item_once(folder):
 
 def test_the_item_head_teaches_the_codes_of_sets(folder, tmp_path):
     few = ("--set", "training.epochs=1", "--set", "validation.num_users=20")
-    other = ("--set", "order=informative")
+    other = ("--set", "order=informative", "--set", "few_items=3")
     run("align", folder / "run", "--recipe", "tree", "--out", tmp_path / "tree", *few, *other)
     config = sidestep.load(tmp_path / "tree").network.config
     assert (config.order, config.last_code_head) == ("informative", "items")
+    assert config.few_items == 3
     before, after = (measured(path, "--beams", 5) for path in (folder / "run", tmp_path / "tree"))
     assert before["metrics"] != after["metrics"]
 
@@ -95,7 +96,7 @@ def test_two_codes_per_step_cost_fewer_tokens(shop, folder):
     assert paired["metrics"]["invalid_rate"] == 0
     assert paired["setting"]["search_options"] == "codes_per_step=2,single_steps=0"
     message = refused("evaluate", shop / "beam", "--search", "beam", *pairs)
-    assert "two codes per step need sets of codes" in message
+    assert "codes_per_step 2 needs a catalog of sets" in message
 
 
 def test_likelihood_goes_on_by_the_loss_of_the_first_training(folder, tmp_path):

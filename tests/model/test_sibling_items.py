@@ -180,9 +180,10 @@ def test_a_beam_finds_every_item_and_the_probabilities_sum_to_one():
 
 
 def test_a_grown_catalog_has_its_items_below_their_prefixes():
-    network = a_network()
+    network = a_network(few_items=2)
     more = torch.cat([IDS, torch.tensor([[0, 2, 0]])])
     grown = network.with_semantic_ids(more)
+    assert grown.siblings.few_items == 2
     number = numbers_of(network.siblings, [[0, 2]])
     assert grown.siblings.below(number, 2)[0].tolist() == [[5, 3, NO_ITEM]]
     assert network.siblings.below(number, 2)[0].tolist() == [[3, NO_ITEM, NO_ITEM]]
@@ -221,3 +222,5 @@ def test_no_row_is_kept_for_the_last_code():
 def test_it_needs_an_item_head():
     with pytest.raises(ValueError, match="last_code_head: items needs item_head: true"):
         TransformerConfig(last_code_head="items")
+    with pytest.raises(ValueError, match="few_items needs last_code_head: items"):
+        TransformerConfig(few_items=3)

@@ -79,6 +79,14 @@ def test_the_sum_over_the_catalog_is_estimated_without_bias(sources, found_items
     assert error < 0.05 * mean
 
 
+def test_the_only_window_of_a_batch_has_no_others_to_draw_from_and_no_weight_is_undefined():
+    sampler = NegativeSampler.of(("in_batch", "beam"), 1, torch.ones(6, dtype=torch.long))
+    found = sampler.candidates(torch.tensor([0, 2]), torch.tensor([0, 0]), torch.tensor([4]))
+    assert found.items.tolist() == [0, 2, 4]
+    weights = found.log_weights.exp()
+    torch.testing.assert_close(weights, torch.tensor([[1.0, 0.0, 1.0], [0.0, 1.0, 1.0]]))
+
+
 def test_popular_items_are_drawn_by_their_share_and_items_without_a_target_never():
     torch.manual_seed(0)
     sampler = NegativeSampler.of(("popularity",), 8, torch.tensor([0, 3, 0, 1, 0]))

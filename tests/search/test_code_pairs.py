@@ -156,10 +156,10 @@ def test_the_second_step_reads_the_less_likely_code_of_each_pair():
 
 def test_pairs_need_sets_and_a_network_over_sets():
     search = BeamSearch(codes_per_step=2)
-    with pytest.raises(ValueError, match="two codes per step need sets of codes"):
+    with pytest.raises(ValueError, match="codes_per_step 2 needs a catalog of sets"):
         search.search(ValueTable(TRIE.codebook_sizes), histories_of(4), Scope(trie=TRIE))
     space = SetSpace.of_codes(codes_of(1), SIZES)
-    with pytest.raises(ValueError, match="two codes per step need sets of codes"):
+    with pytest.raises(ValueError, match="codes_per_step 2 needs a catalog of sets"):
         search.search(SpaceTable(space), histories_of(4), space)
     with pytest.raises(ValueError, match="codes_per_step must be 1 or 2, got 3"):
         BeamSearch(codes_per_step=3)

@@ -125,6 +125,8 @@ def test_a_beam_alone_and_a_beam_of_a_network_without_codes_are_refused():
         NextCodeConfig(negatives=("beam",))
     with pytest.raises(ValueError, match="needs a policy over codes"):
         NextItemConfig(negatives=("uniform", "beam"))
+    with pytest.raises(ValueError, match="beam_negatives"):
+        NextItemConfig(beam_negatives=3)
 
 
 @pytest.mark.parametrize("is_tied", [False, True])

@@ -116,6 +116,11 @@ def test_the_chosen_codebook_has_its_share_of_the_loss_and_open_ones_the_rest(sh
     assert not objective._codebook_shares(*nothing).any()
 
 
+def test_a_search_that_decides_pairs_is_refused():
+    with pytest.raises(ValueError, match="learns one code per step"):
+        an_objective(candidates={"search": "beam", "num_beams": 4, "codes_per_step": 2})
+
+
 def test_the_divergence_falls_and_the_beam_then_ranks_as_the_teacher_does(tmp_path):
     objective = an_objective(a_policy(dropout=0.0), drop_share=0.0, open_prompts=False)
     config = TrainingConfig(

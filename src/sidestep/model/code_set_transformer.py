@@ -58,7 +58,7 @@ class CodeSetTransformer(Transformer, CodeSetModel):
         codes: Int[Tensor, "users width"],
         parents: Int[Tensor, "users width"],
         depths: Int[Tensor, "users width"],
-        roots: Float[Tensor, "users roots dim"],
+        visible: Int[Tensor, "users width"] | None,
         depth: int | None,
     ) -> TreeContext:
         known = context.prefixes
@@ -66,7 +66,7 @@ class CodeSetTransformer(Transformer, CodeSetModel):
             return context
         assert isinstance(known, SlotSets), "the context is of another network"
         is_chain = depth is None and codes.shape[1] > 1
-        codes = self.node_codes(codes, depths)
+        codes, roots = self.node_codes(codes, depths), self._roots_of(context, visible)
         return replace(
             context, prefixes=known.with_nodes(codes, parents, depths, roots, is_chain=is_chain)
         )

@@ -129,10 +129,11 @@ class TransformerConfig(BaseModel):
     last_code_head: Literal["codes", "items"] = Field(
         "codes", exclude_if=lambda head: head == "codes"
     )
-    """What chooses the last code: `codes`, a row per code, as at every level; `items`, the item
-    head's scores of the items below the prefix. The head reads the state after the history, and the
-    network learns how much of the state of the prefix is added. `items` also choose earlier codes
-    where few items are left, see `few_items`. In a network over sets they choose only there."""
+    """What chooses the last code. `codes`: a row per code, as at every level. `items`: the item
+    head scores the items below the prefix. The item head reads the state after the history, and the
+    network learns how much of the state of the prefix to add. With `items`, the item head also
+    chooses an earlier code where few items are left, see `few_items`. In a network over sets, the
+    item head chooses only there."""
 
     few_items: int = Field(0, ge=0, exclude_if=operator.not_)
     """With `last_code_head: items`: the item head also chooses an earlier code, but the first,
@@ -188,6 +189,8 @@ class TransformerConfig(BaseModel):
             raise ValueError("tied_item_head and repeat_bias need item_head: true.")
         if self.last_code_head == "items" and not self.item_head:
             raise ValueError("last_code_head: items needs item_head: true.")
+        if "few_items" in self.model_fields_set and self.last_code_head != "items":
+            raise ValueError("few_items needs last_code_head: items.")
         if self.tied_item_head and self.history != "items":
             raise ValueError("tied_item_head needs history: items, which reads items as vectors.")
         return self

@@ -105,16 +105,13 @@ class SetItems(nn.Module):
     def few(
         self, decided: Int[Tensor, "sets steps"]
     ) -> tuple[Int[Tensor, " entries"], Int[Tensor, " entries"], Bool[Tensor, " sets"]]:
-        """The items that have all codes of each set, the row of each item's set, and the few.
+        """The items that have all codes of each set, the row of each, and the sets of few items.
 
-        A set whose items are not few has no item here, see `most`; nor has the empty set, nor a set
-        that is part of no item's codes.
+        The sets of few items are a mask. The following sets have no item here: a set whose items
+        are not few (see `most`), the empty set, and a set that no item has.
 
         Args:
             decided: the codes of each set as flat ids; -1 is padding.
-
-        Returns:
-            The items, their rows, and a mask of the sets whose items are few.
         """
         known = decided.clamp(min=0)
         first, past = self.starts[known], self.starts[known + 1]

@@ -47,7 +47,7 @@ class SlotPrefixes:
 
 
 class SiblingItems(nn.Module):
-    """Looks up the items below every prefix that has few, and below all prefixes but for one code.
+    """Looks up items below prefixes: all prefixes of all codes but the last, and others with few.
 
     Attributes:
         order: item indices in the order of their codes.
@@ -55,8 +55,9 @@ class SiblingItems(nn.Module):
             `next_number`.
         codes: of each item of `order`.
         few_items: a shorter prefix has few items if at most so many are below it.
-        widest: by the number of codes of a prefix, most items below a prefix for which items
-            choose. 0 where items choose for none, and at the root.
+        widest: by the number of codes of a prefix, the most items below a prefix for which items
+            choose; 0 where items choose for no prefix. At the root 0, unless a semantic ID has one
+            code.
         choose_all: by the number of codes of a prefix, whether items choose for all prefixes.
         base: codes of the largest codebook; prefixes are numbers of this base.
     """

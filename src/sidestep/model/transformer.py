@@ -123,8 +123,7 @@ class Transformer(SemanticIdModel):
         start = context.next_column
         prompt = context.prompt_lengths[:, None] if visible is None else visible
         context = context.placed(parents, depths, is_node, depth)
-        roots = self._roots_of(context, visible)
-        context = self._with_prefixes(context, codes, parents, depths, roots, depth)
+        context = self._with_prefixes(context, codes, parents, depths, visible, depth)
         mask = context.node_mask(codes.shape[1], visible)
         angles = self._angles(prompt - 1 + self._offsets(depths))
         states = self.dropout(self.code_embedding(self.node_codes(codes, depths)))
@@ -421,7 +420,7 @@ class Transformer(SemanticIdModel):
         codes: Int[Tensor, "users width"],
         parents: Int[Tensor, "users width"],
         depths: Int[Tensor, "users width"],
-        roots: Float[Tensor, "users roots dim"],
+        visible: Int[Tensor, "users width"] | None,
         depth: int | None,
     ) -> TreeContext:
         """The context with the prefixes of its newest nodes."""
@@ -437,6 +436,7 @@ class Transformer(SemanticIdModel):
         # one depth are no chain.
         for _ in range(1 if depth is not None or width == 1 else self.num_levels):
             numbers[:, slots:] = siblings.next_number(numbers.gather(1, above), codes)
+        roots = self._roots_of(context, visible)
         return replace(context, prefixes=known.with_nodes(numbers[:, slots:], roots))
 
     def _angles(self, positions: Int[Tensor, "rows width"]) -> tuple[Tensor, Tensor]:

@@ -137,7 +137,9 @@ class NegativeSampler:
         is_found[places[len(places) - len(certain) :]] = 1
         counts, expected = self._of_windows(items, counts, columns, windows)
         expected = expected + is_found
-        log_weights = (counts.double().log() - expected.log()).float()[windows]
+        log_weights = (counts.double().log() - expected.log()).float()
+        # What was drawn for no window has no weight, also where nothing was expected.
+        log_weights = log_weights.masked_fill(counts == 0, -torch.inf)[windows]
         return Candidates(
             items=items,
             columns=columns,

@@ -21,10 +21,13 @@ def refuse_beyond_memory(
     num_weights = num_layers * 12 * model.dim**2 + num_items * model.dim
     needed = num_weights * _BYTES_PER_WEIGHT
     if needed > memory_bytes():
+        layers = "model.num_layers"
+        if isinstance(model, T5Config):
+            layers = "model.num_layers and model.num_decoder_layers"
         raise ValueError(
             f"model.dim {model.dim} with {num_layers} layers and {num_items:,} items takes "
             f"{needed / 1e9:,.0f} GB to train, and this machine has {memory_bytes() / 1e9:,.0f}; "
-            "lower model.dim or model.num_layers."
+            f"lower model.dim or {layers}."
         )
 
 

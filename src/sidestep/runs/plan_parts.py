@@ -154,7 +154,7 @@ def policy_learning(
         objective: holds the policy, and a value head if that learns too.
         windows: the prompts.
         num_beams: beams of the search that validates.
-        about: the other sources of rewards, as JSON; a resumed run must have the same.
+        about: what else the training depends on, as JSON; a resumed run must have the same.
     """
     catalog, search = material.catalog, BeamSearch(num_beams=num_beams)
     head = objective.head if isinstance(objective, AlignmentObjective) else None

@@ -108,6 +108,7 @@ def align_recipe(name: AlignRecipe) -> dict[str, Any]:
         return {
             "kind": "distill",
             "last_code_head": "items",
+            "few_items": 128,
             "objective": {"head_weight": None},
             "training": {**_TRAINING, "epochs": 3, "learning_rate": 5e-4, "betas": [0.9, 0.98]},
             "validation": dict(_VALIDATION),

@@ -413,6 +413,11 @@ def _missing_part(spec: SearchSpec, loaded: bundles.LoadedRecommender) -> str | 
         "items": loaded.catalog.lists_items,
         "features": loaded.catalog.has_features,
     }
+    if spec.needs in ("ways", "items") and not is_met[spec.needs]:
+        return (
+            "needs semantic IDs or sets of codes, but the codes of this catalog span the space "
+            f"{space}; take a search that walks any space, such as beam."
+        )
     if not is_met.get(spec.needs or "", True):
         return (
             "needs the trie of semantic IDs, but the codes of this catalog span the space "

@@ -19,10 +19,10 @@ class BeamSearch:
 
     num_beams: prefixes kept per level, and leaves returned, at most.
     normaliser: of the code probabilities.
-    codes_per_step: 1, or 2: over sets of codes, a step after the first ones decides two codes at
-        once, see `CodePairs`. A pair costs one token.
-    single_steps: the number of first steps that decide one code all the same; not read where every
-        step does.
+    codes_per_step: codes that a step decides, 1 or 2. 2 needs sets of codes, see `CodePairs`. A
+        pair costs one token.
+    single_steps: with `codes_per_step` 2, the number of first steps that decide one code each. With
+        `codes_per_step` 1, the search does not read it.
     """
 
     num_beams: int = 50

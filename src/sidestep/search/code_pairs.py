@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sidestep.catalog.set_space import SetSpace
+from sidestep.catalog.trie import NO_STATE
 from sidestep.search.policy import Normaliser
 from sidestep.step import StepOutput, normalised
 
@@ -68,7 +69,7 @@ class CodePairs:
             logs.append(normalised(step.logits, legal=whole).flatten(0, 1))
             books.append(space.codebook_of[followed.byte().argmax(dim=2)].flatten())
         users, width = states.shape
-        items, rows = space.candidates(states.masked_fill(~legal.any(dim=2), -1).flatten())
+        items, rows = space.candidates(states.masked_fill(~legal.any(dim=2), NO_STATE).flatten())
         is_in = space.in_scope(users)[rows // width, items]
         items, rows = items[is_in], rows[is_in]
         own = space.actions_of(items)

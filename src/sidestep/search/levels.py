@@ -182,8 +182,8 @@ def levels(
         space = space.shortened()
     if pairs_after is not None and (step.choice is None or not isinstance(space, SetSpace)):
         raise ValueError(
-            "two codes per step need sets of codes and a network over sets; decide one code per "
-            "step, or take a run of kind code-sets."
+            "codes_per_step 2 needs a catalog of sets and a network over sets; set codes_per_step "
+            "to 1, or take a run of kind code-sets or code-sets-t5."
         )
     propose = begin(step, context)
     num_users, num_steps = len(histories.lengths), space.num_steps

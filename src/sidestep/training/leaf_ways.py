@@ -171,7 +171,7 @@ def chosen_ways(
     if after is None:
         return walked_ways(model, start, context, items, space).ways
     of_history = context.history_states
-    assert of_history is not None, "a network over sets reads whole items"
+    assert of_history is not None, "the network gives no states of the history"
     start = model.step_at(of_history.states.take_along_dim(after[..., None], dim=1))
     visible = after + 1  # the start token stands before the items
     return walked_ways(model, start, context, items, space, visible=visible).ways

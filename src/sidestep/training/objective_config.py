@@ -41,10 +41,8 @@ class ItemLossConfig(BaseModel):
     `popularity` draws items by how often they are targets, `uniform` draws all alike;
     `num_negatives` is shared out between these two. Without `uniform`, an item that is never a
     target is never pushed down. `beam` takes the items that the policy's own beam finds after the
-    latest history of each window, `beam_negatives` of each; every step then searches."""
-
-    beam_negatives: int = Field(8, ge=1, exclude_if=lambda number: number == 8)
-    """Items per window of the source `beam`."""
+    latest history of each window, and only a network over codes has a beam; every step then
+    searches."""
 
     @field_validator("negatives")
     @classmethod
@@ -99,6 +97,9 @@ class SupervisedCodesConfig(ItemLossConfig):
 
     item_weight: float | None = Field(None, gt=0)
     """Weight of the auxiliary item head's cross-entropy; None trains without it."""
+
+    beam_negatives: int = Field(8, ge=1, exclude_if=lambda number: number == 8)
+    """Leaves per window that the source `beam` of negatives finds."""
 
     distillation_weight: float | None = Field(None, gt=0)
     """Weight of the item head's distribution as a soft target of the codes; None: no distillation.
@@ -256,8 +257,9 @@ class TreeDistillationConfig(BaseModel):
     """The teacher's best leaves, which are learned beside the finds."""
 
     chosen_share: float = Field(0.5, ge=0, le=1)
-    """Over sets, the part of a node's loss that the codebook has which the policy chooses there. In
-    the rest, all open codebooks count alike."""
+    """Over sets of codes: the share of a node's loss that goes to the codebook which the policy
+    chooses at the node. The rest goes to all open codebooks alike. Codes in an order do not read
+    this."""
 
     teacher_temperature: float = Field(1.0, gt=0)
     """Divides the teacher's logits; above 1 the teacher is less sure."""

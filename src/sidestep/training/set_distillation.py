@@ -2,8 +2,9 @@
 
 The policy learns at all sets that its own search keeps. Take the items that have all codes of such
 a set: the teacher's distribution over these items gives the exact probability of every code of
-every open codebook. The policy learns all open codebooks, and not the chosen codebook alone. So the
-confidences of the codebooks stay comparable, and a search chooses the codebook by them.
+every open codebook. A part of the loss, `chosen_share`, goes to the codebook that the policy
+chooses. The rest goes to all open codebooks alike. So the confidences of the codebooks stay
+comparable, and a search chooses the codebook by the confidences.
 
 See `tree_distillation` for codes in an order.
 """
@@ -18,13 +19,15 @@ from sidestep.catalog.set_space import SetSpace
 from sidestep.catalog.trie import NO_STATE
 from sidestep.data.windows import WindowBatch
 from sidestep.model.code_set_model import CodeSetModel
+from sidestep.model.semantic_id_model import SemanticIdModel
 from sidestep.objectives.code_sets import codebook_soft_cross_entropies
 from sidestep.search.policy import redrawn
 from sidestep.search.tree import Tree
 from sidestep.step import ROOT_SLOT, HistoryBatch, StepOutput
 from sidestep.training.candidate_tree import read_nodes
-from sidestep.training.head_distillation import HeadDistillationObjective
+from sidestep.training.head_distillation import HeadDistillationObjective, RankerBeside
 from sidestep.training.objective import Loss
+from sidestep.training.objective_config import TreeDistillationConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +85,28 @@ class SetDistillationObjective(HeadDistillationObjective[SetSpace]):
 
     `TreeDistillationConfig.teacher_leaves` is not read.
     """
+
+    def __init__(
+        self,
+        policy: SemanticIdModel,
+        space: SetSpace,
+        config: TreeDistillationConfig,
+        *,
+        max_history: int,
+        beside: RankerBeside | None = None,
+    ) -> None:
+        """See `HeadDistillationObjective`.
+
+        Raises:
+            ValueError: the search of the candidates decides two codes per step; or see
+                `HeadDistillationObjective`.
+        """
+        super().__init__(policy, space, config, max_history=max_history, beside=beside)
+        if getattr(self.search, "codes_per_step", 1) != 1:
+            raise ValueError(
+                "candidates: tree distillation over sets learns one code per step, and this search "
+                "decides two; leave codes_per_step out."
+            )
 
     def forward(self, batch: WindowBatch) -> Loss:
         """See `Objective.forward`.

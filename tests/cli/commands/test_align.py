@@ -140,6 +140,9 @@ def test_tree_distillation_lets_items_choose_the_last_code(shop, headed, tmp_pat
     run("align", headed, "--out", out, *asked)
     made = sidestep.load(out)
     assert made.network.config.last_code_head == "items"
+    assert made.network.config.few_items == 128
+    message = refused("align", headed, "--out", out, *asked, "--set", "few_items=0")
+    assert "belongs to another run" in message
     assert measured(out, "--beams", 10)["setting"]["search"] == "beam"
     plain = tmp_path / "plain"
     run("align", headed, "--out", plain, *asked, "--set", "last_code_head=null")

@@ -194,9 +194,11 @@ def _score_table(diagnoses: Mapping[str, Diagnosis]) -> Table:
 
 def _set_table(diagnoses: Mapping[str, Diagnosis]) -> Table:
     return Table(
-        caption="Leaves that searches return. Diversity: mean over pairs of 1 - LCP / L. Best "
-        "reward of a set: has the target, and best cosine with the target's embedding. Rank: place "
-        "of the target where the set has it",
+        caption="Leaves that searches return. Diversity: mean over pairs of 1 - S / L. S is the "
+        "number of first codes that two leaves share; for sets of codes, S is the number of all "
+        "codes that two leaves share. Has target and best cosine: the best rewards of the "
+        "candidate set. Rank: the place of the target, over the rows whose candidate set has the "
+        "target.",
         columns=("search", "leaves", "diversity", "has target", "rank", "best cosine", "tokens"),
         rows=tuple(
             (

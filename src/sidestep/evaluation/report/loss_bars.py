@@ -45,7 +45,8 @@ def loss_bars(searches: Sequence[SearchQuality], *, title: str) -> Drawing:
     caption = (
         "Every user's target is lost at one depth or kept to the end. Dropped: the search looked "
         "at the target's prefix and kept others. Never proposed: the search kept the target's "
-        "prefix of the depth before, but never looked at the one of this depth."
+        "prefix of the depth before, but never looked at the one of this depth. For sets of codes, "
+        "a state that may still become the target stands for the target's prefix."
     )
     return Drawing(
         title=title,

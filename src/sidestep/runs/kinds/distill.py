@@ -45,9 +45,10 @@ class DistillRun(ImprovingRun):
     sets of which few items are left, see `few_items`; null leaves the choice as the backbone has
     it."""
 
-    few_items: int = Field(64, ge=0)
-    """With `last_code_head: items`: the most items below a prefix, or with a code of a set, among
-    which the item head chooses, see `TransformerConfig`; 0: the last code of prefixes alone."""
+    few_items: int | None = Field(None, ge=0, exclude_if=lambda number: number is None)
+    """With `last_code_head: items`: the item head also chooses an earlier code where at most so
+    many items are left, see `TransformerConfig` and `CodeSetConfig`. null keeps the number of the
+    backbone."""
 
     order: CodebookOrder | None = Field(None, exclude_if=lambda order: order is None)
     """The rule by which a network over sets of codes chooses codebooks from now on, see
@@ -95,7 +96,15 @@ class DistillRun(ImprovingRun):
         return Plan(
             material=material,
             learning=plan_parts.policy_learning(
-                material, objective, windows, num_beams=self.validation.num_beams
+                material,
+                objective,
+                windows,
+                num_beams=self.validation.num_beams,
+                about={
+                    "few_items": self.few_items,
+                    "order": self.order,
+                    "teacher_ranker": self.teacher_ranker,
+                },
             ),
             save=plan_parts.saving_beside(made),
         )

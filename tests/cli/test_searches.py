@@ -200,7 +200,7 @@ def test_options_without_use_are_refused(headed, options, words):
 
 def test_a_network_without_an_item_head_guides_nothing(shop):
     message = refused("evaluate", shop / "beam", "--search", "item-beam")
-    assert "train a transformer with model.item_head: true" in message
+    assert "with model.item_head: true" in message
 
 
 def test_the_help_names_all_settings_with_their_defaults():

@@ -101,7 +101,24 @@ def test_a_search_over_sets_loses_each_target_once_or_returns_it(seed, order):
     ranks = [rank_of(space, model, past, target) for past in range(2) for target in range(12)]
     assert best.depths[-1].kept.mean == pytest.approx(np.mean([rank <= 2 for rank in ranks]))
     assert every.candidates.rank.mean == pytest.approx(np.mean(ranks))
+    begun = [
+        begins_as_one_of(space, model, past, target, number=2)
+        for past in range(2)
+        for target in range(12)
+    ]
+    assert best.depths[0].kept.mean == pytest.approx(np.mean(begun))
     assert every.candidates.size.mean == number
+
+
+def begins_as_one_of(space, model, past, target, number):
+    """Whether the first code on the way to a target is that of one of the likeliest leaves."""
+    histories = HistoryBatch(items=torch.tensor([[past]]), lengths=torch.tensor([1]))
+    step, _ = model.encode(histories, capacity=0)
+    first = step.followed(space.legal(space.root(1)))[0, 0]
+    found = BeamSearch(num_beams=24).search(model, histories, space).leaves[:, :number]
+    items = space.items(found)[0, :, 0]
+    [own] = [action for action in space.actions_of(torch.tensor([target]))[0] if first[action]]
+    return bool((space.actions_of(items) == own).any())
 
 
 def rank_of(space, model, past, target):

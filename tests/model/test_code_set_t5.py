@@ -33,7 +33,7 @@ class TestCodeSetT5(CodeSetContract, T5Contract):
 def test_what_needs_an_item_head_is_refused():
     with pytest.raises(ValueError, match="item_head"):
         CodeSetT5Config(item_head=True)
-    with pytest.raises(ValueError, match="CodeSetT5 cannot let items choose the last code"):
+    with pytest.raises(ValueError, match="items cannot choose the codes of a CodeSetT5"):
         tiny().with_last_code_by_items()
     with pytest.raises(ValueError, match="history"):
         CodeSetT5Config(history="codes")

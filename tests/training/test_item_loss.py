@@ -123,8 +123,12 @@ def test_a_loss_of_uniform_draws_of_all_items_and_a_beam_is_the_exact_one():
 def test_a_beam_alone_and_a_beam_of_a_network_without_codes_are_refused():
     with pytest.raises(ValueError, match="name uniform beside it"):
         NextCodeConfig(negatives=("beam",))
-    with pytest.raises(ValueError, match="needs a policy over codes"):
+    with pytest.raises(ValueError, match="needs a network that predicts codes"):
         NextItemConfig(negatives=("uniform", "beam"))
+    with pytest.raises(ValueError, match="this loss draws no negatives"):
+        transformer(item_loss="exact", negatives=("uniform", "beam"))
+    with pytest.raises(ValueError, match="needs a network that predicts codes"):
+        NextItemConfig(negatives=("beam",))
     with pytest.raises(ValueError, match="beam_negatives"):
         NextItemConfig(beam_negatives=3)
 

@@ -83,8 +83,8 @@ class SemanticIdModel(nn.Module, ABC):
             ValueError: the network has no item head, or cannot choose codes by items.
         """
         raise ValueError(
-            f"{type(self).__name__} cannot let items choose the last code, as a Transformer with "
-            "item_head: true can; leave last_code_head out."
+            f"items cannot choose the codes of a {type(self).__name__}; train a run of kind "
+            "transformer, or code-sets for a catalog of sets, with model.item_head: true."
         )
 
     def with_order(self, order: CodebookOrder) -> "SemanticIdModel":

@@ -66,8 +66,8 @@ def _no_items(loaded: bundles.LoadedRecommender) -> str | None:
         return None
     return (
         f"is guided by scores of items, and this {loaded.kind} has neither an item head nor a "
-        "ranker; train a transformer with model.item_head: true and objective.item_weight, or "
-        "put a SASRec beside this one with 'sidestep attach'."
+        "ranker; train a transformer, or code-sets for a catalog of sets, with model.item_head: "
+        "true and objective.item_weight, or put a SASRec beside this one with 'sidestep attach'."
     )
 
 
@@ -75,8 +75,8 @@ def _no_item_head(loaded: bundles.LoadedRecommender) -> str | None:
     if loaded.item_scorer is not None:
         return None
     return (
-        f"ranks by an item head, and this {loaded.kind} has none; train a transformer with "
-        "model.item_head: true and objective.item_weight."
+        f"ranks by an item head, and this {loaded.kind} has none; train a transformer, or "
+        "code-sets for a catalog of sets, with model.item_head: true and objective.item_weight."
     )
 
 

@@ -7,11 +7,14 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from sidestep.catalog.set_space import SetSpace
 from sidestep.catalog.space import CodeSpace
 from sidestep.catalog.trie import NO_STATE
+from sidestep.padding import NO_ITEM
 from sidestep.search.guided_beam import GuidedBeamSearch
 from sidestep.search.policy import Scope, SearchPolicy
 from sidestep.search.scorer import Guidance, PrefixScorer, PrefixScores
+from sidestep.search.set_ways import walked_ways
 from sidestep.search.tree import LOG_PROB, Candidates, Tree
 from sidestep.step import Context, HistoryBatch, StepModel, StepOutput
 
@@ -36,7 +39,7 @@ def watched(
     """Searches as the policy does, and tells what it saw on the way.
 
     A search that keeps no tree, as the exhaustive one, looked at everything: of a trie at all
-    prefixes, of another space at all complete states.
+    prefixes, of another space at all complete states. It kept the ways to what it returned.
     """
     guidance, num_steps = guidance_of(policy), scope.num_steps
     asked: list[Tensor] = []
@@ -56,6 +59,8 @@ def watched(
             every = torch.arange(1, scope.trie.num_nodes(), device=kept.device)
         else:
             kept = candidates.leaves
+            if isinstance(scope, SetSpace):
+                kept = _states_on_ways(model, histories, kept, scope)
             items = torch.arange(scope.num_items, device=kept.device)
             every = torch.unique(scope.state_of(items))
         return Proposals(candidates=candidates, proposed=every.expand(len(kept), -1), kept=kept)
@@ -72,6 +77,19 @@ def watched(
         proposed=torch.cat([*asked, seen, candidates.leaves], dim=1),
         kept=torch.cat([inner, candidates.leaves], dim=1),
     )
+
+
+def _states_on_ways(
+    model: StepModel[Any],
+    histories: HistoryBatch,
+    leaves: Int[Tensor, "users leaves"],
+    space: SetSpace,
+) -> Int[Tensor, "users states"]:
+    """The sets on the ways that a policy goes to some leaves; `NO_STATE` is padding."""
+    start, context = model.encode(histories, capacity=leaves.shape[1] * (space.num_steps - 1))
+    items = space.items(leaves)[..., 0]
+    states = walked_ways(model, start, context, items, space).ways.states
+    return states.masked_fill((items == NO_ITEM)[..., None], NO_STATE).flatten(1)
 
 
 def guidance_of(policy: SearchPolicy) -> Guidance | None:

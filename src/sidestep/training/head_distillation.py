@@ -20,6 +20,12 @@ from sidestep.step import HistoryBatch
 from sidestep.training.objective import DrawingObjective
 from sidestep.training.objective_config import TreeDistillationConfig
 
+NO_TEACHER = (
+    "tree distillation learns from the item head, and the network has none; train a run of kind "
+    "transformer, or code-sets for a catalog of sets, with model.item_head: true."
+)
+"""The message for a network that has no teacher."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RankerBeside:
@@ -82,10 +88,7 @@ class HeadDistillationObjective(DrawingObjective, Generic[S]):
         """
         super().__init__()
         if policy.item_scorer is None:
-            raise ValueError(
-                "tree distillation learns from the item head, and the network has none; train it "
-                "with model.item_head: true."
-            )
+            raise ValueError(NO_TEACHER)
         self.policy = policy.requires_grad_()  # what is loaded from a bundle is frozen
         self.keep_copy("teacher", "policy", every_steps=None)
         self.beside = beside

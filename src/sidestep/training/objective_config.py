@@ -49,11 +49,6 @@ class ItemLossConfig(BaseModel):
     def _each_once(cls, negatives: tuple[str, ...]) -> tuple[str, ...]:
         if len(set(negatives)) < len(negatives):
             raise ValueError(f"a source of negatives is named twice in {list(negatives)}")
-        if negatives == ("beam",):
-            raise ValueError(
-                "the source beam stands for likely items alone; name uniform beside it, which "
-                "stands for all others"
-            )
         return negatives
 
 
@@ -67,7 +62,10 @@ class NextItemConfig(ItemLossConfig):
     @classmethod
     def _searches_nothing(cls, negatives: tuple[str, ...]) -> tuple[str, ...]:
         if "beam" in negatives:
-            raise ValueError("the source beam needs a policy over codes, and this network has none")
+            raise ValueError(
+                "the source beam needs a network that predicts codes, and this network predicts "
+                "items; name in_batch, popularity or uniform"
+            )
         return negatives
 
 
@@ -110,6 +108,16 @@ class SupervisedCodesConfig(ItemLossConfig):
 
     category_weight: float = Field(0.5, gt=0, exclude_if=lambda weight: weight == 0.5)
     """Weight of the category head's cross-entropy at every code, for a network with such a head."""
+
+    @field_validator("negatives")
+    @classmethod
+    def _stand_for_all(cls, negatives: tuple[str, ...]) -> tuple[str, ...]:
+        if negatives == ("beam",):
+            raise ValueError(
+                "the source beam stands for likely items alone; name uniform beside it, which "
+                "stands for all others"
+            )
+        return negatives
 
     @model_validator(mode="after")
     def _has_teacher(self) -> "SupervisedCodesConfig":

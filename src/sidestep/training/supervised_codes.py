@@ -50,7 +50,8 @@ class SupervisedCodesObjective(Objective):
                 for.
 
         Raises:
-            ValueError: a category head without categories; or see `item_loss_of_head`.
+            ValueError: a category head without categories; the source `beam` of a loss that draws
+                no negatives; or see `item_loss_of_head`.
         """
         super().__init__()
         if model.category_head is not None and categories is None:
@@ -69,7 +70,12 @@ class SupervisedCodesObjective(Objective):
         )
         self._beam: BeamSearch | None = None
         self._space: Scope | SetSpace | None = None
-        if isinstance(self.item_loss, SampledItemLoss) and BEAM in config.negatives:
+        if BEAM in config.negatives:
+            if not isinstance(self.item_loss, SampledItemLoss):
+                raise ValueError(
+                    "negatives names the source beam, and this loss draws no negatives; set "
+                    "item_loss to sampled, or leave beam out."
+                )
             self._beam, self._space = BeamSearch(num_beams=config.beam_negatives), space()
         kept = None if model.category_head is None else categories
         self.register_buffer("categories", kept, persistent=False)

@@ -58,6 +58,8 @@ class DistillRun(ImprovingRun):
         """See `RunConfig.prepare`."""
         found = backbones.load_backbone(self.backbone, given)
         network = backbones.network_of(found)
+        if network.item_scorer is None:  # before any other word about the network
+            raise ValueError(head_distillation.NO_TEACHER)
         if self.order is not None:
             network = network.with_order(self.order)
         if self.last_code_head == "items":

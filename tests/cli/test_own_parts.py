@@ -210,8 +210,14 @@ def test_titles_that_end_alike_share_their_place(titles):
 @pytest.mark.parametrize(
     ("command", "words"),
     [
-        (("evaluate", "RUN", "--search", "exhaustive"), "the search exhaustive needs the trie"),
-        (("evaluate", "RUN", "--search", "item-beam"), "the search item-beam needs the trie"),
+        (
+            ("evaluate", "RUN", "--search", "exhaustive"),
+            "the search exhaustive needs semantic IDs or sets of codes",
+        ),
+        (
+            ("evaluate", "RUN", "--search", "item-beam"),
+            "the search item-beam needs semantic IDs or sets of codes",
+        ),
         (("diagnose", "RUN"), "a diagnosis needs the trie"),
         (("append", "RUN", "--items", "NEW", "--out", "OUT"), "appending items needs the trie"),
         (("train", "--set", "kind=process-reward"), "a process reward model needs the trie"),

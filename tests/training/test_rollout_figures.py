@@ -23,6 +23,7 @@ def a_group(rows, targets, rewards) -> Group:
     given[:, : found.shape[1]] = torch.tensor(rewards)
     return Group(
         tree=tree,
+        is_on_path=torch.zeros_like(tree.is_step),
         is_member=tree.is_found,
         log_probs=torch.zeros(tree.leaves.shape),
         rewards=given,

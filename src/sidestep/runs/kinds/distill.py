@@ -58,13 +58,13 @@ class DistillRun(ImprovingRun):
         """See `RunConfig.prepare`."""
         found = backbones.load_backbone(self.backbone, given)
         network = backbones.network_of(found)
-        if network.item_scorer is None:  # before any other word about the network
-            raise ValueError(head_distillation.NO_TEACHER)
+        material = plan_parts.improved_material(given, found)
         if self.order is not None:
             network = network.with_order(self.order)
+        if network.item_scorer is None:  # without a head, no word about what items choose
+            raise ValueError(head_distillation.NO_TEACHER)
         if self.last_code_head == "items":
             network = network.with_last_code_by_items(self.few_items)
-        material = plan_parts.improved_material(given, found)
         plan_parts.refuse_lone_leaf(material.catalog)
         use = found.ranker_use if self.teacher_ranker else None
         beside = None

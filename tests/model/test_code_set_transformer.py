@@ -58,7 +58,7 @@ class TestCodeSetsByItems(TestCodeSets):
 
     @torch.no_grad()
     def test_untrained_codes_are_as_likely_in_a_set_as_the_item_head_says(self):
-        model = TestCodeSetsByItems().build().eval()
+        model = self.build().eval()
         model.query_mix.data = torch.tensor([1.0, 0.0])
         codes = torch.tensor([[flat_ids(0)[0]]] * NUM_USERS)
         root, context = model.encode(HISTORIES, capacity=1)

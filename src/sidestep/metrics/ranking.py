@@ -41,15 +41,7 @@ def diversity(
     Returns:
         The diversity; NaN if a set has fewer than two leaves, and so no pair.
     """
-    same = is_leaf[:, :, None] & is_leaf[:, None, :]  # [users, leaves, leaves]
-    num_leaves = is_leaf.sum(dim=1)
-    # Ordered pairs without the diagonal, which pairs each leaf with itself.
-    num_pairs = (num_leaves * (num_leaves - 1)).double()
-    shared = torch.zeros_like(num_pairs)
-    for codes in semantic_ids.unbind(dim=-1):
-        same = same & (codes[:, :, None] == codes[:, None, :])
-        shared += same.sum(dim=(1, 2)) - num_leaves
-    return 1.0 - shared / (num_pairs * semantic_ids.shape[-1])
+    return _mean_difference(semantic_ids, is_leaf, in_order=True)
 
 
 def set_diversity(
@@ -69,14 +61,26 @@ def set_diversity(
     Returns:
         The diversity; NaN if a set has fewer than two leaves, and so no pair.
     """
+    return _mean_difference(codes, is_leaf, in_order=False)
+
+
+def _mean_difference(
+    codes: Int[Tensor, "users leaves codebooks"],
+    is_leaf: Bool[Tensor, "users leaves"],
+    *,
+    in_order: bool,
+) -> Float[Tensor, " users"]:
+    """The mean share of codes in which two leaves differ; `in_order`: from the first one on."""
     is_pair = is_leaf[:, :, None] & is_leaf[:, None, :]  # [users, leaves, leaves]
     num_leaves = is_leaf.sum(dim=1)
     # Ordered pairs without the diagonal, which pairs each leaf with itself.
     num_pairs = (num_leaves * (num_leaves - 1)).double()
-    shared = torch.zeros_like(num_pairs)
+    shared, same_so_far = torch.zeros_like(num_pairs), is_pair
     for own in codes.unbind(dim=-1):
-        same = is_pair & (own[:, :, None] == own[:, None, :])
+        same = same_so_far & (own[:, :, None] == own[:, None, :])
         shared += same.sum(dim=(1, 2)) - num_leaves
+        if in_order:
+            same_so_far = same
     return 1.0 - shared / (num_pairs * codes.shape[-1])
 
 

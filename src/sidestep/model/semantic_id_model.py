@@ -310,8 +310,7 @@ class SemanticIdModel(nn.Module, ABC):
             assert held is not None, "no history is known"
             assert roots is not None, "no root is known"
             items, codes = siblings.below(numbers, level)
-            queries = self.item_queries(states[:, None], roots[:, None])[:, 0]
-            scores = self.scores_of_lists(queries, items, held)
+            scores = self.scores_of_lists(self.item_queries(states, roots), items, held)
             by_items = siblings.code_logits(scores, items, codes, level)
             is_few = (items != NO_ITEM).any(dim=1, keepdim=True)
             logits = by_items if logits is None else torch.where(is_few, by_items, logits)
@@ -335,8 +334,8 @@ class SemanticIdModel(nn.Module, ABC):
         raise NotImplementedError(f"{type(self).__name__} scores no items below a prefix.")
 
     def item_queries(
-        self, states: Float[Tensor, "rows states dim"], roots: Float[Tensor, "rows roots dim"]
-    ) -> Float[Tensor, "rows states dim"]:
+        self, states: Float[Tensor, "*states dim"], roots: Float[Tensor, "*roots dim"]
+    ) -> Float[Tensor, "*states dim"]:
         """The vectors by which items are scored at prefixes, for a network in which items choose.
 
         A query is a · root + b · state, with learned a and b. With a = 1 and b = 0, the items of a
@@ -344,7 +343,8 @@ class SemanticIdModel(nn.Module, ABC):
 
         Args:
             states: of the prefixes.
-            roots: the state after the history of each prefix; one root may serve a whole row.
+            roots: the state after the history of each prefix, in a shape that broadcasts to that of
+                `states`.
         """
         raise NotImplementedError(f"{type(self).__name__} scores no items below a prefix.")
 

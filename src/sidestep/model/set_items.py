@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from sidestep.model.log_sums import log_sums
 from sidestep.step import ROOT_SLOT
 
 
@@ -149,11 +150,4 @@ class SetItems(nn.Module):
         num_codes = len(self.starts) - 1
         cells = (rows[:, None] * num_codes + self.codes[items]).flatten()
         entries = scores[:, None].expand(-1, self.codes.shape[1]).flatten()
-        none = scores.new_full((num_sets * num_codes,), -torch.inf)
-        largest = none.scatter_reduce(0, cells, entries.detach(), "amax")
-        largest = largest.masked_fill(largest == -torch.inf, 0.0)
-        shares = (entries - largest[cells]).exp()
-        sums = torch.zeros_like(none).scatter_add(0, cells, shares)
-        is_code = sums > 0  # log 0 has no gradient
-        logits = torch.where(is_code, sums.where(is_code, 1.0).log() + largest, -torch.inf)
-        return logits.view(num_sets, num_codes)
+        return log_sums(entries, cells, num_sets * num_codes).view(num_sets, num_codes)

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from sidestep.model.log_sums import log_sums
 from sidestep.padding import NO_ITEM
 
 _MOST_PREFIXES = 2**63 - 1
@@ -168,12 +169,10 @@ class SiblingItems(nn.Module):
         num_codes = self.codebook_sizes[depth]
         columns = codes.masked_fill(items == NO_ITEM, num_codes)
         scores = scores.masked_fill(items == NO_ITEM, -torch.inf)
-        none = scores.new_full((len(scores), num_codes + 1), -torch.inf)
         if depth == len(self.codebook_sizes) - 1 and not self._has_equal_ids:
+            none = scores.new_full((len(scores), num_codes + 1), -torch.inf)
             return none.scatter(1, columns, scores)[:, :-1]
-        largest = none.scatter_reduce(1, columns, scores.detach(), "amax")
-        largest = largest.masked_fill(largest == -torch.inf, 0.0)
-        shares = (scores - largest.gather(1, columns)).exp()
-        sums = torch.zeros_like(none).scatter_add(1, columns, shares)[:, :-1]
-        is_code = sums > 0  # log 0 has no gradient
-        return torch.where(is_code, sums.where(is_code, 1.0).log() + largest[:, :-1], -torch.inf)
+        rows = torch.arange(len(scores), device=scores.device)[:, None]
+        cells = rows * (num_codes + 1) + columns
+        sums = log_sums(scores.flatten(), cells.flatten(), len(scores) * (num_codes + 1))
+        return sums.view(len(scores), -1)[:, :-1]

@@ -373,8 +373,8 @@ class Transformer(SemanticIdModel):
         return self.dropout(torch.cat([start, vectors], dim=1)), lengths
 
     def item_queries(
-        self, states: Float[Tensor, "rows states dim"], roots: Float[Tensor, "rows roots dim"]
-    ) -> Float[Tensor, "rows states dim"]:
+        self, states: Float[Tensor, "*states dim"], roots: Float[Tensor, "*roots dim"]
+    ) -> Float[Tensor, "*states dim"]:
         """See `SemanticIdModel.item_queries`."""
         assert self.query_mix is not None, "items choose no code"
         of_root, of_prefix = self.query_mix.to(states.dtype)

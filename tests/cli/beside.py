@@ -22,6 +22,12 @@ def measured(folder, *how):
     return json.loads(run("evaluate", folder, *how, "--json"))
 
 
+def listed(run_folder, *options):
+    """The items of one answer."""
+    asked = ("recommend", run_folder, "--history", "item-1,item-2", "--json")
+    return [item["item_id"] for item in json.loads(run(*asked, *options))["items"]]
+
+
 def assert_recommends_as_its_backbone_does(shop, folder, *, seed):
     """A model beside the run `beam` changes no list unless the search uses the model."""
     ours, before = (load_file(of / "bundle/model.safetensors") for of in (folder, shop / "beam"))

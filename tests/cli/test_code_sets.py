@@ -13,7 +13,7 @@ from sidestep.bundle.manifest import KeptSearch
 from sidestep.catalog.set_space import SetSpace
 from sidestep.search.process_reward import ProcessReward
 from sidestep.step import HistoryBatch
-from tests.cli.beside import measured, training
+from tests.cli.beside import listed, measured, training
 from tests.cli.commands import call, refused, run
 
 CONFIG = """\
@@ -45,12 +45,6 @@ def folder(shop, tmp_path_factory):
         *("--catalog", folder / "catalog", "--out", folder / "run"),
     )
     return folder
-
-
-def listed(run_folder, *options):
-    """The items of one answer."""
-    asked = ("recommend", run_folder, "--history", "item-1,item-2", "--json")
-    return [item["item_id"] for item in json.loads(run(*asked, *options))["items"]]
 
 
 def test_a_run_over_sets_is_evaluated_and_finds_every_item_once(folder):

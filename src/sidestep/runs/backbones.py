@@ -81,7 +81,7 @@ def first_objective(backbone: Path) -> dict[str, Any]:
         file = RunFolder(folder.parent if folder.name == "bundle" else folder).config
         content = read_settings(file) if file.is_file() else {}
         objective = content.get("objective")
-        if content.get("kind") in ("transformer", "code-sets", "code-sets-t5"):
+        if content.get("kind") in ("transformer", "t5", "code-sets", "code-sets-t5"):
             return objective if isinstance(objective, dict) else {}
         at = content.get("backbone")
     return {}

@@ -11,7 +11,11 @@ from sidestep.model.config import T5Config, TransformerConfig
 from sidestep.notices import note
 from sidestep.runs.plan import Given, Material, Plan
 from sidestep.runs.run_config import LearnedRun, ReadingRun
-from sidestep.training.objective_config import NextCodeSetConfig, SupervisedCodesConfig
+from sidestep.training.objective_config import (
+    NextCodeConfig,
+    NextCodeSetConfig,
+    SupervisedCodesConfig,
+)
 from sidestep.training.own_objective import OwnObjectiveConfig, or_own
 
 with imported_when_used():
@@ -26,7 +30,7 @@ with imported_when_used():
     from sidestep.runs import chosen_search, memory, plan_parts
     from sidestep.search import beam
     from sidestep.search import policy as policies
-    from sidestep.training import fit, next_code_set, repeat_bias
+    from sidestep.training import fit, next_code, next_code_set, repeat_bias
     from sidestep.training import objective as objectives
 
 C = TypeVar("C", bound="CodesRun")
@@ -189,6 +193,38 @@ class TransformerCodesRun(CodesRun):
         known = plan_parts.with_known_values(self.model, given)
         split = columns.with_user_columns(given.split, known.user_columns, given.dataset.users)
         return self.model_copy(update={"model": known}), split
+
+
+class OrderedCodesRun(CodesRun):
+    """A run over codes in an order; a catalog of sets is refused."""
+
+    objective: Annotated[NextCodeConfig | OwnObjectiveConfig, or_own(NextCodeConfig)] = (
+        NextCodeConfig()
+    )
+
+    def refuse_catalog(self, catalog: catalogs.Catalog) -> None:
+        """See `CodesRun.refuse_catalog`.
+
+        Settings that read prefixes are refused where the codes span no trie.
+        """
+        if catalog.space == own_space.SETS:
+            raise ValueError(
+                f"the codes of this catalog are sets, and a run of kind {self.kind} needs codes in "
+                "an order; train a run of kind code-sets, or tokenize with --space trie."
+            )
+        if isinstance(self.objective, NextCodeConfig):
+            for setting in ("beam_aware", "distillation_weight"):
+                if getattr(self.objective, setting) is not None:
+                    catalog.refuse_own_space(f"objective.{setting}")
+
+    def made_objective(
+        self, network: semantic_id_model.SemanticIdModel, catalog: catalogs.Catalog
+    ) -> objectives.Objective:
+        """See `CodesRun.made_objective`."""
+        if isinstance(self.objective, OwnObjectiveConfig):
+            return self.objective.made(network)
+        categories = columns.categories_for(network, catalog)
+        return next_code.NextCodeObjective(network, self.objective, categories=categories)
 
 
 class SetsRun(CodesRun):

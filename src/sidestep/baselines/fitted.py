@@ -16,9 +16,12 @@ class FittedRecommender(ItemScoreRecommender):
 
     A run of kind `recommender` fits it. Its bundle keeps the arrays and the import path of the
     class; to load the bundle imports the module that defines the class.
+
+    reads_history: whether a list depends on the items of the history.
     """
 
     score_kind = "score"
+    reads_history: bool = True
 
     @classmethod
     @abstractmethod

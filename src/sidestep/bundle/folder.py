@@ -15,8 +15,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from sidestep.baselines.fitted import FittedRecommender, fitted_class
+from sidestep.baselines.fitted import FittedRecommender
 from sidestep.bundle.columns import MissingColumnsError
+from sidestep.bundle.fitted_kinds import fitted_of_kind, kind_of_fitted
 from sidestep.bundle.loaded import LoadedRecommender
 from sidestep.bundle.manifest import (
     COUNTED,
@@ -72,12 +73,12 @@ def save_bundle(
     Args:
         path: the folder.
         network: the one that recommends; None makes a bundle that recommends by `counts`, or by a
-            user's own recommender.
+            fitted recommender.
         catalog: item IDs, semantic IDs and texts; the one the network was trained on.
         max_history: see `Manifest`.
         seed: of the training.
         counts: target events per item in training, or the sum of their weights.
-        fitted: a user's own recommender.
+        fitted: a recommender without a network, of Sidestep or of a user's own.
         counted: the kind of a bundle of counts.
         training: a summary, as JSON.
         data: name and hashes of the dataset, as JSON.
@@ -95,7 +96,7 @@ def save_bundle(
     manifest = Manifest(
         format=FORMAT,
         schema_version=SCHEMA_VERSION,
-        kind=kind if fitted is None else fitted.import_path(),
+        kind=kind if fitted is None else kind_of_fitted(fitted),
         model=description_of(network),
         max_history=max_history,
         seed=seed,
@@ -221,8 +222,8 @@ def _refuse_unknown_class(file: Path, kind: str) -> None:
 def _fitted(
     manifest: Manifest, weights: Mapping[str, Tensor], num_items: int
 ) -> FittedRecommender | None:
-    """The user's own recommender of a bundle; None where the bundle holds none."""
-    made_of = fitted_class(manifest.kind) if is_import_path(manifest.kind) else None
+    """The fitted recommender of a bundle; None where the bundle holds none."""
+    made_of = fitted_of_kind(manifest.kind)
     if made_of is None:
         return None
     arrays = {name: array.numpy() for name, array in weights.items()}

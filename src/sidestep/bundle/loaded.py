@@ -72,14 +72,15 @@ Where = Mapping[str, str | Iterable[str]]
 class LoadedRecommender:
     """A bundle in memory; `load` makes it. Items with a tombstone are never recommended.
 
-    network: in `eval` mode on `device`; None for popularity and repeats.
+    network: in `eval` mode on `device`; None where counts or a fitted recommender answer.
     parts: the parts beside the network, by name, in `eval` mode on `device`, too.
     users: the histories of known users, which `recommend_frame` takes by user ID; None for none.
     user_info: what describes the known users, in the columns that the network reads; None where it
         reads none.
     counts: target events per item in training, or the sum of their weights; None where something
         else recommends.
-    fitted: a user's own recommender; None where something else recommends.
+    fitted: a recommender without a network, of Sidestep or of a user's own; None where something
+        else recommends.
     """
 
     manifest: Manifest

@@ -43,7 +43,7 @@ def write_bundle(
         manifest: of the bundle as it was loaded or trained; its hashes and versions are set anew.
         catalog: on the CPU.
         network: None for a bundle of counts.
-        counts, fitted: the counts, or the user's own recommender, of a bundle without a network.
+        counts, fitted: the counts, or the fitted recommender, of a bundle without a network.
         parts: those beside the network, by name.
         users: the histories of known users.
         user_info: what describes the known users.

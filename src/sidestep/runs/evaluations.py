@@ -251,6 +251,8 @@ def _setting(
         if isinstance(network, semantic_id_model.SemanticIdModel):
             read = network.reader.form
         history = f"{read}@{loaded.max_history}"
+    elif loaded.fitted is not None and loaded.fitted.reads_history:
+        history = f"item-ids@{loaded.max_history}"
     derived = catalog_name or loaded.catalog.version[:12]
     return results.Setting(
         **asked.search.settings(loaded),

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from sidestep.baselines.fitted import FittedRecommender
 from sidestep.bundle.columns import with_categories, with_user_columns, with_values
 from sidestep.bundle.folder import save_bundle
 from sidestep.bundle.loaded import LoadedRecommender
@@ -131,6 +132,39 @@ def counting(given: Given, kind: Literal["popularity", "repeats"], max_history: 
             max_history=max_history,
             seed=origin.seed,
             training=origin.training,
+            data=origin.data,
+        )
+
+    return Plan(material=material, save=save)
+
+
+def fitting(
+    given: Given,
+    fit: Callable[[Material], FittedRecommender],
+    max_history: int,
+    *,
+    about: Mapping[str, Any] | None = None,
+) -> Plan:
+    """The plan of a run that fits a recommender on the training part, without a network.
+
+    Args:
+        given: the dataset and its split.
+        fit: makes the recommender.
+        max_history: most recent items of a history that lists follow.
+        about: more lines of the bundle about what the recommender was made of, as JSON.
+    """
+    catalog = given.catalog or flat_catalog(given.dataset, given.split)
+    material = Material(given.split, catalog, max_history)
+
+    def save(path: Path, origin: Origin) -> None:
+        save_bundle(
+            path,
+            network=None,
+            fitted=fit(material),
+            catalog=catalog,
+            max_history=max_history,
+            seed=origin.seed,
+            training={**origin.training, **(about or {})},
             data=origin.data,
         )
 

@@ -145,6 +145,21 @@ def load_item_vectors(path: Path, dataset: Dataset) -> Float[np.ndarray, "items 
     return vectors
 
 
+def named_item_vectors(file: str, dataset: Dataset) -> Float[np.ndarray, "items dim"]:
+    """The vectors of a dataset's items that the key `embeddings` of a configuration names.
+
+    Raises:
+        FileNotFoundError: there are none.
+        ValueError: they are of other items, or know another training part.
+    """
+    path = Path(file)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"embeddings: {path}: no vectors here; make them with 'sidestep embed'."
+        )
+    return load_item_vectors(path, dataset)
+
+
 def refuse_other_training_of(catalog: catalogs.Catalog, dataset: Dataset, what: str) -> None:
     """Refuses a catalog whose semantic IDs were learned from another training part.
 

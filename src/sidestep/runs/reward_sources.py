@@ -22,7 +22,7 @@ from sidestep.files import file_sha256
 from sidestep.model.sasrec import SasRec
 from sidestep.model.semantic_id_model import SemanticIdModel
 from sidestep.runs.catalogs import popularity_of
-from sidestep.runs.provenance import load_item_vectors, refuse_other_data
+from sidestep.runs.provenance import named_item_vectors, refuse_other_data
 from sidestep.search.policy import whole_space
 from sidestep.step import HistoryBatch
 from sidestep.training.rewards import ItemScores, RewardSources, code_sums, item_head_scores
@@ -77,15 +77,9 @@ def embeddings_of(file: str, dataset: Dataset) -> Embeddings:
     """The vectors that rewards compare the items of a dataset by.
 
     Raises:
-        FileNotFoundError: there are no vectors.
-        ValueError: they are of other items, or know another training part.
+        FileNotFoundError, ValueError: see `named_item_vectors`.
     """
-    path = Path(file)
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"embeddings: {path}: no vectors here; make them with 'sidestep embed'."
-        )
-    return torch.from_numpy(load_item_vectors(path, dataset))
+    return torch.from_numpy(named_item_vectors(file, dataset))
 
 
 def worths_of(file: str, dataset: Dataset) -> Float[np.ndarray, " items"]:

@@ -230,7 +230,7 @@ class AskedSearch:
     def method(self, loaded: bundles.LoadedRecommender) -> str:
         """The name in tables: the search, or the kind that scores all items, and the ranker."""
         if not loaded.is_searched:
-            name = loaded.kind
+            name = loaded.kind if loaded.fitted is None else loaded.fitted.name
             if is_import_path(name):
                 name = own_name(name.rpartition(":")[2])
         else:

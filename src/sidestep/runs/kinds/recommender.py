@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
 
 from sidestep.lazy_imports import imported_when_used
-from sidestep.runs.plan import Given, Material, Origin, Plan
+from sidestep.runs.plan import Given, Material, Plan
 from sidestep.runs.run_config import ReadingRun
 
 with imported_when_used():
     from sidestep.baselines import fitted
-    from sidestep.bundle import folder
-    from sidestep.runs import catalogs
+    from sidestep.runs import plan_parts
 
 
 class RecommenderRun(ReadingRun):
@@ -37,28 +35,16 @@ class RecommenderRun(ReadingRun):
                 f"recommender: {self.recommender} is no recommender that a run can fit; derive the "
                 "class from sidestep.baselines.fitted.FittedRecommender."
             )
-        catalog = given.catalog or catalogs.flat_catalog(given.dataset, given.split)
-        material = Material(given.split, catalog, self.max_history)
 
-        def save(path: Path, origin: Origin) -> None:
+        def recommender(material: Material) -> fitted.FittedRecommender:
             try:
-                recommender = made_of.fit(
+                return made_of.fit(
                     material.split.train.histories,
-                    catalog.num_items,
+                    material.catalog.num_items,
                     max_history=self.max_history,
                     **self.settings,
                 )
             except TypeError as error:
                 raise ValueError(f"recommender: {self.recommender}: {error}.") from error
-            folder.save_bundle(
-                path,
-                network=None,
-                fitted=recommender,
-                catalog=catalog,
-                max_history=self.max_history,
-                seed=origin.seed,
-                training=origin.training,
-                data=origin.data,
-            )
 
-        return Plan(material=material, save=save)
+        return plan_parts.fitting(given, recommender, self.max_history)

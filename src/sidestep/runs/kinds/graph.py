@@ -1,0 +1,75 @@
+"""Runs of kind graph: transitions from the last items, and items like them; nothing is learned."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from sidestep.lazy_imports import imported_when_used
+from sidestep.runs.plan import Given, Material, Plan
+from sidestep.runs.run_config import ReadingRun
+
+with imported_when_used():
+    from sidestep import files
+    from sidestep.baselines import transition_graph
+    from sidestep.runs import plan_parts, provenance
+
+
+class GraphRun(ReadingRun):
+    """Transitions from the last items, and items like them; nothing is learned.
+
+    See `TransitionGraph` for the formula. Without `embeddings`, the transitions alone recommend.
+    """
+
+    kind: Literal["graph"] = "graph"
+
+    max_history: int = Field(2, ge=1)
+    """Last items of a history whose transitions are followed."""
+
+    embeddings: str | None = None
+    """The vectors that items are compared by: the `.npy` of `sidestep embed`."""
+
+    similarity_weight: float = Field(0.05, ge=0, allow_inf_nan=False)
+    """Weight of the cosine of vectors, beside shares of transitions, which lie between 0 and 1."""
+
+    max_distance: int = Field(5, ge=1)
+    """The largest distance of two items in a sequence that counts as a transition; with 1, only the
+    very next item counts."""
+
+    distance_decay: float = Field(0.7, ge=0, le=1)
+    """Factor of a transition for each item that it skips."""
+
+    backward_weight: float = Field(0.0, ge=0, le=1)
+    """Weight of a transition against the order of time; 1 counts both directions alike."""
+
+    prior: float = Field(3.0, ge=0, allow_inf_nan=False)
+    """Events that are added to those after an item, so that an item that was seen once is not as
+    sure of its next item as one that was seen often."""
+
+    place_decay: float = Field(0.5, ge=0, le=1)
+    """Factor of each item of the history before the last one."""
+
+    def prepare(self, given: Given) -> Plan:
+        """See `RunConfig.prepare`."""
+        vectors, about = None, {}
+        if self.embeddings is not None:
+            vectors = provenance.named_item_vectors(self.embeddings, given.dataset)
+            about = {"embeddings_sha256": files.file_sha256(Path(self.embeddings))}
+
+        def fitted(material: Material) -> transition_graph.TransitionGraph:
+            return transition_graph.TransitionGraph.fit(
+                material.split.train.histories,
+                material.catalog.num_items,
+                max_history=self.max_history,
+                max_distance=self.max_distance,
+                distance_decay=self.distance_decay,
+                backward_weight=self.backward_weight,
+                prior=self.prior,
+                place_decay=self.place_decay,
+                similarity_weight=self.similarity_weight,
+                vectors=vectors,
+            )
+
+        return plan_parts.fitting(given, fitted, self.max_history, about=about)

@@ -168,7 +168,7 @@ class TransitionGraph(FittedRecommender):
             raise ValueError(f"vectors has the shape {vectors.shape}, not one row per item")
         if starts[0] != 0 or starts[-1] != num_transitions or (np.diff(starts) < 0).any():
             raise ValueError("starts does not divide the transitions among the items")
-        if num_transitions and not (0 <= next_items.min() and next_items.max() < num_items):
+        if num_transitions and not (next_items.min() >= 0 and next_items.max() < num_items):
             raise ValueError(f"next_items names items that are not among {num_items:,}")
         for name, values in arrays.items():
             if not np.isfinite(values).all():

@@ -12,7 +12,7 @@ def transition_counts(
 ) -> scipy.sparse.csr_array:
     """Counts the pairs of items of which one follows the other in a sequence.
 
-        c[i, j] = sum over pairs (i at position p, j at p + d, 1 <= d <= D) of γ^(d-1) · u_p · w_(p+d)
+        c[i, j] = Σ γ^(d-1) · u_p · w_(p+d), over all positions p of i and p + d of j, 1 ≤ d ≤ D
 
     Pairs at distance 1 are direct transitions; the others skip the items between them. Only an item
     that is read leads to another (weight as an input u), and only an item that may be predicted is

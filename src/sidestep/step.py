@@ -55,6 +55,8 @@ class HistoryBatch:
         `lengths` on. None: all are unknown. A model that does not read times ignores them.
     user_values: what describes the users; None: nothing is known of them. A model that does not
         read columns of users ignores them.
+    moments: when each user is recommended to, in the unit of the data's timestamps; `NO_MOMENT`
+        where unknown. None: all are unknown. No network reads them: a network reads `gaps`.
     """
 
     items: Int[Tensor, "users items"]
@@ -62,18 +64,27 @@ class HistoryBatch:
     weights: Float[Tensor, "users items"] | None = None
     gaps: Float[Tensor, "users items"] | None = None
     user_values: UserValues | None = None
+    moments: Int[Tensor, " users"] | None = None
 
     def to(self, device: torch.device | str) -> "HistoryBatch":
         """Copies the batch to `device`."""
         moved = self._columns(lambda values: values.to(device), self.lengths.to(device))
-        known = self.user_values
-        return moved if known is None else replace(moved, user_values=known.to(device))
+        known, moments = self.user_values, self.moments
+        return replace(
+            moved,
+            user_values=None if known is None else known.to(device),
+            moments=None if moments is None else moments.to(device),
+        )
 
     def select(self, users: Int[Tensor, " chosen"]) -> "HistoryBatch":
         """Some of the users, in the order in which they are named."""
         chosen = self._columns(lambda values: values[users], self.lengths[users])
-        known = self.user_values
-        return chosen if known is None else replace(chosen, user_values=known.select(users))
+        known, moments = self.user_values, self.moments
+        return replace(
+            chosen,
+            user_values=None if known is None else known.select(users),
+            moments=None if moments is None else moments[users],
+        )
 
     def first(self, numbers: Int[Tensor, " users"]) -> "HistoryBatch":
         """Histories cut to so many of their oldest items; no history has fewer."""
@@ -109,6 +120,7 @@ class HistoryBatch:
             weights=None if self.weights is None else taken(self.weights),
             gaps=None if self.gaps is None else taken(self.gaps),
             user_values=self.user_values,
+            moments=self.moments,
         )
 
     def weighted(

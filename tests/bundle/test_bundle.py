@@ -11,11 +11,13 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import sidestep
+from sidestep.baselines.transition_graph import TransitionGraph
 from sidestep.bundle.folder import load, save_bundle
 from sidestep.bundle.loaded import LoadedRecommender
 from sidestep.bundle.manifest import SCHEMA_VERSION
 from sidestep.bundle.requests import Request
 from sidestep.catalog.catalog import Catalog
+from sidestep.data.histories import Histories
 from sidestep.model.config import SasRecConfig, T5Config, TransformerConfig
 from sidestep.model.sasrec import SasRec
 from sidestep.model.t5 import T5
@@ -68,7 +70,37 @@ def network(kind):
     return None
 
 
-KINDS = ("semantic-id-transformer", "semantic-id-t5", "hugging-face", "sasrec", "popularity")
+KINDS = (
+    "semantic-id-transformer",
+    "semantic-id-t5",
+    "hugging-face",
+    "sasrec",
+    "popularity",
+    "graph",
+)
+
+
+def fitted(kind):
+    if kind != "graph":
+        return None
+    histories = Histories(
+        items=np.arange(NUM_ITEMS, dtype=np.int32),
+        offsets=np.array([0, NUM_ITEMS]),
+        user_ids=("u",),
+    )
+    vectors = np.random.default_rng(0).normal(size=(NUM_ITEMS, 4)).astype(np.float32)
+    return TransitionGraph.fit(
+        histories,
+        NUM_ITEMS,
+        max_history=MAX_HISTORY,
+        max_distance=2,
+        distance_decay=0.5,
+        backward_weight=0.0,
+        prior=1.0,
+        place_decay=0.5,
+        similarity_weight=0.1,
+        vectors=vectors,
+    )
 
 
 def saved(path, kind="semantic-id-transformer", *, texts=True):
@@ -76,6 +108,7 @@ def saved(path, kind="semantic-id-transformer", *, texts=True):
         path,
         network=network(kind),
         counts=np.arange(NUM_ITEMS)[::-1].copy() if kind == "popularity" else None,
+        fitted=fitted(kind),
         catalog=catalog(texts),
         max_history=MAX_HISTORY,
         seed=3,

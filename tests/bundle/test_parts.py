@@ -8,6 +8,7 @@ import torch
 
 from sidestep.bundle.folder import load, save_bundle
 from sidestep.bundle.item_rows import with_items
+from sidestep.bundle.manifest import SCHEMA_VERSION
 from sidestep.bundle.parts import PARTS, Growth, KeptProcessReward, KeptRanker, KeptValueHead
 from sidestep.catalog.catalog import Catalog
 from sidestep.model.config import (
@@ -134,7 +135,10 @@ def test_parts_of_an_older_manifest_are_read(whole, tmp_path, version):
     loaded = load(tmp_path / "old", device="cpu")
     assert loaded.manifest.parts == ENTRIES
     loaded.save(tmp_path / "new")
-    assert json.loads((tmp_path / "new" / "manifest.json").read_text())["schema_version"] == 8
+    assert (
+        json.loads((tmp_path / "new" / "manifest.json").read_text())["schema_version"]
+        == SCHEMA_VERSION
+    )
     assert load(tmp_path / "new", device="cpu").manifest.parts == ENTRIES
 
 

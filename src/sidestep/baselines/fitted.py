@@ -18,10 +18,12 @@ class FittedRecommender(ItemScoreRecommender):
     class; to load the bundle imports the module that defines the class.
 
     reads_history: whether a list depends on the items of the history.
+    reads_times: whether a list depends on `HistoryBatch.gaps` or `HistoryBatch.moments`.
     """
 
     score_kind = "score"
     reads_history: bool = True
+    reads_times: bool = False
 
     @classmethod
     @abstractmethod

@@ -88,12 +88,12 @@ class TransitionGraph(FittedRecommender):
         num_items: int,
         *,
         max_history: int,
-        max_distance: int = 5,
-        distance_decay: float = 0.7,
-        backward_weight: float = 0.0,
-        prior: float = 3.0,
-        place_decay: float = 0.5,
-        similarity_weight: float = 0.05,
+        max_distance: int,
+        distance_decay: float,
+        backward_weight: float,
+        prior: float,
+        place_decay: float,
+        similarity_weight: float,
         vectors: Float[np.ndarray, "items dim"] | None = None,
         **settings: Any,
     ) -> "TransitionGraph":
@@ -105,8 +105,8 @@ class TransitionGraph(FittedRecommender):
             max_history: the number of last items whose transitions are followed.
             max_distance, distance_decay: D and γ, see `transition_counts`.
             backward_weight: β, the weight of a transition against the order of time.
-            prior: events that are added to those after an item, so that an item that was seen once
-                is not as sure as one that was seen often.
+            prior: events that are added to those after an item. With a small prior a transition
+                counts by its share, with a large one by its number.
             place_decay: δ, the factor of each item before the last one.
             similarity_weight: α, the weight of the cosine of vectors.
             vectors: one per item, of any length; None for the transitions alone.

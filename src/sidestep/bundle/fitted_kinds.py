@@ -2,9 +2,13 @@
 
 from sidestep.baselines.fitted import FittedRecommender, fitted_class
 from sidestep.baselines.transition_graph import TransitionGraph
+from sidestep.baselines.window_popularity import WindowPopularity
 from sidestep.import_paths import is_import_path
 
-_OWN: dict[str, type[FittedRecommender]] = {"graph": TransitionGraph}
+_OWN: dict[str, type[FittedRecommender]] = {
+    "graph": TransitionGraph,
+    "popularity-window": WindowPopularity,
+}
 """The recommenders of Sidestep that a run fits. Others are named by their import path."""
 
 

@@ -293,9 +293,9 @@ class LoadedRecommender:
 
     @property
     def reads_times(self) -> bool:
-        """Whether its network, or the ranker beside it, reads the times of events."""
-        networks = (self.network, self.ranker)
-        return any(network is not None and network.reads_times for network in networks)
+        """Whether its network, the ranker beside it or its fitted recommender reads times."""
+        readers = (self.network, self.ranker, self.fitted)
+        return any(reader is not None and reader.reads_times for reader in readers)
 
     @property
     def user_columns(self) -> Mapping[str, ColumnConfig] | None:

@@ -27,8 +27,8 @@ of new items, the process reward model and the value head; version 4 the ranker:
 taken to have none. Version 5 added the kind `repeats`, and counts that are sums of weights; version
 6 the histories of users, and the search that a bundle recommends by; version 7 has one field for
 all parts beside the network, each of which had a field of its own before; version 8
-the weights by which items that choose codes read the state of the root; version 9 the kind
-`graph`."""
+the weights by which items that choose codes read the state of the root; version 9 the kinds
+`graph` and `popularity-window`."""
 
 MANIFEST = "manifest.json"
 FORMAT = "sidestep.bundle"
@@ -45,7 +45,7 @@ KINDS = (
         "hugging-face",
         "sasrec",
     ),
-    *("popularity", "repeats", "graph"),
+    *("popularity", "repeats", "popularity-window", "graph"),
 )
 """The kinds of Sidestep; a network of a user's own has the import path of its class instead."""
 

@@ -13,6 +13,7 @@ from sidestep.bundle.requests import Request, checked_user_info
 from sidestep.data.batches import history_batch, user_values
 from sidestep.data.histories import Histories
 from sidestep.model.config import ColumnConfig
+from sidestep.padding import NO_MOMENT
 from sidestep.step import HistoryBatch
 
 IndicesOf = Callable[[Sequence[str]], Int[np.ndarray, " ids"]]
@@ -75,12 +76,18 @@ def _histories(
     moments = np.array([each.moment or 0 for each in requests], dtype=np.int64)
     known, num_unknown = _rows(past, indices_of, times)
     batch = history_batch(known, moments=moments)
+    assert batch.moments is not None
     assert batch.gaps is not None
     has_times = torch.tensor([each.times is not None for each in requests])[:, None]
-    has_moment = torch.tensor([each.moment is not None for each in requests])[:, None]
+    has_moment = torch.tensor([each.moment is not None for each in requests])
     is_last = torch.arange(batch.gaps.shape[1]) == batch.lengths[:, None] - 1
-    is_hidden = ~has_times | (is_last & ~has_moment)
-    return replace(batch, gaps=batch.gaps.masked_fill(is_hidden, torch.nan)), num_unknown
+    is_hidden = ~has_times | (is_last & ~has_moment[:, None])
+    hidden = replace(
+        batch,
+        gaps=batch.gaps.masked_fill(is_hidden, torch.nan),
+        moments=batch.moments.masked_fill(~has_moment, NO_MOMENT),
+    )
+    return hidden, num_unknown
 
 
 def _rows(

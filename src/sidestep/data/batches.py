@@ -45,6 +45,7 @@ def history_batch(
         weights=weights,
         gaps=gaps,
         user_values=None if users is None else user_values(users),
+        moments=None if moments is None else torch.from_numpy(moments.astype(np.int64)),
     )
 
 

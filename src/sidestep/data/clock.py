@@ -137,6 +137,11 @@ def unit_of(timestamps: Int[np.ndarray, " interactions"]) -> Unit | None:
     return None
 
 
+def ticks_per_day(unit: Unit) -> int:
+    """The number of timestamps of one unit within a day."""
+    return _DAY * _PER_SECOND[unit]
+
+
 def span_of(unit: Unit) -> tuple[int, int]:
     """The first timestamp of the years 1990 to 2100, and the first timestamp after these years."""
     return int(_EARLIEST) * _PER_SECOND[unit], int(_LATEST) * _PER_SECOND[unit]

@@ -21,32 +21,33 @@ class GraphRun(ReadingRun):
     """Transitions from the last items, and items like them; nothing is learned.
 
     See `TransitionGraph` for the formula. Without `embeddings`, the transitions alone recommend.
+    The defaults were the best on validation of `scientific` and `beauty`, see docs/experiments.md.
     """
 
     kind: Literal["graph"] = "graph"
 
-    max_history: int = Field(2, ge=1)
+    max_history: int = Field(3, ge=1)
     """Last items of a history whose transitions are followed."""
 
     embeddings: str | None = None
     """The vectors that items are compared by: the `.npy` of `sidestep embed`."""
 
-    similarity_weight: float = Field(0.05, ge=0, allow_inf_nan=False)
+    similarity_weight: float = Field(0.03, ge=0, allow_inf_nan=False)
     """Weight of the cosine of vectors, beside shares of transitions, which lie between 0 and 1."""
 
-    max_distance: int = Field(5, ge=1)
+    max_distance: int = Field(10, ge=1)
     """The largest distance of two items in a sequence that counts as a transition; with 1, only the
     very next item counts."""
 
-    distance_decay: float = Field(0.7, ge=0, le=1)
+    distance_decay: float = Field(0.8, ge=0, le=1)
     """Factor of a transition for each item that it skips."""
 
     backward_weight: float = Field(0.0, ge=0, le=1)
     """Weight of a transition against the order of time; 1 counts both directions alike."""
 
-    prior: float = Field(3.0, ge=0, allow_inf_nan=False)
-    """Events that are added to those after an item, so that an item that was seen once is not as
-    sure of its next item as one that was seen often."""
+    prior: float = Field(50.0, ge=0, allow_inf_nan=False)
+    """Events that are added to those after an item. With a small prior a transition counts by its
+    share of these events, with a large one by its number."""
 
     place_decay: float = Field(0.5, ge=0, le=1)
     """Factor of each item of the history before the last one."""

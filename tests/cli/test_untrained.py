@@ -1,0 +1,164 @@
+"""Runs without a training, by commands: the transition graph, and popularity in a window."""
+
+import json
+import shutil
+
+import numpy as np
+import polars as pl
+import pytest
+from safetensors.numpy import load_file, save_file
+
+import sidestep
+from sidestep.data.dataset import Dataset
+from sidestep.data.splits import leave_one_out
+from sidestep.evaluation.results import read
+
+from .commands import refused, run
+
+DAY = 86_400
+
+
+def train(dataset, out, *settings):
+    given = [word for setting in settings for word in ("--set", setting)]
+    run("train", *given, "--dataset", dataset, "--out", out)
+    return out
+
+
+def listed(bundle, *options):
+    told = json.loads(run("recommend", bundle, *options, "--k", 5, "--json"))
+    return [item["item_id"] for item in told["items"]]
+
+
+@pytest.fixture(scope="module")
+def graph(shop, tmp_path_factory):
+    """A run of kind graph with vectors."""
+    out = tmp_path_factory.mktemp("graph") / "graph"
+    return train(shop / "dataset", out, "kind=graph", f"embeddings={shop / 'vectors.npy'}")
+
+
+def test_a_graph_is_counted_kept_evaluated_and_asked(graph, shop, tmp_path):
+    results = tmp_path / "quality.jsonl"
+    told = run("evaluate", graph, "--split", "test", "--results", results, "--json")
+    assert json.loads(told)["method"] == "graph"
+    [line] = read(results)
+    loaded = sidestep.load(graph)
+    assert (line.method, line.setting.history) == ("graph", f"item-ids@{loaded.max_history}")
+    assert loaded.kind == "graph"
+    assert len(loaded.manifest.training["embeddings_sha256"]) == 64
+    history = ["item-1", "item-2", "item-5"]
+    asked = ("--history", ",".join(history))
+    best = listed(graph, *asked)
+    assert best == loaded.recommend([history], 5)[0].item_ids
+    assert set(history).isdisjoint(listed(graph, *asked, "--exclude-seen"))
+    assert best[0] not in listed(graph, *asked, "--exclude", best[0])
+    in_stock = tmp_path / "in-stock.txt"
+    in_stock.write_text("\n".join(best[2:]))
+    assert listed(graph, *asked, "--available", in_stock) == best[2:]
+    run("retire", graph, "--items", best[0], "--out", tmp_path / "retired")
+    assert listed(tmp_path / "retired", *asked)[:4] == best[1:]
+
+
+def test_nothing_that_is_held_out_is_in_the_graph(graph, shop):
+    dataset = Dataset.load(shop / "dataset")
+    train = leave_one_out(dataset.histories()).train.histories
+    pairs = set()
+    for row in range(len(train)):
+        items = train.of(row).tolist()
+        for place, item in enumerate(items):
+            pairs |= {(item, later) for later in items[place + 1 :]}
+    kept = sidestep.load(graph).fitted
+    first = np.repeat(np.arange(kept.num_items), np.diff(kept.starts.numpy()))
+    assert set(zip(first.tolist(), kept.next_items.tolist(), strict=True)) <= pairs
+    np.testing.assert_array_equal(
+        kept.counts, np.bincount(train.items, minlength=len(dataset.items))
+    )
+
+
+def test_vectors_that_are_missing_or_know_the_targets_are_refused(shop, tmp_path):
+    settings = ("train", "--dataset", shop / "dataset", "--out", tmp_path / "run", "--set")
+    none = refused(*settings, "kind=graph", "--set", f"embeddings={tmp_path / 'v.npy'}")
+    assert "embeddings: there is no" in none
+    other = shutil.copytree(shop / "dataset", tmp_path / "other")
+    run("data", "split", other, "--strategy", "global-time", "--validation-share", 0.2)
+    vectors = tmp_path / "vectors.npy"
+    run("embed", other, "--collaborative", "--collaborative-dim", 4, "--out", vectors)
+    told = refused(*settings, "kind=graph", "--set", f"embeddings={vectors}")
+    assert "in another training part" in told
+
+
+def test_a_damaged_graph_is_refused(graph, tmp_path):
+    loaded = sidestep.load(graph)
+    loaded.save(tmp_path / "bundle")
+    file = tmp_path / "bundle" / "model.safetensors"
+    arrays = load_file(file)
+    save_file({**arrays, "starts": arrays["starts"][:-1]}, file)
+    assert "not the file that manifest.json describes" in refused("inspect", tmp_path / "bundle")
+    with pytest.raises(ValueError, match="starts has the shape"):
+        sidestep.load(tmp_path / "bundle", verify=False)
+
+
+@pytest.fixture(scope="module")
+def daily(tmp_path_factory):
+    """A dataset with one event per day: old favourites first, then other items."""
+    folder = tmp_path_factory.mktemp("daily")
+    rng = np.random.default_rng(0)
+    days = np.arange(60)
+    items = np.where(days < 40, rng.integers(0, 3, 60), rng.integers(3, 6, 60))
+    pl.DataFrame(
+        {
+            "user": [f"user-{day % 6}" for day in days],
+            "item": [f"item-{item}" for item in items],
+            "at": [1_600_000_000 + int(day) * DAY for day in days],
+        }
+    ).write_csv(folder / "events.csv")
+    run(
+        *("import", "table", folder / "events.csv", "--user", "user", "--item", "item"),
+        *("--time", "at", "--name", "daily", "--out", folder / "dataset"),
+    )
+    return folder / "dataset"
+
+
+def test_popularity_in_a_window_goes_by_the_moment(daily, tmp_path):
+    bundle = train(daily, tmp_path / "week", "kind=popularity", "window_days=7")
+    loaded = sidestep.load(bundle)
+    assert (loaded.kind, loaded.reads_times) == ("popularity-window", True)
+    results = tmp_path / "quality.jsonl"
+    run("evaluate", bundle, "--split", "test", "--results", results)
+    [line] = read(results)
+    assert (line.method, line.setting.history) == ("popularity-7d", None)
+
+    train_part = leave_one_out(Dataset.load(daily).histories()).train.histories
+    moment = 1_600_000_000 + 30 * DAY
+    is_counted = (train_part.timestamps < moment) & (train_part.timestamps >= moment - 7 * DAY)
+    counts = np.bincount(train_part.items[is_counted], minlength=6)
+    asked = ("--history", "item-1", "--times", 1_600_000_000, "--moment")
+    ids = loaded.catalog.ids_of(np.arange(6))
+    best = [counts[ids.index(item)] for item in listed(bundle, *asked, moment)]
+    assert best == sorted(counts.tolist(), reverse=True)[:5]
+    assert listed(bundle, *asked, "2020-10-13") == listed(bundle, *asked, moment)
+    # Without a moment, the last days of the training part count: the other items.
+    latest = {"item-3", "item-4", "item-5"}
+    assert set(listed(bundle, "--history", "item-1")[:3]) == latest
+    assert set(listed(bundle, "--user", "user-1")[:3]) == latest
+    assert set(listed(bundle, *asked, moment)[:3]) == {"item-0", "item-1", "item-2"}
+    whole = train(daily, tmp_path / "whole", "kind=popularity")
+    assert set(listed(whole, "--history", "item-1")[:3]) != latest
+
+
+def test_requests_with_and_without_a_moment_share_a_batch(daily, tmp_path):
+    loaded = sidestep.load(train(daily, tmp_path / "week", "kind=popularity", "window_days=7"))
+    early, late = 1_600_000_000 + 20 * DAY, 1_600_000_000 + 90 * DAY
+    answers = loaded.recommend(
+        [["item-1"], ["item-1"], []],
+        3,
+        times=[[1_600_000_000]] * 2 + [[]],
+        moments=[early, None, late],
+    )
+    assert answers[1].item_ids == answers[2].item_ids != answers[0].item_ids
+
+
+def test_a_window_without_times_in_seconds_is_refused_before_the_work(shop, tmp_path):
+    settings = ("--set", "kind=popularity", "--set", "window_days=30")
+    out = ("--out", tmp_path / "run", "--dry-run")
+    told = refused("train", *settings, "--dataset", shop / "dataset", *out)
+    assert "nobody knows how long a day is" in told

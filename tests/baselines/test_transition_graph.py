@@ -101,9 +101,8 @@ def test_only_what_is_read_leads_to_only_what_may_be_predicted():
         input_weights=np.array([0.5, 0.0, 1.0]),
         target_weights=np.array([1.0, 0.0, 0.4]),
     )
-    graph = TransitionGraph.fit(
-        rows, 3, max_history=1, max_distance=2, distance_decay=1.0, prior=0.8
-    )
+    settings = {**SETTINGS, "max_distance": 2, "distance_decay": 1.0, "prior": 0.8}
+    graph = TransitionGraph.fit(rows, 3, max_history=1, **settings)
     assert graph.next_items.tolist() == [2]  # 0 leads to 2; 1 is neither read nor predicted
     np.testing.assert_allclose(graph.weights.numpy(), [0.2 / (0.2 + 0.8)], atol=1e-6)
 

@@ -62,6 +62,12 @@ def test_a_worked_example():
     assert graph.recommend(batch_of([0]), 1).score_kind == "graph"
 
 
+def test_by_default_it_is_a_markov_chain_of_direct_transitions():
+    chain = TransitionGraph.fit(histories_of([0, 1, 0, 2], [0, 1]), 3, max_history=1)
+    found = chain.scores(batch_of([2, 0], [1], [2]))
+    np.testing.assert_allclose(found, [[0, 2 / 3, 1 / 3], [1, 0, 0], [0, 0, 0]], atol=1e-6)
+
+
 def test_transitions_against_the_order_of_time_count_by_their_weight():
     graph = graph_of([0, 1], max_distance=1, backward_weight=0.25, prior=0.0)
     found = graph.scores(batch_of([0], [1]))

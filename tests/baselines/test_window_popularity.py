@@ -35,7 +35,7 @@ def asked_at(*days, per_second=1):
     )
 
 
-EVENTS = ([0, 0, 0, 1, 1, 2], [0, 1, 2, 8, 9, 20])
+EVENTS = ([1, 1, 1, 0, 0, 2], [0, 1, 2, 8, 9, 20])
 
 
 @pytest.mark.parametrize("per_second", [1, 1000])
@@ -46,18 +46,18 @@ def test_only_the_days_before_the_moment_count(per_second):
     asked = asked_at(2, 8.5, 9, 22, None, per_second=per_second)
     counts = recommender.scores(asked).floor().tolist()
     assert counts == [
-        [2, 0, 0, 0],  # the event at the moment itself does not count
+        [0, 2, 0, 0],  # the event at the moment itself does not count
         [1, 1, 0, 0],
         [1, 1, 0, 0],  # day 2 is the first of seven days before day 9
         [0, 0, 1, 0],  # later than all events: the last seven days of the training part
         [0, 0, 1, 0],
     ]
     assert recommender.recommend(asked, NUM_ITEMS).items.tolist() == [
-        [0, 1, 2, 3],
-        [0, 1, 2, 3],
-        [0, 1, 2, 3],
-        [2, 0, 1, 3],  # behind the window, the whole training part orders
-        [2, 0, 1, 3],
+        [1, 0, 2, 3],
+        [1, 0, 2, 3],  # equal in the window: the whole training part orders
+        [1, 0, 2, 3],
+        [2, 1, 0, 3],
+        [2, 1, 0, 3],
     ]
     assert (recommender.name, recommender.score_kind) == ("popularity-7d", "count")
     assert recommender.flops(asked).tolist() == [0] * 5
@@ -66,21 +66,33 @@ def test_only_the_days_before_the_moment_count(per_second):
 def test_without_a_moment_the_window_ends_with_the_training_part():
     recommender = WindowPopularity.fit(events_of(*EVENTS), NUM_ITEMS, max_history=5, window_days=12)
     nobody = HistoryBatch(items=torch.full((2, 1), -1), lengths=torch.zeros(2, dtype=torch.long))
-    assert recommender.scores(nobody).floor().tolist() == [[0, 1, 1, 0]] * 2
+    assert recommender.scores(nobody).floor().tolist() == [[1, 0, 1, 0]] * 2
 
 
 def test_events_count_by_their_weights_as_targets():
-    weights = np.array([1.0, 0.0, 0.3, 0.1, 0.2, 0.3])
+    weights = np.array([3.0, 0.0, 0.3, 0.1, 0.2, 0.3])
     recommender = WindowPopularity.fit(
         events_of([0, 0, 1, 2, 2, 3], [0, 9, 9, 9, 9, 9], target_weights=weights),
         NUM_ITEMS,
         max_history=5,
         window_days=2,
     )
-    # Weight 0 is no target. 0.1 + 0.2 and 0.3 tie, and their whole counts tie, too.
+    # Weight 0 is no target. 0.1 + 0.2 and 0.3 tie, and their whole counts tie, too. However large
+    # the whole count of an item is, the window comes first.
     found = recommender.recommend(asked_at(10), NUM_ITEMS)
     assert found.items.tolist() == [[1, 2, 3, 0]]
     assert len(found.scores[0, :3].unique()) == 1
+
+
+def test_the_events_of_several_users_are_put_in_the_order_of_time():
+    two = Histories(
+        items=np.array([3, 2, 1, 0], dtype=np.int32),
+        offsets=np.array([0, 2, 4]),
+        user_ids=("a", "b"),
+        timestamps=START + DAY * np.array([0, 20, 1, 2]),
+    )
+    recommender = WindowPopularity.fit(two, NUM_ITEMS, max_history=5, window_days=2)
+    assert recommender.scores(asked_at(1.5, 3)).floor().tolist() == [[0, 1, 0, 1], [1, 1, 0, 0]]
 
 
 moments = st.lists(st.integers(-3, 40), min_size=1, max_size=5)

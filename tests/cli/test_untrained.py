@@ -9,6 +9,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 import sidestep
+from sidestep.bundle.requests import Request
 from sidestep.data.dataset import Dataset
 from sidestep.data.splits import leave_one_out
 from sidestep.evaluation.results import read
@@ -38,7 +39,7 @@ def graph(shop, tmp_path_factory):
 
 def test_a_graph_is_counted_kept_evaluated_and_asked(graph, shop, tmp_path):
     results = tmp_path / "quality.jsonl"
-    told = run("evaluate", graph, "--split", "test", "--results", results, "--json")
+    told = run("evaluate", graph, "--results", results, "--json")
     assert json.loads(told)["method"] == "graph"
     [line] = read(results)
     loaded = sidestep.load(graph)
@@ -92,7 +93,8 @@ def test_a_damaged_graph_is_refused(graph, tmp_path):
     file = tmp_path / "bundle" / "model.safetensors"
     arrays = load_file(file)
     save_file({**arrays, "starts": arrays["starts"][:-1]}, file)
-    assert "not the file that manifest.json describes" in refused("inspect", tmp_path / "bundle")
+    asked = ("recommend", tmp_path / "bundle", "--history", "item-1")
+    assert "not the file that manifest.json describes" in refused(*asked)
     with pytest.raises(ValueError, match="starts has the shape"):
         sidestep.load(tmp_path / "bundle", verify=False)
 
@@ -101,9 +103,8 @@ def test_a_damaged_graph_is_refused(graph, tmp_path):
 def daily(tmp_path_factory):
     """A dataset with one event per day: old favourites first, then other items."""
     folder = tmp_path_factory.mktemp("daily")
-    rng = np.random.default_rng(0)
     days = np.arange(60)
-    items = np.where(days < 40, rng.integers(0, 3, 60), rng.integers(3, 6, 60))
+    items = (days + days // 6) % 3 + np.where(days < 40, 0, 3)
     pl.DataFrame(
         {
             "user": [f"user-{day % 6}" for day in days],
@@ -123,7 +124,7 @@ def test_popularity_in_a_window_goes_by_the_moment(daily, tmp_path):
     loaded = sidestep.load(bundle)
     assert (loaded.kind, loaded.reads_times) == ("popularity-window", True)
     results = tmp_path / "quality.jsonl"
-    run("evaluate", bundle, "--split", "test", "--results", results)
+    run("evaluate", bundle, "--results", results)
     [line] = read(results)
     assert (line.method, line.setting.history) == ("popularity-7d", None)
 
@@ -148,13 +149,17 @@ def test_popularity_in_a_window_goes_by_the_moment(daily, tmp_path):
 def test_requests_with_and_without_a_moment_share_a_batch(daily, tmp_path):
     loaded = sidestep.load(train(daily, tmp_path / "week", "kind=popularity", "window_days=7"))
     early, late = 1_600_000_000 + 20 * DAY, 1_600_000_000 + 90 * DAY
-    answers = loaded.recommend(
-        [["item-1"], ["item-1"], []],
-        3,
-        times=[[1_600_000_000]] * 2 + [[]],
-        moments=[early, None, late],
+    time = 1_600_000_000
+    answers = loaded.answer(
+        [
+            Request(history=["item-1"], times=[time], moment=early, k=3),
+            Request(history=["item-1"], k=3),
+            Request(history=["item-1"], times=[time], k=3),
+            Request(history=[], times=[], moment=late, k=3),
+        ]
     )
-    assert answers[1].item_ids == answers[2].item_ids != answers[0].item_ids
+    latest = answers[1].item_ids
+    assert [answer.item_ids == latest for answer in answers] == [False, True, True, True]
 
 
 def test_a_window_without_times_in_seconds_is_refused_before_the_work(shop, tmp_path):

@@ -88,16 +88,18 @@ class TransitionGraph(FittedRecommender):
         num_items: int,
         *,
         max_history: int,
-        max_distance: int,
-        distance_decay: float,
-        backward_weight: float,
-        prior: float,
-        place_decay: float,
-        similarity_weight: float,
+        max_distance: int = 1,
+        distance_decay: float = 1.0,
+        backward_weight: float = 0.0,
+        prior: float = 0.0,
+        place_decay: float = 1.0,
+        similarity_weight: float = 1.0,
         vectors: Float[np.ndarray, "items dim"] | None = None,
         **settings: Any,
     ) -> "TransitionGraph":
         """Counts the transitions of the training part.
+
+        The defaults leave everything out but direct transitions; those of a run are in `GraphRun`.
 
         Args:
             histories: of the training part.
@@ -158,8 +160,13 @@ class TransitionGraph(FittedRecommender):
             raise ValueError(f"{min(missing)} is missing")
         starts, next_items = arrays["starts"], arrays["next_items"]
         num_transitions = len(next_items)
-        shapes = {"starts": (num_items + 1,), "target_counts": (num_items,)}
-        shapes |= {"weights": (num_transitions,), **dict.fromkeys(_SETTINGS, ())}
+        shapes: dict[str, tuple[int, ...]] = {
+            "starts": (num_items + 1,),
+            "target_counts": (num_items,),
+            "weights": (num_transitions,),
+        }
+        for name in _SETTINGS:
+            shapes[name] = ()
         for name, shape in shapes.items():
             if arrays[name].shape != shape:
                 raise ValueError(f"{name} has the shape {arrays[name].shape}, not {shape}")

@@ -159,7 +159,8 @@ class WindowPopularity(FittedRecommender):
         if moments is None:
             moments = torch.full_like(histories.lengths, NO_MOMENT)
         after_all = int(self.times[-1]) + 1 if len(self.times) else 0
-        asked, windows = moments.to("cpu").clamp(max=after_all).unique(return_inverse=True)
+        latest = moments.to("cpu").clamp(max=after_all)
+        asked, windows = torch.unique(latest, return_inverse=True)
         ends = torch.searchsorted(self.times, asked)
         begins = torch.searchsorted(self.times, asked - self.window)
         counted = zip(begins.tolist(), ends.tolist(), strict=True)

@@ -158,3 +158,15 @@ def test_among_a_few_the_same_items_are_named_as_among_all(data):
     some = torch.tensor(sorted(data.draw(st.sets(st.integers(0, 6), min_size=1))))
     items = torch.tensor(rows)
     assert torch.equal(is_named_among(items, some), is_named(items, 7)[:, some])
+
+
+def test_moments_belong_to_users_and_stay_with_them():
+    histories = HistoryBatch(
+        items=torch.tensor([[3, 1, 2], [4, NO_ITEM, NO_ITEM]]),
+        lengths=torch.tensor([3, 1]),
+        moments=torch.tensor([70, 90]),
+    )
+    changed = (histories.to("cpu"), histories.latest(2), histories.without_last())
+    cut = histories.first(torch.tensor([2, 0]))
+    assert [each.moments.tolist() for each in (*changed, cut)] == [[70, 90]] * 4
+    assert histories.select(torch.tensor([1, 1])).moments.tolist() == [90, 90]

@@ -1,4 +1,4 @@
-"""Fitted recommenders: a user's own recommender that a run fits, and that a bundle keeps."""
+"""Fitted recommenders: made of the training part by a run, without a network; a bundle keeps them."""
 
 from abc import abstractmethod
 from collections.abc import Mapping
@@ -14,8 +14,9 @@ from sidestep.import_paths import imported, own_name
 class FittedRecommender(ItemScoreRecommender):
     """A recommender that is made from the training part without a network.
 
-    A run of kind `recommender` fits it. Its bundle keeps the arrays and the import path of the
-    class; to load the bundle imports the module that defines the class.
+    A run of kind `recommender` fits a user's own. Its bundle keeps the arrays and the import path
+    of the class; to load the bundle imports the module that defines the class. The recommenders of
+    Sidestep have runs of their own kinds, and short names in bundles.
 
     reads_history: whether a list depends on the items of the history.
     reads_times: whether a list depends on `HistoryBatch.gaps` or `HistoryBatch.moments`.

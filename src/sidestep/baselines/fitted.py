@@ -1,4 +1,4 @@
-"""Fitted recommenders: made of the training part by a run, without a network; a bundle keeps them."""
+"""Fitted recommenders: made of the training part by a run, without a network."""
 
 from abc import abstractmethod
 from collections.abc import Mapping

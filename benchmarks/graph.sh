@@ -11,6 +11,7 @@ data=$1 datasets=${2:-scientific beauty toys sports}
 cd "$(dirname "$0")/.."
 sidestep=${SIDESTEP:-.venv/bin/sidestep}
 results=benchmarks/results/quality.jsonl
+declare -A trials=([scientific]=73 [beauty]=46)
 
 # measure RUN METHOD TRIALS: evaluates once; the log says that it is done.
 measure() {
@@ -27,10 +28,9 @@ measure() {
 
 for dataset in $datasets; do
     home=runs/$dataset
-    sources=(--text) trials=1
+    sources=(--text)
     # Five terms per item say little, so co-occurrence in training stands beside them.
     [[ $dataset == scientific ]] || sources+=(--collaborative)
-    [[ $dataset != scientific && $dataset != beauty ]] || trials=33
     if [[ ! -d $home/dataset ]]; then
         case $dataset in
             scientific | beauty)
@@ -44,7 +44,7 @@ for dataset in $datasets; do
         $sidestep embed "$home/dataset" "${sources[@]}" --out "$home/vectors.npy"
     [[ -d $home/graph/bundle ]] || $sidestep train --config configs/graph.yaml \
         --set embeddings="$home/vectors.npy" --dataset "$home/dataset" --out "$home/graph"
-    measure "$home/graph" graph "$trials"
+    measure "$home/graph" graph "${trials[$dataset]:-1}"
     [[ -d $home/transitions/bundle ]] || $sidestep train --set kind=graph --set max_history=1 \
         --set max_distance=1 --dataset "$home/dataset" --out "$home/transitions"
     measure "$home/transitions" transitions 1

@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from dataclasses import replace
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sidestep.model.config import CodebookOrder, CodebookOrderConfig
@@ -108,6 +108,17 @@ class CodeSetModel(SemanticIdModel, ABC):
         other._choose_codebooks()
         other.order = other.order.to(self.order.device)
         return other
+
+    def items_choose(self, decided: Int[Tensor, "states steps"]) -> Bool[Tensor, " states"]:
+        """See `SemanticIdModel.items_choose`; the order of the actions does not matter."""
+        if self.set_items is None:
+            return torch.zeros_like(decided[:, 0], dtype=torch.bool)
+        return self.set_items.are_few(decided)
+
+    @property
+    def rows_choose_first_alone(self) -> bool:
+        """See `SemanticIdModel.rows_choose_first_alone`."""
+        return self.set_items is not None and self.set_items.all_rare
 
     def set_states(
         self, histories: HistoryBatch, orders: Int[Tensor, "users items steps"]

@@ -98,6 +98,22 @@ class SemanticIdModel(nn.Module, ABC):
             f"{order!r} cannot replace; leave order out, or name a run of kind code-sets."
         )
 
+    def items_choose(self, decided: Int[Tensor, "states steps"]) -> Bool[Tensor, " states"]:
+        """The states whose next code scores of items choose, and no row per code, as a mask.
+
+        Args:
+            decided: the actions on the way to each state, in their order; padded with -1 at the
+                end.
+        """
+        if self.siblings is None:
+            return torch.zeros_like(decided[:, 0], dtype=torch.bool)
+        return self.siblings.choose(decided)
+
+    @property
+    def rows_choose_first_alone(self) -> bool:
+        """Whether items choose at every state but the root."""
+        return self.siblings is not None and all(self.siblings.choose_all[1:])
+
     @property
     def item_scorer(self) -> ItemScorer | None:
         """The network as one that scores items, if it has an item head; else None."""

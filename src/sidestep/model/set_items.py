@@ -103,6 +103,10 @@ class SetItems(nn.Module):
         starts = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
         self.register_buffer("starts", starts, persistent=False)
 
+    def are_few(self, decided: Int[Tensor, "sets steps"]) -> Bool[Tensor, " sets"]:
+        """The sets of few items, as a mask; see `few`."""
+        return self._rarest(decided)[0] <= self.most
+
     def few(
         self, decided: Int[Tensor, "sets steps"]
     ) -> tuple[Int[Tensor, " entries"], Int[Tensor, " entries"], Bool[Tensor, " sets"]]:
@@ -114,19 +118,29 @@ class SetItems(nn.Module):
         Args:
             decided: the codes of each set as flat ids; -1 is padding.
         """
-        known = decided.clamp(min=0)
-        first, past = self.starts[known], self.starts[known + 1]
-        sizes = (past - first).masked_fill(decided < 0, self.most + 1)
-        size, rarest = sizes.min(dim=1)
-        is_few = (size <= self.most) & (decided >= 0).any(dim=1)
+        size, first = self._rarest(decided)
+        is_few = size <= self.most
         size = size.masked_fill(~is_few, 0)
         rows = torch.arange(len(size), device=size.device).repeat_interleave(size)
         ranks = torch.arange(len(rows), device=size.device) - (size.cumsum(0) - size)[rows]
-        items = self.order[first.gather(1, rarest[:, None])[rows, 0] + ranks]
+        items = self.order[first[rows] + ranks]
         own, wanted = self.codes[items], decided[rows]
         has_all = (own[:, :, None] == wanted[:, None]).any(dim=1) | (wanted < 0)
         has_all = has_all.all(dim=1)
         return items[has_all], rows[has_all], is_few
+
+    def _rarest(
+        self, decided: Int[Tensor, "sets steps"]
+    ) -> tuple[Int[Tensor, " sets"], Int[Tensor, " sets"]]:
+        """The number of items with the rarest code of each set, and their first place in `order`.
+
+        The empty set has more items than `most`.
+        """
+        known = decided.clamp(min=0)
+        first, past = self.starts[known], self.starts[known + 1]
+        sizes = (past - first).masked_fill(decided < 0, self.most + 1)
+        size, rarest = sizes.min(dim=1)
+        return size, first.gather(1, rarest[:, None])[:, 0]
 
     def code_logits(
         self,

@@ -9,7 +9,7 @@ can choose an earlier code, too, where few items are below a prefix.
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from sidestep.model.log_sums import log_sums
@@ -126,6 +126,22 @@ class SiblingItems(nn.Module):
         """The number of the prefix that is one code longer."""
         return numbers * self.base + codes
 
+    def choose(self, codes: Int[Tensor, "prefixes levels"]) -> Bool[Tensor, " prefixes"]:
+        """The prefixes whose next code items choose, as a mask; of whole semantic IDs none.
+
+        Args:
+            codes: of the prefixes, padded with -1 at the end.
+        """
+        chosen = torch.zeros_like(codes[:, 0], dtype=torch.bool)
+        numbers = torch.zeros_like(codes[:, 0])
+        depths = (codes >= 0).sum(dim=1)
+        for depth in range(len(self.codebook_sizes)):
+            if self.widest[depth]:
+                is_few = self._are_few(*self._range(numbers, depth), depth)
+                chosen |= is_few & (depths == depth)
+            numbers = self.next_number(numbers, codes[:, depth].clamp(min=0))
+        return chosen
+
     def below(
         self, numbers: Int[Tensor, " prefixes"], depth: int
     ) -> tuple[Int[Tensor, "prefixes widest"], Int[Tensor, "prefixes widest"]]:
@@ -137,16 +153,32 @@ class SiblingItems(nn.Module):
             numbers: of the prefixes.
             depth: codes of each prefix.
         """
-        num_levels, widest = len(self.codebook_sizes), self.widest[depth]
-        step = self.base ** (num_levels - 1 - depth)
-        start = torch.searchsorted(self.numbers, numbers * step)
-        stop = torch.searchsorted(self.numbers, (numbers + 1) * step)
-        places = start[:, None] + torch.arange(widest, device=numbers.device)
-        is_item = places < stop[:, None]
-        if depth < num_levels - 1:
-            is_item &= (stop - start <= self.few_items)[:, None]
+        start, stop = self._range(numbers, depth)
+        places = start[:, None] + torch.arange(self.widest[depth], device=numbers.device)
+        is_item = (places < stop[:, None]) & self._are_few(start, stop, depth)[:, None]
         places = places.clamp(max=len(self.order) - 1)
         return self.order[places].masked_fill(~is_item, NO_ITEM), self.codes[places, depth]
+
+    def _range(
+        self, numbers: Int[Tensor, " prefixes"], depth: int
+    ) -> tuple[Int[Tensor, " prefixes"], Int[Tensor, " prefixes"]]:
+        """The place in `order` of the first item below each prefix, and the place after the last.
+
+        Args:
+            numbers: of the prefixes.
+            depth: codes of each prefix.
+        """
+        step = self.base ** (len(self.codebook_sizes) - 1 - depth)
+        start = torch.searchsorted(self.numbers, numbers * step)
+        return start, torch.searchsorted(self.numbers, (numbers + 1) * step)
+
+    def _are_few(
+        self, start: Int[Tensor, " prefixes"], stop: Int[Tensor, " prefixes"], depth: int
+    ) -> Bool[Tensor, " prefixes"]:
+        """The prefixes for which items choose, see `few_items`; of ranges from `_range`."""
+        if depth == len(self.codebook_sizes) - 1:
+            return torch.ones_like(start, dtype=torch.bool)
+        return stop - start <= self.few_items
 
     def code_logits(
         self,

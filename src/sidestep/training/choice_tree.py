@@ -1,5 +1,6 @@
 """Choice trees: the visited prefixes at which a policy still chooses between items."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +12,9 @@ from sidestep.catalog.trie import NO_STATE, Trie
 from sidestep.model.semantic_id_model import SemanticIdModel
 from sidestep.step import ROOT_SLOT, HistoryBatch, StepOutput, log_probs
 from sidestep.training.candidate_tree import read_nodes
+
+IsLeftOut = Callable[[Int[Tensor, "*shape"]], Bool[Tensor, "*shape"]]
+"""Tells the prefixes that a tree leaves out, and with each of them all longer prefixes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,14 +38,19 @@ class ChoiceTree:
     depths: Int[Tensor, "users nodes"]
 
     @staticmethod
-    def above(leaves: Int[Tensor, "users leaves"], trie: Trie) -> "ChoiceTree":
+    def above(
+        leaves: Int[Tensor, "users leaves"], trie: Trie, *, is_left_out: IsLeftOut | None = None
+    ) -> "ChoiceTree":
         """The tree of the prefixes of some leaves.
 
         Args:
             leaves: of each user; a leaf may stand twice, and `NO_STATE` is padding.
             trie: of the catalog.
+            is_left_out: see `IsLeftOut`; None leaves nothing out.
         """
         prefixes = trie.prefixes(leaves)[..., :-1].flatten(1)
+        if is_left_out is not None:
+            prefixes = prefixes.masked_fill(is_left_out(prefixes), NO_STATE)
         start, stop = trie.leaf_range(prefixes)
         # All ancestors of a prefix with two leaves below it have two leaves below them.
         past_all = trie.num_nodes()

@@ -122,6 +122,11 @@ class HeadDistillationObjective(DrawingObjective, Generic[S]):
         return module
 
     @property
+    def learns_root_alone(self) -> bool:
+        """Whether the policy learns its first code alone, so that no search need visit a node."""
+        return self.config.learned_nodes == "rows" and self.policy.rows_choose_first_alone
+
+    @property
     def watched_parts(self) -> tuple[str, ...]:
         """See `Objective.watched_parts`."""
         return ("divergence",)

@@ -46,12 +46,30 @@ class SetTree:
     depths: Int[Tensor, "users slots"]
 
     @staticmethod
-    def of(found: Tree, space: SetSpace) -> "SetTree":
-        """The nodes of a search, in their order and without the columns that no node has."""
-        order = (~found.is_node).byte().argsort(dim=1, stable=True)
-        order = order[:, : int(found.is_node.sum(dim=1).max())]
-        is_node = found.is_node.gather(1, order)
-        slots = found.is_node.cumsum(dim=1) - 1  # of a node, where it stands now
+    def root(space: SetSpace, num_users: int) -> "SetTree":
+        """The tree of the empty set alone."""
+        states = space.root(num_users)
+        none = torch.zeros_like(states)
+        return SetTree(
+            states=states, actions=none, parents=torch.full_like(none, ROOT_SLOT), depths=none
+        )
+
+    @staticmethod
+    def of(
+        found: Tree, space: SetSpace, *, is_asked: Bool[Tensor, "users nodes"] | None = None
+    ) -> "SetTree":
+        """The nodes of a search, in their order and without the columns that no node has.
+
+        Args:
+            found: of the search.
+            space: of the sets.
+            is_asked: the nodes that are taken, with all nodes on the way to them; None takes all.
+        """
+        is_taken = found.is_node if is_asked is None else found.is_node & is_asked
+        order = (~is_taken).byte().argsort(dim=1, stable=True)
+        order = order[:, : int(is_taken.sum(dim=1).max())]
+        is_node = is_taken.gather(1, order)
+        slots = is_taken.cumsum(dim=1) - 1  # of a node, where it stands now
         above = found.parents.gather(1, order).masked_fill(~is_node, ROOT_SLOT)
         states = found.states.gather(1, order).masked_fill(~is_node, NO_STATE)
         parents = slots.gather(1, above)
@@ -121,10 +139,7 @@ class SetDistillationObjective(HeadDistillationObjective[SetSpace]):
         policy.eval()  # dropout would make the policy visit other sets than a search does
         with torch.no_grad():
             logits = self.teacher_logits(histories)
-            search = redrawn(self.search, int(self.num_steps))
-            found = search.search(policy, histories, space)
-            assert found.tree is not None, "a search by levels keeps its tree"
-            tree = SetTree.of(found.tree, space)
+            tree = self._visited(policy, histories, space)
             masses = self._masses(tree.states, logits.exp())
             is_open = self._is_deciding(masses)
             weights = self._node_weights(tree, masses, is_open)
@@ -144,6 +159,17 @@ class SetDistillationObjective(HeadDistillationObjective[SetSpace]):
             loss, {"divergence": divergence}, step.hidden[:, 0], histories, logits
         )
         return Loss(loss=loss, num_targets=batch.num_targets, parts=parts)
+
+    def _visited(self, policy: CodeSetModel, histories: HistoryBatch, space: SetSpace) -> SetTree:
+        """The sets at which the policy learns, see `TreeDistillationConfig.learned_nodes`."""
+        if self.learns_root_alone:
+            return SetTree.root(space, len(histories.lengths))
+        found = redrawn(self.search, int(self.num_steps)).search(policy, histories, space).tree
+        assert found is not None, "a search by levels keeps its tree"
+        if self.config.learned_nodes == "all":
+            return SetTree.of(found, space)
+        by_items = policy.items_choose(space.features(found.states).flatten(0, 1))
+        return SetTree.of(found, space, is_asked=~by_items.view(found.states.shape))
 
     def _masses(
         self, states: Int[Tensor, "users slots"], probs: Float[Tensor, "users items"]

@@ -19,7 +19,7 @@ from sidestep.objectives.distillation import soft_node_losses
 from sidestep.search.item_support import node_log_sums
 from sidestep.search.policy import Scope, redrawn
 from sidestep.step import HistoryBatch
-from sidestep.training.choice_tree import ChoiceTree
+from sidestep.training.choice_tree import ChoiceTree, IsLeftOut
 from sidestep.training.head_distillation import HeadDistillationObjective
 from sidestep.training.objective import Loss
 
@@ -46,7 +46,7 @@ class TreeDistillationObjective(HeadDistillationObjective[Trie]):
             logits = self.teacher_logits(histories)
             masses = node_log_sums(logits, trie)
             leaves = self._leaves(histories, masses, trie)
-            tree = ChoiceTree.above(leaves, trie)
+            tree = ChoiceTree.above(leaves, trie, is_left_out=self._is_left_out(trie))
             targets = next_code_log_probs(masses, tree.slot_states, trie)
             weights = self._node_weights(tree, masses)
         step = tree.read(self.policy, histories)
@@ -61,12 +61,22 @@ class TreeDistillationObjective(HeadDistillationObjective[Trie]):
         self, histories: HistoryBatch, masses: Float[Tensor, "users nodes"], trie: Trie
     ) -> Int[Tensor, "users leaves"]:
         """The leaves whose prefixes are learned: found by the policy, or best for the teacher."""
+        if self.learns_root_alone:
+            return masses.new_empty(len(masses), 0, dtype=torch.long)
         search = redrawn(self.search, int(self.num_steps))
         found = search.search(self.policy, histories, Scope(trie=trie)).leaves
         nodes = trie.nodes_at(trie.num_levels)
         number = min(self.config.teacher_leaves, len(nodes))
         best = masses[:, nodes.start : nodes.stop].topk(number, dim=1).indices + nodes.start
         return distinct_leaves(torch.cat([found, best], dim=1))
+
+    def _is_left_out(self, trie: Trie) -> IsLeftOut | None:
+        """The prefixes at which the policy does not learn; None where it learns at all of them."""
+        if self.config.learned_nodes == "all":
+            return None
+        return lambda states: self.policy.items_choose(trie.path(states).flatten(0, -2)).view(
+            states.shape
+        )
 
     def _node_weights(
         self, tree: ChoiceTree, masses: Float[Tensor, "users nodes"]

@@ -231,5 +231,7 @@ def read_nodes(
         codes, parents, depths, is_node: of the nodes, see `StepModel.extend`.
     """
     root, context = model.encode(histories, capacity=max(codes.shape[1], 1))
+    if not codes.shape[1]:
+        return root
     step, _ = model.extend(context, codes, parents, depths, is_node=is_node)
     return root.joined(step)

@@ -91,3 +91,11 @@ def test_padding_in_a_tree_does_no_harm(width):
     )
     assert nodes.decided[:, 1].tolist() == [[3, -1], [1, -1]]
     assert list(itertools.chain(*nodes.decided[:, 0].tolist())) == [-1] * 4
+
+
+def test_sets_of_few_items_are_told_without_their_items():
+    lists = SetItems(CODES, 7, most=2)
+    decided = torch.tensor([[1, -1], [4, -1], [0, -1], [0, 4], [1, 5], [0, 3], [-1, -1]])
+    expected = [True, True, False, True, True, False, False]
+    assert lists.are_few(decided).tolist() == expected
+    assert lists.few(decided)[2].tolist() == expected

@@ -224,3 +224,15 @@ def test_it_needs_an_item_head():
         TransformerConfig(last_code_head="items")
     with pytest.raises(ValueError, match="few_items needs last_code_head: items"):
         TransformerConfig(few_items=3)
+
+
+def test_items_choose_below_whole_prefixes_and_below_few_items():
+    siblings = SiblingItems(IDS, SIZES, few_items=2)
+    codes = torch.tensor([[-1] * 3, [0, -1, -1], [1, -1, -1], [1, 0, -1], [1, 0, 2]])
+    assert siblings.choose(codes).tolist() == [False, True, False, True, False]
+    network = a_network(few_items=2)
+    assert network.items_choose(codes).equal(siblings.choose(codes))
+    assert not network.rows_choose_first_alone
+    assert a_network(few_items=3).rows_choose_first_alone
+    assert not a_network(last_code_head="codes").items_choose(codes).any()
+    assert not a_network(last_code_head="codes").rows_choose_first_alone

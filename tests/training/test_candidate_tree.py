@@ -10,7 +10,7 @@ from sidestep.model.config import TransformerConfig
 from sidestep.model.transformer import Transformer
 from sidestep.padding import NO_ITEM
 from sidestep.step import HistoryBatch
-from sidestep.training.candidate_tree import CandidateTree
+from sidestep.training.candidate_tree import CandidateTree, read_nodes
 from tests.training.candidate_trees import tree_of
 
 IDS = torch.tensor([[0, 0, 1], [0, 0, 2], [0, 1, 0], [1, 0, 0], [1, 2, 1], [2, 1, 1], [2, 1, 1]])
@@ -130,3 +130,11 @@ def test_gradients_are_those_of_finite_differences():
         below = loss()
     slope = float((above - below) / (2 * step))
     assert float((gradient * direction).sum()) == pytest.approx(slope, rel=1e-5)
+
+
+def test_a_tree_without_a_node_is_read_at_its_root():
+    network, none = a_network(), torch.zeros(2, 0, dtype=torch.long)
+    step = read_nodes(network, HISTORIES, none, none, none, is_node=none.bool())
+    root, _ = network.encode(HISTORIES, capacity=1)
+    assert step.logits.equal(root.logits)
+    assert step.hidden.equal(root.hidden)

@@ -20,6 +20,17 @@ def test_choices_by_hand():
     assert tree.depths.tolist() == [[1, 1, 2]]
 
 
+def test_what_is_left_out_is_no_node_nor_is_what_lies_below():
+    first = TRIE.child(torch.tensor([[0]]), torch.tensor([[0]]))
+    tree = ChoiceTree.above(
+        LEAVES[None],
+        TRIE,
+        is_left_out=lambda states: TRIE.ancestor(states, 1) == first,
+    )
+    assert [path[0] for path in TRIE.path(tree.states)[0].tolist()] == [1]
+    assert tree.parents.tolist() == [[0]]
+
+
 def test_a_user_without_a_leaf_has_the_root_alone():
     leaves = torch.stack([LEAVES[:2], torch.full((2,), NO_STATE)])
     tree = ChoiceTree.above(leaves, TRIE)

@@ -145,3 +145,64 @@ def test_the_head_learns_only_if_asked():
     for head_weight in (None, 1.0):
         loss = an_objective(head_weight=head_weight)(BATCH)
         assert ("head" in loss.parts) == (head_weight is not None)
+
+
+class NoSearch:
+    """A search that must not run."""
+
+    def search(self, *_):
+        raise AssertionError("where rows choose the first code alone, no search is needed")
+
+
+def by_items(few_items: int, **shape):
+    return a_policy(last_code_head="items", few_items=few_items, **shape)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("first", "depths"), [(0, {0, 1}), (1, {0})])
+def test_only_sets_at_which_rows_choose_are_visited(first, depths):
+    """A code of the first codebook has three items, and a code of the second has two."""
+    policy, histories = by_items(2, order="fixed").eval(), after_each_item()
+    policy.order = (torch.arange(3.0) - first) % 3
+    trees = [
+        an_objective(policy, learned_nodes=nodes)._visited(policy, histories, SPACE)
+        for nodes in ("rows", "all")
+    ]
+    rows, everywhere = (
+        [{s for s in states if s != NO_STATE} for states in tree.states.tolist()] for tree in trees
+    )
+    assert set(trees[0].depths[trees[0].is_slot].tolist()) == depths
+    assert set(trees[1].depths[trees[1].is_slot].tolist()) == {0, 1}
+    assert (rows == everywhere) == (depths == {0, 1})
+
+
+def test_where_rows_choose_everywhere_all_visited_sets_are_learned():
+    losses = [an_objective(learned_nodes=nodes)(BATCH).loss.detach() for nodes in ("all", "rows")]
+    assert float(losses[0]) == pytest.approx(float(losses[1]))
+
+
+def test_the_first_code_and_the_head_are_learned_without_a_search(tmp_path):
+    objective = an_objective(
+        by_items(3, order="fixed", dropout=0.0),
+        learned_nodes="rows",
+        drop_share=0.0,
+        open_prompts=False,
+    )
+    objective.search = NoSearch()
+    config = TrainingConfig(
+        epochs=160, batch_size=24, learning_rate=0.03, weight_decay=0.0, device="cpu", log_every=1
+    )
+    histories = after_each_item()
+    with torch.no_grad():
+        right = objective.teacher_logits(histories)
+    train(objective, windows_of(), config, folder=tmp_path, seed=0)
+    found = BeamSearch(num_beams=6).search(objective.policy.eval(), histories, SPACE)
+    items = SPACE.items(found.leaves)[..., 0]
+    torch.testing.assert_close(
+        found.log_probs.exp(), right.gather(1, items).exp(), atol=0.06, rtol=0
+    )
+
+
+def test_rows_alone_need_the_loss_of_the_head():
+    with pytest.raises(ValueError, match="learned_nodes: rows needs a head_weight"):
+        an_objective(learned_nodes="rows", head_weight=None)

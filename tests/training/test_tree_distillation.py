@@ -10,6 +10,7 @@ from sidestep.search.beam import BeamSearch
 from sidestep.search.item_support import node_log_sums
 from sidestep.search.policy import Scope
 from sidestep.step import HistoryBatch
+from sidestep.training.choice_tree import ChoiceTree
 from sidestep.training.config import TrainingConfig
 from sidestep.training.head_distillation import RankerBeside
 from sidestep.training.loop import train
@@ -152,3 +153,20 @@ def test_open_prompts_end_at_the_target():
 def test_a_network_without_an_item_head_is_refused():
     with pytest.raises(ValueError, match="item_head: true"):
         an_objective(a_policy())
+
+
+def test_prefixes_whose_code_items_choose_are_left_out():
+    policy = taught_policy(last_code_head="items")
+    assert policy.rows_choose_first_alone
+    loss = an_objective(policy, learned_nodes="rows")(BATCH)
+    assert float(loss.parts["teacher_mass"]) == 0.0  # no leaf is looked for
+    everywhere = an_objective(policy)
+    tree = ChoiceTree.above(LEAVES[None], TRIE)
+    assert tree.is_node.any()
+    assert everywhere._is_left_out(TRIE) is None
+    assert an_objective(policy, learned_nodes="rows")._is_left_out(TRIE)(tree.states).all()
+
+
+def test_where_rows_choose_everywhere_all_visited_prefixes_are_learned():
+    losses = [an_objective(learned_nodes=nodes)(BATCH).loss.detach() for nodes in ("all", "rows")]
+    assert float(losses[0]) == pytest.approx(float(losses[1]))

@@ -5,7 +5,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sidestep.step import HistoryBatch, is_named, is_named_among
+from sidestep.padding import NO_ITEM
+from sidestep.step import HistoryBatch, is_named_among
 
 _REPEAT_SCALE = 10.0
 """An optimizer moves a number by about its rate a step, and data without repetition want this one
@@ -64,7 +65,12 @@ class ItemHead(nn.Module):
         logits = functional.linear(states, rows)
         if self.repeat is None:
             return logits
-        return self._biased(logits, is_named(histories.items, len(rows)))
+        # Few of all items are held, so the bias is added to these alone, and to each of them once.
+        held = histories.items.sort(dim=1).values
+        is_again = functional.pad(held[:, 1:] == held[:, :-1], (1, 0), value=False)
+        bias = (_REPEAT_SCALE * self.repeat).to(logits.dtype).expand(held.shape)
+        bias = bias.masked_fill(is_again | (held == NO_ITEM), 0.0)
+        return logits.scatter_add(1, held.clamp(min=0).long(), bias)
 
     def scores_of_rows(
         self,

@@ -16,7 +16,7 @@ A tied item head adds the vectors of the item's codes to either.
 """
 
 _ROWS_PER_ITEM = ("item_embedding.weight", "item_head.weight")
-_ROWS_PER_CODE = ("code_embedding.weight", "head.weight")
+_ROWS_PER_CODE = ("code_embedding.weight", "head.weight", "head_more")
 
 
 def with_items(
@@ -53,7 +53,7 @@ def with_codes(weights: dict[str, Tensor], old: Catalog, new: Catalog) -> dict[s
     for name in _ROWS_PER_CODE:
         if name in weights:
             # Flat code ids count through the levels: those of the last level are the last rows.
-            highest = weights[name][-1:].expand(num_new, -1)
+            highest = weights[name][-1:].expand(num_new, *weights[name].shape[1:])
             grown[name] = torch.cat([weights[name], highest])
     return grown
 

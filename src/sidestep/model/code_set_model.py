@@ -77,7 +77,7 @@ class CodeSetModel(SemanticIdModel, ABC):
 
     def code_logits(self, states: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch actions"]:
         """Logits of the codes of all codebooks at some states."""
-        return states @ self.head_weight.to(states.dtype).T
+        return self.row_logits(states, 0, self.num_codes)
 
     def level_logits(
         self,
@@ -157,9 +157,10 @@ class CodeSetModel(SemanticIdModel, ABC):
         Below the root, where items choose at every set, there is a product with at most as many
         items in its place. Where items choose at some sets, the larger of both is told.
         """
-        by_depth = torch.full_like(self.num_next_codes, 2 * dim * self.num_codes)
+        num_rows = self.num_codes * self._rows_per_code
+        by_depth = torch.full_like(self.num_next_codes, 2 * dim * num_rows)
         if self.set_items is not None:
-            least = 0 if self.set_items.all_rare else self.num_codes
+            least = 0 if self.set_items.all_rare else num_rows
             by_depth[1:] = 2 * dim * max(least, self.set_items.widest)
         return by_depth
 

@@ -139,6 +139,10 @@ class TransformerConfig(BaseModel):
     """With `last_code_head: items`: the item head also chooses an earlier code, but the first,
     below each prefix with at most so many items; 0: the last code alone."""
 
+    rows_per_code: int = Field(1, ge=1, exclude_if=lambda number: number == 1)
+    """Rows by which a code is scored. A code stands for all items with the code, and one row is
+    close to the mean of these items. Several rows tell kinds of items apart."""
+
     times: Times = Field(None, exclude_if=lambda times: times is None)
     """With history `items`: add a vector of the gap between each item and what came next; `true`
     for the default. The data need times."""

@@ -57,6 +57,11 @@ def llama_form(native: TransformerConfig, network_weights: Mapping[str, Tensor])
             "only a model that reads histories as codes has a token for all that it reads; train "
             "one with model.history: codes."
         )
+    if native.rows_per_code > 1:
+        raise ValueError(
+            f"each code has {native.rows_per_code} rows, and a Llama has one row per token; export "
+            "a network with model.rows_per_code: 1."
+        )
     ours = {name: weight.detach().clone() for name, weight in network_weights.items()}
     embeddings, head = ours["code_embedding.weight"], ours["head.weight"]
     weights = {

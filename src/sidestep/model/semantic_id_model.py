@@ -218,6 +218,49 @@ class SemanticIdModel(nn.Module, ABC):
         A network with `siblings` needs no rows for the last level.
         """
 
+    @property
+    def more_rows(self) -> Float[Tensor, "codes more dim"] | None:
+        """The rows of each code beside that of `head_weight`; None where each code has one row."""
+        return None
+
+    def row_logits(
+        self, states: Float[Tensor, "*batch dim"], start: int, stop: int
+    ) -> Float[Tensor, "*batch codes"]:
+        """Logits of the flat code ids from `start` to `stop`, by rows.
+
+        With several rows w of a code, the logit is that of any of them:
+
+            logit(c) = log Σ_r exp(state · w_cr)
+
+        A code is as likely as all of its items together, so its true logit is such a sum over
+        items. Source: a mixture of softmaxes (arXiv:1711.03953), with equal weights.
+        """
+        logits = states @ self.head_weight[start:stop].to(states.dtype).T
+        if self.more_rows is None:
+            return logits
+        more = self.more_rows[start:stop].to(states.dtype)
+        others = (states @ more.flatten(0, 1).T).view(*logits.shape, more.shape[1])
+        return torch.logaddexp(logits, others.logsumexp(dim=-1))
+
+    def with_rows_per_code(self, number: int) -> "SemanticIdModel":
+        """The network with the same weights, and more rows for each code.
+
+        Raises:
+            ValueError: the network has more rows already, or cannot have several.
+        """
+        raise ValueError(
+            f"rows_per_code: a {type(self).__name__} has one row per code; leave rows_per_code "
+            "out, or name a run of kind transformer or code-sets."
+        )
+
+    @property
+    def code_rows(self) -> tuple[nn.Parameter, ...]:
+        """The weights that nothing but the scores of codes by rows reads.
+
+        None of a network whose rows of codes are read elsewhere, too.
+        """
+        return ()
+
     def level_logits(
         self,
         states: Float[Tensor, "targets levels dim"],
@@ -282,6 +325,10 @@ class SemanticIdModel(nn.Module, ABC):
                 logits = self._code_logits(depth, states, numbers, held, roots)
         return logits.view(users, width, -1)
 
+    @property
+    def _rows_per_code(self) -> int:
+        return 1 if self.more_rows is None else 1 + self.more_rows.shape[1]
+
     def _step(
         self,
         hidden: Float[Tensor, "users width dim"],
@@ -319,8 +366,7 @@ class SemanticIdModel(nn.Module, ABC):
         logits = None
         if siblings is None or not siblings.choose_all[level]:
             start = sum(self.codebook_sizes[:level])
-            weight = self.head_weight[start : start + self.codebook_sizes[level]]
-            logits = states @ weight.to(states.dtype).T
+            logits = self.row_logits(states, start, start + self.codebook_sizes[level])
         if siblings is not None and siblings.widest[level]:
             assert numbers is not None, "no node has a prefix"
             assert held is not None, "no history is known"
@@ -380,13 +426,12 @@ class SemanticIdModel(nn.Module, ABC):
     def head_flops(self, dim: int) -> Int[Tensor, " depths"]:
         """FLOPs of the logits of a node of each depth from 0 to L.
 
-        They are a product of the state, of width `dim`, with each code that may follow. Where items
-        choose, a product with as many items as any such prefix has comes beside it, or in its
-        place where items choose below all prefixes.
+        They are a product of the state, of width `dim`, with the rows of each code that may follow.
+        Where items choose, a product with as many items as any such prefix has comes beside it, or
+        in its place where items choose below all prefixes.
         """
-        numbers = self.num_next_codes
+        numbers = self.num_next_codes * self._rows_per_code
         if self.siblings is not None:
-            numbers = numbers.clone()
             for level, widest in enumerate(self.siblings.widest):
                 kept = 0 if self.siblings.choose_all[level] else numbers[level]
                 numbers[level] = kept + widest

@@ -68,6 +68,10 @@ class Transformer(SemanticIdModel):
         if self.siblings is not None:
             num_rows -= self.codebook_sizes[-1]
         self.head = nn.Linear(config.dim, num_rows, bias=False)
+        self.head_more = None
+        if config.rows_per_code > 1:
+            more = torch.empty(num_rows, config.rows_per_code - 1, config.dim)
+            self.head_more = nn.Parameter(nn.init.normal_(more, std=0.02))
         self.item_head = None
         if config.item_head:
             self.item_head = ItemHead(
@@ -198,7 +202,42 @@ class Transformer(SemanticIdModel):
             num_rows = self.num_codes - self.codebook_sizes[-1]
             other.head.weight = nn.Parameter(self.head.weight[:num_rows].detach().clone())
             other.head.out_features = num_rows
+            if self.head_more is not None:
+                other.head_more = nn.Parameter(self.head_more[:num_rows].detach().clone())
         return other
+
+    def with_rows_per_code(self, number: int) -> "Transformer":
+        """See `SemanticIdModel.with_rows_per_code`.
+
+        Every code is nearly as likely as before: each new row is near the row that the code has.
+        The noise that tells them apart is a tenth of the size of the rows, and fixed.
+        """
+        if number == self.config.rows_per_code:
+            return self
+        if number < self.config.rows_per_code:
+            raise ValueError(
+                f"rows_per_code: {number} is less than the {self.config.rows_per_code} rows that "
+                "each code of the backbone has; leave rows_per_code out to keep them."
+            )
+        rows = self.head.weight.detach()
+        shape = (len(rows), number - self.config.rows_per_code, rows.shape[1])
+        noise = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(rows)
+        new = rows[:, None] + 0.1 * rows.square().mean().sqrt() * noise
+        other = copy.deepcopy(self)
+        other.config = self.config.model_copy(update={"rows_per_code": number})
+        known = [] if self.head_more is None else [self.head_more.detach()]
+        other.head_more = nn.Parameter(torch.cat([*known, new], dim=1))
+        return other
+
+    @property
+    def more_rows(self) -> Float[Tensor, "codes more dim"] | None:
+        """See `SemanticIdModel.more_rows`."""
+        return self.head_more
+
+    @property
+    def code_rows(self) -> tuple[nn.Parameter, ...]:
+        """See `SemanticIdModel.code_rows`."""
+        return tuple(rows for rows in (self.head.weight, self.head_more) if rows is not None)
 
     @property
     def item_scorer(self) -> "Transformer | None":

@@ -26,6 +26,12 @@ NO_TEACHER = (
 )
 """The message for a network that has no teacher."""
 
+NO_ROWS = (
+    "learned_weights: rows needs a network whose codes have rows of their own; name a run of kind "
+    "transformer or code-sets, or set learned_weights: network."
+)
+"""The message for a network that scores codes by weights that it also reads."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RankerBeside:
@@ -84,7 +90,7 @@ class HeadDistillationObjective(DrawingObjective, Generic[S]):
             beside: teaches together with the head; None: the head teaches alone.
 
         Raises:
-            ValueError: the policy has no item head.
+            ValueError: the policy has no item head, or none of the weights that are to learn.
         """
         super().__init__()
         if policy.item_scorer is None:
@@ -95,7 +101,13 @@ class HeadDistillationObjective(DrawingObjective, Generic[S]):
         if beside is not None and beside.network is not None:
             self.freeze("ranker", beside.network)
         policy.freeze_heads()
-        if config.head_weight is not None:
+        if config.learned_weights == "rows":
+            if not policy.code_rows:
+                raise ValueError(NO_ROWS)
+            policy.requires_grad_(False)
+            for rows in policy.code_rows:
+                rows.requires_grad_()
+        elif config.head_weight is not None:
             for weights in policy.item_scorer.item_parameters():
                 weights.requires_grad_()
         self.space = space
@@ -211,7 +223,7 @@ class HeadDistillationObjective(DrawingObjective, Generic[S]):
             histories: of the prompts.
             logits: see `teacher_logits`.
         """
-        if self.config.head_weight is None:
+        if self.config.head_weight is None or self.config.learned_weights == "rows":
             return loss, parts
         head = self._head_losses(states, histories, logits).mean()
         return loss + self.config.head_weight * head, {**parts, "head": head.detach()}

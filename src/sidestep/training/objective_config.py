@@ -261,12 +261,18 @@ class TreeDistillationConfig(BaseModel):
     )
     """The search of the policy whose finds are learned, with all prefixes on the way."""
 
+    learned_weights: Literal["network", "rows"] = Field(
+        "network", exclude_if=lambda weights: weights == "network"
+    )
+    """The weights that learn. `rows` are the rows of the codes alone. Then every state stays as it
+    is, and with it the item head, which learns nothing (`head_weight` is not read)."""
+
     learned_nodes: Literal["all", "rows"] = Field("all", exclude_if=lambda nodes: nodes == "all")
     """The visited nodes that the policy learns at. `all` are all nodes at which something is left
-    to choose. `rows` are the nodes at which rows of codes choose. At the other nodes items choose,
-    and the loss of the item head teaches the items: `rows` needs a `head_weight`. The fewer nodes
-    rows choose at, the cheaper is a step: where rows choose the first code alone, no search runs.
-    """
+    to choose. `rows` are the nodes at which rows of codes choose. At the other nodes items choose.
+    The items need their own teaching where the whole network learns: `rows` then needs a
+    `head_weight`. The fewer nodes rows choose at, the cheaper is a step: where rows choose the
+    first code alone, no search runs."""
 
     teacher_leaves: int = Field(16, ge=1)
     """The teacher's best leaves, which are learned beside the finds."""
@@ -304,10 +310,12 @@ class TreeDistillationConfig(BaseModel):
 
     @model_validator(mode="after")
     def _teaches_what_items_choose(self) -> "TreeDistillationConfig":
-        if self.learned_nodes == "rows" and self.head_weight is None:
+        moves = self.learned_weights == "network"
+        if self.learned_nodes == "rows" and moves and self.head_weight is None:
             raise ValueError(
                 "learned_nodes: rows needs a head_weight, such as 1, because only the loss of the "
-                "item head then teaches the items; set one, or learned_nodes: all."
+                "item head then teaches the items; set one, or learned_weights: rows, or "
+                "learned_nodes: all."
             )
         return self
 

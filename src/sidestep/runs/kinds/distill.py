@@ -50,6 +50,10 @@ class DistillRun(ImprovingRun):
     many items are left, see `TransformerConfig` and `CodeSetConfig`. null keeps the number of the
     backbone."""
 
+    rows_per_code: int | None = Field(None, ge=1, exclude_if=lambda number: number is None)
+    """Rows by which a code is scored from now on, see `TransformerConfig`; null keeps the number
+    of the backbone."""
+
     order: CodebookOrder | None = Field(None, exclude_if=lambda order: order is None)
     """The rule by which a network over sets of codes chooses codebooks from now on, see
     `CodeSetConfig`; null keeps the rule of the backbone."""
@@ -65,6 +69,8 @@ class DistillRun(ImprovingRun):
             raise ValueError(head_distillation.NO_TEACHER)
         if self.last_code_head == "items":
             network = network.with_last_code_by_items(self.few_items)
+        if self.rows_per_code is not None:
+            network = network.with_rows_per_code(self.rows_per_code)
         plan_parts.refuse_lone_leaf(material.catalog)
         use = found.ranker_use if self.teacher_ranker else None
         beside = None
@@ -105,6 +111,7 @@ class DistillRun(ImprovingRun):
                 about={
                     "few_items": self.few_items,
                     "order": self.order,
+                    "rows_per_code": self.rows_per_code,
                     "teacher_ranker": self.teacher_ranker,
                 },
             ),

@@ -237,7 +237,9 @@ class Transformer(SemanticIdModel):
     @property
     def code_rows(self) -> tuple[nn.Parameter, ...]:
         """See `SemanticIdModel.code_rows`."""
-        return tuple(rows for rows in (self.head.weight, self.head_more) if rows is not None)
+        rows = self.head.weight
+        assert isinstance(rows, nn.Parameter), "a layer has parameters"
+        return (rows,) if self.head_more is None else (rows, self.head_more)
 
     @property
     def item_scorer(self) -> "Transformer | None":

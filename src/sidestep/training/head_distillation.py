@@ -127,6 +127,13 @@ class HeadDistillationObjective(DrawingObjective, Generic[S]):
         return {"policy": self.policy}
 
     @property
+    def learning_rate_factors(self) -> Mapping[str, float]:
+        """See `Objective.learning_rate_factors`: see `rows_rate_factor`."""
+        rows = {id(own) for own in self.policy.code_rows}
+        factor = self.config.rows_rate_factor
+        return {name: factor for name, own in self.named_parameters() if id(own) in rows}
+
+    @property
     def teacher(self) -> SemanticIdModel:
         """The policy as it was before the first step."""
         module = self.copies["teacher"].module

@@ -8,6 +8,7 @@ import torch
 
 from sidestep.model.code_set_model import CodeSetModel
 from sidestep.step import log_probs
+from tests.model.batches import scores_by_rows
 from tests.model.contract import (
     CODEBOOK_SIZES,
     FULL_TREE,
@@ -48,7 +49,7 @@ class CodeSetContract(ModelContract):
         with torch.autocast("cpu", torch.bfloat16):
             root, _ = model.encode(HISTORIES, capacity=14)
         assert root.logits.dtype == torch.float32
-        torch.testing.assert_close(root.logits, root.hidden.float() @ model.head_weight.T)
+        torch.testing.assert_close(root.logits, scores_by_rows(model, root.hidden.float()))
 
     @torch.no_grad()
     def test_there_are_logits_up_to_the_end_of_the_next_codebook_and_none_below_a_leaf(self):

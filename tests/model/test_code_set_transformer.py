@@ -41,6 +41,11 @@ class TestCodeSets(CodeSetContract):
         return tiny(item_embedding=True)
 
 
+class TestCodeSetsOfSeveralRows(TestCodeSets):
+    def build(self):
+        return tiny(rows_per_code=2)
+
+
 class TestCodeSetsByItems(TestCodeSets):
     """Laws of a network in which items choose the codes of every set below the root."""
 

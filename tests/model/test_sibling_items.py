@@ -236,3 +236,10 @@ def test_items_choose_below_whole_prefixes_and_below_few_items():
     assert a_network(few_items=3).rows_choose_first_alone
     assert not a_network(last_code_head="codes").items_choose(codes).any()
     assert not a_network(last_code_head="codes").rows_choose_first_alone
+
+
+def test_the_last_code_keeps_none_of_its_several_rows():
+    network = a_network(last_code_head="codes", rows_per_code=3).with_last_code_by_items()
+    assert [len(rows) for rows in network.code_rows] == [5, 5]
+    rebuilt = Transformer(network.config, IDS, SIZES)
+    rebuilt.load_state_dict(network.state_dict())

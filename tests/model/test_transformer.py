@@ -33,6 +33,11 @@ class TestGroupedQueriesWithBiases(CausalCodesContract):
         return tiny(num_kv_heads=2, attention_bias=True)
 
 
+class TestSeveralRowsPerCode(CausalCodesContract):
+    def build(self):
+        return tiny(rows_per_code=3)
+
+
 class TestHistoryOfItems(ModelContract):
     tokens_per_item = 1
 
@@ -211,3 +216,22 @@ def test_settings_of_item_heads_that_are_not_set_are_not_written():
     assert not {"tied_item_head", "repeat_bias"} & set(written)
     shape = TransformerConfig(item_head=True, history="items", tied_item_head=True)
     assert TransformerConfig(**shape.model_dump(mode="json")) == shape
+
+
+def test_new_rows_change_nothing_of_a_code_but_a_little_noise_and_can_be_trained_and_kept():
+    model = tiny().eval()
+    states = torch.randn(5, 16)
+    assert model.with_rows_per_code(1) is model
+    more = model.with_rows_per_code(4)
+    assert model.more_rows is None
+    before, after = (m.row_logits(states, 0, 3).log_softmax(dim=1) for m in (model, more))
+    torch.testing.assert_close(after, before, atol=0.5, rtol=0)
+    assert not after.equal(before)
+    assert more.row_logits(states, 0, 3).equal(model.with_rows_per_code(4).row_logits(states, 0, 3))
+    assert [rows.shape[1:] for rows in more.code_rows] == [(16,), (3, 16)]
+    again = more.with_rows_per_code(6)
+    assert again.more_rows[:, :3].equal(more.more_rows)
+    rebuilt = Transformer(again.config, SEMANTIC_IDS, CODEBOOK_SIZES)
+    rebuilt.load_state_dict(again.state_dict())
+    with pytest.raises(ValueError, match="2 is less than the 4 rows"):
+        more.with_rows_per_code(2)

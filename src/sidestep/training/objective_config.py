@@ -268,8 +268,7 @@ class TreeDistillationConfig(BaseModel):
     is, and with it the item head, which learns nothing (`head_weight` is not read)."""
 
     rows_rate_factor: float = Field(1.0, gt=0, exclude_if=lambda factor: factor == 1)
-    """The learning rate of the rows of the codes, as a multiple of the learning rate of the network.
-    """
+    """The learning rate of the rows of the codes, as a multiple of that of the network."""
 
     learned_nodes: Literal["all", "rows"] = Field("all", exclude_if=lambda nodes: nodes == "all")
     """The visited nodes that the policy learns at. `all` are all nodes at which something is left

@@ -181,9 +181,13 @@ def test_where_rows_choose_everywhere_all_visited_sets_are_learned():
     assert float(losses[0]) == pytest.approx(float(losses[1]))
 
 
-def test_the_first_code_and_the_head_are_learned_without_a_search(tmp_path):
+@pytest.mark.parametrize(
+    ("weights", "num_rows", "tolerance"), [("network", 1, 0.06), ("rows", 3, 0.02)]
+)
+def test_the_first_code_is_learned_without_a_search(tmp_path, weights, num_rows, tolerance):
     objective = an_objective(
-        by_items(3, order="fixed", dropout=0.0),
+        by_items(3, order="fixed", dropout=0.0, rows_per_code=num_rows),
+        learned_weights=weights,
         learned_nodes="rows",
         drop_share=0.0,
         open_prompts=False,
@@ -199,7 +203,7 @@ def test_the_first_code_and_the_head_are_learned_without_a_search(tmp_path):
     found = BeamSearch(num_beams=6).search(objective.policy.eval(), histories, SPACE)
     items = SPACE.items(found.leaves)[..., 0]
     torch.testing.assert_close(
-        found.log_probs.exp(), right.gather(1, items).exp(), atol=0.06, rtol=0
+        found.log_probs.exp(), right.gather(1, items).exp(), atol=tolerance, rtol=0
     )
 
 

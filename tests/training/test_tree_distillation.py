@@ -170,3 +170,34 @@ def test_prefixes_whose_code_items_choose_are_left_out():
 def test_where_rows_choose_everywhere_all_visited_prefixes_are_learned():
     losses = [an_objective(learned_nodes=nodes)(BATCH).loss.detach() for nodes in ("all", "rows")]
     assert float(losses[0]) == pytest.approx(float(losses[1]))
+
+
+ROWS = {"learned_weights": "rows", "learned_nodes": "rows", "head_weight": None}
+
+
+def test_rows_alone_learn_and_the_head_stays_the_teacher():
+    policy = taught_policy(last_code_head="items", rows_per_code=2, dropout=0.0)
+    objective = an_objective(policy, drop_share=0.0, **ROWS)
+    loss = objective(BATCH)
+    loss.loss.backward()
+    assert "head" not in loss.parts
+    moved = {name for name, weights in policy.named_parameters() if weights.grad is not None}
+    assert moved == {"head.weight", "head_more"}
+
+
+def test_rows_learn_at_a_rate_of_their_own():
+    policy = taught_policy(rows_per_code=2)
+    factors = an_objective(policy, rows_rate_factor=20.0).learning_rate_factors
+    assert factors == {"policy.head.weight": 20.0, "policy.head_more": 20.0}
+
+
+def test_rows_that_are_read_elsewhere_too_cannot_learn_alone():
+    class Tied(type(taught_policy())):
+        @property
+        def code_rows(self):
+            return ()
+
+    policy = taught_policy()
+    policy.__class__ = Tied
+    with pytest.raises(ValueError, match="learned_weights: rows needs a network whose codes"):
+        an_objective(policy, **ROWS)

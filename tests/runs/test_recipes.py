@@ -39,8 +39,10 @@ def test_every_preference_recipe_is_a_configuration(name):
 def test_the_tree_recipe_distils_the_head_into_the_codes():
     run = checked_run({**align_recipe("tree"), "backbone": "run"}, "tree")
     assert isinstance(run, DistillRun)
-    assert run.objective == TreeDistillationConfig(head_weight=None)
+    assert run.objective == TreeDistillationConfig(learned_nodes="rows", rows_rate_factor=20.0)
+    assert run.objective.head_weight == 1.0  # which teaches what items choose
     assert run.last_code_head == "items"
+    assert run.rows_per_code == 4
     assert run.training.learning_rate == 5e-4
 
 

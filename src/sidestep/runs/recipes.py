@@ -101,16 +101,24 @@ def align_recipe(name: AlignRecipe) -> dict[str, Any]:
     reg4rec: GRPO on samples with the rewards of PARS, over the next three items (MSRA), as REG4Rec
         (arXiv:2508.15308); it needs a category head.
     sft-continued: the control, which goes on with likelihood.
-    tree: ours; the policy's own item head teaches the codes at every node that a beam visits, and
-        items choose the last code from then on, or the codes of sets of few items.
+    tree: ours; the policy's own item head teaches the codes wherever rows of codes choose them, and
+        from then on a code has four rows. Items choose the last code, and the codes of prefixes and
+        of sets of few items.
     """
     if name == "tree":
         return {
             "kind": "distill",
             "last_code_head": "items",
             "few_items": 128,
-            "objective": {"head_weight": None},
-            "training": {**_TRAINING, "epochs": 3, "learning_rate": 5e-4, "betas": [0.9, 0.98]},
+            "rows_per_code": 4,
+            "objective": {"learned_nodes": "rows", "rows_rate_factor": 20.0},
+            "training": {
+                **_TRAINING,
+                "epochs": 3,
+                "learning_rate": 5e-4,
+                "weight_decay": 0.0,
+                "betas": [0.9, 0.98],
+            },
             "validation": dict(_VALIDATION),
         }
     training = dict(_TRAINING)

@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 import torch
 
+from sidestep.baselines.transition_graph import TransitionGraph
 from sidestep.bundle.appending import append_items, retire_items
 from sidestep.bundle.attaching import attach_ranker
 from sidestep.bundle.folder import load, save_bundle
 from sidestep.catalog.catalog import Catalog
 from sidestep.catalog.own_space import SETS
+from sidestep.data.histories import Histories
 from sidestep.model.code_set_transformer import CodeSetTransformer
 from sidestep.model.config import CodeSetConfig, SasRecConfig, TransformerConfig
 from sidestep.model.sasrec import SasRec
@@ -239,3 +241,54 @@ def test_a_bundle_whose_ranker_knows_other_items_is_not_written(tmp_path):
     with pytest.raises(ValueError, match="the ranker knows 4 items, but the catalog has 5"):
         replace(both, parts={**both.parts, "ranker": small}).save(tmp_path / "wrong")
     assert not (tmp_path / "wrong").exists()
+
+
+def a_graph(path, item_ids=ITEM_IDS):
+    items = np.array([3, 1, 4, 2, 0, 3, 1, 2], dtype=np.int64)
+    histories = Histories(items=items, offsets=np.array([0, 4, 8]), user_ids=("a", "b"))
+    vectors = np.eye(5, 3, dtype=np.float32) + 0.1
+    graph = TransitionGraph.fit(histories, 5, max_history=2, place_decay=0.5, vectors=vectors)
+    codes = np.arange(len(item_ids), dtype=np.int32)[:, None]
+    catalog = Catalog.build(item_ids, codes, (len(item_ids),))
+    save_bundle(path, network=None, fitted=graph, catalog=catalog, max_history=2, seed=0, data=DATA)
+    return load(path, device="cpu")
+
+
+def test_a_graph_beside_a_network_scores_as_it_does_by_itself(tmp_path):
+    graph, base = a_graph(tmp_path / "graph"), a_transformer(tmp_path / "base")
+    attach_ranker(base, graph, weight=2.0).save(tmp_path / "both")
+    both = load(tmp_path / "both", device="cpu")
+    for own, found in zip(scores_of(graph), by_ranker(both), strict=True):
+        assert found == pytest.approx(normalised(own), abs=1e-5)
+    assert both.item_ranker.name == "graph"
+    assert both.ranker_use.model.fitted == "graph"
+    assert not both.reads_times
+    default = attach_ranker(base, graph).ranker_use.weight
+    assert default == 40.0
+    assert attach_ranker(base, a_sasrec(tmp_path / "sasrec")).ranker_use.weight == 1.0
+
+
+def test_to_a_sasrec_the_scores_of_a_graph_are_added(tmp_path):
+    sasrec, graph = a_sasrec(tmp_path / "sasrec"), a_graph(tmp_path / "graph")
+    both = attach_ranker(sasrec, graph, weight=3.0)
+    assert both.recommender().name == "sasrec+graph"
+    for ours, theirs, sums in zip(*map(scores_of, (sasrec, graph, both)), strict=True):
+        assert sums == pytest.approx({item: ours[item] + 3 * theirs[item] for item in ours})
+
+
+def test_a_graph_of_items_in_another_order_is_refused_and_so_are_new_items(tmp_path):
+    base = a_transformer(tmp_path / "base")
+    with pytest.raises(ValueError, match="has the items in another order than the bundle; fit it"):
+        attach_ranker(base, a_graph(tmp_path / "other", item_ids=ITEM_IDS[::-1]))
+    both = attach_ranker(base, a_graph(tmp_path / "graph"))
+    with pytest.raises(ValueError, match="the graph beside the network knows nothing of new items"):
+        append_items(both, ["new"], np.array([[2, 3]], dtype=np.int32))
+
+
+def test_a_ranker_of_an_unknown_kind_is_refused(tmp_path):
+    both = attach_ranker(a_transformer(tmp_path / "base"), a_graph(tmp_path / "graph"))
+    both.save(tmp_path / "both")
+    manifest = tmp_path / "both" / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"fitted": "graph"', '"fitted": "tree"'))
+    with pytest.raises(ValueError, match="fitted is 'tree', which is no fitted recommender"):
+        load(tmp_path / "both", device="cpu")

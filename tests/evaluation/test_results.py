@@ -114,7 +114,15 @@ def test_a_wrong_line_is_named_by_file_line_and_field(tmp_path: Path, text, name
 
 
 @pytest.mark.parametrize(
-    "method", ["beam", "reg4rec-no-corp", "prm-beam+sasrec", "sft-continued", "sasrec-ensemble"]
+    "method",
+    [
+        "beam",
+        "reg4rec-no-corp",
+        "prm-beam+sasrec",
+        "tree-few+own-best",
+        "sft-continued",
+        "sasrec-ensemble",
+    ],
 )
 def test_methods_ablations_and_sasrec_at_inference_are_known(method):
     assert line(method=method).method == method
@@ -125,7 +133,7 @@ def test_methods_ablations_and_sasrec_at_inference_are_known(method):
     [
         ({"method": "Beam"}, "no name of a method"),
         ({"method": "beam-"}, "no name of a method"),
-        ({"method": "beam+popularity"}, "no name of a method"),
+        ({"method": "beam+"}, "no name of a method"),
         ({"split": "train"}, "split"),
         ({"split": "test"}, "must not see the test"),
         ({"metrics": {"HR@10": 0.1}}, "missing metrics"),

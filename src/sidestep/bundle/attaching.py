@@ -12,9 +12,10 @@ from torch import Tensor
 
 from sidestep.bundle.loaded import LoadedRecommender
 from sidestep.bundle.manifest import differing_data
-from sidestep.bundle.networks import plain_weights
-from sidestep.bundle.parts import PARTS, RANKER, KeptRanker
+from sidestep.bundle.networks import Weights, plain_weights
+from sidestep.bundle.parts import FITTED_WEIGHT, PARTS, RANKER, FittedRankerConfig, KeptRanker
 from sidestep.catalog.catalog import Catalog
+from sidestep.model.config import SasRecConfig
 from sidestep.model.sasrec import SasRec
 from sidestep.padding import NO_ITEM
 from sidestep.search.config import GuidanceConfig
@@ -24,30 +25,34 @@ def attach_ranker(
     loaded: LoadedRecommender,
     ranker: LoadedRecommender,
     *,
-    weight: float,
+    weight: float | None = None,
     guidance: GuidanceConfig | None = None,
 ) -> LoadedRecommender:
-    """A copy of a recommender with a SASRec beside it, in place of any other ranker.
+    """A copy of a recommender with a ranker beside it, in place of any other ranker.
 
     Args:
         loaded: a network of semantic IDs, whose searches by items the ranker guides beside the
             item head, if there is one; or a SASRec, to whose scores those of the ranker are added.
-        ranker: a bundle of SASRec over the same items; their order does not matter. It is shown
-            no more of a history than the network is.
-        weight: of the ranker's scores; more than 0.
+        ranker: a bundle of SASRec over the same items, in any order, or of a fitted recommender
+            over the same items in the same order, such as the transition graph. It is shown no more
+            of a history than the network is.
+        weight: of the ranker's scores; more than 0. None: 1 for a SASRec, `FITTED_WEIGHT` for a
+            fitted recommender.
         guidance: of the search that the ranker guides, unless something else is said; None is the
             default.
 
     Raises:
-        ValueError: the ranker is no SASRec, has one itself, was trained on another dataset or
+        ValueError: the ranker is neither, has one itself, was trained on another dataset or
             split, whose targets it may have seen, knows other items, or reads other codes or other
             columns of users; or `loaded` has no network; or the space of its catalog does not list
             the items of a state, over which the scores of a ranker are summed.
     """
     if loaded.is_searched and not loaded.catalog.lists_items:
         loaded.catalog.refuse_own_space("a ranker beside a network of semantic IDs")
-    if not isinstance(ranker.network, SasRec):
-        raise ValueError(f"the ranker is {ranker.kind}; name a run or a bundle of kind sasrec.")
+    if ranker.fitted is None and not isinstance(ranker.network, SasRec):
+        raise ValueError(
+            f"the ranker is {ranker.kind}; name a run or a bundle of kind sasrec or graph."
+        )
     if ranker.ranker is not None:
         raise ValueError(
             "the ranker has a ranker beside it, which would be left out; name the run of kind "
@@ -60,13 +65,11 @@ def attach_ranker(
         )
     _refuse_other_data(loaded, ranker)
     _refuse_other_users(loaded, ranker)
-    rows = _rows_of_items(loaded.catalog, ranker.catalog)
-    if ranker.network.config.code_embedding:
-        _refuse_other_codes(loaded.catalog, ranker.catalog, rows)
-    weights = plain_weights(ranker.network)
-    weights["item_embedding.weight"] = weights["item_embedding.weight"][rows].contiguous()
+    model, weights = _ranker_of(ranker, loaded.catalog)
+    if weight is None:
+        weight = 1.0 if ranker.fitted is None else FITTED_WEIGHT
     kept = KeptRanker(
-        model=ranker.network.config,
+        model=model,
         max_history=ranker.max_history,
         weight=weight,
         guidance=guidance or GuidanceConfig(),
@@ -81,6 +84,28 @@ def attach_ranker(
     training = {**made.manifest.training, "seconds": ours - replaced + theirs}
     manifest = made.manifest.model_copy(update={"training": training})
     return replace(made, manifest=manifest)
+
+
+def _ranker_of(
+    ranker: LoadedRecommender, catalog: Catalog
+) -> tuple[SasRecConfig | FittedRankerConfig, Weights]:
+    """The configuration and the weights of a ranker, for the items of a catalog in its order."""
+    rows = _rows_of_items(catalog, ranker.catalog)
+    if ranker.fitted is not None:
+        if not torch.equal(rows, torch.arange(len(rows))):
+            raise ValueError(
+                f"the ranker is {ranker.kind}, and has the items in another order than the bundle; "
+                "fit it on the dataset that the bundle was trained on."
+            )
+        arrays = ranker.fitted.arrays()
+        config = FittedRankerConfig(fitted=ranker.kind, max_history=ranker.max_history)
+        return config, {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
+    assert isinstance(ranker.network, SasRec), "refused before"
+    if ranker.network.config.code_embedding:
+        _refuse_other_codes(catalog, ranker.catalog, rows)
+    weights = plain_weights(ranker.network)
+    weights["item_embedding.weight"] = weights["item_embedding.weight"][rows].contiguous()
+    return ranker.network.config, weights
 
 
 def _refuse_other_data(loaded: LoadedRecommender, ranker: LoadedRecommender) -> None:

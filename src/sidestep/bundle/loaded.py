@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from torch import Tensor, nn
 
 from sidestep.baselines.fitted import FittedRecommender
+from sidestep.baselines.fitted_ranker import FittedRanker, FittedScores
 from sidestep.baselines.item_scores import (
     ItemNetworkRecommender,
     ItemScoreRecommender,
@@ -251,9 +252,9 @@ class LoadedRecommender:
         return cast(ValueHead | None, self.parts.get(VALUE_HEAD))
 
     @property
-    def ranker(self) -> SasRec | None:
+    def ranker(self) -> SasRec | FittedRanker | None:
         """The ranker; None where the bundle has none."""
-        return cast(SasRec | None, self.parts.get(RANKER))
+        return cast(SasRec | FittedRanker | None, self.parts.get(RANKER))
 
     @property
     def guidance(self) -> GuidanceConfig | None:
@@ -272,10 +273,12 @@ class LoadedRecommender:
         return cast(KeptRanker | None, self.manifest.parts.get(RANKER))
 
     @property
-    def item_ranker(self) -> ItemNetworkRecommender | None:
+    def item_ranker(self) -> ItemNetworkRecommender | FittedScores | None:
         """The ranker as searches ask it."""
         if self.ranker is None or self.ranker_use is None:
             return None
+        if isinstance(self.ranker, FittedRanker):
+            return FittedScores(self.ranker.recommender)
         max_history = min(self.ranker_use.max_history, self.max_history)
         return ItemNetworkRecommender(self.ranker, max_history=max_history)
 

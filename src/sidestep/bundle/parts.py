@@ -19,7 +19,8 @@ from sidestep.model.config import ProcessRewardConfig, SasRecConfig, ValueHeadCo
 from sidestep.search.config import GuidanceConfig
 
 with imported_when_used():
-    from sidestep.bundle import columns, item_rows, networks, prefix_rows
+    from sidestep.baselines import fitted_ranker
+    from sidestep.bundle import columns, fitted_kinds, item_rows, networks, prefix_rows
     from sidestep.catalog import catalog as catalogs
     from sidestep.catalog import space as spaces
     from sidestep.model import process_reward, sasrec, semantic_id_model, value_head
@@ -28,6 +29,9 @@ with imported_when_used():
 PROCESS_REWARD = "process_reward"
 VALUE_HEAD = "value_head"
 RANKER = "ranker"
+
+FITTED_WEIGHT = 40.0
+"""The weight of a fitted ranker where none is given: its scores are shares, between 0 and 1."""
 
 
 class KeptProcessReward(BaseModel):
@@ -65,10 +69,23 @@ class KeptValueHead(ValueUse):
     model: ValueHeadConfig
 
 
+class FittedRankerConfig(BaseModel):
+    """The configuration of a ranker without a network.
+
+    fitted: the kind of the fitted recommender, such as `graph`.
+    max_history: most recent items that the recommender was fitted to look at.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    fitted: str
+    max_history: int = Field(ge=1)
+
+
 class KeptRanker(BaseModel):
     """The entry of a ranker of items; its weights have a file of their own.
 
-    model: its shape; rankers are SASRec.
+    model: its shape: of a SASRec, or the name of a fitted recommender.
     max_history: most recent items that are shown to it, of those that the network is shown.
     weight: of its scores beside those of the item head, or of the network that scores items.
     guidance: the default one of the search that ranker and item head guide.
@@ -78,7 +95,7 @@ class KeptRanker(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    model: SasRecConfig
+    model: SasRecConfig | FittedRankerConfig
     max_history: int = Field(ge=1)
     weight: float = Field(gt=0, allow_inf_nan=False)
     guidance: GuidanceConfig
@@ -107,6 +124,8 @@ class Part:
     words: the name in messages.
     entry: the entry in manifests, whose field `model` is the configuration of the module.
     make: makes the untrained module, from the configuration, the network and the catalog.
+    remade: makes a module that is not trained, from the configuration, the catalog and what was
+        fitted; None for a configuration of a module that `make` makes.
     misfit: says why a module does not fit a catalog; None where it does.
     grown: the weights of a module after a catalog has grown.
     reads_states: whether the part reads the states of a network of semantic IDs, and so is lost
@@ -120,6 +139,9 @@ class Part:
     misfit: Callable[[Any, catalogs.Catalog], str | None]
     grown: Callable[[Any, Growth], networks.Weights]
     reads_states: bool
+    remade: Callable[[Any, catalogs.Catalog, networks.Weights], networks.Module | None] = (
+        lambda config, catalog, weights: None
+    )
 
     @property
     def file(self) -> str:
@@ -140,6 +162,9 @@ class Part:
                 catalog lacks a column of items that the module reads.
         """
         self.refuse_network(network)
+        remade = self.remade(config, catalog, weights)
+        if remade is not None:
+            return remade
 
         def made() -> networks.Module:
             return self.make(config, network, catalog)
@@ -203,6 +228,34 @@ def _ranker_misfit(module: Any, catalog: catalogs.Catalog) -> str | None:
     )
 
 
+def _fitted_ranker(
+    config: Any, catalog: catalogs.Catalog, weights: networks.Weights
+) -> networks.Module | None:
+    """See `Part.remade`; of a ranker."""
+    if not isinstance(config, FittedRankerConfig):
+        return None
+    own = fitted_kinds.fitted_of_kind(config.fitted)
+    if own is None:
+        raise ValueError(f"fitted is {config.fitted!r:.60}, which is no fitted recommender")
+    arrays = {name: values.numpy() for name, values in weights.items()}
+    # A recommender of Sidestep keeps the items that it looks at among its arrays, or needs none.
+    recommender = own.from_arrays(arrays, catalog.num_items, max_history=config.max_history)
+    return fitted_ranker.FittedRanker(recommender, config)
+
+
+def _grown_ranker(module: Any, growth: Growth) -> networks.Weights:
+    """See `Part.grown`; of a ranker."""
+    if isinstance(module.config, FittedRankerConfig):
+        raise ValueError(
+            f"the {module.config.fitted} beside the network knows nothing of new items; fit it "
+            "again on data with the new items, and attach it to the network with new items."
+        )
+    weights = item_rows.with_items(
+        networks.plain_weights(module), growth.old, growth.new, growth.new_rows
+    )
+    return item_rows.with_codes(weights, growth.old, growth.new)
+
+
 PARTS: Mapping[str, Part] = MappingProxyType(
     {
         part.name: part
@@ -241,14 +294,9 @@ PARTS: Mapping[str, Part] = MappingProxyType(
                     config, catalog.semantic_ids, catalog.codebook_sizes
                 ),
                 misfit=_ranker_misfit,
-                grown=lambda module, growth: item_rows.with_codes(
-                    item_rows.with_items(
-                        networks.plain_weights(module), growth.old, growth.new, growth.new_rows
-                    ),
-                    growth.old,
-                    growth.new,
-                ),
+                grown=_grown_ranker,
                 reads_states=False,
+                remade=_fitted_ranker,
             ),
         )
     }

@@ -44,7 +44,7 @@ REQUIRED_METRICS = (
     "invalid_rate",
 )
 
-_METHOD = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*(?:\+sasrec)?")
+_METHOD = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*(?:\+[a-z0-9]+(?:-[a-z0-9]+)*)?")
 _METRIC = re.compile(
     r"HR@\d+|NDCG@\d+|MRR|HRecall@\d+@(?:\d+|evaluated)|coverage|diversity|invalid_rate"
 )
@@ -73,8 +73,8 @@ def check_method(method: str) -> str:
     if _METHOD.fullmatch(method) is None:
         raise ValueError(
             f"{method!r:.80} is no name of a method: write small letters and digits with single "
-            "hyphens between them, such as beam-no-text, and +sasrec at the end where SASRec has a "
-            "part in it."
+            "hyphens between them, such as beam-no-text, and at the end a plus and the name of a "
+            "ranker that has a part in it, such as +sasrec."
         )
     return method
 

@@ -237,7 +237,10 @@ class AskedSearch:
             name = self.spec.method
             if "scorer" in self.options:
                 name += own_name(str(self.options["scorer"]).rpartition(":")[2]).removeprefix("own")
-        return name if self.ranker_weight(loaded) is None else f"{name}+sasrec"
+        if self.ranker_weight(loaded) is None:
+            return name
+        assert loaded.item_ranker is not None, "a ranker that has a weight is there"
+        return f"{name}+{loaded.item_ranker.name}"
 
     def ranker_weight(self, loaded: bundles.LoadedRecommender) -> float | None:
         """The weight of the ranker's scores; None where the scores decide nothing."""

@@ -166,3 +166,17 @@ def test_a_ranker_of_other_data_is_refused_wherever_data_is_named(shop, guided):
     finally:
         file.write_text(kept)
     assert "the ranker beside this bundle was trained on another dataset" in said
+
+
+def test_a_graph_guides_the_search_of_a_run(shop, tmp_path):
+    (tmp_path / "graph.yaml").write_text("kind: graph")
+    train = ("train", "--config", tmp_path / "graph.yaml", "--dataset", shop / "dataset")
+    run(*train, "--out", tmp_path / "graph")
+    run("attach", shop / "beam", "--ranker", tmp_path / "graph", "--out", tmp_path / "both")
+    wide = ("--search", "item-beam", "--beams", 100, "--candidates", 100)
+    line = measured(tmp_path / "both", *wide, "--likelihood-weight", 0)
+    assert (line["method"], line["setting"]["ranker"]) == ("item-beam+graph", 40)
+    alone = measured(tmp_path / "graph")
+    assert line["metrics"]["HR@10"] == pytest.approx(alone["metrics"]["HR@10"])
+    # Where popularity alone orders items, float32 may order them otherwise.
+    assert line["metrics"]["NDCG@10"] == pytest.approx(alone["metrics"]["NDCG@10"], abs=0.005)

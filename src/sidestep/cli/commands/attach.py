@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from sidestep.bundle.parts import FITTED_WEIGHT
 from sidestep.cli.console.next_step import recommendation_by
 from sidestep.cli.console.output import print_json, say, warn
 from sidestep.cli.options import AsJson
@@ -27,11 +28,15 @@ with imported_when_used():
 
 def attach(
     run: Annotated[Path, typer.Argument(help="The run, or the bundle, that gets the ranker.")],
-    ranker: Annotated[Path, typer.Option(help="The run, or the bundle, of kind sasrec.")],
+    ranker: Annotated[Path, typer.Option(help="The run, or the bundle, of kind sasrec or graph.")],
     out: Annotated[Path, typer.Option("--out", help="The run's folder to write.")],
     weight: Annotated[
-        float, typer.Option(help="Of the ranker's scores beside the network's own; more than 0.")
-    ] = 1.0,
+        float | None,
+        typer.Option(
+            help="Of the ranker's scores beside the network's own; more than 0. Default: 1 for a "
+            f"SASRec, {FITTED_WEIGHT:g} for a graph, whose scores are shares."
+        ),
+    ] = None,
     likelihood_weight: Annotated[
         float | None,
         typer.Option(
@@ -43,7 +48,7 @@ def attach(
     ] = None,
     json: AsJson = False,
 ) -> None:
-    """Put a SASRec beside a trained recommender, to guide its search; nothing is trained.
+    """Put a SASRec or a graph beside a trained recommender; nothing is trained.
 
     A network of semantic IDs keeps its beam search; `--search item-beam` then goes by its item
     head, the ranker and log π together, or by the ranker and log π where it has no item head. To a
@@ -56,8 +61,10 @@ def attach(
       --out runs/my/guided
 
       sidestep evaluate runs/my/guided --search item-beam
+
+      sidestep attach runs/my/transformer --ranker runs/my/graph --out runs/my/both
     """
-    if not 0 < weight <= LARGEST:
+    if weight is not None and not 0 < weight <= LARGEST:
         raise ValueError(
             f"--weight {weight:g}: write a number above 0, at most {LARGEST}; 0 is the run as it "
             "is."

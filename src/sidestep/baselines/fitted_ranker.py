@@ -1,0 +1,69 @@
+"""Fitted rankers: a recommender without a network stands beside a network and scores items."""
+
+import torch
+from jaxtyping import Float, Int
+from pydantic import BaseModel
+from torch import Tensor, nn
+
+from sidestep.baselines.fitted import FittedRecommender
+from sidestep.baselines.item_scores import ItemScoreRecommender
+from sidestep.step import HistoryBatch
+
+
+class FittedRanker(nn.Module):
+    """A fitted recommender as a module, whose buffers are the arrays that were fitted.
+
+    So a bundle keeps it and moves it as it does the networks beside a network. It has no weights.
+
+    recommender: the fitted recommender.
+    config: names the kind of the recommender in bundles.
+    """
+
+    user_columns: None = None
+
+    def __init__(self, recommender: FittedRecommender, config: BaseModel) -> None:
+        super().__init__()
+        self.recommender = recommender
+        self.config = config
+        for name, array in recommender.arrays().items():
+            self.register_buffer(name, torch.from_numpy(array.copy()))
+
+    @property
+    def num_items(self) -> int:
+        """Items of the catalog."""
+        return self.recommender.num_items
+
+    @property
+    def reads_times(self) -> bool:
+        """Whether a score depends on times."""
+        return self.recommender.reads_times
+
+
+class FittedScores(ItemScoreRecommender):
+    """The scores of a fitted recommender as logits, for sums with those of a network.
+
+    Whoever adds them up multiplies them by a weight, which makes them as large as logits.
+    """
+
+    score_kind = "logit"
+
+    def __init__(self, recommender: FittedRecommender) -> None:
+        self.recommender = recommender
+
+    @property
+    def name(self) -> str:
+        """The name of the recommender."""
+        return self.recommender.name
+
+    @property
+    def num_items(self) -> int:
+        """Items of the catalog."""
+        return self.recommender.num_items
+
+    def flops(self, histories: HistoryBatch) -> Int[Tensor, " users"] | None:
+        """FLOPs of the recommender."""
+        return self.recommender.flops(histories)
+
+    def scores(self, histories: HistoryBatch) -> Float[Tensor, "users items"]:
+        """The scores in float32, on the device of the histories."""
+        return self.recommender.scores(histories).float().to(histories.items.device)

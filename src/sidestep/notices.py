@@ -19,7 +19,7 @@ there is, or 0 if nobody knows."""
 
 _LOG = logging.getLogger("sidestep")
 
-_FUNCTIONS = ("align", "compare", "embed", "evaluate", "tokenize", "train")
+_FUNCTIONS = ("align", "compare", "embed", "evaluate", "tokenize", "train", "tune")
 """The commands that `import sidestep` offers as functions of the same name."""
 
 _OTHERWISE_NAMED = {"search-option": "options"}

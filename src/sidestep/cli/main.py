@@ -48,6 +48,11 @@ _COMMANDS = [
         "Train a recommender. The same command again continues where it was interrupted.",
     ),
     (
+        "tune",
+        "tune:tune",
+        "Search the settings of a run by trainings that validation judges, as many for every kind.",
+    ),
+    (
         "align",
         "align:align",
         "Improve a trained run by reinforcement learning on what a search finds.",

@@ -53,6 +53,18 @@ class CodesRun(ReadingRun, LearnedRun):
         """The searches of which validation chooses one for the bundle."""
         return (KeptSearch(),)
 
+    @property
+    def search_space(self) -> dict[str, str]:
+        """See `RunConfig.search_space`."""
+        space = {
+            "training.learning_rate": "log:5e-4..5e-3",
+            "training.weight_decay": "log:1e-3..0.3",
+            "model.dropout": "0.05..0.5",
+        }
+        if isinstance(self.objective, SupervisedCodesConfig):
+            space["objective.label_smoothing"] = "0.0,0.1"
+        return space
+
     @abstractmethod
     def refuse_catalog(self, catalog: catalogs.Catalog) -> None:
         """Raises a `ValueError` for a catalog that the network or the loss cannot read."""
@@ -186,6 +198,14 @@ class TransformerCodesRun(CodesRun):
         """See `CodesRun.searches`."""
         guided = KeptSearch(name="item-beam", likelihood_weight=0.5)
         return (guided, KeptSearch()) if self.model.item_head else (KeptSearch(),)
+
+    @property
+    def search_space(self) -> dict[str, str]:
+        """See `RunConfig.search_space`."""
+        space = super().search_space
+        if self.model.item_head and isinstance(self.objective, SupervisedCodesConfig):
+            space["objective.item_weight"] = "log:0.3..3.0"
+        return space
 
     def completed(self: TC, given: Given) -> tuple[TC, splits.Split]:
         """See `CodesRun.completed`."""

@@ -50,6 +50,7 @@ def save_evaluation(
     name = evaluation_name(per_user.split, per_user.method, per_user.setting)
     path = folder.evaluation(name)
     manifest = folder.bundle / MANIFEST
+    training = read_manifest(manifest).training
     results.write_per_user(path / _PER_USER, per_user)
     write_json(
         path / _METRICS,
@@ -61,7 +62,8 @@ def save_evaluation(
             "setting": per_user.setting.model_dump(mode="json"),
             "format_version": results.PER_USER_VERSION,
             "metrics": evaluation.metrics,
-            "train_s": read_manifest(manifest).training.get("seconds", 0.0),
+            "train_s": training.get("seconds", 0.0),
+            "trials": training.get("trials"),
             "ms_per_user": evaluation.ms_per_user,
             "tokens_per_user": evaluation.tokens_per_user,
             "scored_per_user": evaluation.scored_per_user,
@@ -91,9 +93,12 @@ def quality_fields(
 
     Args:
         file: its per-user file.
-        selected, trials: see `QualityLine`.
+        selected: see `QualityLine`.
+        trials: see `QualityLine`; None takes the number that the run recorded, if it did.
     """
-    kept = {**kept_beside(file), "selected": selected, "trials": trials}
+    beside = kept_beside(file)
+    known = beside.get("trials") if trials is None else trials
+    kept = {**beside, "selected": selected, "trials": known}
     return {name: kept[name] for name in results.QualityLine.model_fields if name in kept}
 
 
@@ -113,8 +118,14 @@ def check_results_line(
         planned: the evaluation.
         loaded: what is to be evaluated.
         dataset: its name.
-        selected, trials: see `QualityLine`.
+        selected, trials: see `quality_fields`.
     """
+    recorded = loaded.manifest.training.get("trials")
+    if trials is not None and recorded is not None and trials < recorded:
+        raise ValueError(
+            f"--trials {trials}: 'sidestep tune' chose the settings of this run by {recorded} "
+            "trials; leave --trials out, or give the number of all trials."
+        )
     if planned.split == "test" and not selected:
         raise ValueError(
             "--results with --split test needs 'sidestep evaluate --selected': only the setting "
@@ -128,7 +139,7 @@ def check_results_line(
         "seed": loaded.manifest.seed,
         "setting": planned.setting,
         "selected": selected,
-        "trials": trials,
+        "trials": recorded if trials is None else trials,
         "commit": git_commit(),
         "command": command_line(),
         "date": date.today(),

@@ -7,6 +7,7 @@ lie anywhere; its import path names it. Configurations need no torch.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -49,6 +50,15 @@ class RunConfig(BaseModel, ABC):
         """Whether a search over semantic IDs recommends, which an evaluation may set."""
         return self.needs_catalog
 
+    @property
+    def search_space(self) -> Mapping[str, str]:
+        """The settings that `sidestep tune` tries, and their values; empty where there are none.
+
+        A name is `key.of.a.part`. Values are written as `log:1e-4..1e-2`, `0.1..0.5` or
+        `64,128,256`, see `sidestep.runs.search_space.read_values`.
+        """
+        return {}
+
     @abstractmethod
     def prepare(self, given: Given) -> Plan:
         """The plan of a run; checks all that can be checked, and writes nothing.
@@ -86,6 +96,10 @@ class LearnedRun(RunConfig):
 
     training: TrainingConfig = TrainingConfig()
     validation: ValidationConfig = ValidationConfig()
+
+    trials: int | None = Field(None, ge=1, exclude_if=lambda trials: trials is None)
+    """Validation trials that chose these settings, as `sidestep tune` writes it. No step depends on
+    the number; results files keep it. None where nobody counted."""
 
 
 class BackboneRun(LearnedRun):

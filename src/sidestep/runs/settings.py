@@ -57,30 +57,46 @@ def with_settings(content: dict[str, Any], settings: Sequence[str]) -> dict[str,
         ValueError: a setting is none, with what it should look like.
     """
     for setting in settings:
-        _apply(content, setting)
+        told = f"--set {shown(setting)}"
+        name, separator, text = setting.partition("=")
+        if not separator or not is_name(name):
+            raise ValueError(f"{told}: write it as key=value, such as model.dim=64.")
+        lay_over(content, name, parse_yaml(text, told), told)
     return content
 
 
-def shown(value: Any) -> str:
-    """A value in an error, cut where it is long."""
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
+def is_name(name: str) -> bool:
+    """Whether a text may name a setting: keys with points between them."""
+    return all(name.strip().split("."))
 
 
-def _apply(content: dict[str, Any], setting: str) -> None:
-    name, separator, text = setting.partition("=")
+def lay_over(content: dict[str, Any], name: str, value: Any, source: str) -> None:
+    """Lays one value over plain values, in place.
+
+    Args:
+        content: as a file has it.
+        name: "key.of.a.part".
+        value: plain.
+        source: says in an error where the name comes from.
+
+    Raises:
+        ValueError: a key on the way holds a value and no further keys.
+    """
     keys = name.strip().split(".")
-    told = f"--set {shown(setting)}"
-    if not separator or not all(keys):
-        raise ValueError(f"{told}: write it as key=value, such as model.dim=64.")
     part = content
     for key in keys[:-1]:
         if part.get(key) is None:  # also where only comments stand below the key
             part[key] = {}
         part = part[key]
         if not isinstance(part, dict):
-            raise ValueError(f"{told}: {key!r} holds a value and no further keys.")
-    part[keys[-1]] = parse_yaml(text, told)
+            raise ValueError(f"{source}: {key!r} holds a value and no further keys.")
+    part[keys[-1]] = value
+
+
+def shown(value: Any) -> str:
+    """A value in an error, cut where it is long."""
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def _numbers(value: Any, name: str = "") -> Iterator[tuple[str, float]]:

@@ -50,7 +50,7 @@ def train_run(
         folder: of the run.
         info: the inputs of the run, which the folder keeps.
         resume: whether to continue from checkpoints; otherwise they are refused.
-        report: is called after every step and validation.
+        report: is called after every step and validation; an exception of it ends the training.
 
     Returns:
         The end of the training; None where nothing is trained.
@@ -60,7 +60,62 @@ def train_run(
         ValueError: configuration, dataset and catalog do not fit, the network is larger than the
             memory, or the folder holds another run or is being trained in.
     """
-    plan = _checked(config, dataset, catalog, folder, seed=info.seed, resume=resume)
+    plan = checked_plan(config, dataset, catalog, folder, seed=info.seed, resume=resume)
+    return train_planned(
+        plan, config, dataset, folder=folder, info=info, resume=resume, report=report
+    )
+
+
+def checked_plan(
+    config: RunConfig,
+    dataset: Dataset,
+    catalog: Catalog | None,
+    folder: RunFolder,
+    *,
+    seed: int,
+    resume: bool,
+) -> Plan:
+    """The plan of a run; refuses what could not end well, and writes nothing.
+
+    Args:
+        config, dataset, catalog, folder, resume: see `train_run`.
+        seed: of weights, shuffling and dropout.
+
+    Raises:
+        FileNotFoundError, ValueError: see `train_run`.
+    """
+    plan = plan_of(config, dataset, catalog, out=folder.path, seed=seed)
+    folder.refuse_other_contents()
+    if plan.learning is None:
+        return plan
+    assert isinstance(config, LearnedRun)
+    refuse_missing_trackers(config.training.trackers)
+    _refuse_too_much_context(plan.material.split, config.min_context)
+    if not resume:
+        refuse_checkpoints(folder.path)
+    return plan
+
+
+def train_planned(
+    plan: Plan,
+    config: RunConfig,
+    dataset: Dataset,
+    *,
+    folder: RunFolder,
+    info: RunInfo,
+    resume: bool = True,
+    report: Callable[[Progress], None] | None = None,
+) -> TrainingResult | None:
+    """Trains by a plan, see `train_run`.
+
+    Args:
+        plan: of the configuration, from `checked_plan`; its network is trained in place.
+        config, dataset, folder, info, resume, report: see `train_run`.
+
+    Raises:
+        ValueError: somebody else trains in the folder, or it holds checkpoints of another run.
+        FloatingPointError: the loss or a gradient stops being finite.
+    """
     with folder.held():
         return _trained(plan, config, dataset, folder, info, resume=resume, report=report)
 
@@ -83,7 +138,7 @@ def plan_run(
     Raises:
         ValueError: see `train_run`.
     """
-    plan = _checked(config, dataset, catalog, folder, seed=seed, resume=resume)
+    plan = checked_plan(config, dataset, catalog, folder, seed=seed, resume=resume)
     sizes = {
         "users": len(plan.material.split.train),
         "items": plan.material.catalog.num_items,
@@ -93,8 +148,8 @@ def plan_run(
         return sizes, None
     assert isinstance(config, LearnedRun)
     for checkpoint in checkpoints(folder.path)[-1:]:
-        kept = _common(read_settings(folder.config), folder.info().seed)
-        refuse_other_run(checkpoint, kept, _common(config.model_dump(mode="json"), seed))
+        kept = common_settings(read_settings(folder.config), folder.info().seed)
+        refuse_other_run(checkpoint, kept, common_settings(config.model_dump(mode="json"), seed))
     work = _work(plan.learning, config.training)
     sizes |= asdict(work)
     return sizes, time_of_training(plan.learning, config, num_steps=work.steps, seed=seed)
@@ -123,6 +178,22 @@ def plan_of(
     return config.prepare(given)
 
 
+def common_settings(config: dict[str, Any], seed: int) -> dict[str, Any]:
+    """The settings that a resumed run must have in common with the run before.
+
+    Args:
+        config: plain values of a configuration.
+        seed: of the run.
+    """
+    training = {
+        name: value for name, value in config.get("training", {}).items() if name not in RESUMABLE
+    }
+    # A path is the same from wherever it is seen.
+    settings = with_paths(config, os.path.realpath)
+    settings.pop("trials", None)
+    return {"config": {**settings, "training": training}, "seed": seed}
+
+
 def _trained(
     plan: Plan,
     config: RunConfig,
@@ -133,7 +204,7 @@ def _trained(
     resume: bool,
     report: Callable[[Progress], None] | None,
 ) -> TrainingResult | None:
-    """The work of `train_run`, after the checks and within the lock of the folder."""
+    """The work of `train_planned`, within the lock of the folder."""
     data = fingerprint(dataset)
     # Not before everything was checked: a folder that says what it holds should hold it.
     if plan.learning is None:
@@ -158,21 +229,11 @@ def _trained(
         return result
     # Again, because a resumed run may have other settings where they change no step.
     folder.write(config, info)
-    training = _summary(result, plan.material.split)
+    training = _summary(result, plan.material.split, config.trials)
     plan.save(folder.bundle, Origin(seed=info.seed, training=training, data=data))
     if plan.write_page is not None:
         plan.write_page(folder.path)
     return result
-
-
-def _common(config: dict[str, Any], seed: int) -> dict[str, Any]:
-    """The settings that a resumed run must have in common with the run before."""
-    training = {
-        name: value for name, value in config.get("training", {}).items() if name not in RESUMABLE
-    }
-    # A path is the same from wherever it is seen.
-    settings = with_paths(config, os.path.realpath)
-    return {"config": {**settings, "training": training}, "seed": seed}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,28 +250,6 @@ class _Work:
     targets: int
     epochs: int
     steps: int
-
-
-def _checked(
-    config: RunConfig,
-    dataset: Dataset,
-    catalog: Catalog | None,
-    folder: RunFolder,
-    *,
-    seed: int,
-    resume: bool,
-) -> Plan:
-    """Refuses what could not end well, and writes nothing."""
-    plan = plan_of(config, dataset, catalog, out=folder.path, seed=seed)
-    folder.refuse_other_contents()
-    if plan.learning is None:
-        return plan
-    assert isinstance(config, LearnedRun)
-    refuse_missing_trackers(config.training.trackers)
-    _refuse_too_much_context(plan.material.split, config.min_context)
-    if not resume:
-        refuse_checkpoints(folder.path)
-    return plan
 
 
 def _refuse_too_much_context(split: Split, min_context: int) -> None:
@@ -236,8 +275,8 @@ def _work(learning: Learning, config: TrainingConfig) -> _Work:
     )
 
 
-def _summary(result: TrainingResult, split: Split) -> dict[str, Any]:
-    """The summary of a training in its bundle."""
+def _summary(result: TrainingResult, split: Split, trials: int | None) -> dict[str, Any]:
+    """The summary of a training in its bundle; `trials` only where they were counted."""
     return {
         "first_targets": split.train.num_first_targets,
         "validation": result.best_score,
@@ -245,4 +284,5 @@ def _summary(result: TrainingResult, split: Split) -> dict[str, Any]:
         "steps": result.step,
         "seconds": result.seconds,
         "stopped": result.stopped,
+        **({} if trials is None else {"trials": trials}),
     }

@@ -261,7 +261,7 @@ def of_another_version(path: Path, reason: str) -> ValueError:
 
 def refuse_other_run(path: Path, saved: Mapping[str, Any], current: Mapping[str, Any]) -> None:
     """Raises a `ValueError` that names the differences between two runs, if there are any."""
-    differences = _differences(saved, current)
+    differences = differences_of(saved, current)
     if differences:
         named = "; ".join(differences[:NUM_NAMED])
         more = f"; and {len(differences) - NUM_NAMED} more" if len(differences) > NUM_NAMED else ""
@@ -271,13 +271,14 @@ def refuse_other_run(path: Path, saved: Mapping[str, Any], current: Mapping[str,
         )
 
 
-def _differences(saved: Any, current: Any, name: str = "") -> list[str]:
+def differences_of(saved: Any, current: Any, name: str = "") -> list[str]:
+    """Differences between two nests of plain values, in words, one per key."""
     if isinstance(saved, Mapping) and isinstance(current, Mapping):
         keys = sorted(saved.keys() | current.keys())
         return [
             difference
             for key in keys
-            for difference in _differences(
+            for difference in differences_of(
                 saved.get(key), current.get(key), f"{name}.{key}" if name else key
             )
         ]

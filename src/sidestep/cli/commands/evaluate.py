@@ -77,7 +77,12 @@ def evaluate(
         ),
     ] = False,
     trials: Annotated[
-        int | None, typer.Option(min=1, help="Validation trials the method was given.")
+        int | None,
+        typer.Option(
+            min=1,
+            help="Validation trials the method was given; default: those of 'sidestep tune', if it "
+            "chose the settings.",
+        ),
     ] = None,
     report: Annotated[
         Path | None, typer.Option(help="Write an HTML page of the evaluation to this file.")

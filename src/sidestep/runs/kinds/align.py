@@ -39,6 +39,16 @@ class AlignRun(ImprovingRun):
 
     objective: AlignmentConfig = Field(default_factory=AlignmentConfig)
 
+    @property
+    def search_space(self) -> dict[str, str]:
+        """See `RunConfig.search_space`."""
+        space = {"training.learning_rate": "log:3e-5..1e-3"}
+        if self.objective.kl_weight is not None:
+            space["objective.kl_weight"] = "log:1e-4..1e-1"
+        if self.objective.likelihood is not None:
+            space["objective.likelihood_weight"] = "log:0.1..3.0"
+        return space
+
     def prepare(self, given: Given) -> Plan:
         """See `RunConfig.prepare`."""
         found = backbones.load_backbone(self.backbone, given)

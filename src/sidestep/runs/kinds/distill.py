@@ -58,6 +58,16 @@ class DistillRun(ImprovingRun):
     """The rule by which a network over sets of codes chooses codebooks from now on, see
     `CodeSetConfig`; null keeps the rule of the backbone."""
 
+    @property
+    def search_space(self) -> dict[str, str]:
+        """See `RunConfig.search_space`."""
+        return {
+            "training.learning_rate": "log:1e-4..2e-3",
+            "objective.teacher_temperature": "log:0.5..2.0",
+            "objective.uniform_share": "0.0..0.3",
+            "objective.drop_share": "0.0..0.4",
+        }
+
     def prepare(self, given: Given) -> Plan:
         """See `RunConfig.prepare`."""
         found = backbones.load_backbone(self.backbone, given)

@@ -22,6 +22,15 @@ class PreferRun(ImprovingRun):
 
     objective: PreferenceConfig = Field(default_factory=PreferenceConfig)
 
+    @property
+    def search_space(self) -> dict[str, str]:
+        """See `RunConfig.search_space`."""
+        return {
+            "training.learning_rate": "log:3e-5..1e-3",
+            "objective.beta": "log:0.03..1.0",
+            "objective.num_rejected": "1..12",
+        }
+
     def prepare(self, given: Given) -> Plan:
         """See `RunConfig.prepare`."""
         found = backbones.load_backbone(self.backbone, given)

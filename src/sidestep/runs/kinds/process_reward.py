@@ -40,6 +40,17 @@ class ProcessRewardRun(BesideRun):
     Then both networks learn together from the first step, as in PROMISE (arXiv:2601.04674, eq. 9).
     Needs `objective.joint`."""
 
+    @property
+    def search_space(self) -> dict[str, str]:
+        """See `RunConfig.search_space`."""
+        return {
+            "training.learning_rate": "log:5e-4..5e-3",
+            "model.dim": "32,64,128",
+            "model.dropout": "0.1..0.5",
+            "objective.num_negatives": "log:16..256",
+            "guidance.likelihood_weight": "0.0..2.0",
+        }
+
     def prepare(self, given: Given) -> Plan:
         """See `RunConfig.prepare`."""
         found = backbones.load_backbone(self.backbone, given)

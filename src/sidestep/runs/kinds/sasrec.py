@@ -10,6 +10,7 @@ from sidestep.model.config import SasRecConfig
 from sidestep.runs.item_network_run import ItemNetworkRun
 from sidestep.runs.plan import Given, Plan
 from sidestep.training.config import TrainingConfig
+from sidestep.training.objective_config import NextItemConfig
 
 with imported_when_used():
     from sidestep.bundle import columns
@@ -31,6 +32,19 @@ class SasRecRun(ItemNetworkRun):
     def needs_catalog(self) -> bool:
         """See `RunConfig.needs_catalog`; only a network that reads codes needs one."""
         return self.model.code_embedding
+
+    @property
+    def search_space(self) -> dict[str, str]:
+        """See `RunConfig.search_space`."""
+        space = {
+            "training.learning_rate": "log:3e-4..3e-3",
+            "model.dropout": "0.1..0.6",
+            "model.dim": "64,128,256",
+            "model.repeat_bias": "false,true",
+        }
+        if isinstance(self.objective, NextItemConfig):
+            space["objective.label_smoothing"] = "0.0,0.1,0.2"
+        return space
 
     def prepare(self, given: Given) -> Plan:
         """See `RunConfig.prepare`."""

@@ -44,6 +44,16 @@ class ValueRun(BesideRun):
     """The search that finds the items that values are learned on. A hot policy also draws unlikely
     prefixes that are wrong. If only targets were unlikely, V would learn to prefer the unlikely."""
 
+    @property
+    def search_space(self) -> dict[str, str]:
+        """See `RunConfig.search_space`."""
+        return {
+            "training.learning_rate": "log:5e-4..5e-3",
+            "training.weight_decay": "log:1e-3..0.3",
+            "objective.gamma": "0.9..1.0",
+            "guidance.likelihood_weight": "0.0..2.0",
+        }
+
     def prepare(self, given: Given) -> Plan:
         """See `RunConfig.prepare`."""
         found = backbones.load_backbone(self.backbone, given)

@@ -23,8 +23,10 @@ if TYPE_CHECKING:
     from sidestep.runs.api import fit as fit
     from sidestep.runs.api import tokenize as tokenize
     from sidestep.runs.api import train as train
+    from sidestep.runs.api import tune as tune
     from sidestep.runs.item_vectors import ItemVectors as ItemVectors
     from sidestep.runs.item_vectors import Sources as Sources
+    from sidestep.runs.tuning import Tuned as Tuned
 
 
 _PLACES = {
@@ -33,6 +35,7 @@ _PLACES = {
     "ItemVectors": "sidestep.runs.item_vectors",
     "LoadedRecommender": "sidestep.bundle.loaded",
     "Sources": "sidestep.runs.item_vectors",
+    "Tuned": "sidestep.runs.tuning",
     "align": "sidestep.runs.api",
     "compare": "sidestep.runs.api",
     "embed": "sidestep.runs.api",
@@ -41,6 +44,7 @@ _PLACES = {
     "load": "sidestep.bundle.folder",
     "tokenize": "sidestep.runs.api",
     "train": "sidestep.runs.api",
+    "tune": "sidestep.runs.api",
 }
 """The modules that define the names of the Python API."""
 
@@ -50,6 +54,7 @@ __all__ = [
     "ItemVectors",
     "LoadedRecommender",
     "Sources",
+    "Tuned",
     "__version__",
     "align",
     "compare",
@@ -59,6 +64,7 @@ __all__ = [
     "load",
     "tokenize",
     "train",
+    "tune",
 ]
 
 

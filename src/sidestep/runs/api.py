@@ -7,6 +7,7 @@ words and files. Progress is told to whoever listens, see `sidestep.notices`.
 import tempfile
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from sidestep.data.splits import SplitName, nothing_held_out
 from sidestep.evaluation.compare import compare as compare_runs
 from sidestep.evaluation.evaluator import Evaluation
 from sidestep.evaluation.results import PerUser
+from sidestep.evaluation.tuning import NUM_TRIALS
 from sidestep.notices import Report, naming_arguments, working
 from sidestep.runs.config import checked_run
 from sidestep.runs.defaults import default_run, default_sources
@@ -33,9 +35,13 @@ from sidestep.runs.folder import RunFolder, RunInfo
 from sidestep.runs.item_vectors import ItemVectors, Sources, item_vectors
 from sidestep.runs.recipes import settings_of
 from sidestep.runs.run_config import LearnedRun, RunConfig
+from sidestep.runs.search_space import space_of, tunable
 from sidestep.runs.searches import AskedSearch
+from sidestep.runs.study_folder import StudyFolder
 from sidestep.runs.tokenizing import Learned, chosen_space, learned_catalog, tokenizer_config
 from sidestep.runs.train import train_run
+from sidestep.runs.tuning import Asked as TuningAsked
+from sidestep.runs.tuning import Tuned, tune_run
 from sidestep.tokenizer.choices import CollisionPolicy
 from sidestep.tokenizer.methods import DEFAULT_METHOD
 from sidestep.training.fit import weights_sha256
@@ -149,15 +155,9 @@ def train(
         run = _run_of(config)
         home = _Home.of(out)
         home.keep_dataset(dataset)
-        if catalog is not None:
-            catalog.save(home.path / "catalog")
-            catalog = Catalog.load(home.path / "catalog")
+        catalog = home.keep_catalog(catalog)
         folder = RunFolder(home.path / "run")
-        info = RunInfo(
-            dataset=str(home.path / "dataset"),
-            catalog=None if catalog is None else str(home.path / "catalog"),
-            seed=seed,
-        )
+        info = home.info(catalog, seed=seed)
         result = train_run(
             run, dataset, catalog, folder=folder, info=info, resume=resume, report=on_progress
         )
@@ -218,6 +218,73 @@ def fit(
     if run.needs_catalog:
         catalog = tokenize(dataset, embed(dataset, seed=seed), seed=seed)
     return train(dataset, run, catalog=catalog, out=out, seed=seed, on_progress=on_progress)
+
+
+def tune(
+    dataset: Dataset,
+    config: RunConfig | Mapping[str, Any],
+    *,
+    catalog: Catalog | Learned | None = None,
+    trials: int = NUM_TRIALS,
+    space: Mapping[str, str | Sequence[Any]] | None = None,
+    only: bool = False,
+    prune: bool = True,
+    out: Path | str | None = None,
+    seed: int = 0,
+    on_progress: OnProgress | None = None,
+) -> Tuned:
+    """Searches the settings of a run by trainings that validation judges, as `sidestep tune` does.
+
+    Args:
+        dataset: to learn from; its test rows are not looked at.
+        config: from which every trial departs, or its settings, among them `kind`.
+        catalog: see `train`.
+        trials: in all; give every method as many.
+        space: values to try by the name of a setting, such as `{"model.dropout": "0.1..0.5"}` or
+            `{"model.dim": [64, 128]}`, see `sidestep.runs.search_space.read_values`. They replace
+            the values that the kind declares.
+        only: whether the settings of `space` alone are tried.
+        prune: whether trials are stopped early whose validations are below the median.
+        out: the folder that keeps the study in `study`. From it an interrupted study goes on. None
+            keeps nothing.
+        seed: of the draws, and of the training of every trial.
+        on_progress: called after every step and validation of every trial.
+
+    Returns:
+        The best configuration, which `train` takes, and all trials. The configuration holds the
+        number of trials, and a run by it keeps the number.
+
+    Raises:
+        KeyboardInterrupt: a training was interrupted; `out` has the trials so far.
+        ImportError: Optuna is not installed.
+        TypeError: the dataset is no `Dataset`, or the configuration no mapping.
+        ValueError: the space does not fit the configuration, no trial came to an end, or see
+            `train`.
+
+    Example:
+        >>> tuned = sidestep.tune(data, {"kind": "sasrec"}, trials=8)  # doctest: +SKIP
+        >>> shop = sidestep.train(data, tuned.config, seed=1)  # doctest: +SKIP
+    """
+    _check_dataset(dataset)
+
+    def watch(number: int, settings: Mapping[str, Any]) -> AbstractContextManager[OnProgress]:
+        return nullcontext(on_progress or (lambda _progress: None))
+
+    with naming_arguments():
+        run = tunable(_run_of(config))
+        asked = TuningAsked(
+            config=run,
+            space=space_of(run, space, only=only),
+            num_trials=trials,
+            seed=seed,
+            prune=prune,
+        )
+        home = _Home.of(out)
+        home.keep_dataset(dataset)
+        catalog = home.keep_catalog(catalog)
+        info = home.info(catalog, seed=seed)
+        folder = StudyFolder(home.path / "study")
+        return tune_run(asked, dataset, catalog, folder=folder, info=info, watch=watch)
 
 
 def align(
@@ -405,7 +472,7 @@ class _Home:
             if path.is_file():
                 raise ValueError(f"out: {path} is a file; choose a folder.")
             there = {entry.name for entry in path.iterdir()} if path.is_dir() else set()
-            strangers = there - {"backbone", "catalog", "dataset", "run"}
+            strangers = there - {"backbone", "catalog", "dataset", "run", "study"}
             if strangers:
                 raise ValueError(
                     f"out: {path} holds other things than a run of these functions, such as "
@@ -433,6 +500,21 @@ class _Home:
                 )
             return
         dataset.save(place)
+
+    def keep_catalog(self, catalog: Catalog | Learned | None) -> Catalog | None:
+        """Keeps a catalog beside its run, and returns the one that is kept."""
+        if catalog is None:
+            return None
+        catalog.save(self.path / "catalog")
+        return Catalog.load(self.path / "catalog")
+
+    def info(self, catalog: Catalog | None, *, seed: int) -> RunInfo:
+        """The inputs of a run on what is kept here."""
+        return RunInfo(
+            dataset=str(self.path / "dataset"),
+            catalog=None if catalog is None else str(self.path / "catalog"),
+            seed=seed,
+        )
 
     def keep_backbone(self, recommender: LoadedRecommender) -> Path:
         """Keeps a recommender as the backbone that a run names, as long as the run.

@@ -11,7 +11,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from pydantic_core import to_jsonable_python
 
@@ -34,6 +34,7 @@ _DIGITS = 3
 """Digits of a drawn number: a person can copy it, and no training tells it from its neighbours."""
 
 
+@runtime_checkable
 class Draws(Protocol):
     """A source of values, such as a trial of Optuna; it remembers the values of a name."""
 

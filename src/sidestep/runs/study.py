@@ -1,7 +1,7 @@
 """Studies: which settings are tried next, and which trials were made, by Optuna.
 
-Optuna keeps the trials in a file. A process may be killed at any time: the trial that it was at is
-still open in the file, and the next process takes up that trial first.
+Optuna comes with the extra `tune`. It keeps the trials in a file. A process may be killed at any
+time: the trial that it was at is still open in the file, and the next process takes it up first.
 
 The draws of a trial follow from the seed, the number of the trial and the trials before it. So an
 interrupted study tries the same settings as one that was never interrupted.
@@ -17,18 +17,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import optuna
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
 
 from sidestep.evaluation.tuning import Trial
 from sidestep.runs.search_space import SearchSpace
-
-try:
-    import optuna
-    from optuna.storages import JournalStorage
-    from optuna.storages.journal import JournalFileBackend
-except ImportError as error:
-    raise ImportError(
-        "tuning needs the extra `tune` (Optuna 4 or later): pip install 'sidestep[tune]'."
-    ) from error
 
 _NAME = "tune"
 
@@ -61,7 +55,7 @@ class OpenTrial:
             frozen = self._study.trials[self.number]
             if epoch not in frozen.intermediate_values:  # a resumed training repeats the last one
                 self._trial.report(score, epoch)
-            return self._trial.should_prune()
+            return bool(self._trial.should_prune())
 
     def finish(self, score: float, *, best_epoch: int | None, steps: int, seconds: float) -> None:
         """Closes the trial after a whole training."""

@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
+import polars as pl
 from accelerate import PartialState
 
 from sidestep.catalog.catalog import Catalog
@@ -17,8 +19,9 @@ from sidestep.data.dataset import Dataset
 from sidestep.data.own_split import fingerprint, split_of
 from sidestep.evaluation.report.page import write_page
 from sidestep.evaluation.report.tuning import tuning_page
-from sidestep.evaluation.tuning import NUM_TRIALS, Trial, Tuning
+from sidestep.evaluation.tuning import NUM_TRIALS, Trial, Tuning, in_words
 from sidestep.files import write_json
+from sidestep.lazy_imports import imported_when_used
 from sidestep.notices import note
 from sidestep.runs.environment import command_line, git_commit, machine
 from sidestep.runs.estimates import TrainingTime
@@ -27,12 +30,14 @@ from sidestep.runs.judged_rows import no_rows
 from sidestep.runs.plan import Plan
 from sidestep.runs.run_config import LearnedRun, RunConfig
 from sidestep.runs.search_space import SearchSpace, start_of, tunable, with_drawn
-from sidestep.runs.study import OpenTrial, Study
 from sidestep.runs.study_folder import StudyFolder
 from sidestep.runs.train import checked_plan, common_settings, plan_run, train_planned
 from sidestep.training.config import VALIDATION_METRIC
 from sidestep.training.progress import Progress
 from sidestep.version import __version__
+
+with imported_when_used():  # needs Optuna, which not everyone has
+    from sidestep.runs import study as studies
 
 _UNPRUNED_SHARE = 0.25
 """Share of the epochs after which a trial may be pruned: at first, validations tell little."""
@@ -87,6 +92,35 @@ class Tuned:
     tuning: Tuning
     config: LearnedRun
 
+    @property
+    def score(self) -> float:
+        """The validation of the best trial: too high by chance, as it is the best of several."""
+        score = self.tuning.best.score
+        assert score is not None, "the best trial was judged"
+        return score
+
+    @property
+    def trials(self) -> pl.DataFrame:
+        """One row per trial, the best first: number, outcome, score, best_epoch, settings, seconds.
+
+        A setting is a column of its name, as text where its values are no numbers.
+        """
+        rows = [
+            {
+                "number": trial.number,
+                "outcome": trial.outcome,
+                "score": trial.score,
+                "best_epoch": trial.best_epoch,
+                **{
+                    name: value if isinstance(value, int | float) else in_words(value)
+                    for name, value in trial.settings.items()
+                },
+                "seconds": trial.seconds,
+            }
+            for trial in self.tuning.ranked
+        ]
+        return pl.DataFrame(rows, infer_schema_length=None, strict=False)
+
 
 def tune_run(
     asked: Asked,
@@ -115,6 +149,7 @@ def tune_run(
     Raises:
         KeyboardInterrupt: a training was interrupted; the message says where.
         FileNotFoundError: a file or folder that the configuration names is not there.
+        ImportError: Optuna is not installed.
         ValueError: the folder holds something else, configuration, dataset and catalog do not fit
             each other, there are no validation rows, or no trial came to an end.
     """
@@ -124,7 +159,7 @@ def tune_run(
     with folder.held():
         folder.describe(description)
         start, outside = start_of(asked.config, asked.space)
-        study = Study(
+        study = studies.Study(
             folder.journal,
             asked.space,
             seed=asked.seed,
@@ -164,6 +199,8 @@ def _check(
     asked: Asked, dataset: Dataset, catalog: Catalog | None, folder: StudyFolder
 ) -> dict[str, Any]:
     """Refuses a study that could not end well; returns what makes it this one."""
+    if importlib.util.find_spec("optuna") is None:
+        raise ImportError("tuning needs Optuna, of the extra `tune`: pip install 'sidestep[tune]'.")
     if PartialState().num_processes > 1:
         raise ValueError("tuning is the work of one process; launch it without accelerate.")
     split = split_of(dataset, min_context=asked.config.min_context)
@@ -195,7 +232,7 @@ def _pruned_after(asked: Asked) -> int | None:
 
 
 def _train(
-    trial: OpenTrial,
+    trial: studies.OpenTrial,
     asked: Asked,
     dataset: Dataset,
     catalog: Catalog | None,
@@ -262,7 +299,7 @@ def _train(
 
 
 def _concluded(
-    asked: Asked, study: Study, dataset: str, folder: StudyFolder, info: RunInfo
+    asked: Asked, study: studies.Study, dataset: str, folder: StudyFolder, info: RunInfo
 ) -> Tuned:
     """Writes the table, the page and the best configuration."""
     tuning = Tuning(

@@ -13,7 +13,16 @@ import pytest
 
 from .test_main import ONES
 
-HEAVY = {"torch", "sklearn", "scipy", "matplotlib", "accelerate", "transformers", "jinja2"}
+HEAVY = {
+    "torch",
+    "sklearn",
+    "scipy",
+    "matplotlib",
+    "accelerate",
+    "transformers",
+    "jinja2",
+    "optuna",
+}
 """Packages that no command may import to show its help, or to say that something is missing."""
 
 MOST_MODULES = 1000
@@ -107,6 +116,9 @@ def test_what_is_missing_or_mistaken_is_said_before_anything_heavy_is_imported(
         [*trained, gone],
         [*trained, files / "config.yaml", "--set", "model.dim=none"],
         [*trained, files / "config.yaml", "--set", "training.epoch=3"],
+        ["tune", gone, "--dataset", shop / "dataset", *out],
+        ["tune", "sasrec", "--dataset", gone, *out],
+        ["tune", "sasrec", "--dataset", shop / "dataset", *out, "--space", "model.dims=1,2"],
         ["align", gone, *out],
         ["prefer", gone, *out],
         ["evaluate", gone],

@@ -1,6 +1,7 @@
 """The Python API: from frames to recommendations, and every function on a small shop."""
 
 import inspect
+import re
 import warnings
 
 import polars as pl
@@ -286,3 +287,39 @@ def test_a_folder_of_another_dataset_is_named_in_words(frames, data, tmp_path):
     fewer = sidestep.Dataset.from_frames(log.head(400), items)
     with pytest.raises(ValueError, match=r"a run on another dataset \(different interactions\)"):
         sidestep.train(fewer, COUNTED, out=tmp_path / "out")
+
+
+TUNED = {
+    "kind": "sasrec",
+    "model": {"num_layers": 1},
+    "training": {"epochs": 1, "device": "cpu"},
+}
+
+
+def test_tune_returns_a_configuration_to_train_with(data, tmp_path):
+    told = []
+    out = tmp_path / "tuned"
+    settings = {"space": {"model.dim": [8, 16]}, "only": True, "trials": 2}
+    tuned = sidestep.tune(data, TUNED, out=out, on_progress=told.append, **settings)
+    assert told
+    assert tuned.score == tuned.trials["score"].max()
+    assert set(tuned.trials["model.dim"]) <= {8, 16}
+    assert tuned.config.trials == 2
+    assert sidestep.tune(data, TUNED, out=out, **settings).config == tuned.config
+    made = sidestep.train(data, tuned.config, out=out, seed=1)
+    assert made.manifest.training["trials"] == 2
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"trials": 0}, "trials 0: ask for at least one trial"),
+        ({"space": {"model.dims": [8, 16]}}, "did you mean 'dim'?"),
+        ({"space": {"model.dim": [8]}}, "one value leaves nothing to choose"),
+        ({"only": True}, "only: no space names a setting"),
+    ],
+)
+def test_tune_names_arguments_and_no_options(data, given, words):
+    with pytest.raises(ValueError, match=re.escape(words)) as error:
+        sidestep.tune(data, TUNED, **given)
+    assert "--" not in str(error.value)

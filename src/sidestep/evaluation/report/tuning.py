@@ -1,6 +1,6 @@
 """The page of a study: its trials in a table, and charts of validation by trial and by setting."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from sidestep.evaluation.report.chart import Chart, Curve
 from sidestep.evaluation.report.page import Page, Section
@@ -106,7 +106,7 @@ def _by_setting(tuning: Tuning) -> list[Chart]:
     charts = []
     for name, values in tuning.space.items():
         given = {trial.number: trial.settings.get(name) for trial in _judged(tuning)}
-        distinct = list(dict.fromkeys(in_words(value) for value in given.values()))
+        distinct = _in_order([in_words(value) for value in given.values()])
         if len(distinct) < 2:
             continue
         is_range = ".." in values
@@ -128,6 +128,15 @@ def _by_setting(tuning: Tuning) -> list[Chart]:
             )
         )
     return charts
+
+
+def _in_order(words: Sequence[str]) -> list[str]:
+    """Each value once: numbers by their size, other values as they come."""
+    distinct = list(dict.fromkeys(words))
+    try:
+        return sorted(distinct, key=float)
+    except ValueError:
+        return distinct
 
 
 def _judged(tuning: Tuning) -> list[Trial]:

@@ -17,8 +17,6 @@ from accelerate import PartialState
 from sidestep.catalog.catalog import Catalog
 from sidestep.data.dataset import Dataset
 from sidestep.data.own_split import fingerprint, split_of
-from sidestep.evaluation.report.page import write_page
-from sidestep.evaluation.report.tuning import tuning_page
 from sidestep.evaluation.tuning import NUM_TRIALS, Trial, Tuning, in_words
 from sidestep.files import write_json
 from sidestep.lazy_imports import imported_when_used
@@ -36,7 +34,9 @@ from sidestep.training.config import VALIDATION_METRIC
 from sidestep.training.progress import Progress
 from sidestep.version import __version__
 
-with imported_when_used():  # needs Optuna, which not everyone has
+with imported_when_used():  # pages are for the end; not everyone has Optuna, which studies need
+    from sidestep.evaluation.report import page as pages
+    from sidestep.evaluation.report import tuning as tuning_report
     from sidestep.runs import study as studies
 
 _UNPRUNED_SHARE = 0.25
@@ -247,6 +247,7 @@ def _train(
         KeyboardInterrupt: the training was interrupted; the trial stays open.
     """
     run = folder.trial(trial.number)
+    run.refuse_other_contents()
     try:
         config = with_drawn(asked.config, trial.settings, f"trial {trial.number}")
         plan = _plan(config, asked, dataset, catalog, run)
@@ -322,9 +323,9 @@ def _concluded(
         f"trial {tuning.best.number}",
     )
     folder.write_best(best)
-    write_page(
+    pages.write_page(
         folder.page,
-        tuning_page(
+        tuning_report.tuning_page(
             tuning,
             title=f"Tuning of {asked.config.kind} on {dataset}",
             facts={

@@ -119,7 +119,7 @@ def test_a_dry_run_lists_the_space_and_writes_nothing(shop, files, tmp_path):
         (("sasrek",), "is neither a configuration file nor a kind of run; did you mean sasrec?"),
         (("gone.yaml",), "gone.yaml: there is no such configuration file"),
         (("popularity",), "a run of kind popularity trains nothing"),
-        (("sasrec", "--trials", 0), "0 is not in the range x>=1"),
+        (("sasrec", "--trials", 0), "greater than or equal to 1"),
         (("sasrec", "--only"), "--only: no --space names a setting"),
         (("sasrec", "--space", "model.dims=1,2"), "unknown key 'model.dims'; did you mean 'dim'?"),
         (("sasrec", "--space", "model.dim"), "write it as key=values"),

@@ -80,6 +80,7 @@ def test_half_a_line_and_a_lock_of_a_killed_process_are_removed(tmp_path, whole)
         file.write(b'{"op_code":6,"worker_')
     (tmp_path / "trials.journal.lock").symlink_to(journal)
     again = opened(tmp_path)
+    assert not (tmp_path / "trials.journal.lock").is_symlink()
     assert len(again.closed()) == 1
     taken_up = again.next_trial()
     assert (taken_up.number, taken_up.settings) == (1, trial.settings)

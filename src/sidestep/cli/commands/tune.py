@@ -24,12 +24,10 @@ from sidestep.runs.config import kinds, read_config, refuse_missing
 from sidestep.runs.folder import RunInfo
 from sidestep.runs.inputs import load_catalog, load_dataset
 from sidestep.runs.run_config import BackboneRun
-from sidestep.runs.search_space import read_space, space_of, tunable
-from sidestep.runs.study_folder import StudyFolder
 from sidestep.training.config import VALIDATION_METRIC
 
 with imported_when_used():
-    from sidestep.runs import backbones
+    from sidestep.runs import backbones, search_space, study_folder
     from sidestep.runs import tuning as tunings
 
 
@@ -103,16 +101,18 @@ def tune(
     """
     path = _file_of(config)
     fixed = [f"kind={config}"] if path is None else []
-    run = tunable(read_config(path, [*fixed, *(settings or [])]))
+    run = search_space.tunable(read_config(path, [*fixed, *(settings or [])]))
     refuse_missing(run, path)
     names = [setting.partition("=")[0].strip() for setting in settings or []]
-    searched = space_of(run, read_space(space or []), only=only, fixed=names)
+    searched = search_space.space_of(
+        run, search_space.read_space(space or []), only=only, fixed=names
+    )
     data = load_dataset(dataset)
     coded = None if catalog is None else load_catalog(catalog)
     catalog_name = None if catalog is None else str(catalog)
     if isinstance(run, BackboneRun):
         catalog_name = catalog_name or backbones.catalog_of_backbone(run.backbone)
-    folder = StudyFolder(out)
+    folder = study_folder.StudyFolder(out)
     asked = tunings.Asked(config=run, space=searched, num_trials=trials, seed=seed, prune=prune)
     if dry_run:
         sizes, time = tunings.plan_tuning(asked, data, coded, folder=folder)
@@ -189,7 +189,7 @@ def _tell(trial: Trial) -> None:
     )
 
 
-def _three_seeds(folder: StudyFolder, info: RunInfo, *, catalog: Path | None) -> str:
+def _three_seeds(folder: study_folder.StudyFolder, info: RunInfo, *, catalog: Path | None) -> str:
     """The line for a shell that trains the best configuration with three seeds."""
     given = ("--dataset", info.dataset, *(() if catalog is None else ("--catalog", catalog)))
     train = command("train", "--config", folder.best, *given)

@@ -8,10 +8,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from sidestep.objectives.cross_entropy import (
     beam_aware_weights,
+    binary_cross_entropy,
     chunked_item_cross_entropy,
+    gbce_power,
     next_code_cross_entropy,
     next_item_cross_entropy,
+    own_negatives_cross_entropy,
 )
+from sidestep.objectives.negatives import OwnNegatives
 
 
 def test_worked_example_per_level():
@@ -175,3 +179,69 @@ def test_in_chunks_no_array_has_an_entry_per_target_and_item():
         ).backward()
     assert exact.numbers == 50 * 400
     assert chunked.numbers <= max(50 * 25, 50 * 16, 400 * 2)  # 25 chunks of 16 items
+
+
+TARGETS = torch.tensor([0.0, math.log(3.0)])
+SCORES = torch.tensor([[0.0, math.log(2.0)], [math.log(3.0), -1.0]])
+NEGATIVES = OwnNegatives(
+    items=torch.tensor([[4, 5], [7, 2]]),
+    is_negative=torch.tensor([[True, True], [True, False]]),  # the last draw is the target
+    log_weights=torch.tensor([[0.0, math.log(3.0)], [math.log(5.0), 9.0]]),
+)
+
+
+def test_worked_example_of_a_sampled_softmax():
+    """Targets weigh 1 of 1 + 1 + 2, and 3 of 3 + 3."""
+    loss = own_negatives_cross_entropy(TARGETS, SCORES, NEGATIVES, log_q=False)
+    torch.testing.assert_close(loss, torch.tensor((math.log(4) + math.log(2)) / 2))
+    # With correction 1 of 1 + 1 + 3 * 2, and 3 of 3 + 5 * 3.
+    loss = own_negatives_cross_entropy(TARGETS, SCORES, NEGATIVES, log_q=True)
+    torch.testing.assert_close(loss, torch.tensor((math.log(8) + math.log(6)) / 2))
+    weights = torch.tensor([0.5, 0.0])
+    loss = own_negatives_cross_entropy(TARGETS, SCORES, NEGATIVES, log_q=False, weights=weights)
+    torch.testing.assert_close(loss, torch.tensor(0.5 * math.log(4) / 2))
+
+
+def test_worked_example_of_a_binary_loss():
+    """Probabilities of the targets: 1/2 and 3/4; of the negatives: 1/2 and 2/3, and 3/4."""
+    first = math.log(2) + math.log(2) + math.log(3)
+    second = math.log(4 / 3) + math.log(4)
+    loss = binary_cross_entropy(TARGETS, SCORES, NEGATIVES)
+    torch.testing.assert_close(loss, torch.tensor((first + second) / 3 / 2))
+    # The power of a target multiplies its logarithm.
+    first, second = first - 0.6 * math.log(2), second - 0.6 * math.log(4 / 3)
+    weighted = binary_cross_entropy(
+        TARGETS, SCORES, NEGATIVES, power=0.4, weights=torch.tensor([1.0, 0.5])
+    )
+    torch.testing.assert_close(weighted, torch.tensor((first + 0.5 * second) / 3 / 2))
+
+
+def test_the_power_of_gbce_goes_from_1_to_the_share_of_items_that_is_drawn():
+    assert gbce_power(25, 101, 0.0) == 1
+    assert gbce_power(25, 101, 1.0) == pytest.approx(0.25)
+    assert gbce_power(25, 101, 0.75) == pytest.approx(0.75 * 0.25 + 0.25)
+
+
+def test_gbce_with_full_calibration_learns_the_probabilities_of_the_items():
+    """Three items of probabilities .6, .3 and .1: the sigmoids become these numbers."""
+    torch.manual_seed(0)
+    probs, num_draws = torch.tensor([0.6, 0.3, 0.1]), 1
+    scores = torch.zeros(3, requires_grad=True)
+    optimizer = torch.optim.Adam([scores], lr=0.05)
+    # The exact expectation over targets and uniform draws among the other items.
+    pairs = [(item, other) for item in range(3) for other in range(3) if other != item]
+    targets, others = torch.tensor(pairs).T
+    draws = OwnNegatives(
+        items=others[:, None],
+        is_negative=torch.ones(6, 1, dtype=torch.bool),
+        log_weights=torch.zeros(6, 1),
+    )
+    weights = probs[targets] / 2 * 6
+    power = gbce_power(num_draws, 3, 1.0)
+    for _ in range(600):
+        optimizer.zero_grad()
+        binary_cross_entropy(
+            scores[targets], scores[others][:, None], draws, power=power, weights=weights
+        ).backward()
+        optimizer.step()
+    torch.testing.assert_close(scores.sigmoid(), probs, atol=2e-3, rtol=0)

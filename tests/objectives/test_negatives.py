@@ -113,3 +113,30 @@ def test_draws_are_shared_out_and_the_batch_draws_nothing():
 def test_a_source_of_another_name_is_refused():
     with pytest.raises(ValueError, match="no source 'popular'; there are in_batch, popularity"):
         NegativeSampler.of(("uniform", "popular"), 4, torch.ones(3, dtype=torch.long))
+
+
+def test_each_target_has_negatives_of_its_own_and_the_target_is_none_of_them():
+    torch.manual_seed(0)
+    sampler = NegativeSampler.of(("popularity", "uniform"), 5, torch.tensor([4, 2, 1, 0]))
+    targets = torch.tensor([0, 3, 1] * 20)
+    negatives = sampler.own_negatives(targets)
+    assert negatives.items.shape == (60, 5)
+    assert torch.equal(negatives.is_negative, negatives.items != targets[:, None])
+    assert not negatives.is_negative.all()
+    # Three draws by popularity and two uniform ones: 3 q + 2/4 are expected of each item.
+    expected = torch.tensor([3 * 4 / 7 + 0.5, 3 * 2 / 7 + 0.5, 3 / 7 + 0.5, 0.5])
+    torch.testing.assert_close(negatives.log_weights, -expected.log()[negatives.items])
+    # The draws of all targets are stratified, so they hold each item as often as expected.
+    assert (negatives.items.flatten().bincount(minlength=4) - 60 * expected).abs().max() < 2
+    assert len({tuple(row) for row in negatives.items.tolist()}) > 10
+
+
+def test_the_weights_of_own_negatives_estimate_the_sum_over_the_catalog_without_bias():
+    torch.manual_seed(0)
+    scores, targets = torch.randn(6), torch.arange(6).repeat(5000)
+    sampler = NegativeSampler.of(("popularity", "uniform"), 4, torch.tensor([12, 6, 3, 2, 1, 0]))
+    negatives = sampler.own_negatives(targets)
+    terms = (scores[negatives.items] + negatives.log_weights).exp() * negatives.is_negative
+    estimates = (terms.sum(dim=1) + scores[targets].exp()).view(-1, 6)
+    error = estimates.std(dim=0) / math.sqrt(len(estimates))
+    assert ((estimates.mean(dim=0) - scores.exp().sum()).abs() < 4 * error).all()

@@ -227,3 +227,88 @@ class TestSampled(ObjectiveContract):
         made = transformer(item_loss="sampled", num_negatives=6)
         made.prepare(WINDOWS)
         return made
+
+
+OWN = ("sampled-softmax", "binary", "gbce")
+
+
+@pytest.mark.parametrize("loss", OWN)
+def test_a_loss_with_own_negatives_is_that_of_the_scores_of_the_drawn_items(loss, monkeypatch):
+    """Four targets with the draws 0, 1, 2 each; the scores are taken from those of all items."""
+    drawn = torch.tensor([0, 1, 2]).repeat(4)
+    monkeypatch.setattr(NegativeSampler, "_drawn", lambda *_: drawn)
+    monkeypatch.setattr(torch, "randperm", lambda number, **_: torch.arange(number))
+    calibration = {"calibration": 0.5} if loss == "gbce" else {}
+    made = sasrec(loss=loss, negatives_per_target=3, **calibration)
+    made.prepare(WINDOWS)
+    users, positions = BATCH.is_target.nonzero(as_tuple=True)
+    histories = replace(BATCH.histories.without_last(), lengths=BATCH.lengths - 1)
+    states = made.network.states(histories)[users, positions]
+    scores = made.network.scores(states, BATCH.before(users, positions))
+    expected = []
+    for row, target in zip(scores, BATCH.items[users, positions].tolist(), strict=True):
+        others = row[[item for item in range(3) if item != target]]
+        if loss == "sampled-softmax":
+            expected.append(torch.cat([row[[target]], others]).logsumexp(0) - row[target])
+        else:
+            power = 1 if loss == "binary" else 0.5 * 3 / 11 + 0.5
+            hit = power * row[target].sigmoid().log()
+            expected.append(-(hit + (1 - others.sigmoid()).log().sum()) / 4)
+    torch.testing.assert_close(made(BATCH).loss, torch.stack(expected).mean())
+
+
+@pytest.mark.parametrize("loss", OWN)
+def test_a_loss_with_own_negatives_falls_while_it_is_learned(loss):
+    torch.manual_seed(0)
+    made = sasrec(loss=loss, negatives=("popularity", "uniform"), negatives_per_target=4)
+    made.prepare(WINDOWS)
+    optimizer = torch.optim.Adam(made.parameters(), lr=0.02)
+    losses = []
+    for _ in range(40):
+        optimizer.zero_grad()
+        loss_now = made(BATCH).loss
+        loss_now.backward()
+        optimizer.step()
+        losses.append(loss_now.item())
+    assert sum(losses[-5:]) < 0.5 * sum(losses[:5])
+
+
+def test_the_loss_of_the_authors_of_sasrec_is_a_setting():
+    made = NextItemConfig(loss="binary")
+    assert (made.num_own_negatives, made.own_sources) == (1, ("uniform",))
+    assert made.model_dump() == {"label_smoothing": 0.0, "loss": "binary"}
+    assert NextItemConfig(**made.model_dump(mode="json")) == made
+    assert NextItemConfig(loss="gbce").num_own_negatives == 256
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"loss": "gbce", "item_loss": "sampled"}, "item_loss is of the loss cross-entropy"),
+        ({"loss": "gbce", "num_negatives": 9}, "num_negatives is of the loss cross-entropy"),
+        ({"loss": "binary", "label_smoothing": 0.1}, "label_smoothing is of the loss cross-ent"),
+        ({"loss": "binary", "negatives": ("in_batch", "uniform")}, "not in_batch"),
+        ({"loss": "binary", "calibration": 0.5}, "calibration is of the loss gbce"),
+        ({"loss": "gbce", "log_q": True}, "log_q is of the loss sampled-softmax"),
+        ({"negatives_per_target": 9}, "set loss to sampled-softmax, binary or gbce"),
+    ],
+)
+def test_settings_of_another_loss_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        NextItemConfig(**settings)
+
+
+def test_a_network_without_rows_has_no_loss_with_own_negatives():
+    with pytest.raises(ValueError, match=r"loss is gbce.*Popular has none: set loss to cross-ent"):
+        NextItemObjective(Popular(), NextItemConfig(loss="gbce"))
+    with pytest.raises(ValueError, match=r"call prepare\(\)"):
+        sasrec(loss="binary")(BATCH)
+
+
+class TestOwnNegatives(ObjectiveContract):
+    batch = BATCH
+
+    def make(self):
+        made = sasrec(loss="gbce", negatives_per_target=3)
+        made.prepare(WINDOWS)
+        return made

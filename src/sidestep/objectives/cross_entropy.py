@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from sidestep.objectives.negatives import Candidates
+from sidestep.objectives.negatives import Candidates, OwnNegatives
 from sidestep.objectives.weighting import mean_over_targets
 
 
@@ -147,6 +147,90 @@ def sampled_item_cross_entropy(
         mean = (candidates.log_weights.exp() * scores).sum(dim=1) / num_items
         losses = losses + label_smoothing * (hit - mean)
     return mean_over_targets(losses, weights)
+
+
+def own_negatives_cross_entropy(
+    targets: Float[Tensor, " targets"],
+    scores: Float[Tensor, "targets draws"],
+    negatives: OwnNegatives,
+    *,
+    log_q: bool,
+    weights: Float[Tensor, " targets"] | None = None,
+) -> Float[Tensor, ""]:
+    """Mean negative log-likelihood of the targets among themselves and their negatives, in nats.
+
+        L = -1/N Σ_n (z_n - log(e^z_n + Σ_j w_nj e^z_nj))
+
+    w is 1, or with log-q correction the weight of `OwnNegatives`; then the sum estimates that over
+    the catalog without bias.
+
+    Source: sampled softmax without correction, eSASRec (arXiv:2508.06450); the correction, Bengio &
+    Senecal (IEEE Transactions on Neural Networks 19(4), 2008). Our choice: a draw that is the
+    target counts as no negative.
+
+    Args:
+        targets: the score z of each target.
+        scores: the scores of its draws.
+        negatives: the draws.
+        log_q: whether the weights correct for the number of draws that is expected.
+        weights: weights of the targets, see `mean_over_targets`.
+    """
+    drawn = scores.float()
+    if log_q:
+        drawn = drawn + negatives.log_weights
+    drawn = drawn.masked_fill(~negatives.is_negative, -torch.inf)
+    # The target stands first, so its place is 0 in every row.
+    together = torch.cat([targets.float()[:, None], drawn], dim=1)
+    losses = functional.cross_entropy(
+        together, torch.zeros_like(negatives.items[:, 0]), reduction="none"
+    )
+    return mean_over_targets(losses, weights)
+
+
+def binary_cross_entropy(
+    targets: Float[Tensor, " targets"],
+    scores: Float[Tensor, "targets draws"],
+    negatives: OwnNegatives,
+    *,
+    power: float = 1.0,
+    weights: Float[Tensor, " targets"] | None = None,
+) -> Float[Tensor, ""]:
+    """Mean loss of telling each target from its negatives, one item at a time, in nats.
+
+        L = -1/N Σ_n 1/(K+1) (β log σ(z_n) + Σ_j log(1 - σ(z_nj))),   K draws for each target
+
+    Source: generalised binary cross-entropy, gSASRec (arXiv:2308.07192). With β = 1 and K = 1 it is
+    half of the loss of SASRec's authors (arXiv:1808.09781). Our choice: a draw that is the target
+    counts as no negative, and other items of the user do, which SASRec's authors leave out.
+
+    Args:
+        targets: the score z of each target.
+        scores: the scores of its draws.
+        negatives: the draws.
+        power: β, see `gbce_power`.
+        weights: weights of the targets, see `mean_over_targets`.
+    """
+    hit = power * functional.logsigmoid(targets.float())
+    missed = functional.logsigmoid(-scores.float()).masked_fill(~negatives.is_negative, 0.0)
+    losses = -(hit + missed.sum(dim=1)) / (1 + scores.shape[1])
+    return mean_over_targets(losses, weights)
+
+
+def gbce_power(num_negatives: int, num_items: int, calibration: float) -> float:
+    """The power β of gBCE, by which the probability of a target is raised.
+
+        β = α (t (1 - 1/α) + 1/α),   α = K / (I - 1)
+
+    Source: gSASRec (arXiv:2308.07192). With t = 0, β is 1: binary cross-entropy. With
+    t = 1, β is α: the share of the other items that is drawn.
+
+    Args:
+        num_negatives: K, for each target.
+        num_items: I, of the catalog.
+        calibration: t.
+    """
+    rate = num_negatives / max(num_items - 1, 1)
+    return calibration * (rate - 1) + 1
 
 
 def chunked_item_cross_entropy(

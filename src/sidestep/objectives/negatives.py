@@ -1,13 +1,14 @@
 """Negatives: the items that stand for the whole catalog in a sampled softmax.
 
-One draw serves all targets of a batch. The loss is `sampled_item_cross_entropy`.
+One draw serves all targets of a batch; the loss is `sampled_item_cross_entropy`. Or each target has
+draws of its own; the losses are `own_negatives_cross_entropy` and `binary_cross_entropy`.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 IN_BATCH, POPULARITY, UNIFORM, BEAM = "in_batch", "popularity", "uniform", "beam"
@@ -29,6 +30,24 @@ class Candidates:
     items: Int[Tensor, " candidates"]
     columns: Int[Tensor, " targets"]
     log_weights: Float[Tensor, "targets candidates"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class OwnNegatives:
+    """The items that are drawn for each target alone.
+
+    A draw that is the target itself is no negative.
+
+    items: one row per target; an item may be drawn twice.
+    is_negative: False where the draw is the target.
+    log_weights: minus the logarithm of the number of draws that is expected of the item, so that a
+        sum over the negatives with these weights estimates that over the catalog but for the
+        target, without bias.
+    """
+
+    items: Int[Tensor, "targets draws"]
+    is_negative: Bool[Tensor, "targets draws"]
+    log_weights: Float[Tensor, "targets draws"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -146,6 +165,38 @@ class NegativeSampler:
             log_weights=log_weights.scatter(1, columns[:, None], 0.0),
         )
 
+    def own_negatives(self, targets: Int[Tensor, " targets"]) -> OwnNegatives:
+        """Draws `num_negatives` items for each target from the random generator of the device.
+
+        The draws of all targets are stratified together and then dealt out at random, so each draw
+        of a target has the distribution of its source.
+
+        Args:
+            targets: items.
+        """
+        drawn = []
+        for source, number in self.draws().items():
+            together = self._drawn(source, number * len(targets))
+            dealt = together[torch.randperm(len(together), device=together.device)]
+            drawn.append(dealt.view(len(targets), number))
+        items = torch.cat(drawn, dim=1)
+        return OwnNegatives(
+            items=items,
+            is_negative=items != targets[:, None],
+            log_weights=-self._expected_draws(items).log().float(),
+        )
+
+    def _shares(self, items: Int[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
+        """The shares of items among all targets, in float64."""
+        below = torch.nn.functional.pad(self.ends, (1, 0))[items]
+        return (self.ends[items] - below).double() / self.ends[-1]
+
+    def _expected_draws(self, items: Int[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
+        """The number of draws that is expected of items from all sources that draw, in float64."""
+        draws = self.draws()
+        uniform = draws.get(UNIFORM, 0) / self.num_items
+        return self._shares(items) * draws.get(POPULARITY, 0) + uniform
+
     def _drawn(self, source: str, number: int) -> Int[Tensor, " number"]:
         """Draws, one from each of `number` equal parts of the probability."""
         device = self.ends.device
@@ -174,14 +225,12 @@ class NegativeSampler:
             columns: per target, the column of its own item.
             windows: of the targets.
         """
-        draws, num_windows = self.draws(), int(windows.max()) + 1
-        below = torch.nn.functional.pad(self.ends, (1, 0))[items]
-        shares = (self.ends[items] - below).double() / self.ends[-1]
-        expected = shares * draws.get(POPULARITY, 0) + draws.get(UNIFORM, 0) / self.num_items
+        num_windows = int(windows.max()) + 1
+        expected = self._expected_draws(items)
         if IN_BATCH not in self.sources:
             return counts.expand(num_windows, -1), expected.expand(num_windows, -1)
         own = counts.new_zeros(num_windows, len(items))
         own.index_put_((windows, columns), torch.ones_like(columns), accumulate=True)
         in_batch = own.sum(dim=0)
         others = len(columns) - own.sum(dim=1, keepdim=True)
-        return counts + in_batch - own, expected + others * shares
+        return counts + in_batch - own, expected + others * self._shares(items)

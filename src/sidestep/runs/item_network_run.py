@@ -23,7 +23,7 @@ with imported_when_used():
 
 
 class ItemNetworkRun(ReadingRun, LearnedRun):
-    """A network over item IDs, trained with the cross-entropy over the catalog."""
+    """A network over item IDs, by default trained with the cross-entropy over the catalog."""
 
     objective: Annotated[NextItemConfig | OwnObjectiveConfig, or_own(NextItemConfig)] = (
         NextItemConfig()

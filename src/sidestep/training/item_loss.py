@@ -1,4 +1,7 @@
-"""The loss of the next item: exact, in chunks or sampled, and what it teaches the codes."""
+"""The loss of the next item: exact, in chunks or sampled, and what it teaches the codes.
+
+A network over item IDs may have a loss with negatives of each target's own instead.
+"""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -14,8 +17,11 @@ from sidestep.data.windows import Windows
 from sidestep.model.heads import HasItemRows
 from sidestep.model.semantic_id_model import SemanticIdModel
 from sidestep.objectives.cross_entropy import (
+    binary_cross_entropy,
     chunked_item_cross_entropy,
+    gbce_power,
     next_item_cross_entropy,
+    own_negatives_cross_entropy,
     sampled_item_cross_entropy,
 )
 from sidestep.objectives.distillation import (
@@ -26,9 +32,9 @@ from sidestep.objectives.distillation import (
     pair_masses,
     shares_of_masses,
 )
-from sidestep.objectives.negatives import NegativeSampler
+from sidestep.objectives.negatives import NegativeSampler, OwnNegatives
 from sidestep.step import HistoryBatch
-from sidestep.training.objective_config import ItemLossConfig
+from sidestep.training.objective_config import ItemLossConfig, NextItemConfig
 
 EXACT_ITEMS = 20_000
 """The largest catalog whose items `auto` scores all at every target."""
@@ -240,11 +246,10 @@ class SampledItemLoss(ItemLoss):
 
     def prepare(self, windows: Windows) -> None:
         """Counts how often each item is a target."""
-        rows, positions = windows.targets()
-        items = windows.items[windows.starts[rows] + positions]
-        counts = torch.from_numpy(np.bincount(items, minlength=self._num_items))
         self._sampler = NegativeSampler.of(
-            self._config.negatives, self._config.num_negatives, counts
+            self._config.negatives,
+            self._config.num_negatives,
+            _target_counts(windows, self._num_items),
         )
 
     def __call__(self, targets: ItemTargets) -> ItemLossOutput:
@@ -253,12 +258,7 @@ class SampledItemLoss(ItemLoss):
         Raises:
             ValueError: `prepare` was not called.
         """
-        if self._sampler is None:
-            raise ValueError(
-                "a sampled item loss needs to know how often items are targets: call prepare() of "
-                "the objective with the windows of the training first."
-            )
-        self._sampler = self._sampler.to(targets.items.device)
+        self._sampler = _prepared(self._sampler).to(targets.items.device)
         candidates = self._sampler.candidates(targets.items, targets.windows, targets.found)
         rows = self._network.item_rows(candidates.items)
         scores = self._network.row_scores(targets.states, rows, candidates.items, targets.histories)
@@ -313,6 +313,123 @@ class SampledItemLoss(ItemLoss):
         return torch.where(is_exact[..., None], shares_of_masses(masses), probs)
 
 
+class OwnNegativesLoss(ItemLoss):
+    """The loss of each target against negatives that are drawn for this target alone.
+
+    All draws of a batch are scored together, each item once. So the cost of a step grows with the
+    number of different items that are drawn, and is never above that of the exact loss by much.
+    """
+
+    reads_all_rows = False
+
+    def __init__(self, network: HasItemRows, config: NextItemConfig, num_items: int) -> None:
+        """The loss before `prepare`.
+
+        Args:
+            network: scores the items.
+            config: the loss, the sources of the negatives, and their number.
+            num_items: of the catalog.
+        """
+        super().__init__(label_smoothing=0.0, taught=None)
+        self._network, self._config, self._num_items = network, config, num_items
+        self._sampler: NegativeSampler | None = None
+
+    def prepare(self, windows: Windows) -> None:
+        """Counts how often each item is a target."""
+        self._sampler = NegativeSampler.of(
+            self._config.own_sources,
+            self._config.num_own_negatives,
+            _target_counts(windows, self._num_items),
+        )
+
+    def __call__(self, targets: ItemTargets) -> ItemLossOutput:
+        """See `ItemLoss.__call__`.
+
+        Raises:
+            ValueError: `prepare` was not called.
+        """
+        self._sampler = _prepared(self._sampler).to(targets.items.device)
+        negatives = self._sampler.own_negatives(targets.items)
+        wanted = torch.cat([targets.items[:, None], negatives.items], dim=1)
+        items, columns = torch.unique(wanted, return_inverse=True)
+        rows = self._network.item_rows(items)
+        scores = self._network.row_scores(targets.states, rows, items, targets.histories)
+        scores = scores.gather(1, columns)
+        return ItemLossOutput(
+            loss=self._loss(scores[:, 0], scores[:, 1:], negatives, targets.weights),
+            next_code_probs=self._teaches_nothing,
+            item_shares=None,
+        )
+
+    def _teaches_nothing(self) -> Tensor:
+        raise AssertionError("a loss with negatives of each target's own teaches no codes")
+
+    def _loss(
+        self,
+        targets: Float[Tensor, " targets"],
+        scores: Float[Tensor, "targets draws"],
+        negatives: OwnNegatives,
+        weights: Float[Tensor, " targets"] | None,
+    ) -> Float[Tensor, ""]:
+        config = self._config
+        if config.loss == "sampled-softmax":
+            return own_negatives_cross_entropy(
+                targets, scores, negatives, log_q=config.log_q, weights=weights
+            )
+        power = 1.0
+        if config.loss == "gbce":
+            power = gbce_power(config.num_own_negatives, self._num_items, config.calibration)
+        return binary_cross_entropy(targets, scores, negatives, power=power, weights=weights)
+
+
+def _target_counts(windows: Windows, num_items: int) -> Int[Tensor, " items"]:
+    """How often each item is a target."""
+    rows, positions = windows.targets()
+    items = windows.items[windows.starts[rows] + positions]
+    return torch.from_numpy(np.bincount(items, minlength=num_items))
+
+
+def _prepared(sampler: NegativeSampler | None) -> NegativeSampler:
+    """The sampler; a `ValueError` where the windows of the training were not counted."""
+    if sampler is None:
+        raise ValueError(
+            "a sampled item loss needs to know how often items are targets: call prepare() of "
+            "the objective with the windows of the training first."
+        )
+    return sampler
+
+
+def next_item_loss(
+    network: object, score: ScoreItems, config: NextItemConfig, num_items: int
+) -> ItemLoss:
+    """The loss of a network over item IDs.
+
+    Args:
+        network: see `item_loss`.
+        score: see `item_loss`.
+        config: says which loss.
+        num_items: of the catalog.
+
+    Raises:
+        ValueError: the network cannot score some items by rows, and the loss needs that.
+    """
+    if config.loss == "cross-entropy":
+        return item_loss(network, score, config, num_items, label_smoothing=config.label_smoothing)
+    return OwnNegativesLoss(
+        _with_rows(network, "loss", config.loss, instead="cross-entropy"), config, num_items
+    )
+
+
+def _with_rows(network: object, setting: str, value: str, *, instead: str) -> HasItemRows:
+    """The network; a `ValueError` that names another value of the setting where it has no rows."""
+    if isinstance(network, HasItemRows):
+        return network
+    raise ValueError(
+        f"{setting} is {value}, which needs a network with the methods of HasItemRows; "
+        f"{type(network).__name__} has none: set {setting} to {instead}."
+    )
+
+
 def item_loss(
     network: object,
     score: ScoreItems,
@@ -342,15 +459,11 @@ def item_loss(
         form = "sampled" if has_rows and num_items > EXACT_ITEMS else "exact"
     if form == "exact":
         return ExactItemLoss(score, label_smoothing=label_smoothing, taught=taught)
-    if not isinstance(network, HasItemRows):
-        raise ValueError(
-            f"item_loss is {form}, which needs a network with the methods of HasItemRows; "
-            f"{type(network).__name__} has none: set item_loss to exact."
-        )
+    with_rows = _with_rows(network, "item_loss", form, instead="exact")
     if form == "chunked":
-        return ChunkedItemLoss(network, label_smoothing=label_smoothing, taught=taught)
+        return ChunkedItemLoss(with_rows, label_smoothing=label_smoothing, taught=taught)
     return SampledItemLoss(
-        network, config, num_items, label_smoothing=label_smoothing, taught=taught
+        with_rows, config, num_items, label_smoothing=label_smoothing, taught=taught
     )
 
 

@@ -8,30 +8,24 @@ from torch import nn
 from sidestep.data.windows import WindowBatch, Windows
 from sidestep.model.heads import ItemTable
 from sidestep.model.item_network import ItemNetwork
-from sidestep.training.item_loss import ItemTargets, item_loss
+from sidestep.training.item_loss import ItemTargets, next_item_loss
 from sidestep.training.objective import Loss, Objective
 from sidestep.training.objective_config import NextItemConfig
 
 
 class NextItemObjective(Objective):
-    """Cross-entropy over the catalog at every position."""
+    """The loss of the next item at every position, see `NextItemConfig.loss`."""
 
     def __init__(self, network: ItemNetwork, config: NextItemConfig) -> None:
         """Takes the network that is trained.
 
         Raises:
-            ValueError: see `item_loss`.
+            ValueError: see `next_item_loss`.
         """
         super().__init__()
         self.network = network
         self.config = config
-        self._item_loss = item_loss(
-            network,
-            network.scores,
-            config,
-            network.num_items,
-            label_smoothing=config.label_smoothing,
-        )
+        self._item_loss = next_item_loss(network, network.scores, config, network.num_items)
 
     def prepare(self, windows: Windows) -> None:
         """See `Objective.prepare`."""

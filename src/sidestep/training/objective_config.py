@@ -1,5 +1,6 @@
 """Settings of objectives, beside the objectives and without them: to read one needs no torch."""
 
+import operator
 from typing import Annotated, Literal
 
 from pydantic import (
@@ -52,11 +53,79 @@ class ItemLossConfig(BaseModel):
         return negatives
 
 
+ItemLossName = Literal["cross-entropy", "sampled-softmax", "binary", "gbce"]
+
+PUBLISHED_NEGATIVES = {"sampled-softmax": 256, "binary": 1, "gbce": 256}
+"""Negatives of each target in the publications of the losses that draw them; see
+`NextItemConfig.loss`."""
+
+
 class NextItemConfig(ItemLossConfig):
     """Configuration of the supervised loss of an item-ID network."""
 
     label_smoothing: float = Field(0.0, ge=0, lt=1)
-    """Share of the probability spread over the catalog."""
+    """Share of the probability spread over the catalog. Only of `loss: cross-entropy`."""
+
+    # Left out of files where they are not set, so that runs of older versions go on.
+    loss: ItemLossName = Field("cross-entropy", exclude_if=lambda loss: loss == "cross-entropy")
+    """`cross-entropy` is that over the catalog, in the form that `item_loss` says. The other three
+    score each target against negatives that are drawn for this target alone, as published.
+    `sampled-softmax` is the cross-entropy over the target and its negatives (eSASRec,
+    arXiv:2508.06450). `binary` tells the target from its negatives one by one; with one uniform
+    negative, it is the loss of SASRec's authors (arXiv:1808.09781). `gbce` is `binary` with
+    `calibration` (gSASRec, arXiv:2308.07192)."""
+
+    negatives_per_target: int | None = Field(None, ge=1, exclude_if=lambda number: number is None)
+    """Negatives that a loss other than `cross-entropy` draws for each target, from the sources of
+    `negatives`: `uniform`, if no sources are set. None takes the published number: 1 for `binary`,
+    256 for the other two."""
+
+    calibration: float = Field(0.75, ge=0, le=1, exclude_if=lambda number: number == 0.75)
+    """The t of gBCE: with 0 gBCE is `binary`; with 1 the scores become probabilities without a
+    bias. Only of `loss: gbce`."""
+
+    log_q: bool = Field(False, exclude_if=operator.not_)
+    """Whether `sampled-softmax` divides each negative by the number of draws that is expected of
+    it (log-q correction), so that the loss estimates the cross-entropy over the catalog. The
+    authors of eSASRec leave the correction out. `item_loss: sampled` always has it."""
+
+    @property
+    def num_own_negatives(self) -> int:
+        """Negatives of each target, of a loss that draws them for each target."""
+        return self.negatives_per_target or PUBLISHED_NEGATIVES[self.loss]
+
+    @property
+    def own_sources(self) -> tuple[Negatives, ...]:
+        """Sources of the negatives of each target, of a loss that draws them for each target."""
+        return ("uniform",) if self.negatives == DEFAULT_NEGATIVES else self.negatives
+
+    @model_validator(mode="after")
+    def _fits_the_loss(self) -> "NextItemConfig":
+        if self.loss == "cross-entropy":
+            if self.negatives_per_target is not None:
+                raise ValueError(
+                    "negatives_per_target is of a loss that draws negatives for each target; set "
+                    "loss to sampled-softmax, binary or gbce, or set num_negatives with item_loss: "
+                    "sampled."
+                )
+        else:
+            fixed = {"item_loss": "auto", "num_negatives": 4096, "label_smoothing": 0.0}
+            for name, default in fixed.items():
+                if getattr(self, name) != default:
+                    raise ValueError(
+                        f"{name} is of the loss cross-entropy, and the loss is {self.loss}; leave "
+                        f"{name} out, or set loss to cross-entropy."
+                    )
+            if "in_batch" in self.own_sources:
+                raise ValueError(
+                    f"the loss {self.loss} draws negatives for each target alone; name popularity "
+                    "or uniform in negatives, not in_batch."
+                )
+        if self.calibration != 0.75 and self.loss != "gbce":
+            raise ValueError(f"calibration is of the loss gbce, and the loss is {self.loss}.")
+        if self.log_q and self.loss != "sampled-softmax":
+            raise ValueError(f"log_q is of the loss sampled-softmax, and the loss is {self.loss}.")
+        return self
 
     @field_validator("negatives")
     @classmethod

@@ -18,12 +18,13 @@ from sidestep.bundle.manifest import SCHEMA_VERSION
 from sidestep.bundle.requests import Request
 from sidestep.catalog.catalog import Catalog
 from sidestep.data.histories import Histories
-from sidestep.model.config import SasRecConfig, T5Config, TransformerConfig
-from sidestep.model.sasrec import SasRec
+from sidestep.model.config import T5Config, TransformerConfig
 from sidestep.model.t5 import T5
 from sidestep.model.transformer import Transformer
 from sidestep.search.beam import BeamSearch
 from sidestep.search.exhaustive import ExhaustiveSearch
+from tests.model.item_networks import KINDS as ITEM_KINDS
+from tests.model.item_networks import tiny_network
 
 hugging_face = pytest.importorskip("sidestep.model.hugging_face")
 transformers = pytest.importorskip("transformers")
@@ -44,9 +45,8 @@ def network(kind):
     if kind == "semantic-id-transformer":
         config = TransformerConfig(dim=8, num_layers=1, num_heads=2, history="items")
         return Transformer(config, catalog().semantic_ids, (3, 4))
-    if kind == "sasrec":
-        config = SasRecConfig(dim=8, num_layers=1, num_heads=1, max_items=MAX_HISTORY)
-        return SasRec(config, NUM_ITEMS)
+    if kind in ITEM_KINDS:
+        return tiny_network(kind, catalog().semantic_ids, (3, 4), max_items=MAX_HISTORY)
     if kind == "semantic-id-t5":
         config = T5Config(dim=8, num_layers=1, num_heads=2)
         return T5(config, catalog().semantic_ids, (3, 4))
@@ -74,7 +74,7 @@ KINDS = (
     "semantic-id-transformer",
     "semantic-id-t5",
     "hugging-face",
-    "sasrec",
+    *ITEM_KINDS,
     "popularity",
     "graph",
 )

@@ -17,16 +17,17 @@ from sidestep.bundle.request_batch import RequestBatch
 from sidestep.bundle.requests import Request
 from sidestep.catalog import filters
 from sidestep.catalog.catalog import Catalog
-from sidestep.model.config import SasRecConfig, TransformerConfig
-from sidestep.model.sasrec import SasRec
+from sidestep.model.config import TransformerConfig
 from sidestep.model.transformer import Transformer
 from sidestep.search.beam import BeamSearch
 from sidestep.search.sampling import Sampling
+from tests.model.item_networks import KINDS as ITEM_KINDS
+from tests.model.item_networks import tiny_network
 
 ITEM_IDS = [f"id-{index}" for index in range(12)]
 NEW_IDS = ["new-a", "new-b"]
 GENRES = ["Drama", "War", "Drama|War", "Comedy"] * 3
-KINDS = ("transformer", "sasrec", "popularity")
+KINDS = ("transformer", *ITEM_KINDS, "popularity")
 
 
 @cache
@@ -40,8 +41,8 @@ def shop(kind, folder):
     if kind == "transformer":
         config = TransformerConfig(dim=8, num_layers=1, num_heads=2, history="items", times=True)
         network = Transformer(config, catalog.semantic_ids, (4, 4))
-    elif kind == "sasrec":
-        network = SasRec(SasRecConfig(dim=8, num_layers=1, max_items=4, times=True), 12)
+    elif kind in ITEM_KINDS:
+        network = tiny_network(kind, catalog.semantic_ids, (4, 4), times=True)
     else:
         counts = np.arange(12)[::-1].copy()
     if network is not None:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from sidestep.import_paths import own_name
 from sidestep.model.item_network import ItemNetwork
-from sidestep.model.sasrec import SasRec
+from sidestep.model.item_networks import kind_of_item_network
 from sidestep.padding import NO_ITEM
 from sidestep.recommender import BestItems, Recommendations, unwanted_items
 from sidestep.search.spent import Spent, both_flops
@@ -173,9 +173,8 @@ class ItemNetworkRecommender(ItemScoreRecommender):
 
     @property
     def name(self) -> str:
-        """`sasrec`, or `own-` and the name of the class of another network."""
-        own = type(self.network)
-        return "sasrec" if own is SasRec else own_name(own.__name__)
+        """The name of the network's kind, or `own-` and the name of the class of a user's own."""
+        return kind_of_item_network(self.network) or own_name(type(self.network).__name__)
 
     @property
     def num_items(self) -> int:
@@ -190,9 +189,7 @@ class ItemNetworkRecommender(ItemScoreRecommender):
         """The network's scores at the last state."""
         device = next(self.network.parameters()).device
         histories = histories.to(device).latest(self.max_history)
-        states = self.network.states(histories)
-        rows = torch.arange(len(states), device=states.device)
-        return self.network.scores(states[rows, histories.lengths], histories)
+        return self.network.scores(self.network.last_states(histories), histories)
 
 
 class SummedScores(ItemScoreRecommender):

@@ -6,10 +6,10 @@ grown catalog.
 
 A network with rows per item gets a row for each new item: the mean row of the item's siblings, the
 old items that share the longest prefix with the item. A number that no bucket has needed before is
-a new code, and gets the row of the highest old code of the last level. SASRec has rows per item, so
-SASRec takes new items only with a catalog whose semantic IDs say which items are siblings. With
-`code_embedding`, SASRec adds the vectors of the item's codes. A network that reads columns of items
-reads the columns of new items from their texts.
+a new code, and gets the row of the highest old code of the last level. SASRec and the other
+networks over item IDs have rows per item, so they take new items only with a catalog whose semantic
+IDs say which items are siblings. With `code_embedding`, they add the vectors of the item's codes. A
+network that reads columns of items reads the columns of new items from their texts.
 
 Popularity and repeats count new items as zero. A process reward model keeps the scores of old
 prefixes, and gets rows for new prefixes in the same way. A value head has no rows of items or
@@ -34,8 +34,8 @@ from sidestep.bundle.networks import (
 )
 from sidestep.bundle.parts import PARTS, Growth
 from sidestep.catalog.catalog import Catalog
-from sidestep.model.sasrec import SasRec
 from sidestep.model.semantic_id_model import SemanticIdModel
+from sidestep.model.tied_item_network import TiedItemNetwork
 
 
 def append_items(
@@ -172,7 +172,7 @@ def _grown(
         return network.with_semantic_ids(catalog.semantic_ids)
     weights = with_items(weights_of(network), growth.old, growth.new, growth.new_rows)
     # A network of a user's own over item IDs may call rows of something else by these names.
-    if isinstance(network, SemanticIdModel | SasRec):
+    if isinstance(network, SemanticIdModel | TiedItemNetwork):
         weights = with_codes(weights, growth.old, growth.new)
     description = description_of(network)
     return build_network(loaded.kind, description, growth.new, weights).to(loaded.device)

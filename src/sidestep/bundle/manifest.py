@@ -44,6 +44,7 @@ KINDS = (
         "code-set-t5",
         "hugging-face",
         "sasrec",
+        "hstu",
     ),
     *("popularity", "repeats", "popularity-window", "graph"),
 )

@@ -13,7 +13,7 @@ from sidestep.import_paths import imported
 from sidestep.model.code_set_t5 import CodeSetT5
 from sidestep.model.code_set_transformer import CodeSetTransformer
 from sidestep.model.item_network import ItemNetwork
-from sidestep.model.sasrec import SasRec
+from sidestep.model.item_networks import ITEM_NETWORKS
 from sidestep.model.semantic_id_model import SemanticIdModel
 from sidestep.model.t5 import T5
 from sidestep.model.transformer import Transformer
@@ -38,7 +38,7 @@ _CLASSES: dict[str, type[Network]] = {
     "code-set-transformer": CodeSetTransformer,
     "semantic-id-t5": T5,
     "code-set-t5": CodeSetT5,
-    "sasrec": SasRec,
+    **ITEM_NETWORKS,
 }
 """The networks that are made of their configuration and the catalog alone."""
 

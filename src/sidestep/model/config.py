@@ -329,22 +329,19 @@ def _refuse_unread_embedding(config: TransformerConfig | T5Config) -> None:
         raise ValueError("item_embedding needs history: items.")
 
 
-class SasRecConfig(BaseModel):
-    """Shape of SASRec."""
+class TiedItemConfig(BaseModel):
+    """Inputs and scores of a network over item IDs that scores items by their input vectors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     dim: int = Field(128, ge=2)
-    num_layers: int = Field(2, ge=1)
-    num_heads: int = Field(2, ge=1)
-    ffn_dim: int | None = Field(None, ge=1)
-    """Width of the feed-forward layer; None means four times `dim`."""
+    """Width of the vectors of items and of the states."""
 
     dropout: float = Field(0.5, ge=0, lt=1)
-    """On embeddings, attention weights and the output of every sublayer, while training."""
+    """On embeddings and within the layers, while training."""
 
     max_items: int = Field(50, ge=1)
-    """Longest history; there is a learned position for each of its items."""
+    """Longest history; where positions have vectors, there is one for each of its items."""
 
     temperature: float | None = Field(None, gt=0)
     """Divides the cosine between state and item; None scores by the plain product instead.
@@ -363,8 +360,9 @@ class SasRecConfig(BaseModel):
     the item is read and scored. The run needs a catalog of semantic IDs."""
 
     times: Times = Field(None, exclude_if=lambda times: times is None)
-    """Add a vector of the gap between each item and what came next, see `GapEmbedding`; `true` for
-    the default. The data need times."""
+    """Read the times of events; `true` for the default. By default, a vector of the gap between
+    each item and what came next is added to the vector of the item, see `GapEmbedding`. The data
+    need times."""
 
     item_columns: Columns = Field(None, exclude_if=operator.not_)
     """Add vectors of the values that an item has in these columns to the vector that the item is
@@ -374,11 +372,63 @@ class SasRecConfig(BaseModel):
     """Add vectors of the values that a user has in these columns to the start token, as in
     `{age: null, gender: null}`. The data need a table of users."""
 
+    @property
+    def num_layer_weights(self) -> int:
+        """Weights of the layers, or fewer; the vectors of items do not count."""
+        return 0
+
+
+class _AttentionConfig(TiedItemConfig):
+    """Shape of a network over item IDs with layers of attention."""
+
+    num_layers: int = Field(2, ge=1)
+    num_heads: int = Field(2, ge=1)
+
     @model_validator(mode="after")
-    def _fits(self) -> "SasRecConfig":
+    def _divides(self) -> "_AttentionConfig":
         if self.dim % self.num_heads:
             raise ValueError(f"dim {self.dim} must be a multiple of num_heads {self.num_heads}.")
         return self
+
+
+class SasRecConfig(_AttentionConfig):
+    """Shape of SASRec."""
+
+    ffn_dim: int | None = Field(None, ge=1)
+    """Width of the feed-forward layer; None means four times `dim`."""
+
+    # Left out of files where it is not set, so that runs of older versions go on.
+    layers: Literal["transformer", "ligr"] = Field(
+        "transformer", exclude_if=lambda layers: layers == "transformer"
+    )
+    """`ligr` gates what each sublayer adds, as eSASRec does; see `LigrLayers`."""
+
+    @property
+    def num_layer_weights(self) -> int:
+        """See `TiedItemConfig.num_layer_weights`."""
+        return self.num_layers * (4 * self.dim**2 + 2 * self.dim * (self.ffn_dim or 4 * self.dim))
+
+
+class HstuConfig(_AttentionConfig):
+    """Shape of HSTU."""
+
+    num_layers: int = Field(4, ge=1)
+    num_heads: int = Field(4, ge=1)
+
+    dropout: float = Field(0.2, ge=0, lt=1)
+    """On embeddings and on the gated output of every layer, while training."""
+
+    temperature: float | None = Field(0.05, gt=0)
+    """See `TiedItemConfig.temperature`; the authors' is .05."""
+
+    times: Times = Field(None, exclude_if=lambda times: times is None)
+    """Add a number for the time between two events to the scores of attention; `true` for the
+    default. The data need times."""
+
+    @property
+    def num_layer_weights(self) -> int:
+        """See `TiedItemConfig.num_layer_weights`."""
+        return self.num_layers * 5 * self.dim**2
 
 
 class ProcessRewardConfig(BaseModel):

@@ -1,7 +1,7 @@
 """Gaps between events as inputs: how long after an item the next event came."""
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from sidestep.model.config import GapConfig
@@ -10,7 +10,7 @@ from sidestep.step import HistoryBatch
 _DOUBLINGS = 64
 """Gaps are differences of 64-bit whole numbers, so no gap has more."""
 
-_UNKNOWN = 0
+UNKNOWN_GAP = 0
 """The bin of gaps that nobody knows."""
 
 
@@ -39,27 +39,39 @@ class GapEmbedding(nn.Module):
         """
         super().__init__()
         self.config = config
-        self.table = nn.Embedding(1 + _DOUBLINGS * config.bins_per_doubling, dim)
+        self.table = nn.Embedding(num_gap_bins(config), dim)
 
     def forward(self, histories: HistoryBatch) -> Float[Tensor, "users items dim"]:
         """The vectors of the gaps; while training, some gaps are hidden at random."""
         bins = self.bins(histories)
-        share = self.config.hidden_share
-        if self.training and share > 0:
-            # Whole histories, as when nobody gives times, and single gaps, such as the last one.
-            drawn = torch.rand(bins.shape, device=bins.device)
-            of_history = torch.rand(len(bins), 1, device=bins.device)
-            bins = bins.masked_fill((drawn < share) | (of_history < share), _UNKNOWN)
+        if self.training and self.config.hidden_share > 0:
+            bins = bins.masked_fill(hidden_gaps(bins, self.config), UNKNOWN_GAP)
         vectors: Tensor = self.table(bins)
         return vectors
 
     def bins(self, histories: HistoryBatch) -> Int[Tensor, "users items"]:
         """The bin of the gap after each item; 0 where the gap is unknown or below 0."""
-        gaps = histories.gaps
-        if gaps is None:
-            return torch.full_like(histories.items, _UNKNOWN)
-        is_known = gaps >= 0  # False at NaN
-        known = torch.where(is_known, gaps, 0.0)
-        bins = 1 + (torch.log2(1 + known) * self.config.bins_per_doubling).long()
-        largest = self.table.num_embeddings - 1
-        return torch.where(is_known, bins.clamp(max=largest), _UNKNOWN)
+        if histories.gaps is None:
+            return torch.full_like(histories.items, UNKNOWN_GAP)
+        return gap_bins(histories.gaps, self.config)
+
+
+def num_gap_bins(config: GapConfig) -> int:
+    """The number of bins that `gap_bins` tells apart."""
+    return 1 + _DOUBLINGS * config.bins_per_doubling
+
+
+def gap_bins(gaps: Float[Tensor, "*batch"], config: GapConfig) -> Int[Tensor, "*batch"]:
+    """The bins of gaps, as `GapEmbedding` has them; `UNKNOWN_GAP` at NaN and below 0."""
+    is_known = gaps >= 0  # False at NaN
+    known = torch.where(is_known, gaps, 0.0)
+    bins = 1 + (torch.log2(1 + known) * config.bins_per_doubling).long()
+    return torch.where(is_known, bins.clamp(max=num_gap_bins(config) - 1), UNKNOWN_GAP)
+
+
+def hidden_gaps(bins: Int[Tensor, "users items"], config: GapConfig) -> Bool[Tensor, "users items"]:
+    """Gaps that training hides, at random: those of whole histories, and single ones."""
+    # Whole histories, as when nobody gives times, and single gaps, such as the last one.
+    drawn = torch.rand(bins.shape, device=bins.device)
+    of_history = torch.rand(len(bins), 1, device=bins.device)
+    return (drawn < config.hidden_share) | (of_history < config.hidden_share)

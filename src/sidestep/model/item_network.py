@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
+import torch
 from jaxtyping import Float, Int
 from pydantic import BaseModel
 from torch import Tensor, nn
@@ -56,6 +57,16 @@ class ItemNetwork(nn.Module, ABC):
         Raises:
             ValueError: if a history is longer than the network can see.
         """
+
+    def last_states(self, histories: HistoryBatch) -> Float[Tensor, "users dim"]:
+        """The state after each history: what `states` has there, and all that a ranking needs.
+
+        Raises:
+            ValueError: see `states`.
+        """
+        states = self.states(histories)
+        rows = torch.arange(len(states), device=states.device)
+        return states[rows, histories.lengths]
 
     @abstractmethod
     def scores(

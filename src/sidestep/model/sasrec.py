@@ -1,101 +1,46 @@
 """SASRec: a causal Transformer over item ids that scores the whole catalog at once."""
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torch.nn import functional
 
-from sidestep.model.columns import ItemColumns, UserColumns
 from sidestep.model.config import SasRecConfig
-from sidestep.model.flat_codes import level_starts
 from sidestep.model.flops import CausalFlops, matrix_flops
-from sidestep.model.gaps import GapEmbedding
-from sidestep.model.heads import ItemTable
-from sidestep.model.item_head import ItemHead
-from sidestep.model.item_network import ItemNetwork
-from sidestep.model.reading import READERS, InputVectors
+from sidestep.model.ligr import LigrLayers
+from sidestep.model.tied_item_network import TiedItemNetwork
 from sidestep.step import HistoryBatch
 
 
-class SasRec(ItemNetwork):
+class SasRec(TiedItemNetwork):
     """Self-attentive sequential recommendation, scored by the product with the item embeddings.
 
     Source: SASRec (arXiv:1808.09781). Our departures: pre-norm layers with GELU and a feed-forward
-    layer four times as wide; a start token, so that an empty history is legal; trained with the
-    full cross-entropy over the catalog, which is what makes it strong (arXiv:2309.07602). With a
-    temperature the cosine takes the product's place (as in NT-Xent, arXiv:2002.05709); with a
-    repeat bias it learns whether people take an item again (see `ItemHead`); with `times` it reads
-    the gaps between events (see `GapEmbedding`); with `item_columns` it reads and scores an item
-    also by the item's values in columns (see `ColumnEmbedding`); with `user_columns` it reads what
-    describes the user (see `UserColumns`). With `code_embedding` the vector of an item is the sum
-    of the vectors of its codes and a vector of its own; the sum is that of a Transformer with
-    history `items`, so that the codes are inputs here and no outputs.
+    layer four times as wide; a start token, so that an empty history is legal; by default trained
+    with the full cross-entropy over the catalog, which is what makes it strong (arXiv:2309.07602).
+    The authors' loss is `objective.loss: binary`. See `TiedItemNetwork` for inputs and scores.
 
-    semantic_ids: of the items, held as the catalog has them; they are no weights. None where no
-        code is read.
+    With `layers: ligr` and `objective.loss: sampled-softmax`, this is eSASRec (arXiv:2508.06450),
+    see `LigrLayers`. So eSASRec is no network of its own, but these two settings; its shifted
+    sequence, which learns the next item at every position, is how every SASRec learns.
     """
 
     Config: ClassVar = SasRecConfig
     config: SasRecConfig
-    semantic_ids: Tensor | None
-    level_starts: Tensor | None
 
-    def __init__(
-        self,
-        config: SasRecConfig,
-        num_items: int,
-        *,
-        semantic_ids: Int[Tensor, "items levels"] | None = None,
-        codebook_sizes: tuple[int, ...] = (),
-    ) -> None:
-        """Makes an untrained network.
-
-        Args:
-            config: its shape.
-            num_items: of the catalog.
-            semantic_ids: of the items; a network with `code_embedding` needs them.
-            codebook_sizes: codes per level, beside semantic IDs.
-
-        Raises:
-            ValueError: `code_embedding` without semantic IDs, or with those of other items or
-                codebooks.
-        """
-        super().__init__()
-        self.config = config
-        self.item_embedding = nn.Embedding(num_items, config.dim)
-        self.code_embedding = None
-        starts = None
-        if config.code_embedding:
-            if semantic_ids is None or len(semantic_ids) != num_items:
-                found = "none" if semantic_ids is None else str(len(semantic_ids))
-                raise ValueError(
-                    f"code_embedding needs the semantic IDs of all {num_items} items, got {found}; "
-                    "pass semantic_ids and codebook_sizes of the catalog."
-                )
-            starts = level_starts(semantic_ids, codebook_sizes)
-            self.code_embedding = nn.Embedding(sum(codebook_sizes), config.dim)
-        else:
-            semantic_ids = None
-        self.register_buffer("semantic_ids", semantic_ids, persistent=False)
-        self.register_buffer("level_starts", starts, persistent=False)
-        self.position_embedding = nn.Embedding(config.max_items + 1, config.dim)
-        self.column_embedding = (
-            None if config.item_columns is None else ItemColumns(config.item_columns, config.dim)
-        )
-        self.user_embedding = (
-            None if config.user_columns is None else UserColumns(config.user_columns, config.dim)
-        )
-        self.gap_embedding = (
-            None if config.times is None else GapEmbedding(config.times, config.dim)
-        )
-        self.start = nn.Parameter(torch.empty(config.dim))
-        self.item_head = ItemHead(config.dim, None, has_repeat_bias=config.repeat_bias)
+    def add_layers(self, config: SasRecConfig) -> None:
+        """See `TiedItemNetwork.add_layers`."""
+        ffn_dim = config.ffn_dim or 4 * config.dim
+        self.layers: nn.TransformerEncoder | LigrLayers
+        if config.layers == "ligr":
+            self.layers = LigrLayers(
+                config.dim, config.num_layers, config.num_heads, ffn_dim, config.dropout
+            )
+            return
         layer = nn.TransformerEncoderLayer(
             config.dim,
             config.num_heads,
-            config.ffn_dim or 4 * config.dim,
+            ffn_dim,
             config.dropout,
             activation="gelu",
             batch_first=True,
@@ -104,139 +49,22 @@ class SasRec(ItemNetwork):
         self.layers = nn.TransformerEncoder(
             layer, config.num_layers, norm=nn.LayerNorm(config.dim), enable_nested_tensor=False
         )
-        self.dropout = nn.Dropout(config.dropout)
-        for parameter in (self.item_embedding.weight, self.position_embedding.weight, self.start):
-            nn.init.normal_(parameter, std=0.02)
-        if self.code_embedding is not None:
-            nn.init.normal_(self.code_embedding.weight, std=0.02)
-        if self.column_embedding is not None:
-            nn.init.normal_(self.column_embedding.table.weight, std=0.02)
-        if self.user_embedding is not None:
-            nn.init.normal_(self.user_embedding.table.weight, std=0.02)
-        if self.gap_embedding is not None:
-            nn.init.normal_(self.gap_embedding.table.weight, std=0.02)
 
-    @classmethod
-    def of_codes(
-        cls,
-        config: Any,
-        semantic_ids: Int[Tensor, "items levels"],
-        codebook_sizes: tuple[int, ...],
-    ) -> "SasRec":
-        """See `ItemNetwork.of_codes`; the network reads codes only with `code_embedding`."""
-        return cls(
-            config, len(semantic_ids), semantic_ids=semantic_ids, codebook_sizes=codebook_sizes
+    def read(
+        self, vectors: Float[Tensor, "users positions dim"], histories: HistoryBatch
+    ) -> Float[Tensor, "users positions dim"]:
+        """See `TiedItemNetwork.read`."""
+        del histories
+        causal = nn.Transformer.generate_square_subsequent_mask(
+            vectors.shape[1], device=vectors.device
         )
-
-    @property
-    def num_items(self) -> int:
-        """Items of the catalog."""
-        return self.item_embedding.num_embeddings
-
-    @property
-    def item_columns(self) -> ItemColumns | None:
-        """See `ItemNetwork.item_columns`."""
-        return self.column_embedding
-
-    @property
-    def user_columns(self) -> UserColumns | None:
-        """See `ItemNetwork.user_columns`."""
-        return self.user_embedding
-
-    @property
-    def item_tables(self) -> tuple[ItemTable, ...]:
-        """See `ItemNetwork.item_tables`."""
-        return (self.item_embedding,)
-
-    @property
-    def reads_times(self) -> bool:
-        """See `ItemNetwork.reads_times`."""
-        return self.gap_embedding is not None
-
-    @property
-    def input_vectors(self) -> InputVectors:
-        """The vectors by which items are read."""
-        return InputVectors(
-            flat_codes=self.flat_codes,
-            codes=self.code_embedding,
-            items=self.item_embedding,
-            columns=self.column_embedding,
-            gaps=self.gap_embedding,
-        )
-
-    def flat_codes(self, items: Int[Tensor, "*batch"]) -> Int[Tensor, "*batch levels"]:
-        """Flat code ids of items; those of item 0 where there is `NO_ITEM`."""
-        assert self.semantic_ids is not None, "only a network that reads codes is asked for them"
-        assert self.level_starts is not None
-        return self.semantic_ids[items.clamp(min=0)].long() + self.level_starts
-
-    def catalog_vectors(self) -> Float[Tensor, "items dim"]:
-        """The vectors by which items are read and scored."""
-        return self.input_vectors.catalog_vectors(self.num_items)
-
-    def states(self, histories: HistoryBatch) -> Float[Tensor, "users positions dim"]:
-        """States after the start token and after each item; position p has seen p items.
-
-        Raises:
-            ValueError: if a history is longer than `max_items`.
-        """
-        num_items = histories.items.shape[1]
-        if num_items > self.config.max_items:
-            raise ValueError(
-                f"histories of {num_items} items; SASRec was built for {self.config.max_items}. "
-                "Cut them to the most recent ones."
-            )
-        vectors = READERS["items"].vectors(self.input_vectors, histories)
-        start = self.start.expand(vectors.shape[0], 1, -1)
-        if self.user_embedding is not None:
-            start = start + self.user_embedding.of_users(histories)[:, None]
-        vectors = torch.cat([start, vectors], dim=1)
-        width = num_items + 1
-        causal = nn.Transformer.generate_square_subsequent_mask(width, device=vectors.device)
-        states: Tensor = self.layers(
-            self.dropout(vectors + self.position_embedding.weight[:width]),
-            mask=causal,
-            is_causal=True,
-        )
+        states: Tensor = self.layers(vectors, mask=causal, is_causal=True)
         return states
 
-    def flops(self, lengths: Int[Tensor, " users"]) -> Int[Tensor, " users"]:
-        """FLOPs of the states of histories, and of the scores of all items at the last state."""
+    def layer_flops(self, positions: Int[Tensor, " users"]) -> Int[Tensor, " users"]:
+        """See `TiedItemNetwork.layer_flops`."""
         backbone = CausalFlops(
             matrices=matrix_flops(self.layers),
             channels=self.config.num_layers * self.config.dim,
         )
-        return backbone.of_prompt(lengths + 1) + 2 * self.config.dim * self.num_items
-
-    def scores(
-        self, states: Float[Tensor, "users dim"], histories: HistoryBatch
-    ) -> Float[Tensor, "users items"]:
-        """Unnormalised scores of all items.
-
-        Args:
-            states: after each history.
-            histories: only the items that they hold count, and only with a repeat bias.
-        """
-        scores: Tensor = self.item_head(self._directions(states), histories, self.item_rows())
-        return scores
-
-    def item_rows(self, items: Int[Tensor, " some"] | None = None) -> Float[Tensor, "some dim"]:
-        """See `HasItemRows.item_rows`."""
-        rows = self.catalog_vectors() if items is None else self.input_vectors.item_vectors(items)
-        return rows if self.config.temperature is None else functional.normalize(rows, dim=-1)
-
-    def row_scores(
-        self,
-        states: Float[Tensor, "users dim"],
-        rows: Float[Tensor, "some dim"],
-        items: Int[Tensor, " some"],
-        histories: HistoryBatch,
-    ) -> Float[Tensor, "users some"]:
-        """See `HasItemRows.row_scores`."""
-        return self.item_head.scores_of_rows(self._directions(states), rows, items, histories)
-
-    def _directions(self, states: Float[Tensor, "users dim"]) -> Float[Tensor, "users dim"]:
-        """The states, or with a temperature their directions, divided by it."""
-        if self.config.temperature is None:
-            return states
-        return functional.normalize(states, dim=-1) / self.config.temperature
+        return backbone.of_prompt(positions)

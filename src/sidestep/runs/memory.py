@@ -1,6 +1,6 @@
 """Whether a training fits the memory of this machine."""
 
-from sidestep.model.config import ProcessRewardConfig, SasRecConfig, T5Config, TransformerConfig
+from sidestep.model.config import ProcessRewardConfig, T5Config, TiedItemConfig, TransformerConfig
 from sidestep.runs.devices import memory_bytes
 
 _BYTES_PER_WEIGHT = 16
@@ -8,7 +8,7 @@ _BYTES_PER_WEIGHT = 16
 
 
 def refuse_beyond_memory(
-    model: TransformerConfig | T5Config | SasRecConfig, num_items: int
+    model: TransformerConfig | T5Config | TiedItemConfig, num_items: int
 ) -> None:
     """Raises a `ValueError` for a network whose training cannot fit this machine.
 
@@ -16,18 +16,20 @@ def refuse_beyond_memory(
         model: its shape.
         num_items: items that have a vector of their own in it.
     """
-    # Not less than this: attention and feed-forward of each layer, and a vector per item.
-    num_layers = model.num_layers + (model.decoder_layers if isinstance(model, T5Config) else 0)
-    num_weights = num_layers * 12 * model.dim**2 + num_items * model.dim
-    needed = num_weights * _BYTES_PER_WEIGHT
+    # Not less than this: the matrices of each layer, and a vector per item.
+    num_layers = getattr(model, "num_layers", 1)
+    num_layers += model.decoder_layers if isinstance(model, T5Config) else 0
+    of_layers = num_layers * 12 * model.dim**2
+    if isinstance(model, TiedItemConfig):
+        of_layers = model.num_layer_weights
+    needed = (of_layers + num_items * model.dim) * _BYTES_PER_WEIGHT
     if needed > memory_bytes():
-        layers = "model.num_layers"
-        if isinstance(model, T5Config):
-            layers = "model.num_layers and model.num_decoder_layers"
+        names = [name for name in ("num_layers", "num_decoder_layers") if hasattr(model, name)]
+        lower = " or ".join(["model.dim", *[" and ".join(f"model.{name}" for name in names)]])
         raise ValueError(
             f"model.dim {model.dim} with {num_layers} layers and {num_items:,} items takes "
             f"{needed / 1e9:,.0f} GB to train, and this machine has {memory_bytes() / 1e9:,.0f}; "
-            f"lower model.dim or {layers}."
+            f"lower {lower if names else 'model.dim'}."
         )
 
 

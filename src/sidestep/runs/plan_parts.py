@@ -14,7 +14,7 @@ from sidestep.catalog.own_space import SETS
 from sidestep.data.popularity import weighted_target_counts
 from sidestep.data.splits import Split
 from sidestep.data.windows import Windows
-from sidestep.model.config import SasRecConfig, TransformerConfig
+from sidestep.model.config import TiedItemConfig, TransformerConfig
 from sidestep.model.reading import WEIGHTS_NEED_ITEMS
 from sidestep.recommender import GenerativeRecommender
 from sidestep.runs.backbones import network_of
@@ -28,7 +28,7 @@ from sidestep.training.fit import Learning, weights_sha256
 from sidestep.training.head_distillation import HeadDistillationObjective
 from sidestep.training.preference import PreferenceObjective
 
-M = TypeVar("M", TransformerConfig, SasRecConfig)
+M = TypeVar("M", TransformerConfig, TiedItemConfig)
 
 Save = Callable[[Path, Origin], None]
 """A function that writes a bundle into a folder."""

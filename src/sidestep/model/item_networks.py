@@ -1,0 +1,18 @@
+"""The networks over item IDs that Sidestep has, by the names of their kinds."""
+
+from sidestep.model.hstu import Hstu
+from sidestep.model.item_network import ItemNetwork
+from sidestep.model.sasrec import SasRec
+
+ITEM_NETWORKS: dict[str, type[ItemNetwork]] = {
+    "sasrec": SasRec,
+    "hstu": Hstu,
+}
+"""The classes by the name that runs, bundles and tables give them. A class of a user's own has none
+of these names, even if it is a subclass of one of these classes."""
+
+
+def kind_of_item_network(network: ItemNetwork) -> str | None:
+    """The name of the network; None for one of a user's own."""
+    names = [name for name, known in ITEM_NETWORKS.items() if type(network) is known]
+    return names[0] if names else None

@@ -45,6 +45,9 @@ KINDS = (
         "hugging-face",
         "sasrec",
         "hstu",
+        "gru4rec",
+        "caser",
+        "bert4rec",
     ),
     *("popularity", "repeats", "popularity-window", "graph"),
 )

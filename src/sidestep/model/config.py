@@ -431,6 +431,65 @@ class HstuConfig(_AttentionConfig):
         return self.num_layers * 5 * self.dim**2
 
 
+class Gru4RecConfig(TiedItemConfig):
+    """Shape of GRU4Rec."""
+
+    dim: int = Field(64, ge=2)
+    """Width of the vectors of items and of the states that score them."""
+
+    state_dim: int = Field(128, ge=1)
+    """Width of the recurrent state."""
+
+    num_layers: int = Field(1, ge=1)
+
+    dropout: float = Field(0.3, ge=0, lt=1)
+    """On embeddings and between layers, while training."""
+
+    @property
+    def num_layer_weights(self) -> int:
+        """See `TiedItemConfig.num_layer_weights`."""
+        return self.num_layers * 3 * self.state_dim**2
+
+
+class CaserConfig(TiedItemConfig):
+    """Shape of Caser."""
+
+    dim: int = Field(64, ge=2)
+    """Width of the vectors of items and of the states that score them."""
+
+    num_last: int = Field(5, ge=1)
+    """L, the last items of a history that are looked at."""
+
+    num_horizontal: int = Field(16, ge=1)
+    """Filters of each height from 1 to L; each looks at so many neighbouring items."""
+
+    num_vertical: int = Field(4, ge=1)
+    """Filters that weigh the L items and sum their vectors."""
+
+    dropout: float = Field(0.5, ge=0, lt=1)
+    """On embeddings and on what the filters found, while training."""
+
+    @property
+    def num_layer_weights(self) -> int:
+        """See `TiedItemConfig.num_layer_weights`."""
+        return self.num_vertical * self.dim**2
+
+
+class Bert4RecConfig(_AttentionConfig):
+    """Shape of BERT4Rec."""
+
+    ffn_dim: int | None = Field(None, ge=1)
+    """Width of the feed-forward layer; None means four times `dim`."""
+
+    dropout: float = Field(0.2, ge=0, lt=1)
+    """On embeddings, attention weights and the output of every sublayer, while training."""
+
+    @property
+    def num_layer_weights(self) -> int:
+        """See `TiedItemConfig.num_layer_weights`."""
+        return self.num_layers * (4 * self.dim**2 + 2 * self.dim * (self.ffn_dim or 4 * self.dim))
+
+
 class ProcessRewardConfig(BaseModel):
     """Shape of a process reward model."""
 

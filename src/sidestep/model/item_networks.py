@@ -1,5 +1,8 @@
 """The networks over item IDs that Sidestep has, by the names of their kinds."""
 
+from sidestep.model.bert4rec import Bert4Rec
+from sidestep.model.caser import Caser
+from sidestep.model.gru4rec import Gru4Rec
 from sidestep.model.hstu import Hstu
 from sidestep.model.item_network import ItemNetwork
 from sidestep.model.sasrec import SasRec
@@ -7,6 +10,9 @@ from sidestep.model.sasrec import SasRec
 ITEM_NETWORKS: dict[str, type[ItemNetwork]] = {
     "sasrec": SasRec,
     "hstu": Hstu,
+    "gru4rec": Gru4Rec,
+    "caser": Caser,
+    "bert4rec": Bert4Rec,
 }
 """The classes by the name that runs, bundles and tables give them. A class of a user's own has none
 of these names, even if it is a subclass of one of these classes."""

@@ -138,6 +138,17 @@ class NextItemConfig(ItemLossConfig):
         return negatives
 
 
+class MaskedItemConfig(NextItemConfig):
+    """Configuration of the supervised loss of a network that fills in masked items."""
+
+    mask_share: float = Field(0.2, gt=0, le=1)
+    """Share of the items that are masked at random."""
+
+    last_share: float = Field(0.1, ge=0, le=1)
+    """Share of the windows in which the last item alone is masked, as when the next item is asked
+    for."""
+
+
 class BeamAwareConfig(BaseModel):
     """Weights of codes that a beam search keeps, or nearly keeps.
 

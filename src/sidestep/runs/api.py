@@ -131,9 +131,9 @@ def train(
     Args:
         dataset: to learn from.
         config: the configuration of the run, or its settings, among them `kind`.
-        catalog: the semantic IDs. Runs of kind popularity, repeats and graph need none, nor does
-            sasrec without `code_embedding`; a run that names a backbone takes the catalog of the
-            backbone.
+        catalog: the semantic IDs. Runs of kind popularity, repeats and graph need none, nor do
+            networks over item IDs, such as sasrec and hstu, without `code_embedding`; a run that
+            names a backbone takes the catalog of the backbone.
         out: the folder that keeps the run in `run`, and what `tokenize` made in `catalog`. From it
             an interrupted training goes on. None keeps nothing.
         seed: of weights, shuffling and dropout.

@@ -84,7 +84,7 @@ def test_it_learns_what_follows_each_item(kind, tmp_path):
 
 @pytest.mark.parametrize("loss", LOSSES)
 def test_each_loss_learns_what_follows_each_item(loss, tmp_path):
-    config = run_of("sasrec", objective={"loss": loss, **LOSSES[loss]})
+    config = run_of("sasrec", epochs=120, objective={"loss": loss, **LOSSES[loss]})
     network, _ = fitted(config, tmp_path)
     recommender = ItemNetworkRecommender(network.eval(), max_history=4)
     assert evaluate(recommender, a_split().test, k=3).metrics["HR@1"] > 0.9

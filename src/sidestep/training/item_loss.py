@@ -383,7 +383,7 @@ class OwnNegativesLoss(ItemLoss):
 
 
 def _target_counts(windows: Windows, num_items: int) -> Int[Tensor, " items"]:
-    """How often each item is a target."""
+    """The number of times that each item is a target."""
     rows, positions = windows.targets()
     items = windows.items[windows.starts[rows] + positions]
     return torch.from_numpy(np.bincount(items, minlength=num_items))

@@ -40,9 +40,9 @@ def train(
     catalog: Annotated[
         Path | None,
         typer.Option(
-            help="The catalog folder. Popularity, repeats and graph need none, nor do sasrec, hstu, "
-            "gru4rec, caser and bert4rec without model.code_embedding. A run with a backbone takes "
-            "the backbone's catalog."
+            help="The catalog folder. Popularity, repeats and graph need none, nor do sasrec, "
+            "hstu, gru4rec, caser and bert4rec without model.code_embedding. A run with a backbone "
+            "takes the backbone's catalog."
         ),
     ] = None,
     settings: Annotated[

@@ -11,5 +11,5 @@ def test_the_layers_of_a_decoder_count_beside_those_of_its_encoder(monkeypatch):
     monkeypatch.setattr(memory, "memory_bytes", lambda: needed)
     memory.refuse_beyond_memory(model, 5)
     monkeypatch.setattr(memory, "memory_bytes", lambda: needed - 1)
-    with pytest.raises(ValueError, match=r"dim 8 with 4 layers and 5 items"):
+    with pytest.raises(ValueError, match=r"dim 8 with 5 items"):
         memory.refuse_beyond_memory(model, 5)

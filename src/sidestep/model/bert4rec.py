@@ -1,5 +1,6 @@
 """BERT4Rec: a Transformer that fills in masked items from the items on both sides."""
 
+from dataclasses import replace
 from typing import ClassVar
 
 import torch
@@ -9,6 +10,7 @@ from torch.nn import functional
 
 from sidestep.model.config import Bert4RecConfig
 from sidestep.model.flops import attention_flops, matrix_flops
+from sidestep.model.layers import pre_norm_layers
 from sidestep.model.tied_item_network import TiedItemNetwork
 from sidestep.padding import NO_ITEM
 from sidestep.step import HistoryBatch
@@ -35,17 +37,8 @@ class Bert4Rec(TiedItemNetwork):
         """See `TiedItemNetwork.add_layers`."""
         self.mask = nn.Parameter(torch.empty(config.dim))
         nn.init.normal_(self.mask, std=0.02)
-        layer = nn.TransformerEncoderLayer(
-            config.dim,
-            config.num_heads,
-            config.ffn_dim or 4 * config.dim,
-            config.dropout,
-            activation="gelu",
-            batch_first=True,
-            norm_first=True,
-        )
-        self.layers = nn.TransformerEncoder(
-            layer, config.num_layers, norm=nn.LayerNorm(config.dim), enable_nested_tensor=False
+        self.layers = pre_norm_layers(
+            config.dim, config.num_layers, config.num_heads, config.hidden_ffn_dim, config.dropout
         )
 
     def masked_states(
@@ -98,10 +91,10 @@ class Bert4Rec(TiedItemNetwork):
 def _with_one_more(histories: HistoryBatch) -> HistoryBatch:
     """Histories with one item more, which is not known yet."""
     weights, gaps = histories.weights, histories.gaps
-    return HistoryBatch(
+    return replace(
+        histories,
         items=functional.pad(histories.items, (0, 1), value=NO_ITEM),
         lengths=histories.lengths + 1,
         weights=None if weights is None else functional.pad(weights, (0, 1), value=1.0),
         gaps=None if gaps is None else functional.pad(gaps, (0, 1), value=torch.nan),
-        user_values=histories.user_values,
     )

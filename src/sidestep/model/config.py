@@ -214,6 +214,11 @@ class TransformerConfig(BaseModel):
         """Width of the feed-forward layer."""
         return self.ffn_dim or -(-self.dim * 8 // (3 * 32)) * 32
 
+    @property
+    def num_layer_weights(self) -> int:
+        """About the weights of the layers; the vectors of items do not count."""
+        return self.num_layers * 12 * self.dim**2
+
 
 class CodebookOrderConfig(BaseModel):
     """Configuration of the order in which a network over sets of codes decides the codebooks."""
@@ -316,6 +321,11 @@ class T5Config(BaseModel):
         """Width of the feed-forward layers."""
         return self.ffn_dim or 4 * self.dim
 
+    @property
+    def num_layer_weights(self) -> int:
+        """About the weights of the layers; the vectors of items do not count."""
+        return (self.num_layers + self.decoder_layers) * 12 * self.dim**2
+
 
 class CodeSetT5Config(CodebookOrderConfig, T5Config):
     """Shape of a T5 whose items are sets of codes, see `CodeSetT5`."""
@@ -375,7 +385,7 @@ class TiedItemConfig(BaseModel):
     @property
     def num_layer_weights(self) -> int:
         """Weights of the layers, or fewer; the vectors of items do not count."""
-        return 0
+        return 0  # a network with larger layers says so itself
 
 
 class _AttentionConfig(TiedItemConfig):
@@ -391,22 +401,31 @@ class _AttentionConfig(TiedItemConfig):
         return self
 
 
-class SasRecConfig(_AttentionConfig):
-    """Shape of SASRec."""
+class _FeedForwardConfig(_AttentionConfig):
+    """Shape of a network over item IDs with attention and a feed-forward layer in each layer."""
 
     ffn_dim: int | None = Field(None, ge=1)
     """Width of the feed-forward layer; None means four times `dim`."""
+
+    @property
+    def hidden_ffn_dim(self) -> int:
+        """Width of the feed-forward layer."""
+        return self.ffn_dim or 4 * self.dim
+
+    @property
+    def num_layer_weights(self) -> int:
+        """See `TiedItemConfig.num_layer_weights`."""
+        return self.num_layers * (4 * self.dim**2 + 2 * self.dim * self.hidden_ffn_dim)
+
+
+class SasRecConfig(_FeedForwardConfig):
+    """Shape of SASRec."""
 
     # Left out of files where it is not set, so that runs of older versions go on.
     layers: Literal["transformer", "ligr"] = Field(
         "transformer", exclude_if=lambda layers: layers == "transformer"
     )
     """`ligr` gates what each sublayer adds, as eSASRec does; see `LigrLayers`."""
-
-    @property
-    def num_layer_weights(self) -> int:
-        """See `TiedItemConfig.num_layer_weights`."""
-        return self.num_layers * (4 * self.dim**2 + 2 * self.dim * (self.ffn_dim or 4 * self.dim))
 
 
 class HstuConfig(_AttentionConfig):
@@ -475,19 +494,11 @@ class CaserConfig(TiedItemConfig):
         return self.num_vertical * self.dim**2
 
 
-class Bert4RecConfig(_AttentionConfig):
+class Bert4RecConfig(_FeedForwardConfig):
     """Shape of BERT4Rec."""
-
-    ffn_dim: int | None = Field(None, ge=1)
-    """Width of the feed-forward layer; None means four times `dim`."""
 
     dropout: float = Field(0.2, ge=0, lt=1)
     """On embeddings, attention weights and the output of every sublayer, while training."""
-
-    @property
-    def num_layer_weights(self) -> int:
-        """See `TiedItemConfig.num_layer_weights`."""
-        return self.num_layers * (4 * self.dim**2 + 2 * self.dim * (self.ffn_dim or 4 * self.dim))
 
 
 class ProcessRewardConfig(BaseModel):

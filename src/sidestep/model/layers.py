@@ -1,4 +1,4 @@
-"""Layers that several networks are made of: rotary positions, grouped attention, SwiGLU, blocks."""
+"""Layers that several networks are made of: rotary positions, attention, SwiGLU, blocks."""
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -144,3 +144,23 @@ class Block(nn.Module):
         states = states + self.dropout(self.attention.out(mixed))
         mapped: Tensor = self.dropout(self.ffn(self.ffn_norm(states)))
         return states + mapped
+
+
+def pre_norm_layers(
+    dim: int, num_layers: int, num_heads: int, ffn_dim: int, dropout: float
+) -> nn.TransformerEncoder:
+    """Untrained Transformer layers with GELU, a norm before each sublayer, and one at the end.
+
+    Args:
+        dim: width of the residual stream.
+        num_layers: their number.
+        num_heads: of the attention.
+        ffn_dim: width of the feed-forward layer.
+        dropout: on attention weights and on the output of every sublayer, while training.
+    """
+    layer = nn.TransformerEncoderLayer(
+        dim, num_heads, ffn_dim, dropout, activation="gelu", batch_first=True, norm_first=True
+    )
+    return nn.TransformerEncoder(
+        layer, num_layers, norm=nn.LayerNorm(dim), enable_nested_tensor=False
+    )

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from sidestep.model.config import SasRecConfig
 from sidestep.model.flops import CausalFlops, matrix_flops
+from sidestep.model.layers import pre_norm_layers
 from sidestep.model.ligr import LigrLayers
 from sidestep.model.tied_item_network import TiedItemNetwork
 from sidestep.step import HistoryBatch
@@ -30,24 +31,9 @@ class SasRec(TiedItemNetwork):
 
     def add_layers(self, config: SasRecConfig) -> None:
         """See `TiedItemNetwork.add_layers`."""
-        ffn_dim = config.ffn_dim or 4 * config.dim
-        self.layers: nn.TransformerEncoder | LigrLayers
-        if config.layers == "ligr":
-            self.layers = LigrLayers(
-                config.dim, config.num_layers, config.num_heads, ffn_dim, config.dropout
-            )
-            return
-        layer = nn.TransformerEncoderLayer(
-            config.dim,
-            config.num_heads,
-            ffn_dim,
-            config.dropout,
-            activation="gelu",
-            batch_first=True,
-            norm_first=True,
-        )
-        self.layers = nn.TransformerEncoder(
-            layer, config.num_layers, norm=nn.LayerNorm(config.dim), enable_nested_tensor=False
+        made = LigrLayers if config.layers == "ligr" else pre_norm_layers
+        self.layers = made(
+            config.dim, config.num_layers, config.num_heads, config.hidden_ffn_dim, config.dropout
         )
 
     def read(

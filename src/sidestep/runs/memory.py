@@ -16,20 +16,17 @@ def refuse_beyond_memory(
         model: its shape.
         num_items: items that have a vector of their own in it.
     """
-    # Not less than this: the matrices of each layer, and a vector per item.
-    num_layers = getattr(model, "num_layers", 1)
-    num_layers += model.decoder_layers if isinstance(model, T5Config) else 0
-    of_layers = num_layers * 12 * model.dim**2
-    if isinstance(model, TiedItemConfig):
-        of_layers = model.num_layer_weights
-    needed = (of_layers + num_items * model.dim) * _BYTES_PER_WEIGHT
+    # The matrices of each layer, and a vector per item.
+    num_weights = model.num_layer_weights + num_items * model.dim
+    needed = num_weights * _BYTES_PER_WEIGHT
     if needed > memory_bytes():
-        names = [name for name in ("num_layers", "num_decoder_layers") if hasattr(model, name)]
-        lower = " or ".join(["model.dim", *[" and ".join(f"model.{name}" for name in names)]])
+        known = type(model).model_fields
+        depths = [name for name in ("num_layers", "num_decoder_layers") if name in known]
+        layers = " and ".join(f"model.{name}" for name in depths)
         raise ValueError(
-            f"model.dim {model.dim} with {num_layers} layers and {num_items:,} items takes "
+            f"a network of model.dim {model.dim} with {num_items:,} items takes "
             f"{needed / 1e9:,.0f} GB to train, and this machine has {memory_bytes() / 1e9:,.0f}; "
-            f"lower {lower if names else 'model.dim'}."
+            f"lower model.dim{f' or {layers}' if layers else ''}."
         )
 
 

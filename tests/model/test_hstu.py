@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional
 
 from sidestep.model.config import GapConfig, HstuConfig
-from sidestep.model.hstu import Hstu, HstuLayer, HstuTimes
+from sidestep.model.hstu import Hstu, HstuLayer, time_bins
 from sidestep.step import HistoryBatch
 from tests.model.batches import history_of
 from tests.model.counted_flops import counted_flops
@@ -54,15 +54,15 @@ def test_times_between_positions_are_those_from_an_item_to_the_next_event():
         lengths=torch.tensor([3]),
         gaps=torch.tensor([[3.0, 7.0, 15.0]]),
     )
-    times = HstuTimes(GapConfig(bins_per_doubling=1))
-    found = times.bins(histories, training=False)[0]
+    config = GapConfig(bins_per_doubling=1)
+    found = time_bins(histories, config, training=False)[0]
     # The query behind item 0 stands at 3, that behind item 1 at 10, that behind item 2 at 25.
     expected = [[0, 0, 0, 0], [0, 3, 0, 0], [0, 4, 4, 0], [0, 5, 5, 5]]
     assert found.tril().tolist() == expected
     unknown = replace(histories, gaps=torch.tensor([[3.0, torch.nan, 15.0]]))
-    found = times.bins(unknown, training=False)[0]
+    found = time_bins(unknown, config, training=False)[0]
     assert found.tril().tolist() == [[0, 0, 0, 0], [0, 3, 0, 0], [0, 0, 0, 0], [0, 0, 0, 5]]
-    assert not times.bins(history_of(histories.items), training=False).any()
+    assert not time_bins(history_of(histories.items), config, training=False).any()
 
 
 def test_training_hides_some_times_and_asking_hides_none():
@@ -70,12 +70,12 @@ def test_training_hides_some_times_and_asking_hides_none():
     items = torch.ones(400, 3, dtype=torch.long)
     histories = HistoryBatch(items=items, lengths=torch.full((400,), 3), gaps=gaps)
     torch.manual_seed(0)
-    times = HstuTimes(GapConfig(hidden_share=0.3))
-    hidden = (times.bins(histories, training=True)[:, 1:, 1:] == 0).float().mean(dim=0)
+    config = GapConfig(hidden_share=0.3)
+    hidden = (time_bins(histories, config, training=True)[:, 1:, 1:] == 0).float().mean(dim=0)
     # A single gap is hidden in .3 of the histories, and with them all in another .3.
     torch.testing.assert_close(hidden[0, 0], torch.tensor(1 - 0.7 * 0.7), atol=0.07, rtol=0)
     torch.testing.assert_close(hidden[2, 0], torch.tensor(1 - 0.7 * 0.7**3), atol=0.07, rtol=0)
-    assert (times.bins(histories, training=False)[:, 1:, 1:].tril() > 0).float().mean() > 0.6
+    assert (time_bins(histories, config, training=False)[:, 1:, 1:].tril() > 0).float().mean() > 0.6
 
 
 @torch.no_grad()

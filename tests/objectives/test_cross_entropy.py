@@ -13,9 +13,9 @@ from sidestep.objectives.cross_entropy import (
     gbce_power,
     next_code_cross_entropy,
     next_item_cross_entropy,
-    own_negatives_cross_entropy,
+    per_target_cross_entropy,
 )
-from sidestep.objectives.negatives import OwnNegatives
+from sidestep.objectives.negatives import PerTargetNegatives
 
 
 def test_worked_example_per_level():
@@ -183,7 +183,7 @@ def test_in_chunks_no_array_has_an_entry_per_target_and_item():
 
 TARGETS = torch.tensor([0.0, math.log(3.0)])
 SCORES = torch.tensor([[0.0, math.log(2.0)], [math.log(3.0), -1.0]])
-NEGATIVES = OwnNegatives(
+NEGATIVES = PerTargetNegatives(
     items=torch.tensor([[4, 5], [7, 2]]),
     is_negative=torch.tensor([[True, True], [True, False]]),  # the last draw is the target
     log_weights=torch.tensor([[0.0, math.log(3.0)], [math.log(5.0), 9.0]]),
@@ -192,13 +192,13 @@ NEGATIVES = OwnNegatives(
 
 def test_worked_example_of_a_sampled_softmax():
     """Targets weigh 1 of 1 + 1 + 2, and 3 of 3 + 3."""
-    loss = own_negatives_cross_entropy(TARGETS, SCORES, NEGATIVES, log_q=False)
+    loss = per_target_cross_entropy(TARGETS, SCORES, NEGATIVES, log_q=False)
     torch.testing.assert_close(loss, torch.tensor((math.log(4) + math.log(2)) / 2))
     # With correction 1 of 1 + 1 + 3 * 2, and 3 of 3 + 5 * 3.
-    loss = own_negatives_cross_entropy(TARGETS, SCORES, NEGATIVES, log_q=True)
+    loss = per_target_cross_entropy(TARGETS, SCORES, NEGATIVES, log_q=True)
     torch.testing.assert_close(loss, torch.tensor((math.log(8) + math.log(6)) / 2))
     weights = torch.tensor([0.5, 0.0])
-    loss = own_negatives_cross_entropy(TARGETS, SCORES, NEGATIVES, log_q=False, weights=weights)
+    loss = per_target_cross_entropy(TARGETS, SCORES, NEGATIVES, log_q=False, weights=weights)
     torch.testing.assert_close(loss, torch.tensor(0.5 * math.log(4) / 2))
 
 
@@ -231,7 +231,7 @@ def test_gbce_with_full_calibration_learns_the_probabilities_of_the_items():
     # The exact expectation over targets and uniform draws among the other items.
     pairs = [(item, other) for item in range(3) for other in range(3) if other != item]
     targets, others = torch.tensor(pairs).T
-    draws = OwnNegatives(
+    draws = PerTargetNegatives(
         items=others[:, None],
         is_negative=torch.ones(6, 1, dtype=torch.bool),
         log_weights=torch.zeros(6, 1),

@@ -119,7 +119,7 @@ def test_each_target_has_negatives_of_its_own_and_the_target_is_none_of_them():
     torch.manual_seed(0)
     sampler = NegativeSampler.of(("popularity", "uniform"), 5, torch.tensor([4, 2, 1, 0]))
     targets = torch.tensor([0, 3, 1] * 20)
-    negatives = sampler.own_negatives(targets)
+    negatives = sampler.per_target_negatives(targets)
     assert negatives.items.shape == (60, 5)
     assert torch.equal(negatives.is_negative, negatives.items != targets[:, None])
     assert not negatives.is_negative.all()
@@ -135,7 +135,7 @@ def test_the_weights_of_own_negatives_estimate_the_sum_over_the_catalog_without_
     torch.manual_seed(0)
     scores, targets = torch.randn(6), torch.arange(6).repeat(5000)
     sampler = NegativeSampler.of(("popularity", "uniform"), 4, torch.tensor([12, 6, 3, 2, 1, 0]))
-    negatives = sampler.own_negatives(targets)
+    negatives = sampler.per_target_negatives(targets)
     terms = (scores[negatives.items] + negatives.log_weights).exp() * negatives.is_negative
     estimates = (terms.sum(dim=1) + scores[targets].exp()).view(-1, 6)
     error = estimates.std(dim=0) / math.sqrt(len(estimates))

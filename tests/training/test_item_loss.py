@@ -275,10 +275,10 @@ def test_a_loss_with_own_negatives_falls_while_it_is_learned(loss):
 
 def test_the_loss_of_the_authors_of_sasrec_is_a_setting():
     made = NextItemConfig(loss="binary")
-    assert (made.num_own_negatives, made.own_sources) == (1, ("uniform",))
+    assert (made.num_per_target, made.per_target_sources) == (1, ("uniform",))
     assert made.model_dump() == {"label_smoothing": 0.0, "loss": "binary"}
     assert NextItemConfig(**made.model_dump(mode="json")) == made
-    assert NextItemConfig(loss="gbce").num_own_negatives == 256
+    assert NextItemConfig(loss="gbce").num_per_target == 256
 
 
 @pytest.mark.parametrize(
@@ -305,7 +305,7 @@ def test_a_network_without_rows_has_no_loss_with_own_negatives():
         sasrec(loss="binary")(BATCH)
 
 
-class TestOwnNegatives(ObjectiveContract):
+class TestPerTargetNegatives(ObjectiveContract):
     batch = BATCH
 
     def make(self):

@@ -14,9 +14,10 @@ from sidestep.import_paths import imported, own_name
 class FittedRecommender(ItemScoreRecommender):
     """A recommender that is made from the training part without a network.
 
-    A run of kind `recommender` fits a user's own. Its bundle keeps the arrays and the import path
-    of the class; to load the bundle imports the module that defines the class. The recommenders of
-    Sidestep have runs of their own kinds, and short names in bundles.
+    A run of kind `recommender` fits a recommender of a user's own. Its bundle keeps the arrays and
+    the import path of the class; to load the bundle imports the module that defines the class. A
+    fitted recommender of Sidestep has a kind of run of its own, and bundles name it by a short
+    name, see `sidestep.bundle.fitted_kinds`.
 
     reads_history: whether a list depends on the items of the history.
     reads_times: whether a list depends on `HistoryBatch.gaps` or `HistoryBatch.moments`.

@@ -1,4 +1,4 @@
-"""Fitted rankers: a recommender without a network stands beside a network and scores items."""
+"""Fitted rankers: recommenders without a network that score items beside a network."""
 
 import torch
 from jaxtyping import Float, Int
@@ -11,9 +11,9 @@ from sidestep.step import HistoryBatch
 
 
 class FittedRanker(nn.Module):
-    """A fitted recommender as a module, whose buffers are the arrays that were fitted.
+    """A fitted recommender as a module without weights; its buffers are the fitted arrays.
 
-    So a bundle keeps it and moves it as it does the networks beside a network. It has no weights.
+    As a module, it is saved and loaded by a bundle like every other part beside a network.
 
     recommender: the fitted recommender.
     config: names the kind of the recommender in bundles.
@@ -40,9 +40,9 @@ class FittedRanker(nn.Module):
 
 
 class FittedScores(ItemScoreRecommender):
-    """The scores of a fitted recommender as logits, for sums with those of a network.
+    """The scores of a fitted recommender, to be added to the logits of a network.
 
-    Whoever adds them up multiplies them by a weight, which makes them as large as logits.
+    The weight of the ranker brings the scores to the size of logits.
     """
 
     score_kind = "logit"

@@ -34,15 +34,16 @@ class TransitionGraph(FittedRecommender):
     c are the counts of `transition_counts`, h_0 is the last item of the history, h_1 the one before
     it, and v are vectors of items. No item is similar to itself: cos is 0 where j is h_p. Items of
     equal scores are ordered by their count in the training part, and a history without items gets
-    popularity. Without vectors, α is 0: with one last item and direct transitions alone, the list
-    is that of the best-known Markov chain of order 1.
+    popularity. Without vectors, α is 0. With one last item, direct transitions alone and no prior,
+    g is a Markov chain of order 1.
 
     Source: Han et al. 2026 (arXiv:2605.07125), who rank the items within a few hops of the last one
     or two items by the similarity of their text vectors, and call that the transition-graph
     heuristic. We know the paper by its abstract and by the description beside its code: items one,
     two and three hops from the last item fill fixed numbers of places (7, 2 and 1 of ten), and a
-    logarithm of the count is added to the similarity within one hop. Where they cut by hops, we add
-    up: a transition counts by its share, and similarity ranks whatever no transition reaches. Our
+    logarithm of the count is added to the similarity within one hop. They fill places by hops, and
+    we add scores: a transition counts by its share, and similarity ranks the items that no
+    transition reaches. Our
     choices: skipping transitions and their decay γ, transitions against the order of time (β), the
     prior, and the decay δ of earlier items. The vectors are those of any `sidestep embed`.
     """

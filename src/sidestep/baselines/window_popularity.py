@@ -88,11 +88,11 @@ class WindowPopularity(FittedRecommender):
 
         Raises:
             TypeError: there are other settings.
-            ValueError: see `times_in_days`.
+            ValueError: see `times_and_unit`.
         """
         if settings:
             raise TypeError(f"popularity in a window has no setting {min(settings)!r:.60}")
-        times, unit = times_in_days(histories)
+        times, unit = times_and_unit(histories)
         is_target = histories.is_target
         weights = histories.target_weights
         order = np.argsort(times[is_target], kind="stable")
@@ -174,7 +174,7 @@ class WindowPopularity(FittedRecommender):
         return sums.double().round(decimals=_DIGITS)
 
 
-def times_in_days(histories: Histories) -> tuple[Int[np.ndarray, " interactions"], Unit]:
+def times_and_unit(histories: Histories) -> tuple[Int[np.ndarray, " interactions"], Unit]:
     """The times of interactions, and the unit that tells how long a day is.
 
     Raises:

@@ -42,10 +42,11 @@ def attach_ranker(
             default.
 
     Raises:
-        ValueError: the ranker is neither, has one itself, was trained on another dataset or
-            split, whose targets it may have seen, knows other items, or reads other codes or other
-            columns of users; or `loaded` has no network; or the space of its catalog does not list
-            the items of a state, over which the scores of a ranker are summed.
+        ValueError: the ranker is neither a SASRec nor fitted, has a ranker itself, was trained on
+            another dataset or split, whose targets it may have seen, knows other items, or reads
+            other codes or other columns of users; or `loaded` has no network; or the space of its
+            catalog does not list the items of a state, over which the scores of a ranker are
+            summed.
     """
     if loaded.is_searched and not loaded.catalog.lists_items:
         loaded.catalog.refuse_own_space("a ranker beside a network of semantic IDs")

@@ -85,7 +85,7 @@ class FittedRankerConfig(BaseModel):
 class KeptRanker(BaseModel):
     """The entry of a ranker of items; its weights have a file of their own.
 
-    model: its shape: of a SASRec, or the name of a fitted recommender.
+    model: the shape of a SASRec, or the kind of a fitted recommender.
     max_history: most recent items that are shown to it, of those that the network is shown.
     weight: of its scores beside those of the item head, or of the network that scores items.
     guidance: the default one of the search that ranker and item head guide.
@@ -124,8 +124,8 @@ class Part:
     words: the name in messages.
     entry: the entry in manifests, whose field `model` is the configuration of the module.
     make: makes the untrained module, from the configuration, the network and the catalog.
-    remade: makes a module that is not trained, from the configuration, the catalog and what was
-        fitted; None for a configuration of a module that `make` makes.
+    remade: makes a fitted module from its configuration, the catalog and its arrays; None where
+        the configuration is of a module that `make` makes.
     misfit: says why a module does not fit a catalog; None where it does.
     grown: the weights of a module after a catalog has grown.
     reads_states: whether the part reads the states of a network of semantic IDs, and so is lost
@@ -238,7 +238,6 @@ def _fitted_ranker(
     if own is None:
         raise ValueError(f"fitted is {config.fitted!r:.60}, which is no fitted recommender")
     arrays = {name: values.numpy() for name, values in weights.items()}
-    # A recommender of Sidestep keeps the items that it looks at among its arrays, or needs none.
     recommender = own.from_arrays(arrays, catalog.num_items, max_history=config.max_history)
     return fitted_ranker.FittedRanker(recommender, config)
 
@@ -247,8 +246,9 @@ def _grown_ranker(module: Any, growth: Growth) -> networks.Weights:
     """See `Part.grown`; of a ranker."""
     if isinstance(module.config, FittedRankerConfig):
         raise ValueError(
-            f"the {module.config.fitted} beside the network knows nothing of new items; fit it "
-            "again on data with the new items, and attach it to the network with new items."
+            f"the ranker of kind {module.config.fitted} beside the network takes no new items; "
+            "append the items to the network without the ranker, fit the ranker again on data with "
+            "the new items, and attach it."
         )
     weights = item_rows.with_items(
         networks.plain_weights(module), growth.old, growth.new, growth.new_rows

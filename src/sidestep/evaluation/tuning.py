@@ -19,11 +19,12 @@ class Trial:
     """One training of a study.
 
     number: from 0, in the order of the trials.
+    outcome: see `Outcome`.
     settings: the values that were tried, by the name of the setting.
     score: the best validation; None if the trial failed, or ended before its first validation.
     best_epoch: the epoch of the best validation.
-    steps: of the optimizer.
-    seconds: of the training, its validations included; of a failed one unknown, and 0.
+    steps: of the optimizer; 0 for a failed trial.
+    seconds: of the training, with its validations; 0 for a failed trial.
     reason: why the trial failed; None if it did not.
     """
 

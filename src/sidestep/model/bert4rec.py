@@ -47,7 +47,7 @@ class Bert4Rec(TiedItemNetwork):
         """The states at the items of histories, some of which are masked.
 
         Args:
-            histories: of one item more than the network sees at most.
+            histories: of at most `max_items` + 1 items.
             is_masked: the items that are not read; a mask stands in the place of each.
         """
         vectors = self.item_vectors(histories)
@@ -81,7 +81,7 @@ class Bert4Rec(TiedItemNetwork):
         return torch.stack([self.last_states(first) for first in firsts], dim=1)
 
     def layer_flops(self, positions: Int[Tensor, " users"]) -> Int[Tensor, " users"]:
-        """See `TiedItemNetwork.layer_flops`; the masked item is a position more."""
+        """See `TiedItemNetwork.layer_flops`; the masked item has a position, too."""
         positions = positions + 1
         channels = self.config.num_layers * self.config.dim
         matrices = matrix_flops(self.layers)
@@ -89,7 +89,7 @@ class Bert4Rec(TiedItemNetwork):
 
 
 def _with_one_more(histories: HistoryBatch) -> HistoryBatch:
-    """Histories with one item more, which is not known yet."""
+    """Histories with one more item at the end, which is unknown."""
     weights, gaps = histories.weights, histories.gaps
     return replace(
         histories,

@@ -140,8 +140,8 @@ class TransformerConfig(BaseModel):
     below each prefix with at most so many items; 0: the last code alone."""
 
     rows_per_code: int = Field(1, ge=1, exclude_if=lambda number: number == 1)
-    """Rows by which a code is scored. A code stands for all items with the code, and one row is
-    close to the mean of these items. Several rows tell kinds of items apart."""
+    """Rows by which a code is scored. A code stands for all items with the code. One row is close
+    to the mean of these items; several rows can stand for items of several kinds."""
 
     times: Times = Field(None, exclude_if=lambda times: times is None)
     """With history `items`: add a vector of the gap between each item and what came next; `true`

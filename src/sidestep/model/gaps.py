@@ -45,7 +45,7 @@ class GapEmbedding(nn.Module):
         """The vectors of the gaps; while training, some gaps are hidden at random."""
         bins = self.bins(histories)
         if self.training and self.config.hidden_share > 0:
-            bins = bins.masked_fill(hidden_gaps(bins, self.config), UNKNOWN_GAP)
+            bins = bins.masked_fill(hidden_gaps(histories.items, self.config), UNKNOWN_GAP)
         vectors: Tensor = self.table(bins)
         return vectors
 
@@ -69,9 +69,16 @@ def gap_bins(gaps: Float[Tensor, "*batch"], config: GapConfig) -> Int[Tensor, "*
     return torch.where(is_known, bins.clamp(max=num_gap_bins(config) - 1), UNKNOWN_GAP)
 
 
-def hidden_gaps(bins: Int[Tensor, "users items"], config: GapConfig) -> Bool[Tensor, "users items"]:
-    """Gaps that training hides, at random: those of whole histories, and single ones."""
+def hidden_gaps(
+    items: Int[Tensor, "users items"], config: GapConfig
+) -> Bool[Tensor, "users items"]:
+    """Gaps that training hides, at random: those of whole histories, and single ones.
+
+    Args:
+        items: of the histories; their number alone counts.
+        config: says how many gaps are hidden.
+    """
     # Whole histories, as when nobody gives times, and single gaps, such as the last one.
-    drawn = torch.rand(bins.shape, device=bins.device)
-    of_history = torch.rand(len(bins), 1, device=bins.device)
+    drawn = torch.rand(items.shape, device=items.device)
+    of_history = torch.rand(len(items), 1, device=items.device)
     return (drawn < config.hidden_share) | (of_history < config.hidden_share)

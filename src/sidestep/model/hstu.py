@@ -23,7 +23,7 @@ class HstuLayer(nn.Module):
         A = SiLU(Q Kᵀ + position bias + time bias) / N, causal
         Y = X + dropout(U ⊙ LN(A V)) W' + b'
 
-    N is the same number for all queries. The norm behind A V makes it nearly without effect.
+    N is the same number for all queries, and has nearly no effect, because a norm follows A V.
     """
 
     def __init__(self, config: HstuConfig) -> None:
@@ -54,7 +54,7 @@ class HstuLayer(nn.Module):
 
         Args:
             states: X, of the residual stream.
-            time_bins: the bin of the time between a query and a key, see `HstuTimes`; None where
+            time_bins: the bin of the time between a query and a key, see `time_bins`; None where
                 the layer reads no times.
         """
         users, width, dim = states.shape
@@ -76,44 +76,38 @@ class HstuLayer(nn.Module):
         return states + added
 
 
-class HstuTimes:
-    """The times between the positions of a prompt, as bins.
+def time_bins(
+    histories: HistoryBatch, config: GapConfig, *, training: bool
+) -> Int[Tensor, "users positions positions"]:
+    """The bin of the time from each key (last axis) to each query; arbitrary at later keys.
 
     A query behind an item stands at the moment of the next event, or at that of the recommendation;
     a key stands at the moment of its own item. So no query reads a time that is not known when it
     is asked. The time of the start token, and any time that an unknown gap is part of, is unknown.
+
+    Args:
+        histories: with their gaps.
+        config: the bins.
+        training: whether some gaps are hidden at random, see `GapConfig.hidden_share`.
     """
-
-    def __init__(self, config: GapConfig) -> None:
-        self.config = config
-
-    def bins(
-        self, histories: HistoryBatch, *, training: bool
-    ) -> Int[Tensor, "users positions positions"]:
-        """The bin of the time from each key (last axis) to each query; arbitrary at later keys.
-
-        Args:
-            histories: with their gaps.
-            training: whether some gaps are hidden at random, see `GapConfig.hidden_share`.
-        """
-        items = histories.items
-        users, width = items.shape
-        bins = torch.full((users, width + 1, width + 1), UNKNOWN_GAP, device=items.device)
-        if histories.gaps is None:
-            return bins
-        gaps = histories.gaps.double()  # sums of seconds over years need more than 24 bits
-        is_unknown = ~(gaps >= 0)
-        if training and self.config.hidden_share > 0:
-            is_unknown = is_unknown | hidden_gaps(items, self.config)
-        # Sums from the first item on: the time of a pair is a difference of two of them.
-        behind = gaps.masked_fill(is_unknown, 0.0).cumsum(dim=1)
-        before = functional.pad(behind, (1, 0))[:, :-1]
-        unknown_behind = is_unknown.cumsum(dim=1)
-        unknown_before = functional.pad(unknown_behind, (1, 0))[:, :-1]
-        times = behind[:, :, None] - before[:, None, :]
-        has_unknown = unknown_behind[:, :, None] > unknown_before[:, None, :]
-        bins[:, 1:, 1:] = gap_bins(times.masked_fill(has_unknown, torch.nan), self.config)
+    items = histories.items
+    users, width = items.shape
+    bins = torch.full((users, width + 1, width + 1), UNKNOWN_GAP, device=items.device)
+    if histories.gaps is None:
         return bins
+    gaps = histories.gaps.double()  # sums of seconds over years need more than 24 bits
+    is_unknown = ~(gaps >= 0)
+    if training and config.hidden_share > 0:
+        is_unknown = is_unknown | hidden_gaps(items, config)
+    # Sums from the first item on: the time of a pair is a difference of two of them.
+    behind = gaps.masked_fill(is_unknown, 0.0).cumsum(dim=1)
+    before = functional.pad(behind, (1, 0))[:, :-1]
+    unknown_behind = is_unknown.cumsum(dim=1)
+    unknown_before = functional.pad(unknown_behind, (1, 0))[:, :-1]
+    times = behind[:, :, None] - before[:, None, :]
+    has_unknown = unknown_behind[:, :, None] > unknown_before[:, None, :]
+    bins[:, 1:, 1:] = gap_bins(times.masked_fill(has_unknown, torch.nan), config)
+    return bins
 
 
 class Hstu(TiedItemNetwork):
@@ -137,13 +131,13 @@ class Hstu(TiedItemNetwork):
         """See `TiedItemNetwork.add_layers`."""
         self.layers = nn.ModuleList(HstuLayer(config) for _ in range(config.num_layers))
         self.norm = nn.LayerNorm(config.dim)
-        self.times = None if config.times is None else HstuTimes(config.times)
 
     def read(
         self, vectors: Float[Tensor, "users positions dim"], histories: HistoryBatch
     ) -> Float[Tensor, "users positions dim"]:
         """See `TiedItemNetwork.read`."""
-        bins = None if self.times is None else self.times.bins(histories, training=self.training)
+        times = self.config.times
+        bins = None if times is None else time_bins(histories, times, training=self.training)
         for layer in self.layers:
             vectors = layer(vectors, bins)
         states: Tensor = self.norm(vectors)

@@ -59,7 +59,7 @@ class ItemNetwork(nn.Module, ABC):
         """
 
     def last_states(self, histories: HistoryBatch) -> Float[Tensor, "users dim"]:
-        """The state after each history: what `states` has there, and all that a ranking needs.
+        """The state after each history, which is the only state that a ranking needs.
 
         Raises:
             ValueError: see `states`.

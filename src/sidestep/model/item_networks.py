@@ -14,8 +14,8 @@ ITEM_NETWORKS: dict[str, type[ItemNetwork]] = {
     "caser": Caser,
     "bert4rec": Bert4Rec,
 }
-"""The classes by the name that runs, bundles and tables give them. A class of a user's own has none
-of these names, even if it is a subclass of one of these classes."""
+"""The classes by the names of their kinds. A class of a user's own has none of these names, even if
+it is a subclass of one of these classes."""
 
 
 def kind_of_item_network(network: ItemNetwork) -> str | None:

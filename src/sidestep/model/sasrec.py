@@ -1,5 +1,6 @@
 """SASRec: a causal Transformer over item ids that scores the whole catalog at once."""
 
+from collections.abc import Callable
 from typing import ClassVar
 
 from jaxtyping import Float, Int
@@ -31,7 +32,7 @@ class SasRec(TiedItemNetwork):
 
     def add_layers(self, config: SasRecConfig) -> None:
         """See `TiedItemNetwork.add_layers`."""
-        made = LigrLayers if config.layers == "ligr" else pre_norm_layers
+        made: Callable[..., nn.Module] = LigrLayers if config.layers == "ligr" else pre_norm_layers
         self.layers = made(
             config.dim, config.num_layers, config.num_heads, config.hidden_ffn_dim, config.dropout
         )

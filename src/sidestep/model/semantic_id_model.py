@@ -99,7 +99,7 @@ class SemanticIdModel(nn.Module, ABC):
         )
 
     def items_choose(self, decided: Int[Tensor, "states steps"]) -> Bool[Tensor, " states"]:
-        """The states whose next code scores of items choose, and no row per code, as a mask.
+        """The states at which items choose the next code, and not rows of codes, as a mask.
 
         Args:
             decided: the actions on the way to each state, in their order; padded with -1 at the
@@ -255,9 +255,9 @@ class SemanticIdModel(nn.Module, ABC):
 
     @property
     def code_rows(self) -> tuple[nn.Parameter, ...]:
-        """The weights that nothing but the scores of codes by rows reads.
+        """The rows of codes, if the network uses them only to score codes; otherwise empty.
 
-        None of a network whose rows of codes are read elsewhere, too.
+        Such rows can learn alone: no state changes with them.
         """
         return ()
 

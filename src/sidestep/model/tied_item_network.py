@@ -1,6 +1,6 @@
-"""Item networks that score an item by the vector by which they read it, as SASRec does.
+"""Item networks that read and score an item by the same vector, as SASRec does.
 
-Here is what such networks share: the inputs and the scores. A network adds its layers between.
+Such networks share the inputs and the scores. Each network adds the layers in between.
 """
 
 from abc import abstractmethod
@@ -23,7 +23,7 @@ from sidestep.step import HistoryBatch
 
 
 class TiedItemNetwork(ItemNetwork):
-    """A network over item IDs whose score of an item is a product with the item's input vector.
+    """A network over item IDs that scores an item by the product of a state and its input vector.
 
     A history is read as a start token, so that an empty history is legal, and a vector per item.
     With a temperature the cosine takes the product's place (as in NT-Xent, arXiv:2002.05709); with
@@ -38,7 +38,8 @@ class TiedItemNetwork(ItemNetwork):
 
     extra_positions: positions of a prompt beside those of its items, each with a learned vector;
         None: the layers tell positions themselves.
-    adds_gaps: whether the vectors of gaps are added to those of items; else the layers read times.
+    adds_gaps: whether the vectors of gaps are added to those of items; otherwise the layers read
+        the times themselves.
     semantic_ids: of the items, held as the catalog has them; they are no weights. None where no
         code is read.
     """

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from sidestep.objectives.negatives import Candidates, OwnNegatives
+from sidestep.objectives.negatives import Candidates, PerTargetNegatives
 from sidestep.objectives.weighting import mean_over_targets
 
 
@@ -149,10 +149,10 @@ def sampled_item_cross_entropy(
     return mean_over_targets(losses, weights)
 
 
-def own_negatives_cross_entropy(
+def per_target_cross_entropy(
     targets: Float[Tensor, " targets"],
     scores: Float[Tensor, "targets draws"],
-    negatives: OwnNegatives,
+    negatives: PerTargetNegatives,
     *,
     log_q: bool,
     weights: Float[Tensor, " targets"] | None = None,
@@ -161,8 +161,8 @@ def own_negatives_cross_entropy(
 
         L = -1/N Σ_n (z_n - log(e^z_n + Σ_j w_nj e^z_nj))
 
-    w is 1, or with log-q correction the weight of `OwnNegatives`; then the sum estimates that over
-    the catalog without bias.
+    w is 1. With log-q correction, w is the weight of `PerTargetNegatives`; then the sum is an
+    unbiased estimate of the sum over the catalog.
 
     Source: sampled softmax without correction, eSASRec (arXiv:2508.06450); the correction, Bengio &
     Senecal (IEEE Transactions on Neural Networks 19(4), 2008). Our choice: a draw that is the
@@ -190,7 +190,7 @@ def own_negatives_cross_entropy(
 def binary_cross_entropy(
     targets: Float[Tensor, " targets"],
     scores: Float[Tensor, "targets draws"],
-    negatives: OwnNegatives,
+    negatives: PerTargetNegatives,
     *,
     power: float = 1.0,
     weights: Float[Tensor, " targets"] | None = None,
@@ -200,8 +200,9 @@ def binary_cross_entropy(
         L = -1/N Σ_n 1/(K+1) (β log σ(z_n) + Σ_j log(1 - σ(z_nj))),   K draws for each target
 
     Source: generalised binary cross-entropy, gSASRec (arXiv:2308.07192). With β = 1 and K = 1 it is
-    half of the loss of SASRec's authors (arXiv:1808.09781). Our choice: a draw that is the target
-    counts as no negative, and other items of the user do, which SASRec's authors leave out.
+    half of the loss of SASRec's authors (arXiv:1808.09781). Our choices: a draw that is the target
+    counts as no negative, and other items of the user count as negatives; SASRec's authors leave
+    these out.
 
     Args:
         targets: the score z of each target.

@@ -1,7 +1,7 @@
 """Negatives: the items that stand for the whole catalog in a sampled softmax.
 
-One draw serves all targets of a batch; the loss is `sampled_item_cross_entropy`. Or each target has
-draws of its own; the losses are `own_negatives_cross_entropy` and `binary_cross_entropy`.
+One draw serves all targets of a batch: the loss is `sampled_item_cross_entropy`. Or items are drawn
+for each target alone: the losses are `per_target_cross_entropy` and `binary_cross_entropy`.
 """
 
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ class Candidates:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class OwnNegatives:
+class PerTargetNegatives:
     """The items that are drawn for each target alone.
 
     A draw that is the target itself is no negative.
@@ -41,8 +41,8 @@ class OwnNegatives:
     items: one row per target; an item may be drawn twice.
     is_negative: False where the draw is the target.
     log_weights: minus the logarithm of the number of draws that is expected of the item, so that a
-        sum over the negatives with these weights estimates that over the catalog but for the
-        target, without bias.
+        sum over the negatives with these weights is an unbiased estimate of the sum over all items
+        but the target.
     """
 
     items: Int[Tensor, "targets draws"]
@@ -165,7 +165,7 @@ class NegativeSampler:
             log_weights=log_weights.scatter(1, columns[:, None], 0.0),
         )
 
-    def own_negatives(self, targets: Int[Tensor, " targets"]) -> OwnNegatives:
+    def per_target_negatives(self, targets: Int[Tensor, " targets"]) -> PerTargetNegatives:
         """Draws `num_negatives` items for each target from the random generator of the device.
 
         The draws of all targets are stratified together and then dealt out at random, so each draw
@@ -180,7 +180,7 @@ class NegativeSampler:
             dealt = together[torch.randperm(len(together), device=together.device)]
             drawn.append(dealt.view(len(targets), number))
         items = torch.cat(drawn, dim=1)
-        return OwnNegatives(
+        return PerTargetNegatives(
             items=items,
             is_negative=items != targets[:, None],
             log_weights=-self._expected_draws(items).log().float(),

@@ -236,14 +236,14 @@ def tune(
     """Searches the settings of a run by trainings that validation judges, as `sidestep tune` does.
 
     Args:
-        dataset: to learn from; its test rows are not looked at.
-        config: from which every trial departs, or its settings, among them `kind`.
+        dataset: to learn from; no trial sees its test rows.
+        config: that every trial starts from, or its settings, among them `kind`.
         catalog: see `train`.
         trials: in all; give every method as many.
         space: values to try by the name of a setting, such as `{"model.dropout": "0.1..0.5"}` or
             `{"model.dim": [64, 128]}`, see `sidestep.runs.search_space.read_values`. They replace
             the values that the kind declares.
-        only: whether the settings of `space` alone are tried.
+        only: whether only the settings that `space` names are tried.
         prune: whether trials are stopped early whose validations are below the median.
         out: the folder that keeps the study in `study`. From it an interrupted study goes on. None
             keeps nothing.

@@ -101,9 +101,9 @@ def align_recipe(name: AlignRecipe) -> dict[str, Any]:
     reg4rec: GRPO on samples with the rewards of PARS, over the next three items (MSRA), as REG4Rec
         (arXiv:2508.15308); it needs a category head.
     sft-continued: the control, which goes on with likelihood.
-    tree: ours; the policy's own item head teaches the codes wherever rows of codes choose them, and
-        from then on a code has four rows. Items choose the last code, and the codes of prefixes and
-        of sets of few items.
+    tree: ours; the policy's own item head teaches the codes at every prefix where rows of codes
+        choose. Each code gets four rows. Items choose the last code, and every code below prefixes
+        and sets of few items.
     """
     if name == "tree":
         return {

@@ -98,8 +98,8 @@ class LearnedRun(RunConfig):
     validation: ValidationConfig = ValidationConfig()
 
     trials: int | None = Field(None, ge=1, exclude_if=lambda trials: trials is None)
-    """Validation trials that chose these settings, as `sidestep tune` writes it. No step depends on
-    the number; results files keep it. None where nobody counted."""
+    """Validation trials by which these settings were chosen; `sidestep tune` writes the number. No
+    step of a training depends on it; results files keep it. None where nobody counted."""
 
 
 class BackboneRun(LearnedRun):

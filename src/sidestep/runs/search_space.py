@@ -54,7 +54,7 @@ class Values(ABC):
     @property
     @abstractmethod
     def checked_values(self) -> Sequence[Any]:
-        """Values that a configuration must take, if it is to take all of them."""
+        """Values to check: a configuration that takes these takes all values."""
 
     @abstractmethod
     def drawn(self, draws: Draws, name: str) -> Any:
@@ -62,7 +62,7 @@ class Values(ABC):
 
     @abstractmethod
     def as_drawn(self, value: Any) -> Any | None:
-        """The answer of a source of which `drawn` makes this value; None if it is no such value."""
+        """What `Draws` must answer so that `drawn` gives this value; None if no answer does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -236,7 +236,7 @@ def space_of(
     """The search space of a run: that of its kind, with the values that a user gives instead.
 
     Args:
-        config: from which every trial departs.
+        config: the settings that every trial starts from.
         given: values by name; they replace those that the kind declares.
         only: whether the space of the kind is left out.
         fixed: names of settings, or of whole parts, that keep the value of the configuration.
@@ -265,7 +265,7 @@ def with_drawn(config: RunConfig, settings: Mapping[str, Any], source: str) -> R
     """A configuration with other values of some settings.
 
     Args:
-        config: to depart from; it stays as it is.
+        config: the settings to change; it stays as it is.
         settings: plain values, by name.
         source: says in an error where the settings come from.
 
@@ -282,8 +282,8 @@ def start_of(config: RunConfig, space: SearchSpace) -> tuple[dict[str, Any], lis
     """The values of a configuration within a space.
 
     Returns:
-        What a source answers where the values of the configuration are drawn, by name; and the
-        names of the settings whose value is none of the space.
+        The answers of `Draws` by which a trial gets the values of the configuration, by name; and
+        the names of the settings whose value lies outside of the space.
     """
     answers, outside = {}, []
     for name, values in space.items():

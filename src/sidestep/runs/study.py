@@ -1,7 +1,7 @@
-"""Studies: which settings are tried next, and which trials were made, by Optuna.
+"""Studies, by Optuna: the settings that are tried next, and the trials that were made.
 
-Optuna comes with the extra `tune`. It keeps the trials in a file. A process may be killed at any
-time: the trial that it was at is still open in the file, and the next process takes it up first.
+Optuna comes with the extra `tune`, and keeps the trials in a file. A process may be killed at any
+time: its trial stays open in the file, and the next process continues this trial first.
 
 The draws of a trial follow from the seed, the number of the trial and the trials before it. So an
 interrupted study tries the same settings as one that was never interrupted.
@@ -96,7 +96,7 @@ class Study:
             space: to draw from.
             seed: of the draws.
             start: answers for the first trial, see `search_space.start_of`.
-            pruned_after: epochs that a trial is never pruned before; None never prunes.
+            pruned_after: epochs before which no trial is pruned; None prunes no trial.
         """
         self._space, self._seed = space, seed
         _repair(journal)

@@ -53,13 +53,14 @@ class StudyFolder:
     def _description(self) -> Path:
         return self.path / "study.json"
 
-    def trial(self, number: int | str) -> RunFolder:
+    @property
+    def planned(self) -> RunFolder:
+        """The folder of a trial that is planned and never made; nothing is written there."""
+        return RunFolder(self.path / "trials" / "none")
+
+    def trial(self, number: int) -> RunFolder:
         """The folder of a trial."""
         return RunFolder(self.path / "trials" / str(number))
-
-    def is_study(self) -> bool:
-        """Whether a study was begun here."""
-        return self._description.is_file()
 
     def refuse_other_contents(self, description: Mapping[str, Any]) -> None:
         """Raises a `ValueError` where something else than this study is in the folder.
@@ -69,7 +70,7 @@ class StudyFolder:
         """
         if self.path.is_file():
             raise ValueError(f"{self.path}: is a file; choose another folder for --out.")
-        if not self.is_study():
+        if not self._description.is_file():
             there = sorted(self.path.iterdir()) if self.path.is_dir() else []
             strangers = [entry.name for entry in there if entry.name != LOCK]
             if strangers:
@@ -78,12 +79,11 @@ class StudyFolder:
                     "choose another folder for --out."
                 )
             return
-        differences = checkpoints.differences_of(read_json(self._description), description)
-        if differences:
-            told = checkpoints.NUM_NAMED
-            more = f"; and {len(differences) - told} more" if len(differences) > told else ""
+        kept_description = read_json(self._description)
+        differences = checkpoints.differences_in_words(kept_description, description)
+        if differences is not None:
             raise ValueError(
-                f"{self.path}: belongs to another study: {'; '.join(differences[:told])}{more}. "
+                f"{self.path}: belongs to another study: {differences}. "
                 "Set this back to go on with that study, or choose another folder for --out."
             )
 

@@ -57,7 +57,8 @@ class _PrunedError(Exception):
 class Asked:
     """A study as a user asks for it.
 
-    config: from which every trial departs; the first trial has its values.
+    config: the settings that every trial starts from; the first trial changes none of them, if the
+        space holds them.
     space: what is tried.
     num_trials: pruned and failed ones count, too.
     seed: of the draws, and of the training of every trial.
@@ -139,7 +140,7 @@ def tune_run(
 
     Args:
         asked: the study.
-        dataset: its rows; those of test are not looked at.
+        dataset: its rows; no trial sees those of test.
         catalog: the semantic IDs; None where none were given.
         folder: of the study.
         info: the inputs of every trial, which its folder keeps.
@@ -155,7 +156,7 @@ def tune_run(
     """
     description = _check(asked, dataset, catalog, folder)
     # What no configuration changes, such as a missing catalog, is no failure of a trial.
-    _plan(asked.config, asked, dataset, catalog, folder.trial("none"))
+    _plan(asked.config, asked, dataset, catalog, folder.planned)
     with folder.held():
         folder.describe(description)
         start, outside = start_of(asked.config, asked.space)
@@ -192,7 +193,7 @@ def plan_tuning(
         FileNotFoundError, ValueError: see `tune_run`.
     """
     _check(asked, dataset, catalog, folder)
-    return plan_run(asked.config, dataset, catalog, folder=folder.trial("none"), seed=asked.seed)
+    return plan_run(asked.config, dataset, catalog, folder=folder.planned, seed=asked.seed)
 
 
 def _check(

@@ -30,7 +30,7 @@ from sidestep.training.random_state import RandomState
 NUM_KEPT = 2
 """Checkpoints kept: the newest, and the one before in case a disk lost the newest."""
 
-NUM_NAMED = 5
+_NUM_NAMED = 5
 """Differences between two runs that an error names; another network differs everywhere."""
 
 _HASHES = "files.json"
@@ -248,7 +248,7 @@ def refuse_other_weights(path: Path, saved: Weights, current: Mapping[str, Tenso
         if _shape(saved, name) != _shape(current, name)
     ]
     if differences:
-        raise of_another_version(path, "; ".join(differences[:NUM_NAMED]))
+        raise of_another_version(path, "; ".join(differences[:_NUM_NAMED]))
 
 
 def of_another_version(path: Path, reason: str) -> ValueError:
@@ -261,24 +261,30 @@ def of_another_version(path: Path, reason: str) -> ValueError:
 
 def refuse_other_run(path: Path, saved: Mapping[str, Any], current: Mapping[str, Any]) -> None:
     """Raises a `ValueError` that names the differences between two runs, if there are any."""
-    differences = differences_of(saved, current)
-    if differences:
-        named = "; ".join(differences[:NUM_NAMED])
-        more = f"; and {len(differences) - NUM_NAMED} more" if len(differences) > NUM_NAMED else ""
+    differences = differences_in_words(saved, current)
+    if differences is not None:
         raise ValueError(
-            f"{path} belongs to another run: {named}{more}. Set this back to resume it, train "
+            f"{path} belongs to another run: {differences}. Set this back to resume it, train "
             f"into another folder, or delete {path.parent} to start anew."
         )
 
 
-def differences_of(saved: Any, current: Any, name: str = "") -> list[str]:
-    """Differences between two nests of plain values, in words, one per key."""
+def differences_in_words(saved: Mapping[str, Any], current: Mapping[str, Any]) -> str | None:
+    """The first few differences between two nests of plain values; None if there are none."""
+    differences = _differences(saved, current)
+    if not differences:
+        return None
+    more = len(differences) - _NUM_NAMED
+    return "; ".join(differences[:_NUM_NAMED]) + (f"; and {more} more" if more > 0 else "")
+
+
+def _differences(saved: Any, current: Any, name: str = "") -> list[str]:
     if isinstance(saved, Mapping) and isinstance(current, Mapping):
         keys = sorted(saved.keys() | current.keys())
         return [
             difference
             for key in keys
-            for difference in differences_of(
+            for difference in _differences(
                 saved.get(key), current.get(key), f"{name}.{key}" if name else key
             )
         ]

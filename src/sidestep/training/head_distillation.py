@@ -30,7 +30,7 @@ NO_ROWS = (
     "learned_weights: rows needs a network whose codes have rows of their own; name a run of kind "
     "transformer or code-sets, or set learned_weights: network."
 )
-"""The message for a network that scores codes by weights that it also reads."""
+"""The message for a network whose rows of codes are also inputs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,7 +128,7 @@ class HeadDistillationObjective(DrawingObjective, Generic[S]):
 
     @property
     def learning_rate_factors(self) -> Mapping[str, float]:
-        """See `Objective.learning_rate_factors`: see `rows_rate_factor`."""
+        """See `Objective.learning_rate_factors`, and the setting `rows_rate_factor`."""
         rows = {id(own) for own in self.policy.code_rows}
         factor = self.config.rows_rate_factor
         return {name: factor for name, own in self.named_parameters() if id(own) in rows}

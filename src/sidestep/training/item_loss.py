@@ -1,6 +1,6 @@
 """The loss of the next item: exact, in chunks or sampled, and what it teaches the codes.
 
-A network over item IDs may have a loss with negatives of each target's own instead.
+A network over item IDs may have a loss that draws negatives for each target alone instead.
 """
 
 from abc import ABC, abstractmethod
@@ -21,7 +21,7 @@ from sidestep.objectives.cross_entropy import (
     chunked_item_cross_entropy,
     gbce_power,
     next_item_cross_entropy,
-    own_negatives_cross_entropy,
+    per_target_cross_entropy,
     sampled_item_cross_entropy,
 )
 from sidestep.objectives.distillation import (
@@ -32,7 +32,7 @@ from sidestep.objectives.distillation import (
     pair_masses,
     shares_of_masses,
 )
-from sidestep.objectives.negatives import NegativeSampler, OwnNegatives
+from sidestep.objectives.negatives import NegativeSampler, PerTargetNegatives
 from sidestep.step import HistoryBatch
 from sidestep.training.objective_config import ItemLossConfig, NextItemConfig
 
@@ -313,7 +313,7 @@ class SampledItemLoss(ItemLoss):
         return torch.where(is_exact[..., None], shares_of_masses(masses), probs)
 
 
-class OwnNegativesLoss(ItemLoss):
+class PerTargetItemLoss(ItemLoss):
     """The loss of each target against negatives that are drawn for this target alone.
 
     All draws of a batch are scored together, each item once. So the cost of a step grows with the
@@ -337,8 +337,8 @@ class OwnNegativesLoss(ItemLoss):
     def prepare(self, windows: Windows) -> None:
         """Counts how often each item is a target."""
         self._sampler = NegativeSampler.of(
-            self._config.own_sources,
-            self._config.num_own_negatives,
+            self._config.per_target_sources,
+            self._config.num_per_target,
             _target_counts(windows, self._num_items),
         )
 
@@ -349,7 +349,7 @@ class OwnNegativesLoss(ItemLoss):
             ValueError: `prepare` was not called.
         """
         self._sampler = _prepared(self._sampler).to(targets.items.device)
-        negatives = self._sampler.own_negatives(targets.items)
+        negatives = self._sampler.per_target_negatives(targets.items)
         wanted = torch.cat([targets.items[:, None], negatives.items], dim=1)
         items, columns = torch.unique(wanted, return_inverse=True)
         rows = self._network.item_rows(items)
@@ -362,23 +362,23 @@ class OwnNegativesLoss(ItemLoss):
         )
 
     def _teaches_nothing(self) -> Tensor:
-        raise AssertionError("a loss with negatives of each target's own teaches no codes")
+        raise AssertionError("a loss with negatives for each target alone teaches no codes")
 
     def _loss(
         self,
         targets: Float[Tensor, " targets"],
         scores: Float[Tensor, "targets draws"],
-        negatives: OwnNegatives,
+        negatives: PerTargetNegatives,
         weights: Float[Tensor, " targets"] | None,
     ) -> Float[Tensor, ""]:
         config = self._config
         if config.loss == "sampled-softmax":
-            return own_negatives_cross_entropy(
+            return per_target_cross_entropy(
                 targets, scores, negatives, log_q=config.log_q, weights=weights
             )
         power = 1.0
         if config.loss == "gbce":
-            power = gbce_power(config.num_own_negatives, self._num_items, config.calibration)
+            power = gbce_power(config.num_per_target, self._num_items, config.calibration)
         return binary_cross_entropy(targets, scores, negatives, power=power, weights=weights)
 
 
@@ -415,7 +415,7 @@ def next_item_loss(
     """
     if config.loss == "cross-entropy":
         return item_loss(network, score, config, num_items, label_smoothing=config.label_smoothing)
-    return OwnNegativesLoss(
+    return PerTargetItemLoss(
         _with_rows(network, "loss", config.loss, instead="cross-entropy"), config, num_items
     )
 

@@ -90,12 +90,12 @@ class NextItemConfig(ItemLossConfig):
     authors of eSASRec leave the correction out. `item_loss: sampled` always has it."""
 
     @property
-    def num_own_negatives(self) -> int:
+    def num_per_target(self) -> int:
         """Negatives of each target, of a loss that draws them for each target."""
         return self.negatives_per_target or PUBLISHED_NEGATIVES[self.loss]
 
     @property
-    def own_sources(self) -> tuple[Negatives, ...]:
+    def per_target_sources(self) -> tuple[Negatives, ...]:
         """Sources of the negatives of each target, of a loss that draws them for each target."""
         return ("uniform",) if self.negatives == DEFAULT_NEGATIVES else self.negatives
 
@@ -109,14 +109,14 @@ class NextItemConfig(ItemLossConfig):
                     "sampled."
                 )
         else:
-            fixed = {"item_loss": "auto", "num_negatives": 4096, "label_smoothing": 0.0}
-            for name, default in fixed.items():
-                if getattr(self, name) != default:
+            fields = type(self).model_fields
+            for name in ("item_loss", "num_negatives", "label_smoothing"):
+                if getattr(self, name) != fields[name].default:
                     raise ValueError(
                         f"{name} is of the loss cross-entropy, and the loss is {self.loss}; leave "
                         f"{name} out, or set loss to cross-entropy."
                     )
-            if "in_batch" in self.own_sources:
+            if "in_batch" in self.per_target_sources:
                 raise ValueError(
                     f"the loss {self.loss} draws negatives for each target alone; name popularity "
                     "or uniform in negatives, not in_batch."
@@ -344,18 +344,17 @@ class TreeDistillationConfig(BaseModel):
     learned_weights: Literal["network", "rows"] = Field(
         "network", exclude_if=lambda weights: weights == "network"
     )
-    """The weights that learn. `rows` are the rows of the codes alone. Then every state stays as it
-    is, and with it the item head, which learns nothing (`head_weight` is not read)."""
+    """The weights that learn: the whole network, or only the rows of the codes. With `rows`, the
+    states and the item head stay as they are, and `head_weight` is not read."""
 
     rows_rate_factor: float = Field(1.0, gt=0, exclude_if=lambda factor: factor == 1)
     """The learning rate of the rows of the codes, as a multiple of that of the network."""
 
     learned_nodes: Literal["all", "rows"] = Field("all", exclude_if=lambda nodes: nodes == "all")
-    """The visited nodes that the policy learns at. `all` are all nodes at which something is left
-    to choose. `rows` are the nodes at which rows of codes choose. At the other nodes items choose.
-    The items need their own teaching where the whole network learns: `rows` then needs a
-    `head_weight`. The fewer nodes rows choose at, the cheaper is a step: where rows choose the
-    first code alone, no search runs."""
+    """The visited nodes at which the policy learns. `all`: every node with a choice. `rows`: the
+    nodes at which rows of codes choose; at the other nodes items choose, and the loss of the item
+    head teaches the items. So `rows` needs a `head_weight`, unless only the rows learn. The fewer
+    nodes learn, the cheaper a step is: where rows choose only the first code, no search runs."""
 
     teacher_leaves: int = Field(16, ge=1)
     """The teacher's best leaves, which are learned beside the finds."""

@@ -36,7 +36,8 @@ def tune(
         str,
         typer.Argument(
             metavar="CONFIG|KIND",
-            help="A YAML file, or a kind of run such as sasrec. Every trial departs from it.",
+            help="The settings that every trial starts from: a YAML file, or a kind of run such as "
+            "sasrec for its defaults.",
         ),
     ],
     dataset: Annotated[Path, typer.Option(help="The dataset folder.")],
@@ -51,16 +52,17 @@ def tune(
         list[str] | None,
         typer.Option(
             "--space",
-            help="Values to try, key=VALUES, instead of those that the kind declares, or beside "
-            "them; may be repeated. VALUES: log:1e-4..1e-2, 0.1..0.5, 1..4 or 64,128,256.",
+            help="Values to try, key=VALUES; they replace the values that the kind declares for "
+            "this setting, or add a setting; may be repeated. VALUES: log:1e-4..1e-2, 0.1..0.5, "
+            "1..4 or 64,128,256.",
         ),
     ] = None,
     only: Annotated[
-        bool, typer.Option("--only", help="Try the settings of --space alone.")
+        bool, typer.Option("--only", help="Try only the settings that --space names.")
     ] = False,
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", help="A setting that all trials have, key=value; may be repeated."),
+        typer.Option("--set", help="Fix a setting for all trials, key=value; may be repeated."),
     ] = None,
     seed: Annotated[
         int,
@@ -83,9 +85,9 @@ def tune(
     LOW..HIGH; two whole ends make whole numbers; log: makes all orders of magnitude equally likely;
     commas separate the values of a choice. The first trial has the settings of the configuration.
 
-    The test rows are not looked at. The same command again goes on where it was interrupted, and
-    with a larger --trials it adds trials. best.yaml in --out is for 'sidestep train --config'; a
-    run by it knows the number of trials, and 'sidestep evaluate --results' writes the number.
+    No trial sees the test rows. The same command again continues an interrupted study; a larger
+    --trials adds trials. best.yaml in --out is for 'sidestep train --config'. Such a run keeps the
+    number of trials, and 'sidestep evaluate --results' writes this number.
 
     Examples:
 

@@ -30,7 +30,7 @@ class PopularityRun(ReadingRun):
         if self.window_days is None:
             return plan_parts.counting(given, "popularity", self.max_history)
         days = self.window_days
-        window_popularity.times_in_days(given.split.train.histories)  # refuses before the work
+        window_popularity.times_and_unit(given.split.train.histories)  # refuses before the work
 
         def fitted(material: Material) -> window_popularity.WindowPopularity:
             histories, num_items = material.split.train.histories, material.catalog.num_items

@@ -281,7 +281,7 @@ def test_a_graph_of_items_in_another_order_is_refused_and_so_are_new_items(tmp_p
     with pytest.raises(ValueError, match="has the items in another order than the bundle; fit it"):
         attach_ranker(base, a_graph(tmp_path / "other", item_ids=ITEM_IDS[::-1]))
     both = attach_ranker(base, a_graph(tmp_path / "graph"))
-    with pytest.raises(ValueError, match="the graph beside the network knows nothing of new items"):
+    with pytest.raises(ValueError, match="of kind graph beside the network takes no new items"):
         append_items(both, ["new"], np.array([[2, 3]], dtype=np.int32))
 
 

@@ -28,7 +28,7 @@ taken to have none. Version 5 added the kind `repeats`, and counts that are sums
 6 the histories of users, and the search that a bundle recommends by; version 7 has one field for
 all parts beside the network, each of which had a field of its own before; version 8
 the weights by which items that choose codes read the state of the root; version 9 the kinds
-`graph` and `popularity-window`."""
+`graph` and `popularity-window`, and rankers without a network."""
 
 MANIFEST = "manifest.json"
 FORMAT = "sidestep.bundle"

@@ -50,7 +50,7 @@ _COMMANDS = [
     (
         "tune",
         "tune:tune",
-        "Search the settings of a run by trainings that validation judges, as many for every kind.",
+        "Try settings of a run; validation chooses. Every kind gets the same number of trials.",
     ),
     (
         "align",

@@ -239,7 +239,7 @@ def tune(
         dataset: to learn from; no trial sees its test rows.
         config: that every trial starts from, or its settings, among them `kind`.
         catalog: see `train`.
-        trials: in all; give every method as many.
+        trials: in all; give every method the same number.
         space: values to try by the name of a setting, such as `{"model.dropout": "0.1..0.5"}` or
             `{"model.dim": [64, 128]}`, see `sidestep.runs.search_space.read_values`. They replace
             the values that the kind declares.

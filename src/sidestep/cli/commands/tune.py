@@ -46,7 +46,7 @@ def tune(
         Path | None, typer.Option(help="The catalog folder, where 'sidestep train' needs one.")
     ] = None,
     trials: Annotated[
-        int, typer.Option(min=1, help="Trials in all; give every method as many.")
+        int, typer.Option(min=1, help="Trials in all; give every method the same number.")
     ] = NUM_TRIALS,
     space: Annotated[
         list[str] | None,
@@ -78,7 +78,7 @@ def tune(
     dry_run: DryRun = False,
     json: AsJson = False,
 ) -> None:
-    """Search the settings of a run by trainings that validation judges, as many for every kind.
+    """Try settings of a run; validation chooses. Every kind gets the same number of trials.
 
     Each kind declares the settings that are worth trying, and their values; `--dry-run` lists
     them. --space replaces the values of a setting, --set fixes a setting. A range of numbers is

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from sidestep.baselines.transition_graph import TransitionGraph
+from sidestep.baselines.window_popularity import WindowPopularity
 from sidestep.bundle.appending import append_items, retire_items
 from sidestep.bundle.attaching import attach_ranker
 from sidestep.bundle.folder import load, save_bundle
@@ -292,3 +293,11 @@ def test_a_ranker_of_an_unknown_kind_is_refused(tmp_path):
     manifest.write_text(manifest.read_text().replace('"fitted": "graph"', '"fitted": "tree"'))
     with pytest.raises(ValueError, match="fitted is 'tree', which is no fitted recommender"):
         load(tmp_path / "both", device="cpu")
+
+
+def test_a_fitted_recommender_whose_scores_have_an_unknown_size_needs_a_weight(tmp_path):
+    base, other = a_transformer(tmp_path / "base"), a_graph(tmp_path / "graph")
+    days = np.arange(5)
+    window = WindowPopularity(days, days, np.ones(5), 5, window_days=7, window=7)
+    with pytest.raises(ValueError, match="it is not known how large its scores are; give a weight"):
+        attach_ranker(base, replace(other, fitted=window))

@@ -10,10 +10,11 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from sidestep.baselines.transition_graph import TransitionGraph
 from sidestep.bundle.loaded import LoadedRecommender
 from sidestep.bundle.manifest import differing_data
 from sidestep.bundle.networks import Weights, plain_weights
-from sidestep.bundle.parts import FITTED_WEIGHT, PARTS, RANKER, FittedRankerConfig, KeptRanker
+from sidestep.bundle.parts import GRAPH_WEIGHT, PARTS, RANKER, FittedRankerConfig, KeptRanker
 from sidestep.catalog.catalog import Catalog
 from sidestep.model.config import SasRecConfig
 from sidestep.model.sasrec import SasRec
@@ -36,15 +37,15 @@ def attach_ranker(
         ranker: a bundle of SASRec over the same items, in any order, or of a fitted recommender
             over the same items in the same order, such as the transition graph. It is shown no more
             of a history than the network is.
-        weight: of the ranker's scores; more than 0. None: 1 for a SASRec, `FITTED_WEIGHT` for a
-            fitted recommender.
+        weight: of the ranker's scores; more than 0. None: 1 for a SASRec, `GRAPH_WEIGHT` for a
+            transition graph.
         guidance: of the search that the ranker guides, unless something else is said; None is the
             default.
 
     Raises:
-        ValueError: the ranker is neither a SASRec nor fitted, has a ranker itself, was trained on
-            another dataset or split, whose targets it may have seen, knows other items, or reads
-            other codes or other columns of users; or `loaded` has no network; or the space of its
+        ValueError: the ranker is neither a SASRec nor fitted, has no usual weight and none is
+            given, has a ranker itself, was trained on another dataset or split, whose targets it
+            may have seen, knows other items, or reads other codes or other columns of users; or `loaded` has no network; or the space of its
             catalog does not list the items of a state, over which the scores of a ranker are
             summed.
     """
@@ -68,7 +69,7 @@ def attach_ranker(
     _refuse_other_users(loaded, ranker)
     model, weights = _ranker_of(ranker, loaded.catalog)
     if weight is None:
-        weight = 1.0 if ranker.fitted is None else FITTED_WEIGHT
+        weight = _usual_weight(ranker)
     kept = KeptRanker(
         model=model,
         max_history=ranker.max_history,
@@ -85,6 +86,18 @@ def attach_ranker(
     training = {**made.manifest.training, "seconds": ours - replaced + theirs}
     manifest = made.manifest.model_copy(update={"training": training})
     return replace(made, manifest=manifest)
+
+
+def _usual_weight(ranker: LoadedRecommender) -> float:
+    """The weight of a ranker where none is given."""
+    if ranker.fitted is None:
+        return 1.0
+    if isinstance(ranker.fitted, TransitionGraph):
+        return GRAPH_WEIGHT
+    raise ValueError(
+        f"the ranker is {ranker.kind}, and it is not known how large its scores are; give a weight "
+        "(--weight), and choose it on validation."
+    )
 
 
 def _ranker_of(

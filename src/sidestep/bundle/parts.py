@@ -30,8 +30,8 @@ PROCESS_REWARD = "process_reward"
 VALUE_HEAD = "value_head"
 RANKER = "ranker"
 
-FITTED_WEIGHT = 40.0
-"""The weight of a fitted ranker where none is given: its scores are shares, between 0 and 1."""
+GRAPH_WEIGHT = 40.0
+"""The weight of a transition graph where none is given: its scores are shares, from 0 to 1."""
 
 
 class KeptProcessReward(BaseModel):

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from sidestep.bundle.parts import FITTED_WEIGHT
+from sidestep.bundle.parts import GRAPH_WEIGHT
 from sidestep.cli.console.next_step import recommendation_by
 from sidestep.cli.console.output import print_json, say, warn
 from sidestep.cli.options import AsJson
@@ -34,7 +34,7 @@ def attach(
         float | None,
         typer.Option(
             help="Of the ranker's scores beside the network's own; more than 0. Default: 1 for a "
-            f"SASRec, {FITTED_WEIGHT:g} for a graph, whose scores are shares."
+            f"SASRec, {GRAPH_WEIGHT:g} for a graph, whose scores are shares."
         ),
     ] = None,
     likelihood_weight: Annotated[

@@ -169,4 +169,5 @@ def test_moments_belong_to_users_and_stay_with_them():
     changed = (histories.to("cpu"), histories.latest(2), histories.without_last())
     cut = histories.first(torch.tensor([2, 0]))
     assert [each.moments.tolist() for each in (*changed, cut)] == [[70, 90]] * 4
-    assert histories.select(torch.tensor([1, 1])).moments.tolist() == [90, 90]
+    chosen = histories.select(torch.tensor([1, 1, 0]))  # another number of users
+    assert chosen.moments.tolist() == [90, 90, 70]

@@ -68,23 +68,23 @@ class HistoryBatch:
 
     def to(self, device: torch.device | str) -> "HistoryBatch":
         """Copies the batch to `device`."""
-        moved = self._columns(lambda values: values.to(device), self.lengths.to(device))
         known, moments = self.user_values, self.moments
-        return replace(
-            moved,
-            user_values=None if known is None else known.to(device),
-            moments=None if moments is None else moments.to(device),
+        moved = self._columns(
+            lambda values: values.to(device),
+            self.lengths.to(device),
+            None if moments is None else moments.to(device),
         )
+        return moved if known is None else replace(moved, user_values=known.to(device))
 
     def select(self, users: Int[Tensor, " chosen"]) -> "HistoryBatch":
         """Some of the users, in the order in which they are named."""
-        chosen = self._columns(lambda values: values[users], self.lengths[users])
         known, moments = self.user_values, self.moments
-        return replace(
-            chosen,
-            user_values=None if known is None else known.select(users),
-            moments=None if moments is None else moments[users],
+        chosen = self._columns(
+            lambda values: values[users],
+            self.lengths[users],
+            None if moments is None else moments[users],
         )
+        return chosen if known is None else replace(chosen, user_values=known.select(users))
 
     def first(self, numbers: Int[Tensor, " users"]) -> "HistoryBatch":
         """Histories cut to so many of their oldest items; no history has fewer."""
@@ -98,7 +98,7 @@ class HistoryBatch:
         The lengths are those of before: the histories are read for the states at their positions,
         of which the last column has none.
         """
-        return self._columns(lambda values: values[:, :-1], self.lengths)
+        return self._columns(lambda values: values[:, :-1], self.lengths, self.moments)
 
     def latest(self, number: int) -> "HistoryBatch":
         """Histories cut to at most so many of their most recent items."""
@@ -107,11 +107,16 @@ class HistoryBatch:
         first = (self.lengths - number).clamp(min=0)[:, None]
         columns = first + torch.arange(number, device=self.items.device)
         return self._columns(
-            lambda values: values.gather(1, columns), self.lengths.clamp(max=number)
+            lambda values: values.gather(1, columns),
+            self.lengths.clamp(max=number),
+            self.moments,
         )
 
     def _columns(
-        self, taken: Callable[[Tensor], Tensor], lengths: Int[Tensor, " users"]
+        self,
+        taken: Callable[[Tensor], Tensor],
+        lengths: Int[Tensor, " users"],
+        moments: Int[Tensor, " users"] | None,
     ) -> "HistoryBatch":
         """Applies one function to everything that there is per item; the users stay."""
         return HistoryBatch(
@@ -120,7 +125,7 @@ class HistoryBatch:
             weights=None if self.weights is None else taken(self.weights),
             gaps=None if self.gaps is None else taken(self.gaps),
             user_values=self.user_values,
-            moments=self.moments,
+            moments=moments,
         )
 
     def weighted(

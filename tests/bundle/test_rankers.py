@@ -298,6 +298,7 @@ def test_a_ranker_of_an_unknown_kind_is_refused(tmp_path):
 def test_a_fitted_recommender_whose_scores_have_an_unknown_size_needs_a_weight(tmp_path):
     base, other = a_transformer(tmp_path / "base"), a_graph(tmp_path / "graph")
     days = np.arange(5)
+    renamed = other.manifest.model_copy(update={"kind": "popularity-window"})
     window = WindowPopularity(days, days, np.ones(5), 5, window_days=7, window=7)
     with pytest.raises(ValueError, match="it is not known how large its scores are; give a weight"):
-        attach_ranker(base, replace(other, fitted=window))
+        attach_ranker(base, replace(other, fitted=window, manifest=renamed))

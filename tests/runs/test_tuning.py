@@ -210,7 +210,15 @@ def interrupting(number, settings):
     yield report
 
 
-def test_ctrl_c_leaves_the_trial_open(done, data, tmp_path):
+@pytest.fixture
+def ctrl_c():
+    """A process started in the background may ignore Ctrl-C, and training respects that."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_ctrl_c_leaves_the_trial_open(done, data, tmp_path, ctrl_c):
     with pytest.raises(KeyboardInterrupt, match="Interrupted in trial 1 at step 3"):
         tuned(asked(num_trials=3), data, tmp_path / "study", interrupting)
     again = tuned(asked(num_trials=3), data, tmp_path / "study")

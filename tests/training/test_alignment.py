@@ -219,7 +219,7 @@ def test_through_the_loop_it_climbs_to_the_known_optimum(tmp_path, name):
     objective = an_objective(policy, **RECIPES[name])
     assert first_choices(policy) != [1, 2, 3, 4, 5, 0]
     config = TrainingConfig(
-        epochs=4,
+        epochs=6,
         batch_size=24,
         learning_rate=0.02,
         weight_decay=0.0,

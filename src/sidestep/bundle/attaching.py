@@ -10,7 +10,6 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from sidestep.baselines.transition_graph import TransitionGraph
 from sidestep.bundle.loaded import LoadedRecommender
 from sidestep.bundle.manifest import differing_data
 from sidestep.bundle.networks import Weights, plain_weights
@@ -45,9 +44,9 @@ def attach_ranker(
     Raises:
         ValueError: the ranker is neither a SASRec nor fitted, has no usual weight and none is
             given, has a ranker itself, was trained on another dataset or split, whose targets it
-            may have seen, knows other items, or reads other codes or other columns of users; or `loaded` has no network; or the space of its
-            catalog does not list the items of a state, over which the scores of a ranker are
-            summed.
+            may have seen, knows other items, or reads other codes or other columns of users; or
+            `loaded` has no network; or the space of its catalog does not list the items of a
+            state, over which the scores of a ranker are summed.
     """
     if loaded.is_searched and not loaded.catalog.lists_items:
         loaded.catalog.refuse_own_space("a ranker beside a network of semantic IDs")
@@ -92,7 +91,7 @@ def _usual_weight(ranker: LoadedRecommender) -> float:
     """The weight of a ranker where none is given."""
     if ranker.fitted is None:
         return 1.0
-    if isinstance(ranker.fitted, TransitionGraph):
+    if ranker.kind == "graph":
         return GRAPH_WEIGHT
     raise ValueError(
         f"the ranker is {ranker.kind}, and it is not known how large its scores are; give a weight "

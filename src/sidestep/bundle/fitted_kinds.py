@@ -1,23 +1,22 @@
-"""Fitted recommenders of bundles: from a kind to a class, and back."""
+"""Fitted recommenders of bundles: from a kind to a class, and back.
+
+A class is imported when a bundle needs it, because some of them need packages that others do not.
+"""
 
 from sidestep.baselines.fitted import FittedRecommender, fitted_class
-from sidestep.baselines.transition_graph import TransitionGraph
-from sidestep.baselines.window_popularity import WindowPopularity
 from sidestep.import_paths import is_import_path
 
-_OWN: dict[str, type[FittedRecommender]] = {
-    "graph": TransitionGraph,
-    "popularity-window": WindowPopularity,
+_OWN = {
+    "graph": "sidestep.baselines.transition_graph:TransitionGraph",
+    "popularity-window": "sidestep.baselines.window_popularity:WindowPopularity",
 }
 """The recommenders of Sidestep that a run fits. Others are named by their import path."""
 
 
 def kind_of_fitted(recommender: FittedRecommender) -> str:
     """The kind of a bundle of this recommender."""
-    for kind, known in _OWN.items():
-        if type(recommender) is known:
-            return kind
-    return recommender.import_path()
+    path = recommender.import_path()
+    return next((kind for kind, known in _OWN.items() if known == path), path)
 
 
 def fitted_of_kind(kind: str) -> type[FittedRecommender] | None:
@@ -26,4 +25,5 @@ def fitted_of_kind(kind: str) -> type[FittedRecommender] | None:
     Raises:
         ValueError: the kind is an import path at which nothing is.
     """
-    return fitted_class(kind) if is_import_path(kind) else _OWN.get(kind)
+    path = kind if is_import_path(kind) else _OWN.get(kind)
+    return None if path is None else fitted_class(path)

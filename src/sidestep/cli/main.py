@@ -96,7 +96,7 @@ _COMMANDS = [
     (
         "attach",
         "attach:attach",
-        "Put a SASRec beside a trained recommender, to guide its search; nothing is trained.",
+        "Put a SASRec or a graph beside a trained recommender; nothing is trained.",
     ),
     (
         "append",

@@ -62,7 +62,7 @@ class Values(ABC):
 
     @abstractmethod
     def as_drawn(self, value: Any) -> Any | None:
-        """What `Draws` must answer so that `drawn` gives this value; None if no answer does."""
+        """The answer of `Draws` for which `drawn` gives this value; None if there is none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,9 +6,6 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any, Literal
 
-NUM_TRIALS = 8
-"""Trials of every method, where nobody says how many."""
-
 Outcome = Literal["finished", "pruned", "failed"]
 """The end of a trial. A pruned one was stopped because its validations were below the median of
 other trials. A failed one could not be trained."""

@@ -26,7 +26,6 @@ from sidestep.data.splits import SplitName, nothing_held_out
 from sidestep.evaluation.compare import compare as compare_runs
 from sidestep.evaluation.evaluator import Evaluation
 from sidestep.evaluation.results import PerUser
-from sidestep.evaluation.tuning import NUM_TRIALS
 from sidestep.notices import Report, naming_arguments, working
 from sidestep.runs.config import checked_run
 from sidestep.runs.defaults import default_run, default_sources
@@ -34,7 +33,7 @@ from sidestep.runs.evaluations import Asked, evaluate_planned, plan_evaluation, 
 from sidestep.runs.folder import RunFolder, RunInfo
 from sidestep.runs.item_vectors import ItemVectors, Sources, item_vectors
 from sidestep.runs.recipes import settings_of
-from sidestep.runs.run_config import LearnedRun, RunConfig
+from sidestep.runs.run_config import NUM_TRIALS, LearnedRun, RunConfig
 from sidestep.runs.search_space import space_of, tunable
 from sidestep.runs.searches import AskedSearch
 from sidestep.runs.study_folder import StudyFolder

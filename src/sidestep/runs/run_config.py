@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 R = TypeVar("R", bound="RunConfig")
 
+NUM_TRIALS = 8
+"""Trials of every method, where nobody says how many."""
+
 
 class RunConfig(BaseModel, ABC):
     """A run of any kind."""

@@ -17,7 +17,7 @@ from accelerate import PartialState
 from sidestep.catalog.catalog import Catalog
 from sidestep.data.dataset import Dataset
 from sidestep.data.own_split import fingerprint, split_of
-from sidestep.evaluation.tuning import NUM_TRIALS, Trial, Tuning, in_words
+from sidestep.evaluation.tuning import Trial, Tuning, in_words
 from sidestep.files import write_json
 from sidestep.lazy_imports import imported_when_used
 from sidestep.notices import note
@@ -26,7 +26,7 @@ from sidestep.runs.estimates import TrainingTime
 from sidestep.runs.folder import RunFolder, RunInfo
 from sidestep.runs.judged_rows import no_rows
 from sidestep.runs.plan import Plan
-from sidestep.runs.run_config import LearnedRun, RunConfig
+from sidestep.runs.run_config import NUM_TRIALS, LearnedRun, RunConfig
 from sidestep.runs.search_space import SearchSpace, start_of, tunable, with_drawn
 from sidestep.runs.study_folder import StudyFolder
 from sidestep.runs.train import checked_plan, common_settings, plan_run, train_planned

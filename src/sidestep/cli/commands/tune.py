@@ -16,17 +16,17 @@ from sidestep.cli.console.plan import ESTIMATE, tell_plan
 from sidestep.cli.console.training_bar import progress_bar
 from sidestep.cli.entry import INTERRUPTED
 from sidestep.cli.options import AsJson, DryRun
-from sidestep.evaluation.tuning import NUM_TRIALS, Trial, Tuning, in_words
 from sidestep.import_paths import is_import_path
 from sidestep.lazy_imports import imported_when_used
 from sidestep.notices import command
 from sidestep.runs.config import kinds, read_config, refuse_missing
 from sidestep.runs.folder import RunInfo
 from sidestep.runs.inputs import load_catalog, load_dataset
-from sidestep.runs.run_config import BackboneRun
+from sidestep.runs.run_config import NUM_TRIALS, BackboneRun
 from sidestep.training.config import VALIDATION_METRIC
 
 with imported_when_used():
+    from sidestep.evaluation import tuning as results
     from sidestep.runs import backbones, search_space, study_folder
     from sidestep.runs import tuning as tunings
 
@@ -176,10 +176,10 @@ def _file_of(config: str) -> Path | None:
 
 
 def _settings(tried: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} {in_words(value)}" for name, value in tried.items())
+    return ", ".join(f"{name} {results.in_words(value)}" for name, value in tried.items())
 
 
-def _tell(trial: Trial) -> None:
+def _tell(trial: results.Trial) -> None:
     """Says how a trial ended."""
     if trial.outcome == "failed":
         say(f"Trial {trial.number} failed: {trial.reason}")
@@ -199,7 +199,7 @@ def _three_seeds(folder: study_folder.StudyFolder, info: RunInfo, *, catalog: Pa
     return f'for seed in 0 1 2; do {train} --out {out}-"$seed" --seed "$seed"; done'
 
 
-def _print(tuning: Tuning, title: str) -> None:
+def _print(tuning: results.Tuning, title: str) -> None:
     """One line per trial, the best first."""
     rows = [
         [
@@ -207,7 +207,7 @@ def _print(tuning: Tuning, title: str) -> None:
             trial.outcome,
             "" if trial.score is None else f"{trial.score:.4f}",
             "" if trial.best_epoch is None else str(trial.best_epoch),
-            *(in_words(trial.settings.get(name)) for name in tuning.space),
+            *(results.in_words(trial.settings.get(name)) for name in tuning.space),
             f"{trial.seconds:.0f}",
         ]
         for trial in tuning.ranked

@@ -269,6 +269,15 @@ def test_a_graph_beside_a_network_scores_as_it_does_by_itself(tmp_path):
     assert attach_ranker(base, a_sasrec(tmp_path / "sasrec")).ranker_use.weight == 1.0
 
 
+def test_a_graph_reads_no_more_than_the_network_beside_it(tmp_path):
+    short, graph = a_sasrec(tmp_path / "short", max_history=1), a_graph(tmp_path / "graph")
+    both = attach_ranker(short, graph, weight=3.0)
+    one, other = both.recommend([["id-3", "id-1"], ["id-1"]], 5)
+    assert one.scores == pytest.approx(other.scores, abs=1e-6)
+    one, other = graph.recommend([["id-3", "id-1"], ["id-1"]], 5)
+    assert one.scores != pytest.approx(other.scores, abs=1e-6)
+
+
 def test_to_a_sasrec_the_scores_of_a_graph_are_added(tmp_path):
     sasrec, graph = a_sasrec(tmp_path / "sasrec"), a_graph(tmp_path / "graph")
     both = attach_ranker(sasrec, graph, weight=3.0)

@@ -47,8 +47,15 @@ class FittedScores(ItemScoreRecommender):
 
     score_kind = "logit"
 
-    def __init__(self, recommender: FittedRecommender) -> None:
+    def __init__(self, recommender: FittedRecommender, *, max_history: int) -> None:
+        """Takes the recommender.
+
+        Args:
+            recommender: the fitted recommender.
+            max_history: most recent items that it is shown.
+        """
         self.recommender = recommender
+        self.max_history = max_history
 
     @property
     def name(self) -> str:
@@ -66,4 +73,5 @@ class FittedScores(ItemScoreRecommender):
 
     def scores(self, histories: HistoryBatch) -> Float[Tensor, "users items"]:
         """The scores in float32, on the device of the histories."""
-        return self.recommender.scores(histories).float().to(histories.items.device)
+        shown = histories.latest(self.max_history)
+        return self.recommender.scores(shown).float().to(histories.items.device)

@@ -277,9 +277,9 @@ class LoadedRecommender:
         """The ranker as searches ask it."""
         if self.ranker is None or self.ranker_use is None:
             return None
-        if isinstance(self.ranker, FittedRanker):
-            return FittedScores(self.ranker.recommender)
         max_history = min(self.ranker_use.max_history, self.max_history)
+        if isinstance(self.ranker, FittedRanker):
+            return FittedScores(self.ranker.recommender, max_history=max_history)
         return ItemNetworkRecommender(self.ranker, max_history=max_history)
 
     @property

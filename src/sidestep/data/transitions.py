@@ -1,10 +1,9 @@
 """Transitions: how often one item follows another in the sequences of users."""
 
-import numpy as np
 import scipy.sparse
-from jaxtyping import Float, Int
 
 from sidestep.data.histories import Histories
+from sidestep.item_pairs import pair_sums
 
 
 def transition_counts(
@@ -27,30 +26,11 @@ def transition_counts(
     Returns:
         The sums, sparse, in float64: row i, column j holds c[i, j].
     """
-    users = np.repeat(np.arange(len(histories)), histories.lengths)
-    total = scipy.sparse.csr_array((num_items, num_items), dtype=np.float64)
-    for distance in range(1, max_distance + 1):
-        is_pair = users[:-distance] == users[distance:]
-        first = histories.items[:-distance][is_pair]
-        second = histories.items[distance:][is_pair]
-        weights = np.full(len(first), distance_decay ** (distance - 1))
-        if histories.input_weights is not None:
-            weights *= histories.input_weights[:-distance][is_pair]
-        if histories.target_weights is not None:
-            weights *= histories.target_weights[distance:][is_pair]
-        total = total + _sums(first, second, weights, num_items)
-    return total
-
-
-def _sums(
-    first: Int[np.ndarray, " pairs"],
-    second: Int[np.ndarray, " pairs"],
-    weights: Float[np.ndarray, " pairs"],
-    num_items: int,
-) -> scipy.sparse.csr_array:
-    """The sum of the weights of equal pairs; pairs of weight 0 are left out."""
-    is_counted = weights > 0
-    places = (first[is_counted], second[is_counted])
-    sums = scipy.sparse.csr_array((weights[is_counted], places), shape=(num_items, num_items))
-    sums.sum_duplicates()
-    return sums
+    return pair_sums(
+        histories.items,
+        histories.offsets,
+        num_items,
+        factors=[distance_decay ** (distance - 1) for distance in range(1, max_distance + 1)],
+        first_weights=histories.input_weights,
+        second_weights=histories.target_weights,
+    )

@@ -12,6 +12,7 @@ from sklearn.utils.extmath import randomized_svd
 
 from sidestep.embedding.config import CollaborativeConfig
 from sidestep.embedding.vectors import unit_length
+from sidestep.item_pairs import pair_sums
 
 
 def cooccurrence_svd(
@@ -100,18 +101,17 @@ def _cooccurrence(
     window: int,
     num_items: int,
     weights: Float[np.ndarray, " interactions"] | None,
-) -> scipy.sparse.csr_matrix:
+) -> scipy.sparse.csr_array:
     """Symmetric co-occurrence counts with an empty diagonal; see `cooccurrence_svd`."""
-    users = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
-    total = scipy.sparse.csr_matrix((num_items, num_items), dtype=np.float64)
-    for distance in range(1, window + 1):
-        first, second = items[:-distance], items[distance:]
-        is_pair = (users[:-distance] == users[distance:]) & (first != second)
-        first, second = first[is_pair], second[is_pair]
-        counts = np.full(len(first), 1 / distance)
-        if weights is not None:
-            counts *= weights[:-distance][is_pair] * weights[distance:][is_pair]
-        total = total + scipy.sparse.csr_matrix((counts, (first, second)), shape=total.shape)
-    symmetric = (total + total.T).tocsr()
-    symmetric.sum_duplicates()
+    total = pair_sums(
+        items,
+        offsets,
+        num_items,
+        factors=[1 / distance for distance in range(1, window + 1)],
+        first_weights=weights,
+        second_weights=weights,
+    )
+    symmetric: scipy.sparse.csr_array = (total + total.T).tocsr()
+    symmetric.setdiag(0)
+    symmetric.eliminate_zeros()
     return symmetric

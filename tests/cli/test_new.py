@@ -182,7 +182,7 @@ def test_where_people_come_back_to_items_the_pipeline_has_repeats_beside_popular
     text = (tmp_path / "shop" / "sidestep.yaml").read_text()
     assert "repeats: {kind: repeats}   # own most frequent items, then popularity: 50.0% of" in text
     section = read_yaml(tmp_path / "shop" / "sidestep.yaml")
-    assert list(section["train"]) == ["popularity", "repeats", "sasrec", "transformer"]
+    assert list(section["train"]) == ["popularity", "repeats", "graph", "sasrec", "transformer"]
     assert section["evaluate"]["exclude-seen"] is False
     assert section["import"]["event"] == "event"  # a single type needs no weights
     assert "target-events" not in section["import"]

@@ -40,3 +40,41 @@ def test_the_run_that_searches_recommends(tmp_path, config):
     found = steps(tmp_path, config, coded=coded, transformer={"kind": "transformer"})
     assert "--search" in found["evaluate transformer"]
     assert found["recommend"][0].endswith("transformer")
+
+
+def test_a_graph_that_compares_by_the_vectors_of_the_pipeline_is_fitted_after_them(
+    tmp_path, config
+):
+    graph = {"kind": "graph", "embeddings": "vectors.npy"}
+    found = [*steps(tmp_path, config, graph=graph)]
+    assert found.index("embed") < found.index("train graph")
+    assert "tokenize" not in found, "no run reads codes"
+    assert "embed" not in steps(tmp_path, config, graph={"kind": "graph"})
+    other = {"kind": "graph", "embeddings": "elsewhere/vectors.npy"}
+    assert "embed" not in steps(tmp_path, config, graph=other)
+
+
+def test_new_vectors_fit_the_graph_again(tmp_path, config):
+    write_yaml(
+        tmp_path / "sidestep.yaml",
+        {**config, "train": {"graph": {"kind": "graph", "embeddings": "vectors.npy"}}},
+    )
+    read = [read_pipeline(tmp_path, find=find_command).makers]
+    write_yaml(
+        tmp_path / "sidestep.yaml",
+        {
+            **config,
+            "embed": {"collaborative": True},
+            "train": {"graph": {"kind": "graph", "embeddings": "vectors.npy"}},
+        },
+    )
+    read.append(read_pipeline(tmp_path, find=find_command).makers)
+    digests = [{step.name: step.digest for step in makers} for makers in read]
+    assert digests[0]["train graph"] != digests[1]["train graph"]
+
+
+def test_vectors_of_a_pipeline_with_published_ids_are_refused(tmp_path, config):
+    (tmp_path / "ids.json").write_text("{}")
+    published = {**config, "tokenize": {"published": "ids.json"}}
+    with pytest.raises(ValueError, match=r"graph\.embeddings: the pipeline makes no vectors"):
+        steps(tmp_path, published, graph={"kind": "graph", "embeddings": "vectors.npy"})

@@ -11,7 +11,7 @@ def test_the_demo_ends_with_a_table_and_a_report(tmp_path):
     assert outcome is not None
     means = {method.label: method.estimates["NDCG@10"].mean for method in outcome.methods}
     searched = {f"transformer ({name})" for name in ("beam", "item-beam", "item-head")}
-    assert set(means) == {"popularity", "sasrec", "best possible", *searched}
+    assert set(means) == {"popularity", "graph", "sasrec", "best possible", *searched}
     assert max(means, key=lambda label: means[label]) == "best possible"
     page = outcome.report.read_text()
     assert "best possible" in page

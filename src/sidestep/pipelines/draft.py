@@ -23,7 +23,7 @@ from sidestep.notices import command
 from sidestep.pipelines.commands import FindCommand
 from sidestep.pipelines.config import CONFIG_FILE, PipelineConfig
 from sidestep.pipelines.contents import TableContents, contents_of, options_of
-from sidestep.pipelines.pipeline import pipeline_of
+from sidestep.pipelines.pipeline import VECTORS, pipeline_of
 from sidestep.runs.defaults import Size, history_length
 from sidestep.runs.plain_yaml import parse_yaml
 from sidestep.runs.settings import checked
@@ -195,6 +195,8 @@ _EMBED_TEXT = """\
 text: true   # what the items' texts say
   # collaborative: true   # and beside it who took what, in the training part"""
 
+_GRAPH = "nothing is trained: what followed the last items of a user, and items like them"
+
 _EMBED_BEHAVIOUR = (
     "collaborative: true   # who took what, in the training part, as there are no texts"
 )
@@ -258,7 +260,9 @@ def _train(contents: TableContents | None) -> str:
     inputs = _inputs(contents)
     return f"""\
   popularity: {{kind: popularity}}
-{_repeats(contents)}
+{_repeats(contents)}\
+  graph: {{kind: graph, embeddings: {VECTORS}}}   # {_GRAPH}
+
   sasrec:   # the baseline to beat
     kind: sasrec
     max_history: {history}

@@ -30,7 +30,7 @@ from sidestep.runs.run_config import BackboneRun, RunConfig
 from sidestep.runs.settings import checked, with_settings
 from sidestep.version import __version__
 
-DATASET, _VECTORS, _CATALOG = "dataset", "vectors.npy", "catalog"
+DATASET, VECTORS, _CATALOG = "dataset", "vectors.npy", "catalog"
 _REPORT, _REPLACED = "report.html", "replaced"
 _TAKEN = {DATASET, _CATALOG, _REPLACED}
 
@@ -162,13 +162,22 @@ def pipeline_of(config: PipelineConfig, file: Path, *, find: FindCommand) -> Pip
                 "a pipeline does not wait for; train it with 'sidestep train' afterwards."
             )
     coded = [name for name, run in runs.items() if run.needs_catalog]
+    compared = [name for name, run in runs.items() if build.reads_vectors(run)]
+    if compared and "published" in config.tokenize:
+        raise ValueError(
+            f"{file}: train.{compared[0]}.embeddings: the pipeline makes no vectors, because "
+            "tokenize takes published IDs; name a file of 'sidestep embed', or leave the key out."
+        )
 
     dataset = build.dataset(config)
-    catalog = build.catalog(config, dataset) if coded else []
-    makers = [*dataset, *catalog]
+    embeds = (coded or compared) and "published" not in config.tokenize
+    vectors = [build.vectors(config, dataset)] if embeds else []
+    catalog = [build.catalog(config, vectors or dataset)] if coded else []
+    makers = [*dataset, *vectors, *catalog]
     evaluated: list[Step] = []
     for name, run in runs.items():
-        trained = build.training(name, run, after=catalog[-1:] if name in coded else dataset)
+        made = catalog if name in coded else vectors if name in compared else dataset
+        trained = build.training(name, run, after=made)
         evaluated.append(build.evaluation(name, config, runs, trained))
         makers += [trained, evaluated[-1]]
     split: SplitName = "validation" if config.evaluate.get("split") == "validation" else _JUDGED
@@ -226,19 +235,25 @@ class _Builder:
             imported = replace(imported, made_from={**imported.made_from, "after": after})
         return [imported]
 
-    def catalog(self, config: PipelineConfig, dataset: Sequence[Step]) -> list[Step]:
-        """The steps that give the dataset's items semantic IDs; the last makes the catalog."""
-        path, vectors = self.out / _CATALOG, self.out / _VECTORS
-        read: list[object] = [self.out / DATASET, "--out", path]
-        if "published" in config.tokenize:
-            return [self.step("tokenize", config.tokenize, read, product=path, after=dataset)]
-        wired = [self.out / DATASET, "--out", vectors]
-        embedded = self.step("embed", config.embed, wired, product=vectors, after=dataset)
-        read += ["--vectors", vectors]
-        return [
-            embedded,
-            self.step("tokenize", config.tokenize, read, product=path, after=[embedded]),
-        ]
+    def vectors(self, config: PipelineConfig, dataset: Sequence[Step]) -> Step:
+        """The step that gives the dataset's items vectors."""
+        product = self.out / VECTORS
+        wired = [self.out / DATASET, "--out", product]
+        return self.step("embed", config.embed, wired, product=product, after=dataset)
+
+    def catalog(self, config: PipelineConfig, after: Sequence[Step]) -> Step:
+        """The step that gives the dataset's items semantic IDs."""
+        path = self.out / _CATALOG
+        wired: list[object] = [self.out / DATASET, "--out", path]
+        if "published" not in config.tokenize:
+            wired += ["--vectors", self.out / VECTORS]
+        return self.step("tokenize", config.tokenize, wired, product=path, after=after)
+
+    def reads_vectors(self, run: RunConfig) -> bool:
+        """Whether a run reads the vectors that the pipeline makes: `embeddings: vectors.npy`."""
+        named: str | None = getattr(run, "embeddings", None)
+        made = os.path.abspath(self.out / VECTORS)
+        return named is not None and os.path.abspath(self.out / named) == made
 
     def training(self, name: str, run: RunConfig, *, after: Sequence[Step]) -> Step:
         """A step whose settings are the configuration of a run."""
@@ -247,6 +262,7 @@ class _Builder:
             config=self.out / f"{name}.yaml",
             folder=self.out / name,
             replaced=self.out / _REPLACED,
+            vectors=self.out / VECTORS if self.reads_vectors(run) else None,
         )
         wired: list[object] = ["--config", training.config, "--dataset", self.out / DATASET]
         if run.needs_catalog:

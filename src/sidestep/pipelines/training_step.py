@@ -32,12 +32,15 @@ class Training:
     config: the file from which the command reads the configuration.
     folder: of the run.
     replaced: the folder for runs that are out of date.
+    vectors: the file of item vectors that the pipeline makes and the run reads (its key
+        `embeddings`); None where the run reads none of the pipeline's.
     """
 
     run: RunConfig
     config: Path
     folder: Path
     replaced: Path
+    vectors: Path | None = None
 
     def made_from(self, seed: int) -> dict[str, Any]:
         """The settings that decide the network and, apart, those that a resumed run may change."""
@@ -63,7 +66,7 @@ class Training:
             with RunFolder(self.folder).held():
                 shutil.move(self.folder, place)
             moved = f"Moved the run of before to {place}: {'; '.join(changes[:3])}."
-        self._write(self.config)
+        write_yaml(self.config, self.run.model_dump(mode="json"))
         return moved
 
     def refuse_if_held(self) -> None:
@@ -72,15 +75,19 @@ class Training:
 
     @contextmanager
     def rehearsal(self, changes: Sequence[str]) -> Iterator[list[str]]:
-        """Options with which a dry run sees what `prepare` would leave; nothing is moved."""
+        """Options with which a dry run sees what `prepare` would leave; nothing is moved.
+
+        Vectors that are not there yet are left out.
+        """
+        run = self.run
+        if self.vectors is not None:
+            found = str(self.vectors.absolute()) if self.vectors.exists() else None
+            run = run.model_copy(update={"embeddings": found})
         with tempfile.TemporaryDirectory() as folder:
             config = Path(folder) / self.config.name
-            self._write(config)
+            write_yaml(config, run.model_dump(mode="json"))
             elsewhere = ["--out", str(Path(folder) / self.folder.name)]
             yield ["--config", str(config), *(elsewhere if self._is_stale(changes) else [])]
-
-    def _write(self, file: Path) -> None:
-        write_yaml(file, self.run.model_dump(mode="json"))
 
     def _is_stale(self, changes: Sequence[str]) -> bool:
         """Whether the folder holds a run with other settings, which must not be continued."""

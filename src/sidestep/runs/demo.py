@@ -39,6 +39,7 @@ from sidestep.runs.evaluations import (
 from sidestep.runs.folder import RunFolder, RunInfo
 from sidestep.runs.item_vectors import Sources, item_vectors
 from sidestep.runs.kept_evaluations import save_evaluation
+from sidestep.runs.kinds.graph import GraphRun
 from sidestep.runs.kinds.popularity import PopularityRun
 from sidestep.runs.kinds.sasrec import SasRecRun
 from sidestep.runs.kinds.transformer import TransformerRun
@@ -56,6 +57,8 @@ BEST_POSSIBLE = "best possible"
 
 SEED = 0
 MAX_HISTORY = 20
+
+_VECTORS = "vectors.npy"
 
 
 class BestPossible(ItemScoreRecommender):
@@ -140,6 +143,8 @@ def run_demo(size: Size, out: Path, *, shown: Shown = Shown()) -> Outcome | None
     catalog = _catalog(size, dataset, out, shown)
     folders = {name: RunFolder(out / name) for name in size.runs}
     for name, config in size.runs.items():
+        if isinstance(config, GraphRun):
+            config = config.model_copy(update={"embeddings": str(out / _VECTORS)})
         if not _train(config, dataset, catalog, folders[name], out, shown):
             return None
     shown.part("Evaluating on the test purchases: the whole catalog is ranked, past items left out")
@@ -191,7 +196,7 @@ def _refuse_other_contents(out: Path, dataset: Dataset) -> None:
 
 def _catalog(size: Size, dataset: Dataset, out: Path, shown: Shown) -> Catalog:
     """Embeds and tokenizes, unless an earlier call has."""
-    path, vectors = out / "catalog", out / "vectors.npy"
+    path, vectors = out / "catalog", out / _VECTORS
     if path.is_dir():
         return Catalog.load(path, verify=True)
     shown.part("Turning texts into vectors, and vectors into semantic IDs")
@@ -237,6 +242,7 @@ def _evaluate(
     # Nobody buys an item twice in this shop.
     asked = {
         "popularity": Asked(split="test", exclude_seen=True),
+        "graph": Asked(split="test", exclude_seen=True),
         "sasrec": Asked(split="test", exclude_seen=True),
         **{
             f"transformer, {name}": Asked(
@@ -294,6 +300,7 @@ FULL = Size(
     codebook_sizes=(32, 32, 32),
     runs={
         "popularity": PopularityRun(kind="popularity", max_history=MAX_HISTORY),
+        "graph": GraphRun(kind="graph"),
         "sasrec": SasRecRun(
             kind="sasrec",
             max_history=MAX_HISTORY,
@@ -330,6 +337,7 @@ QUICK = Size(
     codebook_sizes=(8, 8, 8),
     runs={
         "popularity": PopularityRun(kind="popularity", max_history=MAX_HISTORY),
+        "graph": GraphRun(kind="graph"),
         "sasrec": SasRecRun(
             kind="sasrec",
             max_history=MAX_HISTORY,

@@ -17,8 +17,10 @@ lists of all users stay in --work. So each line holds paired tests against the f
         --runs runs/scientific/tied-0 runs/scientific/tree-0 runs/beyond/margin-optimum \
         --work runs/beyond --results benchmarks/results/beyond.jsonl
 
-The first run has a tied item head; the others are searched by a plain beam. A killed part continues
-when the same command is given again: lines that the file has are skipped.
+The first run has a tied item head; the others are searched by a plain beam. The runs of --beside
+score every item without codes, such as SASRec and the transition graph. Of `cold`, they are SASRecs
+with `model.code_embedding`, and the transition graph is fitted by the benchmark. A killed part
+continues when the same command is given again: lines that the file has are skipped.
 """
 
 import argparse
@@ -40,6 +42,7 @@ from cold_start import NearestTexts, rows_of, without
 from result_line import add_results_option
 from sidestep.baselines.item_scores import PopularityRecommender
 from sidestep.baselines.reranked import LabelPenalty, MarginalRelevance, Reranked, Reranking, Tilt
+from sidestep.baselines.transition_graph import TransitionGraph
 from sidestep.bundle.folder import load
 from sidestep.bundle.loaded import LoadedRecommender
 from sidestep.data.dataset import Dataset
@@ -63,6 +66,7 @@ from sidestep.recommender import (
 from sidestep.runs.appending import append_table
 from sidestep.runs.catalogs import popularity_of
 from sidestep.runs.environment import command_line, git_commit, machine
+from sidestep.runs.kinds.graph import GraphRun
 from sidestep.runs.text_embedding import new_vectors
 from sidestep.search.beam import BeamSearch
 from sidestep.search.diverse_beam import DiverseBeamSearch
@@ -87,6 +91,16 @@ TEMPERATURES = (1.0, 1.5, 2.0)
 BONUSES = (0.5, 1.0, 1.5, 2.0, 3.0)
 PLACES = (1, 2)
 RIDGE = 1.0
+
+_GRAPH_SETTINGS = {
+    "max_history",
+    "similarity_weight",
+    "max_distance",
+    "distance_decay",
+    "backward_weight",
+    "prior",
+    "place_decay",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -271,6 +285,19 @@ def reranked(inner: ExcludingRecommender, rule: Reranking) -> Callable[[], Recom
     return lambda: Reranked(inner, rule, pool_size=K)
 
 
+def loaded_beside(asked: argparse.Namespace) -> dict[str, LoadedRecommender]:
+    """The runs of --beside, by name.
+
+    Raises:
+        ValueError: one of them searches codes.
+    """
+    beside = {run.name: load(run, device="cpu") for run in asked.beside}
+    for name, loaded in beside.items():
+        if loaded.is_searched:
+            raise ValueError(f"{name} searches codes; give it with --runs.")
+    return beside
+
+
 def searched(loaded: LoadedRecommender, search: SearchPolicy) -> Callable[[], Recommender]:
     """Makes the recommender of a run and a search."""
     return lambda: loaded.recommender(search)
@@ -318,7 +345,9 @@ def write_worths(asked: argparse.Namespace) -> None:
 
 
 def worth_methods(
-    runs: Mapping[str, LoadedRecommender], log_worths: Tensor
+    runs: Mapping[str, LoadedRecommender],
+    beside: Mapping[str, LoadedRecommender],
+    log_worths: Tensor,
 ) -> Iterator[list[Asked]]:
     """Every method, as one recommender per weight of the worth."""
     first, *others = runs
@@ -344,6 +373,12 @@ def worth_methods(
             for weight in TILTS
         ]
     yield [asked("item-beam", weight, searched(tied, guided(tilted(weight)))) for weight in TILTS]
+    for name, loaded in beside.items():
+        whole = Remembered(loaded.recommender())
+        yield [
+            asked(name, weight, reranked(whole, Tilt(log_worths=log_worths, weight=weight)))
+            for weight in TILTS
+        ]
 
 
 def measure_worth(asked: argparse.Namespace) -> None:
@@ -361,7 +396,7 @@ def measure_worth(asked: argparse.Namespace) -> None:
         return worths[rows.targets] * lists.targets_found()[f"HR@{k}"]
 
     references: dict[float, dict[str, Float[np.ndarray, " rows"]]] = {}
-    for settings in worth_methods(runs, log_worths):
+    for settings in worth_methods(runs, loaded_beside(asked), log_worths):
         on_validation = [
             float(values(part.lists(each, chosen_on, "validation"), chosen_on).mean())
             for each in settings
@@ -418,7 +453,7 @@ def measure_diversity(asked: argparse.Namespace) -> None:
     judged = Variety.of(dataset, tied, vectors)
     part = Part("diversity", dataset.name, work=asked.work, results=asked.results)
     reference = None
-    for each in diverse_methods(runs, vectors):
+    for each in diverse_methods(runs, loaded_beside(asked), vectors):
         lists = part.lists(each, rows, "test")
         found = lists.targets_found()
         own = {"NDCG@10": found["NDCG@10"], "HR@10": found["HR@10"]}
@@ -475,8 +510,12 @@ class Variety:
         }
 
 
-def diverse_methods(runs: Mapping[str, LoadedRecommender], vectors: Tensor) -> Iterator[Asked]:
-    """The head and the beams, as they are and made to differ."""
+def diverse_methods(
+    runs: Mapping[str, LoadedRecommender],
+    beside: Mapping[str, LoadedRecommender],
+    vectors: Tensor,
+) -> Iterator[Asked]:
+    """The head, the beams and what stands beside them, as they are and made to differ."""
     first, *others = runs
     tied = runs[first]
     codes = tied.catalog.semantic_ids[:, 0].long()
@@ -484,6 +523,8 @@ def diverse_methods(runs: Mapping[str, LoadedRecommender], vectors: Tensor) -> I
     plain: dict[str, Any] = {"item-head": head}
     for name in others:
         plain[f"beam-{name}"] = Remembered(runs[name].recommender(BeamSearch(num_beams=K)))
+    for name, loaded in beside.items():
+        plain[name] = Remembered(loaded.recommender())
     for name, inner in plain.items():
         yield Asked(method=name, make=as_it_is(inner))
         for weight in MMR_WEIGHTS:
@@ -608,7 +649,11 @@ def with_new_rows(loaded: LoadedRecommender, rows_of_new: NewRowsOf) -> LoadedRe
 
 
 def cold_methods(
-    grown: Mapping[str, Grown], texts: NearestTexts, counts: Int[np.ndarray, " items"]
+    grown: Mapping[str, Grown],
+    beside: Mapping[str, Grown],
+    graph: TransitionGraph,
+    texts: NearestTexts,
+    counts: Int[np.ndarray, " items"],
 ) -> Iterator[Asked]:
     """Every way to recommend among old and cold items; the first run has the item head."""
     first, *others = grown
@@ -645,6 +690,11 @@ def cold_methods(
                     k=LISTED,
                 )
     grown_items = grown[first].by_rows["siblings"]
+    for name, other in beside.items():
+        yield Asked(method=name, make=other.old.recommender)
+        for rows in ("siblings", "code sums"):
+            yield Asked(method=name, setting={"rows": rows}, make=other.by_rows[rows].recommender)
+    yield Asked(method=graph.name, setting={"rows": "texts"}, make=as_it_is(graph))
     yield Asked(method="nearest-texts", make=as_it_is(texts))
     for places in PLACES:
         yield Asked(
@@ -702,7 +752,15 @@ def measure_cold(asked: argparse.Namespace) -> None:
     grown = {run.name: Grown.of(run, cold) for run in asked.runs}
     one = next(iter(grown.values())).by_rows["siblings"]
     folder = asked.runs[0] / "bundle" / "catalog"
-    texts = NearestTexts(text_vectors(one, folder), max_history=one.max_history or K)
+    vectors = text_vectors(one, folder)
+    texts = NearestTexts(vectors, max_history=one.max_history or K)
+    before = split_of(Dataset.load(asked.home / "dataset"))
+    graph = TransitionGraph.fit(
+        before.train.histories,
+        one.catalog.num_items,
+        **GraphRun().model_dump(include=_GRAPH_SETTINGS),
+        vectors=vectors,
+    )
     counts = np.concatenate([one.catalog.popularity[: -len(cold)], np.zeros(len(cold), np.int64)])
     split = split_of(dataset)
     ids = np.array(dataset.items.item_ids, dtype=object)
@@ -717,7 +775,8 @@ def measure_cold(asked: argparse.Namespace) -> None:
     shares = {"cold": is_cold.mean(), "warm": 1 - is_cold.mean()}
     on_validation = split.validation.select(fixed_users(len(split.validation), asked.users))
     references: dict[str, dict[str, Float[np.ndarray, " rows"]]] = {}
-    for each in cold_methods(grown, texts, counts):
+    beside = {run.name: Grown.of(run, cold) for run in asked.beside}
+    for each in cold_methods(grown, beside, graph, texts, counts):
         is_old = not each.setting and each.method not in (texts.name, "popularity")
         measured: dict[str, Any] = {}
         for where, some in rows.items():
@@ -791,6 +850,7 @@ def main() -> None:
         (worth, measure_worth),
     ):
         each.add_argument("--runs", type=Path, nargs="+", required=True)
+        each.add_argument("--beside", type=Path, nargs="*", default=[], help="runs without codes")
         each.add_argument("--users", type=int, default=2000, help="fixed test users, at most")
         each.add_argument("--work", type=Path, required=True, help="folder of the lists")
         add_results_option(each)

@@ -15,7 +15,7 @@ from sidestep.search.item_support import ItemSupport
 from sidestep.search.policy import Scope
 from sidestep.search.scorer import Guidance
 
-from .fakes import ItemTable, ValueTable, histories_of
+from .fakes import ItemTable, Ranker, ValueTable, histories_of
 
 IDS = np.array([*itertools.product(range(3), repeat=3), (1, 1, 1), (2, 0, 1)])
 TRIE, MODEL, HEAD = Trie.build(IDS, (3, 3, 3)), ValueTable((3, 3, 3)), ItemTable(len(IDS))
@@ -31,10 +31,18 @@ def scopes():
     yield Scope(trie=TRIE, below=torch.tensor([0, 2]))
 
 
+PARTS = {
+    "head": {"head": HEAD},
+    "both": {"head": HEAD, "ranker": Ranker(len(IDS)), "ranker_weight": 3.0},
+    "ranker": {"ranker": Ranker(len(IDS))},
+}
+
+
+@pytest.mark.parametrize("parts", PARTS.values(), ids=PARTS)
 @pytest.mark.parametrize("scope", [*scopes()], ids=["all", "some", "below"])
-def test_it_is_the_exhaustive_search_of_the_head_without_likelihood(scope):
-    ours = ItemRanking(head=HEAD, num_leaves=40).search(MODEL, histories_of(4, 7), scope)
-    guidance = Guidance(scorer=ItemSupport(head=HEAD))
+def test_it_is_the_exhaustive_search_by_items_without_likelihood(scope, parts):
+    ours = ItemRanking(**parts, num_leaves=40).search(MODEL, histories_of(4, 7), scope)
+    guidance = Guidance(scorer=ItemSupport(**parts))
     exhaustive = ExhaustiveSearch(num_leaves=40, guidance=guidance)
     theirs = exhaustive.search(MODEL, histories_of(4, 7), scope)
     assert ours.leaves.equal(theirs.leaves)
@@ -54,3 +62,8 @@ def test_it_costs_the_root():
 def test_a_list_of_no_length_is_refused():
     with pytest.raises(ValueError, match="num_leaves must be at least 1"):
         ItemRanking(head=HEAD, num_leaves=0)
+
+
+def test_a_ranking_by_nothing_is_refused():
+    with pytest.raises(ValueError, match="give a head, a ranker or both"):
+        ItemRanking()

@@ -14,7 +14,7 @@ from sidestep.search.exclusion import Exclusion
 from sidestep.search.item_support import ItemSupport, node_log_sums
 from sidestep.search.policy import Scope
 
-from .fakes import ItemTable, PrefixTable, catalogs, histories_of
+from .fakes import ItemTable, PrefixTable, Ranker, catalogs, histories_of
 
 
 def test_a_prefix_has_the_probability_of_the_items_below_it():
@@ -59,19 +59,6 @@ def test_scores_are_sums_over_the_items_in_scope(catalog, data):
             below = [row[:depth] == prefix for row in ids.tolist()]
             mass = float(probs[below].sum() / probs.sum().clamp(min=1e-300))
             assert score == pytest.approx(math.log(mass) if mass else -math.inf, abs=1e-4)
-
-
-class Ranker:
-    """Ranker whose scores depend only on the last item, by a fixed hash; 10 FLOPs per past item."""
-
-    def __init__(self, num_items):
-        self.num_items = num_items
-
-    def scores(self, histories):
-        return torch.cos(histories.items[:, :1] * 2.3 + torch.arange(self.num_items) * 1.7)
-
-    def flops(self, histories):
-        return 10 * histories.lengths
 
 
 class CountedHead(ItemTable):

@@ -391,6 +391,8 @@ FIELDS: Mapping[str, Callable[[AskedSearch, bundles.LoadedRecommender, int], Any
     ),
     "gamma": lambda asked, loaded, num_leaves: _gamma(loaded),
     "head": lambda asked, loaded, num_leaves: loaded.item_scorer,
+    "ranker": lambda asked, loaded, num_leaves: loaded.item_ranker,
+    "ranker_weight": lambda asked, loaded, num_leaves: asked.ranker_weight(loaded) or 1.0,
     "category_head": lambda asked, loaded, num_leaves: loaded.category_head,
 }
 """The fields of policies that are set from here, by name: what was asked for, what the bundle says,

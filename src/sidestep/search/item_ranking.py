@@ -1,4 +1,4 @@
-"""Item ranking: every leaf by the item head alone, which asks the network for nothing but the root.
+"""Item ranking: every leaf by the item head, which asks the network for nothing but the root.
 
 This is the ranking that a baseline over item IDs gives, by a network of semantic IDs.
 """
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sidestep.catalog.space import CodeSpace, ListsCandidates
 from sidestep.catalog.trie import NO_STATE
-from sidestep.search.item_support import HasItemHead, ItemSupport
+from sidestep.search.item_support import HasItemHead, ItemRanker, ItemSupport
 from sidestep.search.policy import trie_scope
 from sidestep.search.scorer import Guidance
 from sidestep.search.spent import Spent
@@ -25,14 +25,17 @@ class ItemRanking:
     """Ranks all leaves by the log of the probability that an item head gives to their items.
 
     The probabilities are a softmax over the items in scope. With a tied item head, the logit of an
-    item is one dot product of the state of the history and the vector of the item. Costs one token,
-    the root. The log-probabilities of the answer are those of the item head, not of the codes.
+    item is one dot product of the state of the history and the vector of the item. The scores of a
+    ranker beside the network are added. Costs one token, the root. The log-probabilities of the
+    answer are those of head and ranker, not of the codes.
 
-    head: scores the items.
+    head, ranker, ranker_weight: score the items, see `ItemSupport`.
     num_leaves: leaves returned, at most.
     """
 
-    head: HasItemHead
+    head: HasItemHead | None = None
+    ranker: ItemRanker | None = None
+    ranker_weight: float = 1.0
     num_leaves: int = 50
     name: str = "item-head"
     reads_values: ClassVar[bool] = False
@@ -40,6 +43,7 @@ class ItemRanking:
     def __post_init__(self) -> None:
         if self.num_leaves < 1:
             raise ValueError(f"num_leaves must be at least 1, got {self.num_leaves}.")
+        self._support()  # refuses what scores no items
 
     @torch.no_grad()
     def search(
@@ -48,7 +52,7 @@ class ItemRanking:
         """See `SearchPolicy.search`; no leaf in scope is missed."""
         states = _complete_states(scope, asker=self.name)
         step, root = model.encode(histories, capacity=0)
-        guidance = Guidance(scorer=ItemSupport(head=self.head))
+        guidance = Guidance(scorer=self._support())
         scores_of = guidance.begin(histories, step, root, scope)
         leaves = states.expand(len(step.logits), -1)
         scores = scores_of(leaves, scope.num_steps)
@@ -61,6 +65,9 @@ class ItemRanking:
             spent=Spent.on_nodes(model, histories, torch.ones_like(leaves[:, :1]))
             + Spent.on_scores(guidance, histories, leaves, scope),
         )
+
+    def _support(self) -> ItemSupport:
+        return ItemSupport(head=self.head, ranker=self.ranker, ranker_weight=self.ranker_weight)
 
 
 def _complete_states(space: CodeSpace, *, asker: str) -> Int[Tensor, " leaves"]:

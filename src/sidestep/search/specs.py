@@ -252,7 +252,7 @@ SPECS: Mapping[str, SearchSpec] = MappingProxyType(
             SearchSpec(
                 name="item-head",
                 policy="sidestep.search.item_ranking:ItemRanking",
-                goes_by="item-head",
+                goes_by="items",
                 needs="items",
             ),
             SearchSpec(

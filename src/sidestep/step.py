@@ -400,6 +400,25 @@ def flops_by_depth(
     return model.flops_by_depth(histories) if isinstance(model, CountsFlops) else None
 
 
+@runtime_checkable
+class ReadsPrefixes(Protocol):
+    """A model that tells whether its network reads the nodes of a search.
+
+    reads_prefixes: False where the network reads the history alone, and every node has the state of
+        its root. Then nodes below the root cost no token.
+    """
+
+    @property
+    def reads_prefixes(self) -> bool:
+        """See the class."""
+        ...
+
+
+def reads_prefixes(model: object) -> bool:
+    """See `ReadsPrefixes`; True for a model that does not tell."""
+    return model.reads_prefixes if isinstance(model, ReadsPrefixes) else True
+
+
 def in_float32(device: torch.device) -> torch.autocast:
     """Switches autocast off: inside, what searches compare is computed in float32.
 

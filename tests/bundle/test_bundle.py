@@ -388,6 +388,18 @@ def test_items_that_chose_codes_in_an_older_schema_still_read_the_state_of_the_p
     assert older.recommend([["id-1", "id-2"]], k=5) == expected
 
 
+def test_a_network_whose_items_choose_by_the_history_alone_is_loaded_as_it_was(tmp_path):
+    head = {"item_head": True, "last_code_head": "items", "prefix_queries": False}
+    config = TransformerConfig(dim=16, num_layers=1, num_heads=2, history="items", **head)
+    of_items = Transformer(config, catalog().semantic_ids, (3, 4)).eval()
+    folder = tmp_path / "bundle"
+    about = {"max_history": MAX_HISTORY, "seed": 3, "training": {}, "data": {}}
+    save_bundle(folder, network=of_items, catalog=catalog(), **about)
+    loaded = load(folder, device="cpu").network
+    assert loaded.config == config
+    assert loaded.query_mix is None
+
+
 def test_a_newer_schema_is_refused_with_a_remedy(tmp_path):
     changed(saved(tmp_path / "bundle"), schema_version=SCHEMA_VERSION + 1, something="new")
     with pytest.raises(ValueError, match="Install a newer Sidestep"):

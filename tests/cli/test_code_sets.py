@@ -323,7 +323,7 @@ def test_what_an_encoder_decoder_over_sets_cannot_do_is_refused(shop, folder, of
     (tmp_path / "prm.yaml").write_text(f"kind: process-reward\nbackbone: {of_t5}\n")
     message = refused(*training(shop, tmp_path / "prm.yaml", tmp_path / "prm"))
     assert "the state after each past item, which it does not give" in message
-    assert "this code-set-t5 has none" in refused("evaluate", of_t5, "--search", "item-head")
+    assert "this code-set-t5 has neither" in refused("evaluate", of_t5, "--search", "item-head")
     (tmp_path / "t5.yaml").write_text(T5)
     train = training(shop, tmp_path / "t5.yaml", tmp_path / "run")
     head = ("--set", "model.item_head=true", "--catalog", folder / "catalog")

@@ -52,4 +52,6 @@ def test_sets_and_what_only_other_networks_have_are_refused(shop, trained, tmp_p
     message = refused(*train, "--catalog", tmp_path / "sets")
     assert "a run of kind t5 needs codes in an order" in message
     assert "a run of kind t5 needs semantic IDs: give --catalog" in refused(*train)
-    assert "this semantic-id-t5 has none" in refused("evaluate", trained, "--search", "item-head")
+    assert "this semantic-id-t5 has neither" in refused(
+        "evaluate", trained, "--search", "item-head"
+    )

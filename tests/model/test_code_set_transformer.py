@@ -61,10 +61,14 @@ class TestCodeSetsByItems(TestCodeSets):
         model.query_mix.data = torch.tensor([0.75, 0.5])
         return model
 
-    @torch.no_grad()
-    def test_untrained_codes_are_as_likely_in_a_set_as_the_item_head_says(self):
+    def scoring_as_the_head(self):
         model = self.build().eval()
         model.query_mix.data = torch.tensor([1.0, 0.0])
+        return model
+
+    @torch.no_grad()
+    def test_untrained_codes_are_as_likely_in_a_set_as_the_item_head_says(self):
+        model = self.scoring_as_the_head()
         codes = torch.tensor([[flat_ids(0)[0]]] * NUM_USERS)
         root, context = model.encode(HISTORIES, capacity=1)
         depths = torch.ones_like(codes)
@@ -93,6 +97,16 @@ class TestCodeSetsByItems(TestCodeSets):
             is_inner = int(tree.depths[user, column]) < NUM_LEVELS
             found = set(step.logits[user, column].isfinite().nonzero()[:, 0].tolist())
             assert found == (expected if is_inner else set())
+
+
+class TestCodeSetsByTheStateAfterTheHistory(TestCodeSetsByItems):
+    def build(self):
+        model = super().build().with_last_code_by_items(prefix_queries=False)
+        assert not model.reads_prefixes
+        return model
+
+    def scoring_as_the_head(self):
+        return self.build().eval()
 
 
 def choice_of(logits, legal, ranks=None, **rule):

@@ -6,9 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sidestep.catalog.trie import Trie
-from sidestep.model.config import TransformerConfig
+from sidestep.model.config import TransformerConfig, ValueHeadConfig
+from sidestep.model.heads import HeadedModel
 from sidestep.model.sibling_items import SiblingItems
 from sidestep.model.transformer import Transformer
+from sidestep.model.value_head import ValueHead
 from sidestep.padding import NO_ITEM
 from sidestep.search.beam import BeamSearch
 from sidestep.search.policy import Scope
@@ -243,3 +245,39 @@ def test_the_last_code_keeps_none_of_its_several_rows():
     assert [len(rows) for rows in network.code_rows] == [5, 5]
     rebuilt = Transformer(network.config, IDS, SIZES)
     rebuilt.load_state_dict(network.state_dict())
+
+
+def test_the_state_after_the_history_alone_scores_as_a_mix_without_the_prefix():
+    mixed = a_network(few_items=3)
+    mixed.query_mix.data = torch.tensor([1.0, 0.0])
+    alone = mixed.with_last_code_by_items(prefix_queries=False)
+    histories = HistoryBatch(
+        items=torch.tensor([[0, 2], [3, NO_ITEM]]), lengths=torch.tensor([2, 1])
+    )
+    codes = torch.tensor([[0], [1]])
+    depths = torch.ones_like(codes)
+    steps = []
+    for network in (mixed.eval(), alone.eval()):
+        _, context = network.encode(histories, capacity=1)
+        step, _ = network.extend(context, codes, depths - 1, depths, is_node=depths > 0)
+        steps.append(step)
+    torch.testing.assert_close(steps[0].logits, steps[1].logits)
+    assert mixed.reads_prefixes
+    assert not alone.reads_prefixes
+    again = alone.with_last_code_by_items(prefix_queries=True)
+    assert again.query_mix.tolist() == [1.0, 0.0]
+
+
+def test_a_network_that_reads_no_prefix_counts_the_root_alone():
+    network = a_network(few_items=3, prefix_queries=False).eval()
+    histories = HistoryBatch(
+        items=torch.tensor([[0, 2], [3, NO_ITEM]]), lengths=torch.tensor([2, 1])
+    )
+    found = BeamSearch(num_beams=3).search(network, histories, Scope(trie=Trie.build(IDS, SIZES)))
+    assert found.spent.tokens.tolist() == [1, 1]
+    by_depth = network.flops_by_depth(histories)
+    assert (by_depth[:, 1:] == network.head_flops(network.config.dim)[1:]).all()
+    with pytest.raises(ValueError, match="align it with --set prefix_queries=true"):
+        HeadedModel(network, ValueHead(ValueHeadConfig(), dim=network.config.dim, num_levels=3))
+    with pytest.raises(ValueError, match="prefix_queries: false needs last_code_head: items"):
+        TransformerConfig(prefix_queries=False)

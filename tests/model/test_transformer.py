@@ -90,6 +90,32 @@ class TestAllLaterCodesByItems(TestLastCodeByItems):
         return model
 
 
+class TestAllLaterCodesByTheStateAfterTheHistory(TestLastCodeByItems):
+    """Items choose all codes but the first, and the network is asked for the root alone."""
+
+    def build(self):
+        model = super().build().with_last_code_by_items(few_items=2, prefix_queries=False)
+        assert model.query_mix is None
+        assert not model.reads_prefixes
+        return model
+
+
+class TestCodesByTheStateAfterAHistoryOfCodes(ModelContract):
+    def build(self):
+        model = tiny(item_head=True, last_code_head="items", few_items=2, prefix_queries=False)
+        assert not model.reads_prefixes
+        return model
+
+
+class TestSomeEarlierCodesByTheStateAfterTheHistory(TestLastCodeByItems):
+    """Rows choose some codes after the first, so the network reads prefixes."""
+
+    def build(self):
+        model = super().build().with_last_code_by_items(few_items=1, prefix_queries=False)
+        assert model.reads_prefixes
+        return model
+
+
 class TestLastCodeByRowsOfItems(CausalCodesContract):
     """Histories of codes, and an item head with rows of its own that chooses the last code."""
 

@@ -290,9 +290,11 @@ class LoadedRecommender:
 
     @property
     def category_head(self) -> CategoryHead | None:
-        """The category head of the network, if it has one; else None."""
+        """The category head of the network, if it has one that tells prefixes apart; else None."""
         network = self.network
-        return network.category_head if isinstance(network, SemanticIdModel) else None
+        if not isinstance(network, SemanticIdModel) or not network.reads_prefixes:
+            return None
+        return network.category_head
 
     @property
     def reads_times(self) -> bool:

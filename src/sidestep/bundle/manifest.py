@@ -21,14 +21,15 @@ from sidestep.bundle.parts import PARTS
 from sidestep.files import read_json
 from sidestep.import_paths import is_import_path
 
-SCHEMA_VERSION = 9
+SCHEMA_VERSION = 10
 """Version 2 added T5 and Hugging Face networks, and tombstones in the catalog; version 3 the number
 of new items, the process reward model and the value head; version 4 the ranker: older bundles are
 taken to have none. Version 5 added the kind `repeats`, and counts that are sums of weights; version
 6 the histories of users, and the search that a bundle recommends by; version 7 has one field for
 all parts beside the network, each of which had a field of its own before; version 8
 the weights by which items that choose codes read the state of the root; version 9 the kinds
-`graph` and `popularity-window`, and rankers without a network."""
+`graph` and `popularity-window`, and rankers without a network; version 10 networks whose items
+choose codes by the state after the history alone."""
 
 MANIFEST = "manifest.json"
 FORMAT = "sidestep.bundle"
@@ -97,7 +98,7 @@ class Manifest(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     format: Literal["sidestep.bundle"]
-    schema_version: Literal[1, 2, 3, 4, 5, 6, 7, 8, 9]
+    schema_version: Literal[1, 2, 3, 4, 5, 6, 7, 8, 9, 10]
     kind: Kind
     model: dict[str, Any]
     max_history: int = Field(ge=1)

@@ -109,7 +109,9 @@ def _completed(
 
     Up to schema 7, items that chose codes were scored at the state of the prefix alone.
     """
-    if description.get("last_code_head") == "items" and _QUERY_MIX not in weights:
+    reads_prefixes = description.get("prefix_queries", True)
+    by_items = description.get("last_code_head") == "items"
+    if by_items and reads_prefixes and _QUERY_MIX not in weights:
         return {**weights, _QUERY_MIX: torch.tensor([0.0, 1.0])}
     return weights
 

@@ -139,6 +139,12 @@ class TransformerConfig(BaseModel):
     """With `last_code_head: items`: the item head also chooses an earlier code, but the first,
     below each prefix with at most so many items; 0: the last code alone."""
 
+    prefix_queries: bool = Field(True, exclude_if=lambda reads: reads)
+    """With `last_code_head: items`: whether the items below a prefix are scored by the state of the
+    prefix, too. With false, the state after the history alone scores them, as in the item head.
+    Where items choose every code but the first, a search then asks the network for the first code
+    alone, and costs about as much as the item head."""
+
     rows_per_code: int = Field(1, ge=1, exclude_if=lambda number: number == 1)
     """Rows by which a code is scored. A code stands for all items with the code. One row is close
     to the mean of these items; several rows can stand for items of several kinds."""
@@ -195,6 +201,8 @@ class TransformerConfig(BaseModel):
             raise ValueError("last_code_head: items needs item_head: true.")
         if "few_items" in self.model_fields_set and self.last_code_head != "items":
             raise ValueError("few_items needs last_code_head: items.")
+        if not self.prefix_queries and self.last_code_head != "items":
+            raise ValueError("prefix_queries: false needs last_code_head: items.")
         if self.tied_item_head and self.history != "items":
             raise ValueError("tied_item_head needs history: items, which reads items as vectors.")
         return self

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from sidestep.model.context import TreeContext
 from sidestep.model.llama_form import LlamaForm
 from sidestep.model.value_head import ValueHead
-from sidestep.step import HistoryBatch, StepModel, StepOutput, flops_by_depth
+from sidestep.step import HistoryBatch, StepModel, StepOutput, flops_by_depth, reads_prefixes
 
 
 @runtime_checkable
@@ -139,7 +139,15 @@ class HeadedModel:
             backbone: gives the states.
             value: reads them.
             detach_backbone: keeps what is learned of values from moving the backbone.
+
+        Raises:
+            ValueError: the states of prefixes say nothing about them, see `ReadsPrefixes`.
         """
+        if not reads_prefixes(backbone):
+            raise ValueError(
+                "values are read from the states of prefixes, and this network reads the history "
+                "alone; align it with --set prefix_queries=true, and train values beside that run."
+            )
         self.backbone = backbone
         self.value = value
         self.detach_backbone = detach_backbone

@@ -73,11 +73,14 @@ class SemanticIdModel(nn.Module, ABC):
             other._modules = {**self._modules, "siblings": siblings}
         return other
 
-    def with_last_code_by_items(self, few_items: int | None = None) -> "SemanticIdModel":
+    def with_last_code_by_items(
+        self, few_items: int | None = None, *, prefix_queries: bool | None = None
+    ) -> "SemanticIdModel":
         """The network with the same weights, whose item head chooses the last code.
 
         Args:
             few_items: see `TransformerConfig`; None leaves it as it is.
+            prefix_queries: see `TransformerConfig`; None leaves it as it is.
 
         Raises:
             ValueError: the network has no item head, or cannot choose codes by items.
@@ -113,6 +116,15 @@ class SemanticIdModel(nn.Module, ABC):
     def rows_choose_first_alone(self) -> bool:
         """Whether items choose at every state but the root."""
         return self.siblings is not None and all(self.siblings.choose_all[1:])
+
+    @property
+    def reads_prefixes(self) -> bool:
+        """Whether a prefix has a state of its own, see `ReadsPrefixes`.
+
+        Where rows choose the first code alone, and items need no state of a prefix, every prefix
+        has the state of its root.
+        """
+        return True
 
     @property
     def item_scorer(self) -> ItemScorer | None:
@@ -401,7 +413,8 @@ class SemanticIdModel(nn.Module, ABC):
         """The vectors by which items are scored at prefixes, for a network in which items choose.
 
         A query is a · root + b · state, with learned a and b. With a = 1 and b = 0, the items of a
-        prefix are as likely among each other as the item head says.
+        prefix are as likely among each other as the item head says. Without `prefix_queries`, a and
+        b are that.
 
         Args:
             states: of the prefixes.

@@ -106,7 +106,7 @@ class Transformer(SemanticIdModel):
             layers=layers,
             prompt_lengths=lengths,
             num_levels=self.num_levels,
-            capacity=capacity,
+            capacity=capacity if self.reads_prefixes else 0,
             history_states=HistoryStates(states=final, counts=counts),
             prefixes=self._root_prefixes(histories.items, hidden),
         )
@@ -128,6 +128,10 @@ class Transformer(SemanticIdModel):
         prompt = context.prompt_lengths[:, None] if visible is None else visible
         context = context.placed(parents, depths, is_node, depth)
         context = self._with_prefixes(context, codes, parents, depths, visible, depth)
+        if not self.reads_prefixes:
+            assert context.prefixes is not None, "items choose"
+            hidden = context.prefixes.roots.expand(*codes.shape, -1)
+            return self._step(hidden, depths, context.prefixes, depth=depth), context
         mask = context.node_mask(codes.shape[1], visible)
         angles = self._angles(prompt - 1 + self._offsets(depths))
         states = self.dropout(self.code_embedding(self.node_codes(codes, depths)))
@@ -161,10 +165,13 @@ class Transformer(SemanticIdModel):
             The state before the first code, then the state after each code.
         """
         users, num_items = histories.items.shape
+        # Codes that change no state are not read, unless the prompt consists of codes.
+        is_read = self.reads_prefixes or self.reader.tokens_per_item(self.num_levels) > 1
+        read = codes if is_read else codes[..., :0]
         before, _ = self._prompt(histories.without_last())
-        prompt = self.reader.next_item_prompt(before, self.dropout(self.code_embedding(codes)))
+        prompt = self.reader.next_item_prompt(before, self.dropout(self.code_embedding(read)))
         states, mask = prompt.vectors, prompt.mask
-        num_states = codes.shape[2] + 1
+        num_states = read.shape[2] + 1
         depths = torch.arange(states.shape[1], device=states.device) % num_states
         roots = prompt.positions - depths
         angles = self._angles((roots + self._offsets(depths))[None])
@@ -172,10 +179,14 @@ class Transformer(SemanticIdModel):
             assert isinstance(block, Block)
             queries, keys, values = block.attention.project(block.attention_norm(states), *angles)
             states = block.mix(states, attend(queries, keys, values, mask))
-        hidden: Tensor = self.norm(states)
-        return hidden.view(users, num_items, num_states, self.config.dim)
+        hidden: Tensor = self.norm(states).view(users, num_items, num_states, self.config.dim)
+        if self.reads_prefixes:
+            return hidden
+        return hidden[:, :, :1].expand(-1, -1, codes.shape[2] + 1, -1)
 
-    def with_last_code_by_items(self, few_items: int | None = None) -> "Transformer":
+    def with_last_code_by_items(
+        self, few_items: int | None = None, *, prefix_queries: bool | None = None
+    ) -> "Transformer":
         """See `SemanticIdModel.with_last_code_by_items`.
 
         Raises:
@@ -184,6 +195,8 @@ class Transformer(SemanticIdModel):
         changes: dict[str, object] = {"last_code_head": "items"}
         if few_items is not None:
             changes["few_items"] = few_items
+        if prefix_queries is not None:
+            changes["prefix_queries"] = prefix_queries
         config = self.config.model_copy(update=changes)
         if config == self.config:
             return self
@@ -195,9 +208,10 @@ class Transformer(SemanticIdModel):
         other = copy.deepcopy(self)  # with all that was read of the items, such as their columns
         other.config = config
         other._add_item_lists(config)
+        if self.query_mix is None or not config.prefix_queries:
+            other._add_query_mix(config)
         if self.config.last_code_head == "items":
             return other
-        other._add_query_mix(config)
         if other.siblings is not None:  # the last codes need no rows
             num_rows = self.num_codes - self.codebook_sizes[-1]
             other.head.weight = nn.Parameter(self.head.weight[:num_rows].detach().clone())
@@ -240,6 +254,11 @@ class Transformer(SemanticIdModel):
         rows = self.head.weight
         assert isinstance(rows, nn.Parameter), "a layer has parameters"
         return (rows,) if self.head_more is None else (rows, self.head_more)
+
+    @property
+    def reads_prefixes(self) -> bool:
+        """See `SemanticIdModel.reads_prefixes`."""
+        return self.config.prefix_queries or not self.rows_choose_first_alone
 
     @property
     def item_scorer(self) -> "Transformer | None":
@@ -286,6 +305,8 @@ class Transformer(SemanticIdModel):
         """See `CountsFlops.flops_by_depth`."""
         lengths = self.reader.prompt_lengths(histories, self.num_levels)
         backbone = self.backbone_flops.by_depth(lengths, self.num_levels)
+        if not self.reads_prefixes:
+            backbone[:, 1:] = 0
         return backbone + self.head_flops(self.config.dim)
 
     @cached_property
@@ -417,7 +438,8 @@ class Transformer(SemanticIdModel):
         self, states: Float[Tensor, "*states dim"], roots: Float[Tensor, "*roots dim"]
     ) -> Float[Tensor, "*states dim"]:
         """See `SemanticIdModel.item_queries`."""
-        assert self.query_mix is not None, "items choose no code"
+        if self.query_mix is None:
+            return roots.to(states.dtype).expand(states.shape)
         of_root, of_prefix = self.query_mix.to(states.dtype)
         queries: Tensor = of_root * roots.to(states.dtype) + of_prefix * states
         return queries
@@ -435,7 +457,7 @@ class Transformer(SemanticIdModel):
         An item is scored at first by the state of the root alone, as the item head scores it.
         """
         self.query_mix = None
-        if config.last_code_head == "items":
+        if config.last_code_head == "items" and config.prefix_queries:
             self.query_mix = nn.Parameter(torch.tensor([1.0, 0.0], device=self.start.device))
 
     def _root_prefixes(

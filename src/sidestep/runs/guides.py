@@ -12,6 +12,7 @@ from sidestep.search.specs import Guide
 
 with imported_when_used():
     from sidestep.bundle import loaded as bundles
+    from sidestep.model import semantic_id_model as models
     from sidestep.search import item_support, live_item_support, process_reward, scorer
 
 
@@ -83,6 +84,11 @@ def _no_item_head(loaded: bundles.LoadedRecommender) -> str | None:
 def _no_category_head(loaded: bundles.LoadedRecommender) -> str | None:
     if loaded.category_head is not None:
         return None
+    if isinstance(loaded.network, models.SemanticIdModel) and not loaded.network.reads_prefixes:
+        return (
+            "checks the categories of paths, and this network reads the history alone, so all "
+            "paths have one category; align it with --set prefix_queries=true."
+        )
     return (
         f"checks the categories of paths, and this {loaded.kind} has no category head; train a "
         "transformer or code-sets with model.category_head, which names a column of the items."

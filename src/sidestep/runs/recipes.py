@@ -103,13 +103,14 @@ def align_recipe(name: AlignRecipe) -> dict[str, Any]:
     sft-continued: the control, which goes on with likelihood.
     tree: ours; the policy's own item head teaches the codes at every prefix where rows of codes
         choose. Each code gets four rows. Items choose the last code, and every code below prefixes
-        and sets of few items.
+        and sets of few items, by the state after the history.
     """
     if name == "tree":
         return {
             "kind": "distill",
             "last_code_head": "items",
             "few_items": 128,
+            "prefix_queries": False,
             "rows_per_code": 4,
             "objective": {"learned_nodes": "rows", "rows_rate_factor": 20.0},
             "training": {

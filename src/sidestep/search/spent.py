@@ -14,14 +14,15 @@ from torch import Tensor
 from sidestep.catalog.space import CodeSpace
 from sidestep.catalog.trie import NO_STATE
 from sidestep.search.scorer import Guidance
-from sidestep.step import HistoryBatch, StepModel, flops_by_depth
+from sidestep.step import HistoryBatch, StepModel, flops_by_depth, reads_prefixes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spent:
     """The cost of a search, or of a part of it, per user.
 
-    tokens: backbone positions spent after the prompt, the root included.
+    tokens: backbone positions spent after the prompt, the root included. Nodes that the backbone
+        does not read cost none, see `ReadsPrefixes`.
     scored: prefixes whose score was asked of a prefix scorer; 0 where no scorer guides the search.
         A scored prefix costs no token. A value costs no token either: a token that was paid for
         gives it.
@@ -47,7 +48,7 @@ class Spent:
         Raises:
             ValueError: the model tells FLOPs of other users, or of too few depths.
         """
-        tokens = nodes.sum(dim=1)
+        tokens = nodes.sum(dim=1) if reads_prefixes(model) else nodes[:, 0]
         flops = flops_by_depth(model, histories)
         if flops is not None:
             users, depths = nodes.shape

@@ -109,8 +109,9 @@ class RewardScene:
         """
         if self.intents is None:
             raise ValueError(
-                "it asks the category head, and the policy has none; train the policy with "
-                "model.category_head, or leave the reward out."
+                "it asks the category head for each prefix, and the policy has none, or reads the "
+                "history alone; train the policy with model.category_head and without "
+                "prefix_queries: false, or leave the reward out."
             )
         return self.intents
 

@@ -17,7 +17,7 @@ from sidestep.model.value_head import ValueHead
 from sidestep.objectives.advantages import is_informative
 from sidestep.search.policy import Scope, SearchPolicy, reads_values, redrawn, trie_scope
 from sidestep.search.sampling import Sampling
-from sidestep.step import HistoryBatch, StepModel
+from sidestep.step import HistoryBatch, StepModel, reads_prefixes
 from sidestep.training.alignment_config import Repair
 from sidestep.training.candidate_tree import CandidateTree, tree_and_path
 from sidestep.training.leaf_ways import LeafWays
@@ -252,7 +252,8 @@ class Rollouts:
     ) -> Float[Tensor, "users candidates levels categories"] | None:
         """The distributions over categories before each code, if a reward reads them."""
         head = asked.model.category_head
-        if head is None or not getattr(self.reward, "reads_intents", True):
+        is_read = reads_prefixes(asked.model) and getattr(self.reward, "reads_intents", True)
+        if head is None or not is_read:
             return None
         by_slot = head.log_probs(tree.read(asked.model, asked.histories).hidden)
         slots = tree.parent_slots

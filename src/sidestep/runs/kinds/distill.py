@@ -50,6 +50,10 @@ class DistillRun(ImprovingRun):
     many items are left, see `TransformerConfig` and `CodeSetConfig`. null keeps the number of the
     backbone."""
 
+    prefix_queries: bool | None = Field(None, exclude_if=lambda reads: reads is None)
+    """With `last_code_head: items`: whether items are scored by the state of the prefix, too, see
+    `TransformerConfig`. null leaves it as the backbone has it."""
+
     rows_per_code: int | None = Field(None, ge=1, exclude_if=lambda number: number is None)
     """Rows by which a code is scored from now on, see `TransformerConfig`; null keeps the number
     of the backbone."""
@@ -78,7 +82,9 @@ class DistillRun(ImprovingRun):
         if network.item_scorer is None:  # without a head, no word about what items choose
             raise ValueError(head_distillation.NO_TEACHER)
         if self.last_code_head == "items":
-            network = network.with_last_code_by_items(self.few_items)
+            network = network.with_last_code_by_items(
+                self.few_items, prefix_queries=self.prefix_queries
+            )
         if self.rows_per_code is not None:
             network = network.with_rows_per_code(self.rows_per_code)
         plan_parts.refuse_lone_leaf(material.catalog)
@@ -120,6 +126,7 @@ class DistillRun(ImprovingRun):
                 num_beams=self.validation.num_beams,
                 about={
                     "few_items": self.few_items,
+                    "prefix_queries": self.prefix_queries,
                     "order": self.order,
                     "rows_per_code": self.rows_per_code,
                     "teacher_ranker": self.teacher_ranker,

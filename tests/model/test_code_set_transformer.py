@@ -5,6 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sidestep.model import transformer
 from sidestep.model.code_set_transformer import CodeSetTransformer
 from sidestep.model.config import CodeSetConfig
 from sidestep.step import CodebookChoice, StepOutput, log_probs
@@ -107,6 +108,12 @@ class TestCodeSetsByTheStateAfterTheHistory(TestCodeSetsByItems):
 
     def scoring_as_the_head(self):
         return self.build().eval()
+
+
+class TestCodeSetsByTheStateAfterTheHistoryInALargeCatalog(TestCodeSetsByTheStateAfterTheHistory):
+    @pytest.fixture(autouse=True)
+    def large(self, monkeypatch):
+        monkeypatch.setattr(transformer, "SCORED_ITEMS", 0)
 
 
 def choice_of(logits, legal, ranks=None, **rule):

@@ -66,14 +66,14 @@ def test_the_sets_of_slots_grow_along_parents_of_one_call_or_of_many():
     codes, parents = torch.tensor([[4, 2, 9]]), torch.tensor([[0, 1, 2]])
     depths = torch.tensor([[1, 2, 3]])
     roots = torch.zeros(1, 1, 4)
-    empty = SlotSets.at_roots(held, roots, 3)
-    at_once = empty.with_nodes(codes, parents, depths, roots, is_chain=True)
+    empty = SlotSets.at_roots(held, roots, None, num_steps=3)
+    at_once = empty.with_nodes(codes, parents, depths, roots, None, is_chain=True)
     assert at_once.decided.tolist() == [[[-1, -1, -1], [4, -1, -1], [4, 2, -1], [4, 2, 9]]]
     step_by_step = empty
     for at in range(3):
         only = slice(at, at + 1)
         step_by_step = step_by_step.with_nodes(
-            codes[:, only], parents[:, only], depths[:, only], roots, is_chain=False
+            codes[:, only], parents[:, only], depths[:, only], roots, None, is_chain=False
         )
     assert step_by_step.decided.equal(at_once.decided)
 
@@ -81,12 +81,13 @@ def test_the_sets_of_slots_grow_along_parents_of_one_call_or_of_many():
 @pytest.mark.parametrize("width", [1, 2])
 def test_padding_in_a_tree_does_no_harm(width):
     roots = torch.zeros(2, 1, 4)
-    slots = SlotSets.at_roots(torch.tensor([[7]] * 2), roots, 2)
+    slots = SlotSets.at_roots(torch.tensor([[7]] * 2), roots, None, num_steps=2)
     nodes = slots.with_nodes(
         torch.tensor([[3, 0], [1, 2]])[:, :width],
         torch.zeros(2, width, dtype=torch.long),
         torch.tensor([[1, -1], [1, 1]])[:, :width],
         roots,
+        None,
         is_chain=False,
     )
     assert nodes.decided[:, 1].tolist() == [[3, -1], [1, -1]]

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sidestep.catalog.trie import Trie
+from sidestep.model import transformer
 from sidestep.model.config import TransformerConfig, ValueHeadConfig
 from sidestep.model.heads import HeadedModel
 from sidestep.model.sibling_items import SiblingItems
@@ -268,15 +269,19 @@ def test_the_state_after_the_history_alone_scores_as_a_mix_without_the_prefix():
     assert again.query_mix.tolist() == [1.0, 0.0]
 
 
-def test_a_network_that_reads_no_prefix_counts_the_root_alone():
+def test_a_network_that_reads_no_prefix_counts_the_root_alone(monkeypatch):
     network = a_network(few_items=3, prefix_queries=False).eval()
     histories = HistoryBatch(
         items=torch.tensor([[0, 2], [3, NO_ITEM]]), lengths=torch.tensor([2, 1])
     )
     found = BeamSearch(num_beams=3).search(network, histories, Scope(trie=Trie.build(IDS, SIZES)))
     assert found.spent.tokens.tolist() == [1, 1]
-    by_depth = network.flops_by_depth(histories)
-    assert (by_depth[:, 1:] == network.head_flops(network.config.dim)[1:]).all()
+    small = network.flops_by_depth(histories)
+    assert (small[:, 1:] == 0).all(), "the items of a small catalog are scored at the root"
+    monkeypatch.setattr(transformer, "SCORED_ITEMS", 4)
+    large = network.flops_by_depth(histories)
+    assert (small[:, 0] - large[:, 0]).tolist() == [5 * 2 * 8] * 2
+    assert (large[:, 1:] == network.head_flops(network.config.dim)[1:]).all()
     with pytest.raises(ValueError, match="align it with --set prefix_queries=true"):
         HeadedModel(network, ValueHead(ValueHeadConfig(), dim=network.config.dim, num_levels=3))
     with pytest.raises(ValueError, match="prefix_queries: false needs last_code_head: items"):

@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from sidestep.model import transformer
 from sidestep.model.config import TransformerConfig
 from sidestep.model.transformer import Transformer
 from sidestep.padding import NO_ITEM
@@ -98,6 +99,14 @@ class TestAllLaterCodesByTheStateAfterTheHistory(TestLastCodeByItems):
         assert model.query_mix is None
         assert not model.reads_prefixes
         return model
+
+
+class TestCodesByTheStateAfterTheHistoryInALargeCatalog(TestAllLaterCodesByTheStateAfterTheHistory):
+    """The items below each prefix are scored, and not all items at once."""
+
+    @pytest.fixture(autouse=True)
+    def large(self, monkeypatch):
+        monkeypatch.setattr(transformer, "SCORED_ITEMS", 0)
 
 
 class TestCodesByTheStateAfterAHistoryOfCodes(ModelContract):

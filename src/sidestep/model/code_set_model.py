@@ -201,10 +201,12 @@ class CodeSetModel(SemanticIdModel, ABC):
         assert self.set_items is not None, "the context is of another network"
         users, width, _ = states.shape
         items, rows, is_few = self.set_items.few(prefixes.decided[:, -width:].flatten(0, 1))
-        queries = self.item_queries(states, prefixes.roots).flatten(0, 1)
-        scores = self.scores_of_lists(queries[rows], items[:, None], prefixes.held[rows // width])[
-            :, 0
-        ]
+        if prefixes.scores is not None:
+            scores = prefixes.scores[rows // width, items].to(states.dtype)
+        else:
+            queries = self.item_queries(states, prefixes.roots).flatten(0, 1)
+            held = prefixes.held[rows // width]
+            scores = self.scores_of_lists(queries[rows], items[:, None], held)[:, 0]
         logits = self.set_items.code_logits(scores, rows, items, users * width)
         (others,) = (~is_few).nonzero(as_tuple=True)
         logits = logits.index_copy(0, others, self.code_logits(states.flatten(0, 1)[others]))

@@ -12,6 +12,7 @@ from sidestep.model.context import TreeContext
 from sidestep.model.set_items import SlotSets
 from sidestep.model.sibling_items import SlotPrefixes
 from sidestep.model.transformer import Transformer
+from sidestep.step import HistoryBatch
 
 
 class CodeSetTransformer(Transformer, CodeSetModel):
@@ -46,11 +47,12 @@ class CodeSetTransformer(Transformer, CodeSetModel):
             self.set_items = self._lists_of_items(most=config.few_items)
 
     def _root_prefixes(
-        self, held: Int[Tensor, "users items"], roots: Float[Tensor, "users 1 dim"]
+        self, histories: HistoryBatch, roots: Float[Tensor, "users 1 dim"]
     ) -> SlotPrefixes | SlotSets | None:
         if self.set_items is None:
             return None
-        return SlotSets.at_roots(held, roots, self.num_levels)
+        scores = self._root_item_scores(histories, roots)
+        return SlotSets.at_roots(histories.items, roots, scores, num_steps=self.num_levels)
 
     def _with_prefixes(
         self,
@@ -67,6 +69,6 @@ class CodeSetTransformer(Transformer, CodeSetModel):
         assert isinstance(known, SlotSets), "the context is of another network"
         is_chain = depth is None and codes.shape[1] > 1
         codes, roots = self.node_codes(codes, depths), self._roots_of(context, visible)
-        return replace(
-            context, prefixes=known.with_nodes(codes, parents, depths, roots, is_chain=is_chain)
-        )
+        scores = known.scores if visible is None else None
+        prefixes = known.with_nodes(codes, parents, depths, roots, scores, is_chain=is_chain)
+        return replace(context, prefixes=prefixes)

@@ -2,6 +2,7 @@
 
 import copy
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -19,6 +20,13 @@ from sidestep.model.set_items import SlotSets
 from sidestep.model.sibling_items import SiblingItems, SlotPrefixes
 from sidestep.padding import NO_ITEM
 from sidestep.step import HistoryBatch, StepOutput, in_float32, widened
+
+ScoresOfLists = Callable[[Tensor], Tensor]
+"""Gives the scores [states, items] of a list of items at each state; `NO_ITEM` is padding."""
+
+
+ScoresAtNodes = Callable[[Tensor | slice], ScoresOfLists]
+"""Gives `ScoresOfLists` at some of the newest nodes, named by their numbers."""
 
 
 class SemanticIdModel(nn.Module, ABC):
@@ -287,10 +295,14 @@ class SemanticIdModel(nn.Module, ABC):
             histories: before each target.
         """
         numbers = [None] * self.num_levels if self.siblings is None else self._numbers_of(items)
-        logits = [
-            self._code_logits(
-                level, states[:, level], numbers[level], histories.items, states[:, 0]
+
+        def scores_at(level: int) -> ScoresOfLists:
+            return lambda items: self.scores_of_lists(
+                self.item_queries(states[:, level], states[:, 0]), items, histories.items
             )
+
+        logits = [
+            self._code_logits(level, states[:, level], numbers[level], scores_at(level))
             for level in range(self.num_levels)
         ]
         return torch.stack(logits, dim=1)
@@ -315,27 +327,43 @@ class SemanticIdModel(nn.Module, ABC):
         """
         states = widened(hidden).flatten(0, 1)
         users, width, _ = hidden.shape
-        numbers = held = roots = None
+        numbers = None
+        scores_at: ScoresAtNodes | None = None
         if isinstance(prefixes, SlotPrefixes):
             numbers = prefixes.numbers[:, -width:].flatten()
-            held = prefixes.held.repeat_interleave(width, dim=0)
-            roots = prefixes.roots.expand(hidden.shape).flatten(0, 1)
+            scores_at = self._scores_at(hidden, prefixes)
         logits = states.new_full((len(states), max(self.codebook_sizes)), -torch.inf)
         with in_float32(hidden.device):
             if depth is None:
                 for level in range(self.num_levels):
                     (here,) = (depths.flatten() == level).nonzero(as_tuple=True)
                     if len(here) > 0:
-                        logits[here] = self._code_logits(
-                            level,
-                            states[here],
-                            None if numbers is None else numbers[here],
-                            None if held is None else held[here],
-                            None if roots is None else roots[here],
-                        )
+                        own = None if numbers is None else numbers[here]
+                        scores_of = None if scores_at is None else scores_at(here)
+                        logits[here] = self._code_logits(level, states[here], own, scores_of)
             elif depth < self.num_levels:
-                logits = self._code_logits(depth, states, numbers, held, roots)
+                scores_of = None if scores_at is None else scores_at(slice(None))
+                logits = self._code_logits(depth, states, numbers, scores_of)
         return logits.view(users, width, -1)
+
+    def _scores_at(
+        self, hidden: Float[Tensor, "users width dim"], prefixes: SlotPrefixes
+    ) -> ScoresAtNodes:
+        """Gives the scores of lists of items at some of the newest nodes, or at all.
+
+        Args:
+            hidden: states of the newest nodes.
+            prefixes: of all slots so far.
+        """
+        users, width, _ = hidden.shape
+        user_of = torch.arange(users, device=hidden.device).repeat_interleave(width)
+        whole = prefixes.scores
+        if whole is not None:
+            return lambda here: lambda items: whole[user_of[here][:, None], items.clamp(min=0)]
+        queries = self.item_queries(widened(hidden), prefixes.roots).flatten(0, 1)
+        return lambda here: (
+            lambda items: self.scores_of_lists(queries[here], items, prefixes.held[user_of[here]])
+        )
 
     @property
     def _rows_per_code(self) -> int:
@@ -362,8 +390,7 @@ class SemanticIdModel(nn.Module, ABC):
         level: int,
         states: Float[Tensor, "states dim"],
         numbers: Int[Tensor, " states"] | None,
-        held: Int[Tensor, "states items"] | None,
-        roots: Float[Tensor, "states dim"] | None,
+        scores_of: ScoresOfLists | None,
     ) -> Float[Tensor, "states widest"]:
         """Logits of the codes of one level; -inf past the end of its codebook.
 
@@ -371,8 +398,7 @@ class SemanticIdModel(nn.Module, ABC):
             level: from 0.
             states: of prefixes of `level` codes.
             numbers: of the prefixes, see `SiblingItems.next_number`; None where rows choose.
-            held: the items of each state's history; None where rows choose.
-            roots: the state after each state's history; None where rows choose.
+            scores_of: gives the scores of a list of items at each state; None where rows choose.
         """
         siblings = self.siblings
         logits = None
@@ -381,10 +407,9 @@ class SemanticIdModel(nn.Module, ABC):
             logits = self.row_logits(states, start, start + self.codebook_sizes[level])
         if siblings is not None and siblings.widest[level]:
             assert numbers is not None, "no node has a prefix"
-            assert held is not None, "no history is known"
-            assert roots is not None, "no root is known"
+            assert scores_of is not None, "nothing scores items"
             items, codes = siblings.below(numbers, level)
-            scores = self.scores_of_lists(self.item_queries(states, roots), items, held)
+            scores = scores_of(items).to(states.dtype)
             by_items = siblings.code_logits(scores, items, codes, level)
             is_few = (items != NO_ITEM).any(dim=1, keepdim=True)
             logits = by_items if logits is None else torch.where(is_few, by_items, logits)

@@ -23,20 +23,25 @@ class SlotSets:
 
     decided: flat ids of the codes, in the order in which they were decided; -1 is padding.
     held: the items of each user's history; `NO_ITEM` is padding.
-    roots: see `SlotPrefixes.roots`.
+    roots, scores: see `SlotPrefixes`.
     """
 
     decided: Int[Tensor, "users slots steps"]
     held: Int[Tensor, "users items"]
     roots: Float[Tensor, "users roots dim"]
+    scores: Float[Tensor, "users all_items"] | None = None
 
     @staticmethod
     def at_roots(
-        held: Int[Tensor, "users items"], roots: Float[Tensor, "users 1 dim"], num_steps: int
+        held: Int[Tensor, "users items"],
+        roots: Float[Tensor, "users 1 dim"],
+        scores: Float[Tensor, "users all_items"] | None,
+        *,
+        num_steps: int,
     ) -> "SlotSets":
         """The empty set of every user."""
         decided = torch.full((len(held), 1, num_steps), -1, device=held.device)
-        return SlotSets(decided=decided, held=held, roots=roots)
+        return SlotSets(decided=decided, held=held, roots=roots, scores=scores)
 
     def with_nodes(
         self,
@@ -44,6 +49,7 @@ class SlotSets:
         parents: Int[Tensor, "users width"],
         depths: Int[Tensor, "users width"],
         roots: Float[Tensor, "users roots dim"],
+        scores: Float[Tensor, "users all_items"] | None,
         *,
         is_chain: bool,
     ) -> "SlotSets":
@@ -54,6 +60,7 @@ class SlotSets:
             parents: the slot of each parent.
             depths: codes decided at each node.
             roots: see `SlotPrefixes.roots`.
+            scores: None where a new node continues a part of its history.
             is_chain: whether a parent may be one of the new nodes.
         """
         slots, width, num_steps = self.decided.shape[1], codes.shape[1], self.decided.shape[2]
@@ -64,7 +71,7 @@ class SlotSets:
         # A parent may lie in the same call, so a set is complete once its parent's is.
         for _ in range(num_steps if is_chain else 1):
             decided[:, slots:] = torch.maximum(decided.gather(1, above), own)
-        return replace(self, decided=decided, roots=roots)
+        return replace(self, decided=decided, roots=roots, scores=scores)
 
 
 class SetItems(nn.Module):

@@ -26,25 +26,40 @@ class SlotPrefixes:
     held: the items of each user's history; `NO_ITEM` is padding.
     roots: the state after the history that each of the newest nodes continues, or one state per
         user where all nodes continue the whole history.
+    scores: of all items at the state after the whole history, where that is less work than to score
+        the items below each prefix; else None.
     """
 
     numbers: Int[Tensor, "users slots"]
     held: Int[Tensor, "users items"]
     roots: Float[Tensor, "users roots dim"]
+    scores: Float[Tensor, "users all_items"] | None = None
 
     @staticmethod
     def at_roots(
-        held: Int[Tensor, "users items"], roots: Float[Tensor, "users 1 dim"]
+        held: Int[Tensor, "users items"],
+        roots: Float[Tensor, "users 1 dim"],
+        scores: Float[Tensor, "users all_items"] | None = None,
     ) -> "SlotPrefixes":
         """The empty prefix of every user."""
         numbers = held.new_zeros(len(held), 1, dtype=torch.long)
-        return SlotPrefixes(numbers=numbers, held=held, roots=roots)
+        return SlotPrefixes(numbers=numbers, held=held, roots=roots, scores=scores)
 
     def with_nodes(
-        self, numbers: Int[Tensor, "users width"], roots: Float[Tensor, "users roots dim"]
+        self,
+        numbers: Int[Tensor, "users width"],
+        roots: Float[Tensor, "users roots dim"],
+        scores: Float[Tensor, "users all_items"] | None,
     ) -> "SlotPrefixes":
-        """The prefixes with those of new nodes, in the next slots."""
-        return replace(self, numbers=torch.cat([self.numbers, numbers], dim=1), roots=roots)
+        """The prefixes with those of new nodes, in the next slots.
+
+        Args:
+            numbers: of the new nodes.
+            roots: see the class.
+            scores: None where a new node continues a part of its history.
+        """
+        numbers = torch.cat([self.numbers, numbers], dim=1)
+        return replace(self, numbers=numbers, roots=roots, scores=scores)
 
 
 class SiblingItems(nn.Module):

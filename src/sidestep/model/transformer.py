@@ -25,7 +25,10 @@ from sidestep.model.reading import READERS, InputVectors
 from sidestep.model.semantic_id_model import SemanticIdModel
 from sidestep.model.set_items import SlotSets
 from sidestep.model.sibling_items import SiblingItems, SlotPrefixes
-from sidestep.step import ROOT_SLOT, HistoryBatch, HistoryStates, StepOutput
+from sidestep.step import ROOT_SLOT, HistoryBatch, HistoryStates, StepOutput, in_float32, widened
+
+SCORED_ITEMS = 20_000
+"""The largest catalog of which a network scores all items at once, where it reads no prefix."""
 
 
 class Transformer(SemanticIdModel):
@@ -108,7 +111,7 @@ class Transformer(SemanticIdModel):
             num_levels=self.num_levels,
             capacity=capacity if self.reads_prefixes else 0,
             history_states=HistoryStates(states=final, counts=counts),
-            prefixes=self._root_prefixes(histories.items, hidden),
+            prefixes=self._root_prefixes(histories, hidden),
         )
         return self._step(hidden, root_depth, context.prefixes, depth=0), context
 
@@ -307,7 +310,11 @@ class Transformer(SemanticIdModel):
         backbone = self.backbone_flops.by_depth(lengths, self.num_levels)
         if not self.reads_prefixes:
             backbone[:, 1:] = 0
-        return backbone + self.head_flops(self.config.dim)
+        by_depth = backbone + self.head_flops(self.config.dim)
+        if self.scores_all_items:
+            by_depth[:, 0] += self.num_items * self.flops_per_item
+            by_depth[:, 1:] = 0
+        return by_depth
 
     @cached_property
     def backbone_flops(self) -> CausalFlops:
@@ -461,10 +468,27 @@ class Transformer(SemanticIdModel):
             self.query_mix = nn.Parameter(torch.tensor([1.0, 0.0], device=self.start.device))
 
     def _root_prefixes(
-        self, held: Int[Tensor, "users items"], roots: Float[Tensor, "users 1 dim"]
+        self, histories: HistoryBatch, roots: Float[Tensor, "users 1 dim"]
     ) -> SlotPrefixes | SlotSets | None:
-        """See `TreeContext.prefixes`, of the roots of users who hold these items."""
-        return None if self.siblings is None else SlotPrefixes.at_roots(held, roots)
+        """See `TreeContext.prefixes`, of the roots of histories."""
+        if self.siblings is None:
+            return None
+        scores = self._root_item_scores(histories, roots)
+        return SlotPrefixes.at_roots(histories.items, roots, scores)
+
+    @property
+    def scores_all_items(self) -> bool:
+        """Whether the scores of all items are computed at the root, see `SlotPrefixes.scores`."""
+        return not self.reads_prefixes and self.num_items <= SCORED_ITEMS
+
+    def _root_item_scores(
+        self, histories: HistoryBatch, roots: Float[Tensor, "users 1 dim"]
+    ) -> Float[Tensor, "users items"] | None:
+        """See `SlotPrefixes.scores`."""
+        if not self.scores_all_items:
+            return None
+        with in_float32(roots.device):
+            return self.item_logits(widened(roots)[:, 0], histories)
 
     def _roots_of(
         self, context: TreeContext, visible: Int[Tensor, "users width"] | None
@@ -500,7 +524,8 @@ class Transformer(SemanticIdModel):
         for _ in range(1 if depth is not None or width == 1 else self.num_levels):
             numbers[:, slots:] = siblings.next_number(numbers.gather(1, above), codes)
         roots = self._roots_of(context, visible)
-        return replace(context, prefixes=known.with_nodes(numbers[:, slots:], roots))
+        scores = known.scores if visible is None else None
+        return replace(context, prefixes=known.with_nodes(numbers[:, slots:], roots, scores))
 
     def _angles(self, positions: Int[Tensor, "rows width"]) -> tuple[Tensor, Tensor]:
         cosines, sines = rotary_angles(positions, self.config.head_dim, self.config.rope_theta)

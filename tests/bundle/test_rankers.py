@@ -265,7 +265,7 @@ def test_a_graph_beside_a_network_scores_as_it_does_by_itself(tmp_path):
     assert both.ranker_use.model.fitted == "graph"
     assert not both.reads_times
     default = attach_ranker(base, graph).ranker_use.weight
-    assert default == 40.0
+    assert default == 120.0
     assert attach_ranker(base, a_sasrec(tmp_path / "sasrec")).ranker_use.weight == 1.0
 
 

@@ -30,7 +30,7 @@ PROCESS_REWARD = "process_reward"
 VALUE_HEAD = "value_head"
 RANKER = "ranker"
 
-GRAPH_WEIGHT = 40.0
+GRAPH_WEIGHT = 120.0
 """The weight of a transition graph where none is given: its scores are shares, from 0 to 1."""
 
 

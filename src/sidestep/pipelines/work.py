@@ -17,7 +17,7 @@ from sidestep.runs.needed_rows import rows_needed
 with imported_when_used():
     from sidestep.pipelines import estimated_time
 
-_RUNS = "another 'sidestep run' works here; wait for its end, or stop it."
+_RUNS = "another process runs a pipeline here; wait for its end, or stop it."
 
 Tell = Callable[[str], None]
 """A function that is given a sentence about every step."""
@@ -119,8 +119,8 @@ def _worked(pipeline: Pipeline, tell: Tell) -> Worked:
             tell(f"• {step.name}: unchanged")
         seconds = round(time.perf_counter() - start, 1)
         told.append(_told(step, "done" if reasons else "unchanged", seconds=seconds))
-    last = pipeline.comparison
-    for step in (pipeline.comparison, *pipeline.samples()):
+    last = pipeline.makers[-1]
+    for step in pipeline.last_steps():
         tell(f"• {step.name}: {step.line}")
         step.run()
         last = step

@@ -218,7 +218,7 @@ def held_by_another(lock):
     ("name", "words"),
     [
         ("transformer", "transformer: another process is training here; wait for its end"),
-        (".", "another 'sidestep run' works here; wait for its end, or stop it"),
+        (".", "another process runs a pipeline here; wait for its end, or stop it"),
     ],
 )
 def test_a_run_is_not_moved_while_another_process_trains_it(done, files, tmp_path, name, words):

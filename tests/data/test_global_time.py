@@ -8,7 +8,7 @@ from sidestep.data.histories import Histories
 from sidestep.data.splits import Split, leave_one_out
 from sidestep.data.time_leak import time_leak
 
-TARGETS = ("last", "first", "every")
+TARGETS = ("last", "first", "random", "every")
 
 
 def timed(*users):
@@ -69,6 +69,23 @@ def test_the_first_or_every_target_may_be_asked_for():
         ("u0", [1, 2, 3, 4, 5, 6], 7, 23),
     ]
     assert len({split.strategy for split in (first, every)}) == 2
+
+
+def test_a_random_target_is_one_of_the_period_and_depends_on_its_user_alone():
+    every, drawn = (global_time(FOUR, PERIODS, targets=which) for which in ("every", "random"))
+    for all_rows, rows in ((every.validation, drawn.validation), (every.test, drawn.test)):
+        assert all(row in worded(all_rows) for row in worded(rows))
+        assert rows.histories.user_ids == tuple(dict.fromkeys(all_rows.histories.user_ids))
+    alone = global_time(FOUR.select(np.array([0, 1])), PERIODS, targets="random")
+    assert worded(alone.test) == worded(drawn.test)[:2]
+
+
+def test_random_targets_are_early_middle_and_late_ones():
+    many = timed(*[[(1, 1), (11, 2), *((20 + at, at) for at in range(4))] for _ in range(200)])
+    split = global_time(many, PERIODS, targets="random")
+    counts = np.bincount(split.test.targets, minlength=4)
+    assert counts.sum() == 200
+    assert counts.min() >= 30  # each is drawn by a quarter of 200 users, give or take
 
 
 def test_all_targets_of_a_period_may_be_asked_for_after_one_history():

@@ -46,6 +46,7 @@ def test_a_small_dataset_by_hand():
     assert found.popularity_gini == pytest.approx(0.4)
     assert (found.times.first, found.times.last) == (10, 40)
     assert found.times.equal_share == pytest.approx(2 / 6)
+    assert found.times.tied_target_share == 1.0  # of one test row: ann took c and d at once
     assert found.texts == {
         "title": TextCoverage(item_share=3 / 5, mean_words=2.0),
         "brand": TextCoverage(item_share=0.0, mean_words=0.0),

@@ -92,6 +92,11 @@ _COMMANDS = [
         "run:run",
         "Run a pipeline: import, embed, tokenize, train, evaluate, compare, recommend.",
     ),
+    (
+        "reproduce",
+        "reproduce:reproduce",
+        "Run a table of a paper again, and write it beside the published numbers.",
+    ),
     ("recommend", "recommend:recommend", "Recommend items after a history."),
     (
         "attach",

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
@@ -45,6 +46,7 @@ class TyperCommand:
             self.command.invoke(context)
 
 
+@cache
 def find_command(*words: str) -> TyperCommand:
     """The command of some words: "import", "table" is that of 'sidestep import table'.
 

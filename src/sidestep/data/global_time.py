@@ -4,6 +4,7 @@ So no recommender learns from events that happened after a row to predict. Leave
 that, see `time_leak`.
 """
 
+import hashlib
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,16 +18,17 @@ from sidestep.data.splits import Rows, Split, TrainingPart, rows_at, with_target
 SHARE = 0.1
 """Shares of the interactions for validation and for the test, unless others are asked for."""
 
-Targets = Literal["last", "first", "every", "all"]
+Targets = Literal["last", "first", "random", "every", "all"]
 """The target events of a user in a period that become rows.
 
-Every interaction is a target event unless events have weights. "last" and "first" give one row per
-user and period. Then rows are independent, as intervals and paired tests require. "every" makes a
-row of each target event, with all inputs before it as its history. That is most like a service, but
-users with many events weigh much. "all" makes a row of each distinct item of the period, all with
-the same history, which ends before the first of these items. So a history has several targets, as
-for a page that is made once and shown for a whole period. The mean of HR@k over the rows of a user
-is then the user's Recall@k.
+Every interaction is a target event unless events have weights. "last", "first" and "random" give
+one row per user and period. Then rows are independent, as intervals and paired tests require.
+"random" draws the row by a hash of the user's ID, so that it depends on nobody else. "every" makes
+a row of each target event, with all inputs before it as its history. That is most like a service,
+but users with many events weigh much. "all" makes a row of each distinct item of the period, all
+with the same history, which ends before the first of these items. So a history has several targets,
+as for a page that is made once and shown for a whole period. The mean of HR@k over the rows of a
+user is then the user's Recall@k.
 """
 
 
@@ -104,17 +106,19 @@ def global_time(
     """Splits by time: interactions before `validation_from` train, later ones become rows.
 
     The history of a row is every input of the user before the target, also inputs within the
-    period. A target that no input precedes is left out, as in leave-one-out. With "last" and
-    "first", the other interactions of a period are no targets, but may be in the history of a row.
+    period. A target that no input precedes is left out, as in leave-one-out. With "last", "first"
+    and "random", the other interactions of a period are no targets, but may be in the history of a
+    row. Validation and test have targets of the same kind.
     With "all", the interactions of a period are targets, and never in the history of a row of that
     period. If events have weights, only target events become targets.
 
     Items without an interaction in training stay in the catalog, and may be targets.
 
     Sources: the single timeline, Ji et al. 2023 (arXiv:2010.11060) and Meng et al. 2020
-    (arXiv:2007.13237); the choice of targets, Gusak et al. 2025 (arXiv:2507.16289). Gusak et al.
-    find that results on the first target agree least with results on every target, because a first
-    target follows a longer pause. Results on the last target agree well.
+    (arXiv:2007.13237); the choice of targets, also a random one, Gusak et al. 2025
+    (arXiv:2507.16289). Gusak et al. find that results on the first target agree least with results
+    on every target, because a first target follows a longer pause. Results on the last target agree
+    well.
 
     Args:
         histories: complete sequences, oldest first.
@@ -177,7 +181,10 @@ def _rows(
     users, positions = users[is_asked], positions[is_asked]
     if targets == "all":
         return _after_one_history(histories, users, positions)
-    if targets != "every":
+    if targets == "random":
+        drawn = _drawn(histories, users)
+        users, positions = users[drawn], positions[drawn]
+    elif targets != "every":
         is_edge = np.ones(len(users), dtype=bool)
         is_other = users[1:] != users[:-1]
         if targets == "last":
@@ -186,6 +193,22 @@ def _rows(
             is_edge[1:] = is_other
         users, positions = users[is_edge], positions[is_edge]
     return rows_at(histories.select(users), positions)
+
+
+def _drawn(histories: Histories, users: Int[np.ndarray, " targets"]) -> Int[np.ndarray, " drawn"]:
+    """The place of one target of each user among all targets.
+
+    Args:
+        histories: complete sequences.
+        users: the sequence of each target, ascending.
+    """
+    asked, first, counts = np.unique(users, return_index=True, return_counts=True)
+    keys = [hashlib.blake2b(histories.user_ids[user].encode(), digest_size=8) for user in asked]
+    drawn = [
+        int.from_bytes(key.digest(), "big") % count
+        for key, count in zip(keys, counts.tolist(), strict=True)
+    ]
+    return np.asarray(first + np.array(drawn, dtype=np.int64), dtype=np.int64)
 
 
 def _after_one_history(

@@ -37,6 +37,21 @@ _WEIGHTS = ("target_weights", "input_weights")
 """Weights of histories, if events have weights; a split keeps them."""
 
 
+def is_repeat(
+    histories: Histories, targets: Int[np.ndarray, " users"]
+) -> Bool[np.ndarray, " users"]:
+    """Mask of the targets that are in their history.
+
+    Args:
+        histories: one per target.
+        targets: item indices.
+    """
+    rows = np.repeat(np.arange(len(targets)), histories.lengths)
+    is_found = np.zeros(len(targets), dtype=bool)
+    is_found[rows[histories.items == targets[rows]]] = True
+    return is_found
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Rows:
     """Rows to evaluate: histories, each with the item that the user took next.
@@ -64,10 +79,7 @@ class Rows:
     @property
     def is_repeat(self) -> Bool[np.ndarray, " users"]:
         """Mask of the targets that are in their history: the user had taken the item before."""
-        rows = np.repeat(np.arange(len(self)), self.histories.lengths)
-        is_found = np.zeros(len(self), dtype=bool)
-        is_found[rows[self.histories.items == self.targets[rows]]] = True
-        return is_found
+        return is_repeat(self.histories, self.targets)
 
     def select(self, rows: Int[np.ndarray, " selected"]) -> "Rows":
         """The given rows, in that order."""

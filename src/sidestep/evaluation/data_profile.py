@@ -13,6 +13,7 @@ from sidestep.data.histories import Histories
 from sidestep.data.items import ItemTable
 from sidestep.data.splits import Rows, Split, leave_one_out
 from sidestep.data.time_leak import TimeLeak, time_leak
+from sidestep.evaluation.order_signal import OrderSignal, order_signal
 from sidestep.metrics.distribution import gini
 
 
@@ -31,11 +32,14 @@ class Times:
 
     equal_share: share of the interactions whose timestamp equals that of another interaction of
         the same user, so that time does not tell which came first.
+    tied_target_share: share of the test rows whose target has the time of the last item of its
+        history, so that time does not tell which of the two is the target; None without test rows.
     """
 
     first: int
     last: int
     equal_share: float
+    tied_target_share: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +72,7 @@ class Profile:
     strategy: strategy of the split.
     evaluated_users: number of users with at least one validation or test row.
     validation_rows, test_rows: number of rows of each part.
+    order: signal in the order of items; None without validation rows.
     leave_one_out_leak: time leak of leave-one-out, the usual split, whatever split is used; None if
         no times are known.
     """
@@ -89,6 +94,7 @@ class Profile:
     evaluated_users: int
     validation_rows: int
     test_rows: int
+    order: OrderSignal | None
     leave_one_out_leak: TimeLeak | None
 
 
@@ -120,12 +126,13 @@ def profile(dataset: Dataset, split: Split) -> Profile:
         events=counts_by_type if any(counts_by_type) else {},
         event_weights=dataset.event_weights.description(),
         popularity_gini=gini(counts),
-        times=_times(histories),
+        times=_times(histories, split.test),
         texts=text_coverage(dataset.items),
         strategy=split.strategy,
         evaluated_users=len({*split.validation.histories.user_ids, *split.test.histories.user_ids}),
         validation_rows=len(split.validation),
         test_rows=len(split.test),
+        order=order_signal(split, len(dataset.items)),
         leave_one_out_leak=time_leak(leave_one_out(histories)),
     )
 
@@ -147,12 +154,7 @@ def repeat_share(histories: Histories) -> float:
 
 def repeat_target_share(rows: Rows) -> float | None:
     """Share of rows whose target is in their history; None without rows."""
-    if not len(rows):
-        return None
-    row = np.repeat(np.arange(len(rows)), rows.histories.lengths)
-    is_repeat = np.zeros(len(rows), dtype=bool)
-    is_repeat[row[rows.histories.items == rows.targets[row]]] = True
-    return float(is_repeat.mean())
+    return float(rows.is_repeat.mean()) if len(rows) else None
 
 
 def text_coverage(items: ItemTable) -> dict[str, TextCoverage]:
@@ -169,7 +171,7 @@ def text_coverage(items: ItemTable) -> dict[str, TextCoverage]:
     return coverage
 
 
-def _times(histories: Histories) -> Times | None:
+def _times(histories: Histories, test: Rows) -> Times | None:
     times = histories.timestamps
     if times is None or not len(times):
         return None
@@ -177,4 +179,19 @@ def _times(histories: Histories) -> Times | None:
     users = np.repeat(np.arange(len(histories)), histories.lengths)
     is_as_before = (times[1:] == times[:-1]) & (users[1:] == users[:-1])
     is_equal = np.append(is_as_before, False) | np.append(False, is_as_before)
-    return Times(first=int(times.min()), last=int(times.max()), equal_share=float(is_equal.mean()))
+    return Times(
+        first=int(times.min()),
+        last=int(times.max()),
+        equal_share=float(is_equal.mean()),
+        tied_target_share=_tied_target_share(test),
+    )
+
+
+def _tied_target_share(rows: Rows) -> float | None:
+    """See `Times.tied_target_share`; None also where the times of the rows are not known."""
+    times = rows.histories.timestamps
+    if not len(rows) or rows.times is None or times is None:
+        return None
+    has_history = rows.histories.lengths > 0
+    last = times[rows.histories.offsets[1:][has_history] - 1]
+    return float((last == rows.times[has_history]).sum() / len(rows))

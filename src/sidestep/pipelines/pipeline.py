@@ -10,7 +10,6 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -18,21 +17,19 @@ import numpy as np
 
 from sidestep.data.dataset import SPLIT_FOLDER, Dataset
 from sidestep.data.splits import SplitName
+from sidestep.pipelines.building import DATASET, REPLACED, StepBuilder
 from sidestep.pipelines.commands import FindCommand
 from sidestep.pipelines.config import CONFIG_FILE, PipelineConfig
 from sidestep.pipelines.memory import Memory
-from sidestep.pipelines.steps import Settings, Step, arguments_of
-from sidestep.pipelines.training_step import Training
+from sidestep.pipelines.steps import Settings, Step
 from sidestep.runs.config import checked_run
 from sidestep.runs.inputs import load_dataset
 from sidestep.runs.plain_yaml import read_yaml
 from sidestep.runs.run_config import BackboneRun, RunConfig
 from sidestep.runs.settings import checked, with_settings
-from sidestep.version import __version__
 
-DATASET, VECTORS, _CATALOG = "dataset", "vectors.npy", "catalog"
-_REPORT, _REPLACED = "report.html", "replaced"
-_TAKEN = {DATASET, _CATALOG, _REPLACED}
+VECTORS, _CATALOG, _REPORT = "vectors.npy", "catalog", "report.html"
+_TAKEN = {DATASET, _CATALOG, REPLACED}
 
 _SPLIT = "split"
 
@@ -56,21 +53,22 @@ class Pipeline:
 
     out: the folder that the steps work in.
     makers: steps that make something; the first imports the dataset.
-    comparison: the step that compares the evaluations and writes the page; it is cheap, and always
-        runs.
-    sample: the step that recommends, with a placeholder for the user.
-    num_users: number of users to recommend to.
     judged: the rows of the dataset that runs are judged by.
     memory: of what the steps were last made from.
+    comparison: the step that compares the evaluations and writes the page; it is cheap, and always
+        runs. None where nothing is compared.
+    sample: the step that recommends, with a placeholder for the user; None where nobody gets
+        recommendations.
+    num_users: number of users to recommend to.
     """
 
     out: Path
     makers: list[Step]
-    comparison: Step
-    sample: Step
-    num_users: int
     judged: SplitName
     memory: Memory
+    comparison: Step | None = None
+    sample: Step | None = None
+    num_users: int = 0
 
     def rows_needed(self, step: Step) -> SplitName | None:
         """The rows that the dataset must have after a step that makes or reads it.
@@ -111,9 +109,14 @@ class Pipeline:
         """The dataset that is on disk."""
         return load_dataset(self.out / DATASET)
 
-    def samples(self) -> Iterator[Step]:
-        """The step that recommends, for each of some users, spread evenly over the dataset."""
-        if not self.num_users:
+    def last_steps(self) -> Iterator[Step]:
+        """The steps that always run at the end: the comparison, and a recommendation per user.
+
+        The users are spread evenly over the dataset.
+        """
+        if self.comparison is not None:
+            yield self.comparison
+        if self.sample is None or not self.num_users:
             return
         users = self.dataset().histories().user_ids
         for row in np.linspace(0, len(users) - 1, min(self.num_users, len(users)), dtype=int):
@@ -148,7 +151,14 @@ def pipeline_of(config: PipelineConfig, file: Path, *, find: FindCommand) -> Pip
     """
     out = Path(os.path.relpath(file.parent / config.out))
     memory = Memory(out / "steps.json")
-    build = _Builder(file=file, out=out, seed=config.seed, memory=memory, find=find)
+    build = StepBuilder(
+        where=str(file),
+        folder=file.parent,
+        out=out,
+        seed=config.seed,
+        memory=memory,
+        find=find,
+    )
     runs = {
         name: checked_run(content, f"{file}: train.{name}")
         for name, content in config.train.items()
@@ -162,23 +172,28 @@ def pipeline_of(config: PipelineConfig, file: Path, *, find: FindCommand) -> Pip
                 "a pipeline does not wait for; train it with 'sidestep train' afterwards."
             )
     coded = [name for name, run in runs.items() if run.needs_catalog]
-    compared = [name for name, run in runs.items() if build.reads_vectors(run)]
+    compared = [name for name, run in runs.items() if _reads_vectors(out, run)]
     if compared and "published" in config.tokenize:
         raise ValueError(
             f"{file}: train.{compared[0]}.embeddings: the pipeline makes no vectors, because "
             "tokenize takes published IDs; name a file of 'sidestep embed', or leave the key out."
         )
 
-    dataset = build.dataset(config)
+    dataset = _dataset(build, config)
     embeds = (coded or compared) and "published" not in config.tokenize
-    vectors = [build.vectors(config, dataset)] if embeds else []
-    catalog = [build.catalog(config, vectors or dataset)] if coded else []
+    vectors = [_vectors(build, config, dataset)] if embeds else []
+    catalog = [_catalog(build, config, vectors or dataset)] if coded else []
     makers = [*dataset, *vectors, *catalog]
     evaluated: list[Step] = []
     for name, run in runs.items():
-        made = catalog if name in coded else vectors if name in compared else dataset
-        trained = build.training(name, run, after=made)
-        evaluated.append(build.evaluation(name, config, runs, trained))
+        trained = build.training(
+            name,
+            run,
+            catalog=out / _CATALOG if name in coded else None,
+            vectors=out / VECTORS if name in compared else None,
+            after=catalog if name in coded else vectors if name in compared else dataset,
+        )
+        evaluated.append(_evaluation(build, name, config, runs, trained))
         makers += [trained, evaluated[-1]]
     split: SplitName = "validation" if config.evaluate.get("split") == "validation" else _JUDGED
     named = {key.replace("_", "-"): value for key, value in config.evaluate.items()}
@@ -207,145 +222,67 @@ def pipeline_of(config: PipelineConfig, file: Path, *, find: FindCommand) -> Pip
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Builder:
-    """Makes steps from the sections of a file; the steps work in `out`."""
+def _dataset(build: StepBuilder, config: PipelineConfig) -> list[Step]:
+    """The steps that import the dataset and, where that is asked for, split it."""
+    path = build.out / DATASET
+    sources = dict(config.importing)
+    words = ("import", str(sources.pop("from", "table")))
+    imported = build.step("import", sources, ["--out", path], words=words, product=path)
+    if config.split:
+        words, product = ("data", "split"), path / SPLIT_FOLDER
+        split = build.step(
+            _SPLIT, config.split, [path], words=words, product=product, after=[imported]
+        )
+        return [imported, replace(split, is_only_maker=True)]
+    if build.memory.has_begun(_SPLIT):
+        # The section is gone, but its split is still there: only a new import removes it.
+        after = {**imported.made_from["after"], _SPLIT: "no longer"}
+        imported = replace(imported, made_from={**imported.made_from, "after": after})
+    return [imported]
 
-    file: Path
-    out: Path
-    seed: int
-    memory: Memory
-    find: FindCommand
 
-    def dataset(self, config: PipelineConfig) -> list[Step]:
-        """The steps that import the dataset and, where that is asked for, split it."""
-        path = self.out / DATASET
-        sources = dict(config.importing)
-        words = ("import", str(sources.pop("from", "table")))
-        imported = self.step("import", sources, ["--out", path], words=words, product=path)
-        if config.split:
-            words, product = ("data", "split"), path / SPLIT_FOLDER
-            split = self.step(
-                _SPLIT, config.split, [path], words=words, product=product, after=[imported]
+def _vectors(build: StepBuilder, config: PipelineConfig, dataset: Sequence[Step]) -> Step:
+    """The step that gives the dataset's items vectors."""
+    product = build.out / VECTORS
+    wired = [build.out / DATASET, "--out", product]
+    return build.step("embed", config.embed, wired, product=product, after=dataset)
+
+
+def _catalog(build: StepBuilder, config: PipelineConfig, after: Sequence[Step]) -> Step:
+    """The step that gives the dataset's items semantic IDs."""
+    path = build.out / _CATALOG
+    wired: list[object] = [build.out / DATASET, "--out", path]
+    if "published" not in config.tokenize:
+        wired += ["--vectors", build.out / VECTORS]
+    return build.step("tokenize", config.tokenize, wired, product=path, after=after)
+
+
+def _reads_vectors(out: Path, run: RunConfig) -> bool:
+    """Whether a run reads the vectors that the pipeline makes: `embeddings: vectors.npy`."""
+    named: str | None = getattr(run, "embeddings", None)
+    return named is not None and os.path.abspath(out / named) == os.path.abspath(out / VECTORS)
+
+
+def _evaluation(
+    build: StepBuilder, name: str, config: PipelineConfig, runs: Runs, trained: Step
+) -> Step:
+    """The step that measures a run, with those settings of the section that the run can use."""
+    is_searched = runs[name].is_searched
+    settings = dict(config.evaluate) if is_searched else _without_search(config.evaluate)
+    if sum(run.kind == runs[name].kind for run in runs.values()) > 1:
+        # Results know runs by their method, and these would have the same.
+        if "method" in settings:
+            raise ValueError(
+                f"{build.where}: evaluate: method: {settings['method']!r} would be the name of "
+                "several runs; leave it out, and each has its own after its name under train."
             )
-            return [imported, replace(split, is_only_maker=True)]
-        if self.memory.has_begun(_SPLIT):
-            # The section is gone, but its split is still there: only a new import removes it.
-            after = {**imported.made_from["after"], _SPLIT: "no longer"}
-            imported = replace(imported, made_from={**imported.made_from, "after": after})
-        return [imported]
-
-    def vectors(self, config: PipelineConfig, dataset: Sequence[Step]) -> Step:
-        """The step that gives the dataset's items vectors."""
-        product = self.out / VECTORS
-        wired = [self.out / DATASET, "--out", product]
-        return self.step("embed", config.embed, wired, product=product, after=dataset)
-
-    def catalog(self, config: PipelineConfig, after: Sequence[Step]) -> Step:
-        """The step that gives the dataset's items semantic IDs."""
-        path = self.out / _CATALOG
-        wired: list[object] = [self.out / DATASET, "--out", path]
-        if "published" not in config.tokenize:
-            wired += ["--vectors", self.out / VECTORS]
-        return self.step("tokenize", config.tokenize, wired, product=path, after=after)
-
-    def reads_vectors(self, run: RunConfig) -> bool:
-        """Whether a run reads the vectors that the pipeline makes: `embeddings: vectors.npy`."""
-        named: str | None = getattr(run, "embeddings", None)
-        made = os.path.abspath(self.out / VECTORS)
-        return named is not None and os.path.abspath(self.out / named) == made
-
-    def training(self, name: str, run: RunConfig, *, after: Sequence[Step]) -> Step:
-        """A step whose settings are the configuration of a run."""
-        training = Training(
-            run=run,
-            config=self.out / f"{name}.yaml",
-            folder=self.out / name,
-            replaced=self.out / _REPLACED,
-            vectors=self.out / VECTORS if self.reads_vectors(run) else None,
-        )
-        wired: list[object] = ["--config", training.config, "--dataset", self.out / DATASET]
-        if run.needs_catalog:
-            wired += ["--catalog", self.out / _CATALOG]
-        wired += ["--out", training.folder]
-        step = self.step(
-            "train", {}, wired, of=name, product=training.folder / "bundle", after=after
-        )
-        made_from = {**step.made_from, **training.made_from(self.seed)}
-        return replace(step, made_from=made_from, training=training)
-
-    def evaluation(self, name: str, config: PipelineConfig, runs: Runs, trained: Step) -> Step:
-        """The step that measures a run, with those settings of the section that the run can use."""
-        is_searched = runs[name].is_searched
-        settings = dict(config.evaluate) if is_searched else _without_search(config.evaluate)
-        if sum(run.kind == runs[name].kind for run in runs.values()) > 1:
-            # Results know runs by their method, and these would have the same.
-            if "method" in settings:
-                raise ValueError(
-                    f"{self.file}: evaluate: method: {settings['method']!r} would be the name of "
-                    "several runs; leave it out, and each has its own after its name under train."
-                )
-            # Without a search in the file, validation chooses one after the training.
-            method = str((settings.get("search") if is_searched else None) or runs[name].kind)
-            settings["method"] = f"{method}-{re.sub('[^a-z0-9]+', '-', name.lower()).strip('-')}"
-        folder = self.out / name
-        wired = [folder] if "split" in settings else [folder, "--split", _JUDGED]
-        product = folder / "evaluations"
-        return self.step("evaluate", settings, wired, of=name, product=product, after=[trained])
-
-    def step(
-        self,
-        section: str,
-        settings: Settings,
-        wired: Sequence[object],
-        *,
-        words: tuple[str, ...] = (),
-        of: str = "",
-        product: Path | None = None,
-        after: Sequence[Step] = (),
-    ) -> Step:
-        """A step whose settings are options of its command.
-
-        Args:
-            section: of the file, where the settings stand.
-            settings: by option.
-            wired: arguments that the pipeline itself decides.
-            words: of the command, where it is not called like the section.
-            of: the run, where the section is for several.
-            product: what the command makes, if anything.
-            after: the steps whose products it reads.
-        """
-        where = f"{self.file}: {section}"
-        words = words or (section,)
-        settings = {key: _plain(value) for key, value in settings.items()}
-        try:
-            command = self.find(*words)
-        except KeyError as error:
-            raise ValueError(f"{where}: {error.args[0]}") from error
-        fixed = [str(word) for word in wired]
-        takes_seed = any("--seed" in option.all_names for option in command.options)
-        if takes_seed and "seed" not in settings:
-            fixed += ["--seed", str(self.seed)]
-        arguments, inputs = arguments_of(
-            command, settings, fixed, folder=self.file.parent, where=where
-        )
-        # Where a file lies changes nothing; what it is called may.
-        values = {key: value for key, value in settings.items() if key not in inputs}
-        return Step(
-            name=f"{section} {of}".strip(),
-            words=("sidestep", *words),
-            command=command,
-            arguments=tuple(arguments),
-            product=product,
-            made_from={
-                "settings": {"seed": self.seed, **values} if takes_seed else values,
-                "inputs": {
-                    key: f"{path.name} {self.memory.sha256(path)}" for key, path in inputs.items()
-                },
-                "after": {step.name: step.digest for step in after},
-                "version": __version__,
-            },
-        )
+        # Without a search in the file, validation chooses one after the training.
+        method = str((settings.get("search") if is_searched else None) or runs[name].kind)
+        settings["method"] = f"{method}-{re.sub('[^a-z0-9]+', '-', name.lower()).strip('-')}"
+    folder = build.out / name
+    wired = [folder] if "split" in settings else [folder, "--split", _JUDGED]
+    product = folder / "evaluations"
+    return build.step("evaluate", settings, wired, of=name, product=product, after=[trained])
 
 
 def _without_search(settings: Settings) -> dict[str, Any]:
@@ -353,8 +290,3 @@ def _without_search(settings: Settings) -> dict[str, Any]:
     return {
         key: value for key, value in settings.items() if key.replace("_", "-") not in _OF_SEARCHES
     }
-
-
-def _plain(value: Any) -> Any:
-    """A setting as commands and JSON have it: YAML alone makes a date of 2018-07-01."""
-    return value.isoformat() if isinstance(value, date) else value

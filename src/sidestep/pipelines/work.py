@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from sidestep.data.dataset import Dataset
 from sidestep.lazy_imports import imported_when_used
 from sidestep.pipelines.pipeline import Pipeline
 from sidestep.pipelines.rehearsal import Rehearsal, rehearsing
@@ -17,7 +18,7 @@ from sidestep.runs.needed_rows import rows_needed
 with imported_when_used():
     from sidestep.pipelines import estimated_time
 
-_RUNS = "another 'sidestep run' works here; wait for its end, or stop it."
+_RUNS = "another process runs a pipeline here; wait for its end, or stop it."
 
 Tell = Callable[[str], None]
 """A function that is given a sentence about every step."""
@@ -56,12 +57,15 @@ class Rehearsed:
         return any(step["state"] != "unchanged" for step in self.steps)
 
 
-def work(pipeline: Pipeline, *, tell: Tell) -> Worked:
+def work(
+    pipeline: Pipeline, *, tell: Tell, check: Callable[[Dataset], None] | None = None
+) -> Worked:
     """Runs the steps that have to be run; then compares and recommends.
 
     Args:
         pipeline: see `read_pipeline`.
         tell: is given a sentence about every step.
+        check: is given the imported dataset before any other step runs, and may refuse it.
 
     Raises:
         ValueError: somebody else works in the folder of the pipeline, or trains one of its runs.
@@ -71,7 +75,26 @@ def work(pipeline: Pipeline, *, tell: Tell) -> Worked:
         for step in map(pipeline.as_found, pipeline.makers):
             if step.training is not None and pipeline.reasons(step):
                 step.training.refuse_if_held()
-        return _worked(pipeline, tell)
+        return _worked(pipeline, tell, check)
+
+
+def outlook(pipeline: Pipeline, *, tell: Tell) -> list[dict[str, Any]]:
+    """Says which steps would run and why; no command is asked, and nothing is written.
+
+    A step that reads what another step changes is told as the pipeline knows it: by the settings.
+
+    Args:
+        pipeline: see `read_pipeline`.
+        tell: is given a sentence about every step.
+
+    Returns:
+        The name, command and state of each step, as JSON; the state is "to do" or "unchanged".
+    """
+    told = []
+    for step in map(pipeline.as_found, pipeline.makers):
+        reasons = pipeline.reasons(step)
+        told.append(_foretold(step, reasons, tell))
+    return told
 
 
 def rehearse(pipeline: Pipeline, *, tell: Tell) -> Rehearsed:
@@ -85,12 +108,9 @@ def rehearse(pipeline: Pipeline, *, tell: Tell) -> Rehearsed:
     with rehearsing() as found:
         for step in map(pipeline.as_found, pipeline.makers):
             reasons = pipeline.reasons(step)
-            state = "to do" if reasons else "unchanged"
-            done.steps.append(_told(step, state, reasons=reasons))
+            done.steps.append(_foretold(step, reasons, tell))
             if not reasons:
-                tell(f"• {step.name}: unchanged")
                 continue
-            tell(f"• {step.name}: to do ({'; '.join(reasons)}): {step.line}")
             is_ready = not stale.intersection(step.made_from["after"])
             if not _rehearse(pipeline, step, found, is_ready=is_ready):
                 done.uncounted.append(step.name)
@@ -99,7 +119,7 @@ def rehearse(pipeline: Pipeline, *, tell: Tell) -> Rehearsed:
     return done
 
 
-def _worked(pipeline: Pipeline, tell: Tell) -> Worked:
+def _worked(pipeline: Pipeline, tell: Tell, check: Callable[[Dataset], None] | None) -> Worked:
     """See `work`, once nobody else works in the folder."""
     began = time.perf_counter()
     told = []
@@ -119,8 +139,10 @@ def _worked(pipeline: Pipeline, tell: Tell) -> Worked:
             tell(f"• {step.name}: unchanged")
         seconds = round(time.perf_counter() - start, 1)
         told.append(_told(step, "done" if reasons else "unchanged", seconds=seconds))
-    last = pipeline.comparison
-    for step in (pipeline.comparison, *pipeline.samples()):
+        if check is not None and step.name == pipeline.makers[0].name:
+            check(pipeline.dataset())
+    last = pipeline.makers[-1]
+    for step in pipeline.last_steps():
         tell(f"• {step.name}: {step.line}")
         step.run()
         last = step
@@ -136,6 +158,15 @@ def _rehearse(pipeline: Pipeline, step: Step, found: Rehearsal, *, is_ready: boo
     with rows_needed(pipeline.rows_needed(step)):
         step.rehearse(pipeline.memory.changes(step))
     return found.seconds > before or estimated_time.is_instant(step)
+
+
+def _foretold(step: Step, reasons: Sequence[str], tell: Tell) -> dict[str, Any]:
+    """Says whether a step would run and why; returns it as JSON."""
+    if reasons:
+        tell(f"• {step.name}: to do ({'; '.join(reasons)}): {step.line}")
+    else:
+        tell(f"• {step.name}: unchanged")
+    return _told(step, "to do" if reasons else "unchanged", reasons=reasons)
 
 
 def _told(step: Step, state: str, **more: Any) -> dict[str, Any]:

@@ -152,6 +152,24 @@ def test_stats_are_printed_written_and_drawn(timed, tmp_path):
     assert "exists and is not statistics" in refused("data", "stats", timed, *mine)
 
 
+def test_stats_warn_of_tied_times_and_of_an_order_that_carries_little(tmp_path):
+    draw = np.random.default_rng(0)
+    lines = [
+        f"u{user},i{item},{min(place, 4)}"  # the last two of six at one time
+        for user in range(150)
+        for place, item in enumerate(draw.permutation(8)[:6])
+    ]
+    (tmp_path / "log.csv").write_text("\n".join(["user,item,at", *lines]))
+    columns = ("--user", "user", "--item", "item", "--time", "at")
+    run("import", "table", tmp_path / "log.csv", *columns, "--out", tmp_path / "dataset")
+    told = " ".join(call("data", "stats", tmp_path / "dataset").stderr.split())
+    assert "the order of items carries little here" in told
+    assert "100.0% of the test targets have the time of the item before them" in told
+    measured = json.loads(run("data", "stats", tmp_path / "dataset", "--json"))
+    assert measured["times"]["tied_target_share"] == 1.0
+    assert measured["order"]["num_rows"] == 150
+
+
 def test_given_rows_are_imported_trained_and_evaluated_as_they_are(shop, tmp_path):
     histories = Dataset.load(shop / "dataset").histories()
     rows = [

@@ -7,12 +7,11 @@ from typing import Annotated
 import typer
 
 from sidestep.cli.console.next_step import embedding_of
-from sidestep.cli.console.output import OUT, print_json, say, table
+from sidestep.cli.console.output import OUT, print_json, say, table, warn
 from sidestep.cli.console.working import working
 from sidestep.cli.options import AsJson, DryRun
 from sidestep.cli.outputs import Overwrite, check_out
 from sidestep.data.clock import moment, unit_of
-from sidestep.data.events import listed_counts, listed_weights
 from sidestep.data.global_time import (
     SHARE,
     Targets,
@@ -23,7 +22,8 @@ from sidestep.data.new_split import Strategy, new_split
 from sidestep.data.own_split import split_of
 from sidestep.data.splits import Split
 from sidestep.data.time_leak import time_leak
-from sidestep.evaluation.data_profile import Profile, item_counts, profile
+from sidestep.evaluation.data_profile import item_counts, profile
+from sidestep.evaluation.profile_words import doubts, profile_rows
 from sidestep.evaluation.split_profile import part_starts, split_counts
 from sidestep.files import check_replaceable, whole_folder, write_json
 from sidestep.lazy_imports import imported_when_used
@@ -79,7 +79,9 @@ def stats(
     if json:
         print_json(told)
     else:
-        OUT.print(table(loaded.name, ["", ""], _table_rows(measured, loaded.histories())))
+        OUT.print(table(loaded.name, ["", ""], profile_rows(measured, loaded.histories())))
+    for doubt in doubts(measured):
+        warn(doubt)
     if out is not None:
         say(f"Wrote {out / FIGURE} and {out / STATS}.")
     elif not json:
@@ -175,64 +177,6 @@ def _check_place(path: Path) -> None:
     check_replaceable(
         path, "statistics", lambda folder: (folder / STATS).is_file(), (STATS, FIGURE)
     )
-
-
-def _table_rows(measured: Profile, histories: Histories) -> list[list[str]]:
-    """The rows of the printed table; what is not known is left out."""
-    lengths, leak = measured.lengths, measured.leave_one_out_leak
-    rows = [
-        ["users", f"{measured.users:,}"],
-        ["items", f"{measured.items:,}"],
-        ["interactions", f"{measured.interactions:,}"],
-        ["density", f"{measured.density:.4%}"],
-        ["interactions per user, mean", f"{lengths.mean:.2f}"],
-        ["interactions per user, median", f"{lengths.median:g}"],
-        ["interactions per user, most", f"{lengths.max:,}"],
-        ["items never interacted with", f"{measured.untouched_items:,}"],
-        ["repeated interactions", f"{measured.repeat_share:.1%}"],
-        *_event_rows(measured),
-        ["Gini of item popularity", f"{measured.popularity_gini:.3f}"],
-    ]
-    if measured.times is not None:
-        assert histories.timestamps is not None
-        unit = unit_of(histories.timestamps)
-        first, last = (
-            f"{at:,}" if unit is None else moment(at, unit).date().isoformat()
-            for at in (measured.times.first, measured.times.last)
-        )
-        rows += [
-            ["time", f"{first} – {last}"],
-            ["interactions at equal times of a user", f"{measured.times.equal_share:.1%}"],
-        ]
-    rows += [
-        [f"text {name}", f"{text.item_share:.1%} of items, {text.mean_words:.1f} words on average"]
-        for name, text in measured.texts.items()
-    ]
-    rows += [
-        ["split", strategy_in_words(measured.strategy)],
-        ["evaluated users", f"{measured.evaluated_users:,}"],
-        ["validation rows", f"{measured.validation_rows:,}"],
-        ["test rows", f"{measured.test_rows:,}"],
-    ]
-    if measured.repeat_target_share is not None:
-        rows.append(["test targets that repeat an item", f"{measured.repeat_target_share:.1%}"])
-    if leak is not None:
-        rows.append(
-            [
-                "time leak of leave-one-out",
-                f"{leak.rows:.1%} of test rows, {leak.interactions:.1%} of training after them",
-            ]
-        )
-    return rows
-
-
-def _event_rows(measured: Profile) -> list[list[str]]:
-    """The types of events and their weights, where there are some."""
-    rows = [["types of events", listed_counts(measured.events)]] if measured.events else []
-    for name, what in (("targets", "target events"), ("inputs", "input events")):
-        if name in measured.event_weights:
-            rows.append([what, listed_weights(measured.event_weights[name])])
-    return rows
 
 
 def _moments(split: Split, histories: Histories) -> list[list[str]]:

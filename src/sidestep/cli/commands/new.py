@@ -16,9 +16,9 @@ from sidestep.notices import command
 with imported_when_used():
     from sidestep.cli import pipeline_commands
     from sidestep.data.importers import guessing
+    from sidestep.pipelines import building
     from sidestep.pipelines import contents as looks
     from sidestep.pipelines import draft as drafts
-    from sidestep.pipelines import pipeline as pipelines
     from sidestep.runs import judged_rows
 
 
@@ -127,7 +127,7 @@ def _tell(columns: guessing.Columns, contents: looks.TableContents, folder: Path
             "file splits by time instead, under split."
         )
     else:
-        judged_rows.warn_of_no_rows(contents.dataset, folder / pipelines.DATASET)
+        judged_rows.warn_of_no_rows(contents.dataset, folder / building.DATASET)
 
 
 def _rows(columns: guessing.Columns) -> list[list[str]]:

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Int
 
 from sidestep.data.histories import Histories
+from sidestep.data.splits import is_repeat
 from sidestep.evaluation.compare import ComparedMethod, labels_of
 from sidestep.evaluation.report.chart import Chart
 from sidestep.evaluation.report.cost import Cost, cost_section
@@ -25,6 +26,7 @@ from sidestep.evaluation.report.page import Page, Section
 from sidestep.evaluation.report.popularity import popularity_section
 from sidestep.evaluation.report.quality import headline, quality_section
 from sidestep.evaluation.report.table import Table
+from sidestep.evaluation.report.target_groups import target_kinds_section
 from sidestep.evaluation.report.users import Titles, users_section
 from sidestep.evaluation.results import PerUser
 from sidestep.evaluation.words import rows_in_words, value_in_words
@@ -103,6 +105,16 @@ def evaluation_page(
     ]
     if shop is not None and shop.popularity is not None:
         sections.append(popularity_section(lists, shop.popularity))
+    if shop is not None:
+        sections.append(
+            target_kinds_section(
+                lists,
+                is_repeat=None
+                if shop.histories is None
+                else is_repeat(shop.histories, first.targets),
+                popularity=shop.popularity,
+            )
+        )
     sections += [
         cost_section(_costs(by_label), methods, metric=metric),
         _training_section(by_label, validation_metric),

@@ -7,21 +7,19 @@ import numpy as np
 import torch
 from jaxtyping import Int
 
-from sidestep.evaluation.compare import Estimate, estimate, metrics_by_seed
 from sidestep.evaluation.evaluator import COVERAGE_CUTOFF
 from sidestep.evaluation.report.chart import Chart, Curve
 from sidestep.evaluation.report.page import Section
-from sidestep.evaluation.report.table import Cell, Entry, Table, number, number_range
+from sidestep.evaluation.report.table import Cell, Entry, Table
+from sidestep.evaluation.report.target_groups import (
+    GroupEstimates,
+    estimates_table,
+    group_estimates,
+)
 from sidestep.evaluation.results import PerUser
 from sidestep.metrics.popularity import GROUPS, concentration, popularity_groups
 from sidestep.metrics.ranking import coverage
-from sidestep.metrics.statistics import numbered
 from sidestep.padding import NO_ITEM
-
-_METRICS = ("HR@10", "NDCG@10")
-
-_Estimates = Mapping[str, Sequence[Estimate]]
-"""Estimates by metric, one per group."""
 
 
 def popularity_section(
@@ -40,12 +38,20 @@ def popularity_section(
     parts: list[Table | Chart] = [_groups(groups, popularity, group_of_target)]
     if len(present) > 1:
         estimates = {
-            label: _estimates(seeds, group_of_target, present) for label, seeds in runs.items()
+            label: group_estimates(seeds, [group_of_target == group for group in present])
+            for label, seeds in runs.items()
         }
         names = tuple(GROUPS[group] for group in present)
         metrics = list(next(iter(estimates.values())))
         parts += [_chart(metric, estimates, names) for metric in metrics]
-        parts.append(_by_group(estimates, metrics, names))
+        parts.append(
+            estimates_table(
+                estimates,
+                names,
+                caption="By the popularity of the item that came next: mean over users and seeds, "
+                "and its 95% bootstrap interval.",
+            )
+        )
     parts.append(_lists(runs, groups, group_of_target))
     return Section(
         title="Popular and rare items",
@@ -54,22 +60,6 @@ def popularity_section(
         "has the rest and the items that were never seen.",
         parts=parts,
     )
-
-
-def _estimates(
-    seeds: Sequence[PerUser], group_of_target: Int[np.ndarray, " rows"], present: Sequence[int]
-) -> _Estimates:
-    """Estimates of every metric whose cut-off is within the length of the lists."""
-    users = numbered(seeds[0].user_ids)
-    values = metrics_by_seed(seeds)
-    return {
-        metric: [
-            estimate(values[metric][:, is_in], users[is_in], seed=0)
-            for is_in in (group_of_target == group for group in present)
-        ]
-        for metric in _METRICS
-        if metric in values
-    }
 
 
 def _groups(
@@ -102,7 +92,7 @@ def _groups(
     )
 
 
-def _chart(metric: str, estimates: Mapping[str, _Estimates], names: tuple[str, ...]) -> Chart:
+def _chart(metric: str, estimates: Mapping[str, GroupEstimates], names: tuple[str, ...]) -> Chart:
     return Chart(
         title=f"{metric} by the target's popularity",
         caption="Mean over the users whose next item is in the group, with its 95% interval.",
@@ -121,25 +111,6 @@ def _chart(metric: str, estimates: Mapping[str, _Estimates], names: tuple[str, .
         ),
         from_zero=True,
     )
-
-
-def _by_group(
-    estimates: Mapping[str, _Estimates], metrics: Sequence[str], names: tuple[str, ...]
-) -> Table:
-    return Table(
-        caption="By the popularity of the item that came next: mean over users and seeds, and its "
-        "95% bootstrap interval.",
-        columns=("method", *(f"{metric}, {name}" for metric in metrics for name in names)),
-        rows=tuple(
-            (label, *(_cell(each) for metric in metrics for each in of_label[metric]))
-            for label, of_label in estimates.items()
-        ),
-    )
-
-
-def _cell(found: Estimate) -> Cell:
-    low, high = found.interval.low, found.interval.high
-    return Cell(text=number(found.mean), notes=(number_range(low, high),))
 
 
 def _lists(

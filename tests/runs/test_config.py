@@ -79,9 +79,9 @@ def test_a_strange_setting_is_refused_or_valid_and_then_it_holds(file, example, 
         (
             "kind: [sasrec]",
             "one of align, bert4rec, caser, code-sets, code-sets-t5, distill, graph, gru4rec, "
-            "hstu, popularity, prefer, process-reward, recommender, repeats, sasrec, t5, "
-            "transformer, value, or your own by import path, such as my_package.my_module:MyRun, "
-            "got ['sasrec']",
+            "hstu, lares, lares-reward, popularity, prefer, process-reward, rearec, recommender, "
+            "repeats, rpg, sasrec, t5, transformer, value, or your own by import path, such as "
+            "my_package.my_module:MyRun, got ['sasrec']",
         ),
         ("kind: sasrec\nmax_history: 2024-02-31", "'2024-02-31' is no value"),
         ("kind: sasrec\nmodel: 7\nobjective: {x: 1}", "model: settings by name are wanted here"),

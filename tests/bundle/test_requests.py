@@ -21,13 +21,12 @@ from sidestep.model.config import TransformerConfig
 from sidestep.model.transformer import Transformer
 from sidestep.search.beam import BeamSearch
 from sidestep.search.sampling import Sampling
-from tests.model.item_networks import KINDS as ITEM_KINDS
-from tests.model.item_networks import tiny_network
+from tests.model.item_networks import TIED_KINDS, tiny_network
 
 ITEM_IDS = [f"id-{index}" for index in range(12)]
 NEW_IDS = ["new-a", "new-b"]
 GENRES = ["Drama", "War", "Drama|War", "Comedy"] * 3
-KINDS = ("transformer", *ITEM_KINDS, "popularity")
+KINDS = ("transformer", *TIED_KINDS, "popularity")
 
 
 @cache
@@ -41,7 +40,7 @@ def shop(kind, folder):
     if kind == "transformer":
         config = TransformerConfig(dim=8, num_layers=1, num_heads=2, history="items", times=True)
         network = Transformer(config, catalog.semantic_ids, (4, 4))
-    elif kind in ITEM_KINDS:
+    elif kind in TIED_KINDS:
         network = tiny_network(kind, catalog.semantic_ids, (4, 4), times=True)
     else:
         counts = np.arange(12)[::-1].copy()

@@ -7,9 +7,15 @@ from jaxtyping import Int
 
 from sidestep.model.item_network import ItemNetwork
 from sidestep.model.item_networks import ITEM_NETWORKS
+from sidestep.model.tied_item_network import TiedItemNetwork
 
 KINDS = tuple(ITEM_NETWORKS)
 """The kinds of networks over item IDs."""
+
+TIED_KINDS = tuple(
+    kind for kind, network in ITEM_NETWORKS.items() if issubclass(network, TiedItemNetwork)
+)
+"""The kinds that score items by their input vectors, and need no codes."""
 
 
 def tiny_network(

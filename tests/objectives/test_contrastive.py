@@ -5,7 +5,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidestep.objectives.contrastive import distinct_others, info_nce, share_below
+from sidestep.objectives.contrastive import (
+    distinct_others,
+    in_batch_info_nce,
+    info_nce,
+    share_below,
+)
 
 
 def test_the_loss_is_minus_the_log_of_the_targets_share():
@@ -23,6 +28,14 @@ def test_scores_that_all_differ_by_a_constant_lose_the_same():
     positives, negatives = torch.tensor([1.0]), torch.tensor([[0.5, -2.0]])
     shifted = info_nce(positives + 7, negatives + 7)
     assert shifted.tolist() == pytest.approx(info_nce(positives, negatives).tolist(), abs=1e-5)
+
+
+def test_a_row_is_told_from_the_columns_of_other_groups():
+    # e^s: rows (2, 1, 5), (1, 3, 4) and (1, 1, 2); the first two rows are of one group.
+    scores = torch.tensor([[2.0, 1.0, 5.0], [1.0, 3.0, 4.0], [1.0, 1.0, 2.0]]).log()
+    losses = in_batch_info_nce(scores, torch.tensor([7, 7, 3]))
+    shares = [2 / (2 + 5), 3 / (3 + 4), 2 / (1 + 1 + 2)]
+    assert losses.tolist() == pytest.approx([-math.log(share) for share in shares], abs=1e-6)
 
 
 @given(st.integers(1, 9), st.integers(1, 12), st.integers(0, 99))

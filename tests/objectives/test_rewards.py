@@ -9,6 +9,7 @@ from sidestep.objectives.rewards import (
     exact_match,
     future_weights,
     likeliness,
+    list_rewards,
     novelty,
     path_hit,
     prefix_match,
@@ -124,3 +125,12 @@ def test_a_path_hits_the_items_nearest_to_its_codes():
     assert found.tolist() == [[pytest.approx(1.0), 0.0]]
     found = path_hit(similarities, FUTURES, WEIGHTS, nearest=1)
     assert found.tolist() == [[pytest.approx(0.8 / 1.8), 0.0]]
+
+
+def test_a_list_is_rewarded_by_the_place_of_its_item():
+    scores = torch.tensor([[3.0, 1.0, 2.0, 0.0]] * 4)
+    items = torch.tensor([0, 2, 1, 3])  # at the places 1, 2, 3 and 4
+    hits = list_rewards(scores, items, measure="hit", cutoff=3)
+    assert hits.tolist() == [1.0, 1.0, 1.0, 0.0]
+    gains = list_rewards(scores, items, measure="ndcg", cutoff=2)
+    torch.testing.assert_close(gains, torch.tensor([1.0, 0.63093, 0.0, 0.0]))

@@ -8,7 +8,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sidestep.runs.config import kind_named, kinds, read_config
+from sidestep.runs.config import kind_named, kinds, read_config, refuse_missing
 from sidestep.runs.kinds.popularity import PopularityRun
 from sidestep.runs.plain_yaml import read_yaml, write_yaml
 from tests.runs.broken_configs import broken_config, strange_setting
@@ -79,9 +79,9 @@ def test_a_strange_setting_is_refused_or_valid_and_then_it_holds(file, example, 
         (
             "kind: [sasrec]",
             "one of align, bert4rec, caser, code-sets, code-sets-t5, distill, graph, gru4rec, "
-            "hstu, popularity, prefer, process-reward, recommender, repeats, sasrec, t5, "
-            "transformer, value, or your own by import path, such as my_package.my_module:MyRun, "
-            "got ['sasrec']",
+            "hstu, lares, lares-reward, popularity, prefer, process-reward, rearec, recommender, "
+            "repeats, rpg, sasrec, t5, transformer, value, or your own by import path, such as "
+            "my_package.my_module:MyRun, got ['sasrec']",
         ),
         ("kind: sasrec\nmax_history: 2024-02-31", "'2024-02-31' is no value"),
         ("kind: sasrec\nmodel: 7\nobjective: {x: 1}", "model: settings by name are wanted here"),
@@ -141,6 +141,13 @@ def test_data_is_not_taken_for_a_configuration(tmp_path):
     file.write_text("user,item\n" * 200_000)
     with pytest.raises(ValueError, match="is it data"):
         read_yaml(file)
+
+
+def test_a_path_that_is_too_long_for_the_disk_is_missing(tmp_path):
+    config = tmp_path / "config.yaml"
+    config.write_text(f"kind: graph\nembeddings: {'x' * 5000}\n")
+    with pytest.raises(FileNotFoundError, match="embeddings: there is no xxx"):
+        refuse_missing(read_config(config), config)
 
 
 def test_the_kinds_are_read_as_what_they_are():

@@ -16,7 +16,7 @@ from sidestep.runs.config import checked_run
 from sidestep.runs.plan import Material
 from sidestep.training.config import TrainingConfig
 from sidestep.training.fit import TrainingRun, fit
-from tests.model.item_networks import KINDS
+from tests.model.item_networks import TIED_KINDS
 
 from .test_learning import NUM_ITEMS, a_catalog
 
@@ -73,7 +73,7 @@ def fitted(config, folder, *, resume=False):
     return learning.network, fit(learning, run)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", TIED_KINDS)
 def test_it_learns_what_follows_each_item(kind, tmp_path):
     """Users go round the items in steps of one."""
     network, _ = fitted(run_of(kind), tmp_path)
@@ -90,7 +90,7 @@ def test_each_loss_learns_what_follows_each_item(loss, tmp_path):
     assert evaluate(recommender, a_split().test, k=3).metrics["HR@1"] > 0.9
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", TIED_KINDS)
 def test_an_interrupted_training_goes_on_as_if_it_had_never_stopped(kind, tmp_path):
     whole, _ = fitted(run_of(kind, epochs=3, repeat_bias=True), tmp_path / "whole")
     short = run_of(kind, epochs=3, repeat_bias=True, max_seconds=1e-6)
@@ -103,7 +103,7 @@ def test_an_interrupted_training_goes_on_as_if_it_had_never_stopped(kind, tmp_pa
         assert torch.equal(resumed.state_dict()[name], weights), name
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", TIED_KINDS)
 def test_a_bundle_of_a_run_recommends_and_its_method_is_its_kind(kind, tmp_path):
     frame = pl.DataFrame(
         {

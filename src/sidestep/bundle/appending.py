@@ -34,6 +34,7 @@ from sidestep.bundle.networks import (
 )
 from sidestep.bundle.parts import PARTS, Growth
 from sidestep.catalog.catalog import Catalog
+from sidestep.model.rpg import Rpg
 from sidestep.model.semantic_id_model import SemanticIdModel
 from sidestep.model.tied_item_network import TiedItemNetwork
 
@@ -172,7 +173,7 @@ def _grown(
         return network.with_semantic_ids(catalog.semantic_ids)
     weights = with_items(weights_of(network), growth.old, growth.new, growth.new_rows)
     # A network of a user's own over item IDs may call rows of something else by these names.
-    if isinstance(network, SemanticIdModel | TiedItemNetwork):
+    if isinstance(network, SemanticIdModel | TiedItemNetwork | Rpg):
         weights = with_codes(weights, growth.old, growth.new)
     description = description_of(network)
     return build_network(loaded.kind, description, growth.new, weights).to(loaded.device)

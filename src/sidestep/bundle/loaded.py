@@ -138,9 +138,7 @@ class LoadedRecommender:
         manifest = self.manifest.model_copy(update={"parts": entries})
         return replace(self, manifest=manifest, parts=parts)
 
-    def with_moved_network(
-        self, network: SemanticIdModel, head: ValueHead | None
-    ) -> "LoadedRecommender":
+    def with_moved_network(self, network: Network, head: ValueHead | None) -> "LoadedRecommender":
         """A copy after its network was trained further.
 
         Args:

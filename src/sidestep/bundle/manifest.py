@@ -49,6 +49,9 @@ KINDS = (
         "gru4rec",
         "caser",
         "bert4rec",
+        "rearec",
+        "lares",
+        "rpg",
     ),
     *("popularity", "repeats", "popularity-window", "graph"),
 )

@@ -29,7 +29,7 @@ Weights = Mapping[str, Tensor]
 _QUERY_MIX = "query_mix"
 """The name of the weights that bundles of older schemas lack, see `Transformer.item_queries`."""
 
-_NUMBER_OF_LAYERS = re.compile(r"(num_|n_)?(hidden_|encoder_|decoder_)?(layers?|blocks)")
+_NUMBER_OF_LAYERS = re.compile(r"(num_|n_)?(hidden_|encoder_|decoder_|core_)?(layers?|blocks)")
 """Keys of descriptions, ours and those of Hugging Face."""
 
 

@@ -509,6 +509,88 @@ class Bert4RecConfig(_FeedForwardConfig):
     """On embeddings, attention weights and the output of every sublayer, while training."""
 
 
+class ReaRecConfig(_FeedForwardConfig):
+    """Shape of ReaRec."""
+
+    reasoning: Literal["progressive", "ensemble"] = "progressive"
+    """The state that scores items, and with it the loss. `progressive` (PRL): the last state of a
+    chain, and each step learns a sharper distribution than the step before. `ensemble` (ERL): the
+    mean of all states, which learn to differ."""
+
+    num_steps: int = Field(2, ge=1)
+    """K, steps of reasoning after each history. The authors take 2 for most data sets."""
+
+    @property
+    def num_layer_weights(self) -> int:
+        """See `TiedItemConfig.num_layer_weights`."""
+        return super().num_layer_weights + self.num_steps * self.dim
+
+
+class LaresConfig(_FeedForwardConfig):
+    """Shape of LARES."""
+
+    num_layers: int = Field(1, ge=1)
+    """Layers of the pre-block, which reads the history once."""
+
+    num_core_layers: int = Field(1, ge=1)
+    """Layers of the core-block, which is applied again and again."""
+
+    mean_depth: int = Field(4, ge=1)
+    """m: training draws 1 more than a random number of this mean, see `Lares`. A recommendation
+    takes m recurrences, if `depth` does not say another number."""
+
+    depth: int | None = Field(None, ge=1)
+    """Recurrences of the core-block in a recommendation; None takes `mean_depth`."""
+
+    mixing: Literal["mean", "linear"] = "mean"
+    """The function that puts a thought and the states of the pre-block together: their mean, or a
+    learned linear map of both."""
+
+    state_scale: float = Field(3.0, ge=0)
+    """Factor of the noise that a chain begins at while the network trains."""
+
+    @property
+    def answer_depth(self) -> int:
+        """Recurrences of the core-block in a recommendation."""
+        return self.depth or self.mean_depth
+
+    @property
+    def num_layer_weights(self) -> int:
+        """See `TiedItemConfig.num_layer_weights`."""
+        layers = self.num_layers + self.num_core_layers
+        return layers * (4 * self.dim**2 + 2 * self.dim * self.hidden_ffn_dim)
+
+
+class RpgConfig(BaseModel):
+    """Shape of RPG."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    dim: int = Field(448, ge=2)
+    """Width of the vectors of codes and of the states."""
+
+    num_layers: int = Field(2, ge=1)
+    num_heads: int = Field(4, ge=1)
+
+    ffn_dim: int = Field(1024, ge=1)
+    """Width of the feed-forward layer."""
+
+    dropout: float = Field(0.2, ge=0, lt=1)
+    """On embeddings and within the layers, while training."""
+
+    max_items: int = Field(50, ge=1)
+    """Longest history; each of its items has a position with a vector."""
+
+    temperature: float = Field(0.03, gt=0)
+    """Divides the cosine between the output of a head and the vector of a code."""
+
+    @model_validator(mode="after")
+    def _divides(self) -> "RpgConfig":
+        if self.dim % self.num_heads:
+            raise ValueError(f"dim {self.dim} must be a multiple of num_heads {self.num_heads}.")
+        return self
+
+
 class ProcessRewardConfig(BaseModel):
     """Shape of a process reward model."""
 

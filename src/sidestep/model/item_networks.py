@@ -5,6 +5,9 @@ from sidestep.model.caser import Caser
 from sidestep.model.gru4rec import Gru4Rec
 from sidestep.model.hstu import Hstu
 from sidestep.model.item_network import ItemNetwork
+from sidestep.model.lares import Lares
+from sidestep.model.rearec import ReaRec
+from sidestep.model.rpg import Rpg
 from sidestep.model.sasrec import SasRec
 
 ITEM_NETWORKS: dict[str, type[ItemNetwork]] = {
@@ -13,6 +16,9 @@ ITEM_NETWORKS: dict[str, type[ItemNetwork]] = {
     "gru4rec": Gru4Rec,
     "caser": Caser,
     "bert4rec": Bert4Rec,
+    "rearec": ReaRec,
+    "lares": Lares,
+    "rpg": Rpg,
 }
 """The classes by the names of their kinds. A class of a user's own has none of these names, even if
 it is a subclass of one of these classes."""

@@ -1,5 +1,7 @@
 """Layers that several networks are made of: rotary positions, attention, SwiGLU, blocks."""
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
@@ -164,3 +166,56 @@ def pre_norm_layers(
     return nn.TransformerEncoder(
         layer, num_layers, norm=nn.LayerNorm(dim), enable_nested_tensor=False
     )
+
+
+KeysAndValues = tuple[Tensor, Tensor]
+"""Keys and values of one layer at some columns, each [users, columns, dim]."""
+
+
+def cached_pass(
+    layers: nn.TransformerEncoder,
+    vectors: Float[Tensor, "users width dim"],
+    cache: Sequence[KeysAndValues] | None,
+    sees: Bool[Tensor, "#users width columns"],
+) -> tuple[Float[Tensor, "users width dim"], tuple[KeysAndValues, ...]]:
+    """Passes new positions through `pre_norm_layers` that have read earlier positions.
+
+    Args:
+        layers: from `pre_norm_layers`.
+        vectors: of the new positions.
+        cache: what an earlier call returned; None where no position was read.
+        sees: True where a new position sees a column: those of the cache, then the new ones.
+
+    Returns:
+        The states of the new positions, and the keys and values of all columns, layer by layer.
+    """
+    columns: list[KeysAndValues] = []
+    states = vectors
+    for index, layer in enumerate(layers.layers):
+        assert isinstance(layer, nn.TransformerEncoderLayer)
+        attention = layer.self_attn
+        queries, keys, values = functional.linear(
+            layer.norm1(states), attention.in_proj_weight, attention.in_proj_bias
+        ).chunk(3, dim=-1)
+        if cache is not None:
+            keys = torch.cat([cache[index][0], keys], dim=1)
+            values = torch.cat([cache[index][1], values], dim=1)
+        columns.append((keys, values))
+        users, num_heads = len(states), attention.num_heads
+        queries, keys, values = (
+            each.view(users, each.shape[1], num_heads, -1).transpose(1, 2)
+            for each in (queries, keys, values)
+        )
+        mixed = functional.scaled_dot_product_attention(
+            queries,
+            keys,
+            values,
+            attn_mask=sees[:, None],
+            dropout_p=attention.dropout if layer.training else 0.0,
+        )
+        mixed = attention.out_proj(mixed.transpose(1, 2).flatten(2))
+        states = states + layer.dropout1(mixed)
+        hidden = layer.dropout(functional.gelu(layer.linear1(layer.norm2(states))))
+        states = states + layer.dropout2(layer.linear2(hidden))
+    assert layers.norm is not None, "pre-norm layers end with a norm"
+    return layers.norm(states), tuple(columns)

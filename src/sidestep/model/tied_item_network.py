@@ -207,7 +207,16 @@ class TiedItemNetwork(ItemNetwork):
         Raises:
             ValueError: if a history is longer than `max_items`.
         """
-        return self.read(self.dropout(self.placed(self.prompts(histories))), histories)
+        return self.read(self.inputs(histories), histories)
+
+    def inputs(self, histories: HistoryBatch) -> Float[Tensor, "users positions dim"]:
+        """The vectors that `read` is given: prompts in their places, with dropout.
+
+        Raises:
+            ValueError: if a history is longer than `max_items`.
+        """
+        vectors: Tensor = self.dropout(self.placed(self.prompts(histories)))
+        return vectors
 
     def prompts(self, histories: HistoryBatch) -> Float[Tensor, "users positions dim"]:
         """The vectors of the start token and of the items, without their positions.

@@ -18,6 +18,27 @@ def info_nce(
     return every.logsumexp(dim=1) - positives
 
 
+def in_batch_info_nce(
+    scores: Float[Tensor, "rows rows"], groups: Int[Tensor, " rows"]
+) -> Float[Tensor, " rows"]:
+    """InfoNCE of rows and columns that belong together pairwise, in nats.
+
+        L_i = -log( e^(s_ii) / Σ_j e^(s_ij) ),   over j = i and all j of other groups
+
+    Column i is the positive of row i, and the columns of other groups are its negatives. Source:
+    NT-Xent (arXiv:2002.05709), with the temperature in the scores. Our choice: another row of the
+    same group is no negative, because it may mean the same.
+
+    Args:
+        scores: of each row with each column.
+        groups: the group of each row, which is that of its column.
+    """
+    others = groups[:, None] == groups
+    others.fill_diagonal_(fill_value=False)
+    logits = scores.float().masked_fill(others, -torch.inf)
+    return logits.logsumexp(dim=1) - logits.diagonal()
+
+
 def distinct_others(own: Int[Tensor, " rows"], size: int, number: int) -> Int[Tensor, "rows drawn"]:
     """Draws different numbers from 0 to `size` - 1 for each row, uniformly, without its own number.
 

@@ -7,6 +7,7 @@ semantic ID.
 
 import math
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -107,6 +108,32 @@ def soonness(
     is_hit = (leaves[:, :, None] == futures[:, None, :]) & (futures >= 0)[:, None]
     places = torch.arange(1, futures.shape[1] + 1, device=leaves.device)
     return (is_hit / (1 + places).log2()).amax(dim=2)
+
+
+def list_rewards(
+    scores: Float[Tensor, "lists items"],
+    items: Int[Tensor, " lists"],
+    *,
+    measure: Literal["hit", "ndcg"],
+    cutoff: int,
+) -> Float[Tensor, " lists"]:
+    """Rewards of whole lists by the place of one item: 1 or 1 / log2(1 + place); else 0.
+
+    The place is 1 more than the number of items with a higher score. Source: the rewards of LARES
+    (arXiv:2505.16865), Recall@K and NDCG@K of one item.
+
+    Args:
+        scores: that make the lists; of all items of the catalog.
+        items: the item that each list should hold.
+        measure: which of the two rewards.
+        cutoff: the last place that is rewarded.
+    """
+    own = scores.gather(1, items[:, None])
+    places = 1 + (scores > own).sum(dim=1)
+    rewards = 1 / torch.log2(1 + places.float())
+    if measure == "hit":
+        rewards = torch.ones_like(rewards)
+    return rewards.masked_fill(places > cutoff, 0.0)
 
 
 def future_weights(

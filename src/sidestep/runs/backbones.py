@@ -1,15 +1,18 @@
 """Backbones: trained networks that a configuration names, and that a run starts from."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from sidestep.bundle.folder import load
 from sidestep.bundle.loaded import LoadedRecommender
+from sidestep.model.item_network import ItemNetwork
 from sidestep.model.semantic_id_model import SemanticIdModel
 from sidestep.runs.config import read_settings
 from sidestep.runs.folder import RunFolder
 from sidestep.runs.plan import Given
 from sidestep.runs.provenance import refuse_other_data
+
+N = TypeVar("N", bound=ItemNetwork)
 
 
 def load_backbone(backbone: str, given: Given) -> LoadedRecommender:
@@ -24,6 +27,40 @@ def load_backbone(backbone: str, given: Given) -> LoadedRecommender:
         FileNotFoundError: there is none.
         ValueError: the backbone does not fit, or would be overwritten; says what to do.
     """
+    loaded = _loaded(backbone, given)
+    if not loaded.is_searched:
+        raise ValueError(
+            f"backbone: {backbone} is {loaded.kind}, which has no prefixes of semantic IDs to "
+            "learn from; name a run of kind transformer."
+        )
+    return loaded
+
+
+def load_item_backbone(
+    backbone: str, given: Given, network: type[N], *, kind: str
+) -> tuple[LoadedRecommender, N]:
+    """The bundle of a network over item IDs that a configuration names, and its network.
+
+    Args:
+        backbone, given: see `load_backbone`.
+        network: the class of the network.
+        kind: the kind of run that trains such a network.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: it is another network; or see `load_backbone`.
+    """
+    loaded = _loaded(backbone, given)
+    if not isinstance(loaded.network, network):
+        raise ValueError(
+            f"backbone: {backbone} is {loaded.kind}; name a run of kind {kind}, which this run "
+            "improves."
+        )
+    return loaded, loaded.network
+
+
+def _loaded(backbone: str, given: Given) -> LoadedRecommender:
+    """The bundle, if it fits the data and is not overwritten."""
     path, out = Path(backbone), given.out
     if out.resolve() in (path.resolve(), path.resolve().parent):
         raise ValueError(f"{out}: is the backbone's own folder; choose another one for --out.")
@@ -36,11 +73,6 @@ def load_backbone(backbone: str, given: Given) -> LoadedRecommender:
         loaded = load(path, device="cpu")
     except FileNotFoundError as error:
         raise FileNotFoundError(f"backbone: {error}") from error
-    if not loaded.is_searched:
-        raise ValueError(
-            f"backbone: {path} is {loaded.kind}, which has no prefixes of semantic IDs to learn "
-            "from; name a run of kind transformer."
-        )
     refuse_other_data(loaded, given.dataset)
     catalog = given.catalog
     if catalog is not None and catalog.version != loaded.catalog.version:

@@ -54,7 +54,7 @@ def refuse_missing(run: RunConfig, path: Path | None) -> None:
     """
     for key in _PATHS:
         place = getattr(run, key, None)
-        if isinstance(place, str | Path) and not Path(place).exists():
+        if isinstance(place, str | Path) and not _is_there(place):
             seen_from = "" if path is None else "this file or from "
             raise FileNotFoundError(
                 f"{'--set' if path is None else path}: {key}: there is no {place}, seen from "
@@ -72,9 +72,17 @@ def read_settings(path: Path) -> dict[str, Any]:
 
     def found(name: str) -> str:
         place = seen(name, path.parent)
-        return place if Path(place).exists() else name
+        return place if _is_there(place) else name
 
     return with_paths(read_yaml(path), found)
+
+
+def _is_there(place: str | Path) -> bool:
+    """Whether a path leads somewhere; a name that is too long for the disk leads nowhere."""
+    try:
+        return Path(place).exists()
+    except OSError:
+        return False
 
 
 def with_paths(content: dict[str, Any], renamed: Callable[[str], str]) -> dict[str, Any]:

@@ -55,6 +55,17 @@ def material_beside(
     return Material(split, backbone.catalog, backbone.max_history)
 
 
+def item_material_beside(given: Given, backbone: LoadedRecommender) -> Material:
+    """The data of a run that goes on from a network over item IDs, which reads weights and times.
+
+    Raises:
+        ValueError: the dataset lacks times or a column of users that the backbone reads.
+    """
+    refuse_missing_times(given.split, reads_times=backbone.reads_times)
+    split = with_user_columns(given.split, backbone.user_columns, given.dataset.users)
+    return Material(split, backbone.catalog, backbone.max_history)
+
+
 def improved_material(given: Given, backbone: LoadedRecommender) -> Material:
     """The data of a run that improves a policy over semantic IDs or over sets of codes.
 

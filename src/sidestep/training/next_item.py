@@ -1,16 +1,39 @@
 """Supervised training of networks over item ids: the next item, at every position."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 
 from sidestep.data.windows import WindowBatch, Windows
 from sidestep.model.heads import ItemTable
 from sidestep.model.item_network import ItemNetwork
+from sidestep.step import HistoryBatch
 from sidestep.training.item_loss import ItemTargets, next_item_loss
 from sidestep.training.objective import Loss, Objective
 from sidestep.training.objective_config import NextItemConfig
+
+
+def targets_of(batch: WindowBatch) -> tuple[HistoryBatch, Callable[[Tensor], ItemTargets]]:
+    """The histories that a network reads for a batch, and a function that makes its targets.
+
+    The function takes the states at all positions. The state after p items predicts item p, so the
+    last item of a window is only a target.
+    """
+    histories = replace(batch.histories.without_last(), lengths=batch.lengths - 1)
+    users, positions = batch.is_target.nonzero(as_tuple=True)
+
+    def targets(states: Float[Tensor, "users positions dim"]) -> ItemTargets:
+        return ItemTargets(
+            states=states[users, positions],
+            histories=batch.before(users, positions),
+            items=batch.items[users, positions],
+            windows=users,
+            weights=batch.weights_of(users, positions),
+        )
+
+    return histories, targets
 
 
 class NextItemObjective(Objective):
@@ -43,15 +66,6 @@ class NextItemObjective(Objective):
 
     def forward(self, batch: WindowBatch) -> Loss:
         """See `Objective.forward`."""
-        # The state after p items predicts item p, so the last item is only a target.
-        histories = replace(batch.histories.without_last(), lengths=batch.lengths - 1)
-        users, positions = batch.is_target.nonzero(as_tuple=True)
-        targets = ItemTargets(
-            states=self.network.states(histories)[users, positions],
-            histories=batch.before(users, positions),
-            items=batch.items[users, positions],
-            windows=users,
-            weights=batch.weights_of(users, positions),
-        )
-        loss = self._item_loss(targets).loss
+        histories, targets_at = targets_of(batch)
+        loss = self._item_loss(targets_at(self.network.states(histories))).loss
         return Loss(loss=loss, num_targets=batch.num_targets, parts={"item": loss.detach()})

@@ -149,6 +149,84 @@ class MaskedItemConfig(NextItemConfig):
     for."""
 
 
+class ReasoningConfig(NextItemConfig):
+    """Configuration of the losses of ReaRec; `model.reasoning` says which of them is learned.
+
+    The defaults are those of a public re-implementation (RecBole 3.0) after the authors' code.
+    """
+
+    diversity_weight: float = Field(0.05, ge=0)
+    """Of `ensemble`: the weight λ of the divergence between the steps of a chain. The authors try
+    .001 to .1."""
+
+    steps_weight: float = Field(1.0, ge=0)
+    """Of `progressive`: the weight of the mean loss of the steps before the last."""
+
+    temperature_decay: float = Field(5.0, ge=1)
+    """Of `progressive`: α. The scores of step k of K are divided by α^(K - k), so that the first
+    steps learn a flat distribution, and the last step the sharpest."""
+
+    contrast_weight: float = Field(1.0, ge=0)
+    """Of `progressive`: the weight of telling each chain from the chains of other windows, when
+    noise was added to the chain."""
+
+    contrast_temperature: float = Field(0.07, gt=0)
+    """Of `progressive`: divides the cosine of two states in that loss."""
+
+    noise: float = Field(0.01, ge=0)
+    """Of `progressive`: the standard deviation of the noise."""
+
+
+class ParallelCodesConfig(BaseModel):
+    """Configuration of the loss of a network that predicts all codes of the next item at once."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    """Share of the probability that is spread over each codebook; ours."""
+
+
+class AlignedDepthConfig(NextItemConfig):
+    """Configuration of the self-supervised losses of LARES beside that of the next item."""
+
+    trajectory_weight: float = Field(0.2, ge=0)
+    """α, the weight of the agreement of two histories with the same next item."""
+
+    step_weight: float = Field(0.1, ge=0)
+    """γ, the weight of the agreement of a chain's last state with an earlier one."""
+
+    alignment_temperature: float = Field(1.0, gt=0)
+    """Divides the product of two states."""
+
+
+class GroupRewardConfig(BaseModel):
+    """Configuration of the reward stage of LARES.
+
+    The defaults are those of a public re-implementation (RecBole 3.0).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    group_size: int = Field(4, ge=2)
+    """G, chains that are drawn for each history."""
+
+    reward: Literal["hit", "ndcg"] = "hit"
+    """The reward of a chain: whether the next item is among the first `cutoff` of its list, or the
+    NDCG of that list."""
+
+    cutoff: int = Field(10, ge=1)
+    """Items of the list that is rewarded."""
+
+    kl_weight: float | None = Field(1.0, gt=0)
+    """β, the weight of the divergence from the network of before; None leaves it out."""
+
+    targets_per_window: int | None = Field(1, ge=1)
+    """The latest positions of each window that are learned; None takes all."""
+
+    num_prompts: int | None = Field(None, ge=1)
+    """Windows that are learned from, fixed random ones; None takes all."""
+
+
 class BeamAwareConfig(BaseModel):
     """Weights of codes that a beam search keeps, or nearly keeps.
 

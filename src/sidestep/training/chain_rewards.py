@@ -1,0 +1,136 @@
+"""Reinforcement learning of chains of latent reasoning, by the lists that they end in."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional
+
+from sidestep.data.windows import WindowBatch
+from sidestep.model.lares import Lares
+from sidestep.objectives.advantages import group_advantages
+from sidestep.objectives.policy import clipped_terms, k3_kl
+from sidestep.objectives.rewards import list_rewards
+from sidestep.objectives.weighting import mean_over_targets
+from sidestep.step import HistoryBatch
+from sidestep.training.objective import DrawingObjective, Loss
+from sidestep.training.objective_config import GroupRewardConfig
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Asked:
+    """The targets of a batch: what was read before each, its place in the batch, and its item."""
+
+    read: HistoryBatch
+    users: Int[Tensor, " targets"]
+    positions: Int[Tensor, " targets"]
+    before: HistoryBatch
+    items: Int[Tensor, " targets"]
+
+    @staticmethod
+    def of(batch: WindowBatch) -> "_Asked":
+        users, positions = batch.is_target.nonzero(as_tuple=True)
+        return _Asked(
+            read=replace(batch.histories.without_last(), lengths=batch.lengths - 1),
+            users=users,
+            positions=positions,
+            before=batch.before(users, positions),
+            items=batch.items[users, positions],
+        )
+
+    def log_probs(
+        self,
+        network: Lares,
+        inputs: Float[Tensor, "users positions dim"],
+        depth: int,
+        first: Float[Tensor, "users positions dim"],
+    ) -> tuple[Float[Tensor, "targets depth"], Float[Tensor, "targets items"]]:
+        """Log-probabilities of the items at every step of a chain, and all scores at the last."""
+        chains = network.recur(inputs, depth=depth, first=first)[self.users, self.positions]
+        scores = [network.scores(each, self.before).float() for each in chains.unbind(dim=1)]
+        logs = [-functional.cross_entropy(each, self.items, reduction="none") for each in scores]
+        return torch.stack(logs, dim=1), scores[-1].detach()
+
+
+class ChainRewardObjective(DrawingObjective):
+    """Chains from other noise and of other depths are compared, and the better ones win.
+
+        L = -1/G Σ_g 1/T_g Σ_i ( A_g exp(l_gi - sg(l_gi)) - β k3(l_gi, l'_gi) )
+
+    G chains are drawn for each history. l_gi is the log-probability of the next item at step i of
+    chain g, l' that of the network of before; sg stops the gradient. The reward of a chain is that
+    of the list at its last step, and A its advantage in the group. So what is learned is the
+    likelihood of the next item, weighed by advantages: no other item is ever the action.
+
+    Source: reinforcement post-training of LARES (arXiv:2505.16865), with the details of a public
+    re-implementation by one of its authors (RecBole 3.0). Our choices: no dropout, so that chains
+    differ by noise and depth alone; the network of before gets the same noise and depths, so that
+    the divergence is 0 at first; the population's standard deviation in the advantages.
+    """
+
+    def __init__(self, network: Lares, config: GroupRewardConfig) -> None:
+        """Takes the trained network, which is moved."""
+        super().__init__()
+        self.network = network.requires_grad_()  # what is loaded from a bundle is frozen
+        self.config = config
+        if config.kl_weight is not None:
+            self.keep_copy("reference", "network", every_steps=None)
+
+    @property
+    def trained(self) -> Mapping[str, nn.Module]:
+        """See `Objective.trained`."""
+        return {"network": self.network}
+
+    def forward(self, batch: WindowBatch) -> Loss:
+        """See `Objective.forward`.
+
+        Parts: `reward` is the mean reward, `zero_advantage` the share of groups that teach nothing,
+        `log_prob` the mean log-probability of the next item at the last steps, and `kl` the mean
+        estimate of the divergence, if it has a weight.
+        """
+        config, network = self.config, self.network.eval()
+        asked = _Asked.of(batch)
+        inputs = network.inputs(asked.read)
+        rewards, log_probs, divergences = [], [], []
+        for _ in range(config.group_size):
+            depth, first = network.draw_depth(), network.draw_first(inputs)
+            logs, scores = asked.log_probs(network, inputs, depth, first)
+            log_probs.append(logs)
+            rewards.append(
+                list_rewards(scores, asked.items, measure=config.reward, cutoff=config.cutoff)
+            )
+            if config.kl_weight is not None:
+                old = self._old_log_probs(asked, depth, first)
+                divergences.append(k3_kl(logs, old).mean(dim=1))
+        of_chains = torch.stack(rewards, dim=1)
+        advantages = group_advantages(of_chains, torch.ones_like(of_chains, dtype=torch.bool))
+        gains = [
+            clipped_terms(
+                logs - logs.detach(), own[:, None].expand_as(logs), clip_low=None, clip_high=None
+            ).mean(dim=1)
+            for logs, own in zip(log_probs, advantages.unbind(dim=1), strict=True)
+        ]
+        losses = -torch.stack(gains, dim=1).mean(dim=1)
+        parts = {
+            "reward": of_chains.mean(),
+            "zero_advantage": (advantages == 0).all(dim=1).float().mean(),
+            "log_prob": torch.stack([logs[:, -1] for logs in log_probs]).detach().mean(),
+        }
+        if config.kl_weight is not None:
+            divergence = torch.stack(divergences, dim=1).mean(dim=1)
+            losses = losses + config.kl_weight * divergence
+            parts["kl"] = divergence.detach().mean()
+        loss = mean_over_targets(losses, batch.weights_of(asked.users, asked.positions))
+        return Loss(loss=loss, num_targets=batch.num_targets, parts=parts)
+
+    @torch.no_grad()
+    def _old_log_probs(
+        self, asked: _Asked, depth: int, first: Float[Tensor, "users positions dim"]
+    ) -> Float[Tensor, "targets depth"]:
+        """Log-probabilities under the network of before."""
+        reference = self.copies["reference"].module
+        assert isinstance(reference, Lares)
+        logs, _ = asked.log_probs(reference, reference.inputs(asked.read), depth, first)
+        return logs

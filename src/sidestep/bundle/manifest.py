@@ -29,7 +29,7 @@ taken to have none. Version 5 added the kind `repeats`, and counts that are sums
 all parts beside the network, each of which had a field of its own before; version 8
 the weights by which items that choose codes read the state of the root; version 9 the kinds
 `graph` and `popularity-window`, and rankers without a network; version 10 networks whose items
-choose codes by the state after the history alone."""
+choose codes by the state after the history alone, and the kinds `rearec`, `lares` and `rpg`."""
 
 MANIFEST = "manifest.json"
 FORMAT = "sidestep.bundle"

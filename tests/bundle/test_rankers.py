@@ -18,6 +18,7 @@ from sidestep.model.code_set_transformer import CodeSetTransformer
 from sidestep.model.config import CodeSetConfig, SasRecConfig, TransformerConfig
 from sidestep.model.sasrec import SasRec
 from sidestep.model.transformer import Transformer
+from sidestep.search.beam import BeamSearch
 from sidestep.search.config import GuidanceConfig
 from sidestep.search.exhaustive import ExhaustiveSearch
 from sidestep.search.guided_beam import GuidedBeamSearch
@@ -147,7 +148,10 @@ def test_a_ranker_of_other_codes_is_refused(tmp_path):
 def test_without_a_search_that_asks_it_nothing_changes(tmp_path):
     base = a_transformer(tmp_path / "base")
     both = attach_ranker(base, a_sasrec(tmp_path / "sasrec"), weight=1.0)
-    assert both.recommend(HISTORIES, 5) == base.recommend(HISTORIES, 5)
+    beam = BeamSearch(num_beams=5)
+    plain = base.recommend(HISTORIES, 5)
+    assert both.recommend(HISTORIES, 5, search=beam) == base.recommend(HISTORIES, 5, search=beam)
+    assert both.recommend(HISTORIES, 5) != plain, "the ranker guides the search of the bundle"
 
 
 def test_to_a_sasrec_the_scores_of_another_are_added(tmp_path):

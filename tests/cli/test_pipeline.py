@@ -46,7 +46,8 @@ def done(files, tmp_path_factory):
     told = call("new", folder, *tables)
     assert told.exit_code == 0, (told.output, told.exception)
     config = read_yaml(folder / "sidestep.yaml")
-    write_yaml(folder / "sidestep.yaml", {**config, "train": TINY, "tokenize": {"seed": 3}})
+    small = {"train": TINY, "attach": {}, "tokenize": {"seed": 3}}
+    write_yaml(folder / "sidestep.yaml", {**config, **small})
     return folder, told, call("run", folder)
 
 
@@ -78,6 +79,27 @@ def test_a_run_ends_with_a_table_and_recommendations_in_words(done):
     assert "my-shop, test, 80 users" in outcome.stdout
     names = {path.name for path in folder.iterdir()}
     assert {"dataset", "catalog", "vectors.npy", "popularity", "transformer"} <= names
+
+
+def test_a_ranker_stands_beside_a_run_and_only_a_change_of_either_attaches_it_again(done, tmp_path):
+    folder = tmp_path / "shop"
+    shutil.copytree(done[0], folder)
+    config = read_yaml(folder / "sidestep.yaml")
+    config["import"] |= {
+        key: os.path.relpath(done[0] / config["import"][key], folder) for key in ("path", "items")
+    }
+    config["train"]["graph"] = {"kind": "graph", "embeddings": "vectors.npy"}
+    config["attach"] = {"together": {"run": "transformer", "ranker": "graph"}}
+    write_yaml(folder / "sidestep.yaml", config)
+    told = states(folder)
+    assert told["train transformer"] == "unchanged"
+    assert {told["train graph"], told["attach together"]} == {"done"}
+    assert "+graph" in (folder / "report.html").read_text()
+    again = states(folder)
+    assert {state for step, state in again.items() if "together" in step} == {"unchanged"}
+    changed = states(folder, "--set", "attach.together.weight=3")
+    assert changed["train graph"] == "unchanged"
+    assert {changed["attach together"], changed["evaluate together"]} == {"done"}
 
 
 def test_a_warning_is_said_once_and_its_remedy_can_be_copied(done):

@@ -1,5 +1,7 @@
 """Pipelines as they are read from a file, before any step runs."""
 
+import re
+
 import pytest
 
 from sidestep.cli.pipeline_commands import find_command
@@ -78,3 +80,51 @@ def test_vectors_of_a_pipeline_with_published_ids_are_refused(tmp_path, config):
     published = {**config, "tokenize": {"published": "ids.json"}}
     with pytest.raises(ValueError, match=r"graph\.embeddings: the pipeline makes no vectors"):
         steps(tmp_path, published, graph={"kind": "graph", "embeddings": "vectors.npy"})
+
+
+TRAINED = {
+    "graph": {"kind": "graph"},
+    "sasrec": {"kind": "sasrec"},
+    "transformer": {"kind": "transformer"},
+}
+
+
+def test_a_run_with_a_ranker_beside_it_comes_after_both_and_recommends(tmp_path, config):
+    attach = {"together": {"run": "transformer", "ranker": "graph", "weight": 60}}
+    found = steps(tmp_path, {**config, "attach": attach}, **TRAINED)
+    names = [*found]
+    made = names.index("attach together")
+    assert max(names.index("train transformer"), names.index("train graph")) < made
+    assert made < names.index("evaluate together")
+    assert found["attach together"][-2:] == ["--weight", "60"]
+    assert found["recommend"][0].endswith("together")
+    assert "--method" not in found["evaluate together"], "the ranker is a part of the method"
+
+
+def test_two_runs_with_like_rankers_get_methods_of_their_own(tmp_path, config):
+    attach = {
+        name: {"run": "transformer", "ranker": "graph", "weight": weight}
+        for name, weight in (("light", 40), ("heavy", 200))
+    }
+    found = steps(tmp_path, {**config, "attach": attach}, **TRAINED)
+    for name in attach:
+        given = found[f"evaluate {name}"]
+        assert given[given.index("--method") + 1] == f"beam-{name}"
+
+
+@pytest.mark.parametrize(
+    ("attach", "message"),
+    [
+        ({"both": {"run": "network", "ranker": "graph"}}, "no 'network' under train; there are"),
+        ({"both": {"run": "sasrec", "ranker": "graphs"}}, "attach.both.ranker: there is no"),
+        ({"sasrec": {"run": "sasrec", "ranker": "graph"}}, "'sasrec' is a run of train"),
+        ({"catalog": {"run": "sasrec", "ranker": "graph"}}, "'catalog' is no name for a run"),
+        ({"both": {"run": "sasrec"}}, "attach.both.ranker"),
+        ({"both": {"run": "sasrec", "ranker": "graph", "heavy": 1}}, "there is no 'heavy'"),
+    ],
+)
+def test_an_attachment_that_cannot_be_made_is_refused_before_the_work(
+    tmp_path, config, attach, message
+):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        steps(tmp_path, {**config, "attach": attach}, **TRAINED)

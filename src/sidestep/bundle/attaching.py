@@ -11,7 +11,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from sidestep.bundle.loaded import LoadedRecommender
-from sidestep.bundle.manifest import differing_data
+from sidestep.bundle.manifest import KeptSearch, differing_data
 from sidestep.bundle.networks import Weights, plain_weights
 from sidestep.bundle.parts import GRAPH_WEIGHT, PARTS, RANKER, FittedRankerConfig, KeptRanker
 from sidestep.catalog.catalog import Catalog
@@ -30,6 +30,8 @@ def attach_ranker(
 ) -> LoadedRecommender:
     """A copy of a recommender with a ranker beside it, in place of any other ranker.
 
+    A network of semantic IDs recommends by `item-beam` from then on.
+
     Args:
         loaded: a network of semantic IDs, whose searches by items the ranker guides beside the
             item head, if there is one; or a SASRec, to whose scores those of the ranker are added.
@@ -38,8 +40,8 @@ def attach_ranker(
             of a history than the network is.
         weight: of the ranker's scores; more than 0. None: 1 for a SASRec, `GRAPH_WEIGHT` for a
             transition graph.
-        guidance: of the search that the ranker guides, unless something else is said; None is the
-            default.
+        guidance: of the search that the ranker guides, unless something else is said. None leaves
+            log π out for a fitted ranker beside an item head, and else is the default.
 
     Raises:
         ValueError: the ranker is neither a SASRec nor fitted, has no usual weight and none is
@@ -69,16 +71,22 @@ def attach_ranker(
     model, weights = _ranker_of(ranker, loaded.catalog)
     if weight is None:
         weight = _usual_weight(ranker)
+    if guidance is None:
+        knows_items = ranker.fitted is not None and loaded.item_scorer is not None
+        guidance = GuidanceConfig(likelihood_weight=0.0) if knows_items else GuidanceConfig()
     kept = KeptRanker(
         model=model,
         max_history=ranker.max_history,
         weight=weight,
-        guidance=guidance or GuidanceConfig(),
+        guidance=guidance,
         trained={"seed": ranker.manifest.seed, **ranker.manifest.training},
         data=ranker.manifest.data,
     )
     network = PARTS[RANKER].build(kept.model, loaded.network, loaded.catalog, weights)
     made = loaded.with_part(RANKER, network.to(loaded.device), kept)
+    if made.is_searched:
+        by = guidance.likelihood_weight
+        made = made.with_search(KeptSearch(name="item-beam", likelihood_weight=by))
     # What answers took both trainings, but no longer that of a ranker that is replaced.
     ours, theirs = (of.manifest.training.get("seconds", 0.0) for of in (loaded, ranker))
     replaced = loaded.ranker_use.trained.get("seconds", 0.0) if loaded.ranker_use else 0.0

@@ -58,6 +58,7 @@ from sidestep.model.value_head import ValueHead
 from sidestep.notices import warn
 from sidestep.recommender import GenerativeRecommender, ReservedPlaces
 from sidestep.search.config import GuidanceConfig
+from sidestep.search.item_support import ItemSupport
 from sidestep.search.policy import SearchPolicy, reads_values, whole_space
 from sidestep.step import StepModel
 
@@ -157,10 +158,13 @@ class LoadedRecommender:
         """A copy with another search to recommend by.
 
         Raises:
-            ValueError: `item-beam` without an item head, or over a user's own code space.
+            ValueError: `item-beam` without an item head or a ranker, or over a user's own code
+                space.
         """
-        if search.name == "item-beam" and self.item_scorer is None:
-            raise ValueError(f"item-beam needs an item head, and this {self.kind} has none.")
+        if search.name == "item-beam" and self.item_support is None:
+            raise ValueError(
+                f"item-beam needs an item head or a ranker, and this {self.kind} has neither."
+            )
         if search.name == "item-beam" and not self.catalog.lists_items:
             self.catalog.refuse_own_space("item-beam")
         return replace(self, manifest=self.manifest.model_copy(update={"search": search}))
@@ -285,6 +289,14 @@ class LoadedRecommender:
         """The network as one that scores items, if it has an item head; else None."""
         network = self.network
         return network.item_scorer if isinstance(network, SemanticIdModel) else None
+
+    @property
+    def item_support(self) -> ItemSupport | None:
+        """Scores prefixes by the item head, the ranker or both; None where there is neither."""
+        head, ranker = self.item_scorer, self.item_ranker
+        if ranker is None or self.ranker_use is None:
+            return None if head is None else ItemSupport(head=head)
+        return ItemSupport(head=head, ranker=ranker, ranker_weight=self.ranker_use.weight)
 
     @property
     def category_head(self) -> CategoryHead | None:
@@ -577,7 +589,7 @@ class LoadedRecommender:
 
     def _own_search(self, num_beams: int) -> SearchPolicy:
         """The search that the manifest names, with so many beams."""
-        return policy_of(self.manifest.search, self.item_scorer, num_beams=num_beams)
+        return policy_of(self.manifest.search, self.item_support, num_beams=num_beams)
 
     def _info_of(self, users: Any, asked: Mapping[str, Any]) -> pl.DataFrame | None:
         """Columns that describe known users; None if nothing is known."""

@@ -20,6 +20,18 @@ class Sampled(BaseModel):
     """Users of the dataset, spread evenly; none with zero."""
 
 
+class Attached(BaseModel):
+    """A run with a ranker beside it, and options of 'sidestep attach'."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    run: str
+    """The name of the run, under `train`."""
+
+    ranker: str
+    """The name of the ranker's run, under `train`."""
+
+
 class PipelineConfig(BaseModel):
     """Configuration of a pipeline; the sections hold options of the commands of the same name."""
 
@@ -43,6 +55,9 @@ class PipelineConfig(BaseModel):
     train: dict[str, dict[str, Any]] = Field(min_length=1)
     """The runs by name, each as in configs/*.yaml."""
 
+    attach: dict[str, Attached] = Field(default_factory=dict)
+    """Runs with a ranker beside them, by the name of the new run."""
+
     evaluate: dict[str, Any] = Field(default_factory=dict)
     compare: dict[str, Any] = Field(default_factory=dict)
     recommend: Sampled = Sampled()
@@ -59,7 +74,7 @@ class PipelineConfig(BaseModel):
         return self
 
     @field_validator(
-        "split", "embed", "tokenize", "evaluate", "compare", "recommend", mode="before"
+        "split", "embed", "tokenize", "attach", "evaluate", "compare", "recommend", mode="before"
     )
     @classmethod
     def _nothing_is_empty(cls, section: Any) -> Any:

@@ -164,6 +164,9 @@ tokenize: {{}}   # codebook-sizes: 256,256,256 unless the catalog is small
 train:
 {_train(contents)}
 
+attach:
+  together: {{run: transformer, ranker: graph}}   # {_TOGETHER}
+
 evaluate:
   split: test
   exclude-seen: {unseen}   # true where nobody takes an item twice
@@ -194,6 +197,8 @@ _NO_ITEMS = "  # items: items.csv   # texts about the items, if you have any"
 _EMBED_TEXT = """\
 text: true   # what the items' texts say
   # collaborative: true   # and beside it who took what, in the training part"""
+
+_TOGETHER = "what both know; nothing is trained"
 
 _GRAPH = "nothing is trained: what followed the last items of a user, and items like them"
 

@@ -19,7 +19,7 @@ from sidestep.data.dataset import SPLIT_FOLDER, Dataset
 from sidestep.data.splits import SplitName
 from sidestep.pipelines.building import DATASET, REPLACED, StepBuilder
 from sidestep.pipelines.commands import FindCommand
-from sidestep.pipelines.config import CONFIG_FILE, PipelineConfig
+from sidestep.pipelines.config import CONFIG_FILE, Attached, PipelineConfig
 from sidestep.pipelines.memory import Memory
 from sidestep.pipelines.steps import Settings, Step
 from sidestep.runs.config import checked_run
@@ -163,9 +163,23 @@ def pipeline_of(config: PipelineConfig, file: Path, *, find: FindCommand) -> Pip
         name: checked_run(content, f"{file}: train.{name}")
         for name, content in config.train.items()
     }
+    for section, names in (("train", runs), ("attach", config.attach)):
+        for name in names:
+            if name in _TAKEN or not name.replace("-", "").replace("_", "").isalnum():
+                raise ValueError(
+                    f"{file}: {section}: {name!r} is no name for a run; choose another."
+                )
+    for name, attached in config.attach.items():
+        if name in runs:
+            raise ValueError(f"{file}: attach: {name!r} is a run of train; choose another name.")
+        for role in ("run", "ranker"):
+            named = getattr(attached, role)
+            if named not in runs:
+                raise ValueError(
+                    f"{file}: attach.{name}.{role}: there is no {named!r} under train; there are "
+                    f"{', '.join(runs)}."
+                )
     for name in runs:
-        if name in _TAKEN or not name.replace("-", "").replace("_", "").isalnum():
-            raise ValueError(f"{file}: train: {name!r} is no name for a run; choose another.")
         if isinstance(runs[name], BackboneRun):
             raise ValueError(
                 f"{file}: train.{name}: {runs[name].kind} goes by a finished run, which "
@@ -184,6 +198,7 @@ def pipeline_of(config: PipelineConfig, file: Path, *, find: FindCommand) -> Pip
     vectors = [_vectors(build, config, dataset)] if embeds else []
     catalog = [_catalog(build, config, vectors or dataset)] if coded else []
     makers = [*dataset, *vectors, *catalog]
+    trained_runs: dict[str, Step] = {}
     evaluated: list[Step] = []
     for name, run in runs.items():
         trained = build.training(
@@ -193,13 +208,21 @@ def pipeline_of(config: PipelineConfig, file: Path, *, find: FindCommand) -> Pip
             vectors=out / VECTORS if name in compared else None,
             after=catalog if name in coded else vectors if name in compared else dataset,
         )
+        trained_runs[name] = trained
         evaluated.append(_evaluation(build, name, config, runs, trained))
         makers += [trained, evaluated[-1]]
+    for name, attached in config.attach.items():
+        made = _attached(build, name, attached, trained_runs)
+        known = {**runs, name: runs[attached.run]}
+        evaluated.append(_evaluation(build, name, config, known, made, beside=attached.ranker))
+        makers += [made, evaluated[-1]]
     split: SplitName = "validation" if config.evaluate.get("split") == "validation" else _JUDGED
     named = {key.replace("_", "-"): value for key, value in config.evaluate.items()}
     seen = "--exclude-seen" if named.get("exclude-seen") else "--include-seen"
-    searched = [name for name, run in runs.items() if run.is_searched]
-    answering = searched[0] if searched else [*runs][-1]
+    # The last run with a ranker beside it answers, else the first run that searches.
+    searched = [name for name, each in config.attach.items() if runs[each.run].is_searched][::-1]
+    searched += [name for name, run in runs.items() if run.is_searched]
+    answering = searched[0] if searched else [*runs, *config.attach][-1]
     sampled = config.recommend.model_extra or {}
     return Pipeline(
         out=out,
@@ -207,7 +230,14 @@ def pipeline_of(config: PipelineConfig, file: Path, *, find: FindCommand) -> Pip
         comparison=build.step(
             "compare",
             config.compare,
-            [*(out / name for name in runs), "--split", split, seen, "--report", out / _REPORT],
+            [
+                *(out / name for name in (*runs, *config.attach)),
+                "--split",
+                split,
+                seen,
+                "--report",
+                out / _REPORT,
+            ],
             after=evaluated,
         ),
         sample=build.step(
@@ -263,13 +293,50 @@ def _reads_vectors(out: Path, run: RunConfig) -> bool:
     return named is not None and os.path.abspath(out / named) == os.path.abspath(out / VECTORS)
 
 
-def _evaluation(
-    build: StepBuilder, name: str, config: PipelineConfig, runs: Runs, trained: Step
+def _attached(
+    build: StepBuilder, name: str, attached: Attached, trained: Mapping[str, Step]
 ) -> Step:
-    """The step that measures a run, with those settings of the section that the run can use."""
+    """The step that puts a ranker beside a run."""
+    out = build.out
+    wired = [out / attached.run, "--ranker", out / attached.ranker, "--out", out / name]
+    return build.step(
+        "attach",
+        attached.model_extra or {},
+        wired,
+        of=name,
+        product=out / name / "bundle",
+        after=[trained[attached.run], trained[attached.ranker]],
+    )
+
+
+def _evaluation(
+    build: StepBuilder,
+    name: str,
+    config: PipelineConfig,
+    runs: Runs,
+    trained: Step,
+    *,
+    beside: str | None = None,
+) -> Step:
+    """The step that measures a run, with those settings of the section that the run can use.
+
+    Args:
+        build: builds the step.
+        name: of the run.
+        config: of the pipeline.
+        runs: by name; other runs of the same kind need another method.
+        trained: the step that makes the run.
+        beside: the name of the ranker beside the run; None where there is none.
+    """
     is_searched = runs[name].is_searched
     settings = dict(config.evaluate) if is_searched else _without_search(config.evaluate)
-    if sum(run.kind == runs[name].kind for run in runs.values()) > 1:
+    if beside is None:
+        is_alone = sum(run.kind == runs[name].kind for run in runs.values()) == 1
+    else:  # the ranker is a part of the method
+        pairs = config.attach.values()
+        kinds = [(runs[each.run].kind, runs[each.ranker].kind) for each in pairs]
+        is_alone = kinds.count((runs[name].kind, runs[beside].kind)) == 1
+    if not is_alone:
         # Results know runs by their method, and these would have the same.
         if "method" in settings:
             raise ValueError(

@@ -11,6 +11,7 @@ from sidestep.model.semantic_id_model import SemanticIdModel
 from sidestep.notices import note
 from sidestep.recommender import GenerativeRecommender
 from sidestep.runs.plan import Material
+from sidestep.search.item_support import ItemSupport
 from sidestep.search.policy import whole_space
 from sidestep.training.config import VALIDATION_METRIC, ValidationConfig
 from sidestep.training.fit import validation_rows
@@ -54,9 +55,11 @@ def choose_search(
         return ChosenSearch(search=candidates[0], scores={})
     device = network.semantic_ids.device
     space = whole_space(material.catalog.to(device).spanned)
+    head = network.item_scorer
+    items = None if head is None else ItemSupport(head=head)
     scores: dict[str, float] = {}
     for candidate in candidates:
-        policy = policy_of(candidate, network.item_scorer, num_beams=validation.num_beams)
+        policy = policy_of(candidate, items, num_beams=validation.num_beams)
         evaluation = evaluate(
             GenerativeRecommender(network, space, policy, max_history=material.max_history),
             rows,

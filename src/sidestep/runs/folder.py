@@ -154,6 +154,22 @@ class RunFolder:
         info = run.info().model_copy(update={"ranker": ranker})
         self._write(read_config(run.config), info, place)
 
+    @staticmethod
+    def check_attached(path: Path) -> None:
+        """Refuses to replace anything but a run to which a ranker was attached: it learns no more.
+
+        Raises:
+            ValueError: something else stands at `path`.
+        """
+        if not path.exists() or (path.is_dir() and not any(path.iterdir())):
+            return
+        folder = RunFolder(path)
+        if not folder.is_run() or folder.info().ranker is None:
+            raise ValueError(
+                f"{path}: is no run that 'sidestep attach' wrote, and would be lost; choose "
+                "another place for --out."
+            )
+
     def info(self) -> RunInfo:
         """The description that `write` kept.
 

@@ -13,7 +13,7 @@ from sidestep.search.specs import Guide
 with imported_when_used():
     from sidestep.bundle import loaded as bundles
     from sidestep.model import semantic_id_model as models
-    from sidestep.search import item_support, live_item_support, process_reward, scorer
+    from sidestep.search import live_item_support, process_reward, scorer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,14 +116,12 @@ def _no_values(loaded: bundles.LoadedRecommender) -> str | None:
 def _item_scorer(
     loaded: bundles.LoadedRecommender, spares_first_level: bool
 ) -> scorer.PrefixScorer:
-    head, ranker = loaded.item_scorer, loaded.item_ranker
-    if ranker is None or loaded.ranker_use is None:
-        if head is not None and spares_first_level:
-            return live_item_support.LiveItemSupport(head=head)
-        return item_support.ItemSupport(head=head)
-    return item_support.ItemSupport(
-        head=head, ranker=ranker, ranker_weight=loaded.ranker_use.weight
-    )
+    head = loaded.item_scorer
+    if spares_first_level and head is not None and loaded.item_ranker is None:
+        return live_item_support.LiveItemSupport(head=head)
+    support = loaded.item_support
+    assert support is not None, "a bundle without scores of items was refused"
+    return support
 
 
 def _process_reward_scorer(

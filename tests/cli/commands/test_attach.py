@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 
+import sidestep
 from sidestep.data.dataset import Dataset
 from sidestep.evaluation.results import read as read_lines
 from tests.cli.beside import measured
@@ -33,12 +34,12 @@ def guided(shop, sasrec, tmp_path_factory):
     out = tmp_path_factory.mktemp("guided") / "guided"
     attach = ("attach", shop / "beam", "--ranker", sasrec, "--out", out, "--weight", 2)
     said = call(*attach, "--likelihood-weight", 0.25).stderr
-    assert f"sidestep evaluate {out} --search item-beam" in "".join(said.splitlines())
+    assert f"sidestep evaluate {out}" in "".join(said.splitlines())
     return out
 
 
 def test_a_ranker_guides_the_search_of_a_run_without_an_item_head(shop, sasrec, guided):
-    plain = measured(guided, "--beams", 10)
+    plain = measured(guided, "--search", "beam", "--beams", 10)
     assert plain["metrics"] == measured(shop / "beam", "--beams", 10)["metrics"]
     assert (plain["method"], "ranker" in plain["setting"]) == ("beam", False)
     line = measured(guided, "--search", "item-beam", "--beams", 10)
@@ -134,7 +135,7 @@ def test_what_cannot_be_attached_leaves_nothing_behind(shop, sasrec, guided, tmp
         said = refused(*attach, "--ranker", sasrec, "--weight", weight)
         assert "write a number above 0" in said
     said = refused("attach", shop / "beam", "--ranker", sasrec, "--out", guided)
-    assert "exists; choose another place for --out." in said
+    assert "exists; choose another place for --out, or replace what is there" in said
     assert not out.exists()
 
 
@@ -177,8 +178,39 @@ def test_a_graph_guides_the_search_of_a_run(shop, tmp_path):
     run("attach", shop / "beam", "--ranker", tmp_path / "graph", "--out", tmp_path / "both")
     wide = ("--search", "item-beam", "--beams", 100, "--candidates", 100)
     line = measured(tmp_path / "both", *wide, "--likelihood-weight", 0)
-    assert (line["method"], line["setting"]["ranker"]) == ("item-beam+graph", 40)
+    assert (line["method"], line["setting"]["ranker"]) == ("item-beam+graph", 120)
     alone = measured(tmp_path / "graph")
     assert line["metrics"]["HR@10"] == pytest.approx(alone["metrics"]["HR@10"])
     # Where popularity alone orders items, float32 may order them otherwise.
     assert line["metrics"]["NDCG@10"] == pytest.approx(alone["metrics"]["NDCG@10"], abs=0.005)
+
+
+def test_an_attached_run_may_be_replaced_and_no_other_run(shop, sasrec, tmp_path):
+    attach = ("attach", shop / "beam", "--ranker", sasrec)
+    run(*attach, "--out", tmp_path / "both", "--weight", 1)
+    run(*attach, "--out", tmp_path / "both", "--weight", 3, "--overwrite")
+    assert sidestep.load(tmp_path / "both").ranker_use.weight == 3
+    trained = tmp_path / "trained"
+    shutil.copytree(shop / "beam", trained)
+    said = refused(*attach, "--out", trained, "--overwrite")
+    assert "is no run that 'sidestep attach' wrote" in said
+    assert sidestep.load(trained).ranker_use is None
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "mine.txt").write_text("mine")
+    refused(*attach, "--out", tmp_path / "notes", "--overwrite")
+    assert (tmp_path / "notes" / "mine.txt").read_text() == "mine"
+
+
+def test_an_attached_run_recommends_by_its_ranker(shop, tmp_path):
+    (tmp_path / "graph.yaml").write_text("kind: graph")
+    train = ("train", "--config", tmp_path / "graph.yaml", "--dataset", shop / "dataset")
+    run(*train, "--out", tmp_path / "graph")
+    run("attach", shop / "beam", "--ranker", tmp_path / "graph", "--out", tmp_path / "both")
+    both = sidestep.load(tmp_path / "both")
+    line = measured(tmp_path / "both", "--users", 20)
+    assert line["method"] == "item-beam+graph"
+    assert line["setting"]["likelihood_weight"] == both.ranker_use.guidance.likelihood_weight
+    histories = [["item-1", "item-2"], []]
+    by_search = both.recommend(histories, 5, search=both._own_search(50))
+    assert both.recommend(histories, 5) == by_search
+    assert both.recommend(histories, 5) != sidestep.load(shop / "beam").recommend(histories, 5)

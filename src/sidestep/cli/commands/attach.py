@@ -11,7 +11,7 @@ from sidestep.bundle.parts import GRAPH_WEIGHT
 from sidestep.cli.console.next_step import recommendation_by
 from sidestep.cli.console.output import print_json, say, warn
 from sidestep.cli.options import AsJson
-from sidestep.cli.outputs import check_out
+from sidestep.cli.outputs import Overwrite, check_out
 from sidestep.files import whole_folder
 from sidestep.lazy_imports import imported_when_used
 from sidestep.notices import command
@@ -43,24 +43,26 @@ def attach(
             min=0,
             max=LARGEST,
             help="λ, of log π beside both, one for all levels, where a search is not told another; "
-            f"default: {GUIDANCE.likelihood_weight:g}.",
+            f"default: 0 for a graph beside an item head, else {GUIDANCE.likelihood_weight:g}.",
         ),
     ] = None,
+    overwrite: Overwrite = False,
     json: AsJson = False,
 ) -> None:
     """Put a SASRec or a graph beside a trained recommender; nothing is trained.
 
-    A network of semantic IDs keeps its beam search; `--search item-beam` then goes by its item
-    head, the ranker and log π together, or by the ranker and log π where it has no item head. To a
-    SASRec the scores of the other are added. A ranker that stands there already is replaced. Both
-    must have been trained on the same data. Choose the weights on validation.
+    A network of semantic IDs then recommends by item-beam, which goes by its item head, the ranker
+    and log π together, or by the ranker and log π where it has no item head. `--search item-head`
+    ranks all items by head and ranker. To a SASRec the scores of the other are added. A ranker that
+    stands there already is replaced. Both must have been trained on the same data. Choose the
+    weights on validation.
 
     Examples:
 
       sidestep attach runs/my/transformer --ranker runs/my/sasrec --likelihood-weight 0.5
       --out runs/my/guided
 
-      sidestep evaluate runs/my/guided --search item-beam
+      sidestep evaluate runs/my/guided
 
       sidestep attach runs/my/transformer --ranker runs/my/graph --out runs/my/both
     """
@@ -69,8 +71,9 @@ def attach(
             f"--weight {weight:g}: write a number above 0, at most {LARGEST}; 0 is the run as it "
             "is."
         )
-    # A run may be evaluated and continued: no other run goes into its place.
-    check_out(out, overwrite=None, read=[run, ranker])
+    # A trained run may be continued: no other run goes into its place.
+    is_kind = RunFolder.check_attached if overwrite else None
+    check_out(out, overwrite=overwrite, read=[run, ranker], is_kind=is_kind)
     loaded, beside = load_bundle(run, device="cpu"), load_bundle(ranker, device="cpu")
     if likelihood_weight is not None and not loaded.is_searched:
         raise ValueError(
@@ -96,9 +99,8 @@ def attach(
         use = made.ranker_use.model_dump(mode="json", include={"weight", "guidance"})
         print_json({"path": str(out), "kind": made.kind, "ranker": str(ranker), **use})
         return
-    searched = ("--search", "item-beam") if made.is_searched else ()
     is_run = source.is_run()
-    then = command("evaluate", out, *searched) if is_run else recommendation_by(out, made.catalog)
+    then = command("evaluate", out) if is_run else recommendation_by(out, made.catalog)
     say(f"Wrote {out}: {run} with {ranker} beside it.", then=then)
 
 

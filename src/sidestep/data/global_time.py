@@ -27,8 +27,8 @@ one row per user and period. Then rows are independent, as intervals and paired 
 a row of each target event, with all inputs before it as its history. That is most like a service,
 but users with many events weigh much. "all" makes a row of each distinct item of the period, all
 with the same history, which ends before the first of these items. So a history has several targets,
-as for a page that is made once and shown for a whole period. The mean of HR@k over the rows of a user
-is then the user's Recall@k.
+as for a page that is made once and shown for a whole period. The mean of HR@k over the rows of a
+user is then the user's Recall@k.
 """
 
 

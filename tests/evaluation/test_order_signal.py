@@ -57,6 +57,16 @@ def test_two_followers_worked_by_hand():
     assert order_signal(replace(split, validation=unseen), 30).in_order == pytest.approx(8 / 28)
 
 
+def test_histories_are_shuffled_as_training_is():
+    # 1 follows 0 in training, shuffled or not, and 0 is the last of ten items of each history.
+    sequences = [[0, 1, 8, 9]] * 20 + [[*[3] * 9, 0, 1, 9]] * 20
+    split = leave_one_out(histories(sequences))
+    split = replace(split, validation=split.validation.select(np.arange(20, 40)))
+    found = order_signal(split, 1000)
+    assert found.in_order == 1.0
+    assert found.shuffled < 0.5
+
+
 def test_without_validation_rows_nothing_is_measured():
     assert order_signal(leave_one_out(histories([[1, 2]])), NUM_ITEMS) is None
 

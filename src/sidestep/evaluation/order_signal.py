@@ -3,6 +3,8 @@
 Where nothing is lost, a data set cannot tell whether a recommender uses the order.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 
 import numpy as np

@@ -22,16 +22,13 @@ from sidestep.data.new_split import Strategy, new_split
 from sidestep.data.own_split import split_of
 from sidestep.data.splits import Split
 from sidestep.data.time_leak import time_leak
-from sidestep.evaluation.data_profile import item_counts, profile
-from sidestep.evaluation.profile_words import doubts, profile_rows
-from sidestep.evaluation.split_profile import part_starts, split_counts
 from sidestep.files import check_replaceable, whole_folder, write_json
 from sidestep.lazy_imports import imported_when_used
 from sidestep.runs.inputs import load_dataset
 from sidestep.runs.judged_rows import warn_of_leak, warn_of_no_rows
 
 with imported_when_used():
-    from sidestep.evaluation import data_figure
+    from sidestep.evaluation import data_figure, data_profile, profile_words, split_profile
 
 FIGURE = "figure.png"
 STATS = "stats.json"
@@ -62,7 +59,7 @@ def stats(
     loaded = load_dataset(dataset)
     with working("measuring"):
         used = split_of(loaded)
-        measured = profile(loaded, used)
+        measured = data_profile.profile(loaded, used)
     told = {"name": loaded.name, **asdict(measured)}
     if out is not None:
         histories = loaded.histories()
@@ -71,16 +68,18 @@ def stats(
             data_figure.write_data_figure(
                 folder / FIGURE,
                 lengths=histories.lengths,
-                item_counts=item_counts(histories, len(loaded.items)),
+                item_counts=data_profile.item_counts(histories, len(loaded.items)),
                 timestamps=histories.timestamps,
                 title=loaded.name,
-                marks=part_starts(used),
+                marks=split_profile.part_starts(used),
             )
     if json:
         print_json(told)
     else:
-        OUT.print(table(loaded.name, ["", ""], profile_rows(measured, loaded.histories())))
-    for doubt in doubts(measured):
+        OUT.print(
+            table(loaded.name, ["", ""], profile_words.profile_rows(measured, loaded.histories()))
+        )
+    for doubt in profile_words.doubts(measured):
         warn(doubt)
     if out is not None:
         say(f"Wrote {out / FIGURE} and {out / STATS}.")
@@ -144,7 +143,7 @@ def split(
         with working("writing"):
             loaded.save(dataset)
     warn_of_leak(made, dataset)
-    counts = split_counts(loaded, histories, made)
+    counts = split_profile.split_counts(loaded, histories, made)
     if json:
         leak = time_leak(made)
         print_json(
@@ -187,5 +186,5 @@ def _moments(split: Split, histories: Histories) -> list[list[str]]:
             f"{part} from",
             moment(at, unit).isoformat(sep=" ").removesuffix("+00:00") if unit else f"{at:,}",
         ]
-        for part, at in part_starts(split).items()
+        for part, at in split_profile.part_starts(split).items()
     ]

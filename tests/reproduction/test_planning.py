@@ -95,3 +95,14 @@ def test_tables_in_one_folder_share_their_steps(data, tmp_path):
     shared = first.keys() & second.keys()
     assert {"import", "embed", "train sasrec-1", "evaluate tiger-0 tiger-beam kept"} <= shared
     assert all(first[name] == second[name] for name in shared)
+
+
+def test_a_ranker_stands_beside_a_run_and_both_may_teach(data, tmp_path):
+    plan = planned(data, tmp_path, "ours-main", num_seeds=2)
+    steps = {step.name: step for step in plan.pipeline.makers}
+    attached = steps["attach head-and-graph-1"]
+    assert {*attached.made_from["after"]} == {"train tied-1", "train graph-0"}
+    taught = steps["train tree-graph-1"]
+    assert "attach head-and-graph-1" in taught.made_from["after"]
+    by_run = {evaluations.row.run: evaluations for evaluations in plan.evaluations}
+    assert len(by_run["head-and-graph"].runs) == 2

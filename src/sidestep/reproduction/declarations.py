@@ -69,6 +69,10 @@ class DeclaredRun(_Declared):
     backbone: str | None = None
     """The run that it goes on from, or that it stands beside."""
 
+    ranker: str | None = None
+    """The run that stands beside the backbone, as `sidestep attach` puts it there. Nothing is
+    trained, and `set` holds options of `attach`."""
+
     recipe: str | None = None
     """The recipe of `sidestep align` or `sidestep prefer` whose settings it starts from."""
 
@@ -80,6 +84,12 @@ class DeclaredRun(_Declared):
 
     per_data: dict[str, dict[str, Any]] = Field(default_factory=dict)
     """The same for single data sets, by their names."""
+
+    @model_validator(mode="after")
+    def _stands_beside_something(self) -> "DeclaredRun":
+        if self.ranker is not None and (self.backbone is None or self.recipe or self.config):
+            raise ValueError("a ranker needs a backbone, and trains nothing")
+        return self
 
 
 class Difference(_Declared):
@@ -198,6 +208,7 @@ class Kit:
         return DeclaredRun(
             catalog=run.catalog or base.catalog,
             backbone=run.backbone or base.backbone,
+            ranker=run.ranker or base.ranker,
             recipe=run.recipe or base.recipe,
             config={**base.config, **run.config},
             settings={**base.settings, **run.settings},

@@ -130,7 +130,7 @@ class _Planner:
         for row in self.table.rows:
             if row.run is None or self.data not in (row.data or self.table.data):
                 continue
-            seeds = range(num_seeds if isinstance(self._config(row.run), LearnedRun) else 1)
+            seeds = range(num_seeds if self._learns(row.run) else 1)
             trained = [self._trained(row.run, seed) for seed in seeds]
             folders = tuple(self.build.out / self._folder(row.run, seed) for seed in seeds)
             for seen in self.table.seen:
@@ -166,8 +166,10 @@ class _Planner:
         )
 
     def _trained(self, name: str, seed: int) -> Step:
-        """The step that trains a run, after the steps that it needs."""
+        """The step that makes a run, after the steps that it needs."""
         declared = self.kit.run(name)
+        if declared.ranker is not None:
+            return self._attached(name, seed)
         run = self._config(name)
         after = [self._imported()]
         if declared.catalog is not None:
@@ -186,6 +188,41 @@ class _Planner:
                 of, run, catalog=catalog, vectors=vectors, after=after
             ),
         )
+
+    def _attached(self, name: str, seed: int) -> Step:
+        """The step that puts a ranker beside a run, after both."""
+        declared, out = self.kit.run(name), self.build.out
+        assert declared.backbone is not None, "refused in the declaration"
+        assert declared.ranker is not None, "asked of a run with a ranker"
+        of_ranker = seed if self._learns(declared.ranker) else 0
+        after = [self._trained(declared.backbone, seed), self._trained(declared.ranker, of_ranker)]
+        folder = self._folder(name, seed)
+        wired = [
+            out / self._folder(declared.backbone, seed),
+            "--ranker",
+            out / self._folder(declared.ranker, of_ranker),
+            "--out",
+            out / folder,
+        ]
+        return self._once(
+            f"attach {folder}",
+            lambda of: self.build.step(
+                "attach",
+                {**declared.settings, **declared.per_data.get(self.data, {})},
+                wired,
+                of=of,
+                product=out / folder / "bundle",
+                after=after,
+            ),
+        )
+
+    def _learns(self, name: str) -> bool:
+        """Whether a run, or the run that a ranker stands beside, has a training per seed."""
+        declared = self.kit.run(name)
+        if declared.ranker is not None:
+            assert declared.backbone is not None, "refused in the declaration"
+            return self._learns(declared.backbone)
+        return isinstance(self._config(name), LearnedRun)
 
     def _config(self, name: str) -> RunConfig:
         """The configuration of a run on this data set; its paths are seen from the work folder."""

@@ -55,11 +55,11 @@ def test_what_stands_at_out_is_not_replaced(copy, name):
     before = contents(copy)
     message = refused(*commands(copy)[name], "--out", out)
     assert f"{out}: exists; choose another place for --out" in message
-    assert ("or replace what is there with --overwrite" in message) == (name != "attached")
+    assert "or replace what is there with --overwrite" in message
     assert contents(copy) == before
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name not in ("stats", "attached")])
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "stats"])
 def test_what_is_read_is_not_replaced_whatever_is_asked(copy, name):
     reads = {
         "dataset": copy / "events.csv",
@@ -67,6 +67,7 @@ def test_what_is_read_is_not_replaced_whatever_is_asked(copy, name):
         "catalog": copy / "dataset",
         "exported": copy / "beam",
         "adopted": copy / "exported",
+        "attached": copy / "beam",
     }
     (copy / "exported").mkdir(exist_ok=True)
     before = contents(copy)

@@ -259,7 +259,6 @@ SPECS: Mapping[str, SearchSpec] = MappingProxyType(
                 name="item-index",
                 policy="sidestep.search.item_index:ItemIndex",
                 options={"pages": 48, "refined": 72, "page_size": None, "seed": 0},
-                ceiling="item-head",
                 goes_by="item-head",
                 needs="trie",
             ),

@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 
 from sidestep.catalog.catalog import Catalog
-from sidestep.runs.named_items import named_items, num_candidates, read_ids, wanted_values
+from sidestep.runs.named_items import (
+    known_user,
+    named_items,
+    num_candidates,
+    read_ids,
+    wanted_values,
+)
 
 
 @pytest.fixture
@@ -48,3 +54,11 @@ def test_filters_name_columns_and_values_as_names_are_given():
 def test_a_filter_without_a_column_or_a_value_is_refused(text):
     with pytest.raises(ValueError, match="write column=value, such as genre=Drama"):
         wanted_values([text])
+
+
+def test_a_folder_that_is_not_there_is_said_to_be_missing(tmp_path):
+    with pytest.raises(FileNotFoundError, match="there is no such folder; name a run or a bundle"):
+        known_user(tmp_path / "nosuch", "u0", None)
+    (tmp_path / "bundle").mkdir()
+    with pytest.raises(ValueError, match="needs --dataset"):
+        known_user(tmp_path / "bundle", "u0", None)

@@ -420,7 +420,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
     objective = Recorded()
     objective.scale = float("nan")
     config = TrainingConfig(epochs=2, batch_size=8)
-    with pytest.raises(FloatingPointError, match="lower learning_rate"):
+    with pytest.raises(FloatingPointError, match=r"lower training\.learning_rate"):
         train(objective, ring_windows(8), config, folder=tmp_path, seed=0)
     assert not checkpoints(tmp_path)
 

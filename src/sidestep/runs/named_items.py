@@ -66,11 +66,13 @@ def known_user(run: Path, user: str, dataset: Path | None) -> KnownUser:
     """A user of a dataset, or of the dataset of the run.
 
     Raises:
-        FileNotFoundError: there is no dataset.
+        FileNotFoundError: there is no dataset, or nothing is at `run`.
         KeyError: the dataset has no such user.
         ValueError: there is neither a dataset nor a run that names one.
     """
     folder = RunFolder(run)
+    if dataset is None and not run.exists():
+        raise FileNotFoundError(f"{run}: there is no such folder; name a run or a bundle.")
     if dataset is None and not folder.is_run():
         raise ValueError(
             f"--user needs --dataset, the folder that knows the user: {run} is no run that says "

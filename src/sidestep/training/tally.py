@@ -61,9 +61,10 @@ class Sums:
         """
         if not self.is_finite():
             raise FloatingPointError(
-                f"the loss or its gradient is not finite within the {self.steps} steps before "
-                f"step {step}; resume from the last checkpoint with a lower learning_rate or "
-                "max_grad_norm, or with precision fp32."
+                f"the loss or its gradient is not finite between step {step - self.steps + 1} and "
+                f"step {step}; train again into another folder with a lower "
+                "training.learning_rate or training.max_grad_norm, or with training.precision "
+                "fp32. If this is so from the first step on, look at the network and the data."
             )
 
     def as_json(self) -> dict[str, Any]:

@@ -92,16 +92,6 @@ BONUSES = (0.5, 1.0, 1.5, 2.0, 3.0)
 PLACES = (1, 2)
 RIDGE = 1.0
 
-_GRAPH_SETTINGS = {
-    "max_history",
-    "similarity_weight",
-    "max_distance",
-    "distance_decay",
-    "backward_weight",
-    "prior",
-    "place_decay",
-}
-
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
@@ -755,12 +745,7 @@ def measure_cold(asked: argparse.Namespace) -> None:
     vectors = text_vectors(one, folder)
     texts = NearestTexts(vectors, max_history=one.max_history or K)
     before = split_of(Dataset.load(asked.home / "dataset"))
-    graph = TransitionGraph.fit(
-        before.train.histories,
-        one.catalog.num_items,
-        **GraphRun().model_dump(include=_GRAPH_SETTINGS),
-        vectors=vectors,
-    )
+    graph = GraphRun().fitted(before.train.histories, one.catalog.num_items, vectors)
     counts = np.concatenate([one.catalog.popularity[: -len(cold)], np.zeros(len(cold), np.int64)])
     split = split_of(dataset)
     ids = np.array(dataset.items.item_ids, dtype=object)

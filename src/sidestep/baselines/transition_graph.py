@@ -22,6 +22,9 @@ _DIGITS = 6
 _POPULARITY = 1e-7
 """The factor of an item's share of all counts, which orders items that nothing else tells apart."""
 
+ItemVectors = Float[np.ndarray, "items dim"]
+"""A vector per item of the catalog."""
+
 _SETTINGS = ("place_decay", "similarity_weight")
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from sidestep.pipelines.building import DATASET, StepBuilder
 from sidestep.pipelines.commands import FindCommand
 from sidestep.pipelines.memory import Memory
-from sidestep.pipelines.pipeline import Pipeline
+from sidestep.pipelines.pipeline import VECTORS, Pipeline
 from sidestep.pipelines.steps import Step
 from sidestep.reproduction.declarations import Kit, Row, Seen, Table
 from sidestep.reproduction.fast import NUM_USERS, small_catalog, small_run
@@ -20,8 +20,6 @@ from sidestep.runs.config import checked_run
 from sidestep.runs.recipes import settings_of
 from sidestep.runs.run_config import LearnedRun, RunConfig
 from sidestep.runs.settings import lay_over
-
-_VECTORS = "vectors.npy"
 
 _DATA_SEED = 0
 """The seed of vectors and semantic IDs, which all seeds of the trainings share."""
@@ -180,7 +178,7 @@ class _Planner:
         vectors = None
         if getattr(run, "embeddings", None) is not None:
             after.append(self._vectors())
-            vectors = self.build.out / _VECTORS
+            vectors = self.build.out / VECTORS
         catalog = None if declared.catalog is None else self._catalog_folder(declared.catalog)
         return self._once(
             f"train {self._folder(name, seed)}",
@@ -256,14 +254,14 @@ class _Planner:
         if isinstance(value, list):
             return [self._filled(part) for part in value]
         if isinstance(value, str) and value.startswith("$"):
-            values = {**self.kit.data[self.data].values, "vectors": _VECTORS}
+            values = {**self.kit.data[self.data].values, "vectors": VECTORS}
             return values[value.removeprefix("$")]
         return value
 
     def _catalog(self, name: str) -> Step:
         settings = dict(self.kit.catalogs[name])
         vectors, path = self._vectors(), self._catalog_folder(name)
-        wired = [self.build.out / DATASET, "--vectors", self.build.out / _VECTORS, "--out", path]
+        wired = [self.build.out / DATASET, "--vectors", self.build.out / VECTORS, "--out", path]
         return self._once(
             f"tokenize {name}",
             lambda of: self.build.step(
@@ -277,7 +275,7 @@ class _Planner:
         )
 
     def _vectors(self) -> Step:
-        imported, path = self._imported(), self.build.out / _VECTORS
+        imported, path = self._imported(), self.build.out / VECTORS
         wired = [self.build.out / DATASET, "--out", path]
         return self._once(
             "embed",

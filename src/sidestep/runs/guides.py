@@ -72,15 +72,6 @@ def _no_items(loaded: bundles.LoadedRecommender) -> str | None:
     )
 
 
-def _no_item_head(loaded: bundles.LoadedRecommender) -> str | None:
-    if loaded.item_scorer is not None:
-        return None
-    return (
-        f"ranks by an item head, and this {loaded.kind} has none; train a transformer, or "
-        "code-sets for a catalog of sets, with model.item_head: true and objective.item_weight."
-    )
-
-
 def _no_category_head(loaded: bundles.LoadedRecommender) -> str | None:
     if loaded.category_head is not None:
         return None
@@ -143,7 +134,6 @@ GUIDES: Mapping[Guide, GuideRules] = {
             None if loaded.ranker_use is None else loaded.ranker_use.weight
         ),
     ),
-    "item-head": GuideRules(missing=_no_item_head, guidance=lambda loaded: None),
     "process-reward": GuideRules(
         missing=_no_process_reward,
         guidance=lambda loaded: loaded.guidance,

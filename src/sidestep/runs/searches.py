@@ -428,6 +428,11 @@ def _missing_part(spec: SearchSpec, loaded: bundles.LoadedRecommender) -> str | 
             "needs the trie of semantic IDs, but the codes of this catalog span the space "
             f"{space}; take a search that walks any space, such as beam."
         )
+    if loaded.ranker is not None and not spec.takes_ranker:
+        return (
+            "scores few items by the item head, and a ranker beside the network scores all; take "
+            "the search item-head, or name the run without the ranker."
+        )
     return None if spec.goes_by is None else GUIDES[spec.goes_by].missing(loaded)
 
 

@@ -21,11 +21,10 @@ Value = int | float | str | None
 SharedSetting = Literal["beams", "candidates", "likelihood_weight", "budget"]
 """A setting that has one name for all searches, whatever the field of the policy is called."""
 
-Guide = Literal["items", "item-head", "process-reward", "values", "categories", "scorer"]
+Guide = Literal["items", "process-reward", "values", "categories", "scorer"]
 """The part that a search goes by, beside likelihood.
 
 items: the network's item head, a ranker beside the network, or both.
-item-head: the network's item head, without a ranker.
 process-reward: the process reward model.
 values: the value head.
 categories: the network's category head.
@@ -53,6 +52,7 @@ class SearchSpec:
     reads: the shared settings that the search reads; a search with a budget also reads beams.
     per_level: whether candidates and λ may differ from level to level.
     goes_by: the part that guides the search; None where likelihood alone decides.
+    takes_ranker: of a search by items: whether a ranker beside the network may score them, too.
     ceiling: the search that ranks every item by the score of this search; None where there is none.
     grows: the shared setting that grows with a budget; None for a search without a budget.
     fitted: see `Fitted`; None where every budget is large enough.
@@ -70,6 +70,7 @@ class SearchSpec:
     reads: frozenset[SharedSetting] = frozenset()
     per_level: bool = True
     goes_by: Guide | None = None
+    takes_ranker: bool = True
     ceiling: str | None = None
     grows: SharedSetting | None = None
     fitted: Fitted | None = None
@@ -259,7 +260,9 @@ SPECS: Mapping[str, SearchSpec] = MappingProxyType(
                 name="item-index",
                 policy="sidestep.search.item_index:ItemIndex",
                 options={"pages": 48, "refined": 72, "page_size": None, "seed": 0},
-                goes_by="item-head",
+                ceiling="item-head",
+                goes_by="items",
+                takes_ranker=False,
                 needs="trie",
             ),
         )

@@ -1,10 +1,9 @@
 """Reinforcement learning of chains of latent reasoning, by the lists that they end in."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -15,43 +14,13 @@ from sidestep.objectives.policy import clipped_terms, k3_kl
 from sidestep.objectives.rewards import list_rewards
 from sidestep.objectives.weighting import mean_over_targets
 from sidestep.step import HistoryBatch
+from sidestep.training.item_loss import ItemTargets
+from sidestep.training.next_item import targets_of
 from sidestep.training.objective import DrawingObjective, Loss
 from sidestep.training.objective_config import GroupRewardConfig
 
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Asked:
-    """The targets of a batch: what was read before each, its place in the batch, and its item."""
-
-    read: HistoryBatch
-    users: Int[Tensor, " targets"]
-    positions: Int[Tensor, " targets"]
-    before: HistoryBatch
-    items: Int[Tensor, " targets"]
-
-    @staticmethod
-    def of(batch: WindowBatch) -> "_Asked":
-        users, positions = batch.is_target.nonzero(as_tuple=True)
-        return _Asked(
-            read=replace(batch.histories.without_last(), lengths=batch.lengths - 1),
-            users=users,
-            positions=positions,
-            before=batch.before(users, positions),
-            items=batch.items[users, positions],
-        )
-
-    def log_probs(
-        self,
-        network: Lares,
-        inputs: Float[Tensor, "users positions dim"],
-        depth: int,
-        first: Float[Tensor, "users positions dim"],
-    ) -> tuple[Float[Tensor, "targets depth"], Float[Tensor, "targets items"]]:
-        """Log-probabilities of the items at every step of a chain, and all scores at the last."""
-        chains = network.recur(inputs, depth=depth, first=first)[self.users, self.positions]
-        scores = [network.scores(each, self.before).float() for each in chains.unbind(dim=1)]
-        logs = [-functional.cross_entropy(each, self.items, reduction="none") for each in scores]
-        return torch.stack(logs, dim=1), scores[-1].detach()
+TargetsAt = Callable[[Tensor], ItemTargets]
+"""Makes the targets of a batch from the states at all positions, see `targets_of`."""
 
 
 class ChainRewardObjective(DrawingObjective):
@@ -91,18 +60,19 @@ class ChainRewardObjective(DrawingObjective):
         estimate of the divergence, if it has a weight.
         """
         config, network = self.config, self.network.eval()
-        asked = _Asked.of(batch)
-        inputs = network.inputs(asked.read)
+        histories, targets_at = targets_of(batch)
+        inputs = network.inputs(histories)
+        asked = targets_at(inputs)
         rewards, log_probs, divergences = [], [], []
         for _ in range(config.group_size):
             depth, first = network.draw_depth(), network.draw_first(inputs)
-            logs, scores = asked.log_probs(network, inputs, depth, first)
+            logs, scores = _log_probs(network, targets_at, inputs, depth, first)
             log_probs.append(logs)
             rewards.append(
                 list_rewards(scores, asked.items, measure=config.reward, cutoff=config.cutoff)
             )
             if config.kl_weight is not None:
-                old = self._old_log_probs(asked, depth, first)
+                old = self._old_log_probs(histories, targets_at, depth, first)
                 divergences.append(k3_kl(logs, old).mean(dim=1))
         of_chains = torch.stack(rewards, dim=1)
         advantages = group_advantages(of_chains, torch.ones_like(of_chains, dtype=torch.bool))
@@ -122,15 +92,35 @@ class ChainRewardObjective(DrawingObjective):
             divergence = torch.stack(divergences, dim=1).mean(dim=1)
             losses = losses + config.kl_weight * divergence
             parts["kl"] = divergence.detach().mean()
-        loss = mean_over_targets(losses, batch.weights_of(asked.users, asked.positions))
+        loss = mean_over_targets(losses, asked.weights)
         return Loss(loss=loss, num_targets=batch.num_targets, parts=parts)
 
     @torch.no_grad()
     def _old_log_probs(
-        self, asked: _Asked, depth: int, first: Float[Tensor, "users positions dim"]
+        self,
+        histories: HistoryBatch,
+        targets_at: TargetsAt,
+        depth: int,
+        first: Float[Tensor, "users positions dim"],
     ) -> Float[Tensor, "targets depth"]:
         """Log-probabilities under the network of before."""
         reference = self.copies["reference"].module
         assert isinstance(reference, Lares)
-        logs, _ = asked.log_probs(reference, reference.inputs(asked.read), depth, first)
+        logs, _ = _log_probs(reference, targets_at, reference.inputs(histories), depth, first)
         return logs
+
+
+def _log_probs(
+    network: Lares,
+    targets_at: TargetsAt,
+    inputs: Float[Tensor, "users positions dim"],
+    depth: int,
+    first: Float[Tensor, "users positions dim"],
+) -> tuple[Float[Tensor, "targets depth"], Float[Tensor, "targets items"]]:
+    """Log-probabilities of the targets at every step of a chain, and all scores at the last."""
+    scores, logs = inputs.new_empty(0, 0), []
+    for states in network.recur(inputs, depth=depth, first=first).unbind(dim=2):
+        targets = targets_at(states)
+        scores = network.scores(targets.states, targets.histories).float()
+        logs.append(-functional.cross_entropy(scores, targets.items, reduction="none"))
+    return torch.stack(logs, dim=1), scores.detach()

@@ -23,14 +23,16 @@ def targets_of(batch: WindowBatch) -> tuple[HistoryBatch, Callable[[Tensor], Ite
     """
     histories = replace(batch.histories.without_last(), lengths=batch.lengths - 1)
     users, positions = batch.is_target.nonzero(as_tuple=True)
+    before, items = batch.before(users, positions), batch.items[users, positions]
+    weights = batch.weights_of(users, positions)
 
     def targets(states: Float[Tensor, "users positions dim"]) -> ItemTargets:
         return ItemTargets(
             states=states[users, positions],
-            histories=batch.before(users, positions),
-            items=batch.items[users, positions],
+            histories=before,
+            items=items,
             windows=users,
-            weights=batch.weights_of(users, positions),
+            weights=weights,
         )
 
     return histories, targets

@@ -298,3 +298,18 @@ def test_a_bundle_alone_needs_the_dataset(shop, tmp_path):
     command = aligning(shop / "beam" / "bundle", tmp_path / "run")
     assert "give --dataset" in refused(*command)
     assert call(*command, "--dataset", shop / "dataset", "--dry-run").exit_code == 0
+
+
+def test_a_graph_that_has_taught_is_left_out_of_the_new_run(shop, headed, tmp_path):
+    (tmp_path / "graph.yaml").write_text("kind: graph")
+    train = ("train", "--config", tmp_path / "graph.yaml", "--dataset", shop / "dataset")
+    run(*train, "--out", tmp_path / "graph")
+    run("attach", headed, "--ranker", tmp_path / "graph", "--out", tmp_path / "both")
+    asked = ("--recipe", "tree", "--set", "training.epochs=1", "--set", "validation.num_users=20")
+    run("align", tmp_path / "both", "--out", tmp_path / "taught", *asked)
+    taught = sidestep.load(tmp_path / "taught")
+    assert taught.ranker is None
+    assert taught.manifest.search.name == "beam"
+    other = ("--set", "teacher_ranker=false")
+    run("align", tmp_path / "both", "--out", tmp_path / "alone", *asked, *other)
+    assert sidestep.load(tmp_path / "alone").ranker is not None, "it has taught nothing"

@@ -49,6 +49,7 @@ def test_a_ranker_guides_the_search_of_a_run_without_an_item_head(shop, sasrec, 
     assert line["train_s"] == pytest.approx(sum(took))
     assert line["setting"]["likelihood_weight"] == 0.25
     assert line["metrics"] != plain["metrics"]
+    assert "take the search item-head" in refused("evaluate", guided, "--search", "item-index")
     every = measured(guided, "--search", "item-head")
     assert (every["method"], every["setting"]["ranker"]) == ("item-head+sasrec", 2)
     other = measured(guided, "--search", "item-beam", "--beams", 10, "--likelihood-weight", 1)

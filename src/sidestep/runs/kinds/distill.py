@@ -14,7 +14,7 @@ from sidestep.training.objective_config import TreeDistillationConfig
 
 with imported_when_used():
     from sidestep.bundle import loaded as bundles
-    from sidestep.bundle import manifest
+    from sidestep.bundle import manifest, parts
     from sidestep.catalog import set_space
     from sidestep.runs import backbones, plan_parts
     from sidestep.search import policy as policies
@@ -30,7 +30,8 @@ class DistillRun(ImprovingRun):
     """A trained network of semantic IDs whose codes learn what its item head knows.
 
     If a ranker stands beside the network, head and ranker teach together. The new bundle recommends
-    by a plain beam.
+    by a plain beam, and leaves out a ranker that has taught: the network knows what the ranker
+    says. `sidestep attach` puts the ranker beside the new network.
     """
 
     kind: Literal["distill"] = "distill"
@@ -115,6 +116,8 @@ class DistillRun(ImprovingRun):
 
         def made() -> bundles.LoadedRecommender:
             moved = found.with_moved_network(objective.policy, None)
+            if use is not None:
+                moved = moved.without_parts({parts.RANKER})
             return moved.with_search(manifest.KeptSearch(name="beam"))
 
         return Plan(

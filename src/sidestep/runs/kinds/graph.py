@@ -14,6 +14,7 @@ from sidestep.runs.run_config import ReadingRun
 with imported_when_used():
     from sidestep import files
     from sidestep.baselines import transition_graph
+    from sidestep.data import histories as data_histories
     from sidestep.runs import plan_parts, provenance
 
 
@@ -60,17 +61,33 @@ class GraphRun(ReadingRun):
             about = {"embeddings_sha256": files.file_sha256(Path(self.embeddings))}
 
         def fitted(material: Material) -> transition_graph.TransitionGraph:
-            return transition_graph.TransitionGraph.fit(
-                material.split.train.histories,
-                material.catalog.num_items,
-                max_history=self.max_history,
-                max_distance=self.max_distance,
-                distance_decay=self.distance_decay,
-                backward_weight=self.backward_weight,
-                prior=self.prior,
-                place_decay=self.place_decay,
-                similarity_weight=self.similarity_weight,
-                vectors=vectors,
-            )
+            histories = material.split.train.histories
+            return self.fitted(histories, material.catalog.num_items, vectors)
 
         return plan_parts.fitting(given, fitted, self.max_history, about=about)
+
+    def fitted(
+        self,
+        histories: data_histories.Histories,
+        num_items: int,
+        vectors: transition_graph.ItemVectors | None,
+    ) -> transition_graph.TransitionGraph:
+        """The graph of some histories, with these settings.
+
+        Args:
+            histories: of the training part.
+            num_items: items of the catalog; some may be in no history.
+            vectors: by which items are compared, one per item; None compares none.
+        """
+        return transition_graph.TransitionGraph.fit(
+            histories,
+            num_items,
+            max_history=self.max_history,
+            max_distance=self.max_distance,
+            distance_decay=self.distance_decay,
+            backward_weight=self.backward_weight,
+            prior=self.prior,
+            place_decay=self.place_decay,
+            similarity_weight=self.similarity_weight,
+            vectors=vectors,
+        )

@@ -12,7 +12,7 @@ from sidestep.search.policy import Scope
 from sidestep.step import HistoryBatch
 from sidestep.training.choice_tree import ChoiceTree
 from sidestep.training.config import TrainingConfig
-from sidestep.training.head_distillation import RankerBeside
+from sidestep.training.head_distillation import OtherTeacher, RankerBeside
 from sidestep.training.loop import train
 from sidestep.training.objective_config import TreeDistillationConfig
 from sidestep.training.tree_distillation import (
@@ -129,6 +129,35 @@ def test_a_ranker_teaches_beside_the_head():
     )
     histories = HistoryBatch(items=torch.tensor([[0]]), lengths=torch.tensor([1]))
     assert float(objective.teacher_logits(histories).exp()[0, 5]) == pytest.approx(1)
+
+
+def test_heads_of_several_networks_teach_as_a_product_of_experts():
+    """The teacher is the mean of their log-probabilities, and the other network does not learn."""
+    policy, other = taught_policy(), taught_policy()
+    for weights in other.parameters():
+        torch.nn.init.normal_(weights)
+    objective = TreeDistillationObjective(
+        policy,
+        TRIE,
+        TreeDistillationConfig(drop_share=0.0),
+        max_history=20,
+        others=[OtherTeacher(network=other, max_history=1)],
+    )
+    histories = HistoryBatch(items=torch.tensor([[2, 0]]), lengths=torch.tensor([2]))
+
+    def log_probs(network, shown):
+        root, _ = network.eval().encode(shown, capacity=1)
+        return network.item_logits(root.hidden[:, 0], shown).log_softmax(dim=1)
+
+    with torch.no_grad():
+        both = log_probs(objective.teacher, histories) + log_probs(other, histories.latest(1))
+    found = objective.teacher_logits(histories)
+    torch.testing.assert_close(found, (both / 2).log_softmax(dim=1))
+    objective.train()
+    loss = objective(BATCH)
+    assert float(loss.parts["head"]) > 0.01, "the other head says something else"
+    loss.loss.backward()
+    assert all(weights.grad is None for weights in other.parameters())
 
 
 def test_equal_steps_thin_alike_and_later_ones_do_not():

@@ -5,6 +5,8 @@ from typing import Any, TypeVar
 
 from sidestep.bundle.folder import load
 from sidestep.bundle.loaded import LoadedRecommender
+from sidestep.bundle.manifest import MANIFEST
+from sidestep.files import file_sha256
 from sidestep.model.item_network import ItemNetwork
 from sidestep.model.semantic_id_model import SemanticIdModel
 from sidestep.runs.config import read_settings
@@ -81,6 +83,55 @@ def _loaded(backbone: str, given: Given) -> LoadedRecommender:
             f"{loaded.catalog.version[:12]}; leave the option out."
         )
     return loaded
+
+
+def load_teacher(teacher: str, backbone: LoadedRecommender, given: Given) -> LoadedRecommender:
+    """The bundle of a network whose item head teaches beside that of a backbone, on the CPU.
+
+    Args:
+        teacher: the folder of a run or a bundle. The codes of its items may be others than those of
+            the backbone.
+        backbone: is shown the histories, so that a teacher cannot read more of users or of times.
+        given: its dataset must be the one of the teacher's training.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: the teacher has no item head, or does not fit the dataset or the backbone.
+    """
+    try:
+        loaded = load(Path(teacher), device="cpu")
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"teachers: {error}") from error
+    if loaded.item_scorer is None:
+        raise ValueError(
+            f"teachers: {teacher} is {loaded.kind} and has no item head; name a run of kind "
+            "transformer or code-sets that was trained with model.item_head: true. Put a SASRec or "
+            "a graph beside the backbone instead (sidestep attach)."
+        )
+    refuse_other_data(loaded, given.dataset)
+    if not loaded.catalog.item_ids.equals(backbone.catalog.item_ids):
+        raise ValueError(
+            f"teachers: {teacher} has other items than the backbone, or the items in another "
+            "order; train both on one dataset."
+        )
+    if loaded.user_columns not in (None, backbone.user_columns):
+        raise ValueError(
+            f"teachers: {teacher} reads columns of users that the backbone does not read; train "
+            "both with the same model.user_columns."
+        )
+    if loaded.reads_times and not backbone.reads_times:
+        raise ValueError(
+            f"teachers: {teacher} reads the times of events, and the backbone does not; train both "
+            "with model.times."
+        )
+    return loaded
+
+
+def manifest_sha256(run: str) -> str:
+    """The hash of the manifest of a run or a bundle, which is another one for another training."""
+    folder = Path(run)
+    inner = folder / "bundle"
+    return file_sha256((inner if inner.is_dir() else folder) / MANIFEST)
 
 
 def catalog_of_backbone(backbone: str) -> str | None:

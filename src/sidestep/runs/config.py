@@ -17,6 +17,9 @@ from sidestep.runs.settings import checked, shown, with_settings
 _PATHS = ("backbone", "embeddings", "collaborative", "worth")
 """Keys of runs that name files and folders."""
 
+_LISTS = ("teachers",)
+"""Keys of runs that name several files or folders."""
+
 
 def read_config(path: Path | None, settings: Sequence[str] = ()) -> RunConfig:
     """Reads a YAML file and lays settings over it.
@@ -52,14 +55,17 @@ def refuse_missing(run: RunConfig, path: Path | None) -> None:
     Raises:
         FileNotFoundError: what a key names is not there; says which key, and in which file.
     """
-    for key in _PATHS:
-        place = getattr(run, key, None)
-        if isinstance(place, str | Path) and not _is_there(place):
-            seen_from = "" if path is None else "this file or from "
-            raise FileNotFoundError(
-                f"{'--set' if path is None else path}: {key}: there is no {place}, seen from "
-                f"{seen_from}the working directory; name it in the file, or with --set {key}=PATH."
-            )
+    for key in (*_PATHS, *_LISTS):
+        named = getattr(run, key, None)
+        for place in named if isinstance(named, tuple) else (named,):
+            if isinstance(place, str | Path) and not _is_there(place):
+                seen_from = "" if path is None else "this file or from "
+                value = "PATH" if key in _PATHS else "[PATH]"
+                raise FileNotFoundError(
+                    f"{'--set' if path is None else path}: {key}: there is no {place}, seen from "
+                    f"{seen_from}the working directory; name it in the file, or with --set "
+                    f"{key}={value}."
+                )
 
 
 def read_settings(path: Path) -> dict[str, Any]:
@@ -92,10 +98,13 @@ def with_paths(content: dict[str, Any], renamed: Callable[[str], str]) -> dict[s
         content: plain values, checked or not.
         renamed: the new name of a path.
     """
-    paths = {key: content.get(key) for key in _PATHS}
-    return content | {
-        key: renamed(path) for key, path in paths.items() if isinstance(path, str) and path
-    }
+
+    def of(value: Any) -> Any:
+        return renamed(value) if isinstance(value, str) and value else value
+
+    paths = {key: of(content[key]) for key in _PATHS if key in content}
+    lists = {key: content[key] for key in _LISTS if isinstance(content.get(key), list)}
+    return content | paths | {key: [of(value) for value in lists[key]] for key in lists}
 
 
 def checked_run(content: dict[str, Any], source: str) -> RunConfig:

@@ -12,7 +12,6 @@ from torch import Tensor
 from sidestep.baselines.item_scores import ItemNetworkRecommender
 from sidestep.bundle.columns import categories_for
 from sidestep.bundle.folder import load
-from sidestep.bundle.manifest import MANIFEST
 from sidestep.catalog.catalog import Catalog
 from sidestep.catalog.leaf_embeddings import LeafEmbeddings
 from sidestep.data.dataset import Dataset
@@ -21,6 +20,7 @@ from sidestep.data.splits import Split
 from sidestep.files import file_sha256
 from sidestep.model.sasrec import SasRec
 from sidestep.model.semantic_id_model import SemanticIdModel
+from sidestep.runs.backbones import manifest_sha256
 from sidestep.runs.catalogs import popularity_of
 from sidestep.runs.provenance import named_item_vectors, refuse_other_data
 from sidestep.search.policy import whole_space
@@ -100,16 +100,14 @@ def sources_sha256(
     embeddings: str | None, collaborative: str | None, worth: str | None = None
 ) -> dict[str, str]:
     """Hashes of the files that rewards are made from, by their keys."""
-    files = {}
+    hashes = {}
     if embeddings is not None:
-        files["embeddings"] = Path(embeddings)
+        hashes["embeddings"] = file_sha256(Path(embeddings))
     if collaborative is not None:
-        folder = Path(collaborative)
-        inner = folder / "bundle"
-        files["collaborative"] = (inner if inner.is_dir() else folder) / MANIFEST
+        hashes["collaborative"] = manifest_sha256(collaborative)
     if worth is not None:
-        files["worth"] = Path(worth)
-    return {name: file_sha256(file) for name, file in files.items()}
+        hashes["worth"] = file_sha256(Path(worth))
+    return hashes
 
 
 def _collaborative(run: str, dataset: Dataset) -> ItemScores:

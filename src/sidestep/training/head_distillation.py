@@ -4,7 +4,7 @@ A policy over codes learns from its item head as the head was before the first s
 chooses the prefixes or the sets at which the policy learns.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
@@ -47,6 +47,18 @@ class RankerBeside:
     weight: float = 1.0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OtherTeacher:
+    """Another trained network over the same items, whose item head teaches, too.
+
+    network: has an item head. Its codes may be others.
+    max_history: most recent items of a history that it reads.
+    """
+
+    network: SemanticIdModel
+    max_history: int
+
+
 @runtime_checkable
 class Movable(Protocol):
     """A space that lies on a device."""
@@ -68,7 +80,12 @@ class HeadDistillationObjective(DrawingObjective, Generic[S]):
     """The part that all ways to distil an item head into a policy over codes share.
 
     The teacher is the item head of the policy as the head was before the first step, alone or
-    together with a ranker.
+    together with other heads and with a ranker:
+
+        log p(item) = 1 / R · Σ_r log p_r(item) + weight · ranker(item) + a constant
+
+    p_r are the softmaxes of R heads. So the heads form a product of experts. Source: Hinton et al.
+    2015 (arXiv:1503.02531), for distillation of an ensemble.
     """
 
     def __init__(
@@ -79,6 +96,7 @@ class HeadDistillationObjective(DrawingObjective, Generic[S]):
         *,
         max_history: int,
         beside: RankerBeside | None = None,
+        others: Sequence[OtherTeacher] = (),
     ) -> None:
         """Takes the network that is trained.
 
@@ -87,19 +105,25 @@ class HeadDistillationObjective(DrawingObjective, Generic[S]):
             space: of the catalog, in which the policy's search finds the prefixes or sets to learn.
             config: see `TreeDistillationConfig`.
             max_history: most recent items of a history that are read.
-            beside: teaches together with the head; None: the head teaches alone.
+            beside: teaches together with the head; None: no ranker teaches.
+            others: networks whose heads teach together with the head.
 
         Raises:
-            ValueError: the policy has no item head, or none of the weights that are to learn.
+            ValueError: a network has no item head, or the policy none of the weights that are to
+                learn.
         """
         super().__init__()
-        if policy.item_scorer is None:
+        head = policy.item_scorer
+        if head is None or any(other.network.item_scorer is None for other in others):
             raise ValueError(NO_TEACHER)
         self.policy = policy.requires_grad_()  # what is loaded from a bundle is frozen
         self.keep_copy("teacher", "policy", every_steps=None)
         self.beside = beside
         if beside is not None and beside.network is not None:
             self.freeze("ranker", beside.network)
+        self.others = tuple(others)
+        for number, other in enumerate(self.others):
+            self.freeze(f"teacher {number + 2}", other.network)
         policy.freeze_heads()
         if config.learned_weights == "rows":
             if not policy.code_rows:
@@ -108,7 +132,7 @@ class HeadDistillationObjective(DrawingObjective, Generic[S]):
             for rows in policy.code_rows:
                 rows.requires_grad_()
         elif config.head_weight is not None:
-            for weights in policy.item_scorer.item_parameters():
+            for weights in head.item_parameters():
                 weights.requires_grad_()
         self.space = space
         self.search = config.candidates.policy()
@@ -170,10 +194,13 @@ class HeadDistillationObjective(DrawingObjective, Generic[S]):
 
     def teacher_logits(self, histories: HistoryBatch) -> Float[Tensor, "users items"]:
         """Logarithms of the teacher's probabilities of all items."""
-        teacher = self.teacher
-        root, _ = teacher.encode(histories, capacity=1)
-        assert teacher.item_scorer is not None
-        logits = teacher.item_scorer.item_logits(root.hidden[:, 0], histories).float()
+        logits = _head_logits(self.teacher, histories)
+        if self.others:
+            heads = [
+                logits,
+                *(_head_logits(of.network, histories.latest(of.max_history)) for of in self.others),
+            ]
+            logits = torch.stack([head.log_softmax(dim=1) for head in heads]).mean(dim=0)
         if self.beside is not None:
             scores = self.beside.ranker.scores(histories).float()
             logits = logits + self.beside.weight * scores
@@ -246,6 +273,13 @@ class HeadDistillationObjective(DrawingObjective, Generic[S]):
         scores = self.policy.item_scorer.item_logits(states, histories)
         own = scores.float().log_softmax(dim=1)
         return (logits.exp() * (logits - own)).sum(dim=1)
+
+
+def _head_logits(network: SemanticIdModel, histories: HistoryBatch) -> Float[Tensor, "users items"]:
+    """The logits of all items by the item head of a network."""
+    assert network.item_scorer is not None, "refused before"
+    root, _ = network.encode(histories, capacity=1)
+    return network.item_scorer.item_logits(root.hidden[:, 0], histories).float()
 
 
 def thinned_histories(

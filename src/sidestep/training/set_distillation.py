@@ -9,6 +9,7 @@ comparable, and a search chooses the codebook by the confidences.
 See `tree_distillation` for codes in an order.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -25,7 +26,11 @@ from sidestep.search.policy import redrawn
 from sidestep.search.tree import Tree
 from sidestep.step import ROOT_SLOT, HistoryBatch, StepOutput
 from sidestep.training.candidate_tree import read_nodes
-from sidestep.training.head_distillation import HeadDistillationObjective, RankerBeside
+from sidestep.training.head_distillation import (
+    HeadDistillationObjective,
+    OtherTeacher,
+    RankerBeside,
+)
 from sidestep.training.objective import Loss
 from sidestep.training.objective_config import TreeDistillationConfig
 
@@ -112,6 +117,7 @@ class SetDistillationObjective(HeadDistillationObjective[SetSpace]):
         *,
         max_history: int,
         beside: RankerBeside | None = None,
+        others: Sequence[OtherTeacher] = (),
     ) -> None:
         """See `HeadDistillationObjective`.
 
@@ -119,7 +125,9 @@ class SetDistillationObjective(HeadDistillationObjective[SetSpace]):
             ValueError: the search of the candidates decides two codes per step; or see
                 `HeadDistillationObjective`.
         """
-        super().__init__(policy, space, config, max_history=max_history, beside=beside)
+        super().__init__(
+            policy, space, config, max_history=max_history, beside=beside, others=others
+        )
         if getattr(self.search, "codes_per_step", 1) != 1:
             raise ValueError(
                 "candidates: tree distillation over sets learns one code per step, and this search "

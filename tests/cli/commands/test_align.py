@@ -313,3 +313,23 @@ def test_a_graph_that_has_taught_is_left_out_of_the_new_run(shop, headed, tmp_pa
     other = ("--set", "teacher_ranker=false")
     run("align", tmp_path / "both", "--out", tmp_path / "alone", *asked, *other)
     assert sidestep.load(tmp_path / "alone").ranker is not None, "it has taught nothing"
+
+
+def test_heads_of_other_runs_teach_if_they_know_the_same_items(shop, headed, tmp_path):
+    asked = ("--recipe", "tree", "--set", "training.epochs=1", "--set", "validation.num_users=20")
+    command = ("align", headed, "--out", tmp_path / "taught", *asked)
+    run(*command, "--set", f"teachers=[{headed}/bundle]")
+    steps = lines_of(tmp_path / "taught", "step")
+    assert steps[0]["parts"]["head"] == pytest.approx(0, abs=1e-5), "twice the same head"
+    assert "teachers: /nowhere" in refused(*command, "--set", "teachers=[/nowhere]")
+    words = refused(*command, "--set", f"teachers=[{shop / 'beam'}]")
+    assert "has no item head" in words
+    assert "sidestep attach" in words
+
+
+def test_another_teacher_begins_another_training(headed, tmp_path):
+    """The folder of a run holds one training: the teachers belong to it."""
+    asked = ("--recipe", "tree", "--set", "training.epochs=1", "--set", "validation.num_users=20")
+    command = ("align", headed, "--out", tmp_path / "taught", *asked)
+    run(*command)
+    assert "teachers" in refused(*command, "--set", f"teachers=[{headed}]")

@@ -29,7 +29,8 @@ with imported_when_used():
 class DistillRun(ImprovingRun):
     """A trained network of semantic IDs whose codes learn what its item head knows.
 
-    If a ranker stands beside the network, head and ranker teach together. The new bundle recommends
+    If a ranker stands beside the network, head and ranker teach together. Item heads of other runs
+    may teach, too (`teachers`). The new bundle recommends
     by a plain beam, and leaves out a ranker that has taught: the network knows what the ranker
     says. `sidestep attach` puts the ranker beside the new network.
     """
@@ -40,6 +41,11 @@ class DistillRun(ImprovingRun):
 
     teacher_ranker: bool = Field(True)
     """Whether a ranker beside the backbone teaches, too."""
+
+    teachers: tuple[str, ...] = Field((), exclude_if=lambda names: not names)
+    """Other runs or bundles over the same items whose item heads teach together with the head of
+    the backbone, for example trainings with other seeds or other codes. Rankers beside them do not
+    teach."""
 
     last_code_head: Literal["items"] | None = None
     """`items` lets the item head choose the last code from now on, and the codes of prefixes and
@@ -96,11 +102,22 @@ class DistillRun(ImprovingRun):
             beside = head_distillation.RankerBeside(
                 ranker=found.item_ranker, network=found.ranker, weight=use.weight
             )
+        others = [
+            head_distillation.OtherTeacher(
+                network=backbones.network_of(teacher), max_history=teacher.max_history
+            )
+            for teacher in (backbones.load_teacher(name, found, given) for name in self.teachers)
+        ]
         space = policies.whole_space(material.catalog.spanned)
         objective: head_distillation.HeadDistillationObjective[Any]
         if isinstance(space, set_space.SetSpace):
             objective = set_distillation.SetDistillationObjective(
-                network, space, self.objective, max_history=material.max_history, beside=beside
+                network,
+                space,
+                self.objective,
+                max_history=material.max_history,
+                beside=beside,
+                others=others,
             )
         else:
             objective = tree_distillation.TreeDistillationObjective(
@@ -109,10 +126,21 @@ class DistillRun(ImprovingRun):
                 self.objective,
                 max_history=material.max_history,
                 beside=beside,
+                others=others,
             )
         windows = latest_windows.prompt_windows(
             material.split, self.objective, max_history=material.max_history
         )
+
+        about: dict[str, Any] = {
+            "few_items": self.few_items,
+            "prefix_queries": self.prefix_queries,
+            "order": self.order,
+            "rows_per_code": self.rows_per_code,
+            "teacher_ranker": self.teacher_ranker,
+        }
+        if self.teachers:  # else runs of older versions go on
+            about["teachers"] = [backbones.manifest_sha256(name) for name in self.teachers]
 
         def made() -> bundles.LoadedRecommender:
             moved = found.with_moved_network(objective.policy, None)
@@ -127,13 +155,7 @@ class DistillRun(ImprovingRun):
                 objective,
                 windows,
                 num_beams=self.validation.num_beams,
-                about={
-                    "few_items": self.few_items,
-                    "prefix_queries": self.prefix_queries,
-                    "order": self.order,
-                    "rows_per_code": self.rows_per_code,
-                    "teacher_ranker": self.teacher_ranker,
-                },
+                about=about,
             ),
             save=plan_parts.saving_beside(made),
         )

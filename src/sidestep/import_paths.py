@@ -8,6 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+_own_places: set[str] = set()
+"""The files of modules, and the folders of packages, that import paths have led to."""
+
 
 def is_import_path(name: str) -> bool:
     """Whether a name is an import path, and not one of ours."""
@@ -24,6 +27,8 @@ def imported(path: str) -> Any:
     try:
         with _from_here():
             found: Any = importlib.import_module(module)
+        if file := getattr(found, "__file__", None):  # a folder without code has none
+            _own_places.add(os.path.dirname(file) if found.__package__ else file)
         for part in name.split("."):
             found = getattr(found, part)
     except (Exception, SystemExit) as error:  # a user's module may do anything
@@ -38,6 +43,11 @@ def own_name(name: str) -> str:
     """The name that tables give to a class of a user's own: `own-gru-four` for `GruFour`."""
     words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", name)
     return f"own-{re.sub('[^a-z0-9]+', '-', words.lower()).strip('-')}".rstrip("-")
+
+
+def is_own_file(file: str) -> bool:
+    """Whether a file belongs to a module or a package that an import path has led to."""
+    return any(file == place or file.startswith(place + os.sep) for place in _own_places)
 
 
 @contextmanager

@@ -137,6 +137,15 @@ def test_an_objective_that_is_none_is_refused(shop, files, tmp_path):
     assert "objective.label_smothing" in refused(*here, "objective.label_smothing=1")
 
 
+def test_a_mistake_in_code_of_ones_own_is_no_bug_of_ours(shop, files, tmp_path):
+    train = ("train", "--config", files / "config.yaml", "--dataset", shop / "dataset")
+    here = (*train, "--catalog", shop / "catalog", "--out", tmp_path / "run", "--set")
+    words = refused(*here, f"objective={PARTS}:Broken")
+    assert "Error: TypeError: unsupported operand" in words
+    assert "tests/own_parts/parts.py, line" in words
+    assert "This is your own code" in words
+
+
 def with_space(shop, folder, name):
     run(
         *("tokenize", shop / "dataset", "--vectors", shop / "vectors.npy"),

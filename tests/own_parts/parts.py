@@ -115,3 +115,18 @@ class OwnKMeans(ResidualKMeans):
     def fit(self, vectors, *, seed, report=None):
         fit = super().fit(vectors, seed=seed, report=report)
         return replace(fit, tokenizer=OwnCodebooks(fit.tokenizer.levels))
+
+
+class Broken(Objective):
+    """An objective whose code has a mistake."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
+    @property
+    def trained(self):
+        return {"network": self.network}
+
+    def forward(self, batch):
+        return None + batch.num_targets

@@ -12,7 +12,13 @@ from typer.exceptions import TyperException
 
 from sidestep.cli.console.output import note, say, warn
 from sidestep.cli.entry import INTERRUPTED
-from sidestep.cli.errors import is_mistake, message_of, place_of_bug
+from sidestep.cli.errors import (
+    is_mistake,
+    is_own_code,
+    message_of,
+    place_of_bug,
+    place_of_own_mistake,
+)
 from sidestep.cli.lazy import LazyCommand
 from sidestep.lazy_imports import imported_when_used
 from sidestep.notices import Listener, told_to
@@ -159,6 +165,10 @@ class _Commands(TyperGroup):
                 raise
             if is_mistake(error):
                 say(Text("Error: ", style="bold red") + Text(message_of(error), style="red"))
+                raise typer.Exit(MISTAKE) from None
+            if is_own_code(error):
+                place = place_of_own_mistake(error)
+                say(Text("Error: ", style="bold red") + Text(place, style="red"))
                 raise typer.Exit(MISTAKE) from None
             say(Text("Bug: ", style="bold red") + Text(place_of_bug(error), style="red"))
             raise typer.Exit(BUG) from None

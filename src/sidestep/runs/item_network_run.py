@@ -17,7 +17,7 @@ with imported_when_used():
     from sidestep.catalog import catalog as item_catalogs
     from sidestep.data import windows as data_windows
     from sidestep.model import item_network
-    from sidestep.runs import catalogs, plan_parts
+    from sidestep.runs import catalogs, own_networks, plan_parts
     from sidestep.training import fit, next_item
     from sidestep.training import objective as objectives
 
@@ -54,6 +54,7 @@ class ItemNetworkRun(ReadingRun, LearnedRun):
         catalog = given.catalog or catalogs.flat_catalog(given.dataset, given.split)
         material = Material(given.split, catalog, self.max_history)
         learning = self.learning(material, seed=given.seed)
+        own_networks.refuse_broken(learning, catalog)
         return Plan(
             material=material,
             learning=learning,
@@ -67,9 +68,18 @@ class ItemNetworkRun(ReadingRun, LearnedRun):
         return next_item.NextItemObjective(network, self.objective)
 
     def learning(self, material: Material, *, seed: int) -> fit.Learning:
-        """The training; validation ranks the whole catalog."""
+        """The training; validation ranks the whole catalog.
+
+        Raises:
+            ValueError: the network of a user's own is no network over item IDs; or see `network`.
+        """
         windows = material.windows()
         network = self.network(material.catalog, windows, seed=seed)
+        if not isinstance(network, item_network.ItemNetwork):
+            raise ValueError(
+                f"{self.kind}: network makes a {type(network).__name__}, which is no subclass of "
+                "sidestep.model.item_network.ItemNetwork; return such a network."
+            )
         columns.read_item_columns(network, material.catalog)
         settings = self.model_dump(mode="json")
         return fit.Learning(

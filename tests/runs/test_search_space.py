@@ -121,8 +121,8 @@ def test_every_kind_that_learns_declares_a_space_that_its_example_takes(name):
 
 
 @pytest.mark.parametrize("name", ["popularity", "repeats"])
-def test_a_kind_that_learns_nothing_is_refused(name):
-    with pytest.raises(ValueError, match=f"a run of kind {name} trains nothing"):
+def test_a_kind_without_settings_to_choose_is_refused(name):
+    with pytest.raises(ValueError, match=f"a run of kind {name} has no settings for validation"):
         tunable(checked_run({"kind": name}, "test"))
 
 

@@ -8,14 +8,18 @@ from dataclasses import replace
 import polars as pl
 import pytest
 
+from sidestep.bundle.folder import load
 from sidestep.data.dataset import Dataset
+from sidestep.data.own_split import split_of
 from sidestep.data.splits import nothing_held_out
 from sidestep.data.synthetic import SyntheticShopConfig, synthetic_shop
+from sidestep.evaluation.evaluator import evaluate
 from sidestep.runs.config import checked_run, read_config
-from sidestep.runs.folder import RunInfo
+from sidestep.runs.folder import RunFolder, RunInfo
 from sidestep.runs.search_space import space_of, tunable
 from sidestep.runs.study import OpenTrial
 from sidestep.runs.study_folder import StudyFolder
+from sidestep.runs.train import train_run
 from sidestep.runs.tuning import Asked, plan_tuning, tune_run
 
 TINY = {
@@ -111,6 +115,44 @@ def test_the_same_study_again_trains_nothing_and_more_trials_go_on(done, data):
     assert more.config.trials == 4
     fewer = tuned(asked(num_trials=2), data, folder.path, never)
     assert fewer.config.trials == 4, "trials that were made are counted"
+
+
+def test_a_graph_is_fitted_in_every_trial_and_all_validation_rows_judge_it(data, tmp_path):
+    """Nothing is trained, so there is neither an epoch nor a step, and nothing is pruned."""
+    config = tunable(checked_run({"kind": "graph"}, "test"))
+    study = Asked(config=config, space=space_of(config), num_trials=4)
+    done = tuned(study, data, tmp_path / "study")
+    folder = StudyFolder(tmp_path / "study")
+    assert {trial.outcome for trial in done.tuning.trials} == {"finished"}
+    assert {(trial.best_epoch, trial.steps) for trial in done.tuning.trials} == {(None, 0)}
+    assert len({trial.score for trial in done.tuning.trials}) > 1
+    best = done.tuning.best
+    loaded = load(folder.trial(best.number).bundle)
+    rows = split_of(data).validation
+    assert evaluate(loaded.recommender(), rows).metrics["NDCG@10"] == best.score
+    assert read_config(folder.best).trials == 4
+    again = RunFolder(tmp_path / "best")
+    train_run(done.config, data, None, folder=again, info=INFO)
+    assert load(again.bundle).manifest.training == {"trials": 4}
+
+
+def test_a_graph_with_vectors_also_tunes_their_weight():
+    space = checked_run({"kind": "graph", "embeddings": "vectors.npy"}, "test").search_space
+    assert "similarity_weight" in space
+    assert "similarity_weight" not in checked_run({"kind": "graph"}, "test").search_space
+
+
+def test_a_fit_that_was_killed_before_its_end_was_told_is_made_again(data, tmp_path):
+    config = tunable(checked_run({"kind": "graph"}, "test"))
+    study = Asked(config=config, space=space_of(config), num_trials=1)
+
+    def killed(number, settings):
+        run = StudyFolder(tmp_path / "study").trial(number)
+        train_run(config, data, None, folder=run, info=INFO)
+        return nullcontext(lambda progress: None)
+
+    done = tuned(study, data, tmp_path / "study", killed)
+    assert done.tuning.best.score > 0
 
 
 def test_trials_of_an_earlier_study_count(data, tmp_path):

@@ -94,15 +94,19 @@ class ReadingRun(RunConfig):
     """Most recent items of a history that are looked at."""
 
 
-class LearnedRun(RunConfig):
-    """A run that trains something."""
-
-    training: TrainingConfig = TrainingConfig()
-    validation: ValidationConfig = ValidationConfig()
+class TunableRun(RunConfig):
+    """A run whose settings validation may choose (`sidestep tune`)."""
 
     trials: int | None = Field(None, ge=1, exclude_if=lambda trials: trials is None)
     """Validation trials by which these settings were chosen; `sidestep tune` writes the number. No
     step of a training depends on it; results files keep it. None where nobody counted."""
+
+
+class LearnedRun(TunableRun):
+    """A run that trains something."""
+
+    training: TrainingConfig = TrainingConfig()
+    validation: ValidationConfig = ValidationConfig()
 
 
 class BackboneRun(LearnedRun):

@@ -17,7 +17,7 @@ from pydantic_core import to_jsonable_python
 
 from sidestep.runs.config import checked_run
 from sidestep.runs.plain_yaml import parse_yaml
-from sidestep.runs.run_config import LearnedRun, RunConfig
+from sidestep.runs.run_config import RunConfig, TunableRun
 from sidestep.runs.settings import is_name, lay_over, shown
 
 GRAMMAR = (
@@ -212,16 +212,16 @@ def read_space(arguments: Sequence[str]) -> dict[str, str]:
     return texts
 
 
-def tunable(config: RunConfig) -> LearnedRun:
+def tunable(config: RunConfig) -> TunableRun:
     """A run of which validation can choose settings.
 
     Raises:
-        ValueError: the run trains nothing.
+        ValueError: the kind of the run has no such settings.
     """
-    if not isinstance(config, LearnedRun):
+    if not isinstance(config, TunableRun):
         raise ValueError(
-            f"a run of kind {config.kind} trains nothing, so validation has nothing to choose "
-            "among; tune a kind that learns, such as sasrec or transformer."
+            f"a run of kind {config.kind} has no settings for validation to choose among; tune "
+            "another kind, such as graph, sasrec or transformer."
         )
     return config
 

@@ -18,7 +18,7 @@ from sidestep.runs.estimates import TrainingTime, time_of_training
 from sidestep.runs.folder import RunFolder, RunInfo
 from sidestep.runs.plan import Given, Origin, Plan
 from sidestep.runs.provenance import counted_catalog
-from sidestep.runs.run_config import BackboneRun, LearnedRun, RunConfig
+from sidestep.runs.run_config import BackboneRun, LearnedRun, RunConfig, TunableRun
 from sidestep.training.checkpoint import checkpoints, refuse_checkpoints, refuse_other_run
 from sidestep.training.config import RESUMABLE, TrainingConfig
 from sidestep.training.fit import Learning, TrainingRun, fit
@@ -209,7 +209,9 @@ def _trained(
     # Not before everything was checked: a folder that says what it holds should hold it.
     if plan.learning is None:
         folder.write(config, info)
-        plan.save(folder.bundle, Origin(seed=info.seed, training={}, data=data))
+        trials = config.trials if isinstance(config, TunableRun) else None
+        training = {} if trials is None else {"trials": trials}
+        plan.save(folder.bundle, Origin(seed=info.seed, training=training, data=data))
         return None
     assert isinstance(config, LearnedRun)
     if not checkpoints(folder.path):

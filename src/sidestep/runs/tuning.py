@@ -1,4 +1,4 @@
-"""Tuning: trials of the settings of a run, each a training, judged by validation alone.
+"""Tuning: trials of the settings of a run, each a training or a fit, judged by validation alone.
 
 `search_space` says what is tried, `study` which values come next, `train` how a trial is trained.
 """
@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import importlib.util
+import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ from sidestep.runs.estimates import TrainingTime
 from sidestep.runs.folder import RunFolder, RunInfo
 from sidestep.runs.judged_rows import no_rows
 from sidestep.runs.plan import Plan
-from sidestep.runs.run_config import NUM_TRIALS, LearnedRun, RunConfig
+from sidestep.runs.run_config import NUM_TRIALS, LearnedRun, RunConfig, TunableRun
 from sidestep.runs.search_space import SearchSpace, start_of, tunable, with_drawn
 from sidestep.runs.study_folder import StudyFolder
 from sidestep.runs.train import checked_plan, common_settings, plan_run, train_planned
@@ -35,6 +36,8 @@ from sidestep.training.progress import Progress
 from sidestep.version import __version__
 
 with imported_when_used():  # pages are for the end; not everyone has Optuna, which studies need
+    from sidestep.bundle import folder as bundles
+    from sidestep.evaluation import evaluator
     from sidestep.evaluation.report import page as pages
     from sidestep.evaluation.report import tuning as tuning_report
     from sidestep.runs import study as studies
@@ -65,7 +68,7 @@ class Asked:
     prune: whether trials are stopped early whose validations are below the median.
     """
 
-    config: LearnedRun
+    config: TunableRun
     space: SearchSpace
     num_trials: int = NUM_TRIALS
     seed: int = 0
@@ -91,7 +94,7 @@ class Tuned:
     """
 
     tuning: Tuning
-    config: LearnedRun
+    config: TunableRun
 
     @property
     def score(self) -> float:
@@ -227,7 +230,7 @@ def _plan(
 
 
 def _pruned_after(asked: Asked) -> int | None:
-    if not asked.prune:
+    if not asked.prune or not isinstance(asked.config, LearnedRun):
         return None
     return max(1, round(_UNPRUNED_SHARE * asked.config.training.epochs))
 
@@ -256,6 +259,7 @@ def _train(
         trial.fail(str(error))
         return
     latest: Progress | None = None
+    began = time.perf_counter()
 
     def follow(progress: Progress) -> None:
         nonlocal latest
@@ -283,7 +287,11 @@ def _train(
             seconds=latest.seconds,
         )
         return
-    assert result is not None, "a learned run trains"
+    if result is None:
+        score = _validated(run, plan)
+        seconds = time.perf_counter() - began
+        trial.finish(score, best_epoch=None, steps=0, seconds=seconds)
+        return
     if result.stopped == "interrupted":
         raise KeyboardInterrupt(
             f"Interrupted in trial {trial.number} at step {result.step}; a checkpoint is in "
@@ -298,6 +306,13 @@ def _train(
         steps=result.step,
         seconds=result.seconds,
     )
+
+
+def _validated(run: RunFolder, plan: Plan) -> float:
+    """The validation of a run that trains nothing, by all of its validation rows."""
+    loaded = bundles.load(run.bundle, device="cpu")
+    found = evaluator.evaluate(loaded.recommender(), plan.material.split.validation)
+    return found.metrics[VALIDATION_METRIC]
 
 
 def _concluded(
@@ -333,7 +348,7 @@ def _concluded(
                 "Dataset": info.dataset,
                 "Semantic IDs": info.catalog or "none",
                 "Seed of draws and trainings": str(asked.seed),
-                "Pruning": "by the median of other trials" if asked.prune else "none",
+                "Pruning": "none" if _pruned_after(asked) is None else "by the median of trials",
                 "Best configuration": str(folder.best),
                 "Made by": command_line(),
                 "Version": f"sidestep {__version__}, commit {git_commit() or 'unknown'}",

@@ -118,7 +118,7 @@ def test_a_dry_run_lists_the_space_and_writes_nothing(shop, files, tmp_path):
     [
         (("sasrek",), "is neither a configuration file nor a kind of run; did you mean sasrec?"),
         (("gone.yaml",), "gone.yaml: there is no such configuration file"),
-        (("popularity",), "a run of kind popularity trains nothing"),
+        (("popularity",), "a run of kind popularity has no settings"),
         (("sasrec", "--trials", 0), "greater than or equal to 1"),
         (("sasrec", "--only"), "--only: no --space names a setting"),
         (("sasrec", "--space", "model.dims=1,2"), "unknown key 'model.dims'; did you mean 'dim'?"),
@@ -143,3 +143,14 @@ def test_the_folder_of_another_study_is_refused(done, shop):
 def test_the_folder_of_a_run_is_refused(shop):
     message = refused(*tune(shop, shop / "beam"))
     assert "exists and is not a study's folder" in message
+
+
+def test_a_graph_is_tuned_and_its_next_line_names_no_seed(shop, tmp_path):
+    out = tmp_path / "study"
+    said = call("tune", "graph", "--dataset", shop / "dataset", "--out", out, "--trials", 2)
+    assert said.exit_code == 0, (said.output, said.exception)
+    assert "Trial 1 finished: validation NDCG@10 " in said.stderr
+    assert "after epoch" not in said.stderr
+    [line] = [line for line in said.stderr.splitlines() if " Next: " in line]
+    assert f"--config {out}/best.yaml" in line
+    assert "seed" not in line

@@ -22,7 +22,7 @@ from sidestep.notices import command
 from sidestep.runs.config import kinds, read_config, refuse_missing
 from sidestep.runs.folder import RunInfo
 from sidestep.runs.inputs import load_catalog, load_dataset
-from sidestep.runs.run_config import NUM_TRIALS, BackboneRun
+from sidestep.runs.run_config import NUM_TRIALS, BackboneRun, LearnedRun
 from sidestep.training.config import VALIDATION_METRIC
 
 with imported_when_used():
@@ -97,6 +97,9 @@ def tune(
       sidestep tune sasrec --dataset runs/scientific/dataset --out runs/scientific/tune-sasrec
       --trials 16 --set training.epochs=20 --space model.dim=64,128 --space model.dropout=0.2..0.6
 
+      sidestep tune graph --dataset runs/scientific/dataset --out runs/scientific/tune-graph
+      --set embeddings=runs/scientific/vectors.npy --trials 50
+
       sidestep tune configs/scientific-transformer.yaml --dataset runs/scientific/dataset
       --catalog runs/scientific/catalog --out runs/scientific/tune-transformer
       --only --space training.learning_rate=log:5e-4..5e-3
@@ -141,7 +144,7 @@ def tune(
     except KeyboardInterrupt as error:
         say(f"{error or 'Stopped.'} Run the same command again to continue.")
         raise typer.Exit(INTERRUPTED) from None
-    then = _three_seeds(folder, info, catalog=catalog)
+    then = _next(folder, info, catalog=catalog, has_seeds=isinstance(run, LearnedRun))
     if json:
         print_json(
             {
@@ -185,17 +188,22 @@ def _tell(trial: results.Trial) -> None:
         say(f"Trial {trial.number} failed: {trial.reason}")
         return
     assert trial.score is not None
+    after = "" if trial.best_epoch is None else f" after epoch {trial.best_epoch}"
     say(
-        f"Trial {trial.number} {trial.outcome}: validation {VALIDATION_METRIC} {trial.score:.4f} "
-        f"after epoch {trial.best_epoch}, {trial.seconds:.0f} s."
+        f"Trial {trial.number} {trial.outcome}: validation {VALIDATION_METRIC} {trial.score:.4f}"
+        f"{after}, {trial.seconds:.0f} s."
     )
 
 
-def _three_seeds(folder: study_folder.StudyFolder, info: RunInfo, *, catalog: Path | None) -> str:
-    """The line for a shell that trains the best configuration with three seeds."""
+def _next(
+    folder: study_folder.StudyFolder, info: RunInfo, *, catalog: Path | None, has_seeds: bool
+) -> str:
+    """The line for a shell that makes the best run: of three seeds, if the run depends on one."""
     given = ("--dataset", info.dataset, *(() if catalog is None else ("--catalog", catalog)))
     train = command("train", "--config", folder.best, *given)
     out = shlex.quote(str(folder.path.with_name(f"{folder.path.name}-best")))
+    if not has_seeds:
+        return f"{train} --out {out}"
     return f'for seed in 0 1 2; do {train} --out {out}-"$seed" --seed "$seed"; done'
 
 

@@ -26,6 +26,7 @@ def tuning_page(tuning: Tuning, *, title: str, facts: Mapping[str, str]) -> Page
     """
     best = tuning.best
     assert best.score is not None
+    after = "" if best.best_epoch is None else f", after epoch {best.best_epoch}"
     outcomes = [trial.outcome for trial in tuning.trials]
     counted = [
         f"{outcomes.count(outcome)} {outcome}" for outcome in ("finished", "pruned", "failed")
@@ -33,7 +34,7 @@ def tuning_page(tuning: Tuning, *, title: str, facts: Mapping[str, str]) -> Page
     return Page(
         title=title,
         summary=f"Trial {best.number} has the highest validation {tuning.metric}: "
-        f"{number(best.score)}, after epoch {best.best_epoch}. Trials: {', '.join(counted)}. The "
+        f"{number(best.score)}{after}. Trials: {', '.join(counted)}. The "
         "score of the best of several trials is too high by chance; only other rows can judge it.",
         sections=[
             Section(title="Trials", parts=[_trials(tuning), _space(tuning)]),

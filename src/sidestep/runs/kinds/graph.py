@@ -9,7 +9,7 @@ from pydantic import Field
 
 from sidestep.lazy_imports import imported_when_used
 from sidestep.runs.plan import Given, Material, Plan
-from sidestep.runs.run_config import ReadingRun
+from sidestep.runs.run_config import ReadingRun, TunableRun
 
 with imported_when_used():
     from sidestep import files
@@ -18,7 +18,7 @@ with imported_when_used():
     from sidestep.runs import plan_parts, provenance
 
 
-class GraphRun(ReadingRun):
+class GraphRun(ReadingRun, TunableRun):
     """Transitions from the last items, and items like them; nothing is learned.
 
     See `TransitionGraph` for the formula. Without `embeddings`, the transitions alone recommend.
@@ -52,6 +52,21 @@ class GraphRun(ReadingRun):
 
     place_decay: float = Field(0.5, ge=0, le=1)
     """Factor of each item of the history before the last one."""
+
+    @property
+    def search_space(self) -> dict[str, str]:
+        """See `RunConfig.search_space`."""
+        space = {
+            "max_history": "1..5",
+            "max_distance": "1,2,3,5,10,20",
+            "distance_decay": "0.5..1.0",
+            "backward_weight": "0.0..1.0",
+            "prior": "log:1..500",
+            "place_decay": "0.2..1.0",
+        }
+        if self.embeddings is not None:
+            space["similarity_weight"] = "log:0.001..1.0"
+        return space
 
     def prepare(self, given: Given) -> Plan:
         """See `RunConfig.prepare`."""

@@ -58,18 +58,24 @@ def test_every_kind_is_trained_evaluated_and_compared(shop, files, tmp_path):
         run("train", "--config", config, "--dataset", shop / "dataset", "--out", out, *small)
         run("evaluate", out, "--split", "test")
     runs = (tmp_path / "popularity", tmp_path / "sasrec", shop / "beam")
-    methods = json.loads(run("compare", *runs, "--reference", "sasrec", "--json"))
+    methods = json.loads(
+        run("compare", *runs, "--split", "test", "--reference", "sasrec", "--json")
+    )
     assert [method["method"] for method in methods] == ["popularity", "sasrec", "beam"]
     assert 0 < methods[2]["tests"]["NDCG@10"]["p_value"] <= 1
-    assert "popularity" in run("compare", *runs)
+    assert "popularity" in run("compare", *runs, "--split", "test")
     # An evaluation on fewer users is left out unless it is asked for.
     run("evaluate", tmp_path / "sasrec", "--split", "test", "--users", 20)
-    assert len(json.loads(run("compare", *runs, "--json"))) == 3
-    [few] = json.loads(run("compare", tmp_path / "sasrec", "--users", 20, "--json"))
+    assert len(json.loads(run("compare", *runs, "--split", "test", "--json"))) == 3
+    [few] = json.loads(
+        run("compare", tmp_path / "sasrec", "--split", "test", "--users", 20, "--json")
+    )
     assert few["num_users"] == 20
     # A number above that of all users means all users, in comparisons and in evaluations.
     run("evaluate", tmp_path / "sasrec", "--split", "test", "--users", 500)
-    [every] = json.loads(run("compare", tmp_path / "sasrec", "--users", 500, "--json"))
+    [every] = json.loads(
+        run("compare", tmp_path / "sasrec", "--split", "test", "--users", 500, "--json")
+    )
     assert every["num_users"] == 80
 
 

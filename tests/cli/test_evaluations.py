@@ -142,24 +142,24 @@ def test_outside_of_git_a_line_has_no_commit(beam, tmp_path, monkeypatch):
 
 
 def test_runs_are_compared_by_the_lists_that_all_of_them_have(shop, beam):
-    alike = json.loads(run("compare", beam, "--json"))
+    alike = json.loads(run("compare", beam, "--split", "test", "--json"))
     assert [method["setting"]["exclude_seen"] for method in alike] == [False]
-    told = call("compare", beam).stderr
+    told = call("compare", beam, "--split", "test").stderr
     assert "was evaluated with and without items of the history" in told
     assert "give --exclude-seen" in told
     assert "name its folder, such as" in told
-    unseen = json.loads(run("compare", beam, "--exclude-seen", "--json"))
+    unseen = json.loads(run("compare", beam, "--split", "test", "--exclude-seen", "--json"))
     assert [method["setting"]["exclude_seen"] for method in unseen] == [True]
-    message = refused("compare", beam, shop / "beam", "--exclude-seen")
+    message = refused("compare", beam, "--split", "test", shop / "beam", "--exclude-seen")
     assert f"{shop / 'beam'}: has no evaluation on test without items of the history" in message
     assert f"sidestep evaluate {shop / 'beam'} --split test --exclude-seen" in message
     [single] = (beam / "evaluations").glob("test-*-unseen")
-    mixed = refused("compare", single, shop / "beam")
+    mixed = refused("compare", single, shop / "beam", "--split", "test")
     assert "or compare lists with items of the history with --include-seen" in mixed
     run("compare", single)
 
 
 def test_tables_name_the_network_and_the_search(beam):
-    assert "transformer (beam)" in run("compare", beam)
-    [method] = json.loads(run("compare", beam, "--reference", "beam", "--json"))
+    assert "transformer (beam)" in run("compare", beam, "--split", "test")
+    [method] = json.loads(run("compare", beam, "--split", "test", "--reference", "beam", "--json"))
     assert (method["label"], method["method"]) == ("transformer (beam)", "beam")

@@ -76,9 +76,28 @@ def test_a_run_ends_with_a_table_and_recommendations_in_words(done):
     assert "beam" in outcome.stdout
     assert outcome.stdout.count("Recommended") == 3
     assert "Next:" not in outcome.stderr
-    assert "my-shop, test, 80 users" in outcome.stdout
+    assert "my-shop, validation, 80 users" in outcome.stdout
     names = {path.name for path in folder.iterdir()}
     assert {"dataset", "catalog", "vectors.npy", "popularity", "transformer"} <= names
+
+
+def test_the_run_that_validation_found_best_recommends_unless_another_is_named(done):
+    folder, _, outcome = done
+    scores = {}
+    for name in ("popularity", "transformer"):
+        [file] = (folder / name / "evaluations").glob("validation-*/metrics.json")
+        scores[name] = json.loads(file.read_text())["metrics"]["NDCG@10"]
+    best, other = sorted(scores, key=lambda name: -scores[name])
+    assert scores[best] > scores[other]
+    assert _recommending(outcome) == {best}
+    named = call("run", folder, "--set", f"recommend.run={other}")
+    assert _recommending(named) == {other}
+
+
+def _recommending(outcome):
+    """The folders of the runs that recommended."""
+    lines = [shlex.split(line) for line in outcome.stderr.splitlines() if "• recommend: " in line]
+    return {Path(words[words.index("recommend") + 1]).name for words in lines}
 
 
 def test_a_ranker_stands_beside_a_run_and_only_a_change_of_either_attaches_it_again(done, tmp_path):
@@ -338,7 +357,7 @@ def test_a_section_splits_the_dataset_and_keeps_it_split_so(done, files, tmp_pat
     assert "leaks time" not in first.stderr
     split = Dataset.load(copy / "dataset").split
     assert split.strategy.startswith("global-time@")
-    assert f"test, {len(split.test)} users" in first.stdout
+    assert f"validation, {len(split.validation)} users" in first.stdout
     assert set(states(copy).values()) == {"unchanged"}
 
     # The configuration decides: a dataset that a command changed, or a new import, is split again.

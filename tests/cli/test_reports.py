@@ -44,11 +44,27 @@ def test_an_evaluation_is_a_page_with_all_that_is_known(runs, tmp_path):
 def test_a_comparison_is_a_page_that_a_browser_shows_well(browser, runs, tmp_path):
     page = tmp_path / "deep" / "page.html"
     found = json.loads(
-        run("compare", *runs, "--reference", "popularity", "--report", page, "--json")
+        run(
+            "compare",
+            *runs,
+            "--split",
+            "test",
+            "--reference",
+            "popularity",
+            "--report",
+            page,
+            "--json",
+        )
     )
     assert f"{found[0]['estimates']['HR@10']['mean']:.4f}" in page.read_text(encoding="utf-8")
     for width in (1280, 400):
         assert problems(browser, page, width=width, scheme="light") == []
+
+
+def test_runs_that_only_the_test_has_judged_are_compared_on_request(runs):
+    message = refused("compare", *runs)
+    assert f"sidestep evaluate {runs[1]} --split validation" in message
+    assert "or compare those on test with --split test" in message
 
 
 def test_a_file_carried_elsewhere_still_makes_a_page(runs, tmp_path):
@@ -72,20 +88,24 @@ def test_a_dataset_that_is_gone_is_told(runs, shop, tmp_path):
 
 
 def test_a_folder_is_no_place_for_a_page(runs, tmp_path):
-    assert "is a folder" in refused("compare", *runs, "--report", tmp_path)
+    assert "is a folder" in refused("compare", *runs, "--split", "test", "--report", tmp_path)
     assert "is a folder" in refused("evaluate", runs[0], "--report", tmp_path)
 
 
 def test_only_a_page_is_replaced_by_a_page(runs, tmp_path):
     table = tmp_path / "clicks.csv"
     table.write_text("user,item\n")
-    for command in (("compare", *runs), ("evaluate", runs[0]), ("scale", runs[0])):
+    for command in (
+        ("compare", *runs, "--split", "test"),
+        ("evaluate", runs[0]),
+        ("scale", runs[0]),
+    ):
         message = refused(*command, "--report", table)
         assert "there is a file that is no page, and it would be lost" in message
     assert table.read_text() == "user,item\n"
     page = tmp_path / "page.html"
     for _ in range(2):
-        run("compare", *runs, "--report", page)
+        run("compare", *runs, "--split", "test", "--report", page)
 
 
 @pytest.mark.parametrize(

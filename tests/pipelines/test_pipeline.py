@@ -21,10 +21,14 @@ def config(tmp_path):
 
 
 def steps(folder, config, **train):
-    """The arguments of each step by its name, and of the step that recommends."""
+    """The arguments of each step by its name."""
+    return {step.name: list(step.arguments) for step in read(folder, config, **train).makers}
+
+
+def read(folder, config, **train):
+    """The pipeline of a file with these runs."""
     write_yaml(folder / "sidestep.yaml", {**config, "train": train})
-    pipeline = read_pipeline(folder, find=find_command)
-    return {step.name: list(step.arguments) for step in (*pipeline.makers, pipeline.sample)}
+    return read_pipeline(folder, find=find_command)
 
 
 def test_a_sasrec_that_reads_codes_gets_the_catalog_and_searches_nothing(tmp_path, config):
@@ -37,11 +41,24 @@ def test_a_sasrec_that_reads_codes_gets_the_catalog_and_searches_nothing(tmp_pat
     assert "tokenize" not in steps(tmp_path, config, plain={"kind": "sasrec"})
 
 
-def test_the_run_that_searches_recommends(tmp_path, config):
+def test_the_run_that_searches_recommends_where_the_test_judges(tmp_path, config):
     coded = {"kind": "sasrec", "model": {"code_embedding": True}}
-    found = steps(tmp_path, config, coded=coded, transformer={"kind": "transformer"})
-    assert "--search" in found["evaluate transformer"]
-    assert found["recommend"][0].endswith("transformer")
+    config["evaluate"]["split"] = "test"
+    found = read(tmp_path, config, coded=coded, transformer={"kind": "transformer"})
+    assert "--search" in steps(tmp_path, config, **TRAINED)["evaluate transformer"]
+    assert found.answering == "transformer"
+    attach = {"attach": {"together": {"run": "transformer", "ranker": "graph"}}}
+    assert read(tmp_path, {**config, **attach}, **TRAINED).answering == "together"
+
+
+def test_validation_chooses_the_run_that_recommends_unless_the_file_names_it(tmp_path, config):
+    assert read(tmp_path, config, **TRAINED).answering is None
+    named = {**config, "recommend": {"run": "graph"}}
+    found = read(tmp_path, named, **TRAINED)
+    assert found.answering == "graph"
+    assert "run" not in found.samples["graph"].arguments, "it is no option of the command"
+    with pytest.raises(ValueError, match=r"recommend.run: there is no 'other' under train or"):
+        read(tmp_path, {**config, "recommend": {"run": "other"}}, **TRAINED)
 
 
 def test_a_graph_that_compares_by_the_vectors_of_the_pipeline_is_fitted_after_them(
@@ -89,7 +106,7 @@ TRAINED = {
 }
 
 
-def test_a_run_with_a_ranker_beside_it_comes_after_both_and_recommends(tmp_path, config):
+def test_a_run_with_a_ranker_beside_it_comes_after_both(tmp_path, config):
     attach = {"together": {"run": "transformer", "ranker": "graph", "weight": 60}}
     found = steps(tmp_path, {**config, "attach": attach}, **TRAINED)
     names = [*found]
@@ -97,7 +114,6 @@ def test_a_run_with_a_ranker_beside_it_comes_after_both_and_recommends(tmp_path,
     assert max(names.index("train transformer"), names.index("train graph")) < made
     assert made < names.index("evaluate together")
     assert found["attach together"][-2:] == ["--weight", "60"]
-    assert found["recommend"][0].endswith("together")
     assert "--method" not in found["evaluate together"], "the ranker is a part of the method"
 
 

@@ -19,6 +19,11 @@ class Sampled(BaseModel):
     users: int = Field(3, ge=0)
     """Users of the dataset, spread evenly; none with zero."""
 
+    run: str | None = None
+    """The name of the run that recommends, under `train` or `attach`. None takes the run with the
+    best NDCG@10 where the runs are evaluated on validation, else the last run with a ranker beside
+    it, else the first run that searches."""
+
 
 class Attached(BaseModel):
     """A run with a ranker beside it, and options of 'sidestep attach'."""
@@ -65,7 +70,7 @@ class PipelineConfig(BaseModel):
     @model_validator(mode="after")
     def _compares_what_it_evaluates(self) -> "PipelineConfig":
         """Refuses a comparison on other users than the evaluations, before all the work."""
-        evaluated, compared = _users(self.evaluate), _users(self.compare)
+        evaluated, compared = users_of(self.evaluate), users_of(self.compare)
         if evaluated != compared:
             raise ValueError(
                 f"evaluate.users is {evaluated} and compare.users is {compared}, so there would be "
@@ -82,6 +87,7 @@ class PipelineConfig(BaseModel):
         return {} if section is None else section
 
 
-def _users(section: dict[str, Any]) -> int | Literal["all"]:
+def users_of(section: dict[str, Any]) -> int | Literal["all"]:
+    """The rows that a section of evaluations or of the comparison asks for."""
     users = section.get("users")
     return num_users("all" if users is None else str(users)) or "all"

@@ -168,13 +168,13 @@ attach:
   together: {{run: transformer, ranker: graph}}   # {_TOGETHER}
 
 evaluate:
-  split: test
+  split: validation   # choose by validation; set test here once, when all is chosen
   exclude-seen: {unseen}   # true where nobody takes an item twice
 
 compare: {{}}
 
 recommend:
-  users: 3   # so many are answered at the end
+  users: 3   # so many are answered at the end, by the run that validation found best
   k: 10
   exclude-seen: {unseen}
 """

@@ -9,17 +9,18 @@ import itertools
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from sidestep.data.dataset import SPLIT_FOLDER, Dataset
 from sidestep.data.splits import SplitName
+from sidestep.lazy_imports import imported_when_used
 from sidestep.pipelines.building import DATASET, REPLACED, StepBuilder
 from sidestep.pipelines.commands import FindCommand
-from sidestep.pipelines.config import CONFIG_FILE, Attached, PipelineConfig
+from sidestep.pipelines.config import CONFIG_FILE, Attached, PipelineConfig, users_of
 from sidestep.pipelines.memory import Memory
 from sidestep.pipelines.steps import Settings, Step
 from sidestep.runs.config import checked_run
@@ -28,12 +29,16 @@ from sidestep.runs.plain_yaml import read_yaml
 from sidestep.runs.run_config import BackboneRun, RunConfig
 from sidestep.runs.settings import checked, with_settings
 
+with imported_when_used():
+    from sidestep.evaluation import compare as comparing
+    from sidestep.runs import kept_evaluations
+
 VECTORS, _CATALOG, _REPORT = "vectors.npy", "catalog", "report.html"
 _TAKEN = {DATASET, _CATALOG, REPLACED}
 
 _SPLIT = "split"
 
-_JUDGED: SplitName = "test"
+_JUDGED: SplitName = "validation"
 """The rows that are evaluated and compared, unless the file says otherwise."""
 
 _OF_SEARCHES = frozenset(
@@ -42,6 +47,9 @@ _OF_SEARCHES = frozenset(
 """Options that only runs with semantic IDs can use."""
 
 Runs = Mapping[str, RunConfig]
+
+_BEST_BY = "NDCG@10"
+"""The metric by which the run that recommends is chosen."""
 
 _ANY_USER = "USER"
 """The place of the user in the command that recommends."""
@@ -54,11 +62,13 @@ class Pipeline:
     out: the folder that the steps work in.
     makers: steps that make something; the first imports the dataset.
     judged: the rows of the dataset that runs are judged by.
+    rows: so many of these rows, or all of them.
     memory: of what the steps were last made from.
     comparison: the step that compares the evaluations and writes the page; it is cheap, and always
         runs. None where nothing is compared.
-    sample: the step that recommends, with a placeholder for the user; None where nobody gets
-        recommendations.
+    samples: the step that recommends, by the name of the run, with a placeholder for the user;
+        empty where nobody gets recommendations.
+    answering: the name of the run that recommends; None takes the best on validation.
     num_users: number of users to recommend to.
     """
 
@@ -66,8 +76,10 @@ class Pipeline:
     makers: list[Step]
     judged: SplitName
     memory: Memory
+    rows: int | Literal["all"] = "all"
     comparison: Step | None = None
-    sample: Step | None = None
+    samples: Mapping[str, Step] = field(default_factory=dict)
+    answering: str | None = None
     num_users: int = 0
 
     def rows_needed(self, step: Step) -> SplitName | None:
@@ -116,13 +128,23 @@ class Pipeline:
         """
         if self.comparison is not None:
             yield self.comparison
-        if self.sample is None or not self.num_users:
+        if not self.samples or not self.num_users:
             return
+        sample = self.samples[self.answering or self._best_run()]
         users = self.dataset().histories().user_ids
         for row in np.linspace(0, len(users) - 1, min(self.num_users, len(users)), dtype=int):
-            place = self.sample.arguments.index("--user") + 1
-            before, after = self.sample.arguments[:place], self.sample.arguments[place + 1 :]
-            yield replace(self.sample, arguments=(*before, users[row], *after))
+            place = sample.arguments.index("--user") + 1
+            before, after = sample.arguments[:place], sample.arguments[place + 1 :]
+            yield replace(sample, arguments=(*before, users[row], *after))
+
+    def _best_run(self) -> str:
+        """The run with the best NDCG@10 among its evaluations; the first one of equals."""
+
+        def score(name: str) -> float:
+            found = kept_evaluations.found_evaluations(self.out / name, self.judged, self.rows)
+            return max(float(comparing.metrics_by_seed([run])[_BEST_BY].mean()) for _, run in found)
+
+        return max(self.samples, key=score)
 
 
 def read_pipeline(path: Path, settings: Sequence[str] = (), *, find: FindCommand) -> Pipeline:
@@ -216,14 +238,19 @@ def pipeline_of(config: PipelineConfig, file: Path, *, find: FindCommand) -> Pip
         known = {**runs, name: runs[attached.run]}
         evaluated.append(_evaluation(build, name, config, known, made, beside=attached.ranker))
         makers += [made, evaluated[-1]]
-    split: SplitName = "validation" if config.evaluate.get("split") == "validation" else _JUDGED
+    split: SplitName = "test" if config.evaluate.get("split") == "test" else _JUDGED
     named = {key.replace("_", "-"): value for key, value in config.evaluate.items()}
     seen = "--exclude-seen" if named.get("exclude-seen") else "--include-seen"
-    # The last run with a ranker beside it answers, else the first run that searches.
-    searched = [name for name, each in config.attach.items() if runs[each.run].is_searched][::-1]
-    searched += [name for name, run in runs.items() if run.is_searched]
-    answering = searched[0] if searched else [*runs, *config.attach][-1]
     sampled = config.recommend.model_extra or {}
+    samples = {
+        name: build.step(
+            "recommend",
+            sampled if is_searched else _without_search(sampled),
+            [out / name, "--user", _ANY_USER],
+            after=evaluated,
+        )
+        for name, is_searched in _searched(config, runs).items()
+    }
     return Pipeline(
         out=out,
         makers=makers,
@@ -240,16 +267,39 @@ def pipeline_of(config: PipelineConfig, file: Path, *, find: FindCommand) -> Pip
             ],
             after=evaluated,
         ),
-        sample=build.step(
-            "recommend",
-            sampled if answering in searched else _without_search(sampled),
-            [out / answering, "--user", _ANY_USER],
-            after=evaluated,
-        ),
+        samples=samples,
+        answering=_answering(config, runs, split, str(file)),
         num_users=config.recommend.users,
         judged=split,
+        rows=users_of(config.evaluate),
         memory=build.memory,
     )
+
+
+def _searched(config: PipelineConfig, runs: Runs) -> dict[str, bool]:
+    """Whether each run, alone or with a ranker beside it, is searched."""
+    attached = {name: runs[each.run].is_searched for name, each in config.attach.items()}
+    return {**{name: run.is_searched for name, run in runs.items()}, **attached}
+
+
+def _answering(config: PipelineConfig, runs: Runs, judged: SplitName, where: str) -> str | None:
+    """The run that recommends, see `Sampled.run`; None for the best one.
+
+    Raises:
+        ValueError: the file names a run that the pipeline does not make.
+    """
+    searched, named = _searched(config, runs), config.recommend.run
+    if named is not None:
+        if named not in searched:
+            raise ValueError(
+                f"{where}: recommend.run: there is no {named!r} under train or attach; there are "
+                f"{', '.join(searched)}."
+            )
+        return named
+    if judged == "validation":
+        return None
+    attached = [name for name in config.attach if searched[name]][::-1]
+    return next(iter([*attached, *(name for name in runs if searched[name]), *searched]))
 
 
 def _dataset(build: StepBuilder, config: PipelineConfig) -> list[Step]:

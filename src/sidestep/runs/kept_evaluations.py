@@ -244,9 +244,12 @@ def found_evaluations(
     files = sorted((path / "evaluations").glob(f"{split}-*/{_PER_USER}"))
     found = [(file, run) for file in files if _is_on(run := results.read_per_user(file), users)]
     if not found:
+        other = "test" if split == "validation" else "validation"
+        is_other = any((path / "evaluations").glob(f"{other}-*/{_PER_USER}"))
         raise FileNotFoundError(
             f"{path}: no evaluation on {split} and the users {users!r} here; run 'sidestep "
-            f"evaluate {path} --split {split} --users {users}'."
+            f"evaluate {path} --split {split} --users {users}'"
+            f"{f', or compare those on {other} with --split {other}' if is_other else ''}."
         )
     return found
 

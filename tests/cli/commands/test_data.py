@@ -56,9 +56,11 @@ def test_what_is_split_by_time_is_trained_and_evaluated_so(shop, timed, tmp_path
     assert {line.setting.strategy for line in read_lines(results)} == {
         Dataset.load(timed).split.strategy
     }
-    methods = json.loads(run("compare", tmp_path / "popularity", tmp_path / "sasrec", "--json"))
+    methods = json.loads(
+        run("compare", tmp_path / "popularity", tmp_path / "sasrec", "--json", "--split", "test")
+    )
     assert {method["num_users"] for method in methods} == {len(Dataset.load(timed).split.test)}
-    message = refused("compare", tmp_path / "popularity", shop / "beam")
+    message = refused("compare", tmp_path / "popularity", shop / "beam", "--split", "test")
     assert "how the data was split (global time, validation from 496, test from 637" in message
     assert "leave-one-out)" in message
     # A model that was trained on one split must not be evaluated on another split.

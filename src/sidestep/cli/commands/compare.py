@@ -28,7 +28,9 @@ def compare(
         list[Path],
         typer.Argument(help="Runs' folders, folders of single evaluations, or per_user.parquet."),
     ],
-    split: Annotated[SplitName, typer.Option(help="Which evaluations of a run to take.")] = "test",
+    split: Annotated[
+        SplitName, typer.Option(help="Which evaluations of a run to take.")
+    ] = "validation",
     users: Annotated[
         str, typer.Option(help="And on which users: 'all', or so many fixed random ones.")
     ] = "all",
@@ -63,7 +65,7 @@ def compare(
 
       sidestep compare runs/scientific/*-? --report comparison.html
 
-      sidestep compare runs/scientific/*-? --split validation --json
+      sidestep compare runs/scientific/*-? --split test --json
     """
     if report is not None:
         refuse_report_at(report)

@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from tests.cli.commands import refused, run
+from tests.cli.commands import call, refused, run
 
 
 def test_a_typo_in_a_configuration_names_the_nearest_key(shop, files, tmp_path):
@@ -156,6 +156,25 @@ def test_another_dataset_is_refused_in_evaluation(shop, files, tmp_path):
     )
     message = refused("evaluate", shop / "beam", "--dataset", other)
     assert "another dataset" in message
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("embed", "data", "--sentence", "--out", "v.npy"), ("--sentence", "--out")),
+        (("import", "table", "log.csv", "--user", "--item", "sku"), ("--user", "--item")),
+        (("recommend", "run", "--user", "-k", "5"), ("--user", "-k")),
+    ],
+)
+def test_an_option_without_its_value_does_not_take_the_next_option_for_it(arguments, told):
+    assert f"{told[0]} needs a value, and {told[1]} follows it." in call(*arguments).output
+
+
+def test_a_value_may_begin_with_a_dash(shop):
+    """A name that looks like an option, and what stands behind a double dash."""
+    told = call("recommend", shop / "beam", "--history", "-1,item-2").output
+    assert "1 of 2 items of the history are not in the catalog" in told
+    assert "no bundle here" in refused("recommend", "--history", "item-1", "--", "--user")
 
 
 @pytest.mark.parametrize(

@@ -5,12 +5,28 @@ such as its help or that a file is missing, needs no torch.
 """
 
 import importlib
+import itertools
 from typing import Any
 
 import typer
 from typer.core import TyperCommand
 
 from sidestep.lazy_imports import importing
+
+
+class CheckedCommand(TyperCommand):
+    """A command whose options do not take the next option for their value."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """See `TyperCommand.parse_args`; an option without its value is named."""
+        options = {name: option for option in self.params for name in option.opts}
+        before_arguments = itertools.takewhile(lambda word: word != "--", args)
+        for name, following in itertools.pairwise(before_arguments):
+            option = options.get(name)
+            takes_value = option is not None and not getattr(option, "is_flag", True)
+            if takes_value and following.startswith("-") and following in options:
+                ctx.fail(f"{name} needs a value, and {following} follows it.")
+        return super().parse_args(ctx, args)
 
 
 class LazyCommand(TyperCommand):
@@ -33,9 +49,11 @@ class LazyCommand(TyperCommand):
         with importing():
             found = getattr(importlib.import_module(module), attribute)
         if isinstance(found, typer.Typer):
+            for command in found.registered_commands:
+                command.cls = CheckedCommand
             return typer.main.get_command(found)
         alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-        alone.command(self.name)(found)
+        alone.command(self.name, cls=CheckedCommand)(found)
         return typer.main.get_command(alone)
 
     def make_context(self, *arguments: Any, **settings: Any) -> Any:

@@ -66,6 +66,10 @@ def test_numbers_and_addresses_are_no_texts():
             "asin": ["B0", "B1"],
             "title": ["Tent", "Stove"],
             "price": ["3.5", ""],
+            "with a comma": ["3,50", "1.299,00"],
+            "with a currency": ["3,50 €", "$5"],
+            "with a code": ["EUR 3.50", "5 USD"],
+            "discount": ["10%", "2.5 %"],
             "image": ["https://a/b.jpg", "https://a/c.jpg"],
             "empty": ["", None],
         }

@@ -42,6 +42,9 @@ _EVENT_ALONE = {
     "type",
     *(f"{word}{end}" for word in _EVENT for end in ("type", "name")),
 }
+_AMOUNT = r"^\s*(?:[A-Z]{3}|[$€£¥])?\s*[+-]?\d[\d.,' ]*(?:[A-Z]{3}|[$€£¥%])?\s*$"
+"""Numbers with commas, and sums of money: 12,99 and 1.299,00 € and USD 5."""
+
 _ADDRESS = r"^(https?://|www\.|data:)"
 _DATE = (
     r"^([0-9]{4}[-/.]?[0-9]{1,2}[-/.]?[0-9]{1,2}|[0-9]{1,2}[-/.][0-9]{1,2}[-/.][0-9]{4})([T ,]|$)"
@@ -402,13 +405,13 @@ def _are_moments(column: pl.Series) -> bool:
 
 
 def _is_text(column: pl.Series) -> bool:
-    """Words: neither numbers nor addresses, and not empty."""
+    """Words: neither numbers, sums of money nor addresses, and not empty."""
     if column.dtype == pl.List(pl.String):
         return True
     filled = _texts(column).drop_nulls() if column.dtype == pl.String else _texts(column).clear()
     if filled.is_empty() or filled.str.contains(_OBJECT).any():
         return False
-    is_number = filled.str.contains(_NUMBER)
+    is_number = filled.str.contains(_NUMBER) | filled.str.contains(_AMOUNT)
     is_address = filled.str.contains(_ADDRESS)
     return int((is_number | is_address).sum()) < len(filled) / 2
 

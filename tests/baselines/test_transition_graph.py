@@ -192,3 +192,29 @@ def test_only_similarities_cost_products():
     assert graph_of([0, 1]).flops(asked).tolist() == [0, 0]
     vectors = np.ones((NUM_ITEMS, 4), dtype=np.float32)
     assert graph_of([0, 1], vectors=vectors).flops(asked).tolist() == [48, 48]
+
+
+def test_new_items_are_found_by_their_vectors_and_old_scores_stay():
+    vectors = np.eye(NUM_ITEMS, 3, dtype=np.float32) + 0.1
+    old = graph_of([0, 1, 2, 3], [4, 1, 5], vectors=vectors)
+    new = old.grown(2, np.stack([5 * vectors[2], [0.0, 0.0, 0.0]]))
+    batch = batch_of([0, 1], [2], [])
+    before, after = old.scores(batch), new.scores(batch)
+    assert new.num_items == NUM_ITEMS + 2
+    torch.testing.assert_close(after[:, :NUM_ITEMS], before)
+    # The first new item has the direction of item 2, which is similar to itself, as it is not.
+    place = SETTINGS["similarity_weight"]
+    assert float(after[1, NUM_ITEMS]) == pytest.approx(place, abs=1e-6)
+    assert after[:, NUM_ITEMS + 1].tolist() == [0.0] * 3, "of this one nothing is known"
+    assert new.scores(batch_of([NUM_ITEMS]))[0].argmax() == 2, "and it leads to what is like it"
+    again = TransitionGraph.from_arrays(new.arrays(), NUM_ITEMS + 2, max_history=2)
+    torch.testing.assert_close(again.scores(batch), after)
+
+
+def test_without_vectors_a_new_item_is_like_no_item():
+    vectors = np.eye(NUM_ITEMS, 3, dtype=np.float32) + 0.1
+    for graph in (graph_of([0, 1, 2], vectors=vectors), graph_of([0, 1, 2])):
+        new = graph.grown(1, None)
+        assert new.scores(batch_of([0], [1]))[:, NUM_ITEMS].tolist() == [0.0, 0.0]
+    with pytest.raises(ValueError, match=r"2 new items need vectors of 3 numbers.*got 2 of 4"):
+        graph_of([0, 1], vectors=vectors).grown(2, np.ones((2, 4), dtype=np.float32))

@@ -8,7 +8,7 @@ import torch
 
 from sidestep.baselines.transition_graph import TransitionGraph
 from sidestep.baselines.window_popularity import WindowPopularity
-from sidestep.bundle.appending import append_items, retire_items
+from sidestep.bundle.appending import NewVectors, append_items, retire_items
 from sidestep.bundle.attaching import attach_ranker
 from sidestep.bundle.folder import load, save_bundle
 from sidestep.catalog.catalog import Catalog
@@ -255,7 +255,16 @@ def a_graph(path, item_ids=ITEM_IDS):
     graph = TransitionGraph.fit(histories, 5, max_history=2, place_decay=0.5, vectors=vectors)
     codes = np.arange(len(item_ids), dtype=np.int32)[:, None]
     catalog = Catalog.build(item_ids, codes, (len(item_ids),))
-    save_bundle(path, network=None, fitted=graph, catalog=catalog, max_history=2, seed=0, data=DATA)
+    save_bundle(
+        path,
+        network=None,
+        fitted=graph,
+        catalog=catalog,
+        max_history=2,
+        seed=0,
+        data=DATA,
+        training={"vectors_sha256": "these"},
+    )
     return load(path, device="cpu")
 
 
@@ -290,13 +299,26 @@ def test_to_a_sasrec_the_scores_of_a_graph_are_added(tmp_path):
         assert sums == pytest.approx({item: ours[item] + 3 * theirs[item] for item in ours})
 
 
-def test_a_graph_of_items_in_another_order_is_refused_and_so_are_new_items(tmp_path):
+def test_a_graph_of_items_in_another_order_is_refused(tmp_path):
     base = a_transformer(tmp_path / "base")
     with pytest.raises(ValueError, match="has the items in another order than the bundle; fit it"):
         attach_ranker(base, a_graph(tmp_path / "other", item_ids=ITEM_IDS[::-1]))
-    both = attach_ranker(base, a_graph(tmp_path / "graph"))
-    with pytest.raises(ValueError, match="of kind graph beside the network takes no new items"):
-        append_items(both, ["new"], np.array([[2, 3]], dtype=np.int32))
+
+
+def test_a_graph_beside_a_network_takes_new_items_by_their_vectors(tmp_path):
+    """Only vectors of the embedding that it was fitted on tell which items are like a new one."""
+    graph = a_graph(tmp_path / "graph")
+    both = attach_ranker(a_transformer(tmp_path / "base"), graph)
+    codes = np.array([[2, 3]], dtype=np.int32)
+    values = graph.fitted.vectors.numpy()[3:4]
+    for of, is_found in (("these", True), ("others", False)):
+        grown = append_items(both, ["new"], codes, vectors=NewVectors(values=values, of=of))
+        grown.save(tmp_path / of)
+        kept = load(tmp_path / of, device="cpu").ranker.recommender
+        assert kept.num_items == 6
+        assert bool(kept.vectors[5].any()) == is_found
+    alone = append_items(graph, ["new"], None, vectors=NewVectors(values=values, of="these"))
+    assert alone.recommend([["new"]], 1)[0].item_ids == ["id-3"]
 
 
 def test_a_ranker_of_an_unknown_kind_is_refused(tmp_path):

@@ -59,6 +59,24 @@ def test_a_graph_is_counted_kept_evaluated_and_asked(graph, shop, tmp_path):
     assert listed(tmp_path / "retired", *asked)[:4] == best[1:]
 
 
+def test_new_items_are_appended_to_a_graph_and_to_a_network_beside_it(graph, shop, tmp_path):
+    """A new item of the text of an old one is like the old one; the pipeline's default network."""
+    run("attach", shop / "beam", "--ranker", graph, "--out", tmp_path / "both")
+    catalog = sidestep.load(tmp_path / "both").catalog
+    titles = catalog.texts_of(np.arange(catalog.num_items))
+    new = pl.DataFrame({"item_id": ["new"], **{name: [titles[name][7]] for name in titles.columns}})
+    new.write_csv(tmp_path / "new.csv")
+    run("append", tmp_path / "both", "--items", tmp_path / "new.csv", "--out", tmp_path / "more")
+    ranker = sidestep.load(tmp_path / "more").ranker.recommender
+    nearest = (ranker.vectors[:-1] @ ranker.vectors[-1]).argmax()
+    assert int(nearest) == 7
+    vectors = np.load(shop / "vectors.npy")[7:8]
+    np.save(tmp_path / "new.npy", vectors)
+    words = ("append", graph, "--items", tmp_path / "new.csv", "--out", tmp_path / "alone")
+    run(*words, "--vectors", tmp_path / "new.npy")
+    assert listed(tmp_path / "alone", "--history", "new")[0] == catalog.ids_of(np.array([7]))[0]
+
+
 def test_nothing_that_is_held_out_is_in_the_graph(graph, shop):
     dataset = Dataset.load(shop / "dataset")
     train = leave_one_out(dataset.histories()).train.histories

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 from sidestep.baselines.item_scores import ItemScoreRecommender
 from sidestep.data.histories import Histories
@@ -59,6 +60,24 @@ class FittedRecommender(ItemScoreRecommender):
         Raises:
             ValueError: the arrays are another recommender's.
         """
+
+    def grown(
+        self, num_new: int, vectors: Float[np.ndarray, "new dim"] | None
+    ) -> "FittedRecommender":
+        """The recommender with items that no history holds, behind the old ones.
+
+        Args:
+            num_new: items that come.
+            vectors: of the new items, from the embedding that the old items have vectors from;
+                None where they are not known.
+
+        Raises:
+            ValueError: the recommender takes no new items, as by default.
+        """
+        del num_new, vectors
+        raise ValueError(
+            f"{self.name} was fitted on the items of its catalog; fit it again with the new items."
+        )
 
     @property
     def name(self) -> str:

@@ -1,5 +1,6 @@
 """Fitted rankers: recommenders without a network that score items beside a network."""
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from pydantic import BaseModel
@@ -25,8 +26,18 @@ class FittedRanker(nn.Module):
         super().__init__()
         self.recommender = recommender
         self.config = config
-        for name, array in recommender.arrays().items():
-            self.register_buffer(name, torch.from_numpy(array.copy()))
+        for name, values in _as_tensors(recommender).items():
+            self.register_buffer(name, values)
+
+    def grown_weights(
+        self, num_new: int, vectors: Float[np.ndarray, "new dim"] | None
+    ) -> dict[str, Tensor]:
+        """The arrays of the recommender with new items, see `FittedRecommender.grown`.
+
+        Raises:
+            ValueError: the recommender takes no new items.
+        """
+        return _as_tensors(self.recommender.grown(num_new, vectors))
 
     @property
     def num_items(self) -> int:
@@ -37,6 +48,11 @@ class FittedRanker(nn.Module):
     def reads_times(self) -> bool:
         """Whether a score depends on times."""
         return self.recommender.reads_times
+
+
+def _as_tensors(recommender: FittedRecommender) -> dict[str, Tensor]:
+    """Copies of the arrays of a recommender."""
+    return {name: torch.from_numpy(array.copy()) for name, array in recommender.arrays().items()}
 
 
 class FittedScores(ItemScoreRecommender):

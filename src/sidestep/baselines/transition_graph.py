@@ -192,6 +192,34 @@ class TransitionGraph(FittedRecommender):
             graph, arrays["target_counts"], max_history=max_history, vectors=vectors, **settings
         )
 
+    def grown(
+        self, num_new: int, vectors: Float[np.ndarray, "new dim"] | None
+    ) -> "TransitionGraph":
+        """See `FittedRecommender.grown`; nothing follows a new item, which is found by its vector.
+
+        The scores of old items do not change. Without vectors, new items are like no item.
+
+        Raises:
+            ValueError: the vectors are of another width.
+        """
+        kept = dict(self.arrays())
+        kept["starts"] = np.concatenate([kept["starts"], np.repeat(kept["starts"][-1:], num_new)])
+        zeros = np.zeros(num_new, dtype=self.counts.dtype)
+        kept["target_counts"] = np.concatenate([self.counts, zeros])
+        if self.vectors is not None:
+            width = self.vectors.shape[1]
+            if vectors is None:
+                vectors = np.zeros((num_new, width), dtype=np.float32)
+            if vectors.shape != (num_new, width):
+                raise ValueError(
+                    f"{num_new} new items need vectors of {width} numbers, as the old items have; "
+                    f"got {vectors.shape[0]} of {vectors.shape[1]}."
+                )
+            new = unit_length(vectors.astype(np.float32))
+            kept["vectors"] = np.concatenate([kept["vectors"], new])
+        num_items = self.num_items + num_new
+        return self.from_arrays(kept, num_items, max_history=self.max_history)
+
     @property
     def num_items(self) -> int:
         """Items of the catalog."""

@@ -11,17 +11,18 @@ networks over item IDs have rows per item, so they take new items only with a ca
 IDs say which items are siblings. With `code_embedding`, they add the vectors of the item's codes. A
 network that reads columns of items reads the columns of new items from their texts.
 
-Popularity and repeats count new items as zero. A process reward model keeps the scores of old
-prefixes, and gets rows for new prefixes in the same way. A value head has no rows of items or
-codes, and stays as it is. A ranker gets rows as SASRec does.
+Popularity and repeats count new items as zero. In a transition graph, nothing follows a new item,
+and the vector of the item says which items are like it. A process reward model keeps the scores of
+old prefixes, and gets rows for new prefixes in the same way. A value head has no rows of items or
+codes, and stays as it is. A SASRec or a graph beside a network grows as it does alone.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
 from sidestep.bundle.item_rows import NewRows, with_codes, with_items
 from sidestep.bundle.loaded import LoadedRecommender
@@ -32,11 +33,24 @@ from sidestep.bundle.networks import (
     keeps_items,
     weights_of,
 )
-from sidestep.bundle.parts import PARTS, Growth
+from sidestep.bundle.parts import PARTS, VECTORS_SHA256, Growth
 from sidestep.catalog.catalog import Catalog
 from sidestep.model.rpg import Rpg
 from sidestep.model.semantic_id_model import SemanticIdModel
 from sidestep.model.tied_item_network import TiedItemNetwork
+from sidestep.notices import note
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewVectors:
+    """Vectors of new items.
+
+    values: one per new item.
+    of: the hash of the vectors of the old items, from the same embedding, see `VectorsFingerprint`.
+    """
+
+    values: Float[np.ndarray, "new dim"]
+    of: str
 
 
 def append_items(
@@ -45,6 +59,7 @@ def append_items(
     semantic_ids: Int[np.ndarray, "new levels"] | None,
     *,
     texts: pl.DataFrame | None = None,
+    vectors: NewVectors | None = None,
     new_rows: NewRows = "siblings",
     last_codebook_size: int | None = None,
 ) -> LoadedRecommender:
@@ -58,6 +73,7 @@ def append_items(
         semantic_ids: their codes, see `sidestep.tokenizer.appending`. None where the catalog's
             only code is the item itself, as that of popularity without a tokenizer.
         texts: one row per new item, with columns of the catalog's texts.
+        vectors: by which a transition graph finds new items; None where they are not known.
         new_rows: what the network keeps of them, where it keeps anything per item.
         last_codebook_size: a larger one, where the last code numbers the items of a bucket and the
             largest bucket grows. A new number is taken for the highest old one. None keeps the
@@ -70,11 +86,6 @@ def append_items(
             a codebook that shrinks, a network or recommender that cannot know new items or codes,
             or a process reward model whose prefixes share rows.
     """
-    if loaded.fitted is not None:
-        raise ValueError(
-            f"{loaded.kind} was fitted on the items of its catalog; fit it again with the new "
-            "items."
-        )
     old = loaded.catalog.to("cpu")
     sizes = old.codebook_sizes
     if semantic_ids is None:
@@ -85,7 +96,11 @@ def append_items(
     counts = loaded.counts
     if counts is not None:
         counts = np.concatenate([counts, np.zeros(len(item_ids), counts.dtype)])
-    growth = Growth(old=old, new=catalog, new_rows=new_rows)
+    known_vectors = _vectors_for(loaded, vectors)
+    growth = Growth(old=old, new=catalog, new_rows=new_rows, vectors=known_vectors)
+    fitted = loaded.fitted
+    if fitted is not None:
+        fitted = fitted.grown(len(item_ids), known_vectors)
     parts = {
         name: PARTS[name].after_growth(part, loaded.network, growth)
         for name, part in loaded.parts.items()
@@ -101,9 +116,27 @@ def append_items(
         manifest=loaded.manifest.model_copy(update=known),
         catalog=catalog,
         network=network,
+        fitted=fitted,
         parts={name: part.to(loaded.device) for name, part in parts.items()},
         counts=counts,
     )
+
+
+def _vectors_for(
+    loaded: LoadedRecommender, vectors: NewVectors | None
+) -> Float[np.ndarray, "new dim"] | None:
+    """The vectors, if what was fitted compares items by that embedding; else None, with a note."""
+    use = loaded.ranker_use
+    made_of = loaded.manifest.training if use is None else use.trained
+    if vectors is not None and vectors.of == made_of.get(VECTORS_SHA256):
+        return vectors.values
+    if "embeddings_sha256" in made_of:  # also in graphs of older versions
+        note(
+            "The transition graph gets no vectors of the new items, so it finds none of them: it "
+            "compares items by other vectors than the semantic IDs do. Fit it again on the file of "
+            "'sidestep embed' that the semantic IDs were made of."
+        )
+    return None
 
 
 def retire_items(loaded: LoadedRecommender, item_ids: Sequence[str]) -> LoadedRecommender:

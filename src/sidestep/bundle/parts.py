@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
+from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict, Field
 
 from sidestep.lazy_imports import imported_when_used
@@ -29,6 +31,10 @@ with imported_when_used():
 PROCESS_REWARD = "process_reward"
 VALUE_HEAD = "value_head"
 RANKER = "ranker"
+
+VECTORS_SHA256 = "vectors_sha256"
+"""The entry of a fitted recommender's manifest that names the vectors of items which it compares,
+see `sidestep.tokenizer.kept.VectorsFingerprint`."""
 
 GRAPH_WEIGHT = 120.0
 """The weight of a transition graph where none is given: its scores are shares, from 0 to 1."""
@@ -109,11 +115,19 @@ class Growth:
 
     old, new: the catalog before and after, on the CPU; old items keep their places.
     new_rows: see `sidestep.bundle.item_rows`.
+    vectors: of the new items, from the embedding that a fitted ranker compares items by; None where
+        they are not known.
     """
 
     old: catalogs.Catalog
     new: catalogs.Catalog
     new_rows: item_rows.NewRows
+    vectors: Float[np.ndarray, "new dim"] | None = None
+
+    @property
+    def num_new(self) -> int:
+        """Items that came."""
+        return self.new.num_items - self.old.num_items
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -245,11 +259,8 @@ def _fitted_ranker(
 def _grown_ranker(module: Any, growth: Growth) -> networks.Weights:
     """See `Part.grown`; of a ranker."""
     if isinstance(module.config, FittedRankerConfig):
-        raise ValueError(
-            f"the ranker of kind {module.config.fitted} beside the network takes no new items; "
-            "append the items to the network without the ranker, fit the ranker again on data with "
-            "the new items, and attach it."
-        )
+        weights: networks.Weights = module.grown_weights(growth.num_new, growth.vectors)
+        return weights
     weights = item_rows.with_items(
         networks.plain_weights(module), growth.old, growth.new, growth.new_rows
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Int
 
+from sidestep.bundle.parts import VECTORS_SHA256
 from sidestep.data.items import ItemTable
 from sidestep.embedding.given import read_given
 from sidestep.lazy_imports import imported_when_used
@@ -72,17 +73,24 @@ def append_table(
     if loaded.catalog.space != own_space.SETS:
         loaded.catalog.refuse_own_space("appending items")
     loaded.catalog.refuse_known(items.item_ids)
-    coded = None
+    coded, known = None, None
     if not bundle_appending.has_item_codes(loaded.catalog):
         kept = kept_tokenizers.KeptTokenizer.load(folder)
         embedded = _embedded(folder, kept, items, vectors=vectors, sentence=sentence)
+        of = kept.record.vectors.sha256
+        known = bundle_appending.NewVectors(values=embedded, of=of)
         with working("semantic IDs of the new items"):
             coded = _coded(loaded.catalog, kept, embedded, full_groups)
+    elif vectors is not None and loaded.fitted is not None:
+        values = read_given(vectors, items.item_ids)
+        of = loaded.manifest.training.get(VECTORS_SHA256, "")
+        known = bundle_appending.NewVectors(values=values, of=of)
     grown = bundle_appending.append_items(
         loaded,
         items.item_ids,
         None if coded is None else coded.semantic_ids,
         texts=items.frame.drop("item_id"),
+        vectors=known,
         last_codebook_size=None if coded is None else coded.last_codebook_size,
     )
     return Appended(

@@ -55,8 +55,8 @@ def append(
     sentence encoder that it names. Each new item gets the free semantic ID nearest to its vector.
     Where the last code numbers the items of a bucket, the new item gets the next number, and there
     is always one. A network of semantic IDs recommends the item by what the network has learned of
-    these codes. SASRec recommends the item by the items that share most of these codes. Popularity
-    counts the item as zero.
+    these codes. SASRec recommends the item by the items that share most of these codes. A
+    transition graph finds the item by its vector. Popularity counts the item as zero.
 
     Examples:
 

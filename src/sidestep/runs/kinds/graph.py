@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from sidestep.bundle.parts import VECTORS_SHA256
 from sidestep.lazy_imports import imported_when_used
 from sidestep.runs.plan import Given, Material, Plan
 from sidestep.runs.run_config import ReadingRun, TunableRun
@@ -16,6 +17,7 @@ with imported_when_used():
     from sidestep.baselines import transition_graph
     from sidestep.data import histories as data_histories
     from sidestep.runs import plan_parts, provenance
+    from sidestep.tokenizer import kept
 
 
 class GraphRun(ReadingRun, TunableRun):
@@ -73,7 +75,10 @@ class GraphRun(ReadingRun, TunableRun):
         vectors, about = None, {}
         if self.embeddings is not None:
             vectors = provenance.named_item_vectors(self.embeddings, given.dataset)
-            about = {"embeddings_sha256": files.file_sha256(Path(self.embeddings))}
+            about = {
+                "embeddings_sha256": files.file_sha256(Path(self.embeddings)),
+                VECTORS_SHA256: kept.VectorsFingerprint.of(vectors).sha256,
+            }
 
         def fitted(material: Material) -> transition_graph.TransitionGraph:
             histories = material.split.train.histories

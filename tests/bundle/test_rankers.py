@@ -321,6 +321,27 @@ def test_a_graph_beside_a_network_takes_new_items_by_their_vectors(tmp_path):
     assert alone.recommend([["new"]], 1)[0].item_ids == ["id-3"]
 
 
+def test_head_and_graph_rank_all_items_where_no_log_pi_is_asked_for(tmp_path):
+    """So a new item is shown, whose last code the policy would propose to nobody."""
+    graph, base = a_graph(tmp_path / "graph"), a_transformer(tmp_path / "base")
+    both = attach_ranker(base, graph, weight=50.0)
+    assert both.manifest.search.name == "item-head"
+    assert attach_ranker(base, graph, guidance=GUIDANCE).manifest.search.name == "item-beam"
+    sasrec = a_sasrec(tmp_path / "sasrec")
+    assert attach_ranker(base, sasrec).manifest.search.name == "item-beam"
+    new = NewVectors(values=graph.fitted.vectors.numpy()[3:4], of="these")
+    append_items(both, ["new"], np.array([[2, 3]], dtype=np.int32), vectors=new).save(
+        tmp_path / "grown"
+    )
+    grown = load(tmp_path / "grown", device="cpu")
+    assert grown.manifest.search.name == "item-head"
+    [answer] = grown.recommend([["id-3"]], 6)
+    assert sorted(answer.item_ids) == sorted([*ITEM_IDS, "new"])
+    assert answer.item_ids.index("new") < 2, "it is like id-3"
+    [without] = grown.recommend([["id-3"]], 6, excluded=[["new"]], exclude_seen=True)
+    assert sorted(without.item_ids) == sorted({*ITEM_IDS} - {"id-3"})
+
+
 def test_a_ranker_of_an_unknown_kind_is_refused(tmp_path):
     both = attach_ranker(a_transformer(tmp_path / "base"), a_graph(tmp_path / "graph"))
     both.save(tmp_path / "both")

@@ -30,7 +30,9 @@ def attach_ranker(
 ) -> LoadedRecommender:
     """A copy of a recommender with a ranker beside it, in place of any other ranker.
 
-    A network of semantic IDs recommends by `item-beam` from then on.
+    A network of semantic IDs recommends by `item-head` from then on, if it has an item head and the
+    guidance leaves log π out: head and ranker score every item, so a search over codes would only
+    miss some. Else it recommends by `item-beam`.
 
     Args:
         loaded: a network of semantic IDs, whose searches by items the ranker guides beside the
@@ -85,14 +87,21 @@ def attach_ranker(
     network = PARTS[RANKER].build(kept.model, loaded.network, loaded.catalog, weights)
     made = loaded.with_part(RANKER, network.to(loaded.device), kept)
     if made.is_searched:
-        by = guidance.likelihood_weight
-        made = made.with_search(KeptSearch(name="item-beam", likelihood_weight=by))
+        made = made.with_search(_kept_search(made, guidance))
     # What answers took both trainings, but no longer that of a ranker that is replaced.
     ours, theirs = (of.manifest.training.get("seconds", 0.0) for of in (loaded, ranker))
     replaced = loaded.ranker_use.trained.get("seconds", 0.0) if loaded.ranker_use else 0.0
     training = {**made.manifest.training, "seconds": ours - replaced + theirs}
     manifest = made.manifest.model_copy(update={"training": training})
     return replace(made, manifest=manifest)
+
+
+def _kept_search(attached: LoadedRecommender, guidance: GuidanceConfig) -> KeptSearch:
+    """The search of a network of semantic IDs with a ranker beside it."""
+    weight = guidance.likelihood_weight
+    if attached.item_scorer is not None and weight == 0:
+        return KeptSearch(name="item-head")
+    return KeptSearch(name="item-beam", likelihood_weight=weight)
 
 
 def _usual_weight(ranker: LoadedRecommender) -> float:

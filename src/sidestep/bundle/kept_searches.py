@@ -4,6 +4,7 @@ from sidestep.bundle.manifest import KeptSearch
 from sidestep.search.beam import BeamSearch
 from sidestep.search.config import GuidanceConfig
 from sidestep.search.guided_beam import GuidedBeamSearch
+from sidestep.search.item_ranking import ItemRanking
 from sidestep.search.item_support import ItemSupport
 from sidestep.search.policy import SearchPolicy
 from sidestep.search.scorer import Guidance
@@ -14,11 +15,19 @@ def policy_of(kept: KeptSearch, items: ItemSupport | None, *, num_beams: int) ->
 
     Args:
         kept: the search.
-        items: guides `item-beam`; None where nothing scores items, and a beam searches.
-        num_beams: the width of the beam.
+        items: scores items for `item-beam` and `item-head`; None where nothing scores items, and a
+            beam searches.
+        num_beams: the width of the beam, or the length of the ranking.
     """
     if kept.name == "beam" or items is None:
         return BeamSearch(num_beams=num_beams)
+    if kept.name == "item-head":
+        return ItemRanking(
+            head=items.head,
+            ranker=items.ranker,
+            ranker_weight=items.ranker_weight,
+            num_leaves=num_beams,
+        )
     return GuidedBeamSearch(
         guidance=Guidance(scorer=items, likelihood_weight=kept.likelihood_weight),
         num_beams=num_beams,

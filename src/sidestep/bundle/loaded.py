@@ -158,15 +158,15 @@ class LoadedRecommender:
         """A copy with another search to recommend by.
 
         Raises:
-            ValueError: `item-beam` without an item head or a ranker, or over a user's own code
-                space.
+            ValueError: a search by items without an item head or a ranker, or over a user's own
+                code space.
         """
-        if search.name == "item-beam" and self.item_support is None:
+        if search.name != "beam" and self.item_support is None:
             raise ValueError(
-                f"item-beam needs an item head or a ranker, and this {self.kind} has neither."
+                f"{search.name} needs an item head or a ranker, and this {self.kind} has neither."
             )
-        if search.name == "item-beam" and not self.catalog.lists_items:
-            self.catalog.refuse_own_space("item-beam")
+        if search.name != "beam" and not self.catalog.lists_items:
+            self.catalog.refuse_own_space(search.name)
         return replace(self, manifest=self.manifest.model_copy(update={"search": search}))
 
     def __repr__(self) -> str:

@@ -21,7 +21,7 @@ from sidestep.bundle.parts import PARTS
 from sidestep.files import read_json
 from sidestep.import_paths import is_import_path
 
-SCHEMA_VERSION = 10
+SCHEMA_VERSION = 11
 """Version 2 added T5 and Hugging Face networks, and tombstones in the catalog; version 3 the number
 of new items, the process reward model and the value head; version 4 the ranker: older bundles are
 taken to have none. Version 5 added the kind `repeats`, and counts that are sums of weights; version
@@ -29,7 +29,8 @@ taken to have none. Version 5 added the kind `repeats`, and counts that are sums
 all parts beside the network, each of which had a field of its own before; version 8
 the weights by which items that choose codes read the state of the root; version 9 the kinds
 `graph` and `popularity-window`, and rankers without a network; version 10 networks whose items
-choose codes by the state after the history alone, and the kinds `rearec`, `lares` and `rpg`."""
+choose codes by the state after the history alone, and the kinds `rearec`, `lares` and `rpg`;
+version 11 bundles that recommend by `item-head`."""
 
 MANIFEST = "manifest.json"
 FORMAT = "sidestep.bundle"
@@ -75,13 +76,14 @@ _LIBRARIES = ("sidestep", "torch", "numpy", "safetensors")
 class KeptSearch(BaseModel):
     """The search that a bundle recommends by, unless another is given.
 
-    name: `beam`, or `item-beam`, which is guided by the network's own item head.
+    name: `beam`; `item-beam`, which is guided by the item head and the ranker; or `item-head`,
+        which ranks all items by the item head and the ranker.
     likelihood_weight: λ of y + λ · log π; of `item-beam` alone.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: Literal["beam", "item-beam"] = "beam"
+    name: Literal["beam", "item-beam", "item-head"] = "beam"
     likelihood_weight: float = Field(1.0, ge=0, allow_inf_nan=False)
 
 
@@ -101,7 +103,7 @@ class Manifest(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     format: Literal["sidestep.bundle"]
-    schema_version: Literal[1, 2, 3, 4, 5, 6, 7, 8, 9, 10]
+    schema_version: Literal[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]
     kind: Kind
     model: dict[str, Any]
     max_history: int = Field(ge=1)

@@ -119,11 +119,9 @@ class AskedSearch:
         if self.name is not None or not loaded.is_searched or kept.name == "beam":
             return self
         weight = self.likelihood_weight
-        return replace(
-            self,
-            name=kept.name,
-            likelihood_weight=kept.likelihood_weight if weight is None else weight,
-        )
+        if weight is None and kept.name == "item-beam":
+            weight = kept.likelihood_weight
+        return replace(self, name=kept.name, likelihood_weight=weight)
 
     def wide_enough(self, k: int) -> AskedSearch:
         """A copy with as many beams as a list of k needs, unless beams were asked for."""
@@ -169,7 +167,10 @@ class AskedSearch:
                     f"{told}; a search of your own has fields instead; give "
                     "--search-option NAME=VALUE."
                 )
-            raise ValueError(f"{told}, only {enumerated(reading(setting))}; leave the option out.")
+            raise ValueError(
+                f"{told}, only {enumerated(reading(setting))}; leave the option out, or name "
+                "another search with --search."
+            )
 
     def policy(
         self, loaded: bundles.LoadedRecommender, *, num_leaves: int

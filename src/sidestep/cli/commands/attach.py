@@ -51,9 +51,9 @@ def attach(
 ) -> None:
     """Put a SASRec or a graph beside a trained recommender; nothing is trained.
 
-    A network of semantic IDs then recommends by item-beam, which goes by its item head, the ranker
-    and log π together, or by the ranker and log π where it has no item head. `--search item-head`
-    ranks all items by head and ranker. To a SASRec the scores of the other are added. A ranker that
+    A network of semantic IDs with an item head then recommends by item-head, which ranks all items
+    by head and ranker. With a weight of log π, or without an item head, it recommends by item-beam,
+    which goes by all that there is. To a SASRec the scores of the other are added. A ranker that
     stands there already is replaced. Both must have been trained on the same data. Choose the
     weights on validation.
 

@@ -24,7 +24,8 @@ import numpy as np
 import polars as pl
 from jaxtyping import Float, Int
 
-from sidestep.bundle.item_rows import NewRows, with_codes, with_items
+from sidestep.bundle.choices import NewRows
+from sidestep.bundle.item_rows import with_codes, with_items
 from sidestep.bundle.loaded import LoadedRecommender
 from sidestep.bundle.networks import (
     Network,

@@ -1,19 +1,12 @@
 """Rows of new items and codes in weights: a module gets rows for what it was not trained on."""
 
-from typing import Literal
-
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from sidestep.bundle.choices import NewRows
 from sidestep.catalog.catalog import Catalog
-
-NewRows = Literal["siblings", "zeros"]
-"""The row that a new item gets: the mean of its siblings' rows, or zeros.
-
-A tied item head adds the vectors of the item's codes to either.
-"""
 
 _ROWS_PER_ITEM = ("item_embedding.weight", "item_head.weight")
 _ROWS_PER_CODE = ("code_embedding.weight", "head.weight", "head_more")

@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict, Field
 
+from sidestep.bundle.choices import NewRows
 from sidestep.lazy_imports import imported_when_used
 from sidestep.model.config import ProcessRewardConfig, SasRecConfig, ValueHeadConfig
 from sidestep.search.config import GuidanceConfig
@@ -121,7 +122,7 @@ class Growth:
 
     old: catalogs.Catalog
     new: catalogs.Catalog
-    new_rows: item_rows.NewRows
+    new_rows: NewRows
     vectors: Float[np.ndarray, "new dim"] | None = None
 
     @property

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Int
 
+from sidestep.bundle.choices import NewRows
 from sidestep.bundle.parts import VECTORS_SHA256
 from sidestep.data.items import ItemTable
 from sidestep.embedding.given import read_given
@@ -54,6 +55,7 @@ def append_table(
     vectors: Path | None = None,
     sentence: str | None = None,
     full_groups: FullGroupPolicy = "refuse",
+    new_rows: NewRows = "siblings",
 ) -> Appended:
     """Appends new items to a recommender; nothing is trained.
 
@@ -65,6 +67,7 @@ def append_table(
             vectors of the texts.
         sentence: where the sentence encoder of the old vectors is now; None where it was.
         full_groups: what becomes of an item whose group has no free last code.
+        new_rows: see `append_items`.
 
     Raises:
         ValueError: an item is known already, the codes of the catalog span a user's own space, the
@@ -91,6 +94,7 @@ def append_table(
         None if coded is None else coded.semantic_ids,
         texts=items.frame.drop("item_id"),
         vectors=known,
+        new_rows=new_rows,
         last_codebook_size=None if coded is None else coded.last_codebook_size,
     )
     return Appended(

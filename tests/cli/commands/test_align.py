@@ -318,13 +318,15 @@ def test_a_graph_that_has_taught_is_left_out_of_the_new_run(shop, headed, tmp_pa
 def test_heads_of_other_runs_teach_if_they_know_the_same_items(shop, headed, tmp_path):
     asked = ("--recipe", "tree", "--set", "training.epochs=1", "--set", "validation.num_users=20")
     command = ("align", headed, "--out", tmp_path / "taught", *asked)
-    run(*command, "--set", f"teachers=[{headed}/bundle]")
+    run(*command, "--teacher", headed / "bundle")
     steps = lines_of(tmp_path / "taught", "step")
     assert steps[0]["parts"]["head"] == pytest.approx(0, abs=1e-5), "twice the same head"
     assert "teachers: /nowhere" in refused(*command, "--set", "teachers=[/nowhere]")
-    words = refused(*command, "--set", f"teachers=[{shop / 'beam'}]")
+    words = refused(*command, "--teacher", headed, "--teacher", shop / "beam")
     assert "has no item head" in words
     assert "sidestep attach" in words
+    other = ("align", headed, "--out", tmp_path / "other", "--recipe", "grpo-beam")
+    assert "teachers" in refused(*other, "--teacher", headed)
 
 
 def test_another_teacher_begins_another_training(headed, tmp_path):

@@ -58,6 +58,21 @@ def test_a_new_item_is_put_beside_the_one_of_the_same_text(shop, products, appen
         assert mine != twin
 
 
+def test_the_rows_of_new_items_are_those_of_siblings_or_zeros(shop, products, tmp_path):
+    """A SASRec that reads codes has rows per item beside them; the old rows stay as they are."""
+    small = ("--set", "kind=sasrec", "--set", "model.dim=8", "--set", "training.epochs=1")
+    coded = ("--set", "model.code_embedding=true", "--catalog", shop / "catalog")
+    run("train", *small, *coded, "--dataset", shop / "dataset", "--out", tmp_path / "sasrec")
+    rows = {}
+    for kind in ("siblings", "zeros"):
+        words = ("append", tmp_path / "sasrec", "--items", products, "--item", "sku")
+        run(*words, "--new-rows", kind, "--out", tmp_path / kind)
+        rows[kind] = sidestep.load(tmp_path / kind).network.item_embedding.weight
+    assert torch.equal(rows["siblings"][:-3], rows["zeros"][:-3])
+    assert rows["siblings"][-3:].any(dim=1).all()
+    assert not rows["zeros"][-3:].any()
+
+
 def test_given_vectors_stand_for_the_texts(shop, products, appended):
     skus = pl.read_csv(products, infer_schema=False)["sku"].str.strip_prefix("new-").to_list()
     rows = Catalog.load(shop / "catalog").indices_of(skus)

@@ -54,6 +54,14 @@ def align(
             "'worth', 'log-worth' and 'exact-worth'."
         ),
     ] = None,
+    teachers: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--teacher",
+            help="With --recipe tree: another run on the same data whose item head teaches, too, "
+            "such as a training with another seed; may be repeated.",
+        ),
+    ] = None,
     settings: Settings = None,
     seed: Seed = 0,
     resume: Resume = True,
@@ -64,7 +72,8 @@ def align(
 
     The recipes grpo-ved, sibling-ved, vstar and vstar-optimum search by values: their run needs a
     value head, which all but the last go on training; the last leaves it out of the new run.
-    tree needs no reward: the item head teaches the codes, until a plain beam ranks as it does.
+    tree needs no reward: the item head teaches the codes, until a plain beam ranks as it does. A
+    graph beside the run (sidestep attach) and the item heads of other runs teach, too.
     sft-continued is their control: likelihood for as long. Every setting can be read and changed:
     `--dry-run` checks, `config.yaml` in the new run's folder says them all.
 
@@ -79,7 +88,8 @@ def align(
       sidestep align runs/scientific/transformer-0 --recipe grpo-beam --out runs/scientific/mixed-0
       --set "objective.rewards=[{reward: rank-aware}, {reward: item-head, weight: 0.5}]"
 
-      sidestep align runs/scientific/tied-0 --recipe tree --out runs/scientific/tree-0
+      sidestep align runs/scientific/tied-0 --recipe tree --teacher runs/scientific/tied-1
+      --out runs/scientific/tree-0
 
       sidestep align runs/scientific/tree-0 --recipe optimum --worth margins.csv
       --set "objective.rewards=[{reward: log-worth, weight: 0.06}]"
@@ -96,6 +106,8 @@ def align(
         content["collaborative"] = str(collaborative)
     if worth is not None:
         content["worth"] = str(worth)
+    if teachers:
+        content["teachers"] = [str(teacher) for teacher in teachers]
     if recipe == "sft-continued":
         content["objective"]["likelihood"] = backbones.first_objective(backbone)
     train_by(

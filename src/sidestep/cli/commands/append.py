@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from sidestep.bundle.choices import NewRows
 from sidestep.bundle.manifest import bundle_folder
 from sidestep.cli.bundle_outputs import check_bundle_out
 from sidestep.cli.console.next_step import recommendation_by
@@ -46,6 +47,14 @@ def append(
             "'refuse', or 'share' the semantic ID of the nearest."
         ),
     ] = "refuse",
+    new_rows: Annotated[
+        NewRows,
+        typer.Option(
+            help="The row of a new item where a network has a row per item: 'siblings', the mean "
+            "row of the items that share most of its codes; or 'zeros', so that the codes alone "
+            "speak for it."
+        ),
+    ] = "siblings",
     overwrite: Overwrite = False,
     json: AsJson = False,
 ) -> None:
@@ -78,6 +87,7 @@ def append(
         vectors=vectors,
         sentence=sentence,
         full_groups=full_groups,
+        new_rows=new_rows,
     )
     grown = appended.grown
     with working("writing the bundle"):

@@ -176,7 +176,8 @@ def test_a_graph_guides_the_search_of_a_run(shop, tmp_path):
     (tmp_path / "graph.yaml").write_text("kind: graph")
     train = ("train", "--config", tmp_path / "graph.yaml", "--dataset", shop / "dataset")
     run(*train, "--out", tmp_path / "graph")
-    run("attach", shop / "beam", "--ranker", tmp_path / "graph", "--out", tmp_path / "both")
+    attach = ("attach", shop / "beam", "--ranker", tmp_path / "graph", "--weight", 120)
+    run(*attach, "--out", tmp_path / "both")
     wide = ("--search", "item-beam", "--beams", 100, "--candidates", 100)
     line = measured(tmp_path / "both", *wide, "--likelihood-weight", 0)
     assert (line["method"], line["setting"]["ranker"]) == ("item-beam+graph", 120)
@@ -184,6 +185,26 @@ def test_a_graph_guides_the_search_of_a_run(shop, tmp_path):
     assert line["metrics"]["HR@10"] == pytest.approx(alone["metrics"]["HR@10"])
     # Where popularity alone orders items, float32 may order them otherwise.
     assert line["metrics"]["NDCG@10"] == pytest.approx(alone["metrics"]["NDCG@10"], abs=0.005)
+
+
+def test_validation_chooses_the_weight_of_a_graph_where_the_dataset_is_known(shop, tmp_path):
+    (tmp_path / "graph.yaml").write_text("kind: graph")
+    train = ("train", "--config", tmp_path / "graph.yaml", "--dataset", shop / "dataset")
+    run(*train, "--out", tmp_path / "graph")
+    said = call("attach", shop / "beam", "--ranker", tmp_path / "graph", "--out", tmp_path / "a")
+    [line] = [line for line in said.stderr.splitlines() if line.startswith("Weight ")]
+    weight = sidestep.load(tmp_path / "a").ranker_use.weight
+    assert line.startswith(f"Weight {weight:g}: of 9 weights, it has the highest NDCG@10 on 80 ")
+    bundle = ("attach", shop / "beam" / "bundle", "--ranker", tmp_path / "graph")
+    assert "Weight " not in call(*bundle, "--out", tmp_path / "b").stderr
+    assert sidestep.load(tmp_path / "b").ranker_use.weight == 120
+    moved = tmp_path / "moved"
+    shutil.copytree(shop / "beam", moved)
+    info = json.loads((moved / "run.json").read_text())
+    (moved / "run.json").write_text(json.dumps({**info, "dataset": "gone"}))
+    said = call("attach", moved, "--ranker", tmp_path / "graph", "--out", tmp_path / "c")
+    assert "Note: the weight is 120, because validation cannot choose one: " in said.stderr
+    assert sidestep.load(tmp_path / "c").ranker_use.weight == 120
 
 
 def test_an_attached_run_may_be_replaced_and_no_other_run(shop, sasrec, tmp_path):

@@ -16,7 +16,7 @@ from sidestep.files import whole_folder
 from sidestep.lazy_imports import imported_when_used
 from sidestep.notices import command
 from sidestep.runs.folder import RunFolder
-from sidestep.runs.inputs import load_bundle
+from sidestep.runs.inputs import load_bundle, load_dataset
 from sidestep.runs.searches import GUIDANCE
 from sidestep.runs.settings import LARGEST
 from sidestep.search.config import GuidanceConfig
@@ -24,6 +24,8 @@ from sidestep.search.config import GuidanceConfig
 with imported_when_used():
     from sidestep.bundle import attaching
     from sidestep.bundle import loaded as recommenders
+    from sidestep.data import dataset as datasets
+    from sidestep.runs import chosen_weight, provenance
 
 
 def attach(
@@ -34,7 +36,8 @@ def attach(
         float | None,
         typer.Option(
             help="Of the ranker's scores beside the network's own; more than 0. Default: 1 for a "
-            f"SASRec, {GRAPH_WEIGHT:g} for a graph, whose scores are shares."
+            "SASRec. For a graph, validation chooses one between 30 and 450; where the run does "
+            f"not say where its dataset is, {GRAPH_WEIGHT:g}."
         ),
     ] = None,
     likelihood_weight: Annotated[
@@ -54,8 +57,7 @@ def attach(
     A network of semantic IDs with an item head then recommends by item-head, which ranks all items
     by head and ranker. With a weight of log π, or without an item head, it recommends by item-beam,
     which goes by all that there is. To a SASRec the scores of the other are added. A ranker that
-    stands there already is replaced. Both must have been trained on the same data. Choose the
-    weights on validation.
+    stands there already is replaced. Both must have been trained on the same data.
 
     Examples:
 
@@ -80,16 +82,21 @@ def attach(
             f"--likelihood-weight {likelihood_weight:g}: {run} is {loaded.kind}, which has no log "
             "π; leave the option out."
         )
-    made = attaching.attach_ranker(
-        loaded,
-        beside,
-        weight=weight,
-        guidance=None
-        if likelihood_weight is None
-        else GuidanceConfig(likelihood_weight=likelihood_weight),
-    )
-    _warn(loaded, beside)
+    guidance = None
+    if likelihood_weight is not None:
+        guidance = GuidanceConfig(likelihood_weight=likelihood_weight)
     source = RunFolder(run)
+    # What does not fit is refused before the choice.
+    made = attaching.attach_ranker(loaded, beside, weight=weight, guidance=guidance)
+    _warn(loaded, beside)
+    if weight is None and beside.kind == "graph" and source.is_run():
+        dataset = _dataset_of(source, loaded)
+        chosen = None
+        if dataset is not None:
+            chosen = chosen_weight.choose_weight(loaded, beside, dataset, guidance=guidance)
+        if chosen is not None:
+            say(_choice_in_words(chosen))
+            made = attaching.attach_ranker(loaded, beside, weight=chosen.weight, guidance=guidance)
     with whole_folder(out) as folder:
         made.save(RunFolder(folder).bundle)
         if source.is_run():
@@ -102,6 +109,28 @@ def attach(
     is_run = source.is_run()
     then = command("evaluate", out) if is_run else recommendation_by(out, made.catalog)
     say(f"Wrote {out}: {run} with {ranker} beside it.", then=then)
+
+
+def _dataset_of(run: RunFolder, loaded: recommenders.LoadedRecommender) -> datasets.Dataset | None:
+    """The dataset that a run was trained on; None with a note where it is not there any more."""
+    try:
+        dataset = load_dataset(run.dataset())
+        provenance.refuse_other_data(loaded, dataset)
+    except (FileNotFoundError, ValueError) as error:
+        say(f"Note: the weight is {GRAPH_WEIGHT:g}, because validation cannot choose one: {error}")
+        return None
+    return dataset
+
+
+def _choice_in_words(chosen: chosen_weight.ChosenWeight) -> str:
+    """The weight that validation chose, beside the least and the largest."""
+    scores = chosen.scores
+    least, largest = min(scores), max(scores)
+    return (
+        f"Weight {chosen.weight:g}: of {len(scores)} weights, it has the highest NDCG@10 on "
+        f"{chosen.num_rows:,} validation rows, {scores[chosen.weight]:.4f} ({least:g}: "
+        f"{scores[least]:.4f}, {largest:g}: {scores[largest]:.4f})."
+    )
 
 
 def _warn(loaded: recommenders.LoadedRecommender, ranker: recommenders.LoadedRecommender) -> None:

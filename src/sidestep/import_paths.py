@@ -4,9 +4,13 @@ import importlib
 import os
 import re
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+
+_OURS = os.path.dirname(os.path.abspath(__file__)) + os.sep
+"""The folder of our own code."""
 
 _own_places: set[str] = set()
 """The files of modules, and the folders of packages, that import paths have led to."""
@@ -27,8 +31,7 @@ def imported(path: str) -> Any:
     try:
         with _from_here():
             found: Any = importlib.import_module(module)
-        if file := getattr(found, "__file__", None):  # a folder without code has none
-            _own_places.add(os.path.dirname(file) if found.__package__ else file)
+        _own_places.add(_place_of(module.partition(".")[0]))
         for part in name.split("."):
             found = getattr(found, part)
     except (Exception, SystemExit) as error:  # a user's module may do anything
@@ -47,7 +50,29 @@ def own_name(name: str) -> str:
 
 def is_own_file(file: str) -> bool:
     """Whether a file belongs to a module or a package that an import path has led to."""
-    return any(file == place or file.startswith(place + os.sep) for place in _own_places)
+    return any(file == place or file.startswith(place + os.sep) for place in _own_places - {""})
+
+
+def own_frame(error: BaseException) -> traceback.FrameSummary | None:
+    """The last line of a user's own code on the way to an exception.
+
+    Code of the user's own may call other packages, such as torch. None where our code comes after
+    it, so that the exception is ours.
+    """
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if frame.filename.startswith(_OURS):
+            return None
+        if is_own_file(frame.filename):
+            return frame
+    return None
+
+
+def _place_of(name: str) -> str:
+    """The file of a module that was imported, or the folder of a package; else nothing."""
+    module = sys.modules[name]
+    folders = getattr(module, "__path__", None)
+    place = next(iter(folders), "") if folders is not None else getattr(module, "__file__", None)
+    return os.path.abspath(place) if place else ""
 
 
 @contextmanager

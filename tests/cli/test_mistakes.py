@@ -164,6 +164,9 @@ def test_another_dataset_is_refused_in_evaluation(shop, files, tmp_path):
         (("embed", "data", "--sentence", "--out", "v.npy"), ("--sentence", "--out")),
         (("import", "table", "log.csv", "--user", "--item", "sku"), ("--user", "--item")),
         (("recommend", "run", "--user", "-k", "5"), ("--user", "-k")),
+        (("compare", "run", "--reference", "--include-seen"), ("--reference", "--include-seen")),
+        (("recommend", "run", "--user", "--help"), ("--user", "--help")),
+        (("data", "split", "dataset", "--strategy", "--json"), ("--strategy", "--json")),
     ],
 )
 def test_an_option_without_its_value_does_not_take_the_next_option_for_it(arguments, told):

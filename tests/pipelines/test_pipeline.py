@@ -45,7 +45,8 @@ def test_the_run_that_searches_recommends_where_the_test_judges(tmp_path, config
     coded = {"kind": "sasrec", "model": {"code_embedding": True}}
     config["evaluate"]["split"] = "test"
     found = read(tmp_path, config, coded=coded, transformer={"kind": "transformer"})
-    assert "--search" in steps(tmp_path, config, **TRAINED)["evaluate transformer"]
+    [evaluated] = [step for step in found.makers if step.name == "evaluate transformer"]
+    assert "--search" in evaluated.arguments
     assert found.answering == "transformer"
     attach = {"attach": {"together": {"run": "transformer", "ranker": "graph"}}}
     assert read(tmp_path, {**config, **attach}, **TRAINED).answering == "together"

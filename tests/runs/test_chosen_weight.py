@@ -46,8 +46,9 @@ def test_the_best_weight_on_validation_is_taken(data, both):
     assert chosen.weight == min(best), "of equal ones the least"
 
 
-def test_a_network_that_knows_more_gets_a_lighter_graph(data, both, monkeypatch):
-    """Where the graph only harms, the least weight wins; where it helps, the largest."""
+def test_a_graph_that_only_helps_gets_the_largest_weight_and_one_that_harms_the_least(
+    data, both, monkeypatch
+):
     monkeypatch.setattr(chosen_weight, "WEIGHTS", (0.001, 1000.0))
     assert choose_weight(*both, data).weight == 1000.0
     wrong = sidestep.train(data, {"kind": "graph", "max_distance": 1, "backward_weight": 1.0})

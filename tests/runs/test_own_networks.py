@@ -1,7 +1,9 @@
 """Networks of a user's own: mistakes are told before the first step, and right ones pass."""
 
+from dataclasses import replace
 from typing import ClassVar
 
+import numpy as np
 import pytest
 import torch
 from pydantic import BaseModel
@@ -78,6 +80,13 @@ class Ahead(Right):
         return super().states(histories) + self.read(histories).mean(dim=1, keepdim=True)
 
 
+class AheadOfTime(Right):
+    """Knows the gaps of the whole history at every position."""
+
+    def states(self, histories):
+        return super().states(histories) + histories.gaps.mean(dim=1)[:, None, None]
+
+
 class Padded(Right):
     """Takes the number of columns for the length of a history."""
 
@@ -90,6 +99,40 @@ class Negative(Right):
 
     def read(self, histories):
         return self.items(histories.items)
+
+
+class Mixed(Right):
+    """Reads the other histories of the batch."""
+
+    def states(self, histories):
+        states = super().states(histories)
+        return states + states.mean(dim=0, keepdim=True)
+
+
+class Noisy(Right):
+    def states(self, histories):
+        states = super().states(histories)
+        return states + torch.rand_like(states)
+
+
+class Detached(Right):
+    def scores(self, states, histories):
+        return super().scores(states, histories).detach()
+
+
+class Nothing(Right):
+    def states(self, histories):
+        return None
+
+
+class Whole(Right):
+    def scores(self, states, histories):
+        return super().scores(states, histories).long()
+
+
+class FewVectors(Right):
+    def catalog_vectors(self):
+        return self.items.weight[:5]
 
 
 class LastAlone(Right):
@@ -161,6 +204,12 @@ def test_a_right_network_passes_and_stays_as_it_is():
         (Ahead, "Ahead: the state after 2 items changes with the items that come later"),
         (Padded, r"Padded: the states of a history change with the padding \(-1\) behind it"),
         (Negative, r"Negative: states fails on 2 histories of 5 items with IndexError: index out"),
+        (Mixed, "Mixed: the states of a history change with the other histories of its batch"),
+        (Noisy, "Noisy: states gives other states for the same histories when it is asked again"),
+        (Detached, "Detached: no weight has a part in the scores"),
+        (Nothing, r"Nothing: states gives a NoneType; give a tensor of the shape \[2, 6, dim\]"),
+        (Whole, "Whole: scores gives torch.int64; give a tensor of floating-point numbers"),
+        (FewVectors, "FewVectors: catalog_vectors has 5 rows; give one vector per item"),
         (LastAlone, r"LastAlone: last_states has the shape \[2, 2\]"),
         (ForgetsAnItem, "ForgetsAnItem: num_items is"),
         (OtherWeights, r"OtherWeights: of_codes makes a network with other weights .*items.weight"),
@@ -173,6 +222,14 @@ def test_a_mistake_is_told_before_the_first_step(kind, words):
         own_networks.refuse_broken(learning, catalog)
 
 
+def test_later_gaps_are_told_like_later_items():
+    learning, catalog = learning_of(AheadOfTime)
+    stamps = np.arange(len(learning.windows.items))
+    timed = replace(learning, windows=replace(learning.windows, timestamps=stamps))
+    with pytest.raises(ValueError, match="AheadOfTime: the state after 2 items changes with the"):
+        own_networks.refuse_broken(timed, catalog)
+
+
 def test_what_is_no_network_over_items_is_told():
     with pytest.raises(ValueError, match="own: network makes a Linear, which is no subclass of"):
         learning_of(lambda config, num_items: nn.Linear(config.dim, num_items))
@@ -180,7 +237,8 @@ def test_what_is_no_network_over_items_is_told():
 
 def test_what_a_bundle_cannot_make_again_is_told_before_the_first_step():
     learning, catalog = learning_of(NeedsMore, depth=2)
-    with pytest.raises(ValueError, match=r"of_codes fails .* depth is missing \(test_own_networks"):
+    words = r"of_codes fails .* depth is missing \(.*test_own_networks"
+    with pytest.raises(ValueError, match=words):
         own_networks.refuse_broken(learning, catalog)
 
 

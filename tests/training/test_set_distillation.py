@@ -12,6 +12,7 @@ from sidestep.model.config import CodeSetConfig
 from sidestep.search.beam import BeamSearch
 from sidestep.step import HistoryBatch
 from sidestep.training.config import TrainingConfig
+from sidestep.training.head_distillation import OtherTeacher
 from sidestep.training.loop import train
 from sidestep.training.objective_config import TreeDistillationConfig
 from sidestep.training.set_distillation import SetDistillationObjective, SetTree
@@ -87,6 +88,22 @@ def test_the_masses_are_those_of_the_items_that_have_the_set_and_the_code():
     assert missing.tolist() == [0] * 7
     deciding = objective._is_deciding(objective._masses(states, probs))[0].tolist()
     assert deciding == [[True] * 3, [False, True, True], [False] * 3]
+
+
+def test_heads_of_other_networks_teach_sets_too():
+    policy, other = a_policy(), a_policy()
+    for weights in other.parameters():
+        torch.nn.init.normal_(weights)
+    objective = SetDistillationObjective(
+        policy,
+        SPACE,
+        TreeDistillationConfig(drop_share=0.0),
+        max_history=20,
+        others=[OtherTeacher(network=other.eval(), max_history=20)],
+    )
+    alone = an_objective(drop_share=0.0).eval()(BATCH)
+    assert float(alone.parts["head"]) == pytest.approx(0, abs=1e-5)
+    assert float(objective.eval()(BATCH).parts["head"]) > 0.01
 
 
 def test_the_weights_of_a_user_sum_to_one_and_follow_the_teacher():

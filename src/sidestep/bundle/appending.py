@@ -129,14 +129,23 @@ def _vectors_for(
     """The vectors, if what was fitted compares items by that embedding; else None, with a note."""
     use = loaded.ranker_use
     made_of = loaded.manifest.training if use is None else use.trained
-    if vectors is not None and vectors.of == made_of.get(VECTORS_SHA256):
+    embedding = made_of.get(VECTORS_SHA256)
+    if vectors is not None and vectors.of == embedding:
         return vectors.values
-    if "embeddings_sha256" in made_of:  # also in graphs of older versions
-        note(
-            "The transition graph gets no vectors of the new items, so it finds none of them: it "
-            "compares items by other vectors than the semantic IDs do. Fit it again on the file of "
+    if "embeddings_sha256" not in made_of:  # nothing is compared
+        return None
+    if embedding is None:
+        why = (
+            "an older Sidestep fitted it, and did not keep which vectors it compares. Fit it again."
+        )
+    elif vectors is None:
+        why = "give them with --vectors."
+    else:
+        why = (
+            "it compares items by other vectors than the semantic IDs. Fit it again on the file of "
             "'sidestep embed' that the semantic IDs were made of."
         )
+    note("The transition graph gets no vectors of the new items, so it finds none of them: " + why)
     return None
 
 

@@ -5,13 +5,9 @@ from pathlib import Path
 
 from pydantic_core import ValidationError
 
-import sidestep
 from sidestep.files import UNWRITABLE, UnwritableError, unwritable_number
-from sidestep.import_paths import is_own_file
+from sidestep.import_paths import own_frame
 from sidestep.runs.problems import plain_problem
-
-_OURS = str(Path(sidestep.__file__).parent)
-"""The folder of our own code."""
 
 
 def is_mistake(error: Exception) -> bool:
@@ -61,12 +57,12 @@ def message_of(error: Exception) -> str:
 
 def is_own_code(error: Exception) -> bool:
     """Whether an exception comes from a file of the user's own, and not from ours."""
-    return _own_frame(error) is not None
+    return own_frame(error) is not None
 
 
 def place_of_own_mistake(error: Exception) -> str:
     """The line of the user's own code that an exception came from, and the remedy."""
-    frame = _own_frame(error)
+    frame = own_frame(error)
     assert frame is not None, "see `is_own_code`"
     return (
         f"{_first_line(error)} ({frame.filename}, line {frame.lineno}). This is your own code; "
@@ -86,16 +82,3 @@ def place_of_bug(error: Exception) -> str:
 def _first_line(error: Exception) -> str:
     message = str(error).partition("\n")[0]
     return f"{type(error).__name__}: {message or 'no message'}"
-
-
-def _own_frame(error: Exception) -> traceback.FrameSummary | None:
-    """The last frame in code of the user's own; None if the way ends in code of ours.
-
-    Code of the user's own that we call may call other packages, such as torch.
-    """
-    for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        if frame.filename.startswith(_OURS):
-            return None
-        if is_own_file(frame.filename):
-            return frame
-    return None

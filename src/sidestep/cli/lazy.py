@@ -19,12 +19,17 @@ class CheckedCommand(TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """See `TyperCommand.parse_args`; an option without its value is named."""
-        options = {name: option for option in self.params for name in option.opts}
+        options = {
+            name: option
+            for option in self.params
+            for name in (*option.opts, *option.secondary_opts)
+        }
+        known = {*options, *self.get_help_option_names(ctx)}
         before_arguments = itertools.takewhile(lambda word: word != "--", args)
         for name, following in itertools.pairwise(before_arguments):
             option = options.get(name)
             takes_value = option is not None and not getattr(option, "is_flag", True)
-            if takes_value and following.startswith("-") and following in options:
+            if takes_value and following.startswith("-") and following in known:
                 ctx.fail(f"{name} needs a value, and {following} follows it.")
         return super().parse_args(ctx, args)
 

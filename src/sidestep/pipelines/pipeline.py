@@ -63,6 +63,7 @@ class Pipeline:
     makers: steps that make something; the first imports the dataset.
     judged: the rows of the dataset that runs are judged by.
     rows: so many of these rows, or all of them.
+    exclude_seen: whether the lists that are compared leave out seen items.
     memory: of what the steps were last made from.
     comparison: the step that compares the evaluations and writes the page; it is cheap, and always
         runs. None where nothing is compared.
@@ -77,6 +78,7 @@ class Pipeline:
     judged: SplitName
     memory: Memory
     rows: int | Literal["all"] = "all"
+    exclude_seen: bool = False
     comparison: Step | None = None
     samples: Mapping[str, Step] = field(default_factory=dict)
     answering: str | None = None
@@ -138,13 +140,17 @@ class Pipeline:
             yield replace(sample, arguments=(*before, users[row], *after))
 
     def _best_run(self) -> str:
-        """The run with the best NDCG@10 among its evaluations; the first one of equals."""
+        """The run with the best NDCG@10 in the comparison; the first one of equals."""
 
-        def score(name: str) -> float:
-            found = kept_evaluations.found_evaluations(self.out / name, self.judged, self.rows)
-            return max(float(comparing.metrics_by_seed([run])[_BEST_BY].mean()) for _, run in found)
-
-        return max(self.samples, key=score)
+        found = kept_evaluations.comparable_evaluations(
+            [self.out / name for name in self.samples], self.judged, self.rows, self.exclude_seen
+        )
+        scores: dict[Path, float] = {}
+        for file, run in found:
+            folder = file.parents[2]
+            score = float(comparing.metrics_by_seed([run])[_BEST_BY].mean())
+            scores[folder] = max(score, scores.get(folder, score))
+        return max(self.samples, key=lambda name: scores[self.out / name])
 
 
 def read_pipeline(path: Path, settings: Sequence[str] = (), *, find: FindCommand) -> Pipeline:
@@ -272,6 +278,7 @@ def pipeline_of(config: PipelineConfig, file: Path, *, find: FindCommand) -> Pip
         num_users=config.recommend.users,
         judged=split,
         rows=users_of(config.evaluate),
+        exclude_seen=seen == "--exclude-seen",
         memory=build.memory,
     )
 
@@ -397,9 +404,10 @@ def _evaluation(
         method = str((settings.get("search") if is_searched else None) or runs[name].kind)
         settings["method"] = f"{method}-{re.sub('[^a-z0-9]+', '-', name.lower()).strip('-')}"
     folder = build.out / name
-    wired = [folder] if "split" in settings else [folder, "--split", _JUDGED]
+    # A setting, so that a pipeline of an older version, whose default was the test, is judged anew.
+    settings.setdefault("split", _JUDGED)
     product = folder / "evaluations"
-    return build.step("evaluate", settings, wired, of=name, product=product, after=[trained])
+    return build.step("evaluate", settings, [folder], of=name, product=product, after=[trained])
 
 
 def _without_search(settings: Settings) -> dict[str, Any]:

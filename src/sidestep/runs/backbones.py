@@ -9,6 +9,7 @@ from sidestep.bundle.manifest import MANIFEST
 from sidestep.files import file_sha256
 from sidestep.model.item_network import ItemNetwork
 from sidestep.model.semantic_id_model import SemanticIdModel
+from sidestep.notices import warn
 from sidestep.runs.config import read_settings
 from sidestep.runs.folder import RunFolder
 from sidestep.runs.plan import Given
@@ -116,13 +117,18 @@ def load_teacher(teacher: str, backbone: LoadedRecommender, given: Given) -> Loa
         )
     if loaded.user_columns not in (None, backbone.user_columns):
         raise ValueError(
-            f"teachers: {teacher} reads columns of users that the backbone does not read; train "
-            "both with the same model.user_columns."
+            f"teachers: {teacher} reads other columns of users than the backbone; train both with "
+            "the same model.user_columns."
         )
     if loaded.reads_times and not backbone.reads_times:
         raise ValueError(
             f"teachers: {teacher} reads the times of events, and the backbone does not; train both "
             "with model.times."
+        )
+    if loaded.max_history > backbone.max_history:
+        warn(
+            f"the teacher {teacher} was trained on {loaded.max_history} past items, and is shown "
+            f"the {backbone.max_history} that the backbone reads."
         )
     return loaded
 

@@ -1,4 +1,4 @@
-"""A network of a user's own, tried on a few histories before its training begins.
+"""A network of a user's own, checked on a few histories before its training begins.
 
 Our own networks pass the same laws in their tests. A network of a user's own meets them here: a
 mistake costs a second, and not a training whose bundle cannot be written.
@@ -6,7 +6,7 @@ mistake costs a second, and not a training whose bundle cannot be written.
 
 import traceback
 from collections.abc import Callable
-from pathlib import Path
+from dataclasses import replace
 from typing import TypeVar
 
 import numpy as np
@@ -16,6 +16,7 @@ from torch import Tensor
 from sidestep.bundle.networks import kind_of
 from sidestep.catalog.catalog import Catalog
 from sidestep.data.windows import Windows, window_batch
+from sidestep.import_paths import own_frame
 from sidestep.model.item_network import ItemNetwork
 from sidestep.model.item_networks import kind_of_item_network
 from sidestep.padding import NO_ITEM
@@ -25,7 +26,7 @@ from sidestep.training.next_item import NextItemObjective
 from sidestep.training.random_state import unchanged_random_state
 
 _SHOWN = 6
-"""Most recent items of a history that a trial reads."""
+"""Most recent items of a history that a check reads."""
 
 _TOLERANCE = 1e-3
 """How far states that should be equal may differ, as a share of the largest number in them."""
@@ -34,9 +35,9 @@ T = TypeVar("T")
 
 
 def refuse_broken(learning: Learning, catalog: Catalog) -> None:
-    """Tries an untrained network of a user's own on two histories, and leaves it as it is.
+    """Checks an untrained network of a user's own on two histories, and leaves it as it is.
 
-    Networks of ours are not tried. With the objective of the next item, the state at a position
+    Networks of ours are not checked. With the objective of the next item, the state at a position
     must not depend on later items; an objective of a user's own may allow it.
 
     Args:
@@ -51,22 +52,24 @@ def refuse_broken(learning: Learning, catalog: Catalog) -> None:
     assert isinstance(network, ItemNetwork), "no other network gets here"
     if kind_of_item_network(network) is not None:
         return
-    trial = _Trial(network, learning.windows, catalog)
+    check = _Check(network, learning.windows, catalog)
     was_training = network.training
     network.eval()
     try:
         with torch.no_grad(), unchanged_random_state():
-            trial.refuse_what_no_bundle_keeps()
-            trial.refuse_wrong_scores()
+            check.refuse_what_no_bundle_keeps()
+            check.refuse_wrong_scores()
+            check.refuse_what_changes_by_itself()
+            check.refuse_what_does_not_learn()
             if isinstance(learning.objective, NextItemObjective):
-                trial.refuse_what_reads_ahead()
-            trial.refuse_what_reads_padding()
+                check.refuse_what_reads_ahead()
+            check.refuse_what_reads_padding()
     finally:
         network.train(was_training)
 
 
-class _Trial:
-    """A network, and the histories that it is tried on."""
+class _Check:
+    """A network, and the histories that it is checked on."""
 
     def __init__(self, network: ItemNetwork, windows: Windows, catalog: Catalog) -> None:
         self.network, self.catalog = network, catalog
@@ -74,7 +77,10 @@ class _Trial:
         longest = np.argsort(windows.lengths, kind="stable")[[-1, -1]]
         batch = window_batch(windows, longest)
         read = batch.histories.first(batch.lengths - 1)  # the last item is only a target
-        self.histories = read.latest(min(int(read.lengths[0]), _SHOWN))
+        read = read.latest(min(int(read.lengths[0]), _SHOWN))
+        items = read.items.clone()
+        items[1] = (items[1] + 1) % catalog.num_items  # the second history has other items
+        self.histories = replace(read, items=items)
         self.half = int(self.histories.lengths[0]) // 2
 
     def refuse_what_no_bundle_keeps(self) -> None:
@@ -133,24 +139,65 @@ class _Trial:
                 f"history: [{rows}, {states.shape[2]}]."
             )
         scores = self._tried("scores", lambda: self.network.scores(last, self.histories))
+        if not isinstance(scores, Tensor) or not scores.is_floating_point():
+            kind = scores.dtype if isinstance(scores, Tensor) else type(scores).__name__
+            raise ValueError(
+                f"{self.name}: scores gives {kind}; give a tensor of floating-point numbers of the "
+                f"shape [{rows}, {num_items}]."
+            )
         if scores.shape != (rows, num_items):
             raise ValueError(
                 f"{self.name}: scores has the shape {list(scores.shape)} for {rows} states; give "
                 f"one score per item of the catalog: [{rows}, {num_items}]."
             )
         _refuse_infinite(self.name, "scores", scores)
+        if type(self.network).catalog_vectors is not ItemNetwork.catalog_vectors:
+            vectors = self._tried("catalog_vectors", self.network.catalog_vectors)
+            if len(vectors) != num_items:
+                raise ValueError(
+                    f"{self.name}: catalog_vectors has {len(vectors)} rows; give one vector per "
+                    f"item of the catalog: {num_items}."
+                )
+
+    def refuse_what_changes_by_itself(self) -> None:
+        """The states of a history are the same again, and the same without other histories."""
+        states = self._states(self.histories)
+        if not _alike(states, self._states(self.histories), states.shape[1]):
+            raise ValueError(
+                f"{self.name}: states gives other states for the same histories when it is asked "
+                "again; draw at random in training alone (self.training)."
+            )
+        alone = self._states(self.histories.select(torch.tensor([1])))
+        if not _alike(states[1:], alone, states.shape[1]):
+            raise ValueError(
+                f"{self.name}: the states of a history change with the other histories of its "
+                "batch, so an answer would depend on the other users; read each row by itself."
+            )
+
+    def refuse_what_does_not_learn(self) -> None:
+        """The loss reaches the weights through the scores."""
+        with torch.enable_grad():
+            states = self._states(self.histories)
+            last = states[torch.arange(len(states)), self.histories.lengths]
+            scores = self._tried("scores", lambda: self.network.scores(last, self.histories))
+        if not scores.requires_grad:
+            raise ValueError(
+                f"{self.name}: no weight has a part in the scores, so there is nothing to learn; "
+                "look for detach() or no_grad in states and scores."
+            )
 
     def refuse_what_reads_ahead(self) -> None:
         """Other items after a position change no state up to it."""
         items, half = self.histories.items.clone(), self.half
         items[:, half:] = (items[:, half:] + 1) % self.catalog.num_items
-        other = HistoryBatch(
-            items=items,
-            lengths=self.histories.lengths,
-            weights=self.histories.weights,
-            gaps=self.histories.gaps,
-            user_values=self.histories.user_values,
+        gaps, weights = (
+            None if values is None else values.clone()
+            for values in (self.histories.gaps, self.histories.weights)
         )
+        for values in (gaps, weights):
+            if values is not None:
+                values[:, half:] += 1
+        other = replace(self.histories, items=items, gaps=gaps, weights=weights)
         if not _alike(self._states(self.histories), self._states(other), half):
             raise ValueError(
                 f"{self.name}: the state after {half} items changes with the items that come "
@@ -171,20 +218,27 @@ class _Trial:
             )
 
     def _states(self, histories: HistoryBatch) -> Tensor:
-        return self._tried("states", lambda: self.network.states(histories))
+        states: object = self._tried("states", lambda: self.network.states(histories))
+        if not isinstance(states, Tensor):
+            rows, length = histories.items.shape
+            raise ValueError(
+                f"{self.name}: states gives a {type(states).__name__}; give a tensor of the shape "
+                f"[{rows}, {length + 1}, dim]."
+            )
+        return states
 
     def _tried(self, name: str, asked: Callable[[], T]) -> T:
         """The answer of the network; an exception of its code is a mistake in that code."""
         try:
             return asked()
         except Exception as error:  # a user's code may raise anything
-            frame = traceback.extract_tb(error.__traceback__)[-1]
+            frame = own_frame(error) or traceback.extract_tb(error.__traceback__)[-1]
             reason = str(error).partition("\n")[0]
             raise ValueError(
                 f"{self.name}: {name} fails on {len(self.histories.lengths)} histories of "
                 f"{self.histories.items.shape[1]} items with {type(error).__name__}: {reason} "
-                f"({Path(frame.filename).name}, line {frame.lineno}); 'sidestep --debug …' shows "
-                "the way there."
+                f"({frame.filename}, line {frame.lineno}); 'sidestep --debug …' shows the way "
+                "there."
             ) from error
 
 

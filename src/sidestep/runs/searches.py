@@ -114,11 +114,17 @@ class AskedSearch:
         )
 
     def of(self, loaded: bundles.LoadedRecommender) -> AskedSearch:
-        """A copy of the search; without a name, the search that the bundle keeps."""
+        """A copy of the search; without a name, the search that the bundle keeps.
+
+        Where the bundle keeps `item-head`, settings of a beam ask for `item-beam`.
+        """
         kept = loaded.manifest.search
         if self.name is not None or not loaded.is_searched or kept.name == "beam":
             return self
         weight = self.likelihood_weight
+        is_beam_asked = self.beams is not None or self.candidates is not None or weight is not None
+        if kept.name == "item-head" and is_beam_asked:
+            return replace(self, name="item-beam")
         if weight is None and kept.name == "item-beam":
             weight = kept.likelihood_weight
         return replace(self, name=kept.name, likelihood_weight=weight)

@@ -192,18 +192,23 @@ def test_validation_chooses_the_weight_of_a_graph_where_the_dataset_is_known(sho
     train = ("train", "--config", tmp_path / "graph.yaml", "--dataset", shop / "dataset")
     run(*train, "--out", tmp_path / "graph")
     said = call("attach", shop / "beam", "--ranker", tmp_path / "graph", "--out", tmp_path / "a")
-    [line] = [line for line in said.stderr.splitlines() if line.startswith("Weight ")]
+    [line] = [line for line in said.stderr.splitlines() if line.startswith("Note: Weight ")]
     weight = sidestep.load(tmp_path / "a").ranker_use.weight
-    assert line.startswith(f"Weight {weight:g}: of 9 weights, it has the highest NDCG@10 on 80 ")
+    assert line.startswith(
+        f"Note: Weight {weight:g}: of 9 weights, it has the highest NDCG@10 on 80 "
+    )
     bundle = ("attach", shop / "beam" / "bundle", "--ranker", tmp_path / "graph")
-    assert "Weight " not in call(*bundle, "--out", tmp_path / "b").stderr
+    said = call(*bundle, "--out", tmp_path / "b")
+    assert "Note: The weight is 120, because validation cannot choose one: " in said.stderr
     assert sidestep.load(tmp_path / "b").ranker_use.weight == 120
+    run(*bundle, "--out", tmp_path / "d", "--dataset", shop / "dataset")
+    assert sidestep.load(tmp_path / "d").ranker_use.weight == weight
     moved = tmp_path / "moved"
     shutil.copytree(shop / "beam", moved)
     info = json.loads((moved / "run.json").read_text())
     (moved / "run.json").write_text(json.dumps({**info, "dataset": "gone"}))
     said = call("attach", moved, "--ranker", tmp_path / "graph", "--out", tmp_path / "c")
-    assert "Note: the weight is 120, because validation cannot choose one: " in said.stderr
+    assert "Note: The weight is 120, because validation cannot choose one: " in said.stderr
     assert sidestep.load(tmp_path / "c").ranker_use.weight == 120
 
 

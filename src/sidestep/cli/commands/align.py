@@ -107,6 +107,8 @@ def align(
     if worth is not None:
         content["worth"] = str(worth)
     if teachers:
+        if recipe != "tree":
+            raise ValueError("--teacher: only the recipe tree takes teachers; leave it out.")
         content["teachers"] = [str(teacher) for teacher in teachers]
     if recipe == "sft-continued":
         content["objective"]["likelihood"] = backbones.first_objective(backbone)

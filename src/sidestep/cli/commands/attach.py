@@ -9,7 +9,7 @@ import typer
 
 from sidestep.bundle.parts import GRAPH_WEIGHT
 from sidestep.cli.console.next_step import recommendation_by
-from sidestep.cli.console.output import print_json, say, warn
+from sidestep.cli.console.output import note, print_json, say, warn
 from sidestep.cli.options import AsJson
 from sidestep.cli.outputs import Overwrite, check_out
 from sidestep.files import whole_folder
@@ -49,6 +49,13 @@ def attach(
             f"default: 0 for a graph beside an item head, else {GUIDANCE.likelihood_weight:g}.",
         ),
     ] = None,
+    dataset: Annotated[
+        Path | None,
+        typer.Option(
+            help="The dataset by which the weight of a graph is chosen; default: the one that the "
+            "run was trained on."
+        ),
+    ] = None,
     overwrite: Overwrite = False,
     json: AsJson = False,
 ) -> None:
@@ -56,7 +63,7 @@ def attach(
 
     A network of semantic IDs with an item head then recommends by item-head, which ranks all items
     by head and ranker. With a weight of log π, or without an item head, it recommends by item-beam,
-    which goes by all that there is. To a SASRec the scores of the other are added. A ranker that
+    which uses head, ranker and log π. To a SASRec the scores of the other are added. A ranker that
     stands there already is replaced. Both must have been trained on the same data.
 
     Examples:
@@ -89,13 +96,15 @@ def attach(
     # What does not fit is refused before the choice.
     made = attaching.attach_ranker(loaded, beside, weight=weight, guidance=guidance)
     _warn(loaded, beside)
-    if weight is None and beside.kind == "graph" and source.is_run():
-        dataset = _dataset_of(source, loaded)
+    if weight is None and beside.kind == "graph":
+        known = _dataset_of(source, loaded, dataset)
         chosen = None
-        if dataset is not None:
-            chosen = chosen_weight.choose_weight(loaded, beside, dataset, guidance=guidance)
+        if known is not None:
+            chosen = chosen_weight.choose_weight(loaded, beside, known, guidance=guidance)
+            if chosen is None:
+                note(f"The weight is {GRAPH_WEIGHT:g}: the dataset has no validation rows.")
         if chosen is not None:
-            say(_choice_in_words(chosen))
+            note(_choice_in_words(chosen))
             made = attaching.attach_ranker(loaded, beside, weight=chosen.weight, guidance=guidance)
     with whole_folder(out) as folder:
         made.save(RunFolder(folder).bundle)
@@ -111,13 +120,19 @@ def attach(
     say(f"Wrote {out}: {run} with {ranker} beside it.", then=then)
 
 
-def _dataset_of(run: RunFolder, loaded: recommenders.LoadedRecommender) -> datasets.Dataset | None:
+def _dataset_of(
+    run: RunFolder, loaded: recommenders.LoadedRecommender, given: Path | None
+) -> datasets.Dataset | None:
     """The dataset that a run was trained on; None with a note where it is not there any more."""
+    if given is not None:
+        dataset = load_dataset(given)
+        provenance.refuse_other_data(loaded, dataset)
+        return dataset
     try:
         dataset = load_dataset(run.dataset())
         provenance.refuse_other_data(loaded, dataset)
     except (FileNotFoundError, ValueError) as error:
-        say(f"Note: the weight is {GRAPH_WEIGHT:g}, because validation cannot choose one: {error}")
+        note(f"The weight is {GRAPH_WEIGHT:g}, because validation cannot choose one: {error}")
         return None
     return dataset
 
@@ -126,11 +141,14 @@ def _choice_in_words(chosen: chosen_weight.ChosenWeight) -> str:
     """The weight that validation chose, beside the least and the largest."""
     scores = chosen.scores
     least, largest = min(scores), max(scores)
-    return (
+    told = (
         f"Weight {chosen.weight:g}: of {len(scores)} weights, it has the highest NDCG@10 on "
         f"{chosen.num_rows:,} validation rows, {scores[chosen.weight]:.4f} ({least:g}: "
         f"{scores[least]:.4f}, {largest:g}: {scores[largest]:.4f})."
     )
+    if chosen.weight not in (least, largest):
+        return told
+    return f"{told} This is the end of the range; try others with --weight."
 
 
 def _warn(loaded: recommenders.LoadedRecommender, ranker: recommenders.LoadedRecommender) -> None:

@@ -21,6 +21,7 @@ from sidestep.training.config import VALIDATION_METRIC
 with imported_when_used():
     from sidestep.evaluation import compare as comparing
     from sidestep.runs import kept_evaluations
+    from sidestep.runs import told_apart as apart
 
 
 def compare(
@@ -55,9 +56,10 @@ def compare(
 ) -> None:
     """Compare evaluated runs: means, 95 % intervals over users, paired permutation tests.
 
-    Runs that differ in their seed alone are one method. All must have been evaluated on the same
-    users, so of each run only the evaluations on --users are taken, and only those with, or only
-    those without, items of the history in their lists.
+    Runs that differ in their seed alone are one method. Where two trainings of the same method
+    differ in more, the names of their folders tell them apart. All must have been evaluated on the
+    same users, so of each run only the evaluations on --users are taken, and only those with, or
+    only those without, items of the history in their lists.
 
     Examples:
 
@@ -70,7 +72,9 @@ def compare(
     if report is not None:
         refuse_report_at(report)
     wanted: int | Literal["all"] = num_users(users) or "all"
-    found = kept_evaluations.comparable_evaluations(runs, split, wanted, exclude_seen)
+    found = apart.told_apart(
+        kept_evaluations.comparable_evaluations(runs, split, wanted, exclude_seen)
+    )
     per_user = [run for _, run in found]
     reference = (
         comparing.labels_of(per_user)[0]

@@ -42,7 +42,11 @@ _EVENT_ALONE = {
     "type",
     *(f"{word}{end}" for word in _EVENT for end in ("type", "name")),
 }
-_AMOUNT = r"^\s*(?:[A-Z]{3}|[$€£¥])?\s*[+-]?\d[\d.,' ]*(?:[A-Z]{3}|[$€£¥%])?\s*$"
+_CURRENCY = (
+    r"(?:[$€£¥₹₩₽₺]|R\$|zł|Kč|kr|Fr|USD|EUR|GBP|JPY|CNY|INR|KRW|RUB|TRY|BRL|PLN|CZK|SEK|NOK|DKK|CHF"
+    r"|CAD|AUD)"
+)
+_AMOUNT = rf"^\s*[+-]?\s*{_CURRENCY}?\s*[+-]?\d[\d.,'’\s]*(?:{_CURRENCY}\.?|%)?\s*$"
 """Numbers with commas, and sums of money: 12,99 and 1.299,00 € and USD 5."""
 
 _ADDRESS = r"^(https?://|www\.|data:)"

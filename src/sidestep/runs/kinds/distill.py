@@ -108,6 +108,7 @@ class DistillRun(ImprovingRun):
             )
             for teacher in (backbones.load_teacher(name, found, given) for name in self.teachers)
         ]
+        _refuse_equal(self.backbone, self.teachers)
         space = policies.whole_space(material.catalog.spanned)
         objective: head_distillation.HeadDistillationObjective[Any]
         if isinstance(space, set_space.SetSpace):
@@ -159,3 +160,14 @@ class DistillRun(ImprovingRun):
             ),
             save=plan_parts.saving_beside(made),
         )
+
+
+def _refuse_equal(backbone: str, teachers: tuple[str, ...]) -> None:
+    """Raises a `ValueError` where a run would teach twice."""
+    hashes = [backbones.manifest_sha256(name) for name in (backbone, *teachers)]
+    for number, name in enumerate(teachers, start=1):
+        if hashes[number] in hashes[:number]:
+            raise ValueError(
+                f"teachers: {name} teaches already, as the backbone or as another teacher; name "
+                "each run once."
+            )

@@ -177,3 +177,11 @@ def test_sasrec_looks_at_no_more_items_than_it_was_shown_in_training():
         last = histories.latest(shown)
         assert torch.equal(recommender.scores(histories), recommender.scores(last))
         assert torch.equal(recommender.flops(histories), recommender.flops(last))
+
+
+def test_scores_that_are_no_numbers_are_refused():
+    """A sort would put them first, as if they were the best."""
+    ranked = PopularityRecommender(np.array([3.0, np.nan, 1.0]))
+    histories = HistoryBatch(items=torch.tensor([[0]]), lengths=torch.tensor([1]))
+    with pytest.raises(FloatingPointError, match=r"popularity gives scores that are no numbers"):
+        ranked.recommend(histories, 2)

@@ -438,6 +438,10 @@ def test_weights_of_another_network_are_refused(tmp_path):
 
 
 def test_no_bundle_is_refused(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "run.json").write_text("{}")
+    with pytest.raises(FileNotFoundError, match=r"has not ended; give the same .* command again"):
+        load(tmp_path / "run")
     with pytest.raises(FileNotFoundError, match=r"no bundle here.*train first"):
         load(tmp_path)
 

@@ -64,7 +64,7 @@ class FittedRecommender(ItemScoreRecommender):
     def grown(
         self, num_new: int, vectors: Float[np.ndarray, "new dim"] | None
     ) -> "FittedRecommender":
-        """The recommender with items that no history holds, behind the old ones.
+        """A copy with new items after the old ones; no history holds a new item.
 
         Args:
             num_new: items that come.

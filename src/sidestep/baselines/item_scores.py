@@ -68,6 +68,9 @@ class ItemScoreRecommender(ABC):
             k: see there.
             exclude_seen: see there.
             excluded: more items that each user must not get; `NO_ITEM` is padding.
+
+        Raises:
+            FloatingPointError: a score is NaN.
         """
         scores = self.scores(histories)
         if self.is_available is not None:
@@ -77,6 +80,11 @@ class ItemScoreRecommender(ABC):
             is_unwanted = is_named(unwanted.to(scores.device), self.num_items)
             scores = scores.masked_fill(is_unwanted, -torch.inf)
         best = best_items(scores, k)
+        if best.scores.isnan().any():  # the largest of all numbers, for a sort
+            raise FloatingPointError(
+                f"{self.name} gives scores that are no numbers (NaN), so nothing can be ranked; "
+                "look for a division by zero or a logarithm of zero in its scores."
+            )
         nothing = torch.zeros(len(scores), dtype=torch.long, device=scores.device)
         return Recommendations(
             items=best.items,

@@ -156,11 +156,15 @@ def bundle_folder(path: Path) -> Path:
         if (folder / MANIFEST).is_file():
             return folder
     runs = sorted(file.parent.parent for file in path.glob(f"*/bundle/{MANIFEST}"))
-    remedy = (
-        f"name one of the runs in it, such as {runs[0]}."
-        if runs
-        else "train first, or name the folder of a finished run."
-    )
+    if runs:
+        remedy = f"name one of the runs in it, such as {runs[0]}."
+    elif (path / "run.json").is_file():
+        remedy = (
+            "the training of this run has not ended; give the same 'sidestep train' command again, "
+            "which continues it."
+        )
+    else:
+        remedy = "train first, or name the folder of a finished run."
     raise FileNotFoundError(f"{path}: no bundle here, {MANIFEST} is missing; {remedy}")
 
 

@@ -228,11 +228,16 @@ class RunFolder:
         file = self._info
         if not self.is_run():
             runs = sorted(file.parent for file in self.path.glob("*/run.json"))
-            remedy = (
-                f"name one of the runs in it, such as {runs[0]}."
-                if runs
-                else "make one with 'sidestep train'."
-            )
+            if runs:
+                remedy = f"name one of the runs in it, such as {runs[0]}."
+            elif (self.path / "manifest.json").is_file():
+                remedy = (
+                    "it is a bundle alone, as 'sidestep append' and 'sidestep retire' write it. "
+                    "It recommends, and it does not say what data it was trained on. Name the run "
+                    "that it was made of."
+                )
+            else:
+                remedy = "make one with 'sidestep train'."
             raise FileNotFoundError(f"{self.path}: no run here, run.json is missing; {remedy}")
         try:
             return _KeptInfo.model_validate(read_json(file))

@@ -58,6 +58,10 @@ def test_a_new_item_is_put_beside_the_one_of_the_same_text(shop, products, appen
         assert mine != twin
 
 
+def test_an_appended_bundle_says_why_it_cannot_be_evaluated(appended):
+    assert "it is a bundle alone, as 'sidestep append'" in refused("evaluate", appended[0])
+
+
 def test_the_rows_of_new_items_are_those_of_siblings_or_zeros(shop, products, tmp_path):
     """A SASRec that reads codes has rows per item beside them; the old rows stay as they are."""
     small = ("--set", "kind=sasrec", "--set", "model.dim=8", "--set", "training.epochs=1")

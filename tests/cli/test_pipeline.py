@@ -212,6 +212,15 @@ def test_a_dry_run_estimates_the_time_before_anything_is_made(done, tmp_path):
     assert ", without import, embed, train transformer; " in line
 
 
+def test_a_dry_run_after_a_change_names_the_folders_of_the_pipeline(done):
+    folder, _, _ = done
+    told = call("run", folder, "--dry-run", "--set", "train.transformer.model.dim=24")
+    assert told.exit_code == 0, told.output
+    written = [line for line in told.stderr.splitlines() if line.startswith("Would write ")]
+    place = os.path.relpath(folder / "transformer" / "bundle")
+    assert any(line.startswith(f"Would write {place}. ") for line in written), written
+
+
 def test_a_dry_run_asks_the_training_too(done):
     folder, _, _ = done
     before = contents(folder)

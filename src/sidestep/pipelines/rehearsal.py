@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 
 from sidestep.lazy_imports import imported_when_used
 
@@ -22,12 +23,15 @@ class Rehearsal:
     seconds_per_row: of a validation of the last training that was estimated; None before one.
     has_own_space: whether the codes that a rehearsed step would make span a code space of a user's
         own. Random codes may not span such a space.
+    stands_for: the folder that a dry run is told instead of a folder with other contents, and that
+        other folder.
     """
 
     dataset: datasets.Dataset | None = None
     seconds: float = 0.0
     seconds_per_row: float | None = None
     has_own_space: bool = False
+    stands_for: dict[Path, Path] = field(default_factory=dict)
 
 
 _REHEARSAL: ContextVar[Rehearsal | None] = ContextVar("_REHEARSAL", default=None)
@@ -49,6 +53,22 @@ def would_write(dataset: datasets.Dataset) -> None:
     rehearsal = _REHEARSAL.get()
     if rehearsal is not None:
         rehearsal.dataset = dataset
+
+
+def would_stand_for(elsewhere: Path, place: Path) -> None:
+    """Notes that a dry run is told one folder instead of another."""
+    rehearsal = _REHEARSAL.get()
+    if rehearsal is not None:
+        rehearsal.stands_for[elsewhere] = place
+
+
+def meant(path: Path) -> Path:
+    """The path that a dry run means: in the folder that its own folder stands for."""
+    rehearsal = _REHEARSAL.get()
+    for elsewhere, place in ({} if rehearsal is None else rehearsal.stands_for).items():
+        if path.is_relative_to(elsewhere):
+            return place / path.relative_to(elsewhere)
+    return path
 
 
 def would_validate(seconds_per_row: float | None) -> None:

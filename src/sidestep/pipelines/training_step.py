@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sidestep.pipelines.rehearsal import would_stand_for
 from sidestep.runs.folder import RunFolder
 from sidestep.runs.plain_yaml import write_yaml
 from sidestep.runs.run_config import RunConfig
@@ -86,8 +87,10 @@ class Training:
         with tempfile.TemporaryDirectory() as folder:
             config = Path(folder) / self.config.name
             write_yaml(config, run.model_dump(mode="json"))
-            elsewhere = ["--out", str(Path(folder) / self.folder.name)]
-            yield ["--config", str(config), *(elsewhere if self._is_stale(changes) else [])]
+            elsewhere = Path(folder) / self.folder.name
+            would_stand_for(elsewhere, self.folder)
+            instead = ["--out", str(elsewhere)] if self._is_stale(changes) else []
+            yield ["--config", str(config), *instead]
 
     def _is_stale(self, changes: Sequence[str]) -> bool:
         """Whether the folder holds a run with other settings, which must not be continued."""

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from sidestep.cli.console.output import OUT, print_json, say, table
 from sidestep.cli.console.working import duration
-from sidestep.pipelines.rehearsal import would_take
+from sidestep.pipelines.rehearsal import meant, would_take
 
 ESTIMATE = "estimated_seconds"
 """Among the sizes of a plan, how long the work will take, by `estimates`."""
@@ -41,7 +41,7 @@ def tell_plan(
     ]
     OUT.print(table("What would be done", ["", ""], rows))
     then = f" ({if_there})" if is_there else ""
-    say(f"Would write {out}{then}. Nothing was written.")
+    say(f"Would write {meant(out)}{then}. Nothing was written.")
 
 
 def _in_words(size: int | float | str) -> str:

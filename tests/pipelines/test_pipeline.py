@@ -58,6 +58,8 @@ def test_validation_chooses_the_run_that_recommends_unless_the_file_names_it(tmp
     found = read(tmp_path, named, **TRAINED)
     assert found.answering == "graph"
     assert "run" not in found.samples["graph"].arguments, "it is no option of the command"
+    with pytest.raises(ValueError, match=r"there are users, run, .*Did you mean 'users'\?"):
+        read(tmp_path, {**config, "recommend": {"usres": 3}}, **TRAINED)
     with pytest.raises(ValueError, match=r"recommend.run: there is no 'other' under train or"):
         read(tmp_path, {**config, "recommend": {"run": "other"}}, **TRAINED)
 

@@ -51,6 +51,7 @@ class StepBuilder:
         of: str = "",
         product: Path | None = None,
         after: Sequence[Step] = (),
+        others: Sequence[str] = (),
     ) -> Step:
         """A step whose settings are options of its command.
 
@@ -62,6 +63,7 @@ class StepBuilder:
             of: the run, where the section is for several.
             product: what the command makes, if anything.
             after: the steps whose products it reads.
+            others: further keys of the section, which are no options.
         """
         where = f"{self.where}: {section}"
         words = words or (section,)
@@ -74,7 +76,9 @@ class StepBuilder:
         takes_seed = any("--seed" in option.all_names for option in command.options)
         if takes_seed and "seed" not in settings:
             fixed += ["--seed", str(self.seed)]
-        arguments, inputs = arguments_of(command, settings, fixed, folder=self.folder, where=where)
+        arguments, inputs = arguments_of(
+            command, settings, fixed, folder=self.folder, where=where, others=others
+        )
         # Where a file lies changes nothing; what it is called may.
         values = {key: value for key, value in settings.items() if key not in inputs}
         return Step(

@@ -254,6 +254,7 @@ def pipeline_of(config: PipelineConfig, file: Path, *, find: FindCommand) -> Pip
             sampled if is_searched else _without_search(sampled),
             [out / name, "--user", _ANY_USER],
             after=evaluated,
+            others=("users", "run"),
         )
         for name, is_searched in _searched(config, runs).items()
     }

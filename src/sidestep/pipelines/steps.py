@@ -1,5 +1,6 @@
 """Steps of a pipeline: commands with their options, and what their products were made from."""
 
+import difflib
 import hashlib
 import json
 import os
@@ -93,7 +94,13 @@ class Step:
 
 
 def arguments_of(
-    command: Command, settings: Settings, fixed: Sequence[str], *, folder: Path, where: str
+    command: Command,
+    settings: Settings,
+    fixed: Sequence[str],
+    *,
+    folder: Path,
+    where: str,
+    others: Sequence[str] = (),
 ) -> tuple[list[str], dict[str, Path]]:
     """Settings as the arguments of a command line.
 
@@ -103,6 +110,7 @@ def arguments_of(
         fixed: arguments that the pipeline itself decides.
         folder: paths in the settings start here.
         where: the place of the settings, for errors.
+        others: further keys of the section, which are no options; for errors.
 
     Returns:
         All arguments, and by key the settings that are files or folders: what the command reads.
@@ -114,11 +122,14 @@ def arguments_of(
     known = {option.key: option for option in command.options}
     arguments, paths = list(fixed), dict[str, Path]()
     free = [name for name, option in known.items() if not _is_decided(option, fixed)]
+    legal = [*others, *free]
     for key, value in settings.items():
         option = known.get(key.replace("_", "-"))
         if option is None or option.key not in free:
             why = "there is no" if option is None else "the pipeline itself decides"
-            raise ValueError(f"{where}: {why} {key!r}; there are {', '.join(free)}.")
+            near = difflib.get_close_matches(key, legal, n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise ValueError(f"{where}: {why} {key!r}; there are {', '.join(legal)}.{hint}")
         if value is None:
             continue
         if isinstance(value, dict) or (isinstance(value, list) and not _are_plain(value)):

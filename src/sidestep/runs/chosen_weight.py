@@ -1,7 +1,7 @@
 """The choice of the weight of a graph beside a network: validation compares candidates."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sidestep.bundle.attaching import attach_ranker
 from sidestep.bundle.loaded import LoadedRecommender
@@ -29,6 +29,14 @@ class ChosenWeight:
     weight: float
     scores: Mapping[float, float]
     num_rows: int
+
+    def noted_in(self, attached: LoadedRecommender) -> LoadedRecommender:
+        """A copy of the recommender whose manifest has the evidence; each weight was a trial."""
+        training = dict(attached.manifest.training)
+        training["trials"] = (training.get("trials") or 0) + len(self.scores)
+        training["ranker_weights"] = {f"{weight:g}": self.scores[weight] for weight in self.scores}
+        manifest = attached.manifest.model_copy(update={"training": training})
+        return replace(attached, manifest=manifest)
 
 
 def choose_weight(

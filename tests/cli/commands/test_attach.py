@@ -194,6 +194,9 @@ def test_validation_chooses_the_weight_of_a_graph_where_the_dataset_is_known(sho
     said = call("attach", shop / "beam", "--ranker", tmp_path / "graph", "--out", tmp_path / "a")
     [line] = [line for line in said.stderr.splitlines() if line.startswith("Note: Weight ")]
     weight = sidestep.load(tmp_path / "a").ranker_use.weight
+    training = sidestep.load(tmp_path / "a").manifest.training
+    assert (training["trials"], len(training["ranker_weights"])) == (9, 9)
+    assert max(training["ranker_weights"].values()) == training["ranker_weights"][f"{weight:g}"]
     assert line.startswith(
         f"Note: Weight {weight:g}: of 9 weights, it has the highest NDCG@10 on 80 "
     )

@@ -105,7 +105,9 @@ def attach(
                 note(f"The weight is {GRAPH_WEIGHT:g}: the dataset has no validation rows.")
         if chosen is not None:
             note(_choice_in_words(chosen))
-            made = attaching.attach_ranker(loaded, beside, weight=chosen.weight, guidance=guidance)
+            made = chosen.noted_in(
+                attaching.attach_ranker(loaded, beside, weight=chosen.weight, guidance=guidance)
+            )
     with whole_folder(out) as folder:
         made.save(RunFolder(folder).bundle)
         if source.is_run():

@@ -273,6 +273,7 @@ def test_a_bundle_knows_whether_its_network_was_trained_on_empty_histories(tmp_p
     [
         ({"histories": [[1, 2]]}, "item IDs are text, got int 1; pass '1'"),
         ({"histories": [["id-1", None]]}, "item IDs are text, got NoneType None; leave it out"),
+        ({"histories": [[["id-1"]]]}, "pass each ID as a text of its own"),
         ({"histories": [None]}, "one list of item IDs per user"),
         ({"histories": None}, "one list of item IDs per user"),
         ({"histories": iter([["id-1"]])}, "one list of item IDs per user, got <list_iterator"),

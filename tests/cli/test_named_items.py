@@ -105,3 +105,7 @@ def test_an_appended_item_is_named_and_the_next_step_quotes_for_the_shell(popula
     assert done.exit_code == 0, (done.output, done.exception)
     assert f"sidestep recommend {out} --history '\"B,1\"'" in done.stderr
     assert answered(out, "--history", '"E, 5"')[0] == ["E, 5"]
+
+
+def test_a_user_of_a_folder_of_runs_is_told_to_name_one_of_them(shop):
+    assert "name one of the runs in it, such as" in refused("recommend", shop, "--user", "user-0")

@@ -177,6 +177,8 @@ def check_ids(item_ids: Iterable[Any], what: str = "item") -> None:
     for item_id in item_ids:
         if not isinstance(item_id, str):
             remedy = "leave it out" if item_id is None else f"pass {str(item_id)!r}"
+            if not isinstance(item_id, int | float | None):
+                remedy = "pass each ID as a text of its own"
             raise TypeError(
                 f"{what} IDs are text, got {type(item_id).__name__} {item_id}; {remedy}."
             )

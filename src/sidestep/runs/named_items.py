@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool
 
+from sidestep.bundle.manifest import bundle_folder
 from sidestep.data.names import split_names, unquoted_name
 from sidestep.data.users import UserTable
 from sidestep.files import read_utf8
@@ -66,7 +67,7 @@ def known_user(run: Path, user: str, dataset: Path | None) -> KnownUser:
     """A user of a dataset, or of the dataset of the run.
 
     Raises:
-        FileNotFoundError: there is no dataset, or nothing is at `run`.
+        FileNotFoundError: there is no dataset, or neither a run nor a bundle at `run`.
         KeyError: the dataset has no such user.
         ValueError: there is neither a dataset nor a run that names one.
     """
@@ -74,6 +75,7 @@ def known_user(run: Path, user: str, dataset: Path | None) -> KnownUser:
     if dataset is None and not run.exists():
         raise FileNotFoundError(f"{run}: there is no such folder; name a run or a bundle.")
     if dataset is None and not folder.is_run():
+        bundle_folder(run)  # names the runs of a folder of runs
         raise ValueError(
             f"--user needs --dataset, the folder that knows the user: {run} is no run that says "
             "which it was trained on."

@@ -33,7 +33,7 @@ SMALL = (
     *("train.sasrec.model.dim=8", "train.sasrec.training.epochs=1"),
     *("train.transformer.model.dim=16", "train.transformer.model.num_layers=1"),
     *("train.transformer.training.epochs=1", "tokenize.codebook-sizes=4,4,16"),
-    "recommend.users=1",
+    *("recommend.users=1", "evaluate.split=test"),
 )
 """Settings that replace those written by `new`, which would train for minutes."""
 

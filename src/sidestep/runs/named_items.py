@@ -75,7 +75,8 @@ def known_user(run: Path, user: str, dataset: Path | None) -> KnownUser:
     if dataset is None and not run.exists():
         raise FileNotFoundError(f"{run}: there is no such folder; name a run or a bundle.")
     if dataset is None and not folder.is_run():
-        bundle_folder(run)  # names the runs of a folder of runs
+        if any(run.glob("*/run.json")):
+            bundle_folder(run)  # a folder of runs: says that one of them is to be named
         raise ValueError(
             f"--user needs --dataset, the folder that knows the user: {run} is no run that says "
             "which it was trained on."
